@@ -1,0 +1,260 @@
+//! What the control law decided in one cycle, and why.
+
+use crate::clock::Moment;
+use crate::control::site::{CircuitId, LimitId, MeterId, MinerId};
+use crate::control::snapshot::Target;
+use crate::units::{Hashrate, Joules, Watts};
+
+/// The named states of the controller; the diagram is in [`super`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Waiting for the first answers; nothing is commanded.
+    StartUp,
+    /// The fleet follows the surplus, or runs free below every limit.
+    Following,
+    /// A limit other than the surplus binds.
+    Limited,
+    /// An input is lost and its fail-safe value binds.
+    FailSafe,
+    /// Everything is decided and exported, nothing is commanded.
+    Observe,
+}
+
+impl Mode {
+    /// All, for metrics.
+    pub const ALL: [Self; 5] = [
+        Self::StartUp,
+        Self::Following,
+        Self::Limited,
+        Self::FailSafe,
+        Self::Observe,
+    ];
+
+    /// As written in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StartUp => "start-up",
+            Self::Following => "following",
+            Self::Limited => "limited",
+            Self::FailSafe => "fail-safe",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// What set a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A limit of the site.
+    Limit(LimitId),
+    /// A meter that is stale, lost or not read yet.
+    LostMeter(MeterId),
+    /// Nothing: every miner may run at its maximum.
+    Fleet,
+}
+
+/// The tightest bound and where it acts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Binding {
+    /// The circuit on which it acts.
+    pub circuit: CircuitId,
+    /// What set it.
+    pub source: Source,
+    /// What the miners of the circuit may draw under it.
+    pub budget: Watts,
+}
+
+/// A limit as it stood in this cycle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LimitValue {
+    /// What set it.
+    pub source: Source,
+    /// The cap itself, in its own scope; `None` for a lost meter, which caps the miners alone.
+    pub cap: Option<Watts>,
+    /// What it leaves to the miners of its circuit; may be negative.
+    pub headroom: Watts,
+}
+
+/// A circuit in this cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitDecision {
+    /// Power into the circuit by its meter, the latest good value; `None` without one.
+    pub power: Option<Watts>,
+    /// Load other than miners, generation negative, as estimated.
+    pub other: Watts,
+    /// Estimated draw of its miners now.
+    pub miners: Watts,
+    /// Every limit that acts here.
+    pub limits: Vec<LimitValue>,
+    /// What its own limits leave to its miners; may be negative.
+    pub headroom: Watts,
+    /// What its miners may draw, all circuits above considered. Not negative.
+    pub budget: Watts,
+    /// What set the headroom.
+    pub binding: Source,
+    /// Sum of the settled draws that its miners are set to.
+    pub setpoint: Watts,
+    /// How far its miners cannot help exceeding the budget: they are at their floor, silent, or late.
+    pub shortfall: Watts,
+}
+
+/// The states in which people count miners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MinerState {
+    /// No answer yet.
+    Pending,
+    /// Hashing as asked.
+    Hashing,
+    /// Told to wake, not hashing yet.
+    Starting,
+    /// Asleep as asked.
+    Asleep,
+    /// Does not do what it was told.
+    Straggler,
+    /// Stopped by a fault of its own.
+    Fault,
+    /// Does not answer.
+    Unreachable,
+}
+
+impl MinerState {
+    /// All, for metrics.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Hashing,
+        Self::Starting,
+        Self::Asleep,
+        Self::Straggler,
+        Self::Fault,
+        Self::Unreachable,
+    ];
+
+    /// As written in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Hashing => "hashing",
+            Self::Starting => "starting",
+            Self::Asleep => "asleep",
+            Self::Straggler => "straggler",
+            Self::Fault => "fault",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// A miner in this cycle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MinerDecision {
+    /// How it is counted.
+    pub state: MinerState,
+    /// Best estimate of its draw now.
+    pub draw: Watts,
+    /// The most that it may draw before the next command acts; what the budgets count.
+    pub counted: Watts,
+    /// Its hashrate by its own word, zero when that is not known.
+    pub hashrate: Hashrate,
+    /// What it is set to; `None` while nothing was commanded or adopted.
+    pub setpoint: Option<Target>,
+    /// The settled draw at that setpoint.
+    pub settled: Watts,
+}
+
+/// Why a command is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The budget fell.
+    Shed,
+    /// The budget rose.
+    Raise,
+    /// The same power brings more hashrate elsewhere.
+    Rebalance,
+    /// The miner is not where it was put: rebooted, changed by hand, or the answer was lost.
+    Reapply,
+    /// The miner did not follow in time.
+    Escalate,
+}
+
+impl Cause {
+    /// As written in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shed => "shed",
+            Self::Raise => "raise",
+            Self::Rebalance => "rebalance",
+            Self::Reapply => "reapply",
+            Self::Escalate => "escalate",
+        }
+    }
+}
+
+/// An order to one miner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Command {
+    /// Which miner.
+    pub miner: MinerId,
+    /// What it is to do.
+    pub target: Target,
+    /// Rises with every command; a later one replaces an earlier one.
+    pub sequence: u64,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Energy at the root circuit since the start, each rising only.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Energy {
+    /// What was left over before the miners took any: generation minus other load, where positive.
+    pub surplus: Joules,
+    /// The part of the surplus that the miners took.
+    pub captured: Joules,
+    /// What flowed in from the grid while miners drew, up to their draw: their share of the import.
+    pub imported: Joules,
+    /// The part of the surplus that the miners could have taken at full power and did not.
+    pub curtailed: Joules,
+}
+
+/// The fleet in this cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct FleetDecision {
+    /// Estimated draw now.
+    pub draw: Watts,
+    /// Sum of the settled draws that the miners are set to.
+    pub setpoint: Watts,
+    /// What fits the whole tree.
+    pub budget: Watts,
+    /// The budget after the ramp: what the allocation may use now.
+    pub target: Watts,
+    /// Sum of the miners' hashrates.
+    pub hashrate: Hashrate,
+    /// How far the fleet cannot help exceeding its budgets.
+    pub shortfall: Watts,
+    /// What is left over locally: other load and generation together, sign turned, not negative.
+    pub surplus: Watts,
+    /// How far the hashrate of the setpoints is below a proven upper bound at the same target, as a fraction;
+    /// zero when nothing is to be allocated.
+    pub optimality_gap: f64,
+}
+
+/// The outcome of one cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The moment of the cycle.
+    pub at: Moment,
+    /// The state of the controller; [`Mode::Observe`] hides what it would be otherwise.
+    pub mode: Mode,
+    /// The state that it would have if it commanded.
+    pub would_be: Mode,
+    /// What binds the fleet as a whole.
+    pub binding: Binding,
+    /// The fleet.
+    pub fleet: FleetDecision,
+    /// One for each of the site's circuits.
+    pub circuits: Vec<CircuitDecision>,
+    /// One for each of the site's miners.
+    pub miners: Vec<MinerDecision>,
+    /// What to send. Empty in observe mode.
+    pub commands: Vec<Command>,
+    /// Running totals.
+    pub energy: Energy,
+}

@@ -1,0 +1,4 @@
+//! The pure control law.
+pub mod decision;
+pub mod site;
+pub mod snapshot;

@@ -1,0 +1,272 @@
+//! What the control law knows of the site and what never changes while it runs: circuits, limits, miners.
+//!
+//! The configuration builds a [`Site`] (`crate::config`); the control law trusts it to be consistent: every id
+//! is in range, a parent comes before its children, curves are sorted by power.
+
+use std::time::Duration;
+
+use crate::units::{Hashrate, Watts, WattsPerSecond};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub usize);
+    };
+}
+
+id! {
+    /// Position of a circuit in [`Site::circuits`].
+    CircuitId
+}
+id! {
+    /// Position of a meter in [`Site::meters`].
+    MeterId
+}
+id! {
+    /// Position of a limit in [`Site::limits`].
+    LimitId
+}
+id! {
+    /// Position of a miner in [`Site::miners`].
+    MinerId
+}
+
+/// The whole site, as the control law sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// The name that the operator gave the site.
+    pub name: String,
+    /// All circuits, each after its parent; the first is the root, the point of common coupling.
+    pub circuits: Vec<Circuit>,
+    /// All meters.
+    pub meters: Vec<Meter>,
+    /// All limits.
+    pub limits: Vec<Limit>,
+    /// All miners.
+    pub miners: Vec<Miner>,
+    /// How the control law behaves.
+    pub settings: Settings,
+}
+
+/// A piece of the site's electrical tree into which the power that flows can be capped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Circuit {
+    /// Unique name.
+    pub name: String,
+    /// The circuit that feeds this one; `None` for the root alone.
+    pub parent: Option<CircuitId>,
+    /// The meter at the head of this circuit, `None` where there is none.
+    pub meter: Option<MeterId>,
+    /// Nothing but miners hangs on this circuit, so its meter *is* their draw.
+    pub dedicated: bool,
+    /// Kept free below every limit of this circuit. Not negative.
+    pub margin: Watts,
+    /// The largest load other than miners that hangs directly on this circuit; counted in full where no meter
+    /// tells. Not negative.
+    pub other_load: Watts,
+    /// What the miners of this circuit may draw together once its meter has been silent for
+    /// [`Meter::fail_safe_after`]. Not negative.
+    pub fail_safe: Watts,
+}
+
+/// What the control law must know of a meter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meter {
+    /// Unique name.
+    pub name: String,
+    /// Expected time between new samples.
+    pub period: Duration,
+    /// How much older a value is than its arrival: filter and refresh time of the device.
+    pub lag: Duration,
+    /// Up to this age a value is used as it is.
+    pub stale_after: Duration,
+    /// From this age on the fail-safe value stands alone. At least `stale_after`.
+    pub fail_safe_after: Duration,
+}
+
+/// What kind of authority stands behind a limit. All are obeyed alike: the tightest binds. The class decides the
+/// words in which the program speaks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitClass {
+    /// Follow the surplus: what is left over locally and no more.
+    Surplus,
+    /// The rating of a transformer, breaker or cable.
+    Safety,
+    /// An order from the grid.
+    Grid,
+    /// A contractual maximum.
+    Contract,
+    /// The operator's or the market's wish; can only lower.
+    Economic,
+}
+
+impl LimitClass {
+    /// As written in the configuration, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Surplus => "surplus",
+            Self::Safety => "safety",
+            Self::Grid => "grid",
+            Self::Contract => "contract",
+            Self::Economic => "economic",
+        }
+    }
+}
+
+/// What a cap is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The power that flows into the circuit, other load and generation included; negative caps demand export.
+    Import,
+    /// The draw of the circuit's miners alone.
+    Miners,
+}
+
+/// Where the value of a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cap {
+    /// Does not change.
+    Constant(Watts),
+    /// The power reading of a meter, an energy manager or a utility's terminal: its value *is* the cap.
+    Reading {
+        /// Which reading.
+        meter: MeterId,
+        /// The cap once the reading has been silent for [`Meter::fail_safe_after`].
+        fail_safe: Watts,
+    },
+}
+
+/// A cap on a circuit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Unique name; the `source` in metrics and logs.
+    pub name: String,
+    /// The circuit that it caps.
+    pub circuit: CircuitId,
+    /// What it caps there.
+    pub scope: Scope,
+    /// Who stands behind it.
+    pub class: LimitClass,
+    /// How much.
+    pub cap: Cap,
+}
+
+/// One point at which a miner can run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OperatingPoint {
+    /// Settled draw at the wall.
+    pub power: Watts,
+    /// Hashrate at that draw.
+    pub hashrate: Hashrate,
+}
+
+/// How finely a miner's power can be set while it hashes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Actuator {
+    /// Any power between minimum and maximum, in steps of the quantum.
+    Continuous {
+        /// The smallest difference that the miner can tell apart. Above zero.
+        quantum: Watts,
+    },
+    /// Only the powers of the operating points.
+    Steps,
+    /// Full power or asleep.
+    OnOff,
+}
+
+/// How a miner's draw follows a command, before anything was learned about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Response {
+    /// From a command to lower until the draw begins to fall.
+    pub dead_time_down: Duration,
+    /// From a command to raise until the draw begins to rise.
+    pub dead_time_up: Duration,
+    /// How fast the draw falls. Above zero.
+    pub ramp_down: WattsPerSecond,
+    /// How fast the draw rises. Above zero.
+    pub ramp_up: WattsPerSecond,
+    /// From waking until the draw begins to rise.
+    pub start_time: Duration,
+    /// How far above its target a miner may draw while it starts or tunes, as a fraction. 0.05 = 5 %.
+    pub start_overshoot: f64,
+}
+
+/// What a change costs, in time at full hashrate: the change must bring more than that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChangeCost {
+    /// A change of power while hashing: flash wear, tuning.
+    pub adjust: Duration,
+    /// Going to sleep and coming back: thermal cycle, start-up.
+    pub sleep: Duration,
+    /// Least time between two raises of power; never delays a shed.
+    pub min_interval: Duration,
+}
+
+/// A miner, as the control law sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Miner {
+    /// Unique name.
+    pub name: String,
+    /// Which driver speaks with it; a label for metrics and the words of a reason.
+    pub driver: &'static str,
+    /// The circuit that feeds it.
+    pub circuit: CircuitId,
+    /// Points at which it can run, by rising power, at least one, each above `sleep`.
+    pub points: Vec<OperatingPoint>,
+    /// Draw while asleep.
+    pub sleep: Watts,
+    /// The most it can ever draw: what it counts for when it does not answer. At least the highest point.
+    pub nameplate: Watts,
+    /// How finely it can be set.
+    pub actuator: Actuator,
+    /// How it follows a command.
+    pub response: Response,
+    /// What a change costs.
+    pub cost: ChangeCost,
+    /// Time between two polls of its state.
+    pub poll_period: Duration,
+    /// No answer for this long means unreachable.
+    pub silent_after: Duration,
+}
+
+impl Miner {
+    /// The least it can draw while hashing.
+    pub fn minimum(&self) -> Watts {
+        self.points.first().map_or(self.nameplate, |point| point.power)
+    }
+
+    /// The most it can be asked to draw.
+    pub fn maximum(&self) -> Watts {
+        self.points.last().map_or(self.nameplate, |point| point.power)
+    }
+}
+
+/// How the control law behaves. Every default is in `config/ballast.toml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Decide and export everything, but send no command.
+    pub observe: bool,
+    /// Time between two cycles.
+    pub period: Duration,
+    /// The most by which the fleet's target may rise, per second.
+    pub raise_rate: WattsPerSecond,
+    /// How long a budget must have been available before it is used to raise.
+    pub raise_hold: Duration,
+    /// How many fresh samples of every meter that matters must have come in before a raise.
+    pub raise_samples: u32,
+    /// Differences below this are not worth a command. Never holds back a shed that is needed.
+    pub deadband: Watts,
+    /// How many miners of one circuit may be waking at once.
+    pub max_starting: usize,
+    /// Least time asleep before a miner is woken.
+    pub min_sleep: Duration,
+    /// How long the start-up waits for every input before the fail-safe values apply.
+    pub start_timeout: Duration,
+    /// Over how much time a gain in hashrate must pay for the change that brings it.
+    pub horizon: Duration,
+    /// Time between two looks for a better allocation at the same power.
+    pub rebalance_period: Duration,
+    /// How long after its expected time a miner may be late before it is a straggler.
+    pub straggler_grace: Duration,
+}

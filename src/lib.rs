@@ -1,0 +1,10 @@
+//! Ballast makes a Bitcoin mining site a well-behaved ballast load.
+
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod meter;
+pub mod miner;
+pub mod secret;
+pub mod sim;
+pub mod units;

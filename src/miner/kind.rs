@@ -1,0 +1,112 @@
+//! The drivers there are, and what is known of each vendor's actuator before anything was learned.
+
+use std::time::Duration;
+
+use crate::control::site::{ChangeCost, Response};
+use crate::units::{Watts, WattsPerSecond};
+
+/// A driver, by the name that the configuration uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DriverKind {
+    /// MicroBT Whatsminer, API 2.x on TCP 4028.
+    WhatsminerV2,
+    /// MicroBT Whatsminer, API 3.x on TCP 4433.
+    WhatsminerV3,
+    /// Braiins OS 25.07 and later, REST on port 80.
+    BraiinsOs,
+}
+
+/// What a driver's actuator can do and what it costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traits {
+    /// Smallest step of power that the actuator can make; percent actuators: one percent of the rated power.
+    pub quantum: Quantum,
+    /// How the draw follows.
+    pub response: Response,
+    /// What a change costs.
+    pub cost: ChangeCost,
+    /// The port that the vendor uses.
+    pub port: u16,
+    /// Account name for commands, where the vendor has accounts.
+    pub username: Option<&'static str>,
+}
+
+/// The step of an actuator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quantum {
+    /// A fixed number of watts.
+    Watts(Watts),
+    /// A fraction of the rated power.
+    Fraction(f64),
+}
+
+impl DriverKind {
+    /// Every driver.
+    pub const ALL: [Self; 3] = [Self::WhatsminerV2, Self::WhatsminerV3, Self::BraiinsOs];
+
+    /// As written in the configuration and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WhatsminerV2 => "whatsminer-v2",
+            Self::WhatsminerV3 => "whatsminer-v3",
+            Self::BraiinsOs => "braiins-os",
+        }
+    }
+
+    /// The driver of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What is known of its actuator. Times are from the vendors' documents where they give any, else cautious
+    /// guesses that the response model replaces by what it learns.
+    pub fn traits(self) -> Traits {
+        let seconds = Duration::from_secs;
+        match self {
+            Self::WhatsminerV2 | Self::WhatsminerV3 => Traits {
+                quantum: Quantum::Fraction(0.01),
+                response: Response {
+                    dead_time_down: seconds(1),
+                    dead_time_up: seconds(1),
+                    ramp_down: WattsPerSecond::whole(2_000),
+                    ramp_up: WattsPerSecond::whole(1_000),
+                    start_time: seconds(60),
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost {
+                    adjust: seconds(1),
+                    sleep: seconds(300),
+                    min_interval: seconds(2),
+                },
+                port: if matches!(self, Self::WhatsminerV2) {
+                    4028
+                } else {
+                    4433
+                },
+                username: if matches!(self, Self::WhatsminerV2) {
+                    None
+                } else {
+                    Some("super")
+                },
+            },
+            Self::BraiinsOs => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                response: Response {
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(4),
+                    ramp_down: WattsPerSecond::whole(300),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(60),
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost {
+                    adjust: seconds(30),
+                    sleep: seconds(300),
+                    min_interval: seconds(60),
+                },
+                port: 80,
+                username: Some("root"),
+            },
+        }
+    }
+}

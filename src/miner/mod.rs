@@ -1,0 +1,151 @@
+//! Miners: one trait, one file per vendor API, one session per miner.
+//!
+//! A driver changes power and nothing else: never pools, fans, network or passwords, and never an undocumented
+//! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
+
+pub mod kind;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::control::snapshot::{MinerStatus, Rejection, Target};
+use crate::secret::Secret;
+use crate::units::Watts;
+
+pub use kind::DriverKind;
+
+/// Where a device listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// An account on a miner.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Account name, where the vendor has accounts.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// All that a driver needs to reach its miner.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The miner's name, for logs.
+    pub name: Arc<str>,
+    /// Which driver.
+    pub driver: DriverKind,
+    /// Where the miner listens.
+    pub endpoint: Endpoint,
+    /// Account for commands; `None` lets the miner be read only.
+    pub credentials: Option<Credentials>,
+    /// Longest wait for one exchange.
+    pub timeout: Duration,
+    /// Draw at 100 %, by the configuration or the model: the base for firmware that is set in percent and does
+    /// not say its base itself.
+    pub rated: Watts,
+}
+
+/// How much a command hurries: a driver may have a faster and a gentler way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Power must fall now.
+    Shed,
+    /// There is time.
+    Normal,
+}
+
+/// Why an exchange with a miner failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DriverError {
+    /// No connection.
+    #[error("cannot connect to {endpoint}: {reason}; check its address, its power and the network")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// Connected, but no complete answer in time. A command may or may not have arrived.
+    #[error("{endpoint} did not answer {exchange} within {limit:?}")]
+    Timeout {
+        /// Where.
+        endpoint: Endpoint,
+        /// Which exchange.
+        exchange: &'static str,
+        /// The time given.
+        limit: Duration,
+    },
+    /// An answer that is not what the vendor documents. A command may or may not have been carried out.
+    #[error("{endpoint} answered {exchange} with something else than documented: {reason}")]
+    Malformed {
+        /// Where.
+        endpoint: Endpoint,
+        /// Which exchange.
+        exchange: &'static str,
+        /// What is wrong with it; never the whole answer.
+        reason: String,
+    },
+    /// The miner understood and said no.
+    #[error("{endpoint} refused {exchange}: {}", reason.explain())]
+    Rejected {
+        /// Where.
+        endpoint: Endpoint,
+        /// Which exchange.
+        exchange: &'static str,
+        /// Why.
+        reason: Rejection,
+    },
+}
+
+impl Rejection {
+    /// What it means and what to do.
+    pub fn explain(&self) -> String {
+        match self {
+            Self::Credentials => "wrong account or password; check the miner's credentials".into(),
+            Self::WriteDisabled => "its write interface is off; enable it with the vendor's tool".into(),
+            Self::Busy => "it has no free session; close other tools that talk to it".into(),
+            Self::OutOfRange => "the value is outside of what it accepts".into(),
+            Self::WrongState => "not possible in its present state".into(),
+            Self::Unsupported => "its firmware has no such command".into(),
+            Self::Other(text) => text.to_string(),
+        }
+    }
+}
+
+/// Speaks with one miner. One exchange at a time; dropping a call in flight must leave the driver usable (it
+/// drops the connection).
+#[async_trait]
+pub trait Driver: Send {
+    /// Reads what the miner says of itself.
+    ///
+    /// # Errors
+    /// Any [`DriverError`].
+    async fn read(&mut self) -> Result<MinerStatus, DriverError>;
+
+    /// Tells the miner what to do and returns when it has said yes. Never restarts mining where the firmware has
+    /// a gentler command. `Power` wakes a sleeping miner first.
+    ///
+    /// # Errors
+    /// Any [`DriverError`]; after `Timeout` and `Malformed` the effect is unknown.
+    async fn apply(&mut self, target: Target, urgency: Urgency) -> Result<(), DriverError>;
+
+    /// Gives back sessions and connections. Does nothing to the miner's power.
+    async fn close(&mut self);
+}
