@@ -71,9 +71,7 @@ impl Clock {
     /// Starts a scale at zero, now. Follows tokio's paused time in tests.
     #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
     pub fn start() -> Self {
-        Self {
-            start: tokio::time::Instant::now(),
-        }
+        Self { start: tokio::time::Instant::now() }
     }
 
     /// The time since the start.
@@ -96,7 +94,5 @@ pub fn wall() -> SystemTime {
 
 /// Seconds since 1970, as vendor protocols want it; zero for a clock that was never set.
 pub fn unix_seconds() -> u64 {
-    wall()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

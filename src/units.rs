@@ -18,11 +18,7 @@ pub struct NotFinite(pub f64);
 /// (`0 × ∞`, `∞ − ∞`) needs an infinite operand, which no quantity can hold, so NaN is mapped to zero only to
 /// keep the function total.
 fn saturate(value: f64) -> f64 {
-    if value.is_nan() {
-        0.0
-    } else {
-        value.clamp(f64::MIN, f64::MAX)
-    }
+    if value.is_nan() { 0.0 } else { value.clamp(f64::MIN, f64::MAX) }
 }
 
 macro_rules! quantity {
@@ -222,11 +218,7 @@ fn engineering(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Resul
     };
     let text = format!("{scaled:.digits$} {prefix}{unit}");
     // Rounding may leave a lone minus sign in front of a zero.
-    f.pad(if text.starts_with("-0 ") {
-        text.trim_start_matches('-')
-    } else {
-        &text
-    })
+    f.pad(if text.starts_with("-0 ") { text.trim_start_matches('-') } else { &text })
 }
 
 impl fmt::Display for Watts {

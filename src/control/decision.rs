@@ -22,13 +22,7 @@ pub enum Mode {
 
 impl Mode {
     /// All, for metrics.
-    pub const ALL: [Self; 5] = [
-        Self::StartUp,
-        Self::Following,
-        Self::Limited,
-        Self::FailSafe,
-        Self::Observe,
-    ];
+    pub const ALL: [Self; 5] = [Self::StartUp, Self::Following, Self::Limited, Self::FailSafe, Self::Observe];
 
     /// As written in metrics and logs.
     pub const fn name(self) -> &'static str {

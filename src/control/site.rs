@@ -255,6 +255,9 @@ pub struct Settings {
     pub raise_hold: Duration,
     /// How many fresh samples of every meter that matters must have come in before a raise.
     pub raise_samples: u32,
+    /// How far ahead a falling headroom is anticipated: about the time that a shed takes to show. What the other
+    /// load gains or the generation loses in that time, at the pace of the latest samples, is kept free.
+    pub anticipate: Duration,
     /// Differences below this are not worth a command. Never holds back a shed that is needed.
     pub deadband: Watts,
     /// How many miners of one circuit may be waking at once.

@@ -85,10 +85,7 @@ pub struct MeterInput {
 
 impl MeterInput {
     /// A meter of which nothing is known yet.
-    pub const PENDING: Self = Self {
-        status: MeterStatus::Pending,
-        power: None,
-    };
+    pub const PENDING: Self = Self { status: MeterStatus::Pending, power: None };
 }
 
 /// What a miner can be told to do.
@@ -220,11 +217,7 @@ pub struct MinerInput {
 
 impl MinerInput {
     /// A miner of which nothing is known yet.
-    pub const PENDING: Self = Self {
-        contact: Contact::Pending,
-        status: None,
-        delivery: None,
-    };
+    pub const PENDING: Self = Self { contact: Contact::Pending, status: None, delivery: None };
 }
 
 /// All inputs of one cycle. The order is that of [`super::site::Site`]; a missing entry counts as pending.

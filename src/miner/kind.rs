@@ -73,21 +73,9 @@ impl DriverKind {
                     start_time: seconds(60),
                     start_overshoot: 0.05,
                 },
-                cost: ChangeCost {
-                    adjust: seconds(1),
-                    sleep: seconds(300),
-                    min_interval: seconds(2),
-                },
-                port: if matches!(self, Self::WhatsminerV2) {
-                    4028
-                } else {
-                    4433
-                },
-                username: if matches!(self, Self::WhatsminerV2) {
-                    None
-                } else {
-                    Some("super")
-                },
+                cost: ChangeCost { adjust: seconds(1), sleep: seconds(300), min_interval: seconds(2) },
+                port: if matches!(self, Self::WhatsminerV2) { 4028 } else { 4433 },
+                username: if matches!(self, Self::WhatsminerV2) { None } else { Some("super") },
             },
             Self::BraiinsOs => Traits {
                 quantum: Quantum::Watts(Watts::whole(1)),
@@ -99,11 +87,7 @@ impl DriverKind {
                     start_time: seconds(60),
                     start_overshoot: 0.05,
                 },
-                cost: ChangeCost {
-                    adjust: seconds(30),
-                    sleep: seconds(300),
-                    min_interval: seconds(60),
-                },
+                cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },
                 port: 80,
                 username: Some("root"),
             },

@@ -1,0 +1,145 @@
+//! Exact for a few: the best levels of a handful of miners in the power that they have together.
+//!
+//! A multiple-choice knapsack, solved by dynamic programming over whole cells of power. The greedy filling is
+//! right about nearly all miners; only those around the place where the power ran out are worth this effort.
+
+use crate::control::allocate::{Item, Level};
+use crate::control::site::CircuitId;
+use crate::control::tree::Tree;
+
+/// The finest cell of power, in watts.
+const FINEST: f64 = 1.0;
+/// A cell is this share of all power that the items' circuit carries: coarser than that loses less than it costs.
+const CELL_SHARE: f64 = 2e-5;
+/// The most cells.
+const MOST_CELLS: f64 = 60_000.0;
+
+/// A level with what it takes beyond sleep and what it brings.
+#[derive(Clone, Copy)]
+struct Choice {
+    level: Level,
+    cells: usize,
+    hashrate: f64,
+}
+
+/// Replaces the levels of the `core` items by the best ones for the power that they have, where that is better and
+/// fits every circuit. `room` is what each circuit has left and is kept up to date.
+pub fn improve(
+    items: &[Item<'_>],
+    tree: &Tree,
+    circuit: usize,
+    core: &[usize],
+    room: &mut [f64],
+    levels: &mut [Level],
+) {
+    let chosen: Vec<(usize, &Item<'_>, Level)> =
+        core.iter().filter_map(|&index| Some((index, items.get(index)?, *levels.get(index)?))).collect();
+    let free = tree.least(room, circuit);
+    if chosen.len() < 2 || free < 0.0 {
+        return;
+    }
+    let held: f64 = chosen.iter().map(|(_, item, level)| item.power_at(*level) - item.sleep).sum();
+    let most: f64 = chosen.iter().map(|(_, item, _)| item.maximum() * item.scale - item.sleep).sum();
+    let capacity = (held + free).min(most);
+    let carried: f64 = items.iter().zip(levels.iter()).map(|(item, level)| item.power_at(*level)).sum();
+    let cell = (carried * CELL_SHARE).max(FINEST).max(capacity / MOST_CELLS);
+    let Some(cells) = whole((capacity / cell).floor()) else {
+        return;
+    };
+
+    let choices: Vec<Vec<Choice>> =
+        chosen.iter().map(|(_, item, level)| options(item, *level, cell)).collect();
+    let before: f64 = chosen.iter().map(|(_, item, level)| item.hashrate_at(*level)).sum();
+    let Some((after, picks)) = knapsack(&choices, cells) else {
+        return;
+    };
+    if after <= before * (1.0 + 1e-9) {
+        return;
+    }
+    let mut trial = room.to_vec();
+    let picked: Vec<(usize, &Item<'_>, Level, Level)> = chosen
+        .iter()
+        .zip(&picks)
+        .map(|(&(index, item, level), pick)| (index, item, level, pick.level))
+        .collect();
+    for (_, item, from, to) in &picked {
+        let more = item.power_at(*to) - item.power_at(*from);
+        tree.add(&mut trial, CircuitId(item.circuit), -more);
+    }
+    // The cells stand for the circuit that ran full; the ones below it may be tighter for some.
+    let worse = trial.iter().zip(room.iter()).any(|(after, before)| *after < 0.0 && after < before);
+    if worse {
+        return;
+    }
+    room.copy_from_slice(&trial);
+    for (index, _, _, level) in picked {
+        if let Some(slot) = levels.get_mut(index) {
+            *slot = level;
+        }
+    }
+}
+
+/// What an item can do: sleep, its points, and where it is.
+fn options(item: &Item<'_>, level: Level, cell: f64) -> Vec<Choice> {
+    let points = item.points.iter().map(|point| Level::Power(point.power.get()));
+    let able = points.filter(|stop| item.fit(item.power_at(*stop)) == *stop);
+    let mut choices: Vec<Choice> = Vec::new();
+    for stop in able.chain([level]) {
+        // Rounded up, so that what fits in cells fits in watts.
+        if let (Level::Power(_), Some(cells)) =
+            (stop, whole(((item.power_at(stop) - item.sleep) / cell).ceil()))
+        {
+            choices.push(Choice { level: stop, cells, hashrate: item.hashrate_at(stop) });
+        }
+    }
+    choices.push(Choice { level: Level::Sleep, cells: 0, hashrate: 0.0 });
+    choices
+}
+
+/// The best choice for each item within this many cells, and what they bring together.
+fn knapsack(choices: &[Vec<Choice>], cells: usize) -> Option<(f64, Vec<Choice>)> {
+    let mut best = vec![0.0_f64; cells + 1];
+    let mut kept: Vec<Vec<u8>> = Vec::with_capacity(choices.len());
+    for options in choices {
+        let mut next = vec![f64::NEG_INFINITY; cells + 1];
+        let mut pick = vec![0_u8; cells + 1];
+        for (option, number) in options.iter().zip(0_u8..) {
+            let Some(reach) = (cells + 1).checked_sub(option.cells) else {
+                continue;
+            };
+            let to = next.iter_mut().zip(pick.iter_mut()).skip(option.cells);
+            for (from, (value, choice)) in best.iter().take(reach).zip(to) {
+                let sum = from + option.hashrate;
+                if sum > *value {
+                    *value = sum;
+                    *choice = number;
+                }
+            }
+        }
+        best = next;
+        kept.push(pick);
+    }
+    let value = best.last().copied().filter(|value| value.is_finite())?;
+    let mut left = cells;
+    let mut picks: Vec<Choice> = Vec::with_capacity(choices.len());
+    for (options, pick) in choices.iter().zip(&kept).rev() {
+        let choice = options.get(usize::from(*pick.get(left)?))?;
+        picks.push(*choice);
+        left = left.checked_sub(choice.cells)?;
+    }
+    picks.reverse();
+    Some((value, picks))
+}
+
+/// A whole number of cells; `None` when it is negative or absurd.
+fn whole(value: f64) -> Option<usize> {
+    if !(0.0..=MOST_CELLS * 2.0).contains(&value) {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be in range above"
+    )]
+    Some(value as usize)
+}

@@ -1,0 +1,125 @@
+//! The fleet is allocated, not switched: which miner runs at which power.
+//!
+//! [`track`] follows a moving budget with few commands, [`optimum`] finds the best allocation and a proven bound,
+//! and [`rebalance`] moves from one to the other where the gain pays for the change. All three work on the same
+//! [`Item`]s; powers are true settled watts.
+
+pub mod core;
+pub mod curve;
+pub mod optimum;
+pub mod rebalance;
+pub mod track;
+
+use crate::control::site::{Actuator, OperatingPoint};
+
+/// Where a miner is or shall be put. The power is in the miner's own watts, as it is commanded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    /// Not hashing.
+    Sleep,
+    /// Hashing at this target.
+    Power(f64),
+}
+
+/// One miner as the allocation sees it.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    /// Its circuit.
+    pub circuit: usize,
+    /// Its operating points, by rising power.
+    pub points: &'a [OperatingPoint],
+    /// Draw asleep, in its own watts.
+    pub sleep: f64,
+    /// True settled watts per commanded watt.
+    pub scale: f64,
+    /// How finely it can be set.
+    pub actuator: Actuator,
+    /// Where it is put now.
+    pub level: Level,
+    /// True settled watts at that level.
+    pub settled: f64,
+    /// True watts that budgets count for it at least until the next command acts.
+    pub counted: f64,
+    /// Whether it may be commanded at all; if not, `counted` stands.
+    pub movable: bool,
+    /// Whether its power may be raised now.
+    pub raisable: bool,
+    /// Whether it may be woken now.
+    pub wakeable: bool,
+    /// Seconds of full hashrate that an adjustment costs.
+    pub adjust_cost: f64,
+    /// Seconds of full hashrate that sleeping and coming back costs.
+    pub sleep_cost: f64,
+    /// Seconds until a lowering begins to show.
+    pub dead_time_down: f64,
+    /// Watts per second while lowering.
+    pub ramp_down: f64,
+    /// Fraction above its target that it may draw while starting.
+    pub overshoot: f64,
+}
+
+impl Item<'_> {
+    /// The least own watts while hashing.
+    pub fn minimum(&self) -> f64 {
+        match self.actuator {
+            Actuator::OnOff => self.maximum(),
+            Actuator::Continuous { .. } | Actuator::Steps => {
+                self.points.first().map_or(0.0, |point| point.power.get())
+            }
+        }
+    }
+
+    /// The most own watts.
+    pub fn maximum(&self) -> f64 {
+        self.points.last().map_or(0.0, |point| point.power.get())
+    }
+
+    /// Hashrate at the maximum.
+    pub fn full_hashrate(&self) -> f64 {
+        self.points.last().map_or(0.0, |point| point.hashrate.get())
+    }
+
+    /// True settled watts at a level.
+    pub fn power_at(&self, level: Level) -> f64 {
+        match level {
+            Level::Sleep => self.sleep,
+            Level::Power(power) => power * self.scale,
+        }
+    }
+
+    /// Hashrate at a level.
+    pub fn hashrate_at(&self, level: Level) -> f64 {
+        match level {
+            Level::Sleep => 0.0,
+            Level::Power(power) => curve::hashrate(self.points, power),
+        }
+    }
+
+    /// The highest level that settles at or below a true power: rounded down, never up. `Sleep` when not even the
+    /// minimum fits.
+    pub fn fit(&self, power: f64) -> Level {
+        // A hair of tolerance, so that a level that was taken for a budget is found again under the same budget.
+        let own = power / self.scale * (1.0 + 1e-12) + 1e-9;
+        let (low, high) = (self.minimum(), self.maximum());
+        if own.is_nan() || own < low {
+            return Level::Sleep;
+        }
+        match self.actuator {
+            Actuator::OnOff => Level::Power(high),
+            Actuator::Steps => {
+                let point = self.points.iter().rev().find(|point| point.power.get() <= own);
+                point.map_or(Level::Sleep, |point| Level::Power(point.power.get()))
+            }
+            Actuator::Continuous { .. } if own >= high => Level::Power(high),
+            Actuator::Continuous { quantum } => {
+                let quantum = quantum.get().max(1e-3);
+                Level::Power(((own / quantum).floor() * quantum).clamp(low, high))
+            }
+        }
+    }
+
+    /// Seconds until a lowering by this many watts has happened.
+    pub fn time_down(&self, watts: f64) -> f64 {
+        self.dead_time_down + if self.ramp_down > 0.0 { watts / self.ramp_down } else { 0.0 }
+    }
+}

@@ -1,0 +1,75 @@
+//! Moves a fleet towards the optimum at the same power, where the gain pays for the change.
+//!
+//! The optimum is compared with where the miners are. Each miner that should have more is paired with the
+//! cheapest that should have less; a pair is worth it when the hashrate that it gains over the horizon is more than
+//! what both changes cost. Only the lowering half is commanded: the raising half follows through the ordinary
+//! raise, when the power has really been freed.
+
+use crate::control::allocate::optimum::Optimum;
+use crate::control::allocate::track::{Change, Terms};
+use crate::control::allocate::{Item, Level};
+
+/// What to lower now, and which items the freed power is meant for.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The lowering half.
+    pub changes: Vec<Change>,
+    /// One for each item: the level to which the next raises favour it.
+    pub favoured: Vec<Option<Level>>,
+}
+
+/// Plans the exchanges that pay, freeing `most` watts at the most.
+pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> Plan {
+    let mut plan = Plan { changes: Vec::new(), favoured: vec![None; items.len()] };
+    let mut ups: Vec<(f64, usize, f64, f64)> = Vec::new();
+    let mut downs: Vec<(f64, usize, Level, f64, f64)> = Vec::new();
+    for (index, (item, level)) in items.iter().zip(&optimum.levels).enumerate() {
+        if !item.movable || *level == item.level {
+            continue;
+        }
+        let watts = item.power_at(*level) - item.settled;
+        let gain = (item.hashrate_at(*level) - item.hashrate_at(item.level)) * terms.horizon;
+        let full = item.full_hashrate();
+        if watts > terms.deadband {
+            let may = if item.level == Level::Sleep { item.wakeable } else { item.raisable };
+            let worth = gain - item.adjust_cost * full;
+            if may && worth > 0.0 {
+                ups.push((worth / watts, index, watts, worth));
+            }
+        } else if watts < 0.0 {
+            let seconds = if *level == Level::Sleep { item.sleep_cost } else { item.adjust_cost };
+            let cost = seconds * full - gain;
+            downs.push((cost / -watts, index, *level, -watts, cost));
+        }
+    }
+    ups.sort_by(|one, other| other.0.total_cmp(&one.0));
+    downs.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut downs = downs.into_iter().peekable();
+    let mut freed = 0.0;
+    for (_, index, wanted, worth) in ups {
+        // Take lowerings until this raise is paid for in watts, then see whether it pays in hashes.
+        let (mut watts, mut cost) = (0.0, 0.0);
+        let mut taken = Vec::new();
+        while watts < wanted {
+            let Some((_, item, level, frees, costs)) = downs.peek().copied() else {
+                break;
+            };
+            if cost + costs >= worth {
+                break;
+            }
+            watts += frees;
+            cost += costs;
+            taken.push(Change { item, level });
+            downs.next();
+        }
+        if taken.is_empty() || freed + watts > most || cost >= worth * (watts / wanted).min(1.0) {
+            break;
+        }
+        freed += watts;
+        plan.changes.extend(taken);
+        if let (Some(favoured), Some(level)) = (plan.favoured.get_mut(index), optimum.levels.get(index)) {
+            *favoured = Some(*level);
+        }
+    }
+    plan
+}

@@ -1,0 +1,292 @@
+//! Follows a moving budget with few commands.
+//!
+//! A shed takes from the miners whose watts are worth least, counting what a change costs and how long the watts
+//! take to go; a raise gives to those that make most of them. Where one miner can settle the rest of a deficit,
+//! the cheapest such miner does.
+
+use crate::control::allocate::{Item, Level};
+use crate::control::site::CircuitId;
+use crate::control::tree::Tree;
+
+/// How many seconds of average hashrate per watt a second of delay in shedding is worth: while a watt takes its
+/// time to go, the site draws it from the grid.
+const DELAY_WEIGHT: f64 = 20.0;
+/// How often the cheapest single finisher is searched for in one circuit.
+const MOST_FINISHES: usize = 8;
+
+/// A change of one item.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// Which item.
+    pub item: usize,
+    /// Where it is put.
+    pub level: Level,
+}
+
+/// What the tracking needs to know beside the items.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Over how many seconds a change must pay.
+    pub horizon: f64,
+    /// Watts below which a raise is not worth a command.
+    pub deadband: f64,
+}
+
+/// A way to lower one item.
+#[derive(Clone, Copy)]
+struct Lowering {
+    item: usize,
+    level: Level,
+    watts: f64,
+    cost: f64,
+}
+
+impl Lowering {
+    fn score(&self) -> f64 {
+        self.cost / self.watts
+    }
+}
+
+/// Sums over circuits of what the items are committed to: settled draw, or what must be counted for those that
+/// cannot be moved.
+pub fn committed(items: &[Item<'_>], tree: &Tree, circuits: usize) -> Vec<f64> {
+    sums(items, tree, circuits, |item| if item.movable { item.settled } else { item.counted })
+}
+
+/// Sums over circuits of what the items may draw until their commands have acted: what a raise must leave free.
+pub fn in_flight(items: &[Item<'_>], tree: &Tree, circuits: usize) -> Vec<f64> {
+    sums(items, tree, circuits, |item| item.counted.max(item.settled))
+}
+
+fn sums(items: &[Item<'_>], tree: &Tree, circuits: usize, value: impl Fn(&Item<'_>) -> f64) -> Vec<f64> {
+    let mut own = vec![0.0; circuits];
+    for item in items {
+        if let Some(sum) = own.get_mut(item.circuit) {
+            *sum += value(item);
+        }
+    }
+    let mut total = vec![0.0; circuits];
+    for (circuit, value) in own.into_iter().enumerate() {
+        tree.add(&mut total, CircuitId(circuit), value);
+    }
+    total
+}
+
+/// The cost of lowering an item to a level, in hashes, and the watts that it frees; `None` when it frees none.
+fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Option<Lowering> {
+    let watts = item.settled - item.power_at(level);
+    if watts <= 0.0 {
+        return None;
+    }
+    let lost = (item.hashrate_at(item.level) - item.hashrate_at(level)).max(0.0) * terms.horizon;
+    let seconds = match level {
+        Level::Sleep => item.sleep_cost,
+        Level::Power(_) => item.adjust_cost,
+    };
+    let full = item.full_hashrate();
+    let top = item.maximum() * item.scale;
+    let average = if top > 0.0 { full / top } else { 0.0 };
+    let delay = item.time_down(watts) * DELAY_WEIGHT * average * watts;
+    Some(Lowering { item: index, level, watts, cost: lost + seconds * full + delay })
+}
+
+/// Lowers items until no circuit is above its budget, or everything that can be lowered is asleep. `items` and
+/// `sums` (see [`committed`]) are brought up to date.
+pub fn shed(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    budgets: &[f64],
+    sums: &mut [f64],
+    terms: &Terms,
+    changes: &mut Vec<Change>,
+) {
+    for circuit in tree.deepest_first() {
+        let over = over(circuit, budgets, sums);
+        if over > 0.0 {
+            shed_circuit(items, tree, circuit, budgets, sums, terms, changes);
+        }
+    }
+}
+
+/// How far a circuit is above its budget. A microwatt is rounding, not power.
+fn over(circuit: usize, budgets: &[f64], sums: &[f64]) -> f64 {
+    match (budgets.get(circuit), sums.get(circuit)) {
+        (Some(budget), Some(sum)) if budget.is_finite() => {
+            let over = sum - budget;
+            if over > 1e-6 { over } else { 0.0 }
+        }
+        _ => 0.0,
+    }
+}
+
+fn shed_circuit(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    circuit: usize,
+    budgets: &[f64],
+    sums: &mut [f64],
+    terms: &Terms,
+    changes: &mut Vec<Change>,
+) {
+    let mut options: Vec<Lowering> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        if !item.movable || item.level == Level::Sleep || !tree.path(item.circuit).contains(&circuit) {
+            continue;
+        }
+        let minimum = Level::Power(item.minimum());
+        options.extend(lowering(item, index, minimum, terms));
+        options.extend(lowering(item, index, Level::Sleep, terms));
+    }
+    options.sort_by(|one, other| one.score().total_cmp(&other.score()));
+    let largest = options.iter().map(|option| option.watts).fold(0.0, f64::max);
+    let mut finishes = 0;
+    let mut queue = options.iter();
+    loop {
+        let deficit = over(circuit, budgets, sums);
+        if deficit <= 0.0 {
+            return;
+        }
+        if deficit <= largest && finishes < MOST_FINISHES {
+            finishes += 1;
+            if let Some(change) = finisher(items, &options, deficit, terms) {
+                carry_out(items, tree, sums, change, changes);
+                continue;
+            }
+        }
+        let Some(option) = queue.next() else { return };
+        let Some(item) = items.get(option.item) else {
+            continue;
+        };
+        // An earlier option may have lowered it already.
+        if item.settled <= item.power_at(option.level) {
+            continue;
+        }
+        carry_out(items, tree, sums, Change { item: option.item, level: option.level }, changes);
+    }
+}
+
+/// The cheapest single change that ends a deficit.
+fn finisher(items: &[Item<'_>], options: &[Lowering], deficit: f64, terms: &Terms) -> Option<Change> {
+    let mut best: Option<(f64, Change)> = None;
+    for option in options {
+        let Some(item) = items.get(option.item) else {
+            continue;
+        };
+        if item.level == Level::Sleep {
+            continue;
+        }
+        let level = match (option.level, item.fit(item.settled - deficit)) {
+            (Level::Sleep, _) => Level::Sleep,
+            (Level::Power(_), Level::Sleep) => continue,
+            (Level::Power(_), level) => level,
+        };
+        let Some(cost) = lowering(item, option.item, level, terms) else {
+            continue;
+        };
+        if cost.watts >= deficit && best.is_none_or(|(least, _)| cost.cost < least) {
+            best = Some((cost.cost, Change { item: option.item, level }));
+        }
+    }
+    best.map(|(_, change)| change)
+}
+
+fn carry_out(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    sums: &mut [f64],
+    change: Change,
+    changes: &mut Vec<Change>,
+) {
+    let Some(item) = items.get_mut(change.item) else {
+        return;
+    };
+    let before = item.settled;
+    item.level = change.level;
+    item.settled = item.power_at(change.level);
+    tree.add(sums, CircuitId(item.circuit), item.settled - before);
+    changes.push(change);
+}
+
+/// Raises items into the room that is free everywhere above them. `sums` is that of [`in_flight`]; `favoured`
+/// items come first, and go no further than the level that they are favoured to; `starts` is how many more miners each circuit may wake.
+#[expect(clippy::too_many_arguments, reason = "the books of one pass, kept by the caller")]
+pub fn raise(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    budgets: &[f64],
+    sums: &mut [f64],
+    starts: &mut [usize],
+    favoured: &[Option<Level>],
+    terms: &Terms,
+    changes: &mut Vec<Change>,
+) {
+    let mut room: Vec<f64> = budgets.iter().zip(sums.iter()).map(|(budget, sum)| budget - sum).collect();
+    let mut options: Vec<(bool, f64, usize)> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let wakes = item.level == Level::Sleep;
+        let may = item.movable && if wakes { item.wakeable } else { item.raisable };
+        if !may {
+            continue;
+        }
+        let free = tree.least(&room, item.circuit);
+        if free < terms.deadband {
+            continue;
+        }
+        let favour = favoured.get(index).copied().flatten();
+        let headed = goal(item, free, favour);
+        let watts = item.power_at(headed) - item.settled;
+        let gain = item.hashrate_at(headed) - item.hashrate_at(item.level);
+        let worth = gain * terms.horizon - item.adjust_cost * item.full_hashrate();
+        if watts > 0.0 && worth > 0.0 {
+            options.push((favour.is_some(), worth / watts, index));
+        }
+    }
+    options.sort_by(|one, other| other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)));
+    for (_, _, index) in options {
+        let Some(item) = items.get(index) else { continue };
+        let wakes = item.level == Level::Sleep;
+        let circuit = item.circuit;
+        let free = tree.least(&room, circuit);
+        if free < terms.deadband {
+            continue;
+        }
+        if wakes && starts.get(circuit).copied().unwrap_or(0) == 0 {
+            continue;
+        }
+        let level = goal(item, free, favoured.get(index).copied().flatten());
+        let after = item.power_at(level);
+        // What is in flight downwards is counted already and not to be counted off twice.
+        let reserved = if wakes { after * (1.0 + item.overshoot) } else { after };
+        let more = reserved - item.counted.max(item.settled);
+        let least = if level == Level::Power(item.maximum()) { 1.0 } else { terms.deadband };
+        if after - item.settled < least || more > free {
+            continue;
+        }
+        if wakes && let Some(left) = starts.get_mut(circuit) {
+            *left -= 1;
+        }
+        tree.add(&mut room, CircuitId(circuit), -more.max(0.0));
+        tree.add(sums, CircuitId(circuit), more.max(0.0));
+        if let Some(item) = items.get_mut(index) {
+            item.level = level;
+            item.settled = after;
+            item.counted = item.counted.max(reserved);
+        }
+        changes.push(Change { item: index, level });
+    }
+}
+
+/// How far an item may go up in this much room.
+fn goal(item: &Item<'_>, free: f64, favour: Option<Level>) -> Level {
+    let wakes = item.level == Level::Sleep;
+    let reserve = if wakes { 1.0 + item.overshoot } else { 1.0 };
+    let mut power = (item.counted.max(item.settled) + free) / reserve;
+    // Where it is favoured to no more than it has, the favour is used up.
+    if let Some(most) = favour.map(|level| item.power_at(level)).filter(|most| *most > item.settled) {
+        power = power.min(most);
+    }
+    match item.fit(power) {
+        Level::Sleep => item.level,
+        level => level,
+    }
+}

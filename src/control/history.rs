@@ -1,0 +1,85 @@
+//! A short memory of a value, so that two values can be compared at the same instant.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Moment;
+
+/// Samples of the recent past, by rising time; bounded in time and number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    samples: VecDeque<(Moment, f64)>,
+}
+
+/// The longest time that is remembered: far more than the lag of any meter that a control loop can use.
+const KEEP: Duration = Duration::from_secs(120);
+/// The most samples that are kept.
+const MOST: usize = 1_200;
+
+impl History {
+    /// Adds a sample. One that is not later than the newest replaces it when the times are equal and is
+    /// dropped otherwise.
+    pub fn push(&mut self, at: Moment, value: f64) {
+        match self.samples.back_mut() {
+            Some(newest) if newest.0 == at => newest.1 = value,
+            Some(newest) if newest.0 > at => return,
+            _ => self.samples.push_back((at, value)),
+        }
+        let oldest = at.earlier(KEEP);
+        while self.samples.len() > MOST || self.samples.get(1).is_some_and(|&(second, _)| second < oldest) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The newest sample.
+    pub fn newest(&self) -> Option<(Moment, f64)> {
+        self.samples.back().copied()
+    }
+
+    /// The newest samples, by rising time, this many at the most.
+    pub fn latest(&self, count: usize) -> Vec<(Moment, f64)> {
+        self.samples.iter().skip(self.samples.len().saturating_sub(count)).copied().collect()
+    }
+
+    /// The value at a moment, linear between samples, constant beyond both ends; `None` when empty.
+    pub fn at(&self, moment: Moment) -> Option<f64> {
+        let later = self.samples.partition_point(|&(at, _)| at <= moment);
+        let before = later.checked_sub(1).and_then(|index| self.samples.get(index));
+        match (before, self.samples.get(later)) {
+            (Some(&(from, low)), Some(&(to, high))) => {
+                let span = (to - from).as_secs_f64();
+                let part = if span > 0.0 { (moment - from).as_secs_f64() / span } else { 1.0 };
+                Some(low + (high - low) * part)
+            }
+            (Some(&(_, value)), None) | (None, Some(&(_, value))) => Some(value),
+            (None, None) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_between_samples_are_interpolated_and_ends_are_held() {
+        let mut history = History::default();
+        assert_eq!(history.at(Moment::millis(5)), None);
+        history.push(Moment::millis(1_000), 10.0);
+        history.push(Moment::millis(2_000), 20.0);
+        assert_eq!(history.at(Moment::millis(500)), Some(10.0));
+        assert_eq!(history.at(Moment::millis(1_500)), Some(15.0));
+        assert_eq!(history.at(Moment::millis(9_000)), Some(20.0));
+    }
+
+    #[test]
+    fn it_forgets_what_is_old_and_stays_bounded() {
+        let mut history = History::default();
+        for tick in 0..100_000_u64 {
+            history.push(Moment::millis(tick * 50), 1.0);
+        }
+        assert!(history.samples.len() <= MOST + 1);
+        history.push(Moment::millis(100), 7.0);
+        assert_eq!(history.newest().map(|(_, value)| value), Some(1.0), "time does not run backwards");
+    }
+}

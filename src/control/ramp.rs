@@ -1,0 +1,132 @@
+//! Down at once, up with care.
+//!
+//! A circuit's headroom may be used to raise only as far as it has been there all along for a while, over enough
+//! fresh samples, and no faster than the configured rate. A fall is passed on in the same cycle.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::control::site::Settings;
+
+/// The most samples of headroom that are kept; more would only mean a hold of minutes.
+const MOST: usize = 600;
+
+/// The ramp of one circuit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ramp {
+    /// Headroom at each fresh sample of the hold time.
+    window: VecDeque<(Moment, f64)>,
+    /// What the miners may use now; `None` before the first cycle in control.
+    allowed: Option<f64>,
+}
+
+impl Ramp {
+    /// Starts from what the miners draw, so that taking over moves nothing by itself.
+    pub fn anchor(&mut self, draw: f64) {
+        if self.allowed.is_none() {
+            self.allowed = Some(draw);
+        }
+    }
+
+    /// Takes this cycle's headroom and returns what may be used; infinite headroom needs no care.
+    pub fn step(
+        &mut self,
+        settings: &Settings,
+        headroom: f64,
+        new_sample: bool,
+        now: Moment,
+        since_last: Duration,
+    ) -> f64 {
+        if headroom.is_infinite() {
+            self.window.clear();
+            self.allowed = Some(headroom);
+            return headroom;
+        }
+        if new_sample {
+            self.window.push_back((now, headroom));
+        }
+        // Keep the newest sample that is older than the hold: it shows that the hold time is covered.
+        let oldest = now.earlier(settings.raise_hold);
+        while self.window.len() > MOST || self.window.get(1).is_some_and(|&(second, _)| second <= oldest) {
+            self.window.pop_front();
+        }
+        let allowed = self.allowed.unwrap_or(headroom);
+        if headroom <= allowed {
+            self.allowed = Some(headroom);
+            return headroom;
+        }
+        let samples = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
+        let covered = self.window.front().is_some_and(|&(first, _)| now - first >= settings.raise_hold);
+        if !new_sample || samples < settings.raise_samples || !covered {
+            return allowed;
+        }
+        let steady = self.window.iter().map(|&(_, value)| value).fold(headroom, f64::min);
+        let step = settings.raise_rate.over(since_last.min(Duration::from_secs(5))).get();
+        let raised = steady.min(allowed + step).max(allowed);
+        self.allowed = Some(raised);
+        raised
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing::settings;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(second: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(second))
+    }
+
+    #[test]
+    fn a_fall_is_passed_on_in_the_same_cycle() {
+        let mut ramp = Ramp::default();
+        ramp.anchor(100.0);
+        assert!(ramp.step(&settings(), -50.0, false, at(1), SECOND) <= -50.0);
+    }
+
+    #[test]
+    fn a_rise_waits_for_the_hold_and_then_keeps_to_the_rate() {
+        let settings = settings();
+        let mut ramp = Ramp::default();
+        ramp.anchor(0.0);
+        let rate = settings.raise_rate.get();
+        let hold = settings.raise_hold.as_secs();
+        let mut last = 0.0;
+        for second in 0..hold {
+            last = ramp.step(&settings, 1e9, true, at(second), SECOND);
+        }
+        assert!(last <= 0.0, "raised before the hold had passed: {last}");
+        for second in hold..hold + 10 {
+            let next = ramp.step(&settings, 1e9, true, at(second), SECOND);
+            assert!(next - last <= rate + 1e-6, "{next} after {last}");
+            last = next;
+        }
+        assert!(last > 0.0);
+    }
+
+    #[test]
+    fn a_dip_inside_the_hold_holds_the_raise_down() {
+        let settings = settings();
+        let mut ramp = Ramp::default();
+        ramp.anchor(0.0);
+        let mut last = 0.0;
+        for second in 0..60 {
+            let headroom = if second % 3 == 0 { 10.0 } else { 1e9 };
+            last = ramp.step(&settings, headroom, true, at(second), SECOND);
+        }
+        assert!(last <= 10.0, "{last}");
+    }
+
+    #[test]
+    fn old_samples_raise_nothing() {
+        let settings = settings();
+        let mut ramp = Ramp::default();
+        ramp.anchor(0.0);
+        for second in 0..100 {
+            assert!(ramp.step(&settings, 1e9, false, at(second), SECOND) <= 0.0);
+        }
+    }
+}

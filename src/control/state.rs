@@ -1,0 +1,104 @@
+//! What the control law carries from one cycle to the next.
+
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::control::allocate::Level;
+use crate::control::allocate::optimum::Hulls;
+use crate::control::decision::{Energy, Mode};
+use crate::control::headroom::CircuitMemory;
+use crate::control::ramp::Ramp;
+use crate::control::response::Track;
+use crate::control::site::Site;
+use crate::control::tree::Tree;
+
+/// The state of the controller. Everything in it was computed from snapshots; nothing is read from outside.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(super) site: Arc<Site>,
+    pub(super) tree: Tree,
+    pub(super) tracks: Vec<Track>,
+    pub(super) memories: Vec<CircuitMemory>,
+    pub(super) ramps: Vec<Ramp>,
+    /// Sum of the nameplates of all miners at or below each circuit, in watts.
+    pub(super) nameplates: Vec<f64>,
+    pub(super) mode: Mode,
+    /// Moment of the first cycle.
+    pub(super) begun: Option<Moment>,
+    /// Moment of the cycle before.
+    pub(super) before: Option<Moment>,
+    /// Number of the latest command.
+    pub(super) sequence: u64,
+    pub(super) energy: Energy,
+    pub(super) hulls: Hulls,
+    /// When the allocation was last compared with the optimum.
+    pub(super) balanced_at: Option<Moment>,
+    /// Levels to which the next raises favour some miners.
+    pub(super) favoured: Vec<Option<Level>>,
+    /// Gap to the bound at the latest comparison.
+    pub(super) gap: f64,
+}
+
+impl State {
+    /// A controller that knows nothing yet.
+    pub fn new(site: Arc<Site>) -> Self {
+        let tree = Tree::new(&site);
+        let mut nameplates = vec![0.0; site.circuits.len()];
+        for miner in &site.miners {
+            tree.add(&mut nameplates, miner.circuit, miner.nameplate.get());
+        }
+        Self {
+            tracks: vec![Track::default(); site.miners.len()],
+            memories: vec![CircuitMemory::default(); site.circuits.len()],
+            ramps: vec![Ramp::default(); site.circuits.len()],
+            nameplates,
+            mode: Mode::StartUp,
+            begun: None,
+            before: None,
+            sequence: 0,
+            energy: Energy::default(),
+            hulls: Hulls::default(),
+            balanced_at: None,
+            favoured: Vec::new(),
+            gap: 0.0,
+            tree,
+            site,
+        }
+    }
+
+    /// The site that it controls.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Takes over from a controller of an earlier configuration: what was learned of a miner or circuit of the
+    /// same name stays known, so that a reload moves nothing by itself. Energy totals and command numbers go on.
+    pub fn inherit(&mut self, earlier: &State) {
+        let tracks: std::collections::HashMap<&str, &Track> =
+            earlier.site.miners.iter().map(|miner| miner.name.as_str()).zip(&earlier.tracks).collect();
+        for (miner, track) in self.site.miners.iter().zip(self.tracks.iter_mut()) {
+            if let Some(known) = tracks.get(miner.name.as_str()) {
+                *track = (*known).clone();
+            }
+        }
+        let circuits: std::collections::HashMap<&str, (&CircuitMemory, &Ramp)> = earlier
+            .site
+            .circuits
+            .iter()
+            .map(|circuit| circuit.name.as_str())
+            .zip(earlier.memories.iter().zip(&earlier.ramps))
+            .collect();
+        let own = self.memories.iter_mut().zip(self.ramps.iter_mut());
+        for (circuit, (memory, ramp)) in self.site.circuits.iter().zip(own) {
+            if let Some((known, slope)) = circuits.get(circuit.name.as_str()) {
+                *memory = (*known).clone();
+                *ramp = (*slope).clone();
+            }
+        }
+        self.energy = earlier.energy;
+        self.sequence = earlier.sequence;
+        self.begun = earlier.begun;
+        self.before = earlier.before;
+        self.mode = earlier.mode;
+    }
+}

@@ -1,0 +1,496 @@
+//! One cycle of the control law.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::control::allocate::track::{self, Change, Terms};
+use crate::control::allocate::{Item, Level, optimum, rebalance};
+use crate::control::decision::{
+    Binding, Cause, CircuitDecision, Command, Decision, Energy, FleetDecision, MinerDecision, MinerState,
+    Mode, Source,
+};
+use crate::control::headroom::{self, Headroom};
+use crate::control::site::{CircuitId, LimitClass, Miner, Site};
+use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, Snapshot, Target};
+use crate::control::state::State;
+use crate::control::{budget, commands, response::Track};
+use crate::units::{Hashrate, Watts};
+
+/// Share of the fleet's nameplate that one rebalancing may move.
+const REBALANCE_SHARE: f64 = 0.05;
+/// A gain in hashrate below this fraction is not worth looking for.
+const GAP_WORTH_MOVING: f64 = 0.002;
+
+/// Decides one cycle. Snapshots must come in the order of their moments; one from the past counts as now.
+pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
+    let now = snapshot.now;
+    let since_last = state.before.map_or(Duration::ZERO, |before| now - before);
+    let begun = *state.begun.get_or_insert(now);
+    let site = state.site.clone();
+    let inputs = Inputs { snapshot, pending: MinerInput::PENDING };
+
+    for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
+        track.update(miner, &site.settings, inputs.miner(index), now);
+    }
+    let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
+    if !starting {
+        adopt(&site, state, &inputs, now);
+    }
+
+    let estimates = per_circuit(state, |track| track.draw);
+    headroom::remember(&site, &mut state.memories, snapshot, &estimates, &state.nameplates);
+    let circuits = headroom::headrooms(&site, &state.tree, &mut state.memories, snapshot);
+
+    let scales = scales(&site, state);
+    let mut items = items(&site, state, &scales, now);
+    let flying = track::in_flight(&items, &state.tree, site.circuits.len());
+    let mut allowed = Vec::with_capacity(circuits.len());
+    for ((ramp, circuit), flying) in state.ramps.iter_mut().zip(&circuits).zip(&flying) {
+        if starting {
+            allowed.push(circuit.headroom);
+            continue;
+        }
+        ramp.anchor(*flying);
+        allowed.push(ramp.step(&site.settings, circuit.headroom, circuit.new_sample, now, since_last));
+    }
+    // Rounding in the sums of thousands of numbers must never look like power.
+    let allowed: Vec<f64> = allowed.into_iter().map(|allowed| allowed.max(0.0)).collect();
+
+    let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
+    if !starting {
+        allocate(&site, state, &mut items, &allowed, now, &mut orders);
+        correct(&site, state, &inputs, now, &mut orders);
+    }
+    let settled: Vec<f64> = items.iter().map(|item| item.settled).collect();
+    let sums = track::committed(&items, &state.tree, site.circuits.len());
+    let wanted: Vec<Option<Target>> = items
+        .iter()
+        .zip(&state.tracks)
+        .map(|(item, track)| track.setpoint.map(|_| target(item.level)))
+        .collect();
+    drop(items);
+
+    let mut sent: Vec<Command> = Vec::new();
+    if !site.settings.observe {
+        for (miner, target, cause) in orders {
+            sent.extend(commands::send(&mut state.tracks, miner, target, cause, &mut state.sequence, now));
+        }
+    }
+
+    let binding = bind(&site, state, &circuits, &scales);
+    state.mode = mode(&site, starting, &circuits, &binding);
+    account(&site, state, snapshot, &circuits, since_last);
+    state.before = Some(now);
+    let report =
+        Report { site: &site, state, inputs: &inputs, scales: &scales, settled: &settled, wanted: &wanted };
+    let decided = Decided { starting, binding, circuits, allowed, sums, estimates, sent };
+    report.decision(now, decided)
+}
+
+/// Access to a snapshot whose lists may be shorter than the site's: what is missing is pending.
+struct Inputs<'a> {
+    snapshot: &'a Snapshot,
+    pending: MinerInput,
+}
+
+impl Inputs<'_> {
+    fn miner(&self, index: usize) -> &MinerInput {
+        self.snapshot.miners.get(index).unwrap_or(&self.pending)
+    }
+}
+
+/// Whether every meter and miner has answered or failed once, or the wait is over.
+fn ready(site: &Site, snapshot: &Snapshot, begun: Moment) -> bool {
+    if snapshot.now - begun >= site.settings.start_timeout {
+        return true;
+    }
+    let meters = (0..site.meters.len()).all(|index| {
+        let input = snapshot.meters.get(index).copied().unwrap_or(MeterInput::PENDING);
+        input.power.is_some() && input.status != MeterStatus::Pending
+    });
+    let miners = (0..site.miners.len()).all(|index| {
+        snapshot.miners.get(index).is_some_and(|input| {
+            !matches!(input.contact, Contact::Pending)
+                && (input.status.is_some() || matches!(input.contact, Contact::Unreachable { .. }))
+        })
+    });
+    meters && miners
+}
+
+/// Takes miners as they are: all in observe mode, else those that were never put anywhere.
+fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, now: Moment) {
+    for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
+        if track.setpoint.is_none() || site.settings.observe {
+            let asleep_since = track.asleep_since;
+            track.adopt(miner, inputs.miner(index), now);
+            if site.settings.observe {
+                track.asleep_since =
+                    asleep_since.or(track.asleep_since).filter(|_| track.asleep_since.is_some());
+            } else if track.asleep_since.is_some() {
+                // Nobody knows how long it slept; it was not put to sleep by this controller.
+                track.asleep_since = Some(Moment::START);
+            }
+        }
+    }
+}
+
+/// Sums of a value of the miners over the circuits at or above them.
+fn per_circuit(state: &State, value: impl Fn(&Track) -> f64) -> Vec<f64> {
+    let count = state.site.circuits.len();
+    let mut own = vec![0.0; count];
+    for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
+        if let Some(sum) = own.get_mut(miner.circuit.0) {
+            *sum += value(track);
+        }
+    }
+    let mut total = vec![0.0; count];
+    for (circuit, value) in own.into_iter().enumerate() {
+        state.tree.add(&mut total, CircuitId(circuit), value);
+    }
+    total
+}
+
+/// For each circuit, true watts per own watt of the miners directly on it.
+fn scales(site: &Site, state: &State) -> Vec<f64> {
+    (0..site.circuits.len())
+        .map(|circuit| {
+            state
+                .tree
+                .dedicated(circuit)
+                .and_then(|dedicated| state.memories.get(dedicated))
+                .map_or(1.0, |memory| memory.gain)
+        })
+        .collect()
+}
+
+fn level(target: Option<Target>) -> Level {
+    match target {
+        Some(Target::Power(power)) => Level::Power(power.get()),
+        Some(Target::Sleep) | None => Level::Sleep,
+    }
+}
+
+fn target(level: Level) -> Target {
+    match level {
+        Level::Sleep => Target::Sleep,
+        Level::Power(power) => Target::Power(Watts::saturating(power)),
+    }
+}
+
+/// The miners as the allocation sees them.
+fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<Item<'a>> {
+    let settings = &site.settings;
+    site.miners
+        .iter()
+        .zip(&state.tracks)
+        .map(|(miner, track)| {
+            let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+            let movable = track.movable();
+            let rested = track.asleep_since.is_some_and(|since| now - since >= settings.min_sleep);
+            let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
+            let calm = now >= track.retry_at;
+            Item {
+                circuit: miner.circuit.0,
+                points: &miner.points,
+                sleep: miner.sleep.get() * gain,
+                scale: track.settle * gain,
+                actuator: miner.actuator,
+                level: level(track.setpoint),
+                settled: track.settled(miner, track.setpoint) * gain,
+                counted: track.counted * gain,
+                movable,
+                raisable: movable
+                    && track.state == MinerState::Hashing
+                    && unhurried
+                    && calm
+                    && !track.restarted,
+                wakeable: movable && track.state == MinerState::Asleep && rested && calm,
+                adjust_cost: miner.cost.adjust.as_secs_f64(),
+                sleep_cost: miner.cost.sleep.as_secs_f64(),
+                dead_time_down: miner.response.dead_time_down.as_secs_f64(),
+                ramp_down: miner.response.ramp_down.get(),
+                overshoot: miner.response.start_overshoot,
+            }
+        })
+        .collect()
+}
+
+/// Sheds, raises and, now and then, rebalances.
+fn allocate(
+    site: &Site,
+    state: &mut State,
+    items: &mut [Item<'_>],
+    allowed: &[f64],
+    now: Moment,
+    orders: &mut Vec<(usize, Target, Cause)>,
+) {
+    let count = site.circuits.len();
+    let terms =
+        Terms { horizon: site.settings.horizon.as_secs_f64(), deadband: site.settings.deadband.get() };
+    let mut changes: Vec<Change> = Vec::new();
+    let mut sums = track::committed(items, &state.tree, count);
+    track::shed(items, &state.tree, allowed, &mut sums, &terms, &mut changes);
+    note(items, &changes, Cause::Shed, orders);
+    let shed = !changes.is_empty();
+
+    let due = state.balanced_at.is_none_or(|balanced| now - balanced >= site.settings.rebalance_period);
+    if due {
+        state.balanced_at = Some(now);
+        rebalance_fleet(state, items, allowed, shed, &terms, orders);
+    }
+    if !shed {
+        changes.clear();
+        let mut sums = track::in_flight(items, &state.tree, count);
+        let mut starts = starts(site, state);
+        track::raise(
+            items,
+            &state.tree,
+            allowed,
+            &mut sums,
+            &mut starts,
+            &state.favoured,
+            &terms,
+            &mut changes,
+        );
+        note(items, &changes, Cause::Raise, orders);
+    }
+}
+
+/// Adds changes to the orders; of several changes of one miner the last counts.
+fn note(items: &[Item<'_>], changes: &[Change], cause: Cause, orders: &mut Vec<(usize, Target, Cause)>) {
+    let mut last: std::collections::BTreeMap<usize, Target> = std::collections::BTreeMap::new();
+    for change in changes {
+        if let Some(item) = items.get(change.item) {
+            last.insert(change.item, target(item.level));
+        }
+    }
+    orders.retain(|(miner, _, _)| !last.contains_key(miner));
+    orders.extend(last.into_iter().map(|(miner, target)| (miner, target, cause)));
+}
+
+fn rebalance_fleet(
+    state: &mut State,
+    items: &mut [Item<'_>],
+    allowed: &[f64],
+    shed: bool,
+    terms: &Terms,
+    orders: &mut Vec<(usize, Target, Cause)>,
+) {
+    state.hulls.refresh(items);
+    let best = optimum::solve(items, &state.hulls, &state.tree, allowed);
+    let hashrate: f64 =
+        items.iter().filter(|item| item.movable).map(|item| item.hashrate_at(item.level)).sum();
+    state.gap = if best.bound > 0.0 { ((best.bound - hashrate) / best.bound).max(0.0) } else { 0.0 };
+    state.favoured.clear();
+    if shed || state.gap < GAP_WORTH_MOVING {
+        return;
+    }
+    let most = state.nameplates.first().copied().unwrap_or(0.0) * REBALANCE_SHARE;
+    let plan = rebalance::plan(items, &best, terms, most);
+    for change in &plan.changes {
+        if let Some(item) = items.get_mut(change.item) {
+            item.level = change.level;
+            item.settled = item.power_at(change.level);
+        }
+    }
+    note(items, &plan.changes, Cause::Rebalance, orders);
+    // What was lowered to make room is not raised again in the same breath.
+    for change in &plan.changes {
+        if let Some(item) = items.get_mut(change.item) {
+            item.raisable = false;
+            item.wakeable = false;
+        }
+    }
+    state.favoured = plan.favoured;
+}
+
+/// How many more miners each circuit may wake now.
+fn starts(site: &Site, state: &State) -> Vec<usize> {
+    let mut starts = vec![site.settings.max_starting; site.circuits.len()];
+    for (miner, track) in site.miners.iter().zip(&state.tracks) {
+        if track.state == MinerState::Starting
+            && let Some(left) = starts.get_mut(miner.circuit.0)
+        {
+            *left = left.saturating_sub(1);
+        }
+    }
+    starts
+}
+
+/// Adds what miners need that are not where they were put; the allocation's own orders come first.
+fn correct(
+    site: &Site,
+    state: &State,
+    inputs: &Inputs<'_>,
+    now: Moment,
+    orders: &mut Vec<(usize, Target, Cause)>,
+) {
+    let ordered: std::collections::HashSet<usize> = orders.iter().map(|(miner, _, _)| *miner).collect();
+    for ((miner, track), index) in site.miners.iter().zip(&state.tracks).zip(0..) {
+        if ordered.contains(&index) {
+            continue;
+        }
+        if let Some((target, cause)) = commands::correction(miner, track, inputs.miner(index), now) {
+            orders.push((index, target, cause));
+        }
+    }
+}
+
+/// What binds the fleet: the limits, or nothing but the miners themselves.
+fn bind(site: &Site, state: &State, circuits: &[Headroom], scales: &[f64]) -> Binding {
+    let mut own = vec![0.0; site.circuits.len()];
+    for (miner, track) in site.miners.iter().zip(&state.tracks) {
+        let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+        if let Some(sum) = own.get_mut(miner.circuit.0) {
+            *sum += (miner.maximum().get() * track.settle).min(miner.nameplate.get()) * gain;
+        }
+    }
+    budget::fit(&state.tree, circuits, &own, 0)
+}
+
+fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -> Mode {
+    if starting {
+        return Mode::StartUp;
+    }
+    let lost = |source: &Source| matches!(source, Source::LostMeter(_));
+    if lost(&binding.source) || circuits.iter().any(|circuit| lost(&circuit.binding)) {
+        return Mode::FailSafe;
+    }
+    match binding.source {
+        Source::Limit(id) => match site.limits.get(id.0).map(|limit| limit.class) {
+            Some(LimitClass::Surplus) | None => Mode::Following,
+            Some(_) => Mode::Limited,
+        },
+        Source::Fleet | Source::LostMeter(_) => Mode::Following,
+    }
+}
+
+/// Adds this cycle's energy at the root circuit. Without a fresh meter there nothing is known, so nothing is
+/// counted.
+fn account(site: &Site, state: &mut State, snapshot: &Snapshot, circuits: &[Headroom], since_last: Duration) {
+    let (Some(root), Some(circuit)) = (circuits.first(), site.circuits.first()) else {
+        return;
+    };
+    let fresh = circuit.meter.and_then(|meter| {
+        let spec = site.meters.get(meter.0)?;
+        let reading = snapshot.meters.get(meter.0)?.power?;
+        (snapshot.now - reading.at <= spec.stale_after).then_some(reading.value)
+    });
+    let Some(power) = fresh else { return };
+    let surplus = Watts::saturating(-root.other).at_least_zero();
+    let draw = (power - Watts::saturating(root.other)).at_least_zero();
+    let most = Watts::saturating(state.nameplates.first().copied().unwrap_or(0.0));
+    let captured = draw.min(surplus);
+    let energy = Energy {
+        surplus: surplus.over(since_last),
+        captured: captured.over(since_last),
+        imported: power.at_least_zero().min(draw).over(since_last),
+        curtailed: (surplus.min(most) - captured).at_least_zero().over(since_last),
+    };
+    state.energy.surplus += energy.surplus;
+    state.energy.captured += energy.captured;
+    state.energy.imported += energy.imported;
+    state.energy.curtailed += energy.curtailed;
+}
+
+/// What was worked out in a cycle, on its way into the [`Decision`].
+struct Decided {
+    starting: bool,
+    binding: Binding,
+    circuits: Vec<Headroom>,
+    allowed: Vec<f64>,
+    sums: Vec<f64>,
+    estimates: Vec<f64>,
+    sent: Vec<Command>,
+}
+
+struct Report<'a> {
+    site: &'a Site,
+    state: &'a State,
+    inputs: &'a Inputs<'a>,
+    scales: &'a [f64],
+    settled: &'a [f64],
+    wanted: &'a [Option<Target>],
+}
+
+impl Report<'_> {
+    fn decision(&self, now: Moment, decided: Decided) -> Decision {
+        let (site, state) = (self.site, self.state);
+        let miners: Vec<MinerDecision> = site
+            .miners
+            .iter()
+            .zip(&state.tracks)
+            .zip(self.settled.iter().zip(self.wanted))
+            .zip(0..)
+            .map(|(((miner, track), (settled, wanted)), index)| {
+                self.miner(miner, track, *settled, *wanted, index)
+            })
+            .collect();
+        let headrooms: Vec<f64> = decided.circuits.iter().map(|circuit| circuit.headroom).collect();
+        let budgets = budget::budgets(site, &headrooms);
+        let most = state.nameplates.first().copied().unwrap_or(0.0);
+        let mut circuits = Vec::with_capacity(decided.circuits.len());
+        for (index, circuit) in decided.circuits.into_iter().enumerate() {
+            let value = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
+            let gain = value(self.scales);
+            let over = value(&decided.sums) - state.tree.least(&decided.allowed, index);
+            circuits.push(CircuitDecision {
+                power: circuit.power,
+                other: Watts::saturating(circuit.other),
+                miners: Watts::saturating(value(&decided.estimates) * gain),
+                limits: circuit.limits,
+                headroom: Watts::saturating(circuit.headroom),
+                budget: Watts::saturating(value(&budgets)),
+                binding: circuit.binding,
+                setpoint: Watts::saturating(value(&decided.sums)),
+                shortfall: Watts::saturating(if decided.starting || over <= 1e-6 { 0.0 } else { over }),
+            });
+        }
+        let root = circuits.first();
+        let target = decided.allowed.first().copied().unwrap_or(0.0).min(decided.binding.budget.get());
+        let fleet = FleetDecision {
+            draw: root.map_or(Watts::ZERO, |root| root.miners),
+            setpoint: root.map_or(Watts::ZERO, |root| root.setpoint),
+            budget: decided.binding.budget,
+            target: Watts::saturating(target.min(most).max(0.0)),
+            hashrate: miners.iter().map(|miner| miner.hashrate).sum(),
+            shortfall: circuits.iter().map(|circuit| circuit.shortfall).fold(Watts::ZERO, Watts::max),
+            surplus: root.map_or(Watts::ZERO, |root| (-root.other).at_least_zero()),
+            optimality_gap: state.gap,
+        };
+        let mode = if site.settings.observe { Mode::Observe } else { state.mode };
+        Decision {
+            at: now,
+            mode,
+            would_be: state.mode,
+            binding: decided.binding,
+            fleet,
+            circuits,
+            miners,
+            commands: decided.sent,
+            energy: state.energy,
+        }
+    }
+
+    fn miner(
+        &self,
+        miner: &Miner,
+        track: &Track,
+        settled: f64,
+        wanted: Option<Target>,
+        index: usize,
+    ) -> MinerDecision {
+        let gain = self.scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+        let status = self.inputs.miner(index).status.as_ref();
+        let answers = !matches!(track.state, MinerState::Pending | MinerState::Unreachable);
+        let hashrate = status.filter(|_| answers).and_then(|status| status.value.hashrate.value());
+        MinerDecision {
+            state: track.state,
+            draw: Watts::saturating(track.draw * gain),
+            counted: Watts::saturating(track.counted * gain),
+            hashrate: hashrate.unwrap_or(Hashrate::ZERO),
+            setpoint: wanted,
+            settled: Watts::saturating(settled),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The control law against a small plant.
+
+use std::time::Duration;
+
+use super::plant::{Manner, Plant};
+use crate::control::decision::MinerState;
+use crate::control::decision::{Mode, Source};
+use crate::control::site::{LimitClass, MeterId, Scope};
+use crate::control::testing::{limit, site};
+use crate::units::Watts;
+
+/// 40 miners of up to 3.4 kW: 136 kW.
+fn plant(fraction: f64, other: impl Fn(f64) -> f64 + 'static) -> Plant {
+    Plant::new(site(20), fraction, other)
+}
+
+#[test]
+fn the_fleet_settles_below_the_surplus_and_stays_there() {
+    let mut plant = plant(0.5, |_| -100e3);
+    plant.run(60);
+    let settled = plant.draw();
+    assert!((96e3..=99.001e3).contains(&settled), "{settled}");
+    // Rebalancing may still move a few; it must come to an end.
+    plant.run(240);
+    let before = plant.commands;
+    plant.run(120);
+    assert!(plant.commands - before <= 2, "hunts: {} commands in steady state", plant.commands - before);
+}
+
+#[test]
+fn taking_over_moves_nothing_by_itself() {
+    // 40 miners at 2 380 W with a surplus that just covers them.
+    let mut plant = plant(0.7, |_| -40.0 * 2_380.0 - 1_200.0);
+    plant.run(3);
+    assert_eq!(plant.commands, 0);
+}
+
+#[test]
+fn a_fall_of_the_surplus_is_followed_within_seconds() {
+    let mut plant = plant(0.9, |at| if at < 60.0 { -130e3 } else { -70e3 });
+    plant.run(60);
+    let mut seconds = 0;
+    loop {
+        plant.cycle();
+        seconds += 1;
+        if plant.import() <= 0.0 {
+            break;
+        }
+        assert!(seconds < 5, "still importing {} W after {seconds} s", plant.import());
+    }
+    plant.run(30);
+    assert!(plant.draw() > 66e3, "over-shed to {}", plant.draw());
+}
+
+#[test]
+fn a_meter_that_lags_does_not_make_the_fleet_hunt() {
+    let mut site = site(20);
+    site.meters[0].lag = Duration::from_secs(5);
+    let mut plant = Plant::new(site, 0.9, |at| if at < 60.0 { -130e3 } else { -70e3 });
+    plant.meter_lag = Duration::from_secs(5);
+    plant.run(75);
+    let before = plant.commands;
+    for _ in 0..120 {
+        plant.cycle();
+        assert!(plant.import() < 500.0, "imports {}", plant.import());
+        assert!(plant.draw() > 60e3, "over-sheds to {}", plant.draw());
+    }
+    assert!(plant.commands - before < 60, "{} commands", plant.commands - before);
+}
+
+#[test]
+fn miners_that_settle_above_their_target_are_learned() {
+    let mut plant = plant(0.5, |_| -100e3);
+    for miner in &mut plant.miners {
+        miner.error = 1.06;
+        miner.goal *= 1.06;
+    }
+    plant.run(120);
+    for _ in 0..60 {
+        plant.cycle();
+        assert!(plant.import() <= 0.0, "imports {}", plant.import());
+    }
+    assert!(plant.draw() > 94e3, "{}", plant.draw());
+}
+
+#[test]
+fn a_lost_meter_takes_the_fleet_to_its_fail_safe_and_back() {
+    let mut plant = plant(0.9, |_| -130e3);
+    plant.run(30);
+    plant.meter_up = false;
+    let decision = plant.run(4);
+    assert_eq!(decision.mode, Mode::Following, "still fresh enough");
+    let decision = plant.run(3);
+    assert_eq!(decision.mode, Mode::FailSafe);
+    assert_eq!(decision.binding.source, Source::LostMeter(MeterId(0)));
+    let partly = decision.fleet.budget;
+    assert!(partly < Watts::kilowatts(128.0) && partly > Watts::kilowatts(10.0), "no cliff: {partly}");
+    plant.run(15);
+    assert!(plant.draw() <= 40.0 * 20.0 + 1.0, "all asleep: {}", plant.draw());
+    plant.meter_up = true;
+    plant.run(180);
+    assert!(plant.draw() > 120e3, "comes back by itself: {}", plant.draw());
+}
+
+#[test]
+fn a_silent_miner_counts_at_the_most_it_can_draw() {
+    let mut plant = plant(0.6, |_| -100e3);
+    plant.run(60);
+    plant.miners[0].manner = Manner::Silent;
+    plant.miners[1].manner = Manner::Silent;
+    let decision = plant.run(30);
+    assert_eq!(decision.miners[0].state, MinerState::Unreachable);
+    assert_eq!(decision.miners[0].counted, Watts::whole(3_600));
+    let others: f64 = plant.miners[2..].iter().map(|miner| miner.draw).sum();
+    assert!(others + 2.0 * 3_600.0 <= 99e3 + 1.0 + 2.0 * (3_600.0 - 2_000.0), "{others}");
+    assert!(plant.import() <= 0.0);
+}
+
+#[test]
+fn a_miner_that_accepts_and_does_not_obey_is_named_and_its_power_stays_counted() {
+    let mut plant = plant(0.9, |at| if at < 30.0 { -130e3 } else { -60e3 });
+    for index in 0..5 {
+        plant.miners[index].manner = Manner::Ignores;
+    }
+    plant.run(30);
+    let decision = plant.run(40);
+    let stragglers = decision.miners.iter().filter(|miner| miner.state == MinerState::Straggler).count();
+    assert!((1..=5).contains(&stragglers), "{stragglers} stragglers");
+    assert!(plant.import() <= 0.0, "the others make up for it: import {}", plant.import());
+}
+
+#[test]
+fn a_miner_that_refuses_is_not_hammered() {
+    let mut plant = plant(0.9, |at| if at < 30.0 { -130e3 } else { -60e3 });
+    plant.miners[0].manner = Manner::Refuses;
+    plant.run(30);
+    let mut orders = 0;
+    for _ in 0..120 {
+        let decision = plant.cycle();
+        orders += decision.commands.iter().filter(|command| command.miner.0 == 0).count();
+    }
+    assert!(orders <= 8, "{orders} commands to a miner that refuses");
+    assert!(plant.import() <= 0.0);
+}
+
+#[test]
+fn a_sleeping_miner_that_wakes_by_itself_is_put_back_at_once() {
+    let mut plant = plant(0.9, |_| -20e3);
+    plant.run(60);
+    let asleep = plant.miners.iter().position(|miner| miner.draw < 100.0).expect("some sleep");
+    plant.miners[asleep].target = crate::control::snapshot::Target::Power(Watts::whole(3_400));
+    plant.miners[asleep].goal = 3_400.0;
+    plant.miners[asleep].from = 20.0;
+    plant.miners[asleep].since = plant.now;
+    plant.run(12);
+    assert!(plant.miners[asleep].draw < 100.0, "still draws {}", plant.miners[asleep].draw);
+}
+
+#[test]
+fn observe_mode_decides_and_sends_nothing() {
+    let mut site = site(20);
+    site.settings.observe = true;
+    let mut plant = Plant::new(site, 0.9, |_| -60e3);
+    let decision = plant.run(30);
+    assert_eq!(plant.commands, 0);
+    assert_eq!(decision.mode, Mode::Observe);
+    assert_eq!(decision.would_be, Mode::Following);
+    assert!(decision.fleet.setpoint <= Watts::kilowatts(59.0), "{}", decision.fleet.setpoint);
+}
+
+#[test]
+fn a_rating_below_binds_and_is_named() {
+    let mut site = site(20);
+    site.limits.push(limit("north-breaker", 1, Scope::Miners, LimitClass::Safety, 40_000));
+    let mut plant = Plant::new(site, 0.9, |_| -1e6);
+    let decision = plant.run(60);
+    assert_eq!(decision.mode, Mode::Limited);
+    assert_eq!(decision.binding.circuit.0, 1);
+    let north: f64 = plant
+        .miners
+        .iter()
+        .zip(&plant.site.miners)
+        .filter(|(_, spec)| spec.circuit.0 == 1)
+        .map(|(miner, _)| miner.draw)
+        .sum();
+    assert!(north <= 40_000.0, "{north}");
+    assert!(plant.draw() > 100e3, "south runs free: {}", plant.draw());
+}
+
+#[test]
+fn a_fleet_that_slept_through_the_night_wakes_in_steps() {
+    let mut plant = plant(0.0, |_| -100e3);
+    let mut most = 0;
+    for _ in 0..200 {
+        let decision = plant.cycle();
+        let starting = decision.miners.iter().filter(|miner| miner.state == MinerState::Starting).count();
+        most = most.max(starting);
+        assert!(plant.import() <= 0.0, "imports {}", plant.import());
+    }
+    assert!(most <= 20, "{most} started at once");
+    assert!(plant.draw() > 90e3, "{}", plant.draw());
+}
+
+#[test]
+fn a_cloudy_sky_is_followed_without_import_to_speak_of() {
+    let sky = |at: f64| -(95e3 + 25e3 * (at / 37.0).sin() + 8e3 * (at / 5.3).sin());
+    let mut plant = plant(0.6, sky);
+    plant.run(60);
+    (plant.imported, plant.surplus, plant.captured) = (0.0, 0.0, 0.0);
+    plant.run(600);
+    let (import, captured) = (plant.imported / plant.surplus, plant.captured / plant.surplus);
+    assert!(captured > 0.93, "captured {captured:.3}, import {import:.4}, {} commands", plant.commands);
+    assert!(import < 0.003, "import {import:.4}, captured {captured:.3}");
+}

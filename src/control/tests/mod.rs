@@ -1,0 +1,6 @@
+//! Tests of the control law as a whole: properties of a single step, and closed loops against a small plant.
+
+mod closed_loop;
+mod plant;
+mod properties;
+mod quality;
