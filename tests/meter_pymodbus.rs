@@ -157,7 +157,7 @@ async fn a_foreign_server_is_read_to_the_last_bit() {
     assert_eq!(reads(4, "exception"), 0, "split at once");
     assert_eq!(
         meters.inputs.last().unwrap().borrow().status,
-        MeterStatus::Unreachable
+        MeterStatus::Exception(11)
     );
     let malformed: u64 = (0..6).map(|index| reads(index, "malformed")).sum();
     assert_eq!(malformed, 0);
