@@ -331,6 +331,23 @@ mod tests {
         assert_eq!(Fault::of(&error), Some(Fault::ClosedIdle));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_end_in_a_frame_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (mut guard, mut device) = pair(7);
+                device.write_all(&bytes).await.unwrap();
+                drop(device);
+                // Never more than a frame at a time, and never an end without an error.
+                let mut passed = Vec::new();
+                let error = guard.read_to_end(&mut passed).await.unwrap_err();
+                assert!(Fault::of(&error).is_some());
+                assert!(passed.len() <= bytes.len());
+            });
+        }
+    }
+
     #[tokio::test]
     async fn an_answer_passes_whole_however_it_is_cut() {
         for step in 1..12 {

@@ -304,6 +304,7 @@ impl Owner {
                 other.intake.fail(error, now);
                 other.schedule(now, pause.until);
             }
+            other.due = other.due.max(pause.until);
         }
     }
 

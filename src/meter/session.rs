@@ -98,7 +98,7 @@ pub enum ReadError {
     },
     /// The connection broke while an answer was awaited.
     #[error(
-        "the connection to {place} broke while unit {unit} was read: {reason}; is another client connected?"
+        "the connection to {place} broke while unit {unit} was read: {reason}; check that no other client holds the device"
     )]
     Broken {
         /// Where.
@@ -245,7 +245,7 @@ impl Session {
                 };
                 return (Some(self), Err(Refusal::Failed(error)));
             }
-            Ok(Err(tokio_modbus::Error::Protocol(error))) => return malformed(mismatch(&error).into()),
+            Ok(Err(tokio_modbus::Error::Protocol(error))) => return malformed(mismatch(&error)),
             Ok(Err(tokio_modbus::Error::Transport(error))) => {
                 return (None, Err(broken(&error, place, unit, self.answered)));
             }
@@ -269,14 +269,14 @@ impl Session {
     }
 }
 
-/// The library's message holds the whole answer; this is what it comes down to.
-fn mismatch(error: &tokio_modbus::ProtocolError) -> &'static str {
+/// The library's whole message holds the registers of the answer as well; this is what it comes down to.
+fn mismatch(error: &tokio_modbus::ProtocolError) -> String {
     match error {
-        tokio_modbus::ProtocolError::HeaderMismatch { .. } => {
-            "the answer carries another transaction or unit than the request"
+        tokio_modbus::ProtocolError::HeaderMismatch { message, .. } => {
+            format!("the answer belongs to another transaction or unit ({message})")
         }
         tokio_modbus::ProtocolError::FunctionCodeMismatch { .. } => {
-            "the answer carries another function than the request"
+            "the answer carries another function than the request".into()
         }
     }
 }
@@ -284,15 +284,18 @@ fn mismatch(error: &tokio_modbus::ProtocolError) -> &'static str {
 /// Sorts the errors of a stream: the device's end of the line, or bytes that are not Modbus. `answered` says
 /// whether the connection had ever worked.
 fn broken(error: &io::Error, place: String, unit: u8, answered: bool) -> Refusal {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     let reason = error.to_string();
     Refusal::Failed(match (Fault::of(error), error.kind()) {
         (Some(Fault::ClosedIdle), _) if answered => return Refusal::HungUp,
         (Some(Fault::ClosedIdle | Fault::Closed), _) => ReadError::Broken { place, unit, reason },
-        // What the decoder of tokio-modbus refuses is invalid data, or a byte count beyond the end.
-        (Some(_), _)
-        | (None, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof) => {
-            ReadError::Malformed { place, unit, reason }
-        }
+        (Some(_), _) => ReadError::Malformed { place, unit, reason },
+        // From the decoder of tokio-modbus. The guard has checked the frame, so it is the byte count.
+        (None, InvalidData | InvalidInput | UnexpectedEof) => ReadError::Malformed {
+            place,
+            unit,
+            reason: "the byte count does not fit the length of the answer".into(),
+        },
         (None, _) => ReadError::Broken { place, unit, reason },
     })
 }

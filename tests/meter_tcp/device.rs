@@ -303,6 +303,11 @@ pub struct Reader {
 
 impl Reader {
     pub fn start(link: Link, connections: Vec<Connection>) -> Self {
+        // What the log says is part of the output of a test that fails.
+        let log = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_test_writer();
+        let _ = log.try_init();
         let clock = Clock::start();
         let cancel = CancellationToken::new();
         let tracker = TaskTracker::new();

@@ -16,10 +16,7 @@ async fn a_reading_is_stamped_when_it_arrives() {
     let input = reader.until(0, MeterStatus::Ok).await;
     assert_eq!(watts(&input), Some(1500.0));
     let age = input.power.unwrap().at - before;
-    assert!(
-        age >= delay && age < delay + Duration::from_millis(100),
-        "{age:?}"
-    );
+    assert!(age >= delay && age < TIMEOUT, "{age:?}");
 }
 
 /// The fault that the rule is for: an answer that comes after its timeout is lying in wait for the next request.
@@ -174,7 +171,7 @@ async fn an_answer_that_does_not_come_drops_the_connection_and_keeps_the_reading
         let waited = reader.clock.now() - asked;
         assert_eq!(bad.status, MeterStatus::Unreachable, "{name}");
         assert!(
-            waited < TIMEOUT + Duration::from_millis(250),
+            waited < TIMEOUT + Duration::from_millis(500),
             "{name}: {waited:?}"
         );
         assert_eq!(bad.power, first.power, "{name}");
