@@ -2,13 +2,41 @@
 //!
 //! Any timeout, cancellation or protocol error drops the connection; only a Modbus exception keeps it: a late
 //! reply would otherwise be taken for another register's value.
+//!
+//! - [`profile`]: what the registers mean, as data; [`decode`]: from registers to numbers; [`plan`]: the fewest
+//!   requests that read them.
+//! - `link`: the task of a link, its schedule and its pauses. `session`: one connection, one request at a time.
+//!   `guard`: what the bytes must look like before tokio-modbus sees them.
+//! - `intake`: the judgement of a value, its publication and its log; [`counters`]: what the metrics show.
+//!
+//! Another way for the bytes to travel is another [`Transport`] and another arm where `session` opens it.
 
+pub mod counters;
+pub mod decode;
+mod guard;
+mod intake;
+mod link;
+pub mod plan;
 pub mod profile;
+mod session;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::clock::Clock;
+use crate::control::snapshot::{MeterInput, MeterStatus};
 use crate::miner::Endpoint;
+use counters::{LinkCounters, MeterCounters};
+use intake::Intake;
+use link::{Owner, Polled};
 use profile::{Plausible, Profile};
+
+pub use session::{ExceptionKind, ReadError};
 
 /// Position of a link in [`crate::config::Config::links`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +47,15 @@ pub struct LinkId(pub usize);
 pub enum Transport {
     /// Modbus TCP.
     Tcp(Endpoint),
+}
+
+impl std::fmt::Display for Transport {
+    /// The place, for messages.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(endpoint) => endpoint.fmt(f),
+        }
+    }
 }
 
 /// A physical link to one or more meters.
@@ -55,4 +92,63 @@ pub struct Connection {
     pub frozen_after: Option<Duration>,
     /// Time between two reads.
     pub period: Duration,
+}
+
+/// What comes from the meters.
+#[derive(Debug)]
+pub struct Meters {
+    /// The latest of each meter, in the order of the connections. Marked as changed after every attempt to read,
+    /// good or bad; pending until the first.
+    pub inputs: Vec<watch::Receiver<MeterInput>>,
+    /// What has become of the reads of each meter, in the same order.
+    pub counters: Vec<Arc<MeterCounters>>,
+    /// What has become of the connections of each link, in the order of the links.
+    pub links: Vec<Arc<LinkCounters>>,
+}
+
+/// Starts one task for each link that has meters, on the present tokio runtime, and returns at once.
+///
+/// `names` are those of the meters, in the order of `connections`. The tasks end, and their connections close,
+/// when `cancel` is cancelled; `tracker` knows when that is done. A meter whose link does not exist is never read
+/// and says `unreachable`.
+pub fn spawn(
+    links: &[Link],
+    connections: &[Connection],
+    names: &[&str],
+    clock: Clock,
+    cancel: &CancellationToken,
+    tracker: &TaskTracker,
+) -> Meters {
+    let now = clock.now();
+    let mut meters = Meters {
+        inputs: Vec::with_capacity(connections.len()),
+        counters: Vec::with_capacity(connections.len()),
+        links: links.iter().map(|_| Arc::default()).collect(),
+    };
+    let mut polled: Vec<Vec<Polled>> = links.iter().map(|_| Vec::new()).collect();
+    for (index, connection) in connections.iter().enumerate() {
+        let name = names.get(index).copied().unwrap_or("?");
+        let counters = Arc::<MeterCounters>::default();
+        let (output, input) = watch::channel(MeterInput::PENDING);
+        if let Some(on_link) = polled.get_mut(connection.link.0) {
+            let intake = Intake::new(name.into(), connection, output, Arc::clone(&counters));
+            on_link.push(Polled::new(connection, intake, now));
+        } else {
+            error!(
+                meter = name,
+                "its link does not exist, so it is never read; check the configuration"
+            );
+            output.send_modify(|input| input.status = MeterStatus::Unreachable);
+        }
+        meters.inputs.push(input);
+        meters.counters.push(counters);
+    }
+    for ((link, polled), counters) in links.iter().zip(polled).zip(&meters.links) {
+        let owner = Owner::new(link.clone(), clock, polled, Arc::clone(counters));
+        let cancel = cancel.clone();
+        tracker.spawn(async move {
+            cancel.run_until_cancelled(owner.run()).await;
+        });
+    }
+    meters
 }

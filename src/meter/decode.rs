@@ -1,0 +1,294 @@
+//! From registers to numbers.
+//!
+//! Everything that is not a finite number is *absent*, and absence is `None`, never zero: a zero would tell
+//! the control law that the power is there. Nothing here allocates or can fail in another way.
+
+use super::profile::{Format, Point, Register, WordOrder};
+
+/// The raw bit pattern of a value, right-aligned, most significant register first.
+fn bits(words: &[u16], order: WordOrder) -> u64 {
+    let append = |bits: u64, word: &u16| bits << 16 | u64::from(*word);
+    match order {
+        WordOrder::HighFirst => words.iter().fold(0, append),
+        WordOrder::LowFirst => words.iter().rev().fold(0, append),
+    }
+}
+
+/// The lower 16 bits.
+fn low16(bits: u64) -> u16 {
+    let [.., high, low] = bits.to_be_bytes();
+    u16::from_be_bytes([high, low])
+}
+
+/// The lower 32 bits.
+fn low32(bits: u64) -> u32 {
+    let [.., a, b, c, d] = bits.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// The upper 32 bits.
+fn high32(bits: u64) -> u32 {
+    low32(bits >> 32)
+}
+
+/// A number of 64 bits from its halves. The upper half is exact and the sum is rounded once, so this is the
+/// nearest `f64`, as a cast would give.
+fn join(high: f64, low: u32) -> f64 {
+    high * 4_294_967_296.0 + f64::from(low)
+}
+
+/// The number that a bit pattern stands for, without scale. May be NaN or infinite for the float formats.
+fn number(bits: u64, format: Format) -> f64 {
+    match format {
+        Format::U16 => f64::from(low16(bits)),
+        Format::I16 => f64::from(low16(bits).cast_signed()),
+        Format::U32 => f64::from(low32(bits)),
+        Format::I32 => f64::from(low32(bits).cast_signed()),
+        Format::U64 => join(f64::from(high32(bits)), low32(bits)),
+        Format::I64 => join(f64::from(high32(bits).cast_signed()), low32(bits)),
+        Format::F32 => f64::from(f32::from_bits(low32(bits))),
+        Format::F64 => f64::from_bits(bits),
+    }
+}
+
+/// The scaled value of a register out of its words, in the order of the wire.
+///
+/// `None` when the device says that it has no value (a sentinel, NaN, infinity), when the scaled number is not
+/// finite, and when the number of words is not that of the format.
+pub fn value(register: &Register, words: &[u16]) -> Option<f64> {
+    if words.len() != usize::from(register.format.words()) {
+        return None;
+    }
+    let bits = bits(words, register.word_order);
+    if register.unavailable.contains(&bits) {
+        return None;
+    }
+    let scaled = number(bits, register.format) * register.scale;
+    scaled.is_finite().then_some(scaled)
+}
+
+/// The value of a point: the sum of its terms. One absent term makes the point absent, and so does a point
+/// without terms.
+///
+/// `words` gives the words of a register, `None` where they were not read.
+pub fn point<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) -> Option<f64> {
+    if point.terms.is_empty() {
+        return None;
+    }
+    let total = point.terms.iter().try_fold(0.0, |total, register| {
+        Some(total + value(register, words(register)?)?)
+    })?;
+    f64::is_finite(total).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::profile::Function;
+    use super::*;
+
+    fn register(format: Format, word_order: WordOrder) -> Register {
+        Register {
+            function: Function::Input,
+            address: 0,
+            format,
+            word_order,
+            scale: 1.0,
+            unavailable: Vec::new(),
+        }
+    }
+
+    /// The words of a right-aligned bit pattern, as a device sends them.
+    fn words(bits: u64, register: &Register) -> Vec<u16> {
+        let count = usize::from(register.format.words());
+        let mut words: Vec<u16> = (0..count)
+            .rev()
+            .map(|index| low16(bits >> (16 * index)))
+            .collect();
+        if register.word_order == WordOrder::LowFirst {
+            words.reverse();
+        }
+        words
+    }
+
+    fn formats() -> impl Strategy<Value = Format> {
+        proptest::sample::select(Format::NAMES.map(|(_, format)| format).to_vec())
+    }
+
+    fn orders() -> impl Strategy<Value = WordOrder> {
+        proptest::sample::select(vec![WordOrder::HighFirst, WordOrder::LowFirst])
+    }
+
+    #[test]
+    fn known_words_give_known_numbers() {
+        let high = WordOrder::HighFirst;
+        let low = WordOrder::LowFirst;
+        let cases: [(Format, WordOrder, &[u16], f64); 12] = [
+            (Format::U16, high, &[0xFFFF], 65_535.0),
+            (Format::I16, high, &[0xFFFF], -1.0),
+            (Format::I16, low, &[0x8000], -32_768.0),
+            (Format::U32, high, &[0x0001, 0x0002], 65_538.0),
+            (Format::U32, low, &[0x0002, 0x0001], 65_538.0),
+            (Format::I32, low, &[0xD8F0, 0xFFFF], -10_000.0),
+            (Format::F32, high, &[0x4366, 0x0000], 230.0),
+            (Format::F32, low, &[0x0000, 0x4366], 230.0),
+            (
+                Format::U64,
+                high,
+                &[0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF],
+                18_446_744_073_709_551_615.0,
+            ),
+            (Format::I64, high, &[0xFFFF, 0xFFFF, 0xFFFF, 0xFFFE], -2.0),
+            (Format::I64, low, &[0xFFFE, 0xFFFF, 0xFFFF, 0xFFFF], -2.0),
+            (Format::F64, high, &[0xC0C3, 0x8800, 0x0000, 0x0000], -10_000.0),
+        ];
+        for (format, order, words, expected) in cases {
+            assert_eq!(
+                value(&register(format, order), words),
+                Some(expected),
+                "{format:?} {order:?} {words:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn scale_turns_raw_numbers_into_watts() {
+        let mut kilowatts = register(Format::F32, WordOrder::HighFirst);
+        kilowatts.scale = 1000.0;
+        assert_eq!(value(&kilowatts, &[0x3FC0, 0x0000]), Some(1500.0));
+        let mut export_positive = register(Format::I32, WordOrder::HighFirst);
+        export_positive.scale = -1.0;
+        assert_eq!(value(&export_positive, &[0x0000, 0x0064]), Some(-100.0));
+    }
+
+    #[test]
+    fn a_sentinel_is_absent_and_never_zero() {
+        for (format, sentinel) in [
+            (Format::I16, 0x8000_u64),
+            (Format::U16, 0xFFFF),
+            (Format::I32, 0x7FFF_FFFF),
+            (Format::I32, 0x8000_0000),
+            (Format::U64, u64::MAX),
+            (Format::F32, 0x4996_B438),
+        ] {
+            for order in [WordOrder::HighFirst, WordOrder::LowFirst] {
+                let mut register = register(format, order);
+                register.unavailable = vec![sentinel];
+                assert_eq!(
+                    value(&register, &words(sentinel, &register)),
+                    None,
+                    "{format:?} {sentinel:x}"
+                );
+                assert!(value(&register, &words(sentinel ^ 1, &register)).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_float_that_is_not_finite_is_absent() {
+        let float = register(Format::F32, WordOrder::HighFirst);
+        for words in [[0x7FC0, 0], [0xFFC0, 0], [0x7F80, 0], [0xFF80, 0], [0x7F80, 1]] {
+            assert_eq!(value(&float, &words), None, "{words:x?}");
+        }
+        let mut double = register(Format::F64, WordOrder::HighFirst);
+        double.scale = 1e10;
+        assert_eq!(
+            value(&double, &words(f64::MAX.to_bits(), &double)),
+            None,
+            "overflow of the scale"
+        );
+    }
+
+    #[test]
+    fn a_wrong_number_of_words_is_absent() {
+        let register = register(Format::I32, WordOrder::HighFirst);
+        for words in [&[][..], &[1], &[0, 0, 1]] {
+            assert_eq!(value(&register, words), None);
+        }
+    }
+
+    #[test]
+    fn one_absent_term_makes_the_sum_absent() {
+        let mut phase = register(Format::I16, WordOrder::HighFirst);
+        phase.unavailable = vec![0x8000];
+        let terms: Vec<Register> = (820..823)
+            .map(|address| Register {
+                address,
+                ..phase.clone()
+            })
+            .collect();
+        let sum = Point { terms };
+        let image = |words: [u16; 3]| {
+            point(&sum, |register| {
+                let words: &'static [u16; 3] = Box::leak(Box::new(words));
+                words
+                    .get(usize::from(register.address - 820)..)
+                    .map(|rest| &rest[..1])
+            })
+        };
+        assert_eq!(image([100, 0xFFFF, 50]), Some(149.0));
+        assert_eq!(image([100, 0x8000, 50]), None);
+        assert_eq!(point(&sum, |_| None), None, "not read");
+        assert_eq!(point(&Point { terms: Vec::new() }, |_| None), None, "no terms");
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_give_a_finite_number_or_none(
+            format in formats(),
+            order in orders(),
+            scale in any::<f64>(),
+            words in proptest::collection::vec(any::<u16>(), 0..6),
+        ) {
+            let mut register = register(format, order);
+            register.scale = scale;
+            if let Some(number) = value(&register, &words) {
+                prop_assert!(number.is_finite());
+                prop_assert_eq!(words.len(), usize::from(format.words()));
+            }
+        }
+
+        #[test]
+        fn what_a_device_encodes_is_what_is_decoded(
+            order in orders(), short in any::<i16>(), int in any::<i32>(), long in any::<i64>(),
+            float in any::<f32>(), double in any::<f64>(),
+        ) {
+            let through = |format: Format, bits: u64| {
+                let register = register(format, order);
+                value(&register, &words(bits, &register))
+            };
+            prop_assert_eq!(through(Format::I16, u64::from(short.cast_unsigned())), Some(f64::from(short)));
+            prop_assert_eq!(
+                through(Format::U16, u64::from(short.cast_unsigned())),
+                Some(f64::from(short.cast_unsigned()))
+            );
+            prop_assert_eq!(through(Format::I32, u64::from(int.cast_unsigned())), Some(f64::from(int)));
+            prop_assert_eq!(
+                through(Format::U32, u64::from(int.cast_unsigned())),
+                Some(f64::from(int.cast_unsigned()))
+            );
+            // The nearest f64 has at most 17 significant digits; going through text rounds once, like a cast.
+            let nearest: f64 = long.to_string().parse().unwrap();
+            prop_assert_eq!(through(Format::I64, long.cast_unsigned()), Some(nearest));
+            let nearest: f64 = long.cast_unsigned().to_string().parse().unwrap();
+            prop_assert_eq!(through(Format::U64, long.cast_unsigned()), Some(nearest));
+            let finite = f64::from(float).is_finite().then_some(f64::from(float));
+            prop_assert_eq!(through(Format::F32, u64::from(float.to_bits())), finite);
+            prop_assert_eq!(through(Format::F64, double.to_bits()), double.is_finite().then_some(double));
+        }
+
+        #[test]
+        fn a_declared_sentinel_is_absent_whatever_its_bits(
+            format in formats(), order in orders(), pattern in any::<u64>(),
+        ) {
+            let mut register = register(format, order);
+            let pattern = match format.words() {
+                4 => pattern,
+                count => pattern & ((1 << (16 * count)) - 1),
+            };
+            register.unavailable = vec![pattern];
+            prop_assert_eq!(value(&register, &words(pattern, &register)), None);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Which requests a meter takes: as few as are allowed.
+//!
+//! Only declared registers are read, and only direct neighbours share a request: many devices answer a read
+//! over a gap with exception 2. Some refuse even that, so a request that gets exception 1, 2 or 3 is split in
+//! two and stays split for as long as the daemon runs.
+
+use std::ops::Range;
+
+use super::profile::{Function, Point, Register};
+
+/// The most registers that one request may ask for (Modbus Application Protocol V1.1b3, 6.3 and 6.4).
+pub const MAX_REGISTERS: u16 = 125;
+
+/// One request: a run of registers of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Which table.
+    pub function: Function,
+    /// Wire address of the first register.
+    pub address: u16,
+    /// How many registers, 1 to [`MAX_REGISTERS`].
+    pub count: u16,
+}
+
+/// A declared register and its place in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    function: Function,
+    address: u16,
+    words: u16,
+    /// First word in the image.
+    place: usize,
+}
+
+impl Item {
+    fn key(function: Function, address: u16, words: u16) -> (Function, u16, u16) {
+        (function, address, words)
+    }
+
+    /// The address after its last register; may be past the end of the table.
+    fn end(&self) -> u32 {
+        u32::from(self.address) + u32::from(self.words)
+    }
+}
+
+/// The requests of one meter and the registers that came back.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// By table, address and width; each once.
+    items: Vec<Item>,
+    /// Runs of `items`, one for each request.
+    requests: Vec<Range<usize>>,
+    /// The words of all items, one after the other.
+    image: Vec<u16>,
+}
+
+impl Plan {
+    /// The fewest requests that read all registers of some points.
+    pub fn new<'a>(points: impl IntoIterator<Item = &'a Point>) -> Self {
+        let mut keys: Vec<_> = points
+            .into_iter()
+            .flat_map(|point| &point.terms)
+            .map(|register| Item::key(register.function, register.address, register.format.words()))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut place = 0;
+        let items: Vec<Item> = keys
+            .into_iter()
+            .map(|(function, address, words)| {
+                let item = Item {
+                    function,
+                    address,
+                    words,
+                    place,
+                };
+                place += usize::from(words);
+                item
+            })
+            .collect();
+        Self {
+            requests: merge(&items),
+            items,
+            image: vec![0; place],
+        }
+    }
+
+    /// The request at a position, `None` after the last.
+    pub fn span(&self, position: usize) -> Option<Span> {
+        let items = self.items.get(self.requests.get(position)?.clone())?;
+        let first = items.first()?;
+        let end = items.iter().map(Item::end).max()?;
+        Some(Span {
+            function: first.function,
+            address: first.address,
+            count: u16::try_from(end - u32::from(first.address)).ok()?,
+        })
+    }
+
+    /// Splits a request in two. `false` when it is a single register, which cannot be split.
+    pub fn split(&mut self, position: usize) -> bool {
+        let Some(request) = self.requests.get_mut(position) else {
+            return false;
+        };
+        if request.len() < 2 {
+            return false;
+        }
+        let middle = request.start + request.len() / 2;
+        let rest = middle..request.end;
+        request.end = middle;
+        self.requests.insert(position + 1, rest);
+        true
+    }
+
+    /// Takes over the words that came for the request at a position. Words that are missing leave the image as
+    /// it was; the caller has checked their number.
+    pub fn store(&mut self, position: usize, words: &[u16]) {
+        let Some(items) = self
+            .requests
+            .get(position)
+            .and_then(|range| self.items.get(range.clone()))
+        else {
+            return;
+        };
+        let Some(start) = items.first().map(|item| item.address) else {
+            return;
+        };
+        for item in items {
+            let offset = usize::from(item.address - start);
+            let length = usize::from(item.words);
+            let source = words.get(offset..offset + length);
+            let target = self.image.get_mut(item.place..item.place + length);
+            if let (Some(source), Some(target)) = (source, target) {
+                target.copy_from_slice(source);
+            }
+        }
+    }
+
+    /// The words of a register, in the order of the wire; `None` for one that was not declared.
+    pub fn words(&self, register: &Register) -> Option<&[u16]> {
+        let key = Item::key(register.function, register.address, register.format.words());
+        let found = self
+            .items
+            .binary_search_by_key(&key, |item| Item::key(item.function, item.address, item.words));
+        let item = self.items.get(found.ok()?)?;
+        self.image.get(item.place..item.place + usize::from(item.words))
+    }
+}
+
+/// Groups sorted items into requests.
+fn merge(items: &[Item]) -> Vec<Range<usize>> {
+    let mut requests: Vec<Range<usize>> = Vec::new();
+    let mut run: Option<(Function, u32, u32)> = None;
+    for (index, item) in items.iter().enumerate() {
+        let joined = run.and_then(|(function, start, end)| {
+            let longer = end.max(item.end());
+            let fits = function == item.function
+                && u32::from(item.address) <= end
+                && longer - start <= u32::from(MAX_REGISTERS);
+            fits.then_some((function, start, longer))
+        });
+        match (joined, requests.last_mut()) {
+            (Some(_), Some(request)) => request.end = index + 1,
+            _ => requests.push(index..index + 1),
+        }
+        run = joined.or(Some((item.function, u32::from(item.address), item.end())));
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::profile::{Format, WordOrder};
+    use super::*;
+
+    fn register(function: Function, address: u16, format: Format) -> Register {
+        Register {
+            function,
+            address,
+            format,
+            word_order: WordOrder::HighFirst,
+            scale: 1.0,
+            unavailable: Vec::new(),
+        }
+    }
+
+    fn plan(terms: Vec<Register>) -> Plan {
+        Plan::new([&Point { terms }])
+    }
+
+    fn spans(plan: &Plan) -> Vec<(Function, u16, u16)> {
+        (0..)
+            .map_while(|position| plan.span(position))
+            .map(|span| (span.function, span.address, span.count))
+            .collect()
+    }
+
+    #[test]
+    fn neighbours_share_a_request_and_a_gap_separates() {
+        let plan = plan(vec![
+            register(Function::Input, 0x10, Format::F32),
+            register(Function::Input, 0x0C, Format::F32),
+            register(Function::Input, 0x0E, Format::F32),
+            register(Function::Input, 0x13, Format::U16),
+            register(Function::Holding, 0x12, Format::U16),
+        ]);
+        assert_eq!(
+            spans(&plan),
+            [
+                (Function::Holding, 0x12, 1),
+                (Function::Input, 0x0C, 6),
+                (Function::Input, 0x13, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_register_that_is_declared_twice_is_read_once() {
+        let plan = plan(vec![
+            register(Function::Input, 5, Format::U16),
+            register(Function::Input, 5, Format::U16),
+            register(Function::Input, 5, Format::U32),
+        ]);
+        assert_eq!(spans(&plan), [(Function::Input, 5, 2)]);
+    }
+
+    #[test]
+    fn no_request_asks_for_more_than_125_registers() {
+        let terms = (0..63)
+            .map(|index| register(Function::Holding, index * 2, Format::F32))
+            .collect();
+        assert_eq!(
+            spans(&plan(terms)),
+            [(Function::Holding, 0, 124), (Function::Holding, 124, 2)]
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_table_does_not_overflow() {
+        let plan = plan(vec![
+            register(Function::Holding, 0xFFFF, Format::F64),
+            register(Function::Holding, 0xFFFE, Format::U16),
+        ]);
+        assert_eq!(spans(&plan), [(Function::Holding, 0xFFFE, 5)]);
+    }
+
+    #[test]
+    fn a_split_is_remembered_down_to_single_registers() {
+        let mut plan = plan(
+            (0..3)
+                .map(|index| register(Function::Input, index, Format::U16))
+                .collect(),
+        );
+        assert!(plan.split(0));
+        assert_eq!(spans(&plan), [(Function::Input, 0, 1), (Function::Input, 1, 2)]);
+        assert!(!plan.split(0), "a single register stays");
+        assert!(plan.split(1));
+        assert_eq!(
+            spans(&plan),
+            [
+                (Function::Input, 0, 1),
+                (Function::Input, 1, 1),
+                (Function::Input, 2, 1)
+            ]
+        );
+        assert!(!plan.split(7), "no such request");
+    }
+
+    #[test]
+    fn words_come_back_by_register_after_merging_and_splitting() {
+        let terms = vec![
+            register(Function::Input, 2, Format::U32),
+            register(Function::Input, 0, Format::U32),
+            register(Function::Input, 4, Format::U16),
+        ];
+        let mut plan = plan(terms.clone());
+        plan.store(0, &[1, 2, 3, 4, 5]);
+        assert_eq!(plan.words(&terms[0]), Some(&[3, 4][..]));
+        assert_eq!(plan.words(&terms[1]), Some(&[1, 2][..]));
+        assert_eq!(plan.words(&terms[2]), Some(&[5][..]));
+        assert!(plan.split(0));
+        plan.store(1, &[30, 40, 50]);
+        assert_eq!(plan.words(&terms[0]), Some(&[30, 40][..]));
+        assert_eq!(plan.words(&terms[2]), Some(&[50][..]));
+        assert_eq!(plan.words(&register(Function::Input, 9, Format::U16)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_register_is_covered_once_and_nothing_else_is_read(
+            declared in proptest::collection::vec((any::<bool>(), 0_u16..300, 0_usize..8), 1..60),
+            splits in proptest::collection::vec(0_usize..20, 0..20),
+        ) {
+            let terms: Vec<Register> = declared
+                .iter()
+                .map(|(input, address, format)| {
+                    let function = if *input { Function::Input } else { Function::Holding };
+                    register(function, *address, Format::NAMES[*format].1)
+                })
+                .collect();
+            let mut plan = plan(terms.clone());
+            for position in splits {
+                plan.split(position);
+            }
+            let mut position = 0;
+            let mut read = std::collections::HashSet::new();
+            while let Some(span) = plan.span(position) {
+                prop_assert!((1..=MAX_REGISTERS).contains(&span.count));
+                let table = if span.function == Function::Input { 10_000 } else { 0 };
+                let words: Vec<u16> = (0..span.count).map(|index| table + span.address + index).collect();
+                read.extend(words.iter().copied());
+                plan.store(position, &words);
+                position += 1;
+            }
+            let mut wanted = std::collections::HashSet::new();
+            for register in &terms {
+                let table = if register.function == Function::Input { 10_000 } else { 0 };
+                let expected: Vec<u16> =
+                    (0..register.format.words()).map(|index| table + register.address + index).collect();
+                prop_assert_eq!(plan.words(register), Some(&expected[..]));
+                wanted.extend(expected);
+            }
+            prop_assert_eq!(read, wanted);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One connection to a link: how it is opened, one request and its answer, and what can go wrong.
+//!
+//! An exchange takes the session by value and gives it back only when the connection is certainly in step: after
+//! a good answer or a Modbus exception. A timeout, a broken answer, or a caller that stops waiting drops the
+//! connection with the exchange, so no late answer can ever be taken for that of another request.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout};
+use tokio_modbus::client::{Client as _, Context, tcp};
+use tokio_modbus::slave::SlaveContext as _;
+use tokio_modbus::{Request, Response, Slave};
+
+use super::guard::{Fault, Guard};
+use super::plan::Span;
+use super::profile::Function;
+use super::{Link, Transport};
+use crate::clock::{Clock, Moment};
+use crate::control::snapshot::MeterStatus;
+
+/// What a Modbus exception code says about whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExceptionKind {
+    /// 1, 2, 3: the device does not serve what the profile asks for. Stays until somebody changes something.
+    Configuration,
+    /// 5, 6, 10, 11: busy, or a gateway that does not reach the unit at the moment.
+    Transient,
+    /// 4, 8 and all others: a fault of the device.
+    Device,
+}
+
+impl ExceptionKind {
+    /// The kind of a code (Modbus Application Protocol V1.1b3, 7).
+    pub const fn of(code: u8) -> Self {
+        match code {
+            1..=3 => Self::Configuration,
+            5 | 6 | 10 | 11 => Self::Transient,
+            _ => Self::Device,
+        }
+    }
+
+    /// As written in metrics: a closed set of labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Transient => "transient",
+            Self::Device => "device",
+        }
+    }
+}
+
+/// What an exception code means and what to do about it.
+fn explain(code: u8) -> &'static str {
+    match code {
+        1 => "illegal function; a configuration fault: check the profile's register table and the unit id",
+        2 => "illegal data address; a configuration fault: check the profile and the unit id",
+        3 => "illegal data value; a configuration fault: check the profile and the unit id",
+        4 => "device failure; look at the device's own display or log",
+        5 => "acknowledged but not ready; transient, it is asked again",
+        6 => "device busy; transient, it is asked again; if it stays, read it less often",
+        8 => "memory parity error; the device needs service",
+        10 => {
+            "the gateway has no path to the unit; transient, it is asked again; if it stays, check the gateway"
+        }
+        11 => {
+            "the gateway reaches no such unit; transient, it is asked again; if it stays, check the unit's power, \
+             wiring and id"
+        }
+        _ => "not in the standard; see the device's manual",
+    }
+}
+
+/// Why a read failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No connection.
+    #[error("cannot connect to {place}: {reason}; check its address, its power and the network")]
+    Connect {
+        /// Where.
+        place: String,
+        /// What the operating system says.
+        reason: String,
+    },
+    /// Connected, but no whole answer in time.
+    #[error(
+        "unit {unit} at {place} did not answer within {limit:?}; check the unit id, its power and its wiring, and \
+         that no other client holds the device"
+    )]
+    Timeout {
+        /// Where.
+        place: String,
+        /// Which unit.
+        unit: u8,
+        /// The time given.
+        limit: Duration,
+    },
+    /// The connection broke while an answer was awaited.
+    #[error(
+        "the connection to {place} broke while unit {unit} was read: {reason}; check that no other client holds the device"
+    )]
+    Broken {
+        /// Where.
+        place: String,
+        /// Which unit.
+        unit: u8,
+        /// In which way.
+        reason: String,
+    },
+    /// The answer breaks the protocol.
+    #[error("unit {unit} at {place} broke the protocol: {reason}; check that the link really is Modbus TCP")]
+    Malformed {
+        /// Where.
+        place: String,
+        /// Which unit.
+        unit: u8,
+        /// In which way; never the whole answer.
+        reason: String,
+    },
+    /// The device refused.
+    #[error("unit {unit} at {place} refused {count} registers from {address} with exception {code}: {}", explain(*code))]
+    Exception {
+        /// Where.
+        place: String,
+        /// Which unit.
+        unit: u8,
+        /// First register.
+        address: u16,
+        /// How many.
+        count: u16,
+        /// Modbus exception code.
+        code: u8,
+    },
+}
+
+impl ReadError {
+    /// As the control law and the metrics see it.
+    pub const fn status(&self) -> MeterStatus {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => MeterStatus::Unreachable,
+            Self::Malformed { .. } => MeterStatus::Malformed,
+            Self::Exception { code, .. } => MeterStatus::Exception(*code),
+        }
+    }
+}
+
+/// How an exchange ended, when not with words.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The device had closed a connection that had worked, before the request was sent: nothing is lost, connect
+    /// and ask again.
+    HungUp,
+    /// The read failed.
+    Failed(ReadError),
+}
+
+/// An open connection, in step.
+pub(super) struct Session {
+    context: Context,
+    /// Not before this moment may the next request go out.
+    quiet_until: Moment,
+    /// The transaction number of the next request.
+    next_transaction: u16,
+    /// Whether any answer came over this connection.
+    answered: bool,
+}
+
+impl Session {
+    /// Connects and waits out the link's connect delay.
+    ///
+    /// # Errors
+    /// [`ReadError::Connect`].
+    pub(super) async fn open(link: &Link, clock: Clock, first_transaction: u16) -> Result<Self, ReadError> {
+        let Transport::Tcp(endpoint) = &link.transport;
+        let failed = |reason: String| ReadError::Connect {
+            place: endpoint.to_string(),
+            reason,
+        };
+        let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
+        let stream = match timeout(link.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed(format!("no answer within {:?}", link.connect_timeout))),
+        };
+        // A request is one small segment; it must not wait for an acknowledgement. Where this cannot be set the
+        // reads are slower and nothing else.
+        let _ = stream.set_nodelay(true);
+        let guard = Guard::new(stream, first_transaction);
+        Ok(Self {
+            context: tcp::attach_slave(guard, Slave(0)),
+            quiet_until: clock.now() + link.connect_delay.max(link.gap),
+            next_transaction: first_transaction,
+            answered: false,
+        })
+    }
+
+    /// Whether any answer came over this connection.
+    pub(super) fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The transaction number with which a next connection has to begin.
+    pub(super) fn next_transaction(&self) -> u16 {
+        self.next_transaction
+    }
+
+    /// Reads some registers of a unit. The session comes back when the connection may be used again; it is gone
+    /// when it may not.
+    pub(super) async fn read(
+        mut self,
+        link: &Link,
+        clock: Clock,
+        unit: u8,
+        span: Span,
+    ) -> (Option<Self>, Result<Vec<u16>, Refusal>) {
+        sleep_until(clock.instant(self.quiet_until)).await;
+        self.context.set_slave(Slave(unit));
+        self.next_transaction = self.next_transaction.wrapping_add(1);
+        let request = match span.function {
+            Function::Holding => Request::ReadHoldingRegisters(span.address, span.count),
+            Function::Input => Request::ReadInputRegisters(span.address, span.count),
+        };
+        let answer = timeout(link.timeout, self.context.call(request)).await;
+        self.quiet_until = clock.now() + link.gap;
+        let place = link.transport.to_string();
+        let malformed = |reason: String| {
+            let place = place.clone();
+            (
+                None,
+                Err(Refusal::Failed(ReadError::Malformed { place, unit, reason })),
+            )
+        };
+        let words = match answer {
+            Ok(Ok(Ok(Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words)))) => words,
+            Ok(Ok(Ok(_))) => return malformed("an answer of another kind than the request".into()),
+            Ok(Ok(Err(exception))) => {
+                self.answered = true;
+                let error = ReadError::Exception {
+                    place,
+                    unit,
+                    address: span.address,
+                    count: span.count,
+                    code: u8::from(exception),
+                };
+                return (Some(self), Err(Refusal::Failed(error)));
+            }
+            Ok(Err(tokio_modbus::Error::Protocol(error))) => return malformed(mismatch(&error)),
+            Ok(Err(tokio_modbus::Error::Transport(error))) => {
+                return (None, Err(broken(&error, place, unit, self.answered)));
+            }
+            Err(_) => {
+                let limit = link.timeout;
+                return (
+                    None,
+                    Err(Refusal::Failed(ReadError::Timeout { place, unit, limit })),
+                );
+            }
+        };
+        if words.len() != usize::from(span.count) {
+            return malformed(format!(
+                "{} registers came instead of {}",
+                words.len(),
+                span.count
+            ));
+        }
+        self.answered = true;
+        (Some(self), Ok(words))
+    }
+}
+
+/// The library's whole message holds the registers of the answer as well; this is what it comes down to.
+fn mismatch(error: &tokio_modbus::ProtocolError) -> String {
+    match error {
+        tokio_modbus::ProtocolError::HeaderMismatch { message, .. } => {
+            format!("the answer belongs to another transaction or unit ({message})")
+        }
+        tokio_modbus::ProtocolError::FunctionCodeMismatch { .. } => {
+            "the answer carries another function than the request".into()
+        }
+    }
+}
+
+/// Sorts the errors of a stream: the device's end of the line, or bytes that are not Modbus. `answered` says
+/// whether the connection had ever worked.
+fn broken(error: &io::Error, place: String, unit: u8, answered: bool) -> Refusal {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    let reason = error.to_string();
+    Refusal::Failed(match (Fault::of(error), error.kind()) {
+        (Some(Fault::ClosedIdle), _) if answered => return Refusal::HungUp,
+        (Some(Fault::ClosedIdle | Fault::Closed), _) => ReadError::Broken { place, unit, reason },
+        (Some(_), _) => ReadError::Malformed { place, unit, reason },
+        // From the decoder of tokio-modbus. The guard has checked the frame, so it is the byte count.
+        (None, InvalidData | InvalidInput | UnexpectedEof) => ReadError::Malformed {
+            place,
+            unit,
+            reason: "the byte count does not fit the length of the answer".into(),
+        },
+        (None, _) => ReadError::Broken { place, unit, reason },
+    })
+}

@@ -1,0 +1,173 @@
+//! Meters read from a Modbus TCP server that nobody here wrote: pymodbus.
+//!
+//! Needs a Python with pymodbus 3.16 or later: `python3`, or the one named by `BALLAST_TEST_PYTHON`. Without it the
+//! test says so and passes.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ballast::clock::Clock;
+use ballast::control::snapshot::{MeterInput, MeterStatus};
+use ballast::meter::profile::{Format, Function, Point, Profile, Register, WordOrder};
+use ballast::meter::{Connection, Link, LinkId, Meters, Transport, spawn};
+use ballast::miner::Endpoint;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The server's process, ended with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(port: u16) -> Option<Server> {
+    let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let found = Command::new(&python)
+        .args(["-c", "from pymodbus.simulator import SimDevice, SimData"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        eprintln!("SKIPPED: {python} has no pymodbus 3.16; install it or set BALLAST_TEST_PYTHON");
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pymodbus_server.py");
+    let child = Command::new(&python)
+        .args([script, &port.to_string()])
+        .spawn()
+        .expect("python starts");
+    Some(Server(child))
+}
+
+fn register(function: Function, address: u16, format: Format, word_order: WordOrder, scale: f64) -> Register {
+    Register {
+        function,
+        address,
+        format,
+        word_order,
+        scale,
+        unavailable: Vec::new(),
+    }
+}
+
+fn meter(unit: u8, terms: Vec<Register>) -> Connection {
+    Connection {
+        link: LinkId(0),
+        unit,
+        profile: Profile {
+            name: "test".into(),
+            power: Point { terms },
+        },
+        invert: false,
+        plausible: None,
+        frozen_after: None,
+        period: Duration::from_millis(100),
+    }
+}
+
+/// Waits for good readings of a meter and collects different values.
+async fn values(meters: &mut Meters, index: usize, count: usize) -> Vec<f64> {
+    let input = meters.inputs.get_mut(index).unwrap();
+    let mut values: Vec<f64> = Vec::new();
+    let collect = async {
+        while values.len() < count {
+            let state: MeterInput = *input.borrow_and_update();
+            let value = state.power.map(|reading| reading.value.get());
+            if let Some(value) = value.filter(|value| values.iter().all(|known| (known - value).abs() > 1e-9))
+            {
+                values.push(value);
+            }
+            input.changed().await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(15), collect)
+        .await
+        .expect("values in time");
+    values
+}
+
+#[tokio::test]
+async fn a_foreign_server_is_read_to_the_last_bit() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let Some(_server) = start(port) else { return };
+    let link = Link {
+        name: "pymodbus".into(),
+        transport: Transport::Tcp(Endpoint {
+            host: "localhost".into(),
+            port,
+        }),
+        connect_timeout: Duration::from_secs(1),
+        timeout: Duration::from_millis(400),
+        connect_delay: Duration::ZERO,
+        gap: Duration::from_millis(5),
+    };
+    let (high, low) = (WordOrder::HighFirst, WordOrder::LowFirst);
+    let connections = [
+        meter(1, vec![register(Function::Input, 0x34, Format::F32, high, 1.0)]),
+        meter(
+            2,
+            vec![
+                register(Function::Holding, 0x28, Format::I32, low, 0.1),
+                register(Function::Holding, 0x2A, Format::I32, low, -0.1),
+            ],
+        ),
+        meter(3, vec![register(Function::Input, 0, Format::U16, high, 1.0)]),
+        meter(4, vec![register(Function::Input, 0, Format::U16, high, 1.0)]),
+        meter(
+            5,
+            vec![
+                register(Function::Input, 0, Format::U16, high, 1.0),
+                register(Function::Input, 1, Format::U16, high, 1.0),
+            ],
+        ),
+        meter(9, vec![register(Function::Input, 0, Format::U16, high, 1.0)]),
+    ];
+    let names = ["float", "integers", "busy", "late", "single", "lost"];
+    let cancel = CancellationToken::new();
+    let tracker = TaskTracker::new();
+    let mut meters = spawn(&[link], &connections, &names, Clock::start(), &cancel, &tracker);
+
+    let mut floats = values(&mut meters, 0, 3).await;
+    floats.sort_by(f64::total_cmp);
+    assert_eq!(floats, [-300.25, 1200.5, 15_750_000.0]);
+    let sum = values(&mut meters, 1, 1).await;
+    assert!(sum.iter().all(|value| (value + 12_445.6).abs() < 1e-9), "{sum:?}");
+    assert_eq!(values(&mut meters, 2, 1).await, [77.0]);
+    assert_eq!(values(&mut meters, 3, 1).await, [88.0]);
+    assert_eq!(values(&mut meters, 4, 1).await, [42.0]);
+
+    sleep(Duration::from_secs(2)).await;
+    let reads = |index: usize, result| meters.counters.get(index).unwrap().reads_of(result);
+    assert_eq!(reads(2, "exception"), 3, "busy three times");
+    assert!(
+        reads(3, "unreachable") > 0 && reads(3, "ok") > 2,
+        "late now and then"
+    );
+    assert_eq!(reads(4, "exception"), 0, "split at once");
+    assert_eq!(
+        meters.inputs.last().unwrap().borrow().status,
+        MeterStatus::Exception(11)
+    );
+    let malformed: u64 = (0..6).map(|index| reads(index, "malformed")).sum();
+    assert_eq!(malformed, 0);
+    for (name, counters) in names.iter().zip(&meters.counters) {
+        println!("{name}: {:?}", counters.reads());
+    }
+
+    cancel.cancel();
+    tracker.close();
+    timeout(Duration::from_secs(1), tracker.wait())
+        .await
+        .expect("the tasks end");
+}

@@ -1,0 +1,95 @@
+"""A Modbus TCP server by pymodbus (3.16 or later) for tests/meter_pymodbus.rs.
+
+Usage: pymodbus_server.py PORT
+
+Listens on 127.0.0.1:PORT until it is killed. Its units:
+
+1  input registers 0x34: float, high word first; 1200.5, -300.25 and 15750000.0 W in turn, one for each read
+2  holding registers 0x28 to 0x2B: two 32-bit integers, low word first, in tenths of a watt: -12345.6 and 100.0
+3  input register 0: busy (exception 6) for the first three reads, then 77
+4  input register 0: 88, but every third answer comes 600 ms late
+5  input registers 0 and 1: 40 and 2; only one at a time (exception 2)
+9  a gateway's word for a unit that it does not reach (exception 11), after 200 ms
+"""
+
+import asyncio
+import struct
+import sys
+
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+
+def high_first(value):
+    return list(struct.unpack(">HH", struct.pack(">f", value)))
+
+
+def low_first(value):
+    return list(reversed(struct.unpack(">HH", struct.pack(">i", value))))
+
+
+def device(unit, address, words, action=None):
+    data = SimData(address, values=words, datatype=DataType.REGISTERS)
+    return SimDevice(unit, simdata=[data], action=action)
+
+
+def turning(values):
+    reads = 0
+
+    async def action(_function, start, address, count, registers, written):
+        nonlocal reads
+        offset = address - start
+        registers[offset : offset + 2] = high_first(values[reads % len(values)])
+        reads += 1
+
+    return action
+
+
+def busy(times):
+    reads = 0
+
+    async def action(_function, start, address, count, registers, written):
+        nonlocal reads
+        reads += 1
+        return ExcCodes.DEVICE_BUSY if reads <= times else None
+
+    return action
+
+
+def late(seconds):
+    reads = 0
+
+    async def action(_function, start, address, count, registers, written):
+        nonlocal reads
+        reads += 1
+        if reads % 3 == 0:
+            await asyncio.sleep(seconds)
+
+    return action
+
+
+async def single(_function, start, address, count, registers, written):
+    return ExcCodes.ILLEGAL_ADDRESS if count > 1 else None
+
+
+async def lost(_function, start, address, count, registers, written):
+    await asyncio.sleep(0.2)
+    return ExcCodes.GATEWAY_NO_RESPONSE
+
+
+async def main(port):
+    devices = [
+        device(1, 0x34, [0, 0], turning([1200.5, -300.25, 15_750_000.0])),
+        device(2, 0x28, low_first(-123456) + low_first(1000)),
+        device(3, 0, [77], busy(3)),
+        device(4, 0, [88], late(0.6)),
+        device(5, 0, [40, 2], single),
+        device(9, 0, [0], lost),
+    ]
+    server = ModbusTcpServer(devices, address=("127.0.0.1", port))
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
