@@ -590,7 +590,7 @@ fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<
         return Err(scenario.error(
             choice.name.place,
             format!(
-                "the fault needs {wanted} miners that fit `{}`, but the site has {}",
+                "the fault needs {wanted} of the miners `{}`, but the site has {}",
                 choice.name.text,
                 chosen.len()
             ),
