@@ -41,7 +41,6 @@ async fn the_truth_is_known_at_once_and_counted_from_then_on() {
     assert!((totals.imported.get() / seconds - 58_000.0).abs() < 1.0);
     assert!((totals.attributable_import.get() / seconds - 8_000.0).abs() < 1.0);
     assert!((totals.hashes / seconds / 320e12 - 1.0).abs() < 1e-6);
-    assert!(totals.longest_step <= Duration::from_millis(100) || cfg!(debug_assertions));
     simulation.shutdown().await;
 }
 

@@ -13,6 +13,7 @@ pub mod meter;
 pub mod plant;
 pub mod random;
 pub mod scenario;
+mod script;
 pub mod site;
 pub mod sun;
 pub mod truth;

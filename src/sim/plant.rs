@@ -219,3 +219,93 @@ pub fn circuit(scenario: &Scenario, site: &Site, name: &Named) -> Result<Circuit
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = r#"
+description = "a tree"
+[sun]
+peak = "1 MW"
+start = "23:00"
+circuit = "roof"
+[generation]
+steady = "100 kW"
+[load]
+base = "60 kW"
+circuit = "hall"
+[auxiliary]
+container = "5 kW"
+[[event]]
+at = "0s"
+sun = { to = "300 kW" }
+"#;
+
+    /// pcc → hall → container, pcc → roof; two miners in the container, one in the hall.
+    fn wiring(scenario: &Scenario) -> Wiring {
+        let id = |name: &Named| match name.text.as_str() {
+            "hall" => CircuitId(1),
+            "container" => CircuitId(2),
+            "roof" => CircuitId(3),
+            other => panic!("{other}"),
+        };
+        Wiring {
+            parents: vec![None, Some(CircuitId(0)), Some(CircuitId(1)), Some(CircuitId(0))],
+            miners: vec![CircuitId(2), CircuitId(2), CircuitId(1)],
+            sun: id(scenario.sun.circuit.as_ref().unwrap()),
+            load: id(scenario.load.circuit.as_ref().unwrap()),
+            auxiliaries: scenario
+                .auxiliaries
+                .iter()
+                .map(|(name, power)| (id(name), *power))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn every_circuit_carries_what_hangs_below_it() {
+        let scenario = Scenario::parse("tree.toml", SITE).unwrap();
+        let balance = Plant::new(&scenario).at(Duration::ZERO);
+        let draws = [3.0, 4.0, 10.0].map(Watts::kilowatts);
+        let powers = wiring(&scenario).circuits(&balance, &draws);
+        let expected = [
+            60.0 + 5.0 + 17.0 - 300.0 - 100.0,
+            60.0 + 5.0 + 17.0,
+            5.0 + 7.0,
+            -300.0,
+        ];
+        for (power, kilowatts) in powers.iter().zip(expected) {
+            assert!(
+                (*power - Watts::kilowatts(kilowatts)).abs() < Watts::whole(1),
+                "{powers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_machine_runs_once_in_every_cycle_for_its_time() {
+        let machine = Machine {
+            name: "compressor".into(),
+            power: Watts::whole(40_000),
+            on: Duration::from_secs(60),
+            off: Duration::from_secs(90),
+            ramp: Duration::from_secs(2),
+        };
+        let tenth = Duration::from_millis(100);
+        let mut starts = std::collections::BTreeSet::new();
+        for cycle in 0..20_u32 {
+            let draws: Vec<f64> = (0..1_500_u32)
+                .map(|i| running(&machine, 4, 1, tenth * (cycle * 1_500 + i)).get())
+                .collect();
+            let energy: f64 = draws.iter().sum::<f64>() * 0.1;
+            // On for a minute, from foot to foot of its two ramps.
+            assert!((energy - 40e3 * 58.0).abs() < 20e3, "{energy}");
+            starts.insert(draws.iter().position(|watts| *watts > 0.0));
+        }
+        assert!(
+            starts.len() > 15,
+            "it does not start at the same moment of every cycle"
+        );
+    }
+}

@@ -1,6 +1,5 @@
 //! The running simulation: plant, miners, meters and faults on one tick, with the truth kept beside them.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,15 +12,13 @@ use tokio_util::task::TaskTracker;
 
 use super::meter::bus::Bus;
 use super::meter::{SimMeter, encode, server};
-use super::plant::{Plant, Wiring, circuit};
-use super::scenario::{
-    Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, Named, ReadingScript, ReadingSource, Scenario,
-    ScenarioError,
-};
+use super::plant::{Plant, Wiring};
+use super::scenario::{MinerFault, Scenario, ScenarioError};
+use super::script::{Scheduled, Source, Targets, Turn, schedule, sources};
 use super::truth::{Accountant, Flows, Truth};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::control::site::{Cap, CircuitId, LimitClass, MeterId, Site};
+use crate::control::site::Miner;
 use crate::meter::Transport;
 use crate::miner::Endpoint;
 use crate::units::{Hashrate, Watts};
@@ -178,12 +175,7 @@ impl Simulation {
             })
             .zip(sources)
             .collect();
-        let maximum = config
-            .site
-            .miners
-            .iter()
-            .map(crate::control::site::Miner::maximum)
-            .sum();
+        let maximum = config.site.miners.iter().map(Miner::maximum).sum();
         let started = clock.now();
         let accountant = Arc::new(Mutex::new(Accountant::new(maximum, started)));
         let (sender, truth) = watch::channel(Truth::default());
@@ -251,35 +243,6 @@ impl Simulation {
             tracing::warn!("the simulation did not end in time");
         }
     }
-}
-
-/// What a meter sees.
-#[derive(Debug)]
-enum Source {
-    Circuit(CircuitId),
-    Reading(ReadingScript),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Waiting,
-    Active,
-    Over,
-}
-
-/// Which devices a fault befalls, by their positions.
-#[derive(Debug)]
-enum Targets {
-    Meters(Vec<usize>, MeterFault),
-    Miners(Vec<usize>, MinerFault),
-}
-
-#[derive(Debug)]
-struct Scheduled {
-    at: Duration,
-    lasting: Option<Duration>,
-    targets: Targets,
-    phase: Phase,
 }
 
 struct Engine {
@@ -351,52 +314,37 @@ impl Engine {
 
     fn faults(&mut self, running: Duration, now: Moment) {
         for event in &mut self.schedule {
-            let begins = event.phase == Phase::Waiting && running >= event.at;
-            if begins {
-                event.phase = Phase::Active;
-            }
-            let ends = event.phase == Phase::Active
-                && event
-                    .lasting
-                    .is_some_and(|lasting| running >= event.at.saturating_add(lasting));
-            if ends {
-                event.phase = Phase::Over;
-            }
-            // A fault that began and ended between two ticks never happened.
-            if begins == ends {
+            let Some(turn) = event.turn(running) else {
                 continue;
-            }
+            };
             match &event.targets {
                 Targets::Meters(positions, fault) => {
                     for position in positions {
-                        let Some((meter, _)) = self.meters.get_mut(*position) else {
-                            continue;
-                        };
-                        if begins {
-                            meter.inject(*fault)
-                        } else {
-                            meter.clear(*fault)
+                        match (self.meters.get_mut(*position), turn) {
+                            (Some((meter, _)), Turn::Begins) => meter.inject(*fault),
+                            (Some((meter, _)), Turn::Ends) => meter.clear(*fault),
+                            (None, _) => {}
                         }
-                    }
-                    let mut refusing = vec![false; self.buses.len()];
-                    for ((meter, _), link) in self.meters.iter().zip(&self.links) {
-                        if let Some(slot) = refusing.get_mut(*link) {
-                            *slot |= meter.refuses();
-                        }
-                    }
-                    for (bus, refuse) in self.buses.iter().zip(refusing) {
-                        bus.refuse(refuse);
                     }
                 }
                 Targets::Miners(positions, fault) => {
                     for load in positions.iter().filter_map(|position| self.loads.get(*position)) {
-                        if begins {
-                            load.inject(fault, now)
-                        } else {
-                            load.clear(fault, now)
+                        match turn {
+                            Turn::Begins => load.inject(fault, now),
+                            Turn::Ends => load.clear(fault, now),
                         }
                     }
                 }
+            }
+            // A link refuses as long as one of its meters does.
+            let mut refusing = vec![false; self.buses.len()];
+            for ((meter, _), link) in self.meters.iter().zip(&self.links) {
+                if let Some(slot) = refusing.get_mut(*link) {
+                    *slot |= meter.refuses();
+                }
+            }
+            for (bus, refuse) in self.buses.iter().zip(refusing) {
+                bus.refuse(refuse);
             }
         }
     }
@@ -443,172 +391,4 @@ fn buses(config: &Config) -> Vec<Arc<Bus>> {
         }
     }
     buses.into_iter().map(Arc::new).collect()
-}
-
-/// What every meter of the site sees: what the scenario says, else its circuit, else the surplus for a register
-/// that is followed.
-fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError> {
-    let named = scenario.readings.iter().map(|reading| &reading.meter);
-    for name in named.chain(scenario.meters.iter().map(|(name, _)| name)) {
-        if !site.meters.iter().any(|meter| meter.name == name.text) {
-            return Err(no_meter(scenario, site, name).into());
-        }
-    }
-    let mut scripts: BTreeMap<&str, &ReadingScript> = scenario
-        .readings
-        .iter()
-        .map(|reading| (reading.meter.text.as_str(), reading))
-        .collect();
-    let mut sources = Vec::new();
-    for (position, meter) in site.meters.iter().enumerate() {
-        let id = MeterId(position);
-        let follows = |source| {
-            Source::Reading(ReadingScript {
-                meter: Named {
-                    text: meter.name.clone(),
-                    place: super::scenario::Place::default(),
-                },
-                source,
-            })
-        };
-        let circuit = site.circuits.iter().position(|circuit| circuit.meter == Some(id));
-        let limit = site
-            .limits
-            .iter()
-            .find(|limit| matches!(limit.cap, Cap::Reading { meter, .. } if meter == id));
-        sources.push(match (scripts.remove(meter.name.as_str()), circuit, limit) {
-            (Some(script), _, _) => Source::Reading(script.clone()),
-            (None, Some(circuit), _) => Source::Circuit(CircuitId(circuit)),
-            (None, None, Some(limit)) if limit.class == LimitClass::Surplus => {
-                follows(ReadingSource::Surplus)
-            }
-            (None, None, Some(limit)) => {
-                return Err(SimError::NoReading {
-                    meter: meter.name.clone(),
-                    limit: limit.name.clone(),
-                    file: scenario.file.clone(),
-                });
-            }
-            // A meter that nothing uses.
-            (None, None, None) => follows(ReadingSource::Steps {
-                first: Watts::ZERO,
-                then: Vec::new(),
-            }),
-        });
-    }
-    Ok(sources)
-}
-
-fn no_meter(scenario: &Scenario, site: &Site, name: &Named) -> ScenarioError {
-    let names: Vec<_> = site.meters.iter().map(|meter| meter.name.as_str()).collect();
-    scenario.error(
-        name.place,
-        format!(
-            "the site has no meter `{}`; it has {}",
-            name.text,
-            names.join(", ")
-        ),
-    )
-}
-
-/// Looks up the devices of every fault and asks them whether they know it.
-fn schedule(
-    config: &Config,
-    scenario: &Scenario,
-    loads: &[Arc<dyn Load>],
-) -> Result<Vec<Scheduled>, SimError> {
-    let mut schedule = Vec::new();
-    for FaultEvent { at, lasting, fault } in &scenario.faults {
-        let targets = match fault {
-            Fault::Meter { name, fault } => Targets::Meters(meters(config, scenario, name, *fault)?, *fault),
-            Fault::Miner { choice, fault } => {
-                let chosen = miners(&config.site, scenario, choice)?;
-                for load in chosen.iter().filter_map(|position| loads.get(*position)) {
-                    load.accepts(fault)
-                        .map_err(|words| scenario.error(choice.name.place, words))?;
-                }
-                Targets::Miners(chosen, fault.clone())
-            }
-        };
-        schedule.push(Scheduled {
-            at: *at,
-            lasting: *lasting,
-            targets,
-            phase: Phase::Waiting,
-        });
-    }
-    Ok(schedule)
-}
-
-fn meters(
-    config: &Config,
-    scenario: &Scenario,
-    name: &Named,
-    fault: MeterFault,
-) -> Result<Vec<usize>, ScenarioError> {
-    let site = &config.site;
-    let mut chosen = Vec::new();
-    for (position, (meter, connection)) in site.meters.iter().zip(&config.meters).enumerate() {
-        if !name.matches(&meter.name) {
-            continue;
-        }
-        if fault == MeterFault::Unavailable && encode::unavailable(&connection.profile.power).is_none() {
-            return Err(scenario.error(
-                name.place,
-                format!(
-                    "the meter `{}` cannot be unavailable: its profile `{}` has no pattern for that",
-                    meter.name, connection.profile.name
-                ),
-            ));
-        }
-        chosen.push(position);
-    }
-    if chosen.is_empty() {
-        return Err(no_meter(scenario, site, name));
-    }
-    Ok(chosen)
-}
-
-fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<usize>, ScenarioError> {
-    let below = match &choice.circuit {
-        None => None,
-        Some(name) => Some(circuit(scenario, site, name)?),
-    };
-    let fits = |miner: &crate::control::site::Miner| {
-        choice.name.matches(&miner.name) && below.is_none_or(|top| within(site, miner.circuit, top))
-    };
-    let chosen: Vec<usize> = site
-        .miners
-        .iter()
-        .enumerate()
-        .filter(|(_, miner)| fits(miner))
-        .map(|(position, _)| position)
-        .take(choice.count.unwrap_or(usize::MAX))
-        .collect();
-    let wanted = choice.count.unwrap_or(1);
-    if chosen.len() < wanted {
-        return Err(scenario.error(
-            choice.name.place,
-            format!(
-                "the fault needs {wanted} of the miners `{}`, but the site has {}",
-                choice.name.text,
-                chosen.len()
-            ),
-        ));
-    }
-    Ok(chosen)
-}
-
-/// Whether a circuit is another one or lies below it.
-fn within(site: &Site, circuit: CircuitId, top: CircuitId) -> bool {
-    let mut here = Some(circuit);
-    // A tree is not deeper than it has circuits.
-    for _ in 0..=site.circuits.len() {
-        match here {
-            Some(id) if id == top => return true,
-            Some(id) => here = site.circuits.get(id.0).and_then(|circuit| circuit.parent),
-            None => return false,
-        }
-    }
-    false
 }
