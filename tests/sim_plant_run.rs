@@ -37,7 +37,7 @@ async fn the_truth_is_known_at_once_and_counted_from_then_on() {
     sleep(Duration::from_millis(400)).await;
     let totals = simulation.truth().totals;
     let seconds = totals.time.as_secs_f64();
-    assert!((0.3..2.0).contains(&seconds), "{seconds}");
+    assert!((0.3..10.0).contains(&seconds), "{seconds}");
     assert!((totals.imported.get() / seconds - 58_000.0).abs() < 1.0);
     assert!((totals.attributable_import.get() / seconds - 8_000.0).abs() < 1.0);
     assert!((totals.hashes / seconds / 320e12 - 1.0).abs() < 1e-6);
@@ -52,8 +52,13 @@ async fn counting_can_begin_anew() {
     let mut watch = simulation.watch();
     watch.mark_unchanged();
     watch.changed().await.unwrap();
-    let totals = simulation.truth().totals;
-    assert!(totals.time < Duration::from_millis(250), "{:?}", totals.time);
+    let truth = simulation.truth();
+    let totals = truth.totals;
+    assert!(
+        totals.time <= truth.at.since(totals.counting_from),
+        "{:?}",
+        totals.time
+    );
     assert!(totals.counting_from.since_start() >= Duration::from_millis(300));
     simulation.shutdown().await;
 }
@@ -83,10 +88,15 @@ async fn speed_runs_the_plant_and_not_the_devices() {
 
 #[tokio::test]
 async fn a_fault_reaches_the_miners_that_it_names_and_leaves_them() {
-    let script = "[[event]]\nat = \"100ms\"\nfor = \"150ms\"\n\
+    let script = "[[event]]\nat = \"100ms\"\nfor = \"400ms\"\n\
                   miner = { name = \"m*\", circuit = \"hall\", count = 1, fault = \"slow\" }\n";
     let (simulation, miners) = start(&config(free_port(), &[pcc()]), script).await.unwrap();
-    sleep(Duration::from_millis(500)).await;
+    for _ in 0..250 {
+        sleep(Duration::from_millis(20)).await;
+        if miners[0].log.lock().unwrap().len() == 2 {
+            break;
+        }
+    }
     assert_eq!(*miners[0].log.lock().unwrap(), ["+slow", "-slow"]);
     assert!(miners[1].log.lock().unwrap().is_empty());
     simulation.shutdown().await;

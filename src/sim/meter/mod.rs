@@ -1,5 +1,5 @@
 //! Simulated meters: they see the true power of a circuit through a filter, refresh their registers now and then,
-//! and can fail in the ways that `reference/metering.md` lists.
+//! and can fail in the ways that meters on real buses do.
 
 pub mod bus;
 pub mod encode;
