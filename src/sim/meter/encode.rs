@@ -1,0 +1,251 @@
+//! From a power to the registers in which a meter shows it: the inverse of what the meter reader does.
+
+use crate::meter::profile::{Format, Function, Point, Register, WordOrder};
+
+/// A register with its word.
+pub type Word = ((Function, u16), u16);
+
+/// The registers that show a number (in watts, sign already as the meter shows it).
+///
+/// A point is a sum of terms. Terms with a positive scale share a positive number equally, terms with a negative
+/// scale take a negative number; where all have the same sign they share both. Rounding and saturation of one
+/// term are made good by those that follow. A number that a register cannot hold saturates.
+pub fn value(point: &Point, number: f64) -> Vec<Word> {
+    let both = point.terms.iter().any(|t| t.scale > 0.0) && point.terms.iter().any(|t| t.scale < 0.0);
+    let takes = |term: &Register| !both || (term.scale > 0.0) == (number >= 0.0);
+    let mut left = number;
+    let mut sharing = point.terms.iter().filter(|term| takes(term)).count();
+    let mut words = Vec::new();
+    for term in &point.terms {
+        let raw = if takes(term) && sharing > 0 {
+            let share = left / count(sharing);
+            sharing -= 1;
+            fitting(term, share / term.scale)
+        } else {
+            0.0
+        };
+        left -= raw * term.scale;
+        words.extend(spread(term, bits(term.format, raw)));
+    }
+    words
+}
+
+/// The registers that say "no value": the profile's pattern, or NaN where the format has one. `None` where the
+/// point has neither.
+pub fn unavailable(point: &Point) -> Option<Vec<Word>> {
+    let mut words = Vec::new();
+    for term in &point.terms {
+        let pattern = match (term.unavailable.first(), term.format) {
+            (Some(pattern), _) => *pattern,
+            (None, Format::F32) => u64::from(f32::NAN.to_bits()),
+            (None, Format::F64) => f64::NAN.to_bits(),
+            (None, _) => return None,
+        };
+        words.extend(spread(term, pattern));
+    }
+    Some(words)
+}
+
+/// Every register that a point uses.
+pub fn registers(point: &Point) -> impl Iterator<Item = (Function, u16)> + '_ {
+    point
+        .terms
+        .iter()
+        .flat_map(|term| spread(term, 0))
+        .map(|(register, _)| register)
+}
+
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::MAX, f64::from)
+}
+
+/// The raw number that the register will hold: rounded, saturated, and one step aside of a pattern that would
+/// mean "no value".
+fn fitting(term: &Register, raw: f64) -> f64 {
+    let (low, high) = match term.format {
+        Format::U16 => (0.0, f64::from(u16::MAX)),
+        Format::I16 => (f64::from(i16::MIN), f64::from(i16::MAX)),
+        Format::U32 => (0.0, f64::from(u32::MAX)),
+        Format::I32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        // Powers of two, so that they are exact; the casts below saturate.
+        Format::U64 => (0.0, 18_446_744_073_709_551_616.0),
+        Format::I64 => (-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0),
+        Format::F32 => return f64::from(single(raw)),
+        Format::F64 => return raw,
+    };
+    let rounded = if raw.is_nan() {
+        0.0
+    } else {
+        raw.round().clamp(low, high)
+    };
+    let pattern = bits(term.format, rounded);
+    if term.unavailable.contains(&pattern) {
+        let towards_zero = if rounded > 0.0 {
+            rounded - 1.0
+        } else {
+            rounded + 1.0
+        };
+        return towards_zero.clamp(low, high);
+    }
+    rounded
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float register holds what fits into it"
+)]
+fn single(number: f64) -> f32 {
+    number as f32
+}
+
+/// The bit pattern of a number in a format, right-aligned.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` from float to integer saturates, which is what a register does"
+)]
+fn bits(format: Format, number: f64) -> u64 {
+    match format {
+        Format::U16 => u64::from(number as u16),
+        Format::I16 => u64::from(u16::from_be_bytes((number as i16).to_be_bytes())),
+        Format::U32 => u64::from(number as u32),
+        Format::I32 => u64::from(u32::from_be_bytes((number as i32).to_be_bytes())),
+        Format::U64 => number as u64,
+        Format::I64 => u64::from_be_bytes((number as i64).to_be_bytes()),
+        Format::F32 => u64::from(single(number).to_bits()),
+        Format::F64 => number.to_bits(),
+    }
+}
+
+/// Cuts a bit pattern into words and gives each its register. Registers past the last address are left out.
+fn spread(term: &Register, pattern: u64) -> Vec<Word> {
+    let [a, b, c, d, e, f, g, h] = pattern.to_be_bytes();
+    let words = [[a, b], [c, d], [e, f], [g, h]].map(u16::from_be_bytes);
+    let length = usize::from(term.format.words());
+    let mut used: Vec<u16> = words
+        .into_iter()
+        .skip(words.len().saturating_sub(length))
+        .collect();
+    if term.word_order == WordOrder::LowFirst {
+        used.reverse();
+    }
+    (0..term.format.words())
+        .zip(used)
+        .filter_map(|(offset, word)| Some(((term.function, term.address.checked_add(offset)?), word)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn term(format: Format, word_order: WordOrder, scale: f64) -> Register {
+        Register {
+            function: Function::Input,
+            address: 100,
+            format,
+            word_order,
+            scale,
+            unavailable: vec![],
+        }
+    }
+
+    fn shown(term: Register, number: f64) -> Vec<u16> {
+        value(&Point { terms: vec![term] }, number)
+            .into_iter()
+            .map(|(_, word)| word)
+            .collect()
+    }
+
+    #[test]
+    fn every_format_holds_what_its_name_says() {
+        use Format::*;
+        use WordOrder::*;
+        for (format, number, words) in [
+            (U16, 4_711.0, vec![4_711]),
+            (I16, -2.0, vec![0xFFFE]),
+            (U32, 65_538.0, vec![1, 2]),
+            (I32, -65_538.0, vec![0xFFFE, 0xFFFE]),
+            (U64, 65_538.0, vec![0, 0, 1, 2]),
+            (I64, -1.0, vec![0xFFFF; 4]),
+            (F32, 1.5, vec![0x3FC0, 0]),
+            (F64, -2.0, vec![0xC000, 0, 0, 0]),
+        ] {
+            assert_eq!(shown(term(format, HighFirst, 1.0), number), words, "{format:?}");
+            let mut reversed = words;
+            reversed.reverse();
+            assert_eq!(shown(term(format, LowFirst, 1.0), number), reversed, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn scales_and_signs_are_undone() {
+        assert_eq!(
+            shown(term(Format::I32, WordOrder::HighFirst, 0.1), 12.3),
+            vec![0, 123]
+        );
+        assert_eq!(
+            shown(term(Format::I32, WordOrder::HighFirst, -1.0), 5.0),
+            vec![0xFFFF, 0xFFFB]
+        );
+        assert_eq!(
+            shown(term(Format::I16, WordOrder::HighFirst, 10.0), 1_234.0),
+            vec![123]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_saturates_and_never_looks_like_no_value() {
+        let mut narrow = term(Format::I16, WordOrder::HighFirst, 1.0);
+        assert_eq!(shown(narrow.clone(), 1e6), vec![0x7FFF]);
+        assert_eq!(shown(narrow.clone(), -1e6), vec![0x8000]);
+        narrow.unavailable = vec![0x7FFF, 0x8000];
+        assert_eq!(shown(narrow.clone(), 1e6), vec![0x7FFE]);
+        assert_eq!(shown(narrow, -1e6), vec![0x8001]);
+        assert_eq!(shown(term(Format::U16, WordOrder::HighFirst, 1.0), -5.0), vec![0]);
+    }
+
+    #[test]
+    fn phases_share_a_sum_and_lose_nothing_to_rounding() {
+        let phase = |address| Register {
+            address,
+            ..term(Format::I16, WordOrder::HighFirst, 1.0)
+        };
+        let point = Point {
+            terms: vec![phase(820), phase(821), phase(822)],
+        };
+        let words: Vec<_> = value(&point, 1_000.0).into_iter().map(|(_, w)| w).collect();
+        assert_eq!(words.iter().map(|w| i32::from(*w)).sum::<i32>(), 1_000);
+    }
+
+    #[test]
+    fn import_and_export_registers_take_one_sign_each() {
+        let mut export = term(Format::U32, WordOrder::HighFirst, -1.0);
+        export.address = 200;
+        let point = Point {
+            terms: vec![term(Format::U32, WordOrder::HighFirst, 1.0), export],
+        };
+        let words = |number| {
+            value(&point, number)
+                .into_iter()
+                .map(|(_, w)| w)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(500.0), vec![0, 500, 0, 0]);
+        assert_eq!(words(-500.0), vec![0, 0, 0, 500]);
+    }
+
+    #[test]
+    fn no_value_is_the_profiles_pattern_or_nan() {
+        let mut point = Point {
+            terms: vec![term(Format::I32, WordOrder::LowFirst, 1.0)],
+        };
+        assert_eq!(unavailable(&point), None);
+        point.terms[0].unavailable = vec![0x8000_0001];
+        let words: Vec<_> = unavailable(&point).unwrap().into_iter().map(|(_, w)| w).collect();
+        assert_eq!(words, vec![1, 0x8000]);
+        point.terms[0] = term(Format::F32, WordOrder::HighFirst, 1.0);
+        let words: Vec<_> = unavailable(&point).unwrap().into_iter().map(|(_, w)| w).collect();
+        assert!(f32::from_bits(u32::from(words[0]) << 16 | u32::from(words[1])).is_nan());
+    }
+}

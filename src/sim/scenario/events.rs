@@ -1,0 +1,235 @@
+//! What happens in a scenario: changes of the plant, faults of meters and miners.
+
+use std::time::Duration;
+
+use super::{Named, quantity};
+use crate::units::Watts;
+
+/// A change of the plant for a while: it comes within `over`, stays until the end of `lasting`, goes within `over`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlantEvent {
+    /// When it begins, in scenario time.
+    pub at: Duration,
+    /// How long until it begins to go away; `None` for ever.
+    pub lasting: Option<Duration>,
+    /// How long it takes to come and to go.
+    pub over: Duration,
+    /// What changes.
+    pub change: Change,
+}
+
+/// What an event changes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change {
+    /// This much more (or less) other load.
+    LoadBy(Watts),
+    /// The output of the photovoltaic plant is this, whatever the sun does.
+    SunTo(Watts),
+    /// The output of the photovoltaic plant is multiplied by this.
+    SunTimes(f64),
+    /// The other load becomes whatever leaves this surplus; below zero it is a shortage.
+    SurplusTo(Watts),
+}
+
+impl PlantEvent {
+    /// How much of the change is in effect, 0 to 1.
+    pub fn weight(&self, time: Duration) -> f64 {
+        let ramp = |since: Duration| {
+            if self.over.is_zero() {
+                1.0
+            } else {
+                (since.as_secs_f64() / self.over.as_secs_f64()).min(1.0)
+            }
+        };
+        let Some(since) = time.checked_sub(self.at) else {
+            return 0.0;
+        };
+        let coming = ramp(since);
+        match self.lasting.and_then(|lasting| since.checked_sub(lasting)) {
+            None => coming,
+            Some(after) => (coming - ramp(after)).max(0.0),
+        }
+    }
+}
+
+/// What can go wrong with a meter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MeterFault {
+    /// Takes requests and never answers.
+    Silent,
+    /// The whole link closes its connections and refuses new ones, all its units with it.
+    Refuse,
+    /// The registers keep their last value.
+    Frozen,
+    /// The registers hold the profile's "no value" pattern, or NaN where the format has one.
+    Unavailable,
+    /// The value is wrong by this much.
+    Offset(Watts),
+    /// The value is multiplied by this: a wrong transformer ratio, a turned sign.
+    Factor(f64),
+    /// Every read gets this exception code.
+    Exception(u8),
+    /// Every answer comes this much later.
+    Slow(Duration),
+    /// Every answer has one register too few, in a frame that is consistent otherwise.
+    Short,
+    /// Every answer carries the transaction id of another request.
+    Crossed,
+}
+
+/// What goes wrong with a miner; the simulated miner gives the name its meaning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MinerFault {
+    /// Name of the fault, like `unreachable`.
+    pub kind: String,
+    /// Its parameters, as they stand in the file.
+    pub with: toml::Table,
+}
+
+impl MinerFault {
+    /// A parameter that is a duration.
+    ///
+    /// # Errors
+    /// Words for people, when it is something else.
+    pub fn duration(&self, key: &str) -> Result<Option<Duration>, String> {
+        self.parameter(
+            key,
+            |value| quantity::duration(value.as_str()?),
+            "a duration like \"5s\"",
+        )
+    }
+
+    /// A parameter that is a percentage, as a fraction.
+    ///
+    /// # Errors
+    /// Words for people, when it is something else.
+    pub fn fraction(&self, key: &str) -> Result<Option<f64>, String> {
+        self.parameter(
+            key,
+            |value| quantity::fraction(value.as_str()?),
+            "a percentage like \"5 %\"",
+        )
+    }
+
+    /// A parameter that is a power.
+    ///
+    /// # Errors
+    /// Words for people, when it is something else.
+    pub fn power(&self, key: &str) -> Result<Option<Watts>, String> {
+        self.parameter(
+            key,
+            |value| quantity::power(value.as_str()?),
+            "a power like \"3 kW\"",
+        )
+    }
+
+    /// A parameter that is a plain number.
+    ///
+    /// # Errors
+    /// Words for people, when it is something else.
+    pub fn number(&self, key: &str) -> Result<Option<f64>, String> {
+        self.parameter(
+            key,
+            |value| {
+                value
+                    .as_float()
+                    .or_else(|| i32::try_from(value.as_integer()?).ok().map(f64::from))
+            },
+            "a number",
+        )
+    }
+
+    /// Refuses parameters that are not among these.
+    ///
+    /// # Errors
+    /// Words for people that name the first other one.
+    pub fn only(&self, known: &[&str]) -> Result<(), String> {
+        match self.with.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => Err(format!("the fault `{}` has no parameter `{key}`", self.kind)),
+        }
+    }
+
+    fn parameter<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&toml::Value) -> Option<T>,
+        wanted: &str,
+    ) -> Result<Option<T>, String> {
+        match self.with.get(key) {
+            None => Ok(None),
+            Some(value) => parse(value)
+                .map(Some)
+                .ok_or_else(|| format!("`{key}` of the fault `{}` must be {wanted}", self.kind)),
+        }
+    }
+}
+
+/// Which miners a fault befalls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MinerChoice {
+    /// Pattern for their names.
+    pub name: Named,
+    /// Only those below this circuit.
+    pub circuit: Option<Named>,
+    /// Only the first so many in the order of the configuration.
+    pub count: Option<usize>,
+}
+
+/// A fault of devices, in real time since the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaultEvent {
+    /// When it begins.
+    pub at: Duration,
+    /// How long it lasts; `None` for ever.
+    pub lasting: Option<Duration>,
+    /// Of what.
+    pub fault: Fault,
+}
+
+/// A fault of meters or of miners.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// Of every meter that fits the pattern.
+    Meter {
+        /// Which.
+        name: Named,
+        /// What.
+        fault: MeterFault,
+    },
+    /// Of miners.
+    Miner {
+        /// Which.
+        choice: MinerChoice,
+        /// What.
+        fault: MinerFault,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_comes_stays_and_goes() {
+        let event = PlantEvent {
+            at: Duration::from_secs(60),
+            lasting: Some(Duration::from_secs(30)),
+            over: Duration::from_secs(4),
+            change: Change::SunTimes(0.0),
+        };
+        let weight = |s: f64| event.weight(Duration::from_secs_f64(s));
+        for (at, expected) in [
+            (0.0, 0.0),
+            (60.0, 0.0),
+            (61.0, 0.25),
+            (64.0, 1.0),
+            (90.0, 1.0),
+            (92.0, 0.5),
+            (94.0, 0.0),
+            (1000.0, 0.0),
+        ] {
+            assert!((weight(at) - expected).abs() < 1e-9, "{at}: {}", weight(at));
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Scenarios: what the simulated site is and what happens to it, as a TOML file that a reviewer can read.
+//!
+//! Every power, duration and share carries its unit; unknown keys are errors; every mistake is told with
+//! file, line and column. `tests/scenarios/cloudy-hour.toml` shows all that a plant can have,
+//! `tests/scenarios/meter-silent.toml` and `miner-ignores.toml` the faults.
+//!
+//! Two clocks (see [`crate::sim`]): sun, load and readings run on scenario time; faults of meters and miners in
+//! real time. At speed 1 they are the same.
+
+mod events;
+pub mod quantity;
+mod raw;
+mod read;
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::units::Watts;
+
+pub use events::{Change, Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, PlantEvent};
+
+/// Largest scenario file that is read.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// A mistake in a scenario file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{place}: {message}")]
+pub struct ScenarioError {
+    /// The file, or the name of an embedded scenario.
+    pub file: String,
+    /// Where in the file; line 0 when the file could not be read at all.
+    pub place: Place,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// A place in a text file; both count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A name (of a circuit, a meter, a miner) as the scenario wrote it, to be looked up in the site later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The name; where the scenario allows it a pattern with `*` and `?`.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Named {
+    /// Whether a name fits the pattern: `*` stands for any text, `?` for one character.
+    pub fn matches(&self, name: &str) -> bool {
+        glob(&self.text, name)
+    }
+}
+
+/// Matches in time proportional to pattern × name: after each pattern character it is known which beginnings
+/// of the name fit.
+fn glob(pattern: &str, name: &str) -> bool {
+    let mut fits: Vec<bool> = std::iter::once(true).chain(name.chars().map(|_| false)).collect();
+    for wanted in pattern.chars() {
+        fits = if wanted == '*' {
+            let mut seen = false;
+            fits.iter()
+                .map(|fit| {
+                    seen |= fit;
+                    seen
+                })
+                .collect()
+        } else {
+            std::iter::once(false)
+                .chain(
+                    fits.iter()
+                        .zip(name.chars())
+                        .map(|(fit, c)| *fit && (wanted == '?' || wanted == c)),
+                )
+                .collect()
+        };
+    }
+    fits.last().copied().unwrap_or(false)
+}
+
+/// The photovoltaic plant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sun {
+    /// Installed peak power; also the most that its inverters let through. The recorded array has 6 kW.
+    pub peak: Watts,
+    /// Time of the recorded day at which the scenario starts, since midnight.
+    pub start: Duration,
+    /// Fine, restless variation, as a fraction of the present output.
+    pub flutter: f64,
+    /// How often a cloud edge (or a gap) crosses the plant.
+    pub patches_per_hour: f64,
+    /// The deepest change that a crossing cloud makes, as a fraction of the present output.
+    pub patch_depth: f64,
+    /// The shortest time in which such an edge crosses the plant.
+    pub patch_edge: Duration,
+    /// The circuit on which it feeds; `None` is the root.
+    pub circuit: Option<Named>,
+}
+
+/// A machine that switches on and off by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    /// Name, for people.
+    pub name: String,
+    /// Draw while on.
+    pub power: Watts,
+    /// Time on.
+    pub on: Duration,
+    /// Time off, on average.
+    pub off: Duration,
+    /// Time from nothing to full draw and back.
+    pub ramp: Duration,
+}
+
+/// Everything that draws power at the site and is not a miner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherLoad {
+    /// What is always there.
+    pub base: Watts,
+    /// Amplitude of a slow swing around it.
+    pub swing: Watts,
+    /// Period of the swing.
+    pub swing_period: Duration,
+    /// Amplitude of fine noise.
+    pub noise: Watts,
+    /// Machines that cycle.
+    pub machines: Vec<Machine>,
+    /// The circuit on which all of this hangs; `None` is the root.
+    pub circuit: Option<Named>,
+}
+
+/// What miners do when the simulation starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum InitialMiners {
+    /// All hash, at this fraction of their highest power.
+    Hashing {
+        /// Above 0, at most 1.
+        fraction: f64,
+    },
+    /// All sleep.
+    Asleep,
+}
+
+/// How a simulated meter measures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metering {
+    /// Time between two new values in its registers.
+    pub refresh: Duration,
+    /// Time constant of its filter: how far its value trails a ramp.
+    pub lag: Duration,
+    /// Amplitude of the measurement noise.
+    pub noise: Watts,
+}
+
+/// Values for a meter whose reading *is* a cap (an energy manager's or a utility's register).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadingScript {
+    /// Which meter.
+    pub meter: Named,
+    /// What it shows.
+    pub source: ReadingSource,
+}
+
+/// What a scripted reading shows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadingSource {
+    /// The surplus of the plant as it really is, not below zero.
+    Surplus,
+    /// A value that changes in steps.
+    Steps {
+        /// Before the first step.
+        first: Watts,
+        /// From each scenario time on, by rising time.
+        then: Vec<(Duration, Watts)>,
+    },
+}
+
+impl ReadingScript {
+    /// What the register shows, given the surplus (not below zero).
+    pub fn value(&self, time: Duration, surplus: Watts) -> Watts {
+        match &self.source {
+            ReadingSource::Surplus => surplus,
+            ReadingSource::Steps { first, then } => then
+                .iter()
+                .rev()
+                .find(|(at, _)| *at <= time)
+                .map_or(*first, |(_, value)| *value),
+        }
+    }
+}
+
+/// A simulated site and its script.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// The file, or the name of the embedded scenario: for messages.
+    pub file: String,
+    /// What it shows, for people.
+    pub description: String,
+    /// All randomness comes from it.
+    pub seed: u64,
+    /// The photovoltaic plant.
+    pub sun: Sun,
+    /// Generation that does not change: hydro power, steady wind.
+    pub steady_generation: Watts,
+    /// What else draws power.
+    pub load: OtherLoad,
+    /// Steady draws of circuits, like the fans of a container.
+    pub auxiliaries: Vec<(Named, Watts)>,
+    /// The state of the miners at the start.
+    pub miners: InitialMiners,
+    /// How meters measure unless told otherwise.
+    pub metering: Metering,
+    /// Most connections that a meter's address takes at once.
+    pub connections: usize,
+    /// How particular meters measure.
+    pub meters: Vec<(Named, Metering)>,
+    /// Values of meters whose reading is a cap.
+    pub readings: Vec<ReadingScript>,
+    /// Changes of the plant.
+    pub plant_events: Vec<PlantEvent>,
+    /// Faults of devices.
+    pub faults: Vec<FaultEvent>,
+}
+
+impl Scenario {
+    /// The scenarios in the binary: name and text.
+    pub const EMBEDDED: [(&'static str, &'static str); 10] = [
+        (
+            "cloudy-hour",
+            include_str!("../../../tests/scenarios/cloudy-hour.toml"),
+        ),
+        (
+            "clear-day",
+            include_str!("../../../tests/scenarios/clear-day.toml"),
+        ),
+        ("night", include_str!("../../../tests/scenarios/night.toml")),
+        (
+            "step-down",
+            include_str!("../../../tests/scenarios/step-down.toml"),
+        ),
+        (
+            "surplus-register",
+            include_str!("../../../tests/scenarios/surplus-register.toml"),
+        ),
+        (
+            "meter-silent",
+            include_str!("../../../tests/scenarios/meter-silent.toml"),
+        ),
+        (
+            "meter-faults",
+            include_str!("../../../tests/scenarios/meter-faults.toml"),
+        ),
+        (
+            "miner-unreachable",
+            include_str!("../../../tests/scenarios/miner-unreachable.toml"),
+        ),
+        (
+            "miner-ignores",
+            include_str!("../../../tests/scenarios/miner-ignores.toml"),
+        ),
+        (
+            "miner-reboots",
+            include_str!("../../../tests/scenarios/miner-reboots.toml"),
+        ),
+    ];
+
+    /// Reads a scenario from text; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
+        read::scenario(file, text)
+    }
+
+    /// Takes an embedded scenario by its name, or else reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or the names of the embedded scenarios if there is none.
+    pub fn find(name_or_path: &str) -> Result<Self, ScenarioError> {
+        if let Some((name, text)) = Self::EMBEDDED.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(name, text);
+        }
+        Self::load(Path::new(name_or_path))
+    }
+
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is over 1 MiB, and every mistake in it.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let file = path.display().to_string();
+        let unreadable = |message: String| ScenarioError {
+            file: file.clone(),
+            place: Place::default(),
+            message,
+        };
+        let names = Self::EMBEDDED.map(|(name, _)| name).join(", ");
+        let size = std::fs::metadata(path)
+            .map_err(|e| unreadable(format!("cannot be read: {e}; built in are: {names}")))?
+            .len();
+        if size > LARGEST_FILE {
+            return Err(unreadable(format!(
+                "is {size} bytes long; a scenario has at most {LARGEST_FILE}"
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
+        Self::parse(&file, &text)
+    }
+
+    /// A mistake at a place of this scenario.
+    pub fn error(&self, place: Place, message: impl Into<String>) -> ScenarioError {
+        ScenarioError {
+            file: self.file.clone(),
+            place,
+            message: message.into(),
+        }
+    }
+
+    /// How a meter measures: its own settings, else the general ones.
+    pub fn metering(&self, meter: &str) -> Metering {
+        self.meters
+            .iter()
+            .find(|(name, _)| name.text == meter)
+            .map_or(self.metering, |(_, metering)| *metering)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, name, fits) in [
+            ("*", "", true),
+            ("*", "anything", true),
+            ("rack-?-*", "rack-1-07", true),
+            ("rack-?-*", "rack-10-07", false),
+            ("m1", "m1", true),
+            ("m1", "m12", false),
+            ("*-07", "rack-07-07", true),
+            ("a*b*c", "aXbXbc", true),
+            ("a*b*c", "aXbXb", false),
+            ("", "", true),
+            ("", "x", false),
+            ("**x", "abx", true),
+        ] {
+            assert_eq!(glob(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn every_embedded_scenario_parses_and_says_what_it_is() {
+        for (name, _) in Scenario::EMBEDDED {
+            let scenario = Scenario::find(name).unwrap();
+            assert!(!scenario.description.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scenario_names_the_built_in_ones() {
+        let error = Scenario::find("no-such-thing").unwrap_err().to_string();
+        assert!(error.contains("cloudy-hour"), "{error}");
+    }
+}

@@ -1,0 +1,404 @@
+//! From TOML to a [`Scenario`].
+//!
+//! Kinds of events are keys, not a `kind = "…"` field: serde's internally tagged enums lose the place of an error.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::quantity::{Power, Share, Time};
+use super::raw::{
+    Common, RawEvent, RawLoad, RawMeterEvent, RawMetering, RawMiners, RawReading, RawScenario, RawSun,
+};
+use super::{
+    Change, Fault, FaultEvent, InitialMiners, Machine, MeterFault, Metering, MinerChoice, MinerFault, Named,
+    OtherLoad, Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Sun,
+};
+use crate::units::Watts;
+
+/// The file that is being read: turns byte offsets into places.
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn place(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset.min(self.text.len())).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Place {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+
+    fn error(&self, span: Range<usize>, message: impl Into<String>) -> ScenarioError {
+        ScenarioError {
+            file: self.file.to_owned(),
+            place: self.place(span.start),
+            message: message.into(),
+        }
+    }
+
+    fn named(&self, name: &Spanned<String>) -> Named {
+        Named {
+            text: name.get_ref().clone(),
+            place: self.place(name.span().start),
+        }
+    }
+}
+
+/// The shortest refresh that the simulation's tick of 50 ms can keep.
+const SHORTEST_REFRESH: Duration = Duration::from_millis(50);
+
+pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    let source = Source { file, text };
+    let raw: RawScenario = toml::from_str(text)
+        .map_err(|e| source.error(e.span().unwrap_or(0..0), e.message().replace('\n', "; ")))?;
+
+    let general = metering(
+        &source,
+        Metering::DEFAULT,
+        raw.metering.as_ref().map(RawMetering::common),
+    )?;
+    let mut meters = Vec::new();
+    for (name, meter) in &raw.meters {
+        meters.push((
+            source.named(name),
+            metering(&source, general, Some(meter.common()))?,
+        ));
+    }
+    let mut readings = Vec::new();
+    for (name, reading) in &raw.readings {
+        readings.push(self::reading(&source, name, reading)?);
+    }
+    let (mut plant_events, mut faults) = (Vec::new(), Vec::new());
+    for event in &raw.event {
+        match self::event(&source, event)? {
+            Event::Plant(event) => plant_events.push(event),
+            Event::Fault(event) => faults.push(event),
+        }
+    }
+    let steady_generation = match &raw.generation {
+        None => Watts::ZERO,
+        Some(generation) => positive(&source, &generation.steady)?,
+    };
+    let scenario = Scenario {
+        file: file.to_owned(),
+        description: raw.description.trim().to_owned(),
+        seed: u64::from(raw.seed),
+        sun: sun(&source, raw.sun.as_ref())?,
+        steady_generation,
+        load: load(&source, raw.load.as_ref())?,
+        auxiliaries: raw
+            .auxiliary
+            .iter()
+            .map(|(name, power)| (source.named(name), power.0))
+            .collect(),
+        miners: miners(&source, raw.miners.as_ref())?,
+        metering: general,
+        connections: connections(&source, raw.metering.as_ref())?,
+        meters,
+        readings,
+        plant_events,
+        faults,
+    };
+    Ok(scenario)
+}
+
+impl Metering {
+    /// What a common three-phase energy meter does.
+    pub const DEFAULT: Self = Self {
+        refresh: Duration::from_millis(500),
+        lag: Duration::from_millis(300),
+        noise: Watts::whole(50),
+    };
+}
+
+fn metering(source: &Source<'_>, base: Metering, raw: Option<Common<'_>>) -> Result<Metering, ScenarioError> {
+    let Some((refresh, lag, noise)) = raw else {
+        return Ok(base);
+    };
+    if let Some(refresh) = refresh
+        && refresh.get_ref().0 < SHORTEST_REFRESH
+    {
+        return Err(source.error(
+            refresh.span(),
+            "a simulated meter refreshes every 50 ms at the most often",
+        ));
+    }
+    Ok(Metering {
+        refresh: refresh.as_ref().map_or(base.refresh, |time| time.get_ref().0),
+        lag: lag.map_or(base.lag, |time| time.0),
+        noise: noise.map_or(base.noise, |power| power.0.abs()),
+    })
+}
+
+fn connections(source: &Source<'_>, raw: Option<&RawMetering>) -> Result<usize, ScenarioError> {
+    match raw.and_then(|raw| raw.connections.as_ref()) {
+        None => Ok(8),
+        Some(count) if (1..=64).contains(count.get_ref()) => Ok(*count.get_ref()),
+        Some(count) => Err(source.error(count.span(), "a meter takes 1 to 64 connections")),
+    }
+}
+
+fn positive(source: &Source<'_>, power: &Spanned<Power>) -> Result<Watts, ScenarioError> {
+    let value = power.get_ref().0;
+    if value < Watts::ZERO {
+        return Err(source.error(power.span(), "must not be negative"));
+    }
+    Ok(value)
+}
+
+fn share(
+    source: &Source<'_>,
+    share: Option<&Spanned<Share>>,
+    default: f64,
+    range: std::ops::RangeInclusive<f64>,
+) -> Result<f64, ScenarioError> {
+    let Some(share) = share else {
+        return Ok(default);
+    };
+    let value = share.get_ref().0;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(source.error(
+        share.span(),
+        format!(
+            "must lie between {} % and {} %",
+            range.start() * 100.0,
+            range.end() * 100.0
+        ),
+    ))
+}
+
+fn sun(source: &Source<'_>, raw: Option<&RawSun>) -> Result<Sun, ScenarioError> {
+    let Some(raw) = raw else {
+        return Ok(Sun {
+            peak: Watts::ZERO,
+            start: Duration::ZERO,
+            flutter: 0.0,
+            patches_per_hour: 0.0,
+            patch_depth: 0.0,
+            patch_edge: Duration::from_secs(8),
+            circuit: None,
+        });
+    };
+    let edge = raw.patch_edge.map_or(Duration::from_secs(8), |time| time.0);
+    let patches = raw
+        .patches_per_hour
+        .as_ref()
+        .map_or(0.0, |number| *number.get_ref());
+    if let Some(number) = &raw.patches_per_hour {
+        // Every patch lies within its own cell of time, so that no two edges add up and the steepest ramp is
+        // known: both its edges, each up to twice the shortest, must fit.
+        let most = 3600.0 / (4.0 * edge.as_secs_f64().max(0.1));
+        if !(0.0..=most).contains(&patches) {
+            return Err(source.error(
+                number.span(),
+                format!(
+                    "with edges of {edge:?} there is room for 0 to {} patches an hour",
+                    most.floor()
+                ),
+            ));
+        }
+    }
+    Ok(Sun {
+        peak: positive(source, &raw.peak)?,
+        start: raw.start.0,
+        flutter: share(source, raw.flutter.as_ref(), 0.0, 0.0..=0.2)?,
+        patches_per_hour: patches,
+        patch_depth: share(source, raw.patch_depth.as_ref(), 0.0, 0.0..=0.9)?,
+        patch_edge: edge.max(Duration::from_millis(100)),
+        circuit: raw.circuit.as_ref().map(|name| source.named(name)),
+    })
+}
+
+fn load(source: &Source<'_>, raw: Option<&RawLoad>) -> Result<OtherLoad, ScenarioError> {
+    let mut load = OtherLoad {
+        base: Watts::ZERO,
+        swing: Watts::ZERO,
+        swing_period: Duration::from_secs(600),
+        noise: Watts::ZERO,
+        machines: Vec::new(),
+        circuit: None,
+    };
+    let Some(raw) = raw else {
+        return Ok(load);
+    };
+    load.base = raw.base.0;
+    load.swing = raw.swing.map_or(Watts::ZERO, |power| power.0);
+    load.noise = raw.noise.map_or(Watts::ZERO, |power| power.0);
+    load.circuit = raw.circuit.as_ref().map(|name| source.named(name));
+    if let Some(period) = &raw.swing_period {
+        load.swing_period = not_zero(source, period)?;
+    }
+    for machine in &raw.machine {
+        load.machines.push(Machine {
+            name: machine.name.clone(),
+            power: machine.power.0,
+            on: not_zero(source, &machine.on)?,
+            off: not_zero(source, &machine.off)?,
+            ramp: machine.ramp.map_or(Duration::from_secs(1), |time| time.0),
+        });
+    }
+    Ok(load)
+}
+
+fn not_zero(source: &Source<'_>, time: &Spanned<Time>) -> Result<Duration, ScenarioError> {
+    match time.get_ref().0 {
+        Duration::ZERO => Err(source.error(time.span(), "must be longer than nothing")),
+        duration => Ok(duration),
+    }
+}
+
+fn miners(source: &Source<'_>, raw: Option<&RawMiners>) -> Result<InitialMiners, ScenarioError> {
+    let Some(raw) = raw else {
+        return Ok(InitialMiners::Hashing { fraction: 1.0 });
+    };
+    match (raw.start.get_ref().as_str(), &raw.at) {
+        ("asleep", None) => Ok(InitialMiners::Asleep),
+        ("asleep", Some(at)) => Err(source.error(at.span(), "`at` is for miners that hash")),
+        ("hashing", at) => Ok(InitialMiners::Hashing {
+            fraction: share(source, at.as_ref(), 1.0, 0.01..=1.0)?,
+        }),
+        _ => Err(source.error(raw.start.span(), "miners start `\"hashing\"` or `\"asleep\"`")),
+    }
+}
+
+fn reading(
+    source: &Source<'_>,
+    name: &Spanned<String>,
+    raw: &RawReading,
+) -> Result<ReadingScript, ScenarioError> {
+    let meter = source.named(name);
+    let reading_source = match (raw.value, &raw.follows) {
+        (Some(first), None) => {
+            let mut then: Vec<(Duration, Watts)> = Vec::new();
+            for step in &raw.steps {
+                let at = step.at.get_ref().0;
+                if then.last().is_some_and(|(before, _)| *before >= at) {
+                    return Err(source.error(step.at.span(), "steps must stand in the order of their time"));
+                }
+                then.push((at, step.to.0));
+            }
+            ReadingSource::Steps { first: first.0, then }
+        }
+        (None, Some(follows)) if follows.get_ref() == "surplus" && raw.steps.is_empty() => {
+            ReadingSource::Surplus
+        }
+        (None, Some(follows)) => {
+            return Err(source.error(
+                follows.span(),
+                "a reading can follow `\"surplus\"`, without steps",
+            ));
+        }
+        _ => {
+            return Err(source.error(
+                name.span(),
+                "a reading has either a `value` (and `steps`) or `follows`",
+            ));
+        }
+    };
+    Ok(ReadingScript {
+        meter,
+        source: reading_source,
+    })
+}
+
+enum Event {
+    Plant(PlantEvent),
+    Fault(FaultEvent),
+}
+
+fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
+    let at = raw.at.get_ref().0;
+    let lasting = raw.r#for.map(|time| time.0);
+    let plant = |over: Option<Time>, change| {
+        Event::Plant(PlantEvent {
+            at,
+            lasting,
+            over: over.map_or(Duration::ZERO, |time| time.0),
+            change,
+        })
+    };
+    let fault = |fault| Event::Fault(FaultEvent { at, lasting, fault });
+    match (&raw.load, &raw.sun, &raw.surplus, &raw.meter, &raw.miner) {
+        (Some(load), None, None, None, None) => Ok(plant(load.over, Change::LoadBy(load.by.0))),
+        (None, Some(sun), None, None, None) => match (sun.to, &sun.times) {
+            (Some(to), None) => Ok(plant(sun.over, Change::SunTo(to.0))),
+            (None, Some(times)) if (0.0..=10.0).contains(times.get_ref()) => {
+                Ok(plant(sun.over, Change::SunTimes(*times.get_ref())))
+            }
+            (None, Some(times)) => Err(source.error(times.span(), "must lie between 0 and 10")),
+            _ => Err(source.error(
+                raw.at.span(),
+                "the sun changes either `to` a power or by a factor (`times`)",
+            )),
+        },
+        (None, None, Some(surplus), None, None) => Ok(plant(surplus.over, Change::SurplusTo(surplus.to.0))),
+        (None, None, None, Some(meter), None) => Ok(fault(Fault::Meter {
+            name: source.named(&meter.name),
+            fault: meter_fault(source, meter)?,
+        })),
+        (None, None, None, None, Some(miner)) => {
+            if let Some(count) = &miner.count
+                && *count.get_ref() == 0
+            {
+                return Err(source.error(count.span(), "a fault of no miner is none; `count` starts at 1"));
+            }
+            Ok(fault(Fault::Miner {
+                choice: MinerChoice {
+                    name: source.named(&miner.name),
+                    circuit: miner.circuit.as_ref().map(|name| source.named(name)),
+                    count: miner.count.as_ref().map(|count| *count.get_ref()),
+                },
+                fault: MinerFault {
+                    kind: miner.fault.clone(),
+                    with: miner.with.clone(),
+                },
+            }))
+        }
+        _ => Err(source.error(
+            raw.at.span(),
+            "this event must have exactly one of `load`, `sun`, `surplus`, `meter`, `miner`",
+        )),
+    }
+}
+
+fn meter_fault(source: &Source<'_>, raw: &RawMeterEvent) -> Result<MeterFault, ScenarioError> {
+    let span = || raw.fault.span();
+    let name = raw.fault.get_ref().as_str();
+    let parameters = (raw.by, raw.factor, raw.code, raw.delay);
+    match (name, parameters) {
+        ("silent", (None, None, None, None)) => Ok(MeterFault::Silent),
+        ("refuse", (None, None, None, None)) => Ok(MeterFault::Refuse),
+        ("frozen", (None, None, None, None)) => Ok(MeterFault::Frozen),
+        ("unavailable", (None, None, None, None)) => Ok(MeterFault::Unavailable),
+        ("short", (None, None, None, None)) => Ok(MeterFault::Short),
+        ("crossed", (None, None, None, None)) => Ok(MeterFault::Crossed),
+        ("offset", (Some(by), None, None, None)) => Ok(MeterFault::Offset(by.0)),
+        ("factor", (None, Some(factor), None, None)) if factor.is_finite() => Ok(MeterFault::Factor(factor)),
+        ("exception", (None, None, Some(code), None)) if code != 0 => Ok(MeterFault::Exception(code)),
+        ("slow", (None, None, None, Some(delay))) => Ok(MeterFault::Slow(delay.0)),
+        ("silent" | "refuse" | "frozen" | "unavailable" | "short" | "crossed", _) => {
+            Err(source.error(span(), format!("the fault `{name}` takes no parameters")))
+        }
+        ("offset", _) => Err(source.error(span(), "the fault `offset` takes `by`, a power")),
+        ("factor", _) => Err(source.error(span(), "the fault `factor` takes `factor`, a number")),
+        ("exception", _) => Err(source.error(span(), "the fault `exception` takes `code`, 1 to 255")),
+        ("slow", _) => Err(source.error(span(), "the fault `slow` takes `delay`, a duration")),
+        _ => Err(source.error(
+            span(),
+            format!(
+                "meters have no fault `{name}`; there are silent, refuse, frozen, unavailable, offset, factor, \
+                 exception, slow, short, crossed"
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! The script of a scenario brought to a site: names become positions, and what does not fit is refused before
+//! anything runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::meter::encode;
+use super::plant::circuit;
+use super::scenario::{
+    Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, Named, Place, ReadingScript, ReadingSource,
+    Scenario, ScenarioError,
+};
+use super::site::{Load, SimError};
+use crate::config::Config;
+use crate::control::site::{Cap, CircuitId, LimitClass, MeterId, Miner, Site};
+use crate::units::Watts;
+
+/// What a meter sees.
+#[derive(Debug)]
+pub enum Source {
+    /// The power into a circuit.
+    Circuit(CircuitId),
+    /// What the scenario says.
+    Reading(ReadingScript),
+}
+
+/// Which devices a fault befalls, by their positions in the site.
+#[derive(Debug)]
+pub enum Targets {
+    /// Meters.
+    Meters(Vec<usize>, MeterFault),
+    /// Miners.
+    Miners(Vec<usize>, MinerFault),
+}
+
+/// What a scheduled fault does at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It begins.
+    Begins,
+    /// It ends.
+    Ends,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Active,
+    Over,
+}
+
+/// A fault with its time.
+#[derive(Debug)]
+pub struct Scheduled {
+    at: Duration,
+    lasting: Option<Duration>,
+    phase: Phase,
+    /// Whom it befalls.
+    pub targets: Targets,
+}
+
+impl Scheduled {
+    /// What it does now, given the time since the start. One that began and ended between two calls never happened.
+    pub fn turn(&mut self, running: Duration) -> Option<Turn> {
+        let ended = self
+            .lasting
+            .is_some_and(|lasting| running >= self.at.saturating_add(lasting));
+        match self.phase {
+            Phase::Waiting if ended => {
+                self.phase = Phase::Over;
+                None
+            }
+            Phase::Waiting if running >= self.at => {
+                self.phase = Phase::Active;
+                Some(Turn::Begins)
+            }
+            Phase::Active if ended => {
+                self.phase = Phase::Over;
+                Some(Turn::Ends)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What every meter of the site sees: what the scenario says, else its circuit, else the surplus for a register
+/// that is followed.
+pub fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError> {
+    let named = scenario.readings.iter().map(|reading| &reading.meter);
+    for name in named.chain(scenario.meters.iter().map(|(name, _)| name)) {
+        if !site.meters.iter().any(|meter| meter.name == name.text) {
+            return Err(no_meter(scenario, site, name).into());
+        }
+    }
+    let mut scripts: BTreeMap<&str, &ReadingScript> = scenario
+        .readings
+        .iter()
+        .map(|reading| (reading.meter.text.as_str(), reading))
+        .collect();
+    let mut sources = Vec::new();
+    for (position, meter) in site.meters.iter().enumerate() {
+        let id = MeterId(position);
+        let follows = |source| {
+            Source::Reading(ReadingScript {
+                meter: Named {
+                    text: meter.name.clone(),
+                    place: Place::default(),
+                },
+                source,
+            })
+        };
+        let circuit = site.circuits.iter().position(|circuit| circuit.meter == Some(id));
+        let limit = site
+            .limits
+            .iter()
+            .find(|limit| matches!(limit.cap, Cap::Reading { meter, .. } if meter == id));
+        sources.push(match (scripts.remove(meter.name.as_str()), circuit, limit) {
+            (Some(script), _, _) => Source::Reading(script.clone()),
+            (None, Some(circuit), _) => Source::Circuit(CircuitId(circuit)),
+            (None, None, Some(limit)) if limit.class == LimitClass::Surplus => {
+                follows(ReadingSource::Surplus)
+            }
+            (None, None, Some(limit)) => {
+                return Err(SimError::NoReading {
+                    meter: meter.name.clone(),
+                    limit: limit.name.clone(),
+                    file: scenario.file.clone(),
+                });
+            }
+            // A meter that nothing uses.
+            (None, None, None) => follows(ReadingSource::Steps {
+                first: Watts::ZERO,
+                then: Vec::new(),
+            }),
+        });
+    }
+    Ok(sources)
+}
+
+fn no_meter(scenario: &Scenario, site: &Site, name: &Named) -> ScenarioError {
+    let names: Vec<_> = site.meters.iter().map(|meter| meter.name.as_str()).collect();
+    scenario.error(
+        name.place,
+        format!(
+            "the site has no meter `{}`; it has {}",
+            name.text,
+            names.join(", ")
+        ),
+    )
+}
+
+/// Looks up the devices of every fault and asks them whether they know it.
+pub fn schedule(
+    config: &Config,
+    scenario: &Scenario,
+    loads: &[Arc<dyn Load>],
+) -> Result<Vec<Scheduled>, SimError> {
+    let mut schedule = Vec::new();
+    for FaultEvent { at, lasting, fault } in &scenario.faults {
+        let targets = match fault {
+            Fault::Meter { name, fault } => Targets::Meters(meters(config, scenario, name, *fault)?, *fault),
+            Fault::Miner { choice, fault } => {
+                let chosen = miners(&config.site, scenario, choice)?;
+                for load in chosen.iter().filter_map(|position| loads.get(*position)) {
+                    load.accepts(fault)
+                        .map_err(|words| scenario.error(choice.name.place, words))?;
+                }
+                Targets::Miners(chosen, fault.clone())
+            }
+        };
+        schedule.push(Scheduled {
+            at: *at,
+            lasting: *lasting,
+            phase: Phase::Waiting,
+            targets,
+        });
+    }
+    Ok(schedule)
+}
+
+fn meters(
+    config: &Config,
+    scenario: &Scenario,
+    name: &Named,
+    fault: MeterFault,
+) -> Result<Vec<usize>, ScenarioError> {
+    let site = &config.site;
+    let mut chosen = Vec::new();
+    for (position, (meter, connection)) in site.meters.iter().zip(&config.meters).enumerate() {
+        if !name.matches(&meter.name) {
+            continue;
+        }
+        if fault == MeterFault::Unavailable && encode::unavailable(&connection.profile.power).is_none() {
+            return Err(scenario.error(
+                name.place,
+                format!(
+                    "the meter `{}` cannot be unavailable: its profile `{}` has no pattern for that",
+                    meter.name, connection.profile.name
+                ),
+            ));
+        }
+        chosen.push(position);
+    }
+    if chosen.is_empty() {
+        return Err(no_meter(scenario, site, name));
+    }
+    Ok(chosen)
+}
+
+fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<usize>, ScenarioError> {
+    let below = match &choice.circuit {
+        None => None,
+        Some(name) => Some(circuit(scenario, site, name)?),
+    };
+    let fits = |miner: &Miner| {
+        choice.name.matches(&miner.name) && below.is_none_or(|top| within(site, miner.circuit, top))
+    };
+    let chosen: Vec<usize> = site
+        .miners
+        .iter()
+        .enumerate()
+        .filter(|(_, miner)| fits(miner))
+        .map(|(position, _)| position)
+        .take(choice.count.unwrap_or(usize::MAX))
+        .collect();
+    let wanted = choice.count.unwrap_or(1);
+    if chosen.len() < wanted {
+        return Err(scenario.error(
+            choice.name.place,
+            format!(
+                "the fault needs {wanted} of the miners `{}`, but the site has {}",
+                choice.name.text,
+                chosen.len()
+            ),
+        ));
+    }
+    Ok(chosen)
+}
+
+/// Whether a circuit is another one or lies below it.
+fn within(site: &Site, circuit: CircuitId, top: CircuitId) -> bool {
+    let mut here = Some(circuit);
+    // A tree is not deeper than it has circuits.
+    for _ in 0..=site.circuits.len() {
+        match here {
+            Some(id) if id == top => return true,
+            Some(id) => here = site.circuits.get(id.0).and_then(|circuit| circuit.parent),
+            None => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(at: u64, lasting: Option<u64>) -> Scheduled {
+        Scheduled {
+            at: Duration::from_secs(at),
+            lasting: lasting.map(Duration::from_secs),
+            phase: Phase::Waiting,
+            targets: Targets::Meters(vec![], MeterFault::Silent),
+        }
+    }
+
+    fn turns(mut fault: Scheduled, times: &[u64]) -> Vec<Option<Turn>> {
+        times
+            .iter()
+            .map(|s| fault.turn(Duration::from_secs(*s)))
+            .collect()
+    }
+
+    #[test]
+    fn a_fault_begins_once_and_ends_once() {
+        use Turn::{Begins, Ends};
+        assert_eq!(
+            turns(fault(2, Some(3)), &[0, 1, 2, 3, 4, 5, 6]),
+            [None, None, Some(Begins), None, None, Some(Ends), None]
+        );
+        assert_eq!(turns(fault(0, None), &[0, 1, 9_999]), [Some(Begins), None, None]);
+    }
+
+    #[test]
+    fn a_fault_between_two_ticks_never_happened() {
+        assert_eq!(turns(fault(2, Some(1)), &[1, 9, 10]), [None, None, None]);
+    }
+}

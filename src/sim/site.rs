@@ -1,0 +1,394 @@
+//! The running simulation: plant, miners, meters and faults on one tick, with the truth kept beside them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::meter::bus::Bus;
+use super::meter::{SimMeter, encode, server};
+use super::plant::{Plant, Wiring};
+use super::scenario::{MinerFault, Scenario, ScenarioError};
+use super::script::{Scheduled, Source, Targets, Turn, schedule, sources};
+use super::truth::{Accountant, Flows, Truth};
+use crate::clock::{Clock, Moment};
+use crate::config::Config;
+use crate::control::site::Miner;
+use crate::meter::Transport;
+use crate::miner::Endpoint;
+use crate::units::{Hashrate, Watts};
+
+/// Time between two steps of the plant and samples of the truth.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Longest wait for the tasks at shutdown.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// The fastest that sun and load may run.
+const FASTEST: f64 = 3_600.0;
+
+/// What the plant must know of a simulated miner.
+pub trait Load: Send + Sync {
+    /// Its draw at the wall at this moment. Not negative.
+    fn power(&self, now: Moment) -> Watts;
+
+    /// Its hashrate at this moment.
+    fn hashrate(&self, now: Moment) -> Hashrate;
+
+    /// Whether it knows a fault; asked once for every scripted fault, before anything runs.
+    ///
+    /// # Errors
+    /// Words for people: which faults and parameters there are.
+    fn accepts(&self, fault: &MinerFault) -> Result<(), String>;
+
+    /// Lets a fault begin.
+    fn inject(&self, fault: &MinerFault, now: Moment);
+
+    /// Ends a fault.
+    fn clear(&self, fault: &MinerFault, now: Moment);
+}
+
+/// Why a simulation cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The scenario does not fit the site, or is wrong in itself.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// A speed that is none.
+    #[error("a speed of {0} is not possible; it must be above 0 and at most {FASTEST}")]
+    Speed(f64),
+    /// An address that is not this computer alone.
+    #[error(
+        "{what} listens at {endpoint} in this configuration, which is not a loopback address; a simulated site \
+         is served on 127.0.0.1 or ::1 only: give the simulation a configuration of its own"
+    )]
+    NotLoopback {
+        /// Whose address.
+        what: String,
+        /// Which.
+        endpoint: Endpoint,
+    },
+    /// An address that cannot be opened.
+    #[error(
+        "cannot listen at {endpoint} for {what}: {source}; stop the program that uses this port, or choose another \
+         one in the configuration (below 1024 takes privileges)"
+    )]
+    Bind {
+        /// For whom.
+        what: String,
+        /// Where.
+        endpoint: Endpoint,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// A meter that the scenario would have to speak for.
+    #[error(
+        "the reading of the meter `{meter}` is the cap of the limit `{limit}`, but the scenario does not say what it \
+         shows; add `[readings.{meter}]` with `value = \"…\"` to {file}"
+    )]
+    NoReading {
+        /// Which meter.
+        meter: String,
+        /// Which limit.
+        limit: String,
+        /// The scenario.
+        file: String,
+    },
+    /// The site and its loads do not belong together.
+    #[error("the site has {expected} miners, but {given} simulated ones were given")]
+    Loads {
+        /// Miners of the site.
+        expected: usize,
+        /// Loads given.
+        given: usize,
+    },
+}
+
+/// A running simulation. It ends when it is shut down, dropped, or its token is cancelled.
+#[derive(Debug)]
+pub struct Simulation {
+    truth: watch::Receiver<Truth>,
+    accountant: Arc<Mutex<Accountant>>,
+    clock: Clock,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    _guard: DropGuard,
+}
+
+impl Simulation {
+    // ─── JOIN ────────────────────────────────────────────────────────────────────────────────────────────────
+    // `start(config, scenario, speed, clock, cancel)` belongs here: build one simulated miner for each entry of
+    // `config.site.miners` / `config.miners` from `scenario.seed` and `scenario.miners`, serve it, and hand them
+    // over as loads, in the order of the site.
+    // ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Starts the plant and serves the meters of every link in the configuration. `loads` are the miners, in the
+    /// order of the site. When this returns, every register holds a value and every port is open.
+    ///
+    /// # Errors
+    /// A scenario that does not fit the site, an address that is not loopback or cannot be opened, a speed that is
+    /// not above 0 and at most 3,600.
+    pub async fn start_with(
+        config: &Config,
+        scenario: &Scenario,
+        loads: Vec<Arc<dyn Load>>,
+        speed: f64,
+        clock: Clock,
+        cancel: CancellationToken,
+    ) -> Result<Self, SimError> {
+        if !(speed > 0.0 && speed <= FASTEST) {
+            return Err(SimError::Speed(speed));
+        }
+        let expected = config.site.miners.len();
+        if loads.len() != expected {
+            return Err(SimError::Loads {
+                expected,
+                given: loads.len(),
+            });
+        }
+        let sources = sources(&config.site, scenario)?;
+        let schedule = schedule(config, scenario, &loads)?;
+        let wiring = Wiring::new(scenario, &config.site)?;
+        let buses = buses(config);
+
+        let mut listeners = Vec::new();
+        for (link, bus) in config.links.iter().zip(&buses) {
+            let Transport::Tcp(endpoint) = &link.transport;
+            let what = format!("the meter link `{}`", link.name);
+            listeners.push((bus.clone(), listen(what, endpoint).await?));
+        }
+
+        let meters = config
+            .meters
+            .iter()
+            .zip(&config.site.meters)
+            .enumerate()
+            .filter_map(|(position, (connection, meter))| {
+                let bus = buses.get(connection.link.0)?.clone();
+                let metering = scenario.metering(&meter.name);
+                Some(SimMeter::new(position, connection, metering, scenario.seed, bus))
+            })
+            .zip(sources)
+            .collect();
+        let maximum = config.site.miners.iter().map(Miner::maximum).sum();
+        let started = clock.now();
+        let accountant = Arc::new(Mutex::new(Accountant::new(maximum, started)));
+        let (sender, truth) = watch::channel(Truth::default());
+        let mut engine = Engine {
+            started,
+            speed,
+            plant: Plant::new(scenario),
+            wiring,
+            loads,
+            meters,
+            links: config.meters.iter().map(|connection| connection.link.0).collect(),
+            buses,
+            schedule,
+            accountant: accountant.clone(),
+            sender,
+        };
+        engine.tick(started);
+
+        let cancel = cancel.child_token();
+        let tasks = TaskTracker::new();
+        for (bus, (listener, address)) in listeners {
+            tasks.spawn(server::serve(
+                bus,
+                listener,
+                address,
+                scenario.connections,
+                cancel.clone(),
+            ));
+        }
+        tasks.spawn(run(engine, clock, cancel.clone()));
+        tasks.close();
+        Ok(Self {
+            truth,
+            accountant,
+            clock,
+            tasks,
+            _guard: cancel.clone().drop_guard(),
+            cancel,
+        })
+    }
+
+    /// The true state of the site, at most one tick (50 ms) old.
+    pub fn truth(&self) -> Truth {
+        self.truth.borrow().clone()
+    }
+
+    /// The true state of the site, as it changes.
+    pub fn watch(&self) -> watch::Receiver<Truth> {
+        self.truth.clone()
+    }
+
+    /// Begins to count energies anew, like after a warm-up.
+    pub fn restart_counting(&self) {
+        let now = self.clock.now();
+        self.accountant
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .restart(now);
+    }
+
+    /// Ends every task and closes every port; waits for that, but not longer than two seconds.
+    pub async fn shutdown(self) {
+        self.cancel.cancel();
+        if tokio::time::timeout(SHUTDOWN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("the simulation did not end in time");
+        }
+    }
+}
+
+struct Engine {
+    started: Moment,
+    speed: f64,
+    plant: Plant,
+    wiring: Wiring,
+    loads: Vec<Arc<dyn Load>>,
+    meters: Vec<(SimMeter, Source)>,
+    /// The link of each meter.
+    links: Vec<usize>,
+    buses: Vec<Arc<Bus>>,
+    schedule: Vec<Scheduled>,
+    accountant: Arc<Mutex<Accountant>>,
+    sender: watch::Sender<Truth>,
+}
+
+async fn run(mut engine: Engine, clock: Clock, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => engine.tick(clock.now()),
+        }
+    }
+}
+
+impl Engine {
+    fn tick(&mut self, now: Moment) {
+        let running = now.since(self.started);
+        let time = running.mul_f64(self.speed);
+        self.faults(running, now);
+
+        let draws: Vec<Watts> = self.loads.iter().map(|load| load.power(now)).collect();
+        let balance = self.plant.at(time);
+        let circuits = self.wiring.circuits(&balance, &draws);
+        let flows = Flows {
+            generation: balance.generation(),
+            other: balance.other(),
+            fleet: draws.into_iter().sum(),
+            hashrate: self.loads.iter().map(|load| load.hashrate(now)).sum(),
+        };
+        for (meter, source) in &mut self.meters {
+            let truth = match source {
+                Source::Circuit(circuit) => circuits.get(circuit.0).copied().unwrap_or(Watts::ZERO),
+                Source::Reading(script) => script.value(time, flows.surplus()),
+            };
+            meter.observe(truth, now);
+        }
+        let totals = {
+            let mut accountant = self.accountant.lock().unwrap_or_else(PoisonError::into_inner);
+            accountant.sample(now, flows);
+            accountant.totals()
+        };
+        self.sender.send_replace(Truth {
+            at: now,
+            scenario_time: time,
+            surplus: flows.surplus(),
+            pcc: flows.pcc(),
+            other: flows.other,
+            pv: flows.generation,
+            fleet: flows.fleet,
+            hashrate: flows.hashrate,
+            circuits,
+            totals,
+        });
+    }
+
+    fn faults(&mut self, running: Duration, now: Moment) {
+        for event in &mut self.schedule {
+            let Some(turn) = event.turn(running) else {
+                continue;
+            };
+            match &event.targets {
+                Targets::Meters(positions, fault) => {
+                    for position in positions {
+                        match (self.meters.get_mut(*position), turn) {
+                            (Some((meter, _)), Turn::Begins) => meter.inject(*fault),
+                            (Some((meter, _)), Turn::Ends) => meter.clear(*fault),
+                            (None, _) => {}
+                        }
+                    }
+                }
+                Targets::Miners(positions, fault) => {
+                    for load in positions.iter().filter_map(|position| self.loads.get(*position)) {
+                        match turn {
+                            Turn::Begins => load.inject(fault, now),
+                            Turn::Ends => load.clear(fault, now),
+                        }
+                    }
+                }
+            }
+            // A link refuses as long as one of its meters does.
+            let mut refusing = vec![false; self.buses.len()];
+            for ((meter, _), link) in self.meters.iter().zip(&self.links) {
+                if let Some(slot) = refusing.get_mut(*link) {
+                    *slot |= meter.refuses();
+                }
+            }
+            for (bus, refuse) in self.buses.iter().zip(refusing) {
+                bus.refuse(refuse);
+            }
+        }
+    }
+}
+
+/// The address on this computer that an endpoint names.
+fn loopback(endpoint: &Endpoint) -> Option<SocketAddr> {
+    let address = match endpoint.host.as_str() {
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host => host.parse().ok()?,
+    };
+    address
+        .is_loopback()
+        .then_some(SocketAddr::new(address, endpoint.port))
+}
+
+async fn listen(what: String, endpoint: &Endpoint) -> Result<(TcpListener, SocketAddr), SimError> {
+    let Some(address) = loopback(endpoint) else {
+        return Err(SimError::NotLoopback {
+            what,
+            endpoint: endpoint.clone(),
+        });
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok((listener, address)),
+        Err(source) => Err(SimError::Bind {
+            what,
+            endpoint: endpoint.clone(),
+            source,
+        }),
+    }
+}
+
+/// One bus for each link, with the registers of all meters that hang on it.
+fn buses(config: &Config) -> Vec<Arc<Bus>> {
+    let mut buses: Vec<Bus> = config.links.iter().map(|_| Bus::new()).collect();
+    for (position, connection) in config.meters.iter().enumerate() {
+        if let Some(bus) = buses.get_mut(connection.link.0) {
+            bus.add(
+                position,
+                connection.unit,
+                encode::registers(&connection.profile.power),
+            );
+        }
+    }
+    buses.into_iter().map(Arc::new).collect()
+}
