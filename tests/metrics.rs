@@ -1,4 +1,5 @@
 //! What a scrape says of a cycle.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod metrics_sample;
 

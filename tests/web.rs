@@ -1,4 +1,10 @@
 //! The pages, over real sockets on loopback.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod metrics_sample;
 

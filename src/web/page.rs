@@ -54,11 +54,11 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
         circuits(&mut html, cycle);
         meters(&mut html, &cycle.meters);
     }
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<p><a href=\"/metrics\">metrics</a> · <a href=\"/healthz\">health</a> · \
          <a href=\"/api/v1/status\">status</a> · <a href=\"/api/v1/status?miners=1\">status with each miner</a></p>\
-         <p>Ballast {} · mode {}. Power is in watts; import and consumption are positive.</p></body></html>\n",
+         <p>Ballast {} · mode {}. Power is in watts; import and consumption are positive.</p></body></html>",
         status.version, status.mode
     );
     html

@@ -1,5 +1,10 @@
 //! A small site in the middle of a cycle, for tests and benches.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    reason = "each test uses a part of it, and a panic is how a test fails"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
