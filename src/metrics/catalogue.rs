@@ -1,0 +1,278 @@
+//! Every metric there is: name, help, kind and labels, in one place. `docs/guide/metrics.md` speaks of each, and
+//! a test holds the two together.
+
+use prometheus::proto::MetricType;
+
+/// What a metric is called and what it means.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Definition {
+    /// Full name.
+    pub(super) name: &'static str,
+    /// One sentence with unit and sign.
+    pub(super) help: &'static str,
+    /// Gauge, counter or histogram.
+    pub(super) kind: MetricType,
+    /// Names of its labels, in the order in which their values are given.
+    pub(super) labels: &'static [&'static str],
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
+    Definition {
+        name,
+        help,
+        kind: MetricType::GAUGE,
+        labels,
+    }
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
+    Definition {
+        name,
+        help,
+        kind: MetricType::COUNTER,
+        labels,
+    }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
+    Definition {
+        name,
+        help,
+        kind: MetricType::HISTOGRAM,
+        labels,
+    }
+}
+
+const CIRCUIT: &[&str] = &["circuit"];
+const METER: &[&str] = &["meter"];
+/// The labels of everything that is said of one miner.
+pub(super) const MINER: &[&str] = &["miner", "circuit", "driver"];
+
+pub(super) const BUILD_INFO: Definition = gauge(
+    "ballast_build_info",
+    &["version"],
+    "Always 1; the label says which version runs.",
+);
+pub(super) const MODE: Definition = gauge(
+    "ballast_mode",
+    &["mode"],
+    "1 for the state that the controller is in, 0 for the others.",
+);
+pub(super) const LAST_CYCLE_AGE: Definition = gauge(
+    "ballast_last_cycle_age_seconds",
+    &[],
+    "Time since the last completed control cycle, at the moment of the scrape.",
+);
+pub(super) const CYCLE_DURATION: Definition = histogram(
+    "ballast_cycle_duration_seconds",
+    &[],
+    "How long a control cycle took, from freezing the inputs to handing over the commands.",
+);
+
+pub(super) const SURPLUS: Definition = gauge(
+    "ballast_surplus_watts",
+    &[],
+    "Power left over locally before the miners take any: generation minus other load, never negative.",
+);
+pub(super) const BUDGET: Definition = gauge(
+    "ballast_budget_watts",
+    &[],
+    "What the fleet may draw with every limit of every circuit considered; never negative.",
+);
+pub(super) const BINDING: Definition = gauge(
+    "ballast_binding_limit_info",
+    &["circuit", "source"],
+    "Always 1; the labels name the tightest limit of the fleet and the circuit on which it acts.",
+);
+pub(super) const SHORTFALL: Definition = gauge(
+    "ballast_shortfall_watts",
+    &[],
+    "How far the fleet cannot help exceeding its budgets: miners at their floor, silent or late.",
+);
+
+pub(super) const FLEET_POWER: Definition = gauge(
+    "ballast_fleet_power_watts",
+    &[],
+    "Estimated draw of all miners, the silent ones included; consumption is positive.",
+);
+pub(super) const FLEET_SETPOINT: Definition = gauge(
+    "ballast_fleet_setpoint_watts",
+    &[],
+    "Settled draw of all miners together at what they are set to.",
+);
+pub(super) const FLEET_TARGET: Definition = gauge(
+    "ballast_fleet_target_watts",
+    &[],
+    "The budget after the ramp: what the allocation may use now.",
+);
+pub(super) const FLEET_HASHRATE: Definition = gauge(
+    "ballast_fleet_hashrate_hashes_per_second",
+    &[],
+    "Sum of the hashrates that the miners report.",
+);
+pub(super) const OPTIMALITY_GAP: Definition = gauge(
+    "ballast_optimality_gap_ratio",
+    &[],
+    "How far the hashrate of the allocation is below a proven upper bound at the same power; 0.001 is 0.1 %.",
+);
+pub(super) const MINERS: Definition = gauge("ballast_miners", &["state"], "Number of miners in each state.");
+pub(super) const ENERGY: Definition = counter(
+    "ballast_energy_joules_total",
+    &["kind"],
+    "Energy since the start: surplus left over locally, captured by the miners, imported for the miners, \
+     curtailed although the miners could have taken it.",
+);
+
+pub(super) const CIRCUIT_POWER: Definition = gauge(
+    "ballast_circuit_power_watts",
+    CIRCUIT,
+    "Power into the circuit by its meter; import is positive, export negative. Absent while the meter is stale.",
+);
+pub(super) const CIRCUIT_LIMIT: Definition = gauge(
+    "ballast_circuit_limit_watts",
+    &["circuit", "source"],
+    "A cap on the circuit, in its own scope; import is positive, a negative cap demands export.",
+);
+pub(super) const CIRCUIT_HEADROOM: Definition = gauge(
+    "ballast_circuit_headroom_watts",
+    CIRCUIT,
+    "What the circuit's own limits leave to its miners; negative when the other load alone exceeds a limit.",
+);
+pub(super) const CIRCUIT_BUDGET: Definition = gauge(
+    "ballast_circuit_budget_watts",
+    CIRCUIT,
+    "What the miners of the circuit may draw with the circuits above it considered; never negative.",
+);
+pub(super) const CIRCUIT_BINDING: Definition = gauge(
+    "ballast_circuit_binding_limit_info",
+    &["circuit", "source"],
+    "Always 1; the labels name the tightest of the circuit's own limits.",
+);
+pub(super) const CIRCUIT_SHORTFALL: Definition = gauge(
+    "ballast_circuit_shortfall_watts",
+    CIRCUIT,
+    "How far the miners of the circuit cannot help exceeding its budget.",
+);
+
+pub(super) const METER_UP: Definition = gauge(
+    "ballast_meter_up",
+    METER,
+    "1 when the latest read gave a good value and it is not stale, else 0. Absent before the first read ended.",
+);
+pub(super) const METER_POWER: Definition = gauge(
+    "ballast_meter_power_watts",
+    METER,
+    "Latest good value of the meter; import is positive, export negative. Absent while it is stale.",
+);
+pub(super) const METER_AGE: Definition = gauge(
+    "ballast_meter_age_seconds",
+    METER,
+    "Age of the latest good value, at the moment of the scrape. Absent while there was none yet.",
+);
+pub(super) const METER_READS: Definition = counter(
+    "ballast_meter_reads_total",
+    &["meter", "result"],
+    "Reads of the meter that ended, by how they ended.",
+);
+
+pub(super) const MINER_UP: Definition = gauge(
+    "ballast_miner_up",
+    MINER,
+    "1 when the miner answers, 0 when it does not. Absent before it was first asked.",
+);
+pub(super) const MINER_POWER: Definition = gauge(
+    "ballast_miner_power_watts",
+    MINER,
+    "Draw of the miner by its own fresh reading; consumption is positive. Absent where there is none.",
+);
+pub(super) const MINER_SETPOINT: Definition = gauge(
+    "ballast_miner_setpoint_watts",
+    MINER,
+    "Settled draw at what the miner is set to, asleep included. Absent while nothing was commanded or adopted.",
+);
+pub(super) const MINER_HASHRATE: Definition = gauge(
+    "ballast_miner_hashrate_hashes_per_second",
+    MINER,
+    "Hashrate of the miner by its own fresh reading. Absent where there is none.",
+);
+pub(super) const MINER_STRAGGLER: Definition = gauge(
+    "ballast_miner_straggler",
+    MINER,
+    "1 when the miner does not do what it was told; its power stays counted.",
+);
+
+pub(super) const COMMANDS: Definition = counter(
+    "ballast_commands_total",
+    &["driver", "result"],
+    "Commands to miners that ended, by how they ended. Accepted is not yet applied.",
+);
+pub(super) const COMMAND_DURATION: Definition = histogram(
+    "ballast_command_duration_seconds",
+    &["driver"],
+    "Time from handing a command to the driver until the miner answered or the driver gave up.",
+);
+
+/// All of them.
+pub(super) const ALL: [&Definition; 32] = [
+    &BUILD_INFO,
+    &MODE,
+    &LAST_CYCLE_AGE,
+    &CYCLE_DURATION,
+    &SURPLUS,
+    &BUDGET,
+    &BINDING,
+    &SHORTFALL,
+    &FLEET_POWER,
+    &FLEET_SETPOINT,
+    &FLEET_TARGET,
+    &FLEET_HASHRATE,
+    &OPTIMALITY_GAP,
+    &MINERS,
+    &ENERGY,
+    &CIRCUIT_POWER,
+    &CIRCUIT_LIMIT,
+    &CIRCUIT_HEADROOM,
+    &CIRCUIT_BUDGET,
+    &CIRCUIT_BINDING,
+    &CIRCUIT_SHORTFALL,
+    &METER_UP,
+    &METER_POWER,
+    &METER_AGE,
+    &METER_READS,
+    &MINER_UP,
+    &MINER_POWER,
+    &MINER_SETPOINT,
+    &MINER_HASHRATE,
+    &MINER_STRAGGLER,
+    &COMMANDS,
+    &COMMAND_DURATION,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_guide_and_every_metric_of_the_guide_is_there() {
+        let guide = include_str!("../../docs/guide/metrics.md");
+        let written: BTreeSet<&str> = guide
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .filter(|word| word.starts_with("ballast_"))
+            .map(|word| word.trim_end_matches("_bucket"))
+            .collect();
+        let there: BTreeSet<&str> = ALL.iter().map(|definition| definition.name).collect();
+        assert_eq!(written, there);
+    }
+
+    #[test]
+    fn every_metric_says_its_unit_in_its_name() {
+        for definition in ALL {
+            let name = definition.name;
+            let counter = definition.kind == MetricType::COUNTER;
+            assert_eq!(counter, name.ends_with("_total"), "{name}");
+            assert!(definition.help.ends_with('.'), "{name}: the help is a sentence");
+        }
+    }
+}

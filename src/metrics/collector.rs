@@ -1,0 +1,318 @@
+//! Turns the last snapshot and decision into metrics. Nothing here waits for a device.
+//!
+//! A value that is not known has no series: zero watts and no answer are different things.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{LabelPair, MetricFamily};
+
+use super::catalogue::{self as names, Definition};
+use super::counters::{CommandStats, MeterReads};
+use super::family::{Family, labels, number};
+use super::sources::{circuit_name, fresh_power, fresh_status, meter_up, source_label};
+use super::{Frame, Inner};
+use crate::clock::Moment;
+use crate::control::decision::{Decision, MinerState, Mode};
+use crate::control::site::{CircuitId, MeterId, Site};
+use crate::control::snapshot::{Contact, MeterInput, MinerInput};
+use crate::units::Watts;
+
+/// Reads the exporter's state whenever Prometheus asks.
+pub(super) struct FrameCollector {
+    inner: std::sync::Arc<Inner>,
+    descriptions: Vec<Desc>,
+}
+
+impl FrameCollector {
+    /// # Errors
+    /// When a name or a label is not one that Prometheus takes; the catalogue has none such.
+    pub(super) fn new(inner: std::sync::Arc<Inner>) -> Result<Self, prometheus::Error> {
+        let own = names::ALL
+            .iter()
+            .filter(|definition| definition.name != names::CYCLE_DURATION.name);
+        let descriptions = own.map(|definition| {
+            Desc::new(
+                definition.name.to_owned(),
+                definition.help.to_owned(),
+                definition.labels.iter().map(|&label| label.to_owned()).collect(),
+                std::collections::HashMap::new(),
+            )
+        });
+        Ok(Self {
+            inner,
+            descriptions: descriptions.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Collector for FrameCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let state = self.inner.state();
+        let mut families = vec![build_info()];
+        match &state.frame {
+            Some(frame) => {
+                let now = self.inner.clock.now();
+                families.push(mode(frame.decision.mode));
+                fleet(frame, now, &mut families);
+                circuits(frame, now, &mut families);
+                meters(frame, now, &mut families);
+                miners(frame, &state.miner_labels, now, &mut families);
+            }
+            None => families.push(mode(Mode::StartUp)),
+        }
+        if let Some(reads) = &state.reads {
+            families.push(meter_reads(&state.site, reads.as_ref()));
+        }
+        if let Some(commands) = &state.commands {
+            families.extend(command_stats(commands.as_ref()));
+        }
+        families
+    }
+}
+
+/// The labels of each miner, made once.
+pub(super) fn miner_labels(site: &Site) -> Vec<Vec<LabelPair>> {
+    let each = site.miners.iter().map(|miner| {
+        let circuit = circuit_name(site, miner.circuit);
+        labels(names::MINER, &[&miner.name, circuit, miner.driver])
+    });
+    each.collect()
+}
+
+fn build_info() -> MetricFamily {
+    let mut family = Family::new(&names::BUILD_INFO);
+    family.add(&[env!("CARGO_PKG_VERSION")], 1.0);
+    family.finish()
+}
+
+fn flag(truth: bool) -> f64 {
+    if truth { 1.0 } else { 0.0 }
+}
+
+fn mode(current: Mode) -> MetricFamily {
+    let mut family = Family::with_capacity(&names::MODE, Mode::ALL.len());
+    for mode in Mode::ALL {
+        family.add(&[mode.name()], flag(mode == current));
+    }
+    family.finish()
+}
+
+fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
+    let Frame { site, decision, .. } = frame;
+    let fleet = &decision.fleet;
+    let single = [
+        (&names::LAST_CYCLE_AGE, now.since(decision.at).as_secs_f64()),
+        (&names::SURPLUS, fleet.surplus.get()),
+        (&names::BUDGET, fleet.budget.get()),
+        (&names::SHORTFALL, fleet.shortfall.get()),
+        (&names::FLEET_POWER, fleet.draw.get()),
+        (&names::FLEET_SETPOINT, fleet.setpoint.get()),
+        (&names::FLEET_TARGET, fleet.target.get()),
+        (&names::FLEET_HASHRATE, fleet.hashrate.get()),
+        (&names::OPTIMALITY_GAP, fleet.optimality_gap),
+    ];
+    for (definition, value) in single {
+        families.push(Family::single(definition, value));
+    }
+
+    let mut binding = Family::new(&names::BINDING);
+    binding.add(
+        &[
+            circuit_name(site, decision.binding.circuit),
+            &source_label(site, decision.binding.source),
+        ],
+        1.0,
+    );
+    families.push(binding.finish());
+
+    let mut count = Family::with_capacity(&names::MINERS, MinerState::ALL.len());
+    for (state, miners) in count_by_state(decision) {
+        count.add(&[state.name()], number(miners));
+    }
+    families.push(count.finish());
+
+    let mut energy = Family::with_capacity(&names::ENERGY, 4);
+    for (kind, joules) in [
+        ("surplus", decision.energy.surplus),
+        ("captured", decision.energy.captured),
+        ("imported", decision.energy.imported),
+        ("curtailed", decision.energy.curtailed),
+    ] {
+        energy.add(&[kind], joules.get());
+    }
+    families.push(energy.finish());
+}
+
+/// How many miners are in each state; every state is there.
+pub(crate) fn count_by_state(decision: &Decision) -> BTreeMap<MinerState, u64> {
+    let mut counts: BTreeMap<_, u64> = MinerState::ALL.into_iter().map(|state| (state, 0)).collect();
+    for miner in &decision.miners {
+        let count = counts.entry(miner.state).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts
+}
+
+/// The power into a circuit, unless its meter is stale.
+pub(crate) fn circuit_power(frame: &Frame, id: CircuitId, now: Moment) -> Option<Watts> {
+    let Frame {
+        site,
+        snapshot,
+        decision,
+    } = frame;
+    let power = decision.circuits.get(id.0)?.power?;
+    match site.circuits.get(id.0)?.meter {
+        Some(meter) => {
+            let input = snapshot.meters.get(meter.0)?;
+            fresh_power(site, meter, input, now).map(|_| power)
+        }
+        None => Some(power),
+    }
+}
+
+fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
+    let Frame { site, decision, .. } = frame;
+    let size = site.circuits.len();
+    let family = |definition: &'static Definition| Family::with_capacity(definition, size);
+    let mut power = family(&names::CIRCUIT_POWER);
+    let mut limit = family(&names::CIRCUIT_LIMIT);
+    let mut headroom = family(&names::CIRCUIT_HEADROOM);
+    let mut budget = family(&names::CIRCUIT_BUDGET);
+    let mut binding = family(&names::CIRCUIT_BINDING);
+    let mut shortfall = family(&names::CIRCUIT_SHORTFALL);
+    for (index, (circuit, outcome)) in site.circuits.iter().zip(&decision.circuits).enumerate() {
+        let name = circuit.name.as_str();
+        if let Some(watts) = circuit_power(frame, CircuitId(index), now) {
+            power.add(&[name], watts.get());
+        }
+        // Two series with the same labels would make Prometheus refuse the whole scrape: the tightest stands.
+        let mut caps: BTreeMap<_, Watts> = BTreeMap::new();
+        for value in &outcome.limits {
+            if let Some(cap) = value.cap {
+                caps.entry(source_label(site, value.source))
+                    .and_modify(|lowest| *lowest = lowest.min(cap))
+                    .or_insert(cap);
+            }
+        }
+        for (source, cap) in caps {
+            limit.add(&[name, &source], cap.get());
+        }
+        // Without any limit of its own a circuit has no headroom to speak of.
+        if !outcome.limits.is_empty() {
+            headroom.add(&[name], outcome.headroom.get());
+        }
+        budget.add(&[name], outcome.budget.get());
+        binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
+        shortfall.add(&[name], outcome.shortfall.get());
+    }
+    for family in [power, limit, headroom, budget, binding, shortfall] {
+        families.push(family.finish());
+    }
+}
+
+fn meters(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
+    let Frame { site, snapshot, .. } = frame;
+    let size = site.meters.len();
+    let mut up = Family::with_capacity(&names::METER_UP, size);
+    let mut power = Family::with_capacity(&names::METER_POWER, size);
+    let mut age = Family::with_capacity(&names::METER_AGE, size);
+    for (index, meter) in site.meters.iter().enumerate() {
+        let (id, name) = (MeterId(index), meter.name.as_str());
+        let input = snapshot.meters.get(index).unwrap_or(&MeterInput::PENDING);
+        if let Some(truth) = meter_up(site, id, input, now) {
+            up.add(&[name], flag(truth));
+        }
+        if let Some(watts) = fresh_power(site, id, input, now) {
+            power.add(&[name], watts.get());
+        }
+        if let Some(reading) = &input.power {
+            age.add(&[name], now.since(reading.at).as_secs_f64());
+        }
+    }
+    for family in [up, power, age] {
+        families.push(family.finish());
+    }
+}
+
+fn miners(frame: &Frame, labels: &[Vec<LabelPair>], now: Moment, families: &mut Vec<MetricFamily>) {
+    let Frame {
+        site,
+        snapshot,
+        decision,
+    } = frame;
+    let size = site.miners.len();
+    let family = |definition: &'static Definition| Family::with_capacity(definition, size);
+    let mut up = family(&names::MINER_UP);
+    let mut power = family(&names::MINER_POWER);
+    let mut setpoint = family(&names::MINER_SETPOINT);
+    let mut hashrate = family(&names::MINER_HASHRATE);
+    let mut straggler = family(&names::MINER_STRAGGLER);
+    for (index, (miner, labels)) in site.miners.iter().zip(labels).enumerate() {
+        let input = snapshot.miners.get(index).unwrap_or(&MinerInput::PENDING);
+        if input.contact != Contact::Pending {
+            up.add_labelled(labels.clone(), flag(input.contact == Contact::Reachable));
+        }
+        if let Some(status) = fresh_status(input, now, miner.silent_after) {
+            if let Some(watts) = status.power.value() {
+                power.add_labelled(labels.clone(), watts.get());
+            }
+            if let Some(hashes) = status.hashrate.value() {
+                hashrate.add_labelled(labels.clone(), hashes.get());
+            }
+        }
+        let Some(outcome) = decision.miners.get(index) else {
+            continue;
+        };
+        if outcome.setpoint.is_some() {
+            setpoint.add_labelled(labels.clone(), outcome.settled.get());
+        }
+        straggler.add_labelled(labels.clone(), flag(outcome.state == MinerState::Straggler));
+    }
+    for family in [up, power, setpoint, hashrate, straggler] {
+        families.push(family.finish());
+    }
+}
+
+fn meter_reads(site: &Site, reads: &dyn MeterReads) -> MetricFamily {
+    let known: BTreeSet<&str> = site.meters.iter().map(|meter| meter.name.as_str()).collect();
+    let mut counts: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+    for row in reads.reads() {
+        // A meter that a reload took away would otherwise stay in the metrics for ever.
+        if known.contains(row.meter.as_str()) {
+            let count = counts.entry((row.meter, row.result)).or_default();
+            *count = count.saturating_add(row.count);
+        }
+    }
+    let mut family = Family::with_capacity(&names::METER_READS, counts.len());
+    for ((meter, result), count) in counts {
+        family.add(&[&meter, result], number(count));
+    }
+    family.finish()
+}
+
+fn command_stats(stats: &dyn CommandStats) -> [MetricFamily; 2] {
+    let mut counts: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+    for row in stats.commands() {
+        let count = counts.entry((row.driver, row.result)).or_default();
+        *count = count.saturating_add(row.count);
+    }
+    let mut commands = Family::with_capacity(&names::COMMANDS, counts.len());
+    for ((driver, result), count) in counts {
+        commands.add(&[driver, result], number(count));
+    }
+    let mut durations = Family::new(&names::COMMAND_DURATION);
+    let lanes: BTreeMap<_, _> = stats
+        .durations()
+        .into_iter()
+        .map(|row| (row.driver, row))
+        .collect();
+    for (driver, row) in lanes {
+        durations.add_histogram(&[driver], &row);
+    }
+    [commands.finish(), durations.finish()]
+}

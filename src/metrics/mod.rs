@@ -1,0 +1,193 @@
+//! What Prometheus and people see: the last snapshot and decision, rendered when somebody asks.
+//!
+//! A scrape takes what the last cycle left behind and never waits for a meter or a miner. Publishing swaps one
+//! pointer and never waits for a scrape. Values that are not known have no series; nothing is zero that is not
+//! known to be zero. Ages are counted at the moment of the scrape, so a daemon whose cycles hang shows its
+//! readings ageing.
+//!
+//! The sets of labels are bounded by the configuration: names of circuits, limits, meters, miners and drivers,
+//! and closed sets of words.
+
+mod catalogue;
+mod collector;
+mod counters;
+mod family;
+mod sentence;
+mod sources;
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus::proto::LabelPair;
+use prometheus::{Encoder, Histogram, HistogramOpts, Registry, TextEncoder};
+
+use crate::clock::Clock;
+use crate::control::decision::Decision;
+use crate::control::site::Site;
+use crate::control::snapshot::Snapshot;
+use collector::FrameCollector;
+
+pub(crate) use collector::{circuit_power, count_by_state};
+pub use counters::{
+    COMMAND_BOUNDS, CommandCount, CommandDurations, CommandStats, CommandTally, MeterReads, ReadCount,
+    ReadTally,
+};
+pub use sentence::describe;
+pub use sources::{binding_words, source_label};
+pub(crate) use sources::{circuit_name, fresh_power, fresh_status, meter_up};
+
+/// The content type of [`Exporter::render`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Upper bounds for the duration of a cycle, in seconds.
+const CYCLE_BOUNDS: [f64; 11] = [
+    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
+
+/// The metrics could not be put together.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot put the metrics together: {0}; this is a mistake in the program, please report it")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// What one cycle left behind.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The site as it was configured in that cycle.
+    pub site: Arc<Site>,
+    /// What the cycle was told.
+    pub snapshot: Arc<Snapshot>,
+    /// What it decided.
+    pub decision: Arc<Decision>,
+}
+
+/// Everything that a scrape reads.
+#[derive(Clone)]
+struct State {
+    site: Arc<Site>,
+    miner_labels: Arc<Vec<Vec<LabelPair>>>,
+    frame: Option<Frame>,
+    reads: Option<Arc<dyn MeterReads>>,
+    commands: Option<Arc<dyn CommandStats>>,
+}
+
+struct Inner {
+    clock: Clock,
+    state: RwLock<State>,
+}
+
+impl Inner {
+    /// A copy (of pointers), so that nobody waits for whoever renders.
+    fn state(&self) -> State {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Holds the last cycle and renders it for Prometheus.
+pub struct Exporter {
+    inner: Arc<Inner>,
+    registry: Registry,
+    cycles: Histogram,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    /// An exporter for a site, before its first cycle. The clock is the one that the snapshots' moments are on.
+    ///
+    /// # Errors
+    /// When the catalogue of metrics contradicts itself.
+    pub fn new(site: Arc<Site>, clock: Clock) -> Result<Self, MetricsError> {
+        let inner = Arc::new(Inner {
+            clock,
+            state: RwLock::new(State {
+                miner_labels: Arc::new(collector::miner_labels(&site)),
+                site,
+                frame: None,
+                reads: None,
+                commands: None,
+            }),
+        });
+        let duration = &catalogue::CYCLE_DURATION;
+        let cycles = Histogram::with_opts(
+            HistogramOpts::new(duration.name, duration.help).buckets(CYCLE_BOUNDS.to_vec()),
+        )?;
+        let registry = Registry::new();
+        registry.register(Box::new(FrameCollector::new(Arc::clone(&inner))?))?;
+        registry.register(Box::new(cycles.clone()))?;
+        Ok(Self {
+            inner,
+            registry,
+            cycles,
+        })
+    }
+
+    /// Takes over what a cycle left behind. Never waits for a scrape.
+    pub fn publish(&self, snapshot: Arc<Snapshot>, decision: Arc<Decision>) {
+        self.inner.change(|state| {
+            state.frame = Some(Frame {
+                site: Arc::clone(&state.site),
+                snapshot,
+                decision,
+            });
+        });
+    }
+
+    /// Counts a completed cycle and how long it took.
+    pub fn observe_cycle(&self, took: Duration) {
+        self.cycles.observe(took.as_secs_f64());
+    }
+
+    /// Takes a site that was configured anew. What was published belongs to the old one and is dropped.
+    pub fn reconfigure(&self, site: Arc<Site>) {
+        let labels = Arc::new(collector::miner_labels(&site));
+        self.inner.change(|state| {
+            state.site = site;
+            state.miner_labels = labels;
+            state.frame = None;
+        });
+    }
+
+    /// Where the counts of meter reads come from; none are exported before.
+    pub fn watch_meters(&self, reads: Arc<dyn MeterReads>) {
+        self.inner.change(|state| state.reads = Some(reads));
+    }
+
+    /// Where the counts of commands come from; none are exported before.
+    pub fn watch_commands(&self, commands: Arc<dyn CommandStats>) {
+        self.inner.change(|state| state.commands = Some(commands));
+    }
+
+    /// The site as it is configured now.
+    pub fn site(&self) -> Arc<Site> {
+        self.inner.state().site
+    }
+
+    /// What the last cycle left behind; `None` before the first.
+    pub fn frame(&self) -> Option<Frame> {
+        self.inner.state().frame
+    }
+
+    /// The clock that the frames' moments are on.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    /// All metrics in the text format of Prometheus, of the type [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// When a metric breaks the rules of the format.
+    pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,75 @@
+//! One cycle in one line, for the demo, the logs and the status page.
+
+use std::fmt::Write as _;
+
+use super::collector::count_by_state;
+use super::sources::binding_words;
+use crate::control::decision::{Decision, MinerState, Mode};
+use crate::control::site::{LimitClass, Site};
+use crate::units::Watts;
+
+/// What is going on, in one line:
+/// `surplus 312.4 kW · budget 306.1 kW (follow-surplus at pcc) · fleet 304.9 kW · export 7.50 kW · 16.2 PH/s ·
+/// 92 hashing, 28 asleep`.
+///
+/// The mode stands in front unless the fleet follows the surplus, a shortfall stands behind the fleet, and the
+/// exchange with the grid says `grid unknown` without a reading of the root circuit's meter.
+pub fn describe(site: &Site, decision: &Decision) -> String {
+    let fleet = &decision.fleet;
+    let mut parts = Vec::with_capacity(8);
+    match decision.mode {
+        Mode::Following => {}
+        Mode::Observe => parts.push(format!("observe, else {}", decision.would_be.name())),
+        mode => parts.push(mode.name().to_owned()),
+    }
+    let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);
+    if follows || fleet.surplus > Watts::ZERO {
+        parts.push(format!("surplus {}", fleet.surplus));
+    }
+    parts.push(format!(
+        "budget {} ({})",
+        fleet.budget,
+        binding_words(site, &decision.binding)
+    ));
+    parts.push(format!("fleet {}", fleet.draw));
+    // Below a watt the meters only hum.
+    if fleet.shortfall >= Watts::whole(1) {
+        parts.push(format!("{} over budget", fleet.shortfall));
+    }
+    parts.push(exchange(decision));
+    parts.push(fleet.hashrate.to_string());
+    parts.push(miners(decision));
+    parts.join(" · ")
+}
+
+/// The exchange with the grid at the root circuit.
+fn exchange(decision: &Decision) -> String {
+    match decision.circuits.first().and_then(|root| root.power) {
+        Some(power) if power < Watts::ZERO => format!("export {}", power.abs()),
+        Some(power) => format!("import {power}"),
+        None => "grid unknown".into(),
+    }
+}
+
+fn word(state: MinerState, count: u64) -> &'static str {
+    match (state, count) {
+        (MinerState::Straggler, 1) => "straggler",
+        (MinerState::Straggler, _) => "stragglers",
+        (MinerState::Fault, _) => "stopped by a fault",
+        (MinerState::Pending, _) => "not asked yet",
+        (state, _) => state.name(),
+    }
+}
+
+/// The states that occur, with how many miners are in each.
+fn miners(decision: &Decision) -> String {
+    let mut text = String::new();
+    for (state, count) in count_by_state(decision) {
+        if count > 0 {
+            let comma = if text.is_empty() { "" } else { ", " };
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{comma}{count} {}", word(state, count));
+        }
+    }
+    if text.is_empty() { "no miners".into() } else { text }
+}

@@ -1,0 +1,67 @@
+//! How sources, bounds and freshness are put in words and labels.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::control::decision::{Binding, Source};
+use crate::control::site::{CircuitId, MeterId, Site};
+use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading};
+use crate::units::Watts;
+
+/// The source of a bound as a label: the limit's name, `lost-meter:` and the meter's name, or `fleet-maximum`.
+pub fn source_label(site: &Site, source: Source) -> Cow<'_, str> {
+    match source {
+        Source::Limit(id) => Cow::Borrowed(site.limits.get(id.0).map_or("unknown", |limit| &limit.name)),
+        Source::LostMeter(id) => Cow::Owned(format!("lost-meter:{}", meter_name(site, id))),
+        Source::Fleet => Cow::Borrowed("fleet-maximum"),
+    }
+}
+
+/// What binds and where, in words: `follow-surplus at pcc`, `meter pcc lost, at pcc`, `all miners at maximum`.
+pub fn binding_words(site: &Site, binding: &Binding) -> String {
+    let circuit = circuit_name(site, binding.circuit);
+    match binding.source {
+        Source::Limit(_) => format!("{} at {circuit}", source_label(site, binding.source)),
+        Source::LostMeter(id) => format!("meter {} lost, at {circuit}", meter_name(site, id)),
+        Source::Fleet => "all miners at maximum".into(),
+    }
+}
+
+/// A circuit's name.
+pub(crate) fn circuit_name(site: &Site, id: CircuitId) -> &str {
+    site.circuits.get(id.0).map_or("unknown", |circuit| &circuit.name)
+}
+
+/// A meter's name.
+pub(crate) fn meter_name(site: &Site, id: MeterId) -> &str {
+    site.meters.get(id.0).map_or("unknown", |meter| &meter.name)
+}
+
+fn fresh<T: Clone>(reading: Option<&Reading<T>>, now: Moment, at_most: Duration) -> Option<T> {
+    reading
+        .filter(|reading| now.since(reading.at) <= at_most)
+        .map(|reading| reading.value.clone())
+}
+
+/// The latest good value of a meter while it is young enough to be used as it is.
+pub(crate) fn fresh_power(site: &Site, id: MeterId, input: &MeterInput, now: Moment) -> Option<Watts> {
+    let meter = site.meters.get(id.0)?;
+    fresh(input.power.as_ref(), now, meter.stale_after)
+}
+
+/// Whether a meter can be relied on; `None` before its first read ended.
+pub(crate) fn meter_up(site: &Site, id: MeterId, input: &MeterInput, now: Moment) -> Option<bool> {
+    match input.status {
+        MeterStatus::Pending => None,
+        MeterStatus::Ok => Some(fresh_power(site, id, input, now).is_some()),
+        _ => Some(false),
+    }
+}
+
+/// The latest reading of a miner while the miner answers and the reading is young enough to be told.
+pub(crate) fn fresh_status(input: &MinerInput, now: Moment, silent_after: Duration) -> Option<&MinerStatus> {
+    let reading = input.status.as_ref()?;
+    let told = input.contact == Contact::Reachable && now.since(reading.at) <= silent_after;
+    told.then_some(&reading.value)
+}

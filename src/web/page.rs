@@ -1,0 +1,143 @@
+//! The page for people: what is going on and where to read more. No script; it loads itself anew.
+
+use std::fmt::Write as _;
+
+use super::health::Health;
+use super::status::{Circuit, Cycle, Meter, Status};
+use crate::units::Watts;
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
+    color:#1b1b1b;background:#fff}table{border-collapse:collapse;margin:1rem 0;width:100%}\
+    th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}\
+    th:first-child,td:first-child{text-align:left}td:last-child,th:last-child{text-align:left}\
+    .line{font-weight:600}.bad{color:#a40000}\
+    @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}.bad{color:#ff8080}}";
+
+/// Text as HTML takes it; names come from the configuration and may hold anything.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+fn watts(value: f64) -> String {
+    Watts::saturating(value).to_string()
+}
+
+fn watts_or_dash(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), watts)
+}
+
+pub(super) fn page(status: &Status, health: &Health) -> String {
+    let site = escape(&status.site);
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"5\">\
+         <title>Ballast: {site}</title><style>{STYLE}</style></head><body><h1>{site}</h1>\
+         <p class=\"line\">{}</p>",
+        escape(&status.summary)
+    );
+    if let Some(reason) = &health.reason {
+        // Writing into a string cannot fail, here and below.
+        let _ = write!(html, "<p class=\"bad\">{}</p>", escape(reason));
+    }
+    if let Some(cycle) = &status.cycle {
+        circuits(&mut html, cycle);
+        meters(&mut html, &cycle.meters);
+    }
+    let _ = writeln!(
+        html,
+        "<p><a href=\"/metrics\">metrics</a> · <a href=\"/healthz\">health</a> · \
+         <a href=\"/api/v1/status\">status</a> · <a href=\"/api/v1/status?miners=1\">status with each miner</a></p>\
+         <p>Ballast {} · mode {}. Power is in watts; import and consumption are positive.</p></body></html>",
+        status.version, status.mode
+    );
+    html
+}
+
+fn circuits(html: &mut String, cycle: &Cycle) {
+    html.push_str(
+        "<table><tr><th>Circuit</th><th>Power</th><th>Miners</th><th>Budget</th><th>Short</th>\
+         <th>Tightest limit</th></tr>",
+    );
+    for Circuit {
+        name,
+        power_watts,
+        miners_watts,
+        budget_watts,
+        shortfall_watts,
+        binding,
+        ..
+    } in &cycle.circuits
+    {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(name),
+            watts_or_dash(*power_watts),
+            watts(*miners_watts),
+            watts(*budget_watts),
+            watts(*shortfall_watts),
+            escape(binding)
+        );
+    }
+    html.push_str("</table>");
+}
+
+fn meters(html: &mut String, meters: &[Meter]) {
+    html.push_str("<table><tr><th>Meter</th><th>Power</th><th>Age</th><th>Latest read</th></tr>");
+    for meter in meters {
+        let age = meter
+            .age_seconds
+            .map_or_else(|| "–".into(), |age| format!("{age:.1} s"));
+        let bad = if meter.up == Some(false) {
+            " class=\"bad\""
+        } else {
+            ""
+        };
+        let _ = write!(
+            html,
+            "<tr{bad}><td>{}</td><td>{}</td><td>{age}</td><td>{}</td></tr>",
+            escape(&meter.name),
+            watts_or_dash(meter.power_watts),
+            meter.status
+        );
+    }
+    html.push_str("</table>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_carry_markup_into_the_page() {
+        let hostile = "<script>alert('x')</script> & \"more\"";
+        let status = Status {
+            site: hostile.into(),
+            version: "0",
+            mode: "start-up",
+            would_be: "start-up",
+            summary: hostile.into(),
+            cycle: None,
+        };
+        let health = Health {
+            status: "unavailable",
+            reason: Some(hostile.into()),
+            mode: "start-up",
+            last_cycle_age_seconds: None,
+        };
+        let html = page(&status, &health);
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;"));
+    }
+}

@@ -1,0 +1,333 @@
+//! The last cycle as JSON. Power in watts, import and consumption positive; what is not known is `null`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::clock::Moment;
+use crate::control::decision::{Mode, Source};
+use crate::control::site::{CircuitId, MeterId, Site};
+use crate::control::snapshot::{Activity, Contact, MeterInput, MinerInput, Target};
+use crate::metrics::{
+    Exporter, Frame, binding_words, circuit_name, circuit_power, count_by_state, describe, fresh_power,
+    fresh_status, meter_up, source_label,
+};
+
+/// The answer of `/api/v1/status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The name that the operator gave the site.
+    pub site: String,
+    /// The version that runs.
+    pub version: &'static str,
+    /// The state of the controller.
+    pub mode: &'static str,
+    /// The state that it would have if it commanded; differs in observe mode alone.
+    pub would_be: &'static str,
+    /// What is going on, in one line for people.
+    pub summary: String,
+    /// The last cycle; `null` before the first.
+    pub cycle: Option<Cycle>,
+}
+
+/// What one cycle left behind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cycle {
+    /// Time since it completed.
+    pub age_seconds: f64,
+    /// What binds the fleet.
+    pub binding: Binding,
+    /// The fleet.
+    pub fleet: Fleet,
+    /// Number of miners by state.
+    pub miners_by_state: BTreeMap<&'static str, u64>,
+    /// Energy since the start.
+    pub energy: Energy,
+    /// All circuits.
+    pub circuits: Vec<Circuit>,
+    /// All meters.
+    pub meters: Vec<Meter>,
+    /// All miners, when they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub miners: Option<Vec<Miner>>,
+}
+
+/// The tightest bound and where it acts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Binding {
+    /// In words.
+    pub words: String,
+    /// The circuit.
+    pub circuit: String,
+    /// As in the label `source` of the metrics.
+    pub source: String,
+    /// `surplus`, `safety`, `grid`, `contract` or `economic`; `null` when no limit of the site binds.
+    pub class: Option<&'static str>,
+    /// What the miners of the circuit may draw under it.
+    pub budget_watts: f64,
+}
+
+/// The fleet in that cycle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fleet {
+    /// Left over locally before the miners take any.
+    pub surplus_watts: f64,
+    /// What fits the whole tree.
+    pub budget_watts: f64,
+    /// The budget after the ramp.
+    pub target_watts: f64,
+    /// What the miners are set to.
+    pub setpoint_watts: f64,
+    /// Estimated draw.
+    pub power_watts: f64,
+    /// How far the fleet cannot help exceeding its budgets.
+    pub shortfall_watts: f64,
+    /// Sum of the hashrates that the miners report.
+    pub hashrate_hashes_per_second: f64,
+    /// How far the allocation is below a proven upper bound; 0.001 is 0.1 %.
+    pub optimality_gap_ratio: f64,
+}
+
+/// Energy since the start, in joules.
+#[derive(Clone, Debug, Serialize)]
+pub struct Energy {
+    /// Left over locally before the miners took any.
+    pub surplus_joules: f64,
+    /// The part of it that the miners took.
+    pub captured_joules: f64,
+    /// The miners' share of the import.
+    pub imported_joules: f64,
+    /// The part of the surplus that the miners could have taken and did not.
+    pub curtailed_joules: f64,
+}
+
+/// A circuit in that cycle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Circuit {
+    /// Its name.
+    pub name: String,
+    /// Power into it by its meter; `null` without a fresh value.
+    pub power_watts: Option<f64>,
+    /// Estimated draw of its miners.
+    pub miners_watts: f64,
+    /// Load other than miners, generation negative, as estimated.
+    pub other_watts: f64,
+    /// What its own limits leave to its miners.
+    pub headroom_watts: f64,
+    /// What its miners may draw.
+    pub budget_watts: f64,
+    /// What its miners are set to.
+    pub setpoint_watts: f64,
+    /// How far its miners cannot help exceeding the budget.
+    pub shortfall_watts: f64,
+    /// The source of the tightest of its own limits.
+    pub binding: String,
+    /// Every limit that acts here.
+    pub limits: Vec<Limit>,
+}
+
+/// A limit as it stood in that cycle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limit {
+    /// As in the label `source` of the metrics.
+    pub source: String,
+    /// The cap itself; `null` for a lost meter.
+    pub cap_watts: Option<f64>,
+    /// What it leaves to the miners.
+    pub headroom_watts: f64,
+}
+
+/// A meter.
+#[derive(Clone, Debug, Serialize)]
+pub struct Meter {
+    /// Its name.
+    pub name: String,
+    /// How the latest read ended.
+    pub status: &'static str,
+    /// Whether it can be relied on; `null` before the first read ended.
+    pub up: Option<bool>,
+    /// Its value while it is fresh.
+    pub power_watts: Option<f64>,
+    /// Age of the latest good value.
+    pub age_seconds: Option<f64>,
+}
+
+/// A miner.
+#[derive(Clone, Debug, Serialize)]
+pub struct Miner {
+    /// Its name.
+    pub name: String,
+    /// The circuit that feeds it.
+    pub circuit: String,
+    /// Which driver speaks with it.
+    pub driver: &'static str,
+    /// How it is counted.
+    pub state: &'static str,
+    /// Whether it answers; `null` before it was asked.
+    pub up: Option<bool>,
+    /// Its draw by its own fresh reading.
+    pub power_watts: Option<f64>,
+    /// Best estimate of its draw.
+    pub estimate_watts: f64,
+    /// The most that it may draw before the next command acts.
+    pub counted_watts: f64,
+    /// `sleep`, `power`, or `null` while nothing was commanded or adopted.
+    pub setpoint: Option<&'static str>,
+    /// Settled draw at the setpoint.
+    pub setpoint_watts: Option<f64>,
+    /// Its hashrate by its own fresh reading.
+    pub hashrate_hashes_per_second: Option<f64>,
+    /// The vendor's words when it stopped by a fault of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// The last cycle, with each miner if asked for.
+pub fn status(exporter: &Exporter, with_miners: bool) -> Status {
+    let Some(frame) = exporter.frame() else {
+        return Status {
+            site: exporter.site().name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            mode: Mode::StartUp.name(),
+            would_be: Mode::StartUp.name(),
+            summary: "starting up: no control cycle has completed yet".into(),
+            cycle: None,
+        };
+    };
+    let now = exporter.clock().now();
+    Status {
+        site: frame.site.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        mode: frame.decision.mode.name(),
+        would_be: frame.decision.would_be.name(),
+        summary: describe(&frame.site, &frame.decision),
+        cycle: Some(cycle(&frame, now, with_miners)),
+    }
+}
+
+fn cycle(frame: &Frame, now: Moment, with_miners: bool) -> Cycle {
+    let Frame { site, decision, .. } = frame;
+    let (fleet, energy) = (&decision.fleet, &decision.energy);
+    let by_state = count_by_state(decision).into_iter();
+    Cycle {
+        age_seconds: now.since(decision.at).as_secs_f64(),
+        binding: Binding {
+            words: binding_words(site, &decision.binding),
+            circuit: circuit_name(site, decision.binding.circuit).to_owned(),
+            source: source_label(site, decision.binding.source).into_owned(),
+            class: class(site, decision.binding.source),
+            budget_watts: decision.binding.budget.get(),
+        },
+        fleet: Fleet {
+            surplus_watts: fleet.surplus.get(),
+            budget_watts: fleet.budget.get(),
+            target_watts: fleet.target.get(),
+            setpoint_watts: fleet.setpoint.get(),
+            power_watts: fleet.draw.get(),
+            shortfall_watts: fleet.shortfall.get(),
+            hashrate_hashes_per_second: fleet.hashrate.get(),
+            optimality_gap_ratio: fleet.optimality_gap,
+        },
+        miners_by_state: by_state.map(|(state, count)| (state.name(), count)).collect(),
+        energy: Energy {
+            surplus_joules: energy.surplus.get(),
+            captured_joules: energy.captured.get(),
+            imported_joules: energy.imported.get(),
+            curtailed_joules: energy.curtailed.get(),
+        },
+        circuits: circuits(frame, now),
+        meters: meters(frame, now),
+        miners: with_miners.then(|| miners(frame, now)),
+    }
+}
+
+fn class(site: &Site, source: Source) -> Option<&'static str> {
+    match source {
+        Source::Limit(id) => site.limits.get(id.0).map(|limit| limit.class.name()),
+        Source::LostMeter(_) | Source::Fleet => None,
+    }
+}
+
+fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
+    let site = &frame.site;
+    let each = site.circuits.iter().zip(&frame.decision.circuits).enumerate();
+    each.map(|(index, (circuit, outcome))| Circuit {
+        name: circuit.name.clone(),
+        power_watts: circuit_power(frame, CircuitId(index), now).map(|power| power.get()),
+        miners_watts: outcome.miners.get(),
+        other_watts: outcome.other.get(),
+        headroom_watts: outcome.headroom.get(),
+        budget_watts: outcome.budget.get(),
+        setpoint_watts: outcome.setpoint.get(),
+        shortfall_watts: outcome.shortfall.get(),
+        binding: source_label(site, outcome.binding).into_owned(),
+        limits: outcome
+            .limits
+            .iter()
+            .map(|limit| Limit {
+                source: source_label(site, limit.source).into_owned(),
+                cap_watts: limit.cap.map(|cap| cap.get()),
+                headroom_watts: limit.headroom.get(),
+            })
+            .collect(),
+    })
+    .collect()
+}
+
+fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
+    let Frame { site, snapshot, .. } = frame;
+    let each = site.meters.iter().enumerate().map(|(index, meter)| {
+        let id = MeterId(index);
+        let input = snapshot.meters.get(index).unwrap_or(&MeterInput::PENDING);
+        Meter {
+            name: meter.name.clone(),
+            status: input.status.name(),
+            up: meter_up(site, id, input, now),
+            power_watts: fresh_power(site, id, input, now).map(|power| power.get()),
+            age_seconds: input.power.map(|reading| now.since(reading.at).as_secs_f64()),
+        }
+    });
+    each.collect()
+}
+
+fn miners(frame: &Frame, now: Moment) -> Vec<Miner> {
+    let Frame {
+        site,
+        snapshot,
+        decision,
+    } = frame;
+    let each = site.miners.iter().zip(&decision.miners).enumerate();
+    each.map(|(index, (miner, outcome))| {
+        let input = snapshot.miners.get(index).unwrap_or(&MinerInput::PENDING);
+        let status = fresh_status(input, now, miner.silent_after);
+        Miner {
+            name: miner.name.clone(),
+            circuit: circuit_name(site, miner.circuit).to_owned(),
+            driver: miner.driver,
+            state: outcome.state.name(),
+            up: match input.contact {
+                Contact::Pending => None,
+                Contact::Reachable => Some(true),
+                Contact::Unreachable { .. } => Some(false),
+            },
+            power_watts: status
+                .and_then(|status| status.power.value())
+                .map(|power| power.get()),
+            estimate_watts: outcome.draw.get(),
+            counted_watts: outcome.counted.get(),
+            setpoint: outcome.setpoint.map(|target| match target {
+                Target::Sleep => "sleep",
+                Target::Power(_) => "power",
+            }),
+            setpoint_watts: outcome.setpoint.map(|_| outcome.settled.get()),
+            hashrate_hashes_per_second: status
+                .and_then(|status| status.hashrate.value())
+                .map(|hashrate| hashrate.get()),
+            fault: status.and_then(|status| match &status.activity {
+                Activity::Fault(text) => Some(text.to_string()),
+                _ => None,
+            }),
+        }
+    })
+    .collect()
+}
