@@ -39,32 +39,19 @@ fn start(port: u16) -> Option<Server> {
         return None;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pymodbus_server.py");
-    let child = Command::new(&python)
-        .args([script, &port.to_string()])
-        .spawn()
-        .expect("python starts");
+    let child = Command::new(&python).args([script, &port.to_string()]).spawn().expect("python starts");
     Some(Server(child))
 }
 
 fn register(function: Function, address: u16, format: Format, word_order: WordOrder, scale: f64) -> Register {
-    Register {
-        function,
-        address,
-        format,
-        word_order,
-        scale,
-        unavailable: Vec::new(),
-    }
+    Register { function, address, format, word_order, scale, unavailable: Vec::new() }
 }
 
 fn meter(unit: u8, terms: Vec<Register>) -> Connection {
     Connection {
         link: LinkId(0),
         unit,
-        profile: Profile {
-            name: "test".into(),
-            power: Point { terms },
-        },
+        profile: Profile { name: "test".into(), power: Point { terms } },
         invert: false,
         plausible: None,
         frozen_after: None,
@@ -87,26 +74,17 @@ async fn values(meters: &mut Meters, index: usize, count: usize) -> Vec<f64> {
             input.changed().await.unwrap();
         }
     };
-    timeout(Duration::from_secs(15), collect)
-        .await
-        .expect("values in time");
+    timeout(Duration::from_secs(15), collect).await.expect("values in time");
     values
 }
 
 #[tokio::test]
 async fn a_foreign_server_is_read_to_the_last_bit() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let Some(_server) = start(port) else { return };
     let link = Link {
         name: "pymodbus".into(),
-        transport: Transport::Tcp(Endpoint {
-            host: "localhost".into(),
-            port,
-        }),
+        transport: Transport::Tcp(Endpoint { host: "localhost".into(), port }),
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_millis(400),
         connect_delay: Duration::ZERO,
@@ -150,15 +128,9 @@ async fn a_foreign_server_is_read_to_the_last_bit() {
     sleep(Duration::from_secs(2)).await;
     let reads = |index: usize, result| meters.counters.get(index).unwrap().reads_of(result);
     assert_eq!(reads(2, "exception"), 3, "busy three times");
-    assert!(
-        reads(3, "unreachable") > 0 && reads(3, "ok") > 2,
-        "late now and then"
-    );
+    assert!(reads(3, "unreachable") > 0 && reads(3, "ok") > 2, "late now and then");
     assert_eq!(reads(4, "exception"), 0, "split at once");
-    assert_eq!(
-        meters.inputs.last().unwrap().borrow().status,
-        MeterStatus::Exception(11)
-    );
+    assert_eq!(meters.inputs.last().unwrap().borrow().status, MeterStatus::Exception(11));
     let malformed: u64 = (0..6).map(|index| reads(index, "malformed")).sum();
     assert_eq!(malformed, 0);
     for (name, counters) in names.iter().zip(&meters.counters) {
@@ -167,7 +139,5 @@ async fn a_foreign_server_is_read_to_the_last_bit() {
 
     cancel.cancel();
     tracker.close();
-    timeout(Duration::from_secs(1), tracker.wait())
-        .await
-        .expect("the tasks end");
+    timeout(Duration::from_secs(1), tracker.wait()).await.expect("the tasks end");
 }

@@ -32,10 +32,7 @@ fn value(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
 #[track_caller]
 fn says(samples: &BTreeMap<String, f64>, name: &str, expected: f64) {
     let found = value(samples, name);
-    assert!(
-        (found - expected).abs() < 1e-6,
-        "{name} is {found}, not {expected}"
-    );
+    assert!((found - expected).abs() < 1e-6, "{name} is {found}, not {expected}");
 }
 
 #[test]
@@ -49,19 +46,10 @@ fn a_scrape_tells_budget_limits_fleet_and_energy_in_base_units() {
         ("ballast_fleet_power_watts", 304_900.0),
         ("ballast_fleet_hashrate_hashes_per_second", 1.62e16),
         ("ballast_circuit_power_watts{circuit=\"pcc\"}", -7_500.0),
-        (
-            "ballast_circuit_limit_watts{circuit=\"pcc\",source=\"follow-surplus\"}",
-            0.0,
-        ),
-        (
-            "ballast_circuit_limit_watts{circuit=\"pcc\",source=\"main-breaker\"}",
-            400_000.0,
-        ),
+        ("ballast_circuit_limit_watts{circuit=\"pcc\",source=\"follow-surplus\"}", 0.0),
+        ("ballast_circuit_limit_watts{circuit=\"pcc\",source=\"main-breaker\"}", 400_000.0),
         ("ballast_circuit_headroom_watts{circuit=\"pcc\"}", 306_100.0),
-        (
-            "ballast_binding_limit_info{circuit=\"pcc\",source=\"follow-surplus\"}",
-            1.0,
-        ),
+        ("ballast_binding_limit_info{circuit=\"pcc\",source=\"follow-surplus\"}", 1.0),
         ("ballast_mode{mode=\"following\"}", 1.0),
         ("ballast_mode{mode=\"fail-safe\"}", 0.0),
         ("ballast_miners{state=\"hashing\"}", 2.0),
@@ -74,9 +62,7 @@ fn a_scrape_tells_budget_limits_fleet_and_energy_in_base_units() {
         says(&samples, name, expected);
     }
     assert!(value(&samples, "ballast_last_cycle_age_seconds") < 5.0);
-    let binding = samples
-        .keys()
-        .filter(|name| name.starts_with("ballast_binding_limit_info"));
+    let binding = samples.keys().filter(|name| name.starts_with("ballast_binding_limit_info"));
     assert_eq!(binding.count(), 1, "one limit binds");
 }
 
@@ -97,18 +83,10 @@ fn an_unknown_value_has_no_series_and_is_not_zero() {
     says(&samples, &format!("ballast_miner_up{unreachable}"), 0.0);
     absent(&format!("ballast_miner_power_watts{unreachable}"));
     absent(&format!("ballast_miner_hashrate_hashes_per_second{unreachable}"));
-    says(
-        &samples,
-        &format!("ballast_miner_setpoint_watts{unreachable}"),
-        20.0,
-    );
+    says(&samples, &format!("ballast_miner_setpoint_watts{unreachable}"), 20.0);
 
     let no_hashrate = labels(3, "braiins-os");
-    says(
-        &samples,
-        &format!("ballast_miner_power_watts{no_hashrate}"),
-        3_390.0,
-    );
+    says(&samples, &format!("ballast_miner_power_watts{no_hashrate}"), 3_390.0);
     absent(&format!("ballast_miner_hashrate_hashes_per_second{no_hashrate}"));
     says(&samples, &format!("ballast_miner_straggler{no_hashrate}"), 1.0);
 
@@ -123,10 +101,7 @@ fn before_the_first_cycle_only_start_up_is_told() {
     let samples = samples(&exporter);
     says(&samples, "ballast_mode{mode=\"start-up\"}", 1.0);
     says(&samples, "ballast_cycle_duration_seconds_count", 0.0);
-    assert!(
-        !samples.keys().any(|name| name.contains("watts")),
-        "no power is known yet"
-    );
+    assert!(!samples.keys().any(|name| name.contains("watts")), "no power is known yet");
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,28 +112,19 @@ async fn readings_age_while_no_cycle_completes() {
     says(&later, "ballast_last_cycle_age_seconds", 4.0);
     says(&later, "ballast_meter_age_seconds{meter=\"pcc\"}", 4.0);
     says(&later, "ballast_meter_up{meter=\"pcc\"}", 0.0);
-    for name in [
-        "ballast_meter_power_watts{meter=\"pcc\"}",
-        "ballast_circuit_power_watts{circuit=\"pcc\"}",
-    ] {
+    for name in ["ballast_meter_power_watts{meter=\"pcc\"}", "ballast_circuit_power_watts{circuit=\"pcc\"}"] {
         assert!(!later.contains_key(name), "{name} is stale and still told");
     }
     tokio::time::sleep(20 * SECOND).await;
     let silent = samples(&exporter);
-    assert!(
-        !silent
-            .keys()
-            .any(|name| name.starts_with("ballast_miner_power_watts"))
-    );
+    assert!(!silent.keys().any(|name| name.starts_with("ballast_miner_power_watts")));
     says(&silent, "ballast_budget_watts", 306_100.0);
 }
 
 #[test]
 fn a_good_old_value_of_a_meter_that_fails_now_is_told_but_the_meter_is_down() {
     let (exporter, _) = silent(1);
-    publish(&exporter, |snapshot, _| {
-        snapshot.meters[0].status = MeterStatus::Exception(4)
-    });
+    publish(&exporter, |snapshot, _| snapshot.meters[0].status = MeterStatus::Exception(4));
     let samples = samples(&exporter);
     says(&samples, "ballast_meter_up{meter=\"pcc\"}", 0.0);
     says(&samples, "ballast_meter_power_watts{meter=\"pcc\"}", -7_500.0);
@@ -171,36 +137,16 @@ fn counters_come_from_their_owners_and_never_twice() {
     let commands = Arc::new(CommandTally::default());
     exporter.watch_meters(reads.clone());
     exporter.watch_commands(commands.clone());
-    for (meter, result) in [
-        ("pcc", "ok"),
-        ("pcc", "ok"),
-        ("dead", "unreachable"),
-        ("gone", "ok"),
-    ] {
+    for (meter, result) in [("pcc", "ok"), ("pcc", "ok"), ("dead", "unreachable"), ("gone", "ok")] {
         reads.record(meter, result);
     }
     commands.record("braiins-os", "accepted", Duration::from_millis(40));
     commands.record("braiins-os", "rejected_busy", Duration::from_secs(2));
     let samples = samples(&exporter);
-    says(
-        &samples,
-        "ballast_meter_reads_total{meter=\"pcc\",result=\"ok\"}",
-        2.0,
-    );
-    says(
-        &samples,
-        "ballast_meter_reads_total{meter=\"dead\",result=\"unreachable\"}",
-        1.0,
-    );
-    assert!(
-        !samples.keys().any(|name| name.contains("\"gone\"")),
-        "a meter that the site does not have"
-    );
-    says(
-        &samples,
-        "ballast_commands_total{driver=\"braiins-os\",result=\"accepted\"}",
-        1.0,
-    );
+    says(&samples, "ballast_meter_reads_total{meter=\"pcc\",result=\"ok\"}", 2.0);
+    says(&samples, "ballast_meter_reads_total{meter=\"dead\",result=\"unreachable\"}", 1.0);
+    assert!(!samples.keys().any(|name| name.contains("\"gone\"")), "a meter that the site does not have");
+    says(&samples, "ballast_commands_total{driver=\"braiins-os\",result=\"accepted\"}", 1.0);
     let bucket =
         |le: &str| format!("ballast_command_duration_seconds_bucket{{driver=\"braiins-os\",le=\"{le}\"}}");
     says(&samples, &bucket("0.03"), 0.0);
@@ -264,11 +210,8 @@ fn the_sentence_says_what_binds_and_what_flows() {
          16.2 PH/s · 1 not asked yet, 116 hashing, 1 asleep, 1 straggler, 1 unreachable"
     );
     decision.mode = Mode::FailSafe;
-    decision.binding = Binding {
-        circuit: CircuitId(0),
-        source: Source::LostMeter(MeterId(0)),
-        budget: Watts::ZERO,
-    };
+    decision.binding =
+        Binding { circuit: CircuitId(0), source: Source::LostMeter(MeterId(0)), budget: Watts::ZERO };
     decision.fleet.budget = Watts::ZERO;
     decision.fleet.shortfall = Watts::kilowatts(3.4);
     decision.circuits[0].power = None;
@@ -314,14 +257,7 @@ fn a_reading_from_the_future_is_of_age_zero() {
     let (exporter, clock) = silent(1);
     let later = clock.now() + 5 * SECOND;
     publish(&exporter, |snapshot, _| {
-        snapshot.meters[0].power = Some(Reading {
-            value: Watts::ZERO,
-            at: later,
-        });
+        snapshot.meters[0].power = Some(Reading { value: Watts::ZERO, at: later });
     });
-    says(
-        &samples(&exporter),
-        "ballast_meter_age_seconds{meter=\"pcc\"}",
-        0.0,
-    );
+    says(&samples(&exporter), "ballast_meter_age_seconds{meter=\"pcc\"}", 0.0);
 }

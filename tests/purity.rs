@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// What may not be named under `src/control/`, in code, comments and tests alike, and what to do instead.
 const IMPURE: [(&str, &str); 26] = [
-    (
-        "tokio",
-        "the core is not asynchronous: the shell calls it once a cycle",
-    ),
+    ("tokio", "the core is not asynchronous: the shell calls it once a cycle"),
     ("reqwest", "the core does no input or output"),
     ("std::net", "the core does no input or output"),
     ("std::fs", "the core does no input or output"),
@@ -28,31 +25,13 @@ const IMPURE: [(&str, &str); 26] = [
     ("unix_seconds", "time comes in as a Moment"),
     ("async fn", "the core is not asynchronous"),
     (".await", "the core is not asynchronous"),
-    (
-        "tracing",
-        "the decision carries its reasons and the shell logs them",
-    ),
-    (
-        "println!",
-        "the decision carries its reasons and the shell logs them",
-    ),
-    (
-        "eprint!",
-        "the decision carries its reasons and the shell logs them",
-    ),
+    ("tracing", "the decision carries its reasons and the shell logs them"),
+    ("println!", "the decision carries its reasons and the shell logs them"),
+    ("eprint!", "the decision carries its reasons and the shell logs them"),
     ("rand::", "the core has no randomness without a seed in its state"),
-    (
-        "RandomState",
-        "the core has no randomness without a seed in its state",
-    ),
-    (
-        "HashMap",
-        "its order differs from run to run; take a BTreeMap or a vector by id",
-    ),
-    (
-        "HashSet",
-        "its order differs from run to run; take a BTreeSet or a vector by id",
-    ),
+    ("RandomState", "the core has no randomness without a seed in its state"),
+    ("HashMap", "its order differs from run to run; take a BTreeMap or a vector by id"),
+    ("HashSet", "its order differs from run to run; take a BTreeSet or a vector by id"),
     ("static mut", "the core keeps what it knows in its state"),
 ];
 
@@ -134,10 +113,7 @@ fn shell_use(line: &str) -> Option<String> {
     let outside = paths.find(|path| !CORE_USES.iter().any(|allowed| path.starts_with(allowed)));
     outside.map(|path| {
         let end = path.find([';', ' ', '(', ',']).unwrap_or(path.len());
-        format!(
-            "uses `crate::{}`; the core knows nothing of the shell",
-            &path[..end]
-        )
+        format!("uses `crate::{}`; the core knows nothing of the shell", &path[..end])
     })
 }
 
@@ -155,9 +131,7 @@ fn machine_path(line: &str) -> Option<String> {
             let relative = before.is_some_and(|c| ")}$~*/".contains(c)) || part_of_word(before);
             !relative && !part_of_word(after)
         };
-        places
-            .find(|(at, _)| is_path(*at))
-            .map(|_| format!("names a path of a machine, {folder}"))
+        places.find(|(at, _)| is_path(*at)).map(|_| format!("names a path of a machine, {folder}"))
     })
 }
 
@@ -175,13 +149,10 @@ fn the_core_uses_nothing_of_the_shell() {
 
 #[test]
 fn no_file_is_too_long_to_read() {
-    let long = ["src", "tests", "benches"]
-        .into_iter()
-        .flat_map(rust_files)
-        .filter_map(|path| {
-            let lines = fs::read_to_string(&path).unwrap().lines().count();
-            (lines > LINES).then(|| format!("{}: {lines} lines, {LINES} are the most", path.display()))
-        });
+    let long = ["src", "tests", "benches"].into_iter().flat_map(rust_files).filter_map(|path| {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        (lines > LINES).then(|| format!("{}: {lines} lines, {LINES} are the most", path.display()))
+    });
     no(&long.collect::<Vec<_>>());
 }
 

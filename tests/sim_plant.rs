@@ -48,11 +48,7 @@ fn the_cloudy_hour_is_what_it_says() {
         let (rise, fall) = largest(&surplus, samples);
         println!("within {seconds:2} s: largest rise {rise:.0} kW, largest fall {fall:.0} kW");
     }
-    let moves: Vec<f64> = surplus
-        .iter()
-        .zip(surplus.iter().skip(50))
-        .map(|(a, b)| (b - a).abs())
-        .collect();
+    let moves: Vec<f64> = surplus.iter().zip(surplus.iter().skip(50)).map(|(a, b)| (b - a).abs()).collect();
     for size in [30.0, 50.0, 80.0] {
         println!(
             "changes by more than {size} kW within 5 s: {:.2} % of the time",
@@ -65,10 +61,7 @@ fn the_cloudy_hour_is_what_it_says() {
     assert!(over < 0.01, "over 460 kW: {over}");
     assert!(quantile(95) - quantile(5) > 250.0, "it varies");
     let (rise, fall) = largest(&surplus, 50);
-    assert!(
-        (60.0..120.0).contains(&rise.max(fall)),
-        "5 to 10 % of 1.2 MW: {rise} {fall}"
-    );
+    assert!((60.0..120.0).contains(&rise.max(fall)), "5 to 10 % of 1.2 MW: {rise} {fall}");
 }
 
 #[test]
@@ -88,10 +81,9 @@ fn every_scenario_keeps_its_bound_between_its_events() {
 fn a_scenario_is_the_same_whenever_and_however_it_is_asked() {
     let (a, b) = (0..2)
         .map(|_| Plant::new(&Scenario::find("cloudy-hour").unwrap()))
-        .fold(
-            (None, None),
-            |(first, _): (Option<Plant>, Option<Plant>), plant| (first.or(Some(plant.clone())), Some(plant)),
-        );
+        .fold((None, None), |(first, _): (Option<Plant>, Option<Plant>), plant| {
+            (first.or(Some(plant.clone())), Some(plant))
+        });
     let (a, b) = (a.unwrap(), b.unwrap());
     let times: Vec<_> = (0..3_600_u64).map(Duration::from_secs).collect();
     let forwards: Vec<_> = times.iter().map(|time| a.at(*time)).collect();
@@ -102,10 +94,7 @@ fn a_scenario_is_the_same_whenever_and_however_it_is_asked() {
     let mut other = Scenario::find("cloudy-hour").unwrap();
     other.seed += 1;
     let other = Plant::new(&other);
-    assert!(
-        times.iter().any(|time| other.at(*time) != a.at(*time)),
-        "another seed is another day"
-    );
+    assert!(times.iter().any(|time| other.at(*time) != a.at(*time)), "another seed is another day");
 }
 
 #[test]
@@ -121,14 +110,9 @@ fn the_night_has_no_surplus() {
 #[test]
 fn a_step_is_as_high_and_as_steep_as_it_is_written() {
     let plant = Plant::new(&Scenario::find("step-down").unwrap());
-    for (milliseconds, kilowatts) in [
-        (0, 400.0),
-        (30_000, 400.0),
-        (30_500, 350.0),
-        (31_000, 300.0),
-        (89_000, 300.0),
-        (91_000, 400.0),
-    ] {
+    for (milliseconds, kilowatts) in
+        [(0, 400.0), (30_000, 400.0), (30_500, 350.0), (31_000, 300.0), (89_000, 300.0), (91_000, 400.0)]
+    {
         let surplus = plant.at(Duration::from_millis(milliseconds)).surplus();
         assert!(
             (surplus - Watts::kilowatts(kilowatts)).abs() < Watts::whole(1),

@@ -40,9 +40,7 @@ fn decode(format: Format, mut words: Vec<u16>, order: WordOrder) -> f64 {
     if order == WordOrder::LowFirst {
         words.reverse();
     }
-    let bits = words
-        .iter()
-        .fold(0_u64, |bits, word| bits << 16 | u64::from(*word));
+    let bits = words.iter().fold(0_u64, |bits, word| bits << 16 | u64::from(*word));
     let bytes = bits.to_be_bytes();
     let low = |n: usize| &bytes[8 - n..];
     match format {
@@ -63,10 +61,7 @@ async fn every_format_and_word_order_shows_the_same_power_on_the_wire() {
         for order in [WordOrder::HighFirst, WordOrder::LowFirst] {
             for function in [Function::Input, Function::Holding] {
                 // Ten watts a count, so that 16 bits are enough.
-                let register = Register {
-                    function,
-                    ..register(format, order, 10.0)
-                };
+                let register = Register { function, ..register(format, order, 10.0) };
                 let (simulation, mut context, _) = single(register, false, "").await;
                 let count = format.words();
                 let words = match function {
@@ -74,10 +69,7 @@ async fn every_format_and_word_order_shows_the_same_power_on_the_wire() {
                     Function::Holding => context.read_holding_registers(10, count).await,
                 };
                 let power = decode(format, words.unwrap().unwrap(), order) * 10.0;
-                assert!(
-                    (power - CALM_PCC).abs() < 1e-6,
-                    "{name} {order:?} {function:?}: {power}"
-                );
+                assert!((power - CALM_PCC).abs() < 1e-6, "{name} {order:?} {function:?}: {power}");
                 simulation.shutdown().await;
             }
         }
@@ -88,18 +80,12 @@ async fn every_format_and_word_order_shows_the_same_power_on_the_wire() {
 async fn signs_are_turned_where_the_site_turns_them() {
     // Export of 92 kW without the other load; the profile counts export positive, or the transformers are turned.
     let export = "[[event]]\nat = \"0s\"\nload = { by = \"-150 kW\" }\n";
-    for (scale, invert, expected) in [
-        (1.0, false, -92e3),
-        (-1.0, false, 92e3),
-        (1.0, true, 92e3),
-        (-1.0, true, -92e3),
-    ] {
+    for (scale, invert, expected) in
+        [(1.0, false, -92e3), (-1.0, false, 92e3), (1.0, true, 92e3), (-1.0, true, -92e3)]
+    {
         let (simulation, mut context, _) = single(register(Format::F32, HIGH, scale), invert, export).await;
         let power = float(&mut context).await;
-        assert!(
-            (power - expected).abs() < 0.1,
-            "scale {scale}, invert {invert}: {power}"
-        );
+        assert!((power - expected).abs() < 0.1, "scale {scale}, invert {invert}: {power}");
         simulation.shutdown().await;
     }
 }
@@ -108,29 +94,14 @@ async fn signs_are_turned_where_the_site_turns_them() {
 async fn wrong_requests_get_the_exception_that_the_standard_names() {
     let (simulation, mut context, port) = single(register(Format::F32, HIGH, 1.0), false, "").await;
     let exception = |answer: tokio_modbus::Result<Vec<u16>>| answer.unwrap().unwrap_err();
-    assert_eq!(
-        exception(context.read_input_registers(0, 2).await),
-        ExceptionCode::IllegalDataAddress
-    );
-    assert_eq!(
-        exception(context.read_input_registers(10, 3).await),
-        ExceptionCode::IllegalDataAddress
-    );
-    assert_eq!(
-        exception(context.read_holding_registers(10, 2).await),
-        ExceptionCode::IllegalDataAddress
-    );
-    assert_eq!(
-        exception(context.read_input_registers(10, 126).await),
-        ExceptionCode::IllegalDataValue
-    );
+    assert_eq!(exception(context.read_input_registers(0, 2).await), ExceptionCode::IllegalDataAddress);
+    assert_eq!(exception(context.read_input_registers(10, 3).await), ExceptionCode::IllegalDataAddress);
+    assert_eq!(exception(context.read_holding_registers(10, 2).await), ExceptionCode::IllegalDataAddress);
+    assert_eq!(exception(context.read_input_registers(10, 126).await), ExceptionCode::IllegalDataValue);
     let coils = context.read_coils(0, 1).await.unwrap().unwrap_err();
     assert_eq!(coils, ExceptionCode::IllegalFunction);
     let mut stranger = client(port, 7).await.unwrap();
-    assert_eq!(
-        exception(stranger.read_input_registers(10, 2).await),
-        ExceptionCode::GatewayTargetDevice
-    );
+    assert_eq!(exception(stranger.read_input_registers(10, 2).await), ExceptionCode::GatewayTargetDevice);
     // The connection lives on after all of that.
     assert!((float(&mut context).await - CALM_PCC).abs() < 0.1);
     simulation.shutdown().await;
@@ -140,14 +111,8 @@ async fn wrong_requests_get_the_exception_that_the_standard_names() {
 async fn several_meters_live_behind_one_address() {
     let port = free_port();
     let f32_ = || vec![register(Format::F32, HIGH, 1.0)];
-    let config = config(
-        port,
-        &[
-            ("pcc", 1, f32_(), false),
-            ("hall", 2, f32_(), false),
-            ("plc", 3, f32_(), false),
-        ],
-    );
+    let config =
+        config(port, &[("pcc", 1, f32_(), false), ("hall", 2, f32_(), false), ("plc", 3, f32_(), false)]);
     let plc = "[readings.plc]\nvalue = \"30 kW\"\nsteps = [{ at = \"900ms\", to = \"10 kW\" }]\n";
     let (simulation, _) = start(&config, plc).await.unwrap();
     let mut shown = Vec::new();
@@ -215,10 +180,7 @@ async fn faults_of_the_value_come_and_go() {
         let more = fault(words, "600ms");
         let (simulation, mut context, port) = single(register(Format::F32, HIGH, 1.0), false, &more).await;
         let during = float(&mut context).await;
-        assert!(
-            (during - shown).abs() < 0.1 || (shown.is_nan() && during.is_nan()),
-            "{words}: {during}"
-        );
+        assert!((during - shown).abs() < 0.1 || (shown.is_nan() && during.is_nan()), "{words}: {during}");
         eventually(port, calm).await;
         simulation.shutdown().await;
     }
@@ -230,14 +192,8 @@ async fn a_frozen_meter_answers_with_its_last_value() {
                 [[event]]\nat = \"300ms\"\nload = { by = \"10 kW\" }\n";
     let (simulation, mut context, port) = single(register(Format::F32, HIGH, 1.0), false, more).await;
     let mut truth = simulation.watch();
-    truth
-        .wait_for(|truth| truth.pcc > ballast::units::Watts::whole(67_000))
-        .await
-        .unwrap();
-    assert!(
-        calm(float(&mut context).await),
-        "the truth goes on, the meter does not"
-    );
+    truth.wait_for(|truth| truth.pcc > ballast::units::Watts::whole(67_000)).await.unwrap();
+    assert!(calm(float(&mut context).await), "the truth goes on, the meter does not");
     eventually(port, |value| (value - 68_000.0).abs() < 0.1).await;
     simulation.shutdown().await;
 }
@@ -278,10 +234,7 @@ async fn a_refusing_meter_closes_its_port_and_opens_it_again() {
         }
     }
     assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused));
-    assert!(
-        context.read_input_registers(10, 2).await.is_err(),
-        "open connections are dropped"
-    );
+    assert!(context.read_input_registers(10, 2).await.is_err(), "open connections are dropped");
     eventually(port, calm).await;
     simulation.shutdown().await;
 }
@@ -293,10 +246,7 @@ async fn an_exception_is_answered_as_long_as_the_fault_lasts() {
     let answer = context.read_input_registers(10, 2).await.unwrap();
     assert_eq!(answer, Err(ExceptionCode::ServerDeviceBusy));
     eventually(port, calm).await;
-    assert!(
-        calm(float(&mut context).await),
-        "the connection has lived through it"
-    );
+    assert!(calm(float(&mut context).await), "the connection has lived through it");
     simulation.shutdown().await;
 }
 
@@ -337,11 +287,7 @@ async fn raw(port: u16, request: &[u8], length: u64) -> Vec<u8> {
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     // A connection that is reset has given what it gave.
-    let _ = timeout(
-        Duration::from_secs(1),
-        stream.take(length).read_to_end(&mut answer),
-    )
-    .await;
+    let _ = timeout(Duration::from_secs(1), stream.take(length).read_to_end(&mut answer)).await;
     answer
 }
 
@@ -356,11 +302,7 @@ async fn what_is_no_modbus_is_hung_up_on() {
     ] {
         assert!(raw(port, nonsense, 1).await.is_empty(), "{nonsense:?}");
     }
-    assert!(
-        !raw(port, &[0, 1, 0, 0, 0, 6, 1, 4, 0, 10, 0, 2], 13)
-            .await
-            .is_empty()
-    );
+    assert!(!raw(port, &[0, 1, 0, 0, 0, 6, 1, 4, 0, 10, 0, 2], 13).await.is_empty());
     simulation.shutdown().await;
 }
 
@@ -379,20 +321,12 @@ async fn a_meter_takes_only_so_many_connections() {
     let config = config(port, &[("pcc", 1, vec![register(Format::F32, HIGH, 1.0)], false)]);
     let text = sim_plant_site::CALM.replace("[metering]", "[metering]\nconnections = 1");
     let scenario = ballast::sim::Scenario::parse("one.toml", &text).unwrap();
-    let (simulation, _) = sim_plant_site::start_scenario(&config, &scenario, 1.0)
-        .await
-        .unwrap();
+    let (simulation, _) = sim_plant_site::start_scenario(&config, &scenario, 1.0).await.unwrap();
     let mut first = client(port, 1).await.unwrap();
     assert!((float(&mut first).await - CALM_PCC).abs() < 0.1);
     let mut second = client(port, 1).await.unwrap();
-    assert!(
-        second.read_input_registers(10, 2).await.is_err(),
-        "the second is hung up on"
-    );
-    assert!(
-        (float(&mut first).await - CALM_PCC).abs() < 0.1,
-        "the first does not notice"
-    );
+    assert!(second.read_input_registers(10, 2).await.is_err(), "the second is hung up on");
+    assert!((float(&mut first).await - CALM_PCC).abs() < 0.1, "the first does not notice");
     drop(first);
     sleep(Duration::from_millis(50)).await;
     assert!((float(&mut client(port, 1).await.unwrap()).await - CALM_PCC).abs() < 0.1);

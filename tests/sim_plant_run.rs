@@ -15,12 +15,7 @@ use sim_plant_site::{CALM, MeterSpec, config, free_port, register, start, start_
 use tokio::time::sleep;
 
 fn pcc() -> MeterSpec {
-    (
-        "pcc",
-        1,
-        vec![register(Format::F32, WordOrder::HighFirst, 1.0)],
-        false,
-    )
+    ("pcc", 1, vec![register(Format::F32, WordOrder::HighFirst, 1.0)], false)
 }
 
 #[tokio::test]
@@ -29,10 +24,7 @@ async fn the_truth_is_known_at_once_and_counted_from_then_on() {
     let truth = simulation.truth();
     assert_eq!(truth.pcc, Watts::whole(58_000));
     assert_eq!(truth.circuits, [Watts::whole(58_000), Watts::whole(8_000)]);
-    assert_eq!(
-        (truth.pv, truth.other),
-        (Watts::whole(150_000), Watts::whole(200_000))
-    );
+    assert_eq!((truth.pv, truth.other), (Watts::whole(150_000), Watts::whole(200_000)));
     assert_eq!((truth.surplus, truth.fleet), (Watts::ZERO, Watts::whole(8_000)));
     sleep(Duration::from_millis(400)).await;
     let totals = simulation.truth().totals;
@@ -54,11 +46,7 @@ async fn counting_can_begin_anew() {
     watch.changed().await.unwrap();
     let truth = simulation.truth();
     let totals = truth.totals;
-    assert!(
-        totals.time <= truth.at.since(totals.counting_from),
-        "{:?}",
-        totals.time
-    );
+    assert!(totals.time <= truth.at.since(totals.counting_from), "{:?}", totals.time);
     assert!(totals.counting_from.since_start() >= Duration::from_millis(300));
     simulation.shutdown().await;
 }
@@ -70,18 +58,13 @@ async fn speed_runs_the_plant_and_not_the_devices() {
     let script = "[[event]]\nat = \"60s\"\nload = { by = \"10 kW\" }\n\
                   [[event]]\nat = \"60s\"\nminer = { name = \"*\", fault = \"slow\" }\n";
     let scenario = Scenario::parse("fast.toml", &format!("{CALM}{script}")).unwrap();
-    let (simulation, miners) = start_scenario(&config(free_port(), &[pcc()]), &scenario, 120.0)
-        .await
-        .unwrap();
+    let (simulation, miners) =
+        start_scenario(&config(free_port(), &[pcc()]), &scenario, 120.0).await.unwrap();
     assert_eq!(simulation.truth().other, Watts::whole(200_000));
     sleep(Duration::from_millis(900)).await;
     let truth = simulation.truth();
     assert_eq!(truth.other, Watts::whole(210_000));
-    assert!(
-        truth.scenario_time >= Duration::from_secs(80),
-        "{:?}",
-        truth.scenario_time
-    );
+    assert!(truth.scenario_time >= Duration::from_secs(80), "{:?}", truth.scenario_time);
     assert!(miners[0].log.lock().unwrap().is_empty());
     simulation.shutdown().await;
 }
@@ -133,31 +116,17 @@ async fn what_the_site_does_not_have_is_told_with_its_place() {
         ("[readings.x]\nvalue = \"1 W\"\n", "no meter `x`; it has pcc"),
         ("[auxiliary]\ncellar = \"1 W\"\n", "no circuit `cellar`"),
     ] {
-        let error = start(&config(free_port(), &[pcc()]), script)
-            .await
-            .err()
-            .map(|e| e.to_string());
+        let error = start(&config(free_port(), &[pcc()]), script).await.err().map(|e| e.to_string());
         let error = error.unwrap_or_else(|| panic!("{script} is accepted"));
-        assert!(
-            error.starts_with("test.toml:1") && error.contains(words),
-            "{error}"
-        );
+        assert!(error.starts_with("test.toml:1") && error.contains(words), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_meter_without_a_pattern_for_no_value_cannot_be_unavailable() {
-    let meter = (
-        "pcc",
-        1,
-        vec![register(Format::I32, WordOrder::HighFirst, 1.0)],
-        false,
-    );
+    let meter = ("pcc", 1, vec![register(Format::I32, WordOrder::HighFirst, 1.0)], false);
     let script = "[[event]]\nat = \"1s\"\nmeter = { name = \"*\", fault = \"unavailable\" }\n";
-    let error = start(&config(free_port(), &[meter]), script)
-        .await
-        .err()
-        .map(|e| e.to_string());
+    let error = start(&config(free_port(), &[meter]), script).await.err().map(|e| e.to_string());
     assert!(error.unwrap().contains("no pattern"));
 }
 
@@ -165,10 +134,7 @@ async fn a_meter_without_a_pattern_for_no_value_cannot_be_unavailable() {
 async fn an_address_that_is_not_loopback_is_refused() {
     let mut config = config(free_port(), &[pcc()]);
     for host in ["192.0.2.7", "0.0.0.0", "meter.example"] {
-        config.links[0].transport = Transport::Tcp(Endpoint {
-            host: host.into(),
-            port: 502,
-        });
+        config.links[0].transport = Transport::Tcp(Endpoint { host: host.into(), port: 502 });
         let error = start(&config, "").await.err().unwrap();
         assert!(matches!(error, SimError::NotLoopback { .. }), "{error}");
         let words = error.to_string();
@@ -180,32 +146,20 @@ async fn an_address_that_is_not_loopback_is_refused() {
 async fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = start(&config(port, &[pcc()]), "")
-        .await
-        .err()
-        .unwrap()
-        .to_string();
+    let error = start(&config(port, &[pcc()]), "").await.err().unwrap().to_string();
     assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     assert!(error.contains("stop the program that uses this port"), "{error}");
 }
 
 #[tokio::test]
 async fn a_register_that_is_no_surplus_needs_words_from_the_scenario() {
-    let plc = (
-        "plc",
-        1,
-        vec![register(Format::F32, WordOrder::HighFirst, 1.0)],
-        false,
-    );
+    let plc = ("plc", 1, vec![register(Format::F32, WordOrder::HighFirst, 1.0)], false);
     let mut config = config(free_port(), &[plc]);
     let mut site = (*config.site).clone();
     site.limits[0].class = ballast::control::site::LimitClass::Grid;
     config.site = std::sync::Arc::new(site);
     let error = start(&config, "").await.err().unwrap().to_string();
-    assert!(
-        error.contains("[readings.plc]") && error.contains("`manager`"),
-        "{error}"
-    );
+    assert!(error.contains("[readings.plc]") && error.contains("`manager`"), "{error}");
 }
 
 #[tokio::test]

@@ -11,9 +11,7 @@ fn unit() -> String {
 }
 
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
-    unit.lines()
-        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-        .collect()
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
 
 /// Runs systemd-analyze, or says that it was skipped where there is none.
@@ -43,11 +41,7 @@ fn installed(test: &str) -> PathBuf {
 }
 
 fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
@@ -65,21 +59,14 @@ fn systemd_has_nothing_to_say_about_the_unit() {
 #[test]
 fn the_exposure_of_the_service_is_at_most_two() {
     let path = installed("security");
-    let Some(output) = analyze(&[
-        "security",
-        "--offline=true",
-        "--threshold=20",
-        "--no-pager",
-        path.to_str().unwrap(),
-    ]) else {
+    let Some(output) =
+        analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", path.to_str().unwrap()])
+    else {
         return;
     };
     let said = text(&output);
     if said.contains("unrecognized option") {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: this systemd-analyze cannot look at a file offline"
-        );
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this systemd-analyze cannot look at a file offline");
         return;
     }
     assert!(output.status.success(), "exposure above 2.0:\n{said}");
@@ -90,18 +77,12 @@ fn the_exposure_of_the_service_is_at_most_two() {
 fn the_commands_of_the_unit_are_ones_that_the_program_has() {
     let unit = unit();
     let commands = ["ExecStart", "ExecStartPre", "ExecReload"].map(|key| values(&unit, key));
-    let ours: Vec<_> = commands
-        .iter()
-        .flatten()
-        .filter_map(|command| command.strip_prefix("/usr/bin/ballast "))
-        .collect();
+    let ours: Vec<_> =
+        commands.iter().flatten().filter_map(|command| command.strip_prefix("/usr/bin/ballast ")).collect();
     assert!(!ours.is_empty());
     for arguments in ours {
         let subcommand = arguments.split(' ').next().unwrap();
-        let help = Command::new(env!("CARGO_BIN_EXE_ballast"))
-            .args([subcommand, "--help"])
-            .output()
-            .unwrap();
+        let help = Command::new(env!("CARGO_BIN_EXE_ballast")).args([subcommand, "--help"]).output().unwrap();
         assert!(help.status.success(), "ballast {subcommand}: {}", text(&help));
     }
 }
@@ -124,10 +105,7 @@ fn the_unit_restarts_for_ever_but_not_on_a_wrong_configuration() {
 #[test]
 fn the_unit_reaches_the_network_and_nothing_else() {
     let unit = unit();
-    assert_eq!(
-        values(&unit, "RestrictAddressFamilies"),
-        ["AF_INET AF_INET6 AF_UNIX"]
-    );
+    assert_eq!(values(&unit, "RestrictAddressFamilies"), ["AF_INET AF_INET6 AF_UNIX"]);
     assert_eq!(values(&unit, "CapabilityBoundingSet"), [""]);
     assert_eq!(values(&unit, "PrivateDevices"), ["yes"]);
     assert_eq!(values(&unit, "ProtectSystem"), ["strict"]);

@@ -1,10 +1,5 @@
 //! The pages, over real sockets on loopback.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod metrics_sample;
 
@@ -34,12 +29,7 @@ async fn serve(exporter: Exporter) -> Server {
     let address = listener.local_addr().unwrap();
     let (exporter, cancel) = (Arc::new(exporter), CancellationToken::new());
     let task = tokio::spawn(web::serve(listener, exporter.clone(), cancel.clone()));
-    Server {
-        address,
-        exporter,
-        cancel,
-        task,
-    }
+    Server { address, exporter, cancel, task }
 }
 
 impl Server {
@@ -50,9 +40,7 @@ impl Server {
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
         // A reset after the answer is as good as an end.
-        let _ = timeout(Duration::from_secs(8), read)
-            .await
-            .expect("the server closes");
+        let _ = timeout(Duration::from_secs(8), read).await.expect("the server closes");
         String::from_utf8(answer).unwrap()
     }
 
@@ -97,10 +85,7 @@ async fn the_daemon_is_healthy_when_cycles_complete_and_the_start_up_is_over() {
         (decision.mode, decision.would_be) = (Mode::FailSafe, Mode::FailSafe);
     });
     let (head, _) = server.json("/healthz").await;
-    assert!(
-        head.starts_with("http/1.1 200"),
-        "a lost meter is not a broken daemon: {head}"
-    );
+    assert!(head.starts_with("http/1.1 200"), "a lost meter is not a broken daemon: {head}");
 }
 
 #[tokio::test]
@@ -115,10 +100,7 @@ async fn the_daemon_is_not_healthy_before_the_first_cycle_nor_while_it_starts_up
         });
         let (head, json) = server.json("/healthz").await;
         assert!(head.starts_with("http/1.1 503"), "{head}");
-        assert!(
-            json["reason"].as_str().unwrap().starts_with("starting up"),
-            "{json}"
-        );
+        assert!(json["reason"].as_str().unwrap().starts_with("starting up"), "{json}");
     }
 }
 
@@ -130,10 +112,7 @@ async fn the_daemon_is_not_healthy_when_cycles_stop() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let health = web::health(&exporter);
     let reason = health.reason.unwrap();
-    assert_eq!(
-        reason,
-        "the last control cycle completed 5.1 s ago; one is due every 1.0 s"
-    );
+    assert_eq!(reason, "the last control cycle completed 5.1 s ago; one is due every 1.0 s");
 }
 
 #[tokio::test]
@@ -168,10 +147,7 @@ async fn the_page_shows_the_state_and_runs_no_script() {
     let server = serve(running(6).0).await;
     let (head, body) = server.get("/").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    assert!(
-        head.contains("content-security-policy: default-src 'none'"),
-        "{head}"
-    );
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
     assert!(body.contains("budget 306.1 kW (follow-surplus at pcc)"), "{body}");
     assert!(!body.contains("<script"));
     let (head, _) = server.get("/nothing").await;
@@ -192,22 +168,14 @@ async fn nothing_can_be_ordered() {
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let server = serve(running(1).0).await;
-    let request = format!(
-        "GET /metrics HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-        "x".repeat(64 * 1024)
-    );
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024));
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     // The server may hang up before all is sent.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
-    let _ = timeout(Duration::from_secs(5), stream.read_to_end(&mut answer))
-        .await
-        .unwrap();
+    let _ = timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     let (head, _) = server.get("/healthz").await;
     assert!(head.starts_with("http/1.1 200"), "the next one is served: {head}");
 }
@@ -248,14 +216,8 @@ async fn serving_ends_when_it_is_cancelled_even_with_a_silent_connection() {
     let (head, _) = server.get("/healthz").await;
     assert!(head.starts_with("http/1.1 200"));
     server.cancel.cancel();
-    timeout(Duration::from_secs(5), server.task)
-        .await
-        .expect("it ends")
-        .unwrap();
-    assert!(
-        TcpStream::connect(server.address).await.is_err(),
-        "the port is free"
-    );
+    timeout(Duration::from_secs(5), server.task).await.expect("it ends").unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err(), "the port is free");
 }
 
 #[tokio::test]
@@ -265,12 +227,6 @@ async fn a_taken_address_is_named_with_what_to_do() {
     let error = web::bind(address).await.unwrap_err().to_string();
     assert!(error.contains(&address.to_string()), "{error}");
     assert!(error.contains("another program listens there"), "{error}");
-    let error = web::bind("192.0.2.1:9842".parse().unwrap())
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("this computer has no address 192.0.2.1"),
-        "{error}"
-    );
+    let error = web::bind("192.0.2.1:9842".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("this computer has no address 192.0.2.1"), "{error}");
 }

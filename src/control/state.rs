@@ -74,14 +74,14 @@ impl State {
     /// Takes over from a controller of an earlier configuration: what was learned of a miner or circuit of the
     /// same name stays known, so that a reload moves nothing by itself. Energy totals and command numbers go on.
     pub fn inherit(&mut self, earlier: &State) {
-        let tracks: std::collections::HashMap<&str, &Track> =
+        let tracks: std::collections::BTreeMap<&str, &Track> =
             earlier.site.miners.iter().map(|miner| miner.name.as_str()).zip(&earlier.tracks).collect();
         for (miner, track) in self.site.miners.iter().zip(self.tracks.iter_mut()) {
             if let Some(known) = tracks.get(miner.name.as_str()) {
                 *track = (*known).clone();
             }
         }
-        let circuits: std::collections::HashMap<&str, (&CircuitMemory, &Ramp)> = earlier
+        let circuits: std::collections::BTreeMap<&str, (&CircuitMemory, &Ramp)> = earlier
             .site
             .circuits
             .iter()

@@ -325,7 +325,7 @@ fn correct(
     now: Moment,
     orders: &mut Vec<(usize, Target, Cause)>,
 ) {
-    let ordered: std::collections::HashSet<usize> = orders.iter().map(|(miner, _, _)| *miner).collect();
+    let ordered: std::collections::BTreeSet<usize> = orders.iter().map(|(miner, _, _)| *miner).collect();
     for ((miner, track), index) in site.miners.iter().zip(&state.tracks).zip(0..) {
         if ordered.contains(&index) {
             continue;

@@ -17,11 +17,8 @@ const RESULTS: [&str; 7] = [
     MeterStatus::Frozen.name(),
 ];
 
-const KINDS: [ExceptionKind; 3] = [
-    ExceptionKind::Configuration,
-    ExceptionKind::Transient,
-    ExceptionKind::Device,
-];
+const KINDS: [ExceptionKind; 3] =
+    [ExceptionKind::Configuration, ExceptionKind::Transient, ExceptionKind::Device];
 
 /// What has become of the reads of one meter since the start. Counters only rise.
 #[derive(Debug, Default)]
@@ -42,10 +39,7 @@ impl MeterCounters {
 
     /// How many reads ended with one result; zero for a name that is no result.
     pub fn reads_of(&self, result: &str) -> u64 {
-        self.reads()
-            .into_iter()
-            .find_map(|(name, count)| (name == result).then_some(count))
-            .unwrap_or(0)
+        self.reads().into_iter().find_map(|(name, count)| (name == result).then_some(count)).unwrap_or(0)
     }
 
     /// How many of the reads that ended with an exception had one of each kind, under [`ExceptionKind::name`].
@@ -163,10 +157,7 @@ mod tests {
         for code in [1, 2, 3, 4, 5, 6, 8, 10, 11] {
             counters.count(MeterStatus::Exception(code));
         }
-        assert_eq!(
-            counters.exceptions(),
-            [("configuration", 3), ("transient", 4), ("device", 2)]
-        );
+        assert_eq!(counters.exceptions(), [("configuration", 3), ("transient", 4), ("device", 2)]);
         assert_eq!(counters.reads_of("exception"), 9);
     }
 

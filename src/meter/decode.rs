@@ -75,9 +75,10 @@ pub fn point<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) 
     if point.terms.is_empty() {
         return None;
     }
-    let total = point.terms.iter().try_fold(0.0, |total, register| {
-        Some(total + value(register, words(register)?)?)
-    })?;
+    let total = point
+        .terms
+        .iter()
+        .try_fold(0.0, |total, register| Some(total + value(register, words(register)?)?))?;
     f64::is_finite(total).then_some(total)
 }
 
@@ -102,10 +103,7 @@ mod tests {
     /// The words of a right-aligned bit pattern, as a device sends them.
     fn words(bits: u64, register: &Register) -> Vec<u16> {
         let count = usize::from(register.format.words());
-        let mut words: Vec<u16> = (0..count)
-            .rev()
-            .map(|index| low16(bits >> (16 * index)))
-            .collect();
+        let mut words: Vec<u16> = (0..count).rev().map(|index| low16(bits >> (16 * index))).collect();
         if register.word_order == WordOrder::LowFirst {
             words.reverse();
         }
@@ -133,12 +131,7 @@ mod tests {
             (Format::I32, low, &[0xD8F0, 0xFFFF], -10_000.0),
             (Format::F32, high, &[0x4366, 0x0000], 230.0),
             (Format::F32, low, &[0x0000, 0x4366], 230.0),
-            (
-                Format::U64,
-                high,
-                &[0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF],
-                18_446_744_073_709_551_615.0,
-            ),
+            (Format::U64, high, &[0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF], 18_446_744_073_709_551_615.0),
             (Format::I64, high, &[0xFFFF, 0xFFFF, 0xFFFF, 0xFFFE], -2.0),
             (Format::I64, low, &[0xFFFE, 0xFFFF, 0xFFFF, 0xFFFF], -2.0),
             (Format::F64, high, &[0xC0C3, 0x8800, 0x0000, 0x0000], -10_000.0),
@@ -175,11 +168,7 @@ mod tests {
             for order in [WordOrder::HighFirst, WordOrder::LowFirst] {
                 let mut register = register(format, order);
                 register.unavailable = vec![sentinel];
-                assert_eq!(
-                    value(&register, &words(sentinel, &register)),
-                    None,
-                    "{format:?} {sentinel:x}"
-                );
+                assert_eq!(value(&register, &words(sentinel, &register)), None, "{format:?} {sentinel:x}");
                 assert!(value(&register, &words(sentinel ^ 1, &register)).is_some());
             }
         }
@@ -193,11 +182,7 @@ mod tests {
         }
         let mut double = register(Format::F64, WordOrder::HighFirst);
         double.scale = 1e10;
-        assert_eq!(
-            value(&double, &words(f64::MAX.to_bits(), &double)),
-            None,
-            "overflow of the scale"
-        );
+        assert_eq!(value(&double, &words(f64::MAX.to_bits(), &double)), None, "overflow of the scale");
     }
 
     #[test]
@@ -212,19 +197,12 @@ mod tests {
     fn one_absent_term_makes_the_sum_absent() {
         let mut phase = register(Format::I16, WordOrder::HighFirst);
         phase.unavailable = vec![0x8000];
-        let terms: Vec<Register> = (820..823)
-            .map(|address| Register {
-                address,
-                ..phase.clone()
-            })
-            .collect();
+        let terms: Vec<Register> = (820..823).map(|address| Register { address, ..phase.clone() }).collect();
         let sum = Point { terms };
         let image = |words: [u16; 3]| {
             point(&sum, |register| {
                 let words: &'static [u16; 3] = Box::leak(Box::new(words));
-                words
-                    .get(usize::from(register.address - 820)..)
-                    .map(|rest| &rest[..1])
+                words.get(usize::from(register.address - 820)..).map(|rest| &rest[..1])
             })
         };
         assert_eq!(image([100, 0xFFFF, 50]), Some(149.0));

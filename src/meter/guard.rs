@@ -116,17 +116,11 @@ impl<T> Guard<T> {
             return Err(Fault::Protocol(protocol));
         }
         let length = u16::from_be_bytes([l1, l2]);
-        let possible = if function < 0x80 {
-            MIN_LENGTH..=MAX_LENGTH
-        } else {
-            MIN_LENGTH..=MIN_LENGTH
-        };
+        let possible = if function < 0x80 { MIN_LENGTH..=MAX_LENGTH } else { MIN_LENGTH..=MIN_LENGTH };
         if !possible.contains(&length) {
             return Err(Fault::Length(length));
         }
-        let [t1, t2] = u16::from_be_bytes([t1, t2])
-            .wrapping_sub(self.first_transaction)
-            .to_be_bytes();
+        let [t1, t2] = u16::from_be_bytes([t1, t2]).wrapping_sub(self.first_transaction).to_be_bytes();
         self.head = [t1, t2, p1, p2, l1, l2, self.head[6], function];
         self.rest = usize::from(length) + UNCOUNTED - HEAD;
         Ok(())
@@ -164,11 +158,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
             let count = part.filled().len();
             if count == 0 {
-                let fault = if this.received == 0 {
-                    Fault::Closed
-                } else {
-                    Fault::Truncated
-                };
+                let fault = if this.received == 0 { Fault::Closed } else { Fault::Truncated };
                 return Poll::Ready(Err(fault.into()));
             }
             this.received += count;
@@ -222,10 +212,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        while let Some(rest) = this
-            .request
-            .get(this.sent..this.request_length)
-            .filter(|rest| !rest.is_empty())
+        while let Some(rest) =
+            this.request.get(this.sent..this.request_length).filter(|rest| !rest.is_empty())
         {
             let count = ready!(Pin::new(&mut this.inner).poll_write(cx, rest))?;
             if count == 0 {
@@ -267,19 +255,13 @@ mod tests {
     #[tokio::test]
     async fn transaction_numbers_go_on_from_the_previous_connection() {
         let (mut guard, mut device) = pair(0xFFFF);
-        guard
-            .write_all(&[&[0, 2][..], &REQUEST[2..]].concat())
-            .await
-            .unwrap();
+        guard.write_all(&[&[0, 2][..], &REQUEST[2..]].concat()).await.unwrap();
         guard.flush().await.unwrap();
         let mut seen = [0; 12];
         device.read_exact(&mut seen).await.unwrap();
         assert_eq!(seen[..2], [0, 1], "2 after 65535");
         assert_eq!(seen[2..], REQUEST[2..]);
-        device
-            .write_all(&[0, 1, 0, 0, 0, 5, 1, 4, 2, 7, 8])
-            .await
-            .unwrap();
+        device.write_all(&[0, 1, 0, 0, 0, 5, 1, 4, 2, 7, 8]).await.unwrap();
         let mut answer = [0; 11];
         guard.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, [0, 2, 0, 0, 0, 5, 1, 4, 2, 7, 8]);
@@ -287,36 +269,18 @@ mod tests {
 
     #[tokio::test]
     async fn impossible_heads_are_refused_before_the_rest_has_come() {
-        assert_eq!(
-            fault_after(&[0, 0, 0, 1, 0, 5, 1, 4], false).await,
-            Fault::Protocol(1)
-        );
-        assert_eq!(
-            fault_after(&[0, 0, 0, 0, 255, 255, 1, 4], false).await,
-            Fault::Length(65_535)
-        );
-        assert_eq!(
-            fault_after(&[0, 0, 0, 0, 0, 255, 1, 4], false).await,
-            Fault::Length(255)
-        );
-        assert_eq!(
-            fault_after(&[0, 0, 0, 0, 0, 0, 1, 4], false).await,
-            Fault::Length(0)
-        );
-        assert_eq!(
-            fault_after(&[0, 0, 0, 0, 0, 4, 1, 0x84, 2, 0], false).await,
-            Fault::Length(4)
-        );
+        assert_eq!(fault_after(&[0, 0, 0, 1, 0, 5, 1, 4], false).await, Fault::Protocol(1));
+        assert_eq!(fault_after(&[0, 0, 0, 0, 255, 255, 1, 4], false).await, Fault::Length(65_535));
+        assert_eq!(fault_after(&[0, 0, 0, 0, 0, 255, 1, 4], false).await, Fault::Length(255));
+        assert_eq!(fault_after(&[0, 0, 0, 0, 0, 0, 1, 4], false).await, Fault::Length(0));
+        assert_eq!(fault_after(&[0, 0, 0, 0, 0, 4, 1, 0x84, 2, 0], false).await, Fault::Length(4));
     }
 
     #[tokio::test]
     async fn a_connection_that_ends_says_where() {
         assert_eq!(fault_after(&[], true).await, Fault::Closed);
         assert_eq!(fault_after(&[0, 0, 0], true).await, Fault::Truncated);
-        assert_eq!(
-            fault_after(&[0, 0, 0, 0, 0, 5, 1, 4, 2, 7], true).await,
-            Fault::Truncated
-        );
+        assert_eq!(fault_after(&[0, 0, 0, 0, 0, 5, 1, 4, 2, 7], true).await, Fault::Truncated);
     }
 
     #[tokio::test]

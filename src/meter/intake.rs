@@ -78,10 +78,7 @@ impl Intake {
             return;
         };
         let power = if self.invert { -power } else { power };
-        if let Some(range) = self
-            .plausible
-            .filter(|range| power < range.low || power > range.high)
-        {
+        if let Some(range) = self.plausible.filter(|range| power < range.low || power > range.high) {
             self.publish(MeterStatus::Implausible, None);
             self.tell(MeterStatus::Implausible, at, || {
                 format!(
@@ -147,11 +144,7 @@ impl Intake {
 
     /// Logs a kind of trouble the first time that it comes up in an episode.
     fn tell(&mut self, status: MeterStatus, now: Moment, what: impl FnOnce() -> String) {
-        let episode = self.episode.get_or_insert_with(|| Episode {
-            since: now,
-            told: Vec::new(),
-            good: 0,
-        });
+        let episode = self.episode.get_or_insert_with(|| Episode { since: now, told: Vec::new(), good: 0 });
         episode.good = 0;
         if !episode.told.contains(&status.name()) {
             episode.told.push(status.name());
@@ -180,10 +173,7 @@ mod tests {
         let mut connection = Connection {
             link: LinkId(0),
             unit: 1,
-            profile: Profile {
-                name: "test".into(),
-                power: Point { terms: Vec::new() },
-            },
+            profile: Profile { name: "test".into(), power: Point { terms: Vec::new() } },
             invert: false,
             plausible: None,
             frozen_after: None,
@@ -191,20 +181,11 @@ mod tests {
         };
         change(&mut connection);
         let (output, input) = watch::channel(MeterInput::PENDING);
-        (
-            Intake::new("grid".into(), &connection, output, Arc::default()),
-            input,
-        )
+        (Intake::new("grid".into(), &connection, output, Arc::default()), input)
     }
 
     fn good(value: f64, at: Moment) -> MeterInput {
-        MeterInput {
-            status: MeterStatus::Ok,
-            power: Some(Reading {
-                value: Watts::saturating(value),
-                at,
-            }),
-        }
+        MeterInput { status: MeterStatus::Ok, power: Some(Reading { value: Watts::saturating(value), at }) }
     }
 
     #[test]
@@ -213,11 +194,8 @@ mod tests {
         let first = Moment::millis(1000);
         intake.accept(Some(500.0), first);
         assert_eq!(*input.borrow(), good(500.0, first));
-        let timeout = ReadError::Timeout {
-            place: "gateway:502".into(),
-            unit: 1,
-            limit: Duration::from_secs(1),
-        };
+        let timeout =
+            ReadError::Timeout { place: "gateway:502".into(), unit: 1, limit: Duration::from_secs(1) };
         intake.fail(&timeout, Moment::millis(3000));
         assert_eq!(input.borrow().status, MeterStatus::Unreachable);
         assert_eq!(input.borrow().power, good(500.0, first).power);
@@ -233,10 +211,7 @@ mod tests {
     fn an_implausible_value_is_refused_after_the_sign_was_turned() {
         let (mut intake, input) = intake(|connection| {
             connection.invert = true;
-            connection.plausible = Some(Plausible {
-                low: Watts::whole(-100),
-                high: Watts::whole(1000),
-            });
+            connection.plausible = Some(Plausible { low: Watts::whole(-100), high: Watts::whole(1000) });
         });
         intake.accept(Some(-1000.0), Moment::millis(1));
         assert_eq!(*input.borrow(), good(1000.0, Moment::millis(1)));

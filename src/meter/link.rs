@@ -117,9 +117,7 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(link: Link, clock: Clock, meters: Vec<Polled>, counters: Arc<LinkCounters>) -> Self {
-        let shared = meters
-            .iter()
-            .any(|meter| meters.iter().any(|other| other.unit != meter.unit));
+        let shared = meters.iter().any(|meter| meters.iter().any(|other| other.unit != meter.unit));
         let unit_pause_max = if shared {
             link.timeout.saturating_mul(4).clamp(PAUSE_MAX, SHARED_PAUSE_MAX)
         } else {
@@ -151,11 +149,7 @@ impl Owner {
     }
 
     fn next(&self) -> Option<(usize, Moment)> {
-        let due = self
-            .meters
-            .iter()
-            .enumerate()
-            .map(|(index, meter)| (index, meter.due));
+        let due = self.meters.iter().enumerate().map(|(index, meter)| (index, meter.due));
         due.min_by_key(|(_, due)| *due)
     }
 
@@ -240,10 +234,7 @@ impl Owner {
     /// Splits a request that the device refuses as a whole. `false` when that is not what happened or the request
     /// is a single register.
     fn split(&mut self, index: usize, position: usize, error: &ReadError) -> bool {
-        let ReadError::Exception {
-            code, address, count, ..
-        } = error
-        else {
+        let ReadError::Exception { code, address, count, .. } = error else {
             return false;
         };
         let Some(meter) = self.meters.get_mut(index) else {

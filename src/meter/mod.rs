@@ -134,10 +134,7 @@ pub fn spawn(
             let intake = Intake::new(name.into(), connection, output, Arc::clone(&counters));
             on_link.push(Polled::new(connection, intake, now));
         } else {
-            error!(
-                meter = name,
-                "its link does not exist, so it is never read; check the configuration"
-            );
+            error!(meter = name, "its link does not exist, so it is never read; check the configuration");
             output.send_modify(|input| input.status = MeterStatus::Unreachable);
         }
         meters.inputs.push(input);

@@ -68,21 +68,12 @@ impl Plan {
         let items: Vec<Item> = keys
             .into_iter()
             .map(|(function, address, words)| {
-                let item = Item {
-                    function,
-                    address,
-                    words,
-                    place,
-                };
+                let item = Item { function, address, words, place };
                 place += usize::from(words);
                 item
             })
             .collect();
-        Self {
-            requests: merge(&items),
-            items,
-            image: vec![0; place],
-        }
+        Self { requests: merge(&items), items, image: vec![0; place] }
     }
 
     /// The request at a position, `None` after the last.
@@ -115,11 +106,7 @@ impl Plan {
     /// Takes over the words that came for the request at a position. Words that are missing leave the image as
     /// it was; the caller has checked their number.
     pub fn store(&mut self, position: usize, words: &[u16]) {
-        let Some(items) = self
-            .requests
-            .get(position)
-            .and_then(|range| self.items.get(range.clone()))
-        else {
+        let Some(items) = self.requests.get(position).and_then(|range| self.items.get(range.clone())) else {
             return;
         };
         let Some(start) = items.first().map(|item| item.address) else {
@@ -139,9 +126,8 @@ impl Plan {
     /// The words of a register, in the order of the wire; `None` for one that was not declared.
     pub fn words(&self, register: &Register) -> Option<&[u16]> {
         let key = Item::key(register.function, register.address, register.format.words());
-        let found = self
-            .items
-            .binary_search_by_key(&key, |item| Item::key(item.function, item.address, item.words));
+        let found =
+            self.items.binary_search_by_key(&key, |item| Item::key(item.function, item.address, item.words));
         let item = self.items.get(found.ok()?)?;
         self.image.get(item.place..item.place + usize::from(item.words))
     }
@@ -208,11 +194,7 @@ mod tests {
         ]);
         assert_eq!(
             spans(&plan),
-            [
-                (Function::Holding, 0x12, 1),
-                (Function::Input, 0x0C, 6),
-                (Function::Input, 0x13, 1)
-            ]
+            [(Function::Holding, 0x12, 1), (Function::Input, 0x0C, 6), (Function::Input, 0x13, 1)]
         );
     }
 
@@ -228,13 +210,8 @@ mod tests {
 
     #[test]
     fn no_request_asks_for_more_than_125_registers() {
-        let terms = (0..63)
-            .map(|index| register(Function::Holding, index * 2, Format::F32))
-            .collect();
-        assert_eq!(
-            spans(&plan(terms)),
-            [(Function::Holding, 0, 124), (Function::Holding, 124, 2)]
-        );
+        let terms = (0..63).map(|index| register(Function::Holding, index * 2, Format::F32)).collect();
+        assert_eq!(spans(&plan(terms)), [(Function::Holding, 0, 124), (Function::Holding, 124, 2)]);
     }
 
     #[test]
@@ -248,23 +225,12 @@ mod tests {
 
     #[test]
     fn a_split_is_remembered_down_to_single_registers() {
-        let mut plan = plan(
-            (0..3)
-                .map(|index| register(Function::Input, index, Format::U16))
-                .collect(),
-        );
+        let mut plan = plan((0..3).map(|index| register(Function::Input, index, Format::U16)).collect());
         assert!(plan.split(0));
         assert_eq!(spans(&plan), [(Function::Input, 0, 1), (Function::Input, 1, 2)]);
         assert!(!plan.split(0), "a single register stays");
         assert!(plan.split(1));
-        assert_eq!(
-            spans(&plan),
-            [
-                (Function::Input, 0, 1),
-                (Function::Input, 1, 1),
-                (Function::Input, 2, 1)
-            ]
-        );
+        assert_eq!(spans(&plan), [(Function::Input, 0, 1), (Function::Input, 1, 1), (Function::Input, 2, 1)]);
         assert!(!plan.split(7), "no such request");
     }
 

@@ -173,10 +173,7 @@ impl Session {
     /// [`ReadError::Connect`].
     pub(super) async fn open(link: &Link, clock: Clock, first_transaction: u16) -> Result<Self, ReadError> {
         let Transport::Tcp(endpoint) = &link.transport;
-        let failed = |reason: String| ReadError::Connect {
-            place: endpoint.to_string(),
-            reason,
-        };
+        let failed = |reason: String| ReadError::Connect { place: endpoint.to_string(), reason };
         let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
         let stream = match timeout(link.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
@@ -226,10 +223,7 @@ impl Session {
         let place = link.transport.to_string();
         let malformed = |reason: String| {
             let place = place.clone();
-            (
-                None,
-                Err(Refusal::Failed(ReadError::Malformed { place, unit, reason })),
-            )
+            (None, Err(Refusal::Failed(ReadError::Malformed { place, unit, reason })))
         };
         let words = match answer {
             Ok(Ok(Ok(Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words)))) => words,
@@ -251,18 +245,11 @@ impl Session {
             }
             Err(_) => {
                 let limit = link.timeout;
-                return (
-                    None,
-                    Err(Refusal::Failed(ReadError::Timeout { place, unit, limit })),
-                );
+                return (None, Err(Refusal::Failed(ReadError::Timeout { place, unit, limit })));
             }
         };
         if words.len() != usize::from(span.count) {
-            return malformed(format!(
-                "{} registers came instead of {}",
-                words.len(),
-                span.count
-            ));
+            return malformed(format!("{} registers came instead of {}", words.len(), span.count));
         }
         self.answered = true;
         (Some(self), Ok(words))

@@ -17,30 +17,15 @@ pub(super) struct Definition {
 }
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
-    Definition {
-        name,
-        help,
-        kind: MetricType::GAUGE,
-        labels,
-    }
+    Definition { name, help, kind: MetricType::GAUGE, labels }
 }
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
-    Definition {
-        name,
-        help,
-        kind: MetricType::COUNTER,
-        labels,
-    }
+    Definition { name, help, kind: MetricType::COUNTER, labels }
 }
 
 const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {
-    Definition {
-        name,
-        help,
-        kind: MetricType::HISTOGRAM,
-        labels,
-    }
+    Definition { name, help, kind: MetricType::HISTOGRAM, labels }
 }
 
 const CIRCUIT: &[&str] = &["circuit"];
@@ -48,16 +33,10 @@ const METER: &[&str] = &["meter"];
 /// The labels of everything that is said of one miner.
 pub(super) const MINER: &[&str] = &["miner", "circuit", "driver"];
 
-pub(super) const BUILD_INFO: Definition = gauge(
-    "ballast_build_info",
-    &["version"],
-    "Always 1; the label says which version runs.",
-);
-pub(super) const MODE: Definition = gauge(
-    "ballast_mode",
-    &["mode"],
-    "1 for the state that the controller is in, 0 for the others.",
-);
+pub(super) const BUILD_INFO: Definition =
+    gauge("ballast_build_info", &["version"], "Always 1; the label says which version runs.");
+pub(super) const MODE: Definition =
+    gauge("ballast_mode", &["mode"], "1 for the state that the controller is in, 0 for the others.");
 pub(super) const LAST_CYCLE_AGE: Definition = gauge(
     "ballast_last_cycle_age_seconds",
     &[],
@@ -100,16 +79,10 @@ pub(super) const FLEET_SETPOINT: Definition = gauge(
     &[],
     "Settled draw of all miners together at what they are set to.",
 );
-pub(super) const FLEET_TARGET: Definition = gauge(
-    "ballast_fleet_target_watts",
-    &[],
-    "The budget after the ramp: what the allocation may use now.",
-);
-pub(super) const FLEET_HASHRATE: Definition = gauge(
-    "ballast_fleet_hashrate_hashes_per_second",
-    &[],
-    "Sum of the hashrates that the miners report.",
-);
+pub(super) const FLEET_TARGET: Definition =
+    gauge("ballast_fleet_target_watts", &[], "The budget after the ramp: what the allocation may use now.");
+pub(super) const FLEET_HASHRATE: Definition =
+    gauge("ballast_fleet_hashrate_hashes_per_second", &[], "Sum of the hashrates that the miners report.");
 pub(super) const OPTIMALITY_GAP: Definition = gauge(
     "ballast_optimality_gap_ratio",
     &[],

@@ -28,9 +28,7 @@ impl FrameCollector {
     /// # Errors
     /// When a name or a label is not one that Prometheus takes; the catalogue has none such.
     pub(super) fn new(inner: std::sync::Arc<Inner>) -> Result<Self, prometheus::Error> {
-        let own = names::ALL
-            .iter()
-            .filter(|definition| definition.name != names::CYCLE_DURATION.name);
+        let own = names::ALL.iter().filter(|definition| definition.name != names::CYCLE_DURATION.name);
         let descriptions = own.map(|definition| {
             Desc::new(
                 definition.name.to_owned(),
@@ -39,10 +37,7 @@ impl FrameCollector {
                 std::collections::HashMap::new(),
             )
         });
-        Ok(Self {
-            inner,
-            descriptions: descriptions.collect::<Result<_, _>>()?,
-        })
+        Ok(Self { inner, descriptions: descriptions.collect::<Result<_, _>>()? })
     }
 }
 
@@ -122,10 +117,7 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
 
     let mut binding = Family::new(&names::BINDING);
     binding.add(
-        &[
-            circuit_name(site, decision.binding.circuit),
-            &source_label(site, decision.binding.source),
-        ],
+        &[circuit_name(site, decision.binding.circuit), &source_label(site, decision.binding.source)],
         1.0,
     );
     families.push(binding.finish());
@@ -160,11 +152,7 @@ pub(crate) fn count_by_state(decision: &Decision) -> BTreeMap<MinerState, u64> {
 
 /// The power into a circuit, unless its meter is stale.
 pub(crate) fn circuit_power(frame: &Frame, id: CircuitId, now: Moment) -> Option<Watts> {
-    let Frame {
-        site,
-        snapshot,
-        decision,
-    } = frame;
+    let Frame { site, snapshot, decision } = frame;
     let power = decision.circuits.get(id.0)?.power?;
     match site.circuits.get(id.0)?.meter {
         Some(meter) => {
@@ -240,11 +228,7 @@ fn meters(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
 }
 
 fn miners(frame: &Frame, labels: &[Vec<LabelPair>], now: Moment, families: &mut Vec<MetricFamily>) {
-    let Frame {
-        site,
-        snapshot,
-        decision,
-    } = frame;
+    let Frame { site, snapshot, decision } = frame;
     let size = site.miners.len();
     let family = |definition: &'static Definition| Family::with_capacity(definition, size);
     let mut up = family(&names::MINER_UP);
@@ -306,11 +290,7 @@ fn command_stats(stats: &dyn CommandStats) -> [MetricFamily; 2] {
         commands.add(&[driver, result], number(count));
     }
     let mut durations = Family::new(&names::COMMAND_DURATION);
-    let lanes: BTreeMap<_, _> = stats
-        .durations()
-        .into_iter()
-        .map(|row| (row.driver, row))
-        .collect();
+    let lanes: BTreeMap<_, _> = stats.durations().into_iter().map(|row| (row.driver, row)).collect();
     for (driver, row) in lanes {
         durations.add_histogram(&[driver], &row);
     }

@@ -74,11 +74,7 @@ impl MeterReads for ReadTally {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts
             .iter()
-            .map(|((meter, result), count)| ReadCount {
-                meter: meter.clone(),
-                result,
-                count: *count,
-            })
+            .map(|((meter, result), count)| ReadCount { meter: meter.clone(), result, count: *count })
             .collect()
     }
 }
@@ -123,11 +119,7 @@ impl CommandStats for CommandTally {
     fn commands(&self) -> Vec<CommandCount> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = lanes.iter().flat_map(|(driver, lane)| {
-            lane.results.iter().map(|(result, count)| CommandCount {
-                driver,
-                result,
-                count: *count,
-            })
+            lane.results.iter().map(|(result, count)| CommandCount { driver, result, count: *count })
         });
         counts.collect()
     }
@@ -140,12 +132,7 @@ impl CommandStats for CommandTally {
                 total = total.saturating_add(*within);
                 (*bound, total)
             });
-            CommandDurations {
-                driver,
-                buckets: buckets.collect(),
-                count: lane.count,
-                sum: lane.sum,
-            }
+            CommandDurations { driver, buckets: buckets.collect(), count: lane.count, sum: lane.sum }
         });
         durations.collect()
     }

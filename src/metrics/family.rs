@@ -37,10 +37,7 @@ impl Family {
     }
 
     pub(super) fn with_capacity(definition: &'static Definition, samples: usize) -> Self {
-        Self {
-            definition,
-            metrics: Vec::with_capacity(samples),
-        }
+        Self { definition, metrics: Vec::with_capacity(samples) }
     }
 
     /// A metric with one sample and no labels.

@@ -41,9 +41,7 @@ pub(crate) use sources::{circuit_name, fresh_power, fresh_status, meter_up};
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Upper bounds for the duration of a cycle, in seconds.
-const CYCLE_BOUNDS: [f64; 11] = [
-    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0,
-];
+const CYCLE_BOUNDS: [f64; 11] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0];
 
 /// The metrics could not be put together.
 #[derive(Debug, thiserror::Error)]
@@ -123,21 +121,13 @@ impl Exporter {
         let registry = Registry::new();
         registry.register(Box::new(FrameCollector::new(Arc::clone(&inner))?))?;
         registry.register(Box::new(cycles.clone()))?;
-        Ok(Self {
-            inner,
-            registry,
-            cycles,
-        })
+        Ok(Self { inner, registry, cycles })
     }
 
     /// Takes over what a cycle left behind. Never waits for a scrape.
     pub fn publish(&self, snapshot: Arc<Snapshot>, decision: Arc<Decision>) {
         self.inner.change(|state| {
-            state.frame = Some(Frame {
-                site: Arc::clone(&state.site),
-                snapshot,
-                decision,
-            });
+            state.frame = Some(Frame { site: Arc::clone(&state.site), snapshot, decision });
         });
     }
 

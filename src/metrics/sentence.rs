@@ -26,11 +26,7 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
     if follows || fleet.surplus > Watts::ZERO {
         parts.push(format!("surplus {}", fleet.surplus));
     }
-    parts.push(format!(
-        "budget {} ({})",
-        fleet.budget,
-        binding_words(site, &decision.binding)
-    ));
+    parts.push(format!("budget {} ({})", fleet.budget, binding_words(site, &decision.binding)));
     parts.push(format!("fleet {}", fleet.draw));
     // Below a watt the meters only hum.
     if fleet.shortfall >= Watts::whole(1) {

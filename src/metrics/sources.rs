@@ -39,9 +39,7 @@ pub(crate) fn meter_name(site: &Site, id: MeterId) -> &str {
 }
 
 fn fresh<T: Clone>(reading: Option<&Reading<T>>, now: Moment, at_most: Duration) -> Option<T> {
-    reading
-        .filter(|reading| now.since(reading.at) <= at_most)
-        .map(|reading| reading.value.clone())
+    reading.filter(|reading| now.since(reading.at) <= at_most).map(|reading| reading.value.clone())
 }
 
 /// The latest good value of a meter while it is young enough to be used as it is.

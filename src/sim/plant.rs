@@ -154,11 +154,8 @@ impl Wiring {
     pub fn new(scenario: &Scenario, site: &Site) -> Result<Self, ScenarioError> {
         let find = |name: &Named| circuit(scenario, site, name);
         let or_root = |name: &Option<Named>| name.as_ref().map_or(Ok(ROOT), find);
-        let auxiliaries: Result<_, _> = scenario
-            .auxiliaries
-            .iter()
-            .map(|(name, power)| Ok((find(name)?, *power)))
-            .collect();
+        let auxiliaries: Result<_, _> =
+            scenario.auxiliaries.iter().map(|(name, power)| Ok((find(name)?, *power))).collect();
         Ok(Self {
             parents: site.circuits.iter().map(|circuit| circuit.parent).collect(),
             miners: site.miners.iter().map(|miner| miner.circuit).collect(),
@@ -204,18 +201,10 @@ impl Wiring {
 pub fn circuit(scenario: &Scenario, site: &Site, name: &Named) -> Result<CircuitId, ScenarioError> {
     let position = site.circuits.iter().position(|circuit| circuit.name == name.text);
     position.map(CircuitId).ok_or_else(|| {
-        let names: Vec<_> = site
-            .circuits
-            .iter()
-            .map(|circuit| circuit.name.as_str())
-            .collect();
+        let names: Vec<_> = site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
         scenario.error(
             name.place,
-            format!(
-                "the site has no circuit `{}`; it has {}",
-                name.text,
-                names.join(", ")
-            ),
+            format!("the site has no circuit `{}`; it has {}", name.text, names.join(", ")),
         )
     })
 }
@@ -255,11 +244,7 @@ sun = { to = "300 kW" }
             miners: vec![CircuitId(2), CircuitId(2), CircuitId(1)],
             sun: id(scenario.sun.circuit.as_ref().unwrap()),
             load: id(scenario.load.circuit.as_ref().unwrap()),
-            auxiliaries: scenario
-                .auxiliaries
-                .iter()
-                .map(|(name, power)| (id(name), *power))
-                .collect(),
+            auxiliaries: scenario.auxiliaries.iter().map(|(name, power)| (id(name), *power)).collect(),
         }
     }
 
@@ -269,17 +254,9 @@ sun = { to = "300 kW" }
         let balance = Plant::new(&scenario).at(Duration::ZERO);
         let draws = [3.0, 4.0, 10.0].map(Watts::kilowatts);
         let powers = wiring(&scenario).circuits(&balance, &draws);
-        let expected = [
-            60.0 + 5.0 + 17.0 - 300.0 - 100.0,
-            60.0 + 5.0 + 17.0,
-            5.0 + 7.0,
-            -300.0,
-        ];
+        let expected = [60.0 + 5.0 + 17.0 - 300.0 - 100.0, 60.0 + 5.0 + 17.0, 5.0 + 7.0, -300.0];
         for (power, kilowatts) in powers.iter().zip(expected) {
-            assert!(
-                (*power - Watts::kilowatts(kilowatts)).abs() < Watts::whole(1),
-                "{powers:?}"
-            );
+            assert!((*power - Watts::kilowatts(kilowatts)).abs() < Watts::whole(1), "{powers:?}");
         }
     }
 
@@ -295,17 +272,13 @@ sun = { to = "300 kW" }
         let tenth = Duration::from_millis(100);
         let mut starts = std::collections::BTreeSet::new();
         for cycle in 0..20_u32 {
-            let draws: Vec<f64> = (0..1_500_u32)
-                .map(|i| running(&machine, 4, 1, tenth * (cycle * 1_500 + i)).get())
-                .collect();
+            let draws: Vec<f64> =
+                (0..1_500_u32).map(|i| running(&machine, 4, 1, tenth * (cycle * 1_500 + i)).get()).collect();
             let energy: f64 = draws.iter().sum::<f64>() * 0.1;
             // On for a minute, from foot to foot of its two ramps.
             assert!((energy - 40e3 * 58.0).abs() < 20e3, "{energy}");
             starts.insert(draws.iter().position(|watts| *watts > 0.0));
         }
-        assert!(
-            starts.len() > 15,
-            "it does not start at the same moment of every cycle"
-        );
+        assert!(starts.len() > 15, "it does not start at the same moment of every cycle");
     }
 }

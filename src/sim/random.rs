@@ -47,10 +47,7 @@ pub fn lattice(time: Duration, period: Duration) -> (u64, f64) {
     let (time_ns, period_ns) = (time.as_nanos(), period.as_nanos());
     let cell = u64::try_from(time_ns / period_ns).unwrap_or(u64::MAX);
     let into = u64::try_from(time_ns % period_ns).unwrap_or(0);
-    (
-        cell,
-        Duration::from_nanos(into).as_secs_f64() / period.as_secs_f64(),
-    )
+    (cell, Duration::from_nanos(into).as_secs_f64() / period.as_secs_f64())
 }
 
 /// Smooth noise in −1…1 that takes a new random value every period. Its slope never exceeds

@@ -63,9 +63,7 @@ pub struct Scheduled {
 impl Scheduled {
     /// What it does now, given the time since the start. One that began and ended between two calls never happened.
     pub fn turn(&mut self, running: Duration) -> Option<Turn> {
-        let ended = self
-            .lasting
-            .is_some_and(|lasting| running >= self.at.saturating_add(lasting));
+        let ended = self.lasting.is_some_and(|lasting| running >= self.at.saturating_add(lasting));
         match self.phase {
             Phase::Waiting if ended => {
                 self.phase = Phase::Over;
@@ -93,28 +91,20 @@ pub fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError
             return Err(no_meter(scenario, site, name).into());
         }
     }
-    let mut scripts: BTreeMap<&str, &ReadingScript> = scenario
-        .readings
-        .iter()
-        .map(|reading| (reading.meter.text.as_str(), reading))
-        .collect();
+    let mut scripts: BTreeMap<&str, &ReadingScript> =
+        scenario.readings.iter().map(|reading| (reading.meter.text.as_str(), reading)).collect();
     let mut sources = Vec::new();
     for (position, meter) in site.meters.iter().enumerate() {
         let id = MeterId(position);
         let follows = |source| {
             Source::Reading(ReadingScript {
-                meter: Named {
-                    text: meter.name.clone(),
-                    place: Place::default(),
-                },
+                meter: Named { text: meter.name.clone(), place: Place::default() },
                 source,
             })
         };
         let circuit = site.circuits.iter().position(|circuit| circuit.meter == Some(id));
-        let limit = site
-            .limits
-            .iter()
-            .find(|limit| matches!(limit.cap, Cap::Reading { meter, .. } if meter == id));
+        let limit =
+            site.limits.iter().find(|limit| matches!(limit.cap, Cap::Reading { meter, .. } if meter == id));
         sources.push(match (scripts.remove(meter.name.as_str()), circuit, limit) {
             (Some(script), _, _) => Source::Reading(script.clone()),
             (None, Some(circuit), _) => Source::Circuit(CircuitId(circuit)),
@@ -129,10 +119,7 @@ pub fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError
                 });
             }
             // A meter that nothing uses.
-            (None, None, None) => follows(ReadingSource::Steps {
-                first: Watts::ZERO,
-                then: Vec::new(),
-            }),
+            (None, None, None) => follows(ReadingSource::Steps { first: Watts::ZERO, then: Vec::new() }),
         });
     }
     Ok(sources)
@@ -140,14 +127,7 @@ pub fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError
 
 fn no_meter(scenario: &Scenario, site: &Site, name: &Named) -> ScenarioError {
     let names: Vec<_> = site.meters.iter().map(|meter| meter.name.as_str()).collect();
-    scenario.error(
-        name.place,
-        format!(
-            "the site has no meter `{}`; it has {}",
-            name.text,
-            names.join(", ")
-        ),
-    )
+    scenario.error(name.place, format!("the site has no meter `{}`; it has {}", name.text, names.join(", ")))
 }
 
 /// Looks up the devices of every fault and asks them whether they know it.
@@ -163,18 +143,12 @@ pub fn schedule(
             Fault::Miner { choice, fault } => {
                 let chosen = miners(&config.site, scenario, choice)?;
                 for load in chosen.iter().filter_map(|position| loads.get(*position)) {
-                    load.accepts(fault)
-                        .map_err(|words| scenario.error(choice.name.place, words))?;
+                    load.accepts(fault).map_err(|words| scenario.error(choice.name.place, words))?;
                 }
                 Targets::Miners(chosen, fault.clone())
             }
         };
-        schedule.push(Scheduled {
-            at: *at,
-            lasting: *lasting,
-            phase: Phase::Waiting,
-            targets,
-        });
+        schedule.push(Scheduled { at: *at, lasting: *lasting, phase: Phase::Waiting, targets });
     }
     Ok(schedule)
 }
@@ -266,10 +240,7 @@ mod tests {
     }
 
     fn turns(mut fault: Scheduled, times: &[u64]) -> Vec<Option<Turn>> {
-        times
-            .iter()
-            .map(|s| fault.turn(Duration::from_secs(*s)))
-            .collect()
+        times.iter().map(|s| fault.turn(Duration::from_secs(*s))).collect()
     }
 
     #[test]

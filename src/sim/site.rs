@@ -146,10 +146,7 @@ impl Simulation {
         }
         let expected = config.site.miners.len();
         if loads.len() != expected {
-            return Err(SimError::Loads {
-                expected,
-                given: loads.len(),
-            });
+            return Err(SimError::Loads { expected, given: loads.len() });
         }
         let sources = sources(&config.site, scenario)?;
         let schedule = schedule(config, scenario, &loads)?;
@@ -197,24 +194,11 @@ impl Simulation {
         let cancel = cancel.child_token();
         let tasks = TaskTracker::new();
         for (bus, (listener, address)) in listeners {
-            tasks.spawn(server::serve(
-                bus,
-                listener,
-                address,
-                scenario.connections,
-                cancel.clone(),
-            ));
+            tasks.spawn(server::serve(bus, listener, address, scenario.connections, cancel.clone()));
         }
         tasks.spawn(run(engine, clock, cancel.clone()));
         tasks.close();
-        Ok(Self {
-            truth,
-            accountant,
-            clock,
-            tasks,
-            _guard: cancel.clone().drop_guard(),
-            cancel,
-        })
+        Ok(Self { truth, accountant, clock, tasks, _guard: cancel.clone().drop_guard(), cancel })
     }
 
     /// The true state of the site, at most one tick (50 ms) old.
@@ -230,10 +214,7 @@ impl Simulation {
     /// Begins to count energies anew, like after a warm-up.
     pub fn restart_counting(&self) {
         let now = self.clock.now();
-        self.accountant
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .restart(now);
+        self.accountant.lock().unwrap_or_else(PoisonError::into_inner).restart(now);
     }
 
     /// Ends every task and closes every port; waits for that, but not longer than two seconds.
@@ -356,25 +337,16 @@ fn loopback(endpoint: &Endpoint) -> Option<SocketAddr> {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         host => host.parse().ok()?,
     };
-    address
-        .is_loopback()
-        .then_some(SocketAddr::new(address, endpoint.port))
+    address.is_loopback().then_some(SocketAddr::new(address, endpoint.port))
 }
 
 async fn listen(what: String, endpoint: &Endpoint) -> Result<(TcpListener, SocketAddr), SimError> {
     let Some(address) = loopback(endpoint) else {
-        return Err(SimError::NotLoopback {
-            what,
-            endpoint: endpoint.clone(),
-        });
+        return Err(SimError::NotLoopback { what, endpoint: endpoint.clone() });
     };
     match TcpListener::bind(address).await {
         Ok(listener) => Ok((listener, address)),
-        Err(source) => Err(SimError::Bind {
-            what,
-            endpoint: endpoint.clone(),
-            source,
-        }),
+        Err(source) => Err(SimError::Bind { what, endpoint: endpoint.clone(), source }),
     }
 }
 
@@ -383,11 +355,7 @@ fn buses(config: &Config) -> Vec<Arc<Bus>> {
     let mut buses: Vec<Bus> = config.links.iter().map(|_| Bus::new()).collect();
     for (position, connection) in config.meters.iter().enumerate() {
         if let Some(bus) = buses.get_mut(connection.link.0) {
-            bus.add(
-                position,
-                connection.unit,
-                encode::registers(&connection.profile.power),
-            );
+            bus.add(position, connection.unit, encode::registers(&connection.profile.power));
         }
     }
     buses.into_iter().map(Arc::new).collect()

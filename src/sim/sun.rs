@@ -33,10 +33,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MINUTES_OF_DAY: usize = 24 * 60;
 
 /// Flutter is made of a slow and a quick part: share and period.
-const FLUTTER: [(f64, Duration, u64); 2] = [
-    (0.8, Duration::from_secs(15), 0x51),
-    (0.2, Duration::from_secs(4), 0x52),
-];
+const FLUTTER: [(f64, Duration, u64); 2] =
+    [(0.8, Duration::from_secs(15), 0x51), (0.2, Duration::from_secs(4), 0x52)];
 
 const PATCH_STREAM: u64 = 0x53;
 
@@ -69,11 +67,7 @@ impl Sun {
             }
         }
         minutes.extend(minutes.first().copied());
-        Self {
-            settings: settings.clone(),
-            seed,
-            minutes,
-        }
+        Self { settings: settings.clone(), seed, minutes }
     }
 
     /// Output at a scenario time. A little below zero at night: the inverters' own draw.
@@ -90,10 +84,8 @@ impl Sun {
         let steps = self.minutes.iter().zip(self.minutes.iter().skip(1));
         let steepest = steps.map(|(a, b)| (b - a).abs()).fold(0.0, f64::max) * 3.0 / 60.0;
         let brightest = self.minutes.iter().copied().fold(0.0, f64::max);
-        let flutter: f64 = FLUTTER
-            .iter()
-            .map(|(share, period, _)| share * 2.0 * STEEPEST_STEP / period.as_secs_f64())
-            .sum();
+        let flutter: f64 =
+            FLUTTER.iter().map(|(share, period, _)| share * 2.0 * STEEPEST_STEP / period.as_secs_f64()).sum();
         let patch = if self.settings.patches_per_hour > 0.0 {
             self.settings.patch_depth * STEEPEST_STEP / self.settings.patch_edge.as_secs_f64()
         } else {
@@ -154,11 +146,7 @@ impl Sun {
         let stay = room * draw(2);
         let starts = (room - stay) * draw(3);
         let size = draw(4);
-        let sign = if signed(self.seed, PATCH_STREAM + 5, cell) < 0.0 {
-            -1.0
-        } else {
-            1.0
-        };
+        let sign = if signed(self.seed, PATCH_STREAM + 5, cell) < 0.0 { -1.0 } else { 1.0 };
         Patch {
             starts,
             coming,
@@ -172,11 +160,7 @@ impl Sun {
 /// Slope at a point between two steps (per minute): zero at a turn, else their harmonic mean, which keeps the
 /// curve monotone.
 fn tangent(left: f64, right: f64) -> f64 {
-    if left * right <= 0.0 {
-        0.0
-    } else {
-        2.0 * left * right / (left + right)
-    }
+    if left * right <= 0.0 { 0.0 } else { 2.0 * left * right / (left + right) }
 }
 
 /// Reads `2022-03-18T14:05:00-07:00,2904.1` as minute of the day and watts.
@@ -207,12 +191,7 @@ mod tests {
     }
 
     fn calm() -> scenario::Sun {
-        scenario::Sun {
-            flutter: 0.0,
-            patches_per_hour: 0.0,
-            patch_depth: 0.0,
-            ..settings()
-        }
+        scenario::Sun { flutter: 0.0, patches_per_hour: 0.0, patch_depth: 0.0, ..settings() }
     }
 
     #[test]
@@ -227,12 +206,8 @@ mod tests {
     #[test]
     fn a_calm_sun_passes_through_the_recorded_minutes() {
         let sun = Sun::new(&calm(), 1);
-        let recorded = TRACE
-            .lines()
-            .skip(1)
-            .filter_map(row)
-            .find(|(minute, _)| *minute == 14 * 60 + 7)
-            .unwrap();
+        let recorded =
+            TRACE.lines().skip(1).filter_map(row).find(|(minute, _)| *minute == 14 * 60 + 7).unwrap();
         let output = sun.output(Duration::from_secs(7 * 60)).get();
         assert!((output - recorded.1 / 6_000.0 * 1e6).abs() < 1e-6, "{output}");
     }
@@ -251,11 +226,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_sun_and_another_seed_another() {
-        let (a, b, c) = (
-            Sun::new(&settings(), 7),
-            Sun::new(&settings(), 7),
-            Sun::new(&settings(), 8),
-        );
+        let (a, b, c) = (Sun::new(&settings(), 7), Sun::new(&settings(), 7), Sun::new(&settings(), 8));
         let times: Vec<_> = (0..3_600_u64).map(Duration::from_secs).collect();
         assert!(times.iter().all(|t| a.output(*t) == b.output(*t)));
         assert!(times.iter().any(|t| a.output(*t) != c.output(*t)));
@@ -290,15 +261,10 @@ mod tests {
         let sun = Sun::new(&settings(), 3);
         let five_seconds = |i: u32| {
             let from = Duration::from_millis(500) * i;
-            (sun.output(from + Duration::from_secs(5)) - sun.output(from))
-                .abs()
-                .get()
+            (sun.output(from + Duration::from_secs(5)) - sun.output(from)).abs().get()
         };
         let largest = (0..7_200).map(five_seconds).fold(0.0, f64::max);
-        assert!(
-            (50_000.0..150_000.0).contains(&largest),
-            "5 to 15 % of peak in 5 s: {largest}"
-        );
+        assert!((50_000.0..150_000.0).contains(&largest), "5 to 15 % of peak in 5 s: {largest}");
     }
 
     #[test]
@@ -307,9 +273,7 @@ mod tests {
         bright.start = Duration::from_secs(11 * 3600);
         bright.patch_depth = 0.9;
         let sun = Sun::new(&bright, 3);
-        let outputs: Vec<_> = (0..3_600)
-            .map(|s| sun.output(Duration::from_secs(s)).get())
-            .collect();
+        let outputs: Vec<_> = (0..3_600).map(|s| sun.output(Duration::from_secs(s)).get()).collect();
         assert!(outputs.iter().all(|w| *w <= 1e6));
         assert!(outputs.iter().any(|w| (*w - 1e6).abs() < 1e-9));
         let night = sun.output(Duration::from_secs(11 * 3600)).get();

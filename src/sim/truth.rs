@@ -132,14 +132,7 @@ pub struct Accountant {
 impl Accountant {
     /// Begins to count at a moment. `fleet_maximum` is what the miners can be asked to draw together.
     pub fn new(fleet_maximum: Watts, from: Moment) -> Self {
-        Self {
-            fleet_maximum,
-            last: None,
-            totals: Totals {
-                counting_from: from,
-                ..Totals::default()
-            },
-        }
+        Self { fleet_maximum, last: None, totals: Totals { counting_from: from, ..Totals::default() } }
     }
 
     /// Forgets what was counted and begins again at a moment, like after a warm-up. The next sample is the
@@ -226,10 +219,7 @@ mod tests {
         assert!((totals.captured_share().unwrap() - 0.8).abs() < 1e-9);
         assert!((totals.usable_captured_share().unwrap() - 0.96).abs() < 1e-9);
         // At once the sun falls to 150 kW: no surplus, 50 kW are missing without any miner, 290 are imported.
-        accountant.sample(
-            Moment::millis(10_000) + Duration::from_nanos(1),
-            flows(150.0, 200.0, 240.0),
-        );
+        accountant.sample(Moment::millis(10_000) + Duration::from_nanos(1), flows(150.0, 200.0, 240.0));
         accountant.sample(Moment::millis(12_000), flows(150.0, 200.0, 240.0));
         let totals = accountant.totals();
         close(totals.surplus, 3_000.0);

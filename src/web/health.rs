@@ -36,9 +36,7 @@ impl Health {
 pub fn health(exporter: &Exporter) -> Health {
     let frame = exporter.frame();
     let mode = frame.as_ref().map_or(Mode::StartUp, |frame| frame.decision.mode);
-    let age = frame
-        .as_ref()
-        .map(|frame| exporter.clock().now().since(frame.decision.at));
+    let age = frame.as_ref().map(|frame| exporter.clock().now().since(frame.decision.at));
     let reason = match &frame {
         None => Some("no control cycle has completed yet".to_owned()),
         Some(frame) => {

@@ -70,10 +70,7 @@ fn advice(address: SocketAddr, reason: &io::Error) -> String {
             "another program listens there (another ballast?): stop it or give `listen` another port".into()
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "this computer has no address {}: give `listen` one that it has",
-                address.ip()
-            )
+            format!("this computer has no address {}: give `listen` one that it has", address.ip())
         }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 are for the system: give `listen` a higher port".into()
@@ -87,9 +84,7 @@ fn advice(address: SocketAddr, reason: &io::Error) -> String {
 /// # Errors
 /// [`WebError::Bind`] when it is taken, not of this computer, or not allowed.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|reason| WebError::Bind { address, reason })
+    TcpListener::bind(address).await.map_err(|reason| WebError::Bind { address, reason })
 }
 
 /// Answers requests until `cancel`, then lets the answers in flight end, for a few seconds at most.
@@ -132,10 +127,7 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let permit = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, permit))
 }

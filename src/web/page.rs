@@ -69,15 +69,8 @@ fn circuits(html: &mut String, cycle: &Cycle) {
         "<table><tr><th>Circuit</th><th>Power</th><th>Miners</th><th>Budget</th><th>Short</th>\
          <th>Tightest limit</th></tr>",
     );
-    for Circuit {
-        name,
-        power_watts,
-        miners_watts,
-        budget_watts,
-        shortfall_watts,
-        binding,
-        ..
-    } in &cycle.circuits
+    for Circuit { name, power_watts, miners_watts, budget_watts, shortfall_watts, binding, .. } in
+        &cycle.circuits
     {
         let _ = write!(
             html,
@@ -96,14 +89,8 @@ fn circuits(html: &mut String, cycle: &Cycle) {
 fn meters(html: &mut String, meters: &[Meter]) {
     html.push_str("<table><tr><th>Meter</th><th>Power</th><th>Age</th><th>Latest read</th></tr>");
     for meter in meters {
-        let age = meter
-            .age_seconds
-            .map_or_else(|| "–".into(), |age| format!("{age:.1} s"));
-        let bad = if meter.up == Some(false) {
-            " class=\"bad\""
-        } else {
-            ""
-        };
+        let age = meter.age_seconds.map_or_else(|| "–".into(), |age| format!("{age:.1} s"));
+        let bad = if meter.up == Some(false) { " class=\"bad\"" } else { "" };
         let _ = write!(
             html,
             "<tr{bad}><td>{}</td><td>{}</td><td>{age}</td><td>{}</td></tr>",

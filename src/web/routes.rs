@@ -35,11 +35,7 @@ struct Shared {
 }
 
 pub(super) fn router(exporter: Arc<Exporter>) -> Router {
-    let shared = Shared {
-        exporter,
-        metrics: Arc::default(),
-        miners: Arc::default(),
-    };
+    let shared = Shared { exporter, metrics: Arc::default(), miners: Arc::default() };
     Router::new()
         .route("/", get(root))
         .route("/metrics", get(metrics))
@@ -61,11 +57,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 
 async fn healthz(State(shared): State<Shared>) -> Response {
     let health = health(&shared.exporter);
-    let code = if health.is_ok() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if health.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, no_store(), axum::Json(health)).into_response()
 }
 
@@ -80,10 +72,7 @@ async fn api_status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> 
             };
             shared.reuse(&shared.miners, "application/json", render).await
         }
-        Some(_) => plain(
-            StatusCode::BAD_REQUEST,
-            "the only parameter is `miners`, with 0 or 1\n",
-        ),
+        Some(_) => plain(StatusCode::BAD_REQUEST, "the only parameter is `miners`, with 0 or 1\n"),
     }
 }
 
@@ -97,10 +86,7 @@ impl Shared {
         render: impl FnOnce(&Exporter) -> Result<Vec<u8>, String> + Send + 'static,
     ) -> Response {
         let Ok(mut latest) = timeout(TURN, Arc::clone(latest).lock_owned()).await else {
-            return plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many requests; come back later\n",
-            );
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests; come back later\n");
         };
         let now = self.exporter.clock().now();
         if let Some((at, body)) = latest.as_ref()
@@ -119,10 +105,7 @@ impl Shared {
             Ok(Ok(body)) => answer(StatusCode::OK, content, body),
             Ok(Err(error)) => {
                 tracing::error!(%error, "a request for metrics or status cannot be answered");
-                plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "this cannot be rendered; see the log\n",
-                )
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "this cannot be rendered; see the log\n")
             }
             // The runtime shuts down.
             Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping\n"),
@@ -134,10 +117,7 @@ impl Shared {
 fn no_store() -> [(HeaderName, HeaderValue); 2] {
     [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ]
 }
 
@@ -152,9 +132,5 @@ fn answer(code: StatusCode, content: &'static str, body: Bytes) -> Response {
 }
 
 fn plain(code: StatusCode, text: &'static str) -> Response {
-    answer(
-        code,
-        "text/plain; charset=utf-8",
-        Bytes::from_static(text.as_bytes()),
-    )
+    answer(code, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }

@@ -291,11 +291,7 @@ fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
 }
 
 fn miners(frame: &Frame, now: Moment) -> Vec<Miner> {
-    let Frame {
-        site,
-        snapshot,
-        decision,
-    } = frame;
+    let Frame { site, snapshot, decision } = frame;
     let each = site.miners.iter().zip(&decision.miners).enumerate();
     each.map(|(index, (miner, outcome))| {
         let input = snapshot.miners.get(index).unwrap_or(&MinerInput::PENDING);
@@ -310,9 +306,7 @@ fn miners(frame: &Frame, now: Moment) -> Vec<Miner> {
                 Contact::Reachable => Some(true),
                 Contact::Unreachable { .. } => Some(false),
             },
-            power_watts: status
-                .and_then(|status| status.power.value())
-                .map(|power| power.get()),
+            power_watts: status.and_then(|status| status.power.value()).map(|power| power.get()),
             estimate_watts: outcome.draw.get(),
             counted_watts: outcome.counted.get(),
             setpoint: outcome.setpoint.map(|target| match target {

@@ -99,11 +99,7 @@ impl Device {
         let clock = Clock::start();
         let state = Arc::<Mutex<State>>::default();
         let server = tokio::spawn(serve(listener, clock, Arc::clone(&state)));
-        Self {
-            address,
-            state,
-            server,
-        }
+        Self { address, state, server }
     }
 
     /// Gives an input register a value. Registers without one are illegal addresses; units without any are
@@ -275,9 +271,7 @@ pub fn meter(unit: u8, addresses: &[u16]) -> Connection {
         unit,
         profile: Profile {
             name: "test".into(),
-            power: Point {
-                terms: addresses.iter().copied().map(register).collect(),
-            },
+            power: Point { terms: addresses.iter().copied().map(register).collect() },
         },
         invert: false,
         plausible: None,
@@ -287,10 +281,7 @@ pub fn meter(unit: u8, addresses: &[u16]) -> Connection {
 }
 
 pub fn plausible(low: i32, high: i32) -> Option<Plausible> {
-    Some(Plausible {
-        low: Watts::whole(low),
-        high: Watts::whole(high),
-    })
+    Some(Plausible { low: Watts::whole(low), high: Watts::whole(high) })
 }
 
 /// The meters under test.
@@ -304,9 +295,7 @@ pub struct Reader {
 impl Reader {
     pub fn start(link: Link, connections: Vec<Connection>) -> Self {
         // What the log says is part of the output of a test that fails.
-        let log = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_test_writer();
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer();
         let _ = log.try_init();
         let clock = Clock::start();
         let cancel = CancellationToken::new();
@@ -346,10 +335,7 @@ impl Reader {
 }
 
 async fn next(input: &mut watch::Receiver<MeterInput>) -> MeterInput {
-    tokio::time::timeout(Duration::from_secs(5), input.changed())
-        .await
-        .expect("in time")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), input.changed()).await.expect("in time").unwrap();
     *input.borrow_and_update()
 }
 

@@ -18,16 +18,8 @@ async fn each_meter_is_read_on_its_own_beat_over_one_connection() {
     slow.period = Duration::from_millis(400);
     let reader = device.read(vec![meter(1, &[10]), slow]);
     sleep(Duration::from_millis(1650)).await;
-    let fast: Vec<_> = device
-        .asked()
-        .into_iter()
-        .filter(|asked| asked.unit == 1)
-        .collect();
-    assert!(
-        (12..=17).contains(&fast.len()),
-        "{} reads in 1.65 s at 100 ms",
-        fast.len()
-    );
+    let fast: Vec<_> = device.asked().into_iter().filter(|asked| asked.unit == 1).collect();
+    assert!((12..=17).contains(&fast.len()), "{} reads in 1.65 s at 100 ms", fast.len());
     assert!((3..=5).contains(&reader.reads(1, "ok")));
     assert_eq!((device.connections(), device.most_open()), (1, 1));
 }
@@ -47,16 +39,10 @@ async fn a_dead_unit_costs_its_neighbour_one_timeout_now_and_then() {
         longest = longest.max(at - previous);
         previous = at;
     }
-    assert!(
-        longest < TIMEOUT + PERIOD + Duration::from_millis(300),
-        "{longest:?}"
-    );
+    assert!(longest < TIMEOUT + PERIOD + Duration::from_millis(300), "{longest:?}");
     assert_eq!(reader.now(0).status, MeterStatus::Unreachable);
     let tries = device.asked().iter().filter(|asked| asked.unit == 9).count();
-    assert!(
-        (2..=6).contains(&tries),
-        "{tries} tries of a dead unit in 3 s: doubling pauses"
-    );
+    assert!((2..=6).contains(&tries), "{tries} tries of a dead unit in 3 s: doubling pauses");
     assert!(reader.reads(1, "ok") >= 15, "{}", reader.reads(1, "ok"));
 }
 
@@ -64,27 +50,16 @@ async fn a_dead_unit_costs_its_neighbour_one_timeout_now_and_then() {
 async fn the_first_timeout_of_a_unit_skips_the_rest_of_that_unit() {
     let device = Device::start().await;
     device.set(1, 10, 700);
-    let mut reader = device.read(vec![
-        meter(9, &[10]),
-        meter(9, &[20]),
-        meter(9, &[30]),
-        meter(1, &[10]),
-    ]);
+    let mut reader = device.read(vec![meter(9, &[10]), meter(9, &[20]), meter(9, &[30]), meter(1, &[10])]);
     let good = reader.until(3, MeterStatus::Ok).await;
-    assert!(
-        good.power.unwrap().at.since_start() < TIMEOUT * 5 / 2,
-        "after one timeout, not three"
-    );
+    assert!(good.power.unwrap().at.since_start() < TIMEOUT * 5 / 2, "after one timeout, not three");
     for index in 0..3 {
         assert_eq!(reader.now(index).status, MeterStatus::Unreachable);
         assert_eq!(reader.reads(index, "unreachable"), 1);
     }
     sleep(Duration::from_millis(1500)).await;
     let tries = device.asked().iter().filter(|asked| asked.unit == 9).count();
-    assert!(
-        (2..=5).contains(&tries),
-        "{tries} tries in 1.7 s: they pause together"
-    );
+    assert!((2..=5).contains(&tries), "{tries} tries in 1.7 s: they pause together");
 }
 
 #[tokio::test]
@@ -138,17 +113,9 @@ async fn the_gap_and_the_connect_delay_are_kept() {
     reader.until(0, MeterStatus::Ok).await;
     reader.until(1, MeterStatus::Ok).await;
     let asked = device.asked();
-    assert!(
-        asked[0].at.since_start() >= Duration::from_millis(150),
-        "{:?}",
-        asked[0].at
-    );
+    assert!(asked[0].at.since_start() >= Duration::from_millis(150), "{:?}", asked[0].at);
     for pair in asked.windows(2) {
-        assert!(
-            pair[1].at - pair[0].at >= Duration::from_millis(39),
-            "{:?}",
-            pair[1].at - pair[0].at
-        );
+        assert!(pair[1].at - pair[0].at >= Duration::from_millis(39), "{:?}", pair[1].at - pair[0].at);
     }
 }
 
@@ -204,10 +171,7 @@ async fn a_device_with_one_place_is_read_once_the_other_client_leaves() {
     reader.until(1, MeterStatus::Unreachable).await;
     sleep(Duration::from_millis(800)).await;
     let tries = reader.meters.links[0].connections();
-    assert!(
-        (2..=6).contains(&tries),
-        "{tries} connections to a device that hangs up at once"
-    );
+    assert!((2..=6).contains(&tries), "{tries} connections to a device that hangs up at once");
     drop(other);
     assert_eq!(watts(&reader.until(0, MeterStatus::Ok).await), Some(700.0));
     assert_eq!(watts(&reader.until(1, MeterStatus::Ok).await), Some(800.0));
@@ -229,13 +193,7 @@ async fn a_device_that_answers_nobody_does_not_get_a_second_connection() {
 async fn cancelling_ends_the_task_and_closes_the_connection() {
     let device = Device::start().await;
     device.set(1, 10, 700);
-    device.script(|asked, right| {
-        if asked.number < 2 {
-            Act::Send(right)
-        } else {
-            Act::Silence
-        }
-    });
+    device.script(|asked, right| if asked.number < 2 { Act::Send(right) } else { Act::Silence });
     let mut reader = device.read(vec![meter(1, &[10])]);
     reader.until(0, MeterStatus::Ok).await;
     sleep(PERIOD).await;
@@ -270,10 +228,7 @@ async fn the_refresh_period_of_a_slow_device_is_learned() {
     let reader = device.read(vec![meter(1, &[10])]);
     sleep(Duration::from_millis(2300)).await;
     let learned = reader.meters.counters[0].refresh_period().unwrap();
-    assert!(
-        (Duration::from_millis(280)..Duration::from_millis(520)).contains(&learned),
-        "{learned:?}"
-    );
+    assert!((Duration::from_millis(280)..Duration::from_millis(520)).contains(&learned), "{learned:?}");
 }
 
 #[tokio::test]

@@ -45,11 +45,7 @@ async fn a_late_answer_is_never_taken_for_that_of_the_next_request() {
     }
     assert!(reader.reads(0, "ok") > 2 && reader.reads(0, "unreachable") > 0);
     assert_eq!(reader.reads(0, "malformed") + reader.reads(1, "malformed"), 0);
-    assert_eq!(
-        device.most_open(),
-        1,
-        "the old connection is gone before the new one is opened"
-    );
+    assert_eq!(device.most_open(), 1, "the old connection is gone before the new one is opened");
 }
 
 /// A gateway that hands the late answer of a dropped connection to the connection that follows it.
@@ -88,12 +84,8 @@ const MALFORMED: [(&str, Fault); 14] = [
     ("wrong protocol", |_, right| changed(right, 3, 7)),
     ("wrong unit", |_, right| changed(right, 6, 2)),
     ("wrong function", |_, right| changed(right, 7, 3)),
-    ("exception of another function", |asked, _| {
-        Act::Send(asked.frame(&[0x83, 2]))
-    }),
-    ("exception with a tail", |asked, _| {
-        Act::Send(asked.frame(&[0x84, 2, 0, 0]))
-    }),
+    ("exception of another function", |asked, _| Act::Send(asked.frame(&[0x83, 2]))),
+    ("exception with a tail", |asked, _| Act::Send(asked.frame(&[0x84, 2, 0, 0]))),
     ("giant length", |_, mut right| {
         right[4..6].copy_from_slice(&[0xFF, 0xFF]);
         Act::Send(right)
@@ -104,9 +96,7 @@ const MALFORMED: [(&str, Fault); 14] = [
     ("odd byte count", |_, right| changed(right, 8, 3)),
     ("fewer words", |asked, _| Act::Send(asked.words(&[1]))),
     ("more words", |asked, _| Act::Send(asked.words(&[1, 2, 3]))),
-    ("cut off and closed", |_, right| {
-        Act::SendAndClose(right[..9].to_vec())
-    }),
+    ("cut off and closed", |_, right| Act::SendAndClose(right[..9].to_vec())),
 ];
 
 #[tokio::test]
@@ -115,13 +105,11 @@ async fn an_answer_that_breaks_the_protocol_drops_the_connection_and_keeps_the_r
         let device = Device::start().await;
         device.set(1, 10, 700);
         device.set(1, 11, 77);
-        device.script(move |asked, right| {
-            if asked.number == 1 {
-                fault(asked, right)
-            } else {
-                Act::Send(right)
-            }
-        });
+        device.script(
+            move |asked, right| {
+                if asked.number == 1 { fault(asked, right) } else { Act::Send(right) }
+            },
+        );
         let mut reader = device.read(vec![meter(1, &[10, 11])]);
         let first = reader.next(0).await;
         assert_eq!(watts(&first), Some(777.0), "{name}");
@@ -129,23 +117,15 @@ async fn an_answer_that_breaks_the_protocol_drops_the_connection_and_keeps_the_r
         assert_eq!(bad.status, MeterStatus::Malformed, "{name}");
         assert_eq!(bad.power, first.power, "{name}");
         let again = reader.next(0).await;
-        assert_eq!(
-            (again.status, watts(&again)),
-            (MeterStatus::Ok, Some(777.0)),
-            "{name}"
-        );
+        assert_eq!((again.status, watts(&again)), (MeterStatus::Ok, Some(777.0)), "{name}");
         assert_eq!(device.connections(), 2, "{name}");
     }
 }
 
 const UNREACHABLE: [(&str, Fault); 6] = [
     ("swallowed", |_, _| Act::Silence),
-    ("slow drip", |_, right| {
-        Act::Drip(Duration::from_millis(40), right)
-    }),
-    ("an answer that stops in the middle", |_, right| {
-        Act::Send(right[..10].to_vec())
-    }),
+    ("slow drip", |_, right| Act::Drip(Duration::from_millis(40), right)),
+    ("an answer that stops in the middle", |_, right| Act::Send(right[..10].to_vec())),
     ("a header alone", |_, right| Act::Send(right[..7].to_vec())),
     ("closed", |_, _| Act::SendAndClose(Vec::new())),
     ("reset", |_, _| Act::Reset),
@@ -156,13 +136,11 @@ async fn an_answer_that_does_not_come_drops_the_connection_and_keeps_the_reading
     for (name, fault) in UNREACHABLE {
         let device = Device::start().await;
         device.set(1, 10, 700);
-        device.script(move |asked, right| {
-            if asked.number == 1 {
-                fault(asked, right)
-            } else {
-                Act::Send(right)
-            }
-        });
+        device.script(
+            move |asked, right| {
+                if asked.number == 1 { fault(asked, right) } else { Act::Send(right) }
+            },
+        );
         let mut reader = device.read(vec![meter(1, &[10])]);
         let first = reader.next(0).await;
         assert_eq!(watts(&first), Some(700.0), "{name}");
@@ -170,17 +148,10 @@ async fn an_answer_that_does_not_come_drops_the_connection_and_keeps_the_reading
         let bad = reader.next(0).await;
         let waited = reader.clock.now() - asked;
         assert_eq!(bad.status, MeterStatus::Unreachable, "{name}");
-        assert!(
-            waited < TIMEOUT + Duration::from_millis(500),
-            "{name}: {waited:?}"
-        );
+        assert!(waited < TIMEOUT + Duration::from_millis(500), "{name}: {waited:?}");
         assert_eq!(bad.power, first.power, "{name}");
         let again = reader.next(0).await;
-        assert_eq!(
-            (again.status, watts(&again)),
-            (MeterStatus::Ok, Some(700.0)),
-            "{name}"
-        );
+        assert_eq!((again.status, watts(&again)), (MeterStatus::Ok, Some(700.0)), "{name}");
         assert_eq!(device.connections(), 2, "{name}");
     }
 }
@@ -212,24 +183,14 @@ async fn bytes_that_nobody_asked_for_never_become_a_value() {
     device.script(|asked, mut right| {
         if asked.number == 1 {
             // A second answer, to the transaction that comes next.
-            let next = u16::from_be_bytes(asked.transaction)
-                .wrapping_add(1)
-                .to_be_bytes();
-            let second = Asked {
-                transaction: next,
-                ..asked.clone()
-            };
+            let next = u16::from_be_bytes(asked.transaction).wrapping_add(1).to_be_bytes();
+            let second = Asked { transaction: next, ..asked.clone() };
             right.extend(second.words(&[666]));
         }
         Act::Send(right)
     });
     let mut reader = device.read(vec![meter(1, &[10])]);
-    for status in [
-        MeterStatus::Ok,
-        MeterStatus::Ok,
-        MeterStatus::Malformed,
-        MeterStatus::Ok,
-    ] {
+    for status in [MeterStatus::Ok, MeterStatus::Ok, MeterStatus::Malformed, MeterStatus::Ok] {
         let input = reader.next(0).await;
         assert_eq!((input.status, watts(&input)), (status, Some(700.0)));
     }
@@ -252,15 +213,8 @@ async fn a_merged_read_is_split_after_exception_2_and_stays_split() {
         assert_eq!((input.status, watts(&input)), (MeterStatus::Ok, Some(123.0)));
     }
     let counts: Vec<u16> = device.asked().iter().map(|asked| asked.count).collect();
-    assert_eq!(
-        counts[..5],
-        [3, 1, 2, 1, 1],
-        "split while the first reading is taken"
-    );
-    assert!(
-        counts[5..].iter().all(|count| *count == 1),
-        "and remembered: {counts:?}"
-    );
+    assert_eq!(counts[..5], [3, 1, 2, 1, 1], "split while the first reading is taken");
+    assert!(counts[5..].iter().all(|count| *count == 1), "and remembered: {counts:?}");
     assert_eq!(device.connections(), 1);
     assert_eq!(reader.reads(0, "exception"), 0);
 }
@@ -273,11 +227,7 @@ async fn a_gap_between_registers_is_never_read() {
     }
     let mut reader = device.read(vec![meter(1, &[13, 10, 11])]);
     assert_eq!(watts(&reader.until(0, MeterStatus::Ok).await), Some(123.0));
-    let spans: Vec<_> = device
-        .asked()
-        .iter()
-        .map(|asked| (asked.address, asked.count))
-        .collect();
+    let spans: Vec<_> = device.asked().iter().map(|asked| (asked.address, asked.count)).collect();
     assert_eq!(spans[..2], [(10, 2), (13, 1)]);
 }
 

@@ -61,16 +61,9 @@ fn limit(name: &str, circuit: usize, class: LimitClass, cap: f64) -> Limit {
 fn miner(index: usize) -> Miner {
     Miner {
         name: format!("rack-{:03}-{:02}", index / 40, index % 40),
-        driver: if index.is_multiple_of(2) {
-            "whatsminer-v3"
-        } else {
-            "braiins-os"
-        },
+        driver: if index.is_multiple_of(2) { "whatsminer-v3" } else { "braiins-os" },
         circuit: CircuitId(1),
-        points: vec![OperatingPoint {
-            power: Watts::whole(3_400),
-            hashrate: Hashrate::terahashes(171.0),
-        }],
+        points: vec![OperatingPoint { power: Watts::whole(3_400), hashrate: Hashrate::terahashes(171.0) }],
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::OnOff,
@@ -82,11 +75,7 @@ fn miner(index: usize) -> Miner {
             start_time: 60 * SECOND,
             start_overshoot: 0.05,
         },
-        cost: ChangeCost {
-            adjust: SECOND,
-            sleep: 300 * SECOND,
-            min_interval: 2 * SECOND,
-        },
+        cost: ChangeCost { adjust: SECOND, sleep: 300 * SECOND, min_interval: 2 * SECOND },
         poll_period: 5 * SECOND,
         silent_after: 15 * SECOND,
     }
@@ -125,20 +114,11 @@ pub fn site(miners: usize) -> Site {
 pub fn snapshot(site: &Site, now: Moment) -> Snapshot {
     let ok = |watts: f64| MeterInput {
         status: MeterStatus::Ok,
-        power: Some(Reading {
-            value: Watts::kilowatts(watts),
-            at: now,
-        }),
+        power: Some(Reading { value: Watts::kilowatts(watts), at: now }),
     };
-    let dead = MeterInput {
-        status: MeterStatus::Unreachable,
-        power: None,
-    };
+    let dead = MeterInput { status: MeterStatus::Unreachable, power: None };
     let miners = (0..site.miners.len()).map(|index| match index {
-        2 => MinerInput {
-            contact: Contact::Unreachable { since: now },
-            ..hashing(now)
-        },
+        2 => MinerInput { contact: Contact::Unreachable { since: now }, ..hashing(now) },
         3 => MinerInput {
             status: Some(Reading {
                 value: MinerStatus {
@@ -153,11 +133,7 @@ pub fn snapshot(site: &Site, now: Moment) -> Snapshot {
         4 => MinerInput::PENDING,
         _ => hashing(now),
     });
-    Snapshot {
-        now,
-        meters: vec![ok(-7.5), dead, ok(-312.4)],
-        miners: miners.collect(),
-    }
+    Snapshot { now, meters: vec![ok(-7.5), dead, ok(-312.4)], miners: miners.collect() }
 }
 
 fn hashing(now: Moment) -> MinerInput {
@@ -236,10 +212,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
             surplus: Watts::kilowatts(312.4),
             optimality_gap: 0.000_4,
         },
-        circuits: vec![
-            one(vec![on(0.0, 0), on(400.0, 1)], Some(-7.5), 0),
-            one(vec![on(350.0, 2)], None, 2),
-        ],
+        circuits: vec![one(vec![on(0.0, 0), on(400.0, 1)], Some(-7.5), 0), one(vec![on(350.0, 2)], None, 2)],
         miners: miners.collect(),
         commands: Vec::new(),
         energy: Energy {

@@ -21,23 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A register at address 10 of the input table.
 pub fn register(format: Format, word_order: WordOrder, scale: f64) -> Register {
-    Register {
-        function: Function::Input,
-        address: 10,
-        format,
-        word_order,
-        scale,
-        unavailable: vec![],
-    }
+    Register { function: Function::Input, address: 10, format, word_order, scale, unavailable: vec![] }
 }
 
 /// A meter of the site: name, unit, registers, inverted.
@@ -61,10 +50,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         circuit: CircuitId(0),
         scope: Scope::Miners,
         class: LimitClass::Surplus,
-        cap: Cap::Reading {
-            meter,
-            fail_safe: Watts::ZERO,
-        },
+        cap: Cap::Reading { meter, fail_safe: Watts::ZERO },
     });
     let site = Site {
         name: "test".into(),
@@ -79,10 +65,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         site: Arc::new(site),
         links: vec![Link {
             name: "bus".into(),
-            transport: Transport::Tcp(Endpoint {
-                host: "127.0.0.1".into(),
-                port,
-            }),
+            transport: Transport::Tcp(Endpoint { host: "127.0.0.1".into(), port }),
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             connect_delay: Duration::ZERO,
@@ -109,12 +92,7 @@ fn connection(spec: &MeterSpec) -> Connection {
     Connection {
         link: LinkId(0),
         unit: spec.1,
-        profile: Profile {
-            name: "test".into(),
-            power: Point {
-                terms: spec.2.clone(),
-            },
-        },
+        profile: Profile { name: "test".into(), power: Point { terms: spec.2.clone() } },
         invert: spec.3,
         plausible: None,
         frozen_after: None,
@@ -128,10 +106,7 @@ fn miner(name: &str) -> Miner {
         name: name.into(),
         driver: "test",
         circuit: CircuitId(1),
-        points: vec![OperatingPoint {
-            power: Watts::whole(5_000),
-            hashrate: Hashrate::terahashes(200.0),
-        }],
+        points: vec![OperatingPoint { power: Watts::whole(5_000), hashrate: Hashrate::terahashes(200.0) }],
         sleep: Watts::whole(20),
         nameplate: Watts::whole(5_000),
         actuator: Actuator::OnOff,
@@ -143,11 +118,7 @@ fn miner(name: &str) -> Miner {
             start_time: seconds(1),
             start_overshoot: 0.0,
         },
-        cost: ChangeCost {
-            adjust: seconds(1),
-            sleep: seconds(1),
-            min_interval: seconds(1),
-        },
+        cost: ChangeCost { adjust: seconds(1), sleep: seconds(1), min_interval: seconds(1) },
         poll_period: seconds(1),
         silent_after: seconds(5),
     }

@@ -6,7 +6,7 @@
 //! really do leaves some power over, which a local repair uses up: first by raising what still fits, then by
 //! solving the few miners around the break exactly ([`super::core`]).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::control::allocate::{Item, Level, core, curve};
 use crate::control::tree::Tree;
@@ -216,7 +216,7 @@ fn core(
     position: usize,
 ) -> Vec<usize> {
     let mut chosen: Vec<usize> = Vec::with_capacity(CORE_SIZE);
-    let mut kinds: HashMap<(usize, u64, u64), usize> = HashMap::new();
+    let mut kinds: BTreeMap<(usize, u64, u64), usize> = BTreeMap::new();
     let (before, after) = hulls.segments.split_at(position.min(hulls.segments.len()));
     let mut before = before.iter().rev();
     let mut after = after.iter();

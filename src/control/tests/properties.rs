@@ -225,7 +225,7 @@ proptest! {
                     assert!(power >= miner.minimum() && power <= miner.nameplate, "{power}");
                 }
             }
-            let mut once = std::collections::HashSet::new();
+            let mut once = std::collections::BTreeSet::new();
             assert!(decision.commands.iter().all(|command| once.insert(command.miner)), "two commands to one miner");
             if site.settings.observe {
                 assert!(decision.commands.is_empty());

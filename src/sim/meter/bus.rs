@@ -77,11 +77,7 @@ pub struct Bus {
 impl Bus {
     /// A bus without units.
     pub fn new() -> Self {
-        Self {
-            units: BTreeMap::new(),
-            manners: BTreeMap::new(),
-            refusing: watch::Sender::new(false),
-        }
+        Self { units: BTreeMap::new(), manners: BTreeMap::new(), refusing: watch::Sender::new(false) }
     }
 
     /// Adds a meter's registers to a unit. Two meters may share a unit; a register that both have belongs to the
@@ -156,9 +152,7 @@ impl Bus {
         let mut manner = Manner::default();
         let registers = registers.read().unwrap_or_else(PoisonError::into_inner);
         for offset in 0..count {
-            let slot = address
-                .checked_add(offset)
-                .and_then(|register| registers.get(&(function, register)));
+            let slot = address.checked_add(offset).and_then(|register| registers.get(&(function, register)));
             let Some(slot) = slot else {
                 return refuse(exception::ILLEGAL_ADDRESS);
             };
@@ -170,9 +164,9 @@ impl Bus {
     }
 
     fn manner(&self, meter: usize) -> Manner {
-        self.manners.get(&meter).map_or_else(Manner::default, |slot| {
-            *slot.read().unwrap_or_else(PoisonError::into_inner)
-        })
+        self.manners
+            .get(&meter)
+            .map_or_else(Manner::default, |slot| *slot.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -211,11 +205,7 @@ fn reply(code: u8, mut words: Vec<u16>, manner: Manner) -> Answer {
         pdu.extend(words.into_iter().flat_map(u16::to_be_bytes));
         pdu
     };
-    Answer::Reply {
-        pdu,
-        after: manner.delay,
-        crossed: manner.crossed,
-    }
+    Answer::Reply { pdu, after: manner.delay, crossed: manner.crossed }
 }
 
 #[cfg(test)]
@@ -227,11 +217,7 @@ mod tests {
         bus.add(0, 1, (100..230).map(|register| (Function::Input, register)));
         bus.add(1, 1, (300..302).map(|register| (Function::Input, register)));
         bus.add(2, 9, [(Function::Holding, 65_535)].into_iter());
-        bus.write(
-            0,
-            1,
-            &[((Function::Input, 100), 0x1234), ((Function::Input, 101), 0x5678)],
-        );
+        bus.write(0, 1, &[((Function::Input, 100), 0x1234), ((Function::Input, 101), 0x5678)]);
         bus
     }
 
@@ -251,10 +237,7 @@ mod tests {
 
     #[test]
     fn registers_are_read_as_they_were_written() {
-        assert_eq!(
-            pdu(bus().answer(1, &read(4, 100, 2))),
-            vec![4, 4, 0x12, 0x34, 0x56, 0x78]
-        );
+        assert_eq!(pdu(bus().answer(1, &read(4, 100, 2))), vec![4, 4, 0x12, 0x34, 0x56, 0x78]);
         assert_eq!(pdu(bus().answer(1, &read(4, 100, 125))).len(), 252);
     }
 
@@ -273,11 +256,7 @@ mod tests {
             (1, vec![0x2B], 1),
             (5, read(4, 100, 2), 0x0B),
         ] {
-            assert_eq!(
-                pdu(bus.answer(unit, &request)),
-                vec![request[0] | 0x80, exception],
-                "{request:?}"
-            );
+            assert_eq!(pdu(bus.answer(unit, &request)), vec![request[0] | 0x80, exception], "{request:?}");
         }
         assert_eq!(pdu(bus.answer(9, &read(3, 65_535, 1))), vec![3, 2, 0, 0]);
         assert_eq!(bus.answer(1, &[]), Answer::Silence);
@@ -286,13 +265,7 @@ mod tests {
     #[test]
     fn a_fault_of_one_meter_leaves_the_others_of_its_unit_alone() {
         let bus = bus();
-        bus.behave(
-            0,
-            Manner {
-                silent: true,
-                ..Manner::default()
-            },
-        );
+        bus.behave(0, Manner { silent: true, ..Manner::default() });
         assert_eq!(bus.answer(1, &read(4, 100, 2)), Answer::Silence);
         assert_eq!(pdu(bus.answer(1, &read(4, 300, 2))), vec![4, 4, 0, 0, 0, 0]);
         bus.behave(0, Manner::default());
@@ -302,28 +275,13 @@ mod tests {
     #[test]
     fn manners_bend_the_answer() {
         let bus = bus();
-        let slow = Manner {
-            delay: Duration::from_secs(3),
-            short: true,
-            crossed: true,
-            ..Manner::default()
-        };
+        let slow = Manner { delay: Duration::from_secs(3), short: true, crossed: true, ..Manner::default() };
         bus.behave(0, slow);
         assert_eq!(
             bus.answer(1, &read(4, 100, 2)),
-            Answer::Reply {
-                pdu: vec![4, 2, 0x12, 0x34],
-                after: Duration::from_secs(3),
-                crossed: true
-            }
+            Answer::Reply { pdu: vec![4, 2, 0x12, 0x34], after: Duration::from_secs(3), crossed: true }
         );
-        bus.behave(
-            0,
-            Manner {
-                exception: Some(6),
-                ..Manner::default()
-            },
-        );
+        bus.behave(0, Manner { exception: Some(6), ..Manner::default() });
         assert_eq!(pdu(bus.answer(1, &read(4, 100, 2))), vec![0x84, 6]);
     }
 }

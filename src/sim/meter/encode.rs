@@ -48,11 +48,7 @@ pub fn unavailable(point: &Point) -> Option<Vec<Word>> {
 
 /// Every register that a point uses.
 pub fn registers(point: &Point) -> impl Iterator<Item = (Function, u16)> + '_ {
-    point
-        .terms
-        .iter()
-        .flat_map(|term| spread(term, 0))
-        .map(|(register, _)| register)
+    point.terms.iter().flat_map(|term| spread(term, 0)).map(|(register, _)| register)
 }
 
 fn count(number: usize) -> f64 {
@@ -73,27 +69,16 @@ fn fitting(term: &Register, raw: f64) -> f64 {
         Format::F32 => return f64::from(single(raw)),
         Format::F64 => return raw,
     };
-    let rounded = if raw.is_nan() {
-        0.0
-    } else {
-        raw.round().clamp(low, high)
-    };
+    let rounded = if raw.is_nan() { 0.0 } else { raw.round().clamp(low, high) };
     let pattern = bits(term.format, rounded);
     if term.unavailable.contains(&pattern) {
-        let towards_zero = if rounded > 0.0 {
-            rounded - 1.0
-        } else {
-            rounded + 1.0
-        };
+        let towards_zero = if rounded > 0.0 { rounded - 1.0 } else { rounded + 1.0 };
         return towards_zero.clamp(low, high);
     }
     rounded
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a float register holds what fits into it"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a float register holds what fits into it")]
 fn single(number: f64) -> f32 {
     number as f32
 }
@@ -122,10 +107,7 @@ fn spread(term: &Register, pattern: u64) -> Vec<Word> {
     let [a, b, c, d, e, f, g, h] = pattern.to_be_bytes();
     let words = [[a, b], [c, d], [e, f], [g, h]].map(u16::from_be_bytes);
     let length = usize::from(term.format.words());
-    let mut used: Vec<u16> = words
-        .into_iter()
-        .skip(words.len().saturating_sub(length))
-        .collect();
+    let mut used: Vec<u16> = words.into_iter().skip(words.len().saturating_sub(length)).collect();
     if term.word_order == WordOrder::LowFirst {
         used.reverse();
     }
@@ -140,21 +122,11 @@ mod tests {
     use super::*;
 
     fn term(format: Format, word_order: WordOrder, scale: f64) -> Register {
-        Register {
-            function: Function::Input,
-            address: 100,
-            format,
-            word_order,
-            scale,
-            unavailable: vec![],
-        }
+        Register { function: Function::Input, address: 100, format, word_order, scale, unavailable: vec![] }
     }
 
     fn shown(term: Register, number: f64) -> Vec<u16> {
-        value(&Point { terms: vec![term] }, number)
-            .into_iter()
-            .map(|(_, word)| word)
-            .collect()
+        value(&Point { terms: vec![term] }, number).into_iter().map(|(_, word)| word).collect()
     }
 
     #[test]
@@ -180,18 +152,9 @@ mod tests {
 
     #[test]
     fn scales_and_signs_are_undone() {
-        assert_eq!(
-            shown(term(Format::I32, WordOrder::HighFirst, 0.1), 12.3),
-            vec![0, 123]
-        );
-        assert_eq!(
-            shown(term(Format::I32, WordOrder::HighFirst, -1.0), 5.0),
-            vec![0xFFFF, 0xFFFB]
-        );
-        assert_eq!(
-            shown(term(Format::I16, WordOrder::HighFirst, 10.0), 1_234.0),
-            vec![123]
-        );
+        assert_eq!(shown(term(Format::I32, WordOrder::HighFirst, 0.1), 12.3), vec![0, 123]);
+        assert_eq!(shown(term(Format::I32, WordOrder::HighFirst, -1.0), 5.0), vec![0xFFFF, 0xFFFB]);
+        assert_eq!(shown(term(Format::I16, WordOrder::HighFirst, 10.0), 1_234.0), vec![123]);
     }
 
     #[test]
@@ -207,13 +170,8 @@ mod tests {
 
     #[test]
     fn phases_share_a_sum_and_lose_nothing_to_rounding() {
-        let phase = |address| Register {
-            address,
-            ..term(Format::I16, WordOrder::HighFirst, 1.0)
-        };
-        let point = Point {
-            terms: vec![phase(820), phase(821), phase(822)],
-        };
+        let phase = |address| Register { address, ..term(Format::I16, WordOrder::HighFirst, 1.0) };
+        let point = Point { terms: vec![phase(820), phase(821), phase(822)] };
         let words: Vec<_> = value(&point, 1_000.0).into_iter().map(|(_, w)| w).collect();
         assert_eq!(words.iter().map(|w| i32::from(*w)).sum::<i32>(), 1_000);
     }
@@ -222,24 +180,15 @@ mod tests {
     fn import_and_export_registers_take_one_sign_each() {
         let mut export = term(Format::U32, WordOrder::HighFirst, -1.0);
         export.address = 200;
-        let point = Point {
-            terms: vec![term(Format::U32, WordOrder::HighFirst, 1.0), export],
-        };
-        let words = |number| {
-            value(&point, number)
-                .into_iter()
-                .map(|(_, w)| w)
-                .collect::<Vec<_>>()
-        };
+        let point = Point { terms: vec![term(Format::U32, WordOrder::HighFirst, 1.0), export] };
+        let words = |number| value(&point, number).into_iter().map(|(_, w)| w).collect::<Vec<_>>();
         assert_eq!(words(500.0), vec![0, 500, 0, 0]);
         assert_eq!(words(-500.0), vec![0, 0, 0, 500]);
     }
 
     #[test]
     fn no_value_is_the_profiles_pattern_or_nan() {
-        let mut point = Point {
-            terms: vec![term(Format::I32, WordOrder::LowFirst, 1.0)],
-        };
+        let mut point = Point { terms: vec![term(Format::I32, WordOrder::LowFirst, 1.0)] };
         assert_eq!(unavailable(&point), None);
         point.terms[0].unavailable = vec![0x8000_0001];
         let words: Vec<_> = unavailable(&point).unwrap().into_iter().map(|(_, w)| w).collect();

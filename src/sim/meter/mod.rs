@@ -108,8 +108,7 @@ impl SimMeter {
             }
         }
         let shown = if self.invert { -value } else { value };
-        self.bus
-            .write(self.position, self.unit, &encode::value(&self.point, shown));
+        self.bus.write(self.position, self.unit, &encode::value(&self.point, shown));
     }
 
     /// Lets a fault begin. It shows in the registers at once where it is one of the value.

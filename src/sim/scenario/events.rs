@@ -35,11 +35,7 @@ impl PlantEvent {
     /// How much of the change is in effect, 0 to 1.
     pub fn weight(&self, time: Duration) -> f64 {
         let ramp = |since: Duration| {
-            if self.over.is_zero() {
-                1.0
-            } else {
-                (since.as_secs_f64() / self.over.as_secs_f64()).min(1.0)
-            }
+            if self.over.is_zero() { 1.0 } else { (since.as_secs_f64() / self.over.as_secs_f64()).min(1.0) }
         };
         let Some(since) = time.checked_sub(self.at) else {
             return 0.0;
@@ -92,11 +88,7 @@ impl MinerFault {
     /// # Errors
     /// Words for people, when it is something else.
     pub fn duration(&self, key: &str) -> Result<Option<Duration>, String> {
-        self.parameter(
-            key,
-            |value| quantity::duration(value.as_str()?),
-            "a duration like \"5s\"",
-        )
+        self.parameter(key, |value| quantity::duration(value.as_str()?), "a duration like \"5s\"")
     }
 
     /// A parameter that is a percentage, as a fraction.
@@ -104,11 +96,7 @@ impl MinerFault {
     /// # Errors
     /// Words for people, when it is something else.
     pub fn fraction(&self, key: &str) -> Result<Option<f64>, String> {
-        self.parameter(
-            key,
-            |value| quantity::fraction(value.as_str()?),
-            "a percentage like \"5 %\"",
-        )
+        self.parameter(key, |value| quantity::fraction(value.as_str()?), "a percentage like \"5 %\"")
     }
 
     /// A parameter that is a power.
@@ -116,11 +104,7 @@ impl MinerFault {
     /// # Errors
     /// Words for people, when it is something else.
     pub fn power(&self, key: &str) -> Result<Option<Watts>, String> {
-        self.parameter(
-            key,
-            |value| quantity::power(value.as_str()?),
-            "a power like \"3 kW\"",
-        )
+        self.parameter(key, |value| quantity::power(value.as_str()?), "a power like \"3 kW\"")
     }
 
     /// A parameter that is a plain number.
@@ -130,11 +114,7 @@ impl MinerFault {
     pub fn number(&self, key: &str) -> Result<Option<f64>, String> {
         self.parameter(
             key,
-            |value| {
-                value
-                    .as_float()
-                    .or_else(|| i32::try_from(value.as_integer()?).ok().map(f64::from))
-            },
+            |value| value.as_float().or_else(|| i32::try_from(value.as_integer()?).ok().map(f64::from)),
             "a number",
         )
     }

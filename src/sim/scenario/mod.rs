@@ -81,11 +81,7 @@ fn glob(pattern: &str, name: &str) -> bool {
                 .collect()
         } else {
             std::iter::once(false)
-                .chain(
-                    fits.iter()
-                        .zip(name.chars())
-                        .map(|(fit, c)| *fit && (wanted == '?' || wanted == c)),
-                )
+                .chain(fits.iter().zip(name.chars()).map(|(fit, c)| *fit && (wanted == '?' || wanted == c)))
                 .collect()
         };
     }
@@ -194,11 +190,9 @@ impl ReadingScript {
     pub fn value(&self, time: Duration, surplus: Watts) -> Watts {
         match &self.source {
             ReadingSource::Surplus => surplus,
-            ReadingSource::Steps { first, then } => then
-                .iter()
-                .rev()
-                .find(|(at, _)| *at <= time)
-                .map_or(*first, |(_, value)| *value),
+            ReadingSource::Steps { first, then } => {
+                then.iter().rev().find(|(at, _)| *at <= time).map_or(*first, |(_, value)| *value)
+            }
         }
     }
 }
@@ -239,43 +233,16 @@ pub struct Scenario {
 impl Scenario {
     /// The scenarios in the binary: name and text.
     pub const EMBEDDED: [(&'static str, &'static str); 10] = [
-        (
-            "cloudy-hour",
-            include_str!("../../../tests/scenarios/cloudy-hour.toml"),
-        ),
-        (
-            "clear-day",
-            include_str!("../../../tests/scenarios/clear-day.toml"),
-        ),
+        ("cloudy-hour", include_str!("../../../tests/scenarios/cloudy-hour.toml")),
+        ("clear-day", include_str!("../../../tests/scenarios/clear-day.toml")),
         ("night", include_str!("../../../tests/scenarios/night.toml")),
-        (
-            "step-down",
-            include_str!("../../../tests/scenarios/step-down.toml"),
-        ),
-        (
-            "surplus-register",
-            include_str!("../../../tests/scenarios/surplus-register.toml"),
-        ),
-        (
-            "meter-silent",
-            include_str!("../../../tests/scenarios/meter-silent.toml"),
-        ),
-        (
-            "meter-faults",
-            include_str!("../../../tests/scenarios/meter-faults.toml"),
-        ),
-        (
-            "miner-unreachable",
-            include_str!("../../../tests/scenarios/miner-unreachable.toml"),
-        ),
-        (
-            "miner-ignores",
-            include_str!("../../../tests/scenarios/miner-ignores.toml"),
-        ),
-        (
-            "miner-reboots",
-            include_str!("../../../tests/scenarios/miner-reboots.toml"),
-        ),
+        ("step-down", include_str!("../../../tests/scenarios/step-down.toml")),
+        ("surplus-register", include_str!("../../../tests/scenarios/surplus-register.toml")),
+        ("meter-silent", include_str!("../../../tests/scenarios/meter-silent.toml")),
+        ("meter-faults", include_str!("../../../tests/scenarios/meter-faults.toml")),
+        ("miner-unreachable", include_str!("../../../tests/scenarios/miner-unreachable.toml")),
+        ("miner-ignores", include_str!("../../../tests/scenarios/miner-ignores.toml")),
+        ("miner-reboots", include_str!("../../../tests/scenarios/miner-reboots.toml")),
     ];
 
     /// Reads a scenario from text; `file` is its name in messages.
@@ -303,19 +270,14 @@ impl Scenario {
     /// A file that cannot be read or is over 1 MiB, and every mistake in it.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
-        let unreadable = |message: String| ScenarioError {
-            file: file.clone(),
-            place: Place::default(),
-            message,
-        };
+        let unreadable =
+            |message: String| ScenarioError { file: file.clone(), place: Place::default(), message };
         let names = Self::EMBEDDED.map(|(name, _)| name).join(", ");
         let size = std::fs::metadata(path)
             .map_err(|e| unreadable(format!("cannot be read: {e}; built in are: {names}")))?
             .len();
         if size > LARGEST_FILE {
-            return Err(unreadable(format!(
-                "is {size} bytes long; a scenario has at most {LARGEST_FILE}"
-            )));
+            return Err(unreadable(format!("is {size} bytes long; a scenario has at most {LARGEST_FILE}")));
         }
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
         Self::parse(&file, &text)
@@ -323,11 +285,7 @@ impl Scenario {
 
     /// A mistake at a place of this scenario.
     pub fn error(&self, place: Place, message: impl Into<String>) -> ScenarioError {
-        ScenarioError {
-            file: self.file.clone(),
-            place,
-            message: message.into(),
-        }
+        ScenarioError { file: self.file.clone(), place, message: message.into() }
     }
 
     /// How a meter measures: its own settings, else the general ones.

@@ -34,18 +34,11 @@ impl Source<'_> {
     }
 
     fn error(&self, span: Range<usize>, message: impl Into<String>) -> ScenarioError {
-        ScenarioError {
-            file: self.file.to_owned(),
-            place: self.place(span.start),
-            message: message.into(),
-        }
+        ScenarioError { file: self.file.to_owned(), place: self.place(span.start), message: message.into() }
     }
 
     fn named(&self, name: &Spanned<String>) -> Named {
-        Named {
-            text: name.get_ref().clone(),
-            place: self.place(name.span().start),
-        }
+        Named { text: name.get_ref().clone(), place: self.place(name.span().start) }
     }
 }
 
@@ -57,17 +50,10 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
     let raw: RawScenario = toml::from_str(text)
         .map_err(|e| source.error(e.span().unwrap_or(0..0), e.message().replace('\n', "; ")))?;
 
-    let general = metering(
-        &source,
-        Metering::DEFAULT,
-        raw.metering.as_ref().map(RawMetering::common),
-    )?;
+    let general = metering(&source, Metering::DEFAULT, raw.metering.as_ref().map(RawMetering::common))?;
     let mut meters = Vec::new();
     for (name, meter) in &raw.meters {
-        meters.push((
-            source.named(name),
-            metering(&source, general, Some(meter.common()))?,
-        ));
+        meters.push((source.named(name), metering(&source, general, Some(meter.common()))?));
     }
     let mut readings = Vec::new();
     for (name, reading) in &raw.readings {
@@ -91,11 +77,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         sun: sun(&source, raw.sun.as_ref())?,
         steady_generation,
         load: load(&source, raw.load.as_ref())?,
-        auxiliaries: raw
-            .auxiliary
-            .iter()
-            .map(|(name, power)| (source.named(name), power.0))
-            .collect(),
+        auxiliaries: raw.auxiliary.iter().map(|(name, power)| (source.named(name), power.0)).collect(),
         miners: miners(&source, raw.miners.as_ref())?,
         metering: general,
         connections: connections(&source, raw.metering.as_ref())?,
@@ -123,10 +105,7 @@ fn metering(source: &Source<'_>, base: Metering, raw: Option<Common<'_>>) -> Res
     if let Some(refresh) = refresh
         && refresh.get_ref().0 < SHORTEST_REFRESH
     {
-        return Err(source.error(
-            refresh.span(),
-            "a simulated meter refreshes every 50 ms at the most often",
-        ));
+        return Err(source.error(refresh.span(), "a simulated meter refreshes every 50 ms at the most often"));
     }
     Ok(Metering {
         refresh: refresh.as_ref().map_or(base.refresh, |time| time.get_ref().0),
@@ -166,11 +145,7 @@ fn share(
     }
     Err(source.error(
         share.span(),
-        format!(
-            "must lie between {} % and {} %",
-            range.start() * 100.0,
-            range.end() * 100.0
-        ),
+        format!("must lie between {} % and {} %", range.start() * 100.0, range.end() * 100.0),
     ))
 }
 
@@ -187,10 +162,7 @@ fn sun(source: &Source<'_>, raw: Option<&RawSun>) -> Result<Sun, ScenarioError> 
         });
     };
     let edge = raw.patch_edge.map_or(Duration::from_secs(8), |time| time.0);
-    let patches = raw
-        .patches_per_hour
-        .as_ref()
-        .map_or(0.0, |number| *number.get_ref());
+    let patches = raw.patches_per_hour.as_ref().map_or(0.0, |number| *number.get_ref());
     if let Some(number) = &raw.patches_per_hour {
         // Every patch lies within its own cell of time, so that no two edges add up and the steepest ramp is
         // known: both its edges, each up to twice the shortest, must fit.
@@ -198,10 +170,7 @@ fn sun(source: &Source<'_>, raw: Option<&RawSun>) -> Result<Sun, ScenarioError> 
         if !(0.0..=most).contains(&patches) {
             return Err(source.error(
                 number.span(),
-                format!(
-                    "with edges of {edge:?} there is room for 0 to {} patches an hour",
-                    most.floor()
-                ),
+                format!("with edges of {edge:?} there is room for 0 to {} patches an hour", most.floor()),
             ));
         }
     }
@@ -261,9 +230,9 @@ fn miners(source: &Source<'_>, raw: Option<&RawMiners>) -> Result<InitialMiners,
     match (raw.start.get_ref().as_str(), &raw.at) {
         ("asleep", None) => Ok(InitialMiners::Asleep),
         ("asleep", Some(at)) => Err(source.error(at.span(), "`at` is for miners that hash")),
-        ("hashing", at) => Ok(InitialMiners::Hashing {
-            fraction: share(source, at.as_ref(), 1.0, 0.01..=1.0)?,
-        }),
+        ("hashing", at) => {
+            Ok(InitialMiners::Hashing { fraction: share(source, at.as_ref(), 1.0, 0.01..=1.0)? })
+        }
         _ => Err(source.error(raw.start.span(), "miners start `\"hashing\"` or `\"asleep\"`")),
     }
 }
@@ -290,22 +259,15 @@ fn reading(
             ReadingSource::Surplus
         }
         (None, Some(follows)) => {
-            return Err(source.error(
-                follows.span(),
-                "a reading can follow `\"surplus\"`, without steps",
-            ));
+            return Err(source.error(follows.span(), "a reading can follow `\"surplus\"`, without steps"));
         }
         _ => {
-            return Err(source.error(
-                name.span(),
-                "a reading has either a `value` (and `steps`) or `follows`",
-            ));
+            return Err(
+                source.error(name.span(), "a reading has either a `value` (and `steps`) or `follows`")
+            );
         }
     };
-    Ok(ReadingScript {
-        meter,
-        source: reading_source,
-    })
+    Ok(ReadingScript { meter, source: reading_source })
 }
 
 enum Event {
@@ -317,32 +279,26 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
     let at = raw.at.get_ref().0;
     let lasting = raw.r#for.map(|time| time.0);
     let plant = |over: Option<Time>, change| {
-        Event::Plant(PlantEvent {
-            at,
-            lasting,
-            over: over.map_or(Duration::ZERO, |time| time.0),
-            change,
-        })
+        Event::Plant(PlantEvent { at, lasting, over: over.map_or(Duration::ZERO, |time| time.0), change })
     };
     let fault = |fault| Event::Fault(FaultEvent { at, lasting, fault });
     match (&raw.load, &raw.sun, &raw.surplus, &raw.meter, &raw.miner) {
         (Some(load), None, None, None, None) => Ok(plant(load.over, Change::LoadBy(load.by.0))),
-        (None, Some(sun), None, None, None) => match (sun.to, &sun.times) {
-            (Some(to), None) => Ok(plant(sun.over, Change::SunTo(to.0))),
-            (None, Some(times)) if (0.0..=10.0).contains(times.get_ref()) => {
-                Ok(plant(sun.over, Change::SunTimes(*times.get_ref())))
+        (None, Some(sun), None, None, None) => {
+            match (sun.to, &sun.times) {
+                (Some(to), None) => Ok(plant(sun.over, Change::SunTo(to.0))),
+                (None, Some(times)) if (0.0..=10.0).contains(times.get_ref()) => {
+                    Ok(plant(sun.over, Change::SunTimes(*times.get_ref())))
+                }
+                (None, Some(times)) => Err(source.error(times.span(), "must lie between 0 and 10")),
+                _ => Err(source
+                    .error(raw.at.span(), "the sun changes either `to` a power or by a factor (`times`)")),
             }
-            (None, Some(times)) => Err(source.error(times.span(), "must lie between 0 and 10")),
-            _ => Err(source.error(
-                raw.at.span(),
-                "the sun changes either `to` a power or by a factor (`times`)",
-            )),
-        },
+        }
         (None, None, Some(surplus), None, None) => Ok(plant(surplus.over, Change::SurplusTo(surplus.to.0))),
-        (None, None, None, Some(meter), None) => Ok(fault(Fault::Meter {
-            name: source.named(&meter.name),
-            fault: meter_fault(source, meter)?,
-        })),
+        (None, None, None, Some(meter), None) => {
+            Ok(fault(Fault::Meter { name: source.named(&meter.name), fault: meter_fault(source, meter)? }))
+        }
         (None, None, None, None, Some(miner)) => {
             if let Some(count) = &miner.count
                 && *count.get_ref() == 0
@@ -355,10 +311,7 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
                     circuit: miner.circuit.as_ref().map(|name| source.named(name)),
                     count: miner.count.as_ref().map(|count| *count.get_ref()),
                 },
-                fault: MinerFault {
-                    kind: miner.fault.clone(),
-                    with: miner.with.clone(),
-                },
+                fault: MinerFault { kind: miner.fault.clone(), with: miner.with.clone() },
             }))
         }
         _ => Err(source.error(

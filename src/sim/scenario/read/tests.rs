@@ -57,9 +57,7 @@ fn faults_check_their_parameters() {
         ("fault = \"slow\"", "takes `delay`"),
         ("fault = \"factor\"", "takes `factor`"),
     ] {
-        let error = refused(&format!(
-            "{HEAD}[[event]]\nat = \"1s\"\nmeter = {{ name = \"m\", {fault} }}\n"
-        ));
+        let error = refused(&format!("{HEAD}[[event]]\nat = \"1s\"\nmeter = {{ name = \"m\", {fault} }}\n"));
         assert!(error.starts_with("t.toml:4:31: "), "{error}");
         assert!(error.contains(words), "{error}");
     }
@@ -98,10 +96,7 @@ fn other_ranges_are_kept() {
         "[[event]]\nat = \"1s\"\nsun = {}\n",
     ] {
         let error = refused(&format!("{HEAD}{text}"));
-        assert!(
-            error.starts_with("t.toml:") && !error.starts_with("t.toml:1:"),
-            "{error}"
-        );
+        assert!(error.starts_with("t.toml:") && !error.starts_with("t.toml:1:"), "{error}");
     }
 }
 
@@ -150,10 +145,7 @@ miner = { name = "m*", circuit = "c", count = 2, fault = "slow", with = { delay 
     let s = Scenario::parse("all.toml", text).unwrap();
     assert_eq!(s.seed, 9);
     assert_eq!(s.sun.peak, Watts::whole(1_000_000));
-    assert_eq!(
-        s.sun.circuit.as_ref().unwrap().place,
-        Place { line: 11, column: 11 }
-    );
+    assert_eq!(s.sun.circuit.as_ref().unwrap().place, Place { line: 11, column: 11 });
     assert_eq!(s.metering.refresh, Duration::from_secs(1));
     assert_eq!(s.metering("pcc").refresh, Duration::from_secs(1));
     assert_eq!(s.metering("pcc").lag, Duration::from_secs(2));
@@ -162,17 +154,9 @@ miner = { name = "m*", circuit = "c", count = 2, fault = "slow", with = { delay 
     assert_eq!(s.miners, InitialMiners::Asleep);
     assert_eq!(s.plant_events.len(), 1);
     let plc = &s.readings[0];
-    assert_eq!(
-        plc.value(Duration::from_secs(59), Watts::ZERO),
-        Watts::whole(300_000)
-    );
-    assert_eq!(
-        plc.value(Duration::from_secs(60), Watts::ZERO),
-        Watts::whole(100_000)
-    );
-    let Fault::Miner { choice, fault } = &s.faults[0].fault else {
-        panic!("a fault of miners")
-    };
+    assert_eq!(plc.value(Duration::from_secs(59), Watts::ZERO), Watts::whole(300_000));
+    assert_eq!(plc.value(Duration::from_secs(60), Watts::ZERO), Watts::whole(100_000));
+    let Fault::Miner { choice, fault } = &s.faults[0].fault else { panic!("a fault of miners") };
     assert_eq!(choice.count, Some(2));
     assert_eq!(fault.duration("delay"), Ok(Some(Duration::from_secs(3))));
     assert_eq!(fault.duration("other"), Ok(None));
