@@ -8,13 +8,17 @@ use std::time::Duration;
 /// Longest text that is looked at.
 const LONGEST: usize = 64;
 
-/// What is measured, with its units and their factor to the base unit.
+/// A unit: its name, and the factor to the base unit as a fraction of two whole numbers, so that `"7 %"` is the
+/// number nearest to 0.07 and not one beside it.
+pub type Unit = (&'static str, f64, f64);
+
+/// What is measured, with its units.
 #[derive(Debug, PartialEq)]
 pub struct Kind {
     /// In words, with its article.
     pub what: &'static str,
-    /// Units by rising size, each with how many base units it is.
-    pub units: &'static [(&'static str, f64)],
+    /// Units by rising size.
+    pub units: &'static [Unit],
     /// The unit to show when one is missing.
     pub usual: &'static str,
 }
@@ -22,7 +26,12 @@ pub struct Kind {
 /// Power; base unit watt.
 pub const POWER: Kind = Kind {
     what: "a power",
-    units: &[("W", 1.0), ("kW", 1e3), ("MW", 1e6), ("GW", 1e9)],
+    units: &[
+        ("W", 1.0, 1.0),
+        ("kW", 1e3, 1.0),
+        ("MW", 1e6, 1.0),
+        ("GW", 1e9, 1.0),
+    ],
     usual: "W",
 };
 
@@ -30,25 +39,25 @@ pub const POWER: Kind = Kind {
 pub const POWER_RATE: Kind = Kind {
     what: "a change of power",
     units: &[
-        ("W/s", 1.0),
-        ("kW/s", 1e3),
-        ("MW/s", 1e6),
-        ("W/min", 1.0 / 60.0),
-        ("kW/min", 1e3 / 60.0),
-        ("MW/min", 1e6 / 60.0),
+        ("W/s", 1.0, 1.0),
+        ("kW/s", 1e3, 1.0),
+        ("MW/s", 1e6, 1.0),
+        ("W/min", 1.0, 60.0),
+        ("kW/min", 1e3, 60.0),
+        ("MW/min", 1e6, 60.0),
     ],
-    usual: "W/s",
+    usual: "kW/s",
 };
 
 /// Time; base unit second.
 pub const TIME: Kind = Kind {
     what: "a time",
     units: &[
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("min", 60.0),
-        ("h", 3600.0),
-        ("d", 86_400.0),
+        ("ms", 1.0, 1e3),
+        ("s", 1.0, 1.0),
+        ("min", 60.0, 1.0),
+        ("h", 3600.0, 1.0),
+        ("d", 86_400.0, 1.0),
     ],
     usual: "s",
 };
@@ -57,13 +66,13 @@ pub const TIME: Kind = Kind {
 pub const HASHRATE: Kind = Kind {
     what: "a hashrate",
     units: &[
-        ("H/s", 1.0),
-        ("kH/s", 1e3),
-        ("MH/s", 1e6),
-        ("GH/s", 1e9),
-        ("TH/s", 1e12),
-        ("PH/s", 1e15),
-        ("EH/s", 1e18),
+        ("H/s", 1.0, 1.0),
+        ("kH/s", 1e3, 1.0),
+        ("MH/s", 1e6, 1.0),
+        ("GH/s", 1e9, 1.0),
+        ("TH/s", 1e12, 1.0),
+        ("PH/s", 1e15, 1.0),
+        ("EH/s", 1e18, 1.0),
     ],
     usual: "TH/s",
 };
@@ -71,14 +80,14 @@ pub const HASHRATE: Kind = Kind {
 /// Efficiency; base unit joule per hash.
 pub const EFFICIENCY: Kind = Kind {
     what: "an efficiency",
-    units: &[("J/TH", 1e-12), ("J/GH", 1e-9)],
+    units: &[("J/TH", 1.0, 1e12), ("J/GH", 1.0, 1e9)],
     usual: "J/TH",
 };
 
 /// Share; base unit one.
 pub const SHARE: Kind = Kind {
     what: "a share",
-    units: &[("%", 1e-2)],
+    units: &[("%", 1.0, 100.0)],
     usual: "%",
 };
 
@@ -163,13 +172,12 @@ pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
     let value: f64 = number
         .parse()
         .map_err(|_| QuantityError::BadNumber { example: example() })?;
-    let factor = kind
+    let (_, times, per) = kind
         .units
         .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, factor)| *factor)
+        .find(|(name, ..)| *name == unit)
         .ok_or_else(|| wrong_unit(unit, kind))?;
-    let base = value * factor;
+    let base = value * times / per;
     if base.is_finite() {
         Ok(base)
     } else {
@@ -177,7 +185,7 @@ pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
     }
 }
 
-/// Reads a time. Fractions of a nanosecond are dropped.
+/// Reads a time. Rounded to a nanosecond.
 ///
 /// # Errors
 /// [`QuantityError`]; also for a negative time, as [`QuantityError::NoNumber`] does not apply there.
@@ -220,15 +228,15 @@ fn example_number(kind: &Kind) -> &'static str {
 
 fn wrong_unit(unit: &str, kind: &Kind) -> QuantityError {
     let all = || {
-        let names: Vec<String> = kind.units.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let names: Vec<String> = kind.units.iter().map(|(name, ..)| format!("`{name}`")).collect();
         format!("there are {}", names.join(", "))
     };
     let mut same = kind
         .units
         .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case(unit));
+        .filter(|(name, ..)| name.eq_ignore_ascii_case(unit));
     let advice = match (same.next(), same.next()) {
-        (Some((name, _)), None) => format!("did you mean `{name}`?"),
+        (Some((name, ..)), None) => format!("did you mean `{name}`?"),
         _ => match unit {
             "m" | "minute" | "minutes" if *kind == TIME => String::from("write `min` for minutes"),
             "sec" | "secs" | "second" | "seconds" if *kind == TIME => String::from("write `s` for seconds"),
@@ -242,17 +250,15 @@ fn wrong_unit(unit: &str, kind: &Kind) -> QuantityError {
     }
 }
 
-/// Writes a number in the base unit so that [`parse`] reads exactly the same number again.
+/// Writes a number in the base unit so that [`parse`] reads the same number again: exactly, where the
+/// kind has its base unit among its units.
 pub fn write(base: f64, kind: &Kind) -> String {
-    let unit = kind
-        .units
-        .iter()
-        .find(|(_, factor)| factor.to_bits() == 1.0_f64.to_bits());
-    match unit {
-        Some((name, _)) => format!("{base} {name}"),
+    let is_base = |(_, times, per): &&Unit| times.to_bits() == per.to_bits();
+    match kind.units.iter().find(is_base) {
+        Some((name, ..)) => format!("{base} {name}"),
         None => {
-            let (name, factor) = kind.units.first().copied().unwrap_or(("", 1.0));
-            format!("{} {name}", base / factor)
+            let (name, times, per) = kind.units.first().copied().unwrap_or(("", 1.0, 1.0));
+            format!("{} {name}", base / times * per)
         }
     }
 }
@@ -362,8 +368,8 @@ mod tests {
         #[test]
         fn every_unit_scales_by_its_factor(value in 0..1_000_000_u32, kind in 0..KINDS.len(), unit in 0..8_usize) {
             let kind = KINDS[kind];
-            let (name, factor) = kind.units[unit % kind.units.len()];
-            prop_assert_eq!(parse(&format!("{value} {name}"), kind), Ok(f64::from(value) * factor));
+            let (name, times, per) = kind.units[unit % kind.units.len()];
+            prop_assert_eq!(parse(&format!("{value} {name}"), kind), Ok(f64::from(value) * times / per));
         }
 
         #[test]
