@@ -107,6 +107,18 @@ mod tests {
     }
 
     #[test]
+    fn a_warning_fails_only_when_asked_to() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/idle-limits.toml");
+        let (code, out, err) = check(&file, false);
+        assert_eq!(code, 0);
+        assert!(
+            out.contains("controls 11 miners") && err.contains("warning: "),
+            "{out}{err}"
+        );
+        assert_eq!(check(&file, true).0, EX_CONFIG);
+    }
+
+    #[test]
     fn a_missing_file_gives_78_and_says_which() {
         let (code, out, err) = check(Path::new("/nowhere/ballast.toml"), false);
         assert_eq!((code, out.as_str()), (EX_CONFIG, ""));

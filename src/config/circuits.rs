@@ -11,6 +11,9 @@ use crate::units::Watts;
 /// More circuits than any site has; bounds the search for cycles.
 const MOST_CIRCUITS: usize = 10_000;
 
+/// Deeper than any site is wired; keeps whatever walks the tree from going astray.
+const MOST_LEVELS: usize = 32;
+
 /// Names of one kind of thing and its positions.
 pub(super) struct Names<'a> {
     what: &'static str,
@@ -219,6 +222,23 @@ fn parents(raw: &[Raw<'_>], report: &Report<'_>) -> (Vec<Option<usize>>, bool) {
             }
             path.push(parent);
             at = parent;
+        }
+    }
+    if report.count() == mistakes {
+        let depth = |start: usize| {
+            std::iter::successors(Some(start), |at| parents.get(*at).copied().flatten())
+                .take(MOST_LEVELS + 1)
+                .count()
+        };
+        if let Some((_, deep)) = raw.iter().enumerate().find(|(at, _)| depth(*at) > MOST_LEVELS) {
+            report.error(
+                deep.name.span,
+                format!(
+                    "circuit `{}` hangs more than {MOST_LEVELS} levels deep",
+                    deep.name.value
+                ),
+                "leave out circuits that have neither a meter nor a limit",
+            );
         }
     }
     (parents, report.count() == mistakes)

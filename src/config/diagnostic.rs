@@ -333,16 +333,15 @@ impl<'a> Report<'a> {
             .map_or(0, |text| text.chars().count())
             .max(1);
 
-        let masked = self.masked(raw, start);
         // A window around the mark, for lines that no terminal holds.
         let skipped = column.saturating_sub(SHOWN_WIDTH / 2);
-        let mut shown: String = masked.chars().skip(skipped).take(SHOWN_WIDTH).collect();
+        let mut shown = self.masked(raw, start, skipped);
         let mut before = column - skipped;
         if skipped > 0 {
             shown.insert(0, '…');
             before += 1;
         }
-        if masked.chars().count() > skipped + SHOWN_WIDTH {
+        if raw.chars().nth(skipped + SHOWN_WIDTH).is_some() {
             shown.push('…');
         }
         let marked = marked.min(shown.chars().count().saturating_sub(before).max(1));
@@ -355,11 +354,19 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// A line without its secrets and without characters that would move the cursor.
-    fn masked(&self, raw: &str, start: usize) -> String {
+    /// The part of a line that is shown, without its secrets and without characters that would move the cursor.
+    fn masked(&self, raw: &str, start: usize, skipped: usize) -> String {
+        let window: Vec<(usize, char)> = raw.char_indices().skip(skipped).take(SHOWN_WIDTH).collect();
+        let first = window.first().map_or(start, |(index, _)| start + index);
+        let last = window.last().map_or(start, |(index, _)| start + index);
         let hidden = self.hidden.borrow();
+        let hidden: Vec<&Span> = hidden
+            .iter()
+            .filter(|span| span.start <= last && span.end > first)
+            .collect();
         let from = textual_secret(raw);
-        raw.char_indices()
+        window
+            .into_iter()
             .map(|(index, c)| {
                 let at = start + index;
                 let secret = from.is_some_and(|from| index >= from)

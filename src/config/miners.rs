@@ -1,5 +1,6 @@
 //! The sections `[groups.*]` and `[miners.*]`: which miners there are and how each is reached.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -94,6 +95,8 @@ pub(super) struct Context<'c, 'a> {
     pub(super) models: &'c BTreeMap<&'a str, Model>,
     pub(super) store: &'c Store<'c>,
     pub(super) observe: bool,
+    /// Models that were looked up before.
+    pub(super) found: RefCell<BTreeMap<String, Rc<Model>>>,
 }
 
 /// Reads `[groups.*]` and `[miners.*]`.
@@ -225,11 +228,20 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
 }
 
 fn model(name: At<&str>, context: &Context<'_, '_>, report: &Report<'_>) -> Option<Rc<Model>> {
-    if let Some(model) = context.models.get(name.value) {
-        return Some(Rc::new(model.clone()));
+    if let Some(model) = context.found.borrow().get(name.value) {
+        return Some(Rc::clone(model));
     }
-    if let Some(model) = super::builtin::model(name.value) {
-        return Some(Rc::new(model));
+    let found = context
+        .models
+        .get(name.value)
+        .cloned()
+        .or_else(|| super::builtin::model(name.value));
+    if let Some(model) = found.map(Rc::new) {
+        context
+            .found
+            .borrow_mut()
+            .insert(name.value.to_owned(), Rc::clone(&model));
+        return Some(model);
     }
     let mut known: Vec<&str> = context.models.keys().copied().collect();
     super::builtin::model_names().for_each(|name| known.push(name));

@@ -276,6 +276,7 @@ fn build<'t>(
         models: &models,
         store: &store,
         observe: site.observe,
+        found: std::cell::RefCell::default(),
     };
     let miners = miners::miners(&root, &context);
     root.finish();

@@ -347,7 +347,13 @@ pub(super) fn quantity_of(value: &DeValue<'_>, kind: &Kind, low: f64, high: f64)
             quantity::parse(text, kind).map_err(|error| split_advice(&error.to_string()))?
         }
         DeValue::Integer(_) | DeValue::Float(_) => {
-            let number = number_of(value).map_or_else(|| String::from("400"), |number| number.to_string());
+            let number = number_of(value).unwrap_or(400.0);
+            // A bare 0.05 for a share means five percent, not a twentieth of one.
+            let number = if *kind == quantity::SHARE {
+                number * 100.0
+            } else {
+                number
+            };
             return Err(Wrong::new(
                 "is a bare number",
                 format!("{} needs its unit: write \"{number} {}\"", kind.what, kind.usual),
