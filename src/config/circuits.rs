@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::diagnostic::{At, Report, Span};
-use super::names;
 use super::reader::{MOST_POWER, Table, Wrong, is_a};
 use crate::control::site::{Cap, Circuit, CircuitId, Limit, LimitClass, MeterId, Scope};
 use crate::units::Watts;
@@ -43,7 +42,7 @@ impl<'a> Names<'a> {
                     self.what,
                     super::reader::shorten(name.value)
                 ),
-                names::suggest(name.value, self.positions.keys().copied()),
+                report.suggest(name.value, self.positions.keys().copied()),
             );
         }
         found
@@ -261,12 +260,13 @@ fn report_cycle(raw: &[Raw<'_>], path: &[usize], in_cycle: &mut [bool], report: 
             *mark = true;
         }
     }
-    let members: Vec<String> = path
-        .iter()
-        .chain(path.first())
-        .filter_map(|member| raw.get(*member))
-        .map(|raw| format!("`{}`", raw.name.value))
-        .collect();
+    const SHOWN: usize = 12;
+    let name = |member: &usize| raw.get(*member).map(|raw| format!("`{}`", raw.name.value));
+    let mut members: Vec<String> = path.iter().take(SHOWN).filter_map(name).collect();
+    if path.len() > SHOWN {
+        members.push(format!("{} more", path.len() - SHOWN));
+    }
+    members.extend(path.first().and_then(name));
     report.error(
         first.parent.map_or(first.name.span, |parent| parent.span),
         format!(

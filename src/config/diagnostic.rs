@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::names;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -269,6 +270,19 @@ impl<'a> Report<'a> {
             DeValue::String(text) if text.contains('@') => self.hide(value.span().into()),
             _ => {}
         }
+    }
+
+    /// What to say about a name that is not known. Empty once no more mistakes are kept: with very many of both,
+    /// comparing all wrong names with all right ones would take minutes.
+    pub(super) fn suggest<'n>(
+        &self,
+        wrong: &str,
+        known: impl IntoIterator<Item = &'n str> + Clone,
+    ) -> String {
+        if self.count() >= MOST_KEPT {
+            return String::new();
+        }
+        names::suggest(wrong, known)
     }
 
     /// How many mistakes were noted so far.

@@ -245,7 +245,7 @@ fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<&str, Profile>) -> Prof
             "there is no meter profile `{}`",
             super::reader::shorten(named.value)
         ),
-        super::names::suggest(named.value, known.iter().copied()),
+        report.suggest(named.value, known.iter().copied()),
     );
     profiles::empty(name)
 }

@@ -147,7 +147,7 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
                     report.error(
                         group.span,
                         format!("there is no group `{}`", shorten(group.value)),
-                        super::names::suggest(group.value, groups.keys().copied()),
+                        report.suggest(group.value, groups.keys().copied()),
                     );
                 }
             }
@@ -250,7 +250,9 @@ fn model(name: At<&str>, context: &Context<'_, '_>, report: &Report<'_>) -> Opti
         format!("there is no model `{}`", shorten(name.value)),
         format!(
             "{}; an unknown model works too: leave `model` out and write minimum, maximum and nameplate",
-            super::names::suggest(name.value, known.iter().copied()).trim_end_matches('?')
+            report
+                .suggest(name.value, known.iter().copied())
+                .trim_end_matches('?')
         ),
     );
     None

@@ -299,7 +299,7 @@ impl<'a> Table<'a> {
                 self.report.error(
                     key.span().into(),
                     format!("unknown key `{}` in {}", shorten(name), self.title()),
-                    names::suggest(name, asked.iter().copied()),
+                    self.report.suggest(name, asked.iter().copied()),
                 );
             }
         }
