@@ -1,5 +1,6 @@
 //! Ballast makes a Bitcoin mining site a well-behaved ballast load.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -1,11 +1,61 @@
 //! The configuration: TOML in, a checked [`Config`] out, every mistake with its place in the file.
+//!
+//! The text is parsed once into a tree that knows the place of every key and value, and is then walked by hand,
+//! section by section. Each reader notes what is wrong and goes on, so that one run finds everything
+//! ([`ConfigErrors`]). What depends on more than one section is checked at the end.
+//!
+//! | File | What it reads |
+//! |---|---|
+//! | `diagnostic` | mistakes and their place |
+//! | `quantity` | numbers with units |
+//! | `reader` | one table, key by key |
+//! | `settings` | `[site]`, `[control]`, `[web]` |
+//! | `circuits` | `[circuits.*]`, `[limits.*]` |
+//! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
+//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
+//! | `builtin` | the files in `config/models/` and `config/meters/` |
+//! | `checks` | what only the whole shows |
+//! | `summary` | the whole in words, for `ballast check` |
 
+mod addresses;
+pub mod builtin;
+mod checks;
+mod circuits;
+mod curve;
+pub mod diagnostic;
+mod meters;
+mod miners;
+pub mod models;
+mod names;
+mod profiles;
+pub mod quantity;
+mod reader;
+mod secrets;
+mod settings;
+mod summary;
+
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::DeTable;
 
 use crate::control::site::Site;
 use crate::{meter, miner};
+
+pub use diagnostic::{ConfigErrors, Diagnostic};
+pub use summary::summary;
+
+/// Largest file that is read, in bytes: room for a hundred thousand miners one by one.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// The site that `ballast demo` shows.
+pub const DEMO: &str = include_str!("../../config/demo.toml");
+
+/// The password of the demo's miners, as its configuration names the file.
+const DEMO_FILES: &[(&str, &str)] = &[("demo.password", include_str!("../../config/demo.password"))];
 
 /// What becomes of the miners when the daemon stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +66,17 @@ pub enum ExitPolicy {
     Sleep,
     /// Give each the highest power target that its model has, as before Ballast came.
     Restore,
+}
+
+impl ExitPolicy {
+    /// As written in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Sleep => "sleep",
+            Self::Restore => "restore",
+        }
+    }
 }
 
 /// A checked configuration.
@@ -35,4 +96,220 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What to do at the end.
     pub exit: ExitPolicy,
+    /// What deserves a look, by place in the file. Log them once.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Whether passwords are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Secrets {
+    /// A password that is missing is a mistake.
+    #[default]
+    Read,
+    /// No password is looked for, and no miner has credentials: to check a file on another machine.
+    Skip,
+}
+
+/// How a configuration is read.
+pub struct Options<'o> {
+    /// Whether passwords are read.
+    pub secrets: Secrets,
+    /// Password files that are taken from here instead of the disk: name as in the configuration, and content.
+    pub files: &'o [(&'o str, &'o str)],
+    /// Looks up an environment variable; `None` when it is not set or no text.
+    pub environment: &'o dyn Fn(&str) -> Option<String>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            secrets: Secrets::Read,
+            files: &[],
+            environment: &|name| std::env::var(name).ok(),
+        }
+    }
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// Everything that is wrong with it, by place; also when it is missing, too large or no text.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    load_with(path, &Options::default())
+}
+
+/// Reads and checks a file, in a way of one's own.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, options: &Options<'_>) -> Result<Config, ConfigErrors> {
+    parse(&read(path)?, path, options)
+}
+
+/// The configuration of the demo, from the binary itself.
+///
+/// # Errors
+/// Never for the file that was tested; the type is that of every configuration.
+pub fn demo() -> Result<Config, ConfigErrors> {
+    parse(
+        DEMO,
+        Path::new("demo.toml"),
+        &Options {
+            files: DEMO_FILES,
+            ..Options::default()
+        },
+    )
+}
+
+/// Reads a file of bounded size as text.
+fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let fail = |message: String, help: &str| Err(ConfigErrors::of_file(path, message, help));
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            return fail(
+                format!("cannot be read: {error}"),
+                "check the path given with --config",
+            );
+        }
+    };
+    if metadata.is_dir() {
+        return fail(String::from("is a folder"), "name the file in it");
+    }
+    let mut bytes = Vec::new();
+    let result =
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    if let Err(error) = result {
+        return fail(
+            format!("cannot be read: {error}"),
+            "make it readable for the account that the service runs as",
+        );
+    }
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
+        return fail(
+            format!("is larger than {} MiB", LARGEST_FILE / 1024 / 1024),
+            "is it a configuration? Ranges like \"10.0.1.1-10.0.1.40\" keep it short",
+        );
+    }
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error
+            .as_bytes()
+            .iter()
+            .take(valid)
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        fail(
+            format!("is not UTF-8 text (line {line})"),
+            "save it as UTF-8 in the editor",
+        )
+    })
+}
+
+/// Parses TOML and notes its syntax errors. `None` when what is left is not worth reading.
+fn syntax<'t>(text: &'t str, report: &diagnostic::Report<'t>) -> Option<Spanned<DeTable<'t>>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    report.hide_secrets(document.get_ref());
+    let mut readable = true;
+    let mut last_line = 0;
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0).into();
+        // A key given twice leaves the rest of the file as it was meant. Anything else does not, and one slip
+        // makes the parser stumble several times in a line.
+        let twice = error.message().starts_with("duplicate key");
+        readable &= twice;
+        let line = report.line(span);
+        if line == last_line && !twice {
+            continue;
+        }
+        last_line = line;
+        let help = if twice { "keep one of them" } else { "" };
+        report.error(span, error.message(), help);
+    }
+    readable.then_some(document)
+}
+
+/// Checks a text. Paths in it are relative to the folder of `path`, which need not exist.
+///
+/// # Errors
+/// Everything that is wrong with it, by place.
+pub fn parse(text: &str, path: &Path, options: &Options<'_>) -> Result<Config, ConfigErrors> {
+    let report = diagnostic::Report::new(text, path);
+    let document = syntax(text, &report);
+    let parts = document
+        .as_ref()
+        .and_then(|document| build(document, &report, path, options));
+    let warnings = report.finish()?;
+    let Some(config) = parts else {
+        return Err(ConfigErrors::of_file(
+            path,
+            "cannot be used",
+            "this should not happen; please report it",
+        ));
+    };
+    Ok(Config { warnings, ..config })
+}
+
+fn build<'t>(
+    document: &'t Spanned<DeTable<'t>>,
+    report: &'t diagnostic::Report<'t>,
+    path: &Path,
+    options: &Options<'_>,
+) -> Option<Config> {
+    let root = reader::Table::new(report, document.get_ref(), String::new(), document.span().into());
+    let site = settings::site(&root);
+    let control = settings::control(&root, site.observe);
+    let listen = settings::listen(&root);
+
+    let links = meters::links(&root);
+    let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
+    let meters = meters::meters(&root, &links);
+    let circuits = circuits::circuits(&root, &meter_names);
+    let limits = circuits::limits(&root, &circuits, &meter_names);
+
+    let models = models::section(&root);
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let store = secrets::Store { folder, options };
+    let context = miners::Context {
+        circuits: &circuits,
+        models: &models,
+        store: &store,
+        observe: site.observe,
+        found: std::cell::RefCell::default(),
+    };
+    let miners = miners::miners(&root, &context);
+    root.finish();
+
+    if circuits.sound {
+        checks::check(&checks::Whole {
+            circuits: &circuits,
+            limits: &limits,
+            meters: &meters,
+            miners: &miners,
+            report,
+        });
+    }
+    if report.count() > 0 {
+        return None;
+    }
+    let nameplate = miners.miners.iter().map(|miner| miner.nameplate).sum();
+    let exit = control.exit;
+    Some(Config {
+        path: path.to_owned(),
+        site: Arc::new(Site {
+            name: site.name,
+            circuits: circuits.circuits,
+            meters: meters.meters,
+            limits: limits.limits,
+            miners: miners.miners,
+            settings: control.settings(nameplate),
+        }),
+        links: links.links,
+        meters: meters.connections,
+        miners: miners.connections,
+        listen,
+        exit,
+        warnings: Vec::new(),
+    })
 }

@@ -1,0 +1,127 @@
+//! `ballast check`: reads a configuration, says what would be controlled, or everything that is wrong with it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::config::{self, Options, Secrets};
+
+/// The exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
+pub const EX_CONFIG: u8 = 78;
+
+/// What `ballast check` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The configuration
+    #[arg(default_value = "/etc/ballast/ballast.toml")]
+    pub config: PathBuf,
+    /// Do not look for passwords: for checking a file on another machine
+    #[arg(long)]
+    pub no_secrets: bool,
+    /// Take every warning for a mistake
+    #[arg(long)]
+    pub strict: bool,
+    /// Print nothing but warnings and mistakes
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Checks a configuration. What would be controlled goes to `out`, warnings and mistakes go to `err`. Returns the
+/// exit code: 0, or [`EX_CONFIG`].
+///
+/// # Errors
+/// Writing failed.
+pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+    let secrets = if args.no_secrets {
+        Secrets::Skip
+    } else {
+        Secrets::Read
+    };
+    match config::load_with(
+        &args.config,
+        &Options {
+            secrets,
+            ..Options::default()
+        },
+    ) {
+        Ok(config) => {
+            if !args.quiet {
+                write!(out, "{}", config::summary(&config))?;
+                out.flush()?;
+            }
+            for warning in &config.warnings {
+                writeln!(err, "\nwarning: {warning}")?;
+            }
+            if args.strict && !config.warnings.is_empty() {
+                writeln!(
+                    err,
+                    "\n{}: {} warnings, and --strict",
+                    args.config.display(),
+                    config.warnings.len()
+                )?;
+                return Ok(EX_CONFIG);
+            }
+            Ok(0)
+        }
+        Err(errors) => {
+            writeln!(err, "{errors}")?;
+            Ok(EX_CONFIG)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn check(file: &Path, strict: bool) -> (u8, String, String) {
+        let args = Args {
+            config: file.to_owned(),
+            no_secrets: true,
+            strict,
+            quiet: false,
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run(&args, &mut out, &mut err).unwrap();
+        (
+            code,
+            String::from_utf8(out).unwrap(),
+            String::from_utf8(err).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_good_file_is_told_in_words_and_gives_zero() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml");
+        let (code, out, err) = check(&demo, true);
+        assert_eq!((code, err.as_str()), (0, ""));
+        for words in [
+            "controls 120 miners",
+            "follow-surplus",
+            "if it is lost",
+            "└── fleet",
+        ] {
+            assert!(out.contains(words), "{words} is not in:\n{out}");
+        }
+    }
+
+    #[test]
+    fn a_warning_fails_only_when_asked_to() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/idle-limits.toml");
+        let (code, out, err) = check(&file, false);
+        assert_eq!(code, 0);
+        assert!(
+            out.contains("controls 11 miners") && err.contains("warning: "),
+            "{out}{err}"
+        );
+        assert_eq!(check(&file, true).0, EX_CONFIG);
+    }
+
+    #[test]
+    fn a_missing_file_gives_78_and_says_which() {
+        let (code, out, err) = check(Path::new("/nowhere/ballast.toml"), false);
+        assert_eq!((code, out.as_str()), (EX_CONFIG, ""));
+        assert!(err.contains("/nowhere/ballast.toml"), "{err}");
+    }
+}

@@ -1,0 +1,3 @@
+//! The subcommands of `ballast`.
+
+pub mod check;

@@ -1,0 +1,136 @@
+//! The models and meter profiles that come with the program: the files of `config/models/` and `config/meters/`.
+
+use std::path::Path;
+
+use super::diagnostic::{ConfigErrors, Diagnostic, Report};
+use super::models::{self, Model};
+use super::profiles;
+use super::reader::Table;
+use crate::meter::profile::Profile;
+
+macro_rules! embedded {
+    ($folder:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../config/", $folder, "/", $name, ".toml")))),+]
+    };
+}
+
+/// Miner models, by file name.
+const MODELS: &[(&str, &str)] =
+    embedded!("models": "m30s-plus-plus", "m60s", "s19-pro-hydro", "s19-xp", "s19k-pro");
+
+/// Meter profiles, by file name.
+const METERS: &[(&str, &str)] = embedded!(
+    "meters": "carlo-gavazzi-em340", "eastron-sdm120", "eastron-sdm630", "janitza-umg96rm", "schneider-iem3000",
+    "siemens-pac2200",
+);
+
+/// The names of all built-in miner models.
+pub fn model_names() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|(name, _)| *name)
+}
+
+/// The names of all built-in meter profiles.
+pub fn profile_names() -> impl Iterator<Item = &'static str> {
+    METERS.iter().map(|(name, _)| *name)
+}
+
+/// The built-in miner model of this name.
+pub fn model(name: &str) -> Option<Model> {
+    let (name, text) = MODELS.iter().find(|(known, _)| *known == name)?;
+    parse_model(name, text, Path::new(name))
+        .ok()
+        .map(|(model, _)| model)
+}
+
+/// The built-in meter profile of this name.
+pub fn profile(name: &str) -> Option<Profile> {
+    let (name, text) = METERS.iter().find(|(known, _)| *known == name)?;
+    parse_profile(name, text, Path::new(name))
+        .ok()
+        .map(|(profile, _)| profile)
+}
+
+/// Reads a miner model in the shape of the files in `config/models/`; its name is not in the file.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse_model(name: &str, text: &str, path: &Path) -> Result<(Model, Vec<Diagnostic>), ConfigErrors> {
+    whole_file(text, path, |table| models::model(name, table))
+}
+
+/// Reads a meter profile in the shape of the files in `config/meters/`; its name is not in the file.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse_profile(
+    name: &str,
+    text: &str,
+    path: &Path,
+) -> Result<(Profile, Vec<Diagnostic>), ConfigErrors> {
+    whole_file(text, path, |table| profiles::profile(name, table))
+}
+
+fn whole_file<T>(
+    text: &str,
+    path: &Path,
+    read: impl FnOnce(Table<'_>) -> T,
+) -> Result<(T, Vec<Diagnostic>), ConfigErrors> {
+    let report = Report::new(text, path);
+    let document = super::syntax(text, &report);
+    let value = document.as_ref().map(|document| {
+        read(Table::new(
+            &report,
+            document.get_ref(),
+            String::new(),
+            document.span().into(),
+        ))
+    });
+    let warnings = report.finish()?;
+    value
+        .map(|value| (value, warnings))
+        .ok_or_else(|| ConfigErrors::of_file(path, "cannot be read", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_model_and_profile_is_sound() {
+        for (name, text) in MODELS {
+            let (model, warnings) =
+                parse_model(name, text, Path::new(name)).unwrap_or_else(|e| panic!("{e}"));
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert_eq!(model.name, *name);
+        }
+        for (name, text) in METERS {
+            let (profile, warnings) =
+                parse_profile(name, text, Path::new(name)).unwrap_or_else(|e| panic!("{e}"));
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert!(!profile.power.terms.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_file_in_the_folders_is_embedded() {
+        for (folder, embedded) in [("models", MODELS), ("meters", METERS)] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(folder);
+            let mut files: Vec<String> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| {
+                    entry
+                        .unwrap()
+                        .path()
+                        .file_stem()
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned()
+                })
+                .collect();
+            files.sort();
+            let names: Vec<&str> = embedded.iter().map(|(name, _)| *name).collect();
+            assert_eq!(files, names);
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What can only be seen when the whole site is known: limits that contradict it, or that do nothing.
+
+use std::collections::BTreeMap;
+
+use super::circuits::{Circuits, Limits};
+use super::diagnostic::{Report, Span};
+use super::meters::Meters;
+use super::miners::Miners;
+use crate::control::site::{Cap, Circuit, CircuitId, Limit, MeterId, Scope};
+use crate::units::Watts;
+
+/// The parts of a site with their places. The tree is sound.
+pub(super) struct Whole<'c, 'a> {
+    pub(super) circuits: &'c Circuits<'a>,
+    pub(super) limits: &'c Limits,
+    pub(super) meters: &'c Meters,
+    pub(super) miners: &'c Miners,
+    pub(super) report: &'c Report<'a>,
+}
+
+/// Sums over everything that hangs below each circuit, itself included.
+struct Below {
+    nameplate: Vec<Watts>,
+    miners: Vec<usize>,
+    /// Load other than miners, where it is a constant of the configuration: no meter below measures it.
+    /// `None` where a meter does.
+    other_load: Vec<Option<Watts>>,
+}
+
+/// Checks everything; notes what it finds.
+pub(super) fn check(whole: &Whole<'_, '_>) {
+    let below = below(whole);
+    readings(whole);
+    unused_meters(whole);
+    dedicated_subtrees(whole);
+    let bounds: Vec<Option<Watts>> = whole
+        .limits
+        .limits
+        .iter()
+        .map(|limit| bound(whole, &below, limit))
+        .collect();
+    let hopeless = leaves_nothing(whole, &bounds);
+    idle(whole, &below, &bounds);
+    looser_twins(whole);
+    minimums(whole, &bounds, &hopeless);
+    // A limit that could not be read was meant to hold something.
+    if whole.limits.complete {
+        unlimited(whole);
+    }
+}
+
+fn circuit<'w>(whole: &'w Whole<'_, '_>, id: CircuitId) -> Option<&'w Circuit> {
+    whole.circuits.circuits.get(id.0)
+}
+
+fn span_of(whole: &Whole<'_, '_>, limit: usize) -> Span {
+    whole.limits.spans.get(limit).copied().unwrap_or_default()
+}
+
+/// A circuit and all above it, up to the root.
+fn upwards<'w>(whole: &'w Whole<'_, '_>, from: CircuitId) -> impl Iterator<Item = (CircuitId, &'w Circuit)> {
+    std::iter::successors(
+        circuit(whole, from).map(|circuit| (from, circuit)),
+        |(_, below)| {
+            let parent = below.parent?;
+            circuit(whole, parent).map(|circuit| (parent, circuit))
+        },
+    )
+}
+
+fn below(whole: &Whole<'_, '_>) -> Below {
+    let count = whole.circuits.circuits.len();
+    let mut below = Below {
+        nameplate: vec![Watts::ZERO; count],
+        miners: vec![0; count],
+        other_load: whole
+            .circuits
+            .circuits
+            .iter()
+            .map(|circuit| Some(circuit.other_load))
+            .collect(),
+    };
+    for miner in &whole.miners.miners {
+        if let (Some(sum), Some(count)) = (
+            below.nameplate.get_mut(miner.circuit.0),
+            below.miners.get_mut(miner.circuit.0),
+        ) {
+            *sum += miner.nameplate;
+            *count += 1;
+        }
+    }
+    // Parents come first, so from the end every circuit is complete before it is added to its parent.
+    for (at, child) in whole.circuits.circuits.iter().enumerate().rev() {
+        let Some(CircuitId(parent)) = child.parent else {
+            continue;
+        };
+        let nameplate = below.nameplate.get(at).copied().unwrap_or_default();
+        let miners = below.miners.get(at).copied().unwrap_or_default();
+        let other = match child.meter {
+            // A meter may find generation where nobody wrote of it.
+            Some(_) if !child.dedicated => None,
+            Some(_) => Some(Watts::ZERO),
+            None => below.other_load.get(at).copied().flatten(),
+        };
+        if let Some(sum) = below.nameplate.get_mut(parent) {
+            *sum += nameplate;
+        }
+        if let Some(sum) = below.miners.get_mut(parent) {
+            *sum += miners;
+        }
+        if let Some(sum) = below.other_load.get_mut(parent) {
+            *sum = sum.zip(other).map(|(sum, other)| sum + other);
+        }
+    }
+    below
+}
+
+/// What a limit leaves to the miners of its circuit at all times, where that follows from the configuration alone.
+fn bound(whole: &Whole<'_, '_>, below: &Below, limit: &Limit) -> Option<Watts> {
+    let Cap::Constant(cap) = limit.cap else {
+        return None;
+    };
+    let on = circuit(whole, limit.circuit)?;
+    let free = cap - on.margin;
+    match (limit.scope, on.meter) {
+        (Scope::Miners, _) => Some(free),
+        (Scope::Import, Some(_)) if on.dedicated => Some(free),
+        (Scope::Import, Some(_)) => None,
+        (Scope::Import, None) => {
+            let other = below.other_load.get(limit.circuit.0).copied().flatten()?;
+            Some(free - other)
+        }
+    }
+}
+
+/// A reading that is the cap of a limit must not be the power of a circuit.
+fn readings(whole: &Whole<'_, '_>) {
+    for (limit, span) in whole.limits.limits.iter().zip(&whole.limits.readings) {
+        let (Cap::Reading { meter, .. }, Some(span)) = (limit.cap, span) else {
+            continue;
+        };
+        let measured = whole
+            .circuits
+            .circuits
+            .iter()
+            .find(|circuit| circuit.meter == Some(meter));
+        if let Some(measured) = measured {
+            whole.report.error(
+                *span,
+                format!(
+                    "limit `{}` takes the power of circuit `{}` for its cap: the more the circuit draws, the more it may",
+                    limit.name, measured.name
+                ),
+                "to follow the surplus write import = \"0 W\"; a reading is for a device whose value is itself a cap, \
+                 such as an energy manager's register of free power",
+            );
+        }
+    }
+}
+
+fn unused_meters(whole: &Whole<'_, '_>) {
+    for ((at, meter), span) in whole.meters.meters.iter().enumerate().zip(&whole.meters.spans) {
+        let id = MeterId(at);
+        let on_circuit = whole
+            .circuits
+            .circuits
+            .iter()
+            .any(|circuit| circuit.meter == Some(id));
+        let in_limit = whole
+            .limits
+            .limits
+            .iter()
+            .any(|limit| matches!(limit.cap, Cap::Reading { meter, .. } if meter == id));
+        if !on_circuit && !in_limit {
+            whole.report.warn(
+                *span,
+                format!("meter `{}` is read, but nothing uses it", meter.name),
+                "name it as the `meter` of a circuit or the `reading` of a limit, or leave it out",
+            );
+        }
+    }
+}
+
+/// Where a circuit is dedicated to miners, all below it is too.
+fn dedicated_subtrees(whole: &Whole<'_, '_>) {
+    for ((at, circuit), span) in whole
+        .circuits
+        .circuits
+        .iter()
+        .enumerate()
+        .zip(&whole.circuits.spans)
+    {
+        if circuit.other_load <= Watts::ZERO {
+            continue;
+        }
+        let above = upwards(whole, CircuitId(at))
+            .skip(1)
+            .find(|(_, above)| above.dedicated);
+        if let Some((_, above)) = above {
+            whole.report.error(
+                *span,
+                format!(
+                    "circuit `{}` has an `other_load`, but hangs below `{}`, which is `dedicated` to miners",
+                    circuit.name, above.name
+                ),
+                "one of the two is not so",
+            );
+        }
+    }
+}
+
+/// Notes limits under which nothing could ever run; tells which.
+fn leaves_nothing(whole: &Whole<'_, '_>, bounds: &[Option<Watts>]) -> Vec<bool> {
+    let mut hopeless = vec![false; bounds.len()];
+    for ((at, limit), bound) in whole.limits.limits.iter().enumerate().zip(bounds) {
+        let (Some(bound), Some(on)) = (bound, circuit(whole, limit.circuit)) else {
+            continue;
+        };
+        if *bound > Watts::ZERO {
+            continue;
+        }
+        if let Some(mark) = hopeless.get_mut(at) {
+            *mark = true;
+        }
+        let (message, help) = match (limit.scope, on.meter) {
+            (Scope::Import, None) => (
+                format!(
+                    "limit `{}` leaves nothing to the miners of `{}`: the circuit has no meter, so its margin and other \
+                     load are always taken off",
+                    limit.name, on.name
+                ),
+                "give the circuit a meter: only a meter shows what is left over",
+            ),
+            _ => (
+                format!(
+                    "limit `{}` leaves nothing to the miners of `{}`, less its margin of {}",
+                    limit.name, on.name, on.margin
+                ),
+                "raise the limit or lower the margin; to switch miners off leave them out, or stop them by hand",
+            ),
+        };
+        whole.report.error(span_of(whole, at), message, help);
+    }
+    hopeless
+}
+
+/// Notes limits that no miner can reach. A rating above what is installed is good engineering, and a slip of the
+/// unit looks the same: hence a word, not a refusal.
+fn idle(whole: &Whole<'_, '_>, below: &Below, bounds: &[Option<Watts>]) {
+    for ((at, limit), bound) in whole.limits.limits.iter().enumerate().zip(bounds) {
+        let Some(on) = circuit(whole, limit.circuit) else {
+            continue;
+        };
+        let nameplate = below.nameplate.get(limit.circuit.0).copied().unwrap_or_default();
+        if below.miners.get(limit.circuit.0).copied().unwrap_or_default() == 0 {
+            whole.report.warn(
+                span_of(whole, at),
+                format!(
+                    "limit `{}` holds nothing: no miner hangs on circuit `{}` or below",
+                    limit.name, on.name
+                ),
+                "check `circuit` here and in the groups",
+            );
+        } else if let Some(bound) = bound.filter(|bound| *bound >= nameplate) {
+            whole.report.warn(
+                span_of(whole, at),
+                format!(
+                    "limit `{}` can never bind: it leaves {bound} to miners that draw {nameplate} at the most",
+                    limit.name
+                ),
+                "check the value and its unit; if it is right, nothing is wrong",
+            );
+        }
+    }
+}
+
+/// Notes constant limits that a tighter one of the same kind on the same circuit makes pointless.
+fn looser_twins(whole: &Whole<'_, '_>) {
+    let mut tightest: BTreeMap<(usize, bool, &str), (usize, Watts)> = BTreeMap::new();
+    for (at, limit) in whole.limits.limits.iter().enumerate() {
+        let Cap::Constant(cap) = limit.cap else { continue };
+        let key = (limit.circuit.0, limit.scope == Scope::Import, limit.class.name());
+        let Some((other, other_cap)) = tightest.get(&key).copied() else {
+            tightest.insert(key, (at, cap));
+            continue;
+        };
+        let (loose, tight) = if cap < other_cap { (other, at) } else { (at, other) };
+        if cap < other_cap {
+            tightest.insert(key, (at, cap));
+        }
+        if let (Some(loose_limit), Some(tight_limit)) =
+            (whole.limits.limits.get(loose), whole.limits.limits.get(tight))
+        {
+            whole.report.warn(
+                span_of(whole, loose),
+                format!(
+                    "limit `{}` can never bind: `{}` in line {} is at least as tight, on the same circuit and of the same \
+                     class",
+                    loose_limit.name,
+                    tight_limit.name,
+                    whole.report.line(span_of(whole, tight))
+                ),
+                "keep the tighter one",
+            );
+        }
+    }
+}
+
+/// Notes miners that a constant limit above them never lets run. Once for each group and limit.
+fn minimums(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
+    let mut by_circuit: BTreeMap<usize, Vec<(usize, Watts)>> = BTreeMap::new();
+    for ((at, limit), bound) in whole.limits.limits.iter().enumerate().zip(bounds) {
+        if let (Some(bound), false) = (bound, hopeless.get(at).copied().unwrap_or(false)) {
+            by_circuit.entry(limit.circuit.0).or_default().push((at, *bound));
+        }
+    }
+    // Members of a group are alike: the first stands for all.
+    let mut origin_seen = vec![false; whole.miners.origins.len()];
+    for (miner, origin) in whole.miners.miners.iter().zip(&whole.miners.origin) {
+        let Some(seen) = origin_seen.get_mut(*origin) else {
+            continue;
+        };
+        if std::mem::replace(seen, true) {
+            continue;
+        }
+        let Some(from) = whole.miners.origins.get(*origin) else {
+            continue;
+        };
+        for (id, on) in upwards(whole, miner.circuit) {
+            for (at, bound) in by_circuit.get(&id.0).into_iter().flatten() {
+                let Some(limit) = whole.limits.limits.get(*at).filter(|_| miner.minimum() > *bound) else {
+                    continue;
+                };
+                whole.report.error(
+                    from.span,
+                    format!(
+                        "{} can never run: it draws at least {}, and limit `{}` (line {}) leaves {bound} on circuit `{}`",
+                        from.title,
+                        miner.minimum(),
+                        limit.name,
+                        whole.report.line(span_of(whole, *at)),
+                        on.name
+                    ),
+                    "check the limit, the circuit's `margin` and the miners' `minimum`",
+                );
+            }
+        }
+    }
+}
+
+/// Notes miners that nothing holds back.
+fn unlimited(whole: &Whole<'_, '_>) {
+    let limited = |id: CircuitId| whole.limits.limits.iter().any(|limit| limit.circuit == id);
+    let Some(root) = whole.circuits.circuits.first() else {
+        return;
+    };
+    if root.meter.is_some() && !limited(CircuitId(0)) {
+        whole.report.error(
+            whole.circuits.spans.first().copied().unwrap_or_default(),
+            format!("the root circuit `{}` has a meter, but no limit: nothing would hold the fleet back", root.name),
+            format!(
+                "to follow the surplus write [limits.follow-surplus] with circuit = \"{}\" and import = \"0 W\"",
+                root.name
+            ),
+        );
+        return;
+    }
+    let mut reported = vec![false; whole.miners.origins.len()];
+    for (miner, origin) in whole.miners.miners.iter().zip(&whole.miners.origin) {
+        let Some(seen) = reported.get_mut(*origin) else {
+            continue;
+        };
+        if std::mem::replace(seen, true) || upwards(whole, miner.circuit).any(|(id, _)| limited(id)) {
+            continue;
+        }
+        if let Some(from) = whole.miners.origins.get(*origin) {
+            whole.report.error(
+                from.span,
+                format!(
+                    "no limit acts on {}: nothing would hold its miners back",
+                    from.title
+                ),
+                "write a limit for its circuit or one above it: [limits.NAME]",
+            );
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The sections `[links.*]` and `[meters.*]`: how power is measured.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::builtin;
+use super::circuits::Names;
+use super::diagnostic::{At, Report, Span};
+use super::profiles;
+use super::reader::{MOST_POWER, Table, Wrong};
+use crate::control::site;
+use crate::meter::profile::{Plausible, Profile};
+use crate::meter::{Connection, Link, LinkId, Transport};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The links, by name and place.
+pub(super) struct Links<'a> {
+    pub(super) links: Vec<Link>,
+    names: Names<'a>,
+    spans: Vec<Span>,
+}
+
+/// Reads `[links.*]`. A link that is wrong keeps its place in the list, so that positions stay true.
+pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
+    let report = root.report();
+    let mut links = Vec::new();
+    let mut spans = Vec::new();
+    let mut found = Vec::new();
+    let mut seen: BTreeMap<(String, u16), &str> = BTreeMap::new();
+    for (name, table) in root.named("links") {
+        let endpoint = table.read("tcp", |value| {
+            let text = super::reader::text_of(value)?;
+            super::addresses::endpoint(text)
+                .map_err(|fault| Wrong::new(fault, "write a host and a port, like tcp = \"10.0.0.5:502\""))
+        });
+        let endpoint = table.require(
+            "tcp",
+            endpoint,
+            "write tcp = \"host:port\" for Modbus TCP; serial lines and transparent gateways are not supported yet",
+        );
+        if let Some(at) = &endpoint
+            && let Some(other) = seen.insert((at.value.host.to_ascii_lowercase(), at.value.port), name.value)
+        {
+            report.error(
+                at.span,
+                format!("link `{other}` already goes to {}", at.value),
+                "one link serves all meters behind an address; put the meters on it and remove this one",
+            );
+        }
+        let millis = Duration::from_millis;
+        let time = |key, low, high, default| {
+            table
+                .time(key, low, high)
+                .map_or(default, |at: At<Duration>| at.value)
+        };
+        let link = Link {
+            name: name.value.to_owned(),
+            transport: Transport::Tcp(endpoint.map_or_else(super::addresses::nowhere, |at| at.value)),
+            // Slow gateways take most of a second to answer for a serial line behind them.
+            timeout: time("timeout", millis(50), millis(60_000), millis(1_000)),
+            connect_timeout: time("connect_timeout", millis(50), millis(60_000), millis(3_000)),
+            connect_delay: time("connect_delay", Duration::ZERO, millis(30_000), Duration::ZERO),
+            gap: time("gap", Duration::ZERO, millis(10_000), millis(30)),
+        };
+        table.finish();
+        links.push(link);
+        spans.push(name.span);
+        found.push(name.value);
+    }
+    Links {
+        links,
+        names: Names::new("link", found),
+        spans,
+    }
+}
+
+/// The names of all meters, for the circuits and limits that refer to them.
+pub(super) fn names<'a>(root: &Table<'a>) -> Vec<At<&'a str>> {
+    root.named("meters").into_iter().map(|(name, _)| name).collect()
+}
+
+/// The meters, by position.
+pub(super) struct Meters {
+    pub(super) meters: Vec<site::Meter>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) spans: Vec<Span>,
+}
+
+/// Reads `[meters.*]`. A meter that is wrong keeps its place in the list.
+pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
+    let report = root.report();
+    let own = profiles::section(root);
+    let mut result = Meters {
+        meters: Vec::new(),
+        connections: Vec::new(),
+        spans: Vec::new(),
+    };
+    let mut used = vec![false; links.links.len()];
+    for (name, table) in root.named("meters") {
+        let link = table.text("link");
+        let link = table.require(
+            "link",
+            link,
+            "name the link that the meter hangs on: link = \"…\"",
+        );
+        let link = link.and_then(|link| links.names.find(report, link));
+        if let Some(mark) = link.and_then(|link| used.get_mut(link)) {
+            *mark = true;
+        }
+        let unit = table.integer("unit", 0, 255);
+        let unit = table.require(
+            "unit",
+            unit,
+            "write the Modbus unit id of the meter, like unit = 1; it is never guessed",
+        );
+        let profile = profile(&table, name.value, &own);
+        let invert = table.boolean("invert").unwrap_or(false);
+        let (meter, frozen_after) = times(name.value, &table);
+        let connection = Connection {
+            link: LinkId(link.unwrap_or(0)),
+            unit: unit.and_then(|at| u8::try_from(at.value).ok()).unwrap_or(0),
+            profile,
+            invert,
+            plausible: plausible(&table),
+            frozen_after,
+            period: meter.period,
+        };
+        table.finish();
+        result.meters.push(meter);
+        result.connections.push(connection);
+        result.spans.push(name.span);
+    }
+    for ((link, span), used) in links.links.iter().zip(&links.spans).zip(used) {
+        if !used {
+            report.warn(*span, format!("no meter hangs on link `{}`", link.name), "");
+        }
+    }
+    warn_of_twins(&result, report);
+    result
+}
+
+/// The times of a meter. Those that the file does not give follow from those that it gives.
+fn times(name: &str, table: &Table<'_>) -> (site::Meter, Option<Duration>) {
+    let report = table.report();
+    let mistakes = report.count();
+    let seconds = Duration::from_secs;
+    let period = table
+        .time("period", Duration::from_millis(50), seconds(3_600))
+        .map_or(seconds(1), |at| at.value);
+    let lag = table
+        .time("lag", Duration::ZERO, seconds(600))
+        .map_or(Duration::ZERO, |at| at.value);
+    let stale = table.time("stale_after", Duration::from_millis(50), DAY);
+    let fail_safe = table.time("fail_safe_after", Duration::from_millis(50), DAY);
+    let frozen = table.time("frozen_after", seconds(1), DAY);
+
+    let stale_after = stale.map_or_else(
+        || {
+            let usual = period.saturating_mul(5).max(seconds(5));
+            fail_safe.map_or(usual, |at| usual.min(at.value))
+        },
+        |at| at.value,
+    );
+    let fail_safe_after = fail_safe.map_or_else(|| stale_after.saturating_mul(4), |at| at.value);
+    // One wrong key is enough to say; comparing defaults with it would only add noise.
+    if report.count() == mistakes {
+        let write = super::quantity::write_time;
+        if stale_after <= period {
+            report.error(
+                stale.or(fail_safe).map_or(table.span(), |at| at.span),
+                format!(
+                    "meter `{name}` would be stale after {}, but is read every {} only",
+                    write(stale_after),
+                    write(period)
+                ),
+                "give `stale_after` room for a few lost readings, or shorten `period`",
+            );
+        }
+        if stale_after > fail_safe_after {
+            report.error(
+                fail_safe.or(stale).map_or(table.span(), |at| at.span),
+                format!(
+                    "`fail_safe_after` ({}) comes before `stale_after` ({})",
+                    write(fail_safe_after),
+                    write(stale_after)
+                ),
+                "a value is used up to `stale_after`, loses weight until `fail_safe_after`, and is then given up",
+            );
+        }
+        if let Some(frozen) = frozen.filter(|frozen| frozen.value <= period) {
+            report.error(
+                frozen.span,
+                format!(
+                    "`frozen_after` is not longer than the `period` of {}",
+                    write(period)
+                ),
+                "a steady load may show the same value several times; a minute is a sensible start",
+            );
+        }
+    }
+    let meter = site::Meter {
+        name: name.to_owned(),
+        period,
+        lag,
+        stale_after,
+        fail_safe_after,
+    };
+    (meter, frozen.map(|at| at.value))
+}
+
+fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<&str, Profile>) -> Profile {
+    let report = table.report();
+    let named = table.text("profile");
+    let inline = profiles::inline(table, name);
+    match (table.has("profile"), table.has("power")) {
+        (true, true) => report.error(
+            table.key_span("power"),
+            format!("meter `{name}` has both a `profile` and registers of its own"),
+            "keep one of the two",
+        ),
+        (false, false) => report.error(
+            table.span(),
+            format!("meter `{name}` says nothing of its registers"),
+            "write profile = \"…\" for a known meter (`ballast check` knows those in config/meters), \
+             or describe the register in power = { … }",
+        ),
+        (false, true) => return inline.unwrap_or_else(|| profiles::empty(name)),
+        (true, false) => {}
+    }
+    let Some(named) = named else {
+        return profiles::empty(name);
+    };
+    if let Some(profile) = own.get(named.value) {
+        return profile.clone();
+    }
+    if let Some(profile) = builtin::profile(named.value) {
+        return profile;
+    }
+    let mut known: Vec<&str> = own.keys().copied().collect();
+    builtin::profile_names().for_each(|name| known.push(name));
+    report.error(
+        named.span,
+        format!(
+            "there is no meter profile `{}`",
+            super::reader::shorten(named.value)
+        ),
+        report.suggest(named.value, known.iter().copied()),
+    );
+    profiles::empty(name)
+}
+
+fn plausible(table: &Table<'_>) -> Option<Plausible> {
+    let inner = table.table("plausible")?;
+    let low = inner.power("low", -MOST_POWER, MOST_POWER);
+    let low = inner.require("low", low, "write the lowest power that the meter can show");
+    let high = inner.power("high", -MOST_POWER, MOST_POWER);
+    let high = inner.require("high", high, "write the highest power that the meter can show");
+    let report = inner.report();
+    inner.finish();
+    let (low, high) = (low?, high?);
+    if low.value >= high.value {
+        report.error(
+            low.span,
+            format!(
+                "the plausible range begins at {} and ends at {}",
+                low.value, high.value
+            ),
+            "`low` must be below `high`; export is negative",
+        );
+        return None;
+    }
+    Some(Plausible {
+        low: low.value,
+        high: high.value,
+    })
+}
+
+/// Two names for one register are allowed (two circuits may be compared with one device), but rarely meant.
+fn warn_of_twins(meters: &Meters, report: &Report<'_>) {
+    let mut seen: BTreeMap<(usize, u8, Vec<u16>), &str> = BTreeMap::new();
+    for ((connection, meter), span) in meters.connections.iter().zip(&meters.meters).zip(&meters.spans) {
+        let addresses: Vec<u16> = connection
+            .profile
+            .power
+            .terms
+            .iter()
+            .map(|term| term.address)
+            .collect();
+        if addresses.is_empty() {
+            continue;
+        }
+        if let Some(other) = seen.insert((connection.link.0, connection.unit, addresses), &meter.name) {
+            report.warn(
+                *span,
+                format!("meter `{}` reads the same register as `{other}`", meter.name),
+                "check `link` and `unit`; each meter on a bus has its own unit id",
+            );
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! The sections `[groups.*]` and `[miners.*]`: which miners there are and how each is reached.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::addresses::{self, Addresses, Host};
+use super::circuits::Circuits;
+use super::curve;
+use super::diagnostic::{At, Report, Span};
+use super::models::{self, Fineness, MOST_MINER_POWER, Model, ResponseKeys};
+use super::reader::{Table, shorten};
+use super::secrets::{CredentialKeys, Store};
+use crate::control::site::{CircuitId, Miner};
+use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
+use crate::units::Watts;
+
+/// More miners than one daemon is made for.
+const MOST_MINERS: usize = 100_000;
+
+/// All miners, in the order of the file: groups first.
+#[derive(Default)]
+pub(super) struct Miners {
+    pub(super) miners: Vec<Miner>,
+    pub(super) connections: Vec<Connection>,
+    /// For each miner, which of `origins` it came from.
+    pub(super) origin: Vec<usize>,
+    /// The groups and single miners of the file, for messages.
+    pub(super) origins: Vec<Origin>,
+}
+
+/// A group or a single miner of the file.
+pub(super) struct Origin {
+    /// "group `a`" or "miner `b`".
+    pub(super) title: String,
+    /// Where it stands.
+    pub(super) span: Span,
+}
+
+/// The keys that groups and miners share.
+#[derive(Clone, Default)]
+pub(super) struct Keys {
+    pub(super) driver: Option<At<DriverKind>>,
+    circuit: Option<At<CircuitId>>,
+    pub(super) model: Option<Rc<Model>>,
+    port: Option<u16>,
+    credentials: Option<CredentialKeys>,
+    timeout: Option<Duration>,
+    poll_period: Option<At<Duration>>,
+    silent_after: Option<At<Duration>>,
+    pub(super) minimum: Option<At<Watts>>,
+    pub(super) maximum: Option<At<Watts>>,
+    pub(super) nameplate: Option<At<Watts>>,
+    pub(super) sleep: Option<At<Watts>>,
+    pub(super) rated: Option<At<Watts>>,
+    /// Joules per hash at the highest point, for miners without a model.
+    pub(super) efficiency: Option<At<f64>>,
+    pub(super) actuator: Option<Fineness>,
+    pub(super) response: ResponseKeys,
+    /// A key was there and could not be read: what follows from it would be noise.
+    broken: bool,
+}
+
+impl Keys {
+    /// These keys where they are given, else those of the group.
+    fn or(self, group: &Self) -> Self {
+        let group = group.clone();
+        Self {
+            driver: self.driver.or(group.driver),
+            circuit: self.circuit.or(group.circuit),
+            model: self.model.or(group.model),
+            port: self.port.or(group.port),
+            credentials: self.credentials.or(group.credentials),
+            timeout: self.timeout.or(group.timeout),
+            poll_period: self.poll_period.or(group.poll_period),
+            silent_after: self.silent_after.or(group.silent_after),
+            minimum: self.minimum.or(group.minimum),
+            maximum: self.maximum.or(group.maximum),
+            nameplate: self.nameplate.or(group.nameplate),
+            sleep: self.sleep.or(group.sleep),
+            rated: self.rated.or(group.rated),
+            efficiency: self.efficiency.or(group.efficiency),
+            actuator: self.actuator.or(group.actuator),
+            response: self.response.or(group.response),
+            broken: self.broken || group.broken,
+        }
+    }
+}
+
+/// What reading a group or miner needs to know of the rest.
+pub(super) struct Context<'c, 'a> {
+    pub(super) circuits: &'c Circuits<'a>,
+    pub(super) models: &'c BTreeMap<&'a str, Model>,
+    pub(super) store: &'c Store<'c>,
+    pub(super) observe: bool,
+    /// Models that were looked up before.
+    pub(super) found: RefCell<BTreeMap<String, Rc<Model>>>,
+}
+
+/// Reads `[groups.*]` and `[miners.*]`.
+pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners {
+    let report = root.report();
+    let mut all = Collector::default();
+    let mut groups: BTreeMap<&str, Keys> = BTreeMap::new();
+    let mut empty: BTreeMap<&str, Span> = BTreeMap::new();
+    for (name, table) in root.named("groups") {
+        let list = address_list(&table, "addresses");
+        let keys = keys(&table, context);
+        let (span, title) = (table.span(), table.title());
+        table.finish();
+        match list {
+            // A group may be there for single miners to inherit from alone.
+            None => {
+                empty.insert(name.value, name.span);
+            }
+            Some(list) => {
+                let origin = all.origin(format!("group `{}`", name.value), name.span);
+                if let Some(template) = template(&title, span, &keys, context, report) {
+                    all.add_group(name, &list, &template, origin, report);
+                }
+            }
+        }
+        groups.insert(name.value, keys);
+    }
+    for (name, table) in root.named("miners") {
+        let group = table.text("group");
+        let address = table.read("address", |value| {
+            let text = super::reader::text_of(value)?;
+            addresses::host(text).map_err(|fault| {
+                super::reader::Wrong::new(fault, "write a host, like address = \"10.0.1.7\"")
+            })
+        });
+        let address = table.require(
+            "address",
+            address,
+            "write where the miner listens, like address = \"10.0.1.7\"",
+        );
+        let mut keys = keys(&table, context);
+        if let Some(group) = group {
+            empty.remove(group.value);
+            match groups.get(group.value) {
+                Some(group) => keys = keys.or(group),
+                None => {
+                    keys.broken = true;
+                    report.error(
+                        group.span,
+                        format!("there is no group `{}`", shorten(group.value)),
+                        report.suggest(group.value, groups.keys().copied()),
+                    );
+                }
+            }
+        }
+        let (span, title) = (table.span(), table.title());
+        table.finish();
+        let origin = all.origin(format!("miner `{}`", name.value), name.span);
+        if let (Some(template), Some(address)) = (template(&title, span, &keys, context, report), address) {
+            all.add(
+                name.value.to_owned(),
+                address.value,
+                address.span,
+                &template,
+                origin,
+                report,
+            );
+        }
+    }
+    for (name, span) in empty {
+        report.error(
+            span,
+            format!("group `{name}` has no `addresses`, and no miner refers to it"),
+            "write addresses = [\"10.0.1.1-10.0.1.40\"]",
+        );
+    }
+    if !root.has("groups") && !root.has("miners") {
+        report.error(
+            root.span(),
+            "the file has no miners",
+            "write [groups.NAME] with addresses = [\"first-last\"], or [miners.NAME] with an address",
+        );
+    }
+    all.report_duplicates(report);
+    all.result
+}
+
+fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
+    let report = table.report();
+    let mistakes = report.count();
+    let seconds = Duration::from_secs;
+    let drivers: Vec<(&'static str, DriverKind)> = DriverKind::ALL
+        .into_iter()
+        .map(|kind| (kind.name(), kind))
+        .collect();
+    let driver = table.choice("driver", &drivers);
+    let circuit = table.text("circuit").and_then(|name| {
+        let found = context.circuits.names.find(report, name)?;
+        Some(At::new(CircuitId(found), name.span))
+    });
+    let model = table.text("model").and_then(|name| model(name, context, report));
+    let port = table
+        .integer("port", 1, 65_535)
+        .and_then(|at| u16::try_from(at.value).ok());
+    let credentials = context.store.credentials(table);
+    let short = Duration::from_millis(50);
+    let power = |key| table.power(key, 1.0, MOST_MINER_POWER);
+    let mut keys = Keys {
+        driver,
+        circuit,
+        model,
+        port,
+        credentials,
+        timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
+        poll_period: table.time("poll_period", short, seconds(3_600)),
+        silent_after: table.time("silent_after", short, seconds(86_400)),
+        minimum: power("minimum"),
+        maximum: power("maximum"),
+        nameplate: power("nameplate"),
+        sleep: table.power("sleep", 0.0, MOST_MINER_POWER),
+        rated: power("rated"),
+        efficiency: table.efficiency("efficiency"),
+        actuator: models::fineness(table),
+        response: ResponseKeys::read(table),
+        broken: false,
+    };
+    keys.broken = report.count() > mistakes;
+    keys
+}
+
+fn model(name: At<&str>, context: &Context<'_, '_>, report: &Report<'_>) -> Option<Rc<Model>> {
+    if let Some(model) = context.found.borrow().get(name.value) {
+        return Some(Rc::clone(model));
+    }
+    let found = context
+        .models
+        .get(name.value)
+        .cloned()
+        .or_else(|| super::builtin::model(name.value));
+    if let Some(model) = found.map(Rc::new) {
+        context
+            .found
+            .borrow_mut()
+            .insert(name.value.to_owned(), Rc::clone(&model));
+        return Some(model);
+    }
+    let mut known: Vec<&str> = context.models.keys().copied().collect();
+    super::builtin::model_names().for_each(|name| known.push(name));
+    report.error(
+        name.span,
+        format!("there is no model `{}`", shorten(name.value)),
+        format!(
+            "{}; an unknown model works too: leave `model` out and write minimum, maximum and nameplate",
+            report
+                .suggest(name.value, known.iter().copied())
+                .trim_end_matches('?')
+        ),
+    );
+    None
+}
+
+/// A miner without its name and address.
+struct Template {
+    miner: Miner,
+    driver: DriverKind,
+    port: u16,
+    credentials: Option<Credentials>,
+    timeout: Duration,
+    rated: Watts,
+}
+
+fn template(
+    title: &str,
+    span: Span,
+    keys: &Keys,
+    context: &Context<'_, '_>,
+    report: &Report<'_>,
+) -> Option<Template> {
+    if keys.broken {
+        return None;
+    }
+    let missing = |key: &str, help: String| report.error(span, format!("{title} has no `{key}`"), help);
+    if keys.driver.is_none() {
+        missing(
+            "driver",
+            format!(
+                "drivers: {}",
+                super::names::list(DriverKind::ALL.map(DriverKind::name))
+            ),
+        );
+    }
+    if keys.circuit.is_none() {
+        missing(
+            "circuit",
+            String::from("name the circuit that feeds these miners"),
+        );
+    }
+    let mistakes = report.count();
+    let (driver, circuit) = (keys.driver?.value, keys.circuit?.value);
+    let traits = driver.traits();
+    let response = keys.response.or(keys
+        .model
+        .as_ref()
+        .map_or_else(ResponseKeys::default, |model| model.response));
+    let curve = curve::curve(
+        title,
+        span,
+        keys,
+        response.response(traits.response),
+        traits.quantum,
+        report,
+    );
+
+    let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
+    let silent_after = keys.silent_after.map_or_else(
+        || poll_period.saturating_mul(6).max(Duration::from_secs(30)),
+        |at| at.value,
+    );
+    if silent_after <= poll_period {
+        report.error(
+            keys.silent_after.map_or(span, |at| at.span),
+            format!(
+                "a miner would count as silent after {}, but is asked every {} only",
+                super::quantity::write_time(silent_after),
+                super::quantity::write_time(poll_period)
+            ),
+            "give `silent_after` room for a few lost answers, or shorten `poll_period`",
+        );
+    }
+    let credentials = credentials(title, span, keys, driver, context, report);
+    if report.count() > mistakes {
+        return None;
+    }
+    let curve = curve?;
+    Some(Template {
+        miner: Miner {
+            name: String::new(),
+            driver: driver.name(),
+            circuit,
+            points: curve.points,
+            sleep: curve.sleep,
+            nameplate: curve.nameplate,
+            actuator: curve.actuator,
+            response: response.response(traits.response),
+            cost: response.cost(traits.cost),
+            poll_period,
+            silent_after,
+        },
+        driver,
+        port: keys.port.unwrap_or(traits.port),
+        credentials,
+        timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
+        rated: curve.rated,
+    })
+}
+
+fn credentials(
+    title: &str,
+    span: Span,
+    keys: &Keys,
+    driver: DriverKind,
+    context: &Context<'_, '_>,
+    report: &Report<'_>,
+) -> Option<Credentials> {
+    let Some(given) = &keys.credentials else {
+        if !context.observe {
+            report.warn(
+                span,
+                format!("{title} has no `credentials`: its miners can be watched, but not throttled"),
+                "write credentials = { password_file = \"…\" }",
+            );
+        }
+        return None;
+    };
+    let default = driver.traits().username;
+    if let (Some(username), None) = (&given.username, default) {
+        report.error(
+            username.span,
+            format!("driver `{}` has no account names", driver.name()),
+            "leave `username` out; the password alone counts",
+        );
+    }
+    let username = given
+        .username
+        .as_ref()
+        .map(|at| at.value.clone())
+        .or_else(|| default.map(String::from));
+    given
+        .password
+        .clone()
+        .map(|password| Credentials { username, password })
+}
+
+type AddressList = Vec<At<Addresses>>;
+
+/// The key with all addresses of a group; `None` when it is missing.
+fn address_list(table: &Table<'_>, key: &'static str) -> Option<AddressList> {
+    let report = table.report();
+    let present = table.has(key);
+    let Some(list) = table.list(key) else {
+        return present.then(Vec::new);
+    };
+    if list.value.is_empty() {
+        report.error(
+            list.span,
+            format!("`{key}` is empty"),
+            "write at least one, like \"10.0.1.1-10.0.1.40\"",
+        );
+    }
+    let mut found = Vec::new();
+    for (span, value) in list.value {
+        let Some(text) = value.as_str() else {
+            report.error(
+                span,
+                format!("an element of `{key}` {}", super::reader::is_a(value)),
+                "write \"10.0.1.7\" or \"10.0.1.1-10.0.1.40\"",
+            );
+            continue;
+        };
+        match addresses::addresses(text) {
+            Ok(addresses) => found.push(At::new(addresses, span)),
+            Err(fault) => report.error(span, format!("an address {fault}"), ""),
+        }
+    }
+    Some(found)
+}
+
+#[derive(Default)]
+struct Collector {
+    result: Miners,
+    names: BTreeMap<String, Span>,
+    endpoints: BTreeMap<(String, u16), (usize, Span)>,
+    /// Addresses used twice: (place, earlier place) with the first of them and how many there are.
+    duplicates: BTreeMap<(Span, Span), (String, usize)>,
+}
+
+impl Collector {
+    fn origin(&mut self, title: String, span: Span) -> usize {
+        self.result.origins.push(Origin { title, span });
+        self.result.origins.len() - 1
+    }
+
+    fn add_group(
+        &mut self,
+        name: At<&str>,
+        list: &AddressList,
+        template: &Template,
+        origin: usize,
+        report: &Report<'_>,
+    ) {
+        let count = list
+            .iter()
+            .fold(0_usize, |sum, at| sum.saturating_add(at.value.count()));
+        if count.saturating_add(self.result.miners.len()) > MOST_MINERS {
+            report.error(
+                name.span,
+                format!(
+                    "group `{}` brings the site to more than {MOST_MINERS} miners",
+                    name.value
+                ),
+                "check the ends of its ranges",
+            );
+            return;
+        }
+        let width = count.to_string().len().max(3);
+        let hosts = list
+            .iter()
+            .flat_map(|at| at.value.hosts().map(|host| (host, at.span)));
+        for (index, (host, span)) in hosts.enumerate() {
+            self.add(
+                format!("{}-{:0width$}", name.value, index + 1),
+                host,
+                span,
+                template,
+                origin,
+                report,
+            );
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        host: Host,
+        span: Span,
+        template: &Template,
+        origin: usize,
+        report: &Report<'_>,
+    ) {
+        let endpoint = Endpoint {
+            port: host.port.unwrap_or(template.port),
+            host: host.host,
+        };
+        let index = self.result.miners.len();
+        if let Some(first) = self.names.insert(name.clone(), span) {
+            let origin = self.result.origins.get(origin).map_or(span, |origin| origin.span);
+            report.error(
+                origin,
+                format!(
+                    "there are two miners named `{name}`; the other one is in line {}",
+                    report.line(first)
+                ),
+                "members of a group are named GROUP-001 and so on; rename one of them",
+            );
+        }
+        let key = (endpoint.host.to_ascii_lowercase(), endpoint.port);
+        match self.endpoints.get(&key) {
+            Some((first, first_span)) => {
+                let other = self
+                    .result
+                    .miners
+                    .get(*first)
+                    .map_or("", |miner| miner.name.as_str());
+                self.duplicates
+                    .entry((span, *first_span))
+                    .or_insert_with(|| (format!("`{name}` and `{other}` are both at {endpoint}"), 0))
+                    .1 += 1;
+            }
+            None => {
+                self.endpoints.insert(key, (index, span));
+            }
+        }
+        self.result.connections.push(Connection {
+            name: Arc::from(name.as_str()),
+            driver: template.driver,
+            endpoint,
+            credentials: template.credentials.clone(),
+            timeout: template.timeout,
+            rated: template.rated,
+        });
+        self.result.miners.push(Miner {
+            name,
+            ..template.miner.clone()
+        });
+        self.result.origin.push(origin);
+    }
+
+    fn report_duplicates(&self, report: &Report<'_>) {
+        for ((span, first), (message, count)) in &self.duplicates {
+            let more = if *count > 1 {
+                format!(", and {} more pairs like them", count - 1)
+            } else {
+                String::new()
+            };
+            report.error(
+                *span,
+                format!(
+                    "{message}{more}; the other address is in line {}",
+                    report.line(*first)
+                ),
+                "one miner would be commanded twice; each address belongs to one miner",
+            );
+        }
+    }
+}

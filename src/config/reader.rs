@@ -1,0 +1,424 @@
+//! A table of the file, key by key. Every getter notes what is wrong and goes on, so that one run finds all.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{At, Report, Span};
+use super::names;
+use super::quantity::{self, Kind};
+use crate::units::{Hashrate, Watts, WattsPerSecond};
+
+/// The largest power that is believed: ten gigawatts, either way.
+pub(super) const MOST_POWER: f64 = 10e9;
+
+/// What is wrong with a value; completes a sentence that begins with the key.
+pub(super) struct Wrong {
+    what: String,
+    help: String,
+}
+
+impl Wrong {
+    pub(super) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            help: help.into(),
+        }
+    }
+}
+
+/// A table being read. The keys that are asked for are the keys that exist: [`Table::finish`] refuses the rest.
+pub(super) struct Table<'a> {
+    report: &'a Report<'a>,
+    entries: &'a DeTable<'a>,
+    /// As written in a header, for messages: `limits.feeder`.
+    name: String,
+    /// Where a missing key is reported.
+    span: Span,
+    asked: RefCell<Vec<&'static str>>,
+    mistakes_before: usize,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(report: &'a Report<'a>, entries: &'a DeTable<'a>, name: String, span: Span) -> Self {
+        Self {
+            report,
+            entries,
+            name,
+            span,
+            asked: RefCell::default(),
+            mistakes_before: report.count(),
+        }
+    }
+
+    pub(super) fn report(&self) -> &'a Report<'a> {
+        self.report
+    }
+
+    /// Where the table begins.
+    pub(super) fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Its name in words, for messages: `[limits.feeder]`.
+    pub(super) fn title(&self) -> String {
+        if self.name.is_empty() {
+            String::from("the file")
+        } else {
+            format!("[{}]", self.name)
+        }
+    }
+
+    /// Whether the key is there, right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Where the key stands, else the table.
+    pub(super) fn key_span(&self, key: &str) -> Span {
+        self.entries
+            .get_key_value(key)
+            .map_or(self.span, |(key, _)| key.span().into())
+    }
+
+    fn ask(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        self.entries.get(key)
+    }
+
+    /// Reads a key with a function of its value.
+    pub(super) fn read<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, Wrong>,
+    ) -> Option<At<T>> {
+        let value = self.ask(key)?;
+        let span = value.span().into();
+        match read(value.get_ref()) {
+            Ok(value) => Some(At::new(value, span)),
+            Err(wrong) => {
+                self.report
+                    .error(span, format!("`{key}` {}", wrong.what), wrong.help);
+                None
+            }
+        }
+    }
+
+    /// Notes that a key is missing, unless it is there and wrong (which was noted already).
+    pub(super) fn require<T>(&self, key: &'static str, value: Option<T>, help: &str) -> Option<T> {
+        if value.is_none() && !self.has(key) {
+            self.report
+                .error(self.span, format!("{} has no `{key}`", self.title()), help);
+        }
+        value
+    }
+
+    pub(super) fn text(&self, key: &'static str) -> Option<At<&'a str>> {
+        self.read(key, |value| text_of(value))
+    }
+
+    pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
+        self.read(key, |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| Wrong::new(is_a(value), "write `true` or `false`, without quotes"))
+        })
+        .map(|at| at.value)
+    }
+
+    pub(super) fn integer(&self, key: &'static str, low: u32, high: u32) -> Option<At<u32>> {
+        self.read(key, |value| {
+            let number = integer_of(value).ok_or_else(|| {
+                Wrong::new(
+                    is_a(value),
+                    format!("write a whole number from {low} to {high}, without quotes"),
+                )
+            })?;
+            u32::try_from(number)
+                .ok()
+                .filter(|number| (low..=high).contains(number))
+                .ok_or_else(|| Wrong::new(format!("is {number}"), format!("it must be from {low} to {high}")))
+        })
+    }
+
+    /// One of a fixed set of words.
+    pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&'static str, T)]) -> Option<At<T>> {
+        self.read(key, |value| {
+            let word = text_of(value)?;
+            choices
+                .iter()
+                .find(|(name, _)| *name == word)
+                .map(|(_, choice)| *choice)
+                .ok_or_else(|| {
+                    Wrong::new(
+                        format!("cannot be \"{}\"", shorten(word)),
+                        names::suggest(word, choices.iter().map(|(name, _)| *name)),
+                    )
+                })
+        })
+    }
+
+    fn quantity(&self, key: &'static str, kind: &'static Kind, low: f64, high: f64) -> Option<At<f64>> {
+        self.read(key, |value| quantity_of(value, kind, low, high))
+    }
+
+    /// A power between two bounds, inclusive.
+    pub(super) fn power(&self, key: &'static str, low: f64, high: f64) -> Option<At<Watts>> {
+        let at = self.quantity(key, &quantity::POWER, low, high)?;
+        Some(At::new(Watts::saturating(at.value), at.span))
+    }
+
+    /// A power that is not negative.
+    pub(super) fn load(&self, key: &'static str) -> Option<At<Watts>> {
+        self.power(key, 0.0, MOST_POWER)
+    }
+
+    pub(super) fn rate(&self, key: &'static str) -> Option<At<WattsPerSecond>> {
+        let at = self.quantity(key, &quantity::POWER_RATE, 1e-3, MOST_POWER)?;
+        Some(At::new(WattsPerSecond::saturating(at.value), at.span))
+    }
+
+    pub(super) fn hashrate(&self, key: &'static str) -> Option<At<Hashrate>> {
+        let at = self.quantity(key, &quantity::HASHRATE, 1.0, 1e21)?;
+        Some(At::new(Hashrate::saturating(at.value), at.span))
+    }
+
+    /// Joules per hash.
+    pub(super) fn efficiency(&self, key: &'static str) -> Option<At<f64>> {
+        self.quantity(key, &quantity::EFFICIENCY, 1e-13, 1e-6)
+    }
+
+    /// A fraction of one, written in percent.
+    pub(super) fn share(&self, key: &'static str, high: f64) -> Option<At<f64>> {
+        self.quantity(key, &quantity::SHARE, 0.0, high)
+    }
+
+    pub(super) fn time(&self, key: &'static str, low: Duration, high: Duration) -> Option<At<Duration>> {
+        self.read(key, |value| time_of(value, low, high))
+    }
+
+    /// A table below this one.
+    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let value = self.ask(key)?;
+        self.table_of(key, key, self.key_span(key), value)
+    }
+
+    /// All tables below `[key.*]`, in the order of the file; a name that cannot be one is noted and kept.
+    pub(super) fn named(&self, key: &'static str) -> Vec<(At<&'a str>, Table<'a>)> {
+        let Some(section) = self.table(key) else {
+            return Vec::new();
+        };
+        let mut tables: Vec<_> = section
+            .entries
+            .iter()
+            .filter_map(|(name, value)| {
+                let span = name.span().into();
+                let name: &'a str = name.get_ref();
+                if let Some(fault) = names::fault(name) {
+                    self.report
+                        .error(span, format!("the name \"{}\" {fault}", shorten(name)), "");
+                }
+                let table = section.table_of(key, name, span, value)?;
+                Some((At::new(name, span), table))
+            })
+            .collect();
+        // The parser sorts by name; people and messages follow the file.
+        tables.sort_by_key(|(name, _)| name.span);
+        tables
+    }
+
+    /// One table or a list of tables below this one; empty when the key is missing or wrong.
+    pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        let Some(value) = self.ask(key) else {
+            return Vec::new();
+        };
+        match value.get_ref() {
+            DeValue::Array(array) => array
+                .iter()
+                .filter_map(|element| self.table_of(key, key, element.span().into(), element))
+                .collect(),
+            _ => self
+                .table_of(key, key, self.key_span(key), value)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn table_of(
+        &self,
+        key: &str,
+        name: &str,
+        span: Span,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Option<Table<'a>> {
+        let path = if self.name.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.name)
+        };
+        match value.get_ref() {
+            DeValue::Table(entries) => Some(Self::new(self.report, entries, path, span)),
+            other => {
+                self.report.error(
+                    value.span().into(),
+                    format!("`{}` {}", if key == name { key } else { &path }, is_a(other)),
+                    format!("it must be a table: [{path}] with keys below it, or {{ … }}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A list, each element with its place.
+    pub(super) fn list(&self, key: &'static str) -> Option<At<Vec<(Span, &'a DeValue<'a>)>>> {
+        self.read(key, |value| {
+            let array = value
+                .as_array()
+                .ok_or_else(|| Wrong::new(is_a(value), "write a list: [ … , … ]"))?;
+            Ok(array
+                .iter()
+                .map(|element| (element.span().into(), element.get_ref()))
+                .collect())
+        })
+    }
+
+    /// Notes every key that nobody asked for. Tells whether the whole table was read without a mistake.
+    pub(super) fn finish(self) -> bool {
+        let asked = self.asked.borrow();
+        for (key, value) in self.entries.iter() {
+            let name: &str = key.get_ref();
+            if !asked.contains(&name) {
+                if self.name.ends_with("credentials") {
+                    self.report.hide(value.span().into());
+                }
+                self.report.error(
+                    key.span().into(),
+                    format!("unknown key `{}` in {}", shorten(name), self.title()),
+                    self.report.suggest(name, asked.iter().copied()),
+                );
+            }
+        }
+        self.report.count() == self.mistakes_before
+    }
+}
+
+/// "is a string", for values of the wrong type.
+pub(super) fn is_a(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(_) => String::from("is a text in quotes"),
+        DeValue::Integer(_) | DeValue::Float(_) => String::from("is a bare number"),
+        DeValue::Boolean(_) => String::from("is true or false"),
+        DeValue::Datetime(_) => String::from("is a date"),
+        DeValue::Array(_) => String::from("is a list"),
+        DeValue::Table(_) => String::from("is a table"),
+    }
+}
+
+pub(super) fn text_of<'a>(value: &'a DeValue<'a>) -> Result<&'a str, Wrong> {
+    value
+        .as_str()
+        .ok_or_else(|| Wrong::new(is_a(value), "write a text in quotes"))
+}
+
+/// A whole number; hexadecimal, octal and binary count too.
+pub(super) fn integer_of(value: &DeValue<'_>) -> Option<i128> {
+    let integer = value.as_integer()?;
+    i128::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// A number, whole or not; NaN and infinity are none.
+pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
+    let number: f64 = match value {
+        DeValue::Float(float) => float.as_str().parse().ok()?,
+        DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok()?,
+        _ => return None,
+    };
+    number.is_finite().then_some(number)
+}
+
+pub(super) fn quantity_of(value: &DeValue<'_>, kind: &Kind, low: f64, high: f64) -> Result<f64, Wrong> {
+    let base = match value {
+        DeValue::String(text) => {
+            quantity::parse(text, kind).map_err(|error| split_advice(&error.to_string()))?
+        }
+        DeValue::Integer(_) | DeValue::Float(_) => {
+            let number = number_of(value).unwrap_or(400.0);
+            // A bare 0.05 for a share means five percent, not a twentieth of one.
+            let number = if *kind == quantity::SHARE {
+                number * 100.0
+            } else {
+                number
+            };
+            return Err(Wrong::new(
+                "is a bare number",
+                format!("{} needs its unit: write \"{number} {}\"", kind.what, kind.usual),
+            ));
+        }
+        other => {
+            return Err(Wrong::new(
+                is_a(other),
+                format!("write {} like \"400 {}\"", kind.what, kind.usual),
+            ));
+        }
+    };
+    if base < low && low >= 0.0 && base < 0.0 {
+        return Err(Wrong::new("is negative", "it makes sense from zero on only"));
+    }
+    if base < low {
+        return Err(Wrong::new(
+            "is too small",
+            format!("the least is {}", quantity::write(low, kind)),
+        ));
+    }
+    if base > high {
+        return Err(Wrong::new(
+            "is too large",
+            format!("the most is {}", quantity::write(high, kind)),
+        ));
+    }
+    Ok(base)
+}
+
+fn time_of(value: &DeValue<'_>, low: Duration, high: Duration) -> Result<Duration, Wrong> {
+    // The bounds are applied to the time, which is exact, not to the seconds.
+    let seconds = quantity_of(value, &quantity::TIME, 0.0, f64::MAX)?;
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    if time < low {
+        return Err(Wrong::new(
+            "is too short",
+            format!("the least is {}", quantity::write_time(low)),
+        ));
+    }
+    if time > high {
+        return Err(Wrong::new(
+            "is too long",
+            format!("the most is {}", quantity::write_time(high)),
+        ));
+    }
+    Ok(time)
+}
+
+fn split_advice(message: &str) -> Wrong {
+    match message.split_once("; ") {
+        Some((what, help)) => Wrong::new(what, help),
+        None => Wrong::new(message, ""),
+    }
+}
+
+/// A text of the file as it may stand in a message.
+pub(super) fn shorten(text: &str) -> String {
+    let mut short: String = text
+        .chars()
+        .take(48)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if text.chars().nth(48).is_some() {
+        short.push('…');
+    }
+    short
+}

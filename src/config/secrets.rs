@@ -1,0 +1,212 @@
+//! Accounts on miners. A password is never in the configuration itself: it comes from a file, from a credential
+//! that systemd hands over, or from the environment.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::{At, Report};
+use super::reader::{Table, Wrong, shorten, text_of};
+use super::{Options, Secrets};
+use crate::secret::Secret;
+
+/// Longest password that is read, in bytes.
+const LONGEST: u64 = 4_096;
+
+/// A `credentials` table.
+#[derive(Clone)]
+pub(super) struct CredentialKeys {
+    pub(super) username: Option<At<String>>,
+    /// `None` when it could not be read or was not to be read.
+    pub(super) password: Option<Secret>,
+}
+
+/// Where secrets come from.
+pub(super) struct Store<'o> {
+    /// The folder of the configuration; paths are relative to it.
+    pub(super) folder: PathBuf,
+    pub(super) options: &'o Options<'o>,
+}
+
+impl Store<'_> {
+    /// Reads the table `credentials` of a group or miner, if there is one.
+    pub(super) fn credentials(&self, table: &Table<'_>) -> Option<CredentialKeys> {
+        let inner = table.table("credentials")?;
+        let report = inner.report();
+        let username = inner.read("username", |value| {
+            let name = text_of(value)?;
+            if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+                return Err(Wrong::new(
+                    "cannot be an account name",
+                    "write 1 to 64 characters",
+                ));
+            }
+            Ok(name.to_owned())
+        });
+        let sources = [
+            inner.text("password_file"),
+            inner.text("password_credential"),
+            inner.text("password_env"),
+        ];
+        if inner.has("password") {
+            // Asking for the key keeps `finish` from calling it unknown; its value was hidden before anything else.
+            inner.read("password", |_| Ok(()));
+            report.error(
+                inner.key_span("password"),
+                "a password does not belong into the configuration",
+                "put it into a file of its own and write password_file = \"…\"; \
+                 password_credential (systemd) and password_env are the other two ways",
+            );
+        }
+        let given = ["password_file", "password_credential", "password_env"];
+        let mut present = given.iter().filter(|key| inner.has(key));
+        match (present.next(), present.next()) {
+            (None, _) if !inner.has("password") => report.error(
+                inner.span(),
+                "these credentials have no password",
+                "write one of password_file, password_credential or password_env",
+            ),
+            (Some(_), Some(second)) => report.error(
+                inner.key_span(second),
+                "the password is given twice",
+                "keep one of password_file, password_credential and password_env",
+            ),
+            _ => {}
+        }
+        let [file, credential, variable] = sources;
+        let password = match (self.options.secrets, file, credential, variable) {
+            (Secrets::Skip, ..) => None,
+            (_, Some(file), None, None) => self.file(file, report),
+            (_, None, Some(name), None) => self.credential(name, report),
+            (_, None, None, Some(name)) => self.variable(name, report),
+            _ => None,
+        };
+        inner.finish();
+        Some(CredentialKeys { username, password })
+    }
+
+    fn file(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+        if let Some((_, text)) = self.options.files.iter().find(|(known, _)| *known == name.value) {
+            return checked(text, "the embedded password", name, report);
+        }
+        let path = self.folder.join(name.value);
+        read_file(&path, name, report)
+    }
+
+    fn credential(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+        let shown = shorten(name.value);
+        if name.value.is_empty() || name.value.contains('/') || name.value.starts_with('.') {
+            report.error(
+                name.span,
+                format!("`{shown}` is no name of a credential"),
+                "write the name alone, as in LoadCredential=NAME:/path of the service",
+            );
+            return None;
+        }
+        let Some(folder) = (self.options.environment)("CREDENTIALS_DIRECTORY") else {
+            report.error(
+                name.span,
+                format!("there is no credential `{shown}`: CREDENTIALS_DIRECTORY is not set"),
+                format!(
+                    "add LoadCredential={shown}:/path/to/file to the service; outside of it, `ballast check --no-secrets` \
+                     checks everything else"
+                ),
+            );
+            return None;
+        };
+        read_file(&Path::new(&folder).join(name.value), name, report)
+    }
+
+    fn variable(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+        let shown = shorten(name.value);
+        match (self.options.environment)(name.value) {
+            Some(text) => checked(&text, &format!("the environment variable {shown}"), name, report),
+            None => {
+                report.error(
+                    name.span,
+                    format!("the environment variable {shown} is not set, or is no text"),
+                    "set it for the service, or use password_file",
+                );
+                None
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+    let shown = path.display();
+    let fail = |message: String, help: &str| {
+        report.error(name.span, message, help);
+        None
+    };
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            return fail(
+                format!("cannot find the password file {shown}: {error}"),
+                "create it, readable for the service alone (chmod 600); paths are relative to the configuration",
+            );
+        }
+    };
+    // Opening a pipe would wait for its other end.
+    if !metadata.is_file() {
+        return fail(
+            format!("{shown} is not a file"),
+            "name a file that holds the password and nothing else",
+        );
+    }
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+    if let Err(error) = read {
+        return fail(
+            format!("cannot read the password file {shown}: {error}"),
+            "make it readable for the account that the service runs as",
+        );
+    }
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > LONGEST {
+        return fail(
+            format!("the password file {shown} is larger than {LONGEST} bytes"),
+            "name a file that holds the password and nothing else",
+        );
+    }
+    if readable_for_all(&metadata) {
+        report.warn(
+            name.span,
+            format!("every account of this machine can read the password file {shown}"),
+            format!("chmod 600 {shown}"),
+        );
+    }
+    checked(&text, &format!("the password file {shown}"), name, report)
+}
+
+#[cfg(unix)]
+fn readable_for_all(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn readable_for_all(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// A password without the newline that editors leave at its end.
+fn checked(text: &str, origin: &str, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        report.error(
+            name.span,
+            format!("{origin} is empty"),
+            "put the password into it",
+        );
+        return None;
+    }
+    if text.chars().any(char::is_control) {
+        report.error(
+            name.span,
+            format!("{origin} has more than one line, or control characters"),
+            "it must hold the password and nothing else",
+        );
+        return None;
+    }
+    Some(Secret::new(text.to_owned()))
+}

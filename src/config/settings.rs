@@ -1,0 +1,198 @@
+//! The sections `[site]`, `[control]` and `[web]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::ExitPolicy;
+use super::diagnostic::At;
+use super::reader::{MOST_POWER, Table, Wrong, shorten};
+use crate::control::site::Settings;
+use crate::units::{Watts, WattsPerSecond};
+
+/// Where metrics and health are served unless the configuration says otherwise.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9842);
+
+/// The fleet's target rises by this share of its nameplate per second unless the configuration says otherwise: from
+/// nothing to everything in 50 seconds, slow enough for the voltage regulation of a distribution grid.
+const DEFAULT_RAISE_SHARE: f64 = 0.02;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `[site]`.
+pub(super) struct SiteKeys {
+    pub(super) name: String,
+    /// `mode = "observe"`.
+    pub(super) observe: bool,
+}
+
+/// Reads `[site]`.
+pub(super) fn site(root: &Table<'_>) -> SiteKeys {
+    let Some(table) = root.table("site") else {
+        if !root.has("site") {
+            root.report().error(
+                root.span(),
+                "the file has no [site]",
+                "write [site] with name = \"…\" and mode = \"control\" or \"observe\"",
+            );
+        }
+        return SiteKeys {
+            name: String::new(),
+            observe: true,
+        };
+    };
+    let name = table.read("name", |value| {
+        let text = super::reader::text_of(value)?;
+        if text.trim().is_empty() || text.chars().count() > 64 || text.chars().any(char::is_control) {
+            return Err(Wrong::new(
+                "cannot be used as a name",
+                "write 1 to 64 printable characters",
+            ));
+        }
+        Ok(text.to_owned())
+    });
+    let name = table.require("name", name, "name the site as its people call it");
+    let mode = table.choice("mode", &[("control", false), ("observe", true)]);
+    let mode = table.require(
+        "mode",
+        mode,
+        "write mode = \"observe\" to watch without commanding anything, mode = \"control\" to command the miners",
+    );
+    table.finish();
+    SiteKeys {
+        name: name.map_or_else(String::new, |at| at.value),
+        observe: mode.is_none_or(|at| at.value),
+    }
+}
+
+/// `[control]`.
+pub(super) struct ControlKeys {
+    settings: Settings,
+    raise_rate: Option<WattsPerSecond>,
+    /// `on_exit`.
+    pub(super) exit: ExitPolicy,
+}
+
+impl ControlKeys {
+    /// The settings, now that the sum of all nameplates is known.
+    pub(super) fn settings(self, nameplate: Watts) -> Settings {
+        let raise_rate = self.raise_rate.unwrap_or_else(|| {
+            WattsPerSecond::saturating(nameplate.get() * DEFAULT_RAISE_SHARE).max(WattsPerSecond::whole(1))
+        });
+        Settings {
+            raise_rate,
+            ..self.settings
+        }
+    }
+}
+
+/// Reads `[control]`. Every key has a default.
+pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
+    let seconds = Duration::from_secs;
+    let mut settings = Settings {
+        observe,
+        period: seconds(1),
+        raise_rate: WattsPerSecond::ZERO,
+        raise_hold: seconds(5),
+        raise_samples: 3,
+        deadband: Watts::whole(500),
+        max_starting: 4,
+        min_sleep: seconds(60),
+        start_timeout: seconds(10),
+        horizon: seconds(600),
+        rebalance_period: seconds(60),
+        straggler_grace: seconds(10),
+    };
+    let Some(table) = root.table("control") else {
+        return ControlKeys {
+            settings,
+            raise_rate: None,
+            exit: ExitPolicy::Sleep,
+        };
+    };
+    let time = |key, low: Duration, high: Duration, into: &mut Duration| {
+        if let Some(at) = table.time(key, low, high) {
+            *into = at.value;
+        }
+    };
+    let tick = Duration::from_millis(100);
+    time("period", tick, seconds(60), &mut settings.period);
+    time(
+        "raise_hold",
+        Duration::ZERO,
+        seconds(3_600),
+        &mut settings.raise_hold,
+    );
+    time("min_sleep", Duration::ZERO, DAY, &mut settings.min_sleep);
+    time(
+        "start_timeout",
+        seconds(1),
+        seconds(600),
+        &mut settings.start_timeout,
+    );
+    time("horizon", seconds(1), DAY, &mut settings.horizon);
+    time(
+        "rebalance_period",
+        seconds(1),
+        DAY,
+        &mut settings.rebalance_period,
+    );
+    time(
+        "straggler_grace",
+        Duration::ZERO,
+        seconds(3_600),
+        &mut settings.straggler_grace,
+    );
+    let raise_rate = table.rate("raise_rate").map(|at| at.value);
+    if let Some(at) = table.integer("raise_samples", 1, 100) {
+        settings.raise_samples = at.value;
+    }
+    if let Some(at) = table.power("deadband", 0.0, MOST_POWER) {
+        settings.deadband = at.value;
+    }
+    if let Some(At { value, .. }) = table.integer("max_starting", 1, 100_000) {
+        settings.max_starting = usize::try_from(value).unwrap_or(usize::MAX);
+    }
+    let exit = table
+        .choice(
+            "on_exit",
+            &[
+                ("sleep", ExitPolicy::Sleep),
+                ("hold", ExitPolicy::Hold),
+                ("restore", ExitPolicy::Restore),
+            ],
+        )
+        .map_or(ExitPolicy::Sleep, |at| at.value);
+    table.finish();
+    ControlKeys {
+        settings,
+        raise_rate,
+        exit,
+    }
+}
+
+/// Reads `[web]`.
+pub(super) fn listen(root: &Table<'_>) -> SocketAddr {
+    let Some(table) = root.table("web") else {
+        return DEFAULT_LISTEN;
+    };
+    let listen = table.read("listen", |value| {
+        let text = super::reader::text_of(value)?;
+        text.parse::<SocketAddr>().map_err(|_| {
+            Wrong::new(
+                format!("is no address to listen at: \"{}\"", shorten(text)),
+                "write an IP address and a port, like \"127.0.0.1:9842\" or \"[::1]:9842\"",
+            )
+        })
+    });
+    if let Some(at) = &listen
+        && !at.value.ip().is_loopback()
+    {
+        table.report().warn(
+            at.span,
+            "metrics are served to other machines without a password",
+            "listen at 127.0.0.1 with a reverse proxy in front, or see to it that only trusted machines reach the port",
+        );
+    }
+    table.finish();
+    listen.map_or(DEFAULT_LISTEN, |at| at.value)
+}
