@@ -101,6 +101,7 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
         horizon: seconds(600),
         rebalance_period: seconds(60),
         straggler_grace: seconds(10),
+        anticipate: seconds(2),
     };
     let Some(table) = root.table("control") else {
         return ControlKeys {
@@ -129,6 +130,7 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
         seconds(600),
         &mut settings.start_timeout,
     );
+    time("anticipate", Duration::ZERO, seconds(60), &mut settings.anticipate);
     time("horizon", seconds(1), DAY, &mut settings.horizon);
     time(
         "rebalance_period",

@@ -338,14 +338,13 @@ fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
     }
 }
 
-/// A meter that a limit on the import needs and that is lost is a limit on the miners. A dedicated circuit does
-/// not need its meter: nothing but the miners, which answer for themselves, is on it.
+/// A meter that is lost is a limit on the miners of its circuit, unless nothing limits that circuit anyway.
 fn apply_lost_meters(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
     for (circuit, slot) in site.circuits.iter().zip(result.iter_mut()) {
         let (Some(id), Some((meter, input))) = (circuit.meter, meter_of(site, snapshot, circuit)) else {
             continue;
         };
-        let needed = !circuit.dedicated && slot.headroom.is_finite();
+        let needed = slot.headroom.is_finite();
         let lost = lost(meter, input.power.map(|reading| snapshot.now - reading.at));
         if !needed || lost <= 0.0 {
             continue;

@@ -139,6 +139,7 @@ fn settings() -> Settings {
         horizon: seconds(1),
         rebalance_period: seconds(1),
         straggler_grace: seconds(1),
+        anticipate: seconds(1),
     }
 }
 
