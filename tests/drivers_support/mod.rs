@@ -1,9 +1,5 @@
 //! What the driver tests share: fixtures, connections to loopback, and ways in which a server misbehaves.
-#![expect(
-    clippy::unwrap_used,
-    clippy::missing_docs_in_private_items,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
