@@ -44,6 +44,8 @@ struct State {
     log: Vec<Value>,
     wrap_lines: bool,
     end_with_nul: bool,
+    /// Leaves the connection open behind an answer, with or without a NUL.
+    stay_open: bool,
 }
 
 #[derive(Clone)]
@@ -74,6 +76,7 @@ impl Miner {
             log: Vec::new(),
             wrap_lines: false,
             end_with_nul: true,
+            stay_open: true,
         }));
         let miner = Self {
             state: Arc::clone(&state),
@@ -88,14 +91,15 @@ impl Miner {
                     let Ok(request) = serde_json::from_slice::<Value>(&request[..count]) else {
                         return;
                     };
-                    let (answer, nul) = {
+                    let (answer, nul, open) = {
                         let mut state = state.lock().unwrap();
-                        (state.answer(&request), state.end_with_nul)
+                        (state.answer(&request), state.end_with_nul, state.stay_open)
                     };
                     let _ = stream.write_all(&answer).await;
                     if nul {
                         let _ = stream.write_all(&[0]).await;
-                        // The vendor leaves the connection open behind the NUL.
+                    }
+                    if open {
                         tokio::time::sleep(Duration::from_secs(2)).await;
                     }
                 });
@@ -485,6 +489,7 @@ async fn answers_of_the_wrong_shape_are_malformed() {
                 .plain
                 .insert("summary".to_owned(), answer.as_bytes().to_vec());
             state.end_with_nul = false;
+            state.stay_open = false;
         }
         let error = miner.driver().read().await.unwrap_err();
         assert!(
@@ -555,7 +560,7 @@ async fn a_dropped_call_leaves_the_driver_usable() {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_miner_forgets_the_percent() {
+async fn after_a_restart_the_target_is_what_the_miner_says() {
     let miner = Miner::start().await;
     miner.plain("summary", "20260312.16/summary");
     miner.plain("status", "20260312.16/status");
@@ -567,16 +572,21 @@ async fn a_restart_of_the_miner_forgets_the_percent() {
         serde_json::from_slice(&fixture("whatsminer-v2/20260312.16/summary.json")).unwrap();
     let mut status: Value =
         serde_json::from_slice(&fixture("whatsminer-v2/20260312.16/status.json")).unwrap();
-    summary["Msg"]["Elapsed"] = json!(30);
-    status["Msg"]["power_pct"] = json!(0);
-    {
-        let mut state = miner.state.lock().unwrap();
-        state
-            .plain
-            .insert("summary".to_owned(), summary.to_string().into());
-        state.plain.insert("status".to_owned(), status.to_string().into());
-    }
-    assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(8_000)));
+    let mut restart = async |elapsed: u32, percent: u32| {
+        summary["Msg"]["Elapsed"] = json!(elapsed);
+        status["Msg"]["power_pct"] = json!(percent);
+        {
+            let mut state = miner.state.lock().unwrap();
+            state
+                .plain
+                .insert("summary".to_owned(), summary.to_string().into());
+            state.plain.insert("status".to_owned(), status.to_string().into());
+        }
+        driver.read().await.unwrap().target
+    };
+    assert_eq!(restart(30, 0).await, Measured::Value(power(8_000)));
+    // Firmware that keeps the percent over a restart says so, and it is still what was asked for.
+    assert_eq!(restart(20, 75).await, Measured::Value(power(6_010)));
 }
 
 #[tokio::test]

@@ -492,7 +492,7 @@ async fn frames_that_are_wrong_are_malformed_and_the_next_exchange_works() {
         ),
         (
             "another answer",
-            frame(br#"{"code":0,"msg":{},"desc":"get.fan.setting"}"#),
+            frame(br#"{"code":0,"msg":{"summary":{"elapsed":9}},"desc":"get.fan.setting"}"#),
         ),
         (
             "no summary",

@@ -16,6 +16,8 @@ pub struct PercentBase {
     rated: Watts,
     limit: Option<Watts>,
     sent: Option<(u8, Watts)>,
+    /// By all that is known here a percent below 100 is in force.
+    reduced: bool,
 }
 
 impl PercentBase {
@@ -25,6 +27,7 @@ impl PercentBase {
             rated,
             limit: None,
             sent: None,
+            reduced: false,
         }
     }
 
@@ -38,7 +41,7 @@ impl PercentBase {
         };
         let reduced = match in_force {
             Some(percent) => (1..100).contains(&percent),
-            None => self.sent.is_some_and(|(percent, _)| percent < 100),
+            None => self.reduced,
         };
         self.limit = Some(if reduced {
             limit.max(self.limit.unwrap_or(self.rated))
@@ -70,17 +73,13 @@ impl PercentBase {
     /// Notes what the device has accepted.
     pub fn accepted(&mut self, percent: u8, power: Watts) {
         self.sent = Some((percent, power));
+        self.reduced = percent < 100;
     }
 
-    /// Forgets what was sent: a start gives full power, whatever percent was in force before.
-    pub fn lost(&mut self) {
-        self.sent = None;
-    }
-
-    /// Forgets everything: the mining software started anew, perhaps with another limit.
+    /// The mining software starts anew. On most firmware that gives full power, whatever was in force before;
+    /// where the percent stays, the device says so.
     pub fn restarted(&mut self) {
-        self.sent = None;
-        self.limit = None;
+        self.reduced = false;
     }
 
     /// The target behind the percent that the device says is in force. A percent that this program sent reads
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_reads_back_and_a_restart_forgets_it() {
+    fn what_was_asked_reads_back() {
         let mut base = PercentBase::new(Watts::whole(3_300));
         base.accepted(60, Watts::whole(2_000));
         assert_eq!(base.target(60), Target::Power(Watts::whole(2_000)));
@@ -158,8 +157,18 @@ mod tests {
         assert_eq!(base.target(0), Target::Power(Watts::whole(3_300)));
         base.accepted(100, Watts::whole(3_290));
         assert_eq!(base.target(0), Target::Power(Watts::whole(3_290)));
+    }
+
+    #[test]
+    fn a_limit_that_was_lowered_counts_once_no_percent_is_in_force() {
+        let mut base = PercentBase::new(Watts::whole(3_300));
+        base.observe(Some(Watts::whole(3_300)), None);
+        base.accepted(50, Watts::whole(1_650));
+        base.observe(Some(Watts::whole(2_800)), None);
+        assert_eq!(base.base(), Watts::whole(3_300));
         base.restarted();
-        assert_eq!(base.target(60), Target::Power(Watts::whole(1_980)));
+        base.observe(Some(Watts::whole(2_800)), None);
+        assert_eq!(base.base(), Watts::whole(2_800));
     }
 
     #[test]

@@ -543,7 +543,7 @@ impl Driver for WhatsminerV2 {
                 if self.asleep == Some(true) {
                     self.command(Request::PowerOn).await?;
                     self.asleep = Some(false);
-                    self.percent.lost();
+                    self.percent.restarted();
                 }
                 self.command(Request::SetPercent(percent)).await?;
                 self.percent.accepted(percent, power);

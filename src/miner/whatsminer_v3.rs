@@ -542,7 +542,7 @@ impl Driver for WhatsminerV3 {
                 if self.asleep == Some(true) {
                     self.command(Request::Start).await?;
                     self.asleep = Some(false);
-                    self.percent.lost();
+                    self.percent.restarted();
                 }
                 self.command(Request::SetPercent(percent)).await?;
                 self.percent.accepted(percent, power);
