@@ -9,7 +9,7 @@
 //! API: 1 not started, 2 normal, 3 paused, 4 suspended, 5 restricted.
 //!
 //! Every command is absolute, so none adds up when it is said twice; after a timeout nothing is repeated here all
-//! the same, the control law decides. The whole list of what can be sent is [`Request`].
+//! the same, the control law decides. The whole list of what can be sent is `Request` below.
 
 use std::sync::Arc;
 use std::time::Duration;

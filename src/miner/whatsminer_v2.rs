@@ -9,7 +9,7 @@
 //!
 //! Power is set with `set_power_pct`: about a second either way, without a restart, relative to the stable power
 //! after the start. It is lost when the mining software restarts. Nothing that restarts mining is ever sent; the
-//! whole list of what can be sent is [`Request`].
+//! whole list of what can be sent is `Request` below.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -432,7 +432,7 @@ fn summary(reply: &Reply) -> Result<Summary, String> {
     };
     Ok(Summary {
         // The real-time reading where there is one; `Power` is averaged on firmware that has both.
-        power: fields::first_number(row, &["Power Realtime", "Power_RT", "Power"])?,
+        power: fields::first_number(row, &["Power_RT", "Power"])?,
         limit: fields::number(row, "Power Limit")?,
         hashrate: fields::first_number(row, &["HS RT", "MHS 5s", "MHS 1m", "MHS av"])?,
         elapsed: fields::number(row, "Elapsed")?,

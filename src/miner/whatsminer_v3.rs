@@ -10,7 +10,7 @@
 //!
 //! Power is set with `set.miner.power_percent` in `fast` mode: about a second, without a restart, relative to the
 //! stable power after the start, effective only once tuning has ended, lost on a restart. Nothing that restarts
-//! mining is ever sent; the whole list of what can be sent is [`Request`].
+//! mining is ever sent; the whole list of what can be sent is `Request` below.
 
 use std::sync::Arc;
 use std::time::Duration;
