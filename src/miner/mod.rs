@@ -3,7 +3,16 @@
 //! A driver changes power and nothing else: never pools, fans, network or passwords, and never an undocumented
 //! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
 
+pub mod braiins_os;
+mod fields;
 pub mod kind;
+mod percent;
+pub mod session;
+pub mod tally;
+pub mod whatsminer_crypto;
+pub mod whatsminer_v2;
+pub mod whatsminer_v3;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +155,38 @@ pub trait Driver: Send {
     /// Any [`DriverError`]; after `Timeout` and `Malformed` the effect is unknown.
     async fn apply(&mut self, target: Target, urgency: Urgency) -> Result<(), DriverError>;
 
+    /// Keeps an idle connection open where the vendor closes silent ones. Called now and then while nothing else
+    /// is done; bounded, and its failure shows in the next exchange.
+    async fn keep_alive(&mut self) {}
+
     /// Gives back sessions and connections. Does nothing to the miner's power.
     async fn close(&mut self);
+}
+
+/// The driver of a connection. Nothing is sent before its first call. `http` comes from [`http_client`] and is
+/// shared by all.
+pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver> {
+    match connection.driver {
+        DriverKind::WhatsminerV2 => Box::new(whatsminer_v2::WhatsminerV2::new(connection)),
+        DriverKind::WhatsminerV3 => Box::new(whatsminer_v3::WhatsminerV3::new(connection)),
+        DriverKind::BraiinsOs => Box::new(braiins_os::BraiinsOs::new(connection, http)),
+    }
+}
+
+/// The one HTTP client of all drivers. It follows no redirects and heeds no proxy of the environment: a miner is
+/// reached at its address or not at all. It keeps at most one idle connection per miner, and not for long. Time
+/// limits and sizes are the drivers' business.
+///
+/// # Errors
+/// When the client cannot be built, which is a fault of the system and not of the configuration.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .build()
 }

@@ -1,0 +1,566 @@
+//! Braiins OS 25.07 and later: REST under `/api/v1` on port 80.
+//!
+//! `POST auth/login` gives a token that goes bare into `Authorization` and ends after an hour without use. Power is
+//! a target in whole watts; it is written to the miner's configuration, so every command costs a write to flash.
+//!
+//! Sources: Braiins "OS Public REST API" (developer.braiins-os.com): `auth/login`, `performance/power-target`,
+//! `performance/tuner-state`, `configuration/constraints`, `actions/pause`, `actions/resume`, `miner/stats`,
+//! `miner/details`; reply shapes as captured from miners by the asic-rs project. States of the miner by the public
+//! API: 1 not started, 2 normal, 3 paused, 4 suspended, 5 restricted.
+//!
+//! Every command is absolute, so none adds up when it is said twice; after a timeout nothing is repeated here all
+//! the same, the control law decides. The whole list of what can be sent is `Request` below.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::fields::{self, measured};
+use super::wire::{MAX_REPLY, Place};
+use super::{Connection, Credentials, Driver, DriverError, Urgency};
+use crate::clock::{Clock, Moment};
+use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
+use crate::secret::Secret;
+use crate::units::{Hashrate, Watts};
+
+/// The account of a new installation.
+const DEFAULT_ACCOUNT: &str = "root";
+/// How long a token lives without use, where the login does not say.
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+/// A token this close to its end is not used any more.
+const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+/// How much of a refusal is read for its words.
+const MAX_REFUSAL: usize = 4096;
+/// After a refused login no other is tried for this long: some versions lock the account.
+const LOGIN_BACK_OFF: Duration = Duration::from_secs(60);
+/// The largest power target that is ever sent; no miner comes near.
+const MAX_WATTS: Watts = Watts::whole(1_000_000);
+
+/// Everything that this driver can say to a miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Login,
+    Stats,
+    Details,
+    TunerState,
+    Constraints,
+    PowerTarget,
+    Pause,
+    Resume,
+}
+
+impl Request {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Login => "auth/login",
+            Self::Stats => "miner/stats",
+            Self::Details => "miner/details",
+            Self::TunerState => "performance/tuner-state",
+            Self::Constraints => "configuration/constraints",
+            Self::PowerTarget => "performance/power-target",
+            Self::Pause => "actions/pause",
+            Self::Resume => "actions/resume",
+        }
+    }
+
+    const fn method(self) -> Method {
+        match self {
+            Self::Login => Method::POST,
+            Self::Stats | Self::Details | Self::TunerState | Self::Constraints => Method::GET,
+            Self::PowerTarget | Self::Pause | Self::Resume => Method::PUT,
+        }
+    }
+}
+
+/// A login.
+struct Token {
+    text: Secret,
+    life: Duration,
+    used: Moment,
+}
+
+/// Speaks the REST API with one miner. The HTTP client, and with it the pool of connections, is shared.
+pub struct BraiinsOs {
+    place: Place,
+    base: String,
+    http: Client,
+    credentials: Option<Credentials>,
+    clock: Clock,
+    token: Option<Token>,
+    no_login_until: Moment,
+    range: Option<(Watts, Watts)>,
+    paused: Option<bool>,
+    uptime: Option<Duration>,
+}
+
+impl BraiinsOs {
+    /// For one miner. Nothing is sent yet.
+    pub fn new(connection: &Connection, http: &Client) -> Self {
+        Self {
+            place: Place::new(connection),
+            base: format!("http://{}/api/v1/", connection.endpoint),
+            http: http.clone(),
+            credentials: connection.credentials.clone(),
+            clock: Clock::start(),
+            token: None,
+            no_login_until: Moment::START,
+            range: None,
+            paused: None,
+            uptime: None,
+        }
+    }
+
+    /// One request: connection, answer and body under the time limit. Gives the status and the bounded body.
+    async fn exchange(
+        &self,
+        request: Request,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Vec<u8>), DriverError> {
+        let name = request.path();
+        let work = async {
+            let mut builder = self
+                .http
+                .request(request.method(), format!("{}{name}", self.base));
+            if let Some(token) = self.token.as_ref().filter(|_| request != Request::Login) {
+                let mut value =
+                    reqwest::header::HeaderValue::from_str(token.text.expose()).map_err(|_| {
+                        self.place
+                            .malformed("auth/login", "its token cannot go into a header")
+                    })?;
+                value.set_sensitive(true);
+                builder = builder.header(AUTHORIZATION, value);
+            }
+            if let Some(body) = body {
+                builder = builder.json(body);
+            }
+            let response = builder.send().await.map_err(|error| self.failure(name, &error))?;
+            let status = response.status();
+            let limit = if status.is_success() {
+                MAX_REPLY
+            } else {
+                MAX_REFUSAL
+            };
+            let body = self.body(name, response, limit, status.is_success()).await?;
+            Ok((status, body))
+        };
+        self.place.within(name, work).await
+    }
+
+    /// Reads a body up to a limit. A refusal is cut off there; an answer that is larger is an error.
+    async fn body(
+        &self,
+        name: &'static str,
+        mut response: Response,
+        limit: usize,
+        whole: bool,
+    ) -> Result<Vec<u8>, DriverError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.failure(name, &error))?
+        {
+            if body.len() + chunk.len() > limit {
+                if whole {
+                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
+                }
+                body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or_default());
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn failure(&self, name: &'static str, error: &reqwest::Error) -> DriverError {
+        if error.is_connect() {
+            // The innermost cause is the operating system's words; the outer ones repeat the address.
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(inner) = cause.source() {
+                cause = inner;
+            }
+            self.place.unreachable(cause)
+        } else if error.is_timeout() {
+            self.place.timeout(name)
+        } else if error.is_builder() {
+            self.place
+                .malformed(name, "the request cannot be built; check the address")
+        } else {
+            self.place
+                .malformed(name, "it is not HTTP, or the connection broke")
+        }
+    }
+
+    /// Logs in. The token takes the place of any other.
+    async fn login(&mut self) -> Result<(), DriverError> {
+        let request = Request::Login;
+        let name = request.path();
+        self.token = None;
+        let Some(account) = self.credentials.clone() else {
+            return Err(self.place.rejected(name, Rejection::Credentials));
+        };
+        if self.clock.now() < self.no_login_until {
+            return Err(self.place.rejected(name, Rejection::Credentials));
+        }
+        let body = json!({
+            "username": account.username.as_deref().unwrap_or(DEFAULT_ACCOUNT),
+            "password": account.password.expose(),
+        });
+        let (status, bytes) = self.exchange(request, Some(&body)).await?;
+        if matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST
+        ) {
+            self.no_login_until = self.clock.now() + LOGIN_BACK_OFF;
+            return Err(self.place.rejected(name, Rejection::Credentials));
+        }
+        if !status.is_success() {
+            return Err(self.refusal(request, status, &bytes));
+        }
+        let reply = fields::parse(&bytes).map_err(|reason| self.place.malformed(name, reason))?;
+        let token = fields::text(&reply, "token")
+            .filter(|token| !token.is_empty())
+            .ok_or_else(|| self.place.malformed(name, "its `token` is missing"))?;
+        let life =
+            fields::number(&reply, "timeout_s").map_err(|reason| self.place.malformed(name, reason))?;
+        self.token = Some(Token {
+            text: Secret::new(token.to_owned()),
+            life: life
+                .filter(|seconds| *seconds > 0.0)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .unwrap_or(TOKEN_LIFE),
+            used: self.clock.now(),
+        });
+        Ok(())
+    }
+
+    /// Makes a request as somebody who is logged in. A login that has ended is renewed once; a request that was
+    /// answered with 401 was not carried out, so it may be repeated.
+    async fn call(&mut self, request: Request, body: Option<&Value>) -> Result<Value, DriverError> {
+        let name = request.path();
+        let now = self.clock.now();
+        let usable = self
+            .token
+            .as_ref()
+            .is_some_and(|token| now.since(token.used) + TOKEN_MARGIN < token.life.max(TOKEN_MARGIN * 2));
+        if !usable && self.credentials.is_some() {
+            self.login().await?;
+        }
+        let (mut status, mut bytes) = self.exchange(request, body).await?;
+        if status == StatusCode::UNAUTHORIZED {
+            self.login().await?;
+            (status, bytes) = self.exchange(request, body).await?;
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            self.token = None;
+            return Err(self.place.rejected(name, Rejection::Credentials));
+        }
+        if let Some(token) = &mut self.token {
+            token.used = self.clock.now();
+        }
+        if !status.is_success() {
+            return Err(self.refusal(request, status, &bytes));
+        }
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        match fields::parse(&bytes) {
+            Ok(value) => Ok(value),
+            Err(reason) => Err(self.place.malformed(name, reason)),
+        }
+    }
+
+    /// What a refusal means.
+    fn refusal(&self, request: Request, status: StatusCode, body: &[u8]) -> DriverError {
+        let name = request.path();
+        let reason = match status {
+            StatusCode::CONFLICT => Rejection::WrongState,
+            StatusCode::PRECONDITION_FAILED | StatusCode::UNPROCESSABLE_ENTITY => Rejection::OutOfRange,
+            StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                Rejection::Unsupported
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Rejection::Busy,
+            _ => {
+                let text = String::from_utf8_lossy(body);
+                let parsed = fields::parse(body).unwrap_or_default();
+                let message = fields::text(&parsed, "message")
+                    .or_else(|| fields::text(&parsed, "error"))
+                    .unwrap_or(&text);
+                let password = self.credentials.as_ref().map(|account| account.password.expose());
+                let token = self.token.as_ref().map(|token| token.text.expose());
+                let secrets = [password.unwrap_or_default(), token.unwrap_or_default()];
+                return self
+                    .place
+                    .other(name, &format!("HTTP {}: {message}", status.as_u16()), &secrets);
+            }
+        };
+        self.place.rejected(name, reason)
+    }
+
+    /// Reads the range of power targets; firmware without one leaves it open.
+    async fn read_range(&mut self) -> Result<(), DriverError> {
+        let name = Request::Constraints.path();
+        let reply = match self.call(Request::Constraints, None).await {
+            Ok(reply) => reply,
+            Err(DriverError::Rejected {
+                reason: Rejection::Unsupported,
+                ..
+            }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let edge = |edge: &str| match reply.pointer(&format!("/tuner_constraints/power_target/{edge}")) {
+            Some(value) => fields::number(value, "watt").map_err(|reason| self.place.malformed(name, reason)),
+            None => Ok(None),
+        };
+        if let (Some(low), Some(high)) = (edge("min")?, edge("max")?)
+            && low >= 0.0
+            && high > 0.0
+            && low <= high
+        {
+            self.range = Some((Watts::saturating(low), Watts::saturating(high)));
+        }
+        Ok(())
+    }
+
+    /// Reads state and time since the mining software started.
+    async fn read_details(&mut self) -> Result<(State, Option<Duration>), DriverError> {
+        let name = Request::Details.path();
+        let reply = self.call(Request::Details, None).await?;
+        let state = match reply.get("status") {
+            Some(Value::Number(number)) => State::from_number(number.as_u64()),
+            Some(Value::String(text)) => State::from_name(text),
+            Some(Value::Null) | None => State::Unknown,
+            Some(_) => {
+                return Err(self
+                    .place
+                    .malformed(name, "its `status` is neither number nor text"));
+            }
+        };
+        let uptime = fields::number(&reply, "bosminer_uptime_s")
+            .map_err(|reason| self.place.malformed(name, reason))?
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        if state != State::Unknown {
+            self.paused = Some(state == State::Paused);
+        }
+        Ok((state, uptime))
+    }
+
+    /// Reads the target that the tuner works to.
+    async fn read_target(&mut self) -> Result<Measured<Watts>, DriverError> {
+        let name = Request::TunerState.path();
+        let reply = match self.call(Request::TunerState, None).await {
+            Ok(reply) => reply,
+            Err(DriverError::Rejected {
+                reason: Rejection::Unsupported,
+                ..
+            }) => return Ok(Measured::Unsupported),
+            // The tuner says nothing while the mining software is down.
+            Err(DriverError::Rejected {
+                reason: Rejection::WrongState,
+                ..
+            }) => return Ok(Measured::Unavailable),
+            Err(error) => return Err(error),
+        };
+        // Another tuning mode (by hashrate) has another key, or none: then there is no power target.
+        let Some(state) = reply.pointer("/mode_state/powertargetmodestate") else {
+            return Ok(Measured::Unavailable);
+        };
+        let watts = match state.get("current_target") {
+            Some(target) => {
+                fields::number(target, "watt").map_err(|reason| self.place.malformed(name, reason))?
+            }
+            None => None,
+        };
+        Ok(watts
+            .filter(|watts| *watts > 0.0)
+            .map_or(Measured::Unavailable, |watts| {
+                Measured::Value(Watts::saturating(watts))
+            }))
+    }
+
+    /// Sends a power target in whole watts, never more than asked for.
+    async fn set_target(&mut self, power: Watts) -> Result<(), DriverError> {
+        let name = Request::PowerTarget.path();
+        let mut whole = power.get().floor();
+        if let Some((low, high)) = self.range {
+            if power < low {
+                return Err(self.place.rejected(name, Rejection::OutOfRange));
+            }
+            whole = whole.min(high.get().floor());
+        }
+        if whole < 1.0 || whole > MAX_WATTS.get() {
+            return Err(self.place.rejected(name, Rejection::OutOfRange));
+        }
+        // A whole number in JSON: the device refuses `3200.0`.
+        let watt: u32 = format!("{whole:.0}")
+            .parse()
+            .map_err(|_| self.place.rejected(name, Rejection::OutOfRange))?;
+        let reply = self
+            .call(Request::PowerTarget, Some(&json!({ "watt": watt })))
+            .await?;
+        match fields::number(&reply, "watt").map_err(|reason| self.place.malformed(name, reason))? {
+            // It took another value instead: the read-back tells which, and the answer is not a yes.
+            Some(taken) if taken > f64::from(watt) + 0.5 => {
+                Err(self.place.rejected(name, Rejection::OutOfRange))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the miner says it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unknown,
+    NotStarted,
+    Normal,
+    Paused,
+    Suspended,
+    Restricted,
+}
+
+impl State {
+    const fn from_number(number: Option<u64>) -> Self {
+        match number {
+            Some(1) => Self::NotStarted,
+            Some(2) => Self::Normal,
+            Some(3) => Self::Paused,
+            Some(4) => Self::Suspended,
+            Some(5) => Self::Restricted,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn from_name(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        match name.trim_start_matches("miner_status_") {
+            "not_started" => Self::NotStarted,
+            "normal" => Self::Normal,
+            "paused" => Self::Paused,
+            "suspended" => Self::Suspended,
+            "restricted" => Self::Restricted,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Hashes per second out of the object in which the API wraps every hashrate.
+fn hashrate(value: &Value) -> Result<Option<f64>, String> {
+    for (key, factor) in [
+        ("gigahash_per_second", 1e9),
+        ("terahash_per_second", 1e12),
+        ("megahash_per_second", 1e6),
+    ] {
+        if let Some(number) = fields::number(value, key)? {
+            return Ok(Some(number * factor));
+        }
+    }
+    Ok(None)
+}
+
+#[async_trait]
+impl Driver for BraiinsOs {
+    async fn read(&mut self) -> Result<MinerStatus, DriverError> {
+        let name = Request::Stats.path();
+        let stats = self.call(Request::Stats, None).await?;
+        if !stats.is_object() {
+            return Err(self.place.malformed(name, "it is not an object"));
+        }
+        let malformed = |reason| self.place.malformed(name, reason);
+        let power = match stats.pointer("/power_stats/approximated_consumption") {
+            Some(consumption) => fields::number(consumption, "watt").map_err(malformed)?,
+            None => None,
+        };
+        let mut rate = None;
+        for window in ["last_5s", "last_15s", "last_30s", "last_1m", "last_5m"] {
+            if let Some(value) = stats.pointer(&format!("/miner_stats/real_hashrate/{window}")) {
+                rate = hashrate(value).map_err(malformed)?;
+            }
+            if rate.is_some() {
+                break;
+            }
+        }
+        // An answer of another program on that port would have neither.
+        if stats.get("power_stats").is_none() && stats.get("miner_stats").is_none() {
+            return Err(malformed(
+                "`power_stats` and `miner_stats` are missing".to_owned(),
+            ));
+        }
+        let (state, uptime) = self.read_details().await?;
+        let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
+        if self.range.is_none() || restarted {
+            self.read_range().await?;
+        }
+        self.uptime = uptime.or(self.uptime);
+        let target = match state {
+            State::Paused => Measured::Value(Target::Sleep),
+            _ => match self.read_target().await? {
+                Measured::Value(watts) => Measured::Value(Target::Power(watts)),
+                Measured::Unsupported => Measured::Unsupported,
+                Measured::Unavailable => Measured::Unavailable,
+            },
+        };
+        let hashing = rate.is_some_and(|rate| rate > 0.0);
+        let activity = match state {
+            State::Paused => Activity::Asleep,
+            State::Suspended => Activity::Fault(Arc::from("suspended")),
+            State::NotStarted => Activity::Starting,
+            State::Normal | State::Restricted if hashing => Activity::Hashing,
+            State::Normal | State::Restricted => Activity::Starting,
+            State::Unknown if hashing => Activity::Hashing,
+            State::Unknown => Activity::Unknown,
+        };
+        Ok(MinerStatus {
+            power: measured(power, true, Watts::saturating),
+            hashrate: measured(rate, true, Hashrate::saturating),
+            activity,
+            target,
+            range: self.range,
+            uptime,
+        })
+    }
+
+    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
+        match target {
+            Target::Sleep => {
+                self.call(Request::Pause, None).await?;
+                self.paused = Some(true);
+                Ok(())
+            }
+            Target::Power(power) => {
+                if self.paused.is_none() {
+                    self.read_details().await?;
+                }
+                if self.paused != Some(true) {
+                    return self.set_target(power).await;
+                }
+                // The target first, so that the miner wakes towards it and not towards an older, higher one.
+                let early = match self.set_target(power).await {
+                    Ok(()) => true,
+                    // Some versions take a target only while they mine.
+                    Err(DriverError::Rejected {
+                        reason: Rejection::WrongState,
+                        ..
+                    }) => false,
+                    Err(error) => return Err(error),
+                };
+                self.call(Request::Resume, None).await?;
+                self.paused = Some(false);
+                if early {
+                    Ok(())
+                } else {
+                    self.set_target(power).await
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        // The API has no way to log out; the token ends by itself, and the connection belongs to the pool.
+        self.token = None;
+    }
+}

@@ -1,0 +1,470 @@
+//! One session per miner: a task that owns the driver, polls, and carries out the latest order.
+//!
+//! ```text
+//!             order (watch)                      report (watch)
+//!  shell ────────────────────►  session task  ────────────────────►  snapshot
+//!                                  │    ▲
+//!                           apply  ▼    │  read
+//!                                  driver
+//! ```
+//!
+//! - The latest order wins: one that was replaced before it was sent is never sent.
+//! - One exchange is in flight at a time. A shed that arrives during a poll ends the poll, which drops its
+//!   connection; any other order waits for the poll. An order that arrives during a command goes right after it.
+//! - Commands do not wait for the [`Gate`] that bounds how many miners are polled at once.
+//! - Nothing is sent twice: what to do about a command that failed is for the control law to decide.
+//! - After a command the miner is read back quickly, so that the control law sees the draw move.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::tally::{DriverTally, Ended, SessionMetrics};
+use super::{Driver, DriverError, DriverKind, Endpoint, Urgency};
+use crate::clock::{Clock, Moment};
+use crate::control::snapshot::{Contact, Delivery, MinerInput, MinerStatus, Outcome, Reading, Target};
+
+/// When a miner is read back after a command, counted from the end of the command.
+const READ_BACKS: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// The longest pause between two polls of a miner that does not answer.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// How often an idle connection is looked after.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A driver that has not returned after this many of its own time limits never will; the session goes on without.
+const DRIVER_PATIENCE: u32 = 8;
+/// How long closing a session may take.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// What a miner is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Order {
+    /// The target.
+    pub target: Target,
+    /// The number of the command; every new order has another one.
+    pub sequence: u64,
+    /// Whether power must fall now.
+    pub urgency: Urgency,
+}
+
+/// Bounds how many miners are polled at once, over all sessions.
+#[derive(Debug)]
+pub struct Gate(Semaphore);
+
+impl Gate {
+    /// Lets this many polls through at once, at least one.
+    pub fn new(polls: usize) -> Self {
+        Self(Semaphore::new(polls.clamp(1, Semaphore::MAX_PERMITS)))
+    }
+}
+
+/// What a session must know of its miner besides the driver.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// The miner's name, for logs and for spreading the polls.
+    pub name: Arc<str>,
+    /// Under which driver it is counted.
+    pub kind: DriverKind,
+    /// Where the miner listens, for errors.
+    pub endpoint: Endpoint,
+    /// Time between two polls.
+    pub poll_period: Duration,
+    /// No successful exchange for this long means unreachable.
+    pub silent_after: Duration,
+    /// The driver's time limit of one exchange.
+    pub timeout: Duration,
+}
+
+/// The two ends of a running session, and its task.
+#[derive(Debug)]
+pub struct Session {
+    /// Takes orders; only the latest counts. Dropping it ends the session.
+    pub order: watch::Sender<Option<Order>>,
+    /// What is known of the miner.
+    pub report: watch::Receiver<MinerInput>,
+    /// Ends after the session was cancelled and has closed its driver.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts a session.
+pub fn spawn(
+    driver: Box<dyn Driver>,
+    spec: SessionSpec,
+    clock: Clock,
+    gate: Arc<Gate>,
+    metrics: Arc<SessionMetrics>,
+    cancel: CancellationToken,
+) -> Session {
+    let (order, orders) = watch::channel(None);
+    let (reports, report) = watch::channel(MinerInput::PENDING);
+    let mut hasher = DefaultHasher::new();
+    spec.name.hash(&mut hasher);
+    let now = clock.now();
+    let worker = Worker {
+        spread: hasher.finish(),
+        spec,
+        clock,
+        gate,
+        metrics,
+        cancel,
+        orders,
+        reports,
+        done: None,
+        contact_at: now,
+        failing_since: None,
+        failures: 0,
+        started: now,
+        next_poll: now,
+        read_backs: None,
+        complaint: None,
+        last_error: None,
+    };
+    Session {
+        order,
+        report,
+        task: tokio::spawn(worker.run(driver)),
+    }
+}
+
+/// What the session does next.
+enum Next {
+    Stop,
+    Command(Order),
+    Poll,
+    KeepAlive,
+    Silent,
+}
+
+struct Worker {
+    spec: SessionSpec,
+    clock: Clock,
+    gate: Arc<Gate>,
+    metrics: Arc<SessionMetrics>,
+    cancel: CancellationToken,
+    orders: watch::Receiver<Option<Order>>,
+    reports: watch::Sender<MinerInput>,
+    /// The sequence of the latest order that was sent.
+    done: Option<u64>,
+    /// The latest successful exchange, or the start.
+    contact_at: Moment,
+    failing_since: Option<Moment>,
+    failures: u32,
+    started: Moment,
+    next_poll: Moment,
+    /// End of the latest command and how many read-backs it has had.
+    read_backs: Option<(Moment, usize)>,
+    /// The refusal that was logged last.
+    complaint: Option<Outcome>,
+    last_error: Option<DriverError>,
+    /// A hash of the name: spreads the fleet's polls.
+    spread: u64,
+}
+
+impl Worker {
+    async fn run(mut self, mut driver: Box<dyn Driver>) {
+        self.next_poll = self.started + self.part_of(self.spec.poll_period.min(Duration::from_secs(1)));
+        loop {
+            match self.wait().await {
+                Next::Stop => break,
+                Next::Command(order) => self.command(&mut *driver, order).await,
+                Next::Poll => self.poll(&mut *driver).await,
+                Next::KeepAlive => {
+                    let limit = self.spec.timeout;
+                    let _ = tokio::time::timeout(limit, driver.keep_alive()).await;
+                }
+                Next::Silent => self.fall_silent(),
+            }
+        }
+        let _ = tokio::time::timeout(CLOSING, driver.close()).await;
+    }
+
+    /// Waits for the next thing to do, the more important first.
+    async fn wait(&mut self) -> Next {
+        let due = self.next_due();
+        let keep_alive = self.clock.now() + KEEP_ALIVE;
+        let silent = self.silent_at();
+        loop {
+            if self.cancel.is_cancelled() {
+                return Next::Stop;
+            }
+            if let Some(order) = self.pending_order() {
+                return Next::Command(order);
+            }
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Next::Stop,
+                changed = self.orders.changed() => if changed.is_err() { return Next::Stop },
+                () = until(self.clock, silent) => return Next::Silent,
+                () = tokio::time::sleep_until(self.clock.instant(due)) => return Next::Poll,
+                () = tokio::time::sleep_until(self.clock.instant(keep_alive)) => return Next::KeepAlive,
+            }
+        }
+    }
+
+    /// The latest order, if it was not sent yet.
+    fn pending_order(&mut self) -> Option<Order> {
+        let order = *self.orders.borrow_and_update();
+        order.filter(|order| self.done != Some(order.sequence))
+    }
+
+    /// When the next poll is due: a read-back or the normal one.
+    fn next_due(&self) -> Moment {
+        let read_back = self
+            .read_backs
+            .and_then(|(end, had)| READ_BACKS.get(had).map(|after| end + *after));
+        read_back.map_or(self.next_poll, |at| at.min(self.next_poll))
+    }
+
+    /// When the miner counts as unreachable, if exchanges are failing and it does not count so already.
+    fn silent_at(&self) -> Option<Moment> {
+        let already = matches!(self.reports.borrow().contact, Contact::Unreachable { .. });
+        (self.failing_since.is_some() && !already).then(|| self.contact_at + self.spec.silent_after)
+    }
+
+    /// A part of a time that depends on the name alone, less than the whole.
+    fn part_of(&self, whole: Duration) -> Duration {
+        let parts = 1_u32 << 16;
+        let part = u32::try_from(self.spread % u64::from(parts)).unwrap_or_default();
+        whole.mul_f64(f64::from(part) / f64::from(parts))
+    }
+
+    /// Sends an order and reports what became of it.
+    async fn command(&mut self, driver: &mut dyn Driver, order: Order) {
+        self.done = Some(order.sequence);
+        self.deliver(order, Outcome::InFlight);
+        let begun = self.clock.now();
+        let patience = self.spec.timeout.saturating_mul(DRIVER_PATIENCE);
+        let cancel = self.cancel.clone();
+        let applied = tokio::select! {
+            biased;
+            result = tokio::time::timeout(patience, driver.apply(order.target, order.urgency)) => result.ok(),
+            // A command on its way is given the time of one more exchange when the daemon stops.
+            () = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(self.spec.timeout).await;
+            } => None,
+        };
+        let result = applied.unwrap_or_else(|| Err(self.stuck("the command")));
+        let now = self.clock.now();
+        let tally = self.tally();
+        tally.commands.count(Ended::of(&result));
+        tally.command_seconds.record(now.since(begun));
+        self.read_backs = Some((now, 0));
+        let outcome = match &result {
+            Ok(()) => Outcome::Accepted,
+            Err(DriverError::Rejected { reason, .. }) => Outcome::Rejected(reason.clone()),
+            Err(_) => Outcome::Unknown,
+        };
+        match &result {
+            Ok(()) => self.succeeded(),
+            // It answers, but a refusal is not yet a reading.
+            Err(DriverError::Rejected { .. }) => {}
+            Err(_) => {
+                let _ = self.failing_since.get_or_insert(now);
+            }
+        }
+        self.complain(&outcome, result.err());
+        self.deliver(order, outcome);
+    }
+
+    fn deliver(&self, order: Order, outcome: Outcome) {
+        let delivery = Delivery {
+            sequence: order.sequence,
+            target: order.target,
+            at: self.clock.now(),
+            outcome,
+        };
+        self.reports
+            .send_modify(|report| report.delivery = Some(delivery));
+    }
+
+    /// Logs a command that failed, once until another thing happens.
+    fn complain(&mut self, outcome: &Outcome, error: Option<DriverError>) {
+        let name = &*self.spec.name;
+        match error {
+            None => {
+                if self.complaint.take().is_some() {
+                    tracing::info!(miner = name, "takes commands again");
+                }
+            }
+            Some(error) => {
+                if self.complaint.as_ref() != Some(outcome) {
+                    tracing::warn!(miner = name, "command failed: {error}");
+                    self.complaint = Some(outcome.clone());
+                }
+            }
+        }
+    }
+
+    /// Reads the miner, unless a shed comes first.
+    async fn poll(&mut self, driver: &mut dyn Driver) {
+        let gate = Arc::clone(&self.gate);
+        let silent = self.silent_at();
+        let cancel = self.cancel.clone();
+        let permit = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            // An order does not wait for the gate, and the poll can wait for the order.
+            _ = self.orders.changed() => return,
+            () = until(self.clock, silent) => return self.fall_silent(),
+            permit = gate.0.acquire() => permit,
+        };
+        let patience = self.spec.timeout.saturating_mul(DRIVER_PATIENCE);
+        let result = {
+            let mut reading = std::pin::pin!(tokio::time::timeout(patience, driver.read()));
+            let mut open = true;
+            loop {
+                let silent = self.silent_at();
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return,
+                    changed = self.orders.changed(), if open => {
+                        open = changed.is_ok();
+                        if self.pending_order().is_some_and(|order| order.urgency == Urgency::Shed) {
+                            self.tally().polls.count(Ended::Cancelled);
+                            return;
+                        }
+                    }
+                    () = until(self.clock, silent) => self.fall_silent(),
+                    result = &mut reading => break result,
+                }
+            }
+        };
+        drop(permit);
+        let result = match result {
+            Ok(result) => result,
+            Err(_) => Err(self.stuck("the poll")),
+        };
+        self.tally().polls.count(Ended::of(&result));
+        self.polled(result);
+    }
+
+    /// Takes in the outcome of a poll.
+    fn polled(&mut self, result: Result<MinerStatus, DriverError>) {
+        let now = self.clock.now();
+        if let Some((end, had)) = self.read_backs {
+            // Read-backs whose time has gone by are not made up for.
+            let next = READ_BACKS
+                .iter()
+                .position(|after| end + *after > now)
+                .unwrap_or(READ_BACKS.len());
+            self.read_backs = (next.max(had) < READ_BACKS.len()).then_some((end, next.max(had)));
+        }
+        match result {
+            Ok(status) => {
+                self.succeeded();
+                self.reports.send_modify(|report| {
+                    report.status = Some(Reading {
+                        value: status,
+                        at: now,
+                    })
+                });
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let _ = self.failing_since.get_or_insert(now);
+                self.last_error = Some(error);
+                if now.since(self.contact_at) >= self.spec.silent_after {
+                    self.fall_silent();
+                }
+            }
+        }
+        self.schedule(now);
+    }
+
+    /// Sets the time of the next normal poll.
+    fn schedule(&mut self, now: Moment) {
+        let period = self.spec.poll_period.max(Duration::from_millis(10));
+        if self.failures > 0 {
+            let longest = period.saturating_mul(4).min(LONGEST_BACK_OFF).max(period);
+            let pause = period
+                .saturating_mul(1 << self.failures.saturating_sub(1).min(2))
+                .min(longest);
+            // Between three quarters and the whole of it, so that a fleet that was lost together does not come
+            // back in one burst.
+            let jitter = self.part_of(pause).mul_f64(0.25);
+            self.next_poll = now + (pause - jitter);
+            return;
+        }
+        // Every miner has a phase of its own, so that the polls of a fleet lie evenly over the period. The next
+        // one is the first of its phase that is at least half a period away.
+        let phase = self.part_of(period);
+        let since = now.since(self.started).as_secs_f64();
+        let period_seconds = period.as_secs_f64();
+        let slot = ((since - phase.as_secs_f64()) / period_seconds + 0.5)
+            .ceil()
+            .max(0.0);
+        let offset = Duration::try_from_secs_f64(slot * period_seconds).unwrap_or(period) + phase;
+        let at = self.started + offset;
+        self.next_poll = at.max(now + period / 2).min(now + period.mul_f64(1.5));
+    }
+
+    fn tally(&self) -> &DriverTally {
+        self.metrics.driver(self.spec.kind)
+    }
+
+    fn stuck(&self, exchange: &'static str) -> DriverError {
+        DriverError::Timeout {
+            endpoint: self.spec.endpoint.clone(),
+            exchange,
+            limit: self.spec.timeout.saturating_mul(DRIVER_PATIENCE),
+        }
+    }
+
+    /// An exchange went well.
+    fn succeeded(&mut self) {
+        self.contact_at = self.clock.now();
+        self.failing_since = None;
+        self.failures = 0;
+        self.last_error = None;
+        let mut before = Contact::Reachable;
+        self.reports.send_if_modified(|report| {
+            before = report.contact;
+            report.contact = Contact::Reachable;
+            before != Contact::Reachable
+        });
+        let name = &*self.spec.name;
+        match before {
+            Contact::Reachable => {}
+            Contact::Pending => tracing::debug!(miner = name, "answers"),
+            Contact::Unreachable { since } => {
+                let seconds = self.contact_at.since(since).as_secs();
+                tracing::info!(miner = name, seconds, "answers again");
+            }
+        }
+    }
+
+    /// Too long without a successful exchange.
+    fn fall_silent(&mut self) {
+        let since = self.failing_since.unwrap_or_else(|| self.clock.now());
+        let changed = self.reports.send_if_modified(|report| {
+            let known = matches!(report.contact, Contact::Unreachable { .. });
+            if !known {
+                report.contact = Contact::Unreachable { since };
+            }
+            !known
+        });
+        if changed {
+            let name = &*self.spec.name;
+            match &self.last_error {
+                Some(error) => tracing::warn!(miner = name, "unreachable: {error}"),
+                None => tracing::warn!(miner = name, "unreachable: commands are not answered"),
+            }
+        }
+    }
+}
+
+/// Waits until a moment, for ever without one.
+async fn until(clock: Clock, moment: Option<Moment>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(clock.instant(moment)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,559 @@
+//! MicroBT Whatsminer, API 2.x on TCP 4028.
+//!
+//! One JSON request per connection; the reply ends with a NUL or the end of the stream. Reads are plain text.
+//! Commands are encrypted under a key that comes from the admin password and a salt that the miner gives with
+//! `get_token`; a token lives for 30 minutes and a miner has few of them, so one is kept and reused.
+//!
+//! Sources: MicroBT "WhatsMiner API 2.0.x"; reply shapes as captured from miners by the asic-rs, pyasic and
+//! MiningOS projects. Both `"command"` and the document's `"cmd"` are accepted as the name of a request.
+//!
+//! Power is set with `set_power_pct`: about a second either way, without a restart, relative to the stable power
+//! after the start. It is lost when the mining software restarts. Nothing that restarts mining is ever sent; the
+//! whole list of what can be sent is `Request` below.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::fields::{self, JsonEnd, measured};
+use super::percent::{PercentBase, whole_percent};
+use super::whatsminer_crypto::{Cipher, md5_crypt};
+use super::wire::{MAX_REPLY, Place};
+use super::{Connection, Credentials, Driver, DriverError, Urgency};
+use crate::clock::{Clock, Moment};
+use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
+use crate::units::{Hashrate, Watts};
+
+/// A token lives for 30 minutes; it is given up a little earlier, so that it does not end on its way.
+const TOKEN_LIFE: Duration = Duration::from_secs(28 * 60);
+/// How long no token is asked for after the miner said that it has none left, or refused a command under a fresh
+/// one: asking again would not help and would use up the few tokens that there are.
+const TOKEN_BACK_OFF: Duration = Duration::from_secs(60);
+/// While a miner hashes steadily its summary alone tells all but the target; the rest is read every so many polls.
+const FULL_READ_EVERY: u32 = 6;
+/// So many polls after a command read everything.
+const FULL_READS_AFTER_COMMAND: u32 = 5;
+/// A miner that should hash and has not for this long since its start is asked for its error codes.
+const START_LIMIT: f64 = 900.0;
+
+/// Command done.
+const CODE_OK: i64 = 131;
+/// Token given.
+const CODE_TOKEN: i64 = 134;
+/// The token is wrong or has ended.
+const CODE_BAD_TOKEN: i64 = 135;
+/// More tokens than the miner gives out.
+const CODE_TOO_MANY_TOKENS: i64 = 136;
+/// Permission denied: the write interface is off.
+const CODE_DENIED: i64 = 45;
+/// Not JSON: what a miner says that cannot decrypt a command, because the password differs.
+const CODE_BAD_JSON: i64 = 23;
+/// No such command.
+const CODE_NO_COMMAND: i64 = 14;
+
+/// Everything that this driver can say to a miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Summary,
+    Status,
+    ErrorCodes,
+    Token,
+    SetPercent(u8),
+    PowerOff,
+    PowerOn,
+}
+
+impl Request {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Summary => "summary",
+            Self::Status => "status",
+            Self::ErrorCodes => "get_error_code",
+            Self::Token => "get_token",
+            Self::SetPercent(_) => "set_power_pct",
+            Self::PowerOff => "power_off",
+            Self::PowerOn => "power_on",
+        }
+    }
+
+    fn body(self) -> Value {
+        match self {
+            Self::SetPercent(percent) => json!({ "command": self.name(), "percent": percent.to_string() }),
+            // Answers before it switches off; the vendor wants the truth value as text.
+            Self::PowerOff => json!({ "command": self.name(), "respbefore": "true" }),
+            _ => json!({ "command": self.name() }),
+        }
+    }
+}
+
+/// A token and the cipher that goes with it.
+struct Token {
+    sign: String,
+    cipher: Cipher,
+    until: Moment,
+}
+
+/// A reply whose envelope was read: the code and the whole value.
+struct Reply {
+    success: bool,
+    code: Option<i64>,
+    value: Value,
+}
+
+impl Reply {
+    /// The words of the reply, where it has any.
+    fn message(&self) -> &str {
+        fields::text(&self.value, "Msg")
+            .or_else(|| self.value.pointer("/STATUS/0/Msg").and_then(Value::as_str))
+            .or_else(|| fields::text(&self.value, "Description"))
+            .unwrap_or_default()
+    }
+}
+
+/// What `status` said last.
+#[derive(Clone, Debug, Default)]
+struct Switch {
+    off: Option<bool>,
+    reason: String,
+    percent: Option<u8>,
+    limit: Option<Watts>,
+}
+
+/// Speaks API 2.x with one miner.
+pub struct WhatsminerV2 {
+    place: Place,
+    credentials: Option<Credentials>,
+    clock: Clock,
+    token: Option<Token>,
+    /// Why no token is asked for at present, and until when.
+    hold: Option<(Moment, Rejection)>,
+    percent: PercentBase,
+    switch: Option<Switch>,
+    /// Asleep by its own word or by our own accepted command; `None` before either.
+    asleep: Option<bool>,
+    elapsed: Option<f64>,
+    /// Polls until the next one that reads everything.
+    full_read_in: u32,
+    full_reads_left: u32,
+}
+
+impl WhatsminerV2 {
+    /// For one miner. Nothing is sent yet.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            place: Place::new(connection),
+            credentials: connection.credentials.clone(),
+            clock: Clock::start(),
+            token: None,
+            hold: None,
+            percent: PercentBase::new(connection.rated),
+            switch: None,
+            asleep: None,
+            elapsed: None,
+            full_read_in: 0,
+            full_reads_left: 0,
+        }
+    }
+
+    /// One request on one connection.
+    async fn exchange(&self, request: Request, bytes: &[u8]) -> Result<Vec<u8>, DriverError> {
+        let name = request.name();
+        let work = async {
+            let mut stream = self.place.connect().await?;
+            stream
+                .write_all(bytes)
+                .await
+                .map_err(|error| self.place.broken(name, &error))?;
+            let mut reply = Vec::new();
+            let mut end = JsonEnd::default();
+            let mut chunk = [0_u8; 4096];
+            loop {
+                let count = match stream.read(&mut chunk).await {
+                    Ok(count) => count,
+                    // Some firmware resets the connection instead of closing it; what came before counts.
+                    Err(_) if !reply.is_empty() => 0,
+                    Err(error) => return Err(self.place.broken(name, &error)),
+                };
+                let bytes = chunk.get(..count).unwrap_or_default();
+                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                reply.extend_from_slice(text);
+                if reply.len() > MAX_REPLY {
+                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
+                }
+                let complete = end.feed(text);
+                if count == 0 || text.len() < count || complete {
+                    return Ok(reply);
+                }
+            }
+        };
+        self.place.within(name, work).await
+    }
+
+    /// Reads the envelope of a reply: `STATUS` is a letter, or a list with one object.
+    fn envelope(&self, request: Request, value: Value) -> Result<Reply, DriverError> {
+        let inner = value.pointer("/STATUS/0");
+        let letter = inner
+            .and_then(|inner| fields::text(inner, "STATUS"))
+            .or_else(|| fields::text(&value, "STATUS"));
+        let success = match letter {
+            Some("S" | "I") => true,
+            Some("E" | "F" | "W") => false,
+            Some(_) => return Err(self.place.malformed(request.name(), "its `STATUS` is unknown")),
+            None => return Err(self.place.malformed(request.name(), "its `STATUS` is missing")),
+        };
+        let code = inner
+            .and_then(|inner| inner.get("Code"))
+            .or_else(|| value.get("Code"))
+            .and_then(Value::as_i64);
+        Ok(Reply { success, code, value })
+    }
+
+    /// Asks without a token.
+    async fn ask(&self, request: Request) -> Result<Reply, DriverError> {
+        let bytes = self
+            .exchange(request, request.body().to_string().as_bytes())
+            .await?;
+        let value = fields::parse(&bytes).map_err(|reason| self.place.malformed(request.name(), reason))?;
+        self.envelope(request, value)
+    }
+
+    /// Asks without a token and takes only yes for an answer.
+    async fn ask_ok(&self, request: Request) -> Result<Reply, DriverError> {
+        let reply = self.ask(request).await?;
+        if reply.success {
+            Ok(reply)
+        } else {
+            Err(self.refusal(request, &reply))
+        }
+    }
+
+    /// What a refusal means.
+    fn refusal(&self, request: Request, reply: &Reply) -> DriverError {
+        let message = reply.message();
+        let lower = message.to_ascii_lowercase();
+        let sealed = !matches!(request, Request::Summary | Request::Status | Request::ErrorCodes);
+        let reason = match reply.code {
+            Some(CODE_BAD_TOKEN | CODE_BAD_JSON) if sealed => Rejection::Credentials,
+            Some(CODE_TOO_MANY_TOKENS) => Rejection::Busy,
+            Some(CODE_DENIED) => Rejection::WriteDisabled,
+            // Older firmware reports these under the general error code.
+            _ if lower.contains("access write") || lower.contains("permission") => Rejection::WriteDisabled,
+            _ if lower.contains("over max") => Rejection::Busy,
+            Some(CODE_NO_COMMAND) => Rejection::Unsupported,
+            _ => {
+                let password = self.credentials.as_ref().map(|account| account.password.expose());
+                let sign = self.token.as_ref().map(|token| token.sign.as_str());
+                let secrets = [password.unwrap_or_default(), sign.unwrap_or_default()];
+                return self.place.other(request.name(), message, &secrets);
+            }
+        };
+        self.place.rejected(request.name(), reason)
+    }
+
+    /// Makes sure that there is a token; says whether it had to be fetched.
+    async fn ensure_token(&mut self) -> Result<bool, DriverError> {
+        let name = Request::Token.name();
+        let now = self.clock.now();
+        if self.token.as_ref().is_some_and(|token| now < token.until) {
+            return Ok(false);
+        }
+        self.token = None;
+        let Some(account) = self.credentials.clone() else {
+            return Err(self.place.rejected(name, Rejection::Credentials));
+        };
+        if let Some((_, reason)) = self.hold.as_ref().filter(|(until, _)| now < *until) {
+            return Err(self.place.rejected(name, reason.clone()));
+        }
+        let reply = self.ask(Request::Token).await?;
+        let given = reply.success && matches!(reply.code, Some(CODE_TOKEN | CODE_OK) | None);
+        if !given {
+            let error = self.refusal(Request::Token, &reply);
+            self.hold_back(&error);
+            return Err(error);
+        }
+        let message =
+            fields::object(&reply.value, "Msg").map_err(|reason| self.place.malformed(name, reason))?;
+        let part = |key: &str| {
+            let text = match message.get(key) {
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(Value::Number(number)) => Some(number.to_string()),
+                _ => None,
+            };
+            text.ok_or_else(|| self.place.malformed(name, format!("its `{key}` is missing")))
+        };
+        let (time, salt, new_salt) = (part("time")?, part("salt")?, part("newsalt")?);
+        let key = md5_crypt(account.password.expose(), &salt);
+        let sign = md5_crypt(&format!("{key}{time}"), &new_salt);
+        self.token = Some(Token {
+            sign,
+            cipher: Cipher::new(&key),
+            until: self.clock.now() + TOKEN_LIFE,
+        });
+        Ok(true)
+    }
+
+    /// Stops asking for tokens for a while where more of them would not help.
+    fn hold_back(&mut self, error: &DriverError) {
+        if let DriverError::Rejected { reason, .. } = error
+            && matches!(reason, Rejection::Busy | Rejection::Credentials)
+        {
+            self.token = None;
+            self.hold = Some((self.clock.now() + TOKEN_BACK_OFF, reason.clone()));
+        }
+    }
+
+    /// Sends an encrypted command once, with the token that there is.
+    async fn send(&self, request: Request) -> Result<Reply, DriverError> {
+        let name = request.name();
+        let Some(token) = &self.token else {
+            return Err(self.place.rejected(name, Rejection::Credentials));
+        };
+        let mut body = request.body();
+        if let Some(object) = body.as_object_mut() {
+            object.insert("token".to_owned(), Value::from(token.sign.as_str()));
+        }
+        let sealed = json!({ "enc": 1, "data": token.cipher.encrypt(&body.to_string()) });
+        let bytes = self.exchange(request, sealed.to_string().as_bytes()).await?;
+        let outer = fields::parse(&bytes).map_err(|reason| self.place.malformed(name, reason))?;
+        // Refusals often come in the clear: the miner may not know under which key to answer.
+        let value = match outer.get("enc") {
+            Some(Value::String(sealed)) => {
+                let text = token
+                    .cipher
+                    .decrypt(sealed)
+                    .map_err(|reason| self.place.malformed(name, reason))?;
+                fields::parse(text.as_bytes()).map_err(|reason| self.place.malformed(name, reason))?
+            }
+            Some(_) => return Err(self.place.malformed(name, "its `enc` is not text")),
+            None => outer,
+        };
+        self.envelope(request, value)
+    }
+
+    /// Sends an encrypted command; a token that has ended is renewed once.
+    async fn command(&mut self, request: Request) -> Result<(), DriverError> {
+        let fresh = self.ensure_token().await?;
+        self.full_reads_left = FULL_READS_AFTER_COMMAND;
+        let mut reply = self.send(request).await?;
+        if !fresh && !reply.success && matches!(reply.code, Some(CODE_BAD_TOKEN | CODE_BAD_JSON)) {
+            // The token has ended. The command was not carried out, so saying it again is safe.
+            self.token = None;
+            self.ensure_token().await?;
+            reply = self.send(request).await?;
+        }
+        match (reply.success, reply.code) {
+            (true, Some(CODE_OK) | None) => Ok(()),
+            (true, Some(_)) => Err(self
+                .place
+                .malformed(request.name(), "it is a success without the success code")),
+            (false, _) => {
+                let error = self.refusal(request, &reply);
+                self.hold_back(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads `status`; firmware that does not know the command gives an empty answer.
+    async fn read_switch(&self) -> Result<Switch, DriverError> {
+        let name = Request::Status.name();
+        let reply = self.ask(Request::Status).await?;
+        if !reply.success {
+            return Ok(Switch::default());
+        }
+        let malformed = |reason| self.place.malformed(name, reason);
+        let message = fields::object(&reply.value, "Msg").map_err(malformed)?;
+        let off = match fields::flag(message, "mineroff").map_err(malformed)? {
+            Some(off) => Some(off),
+            // The name in firmware before 2022.
+            None => fields::flag(message, "btmineroff").map_err(malformed)?,
+        };
+        let watts = fields::number(message, "power_limit_set").map_err(malformed)?;
+        Ok(Switch {
+            off,
+            reason: fields::text(message, "mineroff_reason")
+                .unwrap_or_default()
+                .to_owned(),
+            percent: fields::number(message, "power_pct")
+                .map_err(malformed)?
+                .and_then(whole_percent),
+            limit: watts.filter(|watts| *watts > 0.0).map(Watts::saturating),
+        })
+    }
+
+    /// The error codes of a miner that should hash and does not.
+    async fn read_fault(&self) -> Option<Arc<str>> {
+        let reply = self.ask_ok(Request::ErrorCodes).await.ok()?;
+        let codes = reply.value.pointer("/Msg/error_code")?.as_array()?;
+        let mut text = String::new();
+        for code in codes.iter().take(4) {
+            // Newer firmware: `{"110": "2024-06-15 09:15:00"}`; older: the bare number.
+            let name = match code {
+                Value::Object(object) => object.keys().find(|key| key.as_str() != "reason").cloned(),
+                Value::Number(number) => Some(number.to_string()),
+                Value::String(text) => Some(text.clone()),
+                _ => None,
+            };
+            if let Some(name) = name {
+                text.push_str(if text.is_empty() { "error " } else { ", " });
+                text.push_str(&name);
+            }
+        }
+        (!text.is_empty()).then(|| Arc::from(fields::words(&text, &[])))
+    }
+}
+
+/// What `summary` says, in our units.
+#[derive(Clone, Copy, Debug, Default)]
+struct Summary {
+    power: Option<f64>,
+    limit: Option<f64>,
+    hashrate: Option<f64>,
+    elapsed: Option<f64>,
+    tuned: Option<bool>,
+}
+
+/// Reads `summary`: the cgminer shape `SUMMARY[0]`, or `Msg` as firmware of API 2.2 has it.
+fn summary(reply: &Reply) -> Result<Summary, String> {
+    let row = match reply.value.get("SUMMARY") {
+        Some(Value::Array(rows)) => rows.first().ok_or("`SUMMARY` is empty")?,
+        Some(_) => return Err("`SUMMARY` is not a list".to_owned()),
+        None => fields::object(&reply.value, "Msg").map_err(|_| "`SUMMARY` is missing")?,
+    };
+    if !row.is_object() {
+        return Err("`SUMMARY` does not hold an object".to_owned());
+    }
+    let tuned = match fields::number(row, "Upfreq Complete")? {
+        Some(complete) => Some(complete > 0.5),
+        None => fields::flag(row, "Hash Stable")?,
+    };
+    Ok(Summary {
+        // The real-time reading where there is one; `Power` is averaged on firmware that has both.
+        power: fields::first_number(row, &["Power_RT", "Power"])?,
+        limit: fields::number(row, "Power Limit")?,
+        hashrate: fields::first_number(row, &["HS RT", "MHS 5s", "MHS 1m", "MHS av"])?,
+        elapsed: fields::number(row, "Elapsed")?,
+        tuned,
+    })
+}
+
+/// Whether the miner's reason for being off speaks of a fault rather than of somebody's wish.
+fn is_fault(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    ["error", "fault", "fail", "protect", "over", "abnormal", "temp"]
+        .iter()
+        .any(|word| reason.contains(word))
+}
+
+#[async_trait]
+impl Driver for WhatsminerV2 {
+    async fn read(&mut self) -> Result<MinerStatus, DriverError> {
+        let name = Request::Summary.name();
+        let reply = self.ask(Request::Summary).await?;
+        let said = if reply.success {
+            Some(summary(&reply).map_err(|reason| self.place.malformed(name, reason))?)
+        } else {
+            // The mining software may be down, which `status` tells.
+            None
+        };
+        let values = said.unwrap_or_default();
+        let hashing = values.hashrate.is_some_and(|rate| rate > 0.0);
+
+        if let Some(elapsed) = values.elapsed {
+            if self.elapsed.is_some_and(|before| elapsed < before) {
+                self.percent.restarted();
+                self.full_read_in = 0;
+            }
+            self.elapsed = Some(elapsed);
+        }
+        if !hashing || self.full_reads_left > 0 || self.full_read_in == 0 || self.asleep != Some(false) {
+            let switch = self.read_switch().await?;
+            self.asleep = switch.off.or(self.asleep);
+            self.switch = Some(switch);
+            self.full_read_in = FULL_READ_EVERY;
+            self.full_reads_left = self.full_reads_left.saturating_sub(1);
+        }
+        self.full_read_in = self.full_read_in.saturating_sub(1);
+        let switch = self.switch.clone().unwrap_or_default();
+        if said.is_none() && switch.off.is_none() {
+            return Err(self.refusal(Request::Summary, &reply));
+        }
+
+        let limit = switch.limit.or(values.limit.map(Watts::saturating));
+        self.percent.observe(limit, switch.percent);
+        let asleep = switch.off.unwrap_or(false);
+        let target = match switch.percent {
+            _ if asleep => Measured::Value(Target::Sleep),
+            Some(percent) => Measured::Value(self.percent.target(percent)),
+            None => Measured::Unsupported,
+        };
+        let started_long_ago = values.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
+        let activity = if asleep && is_fault(&switch.reason) {
+            Activity::Fault(Arc::from(fields::words(&switch.reason, &[])))
+        } else if asleep {
+            Activity::Asleep
+        } else if said.is_none() {
+            Activity::Starting
+        } else if !hashing && started_long_ago {
+            match self.read_fault().await {
+                Some(fault) => Activity::Fault(fault),
+                None => Activity::Starting,
+            }
+        } else if !hashing || (values.tuned == Some(false) && !started_long_ago) {
+            Activity::Starting
+        } else {
+            Activity::Hashing
+        };
+        let missing = said.is_none();
+        Ok(MinerStatus {
+            power: measured(values.power, missing, Watts::saturating),
+            hashrate: measured(values.hashrate, missing, |megahashes| {
+                Hashrate::saturating(megahashes * 1e6)
+            }),
+            activity,
+            target,
+            range: self.percent.range(),
+            uptime: values
+                .elapsed
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        })
+    }
+
+    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
+        match target {
+            Target::Sleep => {
+                self.command(Request::PowerOff).await?;
+                self.asleep = Some(true);
+                Ok(())
+            }
+            Target::Power(power) => {
+                if self.asleep.is_none() {
+                    let switch = self.read_switch().await?;
+                    self.percent.observe(switch.limit, switch.percent);
+                    self.asleep = Some(switch.off.unwrap_or(false));
+                }
+                let Some(percent) = self.percent.percent(power) else {
+                    return Err(self
+                        .place
+                        .rejected(Request::SetPercent(0).name(), Rejection::OutOfRange));
+                };
+                if self.asleep == Some(true) {
+                    self.command(Request::PowerOn).await?;
+                    self.asleep = Some(false);
+                    self.percent.restarted();
+                }
+                self.command(Request::SetPercent(percent)).await?;
+                self.percent.accepted(percent, power);
+                Ok(())
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        // Nothing is open between two exchanges, and a token cannot be given back: it ends by itself.
+        self.token = None;
+    }
+}

@@ -1,0 +1,100 @@
+//! What the drivers share on the wire: errors that name the place, connections, and bounds.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::fields::words;
+use super::{Connection, DriverError, Endpoint};
+use crate::control::snapshot::Rejection;
+
+/// Largest reply that is read. Real ones are a few kilobytes.
+pub const MAX_REPLY: usize = 1024 * 1024;
+
+/// Where an exchange goes to and how long it may take in total: connecting, writing and reading.
+#[derive(Clone, Debug)]
+pub struct Place {
+    endpoint: Endpoint,
+    limit: Duration,
+}
+
+impl Place {
+    /// The place and the time limit of a connection.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            endpoint: connection.endpoint.clone(),
+            limit: connection.timeout,
+        }
+    }
+
+    /// Runs an exchange under the time limit.
+    pub async fn within<T>(
+        &self,
+        exchange: &'static str,
+        work: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        match tokio::time::timeout(self.limit, work).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timeout(exchange)),
+        }
+    }
+
+    /// Connects. Commands are small and urgent, so nothing is held back to fill a packet.
+    pub async fn connect(&self) -> Result<TcpStream, DriverError> {
+        let stream = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port))
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| self.unreachable(&error))?;
+        Ok(stream)
+    }
+
+    /// No connection.
+    pub fn unreachable(&self, error: &dyn std::error::Error) -> DriverError {
+        DriverError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            reason: words(&error.to_string(), &[]),
+        }
+    }
+
+    /// No complete answer in time.
+    pub fn timeout(&self, exchange: &'static str) -> DriverError {
+        DriverError::Timeout {
+            endpoint: self.endpoint.clone(),
+            exchange,
+            limit: self.limit,
+        }
+    }
+
+    /// An answer that is not what the vendor documents.
+    pub fn malformed(&self, exchange: &'static str, reason: impl Into<String>) -> DriverError {
+        DriverError::Malformed {
+            endpoint: self.endpoint.clone(),
+            exchange,
+            reason: reason.into(),
+        }
+    }
+
+    /// The connection broke in the middle of an exchange: it is not known how far the request came.
+    pub fn broken(&self, exchange: &'static str, error: &io::Error) -> DriverError {
+        self.malformed(exchange, format!("the connection broke ({})", error.kind()))
+    }
+
+    /// The miner said no.
+    pub fn rejected(&self, exchange: &'static str, reason: Rejection) -> DriverError {
+        DriverError::Rejected {
+            endpoint: self.endpoint.clone(),
+            exchange,
+            reason,
+        }
+    }
+
+    /// The miner said no in words of its own, which are bounded and freed of secrets first.
+    pub fn other(&self, exchange: &'static str, text: &str, secrets: &[&str]) -> DriverError {
+        self.rejected(exchange, Rejection::Other(Arc::from(words(text, secrets))))
+    }
+}
