@@ -32,11 +32,7 @@ fn environment(name: &str) -> Option<String> {
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
     let files = [("miners.password", "secret\n"), ("empty.password", "\n")];
-    let options = Options {
-        secrets: Secrets::Read,
-        files: &files,
-        environment: &environment,
-    };
+    let options = Options { secrets: Secrets::Read, files: &files, environment: &environment };
     config::parse(text, Path::new("site.toml"), &options)
 }
 
@@ -84,11 +80,7 @@ credentials = {{ password_file = "miners.password" }}
 fn assert_consistent(site: &Site) {
     assert!(site.circuits[0].parent.is_none());
     for (at, circuit) in site.circuits.iter().enumerate() {
-        assert!(
-            circuit.parent.map_or(at == 0, |parent| parent.0 < at),
-            "{}",
-            circuit.name
-        );
+        assert!(circuit.parent.map_or(at == 0, |parent| parent.0 < at), "{}", circuit.name);
         assert!(circuit.meter.is_none_or(|meter| meter.0 < site.meters.len()));
         assert!(circuit.margin >= Watts::ZERO && circuit.other_load >= Watts::ZERO);
     }
@@ -102,16 +94,8 @@ fn assert_consistent(site: &Site) {
     for miner in &site.miners {
         assert!(miner.circuit.0 < site.circuits.len());
         assert!(!miner.points.is_empty(), "{}", miner.name);
-        assert!(
-            miner.points.windows(2).all(|pair| pair[0].power < pair[1].power),
-            "{}",
-            miner.name
-        );
-        assert!(
-            miner.sleep < miner.minimum() && miner.maximum() <= miner.nameplate,
-            "{}",
-            miner.name
-        );
+        assert!(miner.points.windows(2).all(|pair| pair[0].power < pair[1].power), "{}", miner.name);
+        assert!(miner.sleep < miner.minimum() && miner.maximum() <= miner.nameplate, "{}", miner.name);
         assert!(!matches!(miner.actuator, Actuator::Continuous { quantum } if quantum <= Watts::ZERO));
     }
 }
@@ -125,10 +109,7 @@ fn every_shipped_file_loads() {
         assert_eq!(config.miners.len(), config.site.miners.len());
         for warning in &config.warnings {
             // A checkout cannot keep the demo's password file to itself; nothing else may need a look.
-            assert!(
-                warning.message().contains("can read the password file"),
-                "{warning}"
-            );
+            assert!(warning.message().contains("can read the password file"), "{warning}");
         }
     }
     for path in toml_files(&folder("config/models")) {
@@ -169,20 +150,9 @@ fn the_reference_has_every_key() {
     let mut keys = 0;
     for entry in fs::read_dir(folder("src/config")).unwrap() {
         let source = fs::read_to_string(entry.unwrap().path()).unwrap();
-        let source: String = source
-            .split("#[cfg(test)]")
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .collect();
-        for (at, _) in source
-            .match_indices("(\"")
-            .chain(source.match_indices("(&table,\""))
-        {
-            let getter = source[..at]
-                .rsplit(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .next()
-                .unwrap();
+        let source: String = source.split("#[cfg(test)]").next().unwrap().split_whitespace().collect();
+        for (at, _) in source.match_indices("(\"").chain(source.match_indices("(&table,\"")) {
+            let getter = source[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();
             let key = source[at..].split('"').nth(1).unwrap();
             // The one key that is asked for to be refused.
             if !getters.contains(&getter)
@@ -193,9 +163,7 @@ fn the_reference_has_every_key() {
             }
             keys += 1;
             let stands = ["\n", "{ ", ", ", "[", ".", "("].iter().any(|before| {
-                [" =", ".", "]", " "]
-                    .iter()
-                    .any(|after| reference.contains(&format!("{before}{key}{after}")))
+                [" =", ".", "]", " "].iter().any(|after| reference.contains(&format!("{before}{key}{after}")))
             });
             assert!(stands, "`{key}` is not in config/ballast.toml");
         }
@@ -209,21 +177,10 @@ fn the_demo_loads_from_the_binary_without_its_password_file() {
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.site.miners.len(), 120);
     assert!(config.miners.iter().all(|miner| {
-        miner
-            .credentials
-            .as_ref()
-            .is_some_and(|account| account.password.expose() == "demo")
+        miner.credentials.as_ref().is_some_and(|account| account.password.expose() == "demo")
     }));
-    let names: Vec<&str> = config
-        .site
-        .circuits
-        .iter()
-        .map(|circuit| circuit.name.as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["pcc", "fleet", "container-1", "container-2", "container-3"]
-    );
+    let names: Vec<&str> = config.site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
+    assert_eq!(names, ["pcc", "fleet", "container-1", "container-2", "container-3"]);
 }
 
 /// Compares a text with a file beside the fixtures. `UPDATE_EXPECTED=1` writes it anew: review the change as you
@@ -233,30 +190,19 @@ fn assert_expected(path: &Path, actual: &str) {
         fs::write(path, actual).unwrap();
     }
     let expected = fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(
-        actual,
-        expected,
-        "{} differs; UPDATE_EXPECTED=1 rewrites it",
-        path.display()
-    );
+    assert_eq!(actual, expected, "{} differs; UPDATE_EXPECTED=1 rewrites it", path.display());
 }
 
 #[test]
 fn the_demo_is_told_in_words() {
     let config = config::demo().unwrap();
-    assert_expected(
-        &folder("tests/fixtures/config/demo.summary"),
-        &config::summary(&config),
-    );
+    assert_expected(&folder("tests/fixtures/config/demo.summary"), &config::summary(&config));
 }
 
 #[test]
 fn a_read_cap_is_told_in_words() {
     let config = config::load(&folder("config/example-surplus-register.toml")).unwrap();
-    assert_expected(
-        &folder("tests/fixtures/config/surplus-register.summary"),
-        &config::summary(&config),
-    );
+    assert_expected(&folder("tests/fixtures/config/surplus-register.summary"), &config::summary(&config));
 }
 
 #[test]
@@ -265,23 +211,12 @@ fn every_wrong_file_is_told_all_its_mistakes() {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let files = [("miners.password", "secret\n"), ("empty.password", "\n")];
-        let options = Options {
-            secrets: Secrets::Read,
-            files: &files,
-            environment: &environment,
-        };
+        let options = Options { secrets: Secrets::Read, files: &files, environment: &environment };
         let said = match config::parse(&text, Path::new(&name), &options) {
             Err(errors) => format!("{errors}\n"),
             Ok(config) => {
-                assert!(
-                    !config.warnings.is_empty(),
-                    "{name}: neither a mistake nor a warning"
-                );
-                config
-                    .warnings
-                    .iter()
-                    .map(|warning| format!("warning: {warning}\n\n"))
-                    .collect()
+                assert!(!config.warnings.is_empty(), "{name}: neither a mistake nor a warning");
+                config.warnings.iter().map(|warning| format!("warning: {warning}\n\n")).collect()
             }
         };
         assert!(!said.contains("hunter2"), "{name}: a secret is shown:\n{said}");
@@ -321,13 +256,7 @@ fn ten_thousand_miners_in_ranges_are_each_there_once() {
     endpoints.sort();
     endpoints.dedup();
     assert_eq!(endpoints.len(), 10_003);
-    assert!(
-        config
-            .site
-            .miners
-            .iter()
-            .any(|miner| miner.name == "block-39-250")
-    );
+    assert!(config.site.miners.iter().any(|miner| miner.name == "block-39-250"));
     // 2 % of the fleet's nameplate per second, where nothing else is said.
     let nameplate: Watts = config.site.miners.iter().map(|miner| miner.nameplate).sum();
     let rate = config.site.settings.raise_rate.get();
@@ -342,14 +271,9 @@ fn a_range_that_is_far_too_long_is_refused_before_it_is_expanded() {
 
 #[test]
 fn an_overlap_of_ranges_is_one_mistake() {
-    let said = wrong(&site("").replace(
-        "\"10.0.0.1-10.0.0.3\"",
-        "\"10.0.0.1-10.0.0.9\", \"10.0.0.5-10.0.0.20\"",
-    ));
-    assert!(
-        said.contains("`a-010` and `a-005` are both at 10.0.0.5:4433, and 4 more pairs"),
-        "{said}"
-    );
+    let said =
+        wrong(&site("").replace("\"10.0.0.1-10.0.0.3\"", "\"10.0.0.1-10.0.0.9\", \"10.0.0.5-10.0.0.20\""));
+    assert!(said.contains("`a-010` and `a-005` are both at 10.0.0.5:4433, and 4 more pairs"), "{said}");
     assert!(said.ends_with("1 mistake"), "{said}");
 }
 
@@ -357,10 +281,7 @@ fn an_overlap_of_ranges_is_one_mistake() {
 fn an_unknown_model_works_with_its_bounds_alone() {
     let config = good(&site("").replace("model = \"m60s\"", "minimum = \"2 kW\"\nmaximum = \"3 kW\""));
     let miner = &config.site.miners[0];
-    assert_eq!(
-        (miner.minimum(), miner.maximum()),
-        (Watts::whole(2_000), Watts::whole(3_000))
-    );
+    assert_eq!((miner.minimum(), miner.maximum()), (Watts::whole(2_000), Watts::whole(3_000)));
     assert_eq!(miner.nameplate, Watts::whole(3_150), "5 % above the maximum");
     assert_eq!(config.miners[0].rated, Watts::whole(3_000));
     assert!((miner.points[1].hashrate.as_terahashes() - 120.0).abs() < 1e-9);
@@ -377,51 +298,26 @@ fn only_a_maximum_is_enough_for_an_unknown_model() {
 
 #[test]
 fn bounds_of_a_group_cut_the_curve_of_its_model() {
-    let config = good(&site("").replace(
-        "model = \"m60s\"",
-        "model = \"m60s\"\nminimum = \"2000 W\"\nmaximum = \"3000 W\"",
-    ));
-    let powers: Vec<Watts> = config.site.miners[0]
-        .points
-        .iter()
-        .map(|point| point.power)
-        .collect();
+    let config = good(
+        &site("").replace("model = \"m60s\"", "model = \"m60s\"\nminimum = \"2000 W\"\nmaximum = \"3000 W\""),
+    );
+    let powers: Vec<Watts> = config.site.miners[0].points.iter().map(|point| point.power).collect();
     assert_eq!(powers, [2_000, 2_200, 2_500, 2_800, 3_000].map(Watts::whole));
-    assert_eq!(
-        config.site.miners[0].nameplate,
-        Watts::whole(3_600),
-        "the worst case stays"
-    );
-    assert_eq!(
-        config.miners[0].rated,
-        Watts::whole(3_156),
-        "the base of percent stays"
-    );
-    let hashrates: Vec<f64> = config.site.miners[0]
-        .points
-        .iter()
-        .map(|point| point.hashrate.as_terahashes())
-        .collect();
-    assert!(
-        hashrates.is_sorted() && hashrates[0] > 113.8 && hashrates[4] < 170.8,
-        "{hashrates:?}"
-    );
+    assert_eq!(config.site.miners[0].nameplate, Watts::whole(3_600), "the worst case stays");
+    assert_eq!(config.miners[0].rated, Watts::whole(3_156), "the base of percent stays");
+    let hashrates: Vec<f64> =
+        config.site.miners[0].points.iter().map(|point| point.hashrate.as_terahashes()).collect();
+    assert!(hashrates.is_sorted() && hashrates[0] > 113.8 && hashrates[4] < 170.8, "{hashrates:?}");
 }
 
 #[test]
 fn steps_keep_only_the_points_within_the_bounds() {
-    let steps = site("").replace(
-        "model = \"m60s\"",
-        "model = \"m60s\"\nactuator = \"steps\"\nmaximum = \"2600 W\"",
-    );
+    let steps =
+        site("").replace("model = \"m60s\"", "model = \"m60s\"\nactuator = \"steps\"\nmaximum = \"2600 W\"");
     let miner = &good(&steps).site.miners[0];
     assert_eq!((miner.points.len(), miner.maximum()), (3, Watts::whole(2_500)));
     let none = steps.replace("maximum = \"2600 W\"", "maximum = \"1000 W\"");
-    assert!(
-        wrong(&none).contains("no operating point of the model lies between"),
-        "{}",
-        wrong(&none)
-    );
+    assert!(wrong(&none).contains("no operating point of the model lies between"), "{}", wrong(&none));
 }
 
 #[test]
@@ -433,9 +329,7 @@ fn a_miner_that_is_on_or_off_has_one_point() {
 
 #[test]
 fn a_percent_actuator_steps_by_one_percent_of_its_rated_power() {
-    let Actuator::Continuous { quantum } = good(&site("")).site.miners[0].actuator else {
-        panic!()
-    };
+    let Actuator::Continuous { quantum } = good(&site("")).site.miners[0].actuator else { panic!() };
     assert!((quantum.get() - 31.56).abs() < 1e-9);
 }
 
@@ -453,10 +347,7 @@ fn a_single_miner_inherits_what_it_does_not_say() {
     let account = connection.credentials.as_ref().unwrap();
     assert_eq!(account.username.as_deref(), Some("user1"));
     assert_eq!(account.password.expose(), "from the environment");
-    assert_eq!(
-        config.miners[0].credentials.as_ref().unwrap().username.as_deref(),
-        Some("super")
-    );
+    assert_eq!(config.miners[0].credentials.as_ref().unwrap().username.as_deref(), Some("super"));
 }
 
 #[test]
@@ -468,12 +359,7 @@ fn the_class_of_a_limit_follows_from_what_it_is() {
          [groups.b]\ndriver = \"whatsminer-v2\"\ncircuit = \"sub\"\nmodel = \"m60s\"\n\
          addresses = [\"10.1.0.1-10.1.0.40\"]\ncredentials = { password_file = \"miners.password\" }",
     ));
-    let classes: Vec<_> = config
-        .site
-        .limits
-        .iter()
-        .map(|limit| (limit.class, limit.scope))
-        .collect();
+    let classes: Vec<_> = config.site.limits.iter().map(|limit| (limit.class, limit.scope)).collect();
     assert_eq!(
         classes,
         [
@@ -493,24 +379,14 @@ fn circuits_are_put_in_order_whatever_the_order_of_the_file() {
     );
     let config = good(&text);
     assert_consistent(&config.site);
-    let names: Vec<&str> = config
-        .site
-        .circuits
-        .iter()
-        .map(|circuit| circuit.name.as_str())
-        .collect();
+    let names: Vec<&str> = config.site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
     assert_eq!(names, ["pcc", "middle", "leaf"]);
 }
 
 #[test]
 fn observe_mode_reaches_the_control_law() {
     assert!(!good(&site("")).site.settings.observe);
-    assert!(
-        good(&site("").replace("\"control\"", "\"observe\""))
-            .site
-            .settings
-            .observe
-    );
+    assert!(good(&site("").replace("\"control\"", "\"observe\"")).site.settings.observe);
 }
 
 #[test]
@@ -529,10 +405,7 @@ fn a_tree_of_circuits_has_a_bounded_depth() {
         text.push_str(&format!("[circuits.c{level}]\nparent = \"c{}\"\n", level - 1));
     }
     let said = wrong(&text);
-    assert!(
-        said.contains("circuit `c31` hangs more than 32 levels deep"),
-        "{said}"
-    );
+    assert!(said.contains("circuit `c31` hangs more than 32 levels deep"), "{said}");
 }
 
 proptest! {
@@ -575,10 +448,7 @@ fn a_password_never_shows_in_the_debug_output() {
 fn without_secrets_everything_else_is_checked() {
     let text = site("").replace("miners.password", "not-here.password");
     assert!(wrong(&text).contains("cannot find the password file"));
-    let options = Options {
-        secrets: Secrets::Skip,
-        ..Options::default()
-    };
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
     let config = config::parse(&text, Path::new("site.toml"), &options).unwrap();
     assert!(config.miners[0].credentials.is_none());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -620,11 +490,7 @@ mod files {
         assert!(said(&folder.0.join("missing.toml")).contains("cannot be read"));
         assert!(said(&folder.0).contains("is a folder"));
         let bytes = folder.write("bytes.toml", b"# fine\n[site]\nname = \"\xff\"\n");
-        assert!(
-            said(&bytes).contains("is not UTF-8 text (line 3)"),
-            "{}",
-            said(&bytes)
-        );
+        assert!(said(&bytes).contains("is not UTF-8 text (line 3)"), "{}", said(&bytes));
         let large = folder.write("large.toml", vec![b'#'; 16 * 1024 * 1024 + 1]);
         assert!(said(&large).contains("larger than 16 MiB"), "{}", said(&large));
     }
@@ -640,10 +506,7 @@ mod files {
             fs::set_permissions(&password, fs::Permissions::from_mode(mode)).unwrap();
             let config = config::load(&site).unwrap();
             assert_eq!(config.warnings.len(), warnings, "{:?}", config.warnings);
-            assert_eq!(
-                config.miners[0].credentials.as_ref().unwrap().password.expose(),
-                "secret"
-            );
+            assert_eq!(config.miners[0].credentials.as_ref().unwrap().password.expose(), "secret");
         }
     }
 
@@ -670,19 +533,11 @@ mod files {
         folder.write("miners", "from systemd\n");
         let path = folder.0.to_str().unwrap().to_owned();
         let environment = move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| path.clone());
-        let options = Options {
-            environment: &environment,
-            ..Options::default()
-        };
-        let text = site("").replace(
-            "password_file = \"miners.password\"",
-            "password_credential = \"miners\"",
-        );
+        let options = Options { environment: &environment, ..Options::default() };
+        let text =
+            site("").replace("password_file = \"miners.password\"", "password_credential = \"miners\"");
         let config = config::parse(&text, Path::new("site.toml"), &options).unwrap();
-        assert_eq!(
-            config.miners[0].credentials.as_ref().unwrap().password.expose(),
-            "from systemd"
-        );
+        assert_eq!(config.miners[0].credentials.as_ref().unwrap().password.expose(), "from systemd");
         assert!(wrong(&text).contains("CREDENTIALS_DIRECTORY is not set"));
     }
 }

@@ -79,10 +79,7 @@ impl Miner {
             log: Vec::new(),
             connections: 0,
         }));
-        let miner = Self {
-            state: Arc::clone(&state),
-            address,
-        };
+        let miner = Self { state: Arc::clone(&state), address };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 state.lock().unwrap().connections += 1;
@@ -93,17 +90,12 @@ impl Miner {
     }
 
     fn driver(&self) -> BraiinsOs {
-        BraiinsOs::new(
-            &connection(DriverKind::BraiinsOs, self.address),
-            &http_client().unwrap(),
-        )
+        BraiinsOs::new(&connection(DriverKind::BraiinsOs, self.address), &http_client().unwrap())
     }
 
     fn answer(&self, path: &str, status: u16, body: &str) {
         let mut state = self.state.lock().unwrap();
-        state
-            .answers
-            .insert(format!("/api/v1/{path}"), (status, body.as_bytes().to_vec()));
+        state.answers.insert(format!("/api/v1/{path}"), (status, body.as_bytes().to_vec()));
     }
 
     fn details(&self, change: impl Fn(&mut Value)) {
@@ -120,11 +112,7 @@ impl Miner {
     }
 
     fn command(&self, status: u16, body: &str) {
-        self.state
-            .lock()
-            .unwrap()
-            .commands
-            .push_back((status, body.as_bytes().to_vec()));
+        self.state.lock().unwrap().commands.push_back((status, body.as_bytes().to_vec()));
     }
 
     /// The commands that came, as "path body".
@@ -136,9 +124,7 @@ impl Miner {
             .filter(|seen| seen.line.starts_with("PUT "))
             .map(|seen| {
                 let path = seen.line.strip_prefix("PUT /api/v1/").unwrap();
-                format!("{path} {}", String::from_utf8_lossy(&seen.body))
-                    .trim_end()
-                    .to_owned()
+                format!("{path} {}", String::from_utf8_lossy(&seen.body)).trim_end().to_owned()
             })
             .collect()
     }
@@ -177,12 +163,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             }
         }
         let seen = Seen {
-            line: head
-                .lines()
-                .next()
-                .unwrap()
-                .trim_end_matches(" HTTP/1.1")
-                .to_owned(),
+            line: head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned(),
             token: header("authorization"),
             body: buffer[end..end + length].to_vec(),
         };
@@ -214,12 +195,7 @@ impl State {
                 return Some((401, b"{\"message\":\"bad password\"}".to_vec()));
             }
             let token = format!("token-{}", self.generation);
-            return Some((
-                200,
-                json!({"token": token, "timeout_s": 3600})
-                    .to_string()
-                    .into_bytes(),
-            ));
+            return Some((200, json!({"token": token, "timeout_s": 3600}).to_string().into_bytes()));
         }
         if seen.token.as_deref() != Some(&format!("token-{}", self.generation)) {
             return Some((401, Vec::new()));
@@ -250,10 +226,7 @@ async fn a_hashing_miner_reads_as_hashing() {
     let miner = Miner::start().await;
     let status = miner.driver().read().await.unwrap();
     assert_eq!(status.power, Measured::Value(Watts::whole(3_122)));
-    assert_eq!(
-        status.hashrate,
-        Measured::Value(Hashrate::saturating(141_210.5e9))
-    );
+    assert_eq!(status.hashrate, Measured::Value(Hashrate::saturating(141_210.5e9)));
     assert_eq!(status.activity, Activity::Hashing);
     assert_eq!(status.target, Measured::Value(power(3_050)));
     assert_eq!(status.range, Some((Watts::whole(770), Watts::whole(5_418))));
@@ -288,11 +261,7 @@ async fn one_login_and_one_connection_serve_all_and_the_token_goes_bare() {
     let state = miner.state.lock().unwrap();
     assert_eq!(state.logins, 1);
     assert_eq!(state.connections, 1);
-    let constraints = state
-        .log
-        .iter()
-        .filter(|seen| seen.line.ends_with("/constraints"))
-        .count();
+    let constraints = state.log.iter().filter(|seen| seen.line.ends_with("/constraints")).count();
     assert_eq!(constraints, 1);
     for seen in state.log.iter().filter(|seen| !seen.line.ends_with("/login")) {
         assert_eq!(seen.token.as_deref(), Some("token-1"));
@@ -304,23 +273,14 @@ async fn power_is_set_in_whole_watts_rounded_down_within_the_range() {
     let miner = Miner::start().await;
     let mut driver = miner.driver();
     driver.read().await.unwrap();
-    driver
-        .apply(Target::Power(Watts::saturating(2_999.9)), Urgency::Shed)
-        .await
-        .unwrap();
+    driver.apply(Target::Power(Watts::saturating(2_999.9)), Urgency::Shed).await.unwrap();
     driver.apply(power(9_999), Urgency::Normal).await.unwrap();
     assert_eq!(
         miner.commands(),
-        [
-            r#"performance/power-target {"watt":2999}"#,
-            r#"performance/power-target {"watt":5418}"#
-        ]
+        [r#"performance/power-target {"watt":2999}"#, r#"performance/power-target {"watt":5418}"#]
     );
     // Below the range the miner would draw more than it was asked to.
-    assert_eq!(
-        rejection(driver.apply(power(500), Urgency::Shed).await),
-        Rejection::OutOfRange
-    );
+    assert_eq!(rejection(driver.apply(power(500), Urgency::Shed).await), Rejection::OutOfRange);
     assert_eq!(miner.commands().len(), 2);
 }
 
@@ -329,10 +289,7 @@ async fn a_target_that_the_miner_raised_by_itself_is_not_a_yes() {
     let miner = Miner::start().await;
     miner.command(200, r#"{"watt":1400}"#);
     let mut driver = miner.driver();
-    assert_eq!(
-        rejection(driver.apply(power(500), Urgency::Shed).await),
-        Rejection::OutOfRange
-    );
+    assert_eq!(rejection(driver.apply(power(500), Urgency::Shed).await), Rejection::OutOfRange);
     // An answer without a body is a yes.
     miner.command(204, "");
     driver.apply(power(2_000), Urgency::Shed).await.unwrap();
@@ -410,10 +367,7 @@ async fn an_ended_login_is_renewed_once() {
     // A miner that refuses even a fresh login is not asked for ever.
     miner.command(401, "");
     miner.command(401, "");
-    assert_eq!(
-        rejection(driver.apply(power(1_000), Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(power(1_000), Urgency::Shed).await), Rejection::Credentials);
     assert_eq!(miner.logins(), 3);
 }
 
@@ -436,20 +390,14 @@ async fn a_wrong_password_is_said_so_and_not_tried_again_at_once() {
     miner.state.lock().unwrap().password = "another".to_owned();
     let mut driver = miner.driver();
     for _ in 0..4 {
-        assert_eq!(
-            rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-            Rejection::Credentials
-        );
+        assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
         assert_eq!(rejection(driver.read().await.map(|_| ())), Rejection::Credentials);
     }
     assert_eq!(miner.logins(), 1);
     let mut connection = connection(DriverKind::BraiinsOs, miner.address);
     connection.credentials = None;
     let mut driver = BraiinsOs::new(&connection, &http_client().unwrap());
-    assert_eq!(
-        rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
 }
 
 #[tokio::test]
@@ -506,10 +454,7 @@ async fn answers_of_the_wrong_shape_are_malformed() {
         ("miner/stats", "{".to_owned()),
         ("miner/stats", "[]".to_owned()),
         ("miner/stats", "{}".to_owned()),
-        (
-            "miner/stats",
-            r#"{"power_stats":{"approximated_consumption":{"watt":"lots"}}}"#.to_owned(),
-        ),
+        ("miner/stats", r#"{"power_stats":{"approximated_consumption":{"watt":"lots"}}}"#.to_owned()),
         (
             "miner/stats",
             r#"{"miner_stats":{"real_hashrate":{"last_5s":{"gigahash_per_second":[]}}}}"#.to_owned(),
@@ -530,10 +475,7 @@ async fn answers_of_the_wrong_shape_are_malformed() {
         let miner = Miner::start().await;
         miner.answer(path, 200, &body);
         let error = miner.driver().read().await.unwrap_err();
-        assert!(
-            matches!(error, DriverError::Malformed { .. }),
-            "{path} {body:.60}: {error}"
-        );
+        assert!(matches!(error, DriverError::Malformed { .. }), "{path} {body:.60}: {error}");
     }
     let miner = Miner::start().await;
     miner.answer("miner/stats", 200, "\u{0}");
@@ -551,11 +493,7 @@ async fn what_is_missing_is_unavailable_and_not_zero() {
     assert_eq!(status.target, Measured::Unsupported);
     assert_eq!(status.range, None);
     // Another tuning mode has no power target.
-    miner.answer(
-        "performance/tuner-state",
-        200,
-        r#"{"mode_state":{"hashratetargetmodestate":{}}}"#,
-    );
+    miner.answer("performance/tuner-state", 200, r#"{"mode_state":{"hashratetargetmodestate":{}}}"#);
     assert_eq!(miner.driver().read().await.unwrap().target, Measured::Unavailable);
 }
 
@@ -563,17 +501,11 @@ async fn what_is_missing_is_unavailable_and_not_zero() {
 async fn a_misbehaving_server_costs_one_time_limit_at_most() {
     for how in MISBEHAVIOURS {
         let address = misbehaving(how).await;
-        let mut driver = BraiinsOs::new(
-            &connection(DriverKind::BraiinsOs, address),
-            &http_client().unwrap(),
-        );
+        let mut driver = BraiinsOs::new(&connection(DriverKind::BraiinsOs, address), &http_client().unwrap());
         let clock = Clock::start();
         let read = driver.read().await.unwrap_err();
         let command = driver.apply(Target::Sleep, Urgency::Shed).await.unwrap_err();
-        assert!(
-            clock.now().since_start() < Duration::from_millis(1_500),
-            "{how:?}"
-        );
+        assert!(clock.now().since_start() < Duration::from_millis(1_500), "{how:?}");
         for error in [read, command] {
             let expected = match how {
                 Misbehaviour::Silence => matches!(error, DriverError::Timeout { .. }),
@@ -582,10 +514,8 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
             assert!(expected, "{how:?}: {error}");
         }
     }
-    let mut driver = BraiinsOs::new(
-        &connection(DriverKind::BraiinsOs, nobody().await),
-        &http_client().unwrap(),
-    );
+    let mut driver =
+        BraiinsOs::new(&connection(DriverKind::BraiinsOs, nobody().await), &http_client().unwrap());
     let error = driver.read().await.unwrap_err();
     assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
@@ -600,15 +530,9 @@ async fn a_dropped_call_leaves_the_driver_usable() {
         let _ = tokio::time::timeout(limit, driver.read()).await;
         let _ = tokio::time::timeout(limit, driver.apply(power(2_000), Urgency::Shed)).await;
     }
-    assert_eq!(
-        driver.read().await.unwrap().power,
-        Measured::Value(Watts::whole(3_122))
-    );
+    assert_eq!(driver.read().await.unwrap().power, Measured::Value(Watts::whole(3_122)));
     driver.apply(power(1_000), Urgency::Shed).await.unwrap();
-    assert_eq!(
-        miner.commands().last().unwrap(),
-        r#"performance/power-target {"watt":1000}"#
-    );
+    assert_eq!(miner.commands().last().unwrap(), r#"performance/power-target {"watt":1000}"#);
 }
 
 fn any_target() -> impl Strategy<Value = Target> {

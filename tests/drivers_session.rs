@@ -54,10 +54,7 @@ struct Scripted {
 }
 
 fn endpoint() -> Endpoint {
-    Endpoint {
-        host: "192.0.2.1".to_owned(),
-        port: 4028,
-    }
+    Endpoint { host: "192.0.2.1".to_owned(), port: 4028 }
 }
 
 fn milliseconds(moment: Moment) -> u64 {
@@ -78,12 +75,7 @@ impl Guard {
         script.in_flight += 1;
         assert_eq!(script.in_flight, 1, "exchanges never overlap");
         drop(script);
-        Self {
-            driver: driver.clone(),
-            begun: milliseconds(driver.clock.now()),
-            read,
-            ended: false,
-        }
+        Self { driver: driver.clone(), begun: milliseconds(driver.clock.now()), read, ended: false }
     }
 }
 
@@ -143,10 +135,7 @@ impl Driver for Scripted {
         };
         let result = self.play(step).await;
         guard.ended = true;
-        result.map(|()| MinerStatus {
-            power: Measured::Value(Watts::whole(3_000)),
-            ..MinerStatus::default()
-        })
+        result.map(|()| MinerStatus { power: Measured::Value(Watts::whole(3_000)), ..MinerStatus::default() })
     }
 
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
@@ -220,30 +209,14 @@ impl Bench {
             Arc::clone(&metrics),
             cancel.clone(),
         );
-        Self {
-            driver,
-            session,
-            metrics,
-            cancel,
-            clock,
-            gate,
-            sequence: 0,
-        }
+        Self { driver, session, metrics, cancel, clock, gate, sequence: 0 }
     }
 
     fn order(&mut self, watts: i32, urgency: Urgency) -> u64 {
         self.sequence += 1;
-        let target = if watts == 0 {
-            Target::Sleep
-        } else {
-            Target::Power(Watts::whole(watts))
-        };
+        let target = if watts == 0 { Target::Sleep } else { Target::Power(Watts::whole(watts)) };
         let sequence = self.sequence;
-        self.session.order.send_replace(Some(Order {
-            target,
-            sequence,
-            urgency,
-        }));
+        self.session.order.send_replace(Some(Order { target, sequence, urgency }));
         sequence
     }
 
@@ -297,10 +270,7 @@ async fn the_first_poll_comes_within_a_second_and_reports() {
     bench.pass(1_100).await;
     let report = bench.report();
     assert_eq!(report.contact, Contact::Reachable);
-    assert_eq!(
-        report.status.unwrap().value.power,
-        Measured::Value(Watts::whole(3_000))
-    );
+    assert_eq!(report.status.unwrap().value.power, Measured::Value(Watts::whole(3_000)));
     assert_eq!(report.delivery, None);
 }
 
@@ -358,17 +328,12 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
             if let Event::Read(at) = event
                 && (20_000..30_000).contains(at)
             {
-                *per_second
-                    .get_mut(usize::try_from(at / 1_000 - 20).unwrap())
-                    .unwrap() += 1;
+                *per_second.get_mut(usize::try_from(at / 1_000 - 20).unwrap()).unwrap() += 1;
             }
         }
     }
     assert_eq!(per_second.iter().sum::<u32>(), 200, "{per_second:?}");
-    assert!(
-        per_second.iter().all(|count| (8..40).contains(count)),
-        "{per_second:?}"
-    );
+    assert!(per_second.iter().all(|count| (8..40).contains(count)), "{per_second:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,11 +351,7 @@ async fn an_order_is_reported_in_flight_and_then_accepted() {
     assert_eq!(bench.delivery().outcome, Outcome::Accepted);
     assert_eq!(bench.delivery().at, Moment::millis(1_800));
     assert_eq!(bench.commands(Ended::Ok), 1);
-    let durations = bench
-        .metrics
-        .driver(DriverKind::WhatsminerV2)
-        .command_seconds
-        .read();
+    let durations = bench.metrics.driver(DriverKind::WhatsminerV2).command_seconds.read();
     assert_eq!(durations.count, 1);
     assert!((durations.seconds - 0.3).abs() < 0.01);
 }
@@ -527,11 +488,7 @@ async fn a_silent_miner_becomes_unreachable_and_comes_back() {
         panic!("expected to be unreachable");
     };
     assert!(since > last_good && since < last_good + 8 * SECOND, "{since:?}");
-    assert_eq!(
-        bench.report().status.unwrap().at,
-        last_good,
-        "the old reading stays"
-    );
+    assert_eq!(bench.report().status.unwrap().at, last_good, "the old reading stays");
     bench.pass(120_000).await;
     assert_eq!(bench.report().contact, Contact::Reachable);
 }
@@ -562,14 +519,8 @@ async fn failing_polls_back_off_but_not_beyond_the_bound() {
     let bench = Bench::new(5 * SECOND, Step::Malformed, &[], &[]);
     bench.pass(300_000).await;
     let reads = bench.reads();
-    let pauses: Vec<_> = reads
-        .windows(2)
-        .filter_map(|pair| Some(pair.last()? - pair.first()?))
-        .collect();
-    assert!(
-        pauses.iter().all(|pause| (3_700..=20_000).contains(pause)),
-        "{pauses:?}"
-    );
+    let pauses: Vec<_> = reads.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).collect();
+    assert!(pauses.iter().all(|pause| (3_700..=20_000).contains(pause)), "{pauses:?}");
     assert!(pauses.iter().skip(3).all(|pause| *pause >= 15_000), "{pauses:?}");
 }
 
@@ -597,31 +548,22 @@ async fn a_refused_command_alone_does_not_make_a_miner_reachable() {
 async fn an_idle_session_looks_after_its_connection() {
     let bench = Bench::new(600 * SECOND, Step::Ok(10), &[], &[]);
     bench.pass(250_000).await;
-    let kept = bench
-        .events()
-        .iter()
-        .filter(|event| **event == Event::KeepAlive)
-        .count();
+    let kept = bench.events().iter().filter(|event| **event == Event::KeepAlive).count();
     assert!((3..=5).contains(&kept), "{kept}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn cancelling_closes_the_driver_within_a_bound() {
-    for (reads, commands) in [
-        (Step::Ok(10), Step::Ok(20)),
-        (Step::Never, Step::Ok(20)),
-        (Step::Ok(10), Step::Never),
-    ] {
+    for (reads, commands) in
+        [(Step::Ok(10), Step::Ok(20)), (Step::Never, Step::Ok(20)), (Step::Ok(10), Step::Never)]
+    {
         let mut bench = Bench::new(5 * SECOND, reads, &[], &[commands]);
         bench.pass(1_500).await;
         bench.order(1_000, Urgency::Normal);
         bench.pass(30).await;
         bench.cancel.cancel();
         let clock = Clock::start();
-        tokio::time::timeout(Duration::from_secs(10), &mut bench.session.task)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(10), &mut bench.session.task).await.unwrap().unwrap();
         assert!(clock.now().since_start() <= Duration::from_millis(3_100));
         assert_eq!(bench.events().last(), Some(&Event::Close));
     }
@@ -643,8 +585,5 @@ async fn dropping_the_order_channel_ends_the_session() {
     bench.pass(1_500).await;
     let Session { order, task, .. } = bench.session;
     drop(order);
-    tokio::time::timeout(Duration::from_secs(5), task)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
 }

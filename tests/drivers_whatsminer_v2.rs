@@ -58,14 +58,10 @@ impl Miner {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let plain = [
-            ("summary", "summary"),
-            ("status", "status"),
-            ("get_error_code", "get_error_code"),
-        ]
-        .into_iter()
-        .map(|(command, file)| (command.to_owned(), fixture(&format!("{FIRMWARE}/{file}.json"))))
-        .collect();
+        let plain = [("summary", "summary"), ("status", "status"), ("get_error_code", "get_error_code")]
+            .into_iter()
+            .map(|(command, file)| (command.to_owned(), fixture(&format!("{FIRMWARE}/{file}.json"))))
+            .collect();
         let state = Arc::new(Mutex::new(State {
             password: PASSWORD.to_owned(),
             plain,
@@ -78,10 +74,7 @@ impl Miner {
             end_with_nul: true,
             stay_open: true,
         }));
-        let miner = Self {
-            state: Arc::clone(&state),
-            address,
-        };
+        let miner = Self { state: Arc::clone(&state), address };
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let state = Arc::clone(&state);
@@ -129,11 +122,7 @@ impl Miner {
 
     fn commands(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        state
-            .log
-            .iter()
-            .map(|request| request["command"].as_str().unwrap().to_owned())
-            .collect()
+        state.log.iter().map(|request| request["command"].as_str().unwrap().to_owned()).collect()
     }
 
     fn last(&self) -> Value {
@@ -169,10 +158,7 @@ impl State {
     fn answer_sealed(&mut self, data: &str) -> Vec<u8> {
         let key = md5_crypt(&self.password, SALT);
         let cipher = Cipher::new(&key);
-        let inner = cipher
-            .decrypt(data)
-            .ok()
-            .and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let inner = cipher.decrypt(data).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let Some(inner) = inner else {
             return fixture(&format!("{FIRMWARE}/invalid_json.json"));
         };
@@ -184,10 +170,8 @@ impl State {
         if let Some(clear) = self.clear.pop_front() {
             return clear;
         }
-        let answer = self
-            .sealed
-            .pop_front()
-            .unwrap_or_else(|| fixture(&format!("{FIRMWARE}/command_ok.json")));
+        let answer =
+            self.sealed.pop_front().unwrap_or_else(|| fixture(&format!("{FIRMWARE}/command_ok.json")));
         let mut sealed = cipher.encrypt(&String::from_utf8(answer).unwrap());
         if self.wrap_lines {
             sealed = sealed
@@ -297,10 +281,7 @@ async fn power_is_set_in_percent_and_rounded_down() {
     driver.apply(power(9_000), Urgency::Normal).await.unwrap();
     assert_eq!(miner.last()["percent"], "100");
     // Less than one percent cannot be said, and zero means full power.
-    assert_eq!(
-        rejection(driver.apply(power(20), Urgency::Shed).await),
-        Rejection::OutOfRange
-    );
+    assert_eq!(rejection(driver.apply(power(20), Urgency::Shed).await), Rejection::OutOfRange);
     assert_eq!(miner.last()["percent"], "100");
 }
 
@@ -323,10 +304,7 @@ async fn a_driver_that_has_read_nothing_yet_looks_before_it_wakes() {
     let miner = Miner::start().await;
     miner.plain("status", "20230803.11/status_off");
     miner.driver().apply(power(1_650), Urgency::Normal).await.unwrap();
-    assert_eq!(
-        miner.commands(),
-        ["status", "get_token", "power_on", "set_power_pct"]
-    );
+    assert_eq!(miner.commands(), ["status", "get_token", "power_on", "set_power_pct"]);
 }
 
 #[tokio::test]
@@ -362,10 +340,7 @@ async fn an_ended_token_is_renewed_once() {
     for _ in 0..4 {
         miner.clear("token_error");
     }
-    assert_eq!(
-        rejection(driver.apply(power(900), Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(power(900), Urgency::Shed).await), Rejection::Credentials);
     assert_eq!(miner.tokens(), 3);
 }
 
@@ -375,10 +350,7 @@ async fn a_wrong_password_is_said_so_and_does_not_use_up_the_tokens() {
     miner.state.lock().unwrap().password = "another".to_owned();
     let mut driver = miner.driver();
     for _ in 0..5 {
-        assert_eq!(
-            rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-            Rejection::Credentials
-        );
+        assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
     }
     assert_eq!(miner.tokens(), 1);
 }
@@ -389,10 +361,7 @@ async fn a_miner_without_free_tokens_is_busy_and_is_left_in_peace() {
     miner.plain("get_token", "20230803.11/token_over_max");
     let mut driver = miner.driver();
     for _ in 0..3 {
-        assert_eq!(
-            rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-            Rejection::Busy
-        );
+        assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Busy);
     }
     assert_eq!(miner.commands(), ["get_token"]);
 }
@@ -433,10 +402,7 @@ async fn without_credentials_a_miner_is_read_and_not_commanded() {
     connection.credentials = None;
     let mut driver = WhatsminerV2::new(&connection);
     driver.read().await.unwrap();
-    assert_eq!(
-        rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
     assert!(!miner.commands().contains(&"get_token".to_owned()));
 }
 
@@ -446,17 +412,8 @@ async fn neither_password_nor_token_shows_in_an_error() {
     let key = md5_crypt(PASSWORD, SALT);
     let sign = md5_crypt(&format!("{key}1"), NEW_SALT);
     let echo = json!({"STATUS": "E", "When": 1, "Code": 132, "Msg": format!("bad {PASSWORD} {sign}")});
-    miner
-        .state
-        .lock()
-        .unwrap()
-        .sealed
-        .push_back(echo.to_string().into_bytes());
-    let error = miner
-        .driver()
-        .apply(Target::Sleep, Urgency::Shed)
-        .await
-        .unwrap_err();
+    miner.state.lock().unwrap().sealed.push_back(echo.to_string().into_bytes());
+    let error = miner.driver().apply(Target::Sleep, Urgency::Shed).await.unwrap_err();
     for text in [error.to_string(), format!("{error:?}")] {
         assert!(!text.contains(PASSWORD) && !text.contains(&sign), "{text}");
         assert!(text.contains("bad [secret] [secret]"));
@@ -485,17 +442,12 @@ async fn answers_of_the_wrong_shape_are_malformed() {
         let miner = Miner::start().await;
         {
             let mut state = miner.state.lock().unwrap();
-            state
-                .plain
-                .insert("summary".to_owned(), answer.as_bytes().to_vec());
+            state.plain.insert("summary".to_owned(), answer.as_bytes().to_vec());
             state.end_with_nul = false;
             state.stay_open = false;
         }
         let error = miner.driver().read().await.unwrap_err();
-        assert!(
-            matches!(error, DriverError::Malformed { .. }),
-            "{answer:.60}: {error}"
-        );
+        assert!(matches!(error, DriverError::Malformed { .. }), "{answer:.60}: {error}");
     }
 }
 
@@ -503,12 +455,7 @@ async fn answers_of_the_wrong_shape_are_malformed() {
 async fn a_summary_without_power_says_so_instead_of_zero() {
     let miner = Miner::start().await;
     let answer = r#"{"STATUS":"S","SUMMARY":[{"HS RT":1000000,"Elapsed":10000}]}"#;
-    miner
-        .state
-        .lock()
-        .unwrap()
-        .plain
-        .insert("summary".to_owned(), answer.into());
+    miner.state.lock().unwrap().plain.insert("summary".to_owned(), answer.into());
     let status = miner.driver().read().await.unwrap();
     assert_eq!(status.power, Measured::Unsupported);
     assert_eq!(status.range, None);
@@ -522,10 +469,7 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
         let clock = Clock::start();
         let read = driver.read().await.unwrap_err();
         let command = driver.apply(Target::Sleep, Urgency::Shed).await.unwrap_err();
-        assert!(
-            clock.now().since_start() < Duration::from_millis(1_500),
-            "{how:?}"
-        );
+        assert!(clock.now().since_start() < Duration::from_millis(1_500), "{how:?}");
         for error in [read, command] {
             let expected = match how {
                 Misbehaviour::Silence | Misbehaviour::Drip => matches!(error, DriverError::Timeout { .. }),
@@ -539,10 +483,7 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
 #[tokio::test]
 async fn nobody_listening_is_unreachable() {
     let mut driver = WhatsminerV2::new(&connection(DriverKind::WhatsminerV2, nobody().await));
-    assert!(matches!(
-        driver.read().await,
-        Err(DriverError::Unreachable { .. })
-    ));
+    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
 }
 
 #[tokio::test]
@@ -577,9 +518,7 @@ async fn after_a_restart_the_target_is_what_the_miner_says() {
         status["Msg"]["power_pct"] = json!(percent);
         {
             let mut state = miner.state.lock().unwrap();
-            state
-                .plain
-                .insert("summary".to_owned(), summary.to_string().into());
+            state.plain.insert("summary".to_owned(), summary.to_string().into());
             state.plain.insert("status".to_owned(), status.to_string().into());
         }
         driver.read().await.unwrap().target
@@ -597,10 +536,7 @@ async fn a_steady_miner_is_asked_for_little() {
         driver.read().await.unwrap();
     }
     let commands = miner.commands();
-    assert_eq!(
-        commands.iter().filter(|command| *command == "summary").count(),
-        12
-    );
+    assert_eq!(commands.iter().filter(|command| *command == "summary").count(), 12);
     assert_eq!(commands.iter().filter(|command| *command == "status").count(), 2);
 }
 

@@ -73,10 +73,7 @@ impl Miner {
             heartbeats: 0,
             close_after_answer: false,
         }));
-        let miner = Self {
-            state: Arc::clone(&state),
-            address,
-        };
+        let miner = Self { state: Arc::clone(&state), address };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 state.lock().unwrap().connections += 1;
@@ -92,11 +89,7 @@ impl Miner {
 
     fn answer(&self, command: &str, file: &str) {
         let bytes = fixture(&format!("whatsminer-v3/{file}.json"));
-        self.state
-            .lock()
-            .unwrap()
-            .answers
-            .insert(command.to_owned(), bytes);
+        self.state.lock().unwrap().answers.insert(command.to_owned(), bytes);
     }
 
     fn command(&self, file: &str) {
@@ -110,11 +103,7 @@ impl Miner {
 
     fn log(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        state
-            .log
-            .iter()
-            .map(|request| request["cmd"].as_str().unwrap().to_owned())
-            .collect()
+        state.log.iter().map(|request| request["cmd"].as_str().unwrap().to_owned()).collect()
     }
 
     fn last(&self) -> Value {
@@ -235,10 +224,7 @@ async fn power_is_set_in_percent_as_text_in_the_fast_mode() {
     let sent = miner.last();
     assert_eq!(sent["cmd"], "set.miner.power_percent");
     assert_eq!(sent["param"], json!({"percent": "55", "mode": "fast"}));
-    assert_eq!(
-        rejection(driver.apply(power(30), Urgency::Shed).await),
-        Rejection::OutOfRange
-    );
+    assert_eq!(rejection(driver.apply(power(30), Urgency::Shed).await), Rejection::OutOfRange);
 }
 
 #[tokio::test]
@@ -252,19 +238,14 @@ async fn what_was_asked_reads_back_until_it_is_lost() {
     setting["msg"]["power-percent"] = json!(55);
     let set = |setting: &Value| {
         let mut state = miner.state.lock().unwrap();
-        state
-            .answers
-            .insert("get.miner.setting".to_owned(), setting.to_string().into());
+        state.answers.insert("get.miner.setting".to_owned(), setting.to_string().into());
     };
     set(&setting);
     assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(2_000)));
     // The miner has rebooted: the percent is gone.
     setting["msg"]["power-percent"] = json!(0);
     set(&setting);
-    miner.answer(
-        "get.miner.status",
-        "20251209.16/get_miner_status_summary_starting",
-    );
+    miner.answer("get.miner.status", "20251209.16/get_miner_status_summary_starting");
     let status = driver.read().await.unwrap();
     assert_eq!(status.target, Measured::Value(power(3_600)));
     assert_eq!(status.activity, Activity::Starting);
@@ -305,14 +286,7 @@ async fn older_firmware_does_not_tell_its_target() {
     for _ in 0..3 {
         assert_eq!(driver.read().await.unwrap().target, Measured::Unsupported);
     }
-    assert_eq!(
-        miner
-            .log()
-            .iter()
-            .filter(|command| *command == "get.miner.setting")
-            .count(),
-        2
-    );
+    assert_eq!(miner.log().iter().filter(|command| *command == "get.miner.setting").count(), 2);
 }
 
 #[tokio::test]
@@ -337,10 +311,7 @@ async fn a_driver_that_has_read_nothing_yet_looks_before_it_wakes() {
     let miner = Miner::start().await;
     miner.answer("get.device.info", "20251209.16/get_device_info_stopped");
     miner.driver().apply(power(1_800), Urgency::Normal).await.unwrap();
-    assert_eq!(
-        miner.log(),
-        ["get.device.info", "set.miner.service", "set.miner.power_percent"]
-    );
+    assert_eq!(miner.log(), ["get.device.info", "set.miner.service", "set.miner.power_percent"]);
 }
 
 #[tokio::test]
@@ -355,11 +326,7 @@ async fn every_refusal_has_its_reason() {
         let miner = Miner::start().await;
         miner.command(file);
         let mut driver = miner.driver();
-        assert_eq!(
-            rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-            reason,
-            "{file}"
-        );
+        assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), reason, "{file}");
         // The connection is still good.
         driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
         assert_eq!(miner.connections(), 1);
@@ -381,18 +348,12 @@ async fn a_wrong_password_and_a_missing_one_are_said_so() {
     let mut connection = connection(DriverKind::WhatsminerV3, miner.address);
     connection.credentials.as_mut().unwrap().password = ballast::secret::Secret::new("wrong".to_owned());
     let mut driver = WhatsminerV3::new(&connection);
-    assert_eq!(
-        rejection(driver.apply(Target::Sleep, Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
     connection.credentials = None;
     let mut driver = WhatsminerV3::new(&connection);
     driver.read().await.unwrap();
     let before = miner.log().len();
-    assert_eq!(
-        rejection(driver.apply(power(1_000), Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(power(1_000), Urgency::Shed).await), Rejection::Credentials);
     assert_eq!(miner.log().len(), before);
 }
 
@@ -407,14 +368,9 @@ async fn a_new_salt_after_a_reboot_is_found_out() {
     {
         let mut state = miner.state.lock().unwrap();
         state.salt = "another1".to_owned();
-        state
-            .answers
-            .insert("get.device.info".to_owned(), info.to_string().into());
+        state.answers.insert("get.device.info".to_owned(), info.to_string().into());
     }
-    assert_eq!(
-        rejection(driver.apply(power(1_000), Urgency::Shed).await),
-        Rejection::Credentials
-    );
+    assert_eq!(rejection(driver.apply(power(1_000), Urgency::Shed).await), Rejection::Credentials);
     driver.apply(power(1_000), Urgency::Shed).await.unwrap();
 }
 
@@ -450,11 +406,7 @@ async fn an_idle_connection_gets_a_heartbeat_before_the_miner_gives_it_up() {
     tokio::time::resume();
     driver.keep_alive().await;
     driver.read().await.unwrap();
-    assert_eq!(
-        miner.connections(),
-        2,
-        "a connection at the idle limit is not trusted"
-    );
+    assert_eq!(miner.connections(), 2, "a connection at the idle limit is not trusted");
 }
 
 #[tokio::test]
@@ -479,29 +431,14 @@ async fn frames_that_are_wrong_are_malformed_and_the_next_exchange_works() {
     };
     for (name, bytes) in [
         ("huge", u32::MAX.to_le_bytes().to_vec()),
-        (
-            "just over the limit",
-            (1024 * 1024 + 1_u32).to_le_bytes().to_vec(),
-        ),
+        ("just over the limit", (1024 * 1024 + 1_u32).to_le_bytes().to_vec()),
         ("not JSON", frame(b"hello")),
         ("not text", frame(b"\xff\xfe\xfd")),
         ("no code", frame(b"{\"msg\":{\"summary\":{}}}")),
-        (
-            "code of the wrong type",
-            frame(b"{\"code\":\"fine\",\"msg\":{\"summary\":{}}}"),
-        ),
-        (
-            "another answer",
-            frame(br#"{"code":0,"msg":{"summary":{"elapsed":9}},"desc":"get.fan.setting"}"#),
-        ),
-        (
-            "no summary",
-            frame(br#"{"code":0,"msg":{},"desc":"get.miner.status"}"#),
-        ),
-        (
-            "power of the wrong type",
-            frame(br#"{"code":0,"msg":{"summary":{"power-realtime":[]}}}"#),
-        ),
+        ("code of the wrong type", frame(b"{\"code\":\"fine\",\"msg\":{\"summary\":{}}}")),
+        ("another answer", frame(br#"{"code":0,"msg":{"summary":{"elapsed":9}},"desc":"get.fan.setting"}"#)),
+        ("no summary", frame(br#"{"code":0,"msg":{},"desc":"get.miner.status"}"#)),
+        ("power of the wrong type", frame(br#"{"code":0,"msg":{"summary":{"power-realtime":[]}}}"#)),
         ("deep", frame("[".repeat(200_000).as_bytes())),
     ] {
         let miner = Miner::start().await;
@@ -535,10 +472,7 @@ async fn a_command_whose_answer_was_lost_is_not_said_again() {
     let error = driver.apply(power(2_000), Urgency::Shed).await.unwrap_err();
     assert!(matches!(error, DriverError::Malformed { .. }), "{error}");
     let commands = miner.log();
-    let sent = commands
-        .iter()
-        .filter(|command| *command == "set.miner.power_percent")
-        .count();
+    let sent = commands.iter().filter(|command| *command == "set.miner.power_percent").count();
     assert_eq!(sent, 1);
 }
 
@@ -546,17 +480,8 @@ async fn a_command_whose_answer_was_lost_is_not_said_again() {
 async fn the_password_does_not_show_in_an_error() {
     let miner = Miner::start().await;
     let echo = json!({"code": -9, "msg": format!("{PASSWORD} is wrong"), "desc": "set.miner.service"});
-    miner
-        .state
-        .lock()
-        .unwrap()
-        .commands
-        .push_back(echo.to_string().into());
-    let error = miner
-        .driver()
-        .apply(Target::Sleep, Urgency::Shed)
-        .await
-        .unwrap_err();
+    miner.state.lock().unwrap().commands.push_back(echo.to_string().into());
+    let error = miner.driver().apply(Target::Sleep, Urgency::Shed).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains(PASSWORD));
 }
 
@@ -568,10 +493,7 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
         let clock = Clock::start();
         let read = driver.read().await.unwrap_err();
         let command = driver.apply(Target::Sleep, Urgency::Shed).await.unwrap_err();
-        assert!(
-            clock.now().since_start() < Duration::from_millis(1_500),
-            "{how:?}"
-        );
+        assert!(clock.now().since_start() < Duration::from_millis(1_500), "{how:?}");
         for error in [read, command] {
             let expected = match how {
                 Misbehaviour::Silence => matches!(error, DriverError::Timeout { .. }),
@@ -581,10 +503,7 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
         }
     }
     let mut driver = WhatsminerV3::new(&connection(DriverKind::WhatsminerV3, nobody().await));
-    assert!(matches!(
-        driver.read().await,
-        Err(DriverError::Unreachable { .. })
-    ));
+    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
 }
 
 #[tokio::test]
@@ -596,10 +515,7 @@ async fn a_dropped_call_leaves_the_driver_usable() {
         let _ = tokio::time::timeout(limit, driver.read()).await;
         let _ = tokio::time::timeout(limit, driver.apply(power(2_000), Urgency::Shed)).await;
     }
-    assert_eq!(
-        driver.read().await.unwrap().power,
-        Measured::Value(Watts::whole(3_148))
-    );
+    assert_eq!(driver.read().await.unwrap().power, Measured::Value(Watts::whole(3_148)));
     driver.apply(power(1_000), Urgency::Shed).await.unwrap();
     assert_eq!(miner.last()["param"]["percent"], "27");
 }

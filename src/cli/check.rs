@@ -31,18 +31,8 @@ pub struct Args {
 /// # Errors
 /// Writing failed.
 pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let secrets = if args.no_secrets {
-        Secrets::Skip
-    } else {
-        Secrets::Read
-    };
-    match config::load_with(
-        &args.config,
-        &Options {
-            secrets,
-            ..Options::default()
-        },
-    ) {
+    let secrets = if args.no_secrets { Secrets::Skip } else { Secrets::Read };
+    match config::load_with(&args.config, &Options { secrets, ..Options::default() }) {
         Ok(config) => {
             if !args.quiet {
                 write!(out, "{}", config::summary(&config))?;
@@ -76,19 +66,10 @@ mod tests {
     use super::*;
 
     fn check(file: &Path, strict: bool) -> (u8, String, String) {
-        let args = Args {
-            config: file.to_owned(),
-            no_secrets: true,
-            strict,
-            quiet: false,
-        };
+        let args = Args { config: file.to_owned(), no_secrets: true, strict, quiet: false };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run(&args, &mut out, &mut err).unwrap();
-        (
-            code,
-            String::from_utf8(out).unwrap(),
-            String::from_utf8(err).unwrap(),
-        )
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
     #[test]
@@ -96,12 +77,7 @@ mod tests {
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml");
         let (code, out, err) = check(&demo, true);
         assert_eq!((code, err.as_str()), (0, ""));
-        for words in [
-            "controls 120 miners",
-            "follow-surplus",
-            "if it is lost",
-            "└── fleet",
-        ] {
+        for words in ["controls 120 miners", "follow-surplus", "if it is lost", "└── fleet"] {
             assert!(out.contains(words), "{words} is not in:\n{out}");
         }
     }
@@ -111,10 +87,7 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/idle-limits.toml");
         let (code, out, err) = check(&file, false);
         assert_eq!(code, 0);
-        assert!(
-            out.contains("controls 11 miners") && err.contains("warning: "),
-            "{out}{err}"
-        );
+        assert!(out.contains("controls 11 miners") && err.contains("warning: "), "{out}{err}");
         assert_eq!(check(&file, true).0, EX_CONFIG);
     }
 

@@ -34,10 +34,10 @@ impl Addresses {
     pub(super) fn hosts(&self) -> Box<dyn Iterator<Item = Host> + '_> {
         match self {
             Self::One(host) => Box::new(std::iter::once(host.clone())),
-            Self::Range(first, last) => Box::new((u32::from(*first)..=u32::from(*last)).map(|bits| Host {
-                host: Ipv4Addr::from(bits).to_string(),
-                port: None,
-            })),
+            Self::Range(first, last) => Box::new(
+                (u32::from(*first)..=u32::from(*last))
+                    .map(|bits| Host { host: Ipv4Addr::from(bits).to_string(), port: None }),
+            ),
         }
     }
 }
@@ -57,9 +57,7 @@ pub(super) fn addresses(text: &str) -> Result<Addresses, String> {
         usable(IpAddr::V4(first))?;
         usable(IpAddr::V4(last))?;
         if last < first {
-            return Err(format!(
-                "is a range that ends ({last}) before it begins ({first})"
-            ));
+            return Err(format!("is a range that ends ({last}) before it begins ({first})"));
         }
         return Ok(Addresses::Range(first, last));
     }
@@ -78,34 +76,22 @@ pub(super) fn addresses(text: &str) -> Result<Addresses, String> {
 pub(super) fn host(text: &str) -> Result<Host, String> {
     let text = text.trim();
     if text.contains('@') {
-        return Err(String::from(
-            "has an account in it; accounts are written under `credentials`",
-        ));
+        return Err(String::from("has an account in it; accounts are written under `credentials`"));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
         usable(ip)?;
-        return Ok(Host {
-            host: ip.to_string(),
-            port: None,
-        });
+        return Ok(Host { host: ip.to_string(), port: None });
     }
     if let Some(rest) = text.strip_prefix('[') {
-        let (inner, port) = rest
-            .split_once(']')
-            .ok_or("has an opening bracket without a closing one")?;
-        let ip: Ipv6Addr = inner
-            .parse()
-            .map_err(|_| String::from("has no IPv6 address in its brackets"))?;
+        let (inner, port) = rest.split_once(']').ok_or("has an opening bracket without a closing one")?;
+        let ip: Ipv6Addr = inner.parse().map_err(|_| String::from("has no IPv6 address in its brackets"))?;
         usable(IpAddr::V6(ip))?;
         let port = match port.strip_prefix(':') {
             Some(port) => Some(port_number(port)?),
             None if port.is_empty() => None,
             None => return Err(String::from("has something other than a port after its bracket")),
         };
-        return Ok(Host {
-            host: ip.to_string(),
-            port,
-        });
+        return Ok(Host { host: ip.to_string(), port });
     }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, Some(port_number(port)?)),
@@ -116,10 +102,7 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
     } else {
         host_name(name)?;
     }
-    Ok(Host {
-        host: name.to_owned(),
-        port,
-    })
+    Ok(Host { host: name.to_owned(), port })
 }
 
 /// Reads `host:port`, the port not left out.
@@ -134,10 +117,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
 
 /// Stands in for an address that could not be read; the mistake is noted already.
 pub(super) fn nowhere() -> Endpoint {
-    Endpoint {
-        host: String::new(),
-        port: 0,
-    }
+    Endpoint { host: String::new(), port: 0 }
 }
 
 fn port_number(text: &str) -> Result<u16, String> {
@@ -163,15 +143,11 @@ fn host_name(name: &str) -> Result<(), String> {
     }
     // What looks like an IPv4 address must be one: `10.0.0.256` would otherwise be asked of the name server.
     if name.chars().all(|c| c.is_ascii_digit() || c == '.') {
-        return Err(String::from(
-            "is no IPv4 address; it takes four numbers from 0 to 255",
-        ));
+        return Err(String::from("is no IPv4 address; it takes four numbers from 0 to 255"));
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -204,13 +180,7 @@ mod tests {
 
     #[test]
     fn a_port_may_follow() {
-        assert_eq!(
-            endpoint("[::1]:502").unwrap(),
-            Endpoint {
-                host: "::1".into(),
-                port: 502
-            }
-        );
+        assert_eq!(endpoint("[::1]:502").unwrap(), Endpoint { host: "::1".into(), port: 502 });
         assert_eq!(endpoint("gateway:502").unwrap().port, 502);
         assert_eq!(host("fe80::1").unwrap().port, None);
         assert!(endpoint("gateway").is_err());

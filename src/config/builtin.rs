@@ -37,17 +37,13 @@ pub fn profile_names() -> impl Iterator<Item = &'static str> {
 /// The built-in miner model of this name.
 pub fn model(name: &str) -> Option<Model> {
     let (name, text) = MODELS.iter().find(|(known, _)| *known == name)?;
-    parse_model(name, text, Path::new(name))
-        .ok()
-        .map(|(model, _)| model)
+    parse_model(name, text, Path::new(name)).ok().map(|(model, _)| model)
 }
 
 /// The built-in meter profile of this name.
 pub fn profile(name: &str) -> Option<Profile> {
     let (name, text) = METERS.iter().find(|(known, _)| *known == name)?;
-    parse_profile(name, text, Path::new(name))
-        .ok()
-        .map(|(profile, _)| profile)
+    parse_profile(name, text, Path::new(name)).ok().map(|(profile, _)| profile)
 }
 
 /// Reads a miner model in the shape of the files in `config/models/`; its name is not in the file.
@@ -77,18 +73,11 @@ fn whole_file<T>(
 ) -> Result<(T, Vec<Diagnostic>), ConfigErrors> {
     let report = Report::new(text, path);
     let document = super::syntax(text, &report);
-    let value = document.as_ref().map(|document| {
-        read(Table::new(
-            &report,
-            document.get_ref(),
-            String::new(),
-            document.span().into(),
-        ))
-    });
+    let value = document
+        .as_ref()
+        .map(|document| read(Table::new(&report, document.get_ref(), String::new(), document.span().into())));
     let warnings = report.finish()?;
-    value
-        .map(|value| (value, warnings))
-        .ok_or_else(|| ConfigErrors::of_file(path, "cannot be read", ""))
+    value.map(|value| (value, warnings)).ok_or_else(|| ConfigErrors::of_file(path, "cannot be read", ""))
 }
 
 #[cfg(test)]
@@ -117,16 +106,7 @@ mod tests {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(folder);
             let mut files: Vec<String> = std::fs::read_dir(path)
                 .unwrap()
-                .map(|entry| {
-                    entry
-                        .unwrap()
-                        .path()
-                        .file_stem()
-                        .unwrap()
-                        .to_str()
-                        .unwrap()
-                        .to_owned()
-                })
+                .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
                 .collect();
             files.sort();
             let names: Vec<&str> = embedded.iter().map(|(name, _)| *name).collect();

@@ -33,12 +33,8 @@ pub(super) fn check(whole: &Whole<'_, '_>) {
     readings(whole);
     unused_meters(whole);
     dedicated_subtrees(whole);
-    let bounds: Vec<Option<Watts>> = whole
-        .limits
-        .limits
-        .iter()
-        .map(|limit| bound(whole, &below, limit))
-        .collect();
+    let bounds: Vec<Option<Watts>> =
+        whole.limits.limits.iter().map(|limit| bound(whole, &below, limit)).collect();
     let hopeless = leaves_nothing(whole, &bounds);
     idle(whole, &below, &bounds);
     looser_twins(whole);
@@ -59,13 +55,10 @@ fn span_of(whole: &Whole<'_, '_>, limit: usize) -> Span {
 
 /// A circuit and all above it, up to the root.
 fn upwards<'w>(whole: &'w Whole<'_, '_>, from: CircuitId) -> impl Iterator<Item = (CircuitId, &'w Circuit)> {
-    std::iter::successors(
-        circuit(whole, from).map(|circuit| (from, circuit)),
-        |(_, below)| {
-            let parent = below.parent?;
-            circuit(whole, parent).map(|circuit| (parent, circuit))
-        },
-    )
+    std::iter::successors(circuit(whole, from).map(|circuit| (from, circuit)), |(_, below)| {
+        let parent = below.parent?;
+        circuit(whole, parent).map(|circuit| (parent, circuit))
+    })
 }
 
 fn below(whole: &Whole<'_, '_>) -> Below {
@@ -73,18 +66,12 @@ fn below(whole: &Whole<'_, '_>) -> Below {
     let mut below = Below {
         nameplate: vec![Watts::ZERO; count],
         miners: vec![0; count],
-        other_load: whole
-            .circuits
-            .circuits
-            .iter()
-            .map(|circuit| Some(circuit.other_load))
-            .collect(),
+        other_load: whole.circuits.circuits.iter().map(|circuit| Some(circuit.other_load)).collect(),
     };
     for miner in &whole.miners.miners {
-        if let (Some(sum), Some(count)) = (
-            below.nameplate.get_mut(miner.circuit.0),
-            below.miners.get_mut(miner.circuit.0),
-        ) {
+        if let (Some(sum), Some(count)) =
+            (below.nameplate.get_mut(miner.circuit.0), below.miners.get_mut(miner.circuit.0))
+        {
             *sum += miner.nameplate;
             *count += 1;
         }
@@ -139,11 +126,7 @@ fn readings(whole: &Whole<'_, '_>) {
         let (Cap::Reading { meter, .. }, Some(span)) = (limit.cap, span) else {
             continue;
         };
-        let measured = whole
-            .circuits
-            .circuits
-            .iter()
-            .find(|circuit| circuit.meter == Some(meter));
+        let measured = whole.circuits.circuits.iter().find(|circuit| circuit.meter == Some(meter));
         if let Some(measured) = measured {
             whole.report.error(
                 *span,
@@ -161,11 +144,7 @@ fn readings(whole: &Whole<'_, '_>) {
 fn unused_meters(whole: &Whole<'_, '_>) {
     for ((at, meter), span) in whole.meters.meters.iter().enumerate().zip(&whole.meters.spans) {
         let id = MeterId(at);
-        let on_circuit = whole
-            .circuits
-            .circuits
-            .iter()
-            .any(|circuit| circuit.meter == Some(id));
+        let on_circuit = whole.circuits.circuits.iter().any(|circuit| circuit.meter == Some(id));
         let in_limit = whole
             .limits
             .limits
@@ -183,19 +162,11 @@ fn unused_meters(whole: &Whole<'_, '_>) {
 
 /// Where a circuit is dedicated to miners, all below it is too.
 fn dedicated_subtrees(whole: &Whole<'_, '_>) {
-    for ((at, circuit), span) in whole
-        .circuits
-        .circuits
-        .iter()
-        .enumerate()
-        .zip(&whole.circuits.spans)
-    {
+    for ((at, circuit), span) in whole.circuits.circuits.iter().enumerate().zip(&whole.circuits.spans) {
         if circuit.other_load <= Watts::ZERO {
             continue;
         }
-        let above = upwards(whole, CircuitId(at))
-            .skip(1)
-            .find(|(_, above)| above.dedicated);
+        let above = upwards(whole, CircuitId(at)).skip(1).find(|(_, above)| above.dedicated);
         if let Some((_, above)) = above {
             whole.report.error(
                 *span,
@@ -376,10 +347,7 @@ fn unlimited(whole: &Whole<'_, '_>) {
         if let Some(from) = whole.miners.origins.get(*origin) {
             whole.report.error(
                 from.span,
-                format!(
-                    "no limit acts on {}: nothing would hold its miners back",
-                    from.title
-                ),
+                format!("no limit acts on {}: nothing would hold its miners back", from.title),
                 "write a limit for its circuit or one above it: [limits.NAME]",
             );
         }

@@ -21,14 +21,7 @@ pub(super) struct Names<'a> {
 
 impl<'a> Names<'a> {
     pub(super) fn new(what: &'static str, names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self {
-            what,
-            positions: names
-                .into_iter()
-                .enumerate()
-                .map(|(at, name)| (name, at))
-                .collect(),
-        }
+        Self { what, positions: names.into_iter().enumerate().map(|(at, name)| (name, at)).collect() }
     }
 
     /// The position of a name; notes a name that is not known.
@@ -37,11 +30,7 @@ impl<'a> Names<'a> {
         if found.is_none() {
             report.error(
                 name.span,
-                format!(
-                    "there is no {} `{}`",
-                    self.what,
-                    super::reader::shorten(name.value)
-                ),
+                format!("there is no {} `{}`", self.what, super::reader::shorten(name.value)),
                 report.suggest(name.value, self.positions.keys().copied()),
             );
         }
@@ -127,10 +116,7 @@ fn circuit<'a>(
     {
         report.error(
             at.span,
-            format!(
-                "meter `{}` already stands at the head of circuit `{other}`",
-                at.value
-            ),
+            format!("meter `{}` already stands at the head of circuit `{other}`", at.value),
             "a meter measures one circuit; give the other one its own, or none",
         );
     }
@@ -141,10 +127,7 @@ fn circuit<'a>(
     if table.has("fail_safe") && !table.has("meter") {
         report.error(
             table.key_span("fail_safe"),
-            format!(
-                "circuit `{}` has a `fail_safe`, but no meter that could be lost",
-                name.value
-            ),
+            format!("circuit `{}` has a `fail_safe`, but no meter that could be lost", name.value),
             "give it a meter, or write the value as a limit: [limits.…] with miners = \"…\"",
         );
     }
@@ -161,10 +144,7 @@ fn circuit<'a>(
     {
         report.error(
             load.span,
-            format!(
-                "circuit `{}` is `dedicated` to miners and has an `other_load`",
-                name.value
-            ),
+            format!("circuit `{}` is `dedicated` to miners and has an `other_load`", name.value),
             "one of the two is not so; leave it out",
         );
     }
@@ -189,10 +169,8 @@ fn circuit<'a>(
 fn parents(raw: &[Raw<'_>], report: &Report<'_>) -> (Vec<Option<usize>>, bool) {
     let names = Names::new("circuit", raw.iter().map(|raw| raw.name.value));
     let mistakes = report.count();
-    let parents: Vec<Option<usize>> = raw
-        .iter()
-        .map(|raw| raw.parent.and_then(|parent| names.find(report, parent)))
-        .collect();
+    let parents: Vec<Option<usize>> =
+        raw.iter().map(|raw| raw.parent.and_then(|parent| names.find(report, parent))).collect();
 
     let roots: Vec<&Raw<'_>> = raw.iter().filter(|raw| !raw.has_parent).collect();
     if let Some((first, rest)) = roots.split_first() {
@@ -232,10 +210,7 @@ fn parents(raw: &[Raw<'_>], report: &Report<'_>) -> (Vec<Option<usize>>, bool) {
         if let Some((_, deep)) = raw.iter().enumerate().find(|(at, _)| depth(*at) > MOST_LEVELS) {
             report.error(
                 deep.name.span,
-                format!(
-                    "circuit `{}` hangs more than {MOST_LEVELS} levels deep",
-                    deep.name.value
-                ),
+                format!("circuit `{}` hangs more than {MOST_LEVELS} levels deep", deep.name.value),
                 "leave out circuits that have neither a meter nor a limit",
             );
         }
@@ -247,12 +222,7 @@ fn report_cycle(raw: &[Raw<'_>], path: &[usize], in_cycle: &mut [bool], report: 
     let Some(first) = path.first().and_then(|first| raw.get(*first)) else {
         return;
     };
-    if path
-        .first()
-        .and_then(|first| in_cycle.get(*first))
-        .copied()
-        .unwrap_or(true)
-    {
+    if path.first().and_then(|first| in_cycle.get(*first)).copied().unwrap_or(true) {
         return;
     }
     for member in path {
@@ -269,10 +239,7 @@ fn report_cycle(raw: &[Raw<'_>], path: &[usize], in_cycle: &mut [bool], report: 
     members.extend(path.first().and_then(name));
     report.error(
         first.parent.map_or(first.name.span, |parent| parent.span),
-        format!(
-            "these circuits feed each other in a cycle: {}",
-            members.join(" ← ")
-        ),
+        format!("these circuits feed each other in a cycle: {}", members.join(" ← ")),
         "every circuit hangs below another one up to the root, which has no `parent`",
     );
 }
@@ -302,13 +269,7 @@ fn parents_first(parents: &[Option<usize>]) -> Vec<usize> {
             *mark = true;
         }
     }
-    order.extend(
-        reached
-            .iter()
-            .enumerate()
-            .filter(|(_, reached)| !**reached)
-            .map(|(at, _)| at),
-    );
+    order.extend(reached.iter().enumerate().filter(|(_, reached)| !**reached).map(|(at, _)| at));
     order
 }
 
@@ -325,12 +286,7 @@ pub(super) struct Limits {
 
 /// Reads `[limits.*]`.
 pub(super) fn limits<'a>(root: &Table<'a>, circuits: &Circuits<'a>, meters: &Names<'a>) -> Limits {
-    let mut result = Limits {
-        limits: Vec::new(),
-        spans: Vec::new(),
-        readings: Vec::new(),
-        complete: true,
-    };
+    let mut result = Limits { limits: Vec::new(), spans: Vec::new(), readings: Vec::new(), complete: true };
     for (name, table) in root.named("limits") {
         let span = table.key_span(if table.has("import") { "import" } else { "miners" });
         if let Some((limit, reading)) = limit(name, table, circuits, meters) {
@@ -354,9 +310,7 @@ fn limit<'a>(
     let mut reading = None;
     let circuit = table.text("circuit");
     let circuit = table.require("circuit", circuit, "name the circuit that is limited");
-    let circuit = circuit
-        .and_then(|circuit| circuits.names.find(report, circuit))
-        .map(CircuitId);
+    let circuit = circuit.and_then(|circuit| circuits.names.find(report, circuit)).map(CircuitId);
     let import = cap(&table, "import", -MOST_POWER, meters, &mut reading);
     let miners = cap(&table, "miners", 0.0, meters, &mut reading);
     let (scope, cap) = match (table.has("import"), table.has("miners")) {
@@ -396,11 +350,7 @@ fn limit<'a>(
         Cap::Reading { .. } => true,
         Cap::Constant(cap) => scope == Scope::Import && circuit.0 == 0 && cap <= Watts::ZERO,
     };
-    let default = if follows_surplus {
-        LimitClass::Surplus
-    } else {
-        LimitClass::Safety
-    };
+    let default = if follows_surplus { LimitClass::Surplus } else { LimitClass::Safety };
     let limit = Limit {
         name: name.value.to_owned(),
         circuit,
@@ -449,8 +399,5 @@ fn cap<'a>(
     }
     // Unknown means the worst case: without a reading and without a word about it, nothing.
     let fail_safe = fail_safe.map_or(Watts::ZERO, |at| at.value);
-    Some(Cap::Reading {
-        meter: MeterId(meter?),
-        fail_safe,
-    })
+    Some(Cap::Reading { meter: MeterId(meter?), fail_safe })
 }

@@ -42,19 +42,13 @@ pub(super) fn curve(
     {
         report.error(
             minimum.span,
-            format!(
-                "`minimum` ({}) is above `maximum` ({})",
-                minimum.value, maximum.value
-            ),
+            format!("`minimum` ({}) is above `maximum` ({})", minimum.value, maximum.value),
             "the miner runs between the two",
         );
         return None;
     }
     let model = keys.model.as_deref();
-    let fineness = keys
-        .actuator
-        .or(model.and_then(|model| model.actuator))
-        .unwrap_or(Fineness::Continuous);
+    let fineness = keys.actuator.or(model.and_then(|model| model.actuator)).unwrap_or(Fineness::Continuous);
     let (points, rated) = match model {
         Some(model) => {
             let highest = model.points.last().map_or(Watts::ZERO, |point| point.power);
@@ -74,10 +68,7 @@ pub(super) fn curve(
     };
     let (first, last) = (points.first()?.power, points.last()?.power);
 
-    let sleep = keys
-        .sleep
-        .map(|at| at.value)
-        .or(model.and_then(|model| model.sleep));
+    let sleep = keys.sleep.map(|at| at.value).or(model.and_then(|model| model.sleep));
     // A guess must not make a small miner impossible.
     let sleep = sleep.unwrap_or_else(|| UNKNOWN_SLEEP.min(first.scaled(0.5)));
     if sleep >= first {
@@ -107,17 +98,11 @@ pub(super) fn curve(
         (Fineness::Steps, _) => Actuator::Steps,
         (Fineness::OnOff, _) => Actuator::OnOff,
         (Fineness::Continuous, Quantum::Watts(quantum)) => Actuator::Continuous { quantum },
-        (Fineness::Continuous, Quantum::Fraction(share)) => Actuator::Continuous {
-            quantum: rated.scaled(share),
-        },
+        (Fineness::Continuous, Quantum::Fraction(share)) => {
+            Actuator::Continuous { quantum: rated.scaled(share) }
+        }
     };
-    Some(Curve {
-        points,
-        sleep,
-        nameplate,
-        rated,
-        actuator,
-    })
+    Some(Curve { points, sleep, nameplate, rated, actuator })
 }
 
 /// A model's points between `minimum` and `maximum`. A miner with steps keeps the points within; one that is set
@@ -131,19 +116,12 @@ fn limited(
     let low = keys.minimum.map(|at| at.value);
     let high = keys.maximum.map(|at| at.value);
     let inside = |power: Watts| low.is_none_or(|low| power >= low) && high.is_none_or(|high| power <= high);
-    let mut kept: Vec<OperatingPoint> = points
-        .iter()
-        .copied()
-        .filter(|point| inside(point.power))
-        .collect();
+    let mut kept: Vec<OperatingPoint> = points.iter().copied().filter(|point| inside(point.power)).collect();
     if fineness == Fineness::Continuous {
         let has = |kept: &[OperatingPoint], power| kept.iter().any(|point| point.power == power);
         for bound in [low, high].into_iter().flatten() {
             if !has(&kept, bound) {
-                kept.push(OperatingPoint {
-                    power: bound,
-                    hashrate: hashrate_at(points, bound),
-                });
+                kept.push(OperatingPoint { power: bound, hashrate: hashrate_at(points, bound) });
             }
         }
         kept.sort_by(|a, b| a.power.total_cmp(&b.power));
@@ -201,9 +179,7 @@ fn unknown(
         return None;
     }
     let maximum = maximum.value;
-    let minimum = keys
-        .minimum
-        .map_or_else(|| maximum.scaled(UNKNOWN_MINIMUM), |at| at.value);
+    let minimum = keys.minimum.map_or_else(|| maximum.scaled(UNKNOWN_MINIMUM), |at| at.value);
     if minimum > maximum {
         report.error(
             keys.minimum.map_or(span, |at| at.span),
@@ -213,10 +189,8 @@ fn unknown(
         return None;
     }
     let efficiency = keys.efficiency.map_or(UNKNOWN_EFFICIENCY, |at| at.value);
-    let point = |power: Watts| OperatingPoint {
-        power,
-        hashrate: Hashrate::saturating(power.get() / efficiency),
-    };
+    let point =
+        |power: Watts| OperatingPoint { power, hashrate: Hashrate::saturating(power.get() / efficiency) };
     if minimum == maximum {
         return Some(vec![point(maximum)]);
     }

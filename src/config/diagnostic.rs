@@ -27,10 +27,7 @@ pub struct Span {
 
 impl From<Range<usize>> for Span {
     fn from(range: Range<usize>) -> Self {
-        Self {
-            start: range.start,
-            end: range.end,
-        }
+        Self { start: range.start, end: range.end }
     }
 }
 
@@ -77,12 +74,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A mistake that has no place within the file.
     pub(super) fn of_file(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            place: None,
-            message: message.into(),
-            help: help.into(),
-        }
+        Self { path: path.into(), place: None, message: message.into(), help: help.into() }
     }
 
     /// Where; `None` when the file as a whole is meant.
@@ -113,12 +105,8 @@ impl fmt::Display for Diagnostic {
             let number = place.line.to_string();
             let gutter = " ".repeat(number.len());
             // Tabs are kept, so that the carets stand where the reader's tab stops put the text.
-            let indent: String = place
-                .shown
-                .chars()
-                .take(place.before)
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
+            let indent: String =
+                place.shown.chars().take(place.before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             write!(f, "\n{gutter} |\n{number} | {}", place.shown)?;
             write!(f, "\n{gutter} | {indent}{}", "^".repeat(place.marked))?;
             if !self.help.is_empty() {
@@ -207,9 +195,8 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str, path: &Path) -> Self {
-        let line_starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(index, _)| index + 1))
-            .collect();
+        let line_starts =
+            std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
         Self {
             text,
             path: path.into(),
@@ -225,11 +212,7 @@ impl<'a> Report<'a> {
     pub(super) fn error(&self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         let mut errors = self.errors.borrow_mut();
         if errors.len() < MOST_KEPT {
-            errors.push(Note {
-                span,
-                message: message.into(),
-                help: help.into(),
-            });
+            errors.push(Note { span, message: message.into(), help: help.into() });
         } else {
             self.dropped.set(self.dropped.get().saturating_add(1));
         }
@@ -239,11 +222,7 @@ impl<'a> Report<'a> {
     pub(super) fn warn(&self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         let mut warnings = self.warnings.borrow_mut();
         if warnings.len() < MOST_KEPT {
-            warnings.push(Note {
-                span,
-                message: message.into(),
-                help: help.into(),
-            });
+            warnings.push(Note { span, message: message.into(), help: help.into() });
         }
     }
 
@@ -292,9 +271,7 @@ impl<'a> Report<'a> {
 
     /// The line of a place, counted from one.
     pub(super) fn line(&self, span: Span) -> usize {
-        self.line_starts
-            .partition_point(|start| *start <= span.start)
-            .max(1)
+        self.line_starts.partition_point(|start| *start <= span.start).max(1)
     }
 
     /// The result: the warnings, or all mistakes.
@@ -304,12 +281,7 @@ impl<'a> Report<'a> {
         if errors.is_empty() {
             return Ok(warnings);
         }
-        Err(ConfigErrors {
-            path: self.path.to_path_buf(),
-            errors,
-            dropped: self.dropped.get(),
-            warnings,
-        })
+        Err(ConfigErrors { path: self.path.to_path_buf(), errors, dropped: self.dropped.get(), warnings })
     }
 
     fn sorted(&self, notes: &RefCell<Vec<Note>>) -> Vec<Diagnostic> {
@@ -330,22 +302,12 @@ impl<'a> Report<'a> {
     fn place(&self, span: Span) -> Place {
         let line = self.line(span);
         let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
-        let end = self
-            .line_starts
-            .get(line)
-            .map_or(self.text.len(), |next| next.saturating_sub(1));
+        let end = self.line_starts.get(line).map_or(self.text.len(), |next| next.saturating_sub(1));
         let raw = self.text.get(start..end).unwrap_or("").trim_end_matches('\r');
         let mark_start = span.start.min(start + raw.len());
         let mark_end = span.end.clamp(mark_start, start + raw.len());
-        let column = self
-            .text
-            .get(start..mark_start)
-            .map_or(0, |text| text.chars().count());
-        let marked = self
-            .text
-            .get(mark_start..mark_end)
-            .map_or(0, |text| text.chars().count())
-            .max(1);
+        let column = self.text.get(start..mark_start).map_or(0, |text| text.chars().count());
+        let marked = self.text.get(mark_start..mark_end).map_or(0, |text| text.chars().count()).max(1);
 
         // A window around the mark, for lines that no terminal holds.
         let skipped = column.saturating_sub(SHOWN_WIDTH / 2);
@@ -359,13 +321,7 @@ impl<'a> Report<'a> {
             shown.push('…');
         }
         let marked = marked.min(shown.chars().count().saturating_sub(before).max(1));
-        Place {
-            line,
-            column: column + 1,
-            shown,
-            before,
-            marked,
-        }
+        Place { line, column: column + 1, shown, before, marked }
     }
 
     /// The part of a line that is shown, without its secrets and without characters that would move the cursor.
@@ -374,10 +330,8 @@ impl<'a> Report<'a> {
         let first = window.first().map_or(start, |(index, _)| start + index);
         let last = window.last().map_or(start, |(index, _)| start + index);
         let hidden = self.hidden.borrow();
-        let hidden: Vec<&Span> = hidden
-            .iter()
-            .filter(|span| span.start <= last && span.end > first)
-            .collect();
+        let hidden: Vec<&Span> =
+            hidden.iter().filter(|span| span.start <= last && span.end > first).collect();
         let from = textual_secret(raw);
         window
             .into_iter()
@@ -399,13 +353,9 @@ impl<'a> Report<'a> {
 /// Whether a key holds a secret itself, rather than saying where it is kept.
 pub(super) fn sounds_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    let tells_where = ["_file", "_credential", "_env"]
-        .iter()
-        .any(|end| key.ends_with(end));
+    let tells_where = ["_file", "_credential", "_env"].iter().any(|end| key.ends_with(end));
     !tells_where
-        && ["pass", "secret", "token", "pwd", "api_key", "apikey"]
-            .iter()
-            .any(|word| key.contains(word))
+        && ["pass", "secret", "token", "pwd", "api_key", "apikey"].iter().any(|word| key.contains(word))
 }
 
 /// Where on a line a secret may begin, judged by the text alone: what a file with broken syntax leaves.
@@ -458,15 +408,9 @@ mod tests {
 
     #[test]
     fn a_password_in_the_line_is_masked() {
-        let shown = print(
-            "credentials = { username = \"u\", password = \"hunter2\" }",
-            17..25,
-        );
+        let shown = print("credentials = { username = \"u\", password = \"hunter2\" }", 17..25);
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(
-            shown.contains("password = ") || shown.contains("password ="),
-            "{shown}"
-        );
+        assert!(shown.contains("password = ") || shown.contains("password ="), "{shown}");
         let broken = print("password = \"hunter2", 11..12);
         assert!(!broken.contains("hunter2"), "{broken}");
         assert!(print("password_file = \"there\"", 0..1).contains("there"));

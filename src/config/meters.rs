@@ -49,11 +49,8 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
             );
         }
         let millis = Duration::from_millis;
-        let time = |key, low, high, default| {
-            table
-                .time(key, low, high)
-                .map_or(default, |at: At<Duration>| at.value)
-        };
+        let time =
+            |key, low, high, default| table.time(key, low, high).map_or(default, |at: At<Duration>| at.value);
         let link = Link {
             name: name.value.to_owned(),
             transport: Transport::Tcp(endpoint.map_or_else(super::addresses::nowhere, |at| at.value)),
@@ -68,11 +65,7 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
         spans.push(name.span);
         found.push(name.value);
     }
-    Links {
-        links,
-        names: Names::new("link", found),
-        spans,
-    }
+    Links { links, names: Names::new("link", found), spans }
 }
 
 /// The names of all meters, for the circuits and limits that refer to them.
@@ -91,19 +84,11 @@ pub(super) struct Meters {
 pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
     let report = root.report();
     let own = profiles::section(root);
-    let mut result = Meters {
-        meters: Vec::new(),
-        connections: Vec::new(),
-        spans: Vec::new(),
-    };
+    let mut result = Meters { meters: Vec::new(), connections: Vec::new(), spans: Vec::new() };
     let mut used = vec![false; links.links.len()];
     for (name, table) in root.named("meters") {
         let link = table.text("link");
-        let link = table.require(
-            "link",
-            link,
-            "name the link that the meter hangs on: link = \"…\"",
-        );
+        let link = table.require("link", link, "name the link that the meter hangs on: link = \"…\"");
         let link = link.and_then(|link| links.names.find(report, link));
         if let Some(mark) = link.and_then(|link| used.get_mut(link)) {
             *mark = true;
@@ -145,12 +130,9 @@ fn times(name: &str, table: &Table<'_>) -> (site::Meter, Option<Duration>) {
     let report = table.report();
     let mistakes = report.count();
     let seconds = Duration::from_secs;
-    let period = table
-        .time("period", Duration::from_millis(50), seconds(3_600))
-        .map_or(seconds(1), |at| at.value);
-    let lag = table
-        .time("lag", Duration::ZERO, seconds(600))
-        .map_or(Duration::ZERO, |at| at.value);
+    let period =
+        table.time("period", Duration::from_millis(50), seconds(3_600)).map_or(seconds(1), |at| at.value);
+    let lag = table.time("lag", Duration::ZERO, seconds(600)).map_or(Duration::ZERO, |at| at.value);
     let stale = table.time("stale_after", Duration::from_millis(50), DAY);
     let fail_safe = table.time("fail_safe_after", Duration::from_millis(50), DAY);
     let frozen = table.time("frozen_after", seconds(1), DAY);
@@ -191,21 +173,12 @@ fn times(name: &str, table: &Table<'_>) -> (site::Meter, Option<Duration>) {
         if let Some(frozen) = frozen.filter(|frozen| frozen.value <= period) {
             report.error(
                 frozen.span,
-                format!(
-                    "`frozen_after` is not longer than the `period` of {}",
-                    write(period)
-                ),
+                format!("`frozen_after` is not longer than the `period` of {}", write(period)),
                 "a steady load may show the same value several times; a minute is a sensible start",
             );
         }
     }
-    let meter = site::Meter {
-        name: name.to_owned(),
-        period,
-        lag,
-        stale_after,
-        fail_safe_after,
-    };
+    let meter = site::Meter { name: name.to_owned(), period, lag, stale_after, fail_safe_after };
     (meter, frozen.map(|at| at.value))
 }
 
@@ -241,10 +214,7 @@ fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<&str, Profile>) -> Prof
     builtin::profile_names().for_each(|name| known.push(name));
     report.error(
         named.span,
-        format!(
-            "there is no meter profile `{}`",
-            super::reader::shorten(named.value)
-        ),
+        format!("there is no meter profile `{}`", super::reader::shorten(named.value)),
         report.suggest(named.value, known.iter().copied()),
     );
     profiles::empty(name)
@@ -262,31 +232,19 @@ fn plausible(table: &Table<'_>) -> Option<Plausible> {
     if low.value >= high.value {
         report.error(
             low.span,
-            format!(
-                "the plausible range begins at {} and ends at {}",
-                low.value, high.value
-            ),
+            format!("the plausible range begins at {} and ends at {}", low.value, high.value),
             "`low` must be below `high`; export is negative",
         );
         return None;
     }
-    Some(Plausible {
-        low: low.value,
-        high: high.value,
-    })
+    Some(Plausible { low: low.value, high: high.value })
 }
 
 /// Two names for one register are allowed (two circuits may be compared with one device), but rarely meant.
 fn warn_of_twins(meters: &Meters, report: &Report<'_>) {
     let mut seen: BTreeMap<(usize, u8, Vec<u16>), &str> = BTreeMap::new();
     for ((connection, meter), span) in meters.connections.iter().zip(&meters.meters).zip(&meters.spans) {
-        let addresses: Vec<u16> = connection
-            .profile
-            .power
-            .terms
-            .iter()
-            .map(|term| term.address)
-            .collect();
+        let addresses: Vec<u16> = connection.profile.power.terms.iter().map(|term| term.address).collect();
         if addresses.is_empty() {
             continue;
         }

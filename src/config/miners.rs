@@ -132,11 +132,8 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
                 super::reader::Wrong::new(fault, "write a host, like address = \"10.0.1.7\"")
             })
         });
-        let address = table.require(
-            "address",
-            address,
-            "write where the miner listens, like address = \"10.0.1.7\"",
-        );
+        let address =
+            table.require("address", address, "write where the miner listens, like address = \"10.0.1.7\"");
         let mut keys = keys(&table, context);
         if let Some(group) = group {
             empty.remove(group.value);
@@ -156,14 +153,7 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         table.finish();
         let origin = all.origin(format!("miner `{}`", name.value), name.span);
         if let (Some(template), Some(address)) = (template(&title, span, &keys, context, report), address) {
-            all.add(
-                name.value.to_owned(),
-                address.value,
-                address.span,
-                &template,
-                origin,
-                report,
-            );
+            all.add(name.value.to_owned(), address.value, address.span, &template, origin, report);
         }
     }
     for (name, span) in empty {
@@ -188,19 +178,15 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let report = table.report();
     let mistakes = report.count();
     let seconds = Duration::from_secs;
-    let drivers: Vec<(&'static str, DriverKind)> = DriverKind::ALL
-        .into_iter()
-        .map(|kind| (kind.name(), kind))
-        .collect();
+    let drivers: Vec<(&'static str, DriverKind)> =
+        DriverKind::ALL.into_iter().map(|kind| (kind.name(), kind)).collect();
     let driver = table.choice("driver", &drivers);
     let circuit = table.text("circuit").and_then(|name| {
         let found = context.circuits.names.find(report, name)?;
         Some(At::new(CircuitId(found), name.span))
     });
     let model = table.text("model").and_then(|name| model(name, context, report));
-    let port = table
-        .integer("port", 1, 65_535)
-        .and_then(|at| u16::try_from(at.value).ok());
+    let port = table.integer("port", 1, 65_535).and_then(|at| u16::try_from(at.value).ok());
     let credentials = context.store.credentials(table);
     let short = Duration::from_millis(50);
     let power = |key| table.power(key, 1.0, MOST_MINER_POWER);
@@ -231,16 +217,9 @@ fn model(name: At<&str>, context: &Context<'_, '_>, report: &Report<'_>) -> Opti
     if let Some(model) = context.found.borrow().get(name.value) {
         return Some(Rc::clone(model));
     }
-    let found = context
-        .models
-        .get(name.value)
-        .cloned()
-        .or_else(|| super::builtin::model(name.value));
+    let found = context.models.get(name.value).cloned().or_else(|| super::builtin::model(name.value));
     if let Some(model) = found.map(Rc::new) {
-        context
-            .found
-            .borrow_mut()
-            .insert(name.value.to_owned(), Rc::clone(&model));
+        context.found.borrow_mut().insert(name.value.to_owned(), Rc::clone(&model));
         return Some(model);
     }
     let mut known: Vec<&str> = context.models.keys().copied().collect();
@@ -250,9 +229,7 @@ fn model(name: At<&str>, context: &Context<'_, '_>, report: &Report<'_>) -> Opti
         format!("there is no model `{}`", shorten(name.value)),
         format!(
             "{}; an unknown model works too: leave `model` out and write minimum, maximum and nameplate",
-            report
-                .suggest(name.value, known.iter().copied())
-                .trim_end_matches('?')
+            report.suggest(name.value, known.iter().copied()).trim_end_matches('?')
         ),
     );
     None
@@ -280,41 +257,22 @@ fn template(
     }
     let missing = |key: &str, help: String| report.error(span, format!("{title} has no `{key}`"), help);
     if keys.driver.is_none() {
-        missing(
-            "driver",
-            format!(
-                "drivers: {}",
-                super::names::list(DriverKind::ALL.map(DriverKind::name))
-            ),
-        );
+        missing("driver", format!("drivers: {}", super::names::list(DriverKind::ALL.map(DriverKind::name))));
     }
     if keys.circuit.is_none() {
-        missing(
-            "circuit",
-            String::from("name the circuit that feeds these miners"),
-        );
+        missing("circuit", String::from("name the circuit that feeds these miners"));
     }
     let mistakes = report.count();
     let (driver, circuit) = (keys.driver?.value, keys.circuit?.value);
     let traits = driver.traits();
-    let response = keys.response.or(keys
-        .model
-        .as_ref()
-        .map_or_else(ResponseKeys::default, |model| model.response));
-    let curve = curve::curve(
-        title,
-        span,
-        keys,
-        response.response(traits.response),
-        traits.quantum,
-        report,
-    );
+    let response =
+        keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
+    let curve = curve::curve(title, span, keys, response.response(traits.response), traits.quantum, report);
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
-    let silent_after = keys.silent_after.map_or_else(
-        || poll_period.saturating_mul(6).max(Duration::from_secs(30)),
-        |at| at.value,
-    );
+    let silent_after = keys
+        .silent_after
+        .map_or_else(|| poll_period.saturating_mul(6).max(Duration::from_secs(30)), |at| at.value);
     if silent_after <= poll_period {
         report.error(
             keys.silent_after.map_or(span, |at| at.span),
@@ -379,15 +337,8 @@ fn credentials(
             "leave `username` out; the password alone counts",
         );
     }
-    let username = given
-        .username
-        .as_ref()
-        .map(|at| at.value.clone())
-        .or_else(|| default.map(String::from));
-    given
-        .password
-        .clone()
-        .map(|password| Credentials { username, password })
+    let username = given.username.as_ref().map(|at| at.value.clone()).or_else(|| default.map(String::from));
+    given.password.clone().map(|password| Credentials { username, password })
 }
 
 type AddressList = Vec<At<Addresses>>;
@@ -447,33 +398,19 @@ impl Collector {
         origin: usize,
         report: &Report<'_>,
     ) {
-        let count = list
-            .iter()
-            .fold(0_usize, |sum, at| sum.saturating_add(at.value.count()));
+        let count = list.iter().fold(0_usize, |sum, at| sum.saturating_add(at.value.count()));
         if count.saturating_add(self.result.miners.len()) > MOST_MINERS {
             report.error(
                 name.span,
-                format!(
-                    "group `{}` brings the site to more than {MOST_MINERS} miners",
-                    name.value
-                ),
+                format!("group `{}` brings the site to more than {MOST_MINERS} miners", name.value),
                 "check the ends of its ranges",
             );
             return;
         }
         let width = count.to_string().len().max(3);
-        let hosts = list
-            .iter()
-            .flat_map(|at| at.value.hosts().map(|host| (host, at.span)));
+        let hosts = list.iter().flat_map(|at| at.value.hosts().map(|host| (host, at.span)));
         for (index, (host, span)) in hosts.enumerate() {
-            self.add(
-                format!("{}-{:0width$}", name.value, index + 1),
-                host,
-                span,
-                template,
-                origin,
-                report,
-            );
+            self.add(format!("{}-{:0width$}", name.value, index + 1), host, span, template, origin, report);
         }
     }
 
@@ -486,10 +423,7 @@ impl Collector {
         origin: usize,
         report: &Report<'_>,
     ) {
-        let endpoint = Endpoint {
-            port: host.port.unwrap_or(template.port),
-            host: host.host,
-        };
+        let endpoint = Endpoint { port: host.port.unwrap_or(template.port), host: host.host };
         let index = self.result.miners.len();
         if let Some(first) = self.names.insert(name.clone(), span) {
             let origin = self.result.origins.get(origin).map_or(span, |origin| origin.span);
@@ -505,11 +439,7 @@ impl Collector {
         let key = (endpoint.host.to_ascii_lowercase(), endpoint.port);
         match self.endpoints.get(&key) {
             Some((first, first_span)) => {
-                let other = self
-                    .result
-                    .miners
-                    .get(*first)
-                    .map_or("", |miner| miner.name.as_str());
+                let other = self.result.miners.get(*first).map_or("", |miner| miner.name.as_str());
                 self.duplicates
                     .entry((span, *first_span))
                     .or_insert_with(|| (format!("`{name}` and `{other}` are both at {endpoint}"), 0))
@@ -527,26 +457,17 @@ impl Collector {
             timeout: template.timeout,
             rated: template.rated,
         });
-        self.result.miners.push(Miner {
-            name,
-            ..template.miner.clone()
-        });
+        self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);
     }
 
     fn report_duplicates(&self, report: &Report<'_>) {
         for ((span, first), (message, count)) in &self.duplicates {
-            let more = if *count > 1 {
-                format!(", and {} more pairs like them", count - 1)
-            } else {
-                String::new()
-            };
+            let more =
+                if *count > 1 { format!(", and {} more pairs like them", count - 1) } else { String::new() };
             report.error(
                 *span,
-                format!(
-                    "{message}{more}; the other address is in line {}",
-                    report.line(*first)
-                ),
+                format!("{message}{more}; the other address is in line {}", report.line(*first)),
                 "one miner would be commanded twice; each address belongs to one miner",
             );
         }

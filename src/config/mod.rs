@@ -122,11 +122,7 @@ pub struct Options<'o> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self {
-            secrets: Secrets::Read,
-            files: &[],
-            environment: &|name| std::env::var(name).ok(),
-        }
+        Self { secrets: Secrets::Read, files: &[], environment: &|name| std::env::var(name).ok() }
     }
 }
 
@@ -151,14 +147,7 @@ pub fn load_with(path: &Path, options: &Options<'_>) -> Result<Config, ConfigErr
 /// # Errors
 /// Never for the file that was tested; the type is that of every configuration.
 pub fn demo() -> Result<Config, ConfigErrors> {
-    parse(
-        DEMO,
-        Path::new("demo.toml"),
-        &Options {
-            files: DEMO_FILES,
-            ..Options::default()
-        },
-    )
+    parse(DEMO, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
 /// Reads a file of bounded size as text.
@@ -167,10 +156,7 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) => {
-            return fail(
-                format!("cannot be read: {error}"),
-                "check the path given with --config",
-            );
+            return fail(format!("cannot be read: {error}"), "check the path given with --config");
         }
     };
     if metadata.is_dir() {
@@ -193,17 +179,8 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
     }
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = error
-            .as_bytes()
-            .iter()
-            .take(valid)
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        fail(
-            format!("is not UTF-8 text (line {line})"),
-            "save it as UTF-8 in the editor",
-        )
+        let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+        fail(format!("is not UTF-8 text (line {line})"), "save it as UTF-8 in the editor")
     })
 }
 
@@ -237,9 +214,7 @@ fn syntax<'t>(text: &'t str, report: &diagnostic::Report<'t>) -> Option<Spanned<
 pub fn parse(text: &str, path: &Path, options: &Options<'_>) -> Result<Config, ConfigErrors> {
     let report = diagnostic::Report::new(text, path);
     let document = syntax(text, &report);
-    let parts = document
-        .as_ref()
-        .and_then(|document| build(document, &report, path, options));
+    let parts = document.as_ref().and_then(|document| build(document, &report, path, options));
     let warnings = report.finish()?;
     let Some(config) = parts else {
         return Err(ConfigErrors::of_file(

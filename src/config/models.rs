@@ -62,9 +62,7 @@ impl ResponseKeys {
     /// Reads the keys from the table of a model, group or miner.
     pub(super) fn read(table: &Table<'_>) -> Self {
         let time = |key, high| {
-            table
-                .time(key, Duration::ZERO, Duration::from_secs(high))
-                .map(|at: At<Duration>| at.value)
+            table.time(key, Duration::ZERO, Duration::from_secs(high)).map(|at: At<Duration>| at.value)
         };
         let rate = |key| table.rate(key).map(|at| at.value);
         Self {
@@ -119,10 +117,7 @@ impl ResponseKeys {
 
 /// Reads `[models.*]`. A model that is wrong is kept with what could be read.
 pub(super) fn section<'a>(root: &Table<'a>) -> BTreeMap<&'a str, Model> {
-    root.named("models")
-        .into_iter()
-        .map(|(name, table)| (name.value, model(name.value, table)))
-        .collect()
+    root.named("models").into_iter().map(|(name, table)| (name.value, model(name.value, table))).collect()
 }
 
 /// The key `actuator`.
@@ -130,11 +125,7 @@ pub(super) fn fineness(table: &Table<'_>) -> Option<Fineness> {
     table
         .choice(
             "actuator",
-            &[
-                ("continuous", Fineness::Continuous),
-                ("steps", Fineness::Steps),
-                ("on-off", Fineness::OnOff),
-            ],
+            &[("continuous", Fineness::Continuous), ("steps", Fineness::Steps), ("on-off", Fineness::OnOff)],
         )
         .map(|at| at.value)
 }
@@ -164,10 +155,7 @@ pub(super) fn model(name: &str, table: Table<'_>) -> Model {
     {
         report.error(
             nameplate.span,
-            format!(
-                "the nameplate of model `{name}` is below its highest point ({})",
-                last.power
-            ),
+            format!("the nameplate of model `{name}` is below its highest point ({})", last.power),
             "the nameplate is the most that the miner can ever draw, start-up included",
         );
     }
@@ -198,13 +186,7 @@ fn points(table: &Table<'_>) -> Vec<OperatingPoint> {
         let hashrate = point.require("hashrate", hashrate, HELP);
         point.finish();
         if let (Some(power), Some(hashrate)) = (power, hashrate) {
-            points.push(At::new(
-                OperatingPoint {
-                    power: power.value,
-                    hashrate: hashrate.value,
-                },
-                span,
-            ));
+            points.push(At::new(OperatingPoint { power: power.value, hashrate: hashrate.value }, span));
         }
     }
     if report.count() > mistakes {
@@ -221,11 +203,7 @@ fn points(table: &Table<'_>) -> Vec<OperatingPoint> {
     for pair in points.windows(2) {
         let [lower, higher] = pair else { continue };
         if lower.value.power == higher.value.power {
-            report.error(
-                higher.span,
-                format!("there are two points at {}", higher.value.power),
-                "keep one",
-            );
+            report.error(higher.span, format!("there are two points at {}", higher.value.power), "keep one");
         } else if lower.value.hashrate > higher.value.hashrate {
             report.error(
                 higher.span,

@@ -11,9 +11,7 @@ pub(super) fn fault(name: &str) -> Option<&'static str> {
     if name.len() > LONGEST_NAME {
         return Some("is longer than 64 characters");
     }
-    let plain = name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     (!plain).then_some("may have letters, digits, `-`, `_` and `.` only")
 }
 
@@ -47,11 +45,7 @@ pub(super) fn suggest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str> 
 pub(super) fn list<'n>(known: impl IntoIterator<Item = &'n str>) -> String {
     const SHOWN: usize = 12;
     let mut names = known.into_iter();
-    let first: Vec<String> = names
-        .by_ref()
-        .take(SHOWN)
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let first: Vec<String> = names.by_ref().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let rest = names.count();
     match (first.len(), rest) {
         (0, _) => String::from("none is defined"),
@@ -69,10 +63,7 @@ mod tests {
     fn a_misspelt_name_finds_the_nearest() {
         assert_eq!(nearest("feedr", ["feeder", "pcc"]), Some("feeder"));
         assert_eq!(nearest("PCC", ["feeder", "pcc"]), Some("pcc"));
-        assert_eq!(
-            nearest("eastron", ["eastron-sdm630", "x"]),
-            Some("eastron-sdm630")
-        );
+        assert_eq!(nearest("eastron", ["eastron-sdm630", "x"]), Some("eastron-sdm630"));
         assert_eq!(nearest("zebra", ["feeder", "pcc"]), None);
         assert_eq!(nearest(&"x".repeat(100_000), ["feeder"]), None);
     }

@@ -13,43 +13,27 @@ const MOST_TERMS: usize = 32;
 
 /// Reads `[profiles.*]`. A profile that is wrong is kept with what could be read.
 pub(super) fn section<'a>(root: &Table<'a>) -> BTreeMap<&'a str, Profile> {
-    root.named("profiles")
-        .into_iter()
-        .map(|(name, table)| (name.value, profile(name.value, table)))
-        .collect()
+    root.named("profiles").into_iter().map(|(name, table)| (name.value, profile(name.value, table))).collect()
 }
 
 /// Reads a profile: the table of a file in `config/meters/` or of `[profiles.NAME]`.
 pub(super) fn profile(name: &str, table: Table<'_>) -> Profile {
     table.text("description");
     let power = point(&table, "power");
-    let power = table.require(
-        "power",
-        power,
-        "describe the register of total active power: [power]",
-    );
+    let power = table.require("power", power, "describe the register of total active power: [power]");
     table.finish();
-    Profile {
-        name: name.to_owned(),
-        power: power.unwrap_or(Point { terms: Vec::new() }),
-    }
+    Profile { name: name.to_owned(), power: power.unwrap_or(Point { terms: Vec::new() }) }
 }
 
 /// Reads the registers that a meter's own table describes, if it does.
 pub(super) fn inline(table: &Table<'_>, meter: &str) -> Option<Profile> {
     let power = point(table, "power")?;
-    Some(Profile {
-        name: format!("{meter} (own registers)"),
-        power,
-    })
+    Some(Profile { name: format!("{meter} (own registers)"), power })
 }
 
 /// Stands in for a profile that could not be read; the mistake is noted already.
 pub(super) fn empty(name: &str) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        power: Point { terms: Vec::new() },
-    }
+    Profile { name: name.to_owned(), power: Point { terms: Vec::new() } }
 }
 
 fn point(table: &Table<'_>, key: &'static str) -> Option<Point> {
@@ -67,17 +51,12 @@ fn point(table: &Table<'_>, key: &'static str) -> Option<Point> {
             format!("write one to {MOST_TERMS}; they are added up"),
         );
     }
-    Some(Point {
-        terms: tables.into_iter().take(MOST_TERMS).filter_map(register).collect(),
-    })
+    Some(Point { terms: tables.into_iter().take(MOST_TERMS).filter_map(register).collect() })
 }
 
 fn register(table: Table<'_>) -> Option<Register> {
     let report = table.report();
-    let function = table.choice(
-        "function",
-        &[("holding", Function::Holding), ("input", Function::Input)],
-    );
+    let function = table.choice("function", &[("holding", Function::Holding), ("input", Function::Input)]);
     let function = table.require(
         "function",
         function,
@@ -93,23 +72,12 @@ fn register(table: Table<'_>) -> Option<Register> {
     let format = table.choice("format", &Format::NAMES);
     let format = table.require("format", format, "write the number format, like format = \"f32\"");
     let word_order = table
-        .choice(
-            "word_order",
-            &[
-                ("high-first", WordOrder::HighFirst),
-                ("low-first", WordOrder::LowFirst),
-            ],
-        )
+        .choice("word_order", &[("high-first", WordOrder::HighFirst), ("low-first", WordOrder::LowFirst)])
         .map_or(WordOrder::HighFirst, |at| at.value);
     let scale = table.read("scale", |value| {
-        number_of(value)
-            .filter(|scale| *scale != 0.0 && scale.abs() <= 1e12)
-            .ok_or_else(|| {
-                Wrong::new(
-                    "is no usable factor",
-                    "write the number of watts that one count stands for, like 0.1",
-                )
-            })
+        number_of(value).filter(|scale| *scale != 0.0 && scale.abs() <= 1e12).ok_or_else(|| {
+            Wrong::new("is no usable factor", "write the number of watts that one count stands for, like 0.1")
+        })
     });
     let unavailable = unavailable(&table, format.map(|at| at.value));
     if let (Some(address), Some(format)) = (address, format)
@@ -143,11 +111,7 @@ fn unavailable(table: &Table<'_>, format: Option<Format>) -> Vec<u64> {
         return Vec::new();
     };
     if list.value.len() > MOST {
-        report.error(
-            list.span,
-            format!("`unavailable` has more than {MOST} patterns"),
-            "",
-        );
+        report.error(list.span, format!("`unavailable` has more than {MOST} patterns"), "");
     }
     let bits = format.map_or(64, |format| u32::from(format.words()) * 16);
     let mut patterns = Vec::new();
@@ -157,10 +121,7 @@ fn unavailable(table: &Table<'_>, format: Option<Format>) -> Vec<u64> {
             Err(wrong) => report.error(
                 span,
                 format!("a pattern of `unavailable` {wrong}"),
-                format!(
-                    "write the raw bits of the {bits}-bit value, like 0x{:X}",
-                    1_u64 << (bits - 1)
-                ),
+                format!("write the raw bits of the {bits}-bit value, like 0x{:X}", 1_u64 << (bits - 1)),
             ),
         }
     }

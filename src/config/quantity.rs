@@ -26,12 +26,7 @@ pub struct Kind {
 /// Power; base unit watt.
 pub const POWER: Kind = Kind {
     what: "a power",
-    units: &[
-        ("W", 1.0, 1.0),
-        ("kW", 1e3, 1.0),
-        ("MW", 1e6, 1.0),
-        ("GW", 1e9, 1.0),
-    ],
+    units: &[("W", 1.0, 1.0), ("kW", 1e3, 1.0), ("MW", 1e6, 1.0), ("GW", 1e9, 1.0)],
     usual: "W",
 };
 
@@ -52,13 +47,7 @@ pub const POWER_RATE: Kind = Kind {
 /// Time; base unit second.
 pub const TIME: Kind = Kind {
     what: "a time",
-    units: &[
-        ("ms", 1.0, 1e3),
-        ("s", 1.0, 1.0),
-        ("min", 60.0, 1.0),
-        ("h", 3600.0, 1.0),
-        ("d", 86_400.0, 1.0),
-    ],
+    units: &[("ms", 1.0, 1e3), ("s", 1.0, 1.0), ("min", 60.0, 1.0), ("h", 3600.0, 1.0), ("d", 86_400.0, 1.0)],
     usual: "s",
 };
 
@@ -78,18 +67,11 @@ pub const HASHRATE: Kind = Kind {
 };
 
 /// Efficiency; base unit joule per hash.
-pub const EFFICIENCY: Kind = Kind {
-    what: "an efficiency",
-    units: &[("J/TH", 1.0, 1e12), ("J/GH", 1.0, 1e9)],
-    usual: "J/TH",
-};
+pub const EFFICIENCY: Kind =
+    Kind { what: "an efficiency", units: &[("J/TH", 1.0, 1e12), ("J/GH", 1.0, 1e9)], usual: "J/TH" };
 
 /// Share; base unit one.
-pub const SHARE: Kind = Kind {
-    what: "a share",
-    units: &[("%", 1.0, 100.0)],
-    usual: "%",
-};
+pub const SHARE: Kind = Kind { what: "a share", units: &[("%", 1.0, 100.0)], usual: "%" };
 
 /// Why a text is not a quantity. Says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,46 +125,24 @@ pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
     let text = text.trim();
     let example = || format!("\"{} {}\"", example_number(kind), kind.usual);
     if text.len() > LONGEST {
-        return Err(QuantityError::NoNumber {
-            what: kind.what,
-            example: example(),
-        });
+        return Err(QuantityError::NoNumber { what: kind.what, example: example() });
     }
     let split = number_length(text);
-    let (number, unit) = (
-        text.get(..split).unwrap_or(""),
-        text.get(split..).unwrap_or("").trim(),
-    );
+    let (number, unit) = (text.get(..split).unwrap_or(""), text.get(split..).unwrap_or("").trim());
     if !number.contains(|c: char| c.is_ascii_digit()) {
-        return Err(QuantityError::NoNumber {
-            what: kind.what,
-            example: example(),
-        });
+        return Err(QuantityError::NoNumber { what: kind.what, example: example() });
     }
     if unit.starts_with(',') || number.contains(',') {
-        return Err(QuantityError::Comma {
-            example: format!("\"2.5 {}\"", kind.usual),
-        });
+        return Err(QuantityError::Comma { example: format!("\"2.5 {}\"", kind.usual) });
     }
     if unit.is_empty() {
-        return Err(QuantityError::NoUnit {
-            example: format!("\"{number} {}\"", kind.usual),
-        });
+        return Err(QuantityError::NoUnit { example: format!("\"{number} {}\"", kind.usual) });
     }
-    let value: f64 = number
-        .parse()
-        .map_err(|_| QuantityError::BadNumber { example: example() })?;
-    let (_, times, per) = kind
-        .units
-        .iter()
-        .find(|(name, ..)| *name == unit)
-        .ok_or_else(|| wrong_unit(unit, kind))?;
+    let value: f64 = number.parse().map_err(|_| QuantityError::BadNumber { example: example() })?;
+    let (_, times, per) =
+        kind.units.iter().find(|(name, ..)| *name == unit).ok_or_else(|| wrong_unit(unit, kind))?;
     let base = value * times / per;
-    if base.is_finite() {
-        Ok(base)
-    } else {
-        Err(QuantityError::TooLarge)
-    }
+    if base.is_finite() { Ok(base) } else { Err(QuantityError::TooLarge) }
 }
 
 /// Reads a time. Rounded to a nanosecond.
@@ -192,9 +152,7 @@ pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
 pub fn parse_time(text: &str) -> Result<Duration, QuantityError> {
     let seconds = parse(text, &TIME)?;
     if seconds < 0.0 {
-        return Err(QuantityError::BadNumber {
-            example: String::from("\"5 s\", without a sign"),
-        });
+        return Err(QuantityError::BadNumber { example: String::from("\"5 s\", without a sign") });
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| QuantityError::TooLarge)
 }
@@ -231,10 +189,7 @@ fn wrong_unit(unit: &str, kind: &Kind) -> QuantityError {
         let names: Vec<String> = kind.units.iter().map(|(name, ..)| format!("`{name}`")).collect();
         format!("there are {}", names.join(", "))
     };
-    let mut same = kind
-        .units
-        .iter()
-        .filter(|(name, ..)| name.eq_ignore_ascii_case(unit));
+    let mut same = kind.units.iter().filter(|(name, ..)| name.eq_ignore_ascii_case(unit));
     let advice = match (same.next(), same.next()) {
         (Some((name, ..)), None) => format!("did you mean `{name}`?"),
         _ => match unit {
@@ -323,16 +278,11 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for text in [
-            "", " ", "W", "NaN W", "inf W", "-inf W", "1.2.3 W", "--4 W", "1_000 W", "0x10 W", ".",
-        ] {
+        for text in ["", " ", "W", "NaN W", "inf W", "-inf W", "1.2.3 W", "--4 W", "1_000 W", "0x10 W", "."] {
             assert!(parse(text, &POWER).is_err(), "{text}");
         }
         assert_eq!(parse("1e999 W", &POWER), Err(QuantityError::TooLarge));
-        assert!(matches!(
-            parse("2,5 MW", &POWER),
-            Err(QuantityError::Comma { .. })
-        ));
+        assert!(matches!(parse("2,5 MW", &POWER), Err(QuantityError::Comma { .. })));
         assert!(parse_time("-5s").is_err());
         assert_eq!(parse_time("1e300 s"), Err(QuantityError::TooLarge));
     }

@@ -22,10 +22,7 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub(super) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            help: help.into(),
-        }
+        Self { what: what.into(), help: help.into() }
     }
 }
 
@@ -43,14 +40,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(report: &'a Report<'a>, entries: &'a DeTable<'a>, name: String, span: Span) -> Self {
-        Self {
-            report,
-            entries,
-            name,
-            span,
-            asked: RefCell::default(),
-            mistakes_before: report.count(),
-        }
+        Self { report, entries, name, span, asked: RefCell::default(), mistakes_before: report.count() }
     }
 
     pub(super) fn report(&self) -> &'a Report<'a> {
@@ -64,11 +54,7 @@ impl<'a> Table<'a> {
 
     /// Its name in words, for messages: `[limits.feeder]`.
     pub(super) fn title(&self) -> String {
-        if self.name.is_empty() {
-            String::from("the file")
-        } else {
-            format!("[{}]", self.name)
-        }
+        if self.name.is_empty() { String::from("the file") } else { format!("[{}]", self.name) }
     }
 
     /// Whether the key is there, right or wrong.
@@ -78,9 +64,7 @@ impl<'a> Table<'a> {
 
     /// Where the key stands, else the table.
     pub(super) fn key_span(&self, key: &str) -> Span {
-        self.entries
-            .get_key_value(key)
-            .map_or(self.span, |(key, _)| key.span().into())
+        self.entries.get_key_value(key).map_or(self.span, |(key, _)| key.span().into())
     }
 
     fn ask(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -102,8 +86,7 @@ impl<'a> Table<'a> {
         match read(value.get_ref()) {
             Ok(value) => Some(At::new(value, span)),
             Err(wrong) => {
-                self.report
-                    .error(span, format!("`{key}` {}", wrong.what), wrong.help);
+                self.report.error(span, format!("`{key}` {}", wrong.what), wrong.help);
                 None
             }
         }
@@ -112,8 +95,7 @@ impl<'a> Table<'a> {
     /// Notes that a key is missing, unless it is there and wrong (which was noted already).
     pub(super) fn require<T>(&self, key: &'static str, value: Option<T>, help: &str) -> Option<T> {
         if value.is_none() && !self.has(key) {
-            self.report
-                .error(self.span, format!("{} has no `{key}`", self.title()), help);
+            self.report.error(self.span, format!("{} has no `{key}`", self.title()), help);
         }
         value
     }
@@ -124,9 +106,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
         self.read(key, |value| {
-            value
-                .as_bool()
-                .ok_or_else(|| Wrong::new(is_a(value), "write `true` or `false`, without quotes"))
+            value.as_bool().ok_or_else(|| Wrong::new(is_a(value), "write `true` or `false`, without quotes"))
         })
         .map(|at| at.value)
     }
@@ -134,10 +114,7 @@ impl<'a> Table<'a> {
     pub(super) fn integer(&self, key: &'static str, low: u32, high: u32) -> Option<At<u32>> {
         self.read(key, |value| {
             let number = integer_of(value).ok_or_else(|| {
-                Wrong::new(
-                    is_a(value),
-                    format!("write a whole number from {low} to {high}, without quotes"),
-                )
+                Wrong::new(is_a(value), format!("write a whole number from {low} to {high}, without quotes"))
             })?;
             u32::try_from(number)
                 .ok()
@@ -150,16 +127,12 @@ impl<'a> Table<'a> {
     pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&'static str, T)]) -> Option<At<T>> {
         self.read(key, |value| {
             let word = text_of(value)?;
-            choices
-                .iter()
-                .find(|(name, _)| *name == word)
-                .map(|(_, choice)| *choice)
-                .ok_or_else(|| {
-                    Wrong::new(
-                        format!("cannot be \"{}\"", shorten(word)),
-                        names::suggest(word, choices.iter().map(|(name, _)| *name)),
-                    )
-                })
+            choices.iter().find(|(name, _)| *name == word).map(|(_, choice)| *choice).ok_or_else(|| {
+                Wrong::new(
+                    format!("cannot be \"{}\"", shorten(word)),
+                    names::suggest(word, choices.iter().map(|(name, _)| *name)),
+                )
+            })
         })
     }
 
@@ -220,8 +193,7 @@ impl<'a> Table<'a> {
                 let span = name.span().into();
                 let name: &'a str = name.get_ref();
                 if let Some(fault) = names::fault(name) {
-                    self.report
-                        .error(span, format!("the name \"{}\" {fault}", shorten(name)), "");
+                    self.report.error(span, format!("the name \"{}\" {fault}", shorten(name)), "");
                 }
                 let table = section.table_of(key, name, span, value)?;
                 Some((At::new(name, span), table))
@@ -242,10 +214,7 @@ impl<'a> Table<'a> {
                 .iter()
                 .filter_map(|element| self.table_of(key, key, element.span().into(), element))
                 .collect(),
-            _ => self
-                .table_of(key, key, self.key_span(key), value)
-                .into_iter()
-                .collect(),
+            _ => self.table_of(key, key, self.key_span(key), value).into_iter().collect(),
         }
     }
 
@@ -256,11 +225,7 @@ impl<'a> Table<'a> {
         span: Span,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Option<Table<'a>> {
-        let path = if self.name.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.name)
-        };
+        let path = if self.name.is_empty() { name.to_owned() } else { format!("{}.{name}", self.name) };
         match value.get_ref() {
             DeValue::Table(entries) => Some(Self::new(self.report, entries, path, span)),
             other => {
@@ -277,13 +242,8 @@ impl<'a> Table<'a> {
     /// A list, each element with its place.
     pub(super) fn list(&self, key: &'static str) -> Option<At<Vec<(Span, &'a DeValue<'a>)>>> {
         self.read(key, |value| {
-            let array = value
-                .as_array()
-                .ok_or_else(|| Wrong::new(is_a(value), "write a list: [ … , … ]"))?;
-            Ok(array
-                .iter()
-                .map(|element| (element.span().into(), element.get_ref()))
-                .collect())
+            let array = value.as_array().ok_or_else(|| Wrong::new(is_a(value), "write a list: [ … , … ]"))?;
+            Ok(array.iter().map(|element| (element.span().into(), element.get_ref())).collect())
         })
     }
 
@@ -320,9 +280,7 @@ pub(super) fn is_a(value: &DeValue<'_>) -> String {
 }
 
 pub(super) fn text_of<'a>(value: &'a DeValue<'a>) -> Result<&'a str, Wrong> {
-    value
-        .as_str()
-        .ok_or_else(|| Wrong::new(is_a(value), "write a text in quotes"))
+    value.as_str().ok_or_else(|| Wrong::new(is_a(value), "write a text in quotes"))
 }
 
 /// A whole number; hexadecimal, octal and binary count too.
@@ -349,37 +307,24 @@ pub(super) fn quantity_of(value: &DeValue<'_>, kind: &Kind, low: f64, high: f64)
         DeValue::Integer(_) | DeValue::Float(_) => {
             let number = number_of(value).unwrap_or(400.0);
             // A bare 0.05 for a share means five percent, not a twentieth of one.
-            let number = if *kind == quantity::SHARE {
-                number * 100.0
-            } else {
-                number
-            };
+            let number = if *kind == quantity::SHARE { number * 100.0 } else { number };
             return Err(Wrong::new(
                 "is a bare number",
                 format!("{} needs its unit: write \"{number} {}\"", kind.what, kind.usual),
             ));
         }
         other => {
-            return Err(Wrong::new(
-                is_a(other),
-                format!("write {} like \"400 {}\"", kind.what, kind.usual),
-            ));
+            return Err(Wrong::new(is_a(other), format!("write {} like \"400 {}\"", kind.what, kind.usual)));
         }
     };
     if base < low && low >= 0.0 && base < 0.0 {
         return Err(Wrong::new("is negative", "it makes sense from zero on only"));
     }
     if base < low {
-        return Err(Wrong::new(
-            "is too small",
-            format!("the least is {}", quantity::write(low, kind)),
-        ));
+        return Err(Wrong::new("is too small", format!("the least is {}", quantity::write(low, kind))));
     }
     if base > high {
-        return Err(Wrong::new(
-            "is too large",
-            format!("the most is {}", quantity::write(high, kind)),
-        ));
+        return Err(Wrong::new("is too large", format!("the most is {}", quantity::write(high, kind))));
     }
     Ok(base)
 }
@@ -389,16 +334,10 @@ fn time_of(value: &DeValue<'_>, low: Duration, high: Duration) -> Result<Duratio
     let seconds = quantity_of(value, &quantity::TIME, 0.0, f64::MAX)?;
     let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     if time < low {
-        return Err(Wrong::new(
-            "is too short",
-            format!("the least is {}", quantity::write_time(low)),
-        ));
+        return Err(Wrong::new("is too short", format!("the least is {}", quantity::write_time(low))));
     }
     if time > high {
-        return Err(Wrong::new(
-            "is too long",
-            format!("the most is {}", quantity::write_time(high)),
-        ));
+        return Err(Wrong::new("is too long", format!("the most is {}", quantity::write_time(high))));
     }
     Ok(time)
 }
@@ -412,11 +351,8 @@ fn split_advice(message: &str) -> Wrong {
 
 /// A text of the file as it may stand in a message.
 pub(super) fn shorten(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(48)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let mut short: String =
+        text.chars().take(48).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(48).is_some() {
         short.push('…');
     }

@@ -35,18 +35,12 @@ impl Store<'_> {
         let username = inner.read("username", |value| {
             let name = text_of(value)?;
             if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-                return Err(Wrong::new(
-                    "cannot be an account name",
-                    "write 1 to 64 characters",
-                ));
+                return Err(Wrong::new("cannot be an account name", "write 1 to 64 characters"));
             }
             Ok(name.to_owned())
         });
-        let sources = [
-            inner.text("password_file"),
-            inner.text("password_credential"),
-            inner.text("password_env"),
-        ];
+        let sources =
+            [inner.text("password_file"), inner.text("password_credential"), inner.text("password_env")];
         if inner.has("password") {
             // Asking for the key keeps `finish` from calling it unknown; its value was hidden before anything else.
             inner.read("password", |_| Ok(()));
@@ -193,11 +187,7 @@ fn readable_for_all(_: &std::fs::Metadata) -> bool {
 fn checked(text: &str, origin: &str, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
-        report.error(
-            name.span,
-            format!("{origin} is empty"),
-            "put the password into it",
-        );
+        report.error(name.span, format!("{origin} is empty"), "put the password into it");
         return None;
     }
     if text.chars().any(char::is_control) {

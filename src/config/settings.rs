@@ -35,18 +35,12 @@ pub(super) fn site(root: &Table<'_>) -> SiteKeys {
                 "write [site] with name = \"…\" and mode = \"control\" or \"observe\"",
             );
         }
-        return SiteKeys {
-            name: String::new(),
-            observe: true,
-        };
+        return SiteKeys { name: String::new(), observe: true };
     };
     let name = table.read("name", |value| {
         let text = super::reader::text_of(value)?;
         if text.trim().is_empty() || text.chars().count() > 64 || text.chars().any(char::is_control) {
-            return Err(Wrong::new(
-                "cannot be used as a name",
-                "write 1 to 64 printable characters",
-            ));
+            return Err(Wrong::new("cannot be used as a name", "write 1 to 64 printable characters"));
         }
         Ok(text.to_owned())
     });
@@ -58,10 +52,7 @@ pub(super) fn site(root: &Table<'_>) -> SiteKeys {
         "write mode = \"observe\" to watch without commanding anything, mode = \"control\" to command the miners",
     );
     table.finish();
-    SiteKeys {
-        name: name.map_or_else(String::new, |at| at.value),
-        observe: mode.is_none_or(|at| at.value),
-    }
+    SiteKeys { name: name.map_or_else(String::new, |at| at.value), observe: mode.is_none_or(|at| at.value) }
 }
 
 /// `[control]`.
@@ -78,10 +69,7 @@ impl ControlKeys {
         let raise_rate = self.raise_rate.unwrap_or_else(|| {
             WattsPerSecond::saturating(nameplate.get() * DEFAULT_RAISE_SHARE).max(WattsPerSecond::whole(1))
         });
-        Settings {
-            raise_rate,
-            ..self.settings
-        }
+        Settings { raise_rate, ..self.settings }
     }
 }
 
@@ -104,11 +92,7 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
         anticipate: seconds(2),
     };
     let Some(table) = root.table("control") else {
-        return ControlKeys {
-            settings,
-            raise_rate: None,
-            exit: ExitPolicy::Sleep,
-        };
+        return ControlKeys { settings, raise_rate: None, exit: ExitPolicy::Sleep };
     };
     let time = |key, low: Duration, high: Duration, into: &mut Duration| {
         if let Some(at) = table.time(key, low, high) {
@@ -117,33 +101,13 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
     };
     let tick = Duration::from_millis(100);
     time("period", tick, seconds(60), &mut settings.period);
-    time(
-        "raise_hold",
-        Duration::ZERO,
-        seconds(3_600),
-        &mut settings.raise_hold,
-    );
+    time("raise_hold", Duration::ZERO, seconds(3_600), &mut settings.raise_hold);
     time("min_sleep", Duration::ZERO, DAY, &mut settings.min_sleep);
-    time(
-        "start_timeout",
-        seconds(1),
-        seconds(600),
-        &mut settings.start_timeout,
-    );
+    time("start_timeout", seconds(1), seconds(600), &mut settings.start_timeout);
     time("anticipate", Duration::ZERO, seconds(60), &mut settings.anticipate);
     time("horizon", seconds(1), DAY, &mut settings.horizon);
-    time(
-        "rebalance_period",
-        seconds(1),
-        DAY,
-        &mut settings.rebalance_period,
-    );
-    time(
-        "straggler_grace",
-        Duration::ZERO,
-        seconds(3_600),
-        &mut settings.straggler_grace,
-    );
+    time("rebalance_period", seconds(1), DAY, &mut settings.rebalance_period);
+    time("straggler_grace", Duration::ZERO, seconds(3_600), &mut settings.straggler_grace);
     let raise_rate = table.rate("raise_rate").map(|at| at.value);
     if let Some(at) = table.integer("raise_samples", 1, 100) {
         settings.raise_samples = at.value;
@@ -157,19 +121,11 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
     let exit = table
         .choice(
             "on_exit",
-            &[
-                ("sleep", ExitPolicy::Sleep),
-                ("hold", ExitPolicy::Hold),
-                ("restore", ExitPolicy::Restore),
-            ],
+            &[("sleep", ExitPolicy::Sleep), ("hold", ExitPolicy::Hold), ("restore", ExitPolicy::Restore)],
         )
         .map_or(ExitPolicy::Sleep, |at| at.value);
     table.finish();
-    ControlKeys {
-        settings,
-        raise_rate,
-        exit,
-    }
+    ControlKeys { settings, raise_rate, exit }
 }
 
 /// Reads `[web]`.

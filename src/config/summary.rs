@@ -23,11 +23,7 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     let settings = &site.settings;
     let miners = count(site.miners.len(), "miner");
     if settings.observe {
-        writeln!(
-            out,
-            "{}: watches {miners} and commands none of them (mode = \"observe\").",
-            site.name
-        )?;
+        writeln!(out, "{}: watches {miners} and commands none of them (mode = \"observe\").", site.name)?;
     } else {
         writeln!(out, "{}: controls {miners}.", site.name)?;
     }
@@ -58,11 +54,7 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
 }
 
 fn count(number: usize, what: &str) -> String {
-    if number == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{number} {what}s")
-    }
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Sums of the miners on a circuit and below.
@@ -159,20 +151,14 @@ impl<'s> Tree<'s> {
         if circuit.other_load > Watts::ZERO {
             line(
                 "load",
-                format!(
-                    "up to {} besides miners, counted in full where no meter tells",
-                    circuit.other_load
-                ),
+                format!("up to {} besides miners, counted in full where no meter tells", circuit.other_load),
             )?;
         }
         for limit in self.limits.get(id.0).into_iter().flatten() {
             line("limit", self.limit(limit))?;
         }
         if circuit.margin > Watts::ZERO {
-            line(
-                "margin",
-                format!("{} kept free below every limit here", circuit.margin),
-            )?;
+            line("margin", format!("{} kept free below every limit here", circuit.margin))?;
         }
         let sum = self.sums.get(id.0).copied().unwrap_or_default();
         let miners = if sum.miners == 0 {
@@ -187,18 +173,8 @@ impl<'s> Tree<'s> {
 
         for (at, child) in children.iter().enumerate() {
             let last = at + 1 == children.len();
-            let (branch, below) = if last {
-                ("└── ", "    ")
-            } else {
-                ("├── ", "│   ")
-            };
-            self.write(
-                out,
-                config,
-                *child,
-                &format!("{rest}{branch}"),
-                &format!("{rest}{below}"),
-            )?;
+            let (branch, below) = if last { ("└── ", "    ") } else { ("├── ", "│   ") };
+            self.write(out, config, *child, &format!("{rest}{branch}"), &format!("{rest}{below}"))?;
         }
         Ok(())
     }
@@ -210,20 +186,11 @@ impl<'s> Tree<'s> {
         };
         let cap = match limit.cap {
             Cap::Constant(cap) if limit.scope == Scope::Import && cap < Watts::ZERO => {
-                return format!(
-                    "{} ({}): export at least {}",
-                    limit.name,
-                    limit.class.name(),
-                    -cap
-                );
+                return format!("{} ({}): export at least {}", limit.name, limit.class.name(), -cap);
             }
             Cap::Constant(cap) => format!("at most {cap}"),
             Cap::Reading { meter, .. } => {
-                let name = self
-                    .site
-                    .meters
-                    .get(meter.0)
-                    .map_or("", |meter| meter.name.as_str());
+                let name = self.site.meters.get(meter.0).map_or("", |meter| meter.name.as_str());
                 format!("at most what meter {name} shows")
             }
         };
@@ -265,17 +232,12 @@ fn kinds(out: &mut String, config: &Config) -> std::fmt::Result {
     let site = &config.site;
     let mut kinds: BTreeMap<(usize, &str, String), (usize, usize)> = BTreeMap::new();
     for (miner, connection) in site.miners.iter().zip(&config.miners) {
-        let entry = kinds
-            .entry((miner.circuit.0, miner.driver, range(miner)))
-            .or_default();
+        let entry = kinds.entry((miner.circuit.0, miner.driver, range(miner))).or_default();
         entry.0 += 1;
         entry.1 += usize::from(connection.credentials.is_none());
     }
     for ((circuit, driver, range), (miners, watched)) in kinds {
-        let circuit = site
-            .circuits
-            .get(circuit)
-            .map_or("", |circuit| circuit.name.as_str());
+        let circuit = site.circuits.get(circuit).map_or("", |circuit| circuit.name.as_str());
         write!(out, "    {miners} × {driver} on {circuit}: {range}")?;
         if watched > 0 && !site.settings.observe {
             write!(out, "; {watched} without a password, watched only")?;

@@ -71,6 +71,11 @@ impl State {
         &self.site
     }
 
+    /// The number of the latest command; later ones are above it.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Takes over from a controller of an earlier configuration: what was learned of a miner or circuit of the
     /// same name stays known, so that a reload moves nothing by itself. Energy totals and command numbers go on.
     pub fn inherit(&mut self, earlier: &State) {

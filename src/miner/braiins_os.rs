@@ -122,15 +122,10 @@ impl BraiinsOs {
     ) -> Result<(StatusCode, Vec<u8>), DriverError> {
         let name = request.path();
         let work = async {
-            let mut builder = self
-                .http
-                .request(request.method(), format!("{}{name}", self.base));
+            let mut builder = self.http.request(request.method(), format!("{}{name}", self.base));
             if let Some(token) = self.token.as_ref().filter(|_| request != Request::Login) {
-                let mut value =
-                    reqwest::header::HeaderValue::from_str(token.text.expose()).map_err(|_| {
-                        self.place
-                            .malformed("auth/login", "its token cannot go into a header")
-                    })?;
+                let mut value = reqwest::header::HeaderValue::from_str(token.text.expose())
+                    .map_err(|_| self.place.malformed("auth/login", "its token cannot go into a header"))?;
                 value.set_sensitive(true);
                 builder = builder.header(AUTHORIZATION, value);
             }
@@ -139,11 +134,7 @@ impl BraiinsOs {
             }
             let response = builder.send().await.map_err(|error| self.failure(name, &error))?;
             let status = response.status();
-            let limit = if status.is_success() {
-                MAX_REPLY
-            } else {
-                MAX_REFUSAL
-            };
+            let limit = if status.is_success() { MAX_REPLY } else { MAX_REFUSAL };
             let body = self.body(name, response, limit, status.is_success()).await?;
             Ok((status, body))
         };
@@ -159,11 +150,7 @@ impl BraiinsOs {
         whole: bool,
     ) -> Result<Vec<u8>, DriverError> {
         let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.failure(name, &error))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(name, &error))? {
             if body.len() + chunk.len() > limit {
                 if whole {
                     return Err(self.place.malformed(name, "it is larger than 1 MiB"));
@@ -187,11 +174,9 @@ impl BraiinsOs {
         } else if error.is_timeout() {
             self.place.timeout(name)
         } else if error.is_builder() {
-            self.place
-                .malformed(name, "the request cannot be built; check the address")
+            self.place.malformed(name, "the request cannot be built; check the address")
         } else {
-            self.place
-                .malformed(name, "it is not HTTP, or the connection broke")
+            self.place.malformed(name, "it is not HTTP, or the connection broke")
         }
     }
 
@@ -211,10 +196,7 @@ impl BraiinsOs {
             "password": account.password.expose(),
         });
         let (status, bytes) = self.exchange(request, Some(&body)).await?;
-        if matches!(
-            status,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST
-        ) {
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) {
             self.no_login_until = self.clock.now() + LOGIN_BACK_OFF;
             return Err(self.place.rejected(name, Rejection::Credentials));
         }
@@ -293,9 +275,7 @@ impl BraiinsOs {
                 let password = self.credentials.as_ref().map(|account| account.password.expose());
                 let token = self.token.as_ref().map(|token| token.text.expose());
                 let secrets = [password.unwrap_or_default(), token.unwrap_or_default()];
-                return self
-                    .place
-                    .other(name, &format!("HTTP {}: {message}", status.as_u16()), &secrets);
+                return self.place.other(name, &format!("HTTP {}: {message}", status.as_u16()), &secrets);
             }
         };
         self.place.rejected(name, reason)
@@ -306,10 +286,7 @@ impl BraiinsOs {
         let name = Request::Constraints.path();
         let reply = match self.call(Request::Constraints, None).await {
             Ok(reply) => reply,
-            Err(DriverError::Rejected {
-                reason: Rejection::Unsupported,
-                ..
-            }) => return Ok(()),
+            Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
         let edge = |edge: &str| match reply.pointer(&format!("/tuner_constraints/power_target/{edge}")) {
@@ -335,9 +312,7 @@ impl BraiinsOs {
             Some(Value::String(text)) => State::from_name(text),
             Some(Value::Null) | None => State::Unknown,
             Some(_) => {
-                return Err(self
-                    .place
-                    .malformed(name, "its `status` is neither number nor text"));
+                return Err(self.place.malformed(name, "its `status` is neither number nor text"));
             }
         };
         let uptime = fields::number(&reply, "bosminer_uptime_s")
@@ -354,15 +329,13 @@ impl BraiinsOs {
         let name = Request::TunerState.path();
         let reply = match self.call(Request::TunerState, None).await {
             Ok(reply) => reply,
-            Err(DriverError::Rejected {
-                reason: Rejection::Unsupported,
-                ..
-            }) => return Ok(Measured::Unsupported),
+            Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => {
+                return Ok(Measured::Unsupported);
+            }
             // The tuner says nothing while the mining software is down.
-            Err(DriverError::Rejected {
-                reason: Rejection::WrongState,
-                ..
-            }) => return Ok(Measured::Unavailable),
+            Err(DriverError::Rejected { reason: Rejection::WrongState, .. }) => {
+                return Ok(Measured::Unavailable);
+            }
             Err(error) => return Err(error),
         };
         // Another tuning mode (by hashrate) has another key, or none: then there is no power target.
@@ -377,9 +350,7 @@ impl BraiinsOs {
         };
         Ok(watts
             .filter(|watts| *watts > 0.0)
-            .map_or(Measured::Unavailable, |watts| {
-                Measured::Value(Watts::saturating(watts))
-            }))
+            .map_or(Measured::Unavailable, |watts| Measured::Value(Watts::saturating(watts))))
     }
 
     /// Sends a power target in whole watts, never more than asked for.
@@ -396,12 +367,9 @@ impl BraiinsOs {
             return Err(self.place.rejected(name, Rejection::OutOfRange));
         }
         // A whole number in JSON: the device refuses `3200.0`.
-        let watt: u32 = format!("{whole:.0}")
-            .parse()
-            .map_err(|_| self.place.rejected(name, Rejection::OutOfRange))?;
-        let reply = self
-            .call(Request::PowerTarget, Some(&json!({ "watt": watt })))
-            .await?;
+        let watt: u32 =
+            format!("{whole:.0}").parse().map_err(|_| self.place.rejected(name, Rejection::OutOfRange))?;
+        let reply = self.call(Request::PowerTarget, Some(&json!({ "watt": watt }))).await?;
         match fields::number(&reply, "watt").map_err(|reason| self.place.malformed(name, reason))? {
             // It took another value instead: the read-back tells which, and the answer is not a yes.
             Some(taken) if taken > f64::from(watt) + 0.5 => {
@@ -450,11 +418,9 @@ impl State {
 
 /// Hashes per second out of the object in which the API wraps every hashrate.
 fn hashrate(value: &Value) -> Result<Option<f64>, String> {
-    for (key, factor) in [
-        ("gigahash_per_second", 1e9),
-        ("terahash_per_second", 1e12),
-        ("megahash_per_second", 1e6),
-    ] {
+    for (key, factor) in
+        [("gigahash_per_second", 1e9), ("terahash_per_second", 1e12), ("megahash_per_second", 1e6)]
+    {
         if let Some(number) = fields::number(value, key)? {
             return Ok(Some(number * factor));
         }
@@ -486,9 +452,7 @@ impl Driver for BraiinsOs {
         }
         // An answer of another program on that port would have neither.
         if stats.get("power_stats").is_none() && stats.get("miner_stats").is_none() {
-            return Err(malformed(
-                "`power_stats` and `miner_stats` are missing".to_owned(),
-            ));
+            return Err(malformed("`power_stats` and `miner_stats` are missing".to_owned()));
         }
         let (state, uptime) = self.read_details().await?;
         let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
@@ -542,19 +506,12 @@ impl Driver for BraiinsOs {
                 let early = match self.set_target(power).await {
                     Ok(()) => true,
                     // Some versions take a target only while they mine.
-                    Err(DriverError::Rejected {
-                        reason: Rejection::WrongState,
-                        ..
-                    }) => false,
+                    Err(DriverError::Rejected { reason: Rejection::WrongState, .. }) => false,
                     Err(error) => return Err(error),
                 };
                 self.call(Request::Resume, None).await?;
                 self.paused = Some(false);
-                if early {
-                    Ok(())
-                } else {
-                    self.set_target(power).await
-                }
+                if early { Ok(()) } else { self.set_target(power).await }
             }
         }
     }

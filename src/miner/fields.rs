@@ -16,11 +16,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => "it is cut short".to_owned(),
         // The position and the kind of the mistake, never the text itself.
-        _ => format!(
-            "it is not JSON (line {}, column {})",
-            error.line(),
-            error.column()
-        ),
+        _ => format!("it is not JSON (line {}, column {})", error.line(), error.column()),
     })
 }
 
@@ -105,11 +101,7 @@ pub fn words(text: &str, secrets: &[&str]) -> String {
         .take(WORDS)
         .collect();
     let line = line.trim();
-    if line.is_empty() {
-        "no reason given".to_owned()
-    } else {
-        line.to_owned()
-    }
+    if line.is_empty() { "no reason given".to_owned() } else { line.to_owned() }
 }
 
 /// Finds the end of one JSON value in a stream of bytes, so that a reply is complete without waiting for the

@@ -45,7 +45,7 @@ impl std::fmt::Display for Endpoint {
 }
 
 /// An account on a miner.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Account name, where the vendor has accounts.
     pub username: Option<String>,
@@ -54,7 +54,7 @@ pub struct Credentials {
 }
 
 /// All that a driver needs to reach its miner.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
     /// The miner's name, for logs.
     pub name: Arc<str>,

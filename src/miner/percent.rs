@@ -23,12 +23,7 @@ pub struct PercentBase {
 impl PercentBase {
     /// With the rated power, which stands in until the device says its limit.
     pub fn new(rated: Watts) -> Self {
-        Self {
-            rated,
-            limit: None,
-            sent: None,
-            reduced: false,
-        }
+        Self { rated, limit: None, sent: None, reduced: false }
     }
 
     /// Takes over the power limit that the device says, given the percent that is in force by its own word.
@@ -43,11 +38,7 @@ impl PercentBase {
             Some(percent) => (1..100).contains(&percent),
             None => self.reduced,
         };
-        self.limit = Some(if reduced {
-            limit.max(self.limit.unwrap_or(self.rated))
-        } else {
-            limit
-        });
+        self.limit = Some(if reduced { limit.max(self.limit.unwrap_or(self.rated)) } else { limit });
     }
 
     /// The power that counts as 100 %.
@@ -65,9 +56,7 @@ impl PercentBase {
     /// used: devices show it for "no percent in force", that is, full power.
     pub fn percent(&self, power: Watts) -> Option<u8> {
         let allowed = power + ROUNDING.scaled(1e-3);
-        (1..=100)
-            .rev()
-            .find(|percent| self.base().scaled(f64::from(*percent) / 100.0) <= allowed)
+        (1..=100).rev().find(|percent| self.base().scaled(f64::from(*percent) / 100.0) <= allowed)
     }
 
     /// Notes what the device has accepted.

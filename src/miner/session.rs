@@ -29,11 +29,7 @@ use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Contact, Delivery, MinerInput, MinerStatus, Outcome, Reading, Target};
 
 /// When a miner is read back after a command, counted from the end of the command.
-const READ_BACKS: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
+const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// The longest pause between two polls of a miner that does not answer.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// How often an idle connection is looked after.
@@ -126,11 +122,7 @@ pub fn spawn(
         complaint: None,
         last_error: None,
     };
-    Session {
-        order,
-        report,
-        task: tokio::spawn(worker.run(driver)),
-    }
+    Session { order, report, task: tokio::spawn(worker.run(driver)) }
 }
 
 /// What the session does next.
@@ -216,9 +208,7 @@ impl Worker {
 
     /// When the next poll is due: a read-back or the normal one.
     fn next_due(&self) -> Moment {
-        let read_back = self
-            .read_backs
-            .and_then(|(end, had)| READ_BACKS.get(had).map(|after| end + *after));
+        let read_back = self.read_backs.and_then(|(end, had)| READ_BACKS.get(had).map(|after| end + *after));
         read_back.map_or(self.next_poll, |at| at.min(self.next_poll))
     }
 
@@ -275,14 +265,9 @@ impl Worker {
     }
 
     fn deliver(&self, order: Order, outcome: Outcome) {
-        let delivery = Delivery {
-            sequence: order.sequence,
-            target: order.target,
-            at: self.clock.now(),
-            outcome,
-        };
-        self.reports
-            .send_modify(|report| report.delivery = Some(delivery));
+        let delivery =
+            Delivery { sequence: order.sequence, target: order.target, at: self.clock.now(), outcome };
+        self.reports.send_modify(|report| report.delivery = Some(delivery));
     }
 
     /// Logs a command that failed, once until another thing happens.
@@ -351,21 +336,13 @@ impl Worker {
         let now = self.clock.now();
         if let Some((end, had)) = self.read_backs {
             // Read-backs whose time has gone by are not made up for.
-            let next = READ_BACKS
-                .iter()
-                .position(|after| end + *after > now)
-                .unwrap_or(READ_BACKS.len());
+            let next = READ_BACKS.iter().position(|after| end + *after > now).unwrap_or(READ_BACKS.len());
             self.read_backs = (next.max(had) < READ_BACKS.len()).then_some((end, next.max(had)));
         }
         match result {
             Ok(status) => {
                 self.succeeded();
-                self.reports.send_modify(|report| {
-                    report.status = Some(Reading {
-                        value: status,
-                        at: now,
-                    })
-                });
+                self.reports.send_modify(|report| report.status = Some(Reading { value: status, at: now }));
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
@@ -384,9 +361,7 @@ impl Worker {
         let period = self.spec.poll_period.max(Duration::from_millis(10));
         if self.failures > 0 {
             let longest = period.saturating_mul(4).min(LONGEST_BACK_OFF).max(period);
-            let pause = period
-                .saturating_mul(1 << self.failures.saturating_sub(1).min(2))
-                .min(longest);
+            let pause = period.saturating_mul(1 << self.failures.saturating_sub(1).min(2)).min(longest);
             // Between three quarters and the whole of it, so that a fleet that was lost together does not come
             // back in one burst.
             let jitter = self.part_of(pause).mul_f64(0.25);
@@ -398,9 +373,7 @@ impl Worker {
         let phase = self.part_of(period);
         let since = now.since(self.started).as_secs_f64();
         let period_seconds = period.as_secs_f64();
-        let slot = ((since - phase.as_secs_f64()) / period_seconds + 0.5)
-            .ceil()
-            .max(0.0);
+        let slot = ((since - phase.as_secs_f64()) / period_seconds + 0.5).ceil().max(0.0);
         let offset = Duration::try_from_secs_f64(slot * period_seconds).unwrap_or(period) + phase;
         let at = self.started + offset;
         self.next_poll = at.max(now + period / 2).min(now + period.mul_f64(1.5));

@@ -90,10 +90,7 @@ impl Ended {
     }
 
     fn index(self) -> usize {
-        Self::ALL
-            .iter()
-            .position(|ended| *ended == self)
-            .unwrap_or_default()
+        Self::ALL.iter().position(|ended| *ended == self).unwrap_or_default()
     }
 }
 
@@ -111,9 +108,7 @@ impl Endings {
 
     /// How many ended so since the start.
     pub fn get(&self, ended: Ended) -> u64 {
-        self.0
-            .get(ended.index())
-            .map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.0.get(ended.index()).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 }
 
@@ -142,10 +137,7 @@ impl Durations {
     /// Adds one.
     pub fn record(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
-        let index = BUCKETS
-            .iter()
-            .position(|bound| seconds <= *bound)
-            .unwrap_or(BUCKETS.len());
+        let index = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
         if let Some(bucket) = self.buckets.get(index) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }

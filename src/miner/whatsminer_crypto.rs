@@ -71,32 +71,9 @@ pub fn md5_crypt(password: &str, salt: &str) -> String {
         state = digest.finalize().into();
     }
 
-    let [
-        s0,
-        s1,
-        s2,
-        s3,
-        s4,
-        s5,
-        s6,
-        s7,
-        s8,
-        s9,
-        s10,
-        s11,
-        s12,
-        s13,
-        s14,
-        s15,
-    ] = state;
+    let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15] = state;
     let mut text = String::with_capacity(22);
-    for [high, middle, low] in [
-        [s0, s6, s12],
-        [s1, s7, s13],
-        [s2, s8, s14],
-        [s3, s9, s15],
-        [s4, s10, s5],
-    ] {
+    for [high, middle, low] in [[s0, s6, s12], [s1, s7, s13], [s2, s8, s14], [s3, s9, s15], [s4, s10, s5]] {
         push_base64(&mut text, u32::from_be_bytes([0, high, middle, low]), 4);
     }
     push_base64(&mut text, u32::from(s11), 2);
@@ -142,9 +119,7 @@ impl Cipher {
     /// of a key that differs).
     pub fn decrypt(&self, base64: &str) -> Result<String, &'static str> {
         let joined: String = base64.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        let mut bytes = STANDARD
-            .decode(joined)
-            .map_err(|_| "its encrypted part is not base64")?;
+        let mut bytes = STANDARD.decode(joined).map_err(|_| "its encrypted part is not base64")?;
         if bytes.len() % BLOCK != 0 {
             return Err("its encrypted part is not a whole number of cipher blocks");
         }
@@ -186,11 +161,7 @@ mod tests {
             ("admin", "BQ5hoXV9", "RxmaDUO33TS7O26yeMHZ81"),
             ("password", "abcdefgh", "G//4keteveJp0qb8z2DxG/"),
             ("", "a", "8CfZSfErbeskipdhZHtvu."),
-            (
-                "0123456789abcdefghijklmnopqrstuvwxyz",
-                "Xy",
-                "PC5dOL48FFm3frLCNlMNN1",
-            ),
+            ("0123456789abcdefghijklmnopqrstuvwxyz", "Xy", "PC5dOL48FFm3frLCNlMNN1"),
             ("pässwörd", "jbzkfQls", "RRkfWogKRNtVREQEeC8GT."),
         ] {
             assert_eq!(md5_crypt(password, salt), hash, "{password:?} with {salt:?}");
@@ -235,9 +206,6 @@ mod tests {
 
     #[test]
     fn a_v3_token_matches_hashlib() {
-        assert_eq!(
-            v3_token("set.miner.power_percent", "abcdefg", "QbVy1Ou3", 1_700_000_000),
-            "Z0RjxmW7"
-        );
+        assert_eq!(v3_token("set.miner.power_percent", "abcdefg", "QbVy1Ou3", 1_700_000_000), "Z0RjxmW7");
     }
 }

@@ -163,10 +163,7 @@ impl WhatsminerV2 {
         let name = request.name();
         let work = async {
             let mut stream = self.place.connect().await?;
-            stream
-                .write_all(bytes)
-                .await
-                .map_err(|error| self.place.broken(name, &error))?;
+            stream.write_all(bytes).await.map_err(|error| self.place.broken(name, &error))?;
             let mut reply = Vec::new();
             let mut end = JsonEnd::default();
             let mut chunk = [0_u8; 4096];
@@ -195,27 +192,22 @@ impl WhatsminerV2 {
     /// Reads the envelope of a reply: `STATUS` is a letter, or a list with one object.
     fn envelope(&self, request: Request, value: Value) -> Result<Reply, DriverError> {
         let inner = value.pointer("/STATUS/0");
-        let letter = inner
-            .and_then(|inner| fields::text(inner, "STATUS"))
-            .or_else(|| fields::text(&value, "STATUS"));
+        let letter =
+            inner.and_then(|inner| fields::text(inner, "STATUS")).or_else(|| fields::text(&value, "STATUS"));
         let success = match letter {
             Some("S" | "I") => true,
             Some("E" | "F" | "W") => false,
             Some(_) => return Err(self.place.malformed(request.name(), "its `STATUS` is unknown")),
             None => return Err(self.place.malformed(request.name(), "its `STATUS` is missing")),
         };
-        let code = inner
-            .and_then(|inner| inner.get("Code"))
-            .or_else(|| value.get("Code"))
-            .and_then(Value::as_i64);
+        let code =
+            inner.and_then(|inner| inner.get("Code")).or_else(|| value.get("Code")).and_then(Value::as_i64);
         Ok(Reply { success, code, value })
     }
 
     /// Asks without a token.
     async fn ask(&self, request: Request) -> Result<Reply, DriverError> {
-        let bytes = self
-            .exchange(request, request.body().to_string().as_bytes())
-            .await?;
+        let bytes = self.exchange(request, request.body().to_string().as_bytes()).await?;
         let value = fields::parse(&bytes).map_err(|reason| self.place.malformed(request.name(), reason))?;
         self.envelope(request, value)
     }
@@ -223,11 +215,7 @@ impl WhatsminerV2 {
     /// Asks without a token and takes only yes for an answer.
     async fn ask_ok(&self, request: Request) -> Result<Reply, DriverError> {
         let reply = self.ask(request).await?;
-        if reply.success {
-            Ok(reply)
-        } else {
-            Err(self.refusal(request, &reply))
-        }
+        if reply.success { Ok(reply) } else { Err(self.refusal(request, &reply)) }
     }
 
     /// What a refusal means.
@@ -287,11 +275,7 @@ impl WhatsminerV2 {
         let (time, salt, new_salt) = (part("time")?, part("salt")?, part("newsalt")?);
         let key = md5_crypt(account.password.expose(), &salt);
         let sign = md5_crypt(&format!("{key}{time}"), &new_salt);
-        self.token = Some(Token {
-            sign,
-            cipher: Cipher::new(&key),
-            until: self.clock.now() + TOKEN_LIFE,
-        });
+        self.token = Some(Token { sign, cipher: Cipher::new(&key), until: self.clock.now() + TOKEN_LIFE });
         Ok(true)
     }
 
@@ -321,10 +305,8 @@ impl WhatsminerV2 {
         // Refusals often come in the clear: the miner may not know under which key to answer.
         let value = match outer.get("enc") {
             Some(Value::String(sealed)) => {
-                let text = token
-                    .cipher
-                    .decrypt(sealed)
-                    .map_err(|reason| self.place.malformed(name, reason))?;
+                let text =
+                    token.cipher.decrypt(sealed).map_err(|reason| self.place.malformed(name, reason))?;
                 fields::parse(text.as_bytes()).map_err(|reason| self.place.malformed(name, reason))?
             }
             Some(_) => return Err(self.place.malformed(name, "its `enc` is not text")),
@@ -346,9 +328,9 @@ impl WhatsminerV2 {
         }
         match (reply.success, reply.code) {
             (true, Some(CODE_OK) | None) => Ok(()),
-            (true, Some(_)) => Err(self
-                .place
-                .malformed(request.name(), "it is a success without the success code")),
+            (true, Some(_)) => {
+                Err(self.place.malformed(request.name(), "it is a success without the success code"))
+            }
             (false, _) => {
                 let error = self.refusal(request, &reply);
                 self.hold_back(&error);
@@ -374,12 +356,8 @@ impl WhatsminerV2 {
         let watts = fields::number(message, "power_limit_set").map_err(malformed)?;
         Ok(Switch {
             off,
-            reason: fields::text(message, "mineroff_reason")
-                .unwrap_or_default()
-                .to_owned(),
-            percent: fields::number(message, "power_pct")
-                .map_err(malformed)?
-                .and_then(whole_percent),
+            reason: fields::text(message, "mineroff_reason").unwrap_or_default().to_owned(),
+            percent: fields::number(message, "power_pct").map_err(malformed)?.and_then(whole_percent),
             limit: watts.filter(|watts| *watts > 0.0).map(Watts::saturating),
         })
     }
@@ -443,9 +421,7 @@ fn summary(reply: &Reply) -> Result<Summary, String> {
 /// Whether the miner's reason for being off speaks of a fault rather than of somebody's wish.
 fn is_fault(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
-    ["error", "fault", "fail", "protect", "over", "abnormal", "temp"]
-        .iter()
-        .any(|word| reason.contains(word))
+    ["error", "fault", "fail", "protect", "over", "abnormal", "temp"].iter().any(|word| reason.contains(word))
 }
 
 #[async_trait]
@@ -510,15 +486,11 @@ impl Driver for WhatsminerV2 {
         let missing = said.is_none();
         Ok(MinerStatus {
             power: measured(values.power, missing, Watts::saturating),
-            hashrate: measured(values.hashrate, missing, |megahashes| {
-                Hashrate::saturating(megahashes * 1e6)
-            }),
+            hashrate: measured(values.hashrate, missing, |megahashes| Hashrate::saturating(megahashes * 1e6)),
             activity,
             target,
             range: self.percent.range(),
-            uptime: values
-                .elapsed
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            uptime: values.elapsed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }
 
@@ -536,9 +508,7 @@ impl Driver for WhatsminerV2 {
                     self.asleep = Some(switch.off.unwrap_or(false));
                 }
                 let Some(percent) = self.percent.percent(power) else {
-                    return Err(self
-                        .place
-                        .rejected(Request::SetPercent(0).name(), Rejection::OutOfRange));
+                    return Err(self.place.rejected(Request::SetPercent(0).name(), Rejection::OutOfRange));
                 };
                 if self.asleep == Some(true) {
                     self.command(Request::PowerOn).await?;

@@ -164,11 +164,7 @@ impl WhatsminerV3 {
         }
         // A device that came back may have another salt.
         self.info = None;
-        Ok(Link {
-            stream: self.place.connect().await?,
-            used: self.clock.now(),
-            fresh: true,
-        })
+        Ok(Link { stream: self.place.connect().await?, used: self.clock.now(), fresh: true })
     }
 
     /// One request and its answer. The connection is out of `self` while it is in use, so a call that is dropped
@@ -184,11 +180,7 @@ impl WhatsminerV3 {
                 // nobody knows how far it came.
                 Err(Failure::Closed) if reused && !is_command(request) => {
                     self.info = None;
-                    link = Link {
-                        stream: place.connect().await?,
-                        used: self.clock.now(),
-                        fresh: true,
-                    };
+                    link = Link { stream: place.connect().await?, used: self.clock.now(), fresh: true };
                     let value = self.transact(&mut link, request, body).await;
                     self.settle(link, value, name)
                 }
@@ -213,9 +205,9 @@ impl WhatsminerV3 {
                 Ok(value)
             }
             Err(Failure::Closed) => Err(self.place.malformed(name, "the connection was closed instead")),
-            Err(Failure::Broken(kind)) => Err(self
-                .place
-                .malformed(name, format!("the connection broke ({kind})"))),
+            Err(Failure::Broken(kind)) => {
+                Err(self.place.malformed(name, format!("the connection broke ({kind})")))
+            }
             Err(Failure::Malformed(reason)) => Err(self.place.malformed(name, reason)),
         }
     }
@@ -249,11 +241,7 @@ impl WhatsminerV3 {
         // Grows with what arrives, not with what is announced.
         let mut reply = Vec::with_capacity(length.min(4096));
         let limit = u64::try_from(length).unwrap_or_default();
-        (&mut link.stream)
-            .take(limit)
-            .read_to_end(&mut reply)
-            .await
-            .map_err(Failure::from)?;
+        (&mut link.stream).take(limit).read_to_end(&mut reply).await.map_err(Failure::from)?;
         if reply.len() < length {
             return Err(Failure::Malformed("it is cut short".to_owned()));
         }
@@ -347,9 +335,7 @@ impl WhatsminerV3 {
         }
         let limit = fields::number(&message, "power-limit").map_err(malformed)?;
         Ok(Setting {
-            percent: fields::number(&message, "power-percent")
-                .map_err(malformed)?
-                .and_then(whole_percent),
+            percent: fields::number(&message, "power-percent").map_err(malformed)?.and_then(whole_percent),
             limit: limit.filter(|watts| *watts > 0.0).map(Watts::saturating),
         })
     }
@@ -491,8 +477,7 @@ impl Driver for WhatsminerV3 {
         let info = self.info.clone().unwrap_or_default();
         let setting = self.setting.unwrap_or_default();
         let shown = shown_limit.filter(|watts| *watts > 0.0).map(Watts::saturating);
-        self.percent
-            .observe(setting.limit.or(info.limit).or(shown), setting.percent);
+        self.percent.observe(setting.limit.or(info.limit).or(shown), setting.percent);
         let asleep = self.asleep.unwrap_or(false);
         let target = match setting.percent {
             _ if asleep => Measured::Value(Target::Sleep),
@@ -535,9 +520,7 @@ impl Driver for WhatsminerV3 {
                     self.percent.observe(info.limit, None);
                 }
                 let Some(percent) = self.percent.percent(power) else {
-                    return Err(self
-                        .place
-                        .rejected(Request::SetPercent(0).name(), Rejection::OutOfRange));
+                    return Err(self.place.rejected(Request::SetPercent(0).name(), Rejection::OutOfRange));
                 };
                 if self.asleep == Some(true) {
                     self.command(Request::Start).await?;
@@ -566,10 +549,7 @@ impl Driver for WhatsminerV3 {
         let place = self.place.clone();
         let sent = place
             .within("heartbeat", async {
-                link.stream
-                    .write_all(&HEARTBEAT)
-                    .await
-                    .map_err(|error| place.broken("heartbeat", &error))
+                link.stream.write_all(&HEARTBEAT).await.map_err(|error| place.broken("heartbeat", &error))
             })
             .await;
         if sent.is_ok() {

@@ -24,10 +24,7 @@ pub struct Place {
 impl Place {
     /// The place and the time limit of a connection.
     pub fn new(connection: &Connection) -> Self {
-        Self {
-            endpoint: connection.endpoint.clone(),
-            limit: connection.timeout,
-        }
+        Self { endpoint: connection.endpoint.clone(), limit: connection.timeout }
     }
 
     /// Runs an exchange under the time limit.
@@ -47,36 +44,23 @@ impl Place {
         let stream = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port))
             .await
             .map_err(|error| self.unreachable(&error))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| self.unreachable(&error))?;
+        stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
         Ok(stream)
     }
 
     /// No connection.
     pub fn unreachable(&self, error: &dyn std::error::Error) -> DriverError {
-        DriverError::Unreachable {
-            endpoint: self.endpoint.clone(),
-            reason: words(&error.to_string(), &[]),
-        }
+        DriverError::Unreachable { endpoint: self.endpoint.clone(), reason: words(&error.to_string(), &[]) }
     }
 
     /// No complete answer in time.
     pub fn timeout(&self, exchange: &'static str) -> DriverError {
-        DriverError::Timeout {
-            endpoint: self.endpoint.clone(),
-            exchange,
-            limit: self.limit,
-        }
+        DriverError::Timeout { endpoint: self.endpoint.clone(), exchange, limit: self.limit }
     }
 
     /// An answer that is not what the vendor documents.
     pub fn malformed(&self, exchange: &'static str, reason: impl Into<String>) -> DriverError {
-        DriverError::Malformed {
-            endpoint: self.endpoint.clone(),
-            exchange,
-            reason: reason.into(),
-        }
+        DriverError::Malformed { endpoint: self.endpoint.clone(), exchange, reason: reason.into() }
     }
 
     /// The connection broke in the middle of an exchange: it is not known how far the request came.
@@ -86,11 +70,7 @@ impl Place {
 
     /// The miner said no.
     pub fn rejected(&self, exchange: &'static str, reason: Rejection) -> DriverError {
-        DriverError::Rejected {
-            endpoint: self.endpoint.clone(),
-            exchange,
-            reason,
-        }
+        DriverError::Rejected { endpoint: self.endpoint.clone(), exchange, reason }
     }
 
     /// The miner said no in words of its own, which are bounded and freed of secrets first.

@@ -21,14 +21,8 @@ pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
     Connection {
         name: Arc::from("m1"),
         driver,
-        endpoint: Endpoint {
-            host: address.ip().to_string(),
-            port: address.port(),
-        },
-        credentials: Some(Credentials {
-            username: None,
-            password: Secret::new(PASSWORD.to_owned()),
-        }),
+        endpoint: Endpoint { host: address.ip().to_string(), port: address.port() },
+        credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.to_owned()) }),
         timeout: Duration::from_millis(400),
         rated: Watts::whole(3_300),
     }

@@ -1,0 +1,112 @@
+//! The loop: when a cycle runs, what it is told, and what becomes of its decision.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Clock;
+use crate::config::{Config, ExitPolicy};
+use crate::control::{Snapshot, State, step};
+use crate::daemon::fleet::Fleet;
+use crate::daemon::journal::Journal;
+use crate::daemon::meters::Meters;
+use crate::daemon::{DaemonError, notify};
+use crate::metrics::{Exporter, Frame};
+
+/// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
+/// before: a fast meter must not turn the loop into a busy one.
+const EARLIEST: f64 = 0.25;
+
+/// What the rest of the program asks of the loop.
+pub enum Request {
+    /// A new configuration.
+    Reload {
+        /// Already checked.
+        config: Box<Config>,
+        /// Answered when it is in force.
+        done: oneshot::Sender<Result<(), DaemonError>>,
+    },
+    /// The end, in order.
+    Stop,
+}
+
+/// Everything that the loop owns.
+pub struct Loop {
+    pub state: State,
+    pub clock: Clock,
+    pub meters: Meters,
+    pub fleet: Fleet,
+    pub exporter: Arc<Exporter>,
+    pub frames: watch::Sender<Option<Frame>>,
+    pub journal: Journal,
+    pub exit: ExitPolicy,
+}
+
+impl Loop {
+    /// Runs until it is told to stop, then carries out the exit policy.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut last = self.clock.instant(self.clock.now());
+        loop {
+            match self.wait(last, &mut inbox).await {
+                None => {
+                    last = self.clock.instant(self.clock.now());
+                    self.cycle();
+                }
+                Some(Request::Reload { config, done }) => {
+                    let _ = done.send(self.reload(*config));
+                }
+                Some(Request::Stop) => break,
+            }
+        }
+        // Observing means never to have touched a miner, to the end.
+        let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
+        let sequence = self.state.sequence();
+        tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop());
+    }
+
+    /// Waits for the next cycle (`None`) or request: a period after the last cycle, or earlier for a fresh value.
+    async fn wait(&self, last: Instant, inbox: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        let period = self.state.site().settings.period;
+        let news = self.meters.news();
+        let fresh = async {
+            sleep_until(last + period.mul_f64(EARLIEST)).await;
+            news.notified().await;
+        };
+        tokio::select! {
+            biased;
+            request = inbox.recv() => Some(request.unwrap_or(Request::Stop)),
+            () = sleep_until(last + period) => None,
+            () = fresh => None,
+        }
+    }
+
+    fn cycle(&mut self) {
+        let begun = self.clock.now();
+        let snapshot = Snapshot { now: begun, meters: self.meters.inputs(), miners: self.fleet.inputs() };
+        let decision = step(&mut self.state, &snapshot);
+        self.fleet.send(&decision.commands);
+        self.exporter.observe_cycle(self.clock.now() - begun);
+
+        let site = self.state.site().clone();
+        self.journal.write(&site, &snapshot, &decision);
+        let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+        self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
+        notify::cycle_done(&frame);
+        self.frames.send_replace(Some(frame));
+    }
+
+    fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+        let mut state = State::new(config.site.clone());
+        state.inherit(&self.state);
+        let meters = Meters::start(&config, self.clock, Some(&self.meters));
+        self.fleet.configure(&config, self.clock);
+        self.exporter.reconfigure(config.site.clone());
+        self.exporter.watch_meters(meters.reads());
+        self.state = state;
+        self.exit = config.exit;
+        self.meters = meters;
+        self.cycle();
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The daemon: inputs in, a cycle of the control law, orders out. It wires and never decides.
+//!
+//! ```text
+//!  meter tasks ──► Meters ─┐                                ┌─► sessions ──► miners
+//!                          ├─► Snapshot ─► control::step ─► ┤
+//!  sessions ─────► Fleet ──┘                                └─► Exporter ──► /metrics, /healthz, pages
+//! ```
+//!
+//! | File | What it does |
+//! |---|---|
+//! | `fleet` | one session per miner; orders out, reports in |
+//! | `meters` | the meter tasks, and what was known before a reload |
+//! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
+//! | `journal` | what is worth a line in the log |
+//! | `notify` | readiness and watchdog messages to systemd |
+//! | `service` | `ballast run`: signals, reload, the order of the end |
+
+mod cycle;
+mod fleet;
+mod journal;
+mod meters;
+pub mod notify;
+pub mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::State;
+use crate::metrics::{Exporter, Frame, MetricsError};
+use crate::web::{self, WebError};
+use cycle::{Loop, Request};
+use fleet::Fleet;
+use meters::Meters;
+
+/// How long the end may take altogether: systemd and operators wait for it.
+pub const LONGEST_STOP: Duration = Duration::from_secs(5);
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The pages cannot be served.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// The metrics are wrong in themselves.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// No HTTP client for the miners.
+    #[error(
+        "cannot prepare the HTTP client for the miners: {0}; this is a fault of the system, not of the configuration"
+    )]
+    Http(#[from] reqwest::Error),
+    /// The control loop ended by itself.
+    #[error("the control loop has ended by itself; this is a mistake in the program, please report it")]
+    LoopEnded,
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    exporter: Arc<Exporter>,
+    frames: watch::Receiver<Option<Frame>>,
+    requests: mpsc::Sender<Request>,
+    control: JoinHandle<()>,
+    pages: JoinHandle<()>,
+    cancel: CancellationToken,
+    address: std::net::SocketAddr,
+}
+
+impl Daemon {
+    /// Starts everything that a configuration describes. When this returns, the pages are served and the loop runs.
+    ///
+    /// # Errors
+    /// The address of the pages cannot be listened on, or the system cannot give what every program needs.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
+        let exporter = Arc::new(Exporter::new(config.site.clone(), clock)?);
+        let listener = web::bind(config.listen).await?;
+        let address = listener.local_addr().unwrap_or(config.listen);
+        let cancel = CancellationToken::new();
+
+        let meters = Meters::start(&config, clock, None);
+        let fleet = Fleet::start(&config, clock)?;
+        exporter.watch_meters(meters.reads());
+        exporter.watch_commands(fleet.stats());
+        let pages = tokio::spawn(web::serve(listener, exporter.clone(), cancel.child_token()));
+
+        let (requests, inbox) = mpsc::channel(4);
+        let (outlet, frames) = watch::channel(None);
+        let control = Loop {
+            state: State::new(config.site.clone()),
+            clock,
+            meters,
+            fleet,
+            exporter: exporter.clone(),
+            frames: outlet,
+            journal: journal::Journal::default(),
+            exit: config.exit,
+        };
+        let control = tokio::spawn(control.run(inbox));
+        Ok(Self { exporter, frames, requests, control, pages, cancel, address })
+    }
+
+    /// Where the pages are served; the port that was given where the configuration asked for any.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// What the metrics and pages are made from.
+    pub fn exporter(&self) -> &Arc<Exporter> {
+        &self.exporter
+    }
+
+    /// The latest cycle, as it changes; `None` before the first.
+    pub fn frames(&self) -> watch::Receiver<Option<Frame>> {
+        self.frames.clone()
+    }
+
+    /// Takes a new configuration: meters are read anew, sessions of miners whose connection did not change go on,
+    /// and what was learned stays. The address of the pages does not change. Returns when it is in force.
+    ///
+    /// # Errors
+    /// The loop has ended, or the system cannot give what it needs; the old configuration then stays in force.
+    pub async fn reload(&self, config: Config) -> Result<(), DaemonError> {
+        let (done, answer) = tokio::sync::oneshot::channel();
+        let request = Request::Reload { config: Box::new(config), done };
+        self.requests.send(request).await.map_err(|_| DaemonError::LoopEnded)?;
+        answer.await.map_err(|_| DaemonError::LoopEnded)?
+    }
+
+    /// Resolves when the control loop has ended by itself, which it must not.
+    pub async fn failed(&mut self) {
+        let _ = (&mut self.control).await;
+    }
+
+    /// Ends in order: the loop, the exit policy, the sessions, the pages. Takes [`LONGEST_STOP`] at the most.
+    pub async fn stop(mut self) {
+        let orderly = async {
+            if self.requests.send(Request::Stop).await.is_ok() {
+                let _ = (&mut self.control).await;
+            }
+            self.cancel.cancel();
+            let _ = (&mut self.pages).await;
+        };
+        if tokio::time::timeout(LONGEST_STOP, orderly).await.is_err() {
+            tracing::warn!("not everything has ended within {LONGEST_STOP:?}; leaving it");
+            self.control.abort();
+            self.pages.abort();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `ballast run`: the daemon as a service, from the first line of the log to the last.
+
+use std::path::Path;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigErrors};
+use crate::daemon::{Daemon, DaemonError, notify};
+
+/// Why the service ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(ConfigErrors),
+    /// The daemon cannot start or has failed.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs a configuration file until SIGTERM or SIGINT. SIGHUP reads the file again: a good one takes over, a bad one
+/// is told and changes nothing.
+///
+/// # Errors
+/// The configuration is wrong, the address of the pages is taken, or the control loop has failed.
+pub async fn run(path: &Path) -> Result<(), ServiceError> {
+    let config = config::load(path).map_err(ServiceError::Config)?;
+    announce(&config);
+    notify::enable();
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+
+    let listen = config.listen;
+    let mut daemon = Daemon::start(config, Clock::start()).await?;
+    info!("metrics and status on http://{}/", daemon.address());
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => reload(&daemon, path, listen).await?,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = daemon.failed() => {
+                error!("the control loop has ended by itself");
+                return Err(DaemonError::LoopEnded.into());
+            }
+        }
+    }
+    info!("stopping");
+    notify::stopping();
+    daemon.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, ServiceError> {
+    signal(kind).map_err(ServiceError::Signals)
+}
+
+fn announce(config: &Config) {
+    let site = &config.site;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        site = site.name.as_str(),
+        circuits = site.circuits.len(),
+        meters = site.meters.len(),
+        miners = site.miners.len(),
+        "{}",
+        if site.settings.observe { "observing: no command is sent" } else { "in control" }
+    );
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+}
+
+async fn reload(daemon: &Daemon, path: &Path, listen: std::net::SocketAddr) -> Result<(), DaemonError> {
+    notify::reloading();
+    match config::load(path) {
+        Ok(config) => {
+            announce(&config);
+            if config.listen != listen {
+                warn!("the address of the pages changes with a restart only; they stay on {listen}");
+            }
+            daemon.reload(config).await?;
+            info!("the new configuration is in force");
+        }
+        Err(errors) => {
+            error!("the new configuration is not used, the running one stays in force:\n{errors}");
+        }
+    }
+    notify::reloaded();
+    Ok(())
+}
