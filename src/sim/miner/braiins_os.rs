@@ -117,7 +117,11 @@ async fn dispatch(
                 .into_response();
         }
         ("POST", "/graphql") => {
-            return ok(json!({"data": {"bosminer": {"info": {"modelName": service.miner.identity.model}}}}));
+            // The two questions by which other tools identify it.
+            return ok(json!({"data": {
+                "bosminer": {"info": {"modelName": service.miner.identity.model}},
+                "bos": {"info": {"version": {"full": replies::VERSION}}},
+            }}));
         }
         ("GET", "/api/v1/version") => return ok(json!({"major": 1, "minor": 3, "patch": 0})),
         ("POST", "/api/v1/auth/login") => return service.login(&body),

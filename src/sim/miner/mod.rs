@@ -10,10 +10,12 @@
 //! drivers' on purpose: that the two ends understand each other is a test.
 
 mod braiins_os;
+mod cgminer;
 pub mod crypt;
 mod door;
 mod fault;
 mod identity;
+mod legacy;
 mod noise;
 pub mod physics;
 mod whatsminer_v2;
@@ -368,6 +370,7 @@ impl SimMiner {
 pub struct ServerHandle {
     address: SocketAddr,
     task: JoinHandle<()>,
+    legacy: Option<JoinHandle<()>>,
 }
 
 impl ServerHandle {
@@ -380,10 +383,16 @@ impl ServerHandle {
     pub async fn finished(self) {
         // The task ends by cancellation of its token; a panic in it has been printed already.
         let _ended = self.task.await;
+        if let Some(legacy) = self.legacy {
+            let _ended = legacy.await;
+        }
     }
 }
 
 /// Binds the endpoint of a connection and answers there as the vendor's firmware does, until cancelled.
+///
+/// On the vendor's own port a miner also opens the old reading port 4028 beside it, as the firmware does, so that
+/// other tools recognise it; where that port is taken it goes without.
 ///
 /// Each miner takes one file descriptor for its listener and one per connection, and no thread.
 ///
@@ -423,7 +432,7 @@ pub async fn serve(
         Arc::clone(&miner),
         SocketAddr::new(address, endpoint.port),
         clock,
-        cancel,
+        cancel.clone(),
         limit,
     )
     .await
@@ -442,7 +451,25 @@ pub async fn serve(
         DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
         DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
     };
-    Ok(ServerHandle { address, task })
+    let old_port = connection.driver != DriverKind::WhatsminerV2
+        && connection.endpoint.port == connection.driver.traits().port;
+    let legacy = if old_port {
+        let place = SocketAddr::new(address.ip(), legacy::PORT);
+        match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
+            Ok(door) => Some(tokio::spawn(legacy::run(door))),
+            Err(error) => {
+                tracing::warn!(miner = %connection.name, %place, %error, "no old reading port");
+                None
+            }
+        }
+    } else {
+        None
+    };
+    Ok(ServerHandle {
+        address,
+        task,
+        legacy,
+    })
 }
 
 /// A number for JSON without a fraction, as firmware writes watts.

@@ -17,17 +17,22 @@
 //! Each miner differs from its model by what its seed gives: the controller is told the model, the plant has
 //! the truth.
 
+mod body;
+mod readings;
+
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::control::site::{Miner, OperatingPoint};
-use crate::miner::DriverKind;
-use crate::units::{Hashrate, Watts};
+use crate::control::site::Miner;
+use crate::units::Watts;
 
 use super::noise::Noise;
+use body::{Body, channel};
+
+pub use body::Habits;
 
 /// Time constant of the hashrate behind the draw, in seconds: shares need a while to show.
-const HASHRATE_LAG: f64 = 6.0;
+const HASHRATE_LAG: f64 = 3.0;
 /// Time constant of warming up, in seconds.
 const THERMAL_LAG: f64 = 240.0;
 /// Time constant of the five-minute average that some firmware reports, in seconds.
@@ -83,139 +88,6 @@ pub enum Pace {
     Quick,
     /// Over minutes, for efficiency's sake.
     Gentle,
-}
-
-/// How the firmware behaves where vendors differ.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Habits {
-    /// A setting in percent survives a reboot.
-    pub keeps_percent: bool,
-    /// Sleep survives a reboot.
-    pub keeps_sleep: bool,
-    /// Sleep ends the mining software, so that its uptime starts again with the next start.
-    pub sleep_ends_software: bool,
-    /// A setting given before tuning has ended waits until then (Whatsminer API 3, `set.miner.power_percent`).
-    pub waits_for_tuning: bool,
-    /// A setting below the least stable power restarts mining (Whatsminer API 2, `set_power_pct`); otherwise the
-    /// least stable power is used.
-    pub restarts_below_minimum: bool,
-    /// Time constant of the filter in front of the reported power, in seconds.
-    pub report_lag: f64,
-    /// How far the settled draw of a miner may lie from its setting, as a fraction.
-    pub settled_error: f64,
-    /// How much more a warm miner draws, as a fraction.
-    pub thermal_drift: f64,
-}
-
-impl Habits {
-    /// What is known, or assumed with care, of a vendor's firmware.
-    pub const fn of(driver: DriverKind) -> Self {
-        match driver {
-            DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => Self {
-                keeps_percent: false,
-                keeps_sleep: false,
-                sleep_ends_software: true,
-                waits_for_tuning: true,
-                restarts_below_minimum: true,
-                report_lag: 0.7,
-                settled_error: 0.02,
-                thermal_drift: 0.006,
-            },
-            DriverKind::BraiinsOs => Self {
-                keeps_percent: true,
-                keeps_sleep: true,
-                sleep_ends_software: false,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 1.5,
-                settled_error: 0.012,
-                thermal_drift: 0.003,
-            },
-        }
-    }
-}
-
-/// Places in the noise of a miner.
-mod channel {
-    pub(super) const DEAD_DOWN: u64 = 1;
-    pub(super) const DEAD_UP: u64 = 2;
-    pub(super) const RAMP_DOWN: u64 = 3;
-    pub(super) const RAMP_UP: u64 = 4;
-    pub(super) const START: u64 = 5;
-    pub(super) const OVERSHOOT: u64 = 6;
-    pub(super) const HOLD: u64 = 7;
-    pub(super) const ERROR: u64 = 8;
-    pub(super) const WANDER: u64 = 9;
-    pub(super) const REFRESH: u64 = 10;
-    pub(super) const READING: u64 = 11;
-    pub(super) const APPROXIMATE: u64 = 12;
-    pub(super) const UPTIME: u64 = 13;
-}
-
-/// The truth about one miner: its model, bent by its seed.
-#[derive(Clone, Debug)]
-struct Body {
-    dead_down: Duration,
-    dead_up: Duration,
-    ramp_down: f64,
-    ramp_up: f64,
-    start_time: Duration,
-    overshoot: f64,
-    hold: Duration,
-    error: f64,
-    wander_period: f64,
-    wander_phase: f64,
-    refresh_phase: Duration,
-    sleep: f64,
-    minimum: f64,
-    nameplate: f64,
-    curve: Vec<OperatingPoint>,
-}
-
-impl Body {
-    fn new(spec: &Miner, habits: &Habits, noise: Noise) -> Self {
-        let near = |channel, spread: f64| noise.between(channel, 0, 1.0 - spread, 1.0 + spread);
-        let response = &spec.response;
-        // A tenth of a second at least: nothing real answers sooner, and nothing divides by zero.
-        let rate = |value: f64, channel| (value * near(channel, 0.12)).max(1.0);
-        Self {
-            dead_down: response.dead_time_down.mul_f64(near(channel::DEAD_DOWN, 0.15)),
-            dead_up: response.dead_time_up.mul_f64(near(channel::DEAD_UP, 0.15)),
-            ramp_down: rate(response.ramp_down.get(), channel::RAMP_DOWN),
-            ramp_up: rate(response.ramp_up.get(), channel::RAMP_UP),
-            start_time: response.start_time.mul_f64(near(channel::START, 0.15)),
-            overshoot: response.start_overshoot.clamp(0.0, 1.0)
-                * noise.between(channel::OVERSHOOT, 0, 0.4, 1.0),
-            hold: Duration::from_secs_f64(noise.between(channel::HOLD, 0, 10.0, 20.0)),
-            error: noise.between(channel::ERROR, 0, -habits.settled_error, habits.settled_error),
-            wander_period: noise.between(channel::WANDER, 0, 600.0, 1_500.0),
-            wander_phase: noise.between(channel::WANDER, 1, 0.0, std::f64::consts::TAU),
-            refresh_phase: REFRESH.mul_f64(noise.unit(channel::REFRESH, 0)),
-            sleep: spec.sleep.at_least_zero().get(),
-            minimum: spec.minimum().at_least_zero().get(),
-            nameplate: spec.nameplate.max(spec.maximum()).get(),
-            curve: spec.points.clone(),
-        }
-    }
-
-    /// Hashrate at a settled draw, on straight lines between the operating points.
-    fn hashrate(&self, power: f64) -> f64 {
-        let mut below = (self.sleep, 0.0);
-        for point in &self.curve {
-            let here = (point.power.get(), point.hashrate.get());
-            if power <= here.0 {
-                let span = here.0 - below.0;
-                let share = if span > 0.0 {
-                    ((power - below.0) / span).clamp(0.0, 1.0)
-                } else {
-                    1.0
-                };
-                return below.1 + (here.1 - below.1) * share;
-            }
-            below = here;
-        }
-        below.1
-    }
 }
 
 /// Where it is in its life; the times are the ends of states that end by themselves.
@@ -670,148 +542,6 @@ impl Physics {
             }
             _ => {}
         }
-    }
-
-    /// True draw at the wall.
-    pub fn power(&mut self, now: Moment) -> Watts {
-        self.advance(now);
-        Watts::saturating(self.with_drift(self.draw).min(self.body.nameplate))
-    }
-
-    /// Adds what slow heat and a stopped miner's tail do to a draw.
-    fn with_drift(&self, draw: f64) -> f64 {
-        if self.is_powered() {
-            let turn = std::f64::consts::TAU * self.at.since_start().as_secs_f64() / self.body.wander_period;
-            let wander = 0.002 * (turn + self.body.wander_phase).sin();
-            draw * (1.0 + self.habits.thermal_drift * self.warmth + wander)
-        } else {
-            draw + self.tail()
-        }
-    }
-
-    fn tail(&self) -> f64 {
-        match self.phase {
-            // A miner that sleeps since the beginning of the simulation has cooled down long ago.
-            Phase::Asleep { since } | Phase::Tripped { since } if since > Moment::START => {
-                let time = self.at.since(since).as_secs_f64();
-                // Counts only as far as the draw itself has gone, so that a stop never begins with a rise.
-                let gone =
-                    (1.0 - (self.draw - self.body.sleep) / self.body.nameplate.max(1.0)).clamp(0.0, 1.0);
-                TAIL_FRACTION * self.body.nameplate * gone * (-time / TAIL_LAG).exp()
-            }
-            _ => 0.0,
-        }
-    }
-
-    /// The draw that the miner reports: filtered, with noise, refreshed once a second.
-    pub fn reported(&mut self, now: Moment) -> Watts {
-        let phase = self.body.refresh_phase;
-        let ticks = (now.since_start().saturating_sub(phase)).as_millis() / REFRESH.as_millis().max(1);
-        let tick = u64::try_from(ticks).unwrap_or(u64::MAX);
-        if self.refresh != Some(tick) {
-            let seconds = u32::try_from(tick).unwrap_or(u32::MAX);
-            let moment = Moment::START + phase + REFRESH * seconds;
-            // The refresh was before `now`: look at the state as it was then.
-            if moment >= self.at && moment <= now {
-                self.advance(moment);
-            }
-            let noise = 1.0 + READING_NOISE * self.noise.bell(channel::READING, tick);
-            self.reported = self.with_drift(self.filtered) * noise;
-            self.refresh = Some(tick);
-        }
-        self.advance(now);
-        Watts::saturating(self.reported).at_least_zero()
-    }
-
-    /// The average over some minutes that some firmware reports.
-    pub fn average(&mut self, now: Moment) -> Watts {
-        self.advance(now);
-        Watts::saturating(self.with_drift(self.average)).at_least_zero()
-    }
-
-    /// Hashrate, a few seconds behind the draw.
-    pub fn hashrate(&mut self, now: Moment) -> Hashrate {
-        self.advance(now);
-        if self.hashing <= self.body.sleep {
-            return Hashrate::ZERO;
-        }
-        // Two miners with the same setting hash alike; the one with the worse chips draws more for it.
-        Hashrate::saturating(self.body.hashrate(self.hashing / (1.0 + self.body.error)))
-    }
-
-    /// What it is doing.
-    pub fn state(&mut self, now: Moment) -> MinerState {
-        self.advance(now);
-        match self.phase {
-            Phase::Rebooting { .. } => MinerState::Rebooting,
-            Phase::Asleep { .. } => MinerState::Asleep,
-            Phase::Starting { .. } => MinerState::Starting,
-            Phase::Rising | Phase::Tuning { .. } => MinerState::Tuning,
-            Phase::Hashing => MinerState::Hashing,
-            Phase::Tripped { .. } => MinerState::Tripped,
-        }
-    }
-
-    /// When the control board goes down or comes up next, if that is known.
-    pub fn next_boot_change(&mut self, now: Moment) -> Option<Moment> {
-        self.advance(now);
-        if let Phase::Rebooting { until, .. } = self.phase {
-            return Some(until);
-        }
-        self.pending
-            .iter()
-            .find(|(_, action)| matches!(action, Action::Reboot { .. }))
-            .map(|(due, _)| *due)
-    }
-
-    /// The setting that the firmware would show: the latest one given, whether in force yet or not.
-    pub fn shown_setting(&mut self, now: Moment) -> Option<Setting> {
-        self.advance(now);
-        let queued = self.pending.iter().rev().find_map(|(_, action)| match action {
-            Action::Apply(setting, _) => Some(*setting),
-            Action::Sleep | Action::Reboot { .. } => None,
-        });
-        self.waiting
-            .map(|(setting, _)| setting)
-            .or(queued)
-            .or(self.setting)
-    }
-
-    /// What 100 % is.
-    pub fn limit(&self) -> Watts {
-        Watts::saturating(self.limit)
-    }
-
-    /// Warmth from 0 (cold) to 1 (long at nameplate power).
-    pub fn warmth(&mut self, now: Moment) -> f64 {
-        self.advance(now);
-        self.warmth.clamp(0.0, 1.0)
-    }
-
-    /// Time since the mining software started; zero while it does not run.
-    pub fn mining_time(&mut self, now: Moment) -> Duration {
-        self.advance(now);
-        let runs = self.is_powered() || matches!(self.phase, Phase::Starting { .. });
-        if !runs && (self.habits.sleep_ends_software || !matches!(self.phase, Phase::Asleep { .. })) {
-            return Duration::ZERO;
-        }
-        let head_start = if self.mining_since == Moment::START {
-            self.head_start
-        } else {
-            Duration::ZERO
-        };
-        now.since(self.mining_since) + head_start
-    }
-
-    /// Time since the control board started.
-    pub fn uptime(&mut self, now: Moment) -> Duration {
-        self.advance(now);
-        now.since(self.up_since) + self.head_start
-    }
-
-    /// How often mining was restarted by a command.
-    pub fn restarts(&self) -> u32 {
-        self.restarts
     }
 }
 

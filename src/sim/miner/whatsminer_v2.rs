@@ -5,33 +5,27 @@
 //! knows the password can derive from `get_token`; a token lives 30 minutes, one client may have 32 and there may
 //! be 16 clients.
 
-mod replies;
+pub(super) mod replies;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment, unix_seconds};
 use crate::units::Watts;
 
+use super::cgminer::{self, command_of};
 use super::crypt::{Wrapping, md5_crypt};
-use super::door::{Door, Guest};
-use super::{Obstacle, Pace, Refusal, SimMiner};
+use super::door::Door;
+use super::{Pace, Refusal, SimMiner};
 
 /// Connections that are served at once; the control board has little memory.
 pub(super) const CONNECTIONS_MAX: usize = 32;
-/// "If no data is received within 10 seconds after the port is connected, the connection will time out".
-const IDLE: Duration = Duration::from_secs(10);
-/// Longest request: an encrypted pool update has less than 2 KiB.
-const REQUEST_MAX: usize = 8 * 1024;
 /// "Miner supports max 16 IP clients, one IP can get 32 tokens, and a token keepalive time is 30 minutes."
 const CLIENTS_MAX: usize = 16;
 /// Tokens of one client.
@@ -64,109 +58,37 @@ struct Service {
 #[derive(Default)]
 struct Tokens {
     issued: u64,
-    garbled: u64,
     clients: HashMap<IpAddr, Vec<(String, Moment)>>,
 }
 
 /// Serves until cancelled.
-pub(super) async fn run(mut door: Door) {
-    let service = Arc::new(Service {
+pub(super) async fn run(door: Door) {
+    let service = Service {
         key: md5_crypt(&door.miner().password, &door.miner().identity.salt),
         miner: Arc::clone(door.miner()),
         clock: door.clock(),
         tokens: Mutex::default(),
-    });
-    let mut guests = JoinSet::new();
-    while let Some((guest, peer)) = door.next().await {
-        while guests.try_join_next().is_some() {}
-        guests.spawn(Arc::clone(&service).serve(guest, peer));
-    }
-    guests.shutdown().await;
+    };
+    cgminer::run(door, service).await;
 }
 
-/// What came in on a connection.
-enum Request {
-    Json(Map<String, Value>),
-    Broken,
-    Nothing,
-}
-
-/// Reads one JSON object. Nothing marks its end, so the reading ends where the object does.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Request {
-    let mut buffer = Vec::new();
-    let mut part = [0_u8; 1024];
-    loop {
-        let count = match timeout(IDLE, stream.read(&mut part)).await {
-            Ok(Ok(count)) => count,
-            Ok(Err(_)) | Err(_) => return Request::Nothing,
-        };
-        buffer.extend(part.iter().take(count));
-        let text: &[u8] = buffer.trim_ascii();
-        let text = text.strip_suffix(b"\0").unwrap_or(text);
-        match serde_json::from_slice::<Map<String, Value>>(text) {
-            Ok(object) => return Request::Json(object),
-            Err(_) if text.is_empty() && count == 0 => return Request::Nothing,
-            Err(error) if error.is_eof() && count > 0 && buffer.len() < REQUEST_MAX => {}
-            Err(_) => return Request::Broken,
+impl cgminer::Service for Service {
+    fn answer(&self, request: &Map<String, Value>, client: IpAddr) -> Value {
+        if request.contains_key("enc") {
+            self.unwrap(request, client)
+        } else {
+            self.plain(request, client)
         }
+    }
+
+    fn broken(&self) -> Value {
+        invalid_json()
     }
 }
 
 impl Service {
-    async fn serve(self: Arc<Self>, mut guest: Guest, peer: SocketAddr) {
-        let request = match self.miner.obstacle() {
-            Obstacle::Hang => return hang(&self.miner, &mut guest).await,
-            _ => read_request(&mut guest).await,
-        };
-        let answer = match self.miner.obstacle() {
-            Obstacle::Hang => return hang(&self.miner, &mut guest).await,
-            Obstacle::Garbage => self.miner.identity.garbage(self.count_garbled()),
-            Obstacle::Nothing => match self.answer(&request, peer.ip()) {
-                Some(answer) => answer,
-                None => return,
-            },
-            Obstacle::Delay(delay) => {
-                let answer = self.answer(&request, peer.ip());
-                tokio::select! {
-                    () = tokio::time::sleep(delay) => {}
-                    () = guest.session().clone().cancelled_owned() => return,
-                }
-                match answer {
-                    Some(answer) => answer,
-                    None => return,
-                }
-            }
-        };
-        // A client that does not read its answer is left alone.
-        let _ = timeout(IDLE, async {
-            guest.write_all(&answer).await?;
-            guest.shutdown().await
-        })
-        .await;
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count_garbled(&self) -> u64 {
-        let mut tokens = self.lock();
-        tokens.garbled += 1;
-        tokens.garbled
-    }
-
-    fn answer(&self, request: &Request, client: IpAddr) -> Option<Vec<u8>> {
-        let answer = match request {
-            Request::Nothing => return None,
-            Request::Broken => message(code::INVALID_JSON, "E", "invalid json".into()),
-            Request::Json(object) if object.contains_key("enc") => self.unwrap(object, client),
-            Request::Json(object) => self.plain(object, client),
-        };
-        let mut bytes = answer.to_string().into_bytes();
-        if self.miner.identity.ends_with_nul {
-            bytes.push(0);
-        }
-        Some(bytes)
     }
 
     /// A request without encryption: reads only.
@@ -181,26 +103,14 @@ impl Service {
             return answer;
         }
         if is_write(command) {
-            return message(code::PERMISSION_DENIED, "E", "can't access write cmd".into());
+            return write_denied();
         }
         invalid_command()
     }
 
     fn read(&self, command: &str) -> Option<Value> {
         let view = self.miner.view(self.clock.now());
-        if !command.contains('+') {
-            return replies::read(&self.miner, &view, command);
-        }
-        // cgminer's way of asking for several things; those of the vendor's own (get_…, status) are not among them.
-        let mut answer = Map::new();
-        for part in command.split('+').take(10) {
-            if part.starts_with("get_") || part == "status" {
-                return None;
-            }
-            answer.insert(part.to_owned(), json!([replies::read(&self.miner, &view, part)?]));
-        }
-        answer.insert("id".into(), json!(1));
-        Some(Value::Object(answer))
+        replies::read(&self.miner, &view, replies::Firmware::API2, command)
     }
 
     /// `get_token`: the means to derive key and signature. The signature is known here at once.
@@ -322,34 +232,15 @@ impl Service {
         };
         match result {
             Ok(()) => message(code::OK, "S", "API command OK".into()),
-            Err(Refusal::WriteDisabled) => {
-                message(code::PERMISSION_DENIED, "E", "can't access write cmd".into())
-            }
+            Err(Refusal::WriteDisabled) => write_denied(),
+
             Err(Refusal::Failed) => message(code::ERROR, "E", "API command ERROR".into()),
         }
     }
 }
 
-/// Accepted and never answered; ends with the fault, the client or the miner.
-async fn hang(miner: &SimMiner, guest: &mut Guest) {
-    let mut sink = [0_u8; 256];
-    let left = async { while guest.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
-    tokio::select! {
-        () = left => {}
-        () = miner.unhung() => {}
-    }
-}
-
-/// The vendor's documents have `cmd` for writes and both for reads.
-fn command_of(object: &Map<String, Value>) -> Option<&str> {
-    object
-        .get("command")
-        .or_else(|| object.get("cmd"))
-        .and_then(Value::as_str)
-}
-
 /// The writable commands of API 2.0.5.
-fn is_write(command: &str) -> bool {
+pub(super) fn is_write(command: &str) -> bool {
     const WRITES: [&str; 34] = [
         "power_off",
         "power_on",
@@ -389,8 +280,17 @@ fn is_write(command: &str) -> bool {
     WRITES.contains(&command)
 }
 
-fn invalid_command() -> Value {
+pub(super) fn invalid_command() -> Value {
     message(code::INVALID_COMMAND, "E", "invalid cmd".into())
+}
+
+pub(super) fn invalid_json() -> Value {
+    message(code::INVALID_JSON, "E", "invalid json".into())
+}
+
+/// The answer to a write that does not come the right way, or while writes are off.
+pub(super) fn write_denied() -> Value {
+    message(code::PERMISSION_DENIED, "E", "can't access write cmd".into())
 }
 
 /// The vendor's envelope.

@@ -4,7 +4,7 @@
 //! back. A connection may carry many requests, idles out after 300 s, and a miner serves ten at most. Reads need no
 //! account; writes carry a token that only someone who knows the password can compute.
 
-mod replies;
+pub(super) mod replies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::clock::{Clock, Moment, unix_seconds};
 use crate::units::Watts;
 
+use super::cgminer;
 use super::door::{Door, Guest};
 use super::{Obstacle, Pace, Refusal, SimMiner};
 
@@ -105,7 +106,7 @@ impl Service {
     async fn serve(self: Arc<Self>, mut guest: Guest) {
         while let Some(request) = read_message(&mut guest).await {
             if self.miner.obstacle() == Obstacle::Hang {
-                return self.hang(&mut guest).await;
+                return cgminer::hang(&self.miner, &mut guest).await;
             }
             if request.is_empty() {
                 if !send(&mut guest, &framed(&[])).await {
@@ -135,15 +136,6 @@ impl Service {
             if !send(&mut guest, &answer).await {
                 return;
             }
-        }
-    }
-
-    async fn hang(&self, guest: &mut Guest) {
-        let mut sink = [0_u8; 256];
-        let left = async { while guest.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
-        tokio::select! {
-            () = left => {}
-            () = self.miner.unhung() => {}
         }
     }
 

@@ -23,6 +23,9 @@ mod tuner {
     pub(super) const ERROR: i32 = 4;
 }
 
+/// Firmware: date, build, release.
+pub(super) const VERSION: &str = "2025-11-21-0-00000000-25.11-plus";
+
 /// The power targets that this miner accepts.
 pub(super) fn target_range(miner: &SimMiner) -> (Watts, Watts) {
     // Whole watts, outwards: the ends that are shown are accepted.
@@ -121,7 +124,7 @@ fn details(miner: &SimMiner, view: &View, stopped: bool) -> Value {
             "brand": 1, "miner_model": identity.model, "name": identity.model, "model": 14,
         },
         "bos_version": {
-            "current": "2025-11-21-0-00000000-25.11-plus", "major": "2022-09-13-0-00000000-22.08-plus",
+            "current": VERSION, "major": "2022-09-13-0-00000000-22.08-plus",
             "bos_plus": true,
         },
         "bosminer_uptime_s": view.mining_time.as_secs(), "system_uptime": view.uptime.as_secs(),

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::site::OperatingPoint;
 use crate::control::site::{Actuator, ChangeCost, CircuitId, Response};
+use crate::miner::DriverKind;
+use crate::units::Hashrate;
 use crate::units::WattsPerSecond;
 
 /// A Whatsminer of 3400 W as a site describes it.

@@ -5,18 +5,53 @@ use serde_json::{Value, json};
 
 use crate::clock::unix_seconds;
 
+use super::super::cgminer;
 use super::super::{MinerState, Setting, SimMiner, View, rounded, whole};
 use super::{code, message};
 
-/// Firmware of a year in which API 2 was the only one.
-const FIRMWARE: &str = "20230911.12.Rel";
-const API: &str = "2.0.5";
-const PLATFORM: &str = "H6OS";
+/// What the firmware says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Firmware {
+    version: &'static str,
+    api: &'static str,
+    platform: &'static str,
+}
 
-/// The answer to a readable command, `None` where there is no such command.
-pub(super) fn read(miner: &SimMiner, view: &View, command: &str) -> Option<Value> {
+impl Firmware {
+    /// From a year in which API 2 was the only one.
+    pub(in super::super) const API2: Self = Self {
+        version: "20230911.12.Rel",
+        api: "2.0.5",
+        platform: "H6OS",
+    };
+    /// From the time of API 3, which goes on answering the reads of API 2.
+    pub(in super::super) const API3: Self = Self {
+        version: super::super::whatsminer_v3::replies::FIRMWARE,
+        api: "2.0.6",
+        platform: "H616",
+    };
+}
+
+/// The answer to a readable command or several, `None` where there is no such command.
+pub(in super::super) fn read(
+    miner: &SimMiner,
+    view: &View,
+    firmware: Firmware,
+    command: &str,
+) -> Option<Value> {
+    if command.contains('+') {
+        // cgminer's way of asking for several things; those of the vendor's own are not among them.
+        return cgminer::joined(command, |part| {
+            let own = part.starts_with("get_") || part == "status";
+            if own {
+                None
+            } else {
+                read(miner, view, firmware, part)
+            }
+        });
+    }
     Some(match command {
-        "summary" => summary(miner, view),
+        "summary" => summary(miner, view, firmware),
         "devs" | "edevs" => devices(miner, view),
         "devdetails" => details(miner),
         "pools" => pools(view),
@@ -26,9 +61,9 @@ pub(super) fn read(miner: &SimMiner, view: &View, command: &str) -> Option<Value
             "VERSION",
             json!([{"CGMiner": "4.9.2", "API": "3.7", "Miner": "btminer"}]),
         ),
-        "status" => status(view),
+        "status" => status(view, firmware),
         "get_version" => ok(json!({
-            "api_ver": API, "fw_ver": FIRMWARE, "platform": PLATFORM, "chip": "K1C360-2106 BINV04-192700D",
+            "api_ver": firmware.api, "fw_ver": firmware.version, "platform": firmware.platform, "chip": "K1C360-2106 BINV04-192700D",
         })),
         "get_miner_info" => ok(json!({
             "ip": miner.identity.ip, "proto": "dhcp", "netmask": "255.0.0.0", "gateway": "127.0.0.1",
@@ -79,7 +114,7 @@ fn is_mining(view: &View) -> bool {
     matches!(view.state, MinerState::Hashing | MinerState::Tuning)
 }
 
-fn summary(miner: &SimMiner, view: &View) -> Value {
+fn summary(miner: &SimMiner, view: &View, firmware: Firmware) -> Value {
     let megahashes = rounded(view.hashrate.get() / 1e6, 2);
     let chip = rounded(28.0 + 48.0 * view.warmth, 2);
     let settled = view.state == MinerState::Hashing;
@@ -107,7 +142,7 @@ fn summary(miner: &SimMiner, view: &View) -> Value {
             "Factory GHS": whole(miner.top_hashrate() / 1e9),
             "Power Limit": whole(view.limit.get()), "Chip Temp Min": chip - 6.0, "Chip Temp Max": chip + 8.0,
             "Chip Temp Avg": chip, "Btminer Fast Boot": "enable", "Upfreq Complete": i32::from(settled),
-            "MAC": miner.identity.mac, "Firmware Version": format!("'{FIRMWARE}'"),
+            "MAC": miner.identity.mac, "Firmware Version": format!("'{}'", firmware.version),
             "Error Code Count": i32::from(view.state == MinerState::Tripped),
             "Error Code 0": if view.state == MinerState::Tripped { 202 } else { 0 },
             "Liquid Cooling": false,
@@ -163,7 +198,7 @@ fn pools(view: &View) -> Value {
     )
 }
 
-fn status(view: &View) -> Value {
+fn status(view: &View, firmware: Firmware) -> Value {
     let off = matches!(view.state, MinerState::Asleep | MinerState::Tripped);
     let reason = match view.state {
         MinerState::Asleep => "by whatsminer api",
@@ -176,7 +211,7 @@ fn status(view: &View) -> Value {
     };
     ok(json!({
         "mineroff": off.to_string(), "mineroff_reason": reason, "mineroff_time": "",
-        "FirmwareVersion": FIRMWARE, "power_mode": "Normal", "hash_percent": "100",
+        "FirmwareVersion": firmware.version, "power_mode": "Normal", "hash_percent": "100",
         "power_limit_set": whole(view.limit.get()).to_string(), "power_pct": percent.to_string(),
     }))
 }

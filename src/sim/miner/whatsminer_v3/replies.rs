@@ -7,7 +7,7 @@ use super::super::{MinerState, Setting, SimMiner, View, rounded, whole};
 use super::code;
 
 /// Firmware from the time after API 2.
-const FIRMWARE: &str = "20251209.16.Rel2";
+pub(in super::super) const FIRMWARE: &str = "20251209.16.Rel2";
 const API: &str = "3.0.3";
 
 /// The `msg` of a readable command, or code and text of an error.
