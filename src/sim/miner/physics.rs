@@ -383,7 +383,6 @@ impl Physics {
                     _ => AfterBoot::Start,
                 };
                 self.forget();
-                self.pending.clear();
                 self.head_start = Duration::ZERO;
                 self.phase = Phase::Rebooting {
                     until: self.at + off_for,
@@ -393,11 +392,25 @@ impl Physics {
         }
     }
 
-    /// A reboot or a restart of the mining software: what is not saved is gone.
+    /// The setting that was given last, whether in force yet or not.
+    fn latest(&self) -> Option<Setting> {
+        let queued = self.pending.iter().rev().find_map(|(_, action)| match action {
+            Action::Apply(setting, _) => Some(*setting),
+            Action::Sleep | Action::Reboot { .. } => None,
+        });
+        self.waiting
+            .map(|(setting, _)| setting)
+            .or(queued)
+            .or(self.setting)
+    }
+
+    /// A reboot or a restart of the mining software: what is not saved is gone, what is saved is in force.
     fn forget(&mut self) {
-        if !self.habits.keeps_percent && matches!(self.setting, Some(Setting::Percent(_))) {
-            self.setting = None;
-        }
+        self.setting = self.latest().filter(|setting| match setting {
+            Setting::Percent(_) => self.habits.keeps_percent,
+            Setting::Watts(_) => true,
+        });
+        self.pending.clear();
         self.waiting = None;
         self.pace = Pace::Quick;
     }
@@ -437,7 +450,6 @@ impl Physics {
 
     fn restart_at_once(&mut self) {
         self.forget();
-        self.pending.clear();
         self.restarts = self.restarts.saturating_add(1);
         self.mining_since = self.at;
         self.start();
@@ -495,8 +507,11 @@ impl Physics {
         self.advance(now);
         if let Some(limit) = limit {
             self.limit = limit.get().clamp(1.0, self.body.nameplate.max(1.0));
-            // A watt setting from before would hide the new limit.
+            // A setting from before would hide the new limit.
             self.setting = None;
+            self.waiting = None;
+            self.pending
+                .retain(|(_, action)| !matches!(action, Action::Apply(..)));
         }
         if self.is_powered() || matches!(self.phase, Phase::Starting { .. }) {
             self.restart_at_once();
@@ -522,8 +537,7 @@ impl Physics {
     /// Stops by a fault of its own.
     pub fn trip(&mut self, now: Moment) {
         self.advance(now);
-        self.pending.clear();
-        self.waiting = None;
+        self.forget();
         match &mut self.phase {
             Phase::Rebooting { then, .. } => *then = AfterBoot::Trip,
             phase => *phase = Phase::Tripped { since: self.at },

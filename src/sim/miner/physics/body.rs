@@ -99,7 +99,7 @@ impl Body {
     pub(super) fn new(spec: &Miner, habits: &Habits, noise: Noise) -> Self {
         let near = |channel, spread: f64| noise.between(channel, 0, 1.0 - spread, 1.0 + spread);
         let response = &spec.response;
-        // A tenth of a second at least: nothing real answers sooner, and nothing divides by zero.
+        // A watt a second at least: a ramp of nothing would never end.
         let rate = |value: f64, channel| (value * near(channel, 0.12)).max(1.0);
         Self {
             dead_down: response.dead_time_down.mul_f64(near(channel::DEAD_DOWN, 0.15)),

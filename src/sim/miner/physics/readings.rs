@@ -104,14 +104,7 @@ impl Physics {
     /// The setting that the firmware would show: the latest one given, whether in force yet or not.
     pub fn shown_setting(&mut self, now: Moment) -> Option<Setting> {
         self.advance(now);
-        let queued = self.pending.iter().rev().find_map(|(_, action)| match action {
-            Action::Apply(setting, _) => Some(*setting),
-            Action::Sleep | Action::Reboot { .. } => None,
-        });
-        self.waiting
-            .map(|(setting, _)| setting)
-            .or(queued)
-            .or(self.setting)
+        self.latest()
     }
 
     /// What 100 % is.

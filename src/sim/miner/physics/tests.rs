@@ -188,6 +188,17 @@ fn a_target_given_just_before_sleep_is_not_lost() {
 }
 
 #[test]
+fn watts_that_were_accepted_survive_a_reboot_even_before_they_were_in_force() {
+    for driver in [DriverKind::WhatsminerV3, DriverKind::BraiinsOs] {
+        let mut miner = running(driver, 17);
+        miner.set(Setting::Watts(Watts::whole(2_000)), Pace::Quick, at(1.0));
+        miner.cut(Duration::from_secs(10), at(1.1));
+        let settled = miner.power(at(400.0)).get();
+        assert!((settled / 2_000.0 - 1.0).abs() < 0.035, "{driver:?} at {settled}");
+    }
+}
+
+#[test]
 fn a_trip_stops_it_until_the_fault_is_gone() {
     let mut miner = running(DriverKind::WhatsminerV3, 12);
     miner.trip(at(1.0));
