@@ -1,3 +1,59 @@
 //! The `ballast` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use ballast::cli::{self, Failure};
+use clap::{Parser, Subcommand};
+
+/// Makes a Bitcoin mining site follow the power that is to spare, second by second
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Control a site: the daemon
+    Run(cli::run::Args),
+    /// Check a configuration and say what would be controlled
+    Check(cli::check::Args),
+    /// Show the daemon at work on a simulated site
+    Demo(cli::demo::Args),
+    /// Serve only the simulated site of a configuration, for another process to control
+    Sim(cli::sim::Args),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Check(args) = &arguments.command {
+        let checked = cli::check::run(args, &mut std::io::stdout().lock(), &mut std::io::stderr().lock());
+        return match checked {
+            Ok(code) => ExitCode::from(code),
+            // A reader that has gone away, such as `head`, is no failure.
+            Err(_) => ExitCode::SUCCESS,
+        };
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(&arguments.command)),
+        Err(source) => Err(Failure::System { what: "cannot start the runtime", source }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ballast: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn dispatch(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => cli::run::run(args).await,
+        Command::Demo(args) => cli::demo::run(args).await,
+        Command::Sim(args) => cli::sim::run(args).await,
+        Command::Check(_) => Ok(()),
+    }
+}

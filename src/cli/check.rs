@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use crate::config::{self, Options, Secrets};
 
 /// The exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
-pub const EX_CONFIG: u8 = 78;
+pub use super::EX_CONFIG;
 
 /// What `ballast check` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The configuration
-    #[arg(default_value = "/etc/ballast/ballast.toml")]
+    #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]
     pub config: PathBuf,
     /// Do not look for passwords: for checking a file on another machine
     #[arg(long)]

@@ -1,3 +1,95 @@
 //! The subcommands of `ballast`.
 
 pub mod check;
+pub mod demo;
+pub mod run;
+pub mod sim;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{ConfigErrors, quantity};
+use crate::sim::Scenario;
+use crate::sim::scenario::ScenarioError;
+
+/// Where a configuration is looked for unless the command line says otherwise.
+pub const CONFIG: &str = "/etc/ballast/ballast.toml";
+
+/// The exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
+pub const EX_CONFIG: u8 = 78;
+
+/// Why a command ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(ConfigErrors),
+    /// The scenario cannot be used.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The simulated site cannot be served.
+    #[error(transparent)]
+    Simulation(#[from] crate::sim::SimError),
+    /// The daemon cannot run.
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::DaemonError),
+    /// The operating system does not do what every program needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Failure {
+    /// The exit code: 78 for what was configured wrong, 1 for the rest.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Scenario(_) => EX_CONFIG,
+            Self::Simulation(_) | Self::Daemon(_) | Self::System { .. } => 1,
+        }
+    }
+}
+
+impl From<crate::daemon::service::ServiceError> for Failure {
+    fn from(error: crate::daemon::service::ServiceError) -> Self {
+        use crate::daemon::service::ServiceError;
+        match error {
+            ServiceError::Config(errors) => Self::Config(errors),
+            ServiceError::Daemon(error) => Self::Daemon(error),
+            ServiceError::Signals(source) => Self::System { what: "cannot receive signals", source },
+        }
+    }
+}
+
+/// Sends the log to standard error. `BALLAST_LOG` says how much, for example `debug` or `ballast::daemon=debug`.
+/// Under systemd the journal has its own time stamps.
+pub fn log(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BALLAST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second logger in one process (tests) is no reason to fail.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().with_ansi(false).try_init()
+    } else {
+        log.try_init()
+    };
+}
+
+/// A time as people write it on the command line: `90s`, `5min`.
+fn time(text: &str) -> Result<Duration, String> {
+    quantity::parse_time(text).map_err(|error| error.to_string())
+}
+
+/// A built-in scenario or a file.
+fn scenario(name: &str) -> Result<Scenario, ScenarioError> {
+    Scenario::find(name)
+}
+
+/// The folder-independent form of a path, for messages.
+fn shown(path: &Path) -> std::path::Display<'_> {
+    path.display()
+}

@@ -142,12 +142,17 @@ pub fn load_with(path: &Path, options: &Options<'_>) -> Result<Config, ConfigErr
     parse(&read(path)?, path, options)
 }
 
-/// The configuration of the demo, from the binary itself.
+/// The second part of the loopback addresses (127.77.x.y) that the demo's file names.
+pub const DEMO_NETWORK: u8 = 77;
+
+/// The configuration of the demo, from the binary itself, on the loopback addresses 127.`network`.x.y, so that two
+/// demos can run side by side.
 ///
 /// # Errors
 /// Never for the file that was tested; the type is that of every configuration.
-pub fn demo() -> Result<Config, ConfigErrors> {
-    parse(DEMO, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
+pub fn demo(network: u8) -> Result<Config, ConfigErrors> {
+    let text = DEMO.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
+    parse(&text, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
 /// Reads a file of bounded size as text.

@@ -161,6 +161,12 @@ impl Exporter {
         self.inner.state().site
     }
 
+    /// How many commands the miners have accepted since the start.
+    pub fn accepted_commands(&self) -> u64 {
+        let counts = self.inner.state().commands.map(|stats| stats.commands()).unwrap_or_default();
+        counts.iter().filter(|count| count.result == "accepted").map(|count| count.count).sum()
+    }
+
     /// What the last cycle left behind; `None` before the first.
     pub fn frame(&self) -> Option<Frame> {
         self.inner.state().frame

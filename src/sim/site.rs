@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::fleet;
 use super::meter::bus::Bus;
 use super::meter::{SimMeter, encode, server};
 use super::plant::{Plant, Wiring};
@@ -117,15 +118,30 @@ pub struct Simulation {
     clock: Clock,
     tasks: TaskTracker,
     cancel: CancellationToken,
+    /// Ends the simulated miners, where the simulation started them.
+    miners: Option<DropGuard>,
     _guard: DropGuard,
 }
 
 impl Simulation {
-    // ─── JOIN ────────────────────────────────────────────────────────────────────────────────────────────────
-    // `start(config, scenario, speed, clock, cancel)` belongs here: build one simulated miner for each entry of
-    // `config.site.miners` / `config.miners` from `scenario.seed` and `scenario.miners`, serve it, and hand them
-    // over as loads, in the order of the site.
-    // ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    /// Starts the whole site: plant, meters and one simulated miner for each of the configuration. When this
+    /// returns, every port is open.
+    ///
+    /// # Errors
+    /// As [`Simulation::start_with`], for the miners' addresses too.
+    pub async fn start(
+        config: &Config,
+        scenario: &Scenario,
+        speed: f64,
+        clock: Clock,
+        cancel: CancellationToken,
+    ) -> Result<Self, SimError> {
+        let cancel = cancel.child_token();
+        let guard = cancel.clone().drop_guard();
+        let loads = fleet::serve(config, scenario, clock, &cancel).await?;
+        let simulation = Self::start_with(config, scenario, loads, speed, clock, cancel).await?;
+        Ok(Self { miners: Some(guard), ..simulation })
+    }
 
     /// Starts the plant and serves the meters of every link in the configuration. `loads` are the miners, in the
     /// order of the site. When this returns, every register holds a value and every port is open.
@@ -198,7 +214,15 @@ impl Simulation {
         }
         tasks.spawn(run(engine, clock, cancel.clone()));
         tasks.close();
-        Ok(Self { truth, accountant, clock, tasks, _guard: cancel.clone().drop_guard(), cancel })
+        Ok(Self {
+            truth,
+            accountant,
+            clock,
+            tasks,
+            miners: None,
+            _guard: cancel.clone().drop_guard(),
+            cancel,
+        })
     }
 
     /// The true state of the site, at most one tick (50 ms) old.
@@ -218,8 +242,9 @@ impl Simulation {
     }
 
     /// Ends every task and closes every port; waits for that, but not longer than two seconds.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         self.cancel.cancel();
+        drop(self.miners.take());
         if tokio::time::timeout(SHUTDOWN, self.tasks.wait()).await.is_err() {
             tracing::warn!("the simulation did not end in time");
         }
@@ -332,7 +357,7 @@ impl Engine {
 }
 
 /// The address on this computer that an endpoint names.
-fn loopback(endpoint: &Endpoint) -> Option<SocketAddr> {
+pub(super) fn loopback(endpoint: &Endpoint) -> Option<SocketAddr> {
     let address = match endpoint.host.as_str() {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         host => host.parse().ok()?,

@@ -1,0 +1,156 @@
+//! `ballast demo`: a simulated site on loopback with the real daemon in front of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use super::sim::{Ending, account};
+use crate::clock::Clock;
+use crate::config::{self, Config, DEMO_NETWORK};
+use crate::daemon::{Daemon, DaemonError};
+use crate::metrics::describe;
+use crate::sim::{Scenario, SimError, Simulation};
+use crate::web::WebError;
+
+/// How many networks are tried when another demo has taken the first one.
+const NETWORKS: u8 = 8;
+/// The figures of the summary count from here on: by then the fleet has been taken over.
+const WARM_UP: Duration = Duration::from_secs(60);
+
+/// What `ballast demo` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// End by itself after this time, such as 90s or 5min, with a summary
+    #[arg(long = "for", value_name = "TIME", value_parser = super::time)]
+    pub duration: Option<Duration>,
+    /// How much faster than real time the sun and the other load go; the protocols and the control law never do
+    #[arg(long, default_value_t = 1.0, value_name = "N")]
+    pub speed: f64,
+    /// A built-in scenario or a scenario file
+    #[arg(short, long, default_value = "cloudy-hour")]
+    pub scenario: String,
+    /// Where metrics and status are served; without it 127.0.0.1:9842, or a free port when that is taken
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Time between two lines
+    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "3s")]
+    pub every: Duration,
+    /// Decide and show everything, but send no command
+    #[arg(long)]
+    pub observe: bool,
+}
+
+/// Runs until a signal or the time given ends it.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    super::log("warn");
+    let scenario = super::scenario(&args.scenario)?;
+    let clock = Clock::start();
+    let (mut config, simulation) = simulate(args, &scenario, clock).await?;
+    if args.observe {
+        let mut site = (*config.site).clone();
+        site.settings.observe = true;
+        config.site = site.into();
+    }
+    let daemon = control(args, config.clone(), clock).await?;
+    introduce(args, &config, &daemon);
+
+    let mut end = Ending::new(args.duration)?;
+    let mut frames = daemon.frames();
+    let mut lines = tokio::time::interval(args.every.max(Duration::from_millis(100)));
+    // A short demo counts from its first third on, so that it has something to show.
+    let warm_up = args.duration.map_or(WARM_UP, |duration| WARM_UP.min(duration / 3));
+    let counting = tokio::time::sleep(warm_up);
+    tokio::pin!(counting);
+    let mut counts = false;
+    loop {
+        tokio::select! {
+            () = end.wait() => break,
+            () = &mut counting, if !counts => {
+                simulation.restart_counting();
+                counts = true;
+            }
+            _ = lines.tick() => {
+                if let Some(frame) = frames.borrow_and_update().as_ref() {
+                    let at = frame.decision.at.since_start().as_secs();
+                    println!("{:3}:{:02}  {}", at / 60, at % 60, describe(&frame.site, &frame.decision));
+                }
+            }
+        }
+    }
+    println!("\n{}", account(&simulation.truth()));
+    summarise(&daemon);
+    daemon.stop().await;
+    simulation.shutdown().await;
+    Ok(())
+}
+
+/// Starts the site on the first network that no other demo uses.
+async fn simulate(args: &Args, scenario: &Scenario, clock: Clock) -> Result<(Config, Simulation), Failure> {
+    let mut network = DEMO_NETWORK;
+    loop {
+        let config = config::demo(network).map_err(Failure::Config)?;
+        let started = Simulation::start(&config, scenario, args.speed, clock, CancellationToken::new()).await;
+        match started {
+            Err(SimError::Bind { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse && network < DEMO_NETWORK + NETWORKS =>
+            {
+                network += 1;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(simulation) => return Ok((config, simulation)),
+        }
+    }
+}
+
+/// Starts the daemon; without a wish for an address, a taken one is replaced by a free one.
+async fn control(args: &Args, mut config: Config, clock: Clock) -> Result<Daemon, Failure> {
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+        return Ok(Daemon::start(config, clock).await?);
+    }
+    match Daemon::start(config.clone(), clock).await {
+        Err(DaemonError::Web(WebError::Bind { .. })) => {
+            config.listen.set_port(0);
+            Ok(Daemon::start(config, clock).await?)
+        }
+        started => Ok(started?),
+    }
+}
+
+fn introduce(args: &Args, config: &Config, daemon: &Daemon) {
+    let site = &config.site;
+    let fleet: crate::units::Watts = site.miners.iter().map(|miner| miner.maximum()).sum();
+    println!(
+        "{}: {} simulated miners of {fleet} together behind {} Modbus meters, scenario {}{}",
+        site.name,
+        site.miners.len(),
+        site.meters.len(),
+        args.scenario,
+        if args.observe { ", observing only" } else { "" },
+    );
+    println!(
+        "The daemon in front of them is the real one. Metrics: http://{0}/metrics  Status: http://{0}/",
+        daemon.address()
+    );
+    match args.duration {
+        Some(duration) => println!("Ends by itself after {} s, or with Ctrl-C.\n", duration.as_secs()),
+        None => println!("Ctrl-C ends it.\n"),
+    }
+}
+
+/// What the daemon itself says of its work.
+fn summarise(daemon: &Daemon) {
+    let Some(frame) = daemon.exporter().frame() else { return };
+    let energy = frame.decision.energy;
+    println!(
+        "the daemon's own meters, since it started\n  surplus {} · captured {} · imported by miners {} · left to the grid although the \
+         fleet could have used it {}",
+        energy.surplus, energy.captured, energy.imported, energy.curtailed
+    );
+    println!("  commands that miners accepted: {}", daemon.exporter().accepted_commands());
+}

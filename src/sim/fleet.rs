@@ -1,0 +1,81 @@
+//! The simulated miners of a site: each served at its address, and a load of the plant.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::miner::{FaultKind, FaultParams, Initial, SimMiner, serve as serve_miner};
+use super::scenario::{InitialMiners, MinerFault, Scenario};
+use super::site::{Load, SimError, loopback};
+use crate::clock::{Clock, Moment};
+use crate::config::Config;
+use crate::units::{Hashrate, Watts};
+
+/// Which parameters a scenario may give a fault of a miner.
+const PARAMETERS: [&str; 3] = ["delay", "off_for", "factor"];
+
+/// Starts every miner of the configuration, in the order of the site. They end with the token.
+///
+/// # Errors
+/// An address that is not loopback or cannot be opened.
+pub(super) async fn serve(
+    config: &Config,
+    scenario: &Scenario,
+    clock: Clock,
+    cancel: &CancellationToken,
+) -> Result<Vec<Arc<dyn Load>>, SimError> {
+    let initial = match scenario.miners {
+        InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
+        InitialMiners::Asleep => Initial::Asleep,
+    };
+    let mut loads: Vec<Arc<dyn Load>> = Vec::with_capacity(config.miners.len());
+    for ((spec, connection), number) in config.site.miners.iter().zip(&config.miners).zip(0_u64..) {
+        let (what, endpoint) = (format!("the miner `{}`", spec.name), connection.endpoint.clone());
+        if loopback(&endpoint).is_none() {
+            return Err(SimError::NotLoopback { what, endpoint });
+        }
+        let miner = Arc::new(SimMiner::new(spec, connection, scenario.seed.wrapping_add(number), initial));
+        serve_miner(miner.clone(), connection, clock, cancel.clone())
+            .await
+            .map_err(|source| SimError::Bind { what, endpoint, source })?;
+        loads.push(miner);
+    }
+    Ok(loads)
+}
+
+fn parsed(fault: &MinerFault) -> Result<super::miner::Fault, String> {
+    fault.only(&PARAMETERS)?;
+    let parameters = FaultParams {
+        delay: fault.duration("delay")?,
+        off_for: fault.duration("off_for")?,
+        factor: fault.number("factor")?,
+    };
+    super::miner::Fault::parse(&fault.kind, &parameters).map_err(|error| error.to_string())
+}
+
+impl Load for SimMiner {
+    fn power(&self, now: Moment) -> Watts {
+        Self::power(self, now)
+    }
+
+    fn hashrate(&self, now: Moment) -> Hashrate {
+        Self::hashrate(self, now)
+    }
+
+    fn accepts(&self, fault: &MinerFault) -> Result<(), String> {
+        parsed(fault).map(|_| ())
+    }
+
+    fn inject(&self, fault: &MinerFault, now: Moment) {
+        // What cannot be parsed was refused before the start.
+        if let Ok(fault) = parsed(fault) {
+            Self::inject(self, fault, now);
+        }
+    }
+
+    fn clear(&self, fault: &MinerFault, now: Moment) {
+        if let Ok(kind) = FaultKind::from_name(&fault.kind) {
+            Self::clear(self, kind, now);
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Simulated miners: the physics of one miner each, and the vendor's protocol in front of it on a loopback socket.
+//!
+//! ```text
+//!   plant ── power(now) ──────────────► SimMiner ◄── set, sleep, wake … ── vendor server ◄── driver
+//!   scenario ── inject, clear ────────►    │  physics + faults + identity      (door, one per miner)
+//! ```
+//!
+//! Nothing here knows the control law. A driver sees only the socket, and the socket speaks as the vendor
+//! documents it, refusals included. The implementations of the vendors' cryptography are written apart from the
+//! drivers' on purpose: that the two ends understand each other is a test.
+
+mod braiins_os;
+mod cgminer;
+pub mod crypt;
+mod door;
+mod fault;
+mod identity;
+mod legacy;
+mod noise;
+pub mod physics;
+mod whatsminer_v2;
+mod whatsminer_v3;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Moment};
+use crate::control::site::Miner;
+use crate::miner::{Connection, DriverKind};
+use crate::units::{Hashrate, Watts};
+
+pub use fault::{Fault, FaultError, FaultKind, FaultParams};
+pub use physics::{Habits, MinerState, Pace, Physics, Setting};
+
+use fault::Faults;
+use identity::Identity;
+
+/// How long a reboot on command keeps the control board down.
+const REBOOT_TIME: Duration = Duration::from_secs(45);
+
+/// How a miner is when the simulation begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    /// Hashing, settled, at this fraction of its rated power (the least it can, where that is more).
+    Hashing {
+        /// From 0 to 1.
+        fraction: f64,
+    },
+    /// Asleep for a while.
+    Asleep,
+}
+
+/// Why a simulated miner says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The write interface is off.
+    WriteDisabled,
+    /// It fails for no reason that it would tell.
+    Failed,
+}
+
+/// What was asked of a miner since the simulation began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Commands about power, sleep and reboot that it understood, obeyed or not.
+    pub commands: u64,
+    /// Commands that it refused.
+    pub refused: u64,
+    /// Commands that a power controller has no business with: pools, network, passwords, firmware.
+    pub trespasses: u64,
+    /// Restarts of mining that a command caused.
+    pub restarts: u32,
+}
+
+/// One simulated miner. Shared between the plant, which asks for its draw, and its vendor server.
+pub struct SimMiner {
+    driver: DriverKind,
+    identity: Identity,
+    username: String,
+    password: String,
+    rated: Watts,
+    nameplate: Watts,
+    minimum: Watts,
+    maximum: Watts,
+    best: Hashrate,
+    inner: Mutex<Inner>,
+    changes: watch::Sender<()>,
+}
+
+struct Inner {
+    physics: Physics,
+    faults: Faults,
+    tally: Tally,
+}
+
+/// What a vendor server can see of its miner.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    state: MinerState,
+    /// By its own reading.
+    power: Watts,
+    /// The same over some minutes.
+    average: Watts,
+    hashrate: Hashrate,
+    setting: Option<Setting>,
+    limit: Watts,
+    mining_time: Duration,
+    uptime: Duration,
+    warmth: f64,
+    write_api_off: bool,
+}
+
+/// What stands between a request and its answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Obstacle {
+    Nothing,
+    Hang,
+    Delay(Duration),
+    Garbage,
+}
+
+/// Whether the control board is on the network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Reach {
+    up: bool,
+    /// When that changes by itself.
+    until: Option<Moment>,
+}
+
+impl SimMiner {
+    /// A miner as the site describes it, bent by its seed, with the account of its connection (the vendor's
+    /// default account where the connection has none).
+    pub fn new(spec: &Miner, connection: &Connection, seed: u64, initial: Initial) -> Self {
+        let habits = Habits::of(connection.driver);
+        let physics = match initial {
+            Initial::Hashing { fraction } => Physics::hashing(spec, connection.rated, habits, seed, fraction),
+            Initial::Asleep => Physics::asleep(spec, connection.rated, habits, seed),
+        };
+        let (username, password) = match connection.driver {
+            DriverKind::WhatsminerV2 => ("admin", "admin"),
+            DriverKind::WhatsminerV3 => ("super", "super"),
+            DriverKind::BraiinsOs => ("root", "root"),
+        };
+        let account = connection.credentials.as_ref();
+        Self {
+            driver: connection.driver,
+            identity: Identity::new(connection, seed),
+            username: account
+                .and_then(|account| account.username.clone())
+                .unwrap_or_else(|| username.to_owned()),
+            password: account
+                .map_or_else(|| password.to_owned(), |account| account.password.expose().to_owned()),
+            rated: physics.limit(),
+            nameplate: spec.nameplate.max(spec.maximum()),
+            minimum: spec.minimum(),
+            maximum: spec.maximum(),
+            best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
+            inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    /// Never held across an await; a panic elsewhere leaves a state that is still worth reading.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True draw at the wall.
+    pub fn power(&self, now: Moment) -> Watts {
+        self.lock().physics.power(now)
+    }
+
+    /// True hashrate.
+    pub fn hashrate(&self, now: Moment) -> Hashrate {
+        self.lock().physics.hashrate(now)
+    }
+
+    /// What it does in truth.
+    pub fn state(&self, now: Moment) -> MinerState {
+        self.lock().physics.state(now)
+    }
+
+    /// What was asked of it.
+    pub fn tally(&self) -> Tally {
+        let inner = self.lock();
+        Tally { restarts: inner.physics.restarts(), ..inner.tally }
+    }
+
+    /// Lets something go wrong. A fault of the same kind is replaced.
+    pub fn inject(&self, fault: Fault, now: Moment) {
+        {
+            let mut inner = self.lock();
+            match fault {
+                Fault::Reboot { off_for } => inner.physics.cut(off_for, now),
+                Fault::Trips => inner.physics.trip(now),
+                _ => inner.faults.set(fault),
+            }
+        }
+        self.changes.send_replace(());
+    }
+
+    /// Ends a fault. A reboot ends by itself.
+    pub fn clear(&self, kind: FaultKind, now: Moment) {
+        {
+            let mut inner = self.lock();
+            match kind {
+                FaultKind::Trips => inner.physics.untrip(now),
+                _ => inner.faults.unset(kind),
+            }
+        }
+        self.changes.send_replace(());
+    }
+
+    /// Carries out a command, unless a fault stands in the way.
+    fn command(&self, obey: impl FnOnce(&mut Physics)) -> Result<(), Refusal> {
+        let result = {
+            let mut inner = self.lock();
+            let refusal = if inner.faults.write_api_off {
+                Some(Refusal::WriteDisabled)
+            } else if inner.faults.rejects {
+                Some(Refusal::Failed)
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                inner.tally.refused += 1;
+                Err(refusal)
+            } else {
+                inner.tally.commands += 1;
+                if !inner.faults.ignores {
+                    obey(&mut inner.physics);
+                }
+                Ok(())
+            }
+        };
+        self.changes.send_replace(());
+        result
+    }
+
+    /// Sets the power in watts.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn set_power(&self, power: Watts, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.set(Setting::Watts(power), Pace::Quick, now))
+    }
+
+    /// Sets the power in percent of the stable power at 100 %.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn set_percent(&self, percent: f64, pace: Pace, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.set(Setting::Percent(percent), pace, now))
+    }
+
+    /// Goes back to the power limit.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn restore(&self, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.restore(now))
+    }
+
+    /// Stops mining.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn sleep(&self, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.sleep(now))
+    }
+
+    /// Starts mining.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn wake(&self, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.wake(now))
+    }
+
+    /// Restarts the mining software, with a new power limit or the old one.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn restart(&self, limit: Option<Watts>, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.restart(limit, now))
+    }
+
+    /// Restarts the control board.
+    ///
+    /// # Errors
+    /// [`Refusal`] while a fault makes it refuse.
+    pub fn reboot(&self, now: Moment) -> Result<(), Refusal> {
+        self.command(|physics| physics.reboot(REBOOT_TIME, now))
+    }
+
+    /// Hashrate at the highest operating point, in hashes a second: what the plate says.
+    fn top_hashrate(&self) -> f64 {
+        self.best.get()
+    }
+
+    /// A command came that is none of a power controller's business.
+    fn trespass(&self) {
+        let mut inner = self.lock();
+        inner.tally.trespasses += 1;
+    }
+
+    fn view(&self, now: Moment) -> View {
+        let mut inner = self.lock();
+        let factor = inner.faults.lies.unwrap_or(1.0);
+        let write_api_off = inner.faults.write_api_off;
+        let physics = &mut inner.physics;
+        View {
+            power: physics.reported(now).scaled(factor),
+            average: physics.average(now).scaled(factor),
+            state: physics.state(now),
+            hashrate: physics.hashrate(now),
+            setting: physics.shown_setting(now),
+            limit: physics.limit(),
+            mining_time: physics.mining_time(now),
+            uptime: physics.uptime(now),
+            warmth: physics.warmth(now),
+            write_api_off,
+        }
+    }
+
+    fn obstacle(&self) -> Obstacle {
+        let faults = self.lock().faults;
+        match (faults.hang, faults.garbage, faults.slow) {
+            (true, _, _) => Obstacle::Hang,
+            (_, true, _) => Obstacle::Garbage,
+            (_, _, Some(delay)) => Obstacle::Delay(delay),
+            _ => Obstacle::Nothing,
+        }
+    }
+
+    fn reach(&self, now: Moment) -> Reach {
+        let mut inner = self.lock();
+        let until = inner.physics.next_boot_change(now);
+        let up = !inner.faults.unreachable && inner.physics.state(now) != MinerState::Rebooting;
+        Reach { up, until }
+    }
+
+    /// Waits until it no longer hangs.
+    async fn unhung(&self) {
+        let mut changes = self.changes.subscribe();
+        while self.obstacle() == Obstacle::Hang {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A vendor server that runs. Dropping the handle does not stop it; its cancellation token does.
+#[derive(Debug)]
+pub struct ServerHandle {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+    legacy: Option<JoinHandle<()>>,
+}
+
+impl ServerHandle {
+    /// Where it listens; the port is the one that was assigned if the endpoint asked for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the server has ended; its connections end with it.
+    pub async fn finished(self) {
+        // The task ends by cancellation of its token; a panic in it has been printed already.
+        let _ended = self.task.await;
+        if let Some(legacy) = self.legacy {
+            let _ended = legacy.await;
+        }
+    }
+}
+
+/// Binds the endpoint of a connection and answers there as the vendor's firmware does, until cancelled.
+///
+/// On the vendor's own port a miner also opens the old reading port 4028 beside it, as the firmware does, so that
+/// other tools recognise it; where that port is taken it goes without.
+///
+/// Each miner takes one file descriptor for its listener and one per connection, and no thread.
+///
+/// # Errors
+/// Refuses an address that is not loopback, and passes on why the address cannot be bound.
+pub async fn serve(
+    miner: Arc<SimMiner>,
+    connection: &Connection,
+    clock: Clock,
+    cancel: CancellationToken,
+) -> std::io::Result<ServerHandle> {
+    let endpoint = &connection.endpoint;
+    let host = if endpoint.host == "localhost" { "127.0.0.1" } else { &endpoint.host };
+    let refuse = |reason: &str| {
+        std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            format!(
+                "the simulated miner \"{}\" cannot listen on {endpoint}: {reason}; use an address of 127.0.0.0/8",
+                connection.name
+            ),
+        )
+    };
+    let address: IpAddr = host.parse().map_err(|_| refuse("this is not an IP address"))?;
+    if !address.is_loopback() {
+        return Err(refuse("this is not a loopback address"));
+    }
+    let limit = match connection.driver {
+        DriverKind::WhatsminerV2 => whatsminer_v2::CONNECTIONS_MAX,
+        DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
+        DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
+    };
+    let door = door::Door::open(
+        Arc::clone(&miner),
+        SocketAddr::new(address, endpoint.port),
+        clock,
+        cancel.clone(),
+        limit,
+    )
+    .await
+    .map_err(|error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("the simulated miner \"{}\" cannot listen on {endpoint}: {error}", connection.name),
+        )
+    })?;
+    let address = door.address();
+    let task = match miner.driver {
+        DriverKind::WhatsminerV2 => tokio::spawn(whatsminer_v2::run(door)),
+        DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
+        DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
+    };
+    let old_port = connection.driver != DriverKind::WhatsminerV2
+        && connection.endpoint.port == connection.driver.traits().port;
+    let legacy = if old_port {
+        let place = SocketAddr::new(address.ip(), legacy::PORT);
+        match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
+            Ok(door) => Some(tokio::spawn(legacy::run(door))),
+            Err(error) => {
+                tracing::warn!(miner = %connection.name, %place, %error, "no old reading port");
+                None
+            }
+        }
+    } else {
+        None
+    };
+    Ok(ServerHandle { address, task, legacy })
+}
+
+/// A number for JSON without a fraction, as firmware writes watts.
+#[expect(clippy::cast_possible_truncation, reason = "clamped to a range that both types hold exactly")]
+fn whole(value: f64) -> i64 {
+    value.round().clamp(-9e15, 9e15) as i64
+}
+
+/// A number for JSON with few digits, as firmware writes measured values.
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests;

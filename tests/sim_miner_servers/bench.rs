@@ -1,0 +1,104 @@
+//! A simulated miner with its server on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballast::clock::Clock;
+use ballast::control::site::{Actuator, CircuitId, Miner, OperatingPoint, Response};
+use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
+use ballast::secret::Secret;
+use ballast::sim::miner::{Fault, FaultKind, Initial, ServerHandle, SimMiner, serve};
+use ballast::units::{Hashrate, Watts, WattsPerSecond};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const PASSWORD: &str = "not the default";
+
+/// A miner with its server on a port of its own.
+pub(crate) struct Bench {
+    pub(crate) miner: Arc<SimMiner>,
+    pub(crate) server: ServerHandle,
+    pub(crate) clock: Clock,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Bench {
+    pub(crate) async fn start(driver: DriverKind) -> Self {
+        Self::start_as(driver, Initial::Hashing { fraction: 1.0 }).await
+    }
+
+    pub(crate) async fn start_as(driver: DriverKind, initial: Initial) -> Self {
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+        Self::start_at(driver, initial, endpoint).await
+    }
+
+    pub(crate) async fn start_at(driver: DriverKind, initial: Initial, endpoint: Endpoint) -> Self {
+        let traits = driver.traits();
+        let point = |watts: i32, terahashes: f64| OperatingPoint {
+            power: Watts::whole(watts),
+            hashrate: Hashrate::terahashes(terahashes),
+        };
+        // Quick, so that the tests are: what the vendors' ramps are is the business of the physics' own tests.
+        let response = Response {
+            dead_time_down: Duration::from_millis(100),
+            dead_time_up: Duration::from_millis(100),
+            ramp_down: WattsPerSecond::whole(10_000),
+            ramp_up: WattsPerSecond::whole(10_000),
+            start_time: Duration::from_millis(700),
+            start_overshoot: 0.05,
+        };
+        let spec = Miner {
+            name: "bench".into(),
+            driver: driver.name(),
+            circuit: CircuitId(0),
+            points: vec![point(1_700, 92.0), point(3_400, 170.0)],
+            sleep: Watts::whole(20),
+            nameplate: Watts::whole(3_700),
+            actuator: Actuator::Continuous { quantum: Watts::whole(34) },
+            response,
+            cost: traits.cost,
+            poll_period: Duration::from_secs(2),
+            silent_after: Duration::from_secs(10),
+        };
+        let connection = Connection {
+            name: "bench".into(),
+            driver,
+            endpoint,
+            credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.into()) }),
+            timeout: Duration::from_secs(2),
+            rated: Watts::whole(3_400),
+        };
+        let clock = Clock::start();
+        let cancel = CancellationToken::new();
+        let miner = Arc::new(SimMiner::new(&spec, &connection, 11, initial));
+        let server = serve(Arc::clone(&miner), &connection, clock, cancel.clone()).await.unwrap();
+        Self { miner, server, clock, cancel }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    pub(crate) fn power(&self) -> f64 {
+        self.miner.power(self.clock.now()).get()
+    }
+
+    pub(crate) fn inject(&self, fault: Fault) {
+        self.miner.inject(fault, self.clock.now());
+    }
+
+    pub(crate) fn clear(&self, kind: FaultKind) {
+        self.miner.clear(kind, self.clock.now());
+    }
+
+    /// Waits until something holds, at most ten seconds.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..200 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what} did not come about; power {} W", self.power());
+    }
+}
