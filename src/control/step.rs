@@ -197,6 +197,7 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 actuator: miner.actuator,
                 level: level(track.setpoint),
                 settled: track.settled(miner, track.setpoint) * gain,
+                drawn: track.draw * gain,
                 counted: track.counted * gain,
                 movable,
                 raisable: movable
@@ -209,6 +210,11 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 sleep_cost: miner.cost.sleep.as_secs_f64(),
                 dead_time_down: miner.response.dead_time_down.as_secs_f64(),
                 ramp_down: miner.response.ramp_down.get(),
+                dead_time_up: (
+                    miner.response.start_time.as_secs_f64(),
+                    miner.response.dead_time_up.as_secs_f64(),
+                ),
+                ramp_up: miner.response.ramp_up.get(),
                 overshoot: miner.response.start_overshoot,
             }
         })

@@ -14,6 +14,7 @@ pub mod meter;
 pub mod miner;
 pub mod plant;
 pub mod random;
+pub mod replay;
 pub mod scenario;
 mod script;
 pub mod site;

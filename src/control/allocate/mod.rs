@@ -38,6 +38,8 @@ pub struct Item<'a> {
     pub level: Level,
     /// True settled watts at that level.
     pub settled: f64,
+    /// True watts that it draws now, as estimated.
+    pub drawn: f64,
     /// True watts that budgets count for it at least until the next command acts.
     pub counted: f64,
     /// Whether it may be commanded at all; if not, `counted` stands.
@@ -54,6 +56,10 @@ pub struct Item<'a> {
     pub dead_time_down: f64,
     /// Watts per second while lowering.
     pub ramp_down: f64,
+    /// Seconds until a raise begins to show: from sleep and from hashing.
+    pub dead_time_up: (f64, f64),
+    /// Watts per second while raising.
+    pub ramp_up: f64,
     /// Fraction above its target that it may draw while starting.
     pub overshoot: f64,
 }
@@ -72,6 +78,20 @@ impl Item<'_> {
     /// The most own watts.
     pub fn maximum(&self) -> f64 {
         self.points.last().map_or(0.0, |point| point.power.get())
+    }
+
+    /// The level with the most hashrate for what it draws beyond sleep.
+    pub fn best(&self) -> Level {
+        let worth = |point: &OperatingPoint| {
+            point.hashrate.get() / (point.power.get() - self.sleep / self.scale).max(1.0)
+        };
+        let best = match self.actuator {
+            Actuator::OnOff => self.points.last(),
+            Actuator::Continuous { .. } | Actuator::Steps => {
+                self.points.iter().max_by(|one, other| worth(one).total_cmp(&worth(other)))
+            }
+        };
+        best.map_or(Level::Sleep, |point| Level::Power(point.power.get()))
     }
 
     /// Hashrate at the maximum.
@@ -116,6 +136,13 @@ impl Item<'_> {
                 Level::Power(((own / quantum).floor() * quantum).clamp(low, high))
             }
         }
+    }
+
+    /// Seconds until a raise by this many watts has happened.
+    pub fn time_up(&self, watts: f64) -> f64 {
+        let (waking, awake) = self.dead_time_up;
+        let dead = if self.level == Level::Sleep { waking } else { awake };
+        dead + if self.ramp_up > 0.0 { watts / self.ramp_up } else { 0.0 }
     }
 
     /// Seconds until a lowering by this many watts has happened.

@@ -11,6 +11,13 @@ use crate::control::tree::Tree;
 /// How many seconds of average hashrate per watt a second of delay in shedding is worth: while a watt takes its
 /// time to go, the site draws it from the grid.
 const DELAY_WEIGHT: f64 = 20.0;
+/// What a woken miner is worth over its hashrate: from then on it follows the sun within seconds, where one that
+/// sleeps takes a minute.
+const READINESS: f64 = 1.3;
+/// How many seconds of its ramp a raise may reserve, and the least power that it always may.
+const RISE: f64 = 15.0;
+/// See [`RISE`], in watts.
+const MIN_RISE: f64 = 100.0;
 /// How often the cheapest single finisher is searched for in one circuit.
 const MOST_FINISHES: usize = 8;
 
@@ -86,7 +93,9 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     let full = item.full_hashrate();
     let top = item.maximum() * item.scale;
     let average = if top > 0.0 { full / top } else { 0.0 };
-    let delay = item.time_down(watts) * DELAY_WEIGHT * average * watts;
+    // Only what is drawn already has to be waited for; a raise that is still under way is called off at once.
+    let drawn = (item.drawn - item.power_at(level)).clamp(0.0, watts);
+    let delay = if drawn > 0.0 { item.time_down(drawn) * DELAY_WEIGHT * average * drawn } else { 0.0 };
     Some(Lowering { item: index, level, watts, cost: lost + seconds * full + delay })
 }
 
@@ -148,7 +157,8 @@ fn shed_circuit(
         }
         if deficit <= largest && finishes < MOST_FINISHES {
             finishes += 1;
-            if let Some(change) = finisher(items, &options, deficit, terms) {
+            let in_order = cost_in_order(items, queue.clone(), deficit);
+            if let Some(change) = finisher(items, &options, deficit, terms, in_order) {
                 carry_out(items, tree, sums, change, changes);
                 continue;
             }
@@ -165,8 +175,30 @@ fn shed_circuit(
     }
 }
 
-/// The cheapest single change that ends a deficit.
-fn finisher(items: &[Item<'_>], options: &[Lowering], deficit: f64, terms: &Terms) -> Option<Change> {
+/// What it costs to end a deficit with the next options in order.
+fn cost_in_order<'a>(items: &[Item<'_>], queue: impl Iterator<Item = &'a Lowering>, deficit: f64) -> f64 {
+    let (mut watts, mut cost) = (0.0, 0.0);
+    for option in queue {
+        let frees = items.get(option.item).map_or(0.0, |item| item.settled - item.power_at(option.level));
+        if frees > 0.0 {
+            watts += frees;
+            cost += option.cost;
+        }
+        if watts >= deficit {
+            return cost;
+        }
+    }
+    f64::INFINITY
+}
+
+/// The cheapest single change that ends a deficit, where that costs less than `most`.
+fn finisher(
+    items: &[Item<'_>],
+    options: &[Lowering],
+    deficit: f64,
+    terms: &Terms,
+    most: f64,
+) -> Option<Change> {
     let mut best: Option<(f64, Change)> = None;
     for option in options {
         let Some(item) = items.get(option.item) else {
@@ -183,7 +215,7 @@ fn finisher(items: &[Item<'_>], options: &[Lowering], deficit: f64, terms: &Term
         let Some(cost) = lowering(item, option.item, level, terms) else {
             continue;
         };
-        if cost.watts >= deficit && best.is_none_or(|(least, _)| cost.cost < least) {
+        if cost.watts >= deficit && cost.cost < best.map_or(most, |(least, _)| least) {
             best = Some((cost.cost, Change { item: option.item, level }));
         }
     }
@@ -233,54 +265,78 @@ pub fn raise(
             continue;
         }
         let favour = favoured.get(index).copied().flatten();
-        let headed = goal(item, free, favour);
+        let headed = goal(item, free, favour, false);
         let watts = item.power_at(headed) - item.settled;
         let gain = item.hashrate_at(headed) - item.hashrate_at(item.level);
-        let worth = gain * terms.horizon - item.adjust_cost * item.full_hashrate();
+        // Until it has come up, the power that is kept for it brings nothing.
+        let lasts = (terms.horizon - item.time_up(watts)).max(0.0);
+        let ready = if wakes { READINESS } else { 1.0 };
+        let worth = gain * lasts * ready - item.adjust_cost * item.full_hashrate();
         if watts > 0.0 && worth > 0.0 {
             options.push((favour.is_some(), worth / watts, index));
         }
     }
     options.sort_by(|one, other| other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)));
-    for (_, _, index) in options {
-        let Some(item) = items.get(index) else { continue };
-        let wakes = item.level == Level::Sleep;
-        let circuit = item.circuit;
-        let free = tree.least(&room, circuit);
-        if free < terms.deadband {
-            continue;
-        }
-        if wakes && starts.get(circuit).copied().unwrap_or(0) == 0 {
-            continue;
-        }
-        let level = goal(item, free, favoured.get(index).copied().flatten());
-        let after = item.power_at(level);
-        // What is in flight downwards is counted already and not to be counted off twice.
-        let reserved = if wakes { after * (1.0 + item.overshoot) } else { after };
-        let more = reserved - item.counted.max(item.settled);
-        let least = if level == Level::Power(item.maximum()) { 1.0 } else { terms.deadband };
-        if after - item.settled < least || more > free {
-            continue;
-        }
-        if wakes && let Some(left) = starts.get_mut(circuit) {
-            *left -= 1;
-        }
-        tree.add(&mut room, CircuitId(circuit), -more.max(0.0));
-        tree.add(sums, CircuitId(circuit), more.max(0.0));
-        if let Some(item) = items.get_mut(index) {
+    // First what can be used soon; then, with what the quick ones leave over, the long climbs of the slow ones.
+    for soon in [true, false] {
+        for (_, _, index) in &options {
+            let favour = favoured.get(*index).copied().flatten();
+            let Some((level, more)) =
+                items.get(*index).and_then(|item| lift(item, tree, &room, starts, favour, soon, terms))
+            else {
+                continue;
+            };
+            let Some(item) = items.get_mut(*index) else { continue };
+            if let Some(left) = starts.get_mut(item.circuit).filter(|_| item.level == Level::Sleep) {
+                *left = left.saturating_sub(1);
+            }
+            tree.add(&mut room, CircuitId(item.circuit), -more);
+            tree.add(sums, CircuitId(item.circuit), more);
+            item.counted = item.counted.max(item.settled) + more;
             item.level = level;
-            item.settled = after;
-            item.counted = item.counted.max(reserved);
+            item.settled = item.power_at(level);
+            changes.push(Change { item: *index, level });
         }
-        changes.push(Change { item: index, level });
     }
 }
 
+/// The level to which an item can be raised in the room that there is, and what that takes out of it.
+fn lift(
+    item: &Item<'_>,
+    tree: &Tree,
+    room: &[f64],
+    starts: &[usize],
+    favour: Option<Level>,
+    soon: bool,
+    terms: &Terms,
+) -> Option<(Level, f64)> {
+    let wakes = item.level == Level::Sleep;
+    let free = tree.least(room, item.circuit);
+    if free < terms.deadband || (wakes && starts.get(item.circuit).copied().unwrap_or(0) == 0) {
+        return None;
+    }
+    let level = goal(item, free, favour, soon);
+    let after = item.power_at(level);
+    // What is in flight downwards is counted already and not to be counted off twice.
+    let reserved = if wakes { after * (1.0 + item.overshoot) } else { after };
+    let more = (reserved - item.counted.max(item.settled)).max(0.0);
+    let least = if level == Level::Power(item.maximum()) { 1.0 } else { terms.deadband };
+    (after - item.settled >= least.min(terms.deadband) && more <= free).then_some((level, more))
+}
+
 /// How far an item may go up in this much room.
-fn goal(item: &Item<'_>, free: f64, favour: Option<Level>) -> Level {
+fn goal(item: &Item<'_>, free: f64, favour: Option<Level>, soon: bool) -> Level {
     let wakes = item.level == Level::Sleep;
     let reserve = if wakes { 1.0 + item.overshoot } else { 1.0 };
     let mut power = (item.counted.max(item.settled) + free) / reserve;
+    if soon && !wakes {
+        // A slow miner keeps power from the others until it has come up, so it gets no more than it can use soon.
+        power = power.min(item.counted.max(item.settled) + (item.ramp_up * RISE).max(MIN_RISE));
+    }
+    if wakes {
+        // As low as it runs well: the rest can be added within seconds once it is there.
+        power = power.min(item.power_at(item.best()));
+    }
     // Where it is favoured to no more than it has, the favour is used up.
     if let Some(most) = favour.map(|level| item.power_at(level)).filter(|most| *most > item.settled) {
         power = power.min(most);

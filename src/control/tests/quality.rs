@@ -18,6 +18,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             actuator: miner.actuator,
             level: Level::Sleep,
             settled: miner.sleep.get(),
+            drawn: miner.sleep.get(),
             counted: miner.sleep.get(),
             movable: true,
             raisable: true,
@@ -26,6 +27,8 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             sleep_cost: 100.0,
             dead_time_down: 1.0,
             ramp_down: 1_000.0,
+            dead_time_up: (20.0, 1.0),
+            ramp_up: 1_000.0,
             overshoot: 0.0,
         })
         .collect()
