@@ -173,7 +173,7 @@ fn the_reference_has_every_key() {
 
 #[test]
 fn the_demo_loads_from_the_binary_without_its_password_file() {
-    let config = config::demo().unwrap_or_else(|errors| panic!("{errors}"));
+    let config = config::demo(config::DEMO_NETWORK).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.site.miners.len(), 120);
     assert!(config.miners.iter().all(|miner| {
@@ -195,7 +195,7 @@ fn assert_expected(path: &Path, actual: &str) {
 
 #[test]
 fn the_demo_is_told_in_words() {
-    let config = config::demo().unwrap();
+    let config = config::demo(config::DEMO_NETWORK).unwrap();
     assert_expected(&folder("tests/fixtures/config/demo.summary"), &config::summary(&config));
 }
 

@@ -59,9 +59,9 @@ fn the_cloudy_hour_is_what_it_says() {
     assert!((200.0..320.0).contains(&mean), "mean {mean}");
     assert!(quantile(0) > 30.0, "never nothing: {}", quantile(0));
     assert!(over < 0.01, "over 460 kW: {over}");
-    assert!(quantile(95) - quantile(5) > 250.0, "it varies");
+    assert!(quantile(95) - quantile(5) > 180.0, "it varies");
     let (rise, fall) = largest(&surplus, 50);
-    assert!((60.0..120.0).contains(&rise.max(fall)), "5 to 10 % of 1.2 MW: {rise} {fall}");
+    assert!((50.0..100.0).contains(&rise.max(fall)), "5 to 10 % of 1 MW: {rise} {fall}");
 }
 
 #[test]

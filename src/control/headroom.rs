@@ -255,8 +255,10 @@ pub fn headrooms(
     result
 }
 
-/// The samples over which the pace of a change is taken.
-const PACE_SAMPLES: usize = 4;
+/// The pace of a change is taken over this many steps.
+const PACE_STEPS: u32 = 3;
+/// The steps are at least this long, however fast the meter is: shorter ones would measure noise.
+const PACE_SPACING: Duration = Duration::from_secs(1);
 
 /// What the other load will gain until a shed that is decided now shows, at the pace of the latest samples: never
 /// negative. The pace is the median of the latest changes, so that a step, which is over, is not taken for the
@@ -266,18 +268,21 @@ fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &Circuit
         return 0.0;
     };
     let Some(reading) = input.power else { return 0.0 };
-    let recent = memory.others.latest(PACE_SAMPLES);
-    let mut paces: Vec<f64> = recent
-        .windows(2)
-        .filter_map(|pair| match pair {
-            [(from, low), (to, high)] if to > from => Some((high - low) / (*to - *from).as_secs_f64()),
-            _ => None,
+    let apart = meter.period.max(PACE_SPACING);
+    let Some((newest, _)) = memory.others.newest() else { return 0.0 };
+    let known = memory.others.oldest().is_some_and(|(oldest, _)| newest - oldest >= apart * PACE_STEPS);
+    if !known {
+        return 0.0;
+    }
+    let mut paces: Vec<f64> = (0..PACE_STEPS)
+        .filter_map(|steps| {
+            let later = memory.others.at(newest.earlier(apart * steps))?;
+            let before = memory.others.at(newest.earlier(apart * (steps + 1)))?;
+            Some((later - before) / apart.as_secs_f64())
         })
         .collect();
     paces.sort_by(f64::total_cmp);
-    let Some(pace) = paces.get(PACE_SAMPLES / 2 - 1).filter(|_| paces.len() == PACE_SAMPLES - 1) else {
-        return 0.0;
-    };
+    let Some(pace) = paces.get(paces.len() / 2) else { return 0.0 };
     let ahead = (snapshot.now - reading.at) + meter.lag + site.settings.anticipate;
     let gained = pace * ahead.min(meter.stale_after + meter.lag).as_secs_f64();
     (gained - site.settings.deadband.get()).max(0.0)

@@ -36,9 +36,9 @@ impl History {
         self.samples.back().copied()
     }
 
-    /// The newest samples, by rising time, this many at the most.
-    pub fn latest(&self, count: usize) -> Vec<(Moment, f64)> {
-        self.samples.iter().skip(self.samples.len().saturating_sub(count)).copied().collect()
+    /// The oldest sample that is remembered.
+    pub fn oldest(&self) -> Option<(Moment, f64)> {
+        self.samples.front().copied()
     }
 
     /// The value at a moment, linear between samples, constant beyond both ends; `None` when empty.

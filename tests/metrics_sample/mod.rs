@@ -105,6 +105,7 @@ pub fn site(miners: usize) -> Site {
             start_timeout: 10 * SECOND,
             horizon: 300 * SECOND,
             rebalance_period: 60 * SECOND,
+            anticipate: std::time::Duration::from_secs(2),
             straggler_grace: 5 * SECOND,
         },
     }

@@ -75,6 +75,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         miners: vec![],
         listen: "127.0.0.1:0".parse().unwrap(),
         exit: ExitPolicy::Hold,
+        warnings: Vec::new(),
     }
 }
 
