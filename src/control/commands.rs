@@ -16,6 +16,9 @@ use crate::control::snapshot::{Activity, Contact, Measured, MinerInput, Target};
 /// reading time to show it.
 const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
+/// How often a target that is not followed is tried before sleep is.
+const GENTLE_TRIES: u32 = 2;
+
 /// What a miner needs beside the allocation, if anything.
 pub fn correction(miner: &Miner, track: &Track, input: &MinerInput, now: Moment) -> Option<(Target, Cause)> {
     let setpoint = track.setpoint?;
@@ -27,8 +30,8 @@ pub fn correction(miner: &Miner, track: &Track, input: &MinerInput, now: Moment)
         return None;
     }
     if track.state == MinerState::Straggler {
-        // The gentle way once more, then the hard way.
-        let target = if track.failures == 0 { setpoint } else { Target::Sleep };
+        // The gentle way again, then the hard way.
+        let target = if track.failures < GENTLE_TRIES { setpoint } else { Target::Sleep };
         return Some((target, Cause::Escalate));
     }
     let status = input.status.as_ref()?;
@@ -36,7 +39,7 @@ pub fn correction(miner: &Miner, track: &Track, input: &MinerInput, now: Moment)
     if !fresh || matches!(status.value.activity, Activity::Fault(_)) {
         return None;
     }
-    let lost_answer = track.failures > 0 && track.sent.is_some_and(|sent| sent.answered && !sent.arrived);
+    let lost_answer = track.unanswered && track.sent.is_some_and(|sent| sent.answered && !sent.arrived);
     let differs = match (setpoint, &status.value.activity, status.value.target) {
         // Awake by itself in the middle of a limit.
         (Target::Sleep, Activity::Hashing | Activity::Starting, _) => !near(track.draw, miner.sleep.get()),
@@ -69,9 +72,6 @@ pub fn send(
 ) -> Option<Command> {
     let track = tracks.get_mut(miner)?;
     *sequence += 1;
-    if cause == Cause::Escalate {
-        track.fail(now);
-    }
-    track.command(target, *sequence, now);
+    track.command(target, *sequence, cause == Cause::Escalate, now);
     Some(Command { miner: MinerId(miner), target, sequence: *sequence, cause })
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::control::decision::MinerState;
 use crate::control::site::{Miner, Settings};
-use crate::control::snapshot::{Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Target};
+use crate::control::snapshot::{
+    Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Rejection, Target,
+};
 
 /// How far from its target a miner's settled draw may be learned to lie.
 const SETTLE_RANGE: (f64, f64) = (0.85, 1.15);
@@ -24,7 +26,7 @@ const NEAR: f64 = 0.04;
 /// See [`NEAR`].
 const NEAR_WATTS: f64 = 60.0;
 /// Longest pause between two tries to move a miner that does not follow.
-const LONGEST_RETRY: Duration = Duration::from_secs(120);
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
 /// A command as the control law remembers it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +43,10 @@ pub struct Sent {
     pub from_sleep: bool,
     /// Whether its outcome was looked at already.
     pub answered: bool,
+    /// Whether the miner said yes.
+    pub accepted: bool,
+    /// Whether it was sent because an earlier one was not followed.
+    pub escalated: bool,
     /// Whether the draw has been seen to arrive.
     pub arrived: bool,
     /// Whether it asks for less than the setpoint before.
@@ -63,8 +69,10 @@ pub struct Track {
     pub settle: f64,
     /// Response time over the model's, learned.
     pub pace: f64,
-    /// Failed tries to move it, in a row.
+    /// Failed tries to move it, in a row: refused, unanswered, or accepted and not followed.
     pub failures: u32,
+    /// The latest command may or may not have arrived.
+    pub unanswered: bool,
     /// Nothing is tried again before this moment.
     pub retry_at: Moment,
     /// Since when it is asleep by command or adoption.
@@ -77,6 +85,8 @@ pub struct Track {
     pub draw: f64,
     /// The most it may draw before the next command acts, in watts.
     pub counted: f64,
+    /// The range of targets that the device itself accepts, in watts, where it says.
+    pub range: Option<(f64, f64)>,
     /// Moment of the reading that was last learned from.
     learned_at: Option<Moment>,
     /// Uptime of that reading, to notice restarts.
@@ -93,12 +103,14 @@ impl Default for Track {
             settle: 1.0,
             pace: 1.0,
             failures: 0,
+            unanswered: false,
             retry_at: Moment::START,
             asleep_since: None,
             raised_at: None,
             state: MinerState::Pending,
             draw: 0.0,
             counted: 0.0,
+            range: None,
             learned_at: None,
             uptime: None,
             restarted: false,
@@ -158,6 +170,7 @@ impl Track {
         self.note_delivery(input.delivery.as_ref(), now);
         if let Some(status) = fresh {
             self.note_restart(&status.value, status.at);
+            self.range = status.value.range.map(|(low, high)| (low.get(), high.get())).or(self.range);
         }
         let reading = status
             .and_then(|status| status.value.power.value().map(|power| (status.at, power.get().max(0.0))));
@@ -213,13 +226,17 @@ impl Track {
         self.setpoint = Some(target);
         self.sent = None;
         self.failures = 0;
+        self.unanswered = false;
         self.asleep_since = matches!(target, Target::Sleep).then_some(now);
         self.draw = power.map_or_else(|| self.settled(miner, Some(target)), |power| power.get().max(0.0));
         self.counted = self.draw.max(self.settled(miner, Some(target)));
     }
 
-    /// Notes that a command leaves now.
-    pub fn command(&mut self, target: Target, sequence: u64, now: Moment) {
+    /// Notes that a command leaves now. An escalated one counts as one more try that failed.
+    pub fn command(&mut self, target: Target, sequence: u64, escalated: bool, now: Moment) {
+        if escalated {
+            self.fail(now);
+        }
         let still_waking = self.sent.is_some_and(|sent| sent.from_sleep && !sent.arrived);
         let from_sleep = self.asleep_since.is_some() || still_waking;
         let raises = match (self.setpoint, target) {
@@ -250,6 +267,8 @@ impl Track {
             from: self.draw,
             from_sleep,
             answered: false,
+            accepted: false,
+            escalated,
             arrived: false,
             lowers: !raises,
             stuck_since,
@@ -272,18 +291,25 @@ impl Track {
         }
         match delivery.outcome {
             Outcome::InFlight => {}
-            Outcome::Accepted => sent.answered = true,
+            Outcome::Accepted => {
+                sent.answered = true;
+                sent.accepted = true;
+                self.unanswered = false;
+            }
+            // Not now, and a wake may already be under way: ask again later, and count the worst meanwhile.
+            Outcome::Rejected(Rejection::Busy | Rejection::WrongState) | Outcome::Unknown => {
+                sent.answered = true;
+                self.unanswered = true;
+                self.fail(now);
+            }
             Outcome::Rejected(_) => {
                 sent.answered = true;
+                self.unanswered = false;
                 // It said no to more power, so it stays where it was; a no to less is tried again.
                 if !sent.lowers {
                     self.setpoint = sent.previous;
                     self.asleep_since = matches!(sent.previous, Some(Target::Sleep)).then_some(now);
                 }
-                self.fail(now);
-            }
-            Outcome::Unknown => {
-                sent.answered = true;
                 self.fail(now);
             }
         }
@@ -292,7 +318,7 @@ impl Track {
     /// Counts a failed try; the next one waits longer each time.
     pub fn fail(&mut self, now: Moment) {
         self.failures = self.failures.saturating_add(1);
-        let pause = Duration::from_secs(1_u64 << self.failures.min(7)).min(LONGEST_RETRY);
+        let pause = Duration::from_secs(1_u64 << self.failures.min(10)).min(LONGEST_RETRY);
         self.retry_at = now + pause;
     }
 
@@ -369,6 +395,10 @@ impl Track {
     fn arrive(&mut self) {
         if let Some(sent) = self.sent.as_mut() {
             sent.arrived = true;
+            // A miner that had to be forced to sleep, or that said no, is not trusted again because it lies still.
+            if !sent.accepted || sent.escalated {
+                return;
+            }
         }
         self.failures = 0;
     }
@@ -394,7 +424,8 @@ impl Track {
         if let Some(Activity::Fault(_)) = activity {
             return if wanted_asleep { MinerState::Asleep } else { MinerState::Fault };
         }
-        let refused = self.failures > 0 && self.draw > goal && !near(self.draw, goal);
+        let said_no = self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
+        let refused = said_no && self.draw > goal && !near(self.draw, goal);
         if refused || self.overdue(miner, settings, goal, now) {
             return MinerState::Straggler;
         }

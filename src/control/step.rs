@@ -195,6 +195,7 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 sleep: miner.sleep.get() * gain,
                 scale: track.settle * gain,
                 actuator: miner.actuator,
+                range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
                 settled: track.settled(miner, track.setpoint) * gain,
                 drawn: track.draw * gain,

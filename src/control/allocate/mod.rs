@@ -34,6 +34,8 @@ pub struct Item<'a> {
     pub scale: f64,
     /// How finely it can be set.
     pub actuator: Actuator,
+    /// The range of targets that the device itself accepts, in its own watts.
+    pub range: (f64, f64),
     /// Where it is put now.
     pub level: Level,
     /// True settled watts at that level.
@@ -65,19 +67,29 @@ pub struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// The least own watts while hashing.
+    /// The least own watts while hashing: by its points, and by the device where that is more.
     pub fn minimum(&self) -> f64 {
         match self.actuator {
             Actuator::OnOff => self.maximum(),
-            Actuator::Continuous { .. } | Actuator::Steps => {
-                self.points.first().map_or(0.0, |point| point.power.get())
+            Actuator::Continuous { .. } => {
+                let lowest = self.points.first().map_or(0.0, |point| point.power.get());
+                lowest.max(self.range.0).min(self.maximum())
             }
+            Actuator::Steps => self.points.first().map_or(0.0, |point| point.power.get()),
         }
     }
 
-    /// The most own watts.
+    /// The most own watts: by its points, and by the device where that is less.
     pub fn maximum(&self) -> f64 {
-        self.points.last().map_or(0.0, |point| point.power.get())
+        let (lowest, highest) = match self.points {
+            [lowest, .., highest] => (lowest.power.get(), highest.power.get()),
+            [only] => (only.power.get(), only.power.get()),
+            [] => (0.0, 0.0),
+        };
+        match self.actuator {
+            Actuator::Continuous { .. } => highest.min(self.range.1).max(lowest),
+            Actuator::Steps | Actuator::OnOff => highest,
+        }
     }
 
     /// The level with the most hashrate for what it draws beyond sleep.
@@ -91,12 +103,13 @@ impl Item<'_> {
                 self.points.iter().max_by(|one, other| worth(one).total_cmp(&worth(other)))
             }
         };
-        best.map_or(Level::Sleep, |point| Level::Power(point.power.get()))
+        let within = |power: f64| power.clamp(self.minimum(), self.maximum().max(self.minimum()));
+        best.map_or(Level::Sleep, |point| Level::Power(within(point.power.get())))
     }
 
     /// Hashrate at the maximum.
     pub fn full_hashrate(&self) -> f64 {
-        self.points.last().map_or(0.0, |point| point.hashrate.get())
+        curve::hashrate(self.points, self.maximum())
     }
 
     /// True settled watts at a level.

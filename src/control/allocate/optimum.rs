@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 
 use crate::control::allocate::{Item, Level, core, curve};
+use crate::control::site::{Actuator, CircuitId, OperatingPoint};
 use crate::control::tree::Tree;
+use crate::units::{Hashrate, Watts};
 
 /// The most repairs in one run; each is an improvement, so cutting off only leaves a smaller one out.
 const MOST_REPAIRS: usize = 96;
@@ -38,8 +40,8 @@ impl Segment {
 #[derive(Clone, Debug, Default)]
 pub struct Hulls {
     segments: Vec<Segment>,
-    /// For each item the scale that its segments were made with, and the end of its hull.
-    built: Vec<(f64, f64)>,
+    /// For each item the scale that its segments were made with, and the ends of its hull.
+    built: Vec<(f64, f64, f64)>,
 }
 
 /// How far a scale may drift before the hulls are made anew.
@@ -49,8 +51,10 @@ impl Hulls {
     /// Makes the hulls of these items, unless they are still good.
     pub fn refresh(&mut self, items: &[Item<'_>]) {
         let good = self.built.len() == items.len()
-            && self.built.iter().zip(items).all(|((scale, top), item)| {
-                (scale / item.scale - 1.0).abs() <= SCALE_DRIFT && (top - item.maximum()).abs() < 1e-9
+            && self.built.iter().zip(items).all(|((scale, low, high), item)| {
+                (scale / item.scale - 1.0).abs() <= SCALE_DRIFT
+                    && (low - item.minimum()).abs() < 1e-9
+                    && (high - item.maximum()).abs() < 1e-9
             });
         if good {
             return;
@@ -59,11 +63,18 @@ impl Hulls {
         self.built.clear();
         let mut corners = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let skip = match item.actuator {
-                crate::control::site::Actuator::OnOff => item.points.len().saturating_sub(1),
-                _ => 0,
+            let (low, high) = (item.minimum(), item.maximum());
+            let end = |power: f64| OperatingPoint {
+                power: Watts::saturating(power),
+                hashrate: Hashrate::saturating(curve::hashrate(item.points, power)),
             };
-            curve::hull(item.sleep, item.scale, item.points.iter().skip(skip).copied(), &mut corners);
+            // The device may accept less than its points: then the ends of its range take the place of those beyond.
+            let within = item.points.iter().copied().filter(|point| {
+                let power = point.power.get();
+                power > low && power < high && item.actuator != Actuator::OnOff
+            });
+            let stops = std::iter::once(end(low)).chain(within).chain((high > low).then(|| end(high)));
+            curve::hull(item.sleep, item.scale, stops, &mut corners);
             for pair in corners.windows(2) {
                 if let [from, to] = pair {
                     self.segments.push(Segment {
@@ -73,7 +84,7 @@ impl Hulls {
                     });
                 }
             }
-            self.built.push((item.scale, item.maximum()));
+            self.built.push((item.scale, low, high));
         }
         // Stable, so that the segments of one miner stay in their order and equals keep the miners' order.
         self.segments.sort_by(|one, other| other.slope().total_cmp(&one.slope()));
@@ -103,7 +114,7 @@ fn room_asleep(items: &[Item<'_>], tree: &Tree, budgets: &[f64]) -> Vec<f64> {
     let mut room = budgets.to_vec();
     for item in items {
         let held = if item.movable { item.sleep } else { item.counted };
-        tree.add(&mut room, crate::control::site::CircuitId(item.circuit), -held);
+        tree.add(&mut room, CircuitId(item.circuit), -held);
     }
     room
 }
@@ -142,7 +153,7 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         if taken > 0.0 {
             bound += segment.hashrate * (taken / segment.watts);
             *power += taken;
-            tree.add(&mut room, crate::control::site::CircuitId(item.circuit), -taken);
+            tree.add(&mut room, CircuitId(item.circuit), -taken);
         }
     }
     let mut room = asleep;
@@ -151,7 +162,7 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         let level = if item.movable { item.fit(*power) } else { item.level };
         if item.movable {
             let more = item.power_at(level) - item.sleep;
-            tree.add(&mut room, crate::control::site::CircuitId(item.circuit), -more);
+            tree.add(&mut room, CircuitId(item.circuit), -more);
         }
         levels.push(level);
     }
@@ -178,7 +189,7 @@ fn put(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level], 
         return;
     };
     let more = item.power_at(level) - item.power_at(*slot);
-    tree.add(room, crate::control::site::CircuitId(item.circuit), -more);
+    tree.add(room, CircuitId(item.circuit), -more);
     *slot = level;
 }
 

@@ -188,7 +188,7 @@ fn movable(state: MinerState) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn setpoints_never_exceed_a_budget_unless_the_floor_is_reached(
@@ -276,14 +276,14 @@ proptest! {
     fn shedding_waits_for_nothing(
         site in any_site(), cycles in prop::collection::vec(any_cycle(), 1..12)
     ) {
-        // Whatever went before, an order to import 1 GW less puts every movable miner to sleep in the same cycle.
+        // Meters that claim gigawatts leave room for anything; that they are wrong is for them to say.
+        let mut cycles = cycles;
+        for (_, watts) in cycles.iter_mut().flat_map(|cycle| cycle.meters.iter_mut()) {
+            *watts = watts.clamp(-60e3, 60e3);
+        }
+        // Whatever went before, an order to import 2 GW less puts every movable miner to sleep in the same cycle.
         run(site.clone(), &cycles, |before, snapshot, decision| {
             if decision.would_be == crate::control::decision::Mode::StartUp {
-                return;
-            }
-            // Meters that claim gigawatts leave room for anything; that they are wrong is for them to say.
-            let absurd = |input: &MeterInput| input.power.is_some_and(|power| power.value.abs() > Watts::kilowatts(1e5));
-            if snapshot.meters.iter().any(absurd) {
                 return;
             }
             let mut tighter = site.clone();

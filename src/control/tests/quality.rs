@@ -16,6 +16,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             sleep: miner.sleep.get(),
             scale: 1.0,
             actuator: miner.actuator,
+            range: (0.0, f64::INFINITY),
             level: Level::Sleep,
             settled: miner.sleep.get(),
             drawn: miner.sleep.get(),
