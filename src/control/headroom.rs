@@ -28,13 +28,11 @@ const GAIN_TIME: f64 = 30.0;
 pub struct CircuitMemory {
     /// Estimated draw of all its miners, in the miners' own watts.
     pub estimate: History,
-    /// The meter's samples at the instant that they stand for, for a dedicated circuit.
+    /// The meter's samples at the instants that they stand for.
     pub metered: History,
     /// Receipt of the newest sample of its meter.
     pub sample_at: Option<Moment>,
-    /// Load other than miners at the newest sample, in watts.
-    pub other: Option<f64>,
-    /// Load other than miners at each sample, at the instant that it stands for.
+    /// Load other than miners, in watts, at the instants at which it was compared.
     pub others: History,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
     pub gain: f64,
@@ -46,7 +44,6 @@ impl Default for CircuitMemory {
             estimate: History::default(),
             metered: History::default(),
             sample_at: None,
-            other: None,
             others: History::default(),
             gain: 1.0,
         }
@@ -91,13 +88,16 @@ pub fn remember(
         let (Some(reading), Some(memory)) = (input.power, memories.get_mut(index)) else {
             continue;
         };
-        if !circuit.dedicated || memory.sample_at == Some(reading.at) {
+        if memory.sample_at == Some(reading.at) {
             continue;
         }
+        memory.sample_at = Some(reading.at);
         let instant = reading.at.earlier(meter.lag);
         memory.metered.push(instant, reading.value.get());
-        let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
-        calibrate(memory, reading.value.get(), instant, nameplate);
+        if circuit.dedicated {
+            let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
+            calibrate(memory, reading.value.get(), instant, nameplate);
+        }
     }
 }
 
@@ -131,6 +131,34 @@ fn reading_of(snapshot: &Snapshot, id: MeterId) -> MeterInput {
         reading.value = reading.value.clamp(-PLAUSIBLE, PLAUSIBLE);
     }
     input
+}
+
+/// The newest instant at which the meter of a circuit and the meters that see its miners alone were all read: there
+/// both sides of the comparison are measured, and no model stands between them. A miners' meter that is much later
+/// than the circuit's own holds nothing up.
+fn common_instant(
+    site: &Site,
+    tree: &Tree,
+    memories: &[CircuitMemory],
+    snapshot: &Snapshot,
+    index: usize,
+    newest: Moment,
+) -> Moment {
+    let mut common = newest;
+    for &child in tree.children(index) {
+        let Some(circuit) = site.circuits.get(child) else { continue };
+        let known = memories.get(child).and_then(|memory| memory.metered.newest());
+        match (meter_of(site, snapshot, circuit).filter(|_| circuit.dedicated), known) {
+            (Some((meter, _)), Some((at, _))) if newest - at <= meter.period + meter.period => {
+                common = common.min(at);
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                common = common.min(common_instant(site, tree, memories, snapshot, child, newest));
+            }
+        }
+    }
+    common
 }
 
 /// The draw of all miners at or below a circuit at an instant, in metered watts.
@@ -190,48 +218,34 @@ pub fn headrooms(
         let other = match metered {
             None if circuit.dedicated => 0.0,
             None => circuit.other_load.get() + below,
-            Some((meter, input)) => {
-                let known = memories.get(index).and_then(|memory| memory.other);
-                match input.power {
-                    Some(reading) => {
-                        let instant = reading.at.earlier(meter.lag);
-                        let is_new =
-                            memories.get(index).is_some_and(|memory| memory.sample_at != Some(reading.at));
-                        // A sample is compared once: later estimates of its instant would be no better.
-                        let other = match known.filter(|_| !is_new) {
-                            Some(known) => known,
-                            None => {
-                                reading.value.get()
-                                    - miners_at(site, tree, memories, snapshot, index, instant)
-                            }
-                        };
-                        if let Some(new) = news.get_mut(index) {
-                            *new = is_new;
-                        }
+            Some(_) => {
+                let memory = memories.get(index);
+                let newest = memory.and_then(|memory| memory.metered.newest());
+                let compared = memory.and_then(|memory| memory.others.newest());
+                let instant =
+                    newest.map(|(newest, _)| common_instant(site, tree, memories, snapshot, index, newest));
+                // An instant is compared once: later estimates of it would be no better.
+                let fresh = instant.filter(|instant| compared.is_none_or(|(before, _)| *instant > before));
+                if let Some(new) = news.get_mut(index) {
+                    *new = fresh.is_some();
+                }
+                let power = |instant: Moment| memory.and_then(|memory| memory.metered.at(instant));
+                match (fresh.and_then(|instant| Some((instant, power(instant)?))), compared) {
+                    (Some((instant, power)), _) => {
+                        let other = power - miners_at(site, tree, memories, snapshot, index, instant);
                         if let Some(memory) = memories.get_mut(index) {
-                            memory.other = Some(other);
-                            if is_new {
-                                memory.others.push(instant, other);
-                            }
+                            memory.others.push(instant, other);
                         }
                         other
                     }
-                    None => {
-                        if let Some(new) = news.get_mut(index) {
-                            *new = false;
-                        }
-                        circuit.other_load.get() + below.max(0.0)
-                    }
+                    (None, Some((_, known))) => known,
+                    (None, None) => circuit.other_load.get() + below.max(0.0),
                 }
             }
         };
         if let Some(slot) = others.get_mut(index) {
             *slot = other;
         }
-    }
-    for (circuit, memory) in site.circuits.iter().zip(memories.iter_mut()) {
-        let reading = meter_of(site, snapshot, circuit).and_then(|(_, input)| input.power);
-        memory.sample_at = reading.map(|reading| reading.at).or(memory.sample_at);
     }
     let mut result: Vec<Headroom> = site
         .circuits
@@ -264,10 +278,9 @@ const PACE_SPACING: Duration = Duration::from_secs(1);
 /// negative. The pace is the median of the latest changes, so that a step, which is over, is not taken for the
 /// beginning of a ramp; what the deadband covers is not worth keeping.
 fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &CircuitMemory) -> f64 {
-    let Some((meter, input)) = meter_of(site, snapshot, circuit).filter(|_| !circuit.dedicated) else {
+    let Some((meter, _)) = meter_of(site, snapshot, circuit).filter(|_| !circuit.dedicated) else {
         return 0.0;
     };
-    let Some(reading) = input.power else { return 0.0 };
     let apart = meter.period.max(PACE_SPACING);
     let Some((newest, _)) = memory.others.newest() else { return 0.0 };
     let known = memory.others.oldest().is_some_and(|(oldest, _)| newest - oldest >= apart * PACE_STEPS);
@@ -283,7 +296,7 @@ fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &Circuit
         .collect();
     paces.sort_by(f64::total_cmp);
     let Some(pace) = paces.get(paces.len() / 2) else { return 0.0 };
-    let ahead = (snapshot.now - reading.at) + meter.lag + site.settings.anticipate;
+    let ahead = (snapshot.now - newest) + site.settings.anticipate;
     let gained = pace * ahead.min(meter.stale_after + meter.lag).as_secs_f64();
     (gained - site.settings.deadband.get()).max(0.0)
 }

@@ -459,7 +459,8 @@ impl Track {
             MinerState::Pending | MinerState::Unreachable => nameplate,
             MinerState::Starting if self.restarted => nameplate,
             MinerState::Starting => {
-                let overshoot = goal * (1.0 + miner.response.start_overshoot);
+                let full = if miner.response.starts_at_full { miner.maximum().get() } else { 0.0 };
+                let overshoot = goal.max(full) * (1.0 + miner.response.start_overshoot);
                 self.draw.max(overshoot.min(nameplate))
             }
             MinerState::Hashing if self.restarted => self.draw.max(goal).max(miner.maximum().get()),

@@ -217,6 +217,7 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 ),
                 ramp_up: miner.response.ramp_up.get(),
                 overshoot: miner.response.start_overshoot,
+                starts_at_full: miner.response.starts_at_full,
             }
         })
         .collect()

@@ -64,6 +64,8 @@ pub struct Item<'a> {
     pub ramp_up: f64,
     /// Fraction above its target that it may draw while starting.
     pub overshoot: f64,
+    /// Whether it starts at its maximum, whatever its target.
+    pub starts_at_full: bool,
 }
 
 impl Item<'_> {
@@ -156,6 +158,13 @@ impl Item<'_> {
         let (waking, awake) = self.dead_time_up;
         let dead = if self.level == Level::Sleep { waking } else { awake };
         dead + if self.ramp_up > 0.0 { watts / self.ramp_up } else { 0.0 }
+    }
+
+    /// True watts to keep free for waking it to a level.
+    pub fn start_draw(&self, level: Level) -> f64 {
+        let goal = self.power_at(level);
+        let most = if self.starts_at_full { self.maximum() * self.scale } else { goal };
+        goal.max(most) * (1.0 + self.overshoot)
     }
 
     /// Seconds until a lowering by this many watts has happened.

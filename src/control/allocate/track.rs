@@ -318,7 +318,7 @@ fn lift(
     let level = goal(item, free, favour, soon);
     let after = item.power_at(level);
     // What is in flight downwards is counted already and not to be counted off twice.
-    let reserved = if wakes { after * (1.0 + item.overshoot) } else { after };
+    let reserved = if wakes { item.start_draw(level) } else { after };
     let more = (reserved - item.counted.max(item.settled)).max(0.0);
     let least = if level == Level::Power(item.maximum()) { 1.0 } else { terms.deadband };
     (after - item.settled >= least.min(terms.deadband) && more <= free).then_some((level, more))

@@ -31,6 +31,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             dead_time_up: (20.0, 1.0),
             ramp_up: 1_000.0,
             overshoot: 0.0,
+            starts_at_full: false,
         })
         .collect()
 }
