@@ -25,6 +25,8 @@ const PACE_WEIGHT: f64 = 0.2;
 const NEAR: f64 = 0.04;
 /// See [`NEAR`].
 const NEAR_WATTS: f64 = 60.0;
+/// How long a miner may tune after it has started before it is late.
+const TUNING: Duration = Duration::from_secs(60);
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
@@ -426,7 +428,8 @@ impl Track {
         }
         let said_no = self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
         let refused = said_no && self.draw > goal && !near(self.draw, goal);
-        if refused || self.overdue(miner, settings, goal, now) {
+        let starting = activity == Some(&Activity::Starting);
+        if refused || self.overdue(miner, settings, goal, starting, now) {
             return MinerState::Straggler;
         }
         match activity {
@@ -438,14 +441,16 @@ impl Track {
     }
 
     /// The draw is above its goal, or the miner is not awake, later than its model and the grace allow.
-    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, now: Moment) -> bool {
+    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, starting: bool, now: Moment) -> bool {
         let Some(sent) = self.sent else { return false };
         let way = self.expected(miner, sent.stuck_at, sent.from_sleep, goal);
         let late = sent.stuck_since + way + settings.straggler_grace;
         if now <= late {
             return false;
         }
-        let above = self.draw > goal && !near(self.draw, goal);
+        // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
+        let tuning = starting && now <= late + miner.response.start_time + TUNING;
+        let above = self.draw > goal && !near(self.draw, goal) && !tuning;
         let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
             && self.draw < miner.minimum().get() * 0.5
             && now > late + miner.response.start_time;
