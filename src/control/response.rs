@@ -187,7 +187,12 @@ impl Track {
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
         let goal = self.settled(miner, self.setpoint);
         if let Some((at, power)) = reading.filter(|_| reachable) {
-            self.learn(miner, power, at, goal);
+            // What starts, stops or has restarted says nothing about where a miner settles.
+            let steady = !self.restarted
+                && fresh.is_some_and(|status| {
+                    matches!(status.value.activity, Activity::Hashing | Activity::Unknown)
+                });
+            self.learn(miner, power, at, goal, steady);
             self.note_progress(power, goal, now);
         }
         let activity = fresh.map(|status| &status.value.activity);
@@ -347,7 +352,7 @@ impl Track {
     }
 
     /// Learns from a reading: how far from its target the draw settles, and how fast it gets there.
-    fn learn(&mut self, miner: &Miner, power: f64, at: Moment, goal: f64) {
+    fn learn(&mut self, miner: &Miner, power: f64, at: Moment, goal: f64, steady: bool) {
         if self.learned_at.is_some_and(|learned| learned >= at) {
             return;
         }
@@ -378,7 +383,7 @@ impl Track {
         if arrived {
             self.arrive();
         }
-        if taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
+        if steady && taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
             let ratio = (power / asked.get()).clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
             self.settle += (ratio - self.settle) * SETTLE_WEIGHT;
         }

@@ -186,6 +186,14 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
         .map(|(miner, track)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
             let movable = track.movable();
+            let steady = track.state != MinerState::Starting && !track.restarted;
+            let settled = track.settled(miner, track.setpoint);
+            // What starts is counted at what it draws, what started by itself at the most that it may.
+            let held = match (steady, track.restarted) {
+                (true, _) => settled,
+                (false, false) => settled.max(track.draw),
+                (false, true) => settled.max(track.counted),
+            };
             let rested = track.asleep_since.is_some_and(|since| now - since >= settings.min_sleep);
             let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
             let calm = now >= track.retry_at;
@@ -197,10 +205,11 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 actuator: miner.actuator,
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
-                settled: track.settled(miner, track.setpoint) * gain,
+                settled: held * gain,
                 drawn: track.draw * gain,
                 counted: track.counted * gain,
                 movable,
+                steady,
                 raisable: movable
                     && track.state == MinerState::Hashing
                     && unhurried
@@ -287,7 +296,7 @@ fn rebalance_fleet(
     state.hulls.refresh(items);
     let best = optimum::solve(items, &state.hulls, &state.tree, allowed);
     let hashrate: f64 =
-        items.iter().filter(|item| item.movable).map(|item| item.hashrate_at(item.level)).sum();
+        items.iter().filter(|item| item.free()).map(|item| item.hashrate_at(item.level)).sum();
     state.gap = if best.bound > 0.0 { ((best.bound - hashrate) / best.bound).max(0.0) } else { 0.0 };
     state.favoured.clear();
     if shed || state.gap < GAP_WORTH_MOVING {

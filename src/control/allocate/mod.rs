@@ -46,6 +46,9 @@ pub struct Item<'a> {
     pub counted: f64,
     /// Whether it may be commanded at all; if not, `counted` stands.
     pub movable: bool,
+    /// Whether it runs at its level, or sleeps. One that starts, or has restarted by itself, draws what it draws until
+    /// it is there: `settled` is then what must be counted for it, and sleep is the only way to lower it.
+    pub steady: bool,
     /// Whether its power may be raised now.
     pub raisable: bool,
     /// Whether it may be woken now.
@@ -69,6 +72,11 @@ pub struct Item<'a> {
 }
 
 impl Item<'_> {
+    /// Whether the allocation may put it at any level.
+    pub const fn free(&self) -> bool {
+        self.movable && self.steady
+    }
+
     /// The least own watts while hashing: by its points, and by the device where that is more.
     pub fn minimum(&self) -> f64 {
         match self.actuator {

@@ -22,6 +22,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             drawn: miner.sleep.get(),
             counted: miner.sleep.get(),
             movable: true,
+            steady: true,
             raisable: true,
             wakeable: true,
             adjust_cost: 1.0,
