@@ -34,6 +34,8 @@ pub struct CircuitMemory {
     pub sample_at: Option<Moment>,
     /// Load other than miners, in watts, at the instants at which it was compared.
     pub others: History,
+    /// Whether meters see all of its miners alone.
+    pub miners_metered: bool,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
     pub gain: f64,
 }
@@ -45,6 +47,7 @@ impl Default for CircuitMemory {
             metered: History::default(),
             sample_at: None,
             others: History::default(),
+            miners_metered: false,
             gain: 1.0,
         }
     }
@@ -53,7 +56,7 @@ impl Default for CircuitMemory {
 /// A circuit's own limits in one cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Headroom {
-    /// The meter's latest good value.
+    /// The meter's latest good value, while it is fresh.
     pub power: Option<Watts>,
     /// Load other than miners, generation negative.
     pub other: f64,
@@ -208,6 +211,7 @@ pub fn headrooms(
     tree: &Tree,
     memories: &mut [CircuitMemory],
     snapshot: &Snapshot,
+    nameplates: &[f64],
 ) -> Vec<Headroom> {
     // Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds.
     let mut others: Vec<f64> = vec![0.0; site.circuits.len()];
@@ -255,8 +259,9 @@ pub fn headrooms(
         .map(|((circuit, other), (new_sample, memory))| Headroom {
             reserve: reserve(site, snapshot, circuit, memory),
             power: meter_of(site, snapshot, circuit)
-                .and_then(|(_, input)| input.power)
-                .map(|reading| reading.value),
+                .and_then(|(meter, input)| Some((meter, input.power?)))
+                .filter(|(meter, reading)| snapshot.now - reading.at <= meter.stale_after)
+                .map(|(_, reading)| reading.value),
             other,
             headroom: f64::INFINITY,
             binding: Source::Fleet,
@@ -265,12 +270,14 @@ pub fn headrooms(
         })
         .collect();
     apply_limits(site, snapshot, &mut result);
-    apply_lost_meters(site, snapshot, &mut result);
+    apply_lost_meters(site, snapshot, nameplates, &mut result);
     result
 }
 
 /// The pace of a change is taken over this many steps.
 const PACE_STEPS: u32 = 3;
+/// How much of what unmetered miners have moved may be an error of the estimate.
+const ESTIMATE_DOUBT: f64 = 0.2;
 /// The steps are at least this long, however fast the meter is: shorter ones would measure noise.
 const PACE_SPACING: Duration = Duration::from_secs(1);
 
@@ -287,6 +294,10 @@ fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &Circuit
     if !known {
         return 0.0;
     }
+    // Without a meter that sees the miners alone, an error in the estimate of moving miners looks like other load.
+    let change = memory.estimate.at(newest).zip(memory.estimate.at(newest.earlier(apart * PACE_STEPS)));
+    let moved = change.map_or(0.0, |(later, before)| (later - before).abs());
+    let doubt = if memory.miners_metered { 0.0 } else { moved * ESTIMATE_DOUBT };
     let mut paces: Vec<f64> = (0..PACE_STEPS)
         .filter_map(|steps| {
             let later = memory.others.at(newest.earlier(apart * steps))?;
@@ -298,7 +309,7 @@ fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &Circuit
     let Some(pace) = paces.get(paces.len() / 2) else { return 0.0 };
     let ahead = (snapshot.now - newest) + site.settings.anticipate;
     let gained = pace * ahead.min(meter.stale_after + meter.lag).as_secs_f64();
-    (gained - site.settings.deadband.get()).max(0.0)
+    (gained - doubt - site.settings.deadband.get()).max(0.0)
 }
 
 /// How far a value of this age has gone from trusted (0) to lost (1).
@@ -356,20 +367,19 @@ fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
     }
 }
 
-/// A meter that is lost is a limit on the miners of its circuit, unless nothing limits that circuit anyway.
-fn apply_lost_meters(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
-    for (circuit, slot) in site.circuits.iter().zip(result.iter_mut()) {
+/// A meter that is lost is a limit on the miners of its circuit, whether other limits stand on it or not.
+fn apply_lost_meters(site: &Site, snapshot: &Snapshot, nameplates: &[f64], result: &mut [Headroom]) {
+    for ((circuit, slot), nameplate) in site.circuits.iter().zip(result.iter_mut()).zip(nameplates) {
         let (Some(id), Some((meter, input))) = (circuit.meter, meter_of(site, snapshot, circuit)) else {
             continue;
         };
-        let needed = slot.headroom.is_finite();
         let lost = lost(meter, input.power.map(|reading| snapshot.now - reading.at));
-        if !needed || lost <= 0.0 {
+        if lost <= 0.0 {
             continue;
         }
         let fail_safe = circuit.fail_safe.get();
         let headroom = match input.power {
-            Some(_) => decay(slot.headroom, fail_safe, lost),
+            Some(_) => decay(slot.headroom.min(*nameplate), fail_safe, lost),
             None => fail_safe,
         };
         let source = Source::LostMeter(id);

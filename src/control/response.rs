@@ -93,6 +93,8 @@ pub struct Track {
     learned_at: Option<Moment>,
     /// Uptime of that reading, to notice restarts.
     uptime: Option<Duration>,
+    /// It was starting in the cycle before.
+    was_starting: bool,
     /// The miner restarted by itself: a setting that does not persist is gone.
     pub restarted: bool,
 }
@@ -115,6 +117,7 @@ impl Default for Track {
             range: None,
             learned_at: None,
             uptime: None,
+            was_starting: false,
             restarted: false,
         }
     }
@@ -196,6 +199,14 @@ impl Track {
             self.note_progress(power, goal, now);
         }
         let activity = fresh.map(|status| &status.value.activity);
+        let starting = activity == Some(&Activity::Starting);
+        if self.was_starting && !starting {
+            // It takes up its target only now.
+            if let Some(sent) = self.sent.as_mut() {
+                (sent.stuck_since, sent.stuck_at) = (now, self.draw);
+            }
+        }
+        self.was_starting = starting;
         self.state = self.judge(miner, settings, input, reachable, activity, goal, now);
         if self.restarted && activity == Some(&Activity::Hashing) && near(self.draw, goal) {
             self.restarted = false;

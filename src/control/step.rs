@@ -29,17 +29,27 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let site = state.site.clone();
     let inputs = Inputs { snapshot, pending: MinerInput::PENDING };
 
+    let strangers: Vec<(usize, f64)> = (0..)
+        .zip(&state.tracks)
+        .filter(|(_, track)| track.setpoint.is_none())
+        .map(|(index, track)| (index, track.draw))
+        .collect();
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
     if !starting {
+        if state.mode == Mode::StartUp {
+            // What the miners drew before they had answered is not known, least of all to have been nothing.
+            state.memories.iter_mut().for_each(|memory| memory.estimate.clear());
+        }
         adopt(&site, state, &inputs, now);
+        introduce(&site, state, &strangers);
     }
 
     let estimates = per_circuit(state, |track| track.draw);
     headroom::remember(&site, &mut state.memories, snapshot, &estimates, &state.nameplates);
-    let circuits = headroom::headrooms(&site, &state.tree, &mut state.memories, snapshot);
+    let circuits = headroom::headrooms(&site, &state.tree, &mut state.memories, snapshot, &state.nameplates);
 
     let scales = scales(&site, state);
     let mut items = items(&site, state, &scales, now);
@@ -129,6 +139,23 @@ fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, now: Moment) {
             } else if track.asleep_since.is_some() {
                 // Nobody knows how long it slept; it was not put to sleep by this controller.
                 track.asleep_since = Some(Moment::START);
+            }
+        }
+    }
+}
+
+/// What a miner that was met only now draws, it drew before too: the meters have seen it all along.
+fn introduce(site: &Site, state: &mut State, strangers: &[(usize, f64)]) {
+    for (index, before) in strangers {
+        let (Some(miner), Some(track)) = (site.miners.get(*index), state.tracks.get(*index)) else {
+            continue;
+        };
+        if track.setpoint.is_none() {
+            continue;
+        }
+        for &above in state.tree.path(miner.circuit.0) {
+            if let Some(memory) = state.memories.get_mut(above) {
+                memory.estimate.shift(track.draw - before);
             }
         }
     }
@@ -450,7 +477,7 @@ impl Report<'_> {
         for (index, circuit) in decided.circuits.into_iter().enumerate() {
             let value = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
             let gain = value(self.scales);
-            let over = value(&decided.sums) - state.tree.least(&decided.allowed, index);
+            let over = value(&decided.sums) - state.tree.least(&headrooms, index).max(0.0);
             circuits.push(CircuitDecision {
                 power: circuit.power,
                 other: Watts::saturating(circuit.other),
