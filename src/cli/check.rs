@@ -14,6 +14,9 @@ pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]
     pub config: PathBuf,
+    /// The configuration, without the word --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
     /// Do not look for passwords: for checking a file on another machine
     #[arg(long)]
     pub no_secrets: bool,
@@ -32,7 +35,8 @@ pub struct Args {
 /// Writing failed.
 pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
     let secrets = if args.no_secrets { Secrets::Skip } else { Secrets::Read };
-    match config::load_with(&args.config, &Options { secrets, ..Options::default() }) {
+    let path = args.file.as_ref().unwrap_or(&args.config);
+    match config::load_with(path, &Options { secrets, ..Options::default() }) {
         Ok(config) => {
             if !args.quiet {
                 write!(out, "{}", config::summary(&config))?;
@@ -42,12 +46,7 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<
                 writeln!(err, "\nwarning: {warning}")?;
             }
             if args.strict && !config.warnings.is_empty() {
-                writeln!(
-                    err,
-                    "\n{}: {} warnings, and --strict",
-                    args.config.display(),
-                    config.warnings.len()
-                )?;
+                writeln!(err, "\n{}: {} warnings, and --strict", path.display(), config.warnings.len())?;
                 return Ok(EX_CONFIG);
             }
             Ok(0)
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     fn check(file: &Path, strict: bool) -> (u8, String, String) {
-        let args = Args { config: file.to_owned(), no_secrets: true, strict, quiet: false };
+        let args = Args { config: file.to_owned(), file: None, no_secrets: true, strict, quiet: false };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run(&args, &mut out, &mut err).unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())

@@ -28,7 +28,8 @@ pub struct Args {
     /// How much faster than real time the sun and the other load go; the protocols and the control law never do
     #[arg(long, default_value_t = 1.0, value_name = "N")]
     pub speed: f64,
-    /// A built-in scenario or a scenario file
+    /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, surplus-register, meter-silent,
+    /// meter-faults, miner-unreachable, miner-ignores or miner-reboots
     #[arg(short, long, default_value = "cloudy-hour")]
     pub scenario: String,
     /// Where metrics and status are served; without it 127.0.0.1:9842, or a free port when that is taken

@@ -5,12 +5,13 @@ pub mod demo;
 pub mod run;
 pub mod sim;
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, quantity};
-use crate::sim::Scenario;
 use crate::sim::scenario::ScenarioError;
+use crate::sim::{Scenario, SimError};
 
 /// Where a configuration is looked for unless the command line says otherwise.
 pub const CONFIG: &str = "/etc/ballast/ballast.toml";
@@ -29,7 +30,7 @@ pub enum Failure {
     Scenario(#[from] ScenarioError),
     /// The simulated site cannot be served.
     #[error(transparent)]
-    Simulation(#[from] crate::sim::SimError),
+    Simulation(#[from] SimError),
     /// The daemon cannot run.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
@@ -48,6 +49,9 @@ impl Failure {
     pub const fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Scenario(_) => EX_CONFIG,
+            Self::Simulation(
+                SimError::Scenario(_) | SimError::NoReading { .. } | SimError::NotLoopback { .. },
+            ) => EX_CONFIG,
             Self::Simulation(_) | Self::Daemon(_) | Self::System { .. } => 1,
         }
     }
@@ -71,9 +75,11 @@ pub fn log(default: &str) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Colours are for terminals; in a file they are noise.
+    let log = log.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // A second logger in one process (tests) is no reason to fail.
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().with_ansi(false).try_init()
+        log.without_time().try_init()
     } else {
         log.try_init()
     };

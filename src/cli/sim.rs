@@ -18,7 +18,8 @@ pub struct Args {
     /// The configuration whose meters and miners are simulated, each at its address; loopback addresses only
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,
-    /// A built-in scenario or a scenario file
+    /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, surplus-register, meter-silent,
+    /// meter-faults, miner-unreachable, miner-ignores or miner-reboots
     #[arg(short, long, default_value = "cloudy-hour")]
     pub scenario: String,
     /// How much faster than real time the sun and the other load go
@@ -44,10 +45,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let simulation =
         Simulation::start(&config, &scenario, args.speed, clock, CancellationToken::new()).await?;
     println!(
-        "{}: {} meters and {} miners of {} are served, scenario {}",
+        "{}: {} and {} of {} are served, scenario {}",
         config.site.name,
-        config.meters.len(),
-        config.miners.len(),
+        counted(config.meters.len(), "meter"),
+        counted(config.miners.len(), "miner"),
         super::shown(&args.config),
         args.scenario,
     );
@@ -64,6 +65,11 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `1 meter`, `2 meters`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The true state of the site in one line.
 fn line(truth: &Truth) -> String {
     let exchange = if truth.pcc < Watts::ZERO {
@@ -72,7 +78,7 @@ fn line(truth: &Truth) -> String {
         format!("import {}", truth.pcc)
     };
     format!(
-        "solar {} · other load {} · surplus {} · fleet {} · {exchange} · {}",
+        "generation {} · other load {} · surplus {} · fleet {} · {exchange} · {}",
         truth.pv, truth.other, truth.surplus, truth.fleet, truth.hashrate
     )
 }

@@ -161,7 +161,10 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) => {
-            return fail(format!("cannot be read: {error}"), "check the path given with --config");
+            return fail(
+                format!("cannot be read: {error}"),
+                "check the path, or name another file with --config",
+            );
         }
     };
     if metadata.is_dir() {

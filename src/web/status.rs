@@ -112,8 +112,8 @@ pub struct Circuit {
     pub miners_watts: f64,
     /// Load other than miners, generation negative, as estimated.
     pub other_watts: f64,
-    /// What its own limits leave to its miners.
-    pub headroom_watts: f64,
+    /// What its own limits leave to its miners; `null` where it has none.
+    pub headroom_watts: Option<f64>,
     /// What its miners may draw.
     pub budget_watts: f64,
     /// What its miners are set to.
@@ -256,7 +256,7 @@ fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
         power_watts: circuit_power(frame, CircuitId(index), now).map(|power| power.get()),
         miners_watts: outcome.miners.get(),
         other_watts: outcome.other.get(),
-        headroom_watts: outcome.headroom.get(),
+        headroom_watts: (!outcome.limits.is_empty()).then(|| outcome.headroom.get()),
         budget_watts: outcome.budget.get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),

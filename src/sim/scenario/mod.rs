@@ -25,7 +25,7 @@ const LARGEST_FILE: u64 = 1 << 20;
 
 /// A mistake in a scenario file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{place}: {message}")]
+#[error("{file}{place}: {message}")]
 pub struct ScenarioError {
     /// The file, or the name of an embedded scenario.
     pub file: String,
@@ -35,7 +35,7 @@ pub struct ScenarioError {
     pub message: String,
 }
 
-/// A place in a text file; both count from 1.
+/// A place in a text file; both count from 1. Written as `:line:column`, and as nothing at all for line 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
     /// Line.
@@ -46,7 +46,10 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
+        match self.line {
+            0 => Ok(()),
+            line => write!(f, ":{line}:{}", self.column),
+        }
     }
 }
 

@@ -1,0 +1,161 @@
+//! The service from its start to its end: signals, reload, exit policies, and what its log must never say.
+
+use base64::Engine as _;
+
+use crate::bench::{Daemon, PASSWORD, Settings, Site, always, eventually, now, scenario, seconds};
+
+/// Runs the daemon until it follows and ends it. `settled` says of the fleet's last setpoint and its true draw
+/// whether the policy was carried out.
+fn end(number: u8, on_exit: &'static str, settled: impl Fn(f64, f64) -> bool) {
+    let site = Site::new(number);
+    site.write("site.toml", &site.config(&Settings { on_exit, ..Settings::default() }, ""));
+    let sim = site.simulate("site.toml", &scenario(""));
+    let mut daemon = site.run("site.toml");
+    daemon.reaches("following", 8.0);
+    // What the start changed has come to rest.
+    std::thread::sleep(seconds(3.0));
+    let set = daemon.value("ballast_fleet_setpoint_watts");
+    let begun = now();
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.code(seconds(5.5)), 0);
+    println!("{on_exit}: ended after {:?}", now() - begun);
+    let log = daemon.log();
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
+    assert!(site.get("/healthz").is_none(), "the port is free");
+    // Commands on their way arrive, and the miners move.
+    std::thread::sleep(seconds(4.0));
+    always(
+        &format!("`{on_exit}` is what becomes of a fleet that was set to {set} W"),
+        seconds(2.0),
+        || sim.truth().fleet,
+        |fleet| settled(set, *fleet),
+    );
+}
+
+#[test]
+fn sigterm_ends_in_order_within_five_seconds() {
+    // Mostly waiting, so all three at once.
+    std::thread::scope(|scope| {
+        scope.spawn(|| end(30, "hold", |set, fleet| (fleet - set).abs() < 0.05 * set));
+        scope.spawn(|| end(31, "sleep", |_, fleet| fleet < 1_500.0));
+        // More than the surplus: the operator wants it so.
+        scope.spawn(|| end(32, "restore", |_, fleet| fleet > 25_500.0));
+    });
+}
+
+#[test]
+fn sighup_takes_a_valid_configuration_and_refuses_a_broken_one() {
+    let site = Site::new(33);
+    let capped = |cap: &str| {
+        let limit = format!("\n[limits.cable]\ncircuit = \"fleet\"\nminers = \"{cap}\"\n");
+        site.config(&Settings::default(), &limit)
+    };
+    site.write("site.toml", &capped("40 kW"));
+    let sim = site.simulate("site.toml", &scenario(""));
+    let daemon = site.run("site.toml");
+    eventually("the fleet takes the surplus", seconds(12.0), || (sim.truth().fleet > 22_300.0).then_some(()));
+    let reads = "ballast_meter_reads_total{meter=\"pcc\",result=\"ok\"}";
+    let energy = "ballast_energy_joules_total{kind=\"captured\"}";
+    let commands = "ballast_commands_total{";
+    let before = daemon.metrics();
+
+    // The same file again: nothing may happen.
+    daemon.process.signal("HUP");
+    eventually("the log tells of the reload", seconds(3.0), || {
+        daemon.log().contains("the new configuration is in force").then_some(())
+    });
+    always(
+        "a reload sheds nothing and forgets nothing",
+        seconds(3.0),
+        || {
+            let metrics = daemon.metrics();
+            let still = metrics.value(reads) >= before.value(reads)
+                && metrics.value(energy) >= before.value(energy)
+                && metrics.sum(commands) >= before.sum(commands)
+                && metrics.sum("ballast_miner_up{") == 9.0;
+            (metrics.mode(), still, sim.truth().fleet)
+        },
+        |(mode, still, fleet)| mode == "following" && *still && *fleet > 22_000.0,
+    );
+
+    // A tighter limit binds without a restart.
+    site.write("site.toml", &capped("17 kW"));
+    daemon.process.signal("HUP");
+    let binding = "ballast_binding_limit_info{circuit=\"fleet\",source=\"cable\"}";
+    eventually("the new limit binds", seconds(3.0), || daemon.metrics().get(binding));
+    eventually("the fleet obeys it", seconds(6.0), || (sim.truth().fleet < 17_100.0).then_some(()));
+    let limited = daemon.metrics();
+    assert_eq!(limited.mode(), "limited");
+    assert!(limited.value(reads) > before.value(reads) && limited.sum(commands) > before.sum(commands));
+
+    // A broken one is told with its place, and changes nothing.
+    let broken = capped("40 kW").replace("miners = \"40 kW\"", "miners = \"40\"");
+    let line = 1 + broken.lines().position(|line| line == "miners = \"40\"").unwrap();
+    site.write("site.toml", &broken);
+    daemon.process.signal("HUP");
+    let place = format!("site.toml:{line}:10:");
+    eventually("the log says what is wrong and where", seconds(3.0), || {
+        let log = daemon.log();
+        (log.contains(&place) && log.contains("the running one stays in force")).then_some(())
+    });
+    let after = daemon.metrics();
+    assert_eq!(after.get(binding), Some(1.0), "the old limit stands");
+    assert!(after.value(reads) > before.value(reads));
+
+    site.write("site.toml", &capped("40 kW"));
+    daemon.process.signal("HUP");
+    eventually("without the limit the fleet rises", seconds(15.0), || {
+        (sim.truth().fleet > 20_500.0).then_some(())
+    });
+}
+
+#[test]
+fn no_password_is_in_logs_metrics_or_pages() {
+    let site = Site::new(34);
+    site.write("site.toml", &site.config(&Settings::default(), ""));
+    let drop = "[[event]]\nat = \"4s\"\nload = { by = \"4 kW\" }\n";
+    let _sim = site.simulate("site.toml", &scenario(drop));
+    let process = site.spawn("run", site.ballast(&["run", "-c", "site.toml"]).env("BALLAST_LOG", "trace"));
+    let mut daemon = Daemon::of(&site, process);
+    // All three vendors have been logged in to and commanded.
+    eventually("every vendor was commanded", seconds(20.0), || {
+        let metrics = daemon.metrics();
+        let all = ["whatsminer-v2", "whatsminer-v3", "braiins-os"].iter().all(|driver| {
+            let accepted = format!("ballast_commands_total{{driver=\"{driver}\",result=\"accepted\"}}");
+            metrics.get(&accepted).is_some_and(|count| count > 0.0)
+        });
+        all.then_some(())
+    });
+    let mut places = vec![("metrics", daemon.metrics().text().to_owned())];
+    for path in ["/", "/healthz", "/api/v1/status", "/api/v1/status?miners=1"] {
+        places.push((path, site.get(path).unwrap()));
+    }
+    // Wrong files, whose errors show lines of them: once as wrong TOML, once as a wrong configuration.
+    let good = site.config(&Settings::default(), "");
+    let open = format!("credentials = {{ password = \"{PASSWORD}\" }}");
+    let within = good.replace("credentials = { password_file = \"password\" }", &open);
+    for (text, words) in [
+        (format!("{good}\n{open}\n"), "duplicate key"),
+        (within, "a password does not belong into the configuration"),
+    ] {
+        site.write("site.toml", &text);
+        daemon.process.signal("HUP");
+        eventually(&format!("the log says {words}"), seconds(3.0), || {
+            daemon.log().contains(words).then_some(())
+        });
+    }
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.code(seconds(5.5)), 0);
+    let log = daemon.log();
+    assert!(log.contains("TRACE") && log.len() > 10_000, "the log has everything: {} bytes", log.len());
+    assert!(!log.contains('\u{1b}'), "colours are for terminals");
+    places.push(("the log", log));
+
+    let encoded = base64::engine::general_purpose::STANDARD.encode(PASSWORD);
+    let bytes = format!("{:?}", PASSWORD.as_bytes());
+    for (place, text) in &places {
+        for secret in [PASSWORD, encoded.trim_end_matches('='), bytes.trim_matches(['[', ']'])] {
+            assert!(!text.contains(secret), "{place} tells the password as {secret}");
+        }
+    }
+}
