@@ -1,8 +1,9 @@
 //! What a cycle of the control law costs: every cycle of five minutes behind clouds, and the worst ones alone.
 //!
 //! `cargo bench --bench step -- [MINERS...] [--runs N]`. A cycle is the same in every run, so the least
-//! of all runs is the time of that cycle without what else the machine was doing; both that and the plain times are
-//! given. Nothing but `step` is inside the measured time.
+//! of all runs is the time of that cycle without what else the machine was doing. Times are processor time of the
+//! thread, which leaves out what other processes were given meanwhile; one row tells the time on the wall. Nothing but
+//! `step` is inside the measured time.
 
 mod support {
     pub mod fleet;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ballast::control::decision::Cause;
+use ballast::control::snapshot::Target;
 use ballast::control::{Decision, Snapshot, State, step};
+use rustix::time::{ClockId, clock_gettime};
 use support::plant::{Plant, weather};
 use support::{fleet, table};
 
@@ -45,12 +48,18 @@ fn main() {
     }
 }
 
-/// One decision and the time that it took.
+/// Processor time of this thread since it began.
+fn busy() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// One decision, the processor time that it took, and the time on the wall.
 #[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
-fn timed(state: &mut State, snapshot: &Snapshot) -> (Decision, Duration) {
-    let before = Instant::now();
+fn timed(state: &mut State, snapshot: &Snapshot) -> (Decision, Duration, Duration) {
+    let (wall, before) = (Instant::now(), busy());
     let decision = step(state, snapshot);
-    (decision, before.elapsed())
+    (decision, busy().saturating_sub(before), wall.elapsed())
 }
 
 /// What the commands of a cycle were for.
@@ -59,24 +68,35 @@ fn causes(decision: &Decision) -> (usize, usize, usize) {
     (count(Cause::Shed), count(Cause::Raise), count(Cause::Rebalance))
 }
 
+fn watts(target: Target) -> f64 {
+    match target {
+        Target::Sleep => 0.0,
+        Target::Power(power) => power.get(),
+    }
+}
+
 fn following(miners: usize, runs: u32) {
     let site = Arc::new(fleet::site(miners));
     let all = fleet::maximum(&site, None);
     let mut every: Vec<Duration> = Vec::new();
+    let mut walls: Vec<Duration> = Vec::new();
     let mut least: Vec<Duration> = Vec::new();
     let mut kinds: Vec<(usize, usize, usize)> = Vec::new();
+    let mut asked = 0.0;
     for run in 0..runs {
         let mut state = State::new(site.clone());
         let mut plant = Plant::new(site.clone(), 0.55);
         for second in 0..CYCLES {
             let snapshot = plant.advance(weather(second) * all, NO_ORDER);
-            let (decision, time) = timed(&mut state, &snapshot);
+            let (decision, time, wall) = timed(&mut state, &snapshot);
             every.push(time);
+            walls.push(wall);
             match least.get_mut(usize::try_from(second).unwrap_or(0)).filter(|_| run > 0) {
                 Some(slot) => *slot = (*slot).min(time),
                 None => {
                     least.push(time);
                     kinds.push(causes(&decision));
+                    asked += decision.commands.iter().map(|command| watts(command.target)).sum::<f64>();
                 }
             }
             plant.obey(&decision);
@@ -90,13 +110,17 @@ fn following(miners: usize, runs: u32) {
     let due = move |at: usize| at.is_multiple_of(period);
     println!("{miners} miners, {CYCLES} cycles of following, {runs} runs");
     table::head();
-    table::row("all cycles, as measured", &every);
+    table::row("all cycles, on the wall", &walls);
+    table::row("all cycles", &every);
     table::row("all cycles, least of the runs", &of(&|_, _| true));
     table::row("  that shed", &of(&|at, (sheds, _, _)| sheds > 0 && !due(at)));
     table::row("  that raise", &of(&|at, (sheds, raises, _)| sheds == 0 && raises > 0 && !due(at)));
     table::row("  that compare with the optimum", &of(&|at, _| due(at)));
     let sum = kinds.iter().fold((0, 0, 0), |sum, kind| (sum.0 + kind.0, sum.1 + kind.1, sum.2 + kind.2));
-    println!("commands: {} to shed, {} to raise, {} to rebalance\n", sum.0, sum.1, sum.2);
+    println!(
+        "commands: {} to shed, {} to raise, {} to rebalance; their targets sum up to {asked:.3} W\n",
+        sum.0, sum.1, sum.2
+    );
 }
 
 /// A state to which the same cycle happens many times.
@@ -119,7 +143,7 @@ fn again(name: &str, state: &State, snapshot: &Snapshot, times: u32) {
     let taken: Vec<Duration> = (0..times)
         .map(|_| {
             let mut state = state.clone();
-            let (decision, time) = timed(&mut state, snapshot);
+            let (decision, time, _) = timed(&mut state, snapshot);
             commands = decision.commands.len();
             time
         })
