@@ -302,14 +302,18 @@ fn allocate(
 
 /// Adds changes to the orders; of several changes of one miner the last counts.
 fn note(items: &[Item<'_>], changes: &[Change], cause: Cause, orders: &mut Vec<(usize, Target, Cause)>) {
-    let mut last: std::collections::BTreeMap<usize, Target> = std::collections::BTreeMap::new();
+    if changes.is_empty() {
+        return;
+    }
+    let mut changed = vec![false; items.len()];
     for change in changes {
-        if let Some(item) = items.get(change.item) {
-            last.insert(change.item, target(item.level));
+        if let Some(changed) = changed.get_mut(change.item) {
+            *changed = true;
         }
     }
-    orders.retain(|(miner, _, _)| !last.contains_key(miner));
-    orders.extend(last.into_iter().map(|(miner, target)| (miner, target, cause)));
+    orders.retain(|(miner, _, _)| changed.get(*miner) != Some(&true));
+    let last = items.iter().zip(changed).enumerate().filter(|(_, (_, changed))| *changed);
+    orders.extend(last.map(|(miner, (item, _))| (miner, target(item.level), cause)));
 }
 
 fn rebalance_fleet(
@@ -369,9 +373,14 @@ fn correct(
     now: Moment,
     orders: &mut Vec<(usize, Target, Cause)>,
 ) {
-    let ordered: std::collections::BTreeSet<usize> = orders.iter().map(|(miner, _, _)| *miner).collect();
-    for ((miner, track), index) in site.miners.iter().zip(&state.tracks).zip(0..) {
-        if ordered.contains(&index) {
+    let mut ordered = vec![false; site.miners.len()];
+    for (miner, _, _) in orders.iter() {
+        if let Some(ordered) = ordered.get_mut(*miner) {
+            *ordered = true;
+        }
+    }
+    for (((miner, track), ordered), index) in site.miners.iter().zip(&state.tracks).zip(ordered).zip(0..) {
+        if ordered {
             continue;
         }
         if let Some((target, cause)) = commands::correction(miner, track, inputs.miner(index), now) {

@@ -23,12 +23,14 @@ struct Choice {
 }
 
 /// Replaces the levels of the `core` items by the best ones for the power that they have, where that is better and
-/// fits every circuit. `room` is what each circuit has left and is kept up to date.
+/// fits every circuit. `room` is what each circuit has left and `carried` what all items draw together; both are
+/// kept up to date.
 pub fn improve(
     items: &[Item<'_>],
     tree: &Tree,
     circuit: usize,
     core: &[usize],
+    carried: &mut f64,
     room: &mut [f64],
     levels: &mut [Level],
 ) {
@@ -41,8 +43,7 @@ pub fn improve(
     let held: f64 = chosen.iter().map(|(_, item, level)| item.power_at(*level) - item.sleep).sum();
     let most: f64 = chosen.iter().map(|(_, item, _)| item.maximum() * item.scale - item.sleep).sum();
     let capacity = (held + free).min(most);
-    let carried: f64 = items.iter().zip(levels.iter()).map(|(item, level)| item.power_at(*level)).sum();
-    let cell = (carried * CELL_SHARE).max(FINEST).max(capacity / MOST_CELLS);
+    let cell = (*carried * CELL_SHARE).max(FINEST).max(capacity / MOST_CELLS);
     let Some(cells) = whole((capacity / cell).floor()) else {
         return;
     };
@@ -72,7 +73,8 @@ pub fn improve(
         return;
     }
     room.copy_from_slice(&trial);
-    for (index, _, _, level) in picked {
+    for (index, item, from, level) in picked {
+        *carried += item.power_at(level) - item.power_at(from);
         if let Some(slot) = levels.get_mut(index) {
             *slot = level;
         }
@@ -98,34 +100,38 @@ fn options(item: &Item<'_>, level: Level, cell: f64) -> Vec<Choice> {
 
 /// The best choice for each item within this many cells, and what they bring together.
 fn knapsack(choices: &[Vec<Choice>], cells: usize) -> Option<(f64, Vec<Choice>)> {
-    let mut best = vec![0.0_f64; cells + 1];
-    let mut kept: Vec<Vec<u8>> = Vec::with_capacity(choices.len());
+    // One row after each item: the most hashrate for each number of cells. Only values are kept, which is a loop
+    // that the processor takes several cells at a time; the way to the best one is found afterwards.
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(choices.len() + 1);
+    rows.push(vec![0.0; cells + 1]);
     for options in choices {
         let mut next = vec![f64::NEG_INFINITY; cells + 1];
-        let mut pick = vec![0_u8; cells + 1];
-        for (option, number) in options.iter().zip(0_u8..) {
-            let Some(reach) = (cells + 1).checked_sub(option.cells) else {
+        let best = rows.last()?;
+        for option in options {
+            let Some(to) = next.get_mut(option.cells..) else {
                 continue;
             };
-            let to = next.iter_mut().zip(pick.iter_mut()).skip(option.cells);
-            for (from, (value, choice)) in best.iter().take(reach).zip(to) {
+            for (from, value) in best.iter().zip(to) {
                 let sum = from + option.hashrate;
-                if sum > *value {
-                    *value = sum;
-                    *choice = number;
-                }
+                *value = if sum > *value { sum } else { *value };
             }
         }
-        best = next;
-        kept.push(pick);
+        rows.push(next);
     }
-    let value = best.last().copied().filter(|value| value.is_finite())?;
+    let value = rows.last()?.last().copied().filter(|value| value.is_finite())?;
     let mut left = cells;
+    let mut wanted = value;
     let mut picks: Vec<Choice> = Vec::with_capacity(choices.len());
-    for (options, pick) in choices.iter().zip(&kept).rev() {
-        let choice = options.get(usize::from(*pick.get(left)?))?;
-        picks.push(*choice);
-        left = left.checked_sub(choice.cells)?;
+    for (options, before) in choices.iter().zip(&rows).rev() {
+        // The same sum as above, so it is found to the last bit.
+        let (choice, rest, from) = options.iter().find_map(|option| {
+            let rest = left.checked_sub(option.cells)?;
+            let from = *before.get(rest)?;
+            ((from + option.hashrate).total_cmp(&wanted).is_eq()).then_some((*option, rest, from))
+        })?;
+        picks.push(choice);
+        left = rest;
+        wanted = from;
     }
     picks.reverse();
     Some((value, picks))

@@ -6,7 +6,8 @@
 //! really do leaves some power over, which a local repair uses up: first by raising what still fits, then by
 //! solving the few miners around the break exactly ([`super::core`]).
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::control::allocate::{Item, Level, core, curve};
 use crate::control::site::{Actuator, CircuitId, OperatingPoint};
@@ -28,11 +29,14 @@ struct Segment {
     item: usize,
     watts: f64,
     hashrate: f64,
+    /// Hashrate per watt.
+    slope: f64,
 }
 
 impl Segment {
-    fn slope(&self) -> f64 {
-        self.hashrate / self.watts
+    /// Steep before flat; equals keep the miners' order. The segments of one miner fall strictly.
+    fn order(&self, other: &Self) -> Ordering {
+        other.slope.total_cmp(&self.slope).then(self.item.cmp(&other.item))
     }
 }
 
@@ -50,44 +54,63 @@ const SCALE_DRIFT: f64 = 0.005;
 impl Hulls {
     /// Makes the hulls of these items, unless they are still good.
     pub fn refresh(&mut self, items: &[Item<'_>]) {
-        let good = self.built.len() == items.len()
-            && self.built.iter().zip(items).all(|((scale, low, high), item)| {
-                (scale / item.scale - 1.0).abs() <= SCALE_DRIFT
-                    && (low - item.minimum()).abs() < 1e-9
-                    && (high - item.maximum()).abs() < 1e-9
-            });
-        if good {
+        if self.built.len() != items.len() {
+            self.segments.clear();
+            self.built = vec![(0.0, 0.0, 0.0); items.len()];
+        }
+        let mut stale = vec![false; items.len()];
+        let mut fresh: Vec<Segment> = Vec::new();
+        let mut corners = Vec::new();
+        for (index, ((item, built), stale)) in
+            items.iter().zip(self.built.iter_mut()).zip(stale.iter_mut()).enumerate()
+        {
+            let (low, high) = (item.minimum(), item.maximum());
+            let good = (built.0 / item.scale - 1.0).abs() <= SCALE_DRIFT
+                && (built.1 - low).abs() < 1e-9
+                && (built.2 - high).abs() < 1e-9;
+            if good {
+                continue;
+            }
+            *stale = true;
+            *built = (item.scale, low, high);
+            pieces(item, index, &mut corners, &mut fresh);
+        }
+        if fresh.is_empty() && !stale.contains(&true) {
             return;
         }
-        self.segments.clear();
-        self.built.clear();
-        let mut corners = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            let (low, high) = (item.minimum(), item.maximum());
-            let end = |power: f64| OperatingPoint {
-                power: Watts::saturating(power),
-                hashrate: Hashrate::saturating(curve::hashrate(item.points, power)),
-            };
-            // The device may accept less than its points: then the ends of its range take the place of those beyond.
-            let within = item.points.iter().copied().filter(|point| {
-                let power = point.power.get();
-                power > low && power < high && item.actuator != Actuator::OnOff
-            });
-            let stops = std::iter::once(end(low)).chain(within).chain((high > low).then(|| end(high)));
-            curve::hull(item.sleep, item.scale, stops, &mut corners);
-            for pair in corners.windows(2) {
-                if let [from, to] = pair {
-                    self.segments.push(Segment {
-                        item: index,
-                        watts: to.0 - from.0,
-                        hashrate: to.1 - from.1,
-                    });
-                }
-            }
-            self.built.push((item.scale, low, high));
+        // Those that are still good are in order: only the new ones have to be put in order and in between.
+        fresh.sort_unstable_by(Segment::order);
+        let kept = std::mem::take(&mut self.segments);
+        let mut kept = kept.into_iter().filter(|segment| stale.get(segment.item) == Some(&false)).peekable();
+        let mut fresh = fresh.into_iter().peekable();
+        while let (Some(old), Some(new)) = (kept.peek(), fresh.peek()) {
+            let next = if old.order(new) == Ordering::Greater { fresh.next() } else { kept.next() };
+            self.segments.extend(next);
         }
-        // Stable, so that the segments of one miner stay in their order and equals keep the miners' order.
-        self.segments.sort_by(|one, other| other.slope().total_cmp(&one.slope()));
+        self.segments.extend(kept);
+        self.segments.extend(fresh);
+    }
+}
+
+/// The segments of one item's hull.
+fn pieces(item: &Item<'_>, index: usize, corners: &mut Vec<curve::Corner>, segments: &mut Vec<Segment>) {
+    let (low, high) = (item.minimum(), item.maximum());
+    let end = |power: f64| OperatingPoint {
+        power: Watts::saturating(power),
+        hashrate: Hashrate::saturating(curve::hashrate(item.points, power)),
+    };
+    // The device may accept less than its points: then the ends of its range take the place of those beyond.
+    let within = item.points.iter().copied().filter(|point| {
+        let power = point.power.get();
+        power > low && power < high && item.actuator != Actuator::OnOff
+    });
+    let stops = std::iter::once(end(low)).chain(within).chain((high > low).then(|| end(high)));
+    curve::hull(item.sleep, item.scale, stops, corners);
+    for pair in corners.windows(2) {
+        if let [from, to] = pair {
+            let (watts, hashrate) = (to.0 - from.0, to.1 - from.1);
+            segments.push(Segment { item: index, watts, hashrate, slope: hashrate / watts });
+        }
     }
 }
 
@@ -119,30 +142,38 @@ fn room_asleep(items: &[Item<'_>], tree: &Tree, budgets: &[f64]) -> Vec<f64> {
     room
 }
 
+/// An item while the hulls are filled: little, so that a large fleet fits the processor's cache.
+struct Seat {
+    circuit: usize,
+    power: f64,
+    open: bool,
+}
+
 /// Solves for these budgets (one for each circuit, infinite where none). `hulls` must be fresh for `items`.
 pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) -> Optimum {
     let asleep = room_asleep(items, tree, budgets);
     let mut room = asleep.clone();
-    let mut powers: Vec<f64> = items.iter().map(|item| item.sleep).collect();
-    let mut closed = vec![false; items.len()];
+    let mut seats: Vec<Seat> = items
+        .iter()
+        .map(|item| Seat { circuit: item.circuit, power: item.sleep, open: item.free() })
+        .collect();
     let mut bound = 0.0;
     // Where in the order each circuit ran full: the miners around that place are the ones to look at again.
     let mut tight: Vec<Option<usize>> = vec![None; budgets.len()];
     for (position, segment) in hulls.segments.iter().enumerate() {
-        let (Some(item), Some(power), Some(shut)) =
-            (items.get(segment.item), powers.get_mut(segment.item), closed.get_mut(segment.item))
-        else {
+        let Some(seat) = seats.get_mut(segment.item).filter(|seat| seat.open) else {
             continue;
         };
-        if !item.free() || *shut {
-            continue;
-        }
-        let free = tree.least(&room, item.circuit);
+        let free = tree.least(&room, seat.circuit);
         let taken = if free >= segment.watts { segment.watts } else { free.max(0.0) };
-        *shut = taken < segment.watts;
-        if *shut {
+        seat.open = taken >= segment.watts;
+        if taken > 0.0 {
+            bound += segment.hashrate * (taken / segment.watts);
+            seat.power += taken;
+        }
+        if !seat.open {
             let fullest = tree
-                .path(item.circuit)
+                .path(seat.circuit)
                 .iter()
                 .filter_map(|&circuit| room.get(circuit).map(|room| (circuit, *room)))
                 .min_by(|one, other| one.1.total_cmp(&other.1));
@@ -151,15 +182,13 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
             }
         }
         if taken > 0.0 {
-            bound += segment.hashrate * (taken / segment.watts);
-            *power += taken;
-            tree.add(&mut room, CircuitId(item.circuit), -taken);
+            tree.add(&mut room, CircuitId(seat.circuit), -taken);
         }
     }
     let mut room = asleep;
     let mut levels: Vec<Level> = Vec::with_capacity(items.len());
-    for (item, power) in items.iter().zip(&powers) {
-        let level = if item.free() { item.fit(*power) } else { item.level };
+    for (item, seat) in items.iter().zip(&seats) {
+        let level = if item.free() { item.fit(seat.power) } else { item.level };
         if item.free() {
             let more = item.power_at(level) - item.sleep;
             tree.add(&mut room, CircuitId(item.circuit), -more);
@@ -167,10 +196,11 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         levels.push(level);
     }
     fill(items, tree, &mut room, &mut levels);
+    let mut carried: f64 = items.iter().zip(&levels).map(|(item, level)| item.power_at(*level)).sum();
     for circuit in tree.deepest_first() {
         if let Some(position) = tight.get(circuit).copied().flatten() {
             let core = core(items, hulls, tree, &tight, circuit, position);
-            core::improve(items, tree, circuit, &core, &mut room, &mut levels);
+            core::improve(items, tree, circuit, &core, &mut carried, &mut room, &mut levels);
         }
     }
     fill(items, tree, &mut room, &mut levels);
@@ -193,27 +223,75 @@ fn put(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level], 
     *slot = level;
 }
 
+/// What raising an item as far as it goes would bring. The most is first, of equals the first miner.
+struct Lift {
+    gain: f64,
+    index: usize,
+    level: Level,
+    /// The room that this was found for.
+    free: f64,
+}
+
+impl Ord for Lift {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.gain.total_cmp(&other.gain).then(other.index.cmp(&self.index))
+    }
+}
+
+impl PartialOrd for Lift {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Lift {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Lift {}
+
+/// How far an item can be raised in this much room; `None` when that brings nothing.
+fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> {
+    if !item.free() || free <= 0.0 || level == Level::Power(item.maximum()) {
+        return None;
+    }
+    let higher = item.fit(item.power_at(level) + free);
+    let gain = item.hashrate_at(higher) - item.hashrate_at(level);
+    (gain > 0.0).then_some(Lift { gain, index, level: higher, free })
+}
+
 /// Uses up what is left over by raising whatever brings most in it.
+///
+/// Room only shrinks meanwhile, and less room never brings more: what was found earlier is an upper bound, and only
+/// the item with the highest one has to be looked at again.
 fn fill(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level]) {
-    let repairs = (REPAIR_EFFORT / items.len().max(1)).clamp(2, MOST_REPAIRS);
-    for _ in 0..repairs {
-        let mut best: Option<(f64, usize, Level)> = None;
-        for (index, (item, level)) in items.iter().zip(levels.iter()).enumerate() {
-            if !item.free() || *level == Level::Power(item.maximum()) {
-                continue;
-            }
-            let free = tree.least(room, item.circuit);
-            if free <= 0.0 {
-                continue;
-            }
-            let higher = item.fit(item.power_at(*level) + free);
-            let gain = item.hashrate_at(higher) - item.hashrate_at(*level);
-            if gain > best.map_or(0.0, |(gain, _, _)| gain) {
-                best = Some((gain, index, higher));
-            }
+    let mut repairs = (REPAIR_EFFORT / items.len().max(1)).clamp(2, MOST_REPAIRS);
+    let free: Vec<f64> = (0..room.len()).map(|circuit| tree.least(room, circuit)).collect();
+    let found: Vec<Lift> = items
+        .iter()
+        .zip(levels.iter())
+        .enumerate()
+        .filter_map(|(index, (item, level))| lift(item, index, *level, *free.get(item.circuit)?))
+        .collect();
+    let mut queue = BinaryHeap::from(found);
+    while let Some(best) = queue.pop() {
+        let Some((item, level)) = items.get(best.index).zip(levels.get(best.index)) else {
+            continue;
+        };
+        let free = tree.least(room, item.circuit);
+        if free < best.free {
+            queue.extend(lift(item, best.index, *level, free));
+            continue;
         }
-        let Some((_, index, level)) = best else { return };
-        put(items, tree, room, levels, index, level);
+        put(items, tree, room, levels, best.index, best.level);
+        repairs -= 1;
+        if repairs == 0 {
+            return;
+        }
+        let free = tree.least(room, item.circuit);
+        queue.extend(lift(item, best.index, best.level, free));
     }
 }
 

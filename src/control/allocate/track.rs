@@ -20,6 +20,8 @@ const RISE: f64 = 15.0;
 const MIN_RISE: f64 = 100.0;
 /// How often the cheapest single finisher is searched for in one circuit.
 const MOST_FINISHES: usize = 8;
+/// How many ways to lower are put in order at first.
+const FIRST_RANKS: usize = 64;
 
 /// A change of one item.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,11 +48,48 @@ struct Lowering {
     level: Level,
     watts: f64,
     cost: f64,
+    /// What it costs at the least, however few watts it frees.
+    least: f64,
 }
 
 impl Lowering {
     fn score(&self) -> f64 {
         self.cost / self.watts
+    }
+}
+
+/// Ways to lower, put in order only as far as anybody looks: a shed rarely needs more than a few of thousands.
+struct Ranking {
+    /// With its score and its place before sorting, which decides between equals.
+    options: Vec<(f64, usize, Lowering)>,
+    sorted: usize,
+}
+
+impl Ranking {
+    fn new(options: Vec<Lowering>) -> Self {
+        let options =
+            options.into_iter().enumerate().map(|(place, option)| (option.score(), place, option)).collect();
+        Self { options, sorted: 0 }
+    }
+
+    /// The option at this rank, the cheapest first.
+    fn get(&mut self, rank: usize) -> Option<Lowering> {
+        if rank >= self.options.len() {
+            return None;
+        }
+        while rank >= self.sorted {
+            let rest = self.options.get_mut(self.sorted..)?;
+            let more = (self.sorted * 3).max(FIRST_RANKS).min(rest.len());
+            let order = |one: &(f64, usize, Lowering), other: &(f64, usize, Lowering)| {
+                one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
+            };
+            if more < rest.len() {
+                rest.select_nth_unstable_by(more, order);
+            }
+            rest.get_mut(..more)?.sort_unstable_by(order);
+            self.sorted += more;
+        }
+        self.options.get(rank).map(|(_, _, option)| *option)
     }
 }
 
@@ -96,10 +135,11 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     // Only what is drawn already has to be waited for; a raise that is still under way is called off at once.
     let drawn = (item.drawn - item.power_at(level)).clamp(0.0, watts);
     let delay = if drawn > 0.0 { item.time_down(drawn) * DELAY_WEIGHT * average * drawn } else { 0.0 };
+    let least = seconds * full;
     // What is kept for a start is soon free again: a watt of it is worth less than one that stays.
     let lasting = (item.power_at(item.level) - item.power_at(level)).max(1.0);
-    let cost = (lost + seconds * full + delay) * (watts / lasting).max(1.0);
-    Some(Lowering { item: index, level, watts, cost })
+    let cost = (lost + least + delay) * (watts / lasting).max(1.0);
+    Some(Lowering { item: index, level, watts, cost, least })
 }
 
 /// Lowers items until no circuit is above its budget, or everything that can be lowered is asleep. `items` and
@@ -112,11 +152,27 @@ pub fn shed(
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
+    let mut members: Vec<Vec<usize>> = Vec::new();
     for circuit in tree.deepest_first() {
-        let over = over(circuit, budgets, sums);
-        if over > 0.0 {
-            shed_circuit(items, tree, circuit, budgets, sums, terms, changes);
+        if over(circuit, budgets, sums) <= 0.0 {
+            continue;
         }
+        if members.is_empty() {
+            members.resize(budgets.len(), Vec::new());
+            for (index, item) in items.iter().enumerate() {
+                if let Some(members) = members.get_mut(item.circuit) {
+                    members.push(index);
+                }
+            }
+        }
+        let mut below: Vec<usize> = Vec::new();
+        for (own, members) in members.iter().enumerate() {
+            if tree.path(own).contains(&circuit) {
+                below.extend(members);
+            }
+        }
+        below.sort_unstable();
+        shed_circuit(items, tree, circuit, &below, budgets, sums, terms, changes);
     }
 }
 
@@ -131,30 +187,33 @@ fn over(circuit: usize, budgets: &[f64], sums: &[f64]) -> f64 {
     }
 }
 
+/// `below` are the items of the circuit and of those below it.
+#[expect(clippy::too_many_arguments, reason = "the books of one pass, kept by the caller")]
 fn shed_circuit(
     items: &mut [Item<'_>],
     tree: &Tree,
     circuit: usize,
+    below: &[usize],
     budgets: &[f64],
     sums: &mut [f64],
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
-    let mut options: Vec<Lowering> = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        if !item.movable || item.level == Level::Sleep || !tree.path(item.circuit).contains(&circuit) {
+    let mut options: Vec<Lowering> = Vec::with_capacity(2 * below.len());
+    for &index in below {
+        let Some(item) = items.get(index).filter(|item| item.movable && item.level != Level::Sleep) else {
             continue;
-        }
+        };
         if item.steady {
             let minimum = Level::Power(item.minimum());
             options.extend(lowering(item, index, minimum, terms));
         }
         options.extend(lowering(item, index, Level::Sleep, terms));
     }
-    options.sort_by(|one, other| one.score().total_cmp(&other.score()));
     let largest = options.iter().map(|option| option.watts).fold(0.0, f64::max);
     let mut finishes = 0;
-    let mut queue = options.iter();
+    let mut options = Ranking::new(options);
+    let mut next = 0;
     loop {
         let deficit = over(circuit, budgets, sums);
         if deficit <= 0.0 {
@@ -162,13 +221,14 @@ fn shed_circuit(
         }
         if deficit <= largest && finishes < MOST_FINISHES {
             finishes += 1;
-            let in_order = cost_in_order(items, queue.clone(), deficit);
+            let in_order = cost_in_order(items, &mut options, next, deficit);
             if let Some(change) = finisher(items, &options, deficit, terms, in_order) {
                 carry_out(items, tree, sums, change, changes);
                 continue;
             }
         }
-        let Some(option) = queue.next() else { return };
+        let Some(option) = options.get(next) else { return };
+        next += 1;
         let Some(item) = items.get(option.item) else {
             continue;
         };
@@ -180,10 +240,11 @@ fn shed_circuit(
     }
 }
 
-/// What it costs to end a deficit with the next options in order.
-fn cost_in_order<'a>(items: &[Item<'_>], queue: impl Iterator<Item = &'a Lowering>, deficit: f64) -> f64 {
+/// What it costs to end a deficit with the options in order, from this rank on.
+fn cost_in_order(items: &[Item<'_>], options: &mut Ranking, mut rank: usize, deficit: f64) -> f64 {
     let (mut watts, mut cost) = (0.0, 0.0);
-    for option in queue {
+    while let Some(option) = options.get(rank) {
+        rank += 1;
         let frees = items.get(option.item).map_or(0.0, |item| item.settled - item.power_at(option.level));
         if frees > 0.0 {
             watts += frees;
@@ -196,16 +257,16 @@ fn cost_in_order<'a>(items: &[Item<'_>], queue: impl Iterator<Item = &'a Lowerin
     f64::INFINITY
 }
 
-/// The cheapest single change that ends a deficit, where that costs less than `most`.
-fn finisher(
-    items: &[Item<'_>],
-    options: &[Lowering],
-    deficit: f64,
-    terms: &Terms,
-    most: f64,
-) -> Option<Change> {
-    let mut best: Option<(f64, Change)> = None;
-    for option in options {
+/// The cheapest single change that ends a deficit, where that costs less than `most`; of equals the one that is
+/// cheapest per watt.
+fn finisher(items: &[Item<'_>], options: &Ranking, deficit: f64, terms: &Terms, most: f64) -> Option<Change> {
+    let mut best: Option<(f64, f64, usize, Change)> = None;
+    for (score, place, option) in &options.options {
+        // Not enough even when it was found, or already dearer than what there is.
+        let bound = best.map_or(most, |(least, ..)| least);
+        if option.watts < deficit || option.least > bound {
+            continue;
+        }
         let Some(item) = items.get(option.item) else {
             continue;
         };
@@ -217,14 +278,21 @@ fn finisher(
             (Level::Power(_), Level::Sleep) => continue,
             (Level::Power(_), level) => level,
         };
-        let Some(cost) = lowering(item, option.item, level, terms) else {
+        let Some(cost) = lowering(item, option.item, level, terms).filter(|cost| cost.watts >= deficit)
+        else {
             continue;
         };
-        if cost.watts >= deficit && cost.cost < best.map_or(most, |(least, _)| least) {
-            best = Some((cost.cost, Change { item: option.item, level }));
+        let better = match best {
+            None => cost.cost < most,
+            Some((least, rated, earlier, _)) => {
+                cost.cost.total_cmp(&least).then(score.total_cmp(&rated)).then(place.cmp(&earlier)).is_lt()
+            }
+        };
+        if better {
+            best = Some((cost.cost, *score, *place, Change { item: option.item, level }));
         }
     }
-    best.map(|(_, change)| change)
+    best.map(|(.., change)| change)
 }
 
 fn carry_out(
@@ -285,6 +353,10 @@ pub fn raise(
     // First what can be used soon; then, with what the quick ones leave over, the long climbs of the slow ones.
     for soon in [true, false] {
         for (_, _, index) in &options {
+            // Every item hangs below the root: nobody gets anything any more.
+            if room.first().is_some_and(|free| *free < terms.deadband) {
+                return;
+            }
             let favour = favoured.get(*index).copied().flatten();
             let Some((level, more)) =
                 items.get(*index).and_then(|item| lift(item, tree, &room, starts, favour, soon, terms))
