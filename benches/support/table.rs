@@ -19,12 +19,5 @@ pub fn row(name: &str, times: &[Duration]) {
         println!("{name:<46}{:>6}", 0);
         return;
     }
-    println!(
-        "{name:<46}{:>6}{:>9.3}{:>9.3}{:>9.3}{:>9.3}",
-        sorted.len(),
-        at(50),
-        at(90),
-        at(99),
-        at(100)
-    );
+    println!("{name:<46}{:>6}{:>9.3}{:>9.3}{:>9.3}{:>9.3}", sorted.len(), at(50), at(90), at(99), at(100));
 }

@@ -254,13 +254,7 @@ fn cost_in_order(items: &[Item<'_>], options: &mut Ranking, mut rank: usize, def
 
 /// The cheapest single change that ends a deficit, where that costs less than `most`; of equals the one that is
 /// cheapest per watt.
-fn finisher(
-    items: &[Item<'_>],
-    options: &Ranking,
-    deficit: f64,
-    terms: &Terms,
-    most: f64,
-) -> Option<Change> {
+fn finisher(items: &[Item<'_>], options: &Ranking, deficit: f64, terms: &Terms, most: f64) -> Option<Change> {
     let mut best: Option<(f64, f64, usize, Change)> = None;
     for (score, place, option) in &options.options {
         // Not enough even when it was found, or already dearer than what there is.
@@ -279,17 +273,15 @@ fn finisher(
             (Level::Power(_), Level::Sleep) => continue,
             (Level::Power(_), level) => level,
         };
-        let Some(cost) = lowering(item, option.item, level, terms).filter(|cost| cost.watts >= deficit) else {
+        let Some(cost) = lowering(item, option.item, level, terms).filter(|cost| cost.watts >= deficit)
+        else {
             continue;
         };
         let better = match best {
             None => cost.cost < most,
-            Some((least, rated, earlier, _)) => cost
-                .cost
-                .total_cmp(&least)
-                .then(score.total_cmp(&rated))
-                .then(place.cmp(&earlier))
-                .is_lt(),
+            Some((least, rated, earlier, _)) => {
+                cost.cost.total_cmp(&least).then(score.total_cmp(&rated)).then(place.cmp(&earlier)).is_lt()
+            }
         };
         if better {
             best = Some((cost.cost, *score, *place, Change { item: option.item, level }));
