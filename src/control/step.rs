@@ -34,15 +34,16 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .filter(|(_, track)| track.setpoint.is_none())
         .map(|(index, track)| (index, track.draw))
         .collect();
+    let unplaced = site.settings.observe || !strangers.is_empty();
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
-    if !starting {
-        if state.mode == Mode::StartUp {
-            // What the miners drew before they had answered is not known, least of all to have been nothing.
-            state.memories.iter_mut().for_each(|memory| memory.estimate.clear());
-        }
+    if !starting && state.mode == Mode::StartUp {
+        // What the miners drew before they had answered is not known, least of all to have been nothing.
+        state.memories.iter_mut().for_each(|memory| memory.estimate.clear());
+    }
+    if !starting && unplaced {
         adopt(&site, state, &inputs, now);
         introduce(&site, state, &strangers);
     }
@@ -68,17 +69,10 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
 
     let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
     if !starting {
-        allocate(&site, state, &mut items, &allowed, now, &mut orders);
+        allocate(&site, state, &mut items, &allowed, flying, now, &mut orders);
         correct(&site, state, &inputs, now, &mut orders);
     }
-    let settled: Vec<f64> = items.iter().map(|item| item.settled).collect();
     let sums = track::committed(&items, &state.tree, site.circuits.len());
-    let wanted: Vec<Option<Target>> = items
-        .iter()
-        .zip(&state.tracks)
-        .map(|(item, track)| track.setpoint.map(|_| target(item.level)))
-        .collect();
-    drop(items);
 
     let mut sent: Vec<Command> = Vec::new();
     if !site.settings.observe {
@@ -91,8 +85,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     state.mode = mode(&site, starting, &circuits, &binding);
     account(&site, state, snapshot, &circuits, since_last);
     state.before = Some(now);
-    let report =
-        Report { site: &site, state, inputs: &inputs, scales: &scales, settled: &settled, wanted: &wanted };
+    let report = Report { site: &site, state, inputs: &inputs, scales: &scales, items: &items };
     let decided = Decided { starting, binding, circuits, allowed, sums, estimates, sent };
     report.decision(now, decided)
 }
@@ -259,12 +252,13 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
         .collect()
 }
 
-/// Sheds, raises and, now and then, rebalances.
+/// Sheds, raises and, now and then, rebalances. `flying` is [`track::in_flight`] of the items.
 fn allocate(
     site: &Site,
     state: &mut State,
     items: &mut [Item<'_>],
     allowed: &[f64],
+    mut flying: Vec<f64>,
     now: Moment,
     orders: &mut Vec<(usize, Target, Cause)>,
 ) {
@@ -281,16 +275,16 @@ fn allocate(
     if due {
         state.balanced_at = Some(now);
         rebalance_fleet(state, items, allowed, shed, &terms, orders);
+        flying = track::in_flight(items, &state.tree, count);
     }
     if !shed {
         changes.clear();
-        let mut sums = track::in_flight(items, &state.tree, count);
         let mut starts = starts(site, state);
         track::raise(
             items,
             &state.tree,
             allowed,
-            &mut sums,
+            &mut flying,
             &mut starts,
             &state.favoured,
             &terms,
@@ -462,8 +456,7 @@ struct Report<'a> {
     state: &'a State,
     inputs: &'a Inputs<'a>,
     scales: &'a [f64],
-    settled: &'a [f64],
-    wanted: &'a [Option<Target>],
+    items: &'a [Item<'a>],
 }
 
 impl Report<'_> {
@@ -473,11 +466,9 @@ impl Report<'_> {
             .miners
             .iter()
             .zip(&state.tracks)
-            .zip(self.settled.iter().zip(self.wanted))
+            .zip(self.items)
             .zip(0..)
-            .map(|(((miner, track), (settled, wanted)), index)| {
-                self.miner(miner, track, *settled, *wanted, index)
-            })
+            .map(|(((miner, track), item), index)| self.miner(miner, track, item, index))
             .collect();
         let headrooms: Vec<f64> = decided.circuits.iter().map(|circuit| circuit.headroom).collect();
         let budgets = budget::budgets(site, &headrooms);
@@ -525,14 +516,7 @@ impl Report<'_> {
         }
     }
 
-    fn miner(
-        &self,
-        miner: &Miner,
-        track: &Track,
-        settled: f64,
-        wanted: Option<Target>,
-        index: usize,
-    ) -> MinerDecision {
+    fn miner(&self, miner: &Miner, track: &Track, item: &Item<'_>, index: usize) -> MinerDecision {
         let gain = self.scales.get(miner.circuit.0).copied().unwrap_or(1.0);
         let status = self.inputs.miner(index).status.as_ref();
         let answers = !matches!(track.state, MinerState::Pending | MinerState::Unreachable);
@@ -542,8 +526,8 @@ impl Report<'_> {
             draw: Watts::saturating(track.draw * gain),
             counted: Watts::saturating(track.counted * gain),
             hashrate: hashrate.unwrap_or(Hashrate::ZERO),
-            setpoint: wanted,
-            settled: Watts::saturating(settled),
+            setpoint: track.setpoint.map(|_| target(item.level)),
+            settled: Watts::saturating(item.settled),
         }
     }
 }

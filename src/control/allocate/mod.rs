@@ -150,7 +150,8 @@ impl Item<'_> {
         match self.actuator {
             Actuator::OnOff => Level::Power(high),
             Actuator::Steps => {
-                let point = self.points.iter().rev().find(|point| point.power.get() <= own);
+                let above = self.points.partition_point(|point| point.power.get() <= own);
+                let point = above.checked_sub(1).and_then(|index| self.points.get(index));
                 point.map_or(Level::Sleep, |point| Level::Power(point.power.get()))
             }
             Actuator::Continuous { .. } if own >= high => Level::Power(high),

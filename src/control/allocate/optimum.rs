@@ -184,6 +184,13 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         if taken > 0.0 {
             tree.add(&mut room, CircuitId(seat.circuit), -taken);
         }
+        // Once the root is full nobody gets anything any more, and no room changes.
+        if !seat.open && room.first().is_some_and(|root| *root <= 0.0) {
+            let unknown = room.iter().zip(&tight).any(|(room, tight)| *room <= 0.0 && tight.is_none());
+            if !unknown {
+                break;
+            }
+        }
     }
     let mut room = asleep;
     let mut levels: Vec<Level> = Vec::with_capacity(items.len());
@@ -258,6 +265,9 @@ fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> 
         return None;
     }
     let higher = item.fit(item.power_at(level) + free);
+    if higher == level {
+        return None;
+    }
     let gain = item.hashrate_at(higher) - item.hashrate_at(level);
     (gain > 0.0).then_some(Lift { gain, index, level: higher, free })
 }
