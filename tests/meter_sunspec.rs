@@ -1,5 +1,5 @@
 //! SunSpec discovery on images that were written by hand from the model definitions, and on hostile ones.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
 
 use std::collections::HashMap;
 

@@ -284,3 +284,128 @@ fn pattern(value: &DeValue<'_>, bits: u32) -> Result<u64, String> {
     }
     Ok(pattern)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::builtin::parse_profile;
+    use super::super::{Config, ConfigErrors, Options, Secrets, parse};
+    use super::*;
+
+    const POWER: &str = "power = { function = \"holding\", address = 1, format = \"i16\", scale = 10 }\n";
+
+    fn read(text: &str) -> Profile {
+        parse_profile("p", text, Path::new("p")).unwrap_or_else(|errors| panic!("{errors}")).0
+    }
+
+    fn fault(text: &str) -> String {
+        parse_profile("p", text, Path::new("p")).unwrap_err().to_string()
+    }
+
+    /// A whole configuration with one meter.
+    fn site(meter: &str) -> Result<Config, ConfigErrors> {
+        let text = format!(
+            r#"
+            [site]
+            name = "Test"
+            mode = "observe"
+            [links.a]
+            tcp = "10.0.0.1:502"
+            [meters.m]
+            link = "a"
+            unit = 1
+            {meter}
+            [circuits.pcc]
+            meter = "m"
+            [limits.surplus]
+            circuit = "pcc"
+            import = "0 W"
+            [groups.x]
+            circuit = "pcc"
+            addresses = ["10.0.0.2"]
+            model = "m60s"
+            driver = "whatsminer-v3"
+            "#
+        );
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        parse(&text, Path::new("site.toml"), &options)
+    }
+
+    #[test]
+    fn every_key_of_a_register_is_read() {
+        let profile = read(
+            "description = \"D\"\ncertainty = \"low\"\nfrequency = { function = \"input\", address = 9, format = \"u16\", \
+             word_order = \"low-first\", byte_order = \"low-first\", scale = 0.5, offset = 45, scale_register = 11, \
+             range = { raw_low = 1, raw_high = 9, low = 2, high = 4 }, unavailable = [0xFFFF], saturated = [0xFFFE] }\n\
+             power = { function = \"input\", address = 1, format = \"u16\" }",
+        );
+        assert_eq!((profile.description.as_str(), profile.certainty), ("D", Certainty::Low));
+        let frequency = &profile.point(Measure::Frequency).unwrap().terms[0];
+        assert_eq!(
+            *frequency,
+            Register {
+                function: Function::Input,
+                address: 9,
+                format: Format::U16,
+                word_order: WordOrder::LowFirst,
+                byte_order: ByteOrder::LowFirst,
+                scale: 0.5,
+                offset: 45.0,
+                scale_register: Some(11),
+                range: Some(RawRange {
+                    raw_low: 1.0,
+                    raw_high: 9.0,
+                    ends: Ends::Known { low: 2.0, high: 4.0 }
+                }),
+                unavailable: vec![0xFFFF],
+                saturated: vec![0xFFFE],
+            }
+        );
+    }
+
+    #[test]
+    fn invert_turns_every_power_and_nothing_else() {
+        let others = ["power_l1", "voltage_l1"].map(|key| POWER.replacen("power", key, 1)).concat();
+        let profile = read(&format!("invert = true\n{POWER}{others}"));
+        let scale = |measure| profile.point(measure).map(|point| point.terms[0].scale);
+        assert_eq!(scale(Measure::Power), Some(-10.0));
+        assert_eq!(scale(Measure::PowerL1), Some(-10.0));
+        assert_eq!(scale(Measure::VoltageL1), Some(10.0));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_where_it_stands() {
+        let with = |extra: &str| fault(&POWER.replace(" }", &format!(", {extra} }}")));
+        assert!(with("scale_register = 400").contains("too far"));
+        assert!(with("range = { raw_high = 9 }").contains("what its ends stand for"));
+        assert!(with("range = { raw_high = 0, low = 1, high = 2 }").contains("empty"));
+        assert!(with("range = { raw_high = 9, low = 2, high = 1 }").contains("upside down"));
+        assert!(with("range = { low = 1, high = 2 }").contains("raw_high"));
+        assert!(with("saturated = [0x10000]").contains("`saturated` has more than 16 bits"));
+        assert!(fault(&format!("certainty = \"sure\"\n{POWER}")).contains("sure"));
+        assert!(
+            fault("frequency = { function = \"input\", address = 9, format = \"u16\" }")
+                .contains("no `power`")
+        );
+    }
+
+    #[test]
+    fn a_full_scale_is_asked_for_where_it_is_needed_and_nowhere_else() {
+        let said = |meter: &str| site(meter).map(|_| ()).unwrap_err().to_string();
+        let satec = "profile = \"satec-pm180\"\n";
+        assert!(said(satec).contains("needs the `full_scale`"));
+        assert!(
+            said(&format!("{satec}full_scale = {{ voltage = \"828 V\" }}"))
+                .contains("needs the `full_scale`")
+        );
+        assert!(
+            said("profile = \"eastron-sdm630\"\nfull_scale = { power = \"1 kW\" }")
+                .contains("have no full scale")
+        );
+        let config = site(&format!("{satec}full_scale = {{ power = \"662.4 kW\" }}"));
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let range = config.meters[0].profile.power.terms[0].range.unwrap();
+        assert_eq!(range.ends, Ends::Known { low: -662_400.0, high: 662_400.0 });
+    }
+}

@@ -235,7 +235,7 @@ pub fn measured<'a>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::profile::Function;
+    use super::super::profile::{FullScale, Function, RawRange};
     use super::*;
 
     fn register(format: Format, word_order: WordOrder) -> Register {
@@ -295,6 +295,68 @@ mod tests {
         let mut export_positive = register(Format::I32, WordOrder::HighFirst);
         export_positive.scale = -1.0;
         assert_eq!(value(&export_positive, &[0x0000, 0x0064]), Some(-100.0));
+    }
+
+    #[test]
+    fn swapped_bytes_are_put_right_in_each_register() {
+        let mut swapped = register(Format::I32, WordOrder::LowFirst);
+        swapped.byte_order = ByteOrder::LowFirst;
+        assert_eq!(value(&swapped, &[0x0200, 0x0100]), Some(65_538.0));
+        swapped.unavailable = vec![0x8000_0000];
+        assert_eq!(value(&swapped, &[0x0000, 0x0080]), None, "a pattern is that of the number");
+    }
+
+    #[test]
+    fn an_offset_is_added_after_the_scale() {
+        let mut shifted = register(Format::U16, WordOrder::HighFirst);
+        (shifted.scale, shifted.offset) = (0.5, -100.0);
+        assert_eq!(value(&shifted, &[300]), Some(50.0));
+        assert_eq!(raw(&shifted, 50.0), Some(300.0));
+    }
+
+    #[test]
+    fn a_scale_register_is_found_before_and_behind_the_value() {
+        let mut behind =
+            Register { address: 10, scale_register: Some(13), ..register(Format::I16, WordOrder::HighFirst) };
+        assert_eq!(behind.extent(), (10, 4));
+        assert_eq!(value(&behind, &[5, 9, 9, 2]), Some(500.0));
+        assert_eq!(
+            value(&behind, &[2301, 9, 9, 0xFFFF]),
+            Some(230.1),
+            "a division, so that nothing is rounded twice"
+        );
+        assert_eq!(read(&behind, &[5, 9, 9, 0x8000]), Err(Absent::NoScale));
+        assert_eq!(read(&behind, &[5, 9, 9, 11]), Err(Absent::NoScale));
+        assert_eq!(read(&behind, &[5]), Err(Absent::NotRead), "the value without its factor");
+        behind.scale_register = Some(8);
+        assert_eq!(behind.extent(), (8, 3));
+        assert_eq!(value(&behind, &[1, 9, 5]), Some(50.0));
+        behind = Register { address: u16::MAX, scale_register: Some(0), ..behind };
+        assert_eq!(read(&behind, &[1, 2]), Err(Absent::NotRead), "no request holds all of it");
+    }
+
+    #[test]
+    fn saturation_is_told_apart_and_is_no_value() {
+        let mut narrow = register(Format::I16, WordOrder::HighFirst);
+        narrow.saturated = vec![0x7FFF, 0x8000];
+        assert_eq!(read(&narrow, &[0x7FFF]), Err(Absent::Saturated));
+        assert_eq!(read(&narrow, &[0x8000]), Err(Absent::Saturated));
+        assert_eq!(read(&narrow, &[0x7FFE]), Ok(32_766.0));
+        let sum = Point { terms: vec![narrow.clone(), narrow] };
+        assert_eq!(explain(&sum, |_| Some(&[0x7FFF])), Err(Absent::Saturated));
+    }
+
+    #[test]
+    fn a_range_is_stretched_and_ends_at_its_ends() {
+        let mut ranged = register(Format::U16, WordOrder::HighFirst);
+        let ends = Ends::Known { low: -1_000.0, high: 1_000.0 };
+        ranged.range = Some(RawRange { raw_low: 0.0, raw_high: 200.0, ends });
+        assert_eq!(value(&ranged, &[150]), Some(500.0));
+        assert_eq!(raw(&ranged, 500.0), Some(150.0));
+        assert_eq!(read(&ranged, &[201]), Err(Absent::OutOfRange));
+        let ends = Ends::PlusMinusFullScale(FullScale::Power);
+        ranged.range = Some(RawRange { raw_low: 0.0, raw_high: 200.0, ends });
+        assert_eq!(read(&ranged, &[150]), Err(Absent::OutOfRange), "the full scale is not known");
     }
 
     #[test]
