@@ -95,6 +95,8 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             drawn: sleep.get(),
             counted: sleep.get(),
             movable: true,
+            steady: true,
+            starts_at_full: false,
             raisable: true,
             wakeable: true,
             adjust_cost: cost.adjust.as_secs_f64(),
@@ -166,7 +168,7 @@ fn hours() {
     );
     for name in ["cloudy-hour", "night"] {
         let replay = config::demo(config::DEMO_NETWORK).ok().and_then(|config| {
-            Scenario::find(name).and_then(|scenario| Replay::new(&config, &scenario).ok())
+            Scenario::find(name).ok().and_then(|scenario| Replay::new(&config, &scenario).ok())
         });
         let Some(mut replay) = replay else {
             println!("{name:<18} cannot be replayed");

@@ -19,6 +19,8 @@ enum Command {
     Run(cli::run::Args),
     /// Check a configuration and say what would be controlled
     Check(cli::check::Args),
+    /// List the meters that the program knows
+    Meter(cli::meter::Args),
     /// Show the daemon at work on a simulated site
     Demo(cli::demo::Args),
     /// Serve only the simulated site of a configuration, for another process to control
@@ -34,6 +36,11 @@ fn main() -> ExitCode {
             // A reader that has gone away, such as `head`, is no failure.
             Err(_) => ExitCode::SUCCESS,
         };
+    }
+    if let Command::Meter(args) = &arguments.command {
+        // As above.
+        let _ = cli::meter::run(args, &mut std::io::stdout().lock());
+        return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
@@ -54,6 +61,6 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Run(args) => cli::run::run(args).await,
         Command::Demo(args) => cli::demo::run(args).await,
         Command::Sim(args) => cli::sim::run(args).await,
-        Command::Check(_) => Ok(()),
+        Command::Check(_) | Command::Meter(_) => Ok(()),
     }
 }

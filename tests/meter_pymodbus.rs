@@ -44,14 +44,14 @@ fn start(port: u16) -> Option<Server> {
 }
 
 fn register(function: Function, address: u16, format: Format, word_order: WordOrder, scale: f64) -> Register {
-    Register { function, address, format, word_order, scale, unavailable: Vec::new() }
+    Register { function, address, format, word_order, scale, ..Register::default() }
 }
 
 fn meter(unit: u8, terms: Vec<Register>) -> Connection {
     Connection {
         link: LinkId(0),
         unit,
-        profile: Profile { name: "test".into(), power: Point { terms } },
+        profile: Profile { name: "test".into(), power: Point { terms }, ..Profile::default() },
         invert: false,
         plausible: None,
         frozen_after: None,

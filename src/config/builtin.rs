@@ -20,8 +20,11 @@ const MODELS: &[(&str, &str)] =
 
 /// Meter profiles, by file name.
 const METERS: &[(&str, &str)] = embedded!(
-    "meters": "carlo-gavazzi-em340", "eastron-sdm120", "eastron-sdm630", "janitza-umg96rm", "schneider-iem3000",
-    "siemens-pac2200",
+    "meters": "abb-b23-b24", "abb-m4m20", "carlo-gavazzi-em24-e1", "carlo-gavazzi-em24-rs485",
+    "carlo-gavazzi-em340", "chint-dtsu666", "deye-3p", "eastron-sdm120", "eastron-sdm630", "growatt-hybrid",
+    "huawei-sun2000", "janitza-umg604", "janitza-umg96rm", "satec-pm180", "schneider-iem3000",
+    "siemens-pac2200", "sma-home-manager", "socomec-countis", "sungrow-sh", "victron-gx",
+    "victron-gx-battery", "victron-gx-pv",
 );
 
 /// The names of all built-in miner models.

@@ -99,7 +99,8 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
             unit,
             "write the Modbus unit id of the meter, like unit = 1; it is never guessed",
         );
-        let profile = profile(&table, name.value, &own);
+        let mut profile = profile(&table, name.value, &own);
+        profiles::full_scale(&table, &mut profile);
         let invert = table.boolean("invert").unwrap_or(false);
         let (meter, frozen_after) = times(name.value, &table);
         let connection = Connection {

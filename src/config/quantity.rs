@@ -70,6 +70,10 @@ pub const HASHRATE: Kind = Kind {
 pub const EFFICIENCY: Kind =
     Kind { what: "an efficiency", units: &[("J/TH", 1.0, 1e12), ("J/GH", 1.0, 1e9)], usual: "J/TH" };
 
+/// Voltage, in volts.
+pub const VOLTAGE: Kind =
+    Kind { what: "a voltage", units: &[("mV", 1.0, 1e3), ("V", 1.0, 1.0), ("kV", 1e3, 1.0)], usual: "V" };
+
 /// Share; base unit one.
 pub const SHARE: Kind = Kind { what: "a share", units: &[("%", 1.0, 100.0)], usual: "%" };
 
@@ -238,7 +242,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [&Kind; 6] = [&POWER, &POWER_RATE, &TIME, &HASHRATE, &EFFICIENCY, &SHARE];
+    const KINDS: [&Kind; 7] = [&POWER, &POWER_RATE, &TIME, &HASHRATE, &EFFICIENCY, &SHARE, &VOLTAGE];
 
     fn power(text: &str) -> Result<f64, QuantityError> {
         parse(text, &POWER)

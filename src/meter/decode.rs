@@ -3,11 +3,41 @@
 //! Everything that is not a finite number is *absent*, and absence is `None`, never zero: a zero would tell
 //! the control law that the power is there. Nothing here allocates or can fail in another way.
 
-use super::profile::{Format, Point, Register, WordOrder};
+use super::profile::{ByteOrder, Ends, Format, Measure, Point, Profile, Register, WordOrder};
+use crate::units::{Joules, Watts};
+
+/// The largest power of ten that a scale register may hold, either way (SunSpec `sunssf`).
+const SCALE_MOST: i16 = 10;
+
+/// Why a register holds no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Absent {
+    /// It was not read, or not as many words as the format takes.
+    #[error("the register was not read as a whole")]
+    NotRead,
+    /// A pattern of the profile, NaN or infinity.
+    #[error("the device says that it has no value")]
+    Unavailable,
+    /// The register stands at the end of what it can show.
+    #[error("the value is beyond what the register can show; take a profile with a wider register")]
+    Saturated,
+    /// The scale register does not hold a power of ten from -10 to 10.
+    #[error("the scale register holds no usable power of ten")]
+    NoScale,
+    /// The raw number is outside the range of the profile, or the full scale of the site is not known.
+    #[error("the raw number is outside its range, or the full scale is not configured")]
+    OutOfRange,
+}
 
 /// The raw bit pattern of a value, right-aligned, most significant register first.
-fn bits(words: &[u16], order: WordOrder) -> u64 {
-    let append = |bits: u64, word: &u16| bits << 16 | u64::from(*word);
+fn bits(words: &[u16], order: WordOrder, bytes: ByteOrder) -> u64 {
+    let append = |bits: u64, word: &u16| {
+        let word = match bytes {
+            ByteOrder::HighFirst => *word,
+            ByteOrder::LowFirst => word.swap_bytes(),
+        };
+        bits << 16 | u64::from(word)
+    };
     match order {
         WordOrder::HighFirst => words.iter().fold(0, append),
         WordOrder::LowFirst => words.iter().rev().fold(0, append),
@@ -53,51 +83,163 @@ fn number(bits: u64, format: Format) -> f64 {
 
 /// The scaled value of a register out of its words, in the order of the wire.
 ///
-/// `None` when the device says that it has no value (a sentinel, NaN, infinity), when the scaled number is not
-/// finite, and when the number of words is not that of the format.
-pub fn value(register: &Register, words: &[u16]) -> Option<f64> {
-    if words.len() != usize::from(register.format.words()) {
-        return None;
+/// `words` are those of [`Register::extent`]: the value's own, and up to the scale register where there is one.
+///
+/// # Errors
+/// [`Absent`] when the device says that it has no value (a sentinel, NaN, infinity), when the register is
+/// saturated, when the scaled number is not finite, and when the number of words is not that of the extent.
+pub fn read(register: &Register, words: &[u16]) -> Result<f64, Absent> {
+    let (start, count) = register.extent();
+    if words.len() != usize::from(count) {
+        return Err(Absent::NotRead);
     }
-    let bits = bits(words, register.word_order);
+    let at = usize::from(register.address - start);
+    let own = words.get(at..at + usize::from(register.format.words())).ok_or(Absent::NotRead)?;
+    let bits = bits(own, register.word_order, register.byte_order);
     if register.unavailable.contains(&bits) {
-        return None;
+        return Err(Absent::Unavailable);
     }
-    let scaled = number(bits, register.format) * register.scale;
-    scaled.is_finite().then_some(scaled)
+    if register.saturated.contains(&bits) {
+        return Err(Absent::Saturated);
+    }
+    let mut number = number(bits, register.format);
+    if !number.is_finite() {
+        return Err(Absent::Unavailable);
+    }
+    if let Some(scale) = register.scale_register {
+        let word = words.get(usize::from(scale - start)).ok_or(Absent::NotRead)?;
+        number = power_of_ten(number, *word)?;
+    }
+    scaled(register, number)
+}
+
+/// What a raw number stands for, after the scale register: its place in the range, the scale and the offset.
+///
+/// # Errors
+/// [`Absent::OutOfRange`] outside the range or without the full scale; [`Absent::Unavailable`] when the result is
+/// not finite.
+pub fn scaled(register: &Register, mut number: f64) -> Result<f64, Absent> {
+    if let Some(range) = &register.range {
+        let Ends::Known { low, high } = range.ends else {
+            return Err(Absent::OutOfRange);
+        };
+        if !(range.raw_low..=range.raw_high).contains(&number) {
+            return Err(Absent::OutOfRange);
+        }
+        number = low + (number - range.raw_low) * (high - low) / (range.raw_high - range.raw_low);
+    }
+    let scaled = number * register.scale + register.offset;
+    if scaled.is_finite() { Ok(scaled) } else { Err(Absent::Unavailable) }
+}
+
+/// Multiplies by the power of ten in a scale register. Division where it is negative: 10^-1 is no binary fraction.
+fn power_of_ten(number: f64, word: u16) -> Result<f64, Absent> {
+    let exponent = word.cast_signed();
+    if !(-SCALE_MOST..=SCALE_MOST).contains(&exponent) {
+        return Err(Absent::NoScale);
+    }
+    let factor = 10_f64.powi(i32::from(exponent.abs()));
+    Ok(if exponent < 0 { number / factor } else { number * factor })
+}
+
+/// As [`read`], without the reason.
+pub fn value(register: &Register, words: &[u16]) -> Option<f64> {
+    read(register, words).ok()
+}
+
+/// The raw number that stands for a value: what [`read`] undoes. With a scale register, for the power of ten 0.
+/// `None` where the full scale is not known.
+pub fn raw(register: &Register, value: f64) -> Option<f64> {
+    let number = (value - register.offset) / register.scale;
+    let Some(range) = &register.range else {
+        return Some(number);
+    };
+    let Ends::Known { low, high } = range.ends else {
+        return None;
+    };
+    Some(range.raw_low + (number - low) * (range.raw_high - range.raw_low) / (high - low))
 }
 
 /// The value of a point: the sum of its terms. One absent term makes the point absent, and so does a point
 /// without terms.
 ///
-/// `words` gives the words of a register, `None` where they were not read.
+/// `words` gives the words of a register's extent, `None` where they were not read.
 pub fn point<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) -> Option<f64> {
+    explain(point, words).ok()
+}
+
+/// As [`point()`], with the reason of the first term that is absent.
+///
+/// # Errors
+/// [`Absent`], as [`read`].
+pub fn explain<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) -> Result<f64, Absent> {
     if point.terms.is_empty() {
-        return None;
+        return Err(Absent::NotRead);
     }
-    let total = point
-        .terms
-        .iter()
-        .try_fold(0.0, |total, register| Some(total + value(register, words(register)?)?))?;
-    f64::is_finite(total).then_some(total)
+    let total = point.terms.iter().try_fold(0.0, |total, register| {
+        Ok::<f64, Absent>(total + read(register, words(register).ok_or(Absent::NotRead)?)?)
+    })?;
+    if total.is_finite() { Ok(total) } else { Err(Absent::Unavailable) }
+}
+
+/// A value with its quantity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measured {
+    /// Active power, import positive.
+    Power(Watts),
+    /// Energy since the meter began to count.
+    Energy(Joules),
+    /// In volts.
+    Voltage(f64),
+    /// In hertz.
+    Frequency(f64),
+    /// In percent.
+    StateOfCharge(f64),
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Power(watts) => watts.fmt(f),
+            Self::Energy(energy) => write!(f, "{:.3} kWh", energy.kilowatt_hours()),
+            Self::Voltage(volts) => write!(f, "{volts:.1} V"),
+            Self::Frequency(hertz) => write!(f, "{hertz:.3} Hz"),
+            Self::StateOfCharge(percent) => write!(f, "{percent:.1} %"),
+        }
+    }
+}
+
+/// The value of a measure. The scales of energies lead to watt-hours in a profile; here they are joules.
+///
+/// # Errors
+/// [`Absent`], as [`read`]; [`Absent::NotRead`] when the profile has no such point.
+pub fn measured<'a>(
+    profile: &Profile,
+    measure: Measure,
+    words: impl Fn(&Register) -> Option<&'a [u16]>,
+) -> Result<Measured, Absent> {
+    let number = explain(profile.point(measure).ok_or(Absent::NotRead)?, words)?;
+    let energy = || Measured::Energy(Joules::saturating(number * 3_600.0));
+    Ok(match measure {
+        Measure::Power | Measure::PowerL1 | Measure::PowerL2 | Measure::PowerL3 => {
+            Measured::Power(Watts::saturating(number))
+        }
+        Measure::VoltageL1 | Measure::VoltageL2 | Measure::VoltageL3 => Measured::Voltage(number),
+        Measure::Frequency => Measured::Frequency(number),
+        Measure::EnergyImport | Measure::EnergyExport => energy(),
+        Measure::StateOfCharge => Measured::StateOfCharge(number),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::profile::Function;
+    use super::super::profile::{FullScale, Function, RawRange};
     use super::*;
 
     fn register(format: Format, word_order: WordOrder) -> Register {
-        Register {
-            function: Function::Input,
-            address: 0,
-            format,
-            word_order,
-            scale: 1.0,
-            unavailable: Vec::new(),
-        }
+        Register { function: Function::Input, address: 0, format, word_order, ..Register::default() }
     }
 
     /// The words of a right-aligned bit pattern, as a device sends them.
@@ -153,6 +295,68 @@ mod tests {
         let mut export_positive = register(Format::I32, WordOrder::HighFirst);
         export_positive.scale = -1.0;
         assert_eq!(value(&export_positive, &[0x0000, 0x0064]), Some(-100.0));
+    }
+
+    #[test]
+    fn swapped_bytes_are_put_right_in_each_register() {
+        let mut swapped = register(Format::I32, WordOrder::LowFirst);
+        swapped.byte_order = ByteOrder::LowFirst;
+        assert_eq!(value(&swapped, &[0x0200, 0x0100]), Some(65_538.0));
+        swapped.unavailable = vec![0x8000_0000];
+        assert_eq!(value(&swapped, &[0x0000, 0x0080]), None, "a pattern is that of the number");
+    }
+
+    #[test]
+    fn an_offset_is_added_after_the_scale() {
+        let mut shifted = register(Format::U16, WordOrder::HighFirst);
+        (shifted.scale, shifted.offset) = (0.5, -100.0);
+        assert_eq!(value(&shifted, &[300]), Some(50.0));
+        assert_eq!(raw(&shifted, 50.0), Some(300.0));
+    }
+
+    #[test]
+    fn a_scale_register_is_found_before_and_behind_the_value() {
+        let mut behind =
+            Register { address: 10, scale_register: Some(13), ..register(Format::I16, WordOrder::HighFirst) };
+        assert_eq!(behind.extent(), (10, 4));
+        assert_eq!(value(&behind, &[5, 9, 9, 2]), Some(500.0));
+        assert_eq!(
+            value(&behind, &[2301, 9, 9, 0xFFFF]),
+            Some(230.1),
+            "a division, so that nothing is rounded twice"
+        );
+        assert_eq!(read(&behind, &[5, 9, 9, 0x8000]), Err(Absent::NoScale));
+        assert_eq!(read(&behind, &[5, 9, 9, 11]), Err(Absent::NoScale));
+        assert_eq!(read(&behind, &[5]), Err(Absent::NotRead), "the value without its factor");
+        behind.scale_register = Some(8);
+        assert_eq!(behind.extent(), (8, 3));
+        assert_eq!(value(&behind, &[1, 9, 5]), Some(50.0));
+        behind = Register { address: u16::MAX, scale_register: Some(0), ..behind };
+        assert_eq!(read(&behind, &[1, 2]), Err(Absent::NotRead), "no request holds all of it");
+    }
+
+    #[test]
+    fn saturation_is_told_apart_and_is_no_value() {
+        let mut narrow = register(Format::I16, WordOrder::HighFirst);
+        narrow.saturated = vec![0x7FFF, 0x8000];
+        assert_eq!(read(&narrow, &[0x7FFF]), Err(Absent::Saturated));
+        assert_eq!(read(&narrow, &[0x8000]), Err(Absent::Saturated));
+        assert_eq!(read(&narrow, &[0x7FFE]), Ok(32_766.0));
+        let sum = Point { terms: vec![narrow.clone(), narrow] };
+        assert_eq!(explain(&sum, |_| Some(&[0x7FFF])), Err(Absent::Saturated));
+    }
+
+    #[test]
+    fn a_range_is_stretched_and_ends_at_its_ends() {
+        let mut ranged = register(Format::U16, WordOrder::HighFirst);
+        let ends = Ends::Known { low: -1_000.0, high: 1_000.0 };
+        ranged.range = Some(RawRange { raw_low: 0.0, raw_high: 200.0, ends });
+        assert_eq!(value(&ranged, &[150]), Some(500.0));
+        assert_eq!(raw(&ranged, 500.0), Some(150.0));
+        assert_eq!(read(&ranged, &[201]), Err(Absent::OutOfRange));
+        let ends = Ends::PlusMinusFullScale(FullScale::Power);
+        ranged.range = Some(RawRange { raw_low: 0.0, raw_high: 200.0, ends });
+        assert_eq!(read(&ranged, &[150]), Err(Absent::OutOfRange), "the full scale is not known");
     }
 
     #[test]

@@ -166,14 +166,14 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::super::LinkId;
-    use super::super::profile::{Point, Profile};
+    use super::super::profile::Profile;
     use super::*;
 
     fn intake(change: impl FnOnce(&mut Connection)) -> (Intake, watch::Receiver<MeterInput>) {
         let mut connection = Connection {
             link: LinkId(0),
             unit: 1,
-            profile: Profile { name: "test".into(), power: Point { terms: Vec::new() } },
+            profile: Profile { name: "test".into(), ..Profile::default() },
             invert: false,
             plausible: None,
             frozen_after: None,

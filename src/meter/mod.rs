@@ -4,7 +4,7 @@
 //! reply would otherwise be taken for another register's value.
 //!
 //! - [`profile`]: what the registers mean, as data; [`decode`]: from registers to numbers; [`plan`]: the fewest
-//!   requests that read them.
+//!   requests that read them; [`sunspec`]: devices that say themselves what their registers mean.
 //! - `link`: the task of a link, its schedule and its pauses. `session`: one connection, one request at a time.
 //!   `guard`: what the bytes must look like before tokio-modbus sees them.
 //! - `intake`: the judgement of a value, its publication and its log; [`counters`]: what the metrics show.
@@ -19,6 +19,7 @@ mod link;
 pub mod plan;
 pub mod profile;
 mod session;
+pub mod sunspec;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Which requests a meter takes: as few as are allowed.
 //!
-//! Only declared registers are read, and only direct neighbours share a request: many devices answer a read
-//! over a gap with exception 2. Some refuse even that, so a request that gets exception 1, 2 or 3 is split in
-//! two and stays split for as long as the daemon runs.
+//! Only declared registers are read (and what lies between a value and its scale register), and only direct
+//! neighbours share a request: many devices answer a read over a gap with exception 2. Some refuse even that, so a
+//! request that gets exception 1, 2 or 3 is split in two and stays split for as long as the daemon runs.
 
 use std::ops::Range;
 
@@ -22,6 +22,16 @@ pub struct Span {
     pub count: u16,
 }
 
+/// Table, first address and width.
+type Key = (Function, u16, u16);
+
+/// A value and its scale register, with all between them, are one item: they come with one request or not at all.
+/// A span that no request can hold is cut; its value is then never read.
+fn key(register: &Register) -> Key {
+    let (address, words) = register.extent();
+    (register.function, address, words.min(MAX_REGISTERS))
+}
+
 /// A declared register and its place in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Item {
@@ -33,8 +43,8 @@ struct Item {
 }
 
 impl Item {
-    fn key(function: Function, address: u16, words: u16) -> (Function, u16, u16) {
-        (function, address, words)
+    fn key(&self) -> Key {
+        (self.function, self.address, self.words)
     }
 
     /// The address after its last register; may be past the end of the table.
@@ -57,11 +67,7 @@ pub struct Plan {
 impl Plan {
     /// The fewest requests that read all registers of some points.
     pub fn new<'a>(points: impl IntoIterator<Item = &'a Point>) -> Self {
-        let mut keys: Vec<_> = points
-            .into_iter()
-            .flat_map(|point| &point.terms)
-            .map(|register| Item::key(register.function, register.address, register.format.words()))
-            .collect();
+        let mut keys: Vec<_> = points.into_iter().flat_map(|point| &point.terms).map(key).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut place = 0;
@@ -123,11 +129,9 @@ impl Plan {
         }
     }
 
-    /// The words of a register, in the order of the wire; `None` for one that was not declared.
+    /// The words of a register's extent, in the order of the wire; `None` for one that was not declared.
     pub fn words(&self, register: &Register) -> Option<&[u16]> {
-        let key = Item::key(register.function, register.address, register.format.words());
-        let found =
-            self.items.binary_search_by_key(&key, |item| Item::key(item.function, item.address, item.words));
+        let found = self.items.binary_search_by_key(&key(register), Item::key);
         let item = self.items.get(found.ok()?)?;
         self.image.get(item.place..item.place + usize::from(item.words))
     }
@@ -162,14 +166,7 @@ mod tests {
     use super::*;
 
     fn register(function: Function, address: u16, format: Format) -> Register {
-        Register {
-            function,
-            address,
-            format,
-            word_order: WordOrder::HighFirst,
-            scale: 1.0,
-            unavailable: Vec::new(),
-        }
+        Register { function, address, format, word_order: WordOrder::HighFirst, ..Register::default() }
     }
 
     fn plan(terms: Vec<Register>) -> Plan {

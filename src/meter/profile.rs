@@ -1,7 +1,12 @@
 //! What a meter's registers mean, as data.
 //!
 //! Addresses are wire addresses (zero-based, as in the protocol data unit). A profile is a TOML file in
-//! `config/meters/`, embedded in the binary, or an inline table in the configuration.
+//! `config/meters/`, embedded in the binary, `[profiles.NAME]`, an inline table in the configuration, or what a
+//! SunSpec device says of itself ([`super::sunspec`]).
+//!
+//! Registers only: coils and discrete inputs carry no measured value in any meter known here.
+
+use std::collections::BTreeMap;
 
 use crate::units::Watts;
 
@@ -67,7 +72,56 @@ pub enum WordOrder {
     LowFirst,
 }
 
+/// Which byte of a register comes first. Modbus says the high one; some devices disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum ByteOrder {
+    /// As Modbus says.
+    #[default]
+    HighFirst,
+    /// The two bytes of each register are swapped.
+    LowFirst,
+}
+
+/// A raw range that stands for a range of values, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RawRange {
+    /// Lowest raw number; numbers below are no value.
+    pub raw_low: f64,
+    /// Highest raw number, above `raw_low`; numbers above are no value.
+    pub raw_high: f64,
+    /// The values that the two ends stand for, in the unit of the point.
+    pub ends: Ends,
+}
+
+/// What the two ends of a raw range stand for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ends {
+    /// Two numbers.
+    Known {
+        /// At `raw_low`.
+        low: f64,
+        /// At `raw_high`.
+        high: f64,
+    },
+    /// From zero to the full scale that follows from the transformers on site. No value until that is given.
+    ToFullScale(FullScale),
+    /// From minus the full scale to the full scale. No value until that is given.
+    PlusMinusFullScale(FullScale),
+}
+
+/// A full scale that only the site knows: it follows from its current and voltage transformers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FullScale {
+    /// Of power, in watts.
+    Power,
+    /// Of voltage, in volts.
+    Voltage,
+}
+
 /// One value in a meter.
+///
+/// `value = raw × scale × 10^(scale register) + offset`, or the place of `raw` in its range, times `scale`, plus
+/// `offset`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Register {
     /// Which table.
@@ -78,26 +132,234 @@ pub struct Register {
     pub format: Format,
     /// Order of its registers.
     pub word_order: WordOrder,
+    /// Order of the bytes in each register.
+    pub byte_order: ByteOrder,
     /// Multiplies the raw number into watts (or the unit of the point).
     pub scale: f64,
+    /// Is added after the scale, in the unit of the point.
+    pub offset: f64,
+    /// Wire address of a register of the same table with a power of ten (`sunssf`: -10 to 10, signed). It is
+    /// always read in one request with the value, because some devices change it while they run.
+    pub scale_register: Option<u16>,
+    /// For devices that stretch a raw range over a range of values.
+    pub range: Option<RawRange>,
     /// Raw bit patterns that mean "no value", right-aligned.
     pub unavailable: Vec<u64>,
+    /// Raw bit patterns that mean "more than I can show", right-aligned: the true value is further out, so this
+    /// is no value either.
+    pub saturated: Vec<u64>,
+}
+
+impl Default for Register {
+    /// A plain unsigned holding register at 0; for `..Register::default()`.
+    fn default() -> Self {
+        Self {
+            function: Function::Holding,
+            address: 0,
+            format: Format::U16,
+            word_order: WordOrder::HighFirst,
+            byte_order: ByteOrder::HighFirst,
+            scale: 1.0,
+            offset: 0.0,
+            scale_register: None,
+            range: None,
+            unavailable: Vec::new(),
+            saturated: Vec::new(),
+        }
+    }
+}
+
+impl Register {
+    /// First address and number of the registers that must be read at once: the value's own, and all up to its
+    /// scale register. The number may lead past the last address; nothing is read there.
+    pub fn extent(&self) -> (u16, u16) {
+        let own = self.format.words();
+        match self.scale_register {
+            None => (self.address, own),
+            Some(scale) if scale < self.address => (scale, (self.address - scale).saturating_add(own)),
+            Some(scale) => (self.address, (scale - self.address).saturating_add(1).max(own)),
+        }
+    }
 }
 
 /// How a point is put together: the sum of registers, each with its own scale (a negative scale subtracts).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Point {
     /// At least one.
     pub terms: Vec<Register>,
 }
 
+/// What a point of a meter tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Measure {
+    /// Total active power, in watts, import positive.
+    Power,
+    /// Active power of phase 1, in watts, import positive.
+    PowerL1,
+    /// Of phase 2.
+    PowerL2,
+    /// Of phase 3.
+    PowerL3,
+    /// Voltage from phase 1 to neutral, in volts.
+    VoltageL1,
+    /// Of phase 2.
+    VoltageL2,
+    /// Of phase 3.
+    VoltageL3,
+    /// Frequency, in hertz.
+    Frequency,
+    /// Active energy taken in, in watt-hours since the meter began to count.
+    EnergyImport,
+    /// Active energy given out, in watt-hours since the meter began to count.
+    EnergyExport,
+    /// How full the battery is, in percent.
+    StateOfCharge,
+}
+
+impl Measure {
+    /// Every measure with its name in TOML, power first.
+    pub const NAMES: [(&'static str, Self); 11] = [
+        ("power", Self::Power),
+        ("power_l1", Self::PowerL1),
+        ("power_l2", Self::PowerL2),
+        ("power_l3", Self::PowerL3),
+        ("voltage_l1", Self::VoltageL1),
+        ("voltage_l2", Self::VoltageL2),
+        ("voltage_l3", Self::VoltageL3),
+        ("frequency", Self::Frequency),
+        ("energy_import", Self::EnergyImport),
+        ("energy_export", Self::EnergyExport),
+        ("state_of_charge", Self::StateOfCharge),
+    ];
+
+    /// As written in TOML.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::PowerL1 => "power_l1",
+            Self::PowerL2 => "power_l2",
+            Self::PowerL3 => "power_l3",
+            Self::VoltageL1 => "voltage_l1",
+            Self::VoltageL2 => "voltage_l2",
+            Self::VoltageL3 => "voltage_l3",
+            Self::Frequency => "frequency",
+            Self::EnergyImport => "energy_import",
+            Self::EnergyExport => "energy_export",
+            Self::StateOfCharge => "state_of_charge",
+        }
+    }
+
+    /// The unit that the scales of its registers lead to.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Power | Self::PowerL1 | Self::PowerL2 | Self::PowerL3 => "W",
+            Self::VoltageL1 | Self::VoltageL2 | Self::VoltageL3 => "V",
+            Self::Frequency => "Hz",
+            Self::EnergyImport | Self::EnergyExport => "Wh",
+            Self::StateOfCharge => "%",
+        }
+    }
+
+    /// Whether its sign says which way the power flows.
+    pub const fn is_power(self) -> bool {
+        matches!(self, Self::Power | Self::PowerL1 | Self::PowerL2 | Self::PowerL3)
+    }
+}
+
+/// How well it is known that the register of total power is the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Certainty {
+    /// Two independent sources or the maker's list.
+    High,
+    /// One implementation that works.
+    Medium,
+    /// A second-hand or disputed source.
+    Low,
+    /// Nobody says.
+    #[default]
+    Unknown,
+}
+
+impl Certainty {
+    /// Every certainty that a profile can claim, with its name in TOML.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("high", Self::High), ("medium", Self::Medium), ("low", Self::Low)];
+
+    /// As written in TOML; a dash when nobody says.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+            Self::Unknown => "-",
+        }
+    }
+}
+
 /// A meter model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Profile {
     /// The name that the configuration uses.
     pub name: String,
     /// Active power in watts, import positive.
     pub power: Point,
+    /// What else the meter tells. Never has [`Measure::Power`].
+    pub others: BTreeMap<Measure, Point>,
+    /// Maker and model, for people; may be empty.
+    pub description: String,
+    /// How well the register of power is known.
+    pub certainty: Certainty,
+}
+
+impl Profile {
+    /// The point of a measure, if the meter has it.
+    pub fn point(&self, measure: Measure) -> Option<&Point> {
+        match measure {
+            Measure::Power => Some(&self.power),
+            other => self.others.get(&other),
+        }
+    }
+
+    /// All points, power first.
+    pub fn points(&self) -> impl Iterator<Item = (Measure, &Point)> {
+        std::iter::once((Measure::Power, &self.power))
+            .chain(self.others.iter().map(|(measure, point)| (*measure, point)))
+    }
+
+    /// Whether a point needs a full scale that the site has to give.
+    pub fn needs(&self, scale: FullScale) -> bool {
+        self.points().flat_map(|(_, point)| &point.terms).any(|term| {
+            term.range.is_some_and(|range| match range.ends {
+                Ends::Known { .. } => false,
+                Ends::ToFullScale(needed) | Ends::PlusMinusFullScale(needed) => needed == scale,
+            })
+        })
+    }
+
+    /// Puts a full scale, in watts or volts, into every range that waits for it.
+    pub fn set_full_scale(&mut self, scale: FullScale, full: f64) {
+        let points = std::iter::once(&mut self.power).chain(self.others.values_mut());
+        for range in points.flat_map(|point| &mut point.terms).filter_map(|term| term.range.as_mut()) {
+            match range.ends {
+                Ends::ToFullScale(needed) if needed == scale => {
+                    range.ends = Ends::Known { low: 0.0, high: full };
+                }
+                Ends::PlusMinusFullScale(needed) if needed == scale => {
+                    range.ends = Ends::Known { low: -full, high: full };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Turns the sign of every power.
+    pub fn turn(&mut self) {
+        let others = self.others.iter_mut().filter(|(measure, _)| measure.is_power()).map(|(_, point)| point);
+        for term in std::iter::once(&mut self.power).chain(others).flat_map(|point| &mut point.terms) {
+            term.scale = -term.scale;
+            term.offset = -term.offset;
+        }
+    }
 }
 
 /// The power values that a meter can plausibly show.

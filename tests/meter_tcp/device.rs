@@ -261,6 +261,7 @@ pub fn register(address: u16) -> Register {
         word_order: WordOrder::HighFirst,
         scale: 1.0,
         unavailable: vec![0xFFFF],
+        ..Register::default()
     }
 }
 
@@ -272,6 +273,7 @@ pub fn meter(unit: u8, addresses: &[u16]) -> Connection {
         profile: Profile {
             name: "test".into(),
             power: Point { terms: addresses.iter().copied().map(register).collect() },
+            ..Profile::default()
         },
         invert: false,
         plausible: None,

@@ -26,7 +26,7 @@ pub fn free_port() -> u16 {
 
 /// A register at address 10 of the input table.
 pub fn register(format: Format, word_order: WordOrder, scale: f64) -> Register {
-    Register { function: Function::Input, address: 10, format, word_order, scale, unavailable: vec![] }
+    Register { function: Function::Input, address: 10, format, word_order, scale, ..Register::default() }
 }
 
 /// A meter of the site: name, unit, registers, inverted.
@@ -93,7 +93,11 @@ fn connection(spec: &MeterSpec) -> Connection {
     Connection {
         link: LinkId(0),
         unit: spec.1,
-        profile: Profile { name: "test".into(), power: Point { terms: spec.2.clone() } },
+        profile: Profile {
+            name: "test".into(),
+            power: Point { terms: spec.2.clone() },
+            ..Profile::default()
+        },
         invert: spec.3,
         plausible: None,
         frozen_after: None,

@@ -1,6 +1,7 @@
 //! From a power to the registers in which a meter shows it: the inverse of what the meter reader does.
 
-use crate::meter::profile::{Format, Function, Point, Register, WordOrder};
+use crate::meter::decode;
+use crate::meter::profile::{ByteOrder, Format, Function, Point, Register, WordOrder};
 
 /// A register with its word.
 pub type Word = ((Function, u16), u16);
@@ -20,11 +21,11 @@ pub fn value(point: &Point, number: f64) -> Vec<Word> {
         let raw = if takes(term) && sharing > 0 {
             let share = left / count(sharing);
             sharing -= 1;
-            fitting(term, share / term.scale)
+            fitting(term, decode::raw(term, share).unwrap_or(0.0))
         } else {
             0.0
         };
-        left -= raw * term.scale;
+        left -= decode::scaled(term, raw).unwrap_or(0.0);
         words.extend(spread(term, bits(term.format, raw)));
     }
     words
@@ -46,9 +47,13 @@ pub fn unavailable(point: &Point) -> Option<Vec<Word>> {
     Some(words)
 }
 
-/// Every register that a point uses.
+/// Every register that a point uses. A scale register, and what lies before it, stays at zero: the power of ten
+/// that changes nothing.
 pub fn registers(point: &Point) -> impl Iterator<Item = (Function, u16)> + '_ {
-    point.terms.iter().flat_map(|term| spread(term, 0)).map(|(register, _)| register)
+    point.terms.iter().flat_map(|term| {
+        let (start, count) = term.extent();
+        (0..count).filter_map(move |offset| Some((term.function, start.checked_add(offset)?)))
+    })
 }
 
 fn count(number: usize) -> f64 {
@@ -111,6 +116,9 @@ fn spread(term: &Register, pattern: u64) -> Vec<Word> {
     if term.word_order == WordOrder::LowFirst {
         used.reverse();
     }
+    if term.byte_order == ByteOrder::LowFirst {
+        used.iter_mut().for_each(|word| *word = word.swap_bytes());
+    }
     (0..term.format.words())
         .zip(used)
         .filter_map(|(offset, word)| Some(((term.function, term.address.checked_add(offset)?), word)))
@@ -122,7 +130,7 @@ mod tests {
     use super::*;
 
     fn term(format: Format, word_order: WordOrder, scale: f64) -> Register {
-        Register { function: Function::Input, address: 100, format, word_order, scale, unavailable: vec![] }
+        Register { function: Function::Input, address: 100, format, word_order, scale, ..Register::default() }
     }
 
     fn shown(term: Register, number: f64) -> Vec<u16> {

@@ -174,10 +174,10 @@ mod tests {
                         address: 0,
                         format: Format::F32,
                         word_order: WordOrder::HighFirst,
-                        scale: 1.0,
-                        unavailable: vec![],
+                        ..Register::default()
                     }],
                 },
+                ..Profile::default()
             },
             invert,
             plausible: None,

@@ -1,0 +1,108 @@
+//! `ballast meter`: what the program knows of meters.
+
+use std::io::{self, Write};
+
+use crate::config::builtin;
+use crate::meter::profile::{FullScale, Measure, Profile};
+
+/// What `ballast meter` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// List the meters that come with the program: what `profile = "…"` in a configuration may name
+    Profiles,
+}
+
+/// Prints what was asked for to `out`.
+///
+/// # Errors
+/// Writing failed.
+pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<()> {
+    match args.command {
+        Command::Profiles => profiles(out),
+    }
+}
+
+/// The points of a profile in few words: three phases are one.
+fn points(profile: &Profile) -> String {
+    let has = |measure| profile.point(measure).is_some();
+    let phases = |measures: [Measure; 3]| measures.into_iter().filter(|measure| has(*measure)).count();
+    let mut words = vec![String::from("power")];
+    for (name, measures) in [
+        ("power", [Measure::PowerL1, Measure::PowerL2, Measure::PowerL3]),
+        ("voltage", [Measure::VoltageL1, Measure::VoltageL2, Measure::VoltageL3]),
+    ] {
+        match phases(measures) {
+            0 => {}
+            1 => words.push(format!("{name} L1")),
+            count => words.push(format!("{name} L1-{count}")),
+        }
+    }
+    for (name, measure) in [
+        ("frequency", Measure::Frequency),
+        ("import", Measure::EnergyImport),
+        ("export", Measure::EnergyExport),
+        ("charge", Measure::StateOfCharge),
+    ] {
+        if has(measure) {
+            words.push(name.to_owned());
+        }
+    }
+    if profile.needs(FullScale::Power) {
+        words.push(String::from("needs `full_scale`"));
+    }
+    words.join(", ")
+}
+
+fn profiles(out: &mut dyn Write) -> io::Result<()> {
+    let rows: Vec<[String; 4]> = builtin::profile_names()
+        .filter_map(builtin::profile)
+        .map(|profile| {
+            let points = points(&profile);
+            [profile.name, profile.description, profile.certainty.name().to_owned(), points]
+        })
+        .collect();
+    let head = ["PROFILE", "METER", "CERTAINTY", "TELLS"].map(String::from);
+    let width = |column: usize| {
+        let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let (first, second, third) = (width(0), width(1), width(2));
+    for [name, description, certainty, points] in std::iter::once(&head).chain(&rows) {
+        writeln!(out, "{name:first$}  {description:second$}  {certainty:third$}  {points}")?;
+    }
+    writeln!(
+        out,
+        "\nCertainty of the register of power: high is the maker's list or two independent sources, medium one \
+         working implementation.\nOther meters: describe them in [profiles.NAME] of the configuration."
+    )?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_has_a_line_of_the_table() {
+        let mut out = Vec::new();
+        run(&Args { command: Command::Profiles }, &mut out).unwrap();
+        let table = String::from_utf8(out).unwrap();
+        for name in builtin::profile_names() {
+            assert!(table.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}\n{table}");
+        }
+        let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(
+            line("eastron-sdm630").ends_with("power, power L1-3, voltage L1-3, frequency, import, export"),
+            "{table}"
+        );
+        assert!(line("satec-pm180").contains("needs `full_scale`"), "{table}");
+        assert!(line("eastron-sdm120").contains("voltage L1,"), "{table}");
+    }
+}
