@@ -6,9 +6,11 @@
 //! numbers of requests go on; over RTU it takes more, see `link`.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_modbus::client::{Client as _, Context, rtu, tcp};
@@ -292,9 +294,44 @@ async fn connect(endpoint: &Endpoint, link: &Link) -> Result<TcpStream, String> 
     Ok(stream)
 }
 
+/// A serial port that is ours alone, until it is dropped: a pseudo-terminal would stay locked after its closing.
+#[derive(Debug)]
+struct Port(SerialStream);
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        // It fails where the port is gone, and the lock with it.
+        let _ = self.0.set_exclusive(false);
+    }
+}
+
+impl AsyncRead for Port {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Port {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 /// Opens a serial port, for this process alone: a second master on the line would garble both. Does not wait for
 /// anything.
-fn open_port(path: &str, line: &Line) -> Result<SerialStream, String> {
+fn open_port(path: &str, line: &Line) -> Result<Port, String> {
     let builder = tokio_serial::new(path, line.baud)
         .data_bits(DataBits::Eight)
         .parity(match line.parity {
@@ -304,7 +341,7 @@ fn open_port(path: &str, line: &Line) -> Result<SerialStream, String> {
         })
         .stop_bits(if line.stop_bits > 1 { StopBits::Two } else { StopBits::One })
         .flow_control(FlowControl::None);
-    SerialStream::open(&builder).map_err(|error| {
+    SerialStream::open(&builder).map(Port).map_err(|error| {
         format!("{error} (is the adapter plugged in, may this account open it, and does no other program have it?)")
     })
 }
