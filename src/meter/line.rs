@@ -96,8 +96,8 @@ mod tests {
         assert_eq!(line.to_string(), "9600 8N1");
         // 35 bits at 9600 baud.
         assert_eq!(line.silence().as_micros(), 3_645);
-        // 17 characters of ten bits and the silence.
-        assert_eq!(line.exchange(2).as_micros(), 17_708 + 3_645);
+        // 17 characters of ten bits and the silence: 205 bits.
+        assert_eq!(line.exchange(2).as_micros(), 21_354);
         let slow = Line { baud: 1200, parity: Parity::Even, stop_bits: 1 };
         assert_eq!(slow.silence().as_micros(), 32_083);
         assert!(slow.exchange(125) > Duration::from_secs(2));
