@@ -1,8 +1,10 @@
-"""A Modbus TCP server by pymodbus (3.16 or later) for tests/meter_pymodbus.rs.
+"""A Modbus server by pymodbus (3.16 or later) for tests/meter_pymodbus.rs and the tests of serial lines.
 
-Usage: pymodbus_server.py PORT
+Usage: pymodbus_server.py PORT          Modbus TCP on 127.0.0.1:PORT
+       pymodbus_server.py PORT rtu      RTU frames over TCP there
+       pymodbus_server.py PATH          RTU on a serial port (takes pyserial)
 
-Listens on 127.0.0.1:PORT until it is killed. Its units:
+Serves until it is killed. Its units:
 
 1  input registers 0x34: float, high word first; 1200.5, -300.25 and 15750000.0 W in turn, one for each read
 2  holding registers 0x28 to 0x2B: two 32-bit integers, low word first, in tenths of a watt: -12345.6 and 100.0
@@ -17,7 +19,8 @@ import struct
 import sys
 
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
+from pymodbus.framer import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 
@@ -78,7 +81,7 @@ async def lost(_function, start, address, count, registers, written):
     return ExcCodes.GATEWAY_NO_RESPONSE
 
 
-async def main(port):
+async def main(place, rtu):
     devices = [
         device(1, 0x34, [0, 0], turning([1200.5, -300.25, 15_750_000.0])),
         device(2, 0x28, low_first(-123456) + low_first(1000)),
@@ -87,9 +90,13 @@ async def main(port):
         device(5, 0, [40, 2], single),
         device(9, 0, [0], lost),
     ]
-    server = ModbusTcpServer(devices, address=("127.0.0.1", port))
+    if place.startswith("/"):
+        server = ModbusSerialServer(devices, framer=FramerType.RTU, port=place, baudrate=19200)
+    else:
+        framer = FramerType.RTU if rtu else FramerType.SOCKET
+        server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", int(place)))
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(sys.argv[1], "rtu" in sys.argv[2:]))

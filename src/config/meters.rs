@@ -9,6 +9,8 @@ use super::diagnostic::{At, Report, Span};
 use super::profiles;
 use super::reader::{MOST_POWER, Table, Wrong};
 use crate::control::site;
+use crate::meter::line::{Line, Parity};
+use crate::meter::plan::Plan;
 use crate::meter::profile::{Plausible, Profile};
 use crate::meter::{Connection, Link, LinkId, Transport};
 
@@ -27,20 +29,11 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
     let mut links = Vec::new();
     let mut spans = Vec::new();
     let mut found = Vec::new();
-    let mut seen: BTreeMap<(String, u16), &str> = BTreeMap::new();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, table) in root.named("links") {
-        let endpoint = table.read("tcp", |value| {
-            let text = super::reader::text_of(value)?;
-            super::addresses::endpoint(text)
-                .map_err(|fault| Wrong::new(fault, "write a host and a port, like tcp = \"10.0.0.5:502\""))
-        });
-        let endpoint = table.require(
-            "tcp",
-            endpoint,
-            "write tcp = \"host:port\" for Modbus TCP; serial lines and transparent gateways are not supported yet",
-        );
-        if let Some(at) = &endpoint
-            && let Some(other) = seen.insert((at.value.host.to_ascii_lowercase(), at.value.port), name.value)
+        let transport = transport(&table);
+        if let Some(at) = &transport
+            && let Some(other) = seen.insert(address(&at.value), name.value)
         {
             report.error(
                 at.span,
@@ -53,7 +46,7 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
             |key, low, high, default| table.time(key, low, high).map_or(default, |at: At<Duration>| at.value);
         let link = Link {
             name: name.value.to_owned(),
-            transport: Transport::Tcp(endpoint.map_or_else(super::addresses::nowhere, |at| at.value)),
+            transport: transport.map_or_else(|| Transport::Tcp(super::addresses::nowhere()), |at| at.value),
             // Slow gateways take most of a second to answer for a serial line behind them.
             timeout: time("timeout", millis(50), millis(60_000), millis(1_000)),
             connect_timeout: time("connect_timeout", millis(50), millis(60_000), millis(3_000)),
@@ -66,6 +59,124 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
         found.push(name.value);
     }
     Links { links, names: Names::new("link", found), spans }
+}
+
+/// What two links may not have in common.
+fn address(transport: &Transport) -> String {
+    match transport {
+        // A gateway does not speak both kinds at one port.
+        Transport::Tcp(endpoint) | Transport::RtuOverTcp(endpoint, _) => {
+            endpoint.to_string().to_ascii_lowercase()
+        }
+        // The same file, however it is written; two names of one device meet when the port is opened, for its owner
+        // opens it alone.
+        Transport::Rtu(path, _) => {
+            let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+            parts.fold(String::new(), |path, part| path + "/" + part)
+        }
+    }
+}
+
+/// Where the link goes: exactly one of the three kinds.
+fn transport(table: &Table<'_>) -> Option<At<Transport>> {
+    let report = table.report();
+    let endpoint = |key| {
+        table.read(key, |value| {
+            let text = super::reader::text_of(value)?;
+            super::addresses::endpoint(text).map_err(|fault| {
+                Wrong::new(fault, format!("write a host and a port, like {key} = \"10.0.0.5:502\""))
+            })
+        })
+    };
+    let tcp = endpoint("tcp");
+    let over_tcp = endpoint("rtu_over_tcp");
+    let port = table.read("rtu", |value| serial_port(super::reader::text_of(value)?));
+    let baud = table.integer("baud", 300, 4_000_000);
+    let parity = table.choice("parity", &Parity::NAMES);
+    let stop_bits = table.integer("stop_bits", 1, 2);
+
+    let kinds: Vec<&str> = ["tcp", "rtu_over_tcp", "rtu"].into_iter().filter(|key| table.has(key)).collect();
+    match kinds.as_slice() {
+        [] => {
+            report.error(
+                table.span(),
+                format!("{} has no `tcp`, `rtu_over_tcp` or `rtu`", table.title()),
+                "write tcp = \"host:port\" for Modbus TCP, rtu_over_tcp = \"host:port\" for a transparent serial \
+                 gateway, or rtu = \"/dev/…\" for a serial port",
+            );
+            return None;
+        }
+        [_] => {}
+        [first, second, ..] => {
+            report.error(
+                table.key_span(second),
+                format!("{} has both `{first}` and `{second}`", table.title()),
+                "a link goes one way: keep the one that it is",
+            );
+            return None;
+        }
+    }
+    for key in ["baud", "parity", "stop_bits"] {
+        let means_nothing = table.has("tcp") || (table.has("rtu_over_tcp") && key != "baud");
+        if means_nothing && table.has(key) {
+            report.error(
+                table.key_span(key),
+                format!("`{key}` belongs to a serial port of this machine"),
+                "behind a gateway the line is set up at the gateway; remove it here",
+            );
+        }
+    }
+    let usual = Line::default();
+    let line = Line {
+        baud: baud.map_or(usual.baud, |at| at.value),
+        parity: parity.map_or(usual.parity, |at| at.value),
+        stop_bits: stop_bits.and_then(|at| u8::try_from(at.value).ok()).unwrap_or(usual.stop_bits),
+    };
+    tcp.map(|at| At::new(Transport::Tcp(at.value), at.span))
+        .or_else(|| over_tcp.map(|at| At::new(Transport::RtuOverTcp(at.value, line), at.span)))
+        .or_else(|| port.map(|at| At::new(Transport::Rtu(at.value, line), at.span)))
+}
+
+/// The path of a serial port.
+fn serial_port(text: &str) -> Result<String, Wrong> {
+    let help = "write the device's path, like rtu = \"/dev/serial/by-id/…\" (which stays the same when adapters are \
+                plugged in another order) or rtu = \"/dev/ttyUSB0\"";
+    if !text.starts_with('/') || text.ends_with('/') || text.chars().any(char::is_control) {
+        return Err(Wrong::new("is no path of a device", help));
+    }
+    Ok(text.to_owned())
+}
+
+/// A timeout that is over before the characters are through can never be met.
+fn warn_of_haste(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
+    for (index, (link, span)) in links.links.iter().zip(&links.spans).enumerate() {
+        let Some(line) = link.transport.line() else {
+            continue;
+        };
+        let on_link = meters.connections.iter().filter(|connection| connection.link.0 == index);
+        let longest = on_link
+            .flat_map(|connection| {
+                let plan = Plan::new([&connection.profile.power]);
+                (0..).map_while(move |position| plan.span(position)).map(|span| span.count)
+            })
+            .max()
+            .unwrap_or(0);
+        let needed = line.exchange(longest);
+        if link.timeout < needed {
+            // Up to whole milliseconds.
+            let needed = Duration::from_millis(u64::try_from(needed.as_millis()).unwrap_or(0) + 1);
+            report.warn(
+                *span,
+                format!(
+                    "the `timeout` of link `{}` is over before an answer can be: at {} baud {longest} registers take {}",
+                    link.name,
+                    line.baud,
+                    super::quantity::write_time(needed)
+                ),
+                "raise `timeout`, and leave room for the time that the device thinks: 1 s is usual",
+            );
+        }
+    }
 }
 
 /// The names of all meters, for the circuits and limits that refer to them.
@@ -123,6 +234,7 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
         }
     }
     warn_of_twins(&result, report);
+    warn_of_haste(&result, links, report);
     result
 }
 

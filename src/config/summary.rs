@@ -200,9 +200,10 @@ impl<'s> Tree<'s> {
 
 fn where_read(config: &Config, meter: &Meter, connection: &crate::meter::Connection) -> String {
     let link = config.links.get(connection.link.0);
-    let place = link.map_or_else(String::new, |link| {
-        let Transport::Tcp(endpoint) = &link.transport;
-        format!("{} at {endpoint}", link.name)
+    let place = link.map_or_else(String::new, |link| match &link.transport {
+        Transport::Tcp(endpoint) => format!("{} at {endpoint}", link.name),
+        Transport::RtuOverTcp(endpoint, _) => format!("{} at {endpoint} (RTU over TCP)", link.name),
+        Transport::Rtu(path, line) => format!("{} at {path} ({line})", link.name),
     });
     let invert = if connection.invert { ", sign turned" } else { "" };
     format!(

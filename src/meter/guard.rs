@@ -54,6 +54,33 @@ pub(super) enum Fault {
     /// No answer has this length.
     #[error("length field {0}, which no answer can have")]
     Length(u16),
+    /// Another unit answers, or noise does.
+    #[error("it begins with {got} instead of the unit {asked}: noise, or the answer of another unit")]
+    Unit {
+        /// What came.
+        got: u8,
+        /// The unit that was asked.
+        asked: u8,
+    },
+    /// The answer carries a foreign function.
+    #[error("it carries function {got} instead of {asked}")]
+    Function {
+        /// What came.
+        got: u8,
+        /// What was asked.
+        asked: u8,
+    },
+    /// The answer has another length than was asked for.
+    #[error("it announces {got} bytes of registers instead of {asked}")]
+    Count {
+        /// What came.
+        got: u8,
+        /// What was asked.
+        asked: u8,
+    },
+    /// The check of the frame is wrong.
+    #[error("its check (CRC) is wrong: characters were lost or garbled")]
+    Crc,
     /// A request that does not fit a frame; never for the requests that this program makes.
     #[error("a request longer than a frame")]
     Oversized,

@@ -14,6 +14,23 @@
 //! - A failure to connect pauses the link, for all of its meters. A unit that does not answer pauses alone: it
 //!   has cost the others one timeout, and the longer it stays silent the less often it may do so.
 //! - Pauses grow by doubling, with jitter, to [`PAUSE_MAX`].
+//!
+//! # Late answers on serial lines
+//!
+//! An RTU answer does not say which request it belongs to, so one that comes late fits the next request to the same
+//! unit that asks for as many registers. After any end of an exchange but an answer or an exception:
+//!
+//! 1. The connection is dropped, and nothing is sent to anybody for another timeout and 3.5 characters. (So it is
+//!    before the first connection, too: whoever was here before may have asked.)
+//! 2. The new connection is drained until it is silent.
+//! 3. The unit that was asked is in doubt: its next [`DOUBTS`] answers are thrown away, asked for one right after the other, and
+//!    then the line is listened to for a whole timeout. Bytes in that time are an answer too many, and everything
+//!    begins anew.
+//!
+//! The third step is for answers later than two timeouts. Units answer in the order in which they were asked: an old
+//! answer taken for a new one leaves the new one to come. If it comes at once it falls into the listening; if the unit
+//! is always this late, the second request in doubt runs into its timeout, because it gets no answer of its own and
+//! the one before is still on its way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +51,11 @@ use crate::clock::{Clock, Moment};
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause: the control law needs its meters.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A silent unit that shares its link may pause longer, so that its timeouts take at most a fifth of the link's
-/// time, but not longer than this.
+/// A silent unit that shares its link may pause longer, so that its timeouts (and what follows them on a serial
+/// line) take at most a fifth of the link's time, but not longer than this.
 const SHARED_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How many answers of a unit are thrown away before it is believed again.
+const DOUBTS: u8 = 2;
 /// No meter is read more often, whatever the configuration says.
 const PERIOD_MIN: Duration = Duration::from_millis(10);
 
@@ -70,6 +89,8 @@ pub(super) struct Polled {
     due: Moment,
     /// What its silence costs; shared by value between meters of the same unit.
     pause: Pause,
+    /// How many of its answers are not to be believed; shared likewise. Zero where answers are numbered.
+    doubts: u8,
 }
 
 impl Polled {
@@ -82,6 +103,7 @@ impl Polled {
             intake,
             due: now,
             pause: Pause::default(),
+            doubts: 0,
         }
     }
 
@@ -108,6 +130,8 @@ pub(super) struct Owner {
     /// The transaction number with which the next connection begins.
     next_transaction: u16,
     pause: Pause,
+    /// Until when the line is left alone.
+    quiet_until: Moment,
     /// The longest pause of a silent unit.
     unit_pause_max: Duration,
     /// When connecting began to fail, if it has been told.
@@ -118,12 +142,14 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(link: Link, clock: Clock, meters: Vec<Polled>, counters: Arc<LinkCounters>) -> Self {
         let shared = meters.iter().any(|meter| meters.iter().any(|other| other.unit != meter.unit));
+        let quarantine = link.quarantine();
         let unit_pause_max = if shared {
-            link.timeout.saturating_mul(4).clamp(PAUSE_MAX, SHARED_PAUSE_MAX)
+            link.timeout.saturating_add(quarantine).saturating_mul(4).clamp(PAUSE_MAX, SHARED_PAUSE_MAX)
         } else {
             PAUSE_MAX
         };
         Self {
+            quiet_until: clock.now() + quarantine,
             link,
             clock,
             meters,
@@ -164,6 +190,7 @@ impl Owner {
                 reason: "the latest attempt has just failed".into(),
             });
         }
+        sleep_until(self.clock.instant(self.quiet_until)).await;
         let opened = Session::open(&self.link, self.clock, self.next_transaction).await;
         match &opened {
             Ok(_) => self.counters.opened(),
@@ -200,6 +227,11 @@ impl Owner {
             } else {
                 self.counters.closed();
             }
+            if self.session.is_none() && !matches!(result, Err(Refusal::HungUp)) {
+                self.doubt(unit);
+            } else if self.session.is_some() && self.throw_away(unit) {
+                continue;
+            }
             match result {
                 Ok(words) => {
                     arrived.get_or_insert(self.clock.now());
@@ -224,6 +256,29 @@ impl Owner {
             }
         }
         Ok(arrived.unwrap_or_else(|| self.clock.now()))
+    }
+
+    /// The unit may still answer what it was asked: see the notes on late answers above.
+    fn doubt(&mut self, unit: u8) {
+        if self.link.transport.line().is_none() {
+            return;
+        }
+        self.quiet_until = self.clock.now() + self.link.quarantine();
+        self.unit(unit).for_each(|meter| meter.doubts = DOUBTS);
+    }
+
+    /// Counts an answer of a unit in doubt. `true` when it is to be thrown away and the request repeated.
+    fn throw_away(&mut self, unit: u8) -> bool {
+        let Some(doubts @ 1..) = self.unit(unit).map(|meter| meter.doubts).max() else {
+            return false;
+        };
+        self.unit(unit).for_each(|meter| meter.doubts = doubts - 1);
+        if doubts == 1
+            && let Some(session) = &mut self.session
+        {
+            session.listen(self.clock, self.link.quarantine());
+        }
+        true
     }
 
     fn request(&self, index: usize, position: usize) -> Option<(u8, Span)> {

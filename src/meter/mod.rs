@@ -1,12 +1,15 @@
 //! Meters: one task owns each physical link and a queue of reads with deadlines.
 //!
 //! Any timeout, cancellation or protocol error drops the connection; only a Modbus exception keeps it: a late
-//! reply would otherwise be taken for another register's value.
+//! reply would otherwise be taken for another register's value. On serial lines, where an answer carries no number
+//! of its request, the line is moreover waited out and drained, and a unit that owes an answer is not believed until
+//! it is certainly in step again.
 //!
 //! - [`profile`]: what the registers mean, as data; [`decode`]: from registers to numbers; [`plan`]: the fewest
 //!   requests that read them; [`sunspec`]: devices that say themselves what their registers mean.
 //! - `link`: the task of a link, its schedule and its pauses. `session`: one connection, one request at a time.
-//!   `guard`: what the bytes must look like before tokio-modbus sees them.
+//!   `guard`, [`rtu`]: what the bytes must look like before tokio-modbus sees them, over TCP and on serial lines;
+//!   [`line`]: how long characters take.
 //! - `intake`: the judgement of a value, its publication and its log; [`counters`]: what the metrics show.
 //!
 //! Another way for the bytes to travel is another [`Transport`] and another arm where `session` opens it.
@@ -15,9 +18,11 @@ pub mod counters;
 pub mod decode;
 mod guard;
 mod intake;
+pub mod line;
 mod link;
 pub mod plan;
 pub mod profile;
+pub mod rtu;
 mod session;
 pub mod sunspec;
 
@@ -34,6 +39,7 @@ use crate::control::snapshot::{MeterInput, MeterStatus};
 use crate::miner::Endpoint;
 use counters::{LinkCounters, MeterCounters};
 use intake::Intake;
+use line::Line;
 use link::{Owner, Polled};
 use profile::{Plausible, Profile};
 
@@ -48,13 +54,40 @@ pub struct LinkId(pub usize);
 pub enum Transport {
     /// Modbus TCP.
     Tcp(Endpoint),
+    /// RTU frames over a TCP connection: a transparent serial gateway. The line is that behind the gateway, as far as
+    /// it is known; it only tells how long characters take.
+    RtuOverTcp(Endpoint, Line),
+    /// A serial port of this machine, by its path.
+    Rtu(String, Line),
+}
+
+impl Transport {
+    /// The serial line at its end, where there is one that is spoken to directly.
+    pub const fn line(&self) -> Option<&Line> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::RtuOverTcp(_, line) | Self::Rtu(_, line) => Some(line),
+        }
+    }
+
+    /// What it is, for messages.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "Modbus TCP",
+            Self::RtuOverTcp(..) => {
+                "Modbus RTU over TCP, and the wiring, termination and settings of the serial line"
+            }
+            Self::Rtu(..) => "Modbus RTU with this baud rate and parity, and its wiring and termination",
+        }
+    }
 }
 
 impl std::fmt::Display for Transport {
     /// The place, for messages.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(endpoint) => endpoint.fmt(f),
+            Self::Tcp(endpoint) | Self::RtuOverTcp(endpoint, _) => endpoint.fmt(f),
+            Self::Rtu(path, _) => f.write_str(path),
         }
     }
 }
@@ -72,8 +105,20 @@ pub struct Link {
     pub timeout: Duration,
     /// Wait after connecting, for devices that are slow to listen.
     pub connect_delay: Duration,
-    /// Silence between two requests.
+    /// Silence between two requests; on serial lines at least 3.5 characters, whatever stands here.
     pub gap: Duration,
+}
+
+impl Link {
+    /// The silence that is kept between two requests.
+    fn silence(&self) -> Duration {
+        self.gap.max(self.transport.line().map_or(Duration::ZERO, Line::silence))
+    }
+
+    /// For how long a serial line is left alone when an answer may still come; zero where answers are numbered.
+    fn quarantine(&self) -> Duration {
+        self.transport.line().map_or(Duration::ZERO, |line| self.timeout.saturating_add(line.silence()))
+    }
 }
 
 /// How a meter is read.

@@ -2,23 +2,31 @@
 //!
 //! An exchange takes the session by value and gives it back only when the connection is certainly in step: after
 //! a good answer or a Modbus exception. A timeout, a broken answer, or a caller that stops waiting drops the
-//! connection with the exchange, so no late answer can ever be taken for that of another request.
+//! connection with the exchange. Over TCP no late answer can then be taken for that of another request, since the
+//! numbers of requests go on; over RTU it takes more, see `link`.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{sleep_until, timeout};
-use tokio_modbus::client::{Client as _, Context, tcp};
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_modbus::client::{Client as _, Context, rtu, tcp};
 use tokio_modbus::slave::SlaveContext as _;
 use tokio_modbus::{Request, Response, Slave};
+use tokio_serial::{DataBits, FlowControl, SerialStream, StopBits};
 
 use super::guard::{Fault, Guard};
+use super::line::{Line, Parity};
 use super::plan::Span;
 use super::profile::Function;
+use super::rtu::RtuGuard;
 use super::{Link, Transport};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::MeterStatus;
+use crate::miner::Endpoint;
 
 /// What a Modbus exception code says about whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +117,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The answer breaks the protocol.
-    #[error("unit {unit} at {place} broke the protocol: {reason}; check that the link really is Modbus TCP")]
+    #[error("unit {unit} at {place} broke the protocol: {reason}; check that the link really is {kind}")]
     Malformed {
         /// Where.
         place: String,
@@ -117,6 +125,8 @@ pub enum ReadError {
         unit: u8,
         /// In which way; never the whole answer.
         reason: String,
+        /// What the link is taken for.
+        kind: &'static str,
     },
     /// The device refused.
     #[error("unit {unit} at {place} refused {count} registers from {address} with exception {code}: {}", explain(*code))]
@@ -167,26 +177,34 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects and waits out the link's connect delay.
+    /// Connects and waits out the link's connect delay. A serial line is drained of what waits on it, until it is
+    /// silent.
     ///
     /// # Errors
     /// [`ReadError::Connect`].
     pub(super) async fn open(link: &Link, clock: Clock, first_transaction: u16) -> Result<Self, ReadError> {
-        let Transport::Tcp(endpoint) = &link.transport;
-        let failed = |reason: String| ReadError::Connect { place: endpoint.to_string(), reason };
-        let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
-        let stream = match timeout(link.connect_timeout, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed(format!("no answer within {:?}", link.connect_timeout))),
+        let place = link.transport.to_string();
+        let failed = |reason: String| ReadError::Connect { place: place.clone(), reason };
+        let context = match &link.transport {
+            Transport::Tcp(endpoint) => {
+                let stream = connect(endpoint, link).await.map_err(failed)?;
+                tcp::attach_slave(Guard::new(stream, first_transaction), Slave(0))
+            }
+            Transport::RtuOverTcp(endpoint, _) => {
+                let mut stream = connect(endpoint, link).await.map_err(failed)?;
+                drain(&mut stream, link).await.map_err(failed)?;
+                rtu::attach_slave(RtuGuard::new(stream), Slave(0))
+            }
+            Transport::Rtu(path, line) => {
+                let mut stream = open_port(path, line).map_err(failed)?;
+                drain(&mut stream, link).await.map_err(failed)?;
+                rtu::attach_slave(RtuGuard::new(stream), Slave(0))
+            }
         };
-        // A request is one small segment; it must not wait for an acknowledgement. Where this cannot be set the
-        // reads are slower and nothing else.
-        let _ = stream.set_nodelay(true);
-        let guard = Guard::new(stream, first_transaction);
+        let delay = if link.transport.line().is_some() { Duration::ZERO } else { link.connect_delay };
         Ok(Self {
-            context: tcp::attach_slave(guard, Slave(0)),
-            quiet_until: clock.now() + link.connect_delay.max(link.gap),
+            context,
+            quiet_until: clock.now() + delay.max(link.silence()),
             next_transaction: first_transaction,
             answered: false,
         })
@@ -195,6 +213,11 @@ impl Session {
     /// Whether any answer came over this connection.
     pub(super) fn answered(&self) -> bool {
         self.answered
+    }
+
+    /// Sends nothing for some time. What comes in the meantime is refused as unasked by the next request.
+    pub(super) fn listen(&mut self, clock: Clock, time: Duration) {
+        self.quiet_until = self.quiet_until.max(clock.now() + time);
     }
 
     /// The transaction number with which a next connection has to begin.
@@ -219,11 +242,12 @@ impl Session {
             Function::Input => Request::ReadInputRegisters(span.address, span.count),
         };
         let answer = timeout(link.timeout, self.context.call(request)).await;
-        self.quiet_until = clock.now() + link.gap;
+        self.quiet_until = clock.now() + link.silence();
         let place = link.transport.to_string();
+        let kind = link.transport.kind();
         let malformed = |reason: String| {
             let place = place.clone();
-            (None, Err(Refusal::Failed(ReadError::Malformed { place, unit, reason })))
+            (None, Err(Refusal::Failed(ReadError::Malformed { place, unit, reason, kind })))
         };
         let words = match answer {
             Ok(Ok(Ok(Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words)))) => words,
@@ -241,7 +265,7 @@ impl Session {
             }
             Ok(Err(tokio_modbus::Error::Protocol(error))) => return malformed(mismatch(&error)),
             Ok(Err(tokio_modbus::Error::Transport(error))) => {
-                return (None, Err(broken(&error, place, unit, self.answered)));
+                return (None, Err(broken(&error, place, unit, kind, self.answered)));
             }
             Err(_) => {
                 let limit = link.timeout;
@@ -254,6 +278,93 @@ impl Session {
         self.answered = true;
         (Some(self), Ok(words))
     }
+}
+
+/// Opens a TCP connection.
+async fn connect(endpoint: &Endpoint, link: &Link) -> Result<TcpStream, String> {
+    let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
+    let stream = match timeout(link.connect_timeout, connecting).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {:?}", link.connect_timeout)),
+    };
+    // A request is one small segment; it must not wait for an acknowledgement. Where this cannot be set the
+    // reads are slower and nothing else.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// A serial port that is ours alone, until it is dropped: a pseudo-terminal would stay locked after its closing.
+#[derive(Debug)]
+struct Port(SerialStream);
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        // It fails where the port is gone, and the lock with it.
+        let _ = self.0.set_exclusive(false);
+    }
+}
+
+impl AsyncRead for Port {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Port {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Opens a serial port, for this process alone: a second master on the line would garble both. Does not wait for
+/// anything.
+fn open_port(path: &str, line: &Line) -> Result<Port, String> {
+    let builder = tokio_serial::new(path, line.baud)
+        .data_bits(DataBits::Eight)
+        .parity(match line.parity {
+            Parity::None => tokio_serial::Parity::None,
+            Parity::Even => tokio_serial::Parity::Even,
+            Parity::Odd => tokio_serial::Parity::Odd,
+        })
+        .stop_bits(if line.stop_bits > 1 { StopBits::Two } else { StopBits::One })
+        .flow_control(FlowControl::None);
+    SerialStream::open(&builder).map(Port).map_err(|error| {
+        format!("{error} (is the adapter plugged in, may this account open it, and does no other program have it?)")
+    })
+}
+
+/// Throws away what waits on a fresh connection to a serial line, until the line has been silent for the link's gap.
+async fn drain(stream: &mut (impl AsyncRead + Unpin), link: &Link) -> Result<(), String> {
+    sleep(link.connect_delay).await;
+    let mut waste = [0; 256];
+    let draining = async {
+        loop {
+            match timeout(link.silence(), stream.read(&mut waste)).await {
+                Err(_) => return Ok(()),
+                Ok(Ok(0)) => return Err(String::from("it was closed at once")),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error.to_string()),
+            }
+        }
+    };
+    timeout(link.connect_timeout, draining).await.unwrap_or_else(|_| {
+        Err(String::from(
+            "the line does not fall silent: another master is on it, a device talks unasked, or the baud rate is wrong",
+        ))
+    })
 }
 
 /// The library's whole message holds the registers of the answer as well; this is what it comes down to.
@@ -270,18 +381,19 @@ fn mismatch(error: &tokio_modbus::ProtocolError) -> String {
 
 /// Sorts the errors of a stream: the device's end of the line, or bytes that are not Modbus. `answered` says
 /// whether the connection had ever worked.
-fn broken(error: &io::Error, place: String, unit: u8, answered: bool) -> Refusal {
+fn broken(error: &io::Error, place: String, unit: u8, kind: &'static str, answered: bool) -> Refusal {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     let reason = error.to_string();
     Refusal::Failed(match (Fault::of(error), error.kind()) {
         (Some(Fault::ClosedIdle), _) if answered => return Refusal::HungUp,
         (Some(Fault::ClosedIdle | Fault::Closed), _) => ReadError::Broken { place, unit, reason },
-        (Some(_), _) => ReadError::Malformed { place, unit, reason },
+        (Some(_), _) => ReadError::Malformed { place, unit, reason, kind },
         // From the decoder of tokio-modbus. The guard has checked the frame, so it is the byte count.
         (None, InvalidData | InvalidInput | UnexpectedEof) => ReadError::Malformed {
             place,
             unit,
             reason: "the byte count does not fit the length of the answer".into(),
+            kind,
         },
         (None, _) => ReadError::Broken { place, unit, reason },
     })

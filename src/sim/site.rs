@@ -1,6 +1,7 @@
 //! The running simulation: plant, miners, meters and faults on one tick, with the truth kept beside them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use super::fleet;
 use super::meter::bus::Bus;
+use super::meter::pty::Line;
+use super::meter::server::Framing;
 use super::meter::{SimMeter, encode, server};
 use super::plant::{Plant, Wiring};
 use super::scenario::{MinerFault, Scenario, ScenarioError};
@@ -84,6 +87,19 @@ pub enum SimError {
         what: String,
         /// Where.
         endpoint: Endpoint,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// A serial line that cannot be made.
+    #[error(
+        "cannot make a serial line at {path} for {what}: {source}; name a path in a folder of your own where nothing \
+         stands yet, like rtu = \"/tmp/meter-room\""
+    )]
+    Line {
+        /// For whom.
+        what: String,
+        /// Where.
+        path: String,
         /// The operating system's words.
         source: std::io::Error,
     },
@@ -170,10 +186,22 @@ impl Simulation {
         let buses = buses(config);
 
         let mut listeners = Vec::new();
+        let mut lines = Vec::new();
         for (link, bus) in config.links.iter().zip(&buses) {
-            let Transport::Tcp(endpoint) = &link.transport;
             let what = format!("the meter link `{}`", link.name);
-            listeners.push((bus.clone(), listen(what, endpoint).await?));
+            match &link.transport {
+                Transport::Tcp(endpoint) => {
+                    listeners.push((bus.clone(), Framing::Tcp, listen(what, endpoint).await?));
+                }
+                Transport::RtuOverTcp(endpoint, _) => {
+                    listeners.push((bus.clone(), Framing::Rtu, listen(what, endpoint).await?));
+                }
+                Transport::Rtu(path, _) => {
+                    let line = Line::open(Path::new(path));
+                    let line = line.map_err(|source| SimError::Line { what, path: path.clone(), source })?;
+                    lines.push((bus.clone(), line));
+                }
+            }
         }
 
         let meters = config
@@ -209,8 +237,12 @@ impl Simulation {
 
         let cancel = cancel.child_token();
         let tasks = TaskTracker::new();
-        for (bus, (listener, address)) in listeners {
-            tasks.spawn(server::serve(bus, listener, address, scenario.connections, cancel.clone()));
+        for (bus, framing, (listener, address)) in listeners {
+            let most = scenario.connections;
+            tasks.spawn(server::serve(bus, listener, address, framing, most, cancel.clone()));
+        }
+        for (bus, line) in lines {
+            tasks.spawn(line.serve(bus, cancel.clone()));
         }
         tasks.spawn(run(engine, clock, cancel.clone()));
         tasks.close();

@@ -37,7 +37,7 @@ pub struct Manner {
     pub delay: Duration,
     /// Leaves out the last register.
     pub short: bool,
-    /// Answers under a foreign transaction id.
+    /// Answers under a foreign transaction id; on serial lines, under a foreign unit.
     pub crossed: bool,
 }
 
@@ -52,7 +52,7 @@ pub enum Answer {
         pdu: Vec<u8>,
         /// How long it takes.
         after: Duration,
-        /// Whether it carries a foreign transaction id.
+        /// Whether it carries a foreign transaction id or unit.
         crossed: bool,
     },
 }
@@ -121,6 +121,11 @@ impl Bus {
     /// Tells when the address begins and ends to refuse connections.
     pub fn refusing(&self) -> watch::Receiver<bool> {
         self.refusing.subscribe()
+    }
+
+    /// Whether there is such a unit.
+    pub fn has(&self, unit: u8) -> bool {
+        self.units.contains_key(&unit)
     }
 
     /// Answers a request. A request that is no Modbus at all (empty) gets silence.

@@ -3,6 +3,8 @@
 
 pub mod bus;
 pub mod encode;
+pub mod pty;
+pub mod rtu;
 pub mod server;
 
 use std::sync::Arc;

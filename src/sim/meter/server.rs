@@ -1,7 +1,7 @@
-//! A Modbus TCP server of our own, so that it can misbehave on demand.
+//! A Modbus server of our own, so that it can misbehave on demand: Modbus TCP, or RTU frames over TCP.
 //!
 //! Frame: "MODBUS Messaging on TCP/IP Implementation Guide V1.0b", 3.1: transaction id, protocol id 0, length
-//! (unit and protocol data unit), unit id, then the protocol data unit.
+//! (unit and protocol data unit), unit id, then the protocol data unit. RTU frames are in [`super::rtu`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::bus::{Answer, Bus};
+use super::rtu;
 
 /// A client that says nothing for so long is disconnected.
 const IDLE: Duration = Duration::from_secs(120);
@@ -25,12 +26,22 @@ const LONGEST: u16 = 254;
 /// Pause after a failure of the operating system, so that it is not asked in a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What the bytes of a connection look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Modbus TCP.
+    Tcp,
+    /// RTU, as through a transparent serial gateway.
+    Rtu,
+}
+
 /// Serves until cancelled. While the bus refuses, the port is closed and every connection dropped; afterwards it
 /// is opened again. More than `most` connections at once are closed as they come.
 pub async fn serve(
     bus: Arc<Bus>,
     listener: TcpListener,
     address: SocketAddr,
+    framing: Framing,
     most: usize,
     cancel: CancellationToken,
 ) {
@@ -62,7 +73,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = accept(listener.as_ref()) => match accepted {
                 Ok(stream) if connections.len() < most => {
-                    connections.spawn(talk(bus.clone(), stream));
+                    connections.spawn(talk(bus.clone(), framing, stream));
                 }
                 // Full, like a meter that takes one client: closing is the answer.
                 Ok(stream) => drop(stream),
@@ -80,8 +91,12 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 }
 
 /// Answers one client, one request after the other, until it leaves or breaks the protocol.
-async fn talk(bus: Arc<Bus>, mut stream: TcpStream) {
+async fn talk(bus: Arc<Bus>, framing: Framing, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
+    if framing == Framing::Rtu {
+        while let Ok(Ok(())) = timeout(IDLE, rtu::exchange(&bus, &mut stream)).await {}
+        return;
+    }
     // An end of the connection, in whatever way, is the client's affair.
     while let Ok(Some(())) = exchange(&bus, &mut stream).await {}
 }
