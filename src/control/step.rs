@@ -9,7 +9,7 @@ use crate::control::decision::{
     Binding, Cause, CircuitDecision, Command, Decision, Energy, FleetDecision, MinerDecision, MinerState,
     Mode, Source,
 };
-use crate::control::headroom::{self, Headroom};
+use crate::control::headroom::{self, CircuitMemory, Headroom};
 use crate::control::site::{CircuitId, LimitClass, Miner, Site};
 use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
@@ -34,6 +34,12 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
     if !starting {
+        if state.mode == Mode::StartUp {
+            // While miners had not answered, nothing was known of their draw. A meter's value must not be compared
+            // with what was remembered of that time: the rest of their draw would look like other load, and the whole
+            // fleet would be put to sleep for it.
+            state.memories.fill(CircuitMemory::default());
+        }
         adopt(&site, state, &inputs, now);
     }
 
