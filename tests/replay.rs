@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use ballast::config;
+use ballast::control::decision::MinerState;
 use ballast::sim::Scenario;
 use ballast::sim::replay::Replay;
 
@@ -16,11 +17,14 @@ fn demo(scenario: &str) -> Replay {
 #[test]
 fn the_cloudy_hour_is_followed_from_its_first_minute_on() {
     let mut replay = demo("cloudy-hour");
+    let mut stragglers = 0;
     replay.run(Duration::from_secs(60), |_, _| {});
     for (from, to) in [(60, 300), (300, 900), (900, 1_800), (1_800, 3_600)] {
         replay.restart_counting();
         let before = replay.commands();
-        replay.run(Duration::from_secs(to - from), |_, _| {});
+        replay.run(Duration::from_secs(to - from), |decision, _| {
+            stragglers += decision.miners.iter().filter(|miner| miner.state == MinerState::Straggler).count();
+        });
         let totals = replay.totals();
         let captured = totals.captured_share().unwrap();
         let imported = totals.imported.ratio(totals.surplus).unwrap();
@@ -37,6 +41,7 @@ fn the_cloudy_hour_is_followed_from_its_first_minute_on() {
         // Less than one command per miner and minute: following is not hunting.
         assert!(commands < 120 * (to - from) / 60, "{commands} commands from {from} s on");
     }
+    assert_eq!(stragglers, 0, "every miner does what it is told; none may be called a straggler");
     assert_eq!(replay.restarts(), 0, "no command may restart mining");
 }
 

@@ -101,6 +101,7 @@ impl ResponseKeys {
             ramp_down: self.ramp_down.unwrap_or(driver.ramp_down),
             ramp_up: self.ramp_up.unwrap_or(driver.ramp_up),
             start_time: self.start_time.unwrap_or(driver.start_time),
+            starts_at_full: driver.starts_at_full,
             start_overshoot: self.start_overshoot.unwrap_or(driver.start_overshoot),
         }
     }

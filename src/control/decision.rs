@@ -72,7 +72,7 @@ pub struct LimitValue {
 /// A circuit in this cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CircuitDecision {
-    /// Power into the circuit by its meter, the latest good value; `None` without one.
+    /// Power into the circuit by its meter, the latest good value; `None` without one, or when it is stale.
     pub power: Option<Watts>,
     /// Load other than miners, generation negative, as estimated.
     pub other: Watts,

@@ -28,14 +28,14 @@ const GAIN_TIME: f64 = 30.0;
 pub struct CircuitMemory {
     /// Estimated draw of all its miners, in the miners' own watts.
     pub estimate: History,
-    /// The meter's samples at the instant that they stand for, for a dedicated circuit.
+    /// The meter's samples at the instants that they stand for.
     pub metered: History,
     /// Receipt of the newest sample of its meter.
     pub sample_at: Option<Moment>,
-    /// Load other than miners at the newest sample, in watts.
-    pub other: Option<f64>,
-    /// Load other than miners at each sample, at the instant that it stands for.
+    /// Load other than miners, in watts, at the instants at which it was compared.
     pub others: History,
+    /// Whether meters see all of its miners alone.
+    pub miners_metered: bool,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
     pub gain: f64,
 }
@@ -46,8 +46,8 @@ impl Default for CircuitMemory {
             estimate: History::default(),
             metered: History::default(),
             sample_at: None,
-            other: None,
             others: History::default(),
+            miners_metered: false,
             gain: 1.0,
         }
     }
@@ -56,7 +56,7 @@ impl Default for CircuitMemory {
 /// A circuit's own limits in one cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Headroom {
-    /// The meter's latest good value.
+    /// The meter's latest good value, while it is fresh.
     pub power: Option<Watts>,
     /// Load other than miners, generation negative.
     pub other: f64,
@@ -91,13 +91,16 @@ pub fn remember(
         let (Some(reading), Some(memory)) = (input.power, memories.get_mut(index)) else {
             continue;
         };
-        if !circuit.dedicated || memory.sample_at == Some(reading.at) {
+        if memory.sample_at == Some(reading.at) {
             continue;
         }
+        memory.sample_at = Some(reading.at);
         let instant = reading.at.earlier(meter.lag);
         memory.metered.push(instant, reading.value.get());
-        let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
-        calibrate(memory, reading.value.get(), instant, nameplate);
+        if circuit.dedicated {
+            let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
+            calibrate(memory, reading.value.get(), instant, nameplate);
+        }
     }
 }
 
@@ -131,6 +134,34 @@ fn reading_of(snapshot: &Snapshot, id: MeterId) -> MeterInput {
         reading.value = reading.value.clamp(-PLAUSIBLE, PLAUSIBLE);
     }
     input
+}
+
+/// The newest instant at which the meter of a circuit and the meters that see its miners alone were all read: there
+/// both sides of the comparison are measured, and no model stands between them. A miners' meter that is much later
+/// than the circuit's own holds nothing up.
+fn common_instant(
+    site: &Site,
+    tree: &Tree,
+    memories: &[CircuitMemory],
+    snapshot: &Snapshot,
+    index: usize,
+    newest: Moment,
+) -> Moment {
+    let mut common = newest;
+    for &child in tree.children(index) {
+        let Some(circuit) = site.circuits.get(child) else { continue };
+        let known = memories.get(child).and_then(|memory| memory.metered.newest());
+        match (meter_of(site, snapshot, circuit).filter(|_| circuit.dedicated), known) {
+            (Some((meter, _)), Some((at, _))) if newest - at <= meter.period + meter.period => {
+                common = common.min(at);
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                common = common.min(common_instant(site, tree, memories, snapshot, child, newest));
+            }
+        }
+    }
+    common
 }
 
 /// The draw of all miners at or below a circuit at an instant, in metered watts.
@@ -180,6 +211,7 @@ pub fn headrooms(
     tree: &Tree,
     memories: &mut [CircuitMemory],
     snapshot: &Snapshot,
+    nameplates: &[f64],
 ) -> Vec<Headroom> {
     // Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds.
     let mut others: Vec<f64> = vec![0.0; site.circuits.len()];
@@ -190,48 +222,34 @@ pub fn headrooms(
         let other = match metered {
             None if circuit.dedicated => 0.0,
             None => circuit.other_load.get() + below,
-            Some((meter, input)) => {
-                let known = memories.get(index).and_then(|memory| memory.other);
-                match input.power {
-                    Some(reading) => {
-                        let instant = reading.at.earlier(meter.lag);
-                        let is_new =
-                            memories.get(index).is_some_and(|memory| memory.sample_at != Some(reading.at));
-                        // A sample is compared once: later estimates of its instant would be no better.
-                        let other = match known.filter(|_| !is_new) {
-                            Some(known) => known,
-                            None => {
-                                reading.value.get()
-                                    - miners_at(site, tree, memories, snapshot, index, instant)
-                            }
-                        };
-                        if let Some(new) = news.get_mut(index) {
-                            *new = is_new;
-                        }
+            Some(_) => {
+                let memory = memories.get(index);
+                let newest = memory.and_then(|memory| memory.metered.newest());
+                let compared = memory.and_then(|memory| memory.others.newest());
+                let instant =
+                    newest.map(|(newest, _)| common_instant(site, tree, memories, snapshot, index, newest));
+                // An instant is compared once: later estimates of it would be no better.
+                let fresh = instant.filter(|instant| compared.is_none_or(|(before, _)| *instant > before));
+                if let Some(new) = news.get_mut(index) {
+                    *new = fresh.is_some();
+                }
+                let power = |instant: Moment| memory.and_then(|memory| memory.metered.at(instant));
+                match (fresh.and_then(|instant| Some((instant, power(instant)?))), compared) {
+                    (Some((instant, power)), _) => {
+                        let other = power - miners_at(site, tree, memories, snapshot, index, instant);
                         if let Some(memory) = memories.get_mut(index) {
-                            memory.other = Some(other);
-                            if is_new {
-                                memory.others.push(instant, other);
-                            }
+                            memory.others.push(instant, other);
                         }
                         other
                     }
-                    None => {
-                        if let Some(new) = news.get_mut(index) {
-                            *new = false;
-                        }
-                        circuit.other_load.get() + below.max(0.0)
-                    }
+                    (None, Some((_, known))) => known,
+                    (None, None) => circuit.other_load.get() + below.max(0.0),
                 }
             }
         };
         if let Some(slot) = others.get_mut(index) {
             *slot = other;
         }
-    }
-    for (circuit, memory) in site.circuits.iter().zip(memories.iter_mut()) {
-        let reading = meter_of(site, snapshot, circuit).and_then(|(_, input)| input.power);
-        memory.sample_at = reading.map(|reading| reading.at).or(memory.sample_at);
     }
     let mut result: Vec<Headroom> = site
         .circuits
@@ -241,8 +259,9 @@ pub fn headrooms(
         .map(|((circuit, other), (new_sample, memory))| Headroom {
             reserve: reserve(site, snapshot, circuit, memory),
             power: meter_of(site, snapshot, circuit)
-                .and_then(|(_, input)| input.power)
-                .map(|reading| reading.value),
+                .and_then(|(meter, input)| Some((meter, input.power?)))
+                .filter(|(meter, reading)| snapshot.now - reading.at <= meter.stale_after)
+                .map(|(_, reading)| reading.value),
             other,
             headroom: f64::INFINITY,
             binding: Source::Fleet,
@@ -251,12 +270,14 @@ pub fn headrooms(
         })
         .collect();
     apply_limits(site, snapshot, &mut result);
-    apply_lost_meters(site, snapshot, &mut result);
+    apply_lost_meters(site, snapshot, nameplates, &mut result);
     result
 }
 
 /// The pace of a change is taken over this many steps.
 const PACE_STEPS: u32 = 3;
+/// How much of what unmetered miners have moved may be an error of the estimate.
+const ESTIMATE_DOUBT: f64 = 0.2;
 /// The steps are at least this long, however fast the meter is: shorter ones would measure noise.
 const PACE_SPACING: Duration = Duration::from_secs(1);
 
@@ -264,16 +285,19 @@ const PACE_SPACING: Duration = Duration::from_secs(1);
 /// negative. The pace is the median of the latest changes, so that a step, which is over, is not taken for the
 /// beginning of a ramp; what the deadband covers is not worth keeping.
 fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &CircuitMemory) -> f64 {
-    let Some((meter, input)) = meter_of(site, snapshot, circuit).filter(|_| !circuit.dedicated) else {
+    let Some((meter, _)) = meter_of(site, snapshot, circuit).filter(|_| !circuit.dedicated) else {
         return 0.0;
     };
-    let Some(reading) = input.power else { return 0.0 };
     let apart = meter.period.max(PACE_SPACING);
     let Some((newest, _)) = memory.others.newest() else { return 0.0 };
     let known = memory.others.oldest().is_some_and(|(oldest, _)| newest - oldest >= apart * PACE_STEPS);
     if !known {
         return 0.0;
     }
+    // Without a meter that sees the miners alone, an error in the estimate of moving miners looks like other load.
+    let change = memory.estimate.at(newest).zip(memory.estimate.at(newest.earlier(apart * PACE_STEPS)));
+    let moved = change.map_or(0.0, |(later, before)| (later - before).abs());
+    let doubt = if memory.miners_metered { 0.0 } else { moved * ESTIMATE_DOUBT };
     let mut paces: Vec<f64> = (0..PACE_STEPS)
         .filter_map(|steps| {
             let later = memory.others.at(newest.earlier(apart * steps))?;
@@ -283,9 +307,9 @@ fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &Circuit
         .collect();
     paces.sort_by(f64::total_cmp);
     let Some(pace) = paces.get(paces.len() / 2) else { return 0.0 };
-    let ahead = (snapshot.now - reading.at) + meter.lag + site.settings.anticipate;
+    let ahead = (snapshot.now - newest) + site.settings.anticipate;
     let gained = pace * ahead.min(meter.stale_after + meter.lag).as_secs_f64();
-    (gained - site.settings.deadband.get()).max(0.0)
+    (gained - doubt - site.settings.deadband.get()).max(0.0)
 }
 
 /// How far a value of this age has gone from trusted (0) to lost (1).
@@ -343,20 +367,19 @@ fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
     }
 }
 
-/// A meter that is lost is a limit on the miners of its circuit, unless nothing limits that circuit anyway.
-fn apply_lost_meters(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
-    for (circuit, slot) in site.circuits.iter().zip(result.iter_mut()) {
+/// A meter that is lost is a limit on the miners of its circuit, whether other limits stand on it or not.
+fn apply_lost_meters(site: &Site, snapshot: &Snapshot, nameplates: &[f64], result: &mut [Headroom]) {
+    for ((circuit, slot), nameplate) in site.circuits.iter().zip(result.iter_mut()).zip(nameplates) {
         let (Some(id), Some((meter, input))) = (circuit.meter, meter_of(site, snapshot, circuit)) else {
             continue;
         };
-        let needed = slot.headroom.is_finite();
         let lost = lost(meter, input.power.map(|reading| snapshot.now - reading.at));
-        if !needed || lost <= 0.0 {
+        if lost <= 0.0 {
             continue;
         }
         let fail_safe = circuit.fail_safe.get();
         let headroom = match input.power {
-            Some(_) => decay(slot.headroom, fail_safe, lost),
+            Some(_) => decay(slot.headroom.min(*nameplate), fail_safe, lost),
             None => fail_safe,
         };
         let source = Source::LostMeter(id);

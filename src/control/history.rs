@@ -31,6 +31,13 @@ impl History {
         }
     }
 
+    /// Adds the same to every sample: something was there all along and is only known now.
+    pub fn shift(&mut self, by: f64) {
+        for (_, value) in &mut self.samples {
+            *value += by;
+        }
+    }
+
     /// The newest sample.
     pub fn newest(&self) -> Option<(Moment, f64)> {
         self.samples.back().copied()

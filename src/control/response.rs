@@ -25,6 +25,8 @@ const PACE_WEIGHT: f64 = 0.2;
 const NEAR: f64 = 0.04;
 /// See [`NEAR`].
 const NEAR_WATTS: f64 = 60.0;
+/// How long a miner may tune after it has started before it is late.
+const TUNING: Duration = Duration::from_secs(60);
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
@@ -91,6 +93,8 @@ pub struct Track {
     learned_at: Option<Moment>,
     /// Uptime of that reading, to notice restarts.
     uptime: Option<Duration>,
+    /// It was starting in the cycle before.
+    was_starting: bool,
     /// The miner restarted by itself: a setting that does not persist is gone.
     pub restarted: bool,
 }
@@ -113,6 +117,7 @@ impl Default for Track {
             range: None,
             learned_at: None,
             uptime: None,
+            was_starting: false,
             restarted: false,
         }
     }
@@ -185,10 +190,23 @@ impl Track {
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
         let goal = self.settled(miner, self.setpoint);
         if let Some((at, power)) = reading.filter(|_| reachable) {
-            self.learn(miner, power, at, goal);
+            // What starts, stops or has restarted says nothing about where a miner settles.
+            let steady = !self.restarted
+                && fresh.is_some_and(|status| {
+                    matches!(status.value.activity, Activity::Hashing | Activity::Unknown)
+                });
+            self.learn(miner, power, at, goal, steady);
             self.note_progress(power, goal, now);
         }
         let activity = fresh.map(|status| &status.value.activity);
+        let starting = activity == Some(&Activity::Starting);
+        if self.was_starting && !starting {
+            // It takes up its target only now.
+            if let Some(sent) = self.sent.as_mut() {
+                (sent.stuck_since, sent.stuck_at) = (now, self.draw);
+            }
+        }
+        self.was_starting = starting;
         self.state = self.judge(miner, settings, input, reachable, activity, goal, now);
         if self.restarted && activity == Some(&Activity::Hashing) && near(self.draw, goal) {
             self.restarted = false;
@@ -345,7 +363,7 @@ impl Track {
     }
 
     /// Learns from a reading: how far from its target the draw settles, and how fast it gets there.
-    fn learn(&mut self, miner: &Miner, power: f64, at: Moment, goal: f64) {
+    fn learn(&mut self, miner: &Miner, power: f64, at: Moment, goal: f64, steady: bool) {
         if self.learned_at.is_some_and(|learned| learned >= at) {
             return;
         }
@@ -376,7 +394,7 @@ impl Track {
         if arrived {
             self.arrive();
         }
-        if taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
+        if steady && taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
             let ratio = (power / asked.get()).clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
             self.settle += (ratio - self.settle) * SETTLE_WEIGHT;
         }
@@ -426,7 +444,8 @@ impl Track {
         }
         let said_no = self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
         let refused = said_no && self.draw > goal && !near(self.draw, goal);
-        if refused || self.overdue(miner, settings, goal, now) {
+        let starting = activity == Some(&Activity::Starting);
+        if refused || self.overdue(miner, settings, goal, starting, now) {
             return MinerState::Straggler;
         }
         match activity {
@@ -438,14 +457,16 @@ impl Track {
     }
 
     /// The draw is above its goal, or the miner is not awake, later than its model and the grace allow.
-    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, now: Moment) -> bool {
+    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, starting: bool, now: Moment) -> bool {
         let Some(sent) = self.sent else { return false };
         let way = self.expected(miner, sent.stuck_at, sent.from_sleep, goal);
         let late = sent.stuck_since + way + settings.straggler_grace;
         if now <= late {
             return false;
         }
-        let above = self.draw > goal && !near(self.draw, goal);
+        // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
+        let tuning = starting && now <= late + miner.response.start_time + TUNING;
+        let above = self.draw > goal && !near(self.draw, goal) && !tuning;
         let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
             && self.draw < miner.minimum().get() * 0.5
             && now > late + miner.response.start_time;
@@ -459,7 +480,8 @@ impl Track {
             MinerState::Pending | MinerState::Unreachable => nameplate,
             MinerState::Starting if self.restarted => nameplate,
             MinerState::Starting => {
-                let overshoot = goal * (1.0 + miner.response.start_overshoot);
+                let full = if miner.response.starts_at_full { miner.maximum().get() } else { 0.0 };
+                let overshoot = goal.max(full) * (1.0 + miner.response.start_overshoot);
                 self.draw.max(overshoot.min(nameplate))
             }
             MinerState::Hashing if self.restarted => self.draw.max(goal).max(miner.maximum().get()),

@@ -188,6 +188,9 @@ pub struct Response {
     pub ramp_up: WattsPerSecond,
     /// From waking until the draw begins to rise.
     pub start_time: Duration,
+    /// Whether it starts at full power and takes up its target only when it has tuned: then its maximum is kept
+    /// free until it hashes steadily.
+    pub starts_at_full: bool,
     /// How far above its target a miner may draw while it starts or tunes, as a fraction. 0.05 = 5 %.
     pub start_overshoot: f64,
 }

@@ -47,9 +47,24 @@ impl State {
         for miner in &site.miners {
             tree.add(&mut nameplates, miner.circuit, miner.nameplate.get());
         }
+        let mut memories = vec![CircuitMemory::default(); site.circuits.len()];
+        for (index, memory) in memories.iter_mut().enumerate() {
+            // Every miner at or below the circuit hangs on a dedicated, metered circuit at or below it.
+            memory.miners_metered = site.miners.iter().all(|miner| {
+                let path = tree.path(miner.circuit.0);
+                let below = path.iter().take_while(|&&above| above != index).chain([&index]);
+                let on_it = path.contains(&index);
+                !on_it
+                    || below.into_iter().any(|&above| {
+                        site.circuits
+                            .get(above)
+                            .is_some_and(|circuit| circuit.dedicated && circuit.meter.is_some())
+                    })
+            });
+        }
         Self {
+            memories,
             tracks: vec![Track::default(); site.miners.len()],
-            memories: vec![CircuitMemory::default(); site.circuits.len()],
             ramps: vec![Ramp::default(); site.circuits.len()],
             nameplates,
             mode: Mode::StartUp,
@@ -96,7 +111,8 @@ impl State {
         let own = self.memories.iter_mut().zip(self.ramps.iter_mut());
         for (circuit, (memory, ramp)) in self.site.circuits.iter().zip(own) {
             if let Some((known, slope)) = circuits.get(circuit.name.as_str()) {
-                *memory = (*known).clone();
+                let miners_metered = memory.miners_metered;
+                *memory = CircuitMemory { miners_metered, ..(*known).clone() };
                 *ramp = (*slope).clone();
             }
         }

@@ -29,23 +29,28 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let site = state.site.clone();
     let inputs = Inputs { snapshot, pending: MinerInput::PENDING };
 
+    let strangers: Vec<(usize, f64)> = (0..)
+        .zip(&state.tracks)
+        .filter(|(_, track)| track.setpoint.is_none())
+        .map(|(index, track)| (index, track.draw))
+        .collect();
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
     if !starting {
         if state.mode == Mode::StartUp {
-            // While miners had not answered, nothing was known of their draw. A meter's value must not be compared
-            // with what was remembered of that time: the rest of their draw would look like other load, and the whole
-            // fleet would be put to sleep for it.
+            // What the miners drew before they had answered is not known, least of all to have been nothing.
+            // Neither is other load that was worked out with it: it would put the whole fleet to sleep.
             state.memories.fill(CircuitMemory::default());
         }
         adopt(&site, state, &inputs, now);
+        introduce(&site, state, &strangers);
     }
 
     let estimates = per_circuit(state, |track| track.draw);
     headroom::remember(&site, &mut state.memories, snapshot, &estimates, &state.nameplates);
-    let circuits = headroom::headrooms(&site, &state.tree, &mut state.memories, snapshot);
+    let circuits = headroom::headrooms(&site, &state.tree, &mut state.memories, snapshot, &state.nameplates);
 
     let scales = scales(&site, state);
     let mut items = items(&site, state, &scales, now);
@@ -140,6 +145,23 @@ fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, now: Moment) {
     }
 }
 
+/// What a miner that was met only now draws, it drew before too: the meters have seen it all along.
+fn introduce(site: &Site, state: &mut State, strangers: &[(usize, f64)]) {
+    for (index, before) in strangers {
+        let (Some(miner), Some(track)) = (site.miners.get(*index), state.tracks.get(*index)) else {
+            continue;
+        };
+        if track.setpoint.is_none() {
+            continue;
+        }
+        for &above in state.tree.path(miner.circuit.0) {
+            if let Some(memory) = state.memories.get_mut(above) {
+                memory.estimate.shift(track.draw - before);
+            }
+        }
+    }
+}
+
 /// Sums of a value of the miners over the circuits at or above them.
 fn per_circuit(state: &State, value: impl Fn(&Track) -> f64) -> Vec<f64> {
     let count = state.site.circuits.len();
@@ -192,6 +214,14 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
         .map(|(miner, track)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
             let movable = track.movable();
+            let steady = track.state != MinerState::Starting && !track.restarted;
+            let settled = track.settled(miner, track.setpoint);
+            // What starts is counted at what it draws, what started by itself at the most that it may.
+            let held = match (steady, track.restarted) {
+                (true, _) => settled,
+                (false, false) => settled.max(track.draw),
+                (false, true) => settled.max(track.counted),
+            };
             let rested = track.asleep_since.is_some_and(|since| now - since >= settings.min_sleep);
             let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
             let calm = now >= track.retry_at;
@@ -203,10 +233,11 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 actuator: miner.actuator,
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
-                settled: track.settled(miner, track.setpoint) * gain,
+                settled: held * gain,
                 drawn: track.draw * gain,
                 counted: track.counted * gain,
                 movable,
+                steady,
                 raisable: movable
                     && track.state == MinerState::Hashing
                     && unhurried
@@ -223,6 +254,7 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 ),
                 ramp_up: miner.response.ramp_up.get(),
                 overshoot: miner.response.start_overshoot,
+                starts_at_full: miner.response.starts_at_full,
             }
         })
         .collect()
@@ -292,7 +324,7 @@ fn rebalance_fleet(
     state.hulls.refresh(items);
     let best = optimum::solve(items, &state.hulls, &state.tree, allowed);
     let hashrate: f64 =
-        items.iter().filter(|item| item.movable).map(|item| item.hashrate_at(item.level)).sum();
+        items.iter().filter(|item| item.free()).map(|item| item.hashrate_at(item.level)).sum();
     state.gap = if best.bound > 0.0 { ((best.bound - hashrate) / best.bound).max(0.0) } else { 0.0 };
     state.favoured.clear();
     if shed || state.gap < GAP_WORTH_MOVING {
@@ -446,7 +478,7 @@ impl Report<'_> {
         for (index, circuit) in decided.circuits.into_iter().enumerate() {
             let value = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
             let gain = value(self.scales);
-            let over = value(&decided.sums) - state.tree.least(&decided.allowed, index);
+            let over = value(&decided.sums) - state.tree.least(&headrooms, index).max(0.0);
             circuits.push(CircuitDecision {
                 power: circuit.power,
                 other: Watts::saturating(circuit.other),

@@ -54,6 +54,7 @@ pub(crate) fn miner(name: &str, circuit: usize) -> Miner {
             ramp_down: WattsPerSecond::whole(1_500),
             ramp_up: WattsPerSecond::whole(800),
             start_time: Duration::from_secs(20),
+            starts_at_full: false,
             start_overshoot: 0.05,
         },
         cost: ChangeCost {

@@ -156,6 +156,7 @@ impl Fleet {
             }
         }
         let total = waiting.len();
+        let mut refused = 0_usize;
         let deadline = tokio::time::sleep(FAREWELL);
         tokio::pin!(deadline);
         while !waiting.is_empty() {
@@ -166,17 +167,26 @@ impl Fleet {
             waiting.retain(|(index, sequence)| {
                 let report =
                     self.members.get(*index).map(|member| member.session.report.borrow().delivery.clone());
-                !report.flatten().is_some_and(|delivery| {
+                let ended = report.flatten().filter(|delivery| {
                     delivery.sequence == *sequence && delivery.outcome != Outcome::InFlight
-                })
+                });
+                refused += usize::from(ended.as_ref().is_some_and(|end| end.outcome != Outcome::Accepted));
+                ended.is_none()
             });
         }
         if total > 0 {
-            let silent = waiting.len();
+            let failed = waiting.len() + refused;
+            if failed > 0 {
+                tracing::warn!(
+                    policy = exit.name(),
+                    failed,
+                    "not every miner has confirmed the last command"
+                );
+            }
             tracing::info!(
                 policy = exit.name(),
                 miners = total,
-                unanswered = silent,
+                accepted = total - failed,
                 "left the miners as configured"
             );
         }

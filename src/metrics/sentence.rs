@@ -23,7 +23,10 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
         mode => parts.push(mode.name().to_owned()),
     }
     let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);
-    if follows || fleet.surplus > Watts::ZERO {
+    // Without a fresh meter there is no telling what is left over.
+    let known = site.circuits.first().is_none_or(|root| root.meter.is_none())
+        || decision.circuits.first().is_some_and(|root| root.power.is_some());
+    if known && (follows || fleet.surplus > Watts::ZERO) {
         parts.push(format!("surplus {}", fleet.surplus));
     }
     parts.push(format!("budget {} ({})", fleet.budget, binding_words(site, &decision.binding)));

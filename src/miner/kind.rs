@@ -71,6 +71,9 @@ impl DriverKind {
                     ramp_down: WattsPerSecond::whole(2_000),
                     ramp_up: WattsPerSecond::whole(1_000),
                     start_time: seconds(60),
+                    // The percent takes effect once tuning has ended (vendor's API 3 document); until then the
+                    // miner may run at its limit.
+                    starts_at_full: true,
                     start_overshoot: 0.05,
                 },
                 cost: ChangeCost { adjust: seconds(1), sleep: seconds(300), min_interval: seconds(2) },
@@ -85,6 +88,7 @@ impl DriverKind {
                     ramp_down: WattsPerSecond::whole(300),
                     ramp_up: WattsPerSecond::whole(20),
                     start_time: seconds(60),
+                    starts_at_full: false,
                     start_overshoot: 0.05,
                 },
                 cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },

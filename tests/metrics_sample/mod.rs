@@ -73,6 +73,7 @@ fn miner(index: usize) -> Miner {
             ramp_down: WattsPerSecond::whole(2_000),
             ramp_up: WattsPerSecond::whole(1_000),
             start_time: 60 * SECOND,
+            starts_at_full: false,
             start_overshoot: 0.05,
         },
         cost: ChangeCost { adjust: SECOND, sleep: 300 * SECOND, min_interval: 2 * SECOND },

@@ -45,6 +45,7 @@ impl Bench {
             ramp_down: WattsPerSecond::whole(10_000),
             ramp_up: WattsPerSecond::whole(10_000),
             start_time: Duration::from_millis(700),
+            starts_at_full: false,
             start_overshoot: 0.05,
         };
         let spec = Miner {

@@ -117,6 +117,7 @@ fn miner(name: &str) -> Miner {
             ramp_down: WattsPerSecond::whole(1_000),
             ramp_up: WattsPerSecond::whole(1_000),
             start_time: seconds(1),
+            starts_at_full: false,
             start_overshoot: 0.0,
         },
         cost: ChangeCost { adjust: seconds(1), sleep: seconds(1), min_interval: seconds(1) },

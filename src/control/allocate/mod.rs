@@ -46,6 +46,9 @@ pub struct Item<'a> {
     pub counted: f64,
     /// Whether it may be commanded at all; if not, `counted` stands.
     pub movable: bool,
+    /// Whether it runs at its level, or sleeps. One that starts, or has restarted by itself, draws what it draws until
+    /// it is there: `settled` is then what must be counted for it, and sleep is the only way to lower it.
+    pub steady: bool,
     /// Whether its power may be raised now.
     pub raisable: bool,
     /// Whether it may be woken now.
@@ -64,9 +67,16 @@ pub struct Item<'a> {
     pub ramp_up: f64,
     /// Fraction above its target that it may draw while starting.
     pub overshoot: f64,
+    /// Whether it starts at its maximum, whatever its target.
+    pub starts_at_full: bool,
 }
 
 impl Item<'_> {
+    /// Whether the allocation may put it at any level.
+    pub const fn free(&self) -> bool {
+        self.movable && self.steady
+    }
+
     /// The least own watts while hashing: by its points, and by the device where that is more.
     pub fn minimum(&self) -> f64 {
         match self.actuator {
@@ -156,6 +166,13 @@ impl Item<'_> {
         let (waking, awake) = self.dead_time_up;
         let dead = if self.level == Level::Sleep { waking } else { awake };
         dead + if self.ramp_up > 0.0 { watts / self.ramp_up } else { 0.0 }
+    }
+
+    /// True watts to keep free for waking it to a level.
+    pub fn start_draw(&self, level: Level) -> f64 {
+        let goal = self.power_at(level);
+        let most = if self.starts_at_full { self.maximum() * self.scale } else { goal };
+        goal.max(most) * (1.0 + self.overshoot)
     }
 
     /// Seconds until a lowering by this many watts has happened.

@@ -113,7 +113,7 @@ impl Optimum {
 fn room_asleep(items: &[Item<'_>], tree: &Tree, budgets: &[f64]) -> Vec<f64> {
     let mut room = budgets.to_vec();
     for item in items {
-        let held = if item.movable { item.sleep } else { item.counted };
+        let held = if item.free() { item.sleep } else { item.counted };
         tree.add(&mut room, CircuitId(item.circuit), -held);
     }
     room
@@ -134,7 +134,7 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         else {
             continue;
         };
-        if !item.movable || *shut {
+        if !item.free() || *shut {
             continue;
         }
         let free = tree.least(&room, item.circuit);
@@ -159,8 +159,8 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
     let mut room = asleep;
     let mut levels: Vec<Level> = Vec::with_capacity(items.len());
     for (item, power) in items.iter().zip(&powers) {
-        let level = if item.movable { item.fit(*power) } else { item.level };
-        if item.movable {
+        let level = if item.free() { item.fit(*power) } else { item.level };
+        if item.free() {
             let more = item.power_at(level) - item.sleep;
             tree.add(&mut room, CircuitId(item.circuit), -more);
         }
@@ -177,7 +177,7 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
     let hashrate = items
         .iter()
         .zip(&levels)
-        .filter(|(item, _)| item.movable)
+        .filter(|(item, _)| item.free())
         .map(|(item, level)| item.hashrate_at(*level))
         .sum();
     Optimum { levels, hashrate, bound }
@@ -199,7 +199,7 @@ fn fill(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level])
     for _ in 0..repairs {
         let mut best: Option<(f64, usize, Level)> = None;
         for (index, (item, level)) in items.iter().zip(levels.iter()).enumerate() {
-            if !item.movable || *level == Level::Power(item.maximum()) {
+            if !item.free() || *level == Level::Power(item.maximum()) {
                 continue;
             }
             let free = tree.least(room, item.circuit);
@@ -244,7 +244,7 @@ fn core(
             // Miners below a circuit that ran full itself are bound by that one.
             let full = |circuit: usize| tight.get(circuit).copied().flatten().is_some();
             let bound_by = tree.path(item.circuit).iter().find(|&&above| full(above));
-            if !item.movable || bound_by != Some(&circuit) || chosen.contains(&segment.item) {
+            if !item.free() || bound_by != Some(&circuit) || chosen.contains(&segment.item) {
                 continue;
             }
             let kind = (item.circuit, segment.watts.to_bits(), segment.hashrate.to_bits());

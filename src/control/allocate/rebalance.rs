@@ -24,7 +24,7 @@ pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> 
     let mut ups: Vec<(f64, usize, f64, f64)> = Vec::new();
     let mut downs: Vec<(f64, usize, Level, f64, f64)> = Vec::new();
     for (index, (item, level)) in items.iter().zip(&optimum.levels).enumerate() {
-        if !item.movable || *level == item.level {
+        if !item.free() || *level == item.level {
             continue;
         }
         let watts = item.power_at(*level) - item.settled;

@@ -96,7 +96,10 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     // Only what is drawn already has to be waited for; a raise that is still under way is called off at once.
     let drawn = (item.drawn - item.power_at(level)).clamp(0.0, watts);
     let delay = if drawn > 0.0 { item.time_down(drawn) * DELAY_WEIGHT * average * drawn } else { 0.0 };
-    Some(Lowering { item: index, level, watts, cost: lost + seconds * full + delay })
+    // What is kept for a start is soon free again: a watt of it is worth less than one that stays.
+    let lasting = (item.power_at(item.level) - item.power_at(level)).max(1.0);
+    let cost = (lost + seconds * full + delay) * (watts / lasting).max(1.0);
+    Some(Lowering { item: index, level, watts, cost })
 }
 
 /// Lowers items until no circuit is above its budget, or everything that can be lowered is asleep. `items` and
@@ -142,8 +145,10 @@ fn shed_circuit(
         if !item.movable || item.level == Level::Sleep || !tree.path(item.circuit).contains(&circuit) {
             continue;
         }
-        let minimum = Level::Power(item.minimum());
-        options.extend(lowering(item, index, minimum, terms));
+        if item.steady {
+            let minimum = Level::Power(item.minimum());
+            options.extend(lowering(item, index, minimum, terms));
+        }
         options.extend(lowering(item, index, Level::Sleep, terms));
     }
     options.sort_by(|one, other| one.score().total_cmp(&other.score()));
@@ -318,7 +323,7 @@ fn lift(
     let level = goal(item, free, favour, soon);
     let after = item.power_at(level);
     // What is in flight downwards is counted already and not to be counted off twice.
-    let reserved = if wakes { after * (1.0 + item.overshoot) } else { after };
+    let reserved = if wakes { item.start_draw(level) } else { after };
     let more = (reserved - item.counted.max(item.settled)).max(0.0);
     let least = if level == Level::Power(item.maximum()) { 1.0 } else { terms.deadband };
     (after - item.settled >= least.min(terms.deadband) && more <= free).then_some((level, more))

@@ -6,6 +6,7 @@ use super::plant::{Manner, Plant};
 use crate::control::decision::MinerState;
 use crate::control::decision::{Mode, Source};
 use crate::control::site::{LimitClass, MeterId, Scope};
+use crate::control::snapshot::Target;
 use crate::control::testing::{limit, site};
 use crate::units::Watts;
 
@@ -148,7 +149,7 @@ fn a_sleeping_miner_that_wakes_by_itself_is_put_back_at_once() {
     let mut plant = plant(0.9, |_| -20e3);
     plant.run(60);
     let asleep = plant.miners.iter().position(|miner| miner.draw < 100.0).expect("some sleep");
-    plant.miners[asleep].target = crate::control::snapshot::Target::Power(Watts::whole(3_400));
+    plant.miners[asleep].target = Target::Power(Watts::whole(3_400));
     plant.miners[asleep].goal = 3_400.0;
     plant.miners[asleep].from = 20.0;
     plant.miners[asleep].since = plant.now;
@@ -211,4 +212,75 @@ fn a_cloudy_sky_is_followed_without_import_to_speak_of() {
     let (import, captured) = (plant.imported / plant.surplus, plant.captured / plant.surplus);
     assert!(captured > 0.93, "captured {captured:.3}, import {import:.4}, {} commands", plant.commands);
     assert!(import < 0.003, "import {import:.4}, captured {captured:.3}");
+}
+
+#[test]
+fn a_miner_whose_answers_are_lost_is_neither_hammered_nor_put_to_sleep() {
+    let mut plant = plant(0.9, |at| if at < 30.0 { -130e3 } else { -100e3 });
+    for miner in &mut plant.miners {
+        miner.manner = Manner::Mute;
+    }
+    let mut commands = 0;
+    plant.run(28);
+    for _ in 0..90 {
+        let decision = plant.cycle();
+        commands += decision.commands.len();
+        let sleeps = decision.commands.iter().filter(|command| command.target == Target::Sleep).count();
+        assert_eq!(sleeps, 0, "an answer that is lost is no reason to sleep");
+    }
+    assert!(plant.import() <= 0.0);
+    assert!(plant.draw() > 90e3, "{}", plant.draw());
+    assert!(commands < 80, "{commands} commands");
+}
+
+#[test]
+fn a_rebooted_miner_counts_in_full_and_gets_its_setpoint_again() {
+    let mut plant = plant(0.6, |_| -83e3);
+    plant.run(60);
+    let before = plant.draw();
+    // One that is set low: after the reboot it would run at its maximum.
+    let low = |plant: &Plant| {
+        (0..plant.miners.len())
+            .filter(|index| plant.miners[*index].draw > 1_000.0)
+            .min_by(|one, other| plant.miners[*one].draw.total_cmp(&plant.miners[*other].draw))
+            .expect("one hashes")
+    };
+    let index = low(&plant);
+    let setting = plant.miners[index].goal;
+    plant.reboot(index);
+    let decision = plant.run(5);
+    assert!(
+        decision.miners[index].counted >= plant.site.miners[index].maximum(),
+        "unknown is the worst case: {:?}",
+        decision.miners[index]
+    );
+    for _ in 0..60 {
+        plant.cycle();
+        assert!(plant.import() <= 0.0, "imports {}", plant.import());
+    }
+    assert!(plant.miners[index].draw <= setting + 100.0, "draws {}", plant.miners[index].draw);
+    assert!(plant.draw() > before - 4e3, "{} after {before}", plant.draw());
+}
+
+#[test]
+fn a_dedicated_feeder_meter_keeps_the_loop_calm_while_the_miners_move() {
+    let mut site = site(20);
+    site.circuits[1].parent = Some(crate::control::site::CircuitId(0));
+    let mut feeder = crate::control::testing::circuit("fleet", Some(0));
+    feeder.meter = Some(MeterId(1));
+    feeder.dedicated = true;
+    site.circuits = vec![site.circuits[0].clone(), feeder];
+    site.meters.push(crate::control::testing::meter("feeder"));
+    for miner in &mut site.miners {
+        miner.circuit = crate::control::site::CircuitId(1);
+    }
+    let mut plant = Plant::new(site, 0.5, |at| if at < 60.0 { -80e3 } else { -125e3 });
+    plant.run(60);
+    let mut highest = f64::MIN;
+    for _ in 0..120 {
+        plant.cycle();
+        highest = highest.max(plant.import());
+    }
+    assert!(highest <= 0.0, "the rise overshoots by {highest}");
+    assert!(plant.draw() > 120e3, "{}", plant.draw());
 }

@@ -21,6 +21,8 @@ pub enum Manner {
     Ignores,
     /// Says no.
     Refuses,
+    /// Obeys, but its answers to commands are lost.
+    Mute,
     /// Does not answer any more and goes on as it was.
     Silent,
 }
@@ -184,7 +186,13 @@ impl Plant {
                 }
             })
             .collect();
-        Snapshot { now: self.now, meters: vec![self.meter; self.site.meters.len()], miners }
+        // The first meter is the connection point's; a second one sees the miners alone.
+        let feeder = MeterInput {
+            power: self.meter.power.map(|power| Reading { value: Watts::new(self.draw()).unwrap(), ..power }),
+            ..self.meter
+        };
+        let meters = [self.meter, feeder].into_iter().take(self.site.meters.len()).collect();
+        Snapshot { now: self.now, meters, miners }
     }
 
     fn deliver(&mut self, decision: &Decision) {
@@ -195,11 +203,11 @@ impl Plant {
             let outcome = match miner.manner {
                 Manner::Obeys | Manner::Ignores => Outcome::Accepted,
                 Manner::Refuses => Outcome::Rejected(Rejection::WriteDisabled),
-                Manner::Silent => Outcome::Unknown,
+                Manner::Silent | Manner::Mute => Outcome::Unknown,
             };
             miner.delivery =
                 Some(Delivery { sequence: command.sequence, target: command.target, at: self.now, outcome });
-            if miner.manner != Manner::Obeys {
+            if !matches!(miner.manner, Manner::Obeys | Manner::Mute) {
                 continue;
             }
             miner.waking |= miner.target == Target::Sleep && command.target != Target::Sleep;
@@ -212,6 +220,19 @@ impl Plant {
                 Target::Power(power) => power.get() * miner.error,
             };
         }
+    }
+
+    /// A miner reboots: it starts anew, at its maximum, whatever it was set to.
+    pub fn reboot(&mut self, index: usize) {
+        let top = self.site.miners[index].maximum();
+        let miner = &mut self.miners[index];
+        miner.draw = 0.0;
+        miner.from = 0.0;
+        miner.goal = top.get();
+        miner.since = self.now;
+        miner.waking = true;
+        miner.target = Target::Power(top);
+        miner.uptime_from = self.now;
     }
 
     /// One second of physics, then one cycle of control.

@@ -22,6 +22,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             drawn: miner.sleep.get(),
             counted: miner.sleep.get(),
             movable: true,
+            steady: true,
             raisable: true,
             wakeable: true,
             adjust_cost: 1.0,
@@ -31,6 +32,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             dead_time_up: (20.0, 1.0),
             ramp_up: 1_000.0,
             overshoot: 0.0,
+            starts_at_full: false,
         })
         .collect()
 }

@@ -263,6 +263,7 @@ fn odd_models_do_not_break_it() {
         ramp_down: WattsPerSecond::ZERO,
         ramp_up: WattsPerSecond::ZERO,
         start_time: Duration::ZERO,
+        starts_at_full: false,
         start_overshoot: 0.0,
     };
     odd.cost = ChangeCost { adjust: Duration::ZERO, sleep: Duration::ZERO, min_interval: Duration::ZERO };
