@@ -31,11 +31,6 @@ impl History {
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.samples.clear();
-    }
-
     /// Adds the same to every sample: something was there all along and is only known now.
     pub fn shift(&mut self, by: f64) {
         for (_, value) in &mut self.samples {

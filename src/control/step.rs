@@ -9,7 +9,7 @@ use crate::control::decision::{
     Binding, Cause, CircuitDecision, Command, Decision, Energy, FleetDecision, MinerDecision, MinerState,
     Mode, Source,
 };
-use crate::control::headroom::{self, Headroom};
+use crate::control::headroom::{self, CircuitMemory, Headroom};
 use crate::control::site::{CircuitId, LimitClass, Miner, Site};
 use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
@@ -40,8 +40,11 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
     if !starting && state.mode == Mode::StartUp {
-        // What the miners drew before they had answered is not known, least of all to have been nothing.
-        state.memories.iter_mut().for_each(|memory| memory.estimate.clear());
+        // What the miners drew before they had answered is not known, least of all to have been nothing. Neither is
+        // other load that was worked out with it: it would put the whole fleet to sleep.
+        for memory in &mut state.memories {
+            *memory = CircuitMemory { miners_metered: memory.miners_metered, ..CircuitMemory::default() };
+        }
     }
     if !starting && unplaced {
         adopt(&site, state, &inputs, now);

@@ -4,3 +4,4 @@ mod closed_loop;
 mod plant;
 mod properties;
 mod quality;
+mod start;
