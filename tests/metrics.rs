@@ -218,7 +218,7 @@ fn the_sentence_says_what_binds_and_what_flows() {
     decision.miners.clear();
     assert_eq!(
         describe(&site, &decision),
-        "fail-safe · surplus 312.4 kW · budget 0 W (meter pcc lost, at pcc) · fleet 304.9 kW · \
+        "fail-safe · budget 0 W (meter pcc lost, at pcc) · fleet 304.9 kW · \
          3.40 kW over budget · grid unknown · 16.2 PH/s · no miners"
     );
 }
