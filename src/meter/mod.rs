@@ -9,7 +9,7 @@
 //!   requests that read them; [`sunspec`]: devices that say themselves what their registers mean.
 //! - `link`: the task of a link, its schedule and its pauses. `session`: one connection, one request at a time.
 //!   `guard`, [`rtu`]: what the bytes must look like before tokio-modbus sees them, over TCP and on serial lines;
-//!   [`line`]: how long characters take.
+//!   [`mod@line`]: how long characters take.
 //! - `intake`: the judgement of a value, its publication and its log; [`counters`]: what the metrics show.
 //!
 //! Another way for the bytes to travel is another [`Transport`] and another arm where `session` opens it.
