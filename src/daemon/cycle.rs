@@ -89,7 +89,7 @@ impl Loop {
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();
-        self.journal.write(&site, &snapshot, &decision);
+        self.journal.write(&site, &decision);
         let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);

@@ -7,7 +7,6 @@ use tracing::{debug, info, warn};
 use crate::clock::Moment;
 use crate::control::decision::{Command, Decision, MinerState, Mode, Source};
 use crate::control::site::{CircuitId, Site};
-use crate::control::snapshot::Snapshot;
 use crate::metrics::{binding_words, describe};
 use crate::units::Watts;
 
@@ -27,7 +26,7 @@ pub struct Journal {
 
 impl Journal {
     /// Tells what has changed since the cycle before.
-    pub fn write(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
+    pub fn write(&mut self, site: &Site, decision: &Decision) {
         let mode = (decision.mode, decision.would_be);
         if self.mode != Some(mode) {
             let line = describe(site, decision);
@@ -44,7 +43,6 @@ impl Journal {
         for command in &decision.commands {
             log_command(site, command);
         }
-        let _ = snapshot;
     }
 
     fn binding(&mut self, site: &Site, decision: &Decision) {

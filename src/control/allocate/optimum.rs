@@ -202,15 +202,19 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         }
         levels.push(level);
     }
-    fill(items, tree, &mut room, &mut levels);
+    let mut filling = Filling::new(items, tree, &room, &levels);
+    filling.run(items, tree, &mut room, &mut levels);
     let mut carried: f64 = items.iter().zip(&levels).map(|(item, level)| item.power_at(*level)).sum();
+    let mut changed: Vec<usize> = Vec::new();
     for circuit in tree.deepest_first() {
         if let Some(position) = tight.get(circuit).copied().flatten() {
             let core = core(items, hulls, tree, &tight, circuit, position);
             core::improve(items, tree, circuit, &core, &mut carried, &mut room, &mut levels);
+            changed.extend(core);
         }
     }
-    fill(items, tree, &mut room, &mut levels);
+    filling.resume(items, tree, &room, &levels, &changed);
+    filling.run(items, tree, &mut room, &mut levels);
     let hashrate = items
         .iter()
         .zip(&levels)
@@ -234,6 +238,8 @@ fn put(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level], 
 struct Lift {
     gain: f64,
     index: usize,
+    /// Where it is raised from and to.
+    from: Level,
     level: Level,
     /// The room that this was found for.
     free: f64,
@@ -269,39 +275,100 @@ fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> 
         return None;
     }
     let gain = item.hashrate_at(higher) - item.hashrate_at(level);
-    (gain > 0.0).then_some(Lift { gain, index, level: higher, free })
+    (gain > 0.0).then_some(Lift { gain, index, from: level, level: higher, free })
 }
 
 /// Uses up what is left over by raising whatever brings most in it.
 ///
 /// Room only shrinks meanwhile, and less room never brings more: what was found earlier is an upper bound, and only
 /// the item with the highest one has to be looked at again.
-fn fill(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level]) {
-    let mut repairs = (REPAIR_EFFORT / items.len().max(1)).clamp(2, MOST_REPAIRS);
-    let free: Vec<f64> = (0..room.len()).map(|circuit| tree.least(room, circuit)).collect();
-    let found: Vec<Lift> = items
-        .iter()
-        .zip(levels.iter())
-        .enumerate()
-        .filter_map(|(index, (item, level))| lift(item, index, *level, *free.get(item.circuit)?))
-        .collect();
-    let mut queue = BinaryHeap::from(found);
-    while let Some(best) = queue.pop() {
-        let Some((item, level)) = items.get(best.index).zip(levels.get(best.index)) else {
-            continue;
-        };
-        let free = tree.least(room, item.circuit);
-        if free < best.free {
-            queue.extend(lift(item, best.index, *level, free));
-            continue;
+struct Filling {
+    queue: BinaryHeap<Lift>,
+    /// What could not be raised any more, and the room that it was looked at for.
+    dropped: Vec<(usize, f64)>,
+    /// The room of each circuit at the beginning: more was never looked at.
+    most: Vec<f64>,
+}
+
+impl Filling {
+    fn new(items: &[Item<'_>], tree: &Tree, room: &[f64], levels: &[Level]) -> Self {
+        let most: Vec<f64> = (0..room.len()).map(|circuit| tree.least(room, circuit)).collect();
+        let found: Vec<Lift> = items
+            .iter()
+            .zip(levels.iter())
+            .enumerate()
+            .filter_map(|(index, (item, level))| lift(item, index, *level, *most.get(item.circuit)?))
+            .collect();
+        Self { queue: BinaryHeap::from(found), dropped: Vec::new(), most }
+    }
+
+    /// Fills up, with a bounded number of raises.
+    fn run(&mut self, items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level]) {
+        let mut repairs = (REPAIR_EFFORT / items.len().max(1)).clamp(2, MOST_REPAIRS);
+        while let Some(best) = self.queue.pop() {
+            let Some((item, level)) = items.get(best.index).zip(levels.get(best.index)) else {
+                continue;
+            };
+            if *level != best.from {
+                continue;
+            }
+            let free = tree.least(room, item.circuit);
+            if free < best.free {
+                match lift(item, best.index, *level, free) {
+                    Some(lift) => self.queue.push(lift),
+                    None => self.dropped.push((best.index, free)),
+                }
+                continue;
+            }
+            put(items, tree, room, levels, best.index, best.level);
+            let free = tree.least(room, item.circuit);
+            match lift(item, best.index, best.level, free) {
+                Some(lift) => self.queue.push(lift),
+                None => self.dropped.push((best.index, free)),
+            }
+            repairs -= 1;
+            if repairs == 0 {
+                return;
+            }
         }
-        put(items, tree, room, levels, best.index, best.level);
-        repairs -= 1;
-        if repairs == 0 {
+    }
+
+    /// Takes in that the levels of some items, and with them the room, have changed in between.
+    fn resume(&mut self, items: &[Item<'_>], tree: &Tree, room: &[f64], levels: &[Level], changed: &[usize]) {
+        let free: Vec<f64> = (0..room.len()).map(|circuit| tree.least(room, circuit)).collect();
+        if free.iter().zip(&self.most).any(|(free, most)| free > most) {
+            *self = Self::new(items, tree, room, levels);
             return;
         }
-        let free = tree.least(room, item.circuit);
-        queue.extend(lift(item, best.index, best.level, free));
+        let queue = std::mem::take(&mut self.queue).into_vec();
+        let dropped = std::mem::take(&mut self.dropped);
+        let mut kept: Vec<Lift> = Vec::with_capacity(queue.len());
+        let mut again: Vec<usize> = changed.to_vec();
+        let room_of = |index: usize| items.get(index).and_then(|item| free.get(item.circuit)).copied();
+        for lift in queue {
+            if room_of(lift.index).is_some_and(|free| free > lift.free) {
+                again.push(lift.index);
+            } else {
+                kept.push(lift);
+            }
+        }
+        for (index, known) in dropped {
+            if room_of(index).is_some_and(|free| free > known) {
+                again.push(index);
+            } else {
+                self.dropped.push((index, known));
+            }
+        }
+        again.sort_unstable();
+        again.dedup();
+        for index in again {
+            if let (Some(item), Some(level), Some(free)) =
+                (items.get(index), levels.get(index), room_of(index))
+            {
+                kept.extend(lift(item, index, *level, free));
+            }
+        }
+        self.queue = BinaryHeap::from(kept);
     }
 }
 

@@ -7,54 +7,25 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use crate::config::quantity;
 use crate::units::Watts;
 
-/// Splits `"400 kW"` into the number and the unit.
-fn split(text: &str) -> Option<(f64, &str)> {
-    let text = text.trim();
-    let end =
-        text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+'))).unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(end)?;
-    let number: f64 = number.parse().ok()?;
-    number.is_finite().then_some((number, unit.trim()))
-}
+/// The longest time in a scenario: a leap year.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// Reads a power.
 pub fn power(text: &str) -> Option<Watts> {
-    let (number, unit) = split(text)?;
-    let factor = match unit {
-        "W" => 1.0,
-        "kW" => 1e3,
-        "MW" => 1e6,
-        "GW" => 1e9,
-        _ => return None,
-    };
-    Watts::new(number * factor).ok()
+    Watts::new(quantity::parse(text, &quantity::POWER).ok()?).ok()
 }
 
 /// Reads a duration; not negative, at most a year.
 pub fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split(text)?;
-    let factor = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "min" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    let seconds = number * factor;
-    if !(0.0..=366.0 * 86_400.0).contains(&seconds) {
-        return None;
-    }
-    Duration::try_from_secs_f64(seconds).ok()
+    quantity::parse_time(text).ok().filter(|time| *time <= LONGEST)
 }
 
 /// Reads a percentage as a fraction.
 pub fn fraction(text: &str) -> Option<f64> {
-    match split(text)? {
-        (number, "%") => Some(number / 100.0),
-        _ => None,
-    }
+    quantity::parse(text, &quantity::SHARE).ok()
 }
 
 /// Reads a time of day as the time since midnight.
