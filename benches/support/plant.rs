@@ -90,9 +90,8 @@ impl Plant {
             }
         }
         let draw = self.draw();
-        let meter = |watts: f64| MeterInput {
-            status: MeterStatus::Ok,
-            power: Some(Reading { value: Watts::saturating(watts), at: now }),
+        let meter = |watts: f64| {
+            MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::saturating(watts), at: now }))
         };
         Snapshot {
             now,

@@ -43,6 +43,7 @@ pub mod commands;
 pub mod decision;
 pub mod headroom;
 pub mod history;
+pub mod measure;
 pub mod ramp;
 pub mod response;
 pub mod site;

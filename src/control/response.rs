@@ -312,6 +312,10 @@ impl Track {
             Outcome::Accepted => {
                 sent.answered = true;
                 sent.accepted = true;
+                // The time on the way there is not the miner's.
+                if sent.stuck_since == sent.at {
+                    sent.stuck_since = delivery.at.max(sent.at);
+                }
                 self.unanswered = false;
             }
             // Not now, and a wake may already be under way: ask again later, and count the worst meanwhile.
@@ -445,7 +449,9 @@ impl Track {
         let said_no = self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
         let refused = said_no && self.draw > goal && !near(self.draw, goal);
         let starting = activity == Some(&Activity::Starting);
-        if refused || self.overdue(miner, settings, goal, starting, now) {
+        // What it does is known for the moment of its last reading, and of a command that it has not got, nothing.
+        let seen = input.status.as_ref().map_or(now, |status| status.at.min(now));
+        if refused || self.overdue(miner, settings, goal, starting, seen) {
             return MinerState::Straggler;
         }
         match activity {
@@ -456,20 +462,23 @@ impl Track {
         }
     }
 
-    /// The draw is above its goal, or the miner is not awake, later than its model and the grace allow.
-    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, starting: bool, now: Moment) -> bool {
+    /// The draw was seen above its goal, or the miner not awake, later than its model and the grace allow.
+    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, starting: bool, seen: Moment) -> bool {
         let Some(sent) = self.sent else { return false };
+        if !sent.answered && sent.stuck_since == sent.at {
+            return false;
+        }
         let way = self.expected(miner, sent.stuck_at, sent.from_sleep, goal);
         let late = sent.stuck_since + way + settings.straggler_grace;
-        if now <= late {
+        if seen <= late {
             return false;
         }
         // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
-        let tuning = starting && now <= late + miner.response.start_time + TUNING;
+        let tuning = starting && seen <= late + miner.response.start_time + TUNING;
         let above = self.draw > goal && !near(self.draw, goal) && !tuning;
         let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
             && self.draw < miner.minimum().get() * 0.5
-            && now > late + miner.response.start_time;
+            && seen > late + miner.response.start_time;
         above || never_woke
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::control::measure::Readings;
 use crate::units::{Hashrate, Watts};
 
 /// A value and the moment at which it reached the daemon.
@@ -80,12 +81,24 @@ pub struct MeterInput {
     /// How the latest attempt ended.
     pub status: MeterStatus,
     /// The latest good value, however old. For a meter on a circuit: power into the circuit, import positive.
+    ///
+    /// Its stamp is that of the *sample*: the moment at which this value first came. A value that is the same to the
+    /// last bit is a new sample only once the meter's refresh period has gone by.
     pub power: Option<Reading<Watts>>,
+    /// The latest good value of everything else that the meter tells.
+    pub others: Readings,
+    /// How often the device has a new value, learned; `None` until that is known, and for what is no device.
+    pub refresh: Option<Duration>,
 }
 
 impl MeterInput {
     /// A meter of which nothing is known yet.
-    pub const PENDING: Self = Self { status: MeterStatus::Pending, power: None };
+    pub const PENDING: Self = Self::new(MeterStatus::Pending, None);
+
+    /// A meter that tells its power and nothing else.
+    pub const fn new(status: MeterStatus, power: Option<Reading<Watts>>) -> Self {
+        Self { status, power, others: Readings::NONE, refresh: None }
+    }
 }
 
 /// What a miner can be told to do.

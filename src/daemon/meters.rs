@@ -74,7 +74,8 @@ impl Meters {
             .map(|(input, carried)| {
                 let input = *input.borrow();
                 // A value from before the reload is older, and that is all.
-                MeterInput { status: input.status, power: input.power.or(carried.power) }
+                let others = if input.power.is_some() { input.others } else { carried.others };
+                MeterInput { power: input.power.or(carried.power), others, ..input }
             })
             .collect()
     }

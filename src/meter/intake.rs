@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn good(value: f64, at: Moment) -> MeterInput {
-        MeterInput { status: MeterStatus::Ok, power: Some(Reading { value: Watts::saturating(value), at }) }
+        MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::saturating(value), at }))
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+pub use crate::control::measure::Measure;
 use crate::units::Watts;
 
 /// Which of the two tables of 16-bit registers.
@@ -187,83 +188,6 @@ impl Register {
 pub struct Point {
     /// At least one.
     pub terms: Vec<Register>,
-}
-
-/// What a point of a meter tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Measure {
-    /// Total active power, in watts, import positive.
-    Power,
-    /// Active power of phase 1, in watts, import positive.
-    PowerL1,
-    /// Of phase 2.
-    PowerL2,
-    /// Of phase 3.
-    PowerL3,
-    /// Voltage from phase 1 to neutral, in volts.
-    VoltageL1,
-    /// Of phase 2.
-    VoltageL2,
-    /// Of phase 3.
-    VoltageL3,
-    /// Frequency, in hertz.
-    Frequency,
-    /// Active energy taken in, in watt-hours since the meter began to count.
-    EnergyImport,
-    /// Active energy given out, in watt-hours since the meter began to count.
-    EnergyExport,
-    /// How full the battery is, in percent.
-    StateOfCharge,
-}
-
-impl Measure {
-    /// Every measure with its name in TOML, power first.
-    pub const NAMES: [(&'static str, Self); 11] = [
-        ("power", Self::Power),
-        ("power_l1", Self::PowerL1),
-        ("power_l2", Self::PowerL2),
-        ("power_l3", Self::PowerL3),
-        ("voltage_l1", Self::VoltageL1),
-        ("voltage_l2", Self::VoltageL2),
-        ("voltage_l3", Self::VoltageL3),
-        ("frequency", Self::Frequency),
-        ("energy_import", Self::EnergyImport),
-        ("energy_export", Self::EnergyExport),
-        ("state_of_charge", Self::StateOfCharge),
-    ];
-
-    /// As written in TOML.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Power => "power",
-            Self::PowerL1 => "power_l1",
-            Self::PowerL2 => "power_l2",
-            Self::PowerL3 => "power_l3",
-            Self::VoltageL1 => "voltage_l1",
-            Self::VoltageL2 => "voltage_l2",
-            Self::VoltageL3 => "voltage_l3",
-            Self::Frequency => "frequency",
-            Self::EnergyImport => "energy_import",
-            Self::EnergyExport => "energy_export",
-            Self::StateOfCharge => "state_of_charge",
-        }
-    }
-
-    /// The unit that the scales of its registers lead to.
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::Power | Self::PowerL1 | Self::PowerL2 | Self::PowerL3 => "W",
-            Self::VoltageL1 | Self::VoltageL2 | Self::VoltageL3 => "V",
-            Self::Frequency => "Hz",
-            Self::EnergyImport | Self::EnergyExport => "Wh",
-            Self::StateOfCharge => "%",
-        }
-    }
-
-    /// Whether its sign says which way the power flows.
-    pub const fn is_power(self) -> bool {
-        matches!(self, Self::Power | Self::PowerL1 | Self::PowerL2 | Self::PowerL3)
-    }
 }
 
 /// How well it is known that the register of total power is the right one.

@@ -188,7 +188,7 @@ impl Replay {
             if now >= gauge.next {
                 gauge.next = now + gauge.period;
                 let power = Reading { value: Watts::saturating(filtered), at: now };
-                gauge.input = MeterInput { status: MeterStatus::Ok, power: Some(power) };
+                gauge.input = MeterInput::new(MeterStatus::Ok, Some(power));
             }
         }
         for (unit, spec) in self.units.iter_mut().zip(&self.site.miners) {

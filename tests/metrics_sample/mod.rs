@@ -114,11 +114,10 @@ pub fn site(miners: usize) -> Site {
 
 /// All miners hash, but for: 1 asleep, 2 unreachable, 3 a straggler without hashrate, 4 never asked.
 pub fn snapshot(site: &Site, now: Moment) -> Snapshot {
-    let ok = |watts: f64| MeterInput {
-        status: MeterStatus::Ok,
-        power: Some(Reading { value: Watts::kilowatts(watts), at: now }),
+    let ok = |watts: f64| {
+        MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::kilowatts(watts), at: now }))
     };
-    let dead = MeterInput { status: MeterStatus::Unreachable, power: None };
+    let dead = MeterInput::new(MeterStatus::Unreachable, None);
     let miners = (0..site.miners.len()).map(|index| match index {
         2 => MinerInput { contact: Contact::Unreachable { since: now }, ..hashing(now) },
         3 => MinerInput {

@@ -145,8 +145,7 @@ impl Plant {
         let past = self.trail.iter().rev().find(|(at, _)| *at <= instant).map_or(0.0, |(_, value)| *value);
         if self.meter_up {
             let power = Watts::new(past).unwrap();
-            self.meter =
-                MeterInput { status: MeterStatus::Ok, power: Some(Reading { value: power, at: self.now }) };
+            self.meter = MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: self.now }));
         } else {
             self.meter.status = MeterStatus::Unreachable;
         }

@@ -98,11 +98,10 @@ fn snapshot(site: &Site, cycle: &Cycle, now: Moment, before: &Snapshot, last: Op
         .iter()
         .zip(&cycle.meters)
         .map(|(known, &(answers, watts))| match answers {
-            true => MeterInput {
-                status: MeterStatus::Ok,
-                power: Some(Reading { value: Watts::new(watts).unwrap(), at: now }),
-            },
-            false => MeterInput { status: MeterStatus::Unreachable, power: known.power },
+            true => {
+                MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::new(watts).unwrap(), at: now }))
+            }
+            false => MeterInput::new(MeterStatus::Unreachable, known.power),
         })
         .collect();
     let miners = site

@@ -16,7 +16,7 @@ fn a_meter_that_answers_before_the_miners_puts_none_to_sleep() {
     let mut state = State::new(site.into());
     // 3 kW are imported while four miners draw 2.8 kW each: 8.2 kW are to spare.
     let read = Reading { value: Watts::whole(3_000), at: Moment::millis(0) };
-    let meters = vec![MeterInput { status: MeterStatus::Ok, power: Some(read) }];
+    let meters = vec![MeterInput::new(MeterStatus::Ok, Some(read))];
     for at in [0, 250, 500] {
         let now = Moment::millis(at);
         let decision = step(
