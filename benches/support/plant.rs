@@ -164,6 +164,7 @@ fn status(unit: &Unit, now: Moment) -> MinerStatus {
         target: Measured::Value(unit.target),
         range: None,
         uptime: Some(now.since_start()),
+        points: None,
     }
 }
 

@@ -5,7 +5,7 @@ use super::diagnostic::Span;
 use super::miners::Keys;
 use super::models::Fineness;
 use crate::control::site::{Actuator, OperatingPoint, Response};
-use crate::miner::kind::Quantum;
+use crate::miner::kind::{Class, Quantum, Traits};
 use crate::units::{Hashrate, Watts};
 
 /// Lowest power of a miner of which only the highest is known, as a share of that.
@@ -33,7 +33,7 @@ pub(super) fn curve(
     span: Span,
     keys: &Keys,
     response: Response,
-    quantum: Quantum,
+    traits: &Traits,
     report: &Report<'_>,
 ) -> Option<Curve> {
     let mistakes = report.count();
@@ -48,7 +48,12 @@ pub(super) fn curve(
         return None;
     }
     let model = keys.model.as_deref();
-    let fineness = keys.actuator.or(model.and_then(|model| model.actuator)).unwrap_or(Fineness::Continuous);
+    let usual = match traits.class {
+        Class::Continuous => Fineness::Continuous,
+        Class::Steps => Fineness::Steps,
+        Class::OnOff | Class::ReadOnly => Fineness::OnOff,
+    };
+    let fineness = keys.actuator.or(model.and_then(|model| model.actuator)).unwrap_or(usual);
     let (points, rated) = match model {
         Some(model) => {
             let highest = model.points.last().map_or(Watts::ZERO, |point| point.power);
@@ -94,7 +99,7 @@ pub(super) fn curve(
     if report.count() > mistakes {
         return None;
     }
-    let actuator = match (fineness, quantum) {
+    let actuator = match (fineness, traits.quantum) {
         (Fineness::Steps, _) => Actuator::Steps,
         (Fineness::OnOff, _) => Actuator::OnOff,
         (Fineness::Continuous, Quantum::Watts(quantum)) => Actuator::Continuous { quantum },

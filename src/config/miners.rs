@@ -267,7 +267,7 @@ fn template(
     let traits = driver.traits();
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
-    let curve = curve::curve(title, span, keys, response.response(traits.response), traits.quantum, report);
+    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, report);
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
     let silent_after = keys

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::control::measure::Readings;
+use crate::control::site::OperatingPoint;
 use crate::units::{Hashrate, Watts};
 
 /// A value and the moment at which it reached the daemon.
@@ -139,6 +140,9 @@ pub struct MinerStatus {
     pub target: Measured<Target>,
     /// The range of power targets that the device accepts while hashing.
     pub range: Option<(Watts, Watts)>,
+    /// The powers at which it can run, by its own word (presets, profiles), by rising power; `None` where it does
+    /// not say or is not bound to any.
+    pub points: Option<Arc<[OperatingPoint]>>,
     /// Time since the mining software started, where it says; a fall means a restart.
     pub uptime: Option<Duration>,
 }

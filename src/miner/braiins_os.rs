@@ -484,6 +484,7 @@ impl Driver for BraiinsOs {
             activity,
             target,
             range: self.range,
+            points: None,
             uptime,
         })
     }

@@ -21,6 +21,12 @@ pub enum DriverKind {
 pub struct Traits {
     /// Smallest step of power that the actuator can make; percent actuators: one percent of the rated power.
     pub quantum: Quantum,
+    /// How finely it can be set, where neither the model nor the operator says otherwise.
+    pub class: Class,
+    /// Whether a change of power restarts mining: such a miner is changed rarely.
+    pub restarts: bool,
+    /// Whether a setting outlives a restart of the miner.
+    pub persists: bool,
     /// How the draw follows.
     pub response: Response,
     /// What a change costs.
@@ -29,6 +35,19 @@ pub struct Traits {
     pub port: u16,
     /// Account name for commands, where the vendor has accounts.
     pub username: Option<&'static str>,
+}
+
+/// How finely a firmware lets power be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Any power between two bounds, in steps of the quantum.
+    Continuous,
+    /// Only at certain powers: presets, profiles, modes.
+    Steps,
+    /// Full power or asleep.
+    OnOff,
+    /// Not at all: it can be read, and counts as a load.
+    ReadOnly,
 }
 
 /// The step of an actuator.
@@ -65,6 +84,10 @@ impl DriverKind {
         match self {
             Self::WhatsminerV2 | Self::WhatsminerV3 => Traits {
                 quantum: Quantum::Fraction(0.01),
+                class: Class::Continuous,
+                restarts: false,
+                // The percentage is meant as temporary, and is gone after a reboot.
+                persists: false,
                 response: Response {
                     dead_time_down: seconds(1),
                     dead_time_up: seconds(1),
@@ -82,6 +105,9 @@ impl DriverKind {
             },
             Self::BraiinsOs => Traits {
                 quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
                 response: Response {
                     dead_time_down: seconds(2),
                     dead_time_up: seconds(4),

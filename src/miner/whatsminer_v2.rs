@@ -490,6 +490,7 @@ impl Driver for WhatsminerV2 {
             activity,
             target,
             range: self.percent.range(),
+            points: None,
             uptime: values.elapsed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }

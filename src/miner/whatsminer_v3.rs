@@ -503,6 +503,7 @@ impl Driver for WhatsminerV3 {
             activity,
             target,
             range: self.percent.range(),
+            points: None,
             uptime: elapsed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }

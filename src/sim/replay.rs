@@ -239,6 +239,7 @@ impl Unit {
             activity,
             target: Measured::Value(self.target),
             range: None,
+            points: None,
             uptime: Some(self.physics.uptime(now)),
         };
         self.input.contact = Contact::Reachable;

@@ -175,6 +175,7 @@ impl Plant {
                     activity,
                     target: Measured::Unsupported,
                     range: None,
+                    points: None,
                     uptime: Some(self.now - miner.uptime_from),
                 };
                 let _ = spec;

@@ -150,6 +150,7 @@ fn snapshot(site: &Site, cycle: &Cycle, now: Moment, before: &Snapshot, last: Op
                 },
                 range: None,
                 uptime: Some(Duration::from_secs(u64::from(watts))),
+                points: None,
             };
             MinerInput {
                 contact: Contact::Reachable,

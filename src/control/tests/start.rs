@@ -33,6 +33,7 @@ fn a_meter_that_answers_before_the_miners_puts_none_to_sleep() {
         activity: Activity::Hashing,
         target: Measured::Value(Target::Power(Watts::whole(2_800))),
         range: None,
+        points: None,
         uptime: None,
     };
     let miner = MinerInput {
