@@ -192,11 +192,7 @@ pub(super) struct Meters {
 }
 
 /// Reads `[meters.*]`. A meter that is wrong keeps its place in the list.
-pub(super) fn meters<'a>(
-    root: &Table<'a>,
-    links: &Links<'a>,
-    own: &BTreeMap<String, Profile>,
-) -> Meters {
+pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<String, Profile>) -> Meters {
     let report = root.report();
     let mut result = Meters { meters: Vec::new(), connections: Vec::new(), spans: Vec::new() };
     let mut used = vec![false; links.links.len()];

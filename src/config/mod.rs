@@ -166,8 +166,7 @@ pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigError
     let document = syntax(&text, &report);
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let own = document.as_ref().map(|document| {
-        let root =
-            reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
+        let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
         let site = if root.has("site") { root.table("site") } else { None };
         let files = site.and_then(|site| settings::profiles(&site, &folder));
         profiles::own(&root, files.as_ref())
@@ -201,8 +200,8 @@ fn read_bounded(path: &Path, largest: u64, too_large: &str) -> Result<String, Co
         return fail(String::from("is a folder"), "name the file in it");
     }
     let mut bytes = Vec::new();
-    let result =
-        std::fs::File::open(path).and_then(|file| file.take(largest.saturating_add(1)).read_to_end(&mut bytes));
+    let result = std::fs::File::open(path)
+        .and_then(|file| file.take(largest.saturating_add(1)).read_to_end(&mut bytes));
     if let Err(error) = result {
         return fail(
             format!("cannot be read: {error}"),

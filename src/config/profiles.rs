@@ -10,11 +10,11 @@ use super::diagnostic::{At, ConfigErrors, Report};
 use super::reader::{MOST_POWER, Table, Wrong, integer_of, is_a, number_of, quantity_of, shorten};
 use super::{builtin, names, quantity};
 use crate::meter::plan::MAX_REGISTERS;
-use crate::meter::sunspec::{Kind, Wanted};
 use crate::meter::profile::{
     ByteOrder, Certainty, Ends, Format, FullScale, Function, Measure, Point, Profile, RawRange, Register,
     WordOrder,
 };
+use crate::meter::sunspec::{Kind, Wanted};
 
 /// More registers than any meter needs for one value.
 const MOST_TERMS: usize = 32;
@@ -152,7 +152,11 @@ pub(super) fn sunspec(table: &Table<'_>) -> Profile {
         wanted.base = inner.integer("base", 0, 65_533).and_then(|at| u16::try_from(at.value).ok());
         inner.finish();
     }
-    Profile { name: String::from("SunSpec (asked of the device)"), sunspec: Some(wanted), ..Profile::default() }
+    Profile {
+        name: String::from("SunSpec (asked of the device)"),
+        sunspec: Some(wanted),
+        ..Profile::default()
+    }
 }
 
 /// Stands in for a profile that could not be read; the mistake is noted already.
@@ -517,9 +521,7 @@ mod tests {
         assert!(with("range = { low = 1, high = 2 }").contains("raw_high"));
         assert!(with("saturated = [0x10000]").contains("`saturated` has more than 16 bits"));
         assert!(fault(&format!("certainty = \"sure\"\n{POWER}")).contains("sure"));
-        assert!(
-            fault("description = \"D\"").contains("no `power`"), "nothing at all"
-        );
+        assert!(fault("description = \"D\"").contains("no `power`"), "nothing at all");
     }
 
     #[test]
@@ -555,7 +557,9 @@ mod tests {
         let wishes = "profile = \"sunspec\"\nsunspec = { prefer = \"inverter\", base = 50000 }";
         assert_eq!(wanted(wishes), Wanted { prefer: Some(Kind::Inverter), base: Some(50_000) });
         let said = |meter: &str| site(meter).map(|_| ()).unwrap_err().to_string();
-        assert!(said("profile = \"eastron-sdm630\"\nsunspec = { base = 0 }").contains("profile = \"sunspec\""));
+        assert!(
+            said("profile = \"eastron-sdm630\"\nsunspec = { base = 0 }").contains("profile = \"sunspec\"")
+        );
         assert!(said("profile = \"sunspec\"\nsunspec = { prefer = \"battery\" }").contains("battery"));
         assert!(said("profile = \"sunspec\"\n[profiles.sunspec]\n").contains("cannot be named `sunspec`"));
         let config = site("profile = \"sunspec\"").unwrap();
@@ -592,7 +596,9 @@ mod tests {
         write("mine.toml", &POWER.replace("address = 1", "address = 78"));
         write("theirs.toml", &POWER.replace("address = 1", "address = 79"));
         write("notes.txt", "no profile");
-        for (profile, address) in [("eastron-sdm630", 77), ("mine", 1), ("theirs", 79), ("siemens-pac2200", 65)] {
+        for (profile, address) in
+            [("eastron-sdm630", 77), ("mine", 1), ("theirs", 79), ("siemens-pac2200", 65)]
+        {
             let config = file(profile).0.unwrap_or_else(|errors| panic!("{errors}"));
             assert_eq!(config.meters[0].profile.power.terms[0].address, address, "{profile}");
         }
@@ -601,14 +607,17 @@ mod tests {
         let names: Vec<&str> = listed.iter().map(|profile| profile.name.as_str()).collect();
         assert_eq!(names, ["eastron-sdm630", "mine", "theirs"]);
         // Every mistake, each in its own file, and those of the configuration as well.
-        write("broken.toml", "power = { function = \"input\", address = 70000, format = \"u16\" }\nspeed = 3\n");
+        write(
+            "broken.toml",
+            "power = { function = \"input\", address = 70000, format = \"u16\" }\nspeed = 3\n",
+        );
         write("worse.toml", "power = {");
         write("sunspec.toml", POWER);
         write("sp ace.toml", POWER);
         let errors = file("none").0.unwrap_err();
         let said = errors.to_string();
         for words in [
-            "broken.toml:1:43: ",
+            "broken.toml:1:41: ",
             "broken.toml:2:1: unknown key `speed`",
             "worse.toml:1:",
             "sunspec.toml: a profile cannot be named",

@@ -206,7 +206,10 @@ mod tests {
         let point = |address| Point { terms: vec![Register { address, ..Register::default() }] };
         Profile {
             power: if power { point(0) } else { Point::default() },
-            others: others.iter().map(|(measure, address)| (*measure, point(*address))).collect::<BTreeMap<_, _>>(),
+            others: others
+                .iter()
+                .map(|(measure, address)| (*measure, point(*address)))
+                .collect::<BTreeMap<_, _>>(),
             ..Profile::default()
         }
     }

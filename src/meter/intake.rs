@@ -270,13 +270,7 @@ impl Intake {
     }
 
     /// Logs a kind of trouble the first time that it comes up in an episode.
-    fn tell(
-        &mut self,
-        status: MeterStatus,
-        kind: &'static str,
-        now: Moment,
-        what: impl FnOnce() -> String,
-    ) {
+    fn tell(&mut self, status: MeterStatus, kind: &'static str, now: Moment, what: impl FnOnce() -> String) {
         let episode = self.episode.get_or_insert_with(|| Episode { since: now, told: Vec::new(), good: 0 });
         episode.good = 0;
         if !episode.told.contains(&kind) {

@@ -249,7 +249,8 @@ impl Owner {
                     continue;
                 }
                 let candidate = Some((batch.due, at, number));
-                let earlier = |known: Option<(Moment, usize, usize)>| known.is_none_or(|known| batch.due < known.0);
+                let earlier =
+                    |known: Option<(Moment, usize, usize)>| known.is_none_or(|known| batch.due < known.0);
                 let took = batch.took.or(meter.lead.took).unwrap_or(self.link.timeout);
                 if start + took + self.link.silence() <= due {
                     if earlier(first_ready) {
@@ -415,7 +416,11 @@ impl Owner {
             Err(error) => {
                 // Some devices do not answer at all for a register that they do not have.
                 let missing = batch.fail(profile, now);
-                intake.miss(&missing, &error, "for some seconds, then for longer, and given up if it never answers");
+                intake.miss(
+                    &missing,
+                    &error,
+                    "for some seconds, then for longer, and given up if it never answers",
+                );
                 *healthy = false;
             }
         }

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use super::plan::Span;
 use super::profile::Function;
-use super::sunspec::{Answer, BASES, Discovery, Found, Kind, Request, SunSpecError, Wanted, identity, names_request};
+use super::sunspec::{
+    Answer, BASES, Discovery, Found, Kind, Request, SunSpecError, Wanted, identity, names_request,
+};
 use crate::clock::Moment;
 
 /// So many refused reads in a row end the trust in what was found, even on one and the same connection.
@@ -66,14 +68,8 @@ pub(super) struct Quest {
 
 impl Quest {
     pub(super) fn new(wanted: Wanted) -> Self {
-        let mut quest = Self {
-            wanted,
-            stage: Stage::Known,
-            known: None,
-            turn: 0,
-            refusals: 0,
-            checked: Moment::START,
-        };
+        let mut quest =
+            Self { wanted, stage: Stage::Known, known: None, turn: 0, refusals: 0, checked: Moment::START };
         quest.seek();
         quest
     }
