@@ -144,7 +144,10 @@ async fn a_point_that_is_never_answered_costs_a_timeout_now_and_then_and_not_the
     sleep(Duration::from_millis(1_500)).await;
     let input = reader.now(0);
     assert_eq!((input.status, watts(&input)), (MeterStatus::Ok, Some(700.0)));
-    assert_eq!(reader.reads(0, "ok"), reader.meters.counters[0].reads().iter().map(|(_, count)| count).sum::<u64>());
+    assert_eq!(
+        reader.reads(0, "ok"),
+        reader.meters.counters[0].reads().iter().map(|(_, count)| count).sum::<u64>()
+    );
     assert_eq!(times(&device.asked(), 1, PHASE).len(), 1, "not again for ten seconds");
     assert_eq!(other(&input, Measure::PowerL1), None);
 }
@@ -170,7 +173,7 @@ async fn a_meter_without_power_follows_the_points_that_it_has() {
     let mut battery = rich(1);
     battery.profile.power = Point::default();
     battery.profile.others.insert(Measure::StateOfCharge, Point { terms: vec![register(99)] });
-    let mut reader = device.read(vec![battery, meter(2, &[POWER])]);
+    let mut reader = device.read(vec![battery]);
     let input = reader.until(0, MeterStatus::Ok).await;
     assert_eq!((input.power, other(&input, Measure::Frequency)), (None, Some(50.0)));
     assert_eq!(other(&input, Measure::StateOfCharge), None, "refused");
@@ -235,7 +238,7 @@ async fn coils_and_discrete_inputs_are_points() {
     let mut coils = meter(1, &[]);
     coils.profile.power.terms =
         (100..110).flat_map(|address| bit(Function::Coil, address, f64::from(address)).terms).collect();
-    let mut contact = meter(1, &[]);
+    let mut contact = meter(2, &[]);
     contact.profile.power = bit(Function::Discrete, 7, -2_500.0);
     let mut reader = device.read(vec![coils, contact]);
     assert_eq!(watts(&reader.until(0, MeterStatus::Ok).await), Some(209.0), "100 and 109");
