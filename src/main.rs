@@ -38,9 +38,14 @@ fn main() -> ExitCode {
         };
     }
     if let Command::Meter(args) = &arguments.command {
-        // As above.
-        let _ = cli::meter::run(args, &mut std::io::stdout().lock());
-        return ExitCode::SUCCESS;
+        return match cli::meter::run(args, &mut std::io::stdout().lock()) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                eprintln!("{error}");
+                ExitCode::from(cli::EX_CONFIG)
+            }
+            // As above.
+            Ok(()) | Err(_) => ExitCode::SUCCESS,
+        };
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {

@@ -59,6 +59,7 @@ fn meter(unit: u8, terms: Vec<Register>) -> Connection {
         invert: false,
         plausible: None,
         frozen_after: None,
+        stale_after: Duration::from_secs(5),
         period: Duration::from_millis(100),
     }
 }

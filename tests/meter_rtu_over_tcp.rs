@@ -72,3 +72,13 @@ async fn a_line_with_another_master_is_not_talked_into() {
 async fn a_line_that_was_unplugged_is_read_again() {
     cases::unplugged_and_plugged_in_again(KIND).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_points_come_over_the_line_and_are_never_crossed() {
+    cases::other_points(KIND).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_bits_come_over_the_line() {
+    cases::single_bits(KIND).await;
+}

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let Some((head, rest)) = data.split_at_checked(32) else { return };
     let number = |at: usize| f64::from_bits(u64::from_be_bytes(std::array::from_fn(|i| head[at + i])));
-    let (format, flags) = (Format::NAMES[usize::from(head[0]) % 8].1, head[1]);
+    let (format, flags) = (Format::NAMES[usize::from(head[0]) % 9].1, head[1]);
     let register = Register {
         address: u16::from_be_bytes([head[2], head[3]]),
         format,

@@ -1,8 +1,9 @@
 //! `ballast meter`: what the program knows of meters.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use crate::config::builtin;
+use crate::config::{self, builtin};
 use crate::meter::profile::{FullScale, Measure, Profile};
 
 /// What `ballast meter` takes.
@@ -16,16 +17,20 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
     /// List the meters that come with the program: what `profile = "…"` in a configuration may name
-    Profiles,
+    Profiles {
+        /// Also those of this configuration: of its folder of profiles and of its [profiles.*]
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 /// Prints what was asked for to `out`.
 ///
 /// # Errors
-/// Writing failed.
+/// Writing failed; [`io::ErrorKind::InvalidInput`], with every mistake in its text, if the configuration cannot be used.
 pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<()> {
-    match args.command {
-        Command::Profiles => profiles(out),
+    match &args.command {
+        Command::Profiles { config } => profiles(config.as_deref(), out),
     }
 }
 
@@ -33,7 +38,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<()> {
 fn points(profile: &Profile) -> String {
     let has = |measure| profile.point(measure).is_some();
     let phases = |measures: [Measure; 3]| measures.into_iter().filter(|measure| has(*measure)).count();
-    let mut words = vec![String::from("power")];
+    let mut words: Vec<String> = has(Measure::Power).then(|| String::from("power")).into_iter().collect();
     for (name, measures) in [
         ("power", [Measure::PowerL1, Measure::PowerL2, Measure::PowerL3]),
         ("voltage", [Measure::VoltageL1, Measure::VoltageL2, Measure::VoltageL3]),
@@ -60,14 +65,25 @@ fn points(profile: &Profile) -> String {
     words.join(", ")
 }
 
-fn profiles(out: &mut dyn Write) -> io::Result<()> {
-    let rows: Vec<[String; 4]> = builtin::profile_names()
-        .filter_map(builtin::profile)
-        .map(|profile| {
-            let points = points(&profile);
-            [profile.name, profile.description, profile.certainty.name().to_owned(), points]
-        })
-        .collect();
+/// Lists the profiles that come with the program and those of a configuration, which come first and cover the others.
+fn profiles(config: Option<&Path>, out: &mut dyn Write) -> io::Result<()> {
+    let own = match config.map(config::profiles).transpose() {
+        Ok(own) => own.unwrap_or_default(),
+        Err(errors) => return Err(io::Error::new(io::ErrorKind::InvalidInput, errors.to_string())),
+    };
+    let row = |profile: &Profile, whose: &str| {
+        let description = format!("{}{whose}", profile.description);
+        [
+            profile.name.clone(),
+            description.trim().to_owned(),
+            profile.certainty.name().to_owned(),
+            points(profile),
+        ]
+    };
+    let builtin = builtin::profile_names().filter_map(builtin::profile);
+    let builtin = builtin.filter(|profile| own.iter().all(|own| own.name != profile.name));
+    let mut rows: Vec<[String; 4]> = own.iter().map(|profile| row(profile, " (of this site)")).collect();
+    rows.extend(builtin.map(|profile| row(&profile, "")));
     let head = ["PROFILE", "METER", "CERTAINTY", "TELLS"].map(String::from);
     let width = |column: usize| {
         let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
@@ -80,7 +96,8 @@ fn profiles(out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "\nCertainty of the register of power: high is the maker's list or two independent sources, medium one \
-         working implementation.\nOther meters: describe them in [profiles.NAME] of the configuration."
+         working implementation.\nDevices that speak SunSpec say themselves what their registers mean: profile = \"sunspec\". \
+         Other meters: describe\nthem in [profiles.NAME] of the configuration, or in a folder that `profiles` in [site] names."
     )?;
     out.flush()
 }
@@ -92,7 +109,7 @@ mod tests {
     #[test]
     fn every_profile_has_a_line_of_the_table() {
         let mut out = Vec::new();
-        run(&Args { command: Command::Profiles }, &mut out).unwrap();
+        run(&Args { command: Command::Profiles { config: None } }, &mut out).unwrap();
         let table = String::from_utf8(out).unwrap();
         for name in builtin::profile_names() {
             assert!(table.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}\n{table}");
@@ -104,5 +121,21 @@ mod tests {
         );
         assert!(line("satec-pm180").contains("needs `full_scale`"), "{table}");
         assert!(line("eastron-sdm120").contains("voltage L1,"), "{table}");
+    }
+
+    #[test]
+    fn the_profiles_of_a_configuration_are_listed_too() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let list = |config: &str| {
+            let mut out = Vec::new();
+            let command = Command::Profiles { config: Some(folder.join(config)) };
+            run(&Args { command }, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        let table = list("config/ballast.toml").unwrap();
+        let first = table.lines().nth(1).unwrap();
+        assert!(first.starts_with("workshop-meter") && first.contains("(of this site)"), "{table}");
+        let error = list("config/nowhere.toml").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("nowhere.toml"), "{error}");
     }
 }

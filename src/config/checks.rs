@@ -32,6 +32,7 @@ pub(super) fn check(whole: &Whole<'_, '_>) {
     let below = below(whole);
     readings(whole);
     unused_meters(whole);
+    powerless_meters(whole);
     dedicated_subtrees(whole);
     let bounds: Vec<Option<Watts>> =
         whole.limits.limits.iter().map(|limit| bound(whole, &below, limit)).collect();
@@ -351,5 +352,30 @@ fn unlimited(whole: &Whole<'_, '_>) {
                 "write a limit for its circuit or one above it: [limits.NAME]",
             );
         }
+    }
+}
+
+/// Refuses a meter without power where the power counts: at the head of a circuit and as the cap of a limit.
+fn powerless_meters(whole: &Whole<'_, '_>) {
+    let rows = whole.meters.meters.iter().zip(&whole.meters.connections).zip(&whole.meters.spans);
+    for (at, ((meter, connection), span)) in rows.enumerate() {
+        let id = Some(MeterId(at));
+        let sound = connection.profile.points().next().is_some();
+        if connection.profile.tells_power() || !sound {
+            continue;
+        }
+        let on = whole.circuits.circuits.iter().find(|circuit| circuit.meter == id);
+        let caps = |limit: &&Limit| matches!(limit.cap, Cap::Reading { meter, .. } if Some(meter) == id);
+        let of = whole.limits.limits.iter().find(caps);
+        let place = match (on, of) {
+            (Some(circuit), _) => format!("the meter of circuit `{}`", circuit.name),
+            (None, Some(limit)) => format!("the cap of limit `{}`", limit.name),
+            (None, None) => continue,
+        };
+        whole.report.error(
+            *span,
+            format!("meter `{}` is {place}, but does not tell its power", meter.name),
+            "describe the register of its power in `power`, or take another profile",
+        );
     }
 }

@@ -189,6 +189,9 @@ pub(super) struct Report<'a> {
     line_starts: Vec<usize>,
     errors: RefCell<Vec<Note>>,
     warnings: RefCell<Vec<Note>>,
+    /// Mistakes in files that this one refers to.
+    errors_elsewhere: RefCell<Vec<Diagnostic>>,
+    warnings_elsewhere: RefCell<Vec<Diagnostic>>,
     hidden: RefCell<Vec<Span>>,
     dropped: Cell<usize>,
 }
@@ -203,6 +206,8 @@ impl<'a> Report<'a> {
             line_starts,
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            errors_elsewhere: RefCell::default(),
+            warnings_elsewhere: RefCell::default(),
             hidden: RefCell::default(),
             dropped: Cell::new(0),
         }
@@ -224,6 +229,23 @@ impl<'a> Report<'a> {
         if warnings.len() < MOST_KEPT {
             warnings.push(Note { span, message: message.into(), help: help.into() });
         }
+    }
+
+    /// Takes over the mistakes in another file that this one refers to.
+    pub(super) fn error_elsewhere(&self, errors: &ConfigErrors) {
+        let mut kept = self.errors_elsewhere.borrow_mut();
+        let room = MOST_KEPT.saturating_sub(kept.len());
+        kept.extend(errors.errors.iter().take(room).cloned());
+        let beyond = errors.count().saturating_sub(room.min(errors.errors.len()));
+        self.dropped.set(self.dropped.get().saturating_add(beyond));
+        self.warn_elsewhere(errors.warnings.clone());
+    }
+
+    /// Takes over what deserves a look in another file.
+    pub(super) fn warn_elsewhere(&self, warnings: Vec<Diagnostic>) {
+        let mut kept = self.warnings_elsewhere.borrow_mut();
+        let room = MOST_KEPT.saturating_sub(kept.len());
+        kept.extend(warnings.into_iter().take(room));
     }
 
     /// Keeps this part of the text out of everything that is printed.
@@ -266,7 +288,8 @@ impl<'a> Report<'a> {
 
     /// How many mistakes were noted so far.
     pub(super) fn count(&self) -> usize {
-        self.errors.borrow().len().saturating_add(self.dropped.get())
+        let here = self.errors.borrow().len().saturating_add(self.errors_elsewhere.borrow().len());
+        here.saturating_add(self.dropped.get())
     }
 
     /// The line of a place, counted from one.
@@ -276,8 +299,11 @@ impl<'a> Report<'a> {
 
     /// The result: the warnings, or all mistakes.
     pub(super) fn finish(self) -> Result<Vec<Diagnostic>, ConfigErrors> {
-        let errors = self.sorted(&self.errors);
-        let warnings = self.sorted(&self.warnings);
+        let mut errors = self.sorted(&self.errors);
+        let mut warnings = self.sorted(&self.warnings);
+        // This file first, then the others in the order in which they were read.
+        errors.append(&mut self.errors_elsewhere.borrow_mut());
+        warnings.append(&mut self.warnings_elsewhere.borrow_mut());
         if errors.is_empty() {
             return Ok(warnings);
         }

@@ -11,7 +11,7 @@ use super::reader::{MOST_POWER, Table, Wrong};
 use crate::control::site;
 use crate::meter::line::{Line, Parity};
 use crate::meter::plan::Plan;
-use crate::meter::profile::{Plausible, Profile};
+use crate::meter::profile::{Function, Plausible, Profile};
 use crate::meter::{Connection, Link, LinkId, Transport};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -156,7 +156,7 @@ fn warn_of_haste(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
         let on_link = meters.connections.iter().filter(|connection| connection.link.0 == index);
         let longest = on_link
             .flat_map(|connection| {
-                let plan = Plan::new([&connection.profile.power]);
+                let plan = Plan::new(connection.profile.points().map(|(_, point)| point));
                 (0..).map_while(move |position| plan.span(position)).map(|span| span.count)
             })
             .max()
@@ -192,9 +192,8 @@ pub(super) struct Meters {
 }
 
 /// Reads `[meters.*]`. A meter that is wrong keeps its place in the list.
-pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
+pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<String, Profile>) -> Meters {
     let report = root.report();
-    let own = profiles::section(root);
     let mut result = Meters { meters: Vec::new(), connections: Vec::new(), spans: Vec::new() };
     let mut used = vec![false; links.links.len()];
     for (name, table) in root.named("meters") {
@@ -210,7 +209,7 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
             unit,
             "write the Modbus unit id of the meter, like unit = 1; it is never guessed",
         );
-        let mut profile = profile(&table, name.value, &own);
+        let mut profile = profile(&table, name.value, own);
         profiles::full_scale(&table, &mut profile);
         let invert = table.boolean("invert").unwrap_or(false);
         let (meter, frozen_after) = times(name.value, &table);
@@ -221,6 +220,7 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>) -> Meters {
             invert,
             plausible: plausible(&table),
             frozen_after,
+            stale_after: meter.stale_after,
             period: meter.period,
         };
         table.finish();
@@ -295,21 +295,31 @@ fn times(name: &str, table: &Table<'_>) -> (site::Meter, Option<Duration>) {
     (meter, frozen.map(|at| at.value))
 }
 
-fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<&str, Profile>) -> Profile {
+fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<String, Profile>) -> Profile {
     let report = table.report();
     let named = table.text("profile");
     let inline = profiles::inline(table, name);
-    match (table.has("profile"), table.has("power")) {
+    let described = profiles::described(table);
+    let sunspec = profiles::sunspec(table);
+    let is_sunspec = named.is_some_and(|named| named.value == profiles::SUNSPEC);
+    if table.has("sunspec") && !is_sunspec {
+        report.error(
+            table.key_span("sunspec"),
+            format!("meter `{name}` is not read as a SunSpec device"),
+            "write profile = \"sunspec\", or remove this",
+        );
+    }
+    match (table.has("profile"), described.is_some()) {
         (true, true) => report.error(
-            table.key_span("power"),
+            table.key_span(described.unwrap_or("power")),
             format!("meter `{name}` has both a `profile` and registers of its own"),
             "keep one of the two",
         ),
         (false, false) => report.error(
             table.span(),
             format!("meter `{name}` says nothing of its registers"),
-            "write profile = \"…\" for a known meter (`ballast check` knows those in config/meters), \
-             or describe the register in power = { … }",
+            "write profile = \"…\" for a known meter (`ballast meter profiles` lists them), profile = \"sunspec\" for \
+             one that says itself what its registers mean, or describe the register in power = { … }",
         ),
         (false, true) => return inline.unwrap_or_else(|| profiles::empty(name)),
         (true, false) => {}
@@ -317,13 +327,16 @@ fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<&str, Profile>) -> Prof
     let Some(named) = named else {
         return profiles::empty(name);
     };
+    if is_sunspec {
+        return sunspec;
+    }
     if let Some(profile) = own.get(named.value) {
         return profile.clone();
     }
     if let Some(profile) = builtin::profile(named.value) {
         return profile;
     }
-    let mut known: Vec<&str> = own.keys().copied().collect();
+    let mut known: Vec<&str> = own.keys().map(String::as_str).chain([profiles::SUNSPEC]).collect();
     builtin::profile_names().for_each(|name| known.push(name));
     report.error(
         named.span,
@@ -355,9 +368,10 @@ fn plausible(table: &Table<'_>) -> Option<Plausible> {
 
 /// Two names for one register are allowed (two circuits may be compared with one device), but rarely meant.
 fn warn_of_twins(meters: &Meters, report: &Report<'_>) {
-    let mut seen: BTreeMap<(usize, u8, Vec<u16>), &str> = BTreeMap::new();
+    let mut seen: BTreeMap<(usize, u8, Vec<(Function, u16)>), &str> = BTreeMap::new();
     for ((connection, meter), span) in meters.connections.iter().zip(&meters.meters).zip(&meters.spans) {
-        let addresses: Vec<u16> = connection.profile.power.terms.iter().map(|term| term.address).collect();
+        let terms = connection.profile.power.terms.iter();
+        let addresses: Vec<(Function, u16)> = terms.map(|term| (term.function, term.address)).collect();
         if addresses.is_empty() {
             continue;
         }

@@ -155,8 +155,37 @@ pub fn demo(network: u8) -> Result<Config, ConfigErrors> {
     parse(&text, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
-/// Reads a file of bounded size as text.
+/// The meter profiles that a configuration adds to those of the program or puts in their place, by name: those of the
+/// folder in `[site]` and of `[profiles.*]`. The rest of the file need not be finished.
+///
+/// # Errors
+/// Everything that is wrong with these profiles, by place; also when the file is missing, too large or no TOML.
+pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigErrors> {
+    let text = read(path)?;
+    let report = diagnostic::Report::new(&text, path);
+    let document = syntax(&text, &report);
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let own = document.as_ref().map(|document| {
+        let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
+        let site = if root.has("site") { root.table("site") } else { None };
+        let files = site.and_then(|site| settings::profiles(&site, &folder));
+        profiles::own(&root, files.as_ref())
+    });
+    report.finish()?;
+    Ok(own.unwrap_or_default().into_values().collect())
+}
+
+/// Reads a configuration as text.
 fn read(path: &Path) -> Result<String, ConfigErrors> {
+    read_bounded(
+        path,
+        LARGEST_FILE,
+        "is it a configuration? Ranges like \"10.0.1.1-10.0.1.40\" keep it short",
+    )
+}
+
+/// Reads a file of at most `largest` bytes as text; `too_large` says what to do with a larger one.
+fn read_bounded(path: &Path, largest: u64, too_large: &str) -> Result<String, ConfigErrors> {
     let fail = |message: String, help: &str| Err(ConfigErrors::of_file(path, message, help));
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -171,19 +200,16 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
         return fail(String::from("is a folder"), "name the file in it");
     }
     let mut bytes = Vec::new();
-    let result =
-        std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    let result = std::fs::File::open(path)
+        .and_then(|file| file.take(largest.saturating_add(1)).read_to_end(&mut bytes));
     if let Err(error) = result {
         return fail(
             format!("cannot be read: {error}"),
             "make it readable for the account that the service runs as",
         );
     }
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
-        return fail(
-            format!("is larger than {} MiB", LARGEST_FILE / 1024 / 1024),
-            "is it a configuration? Ranges like \"10.0.1.1-10.0.1.40\" keep it short",
-        );
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > largest {
+        return fail(format!("is larger than {} KiB", largest / 1024), too_large);
     }
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -241,18 +267,19 @@ fn build<'t>(
     options: &Options<'_>,
 ) -> Option<Config> {
     let root = reader::Table::new(report, document.get_ref(), String::new(), document.span().into());
-    let site = settings::site(&root);
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let site = settings::site(&root, &folder);
     let control = settings::control(&root, site.observe);
     let listen = settings::listen(&root);
 
     let links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
-    let meters = meters::meters(&root, &links);
+    let profiles = profiles::own(&root, site.profiles.as_ref());
+    let meters = meters::meters(&root, &links, &profiles);
     let circuits = circuits::circuits(&root, &meter_names);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
     let models = models::section(&root);
-    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let store = secrets::Store { folder, options };
     let context = miners::Context {
         circuits: &circuits,

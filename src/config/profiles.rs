@@ -1,24 +1,105 @@
-//! What a meter's registers mean: the files in `config/meters/`, `[profiles.*]`, and inline in `[meters.*]`.
+//! What a meter's registers mean: the files in `config/meters/`, those in a folder of the site, `[profiles.*]`, and
+//! inline in `[meters.*]`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::diagnostic::{At, Report};
-use super::quantity;
-use super::reader::{MOST_POWER, Table, Wrong, integer_of, is_a, number_of, quantity_of};
+use super::diagnostic::{At, ConfigErrors, Report};
+use super::reader::{MOST_POWER, Table, Wrong, integer_of, is_a, number_of, quantity_of, shorten};
+use super::{builtin, names, quantity};
 use crate::meter::plan::MAX_REGISTERS;
 use crate::meter::profile::{
     ByteOrder, Certainty, Ends, Format, FullScale, Function, Measure, Point, Profile, RawRange, Register,
     WordOrder,
 };
+use crate::meter::sunspec::{Kind, Wanted};
 
 /// More registers than any meter needs for one value.
 const MOST_TERMS: usize = 32;
+/// The most files that a folder of profiles may have.
+const MOST_FILES: usize = 200;
+/// The largest file of a profile, in bytes.
+const LARGEST_PROFILE: u64 = 256 * 1024;
+/// The word for a device that says itself what its registers mean; no profile can have this name.
+pub(super) const SUNSPEC: &str = "sunspec";
 
-/// Reads `[profiles.*]`. A profile that is wrong is kept with what could be read.
-pub(super) fn section<'a>(root: &Table<'a>) -> BTreeMap<&'a str, Profile> {
-    root.named("profiles").into_iter().map(|(name, table)| (name.value, profile(name.value, table))).collect()
+/// The profiles of a site beside those that come with the program, by name; the later word counts: a file in the folder
+/// covers a built-in profile of its name, and `[profiles.NAME]` covers both. A profile that is wrong is kept with what
+/// could be read.
+pub(super) fn own(root: &Table<'_>, folder: Option<&At<PathBuf>>) -> BTreeMap<String, Profile> {
+    let mut own = folder.map(|folder| files(folder, root.report())).unwrap_or_default();
+    for (name, table) in root.named("profiles") {
+        if name.value == SUNSPEC {
+            root.report().error(name.span, format!("a profile cannot be named `{SUNSPEC}`"), RESERVED);
+        }
+        own.insert(name.value.to_owned(), profile(name.value, table));
+    }
+    own
+}
+
+/// What to do about a profile with the reserved name.
+const RESERVED: &str =
+    "it is the word for devices that say themselves what their registers mean; choose another name";
+
+/// Reads every `*.toml` of a folder as a profile of the file's name.
+fn files(folder: &At<PathBuf>, report: &Report<'_>) -> BTreeMap<String, Profile> {
+    let mut profiles = BTreeMap::new();
+    let shown = folder.value.display();
+    let listed = std::fs::read_dir(&folder.value).and_then(|entries| {
+        // One more than may be, so that too many are noticed; the rest is not even looked at.
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+        let paths = paths.filter(|path| path.as_ref().map_or(true, is_toml));
+        paths.take(MOST_FILES + 1).collect::<std::io::Result<Vec<PathBuf>>>()
+    });
+    let mut paths = match listed {
+        Ok(paths) => paths,
+        Err(error) => {
+            report.error(
+                folder.span,
+                format!("the profiles in {shown} cannot be read: {error}"),
+                "name a folder, relative to this file, with a file NAME.toml for each profile",
+            );
+            return profiles;
+        }
+    };
+    if paths.len() > MOST_FILES {
+        report.error(
+            folder.span,
+            format!("{shown} has more than {MOST_FILES} files"),
+            "keep only the profiles of this site in it",
+        );
+        return profiles;
+    }
+    paths.sort();
+    for path in paths {
+        match file(&path) {
+            Ok((name, profile, warnings)) => {
+                report.warn_elsewhere(warnings);
+                profiles.insert(name, profile);
+            }
+            Err(errors) => report.error_elsewhere(&errors),
+        }
+    }
+    profiles
+}
+
+/// Reads a file with a profile.
+fn file(path: &Path) -> Result<(String, Profile, Vec<super::Diagnostic>), ConfigErrors> {
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
+    if let Some(fault) = names::fault(name) {
+        let message = format!("the name \"{}\" {fault}", shorten(name));
+        return Err(ConfigErrors::of_file(path, message, "rename the file: it gives the profile its name"));
+    }
+    if name == SUNSPEC {
+        let message = format!("a profile cannot be named `{SUNSPEC}`");
+        return Err(ConfigErrors::of_file(path, message, RESERVED));
+    }
+    let text = super::read_bounded(path, LARGEST_PROFILE, "a profile is a few dozen lines")?;
+    let (profile, warnings) = builtin::parse_profile(name, &text, path)?;
+    Ok((name.to_owned(), profile, warnings))
 }
 
 /// Reads a profile: the table of a file in `config/meters/` or of `[profiles.NAME]`.
@@ -26,13 +107,21 @@ pub(super) fn profile(name: &str, table: Table<'_>) -> Profile {
     let description = table.text("description").map_or("", |at| at.value);
     let certainty = table.choice("certainty", &Certainty::NAMES).map_or(Certainty::Unknown, |at| at.value);
     let power = point(&table, "power");
-    let power = table.require("power", power, "describe the register of total active power: [power]");
+    let others = others(&table);
+    if power.is_none() && others.is_empty() {
+        table.require::<()>(
+            "power",
+            None,
+            "describe the register of total active power: [power]; a meter without power has at least another point",
+        );
+    }
     let mut profile = Profile {
         name: name.to_owned(),
         power: power.unwrap_or_default(),
-        others: others(&table),
+        others,
         description: description.to_owned(),
         certainty,
+        sunspec: None,
     };
     if table.boolean("invert").unwrap_or(false) {
         profile.turn();
@@ -41,11 +130,33 @@ pub(super) fn profile(name: &str, table: Table<'_>) -> Profile {
     profile
 }
 
+/// Whether a meter's own table describes registers, and under which key.
+pub(super) fn described(table: &Table<'_>) -> Option<&'static str> {
+    Measure::NAMES.into_iter().map(|(key, _)| key).find(|key| table.has(key))
+}
+
 /// Reads the registers that a meter's own table describes, if it does.
 pub(super) fn inline(table: &Table<'_>, meter: &str) -> Option<Profile> {
-    let power = point(table, "power")?;
+    let (power, others) = (point(table, "power"), others(table));
+    described(table)?;
     let name = format!("{meter} (own registers)");
-    Some(Profile { name, power, others: others(table), ..Profile::default() })
+    Some(Profile { name, power: power.unwrap_or_default(), others, ..Profile::default() })
+}
+
+/// Stands for the profile of a device that says itself what its registers mean:
+/// `sunspec = { prefer = "meter", base = 40000 }` says what is wanted of it.
+pub(super) fn sunspec(table: &Table<'_>) -> Profile {
+    let mut wanted = Wanted::default();
+    if let Some(inner) = table.table("sunspec") {
+        wanted.prefer = inner.choice("prefer", &Kind::NAMES).map(|at| at.value);
+        wanted.base = inner.integer("base", 0, 65_533).and_then(|at| u16::try_from(at.value).ok());
+        inner.finish();
+    }
+    Profile {
+        name: String::from("SunSpec (asked of the device)"),
+        sunspec: Some(wanted),
+        ..Profile::default()
+    }
 }
 
 /// Stands in for a profile that could not be read; the mistake is noted already.
@@ -123,11 +234,11 @@ fn point(table: &Table<'_>, key: &'static str) -> Option<Point> {
 
 fn register(table: Table<'_>) -> Option<Register> {
     let report = table.report();
-    let function = table.choice("function", &[("holding", Function::Holding), ("input", Function::Input)]);
+    let function = table.choice("function", &Function::NAMES);
     let function = table.require(
         "function",
         function,
-        "write function = \"holding\" (function code 3) or \"input\" (function code 4)",
+        "write function = \"holding\" (function code 3), \"input\" (4), \"coil\" (1) or \"discrete\" (2)",
     );
     let address = table.integer("address", 0, 65_535);
     let address = table.require(
@@ -137,7 +248,33 @@ fn register(table: Table<'_>) -> Option<Register> {
          from 30001 or 40001, mean one less, or 30001 or 40001 less",
     );
     let format = table.choice("format", &Format::NAMES);
-    let format = table.require("format", format, "write the number format, like format = \"f32\"");
+    let bits = function.is_some_and(|at| at.value.is_bits());
+    let format = match format {
+        // There is only one.
+        None if bits && !table.has("format") => Some(At::new(Format::Bool, table.span())),
+        format => table.require("format", format, "write the number format, like format = \"f32\""),
+    };
+    if let Some(at) = format
+        && let Some(function) = function
+        && bits != (at.value == Format::Bool)
+    {
+        let help = if bits {
+            "a coil or a discrete input is a single bit: format = \"bool\""
+        } else {
+            "\"bool\" is the format of coils and discrete inputs; of a register take the number, like \"u16\""
+        };
+        report.error(at.span, format!("{} do not have this format", function.value.items()), help);
+    }
+    if bits {
+        let single = ["word_order", "byte_order", "scale_register", "range", "unavailable", "saturated"];
+        for key in single.into_iter().filter(|key| table.has(key)) {
+            report.error(
+                table.key_span(key),
+                format!("a single bit has no `{key}`"),
+                "remove it; `scale` and `offset` say what 0 and 1 stand for",
+            );
+        }
+    }
     let word_order = table
         .choice("word_order", &[("high-first", WordOrder::HighFirst), ("low-first", WordOrder::LowFirst)])
         .map_or(WordOrder::HighFirst, |at| at.value);
@@ -384,10 +521,116 @@ mod tests {
         assert!(with("range = { low = 1, high = 2 }").contains("raw_high"));
         assert!(with("saturated = [0x10000]").contains("`saturated` has more than 16 bits"));
         assert!(fault(&format!("certainty = \"sure\"\n{POWER}")).contains("sure"));
+        assert!(fault("description = \"D\"").contains("no `power`"), "nothing at all");
+    }
+
+    #[test]
+    fn a_profile_may_do_without_power_but_not_without_anything() {
+        let charge = read("state_of_charge = { function = \"holding\", address = 843, format = \"u16\" }");
+        assert!(charge.power.terms.is_empty() && !charge.tells_power());
+        assert_eq!(charge.points().map(|(measure, _)| measure).collect::<Vec<_>>(), [Measure::StateOfCharge]);
+        assert_eq!(charge.point(Measure::Power), None);
+    }
+
+    #[test]
+    fn a_contact_can_stand_for_a_power() {
+        let contact = read("power = { function = \"discrete\", address = 7, scale = 250000, offset = -5 }");
+        let term = &contact.power.terms[0];
+        assert_eq!((term.function, term.format), (Function::Discrete, Format::Bool));
+        let value = |bit| crate::meter::decode::value(term, &[bit]);
+        assert_eq!((value(0), value(1)), (Some(-5.0), Some(249_995.0)));
+        let with = |extra: &str| fault(&format!("power = {{ function = \"coil\", address = 7, {extra} }}"));
+        assert!(with("format = \"u16\"").contains("coils do not have this format"));
+        assert!(with("scale_register = 8").contains("a single bit has no `scale_register`"));
+        assert!(with("unavailable = [1]").contains("a single bit has no `unavailable`"));
+        let register = fault("power = { function = \"input\", address = 7, format = \"bool\" }");
+        assert!(register.contains("input registers do not have this format"), "{register}");
+    }
+
+    #[test]
+    fn sunspec_is_a_profile_with_two_wishes() {
+        let wanted = |meter: &str| {
+            let config = site(meter).unwrap_or_else(|errors| panic!("{errors}"));
+            config.meters[0].profile.sunspec.unwrap()
+        };
+        assert_eq!(wanted("profile = \"sunspec\""), Wanted::default());
+        let wishes = "profile = \"sunspec\"\nsunspec = { prefer = \"inverter\", base = 50000 }";
+        assert_eq!(wanted(wishes), Wanted { prefer: Some(Kind::Inverter), base: Some(50_000) });
+        let said = |meter: &str| site(meter).map(|_| ()).unwrap_err().to_string();
         assert!(
-            fault("frequency = { function = \"input\", address = 9, format = \"u16\" }")
-                .contains("no `power`")
+            said("profile = \"eastron-sdm630\"\nsunspec = { base = 0 }").contains("profile = \"sunspec\"")
         );
+        assert!(said("profile = \"sunspec\"\nsunspec = { prefer = \"battery\" }").contains("battery"));
+        assert!(said("profile = \"sunspec\"\n[profiles.sunspec]\n").contains("cannot be named `sunspec`"));
+        let config = site("profile = \"sunspec\"").unwrap();
+        assert!(super::super::summary(&config).contains("SunSpec (asked of the device) on a"));
+    }
+
+    #[test]
+    fn a_meter_at_the_head_of_a_circuit_has_to_tell_power() {
+        let charge = "state_of_charge = { function = \"holding\", address = 843, format = \"u16\" }";
+        let said = site(charge).map(|_| ()).unwrap_err().to_string();
+        assert!(said.contains("does not tell its power"), "{said}");
+        let both = site(&format!("profile = \"eastron-sdm630\"\n{charge}")).map(|_| ()).unwrap_err();
+        assert!(both.to_string().contains("both a `profile` and registers of its own"), "{both}");
+    }
+
+    #[test]
+    fn a_folder_of_profiles_covers_those_that_come_along() {
+        let folder = std::env::temp_dir().join(format!("ballast-profiles-{}", std::process::id()));
+        let own = folder.join("meters.d");
+        std::fs::create_dir_all(&own).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(own.join(name), text).unwrap();
+        let file = |profile: &str| {
+            let text = format!(
+                "[site]\nname = \"T\"\nmode = \"observe\"\nprofiles = \"meters.d\"\n\
+                 [links.a]\ntcp = \"10.0.0.1:502\"\n[meters.m]\nlink = \"a\"\nunit = 1\nprofile = \"{profile}\"\n\
+                 [circuits.pcc]\nmeter = \"m\"\n[limits.s]\ncircuit = \"pcc\"\nimport = \"0 W\"\n\
+                 [profiles.mine]\n{POWER}[groups.x]\ncircuit = \"pcc\"\naddresses = [\"10.0.0.2\"]\n\
+                 model = \"m60s\"\ndriver = \"whatsminer-v3\"\n"
+            );
+            let options = Options { secrets: Secrets::Skip, ..Options::default() };
+            (parse(&text, &folder.join("site.toml"), &options), text)
+        };
+        write("eastron-sdm630.toml", &POWER.replace("address = 1", "address = 77"));
+        write("mine.toml", &POWER.replace("address = 1", "address = 78"));
+        write("theirs.toml", &POWER.replace("address = 1", "address = 79"));
+        write("notes.txt", "no profile");
+        for (profile, address) in
+            [("eastron-sdm630", 77), ("mine", 1), ("theirs", 79), ("siemens-pac2200", 65)]
+        {
+            let config = file(profile).0.unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(config.meters[0].profile.power.terms[0].address, address, "{profile}");
+        }
+        std::fs::write(folder.join("site.toml"), file("mine").1).unwrap();
+        let listed = super::super::profiles(&folder.join("site.toml")).unwrap();
+        let names: Vec<&str> = listed.iter().map(|profile| profile.name.as_str()).collect();
+        assert_eq!(names, ["eastron-sdm630", "mine", "theirs"]);
+        // Every mistake, each in its own file, and those of the configuration as well.
+        write(
+            "broken.toml",
+            "power = { function = \"input\", address = 70000, format = \"u16\" }\nspeed = 3\n",
+        );
+        write("worse.toml", "power = {");
+        write("sunspec.toml", POWER);
+        write("sp ace.toml", POWER);
+        let errors = file("none").0.unwrap_err();
+        let said = errors.to_string();
+        for words in [
+            "broken.toml:1:41: ",
+            "broken.toml:2:1: unknown key `speed`",
+            "worse.toml:1:",
+            "sunspec.toml: a profile cannot be named",
+            "sp ace.toml: the name",
+            "site.toml:10:11: there is no meter profile `none`",
+        ] {
+            assert!(said.contains(words), "{words} is not in:\n{said}");
+        }
+        assert!(errors.count() >= 6);
+        std::fs::remove_dir_all(&own).unwrap();
+        let said = file("mine").0.unwrap_err().to_string();
+        assert!(said.contains("site.toml:4:12: the profiles in"), "{said}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

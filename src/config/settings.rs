@@ -1,6 +1,7 @@
 //! The sections `[site]`, `[control]` and `[web]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ExitPolicy;
@@ -23,10 +24,22 @@ pub(super) struct SiteKeys {
     pub(super) name: String,
     /// `mode = "observe"`.
     pub(super) observe: bool,
+    /// The folder with meter profiles of the site.
+    pub(super) profiles: Option<At<PathBuf>>,
 }
 
-/// Reads `[site]`.
-pub(super) fn site(root: &Table<'_>) -> SiteKeys {
+/// Reads the folder of profiles in `[site]`, relative to that of the configuration.
+pub(super) fn profiles(site: &Table<'_>, folder: &Path) -> Option<At<PathBuf>> {
+    let named = site.text("profiles")?;
+    if named.value.trim().is_empty() {
+        site.report().error(named.span, "`profiles` is empty", "name a folder, like profiles = \"meters.d\"");
+        return None;
+    }
+    Some(At::new(folder.join(named.value), named.span))
+}
+
+/// Reads `[site]`. Paths in it are relative to `folder`.
+pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
     let Some(table) = root.table("site") else {
         if !root.has("site") {
             root.report().error(
@@ -35,7 +48,7 @@ pub(super) fn site(root: &Table<'_>) -> SiteKeys {
                 "write [site] with name = \"…\" and mode = \"control\" or \"observe\"",
             );
         }
-        return SiteKeys { name: String::new(), observe: true };
+        return SiteKeys { name: String::new(), observe: true, profiles: None };
     };
     let name = table.read("name", |value| {
         let text = super::reader::text_of(value)?;
@@ -51,8 +64,13 @@ pub(super) fn site(root: &Table<'_>) -> SiteKeys {
         mode,
         "write mode = \"observe\" to watch without commanding anything, mode = \"control\" to command the miners",
     );
+    let profiles = profiles(&table, folder);
     table.finish();
-    SiteKeys { name: name.map_or_else(String::new, |at| at.value), observe: mode.is_none_or(|at| at.value) }
+    SiteKeys {
+        name: name.map_or_else(String::new, |at| at.value),
+        observe: mode.is_none_or(|at| at.value),
+        profiles,
+    }
 }
 
 /// `[control]`.

@@ -74,7 +74,8 @@ impl Meters {
             .map(|(input, carried)| {
                 let input = *input.borrow();
                 // A value from before the reload is older, and that is all.
-                let others = if input.power.is_some() { input.others } else { carried.others };
+                let mut others = carried.others;
+                input.others.iter().for_each(|(measure, reading)| others.set(measure, reading));
                 MeterInput { power: input.power.or(carried.power), others, ..input }
             })
             .collect()

@@ -48,9 +48,9 @@ impl MeterCounters {
         KINDS.map(|kind| (kind.name(), counts.next().unwrap_or(0)))
     }
 
-    /// How often the device seems to have a new value: about the shortest time between two changes of the
-    /// reading that keeps coming back. Not below the poll period, too long for a value that hardly moves; `None`
-    /// until the value has changed twice.
+    /// How often the device seems to have a new value: the shortest time between two changes of the reading that
+    /// keeps coming back. Not below the poll period, too long for a value that hardly moves; `None` until the value has
+    /// changed twice.
     pub fn refresh_period(&self) -> Option<Duration> {
         match self.refresh.load(Relaxed) {
             0 => None,
@@ -73,15 +73,9 @@ impl MeterCounters {
         }
     }
 
-    /// Takes note of the time between two changes of the value: shorter times count at once by half, longer ones
-    /// slowly, so that the estimate settles near the shortest usual time.
-    pub(super) fn learn_refresh(&self, between: Duration) {
-        let estimate = match self.refresh_period() {
-            None => between,
-            Some(known) if between < known => known.saturating_sub((known - between) / 2),
-            Some(known) => known.saturating_add((between - known) / 16),
-        };
-        let nanoseconds = u64::try_from(estimate.as_nanos()).unwrap_or(u64::MAX);
+    /// Takes over what was learned.
+    pub(super) fn learned_refresh(&self, period: Duration) {
+        let nanoseconds = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
         self.refresh.store(nanoseconds, Relaxed);
     }
 }
@@ -159,17 +153,5 @@ mod tests {
         }
         assert_eq!(counters.exceptions(), [("configuration", 3), ("transient", 4), ("device", 2)]);
         assert_eq!(counters.reads_of("exception"), 9);
-    }
-
-    #[test]
-    fn the_refresh_period_settles_at_the_shortest_usual_time() {
-        let counters = MeterCounters::default();
-        assert_eq!(counters.refresh_period(), None);
-        // A device that refreshes every 10 s, with now and then the same value twice.
-        for round in 0..100 {
-            counters.learn_refresh(Duration::from_secs(if round % 5 == 0 { 20 } else { 10 }));
-        }
-        let learned = counters.refresh_period().unwrap().as_secs_f64();
-        assert!((9.5..11.0).contains(&learned), "{learned}");
     }
 }

@@ -4,13 +4,14 @@
 //! the control law that the power is there. Nothing here allocates or can fail in another way.
 
 use super::profile::{ByteOrder, Ends, Format, Measure, Point, Profile, Register, WordOrder};
+use crate::control::snapshot::MeterStatus;
 use crate::units::{Joules, Watts};
 
 /// The largest power of ten that a scale register may hold, either way (SunSpec `sunssf`).
 const SCALE_MOST: i16 = 10;
 
 /// Why a register holds no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Absent {
     /// It was not read, or not as many words as the format takes.
     #[error("the register was not read as a whole")]
@@ -27,6 +28,17 @@ pub enum Absent {
     /// The raw number is outside the range of the profile, or the full scale of the site is not known.
     #[error("the raw number is outside its range, or the full scale is not configured")]
     OutOfRange,
+}
+
+impl Absent {
+    /// As the control law and the metrics see it: whether the device says that it has no value, or says something that
+    /// cannot be one.
+    pub const fn status(self) -> MeterStatus {
+        match self {
+            Self::NotRead | Self::Unavailable => MeterStatus::Unavailable,
+            Self::Saturated | Self::NoScale | Self::OutOfRange => MeterStatus::Implausible,
+        }
+    }
 }
 
 /// The raw bit pattern of a value, right-aligned, most significant register first.
@@ -78,6 +90,7 @@ fn number(bits: u64, format: Format) -> f64 {
         Format::I64 => join(f64::from(high32(bits).cast_signed()), low32(bits)),
         Format::F32 => f64::from(f32::from_bits(low32(bits))),
         Format::F64 => f64::from_bits(bits),
+        Format::Bool => f64::from(u8::from(bits != 0)),
     }
 }
 

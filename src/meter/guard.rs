@@ -71,7 +71,7 @@ pub(super) enum Fault {
         asked: u8,
     },
     /// The answer has another length than was asked for.
-    #[error("it announces {got} bytes of registers instead of {asked}")]
+    #[error("it announces {got} bytes of values instead of {asked}")]
     Count {
         /// What came.
         got: u8,

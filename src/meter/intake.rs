@@ -1,8 +1,13 @@
 //! What is made of an attempt to read a meter: its status, its reading, its counters, its line in the log.
 //!
 //! A bad attempt changes the status and keeps the last good reading with its old stamp; it is for the control law
-//! to say how old is too old. The stamp of a reading is the moment at which its answer arrived, and it does not
-//! advance any more once the value is taken for frozen.
+//! to say how old is too old. The stamp of a reading is that of the *sample*: the moment at which an answer first brought
+//! this value. A value that is the same to the last bit is a new sample once the refresh period of the device has gone by
+//! (as far as it was learned, see [`super::refresh`]; else the poll period), and after half of the meter's `stale_after`
+//! at the latest, so that a power that really stands still stays fresh. Once the value is taken for frozen the stamp does
+//! not advance any more.
+//!
+//! What the meter tells beside its power is published with its own stamp and has no influence on its status.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +17,9 @@ use tracing::{info, warn};
 
 use super::Connection;
 use super::counters::MeterCounters;
-use super::profile::Plausible;
+use super::decode::Absent;
+use super::profile::{Measure, Plausible};
+use super::refresh::Refresh;
 use super::session::ReadError;
 use crate::clock::Moment;
 use crate::control::snapshot::{MeterInput, MeterStatus, Reading};
@@ -36,11 +43,21 @@ pub(super) struct Intake {
     invert: bool,
     plausible: Option<Plausible>,
     frozen_after: Option<Duration>,
+    period: Duration,
+    /// Half of `stale_after`.
+    longest_hold: Duration,
     output: watch::Sender<MeterInput>,
     counters: Arc<MeterCounters>,
     /// The bits of the latest value and when they first came.
     seen: Option<(u64, Moment)>,
+    refresh: Refresh,
     episode: Option<Episode>,
+    /// What was told of the other measures, so that it is told once.
+    absent: Vec<(Measure, Absent)>,
+    /// The measures of which it was told that the device does not serve them.
+    missing: Vec<&'static str>,
+    /// Whether it was told that the device is slower than `stale_after` allows for.
+    slowness_told: bool,
 }
 
 impl Intake {
@@ -55,10 +72,16 @@ impl Intake {
             invert: connection.invert,
             plausible: connection.plausible,
             frozen_after: connection.frozen_after,
+            period: connection.period,
+            longest_hold: connection.stale_after / 2,
             output,
             counters,
             seen: None,
+            refresh: Refresh::default(),
             episode: None,
+            absent: Vec::new(),
+            missing: Vec::new(),
+            slowness_told: false,
         }
     }
 
@@ -67,20 +90,17 @@ impl Intake {
         &self.name
     }
 
-    /// Takes the decoded power (`None`: the device has no value) of an answer that arrived at a moment.
-    pub(super) fn accept(&mut self, power: Option<f64>, at: Moment) {
-        let Some(power) = power.and_then(|power| Watts::new(power).ok()) else {
-            self.publish(MeterStatus::Unavailable, None);
-            self.tell(MeterStatus::Unavailable, at, || {
-                "the device says that it has no value (a sentinel or NaN); look at its display and its wiring"
-                    .into()
-            });
-            return;
+    /// Takes the decoded power of an answer that arrived at a moment, or the reason why there is none.
+    pub(super) fn accept(&mut self, power: Result<f64, Absent>, at: Moment) {
+        let power = match power.and_then(|power| Watts::new(power).map_err(|_| Absent::Unavailable)) {
+            Ok(power) => power,
+            Err(absent) => return self.reject(absent, at),
         };
         let power = if self.invert { -power } else { power };
         if let Some(range) = self.plausible.filter(|range| power < range.low || power > range.high) {
+            self.refresh.lost();
             self.publish(MeterStatus::Implausible, None);
-            self.tell(MeterStatus::Implausible, at, || {
+            self.tell(MeterStatus::Implausible, "implausible", at, || {
                 format!(
                     "{power} is outside of the plausible {} to {}; check the profile's scale and word order, the \
                      current transformers, and the range itself",
@@ -92,7 +112,7 @@ impl Intake {
         let unchanged = self.unchanged(power, at);
         if let Some(limit) = self.frozen_after.filter(|limit| unchanged > *limit) {
             self.publish(MeterStatus::Frozen, None);
-            self.tell(MeterStatus::Frozen, at, || {
+            self.tell(MeterStatus::Frozen, "frozen", at, || {
                 format!(
                     "the value has been exactly {power} for more than {limit:?}: the meter is taken for frozen; \
                      restart it or its gateway, or raise frozen_after if it may stand still that long"
@@ -100,19 +120,111 @@ impl Intake {
             });
             return;
         }
-        if self.output.borrow().power.is_none() {
+        let before = self.output.borrow().power;
+        if before.is_none() {
             info!(meter = %self.name, "first reading: {power}");
         }
-        self.publish(MeterStatus::Ok, Some(Reading { value: power, at }));
+        let held = before.filter(|before| before.value.get().to_bits() == power.get().to_bits());
+        let reading = match held {
+            Some(held) if at - held.at < self.hold() => None,
+            _ => Some(Reading { value: power, at }),
+        };
+        self.publish(MeterStatus::Ok, reading);
         self.recover(at);
+    }
+
+    /// Takes note of an answer without a usable value.
+    fn reject(&mut self, absent: Absent, at: Moment) {
+        let status = absent.status();
+        let (kind, help) = match absent {
+            Absent::NotRead | Absent::Unavailable => ("absent", "look at its display and its wiring"),
+            Absent::Saturated => ("saturated", "no value is known until the power falls"),
+            Absent::NoScale => ("no scale", "check the profile's scale register"),
+            Absent::OutOfRange => ("out of range", "check the profile's range and the full scale"),
+        };
+        self.refresh.lost();
+        self.publish(status, None);
+        self.tell(status, kind, at, || format!("{absent}; {help}"));
+    }
+
+    /// For how long an unchanged value is the same sample. Polls do not come to the moment: half a period before the
+    /// time is the time.
+    fn hold(&self) -> Duration {
+        let refresh = self.counters.refresh_period().unwrap_or(self.period);
+        refresh.min(self.longest_hold).saturating_sub(self.period / 2)
+    }
+
+    /// Takes what a meter without power tells, each value with its arrival: good if there is any.
+    pub(super) fn accept_others(
+        &mut self,
+        values: impl IntoIterator<Item = (Measure, Result<f64, Absent>, Moment)>,
+        now: Moment,
+    ) {
+        let mut good = false;
+        let mut absent = None;
+        for (measure, value, at) in values {
+            match value {
+                Ok(_) => good = true,
+                Err(reason) => absent = absent.or(Some(reason)),
+            }
+            self.take_other(measure, value, at);
+        }
+        match absent {
+            Some(absent) if !good => self.reject(absent, now),
+            _ => {
+                if self.output.borrow().status == MeterStatus::Pending {
+                    info!(meter = %self.name, "first reading");
+                }
+                self.publish(MeterStatus::Ok, None);
+                self.recover(now);
+            }
+        }
+    }
+
+    /// Takes another measure than power, or the reason why there is none. It stays with its stamp until a newer one
+    /// comes. Does not wake anybody: the next read of power does.
+    pub(super) fn take_other(&mut self, measure: Measure, value: Result<f64, Absent>, at: Moment) {
+        let value = match value {
+            Ok(value) => value,
+            Err(absent) => {
+                if !self.absent.contains(&(measure, absent)) {
+                    self.absent.push((measure, absent));
+                    info!(meter = %self.name, point = measure.name(), "no value: {absent}; everything else is read on");
+                }
+                return;
+            }
+        };
+        let (measure, value) = if self.invert { turned(measure, value) } else { (measure, value) };
+        self.output.send_if_modified(|input| {
+            input.others.set(measure, Reading { value, at });
+            false
+        });
+    }
+
+    /// Tells once what of the meter is missing from now on.
+    pub(super) fn miss(&mut self, measures: &[&'static str], error: &ReadError, for_now: &str) {
+        let fresh: Vec<&str> =
+            measures.iter().copied().filter(|measure| !self.missing.contains(measure)).collect();
+        if !fresh.is_empty() {
+            info!(meter = %self.name, points = %fresh.join(", "), "{error}; these points are left out {for_now}");
+            self.missing.extend(fresh);
+        }
+    }
+
+    /// A device that does not say what its registers mean, or nothing that can be used.
+    pub(super) fn unknown(&mut self, now: Moment, what: impl FnOnce() -> String) {
+        self.refresh.lost();
+        self.publish(MeterStatus::Unavailable, None);
+        self.tell(MeterStatus::Unavailable, "unknown registers", now, what);
     }
 
     /// Takes note of a failed attempt. A failed connection is the link's to tell, once for all of its meters.
     pub(super) fn fail(&mut self, error: &ReadError, now: Moment) {
         let status = error.status();
+        self.refresh.lost();
         self.publish(status, None);
         if !matches!(error, ReadError::Connect { .. }) {
-            self.tell(status, now, || error.to_string());
+            self.tell(status, status.name(), now, || error.to_string());
         }
     }
 
@@ -121,14 +233,28 @@ impl Intake {
     fn unchanged(&mut self, power: Watts, at: Moment) -> Duration {
         let bits = power.get().to_bits();
         match self.seen {
-            Some((seen, since)) if seen == bits => at - since,
-            previous => {
-                if let Some((_, since)) = previous {
-                    self.counters.learn_refresh(at - since);
-                }
+            Some((seen, since)) if seen == bits => {
+                self.refresh.same();
+                at - since
+            }
+            _ => {
                 self.seen = Some((bits, at));
+                if let Some(learned) = self.refresh.changed(at) {
+                    self.learn(learned);
+                }
                 Duration::ZERO
             }
+        }
+    }
+
+    fn learn(&mut self, refresh: Duration) {
+        self.counters.learned_refresh(refresh);
+        if refresh > self.longest_hold && !std::mem::replace(&mut self.slowness_told, true) {
+            info!(
+                meter = %self.name,
+                "it seems to have a new value every {refresh:.1?} only; set stale_after to at least twice that, or an \
+                 old value is taken for a new one before the device has one"
+            );
         }
     }
 
@@ -139,15 +265,16 @@ impl Intake {
             if reading.is_some() {
                 input.power = reading;
             }
+            input.refresh = self.counters.refresh_period();
         });
     }
 
     /// Logs a kind of trouble the first time that it comes up in an episode.
-    fn tell(&mut self, status: MeterStatus, now: Moment, what: impl FnOnce() -> String) {
+    fn tell(&mut self, status: MeterStatus, kind: &'static str, now: Moment, what: impl FnOnce() -> String) {
         let episode = self.episode.get_or_insert_with(|| Episode { since: now, told: Vec::new(), good: 0 });
         episode.good = 0;
-        if !episode.told.contains(&status.name()) {
-            episode.told.push(status.name());
+        if !episode.told.contains(&kind) {
+            episode.told.push(kind);
             warn!(meter = %self.name, status = status.name(), "{}", what());
         }
     }
@@ -160,6 +287,16 @@ impl Intake {
             info!(meter = %self.name, "reads well again, {:.1?} after the first failure", now - episode.since);
             self.episode = None;
         }
+    }
+}
+
+/// What a measure is when the current transformers are mounted the other way round.
+fn turned(measure: Measure, value: f64) -> (Measure, f64) {
+    match measure {
+        Measure::EnergyImport => (Measure::EnergyExport, value),
+        Measure::EnergyExport => (Measure::EnergyImport, value),
+        power if power.is_power() => (power, -value),
+        other => (other, value),
     }
 }
 
@@ -177,6 +314,7 @@ mod tests {
             invert: false,
             plausible: None,
             frozen_after: None,
+            stale_after: Duration::from_secs(5),
             period: Duration::from_secs(1),
         };
         change(&mut connection);
@@ -192,17 +330,17 @@ mod tests {
     fn a_bad_attempt_keeps_the_last_good_reading_with_its_stamp() {
         let (mut intake, input) = intake(|_| ());
         let first = Moment::millis(1000);
-        intake.accept(Some(500.0), first);
+        intake.accept(Ok(500.0), first);
         assert_eq!(*input.borrow(), good(500.0, first));
         let timeout =
             ReadError::Timeout { place: "gateway:502".into(), unit: 1, limit: Duration::from_secs(1) };
         intake.fail(&timeout, Moment::millis(3000));
         assert_eq!(input.borrow().status, MeterStatus::Unreachable);
         assert_eq!(input.borrow().power, good(500.0, first).power);
-        intake.accept(None, Moment::millis(4000));
+        intake.accept(Err(Absent::Unavailable), Moment::millis(4000));
         assert_eq!(input.borrow().status, MeterStatus::Unavailable);
         assert_eq!(input.borrow().power, good(500.0, first).power);
-        intake.accept(Some(f64::NAN), Moment::millis(5000));
+        intake.accept(Ok(f64::NAN), Moment::millis(5000));
         assert_eq!(input.borrow().status, MeterStatus::Unavailable);
         assert_eq!(input.borrow().power, good(500.0, first).power);
     }
@@ -213,9 +351,9 @@ mod tests {
             connection.invert = true;
             connection.plausible = Some(Plausible { low: Watts::whole(-100), high: Watts::whole(1000) });
         });
-        intake.accept(Some(-1000.0), Moment::millis(1));
+        intake.accept(Ok(-1000.0), Moment::millis(1));
         assert_eq!(*input.borrow(), good(1000.0, Moment::millis(1)));
-        intake.accept(Some(1000.0), Moment::millis(2));
+        intake.accept(Ok(1000.0), Moment::millis(2));
         assert_eq!(input.borrow().status, MeterStatus::Implausible);
         assert_eq!(input.borrow().power, good(1000.0, Moment::millis(1)).power);
     }
@@ -224,11 +362,11 @@ mod tests {
     fn a_frozen_value_loses_its_fresh_stamp_until_it_moves() {
         let (mut intake, input) = intake(|connection| connection.frozen_after = Some(Duration::from_secs(2)));
         for second in 0..5 {
-            intake.accept(Some(42.5), Moment::millis(1000 * second));
+            intake.accept(Ok(42.5), Moment::millis(1000 * second));
         }
         assert_eq!(input.borrow().status, MeterStatus::Frozen);
         assert_eq!(input.borrow().power, good(42.5, Moment::millis(2000)).power);
-        intake.accept(Some(42.6), Moment::millis(5000));
+        intake.accept(Ok(42.6), Moment::millis(5000));
         assert_eq!(*input.borrow(), good(42.6, Moment::millis(5000)));
         assert_eq!(intake.counters.reads_of("frozen"), 2);
     }
@@ -236,9 +374,9 @@ mod tests {
     #[test]
     fn an_interruption_is_no_proof_that_a_value_lives() {
         let (mut intake, input) = intake(|connection| connection.frozen_after = Some(Duration::from_secs(2)));
-        intake.accept(Some(42.5), Moment::millis(0));
-        intake.accept(None, Moment::millis(1000));
-        intake.accept(Some(42.5), Moment::millis(9000));
+        intake.accept(Ok(42.5), Moment::millis(0));
+        intake.accept(Err(Absent::Unavailable), Moment::millis(1000));
+        intake.accept(Ok(42.5), Moment::millis(9000));
         assert_eq!(input.borrow().status, MeterStatus::Frozen);
     }
 
@@ -246,7 +384,7 @@ mod tests {
     fn without_a_limit_a_value_may_stand_still() {
         let (mut intake, input) = intake(|_| ());
         for hour in 0..24 {
-            intake.accept(Some(0.0), Moment::millis(3_600_000 * hour));
+            intake.accept(Ok(0.0), Moment::millis(3_600_000 * hour));
         }
         assert_eq!(*input.borrow(), good(0.0, Moment::millis(3_600_000 * 23)));
     }
@@ -254,15 +392,114 @@ mod tests {
     #[test]
     fn a_meter_that_fails_every_other_time_is_one_episode() {
         let (mut intake, _input) = intake(|_| ());
-        intake.accept(None, Moment::millis(0));
+        intake.accept(Err(Absent::Unavailable), Moment::millis(0));
         for round in 1..10 {
-            intake.accept(Some(f64::from(round)), Moment::START);
-            intake.accept(None, Moment::START);
+            intake.accept(Ok(f64::from(round)), Moment::START);
+            intake.accept(Err(Absent::Unavailable), Moment::START);
         }
-        assert_eq!(intake.episode.as_ref().unwrap().told, ["unavailable"]);
+        assert_eq!(intake.episode.as_ref().unwrap().told, ["absent"]);
         for round in 0..3 {
-            intake.accept(Some(f64::from(round)), Moment::START);
+            intake.accept(Ok(f64::from(round)), Moment::START);
         }
         assert!(intake.episode.is_none());
+    }
+
+    #[test]
+    fn a_value_that_stands_still_is_a_new_sample_once_the_refresh_period_has_gone_by() {
+        let (mut intake, input) = intake(|connection| connection.stale_after = Duration::from_secs(60));
+        // A device that refreshes every 10 s.
+        for second in 0..60_u32 {
+            intake.accept(Ok(f64::from(second / 10)), Moment::millis(u64::from(1000 * second)));
+        }
+        assert_eq!(input.borrow().refresh, Some(Duration::from_secs(10)));
+        assert_eq!(input.borrow().power, good(5.0, Moment::millis(50_000)).power, "not the latest answer");
+        // From here on it is at a standstill, or the power is.
+        let stamps: Vec<u64> = (60..100)
+            .map(|second| {
+                intake.accept(Ok(5.0), Moment::millis(1000 * second));
+                assert_eq!(input.borrow().status, MeterStatus::Ok);
+                input.borrow().power.unwrap().at.since_start().as_secs()
+            })
+            .collect();
+        let mut expected = stamps.clone();
+        expected.dedup();
+        assert_eq!(expected, [60, 70, 80, 90]);
+    }
+
+    #[test]
+    fn half_of_stale_after_bounds_how_long_a_value_is_the_same_sample() {
+        let (mut intake, input) = intake(|connection| connection.stale_after = Duration::from_secs(6));
+        for second in 0..180_u32 {
+            let now = Moment::millis(u64::from(1000 * second));
+            intake.accept(Ok(f64::from(second / 30)), now);
+            let age = now - input.borrow().power.unwrap().at;
+            assert!(age <= Duration::from_secs(3), "{age:?}");
+        }
+        assert_eq!(input.borrow().refresh, Some(Duration::from_secs(30)), "learned all the same");
+        assert!(intake.slowness_told);
+    }
+
+    #[test]
+    fn a_constant_value_of_which_nothing_is_learned_is_new_at_every_poll() {
+        let (mut intake, input) = intake(|_| ());
+        for round in 0..50 {
+            // Polls do not come to the moment.
+            let at = Moment::millis(1000 * round + (round * 37) % 90);
+            intake.accept(Ok(7.0), at);
+            assert_eq!(input.borrow().power.unwrap().at, at);
+        }
+        assert_eq!(input.borrow().refresh, None);
+    }
+
+    #[test]
+    fn the_reason_for_an_absent_value_is_in_the_status() {
+        let (mut intake, input) = intake(|_| ());
+        for (absent, status) in [
+            (Absent::Unavailable, MeterStatus::Unavailable),
+            (Absent::NotRead, MeterStatus::Unavailable),
+            (Absent::Saturated, MeterStatus::Implausible),
+            (Absent::NoScale, MeterStatus::Implausible),
+            (Absent::OutOfRange, MeterStatus::Implausible),
+        ] {
+            intake.accept(Err(absent), Moment::START);
+            assert_eq!(input.borrow().status, status, "{absent:?}");
+        }
+        assert_eq!(intake.episode.unwrap().told, ["absent", "saturated", "no scale", "out of range"]);
+    }
+
+    #[test]
+    fn a_turned_meter_turns_its_phases_and_swaps_its_energies() {
+        let (mut intake, mut input) = intake(|connection| connection.invert = true);
+        input.borrow_and_update();
+        for (measure, value) in [
+            (Measure::PowerL2, 5.0),
+            (Measure::EnergyImport, 100.0),
+            (Measure::EnergyExport, 7.0),
+            (Measure::VoltageL1, 230.0),
+        ] {
+            intake.take_other(measure, Ok(value), Moment::millis(9));
+        }
+        let others = input.borrow().others;
+        let value = |measure| others.get(measure).map(|reading| reading.value);
+        assert_eq!(value(Measure::PowerL2), Some(-5.0));
+        assert_eq!(value(Measure::EnergyImport), Some(7.0));
+        assert_eq!(value(Measure::EnergyExport), Some(100.0));
+        assert_eq!(value(Measure::VoltageL1), Some(230.0));
+        assert!(!input.has_changed().unwrap(), "nobody is woken");
+        assert_eq!(input.borrow().status, MeterStatus::Pending);
+    }
+
+    #[test]
+    fn a_meter_without_power_is_good_while_it_tells_anything() {
+        let (mut intake, input) = intake(|_| ());
+        let at = Moment::millis(3);
+        let absent = (Measure::Frequency, Err(Absent::Unavailable), at);
+        intake.accept_others([absent, (Measure::StateOfCharge, Ok(55.0), at)], at);
+        assert_eq!((input.borrow().status, input.borrow().power), (MeterStatus::Ok, None));
+        assert_eq!(input.borrow().others.get(Measure::StateOfCharge), Some(Reading { value: 55.0, at }));
+        intake.accept_others([absent], Moment::millis(9));
+        assert_eq!(input.borrow().status, MeterStatus::Unavailable);
+        assert_eq!(input.borrow().others.get(Measure::StateOfCharge).unwrap().at, at, "old, and still known");
+        assert_eq!((intake.counters.reads_of("ok"), intake.counters.reads_of("unavailable")), (1, 1));
     }
 }

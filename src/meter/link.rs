@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            earliest deadline
-//!   meters ──────────────────► wait ─► connected? ─► requests of that meter ─► intake ─► next deadline
+//!   meters ──────────────────► wait ─► connected? ─► requests of its lead ───► intake ─► next deadline
 //!      ▲                                  │ no               │ timeout, broken, malformed
 //!      │                                  ▼                  ▼
 //!      └──────────── due again ◄──── pause (link)      drop the connection, pause (unit)
@@ -11,6 +11,13 @@
 //! - The meter whose deadline is earliest is next. A served meter's deadline lies ahead and a waiting one's stays
 //!   where it is, so nobody starves when the link is too slow for its periods. Deadlines that have passed in the
 //!   meantime are skipped, never queued.
+//! - What a meter tells beside its lead (see `batch`) is read in the pauses: one request at a time, and only if it is
+//!   probably over before the next deadline of any meter. On a link without such pauses one request in [`FORCED_EVERY`]
+//!   goes out all the same for what has waited for [`PATIENCE`] of its rounds. Only a meter whose lead was just read
+//!   well is asked for more; a request for more that fails is no failure of the meter, and if it is refused, or not
+//!   answered, it is left alone for some time.
+//! - A SunSpec meter has its deadline at once for as long as it has to be asked what its registers mean (see `quest`);
+//!   one request is one turn, so the others come in between.
 //! - A failure to connect pauses the link, for all of its meters. A unit that does not answer pauses alone: it
 //!   has cost the others one timeout, and the longer it stays silent the less often it may do so.
 //! - Pauses grow by doubling, with jitter, to [`PAUSE_MAX`].
@@ -38,12 +45,15 @@ use std::time::Duration;
 use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
+use super::batch::{Batch, next_beat};
 use super::counters::LinkCounters;
 use super::decode;
 use super::intake::Intake;
-use super::plan::{Plan, Span};
+use super::plan::Span;
 use super::profile::Profile;
+use super::quest::{self, Quest, Step};
 use super::session::{ExceptionKind, ReadError, Refusal, Session};
+use super::sunspec::Refused;
 use super::{Connection, Link};
 use crate::clock::{Clock, Moment};
 
@@ -56,6 +66,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const SHARED_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many answers of a unit are thrown away before it is believed again.
 const DOUBTS: u8 = 2;
+/// On a link that is always busy, one request for something else than a lead goes out in this time.
+const FORCED_EVERY: Duration = Duration::from_secs(1);
+/// For so many of its rounds such a request waits for a pause of the link first.
+const PATIENCE: u32 = 10;
+/// How long a device that does not say what its registers mean is left alone before it is asked again.
+const QUEST_PAUSE: Duration = Duration::from_secs(10);
 /// No meter is read more often, whatever the configuration says.
 const PERIOD_MIN: Duration = Duration::from_millis(10);
 
@@ -84,7 +100,14 @@ pub(super) struct Polled {
     unit: u8,
     profile: Profile,
     period: Duration,
-    plan: Plan,
+    /// What its status follows.
+    lead: Batch,
+    /// What else it tells.
+    rest: Vec<Batch>,
+    /// For a device that has to be asked what its registers mean.
+    quest: Option<Quest>,
+    /// Whether the latest read of the lead went well.
+    healthy: bool,
     intake: Intake,
     due: Moment,
     /// What its silence costs; shared by value between meters of the same unit.
@@ -95,11 +118,16 @@ pub(super) struct Polled {
 
 impl Polled {
     pub(super) fn new(connection: &Connection, intake: Intake, now: Moment) -> Self {
+        let period = connection.period.max(PERIOD_MIN);
+        let (lead, rest) = Batch::split_up(&connection.profile, period, now);
         Self {
             unit: connection.unit,
-            plan: Plan::new([&connection.profile.power]),
+            lead,
+            rest,
+            quest: connection.profile.sunspec.map(Quest::new),
+            healthy: false,
             profile: connection.profile.clone(),
-            period: connection.period.max(PERIOD_MIN),
+            period,
             intake,
             due: now,
             pause: Pause::default(),
@@ -111,14 +139,36 @@ impl Polled {
     fn schedule(&mut self, now: Moment, not_before: Moment) {
         self.due = next_beat(self.due, self.period, now).max(not_before);
     }
+
+    /// What has to be asked before its registers are known, or can be trusted again.
+    fn question(&self) -> Option<Span> {
+        self.quest.as_ref()?.request()
+    }
+
+    /// A new connection to its link.
+    fn connected(&mut self, now: Moment) {
+        self.lead.connected();
+        self.rest.iter_mut().for_each(Batch::connected);
+        if let Some(quest) = &mut self.quest {
+            quest.connected(now);
+        }
+    }
+
+    /// Reads it by other registers from now on.
+    fn adopt(&mut self, profile: Profile, now: Moment) {
+        (self.lead, self.rest) = Batch::split_up(&profile, self.period, now);
+        self.profile = profile;
+    }
 }
 
-/// The first moment after `now` that is a whole number of periods after `due`.
-fn next_beat(due: Moment, period: Duration, now: Moment) -> Moment {
-    let late = (now - due).as_nanos();
-    let into = late % period.as_nanos().max(1);
-    let rest = period.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)));
-    now.max(due) + rest
+/// What an owner does next.
+enum Turn {
+    /// Wait for a moment and look again.
+    Wait(Moment),
+    /// Serve this meter.
+    Lead(usize),
+    /// Read a request of a batch of the rest of a meter.
+    Rest(usize, usize),
 }
 
 /// The owner of a link.
@@ -136,6 +186,8 @@ pub(super) struct Owner {
     unit_pause_max: Duration,
     /// When connecting began to fail, if it has been told.
     down_since: Option<Moment>,
+    /// When a request of the rest last went out without a pause for it.
+    forced: Moment,
     counters: Arc<LinkCounters>,
 }
 
@@ -158,25 +210,65 @@ impl Owner {
             pause: Pause::default(),
             unit_pause_max,
             down_since: None,
+            forced: Moment::START,
             counters,
         }
     }
 
     /// Reads the meters, for ever. Dropping the future closes the connection.
     pub(super) async fn run(mut self) {
-        while let Some((index, due)) = self.next() {
-            sleep_until(self.clock.instant(due)).await;
-            match self.read(index).await {
-                Ok(at) => self.accept(index, at),
-                Err(error @ ReadError::Connect { .. }) => self.fail_all(&error),
-                Err(error) => self.fail(index, &error),
+        while let Some(turn) = self.turn() {
+            match turn {
+                Turn::Wait(until) => sleep_until(self.clock.instant(until)).await,
+                Turn::Lead(index) => self.serve(index).await,
+                Turn::Rest(index, batch) => self.read_rest(index, batch).await,
             }
         }
     }
 
-    fn next(&self) -> Option<(usize, Moment)> {
+    /// What to do now; `None` where there is no meter.
+    fn turn(&mut self) -> Option<Turn> {
+        let now = self.clock.now();
         let due = self.meters.iter().enumerate().map(|(index, meter)| (index, meter.due));
-        due.min_by_key(|(_, due)| *due)
+        let (index, due) = due.min_by_key(|(_, due)| *due)?;
+        // Only over an open connection: opening one is for those whom somebody waits for.
+        let Some(session) = &self.session else {
+            return Some(if due <= now { Turn::Lead(index) } else { Turn::Wait(due) });
+        };
+        let start = now.max(session.quiet_until()).max(self.quiet_until);
+        let mut first_ready: Option<(Moment, usize, usize)> = None;
+        let mut first_late = first_ready;
+        let mut wake = due;
+        for (at, meter) in self.meters.iter().enumerate() {
+            if !meter.healthy || meter.doubts > 0 || meter.question().is_some() {
+                continue;
+            }
+            for (number, batch) in meter.rest.iter().enumerate() {
+                if batch.due > now {
+                    wake = wake.min(batch.due);
+                    continue;
+                }
+                let candidate = Some((batch.due, at, number));
+                let earlier =
+                    |known: Option<(Moment, usize, usize)>| known.is_none_or(|known| batch.due < known.0);
+                let took = batch.took.or(meter.lead.took).unwrap_or(self.link.timeout);
+                if start + took + self.link.silence() <= due {
+                    if earlier(first_ready) {
+                        first_ready = candidate;
+                    }
+                } else if now - batch.due >= batch.every.saturating_mul(PATIENCE) && earlier(first_late) {
+                    first_late = candidate;
+                }
+            }
+        }
+        if let Some((_, at, number)) = first_ready {
+            return Some(Turn::Rest(at, number));
+        }
+        if let Some((_, at, number)) = first_late.filter(|_| now - self.forced >= FORCED_EVERY) {
+            self.forced = now;
+            return Some(Turn::Rest(at, number));
+        }
+        Some(if due <= now { Turn::Lead(index) } else { Turn::Wait(wake) })
     }
 
     /// The open connection, or a new one when the link is not in a pause.
@@ -193,7 +285,11 @@ impl Owner {
         sleep_until(self.clock.instant(self.quiet_until)).await;
         let opened = Session::open(&self.link, self.clock, self.next_transaction).await;
         match &opened {
-            Ok(_) => self.counters.opened(),
+            Ok(_) => {
+                self.counters.opened();
+                let now = self.clock.now();
+                self.meters.iter_mut().for_each(|meter| meter.connected(now));
+            }
             Err(error) => {
                 self.counters.failed();
                 let now = self.clock.now();
@@ -208,13 +304,183 @@ impl Owner {
         opened
     }
 
-    /// Reads all registers of a meter. Gives the moment at which the oldest of them arrived.
-    async fn read(&mut self, index: usize) -> Result<Moment, ReadError> {
-        let mut arrived = None;
-        let mut position = 0;
-        while let Some((unit, span)) = self.request(index, position) {
+    /// The turn of a meter: its lead, or the next question to a device that has to say what its registers mean.
+    async fn serve(&mut self, index: usize) {
+        if let Err(error) = self.prepare(index).await {
+            return self.fail(index, &error);
+        }
+        if let Some(span) = self.meters.get(index).and_then(Polled::question) {
+            return self.ask(index, span).await;
+        }
+        match self.read(index).await {
+            Ok(true) => self.accept(index),
+            Ok(false) => {}
+            Err(error) => self.fail(index, &error),
+        }
+    }
+
+    /// Connects before a device is served that may be another one on every connection.
+    async fn prepare(&mut self, index: usize) -> Result<(), ReadError> {
+        if self.session.is_none() && self.meters.get(index).is_some_and(|meter| meter.quest.is_some()) {
+            self.session = Some(self.connect().await?);
+        }
+        Ok(())
+    }
+
+    /// Reads the lead of a meter. `false` when the device has to be asked first who it is: it is then due at once.
+    async fn read(&mut self, index: usize) -> Result<bool, ReadError> {
+        let mut begun = false;
+        let mut good = false;
+        let mut refusal = None;
+        loop {
+            let now = self.clock.now();
+            let Some(meter) = self.meters.get_mut(index) else { return Ok(false) };
+            // Power is all or nothing. Of a meter that tells several other things, some may be refused.
+            let all = !meter.profile.power.terms.is_empty();
+            if !std::mem::replace(&mut begun, true) {
+                meter.lead.begin();
+                if meter.lead.all_held(now) {
+                    meter.lead.release();
+                }
+            }
+            let Some((_, span)) = meter.lead.next(now) else { break };
+            let unit = meter.unit;
+            let result = self.exchange(unit, span).await;
+            let now = self.clock.now();
+            let Some(meter) = self.meters.get_mut(index) else { return Ok(false) };
+            match result {
+                Ok(_) if meter.question().is_some() => {
+                    meter.due = now;
+                    return Ok(false);
+                }
+                Ok((words, took)) => {
+                    meter.lead.clock(took);
+                    meter.lead.take(&words, now);
+                    good = true;
+                }
+                Err(error) if error.is_refusal() && meter.lead.split() => apart(meter, &error),
+                Err(error) if error.is_refusal() && !all => {
+                    let missing = meter.lead.refuse(&meter.profile, now);
+                    meter.intake.miss(&missing, &error, FOR_SOME_TIME);
+                    refusal = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refusal {
+            Some(error) if !good => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// Reads one request of what a meter tells beside its lead. Whatever comes of it, its status stays.
+    async fn read_rest(&mut self, index: usize, number: usize) {
+        let now = self.clock.now();
+        let Some(meter) = self.meters.get_mut(index) else { return };
+        let unit = meter.unit;
+        let Some(batch) = meter.rest.get_mut(number) else { return };
+        let Some((position, span)) = batch.next(now) else {
+            return batch.turn(now);
+        };
+        let result = self.exchange(unit, span).await;
+        let now = self.clock.now();
+        let Some(meter) = self.meters.get_mut(index) else { return };
+        if meter.question().is_some() {
+            meter.due = now;
+            return;
+        }
+        let Polled { rest, profile, intake, healthy, .. } = meter;
+        let Some(batch) = rest.get_mut(number) else { return };
+        match result {
+            Ok((words, took)) => {
+                batch.clock(took);
+                batch.take(&words, now);
+                for measure in batch.measures_at(position, profile) {
+                    if let Some(point) = profile.point(measure)
+                        && let Some(at) = batch.plan.arrival(point)
+                    {
+                        let value = decode::explain(point, |register| batch.plan.words(register));
+                        intake.take_other(measure, value, at);
+                    }
+                }
+            }
+            Err(error) if error.is_refusal() && batch.split() => {}
+            Err(error) if error.is_refusal() => {
+                let missing = batch.refuse(profile, now);
+                intake.miss(&missing, &error, FOR_SOME_TIME);
+            }
+            Err(error @ (ReadError::Exception { .. } | ReadError::Connect { .. })) => {
+                debug!(meter = %intake.name(), "{error}; what it tells beside its power is asked again");
+                batch.pass(profile);
+            }
+            Err(error) => {
+                // Some devices do not answer at all for a register that they do not have.
+                let missing = batch.fail(profile, now);
+                intake.miss(
+                    &missing,
+                    &error,
+                    "for some seconds, then for longer, and given up if it never answers",
+                );
+                *healthy = false;
+            }
+        }
+        batch.turn(now);
+    }
+
+    /// Asks a device something of what its registers mean.
+    async fn ask(&mut self, index: usize, span: Span) {
+        let Some(unit) = self.meters.get(index).map(|meter| meter.unit) else { return };
+        let answer = match self.exchange(unit, span).await {
+            Ok((words, _)) => Ok(words),
+            Err(ReadError::Exception { code, .. }) if ExceptionKind::of(code) != ExceptionKind::Transient => {
+                Err(Refused)
+            }
+            Err(error) => return self.fail(index, &error),
+        };
+        let now = self.clock.now();
+        let Some(meter) = self.meters.get_mut(index) else { return };
+        let Some(step) = meter.quest.as_mut().map(|quest| quest.answer(&answer, now)) else { return };
+        // Others whose deadline has passed in the meantime come first.
+        meter.due = now;
+        match step {
+            Step::More | Step::Same => {}
+            Step::Found(found, all) => {
+                info!(
+                    meter = %meter.intake.name(),
+                    "SunSpec: {}, with the models {}; read as {} by model {}",
+                    quest::who(&found),
+                    quest::models(&all),
+                    found.kind.name(),
+                    found.model,
+                );
+                meter.adopt(found.profile, now);
+            }
+            Step::Lacking(kind, all) => {
+                meter.due = now + QUEST_PAUSE;
+                meter.intake.unknown(now, || {
+                    format!(
+                        "SunSpec: it has no model of the kind {}, only {}; change `prefer`, or check the unit id",
+                        kind.name(),
+                        quest::models(&all)
+                    )
+                });
+            }
+            Step::Failed(error) => {
+                meter.due = now + QUEST_PAUSE;
+                meter.intake.unknown(now, || format!("{error}; asked again every {QUEST_PAUSE:?}"));
+            }
+        }
+        self.unit(unit).for_each(|meter| meter.pause.end());
+    }
+
+    /// One request and its words, with the time that it took. A device that has closed the connection while nothing was
+    /// asked is asked again over a fresh one.
+    async fn exchange(&mut self, unit: u8, span: Span) -> Result<(Vec<u16>, Duration), ReadError> {
+        loop {
             let session = self.connect().await?;
             let answered = session.answered();
+            // Without the silence before it.
+            let begun = self.clock.now().max(session.quiet_until());
             self.next_transaction = session.next_transaction().wrapping_add(1);
             let (session, result) = session.read(&self.link, self.clock, unit, span).await;
             self.session = session;
@@ -233,20 +499,11 @@ impl Owner {
                 continue;
             }
             match result {
-                Ok(words) => {
-                    arrived.get_or_insert(self.clock.now());
-                    if let Some(meter) = self.meters.get_mut(index) {
-                        meter.plan.store(position, &words);
-                    }
-                    position += 1;
-                }
+                Ok(words) => return Ok((words, self.clock.now() - begun)),
                 // The same request over a fresh connection, at once. That one has not answered yet, so it cannot
                 // end like this again without having brought the read forward.
                 Err(Refusal::HungUp) => {}
                 Err(Refusal::Failed(error)) => {
-                    if self.split(index, position, &error) {
-                        continue;
-                    }
                     if !answered && matches!(error, ReadError::Broken { .. }) {
                         // A device that accepts and hangs up is as good as one that does not accept.
                         self.pause.extend(self.clock.now(), PAUSE_MAX);
@@ -255,7 +512,6 @@ impl Owner {
                 }
             }
         }
-        Ok(arrived.unwrap_or_else(|| self.clock.now()))
     }
 
     /// The unit may still answer what it was asked: see the notes on late answers above.
@@ -281,46 +537,36 @@ impl Owner {
         true
     }
 
-    fn request(&self, index: usize, position: usize) -> Option<(u8, Span)> {
-        let meter = self.meters.get(index)?;
-        Some((meter.unit, meter.plan.span(position)?))
-    }
-
-    /// Splits a request that the device refuses as a whole. `false` when that is not what happened or the request
-    /// is a single register.
-    fn split(&mut self, index: usize, position: usize, error: &ReadError) -> bool {
-        let ReadError::Exception { code, address, count, .. } = error else {
-            return false;
-        };
-        let Some(meter) = self.meters.get_mut(index) else {
-            return false;
-        };
-        if ExceptionKind::of(*code) != ExceptionKind::Configuration || !meter.plan.split(position) {
-            return false;
-        }
-        debug!(
-            meter = %meter.intake.name(),
-            "{count} registers from {address} together give exception {code}; they are read apart from now on",
-        );
-        true
-    }
-
     /// There is no connection: every meter that is due by now has failed and is due again after the pause.
     fn fail_all(&mut self, error: &ReadError) {
         let now = self.clock.now();
         for meter in self.meters.iter_mut().filter(|meter| meter.due <= now) {
             meter.intake.fail(error, now);
+            meter.healthy = false;
             meter.due = self.pause.until.max(meter.pause.until);
         }
     }
 
-    fn accept(&mut self, index: usize, at: Moment) {
+    fn accept(&mut self, index: usize) {
         let now = self.clock.now();
         let Some(meter) = self.meters.get_mut(index) else {
             return;
         };
-        let power = decode::point(&meter.profile.power, |register| meter.plan.words(register));
-        meter.intake.accept(power, at);
+        let Polled { lead, profile, intake, .. } = &mut *meter;
+        let decoded = |point| decode::explain(point, |register| lead.plan.words(register));
+        if profile.power.terms.is_empty() {
+            let values = lead.measures.iter().filter_map(|measure| {
+                let point = profile.point(*measure)?;
+                Some((*measure, decoded(point), lead.plan.arrival(point)?))
+            });
+            intake.accept_others(values, now);
+        } else {
+            intake.accept(decoded(&profile.power), lead.plan.arrival(&profile.power).unwrap_or(now));
+        }
+        meter.healthy = true;
+        if let Some(quest) = &mut meter.quest {
+            quest.served();
+        }
         meter.schedule(now, Moment::START);
         let unit = meter.unit;
         self.unit(unit).for_each(|meter| meter.pause.end());
@@ -331,6 +577,16 @@ impl Owner {
         let Some(meter) = self.meters.get_mut(index) else {
             return;
         };
+        meter.healthy = false;
+        if let Some(quest) = &mut meter.quest {
+            quest.failed(matches!(error, ReadError::Timeout { .. }));
+            if error.is_refusal() {
+                quest.refused();
+            }
+        }
+        if matches!(error, ReadError::Connect { .. }) {
+            return self.fail_all(error);
+        }
         let unit = meter.unit;
         let mut pause = meter.pause;
         meter.intake.fail(error, now);
@@ -359,21 +615,17 @@ impl Owner {
     }
 }
 
+/// For how long a refused request is left alone, for the log.
+const FOR_SOME_TIME: &str = "until the link is opened anew, or for ten minutes; everything else is read on";
+
+/// Tells that a request was split.
+fn apart(meter: &Polled, error: &ReadError) {
+    debug!(meter = %meter.intake.name(), "{error}; they are read apart from now on");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn missed_deadlines_are_skipped_and_the_beat_is_kept() {
-        let period = Duration::from_millis(100);
-        let next = |now| next_beat(Moment::millis(1000), period, Moment::millis(now));
-        assert_eq!(next(1000), Moment::millis(1100));
-        assert_eq!(next(1030), Moment::millis(1100));
-        assert_eq!(next(1099), Moment::millis(1100));
-        assert_eq!(next(1100), Moment::millis(1200));
-        assert_eq!(next(5555), Moment::millis(5600));
-        assert_eq!(next(900), Moment::millis(1100), "read before its deadline");
-    }
 
     #[test]
     fn pauses_double_up_to_their_limit_and_end_with_success() {

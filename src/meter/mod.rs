@@ -7,13 +7,16 @@
 //!
 //! - [`profile`]: what the registers mean, as data; [`decode`]: from registers to numbers; [`plan`]: the fewest
 //!   requests that read them; [`sunspec`]: devices that say themselves what their registers mean.
-//! - `link`: the task of a link, its schedule and its pauses. `session`: one connection, one request at a time.
+//! - `link`: the task of a link, its schedule and its pauses; `batch`: what of a meter is read together; `quest`: how a
+//!   SunSpec meter comes to its registers. `session`: one connection, one request at a time.
 //!   `guard`, [`rtu`]: what the bytes must look like before tokio-modbus sees them, over TCP and on serial lines;
 //!   [`mod@line`]: how long characters take.
-//! - `intake`: the judgement of a value, its publication and its log; [`counters`]: what the metrics show.
+//! - `intake`: the judgement of a value, its publication and its log; `refresh`: how often a device has a new one;
+//!   [`counters`]: what the metrics show.
 //!
 //! Another way for the bytes to travel is another [`Transport`] and another arm where `session` opens it.
 
+mod batch;
 pub mod counters;
 pub mod decode;
 mod guard;
@@ -22,6 +25,8 @@ pub mod line;
 mod link;
 pub mod plan;
 pub mod profile;
+mod quest;
+mod refresh;
 pub mod rtu;
 mod session;
 pub mod sunspec;
@@ -136,15 +141,19 @@ pub struct Connection {
     pub plausible: Option<Plausible>,
     /// An unchanged value for longer than this is taken for frozen; `None` never.
     pub frozen_after: Option<Duration>,
-    /// Time between two reads.
+    /// From this age on a value is not used as it is any more. A value that is the same to the last bit is taken for a
+    /// new sample after half of this time at the latest, whatever was learned of the device.
+    pub stale_after: Duration,
+    /// Time between two reads of power.
     pub period: Duration,
 }
 
 /// What comes from the meters.
 #[derive(Debug)]
 pub struct Meters {
-    /// The latest of each meter, in the order of the connections. Marked as changed after every attempt to read,
-    /// good or bad; pending until the first.
+    /// The latest of each meter, in the order of the connections. Marked as changed after every attempt to read what
+    /// its status follows (power, where it tells that), good or bad; pending until the first. Other values change
+    /// without a mark.
     pub inputs: Vec<watch::Receiver<MeterInput>>,
     /// What has become of the reads of each meter, in the same order.
     pub counters: Vec<Arc<MeterCounters>>,

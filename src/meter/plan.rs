@@ -3,13 +3,23 @@
 //! Only declared registers are read (and what lies between a value and its scale register), and only direct
 //! neighbours share a request: many devices answer a read over a gap with exception 2. Some refuse even that, so a
 //! request that gets exception 1, 2 or 3 is split in two and stays split for as long as the daemon runs.
+//!
+//! Coils and discrete inputs are planned likewise; each bit takes a word of its own in the image, 0 or 1.
 
 use std::ops::Range;
 
 use super::profile::{Function, Point, Register};
+use crate::clock::Moment;
 
 /// The most registers that one request may ask for (Modbus Application Protocol V1.1b3, 6.3 and 6.4).
 pub const MAX_REGISTERS: u16 = 125;
+/// The most coils or discrete inputs that one request may ask for (the same, 6.1 and 6.2).
+pub const MAX_BITS: u16 = 2_000;
+
+/// The most that one request may ask for of a table.
+const fn most(function: Function) -> u16 {
+    if function.is_bits() { MAX_BITS } else { MAX_REGISTERS }
+}
 
 /// One request: a run of registers of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +28,7 @@ pub struct Span {
     pub function: Function,
     /// Wire address of the first register.
     pub address: u16,
-    /// How many registers, 1 to [`MAX_REGISTERS`].
+    /// How many registers, 1 to [`MAX_REGISTERS`]; of bits, 1 to [`MAX_BITS`].
     pub count: u16,
 }
 
@@ -29,17 +39,19 @@ type Key = (Function, u16, u16);
 /// A span that no request can hold is cut; its value is then never read.
 fn key(register: &Register) -> Key {
     let (address, words) = register.extent();
-    (register.function, address, words.min(MAX_REGISTERS))
+    (register.function, address, words.min(most(register.function)))
 }
 
 /// A declared register and its place in the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
     function: Function,
     address: u16,
     words: u16,
     /// First word in the image.
     place: usize,
+    /// When its words came; `None` when they are not there.
+    at: Option<Moment>,
 }
 
 impl Item {
@@ -74,12 +86,17 @@ impl Plan {
         let items: Vec<Item> = keys
             .into_iter()
             .map(|(function, address, words)| {
-                let item = Item { function, address, words, place };
+                let item = Item { function, address, words, place, at: None };
                 place += usize::from(words);
                 item
             })
             .collect();
         Self { requests: merge(&items), items, image: vec![0; place] }
+    }
+
+    /// How many requests there are.
+    pub fn requests(&self) -> usize {
+        self.requests.len()
     }
 
     /// The request at a position, `None` after the last.
@@ -109,10 +126,21 @@ impl Plan {
         true
     }
 
-    /// Takes over the words that came for the request at a position. Words that are missing leave the image as
-    /// it was; the caller has checked their number.
+    /// Forgets all words, so that none is taken for one of the round that begins.
+    pub fn forget(&mut self) {
+        self.items.iter_mut().for_each(|item| item.at = None);
+    }
+
+    /// As [`Self::store_at`], where the moment is of no interest.
     pub fn store(&mut self, position: usize, words: &[u16]) {
-        let Some(items) = self.requests.get(position).and_then(|range| self.items.get(range.clone())) else {
+        self.store_at(position, words, Moment::START);
+    }
+
+    /// Takes over the words that came at a moment for the request at a position. Words that are missing leave the
+    /// image as it was; the caller has checked their number.
+    pub fn store_at(&mut self, position: usize, words: &[u16], at: Moment) {
+        let range = self.requests.get(position).cloned();
+        let Some(items) = range.and_then(|range| self.items.get_mut(range)) else {
             return;
         };
         let Some(start) = items.first().map(|item| item.address) else {
@@ -125,15 +153,37 @@ impl Plan {
             let target = self.image.get_mut(item.place..item.place + length);
             if let (Some(source), Some(target)) = (source, target) {
                 target.copy_from_slice(source);
+                item.at = Some(at);
             }
         }
     }
 
-    /// The words of a register's extent, in the order of the wire; `None` for one that was not declared.
+    fn find(&self, register: &Register) -> Option<usize> {
+        self.items.binary_search_by_key(&key(register), Item::key).ok()
+    }
+
+    /// The words of a register's extent, in the order of the wire; `None` for one that was not declared or whose words
+    /// have not come.
     pub fn words(&self, register: &Register) -> Option<&[u16]> {
-        let found = self.items.binary_search_by_key(&key(register), Item::key);
-        let item = self.items.get(found.ok()?)?;
+        let item = self.items.get(self.find(register)?)?;
+        item.at?;
         self.image.get(item.place..item.place + usize::from(item.words))
+    }
+
+    /// When the oldest of a point's words came; `None` until all are there.
+    pub fn arrival(&self, point: &Point) -> Option<Moment> {
+        let mut oldest = None;
+        for term in &point.terms {
+            let at = self.items.get(self.find(term)?)?.at?;
+            oldest = Some(oldest.map_or(at, |oldest: Moment| oldest.min(at)));
+        }
+        oldest
+    }
+
+    /// Whether the request at a position brings words of a point.
+    pub fn concerns(&self, position: usize, point: &Point) -> bool {
+        let request = self.requests.get(position).cloned().unwrap_or_default();
+        point.terms.iter().any(|term| self.find(term).is_some_and(|item| request.contains(&item)))
     }
 }
 
@@ -146,7 +196,7 @@ fn merge(items: &[Item]) -> Vec<Range<usize>> {
             let longer = end.max(item.end());
             let fits = function == item.function
                 && u32::from(item.address) <= end
-                && longer - start <= u32::from(MAX_REGISTERS);
+                && longer - start <= u32::from(most(function));
             fits.then_some((function, start, longer))
         });
         match (joined, requests.last_mut()) {
@@ -212,6 +262,35 @@ mod tests {
     }
 
     #[test]
+    fn bits_of_one_table_share_a_request_of_2000_at_the_most() {
+        let bits = |function, from: u16, to: u16| {
+            (from..to).map(move |address| register(function, address, Format::Bool))
+        };
+        let plan = plan(bits(Function::Coil, 0, 2_005).chain(bits(Function::Discrete, 0, 3)).collect());
+        assert_eq!(
+            spans(&plan),
+            [(Function::Coil, 0, 2_000), (Function::Coil, 2_000, 5), (Function::Discrete, 0, 3)]
+        );
+    }
+
+    #[test]
+    fn words_that_have_not_come_in_this_round_are_not_there() {
+        let (one, other) =
+            (register(Function::Input, 1, Format::U16), register(Function::Input, 9, Format::U16));
+        let sum = Point { terms: vec![one.clone(), other.clone()] };
+        let mut plan = Plan::new([&sum]);
+        assert_eq!((plan.words(&one), plan.arrival(&sum)), (None, None), "never a zero that nobody sent");
+        plan.store_at(0, &[7], Moment::millis(5));
+        assert_eq!((plan.words(&one), plan.words(&other)), (Some(&[7][..]), None));
+        assert_eq!(plan.arrival(&sum), None);
+        plan.store_at(1, &[8], Moment::millis(6));
+        assert_eq!(plan.arrival(&sum), Some(Moment::millis(5)), "the oldest part");
+        assert!(plan.concerns(0, &sum) && plan.concerns(1, &sum) && !plan.concerns(2, &sum));
+        plan.forget();
+        assert_eq!((plan.words(&one), plan.arrival(&sum)), (None, None));
+    }
+
+    #[test]
     fn the_end_of_the_table_does_not_overflow() {
         let plan = plan(vec![
             register(Function::Holding, 0xFFFF, Format::F64),
@@ -253,7 +332,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_register_is_covered_once_and_nothing_else_is_read(
-            declared in proptest::collection::vec((any::<bool>(), 0_u16..300, 0_usize..8), 1..60),
+            declared in proptest::collection::vec((any::<bool>(), 0_u16..300, 0_usize..9), 1..60),
             splits in proptest::collection::vec(0_usize..20, 0..20),
         ) {
             let terms: Vec<Register> = declared

@@ -4,20 +4,50 @@
 //! `config/meters/`, embedded in the binary, `[profiles.NAME]`, an inline table in the configuration, or what a
 //! SunSpec device says of itself ([`super::sunspec`]).
 //!
-//! Registers only: coils and discrete inputs carry no measured value in any meter known here.
+//! Single bits, coils and discrete inputs, are points like registers: with a scale a contact can stand for a power.
 
 use std::collections::BTreeMap;
 
+use super::sunspec::Wanted;
 pub use crate::control::measure::Measure;
 use crate::units::Watts;
 
-/// Which of the two tables of 16-bit registers.
+/// Which of the four tables (Modbus Application Protocol V1.1b3, 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Function {
     /// Holding registers, function code 3.
     Holding,
     /// Input registers, function code 4.
     Input,
+    /// Coils, single bits that can be written as well, function code 1. Ballast only reads them.
+    Coil,
+    /// Discrete inputs, single bits, function code 2.
+    Discrete,
+}
+
+impl Function {
+    /// Every table with its name in TOML.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("holding", Self::Holding),
+        ("input", Self::Input),
+        ("coil", Self::Coil),
+        ("discrete", Self::Discrete),
+    ];
+
+    /// Whether it is a table of single bits.
+    pub const fn is_bits(self) -> bool {
+        matches!(self, Self::Coil | Self::Discrete)
+    }
+
+    /// What stands in the table, for messages.
+    pub const fn items(self) -> &'static str {
+        match self {
+            Self::Holding => "holding registers",
+            Self::Input => "input registers",
+            Self::Coil => "coils",
+            Self::Discrete => "discrete inputs",
+        }
+    }
 }
 
 /// The number format of a value in one or more registers.
@@ -39,20 +69,22 @@ pub enum Format {
     F32,
     /// IEEE 754, 64 bits.
     F64,
+    /// A single bit, 0 or 1: all that a coil or a discrete input can hold. It has no pattern for "no value".
+    Bool,
 }
 
 impl Format {
-    /// How many registers it takes.
+    /// How many registers it takes; of coils and discrete inputs, how many bits.
     pub const fn words(self) -> u16 {
         match self {
-            Self::U16 | Self::I16 => 1,
+            Self::U16 | Self::I16 | Self::Bool => 1,
             Self::U32 | Self::I32 | Self::F32 => 2,
             Self::U64 | Self::I64 | Self::F64 => 4,
         }
     }
 
     /// Every format with its name in TOML.
-    pub const NAMES: [(&'static str, Self); 8] = [
+    pub const NAMES: [(&'static str, Self); 9] = [
         ("u16", Self::U16),
         ("i16", Self::I16),
         ("u32", Self::U32),
@@ -61,6 +93,7 @@ impl Format {
         ("i64", Self::I64),
         ("f32", Self::F32),
         ("f64", Self::F64),
+        ("bool", Self::Bool),
     ];
 }
 
@@ -225,7 +258,8 @@ impl Certainty {
 pub struct Profile {
     /// The name that the configuration uses.
     pub name: String,
-    /// Active power in watts, import positive.
+    /// Active power in watts, import positive. Without terms where the meter does not tell its power, as a battery that
+    /// tells its state of charge alone.
     pub power: Point,
     /// What else the meter tells. Never has [`Measure::Power`].
     pub others: BTreeMap<Measure, Point>,
@@ -233,21 +267,29 @@ pub struct Profile {
     pub description: String,
     /// How well the register of power is known.
     pub certainty: Certainty,
+    /// For a device that says itself what its registers mean: it is asked on every new connection, and until it has
+    /// answered there is no point at all.
+    pub sunspec: Option<Wanted>,
 }
 
 impl Profile {
     /// The point of a measure, if the meter has it.
     pub fn point(&self, measure: Measure) -> Option<&Point> {
         match measure {
-            Measure::Power => Some(&self.power),
+            Measure::Power => Some(&self.power).filter(|power| !power.terms.is_empty()),
             other => self.others.get(&other),
         }
     }
 
-    /// All points, power first.
+    /// All points that there are, power first.
     pub fn points(&self) -> impl Iterator<Item = (Measure, &Point)> {
-        std::iter::once((Measure::Power, &self.power))
-            .chain(self.others.iter().map(|(measure, point)| (*measure, point)))
+        let power = self.point(Measure::Power).map(|power| (Measure::Power, power));
+        power.into_iter().chain(self.others.iter().map(|(measure, point)| (*measure, point)))
+    }
+
+    /// Whether it tells power, as far as that is known before a SunSpec device was asked.
+    pub fn tells_power(&self) -> bool {
+        !self.power.terms.is_empty() || self.sunspec.is_some()
     }
 
     /// Whether a point needs a full scale that the site has to give.

@@ -33,7 +33,7 @@ use super::guard::Fault;
 const REQUEST: usize = 8;
 /// Unit, function, exception code, CRC (2): no answer is shorter.
 const SHORTEST: usize = 5;
-/// The longest answer: 125 registers.
+/// The longest answer: 125 registers, or 2000 bits.
 const LONGEST: usize = 255;
 
 /// The check of a frame, CRC-16 with the polynomial 0xA001 (reflected) from 0xFFFF ("Modbus over Serial Line V1.02",
@@ -176,12 +176,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RtuGuard<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.check_silence(cx)?;
-        // Only reads of registers are ever asked for, at most 125 at once.
-        let (Ok(request), &[unit, function @ (3 | 4), _, _, high, low, _, _]) = (buf.try_into(), buf) else {
+        // Only reads are ever asked for: at most 125 registers or 2000 bits at once.
+        let (Ok(request), &[unit, function @ 1..=4, _, _, high, low, _, _]) = (buf.try_into(), buf) else {
             return Poll::Ready(Err(Fault::Oversized.into()));
         };
         let count = u16::from_be_bytes([high, low]);
-        let Some(bytes) = u8::try_from(count).ok().and_then(|count| count.checked_mul(2)) else {
+        let bytes = if function < 3 { Some(count.div_ceil(8)) } else { count.checked_mul(2) };
+        let Some(bytes) = bytes.and_then(|bytes| u8::try_from(bytes).ok()) else {
             return Poll::Ready(Err(Fault::Oversized.into()));
         };
         if usize::from(bytes) + SHORTEST > LONGEST {
@@ -342,11 +343,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_is_no_read_of_registers_never_goes_out() {
-        for request in [vec![1, 6, 0, 0, 0, 1], vec![1, 4, 0, 0, 0, 126], vec![1, 4, 0, 0, 1, 0], vec![1, 4]]
-        {
+        for request in [
+            vec![1, 6, 0, 0, 0, 1],
+            vec![1, 5, 0, 0, 0xFF, 0],
+            vec![1, 4, 0, 0, 0, 126],
+            vec![1, 4, 0, 0, 1, 0],
+            vec![1, 2, 0, 0, 0x07, 0xD1],
+            vec![1, 1, 0, 0, 0xFF, 0xFF],
+            vec![1, 4],
+        ] {
             let (ours, _device) = duplex(64);
             let error = RtuGuard::new(ours).write_all(&framed(&request)).await.unwrap_err();
             assert_eq!(Fault::of(&error), Some(Fault::Oversized), "{request:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_bits_are_counted_as_well() {
+        // Ten coils take two bytes.
+        for (answer, fault) in [
+            (vec![1, 1, 2, 0xFF, 0x03], None),
+            (vec![1, 1, 1], Some(Fault::Count { got: 1, asked: 2 })),
+            (vec![1, 1, 20], Some(Fault::Count { got: 20, asked: 2 })),
+            (vec![1, 2], Some(Fault::Function { got: 2, asked: 1 })),
+        ] {
+            let (ours, mut device) = duplex(64);
+            let mut guard = RtuGuard::new(ours);
+            guard.write_all(&framed(&[1, 1, 0, 19, 0, 10])).await.unwrap();
+            guard.flush().await.unwrap();
+            let frame = if fault.is_none() { framed(&answer) } else { answer };
+            device.write_all(&frame).await.unwrap();
+            let mut seen = vec![0; frame.len()];
+            let read = guard.read_exact(&mut seen).await;
+            assert_eq!(read.as_ref().err().and_then(Fault::of), fault);
+            assert!(fault.is_some() || seen == frame);
         }
     }
 

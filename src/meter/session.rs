@@ -129,12 +129,18 @@ pub enum ReadError {
         kind: &'static str,
     },
     /// The device refused.
-    #[error("unit {unit} at {place} refused {count} registers from {address} with exception {code}: {}", explain(*code))]
+    #[error(
+        "unit {unit} at {place} refused {count} {} from {address} with exception {code}: {}",
+        function.items(),
+        explain(*code)
+    )]
     Exception {
         /// Where.
         place: String,
         /// Which unit.
         unit: u8,
+        /// Of which table.
+        function: Function,
         /// First register.
         address: u16,
         /// How many.
@@ -145,6 +151,12 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Whether the device does not serve what it was asked for, and will not until somebody changes something: exception
+    /// 1, 2 or 3.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Exception { code, .. } if ExceptionKind::of(*code) == ExceptionKind::Configuration)
+    }
+
     /// As the control law and the metrics see it.
     pub const fn status(&self) -> MeterStatus {
         match self {
@@ -220,12 +232,17 @@ impl Session {
         self.quiet_until = self.quiet_until.max(clock.now() + time);
     }
 
+    /// Not before this moment goes the next request out.
+    pub(super) fn quiet_until(&self) -> Moment {
+        self.quiet_until
+    }
+
     /// The transaction number with which a next connection has to begin.
     pub(super) fn next_transaction(&self) -> u16 {
         self.next_transaction
     }
 
-    /// Reads some registers of a unit. The session comes back when the connection may be used again; it is gone
+    /// Reads some registers or bits of a unit; each bit becomes a word, 0 or 1. The session comes back when the connection may be used again; it is gone
     /// when it may not.
     pub(super) async fn read(
         mut self,
@@ -240,6 +257,8 @@ impl Session {
         let request = match span.function {
             Function::Holding => Request::ReadHoldingRegisters(span.address, span.count),
             Function::Input => Request::ReadInputRegisters(span.address, span.count),
+            Function::Coil => Request::ReadCoils(span.address, span.count),
+            Function::Discrete => Request::ReadDiscreteInputs(span.address, span.count),
         };
         let answer = timeout(link.timeout, self.context.call(request)).await;
         self.quiet_until = clock.now() + link.silence();
@@ -251,12 +270,25 @@ impl Session {
         };
         let words = match answer {
             Ok(Ok(Ok(Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words)))) => words,
+            Ok(Ok(Ok(Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)))) => {
+                // The bits come in whole bytes; what is beyond those asked for means nothing.
+                if bits.len() != usize::from(span.count).next_multiple_of(8) {
+                    return malformed(format!(
+                        "{} bytes of bits came for {} {}",
+                        bits.len() / 8,
+                        span.count,
+                        span.function.items()
+                    ));
+                }
+                bits.into_iter().take(usize::from(span.count)).map(u16::from).collect()
+            }
             Ok(Ok(Ok(_))) => return malformed("an answer of another kind than the request".into()),
             Ok(Ok(Err(exception))) => {
                 self.answered = true;
                 let error = ReadError::Exception {
                     place,
                     unit,
+                    function: span.function,
                     address: span.address,
                     count: span.count,
                     code: u8::from(exception),

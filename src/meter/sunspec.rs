@@ -55,7 +55,8 @@ pub type Answer = Result<Vec<u16>, Refused>;
 pub enum SunSpecError {
     /// There is no mark.
     #[error(
-        "not a SunSpec device: no \"SunS\" at 40000, 0 or 50000; check the unit id, or take a profile by name"
+        "not a SunSpec device: no \"SunS\" at 40000, 0 or 50000 (or at the base of the configuration); check the \
+         unit id, or take a profile by name"
     )]
     NoMark,
     /// The chain breaks off.
@@ -125,11 +126,47 @@ pub enum Kind {
     Inverter,
 }
 
+impl Kind {
+    /// Every kind with its name in TOML.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("meter", Self::Meter), ("resource", Self::Resource), ("inverter", Self::Inverter)];
+
+    /// As written in TOML.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Meter => "meter",
+            Self::Resource => "resource",
+            Self::Inverter => "inverter",
+        }
+    }
+}
+
+/// What is wanted of a device that says itself what its registers mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only models that measure this; `None` takes what [`preferred`] takes.
+    pub prefer: Option<Kind>,
+    /// The chain begins here and is looked for nowhere else; `None` looks at [`BASES`].
+    pub base: Option<u16>,
+}
+
+impl Wanted {
+    /// The model to take among those of a device, `None` when it has none of the kind.
+    pub fn choose(self, found: &[Found]) -> Option<&Found> {
+        match self.prefer {
+            None => preferred(found),
+            Some(kind) => found.iter().find(|found| found.kind == kind),
+        }
+    }
+}
+
 /// A model that measures power.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Who the device says it is: the latest common model before this one.
     pub identity: Identity,
+    /// Wire address of the number of that common model, if there is one that has the names.
+    pub identity_at: Option<u16>,
     /// SunSpec number, like 203.
     pub model: u16,
     /// Wire address of its number.
@@ -157,9 +194,11 @@ enum State {
 /// [`Discovery::answer`], until there is no request any more; then [`Discovery::finish`].
 #[derive(Clone, Debug)]
 pub struct Discovery {
+    bases: Vec<u16>,
     state: State,
     models: usize,
     identity: Identity,
+    identity_at: Option<u16>,
     found: Vec<Found>,
 }
 
@@ -172,13 +211,30 @@ impl Default for Discovery {
 impl Discovery {
     /// Before the first request.
     pub fn new() -> Self {
-        Self { state: State::Mark(0), models: 0, identity: Identity::default(), found: Vec::new() }
+        Self::beginning_at(&BASES)
+    }
+
+    /// Before the first request, looking for the mark at these addresses in this order. Without any, at [`BASES`].
+    pub fn beginning_at(bases: &[u16]) -> Self {
+        Self {
+            bases: if bases.is_empty() { BASES.to_vec() } else { bases.to_vec() },
+            state: State::Mark(0),
+            models: 0,
+            identity: Identity::default(),
+            identity_at: None,
+            found: Vec::new(),
+        }
+    }
+
+    /// Whether the mark is still being looked for.
+    pub fn seeks_mark(&self) -> bool {
+        matches!(self.state, State::Mark(_))
     }
 
     /// What to read next; `None` when it is over.
     pub fn request(&self) -> Option<Request> {
         match self.state {
-            State::Mark(base) => BASES.get(base).map(|address| Request { address: *address, count: 2 }),
+            State::Mark(base) => self.bases.get(base).map(|address| Request { address: *address, count: 2 }),
             State::Head(address) => Some(Request { address, count: 2 }),
             State::Names { address, .. } => Some(Request { address, count: COMMON_WORDS }),
             State::Done(_) => None,
@@ -207,12 +263,13 @@ impl Discovery {
                 Some(address) => State::Head(address),
                 None => State::Done(Err(SunSpecError::NoMark)),
             },
-            (State::Mark(base), _) if base + 1 < BASES.len() => State::Mark(base + 1),
+            (State::Mark(base), _) if base + 1 < self.bases.len() => State::Mark(base + 1),
             (State::Mark(_), _) => State::Done(Err(SunSpecError::NoMark)),
             (State::Head(address), Some(&[model, length])) => self.head(*address, model, length),
             (State::Head(address), _) => State::Done(Err(SunSpecError::Truncated { address: *address })),
-            (State::Names { next, .. }, words) => {
+            (State::Names { address, next }, words) => {
                 let next = *next;
+                self.identity_at = words.map(|_| *address);
                 // A device that does not give its names is a meter all the same.
                 self.identity = words.map(identity).unwrap_or_default();
                 State::Head(next)
@@ -245,7 +302,9 @@ impl Discovery {
         if let Some((kind, points)) = layout(model)
             && let Some(profile) = profile(model, kind, points, address, length, &self.identity)
         {
-            self.found.push(Found { identity: self.identity.clone(), model, address, kind, profile });
+            let identity = self.identity.clone();
+            let identity_at = self.identity_at;
+            self.found.push(Found { identity, identity_at, model, address, kind, profile });
         }
         State::Head(next)
     }
@@ -371,7 +430,7 @@ fn not_implemented(measure: Measure, format: Format) -> Vec<u64> {
         Format::U64 if accumulator => vec![u64::MAX, 0],
         Format::U32 => vec![0xFFFF_FFFF],
         Format::U64 => vec![u64::MAX],
-        Format::F32 | Format::F64 => Vec::new(),
+        Format::F32 | Format::F64 | Format::Bool => Vec::new(),
     }
 }
 
@@ -410,11 +469,17 @@ fn profile(
     }
     let name = format!("sunspec {model} at {address}");
     let description = format!("{} {}", identity.manufacturer, identity.model).trim().to_owned();
-    Some(Profile { name, power, others: points.collect(), description, certainty: Certainty::High })
+    let others = points.collect();
+    Some(Profile { name, power, others, description, certainty: Certainty::High, ..Profile::default() })
 }
 
-/// The names in a common model.
-fn identity(words: &[u16]) -> Identity {
+/// The request that reads the common model at an address, and with it the names.
+pub fn names_request(address: u16) -> Request {
+    Request { address, count: COMMON_WORDS }
+}
+
+/// The names in a common model, from [`names_request`].
+pub fn identity(words: &[u16]) -> Identity {
     let text = |from: usize| text(words.get(from..from + 16).unwrap_or(&[]));
     Identity { manufacturer: text(2), model: text(18), serial: text(50) }
 }

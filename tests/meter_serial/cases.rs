@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::{Act, Asked, Device, Kind, PERIOD, Reader, TIMEOUT, frame, meter, watts};
+use ballast::control::measure::Measure;
 use ballast::control::snapshot::MeterStatus;
 use ballast::meter::Link;
+use ballast::meter::profile::{Format, Function};
 use tokio::time::sleep;
 
 /// Reads two registers of one unit for a time and fails as soon as one shows anything but its own value.
@@ -257,4 +259,57 @@ pub async fn unplugged_and_plugged_in_again(kind: Kind) {
     device.plug().await;
     assert_eq!(watts(&reader.until(0, MeterStatus::Ok).await), Some(800.0));
     device.unplug().await;
+}
+
+/// What is told beside power comes over the same line, and a late answer to it is no more believed than any other.
+pub async fn other_points(kind: Kind) {
+    let device = Device::start(kind).await;
+    device.set(1, 10, 1000);
+    device.set(1, 20, 50);
+    device.set(1, 30, 230);
+    let mut rich = meter(1, &[10]);
+    for (measure, address) in [(Measure::Frequency, 20), (Measure::VoltageL1, 30)] {
+        rich.profile.others.insert(measure, meter(1, &[address]).profile.power);
+    }
+    let mut late = 0;
+    device.script(move |asked, right| match asked.address {
+        30 if late < 1 => {
+            late += 1;
+            Act::Late(TIMEOUT * 17 / 10, right)
+        }
+        _ => Act::Send(right),
+    });
+    let mut reader = device.read(vec![rich]);
+    let end = reader.clock.now() + Duration::from_secs(4);
+    while reader.clock.now() < end {
+        let input = reader.next(0).await;
+        assert!(watts(&input).is_none_or(|value| (value - 1000.0).abs() < 0.5), "{input:?}");
+        for (measure, right) in [(Measure::Frequency, 50.0), (Measure::VoltageL1, 230.0)] {
+            let value = input.others.get(measure).map(|reading| reading.value);
+            assert!(value.is_none_or(|value| (value - right).abs() < 0.5), "{measure:?}: {input:?}");
+        }
+    }
+    let input = reader.now(0);
+    assert_eq!(input.status, MeterStatus::Ok);
+    assert!(input.others.get(Measure::Frequency).is_some());
+    assert_eq!(reader.reads(0, "unreachable"), 0, "what fails beside power is no failure of the meter");
+}
+
+/// Single bits come over a serial line as well.
+pub async fn single_bits(kind: Kind) {
+    let device = Device::start(kind).await;
+    device.set(1, 7, 0);
+    device.script(|asked, _| match (asked.function, asked.address, asked.count) {
+        (2, 7, 2) => Act::Send(frame(&[asked.unit, 2, 1, 0b10])),
+        _ => Act::Silence,
+    });
+    let mut contacts = meter(1, &[7, 8]);
+    for term in &mut contacts.profile.power.terms {
+        (term.function, term.format, term.unavailable) = (Function::Discrete, Format::Bool, Vec::new());
+        term.scale = f64::from(term.address);
+    }
+    let mut reader = device.read(vec![contacts]);
+    assert_eq!(watts(&reader.until(0, MeterStatus::Ok).await), Some(8.0));
+    device.script(|asked, _| Act::Send(frame(&[asked.unit, 2, 2, 0, 0])));
+    reader.until(0, MeterStatus::Malformed).await;
 }

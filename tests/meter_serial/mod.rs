@@ -371,6 +371,7 @@ pub fn meter(unit: u8, addresses: &[u16]) -> Connection {
         invert: false,
         plausible: None,
         frozen_after: None,
+        stale_after: Duration::from_secs(5),
         period: PERIOD,
     }
 }

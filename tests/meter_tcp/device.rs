@@ -105,7 +105,12 @@ impl Device {
     /// Gives an input register a value. Registers without one are illegal addresses; units without any are
     /// silent.
     pub fn set(&self, unit: u8, address: u16, value: u16) {
-        lock(&self.state).registers.insert((unit, 4, address), value);
+        self.set_at(unit, 4, address, value);
+    }
+
+    /// Gives a register of the table of a function a value.
+    pub fn set_at(&self, unit: u8, function: u8, address: u16, value: u16) {
+        lock(&self.state).registers.insert((unit, function, address), value);
     }
 
     /// What happens to each request from now on, given the answer that would be right.
@@ -278,6 +283,7 @@ pub fn meter(unit: u8, addresses: &[u16]) -> Connection {
         invert: false,
         plausible: None,
         frozen_after: None,
+        stale_after: Duration::from_secs(5),
         period: PERIOD,
     }
 }

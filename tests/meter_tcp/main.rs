@@ -6,6 +6,8 @@
     reason = "a test fails by a panic"
 )]
 
+mod asked;
 mod device;
+mod points;
 mod schedule;
 mod wire;

@@ -101,6 +101,7 @@ fn connection(spec: &MeterSpec) -> Connection {
         invert: spec.3,
         plausible: None,
         frozen_after: None,
+        stale_after: Duration::from_secs(5),
         period: Duration::from_millis(500),
     }
 }

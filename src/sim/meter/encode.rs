@@ -73,6 +73,7 @@ fn fitting(term: &Register, raw: f64) -> f64 {
         Format::I64 => (-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0),
         Format::F32 => return f64::from(single(raw)),
         Format::F64 => return raw,
+        Format::Bool => (0.0, 1.0),
     };
     let rounded = if raw.is_nan() { 0.0 } else { raw.round().clamp(low, high) };
     let pattern = bits(term.format, rounded);
@@ -104,6 +105,7 @@ fn bits(format: Format, number: f64) -> u64 {
         Format::I64 => u64::from_be_bytes((number as i64).to_be_bytes()),
         Format::F32 => u64::from(single(number).to_bits()),
         Format::F64 => number.to_bits(),
+        Format::Bool => u64::from(number >= 0.5),
     }
 }
 

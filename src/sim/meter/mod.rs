@@ -184,6 +184,7 @@ mod tests {
             invert,
             plausible: None,
             frozen_after: None,
+            stale_after: Duration::from_secs(5),
             period: Duration::from_secs(1),
         }
     }
