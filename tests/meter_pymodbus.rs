@@ -11,9 +11,10 @@ use std::time::Duration;
 use ballast::clock::Clock;
 use ballast::control::snapshot::{MeterInput, MeterStatus};
 use ballast::meter::line::Line;
-use ballast::meter::profile::{Format, Function, Point, Profile, Register, WordOrder};
+use ballast::meter::profile::{Format, Function, Plausible, Point, Profile, Register, WordOrder};
 use ballast::meter::{Connection, Link, LinkId, Meters, Transport, spawn};
 use ballast::miner::Endpoint;
+use ballast::units::Watts;
 use tokio::time::{sleep, timeout};
 use tokio_serial::{SerialPort as _, SerialStream};
 use tokio_util::sync::CancellationToken;
@@ -105,17 +106,85 @@ async fn a_foreign_server_is_read_over_rtu_in_tcp() {
 /// Two pseudo-terminals, joined at their backs: a cable.
 #[tokio::test]
 async fn a_foreign_server_is_read_over_a_serial_line() {
+    let Some((_server, transport)) = serial().await else { return };
+    read_all(transport).await;
+}
+
+async fn serial() -> Option<(Server, Transport)> {
     let (mut our_back, mut our_end) = SerialStream::pair().unwrap();
     let (mut its_back, its_end) = SerialStream::pair().unwrap();
     // Of the port that the meters open there can be one only; still, one must be open, or the line ends.
     our_end.set_exclusive(false).unwrap();
     let our_name = our_end.name().unwrap();
-    let _held = std::fs::File::open(&our_name).unwrap();
+    let held = std::fs::File::open(&our_name).unwrap();
     drop(our_end);
-    let Some(_server) = start(&[&its_end.name().unwrap()], "; import serial") else { return };
-    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut our_back, &mut its_back).await });
+    let server = start(&[&its_end.name().unwrap()], "; import serial")?;
+    tokio::spawn(async move {
+        let copied = tokio::io::copy_bidirectional(&mut our_back, &mut its_back).await;
+        drop((held, its_end));
+        copied
+    });
     let line = Line { baud: 19_200, ..Line::default() };
-    read_all(Transport::Rtu(our_name, line)).await;
+    Some((server, Transport::Rtu(our_name, line)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_answers_of_a_foreign_server_are_never_taken_for_others_over_tcp() {
+    let port = free_port();
+    let Some(_server) = start(&[&port.to_string()], "") else { return };
+    late(Transport::Tcp(Endpoint { host: "localhost".into(), port }), &[6, 7, 8], 150).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_answers_of_a_foreign_server_are_never_taken_for_others_over_rtu_in_tcp() {
+    let port = free_port();
+    let Some(_server) = start(&[&port.to_string(), "rtu"], "") else { return };
+    let line = Line { baud: 115_200, ..Line::default() };
+    late(Transport::RtuOverTcp(Endpoint { host: "localhost".into(), port }, line), &[6, 7, 8], 150).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_answers_of_a_foreign_server_are_never_taken_for_others_on_a_serial_line() {
+    // One unit on each line: when pymodbus is asked something else while an answer is late, it puts the unit of the
+    // new request into the late answer, and then nobody can tell whose it is. Real units know their own number.
+    let Some((_one, first)) = serial().await else { return };
+    let Some((_other, second)) = serial().await else { return };
+    tokio::join!(late(first, &[6], 75), late(second, &[7], 75));
+}
+
+/// Two registers of one unit, either of which would pass for the other, while every fifth answer comes behind its
+/// timeout. A value that is not the meter's own counts as implausible; so none slips by unseen.
+async fn late(transport: Transport, units: &[u8], rounds: u64) {
+    let link = Link {
+        name: "pymodbus".into(),
+        transport,
+        connect_timeout: Duration::from_secs(1),
+        timeout: Duration::from_millis(60),
+        connect_delay: Duration::ZERO,
+        gap: Duration::from_millis(1),
+    };
+    let own = |unit, address, value| {
+        let terms = vec![register(Function::Input, address, Format::F32, WordOrder::HighFirst, 1.0)];
+        let plausible = Some(Plausible { low: Watts::whole(value - 1), high: Watts::whole(value + 1) });
+        Connection { plausible, period: Duration::from_millis(10), ..meter(unit, terms) }
+    };
+    // On one link the units disturb each other, which is worse than a link for each.
+    let connections: Vec<Connection> =
+        units.iter().flat_map(|unit| [own(*unit, 10, 1_000_000), own(*unit, 20, -900_000)]).collect();
+    let cancel = CancellationToken::new();
+    let names = ["left-6", "right-6", "left-7", "right-7", "left-8", "right-8"];
+    let meters = spawn(&[link], &connections, &names, Clock::start(), &cancel, &TaskTracker::new());
+    let sum = |result: &str| meters.counters.iter().map(|counters| counters.reads_of(result)).sum::<u64>();
+    let enough = async {
+        while sum("ok") < rounds || sum("unreachable") < rounds / 15 {
+            sleep(Duration::from_millis(50)).await;
+            assert_eq!(sum("implausible"), 0, "the value of another register");
+        }
+    };
+    let ended = timeout(Duration::from_secs(30), enough).await;
+    println!("good {}, late {}, broken {}", sum("ok"), sum("unreachable"), sum("malformed"));
+    ended.expect("rounds in time");
+    cancel.cancel();
 }
 
 async fn read_all(transport: Transport) {

@@ -11,10 +11,13 @@ Serves until it is killed. Its units:
 3  input register 0: busy (exception 6) for the first three reads, then 77
 4  input register 0: 88, but every third answer comes 600 ms late
 5  input registers 0 and 1: 40 and 2; only one at a time (exception 2)
+6  input registers 10 and 20: the floats 1000000 and -900000 W, either of which would pass for the other; every fifth
+   answer comes 90 ms late. 7 and 8 the same, but 150 and 210 ms late
 9  a gateway's word for a unit that it does not reach (exception 11), after 200 ms
 """
 
 import asyncio
+import logging
 import struct
 import sys
 
@@ -35,6 +38,14 @@ def low_first(value):
 def device(unit, address, words, action=None):
     data = SimData(address, values=words, datatype=DataType.REGISTERS)
     return SimDevice(unit, simdata=[data], action=action)
+
+
+def pair(unit, seconds):
+    data = [
+        SimData(address, values=high_first(value), datatype=DataType.REGISTERS)
+        for address, value in ((10, 1_000_000.0), (20, -900_000.0))
+    ]
+    return SimDevice(unit, simdata=data, action=late(seconds, 5))
 
 
 def turning(values):
@@ -60,13 +71,13 @@ def busy(times):
     return action
 
 
-def late(seconds):
+def late(seconds, every=3):
     reads = 0
 
     async def action(_function, start, address, count, registers, written):
         nonlocal reads
         reads += 1
-        if reads % 3 == 0:
+        if reads % every == 0:
             await asyncio.sleep(seconds)
 
     return action
@@ -88,6 +99,9 @@ async def main(place, rtu):
         device(3, 0, [77], busy(3)),
         device(4, 0, [88], late(0.6)),
         device(5, 0, [40, 2], single),
+        pair(6, 0.09),
+        pair(7, 0.15),
+        pair(8, 0.21),
         device(9, 0, [0], lost),
     ]
     if place.startswith("/"):
@@ -99,4 +113,6 @@ async def main(place, rtu):
 
 
 if __name__ == "__main__":
+    # Clients that go away while an answer is late are what is tested.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     asyncio.run(main(sys.argv[1], "rtu" in sys.argv[2:]))

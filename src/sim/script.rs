@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::meter::encode;
 use super::plant::circuit;
 use super::scenario::{
-    Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, Named, Place, ReadingScript, ReadingSource,
+    Bend, Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, Named, Place, ReadingScript, ReadingSource,
     Scenario, ScenarioError,
 };
 use super::site::{Load, SimError};
 use crate::config::Config;
 use crate::control::site::{Cap, CircuitId, LimitClass, MeterId, Miner, Site};
+use crate::meter::Transport;
+use crate::meter::profile::Profile;
 use crate::units::Watts;
 
 /// What a meter sees.
@@ -165,14 +167,9 @@ fn meters(
         if !name.matches(&meter.name) {
             continue;
         }
-        if fault == MeterFault::Unavailable && encode::unavailable(&connection.profile.power).is_none() {
-            return Err(scenario.error(
-                name.place,
-                format!(
-                    "the meter `{}` cannot be unavailable: its profile `{}` has no pattern for that",
-                    meter.name, connection.profile.name
-                ),
-            ));
+        let link = config.links.get(connection.link.0).map(|link| &link.transport);
+        if let Err(words) = possible(fault, &connection.profile, link) {
+            return Err(scenario.error(name.place, format!("the meter `{}` {words}", meter.name)));
         }
         chosen.push(position);
     }
@@ -180,6 +177,25 @@ fn meters(
         return Err(no_meter(scenario, site, name));
     }
     Ok(chosen)
+}
+
+/// Whether a meter with this profile on such a link can have a fault at all.
+fn possible(fault: MeterFault, profile: &Profile, link: Option<&Transport>) -> Result<(), String> {
+    match (fault, link) {
+        (MeterFault::Unavailable, _) if encode::unavailable(&profile.power).is_none() => {
+            Err(format!("cannot be unavailable: its profile `{}` has no pattern for that", profile.name))
+        }
+        (MeterFault::Answers { bend: Bend::Crc, .. }, Some(Transport::Tcp(_))) => {
+            Err("cannot have a wrong CRC: Modbus TCP has none".into())
+        }
+        (MeterFault::Answers { bend: Bend::Reset, .. }, Some(Transport::Rtu(..))) => {
+            Err("cannot reset a connection: it hangs on a serial port, which has none".into())
+        }
+        (MeterFault::Clients { .. }, Some(Transport::Rtu(..))) => {
+            Err("cannot choose its clients: it hangs on a serial port, which has only one".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<usize>, ScenarioError> {
@@ -235,7 +251,7 @@ mod tests {
             at: Duration::from_secs(at),
             lasting: lasting.map(Duration::from_secs),
             phase: Phase::Waiting,
-            targets: Targets::Meters(vec![], MeterFault::Silent),
+            targets: Targets::Meters(vec![], MeterFault::Frozen),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::fleet;
-use super::meter::bus::Bus;
+use super::meter::bus::{Bus, Door};
 use super::meter::pty::Line;
 use super::meter::server::Framing;
 use super::meter::{SimMeter, encode, server};
@@ -238,7 +238,7 @@ impl Simulation {
         let cancel = cancel.child_token();
         let tasks = TaskTracker::new();
         for (bus, framing, (listener, address)) in listeners {
-            let most = scenario.connections;
+            let most = (scenario.connections, scenario.keeps);
             tasks.spawn(server::serve(bus, listener, address, framing, most, cancel.clone()));
         }
         for (bus, line) in lines {
@@ -374,15 +374,15 @@ impl Engine {
                     }
                 }
             }
-            // A link refuses as long as one of its meters does.
-            let mut refusing = vec![false; self.buses.len()];
+            // A link is as narrow as the narrowest of its meters makes it.
+            let mut doors = vec![Door::default(); self.buses.len()];
             for ((meter, _), link) in self.meters.iter().zip(&self.links) {
-                if let Some(slot) = refusing.get_mut(*link) {
-                    *slot |= meter.refuses();
+                if let Some(door) = doors.get_mut(*link) {
+                    *door = door.and(meter.door());
                 }
             }
-            for (bus, refuse) in self.buses.iter().zip(refusing) {
-                bus.refuse(refuse);
+            for (bus, door) in self.buses.iter().zip(doors) {
+                bus.let_in(door);
             }
         }
     }
@@ -412,7 +412,8 @@ fn buses(config: &Config) -> Vec<Arc<Bus>> {
     let mut buses: Vec<Bus> = config.links.iter().map(|_| Bus::new()).collect();
     for (position, connection) in config.meters.iter().enumerate() {
         if let Some(bus) = buses.get_mut(connection.link.0) {
-            bus.add(position, connection.unit, encode::registers(&connection.profile.power));
+            let registers = connection.profile.points().flat_map(|(_, point)| encode::registers(point));
+            bus.add(position, connection.unit, registers);
         }
     }
     buses.into_iter().map(Arc::new).collect()

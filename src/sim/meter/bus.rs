@@ -1,18 +1,25 @@
 //! What stands behind one Modbus address: units with their registers, and how they answer.
 //!
-//! No sockets here: a request's protocol data unit goes in, an [`Answer`] comes out.
+//! No sockets here: a request's protocol data unit goes in, an [`Answer`] comes out. Answers that are late wait here
+//! until they are due, and go to whoever is connected then.
 
-use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep_until;
 
 use super::encode::Word;
+use super::manner::{Answer, Reply, When};
+use crate::clock::{Clock, Moment};
 use crate::meter::profile::Function;
+use crate::sim::scenario::{Bend, Keeps};
 
 /// Most registers that one request may ask for (Modbus Application Protocol V1.1b3, 6.3 and 6.4).
 pub const MOST_REGISTERS: u16 = 125;
+
+/// Most answers that are on their way at once; further ones are lost.
+const MOST_LATE: usize = 64;
 
 /// Exception codes (Modbus Application Protocol V1.1b3, 7).
 pub mod exception {
@@ -26,35 +33,26 @@ pub mod exception {
     pub const GATEWAY_TARGET: u8 = 0x0B;
 }
 
-/// How a meter answers at present; the default is: at once and correctly.
+/// Who gets in at an address at present; the default is: all whom it has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Manner {
-    /// Never answers.
-    pub silent: bool,
-    /// Answers every read with this exception.
-    pub exception: Option<u8>,
-    /// Answers so much later.
-    pub delay: Duration,
-    /// Leaves out the last register.
-    pub short: bool,
-    /// Answers under a foreign transaction id; on serial lines, under a foreign unit.
-    pub crossed: bool,
+pub struct Door {
+    /// Nobody: the port is closed.
+    pub refusing: bool,
+    /// Nobody is answered.
+    pub mute: bool,
+    /// Not more than so many, and who has to go when there is one more.
+    pub most: Option<(usize, Keeps)>,
 }
 
-/// What comes back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Nothing, ever.
-    Silence,
-    /// This protocol data unit.
-    Reply {
-        /// Function code and what belongs to it.
-        pdu: Vec<u8>,
-        /// How long it takes.
-        after: Duration,
-        /// Whether it carries a foreign transaction id or unit.
-        crossed: bool,
-    },
+impl Door {
+    /// The narrower of two.
+    pub fn and(self, other: Self) -> Self {
+        let most = match (self.most, other.most) {
+            (Some(one), Some(two)) => Some(if one.0 <= two.0 { one } else { two }),
+            (one, two) => one.or(two),
+        };
+        Self { refusing: self.refusing || other.refusing, mute: self.mute || other.mute, most }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,18 +64,44 @@ struct Slot {
 
 type Registers = BTreeMap<(Function, u16), Slot>;
 
+/// How a meter answers: what goes wrong, and with every how manieth answer.
+#[derive(Debug, Default)]
+struct Manner {
+    bends: Vec<(Bend, u32)>,
+    asked: u32,
+}
+
+/// Answers that are on their way.
+#[derive(Debug, Default)]
+struct Post {
+    /// By the moment at which they are due.
+    frames: VecDeque<(Moment, Vec<u8>)>,
+    /// Until when the latest answer of a unit keeps it busy.
+    busy: BTreeMap<u8, Moment>,
+}
+
 /// The units behind one address. The sets of units and registers are fixed; words and manners change.
 #[derive(Debug)]
 pub struct Bus {
     units: BTreeMap<u8, RwLock<Registers>>,
-    manners: BTreeMap<usize, RwLock<Manner>>,
-    refusing: watch::Sender<bool>,
+    manners: BTreeMap<usize, Mutex<Manner>>,
+    door: watch::Sender<Door>,
+    post: Mutex<Post>,
+    posted: Notify,
+    clock: Clock,
 }
 
 impl Bus {
     /// A bus without units.
     pub fn new() -> Self {
-        Self { units: BTreeMap::new(), manners: BTreeMap::new(), refusing: watch::Sender::new(false) }
+        Self {
+            units: BTreeMap::new(),
+            manners: BTreeMap::new(),
+            door: watch::Sender::new(Door::default()),
+            post: Mutex::default(),
+            posted: Notify::new(),
+            clock: Clock::start(),
+        }
     }
 
     /// Adds a meter's registers to a unit. Two meters may share a unit; a register that both have belongs to the
@@ -106,21 +130,26 @@ impl Bus {
         }
     }
 
-    /// Sets how a meter answers.
-    pub fn behave(&self, meter: usize, manner: Manner) {
-        if let Some(slot) = self.manners.get(&meter) {
-            *slot.write().unwrap_or_else(PoisonError::into_inner) = manner;
+    /// Sets how a meter answers: what goes wrong, and with every how manieth answer (0 counts as 1). Empty is: at once
+    /// and correctly. Counting begins anew.
+    pub fn behave(&self, meter: usize, bends: Vec<(Bend, u32)>) {
+        if let Some(manner) = self.manners.get(&meter) {
+            let mut manner = lock(manner);
+            // A change of the registers alone is none of the manner.
+            if manner.bends != bends {
+                *manner = Manner { bends, asked: 0 };
+            }
         }
     }
 
-    /// Makes the address refuse connections, or take them again.
-    pub fn refuse(&self, refuse: bool) {
-        self.refusing.send_replace(refuse);
+    /// Sets who gets in.
+    pub fn let_in(&self, door: Door) {
+        self.door.send_if_modified(|now| std::mem::replace(now, door) != door);
     }
 
-    /// Tells when the address begins and ends to refuse connections.
-    pub fn refusing(&self) -> watch::Receiver<bool> {
-        self.refusing.subscribe()
+    /// Tells who gets in, and when that changes.
+    pub fn door(&self) -> watch::Receiver<Door> {
+        self.door.subscribe()
     }
 
     /// Whether there is such a unit.
@@ -133,11 +162,10 @@ impl Bus {
         let Some((&code, arguments)) = request.split_first() else {
             return Answer::Silence;
         };
-        let refuse = |exception: u8| Answer::Reply {
-            pdu: vec![code | 0x80, exception],
-            after: Duration::ZERO,
-            crossed: false,
-        };
+        if self.door.borrow().mute {
+            return Answer::Silence;
+        }
+        let refuse = |exception: u8| Answer::Reply(Reply::exception(unit, code, exception));
         let Some(registers) = self.units.get(&unit) else {
             return refuse(exception::GATEWAY_TARGET);
         };
@@ -154,24 +182,92 @@ impl Bus {
             return refuse(exception::ILLEGAL_VALUE);
         }
         let mut words = Vec::with_capacity(usize::from(count));
-        let mut manner = Manner::default();
+        let mut meters: Vec<usize> = Vec::new();
         let registers = registers.read().unwrap_or_else(PoisonError::into_inner);
         for offset in 0..count {
             let slot = address.checked_add(offset).and_then(|register| registers.get(&(function, register)));
             let Some(slot) = slot else {
                 return refuse(exception::ILLEGAL_ADDRESS);
             };
-            manner = manner.and(self.manner(slot.meter));
+            if !meters.contains(&slot.meter) {
+                meters.push(slot.meter);
+            }
             words.push(slot.word);
         }
         drop(registers);
-        reply(code, words, manner)
+        let mut answer = Answer::Reply(Reply::words(unit, code, &words));
+        // A request that touches two meters gets the faults of both.
+        for bend in meters.into_iter().flat_map(|meter| self.bends(meter)) {
+            if let Answer::Reply(reply) = answer {
+                answer = reply.bend(bend);
+            }
+        }
+        answer
     }
 
-    fn manner(&self, meter: usize) -> Manner {
-        self.manners
-            .get(&meter)
-            .map_or_else(Manner::default, |slot| *slot.read().unwrap_or_else(PoisonError::into_inner))
+    /// What goes wrong with the next answer of a meter.
+    fn bends(&self, meter: usize) -> Vec<Bend> {
+        let Some(manner) = self.manners.get(&meter) else {
+            return Vec::new();
+        };
+        let mut manner = lock(manner);
+        manner.asked = manner.asked.wrapping_add(1);
+        let asked = manner.asked;
+        manner
+            .bends
+            .iter()
+            .filter(|(_, every)| asked.is_multiple_of((*every).max(1)))
+            .map(|(bend, _)| *bend)
+            .collect()
+    }
+
+    /// Sends an answer on its way. Gives it back when it can go out at once (or after its own slowness); keeps it when
+    /// it is late, or when its unit is still busy with an earlier one.
+    pub fn send(&self, reply: &Reply, frame: Vec<u8>) -> Option<Vec<u8>> {
+        let now = self.clock.now();
+        let mut post = lock(&self.post);
+        let busy = post.busy.get(&reply.unit).copied().filter(|until| *until > now);
+        let due = match (reply.when, busy) {
+            (When::Late(delay), busy) => (now + delay).max(busy.unwrap_or(now)),
+            (_, Some(busy)) => busy,
+            (_, None) => return Some(frame),
+        };
+        post.busy.insert(reply.unit, due);
+        if post.frames.len() < MOST_LATE {
+            // After all that are due at the same moment: answers keep their order.
+            let place = post.frames.partition_point(|(at, _)| *at <= due);
+            post.frames.insert(place, (due, frame));
+        }
+        drop(post);
+        self.posted.notify_waiters();
+        None
+    }
+
+    /// Waits for the next late answer and gives it to whoever asks first. It is not lost when the waiting is given up.
+    pub async fn due(&self) -> Vec<u8> {
+        loop {
+            // Before the look at what is there, so that nothing is posted unseen between the two.
+            let posted = self.posted.notified();
+            let next = {
+                let mut post = lock(&self.post);
+                match post.frames.front().map(|(due, _)| *due) {
+                    Some(due) if due <= self.clock.now() => {
+                        if let Some((_, frame)) = post.frames.pop_front() {
+                            return frame;
+                        }
+                        None
+                    }
+                    next => next,
+                }
+            };
+            match next {
+                None => posted.await,
+                Some(due) => tokio::select! {
+                    () = posted => {}
+                    () = sleep_until(self.clock.instant(due)) => {}
+                },
+            }
+        }
     }
 }
 
@@ -181,40 +277,14 @@ impl Default for Bus {
     }
 }
 
-impl Manner {
-    /// The worse of two, for a request that touches two meters.
-    fn and(self, other: Self) -> Self {
-        Self {
-            silent: self.silent || other.silent,
-            exception: self.exception.or(other.exception),
-            delay: self.delay.max(other.delay),
-            short: self.short || other.short,
-            crossed: self.crossed || other.crossed,
-        }
-    }
-}
-
-fn reply(code: u8, mut words: Vec<u16>, manner: Manner) -> Answer {
-    if manner.silent {
-        return Answer::Silence;
-    }
-    let pdu = if let Some(exception) = manner.exception {
-        vec![code | 0x80, exception]
-    } else {
-        if manner.short {
-            words.pop();
-        }
-        // At most 125 words: 250 bytes.
-        let length = u8::try_from(words.len() * 2).unwrap_or(u8::MAX);
-        let mut pdu = vec![code, length];
-        pdu.extend(words.into_iter().flat_map(u16::to_be_bytes));
-        pdu
-    };
-    Answer::Reply { pdu, after: manner.delay, crossed: manner.crossed }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn bus() -> Bus {
@@ -233,11 +303,15 @@ mod tests {
         pdu
     }
 
-    fn pdu(answer: Answer) -> Vec<u8> {
+    fn reply(answer: Answer) -> Reply {
         match answer {
-            Answer::Reply { pdu, .. } => pdu,
-            Answer::Silence => panic!("silence"),
+            Answer::Reply(reply) => reply,
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn pdu(answer: Answer) -> Vec<u8> {
+        reply(answer).pdu
     }
 
     #[test]
@@ -270,23 +344,76 @@ mod tests {
     #[test]
     fn a_fault_of_one_meter_leaves_the_others_of_its_unit_alone() {
         let bus = bus();
-        bus.behave(0, Manner { silent: true, ..Manner::default() });
+        bus.behave(0, vec![(Bend::Silent, 1)]);
         assert_eq!(bus.answer(1, &read(4, 100, 2)), Answer::Silence);
         assert_eq!(pdu(bus.answer(1, &read(4, 300, 2))), vec![4, 4, 0, 0, 0, 0]);
-        bus.behave(0, Manner::default());
+        bus.behave(0, vec![]);
         assert_eq!(pdu(bus.answer(1, &read(4, 100, 1))), vec![4, 2, 0x12, 0x34]);
     }
 
     #[test]
-    fn manners_bend_the_answer() {
+    fn a_fault_can_befall_every_third_answer() {
         let bus = bus();
-        let slow = Manner { delay: Duration::from_secs(3), short: true, crossed: true, ..Manner::default() };
-        bus.behave(0, slow);
-        assert_eq!(
-            bus.answer(1, &read(4, 100, 2)),
-            Answer::Reply { pdu: vec![4, 2, 0x12, 0x34], after: Duration::from_secs(3), crossed: true }
-        );
-        bus.behave(0, Manner { exception: Some(6), ..Manner::default() });
-        assert_eq!(pdu(bus.answer(1, &read(4, 100, 2))), vec![0x84, 6]);
+        bus.behave(0, vec![(Bend::Exception(6), 3)]);
+        let ask = || bus.answer(1, &read(4, 100, 1));
+        for round in 1..=9 {
+            assert_eq!(pdu(ask())[0] == 0x84, round % 3 == 0, "{round}");
+            bus.behave(0, vec![(Bend::Exception(6), 3)]);
+        }
+    }
+
+    #[test]
+    fn a_mute_address_says_nothing_even_for_units_that_are_not_there() {
+        let bus = bus();
+        bus.let_in(Door { mute: true, ..Door::default() });
+        assert_eq!(bus.answer(1, &read(4, 100, 1)), Answer::Silence);
+        assert_eq!(bus.answer(77, &read(4, 100, 1)), Answer::Silence);
+    }
+
+    #[test]
+    fn several_faults_add_up() {
+        let bus = bus();
+        bus.behave(0, vec![(Bend::Short, 1), (Bend::Slow(Duration::from_secs(3)), 1), (Bend::Reset, 2)]);
+        let first = reply(bus.answer(1, &read(4, 100, 2)));
+        assert_eq!((first.pdu, first.when), (vec![4, 2, 0x12, 0x34], When::Slow(Duration::from_secs(3))));
+        assert_eq!(bus.answer(1, &read(4, 100, 2)), Answer::Reset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_answers_come_in_the_order_of_their_requests() {
+        let bus = bus();
+        let clock = Clock::start();
+        let late = |delay| match Reply::words(1, 4, &[7]).bend(Bend::Late(Duration::from_millis(delay))) {
+            Answer::Reply(reply) => reply,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(bus.send(&late(300), vec![1]), None);
+        assert_eq!(bus.send(&late(100), vec![2]), None, "after the first, although it would be quicker");
+        let good = Reply::words(1, 4, &[7]);
+        assert_eq!(bus.send(&good, vec![3]), None, "the unit is busy");
+        assert_eq!(bus.send(&Reply::words(9, 4, &[7]), vec![4]), Some(vec![4]), "another is not");
+        assert_eq!([bus.due().await, bus.due().await, bus.due().await], [vec![1], vec![2], vec![3]]);
+        assert!(clock.now().since_start() >= Duration::from_millis(300));
+        assert_eq!(bus.send(&good, vec![5]), Some(vec![5]), "not any longer");
+    }
+
+    #[test]
+    fn not_more_than_so_many_answers_are_on_their_way() {
+        let bus = bus();
+        let Answer::Reply(late) = Reply::words(1, 4, &[7]).bend(Bend::Late(Duration::from_secs(9))) else {
+            panic!("no reply")
+        };
+        for _ in 0..1_000 {
+            bus.send(&late, vec![1]);
+        }
+        assert_eq!(lock(&bus.post).frames.len(), MOST_LATE);
+    }
+
+    #[test]
+    fn the_narrower_of_two_doors_counts() {
+        let narrow = Door { most: Some((1, Keeps::Last)), ..Door::default() };
+        let wide = Door { most: Some((3, Keeps::First)), refusing: true, mute: false };
+        assert_eq!(narrow.and(wide), Door { refusing: true, ..narrow });
+        assert_eq!(Door::default().and(narrow), narrow);
     }
 }

@@ -1,24 +1,33 @@
 //! Simulated meters: they see the true power of a circuit through a filter, refresh their registers now and then,
 //! and can fail in the ways that meters on real buses do.
+//!
+//! A meter serves every point of its profile: the power, thirds of it on the phases, its integral as energies, and steady
+//! 230 V, 50 Hz and 50 % of charge.
 
 pub mod bus;
 pub mod encode;
+pub mod manner;
 pub mod pty;
 pub mod rtu;
 pub mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::random::{signed, stream, unit};
 use super::scenario::{MeterFault, Metering};
 use crate::clock::Moment;
+use crate::control::measure::Measure;
 use crate::meter::Connection;
-use crate::meter::profile::Point;
+use crate::meter::profile::{Point, Profile};
 use crate::units::Watts;
-use bus::{Bus, Manner};
+use bus::{Bus, Door};
 
 const NOISE_KIND: u32 = 0x71;
 const PHASE_KIND: u32 = 0x72;
+
+/// What the energy registers show at the start, in watt-hours: meters are not born with the site.
+const COUNTED: (f64, f64) = (1_250_000.0, 430_000.0);
 
 /// A meter with its filter, its refresh and its faults.
 #[derive(Debug)]
@@ -26,12 +35,14 @@ pub struct SimMeter {
     /// Position among the site's meters.
     position: usize,
     unit: u8,
-    point: Point,
+    profile: Profile,
     invert: bool,
     metering: Metering,
     seed: u64,
     bus: Arc<Bus>,
     filtered: Option<(Moment, f64)>,
+    /// Taken in and given out, as the meter is mounted, in watt-hours.
+    energy: (f64, f64),
     /// When the registers change next; `None` before the first value.
     refresh_at: Option<Moment>,
     refreshes: u64,
@@ -50,12 +61,13 @@ impl SimMeter {
         Self {
             position,
             unit: connection.unit,
-            point: connection.profile.power.clone(),
+            profile: connection.profile.clone(),
             invert: connection.invert,
             metering,
             seed,
             bus,
             filtered: None,
+            energy: COUNTED,
             refresh_at: None,
             refreshes: 0,
             faults: Vec::new(),
@@ -67,14 +79,15 @@ impl SimMeter {
         let filtered = match self.filtered {
             None => truth.get(),
             Some((before, value)) => {
-                let lag = self.metering.lag.as_secs_f64();
+                let lag = self.lag().as_secs_f64();
                 let step = now.since(before).as_secs_f64();
+                self.count(value, step);
                 let share = if lag > 0.0 { 1.0 - (-step / lag).exp() } else { 1.0 };
                 value + (truth.get() - value) * share
             }
         };
         self.filtered = Some((now, filtered));
-        let period = self.metering.refresh;
+        let period = self.period();
         match self.refresh_at {
             // Meters were not all switched on at the same instant.
             None => {
@@ -90,6 +103,36 @@ impl SimMeter {
         self.refresh(filtered);
     }
 
+    /// Time between two new values, at present.
+    fn period(&self) -> Duration {
+        let faults = self.faults.iter().filter_map(|fault| match fault {
+            MeterFault::Refresh(period) => Some(*period),
+            _ => None,
+        });
+        faults.last().unwrap_or(self.metering.refresh)
+    }
+
+    /// Time constant of the filter, at present.
+    fn lag(&self) -> Duration {
+        let faults = self.faults.iter().filter_map(|fault| match fault {
+            MeterFault::Lag(time) => Some(*time),
+            _ => None,
+        });
+        faults.last().unwrap_or(self.metering.lag)
+    }
+
+    /// As the meter is mounted.
+    fn shown(&self, value: f64) -> f64 {
+        if self.invert { -value } else { value }
+    }
+
+    /// Counts energy at a power in watts for some seconds.
+    fn count(&mut self, value: f64, seconds: f64) {
+        let energy = self.shown(value) * seconds / 3_600.0;
+        self.energy.0 += energy.max(0.0);
+        self.energy.1 += (-energy).max(0.0);
+    }
+
     fn refresh(&mut self, filtered: f64) {
         self.refreshes += 1;
         let noise = signed(self.seed, stream(NOISE_KIND, self.position), self.refreshes);
@@ -98,10 +141,8 @@ impl SimMeter {
             match fault {
                 MeterFault::Frozen => return,
                 MeterFault::Unavailable => {
-                    // Sites whose meter has no such pattern are refused when the simulation starts.
-                    if let Some(words) = encode::unavailable(&self.point) {
-                        self.bus.write(self.position, self.unit, &words);
-                    }
+                    // Sites whose meter has no such pattern for its power are refused when the simulation starts.
+                    self.write(|_, point| encode::unavailable(point));
                     return;
                 }
                 MeterFault::Offset(by) => value += by.get(),
@@ -109,8 +150,30 @@ impl SimMeter {
                 _ => {}
             }
         }
-        let shown = if self.invert { -value } else { value };
-        self.bus.write(self.position, self.unit, &encode::value(&self.point, shown));
+        let power = self.shown(value);
+        let (taken, given) = self.energy;
+        self.write(|measure, point| {
+            let value = match measure {
+                Measure::Power => power,
+                Measure::PowerL1 | Measure::PowerL2 | Measure::PowerL3 => power / 3.0,
+                Measure::VoltageL1 | Measure::VoltageL2 | Measure::VoltageL3 => 230.0,
+                Measure::EnergyImport => taken,
+                Measure::EnergyExport => given,
+                // Hertz, or percent of charge.
+                _ => 50.0,
+            };
+            Some(encode::value(point, value))
+        });
+    }
+
+    /// Writes the words of all points at one instant, the power last: where it shares registers with the phases, it
+    /// is it that is right.
+    fn write(&self, words: impl Fn(Measure, &Point) -> Option<Vec<encode::Word>>) {
+        let mut points: Vec<_> = self.profile.points().collect();
+        points.reverse();
+        let all: Vec<_> =
+            points.into_iter().filter_map(|(measure, point)| words(measure, point)).flatten().collect();
+        self.bus.write(self.position, self.unit, &all);
     }
 
     /// Lets a fault begin. It shows in the registers at once where it is one of the value.
@@ -127,29 +190,33 @@ impl SimMeter {
         self.changed();
     }
 
-    /// Whether the whole link refuses connections on account of this meter.
-    pub fn refuses(&self) -> bool {
-        self.faults.contains(&MeterFault::Refuse)
+    /// Who gets in at the whole link on account of this meter.
+    pub fn door(&self) -> Door {
+        self.faults.iter().fold(Door::default(), |door, fault| {
+            door.and(match fault {
+                MeterFault::Refuse => Door { refusing: true, ..Door::default() },
+                MeterFault::Mute => Door { mute: true, ..Door::default() },
+                MeterFault::Clients { most, keeps } => {
+                    Door { most: Some((*most, *keeps)), ..Door::default() }
+                }
+                _ => Door::default(),
+            })
+        })
     }
 
     fn changed(&mut self) {
-        let mut manner = Manner::default();
-        for fault in &self.faults {
-            match fault {
-                MeterFault::Silent => manner.silent = true,
-                MeterFault::Exception(code) => manner.exception = Some(*code),
-                MeterFault::Slow(delay) => manner.delay = manner.delay.max(*delay),
-                MeterFault::Short => manner.short = true,
-                MeterFault::Crossed => manner.crossed = true,
-                MeterFault::Refuse
-                | MeterFault::Frozen
-                | MeterFault::Unavailable
-                | MeterFault::Offset(_)
-                | MeterFault::Factor(_) => {}
-            }
+        let bends = self.faults.iter().filter_map(|fault| match fault {
+            MeterFault::Answers { bend, every } => Some((*bend, *every)),
+            _ => None,
+        });
+        self.bus.behave(self.position, bends.collect());
+        // Not later than with the period that holds now.
+        if let (Some(at), Some((now, _))) = (self.refresh_at, self.filtered) {
+            self.refresh_at = Some(at.min(now + self.period()));
         }
-        self.bus.behave(self.position, manner);
-        if let Some((_, filtered)) = self.filtered {
+        if let Some((_, filtered)) = self.filtered
+            && !self.faults.iter().any(|fault| matches!(fault, MeterFault::Refresh(_)))
+        {
             self.refresh(filtered);
         }
     }
@@ -162,7 +229,8 @@ mod tests {
     use super::*;
     use crate::meter::LinkId;
     use crate::meter::profile::{Format, Function, Profile, Register, WordOrder};
-    use bus::Answer;
+    use crate::sim::scenario::Bend;
+    use manner::Answer;
 
     fn connection(invert: bool) -> Connection {
         Connection {
@@ -203,8 +271,8 @@ mod tests {
 
     fn shown(meter: &SimMeter) -> f32 {
         match meter.bus.answer(1, &[4, 0, 0, 0, 2]) {
-            Answer::Reply { pdu, .. } => f32::from_be_bytes(pdu[2..6].try_into().unwrap()),
-            Answer::Silence => panic!("silence"),
+            Answer::Reply(reply) => f32::from_be_bytes(reply.pdu[2..6].try_into().unwrap()),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -280,5 +348,69 @@ mod tests {
         assert!((shown(&meter) - 1_000.0).abs() < 0.01);
         meter.clear(MeterFault::Frozen);
         assert!((shown(&meter) - 9_000.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_meter_that_refreshes_slowly_shows_old_values_and_recovers() {
+        let mut meter = meter(false, 500, 0);
+        run(&mut meter, 0, 1_000, 1_000);
+        let slow = MeterFault::Refresh(Duration::from_secs(10));
+        meter.inject(slow);
+        // The refresh that is on its way may still come.
+        run(&mut meter, 1_000, 2_000, 2_000);
+        run(&mut meter, 2_000, 10_000, 3_000);
+        assert!((shown(&meter) - 2_000.0).abs() < 0.01, "{}", shown(&meter));
+        run(&mut meter, 10_000, 12_100, 3_000);
+        assert!((shown(&meter) - 3_000.0).abs() < 0.01);
+        run(&mut meter, 12_100, 12_300, 4_000);
+        meter.clear(slow);
+        assert!((shown(&meter) - 4_000.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_meter_that_lags_trails_a_step() {
+        let mut meter = meter(false, 50, 0);
+        run(&mut meter, 0, 1_000, 0);
+        meter.inject(MeterFault::Lag(Duration::from_secs(2)));
+        run(&mut meter, 1_000, 3_000, 10_000);
+        let trailing = shown(&meter);
+        assert!((5_500.0..7_000.0).contains(&trailing), "63 % after its time constant: {trailing}");
+    }
+
+    #[test]
+    fn every_point_of_a_profile_is_served() {
+        let float =
+            |address| Point { terms: vec![Register { address, format: Format::F32, ..Register::default() }] };
+        let mut profile = Profile { name: "test".into(), power: float(0), ..Profile::default() };
+        for (measure, address) in
+            [(Measure::PowerL2, 10), (Measure::Frequency, 20), (Measure::EnergyExport, 30)]
+        {
+            profile.others.insert(measure, float(address));
+        }
+        let connection = Connection { profile, ..connection(false) };
+        let mut bus = Bus::new();
+        let points = connection.profile.points().flat_map(|(_, point)| encode::registers(point));
+        bus.add(0, 1, points);
+        let metering = Metering { noise: Watts::ZERO, lag: Duration::ZERO, ..Metering::DEFAULT };
+        let mut meter = SimMeter::new(0, &connection, metering, 1, Arc::new(bus));
+        run(&mut meter, 0, 3_600_000, -6_000);
+        for (address, expected) in [(0, -6_000.0), (10, -2_000.0), (20, 50.0), (30, 436_000.0)] {
+            let Answer::Reply(reply) = meter.bus.answer(1, &[3, 0, address, 0, 2]) else {
+                panic!("no reply")
+            };
+            let value = f32::from_be_bytes(reply.pdu[2..6].try_into().unwrap());
+            assert!((value - expected).abs() < 5.0, "{address}: {value}");
+        }
+    }
+
+    #[test]
+    fn faults_of_answers_and_of_the_link_reach_them() {
+        let mut meter = meter(false, 500, 0);
+        meter.inject(MeterFault::Answers { bend: Bend::Silent, every: 1 });
+        assert_eq!(meter.bus.answer(1, &[4, 0, 0, 0, 2]), Answer::Silence);
+        meter.inject(MeterFault::Mute);
+        assert!(meter.door().mute && !meter.door().refusing);
+        meter.clear(MeterFault::Mute);
+        assert_eq!(meter.door(), Door::default());
     }
 }

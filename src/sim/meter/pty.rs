@@ -12,7 +12,7 @@ use tokio_serial::{SerialPort as _, SerialStream};
 use tokio_util::sync::CancellationToken;
 
 use super::bus::Bus;
-use super::rtu;
+use super::server::{Framing, talk};
 
 /// Pause after a failure of the operating system, so that it is not asked in a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -63,16 +63,14 @@ impl Line {
 
     /// Serves until cancelled. While the bus refuses, the line is there, but nobody answers.
     pub async fn serve(mut self, bus: Arc<Bus>, cancel: CancellationToken) {
-        let refusing = bus.refusing();
+        let mut door = bus.door();
         loop {
+            let refusing = door.borrow_and_update().refusing;
             tokio::select! {
                 () = cancel.cancelled() => return,
-                served = rtu::exchange(&bus, &mut self.stream), if !*refusing.borrow() => {
-                    if served.is_err() {
-                        sleep(PAUSE).await;
-                    }
-                }
-                () = sleep(PAUSE), if *refusing.borrow() => {}
+                _ = door.changed() => {}
+                // It ends with a failure of the operating system only.
+                _ = talk(&bus, Framing::Rtu, &mut self.stream), if !refusing => sleep(PAUSE).await,
             }
         }
     }

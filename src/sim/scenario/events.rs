@@ -51,10 +51,17 @@ impl PlantEvent {
 /// What can go wrong with a meter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MeterFault {
-    /// Takes requests and never answers.
-    Silent,
     /// The whole link closes its connections and refuses new ones, all its units with it.
     Refuse,
+    /// The whole link takes connections and requests and never says a word, not even for units that are not there.
+    Mute,
+    /// The whole link takes so many clients and no more.
+    Clients {
+        /// 1 to 64.
+        most: usize,
+        /// Who has to go when there is one too many.
+        keeps: Keeps,
+    },
     /// The registers keep their last value.
     Frozen,
     /// The registers hold the profile's "no value" pattern, or NaN where the format has one.
@@ -63,14 +70,65 @@ pub enum MeterFault {
     Offset(Watts),
     /// The value is multiplied by this: a wrong transformer ratio, a turned sign.
     Factor(f64),
-    /// Every read gets this exception code.
+    /// The registers change only this often, 50 ms to 1 h.
+    Refresh(Duration),
+    /// The filter has this time constant, at most 1 h.
+    Lag(Duration),
+    /// Answers are wrong, or do not come.
+    Answers {
+        /// In which way.
+        bend: Bend,
+        /// Only every so manieth answer; 1 for each, at most 1,000.
+        every: u32,
+    },
+}
+
+/// Which clients stay when a link has more than it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keeps {
+    /// Those that were there: further ones are closed as they come.
+    #[default]
+    First,
+    /// Those that came last: the oldest is thrown out.
+    Last,
+}
+
+impl Keeps {
+    /// As written in a scenario.
+    pub const NAMES: [(&'static str, Self); 2] = [("first", Self::First), ("last", Self::Last)];
+}
+
+/// How an answer goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bend {
+    /// It does not come.
+    Silent,
+    /// The connection is reset instead. Not on a serial port.
+    Reset,
+    /// It is this exception code.
     Exception(u8),
-    /// Every answer comes this much later.
+    /// It comes so much later, at most a minute, to whom it belongs, if it is still there. Nothing else is heard on
+    /// that connection in the meantime.
     Slow(Duration),
-    /// Every answer has one register too few, in a frame that is consistent otherwise.
+    /// It comes so much later, at most a minute, to whoever is connected then. What the unit is asked in the meantime
+    /// is answered afterwards: devices answer in order.
+    Late(Duration),
+    /// It has one register too few, in a frame that is consistent otherwise.
     Short,
-    /// Every answer carries the transaction id of another request.
+    /// It ends in the middle, and nothing follows.
+    CutOff,
+    /// Its byte count is two more than the bytes that follow.
+    Count,
+    /// It carries another function than the request.
+    Function,
+    /// It carries another unit than the request.
+    Unit,
+    /// It carries the transaction id of another request; on serial lines, which have none, another unit.
     Crossed,
+    /// Its check is wrong. On serial lines only.
+    Crc,
+    /// It comes twice.
+    Twice,
 }
 
 /// What goes wrong with a miner; the simulated miner gives the name its meaning.

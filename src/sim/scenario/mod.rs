@@ -8,6 +8,7 @@
 //! real time. At speed 1 they are the same.
 
 mod events;
+mod meter_fault;
 pub mod quantity;
 mod raw;
 mod read;
@@ -18,7 +19,8 @@ use std::time::Duration;
 
 use crate::units::Watts;
 
-pub use events::{Change, Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, PlantEvent};
+pub use events::{Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, PlantEvent};
+pub use meter_fault::FAULTS as METER_FAULTS;
 
 /// Largest scenario file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -223,6 +225,8 @@ pub struct Scenario {
     pub metering: Metering,
     /// Most connections that a meter's address takes at once.
     pub connections: usize,
+    /// Which of them stay when there is one too many.
+    pub keeps: Keeps,
     /// How particular meters measure.
     pub meters: Vec<(Named, Metering)>,
     /// Values of meters whose reading is a cap.

@@ -84,6 +84,7 @@ pub(super) struct RawMetering {
     pub(super) lag: Option<Time>,
     pub(super) noise: Option<Power>,
     pub(super) connections: Option<Spanned<usize>>,
+    pub(super) keeps: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -149,10 +150,15 @@ pub(super) struct RawSurplusEvent {
 pub(super) struct RawMeterEvent {
     pub(super) name: Spanned<String>,
     pub(super) fault: Spanned<String>,
-    pub(super) by: Option<Power>,
-    pub(super) factor: Option<f64>,
-    pub(super) code: Option<u8>,
-    pub(super) delay: Option<Time>,
+    pub(super) by: Option<Spanned<Power>>,
+    pub(super) factor: Option<Spanned<f64>>,
+    pub(super) code: Option<Spanned<u8>>,
+    pub(super) delay: Option<Spanned<Time>>,
+    pub(super) period: Option<Spanned<Time>>,
+    pub(super) time: Option<Spanned<Time>>,
+    pub(super) every: Option<Spanned<u32>>,
+    pub(super) most: Option<Spanned<usize>>,
+    pub(super) keeps: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

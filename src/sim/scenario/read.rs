@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::meter_fault;
 use super::quantity::{Power, Share, Time};
-use super::raw::{
-    Common, RawEvent, RawLoad, RawMeterEvent, RawMetering, RawMiners, RawReading, RawScenario, RawSun,
-};
+use super::raw::{Common, RawEvent, RawLoad, RawMetering, RawMiners, RawReading, RawScenario, RawSun};
 use super::{
-    Change, Fault, FaultEvent, InitialMiners, Machine, MeterFault, Metering, MinerChoice, MinerFault, Named,
+    Change, Fault, FaultEvent, InitialMiners, Keeps, Machine, Metering, MinerChoice, MinerFault, Named,
     OtherLoad, Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Sun,
 };
 use crate::units::Watts;
 
 /// The file that is being read: turns byte offsets into places.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
 }
@@ -33,7 +32,7 @@ impl Source<'_> {
         }
     }
 
-    fn error(&self, span: Range<usize>, message: impl Into<String>) -> ScenarioError {
+    pub(super) fn error(&self, span: Range<usize>, message: impl Into<String>) -> ScenarioError {
         ScenarioError { file: self.file.to_owned(), place: self.place(span.start), message: message.into() }
     }
 
@@ -42,8 +41,11 @@ impl Source<'_> {
     }
 }
 
+/// Connections that a link takes unless told otherwise.
+const USUAL_CLIENTS: usize = 8;
+
 /// The shortest refresh that the simulation's tick of 50 ms can keep.
-const SHORTEST_REFRESH: Duration = Duration::from_millis(50);
+pub(super) const SHORTEST_REFRESH: Duration = Duration::from_millis(50);
 
 pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
     let source = Source { file, text };
@@ -70,6 +72,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         None => Watts::ZERO,
         Some(generation) => positive(&source, &generation.steady)?,
     };
+    let (connections, keeps) = clients(&source, raw.metering.as_ref())?;
     let scenario = Scenario {
         file: file.to_owned(),
         description: raw.description.trim().to_owned(),
@@ -80,7 +83,8 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         auxiliaries: raw.auxiliary.iter().map(|(name, power)| (source.named(name), power.0)).collect(),
         miners: miners(&source, raw.miners.as_ref())?,
         metering: general,
-        connections: connections(&source, raw.metering.as_ref())?,
+        connections,
+        keeps,
         meters,
         readings,
         plant_events,
@@ -114,12 +118,16 @@ fn metering(source: &Source<'_>, base: Metering, raw: Option<Common<'_>>) -> Res
     })
 }
 
-fn connections(source: &Source<'_>, raw: Option<&RawMetering>) -> Result<usize, ScenarioError> {
-    match raw.and_then(|raw| raw.connections.as_ref()) {
-        None => Ok(8),
-        Some(count) if (1..=64).contains(count.get_ref()) => Ok(*count.get_ref()),
-        Some(count) => Err(source.error(count.span(), "a meter takes 1 to 64 connections")),
-    }
+fn clients(source: &Source<'_>, raw: Option<&RawMetering>) -> Result<(usize, Keeps), ScenarioError> {
+    let most = match raw.and_then(|raw| raw.connections.as_ref()) {
+        None => USUAL_CLIENTS,
+        Some(count) => meter_fault::clients(source, count)?,
+    };
+    let keeps = match raw.and_then(|raw| raw.keeps.as_ref()) {
+        None => Keeps::First,
+        Some(keeps) => meter_fault::keeps(source, keeps)?,
+    };
+    Ok((most, keeps))
 }
 
 fn positive(source: &Source<'_>, power: &Spanned<Power>) -> Result<Watts, ScenarioError> {
@@ -296,9 +304,10 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
             }
         }
         (None, None, Some(surplus), None, None) => Ok(plant(surplus.over, Change::SurplusTo(surplus.to.0))),
-        (None, None, None, Some(meter), None) => {
-            Ok(fault(Fault::Meter { name: source.named(&meter.name), fault: meter_fault(source, meter)? }))
-        }
+        (None, None, None, Some(meter), None) => Ok(fault(Fault::Meter {
+            name: source.named(&meter.name),
+            fault: meter_fault::read(source, meter)?,
+        })),
         (None, None, None, None, Some(miner)) => {
             if let Some(count) = &miner.count
                 && *count.get_ref() == 0
@@ -317,38 +326,6 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
         _ => Err(source.error(
             raw.at.span(),
             "this event must have exactly one of `load`, `sun`, `surplus`, `meter`, `miner`",
-        )),
-    }
-}
-
-fn meter_fault(source: &Source<'_>, raw: &RawMeterEvent) -> Result<MeterFault, ScenarioError> {
-    let span = || raw.fault.span();
-    let name = raw.fault.get_ref().as_str();
-    let parameters = (raw.by, raw.factor, raw.code, raw.delay);
-    match (name, parameters) {
-        ("silent", (None, None, None, None)) => Ok(MeterFault::Silent),
-        ("refuse", (None, None, None, None)) => Ok(MeterFault::Refuse),
-        ("frozen", (None, None, None, None)) => Ok(MeterFault::Frozen),
-        ("unavailable", (None, None, None, None)) => Ok(MeterFault::Unavailable),
-        ("short", (None, None, None, None)) => Ok(MeterFault::Short),
-        ("crossed", (None, None, None, None)) => Ok(MeterFault::Crossed),
-        ("offset", (Some(by), None, None, None)) => Ok(MeterFault::Offset(by.0)),
-        ("factor", (None, Some(factor), None, None)) if factor.is_finite() => Ok(MeterFault::Factor(factor)),
-        ("exception", (None, None, Some(code), None)) if code != 0 => Ok(MeterFault::Exception(code)),
-        ("slow", (None, None, None, Some(delay))) => Ok(MeterFault::Slow(delay.0)),
-        ("silent" | "refuse" | "frozen" | "unavailable" | "short" | "crossed", _) => {
-            Err(source.error(span(), format!("the fault `{name}` takes no parameters")))
-        }
-        ("offset", _) => Err(source.error(span(), "the fault `offset` takes `by`, a power")),
-        ("factor", _) => Err(source.error(span(), "the fault `factor` takes `factor`, a number")),
-        ("exception", _) => Err(source.error(span(), "the fault `exception` takes `code`, 1 to 255")),
-        ("slow", _) => Err(source.error(span(), "the fault `slow` takes `delay`, a duration")),
-        _ => Err(source.error(
-            span(),
-            format!(
-                "meters have no fault `{name}`; there are silent, refuse, frozen, unavailable, offset, factor, \
-                 exception, slow, short, crossed"
-            ),
         )),
     }
 }

@@ -1,5 +1,6 @@
 //! What scenario files may say, and how mistakes are told.
 
+use super::super::{Bend, METER_FAULTS, MeterFault};
 use super::*;
 
 fn refused(text: &str) -> String {
@@ -47,20 +48,86 @@ fn an_event_is_exactly_one_thing() {
     assert!(refused(two).contains("exactly one"));
 }
 
-#[test]
-fn faults_check_their_parameters() {
-    for (fault, words) in [
-        ("fault = \"melted\"", "there are silent, refuse"),
-        ("fault = \"silent\", by = \"1 W\"", "takes no parameters"),
-        ("fault = \"offset\"", "takes `by`"),
-        ("fault = \"exception\", code = 0", "takes `code`"),
-        ("fault = \"slow\"", "takes `delay`"),
-        ("fault = \"factor\"", "takes `factor`"),
-    ] {
-        let error = refused(&format!("{HEAD}[[event]]\nat = \"1s\"\nmeter = {{ name = \"m\", {fault} }}\n"));
-        assert!(error.starts_with("t.toml:4:31: "), "{error}");
-        assert!(error.contains(words), "{error}");
+fn meter_fault(words: &str) -> Result<MeterFault, String> {
+    let text = format!("{HEAD}[[event]]\nat = \"1s\"\nmeter = {{ name = \"m\", {words} }}\n");
+    let scenario = Scenario::parse("t.toml", &text).map_err(|error| error.to_string())?;
+    match &scenario.faults[0].fault {
+        Fault::Meter { fault, .. } => Ok(*fault),
+        other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn faults_check_their_parameters_at_their_places() {
+    for (fault, at, words) in [
+        ("fault = \"melted\"", "\"melted\"", "there are silent, mute, refuse"),
+        ("fault = \"offset\"", "\"offset\"", "takes `by`"),
+        ("fault = \"exception\"", "\"exception\"", "takes `code`"),
+        ("fault = \"slow\"", "\"slow\"", "takes `delay`"),
+        ("fault = \"late\", every = 3", "\"late\"", "takes `delay`"),
+        ("fault = \"factor\"", "\"factor\"", "takes `factor`"),
+        ("fault = \"clients\"", "\"clients\"", "takes `most`"),
+        ("fault = \"refresh\"", "\"refresh\"", "takes `period`"),
+        ("fault = \"lag\"", "\"lag\"", "takes `time`"),
+        ("fault = \"frozen\", by = \"1 W\"", "\"1 W\"", "takes no parameters, so `by`"),
+        ("fault = \"silent\", by = \"1 W\"", "\"1 W\"", "takes only `every`"),
+        ("fault = \"slow\", delay = \"1s\", code = 3", "3", "takes only `delay` and `every`"),
+        ("fault = \"exception\", code = 0", "0", "between 1 and 255"),
+        ("fault = \"exception\", code = 256", "256", "256"),
+        ("fault = \"slow\", delay = \"61s\"", "\"61s\"", "between 1ms and 60s"),
+        ("fault = \"late\", delay = \"0s\"", "\"0s\"", "between 1ms and 60s"),
+        ("fault = \"short\", every = 0", "0", "between 1 and 1000"),
+        ("fault = \"short\", every = 1001", "1001", "between 1 and 1000"),
+        ("fault = \"factor\", factor = inf", "inf", "must lie between"),
+        ("fault = \"factor\", factor = nan", "nan", "must lie between"),
+        ("fault = \"clients\", most = 0", "0", "1 to 64"),
+        ("fault = \"clients\", most = 1, keeps = \"none\"", "\"none\"", "`\"first\"` clients or the"),
+        ("fault = \"refresh\", period = \"1ms\"", "\"1ms\"", "between 50ms"),
+        ("fault = \"lag\", time = \"2h\"", "\"2h\"", "3600s"),
+        ("fault = \"slow\", delay = 5", "5", "a duration with its unit"),
+        ("fault = \"short\", evry = 3", "evry", "evry"),
+    ] {
+        let error = meter_fault(fault).unwrap_err();
+        let column = format!("meter = {{ name = \"m\", {fault} }}").find(&format!(" {at}")).unwrap() + 2;
+        assert!(error.starts_with(&format!("t.toml:4:{column}: ")), "{fault}: {error}");
+        assert!(error.contains(words), "{fault}: {error}");
+    }
+}
+
+#[test]
+fn every_fault_is_read_as_written() {
+    let answers = |bend, every| MeterFault::Answers { bend, every };
+    let ms = Duration::from_millis;
+    let all = [
+        ("fault = \"silent\"", answers(Bend::Silent, 1)),
+        ("fault = \"mute\"", MeterFault::Mute),
+        ("fault = \"refuse\"", MeterFault::Refuse),
+        ("fault = \"clients\", most = 1", MeterFault::Clients { most: 1, keeps: Keeps::First }),
+        ("fault = \"reset\", every = 4", answers(Bend::Reset, 4)),
+        ("fault = \"slow\", delay = \"2s\"", answers(Bend::Slow(ms(2_000)), 1)),
+        ("fault = \"late\", delay = \"700ms\", every = 3", answers(Bend::Late(ms(700)), 3)),
+        ("fault = \"exception\", code = 11", answers(Bend::Exception(11), 1)),
+        ("fault = \"short\"", answers(Bend::Short, 1)),
+        ("fault = \"cut-off\"", answers(Bend::CutOff, 1)),
+        ("fault = \"wrong-count\"", answers(Bend::Count, 1)),
+        ("fault = \"wrong-function\"", answers(Bend::Function, 1)),
+        ("fault = \"wrong-unit\"", answers(Bend::Unit, 1)),
+        ("fault = \"crossed\"", answers(Bend::Crossed, 1)),
+        ("fault = \"wrong-crc\"", answers(Bend::Crc, 1)),
+        ("fault = \"twice\"", answers(Bend::Twice, 1)),
+        ("fault = \"frozen\"", MeterFault::Frozen),
+        ("fault = \"unavailable\"", MeterFault::Unavailable),
+        ("fault = \"offset\", by = \"-5 kW\"", MeterFault::Offset(Watts::whole(-5_000))),
+        ("fault = \"factor\", factor = -1.0", MeterFault::Factor(-1.0)),
+        ("fault = \"refresh\", period = \"30s\"", MeterFault::Refresh(ms(30_000))),
+        ("fault = \"lag\", time = \"5s\"", MeterFault::Lag(ms(5_000))),
+    ];
+    for ((name, ..), (words, fault)) in METER_FAULTS.iter().zip(all) {
+        assert!(words.contains(&format!("\"{name}\"")), "{name} is not tested");
+        assert_eq!(meter_fault(words), Ok(fault), "{words}");
+    }
+    let last = meter_fault("fault = \"clients\", most = 2, keeps = \"last\"");
+    assert_eq!(last, Ok(MeterFault::Clients { most: 2, keeps: Keeps::Last }));
 }
 
 #[test]
@@ -85,6 +152,7 @@ fn other_ranges_are_kept() {
     for text in [
         "[metering]\nrefresh = \"10ms\"\n",
         "[metering]\nconnections = 0\n",
+        "[metering]\nkeeps = \"all\"\n",
         "[miners]\nstart = \"tired\"\n",
         "[miners]\nstart = \"asleep\"\nat = \"50 %\"\n",
         "[miners]\nstart = \"hashing\"\nat = \"150 %\"\n",
@@ -129,6 +197,7 @@ start = "asleep"
 [metering]
 refresh = "1s"
 connections = 1
+keeps = "last"
 [meters.pcc]
 lag = "2s"
 [readings.plc]
@@ -150,7 +219,7 @@ miner = { name = "m*", circuit = "c", count = 2, fault = "slow", with = { delay 
     assert_eq!(s.metering("pcc").refresh, Duration::from_secs(1));
     assert_eq!(s.metering("pcc").lag, Duration::from_secs(2));
     assert_eq!(s.metering("x").lag, Duration::from_millis(300));
-    assert_eq!(s.connections, 1);
+    assert_eq!((s.connections, s.keeps), (1, Keeps::Last));
     assert_eq!(s.miners, InitialMiners::Asleep);
     assert_eq!(s.plant_events.len(), 1);
     let plc = &s.readings[0];
