@@ -320,7 +320,7 @@ fn credentials(
     report: &Report<'_>,
 ) -> Option<Credentials> {
     let Some(given) = &keys.credentials else {
-        if !context.observe {
+        if !context.observe && driver.needs_password() {
             report.warn(
                 span,
                 format!("{title} has no `credentials`: its miners can be watched, but not throttled"),

@@ -14,6 +14,12 @@ pub enum DriverKind {
     WhatsminerV3,
     /// Braiins OS 25.07 and later, REST on port 80.
     BraiinsOs,
+    /// VNish (also sold as AnthillOS), HTTP on port 80.
+    Vnish,
+    /// LuxOS, cgminer-style JSON on TCP 4028.
+    Luxos,
+    /// Bitmain's own firmware for Antminers, HTTP with digest authentication on port 80.
+    BitmainStock,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -61,7 +67,14 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 3] = [Self::WhatsminerV2, Self::WhatsminerV3, Self::BraiinsOs];
+    pub const ALL: [Self; 6] = [
+        Self::WhatsminerV2,
+        Self::WhatsminerV3,
+        Self::BraiinsOs,
+        Self::Vnish,
+        Self::Luxos,
+        Self::BitmainStock,
+    ];
 
     /// As written in the configuration and in metrics.
     pub const fn name(self) -> &'static str {
@@ -69,7 +82,16 @@ impl DriverKind {
             Self::WhatsminerV2 => "whatsminer-v2",
             Self::WhatsminerV3 => "whatsminer-v3",
             Self::BraiinsOs => "braiins-os",
+            Self::Vnish => "vnish",
+            Self::Luxos => "luxos",
+            Self::BitmainStock => "bitmain-stock",
         }
+    }
+
+    /// Whether commands need a password. LuxOS has none on its API: a session there keeps programs apart and is no
+    /// security feature (vendor's page "Session management").
+    pub const fn needs_password(self) -> bool {
+        !matches!(self, Self::Luxos)
     }
 
     /// The driver of this name.
@@ -118,6 +140,72 @@ impl DriverKind {
                     start_overshoot: 0.05,
                 },
                 cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },
+                port: 80,
+                username: Some("root"),
+            },
+            Self::Vnish => Traits {
+                quantum: Quantum::Fraction(0.01),
+                // By throttle, from firmware 1.3; older firmware tells its presets, which are then its steps.
+                class: Class::Continuous,
+                restarts: false,
+                // Not documented for the throttle: taken as lost, so that it is set anew after a restart.
+                persists: false,
+                response: Response {
+                    // "Within seconds and proportionally" (a user's report on an S19 Pro Hydro, asic-rs #289); the
+                    // figures are cautious guesses within that.
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(2),
+                    ramp_down: WattsPerSecond::whole(300),
+                    ramp_up: WattsPerSecond::whole(100),
+                    start_time: seconds(90),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(5), sleep: seconds(300), min_interval: seconds(10) },
+                port: 80,
+                // The password alone counts (`POST /unlock {"pw"}`).
+                username: None,
+            },
+            Self::Luxos => Traits {
+                quantum: Quantum::Fraction(0.05),
+                class: Class::Steps,
+                restarts: false,
+                // While autosave is on, which it is by default; sleep always (vendor's pages "profileset", "curtail").
+                persists: true,
+                response: Response {
+                    // Boards are ramped in steps of 5 MHz and 0.05 V by default ("profileset"); how long that takes is
+                    // a cautious guess. Sleep is under 5 s by the vendor's word.
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(4),
+                    ramp_down: WattsPerSecond::whole(150),
+                    ramp_up: WattsPerSecond::whole(40),
+                    start_time: seconds(60),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                // One session at a time, and every profile is saved to flash.
+                cost: ChangeCost { adjust: seconds(30), sleep: seconds(180), min_interval: seconds(60) },
+                port: 4028,
+                username: None,
+            },
+            Self::BitmainStock => Traits {
+                quantum: Quantum::Fraction(0.01),
+                class: Class::OnOff,
+                restarts: true,
+                persists: true,
+                response: Response {
+                    // The write takes about 21 s to be answered (measured on an S19j Pro, asic-rs #245); the rest
+                    // are cautious guesses.
+                    dead_time_down: seconds(25),
+                    dead_time_up: seconds(25),
+                    ramp_down: WattsPerSecond::whole(500),
+                    ramp_up: WattsPerSecond::whole(50),
+                    start_time: seconds(240),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                // Each change restarts mining from cold and writes flash: rarely.
+                cost: ChangeCost { adjust: seconds(300), sleep: seconds(600), min_interval: seconds(900) },
                 port: 80,
                 username: Some("root"),
             },

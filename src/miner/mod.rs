@@ -14,6 +14,12 @@ pub mod whatsminer_v2;
 pub mod whatsminer_v3;
 mod wire;
 
+mod antminer_web;
+pub mod bitmain_stock;
+pub mod luxos;
+mod presets;
+pub mod vnish;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,6 +176,9 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::WhatsminerV2 => Box::new(whatsminer_v2::WhatsminerV2::new(connection)),
         DriverKind::WhatsminerV3 => Box::new(whatsminer_v3::WhatsminerV3::new(connection)),
         DriverKind::BraiinsOs => Box::new(braiins_os::BraiinsOs::new(connection, http)),
+        DriverKind::Vnish => Box::new(vnish::Vnish::new(connection, http)),
+        DriverKind::Luxos => Box::new(luxos::Luxos::new(connection)),
+        DriverKind::BitmainStock => Box::new(bitmain_stock::BitmainStock::new(connection, http)),
     }
 }
 

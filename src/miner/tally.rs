@@ -183,11 +183,14 @@ pub struct SessionMetrics {
 impl SessionMetrics {
     /// The counters of a kind of driver.
     pub fn driver(&self, kind: DriverKind) -> &DriverTally {
-        let [v2, v3, braiins] = &self.drivers;
+        let [v2, v3, braiins, vnish, luxos, bitmain] = &self.drivers;
         match kind {
             DriverKind::WhatsminerV2 => v2,
             DriverKind::WhatsminerV3 => v3,
             DriverKind::BraiinsOs => braiins,
+            DriverKind::Vnish => vnish,
+            DriverKind::Luxos => luxos,
+            DriverKind::BitmainStock => bitmain,
         }
     }
 }

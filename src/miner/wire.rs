@@ -27,6 +27,12 @@ impl Place {
         Self { endpoint: connection.endpoint.clone(), limit: connection.timeout }
     }
 
+    /// The same place with a time limit that is so many times longer, for requests that the vendor is known to
+    /// answer late.
+    pub fn patient(&self, times: u32) -> Self {
+        Self { endpoint: self.endpoint.clone(), limit: self.limit.saturating_mul(times.max(1)) }
+    }
+
     /// Runs an exchange under the time limit.
     pub async fn within<T>(
         &self,

@@ -256,7 +256,14 @@ impl Unit {
                     DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => {
                         Setting::Percent((power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().min(100.0))
                     }
-                    DriverKind::BraiinsOs => Setting::Watts(power),
+                    DriverKind::Vnish => Setting::Percent(
+                        (power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().clamp(20.0, 100.0),
+                    ),
+                    // The replay's miner takes watts where the firmware has steps: the control law gives only powers
+                    // that are steps.
+                    DriverKind::BraiinsOs | DriverKind::Luxos | DriverKind::BitmainStock => {
+                        Setting::Watts(power)
+                    }
                 };
                 if asleep {
                     self.physics.wake(at);

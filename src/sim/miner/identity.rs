@@ -23,6 +23,9 @@ pub(super) struct Identity {
     pub(super) chips: u32,
     /// Ends its answers with a NUL, as some firmware does.
     pub(super) ends_with_nul: bool,
+    /// Runs the older of the firmware versions that differ, or is the lesser of the models that differ; one miner in
+    /// four.
+    pub(super) older: bool,
     noise: Noise,
 }
 
@@ -33,6 +36,7 @@ mod channel {
     pub(super) const SALT: u64 = 102;
     pub(super) const NUL: u64 = 103;
     pub(super) const FRESH: u64 = 104;
+    pub(super) const AGE: u64 = 105;
 }
 
 /// Text of crypt(3) letters and digits only, which every salt may use.
@@ -58,7 +62,10 @@ impl Identity {
             (DriverKind::WhatsminerV3, true) => ("M60S_VK40", 225),
             (DriverKind::WhatsminerV3, false) => ("M50S+_VK30", 117),
             (DriverKind::BraiinsOs, true) => ("Antminer S19 Pro", 114),
-            (DriverKind::BraiinsOs, false) => ("Antminer S19k Pro", 77),
+            (DriverKind::BraiinsOs | DriverKind::Luxos, false) => ("Antminer S19k Pro", 77),
+            (DriverKind::Luxos, true) => ("Antminer S19 XP", 110),
+            (DriverKind::Vnish | DriverKind::BitmainStock, true) => ("Antminer S19 Pro", 114),
+            (DriverKind::Vnish | DriverKind::BitmainStock, false) => ("Antminer S19j Pro", 126),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {
@@ -70,6 +77,7 @@ impl Identity {
             boards: 3,
             chips,
             ends_with_nul: noise.bits(channel::NUL, 0) & 1 == 1,
+            older: noise.bits(channel::AGE, 0) & 3 == 0,
             noise,
         }
     }

@@ -1,4 +1,5 @@
-//! The old reading port that newer firmware keeps beside its own: TCP 4028 of Whatsminers with API 3 and of Braiins OS.
+//! The old reading port that newer firmware keeps beside its own: TCP 4028 of Whatsminers with API 3, of Braiins OS, of
+//! VNish and of Bitmain's own firmware.
 //!
 //! The drivers do not need it; other tools identify a miner by it. It answers reads and refuses writes.
 
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Clock, unix_seconds};
 use crate::miner::DriverKind;
 
+use super::antminer;
 use super::cgminer::{self, command_of};
 use super::door::Door;
 use super::whatsminer_v2;
@@ -39,6 +41,12 @@ impl cgminer::Service for Service {
             return braiins(&self.miner, &view, command)
                 .unwrap_or_else(|| json!({"STATUS": [envelope("E", 14, "Invalid command")], "id": 1}));
         }
+        if matches!(self.miner.driver, DriverKind::Vnish | DriverKind::BitmainStock) {
+            let program = antminer::program(&self.miner);
+            return antminer::read(&self.miner, &view, &program, request, command).unwrap_or_else(|| {
+                json!({"STATUS": [antminer::envelope("E", 14, "Invalid command", program.description)], "id": 1})
+            });
+        }
         let firmware = whatsminer_v2::replies::Firmware::API3;
         whatsminer_v2::replies::read(&self.miner, &view, firmware, command).unwrap_or_else(|| {
             if whatsminer_v2::is_write(command) || command == "get_token" {
@@ -52,6 +60,8 @@ impl cgminer::Service for Service {
     fn broken(&self) -> Value {
         if self.miner.driver == DriverKind::BraiinsOs {
             json!({"STATUS": [envelope("E", 23, "Invalid JSON")], "id": 1})
+        } else if matches!(self.miner.driver, DriverKind::Vnish | DriverKind::BitmainStock) {
+            json!({"STATUS": [antminer::envelope("E", 23, "Invalid JSON", "cgminer 1.0.0")], "id": 1})
         } else {
             whatsminer_v2::invalid_json()
         }

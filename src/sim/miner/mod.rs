@@ -9,6 +9,9 @@
 //! documents it, refusals included. The implementations of the vendors' cryptography are written apart from the
 //! drivers' on purpose: that the two ends understand each other is a test.
 
+mod antminer;
+mod antminer_web;
+mod bitmain_stock;
 mod braiins_os;
 mod cgminer;
 pub mod crypt;
@@ -16,8 +19,10 @@ mod door;
 mod fault;
 mod identity;
 mod legacy;
+mod luxos;
 mod noise;
 pub mod physics;
+mod vnish;
 mod whatsminer_v2;
 mod whatsminer_v3;
 
@@ -144,7 +149,8 @@ impl SimMiner {
         let (username, password) = match connection.driver {
             DriverKind::WhatsminerV2 => ("admin", "admin"),
             DriverKind::WhatsminerV3 => ("super", "super"),
-            DriverKind::BraiinsOs => ("root", "root"),
+            DriverKind::BraiinsOs | DriverKind::Luxos | DriverKind::BitmainStock => ("root", "root"),
+            DriverKind::Vnish => ("admin", "admin"),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -414,6 +420,8 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => whatsminer_v2::CONNECTIONS_MAX,
         DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
         DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
+        DriverKind::Vnish | DriverKind::BitmainStock => antminer_web::CONNECTIONS_MAX,
+        DriverKind::Luxos => luxos::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -434,8 +442,11 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => tokio::spawn(whatsminer_v2::run(door)),
         DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
         DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
+        DriverKind::Vnish => tokio::spawn(vnish::run(door)),
+        DriverKind::Luxos => tokio::spawn(luxos::run(door)),
+        DriverKind::BitmainStock => tokio::spawn(bitmain_stock::run(door)),
     };
-    let old_port = connection.driver != DriverKind::WhatsminerV2
+    let old_port = !matches!(connection.driver, DriverKind::WhatsminerV2 | DriverKind::Luxos)
         && connection.endpoint.port == connection.driver.traits().port;
     let legacy = if old_port {
         let place = SocketAddr::new(address.ip(), legacy::PORT);

@@ -54,6 +54,37 @@ impl Habits {
                 settled_error: 0.012,
                 thermal_drift: 0.003,
             },
+            // Whether the throttle survives a reboot is not documented; a restart is what hurts.
+            DriverKind::Vnish => Self {
+                keeps_percent: false,
+                keeps_sleep: false,
+                sleep_ends_software: false,
+                waits_for_tuning: false,
+                restarts_below_minimum: false,
+                report_lag: 1.5,
+                settled_error: 0.015,
+                thermal_drift: 0.004,
+            },
+            DriverKind::Luxos => Self {
+                keeps_percent: true,
+                keeps_sleep: true,
+                sleep_ends_software: false,
+                waits_for_tuning: false,
+                restarts_below_minimum: false,
+                report_lag: 1.5,
+                settled_error: 0.015,
+                thermal_drift: 0.004,
+            },
+            DriverKind::BitmainStock => Self {
+                keeps_percent: true,
+                keeps_sleep: true,
+                sleep_ends_software: true,
+                waits_for_tuning: false,
+                restarts_below_minimum: false,
+                report_lag: 2.0,
+                settled_error: 0.02,
+                thermal_drift: 0.004,
+            },
         }
     }
 }
