@@ -46,6 +46,7 @@ pub mod history;
 pub mod measure;
 pub mod ramp;
 pub mod response;
+pub mod signal;
 pub mod site;
 pub mod snapshot;
 pub mod state;

@@ -1,0 +1,504 @@
+//! The orders of one source, and which caps act.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::order::{Bases, Basis, Order, Receipt, Refusal, Urgency};
+use super::source::{Feed, Release, SourceSettings, SourceState};
+use super::time::{Doubt, Now, Wall};
+use crate::clock::Moment;
+use crate::control::site::{CircuitId, Scope};
+use crate::units::Watts;
+
+/// More orders than any programme has at once.
+pub const MOST_ORDERS: usize = 512;
+/// How many withdrawn orders are remembered, so that an older version that arrives late does not revive them.
+pub const MOST_WITHDRAWN: usize = 1024;
+/// Longest name of an order, in bytes.
+pub const MOST_NAME: usize = 256;
+
+/// An order in the book. All of it is kept on disk, so that a restart in the middle resumes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// As it came.
+    pub order: Order,
+    /// The cap that it comes to, fixed when it was accepted.
+    pub cap: Watts,
+    /// The baseline against which it reduces, where it does.
+    pub baseline: Option<Watts>,
+    /// When it was accepted.
+    pub received: Wall,
+    /// How long its start is put off.
+    pub start_delay: Duration,
+    /// How long its cap stays after its end.
+    pub return_delay: Duration,
+    /// When it was taken back.
+    pub withdrawn: Option<Wall>,
+}
+
+/// Where an order stands in its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It has not begun.
+    Ahead,
+    /// It holds.
+    Acting,
+    /// It is over, and its cap stays for a random while.
+    Returning,
+    /// It is over.
+    Over,
+}
+
+impl Held {
+    /// Where it stands, when windows begin `margin` early and end as much late.
+    pub fn phase(&self, wall: Wall, margin: Duration) -> Phase {
+        let starts = self.order.from.later(self.start_delay).earlier(margin);
+        let announced = self.order.until.map(|until| until.later(margin));
+        let ends = match (announced, self.withdrawn) {
+            (Some(until), Some(withdrawn)) => Some(until.min(withdrawn)),
+            (until, withdrawn) => until.or(withdrawn),
+        };
+        match ends {
+            // Taken back before it began.
+            Some(ends) if ends <= starts && wall >= ends => Phase::Over,
+            _ if wall < starts => Phase::Ahead,
+            Some(ends) if wall >= ends.later(self.return_delay) => Phase::Over,
+            Some(ends) if wall >= ends => Phase::Returning,
+            _ => Phase::Acting,
+        }
+    }
+}
+
+/// Why a cap acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// An order holds.
+    Order(Arc<str>),
+    /// An order is over, and power returns at a random moment.
+    Returning(Arc<str>),
+    /// It was in force when the signal was lost, and nobody has taken it back.
+    Kept(Arc<str>),
+    /// The signal is lost, has not come yet, or has only just come back.
+    FailSafe,
+    /// The signal has been lost for longer than the hold.
+    Released,
+}
+
+/// A cap that acts now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Active {
+    /// The circuit that it caps.
+    pub circuit: CircuitId,
+    /// What it caps there.
+    pub scope: Scope,
+    /// How much.
+    pub cap: Watts,
+    /// Why.
+    pub why: Why,
+    /// Against what it is judged.
+    pub basis: Basis,
+    /// How power shall move.
+    pub urgency: Urgency,
+}
+
+/// What is wrong with a source that still speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// Part of what it said could not be read or obeyed; the rest counts, and what was known stays.
+    Unreadable(Arc<str>),
+    /// The clocks differ, or ours cannot be trusted.
+    Clock(Doubt),
+}
+
+/// What a source comes to in one cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Its state.
+    pub state: SourceState,
+    /// Age of the latest fresh signal; `None` before the first.
+    pub age: Option<Duration>,
+    /// The caps that act; the tightest binds.
+    pub caps: Vec<Active>,
+    /// Why it is degraded; empty otherwise.
+    pub trouble: Vec<Trouble>,
+    /// Who has lifted its caps, and until when.
+    pub lifted: Option<(Arc<str>, Wall)>,
+}
+
+/// What a fresh, authenticated and complete signal brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// That the source lives.
+    Heartbeat,
+    /// Its orders, or that it has none.
+    Orders,
+}
+
+/// The orders of one source.
+#[derive(Clone, Debug)]
+pub struct Book {
+    settings: SourceSettings,
+    orders: BTreeMap<Arc<str>, Held>,
+    /// Names and revisions that were taken back, the latest last.
+    withdrawn: VecDeque<(Arc<str>, u64)>,
+    fresh_at: Option<Moment>,
+    /// Whether what the source says counts: after a loss it must first say more than that it lives.
+    in_control: bool,
+    /// Whether the fail-safe stands because a signal that was there was lost, and not because none has come yet.
+    heard_before_loss: bool,
+    /// Whether it was lost at the latest view.
+    was_lost: bool,
+    begun: Option<Moment>,
+    /// Since when the fail-safe stands.
+    failed_at: Option<Moment>,
+    /// The caps of the latest view.
+    latest: Vec<Active>,
+    /// The tightest caps of the time since the signal was lost.
+    kept: BTreeMap<(usize, bool), Active>,
+    unreadable: Option<Arc<str>>,
+    lifted: Option<(Arc<str>, Wall)>,
+}
+
+impl Book {
+    /// An empty book: after a start without anything on disk, and after a power cut.
+    pub fn new(settings: SourceSettings) -> Self {
+        Self {
+            settings,
+            orders: BTreeMap::new(),
+            withdrawn: VecDeque::new(),
+            fresh_at: None,
+            in_control: false,
+            heard_before_loss: false,
+            was_lost: false,
+            begun: None,
+            failed_at: None,
+            latest: Vec::new(),
+            kept: BTreeMap::new(),
+            unreadable: None,
+            lifted: None,
+        }
+    }
+
+    /// A book with the orders that were on disk: after a restart.
+    pub fn restore(settings: SourceSettings, orders: impl IntoIterator<Item = Held>) -> Self {
+        let mut book = Self::new(settings);
+        book.orders =
+            orders.into_iter().take(MOST_ORDERS).map(|held| (held.order.id.clone(), held)).collect();
+        book
+    }
+
+    /// What the source is.
+    pub fn settings(&self) -> &SourceSettings {
+        &self.settings
+    }
+
+    /// All orders, by name.
+    pub fn orders(&self) -> impl Iterator<Item = &Held> {
+        self.orders.values()
+    }
+
+    /// Takes an order in. It is in force from the next [`Self::view`] on.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was in force before stays in force.
+    pub fn accept(&mut self, order: Order, bases: &Bases, now: &Now) -> Result<Receipt, Refusal> {
+        if order.id.is_empty() || order.id.len() > MOST_NAME {
+            return Err(Refusal::Name(MOST_NAME));
+        }
+        if order.until.is_some_and(|until| until < order.from) {
+            return Err(Refusal::Backwards);
+        }
+        let dead = self.withdrawn.iter().any(|(id, revision)| *id == order.id && order.revision <= *revision);
+        let known = self.orders.get(&order.id);
+        if dead || known.is_some_and(|held| order.revision < held.order.revision) {
+            return Ok(Receipt::Outdated);
+        }
+        // Taken back by its absence from a list, and back in it: that is news.
+        let standing = known.filter(|held| held.withdrawn.is_none());
+        if standing.is_some_and(|held| held.order == order) {
+            return Ok(Receipt::Duplicate);
+        }
+        let cap = order.ask.resolve(bases)?;
+        if let Some(held) = standing
+            && held.order.revision == order.revision
+            && cap >= held.cap
+        {
+            return Err(Refusal::SameRevision);
+        }
+        let draw = if bases.draw.is_finite() { bases.draw.clamp(0.0, 1.0) } else { 1.0 };
+        let held = Held {
+            cap,
+            baseline: bases.baseline,
+            received: now.wall,
+            // A correction of an order keeps the delay that was drawn for it.
+            start_delay: known.map_or_else(|| order.start_spread.mul_f64(draw), |held| held.start_delay),
+            return_delay: self.settings.return_spread.mul_f64(draw),
+            withdrawn: None,
+            order,
+        };
+        let margin = self.margin(now.doubt);
+        if held.phase(now.wall, margin) == Phase::Over {
+            let id = held.order.id;
+            if let Some(known) = self.orders.get_mut(&id) {
+                known.withdrawn.get_or_insert(now.wall);
+            }
+            return Ok(Receipt::Over);
+        }
+        let replaces = standing.is_some();
+        self.prune(now.wall, margin);
+        if !self.orders.contains_key(&held.order.id) && self.orders.len() >= MOST_ORDERS {
+            return Err(Refusal::Full(MOST_ORDERS));
+        }
+        self.orders.insert(held.order.id.clone(), held);
+        Ok(if replaces { Receipt::Replaced } else { Receipt::Accepted })
+    }
+
+    /// Takes an order back, by its name. Versions up to this revision (all that are known, without one) do not come
+    /// back. `false` when there is none.
+    pub fn withdraw(&mut self, id: &str, revision: Option<u64>, now: &Now) -> bool {
+        let known = self.orders.get(id).map(|held| held.order.revision);
+        if let (Some(known), Some(revision)) = (known, revision)
+            && revision < known
+        {
+            return false;
+        }
+        if let Some(revision) = revision.or(known) {
+            if self.withdrawn.len() >= MOST_WITHDRAWN {
+                self.withdrawn.pop_front();
+            }
+            self.withdrawn.push_back((id.into(), revision));
+        }
+        self.orders.get_mut(id).is_some_and(|held| {
+            let news = held.withdrawn.is_none();
+            held.withdrawn.get_or_insert(now.wall);
+            news
+        })
+    }
+
+    /// The source has told its whole list: what is not in it is taken back. Events that could not be read are in it,
+    /// too: the version that is known stays.
+    pub fn complete(&mut self, listed: &[Arc<str>], now: &Now) {
+        for (id, held) in &mut self.orders {
+            if !listed.contains(id) {
+                held.withdrawn.get_or_insert(now.wall);
+            }
+        }
+    }
+
+    /// A fresh, authenticated, complete signal has come. `unreadable` says what part of it could not be obeyed.
+    pub fn fresh(&mut self, told: Told, unreadable: Option<Arc<str>>, now: &Now) {
+        self.fresh_at = Some(now.moment);
+        if told == Told::Orders || self.settings.feed != Feed::Stream {
+            self.in_control = true;
+        }
+        if told == Told::Orders || unreadable.is_some() {
+            self.unreadable = unreadable;
+        }
+    }
+
+    /// Lifts the caps of this source until a moment, in somebody's name. `false` without a name or for a time that is
+    /// over.
+    pub fn lift(&mut self, by: &str, until: Wall, now: &Now) -> bool {
+        let valid = !by.trim().is_empty() && by.len() <= MOST_NAME && until > now.wall;
+        if valid {
+            self.lifted = Some((by.into(), until));
+        }
+        valid
+    }
+
+    /// Ends a lift before its time.
+    pub fn end_lift(&mut self) {
+        self.lifted = None;
+    }
+
+    /// Which caps act now, and the state of the source. Moments must not go back; one that does counts as now.
+    pub fn view(&mut self, now: &Now) -> View {
+        let begun = *self.begun.get_or_insert(now.moment);
+        let margin = self.margin(now.doubt);
+        if self.lifted.as_ref().is_some_and(|(_, until)| now.wall.later(margin) >= *until) {
+            self.lifted = None;
+        }
+        let age = self.fresh_at.map(|at| now.moment - at);
+        let silent = age.is_none_or(|age| age > self.settings.lost_after);
+        let calendar = self.settings.feed == Feed::Calendar;
+        if silent && self.fresh_at.is_some() && !calendar {
+            self.in_control = false;
+        }
+        let lost = !calendar && !self.in_control;
+        let waiting = lost && self.fresh_at.is_none() && now.moment - begun <= self.settings.lost_after;
+        let mut caps = self.ordered(now.wall, margin);
+        if lost {
+            if !self.was_lost {
+                self.was_lost = true;
+                // However long ago the latest look was: what acted then is not given back unseen.
+                let latest = std::mem::take(&mut self.latest);
+                self.keep(&latest);
+                self.heard_before_loss |= self.fresh_at.is_some();
+            }
+            let since = *self.failed_at.get_or_insert(now.moment);
+            self.keep(&caps);
+            self.add_kept(&mut caps);
+            let known = |held: &Held| {
+                held.order.until.is_some()
+                    && matches!(held.phase(now.wall, margin), Phase::Ahead | Phase::Acting)
+            };
+            let finishing =
+                self.settings.finish_schedule && self.fresh_at.is_some() && self.orders.values().any(known);
+            let held = now.moment - since >= self.settings.fail_safe_hold;
+            let released = match self.settings.release {
+                Release::AfterHold(cap) if held && !waiting => Some(cap),
+                _ => None,
+            };
+            if !finishing {
+                self.fail_safe(&mut caps, released);
+            }
+            let state = match (waiting, released) {
+                (true, _) => SourceState::Init,
+                (false, Some(_)) => SourceState::Released,
+                (false, None) => SourceState::Failsafe,
+            };
+            return self.seen(state, age, caps, Vec::new());
+        }
+        self.was_lost = false;
+        self.kept.clear();
+        if let Some(since) = self.failed_at {
+            if self.heard_before_loss && now.moment - since < self.settings.fail_safe_hold {
+                self.fail_safe(&mut caps, None);
+                return self.seen(SourceState::Failsafe, age, caps, Vec::new());
+            }
+            self.failed_at = None;
+            self.heard_before_loss = false;
+        }
+        self.prune(now.wall, margin);
+        let mut trouble: Vec<Trouble> = self.unreadable.iter().cloned().map(Trouble::Unreadable).collect();
+        if margin > Duration::ZERO {
+            trouble.push(Trouble::Clock(now.doubt));
+        }
+        let state = match (trouble.is_empty(), caps.is_empty()) {
+            (false, _) => SourceState::Degraded,
+            (true, false) => SourceState::Limited,
+            (true, true) => SourceState::Controlled,
+        };
+        self.seen(state, age, caps, trouble)
+    }
+
+    fn seen(
+        &mut self,
+        state: SourceState,
+        age: Option<Duration>,
+        mut caps: Vec<Active>,
+        trouble: Vec<Trouble>,
+    ) -> View {
+        self.latest.clone_from(&caps);
+        if self.lifted.is_some() {
+            caps.clear();
+        }
+        View { state, age, caps, trouble, lifted: self.lifted.clone() }
+    }
+
+    /// By how much windows begin early and end late.
+    fn margin(&self, doubt: Doubt) -> Duration {
+        match doubt {
+            Doubt::None => Duration::ZERO,
+            Doubt::Off(by) if by <= self.settings.clock_tolerance => Duration::ZERO,
+            Doubt::Off(by) => by,
+            Doubt::Unknown => self.settings.clock_allowance,
+        }
+    }
+
+    /// The caps of the orders: in each lane of each circuit and scope the best priority, then the strictest, then the
+    /// newest; and all those whose power is only just returning.
+    fn ordered(&self, wall: Wall, margin: Duration) -> Vec<Active> {
+        let mut best: BTreeMap<(&str, usize, bool), &Held> = BTreeMap::new();
+        let mut caps = Vec::new();
+        for held in self.orders.values() {
+            let order = &held.order;
+            match held.phase(wall, margin) {
+                Phase::Acting => {
+                    let place = (&*order.lane, order.circuit.0, order.scope == Scope::Import);
+                    let slot = best.entry(place).or_insert(held);
+                    let better = order
+                        .priority
+                        .cmp(&slot.order.priority)
+                        .then(held.cap.total_cmp(&slot.cap))
+                        .then(slot.order.revision.cmp(&order.revision));
+                    if better.is_lt() {
+                        *slot = held;
+                    }
+                }
+                Phase::Returning => caps.push(active(held, Why::Returning(order.id.clone()))),
+                Phase::Ahead | Phase::Over => {}
+            }
+        }
+        caps.extend(best.into_values().map(|held| active(held, Why::Order(held.order.id.clone()))));
+        caps
+    }
+
+    /// While the signal is lost nothing that was in force loosens, unless a schedule is to be finished.
+    fn keep(&mut self, caps: &[Active]) {
+        if self.settings.finish_schedule {
+            return;
+        }
+        for cap in caps {
+            let place = (cap.circuit.0, cap.scope == Scope::Import);
+            let tighter = self.kept.get(&place).is_none_or(|kept| cap.cap < kept.cap);
+            if tighter {
+                let why = match &cap.why {
+                    Why::Order(id) | Why::Returning(id) => Why::Kept(id.clone()),
+                    other => other.clone(),
+                };
+                self.kept.insert(place, Active { why, ..cap.clone() });
+            }
+        }
+    }
+
+    fn add_kept(&self, caps: &mut Vec<Active>) {
+        for (place, kept) in &self.kept {
+            let same = |cap: &Active| (cap.circuit.0, cap.scope == Scope::Import) == *place;
+            if !caps.iter().any(|cap| same(cap) && cap.cap <= kept.cap) {
+                caps.push(kept.clone());
+            }
+        }
+    }
+
+    fn fail_safe(&self, caps: &mut Vec<Active>, released: Option<Watts>) {
+        let Some(fail_safe) = self.settings.fail_safe else { return };
+        caps.push(Active {
+            circuit: fail_safe.circuit,
+            scope: fail_safe.scope,
+            cap: released.unwrap_or(fail_safe.cap),
+            why: if released.is_some() { Why::Released } else { Why::FailSafe },
+            basis: Basis::Instant,
+            urgency: Urgency::Normal,
+        });
+    }
+
+    fn prune(&mut self, wall: Wall, margin: Duration) {
+        self.orders.retain(|_, held| held.phase(wall, margin) != Phase::Over);
+    }
+}
+
+fn active(held: &Held, why: Why) -> Active {
+    Active {
+        circuit: held.order.circuit,
+        scope: held.order.scope,
+        cap: held.cap,
+        why,
+        basis: held.order.basis,
+        urgency: held.order.urgency,
+    }
+}
+
+/// The tightest cap on a circuit and scope over all sources; `None` when nothing acts there.
+pub fn tightest<'a>(
+    views: impl IntoIterator<Item = &'a View>,
+    circuit: CircuitId,
+    scope: Scope,
+) -> Option<&'a Active> {
+    views
+        .into_iter()
+        .flat_map(|view| &view.caps)
+        .filter(|cap| cap.circuit == circuit && cap.scope == scope)
+        .min_by(|a, b| a.cap.total_cmp(&b.cap))
+}
