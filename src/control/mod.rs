@@ -39,10 +39,12 @@
 
 pub mod allocate;
 pub mod budget;
+pub mod combine;
 pub mod commands;
 pub mod decision;
 pub mod headroom;
 pub mod history;
+pub mod lag;
 pub mod measure;
 pub mod ramp;
 pub mod response;

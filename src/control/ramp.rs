@@ -12,11 +12,16 @@ use crate::control::site::Settings;
 /// The most samples of headroom that are kept; more would only mean a hold of minutes.
 const MOST: usize = 600;
 
+/// However far apart two samples are, a raise goes no further than the rate allows in this time.
+const LONGEST_STEP: Duration = Duration::from_secs(5);
+
 /// The ramp of one circuit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ramp {
     /// Headroom at each fresh sample of the hold time.
     window: VecDeque<(Moment, f64)>,
+    /// When the newest fresh sample came.
+    sampled_at: Option<Moment>,
     /// What the miners may use now; `None` before the first cycle in control.
     allowed: Option<f64>,
 }
@@ -43,12 +48,19 @@ impl Ramp {
             self.allowed = Some(headroom);
             return headroom;
         }
+        // A meter that renews itself slowly may be followed as fast as any, as far as its samples allow.
+        let since_sample = self.sampled_at.map_or(since_last, |before| (now - before).max(since_last));
         if new_sample {
             self.window.push_back((now, headroom));
+            self.sampled_at = Some(now);
         }
-        // Keep the newest sample that is older than the hold: it shows that the hold time is covered.
+        // Keep the newest sample that is older than the hold: it shows that the hold time is covered. And never fewer
+        // than a raise needs, however far apart they are.
         let oldest = now.earlier(settings.raise_hold);
-        while self.window.len() > MOST || self.window.get(1).is_some_and(|&(second, _)| second <= oldest) {
+        let enough = |count: usize| u32::try_from(count).is_ok_and(|count| count > settings.raise_samples);
+        while self.window.len() > MOST
+            || (enough(self.window.len()) && self.window.get(1).is_some_and(|&(second, _)| second <= oldest))
+        {
             self.window.pop_front();
         }
         let allowed = self.allowed.unwrap_or(headroom);
@@ -62,7 +74,7 @@ impl Ramp {
             return allowed;
         }
         let steady = self.window.iter().map(|&(_, value)| value).fold(headroom, f64::min);
-        let step = settings.raise_rate.over(since_last.min(Duration::from_secs(5))).get();
+        let step = settings.raise_rate.over(since_sample.min(LONGEST_STEP)).get();
         let raised = steady.min(allowed + step).max(allowed);
         self.allowed = Some(raised);
         raised

@@ -57,6 +57,7 @@ fn a_fall_of_the_surplus_is_followed_within_seconds() {
 fn a_meter_that_lags_does_not_make_the_fleet_hunt() {
     let mut site = site(20);
     site.meters[0].lag = Duration::from_secs(5);
+    site.meters[0].learn_lag = false;
     let mut plant = Plant::new(site, 0.9, |at| if at < 60.0 { -130e3 } else { -70e3 });
     plant.meter_lag = Duration::from_secs(5);
     plant.run(75);

@@ -41,6 +41,7 @@ fn any_site() -> impl Strategy<Value = Site> {
                     scope: Scope::Miners,
                     class: LimitClass::Surplus,
                     cap: Cap::Reading { meter: MeterId(1), fail_safe: Watts::whole(1_000) },
+                    condition: None,
                 });
             }
             let miners = kinds
