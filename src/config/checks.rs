@@ -129,11 +129,10 @@ fn readings(whole: &Whole<'_, '_>) {
         let (Cap::Reading { meter, .. }, Some(span)) = (limit.cap, span) else {
             continue;
         };
-        let measured = whole
-            .circuits
-            .circuits
-            .iter()
-            .find(|circuit| circuit.meter.is_some_and(|own| own == meter || stands_for(whole, meter, own)));
+        let measured =
+            whole.circuits.circuits.iter().find(|circuit| {
+                circuit.meter.is_some_and(|own| own == meter || stands_for(whole, meter, own))
+            });
         if let Some(measured) = measured {
             whole.report.error(
                 *span,
@@ -204,14 +203,10 @@ fn unused_meters(whole: &Whole<'_, '_>) {
     for ((at, meter), span) in whole.meters.meters.iter().enumerate().zip(&whole.meters.spans) {
         let id = MeterId(at);
         let on_circuit = whole.circuits.circuits.iter().any(|circuit| circuit.meter == Some(id));
-        let in_limit = whole
-            .limits
-            .limits
-            .iter()
-            .any(|limit| {
-                matches!(limit.cap, Cap::Reading { meter, .. } if meter == id)
-                    || limit.condition.is_some_and(|condition| condition.meter == id)
-            });
+        let in_limit = whole.limits.limits.iter().any(|limit| {
+            matches!(limit.cap, Cap::Reading { meter, .. } if meter == id)
+                || limit.condition.is_some_and(|condition| condition.meter == id)
+        });
         let part = whole
             .meters
             .meters

@@ -271,7 +271,8 @@ fn circles(found: &[Found<'_>], first: usize, report: &Report<'_>) -> bool {
     let parts = |index: usize| -> Vec<(usize, Span)> {
         let Some(at) = found.get(index) else { return Vec::new() };
         let parts = at.combination.iter().flat_map(Combination::parts);
-        let own = parts.zip(&at.spans).filter_map(|(part, span)| Some((part.meter.0.checked_sub(first)?, *span)));
+        let own =
+            parts.zip(&at.spans).filter_map(|(part, span)| Some((part.meter.0.checked_sub(first)?, *span)));
         own.collect()
     };
     let mut told = vec![false; found.len()];

@@ -139,7 +139,8 @@ impl Combiner {
             parts.map(name).collect()
         };
         for (meter, memory) in site.meters.iter().zip(self.memories.iter_mut()) {
-            let known = before.meters.iter().zip(&earlier.memories).find(|(known, _)| known.name == meter.name);
+            let known =
+                before.meters.iter().zip(&earlier.memories).find(|(known, _)| known.name == meter.name);
             if let Some((known, remembered)) = known
                 && meter.combined.is_some()
                 && names(site, meter) == names(before, known)
@@ -197,9 +198,11 @@ fn parts_first(site: &Site) -> Vec<usize> {
     loop {
         let next = site.meters.iter().enumerate().find(|(index, meter)| {
             placed.get(*index) == Some(&false)
-                && meter.combined.iter().flat_map(Combination::parts).all(|part| {
-                    placed.get(part.meter.0) == Some(&true)
-                })
+                && meter
+                    .combined
+                    .iter()
+                    .flat_map(Combination::parts)
+                    .all(|part| placed.get(part.meter.0) == Some(&true))
         });
         let Some((index, _)) = next else { return order };
         order.push(index);
@@ -308,9 +311,11 @@ fn sum(terms: &[Term], views: &[View], memory: &mut Memory) -> Seen {
     let news = common.filter(|common| memory.sum.is_none_or(|before| before.at < *common));
     if let Some(at) = news {
         // A part of which nothing is known as early as that would be taken for constant.
-        let known = memory.parts.iter().zip(views).all(|(part, view)| {
-            part.high.oldest().is_some_and(|(oldest, _)| oldest <= at + view.period)
-        });
+        let known = memory
+            .parts
+            .iter()
+            .zip(views)
+            .all(|(part, view)| part.high.oldest().is_some_and(|(oldest, _)| oldest <= at + view.period));
         let mut extent = Extent { at, low: 0.0, high: 0.0 };
         for (term, part) in terms.iter().zip(&memory.parts) {
             let (low, high) = (part.low.at(at).unwrap_or(0.0), part.high.at(at).unwrap_or(0.0));
@@ -326,7 +331,8 @@ fn sum(terms: &[Term], views: &[View], memory: &mut Memory) -> Seen {
             memory.sum = Some(extent);
         }
     }
-    let reading = |value: f64, at| Reading { value: Watts::saturating(value).clamp(-PLAUSIBLE, PLAUSIBLE), at };
+    let reading =
+        |value: f64, at| Reading { value: Watts::saturating(value).clamp(-PLAUSIBLE, PLAUSIBLE), at };
     let status = views.iter().map(|view| view.status).max_by_key(|status| badness(*status));
     Seen {
         input: MeterInput {
