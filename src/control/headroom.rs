@@ -93,6 +93,8 @@ pub struct Headroom {
     pub other: f64,
     /// What the tightest own limit leaves to the miners; infinite without any.
     pub headroom: f64,
+    /// The same, had nothing been kept free for what may come ([`Self::reserve`]). At least the headroom.
+    pub unreserved: f64,
     /// What set it; [`Source::Fleet`] without any.
     pub binding: Source,
     /// Every limit that acts here.
@@ -300,6 +302,7 @@ pub fn headrooms(
                 .map(|reading| reading.value),
             other,
             headroom: f64::INFINITY,
+            unreserved: f64::INFINITY,
             binding: Source::Fleet,
             limits: Vec::new(),
             new_sample,
@@ -416,7 +419,12 @@ fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [
             headroom: Watts::saturating(headroom),
             acts,
         });
-        if acts && headroom < slot.headroom {
+        if !acts {
+            continue;
+        }
+        let reserved = if limit.scope == Scope::Import { slot.reserve } else { 0.0 };
+        slot.unreserved = slot.unreserved.min(headroom + reserved);
+        if headroom < slot.headroom {
             slot.headroom = headroom;
             slot.binding = source;
         }
@@ -440,6 +448,7 @@ fn apply_lost_meters(site: &Site, meters: Meters<'_>, nameplates: &[f64], result
         slot.limits.push(LimitValue { source, cap: None, headroom: Watts::saturating(headroom), acts: true });
         if headroom <= slot.headroom || !known {
             slot.headroom = slot.headroom.min(headroom);
+            slot.unreserved = slot.unreserved.min(headroom);
             slot.binding = source;
         }
     }

@@ -80,7 +80,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         }
         ramp.anchor(*flying);
         let headroom = circuit.headroom.min(ceiling);
-        allowed.push(ramp.step(&site.settings, headroom, circuit.new_sample, now, since_last));
+        let unreserved = circuit.unreserved.min(ceiling);
+        allowed.push(ramp.step(&site.settings, headroom, unreserved, circuit.new_sample, now, since_last));
     }
     // Rounding in the sums of thousands of numbers must never look like power.
     let allowed: Vec<f64> = allowed.into_iter().map(|allowed| allowed.max(0.0)).collect();
