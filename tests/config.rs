@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ballast::config::{self, Config, ConfigErrors, Options, Secrets, builtin};
-use ballast::control::site::{Actuator, Cap, LimitClass, Scope, Site};
+use ballast::control::measure::Measure;
+use ballast::control::site::{Actuator, Cap, Combination, LimitClass, MeterId, Scope, Site};
 use ballast::units::{Hashrate, Watts};
 use proptest::prelude::*;
 
@@ -88,8 +89,15 @@ fn assert_consistent(site: &Site) {
         assert!(limit.circuit.0 < site.circuits.len());
         assert!(!matches!(limit.cap, Cap::Reading { meter, .. } if meter.0 >= site.meters.len()));
     }
-    for meter in &site.meters {
+    for (at, meter) in site.meters.iter().enumerate() {
         assert!(meter.stale_after <= meter.fail_safe_after);
+        assert!(meter.combined.is_some() || site.meters[..at].iter().all(|before| before.combined.is_none()));
+        for part in meter.combined.iter().flat_map(Combination::parts) {
+            assert!(part.meter.0 < site.meters.len() && part.meter.0 != at);
+        }
+    }
+    for condition in site.limits.iter().filter_map(|limit| limit.condition) {
+        assert!(condition.meter.0 < site.meters.len() && condition.below < condition.until);
     }
     for miner in &site.miners {
         assert!(miner.circuit.0 < site.circuits.len());
@@ -105,7 +113,8 @@ fn every_shipped_file_loads() {
     for path in toml_files(&folder("config")) {
         let config = config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
         assert_consistent(&config.site);
-        assert_eq!(config.meters.len(), config.site.meters.len());
+        let devices = config.site.meters.iter().filter(|meter| meter.combined.is_none()).count();
+        assert_eq!(config.meters.len(), devices);
         assert_eq!(config.miners.len(), config.site.miners.len());
         for warning in &config.warnings {
             // A checkout cannot keep the demo's password file to itself; nothing else may need a look.
@@ -406,6 +415,178 @@ fn a_tree_of_circuits_has_a_bounded_depth() {
     }
     let said = wrong(&text);
     assert!(said.contains("circuit `c31` hangs more than 32 levels deep"), "{said}");
+}
+
+/// Two more meters on the bus, the battery's among them, and what is put together.
+fn combined(more: &str) -> String {
+    site(&format!(
+        r#"
+[meters.b]
+link = "bus"
+unit = 2
+profile = "eastron-sdm630"
+lag = "400ms"
+stale_after = "30s"
+[meters.battery]
+link = "bus"
+unit = 100
+profile = "victron-gx-battery"
+{more}
+"#
+    ))
+    .replace("meter = \"pcc\"", "meter = \"whole\"")
+}
+
+#[test]
+fn meters_are_put_together_from_others() {
+    let config = good(&combined(
+        r#"
+[meters.whole]
+redundant = ["pcc", "phases"]
+disagreement = "5 kW"
+[meters.phases]
+sum = ["b.power_l1", "b.power_l2", "-b.power_l3"]
+[limits.battery-first]
+circuit = "pcc"
+miners = "0 W"
+while = { meter = "battery", state_of_charge_below = "60 %", until_above = "80 %" }
+"#,
+    ));
+    assert_consistent(&config.site);
+    let names: Vec<&str> = config.site.meters.iter().map(|meter| meter.name.as_str()).collect();
+    assert_eq!(names, ["pcc", "b", "battery", "whole", "phases"], "devices first");
+    assert_eq!(config.meters.len(), 3);
+    let Some(Combination::Sum(terms)) = &config.site.meters[4].combined else { panic!("a sum") };
+    let found: Vec<_> =
+        terms.iter().map(|term| (term.part.meter.0, term.part.measure, term.negative)).collect();
+    let expected = [(1, Measure::PowerL1, false), (1, Measure::PowerL2, false), (1, Measure::PowerL3, true)];
+    assert_eq!(found, expected);
+    let Some(Combination::Redundant(whole)) = &config.site.meters[3].combined else { panic!("redundant") };
+    assert_eq!(whole.parts.iter().map(|part| part.meter.0).collect::<Vec<_>>(), [0, 4]);
+    assert_eq!(whole.disagreement, Watts::whole(5_000));
+    assert_eq!(
+        (whole.disagreement_for, whole.return_after),
+        (Duration::from_secs(10), Duration::from_secs(60))
+    );
+    // The tightest patience of the parts, however deep they lie.
+    assert_eq!(config.site.meters[4].stale_after, Duration::from_secs(30));
+    assert_eq!(config.site.meters[3].stale_after, Duration::from_secs(5));
+    assert!(
+        config.site.meters[0].learn_lag && !config.site.meters[1].learn_lag,
+        "a lag that is given counts"
+    );
+    assert!(!config.site.meters[4].learn_lag);
+    assert_eq!(config.site.circuits[0].meter, Some(MeterId(3)));
+    let condition = config.site.limits[1].condition.unwrap();
+    assert_eq!(condition.meter, MeterId(2));
+    assert!((condition.below - 0.6).abs() < 1e-9 && (condition.until - 0.8).abs() < 1e-9);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let words = config::summary(&config);
+    for part in [
+        "whole: pcc, else phases; the worse value while they differ by more than 5.00 kW for 10s",
+        "phases: the sum b.power_l1 + b.power_l2 - b.power_l3, lost with any of them",
+        "battery-first (safety): its miners at most 0 W, while battery is charged below 60 %, until it is above 80 %; \
+         also while that is not known",
+    ] {
+        assert!(words.contains(part), "{part}\n{words}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_combined_meter_is_said_with_its_place() {
+    for (more, said) in [
+        ("sum = [\"pcc\", \"batery\"]", "there is no meter `batery`\n"),
+        ("sum = [\"pcc\", \"batery\"]", "did you mean `battery`?"),
+        ("sum = [\"pcc\", \"whole\"]", "put together from each other in a cycle: `whole` ← `whole`"),
+        ("sum = [\"x\"]\n[meters.x]\nsum = [\"-whole\"]", "in a cycle: `whole` ← `x` ← `whole`"),
+        ("sum = [\"pcc\", \"b\"]\nlink = \"bus\"", "is put together from others and has a `link`"),
+        (
+            "sum = [\"pcc\"]\nredundant = [\"pcc\", \"b\"]\ndisagreement = \"1 W\"",
+            "both `sum` and `redundant`",
+        ),
+        ("sum = []", "`sum` is empty"),
+        ("sum = [1]", "a part of `sum` is a bare number"),
+        ("sum = [\"pcc\", \"-pcc\"]", "`pcc` is a part twice"),
+        ("sum = [\"pcc.powr_l1\"]", "did you mean `power_l1`?"),
+        ("sum = [\"battery.power_l1\"]", "meter `battery` does not tell its `power_l1`"),
+        ("sum = [\"pcc.voltage_l1\"]", "`voltage_l1` is no power of meter `pcc`"),
+        ("sum = [\"pcc\"]\ndisagreement = \"5 kW\"", "`disagreement` belongs to `redundant` meters"),
+        ("sum = [\"pcc\"]\ncolour = 3", "unknown key `colour`"),
+        ("redundant = [\"pcc\", \"b\"]", "has no `disagreement`"),
+        ("redundant = [\"pcc\"]\ndisagreement = \"5 kW\"", "has one part only"),
+        ("redundant = [\"pcc\", \"-b\"]\ndisagreement = \"5 kW\"", "a part of `whole` has a sign"),
+        ("redundant = [\"pcc\", \"b\"]\ndisagreement = 5", "`disagreement` is a bare number"),
+    ] {
+        let said_of_it = wrong(&combined(&format!("[meters.whole]\n{more}")));
+        assert!(said_of_it.contains(said), "{more}: {said}\n{said_of_it}");
+        assert!(said_of_it.starts_with("site.toml:"), "{said_of_it}");
+    }
+    let many = vec!["\"pcc\""; 65].join(", ");
+    assert!(wrong(&combined(&format!("[meters.whole]\nsum = [{many}]"))).contains("`sum` has 65 parts"));
+}
+
+#[test]
+fn a_condition_that_could_not_work_is_refused() {
+    let limit = |condition: &str| {
+        let more = format!(
+            "[meters.whole]\nsum = [\"pcc\", \"b\"]\n[limits.b]\ncircuit = \"pcc\"\nminers = \"0 W\"\nwhile = {condition}"
+        );
+        wrong(&combined(&more))
+    };
+    for (condition, said) in [
+        ("{ meter = \"battery\", state_of_charge_below = \"60 %\" }", "has no `until_above`"),
+        (
+            "{ meter = \"battery\", state_of_charge_below = \"60 %\", until_above = \"60 %\" }",
+            "`until_above` is not above",
+        ),
+        (
+            "{ meter = \"battery\", state_of_charge_below = \"60 %\", until_above = \"100 %\" }",
+            "is never reached",
+        ),
+        ("{ meter = \"battery\", state_of_charge_below = 0.6, until_above = \"80 %\" }", "write \"60 %\""),
+        (
+            "{ meter = \"b\", state_of_charge_below = \"60 %\", until_above = \"80 %\" }",
+            "meter `b` does not tell its state of charge: limit `b` would act for ever",
+        ),
+        (
+            "{ meter = \"bat\", state_of_charge_below = \"60 %\", until_above = \"80 %\" }",
+            "there is no meter `bat`",
+        ),
+        ("\"always\"", "it must be a table"),
+    ] {
+        let found = limit(condition);
+        assert!(found.contains(said), "{condition}: {said}\n{found}");
+    }
+}
+
+#[test]
+fn a_limit_that_rests_now_and_then_holds_nobody_back_for_good() {
+    let text = combined(
+        "[meters.whole]\nsum = [\"pcc\", \"b\"]\n[limits.b]\ncircuit = \"pcc\"\nimport = \"0 W\"\n\
+         while = { meter = \"battery\", state_of_charge_below = \"60 %\", until_above = \"80 %\" }",
+    );
+    let only = text.replace("[limits.follow-surplus]\ncircuit = \"pcc\"\nimport = \"0 W\"", "");
+    assert!(wrong(&only).contains("has a meter, but no limit: nothing would hold the fleet back"));
+    assert!(good(&text).warnings.is_empty());
+}
+
+#[test]
+fn a_cap_that_is_the_power_of_its_circuit_by_another_name_is_refused() {
+    let said = wrong(&site(
+        r#"
+[meters.b]
+link = "bus"
+unit = 2
+profile = "eastron-sdm630"
+[meters.either]
+redundant = ["pcc", "b"]
+disagreement = "5 kW"
+[limits.wrong]
+circuit = "pcc"
+miners = { reading = "either", fail_safe = "0 W" }
+"#,
+    ));
+    assert!(said.contains("takes the power of circuit `pcc` for its cap"), "{said}");
 }
 
 proptest! {

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Binding, Mode, Source};
-use ballast::control::site::{CircuitId, MeterId};
-use ballast::control::snapshot::{MeterStatus, Reading};
+use ballast::control::decision::{Binding, MeterDecision, Mode, Source};
+use ballast::control::measure::Measure;
+use ballast::control::site::{CircuitId, Combination, Condition, Meter, MeterId, Part, Redundant, Site};
+use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
 use ballast::metrics::{CommandTally, Exporter, ReadTally, describe};
 use ballast::units::Watts;
 use metrics_sample::{SECOND, decision, publish, running, silent, site, text};
@@ -93,6 +94,127 @@ fn an_unknown_value_has_no_series_and_is_not_zero() {
     let never_asked = labels(4, "whatsminer-v3");
     absent(&format!("ballast_miner_up{never_asked}"));
     absent(&format!("ballast_miner_setpoint_watts{never_asked}"));
+}
+
+/// The sample's site with a pair of redundant meters and a limit that rests.
+fn combined() -> Site {
+    let mut site = site(1);
+    let part = |meter| Part { meter: MeterId(meter), measure: Measure::Power };
+    site.meters[0].learn_lag = false;
+    site.meters[0].lag = Duration::from_millis(500);
+    site.meters.push(Meter {
+        name: "both".into(),
+        combined: Some(Combination::Redundant(Redundant {
+            parts: vec![part(0), Part { measure: Measure::PowerL1, ..part(2) }],
+            disagreement: Watts::whole(5_000),
+            disagreement_for: 10 * SECOND,
+            return_after: 60 * SECOND,
+        })),
+        ..site.meters[2].clone()
+    });
+    site.limits[2].condition = Some(Condition { meter: MeterId(2), below: 0.6, until: 0.8 });
+    site
+}
+
+fn outcome(input: MeterInput, lost: f64) -> MeterDecision {
+    MeterDecision { input, lost, lag: Duration::ZERO, learned_lag: None, in_use: None, disagreement: None }
+}
+
+#[test]
+fn everything_that_a_meter_tells_is_told_while_it_is_fresh() {
+    let (exporter, clock) = silent(1);
+    publish(&exporter, |snapshot, _| {
+        let (now, pcc) = (snapshot.now, &mut snapshot.meters[0]);
+        pcc.refresh = Some(10 * SECOND);
+        for (measure, value) in [
+            (Measure::Frequency, 49.98),
+            (Measure::VoltageL1, 231.5),
+            (Measure::VoltageL3, 229.0),
+            (Measure::PowerL2, -2_500.0),
+            (Measure::EnergyImport, 1_000.0),
+            (Measure::EnergyExport, 2.0),
+            (Measure::StateOfCharge, 64.0),
+        ] {
+            pcc.others.set(measure, Reading { value, at: now });
+        }
+        // One that does not make sense as a number is not there.
+        snapshot.meters[2].others.set(Measure::Frequency, Reading { value: f64::NAN, at: now });
+    });
+    assert!(clock.now() < ballast::clock::Moment::START + 3 * SECOND);
+    let samples = samples(&exporter);
+    for (name, expected) in [
+        ("ballast_meter_refresh_seconds{meter=\"pcc\"}", 10.0),
+        ("ballast_meter_frequency_hertz{meter=\"pcc\"}", 49.98),
+        ("ballast_meter_voltage_volts{meter=\"pcc\",phase=\"L1\"}", 231.5),
+        ("ballast_meter_voltage_volts{meter=\"pcc\",phase=\"L3\"}", 229.0),
+        ("ballast_meter_phase_power_watts{meter=\"pcc\",phase=\"L2\"}", -2_500.0),
+        ("ballast_meter_energy_joules_total{meter=\"pcc\",direction=\"import\"}", 3_600_000.0),
+        ("ballast_meter_energy_joules_total{meter=\"pcc\",direction=\"export\"}", 7_200.0),
+        ("ballast_meter_state_of_charge_ratio{meter=\"pcc\"}", 0.64),
+    ] {
+        says(&samples, name, expected);
+    }
+    let absent = |name: &str| assert!(!samples.contains_key(name), "{name} is there");
+    absent("ballast_meter_voltage_volts{meter=\"pcc\",phase=\"L2\"}");
+    absent("ballast_meter_frequency_hertz{meter=\"pv\"}");
+    absent("ballast_meter_refresh_seconds{meter=\"pv\"}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_is_stale_has_no_series_though_the_power_is_fresh() {
+    let (exporter, _) = silent(1);
+    let now = exporter.clock().now();
+    tokio::time::sleep(10 * SECOND).await;
+    publish(&exporter, |snapshot, _| {
+        snapshot.meters[0].others.set(Measure::StateOfCharge, Reading { value: 64.0, at: now });
+    });
+    let samples = samples(&exporter);
+    says(&samples, "ballast_meter_power_watts{meter=\"pcc\"}", -7_500.0);
+    assert!(!samples.contains_key("ballast_meter_state_of_charge_ratio{meter=\"pcc\"}"));
+}
+
+#[test]
+fn combined_meters_and_lags_are_told_as_the_control_law_took_them() {
+    let (exporter, _) = silent(1);
+    exporter.reconfigure(Arc::new(combined()));
+    publish(&exporter, |snapshot, decision| {
+        let reading = Reading { value: Watts::whole(4_200), at: snapshot.now };
+        decision.meters = snapshot.meters.iter().map(|input| outcome(*input, 0.0)).collect();
+        decision.meters[0].learned_lag = Some(2 * SECOND);
+        decision.meters[2].learned_lag = Some(Duration::from_millis(1_500));
+        decision.meters.push(MeterDecision {
+            in_use: Some(1),
+            disagreement: Some(true),
+            ..outcome(MeterInput::new(MeterStatus::Ok, Some(reading)), 0.0)
+        });
+        decision.circuits[1].limits[0].acts = false;
+    });
+    let found = samples(&exporter);
+    for (name, expected) in [
+        ("ballast_meter_power_watts{meter=\"both\"}", 4_200.0),
+        ("ballast_meter_up{meter=\"both\"}", 1.0),
+        ("ballast_meter_disagreement{meter=\"both\"}", 1.0),
+        ("ballast_meter_in_use{meter=\"both\",part=\"pcc\"}", 0.0),
+        ("ballast_meter_in_use{meter=\"both\",part=\"pv.power_l1\"}", 1.0),
+        ("ballast_meter_lag_seconds{meter=\"pcc\",origin=\"configured\"}", 0.5),
+        ("ballast_meter_lag_seconds{meter=\"pcc\",origin=\"learned\"}", 2.0),
+        ("ballast_meter_lag_seconds{meter=\"pv\",origin=\"learned\"}", 1.5),
+        ("ballast_limit_active{circuit=\"container\",source=\"container-feeder\"}", 0.0),
+    ] {
+        says(&found, name, expected);
+    }
+    assert!(
+        !found.contains_key("ballast_circuit_limit_watts{circuit=\"container\",source=\"container-feeder\"}")
+    );
+    assert!(!found.contains_key("ballast_meter_lag_seconds{meter=\"pv\",origin=\"configured\"}"));
+    assert!(!found.contains_key("ballast_meter_disagreement{meter=\"pcc\"}"), "it has no parts");
+    publish(&exporter, |snapshot, decision| {
+        let reading = Reading { value: Watts::whole(4_200), at: snapshot.now };
+        decision.meters = vec![outcome(MeterInput::new(MeterStatus::Unreachable, Some(reading)), 0.1); 4];
+    });
+    let lost = samples(&exporter);
+    says(&lost, "ballast_meter_up{meter=\"both\"}", 0.0);
+    assert!(!lost.contains_key("ballast_meter_power_watts{meter=\"both\"}"), "lost with its parts");
 }
 
 #[test]

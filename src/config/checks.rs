@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::circuits::{Circuits, Limits};
+use super::combined;
 use super::diagnostic::{Report, Span};
 use super::meters::Meters;
 use super::miners::Miners;
-use crate::control::site::{Cap, Circuit, CircuitId, Limit, MeterId, Scope};
+use crate::control::measure::Measure;
+use crate::control::site::{Cap, Circuit, CircuitId, Combination, Limit, MeterId, Scope};
 use crate::units::Watts;
 
 /// The parts of a site with their places. The tree is sound.
@@ -31,6 +33,7 @@ struct Below {
 pub(super) fn check(whole: &Whole<'_, '_>) {
     let below = below(whole);
     readings(whole);
+    charges(whole);
     unused_meters(whole);
     powerless_meters(whole);
     dedicated_subtrees(whole);
@@ -105,7 +108,7 @@ fn below(whole: &Whole<'_, '_>) -> Below {
 
 /// What a limit leaves to the miners of its circuit at all times, where that follows from the configuration alone.
 fn bound(whole: &Whole<'_, '_>, below: &Below, limit: &Limit) -> Option<Watts> {
-    let Cap::Constant(cap) = limit.cap else {
+    let (Cap::Constant(cap), None) = (limit.cap, limit.condition) else {
         return None;
     };
     let on = circuit(whole, limit.circuit)?;
@@ -127,7 +130,10 @@ fn readings(whole: &Whole<'_, '_>) {
         let (Cap::Reading { meter, .. }, Some(span)) = (limit.cap, span) else {
             continue;
         };
-        let measured = whole.circuits.circuits.iter().find(|circuit| circuit.meter == Some(meter));
+        let measured =
+            whole.circuits.circuits.iter().find(|circuit| {
+                circuit.meter.is_some_and(|own| own == meter || stands_for(whole, meter, own))
+            });
         if let Some(measured) = measured {
             whole.report.error(
                 *span,
@@ -142,20 +148,77 @@ fn readings(whole: &Whole<'_, '_>) {
     }
 }
 
+/// Whether a combined meter is another one by another name: one of its redundant parts, however far down.
+fn stands_for(whole: &Whole<'_, '_>, combined: MeterId, other: MeterId) -> bool {
+    let mut open = vec![combined];
+    let mut steps = 0;
+    while let Some(at) = open.pop() {
+        // Cycles have been noted already, and must not hold this up.
+        steps += 1;
+        if steps > whole.meters.meters.len() * 4 {
+            return false;
+        }
+        if let Some(Combination::Redundant(redundant)) =
+            whole.meters.meters.get(at.0).and_then(|meter| meter.combined.as_ref())
+        {
+            if redundant.parts.iter().any(|part| part.meter == other && part.measure == Measure::Power) {
+                return true;
+            }
+            open.extend(redundant.parts.iter().map(|part| part.meter));
+        }
+    }
+    false
+}
+
+/// The meter of a condition must tell a state of charge, or the limit would act for ever.
+fn charges(whole: &Whole<'_, '_>) {
+    for (limit, span) in whole.limits.limits.iter().zip(&whole.limits.conditions) {
+        let (Some(condition), Some(span)) = (limit.condition, span) else {
+            continue;
+        };
+        let Some(meter) = whole.meters.meters.get(condition.meter.0) else {
+            continue;
+        };
+        let tells = match &meter.combined {
+            None => combined::tells(whole.meters, condition.meter, Measure::StateOfCharge),
+            Some(Combination::Sum(_)) => false,
+            Some(Combination::Redundant(redundant)) => redundant
+                .parts
+                .iter()
+                .any(|part| combined::tells(whole.meters, part.meter, Measure::StateOfCharge)),
+        };
+        if !tells {
+            whole.report.error(
+                *span,
+                format!(
+                    "meter `{}` does not tell its state of charge: limit `{}` would act for ever",
+                    meter.name, limit.name
+                ),
+                "name the meter of the battery, with a profile or registers that have a `state_of_charge`",
+            );
+        }
+    }
+}
+
 fn unused_meters(whole: &Whole<'_, '_>) {
     for ((at, meter), span) in whole.meters.meters.iter().enumerate().zip(&whole.meters.spans) {
         let id = MeterId(at);
         let on_circuit = whole.circuits.circuits.iter().any(|circuit| circuit.meter == Some(id));
-        let in_limit = whole
-            .limits
-            .limits
+        let in_limit = whole.limits.limits.iter().any(|limit| {
+            matches!(limit.cap, Cap::Reading { meter, .. } if meter == id)
+                || limit.condition.is_some_and(|condition| condition.meter == id)
+        });
+        let part = whole
+            .meters
+            .meters
             .iter()
-            .any(|limit| matches!(limit.cap, Cap::Reading { meter, .. } if meter == id));
-        if !on_circuit && !in_limit {
+            .filter_map(|meter| meter.combined.as_ref())
+            .any(|combined| combined.parts().any(|part| part.meter == id));
+        if !on_circuit && !in_limit && !part {
             whole.report.warn(
                 *span,
                 format!("meter `{}` is read, but nothing uses it", meter.name),
-                "name it as the `meter` of a circuit or the `reading` of a limit, or leave it out",
+                "name it as the `meter` of a circuit, the `reading` of a limit or a part of a combined meter, or leave it out",
             );
         }
     }
@@ -250,7 +313,7 @@ fn idle(whole: &Whole<'_, '_>, below: &Below, bounds: &[Option<Watts>]) {
 fn looser_twins(whole: &Whole<'_, '_>) {
     let mut tightest: BTreeMap<(usize, bool, &str), (usize, Watts)> = BTreeMap::new();
     for (at, limit) in whole.limits.limits.iter().enumerate() {
-        let Cap::Constant(cap) = limit.cap else { continue };
+        let (Cap::Constant(cap), None) = (limit.cap, limit.condition) else { continue };
         let key = (limit.circuit.0, limit.scope == Scope::Import, limit.class.name());
         let Some((other, other_cap)) = tightest.get(&key).copied() else {
             tightest.insert(key, (at, cap));
@@ -322,7 +385,10 @@ fn minimums(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) 
 
 /// Notes miners that nothing holds back.
 fn unlimited(whole: &Whole<'_, '_>) {
-    let limited = |id: CircuitId| whole.limits.limits.iter().any(|limit| limit.circuit == id);
+    // What acts now and then holds nobody back the rest of the time.
+    let limited = |id: CircuitId| {
+        whole.limits.limits.iter().any(|limit| limit.circuit == id && limit.condition.is_none())
+    };
     let Some(root) = whole.circuits.circuits.first() else {
         return;
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::{At, Report, Span};
 use super::reader::{MOST_POWER, Table, Wrong, is_a};
-use crate::control::site::{Cap, Circuit, CircuitId, Limit, LimitClass, MeterId, Scope};
+use crate::control::site::{Cap, Circuit, CircuitId, Condition, Limit, LimitClass, MeterId, Scope};
 use crate::units::Watts;
 
 /// More circuits than any site has; bounds the search for cycles.
@@ -22,6 +22,11 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     pub(super) fn new(what: &'static str, names: impl IntoIterator<Item = &'a str>) -> Self {
         Self { what, positions: names.into_iter().enumerate().map(|(at, name)| (name, at)).collect() }
+    }
+
+    /// The position of a name, if it is known.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.positions.get(name).copied()
     }
 
     /// The position of a name; notes a name that is not known.
@@ -280,19 +285,30 @@ pub(super) struct Limits {
     pub(super) spans: Vec<Span>,
     /// Where the reading of a cap is named.
     pub(super) readings: Vec<Option<Span>>,
+    /// Where the meter of a condition is named.
+    pub(super) conditions: Vec<Option<Span>>,
     /// No limit of the file was left out for a mistake.
     pub(super) complete: bool,
 }
 
 /// Reads `[limits.*]`.
 pub(super) fn limits<'a>(root: &Table<'a>, circuits: &Circuits<'a>, meters: &Names<'a>) -> Limits {
-    let mut result = Limits { limits: Vec::new(), spans: Vec::new(), readings: Vec::new(), complete: true };
+    let mut result = Limits {
+        limits: Vec::new(),
+        spans: Vec::new(),
+        readings: Vec::new(),
+        conditions: Vec::new(),
+        complete: true,
+    };
     for (name, table) in root.named("limits") {
         let span = table.key_span(if table.has("import") { "import" } else { "miners" });
-        if let Some((limit, reading)) = limit(name, table, circuits, meters) {
+        let table_of_condition = table.table("while");
+        let condition_span = table_of_condition.as_ref().map(|table| table.key_span("meter"));
+        if let Some((limit, reading)) = limit(name, table, table_of_condition, circuits, meters) {
             result.limits.push(limit);
             result.spans.push(span);
             result.readings.push(reading);
+            result.conditions.push(condition_span);
         } else {
             result.complete = false;
         }
@@ -303,10 +319,13 @@ pub(super) fn limits<'a>(root: &Table<'a>, circuits: &Circuits<'a>, meters: &Nam
 fn limit<'a>(
     name: At<&'a str>,
     table: Table<'a>,
+    condition_table: Option<Table<'a>>,
     circuits: &Circuits<'a>,
     meters: &Names<'a>,
 ) -> Option<(Limit, Option<Span>)> {
     let report = table.report();
+    let conditional = table.has("while");
+    let condition = condition_table.and_then(|table| condition(table, meters));
     let mut reading = None;
     let circuit = table.text("circuit");
     let circuit = table.require("circuit", circuit, "name the circuit that is limited");
@@ -346,6 +365,9 @@ fn limit<'a>(
     );
     table.finish();
     let (circuit, cap) = (circuit?, cap?);
+    if conditional && condition.is_none() {
+        return None;
+    }
     let follows_surplus = match cap {
         Cap::Reading { .. } => true,
         Cap::Constant(cap) => scope == Scope::Import && circuit.0 == 0 && cap <= Watts::ZERO,
@@ -357,8 +379,42 @@ fn limit<'a>(
         scope,
         class: class.map_or(default, |at| at.value),
         cap,
+        condition,
     };
     Some((limit, reading))
+}
+
+/// `while = { meter = "battery", state_of_charge_below = "60 %", until_above = "80 %" }`.
+fn condition<'a>(table: Table<'a>, meters: &Names<'a>) -> Option<Condition> {
+    let report = table.report();
+    let name = table.text("meter");
+    let name = table.require("meter", name, "name the meter that tells the state of charge: meter = \"…\"");
+    let meter = name.and_then(|name| meters.find(report, name));
+    let below = table.share("state_of_charge_below", 1.0);
+    let below = table.require(
+        "state_of_charge_below",
+        below,
+        "say below which charge the limit begins to act, like state_of_charge_below = \"60 %\"",
+    );
+    let until = table.share("until_above", 1.0);
+    let until = table.require(
+        "until_above",
+        until,
+        "say above which charge the limit ends to act, like until_above = \"80 %\"; the way between the two keeps the \
+         miners from being switched to and fro",
+    );
+    table.finish();
+    let (meter, below, until) = (meter?, below?, until?);
+    if until.value <= below.value || until.value >= 1.0 {
+        let (message, help) = if until.value >= 1.0 {
+            ("`until_above` is never reached: no battery is fuller than full", "write less than 100 %")
+        } else {
+            ("`until_above` is not above `state_of_charge_below`", "leave some percent between the two")
+        };
+        report.error(until.span, message, help);
+        return None;
+    }
+    Some(Condition { meter: MeterId(meter), below: below.value, until: until.value })
 }
 
 fn cap<'a>(

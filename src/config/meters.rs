@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::builtin;
 use super::circuits::Names;
+use super::combined;
 use super::diagnostic::{At, Report, Span};
 use super::profiles;
 use super::reader::{MOST_POWER, Table, Wrong};
@@ -179,9 +180,11 @@ fn warn_of_haste(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
     }
 }
 
-/// The names of all meters, for the circuits and limits that refer to them.
+/// The names of all meters, for the circuits and limits that refer to them: the devices first.
 pub(super) fn names<'a>(root: &Table<'a>) -> Vec<At<&'a str>> {
-    root.named("meters").into_iter().map(|(name, _)| name).collect()
+    let (combined, devices): (Vec<_>, Vec<_>) =
+        root.named("meters").into_iter().partition(|(_, table)| combined::is_combined(table));
+    devices.into_iter().chain(combined).map(|(name, _)| name).collect()
 }
 
 /// The meters, by position.
@@ -196,7 +199,7 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<Str
     let report = root.report();
     let mut result = Meters { meters: Vec::new(), connections: Vec::new(), spans: Vec::new() };
     let mut used = vec![false; links.links.len()];
-    for (name, table) in root.named("meters") {
+    for (name, table) in root.named("meters").into_iter().filter(|(_, table)| !combined::is_combined(table)) {
         let link = table.text("link");
         let link = table.require("link", link, "name the link that the meter hangs on: link = \"…\"");
         let link = link.and_then(|link| links.names.find(report, link));
@@ -245,7 +248,9 @@ fn times(name: &str, table: &Table<'_>) -> (site::Meter, Option<Duration>) {
     let seconds = Duration::from_secs;
     let period =
         table.time("period", Duration::from_millis(50), seconds(3_600)).map_or(seconds(1), |at| at.value);
-    let lag = table.time("lag", Duration::ZERO, seconds(600)).map_or(Duration::ZERO, |at| at.value);
+    let lag = table.time("lag", Duration::ZERO, seconds(600));
+    let learn_lag = lag.is_none();
+    let lag = lag.map_or(Duration::ZERO, |at| at.value);
     let stale = table.time("stale_after", Duration::from_millis(50), DAY);
     let fail_safe = table.time("fail_safe_after", Duration::from_millis(50), DAY);
     let frozen = table.time("frozen_after", seconds(1), DAY);
@@ -291,7 +296,15 @@ fn times(name: &str, table: &Table<'_>) -> (site::Meter, Option<Duration>) {
             );
         }
     }
-    let meter = site::Meter { name: name.to_owned(), period, lag, stale_after, fail_safe_after };
+    let meter = site::Meter {
+        name: name.to_owned(),
+        period,
+        lag,
+        learn_lag,
+        stale_after,
+        fail_safe_after,
+        combined: None,
+    };
     (meter, frozen.map(|at| at.value))
 }
 

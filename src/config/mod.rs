@@ -12,6 +12,7 @@
 //! | `settings` | `[site]`, `[control]`, `[web]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
+//! | `combined` | meters in `[meters.*]` that are put together from others |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `checks` | what only the whole shows |
@@ -21,6 +22,7 @@ mod addresses;
 pub mod builtin;
 mod checks;
 mod circuits;
+mod combined;
 mod curve;
 pub mod diagnostic;
 mod meters;
@@ -88,7 +90,8 @@ pub struct Config {
     pub site: Arc<Site>,
     /// Physical links to meters.
     pub links: Vec<meter::Link>,
-    /// How each of the site's meters is read, in the order of [`Site::meters`].
+    /// How each of the site's meters is read that is a device, in the order of [`Site::meters`]. The combined ones come
+    /// after them there, and have none.
     pub meters: Vec<meter::Connection>,
     /// How each of the site's miners is reached, in the order of [`Site::miners`].
     pub miners: Vec<miner::Connection>,
@@ -275,7 +278,8 @@ fn build<'t>(
     let links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
     let profiles = profiles::own(&root, site.profiles.as_ref());
-    let meters = meters::meters(&root, &links, &profiles);
+    let mut meters = meters::meters(&root, &links, &profiles);
+    combined::combine(&root, &meter_names, &mut meters);
     let circuits = circuits::circuits(&root, &meter_names);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 

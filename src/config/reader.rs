@@ -249,6 +249,11 @@ impl<'a> Table<'a> {
 
     /// Notes every key that nobody asked for. Tells whether the whole table was read without a mistake.
     pub(super) fn finish(self) -> bool {
+        self.check()
+    }
+
+    /// As [`Self::finish`], for a table that is borrowed.
+    pub(super) fn check(&self) -> bool {
         let asked = self.asked.borrow();
         for (key, value) in self.entries.iter() {
             let name: &str = key.get_ref();

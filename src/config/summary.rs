@@ -5,7 +5,10 @@ use std::fmt::Write;
 
 use super::quantity::write_time;
 use super::{Config, ExitPolicy};
-use crate::control::site::{Actuator, Cap, CircuitId, Limit, Meter, MeterId, Miner, Scope, Site};
+use crate::control::measure::Measure;
+use crate::control::site::{
+    Actuator, Cap, CircuitId, Combination, Limit, Meter, MeterId, Miner, Part, Scope, Site,
+};
 use crate::meter::Transport;
 use crate::units::Watts;
 
@@ -135,12 +138,11 @@ impl<'s> Tree<'s> {
         writeln!(out, "{first}{}", circuit.name)?;
         let mut line = |label: &str, text: String| writeln!(out, "{rest}{bar}{label:<8} {text}");
 
-        match circuit
-            .meter
-            .and_then(|MeterId(meter)| self.site.meters.get(meter).zip(config.meters.get(meter)))
-        {
-            Some((meter, connection)) => {
-                line("meter", where_read(config, meter, connection))?;
+        match circuit.meter.and_then(|meter| Some((meter, self.site.meters.get(meter.0)?))) {
+            Some((id, meter)) => {
+                for (at, text) in where_read(config, id).into_iter().enumerate() {
+                    line(if at == 0 { "meter" } else { "" }, text)?;
+                }
                 if circuit.dedicated {
                     line("", String::from("sees miners alone"))?;
                 }
@@ -186,7 +188,8 @@ impl<'s> Tree<'s> {
         };
         let cap = match limit.cap {
             Cap::Constant(cap) if limit.scope == Scope::Import && cap < Watts::ZERO => {
-                return format!("{} ({}): export at least {}", limit.name, limit.class.name(), -cap);
+                let when = self.condition(limit);
+                return format!("{} ({}): export at least {}{when}", limit.name, limit.class.name(), -cap);
             }
             Cap::Constant(cap) => format!("at most {cap}"),
             Cap::Reading { meter, .. } => {
@@ -194,11 +197,84 @@ impl<'s> Tree<'s> {
                 format!("at most what meter {name} shows")
             }
         };
-        format!("{} ({}): {what} {cap}", limit.name, limit.class.name())
+        format!("{} ({}): {what} {cap}{}", limit.name, limit.class.name(), self.condition(limit))
+    }
+
+    /// When a limit acts, in words that go on after it; empty for always.
+    fn condition(&self, limit: &Limit) -> String {
+        let Some(condition) = limit.condition else { return String::new() };
+        let meter = self.site.meters.get(condition.meter.0).map_or("", |meter| meter.name.as_str());
+        let percent = |share: f64| format!("{} %", (share * 1e6).round() / 1e4);
+        format!(
+            ", while {meter} is charged below {}, until it is above {}; also while that is not known",
+            percent(condition.below),
+            percent(condition.until)
+        )
     }
 }
 
-fn where_read(config: &Config, meter: &Meter, connection: &crate::meter::Connection) -> String {
+/// Where a meter's power comes from, in lines: its own, then those of its parts.
+fn where_read(config: &Config, id: MeterId) -> Vec<String> {
+    let mut lines = Vec::new();
+    describe(config, id, 0, &mut lines);
+    lines
+}
+
+/// Deeper nesting is not written out.
+const SHOWN_LEVELS: usize = 4;
+
+fn describe(config: &Config, id: MeterId, level: usize, lines: &mut Vec<String>) {
+    let Some(meter) = config.site.meters.get(id.0) else { return };
+    let indent = "  ".repeat(level);
+    let Some(combination) = &meter.combined else {
+        if let Some(connection) = config.meters.get(id.0) {
+            lines.push(format!("{indent}{}", device(config, meter, connection)));
+        }
+        return;
+    };
+    let name = |part: &Part| {
+        let meter = config.site.meters.get(part.meter.0).map_or("", |meter| meter.name.as_str());
+        if part.measure == Measure::Power {
+            meter.to_owned()
+        } else {
+            format!("{meter}.{}", part.measure.name())
+        }
+    };
+    lines.push(match combination {
+        Combination::Sum(terms) => {
+            let mut words = String::new();
+            for term in terms {
+                words.push_str(match (words.is_empty(), term.negative) {
+                    (true, false) => "",
+                    (true, true) => "-",
+                    (false, false) => " + ",
+                    (false, true) => " - ",
+                });
+                words.push_str(&name(&term.part));
+            }
+            format!("{indent}{}: the sum {words}, lost with any of them", meter.name)
+        }
+        Combination::Redundant(redundant) => {
+            let names: Vec<String> = redundant.parts.iter().map(name).collect();
+            format!(
+                "{indent}{}: {}; the worse value while they differ by more than {} for {}",
+                meter.name,
+                names.join(", else "),
+                redundant.disagreement,
+                write_time(redundant.disagreement_for)
+            )
+        }
+    });
+    let mut told: Vec<MeterId> = Vec::new();
+    for part in combination.parts() {
+        if level < SHOWN_LEVELS && !told.contains(&part.meter) {
+            told.push(part.meter);
+            describe(config, part.meter, level + 1, lines);
+        }
+    }
+}
+
+fn device(config: &Config, meter: &Meter, connection: &crate::meter::Connection) -> String {
     let link = config.links.get(connection.link.0);
     let place = link.map_or_else(String::new, |link| match &link.transport {
         Transport::Tcp(endpoint) => format!("{} at {endpoint}", link.name),
@@ -266,13 +342,15 @@ fn lost_caps(out: &mut String, config: &Config) -> std::fmt::Result {
         let Cap::Reading { meter, fail_safe } = limit.cap else {
             continue;
         };
-        let (Some(meter), Some(connection)) = (site.meters.get(meter.0), config.meters.get(meter.0)) else {
+        let (id, Some(meter)) = (meter, site.meters.get(meter.0)) else {
             continue;
         };
         if std::mem::take(&mut first) {
             writeln!(out, "\nCaps that are read")?;
         }
-        writeln!(out, "    {}", where_read(config, meter, connection))?;
+        for line in where_read(config, id) {
+            writeln!(out, "    {line}")?;
+        }
         writeln!(
             out,
             "        if it is lost: limit {} holds for {}, then falls; from {} on it is {fail_safe}",

@@ -1,8 +1,10 @@
 //! What the control law decided in one cycle, and why.
 
+use std::time::Duration;
+
 use crate::clock::Moment;
 use crate::control::site::{CircuitId, LimitId, MeterId, MinerId};
-use crate::control::snapshot::Target;
+use crate::control::snapshot::{MeterInput, Target};
 use crate::units::{Hashrate, Joules, Watts};
 
 /// The named states of the controller; the diagram is in [`super`].
@@ -67,6 +69,26 @@ pub struct LimitValue {
     pub cap: Option<Watts>,
     /// What it leaves to the miners of its circuit; may be negative.
     pub headroom: Watts,
+    /// Whether it acts. A limit whose condition is not met stands here with what it would leave.
+    pub acts: bool,
+}
+
+/// A meter in this cycle, as the control law took it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeterDecision {
+    /// The input of the snapshot; of a combined meter, what was made of its parts.
+    pub input: MeterInput,
+    /// How far its value has gone from trusted (0) to lost (1).
+    pub lost: f64,
+    /// How much older a sample is taken to be than its stamp.
+    pub lag: Duration,
+    /// How late it shows what the miners do, as learned; `None` while that is not certain, and for a meter at the
+    /// head of no circuit.
+    pub learned_lag: Option<Duration>,
+    /// Of redundant parts, the position of the one in use.
+    pub in_use: Option<usize>,
+    /// Whether redundant parts disagree, so that the worse value counts; `None` for what has none.
+    pub disagreement: Option<bool>,
 }
 
 /// A circuit in this cycle.
@@ -245,6 +267,8 @@ pub struct Decision {
     pub fleet: FleetDecision,
     /// One for each of the site's circuits.
     pub circuits: Vec<CircuitDecision>,
+    /// One for each of the site's meters, the combined ones included.
+    pub meters: Vec<MeterDecision>,
     /// One for each of the site's miners.
     pub miners: Vec<MinerDecision>,
     /// What to send. Empty in observe mode.

@@ -7,21 +7,42 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::control::combine::Seen;
 use crate::control::decision::{LimitValue, Source};
 use crate::control::history::History;
-use crate::control::site::{Cap, Circuit, LimitId, Meter, MeterId, Scope, Site};
-use crate::control::snapshot::{MeterInput, Snapshot};
+use crate::control::lag::LagEstimator;
+use crate::control::site::{Cap, Circuit, LimitId, Meter, Scope, Site};
 use crate::control::tree::Tree;
 use crate::units::Watts;
 
 /// How far a dedicated meter may lie from the miners' own readings before it is no longer believed to be a matter
 /// of calibration.
 const GAIN_RANGE: (f64, f64) = (0.9, 1.15);
-/// More than any single site draws: 2 GW, in watts. Whatever lies beyond is taken for this, so that no sum or
-/// difference of what comes in can overflow; that such a value makes no sense is for the meter to say.
+/// Caps beyond this many watts mean the same, and leave differences exact: see what is plausible of a meter.
 const PLAUSIBLE: Watts = Watts::whole(2_000_000_000);
-/// Time constant with which the calibration is learned.
+/// Time constant with which the calibration is learned, in seconds.
 const GAIN_TIME: f64 = 30.0;
+/// Of how many seconds one sample can tell at the most, and at the least, however far apart they are.
+const GAIN_SAMPLE: (f64, f64) = (1.0, 6.0);
+/// A comparison waits at the most this long for the meters that see the miners alone.
+const COMMON_WAIT: Duration = Duration::from_secs(2);
+
+/// The meters of one cycle.
+#[derive(Clone, Copy)]
+pub struct Meters<'m> {
+    /// The moment of the cycle.
+    pub now: Moment,
+    /// One for each of the site's meters.
+    pub seen: &'m [Seen],
+}
+
+impl Meters<'_> {
+    fn of<'a>(&self, site: &'a Site, circuit: &Circuit) -> Option<(&'a Meter, Seen)> {
+        let id = circuit.meter?;
+        let meter = site.meters.get(id.0)?;
+        Some((meter, self.seen.get(id.0).copied().unwrap_or(Seen::NOTHING)))
+    }
+}
 
 /// What is remembered of a circuit between cycles.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +55,13 @@ pub struct CircuitMemory {
     pub sample_at: Option<Moment>,
     /// Load other than miners, in watts, at the instants at which it was compared.
     pub others: History,
+    /// The stamps of the samples with which a raise was last thought of: of the circuit's own meter, and of the readings
+    /// that are caps here.
+    pub counted: Vec<Option<Moment>>,
+    /// Learns how late its meter shows what the miners do.
+    pub lag: LagEstimator,
+    /// The lag that the stamps in `metered` and `others` have taken off.
+    pub lag_used: Duration,
     /// Whether meters see all of its miners alone.
     pub miners_metered: bool,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
@@ -47,6 +75,9 @@ impl Default for CircuitMemory {
             metered: History::default(),
             sample_at: None,
             others: History::default(),
+            counted: Vec::new(),
+            lag: LagEstimator::default(),
+            lag_used: Duration::ZERO,
             miners_metered: false,
             gain: 1.0,
         }
@@ -62,6 +93,8 @@ pub struct Headroom {
     pub other: f64,
     /// What the tightest own limit leaves to the miners; infinite without any.
     pub headroom: f64,
+    /// The same, had nothing been kept free for what may come ([`Self::reserve`]). At least the headroom.
+    pub unreserved: f64,
     /// What set it; [`Source::Fleet`] without any.
     pub binding: Source,
     /// Every limit that acts here.
@@ -77,40 +110,57 @@ pub struct Headroom {
 pub fn remember(
     site: &Site,
     memories: &mut [CircuitMemory],
-    snapshot: &Snapshot,
+    meters: Meters<'_>,
     estimates: &[f64],
     nameplates: &[f64],
 ) {
     for (memory, estimate) in memories.iter_mut().zip(estimates) {
-        memory.estimate.push(snapshot.now, *estimate);
+        memory.estimate.push(meters.now, *estimate);
     }
     for (index, circuit) in site.circuits.iter().enumerate() {
-        let Some((meter, input)) = meter_of(site, snapshot, circuit) else {
+        let (Some((meter, seen)), Some(memory)) = (meters.of(site, circuit), memories.get_mut(index)) else {
             continue;
         };
-        let (Some(reading), Some(memory)) = (input.power, memories.get_mut(index)) else {
-            continue;
-        };
-        if memory.sample_at == Some(reading.at) {
+        let (Some(low), Some(high)) = (seen.low, seen.high) else { continue };
+        if memory.sample_at == Some(high.at) {
             continue;
         }
-        memory.sample_at = Some(reading.at);
-        let instant = reading.at.earlier(meter.lag);
-        memory.metered.push(instant, reading.value.get());
+        memory.sample_at = Some(high.at);
+        let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
+        let middle = (low.value.get() + high.value.get()) / 2.0;
+        memory.lag.take(high.at, middle, &memory.estimate, memory.gain, nameplate);
+        let lag = if meter.learn_lag { memory.lag.learned().unwrap_or(meter.lag) } else { meter.lag };
+        memory.set_lag(lag);
+        let instant = high.at.earlier(lag);
+        // In doubt, the miners have drawn less than a meter says that sees them alone: then the rest is other load.
+        let worse = if circuit.dedicated { low } else { high };
+        memory.metered.push(instant, worse.value.get());
         if circuit.dedicated {
-            let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
-            calibrate(memory, reading.value.get(), instant, nameplate);
+            calibrate(memory, high.value.get(), instant, nameplate, seen.period);
+        }
+    }
+}
+
+impl CircuitMemory {
+    /// Takes the stamps of all samples for later or earlier by as much as the lag has changed: else the next samples
+    /// would seem to lie before those that are known, and be left out.
+    fn set_lag(&mut self, lag: Duration) {
+        let (by, later) = (lag.abs_diff(self.lag_used), lag < self.lag_used);
+        if !by.is_zero() {
+            self.metered.restamp(by, later);
+            self.others.restamp(by, later);
+            self.lag_used = lag;
         }
     }
 }
 
 /// Learns how the meter sees the miners' own watts; only while they are calm, since a shift in time would be
 /// taken for a shift in scale.
-fn calibrate(memory: &mut CircuitMemory, metered: f64, instant: Moment, nameplate: f64) {
+fn calibrate(memory: &mut CircuitMemory, metered: f64, instant: Moment, nameplate: f64, period: Duration) {
     let Some(estimate) = memory.estimate.at(instant) else {
         return;
     };
-    let before = memory.estimate.at(instant.earlier(Duration::from_secs(4)));
+    let before = memory.estimate.at(instant.earlier(period.max(Duration::from_secs(4))));
     let after = memory.estimate.newest().map(|(_, value)| value);
     let calm =
         [before, after].into_iter().flatten().all(|value| (value - estimate).abs() < 0.01 * estimate.abs());
@@ -118,46 +168,36 @@ fn calibrate(memory: &mut CircuitMemory, metered: f64, instant: Moment, nameplat
         return;
     }
     let ratio = (metered / estimate).clamp(GAIN_RANGE.0, GAIN_RANGE.1);
-    memory.gain += (ratio - memory.gain) / GAIN_TIME;
-}
-
-fn meter_of<'a>(site: &'a Site, snapshot: &Snapshot, circuit: &Circuit) -> Option<(&'a Meter, MeterInput)> {
-    let id = circuit.meter?;
-    let meter = site.meters.get(id.0)?;
-    Some((meter, reading_of(snapshot, id)))
-}
-
-/// A meter's input, its value within [`PLAUSIBLE`]: sums and differences of such values are exact and finite.
-fn reading_of(snapshot: &Snapshot, id: MeterId) -> MeterInput {
-    let mut input = snapshot.meters.get(id.0).copied().unwrap_or(MeterInput::PENDING);
-    if let Some(reading) = input.power.as_mut() {
-        reading.value = reading.value.clamp(-PLAUSIBLE, PLAUSIBLE);
-    }
-    input
+    let (least, most) = GAIN_SAMPLE;
+    memory.gain += (ratio - memory.gain) * period.as_secs_f64().clamp(least, most) / GAIN_TIME;
 }
 
 /// The newest instant at which the meter of a circuit and the meters that see its miners alone were all read: there
-/// both sides of the comparison are measured, and no model stands between them. A miners' meter that is much later
-/// than the circuit's own holds nothing up.
+/// both sides of the comparison are measured, and no model stands between them. A miners' meter that is later than the
+/// circuit's own by more than two samples, or by more than a moment, holds nothing up: the estimate goes on from its
+/// newest sample.
 fn common_instant(
     site: &Site,
     tree: &Tree,
     memories: &[CircuitMemory],
-    snapshot: &Snapshot,
+    meters: Meters<'_>,
     index: usize,
     newest: Moment,
+    period: Duration,
 ) -> Moment {
     let mut common = newest;
     for &child in tree.children(index) {
         let Some(circuit) = site.circuits.get(child) else { continue };
         let known = memories.get(child).and_then(|memory| memory.metered.newest());
-        match (meter_of(site, snapshot, circuit).filter(|_| circuit.dedicated), known) {
-            (Some((meter, _)), Some((at, _))) if newest - at <= meter.period + meter.period => {
+        match (meters.of(site, circuit).filter(|_| circuit.dedicated), known) {
+            (Some((_, seen)), Some((at, _)))
+                if newest - at <= (seen.period.min(period) * 2).min(COMMON_WAIT) =>
+            {
                 common = common.min(at);
             }
             (Some(_), _) => {}
             (None, _) => {
-                common = common.min(common_instant(site, tree, memories, snapshot, child, newest));
+                common = common.min(common_instant(site, tree, memories, meters, child, newest, period));
             }
         }
     }
@@ -169,7 +209,7 @@ fn miners_at(
     site: &Site,
     tree: &Tree,
     memories: &[CircuitMemory],
-    snapshot: &Snapshot,
+    meters: Meters<'_>,
     index: usize,
     instant: Moment,
 ) -> f64 {
@@ -178,9 +218,7 @@ fn miners_at(
     };
     let estimate = |at: Moment| memory.estimate.at(at).unwrap_or(0.0) * memory.gain;
     if circuit.dedicated {
-        let fresh = meter_of(site, snapshot, circuit).is_some_and(|(meter, input)| {
-            input.power.is_some_and(|reading| snapshot.now - reading.at <= meter.stale_after)
-        });
+        let fresh = meters.of(site, circuit).is_some_and(|(_, seen)| seen.fresh());
         if let (true, Some((newest, value))) = (fresh, memory.metered.newest()) {
             return if instant <= newest {
                 memory.metered.at(instant).unwrap_or(value)
@@ -200,43 +238,41 @@ fn miners_at(
     let covered: f64 = tree
         .children(index)
         .iter()
-        .map(|&child| miners_at(site, tree, memories, snapshot, child, instant))
+        .map(|&child| miners_at(site, tree, memories, meters, child, instant))
         .sum();
     direct.max(0.0) + covered
 }
 
-/// Everything about the circuits' own limits, parents before children.
+/// Everything about the circuits' own limits, parents before children. `acting` tells of each limit whether it acts.
 pub fn headrooms(
     site: &Site,
     tree: &Tree,
     memories: &mut [CircuitMemory],
-    snapshot: &Snapshot,
+    meters: Meters<'_>,
     nameplates: &[f64],
+    acting: &[bool],
 ) -> Vec<Headroom> {
     // Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds.
     let mut others: Vec<f64> = vec![0.0; site.circuits.len()];
-    let mut news: Vec<bool> = vec![true; site.circuits.len()];
     for (index, circuit) in site.circuits.iter().enumerate().rev() {
         let below: f64 = tree.children(index).iter().filter_map(|&child| others.get(child)).sum::<f64>();
-        let metered = meter_of(site, snapshot, circuit).filter(|_| !circuit.dedicated);
+        let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
         let other = match metered {
             None if circuit.dedicated => 0.0,
             None => circuit.other_load.get() + below,
-            Some(_) => {
+            Some((_, seen)) => {
                 let memory = memories.get(index);
                 let newest = memory.and_then(|memory| memory.metered.newest());
                 let compared = memory.and_then(|memory| memory.others.newest());
-                let instant =
-                    newest.map(|(newest, _)| common_instant(site, tree, memories, snapshot, index, newest));
+                let instant = newest.map(|(newest, _)| {
+                    common_instant(site, tree, memories, meters, index, newest, seen.period)
+                });
                 // An instant is compared once: later estimates of it would be no better.
                 let fresh = instant.filter(|instant| compared.is_none_or(|(before, _)| *instant > before));
-                if let Some(new) = news.get_mut(index) {
-                    *new = fresh.is_some();
-                }
                 let power = |instant: Moment| memory.and_then(|memory| memory.metered.at(instant));
                 match (fresh.and_then(|instant| Some((instant, power(instant)?))), compared) {
                     (Some((instant, power)), _) => {
-                        let other = power - miners_at(site, tree, memories, snapshot, index, instant);
+                        let other = power - miners_at(site, tree, memories, meters, index, instant);
                         if let Some(memory) = memories.get_mut(index) {
                             memory.others.push(instant, other);
                         }
@@ -251,27 +287,61 @@ pub fn headrooms(
             *slot = other;
         }
     }
+    let news = new_samples(site, memories, meters);
     let mut result: Vec<Headroom> = site
         .circuits
         .iter()
         .zip(others)
         .zip(news.into_iter().zip(memories.iter()))
         .map(|((circuit, other), (new_sample, memory))| Headroom {
-            reserve: reserve(site, snapshot, circuit, memory),
-            power: meter_of(site, snapshot, circuit)
-                .and_then(|(meter, input)| Some((meter, input.power?)))
-                .filter(|(meter, reading)| snapshot.now - reading.at <= meter.stale_after)
-                .map(|(_, reading)| reading.value),
+            reserve: reserve(site, meters, circuit, memory),
+            power: meters
+                .of(site, circuit)
+                .filter(|(_, seen)| seen.fresh())
+                .and_then(|(_, seen)| seen.input.power)
+                .map(|reading| reading.value),
             other,
             headroom: f64::INFINITY,
+            unreserved: f64::INFINITY,
             binding: Source::Fleet,
             limits: Vec::new(),
             new_sample,
         })
         .collect();
-    apply_limits(site, snapshot, &mut result);
-    apply_lost_meters(site, snapshot, nameplates, &mut result);
+    apply_limits(site, meters, acting, &mut result);
+    apply_lost_meters(site, meters, nameplates, &mut result);
     result
+}
+
+/// Of each circuit, whether every meter that matters to its own limits has told something new since this was last so.
+/// What is asked once a second and renews itself once in ten is new once in ten.
+fn new_samples(site: &Site, memories: &mut [CircuitMemory], meters: Meters<'_>) -> Vec<bool> {
+    let own = |circuit: &Circuit, memory: &CircuitMemory| {
+        let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
+        metered.map(|_| memory.others.newest().map(|(at, _)| at))
+    };
+    let mut stamps: Vec<Vec<Option<Moment>>> = site
+        .circuits
+        .iter()
+        .zip(memories.iter())
+        .map(|(circuit, memory)| own(circuit, memory).into_iter().collect())
+        .collect();
+    for limit in &site.limits {
+        if let (Cap::Reading { meter, .. }, Some(stamps)) = (limit.cap, stamps.get_mut(limit.circuit.0)) {
+            let seen = meters.seen.get(meter.0);
+            stamps.push(seen.and_then(|seen| seen.input.power).map(|reading| reading.at));
+        }
+    }
+    let each = stamps.into_iter().zip(memories.iter_mut()).map(|(stamps, memory)| {
+        memory.counted.resize(stamps.len(), None);
+        // `None`, never read, is below every moment.
+        let news = stamps.iter().zip(&memory.counted).all(|(stamp, counted)| stamp > counted);
+        if news {
+            memory.counted = stamps;
+        }
+        news
+    });
+    each.collect()
 }
 
 /// The pace of a change is taken over this many steps.
@@ -284,11 +354,11 @@ const PACE_SPACING: Duration = Duration::from_secs(1);
 /// What the other load will gain until a shed that is decided now shows, at the pace of the latest samples: never
 /// negative. The pace is the median of the latest changes, so that a step, which is over, is not taken for the
 /// beginning of a ramp; what the deadband covers is not worth keeping.
-fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &CircuitMemory) -> f64 {
-    let Some((meter, _)) = meter_of(site, snapshot, circuit).filter(|_| !circuit.dedicated) else {
+fn reserve(site: &Site, meters: Meters<'_>, circuit: &Circuit, memory: &CircuitMemory) -> f64 {
+    let Some((meter, seen)) = meters.of(site, circuit).filter(|_| !circuit.dedicated) else {
         return 0.0;
     };
-    let apart = meter.period.max(PACE_SPACING);
+    let apart = seen.period.max(PACE_SPACING);
     let Some((newest, _)) = memory.others.newest() else { return 0.0 };
     let known = memory.others.oldest().is_some_and(|(oldest, _)| newest - oldest >= apart * PACE_STEPS);
     if !known {
@@ -307,20 +377,9 @@ fn reserve(site: &Site, snapshot: &Snapshot, circuit: &Circuit, memory: &Circuit
         .collect();
     paces.sort_by(f64::total_cmp);
     let Some(pace) = paces.get(paces.len() / 2) else { return 0.0 };
-    let ahead = (snapshot.now - newest) + site.settings.anticipate;
-    let gained = pace * ahead.min(meter.stale_after + meter.lag).as_secs_f64();
+    let ahead = (meters.now - newest) + site.settings.anticipate;
+    let gained = pace * ahead.min(meter.stale_after + memory.lag_used).as_secs_f64();
     (gained - doubt - site.settings.deadband.get()).max(0.0)
-}
-
-/// How far a value of this age has gone from trusted (0) to lost (1).
-fn lost(meter: &Meter, age: Option<Duration>) -> f64 {
-    let Some(age) = age else { return 1.0 };
-    if age <= meter.stale_after {
-        return 0.0;
-    }
-    let span = meter.fail_safe_after.saturating_sub(meter.stale_after).as_secs_f64();
-    let gone = (age - meter.stale_after).as_secs_f64();
-    if span > 0.0 { (gone / span).min(1.0) } else { 1.0 }
 }
 
 /// A value on its way from what was last known to the fail-safe, never above either while it is lost.
@@ -328,7 +387,7 @@ fn decay(known: f64, fail_safe: f64, lost: f64) -> f64 {
     if lost <= 0.0 { known } else { known + (fail_safe.min(known) - known) * lost }
 }
 
-fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
+fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [Headroom]) {
     for (index, limit) in site.limits.iter().enumerate() {
         let Some((circuit, slot)) = site.circuits.get(limit.circuit.0).zip(result.get_mut(limit.circuit.0))
         else {
@@ -338,16 +397,14 @@ fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
         let (cap, source) = match limit.cap {
             Cap::Constant(cap) => (cap.clamp(-PLAUSIBLE, PLAUSIBLE).get(), id),
             Cap::Reading { meter: meter_id, fail_safe } => {
-                let Some(meter) = site.meters.get(meter_id.0) else {
+                let Some(seen) = meters.seen.get(meter_id.0) else {
                     continue;
                 };
-                let input = reading_of(snapshot, meter_id);
-                let lost = lost(meter, input.power.map(|reading| snapshot.now - reading.at));
-                let cap = match input.power {
-                    Some(reading) => decay(reading.value.get(), fail_safe.get(), lost),
+                let cap = match seen.input.power {
+                    Some(reading) => decay(reading.value.get(), fail_safe.get(), seen.lost),
                     None => fail_safe.get(),
                 };
-                (cap, if lost > 0.0 { Source::LostMeter(meter_id) } else { id })
+                (cap, if seen.lost > 0.0 { Source::LostMeter(meter_id) } else { id })
             }
         };
         let margin = circuit.margin.get();
@@ -355,11 +412,18 @@ fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
             Scope::Import => cap - margin - slot.other - slot.reserve,
             Scope::Miners => cap - margin,
         };
+        let acts = acting.get(index).copied().unwrap_or(true);
         slot.limits.push(LimitValue {
             source: id,
             cap: Some(Watts::saturating(cap)),
             headroom: Watts::saturating(headroom),
+            acts,
         });
+        if !acts {
+            continue;
+        }
+        let reserved = if limit.scope == Scope::Import { slot.reserve } else { 0.0 };
+        slot.unreserved = slot.unreserved.min(headroom + reserved);
         if headroom < slot.headroom {
             slot.headroom = headroom;
             slot.binding = source;
@@ -368,24 +432,23 @@ fn apply_limits(site: &Site, snapshot: &Snapshot, result: &mut [Headroom]) {
 }
 
 /// A meter that is lost is a limit on the miners of its circuit, whether other limits stand on it or not.
-fn apply_lost_meters(site: &Site, snapshot: &Snapshot, nameplates: &[f64], result: &mut [Headroom]) {
+fn apply_lost_meters(site: &Site, meters: Meters<'_>, nameplates: &[f64], result: &mut [Headroom]) {
     for ((circuit, slot), nameplate) in site.circuits.iter().zip(result.iter_mut()).zip(nameplates) {
-        let (Some(id), Some((meter, input))) = (circuit.meter, meter_of(site, snapshot, circuit)) else {
+        let (Some(id), Some((_, seen))) = (circuit.meter, meters.of(site, circuit)) else {
             continue;
         };
-        let lost = lost(meter, input.power.map(|reading| snapshot.now - reading.at));
-        if lost <= 0.0 {
+        if seen.lost <= 0.0 {
             continue;
         }
         let fail_safe = circuit.fail_safe.get();
-        let headroom = match input.power {
-            Some(_) => decay(slot.headroom.min(*nameplate), fail_safe, lost),
-            None => fail_safe,
-        };
+        let known = seen.input.power.is_some();
+        let headroom =
+            if known { decay(slot.headroom.min(*nameplate), fail_safe, seen.lost) } else { fail_safe };
         let source = Source::LostMeter(id);
-        slot.limits.push(LimitValue { source, cap: None, headroom: Watts::saturating(headroom) });
-        if headroom <= slot.headroom || input.power.is_none() {
+        slot.limits.push(LimitValue { source, cap: None, headroom: Watts::saturating(headroom), acts: true });
+        if headroom <= slot.headroom || !known {
             slot.headroom = slot.headroom.min(headroom);
+            slot.unreserved = slot.unreserved.min(headroom);
             slot.binding = source;
         }
     }

@@ -11,8 +11,9 @@ pub struct History {
     samples: VecDeque<(Moment, f64)>,
 }
 
-/// The longest time that is remembered: far more than the lag of any meter that a control loop can use.
-const KEEP: Duration = Duration::from_secs(120);
+/// The longest time that is remembered: several samples of the slowest meter that a control loop can use, and far more
+/// than the lag of any.
+const KEEP: Duration = Duration::from_secs(300);
 /// The most samples that are kept.
 const MOST: usize = 1_200;
 
@@ -35,6 +36,14 @@ impl History {
     pub fn shift(&mut self, by: f64) {
         for (_, value) in &mut self.samples {
             *value += by;
+        }
+    }
+
+    /// Moves every sample in time: what it stands for was `later` or earlier by this much. None moves to before the
+    /// start of the scale.
+    pub fn restamp(&mut self, by: Duration, later: bool) {
+        for (at, _) in &mut self.samples {
+            *at = if later { *at + by } else { at.earlier(by) };
         }
     }
 

@@ -10,6 +10,9 @@
 //!             and may draw  miners)    tree      once    which power   cause
 //! ```
 //!
+//! Before them `combine` makes of the snapshot what each meter says, those included that are put together from others,
+//! and `lag` learns how late each shows what the miners do, so that `headroom` compares like with like.
+//!
 //! # States
 //!
 //! ```text
@@ -39,10 +42,12 @@
 
 pub mod allocate;
 pub mod budget;
+pub mod combine;
 pub mod commands;
 pub mod decision;
 pub mod headroom;
 pub mod history;
+pub mod lag;
 pub mod measure;
 pub mod ramp;
 pub mod response;

@@ -12,11 +12,16 @@ use crate::control::site::Settings;
 /// The most samples of headroom that are kept; more would only mean a hold of minutes.
 const MOST: usize = 600;
 
+/// However far apart two samples are, a raise goes no further than the rate allows in this time.
+const LONGEST_STEP: Duration = Duration::from_secs(5);
+
 /// The ramp of one circuit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ramp {
     /// Headroom at each fresh sample of the hold time.
     window: VecDeque<(Moment, f64)>,
+    /// When the newest fresh sample came.
+    sampled_at: Option<Moment>,
     /// What the miners may use now; `None` before the first cycle in control.
     allowed: Option<f64>,
 }
@@ -30,10 +35,14 @@ impl Ramp {
     }
 
     /// Takes this cycle's headroom and returns what may be used; infinite headroom needs no care.
+    ///
+    /// `unreserved` is the headroom had nothing been kept free in case it falls on. That is what must have been there
+    /// for the hold time: what was kept free in vain is given back as soon as it is free again, at the ordinary rate.
     pub fn step(
         &mut self,
         settings: &Settings,
         headroom: f64,
+        unreserved: f64,
         new_sample: bool,
         now: Moment,
         since_last: Duration,
@@ -43,12 +52,19 @@ impl Ramp {
             self.allowed = Some(headroom);
             return headroom;
         }
+        // A meter that renews itself slowly may be followed as fast as any, as far as its samples allow.
+        let since_sample = self.sampled_at.map_or(since_last, |before| (now - before).max(since_last));
         if new_sample {
-            self.window.push_back((now, headroom));
+            self.window.push_back((now, unreserved.max(headroom)));
+            self.sampled_at = Some(now);
         }
-        // Keep the newest sample that is older than the hold: it shows that the hold time is covered.
+        // Keep the newest sample that is older than the hold: it shows that the hold time is covered. And never fewer
+        // than a raise needs, however far apart they are.
         let oldest = now.earlier(settings.raise_hold);
-        while self.window.len() > MOST || self.window.get(1).is_some_and(|&(second, _)| second <= oldest) {
+        let enough = |count: usize| u32::try_from(count).is_ok_and(|count| count > settings.raise_samples);
+        while self.window.len() > MOST
+            || (enough(self.window.len()) && self.window.get(1).is_some_and(|&(second, _)| second <= oldest))
+        {
             self.window.pop_front();
         }
         let allowed = self.allowed.unwrap_or(headroom);
@@ -62,7 +78,7 @@ impl Ramp {
             return allowed;
         }
         let steady = self.window.iter().map(|&(_, value)| value).fold(headroom, f64::min);
-        let step = settings.raise_rate.over(since_last.min(Duration::from_secs(5))).get();
+        let step = settings.raise_rate.over(since_sample.min(LONGEST_STEP)).get();
         let raised = steady.min(allowed + step).max(allowed);
         self.allowed = Some(raised);
         raised
@@ -84,7 +100,7 @@ mod tests {
     fn a_fall_is_passed_on_in_the_same_cycle() {
         let mut ramp = Ramp::default();
         ramp.anchor(100.0);
-        assert!(ramp.step(&settings(), -50.0, false, at(1), SECOND) <= -50.0);
+        assert!(ramp.step(&settings(), -50.0, -50.0, false, at(1), SECOND) <= -50.0);
     }
 
     #[test]
@@ -96,11 +112,11 @@ mod tests {
         let hold = settings.raise_hold.as_secs();
         let mut last = 0.0;
         for second in 0..hold {
-            last = ramp.step(&settings, 1e9, true, at(second), SECOND);
+            last = ramp.step(&settings, 1e9, 1e9, true, at(second), SECOND);
         }
         assert!(last <= 0.0, "raised before the hold had passed: {last}");
         for second in hold..hold + 10 {
-            let next = ramp.step(&settings, 1e9, true, at(second), SECOND);
+            let next = ramp.step(&settings, 1e9, 1e9, true, at(second), SECOND);
             assert!(next - last <= rate + 1e-6, "{next} after {last}");
             last = next;
         }
@@ -115,9 +131,40 @@ mod tests {
         let mut last = 0.0;
         for second in 0..60 {
             let headroom = if second % 3 == 0 { 10.0 } else { 1e9 };
-            last = ramp.step(&settings, headroom, true, at(second), SECOND);
+            last = ramp.step(&settings, headroom, headroom, true, at(second), SECOND);
         }
         assert!(last <= 10.0, "{last}");
+    }
+
+    #[test]
+    fn what_was_kept_free_in_vain_waits_for_no_hold_but_keeps_to_the_rate() {
+        let settings = settings();
+        let mut ramp = Ramp::default();
+        ramp.anchor(100e3);
+        for second in 0..20 {
+            ramp.step(&settings, 100e3, 100e3, true, at(second), SECOND);
+        }
+        assert!(ramp.step(&settings, 40e3, 100e3, true, at(20), SECOND) <= 40e3);
+        let back = ramp.step(&settings, 100e3, 100e3, true, at(21), SECOND);
+        assert!((back - 50e3).abs() < 1.0, "{back}");
+    }
+
+    #[test]
+    fn samples_that_are_far_apart_raise_when_enough_have_come() {
+        let settings = settings();
+        let mut ramp = Ramp::default();
+        ramp.anchor(0.0);
+        let mut raised = Vec::new();
+        let mut last = 0.0;
+        for second in 0..120 {
+            let next = ramp.step(&settings, 1e9, 1e9, second % 30 == 0, at(second), SECOND);
+            if next > last {
+                raised.push(second);
+                assert!(next - last <= 5.0 * settings.raise_rate.get() + 1e-6, "{next} after {last}");
+            }
+            last = next;
+        }
+        assert_eq!(raised, [60, 90], "on new samples alone, and on the third first");
     }
 
     #[test]
@@ -126,7 +173,7 @@ mod tests {
         let mut ramp = Ramp::default();
         ramp.anchor(0.0);
         for second in 0..100 {
-            assert!(ramp.step(&settings, 1e9, false, at(second), SECOND) <= 0.0);
+            assert!(ramp.step(&settings, 1e9, 1e9, false, at(second), SECOND) <= 0.0);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::control::measure::Measure;
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
 macro_rules! id {
@@ -39,7 +40,7 @@ pub struct Site {
     pub name: String,
     /// All circuits, each after its parent; the first is the root, the point of common coupling.
     pub circuits: Vec<Circuit>,
-    /// All meters.
+    /// All meters: those that are devices first, in the order of the snapshot; then the combined ones.
     pub meters: Vec<Meter>,
     /// All limits.
     pub limits: Vec<Limit>,
@@ -77,12 +78,69 @@ pub struct Meter {
     pub name: String,
     /// Expected time between new samples.
     pub period: Duration,
-    /// How much older a value is than its arrival: filter and refresh time of the device.
+    /// How much older a value is than its arrival: filter and refresh time of the device. Zero for a combined meter,
+    /// whose stamp takes the lag of its parts off already.
     pub lag: Duration,
+    /// Nobody has told the lag: what is learned of it counts, once that is certain.
+    pub learn_lag: bool,
     /// Up to this age a value is used as it is.
     pub stale_after: Duration,
     /// From this age on the fail-safe value stands alone. At least `stale_after`.
     pub fail_safe_after: Duration,
+    /// How it is put together from other meters; `None` for a device of its own. Its times are the tightest of its
+    /// parts' and serve for display: whether it is stale follows from its parts.
+    pub combined: Option<Combination>,
+}
+
+/// One power of one meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which meter; of a combined one, its power alone.
+    pub meter: MeterId,
+    /// Which of its powers.
+    pub measure: Measure,
+}
+
+/// A part of a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// What is added.
+    pub part: Part,
+    /// It is taken off instead.
+    pub negative: bool,
+}
+
+/// How a meter is put together from others. No meter is a part of itself, however far down.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Combination {
+    /// The sum of its parts at one instant. Lost with any of them.
+    Sum(Vec<Term>),
+    /// Several meters of the same power.
+    Redundant(Redundant),
+}
+
+/// Several meters of the same power.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redundant {
+    /// In the order in which they are preferred; at least two.
+    pub parts: Vec<Part>,
+    /// How far two of them may lie apart.
+    pub disagreement: Watts,
+    /// For how long they may lie further apart; then the worse value counts. As long they must agree again.
+    pub disagreement_for: Duration,
+    /// For how long a preferred part must have been good again before it is returned to.
+    pub return_after: Duration,
+}
+
+impl Combination {
+    /// The parts, in the order of the configuration.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        let (sum, redundant) = match self {
+            Self::Sum(terms) => (terms.as_slice(), &[][..]),
+            Self::Redundant(redundant) => (&[][..], redundant.parts.as_slice()),
+        };
+        sum.iter().map(|term| term.part).chain(redundant.iter().copied())
+    }
 }
 
 /// What kind of authority stands behind a limit. All are obeyed alike: the tightest binds. The class decides the
@@ -150,6 +208,22 @@ pub struct Limit {
     pub class: LimitClass,
     /// How much.
     pub cap: Cap,
+    /// When it acts; `None` always.
+    pub condition: Option<Condition>,
+}
+
+/// A battery goes first: the limit acts while its charge is low.
+///
+/// It acts from a charge below `below` on until one above `until`. A charge that is not known or stale, the first
+/// moments included, counts as a low one: unknown means the worst case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Condition {
+    /// The meter that tells the state of charge.
+    pub meter: MeterId,
+    /// From here on it acts, as a fraction of full. 0.6 = 60 %.
+    pub below: f64,
+    /// Above this it does not act any more, as a fraction of full. Above `below`.
+    pub until: f64,
 }
 
 /// One point at which a miner can run.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Moment;
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::Hulls;
+use crate::control::combine::Combiner;
 use crate::control::decision::{Energy, Mode};
 use crate::control::headroom::CircuitMemory;
 use crate::control::ramp::Ramp;
@@ -20,6 +21,9 @@ pub struct State {
     pub(super) tracks: Vec<Track>,
     pub(super) memories: Vec<CircuitMemory>,
     pub(super) ramps: Vec<Ramp>,
+    pub(super) combiner: Combiner,
+    /// Of each limit, whether it acts: what has a condition does from the beginning, until the condition says no.
+    pub(super) acting: Vec<bool>,
     /// Sum of the nameplates of all miners at or below each circuit, in watts.
     pub(super) nameplates: Vec<f64>,
     pub(super) mode: Mode,
@@ -66,6 +70,8 @@ impl State {
             memories,
             tracks: vec![Track::default(); site.miners.len()],
             ramps: vec![Ramp::default(); site.circuits.len()],
+            combiner: Combiner::new(&site),
+            acting: vec![true; site.limits.len()],
             nameplates,
             mode: Mode::StartUp,
             begun: None,
@@ -114,6 +120,17 @@ impl State {
                 let miners_metered = memory.miners_metered;
                 *memory = CircuitMemory { miners_metered, ..(*known).clone() };
                 *ramp = (*slope).clone();
+            }
+        }
+        self.combiner.inherit(&self.site, &earlier.combiner, &earlier.site);
+        for (limit, acts) in self.site.limits.iter().zip(self.acting.iter_mut()) {
+            let before = earlier.site.limits.iter().zip(&earlier.acting);
+            // Only a condition that stands as it stood lets a limit rest.
+            let known = before.into_iter().find(|(known, _)| {
+                known.name == limit.name && known.condition.is_some() == limit.condition.is_some()
+            });
+            if let (Some((_, known)), Some(_)) = (known, limit.condition) {
+                *acts = *known;
             }
         }
         self.energy = earlier.energy;

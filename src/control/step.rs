@@ -5,13 +5,14 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::control::allocate::track::{self, Change, Terms};
 use crate::control::allocate::{Item, Level, optimum, rebalance};
+use crate::control::combine::{self, Seen};
 use crate::control::decision::{
-    Binding, Cause, CircuitDecision, Command, Decision, Energy, FleetDecision, MinerDecision, MinerState,
-    Mode, Source,
+    Binding, Cause, CircuitDecision, Command, Decision, Energy, FleetDecision, MeterDecision, MinerDecision,
+    MinerState, Mode, Source,
 };
-use crate::control::headroom::{self, CircuitMemory, Headroom};
+use crate::control::headroom::{self, CircuitMemory, Headroom, Meters};
 use crate::control::site::{CircuitId, LimitClass, Miner, Site};
-use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, Snapshot, Target};
+use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
 use crate::control::{budget, commands, response::Track};
 use crate::units::{Hashrate, Watts};
@@ -28,6 +29,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let begun = *state.begun.get_or_insert(now);
     let site = state.site.clone();
     let inputs = Inputs { snapshot, pending: MinerInput::PENDING };
+    let seen = state.combiner.look(&site, snapshot);
+    let meters = Meters { now, seen: &seen };
+    conditions(&site, &mut state.acting, meters);
 
     let strangers: Vec<(usize, f64)> = (0..)
         .zip(&state.tracks)
@@ -38,7 +42,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
-    let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, begun);
+    let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, &seen, begun);
     if !starting && state.mode == Mode::StartUp {
         // What the miners drew before they had answered is not known, least of all to have been nothing. Neither is
         // other load that was worked out with it: it would put the whole fleet to sleep.
@@ -52,20 +56,32 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
 
     let estimates = per_circuit(state, |track| track.draw);
-    headroom::remember(&site, &mut state.memories, snapshot, &estimates, &state.nameplates);
-    let circuits = headroom::headrooms(&site, &state.tree, &mut state.memories, snapshot, &state.nameplates);
+    headroom::remember(&site, &mut state.memories, meters, &estimates, &state.nameplates);
+    let circuits = headroom::headrooms(
+        &site,
+        &state.tree,
+        &mut state.memories,
+        meters,
+        &state.nameplates,
+        &state.acting,
+    );
 
     let scales = scales(&site, state);
     let mut items = items(&site, state, &scales, now);
     let flying = track::in_flight(&items, &state.tree, site.circuits.len());
+    let ceilings = ceilings(&site, &state.nameplates);
     let mut allowed = Vec::with_capacity(circuits.len());
-    for ((ramp, circuit), flying) in state.ramps.iter_mut().zip(&circuits).zip(&flying) {
+    for (((ramp, circuit), flying), ceiling) in
+        state.ramps.iter_mut().zip(&circuits).zip(&flying).zip(ceilings)
+    {
         if starting {
             allowed.push(circuit.headroom);
             continue;
         }
         ramp.anchor(*flying);
-        allowed.push(ramp.step(&site.settings, circuit.headroom, circuit.new_sample, now, since_last));
+        let headroom = circuit.headroom.min(ceiling);
+        let unreserved = circuit.unreserved.min(ceiling);
+        allowed.push(ramp.step(&site.settings, headroom, unreserved, circuit.new_sample, now, since_last));
     }
     // Rounding in the sums of thousands of numbers must never look like power.
     let allowed: Vec<f64> = allowed.into_iter().map(|allowed| allowed.max(0.0)).collect();
@@ -86,9 +102,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
 
     let binding = bind(&site, state, &circuits, &scales);
     state.mode = mode(&site, starting, &circuits, &binding);
-    account(&site, state, snapshot, &circuits, since_last);
+    account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);
-    let report = Report { site: &site, state, inputs: &inputs, scales: &scales, items: &items };
+    let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
     let decided = Decided { starting, binding, circuits, allowed, sums, estimates, sent };
     report.decision(now, decided)
 }
@@ -105,15 +121,39 @@ impl Inputs<'_> {
     }
 }
 
+/// Brings up to date which limits act. A charge between the two thresholds changes nothing, so that a battery that is
+/// at one of them does not switch the fleet to and fro; one that is not known lets the limit act.
+fn conditions(site: &Site, acting: &mut [bool], meters: Meters<'_>) {
+    for (limit, acts) in site.limits.iter().zip(acting) {
+        let Some(condition) = limit.condition else { continue };
+        match combine::charge(site, meters.seen, condition.meter, meters.now) {
+            Some(charge) if charge > condition.until => *acts = false,
+            Some(charge) if charge >= condition.below => {}
+            Some(_) | None => *acts = true,
+        }
+    }
+}
+
+/// Where a limit comes and goes, its going is a raise like any other: what no miner can draw stands in for "no limit",
+/// and the ramp leads there. Infinite for all other circuits.
+fn ceilings(site: &Site, nameplates: &[f64]) -> Vec<f64> {
+    let mut ceilings = vec![f64::INFINITY; site.circuits.len()];
+    for limit in site.limits.iter().filter(|limit| limit.condition.is_some()) {
+        let nameplate = nameplates.get(limit.circuit.0).copied().unwrap_or(0.0);
+        if let Some(ceiling) = ceilings.get_mut(limit.circuit.0) {
+            *ceiling = nameplate * 2.0;
+        }
+    }
+    ceilings
+}
+
 /// Whether every meter and miner has answered or failed once, or the wait is over.
-fn ready(site: &Site, snapshot: &Snapshot, begun: Moment) -> bool {
+fn ready(site: &Site, snapshot: &Snapshot, seen: &[Seen], begun: Moment) -> bool {
     if snapshot.now - begun >= site.settings.start_timeout {
         return true;
     }
-    let meters = (0..site.meters.len()).all(|index| {
-        let input = snapshot.meters.get(index).copied().unwrap_or(MeterInput::PENDING);
-        input.power.is_some() && input.status != MeterStatus::Pending
-    });
+    let meters =
+        seen.iter().all(|seen| seen.input.power.is_some() && seen.input.status != MeterStatus::Pending);
     let miners = (0..site.miners.len()).all(|index| {
         snapshot.miners.get(index).is_some_and(|input| {
             !matches!(input.contact, Contact::Pending)
@@ -417,14 +457,13 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
 
 /// Adds this cycle's energy at the root circuit. Without a fresh meter there nothing is known, so nothing is
 /// counted.
-fn account(site: &Site, state: &mut State, snapshot: &Snapshot, circuits: &[Headroom], since_last: Duration) {
+fn account(site: &Site, state: &mut State, seen: &[Seen], circuits: &[Headroom], since_last: Duration) {
     let (Some(root), Some(circuit)) = (circuits.first(), site.circuits.first()) else {
         return;
     };
     let fresh = circuit.meter.and_then(|meter| {
-        let spec = site.meters.get(meter.0)?;
-        let reading = snapshot.meters.get(meter.0)?.power?;
-        (snapshot.now - reading.at <= spec.stale_after).then_some(reading.value)
+        let seen = seen.get(meter.0).filter(|seen| seen.fresh())?;
+        Some(seen.input.power?.value)
     });
     let Some(power) = fresh else { return };
     let surplus = Watts::saturating(-root.other).at_least_zero();
@@ -458,6 +497,7 @@ struct Report<'a> {
     site: &'a Site,
     state: &'a State,
     inputs: &'a Inputs<'a>,
+    seen: &'a [Seen],
     scales: &'a [f64],
     items: &'a [Item<'a>],
 }
@@ -513,10 +553,30 @@ impl Report<'_> {
             binding: decided.binding,
             fleet,
             circuits,
+            meters: self.meters(),
             miners,
             commands: decided.sent,
             energy: state.energy,
         }
+    }
+
+    fn meters(&self) -> Vec<MeterDecision> {
+        let head = |index: usize| {
+            let mut circuits = self.site.circuits.iter().zip(&self.state.memories);
+            circuits.find(|(circuit, _)| circuit.meter.is_some_and(|meter| meter.0 == index))
+        };
+        let each = self.seen.iter().zip(&self.site.meters).enumerate().map(|(index, (seen, meter))| {
+            let memory = head(index).map(|(_, memory)| memory);
+            MeterDecision {
+                input: seen.input,
+                lost: seen.lost,
+                lag: memory.filter(|_| meter.learn_lag).map_or(meter.lag, |memory| memory.lag_used),
+                learned_lag: memory.and_then(|memory| memory.lag.learned()),
+                in_use: seen.in_use,
+                disagreement: seen.disagreement,
+            }
+        });
+        each.collect()
     }
 
     fn miner(&self, miner: &Miner, track: &Track, item: &Item<'_>, index: usize) -> MinerDecision {

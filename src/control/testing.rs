@@ -86,8 +86,10 @@ pub(crate) fn meter(name: &str) -> Meter {
         name: name.into(),
         period: Duration::from_secs(1),
         lag: Duration::ZERO,
+        learn_lag: true,
         stale_after: Duration::from_secs(4),
         fail_safe_after: Duration::from_secs(14),
+        combined: None,
     }
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn limit(name: &str, circuit: usize, scope: Scope, class: LimitClass,
         scope,
         class,
         cap: Cap::Constant(Watts::whole(watts)),
+        condition: None,
     }
 }
 

@@ -1,13 +1,14 @@
 //! What is worth a line in the log: changes of state, once each. A cycle like the one before leaves no trace.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
 use crate::clock::Moment;
-use crate::control::decision::{Command, Decision, MinerState, Mode, Source};
-use crate::control::site::{CircuitId, Site};
-use crate::metrics::{binding_words, describe};
+use crate::control::decision::{Command, Decision, MeterDecision, MinerState, Mode, Source};
+use crate::control::site::{CircuitId, Combination, Meter, Site};
+use crate::metrics::{binding_words, describe, part_name, source_label};
 use crate::units::Watts;
 
 /// A binding limit that changes back and forth is told at most this often.
@@ -22,6 +23,18 @@ pub struct Journal {
     binding: Option<(CircuitId, Source, Moment)>,
     short: bool,
     states: Vec<MinerState>,
+    meters: Vec<Told>,
+    /// Of each limit with a condition, by its position, whether it acted.
+    conditions: BTreeMap<usize, bool>,
+}
+
+/// What was told of a meter.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    in_use: Option<usize>,
+    disagreement: bool,
+    slow: bool,
+    learned_lag: Option<Duration>,
 }
 
 impl Journal {
@@ -39,6 +52,8 @@ impl Journal {
         }
         self.binding(site, decision);
         self.shortfall(site, decision);
+        self.meters(site, decision);
+        self.conditions(site, decision);
         self.miners(site, decision);
         for command in &decision.commands {
             log_command(site, command);
@@ -78,6 +93,33 @@ impl Journal {
         self.short = short;
     }
 
+    fn meters(&mut self, site: &Site, decision: &Decision) {
+        if self.meters.len() != decision.meters.len() {
+            self.meters = vec![Told::default(); decision.meters.len()];
+        }
+        for ((meter, now), told) in site.meters.iter().zip(&decision.meters).zip(self.meters.iter_mut()) {
+            told.write(site, meter, now);
+        }
+    }
+
+    fn conditions(&mut self, site: &Site, decision: &Decision) {
+        for value in decision.circuits.iter().flat_map(|circuit| &circuit.limits) {
+            let Source::Limit(id) = value.source else { continue };
+            let Some(condition) = site.limits.get(id.0).and_then(|limit| limit.condition) else { continue };
+            let before = self.conditions.insert(id.0, value.acts);
+            if before == Some(value.acts) || (before.is_none() && value.acts) {
+                continue;
+            }
+            let limit = source_label(site, value.source);
+            let battery = site.meters.get(condition.meter.0).map_or("?", |meter| meter.name.as_str());
+            if value.acts {
+                info!("limit {limit} acts: {battery} is low on charge, or does not say");
+            } else {
+                info!("limit {limit} does not act any more: {battery} is charged");
+            }
+        }
+    }
+
     fn miners(&mut self, site: &Site, decision: &Decision) {
         let first = self.states.len() != decision.miners.len();
         if !first {
@@ -101,6 +143,68 @@ impl Journal {
         }
         self.states.clear();
         self.states.extend(decision.miners.iter().map(|miner| miner.state));
+    }
+}
+
+impl Told {
+    /// Tells what has changed of one meter.
+    fn write(&mut self, site: &Site, meter: &Meter, now: &MeterDecision) {
+        let name = meter.name.as_str();
+        if let (Some(used), Some(Combination::Redundant(redundant))) = (now.in_use, &meter.combined)
+            && self.in_use != Some(used)
+        {
+            let part = redundant.parts.get(used).map(|part| part_name(site, *part)).unwrap_or_default();
+            match (self.in_use, used) {
+                (None, 0) => {}
+                (_, 0) => info!(meter = name, "{part} is used again"),
+                _ => warn!(meter = name, "{part} is used instead of what is preferred"),
+            }
+            self.in_use = Some(used);
+        }
+        let disagreement = now.disagreement == Some(true);
+        if disagreement && !self.disagreement {
+            let most = match &meter.combined {
+                Some(Combination::Redundant(redundant)) => redundant.disagreement,
+                _ => Watts::ZERO,
+            };
+            warn!(
+                meter = name,
+                "its parts differ by more than {most}: the worse value counts; find out which of them is wrong"
+            );
+        } else if !disagreement && self.disagreement {
+            info!(meter = name, "its parts agree again, or one of them is out of use");
+        }
+        self.disagreement = disagreement;
+        // What is learned wavers a little; that is no new episode.
+        let most = meter.stale_after.mul_f64(if self.slow { 0.8 } else { 1.0 });
+        let own = now.input.refresh.filter(|_| meter.combined.is_none());
+        let slow = own.filter(|refresh| *refresh * 2 > most);
+        if let Some(refresh) = slow.filter(|_| !self.slow) {
+            warn!(
+                meter = name,
+                "has a new value every {:.1} s only, and is stale after {:.1} s: two lost values in a row are taken for a \
+                 lost meter; raise `stale_after`, or make the meter faster",
+                refresh.as_secs_f64(),
+                meter.stale_after.as_secs_f64()
+            );
+        }
+        self.slow = slow.is_some();
+        if let Some(lag) = now.learned_lag.filter(|lag| self.learned_lag != Some(*lag)) {
+            let seconds = lag.as_secs_f64();
+            if meter.learn_lag {
+                info!(
+                    meter = name,
+                    "shows what the miners do {seconds:.1} s late; its values are taken as that old"
+                );
+            } else if lag.abs_diff(meter.lag) > Duration::from_secs(1) {
+                warn!(
+                    meter = name,
+                    "seems to show what the miners do {seconds:.1} s late, and `lag` says {:.1} s, which counts",
+                    meter.lag.as_secs_f64()
+                );
+            }
+            self.learned_lag = Some(lag);
+        }
     }
 }
 

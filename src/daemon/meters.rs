@@ -30,7 +30,9 @@ impl Meters {
     pub fn start(config: &Config, clock: Clock, before: Option<&Self>) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let names: Vec<String> = config.site.meters.iter().map(|meter| meter.name.clone()).collect();
+        // The devices; what is put together from them is worked out by the control law.
+        let devices = config.site.meters.iter().take(config.meters.len());
+        let names: Vec<String> = devices.map(|meter| meter.name.clone()).collect();
         let labels: Vec<&str> = names.iter().map(String::as_str).collect();
         let running = meter::spawn(&config.links, &config.meters, &labels, clock, &cancel, &tasks);
 
@@ -66,7 +68,7 @@ impl Meters {
         }
     }
 
-    /// The latest of every meter, in the order of the site.
+    /// The latest of every meter that is a device, in the order of the site.
     pub fn inputs(&self) -> Vec<MeterInput> {
         self.inputs
             .iter()

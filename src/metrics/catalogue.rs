@@ -30,6 +30,7 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 
 const CIRCUIT: &[&str] = &["circuit"];
 const METER: &[&str] = &["meter"];
+const PHASE: &[&str] = &["meter", "phase"];
 /// The labels of everything that is said of one miner.
 pub(super) const MINER: &[&str] = &["miner", "circuit", "driver"];
 
@@ -104,7 +105,13 @@ pub(super) const CIRCUIT_POWER: Definition = gauge(
 pub(super) const CIRCUIT_LIMIT: Definition = gauge(
     "ballast_circuit_limit_watts",
     &["circuit", "source"],
-    "A cap on the circuit, in its own scope; import is positive, a negative cap demands export.",
+    "A cap on the circuit, in its own scope; import is positive, a negative cap demands export. Absent while it does not \
+     act.",
+);
+pub(super) const LIMIT_ACTIVE: Definition = gauge(
+    "ballast_limit_active",
+    &["circuit", "source"],
+    "1 while a limit that has a condition acts, 0 while its condition lets it rest.",
 );
 pub(super) const CIRCUIT_HEADROOM: Definition = gauge(
     "ballast_circuit_headroom_watts",
@@ -141,6 +148,53 @@ pub(super) const METER_AGE: Definition = gauge(
     "ballast_meter_age_seconds",
     METER,
     "Age of the latest good value, at the moment of the scrape. Absent while there was none yet.",
+);
+pub(super) const METER_REFRESH: Definition = gauge(
+    "ballast_meter_refresh_seconds",
+    METER,
+    "How often the device has a new value, as learned; of a combined meter, that of its slowest part or of the part in \
+     use. Absent while that is not known.",
+);
+pub(super) const METER_LAG: Definition = gauge(
+    "ballast_meter_lag_seconds",
+    &["meter", "origin"],
+    "How late the meter shows what happens: configured by the operator, or learned from what the miners do. The \
+     configured one counts where there is one.",
+);
+pub(super) const METER_IN_USE: Definition = gauge(
+    "ballast_meter_in_use",
+    &["meter", "part"],
+    "Of redundant meters, 1 for the part in use and 0 for the others; while they disagree the worse value counts.",
+);
+pub(super) const METER_DISAGREEMENT: Definition = gauge(
+    "ballast_meter_disagreement",
+    METER,
+    "1 while redundant parts differ by more than they may for longer than they may, else 0.",
+);
+pub(super) const METER_FREQUENCY: Definition = gauge(
+    "ballast_meter_frequency_hertz",
+    METER,
+    "Frequency of the grid by the meter. Absent while it is stale.",
+);
+pub(super) const METER_VOLTAGE: Definition = gauge(
+    "ballast_meter_voltage_volts",
+    PHASE,
+    "Voltage from the phase to neutral by the meter. Absent while it is stale.",
+);
+pub(super) const METER_PHASE_POWER: Definition = gauge(
+    "ballast_meter_phase_power_watts",
+    PHASE,
+    "Power of the phase by the meter; import is positive, export negative. Absent while it is stale.",
+);
+pub(super) const METER_ENERGY: Definition = counter(
+    "ballast_meter_energy_joules_total",
+    &["meter", "direction"],
+    "Counter of the meter itself since it began to count, by direction: import or export. Absent while it is stale.",
+);
+pub(super) const METER_CHARGE: Definition = gauge(
+    "ballast_meter_state_of_charge_ratio",
+    METER,
+    "State of charge of the battery by its meter; 1 is full. Absent while it is stale.",
 );
 pub(super) const METER_READS: Definition = counter(
     "ballast_meter_reads_total",
@@ -186,7 +240,7 @@ pub(super) const COMMAND_DURATION: Definition = histogram(
 );
 
 /// All of them.
-pub(super) const ALL: [&Definition; 32] = [
+pub(super) const ALL: [&Definition; 42] = [
     &BUILD_INFO,
     &MODE,
     &LAST_CYCLE_AGE,
@@ -204,6 +258,7 @@ pub(super) const ALL: [&Definition; 32] = [
     &ENERGY,
     &CIRCUIT_POWER,
     &CIRCUIT_LIMIT,
+    &LIMIT_ACTIVE,
     &CIRCUIT_HEADROOM,
     &CIRCUIT_BUDGET,
     &CIRCUIT_BINDING,
@@ -211,6 +266,15 @@ pub(super) const ALL: [&Definition; 32] = [
     &METER_UP,
     &METER_POWER,
     &METER_AGE,
+    &METER_REFRESH,
+    &METER_LAG,
+    &METER_IN_USE,
+    &METER_DISAGREEMENT,
+    &METER_FREQUENCY,
+    &METER_VOLTAGE,
+    &METER_PHASE_POWER,
+    &METER_ENERGY,
+    &METER_CHARGE,
     &METER_READS,
     &MINER_UP,
     &MINER_POWER,

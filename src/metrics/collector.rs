@@ -10,12 +10,13 @@ use prometheus::proto::{LabelPair, MetricFamily};
 use super::catalogue::{self as names, Definition};
 use super::counters::{CommandStats, MeterReads};
 use super::family::{Family, labels, number};
-use super::sources::{circuit_name, fresh_power, fresh_status, meter_up, source_label};
+use super::meters::meters;
+use super::sources::{circuit_name, fresh_power, fresh_status, source_label};
 use super::{Frame, Inner};
 use crate::clock::Moment;
-use crate::control::decision::{Decision, MinerState, Mode};
-use crate::control::site::{CircuitId, MeterId, Site};
-use crate::control::snapshot::{Contact, MeterInput, MinerInput};
+use crate::control::decision::{Decision, MinerState, Mode, Source};
+use crate::control::site::{CircuitId, Site};
+use crate::control::snapshot::{Contact, MinerInput};
 use crate::units::Watts;
 
 /// Reads the exporter's state whenever Prometheus asks.
@@ -85,7 +86,7 @@ fn build_info() -> MetricFamily {
     family.finish()
 }
 
-fn flag(truth: bool) -> f64 {
+pub(super) fn flag(truth: bool) -> f64 {
     if truth { 1.0 } else { 0.0 }
 }
 
@@ -152,13 +153,9 @@ pub(crate) fn count_by_state(decision: &Decision) -> BTreeMap<MinerState, u64> {
 
 /// The power into a circuit, unless its meter is stale.
 pub(crate) fn circuit_power(frame: &Frame, id: CircuitId, now: Moment) -> Option<Watts> {
-    let Frame { site, snapshot, decision } = frame;
-    let power = decision.circuits.get(id.0)?.power?;
-    match site.circuits.get(id.0)?.meter {
-        Some(meter) => {
-            let input = snapshot.meters.get(meter.0)?;
-            fresh_power(site, meter, input, now).map(|_| power)
-        }
+    let power = frame.decision.circuits.get(id.0)?.power?;
+    match frame.site.circuits.get(id.0)?.meter {
+        Some(meter) => fresh_power(frame, meter, now).map(|_| power),
         None => Some(power),
     }
 }
@@ -169,6 +166,7 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     let family = |definition: &'static Definition| Family::with_capacity(definition, size);
     let mut power = family(&names::CIRCUIT_POWER);
     let mut limit = family(&names::CIRCUIT_LIMIT);
+    let mut active = family(&names::LIMIT_ACTIVE);
     let mut headroom = family(&names::CIRCUIT_HEADROOM);
     let mut budget = family(&names::CIRCUIT_BUDGET);
     let mut binding = family(&names::CIRCUIT_BINDING);
@@ -180,7 +178,7 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         }
         // Two series with the same labels would make Prometheus refuse the whole scrape: the tightest stands.
         let mut caps: BTreeMap<_, Watts> = BTreeMap::new();
-        for value in &outcome.limits {
+        for value in outcome.limits.iter().filter(|value| value.acts) {
             if let Some(cap) = value.cap {
                 caps.entry(source_label(site, value.source))
                     .and_modify(|lowest| *lowest = lowest.min(cap))
@@ -190,39 +188,21 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         for (source, cap) in caps {
             limit.add(&[name, &source], cap.get());
         }
+        for value in &outcome.limits {
+            let Source::Limit(id) = value.source else { continue };
+            if site.limits.get(id.0).is_some_and(|limit| limit.condition.is_some()) {
+                active.add(&[name, &source_label(site, value.source)], flag(value.acts));
+            }
+        }
         // Without any limit of its own a circuit has no headroom to speak of.
-        if !outcome.limits.is_empty() {
+        if outcome.limits.iter().any(|value| value.acts) {
             headroom.add(&[name], outcome.headroom.get());
         }
         budget.add(&[name], outcome.budget.get());
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());
     }
-    for family in [power, limit, headroom, budget, binding, shortfall] {
-        families.push(family.finish());
-    }
-}
-
-fn meters(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
-    let Frame { site, snapshot, .. } = frame;
-    let size = site.meters.len();
-    let mut up = Family::with_capacity(&names::METER_UP, size);
-    let mut power = Family::with_capacity(&names::METER_POWER, size);
-    let mut age = Family::with_capacity(&names::METER_AGE, size);
-    for (index, meter) in site.meters.iter().enumerate() {
-        let (id, name) = (MeterId(index), meter.name.as_str());
-        let input = snapshot.meters.get(index).unwrap_or(&MeterInput::PENDING);
-        if let Some(truth) = meter_up(site, id, input, now) {
-            up.add(&[name], flag(truth));
-        }
-        if let Some(watts) = fresh_power(site, id, input, now) {
-            power.add(&[name], watts.get());
-        }
-        if let Some(reading) = &input.power {
-            age.add(&[name], now.since(reading.at).as_secs_f64());
-        }
-    }
-    for family in [up, power, age] {
+    for family in [power, limit, active, headroom, budget, binding, shortfall] {
         families.push(family.finish());
     }
 }

@@ -12,6 +12,7 @@ mod catalogue;
 mod collector;
 mod counters;
 mod family;
+mod meters;
 mod sentence;
 mod sources;
 
@@ -35,7 +36,9 @@ pub use counters::{
 };
 pub use sentence::describe;
 pub use sources::{binding_words, source_label};
-pub(crate) use sources::{circuit_name, fresh_power, fresh_status, meter_up};
+pub(crate) use sources::{
+    circuit_name, fresh_measure, fresh_power, fresh_status, meter_input, meter_up, part_name,
+};
 
 /// The content type of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

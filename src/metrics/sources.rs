@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::Frame;
 use crate::clock::Moment;
 use crate::control::decision::{Binding, Source};
-use crate::control::site::{CircuitId, MeterId, Site};
+use crate::control::measure::Measure;
+use crate::control::site::{CircuitId, MeterId, Part, Site};
 use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading};
 use crate::units::Watts;
 
@@ -38,21 +40,62 @@ pub(crate) fn meter_name(site: &Site, id: MeterId) -> &str {
     site.meters.get(id.0).map_or("unknown", |meter| &meter.name)
 }
 
+/// A part of a combined meter in words: its meter's name, and which of its powers where that is not the whole.
+pub(crate) fn part_name(site: &Site, part: Part) -> Cow<'_, str> {
+    let meter = meter_name(site, part.meter);
+    if part.measure == Measure::Power {
+        Cow::Borrowed(meter)
+    } else {
+        Cow::Owned(format!("{meter}.{}", part.measure.name()))
+    }
+}
+
+/// What a meter said in a cycle: a device by the snapshot, a combined meter by the decision.
+pub(crate) fn meter_input(frame: &Frame, id: MeterId) -> MeterInput {
+    let combined = frame.site.meters.get(id.0).is_some_and(|meter| meter.combined.is_some());
+    let input = if combined {
+        frame.decision.meters.get(id.0).map(|meter| meter.input)
+    } else {
+        frame.snapshot.meters.get(id.0).copied()
+    };
+    input.unwrap_or(MeterInput::PENDING)
+}
+
+/// A value of a meter that is not its power, while it is young enough to be told.
+pub(crate) fn fresh_measure(
+    site: &Site,
+    id: MeterId,
+    input: &MeterInput,
+    measure: Measure,
+    now: Moment,
+) -> Option<f64> {
+    let meter = site.meters.get(id.0)?;
+    fresh(input.others.get(measure).as_ref(), now, meter.stale_after)
+}
+
 fn fresh<T: Clone>(reading: Option<&Reading<T>>, now: Moment, at_most: Duration) -> Option<T> {
     reading.filter(|reading| now.since(reading.at) <= at_most).map(|reading| reading.value.clone())
 }
 
 /// The latest good value of a meter while it is young enough to be used as it is.
-pub(crate) fn fresh_power(site: &Site, id: MeterId, input: &MeterInput, now: Moment) -> Option<Watts> {
-    let meter = site.meters.get(id.0)?;
-    fresh(input.power.as_ref(), now, meter.stale_after)
+///
+/// Whether a combined meter is, the control law has worked out from its parts; here it only grows old with the cycle.
+pub(crate) fn fresh_power(frame: &Frame, id: MeterId, now: Moment) -> Option<Watts> {
+    let meter = frame.site.meters.get(id.0)?;
+    let power = meter_input(frame, id).power?;
+    if meter.combined.is_none() {
+        return fresh(Some(&power), now, meter.stale_after);
+    }
+    let outcome = frame.decision.meters.get(id.0)?;
+    let told = outcome.lost <= 0.0 && now.since(frame.decision.at) <= meter.stale_after;
+    told.then_some(power.value)
 }
 
 /// Whether a meter can be relied on; `None` before its first read ended.
-pub(crate) fn meter_up(site: &Site, id: MeterId, input: &MeterInput, now: Moment) -> Option<bool> {
-    match input.status {
+pub(crate) fn meter_up(frame: &Frame, id: MeterId, now: Moment) -> Option<bool> {
+    match meter_input(frame, id).status {
         MeterStatus::Pending => None,
-        MeterStatus::Ok => Some(fresh_power(site, id, input, now).is_some()),
+        MeterStatus::Ok => Some(fresh_power(frame, id, now).is_some()),
         _ => Some(false),
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
     }
     if let Some(cycle) = &status.cycle {
         circuits(&mut html, cycle);
+        conditions(&mut html, &cycle.circuits);
         meters(&mut html, &cycle.meters);
     }
     let _ = writeln!(
@@ -86,17 +87,46 @@ fn circuits(html: &mut String, cycle: &Cycle) {
     html.push_str("</table>");
 }
 
+/// The limits that rest, and where.
+fn conditions(html: &mut String, circuits: &[Circuit]) {
+    let resting = |circuit: &Circuit| -> Vec<String> {
+        let limits = circuit.limits.iter().filter(|limit| !limit.acts);
+        limits.map(|limit| format!("{} at {}", limit.source, circuit.name)).collect()
+    };
+    let all: Vec<String> = circuits.iter().flat_map(resting).collect();
+    if !all.is_empty() {
+        let _ = write!(html, "<p>Does not act at present: {}.</p>", escape(&all.join(", ")));
+    }
+}
+
+/// What is worth a word about a meter, after how its latest read ended.
+fn remarks(meter: &Meter) -> String {
+    let mut words = meter.status.to_owned();
+    match (&meter.in_use, meter.disagreement) {
+        (_, Some(true)) => words.push_str(", its parts disagree: the worse value counts"),
+        (Some(part), _) => {
+            let _ = write!(words, ", from {part}");
+        }
+        _ => {}
+    }
+    if let Some(charge) = meter.readings.get("state_of_charge") {
+        let _ = write!(words, ", charged {charge:.0} %");
+    }
+    words
+}
+
 fn meters(html: &mut String, meters: &[Meter]) {
     html.push_str("<table><tr><th>Meter</th><th>Power</th><th>Age</th><th>Latest read</th></tr>");
     for meter in meters {
         let age = meter.age_seconds.map_or_else(|| "–".into(), |age| format!("{age:.1} s"));
-        let bad = if meter.up == Some(false) { " class=\"bad\"" } else { "" };
+        let bad =
+            if meter.up == Some(false) || meter.disagreement == Some(true) { " class=\"bad\"" } else { "" };
         let _ = write!(
             html,
             "<tr{bad}><td>{}</td><td>{}</td><td>{age}</td><td>{}</td></tr>",
             escape(&meter.name),
             watts_or_dash(meter.power_watts),
-            meter.status
+            escape(&remarks(meter))
         );
     }
     html.push_str("</table>");

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use crate::clock::Moment;
 use crate::control::decision::{Mode, Source};
-use crate::control::site::{CircuitId, MeterId, Site};
-use crate::control::snapshot::{Activity, Contact, MeterInput, MinerInput, Target};
+use crate::control::measure::Measure;
+use crate::control::site::{CircuitId, Combination, MeterId, Site};
+use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::metrics::{
-    Exporter, Frame, binding_words, circuit_name, circuit_power, count_by_state, describe, fresh_power,
-    fresh_status, meter_up, source_label,
+    Exporter, Frame, binding_words, circuit_name, circuit_power, count_by_state, describe, fresh_measure,
+    fresh_power, fresh_status, meter_input, meter_up, part_name, source_label,
 };
 
 /// The answer of `/api/v1/status`.
@@ -135,6 +136,8 @@ pub struct Limit {
     pub cap_watts: Option<f64>,
     /// What it leaves to the miners.
     pub headroom_watts: f64,
+    /// Whether it acts: `false` while the condition that it has lets it rest.
+    pub acts: bool,
 }
 
 /// A meter.
@@ -150,6 +153,20 @@ pub struct Meter {
     pub power_watts: Option<f64>,
     /// Age of the latest good value.
     pub age_seconds: Option<f64>,
+    /// How often the device has a new value, as learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_seconds: Option<f64>,
+    /// How late its value is taken to be.
+    pub lag_seconds: f64,
+    /// Of redundant meters, the part in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<String>,
+    /// Whether redundant meters disagree, so that the worse value counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<bool>,
+    /// What else it tells and is fresh, by the names of the configuration, in V, Hz, W, Wh and %.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub readings: BTreeMap<&'static str, f64>,
 }
 
 /// A miner.
@@ -256,7 +273,7 @@ fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
         power_watts: circuit_power(frame, CircuitId(index), now).map(|power| power.get()),
         miners_watts: outcome.miners.get(),
         other_watts: outcome.other.get(),
-        headroom_watts: (!outcome.limits.is_empty()).then(|| outcome.headroom.get()),
+        headroom_watts: outcome.limits.iter().any(|limit| limit.acts).then(|| outcome.headroom.get()),
         budget_watts: outcome.budget.get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
@@ -268,6 +285,7 @@ fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
                 source: source_label(site, limit.source).into_owned(),
                 cap_watts: limit.cap.map(|cap| cap.get()),
                 headroom_watts: limit.headroom.get(),
+                acts: limit.acts,
             })
             .collect(),
     })
@@ -275,16 +293,30 @@ fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
 }
 
 fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
-    let Frame { site, snapshot, .. } = frame;
+    let site = &frame.site;
     let each = site.meters.iter().enumerate().map(|(index, meter)| {
         let id = MeterId(index);
-        let input = snapshot.meters.get(index).unwrap_or(&MeterInput::PENDING);
+        let input = meter_input(frame, id);
+        let outcome = frame.decision.meters.get(index);
+        let in_use = outcome.and_then(|outcome| outcome.in_use).and_then(|position| match &meter.combined {
+            Some(Combination::Redundant(redundant)) => redundant.parts.get(position),
+            _ => None,
+        });
+        let told = Measure::NAMES.iter().filter_map(|(name, measure)| {
+            let value = fresh_measure(site, id, &input, *measure, now)?;
+            Some((*name, value))
+        });
         Meter {
             name: meter.name.clone(),
             status: input.status.name(),
-            up: meter_up(site, id, input, now),
-            power_watts: fresh_power(site, id, input, now).map(|power| power.get()),
+            up: meter_up(frame, id, now),
+            power_watts: fresh_power(frame, id, now).map(|power| power.get()),
             age_seconds: input.power.map(|reading| now.since(reading.at).as_secs_f64()),
+            refresh_seconds: input.refresh.map(|refresh| refresh.as_secs_f64()),
+            lag_seconds: outcome.map_or(meter.lag, |outcome| outcome.lag).as_secs_f64(),
+            in_use: in_use.map(|part| part_name(site, *part).into_owned()),
+            disagreement: outcome.and_then(|outcome| outcome.disagreement),
+            readings: told.collect(),
         }
     });
     each.collect()

@@ -43,8 +43,10 @@ fn meter(name: &str) -> Meter {
         name: name.into(),
         period: SECOND,
         lag: Duration::ZERO,
+        learn_lag: true,
         stale_after: 3 * SECOND,
         fail_safe_after: 10 * SECOND,
+        combined: None,
     }
 }
 
@@ -55,6 +57,7 @@ fn limit(name: &str, circuit: usize, class: LimitClass, cap: f64) -> Limit {
         scope: Scope::Import,
         class,
         cap: Cap::Constant(Watts::kilowatts(cap)),
+        condition: None,
     }
 }
 
@@ -158,6 +161,7 @@ fn on(cap: f64, limit: usize) -> LimitValue {
         source: Source::Limit(LimitId(limit)),
         cap: Some(Watts::kilowatts(cap)),
         headroom: Watts::kilowatts(306.1),
+        acts: true,
     }
 }
 
@@ -214,6 +218,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
             optimality_gap: 0.000_4,
         },
         circuits: vec![one(vec![on(0.0, 0), on(400.0, 1)], Some(-7.5), 0), one(vec![on(350.0, 2)], None, 2)],
+        meters: Vec::new(),
         miners: miners.collect(),
         commands: Vec::new(),
         energy: Energy {

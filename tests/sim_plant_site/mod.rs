@@ -51,6 +51,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         scope: Scope::Miners,
         class: LimitClass::Surplus,
         cap: Cap::Reading { meter, fail_safe: Watts::ZERO },
+        condition: None,
     });
     let site = Site {
         name: "test".into(),
@@ -84,8 +85,10 @@ fn meter(name: &str) -> Meter {
         name: name.into(),
         period: Duration::from_millis(500),
         lag: Duration::ZERO,
+        learn_lag: true,
         stale_after: Duration::from_secs(3),
         fail_safe_after: Duration::from_secs(10),
+        combined: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::plant::{Manner, Plant};
 use crate::control::decision::MinerState;
 use crate::control::decision::{Mode, Source};
-use crate::control::site::{LimitClass, MeterId, Scope};
+use crate::control::site::{CircuitId, LimitClass, MeterId, Miner, Scope};
 use crate::control::snapshot::Target;
 use crate::control::testing::{limit, site};
 use crate::units::Watts;
@@ -57,6 +57,7 @@ fn a_fall_of_the_surplus_is_followed_within_seconds() {
 fn a_meter_that_lags_does_not_make_the_fleet_hunt() {
     let mut site = site(20);
     site.meters[0].lag = Duration::from_secs(5);
+    site.meters[0].learn_lag = false;
     let mut plant = Plant::new(site, 0.9, |at| if at < 60.0 { -130e3 } else { -70e3 });
     plant.meter_lag = Duration::from_secs(5);
     plant.run(75);
@@ -283,4 +284,32 @@ fn a_dedicated_feeder_meter_keeps_the_loop_calm_while_the_miners_move() {
     }
     assert!(highest <= 0.0, "the rise overshoots by {highest}");
     assert!(plant.draw() > 120e3, "{}", plant.draw());
+}
+
+#[test]
+fn a_steep_step_does_not_take_the_fleet_far_below_the_surplus_for_long() {
+    for feeder in [false, true] {
+        let mut site = super::slow_meters::with_feeder(feeder);
+        let model = site.miners[0].clone();
+        let circuit = |index: usize| CircuitId(if feeder { 1 } else { 1 + index % 2 });
+        let miner =
+            |index: usize| Miner { name: format!("m{index}"), circuit: circuit(index), ..model.clone() };
+        site.miners = (0..120).map(miner).collect();
+        // 400 kW of surplus become 300 kW within three seconds.
+        let step = |at: f64| -400e3 + 100e3 * ((at - 120.0) / 3.0).clamp(0.0, 1.0);
+        let mut plant = Plant::new(site, 0.97, step);
+        plant.run(120);
+        (plant.imported, plant.captured, plant.surplus) = (0.0, 0.0, 0.0);
+        let (mut lowest, mut importing) = (f64::MAX, 0);
+        for _ in 0..40 {
+            plant.cycle();
+            lowest = lowest.min(plant.draw());
+            importing += usize::from(plant.import() > 0.0);
+        }
+        let unused = plant.surplus - plant.captured;
+        // What was kept free in case it would fall on is given back as soon as it does not, at the rate of any raise.
+        assert!(lowest > 225e3, "feeder {feeder}: over-shed to {lowest}");
+        assert!(unused < 450e3, "feeder {feeder}: {unused} J were left unused");
+        assert!(importing <= 3, "feeder {feeder}: imported {} J in {importing} s", plant.imported);
+    }
 }

@@ -1,7 +1,11 @@
 //! Tests of the control law as a whole: properties of a single step, and closed loops against a small plant.
 
+mod battery;
 mod closed_loop;
+mod combining;
+mod lagging_meters;
 mod plant;
 mod properties;
 mod quality;
+mod slow_meters;
 mod start;

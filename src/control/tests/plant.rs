@@ -43,6 +43,9 @@ pub struct SimMiner {
     reading: (Moment, f64),
 }
 
+/// What a meter says at this moment.
+pub type Device = Box<dyn Fn(&Plant) -> MeterInput>;
+
 pub struct Plant {
     pub site: Arc<Site>,
     pub state: State,
@@ -53,8 +56,14 @@ pub struct Plant {
     /// The meter answers.
     pub meter_up: bool,
     pub meter_lag: Duration,
+    /// How often the meter at the connection point has a new value; zero for whenever it is read.
+    pub refresh: Duration,
+    renewed: Option<Moment>,
     trail: Vec<(Moment, f64)>,
     meter: MeterInput,
+    feeder: Option<Reading<Watts>>,
+    /// Meters after the first two.
+    pub more: Vec<Device>,
     pub commands: usize,
     pub imported: f64,
     pub surplus: f64,
@@ -96,8 +105,12 @@ impl Plant {
             other: Box::new(other),
             meter_up: true,
             meter_lag: Duration::ZERO,
+            refresh: Duration::ZERO,
+            renewed: None,
             trail: Vec::new(),
             meter: MeterInput::PENDING,
+            feeder: None,
+            more: Vec::new(),
             commands: 0,
             imported: 0.0,
             surplus: 0.0,
@@ -143,15 +156,20 @@ impl Plant {
         self.trail.push((self.now, self.import()));
         let instant = self.now.earlier(self.meter_lag);
         let past = self.trail.iter().rev().find(|(at, _)| *at <= instant).map_or(0.0, |(_, value)| *value);
-        if self.meter_up {
+        let due = self.renewed.is_none_or(|renewed| self.now - renewed >= self.refresh);
+        if self.meter_up && due {
+            self.renewed = Some(self.now);
             let power = Watts::new(past).unwrap();
-            self.meter = MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: self.now }));
-        } else {
+            self.meter = MeterInput {
+                refresh: (!self.refresh.is_zero()).then_some(self.refresh),
+                ..MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: self.now }))
+            };
+        } else if !self.meter_up {
             self.meter.status = MeterStatus::Unreachable;
         }
     }
 
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&mut self) -> Snapshot {
         let miners = self
             .miners
             .iter()
@@ -187,11 +205,13 @@ impl Plant {
             })
             .collect();
         // The first meter is the connection point's; a second one sees the miners alone.
-        let feeder = MeterInput {
-            power: self.meter.power.map(|power| Reading { value: Watts::new(self.draw()).unwrap(), ..power }),
-            ..self.meter
-        };
-        let meters = [self.meter, feeder].into_iter().take(self.site.meters.len()).collect();
+        if self.meter_up {
+            self.feeder = Some(Reading { value: Watts::new(self.draw()).unwrap(), at: self.now });
+        }
+        let feeder = MeterInput::new(self.meter.status, self.feeder);
+        let mut devices = vec![self.meter, feeder];
+        devices.extend(self.more.iter().map(|meter| meter(self)));
+        let meters = devices.into_iter().take(self.site.meters.len()).collect();
         Snapshot { now: self.now, meters, miners }
     }
 

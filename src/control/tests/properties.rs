@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::combining::{redundant, sum};
 use crate::clock::Moment;
 use crate::control::decision::{Decision, MinerState};
-use crate::control::site::{Actuator, Cap, LimitClass, MeterId, Scope, Site};
+use crate::control::measure::Measure;
+use crate::control::site::{Actuator, Cap, Condition, LimitClass, MeterId, Scope, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Outcome,
     Reading, Rejection, Snapshot, Target,
@@ -19,8 +21,9 @@ use crate::units::{Hashrate, Watts};
 /// pcc (metered) → fleet (dedicated or not) → two containers, miners of three kinds, limits of every scope.
 fn any_site() -> impl Strategy<Value = Site> {
     let miners = prop::collection::vec((0..4_usize, 0..3_usize), 1..14);
-    (miners, any::<bool>(), 2_000..60_000_i32, 1_000..30_000_i32, any::<bool>(), any::<bool>()).prop_map(
-        |(kinds, dedicated, rating, breaker, reading, observe)| {
+    let parts = (any::<bool>(), any::<bool>(), 0..4_u8);
+    (miners, parts, 2_000..60_000_i32, 1_000..30_000_i32, any::<bool>(), any::<bool>()).prop_map(
+        |(kinds, (dedicated, rests, combined), rating, breaker, reading, observe)| {
             let mut pcc = circuit("pcc", None);
             pcc.meter = Some(MeterId(0));
             pcc.margin = Watts::whole(200);
@@ -41,7 +44,27 @@ fn any_site() -> impl Strategy<Value = Site> {
                     scope: Scope::Miners,
                     class: LimitClass::Surplus,
                     cap: Cap::Reading { meter: MeterId(1), fail_safe: Watts::whole(1_000) },
+                    condition: None,
                 });
+            }
+            if rests {
+                limits.push(crate::control::site::Limit {
+                    condition: Some(Condition { meter: MeterId(1), below: 0.3, until: 0.6 }),
+                    ..limit("battery-first", 3, Scope::Miners, LimitClass::Economic, 0)
+                });
+            }
+            let mut meters = vec![meter("pcc"), meter("feeder")];
+            match combined {
+                1 => meters.push(redundant("both", &[0, 1])),
+                2 => meters.push(sum("both", &[(0, false), (1, true)])),
+                3 => {
+                    meters.push(sum("both", &[(3, false), (1, false)]));
+                    meters.push(redundant("either", &[1, 0]));
+                }
+                _ => {}
+            }
+            if combined > 0 {
+                pcc.meter = Some(MeterId(2));
             }
             let miners = kinds
                 .into_iter()
@@ -63,7 +86,7 @@ fn any_site() -> impl Strategy<Value = Site> {
             Site {
                 name: "any".into(),
                 circuits: vec![pcc, fleet, circuit("north", Some(1)), circuit("south", Some(1))],
-                meters: vec![meter("pcc"), meter("feeder")],
+                meters,
                 limits,
                 miners,
                 settings,
@@ -99,9 +122,12 @@ fn snapshot(site: &Site, cycle: &Cycle, now: Moment, before: &Snapshot, last: Op
         .zip(&cycle.meters)
         .map(|(known, &(answers, watts))| match answers {
             true => {
-                MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::new(watts).unwrap(), at: now }))
+                let power = Reading { value: Watts::new(watts).unwrap(), at: now };
+                let mut input = MeterInput::new(MeterStatus::Ok, Some(power));
+                input.others.set(Measure::StateOfCharge, Reading { value: watts.abs() / 500.0, at: now });
+                input
             }
-            false => MeterInput::new(MeterStatus::Unreachable, known.power),
+            false => MeterInput { status: MeterStatus::Unreachable, ..*known },
         })
         .collect();
     let miners = site
@@ -169,7 +195,8 @@ fn run(site: Site, cycles: &[Cycle], mut check: impl FnMut(&State, &Snapshot, &D
     let mut now = Moment::after_start(Duration::from_secs(50));
     let mut seen = Snapshot {
         now,
-        meters: vec![MeterInput::PENDING; site.meters.len()],
+        // The devices; the combined meters come after them.
+        meters: vec![MeterInput::PENDING; 2],
         miners: vec![MinerInput::PENDING; site.miners.len()],
     };
     let mut last: Option<Decision> = None;

@@ -1,0 +1,68 @@
+//! Meters that show late what happens, without anybody having said so.
+
+use std::time::Duration;
+
+use super::plant::Plant;
+use super::slow_meters::with_feeder;
+
+struct Result {
+    import: f64,
+    captured: f64,
+    lowest: f64,
+    commands: usize,
+    learned: Option<f64>,
+}
+
+/// Twenty minutes below clouds after ten to learn, then a steep step down.
+fn run(lag: u64, feeder: bool, learn: bool) -> Result {
+    let mut site = with_feeder(feeder);
+    site.meters[0].learn_lag = learn;
+    let sky = |at: f64| {
+        if at < 1_800.0 { -(95e3 + 20e3 * (at / 37.0).sin() + 10e3 * (at / 8.3).sin()) } else { -80e3 }
+    };
+    let mut plant = Plant::new(site, 0.6, sky);
+    plant.meter_lag = Duration::from_secs(lag);
+    let decision = plant.run(600);
+    (plant.imported, plant.surplus, plant.captured) = (0.0, 0.0, 0.0);
+    let before = plant.commands;
+    plant.run(1_195);
+    let mut lowest = f64::MAX;
+    for _ in 0..60 {
+        plant.cycle();
+        lowest = lowest.min(plant.draw());
+    }
+    Result {
+        import: plant.imported / plant.surplus,
+        captured: plant.captured / plant.surplus,
+        lowest,
+        commands: plant.commands - before,
+        learned: decision.meters[0].learned_lag.map(|lag| lag.as_secs_f64()),
+    }
+}
+
+#[test]
+fn a_lag_that_was_learned_never_makes_the_loop_worse() {
+    for feeder in [false, true] {
+        for lag in [0, 2, 4] {
+            let (known, without) = (run(lag, feeder, true), run(lag, feeder, false));
+            if let Some(learned) = known.learned {
+                assert!(
+                    (learned - f64::from(u32::try_from(lag).unwrap())).abs() <= 0.5,
+                    "{learned} for {lag}"
+                );
+            }
+            if lag == 4 {
+                assert!(
+                    known.learned.is_some() && known.captured > 0.92,
+                    "{:?}: {}",
+                    known.learned,
+                    known.captured
+                );
+            }
+            assert!(known.import <= without.import + 0.000_5, "{} {}", known.import, without.import);
+            assert!(known.captured >= without.captured - 0.005, "{} {}", known.captured, without.captured);
+            assert!(known.commands <= without.commands + without.commands / 20);
+            assert!(known.lowest >= without.lowest - 1e3, "{} {}", known.lowest, without.lowest);
+        }
+    }
+}
