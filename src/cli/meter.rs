@@ -1,7 +1,15 @@
-//! `ballast meter`: what the program knows of meters.
+//! `ballast meter`: what the program knows of meters, and the commands of a person who puts one into service.
+
+mod advice;
+mod neighbour;
+mod read;
+mod scan;
+mod screen;
 
 use std::io::{self, Write};
+use std::path::Path;
 
+use super::Failure;
 use crate::config::builtin;
 use crate::meter::profile::{FullScale, Measure, Profile};
 
@@ -14,19 +22,35 @@ pub struct Args {
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is read once")]
 enum Command {
     /// List the meters that come with the program: what `profile = "…"` in a configuration may name
     Profiles,
+    /// Read every point of the meters of a configuration, raw and decoded, and say what is wrong
+    Read(read::Args),
+    /// Find out which units answer on a link, what they are, and which profile fits
+    Scan(scan::Args),
 }
 
-/// Prints what was asked for to `out`.
+/// Does what was asked for. Returns the exit code.
 ///
 /// # Errors
-/// Writing failed.
-pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<()> {
-    match args.command {
-        Command::Profiles => profiles(out),
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<u8, Failure> {
+    match &args.command {
+        Command::Profiles => {
+            // A reader that has gone away, such as `head`, is no failure.
+            let _ = profiles(&mut io::stdout().lock());
+            Ok(0)
+        }
+        Command::Read(args) => read::run(args).await,
+        Command::Scan(args) => scan::run(args).await,
     }
+}
+
+/// A meter was named that the configuration does not have.
+fn no_such_meter(name: &str, path: &Path, known: &[&str]) -> Failure {
+    Failure::Site(format!("{} has no meter `{name}`; there are: {}", path.display(), known.join(", ")))
 }
 
 /// The points of a profile in few words: three phases are one.
@@ -92,7 +116,7 @@ mod tests {
     #[test]
     fn every_profile_has_a_line_of_the_table() {
         let mut out = Vec::new();
-        run(&Args { command: Command::Profiles }, &mut out).unwrap();
+        profiles(&mut out).unwrap();
         let table = String::from_utf8(out).unwrap();
         for name in builtin::profile_names() {
             assert!(table.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}\n{table}");

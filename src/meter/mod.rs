@@ -10,6 +10,7 @@
 //! - `link`: the task of a link, its schedule and its pauses. `session`: one connection, one request at a time.
 //!   `guard`, [`rtu`]: what the bytes must look like before tokio-modbus sees them, over TCP and on serial lines;
 //!   [`mod@line`]: how long characters take.
+//! - [`survey`]: a link asked by hand, for `ballast meter read` and `scan`.
 //! - `intake`: the judgement of a value, its publication and its log; [`counters`]: what the metrics show.
 //!
 //! Another way for the bytes to travel is another [`Transport`] and another arm where `session` opens it.
@@ -25,6 +26,7 @@ pub mod profile;
 pub mod rtu;
 mod session;
 pub mod sunspec;
+pub mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;
