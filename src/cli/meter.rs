@@ -5,6 +5,7 @@ mod neighbour;
 mod read;
 mod scan;
 mod screen;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -30,6 +31,8 @@ enum Command {
     Read(read::Args),
     /// Find out which units answer on a link, what they are, and which profile fits
     Scan(scan::Args),
+    /// Lower some miners for a moment and look whether a meter sees it: direction, amount, delay
+    Verify(verify::Args),
 }
 
 /// Does what was asked for. Returns the exit code.
@@ -45,6 +48,7 @@ pub async fn run(args: &Args) -> Result<u8, Failure> {
         }
         Command::Read(args) => read::run(args).await,
         Command::Scan(args) => scan::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
     }
 }
 

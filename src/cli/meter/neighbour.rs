@@ -18,7 +18,7 @@ const LONGEST: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum Holder {
     /// Nobody. As long as this is kept, no daemon can start there.
-    Nobody(TcpListener),
+    Nobody(#[expect(dead_code, reason = "holds the address as long as it lives")] TcpListener),
     /// A daemon, in this mode.
     Daemon(String),
     /// Something that does not answer as a daemon does.

@@ -273,6 +273,15 @@ impl Subject {
             text.push_str(&format!("  {} {remark}\n", tone.mark()));
         }
         for error in &self.errors {
+            if let (ReadError::Exception { code, .. }, true) = (error, self.has_power()) {
+                let refused = self.rows.iter().filter(|row| matches!(row.value, Err(Why::Failed(_)))).count();
+                text.push_str(&format!(
+                    "  -- {refused} of {} are refused (exception {code}): this meter does not have them; its power does not \
+                     need them\n",
+                    counted(self.rows.len(), "point")
+                ));
+                continue;
+            }
             text.push_str(&format!("  !! {error}\n     look at:\n"));
             for line in advice(error, &self.link) {
                 text.push_str(&format!("     - {line}\n"));

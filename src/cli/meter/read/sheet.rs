@@ -358,7 +358,10 @@ pub(super) fn table(rows: &[Row], now: Moment) -> String {
                 row.raw.iter().map(|words| hexadecimal(words)).collect::<Vec<_>>().join(" + "),
                 value,
                 row.last.filter(|_| fresh).map_or_else(String::new, |(_, at)| age(at)),
-                row.took.map_or_else(String::new, |took| format!("{} ms", took.as_millis())),
+                row.took.map_or_else(String::new, |took| match took.as_millis() {
+                    0 => String::from("<1 ms"),
+                    millis => format!("{millis} ms"),
+                }),
             ]
         }))
         .collect();
