@@ -52,7 +52,9 @@ fn connect(reason: &str, link: &Link) -> Vec<String> {
             if reason.contains("no such") {
                 lines.push(format!("there is no {path}: is the adapter plugged in? `ls /dev/serial/by-id/` shows which there are"));
             } else if reason.contains("permission") {
-                lines.push(format!("this account may not open {path}: `ls -l {path}` shows which group may (often dialout)"));
+                lines.push(format!(
+                    "this account may not open {path}: `ls -l {path}` shows which group may (often dialout)"
+                ));
             } else {
                 lines.push(format!("{path} is not free: stop the daemon and whatever else reads the line"));
             }
@@ -68,10 +70,18 @@ fn connect(reason: &str, link: &Link) -> Vec<String> {
                     "devices that serve one client refuse the second: stop the daemon or other programs that read it",
                 ));
             } else if reason.contains("lookup") || reason.contains("name") {
-                lines.push(format!("the name {} is not known here: write the address in numbers", endpoint.host));
+                lines.push(format!(
+                    "the name {} is not known here: write the address in numbers",
+                    endpoint.host
+                ));
             } else {
-                lines.push(format!("nothing answers at {}: check the address, the cable and the power", endpoint.host));
-                lines.push(String::from("is this computer in the same network, and is no firewall in between?"));
+                lines.push(format!(
+                    "nothing answers at {}: check the address, the cable and the power",
+                    endpoint.host
+                ));
+                lines.push(String::from(
+                    "is this computer in the same network, and is no firewall in between?",
+                ));
             }
         }
     }
@@ -95,12 +105,16 @@ fn line(settings: Option<&crate::meter::line::Line>) -> Vec<String> {
                 if settings.stop_bits == 1 { "" } else { "s" }
             )
         }
-        None => String::from("baud rate and parity: those of the gateway's serial port must be those in the meter's menu"),
+        None => String::from(
+            "baud rate and parity: those of the gateway's serial port must be those in the meter's menu",
+        ),
     };
     vec![
         settings,
         String::from("the two data wires: makers do not agree which is A and which is B, so swap them once"),
-        String::from("termination: 120 Ω at both ends of the line and nowhere else, and a common ground wire"),
+        String::from(
+            "termination: 120 Ω at both ends of the line and nowhere else, and a common ground wire",
+        ),
     ]
 }
 
@@ -119,11 +133,14 @@ fn silence(link: &Link) -> Vec<String> {
         }
         Transport::RtuOverTcp(..) => {
             lines.extend(line(None));
-            lines.push(String::from("a gateway that translates speaks Modbus TCP: write `tcp` instead of `rtu_over_tcp`"));
+            lines.push(String::from(
+                "a gateway that translates speaks Modbus TCP: write `tcp` instead of `rtu_over_tcp`",
+            ));
         }
         Transport::Rtu(_, settings) => {
             lines.extend(line(Some(settings)));
-            lines.push(String::from("two meters with one unit id garble each other: connect them one by one"));
+            lines
+                .push(String::from("two meters with one unit id garble each other: connect them one by one"));
         }
     }
     lines
@@ -142,7 +159,9 @@ fn malformed(reason: &str, link: &Link) -> Vec<String> {
             let settings = if let Transport::Rtu(_, settings) = transport { Some(settings) } else { None };
             lines.extend(line(settings));
             if settings.is_none() {
-                lines.push(String::from("is it a gateway that translates? Then write `tcp` instead of `rtu_over_tcp`"));
+                lines.push(String::from(
+                    "is it a gateway that translates? Then write `tcp` instead of `rtu_over_tcp`",
+                ));
             } else {
                 lines.push(String::from("two meters with one unit id, or a second master on the line"));
             }
@@ -180,7 +199,10 @@ mod tests {
 
     #[test]
     fn a_silent_serial_line_names_its_own_settings_and_its_wires() {
-        let rtu = link(Transport::Rtu("/dev/ttyUSB0".into(), Line { baud: 19_200, parity: Parity::Even, stop_bits: 1 }));
+        let rtu = link(Transport::Rtu(
+            "/dev/ttyUSB0".into(),
+            Line { baud: 19_200, parity: Parity::Even, stop_bits: 1 },
+        ));
         let words = advice(&timeout(), &rtu).join("\n");
         for part in ["unit id", "19200 baud, even parity, 1 stop bit;", "swap them", "120 Ω"] {
             assert!(words.contains(part), "{part} is not in\n{words}");
@@ -191,7 +213,8 @@ mod tests {
     fn a_silent_gateway_is_told_apart_from_a_port_without_listener() {
         let tcp = link(Transport::Tcp(endpoint()));
         assert!(advice(&timeout(), &tcp).join("\n").contains("rtu_over_tcp"));
-        let refused = ReadError::Connect { place: String::new(), reason: "Connection refused (os error 111)".into() };
+        let refused =
+            ReadError::Connect { place: String::new(), reason: "Connection refused (os error 111)".into() };
         let words = advice(&refused, &tcp).join("\n");
         assert!(words.contains("nothing listens on port 502") && !words.contains("baud"), "{words}");
     }

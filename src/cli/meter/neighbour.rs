@@ -18,7 +18,10 @@ const LONGEST: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum Holder {
     /// Nobody. As long as this is kept, no daemon can start there.
-    Nobody(#[expect(dead_code, reason = "holds the address as long as it lives")] TcpListener),
+    Nobody(
+        #[cfg_attr(not(test), expect(dead_code, reason = "holds the address as long as it lives"))]
+        TcpListener,
+    ),
     /// A daemon, in this mode.
     Daemon(String),
     /// Something that does not answer as a daemon does.
@@ -54,7 +57,9 @@ pub(super) async fn daemon(listen: SocketAddr) -> Option<String> {
 async fn ask(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream
-        .write_all(format!("GET /healthz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
+        .write_all(
+            format!("GET /healthz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
         .await?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer).await?;

@@ -29,9 +29,11 @@ const DRAW: Duration = Duration::from_millis(250);
 
 /// What `ballast meter read` takes.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "On a terminal the table is read anew until Ctrl-C. Exit code: 0 if every meter gave its power, \
+#[command(
+    after_help = "On a terminal the table is read anew until Ctrl-C. Exit code: 0 if every meter gave its power, \
                         else 1; 78 for a wrong configuration.\n\nIt opens connections of its own. Many meters and \
-                        gateways serve one client only: stop the daemon for the time of the test.")]
+                        gateways serve one client only: stop the daemon for the time of the test."
+)]
 pub(super) struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = crate::cli::CONFIG)]
@@ -162,7 +164,9 @@ fn role(config: &Config, meter: MeterId) -> Role {
     let site = &config.site;
     let circuit = site.circuits.iter().find(|circuit| circuit.meter == Some(meter));
     let cap = || {
-        site.limits.iter().find(|limit| matches!(limit.cap, Cap::Reading { meter: reading, .. } if reading == meter))
+        site.limits
+            .iter()
+            .find(|limit| matches!(limit.cap, Cap::Reading { meter: reading, .. } if reading == meter))
     };
     match circuit {
         Some(circuit) => Role::Circuit(circuit.name.clone()),
@@ -198,7 +202,8 @@ async fn poll(shared: Shared, positions: Vec<usize>, clock: Clock, again: Option
             let replies = survey.read_plan(unit, &mut plan).await;
             let mut subjects = shared.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(subject) = subjects.get_mut(*position) {
-                subject.rows = sheet::rows(&subject.profile, subject.plausible, &plan, &replies, &subject.rows);
+                subject.rows =
+                    sheet::rows(&subject.profile, subject.plausible, &plan, &replies, &subject.rows);
                 subject.plan = plan;
                 subject.reads += 1;
                 subject.failed += u64::from(!subject.has_power());
@@ -257,9 +262,14 @@ impl Subject {
     }
 
     fn text(&self, now: Moment) -> String {
-        let mut text = format!("{}: {}, unit {} on {}", self.name, self.profile.name, self.unit, place(&self.link));
+        let mut text =
+            format!("{}: {}, unit {} on {}", self.name, self.profile.name, self.unit, place(&self.link));
         if self.reads > 1 || self.failed > 0 {
-            text.push_str(&format!(" · {}, {} without power", counted(usize::try_from(self.reads).unwrap_or(usize::MAX), "read"), self.failed));
+            text.push_str(&format!(
+                " · {}, {} without power",
+                counted(usize::try_from(self.reads).unwrap_or(usize::MAX), "read"),
+                self.failed
+            ));
         }
         text.push('\n');
         if self.reads == 0 {
@@ -288,7 +298,9 @@ impl Subject {
             }
         }
         for row in &self.rows {
-            if let (Measure::Power, Err(why @ (Why::Absent(_) | Why::Implausible(_)))) = (row.measure, &row.value) {
+            if let (Measure::Power, Err(why @ (Why::Absent(_) | Why::Implausible(_)))) =
+                (row.measure, &row.value)
+            {
                 text.push_str(&format!("  !! no power: {}\n", no_power(why)));
             }
         }

@@ -42,9 +42,11 @@ const NAMED: usize = 3;
 
 /// What `ballast meter scan` takes.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Ctrl-C ends the scan and shows what was found. Exit code: 0 if a unit answered, else 1.\n\nThe scan \
+#[command(
+    after_help = "Ctrl-C ends the scan and shows what was found. Exit code: 0 if a unit answered, else 1.\n\nThe scan \
                         only reads. It takes the one connection that many gateways give: stop the daemon for the time of \
-                        the scan.")]
+                        the scan."
+)]
 pub(super) struct Args {
     /// tcp://HOST:PORT, rtu-over-tcp://HOST:PORT?baud=9600 or rtu:///dev/ttyUSB0?baud=9600&parity=none&stop_bits=1
     #[arg(value_name = "PLACE", value_parser = place::parse)]
@@ -68,8 +70,8 @@ pub(super) struct Args {
 enum Presence {
     /// It answered; the text says how.
     Answers(String),
-    /// A gateway said that it does not reach it.
-    GatewaySays(u8),
+    /// What gateways (10, 11) and some servers (4) say of units that they do not have.
+    NotThere,
     /// Nothing came.
     Silent,
     /// Bytes came that are no answer.
@@ -101,7 +103,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         progress: Progress::new(),
         answered: Vec::new(),
         looked_at: Vec::new(),
-        gateway: 0,
+        not_there: 0,
         asked: 0,
         trouble: None,
     };
@@ -123,8 +125,8 @@ struct Scan {
     progress: Progress,
     answered: Vec<(u8, String)>,
     looked_at: Vec<Unit>,
-    /// How many units a gateway said not to reach.
-    gateway: usize,
+    /// Of how many units it was said that they are not there.
+    not_there: usize,
     asked: usize,
     /// What ended the scan early.
     trouble: Option<ReadError>,
@@ -168,7 +170,7 @@ impl Scan {
                     let _ = screen::print(&format!("unit {unit} answers: {how}\n"));
                     self.answered.push((*unit, how));
                 }
-                Presence::GatewaySays(_) => self.gateway += 1,
+                Presence::NotThere => self.not_there += 1,
                 Presence::Silent => {}
                 Presence::Garbled(error) => {
                     self.progress.clear();
@@ -198,7 +200,9 @@ impl Scan {
         let spent = self.clock.now() - begun;
         // After the first few, what each took so far is the best guess.
         let left = match u32::try_from(done) {
-            Ok(done) if done >= 3 => spent / done * u32::try_from(total - usize::try_from(done).unwrap_or(0)).unwrap_or(0),
+            Ok(done) if done >= 3 => {
+                spent / done * u32::try_from(total - usize::try_from(done).unwrap_or(0)).unwrap_or(0)
+            }
             _ => Survey::longest_silence(self.survey.link()) * u32::try_from(total - done).unwrap_or(0),
         };
         self.progress.show(&format!(
@@ -224,7 +228,7 @@ impl Scan {
     async fn probe(&mut self, unit: u8, span: Span) -> Result<Presence, ReadError> {
         Ok(match self.survey.read(unit, span).await {
             Ok(words) => Presence::Answers(format!("in {} ms", words.took.as_millis())),
-            Err(ReadError::Exception { code: code @ (10 | 11), .. }) => Presence::GatewaySays(code),
+            Err(ReadError::Exception { code: 4 | 10 | 11, .. }) => Presence::NotThere,
             Err(ReadError::Exception { code, .. }) => {
                 Presence::Answers(format!("with exception {code}, so it is there"))
             }
@@ -290,8 +294,8 @@ impl Scan {
                 None => {
                     let replies = self.survey.read_plan(id, &mut plan).await;
                     connected(&replies)?;
-                    let readable =
-                        !replies.is_empty() && replies.iter().all(|reply| matches!(reply.result, Some(Ok(_))));
+                    let readable = !replies.is_empty()
+                        && replies.iter().all(|reply| matches!(reply.result, Some(Ok(_))));
                     powers.insert(spans, readable);
                     readable
                 }
@@ -325,10 +329,16 @@ impl Scan {
     fn report(&self, asked: usize, ended: bool) -> String {
         let link = self.survey.link();
         let mut text = String::new();
-        let sum = format!("{} of {asked} asked answered at {}", counted(self.answered.len(), "unit"), link.transport);
+        let sum = format!(
+            "{} of {asked} asked answered at {}",
+            counted(self.answered.len(), "unit"),
+            link.transport
+        );
         text.push_str(&match (ended, &self.trouble) {
             (false, _) => format!("\nEnded after {} of {}: {}.\n", self.asked, counted(asked, "unit"), sum),
-            (true, Some(error)) => format!("\nThe scan broke off after {} of {}: {error}\n", self.asked, counted(asked, "unit")),
+            (true, Some(error)) => {
+                format!("\nThe scan broke off after {} of {}: {error}\n", self.asked, counted(asked, "unit"))
+            }
             (true, None) => format!("\n{sum}.\n"),
         });
         if let Some(error) = &self.trouble {
@@ -337,23 +347,23 @@ impl Scan {
                 text.push_str(&format!("- {line}\n"));
             }
         }
-        if self.gateway > 0 {
+        if self.not_there > 0 {
             text.push_str(&format!(
-                "For {} a gateway said that it does not reach it: the gateway works, behind it nobody has that id.\n",
-                counted(self.gateway, "unit")
+                "For {} came exception 4, 10 or 11: so gateways and servers speak of units that they do not reach. The \
+                 network side works.\n",
+                counted(self.not_there, "unit")
             ));
         }
-        if self.answered.is_empty() && self.trouble.is_none() && ended {
-            let silence = ReadError::Timeout {
-                place: link.transport.to_string(),
-                unit: 0,
-                limit: link.timeout,
-            };
+        if self.answered.is_empty() && self.not_there == 0 && self.trouble.is_none() && ended {
+            let silence =
+                ReadError::Timeout { place: link.transport.to_string(), unit: 0, limit: link.timeout };
             text.push_str("Nothing answers. Look at:\n");
             for line in advice(&silence, link).into_iter().skip(1) {
                 text.push_str(&format!("- {line}\n"));
             }
-            text.push_str("- slow devices: --timeout 3s; devices that ignore what they do not have: --thorough\n");
+            text.push_str(
+                "- slow devices: --timeout 3s; devices that ignore what they do not have: --thorough\n",
+            );
         }
         if self.one_for_all(asked) {
             text.push_str(
@@ -427,7 +437,8 @@ impl Unit {
     /// Embedded profiles that are worth a word, the best first.
     fn named(&self) -> Vec<&Fit> {
         let model = self.model().map(|model| model.profile.name.as_str());
-        let others = self.fits.iter().filter(|fit| Some(fit.profile.as_str()) != model && fit.class > Class::No);
+        let others =
+            self.fits.iter().filter(|fit| Some(fit.profile.as_str()) != model && fit.class > Class::No);
         others.take(NAMED + 1).collect()
     }
 
@@ -436,7 +447,8 @@ impl Unit {
         match &self.sunspec {
             Some(Ok(models)) => {
                 let identity = models.first().map(|model| who(&model.identity)).unwrap_or_default();
-                let identity = if identity.is_empty() { String::from("it does not say who it is") } else { identity };
+                let identity =
+                    if identity.is_empty() { String::from("it does not say who it is") } else { identity };
                 text.push_str(&format!("  SunSpec: {identity}\n"));
                 for model in models {
                     text.push_str(&format!(

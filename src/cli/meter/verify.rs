@@ -25,11 +25,13 @@ use verdict::{Finding, Outcome, Source};
 
 /// What `ballast meter verify` takes.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "The daemon must be stopped: two masters must never command. Miners that hash and say what they are \
+#[command(
+    after_help = "The daemon must be stopped: two masters must never command. Miners that hash and say what they are \
                         set to are lowered and raised again, never above what they did before and never to sleep; at the \
                         end, at Ctrl-C and after an error each is put back to its setpoint. Only the death of this process \
                         (SIGKILL, power cut) leaves them lowered.\n\nExit code: 0 passed, 1 not passed, 78 for a wrong \
-                        configuration.")]
+                        configuration."
+)]
 pub(super) struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = crate::cli::CONFIG)]
@@ -98,12 +100,18 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(1);
     }
     if !args.yes && !std::io::stdin().is_terminal() {
-        eprintln!("ballast: this moves power, and there is no terminal to ask at; say --yes if that is meant");
+        eprintln!(
+            "ballast: this moves power, and there is no terminal to ask at; say --yes if that is meant"
+        );
         return Ok(1);
     }
     let mut ends = Ends::listen()?;
     let Some(mut stand) = Stand::start(&config, meter, circuit)? else {
-        return Err(Failure::Site(format!("{}: the link of meter `{}` is missing", config.path.display(), args.meter)));
+        return Err(Failure::Site(format!(
+            "{}: the link of meter `{}` is missing",
+            config.path.display(),
+            args.meter
+        )));
     };
     if stand.miners() == 0 {
         let name = config.site.circuits.get(circuit.0).map_or("?", |circuit| circuit.name.as_str());
@@ -190,9 +198,10 @@ async fn prepare(
             config.path.display()
         )
     })?;
-    let baseline = stand.watch(args.watch.min(Duration::from_secs(3_600)), progress).await.ok_or_else(|| {
-        format!("meter `{}` stopped answering while it was watched", args.meter)
-    })?;
+    let baseline = stand
+        .watch(args.watch.min(Duration::from_secs(3_600)), progress)
+        .await
+        .ok_or_else(|| format!("meter `{}` stopped answering while it was watched", args.meter))?;
     progress.clear();
     say(&format!(
         "Over {} it read {} on average, with a standard deviation of {}; it has a new value about every {}.\n",
@@ -202,7 +211,8 @@ async fn prepare(
         spell(baseline.refresh),
     ));
     let (candidates, unmovable) = stand.candidates();
-    let others: Vec<String> = unmovable.iter().map(|(why, count)| format!("{count} {}", why.words())).collect();
+    let others: Vec<String> =
+        unmovable.iter().map(|(why, count)| format!("{count} {}", why.words())).collect();
     let left_alone =
         if others.is_empty() { String::new() } else { format!(" Left alone: {}.", others.join(", ")) };
     if candidates.is_empty() {
@@ -216,7 +226,9 @@ async fn prepare(
     stand.moves = plan::choose(&candidates, wish);
     let step = plan::total(&stand.moves);
     if stand.moves.is_empty() || step <= Watts::ZERO {
-        return Err(format!("no miner can be lowered by as little as {wish}; use a larger step.{left_alone}"));
+        return Err(format!(
+            "no miner can be lowered by as little as {wish}; use a larger step.{left_alone}"
+        ));
     }
     let room: Watts = candidates.iter().map(plan::Candidate::room).sum();
     say(&format!(
@@ -226,7 +238,11 @@ async fn prepare(
     say(&format!(
         "The test lowers {} by {step} together{}, {} down and up again, and takes about {}.\n",
         counted(stand.moves.len(), "miner"),
-        if step < wish.scaled(0.9) { format!(" (all there is; {wish} were asked for)") } else { String::new() },
+        if step < wish.scaled(0.9) {
+            format!(" (all there is; {wish} were asked for)")
+        } else {
+            String::new()
+        },
         if args.rounds == 1 { String::from("once") } else { format!("{} times", args.rounds) },
         spell(stand.duration(args.rounds)),
     ));
@@ -297,7 +313,10 @@ fn farewell(left: &[Left], touched: usize) -> String {
         return String::from("No miner was moved.\n");
     }
     if left.is_empty() {
-        return format!("{} told and confirmed: back to what it was set to before.\n", counted(touched, "miner"));
+        return format!(
+            "{} told and confirmed: back to what it was set to before.\n",
+            counted(touched, "miner")
+        );
     }
     let mut text = format!(
         "NOT BACK: {} of {}. Set them by hand, or start the daemon, which takes them over:\n",
@@ -362,7 +381,9 @@ fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (Stri
     for (label, miners, meter) in rows {
         text.push_str(&format!("  {label:<18}{miners:<width$}  {meter}\n"));
     }
-    text.push_str("  (± with 95 % confidence; times count from the command, so the miners' own response is in them)\n");
+    text.push_str(
+        "  (± with 95 % confidence; times count from the command, so the miners' own response is in them)\n",
+    );
     let outcome = Outcome { meter, miners, source, told, inverted: stand.inverted };
     let verdict = verdict::judge(&outcome, &args.meter);
     text.push_str(&format!("\n{}\n", verdict.finding.title()));
@@ -387,6 +408,8 @@ fn suggestion(args: &Args, meter: Option<(f64, f64)>, miners: Option<(f64, f64)>
         (Some((meter, _)), None) => format!(
             "  `lag` is at most {meter:.1} s: what the miners themselves took is in it, and they do not say how much\n"
         ),
-        _ => String::from("  other power moves too much to tell the `lag`: take it from the manual, or use a larger step\n"),
+        _ => String::from(
+            "  other power moves too much to tell the `lag`: take it from the manual, or use a larger step\n",
+        ),
     }
 }

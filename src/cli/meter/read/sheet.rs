@@ -61,7 +61,9 @@ impl Why {
             Self::Failed(ReadError::Exception { code, .. }) => format!("– refused (exception {code})"),
             Self::Failed(ReadError::Timeout { .. }) => String::from("– no answer"),
             Self::Failed(ReadError::Malformed { .. }) => String::from("– garbled"),
-            Self::Failed(ReadError::Connect { .. } | ReadError::Broken { .. }) => String::from("– no connection"),
+            Self::Failed(ReadError::Connect { .. } | ReadError::Broken { .. }) => {
+                String::from("– no connection")
+            }
             Self::NotAsked => String::from("– not asked"),
         }
     }
@@ -121,7 +123,8 @@ fn row(
 ) -> Row {
     let words =
         |register: &Register| if arrived(register, replies).is_some() { plan.words(register) } else { None };
-    let all: Option<Vec<(Duration, Moment)>> = point.terms.iter().map(|term| arrived(term, replies)).collect();
+    let all: Option<Vec<(Duration, Moment)>> =
+        point.terms.iter().map(|term| arrived(term, replies)).collect();
     let value = match failure(point, replies) {
         Some(why) => Err(why),
         None => decode::measured(profile, measure, words).map_err(Why::Absent),
@@ -290,8 +293,10 @@ fn phases(values: &BTreeMap<Measure, f64>) -> Vec<Remark> {
         remarks.push((Tone::Good, format!("the phases add up to the total ({})", watts(sum))));
     }
     // One against the others: what a current transformer that is turned looks like.
-    let large: Vec<&(&str, f64)> =
-        phases.iter().filter(|(_, power)| power.abs() > 0.1 * flowing && flowing > PHASES_OFF_WATTS).collect();
+    let large: Vec<&(&str, f64)> = phases
+        .iter()
+        .filter(|(_, power)| power.abs() > 0.1 * flowing && flowing > PHASES_OFF_WATTS)
+        .collect();
     let negative: Vec<&str> = large.iter().filter(|(_, power)| *power < 0.0).map(|(name, _)| *name).collect();
     let positive: Vec<&str> = large.iter().filter(|(_, power)| *power > 0.0).map(|(name, _)| *name).collect();
     if large.len() == 3 && !negative.is_empty() && !positive.is_empty() {
@@ -320,7 +325,11 @@ fn voltages(values: &BTreeMap<Measure, f64>) -> Vec<Remark> {
                 Tone::Warning,
                 format!(
                     "{name} has no voltage: {}",
-                    if bare { "is the phase connected, and is the fuse of the voltage tap in?" } else { "and yet power: look at the voltage taps" }
+                    if bare {
+                        "is the phase connected, and is the fuse of the voltage tap in?"
+                    } else {
+                        "and yet power: look at the voltage taps"
+                    }
                 ),
             ));
         } else if !VOLTAGE.contains(volts) {
@@ -442,7 +451,10 @@ mod tests {
             .into_iter()
             .map(|(position, span)| {
                 let known = values.iter().find(|(measure, _)| {
-                    connection.profile.point(*measure).is_some_and(|point| point.terms[0].address == span.address)
+                    connection
+                        .profile
+                        .point(*measure)
+                        .is_some_and(|point| point.terms[0].address == span.address)
                 });
                 let result = match known {
                     Some((_, value)) => {
@@ -524,7 +536,10 @@ mod tests {
             false,
         );
         let remarks = told(&remarks(&rows, false, &Role::None));
-        assert!(remarks.contains("!! L2 has no voltage") && remarks.contains("!! L3 has 400.0 V"), "{remarks}");
+        assert!(
+            remarks.contains("!! L2 has no voltage") && remarks.contains("!! L3 has 400.0 V"),
+            "{remarks}"
+        );
         assert!(remarks.contains("!! 500.00 Hz") && !remarks.contains("L1 has"), "{remarks}");
     }
 

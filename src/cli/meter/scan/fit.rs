@@ -105,17 +105,20 @@ pub(super) fn fit(
         Some(State::Value(value)) => Some(*value),
         _ => None,
     };
-    let mut weighing =
-        Weighing { score: 0.0, evidence: Vec::new(), against: Vec::new(), impossible: false };
+    let mut weighing = Weighing { score: 0.0, evidence: Vec::new(), against: Vec::new(), impossible: false };
     match marked {
         Some(true) => weighing.good(FITS, "carries the maker's mark"),
         Some(false) => weighing.bad("the maker's mark is missing"),
         None => {}
     }
     match value(Measure::Power) {
-        Some(power) if power.abs() > MOST_POWER || crumb(power) => weighing.bad(format!("a power of {power:.3e} W")),
+        Some(power) if power.abs() > MOST_POWER || crumb(power) => {
+            weighing.bad(format!("a power of {power:.3e} W"))
+        }
         Some(_) if needs_scale => weighing.good(0.5, "power within its raw range"),
-        Some(power) => weighing.good(if power == 0.0 { 0.2 } else { 1.0 }, Watts::saturating(power).to_string()),
+        Some(power) => {
+            weighing.good(if power == 0.0 { 0.2 } else { 1.0 }, Watts::saturating(power).to_string())
+        }
         None => weighing.bad("no power"),
     }
     match value(Measure::Frequency) {
@@ -123,7 +126,11 @@ pub(super) fn fit(
         Some(hertz) => weighing.bad(format!("a frequency of {hertz:.3e} Hz")),
         None => {}
     }
-    voltages(&mut weighing, [Measure::VoltageL1, Measure::VoltageL2, Measure::VoltageL3].map(value), needs_scale);
+    voltages(
+        &mut weighing,
+        [Measure::VoltageL1, Measure::VoltageL2, Measure::VoltageL3].map(value),
+        needs_scale,
+    );
     if !needs_scale {
         let phases = [Measure::PowerL1, Measure::PowerL2, Measure::PowerL3].map(value);
         add_up(&mut weighing, value(Measure::Power), &phases);
@@ -145,11 +152,15 @@ pub(super) fn fit(
             weighing.bad(format!("a state of charge of {charge:.0} %"));
         }
     }
-    let numbers: Vec<f64> = states.values().filter_map(|state| if let State::Value(value) = state { Some(*value) } else { None }).collect();
+    let numbers: Vec<f64> = states
+        .values()
+        .filter_map(|state| if let State::Value(value) = state { Some(*value) } else { None })
+        .collect();
     if numbers.len() > 1 && numbers.iter().all(|number| *number == 0.0) {
         weighing.bad("nothing but zeros");
     }
-    let strong = marked == Some(true) || value(Measure::Frequency).is_some() || value(Measure::VoltageL1).is_some();
+    let strong =
+        marked == Some(true) || value(Measure::Frequency).is_some() || value(Measure::VoltageL1).is_some();
     let class = match () {
         () if weighing.impossible => Class::No,
         () if weighing.score >= FITS && strong && !needs_scale => Class::Fits,
@@ -329,9 +340,25 @@ mod tests {
 
     #[test]
     fn the_profile_with_more_that_agrees_comes_first() {
-        let single: Vec<_> =
-            GOOD.iter().copied().filter(|(measure, _)| !matches!(measure, Measure::PowerL1 | Measure::PowerL2 | Measure::PowerL3 | Measure::VoltageL2 | Measure::VoltageL3)).collect();
-        let mut fits = vec![judged("eastron-sdm120", &single), judged("victron-gx", &[(Measure::Power, 5.0)]), judged("eastron-sdm630", &GOOD)];
+        let single: Vec<_> = GOOD
+            .iter()
+            .copied()
+            .filter(|(measure, _)| {
+                !matches!(
+                    measure,
+                    Measure::PowerL1
+                        | Measure::PowerL2
+                        | Measure::PowerL3
+                        | Measure::VoltageL2
+                        | Measure::VoltageL3
+                )
+            })
+            .collect();
+        let mut fits = vec![
+            judged("eastron-sdm120", &single),
+            judged("victron-gx", &[(Measure::Power, 5.0)]),
+            judged("eastron-sdm630", &GOOD),
+        ];
         rank(&mut fits);
         let names: Vec<&str> = fits.iter().map(|fit| fit.profile.as_str()).collect();
         assert_eq!(names, ["eastron-sdm630", "eastron-sdm120", "victron-gx"]);

@@ -14,7 +14,8 @@ const MODBUS_PORT: u16 = 502;
 /// `rtu:///dev/ttyUSB0?baud=9600&parity=even&stop_bits=1`.
 pub(super) fn parse(text: &str) -> Result<Transport, String> {
     let kinds = "write tcp://HOST:PORT, rtu-over-tcp://HOST:PORT or rtu:///dev/…?baud=9600&parity=none";
-    let (kind, rest) = text.split_once("://").ok_or_else(|| format!("it does not say how to get there: {kinds}"))?;
+    let (kind, rest) =
+        text.split_once("://").ok_or_else(|| format!("it does not say how to get there: {kinds}"))?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     match kind {
         "tcp" if query.is_empty() => Ok(Transport::Tcp(endpoint(place, Some(MODBUS_PORT))?)),
@@ -25,7 +26,9 @@ pub(super) fn parse(text: &str) -> Result<Transport, String> {
         "rtu" if place.starts_with('/') && !place.ends_with('/') && !place.chars().any(char::is_control) => {
             Ok(Transport::Rtu(place.to_owned(), line(query)?))
         }
-        "rtu" => Err(String::from("a serial port is a path, with three slashes: rtu:///dev/ttyUSB0?baud=9600")),
+        "rtu" => {
+            Err(String::from("a serial port is a path, with three slashes: rtu:///dev/ttyUSB0?baud=9600"))
+        }
         other => Err(format!("there is no `{other}`: {kinds}")),
     }
 }
@@ -41,10 +44,15 @@ fn endpoint(text: &str, port: Option<u16>) -> Result<Endpoint, String> {
     };
     let usable = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
     if host.is_empty() || !host.chars().all(usable) {
-        return Err(format!("`{}` is no host and port, like 10.0.0.5:502", text.chars().take(64).collect::<String>()));
+        return Err(format!(
+            "`{}` is no host and port, like 10.0.0.5:502",
+            text.chars().take(64).collect::<String>()
+        ));
     }
     let port = match (written, port) {
-        (Some(text), _) => text.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("`{text}` is no port"))?,
+        (Some(text), _) => {
+            text.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("`{text}` is no port"))?
+        }
         (None, Some(usual)) => usual,
         (None, None) => return Err(String::from("a transparent gateway has no usual port: write HOST:PORT")),
     };

@@ -33,8 +33,10 @@ pub(super) fn snippet(link: &Link, entries: &[Entry]) -> String {
             }
         }
         Transport::Rtu(path, line) => {
-            let parity =
-                Parity::NAMES.iter().find(|(_, parity)| *parity == line.parity).map_or("none", |(name, _)| name);
+            let parity = Parity::NAMES
+                .iter()
+                .find(|(_, parity)| *parity == line.parity)
+                .map_or("none", |(name, _)| name);
             text.push_str(&format!(
                 "rtu = {}\nbaud = {}\nparity = \"{parity}\"\nstop_bits = {}\n",
                 quoted(path),
@@ -44,13 +46,18 @@ pub(super) fn snippet(link: &Link, entries: &[Entry]) -> String {
         }
     }
     for entry in entries {
-        text.push_str(&format!("\n[meters.meter-{}]\nlink = \"switchboard\"\nunit = {}\n", entry.unit, entry.unit));
+        text.push_str(&format!(
+            "\n[meters.meter-{}]\nlink = \"switchboard\"\nunit = {}\n",
+            entry.unit, entry.unit
+        ));
         for note in &entry.notes {
             text.push_str(&format!("# {note}\n"));
         }
         match &entry.profile {
             Some(profile) => text.push_str(&format!("profile = {}\n", quoted(profile))),
-            None => text.push_str("# profile = \"…\"   # see `ballast meter profiles`, or describe its registers here\n"),
+            None => text.push_str(
+                "# profile = \"…\"   # see `ballast meter profiles`, or describe its registers here\n",
+            ),
         }
         if entry.needs_scale {
             text.push_str("# full_scale = { power = \"… kW\", voltage = \"… V\" }   # from its transformers, see the profile\n");
@@ -69,7 +76,12 @@ mod tests {
     use crate::miner::Endpoint;
 
     fn entry(profile: Option<&str>) -> Entry {
-        Entry { unit: 7, profile: profile.map(String::from), notes: vec!["a note".into()], needs_scale: false }
+        Entry {
+            unit: 7,
+            profile: profile.map(String::from),
+            notes: vec!["a note".into()],
+            needs_scale: false,
+        }
     }
 
     fn link(transport: Transport) -> Link {
@@ -100,7 +112,10 @@ mod tests {
                 }
                 (found, wanted) => assert_eq!(found, wanted),
             }
-            assert_eq!((config.meters[0].unit, config.meters[0].profile.name.as_str()), (7, "eastron-sdm630"));
+            assert_eq!(
+                (config.meters[0].unit, config.meters[0].profile.name.as_str()),
+                (7, "eastron-sdm630")
+            );
         }
     }
 

@@ -220,7 +220,8 @@ mod tests {
 
     fn spec(actuator: Actuator) -> Miner {
         let traits = DriverKind::WhatsminerV3.traits();
-        let point = |power| OperatingPoint { power: Watts::whole(power), hashrate: Hashrate::terahashes(100.0) };
+        let point =
+            |power| OperatingPoint { power: Watts::whole(power), hashrate: Hashrate::terahashes(100.0) };
         Miner {
             name: "m".into(),
             driver: "whatsminer-v3",
@@ -265,7 +266,10 @@ mod tests {
         assert_eq!(candidate(ANY, &MinerInput::PENDING), Err(Unmovable::Silent));
         assert_eq!(candidate(Actuator::OnOff, &good), Err(Unmovable::OnOff));
         for (change, expected) in [
-            ((|status: &mut MinerStatus| status.activity = Activity::Asleep) as fn(&mut MinerStatus), Unmovable::NotHashing),
+            (
+                (|status: &mut MinerStatus| status.activity = Activity::Asleep) as fn(&mut MinerStatus),
+                Unmovable::NotHashing,
+            ),
             (|status| status.activity = Activity::Starting, Unmovable::NotHashing),
             (|status| status.power = Measured::Unavailable, Unmovable::NoPower),
             (|status| status.target = Measured::Unsupported, Unmovable::NoSetpoint),
@@ -283,7 +287,12 @@ mod tests {
         let moves = choose(&[one], Watts::whole(500));
         assert_eq!(
             moves,
-            [Move { miner: 0, back: Watts::whole(3_400), low: Watts::whole(2_800), draw: Watts::whole(3_300) }]
+            [Move {
+                miner: 0,
+                back: Watts::whole(3_400),
+                low: Watts::whole(2_800),
+                draw: Watts::whole(3_300)
+            }]
         );
         assert_eq!(total(&moves), Watts::whole(500));
     }
@@ -299,7 +308,8 @@ mod tests {
             reluctance,
         };
         let all = [make(0, 1, 3_500), make(1, 0, 2_500), make(2, 0, 3_000), make(3, 0, 2_200)];
-        let chosen = |step| choose(&all, Watts::whole(step)).iter().map(|step| step.miner).collect::<Vec<_>>();
+        let chosen =
+            |step| choose(&all, Watts::whole(step)).iter().map(|step| step.miner).collect::<Vec<_>>();
         assert_eq!(chosen(900), [2]);
         assert_eq!(chosen(1_400), [2, 1]);
         assert_eq!(chosen(2_000), [2, 1, 3, 0]);

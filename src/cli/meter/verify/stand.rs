@@ -33,9 +33,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// Part of the step that must have come before the miners count as settled.
 const ARRIVED: f64 = 0.9;
 /// The least time from the miners' arrival to the plateau.
-const ALLOWANCE: Duration = Duration::from_secs(3);
+const ALLOWANCE: Duration = Duration::from_secs(2);
 /// The least length of a plateau, and the longest.
-const PLATEAU: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(90));
+const PLATEAU: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(90));
 /// A meter that is still moving is waited for so long at the most.
 const STILL_MOVING: Duration = Duration::from_secs(20);
 /// How often a miner is told to go back, and how long it is given each time.
@@ -180,7 +180,8 @@ impl Stand {
         }
         if !self.moves.is_empty() {
             let inputs = self.fleet.inputs();
-            let draws: Option<Vec<f64>> = self.moves.iter().map(|step| Some(draw(inputs.get(step.miner)?)?.get())).collect();
+            let draws: Option<Vec<f64>> =
+                self.moves.iter().map(|step| Some(draw(inputs.get(step.miner)?)?.get())).collect();
             match draws {
                 Some(draws) => self.draws.push(Sample { at, value: draws.iter().sum() }),
                 None => self.reported = false,
@@ -306,7 +307,8 @@ impl Stand {
                 self.stay(plateau, &words, progress).await;
                 phases.push(Phase { begun, settled, ended: self.seconds(), lowered });
                 if !progress.visible() {
-                    let _ = screen::print(&format!("{words}: {} {from} -> {}\n", self.name, self.power_now()));
+                    let _ =
+                        screen::print(&format!("{words}: {} {from} -> {}\n", self.name, self.power_now()));
                 }
             }
         }

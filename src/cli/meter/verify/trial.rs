@@ -219,7 +219,13 @@ mod tests {
         let level = |at: f64| {
             let phase = (at / 30.0).floor();
             let moved = ((at - 30.0 * phase - late) / ramp).clamp(0.0, 1.0);
-            if phase % 2.0 == 1.0 { moved } else if phase > 0.0 { 1.0 - moved } else { 0.0 }
+            if phase % 2.0 == 1.0 {
+                moved
+            } else if phase > 0.0 {
+                1.0 - moved
+            } else {
+                0.0
+            }
         };
         let mut samples = Vec::new();
         let mut at = 0.0;

@@ -91,7 +91,9 @@ pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
                      so nothing is known of the meter",
                     watts(miners.mean)
                 ),
-                String::from("look at the miners' own pages: is power control allowed, is another controller at work?"),
+                String::from(
+                    "look at the miners' own pages: is power control allowed, is another controller at work?",
+                ),
             ],
         );
     }
@@ -144,10 +146,7 @@ pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
     }
     let tolerance = TOLERANCE.max(within);
     if factor > 0.0 && (factor - 1.0).abs() <= tolerance {
-        return verdict(
-            Finding::Pass,
-            vec![format!("right direction and right amount: {confidence}")],
-        );
+        return verdict(Finding::Pass, vec![format!("right direction and right amount: {confidence}")]);
     }
     let mut words = Vec::new();
     let wrong_way = factor < 0.0;
@@ -201,16 +200,31 @@ fn guess(factor: f64, near: f64) -> Vec<String> {
     let is = |known: f64| (factor / known - 1.0).abs() <= near;
     let mut words = Vec::new();
     for (known, text) in [
-        (1.0 / 3.0, "a third: one phase is measured and taken for all, or one of three current transformers is turned (two \
-                     phases right, one backwards, leave a third)"),
-        (2.0 / 3.0, "two thirds: one of three current transformers is missing, open, or its voltage tap is dead"),
-        (0.5, "half: a current transformer of twice the ratio that the meter is set to, or two primary turns in the setting"),
+        (
+            1.0 / 3.0,
+            "a third: one phase is measured and taken for all, or one of three current transformers is turned (two \
+                     phases right, one backwards, leave a third)",
+        ),
+        (
+            2.0 / 3.0,
+            "two thirds: one of three current transformers is missing, open, or its voltage tap is dead",
+        ),
+        (
+            0.5,
+            "half: a current transformer of twice the ratio that the meter is set to, or two primary turns in the setting",
+        ),
         (2.0, "double: two turns through the current transformer, or half of its ratio set in the meter"),
         (3.0, "three times: one phase that is multiplied by three, or three that are each the total"),
-        (3.0_f64.sqrt(), "1.73 times: voltages between phases are taken for those to neutral; check the wiring mode in the \
-                          meter's menu"),
-        (1.0 / 3.0_f64.sqrt(), "1/1.73: voltages to neutral are taken for those between phases; check the wiring mode in the \
-                                meter's menu"),
+        (
+            3.0_f64.sqrt(),
+            "1.73 times: voltages between phases are taken for those to neutral; check the wiring mode in the \
+                          meter's menu",
+        ),
+        (
+            1.0 / 3.0_f64.sqrt(),
+            "1/1.73: voltages to neutral are taken for those between phases; check the wiring mode in the \
+                                meter's menu",
+        ),
         (10.0, "ten times: the profile's scale is wrong by ten (tenths of a watt taken for watts)"),
         (0.1, "a tenth: the profile's scale is wrong by ten (watts taken for tenths of a watt)"),
         (100.0, "a hundred times: the profile's scale is wrong by a hundred"),
@@ -252,13 +266,12 @@ fn guess(factor: f64, near: f64) -> Vec<String> {
     words
 }
 
-fn nearest(
-    factor: f64,
-    near: f64,
-    ratio: impl Fn(&(u32, u32)) -> f64,
-) -> Option<(u32, u32)> {
+fn nearest(factor: f64, near: f64, ratio: impl Fn(&(u32, u32)) -> f64) -> Option<(u32, u32)> {
     let off = |known: &(u32, u32)| (factor / ratio(known) - 1.0).abs();
-    TRANSFORMERS.into_iter().filter(|known| off(known) <= near).min_by(|one, other| off(one).total_cmp(&off(other)))
+    TRANSFORMERS
+        .into_iter()
+        .filter(|known| off(known) <= near)
+        .min_by(|one, other| off(one).total_cmp(&off(other)))
 }
 
 /// The meter's lag, for the configuration: how much later half of the step came to the meter than to the miners' own
