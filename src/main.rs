@@ -19,7 +19,7 @@ enum Command {
     Run(cli::run::Args),
     /// Check a configuration and say what would be controlled
     Check(cli::check::Args),
-    /// List the meters that the program knows
+    /// Put meters into service: list what the program knows, find them, read them, verify them
     Meter(cli::meter::Args),
     /// Show the daemon at work on a simulated site
     Demo(cli::demo::Args),
@@ -37,23 +37,13 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::SUCCESS,
         };
     }
-    if let Command::Meter(args) = &arguments.command {
-        return match cli::meter::run(args, &mut std::io::stdout().lock()) {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                eprintln!("{error}");
-                ExitCode::from(cli::EX_CONFIG)
-            }
-            // As above.
-            Ok(()) | Err(_) => ExitCode::SUCCESS,
-        };
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(&arguments.command)),
         Err(source) => Err(Failure::System { what: "cannot start the runtime", source }),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("ballast: {failure}");
             ExitCode::from(failure.code())
@@ -61,11 +51,14 @@ fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(command: &Command) -> Result<(), Failure> {
+/// Gives the exit code.
+async fn dispatch(command: &Command) -> Result<u8, Failure> {
     match command {
-        Command::Run(args) => cli::run::run(args).await,
-        Command::Demo(args) => cli::demo::run(args).await,
-        Command::Sim(args) => cli::sim::run(args).await,
-        Command::Check(_) | Command::Meter(_) => Ok(()),
+        Command::Run(args) => cli::run::run(args).await?,
+        Command::Demo(args) => cli::demo::run(args).await?,
+        Command::Sim(args) => cli::sim::run(args).await?,
+        Command::Meter(args) => return cli::meter::run(args).await,
+        Command::Check(_) => {}
     }
+    Ok(0)
 }

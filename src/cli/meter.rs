@@ -1,8 +1,16 @@
-//! `ballast meter`: what the program knows of meters.
+//! `ballast meter`: what the program knows of meters, and the commands of a person who puts one into service.
+
+mod advice;
+mod neighbour;
+mod read;
+mod scan;
+mod screen;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::Failure;
 use crate::config::{self, builtin};
 use crate::meter::profile::{FullScale, Measure, Profile};
 
@@ -15,6 +23,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is read once")]
 enum Command {
     /// List the meters that come with the program: what `profile = "…"` in a configuration may name
     Profiles {
@@ -22,16 +31,35 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Read every point of the meters of a configuration, raw and decoded, and say what is wrong
+    Read(read::Args),
+    /// Find out which units answer on a link, what they are, and which profile fits
+    Scan(scan::Args),
+    /// Lower some miners for a moment and look whether a meter sees it: direction, amount, delay
+    Verify(verify::Args),
 }
 
-/// Prints what was asked for to `out`.
+/// Does what was asked for. Returns the exit code.
 ///
 /// # Errors
-/// Writing failed; [`io::ErrorKind::InvalidInput`], with every mistake in its text, if the configuration cannot be used.
-pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<()> {
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<u8, Failure> {
     match &args.command {
-        Command::Profiles { config } => profiles(config.as_deref(), out),
+        Command::Profiles { config } => {
+            let own = config.as_deref().map(config::profiles).transpose().map_err(Failure::Config)?;
+            // A reader that has gone away, such as `head`, is no failure.
+            let _ = profiles(&own.unwrap_or_default(), &mut io::stdout().lock());
+            Ok(0)
+        }
+        Command::Read(args) => read::run(args).await,
+        Command::Scan(args) => scan::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
     }
+}
+
+/// A meter was named that the configuration does not have.
+fn no_such_meter(name: &str, path: &Path, known: &[&str]) -> Failure {
+    Failure::Site(format!("{} has no meter `{name}`; there are: {}", path.display(), known.join(", ")))
 }
 
 /// The points of a profile in few words: three phases are one.
@@ -66,11 +94,7 @@ fn points(profile: &Profile) -> String {
 }
 
 /// Lists the profiles that come with the program and those of a configuration, which come first and cover the others.
-fn profiles(config: Option<&Path>, out: &mut dyn Write) -> io::Result<()> {
-    let own = match config.map(config::profiles).transpose() {
-        Ok(own) => own.unwrap_or_default(),
-        Err(errors) => return Err(io::Error::new(io::ErrorKind::InvalidInput, errors.to_string())),
-    };
+fn profiles(own: &[Profile], out: &mut dyn Write) -> io::Result<()> {
     let row = |profile: &Profile, whose: &str| {
         let description = format!("{}{whose}", profile.description);
         [
@@ -109,7 +133,7 @@ mod tests {
     #[test]
     fn every_profile_has_a_line_of_the_table() {
         let mut out = Vec::new();
-        run(&Args { command: Command::Profiles { config: None } }, &mut out).unwrap();
+        profiles(&[], &mut out).unwrap();
         let table = String::from_utf8(out).unwrap();
         for name in builtin::profile_names() {
             assert!(table.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}\n{table}");
@@ -126,16 +150,16 @@ mod tests {
     #[test]
     fn the_profiles_of_a_configuration_are_listed_too() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let list = |config: &str| {
+        let list = |file: &str| {
             let mut out = Vec::new();
-            let command = Command::Profiles { config: Some(folder.join(config)) };
-            run(&Args { command }, &mut out).map(|()| String::from_utf8(out).unwrap())
+            let own = config::profiles(&folder.join(file))?;
+            profiles(&own, &mut out).unwrap();
+            Ok::<_, config::ConfigErrors>(String::from_utf8(out).unwrap())
         };
         let table = list("config/ballast.toml").unwrap();
         let first = table.lines().nth(1).unwrap();
         assert!(first.starts_with("workshop-meter") && first.contains("(of this site)"), "{table}");
         let error = list("config/nowhere.toml").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("nowhere.toml"), "{error}");
     }
 }

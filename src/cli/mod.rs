@@ -35,6 +35,9 @@ pub enum Failure {
     /// The daemon cannot run.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    /// The configuration does not have what the command needs.
+    #[error("{0}")]
+    Site(String),
     /// The operating system does not do what every program needs.
     #[error("{what}: {source}")]
     System {
@@ -49,7 +52,7 @@ impl Failure {
     /// The exit code: 78 for what was configured wrong, 1 for the rest.
     pub const fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Scenario(_) => EX_CONFIG,
+            Self::Config(_) | Self::Scenario(_) | Self::Site(_) => EX_CONFIG,
             Self::Simulation(
                 SimError::Scenario(_) | SimError::NoReading { .. } | SimError::NotLoopback { .. },
             ) => EX_CONFIG,

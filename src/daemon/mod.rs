@@ -16,7 +16,7 @@
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
 mod cycle;
-mod fleet;
+pub(crate) mod fleet;
 mod journal;
 mod meters;
 pub mod notify;

@@ -11,6 +11,7 @@
 //!   SunSpec meter comes to its registers. `session`: one connection, one request at a time.
 //!   `guard`, [`rtu`]: what the bytes must look like before tokio-modbus sees them, over TCP and on serial lines;
 //!   [`mod@line`]: how long characters take.
+//! - [`survey`]: a link asked by hand, for `ballast meter read` and `scan`.
 //! - `intake`: the judgement of a value, its publication and its log; `refresh`: how often a device has a new one;
 //!   [`counters`]: what the metrics show.
 //!
@@ -30,6 +31,7 @@ mod refresh;
 pub mod rtu;
 mod session;
 pub mod sunspec;
+pub mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,274 @@
+//! Asking a link by hand: one request after the other, for the commands of a person who commissions meters.
+//!
+//! Everything that `link` keeps to is kept here: one connection, one request at a time, the link's gap, and the rules
+//! for late answers (see there): whatever ends an exchange other than an answer or an exception drops the connection;
+//! a serial line is then left alone and drained, and the unit's next answers are thrown away. A caller that stops
+//! waiting counts as such an end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{sleep, sleep_until};
+
+use super::Link;
+use super::plan::{Plan, Span};
+use super::profile::Register;
+use super::session::{ExceptionKind, ReadError, Refusal, Session};
+use super::sunspec::{self, Discovery, Found, Identity, Refused, SunSpecError};
+use crate::clock::{Clock, Moment};
+
+/// How many answers of a unit in doubt are thrown away; as in `link`.
+const DOUBTS: u8 = 2;
+/// Pauses before a connection that had worked before is tried again: devices that take one client need a moment to
+/// notice that the last one has gone.
+const AGAIN: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1)];
+
+/// The words of an answer and when they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// As many registers as were asked for.
+    pub words: Vec<u16>,
+    /// From the request to the answer.
+    pub took: Duration,
+    /// When the answer came.
+    pub at: Moment,
+}
+
+/// What became of one request of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// What was asked for.
+    pub span: Span,
+    /// How long the answer took and when it came, or why there is none; [`None`] when it was not asked for, because the
+    /// unit had failed to answer just before.
+    pub result: Option<Result<(Duration, Moment), ReadError>>,
+}
+
+impl Reply {
+    /// Whether all of a register came with this reply.
+    pub fn brings(&self, register: &Register) -> bool {
+        matches!(self.result, Some(Ok(_))) && self.covers(register)
+    }
+
+    /// Whether a register was (or would have been) part of the request.
+    pub fn covers(&self, register: &Register) -> bool {
+        let (address, count) = register.extent();
+        let (first, last) = (u32::from(address), u32::from(address) + u32::from(count));
+        let from = u32::from(self.span.address);
+        register.function == self.span.function && first >= from && last <= from + u32::from(self.span.count)
+    }
+}
+
+/// A link that is asked by hand.
+pub struct Survey {
+    link: Link,
+    clock: Clock,
+    session: Option<Session>,
+    /// The transaction number with which the next connection begins.
+    next_transaction: u16,
+    /// Until when a serial line is left alone.
+    quiet_until: Moment,
+    /// Not before this moment does the session send: known here so that waiting does not count as round-trip time.
+    ready_at: Moment,
+    /// How many answers of which unit are not to be believed.
+    doubts: BTreeMap<u8, u8>,
+    /// The unit of an exchange that has not ended: left behind when the caller stopped waiting.
+    asked: Option<u8>,
+    /// Whether a connection was ever opened.
+    connected_before: bool,
+}
+
+impl Survey {
+    /// Nothing is connected before the first read. A serial line is first listened to for the link's timeout: whoever
+    /// was here before may have asked.
+    pub fn new(link: Link, clock: Clock) -> Self {
+        Self {
+            quiet_until: clock.now() + link.quarantine(),
+            ready_at: Moment::START,
+            link,
+            clock,
+            session: None,
+            next_transaction: rand::random(),
+            doubts: BTreeMap::new(),
+            asked: None,
+            connected_before: false,
+        }
+    }
+
+    /// The link.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The longest that a read of a unit which does not answer takes, the rest for the line included.
+    pub fn longest_silence(link: &Link) -> Duration {
+        let serial = link.transport.line().is_some();
+        let drain = if serial { link.connect_delay + link.silence() } else { link.connect_delay };
+        link.timeout + link.quarantine() + link.silence() + drain
+    }
+
+    /// Ends the connection. The next read opens another.
+    pub fn close(&mut self) {
+        self.session = None;
+    }
+
+    async fn connect(&mut self) -> Result<Session, ReadError> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        let mut pauses = AGAIN.iter().filter(|_| self.connected_before);
+        loop {
+            sleep_until(self.clock.instant(self.quiet_until)).await;
+            match Session::open(&self.link, self.clock, self.next_transaction).await {
+                Ok(session) => {
+                    self.connected_before = true;
+                    let serial = self.link.transport.line().is_some();
+                    let delay = if serial { Duration::ZERO } else { self.link.connect_delay };
+                    self.ready_at = self.clock.now() + delay.max(self.link.silence());
+                    return Ok(session);
+                }
+                Err(error) => match pauses.next() {
+                    Some(pause) => sleep(*pause).await,
+                    None => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Reads some registers of a unit. Asks at most a handful of times: again only for what is thrown away, and for
+    /// connections that were closed before they had served.
+    ///
+    /// # Errors
+    /// [`ReadError`]. Only after [`ReadError::Exception`] is the connection still open.
+    pub async fn read(&mut self, unit: u8, span: Span) -> Result<Words, ReadError> {
+        if let Some(left) = self.asked.take() {
+            self.doubt(left);
+        }
+        let mut hang_ups = AGAIN.iter();
+        loop {
+            let session = self.connect().await?;
+            let answered = session.answered();
+            self.next_transaction = session.next_transaction().wrapping_add(1);
+            sleep_until(self.clock.instant(self.ready_at)).await;
+            let begun = self.clock.now();
+            self.asked = Some(unit);
+            let (session, result) = session.read(&self.link, self.clock, unit, span).await;
+            self.asked = None;
+            self.session = session;
+            let at = self.clock.now();
+            self.ready_at = at + self.link.silence();
+            if self.session.is_none() && !matches!(result, Err(Refusal::HungUp)) {
+                self.doubt(unit);
+            } else if self.session.is_some() && self.throw_away(unit) {
+                continue;
+            }
+            return match result {
+                Ok(words) => Ok(Words { words, took: at - begun, at }),
+                Err(Refusal::HungUp) => continue,
+                Err(Refusal::Failed(error)) => {
+                    // A device that serves one client may not have noticed yet that the last one left.
+                    let closed_at_once = !answered && matches!(error, ReadError::Broken { .. });
+                    if closed_at_once && let Some(pause) = hang_ups.next() {
+                        sleep(*pause).await;
+                        continue;
+                    }
+                    Err(error)
+                }
+            };
+        }
+    }
+
+    /// Reads all that a plan asks for. A request that is refused as a whole is split, and the plan remembers. After a
+    /// failure that is no exception the rest is not asked for.
+    pub async fn read_plan(&mut self, unit: u8, plan: &mut Plan) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        let mut position = 0;
+        let mut silent = false;
+        while let Some(span) = plan.span(position) {
+            if silent {
+                replies.push(Reply { span, result: None });
+                position += 1;
+                continue;
+            }
+            let result = match self.read(unit, span).await {
+                Ok(words) => {
+                    plan.store(position, &words.words);
+                    Ok((words.took, words.at))
+                }
+                Err(ReadError::Exception { code, .. })
+                    if ExceptionKind::of(code) == ExceptionKind::Configuration && plan.split(position) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    silent = !matches!(error, ReadError::Exception { .. });
+                    Err(error)
+                }
+            };
+            replies.push(Reply { span, result: Some(result) });
+            position += 1;
+        }
+        replies
+    }
+
+    /// Looks for SunSpec models.
+    ///
+    /// # Errors
+    /// The first failure of the link (outside), else why the device gives no profile (inside).
+    pub async fn discover(&mut self, unit: u8) -> Result<Result<Vec<Found>, SunSpecError>, ReadError> {
+        let mut discovery = Discovery::new();
+        while let Some(request) = discovery.request() {
+            discovery.answer(&self.holding(unit, request.address, request.count).await?);
+        }
+        Ok(discovery.finish())
+    }
+
+    /// Reads holding registers; an exception is an answer here.
+    ///
+    /// # Errors
+    /// A failure of the link.
+    pub async fn holding(
+        &mut self,
+        unit: u8,
+        address: u16,
+        count: u16,
+    ) -> Result<sunspec::Answer, ReadError> {
+        let span = Span { function: super::profile::Function::Holding, address, count };
+        match self.read(unit, span).await {
+            Ok(words) => Ok(Ok(words.words)),
+            Err(ReadError::Exception { .. }) => Ok(Err(Refused)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn doubt(&mut self, unit: u8) {
+        if self.link.transport.line().is_some() {
+            self.quiet_until = self.clock.now() + self.link.quarantine();
+            self.doubts.insert(unit, DOUBTS);
+        }
+    }
+
+    fn throw_away(&mut self, unit: u8) -> bool {
+        let Some(doubts) = self.doubts.get_mut(&unit).filter(|doubts| **doubts > 0) else {
+            return false;
+        };
+        *doubts -= 1;
+        if *doubts == 0
+            && let Some(session) = &mut self.session
+        {
+            let quarantine = self.link.quarantine();
+            session.listen(self.clock, quarantine);
+            self.ready_at = self.clock.now() + quarantine;
+        }
+        true
+    }
+}
+
+/// Who a device says it is, in one line; empty where it does not say.
+pub fn who(identity: &Identity) -> String {
+    let mut words = format!("{} {}", identity.manufacturer, identity.model).trim().to_owned();
+    if !identity.serial.is_empty() {
+        words.push_str(&format!(", serial number {}", identity.serial));
+    }
+    words
+}
