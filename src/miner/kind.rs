@@ -14,6 +14,8 @@ pub enum DriverKind {
     WhatsminerV3,
     /// Braiins OS 25.07 and later, REST on port 80.
     BraiinsOs,
+    /// ePIC UMC OS, HTTP on port 4028.
+    Epic,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -61,7 +63,7 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 3] = [Self::WhatsminerV2, Self::WhatsminerV3, Self::BraiinsOs];
+    pub const ALL: [Self; 4] = [Self::WhatsminerV2, Self::WhatsminerV3, Self::BraiinsOs, Self::Epic];
 
     /// As written in the configuration and in metrics.
     pub const fn name(self) -> &'static str {
@@ -69,6 +71,7 @@ impl DriverKind {
             Self::WhatsminerV2 => "whatsminer-v2",
             Self::WhatsminerV3 => "whatsminer-v3",
             Self::BraiinsOs => "braiins-os",
+            Self::Epic => "epic",
         }
     }
 
@@ -120,6 +123,27 @@ impl DriverKind {
                 cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },
                 port: 80,
                 username: Some("root"),
+            },
+            // The class is that of the power algorithm; a miner that has none tells its presets as points. The
+            // vendor says that tuning is perpetual and live, and gives no times: all of them are cautious guesses.
+            Self::Epic => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(50),
+                    ramp_up: WattsPerSecond::whole(15),
+                    start_time: seconds(120),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(60), sleep: seconds(600), min_interval: seconds(120) },
+                port: 4028,
+                // The password goes alone.
+                username: None,
             },
         }
     }

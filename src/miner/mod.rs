@@ -4,9 +4,11 @@
 //! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
 
 pub mod braiins_os;
+pub mod epic;
 mod fields;
 pub mod kind;
 mod percent;
+mod plain_http;
 pub mod session;
 pub mod tally;
 pub mod whatsminer_crypto;
@@ -170,6 +172,7 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::WhatsminerV2 => Box::new(whatsminer_v2::WhatsminerV2::new(connection)),
         DriverKind::WhatsminerV3 => Box::new(whatsminer_v3::WhatsminerV3::new(connection)),
         DriverKind::BraiinsOs => Box::new(braiins_os::BraiinsOs::new(connection, http)),
+        DriverKind::Epic => Box::new(epic::Epic::new(connection, http)),
     }
 }
 

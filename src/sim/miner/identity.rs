@@ -23,6 +23,8 @@ pub(super) struct Identity {
     pub(super) chips: u32,
     /// Ends its answers with a NUL, as some firmware does.
     pub(super) ends_with_nul: bool,
+    /// One in four has a firmware without the vendor's newer features.
+    pub(super) older: bool,
     noise: Noise,
 }
 
@@ -33,6 +35,7 @@ mod channel {
     pub(super) const SALT: u64 = 102;
     pub(super) const NUL: u64 = 103;
     pub(super) const FRESH: u64 = 104;
+    pub(super) const OLDER: u64 = 105;
 }
 
 /// Text of crypt(3) letters and digits only, which every salt may use.
@@ -59,6 +62,8 @@ impl Identity {
             (DriverKind::WhatsminerV3, false) => ("M50S+_VK30", 117),
             (DriverKind::BraiinsOs, true) => ("Antminer S19 Pro", 114),
             (DriverKind::BraiinsOs, false) => ("Antminer S19k Pro", 77),
+            (DriverKind::Epic, true) => ("AntMiner S19 XP", 110),
+            (DriverKind::Epic, false) => ("AntMiner S19k Pro", 77),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {
@@ -70,6 +75,7 @@ impl Identity {
             boards: 3,
             chips,
             ends_with_nul: noise.bits(channel::NUL, 0) & 1 == 1,
+            older: noise.bits(channel::OLDER, 0) & 3 == 3,
             noise,
         }
     }

@@ -13,11 +13,13 @@ mod braiins_os;
 mod cgminer;
 pub mod crypt;
 mod door;
+mod epic;
 mod fault;
 mod identity;
 mod legacy;
 mod noise;
 pub mod physics;
+mod web;
 mod whatsminer_v2;
 mod whatsminer_v3;
 
@@ -30,7 +32,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::Miner;
+use crate::control::site::{Miner, OperatingPoint};
 use crate::miner::{Connection, DriverKind};
 use crate::units::{Hashrate, Watts};
 
@@ -87,6 +89,7 @@ pub struct SimMiner {
     nameplate: Watts,
     minimum: Watts,
     maximum: Watts,
+    points: Vec<OperatingPoint>,
     best: Hashrate,
     inner: Mutex<Inner>,
     changes: watch::Sender<()>,
@@ -145,6 +148,7 @@ impl SimMiner {
             DriverKind::WhatsminerV2 => ("admin", "admin"),
             DriverKind::WhatsminerV3 => ("super", "super"),
             DriverKind::BraiinsOs => ("root", "root"),
+            DriverKind::Epic => ("", "letmein"),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -159,6 +163,7 @@ impl SimMiner {
             nameplate: spec.nameplate.max(spec.maximum()),
             minimum: spec.minimum(),
             maximum: spec.maximum(),
+            points: spec.points.clone(),
             best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
             inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
             changes: watch::Sender::new(()),
@@ -382,8 +387,8 @@ impl ServerHandle {
 
 /// Binds the endpoint of a connection and answers there as the vendor's firmware does, until cancelled.
 ///
-/// On the vendor's own port a miner also opens the old reading port 4028 beside it, as the firmware does, so that
-/// other tools recognise it; where that port is taken it goes without.
+/// On the vendor's own port a miner also opens the second port that its firmware has (the old reading port 4028, a
+/// page on port 80), so that other tools recognise it; where that port is taken it goes without.
 ///
 /// Each miner takes one file descriptor for its listener and one per connection, and no thread.
 ///
@@ -414,6 +419,7 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => whatsminer_v2::CONNECTIONS_MAX,
         DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
         DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
+        DriverKind::Epic => web::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -434,15 +440,24 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => tokio::spawn(whatsminer_v2::run(door)),
         DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
         DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
+        DriverKind::Epic => tokio::spawn(epic::run(door)),
     };
-    let old_port = connection.driver != DriverKind::WhatsminerV2
-        && connection.endpoint.port == connection.driver.traits().port;
-    let legacy = if old_port {
-        let place = SocketAddr::new(address.ip(), legacy::PORT);
+    let beside = match connection.driver {
+        DriverKind::WhatsminerV2 => None,
+        DriverKind::WhatsminerV3 | DriverKind::BraiinsOs => Some(legacy::PORT),
+        DriverKind::Epic => Some(epic::PAGE_PORT),
+    };
+    let beside = beside.filter(|_| connection.endpoint.port == connection.driver.traits().port);
+    let legacy = if let Some(port) = beside {
+        let place = SocketAddr::new(address.ip(), port);
+        let driver = miner.driver;
         match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
-            Ok(door) => Some(tokio::spawn(legacy::run(door))),
+            Ok(door) => Some(match driver {
+                DriverKind::Epic => tokio::spawn(epic::page(door)),
+                _ => tokio::spawn(legacy::run(door)),
+            }),
             Err(error) => {
-                tracing::warn!(miner = %connection.name, %place, %error, "no old reading port");
+                tracing::warn!(miner = %connection.name, %place, %error, "no second port");
                 None
             }
         }

@@ -44,7 +44,7 @@ impl Habits {
                 settled_error: 0.02,
                 thermal_drift: 0.006,
             },
-            DriverKind::BraiinsOs => Self {
+            DriverKind::BraiinsOs | DriverKind::Epic => Self {
                 keeps_percent: true,
                 keeps_sleep: true,
                 sleep_ends_software: false,
