@@ -16,6 +16,12 @@ pub enum DriverKind {
     BraiinsOs,
     /// ePIC UMC OS, HTTP on port 4028.
     Epic,
+    /// AxeOS of the Bitaxe, HTTP on port 80.
+    AxeOs,
+    /// Canaan Avalon, cgminer API on TCP 4028.
+    Avalon,
+    /// Auradine FluxOS, HTTP on port 8080.
+    Auradine,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -63,7 +69,15 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 4] = [Self::WhatsminerV2, Self::WhatsminerV3, Self::BraiinsOs, Self::Epic];
+    pub const ALL: [Self; 7] = [
+        Self::WhatsminerV2,
+        Self::WhatsminerV3,
+        Self::BraiinsOs,
+        Self::Epic,
+        Self::AxeOs,
+        Self::Avalon,
+        Self::Auradine,
+    ];
 
     /// As written in the configuration and in metrics.
     pub const fn name(self) -> &'static str {
@@ -72,6 +86,9 @@ impl DriverKind {
             Self::WhatsminerV3 => "whatsminer-v3",
             Self::BraiinsOs => "braiins-os",
             Self::Epic => "epic",
+            Self::AxeOs => "axeos",
+            Self::Avalon => "avalon",
+            Self::Auradine => "auradine",
         }
     }
 
@@ -144,6 +161,65 @@ impl DriverKind {
                 port: 4028,
                 // The password goes alone.
                 username: None,
+            },
+            // ESP-Miner looks for a new clock ten times a second and walks there in small steps; the ramps and the time to
+            // start are cautious guesses. A clock is written to flash, a pause is not kept.
+            Self::AxeOs => Traits {
+                quantum: Quantum::Fraction(0.03),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(1),
+                    dead_time_up: seconds(1),
+                    ramp_down: WattsPerSecond::whole(5),
+                    ramp_up: WattsPerSecond::whole(2),
+                    start_time: seconds(15),
+                    starts_at_full: false,
+                    start_overshoot: 0.1,
+                },
+                cost: ChangeCost { adjust: seconds(30), sleep: seconds(60), min_interval: seconds(60) },
+                port: 80,
+                username: None,
+            },
+            // Switching off takes effect at a moment three seconds ahead; all other times are cautious guesses, as is
+            // that it comes back hashing after a reboot.
+            Self::Avalon => Traits {
+                quantum: Quantum::Fraction(1.0),
+                class: Class::OnOff,
+                restarts: false,
+                persists: false,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(5),
+                    ramp_down: WattsPerSecond::whole(500),
+                    ramp_up: WattsPerSecond::whole(50),
+                    start_time: seconds(180),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(600), sleep: seconds(600), min_interval: seconds(60) },
+                port: 4028,
+                username: None,
+            },
+            // The vendor publishes no times: all of them are cautious guesses.
+            Self::Auradine => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(100),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(120),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(60), sleep: seconds(600), min_interval: seconds(60) },
+                port: 8080,
+                username: Some("admin"),
             },
         }
     }

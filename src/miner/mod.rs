@@ -3,10 +3,14 @@
 //! A driver changes power and nothing else: never pools, fans, network or passwords, and never an undocumented
 //! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
 
+pub mod auradine;
+pub mod avalon;
+pub mod axeos;
 pub mod braiins_os;
 pub mod epic;
 mod fields;
 pub mod kind;
+mod one_shot;
 mod percent;
 mod plain_http;
 pub mod session;
@@ -173,6 +177,9 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::WhatsminerV3 => Box::new(whatsminer_v3::WhatsminerV3::new(connection)),
         DriverKind::BraiinsOs => Box::new(braiins_os::BraiinsOs::new(connection, http)),
         DriverKind::Epic => Box::new(epic::Epic::new(connection, http)),
+        DriverKind::AxeOs => Box::new(axeos::AxeOs::new(connection, http)),
+        DriverKind::Avalon => Box::new(avalon::Avalon::new(connection)),
+        DriverKind::Auradine => Box::new(auradine::Auradine::new(connection, http)),
     }
 }
 

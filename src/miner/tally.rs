@@ -183,12 +183,15 @@ pub struct SessionMetrics {
 impl SessionMetrics {
     /// The counters of a kind of driver.
     pub fn driver(&self, kind: DriverKind) -> &DriverTally {
-        let [v2, v3, braiins, epic] = &self.drivers;
+        let [v2, v3, braiins, epic, axeos, avalon, auradine] = &self.drivers;
         match kind {
             DriverKind::WhatsminerV2 => v2,
             DriverKind::WhatsminerV3 => v3,
             DriverKind::BraiinsOs => braiins,
             DriverKind::Epic => epic,
+            DriverKind::AxeOs => axeos,
+            DriverKind::Avalon => avalon,
+            DriverKind::Auradine => auradine,
         }
     }
 }

@@ -256,7 +256,7 @@ impl Unit {
                     DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => {
                         Setting::Percent((power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().min(100.0))
                     }
-                    DriverKind::BraiinsOs | DriverKind::Epic => Setting::Watts(power),
+                    _ => Setting::Watts(power),
                 };
                 if asleep {
                     self.physics.wake(at);

@@ -64,6 +64,11 @@ impl Identity {
             (DriverKind::BraiinsOs, false) => ("Antminer S19k Pro", 77),
             (DriverKind::Epic, true) => ("AntMiner S19 XP", 110),
             (DriverKind::Epic, false) => ("AntMiner S19k Pro", 77),
+            (DriverKind::AxeOs, _) => ("BM1370", 1),
+            (DriverKind::Avalon, true) => ("15-194", 160),
+            (DriverKind::Avalon, false) => ("Q", 160),
+            (DriverKind::Auradine, true) => ("AT2880", 132),
+            (DriverKind::Auradine, false) => ("AT1500", 132),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {

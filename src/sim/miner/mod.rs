@@ -9,6 +9,9 @@
 //! documents it, refusals included. The implementations of the vendors' cryptography are written apart from the
 //! drivers' on purpose: that the two ends understand each other is a test.
 
+mod auradine;
+mod avalon;
+mod axeos;
 mod braiins_os;
 mod cgminer;
 pub mod crypt;
@@ -149,6 +152,8 @@ impl SimMiner {
             DriverKind::WhatsminerV3 => ("super", "super"),
             DriverKind::BraiinsOs => ("root", "root"),
             DriverKind::Epic => ("", "letmein"),
+            DriverKind::AxeOs | DriverKind::Avalon => ("", ""),
+            DriverKind::Auradine => ("admin", "admin"),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -419,7 +424,8 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => whatsminer_v2::CONNECTIONS_MAX,
         DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
         DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
-        DriverKind::Epic => web::CONNECTIONS_MAX,
+        DriverKind::Epic | DriverKind::AxeOs | DriverKind::Auradine => web::CONNECTIONS_MAX,
+        DriverKind::Avalon => avalon::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -441,10 +447,13 @@ pub async fn serve(
         DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
         DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
         DriverKind::Epic => tokio::spawn(epic::run(door)),
+        DriverKind::AxeOs => tokio::spawn(axeos::run(door)),
+        DriverKind::Avalon => tokio::spawn(avalon::run(door)),
+        DriverKind::Auradine => tokio::spawn(auradine::run(door)),
     };
     let beside = match connection.driver {
-        DriverKind::WhatsminerV2 => None,
-        DriverKind::WhatsminerV3 | DriverKind::BraiinsOs => Some(legacy::PORT),
+        DriverKind::WhatsminerV2 | DriverKind::AxeOs | DriverKind::Avalon => None,
+        DriverKind::WhatsminerV3 | DriverKind::BraiinsOs | DriverKind::Auradine => Some(legacy::PORT),
         DriverKind::Epic => Some(epic::PAGE_PORT),
     };
     let beside = beside.filter(|_| connection.endpoint.port == connection.driver.traits().port);
@@ -454,6 +463,7 @@ pub async fn serve(
         match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
             Ok(door) => Some(match driver {
                 DriverKind::Epic => tokio::spawn(epic::page(door)),
+                DriverKind::Auradine => tokio::spawn(auradine::reading_port(door)),
                 _ => tokio::spawn(legacy::run(door)),
             }),
             Err(error) => {
