@@ -1,5 +1,10 @@
 //! The Avalon driver against a small cgminer server, and against the simulated miner.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod drivers_sim;
 mod drivers_support;

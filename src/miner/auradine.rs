@@ -32,6 +32,8 @@ const DEFAULT_ACCOUNT: &str = "admin";
 const READING_PORT: u16 = 4028;
 /// After a refused login no other is tried for this long.
 const LOGIN_BACK_OFF: Duration = Duration::from_secs(60);
+/// A reading port that does not answer is left alone for this long.
+const READING_BACK_OFF: Duration = Duration::from_secs(60);
 /// The largest power target that is ever sent; no miner comes near.
 const MAX_WATTS: f64 = 100_000.0;
 /// More power supplies than a miner has.
@@ -145,6 +147,7 @@ pub struct Auradine {
     time: Clock,
     token: Option<Secret>,
     no_login_until: Moment,
+    no_reading_until: Moment,
     asleep: Option<bool>,
     /// What was asked last, and the whole watts that went for it.
     asked: Option<(Watts, u32)>,
@@ -162,6 +165,7 @@ impl Auradine {
             time: Clock::start(),
             token: None,
             no_login_until: Moment::START,
+            no_reading_until: Moment::START,
             asleep: None,
             asked: None,
         }
@@ -298,10 +302,17 @@ impl Auradine {
     }
 
     /// The reading port's summary; a miner that does not open the port is controlled all the same.
-    async fn read_summary(&self) -> Result<Option<Summary>, DriverError> {
+    async fn read_summary(&mut self) -> Result<Option<Summary>, DriverError> {
+        if self.time.now() < self.no_reading_until {
+            return Ok(None);
+        }
         let reply = match one_shot::ask(&self.reading, "summary", &json!({ "command": "summary" })).await {
             Ok(reply) => reply,
-            Err(DriverError::Unreachable { .. }) => return Ok(None),
+            // Closed, or behind a firewall that says nothing.
+            Err(DriverError::Unreachable { .. } | DriverError::Timeout { .. }) => {
+                self.no_reading_until = self.time.now() + READING_BACK_OFF;
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         let malformed = |reason| self.reading.malformed("summary", reason);
@@ -408,7 +419,9 @@ impl Driver for Auradine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plain_http::testing::any_json;
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn supplies_add_up_and_their_unit_is_read() {
@@ -417,6 +430,18 @@ mod tests {
         assert_eq!(supply_power(&json!({"PSU": []})), Ok(None));
         for wrong in [json!({}), json!({"PSU": [{"PowerIn": "lots"}]}), json!({"PSU": [{"PowerIn": []}]})] {
             assert!(supply_power(&wrong).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_a_panic(
+            reply in any_json(&["Mode", "Sleep", "Power", "custom", "on", "PSU", "PowerIn", "SUMMARY", "Wattage", "STATUS"])
+        ) {
+            if let Ok(mode) = Mode::read(&reply) {
+                prop_assert!(mode.watts.is_none_or(|watts| watts > 0.0));
+            }
+            let _ = (supply_power(&reply), Summary::read(&reply), letter(&reply).map(str::len));
         }
     }
 }

@@ -352,6 +352,7 @@ impl Driver for AxeOs {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plain_http::testing::any_json;
     use super::*;
     use proptest::prelude::*;
 
@@ -371,6 +372,19 @@ mod tests {
             let drawn = watts * (standing + (1.0 - standing) * guess.max(0.0) / clock);
             let asked = (watts * ratio).max(watts * standing);
             prop_assert!(drawn <= asked + 1e-6, "{drawn} of {asked}");
+        }
+
+        #[test]
+        fn any_answer_is_read_without_a_panic(
+            reply in any_json(&[
+                "power", "hashRate", "frequency", "coreVoltage", "uptimeSeconds", "miningPaused", "overheat_mode",
+                "power_fault", "frequencyOptions", "defaultFrequency", "defaultVoltage",
+            ])
+        ) {
+            if let Ok(info) = Info::read(&reply) {
+                prop_assert!(info.clock.is_none_or(|clock| clock > 0.0));
+            }
+            prop_assert!(Model::read(&reply).lowest.is_none_or(|lowest| lowest >= 1.0));
         }
     }
 }

@@ -553,3 +553,51 @@ impl Driver for Epic {
         // The API has no sessions, and the connection belongs to the pool.
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plain_http::testing::any_json;
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEYS: [&str; 20] = [
+        "PerpetualTune",
+        "Tune Presets",
+        "algorithm",
+        "Power",
+        "VoltageOptimizer",
+        "min",
+        "max",
+        "hashrate",
+        "power",
+        "Algorithm",
+        "Running",
+        "Target",
+        "Min Throttle Target",
+        "Throttle Step",
+        "HBs",
+        "Hashrate",
+        "Status",
+        "Operating State",
+        "Idling",
+        "Last Error",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_a_panic(reply in any_json(&KEYS), rate in any::<bool>()) {
+            if let Ok(known) = Capabilities::read(&reply) {
+                for algorithm in Algorithm::ALL {
+                    let steps = known.steps(algorithm);
+                    prop_assert!(steps.iter().all(|step| step.watts > 0.0 && step.terahashes > 0.0));
+                    prop_assert!(steps.windows(2).all(|pair| pair[0].watts < pair[1].watts));
+                }
+            }
+            if let Ok(tune) = Tune::read(&reply) {
+                prop_assert!(tune.throttle.values().all(Value::is_number));
+            }
+            let _ = megahashes(&reply);
+            let _ = activity(&reply, rate, false);
+        }
+    }
+}

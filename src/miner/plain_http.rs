@@ -121,3 +121,31 @@ impl PlainHttp {
         }
     }
 }
+
+#[cfg(test)]
+pub mod testing {
+    //! Replies that no vendor would send.
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// Any JSON with a vendor's names in it, four levels deep.
+    pub fn any_json(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            prop::sample::select(keys).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            let key = prop::sample::select(keys).prop_map(str::to_owned);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+}

@@ -199,13 +199,15 @@ impl Service {
              FanR[45%] PS[0 1221 1300 {board} {board} 1302 {wall}] GHSspd[{gigahashes}] DHspd[1.1%] GHSmm[{gigahashes}] \
              GHSavg[{gigahashes}] WU[1] Freq[500.00] Led[0] MGHS[{each} {each} {each}] MTmax[{chip} {chip} {chip}] \
              MTavg[{chip} {chip} {chip}] TA[{chips}] Core[A3197S] POWS[0] HASHS[0 0 0] POOLS[0] SoftOFF[{soft_off}] \
-             ECHU[{fault} 0 0] ECMM[0] WORKMODE[0] WORKLEVEL[0] MPO[{objective}] ADJ[1] Nonce Mask[25]",
+             ECHU[{fault} 0 0] ECMM[0] WORKMODE[0] WORKLEVEL[0] MPO[{objective}] {wall_power}ADJ[1] Nonce Mask[25]",
             model = identity.model,
             serial = identity.serial,
             boards = identity.boards,
             elapsed = view.mining_time.as_secs(),
             chips = identity.boards * identity.chips,
             fault = if view.state == MinerState::Tripped { 513 } else { 0 },
+            // Newer firmware says it by name too.
+            wall_power = if identity.older { String::new() } else { format!("WALLPOWER[{wall}] ") },
             objective = whole(self.miner.rated.get() * 0.94),
         )
     }
