@@ -20,6 +20,14 @@ pub enum DriverKind {
     Luxos,
     /// Bitmain's own firmware for Antminers, HTTP with digest authentication on port 80.
     BitmainStock,
+    /// ePIC UMC OS, HTTP on port 4028.
+    Epic,
+    /// AxeOS of the Bitaxe, HTTP on port 80.
+    AxeOs,
+    /// Canaan Avalon, cgminer API on TCP 4028.
+    Avalon,
+    /// Auradine FluxOS, HTTP on port 8080.
+    Auradine,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -67,13 +75,17 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::WhatsminerV2,
         Self::WhatsminerV3,
         Self::BraiinsOs,
         Self::Vnish,
         Self::Luxos,
         Self::BitmainStock,
+        Self::Epic,
+        Self::AxeOs,
+        Self::Avalon,
+        Self::Auradine,
     ];
 
     /// As written in the configuration and in metrics.
@@ -85,6 +97,10 @@ impl DriverKind {
             Self::Vnish => "vnish",
             Self::Luxos => "luxos",
             Self::BitmainStock => "bitmain-stock",
+            Self::Epic => "epic",
+            Self::AxeOs => "axeos",
+            Self::Avalon => "avalon",
+            Self::Auradine => "auradine",
         }
     }
 
@@ -208,6 +224,86 @@ impl DriverKind {
                 cost: ChangeCost { adjust: seconds(300), sleep: seconds(600), min_interval: seconds(900) },
                 port: 80,
                 username: Some("root"),
+            },
+            // The class is that of the power algorithm; a miner that has none tells its presets as points. The
+            // vendor says that tuning is perpetual and live, and gives no times: all of them are cautious guesses.
+            Self::Epic => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(50),
+                    ramp_up: WattsPerSecond::whole(15),
+                    start_time: seconds(120),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(60), sleep: seconds(600), min_interval: seconds(120) },
+                port: 4028,
+                // The password goes alone.
+                username: None,
+            },
+            // ESP-Miner looks for a new clock ten times a second and walks there in small steps; the ramps and the time to
+            // start are cautious guesses. A clock is written to flash, a pause is not kept.
+            Self::AxeOs => Traits {
+                quantum: Quantum::Fraction(0.03),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(1),
+                    dead_time_up: seconds(1),
+                    ramp_down: WattsPerSecond::whole(5),
+                    ramp_up: WattsPerSecond::whole(2),
+                    start_time: seconds(15),
+                    starts_at_full: false,
+                    start_overshoot: 0.1,
+                },
+                cost: ChangeCost { adjust: seconds(30), sleep: seconds(60), min_interval: seconds(60) },
+                port: 80,
+                username: None,
+            },
+            // Switching off takes effect at a moment three seconds ahead; all other times are cautious guesses, as is
+            // that it comes back hashing after a reboot.
+            Self::Avalon => Traits {
+                quantum: Quantum::Fraction(1.0),
+                class: Class::OnOff,
+                restarts: false,
+                persists: false,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(5),
+                    ramp_down: WattsPerSecond::whole(500),
+                    ramp_up: WattsPerSecond::whole(50),
+                    start_time: seconds(180),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(600), sleep: seconds(600), min_interval: seconds(60) },
+                port: 4028,
+                username: None,
+            },
+            // The vendor publishes no times: all of them are cautious guesses.
+            Self::Auradine => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(100),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(120),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(60), sleep: seconds(600), min_interval: seconds(60) },
+                port: 8080,
+                username: Some("admin"),
             },
         }
     }

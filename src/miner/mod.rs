@@ -3,10 +3,16 @@
 //! A driver changes power and nothing else: never pools, fans, network or passwords, and never an undocumented
 //! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
 
+pub mod auradine;
+pub mod avalon;
+pub mod axeos;
 pub mod braiins_os;
+pub mod epic;
 mod fields;
 pub mod kind;
+mod one_shot;
 mod percent;
+mod plain_http;
 pub mod session;
 pub mod tally;
 pub mod whatsminer_crypto;
@@ -179,6 +185,10 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::Vnish => Box::new(vnish::Vnish::new(connection, http)),
         DriverKind::Luxos => Box::new(luxos::Luxos::new(connection)),
         DriverKind::BitmainStock => Box::new(bitmain_stock::BitmainStock::new(connection, http)),
+        DriverKind::Epic => Box::new(epic::Epic::new(connection, http)),
+        DriverKind::AxeOs => Box::new(axeos::AxeOs::new(connection, http)),
+        DriverKind::Avalon => Box::new(avalon::Avalon::new(connection)),
+        DriverKind::Auradine => Box::new(auradine::Auradine::new(connection, http)),
     }
 }
 

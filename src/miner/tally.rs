@@ -183,7 +183,7 @@ pub struct SessionMetrics {
 impl SessionMetrics {
     /// The counters of a kind of driver.
     pub fn driver(&self, kind: DriverKind) -> &DriverTally {
-        let [v2, v3, braiins, vnish, luxos, bitmain] = &self.drivers;
+        let [v2, v3, braiins, vnish, luxos, bitmain, epic, axeos, avalon, auradine] = &self.drivers;
         match kind {
             DriverKind::WhatsminerV2 => v2,
             DriverKind::WhatsminerV3 => v3,
@@ -191,6 +191,10 @@ impl SessionMetrics {
             DriverKind::Vnish => vnish,
             DriverKind::Luxos => luxos,
             DriverKind::BitmainStock => bitmain,
+            DriverKind::Epic => epic,
+            DriverKind::AxeOs => axeos,
+            DriverKind::Avalon => avalon,
+            DriverKind::Auradine => auradine,
         }
     }
 }

@@ -283,7 +283,8 @@ impl Vnish {
             name: words(state, &[]),
             seconds: fields::number(status, "miner_state_time").map_err(malformed)?,
             throttled: throttled.and_then(whole_percent),
-            description: fields::text(status, "description").map_or_else(String::new, |text| words(text, &[])),
+            description: fields::text(status, "description")
+                .map_or_else(String::new, |text| words(text, &[])),
         })
     }
 
@@ -297,7 +298,8 @@ impl Vnish {
         let miner = summary.get_mut("miner").map(Value::take).filter(|miner| !miner.is_null());
         let state = match &miner {
             Some(miner) => {
-                let status = fields::object(miner, "miner_status").map_err(|reason| self.malformed(name, reason))?;
+                let status =
+                    fields::object(miner, "miner_status").map_err(|reason| self.malformed(name, reason))?;
                 self.parse_state(name, status)?
             }
             None => {
@@ -381,10 +383,13 @@ impl Vnish {
             }
             _ => {}
         }
-        let restart = fields::flag(&reply, "restart_required").map_err(|reason| self.malformed(name, reason))?;
-        let reboot = fields::flag(&reply, "reboot_required").map_err(|reason| self.malformed(name, reason))?;
+        let restart =
+            fields::flag(&reply, "restart_required").map_err(|reason| self.malformed(name, reason))?;
+        let reboot =
+            fields::flag(&reply, "reboot_required").map_err(|reason| self.malformed(name, reason))?;
         if (restart == Some(true) || reboot == Some(true)) && !waking {
-            let text = "it took the value, but wants a restart before it heeds it; nothing is restarted from here";
+            let text =
+                "it took the value, but wants a restart before it heeds it; nothing is restarted from here";
             return Err(self.rejected(name, Rejection::Other(text.into())));
         }
         Ok(())
@@ -398,7 +403,9 @@ impl Vnish {
                     self.resumed = true;
                     return Ok(());
                 }
-                Err(DriverError::Rejected { reason: Rejection::Other(_) | Rejection::WrongState, .. }) => {}
+                Err(DriverError::Rejected {
+                    reason: Rejection::Other(_) | Rejection::WrongState, ..
+                }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -515,14 +522,15 @@ impl Driver for Vnish {
             return self.set_power(power, throttle, false).await;
         }
         // The power first, so that the miner wakes towards it and not towards an older, higher one.
-        let early = match self.set_power(power, throttle, true).await {
-            Ok(()) => true,
-            // Not every version is known to take it while it sleeps.
-            Err(DriverError::Rejected { reason: Rejection::Other(_) | Rejection::WrongState, .. }) if throttle => {
-                false
-            }
-            Err(error) => return Err(error),
-        };
+        let early =
+            match self.set_power(power, throttle, true).await {
+                Ok(()) => true,
+                // Not every version is known to take it while it sleeps.
+                Err(DriverError::Rejected {
+                    reason: Rejection::Other(_) | Rejection::WrongState, ..
+                }) if throttle => false,
+                Err(error) => return Err(error),
+            };
         self.wake().await?;
         if let Some(state) = &mut self.state {
             "starting".clone_into(&mut state.name);

@@ -261,9 +261,7 @@ impl Unit {
                     ),
                     // The replay's miner takes watts where the firmware has steps: the control law gives only powers
                     // that are steps.
-                    DriverKind::BraiinsOs | DriverKind::Luxos | DriverKind::BitmainStock => {
-                        Setting::Watts(power)
-                    }
+                    _ => Setting::Watts(power),
                 };
                 if asleep {
                     self.physics.wake(at);

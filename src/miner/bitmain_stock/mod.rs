@@ -147,8 +147,9 @@ impl BitmainStock {
             let fresh = format!("{:016x}", rand::random::<u64>());
             let method = request.method();
             let text = challenge.answer(username, account.password.expose(), method.as_str(), &path, &fresh);
-            let mut value = HeaderValue::from_str(&text)
-                .map_err(|_| self.web.place().malformed(name, "its challenge cannot be answered in a header"))?;
+            let mut value = HeaderValue::from_str(&text).map_err(|_| {
+                self.web.place().malformed(name, "its challenge cannot be answered in a header")
+            })?;
             value.set_sensitive(true);
             authorization = Some(value);
         }
@@ -218,9 +219,9 @@ impl BitmainStock {
         let body = self.call(Request::Summary, None).await.ok()?;
         let reply = fields::parse(&body).ok()?;
         let list = reply.pointer("/SUMMARY/0/status")?.as_array()?;
-        let bad = list
-            .iter()
-            .find(|entry| fields::text(entry, "status").is_some_and(|status| !status.eq_ignore_ascii_case("s")))?;
+        let bad = list.iter().find(|entry| {
+            fields::text(entry, "status").is_some_and(|status| !status.eq_ignore_ascii_case("s"))
+        })?;
         let text = fields::text(bad, "msg")
             .filter(|text| !text.trim().is_empty())
             .or_else(|| fields::text(bad, "type"))?;
@@ -234,9 +235,9 @@ impl BitmainStock {
             return Ok(());
         }
         let request = Request::SetConfig;
-        let body = config
-            .with(mode)
-            .map_err(|reason| self.rejected(Request::GetConfig, Rejection::Other(words(&reason, &[]).into())))?;
+        let body = config.with(mode).map_err(|reason| {
+            self.rejected(Request::GetConfig, Rejection::Other(words(&reason, &[]).into()))
+        })?;
         // Until it is read back: a mode that was written may or may not have been taken.
         self.mode = None;
         self.running = None;
@@ -252,7 +253,11 @@ impl BitmainStock {
         let code = fields::text(&reply, "code").unwrap_or("no code");
         let message = fields::text(&reply, "msg").unwrap_or("no reason given");
         let password = self.credentials.as_ref().map(|account| account.password.expose());
-        Err(self.web.place().other(request.name(), &format!("{code}: {message}"), &[password.unwrap_or_default()]))
+        Err(self.web.place().other(
+            request.name(),
+            &format!("{code}: {message}"),
+            &[password.unwrap_or_default()],
+        ))
     }
 }
 

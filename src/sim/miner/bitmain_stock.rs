@@ -108,9 +108,13 @@ impl Stock {
         now: Moment,
     ) -> Result<(), Box<Response>> {
         let mut state = self.lock();
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let field = |name: &str| {
-            header.split([',', ' ']).find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(|value| value.trim_matches('"'))
+            header
+                .split([',', ' '])
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+                .map(|value| value.trim_matches('"'))
         };
         let mut stale = "";
         if let (Some(user), Some(nonce), Some(count), Some(own), Some(uri), Some(response)) =
@@ -135,7 +139,9 @@ impl Stock {
         let nonce = state.nonce.as_ref().map(|(nonce, _)| nonce.as_str()).unwrap_or_default();
         let challenge = format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\", qop=\"auth\"{stale}");
         let body = "<html><head><title>401 Unauthorized</title></head></html>";
-        Err(Box::new((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], body).into_response()))
+        Err(Box::new(
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], body).into_response(),
+        ))
     }
 
     fn mode(&self, view: &View) -> u8 {
@@ -159,8 +165,9 @@ impl Stock {
 
     fn write(&self, body: &[u8], view: &View, now: Moment) -> Response {
         let miner = &self.miner;
-        let refuse =
-            |code: &str, msg: &str| answer(StatusCode::OK, json!({"stats": "error", "code": code, "msg": msg}));
+        let refuse = |code: &str, msg: &str| {
+            answer(StatusCode::OK, json!({"stats": "error", "code": code, "msg": msg}))
+        };
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
             return refuse("M001", "Illegal request!");
         };

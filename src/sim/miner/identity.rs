@@ -66,6 +66,13 @@ impl Identity {
             (DriverKind::Luxos, true) => ("Antminer S19 XP", 110),
             (DriverKind::Vnish | DriverKind::BitmainStock, true) => ("Antminer S19 Pro", 114),
             (DriverKind::Vnish | DriverKind::BitmainStock, false) => ("Antminer S19j Pro", 126),
+            (DriverKind::Epic, true) => ("AntMiner S19 XP", 110),
+            (DriverKind::Epic, false) => ("AntMiner S19k Pro", 77),
+            (DriverKind::AxeOs, _) => ("BM1370", 1),
+            (DriverKind::Avalon, true) => ("15-194", 160),
+            (DriverKind::Avalon, false) => ("Q", 160),
+            (DriverKind::Auradine, true) => ("AT2880", 132),
+            (DriverKind::Auradine, false) => ("AT1500", 132),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {

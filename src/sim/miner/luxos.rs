@@ -182,7 +182,9 @@ impl Service {
                 "TEMPCTRL",
                 json!([{"Target": 60.0, "Hot": 70.0, "Dangerous": 80.0, "Mode": "Automatic"}]),
             ),
-            "groups" => yes(314, "1 Group(s)", "GROUPS", json!([{"GROUP": 0, "Name": "default", "Quota": 1}])),
+            "groups" => {
+                yes(314, "1 Group(s)", "GROUPS", json!([{"GROUP": 0, "Name": "default", "Quota": 1}]))
+            }
             "events" => yes(357, "Miner Events", "EVENTS", json!([])),
             "session" => {
                 let id = self.live_session(self.clock.now()).unwrap_or_default();
@@ -273,16 +275,27 @@ impl Service {
                 if result.is_ok() {
                     self.lock().step = Some(step);
                 }
-                let entry = json!([{"Board": 0, "FrequencyStep": 5, "Profile": profile, "VoltageStep": 0.05}]);
+                let entry =
+                    json!([{"Board": 0, "FrequencyStep": 5, "Profile": profile, "VoltageStep": 0.05}]);
                 (result, yes(code::PROFILE, "Profile Set", "PROFILE", entry))
             }
             ("powertargetset", argument) if self.targets() => {
                 let watts = argument.strip_prefix("power=").and_then(|watts| watts.parse::<u32>().ok());
                 match watts.map(|watts| Watts::saturating(f64::from(watts))) {
-                    Some(watts) if watts >= miner.minimum.clamp(Watts::ZERO, watts.scaled(1.001)) && watts <= miner.rated => (
-                        miner.set_power(watts, now),
-                        yes(code::PROFILE, "Power target set", "POWERTARGET", json!([{"Power": whole(watts.get())}])),
-                    ),
+                    Some(watts)
+                        if watts >= miner.minimum.clamp(Watts::ZERO, watts.scaled(1.001))
+                            && watts <= miner.rated =>
+                    {
+                        (
+                            miner.set_power(watts, now),
+                            yes(
+                                code::PROFILE,
+                                "Power target set",
+                                "POWERTARGET",
+                                json!([{"Power": whole(watts.get())}]),
+                            ),
+                        )
+                    }
                     _ => return refuse(code::FAILED, "Power target out of range"),
                 }
             }

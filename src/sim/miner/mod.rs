@@ -11,11 +11,15 @@
 
 mod antminer;
 mod antminer_web;
+mod auradine;
+mod avalon;
+mod axeos;
 mod bitmain_stock;
 mod braiins_os;
 mod cgminer;
 pub mod crypt;
 mod door;
+mod epic;
 mod fault;
 mod identity;
 mod legacy;
@@ -23,6 +27,7 @@ mod luxos;
 mod noise;
 pub mod physics;
 mod vnish;
+mod web;
 mod whatsminer_v2;
 mod whatsminer_v3;
 
@@ -35,7 +40,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::Miner;
+use crate::control::site::{Miner, OperatingPoint};
 use crate::miner::{Connection, DriverKind};
 use crate::units::{Hashrate, Watts};
 
@@ -92,6 +97,7 @@ pub struct SimMiner {
     nameplate: Watts,
     minimum: Watts,
     maximum: Watts,
+    points: Vec<OperatingPoint>,
     best: Hashrate,
     inner: Mutex<Inner>,
     changes: watch::Sender<()>,
@@ -151,6 +157,9 @@ impl SimMiner {
             DriverKind::WhatsminerV3 => ("super", "super"),
             DriverKind::BraiinsOs | DriverKind::Luxos | DriverKind::BitmainStock => ("root", "root"),
             DriverKind::Vnish => ("admin", "admin"),
+            DriverKind::Epic => ("", "letmein"),
+            DriverKind::AxeOs | DriverKind::Avalon => ("", ""),
+            DriverKind::Auradine => ("admin", "admin"),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -165,6 +174,7 @@ impl SimMiner {
             nameplate: spec.nameplate.max(spec.maximum()),
             minimum: spec.minimum(),
             maximum: spec.maximum(),
+            points: spec.points.clone(),
             best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
             inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
             changes: watch::Sender::new(()),
@@ -388,8 +398,8 @@ impl ServerHandle {
 
 /// Binds the endpoint of a connection and answers there as the vendor's firmware does, until cancelled.
 ///
-/// On the vendor's own port a miner also opens the old reading port 4028 beside it, as the firmware does, so that
-/// other tools recognise it; where that port is taken it goes without.
+/// On the vendor's own port a miner also opens the second port that its firmware has (the old reading port 4028, a
+/// page on port 80), so that other tools recognise it; where that port is taken it goes without.
 ///
 /// Each miner takes one file descriptor for its listener and one per connection, and no thread.
 ///
@@ -422,6 +432,8 @@ pub async fn serve(
         DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
         DriverKind::Vnish | DriverKind::BitmainStock => antminer_web::CONNECTIONS_MAX,
         DriverKind::Luxos => luxos::CONNECTIONS_MAX,
+        DriverKind::Epic | DriverKind::AxeOs | DriverKind::Auradine => web::CONNECTIONS_MAX,
+        DriverKind::Avalon => avalon::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -445,15 +457,32 @@ pub async fn serve(
         DriverKind::Vnish => tokio::spawn(vnish::run(door)),
         DriverKind::Luxos => tokio::spawn(luxos::run(door)),
         DriverKind::BitmainStock => tokio::spawn(bitmain_stock::run(door)),
+        DriverKind::Epic => tokio::spawn(epic::run(door)),
+        DriverKind::AxeOs => tokio::spawn(axeos::run(door)),
+        DriverKind::Avalon => tokio::spawn(avalon::run(door)),
+        DriverKind::Auradine => tokio::spawn(auradine::run(door)),
     };
-    let old_port = !matches!(connection.driver, DriverKind::WhatsminerV2 | DriverKind::Luxos)
-        && connection.endpoint.port == connection.driver.traits().port;
-    let legacy = if old_port {
-        let place = SocketAddr::new(address.ip(), legacy::PORT);
+    let beside = match connection.driver {
+        DriverKind::WhatsminerV2 | DriverKind::Luxos | DriverKind::AxeOs | DriverKind::Avalon => None,
+        DriverKind::WhatsminerV3
+        | DriverKind::BraiinsOs
+        | DriverKind::Vnish
+        | DriverKind::BitmainStock
+        | DriverKind::Auradine => Some(legacy::PORT),
+        DriverKind::Epic => Some(epic::PAGE_PORT),
+    };
+    let beside = beside.filter(|_| connection.endpoint.port == connection.driver.traits().port);
+    let legacy = if let Some(port) = beside {
+        let place = SocketAddr::new(address.ip(), port);
+        let driver = miner.driver;
         match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
-            Ok(door) => Some(tokio::spawn(legacy::run(door))),
+            Ok(door) => Some(match driver {
+                DriverKind::Epic => tokio::spawn(epic::page(door)),
+                DriverKind::Auradine => tokio::spawn(auradine::reading_port(door)),
+                _ => tokio::spawn(legacy::run(door)),
+            }),
             Err(error) => {
-                tracing::warn!(miner = %connection.name, %place, %error, "no old reading port");
+                tracing::warn!(miner = %connection.name, %place, %error, "no second port");
                 None
             }
         }

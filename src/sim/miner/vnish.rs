@@ -143,7 +143,8 @@ impl Vnish {
 
     /// Takes the token as a bearer or, as its web page sends it, bare.
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let given =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let given = given.strip_prefix("Bearer ").unwrap_or(given);
         self.lock().tokens.iter().any(|token| token == given)
     }
@@ -160,7 +161,11 @@ impl Vnish {
             }
             "mining/throttle" if !miner.identity.older => {
                 let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
-                match body.get("percent").and_then(Value::as_u64).and_then(|percent| u8::try_from(percent).ok()) {
+                match body
+                    .get("percent")
+                    .and_then(Value::as_u64)
+                    .and_then(|percent| u8::try_from(percent).ok())
+                {
                     Some(percent) if (20..=100).contains(&percent) => {
                         let percent = f64::from(percent);
                         match self.lock().preset.and_then(preset_watts) {
@@ -178,7 +183,9 @@ impl Vnish {
                 self.lock().stopped |= result.is_ok();
                 result
             }
-            "mining/resume" if stopped => return error(StatusCode::INTERNAL_SERVER_ERROR, "miner is stopped"),
+            "mining/resume" if stopped => {
+                return error(StatusCode::INTERNAL_SERVER_ERROR, "miner is stopped");
+            }
             "mining/resume" | "mining/start" => {
                 let result = miner.wake(now);
                 if result.is_ok() {
@@ -222,7 +229,9 @@ impl Vnish {
             };
             match self.miner.set_power(watts, now) {
                 Ok(()) => self.lock().preset = Some(preset.watts),
-                Err(Refusal::WriteDisabled) => return error(StatusCode::FORBIDDEN, "changes are not allowed"),
+                Err(Refusal::WriteDisabled) => {
+                    return error(StatusCode::FORBIDDEN, "changes are not allowed");
+                }
                 Err(Refusal::Failed) => return error(StatusCode::INTERNAL_SERVER_ERROR, "request failed"),
             }
         }
@@ -233,7 +242,8 @@ impl Vnish {
         PRESETS.into_iter().filter_map(|(share, tuned)| {
             let watts = self.miner.rated.scaled(share);
             let able = watts >= self.miner.minimum;
-            let terahashes = self.miner.top_hashrate() / 1e12 * (watts.get() / self.miner.maximum.get().max(1.0));
+            let terahashes =
+                self.miner.top_hashrate() / 1e12 * (watts.get() / self.miner.maximum.get().max(1.0));
             able.then(|| Preset { watts: whole(watts.get()), terahashes, tuned, modded: share > 1.1 })
         })
     }
@@ -283,7 +293,8 @@ impl Vnish {
         let identity = &self.miner.identity;
         let rate = rounded(view.hashrate.get() / 1e9, 2);
         let watts = whole(view.power.get());
-        let degrees = |offset: f64| json!({"min": whole(chip(view) - offset - 8.0), "max": whole(chip(view) - offset)});
+        let degrees =
+            |offset: f64| json!({"min": whole(chip(view) - offset - 8.0), "max": whole(chip(view) - offset)});
         let boards = f64::from(identity.boards);
         let state = if is_powered(view) { "mining" } else { "stopped" };
         let chains: Vec<Value> = (1..=identity.boards)
@@ -415,8 +426,7 @@ fn is_within(body: &Value, current: &Value, free: &str, place: &str) -> bool {
     match body {
         Value::Object(object) => object.iter().all(|(key, value)| {
             let place = format!("{place}/{key}");
-            place == free
-                || current.get(key).is_some_and(|current| is_within(value, current, free, &place))
+            place == free || current.get(key).is_some_and(|current| is_within(value, current, free, &place))
         }),
         value => value == current,
     }
@@ -424,7 +434,16 @@ fn is_within(body: &Value, current: &Value, free: &str, place: &str) -> bool {
 
 /// Commands that change what is none of a power controller's business.
 fn is_foreign(command: &str) -> bool {
-    ["apikeys", "autotune/reset", "firmware", "notes", "settings/", "mining/switch-pool", "logs", "lock/others"]
-        .iter()
-        .any(|group| command.starts_with(group))
+    [
+        "apikeys",
+        "autotune/reset",
+        "firmware",
+        "notes",
+        "settings/",
+        "mining/switch-pool",
+        "logs",
+        "lock/others",
+    ]
+    .iter()
+    .any(|group| command.starts_with(group))
 }

@@ -44,7 +44,18 @@ impl Habits {
                 settled_error: 0.02,
                 thermal_drift: 0.006,
             },
-            DriverKind::BraiinsOs => Self {
+            DriverKind::AxeOs | DriverKind::Avalon => Self {
+                keeps_percent: true,
+                // A pause is kept in memory alone (ESP-Miner); of Avalon it is not known.
+                keeps_sleep: false,
+                sleep_ends_software: false,
+                waits_for_tuning: false,
+                restarts_below_minimum: false,
+                report_lag: 1.0,
+                settled_error: 0.012,
+                thermal_drift: 0.003,
+            },
+            DriverKind::BraiinsOs | DriverKind::Epic | DriverKind::Auradine => Self {
                 keeps_percent: true,
                 keeps_sleep: true,
                 sleep_ends_software: false,

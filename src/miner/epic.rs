@@ -1,0 +1,603 @@
+//! ePIC's UMC OS ("PowerPlay") on Antminer hardware and on the BlockMiner: HTTP on port 4028.
+//!
+//! Reads are open. A command is a POST whose body carries the password beside its `param`; the answer is
+//! `{"result": true}`, or `{"result": false, "error": …}` where the error is a word or an object of one word.
+//!
+//! Power is a matter of "perpetual tune". Where `/capabilities` lists the power algorithm its target is in watts.
+//! Where it lists hashrate algorithms alone, the tune presets with their watts are the steps: the target becomes the
+//! hashrate of a preset, under the algorithm that already runs. What else the command carries (`min_throttle`,
+//! `throttle_step`) is sent back as it was read. Tuning is never switched on: an operator who runs fixed clocks did so
+//! on purpose.
+//!
+//! Sources: the vendor's OpenAPI description "ePIC UMC API" 1.22.5 and 1.30.0 (paths, `AlgoInfo`, `ApiError`,
+//! `MinerState`, `OpState`, `TuneOption`), which has the power algorithm as `Power`; asic-rs 0.8 calls it
+//! `PowerTune`: the name that the miner itself lists is used. Every command is absolute. The whole list of what can
+//! be sent is `Request` below.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::fields::{self, measured};
+use super::plain_http::{Ask, PlainHttp};
+use super::{Connection, Credentials, Driver, DriverError, Urgency};
+use crate::control::site::OperatingPoint;
+use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
+use crate::units::{Hashrate, Watts};
+
+/// More presets than any model has.
+const MOST_PRESETS: usize = 64;
+/// A preset may lie this far above a power target.
+const TOLERANCE: f64 = 1.01;
+/// The largest number that is ever sent as a target.
+const MOST_TARGET: f64 = 100_000.0;
+
+/// Everything that this driver can say to a miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Summary,
+    Capabilities,
+    Miner,
+    Algorithm,
+}
+
+impl Request {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Summary => "summary",
+            Self::Capabilities => "capabilities",
+            Self::Miner => "miner",
+            Self::Algorithm => "perpetualtune/algo",
+        }
+    }
+}
+
+/// The tuning algorithms that the vendor names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Power,
+    PowerTune,
+    VoltageOptimizer,
+    BoardTune,
+    ChipTune,
+}
+
+impl Algorithm {
+    const ALL: [Self; 5] =
+        [Self::Power, Self::PowerTune, Self::VoltageOptimizer, Self::BoardTune, Self::ChipTune];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Power => "Power",
+            Self::PowerTune => "PowerTune",
+            Self::VoltageOptimizer => "VoltageOptimizer",
+            Self::BoardTune => "BoardTune",
+            Self::ChipTune => "ChipTune",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    /// Its target is in watts; the others' is in terahashes per second.
+    const fn is_power(self) -> bool {
+        matches!(self, Self::Power | Self::PowerTune)
+    }
+}
+
+/// An algorithm with the range of its targets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Offer {
+    algorithm: Algorithm,
+    low: f64,
+    high: f64,
+}
+
+/// A tune preset that says its watts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Preset {
+    terahashes: f64,
+    watts: f64,
+}
+
+/// What `/capabilities` lists.
+#[derive(Clone, Debug, Default)]
+struct Capabilities {
+    offers: Vec<Offer>,
+    /// By rising power.
+    presets: Vec<Preset>,
+}
+
+impl Capabilities {
+    fn read(reply: &Value) -> Result<Self, String> {
+        if !reply.is_object() {
+            return Err("it is not an object".to_owned());
+        }
+        let rows = |key: &str| match reply.get(key) {
+            None | Some(Value::Null) => Ok(&[][..]),
+            Some(Value::Array(rows)) => Ok(rows.as_slice()),
+            Some(_) => Err(format!("`{key}` is not a list")),
+        };
+        let mut offers = Vec::new();
+        for row in rows("PerpetualTune")?.iter().take(MOST_PRESETS) {
+            // An algorithm that this program does not know is none that it would use.
+            let Some(algorithm) = fields::text(row, "algorithm").and_then(Algorithm::from_name) else {
+                continue;
+            };
+            if let (Some(low), Some(high)) = (fields::number(row, "min")?, fields::number(row, "max")?)
+                && 0.0 <= low
+                && low <= high
+                && high > 0.0
+            {
+                offers.push(Offer { algorithm, low, high });
+            }
+        }
+        let mut presets = Vec::new();
+        for row in rows("Tune Presets")?.iter().take(MOST_PRESETS) {
+            if let (Some(terahashes), Some(watts)) =
+                (fields::number(row, "hashrate")?, fields::number(row, "power")?)
+                && terahashes > 0.0
+                && watts > 0.0
+            {
+                presets.push(Preset { terahashes, watts });
+            }
+        }
+        presets.sort_by(|one, other| one.watts.total_cmp(&other.watts));
+        presets.dedup_by(|one, other| one.watts <= other.watts);
+        Ok(Self { offers, presets })
+    }
+
+    fn power(&self) -> Option<Offer> {
+        self.offers.iter().copied().find(|offer| offer.algorithm.is_power())
+    }
+
+    /// The presets whose hashrate an algorithm accepts as a target.
+    fn steps(&self, algorithm: Algorithm) -> Vec<Preset> {
+        let Some(offer) = self.offers.iter().find(|offer| offer.algorithm == algorithm) else {
+            return Vec::new();
+        };
+        let inside = |preset: &&Preset| (offer.low..=offer.high).contains(&preset.terahashes.floor());
+        self.presets.iter().filter(inside).copied().collect()
+    }
+}
+
+/// What perpetual tune does, by `/summary`.
+#[derive(Clone, Debug, Default)]
+struct Tune {
+    running: bool,
+    algorithm: Option<Algorithm>,
+    target: Option<f64>,
+    /// `min_throttle` and `throttle_step` as read, to be sent back.
+    throttle: Map<String, Value>,
+}
+
+impl Tune {
+    fn read(summary: &Value) -> Result<Self, String> {
+        let Some(tune) = summary.get("PerpetualTune").filter(|tune| !tune.is_null()) else {
+            return Ok(Self::default());
+        };
+        let running = fields::flag(tune, "Running")?.unwrap_or(false);
+        let mut found = Self { running, ..Self::default() };
+        let Some(Value::Object(algorithms)) = tune.get("Algorithm") else {
+            return Ok(found);
+        };
+        // The summary holds the algorithm in force alone.
+        let Some((name, stats)) = algorithms.iter().next() else {
+            return Ok(found);
+        };
+        found.algorithm = Algorithm::from_name(name);
+        found.target = fields::number(stats, "Target")?;
+        for (read, sent) in [("Min Throttle Target", "min_throttle"), ("Throttle Step", "throttle_step")] {
+            if let Some(value) = stats.get(read).filter(|value| value.is_number()) {
+                found.throttle.insert(sent.to_owned(), value.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The last target that the miner took.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    algorithm: Algorithm,
+    target: f64,
+    asked: Watts,
+}
+
+/// Speaks with one miner.
+pub struct Epic {
+    web: PlainHttp,
+    credentials: Option<Credentials>,
+    capabilities: Option<Capabilities>,
+    tune: Tune,
+    asleep: Option<bool>,
+    /// Our own command to stop was accepted, and none to start since.
+    stopped: bool,
+    sent: Option<Sent>,
+    uptime: Option<Duration>,
+}
+
+impl Epic {
+    /// For one miner. Nothing is sent yet.
+    pub fn new(connection: &Connection, http: &Client) -> Self {
+        Self {
+            web: PlainHttp::new(connection, http),
+            credentials: connection.credentials.clone(),
+            capabilities: None,
+            tune: Tune::default(),
+            asleep: None,
+            stopped: false,
+            sent: None,
+            uptime: None,
+        }
+    }
+
+    /// Reads a path.
+    async fn get(&self, request: Request) -> Result<Value, DriverError> {
+        let name = request.path();
+        let (status, bytes) = self.web.send(Ask::get(name, name)).await?;
+        if !status.is_success() {
+            return Err(self.http_refusal(name, status, &bytes));
+        }
+        let value = fields::parse(&bytes).map_err(|reason| self.web.place().malformed(name, reason))?;
+        // A refusal of a read has the shape of a refused command.
+        if value.get("result") == Some(&Value::Bool(false)) {
+            return Err(self.refusal(name, &value));
+        }
+        Ok(value)
+    }
+
+    /// Sends a command and takes only yes for an answer.
+    async fn command(&self, request: Request, param: Value) -> Result<(), DriverError> {
+        let name = request.path();
+        let place = self.web.place();
+        let Some(account) = &self.credentials else {
+            return Err(place.rejected(name, Rejection::Credentials));
+        };
+        let body = json!({ "param": param, "password": account.password.expose() });
+        let ask = Ask { method: Method::POST, body: Some(&body), ..Ask::get(name, name) };
+        let (status, bytes) = self.web.send(ask).await?;
+        if !status.is_success() {
+            return Err(self.http_refusal(name, status, &bytes));
+        }
+        let reply = fields::parse(&bytes).map_err(|reason| place.malformed(name, reason))?;
+        match reply.get("result").and_then(Value::as_bool) {
+            Some(true) => Ok(()),
+            Some(false) => Err(self.refusal(name, &reply)),
+            None => Err(place.malformed(name, "its `result` is missing")),
+        }
+    }
+
+    /// What a refusal means, by the vendor's `ApiError`: a word, or an object whose one key is the word.
+    fn refusal(&self, name: &'static str, reply: &Value) -> DriverError {
+        let place = self.web.place();
+        let (word, detail) = match reply.get("error") {
+            Some(Value::String(word)) => (word.as_str(), String::new()),
+            Some(Value::Object(object)) => match object.iter().next() {
+                Some((word, detail)) => (word.as_str(), detail.to_string()),
+                None => ("", String::new()),
+            },
+            _ => ("", String::new()),
+        };
+        let reason = match word {
+            "BadPassword" => Rejection::Credentials,
+            "LastCmdStillPending" => Rejection::Busy,
+            "SystemUpdateInProgress" => Rejection::WrongState,
+            "InvalidMethod" | "InvalidUrl" => Rejection::Unsupported,
+            _ => {
+                let password = self.credentials.as_ref().map(|account| account.password.expose());
+                let text = format!("{word} {detail}");
+                return place.other(name, &text, &[password.unwrap_or_default()]);
+            }
+        };
+        place.rejected(name, reason)
+    }
+
+    fn http_refusal(&self, name: &'static str, status: StatusCode, body: &[u8]) -> DriverError {
+        let place = self.web.place();
+        let reason = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Rejection::Credentials,
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+                Rejection::Unsupported
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Rejection::Busy,
+            _ => {
+                let password = self.credentials.as_ref().map(|account| account.password.expose());
+                let text = format!("HTTP {}: {}", status.as_u16(), String::from_utf8_lossy(body));
+                return place.other(name, &text, &[password.unwrap_or_default()]);
+            }
+        };
+        place.rejected(name, reason)
+    }
+
+    /// Reads `/summary` and notes what a command needs of it.
+    async fn read_summary(&mut self) -> Result<Value, DriverError> {
+        let name = Request::Summary.path();
+        let summary = self.get(Request::Summary).await?;
+        let place = self.web.place();
+        let state = summary.pointer("/Status/Operating State").and_then(Value::as_str);
+        let Some(state) = state else {
+            return Err(place.malformed(name, "its `Operating State` is missing"));
+        };
+        self.tune = Tune::read(&summary).map_err(|reason| place.malformed(name, reason))?;
+        self.asleep = Some(matches!(state, "Idling" | "Stopping"));
+        Ok(summary)
+    }
+
+    async fn read_capabilities(&mut self) -> Result<(), DriverError> {
+        let name = Request::Capabilities.path();
+        let capabilities = match self.get(Request::Capabilities).await {
+            Ok(reply) => {
+                Capabilities::read(&reply).map_err(|reason| self.web.place().malformed(name, reason))?
+            }
+            Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => Capabilities::default(),
+            Err(error) => return Err(error),
+        };
+        self.capabilities = Some(capabilities);
+        Ok(())
+    }
+
+    /// The hashrate algorithm in force and its steps, where that is the way to set power.
+    fn steps(&self) -> Option<(Algorithm, Vec<Preset>)> {
+        let capabilities = self.capabilities.as_ref()?;
+        let algorithm = self.tune.algorithm.filter(|algorithm| !algorithm.is_power())?;
+        if capabilities.power().is_some() || !self.tune.running {
+            return None;
+        }
+        let steps = capabilities.steps(algorithm);
+        (!steps.is_empty()).then_some((algorithm, steps))
+    }
+
+    /// The target of the algorithm in force, in watts.
+    fn target(&self) -> Measured<Target> {
+        let (true, Some(algorithm), Some(target)) =
+            (self.tune.running, self.tune.algorithm, self.tune.target)
+        else {
+            return Measured::Unavailable;
+        };
+        // What was asked reads back as it was asked, not as its rounding to a whole watt or to a preset.
+        if let Some(sent) = self.sent
+            && sent.algorithm == algorithm
+            && (sent.target - target).abs() < 0.5
+        {
+            return Measured::Value(Target::Power(sent.asked));
+        }
+        if algorithm.is_power() {
+            return Measured::Value(Target::Power(Watts::saturating(target)));
+        }
+        let presets = self.capabilities.as_ref().map(|known| known.presets.as_slice()).unwrap_or_default();
+        presets
+            .iter()
+            .find(|preset| (preset.terahashes.floor() - target).abs() < 0.5)
+            .map_or(Measured::Unavailable, |preset| {
+                Measured::Value(Target::Power(Watts::saturating(preset.watts)))
+            })
+    }
+
+    /// Which algorithm and which whole number for a power.
+    fn choose(&self, power: Watts) -> Result<(Algorithm, u32), DriverError> {
+        let name = Request::Algorithm.path();
+        let place = self.web.place();
+        let (algorithm, target) = if let Some(offer) =
+            self.capabilities.as_ref().and_then(Capabilities::power)
+        {
+            if power.get() < offer.low {
+                return Err(place.rejected(name, Rejection::OutOfRange));
+            }
+            (offer.algorithm, power.get().min(offer.high).floor())
+        } else if let Some((algorithm, steps)) = self.steps() {
+            let fits = |preset: &&Preset| preset.watts <= power.get() * TOLERANCE;
+            let step = steps.iter().rfind(fits).or(steps.first());
+            (algorithm, step.map_or(0.0, |step| step.terahashes.floor()))
+        } else if self.tune.running {
+            return Err(place.rejected(name, Rejection::Unsupported));
+        } else {
+            let text = "perpetual tune is off; switch it on in the miner's own pages to let its power be set";
+            return Err(place.other(name, text, &[]));
+        };
+        if !(1.0..=MOST_TARGET).contains(&target) {
+            return Err(place.rejected(name, Rejection::OutOfRange));
+        }
+        let whole =
+            format!("{target:.0}").parse().map_err(|_| place.rejected(name, Rejection::OutOfRange))?;
+        Ok((algorithm, whole))
+    }
+
+    /// Sets the power by the algorithm in force. What else the command carries goes back as it was read.
+    async fn set_power(&mut self, power: Watts) -> Result<(), DriverError> {
+        let (algorithm, target) = self.choose(power)?;
+        let mut param = Map::new();
+        param.insert("algo".to_owned(), Value::from(algorithm.name()));
+        param.insert("target".to_owned(), Value::from(target));
+        // The throttle settings of another algorithm are in another unit.
+        if self.tune.algorithm == Some(algorithm) {
+            param.extend(self.tune.throttle.clone());
+        }
+        self.command(Request::Algorithm, Value::Object(param)).await?;
+        self.sent = Some(Sent { algorithm, target: f64::from(target), asked: power });
+        Ok(())
+    }
+}
+
+/// What the vendor's `MinerState` means. A miner that idles with an error and without a command to stop has a fault.
+fn activity(summary: &Value, hashing: bool, stopped_by_us: bool) -> Activity {
+    let status = summary.get("Status").unwrap_or(&Value::Null);
+    let state = fields::text(status, "Operating State").unwrap_or_default();
+    match state {
+        "Idling" => {
+            let last = fields::text(status, "Last Command").unwrap_or_default().to_ascii_lowercase();
+            match status.get("Last Error") {
+                None | Some(Value::Null) => Activity::Asleep,
+                Some(_) if stopped_by_us || last.contains("stop") => Activity::Asleep,
+                Some(Value::String(word)) => Activity::Fault(Arc::from(fields::words(word, &[]))),
+                Some(Value::Object(object)) => {
+                    let word = object.keys().next().map_or("error", String::as_str);
+                    Activity::Fault(Arc::from(fields::words(word, &[])))
+                }
+                Some(_) => Activity::Fault(Arc::from("error")),
+            }
+        }
+        // The clocks are changed while it hashes on.
+        "Mining" | "AdjustingClockVoltage" | "Stopping" if hashing => Activity::Hashing,
+        "Stopping" => Activity::Asleep,
+        "Mining"
+        | "AdjustingClockVoltage"
+        | "Initializing"
+        | "Loading"
+        | "PreInitCooldown"
+        | "Rebooting"
+        | "SoftRebooting"
+        | "Testing"
+        | "UpdatingFirmware" => Activity::Starting,
+        _ => Activity::Unknown,
+    }
+}
+
+/// The sum over the boards, in megahashes per second; each board's list begins with its hashrate.
+fn megahashes(summary: &Value) -> Result<Option<f64>, String> {
+    let boards = match summary.get("HBs") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(boards)) => boards,
+        Some(_) => return Err("`HBs` is not a list".to_owned()),
+    };
+    let mut sum = None;
+    for board in boards {
+        match board.pointer("/Hashrate/0") {
+            None | Some(Value::Null) => {}
+            Some(value) => {
+                let rate = value.as_f64().ok_or("`Hashrate` is not a number")?;
+                sum = Some(sum.unwrap_or(0.0) + rate);
+            }
+        }
+    }
+    Ok(sum)
+}
+
+#[async_trait]
+impl Driver for Epic {
+    async fn read(&mut self) -> Result<MinerStatus, DriverError> {
+        let name = Request::Summary.path();
+        let summary = self.read_summary().await?;
+        let malformed = |reason| self.web.place().malformed(name, reason);
+        let rate = megahashes(&summary).map_err(malformed)?;
+        let power = match summary.get("Power Supply Stats") {
+            Some(stats) if stats.is_object() => fields::number(stats, "Input Power").map_err(malformed)?,
+            _ => None,
+        };
+        let uptime = match summary.get("Session") {
+            Some(session) => fields::number(session, "Uptime").map_err(malformed)?,
+            None => None,
+        };
+        let uptime = uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
+        self.uptime = uptime.or(self.uptime);
+        if self.capabilities.is_none() || restarted {
+            self.read_capabilities().await?;
+        }
+        let hashing = rate.is_some_and(|rate| rate > 0.0);
+        let activity = activity(&summary, hashing, self.stopped);
+        let target = match activity {
+            Activity::Asleep => Measured::Value(Target::Sleep),
+            _ => self.target(),
+        };
+        let offer = self.capabilities.as_ref().and_then(Capabilities::power);
+        let points = self.steps().map(|(_, steps)| {
+            let point = |step: &Preset| OperatingPoint {
+                power: Watts::saturating(step.watts),
+                hashrate: Hashrate::terahashes(step.terahashes),
+            };
+            steps.iter().map(point).collect::<Arc<[_]>>()
+        });
+        let has_meter = summary.get("Power Supply Stats").is_some();
+        Ok(MinerStatus {
+            // A supply without a meter reports zero, and no miner that answers draws nothing.
+            power: measured(power.filter(|watts| *watts > 0.0), has_meter, Watts::saturating),
+            hashrate: measured(rate, true, |megahashes| Hashrate::saturating(megahashes * 1e6)),
+            activity,
+            target,
+            range: offer.map(|offer| (Watts::saturating(offer.low), Watts::saturating(offer.high))),
+            points,
+            uptime,
+        })
+    }
+
+    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
+        match target {
+            Target::Sleep => {
+                self.command(Request::Miner, json!("Stop")).await?;
+                (self.asleep, self.stopped) = (Some(true), true);
+                Ok(())
+            }
+            Target::Power(power) => {
+                // The throttle settings go back as they are now, not as they were at some earlier poll.
+                self.read_summary().await?;
+                if self.capabilities.is_none() {
+                    self.read_capabilities().await?;
+                }
+                // The target first, so that the miner wakes towards it and not towards an older, higher one.
+                self.set_power(power).await?;
+                if self.asleep == Some(true) {
+                    self.command(Request::Miner, json!("Autostart")).await?;
+                    (self.asleep, self.stopped) = (Some(false), false);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        // The API has no sessions, and the connection belongs to the pool.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plain_http::testing::any_json;
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEYS: [&str; 20] = [
+        "PerpetualTune",
+        "Tune Presets",
+        "algorithm",
+        "Power",
+        "VoltageOptimizer",
+        "min",
+        "max",
+        "hashrate",
+        "power",
+        "Algorithm",
+        "Running",
+        "Target",
+        "Min Throttle Target",
+        "Throttle Step",
+        "HBs",
+        "Hashrate",
+        "Status",
+        "Operating State",
+        "Idling",
+        "Last Error",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_a_panic(reply in any_json(&KEYS), rate in any::<bool>()) {
+            if let Ok(known) = Capabilities::read(&reply) {
+                for algorithm in Algorithm::ALL {
+                    let steps = known.steps(algorithm);
+                    prop_assert!(steps.iter().all(|step| step.watts > 0.0 && step.terahashes > 0.0));
+                    prop_assert!(steps.windows(2).all(|pair| pair[0].watts < pair[1].watts));
+                }
+            }
+            if let Ok(tune) = Tune::read(&reply) {
+                prop_assert!(tune.throttle.values().all(Value::is_number));
+            }
+            let _ = megahashes(&reply);
+            let _ = activity(&reply, rate, false);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Requests over plain HTTP, as several vendors' APIs want them: one bounded exchange at a time, errors that name
+//! the place. What a status code means is the drivers' business.
+
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
+
+use super::wire::{MAX_REPLY, Place};
+use super::{Connection, DriverError};
+use crate::secret::Secret;
+
+/// How much of a refusal is read for its words.
+const MAX_REFUSAL: usize = 4096;
+
+/// One request.
+pub struct Ask<'a> {
+    /// What it is called in errors.
+    pub name: &'static str,
+    /// Its method.
+    pub method: Method,
+    /// Its path below the base, without a leading slash.
+    pub path: &'static str,
+    /// A header that carries a token.
+    pub token: Option<(HeaderName, &'a Secret)>,
+    /// The JSON body.
+    pub body: Option<&'a Value>,
+    /// Whether the connection is kept for the next request.
+    pub keep: bool,
+}
+
+impl Ask<'_> {
+    /// A request that reads.
+    pub const fn get(name: &'static str, path: &'static str) -> Self {
+        Self { name, method: Method::GET, path, token: None, body: None, keep: true }
+    }
+}
+
+/// The way to one miner.
+pub struct PlainHttp {
+    place: Place,
+    base: String,
+    http: Client,
+}
+
+impl PlainHttp {
+    /// To the endpoint of a connection. The client, and with it the pool of connections, is shared.
+    pub fn new(connection: &Connection, http: &Client) -> Self {
+        Self {
+            place: Place::new(connection),
+            base: format!("http://{}/", connection.endpoint),
+            http: http.clone(),
+        }
+    }
+
+    /// Where it leads, for errors.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// One request: connection, answer and body under the time limit. Gives the status and the bounded body.
+    pub async fn send(&self, ask: Ask<'_>) -> Result<(StatusCode, Vec<u8>), DriverError> {
+        let name = ask.name;
+        let work = async {
+            let mut builder = self.http.request(ask.method, format!("{}{}", self.base, ask.path));
+            if let Some((header, token)) = ask.token {
+                let mut value = HeaderValue::from_str(token.expose())
+                    .map_err(|_| self.place.malformed(name, "the token cannot go into a header"))?;
+                value.set_sensitive(true);
+                builder = builder.header(header, value);
+            }
+            if !ask.keep {
+                builder = builder.header(reqwest::header::CONNECTION, "close");
+            }
+            if let Some(body) = ask.body {
+                builder = builder.json(body);
+            }
+            let response = builder.send().await.map_err(|error| self.failure(name, &error))?;
+            let status = response.status();
+            let body = self.body(name, response, status.is_success()).await?;
+            Ok((status, body))
+        };
+        self.place.within(name, work).await
+    }
+
+    /// Reads a body up to its limit. A refusal is cut off there; an answer that is larger is an error.
+    async fn body(
+        &self,
+        name: &'static str,
+        mut response: Response,
+        whole: bool,
+    ) -> Result<Vec<u8>, DriverError> {
+        let limit = if whole { MAX_REPLY } else { MAX_REFUSAL };
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(name, &error))? {
+            if body.len() + chunk.len() > limit {
+                if whole {
+                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
+                }
+                body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or_default());
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn failure(&self, name: &'static str, error: &reqwest::Error) -> DriverError {
+        if error.is_connect() {
+            // The innermost cause is the operating system's words; the outer ones repeat the address.
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(inner) = cause.source() {
+                cause = inner;
+            }
+            self.place.unreachable(cause)
+        } else if error.is_timeout() {
+            self.place.timeout(name)
+        } else if error.is_builder() {
+            self.place.malformed(name, "the request cannot be built; check the address")
+        } else {
+            self.place.malformed(name, "it is not HTTP, or the connection broke")
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! Replies that no vendor would send.
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// Any JSON with a vendor's names in it, four levels deep.
+    pub fn any_json(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            prop::sample::select(keys).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            let key = prop::sample::select(keys).prop_map(str::to_owned);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+}
