@@ -14,6 +14,14 @@ pub enum DriverKind {
     WhatsminerV3,
     /// Braiins OS 25.07 and later, REST on port 80.
     BraiinsOs,
+    /// Anything that answers the cgminer API on TCP 4028: read, never commanded.
+    CgminerReadOnly,
+    /// Proto Rig, MDK API 1.8 on port 80.
+    Proto,
+    /// MARA firmware, REST with digest authentication on port 80.
+    Mara,
+    /// Bitdeer SealMiner, bdminer API on TCP 4028.
+    SealMiner,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -61,7 +69,15 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 3] = [Self::WhatsminerV2, Self::WhatsminerV3, Self::BraiinsOs];
+    pub const ALL: [Self; 7] = [
+        Self::WhatsminerV2,
+        Self::WhatsminerV3,
+        Self::BraiinsOs,
+        Self::CgminerReadOnly,
+        Self::Proto,
+        Self::Mara,
+        Self::SealMiner,
+    ];
 
     /// As written in the configuration and in metrics.
     pub const fn name(self) -> &'static str {
@@ -69,6 +85,10 @@ impl DriverKind {
             Self::WhatsminerV2 => "whatsminer-v2",
             Self::WhatsminerV3 => "whatsminer-v3",
             Self::BraiinsOs => "braiins-os",
+            Self::CgminerReadOnly => "cgminer-readonly",
+            Self::Proto => "proto",
+            Self::Mara => "mara",
+            Self::SealMiner => "sealminer",
         }
     }
 
@@ -120,6 +140,86 @@ impl DriverKind {
                 cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },
                 port: 80,
                 username: Some("root"),
+            },
+            // Never commanded: the response only says how its reading may be expected to move, and is that of a
+            // cautious guess.
+            Self::CgminerReadOnly => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::ReadOnly,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(5),
+                    ramp_down: WattsPerSecond::whole(100),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(300),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(60), sleep: seconds(300), min_interval: seconds(60) },
+                port: 4028,
+                username: None,
+            },
+            // Whole watts, live and kept: MDK API 1.8.2, `mining/target`. No time is documented: cautious guesses.
+            Self::Proto => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(4),
+                    ramp_down: WattsPerSecond::whole(300),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(60),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },
+                port: 80,
+                username: None,
+            },
+            // Nothing is documented in public; that a change restarts mining is a cautious guess, as is every time.
+            // The write budget is that of a configuration file in flash.
+            Self::Mara => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: true,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(100),
+                    ramp_up: WattsPerSecond::whole(10),
+                    start_time: seconds(120),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(120), sleep: seconds(300), min_interval: seconds(300) },
+                port: 80,
+                username: Some("root"),
+            },
+            // A new power limit needs a restart of the mining process. An A2 with firmware 2025091001 gave as its own
+            // figures a boot time of 222 s and a coarse tuning of 628 s for 3.5 kW (captured by the asic-rs project):
+            // the start, the ramp of 5 W/s and the costs. The way down and the write budget are cautious guesses.
+            Self::SealMiner => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: true,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(500),
+                    ramp_up: WattsPerSecond::whole(5),
+                    start_time: seconds(220),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(600), sleep: seconds(600), min_interval: seconds(900) },
+                port: 4028,
+                username: None,
             },
         }
     }

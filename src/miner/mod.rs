@@ -4,11 +4,19 @@
 //! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
 
 pub mod braiins_os;
+pub mod cgminer_readonly;
+mod digest;
 mod fields;
 pub mod kind;
+pub mod mara;
 mod percent;
+pub mod proto;
+mod rpc;
+pub mod sealminer;
 pub mod session;
+mod splice;
 pub mod tally;
+mod web;
 pub mod whatsminer_crypto;
 pub mod whatsminer_v2;
 pub mod whatsminer_v3;
@@ -170,6 +178,10 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::WhatsminerV2 => Box::new(whatsminer_v2::WhatsminerV2::new(connection)),
         DriverKind::WhatsminerV3 => Box::new(whatsminer_v3::WhatsminerV3::new(connection)),
         DriverKind::BraiinsOs => Box::new(braiins_os::BraiinsOs::new(connection, http)),
+        DriverKind::CgminerReadOnly => Box::new(cgminer_readonly::CgminerReadOnly::new(connection)),
+        DriverKind::Proto => Box::new(proto::Proto::new(connection, http)),
+        DriverKind::Mara => Box::new(mara::Mara::new(connection, http)),
+        DriverKind::SealMiner => Box::new(sealminer::SealMiner::new(connection)),
     }
 }
 

@@ -256,7 +256,11 @@ impl Unit {
                     DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => {
                         Setting::Percent((power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().min(100.0))
                     }
-                    DriverKind::BraiinsOs => Setting::Watts(power),
+                    DriverKind::BraiinsOs
+                    | DriverKind::CgminerReadOnly
+                    | DriverKind::Proto
+                    | DriverKind::Mara
+                    | DriverKind::SealMiner => Setting::Watts(power),
                 };
                 if asleep {
                     self.physics.wake(at);

@@ -59,6 +59,11 @@ impl Identity {
             (DriverKind::WhatsminerV3, false) => ("M50S+_VK30", 117),
             (DriverKind::BraiinsOs, true) => ("Antminer S19 Pro", 114),
             (DriverKind::BraiinsOs, false) => ("Antminer S19k Pro", 77),
+            (DriverKind::CgminerReadOnly, _) => ("T3+", 57),
+            (DriverKind::Proto, _) => ("Rig", 120),
+            (DriverKind::Mara, true) => ("Antminer S21", 108),
+            (DriverKind::Mara, false) => ("Antminer S19J Pro", 126),
+            (DriverKind::SealMiner, _) => ("A2", 153),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {

@@ -20,6 +20,11 @@ pub(super) const CONNECTIONS_MAX: usize = 16;
 /// The port of cgminer's API.
 pub(super) const PORT: u16 = 4028;
 
+/// Whether a firmware has this port beside its own.
+pub(super) const fn has(driver: DriverKind) -> bool {
+    matches!(driver, DriverKind::WhatsminerV3 | DriverKind::BraiinsOs | DriverKind::Mara)
+}
+
 struct Service {
     miner: Arc<SimMiner>,
     clock: Clock,
@@ -35,6 +40,9 @@ impl cgminer::Service for Service {
     fn answer(&self, request: &Map<String, Value>, _client: IpAddr) -> Value {
         let command = command_of(request).unwrap_or_default();
         let view = self.miner.view(self.clock.now());
+        if self.miner.driver == DriverKind::Mara {
+            return super::mara::old(&self.miner, &view, command);
+        }
         if self.miner.driver == DriverKind::BraiinsOs {
             return braiins(&self.miner, &view, command)
                 .unwrap_or_else(|| json!({"STATUS": [envelope("E", 14, "Invalid command")], "id": 1}));
@@ -50,7 +58,7 @@ impl cgminer::Service for Service {
     }
 
     fn broken(&self) -> Value {
-        if self.miner.driver == DriverKind::BraiinsOs {
+        if matches!(self.miner.driver, DriverKind::BraiinsOs | DriverKind::Mara) {
             json!({"STATUS": [envelope("E", 23, "Invalid JSON")], "id": 1})
         } else {
             whatsminer_v2::invalid_json()

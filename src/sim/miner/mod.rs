@@ -11,13 +11,18 @@
 
 mod braiins_os;
 mod cgminer;
+mod cgminer_readonly;
 pub mod crypt;
 mod door;
 mod fault;
 mod identity;
 mod legacy;
+mod mara;
 mod noise;
 pub mod physics;
+mod proto;
+mod rest;
+mod sealminer;
 mod whatsminer_v2;
 mod whatsminer_v3;
 
@@ -144,7 +149,9 @@ impl SimMiner {
         let (username, password) = match connection.driver {
             DriverKind::WhatsminerV2 => ("admin", "admin"),
             DriverKind::WhatsminerV3 => ("super", "super"),
-            DriverKind::BraiinsOs => ("root", "root"),
+            DriverKind::BraiinsOs | DriverKind::Mara => ("root", "root"),
+            DriverKind::Proto => ("", "proto-rig"),
+            DriverKind::CgminerReadOnly | DriverKind::SealMiner => ("", ""),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -414,6 +421,8 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => whatsminer_v2::CONNECTIONS_MAX,
         DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
         DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
+        DriverKind::CgminerReadOnly | DriverKind::SealMiner => legacy::CONNECTIONS_MAX,
+        DriverKind::Proto | DriverKind::Mara => rest::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -434,8 +443,12 @@ pub async fn serve(
         DriverKind::WhatsminerV2 => tokio::spawn(whatsminer_v2::run(door)),
         DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
         DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
+        DriverKind::CgminerReadOnly => tokio::spawn(cgminer_readonly::run(door)),
+        DriverKind::Proto => tokio::spawn(proto::run(door)),
+        DriverKind::Mara => tokio::spawn(mara::run(door)),
+        DriverKind::SealMiner => tokio::spawn(sealminer::run(door)),
     };
-    let old_port = connection.driver != DriverKind::WhatsminerV2
+    let old_port = legacy::has(connection.driver)
         && connection.endpoint.port == connection.driver.traits().port;
     let legacy = if old_port {
         let place = SocketAddr::new(address.ip(), legacy::PORT);
