@@ -12,6 +12,7 @@
 //! | `settings` | `[site]`, `[control]`, `[web]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
+//! | `devices` | `[drivers.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `checks` | what only the whole shows |
@@ -22,6 +23,7 @@ pub mod builtin;
 mod checks;
 mod circuits;
 mod curve;
+mod devices;
 pub mod diagnostic;
 mod meters;
 mod miners;
@@ -254,9 +256,11 @@ fn build<'t>(
     let models = models::section(&root);
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let store = secrets::Store { folder, options };
+    let devices = devices::section(&root, &store);
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
+        devices: &devices,
         store: &store,
         observe: site.observe,
         found: std::cell::RefCell::default(),

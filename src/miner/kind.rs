@@ -22,6 +22,8 @@ pub enum DriverKind {
     Mara,
     /// Bitdeer SealMiner, bdminer API on TCP 4028.
     SealMiner,
+    /// A device of the operator's own, described in the configuration.
+    Generic,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -69,7 +71,7 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::WhatsminerV2,
         Self::WhatsminerV3,
         Self::BraiinsOs,
@@ -77,6 +79,7 @@ impl DriverKind {
         Self::Proto,
         Self::Mara,
         Self::SealMiner,
+        Self::Generic,
     ];
 
     /// As written in the configuration and in metrics.
@@ -89,6 +92,7 @@ impl DriverKind {
             Self::Proto => "proto",
             Self::Mara => "mara",
             Self::SealMiner => "sealminer",
+            Self::Generic => "generic",
         }
     }
 
@@ -219,6 +223,27 @@ impl DriverKind {
                 },
                 cost: ChangeCost { adjust: seconds(600), sleep: seconds(600), min_interval: seconds(900) },
                 port: 4028,
+                username: None,
+            },
+            // A switch or a heater: nothing is known of it but what its description says. Cautious guesses; the class
+            // and the port are those of the description.
+            Self::Generic => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::OnOff,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(2),
+                    ramp_down: WattsPerSecond::whole(1_000),
+                    ramp_up: WattsPerSecond::whole(1_000),
+                    start_time: seconds(5),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                // Contactors wear with every cycle.
+                cost: ChangeCost { adjust: seconds(1), sleep: seconds(300), min_interval: seconds(60) },
+                port: 80,
                 username: None,
             },
         }

@@ -7,6 +7,7 @@ pub mod braiins_os;
 pub mod cgminer_readonly;
 mod digest;
 mod fields;
+pub mod generic;
 pub mod kind;
 pub mod mara;
 mod percent;
@@ -77,6 +78,8 @@ pub struct Connection {
     /// Draw at 100 %, by the configuration or the model: the base for firmware that is set in percent and does
     /// not say its base itself.
     pub rated: Watts,
+    /// How a device of the operator's own is spoken to; `None` for every other driver.
+    pub device: Option<Arc<generic::Description>>,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.
@@ -182,6 +185,7 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::Proto => Box::new(proto::Proto::new(connection, http)),
         DriverKind::Mara => Box::new(mara::Mara::new(connection, http)),
         DriverKind::SealMiner => Box::new(sealminer::SealMiner::new(connection)),
+        DriverKind::Generic => Box::new(generic::Generic::new(connection, http)),
     }
 }
 

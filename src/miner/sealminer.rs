@@ -183,16 +183,18 @@ impl Driver for SealMiner {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let stats = self.stats().await?;
         let asleep = self.is_asleep(&stats);
-        self.suspended = asleep;
-        let activity = match &stats.fault {
-            Some(fault) if !stats.is_hashing() => Activity::Fault(fault.clone()),
+        self.suspended &= asleep;
+        // An error of a miner that was put to sleep here is not why it is stopped.
+        let fault = stats.fault.as_ref().filter(|_| !self.suspended && (asleep || !stats.is_hashing()));
+        let activity = match fault {
+            Some(fault) => Activity::Fault(fault.clone()),
             _ if asleep => Activity::Asleep,
             _ if stats.is_hashing() && !stats.raising => Activity::Hashing,
             _ if stats.is_hashing() || stats.state == State::Running || stats.raising => Activity::Starting,
             _ => Activity::Unknown,
         };
         let target = match stats.limit {
-            _ if asleep => Measured::Value(Target::Sleep),
+            _ if activity == Activity::Asleep => Measured::Value(Target::Sleep),
             Some(watts) => Measured::Value(Target::Power(Watts::saturating(watts))),
             None => Measured::Unavailable,
         };

@@ -183,7 +183,7 @@ pub struct SessionMetrics {
 impl SessionMetrics {
     /// The counters of a kind of driver.
     pub fn driver(&self, kind: DriverKind) -> &DriverTally {
-        let [v2, v3, braiins, cgminer, proto, mara, sealminer] = &self.drivers;
+        let [v2, v3, braiins, cgminer, proto, mara, sealminer, generic] = &self.drivers;
         match kind {
             DriverKind::WhatsminerV2 => v2,
             DriverKind::WhatsminerV3 => v3,
@@ -192,6 +192,7 @@ impl SessionMetrics {
             DriverKind::Proto => proto,
             DriverKind::Mara => mara,
             DriverKind::SealMiner => sealminer,
+            DriverKind::Generic => generic,
         }
     }
 }

@@ -260,7 +260,8 @@ impl Unit {
                     | DriverKind::CgminerReadOnly
                     | DriverKind::Proto
                     | DriverKind::Mara
-                    | DriverKind::SealMiner => Setting::Watts(power),
+                    | DriverKind::SealMiner
+                    | DriverKind::Generic => Setting::Watts(power),
                 };
                 if asleep {
                     self.physics.wake(at);

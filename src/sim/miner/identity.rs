@@ -64,6 +64,7 @@ impl Identity {
             (DriverKind::Mara, true) => ("Antminer S21", 108),
             (DriverKind::Mara, false) => ("Antminer S19J Pro", 126),
             (DriverKind::SealMiner, _) => ("A2", 153),
+            (DriverKind::Generic, _) => ("Switch", 0),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {

@@ -15,6 +15,7 @@ mod cgminer_readonly;
 pub mod crypt;
 mod door;
 mod fault;
+mod generic;
 mod identity;
 mod legacy;
 mod mara;
@@ -151,7 +152,7 @@ impl SimMiner {
             DriverKind::WhatsminerV3 => ("super", "super"),
             DriverKind::BraiinsOs | DriverKind::Mara => ("root", "root"),
             DriverKind::Proto => ("", "proto-rig"),
-            DriverKind::CgminerReadOnly | DriverKind::SealMiner => ("", ""),
+            DriverKind::CgminerReadOnly | DriverKind::SealMiner | DriverKind::Generic => ("", ""),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -422,7 +423,7 @@ pub async fn serve(
         DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
         DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
         DriverKind::CgminerReadOnly | DriverKind::SealMiner => legacy::CONNECTIONS_MAX,
-        DriverKind::Proto | DriverKind::Mara => rest::CONNECTIONS_MAX,
+        DriverKind::Proto | DriverKind::Mara | DriverKind::Generic => rest::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -447,6 +448,7 @@ pub async fn serve(
         DriverKind::Proto => tokio::spawn(proto::run(door)),
         DriverKind::Mara => tokio::spawn(mara::run(door)),
         DriverKind::SealMiner => tokio::spawn(sealminer::run(door)),
+        DriverKind::Generic => tokio::spawn(generic::run(door, connection.device.clone(), connection.rated)),
     };
     let old_port = legacy::has(connection.driver)
         && connection.endpoint.port == connection.driver.traits().port;

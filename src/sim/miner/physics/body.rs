@@ -55,7 +55,11 @@ impl Habits {
                 settled_error: 0.012,
                 thermal_drift: 0.003,
             },
-            DriverKind::BraiinsOs | DriverKind::CgminerReadOnly | DriverKind::Proto | DriverKind::Mara => Self {
+            DriverKind::BraiinsOs
+            | DriverKind::CgminerReadOnly
+            | DriverKind::Proto
+            | DriverKind::Mara
+            | DriverKind::Generic => Self {
                 keeps_percent: true,
                 keeps_sleep: true,
                 sleep_ends_software: false,
