@@ -9,11 +9,14 @@ use std::time::Duration;
 use super::addresses::{self, Addresses, Host};
 use super::circuits::Circuits;
 use super::curve;
+use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
 use super::models::{self, Fineness, MOST_MINER_POWER, Model, ResponseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{CredentialKeys, Store};
 use crate::control::site::{CircuitId, Miner};
+use crate::miner::generic::Description;
+use crate::miner::kind::Class;
 use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
 use crate::units::Watts;
 
@@ -43,6 +46,8 @@ pub(super) struct Origin {
 #[derive(Clone, Default)]
 pub(super) struct Keys {
     pub(super) driver: Option<At<DriverKind>>,
+    /// Belongs to `driver`.
+    device: Option<Arc<Description>>,
     circuit: Option<At<CircuitId>>,
     pub(super) model: Option<Rc<Model>>,
     port: Option<u16>,
@@ -68,6 +73,7 @@ impl Keys {
     fn or(self, group: &Self) -> Self {
         let group = group.clone();
         Self {
+            device: if self.driver.is_some() { self.device } else { group.device },
             driver: self.driver.or(group.driver),
             circuit: self.circuit.or(group.circuit),
             model: self.model.or(group.model),
@@ -93,6 +99,7 @@ impl Keys {
 pub(super) struct Context<'c, 'a> {
     pub(super) circuits: &'c Circuits<'a>,
     pub(super) models: &'c BTreeMap<&'a str, Model>,
+    pub(super) devices: &'c Devices,
     pub(super) store: &'c Store<'c>,
     pub(super) observe: bool,
     /// Models that were looked up before.
@@ -178,9 +185,11 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let report = table.report();
     let mistakes = report.count();
     let seconds = Duration::from_secs;
-    let drivers: Vec<(&'static str, DriverKind)> =
-        DriverKind::ALL.into_iter().map(|kind| (kind.name(), kind)).collect();
-    let driver = table.choice("driver", &drivers);
+    let driver = table.read("driver", |value| context.devices.driver(super::reader::text_of(value)?));
+    let (driver, device) = match driver {
+        Some(At { value: (kind, device), span }) => (Some(At::new(kind, span)), device),
+        None => (None, None),
+    };
     let circuit = table.text("circuit").and_then(|name| {
         let found = context.circuits.names.find(report, name)?;
         Some(At::new(CircuitId(found), name.span))
@@ -192,6 +201,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let power = |key| table.power(key, 1.0, MOST_MINER_POWER);
     let mut keys = Keys {
         driver,
+        device,
         circuit,
         model,
         port,
@@ -209,7 +219,9 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         response: ResponseKeys::read(table),
         broken: false,
     };
-    keys.broken = report.count() > mistakes;
+    // What is wrong with a device was noted where it is described.
+    let nameless = keys.device.is_none() && keys.driver.is_some_and(|at| at.value == DriverKind::Generic);
+    keys.broken = report.count() > mistakes || nameless;
     keys
 }
 
@@ -243,6 +255,7 @@ struct Template {
     credentials: Option<Credentials>,
     timeout: Duration,
     rated: Watts,
+    device: Option<Arc<Description>>,
 }
 
 fn template(
@@ -257,14 +270,14 @@ fn template(
     }
     let missing = |key: &str, help: String| report.error(span, format!("{title} has no `{key}`"), help);
     if keys.driver.is_none() {
-        missing("driver", format!("drivers: {}", super::names::list(DriverKind::ALL.map(DriverKind::name))));
+        missing("driver", format!("drivers: {}", super::names::list(devices::built_in())));
     }
     if keys.circuit.is_none() {
         missing("circuit", String::from("name the circuit that feeds these miners"));
     }
     let mistakes = report.count();
     let (driver, circuit) = (keys.driver?.value, keys.circuit?.value);
-    let traits = driver.traits();
+    let traits = keys.device.as_ref().map_or_else(|| driver.traits(), |device| device.traits());
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
     let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, report);
@@ -284,7 +297,7 @@ fn template(
             "give `silent_after` room for a few lost answers, or shorten `poll_period`",
         );
     }
-    let credentials = credentials(title, span, keys, driver, context, report);
+    let credentials = credentials(title, span, keys, driver, traits.class, context, report);
     if report.count() > mistakes {
         return None;
     }
@@ -308,6 +321,7 @@ fn template(
         credentials,
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
         rated: curve.rated,
+        device: keys.device.clone(),
     })
 }
 
@@ -316,11 +330,12 @@ fn credentials(
     span: Span,
     keys: &Keys,
     driver: DriverKind,
+    class: Class,
     context: &Context<'_, '_>,
     report: &Report<'_>,
 ) -> Option<Credentials> {
     let Some(given) = &keys.credentials else {
-        if !context.observe && driver.needs_password() {
+        if !context.observe && driver.needs_password() && class != Class::ReadOnly {
             report.warn(
                 span,
                 format!("{title} has no `credentials`: its miners can be watched, but not throttled"),
@@ -456,6 +471,7 @@ impl Collector {
             credentials: template.credentials.clone(),
             timeout: template.timeout,
             rated: template.rated,
+            device: template.device.clone(),
         });
         self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);

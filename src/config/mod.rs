@@ -13,6 +13,7 @@
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
+//! | `devices` | `[drivers.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `checks` | what only the whole shows |
@@ -24,6 +25,7 @@ mod checks;
 mod circuits;
 mod combined;
 mod curve;
+mod devices;
 pub mod diagnostic;
 mod meters;
 mod miners;
@@ -285,9 +287,11 @@ fn build<'t>(
 
     let models = models::section(&root);
     let store = secrets::Store { folder, options };
+    let devices = devices::section(&root, &store);
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
+        devices: &devices,
         store: &store,
         observe: site.observe,
         found: std::cell::RefCell::default(),

@@ -239,6 +239,34 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Every key with its place, for tables whose keys are names.
+    pub(super) fn keys(&self) -> Vec<(&'a str, Span)> {
+        self.entries.iter().map(|(key, _)| (key.get_ref().as_ref(), key.span().into())).collect()
+    }
+
+    /// The table of a key that is a name; `None` also when it is something else.
+    pub(super) fn table_named(&self, key: &str) -> Option<Table<'a>> {
+        let (name, value) = self.entries.get_key_value(key)?;
+        value.get_ref().is_table().then(|| self.table_of(key, key, name.span().into(), value)).flatten()
+    }
+
+    /// Reads a key that is a name with a function of its value.
+    pub(super) fn read_named<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, Wrong>,
+    ) -> Option<At<T>> {
+        let value = self.entries.get(key)?;
+        match read(value.get_ref()) {
+            Ok(found) => Some(At::new(found, value.span().into())),
+            Err(wrong) => {
+                self.report.hide(value.span().into());
+                self.report.error(value.span().into(), format!("`{}` {}", shorten(key), wrong.what), wrong.help);
+                None
+            }
+        }
+    }
+
     /// A list, each element with its place.
     pub(super) fn list(&self, key: &'static str) -> Option<At<Vec<(Span, &'a DeValue<'a>)>>> {
         self.read(key, |value| {

@@ -78,6 +78,29 @@ impl Store<'_> {
         Some(CredentialKeys { username, password })
     }
 
+    /// Reads a table that names where one secret text is: `file`, `credential` or `env`. `None` when it could not be
+    /// read or was not to be read.
+    pub(super) fn text(&self, table: &Table<'_>) -> Option<Secret> {
+        let report = table.report();
+        let sources = [table.text("file"), table.text("credential"), table.text("env")];
+        let given = ["file", "credential", "env"].iter().filter(|key| table.has(key)).count();
+        if given != 1 {
+            report.error(
+                table.span(),
+                format!("{} needs one source", table.title()),
+                "write one of file, credential (systemd) or env: { file = \"outlet.key\" }",
+            );
+            return None;
+        }
+        match (self.options.secrets, sources) {
+            (Secrets::Skip, _) => None,
+            (_, [Some(file), None, None]) => self.file(file, report),
+            (_, [None, Some(name), None]) => self.credential(name, report),
+            (_, [None, None, Some(name)]) => self.variable(name, report),
+            _ => None,
+        }
+    }
+
     fn file(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
         if let Some((_, text)) = self.options.files.iter().find(|(known, _)| *known == name.value) {
             return checked(text, "the embedded password", name, report);

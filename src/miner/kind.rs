@@ -28,6 +28,16 @@ pub enum DriverKind {
     Avalon,
     /// Auradine FluxOS, HTTP on port 8080.
     Auradine,
+    /// Anything that answers the cgminer API on TCP 4028: read, never commanded.
+    CgminerReadOnly,
+    /// Proto Rig, MDK API 1.8 on port 80.
+    Proto,
+    /// MARA firmware, REST with digest authentication on port 80.
+    Mara,
+    /// Bitdeer SealMiner, bdminer API on TCP 4028.
+    SealMiner,
+    /// A device of the operator's own, described in the configuration.
+    Generic,
 }
 
 /// What a driver's actuator can do and what it costs.
@@ -75,7 +85,7 @@ pub enum Quantum {
 
 impl DriverKind {
     /// Every driver.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::WhatsminerV2,
         Self::WhatsminerV3,
         Self::BraiinsOs,
@@ -86,6 +96,11 @@ impl DriverKind {
         Self::AxeOs,
         Self::Avalon,
         Self::Auradine,
+        Self::CgminerReadOnly,
+        Self::Proto,
+        Self::Mara,
+        Self::SealMiner,
+        Self::Generic,
     ];
 
     /// As written in the configuration and in metrics.
@@ -101,13 +116,19 @@ impl DriverKind {
             Self::AxeOs => "axeos",
             Self::Avalon => "avalon",
             Self::Auradine => "auradine",
+            Self::CgminerReadOnly => "cgminer-readonly",
+            Self::Proto => "proto",
+            Self::Mara => "mara",
+            Self::SealMiner => "sealminer",
+            Self::Generic => "generic",
         }
     }
 
     /// Whether commands need a password. LuxOS has none on its API: a session there keeps programs apart and is no
-    /// security feature (vendor's page "Session management").
+    /// security feature (vendor's page "Session management"). Nor have AxeOS, Avalon's and SealMiner's; a device of the
+    /// operator's own has its secrets in its description.
     pub const fn needs_password(self) -> bool {
-        !matches!(self, Self::Luxos)
+        !matches!(self, Self::Luxos | Self::AxeOs | Self::Avalon | Self::SealMiner | Self::Generic)
     }
 
     /// The driver of this name.
@@ -304,6 +325,107 @@ impl DriverKind {
                 cost: ChangeCost { adjust: seconds(60), sleep: seconds(600), min_interval: seconds(60) },
                 port: 8080,
                 username: Some("admin"),
+            },
+            // Never commanded: the response only says how its reading may be expected to move, and is that of a
+            // cautious guess.
+            Self::CgminerReadOnly => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::ReadOnly,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(5),
+                    ramp_down: WattsPerSecond::whole(100),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(300),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(60), sleep: seconds(300), min_interval: seconds(60) },
+                port: 4028,
+                username: None,
+            },
+            // Whole watts, live and kept: MDK API 1.8.2, `mining/target`. No time is documented: cautious guesses.
+            Self::Proto => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(4),
+                    ramp_down: WattsPerSecond::whole(300),
+                    ramp_up: WattsPerSecond::whole(20),
+                    start_time: seconds(60),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(30), sleep: seconds(300), min_interval: seconds(60) },
+                port: 80,
+                username: None,
+            },
+            // Nothing is documented in public; that a change restarts mining is a cautious guess, as is every time.
+            // The write budget is that of a configuration file in flash.
+            Self::Mara => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: true,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(100),
+                    ramp_up: WattsPerSecond::whole(10),
+                    start_time: seconds(120),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(120), sleep: seconds(300), min_interval: seconds(300) },
+                port: 80,
+                username: Some("root"),
+            },
+            // A new power limit needs a restart of the mining process. An A2 with firmware 2025091001 gave as its own
+            // figures a boot time of 222 s and a coarse tuning of 628 s for 3.5 kW (captured by the asic-rs project):
+            // the start, the ramp of 5 W/s and the costs. The way down and the write budget are cautious guesses.
+            Self::SealMiner => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::Continuous,
+                restarts: true,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(5),
+                    dead_time_up: seconds(10),
+                    ramp_down: WattsPerSecond::whole(500),
+                    ramp_up: WattsPerSecond::whole(5),
+                    start_time: seconds(220),
+                    starts_at_full: false,
+                    start_overshoot: 0.05,
+                },
+                cost: ChangeCost { adjust: seconds(600), sleep: seconds(600), min_interval: seconds(900) },
+                port: 4028,
+                username: None,
+            },
+            // A switch or a heater: nothing is known of it but what its description says. Cautious guesses; the class
+            // and the port are those of the description.
+            Self::Generic => Traits {
+                quantum: Quantum::Watts(Watts::whole(1)),
+                class: Class::OnOff,
+                restarts: false,
+                persists: true,
+                response: Response {
+                    dead_time_down: seconds(2),
+                    dead_time_up: seconds(2),
+                    ramp_down: WattsPerSecond::whole(1_000),
+                    ramp_up: WattsPerSecond::whole(1_000),
+                    start_time: seconds(5),
+                    starts_at_full: true,
+                    start_overshoot: 0.05,
+                },
+                // Contactors wear with every cycle.
+                cost: ChangeCost { adjust: seconds(1), sleep: seconds(300), min_interval: seconds(60) },
+                port: 80,
+                username: None,
             },
         }
     }

@@ -8,13 +8,22 @@ pub mod avalon;
 pub mod axeos;
 pub mod braiins_os;
 pub mod epic;
+pub mod cgminer_readonly;
+mod digest;
 mod fields;
+pub mod generic;
 pub mod kind;
 mod one_shot;
 mod percent;
 mod plain_http;
+pub mod mara;
+pub mod proto;
+mod rpc;
+pub mod sealminer;
 pub mod session;
+mod splice;
 pub mod tally;
+mod web;
 pub mod whatsminer_crypto;
 pub mod whatsminer_v2;
 pub mod whatsminer_v3;
@@ -81,6 +90,8 @@ pub struct Connection {
     /// Draw at 100 %, by the configuration or the model: the base for firmware that is set in percent and does
     /// not say its base itself.
     pub rated: Watts,
+    /// How a device of the operator's own is spoken to; `None` for every other driver.
+    pub device: Option<Arc<generic::Description>>,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.
@@ -189,6 +200,11 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
         DriverKind::AxeOs => Box::new(axeos::AxeOs::new(connection, http)),
         DriverKind::Avalon => Box::new(avalon::Avalon::new(connection)),
         DriverKind::Auradine => Box::new(auradine::Auradine::new(connection, http)),
+        DriverKind::CgminerReadOnly => Box::new(cgminer_readonly::CgminerReadOnly::new(connection)),
+        DriverKind::Proto => Box::new(proto::Proto::new(connection, http)),
+        DriverKind::Mara => Box::new(mara::Mara::new(connection, http)),
+        DriverKind::SealMiner => Box::new(sealminer::SealMiner::new(connection)),
+        DriverKind::Generic => Box::new(generic::Generic::new(connection, http)),
     }
 }
 

@@ -183,7 +183,9 @@ pub struct SessionMetrics {
 impl SessionMetrics {
     /// The counters of a kind of driver.
     pub fn driver(&self, kind: DriverKind) -> &DriverTally {
-        let [v2, v3, braiins, vnish, luxos, bitmain, epic, axeos, avalon, auradine] = &self.drivers;
+        let [
+            v2, v3, braiins, vnish, luxos, bitmain, epic, axeos, avalon, auradine, cgminer, proto, mara, sealminer, generic,
+        ] = &self.drivers;
         match kind {
             DriverKind::WhatsminerV2 => v2,
             DriverKind::WhatsminerV3 => v3,
@@ -195,6 +197,11 @@ impl SessionMetrics {
             DriverKind::AxeOs => axeos,
             DriverKind::Avalon => avalon,
             DriverKind::Auradine => auradine,
+            DriverKind::CgminerReadOnly => cgminer,
+            DriverKind::Proto => proto,
+            DriverKind::Mara => mara,
+            DriverKind::SealMiner => sealminer,
+            DriverKind::Generic => generic,
         }
     }
 }

@@ -25,6 +25,7 @@ pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
         credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.to_owned()) }),
         timeout: Duration::from_millis(400),
         rated: Watts::whole(3_300),
+        device: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::site::{Actuator, CircuitId, Miner, OperatingPoint, Response};
+use ballast::miner::generic::{Description, Protocol, http};
 use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
 use ballast::secret::Secret;
 use ballast::sim::miner::{Fault, FaultKind, Initial, ServerHandle, SimMiner, serve};
@@ -32,7 +33,23 @@ impl Bench {
         Self::start_at(driver, initial, endpoint).await
     }
 
+    /// A device of the operator's own.
+    pub(crate) async fn start_device(device: Arc<Description>, initial: Initial) -> Self {
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+        Self::start_with(DriverKind::Generic, Some(device), initial, endpoint).await
+    }
+
     pub(crate) async fn start_at(driver: DriverKind, initial: Initial, endpoint: Endpoint) -> Self {
+        let device = (driver == DriverKind::Generic).then(|| Arc::new(outlet()));
+        Self::start_with(driver, device, initial, endpoint).await
+    }
+
+    async fn start_with(
+        driver: DriverKind,
+        device: Option<Arc<Description>>,
+        initial: Initial,
+        endpoint: Endpoint,
+    ) -> Self {
         let traits = driver.traits();
         let point = |watts: i32, terahashes: f64| OperatingPoint {
             power: Watts::whole(watts),
@@ -68,6 +85,7 @@ impl Bench {
             credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.into()) }),
             timeout: Duration::from_secs(2),
             rated: Watts::whole(3_400),
+            device,
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
@@ -101,5 +119,31 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("{what} did not come about; power {} W", self.power());
+    }
+}
+
+/// A smart outlet behind HTTP.
+pub(crate) fn outlet() -> Description {
+    let call = |turn: &str| http::Call {
+        method: reqwest::Method::POST,
+        path: "/relay/0".into(),
+        body: format!("{{\"turn\":\"{turn}\"}}"),
+        status: None,
+        expect: None,
+    };
+    let state = http::Look { path: "/relay/0".into(), pointer: Some("/ison".into()) };
+    Description {
+        name: "outlet".into(),
+        port: 80,
+        setpoint: None,
+        protocol: Protocol::Http(http::Description {
+            headers: Vec::new(),
+            on: call("on"),
+            off: call("off"),
+            setpoint: None,
+            state: (state, true.into(), false.into()),
+            power: None,
+            target: None,
+        }),
     }
 }

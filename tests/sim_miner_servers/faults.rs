@@ -73,11 +73,14 @@ async fn a_hung_miner_accepts_and_says_nothing() {
         let request: &[u8] = match driver {
             DriverKind::WhatsminerV2 => b"{\"command\":\"summary\"}",
             DriverKind::WhatsminerV3 => b"\x19\0\0\0{\"cmd\":\"get.device.info\"}",
-            DriverKind::BraiinsOs => b"GET /api/v1/version HTTP/1.1\r\nHost: miner\r\n\r\n",
             DriverKind::Epic => b"GET /summary HTTP/1.1\r\nHost: miner\r\n\r\n",
             DriverKind::AxeOs => b"GET /api/system/info HTTP/1.1\r\nHost: miner\r\n\r\n",
             DriverKind::Avalon => b"{\"command\":\"version\"}",
             DriverKind::Auradine => b"GET /mode HTTP/1.1\r\nHost: miner\r\n\r\n",
+            DriverKind::CgminerReadOnly | DriverKind::SealMiner => b"{\"command\":\"version\"}",
+            DriverKind::BraiinsOs | DriverKind::Proto | DriverKind::Mara | DriverKind::Generic => {
+                b"GET /api/v1/version HTTP/1.1\r\nHost: miner\r\n\r\n"
+            }
         };
         stream.write_all(request).await.unwrap();
         let mut byte = [0];

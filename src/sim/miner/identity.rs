@@ -73,6 +73,12 @@ impl Identity {
             (DriverKind::Avalon, false) => ("Q", 160),
             (DriverKind::Auradine, true) => ("AT2880", 132),
             (DriverKind::Auradine, false) => ("AT1500", 132),
+            (DriverKind::CgminerReadOnly, _) => ("T3+", 57),
+            (DriverKind::Proto, _) => ("Rig", 120),
+            (DriverKind::Mara, true) => ("Antminer S21", 108),
+            (DriverKind::Mara, false) => ("Antminer S19J Pro", 126),
+            (DriverKind::SealMiner, _) => ("A2", 153),
+            (DriverKind::Generic, _) => ("Switch", 0),
         };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {

@@ -37,6 +37,9 @@ impl cgminer::Service for Service {
     fn answer(&self, request: &Map<String, Value>, _client: IpAddr) -> Value {
         let command = command_of(request).unwrap_or_default();
         let view = self.miner.view(self.clock.now());
+        if self.miner.driver == DriverKind::Mara {
+            return super::mara::old(&self.miner, &view, command);
+        }
         if self.miner.driver == DriverKind::BraiinsOs {
             return braiins(&self.miner, &view, command)
                 .unwrap_or_else(|| json!({"STATUS": [envelope("E", 14, "Invalid command")], "id": 1}));
@@ -58,7 +61,7 @@ impl cgminer::Service for Service {
     }
 
     fn broken(&self) -> Value {
-        if self.miner.driver == DriverKind::BraiinsOs {
+        if matches!(self.miner.driver, DriverKind::BraiinsOs | DriverKind::Mara) {
             json!({"STATUS": [envelope("E", 23, "Invalid JSON")], "id": 1})
         } else if matches!(self.miner.driver, DriverKind::Vnish | DriverKind::BitmainStock) {
             json!({"STATUS": [antminer::envelope("E", 23, "Invalid JSON", "cgminer 1.0.0")], "id": 1})

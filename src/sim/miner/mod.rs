@@ -17,15 +17,21 @@ mod axeos;
 mod bitmain_stock;
 mod braiins_os;
 mod cgminer;
+mod cgminer_readonly;
 pub mod crypt;
 mod door;
 mod epic;
 mod fault;
+mod generic;
 mod identity;
 mod legacy;
 mod luxos;
+mod mara;
 mod noise;
 pub mod physics;
+mod proto;
+mod rest;
+mod sealminer;
 mod vnish;
 mod web;
 mod whatsminer_v2;
@@ -155,11 +161,13 @@ impl SimMiner {
         let (username, password) = match connection.driver {
             DriverKind::WhatsminerV2 => ("admin", "admin"),
             DriverKind::WhatsminerV3 => ("super", "super"),
-            DriverKind::BraiinsOs | DriverKind::Luxos | DriverKind::BitmainStock => ("root", "root"),
+            DriverKind::BraiinsOs | DriverKind::Mara | DriverKind::Luxos | DriverKind::BitmainStock => ("root", "root"),
             DriverKind::Vnish => ("admin", "admin"),
             DriverKind::Epic => ("", "letmein"),
             DriverKind::AxeOs | DriverKind::Avalon => ("", ""),
             DriverKind::Auradine => ("admin", "admin"),
+            DriverKind::Proto => ("", "proto-rig"),
+            DriverKind::CgminerReadOnly | DriverKind::SealMiner | DriverKind::Generic => ("", ""),
         };
         let account = connection.credentials.as_ref();
         Self {
@@ -434,6 +442,8 @@ pub async fn serve(
         DriverKind::Luxos => luxos::CONNECTIONS_MAX,
         DriverKind::Epic | DriverKind::AxeOs | DriverKind::Auradine => web::CONNECTIONS_MAX,
         DriverKind::Avalon => avalon::CONNECTIONS_MAX,
+        DriverKind::CgminerReadOnly | DriverKind::SealMiner => legacy::CONNECTIONS_MAX,
+        DriverKind::Proto | DriverKind::Mara | DriverKind::Generic => rest::CONNECTIONS_MAX,
     };
     let door = door::Door::open(
         Arc::clone(&miner),
@@ -461,13 +471,24 @@ pub async fn serve(
         DriverKind::AxeOs => tokio::spawn(axeos::run(door)),
         DriverKind::Avalon => tokio::spawn(avalon::run(door)),
         DriverKind::Auradine => tokio::spawn(auradine::run(door)),
+        DriverKind::CgminerReadOnly => tokio::spawn(cgminer_readonly::run(door)),
+        DriverKind::Proto => tokio::spawn(proto::run(door)),
+        DriverKind::Mara => tokio::spawn(mara::run(door)),
+        DriverKind::SealMiner => tokio::spawn(sealminer::run(door)),
+        DriverKind::Generic => tokio::spawn(generic::run(door, connection.device.clone(), connection.rated)),
     };
     let beside = match connection.driver {
-        DriverKind::WhatsminerV2 | DriverKind::Luxos | DriverKind::AxeOs | DriverKind::Avalon => None,
+        DriverKind::WhatsminerV2
+        | DriverKind::CgminerReadOnly
+        | DriverKind::SealMiner
+        | DriverKind::Generic
+        | DriverKind::Proto
+        | DriverKind::Luxos | DriverKind::AxeOs | DriverKind::Avalon => None,
         DriverKind::WhatsminerV3
         | DriverKind::BraiinsOs
         | DriverKind::Vnish
         | DriverKind::BitmainStock
+        | DriverKind::Mara
         | DriverKind::Auradine => Some(legacy::PORT),
         DriverKind::Epic => Some(epic::PAGE_PORT),
     };

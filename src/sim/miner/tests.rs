@@ -12,6 +12,7 @@ fn connection(driver: DriverKind, host: &str) -> Connection {
         credentials: None,
         timeout: Duration::from_secs(1),
         rated: Watts::whole(3_400),
+        device: None,
     }
 }
 

@@ -55,7 +55,24 @@ impl Habits {
                 settled_error: 0.012,
                 thermal_drift: 0.003,
             },
-            DriverKind::BraiinsOs | DriverKind::Epic | DriverKind::Auradine => Self {
+            // Waking is a restart of the mining process; after a reboot it mines.
+            DriverKind::SealMiner => Self {
+                keeps_percent: true,
+                keeps_sleep: false,
+                sleep_ends_software: true,
+                waits_for_tuning: false,
+                restarts_below_minimum: false,
+                report_lag: 1.5,
+                settled_error: 0.012,
+                thermal_drift: 0.003,
+            },
+            DriverKind::BraiinsOs
+            | DriverKind::CgminerReadOnly
+            | DriverKind::Proto
+            | DriverKind::Mara
+            | DriverKind::Epic
+            | DriverKind::Auradine
+            | DriverKind::Generic => Self {
                 keeps_percent: true,
                 keeps_sleep: true,
                 sleep_ends_software: false,

@@ -1,0 +1,406 @@
+//! Proto Rig: the Mining Development Kit API under `/api/v1`, over plain HTTP on port 80.
+//!
+//! `POST auth/login` with the password alone gives an access and a refresh token; the access token goes as `Bearer`
+//! into `Authorization`, and `POST auth/logout` ends both. Power is a target in whole watts, taken up live.
+//! `mining/stop` leaves the control board alone running, `mining/start` goes on at the power target.
+//!
+//! Sources: MDK API 1.8.2, OpenAPI document of the proto-fleet project (`mining`, `mining/target`, `mining/start`,
+//! `mining/stop`, `auth/*`, `telemetry`, `errors`); replies of ProtoOS 1.8.0 as captured by the asic-rs project. A
+//! target is sent as `power_target_watts` alone: every field of that request is optional, and those that are left out
+//! (performance mode, balance of the bays, hashing without a pool) stay as they are. The header by which the fleet
+//! software marks a stop as its own is not sent: this is not that software.
+//!
+//! The whole list of what can be sent is `Request` below.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::fields::{self, measured};
+use super::web::{Answer, Web};
+use super::{Connection, Driver, DriverError, Urgency};
+use crate::clock::{Clock, Moment};
+use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
+use crate::secret::Secret;
+use crate::units::{Hashrate, Watts};
+
+/// After a refused login no other is tried for this long.
+const LOGIN_BACK_OFF: Duration = Duration::from_secs(60);
+/// The largest power target that is ever sent; no miner comes near.
+const MAX_WATTS: f64 = 1e6;
+
+/// Everything that this driver can say to a miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Login,
+    Logout,
+    Mining,
+    Telemetry,
+    Errors,
+    Target,
+    SetTarget,
+    Start,
+    Stop,
+}
+
+impl Request {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Login => "auth/login",
+            Self::Logout => "auth/logout",
+            Self::Mining => "mining",
+            Self::Telemetry => "telemetry?level=miner",
+            Self::Errors => "errors",
+            Self::Target | Self::SetTarget => "mining/target",
+            Self::Start => "mining/start",
+            Self::Stop => "mining/stop",
+        }
+    }
+
+    const fn method(self) -> Method {
+        match self {
+            Self::Login | Self::Logout | Self::Start | Self::Stop => Method::POST,
+            Self::SetTarget => Method::PUT,
+            Self::Mining | Self::Telemetry | Self::Errors | Self::Target => Method::GET,
+        }
+    }
+}
+
+/// What a login gave.
+struct Tokens {
+    access: Secret,
+    refresh: Option<Secret>,
+}
+
+/// Speaks the MDK API with one miner.
+pub struct Proto {
+    web: Web,
+    password: Option<Secret>,
+    clock: Clock,
+    tokens: Option<Tokens>,
+    no_login_until: Moment,
+    range: Option<(Watts, Watts)>,
+    state: State,
+    uptime: Option<Duration>,
+}
+
+impl Proto {
+    /// For one miner. Nothing is sent yet.
+    pub fn new(connection: &Connection, http: &Client) -> Self {
+        Self {
+            web: Web::new(connection, http, "/api/v1/"),
+            password: connection.credentials.as_ref().map(|account| account.password.clone()),
+            clock: Clock::start(),
+            tokens: None,
+            no_login_until: Moment::START,
+            range: None,
+            state: State::Unknown,
+            uptime: None,
+        }
+    }
+
+    async fn exchange(&self, request: Request, body: Option<&Value>) -> Result<Answer, DriverError> {
+        let mut builder = self.web.request(request.method(), request.path());
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| request != Request::Login) {
+            builder = builder.bearer_auth(tokens.access.expose());
+        }
+        if let Some(body) = body {
+            builder = builder.json(body);
+        }
+        self.web.send(request.path(), builder).await
+    }
+
+    async fn login(&mut self) -> Result<(), DriverError> {
+        let request = Request::Login;
+        let name = request.path();
+        self.tokens = None;
+        let place = self.web.place().clone();
+        let password = self.password.clone().filter(|_| self.clock.now() >= self.no_login_until);
+        let Some(password) = password else {
+            return Err(place.rejected(name, Rejection::Credentials));
+        };
+        let answer = self.exchange(request, Some(&json!({ "password": password.expose() }))).await?;
+        if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST) {
+            self.no_login_until = self.clock.now() + LOGIN_BACK_OFF;
+            return Err(place.rejected(name, Rejection::Credentials));
+        }
+        if !answer.status.is_success() {
+            return Err(self.refusal(request, &answer));
+        }
+        let reply = self.web.json(name, &answer)?;
+        let token = |key: &str| {
+            fields::text(&reply, key).filter(|text| !text.is_empty()).map(|text| Secret::new(text.to_owned()))
+        };
+        let access =
+            token("access_token").ok_or_else(|| place.malformed(name, "its `access_token` is missing"))?;
+        // What cannot stand in a header would come back as an error of every request to come.
+        if reqwest::header::HeaderValue::from_str(access.expose()).is_err() {
+            return Err(place.malformed(name, "its token cannot go into a header"));
+        }
+        self.tokens = Some(Tokens { access, refresh: token("refresh_token") });
+        Ok(())
+    }
+
+    /// Makes a request as somebody who is logged in. A login that has ended is renewed once; a request that was
+    /// answered with 401 was not carried out, so it may be repeated.
+    async fn call(&mut self, request: Request, body: Option<&Value>) -> Result<Answer, DriverError> {
+        if self.tokens.is_none() && self.password.is_some() {
+            self.login().await?;
+        }
+        let mut answer = self.exchange(request, body).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.login().await?;
+            answer = self.exchange(request, body).await?;
+        }
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.tokens = None;
+        }
+        Err(self.refusal(request, &answer))
+    }
+
+    /// The same for an answer that is an object; 204 says that there is nothing to tell now.
+    async fn ask(&mut self, request: Request) -> Result<Option<Value>, DriverError> {
+        let answer = self.call(request, None).await?;
+        if answer.status == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        let value = self.web.json(request.path(), &answer)?;
+        Ok(Some(value))
+    }
+
+    /// What a refusal means.
+    fn refusal(&self, request: Request, answer: &Answer) -> DriverError {
+        let name = request.path();
+        let reason = match answer.status {
+            StatusCode::UNAUTHORIZED => Rejection::Credentials,
+            // The document gives 422 for a target out of range and for a start or stop that is not possible now.
+            StatusCode::UNPROCESSABLE_ENTITY if request == Request::SetTarget => Rejection::OutOfRange,
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT => Rejection::WrongState,
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+                Rejection::Unsupported
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Rejection::Busy,
+            _ => {
+                let password = self.password.as_ref().map(Secret::expose).unwrap_or_default();
+                let token = self.tokens.as_ref().map(|tokens| tokens.access.expose()).unwrap_or_default();
+                return self.web.refused(name, answer, &[password, token]);
+            }
+        };
+        self.web.place().rejected(name, reason)
+    }
+
+    /// Reads the range of power targets, where the firmware has one.
+    async fn read_range(&mut self) -> Result<(), DriverError> {
+        let name = Request::Target.path();
+        let reply = match self.ask(Request::Target).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) | Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let edge = |key| {
+            fields::number(&reply, key).map_err(|reason| self.web.place().malformed(name, reason))
+        };
+        if let (Some(low), Some(high)) = (edge("power_target_min_watts")?, edge("power_target_max_watts")?)
+            && 0.0 <= low
+            && low <= high
+            && high > 0.0
+        {
+            self.range = Some((Watts::saturating(low), Watts::saturating(high)));
+        }
+        Ok(())
+    }
+
+    /// The hashrate of this moment, for firmware whose `mining` has only the average since the start.
+    async fn read_rate(&mut self) -> Result<Option<f64>, DriverError> {
+        let name = Request::Telemetry.path();
+        let reply = match self.ask(Request::Telemetry).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) | Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(rate) = reply.pointer("/miner/hashrate") else { return Ok(None) };
+        let malformed = |reason: String| self.web.place().malformed(name, reason);
+        let factor = match fields::text(rate, "unit") {
+            Some("TH/s") | None => 1e12,
+            Some("GH/s") => 1e9,
+            Some("PH/s") => 1e15,
+            Some(_) => return Err(malformed("the unit of its hashrate is unknown".to_owned())),
+        };
+        Ok(fields::number(rate, "value").map_err(malformed)?.map(|value| value * factor))
+    }
+
+    /// The errors of a miner that says it has some.
+    async fn read_errors(&mut self) -> Arc<str> {
+        let Ok(Some(reply)) = self.ask(Request::Errors).await else { return Arc::from("error") };
+        let error = reply.get(0).unwrap_or(&Value::Null);
+        let text = [fields::text(error, "error_code"), fields::text(error, "message")]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(": ");
+        if text.is_empty() { Arc::from("error") } else { Arc::from(fields::words(&text, &[])) }
+    }
+
+    /// Sends a power target in whole watts, never more than asked for.
+    async fn set_target(&mut self, power: Watts) -> Result<(), DriverError> {
+        let name = Request::SetTarget.path();
+        let place = self.web.place().clone();
+        let mut whole = power.get().floor();
+        if let Some((low, high)) = self.range {
+            if power < low {
+                return Err(place.rejected(name, Rejection::OutOfRange));
+            }
+            whole = whole.min(high.get().floor());
+        }
+        if !(1.0..=MAX_WATTS).contains(&whole) {
+            return Err(place.rejected(name, Rejection::OutOfRange));
+        }
+        // A whole number in JSON: the document has an integer.
+        let watts: u32 =
+            format!("{whole:.0}").parse().map_err(|_| place.rejected(name, Rejection::OutOfRange))?;
+        let body = json!({ "power_target_watts": watts });
+        let answer = self.call(Request::SetTarget, Some(&body)).await?;
+        if answer.body.is_empty() {
+            return Ok(());
+        }
+        let reply = self.web.json(name, &answer)?;
+        match fields::number(&reply, "power_target_watts").map_err(|reason| place.malformed(name, reason))? {
+            // It took a higher value instead: the read-back tells which, and the answer is not a yes.
+            Some(taken) if taken > whole + 0.5 => Err(place.rejected(name, Rejection::OutOfRange)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what it does. Gives the body of `mining`, if there is one now.
+    async fn read_mining(&mut self) -> Result<Option<Value>, DriverError> {
+        let name = Request::Mining.path();
+        let Some(mut reply) = self.ask(Request::Mining).await? else {
+            self.state = State::Unknown;
+            return Ok(None);
+        };
+        let status = reply
+            .get_mut("mining-status")
+            .map(Value::take)
+            .filter(Value::is_object)
+            .ok_or_else(|| self.web.place().malformed(name, "`mining-status` is missing"))?;
+        self.state = State::from_name(fields::text(&status, "status").unwrap_or_default());
+        Ok(Some(status))
+    }
+}
+
+/// What the miner says it is doing, as the document lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unknown,
+    Starting,
+    Mining,
+    Stopped,
+    NoPools,
+    Error,
+}
+
+impl State {
+    fn from_name(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            "uninitialized" | "poweringon" => Self::Starting,
+            "mining" | "degradedmining" => Self::Mining,
+            "poweringoff" | "stopped" | "curtailed" => Self::Stopped,
+            "nopools" => Self::NoPools,
+            "error" => Self::Error,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Proto {
+    async fn read(&mut self) -> Result<MinerStatus, DriverError> {
+        let name = Request::Mining.path();
+        let Some(status) = self.read_mining().await? else {
+            // "No mining statistics available": it has just come up.
+            return Ok(MinerStatus { activity: Activity::Starting, range: self.range, ..MinerStatus::default() });
+        };
+        let malformed = |reason| self.web.place().malformed(name, reason);
+        let power = fields::number(&status, "power_usage_watts").map_err(malformed)?;
+        let target = fields::number(&status, "power_target_watts").map_err(malformed)?;
+        let uptime = fields::number(&status, "mining_uptime_s")
+            .map_err(malformed)?
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let now = fields::number(&status, "hashrate_ghs").map_err(malformed)?;
+        let average = fields::number(&status, "average_hashrate_ghs").map_err(malformed)?;
+        let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
+        self.uptime = uptime.or(self.uptime);
+        if self.range.is_none() || restarted {
+            self.read_range().await?;
+        }
+        let rate = match now {
+            Some(rate) => Some(rate * 1e9),
+            None if self.state == State::Mining => {
+                self.read_rate().await?.or_else(|| average.map(|rate| rate * 1e9))
+            }
+            None => None,
+        };
+        let activity = match self.state {
+            State::Mining if rate == Some(0.0) => Activity::Starting,
+            State::Mining => Activity::Hashing,
+            State::Starting => Activity::Starting,
+            State::Stopped => Activity::Asleep,
+            State::NoPools => Activity::Fault(Arc::from("no pool")),
+            State::Error => Activity::Fault(self.read_errors().await),
+            State::Unknown => Activity::Unknown,
+        };
+        let target = match (self.state, target) {
+            (State::Stopped, _) => Measured::Value(Target::Sleep),
+            (_, Some(watts)) if watts > 0.0 => Measured::Value(Target::Power(Watts::saturating(watts))),
+            _ => Measured::Unavailable,
+        };
+        Ok(MinerStatus {
+            power: measured(power, true, Watts::saturating),
+            hashrate: measured(rate, true, Hashrate::saturating),
+            activity,
+            target,
+            range: self.range,
+            points: None,
+            uptime,
+        })
+    }
+
+    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
+        let power = match target {
+            Target::Sleep => {
+                self.call(Request::Stop, None).await?;
+                self.state = State::Stopped;
+                return Ok(());
+            }
+            Target::Power(power) => power,
+        };
+        if self.state == State::Unknown {
+            self.read_mining().await?;
+        }
+        // The target first: the start takes the power target into account that is in force then.
+        self.set_target(power).await?;
+        if self.state == State::Stopped {
+            self.call(Request::Start, None).await?;
+            self.state = State::Starting;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        if let Some(tokens) = &self.tokens {
+            let mut body = json!({ "access_token": tokens.access.expose() });
+            if let (Some(refresh), Some(object)) = (&tokens.refresh, body.as_object_mut()) {
+                object.insert("refresh_token".to_owned(), Value::from(refresh.expose()));
+            }
+            // A miner that is gone keeps its tokens until they end by themselves.
+            let _ = self.exchange(Request::Logout, Some(&body)).await;
+        }
+        self.tokens = None;
+    }
+}

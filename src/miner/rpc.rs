@@ -1,0 +1,150 @@
+//! The cgminer API, as much firmware kept it: one JSON request per TCP connection, the reply ends with the object, a
+//! NUL or the end of the stream. No password: who reaches the port may speak.
+//!
+//! Source: cgminer's `API-README` and `api.c` (codes, the letters of `STATUS`, the bare word `RESTART`).
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::fields::{self, JsonEnd};
+use super::wire::{MAX_REPLY, Place};
+use super::{Connection, DriverError};
+use crate::control::snapshot::Rejection;
+
+/// "Access denied": the API is there for reading only (`api-allow` without `W:`).
+const CODE_DENIED: i64 = 45;
+/// "Invalid command".
+const CODE_NO_COMMAND: i64 = 14;
+
+/// A reply whose envelope was read.
+pub struct Reply {
+    success: bool,
+    code: Option<i64>,
+    value: Value,
+}
+
+impl Reply {
+    /// Whether the miner said yes.
+    pub const fn is_success(&self) -> bool {
+        self.success
+    }
+
+    /// The words of the envelope, where it has any.
+    pub fn message(&self) -> &str {
+        self.value
+            .pointer("/STATUS/0/Msg")
+            .and_then(Value::as_str)
+            .or_else(|| fields::text(&self.value, "Msg"))
+            .unwrap_or_default()
+    }
+
+    /// The first object of a section, as `SUMMARY[0]`.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn row(&self, section: &str) -> Result<&Value, String> {
+        match self.value.get(section) {
+            Some(Value::Array(rows)) => match rows.first() {
+                Some(row) if row.is_object() => Ok(row),
+                Some(_) => Err(format!("`{section}` does not hold an object")),
+                None => Err(format!("`{section}` is empty")),
+            },
+            Some(row) if row.is_object() => Ok(row),
+            Some(_) => Err(format!("`{section}` is not a list")),
+            None => Err(format!("`{section}` is missing")),
+        }
+    }
+}
+
+/// Speaks the API with one miner.
+pub struct Rpc {
+    place: Place,
+}
+
+impl Rpc {
+    /// For one miner. Nothing is sent yet.
+    pub fn new(connection: &Connection) -> Self {
+        Self { place: Place::new(connection) }
+    }
+
+    /// Where it is, for errors.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// One request on one connection, under the time limit; the bytes of the reply without the NUL.
+    ///
+    /// # Errors
+    /// No connection, no complete answer in time, too large an answer.
+    pub async fn exchange(&self, name: &'static str, request: &Value) -> Result<Vec<u8>, DriverError> {
+        let work = async {
+            let mut stream = self.place.connect().await?;
+            let bytes = request.to_string();
+            stream.write_all(bytes.as_bytes()).await.map_err(|error| self.place.broken(name, &error))?;
+            let mut reply = Vec::new();
+            let mut end = JsonEnd::default();
+            let mut chunk = [0_u8; 4096];
+            loop {
+                let count = match stream.read(&mut chunk).await {
+                    Ok(count) => count,
+                    // Some firmware resets the connection instead of closing it; what came before counts.
+                    Err(_) if !reply.is_empty() => 0,
+                    Err(error) => return Err(self.place.broken(name, &error)),
+                };
+                let bytes = chunk.get(..count).unwrap_or_default();
+                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                reply.extend_from_slice(text);
+                if reply.len() > MAX_REPLY {
+                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
+                }
+                let complete = end.feed(text);
+                if count == 0 || text.len() < count || complete {
+                    return Ok(reply);
+                }
+            }
+        };
+        self.place.within(name, work).await
+    }
+
+    /// Asks and reads the envelope: `STATUS` is a list with one object, or a letter.
+    ///
+    /// # Errors
+    /// As [`Rpc::exchange`], and what is no reply of this API.
+    pub async fn ask(&self, name: &'static str, request: &Value) -> Result<Reply, DriverError> {
+        let bytes = self.exchange(name, request).await?;
+        self.reply(name, &bytes)
+    }
+
+    /// Reads a reply that came.
+    ///
+    /// # Errors
+    /// What is no reply of this API.
+    pub fn reply(&self, name: &'static str, bytes: &[u8]) -> Result<Reply, DriverError> {
+        let value = fields::parse(bytes).map_err(|reason| self.place.malformed(name, reason))?;
+        self.envelope(name, value)
+    }
+
+    fn envelope(&self, name: &'static str, value: Value) -> Result<Reply, DriverError> {
+        let inner = value.pointer("/STATUS/0");
+        let letter =
+            inner.and_then(|inner| fields::text(inner, "STATUS")).or_else(|| fields::text(&value, "STATUS"));
+        let success = match letter {
+            Some("S" | "I") => true,
+            Some("E" | "F" | "W") => false,
+            Some(_) => return Err(self.place.malformed(name, "its `STATUS` is unknown")),
+            None => return Err(self.place.malformed(name, "its `STATUS` is missing")),
+        };
+        let code =
+            inner.and_then(|inner| inner.get("Code")).or_else(|| value.get("Code")).and_then(Value::as_i64);
+        Ok(Reply { success, code, value })
+    }
+
+    /// What a refusal means.
+    pub fn refusal(&self, name: &'static str, reply: &Reply) -> DriverError {
+        match reply.code {
+            Some(CODE_DENIED) => self.place.rejected(name, Rejection::WriteDisabled),
+            Some(CODE_NO_COMMAND) => self.place.rejected(name, Rejection::Unsupported),
+            _ => self.place.other(name, reply.message(), &[]),
+        }
+    }
+}
