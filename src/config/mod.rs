@@ -156,7 +156,10 @@ pub fn demo(network: u8) -> Result<Config, ConfigErrors> {
 }
 
 /// Reads a file of bounded size as text.
-fn read(path: &Path) -> Result<String, ConfigErrors> {
+///
+/// # Errors
+/// It is missing, a folder, too large or no text.
+pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     let fail = |message: String, help: &str| Err(ConfigErrors::of_file(path, message, help));
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -213,6 +216,16 @@ fn syntax<'t>(text: &'t str, report: &diagnostic::Report<'t>) -> Option<Spanned<
         report.error(span, error.message(), help);
     }
     readable.then_some(document)
+}
+
+/// Whether a text is TOML at all; its keys and values are not looked at.
+///
+/// # Errors
+/// What the parser stumbles over, with its place; passwords are masked.
+pub fn check_syntax(text: &str, path: &Path) -> Result<(), ConfigErrors> {
+    let report = diagnostic::Report::new(text, path);
+    syntax(text, &report);
+    report.finish().map(|_| ())
 }
 
 /// Checks a text. Paths in it are relative to the folder of `path`, which need not exist.
