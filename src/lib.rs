@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod discover;
 pub mod meter;
 pub mod metrics;
 pub mod miner;

@@ -19,6 +19,8 @@ enum Command {
     Run(cli::run::Args),
     /// Check a configuration and say what would be controlled
     Check(cli::check::Args),
+    /// Find the miners of a network, and write them into a configuration
+    Discover(cli::discover::Args),
     /// Put meters into service: list what the program knows, find them, read them, verify them
     Meter(cli::meter::Args),
     /// Show the daemon at work on a simulated site
@@ -38,6 +40,15 @@ fn main() -> ExitCode {
         };
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    if let (Command::Discover(args), Ok(runtime)) = (&arguments.command, &runtime) {
+        return match runtime.block_on(cli::discover::run(args)) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                eprintln!("ballast: {error}");
+                ExitCode::from(error.code())
+            }
+        };
+    }
     let result = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(&arguments.command)),
         Err(source) => Err(Failure::System { what: "cannot start the runtime", source }),
@@ -59,6 +70,10 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Check(_) => {}
+        Command::Run(args) => cli::run::run(args).await,
+        Command::Demo(args) => cli::demo::run(args).await,
+        Command::Sim(args) => cli::sim::run(args).await,
+        Command::Check(_) | Command::Meter(_) | Command::Discover(_) => Ok(()),
     }
     Ok(0)
 }

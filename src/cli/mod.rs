@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod discover;
 pub mod meter;
 pub mod run;
 pub mod sim;

@@ -181,7 +181,10 @@ pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigError
 }
 
 /// Reads a configuration as text.
-fn read(path: &Path) -> Result<String, ConfigErrors> {
+///
+/// # Errors
+/// It is missing, a folder, too large or no text.
+pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     read_bounded(
         path,
         LARGEST_FILE,
@@ -244,6 +247,16 @@ fn syntax<'t>(text: &'t str, report: &diagnostic::Report<'t>) -> Option<Spanned<
         report.error(span, error.message(), help);
     }
     readable.then_some(document)
+}
+
+/// Whether a text is TOML at all; its keys and values are not looked at.
+///
+/// # Errors
+/// What the parser stumbles over, with its place; passwords are masked.
+pub fn check_syntax(text: &str, path: &Path) -> Result<(), ConfigErrors> {
+    let report = diagnostic::Report::new(text, path);
+    syntax(text, &report);
+    report.finish().map(|_| ())
 }
 
 /// Checks a text. Paths in it are relative to the folder of `path`, which need not exist.
