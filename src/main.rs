@@ -69,11 +69,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Demo(args) => cli::demo::run(args).await?,
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Meter(args) => return cli::meter::run(args).await,
-        Command::Check(_) => {}
-        Command::Run(args) => cli::run::run(args).await,
-        Command::Demo(args) => cli::demo::run(args).await,
-        Command::Sim(args) => cli::sim::run(args).await,
-        Command::Check(_) | Command::Meter(_) | Command::Discover(_) => Ok(()),
+        Command::Check(_) | Command::Discover(_) => {}
     }
     Ok(0)
 }
