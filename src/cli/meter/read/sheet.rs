@@ -401,6 +401,8 @@ pub(super) const fn function_name(function: Function) -> &'static str {
     match function {
         Function::Holding => "holding",
         Function::Input => "input",
+        Function::Coil => "coil",
+        Function::Discrete => "discrete",
     }
 }
 
