@@ -52,12 +52,13 @@ fn decode(format: Format, mut words: Vec<u16>, order: WordOrder) -> f64 {
         Format::I64 => f64::from(i32::try_from(i64::from_be_bytes(bytes)).unwrap()),
         Format::F32 => f64::from(f32::from_be_bytes(low(4).try_into().unwrap())),
         Format::F64 => f64::from_be_bytes(bytes),
+        Format::Bool => panic!("not of a register"),
     }
 }
 
 #[tokio::test]
 async fn every_format_and_word_order_shows_the_same_power_on_the_wire() {
-    for (name, format) in Format::NAMES {
+    for (name, format) in Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Bool) {
         for order in [WordOrder::HighFirst, WordOrder::LowFirst] {
             for function in [Function::Input, Function::Holding] {
                 // Ten watts a count, so that 16 bits are enough.
@@ -66,7 +67,7 @@ async fn every_format_and_word_order_shows_the_same_power_on_the_wire() {
                 let count = format.words();
                 let words = match function {
                     Function::Input => context.read_input_registers(10, count).await,
-                    Function::Holding => context.read_holding_registers(10, count).await,
+                    _ => context.read_holding_registers(10, count).await,
                 };
                 let power = decode(format, words.unwrap().unwrap(), order) * 10.0;
                 assert!((power - CALM_PCC).abs() < 1e-6, "{name} {order:?} {function:?}: {power}");

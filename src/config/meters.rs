@@ -381,7 +381,9 @@ fn plausible(table: &Table<'_>) -> Option<Plausible> {
 
 /// Two names for one register are allowed (two circuits may be compared with one device), but rarely meant.
 fn warn_of_twins(meters: &Meters, report: &Report<'_>) {
-    let mut seen: BTreeMap<(usize, u8, Vec<(Function, u16)>), &str> = BTreeMap::new();
+    /// Link, unit, and the registers of power.
+    type Place = (usize, u8, Vec<(Function, u16)>);
+    let mut seen: BTreeMap<Place, &str> = BTreeMap::new();
     for ((connection, meter), span) in meters.connections.iter().zip(&meters.meters).zip(&meters.spans) {
         let terms = connection.profile.power.terms.iter();
         let addresses: Vec<(Function, u16)> = terms.map(|term| (term.function, term.address)).collect();

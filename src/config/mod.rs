@@ -217,7 +217,9 @@ fn read_bounded(path: &Path, largest: u64, too_large: &str) -> Result<String, Co
         );
     }
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > largest {
-        return fail(format!("is larger than {} KiB", largest / 1024), too_large);
+        let kib = largest / 1024;
+        let most = if kib < 1024 { format!("{kib} KiB") } else { format!("{} MiB", kib / 1024) };
+        return fail(format!("is larger than {most}"), too_large);
     }
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();

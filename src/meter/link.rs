@@ -69,7 +69,7 @@ const DOUBTS: u8 = 2;
 /// On a link that is always busy, one request for something else than a lead goes out in this time.
 const FORCED_EVERY: Duration = Duration::from_secs(1);
 /// For so many of its rounds such a request waits for a pause of the link first.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 3;
 /// How long a device that does not say what its registers mean is left alone before it is asked again.
 const QUEST_PAUSE: Duration = Duration::from_secs(10);
 /// No meter is read more often, whatever the configuration says.

@@ -111,6 +111,24 @@ async fn what_is_told_beside_power_never_delays_the_power_of_any_meter() {
 }
 
 #[tokio::test]
+async fn on_a_link_without_pauses_one_request_a_second_goes_out_for_the_rest() {
+    let device = device(1).await;
+    device.script(|_, right| Act::Late(Duration::from_millis(15), right));
+    let mut busy = rich(1);
+    busy.period = Duration::from_millis(20);
+    let mut reader = device.read(vec![busy]);
+    let input = reader.until_it(0, |input| input.others.iter().count() == 2).await;
+    assert!(other(&input, Measure::Frequency).is_some(), "the longest overdue comes first");
+    sleep(Duration::from_millis(300)).await;
+    let asked = device.asked();
+    let rest: Vec<_> = asked.iter().filter(|asked| asked.address != POWER).collect();
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert!(rest[0].at > Moment::millis(2_900), "only when it had waited for long");
+    let gap = longest_gap(&times(&asked, 1, POWER));
+    assert!(gap < Duration::from_millis(120), "{gap:?}: one exchange, and not the whole rest");
+}
+
+#[tokio::test]
 async fn a_refused_point_is_remembered_until_the_link_is_opened_anew() {
     let device = Device::start().await;
     for (address, value) in [(POWER, 700), (VOLTAGE, 230), (IMPORT, 9_000)] {
