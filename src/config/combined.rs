@@ -283,8 +283,8 @@ fn circles(found: &[Found<'_>], first: usize, report: &Report<'_>) -> bool {
         let mut open = vec![start];
         while let Some(at) = open.pop() {
             for (part, span) in parts(at) {
-                if !reached.contains_key(&part) {
-                    reached.insert(part, (at, span));
+                if let std::collections::btree_map::Entry::Vacant(entry) = reached.entry(part) {
+                    entry.insert((at, span));
                     open.push(part);
                 }
             }
