@@ -521,6 +521,8 @@ fn what_is_wrong_with_a_combined_meter_is_said_with_its_place() {
         assert!(said_of_it.contains(said), "{more}: {said}\n{said_of_it}");
         assert!(said_of_it.starts_with("site.toml:"), "{said_of_it}");
     }
+    let crowd: String = (0..201).map(|at| format!("[meters.m{at}]\nsum = [\"pcc\"]\n")).collect();
+    assert!(wrong(&site(&crowd)).contains("the file has 201 combined meters"));
     let many = vec!["\"pcc\""; 65].join(", ");
     assert!(wrong(&combined(&format!("[meters.whole]\nsum = [{many}]"))).contains("`sum` has 65 parts"));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ballast::control::decision::{Binding, MeterDecision, Mode, Source};
 use ballast::control::measure::Measure;
-use ballast::control::site::{CircuitId, Combination, Condition, Meter, MeterId, Part, Redundant, Site};
+use ballast::control::site::{CircuitId, Combination, Condition, Meter, MeterId, Part, Redundant};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
 use ballast::metrics::{CommandTally, Exporter, ReadTally, describe};
 use ballast::units::Watts;
@@ -96,26 +96,6 @@ fn an_unknown_value_has_no_series_and_is_not_zero() {
     absent(&format!("ballast_miner_setpoint_watts{never_asked}"));
 }
 
-/// The sample's site with a pair of redundant meters and a limit that rests.
-fn combined() -> Site {
-    let mut site = site(1);
-    let part = |meter| Part { meter: MeterId(meter), measure: Measure::Power };
-    site.meters[0].learn_lag = false;
-    site.meters[0].lag = Duration::from_millis(500);
-    site.meters.push(Meter {
-        name: "both".into(),
-        combined: Some(Combination::Redundant(Redundant {
-            parts: vec![part(0), Part { measure: Measure::PowerL1, ..part(2) }],
-            disagreement: Watts::whole(5_000),
-            disagreement_for: 10 * SECOND,
-            return_after: 60 * SECOND,
-        })),
-        ..site.meters[2].clone()
-    });
-    site.limits[2].condition = Some(Condition { meter: MeterId(2), below: 0.6, until: 0.8 });
-    site
-}
-
 fn outcome(input: MeterInput, lost: f64) -> MeterDecision {
     MeterDecision { input, lost, lag: Duration::ZERO, learned_lag: None, in_use: None, disagreement: None }
 }
@@ -176,7 +156,23 @@ async fn a_reading_that_is_stale_has_no_series_though_the_power_is_fresh() {
 #[test]
 fn combined_meters_and_lags_are_told_as_the_control_law_took_them() {
     let (exporter, _) = silent(1);
-    exporter.reconfigure(Arc::new(combined()));
+    // A pair of redundant meters, and a limit that rests.
+    let mut site = site(1);
+    let part = |meter| Part { meter: MeterId(meter), measure: Measure::Power };
+    site.meters[0].learn_lag = false;
+    site.meters[0].lag = Duration::from_millis(500);
+    site.meters.push(Meter {
+        name: "both".into(),
+        combined: Some(Combination::Redundant(Redundant {
+            parts: vec![part(0), Part { measure: Measure::PowerL1, ..part(2) }],
+            disagreement: Watts::whole(5_000),
+            disagreement_for: 10 * SECOND,
+            return_after: 60 * SECOND,
+        })),
+        ..site.meters[2].clone()
+    });
+    site.limits[2].condition = Some(Condition { meter: MeterId(2), below: 0.6, until: 0.8 });
+    exporter.reconfigure(Arc::new(site));
     publish(&exporter, |snapshot, decision| {
         let reading = Reading { value: Watts::whole(4_200), at: snapshot.now };
         decision.meters = snapshot.meters.iter().map(|input| outcome(*input, 0.0)).collect();

@@ -7,8 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::Mode;
+use ballast::control::decision::{MeterDecision, Mode};
+use ballast::control::measure::Measure;
+use ballast::control::site::{Combination, MeterId, Part, Redundant};
+use ballast::control::snapshot::{MeterInput, Reading};
 use ballast::metrics::Exporter;
+use ballast::units::Watts;
 use ballast::web;
 use metrics_sample::{publish, running, silent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,6 +76,54 @@ async fn metrics_are_served_in_the_text_format_of_prometheus() {
     assert!(body.contains("\nballast_budget_watts 306100\n"), "{body}");
     let (head, body) = server.ask("HEAD", "/metrics").await;
     assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
+}
+
+/// What the control law took a meter for.
+fn outcome(input: MeterInput, in_use: Option<usize>) -> MeterDecision {
+    MeterDecision {
+        input,
+        lost: 0.0,
+        lag: Duration::from_secs(2),
+        learned_lag: Some(Duration::from_secs(2)),
+        in_use,
+        disagreement: in_use.map(|_| true),
+    }
+}
+
+#[tokio::test]
+async fn redundant_meters_and_limits_that_rest_are_shown() {
+    let (exporter, _) = silent(1);
+    let mut site = metrics_sample::site(1);
+    let part = |meter| Part { meter: MeterId(meter), measure: Measure::Power };
+    site.meters[2].name = "pv & <roof>".into();
+    site.meters[2].combined = Some(Combination::Redundant(Redundant {
+        parts: vec![part(0), part(1)],
+        disagreement: Watts::whole(5_000),
+        disagreement_for: Duration::from_secs(10),
+        return_after: Duration::from_secs(60),
+    }));
+    exporter.reconfigure(Arc::new(site));
+    publish(&exporter, |snapshot, decision| {
+        let charge = Reading { value: 64.2, at: snapshot.now };
+        snapshot.meters[0].others.set(Measure::StateOfCharge, charge);
+        let inputs = snapshot.meters.iter().enumerate();
+        decision.meters = inputs.map(|(index, input)| outcome(*input, (index == 2).then_some(1))).collect();
+        decision.circuits[1].limits[0].acts = false;
+    });
+    let server = serve(exporter).await;
+    let (_, json) = server.json("/api/v1/status").await;
+    let meters = &json["cycle"]["meters"];
+    assert_eq!(meters[2]["in_use"], "dead");
+    assert_eq!(meters[2]["disagreement"], true);
+    assert_eq!(meters[0]["readings"]["state_of_charge"], 64.2);
+    assert_eq!(meters[0]["lag_seconds"], 2.0);
+    assert!(meters[0].get("disagreement").is_none());
+    assert_eq!(json["cycle"]["circuits"][1]["limits"][0]["acts"], false);
+    assert!(json["cycle"]["circuits"][1]["headroom_watts"].is_null(), "nothing of its own acts there");
+    let (_, page) = server.get("/").await;
+    assert!(page.contains("Does not act at present: container-feeder at container."), "{page}");
+    assert!(page.contains("its parts disagree: the worse value counts"), "{page}");
+    assert!(page.contains("charged 64 %") && page.contains("pv &amp; &lt;roof&gt;"), "{page}");
 }
 
 #[tokio::test]

@@ -186,11 +186,13 @@ fn meter(name: &str) -> Meter {
         lag: Duration::ZERO,
         stale_after: Duration::from_secs(5),
         fail_safe_after: Duration::from_secs(20),
+        learn_lag: true,
+        combined: None,
     }
 }
 
 fn limit(name: String, circuit: usize, scope: Scope, class: LimitClass, cap: Cap) -> Limit {
-    Limit { name, circuit: CircuitId(circuit), scope, class, cap }
+    Limit { name, circuit: CircuitId(circuit), scope, class, cap, condition: None }
 }
 
 /// The sum of the miners' highest points on a circuit and all below it, in watts.

@@ -15,6 +15,9 @@ const MOST_TERMS: usize = 64;
 /// The most meters of one power.
 const MOST_REDUNDANT: usize = 4;
 
+/// The most combined meters: bounds the search for cycles.
+const MOST_COMBINED: usize = 200;
+
 /// The keys that belong to a device, and what to do about them.
 const OF_A_DEVICE: [&str; 13] = [
     "link",
@@ -52,7 +55,15 @@ pub(super) fn combine<'a>(root: &Table<'a>, names: &Names<'a>, meters: &mut Mete
         }
     }
     let first = meters.meters.len();
-    let circles = circles(&found, first, report);
+    let many = found.get(MOST_COMBINED).map(|combined| combined.name.span);
+    if let Some(span) = many {
+        report.error(
+            span,
+            format!("the file has {} combined meters", found.len()),
+            format!("at most {MOST_COMBINED} are supported; a sum may have {MOST_TERMS} parts"),
+        );
+    }
+    let circles = many.is_some() || circles(&found, first, report);
     for combined in &found {
         meters.spans.push(combined.name.span);
         meters.meters.push(Meter {
@@ -283,8 +294,8 @@ fn circles(found: &[Found<'_>], first: usize, report: &Report<'_>) -> bool {
         let mut open = vec![start];
         while let Some(at) = open.pop() {
             for (part, span) in parts(at) {
-                if !reached.contains_key(&part) {
-                    reached.insert(part, (at, span));
+                if let std::collections::btree_map::Entry::Vacant(entry) = reached.entry(part) {
+                    entry.insert((at, span));
                     open.push(part);
                 }
             }

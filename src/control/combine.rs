@@ -180,6 +180,10 @@ impl Combiner {
                 Some(Combination::Sum(terms)) => sum(terms, &views, memory),
                 Some(Combination::Redundant(redundant)) => choose(redundant, &views, memory, snapshot.now),
             };
+            // Nothing known is lost, however fresh the parts are.
+            if combined.high.is_none() {
+                combined.lost = 1.0;
+            }
             combined.input.power =
                 if self.caps.get(index) == Some(&true) { combined.low } else { combined.high };
             if let Some(slot) = seen.get_mut(index) {

@@ -15,6 +15,10 @@ const MOST: usize = 600;
 /// However far apart two samples are, a raise goes no further than the rate allows in this time.
 const LONGEST_STEP: Duration = Duration::from_secs(5);
 
+/// What a raise gains in this time, if kept free in vain, waits for the hold like any headroom: giving that back at once
+/// would follow every ripple.
+const ORDINARY: Duration = Duration::from_secs(2);
+
 /// The ramp of one circuit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ramp {
@@ -37,7 +41,8 @@ impl Ramp {
     /// Takes this cycle's headroom and returns what may be used; infinite headroom needs no care.
     ///
     /// `unreserved` is the headroom had nothing been kept free in case it falls on. That is what must have been there
-    /// for the hold time: what was kept free in vain is given back as soon as it is free again, at the ordinary rate.
+    /// for the hold time, but for the little that the slopes of an ordinary sky make it keep: what a steep step made it
+    /// keep in vain is given back as soon as it is free again, at the rate of any raise.
     pub fn step(
         &mut self,
         settings: &Settings,
@@ -55,7 +60,8 @@ impl Ramp {
         // A meter that renews itself slowly may be followed as fast as any, as far as its samples allow.
         let since_sample = self.sampled_at.map_or(since_last, |before| (now - before).max(since_last));
         if new_sample {
-            self.window.push_back((now, unreserved.max(headroom)));
+            let ordinary = settings.raise_rate.over(ORDINARY).get();
+            self.window.push_back((now, headroom.max(unreserved - ordinary)));
             self.sampled_at = Some(now);
         }
         // Keep the newest sample that is older than the hold: it shows that the hold time is covered. And never fewer

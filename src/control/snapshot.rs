@@ -242,7 +242,7 @@ impl MinerInput {
 pub struct Snapshot {
     /// The moment of the cycle.
     pub now: Moment,
-    /// One for each of the site's meters.
+    /// One for each of the site's meters that is a device. What is put together from them, the control law works out.
     pub meters: Vec<MeterInput>,
     /// One for each of the site's miners.
     pub miners: Vec<MinerInput>,

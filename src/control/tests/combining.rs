@@ -108,6 +108,9 @@ fn a_sum_without_one_of_its_parts_has_no_value() {
     let seen = desk.look(0.0, &[ok(1_000.0, 0.0), MeterInput::PENDING]);
     assert_eq!((seen[2].input.power, seen[2].input.status), (None, MeterStatus::Pending));
     assert!(seen[2].lost >= 1.0);
+    // The second part comes half a minute after the first: the first sum is that of an instant that both know.
+    let seen = desk.look(1.0, &[ok(1_000.0, 0.0), ok(1_000.0, 30.0)]);
+    assert!(seen[2].input.power.is_none() && seen[2].lost >= 1.0, "{:?}", seen[2]);
     // Nor is a snapshot that is shorter than the site any trouble.
     assert_eq!(desk.look(1.0, &[]).len(), 3);
 }

@@ -108,9 +108,10 @@ fn clouds_over_a_slow_meter_are_followed_with_bounded_import() {
             highest = highest.max(plant.import());
         }
         let (import, captured) = (plant.imported / plant.surplus, plant.captured / plant.surplus);
+        let apart = Duration::from_secs(refresh).as_secs_f64();
         // Between two samples the sky changes by at most 0.26 kW/s; the rest is what a shed takes.
-        assert!(highest < 1e3 + 260.0 * (refresh as f64 + 3.0), "{refresh} s, {feeder}: {highest} W");
-        assert!(import < 0.001 + 0.000_25 * (refresh as f64), "{refresh} s, {feeder}: imported {import:.4}");
+        assert!(highest < 1e3 + 260.0 * (apart + 3.0), "{refresh} s, {feeder}: {highest} W");
+        assert!(import < 0.001 + 0.000_25 * apart, "{refresh} s, {feeder}: imported {import:.4}");
         assert!(captured > 0.90, "{refresh} s, {feeder}: captured {captured:.3}");
     }
 }
