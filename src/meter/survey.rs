@@ -272,3 +272,124 @@ pub fn who(identity: &Identity) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::profile::{Format, Function, WordOrder};
+    use super::super::{Transport, line::Line, rtu};
+    use super::*;
+    use crate::miner::Endpoint;
+
+    fn span(address: u16) -> Span {
+        Span { function: Function::Holding, address, count: 1 }
+    }
+
+    /// A device behind a transparent gateway whose registers hold their own addresses. It answers each request with what
+    /// the one before asked for, over whichever connection there is, until it is told to keep up.
+    async fn late_by_one(keeps_up: Arc<Mutex<bool>>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(VecDeque::new()));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (asked, keeps_up) = (asked.clone(), keeps_up.clone());
+                tokio::spawn(async move {
+                    let mut request = [0; 8];
+                    while stream.read_exact(&mut request).await.is_ok() {
+                        let due = {
+                            let mut asked = asked.lock().unwrap();
+                            asked.push_back([request[2], request[3]]);
+                            let all = *keeps_up.lock().unwrap();
+                            if all {
+                                asked.drain(..).next_back()
+                            } else if asked.len() > 1 {
+                                asked.pop_front()
+                            } else {
+                                None
+                            }
+                        };
+                        if let Some([high, low]) = due {
+                            let mut answer = vec![request[0], 3, 2, high, low];
+                            answer.extend(rtu::crc(&answer).to_le_bytes());
+                            let _ = stream.write_all(&answer).await;
+                        }
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    fn link(port: u16) -> Link {
+        Link {
+            name: "l".into(),
+            transport: Transport::RtuOverTcp(Endpoint { host: "127.0.0.1".into(), port }, Line::default()),
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_millis(60),
+            connect_delay: Duration::ZERO,
+            gap: Duration::from_millis(2),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_never_taken_for_another_register() {
+        let keeps_up = Arc::new(Mutex::new(false));
+        let port = late_by_one(keeps_up.clone()).await;
+        let mut survey = Survey::new(link(port), Clock::start());
+        for address in [10, 20, 30, 40] {
+            if let Ok(words) = survey.read(1, span(address)).await {
+                assert_eq!(words.words, [address]);
+            }
+        }
+        *keeps_up.lock().unwrap() = true;
+        let mut good = 0;
+        for address in [50, 60, 70] {
+            if let Ok(words) = survey.read(1, span(address)).await {
+                assert_eq!(words.words, [address]);
+                good += 1;
+            }
+        }
+        assert!(good >= 2, "it is believed again once it keeps up");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_stops_waiting_leaves_nothing_behind() {
+        let keeps_up = Arc::new(Mutex::new(false));
+        let port = late_by_one(keeps_up.clone()).await;
+        let mut survey = Survey::new(link(port), Clock::start());
+        let given_up = tokio::time::timeout(Duration::from_millis(90), survey.read(1, span(10))).await;
+        assert!(given_up.is_err(), "it was still waiting");
+        *keeps_up.lock().unwrap() = true;
+        assert_eq!(survey.read(1, span(20)).await.unwrap().words, [20]);
+    }
+
+    #[test]
+    fn a_reply_brings_the_registers_of_its_request_and_no_others() {
+        let reply = Reply {
+            span: Span { function: Function::Input, address: 10, count: 4 },
+            result: Some(Ok((Duration::ZERO, Moment::START))),
+        };
+        let register = |function, address| Register {
+            function,
+            address,
+            format: Format::U32,
+            word_order: WordOrder::HighFirst,
+            ..Register::default()
+        };
+        assert!(reply.brings(&register(Function::Input, 10)) && reply.brings(&register(Function::Input, 12)));
+        assert!(!reply.brings(&register(Function::Input, 13)), "its second half is missing");
+        assert!(
+            !reply.brings(&register(Function::Input, 9)) && !reply.brings(&register(Function::Holding, 10))
+        );
+        let failed = Reply { result: None, ..reply };
+        assert!(
+            !failed.brings(&register(Function::Input, 10)) && failed.covers(&register(Function::Input, 10))
+        );
+    }
+}

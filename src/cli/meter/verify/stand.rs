@@ -374,12 +374,16 @@ impl Stand {
         while self.clock.now() - begun < longest {
             self.show(words, begun, progress);
             self.look().await;
+            let spent = self.clock.now() - begun;
             let arrived = match self.draws.last().filter(|_| self.reported) {
                 Some(sample) => {
                     let fallen = (before - sample.value) / step.get().max(1.0);
-                    if lowered { fallen >= ARRIVED } else { fallen <= 1.0 - ARRIVED }
+                    // Miners that stop short of what they were told are not waited for until patience ends.
+                    let stuck = spent > by_model * 3
+                        && trial::still(&self.draws, self.seconds(), 5.0, step.scaled(0.02));
+                    stuck || if lowered { fallen >= ARRIVED } else { fallen <= 1.0 - ARRIVED }
                 }
-                None => self.clock.now() - begun >= by_model,
+                None => spent >= by_model,
             };
             if arrived {
                 break;
