@@ -179,7 +179,7 @@ impl Survey {
     }
 
     /// Reads all that a plan asks for. A request that is refused as a whole is split, and the plan remembers. After a
-    /// failure that is no exception the rest is not asked for.
+    /// failure that is no exception of the unit itself the rest is not asked for.
     pub async fn read_plan(&mut self, unit: u8, plan: &mut Plan) -> Vec<Reply> {
         let mut replies = Vec::new();
         let mut position = 0;
@@ -201,7 +201,8 @@ impl Survey {
                     continue;
                 }
                 Err(error) => {
-                    silent = !matches!(error, ReadError::Exception { .. });
+                    // Gateways say 10 and 11 after they have waited for the unit themselves: that is silence, too.
+                    silent = !matches!(error, ReadError::Exception { code, .. } if !matches!(code, 10 | 11));
                     Err(error)
                 }
             };
@@ -275,7 +276,6 @@ pub fn who(identity: &Identity) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -290,35 +290,29 @@ mod tests {
         Span { function: Function::Holding, address, count: 1 }
     }
 
-    /// A device behind a transparent gateway whose registers hold their own addresses. It answers each request with what
-    /// the one before asked for, over whichever connection there is, until it is told to keep up.
-    async fn late_by_one(keeps_up: Arc<Mutex<bool>>) -> u16 {
+    /// A device behind a transparent gateway whose registers hold their own addresses. It answers each request after a
+    /// while, over whichever connection there is by then.
+    async fn late(delay: Arc<Mutex<Duration>>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(VecDeque::new()));
+        let newest = Arc::new(tokio::sync::Mutex::new(None));
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (asked, keeps_up) = (asked.clone(), keeps_up.clone());
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mut requests, answers) = stream.into_split();
+                *newest.lock().await = Some(answers);
+                let (newest, delay) = (newest.clone(), delay.clone());
                 tokio::spawn(async move {
                     let mut request = [0; 8];
-                    while stream.read_exact(&mut request).await.is_ok() {
-                        let due = {
-                            let mut asked = asked.lock().unwrap();
-                            asked.push_back([request[2], request[3]]);
-                            let all = *keeps_up.lock().unwrap();
-                            if all {
-                                asked.drain(..).next_back()
-                            } else if asked.len() > 1 {
-                                asked.pop_front()
-                            } else {
-                                None
-                            }
-                        };
-                        if let Some([high, low]) = due {
-                            let mut answer = vec![request[0], 3, 2, high, low];
+                    while requests.read_exact(&mut request).await.is_ok() {
+                        let (newest, delay) = (newest.clone(), *delay.lock().unwrap());
+                        tokio::spawn(async move {
+                            sleep(delay).await;
+                            let mut answer = vec![request[0], 3, 2, request[2], request[3]];
                             answer.extend(rtu::crc(&answer).to_le_bytes());
-                            let _ = stream.write_all(&answer).await;
-                        }
+                            if let Some(answers) = &mut *newest.lock().await {
+                                let _ = answers.write_all(&answer).await;
+                            }
+                        });
                     }
                 });
             }
@@ -339,17 +333,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_answer_is_never_taken_for_another_register() {
-        let keeps_up = Arc::new(Mutex::new(false));
-        let port = late_by_one(keeps_up.clone()).await;
+        // Later than a timeout and the rest that follows it.
+        let delay = Arc::new(Mutex::new(Duration::from_millis(150)));
+        let port = late(delay.clone()).await;
         let mut survey = Survey::new(link(port), Clock::start());
         for address in [10, 20, 30, 40] {
             if let Ok(words) = survey.read(1, span(address)).await {
                 assert_eq!(words.words, [address]);
             }
         }
-        *keeps_up.lock().unwrap() = true;
+        *delay.lock().unwrap() = Duration::ZERO;
         let mut good = 0;
-        for address in [50, 60, 70] {
+        for address in [50, 60, 70, 80] {
             if let Ok(words) = survey.read(1, span(address)).await {
                 assert_eq!(words.words, [address]);
                 good += 1;
@@ -360,12 +355,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_stops_waiting_leaves_nothing_behind() {
-        let keeps_up = Arc::new(Mutex::new(false));
-        let port = late_by_one(keeps_up.clone()).await;
+        let delay = Arc::new(Mutex::new(Duration::from_secs(60)));
+        let port = late(delay.clone()).await;
         let mut survey = Survey::new(link(port), Clock::start());
         let given_up = tokio::time::timeout(Duration::from_millis(90), survey.read(1, span(10))).await;
         assert!(given_up.is_err(), "it was still waiting");
-        *keeps_up.lock().unwrap() = true;
+        *delay.lock().unwrap() = Duration::ZERO;
         assert_eq!(survey.read(1, span(20)).await.unwrap().words, [20]);
     }
 

@@ -299,7 +299,7 @@ async fn test(
     };
     progress.clear();
     let passed = phases.is_some_and(|phases| {
-        let (text, passed) = report(stand, &phases, args, took);
+        let (text, passed) = report(stand, &phases, baseline, args, took);
         say(&text);
         passed
     });
@@ -335,7 +335,13 @@ fn flow(power: Watts) -> String {
 }
 
 /// The figures and the verdict.
-fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (String, bool) {
+fn report(
+    stand: &Stand,
+    phases: &[Phase],
+    baseline: &Baseline,
+    args: &Args,
+    took: Duration,
+) -> (String, bool) {
     let told = plan::total(&stand.moves);
     let source = if stand.reported { Source::Readings } else { Source::Commands };
     let miners = match source {
@@ -365,7 +371,7 @@ fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (Stri
         Source::Commands => format!("{told} (told; they do not say)"),
     };
     let mut text = format!(
-        "\n{}: {} lowered by {told}, {} within {}\n",
+        "\n{}: {} lowered by {told}, {} in {}\n",
         args.meter,
         counted(stand.moves.len(), "miner"),
         if args.rounds == 1 { String::from("once") } else { format!("{} times", args.rounds) },
@@ -391,19 +397,30 @@ fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (Stri
         text.push_str(&format!("  {words}\n"));
     }
     if verdict.finding == Finding::Pass {
-        text.push_str(&suggestion(args, meter_times, miner_times));
+        text.push_str(&suggestion(args, meter_times, miner_times, baseline));
     }
     text.push('\n');
     (text, verdict.finding == Finding::Pass)
 }
 
 /// What to write into the configuration.
-fn suggestion(args: &Args, meter: Option<(f64, f64)>, miners: Option<(f64, f64)>) -> String {
+fn suggestion(
+    args: &Args,
+    meter: Option<(f64, f64)>,
+    miners: Option<(f64, f64)>,
+    baseline: &Baseline,
+) -> String {
+    let refresh = baseline.refresh.as_secs_f64();
     match (meter, miners) {
-        (Some((meter, _)), Some((miners, _))) => format!(
+        (Some((meter, _)), Some((miners, _))) if meter > miners => format!(
             "  for [meters.{}]: lag = \"{:.1}s\"   # half of the step came so much later than to the miners' own readings\n",
             args.meter,
             verdict::lag(meter, miners)
+        ),
+        (Some(_), Some(_)) => format!(
+            "  `lag` cannot be told from this: the miners' own readings came later than the meter's, so it is short. Half of \
+             the time between two new values is a fair start: lag = \"{:.1}s\"\n",
+            refresh / 2.0
         ),
         (Some((meter, _)), None) => format!(
             "  `lag` is at most {meter:.1} s: what the miners themselves took is in it, and they do not say how much\n"

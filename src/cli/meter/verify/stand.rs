@@ -183,7 +183,16 @@ impl Stand {
             let draws: Option<Vec<f64>> =
                 self.moves.iter().map(|step| Some(draw(inputs.get(step.miner)?)?.get())).collect();
             match draws {
-                Some(draws) => self.draws.push(Sample { at, value: draws.iter().sum() }),
+                Some(draws) => {
+                    let sample = Sample { at, value: draws.iter().sum() };
+                    // Only what is new, or as old as a poll: a value that is held is no further proof of itself.
+                    let news = self.draws.last().is_none_or(|last| {
+                        (last.value - sample.value).abs() > 0.0 || at - last.at >= POLL.as_secs_f64()
+                    });
+                    if news {
+                        self.draws.push(sample);
+                    }
+                }
                 None => self.reported = false,
             }
         }
@@ -278,7 +287,8 @@ impl Stand {
 
     /// About how long a whole test takes.
     pub(super) fn duration(&self, rounds: u32) -> Duration {
-        let phase = self.plateau() + self.allowance() + self.response();
+        // Half again for miners that are slower than their model, and what it takes until a poll tells.
+        let phase = self.plateau() + self.allowance() + self.response().mul_f64(1.5) + POLL * 6;
         self.plateau() + phase * (2 * rounds)
     }
 
