@@ -18,7 +18,7 @@ use crate::cli::Failure;
 use crate::config::{self, Config};
 use crate::control::site::{CircuitId, MeterId};
 use crate::units::Watts;
-use plan::Step;
+use plan::{Step, Unmovable};
 use stand::{Baseline, Left, Stand};
 use trial::{Estimate, Phase};
 use verdict::{Finding, Outcome, Source};
@@ -216,7 +216,13 @@ async fn prepare(
     let left_alone =
         if others.is_empty() { String::new() } else { format!(" Left alone: {}.", others.join(", ")) };
     if candidates.is_empty() {
-        return Err(format!("no miner can be moved.{left_alone}"));
+        let hint = if unmovable.contains_key(&Unmovable::NotHashing) {
+            " A daemon that is stopped may put its miners to sleep (`on_exit`): set on_exit = \"hold\", start it, let it wake \
+             them, and stop it again"
+        } else {
+            ""
+        };
+        return Err(format!("no miner can be moved.{left_alone}{hint}"));
     }
     let drawn: Watts = candidates.iter().map(|candidate| candidate.draw).sum();
     let wish = match args.step {

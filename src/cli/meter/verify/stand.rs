@@ -129,7 +129,8 @@ impl Stand {
         let Some(link) = config.links.get(connection.link.0) else { return Ok(None) };
         let only = meter::Connection { link: LinkId(0), ..connection.clone() };
         let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut running = meter::spawn(&[link.clone()], &[only], &[&spec.name], clock, &cancel, &tasks);
+        let mut running =
+            meter::spawn(std::slice::from_ref(link), &[only], &[&spec.name], clock, &cancel, &tasks);
         tasks.close();
         let (Some(input), Some(counters)) = (running.inputs.pop(), running.counters.pop()) else {
             return Ok(None);
