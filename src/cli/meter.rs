@@ -23,7 +23,6 @@ pub struct Args {
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is read once")]
 enum Command {
     /// List the meters that come with the program: what `profile = "…"` in a configuration may name
     Profiles {

@@ -179,7 +179,7 @@ impl Survey {
     }
 
     /// Reads all that a plan asks for. A request that is refused as a whole is split, and the plan remembers. After a
-    /// failure that is no exception the rest is not asked for.
+    /// failure that is no exception of the unit itself the rest is not asked for.
     pub async fn read_plan(&mut self, unit: u8, plan: &mut Plan) -> Vec<Reply> {
         let mut replies = Vec::new();
         let mut position = 0;
@@ -201,7 +201,8 @@ impl Survey {
                     continue;
                 }
                 Err(error) => {
-                    silent = !matches!(error, ReadError::Exception { .. });
+                    // Gateways say 10 and 11 after they have waited for the unit themselves: that is silence, too.
+                    silent = !matches!(error, ReadError::Exception { code, .. } if !matches!(code, 10 | 11));
                     Err(error)
                 }
             };
@@ -271,4 +272,119 @@ pub fn who(identity: &Identity) -> String {
         words.push_str(&format!(", serial number {}", identity.serial));
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::profile::{Format, Function, WordOrder};
+    use super::super::{Transport, line::Line, rtu};
+    use super::*;
+    use crate::miner::Endpoint;
+
+    fn span(address: u16) -> Span {
+        Span { function: Function::Holding, address, count: 1 }
+    }
+
+    /// A device behind a transparent gateway whose registers hold their own addresses. It answers each request after a
+    /// while, over whichever connection there is by then.
+    async fn late(delay: Arc<Mutex<Duration>>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let newest = Arc::new(tokio::sync::Mutex::new(None));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mut requests, answers) = stream.into_split();
+                *newest.lock().await = Some(answers);
+                let (newest, delay) = (newest.clone(), delay.clone());
+                tokio::spawn(async move {
+                    let mut request = [0; 8];
+                    while requests.read_exact(&mut request).await.is_ok() {
+                        let (newest, delay) = (newest.clone(), *delay.lock().unwrap());
+                        tokio::spawn(async move {
+                            sleep(delay).await;
+                            let mut answer = vec![request[0], 3, 2, request[2], request[3]];
+                            answer.extend(rtu::crc(&answer).to_le_bytes());
+                            if let Some(answers) = &mut *newest.lock().await {
+                                let _ = answers.write_all(&answer).await;
+                            }
+                        });
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    fn link(port: u16) -> Link {
+        Link {
+            name: "l".into(),
+            transport: Transport::RtuOverTcp(Endpoint { host: "127.0.0.1".into(), port }, Line::default()),
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_millis(60),
+            connect_delay: Duration::ZERO,
+            gap: Duration::from_millis(2),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_never_taken_for_another_register() {
+        // Later than a timeout and the rest that follows it.
+        let delay = Arc::new(Mutex::new(Duration::from_millis(150)));
+        let port = late(delay.clone()).await;
+        let mut survey = Survey::new(link(port), Clock::start());
+        for address in [10, 20, 30, 40] {
+            if let Ok(words) = survey.read(1, span(address)).await {
+                assert_eq!(words.words, [address]);
+            }
+        }
+        *delay.lock().unwrap() = Duration::ZERO;
+        let mut good = 0;
+        for address in [50, 60, 70, 80] {
+            if let Ok(words) = survey.read(1, span(address)).await {
+                assert_eq!(words.words, [address]);
+                good += 1;
+            }
+        }
+        assert!(good >= 2, "it is believed again once it keeps up");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_stops_waiting_leaves_nothing_behind() {
+        let delay = Arc::new(Mutex::new(Duration::from_secs(60)));
+        let port = late(delay.clone()).await;
+        let mut survey = Survey::new(link(port), Clock::start());
+        let given_up = tokio::time::timeout(Duration::from_millis(90), survey.read(1, span(10))).await;
+        assert!(given_up.is_err(), "it was still waiting");
+        *delay.lock().unwrap() = Duration::ZERO;
+        assert_eq!(survey.read(1, span(20)).await.unwrap().words, [20]);
+    }
+
+    #[test]
+    fn a_reply_brings_the_registers_of_its_request_and_no_others() {
+        let reply = Reply {
+            span: Span { function: Function::Input, address: 10, count: 4 },
+            result: Some(Ok((Duration::ZERO, Moment::START))),
+        };
+        let register = |function, address| Register {
+            function,
+            address,
+            format: Format::U32,
+            word_order: WordOrder::HighFirst,
+            ..Register::default()
+        };
+        assert!(reply.brings(&register(Function::Input, 10)) && reply.brings(&register(Function::Input, 12)));
+        assert!(!reply.brings(&register(Function::Input, 13)), "its second half is missing");
+        assert!(
+            !reply.brings(&register(Function::Input, 9)) && !reply.brings(&register(Function::Holding, 10))
+        );
+        let failed = Reply { result: None, ..reply };
+        assert!(
+            !failed.brings(&register(Function::Input, 10)) && failed.covers(&register(Function::Input, 10))
+        );
+    }
 }

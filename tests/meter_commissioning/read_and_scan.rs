@@ -36,6 +36,8 @@ impl Foreign {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/meter_commissioning/pymodbus_meters.py");
         let mut command = Command::new(&python);
         command.arg(script).arg(port.to_string()).args(rtu.then_some("rtu"));
+        // It tells every request that it refuses at length.
+        command.stderr(Stdio::null());
         let foreign = Self { child: command.spawn().expect("python starts"), port };
         eventually("pymodbus listens", seconds(20.0), || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)

@@ -58,7 +58,7 @@ fn a_meter_that_sees_its_miners_passes_and_they_are_put_back() {
             "fell by",
             "\nPASS\n",
             "lag = \"",
-            "back to what it was set to before",
+            "back at what it was set to before",
         ],
     );
     is_back(&sim, before);
@@ -85,7 +85,7 @@ fn a_turned_meter_is_told_and_so_is_a_missing_transformer_ratio() {
         &[
             "\nWRONG DIRECTION\n",
             "remove `invert = true` from [meters.pcc]",
-            "back to what it was set to before",
+            "back at what it was set to before",
         ],
     );
     is_back(&sim, before);
@@ -128,6 +128,6 @@ fn an_interrupted_test_puts_the_miners_back() {
     process.signal("INT");
     assert_eq!(process.code(seconds(30.0)), 1);
     let out = site.read("verify.out");
-    says(&out, &["Ended. Putting the miners back", "back to what it was set to before"]);
+    says(&out, &["Ended. Putting the miners back", "back at what it was set to before"]);
     is_back(&sim, before);
 }

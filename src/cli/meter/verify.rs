@@ -18,7 +18,7 @@ use crate::cli::Failure;
 use crate::config::{self, Config};
 use crate::control::site::{CircuitId, MeterId};
 use crate::units::Watts;
-use plan::Step;
+use plan::{Step, Unmovable};
 use stand::{Baseline, Left, Stand};
 use trial::{Estimate, Phase};
 use verdict::{Finding, Outcome, Source};
@@ -216,7 +216,13 @@ async fn prepare(
     let left_alone =
         if others.is_empty() { String::new() } else { format!(" Left alone: {}.", others.join(", ")) };
     if candidates.is_empty() {
-        return Err(format!("no miner can be moved.{left_alone}"));
+        let hint = if unmovable.contains_key(&Unmovable::NotHashing) {
+            " A daemon that is stopped may put its miners to sleep (`on_exit`): set on_exit = \"hold\", start it, let it wake \
+             them, and stop it again"
+        } else {
+            ""
+        };
+        return Err(format!("no miner can be moved.{left_alone}{hint}"));
     }
     let drawn: Watts = candidates.iter().map(|candidate| candidate.draw).sum();
     let wish = match args.step {
@@ -299,7 +305,7 @@ async fn test(
     };
     progress.clear();
     let passed = phases.is_some_and(|phases| {
-        let (text, passed) = report(stand, &phases, args, took);
+        let (text, passed) = report(stand, &phases, baseline, args, took);
         say(&text);
         passed
     });
@@ -335,7 +341,13 @@ fn flow(power: Watts) -> String {
 }
 
 /// The figures and the verdict.
-fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (String, bool) {
+fn report(
+    stand: &Stand,
+    phases: &[Phase],
+    baseline: &Baseline,
+    args: &Args,
+    took: Duration,
+) -> (String, bool) {
     let told = plan::total(&stand.moves);
     let source = if stand.reported { Source::Readings } else { Source::Commands };
     let miners = match source {
@@ -365,7 +377,7 @@ fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (Stri
         Source::Commands => format!("{told} (told; they do not say)"),
     };
     let mut text = format!(
-        "\n{}: {} lowered by {told}, {} within {}\n",
+        "\n{}: {} lowered by {told}, {} in {}\n",
         args.meter,
         counted(stand.moves.len(), "miner"),
         if args.rounds == 1 { String::from("once") } else { format!("{} times", args.rounds) },
@@ -391,19 +403,30 @@ fn report(stand: &Stand, phases: &[Phase], args: &Args, took: Duration) -> (Stri
         text.push_str(&format!("  {words}\n"));
     }
     if verdict.finding == Finding::Pass {
-        text.push_str(&suggestion(args, meter_times, miner_times));
+        text.push_str(&suggestion(args, meter_times, miner_times, baseline));
     }
     text.push('\n');
     (text, verdict.finding == Finding::Pass)
 }
 
 /// What to write into the configuration.
-fn suggestion(args: &Args, meter: Option<(f64, f64)>, miners: Option<(f64, f64)>) -> String {
+fn suggestion(
+    args: &Args,
+    meter: Option<(f64, f64)>,
+    miners: Option<(f64, f64)>,
+    baseline: &Baseline,
+) -> String {
+    let refresh = baseline.refresh.as_secs_f64();
     match (meter, miners) {
-        (Some((meter, _)), Some((miners, _))) => format!(
+        (Some((meter, _)), Some((miners, _))) if meter > miners => format!(
             "  for [meters.{}]: lag = \"{:.1}s\"   # half of the step came so much later than to the miners' own readings\n",
             args.meter,
             verdict::lag(meter, miners)
+        ),
+        (Some(_), Some(_)) => format!(
+            "  `lag` cannot be told from this: the miners' own readings came later than the meter's, so it is short. Half of \
+             the time between two new values is a fair start: lag = \"{:.1}s\"\n",
+            refresh / 2.0
         ),
         (Some((meter, _)), None) => format!(
             "  `lag` is at most {meter:.1} s: what the miners themselves took is in it, and they do not say how much\n"

@@ -499,7 +499,7 @@ mod tests {
         let rows = read(&values, true);
         let value = |measure| rows.iter().find(|row| row.measure == measure).unwrap().value.clone();
         assert_eq!(value(Measure::Power), Ok(Measured::Power(Watts::whole(-500))));
-        assert_eq!(number(value(Measure::EnergyImport).unwrap()) / 3.6e6, 9.0_f64.round());
+        assert_eq!(value(Measure::EnergyImport).unwrap().to_string(), "9.000 kWh");
         let remarks = told(&remarks(&rows, true, &Role::Circuit("pcc".into())));
         assert!(remarks.contains("export 500 W: power flows out of circuit pcc"), "{remarks}");
         assert!(remarks.contains("`invert` is set"), "{remarks}");

@@ -129,7 +129,8 @@ impl Stand {
         let Some(link) = config.links.get(connection.link.0) else { return Ok(None) };
         let only = meter::Connection { link: LinkId(0), ..connection.clone() };
         let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut running = meter::spawn(&[link.clone()], &[only], &[&spec.name], clock, &cancel, &tasks);
+        let mut running =
+            meter::spawn(std::slice::from_ref(link), &[only], &[&spec.name], clock, &cancel, &tasks);
         tasks.close();
         let (Some(input), Some(counters)) = (running.inputs.pop(), running.counters.pop()) else {
             return Ok(None);
@@ -183,7 +184,16 @@ impl Stand {
             let draws: Option<Vec<f64>> =
                 self.moves.iter().map(|step| Some(draw(inputs.get(step.miner)?)?.get())).collect();
             match draws {
-                Some(draws) => self.draws.push(Sample { at, value: draws.iter().sum() }),
+                Some(draws) => {
+                    let sample = Sample { at, value: draws.iter().sum() };
+                    // Only what is new, or as old as a poll: a value that is held is no further proof of itself.
+                    let news = self.draws.last().is_none_or(|last| {
+                        (last.value - sample.value).abs() > 0.0 || at - last.at >= POLL.as_secs_f64()
+                    });
+                    if news {
+                        self.draws.push(sample);
+                    }
+                }
                 None => self.reported = false,
             }
         }
@@ -278,7 +288,8 @@ impl Stand {
 
     /// About how long a whole test takes.
     pub(super) fn duration(&self, rounds: u32) -> Duration {
-        let phase = self.plateau() + self.allowance() + self.response();
+        // Half again for miners that are slower than their model, and what it takes until a poll tells.
+        let phase = self.plateau() + self.allowance() + self.response().mul_f64(1.5) + POLL * 6;
         self.plateau() + phase * (2 * rounds)
     }
 
@@ -374,12 +385,16 @@ impl Stand {
         while self.clock.now() - begun < longest {
             self.show(words, begun, progress);
             self.look().await;
+            let spent = self.clock.now() - begun;
             let arrived = match self.draws.last().filter(|_| self.reported) {
                 Some(sample) => {
                     let fallen = (before - sample.value) / step.get().max(1.0);
-                    if lowered { fallen >= ARRIVED } else { fallen <= 1.0 - ARRIVED }
+                    // Miners that stop short of what they were told are not waited for until patience ends.
+                    let stuck = spent > by_model * 3
+                        && trial::still(&self.draws, self.seconds(), 5.0, step.scaled(0.02));
+                    stuck || if lowered { fallen >= ARRIVED } else { fallen <= 1.0 - ARRIVED }
                 }
-                None => self.clock.now() - begun >= by_model,
+                None => spent >= by_model,
             };
             if arrived {
                 break;

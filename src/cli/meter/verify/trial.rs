@@ -219,7 +219,7 @@ mod tests {
         let level = |at: f64| {
             let phase = (at / 30.0).floor();
             let moved = ((at - 30.0 * phase - late) / ramp).clamp(0.0, 1.0);
-            if phase % 2.0 == 1.0 {
+            if phase % 2.0 > 0.5 {
                 moved
             } else if phase > 0.0 {
                 1.0 - moved

@@ -101,9 +101,11 @@ pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
     let factor = read.mean / size;
     let within = (read.within + factor.abs() * miners.within) / size;
     let confidence = format!(
-        "the reading fell by {factor:.2} of what the miners fell by ({:.2} to {:.2} with 95 % confidence)",
-        factor - within,
-        factor + within
+        "the reading {} by {} of what the miners fell by ({} to {} with 95 % confidence)",
+        if factor < 0.0 { "rose" } else { "fell" },
+        figure(factor.abs()),
+        figure((factor.abs() - within).max(0.0)),
+        figure(factor.abs() + within)
     );
     if read.within > BLURRED * size.max(read.mean.abs()) {
         let needed = watts(read.within / (0.75 * BLURRED));
@@ -151,7 +153,7 @@ pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
     let mut words = Vec::new();
     let wrong_way = factor < 0.0;
     if wrong_way {
-        words.push(format!("the reading rose when the miners fell: {confidence}"));
+        words.push(format!("wrong direction: {confidence}"));
         words.push(if inverted {
             format!("remove `invert = true` from [meters.{meter}]")
         } else {
@@ -169,6 +171,11 @@ pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
         return verdict(Finding::WrongScale, words);
     }
     verdict(Finding::WrongDirection, words)
+}
+
+/// A factor with as many digits as it needs to be told from zero.
+fn figure(factor: f64) -> String {
+    if factor < 0.1 { format!("{factor:.4}") } else { format!("{factor:.2}") }
 }
 
 /// Ratios of current transformers that are met: primary amperes and secondary amperes.
