@@ -16,6 +16,8 @@
 
 pub mod counters;
 pub mod decode;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod intake;
 pub mod line;
