@@ -20,6 +20,8 @@
 mod batch;
 pub mod counters;
 pub mod decode;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod intake;
 pub mod line;

@@ -105,20 +105,20 @@ impl SimMeter {
 
     /// Time between two new values, at present.
     fn period(&self) -> Duration {
-        let faults = self.faults.iter().filter_map(|fault| match fault {
+        let mut faults = self.faults.iter().filter_map(|fault| match fault {
             MeterFault::Refresh(period) => Some(*period),
             _ => None,
         });
-        faults.last().unwrap_or(self.metering.refresh)
+        faults.next_back().unwrap_or(self.metering.refresh)
     }
 
     /// Time constant of the filter, at present.
     fn lag(&self) -> Duration {
-        let faults = self.faults.iter().filter_map(|fault| match fault {
+        let mut faults = self.faults.iter().filter_map(|fault| match fault {
             MeterFault::Lag(time) => Some(*time),
             _ => None,
         });
-        faults.last().unwrap_or(self.metering.lag)
+        faults.next_back().unwrap_or(self.metering.lag)
     }
 
     /// As the meter is mounted.
