@@ -106,7 +106,13 @@ impl Web {
 
     /// What a refusal means that has no meaning of its own in this vendor's API. The words are the first of the
     /// given fields of the body, or the body.
-    pub fn refusal(&self, name: &'static str, answer: &Answer, keys: &[&str], secrets: &[&str]) -> DriverError {
+    pub fn refusal(
+        &self,
+        name: &'static str,
+        answer: &Answer,
+        keys: &[&str],
+        secrets: &[&str],
+    ) -> DriverError {
         let reason = match answer.status {
             StatusCode::UNAUTHORIZED => Rejection::Credentials,
             StatusCode::CONFLICT => Rejection::WrongState,

@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fields::{self, JsonEnd, measured, words};
 use super::presets::{Steps, step};
+use super::pulse::Pulse;
 use super::wire::{MAX_REPLY, Place};
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
@@ -124,6 +125,7 @@ pub struct Luxos {
     range: Option<(Watts, Watts)>,
     elapsed: Option<f64>,
     polls: u32,
+    pulse: Pulse,
 }
 
 impl Luxos {
@@ -141,6 +143,7 @@ impl Luxos {
             range: None,
             elapsed: None,
             polls: 0,
+            pulse: Pulse::default(),
         }
     }
 
@@ -185,7 +188,12 @@ impl Luxos {
     }
 
     /// One section of a joined reply, checked: its own `STATUS` must be good.
-    fn section<'a>(&self, request: &Request, reply: &'a Value, section: &str) -> Result<&'a Value, DriverError> {
+    fn section<'a>(
+        &self,
+        request: &Request,
+        reply: &'a Value,
+        section: &str,
+    ) -> Result<&'a Value, DriverError> {
         let whole = reply
             .pointer(&format!("/{section}/0"))
             .filter(|value| value.is_object())
@@ -211,12 +219,16 @@ impl Luxos {
         let code = status.get("Code").and_then(Value::as_i64);
         let reason = match code {
             // It is asleep, or awake, as it was asked to be.
-            _ if matches!(request, Request::Sleep | Request::Wake) && lower.contains("already") => return Ok(()),
+            _ if matches!(request, Request::Sleep | Request::Wake) && lower.contains("already") => {
+                return Ok(());
+            }
             Some(CODE_BUSY) if *request == Request::Logon => Rejection::Busy,
             _ if *request == Request::Logon && lower.contains("another session") => Rejection::Busy,
             _ if lower.contains("session") => Rejection::Busy,
             Some(CODE_NO_COMMAND) => Rejection::Unsupported,
-            _ if lower.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|word| word == "atm") => atm(),
+            _ if lower.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|word| word == "atm") => {
+                atm()
+            }
             _ => return Err(self.place.other(name, message, &[session])),
         };
         Err(self.place.rejected(name, reason))
@@ -225,7 +237,8 @@ impl Luxos {
     /// Logs on, unless a session of ours is still open; says whether it was.
     async fn logon(&mut self) -> Result<(String, bool), DriverError> {
         let now = self.clock.now();
-        if let Some(session) = self.session.as_mut().filter(|session| now.since(session.used) < SESSION_LIFE) {
+        if let Some(session) = self.session.as_mut().filter(|session| now.since(session.used) < SESSION_LIFE)
+        {
             session.used = now;
             return Ok((session.id.clone(), true));
         }
@@ -237,7 +250,9 @@ impl Luxos {
             .pointer("/SESSION/0/SessionID")
             .and_then(Value::as_str)
             // It becomes part of a list that is separated by commas.
-            .filter(|id| !id.is_empty() && id.len() <= 64 && id.chars().all(|letter| letter.is_ascii_alphanumeric()))
+            .filter(|id| {
+                !id.is_empty() && id.len() <= 64 && id.chars().all(|letter| letter.is_ascii_alphanumeric())
+            })
             .ok_or_else(|| self.place.malformed(request.name(), "its `SessionID` is missing"))?
             .to_owned();
         self.session = Some(Session { id: id.clone(), used: self.clock.now() });
@@ -310,7 +325,12 @@ impl Luxos {
     }
 
     /// Reads the profiles that may be used.
-    fn parse_profiles(&self, request: &Request, section: &Value, config: &Config) -> Result<Steps, DriverError> {
+    fn parse_profiles(
+        &self,
+        request: &Request,
+        section: &Value,
+        config: &Config,
+    ) -> Result<Steps, DriverError> {
         let malformed = |reason: String| self.place.malformed(request.name(), reason);
         let list = section
             .get("PROFILES")
@@ -444,16 +464,15 @@ impl Luxos {
             return self.set_power(power, &config).await;
         }
         // The power first, so that the miner wakes towards it and not towards an older, higher one.
-        let early = match self.set_power(power, &config).await {
-            Ok(()) => true,
-            // Whether it is taken in sleep is not documented.
-            Err(DriverError::Rejected { reason: Rejection::Other(_) | Rejection::WrongState, .. })
-                if !config.atm =>
-            {
-                false
-            }
-            Err(error) => return Err(error),
-        };
+        let early =
+            match self.set_power(power, &config).await {
+                Ok(()) => true,
+                // Whether it is taken in sleep is not documented.
+                Err(DriverError::Rejected {
+                    reason: Rejection::Other(_) | Rejection::WrongState, ..
+                }) if !config.atm => false,
+                Err(error) => return Err(error),
+            };
         self.command(&Request::Wake).await?;
         if let Some(config) = &mut self.config {
             config.asleep = false;
@@ -518,7 +537,7 @@ impl Driver for Luxos {
             Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => None,
             Err(error) => return Err(error),
         };
-        let hashing = rate.is_some_and(|rate| rate > 0.0);
+        let hashing = self.pulse.beats(rate);
         let late = elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
         let activity = if hashing {
             Activity::Hashing

@@ -59,8 +59,10 @@ impl Steps {
 
 /// A step from plain numbers.
 pub fn step(name: &str, watts: f64, terahashes: f64) -> Step {
-    let point =
-        OperatingPoint { power: Watts::saturating(watts), hashrate: Hashrate::terahashes(terahashes.max(0.0)) };
+    let point = OperatingPoint {
+        power: Watts::saturating(watts),
+        hashrate: Hashrate::terahashes(terahashes.max(0.0)),
+    };
     Step { name: name.to_owned(), point }
 }
 

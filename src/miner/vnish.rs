@@ -28,6 +28,7 @@ use super::antminer_web::{Answer, Web};
 use super::fields::{self, measured, words};
 use super::percent::{PercentBase, whole_percent};
 use super::presets::{Step, Steps, step};
+use super::pulse::Pulse;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -132,6 +133,7 @@ pub struct Vnish {
     steps: Steps,
     uptime: Option<f64>,
     polls: u32,
+    pulse: Pulse,
     full_reads_left: u32,
     /// `resume` was accepted; where the miner still says "stopped", it was stopped and not paused.
     resumed: bool,
@@ -152,6 +154,7 @@ impl Vnish {
             steps: Steps::default(),
             uptime: None,
             polls: 0,
+            pulse: Pulse::default(),
             full_reads_left: 0,
             resumed: false,
         }
@@ -283,7 +286,8 @@ impl Vnish {
             name: words(state, &[]),
             seconds: fields::number(status, "miner_state_time").map_err(malformed)?,
             throttled: throttled.and_then(whole_percent),
-            description: fields::text(status, "description").map_or_else(String::new, |text| words(text, &[])),
+            description: fields::text(status, "description")
+                .map_or_else(String::new, |text| words(text, &[])),
         })
     }
 
@@ -297,7 +301,8 @@ impl Vnish {
         let miner = summary.get_mut("miner").map(Value::take).filter(|miner| !miner.is_null());
         let state = match &miner {
             Some(miner) => {
-                let status = fields::object(miner, "miner_status").map_err(|reason| self.malformed(name, reason))?;
+                let status =
+                    fields::object(miner, "miner_status").map_err(|reason| self.malformed(name, reason))?;
                 self.parse_state(name, status)?
             }
             None => {
@@ -381,10 +386,13 @@ impl Vnish {
             }
             _ => {}
         }
-        let restart = fields::flag(&reply, "restart_required").map_err(|reason| self.malformed(name, reason))?;
-        let reboot = fields::flag(&reply, "reboot_required").map_err(|reason| self.malformed(name, reason))?;
+        let restart =
+            fields::flag(&reply, "restart_required").map_err(|reason| self.malformed(name, reason))?;
+        let reboot =
+            fields::flag(&reply, "reboot_required").map_err(|reason| self.malformed(name, reason))?;
         if (restart == Some(true) || reboot == Some(true)) && !waking {
-            let text = "it took the value, but wants a restart before it heeds it; nothing is restarted from here";
+            let text =
+                "it took the value, but wants a restart before it heeds it; nothing is restarted from here";
             return Err(self.rejected(name, Rejection::Other(text.into())));
         }
         Ok(())
@@ -398,7 +406,9 @@ impl Vnish {
                     self.resumed = true;
                     return Ok(());
                 }
-                Err(DriverError::Rejected { reason: Rejection::Other(_) | Rejection::WrongState, .. }) => {}
+                Err(DriverError::Rejected {
+                    reason: Rejection::Other(_) | Rejection::WrongState, ..
+                }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -453,7 +463,7 @@ impl Driver for Vnish {
         self.polls = self.polls.wrapping_add(1);
 
         let base = self.percent.base();
-        let hashing = rate.is_some_and(|rate| rate > 0.0);
+        let hashing = self.pulse.beats(rate);
         let activity = match state.name.as_str() {
             _ if state.is_stopped() && !hashing => Activity::Asleep,
             "failure" => {
@@ -515,14 +525,15 @@ impl Driver for Vnish {
             return self.set_power(power, throttle, false).await;
         }
         // The power first, so that the miner wakes towards it and not towards an older, higher one.
-        let early = match self.set_power(power, throttle, true).await {
-            Ok(()) => true,
-            // Not every version is known to take it while it sleeps.
-            Err(DriverError::Rejected { reason: Rejection::Other(_) | Rejection::WrongState, .. }) if throttle => {
-                false
-            }
-            Err(error) => return Err(error),
-        };
+        let early =
+            match self.set_power(power, throttle, true).await {
+                Ok(()) => true,
+                // Not every version is known to take it while it sleeps.
+                Err(DriverError::Rejected {
+                    reason: Rejection::Other(_) | Rejection::WrongState, ..
+                }) if throttle => false,
+                Err(error) => return Err(error),
+            };
         self.wake().await?;
         if let Some(state) = &mut self.state {
             "starting".clone_into(&mut state.name);

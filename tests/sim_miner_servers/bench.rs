@@ -20,6 +20,7 @@ pub(crate) struct Bench {
     pub(crate) server: ServerHandle,
     pub(crate) clock: Clock,
     pub(crate) cancel: CancellationToken,
+    driver: DriverKind,
 }
 
 impl Bench {
@@ -33,6 +34,16 @@ impl Bench {
     }
 
     pub(crate) async fn start_at(driver: DriverKind, initial: Initial, endpoint: Endpoint) -> Self {
+        Self::start_with(driver, initial, endpoint, 11).await
+    }
+
+    /// With a seed of its own, which decides among the versions of a firmware.
+    pub(crate) async fn start_seeded(driver: DriverKind, initial: Initial, seed: u64) -> Self {
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+        Self::start_with(driver, initial, endpoint, seed).await
+    }
+
+    async fn start_with(driver: DriverKind, initial: Initial, endpoint: Endpoint, seed: u64) -> Self {
         let traits = driver.traits();
         let point = |watts: i32, terahashes: f64| OperatingPoint {
             power: Watts::whole(watts),
@@ -71,9 +82,22 @@ impl Bench {
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
-        let miner = Arc::new(SimMiner::new(&spec, &connection, 11, initial));
+        let miner = Arc::new(SimMiner::new(&spec, &connection, seed, initial));
         let server = serve(Arc::clone(&miner), &connection, clock, cancel.clone()).await.unwrap();
-        Self { miner, server, clock, cancel }
+        Self { miner, server, clock, cancel, driver }
+    }
+
+    /// The way to it, for a driver.
+    pub(crate) fn connection(&self) -> Connection {
+        let address = self.address();
+        Connection {
+            name: "bench".into(),
+            driver: self.driver,
+            endpoint: Endpoint { host: address.ip().to_string(), port: address.port() },
+            credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.into()) }),
+            timeout: Duration::from_millis(600),
+            rated: Watts::whole(3_400),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -71,9 +71,11 @@ async fn a_hung_miner_accepts_and_says_nothing() {
         bench.inject(Fault::Hang);
         let mut stream = TcpStream::connect(bench.address()).await.unwrap();
         let request: &[u8] = match driver {
-            DriverKind::WhatsminerV2 => b"{\"command\":\"summary\"}",
+            DriverKind::WhatsminerV2 | DriverKind::Luxos => b"{\"command\":\"summary\"}",
             DriverKind::WhatsminerV3 => b"\x19\0\0\0{\"cmd\":\"get.device.info\"}",
-            DriverKind::BraiinsOs => b"GET /api/v1/version HTTP/1.1\r\nHost: miner\r\n\r\n",
+            DriverKind::BraiinsOs | DriverKind::Vnish | DriverKind::BitmainStock => {
+                b"GET /api/v1/version HTTP/1.1\r\nHost: miner\r\n\r\n"
+            }
         };
         stream.write_all(request).await.unwrap();
         let mut byte = [0];

@@ -199,7 +199,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const POOLS: &str = r#""pools": [ {"url": "stratum+tcp://a.example:1", "user": "u\"}],{", "pass": "p,q"} ]"#;
+    const POOLS: &str =
+        r#""pools": [ {"url": "stratum+tcp://a.example:1", "user": "u\"}],{", "pass": "p,q"} ]"#;
 
     fn edited(text: &str, mode: Mode) -> String {
         Config::parse(text.as_bytes()).unwrap().with(mode).unwrap()

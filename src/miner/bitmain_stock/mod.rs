@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use super::antminer_web::{Answer, Web};
 use super::fields::{self, measured, words};
+use super::pulse::Pulse;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -107,6 +108,7 @@ pub struct BitmainStock {
     sent: Option<(Mode, Watts)>,
     elapsed: Option<f64>,
     polls: u32,
+    pulse: Pulse,
     full_reads_left: u32,
 }
 
@@ -125,6 +127,7 @@ impl BitmainStock {
             sent: None,
             elapsed: None,
             polls: 0,
+            pulse: Pulse::default(),
             full_reads_left: 0,
         }
     }
@@ -147,8 +150,9 @@ impl BitmainStock {
             let fresh = format!("{:016x}", rand::random::<u64>());
             let method = request.method();
             let text = challenge.answer(username, account.password.expose(), method.as_str(), &path, &fresh);
-            let mut value = HeaderValue::from_str(&text)
-                .map_err(|_| self.web.place().malformed(name, "its challenge cannot be answered in a header"))?;
+            let mut value = HeaderValue::from_str(&text).map_err(|_| {
+                self.web.place().malformed(name, "its challenge cannot be answered in a header")
+            })?;
             value.set_sensitive(true);
             authorization = Some(value);
         }
@@ -218,9 +222,9 @@ impl BitmainStock {
         let body = self.call(Request::Summary, None).await.ok()?;
         let reply = fields::parse(&body).ok()?;
         let list = reply.pointer("/SUMMARY/0/status")?.as_array()?;
-        let bad = list
-            .iter()
-            .find(|entry| fields::text(entry, "status").is_some_and(|status| !status.eq_ignore_ascii_case("s")))?;
+        let bad = list.iter().find(|entry| {
+            fields::text(entry, "status").is_some_and(|status| !status.eq_ignore_ascii_case("s"))
+        })?;
         let text = fields::text(bad, "msg")
             .filter(|text| !text.trim().is_empty())
             .or_else(|| fields::text(bad, "type"))?;
@@ -234,9 +238,9 @@ impl BitmainStock {
             return Ok(());
         }
         let request = Request::SetConfig;
-        let body = config
-            .with(mode)
-            .map_err(|reason| self.rejected(Request::GetConfig, Rejection::Other(words(&reason, &[]).into())))?;
+        let body = config.with(mode).map_err(|reason| {
+            self.rejected(Request::GetConfig, Rejection::Other(words(&reason, &[]).into()))
+        })?;
         // Until it is read back: a mode that was written may or may not have been taken.
         self.mode = None;
         self.running = None;
@@ -252,7 +256,11 @@ impl BitmainStock {
         let code = fields::text(&reply, "code").unwrap_or("no code");
         let message = fields::text(&reply, "msg").unwrap_or("no reason given");
         let password = self.credentials.as_ref().map(|account| account.password.expose());
-        Err(self.web.place().other(request.name(), &format!("{code}: {message}"), &[password.unwrap_or_default()]))
+        Err(self.web.place().other(
+            request.name(),
+            &format!("{code}: {message}"),
+            &[password.unwrap_or_default()],
+        ))
     }
 }
 
@@ -295,7 +303,7 @@ impl Driver for BitmainStock {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let found = self.read_stats().await?;
         let said = found.unwrap_or_default();
-        let hashing = said.rate.is_some_and(|rate| rate > 0.0);
+        let hashing = self.pulse.beats(said.rate);
         let restarted = matches!((self.elapsed, said.elapsed), (Some(before), Some(now)) if now < before);
         self.elapsed = said.elapsed.or(self.elapsed);
         self.running = said.mode;

@@ -51,10 +51,8 @@ pub(super) async fn run<S: Site>(door: Door, site: S) {
         site,
     });
     let cancel = door.cancel().clone();
-    let router = Router::new()
-        .fallback(dispatch::<S>)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(service);
+    let router =
+        Router::new().fallback(dispatch::<S>).layer(DefaultBodyLimit::max(BODY_MAX)).with_state(service);
     tokio::select! {
         // Its connections are guests of the door and end with the same token.
         _ = axum::serve(door, router) => {}

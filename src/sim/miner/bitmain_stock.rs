@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Moment;
 
-use super::antminer::chip;
+use super::antminer::{chip, put};
 use super::antminer_web::{self, Asked, Site, json as answer};
 use super::door::Door;
 use super::{MinerState, Refusal, SimMiner, View, rounded, whole};
@@ -108,9 +108,13 @@ impl Stock {
         now: Moment,
     ) -> Result<(), Box<Response>> {
         let mut state = self.lock();
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let field = |name: &str| {
-            header.split([',', ' ']).find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(|value| value.trim_matches('"'))
+            header
+                .split([',', ' '])
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+                .map(|value| value.trim_matches('"'))
         };
         let mut stale = "";
         if let (Some(user), Some(nonce), Some(count), Some(own), Some(uri), Some(response)) =
@@ -135,7 +139,9 @@ impl Stock {
         let nonce = state.nonce.as_ref().map(|(nonce, _)| nonce.as_str()).unwrap_or_default();
         let challenge = format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\", qop=\"auth\"{stale}");
         let body = "<html><head><title>401 Unauthorized</title></head></html>";
-        Err(Box::new((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], body).into_response()))
+        Err(Box::new(
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], body).into_response(),
+        ))
     }
 
     fn mode(&self, view: &View) -> u8 {
@@ -159,8 +165,9 @@ impl Stock {
 
     fn write(&self, body: &[u8], view: &View, now: Moment) -> Response {
         let miner = &self.miner;
-        let refuse =
-            |code: &str, msg: &str| answer(StatusCode::OK, json!({"stats": "error", "code": code, "msg": msg}));
+        let refuse = |code: &str, msg: &str| {
+            answer(StatusCode::OK, json!({"stats": "error", "code": code, "msg": msg}))
+        };
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
             return refuse("M001", "Illegal request!");
         };
@@ -208,7 +215,7 @@ impl Stock {
 
     fn stats(&self, view: &View) -> Value {
         let mut table = table(&self.miner, view);
-        table["miner-mode"] = self.mode(view).into();
+        put(&mut table, "miner-mode", self.mode(view));
         json!({
             "STATUS": {"STATUS": "S", "when": crate::clock::unix_seconds(), "Msg": "stats", "api_version": "1.0.0"},
             "INFO": self.head(), "STATS": [table],
@@ -276,7 +283,7 @@ pub(super) fn table(miner: &SimMiner, view: &View) -> Value {
         "hwp_total": 0.0, "miner-mode": 0, "freq-level": 100, "chain": chains,
     });
     if !identity.older {
-        table["watt"] = whole(view.power.get()).into();
+        put(&mut table, "watt", whole(view.power.get()));
     }
     table
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Clock, Moment};
 use crate::units::Watts;
 
-use super::antminer::{envelope, pools, stats, summary};
+use super::antminer::{envelope, pools, put, stats, summary};
 use super::cgminer::{self, command_of};
 use super::door::Door;
 use super::{MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
@@ -182,7 +182,9 @@ impl Service {
                 "TEMPCTRL",
                 json!([{"Target": 60.0, "Hot": 70.0, "Dangerous": 80.0, "Mode": "Automatic"}]),
             ),
-            "groups" => yes(314, "1 Group(s)", "GROUPS", json!([{"GROUP": 0, "Name": "default", "Quota": 1}])),
+            "groups" => {
+                yes(314, "1 Group(s)", "GROUPS", json!([{"GROUP": 0, "Name": "default", "Quota": 1}]))
+            }
             "events" => yes(357, "Miner Events", "EVENTS", json!([])),
             "session" => {
                 let id = self.live_session(self.clock.now()).unwrap_or_default();
@@ -212,10 +214,10 @@ impl Service {
                 Some(Setting::Watts(watts)) => watts,
                 _ => view.limit,
             };
-            config["IsPowerTargetEnabled"] = true.into();
-            config["IdealPowerTarget"] = whole(watts.get()).into();
-            config["ActualPowerTarget"] = whole(watts.get()).into();
-            config["PowerLimit"] = whole(self.miner.nameplate.get()).into();
+            put(&mut config, "IsPowerTargetEnabled", true);
+            put(&mut config, "IdealPowerTarget", whole(watts.get()));
+            put(&mut config, "ActualPowerTarget", whole(watts.get()));
+            put(&mut config, "PowerLimit", whole(self.miner.nameplate.get()));
         }
         config
     }
@@ -273,16 +275,27 @@ impl Service {
                 if result.is_ok() {
                     self.lock().step = Some(step);
                 }
-                let entry = json!([{"Board": 0, "FrequencyStep": 5, "Profile": profile, "VoltageStep": 0.05}]);
+                let entry =
+                    json!([{"Board": 0, "FrequencyStep": 5, "Profile": profile, "VoltageStep": 0.05}]);
                 (result, yes(code::PROFILE, "Profile Set", "PROFILE", entry))
             }
             ("powertargetset", argument) if self.targets() => {
                 let watts = argument.strip_prefix("power=").and_then(|watts| watts.parse::<u32>().ok());
                 match watts.map(|watts| Watts::saturating(f64::from(watts))) {
-                    Some(watts) if watts >= miner.minimum.clamp(Watts::ZERO, watts.scaled(1.001)) && watts <= miner.rated => (
-                        miner.set_power(watts, now),
-                        yes(code::PROFILE, "Power target set", "POWERTARGET", json!([{"Power": whole(watts.get())}])),
-                    ),
+                    Some(watts)
+                        if watts >= miner.minimum.clamp(Watts::ZERO, watts.scaled(1.001))
+                            && watts <= miner.rated =>
+                    {
+                        (
+                            miner.set_power(watts, now),
+                            yes(
+                                code::PROFILE,
+                                "Power target set",
+                                "POWERTARGET",
+                                json!([{"Power": whole(watts.get())}]),
+                            ),
+                        )
+                    }
                     _ => return refuse(code::FAILED, "Power target out of range"),
                 }
             }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::clock::Moment;
 use crate::units::Watts;
 
-use super::antminer::{chip, is_powered};
+use super::antminer::{chip, is_powered, put};
 use super::antminer_web::{self, Asked, Site, json as answer};
 use super::door::Door;
 use super::{MinerState, Pace, Refusal, Setting, SimMiner, View, rounded, whole};
@@ -143,7 +143,8 @@ impl Vnish {
 
     /// Takes the token as a bearer or, as its web page sends it, bare.
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let given =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let given = given.strip_prefix("Bearer ").unwrap_or(given);
         self.lock().tokens.iter().any(|token| token == given)
     }
@@ -160,7 +161,11 @@ impl Vnish {
             }
             "mining/throttle" if !miner.identity.older => {
                 let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
-                match body.get("percent").and_then(Value::as_u64).and_then(|percent| u8::try_from(percent).ok()) {
+                match body
+                    .get("percent")
+                    .and_then(Value::as_u64)
+                    .and_then(|percent| u8::try_from(percent).ok())
+                {
                     Some(percent) if (20..=100).contains(&percent) => {
                         let percent = f64::from(percent);
                         match self.lock().preset.and_then(preset_watts) {
@@ -178,7 +183,9 @@ impl Vnish {
                 self.lock().stopped |= result.is_ok();
                 result
             }
-            "mining/resume" if stopped => return error(StatusCode::INTERNAL_SERVER_ERROR, "miner is stopped"),
+            "mining/resume" if stopped => {
+                return error(StatusCode::INTERNAL_SERVER_ERROR, "miner is stopped");
+            }
             "mining/resume" | "mining/start" => {
                 let result = miner.wake(now);
                 if result.is_ok() {
@@ -222,7 +229,9 @@ impl Vnish {
             };
             match self.miner.set_power(watts, now) {
                 Ok(()) => self.lock().preset = Some(preset.watts),
-                Err(Refusal::WriteDisabled) => return error(StatusCode::FORBIDDEN, "changes are not allowed"),
+                Err(Refusal::WriteDisabled) => {
+                    return error(StatusCode::FORBIDDEN, "changes are not allowed");
+                }
                 Err(Refusal::Failed) => return error(StatusCode::INTERNAL_SERVER_ERROR, "request failed"),
             }
         }
@@ -233,7 +242,8 @@ impl Vnish {
         PRESETS.into_iter().filter_map(|(share, tuned)| {
             let watts = self.miner.rated.scaled(share);
             let able = watts >= self.miner.minimum;
-            let terahashes = self.miner.top_hashrate() / 1e12 * (watts.get() / self.miner.maximum.get().max(1.0));
+            let terahashes =
+                self.miner.top_hashrate() / 1e12 * (watts.get() / self.miner.maximum.get().max(1.0));
             able.then(|| Preset { watts: whole(watts.get()), terahashes, tuned, modded: share > 1.1 })
         })
     }
@@ -253,8 +263,8 @@ impl Vnish {
         let seconds = if is_powered(view) { view.mining_time.as_secs() } else { 0 };
         let mut status = json!({"miner_state": name, "miner_state_time": seconds});
         if view.state == MinerState::Tripped {
-            status["description"] = "Chain break detected".into();
-            status["failure_code"] = 5.into();
+            put(&mut status, "description", "Chain break detected");
+            put(&mut status, "failure_code", 5);
         }
         if !self.miner.identity.older {
             let percent = match view.setting {
@@ -265,17 +275,17 @@ impl Vnish {
                 }
                 None => 100.0,
             };
-            status["throttled"] = whole(percent.clamp(20.0, 100.0)).into();
+            put(&mut status, "throttled", whole(percent.clamp(20.0, 100.0)));
         }
         status
     }
 
     fn status(&self, view: &View) -> Value {
         let mut status = self.miner_status(view);
-        status["restart_required"] = false.into();
-        status["reboot_required"] = false.into();
-        status["find_miner"] = false.into();
-        status["unlocked"] = false.into();
+        put(&mut status, "restart_required", false);
+        put(&mut status, "reboot_required", false);
+        put(&mut status, "find_miner", false);
+        put(&mut status, "unlocked", false);
         status
     }
 
@@ -283,7 +293,8 @@ impl Vnish {
         let identity = &self.miner.identity;
         let rate = rounded(view.hashrate.get() / 1e9, 2);
         let watts = whole(view.power.get());
-        let degrees = |offset: f64| json!({"min": whole(chip(view) - offset - 8.0), "max": whole(chip(view) - offset)});
+        let degrees =
+            |offset: f64| json!({"min": whole(chip(view) - offset - 8.0), "max": whole(chip(view) - offset)});
         let boards = f64::from(identity.boards);
         let state = if is_powered(view) { "mining" } else { "stopped" };
         let chains: Vec<Value> = (1..=identity.boards)
@@ -319,10 +330,10 @@ impl Vnish {
             "devfee_percent": 2.8, "pcb_temp": degrees(15.0), "chip_temp": degrees(0.0), "chains": chains,
             "cooling": cooling, "pools": pools,
         });
-        miner["power_consumption"] = watts.into();
-        miner["power_efficiency"] = efficiency.into();
+        put(&mut miner, "power_consumption", watts);
+        put(&mut miner, "power_efficiency", efficiency);
         // Described as efficiency, read as watts by tools that have met the firmware (pyasic 0.7x).
-        miner["power_usage"] = watts.into();
+        put(&mut miner, "power_usage", watts);
         json!({"miner": miner, "system": self.system(view)})
     }
 
@@ -398,9 +409,13 @@ impl Preset {
             "modded_psu_required": self.modded,
         });
         if self.tuned {
-            preset["tune_settings"] = json!({
-                "volt": 13_200, "freq": 525, "hashrate": whole(self.terahashes), "modified": false, "chains": [],
-            });
+            put(
+                &mut preset,
+                "tune_settings",
+                json!({
+                    "volt": 13_200, "freq": 525, "hashrate": whole(self.terahashes), "modified": false, "chains": [],
+                }),
+            );
         }
         preset
     }
@@ -415,8 +430,7 @@ fn is_within(body: &Value, current: &Value, free: &str, place: &str) -> bool {
     match body {
         Value::Object(object) => object.iter().all(|(key, value)| {
             let place = format!("{place}/{key}");
-            place == free
-                || current.get(key).is_some_and(|current| is_within(value, current, free, &place))
+            place == free || current.get(key).is_some_and(|current| is_within(value, current, free, &place))
         }),
         value => value == current,
     }
@@ -424,7 +438,16 @@ fn is_within(body: &Value, current: &Value, free: &str, place: &str) -> bool {
 
 /// Commands that change what is none of a power controller's business.
 fn is_foreign(command: &str) -> bool {
-    ["apikeys", "autotune/reset", "firmware", "notes", "settings/", "mining/switch-pool", "logs", "lock/others"]
-        .iter()
-        .any(|group| command.starts_with(group))
+    [
+        "apikeys",
+        "autotune/reset",
+        "firmware",
+        "notes",
+        "settings/",
+        "mining/switch-pool",
+        "logs",
+        "lock/others",
+    ]
+    .iter()
+    .any(|group| command.starts_with(group))
 }
