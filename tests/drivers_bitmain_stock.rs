@@ -468,8 +468,7 @@ proptest! {
                 let _ = driver.read().await;
             }
             driver.close().await;
-            let log = server.state().log.clone();
-            log
+            server.state().log.clone()
         });
         let read: Value = serde_json::from_slice(&fixture("bitmain-stock/2022.12/config.json")).unwrap();
         for seen in log {

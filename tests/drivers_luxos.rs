@@ -609,8 +609,7 @@ proptest! {
                 let _ = driver.read().await;
             }
             driver.close().await;
-            let log = miner.state.lock().unwrap().log.clone();
-            log
+            miner.state.lock().unwrap().log.clone()
         });
         for line in log {
             let (command, parameter) = line.split_once(' ').unwrap_or((&line, ""));

@@ -162,12 +162,25 @@ async fn a_preset_is_sent_by_its_name_alone_and_only_a_tuned_one() {
     driver.read().await.unwrap();
     // 2150 would fit better, but is not tuned.
     driver.apply(power(2_300), Urgency::Shed).await.unwrap();
+    let active = r#"{"current_preset":{"name":"1900","pretty":"1900 watt ~ 73 TH","status":"tuned"}}"#;
+    server.answer(&get("perf-summary"), Reply::ok(active));
     // 1500 would fit, but is not tuned: the lowest tuned one is in force already.
     driver.apply(power(1_000), Urgency::Shed).await.unwrap();
     assert_eq!(
         posts(&server),
         [format!(r#"{} {{"miner":{{"overclock":{{"preset":"1900"}}}}}}"#, post("settings"))]
     );
+}
+
+#[tokio::test]
+async fn a_preset_that_was_changed_by_hand_is_set_again() {
+    let server = miner("1.2.6").await;
+    let mut driver = driver(&server);
+    assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(2_800)));
+    server.answer(&get("perf-summary"), Reply::ok(r#"{"current_preset":{"name":"2400"}}"#));
+    server.answer(&get("settings"), Reply::ok(r#"{"miner":{"overclock":{"preset":"2800"}}}"#));
+    driver.apply(power(2_800), Urgency::Normal).await.unwrap();
+    assert_eq!(posts(&server).len(), 1);
 }
 
 #[tokio::test]
@@ -576,8 +589,7 @@ proptest! {
                 driver.keep_alive().await;
             }
             driver.close().await;
-            let log = server.state().log.clone();
-            log
+            server.state().log.clone()
         });
         for seen in log {
             if seen.line == post("settings") {

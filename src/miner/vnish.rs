@@ -355,8 +355,10 @@ impl Vnish {
             }
         } else {
             let name = Request::SetPreset(String::new()).name();
-            // Whether a preset is tuned can change, and an untuned one must not be sent.
+            // Whether a preset is tuned can change, and an untuned one must not be sent; and somebody may have chosen
+            // another by hand.
             self.read_presets().await?;
+            self.read_preset().await?;
             match self.steps.choose(power) {
                 Some(step) if self.preset.as_ref() == Some(&step.name) => return Ok(()),
                 Some(step) => (Request::SetPreset(step.name.clone()), name),
