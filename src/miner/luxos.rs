@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fields::{self, JsonEnd, measured, words};
 use super::presets::{Steps, step};
+use super::pulse::Pulse;
 use super::wire::{MAX_REPLY, Place};
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
@@ -124,6 +125,7 @@ pub struct Luxos {
     range: Option<(Watts, Watts)>,
     elapsed: Option<f64>,
     polls: u32,
+    pulse: Pulse,
 }
 
 impl Luxos {
@@ -141,6 +143,7 @@ impl Luxos {
             range: None,
             elapsed: None,
             polls: 0,
+            pulse: Pulse::default(),
         }
     }
 
@@ -534,7 +537,7 @@ impl Driver for Luxos {
             Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => None,
             Err(error) => return Err(error),
         };
-        let hashing = rate.is_some_and(|rate| rate > 0.0);
+        let hashing = self.pulse.beats(rate);
         let late = elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
         let activity = if hashing {
             Activity::Hashing

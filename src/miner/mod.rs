@@ -33,6 +33,7 @@ mod antminer_web;
 pub mod bitmain_stock;
 pub mod luxos;
 mod presets;
+mod pulse;
 pub mod vnish;
 
 use std::sync::Arc;

@@ -28,6 +28,7 @@ use super::antminer_web::{Answer, Web};
 use super::fields::{self, measured, words};
 use super::percent::{PercentBase, whole_percent};
 use super::presets::{Step, Steps, step};
+use super::pulse::Pulse;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -132,6 +133,7 @@ pub struct Vnish {
     steps: Steps,
     uptime: Option<f64>,
     polls: u32,
+    pulse: Pulse,
     full_reads_left: u32,
     /// `resume` was accepted; where the miner still says "stopped", it was stopped and not paused.
     resumed: bool,
@@ -152,6 +154,7 @@ impl Vnish {
             steps: Steps::default(),
             uptime: None,
             polls: 0,
+            pulse: Pulse::default(),
             full_reads_left: 0,
             resumed: false,
         }
@@ -352,8 +355,10 @@ impl Vnish {
             }
         } else {
             let name = Request::SetPreset(String::new()).name();
-            // Whether a preset is tuned can change, and an untuned one must not be sent.
+            // Whether a preset is tuned can change, and an untuned one must not be sent; and somebody may have chosen
+            // another by hand.
             self.read_presets().await?;
+            self.read_preset().await?;
             match self.steps.choose(power) {
                 Some(step) if self.preset.as_ref() == Some(&step.name) => return Ok(()),
                 Some(step) => (Request::SetPreset(step.name.clone()), name),
@@ -460,7 +465,7 @@ impl Driver for Vnish {
         self.polls = self.polls.wrapping_add(1);
 
         let base = self.percent.base();
-        let hashing = rate.is_some_and(|rate| rate > 0.0);
+        let hashing = self.pulse.beats(rate);
         let activity = match state.name.as_str() {
             _ if state.is_stopped() && !hashing => Activity::Asleep,
             "failure" => {

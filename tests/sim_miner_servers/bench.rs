@@ -21,6 +21,7 @@ pub(crate) struct Bench {
     pub(crate) server: ServerHandle,
     pub(crate) clock: Clock,
     pub(crate) cancel: CancellationToken,
+    driver: DriverKind,
 }
 
 impl Bench {
@@ -36,12 +37,17 @@ impl Bench {
     /// A device of the operator's own.
     pub(crate) async fn start_device(device: Arc<Description>, initial: Initial) -> Self {
         let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
-        Self::start_with(DriverKind::Generic, Some(device), initial, endpoint).await
+        Self::start_with(DriverKind::Generic, Some(device), initial, endpoint, 11).await
     }
 
     pub(crate) async fn start_at(driver: DriverKind, initial: Initial, endpoint: Endpoint) -> Self {
-        let device = (driver == DriverKind::Generic).then(|| Arc::new(outlet()));
-        Self::start_with(driver, device, initial, endpoint).await
+        Self::start_with(driver, device(driver), initial, endpoint, 11).await
+    }
+
+    /// With a seed of its own, which decides among the versions of a firmware.
+    pub(crate) async fn start_seeded(driver: DriverKind, initial: Initial, seed: u64) -> Self {
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+        Self::start_with(driver, device(driver), initial, endpoint, seed).await
     }
 
     async fn start_with(
@@ -49,6 +55,7 @@ impl Bench {
         device: Option<Arc<Description>>,
         initial: Initial,
         endpoint: Endpoint,
+        seed: u64,
     ) -> Self {
         let traits = driver.traits();
         let point = |watts: i32, terahashes: f64| OperatingPoint {
@@ -89,9 +96,23 @@ impl Bench {
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
-        let miner = Arc::new(SimMiner::new(&spec, &connection, 11, initial));
+        let miner = Arc::new(SimMiner::new(&spec, &connection, seed, initial));
         let server = serve(Arc::clone(&miner), &connection, clock, cancel.clone()).await.unwrap();
-        Self { miner, server, clock, cancel }
+        Self { miner, server, clock, cancel, driver }
+    }
+
+    /// The way to it, for a driver.
+    pub(crate) fn connection(&self) -> Connection {
+        let address = self.address();
+        Connection {
+            name: "bench".into(),
+            driver: self.driver,
+            endpoint: Endpoint { host: address.ip().to_string(), port: address.port() },
+            credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.into()) }),
+            timeout: Duration::from_millis(600),
+            rated: Watts::whole(3_400),
+            device: device(self.driver),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -146,4 +167,9 @@ pub(crate) fn outlet() -> Description {
             target: None,
         }),
     }
+}
+
+/// What a driver of the operator's own needs; nothing for the others.
+fn device(driver: DriverKind) -> Option<Arc<Description>> {
+    (driver == DriverKind::Generic).then(|| Arc::new(outlet()))
 }

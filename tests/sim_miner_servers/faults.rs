@@ -71,14 +71,19 @@ async fn a_hung_miner_accepts_and_says_nothing() {
         bench.inject(Fault::Hang);
         let mut stream = TcpStream::connect(bench.address()).await.unwrap();
         let request: &[u8] = match driver {
-            DriverKind::WhatsminerV2 => b"{\"command\":\"summary\"}",
+            DriverKind::WhatsminerV2 | DriverKind::Luxos => b"{\"command\":\"summary\"}",
             DriverKind::WhatsminerV3 => b"\x19\0\0\0{\"cmd\":\"get.device.info\"}",
             DriverKind::Epic => b"GET /summary HTTP/1.1\r\nHost: miner\r\n\r\n",
             DriverKind::AxeOs => b"GET /api/system/info HTTP/1.1\r\nHost: miner\r\n\r\n",
             DriverKind::Avalon => b"{\"command\":\"version\"}",
             DriverKind::Auradine => b"GET /mode HTTP/1.1\r\nHost: miner\r\n\r\n",
             DriverKind::CgminerReadOnly | DriverKind::SealMiner => b"{\"command\":\"version\"}",
-            DriverKind::BraiinsOs | DriverKind::Proto | DriverKind::Mara | DriverKind::Generic => {
+            DriverKind::BraiinsOs
+            | DriverKind::Vnish
+            | DriverKind::BitmainStock
+            | DriverKind::Proto
+            | DriverKind::Mara
+            | DriverKind::Generic => {
                 b"GET /api/v1/version HTTP/1.1\r\nHost: miner\r\n\r\n"
             }
         };

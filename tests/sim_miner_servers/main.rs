@@ -6,6 +6,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod antminer;
 mod bench;
 mod braiins_os;
 mod faults;

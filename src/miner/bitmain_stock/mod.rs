@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use super::antminer_web::{Answer, Web};
 use super::fields::{self, measured, words};
+use super::pulse::Pulse;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -107,6 +108,7 @@ pub struct BitmainStock {
     sent: Option<(Mode, Watts)>,
     elapsed: Option<f64>,
     polls: u32,
+    pulse: Pulse,
     full_reads_left: u32,
 }
 
@@ -125,6 +127,7 @@ impl BitmainStock {
             sent: None,
             elapsed: None,
             polls: 0,
+            pulse: Pulse::default(),
             full_reads_left: 0,
         }
     }
@@ -300,7 +303,7 @@ impl Driver for BitmainStock {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let found = self.read_stats().await?;
         let said = found.unwrap_or_default();
-        let hashing = said.rate.is_some_and(|rate| rate > 0.0);
+        let hashing = self.pulse.beats(said.rate);
         let restarted = matches!((self.elapsed, said.elapsed), (Some(before), Some(now)) if now < before);
         self.elapsed = said.elapsed.or(self.elapsed);
         self.running = said.mode;

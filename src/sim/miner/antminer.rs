@@ -127,11 +127,18 @@ pub(super) fn stats(miner: &SimMiner, view: &View) -> Value {
 /// A pool that is nowhere.
 pub(super) fn pools(view: &View) -> Value {
     json!([{
-        "POOL": 0, "URL": "stratum+tcp://pool.invalid:3333", "Status": "Alive", "Priority": 0, "Quota": 1,
+        "POOL": 0, "GROUP": 0, "URL": "stratum+tcp://pool.invalid:3333", "Status": "Alive", "Priority": 0, "Quota": 1,
         "User": "sim.worker", "Stratum Active": view.hashrate.get() > 0.0, "Stratum URL": "pool.invalid",
         "Accepted": view.mining_time.as_secs() / 6, "Rejected": 0, "Stale": 0, "Get Failures": 0,
         "Remote Failures": 0, "Best Share": 1, "Works": 0,
     }])
+}
+
+/// Adds a field to an object.
+pub(super) fn put(object: &mut Value, key: &str, value: impl Into<Value>) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value.into());
+    }
 }
 
 /// Temperature of the warmest chip.

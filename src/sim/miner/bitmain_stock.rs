@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Moment;
 
-use super::antminer::chip;
+use super::antminer::{chip, put};
 use super::antminer_web::{self, Asked, Site, json as answer};
 use super::door::Door;
 use super::{MinerState, Refusal, SimMiner, View, rounded, whole};
@@ -215,7 +215,7 @@ impl Stock {
 
     fn stats(&self, view: &View) -> Value {
         let mut table = table(&self.miner, view);
-        table["miner-mode"] = self.mode(view).into();
+        put(&mut table, "miner-mode", self.mode(view));
         json!({
             "STATUS": {"STATUS": "S", "when": crate::clock::unix_seconds(), "Msg": "stats", "api_version": "1.0.0"},
             "INFO": self.head(), "STATS": [table],
@@ -283,7 +283,7 @@ pub(super) fn table(miner: &SimMiner, view: &View) -> Value {
         "hwp_total": 0.0, "miner-mode": 0, "freq-level": 100, "chain": chains,
     });
     if !identity.older {
-        table["watt"] = whole(view.power.get()).into();
+        put(&mut table, "watt", whole(view.power.get()));
     }
     table
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Clock, Moment};
 use crate::units::Watts;
 
-use super::antminer::{envelope, pools, stats, summary};
+use super::antminer::{envelope, pools, put, stats, summary};
 use super::cgminer::{self, command_of};
 use super::door::Door;
 use super::{MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
@@ -214,10 +214,10 @@ impl Service {
                 Some(Setting::Watts(watts)) => watts,
                 _ => view.limit,
             };
-            config["IsPowerTargetEnabled"] = true.into();
-            config["IdealPowerTarget"] = whole(watts.get()).into();
-            config["ActualPowerTarget"] = whole(watts.get()).into();
-            config["PowerLimit"] = whole(self.miner.nameplate.get()).into();
+            put(&mut config, "IsPowerTargetEnabled", true);
+            put(&mut config, "IdealPowerTarget", whole(watts.get()));
+            put(&mut config, "ActualPowerTarget", whole(watts.get()));
+            put(&mut config, "PowerLimit", whole(self.miner.nameplate.get()));
         }
         config
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::clock::Moment;
 use crate::units::Watts;
 
-use super::antminer::{chip, is_powered};
+use super::antminer::{chip, is_powered, put};
 use super::antminer_web::{self, Asked, Site, json as answer};
 use super::door::Door;
 use super::{MinerState, Pace, Refusal, Setting, SimMiner, View, rounded, whole};
@@ -263,8 +263,8 @@ impl Vnish {
         let seconds = if is_powered(view) { view.mining_time.as_secs() } else { 0 };
         let mut status = json!({"miner_state": name, "miner_state_time": seconds});
         if view.state == MinerState::Tripped {
-            status["description"] = "Chain break detected".into();
-            status["failure_code"] = 5.into();
+            put(&mut status, "description", "Chain break detected");
+            put(&mut status, "failure_code", 5);
         }
         if !self.miner.identity.older {
             let percent = match view.setting {
@@ -275,17 +275,17 @@ impl Vnish {
                 }
                 None => 100.0,
             };
-            status["throttled"] = whole(percent.clamp(20.0, 100.0)).into();
+            put(&mut status, "throttled", whole(percent.clamp(20.0, 100.0)));
         }
         status
     }
 
     fn status(&self, view: &View) -> Value {
         let mut status = self.miner_status(view);
-        status["restart_required"] = false.into();
-        status["reboot_required"] = false.into();
-        status["find_miner"] = false.into();
-        status["unlocked"] = false.into();
+        put(&mut status, "restart_required", false);
+        put(&mut status, "reboot_required", false);
+        put(&mut status, "find_miner", false);
+        put(&mut status, "unlocked", false);
         status
     }
 
@@ -330,10 +330,10 @@ impl Vnish {
             "devfee_percent": 2.8, "pcb_temp": degrees(15.0), "chip_temp": degrees(0.0), "chains": chains,
             "cooling": cooling, "pools": pools,
         });
-        miner["power_consumption"] = watts.into();
-        miner["power_efficiency"] = efficiency.into();
+        put(&mut miner, "power_consumption", watts);
+        put(&mut miner, "power_efficiency", efficiency);
         // Described as efficiency, read as watts by tools that have met the firmware (pyasic 0.7x).
-        miner["power_usage"] = watts.into();
+        put(&mut miner, "power_usage", watts);
         json!({"miner": miner, "system": self.system(view)})
     }
 
@@ -409,9 +409,13 @@ impl Preset {
             "modded_psu_required": self.modded,
         });
         if self.tuned {
-            preset["tune_settings"] = json!({
-                "volt": 13_200, "freq": 525, "hashrate": whole(self.terahashes), "modified": false, "chains": [],
-            });
+            put(
+                &mut preset,
+                "tune_settings",
+                json!({
+                    "volt": 13_200, "freq": 525, "hashrate": whole(self.terahashes), "modified": false, "chains": [],
+                }),
+            );
         }
         preset
     }
