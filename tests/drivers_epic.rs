@@ -1,10 +1,5 @@
 //! The ePIC driver against a small HTTP server, and against the simulated miner.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod drivers_http;
 mod drivers_sim;
