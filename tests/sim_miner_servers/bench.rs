@@ -34,14 +34,15 @@ impl Bench {
     }
 
     /// A device of the operator's own.
-    pub(crate) async fn start_device(device: Arc<Description>, initial: Initial) -> Self {
-        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+    pub(crate) async fn start_device(device: Arc<Description>, initial: Initial, endpoint: Endpoint) -> Self {
         Self::start_with(DriverKind::Generic, Some(device), initial, endpoint).await
     }
 
     pub(crate) async fn start_at(driver: DriverKind, initial: Initial, endpoint: Endpoint) -> Self {
-        let device = (driver == DriverKind::Generic).then(|| Arc::new(outlet()));
-        Self::start_with(driver, device, initial, endpoint).await
+        if driver == DriverKind::Generic {
+            return Self::start_device(Arc::new(outlet()), initial, endpoint).await;
+        }
+        Self::start_with(driver, None, initial, endpoint).await
     }
 
     async fn start_with(
@@ -136,7 +137,7 @@ pub(crate) fn outlet() -> Description {
         name: "outlet".into(),
         port: 80,
         setpoint: None,
-        protocol: Protocol::Http(http::Description {
+        protocol: Protocol::Http(Box::new(http::Description {
             headers: Vec::new(),
             on: call("on"),
             off: call("off"),
@@ -144,6 +145,6 @@ pub(crate) fn outlet() -> Description {
             state: (state, true.into(), false.into()),
             power: None,
             target: None,
-        }),
+        })),
     }
 }

@@ -450,8 +450,8 @@ pub async fn serve(
         DriverKind::SealMiner => tokio::spawn(sealminer::run(door)),
         DriverKind::Generic => tokio::spawn(generic::run(door, connection.device.clone(), connection.rated)),
     };
-    let old_port = legacy::has(connection.driver)
-        && connection.endpoint.port == connection.driver.traits().port;
+    let old_port =
+        legacy::has(connection.driver) && connection.endpoint.port == connection.driver.traits().port;
     let legacy = if old_port {
         let place = SocketAddr::new(address.ip(), legacy::PORT);
         match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
