@@ -35,7 +35,8 @@ async fn miner(firmware: &'static str) -> Miner {
 
 fn of(firmware: &str, request: &Value) -> Vec<u8> {
     let command = request["command"].as_str().unwrap();
-    let path = format!("{}/tests/fixtures/cgminer-readonly/{firmware}/{command}.json", env!("CARGO_MANIFEST_DIR"));
+    let path =
+        format!("{}/tests/fixtures/cgminer-readonly/{firmware}/{command}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(path).unwrap_or_else(|_| NO_COMMAND.into())
 }
 
@@ -95,7 +96,11 @@ async fn a_whatsminers_summary_has_its_power() {
     })
     .await;
     let status = driver(&miner).read().await.unwrap();
-    assert!(matches!(status.power, Measured::Value(watts) if watts > Watts::whole(1_000)), "{:?}", status.power);
+    assert!(
+        matches!(status.power, Measured::Value(watts) if watts > Watts::whole(1_000)),
+        "{:?}",
+        status.power
+    );
 }
 
 #[tokio::test]
@@ -236,7 +241,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         "[a-zA-Z0-9 .]{0,12}".prop_map(Value::from),
     ];
     let key = prop::sample::select(vec![
-        "STATUS", "SUMMARY", "VERSION", "Elapsed", "MHS 5s", "GHS av", "Power", "Power_RT", "Code", "Msg", "LUXminer",
+        "STATUS", "SUMMARY", "VERSION", "Elapsed", "MHS 5s", "GHS av", "Power", "Power_RT", "Code", "Msg",
+        "LUXminer",
     ]);
     leaf.prop_recursive(4, 24, 6, move |inner| {
         prop_oneof![

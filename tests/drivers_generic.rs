@@ -1,6 +1,11 @@
 //! Devices of the operator's own: their description in the configuration, the requests on the wire, and the simulated
 //! device behind HTTP and Modbus TCP.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod drivers_rest;
 mod drivers_support;
@@ -18,7 +23,7 @@ use ballast::config::{self, Config, Options};
 use ballast::control::site::Actuator;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
 use ballast::miner::generic::{Description, Generic, Protocol, Unit};
-use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, driver, http_client};
+use ballast::miner::{Connection, Driver, DriverError, DriverKind, Endpoint, Urgency, driver, http_client};
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
@@ -162,7 +167,11 @@ fn mistakes_in_a_device_are_told_with_their_place() {
         ("{ file = \"key\" }", "{ file = \"nowhere\" }", "cannot find the password file"),
         ("{ file = \"key\" }", "{}", "needs one source"),
         ("X-Api-Key", "\"X Key\"", "is no name of a header"),
-        ("setpoint = { method = \"PUT\", path = \"/power\", body = '{\"limit\":{watts}}' }", "", "has a `target` and no"),
+        (
+            "setpoint = { method = \"PUT\", path = \"/power\", body = '{\"limit\":{watts}}' }",
+            "",
+            "has a `target` and no",
+        ),
         ("[drivers.heater]", "[drivers.braiins-os]", "there is a driver named `braiins-os` already"),
         ("[drivers.heater]", "[drivers.heaters]", "`driver` cannot be \"heater\""),
     ] {
@@ -334,7 +343,10 @@ async fn refusals_are_told_without_secrets() {
         heater.on = false;
         heater.bodies.insert("POST /relay", r#"{"ok":false}"#.to_owned());
     });
-    assert!(matches!(rejection(bed.driver().apply(power(2_000), Urgency::Normal).await), Rejection::Other(_)));
+    assert!(matches!(
+        rejection(bed.driver().apply(power(2_000), Urgency::Normal).await),
+        Rejection::Other(_)
+    ));
     let server = Server::start(|_| reply(401, "")).await;
     let error = generic(HEATER, server.address).read().await.unwrap_err();
     assert!(matches!(error, DriverError::Rejected { .. }), "{error}");
@@ -415,8 +427,13 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
     assert!(driver.read().await.unwrap_err().to_string().contains("description"));
 }
 
+async fn simulated(device: &str) -> Bench {
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+    Bench::start_device(described(device), Initial::Hashing { fraction: 1.0 }, endpoint).await
+}
+
 async fn follows(device: &str, setpoint: bool, measured: bool) {
-    let bench = Bench::start_device(described(device), Initial::Hashing { fraction: 1.0 }).await;
+    let bench = simulated(device).await;
     let mut connection = reach(device, bench.address());
     connection.timeout = Duration::from_secs(2);
     let mut driver = Generic::new(&connection, &http_client().unwrap());
@@ -470,7 +487,7 @@ async fn the_simulated_heater_behind_modbus_is_set_and_switched() {
 
 #[tokio::test]
 async fn modbus_exceptions_have_their_reason() {
-    let bench = Bench::start_device(described(CONTACTOR), Initial::Hashing { fraction: 1.0 }).await;
+    let bench = simulated(CONTACTOR).await;
     // A setpoint where the device has none.
     let mut wrong = reach(CONTACTOR, bench.address());
     let mut description = (*described(CONTACTOR)).clone();
@@ -506,7 +523,10 @@ proptest! {
         });
         for seen in log {
             match seen.line.as_str() {
-                "POST /relay" => prop_assert!(seen.body == r#"{"turn":"on"}"# || seen.body == r#"{"turn":"off"}"#),
+                "POST /relay" => {
+                    let known = [r#"{"turn":"on"}"#, r#"{"turn":"off"}"#].contains(&seen.body.as_str());
+                    prop_assert!(known, "{}", seen.body);
+                }
                 "PUT /power" => {
                     let body: Value = serde_json::from_str(&seen.body).unwrap();
                     prop_assert!(body["limit"].as_f64().unwrap() <= most);

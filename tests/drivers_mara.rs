@@ -1,5 +1,10 @@
 //! The MARA driver against a little server with digest authentication, and against the simulated miner.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod drivers_rest;
 mod drivers_support;
@@ -128,9 +133,17 @@ async fn the_unit_of_the_hashrate_is_told_by_the_ideal_one() {
     bed.put("GET /kaonsu/v1/brief", 200, String::from_utf8(fixture("mara/2.3/brief_gigahash.json")).unwrap());
     let status = bed.driver().read().await.unwrap();
     assert_eq!(status.hashrate, Measured::Value(Hashrate::terahashes(181.25)));
-    bed.put("GET /kaonsu/v1/brief", 200, r#"{"status":"Mining","hashrate_realtime":7,"hashrate_unit":"GH/s"}"#);
+    bed.put(
+        "GET /kaonsu/v1/brief",
+        200,
+        r#"{"status":"Mining","hashrate_realtime":7,"hashrate_unit":"GH/s"}"#,
+    );
     assert_eq!(bed.driver().read().await.unwrap().hashrate, Measured::Value(Hashrate::saturating(7e9)));
-    bed.put("GET /kaonsu/v1/brief", 200, r#"{"status":"Mining","hashrate_realtime":7,"hashrate_unit":"furlong"}"#);
+    bed.put(
+        "GET /kaonsu/v1/brief",
+        200,
+        r#"{"status":"Mining","hashrate_realtime":7,"hashrate_unit":"furlong"}"#,
+    );
     assert!(matches!(bed.driver().read().await, Err(DriverError::Malformed { .. })));
 }
 
@@ -269,10 +282,9 @@ async fn a_wrong_password_is_said_so_and_not_tried_again_at_once() {
 
 #[tokio::test]
 async fn a_server_that_wants_the_password_in_the_clear_does_not_get_it() {
-    let server = Server::start(|_| {
-        Some((401, "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(), Vec::new()))
-    })
-    .await;
+    let server =
+        Server::start(|_| Some((401, "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(), Vec::new())))
+            .await;
     let mut driver = Mara::new(&connection(DriverKind::Mara, server.address), &http_client().unwrap());
     let error = driver.read().await.unwrap_err();
     assert!(error.to_string().contains("digest"), "{error}");
@@ -367,8 +379,7 @@ async fn a_misbehaving_server_costs_one_time_limit_at_most() {
 
 fn account(bench: &Bench, password: &str) -> Connection {
     let mut connection = connection(DriverKind::Mara, bench.address());
-    connection.credentials =
-        Some(Credentials { username: None, password: Secret::new(password.to_owned()) });
+    connection.credentials = Some(Credentials { username: None, password: Secret::new(password.to_owned()) });
     connection.timeout = Duration::from_secs(2);
     connection
 }

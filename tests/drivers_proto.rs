@@ -1,9 +1,5 @@
 //! The Proto driver against a little REST server on a loopback socket, and against the simulated rig.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod drivers_rest;
 mod drivers_support;

@@ -1,5 +1,10 @@
 //! The SealMiner driver against a little miner on a loopback socket, and against the simulated one.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod drivers_support;
 mod drivers_tcp;
@@ -116,7 +121,9 @@ async fn states_are_told_by_the_words_of_the_power_manager() {
 #[tokio::test]
 async fn what_is_missing_is_unavailable_and_not_zero() {
     let miner = miner(|row| {
-        for key in ["PSU Input Power", "MHS(30s)", "MHS(1m)", "MHS(Sample)", "MHS(Avg)", "Power Limit", "Elapsed"] {
+        for key in
+            ["PSU Input Power", "MHS(30s)", "MHS(1m)", "MHS(Sample)", "MHS(Avg)", "Power Limit", "Elapsed"]
+        {
             row.as_object_mut().unwrap().remove(key);
         }
     })
@@ -197,7 +204,9 @@ async fn a_limit_whose_restart_was_lost_is_put_into_force_by_the_next_command() 
 #[tokio::test]
 async fn refusals_have_their_reason_and_no_restart_follows_a_refused_limit() {
     let body = |code: u32, msg: &str| {
-        json!({"STATUS": [{"STATUS": "E", "When": 1, "Code": code, "Msg": msg}], "id": 1}).to_string().into_bytes()
+        json!({"STATUS": [{"STATUS": "E", "When": 1, "Code": code, "Msg": msg}], "id": 1})
+            .to_string()
+            .into_bytes()
     };
     for (answer, reason) in [
         (fixture("sealminer/2025091001/denied.json"), Rejection::WriteDisabled),
@@ -313,8 +322,10 @@ async fn refusals_and_faults_of_the_simulated_miner_are_told() {
     let activity = driver.read().await.unwrap().activity;
     assert!(matches!(activity, Activity::Fault(_)), "{activity:?}");
     bench.clear(FaultKind::Trips);
-    assert_eq!(rejection(driver.apply(power(90), Urgency::Shed).await),
-        Rejection::Other("ASC 0 set failed: invalid powerlimit".into()));
+    assert_eq!(
+        rejection(driver.apply(power(90), Urgency::Shed).await),
+        Rejection::Other("ASC 0 set failed: invalid powerlimit".into())
+    );
 }
 
 proptest! {

@@ -89,7 +89,7 @@ fn device(name: At<&str>, table: Table<'_>, store: &Store<'_>) -> Option<Descrip
     let (setpoint, protocol, usual) = match kind.value {
         Kind::Http => {
             let (unit, description) = http_device(&table, store);
-            (unit, description.map(Protocol::Http), 80)
+            (unit, description.map(|http| Protocol::Http(Box::new(http))), 80)
         }
         Kind::Modbus => {
             let (unit, description) = modbus_device(&table);
@@ -97,11 +97,17 @@ fn device(name: At<&str>, table: Table<'_>, store: &Store<'_>) -> Option<Descrip
         }
     };
     table.finish();
-    Some(Description { name: name.value.to_owned(), port: port.unwrap_or(usual), setpoint, protocol: protocol? })
+    Some(Description {
+        name: name.value.to_owned(),
+        port: port.unwrap_or(usual),
+        setpoint,
+        protocol: protocol?,
+    })
 }
 
 const CALL_HELP: &str = "write a request, like { method = \"POST\", path = \"/relay/0\", body = \"…\" }";
-const STATE_HELP: &str = "everything is read back: write state = { path = \"/relay/0\", pointer = \"/ison\" }";
+const STATE_HELP: &str =
+    "everything is read back: write state = { path = \"/relay/0\", pointer = \"/ison\" }";
 
 fn http_device(table: &Table<'_>, store: &Store<'_>) -> (Option<Unit>, Option<http::Description>) {
     let headers = table.table("headers").map(|headers| self::headers(headers, store)).unwrap_or_default();
@@ -113,9 +119,7 @@ fn http_device(table: &Table<'_>, store: &Store<'_>) -> (Option<Unit>, Option<ht
     let setpoint = table.table("setpoint").and_then(|inner| call(inner, true));
     let state = table.table("state").and_then(|inner| {
         let place = look(&inner);
-        let value = |key, usual: bool| {
-            inner.read(key, value_of).map_or(Value::Bool(usual), |at| at.value)
-        };
+        let value = |key, usual: bool| inner.read(key, value_of).map_or(Value::Bool(usual), |at| at.value);
         let (on, off) = (value("on", true), value("off", false));
         inner.finish();
         Some((place?, on, off))
@@ -164,7 +168,11 @@ fn headers(table: Table<'_>, store: &Store<'_>) -> Vec<http::Header> {
         let name = match reqwest::header::HeaderName::from_bytes(key.as_bytes()) {
             Ok(name) if headers.len() < MOST_HEADERS => name,
             Ok(_) => {
-                report.error(span, format!("there are more than {MOST_HEADERS} headers"), "keep those that count");
+                report.error(
+                    span,
+                    format!("there are more than {MOST_HEADERS} headers"),
+                    "keep those that count",
+                );
                 break;
             }
             Err(_) => {
@@ -203,22 +211,15 @@ fn headers(table: Table<'_>, store: &Store<'_>) -> Vec<http::Header> {
 
 /// A request, and the unit of its setpoint, where it has one.
 fn call(table: Table<'_>, setpoint: bool) -> Option<(http::Call, Option<Unit>)> {
-    let method = table
-        .choice(
-            "method",
-            &[
-                ("GET", 0),
-                ("POST", 1),
-                ("PUT", 2),
-                ("PATCH", 3),
-            ],
-        )
-        .map_or(reqwest::Method::POST, |at| match at.value {
+    let method = table.choice("method", &[("GET", 0), ("POST", 1), ("PUT", 2), ("PATCH", 3)]).map_or(
+        reqwest::Method::POST,
+        |at| match at.value {
             0 => reqwest::Method::GET,
             2 => reqwest::Method::PUT,
             3 => reqwest::Method::PATCH,
             _ => reqwest::Method::POST,
-        });
+        },
+    );
     let path = path(&table);
     let body = table.read("body", |value| bounded(text_of(value)?)).map(|at| at.value).unwrap_or_default();
     let status = table.integer("status", 100, 599).and_then(|at| u16::try_from(at.value).ok());
@@ -245,7 +246,11 @@ fn call(table: Table<'_>, setpoint: bool) -> Option<(http::Call, Option<Unit>)> 
         _ => None,
     };
     if let Some(message) = message {
-        report.error(span, format!("{title} {message}"), "{watts} and {percent} stand for the setpoint, in `setpoint` alone");
+        report.error(
+            span,
+            format!("{title} {message}"),
+            "{watts} and {percent} stand for the setpoint, in `setpoint` alone",
+        );
         return None;
     }
     Some((http::Call { method, path, body, status, expect }, unit))
@@ -263,10 +268,7 @@ fn path(table: &Table<'_>) -> Option<String> {
         let text = bounded(text_of(value)?)?;
         let plain = text.chars().all(|letter| letter.is_ascii_graphic());
         if !text.starts_with('/') || !plain {
-            return Err(Wrong::new(
-                "is no path",
-                "begin with a slash, and write blanks and the like as %20",
-            ));
+            return Err(Wrong::new("is no path", "begin with a slash, and write blanks and the like as %20"));
         }
         Ok(text)
     });
@@ -295,7 +297,9 @@ fn look(table: &Table<'_>) -> Option<http::Look> {
 fn scale(table: &Table<'_>) -> f64 {
     let scale = table.read("scale", |value| match number_of(value) {
         Some(number) if number.abs() >= 1e-9 && number.abs() <= 1e9 => Ok(number),
-        Some(_) => Err(Wrong::new("is of no use", "it makes watts of what is read: 0.1 for tenths of a watt")),
+        Some(_) => {
+            Err(Wrong::new("is of no use", "it makes watts of what is read: 0.1 for tenths of a watt"))
+        }
         None => Err(Wrong::new(is_a(value), "write a number without quotes")),
     });
     scale.map_or(1.0, |at| at.value)
@@ -313,7 +317,8 @@ fn value_of(value: &DeValue<'_>) -> Result<Value, Wrong> {
     }
 }
 
-const SWITCH_HELP: &str = "write a coil or a holding register with its value, like { coil = 0, value = true }";
+const SWITCH_HELP: &str =
+    "write a coil or a holding register with its value, like { coil = 0, value = true }";
 
 fn modbus_device(table: &Table<'_>) -> (Option<Unit>, Option<modbus::Description>) {
     let unit = table.integer("unit", 0, 255).and_then(|at| u8::try_from(at.value).ok());
@@ -362,7 +367,8 @@ fn modbus_device(table: &Table<'_>) -> (Option<Unit>, Option<modbus::Description
         counts = inner
             .choice("of", &[("watts", Unit::Watts), ("percent", Unit::Percent)])
             .map_or(Some(Unit::Watts), |at| Some(at.value));
-        multiple = inner.choice("function", &[("single", false), ("multiple", true)]).is_some_and(|at| at.value);
+        multiple =
+            inner.choice("function", &[("single", false), ("multiple", true)]).is_some_and(|at| at.value);
         let number = number(&inner, true);
         inner.finish();
         number
@@ -430,13 +436,16 @@ fn number(table: &Table<'_>, writable: bool) -> Option<modbus::Number> {
     let kinds =
         [("u16", Kind::U16), ("i16", Kind::I16), ("u32", Kind::U32), ("i32", Kind::I32), ("f32", Kind::F32)];
     let kind = table.choice("type", &kinds).map_or(Kind::U16, |at| at.value);
-    let low_first = table
-        .choice("word_order", &[("high-first", false), ("low-first", true)])
-        .is_some_and(|at| at.value);
+    let low_first =
+        table.choice("word_order", &[("high-first", false), ("low-first", true)]).is_some_and(|at| at.value);
     let scale = scale(table);
     let address = address(table, writable)?;
     if matches!(address, Address::Coil(_) | Address::Discrete(_)) {
-        table.report().error(table.span(), format!("{} is a number, and a coil holds none", table.title()), "name a register");
+        table.report().error(
+            table.span(),
+            format!("{} is a number, and a coil holds none", table.title()),
+            "name a register",
+        );
         return None;
     }
     Some(modbus::Number { address, kind, scale, low_first })

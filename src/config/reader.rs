@@ -261,7 +261,11 @@ impl<'a> Table<'a> {
             Ok(found) => Some(At::new(found, value.span().into())),
             Err(wrong) => {
                 self.report.hide(value.span().into());
-                self.report.error(value.span().into(), format!("`{}` {}", shorten(key), wrong.what), wrong.help);
+                self.report.error(
+                    value.span().into(),
+                    format!("`{}` {}", shorten(key), wrong.what),
+                    wrong.help,
+                );
                 None
             }
         }

@@ -83,8 +83,9 @@ struct Mode {
 impl Mode {
     fn read(config: &Value) -> Result<Self, String> {
         let mode = fields::object(config, "mode")?;
-        let selector =
-            fields::text(mode, "work-mode-selector").ok_or("`mode.work-mode-selector` is missing")?.to_owned();
+        let selector = fields::text(mode, "work-mode-selector")
+            .ok_or("`mode.work-mode-selector` is missing")?
+            .to_owned();
         let concorde = mode.get("concorde").unwrap_or(&Value::Null);
         Ok(Self {
             by_power: fields::text(concorde, "mode-select") == Some("PowerTarget"),
@@ -279,7 +280,8 @@ impl Mara {
             changes.push(Change { path: &["mode", "work-mode-selector"], value });
         }
         if controllable && mode.target.is_none_or(|target| (target - whole).abs() > 0.5) {
-            changes.push(Change { path: &["mode", "concorde", "power-target"], value: format!("{whole:.0}") });
+            changes
+                .push(Change { path: &["mode", "concorde", "power-target"], value: format!("{whole:.0}") });
         }
         // What is in force already is not written again: every writing is one to flash, and may restart mining.
         if changes.is_empty() {
@@ -362,7 +364,8 @@ impl Driver for Mara {
         if !brief.is_object() {
             return Err(malformed("it is not an object".to_owned()));
         }
-        let status = fields::text(&brief, "status").ok_or_else(|| malformed("its `status` is missing".to_owned()))?;
+        let status =
+            fields::text(&brief, "status").ok_or_else(|| malformed("its `status` is missing".to_owned()))?;
         let rate = hashrate(&brief).map_err(malformed)?;
         let power = fields::number(&brief, "power_consumption_estimated").map_err(malformed)?;
         let elapsed = fields::number(&brief, "elapsed").map_err(malformed)?;

@@ -203,9 +203,8 @@ impl Proto {
             Ok(None) | Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let edge = |key| {
-            fields::number(&reply, key).map_err(|reason| self.web.place().malformed(name, reason))
-        };
+        let edge =
+            |key| fields::number(&reply, key).map_err(|reason| self.web.place().malformed(name, reason));
         if let (Some(low), Some(high)) = (edge("power_target_min_watts")?, edge("power_target_max_watts")?)
             && 0.0 <= low
             && low <= high
@@ -324,7 +323,11 @@ impl Driver for Proto {
         let name = Request::Mining.path();
         let Some(status) = self.read_mining().await? else {
             // "No mining statistics available": it has just come up.
-            return Ok(MinerStatus { activity: Activity::Starting, range: self.range, ..MinerStatus::default() });
+            return Ok(MinerStatus {
+                activity: Activity::Starting,
+                range: self.range,
+                ..MinerStatus::default()
+            });
         };
         let malformed = |reason| self.web.place().malformed(name, reason);
         let power = fields::number(&status, "power_usage_watts").map_err(malformed)?;

@@ -138,10 +138,7 @@ impl SealMiner {
         if !reply.is_success() {
             return Err(self.rpc.refusal(name, &reply));
         }
-        reply
-            .row("STATS")
-            .and_then(Stats::read)
-            .map_err(|reason| self.rpc.place().malformed(name, reason))
+        reply.row("STATS").and_then(Stats::read).map_err(|reason| self.rpc.place().malformed(name, reason))
     }
 
     /// Whether it is stopped on command.
@@ -165,7 +162,8 @@ impl SealMiner {
         let name = request.name();
         let bytes = self.rpc.exchange(name, &request.body()).await?;
         let bare = bytes.trim_ascii();
-        let said_so = [&b"RESTART"[..], b"{\"RESTART\"}", b"\"RESTART\"", b"{\"RESTART\",\"id\":1}"].contains(&bare);
+        let said_so =
+            [&b"RESTART"[..], b"{\"RESTART\"}", b"\"RESTART\"", b"{\"RESTART\",\"id\":1}"].contains(&bare);
         if !said_so {
             let reply = self.rpc.reply(name, &bytes)?;
             if !reply.is_success() {

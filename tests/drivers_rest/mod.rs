@@ -102,7 +102,8 @@ impl Server {
                 tokio::time::sleep(Duration::from_secs(10)).await;
                 return;
             };
-            let length = if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+            let length =
+                if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
             let mut bytes = format!("HTTP/1.1 {status} X\r\n{length}{headers}\r\n").into_bytes();
             bytes.extend(body);
             if stream.write_all(&bytes).await.is_err() {

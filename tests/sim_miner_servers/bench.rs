@@ -35,8 +35,7 @@ impl Bench {
     }
 
     /// A device of the operator's own.
-    pub(crate) async fn start_device(device: Arc<Description>, initial: Initial) -> Self {
-        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 0 };
+    pub(crate) async fn start_device(device: Arc<Description>, initial: Initial, endpoint: Endpoint) -> Self {
         Self::start_with(DriverKind::Generic, Some(device), initial, endpoint, 11).await
     }
 
@@ -157,7 +156,7 @@ pub(crate) fn outlet() -> Description {
         name: "outlet".into(),
         port: 80,
         setpoint: None,
-        protocol: Protocol::Http(http::Description {
+        protocol: Protocol::Http(Box::new(http::Description {
             headers: Vec::new(),
             on: call("on"),
             off: call("off"),
@@ -165,7 +164,7 @@ pub(crate) fn outlet() -> Description {
             state: (state, true.into(), false.into()),
             power: None,
             target: None,
-        }),
+        })),
     }
 }
 

@@ -92,8 +92,9 @@ impl Http {
         let mut request = self.web.request(method, path);
         let mut typed = false;
         for header in &self.description.headers {
-            let mut value = HeaderValue::from_str(header.value.expose())
-                .map_err(|_| self.web.place().malformed(name, "a header of its description cannot be sent"))?;
+            let mut value = HeaderValue::from_str(header.value.expose()).map_err(|_| {
+                self.web.place().malformed(name, "a header of its description cannot be sent")
+            })?;
             value.set_sensitive(true);
             typed |= header.name == CONTENT_TYPE;
             request = request.header(header.name.clone(), value);
@@ -153,8 +154,8 @@ impl Http {
             Some(pointer) => Ok(self.web.json(name, answer)?.pointer(pointer).cloned()),
             None => {
                 let place = self.web.place();
-                let text =
-                    std::str::from_utf8(&answer.body).map_err(|_| place.malformed(name, "it is not UTF-8"))?;
+                let text = std::str::from_utf8(&answer.body)
+                    .map_err(|_| place.malformed(name, "it is not UTF-8"))?;
                 Ok(Some(Value::from(text.trim())))
             }
         }
@@ -202,8 +203,7 @@ impl Http {
     }
 
     pub(super) async fn switch(&self, on: bool) -> Result<(), DriverError> {
-        let (name, call) =
-            if on { ("on", &self.description.on) } else { ("off", &self.description.off) };
+        let (name, call) = if on { ("on", &self.description.on) } else { ("off", &self.description.off) };
         self.call(name, call, None).await
     }
 

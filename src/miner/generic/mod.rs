@@ -42,7 +42,7 @@ pub enum Unit {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// Requests over HTTP.
-    Http(http::Description),
+    Http(Box<http::Description>),
     /// Coils and registers over Modbus TCP.
     Modbus(modbus::Description),
 }
@@ -70,7 +70,7 @@ impl Description {
 
 /// The ways of one protocol.
 enum Wire {
-    Http(http::Http),
+    Http(Box<http::Http>),
     Modbus(modbus::Modbus),
 }
 
@@ -86,7 +86,9 @@ impl Generic {
     /// For one device. Nothing is sent yet. A connection without a description refuses everything.
     pub fn new(connection: &Connection, http: &Client) -> Self {
         let wire = connection.device.as_ref().map(|device| match &device.protocol {
-            Protocol::Http(description) => Wire::Http(http::Http::new(connection, description, http)),
+            Protocol::Http(description) => {
+                Wire::Http(Box::new(http::Http::new(connection, description, http)))
+            }
             Protocol::Modbus(description) => Wire::Modbus(modbus::Modbus::new(connection, description)),
         });
         Self {
@@ -168,7 +170,8 @@ impl Generic {
             Unit::Watts => wanted,
             Unit::Percent => self.rated.get() * wanted / 100.0,
         };
-        let taken = |read: Option<f64>| read.is_none_or(|read| (read - watts).abs() <= watts * READ_BACK + 1.0);
+        let taken =
+            |read: Option<f64>| read.is_none_or(|read| (read - watts).abs() <= watts * READ_BACK + 1.0);
         if taken(self.target().await?) {
             return Ok(());
         }

@@ -58,8 +58,22 @@ fn refused(code: u32, msg: &str) -> Value {
 /// The commands that cgminer keeps for those with write access.
 fn is_privileged(command: &str) -> bool {
     [
-        "ascset", "ascenable", "ascdisable", "restart", "quit", "addpool", "removepool", "switchpool",
-        "enablepool", "disablepool", "poolpriority", "save", "setconfig", "failover-only", "zero", "hotplug",
+        "ascset",
+        "ascenable",
+        "ascdisable",
+        "restart",
+        "quit",
+        "addpool",
+        "removepool",
+        "switchpool",
+        "enablepool",
+        "disablepool",
+        "poolpriority",
+        "save",
+        "setconfig",
+        "failover-only",
+        "zero",
+        "hotplug",
     ]
     .contains(&command)
 }

@@ -3,6 +3,7 @@
 //! asked of it is refused and counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::{StatusCode, header};
@@ -27,11 +28,13 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Serves until cancelled. Without a description there is nothing to answer.
 pub(super) async fn run(door: Door, description: Option<Arc<Description>>, rated: Watts) {
-    let device = Device { miner: Arc::clone(door.miner()), clock: door.clock(), rated, unit: None };
+    let (miner, clock) = (Arc::clone(door.miner()), door.clock());
+    let on = AtomicBool::new(miner.state(clock.now()) != MinerState::Asleep);
+    let device = Device { miner, clock, rated, unit: None, on };
     match description.as_deref() {
         Some(Description { protocol: Protocol::Http(http), setpoint, .. }) => {
             let device = Device { unit: *setpoint, ..device };
-            rest::run(door, Web { device, description: http.clone() }).await;
+            rest::run(door, Web { device, description: (**http).clone() }).await;
         }
         Some(Description { protocol: Protocol::Modbus(modbus), setpoint, .. }) => {
             let device = Device { unit: *setpoint, ..device };
@@ -57,6 +60,8 @@ struct Device {
     clock: Clock,
     rated: Watts,
     unit: Option<Unit>,
+    /// The relay itself: it moves at once, the draw behind its dead time.
+    on: AtomicBool,
 }
 
 impl Device {
@@ -65,7 +70,7 @@ impl Device {
     }
 
     fn is_on(&self) -> bool {
-        !matches!(self.miner.state(self.now()), MinerState::Asleep | MinerState::Tripped)
+        self.on.load(Ordering::Relaxed)
     }
 
     fn power(&self) -> f64 {
@@ -73,7 +78,12 @@ impl Device {
     }
 
     fn switch(&self, on: bool) -> Result<(), Refusal> {
-        if on { self.miner.wake(self.now()) } else { self.miner.sleep(self.now()) }
+        let now = self.now();
+        // Not carried out while a fault makes it ignore commands.
+        self.miner.command(|physics| {
+            self.on.store(on, Ordering::Relaxed);
+            if on { physics.wake(now) } else { physics.sleep(now) }
+        })
     }
 
     fn set(&self, value: f64) -> Result<(), Refusal> {
@@ -130,7 +140,8 @@ impl Web {
             let body = json!({"error": "refused by the simulation"});
             return rest::json(StatusCode::INTERNAL_SERVER_ERROR, body);
         }
-        let status = call.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+        let status =
+            call.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
         match &call.expect {
             Some(expect) => answer(status, &[(expect.pointer.as_deref(), expect.value.clone())]),
             None => (status, "").into_response(),
@@ -141,7 +152,8 @@ impl Web {
     fn looks(&self, path: &str) -> Vec<(Option<&str>, Value)> {
         let device = &self.device;
         let (place, on, off) = &self.description.state;
-        let mut found: Vec<(&Look, Value)> = vec![(place, if device.is_on() { on.clone() } else { off.clone() })];
+        let mut found: Vec<(&Look, Value)> =
+            vec![(place, if device.is_on() { on.clone() } else { off.clone() })];
         if let Some((look, scale)) = &self.description.power {
             found.push((look, json!(rounded(device.power() / scale, 3))));
         }
@@ -199,7 +211,10 @@ impl rest::Service for Web {
     fn answer(&self, asked: &Asked) -> Response {
         let described = &self.description;
         let sealed = described.headers.iter().all(|header| {
-            asked.headers.get(&header.name).is_some_and(|value| value.as_bytes() == header.value.expose().as_bytes())
+            asked
+                .headers
+                .get(&header.name)
+                .is_some_and(|value| value.as_bytes() == header.value.expose().as_bytes())
         });
         if !sealed {
             return rest::json(StatusCode::UNAUTHORIZED, json!({"error": "unauthorized"}));
@@ -316,7 +331,9 @@ impl Bus {
                 Ok(request.to_vec())
             }
             16 => {
-                let words = (0..usize::from(second)).map(|index| word(6 + index * 2)).collect::<Result<Vec<_>, _>>()?;
+                let words = (0..usize::from(second))
+                    .map(|index| word(6 + index * 2))
+                    .collect::<Result<Vec<_>, _>>()?;
                 self.write(Address::Holding(at), &words)?;
                 Ok(request.iter().take(5).copied().collect())
             }
@@ -331,7 +348,9 @@ impl Bus {
             (place == address && count == 1).then(|| vec![if self.device.is_on() { on } else { off }])
         };
         let number = |number: &Number, value: f64| {
-            (number.address == address).then(|| words(number, value)).filter(|words| words.len() == usize::from(count))
+            (number.address == address)
+                .then(|| words(number, value))
+                .filter(|words| words.len() == usize::from(count))
         };
         switch(described.state)
             .or_else(|| described.power.as_ref().and_then(|place| number(place, self.device.power())))

@@ -167,7 +167,8 @@ impl Service {
         };
         let (from, to) = (selector(&old), selector(&new));
         let watts = new.pointer("/mode/concorde/power-target").and_then(Value::as_f64).unwrap_or_default();
-        if !["Auto", "Fixed", "Stock", "Sleep"].contains(&to.as_str()) || !(100.0..=20_000.0).contains(&watts) {
+        if !["Auto", "Fixed", "Stock", "Sleep"].contains(&to.as_str()) || !(100.0..=20_000.0).contains(&watts)
+        {
             return refuse("value out of range");
         }
         let target = Watts::saturating(watts);
@@ -241,9 +242,8 @@ fn credentials(headers: &HeaderMap) -> Option<Given> {
 
 impl Given {
     fn is_right(&self, asked: &Asked, username: &str, password: &str) -> bool {
-        let hash = |text: String| -> String {
-            Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-        };
+        let hash =
+            |text: String| -> String { Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect() };
         let secret = hash(format!("{username}:{REALM}:{password}"));
         let request = hash(format!("{}:{}", asked.method, self.uri));
         let expected = hash(format!("{secret}:{}:{}:{}:auth:{request}", self.nonce, self.nc, self.cnonce));
@@ -308,7 +308,8 @@ pub(super) fn old(miner: &SimMiner, view: &View, command: &str) -> Value {
         )
     } else {
         let rate = rounded(view.hashrate.get() / 1e9, 2);
-        let row = json!({"Elapsed": view.mining_time.as_secs(), "GHS 5s": rate, "GHS av": rate, "GHS 30m": rate});
+        let row =
+            json!({"Elapsed": view.mining_time.as_secs(), "GHS 5s": rate, "GHS av": rate, "GHS 30m": rate});
         (11, "Summary", "SUMMARY", row)
     };
     json!({

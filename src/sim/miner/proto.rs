@@ -35,8 +35,7 @@ struct Tokens {
 
 /// Serves until cancelled.
 pub(super) async fn run(door: Door) {
-    let service =
-        Service { miner: Arc::clone(door.miner()), clock: door.clock(), tokens: Mutex::default() };
+    let service = Service { miner: Arc::clone(door.miner()), clock: door.clock(), tokens: Mutex::default() };
     rest::run(door, service).await;
 }
 
@@ -113,7 +112,9 @@ impl Service {
         tokens.issued += 1;
         let access = self.miner.identity.fresh(tokens.issued, 40);
         tokens.valid.push(access.clone());
-        ok(json!({"access_token": access, "refresh_token": self.miner.identity.fresh(tokens.issued + (1 << 20), 40)}))
+        ok(
+            json!({"access_token": access, "refresh_token": self.miner.identity.fresh(tokens.issued + (1 << 20), 40)}),
+        )
     }
 
     /// The valid token of a request.

@@ -40,8 +40,7 @@ struct Shared<S> {
 
 /// Serves until cancelled.
 pub(super) async fn run<S: Service>(door: Door, service: S) {
-    let shared =
-        Arc::new(Shared { miner: Arc::clone(door.miner()), service, garbled: AtomicU64::new(0) });
+    let shared = Arc::new(Shared { miner: Arc::clone(door.miner()), service, garbled: AtomicU64::new(0) });
     let cancel = door.cancel().clone();
     let router =
         Router::new().fallback(dispatch::<S>).layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared);

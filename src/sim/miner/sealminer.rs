@@ -26,8 +26,7 @@ struct Service {
 
 /// Serves until cancelled.
 pub(super) async fn run(door: Door) {
-    let service =
-        Service { miner: Arc::clone(door.miner()), clock: door.clock(), saved: Mutex::new(None) };
+    let service = Service { miner: Arc::clone(door.miner()), clock: door.clock(), saved: Mutex::new(None) };
     cgminer::run(door, service).await;
 }
 
@@ -41,8 +40,8 @@ impl cgminer::Service for Service {
         match command {
             "ascset" => self.set(request.get("parameter").and_then(Value::as_str).unwrap_or_default(), now),
             "restart" => self.restart(now),
-            "quit" | "addpool" | "removepool" | "switchpool" | "enablepool" | "disablepool" | "poolpriority"
-            | "updatepools" | "setconfig" | "save" => {
+            "quit" | "addpool" | "removepool" | "switchpool" | "enablepool" | "disablepool"
+            | "poolpriority" | "updatepools" | "setconfig" | "save" => {
                 self.miner.trespass();
                 refused(45, &format!("Access denied to '{command}' command"))
             }
