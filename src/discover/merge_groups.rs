@@ -297,17 +297,16 @@ fn powers(table: &mut Table, class: Class, findings: &[Finding]) -> bool {
     }
     match maximum {
         Some(maximum) => {
-            table.insert("maximum", commented(&write(maximum), "as the miners say"));
+            // No `nameplate`: a limit does not say what a start draws, and without that key the driver's allowance for
+            // starts is put on top of `maximum`.
+            table.insert("maximum", commented(&write(maximum), "the limit that the miners name"));
         }
         None => {
             todo = true;
             table.insert("maximum", commented(TODO, "the highest power at which they run, like \"3400 W\""));
+            let help = "the most they can ever draw, start-up included, like \"3600 W\"";
+            table.insert("nameplate", commented(TODO, help));
         }
-    }
-    if let Some(nameplate) = highest.iter().copied().reduce(Watts::max) {
-        table.insert("nameplate", commented(&write(nameplate), "as the miners say; the most they can ever draw"));
-    } else {
-        table.insert("nameplate", commented(TODO, "the most they can ever draw, start-up included, like \"3600 W\""));
     }
     if class == Class::Steps {
         todo = true;

@@ -204,8 +204,7 @@ fn a_model_that_nobody_describes_is_described_as_its_miners_tell() {
         "[groups.t99-pro]",
         "circuit = \"pcc\"\n",
         "minimum = \"900 W\"",
-        "maximum = \"3400 W\" # as the miners say",
-        "nameplate = \"3400 W\" # as the miners say; the most they can ever draw",
+        "maximum = \"3400 W\" # the limit that the miners name",
     ] {
         assert!(told.contains(line), "{line} is not in:\n{told}");
     }
