@@ -183,14 +183,16 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
 fn identity(table: &Table<'_>) -> Identified {
     let mac = table.read("mac", |value| {
         let text = super::reader::text_of(value)?;
-        text.parse::<Mac>().map_err(|fault| {
-            super::reader::Wrong::new(fault.to_string(), "`ballast discover` finds it out")
-        })
+        text.parse::<Mac>()
+            .map_err(|fault| super::reader::Wrong::new(fault.to_string(), "`ballast discover` finds it out"))
     });
     let serial = table.read("serial", |value| {
         let text = super::reader::text_of(value)?;
         meaningful_serial(text).ok_or_else(|| {
-            super::reader::Wrong::new("tells no miner from another one", "write what the miner says, or leave it out")
+            super::reader::Wrong::new(
+                "tells no miner from another one",
+                "write what the miner says, or leave it out",
+            )
         })
     });
     Identified { mac, serial: serial.map(|at| at.value) }
@@ -498,12 +500,16 @@ impl Collector {
         {
             report.error(
                 mac.span,
-                format!("`{name}` has the hardware address of another miner; that one is in line {}", report.line(first)),
+                format!(
+                    "`{name}` has the hardware address of another miner; that one is in line {}",
+                    report.line(first)
+                ),
                 "no two devices share one; `ballast discover` finds out whose it is",
             );
         }
         if let Some(identity) = self.result.identities.last_mut() {
-            *identity = Identity { mac: who.mac.map(|at| at.value), serial: who.serial, ..Identity::default() };
+            *identity =
+                Identity { mac: who.mac.map(|at| at.value), serial: who.serial, ..Identity::default() };
         }
     }
 

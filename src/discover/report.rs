@@ -87,9 +87,11 @@ fn table(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             .zip(widths)
             .enumerate()
             // Numbers end in one column.
-            .map(|(place, (cell, width))| {
-                if place >= 7 { format!("{cell:>width$}") } else { format!("{cell:width$}") }
-            })
+            .map(
+                |(place, (cell, width))| {
+                    if place >= 7 { format!("{cell:>width$}") } else { format!("{cell:width$}") }
+                },
+            )
             .collect();
         writeln!(out, "{}", padded.join("  ").trim_end())
     };
@@ -119,7 +121,9 @@ fn summary(scan: &Scan, out: &mut dyn Write) -> io::Result<()> {
     let throttled = scan
         .findings
         .iter()
-        .filter(|finding| matches!(finding.control, Control::Driver(_)) && finding.control.available().is_some())
+        .filter(|finding| {
+            matches!(finding.control, Control::Driver(_)) && finding.control.available().is_some()
+        })
         .count();
     write!(
         out,

@@ -109,7 +109,9 @@ async fn play(mut stream: TcpStream, trick: Trick) {
         Trick::Slam => {}
         Trick::Half => {
             let _ = stream.read(&mut ignored).await;
-            let _ = stream.write_all(b"{\"STATUS\":[{\"STATUS\":\"S\",\"Description\":\"LUXminer 2025\"}],\"VERS").await;
+            let _ = stream
+                .write_all(b"{\"STATUS\":[{\"STATUS\":\"S\",\"Description\":\"LUXminer 2025\"}],\"VERS")
+                .await;
         }
     }
 }
@@ -123,5 +125,6 @@ pub(crate) async fn scan_of(target: &str, prober: &Arc<Prober>) -> Scan {
     let targets = [target.parse::<Target>().unwrap()];
     let all = addresses(&targets, |_| None).unwrap();
     let (progress, _) = watch::channel(Progress::default());
-    scan::scan(&all, &Options { rate: 1_000, at_once: 64 }, prober, &CancellationToken::new(), &progress).await
+    scan::scan(&all, &Options { rate: 1_000, at_once: 64 }, prober, &CancellationToken::new(), &progress)
+        .await
 }

@@ -24,7 +24,12 @@ impl Host {
         self
     }
 
-    pub(crate) fn framed(mut self, command: &'static str, parameter: Option<&'static str>, msg: Value) -> Self {
+    pub(crate) fn framed(
+        mut self,
+        command: &'static str,
+        parameter: Option<&'static str>,
+        msg: Value,
+    ) -> Self {
         self.open.push(Door::Framed);
         let reply = json!({"code": 0, "when": 1_770_100_200, "msg": msg, "desc": command});
         self.replies.insert(Framed(command, parameter), Reply::Data(reply));
@@ -40,7 +45,8 @@ impl Host {
 
     pub(crate) fn json(mut self, question: Question, reply: Value) -> Self {
         self.open.push(question.door());
-        self.replies.insert(question, Reply::Page(Page { status: 200, json: Some(reply), ..Page::default() }));
+        self.replies
+            .insert(question, Reply::Page(Page { status: 200, json: Some(reply), ..Page::default() }));
         self
     }
 
@@ -93,11 +99,15 @@ pub(crate) fn whatsminer_v3() -> Host {
         "system": {"api": "3.0.3", "fwversion": "20251209.16.REL2", "apiswitch": "1"},
         "salt": "uhCiDyVj",
     });
-    let summary = json!({"summary": {"power-realtime": 3_156.0, "hash-realtime": 171.259, "power-limit": 3_600}});
+    let summary =
+        json!({"summary": {"power-realtime": 3_156.0, "hash-realtime": 171.259, "power-limit": 3_600}});
     Host::default()
         .framed("get.device.info", None, info)
         .framed("get.miner.status", Some("summary"), summary)
-        .api("version", json!({"STATUS": "E", "When": 1, "Code": 14, "Msg": "invalid cmd", "Description": ""}))
+        .api(
+            "version",
+            json!({"STATUS": "E", "When": 1, "Code": 14, "Msg": "invalid cmd", "Description": ""}),
+        )
         .page(307, "", "")
 }
 
@@ -128,12 +138,18 @@ fn braiins(full: &str) -> Host {
 fn braiins_with_account() -> Host {
     braiins("2026-04-14-0-00000000-26.04-plus")
         .json(Web("/api/v1/version"), json!({"major": 1, "minor": 3, "patch": 0}))
-        .json(Private("/api/v1/miner/details"), json!({
+        .json(
+            Private("/api/v1/miner/details"),
+            json!({
             "bos_version": {"current": "2026-04-14-0-00000000-26.04-plus"}, "hostname": "row-3", "status": 3,
             "mac_address": "02:ee:da:00:00:01", "serial_number": null,
-            "miner_identity": {"miner_model": "Antminer S19k Pro", "name": "Antminer S19k Pro"}}))
-        .json(Private("/api/v1/configuration/constraints"), json!({"tuner_constraints": {"power_target": {
-            "min": {"watt": 800}, "default": {"watt": 2_760}, "max": {"watt": 3_600}}}}))
+            "miner_identity": {"miner_model": "Antminer S19k Pro", "name": "Antminer S19k Pro"}}),
+        )
+        .json(
+            Private("/api/v1/configuration/constraints"),
+            json!({"tuner_constraints": {"power_target": {
+            "min": {"watt": 800}, "default": {"watt": 2_760}, "max": {"watt": 3_600}}}}),
+        )
 }
 
 fn vnish(preset: &str) -> Host {
@@ -167,9 +183,25 @@ fn luxos(atm: bool) -> Host {
 
 fn bitmain() -> Host {
     Host::default()
-        .api("version", status("cgminer 1.0.0", "CGMiner versions", "VERSION", json!([{"API": "3.1", "BMMiner": "1.0.0",
-            "CompileTime": "Tue Dec 6 16:12:30 CST 2022", "Miner": "49.0.1.3", "Type": "Antminer S19 Pro"}])))
-        .api("summary", status("cgminer 1.0.0", "Summary", "SUMMARY", json!([{"GHS 5s": 110_566.89, "GHS av": 111_834.85}])))
+        .api(
+            "version",
+            status(
+                "cgminer 1.0.0",
+                "CGMiner versions",
+                "VERSION",
+                json!([{"API": "3.1", "BMMiner": "1.0.0",
+            "CompileTime": "Tue Dec 6 16:12:30 CST 2022", "Miner": "49.0.1.3", "Type": "Antminer S19 Pro"}]),
+            ),
+        )
+        .api(
+            "summary",
+            status(
+                "cgminer 1.0.0",
+                "Summary",
+                "SUMMARY",
+                json!([{"GHS 5s": 110_566.89, "GHS av": 111_834.85}]),
+            ),
+        )
         .page(401, "Digest realm=\"antMiner Configuration\", nonce=\"0\", qop=\"auth\"", "")
 }
 
@@ -177,13 +209,19 @@ fn epic() -> Host {
     Host::default()
         .noise(Api("version"), "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
         .page(200, "", "<title>Miner Web Dashboard</title>")
-        .json(Epic("/capabilities"), json!({"Model": "AntMiner S19 XP", "Model Subtype": "BHB56801",
+        .json(
+            Epic("/capabilities"),
+            json!({"Model": "AntMiner S19 XP", "Model Subtype": "BHB56801",
             "Control Board Version": {"cpuSerial": "0020003532325109"},
             "PerpetualTune": [{"algorithm": "ChipTune"}, {"algorithm": "PowerTune"}],
-            "Tune Presets": [{"hashrate": 80.0, "power": 1_700}, {"hashrate": 142.0, "power": 3_350}]}))
-        .json(Epic("/summary"), json!({"Hostname": "cminer1", "Software": "PowerPlay-BMS v1.5.13",
+            "Tune Presets": [{"hashrate": 80.0, "power": 1_700}, {"hashrate": 142.0, "power": 3_350}]}),
+        )
+        .json(
+            Epic("/summary"),
+            json!({"Hostname": "cminer1", "Software": "PowerPlay-BMS v1.5.13",
             "HBs": [{"Hashrate": [49_440_724.0, 103.1, 0.8]}, {"Hashrate": [49_925_124.0, 104.1, 0.8]}],
-            "Power Supply Stats": {"Input Power": 2_166.6}, "Status": {"Operating State": "Mining"}}))
+            "Power Supply Stats": {"Input Power": 2_166.6}, "Status": {"Operating State": "Mining"}}),
+        )
         .json(Epic("/network"), json!({"dhcp": {"mac_address": "E6:D4:41:51:64:28"}}))
 }
 
@@ -203,7 +241,10 @@ fn avalon(at: u64) -> Host {
 fn auradine() -> Host {
     let described = "GCMiner-2023-05.24-0ce5e7cc";
     Host::default()
-        .api("version", status(described, "GCMiner versions", "VERSION", json!([{"API": "1.0", "GCMiner": "0.5"}])))
+        .api(
+            "version",
+            status(described, "GCMiner versions", "VERSION", json!([{"API": "1.0", "GCMiner": "0.5"}])),
+        )
         .api("devdetails", status(described, "Device Details", "DEVDETAILS", json!([{"Model": "AT1500"}])))
         .api("summary", status(described, "Summary", "SUMMARY", json!([{"MHS av": 150_000_000.0}])))
 }
@@ -218,10 +259,24 @@ fn sealminer() -> Host {
 }
 
 fn mara() -> Host {
-    Host::default().api("version", status("kaonsu 1.2.3", "Versions", "VERSION",
-        json!([{"API": "3.7", "Miner": "MaraFW 24.5", "Model": "Antminer S21"}])))
-        .json(Private("/kaonsu/v1/overview"), json!({"model": "Antminer S21", "mac": "02:ee:da:00:00:05", "version_firmware": "24.5.1"}))
-        .json(Private("/kaonsu/v1/brief"), json!({"status": "Sleep", "power_consumption_estimated": 61.0, "hashrate_realtime": 0.0}))
+    Host::default()
+        .api(
+            "version",
+            status(
+                "kaonsu 1.2.3",
+                "Versions",
+                "VERSION",
+                json!([{"API": "3.7", "Miner": "MaraFW 24.5", "Model": "Antminer S21"}]),
+            ),
+        )
+        .json(
+            Private("/kaonsu/v1/overview"),
+            json!({"model": "Antminer S21", "mac": "02:ee:da:00:00:05", "version_firmware": "24.5.1"}),
+        )
+        .json(
+            Private("/kaonsu/v1/brief"),
+            json!({"status": "Sleep", "power_consumption_estimated": 61.0, "hashrate_realtime": 0.0}),
+        )
 }
 
 fn proto() -> Host {
@@ -243,7 +298,10 @@ fn bitaxe(body: &str) -> Host {
 fn unknown() -> Host {
     let described = "bmminer 1.0.0";
     Host::default()
-        .api("version", status(described, "BMMiner versions", "VERSION", json!([{"API": "3.1", "Type": "Ebit E11++"}])))
+        .api(
+            "version",
+            status(described, "BMMiner versions", "VERSION", json!([{"API": "3.1", "Type": "Ebit E11++"}])),
+        )
         .api("get_version", json!({"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "Invalid command"}]}))
         .api("devdetails", json!({"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "Invalid command"}]}))
         .api("summary", status(described, "Summary", "SUMMARY", json!([{"GHS av": 44_000.0}])))
@@ -251,47 +309,237 @@ fn unknown() -> Host {
 
 /// Name, host, firmware, model, version, hardware address, driver, state, watts, TH/s.
 type Row = (
-    &'static str, Host, Firmware, &'static str, &'static str, &'static str, Option<&'static str>, State, f64, f64,
+    &'static str,
+    Host,
+    Firmware,
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    State,
+    f64,
+    f64,
 );
 
 pub(crate) fn every_firmware() -> Vec<Row> {
     let none = f64::NAN;
     vec![
-        ("whatsminer 3", whatsminer_v3(), Firmware::WhatsminerV3, "M60S_VK40", "20251209.16.REL2", "CE:02:01:00:8C:01",
-            Some("whatsminer-v3"), State::Hashing, 3_156.0, 171.259),
-        ("whatsminer 2", whatsminer_v2("2.0.5"), Firmware::WhatsminerV2, "M30S++_VG40", "20230803.11.REL",
-            "D4:02:02:03:04:05", Some("whatsminer-v2"), State::Hashing, 3_200.0, 124.5),
-        ("whatsminer 1", whatsminer_v2("whatsminer v1.4.0"), Firmware::WhatsminerV1, "M30S++_VG40", "20230803.11.REL",
-            "D4:02:02:03:04:05", Some("cgminer-readonly"), State::Hashing, 3_200.0, 124.5),
-        ("old braiins", braiins("2024-10-17-0-75912fc7-24.09-plus"), Firmware::BraiinsOsOld, "Antminer S19k Pro", "24.09",
-            "-", Some("cgminer-readonly"), State::Hashing, 2_790.0, 120.5),
-        ("new braiins", braiins("2026-04-14-0-00000000-25.07-plus"), Firmware::BraiinsOs, "Antminer S19k Pro", "25.07",
-            "-", Some("braiins-os"), State::Hashing, 2_790.0, 120.5),
-        ("braiins with an account", braiins_with_account(), Firmware::BraiinsOs, "Antminer S19k Pro", "26.04",
-            "02:EE:DA:00:00:01", Some("braiins-os"), State::Asleep, 2_790.0, 120.5),
-        ("vnish", vnish("tuned"), Firmware::Vnish, "Antminer S19 Pro Hydro", "1.3.4", "02:EE:DA:00:00:02", Some("vnish"),
-            State::Hashing, 5_100.0, 171.0),
-        ("luxos", luxos(false), Firmware::LuxOs, "Antminer S19k Pro", "2025.4.8.220305", "02:EE:DA:00:00:03",
-            Some("luxos"), State::Hashing, 1_051.0, 59.756_06),
-        ("bitmain", bitmain(), Firmware::BitmainStock, "Antminer S19 Pro", "Tue Dec 6 16:12:30 CST 2022", "-",
-            Some("bitmain-stock"), State::Hashing, none, 110.566_89),
-        ("epic", epic(), Firmware::Epic, "AntMiner S19 XP", "PowerPlay-BMS v1.5.13", "E6:D4:41:51:64:28", Some("epic"),
-            State::Hashing, 2_166.6, 99.365_848),
-        ("avalon", avalon(1_770_100_205), Firmware::Avalon, "AvalonMiner 15-194", "24102401_25462b2_9ddf522",
-            "02:EE:DA:00:00:04", Some("avalon"), State::Hashing, 3_189.0, 83.923_04),
-        ("auradine", auradine(), Firmware::Auradine, "AT1500", "GCMiner-2023-05.24-0ce5e7cc", "-", Some("auradine"),
-            State::Hashing, none, 150.0),
-        ("sealminer", sealminer(), Firmware::SealMiner, "SealMiner A2", "2025091001", "50:D4:48:4B:86:78",
-            Some("sealminer"), State::Hashing, 3_504.0, 220.315_525_2),
-        ("mara", mara(), Firmware::Mara, "Antminer S21", "24.5.1", "02:EE:DA:00:00:05", Some("mara"), State::Asleep, 61.0, 0.0),
-        ("proto", proto(), Firmware::Proto, "Proto Rig", "1.8.0", "02:00:00:AD:66:39", Some("proto"), State::Asleep, 3_447.0,
-            141.147_4),
-        ("bitaxe", bitaxe("<title>AxeOS</title>"), Firmware::AxeOs, "Bitaxe BM1368", "v2.4.5", "02:EE:DA:00:00:06",
-            Some("axeos"), State::Hashing, 12.65, 0.510_5),
-        ("bitaxe, packed page", bitaxe("\u{1f}\u{fffd}\u{8}"), Firmware::AxeOs, "Bitaxe BM1368", "v2.4.5",
-            "02:EE:DA:00:00:06", Some("axeos"), State::Hashing, 12.65, 0.510_5),
-        ("some cgminer", unknown(), Firmware::Cgminer, "Ebit E11++", "bmminer 1.0.0", "-", Some("cgminer-readonly"),
-            State::Hashing, none, 44.0),
+        (
+            "whatsminer 3",
+            whatsminer_v3(),
+            Firmware::WhatsminerV3,
+            "M60S_VK40",
+            "20251209.16.REL2",
+            "CE:02:01:00:8C:01",
+            Some("whatsminer-v3"),
+            State::Hashing,
+            3_156.0,
+            171.259,
+        ),
+        (
+            "whatsminer 2",
+            whatsminer_v2("2.0.5"),
+            Firmware::WhatsminerV2,
+            "M30S++_VG40",
+            "20230803.11.REL",
+            "D4:02:02:03:04:05",
+            Some("whatsminer-v2"),
+            State::Hashing,
+            3_200.0,
+            124.5,
+        ),
+        (
+            "whatsminer 1",
+            whatsminer_v2("whatsminer v1.4.0"),
+            Firmware::WhatsminerV1,
+            "M30S++_VG40",
+            "20230803.11.REL",
+            "D4:02:02:03:04:05",
+            Some("cgminer-readonly"),
+            State::Hashing,
+            3_200.0,
+            124.5,
+        ),
+        (
+            "old braiins",
+            braiins("2024-10-17-0-75912fc7-24.09-plus"),
+            Firmware::BraiinsOsOld,
+            "Antminer S19k Pro",
+            "24.09",
+            "-",
+            Some("cgminer-readonly"),
+            State::Hashing,
+            2_790.0,
+            120.5,
+        ),
+        (
+            "new braiins",
+            braiins("2026-04-14-0-00000000-25.07-plus"),
+            Firmware::BraiinsOs,
+            "Antminer S19k Pro",
+            "25.07",
+            "-",
+            Some("braiins-os"),
+            State::Hashing,
+            2_790.0,
+            120.5,
+        ),
+        (
+            "braiins with an account",
+            braiins_with_account(),
+            Firmware::BraiinsOs,
+            "Antminer S19k Pro",
+            "26.04",
+            "02:EE:DA:00:00:01",
+            Some("braiins-os"),
+            State::Asleep,
+            2_790.0,
+            120.5,
+        ),
+        (
+            "vnish",
+            vnish("tuned"),
+            Firmware::Vnish,
+            "Antminer S19 Pro Hydro",
+            "1.3.4",
+            "02:EE:DA:00:00:02",
+            Some("vnish"),
+            State::Hashing,
+            5_100.0,
+            171.0,
+        ),
+        (
+            "luxos",
+            luxos(false),
+            Firmware::LuxOs,
+            "Antminer S19k Pro",
+            "2025.4.8.220305",
+            "02:EE:DA:00:00:03",
+            Some("luxos"),
+            State::Hashing,
+            1_051.0,
+            59.756_06,
+        ),
+        (
+            "bitmain",
+            bitmain(),
+            Firmware::BitmainStock,
+            "Antminer S19 Pro",
+            "Tue Dec 6 16:12:30 CST 2022",
+            "-",
+            Some("bitmain-stock"),
+            State::Hashing,
+            none,
+            110.566_89,
+        ),
+        (
+            "epic",
+            epic(),
+            Firmware::Epic,
+            "AntMiner S19 XP",
+            "PowerPlay-BMS v1.5.13",
+            "E6:D4:41:51:64:28",
+            Some("epic"),
+            State::Hashing,
+            2_166.6,
+            99.365_848,
+        ),
+        (
+            "avalon",
+            avalon(1_770_100_205),
+            Firmware::Avalon,
+            "AvalonMiner 15-194",
+            "24102401_25462b2_9ddf522",
+            "02:EE:DA:00:00:04",
+            Some("avalon"),
+            State::Hashing,
+            3_189.0,
+            83.923_04,
+        ),
+        (
+            "auradine",
+            auradine(),
+            Firmware::Auradine,
+            "AT1500",
+            "GCMiner-2023-05.24-0ce5e7cc",
+            "-",
+            Some("auradine"),
+            State::Hashing,
+            none,
+            150.0,
+        ),
+        (
+            "sealminer",
+            sealminer(),
+            Firmware::SealMiner,
+            "SealMiner A2",
+            "2025091001",
+            "50:D4:48:4B:86:78",
+            Some("sealminer"),
+            State::Hashing,
+            3_504.0,
+            220.315_525_2,
+        ),
+        (
+            "mara",
+            mara(),
+            Firmware::Mara,
+            "Antminer S21",
+            "24.5.1",
+            "02:EE:DA:00:00:05",
+            Some("mara"),
+            State::Asleep,
+            61.0,
+            0.0,
+        ),
+        (
+            "proto",
+            proto(),
+            Firmware::Proto,
+            "Proto Rig",
+            "1.8.0",
+            "02:00:00:AD:66:39",
+            Some("proto"),
+            State::Asleep,
+            3_447.0,
+            141.147_4,
+        ),
+        (
+            "bitaxe",
+            bitaxe("<title>AxeOS</title>"),
+            Firmware::AxeOs,
+            "Bitaxe BM1368",
+            "v2.4.5",
+            "02:EE:DA:00:00:06",
+            Some("axeos"),
+            State::Hashing,
+            12.65,
+            0.510_5,
+        ),
+        (
+            "bitaxe, packed page",
+            bitaxe("\u{1f}\u{fffd}\u{8}"),
+            Firmware::AxeOs,
+            "Bitaxe BM1368",
+            "v2.4.5",
+            "02:EE:DA:00:00:06",
+            Some("axeos"),
+            State::Hashing,
+            12.65,
+            0.510_5,
+        ),
+        (
+            "some cgminer",
+            unknown(),
+            Firmware::Cgminer,
+            "Ebit E11++",
+            "bmminer 1.0.0",
+            "-",
+            Some("cgminer-readonly"),
+            State::Hashing,
+            none,
+            44.0,
+        ),
     ]
 }
 
@@ -311,7 +559,11 @@ fn every_firmware_is_told_apart_and_read() {
             None => expected.is_nan(),
         };
         assert!(near(found.power.map(|watts| watts.get()), watts), "{name}: {:?}", found.power);
-        assert!(near(found.hashrate.map(|rate| rate.as_terahashes()), terahashes), "{name}: {:?}", found.hashrate);
+        assert!(
+            near(found.hashrate.map(|rate| rate.as_terahashes()), terahashes),
+            "{name}: {:?}",
+            found.hashrate
+        );
     }
 }
 
@@ -328,7 +580,8 @@ fn what_stands_in_the_way_of_control_is_said() {
     let mut off = whatsminer_v3();
     let Some(Reply::Data(info)) = off.replies.get_mut(&Framed("get.device.info", None)) else { panic!() };
     info["msg"]["system"]["apiswitch"] = json!("0");
-    let old_epic = epic().json(Epic("/capabilities"), json!({"Model": "AntMiner S19 XP", "PerpetualTune": []}));
+    let old_epic =
+        epic().json(Epic("/capabilities"), json!({"Model": "AntMiner S19 XP", "PerpetualTune": []}));
     let cases = [
         ("write API off", off, Some(WarningKind::WriteDisabled)),
         ("write API on", whatsminer_v3(), None),

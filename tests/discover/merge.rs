@@ -94,8 +94,7 @@ fn writing_twice_changes_nothing() {
 fn a_moved_miner_keeps_its_name_and_all_around_it() {
     let found = vec![m60s("10.20.0.77", "02:00:00:00:00:09"), m60s("10.20.0.10", "02:00:00:00:00:10")];
     let after = merged(SITE, found);
-    let moved =
-        Change::Moved { name: "door".into(), from: ip("10.20.0.9"), to: ip("10.20.0.77") };
+    let moved = Change::Moved { name: "door".into(), from: ip("10.20.0.9"), to: ip("10.20.0.77") };
     assert_eq!(after.changes, [moved]);
     assert_eq!(after.text, SITE.replace("10.20.0.9\"", "10.20.0.77\""));
 }
@@ -208,7 +207,8 @@ fn a_model_that_nobody_describes_is_described_as_its_miners_tell() {
     ] {
         assert!(told.contains(line), "{line} is not in:\n{told}");
     }
-    config::parse(&told, Path::new("site.toml"), &config::Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    config::parse(&told, Path::new("site.toml"), &config::Options::default())
+        .unwrap_or_else(|error| panic!("{error}"));
 
     finding.points = [(1_000, 40.0), (2_000, 90.0)]
         .map(|(power, rate)| ballast::discover::finding::Point {
@@ -218,16 +218,26 @@ fn a_model_that_nobody_describes_is_described_as_its_miners_tell() {
         .to_vec();
     let points = merged(SITE, vec![finding]).text;
     assert!(points.contains("[models.t99-pro]") && points.contains("model = \"t99-pro\""), "{points}");
-    config::parse(&points, Path::new("site.toml"), &config::Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    config::parse(&points, Path::new("site.toml"), &config::Options::default())
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn what_only_the_operator_knows_is_a_todo_that_the_check_finds() {
     let finding = miner("10.20.0.5", Firmware::BraiinsOs, "Antminer T99", "02:00:00:00:00:05");
-    let text = merged(&SITE.replace("[circuits.pcc]", "[circuits.pcc]\n[circuits.a]\nparent = \"pcc\""), vec![finding]).text;
+    let text = merged(
+        &SITE.replace("[circuits.pcc]", "[circuits.pcc]\n[circuits.a]\nparent = \"pcc\""),
+        vec![finding],
+    )
+    .text;
     let errors = config::parse(&text, Path::new("site.toml"), &config::Options::default()).unwrap_err();
     let told = errors.to_string();
-    for key in ["circuit = \"TODO\" # the circuit that feeds these miners: pcc, a", "minimum = \"TODO\"", "maximum = \"TODO\"", "nameplate = \"TODO\""] {
+    for key in [
+        "circuit = \"TODO\" # the circuit that feeds these miners: pcc, a",
+        "minimum = \"TODO\"",
+        "maximum = \"TODO\"",
+        "nameplate = \"TODO\"",
+    ] {
         assert!(told.contains(key), "{key} is not complained about in:\n{told}");
     }
     assert!(told.contains("site.toml:"), "{told}");
@@ -235,14 +245,18 @@ fn what_only_the_operator_knows_is_a_todo_that_the_check_finds() {
 
 #[test]
 fn a_name_that_a_device_made_up_cannot_write_into_the_file() {
-    let mut finding = miner("10.20.0.5", Firmware::BraiinsOs, "x\"]\n[site]\nmode = \"control\" #", "02:00:00:00:00:05");
+    let mut finding =
+        miner("10.20.0.5", Firmware::BraiinsOs, "x\"]\n[site]\nmode = \"control\" #", "02:00:00:00:00:05");
     // What a scan hands on is cleaned; here it is as the device sent it, cut as the scan does.
     finding.identity.model = ballast::discover::text::clean(finding.identity.model.as_deref().unwrap());
     finding.identity.serial = Some("\"\nmode = \"control".into());
     let text = merged(SITE, vec![finding]).text;
     let table: toml::Table = toml::from_str(&text).unwrap();
     assert_eq!(table["site"]["mode"].as_str(), Some("observe"));
-    assert_eq!(table.keys().map(String::as_str).collect::<Vec<_>>(), ["circuits", "groups", "limits", "miners", "site"]);
+    assert_eq!(
+        table.keys().map(String::as_str).collect::<Vec<_>>(),
+        ["circuits", "groups", "limits", "miners", "site"]
+    );
 }
 
 #[test]
@@ -260,7 +274,10 @@ fn the_files_that_come_with_the_program_are_merged_without_a_loss() {
     for name in ["ballast.toml", "demo.toml", "example-solar-feeder.toml", "example-surplus-register.toml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
         let text = std::fs::read_to_string(&path).unwrap();
-        let found = vec![m60s("10.20.0.1", "02:00:00:00:00:01"), miner("10.20.0.2", Firmware::BraiinsOs, "S19 XP", "")];
+        let found = vec![
+            m60s("10.20.0.1", "02:00:00:00:00:01"),
+            miner("10.20.0.2", Firmware::BraiinsOs, "S19 XP", ""),
+        ];
         let after = merge(&text, &path, &scan(found), &Options::default()).unwrap();
         let kept: String = after.text.chars().take(text.trim_end().len() / 2).collect();
         assert!(text.starts_with(kept.as_str()), "{name}");

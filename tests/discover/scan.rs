@@ -46,7 +46,8 @@ async fn simulated_miners_are_found_with_all_that_they_tell() {
         ]
     );
     assert_eq!((found.addresses, found.closed, found.settled.len()), (62, 56, 62));
-    let macs: std::collections::BTreeSet<_> = found.findings.iter().map(|finding| finding.identity.mac).collect();
+    let macs: std::collections::BTreeSet<_> =
+        found.findings.iter().map(|finding| finding.identity.mac).collect();
     assert_eq!(macs.len(), 6);
     let braiins = &found.findings[4];
     assert_eq!(braiins.port, Some(8080));
