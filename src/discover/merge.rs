@@ -370,10 +370,8 @@ impl<'s> Work<'s> {
                     self.notes
                         .push(format!("`{}` was not found at {host}; it stays in the file", known.name));
                 }
-                None if known.seen.is_some() => {
-                    if mark(document, &known.name, None) {
-                        self.changes.push(Change::Back { name: known.name.clone() });
-                    }
+                None if known.seen.is_some() && mark(document, &known.name, None) => {
+                    self.changes.push(Change::Back { name: known.name.clone() });
                 }
                 None => {}
             }

@@ -128,3 +128,68 @@ pub(crate) async fn scan_of(target: &str, prober: &Arc<Prober>) -> Scan {
     scan::scan(&all, &Options { rate: 1_000, at_once: 64 }, prober, &CancellationToken::new(), &progress)
         .await
 }
+
+/// A stock Antminer: the cgminer API tells its model, its pages want a digest login as `root` with this password.
+pub(crate) async fn antminer(ip: &str, password: &'static str) {
+    let ip: IpAddr = ip.parse().unwrap();
+    let api = TcpListener::bind(SocketAddr::new(ip, PORTS.api)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = api.accept().await {
+            let mut request = [0_u8; 256];
+            let count = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..count]).into_owned();
+            // A NUL at the end, and for `stats` the comma that this firmware forgets.
+            let reply = if request.contains("version") {
+                r#"{"STATUS":[{"STATUS":"S","Description":"cgminer 1.0.0"}],"VERSION":[{"Type":"Antminer S19 Pro"}]}"#
+            } else if request.contains("stats") {
+                r#"{"STATUS":[{"STATUS":"S"}],"STATS":[{"Type":"Antminer S19 Pro"}{"GHS 5s":110500.5}]}"#
+            } else {
+                r#"{"STATUS":[{"STATUS":"E","Code":14,"Msg":"Invalid command"}]}"#
+            };
+            let _ = stream.write_all(format!("{reply}\0").as_bytes()).await;
+        }
+    });
+    let web = TcpListener::bind(SocketAddr::new(ip, PORTS.web)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = web.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0_u8; 4096];
+                let count = stream.read(&mut request).await.unwrap_or(0);
+                let reply = page(&String::from_utf8_lossy(&request[..count]), password);
+                let _ = stream.write_all(reply.as_bytes()).await;
+            });
+        }
+    });
+}
+
+fn md5(text: &str) -> String {
+    use md5::Digest as _;
+    md5::Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn page(request: &str, password: &str) -> String {
+    let value = |name: &str| {
+        let start = request.find(&format!("{name}=\""))? + name.len() + 2;
+        request[start..].split('"').next()
+    };
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let answered = value("response").zip(value("cnonce")).is_some_and(|(response, cnonce)| {
+        let first = md5(&format!("root:antMiner Configuration:{password}"));
+        let second = md5(&format!("GET:{path}"));
+        response == md5(&format!("{first}:77aa:00000001:{cnonce}:auth:{second}"))
+    });
+    let (status, body) = match (answered, path) {
+        (false, _) => ("401 Unauthorized", ""),
+        (true, "/cgi-bin/get_system_info.cgi") => (
+            "200 OK",
+            r#"{"minertype":"Antminer S19 Pro","macaddr":"02:55:97:22:30:72","serinum":"THQING0BDJAB024NF","hostname":"row-1"}"#,
+        ),
+        (true, "/cgi-bin/get_miner_conf.cgi") => ("200 OK", r#"{"miner-mode":"1"}"#),
+        (true, _) => ("404 Not Found", ""),
+    };
+    format!(
+        "HTTP/1.1 {status}\r\nWWW-Authenticate: Digest realm=\"antMiner Configuration\", nonce=\"77aa\", qop=\"auth\"\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}

@@ -10,7 +10,7 @@ use ballast::secret::Secret;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{PASSWORD, Trick, prober, scan_of, site, trick};
+use crate::bench::{PASSWORD, Trick, antminer, prober, scan_of, site, trick};
 
 fn account() -> Account {
     Account {
@@ -112,4 +112,34 @@ async fn stopping_gives_what_was_found_by_then() {
     assert!(found.interrupted);
     assert!(found.settled.len() >= 10 && found.settled.len() < 254, "{}", found.settled.len());
     assert_eq!(watching.await.unwrap().total, 254);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_antminer_tells_who_it_is_after_a_digest_login() {
+    antminer("127.92.0.1", "mine").await;
+    antminer("127.92.0.2", "root").await;
+    let stock = |password: &str| Account {
+        driver: "bitmain-stock".into(),
+        username: None,
+        password: Secret::new(password.into()),
+        file: "stock.password".into(),
+    };
+    let find = |found: &scan::Scan, index: usize| found.findings[index].clone();
+
+    let none = scan_of("127.92.0.1-127.92.0.2", &prober(vec![], false)).await;
+    assert_eq!(find(&none, 0).identity.model.as_deref(), Some("Antminer S19 Pro"));
+    assert_eq!(find(&none, 0).hashrate.map(|rate| rate.to_string()).as_deref(), Some("110.5 TH/s"));
+    assert!(
+        none.findings.iter().all(|finding| finding.identity.mac.is_none() && finding.warnings.is_empty())
+    );
+
+    let mine = scan_of("127.92.0.1-127.92.0.2", &prober(vec![stock("mine")], false)).await;
+    assert_eq!(find(&mine, 0).identity.serial.as_deref(), Some("THQING0BDJAB024NF"));
+    assert_eq!(find(&mine, 0).state, State::Asleep);
+    assert!(find(&mine, 1).is_warned(WarningKind::Account));
+
+    let defaults = scan_of("127.92.0.1-127.92.0.2", &prober(vec![], true)).await;
+    assert!(!find(&defaults, 0).is_warned(WarningKind::DefaultPassword));
+    assert!(find(&defaults, 1).is_warned(WarningKind::DefaultPassword));
+    assert!(defaults.findings.iter().all(|finding| finding.default_password_checked));
 }
