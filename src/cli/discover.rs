@@ -293,8 +293,9 @@ fn accounts(texts: &[String]) -> Result<Vec<Account>, DiscoverError> {
     let mut accounts: Vec<Account> = Vec::new();
     for text in texts {
         let wrong = |reason: String| DiscoverError::Credentials { text: text.clone(), reason };
-        let (who, file) =
-            text.split_once('=').ok_or_else(|| wrong("write DRIVER=FILE, like braiins-os=braiins.password".into()))?;
+        let (who, file) = text
+            .split_once('=')
+            .ok_or_else(|| wrong("write DRIVER=FILE, like braiins-os=braiins.password".into()))?;
         let (driver, username) = match who.split_once(':') {
             Some((driver, username)) => (driver, Some(username.to_owned())),
             None => (who, None),
@@ -379,8 +380,7 @@ mod tests {
 
     #[test]
     fn the_bar_says_how_far_how_many_and_how_long() {
-        let progress =
-            Progress { done: 511, total: 1_022, found: 37, elapsed: Duration::from_secs(6) };
+        let progress = Progress { done: 511, total: 1_022, found: 37, elapsed: Duration::from_secs(6) };
         assert_eq!(bar(&progress), "[############············] 511/1022 hosts  37 miners  6 s left");
         assert_eq!(bar(&Progress::default()), "[························] 0/0 hosts  0 miners");
     }

@@ -15,6 +15,7 @@ use super::models::{self, Fineness, MOST_MINER_POWER, Model, ResponseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{CredentialKeys, Store};
 use crate::control::site::{CircuitId, Miner};
+use crate::discover::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::generic::Description;
 use crate::miner::kind::Class;
 use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
@@ -28,6 +29,8 @@ const MOST_MINERS: usize = 100_000;
 pub(super) struct Miners {
     pub(super) miners: Vec<Miner>,
     pub(super) connections: Vec<Connection>,
+    /// Who each miner is, as far as the file says.
+    pub(super) identities: Vec<Identity>,
     /// For each miner, which of `origins` it came from.
     pub(super) origin: Vec<usize>,
     /// The groups and single miners of the file, for messages.
@@ -141,6 +144,7 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         });
         let address =
             table.require("address", address, "write where the miner listens, like address = \"10.0.1.7\"");
+        let who = identity(&table);
         let mut keys = keys(&table, context);
         if let Some(group) = group {
             empty.remove(group.value);
@@ -161,6 +165,7 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         let origin = all.origin(format!("miner `{}`", name.value), name.span);
         if let (Some(template), Some(address)) = (template(&title, span, &keys, context, report), address) {
             all.add(name.value.to_owned(), address.value, address.span, &template, origin, report);
+            all.identify(name.value, who, report);
         }
     }
     for (name, span) in empty {
@@ -179,6 +184,31 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
     }
     all.report_duplicates(report);
     all.result
+}
+
+/// The keys `mac` and `serial`: who the miner is, whatever address it has.
+fn identity(table: &Table<'_>) -> Identified {
+    let mac = table.read("mac", |value| {
+        let text = super::reader::text_of(value)?;
+        text.parse::<Mac>()
+            .map_err(|fault| super::reader::Wrong::new(fault.to_string(), "`ballast discover` finds it out"))
+    });
+    let serial = table.read("serial", |value| {
+        let text = super::reader::text_of(value)?;
+        meaningful_serial(text).ok_or_else(|| {
+            super::reader::Wrong::new(
+                "tells no miner from another one",
+                "write what the miner says, or leave it out",
+            )
+        })
+    });
+    Identified { mac, serial: serial.map(|at| at.value) }
+}
+
+/// Who a miner is, with the place of its hardware address.
+struct Identified {
+    mac: Option<At<Mac>>,
+    serial: Option<String>,
 }
 
 fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
@@ -395,6 +425,7 @@ struct Collector {
     result: Miners,
     names: BTreeMap<String, Span>,
     endpoints: BTreeMap<(String, u16), (usize, Span)>,
+    macs: BTreeMap<Mac, Span>,
     /// Addresses used twice: (place, earlier place) with the first of them and how many there are.
     duplicates: BTreeMap<(Span, Span), (String, usize)>,
 }
@@ -473,8 +504,29 @@ impl Collector {
             rated: template.rated,
             device: template.device.clone(),
         });
+        self.result.identities.push(Identity::default());
         self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);
+    }
+
+    /// Notes who the miner that was added last is.
+    fn identify(&mut self, name: &str, who: Identified, report: &Report<'_>) {
+        if let Some(mac) = &who.mac
+            && let Some(first) = self.macs.insert(mac.value, mac.span)
+        {
+            report.error(
+                mac.span,
+                format!(
+                    "`{name}` has the hardware address of another miner; that one is in line {}",
+                    report.line(first)
+                ),
+                "no two devices share one; `ballast discover` finds out whose it is",
+            );
+        }
+        if let Some(identity) = self.result.identities.last_mut() {
+            *identity =
+                Identity { mac: who.mac.map(|at| at.value), serial: who.serial, ..Identity::default() };
+        }
     }
 
     fn report_duplicates(&self, report: &Report<'_>) {

@@ -47,6 +47,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::control::site::Site;
+use crate::discover::Identity;
 use crate::{meter, miner};
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
@@ -97,6 +98,9 @@ pub struct Config {
     pub meters: Vec<meter::Connection>,
     /// How each of the site's miners is reached, in the order of [`Site::miners`].
     pub miners: Vec<miner::Connection>,
+    /// Who each of the site's miners is, in the order of [`Site::miners`], as far as the file says. A miner that says to
+    /// be another one ([`same_miner`](crate::discover::same_miner)) must not be commanded.
+    pub identities: Vec<Identity>,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
     /// What to do at the end.
@@ -341,6 +345,7 @@ fn build<'t>(
         links: links.links,
         meters: meters.connections,
         miners: miners.connections,
+        identities: miners.identities,
         listen,
         exit,
         warnings: Vec::new(),

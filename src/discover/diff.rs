@@ -28,7 +28,8 @@ pub fn lines(old: &str, new: &str) -> String {
             continue;
         }
         // The nearest place where the two meet again.
-        let meets = |gone: usize, new: usize| before.get(i + gone).is_some_and(|a| after.get(j + new) == Some(a));
+        let meets =
+            |gone: usize, new: usize| before.get(i + gone).is_some_and(|a| after.get(j + new) == Some(a));
         let (gone, new) = (1..AHEAD)
             .find_map(|sum| (0..=sum).map(|gone| (gone, sum - gone)).find(|(gone, new)| meets(*gone, *new)))
             .unwrap_or((1, 1));

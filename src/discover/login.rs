@@ -165,7 +165,9 @@ impl<'c> Client<'c> {
                     return first;
                 }
                 let nonce = format!("{:016x}", rand::random::<u64>());
-                let Some(header) = answer(&page.challenge, path, name, password, &nonce) else { return first };
+                let Some(header) = answer(&page.challenge, path, name, password, &nonce) else {
+                    return first;
+                };
                 let Ok(mut value) = reqwest::header::HeaderValue::from_str(&header) else { return first };
                 value.set_sensitive(true);
                 self.send(self.http.get(self.url(path)).header("Authorization", value)).await
@@ -214,7 +216,8 @@ fn answer(challenge: &str, path: &str, name: &str, password: &Secret, cnonce: &s
     let first = md5_hex(&format!("{name}:{realm}:{}", password.expose()));
     let second = md5_hex(&format!("GET:{path}"));
     let opaque = parameter(rest, "opaque").map_or(String::new(), |opaque| format!(", opaque=\"{opaque}\""));
-    let quality = parameter(rest, "qop").is_some_and(|list| list.split(',').any(|word| word.trim() == "auth"));
+    let quality =
+        parameter(rest, "qop").is_some_and(|list| list.split(',').any(|word| word.trim() == "auth"));
     let (response, more) = if quality {
         let text = format!("{first}:{nonce}:00000001:{cnonce}:auth:{second}");
         (md5_hex(&text), format!(", qop=auth, nc=00000001, cnonce=\"{cnonce}\""))

@@ -193,8 +193,9 @@ impl<'s> Work<'s> {
         for (name, item) in miners.into_iter().flat_map(TableLike::iter) {
             let Some(table) = item.as_table_like() else { continue };
             let (host, port) = text_of(table, "address").map_or((None, None), host_and_port);
-            let driver =
-                text_of(table, "driver").map(str::to_owned).or_else(|| group_driver(text_of(table, "group")?));
+            let driver = text_of(table, "driver")
+                .map(str::to_owned)
+                .or_else(|| group_driver(text_of(table, "group")?));
             let identity = Identity {
                 mac: text_of(table, "mac").and_then(|mac| mac.parse().ok()),
                 serial: text_of(table, "serial").and_then(meaningful_serial),
@@ -223,7 +224,8 @@ impl<'s> Work<'s> {
         for (index, finding) in self.scan.findings.iter().enumerate() {
             let Some(mac) = finding.identity.mac else { continue };
             if let Some(first) = by_mac.insert(mac, index) {
-                let at = self.scan.findings.get(first).map_or(String::new(), |other| other.address.to_string());
+                let at =
+                    self.scan.findings.get(first).map_or(String::new(), |other| other.address.to_string());
                 self.notes.push(format!(
                     "{} and {at} have the same hardware address {mac}: one miner with two addresses, or a router in \
                      between; only the first is written",
@@ -238,7 +240,8 @@ impl<'s> Work<'s> {
                 continue;
             }
             let found = self.scan.findings.iter().enumerate().position(|(index, finding)| {
-                !self.taken.contains(&index) && same_miner(&known.identity, &finding.identity) == Sameness::Same
+                !self.taken.contains(&index)
+                    && same_miner(&known.identity, &finding.identity) == Sameness::Same
             });
             if let Some(index) = found {
                 known.seen = Some(index);
@@ -364,12 +367,11 @@ impl<'s> Work<'s> {
                     if mark(document, &known.name, Some(&comment)) {
                         self.changes.push(Change::Gone { name: known.name.clone(), address: host });
                     }
-                    self.notes.push(format!("`{}` was not found at {host}; it stays in the file", known.name));
+                    self.notes
+                        .push(format!("`{}` was not found at {host}; it stays in the file", known.name));
                 }
-                None if known.seen.is_some() => {
-                    if mark(document, &known.name, None) {
-                        self.changes.push(Change::Back { name: known.name.clone() });
-                    }
+                None if known.seen.is_some() && mark(document, &known.name, None) => {
+                    self.changes.push(Change::Back { name: known.name.clone() });
                 }
                 None => {}
             }
@@ -385,7 +387,10 @@ impl<'s> Work<'s> {
             let shown: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
             let more = if addresses.len() > 4 { ", …" } else { "" };
             let count = super::report::counted(addresses.len(), "address");
-            self.notes.push(format!("group `{group}`: no miner at {count} of its list ({}{more})", shown.join(", ")));
+            self.notes.push(format!(
+                "group `{group}`: no miner at {count} of its list ({}{more})",
+                shown.join(", ")
+            ));
         }
     }
 }
@@ -434,9 +439,7 @@ fn insert_text(table: &mut dyn TableLike, key: &str, text: &str) {
         && last.as_ref().and_then(|last| table.get(last)).and_then(Item::as_value).is_some_and(|value| {
             value.decor().suffix().and_then(|raw| raw.as_str()).is_some_and(|suffix| suffix == " ")
         });
-    if inline
-        && let Some(value) = last.and_then(|last| table.get_mut(&last)).and_then(Item::as_value_mut)
-    {
+    if inline && let Some(value) = last.and_then(|last| table.get_mut(&last)).and_then(Item::as_value_mut) {
         value.decor_mut().set_suffix("");
         let mut new = Value::from(text);
         *new.decor_mut() = toml_edit::Decor::new(" ", " ");
@@ -480,11 +483,8 @@ fn set_mark(decor: &mut toml_edit::Decor, usual: &str, comment: Option<&str>) ->
 
 /// Line ends as the text had them.
 fn restore_ends(before: &str, after: String) -> String {
-    let after = if before.contains("\r\n") {
-        after.replace("\r\n", "\n").replace('\n', "\r\n")
-    } else {
-        after
-    };
+    let after =
+        if before.contains("\r\n") { after.replace("\r\n", "\n").replace('\n', "\r\n") } else { after };
     if before.starts_with('\u{feff}') && !after.starts_with('\u{feff}') {
         format!("\u{feff}{after}")
     } else {
@@ -510,7 +510,9 @@ fn nothing_lost(old: &str, new: &str, changes: &[Change], path: &Path) -> Result
     compare(&before, &after, &moved, &mut path_of_key).map_err(loss)?;
     let comments = |text: &str| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for line in text.lines().map(str::trim).filter(|line| line.starts_with('#') && !line.starts_with(MARK)) {
+        for line in
+            text.lines().map(str::trim).filter(|line| line.starts_with('#') && !line.starts_with(MARK))
+        {
             *counts.entry(line.to_owned()).or_default() += 1;
         }
         counts

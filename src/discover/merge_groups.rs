@@ -49,10 +49,7 @@ impl<'o> Groups<'o> {
             let Some(table) = item.as_table_like() else { continue };
             let text = |key| table.get(key).and_then(Item::as_str).map(str::to_owned);
             let port = table.get("port").and_then(Item::as_integer).and_then(|port| u16::try_from(port).ok());
-            known.insert(
-                name.to_owned(),
-                KnownGroup { driver: text("driver"), model: text("model"), port },
-            );
+            known.insert(name.to_owned(), KnownGroup { driver: text("driver"), model: text("model"), port });
             // The members of a list are named GROUP-001 and so on.
             let list = table.get("addresses").and_then(Item::as_array);
             let count: usize = list
@@ -163,7 +160,8 @@ impl<'o> Groups<'o> {
             .into_iter()
             .chain((2_u32..).map(|number| format!("{base}-{number}")));
         let name = candidates.into_iter().find(|name| !self.known.contains_key(name)).unwrap_or(base);
-        let group = KnownGroup { driver: Some(driver.name().to_owned()), model: Some(model.clone()), port: *port };
+        let group =
+            KnownGroup { driver: Some(driver.name().to_owned()), model: Some(model.clone()), port: *port };
         self.known.insert(name.clone(), group);
         name
     }
@@ -259,7 +257,11 @@ impl<'o> Groups<'o> {
             .filter(|name| !name.is_empty())
             .take(3)
             .collect();
-        let names = if names.is_empty() { String::from("unnamed") } else { names.into_iter().collect::<Vec<_>>().join(", ") };
+        let names = if names.is_empty() {
+            String::from("unnamed")
+        } else {
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        };
         let firmware = findings.first().map_or("", |finding| finding.firmware.title());
         let mut comment = format!("# Found by ballast discover: {names}; {firmware}.\n");
         if account.is_none() && driver.traits().class != Class::ReadOnly {
@@ -291,23 +293,25 @@ fn powers(table: &mut Table, class: Class, findings: &[Finding]) -> bool {
             (None, Some(_)) => {}
             _ => {
                 todo = true;
-                table.insert("minimum", commented(TODO, "the lowest power at which they run stably, like \"2000 W\""));
+                table.insert(
+                    "minimum",
+                    commented(TODO, "the lowest power at which they run stably, like \"2000 W\""),
+                );
             }
         }
     }
     match maximum {
         Some(maximum) => {
-            table.insert("maximum", commented(&write(maximum), "as the miners say"));
+            // No `nameplate`: a limit does not say what a start draws, and without that key the driver's allowance for
+            // starts is put on top of `maximum`.
+            table.insert("maximum", commented(&write(maximum), "the limit that the miners name"));
         }
         None => {
             todo = true;
             table.insert("maximum", commented(TODO, "the highest power at which they run, like \"3400 W\""));
+            let help = "the most they can ever draw, start-up included, like \"3600 W\"";
+            table.insert("nameplate", commented(TODO, help));
         }
-    }
-    if let Some(nameplate) = highest.iter().copied().reduce(Watts::max) {
-        table.insert("nameplate", commented(&write(nameplate), "as the miners say; the most they can ever draw"));
-    } else {
-        table.insert("nameplate", commented(TODO, "the most they can ever draw, start-up included, like \"3600 W\""));
     }
     if class == Class::Steps {
         todo = true;

@@ -246,11 +246,9 @@ fn details(firmware: Firmware) -> Vec<Question> {
 /// What to ask with a session of its own, by firmware.
 pub const fn private(firmware: Firmware) -> &'static [&'static str] {
     match firmware {
-        Firmware::BraiinsOs => &[
-            "/api/v1/miner/details",
-            "/api/v1/miner/stats",
-            "/api/v1/configuration/constraints",
-        ],
+        Firmware::BraiinsOs => {
+            &["/api/v1/miner/details", "/api/v1/miner/stats", "/api/v1/configuration/constraints"]
+        }
         Firmware::Vnish => &["/api/v1/autotune/presets"],
         Firmware::BitmainStock => &["/cgi-bin/get_system_info.cgi", "/cgi-bin/get_miner_conf.cgi"],
         Firmware::Auradine => &["/ipreport", "/mode", "/psu"],

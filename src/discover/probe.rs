@@ -237,10 +237,7 @@ impl Prober {
 /// What a host that is no miner shows.
 fn describe(evidence: &Evidence) -> String {
     let answered = |door: Door| {
-        evidence
-            .replies
-            .iter()
-            .any(|(question, reply)| question.door() == door && *reply != Reply::Nothing)
+        evidence.replies.iter().any(|(question, reply)| question.door() == door && *reply != Reply::Nothing)
     };
     let doors: Vec<&str> = evidence
         .open

@@ -24,6 +24,7 @@ pub fn write(scan: &Scan, tried_defaults: bool, out: &mut dyn Write) -> io::Resu
     }
     summary(scan, out)?;
     warnings(&scan.findings, out)?;
+    nameless(&scan.findings, out)?;
     others(scan, out)?;
     if !scan.findings.is_empty() && !tried_defaults {
         writeln!(
@@ -86,9 +87,11 @@ fn table(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             .zip(widths)
             .enumerate()
             // Numbers end in one column.
-            .map(|(place, (cell, width))| {
-                if place >= 7 { format!("{cell:>width$}") } else { format!("{cell:width$}") }
-            })
+            .map(
+                |(place, (cell, width))| {
+                    if place >= 7 { format!("{cell:>width$}") } else { format!("{cell:width$}") }
+                },
+            )
             .collect();
         writeln!(out, "{}", padded.join("  ").trim_end())
     };
@@ -118,7 +121,9 @@ fn summary(scan: &Scan, out: &mut dyn Write) -> io::Result<()> {
     let throttled = scan
         .findings
         .iter()
-        .filter(|finding| matches!(finding.control, Control::Driver(_)) && finding.control.available().is_some())
+        .filter(|finding| {
+            matches!(finding.control, Control::Driver(_)) && finding.control.available().is_some()
+        })
         .count();
     write!(
         out,
@@ -130,8 +135,11 @@ fn summary(scan: &Scan, out: &mut dyn Write) -> io::Result<()> {
     if !scan.findings.is_empty() {
         write!(out, "; {throttled} can be throttled")?;
     }
-    if scan.closed + scan.others.len() > 0 {
-        write!(out, "; {} something else", counted_hosts(scan.closed + scan.others.len()))?;
+    if !scan.others.is_empty() {
+        write!(out, "; {} something else", counted_hosts(scan.others.len()))?;
+    }
+    if scan.closed > 0 {
+        write!(out, "; {} refused all three ports", scan.closed)?;
     }
     writeln!(out, "; {} did not answer", scan.silent)?;
     if scan.not_asked > 0 {
@@ -164,6 +172,27 @@ fn warnings(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let shown: Vec<&str> = addresses.iter().take(SHOWN).map(String::as_str).collect();
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         writeln!(out, "\nwarning: {}{rest}: {text}", shown.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Says which drivers' miners would tell who they are if they had an account.
+fn nameless(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    let mut drivers: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.identity.is_anonymous()) {
+        let tells = !super::plan::private(finding.firmware).is_empty();
+        if let (true, Some(driver)) = (tells, finding.control.driver()) {
+            *drivers.entry(driver).or_default() += 1;
+        }
+    }
+    for (driver, count) in drivers {
+        let who = if count == 1 { "tells its" } else { "tell their" };
+        writeln!(
+            out,
+            "\n{} of {driver} {who} hardware address only after a login: --credentials {driver}=FILE, where FILE holds \
+             the password. Without it the address alone says which miner is which.",
+            counted(count, "miner")
+        )?;
     }
     Ok(())
 }

@@ -45,7 +45,8 @@ impl std::str::FromStr for Target {
         if let Some((network, length)) = text.split_once('/') {
             const HELP: &str = "is no network; write it like 10.20.0.0/22";
             let network: Ipv4Addr = network.parse().map_err(|_| wrong(HELP))?;
-            let length: u32 = length.parse().ok().filter(|length| *length <= 32).ok_or_else(|| wrong(HELP))?;
+            let length: u32 =
+                length.parse().ok().filter(|length| *length <= 32).ok_or_else(|| wrong(HELP))?;
             if length < 16 {
                 return Err(TargetError::TooMany);
             }
@@ -62,9 +63,9 @@ impl std::str::FromStr for Target {
                 let [a, b, c, _] = first.octets();
                 Ipv4Addr::new(a, b, c, octet)
             });
-            let last = short
-                .or_else(|| last.parse().ok())
-                .ok_or_else(|| wrong("is a range without a last address; write it like 10.20.0.1-10.20.0.40"))?;
+            let last = short.or_else(|| last.parse().ok()).ok_or_else(|| {
+                wrong("is a range without a last address; write it like 10.20.0.1-10.20.0.40")
+            })?;
             if last < first {
                 return Err(wrong("is a range that ends before it begins"));
             }
@@ -74,9 +75,8 @@ impl std::str::FromStr for Target {
             return Ok(Self::One(ip));
         }
         let dotted = text.chars().all(|character| character.is_ascii_digit() || character == '.');
-        let name = text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        let name =
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         if text.is_empty() || text.len() > 253 || dotted || !name || text.starts_with('-') {
             return Err(wrong("is neither a network, a range, an address nor a host name"));
         }
@@ -153,7 +153,9 @@ mod tests {
 
     #[test]
     fn what_is_no_target_is_refused_and_more_than_a_16_too() {
-        for text in ["10.0.0.0/8", "10.0.0.0/33", "10.0.0/24", "10.0.0.9-10.0.0.1", "10.0.0.256", "", "a b", "-x"] {
+        for text in
+            ["10.0.0.0/8", "10.0.0.0/33", "10.0.0/24", "10.0.0.9-10.0.0.1", "10.0.0.256", "", "a b", "-x"]
+        {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         let two = ["10.0.0.0/16".parse().unwrap(), "10.1.0.0/24".parse().unwrap()];

@@ -164,8 +164,7 @@ pub(super) async fn http(request: reqwest::RequestBuilder) -> Reply {
     }
     let json = if whole { serde_json::from_slice(&bytes).ok() } else { None };
     // Of JSON the text is not needed a second time.
-    let body =
-        if json.is_some() { String::new() } else { String::from_utf8_lossy(&bytes).into_owned() };
+    let body = if json.is_some() { String::new() } else { String::from_utf8_lossy(&bytes).into_owned() };
     Reply::Page(Page { status, challenge, location, body, json })
 }
 

@@ -74,6 +74,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         }],
         meters: meters.iter().map(connection).collect(),
         miners: vec![],
+        identities: vec![],
         listen: "127.0.0.1:0".parse().unwrap(),
         exit: ExitPolicy::Hold,
         warnings: Vec::new(),

@@ -65,10 +65,9 @@ pub(super) fn braiins(finding: &mut Finding, evidence: &Evidence) {
     };
     finding.power = watts(stats, "/power_stats/approximated_consumption/watt")
         .or_else(|| watts(graph, "/data/bosminer/info/summary/power/approxConsumptionW"));
-    finding.hashrate =
-        hashrate(stats, &["/miner_stats/real_hashrate/last_1m/gigahash_per_second"], GIGA)
-            .or_else(|| hashrate(graph, &["/data/bosminer/info/workSolver/realHashrate/mhs5S"], super::MEGA))
-            .or_else(|| summary_hashrate(evidence));
+    finding.hashrate = hashrate(stats, &["/miner_stats/real_hashrate/last_1m/gigahash_per_second"], GIGA)
+        .or_else(|| hashrate(graph, &["/data/bosminer/info/workSolver/realHashrate/mhs5S"], super::MEGA))
+        .or_else(|| summary_hashrate(evidence));
     let target = "/tuner_constraints/power_target";
     finding.limits.minimum = limit(constraints, &format!("{target}/min/watt"));
     finding.limits.maximum = limit(constraints, &format!("{target}/max/watt"));
@@ -107,7 +106,8 @@ pub(super) fn vnish(finding: &mut Finding, evidence: &Evidence) {
     finding.hostname = text(info, "/system/network_status/hostname");
     finding.version = text(info, "/fw_version");
     finding.power = watts(miner, "/power_consumption").or_else(|| watts(miner, "/power_usage"));
-    finding.hashrate = hashrate(miner, &["/hr_realtime", "/instant_hashrate", "/hr_average"], vnish_unit(info));
+    finding.hashrate =
+        hashrate(miner, &["/hr_realtime", "/instant_hashrate", "/hr_average"], vnish_unit(info));
     finding.state = match text(miner, "/miner_status/miner_state").as_deref() {
         Some("mining") => State::Hashing,
         Some("stopped" | "shutting-down") => State::Asleep,
@@ -129,7 +129,9 @@ pub(super) fn vnish(finding: &mut Finding, evidence: &Evidence) {
         let name = text(preset, "/name").unwrap_or_default();
         finding.warn(
             WarningKind::Untuned,
-            format!("its preset {name} was never tuned: tune the presets that Ballast may use, from the top down"),
+            format!(
+                "its preset {name} was never tuned: tune the presets that Ballast may use, from the top down"
+            ),
         );
     } else if let Some(list) = list {
         let is_tuned = |preset: &&Value| text(preset, "/status").as_deref() == Some("tuned");
@@ -144,7 +146,8 @@ pub(super) fn vnish(finding: &mut Finding, evidence: &Evidence) {
     for preset in list.into_iter().flatten().take(100) {
         // The name of a preset is its power in watts; "3495 watt ~ 132 TH" is for people.
         let tuned = text(preset, "/status").as_deref() == Some("tuned");
-        let power = number(preset, "/name").and_then(super::plausible_watts).filter(|power| *power > Watts::ZERO);
+        let power =
+            number(preset, "/name").and_then(super::plausible_watts).filter(|power| *power > Watts::ZERO);
         let rate = text(preset, "/pretty").and_then(|pretty| {
             let (_, rate) = pretty.split_once('~')?;
             rate.split_whitespace().next()?.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0)
@@ -213,9 +216,8 @@ pub(super) fn stock(finding: &mut Finding, evidence: &Evidence) {
     let settings = or_null(evidence.private("/cgi-bin/get_miner_conf.cgi"));
     let version = or_null(evidence.api("version").and_then(|reply| reply.pointer("/VERSION/0")));
     let stats = or_null(evidence.api("stats"));
-    let model = text(info, "/minertype")
-        .or_else(|| text(version, "/Type"))
-        .or_else(|| text(stats, "/STATS/0/Type"));
+    let model =
+        text(info, "/minertype").or_else(|| text(version, "/Type")).or_else(|| text(stats, "/STATS/0/Type"));
     finding.identity.vendor = Some(vendor(model.as_deref()));
     finding.identity.model = model;
     finding.identity.mac = mac(info, "/macaddr");
@@ -224,8 +226,8 @@ pub(super) fn stock(finding: &mut Finding, evidence: &Evidence) {
     finding.version = text(info, "/system_filesystem_version")
         .or_else(|| first_text(version, &["/CompileTime", "/Miner"]))
         .or_else(|| text(stats, "/STATS/0/CompileTime"));
-    finding.hashrate = summary_hashrate(evidence)
-        .or_else(|| hashrate(stats, &["/STATS/1/GHS 5s", "/STATS/1/GHS av"], GIGA));
+    finding.hashrate =
+        summary_hashrate(evidence).or_else(|| hashrate(stats, &["/STATS/1/GHS 5s", "/STATS/1/GHS av"], GIGA));
     // 1 is sleep, 0 and 3 are modes of work (asic-rs, pyasic).
     let mode = number(settings, "/miner-mode").or_else(|| number(settings, "/bitmain-work-mode"));
     finding.state = match mode.map(f64::round) {
@@ -247,8 +249,7 @@ pub(super) fn mara(finding: &mut Finding, evidence: &Evidence) {
     finding.hostname = text(network, "/hostname");
     finding.version = text(overview, "/version_firmware").or_else(|| described(evidence));
     finding.power = watts(brief, "/power_consumption_estimated");
-    finding.hashrate =
-        hashrate(brief, &["/hashrate_realtime"], 1.0).or_else(|| summary_hashrate(evidence));
+    finding.hashrate = hashrate(brief, &["/hashrate_realtime"], 1.0).or_else(|| summary_hashrate(evidence));
     finding.state = match text(brief, "/status").as_deref() {
         Some("Mining") => State::Hashing,
         Some("Sleep" | "Sleeping") => State::Asleep,

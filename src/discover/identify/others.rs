@@ -39,8 +39,8 @@ pub(super) fn epic(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.vendor = Some(vendor.into());
     finding.identity.model = model;
     finding.identity.mac = mac(network, "/dhcp/mac_address").or_else(|| mac(network, "/static/mac_address"));
-    finding.identity.serial = serial(able, "/Miner Serial Number")
-        .or_else(|| serial(able, "/Control Board Version/cpuSerial"));
+    finding.identity.serial =
+        serial(able, "/Miner Serial Number").or_else(|| serial(able, "/Control Board Version/cpuSerial"));
     finding.hostname = text(summary, "/Hostname");
     finding.version = text(summary, "/Software");
     finding.power = watts(summary, "/Power Supply Stats/Input Power");
@@ -133,7 +133,8 @@ fn bracketed<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut from = 0;
     while let Some(found) = text.get(from..)?.find(name) {
         let start = from + found;
-        let whole_word = text.get(..start)?.chars().next_back().is_none_or(|before| !before.is_alphanumeric());
+        let whole_word =
+            text.get(..start)?.chars().next_back().is_none_or(|before| !before.is_alphanumeric());
         let rest = text.get(start + name.len()..)?;
         if let (true, Some(rest)) = (whole_word, rest.strip_prefix('[')) {
             return rest.split(']').next();
@@ -148,8 +149,8 @@ pub(super) fn auradine(finding: &mut Finding, evidence: &Evidence) {
     let report = or_null(evidence.private("/ipreport").and_then(|reply| reply.pointer("/IPReport/0")));
     let mode = or_null(evidence.private("/mode").and_then(|reply| reply.pointer("/Mode/0")));
     finding.identity.vendor = Some("Auradine".into());
-    finding.identity.model = text(report, "/model")
-        .or_else(|| text(or_null(evidence.api("devdetails")), "/DEVDETAILS/0/Model"));
+    finding.identity.model =
+        text(report, "/model").or_else(|| text(or_null(evidence.api("devdetails")), "/DEVDETAILS/0/Model"));
     finding.identity.mac = mac(report, "/mac");
     finding.identity.serial = serial(report, "/SerialNo");
     finding.hostname = text(report, "/hostname");

@@ -18,10 +18,9 @@ pub(super) fn v3(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.serial = serial(info, "/miner/miner-sn");
     finding.hostname = text(info, "/network/hostname");
     finding.version = text(info, "/system/fwversion");
-    let faulty = info
-        .get("error-code")
-        .and_then(Value::as_array)
-        .is_some_and(|errors| errors.iter().any(|error| error.as_object().is_some_and(|map| !map.is_empty())));
+    let faulty = info.get("error-code").and_then(Value::as_array).is_some_and(|errors| {
+        errors.iter().any(|error| error.as_object().is_some_and(|map| !map.is_empty()))
+    });
     finding.limits.maximum = limit(info, "/miner/power-limit-set");
     if let Some(summary) = evidence.framed("get.miner.status").and_then(|status| status.get("summary")) {
         finding.power = watts(summary, "/power-realtime").or_else(|| watts(summary, "/power-5min"));
