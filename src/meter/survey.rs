@@ -217,7 +217,19 @@ impl Survey {
     /// # Errors
     /// The first failure of the link (outside), else why the device gives no profile (inside).
     pub async fn discover(&mut self, unit: u8) -> Result<Result<Vec<Found>, SunSpecError>, ReadError> {
-        let mut discovery = Discovery::new();
+        self.discover_at(unit, &sunspec::BASES).await
+    }
+
+    /// As [`Self::discover`], looking at these addresses only.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn discover_at(
+        &mut self,
+        unit: u8,
+        bases: &[u16],
+    ) -> Result<Result<Vec<Found>, SunSpecError>, ReadError> {
+        let mut discovery = Discovery::beginning_at(bases);
         while let Some(request) = discovery.request() {
             discovery.answer(&self.holding(unit, request.address, request.count).await?);
         }

@@ -184,7 +184,21 @@ impl SessionMetrics {
     /// The counters of a kind of driver.
     pub fn driver(&self, kind: DriverKind) -> &DriverTally {
         let [
-            v2, v3, braiins, vnish, luxos, bitmain, epic, axeos, avalon, auradine, cgminer, proto, mara, sealminer, generic,
+            v2,
+            v3,
+            braiins,
+            vnish,
+            luxos,
+            bitmain,
+            epic,
+            axeos,
+            avalon,
+            auradine,
+            cgminer,
+            proto,
+            mara,
+            sealminer,
+            generic,
         ] = &self.drivers;
         match kind {
             DriverKind::WhatsminerV2 => v2,

@@ -65,6 +65,7 @@ impl Sim {
             credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.into()) }),
             timeout: Duration::from_secs(2),
             rated,
+            device: None,
         };
         let (clock, cancel) = (Clock::start(), CancellationToken::new());
         let miner = Arc::new(SimMiner::new(&spec, &connection, seed, Initial::Hashing { fraction: 1.0 }));

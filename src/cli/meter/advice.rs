@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::meter::line::Line;
+    use crate::meter::profile::Function;
     use crate::miner::Endpoint;
 
     fn link(transport: Transport) -> Link {
@@ -222,8 +223,14 @@ mod tests {
     #[test]
     fn exception_two_leads_to_the_profile_and_eleven_to_the_unit() {
         let tcp = link(Transport::Tcp(endpoint()));
-        let exception =
-            |code| ReadError::Exception { place: String::new(), unit: 1, address: 0x34, count: 2, code };
+        let exception = |code| ReadError::Exception {
+            place: String::new(),
+            unit: 1,
+            function: Function::Input,
+            address: 0x34,
+            count: 2,
+            code,
+        };
         assert!(advice(&exception(2), &tcp).join("\n").contains("52 (0x0034)"));
         assert!(advice(&exception(11), &tcp).join("\n").contains("unit id in the meter's menu"));
     }

@@ -20,7 +20,8 @@ use crate::control::site::{Cap, MeterId};
 use crate::meter::decode::Measured;
 use crate::meter::plan::Plan;
 use crate::meter::profile::{Measure, Plausible, Profile};
-use crate::meter::survey::Survey;
+use crate::meter::sunspec::{BASES, Wanted};
+use crate::meter::survey::{self, Survey};
 use crate::meter::{Link, ReadError, Transport};
 use sheet::{Role, Row, Why};
 
@@ -58,6 +59,10 @@ struct Subject {
     link: Link,
     unit: u8,
     profile: Profile,
+    /// What the device is asked for, where it says itself what its registers mean.
+    wanted: Option<Wanted>,
+    /// Who it says it is, or why it has no registers.
+    asked: Option<Result<String, String>>,
     invert: bool,
     plausible: Option<Plausible>,
     role: Role,
@@ -141,12 +146,14 @@ fn subjects(config: &Config, wanted: &[String]) -> Result<Vec<Subject>, Failure>
     let chosen = all.filter(|(_, (meter, _))| wanted.is_empty() || wanted.contains(&meter.name));
     Ok(chosen
         .filter_map(|(index, (meter, connection))| {
-            let profile = sheet::turned(connection);
+            let profile = sheet::turned(&connection.profile, connection.invert);
             Some(Subject {
                 name: meter.name.clone(),
                 link: config.links.get(connection.link.0)?.clone(),
                 unit: connection.unit,
                 plan: Plan::new(profile.points().map(|(_, point)| point)),
+                wanted: profile.sunspec,
+                asked: None,
                 profile,
                 invert: connection.invert,
                 plausible: connection.plausible,
@@ -198,6 +205,15 @@ async fn poll(shared: Shared, positions: Vec<usize>, clock: Clock, again: Option
     loop {
         let begun = clock.now();
         for position in &positions {
+            if let Err(error) = identify(&shared, *position, &mut survey).await {
+                let mut subjects = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(subject) = subjects.get_mut(*position) {
+                    subject.reads += 1;
+                    subject.failed += 1;
+                    subject.errors = vec![error];
+                }
+                continue;
+            }
             let Some((_, unit, mut plan)) = at(position) else { continue };
             let replies = survey.read_plan(unit, &mut plan).await;
             let mut subjects = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,6 +229,37 @@ async fn poll(shared: Shared, positions: Vec<usize>, clock: Clock, again: Option
         let Some(period) = again else { return };
         tokio::time::sleep_until(clock.instant((begun + period).max(clock.now()))).await;
     }
+}
+
+/// Asks a device that says itself what its registers mean, unless it has told already.
+async fn identify(shared: &Shared, position: usize, survey: &mut Survey) -> Result<(), ReadError> {
+    let (unit, wanted) = {
+        let subjects = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(subject) = subjects.get(position) else { return Ok(()) };
+        let Some(wanted) = subject.wanted.filter(|_| !matches!(subject.asked, Some(Ok(_)))) else {
+            return Ok(());
+        };
+        (subject.unit, wanted)
+    };
+    let bases = wanted.base.map_or_else(|| BASES.to_vec(), |base| vec![base]);
+    let told = survey.discover_at(unit, &bases).await?;
+    let mut subjects = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(subject) = subjects.get_mut(position) else { return Ok(()) };
+    subject.asked = Some(match told {
+        Err(error) => Err(error.to_string()),
+        Ok(found) => match wanted.choose(&found) {
+            Some(chosen) => {
+                subject.profile = sheet::turned(&chosen.profile, subject.invert);
+                subject.plan = Plan::new(subject.profile.points().map(|(_, point)| point));
+                Ok(format!("{}, model {} at {}", survey::who(&chosen.identity), chosen.model, chosen.address))
+            }
+            None => {
+                let models: Vec<String> = found.iter().map(|found| found.model.to_string()).collect();
+                Err(format!("it has no model of the kind that `prefer` names, but {}", models.join(", ")))
+            }
+        },
+    });
+    Ok(())
 }
 
 /// Errors that call for different advice; of the exceptions, the first with each code.
@@ -275,6 +322,11 @@ impl Subject {
         if self.reads == 0 {
             return text + "  reading …\n\n";
         }
+        match &self.asked {
+            Some(Ok(who)) => text.push_str(&format!("  SunSpec: {who}\n")),
+            Some(Err(why)) => text.push_str(&format!("  !! SunSpec: {why}\n")),
+            None => {}
+        }
         // A meter of which nothing came needs no table of nothing.
         if self.rows.iter().any(|row| row.last.is_some() || !row.raw.is_empty()) {
             text.push_str(&sheet::table(&self.rows, now));
@@ -321,6 +373,9 @@ impl Subject {
             "profile": self.profile.name,
             "invert": self.invert,
             "ok": self.has_power(),
+            "sunspec": self.asked.as_ref().map(|asked| match asked {
+                Ok(text) | Err(text) => text,
+            }),
             "errors": self.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "remarks": remarks,
             "points": points,

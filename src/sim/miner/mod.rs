@@ -161,7 +161,9 @@ impl SimMiner {
         let (username, password) = match connection.driver {
             DriverKind::WhatsminerV2 => ("admin", "admin"),
             DriverKind::WhatsminerV3 => ("super", "super"),
-            DriverKind::BraiinsOs | DriverKind::Mara | DriverKind::Luxos | DriverKind::BitmainStock => ("root", "root"),
+            DriverKind::BraiinsOs | DriverKind::Mara | DriverKind::Luxos | DriverKind::BitmainStock => {
+                ("root", "root")
+            }
             DriverKind::Vnish => ("admin", "admin"),
             DriverKind::Epic => ("", "letmein"),
             DriverKind::AxeOs | DriverKind::Avalon => ("", ""),
@@ -483,7 +485,9 @@ pub async fn serve(
         | DriverKind::SealMiner
         | DriverKind::Generic
         | DriverKind::Proto
-        | DriverKind::Luxos | DriverKind::AxeOs | DriverKind::Avalon => None,
+        | DriverKind::Luxos
+        | DriverKind::AxeOs
+        | DriverKind::Avalon => None,
         DriverKind::WhatsminerV3
         | DriverKind::BraiinsOs
         | DriverKind::Vnish

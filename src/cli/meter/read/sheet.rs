@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::meter::ReadError;
 use crate::meter::decode::{self, Measured};
 use crate::meter::plan::Plan;
 use crate::meter::profile::{Function, Measure, Plausible, Point, Profile, Register};
 use crate::meter::survey::Reply;
-use crate::meter::{Connection, ReadError};
 
 /// Phases may differ from the total by this share of the power that flows.
 const PHASES_OFF: f64 = 0.03;
@@ -88,9 +88,9 @@ pub(super) struct Row {
 
 /// A profile as the configuration turns it: with `invert` the powers change their sign, and what was imported was
 /// exported.
-pub(super) fn turned(connection: &Connection) -> Profile {
-    let mut profile = connection.profile.clone();
-    if connection.invert {
+pub(super) fn turned(profile: &Profile, invert: bool) -> Profile {
+    let mut profile = profile.clone();
+    if invert {
         profile.turn();
         let import = profile.others.remove(&Measure::EnergyImport);
         let export = profile.others.remove(&Measure::EnergyExport);
@@ -414,7 +414,7 @@ pub(super) fn hexadecimal(words: &[u16]) -> String {
 #[cfg(test)]
 mod tests {
     use crate::config::builtin;
-    use crate::meter::LinkId;
+    use crate::meter::{Connection, LinkId};
     use crate::units::Watts;
 
     use super::*;
@@ -427,6 +427,7 @@ mod tests {
             invert,
             plausible: None,
             frozen_after: None,
+            stale_after: Duration::from_secs(5),
             period: Duration::from_secs(1),
         }
     }
@@ -466,6 +467,7 @@ mod tests {
                     None => Err(ReadError::Exception {
                         place: "here".into(),
                         unit: 1,
+                        function: span.function,
                         address: span.address,
                         count: span.count,
                         code: 2,
@@ -474,7 +476,7 @@ mod tests {
                 Reply { span, result: Some(result) }
             })
             .collect::<Vec<_>>();
-        rows(&turned(&connection), None, &plan, &replies, &[])
+        rows(&turned(&connection.profile, connection.invert), None, &plan, &replies, &[])
     }
 
     fn told(remarks: &[Remark]) -> String {
