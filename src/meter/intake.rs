@@ -169,16 +169,14 @@ impl Intake {
             }
             self.take_other(measure, value, at);
         }
-        match absent {
-            Some(absent) if !good => self.reject(absent, now),
-            _ => {
-                if self.output.borrow().status == MeterStatus::Pending {
-                    info!(meter = %self.name, "first reading");
-                }
-                self.publish(MeterStatus::Ok, None);
-                self.recover(now);
-            }
+        if !good {
+            return self.reject(absent.unwrap_or(Absent::NotRead), now);
         }
+        if self.output.borrow().status == MeterStatus::Pending {
+            info!(meter = %self.name, "first reading");
+        }
+        self.publish(MeterStatus::Ok, None);
+        self.recover(now);
     }
 
     /// Takes another measure than power, or the reason why there is none. It stays with its stamp until a newer one
@@ -500,6 +498,7 @@ mod tests {
         intake.accept_others([absent], Moment::millis(9));
         assert_eq!(input.borrow().status, MeterStatus::Unavailable);
         assert_eq!(input.borrow().others.get(Measure::StateOfCharge).unwrap().at, at, "old, and still known");
-        assert_eq!((intake.counters.reads_of("ok"), intake.counters.reads_of("unavailable")), (1, 1));
+        intake.accept_others([], Moment::millis(9));
+        assert_eq!((intake.counters.reads_of("ok"), intake.counters.reads_of("unavailable")), (1, 2));
     }
 }
