@@ -484,6 +484,7 @@ while = { meter = "battery", state_of_charge_below = "60 %", until_above = "80 %
     let words = config::summary(&config);
     for part in [
         "whole: pcc, else phases; the worse value while they differ by more than 5.00 kW for 10s",
+        "Charges that are read\n    battery: victron-gx-battery on bus at 127.0.0.1:502, unit 100, read every 1s\n",
         "phases: the sum b.power_l1 + b.power_l2 - b.power_l3, lost with any of them",
         "battery-first (safety): its miners at most 0 W, while battery is charged below 60 %, until it is above 80 %; \
          also while that is not known",

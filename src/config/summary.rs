@@ -53,7 +53,8 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
 
     writeln!(out, "\nMiners")?;
     kinds(out, config)?;
-    lost_caps(out, config)
+    lost_caps(out, config)?;
+    charges(out, config)
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -358,6 +359,25 @@ fn lost_caps(out: &mut String, config: &Config) -> std::fmt::Result {
             write_time(meter.stale_after),
             write_time(meter.fail_safe_after)
         )?;
+    }
+    Ok(())
+}
+
+/// Where the charges are read that let limits rest.
+fn charges(out: &mut String, config: &Config) -> std::fmt::Result {
+    let mut meters: Vec<MeterId> = Vec::new();
+    for condition in config.site.limits.iter().filter_map(|limit| limit.condition) {
+        if !meters.contains(&condition.meter) {
+            meters.push(condition.meter);
+        }
+    }
+    if !meters.is_empty() {
+        writeln!(out, "\nCharges that are read")?;
+    }
+    for meter in meters {
+        for line in where_read(config, meter) {
+            writeln!(out, "    {line}")?;
+        }
     }
     Ok(())
 }
