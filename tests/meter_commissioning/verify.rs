@@ -58,7 +58,7 @@ fn a_meter_that_sees_its_miners_passes_and_they_are_put_back() {
             "fell by",
             "\nPASS\n",
             "lag = \"",
-            "back at what it was set to before",
+            "told and confirmed: back at",
         ],
     );
     is_back(&sim, before);
@@ -82,11 +82,7 @@ fn a_turned_meter_is_told_and_so_is_a_missing_transformer_ratio() {
     assert_eq!(code, 1, "{out}{err}");
     says(
         &out,
-        &[
-            "\nWRONG DIRECTION\n",
-            "remove `invert = true` from [meters.pcc]",
-            "back at what it was set to before",
-        ],
+        &["\nWRONG DIRECTION\n", "remove `invert = true` from [meters.pcc]", "told and confirmed: back at"],
     );
     is_back(&sim, before);
     let (code, out, err) = meter(&site, &quick("ratio.toml"));
@@ -128,6 +124,6 @@ fn an_interrupted_test_puts_the_miners_back() {
     process.signal("INT");
     assert_eq!(process.code(seconds(30.0)), 1);
     let out = site.read("verify.out");
-    says(&out, &["Ended. Putting the miners back", "back at what it was set to before"]);
+    says(&out, &["Ended. Putting the miners back", "told and confirmed: back at"]);
     is_back(&sim, before);
 }

@@ -320,7 +320,7 @@ fn farewell(left: &[Left], touched: usize) -> String {
     }
     if left.is_empty() {
         return format!(
-            "{} told and confirmed: back to what it was set to before.\n",
+            "{} told and confirmed: back at what they were set to before.\n",
             counted(touched, "miner")
         );
     }
