@@ -1,5 +1,4 @@
 //! Decoding is free of allocation: from the words of an answer to the value of every point, for every shipped profile.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
 
 use std::hint::black_box;
 
