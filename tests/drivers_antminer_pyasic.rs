@@ -3,7 +3,7 @@
 //!
 //! Needs a Python with pyasic: `python3`, or the one named by `BALLAST_TEST_PYTHON`; and the vendors' fixed ports 80 and
 //! 4028 on addresses of 127.0.0.0/8, which usually means root. Without either the test says so and passes.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 #[path = "sim_miner_servers/bench.rs"]
 #[expect(dead_code, reason = "the bench has more than one test needs")]
