@@ -3,12 +3,13 @@
 //!
 //! Needs a Python with pyasic: `python3`, or the one named by `BALLAST_TEST_PYTHON`; and the vendors' fixed ports 80 and
 //! 4028 on addresses of 127.0.0.0/8, which usually means root. Without either the test says so and passes.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 #[path = "sim_miner_servers/bench.rs"]
 #[expect(dead_code, reason = "the bench has more than one test needs")]
 mod bench;
 
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use ballast::control::snapshot::{Activity, Measured, Target};
@@ -17,7 +18,6 @@ use ballast::sim::miner::Initial;
 use bench::{Bench, PASSWORD};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::process::Command;
 
 const SCRIPT: &str = r#"
 import asyncio, json, logging, sys, warnings
@@ -42,16 +42,23 @@ fn python() -> String {
     std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
 }
 
+/// Runs Python beside the servers, not in their way.
+async fn run(arguments: Vec<String>) -> Option<Output> {
+    tokio::task::spawn_blocking(|| Command::new(python()).args(arguments).output().ok()).await.unwrap()
+}
+
 async fn ask(hosts: &[String]) -> Vec<Value> {
-    let output = Command::new(python()).args(["-c", SCRIPT, PASSWORD]).args(hosts).output().await.unwrap();
+    let mut arguments: Vec<String> = ["-c", SCRIPT, PASSWORD].map(String::from).into();
+    arguments.extend_from_slice(hosts);
+    let output = run(arguments).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pyasic_agrees_with_the_drivers() {
-    let has = Command::new(python()).args(["-c", "import pyasic"]).output().await;
-    if !has.is_ok_and(|output| output.status.success()) {
+    let has = run(["-c", "import pyasic"].map(String::from).into()).await;
+    if !has.is_some_and(|output| output.status.success()) {
         eprintln!("SKIPPED: {} has no pyasic; install it or set BALLAST_TEST_PYTHON", python());
         return;
     }
@@ -101,7 +108,7 @@ async fn pyasic_agrees_with_the_drivers() {
             assert_eq!(said["mining"], false, "{said}");
         }
         if let (Some(watts), Measured::Value(power)) = (said["watts"].as_f64(), status.power) {
-            assert!(watts < 50.0 && power.get() < 50.0, "{said} {power}");
+            assert!(watts < 100.0 && power.get() < 100.0, "{said} {power}");
         }
         driver.close().await;
     }

@@ -248,9 +248,22 @@ impl Vnish {
         })
     }
 
-    /// The active preset's watts.
+    /// The active preset's watts. Firmware without a throttle began at the tuned preset that is nearest to its power.
     fn active(&self) -> i64 {
-        self.lock().preset.unwrap_or_else(|| whole(self.miner.rated.get()))
+        let set = self.lock().preset;
+        if !self.miner.identity.older || set.is_some() {
+            return set.unwrap_or_else(|| whole(self.miner.rated.get()));
+        }
+        let view = self.miner.view(Moment::START);
+        let began = match view.setting {
+            Some(Setting::Watts(watts)) => watts,
+            Some(Setting::Percent(percent)) => view.limit.scaled(percent / 100.0),
+            None => view.limit,
+        };
+        let began = whole(began.get());
+        let tuned = self.presets().filter(|preset| preset.tuned).map(|preset| preset.watts);
+        let nearest = tuned.min_by_key(|watts| watts.abs_diff(began)).unwrap_or(began);
+        *self.lock().preset.get_or_insert(nearest)
     }
 
     fn miner_status(&self, view: &View) -> Value {
