@@ -77,6 +77,10 @@ impl Request {
 
 /// The value of `NAME[value]` in a module's text.
 fn bracket<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    if name.is_empty() {
+        // It would be found for ever in the same place.
+        return None;
+    }
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find(name)) {
         let start = from + found;
