@@ -8,6 +8,7 @@
 )]
 
 mod drivers_rest;
+#[expect(dead_code, reason = "not every test needs all of it")]
 mod drivers_support;
 #[path = "sim_miner_servers/bench.rs"]
 #[expect(dead_code, reason = "not every test needs all of the bench")]

@@ -437,6 +437,8 @@ proptest! {
         let config = json!({"z": other, "mode": {"work-mode-selector": mode,
             "concorde": {"power-target": watts, "mode-select": select, "x": [other, 1.0e3]}}, "a": {"mode": other}});
         let text = serde_json::to_string_pretty(&config).unwrap();
+        // Read back first: the parser may miss the last bit of a number.
+        let config: Value = serde_json::from_str(&text).unwrap();
         let (log, written) = runtime.block_on(async {
             let bed = Bed::start().await;
             bed.put("GET /kaonsu/v1/miner_config", 200, text.clone());
@@ -455,7 +457,7 @@ proptest! {
             let new = value["mode"]["work-mode-selector"].take();
             prop_assert!(["Auto", "Fixed", "Stock", "Sleep", "Odd"].contains(&new.as_str().unwrap()));
             value["mode"]["work-mode-selector"] = json!(mode);
-            value["mode"]["concorde"]["power-target"] = json!(watts);
+            value["mode"]["concorde"]["power-target"] = config["mode"]["concorde"]["power-target"].clone();
             prop_assert_eq!(&value, &config);
             // Nor does a blank or a key move: the lines are the same but for the two.
             let changed = body.lines().zip(text.lines()).filter(|(new, old)| new != old).count();

@@ -166,8 +166,10 @@ mod tests {
             which in any::<proptest::sample::Index>(),
         ) {
             let wanted = keys.keys().nth(which.index(keys.len())).unwrap().clone();
-            let mut document = json!({"outer": keys, "list": [1, "two"]});
+            let document = json!({"outer": keys, "list": [1, "two"]});
             let text = serde_json::to_string_pretty(&document).unwrap();
+            // Read back first: the parser may miss the last bit of a number.
+            let mut document: Value = serde_json::from_str(&text).unwrap();
             let changed = replace(&text, &[change(&["outer", &wanted], "42")]).unwrap();
             document["outer"][&wanted] = json!(42);
             prop_assert_eq!(serde_json::from_str::<Value>(&changed).unwrap(), document);
