@@ -58,9 +58,8 @@ impl Host {
 
     /// Asks what the plan wants until it wants nothing more.
     pub(crate) fn evidence(&self) -> Evidence {
-        let mut evidence = Evidence::default();
-        evidence.open = Door::ALL.into_iter().filter(|door| self.open.contains(door)).collect();
-        evidence.unix_seconds = self.at;
+        let open = Door::ALL.into_iter().filter(|door| self.open.contains(door)).collect();
+        let mut evidence = Evidence { open, unix_seconds: self.at, ..Evidence::default() };
         for round in 0.. {
             let questions = plan::next(&evidence);
             if questions.is_empty() {

@@ -1,4 +1,10 @@
 //! Discovery: what answers mean, what a scan of a loopback network finds, what becomes of a configuration.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod bench;
 mod check;
