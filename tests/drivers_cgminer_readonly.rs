@@ -1,10 +1,5 @@
 //! The read-only cgminer driver against a little miner on a loopback socket, and against the simulated one.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod drivers_support;
 mod drivers_tcp;

@@ -1,10 +1,5 @@
 //! The MARA driver against a little server with digest authentication, and against the simulated miner.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod drivers_rest;
 mod drivers_support;
