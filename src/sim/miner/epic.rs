@@ -242,7 +242,9 @@ mod tests {
         let algo =
             json!({"param": {"algo": "ChipTune", "target": 120, "throttle_step": 4}, "password": "letmein"});
         assert_eq!(post(&service, "/perpetualtune/algo", &algo, 0), Some(Ok(())));
-        assert_eq!((service.tune().min_throttle, service.tune().throttle_step), (None, Some(4)));
+        // One lock, not two within one expression.
+        let tune = *service.tune();
+        assert_eq!((tune.min_throttle, tune.throttle_step), (None, Some(4)));
         let fans = json!({"param": {"Manual": 100}, "password": "letmein"});
         assert!(matches!(post(&service, "/fanspeed", &fans, 0), Some(Err(_))));
         assert_eq!(service.miner.tally().trespasses, 1);
