@@ -40,7 +40,10 @@ impl Bench {
     }
 
     pub(crate) async fn start_at(driver: DriverKind, initial: Initial, endpoint: Endpoint) -> Self {
-        Self::start_with(driver, device(driver), initial, endpoint, 11).await
+        if let Some(device) = device(driver) {
+            return Self::start_device(device, initial, endpoint).await;
+        }
+        Self::start_with(driver, None, initial, endpoint, 11).await
     }
 
     /// With a seed of its own, which decides among the versions of a firmware.

@@ -88,7 +88,7 @@ impl Delivery {
             return;
         }
         self.measured = self.measured.saturating_add(step);
-        self.energy = self.energy + power.over(step);
+        self.energy += power.over(step);
         if let Basis::Mean(window) = self.basis {
             self.window = (self.window.0.saturating_add(step), self.window.1 + power.over(step));
             if self.window.0 >= window {
