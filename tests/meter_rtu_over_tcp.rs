@@ -29,6 +29,11 @@ async fn a_unit_that_always_answers_too_late_has_no_value_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_one_answer_behind_is_never_believed() {
+    cases::one_behind(KIND).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_the_protocol_drops_the_connection_and_keeps_the_reading() {
     cases::malformed(KIND).await;
 }

@@ -38,6 +38,11 @@
 //! answer taken for a new one leaves the new one to come. If it comes at once it falls into the listening; if the unit
 //! is always this late, the second request in doubt runs into its timeout, because it gets no answer of its own and
 //! the one before is still on its way.
+//!
+//! And the second request in doubt asks for another number of registers ([`Span::unlike`]): a gateway that gives each
+//! answer only when the next request comes would pass all of this, one answer behind for ever, and its answer to that
+//! request has the wrong length for the one that follows. A unit that does not answer such a request at all is asked
+//! the plain one the next time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +119,8 @@ pub(super) struct Polled {
     pause: Pause,
     /// How many of its answers are not to be believed; shared likewise. Zero where answers are numbered.
     doubts: u8,
+    /// The unit did not answer a request that differs from the one it is asked for; shared likewise.
+    plain: bool,
 }
 
 impl Polled {
@@ -132,6 +139,7 @@ impl Polled {
             due: now,
             pause: Pause::default(),
             doubts: 0,
+            plain: false,
         }
     }
 
@@ -482,8 +490,13 @@ impl Owner {
             // Without the silence before it.
             let begun = self.clock.now().max(session.quiet_until());
             self.next_transaction = session.next_transaction().wrapping_add(1);
-            let (session, result) = session.read(&self.link, self.clock, unit, span).await;
+            let decoy = self.decoy(unit);
+            let asked = if decoy { span.unlike() } else { span };
+            let (session, result) = session.read(&self.link, self.clock, unit, asked).await;
             self.session = session;
+            if self.session.is_none() {
+                self.unit(unit).for_each(|meter| meter.plain = decoy);
+            }
             if self.session.is_some() {
                 self.pause.end();
                 if let Some(since) = self.down_since.take() {
@@ -521,6 +534,11 @@ impl Owner {
         }
         self.quiet_until = self.clock.now() + self.link.quarantine();
         self.unit(unit).for_each(|meter| meter.doubts = DOUBTS);
+    }
+
+    /// Whether the next answer of a unit is the last to be thrown away, so that the request may differ.
+    fn decoy(&mut self, unit: u8) -> bool {
+        self.unit(unit).next().is_some_and(|meter| meter.doubts == 1 && !meter.plain)
     }
 
     /// Counts an answer of a unit in doubt. `true` when it is to be thrown away and the request repeated.

@@ -32,6 +32,24 @@ pub struct Span {
     pub count: u16,
 }
 
+impl Span {
+    /// A request near this one whose answer has another length, so that neither answer can be taken for the other's on
+    /// a line where answers carry no number: one register less where there are several, else one more; eight bits more
+    /// or less.
+    pub fn unlike(self) -> Self {
+        let Self { function, address, count } = self;
+        let step = if function.is_bits() { 8 } else { 1 };
+        let room = u16::MAX - address;
+        if count > step {
+            Self { function, address, count: count - step }
+        } else if room >= count.saturating_add(step) {
+            Self { function, address, count: count + step }
+        } else {
+            Self { function, address: address.saturating_sub(step), count: count + step }
+        }
+    }
+}
+
 /// Table, first address and width.
 type Key = (Function, u16, u16);
 

@@ -72,6 +72,8 @@ pub struct Survey {
     ready_at: Moment,
     /// How many answers of which unit are not to be believed.
     doubts: BTreeMap<u8, u8>,
+    /// A unit that did not answer a request which differs from the one it is asked for.
+    plain: Option<u8>,
     /// The unit of an exchange that has not ended: left behind when the caller stopped waiting.
     asked: Option<u8>,
     /// Whether a connection was ever opened.
@@ -90,6 +92,7 @@ impl Survey {
             session: None,
             next_transaction: rand::random(),
             doubts: BTreeMap::new(),
+            plain: None,
             asked: None,
             connected_before: false,
         }
@@ -152,9 +155,15 @@ impl Survey {
             sleep_until(self.clock.instant(self.ready_at)).await;
             let begun = self.clock.now();
             self.asked = Some(unit);
-            let (session, result) = session.read(&self.link, self.clock, unit, span).await;
+            // As in `link`: the last answer that is thrown away is one of another length.
+            let decoy = self.doubts.get(&unit) == Some(&1) && self.plain != Some(unit);
+            let asked = if decoy { span.unlike() } else { span };
+            let (session, result) = session.read(&self.link, self.clock, unit, asked).await;
             self.asked = None;
             self.session = session;
+            if self.session.is_none() {
+                self.plain = decoy.then_some(unit);
+            }
             let at = self.clock.now();
             self.ready_at = at + self.link.silence();
             if self.session.is_none() && !matches!(result, Err(Refusal::HungUp)) {

@@ -68,6 +68,26 @@ pub async fn always_late(kind: Kind) {
     all(devices).await;
 }
 
+/// A gateway that gives each answer only when the next request comes, from the start or from some moment on: it is
+/// always one answer behind, and every answer has the form of the one that was asked for.
+pub async fn one_behind(kind: Kind) {
+    let devices = [0_u32, 3, 8].map(|from| async move {
+        let device = Device::start(kind).await;
+        let mut held: Option<Vec<u8>> = None;
+        let mut seen = 0;
+        device.script(move |_, right| {
+            seen += 1;
+            if seen <= from {
+                return Act::Send(right);
+            }
+            held.replace(right).map_or(Act::Silence, Act::Send)
+        });
+        let reader = never_crossed(&device, Duration::from_secs(4)).await;
+        assert!(reader.reads(0, "malformed") + reader.reads(0, "unreachable") > 1, "{from}");
+    });
+    all(devices).await;
+}
+
 async fn all<F: Future<Output = ()> + Send + 'static>(tasks: impl IntoIterator<Item = F>) {
     let mut set: tokio::task::JoinSet<()> = tasks.into_iter().collect();
     while let Some(ended) = set.join_next().await {
