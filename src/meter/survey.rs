@@ -328,7 +328,11 @@ mod tests {
                         let (newest, delay) = (newest.clone(), *delay.lock().unwrap());
                         tokio::spawn(async move {
                             sleep(delay).await;
-                            let mut answer = vec![request[0], 3, 2, request[2], request[3]];
+                            let first = u16::from_be_bytes([request[2], request[3]]);
+                            let mut answer = vec![request[0], 3, 2 * request[5]];
+                            for register in first..first + u16::from(request[5]) {
+                                answer.extend(register.to_be_bytes());
+                            }
                             answer.extend(rtu::crc(&answer).to_le_bytes());
                             if let Some(answers) = &mut *newest.lock().await {
                                 let _ = answers.write_all(&answer).await;
