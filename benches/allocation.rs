@@ -134,7 +134,7 @@ fn exact(miners: &[Miner], budget: f64) -> f64 {
 fn options(miner: &Miner) -> Vec<(usize, f64)> {
     let mut powers: Vec<f64> = Vec::new();
     match miner.actuator {
-        Actuator::OnOff => powers.push(miner.maximum().get()),
+        Actuator::OnOff | Actuator::Fixed => powers.push(miner.maximum().get()),
         Actuator::Steps => powers.extend(miner.points.iter().map(|point| point.power.get())),
         Actuator::Continuous { quantum } => {
             let (low, high) = (miner.minimum().get(), miner.maximum().get());

@@ -100,6 +100,7 @@ pub(super) fn curve(
         return None;
     }
     let actuator = match (fineness, traits.quantum) {
+        _ if traits.class == Class::ReadOnly => Actuator::Fixed,
         (Fineness::Steps, _) => Actuator::Steps,
         (Fineness::OnOff, _) => Actuator::OnOff,
         (Fineness::Continuous, Quantum::Watts(quantum)) => Actuator::Continuous { quantum },

@@ -330,6 +330,7 @@ fn range(miner: &Miner) -> String {
     let fineness = match miner.actuator {
         Actuator::Continuous { quantum } => format!("{low} to {high} in steps of {quantum}"),
         Actuator::Steps => format!("{low} to {high} in {}", count(miner.points.len(), "step")),
+        Actuator::Fixed => format!("read only: it counts as a load of up to {}", miner.nameplate),
         Actuator::OnOff => format!("on ({high}) or asleep"),
     };
     format!("{fineness}, nameplate {}", miner.nameplate)

@@ -21,7 +21,7 @@ const GENTLE_TRIES: u32 = 2;
 
 /// What a miner needs beside the allocation, if anything.
 pub fn correction(miner: &Miner, track: &Track, input: &MinerInput, now: Moment) -> Option<(Target, Cause)> {
-    let setpoint = track.setpoint?;
+    let setpoint = track.setpoint.filter(|_| miner.actuator != Actuator::Fixed)?;
     if !matches!(input.contact, Contact::Reachable) || now < track.retry_at {
         return None;
     }
@@ -49,7 +49,7 @@ pub fn correction(miner: &Miner, track: &Track, input: &MinerInput, now: Moment)
         (Target::Power(power), Activity::Hashing, Measured::Value(Target::Power(says))) => {
             let tolerance = match miner.actuator {
                 Actuator::Continuous { quantum } => quantum.get() * 1.5,
-                Actuator::Steps | Actuator::OnOff => 0.0,
+                Actuator::Steps | Actuator::OnOff | Actuator::Fixed => 0.0,
             };
             (power.get() - says.get()).abs() > tolerance.max(miner.nameplate.get() * 0.02)
         }

@@ -247,6 +247,8 @@ pub enum Actuator {
     Steps,
     /// Full power or asleep.
     OnOff,
+    /// Not at all: it is read, counts as a load, and is never commanded.
+    Fixed,
 }
 
 /// How a miner's draw follows a command, before anything was learned about it.

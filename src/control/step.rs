@@ -11,7 +11,7 @@ use crate::control::decision::{
     MinerState, Mode, Source,
 };
 use crate::control::headroom::{self, CircuitMemory, Headroom, Meters};
-use crate::control::site::{CircuitId, LimitClass, Miner, Site};
+use crate::control::site::{Actuator, CircuitId, LimitClass, Miner, Site};
 use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
 use crate::control::{budget, commands, response::Track};
@@ -248,7 +248,7 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
         .zip(&state.tracks)
         .map(|(miner, track)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-            let movable = track.movable();
+            let movable = track.movable() && miner.actuator != Actuator::Fixed;
             let steady = track.state != MinerState::Starting && !track.restarted;
             let settled = track.settled(miner, track.setpoint);
             // What starts is counted at what it draws, what started by itself at the most that it may.

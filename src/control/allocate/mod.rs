@@ -80,7 +80,7 @@ impl Item<'_> {
     /// The least own watts while hashing: by its points, and by the device where that is more.
     pub fn minimum(&self) -> f64 {
         match self.actuator {
-            Actuator::OnOff => self.maximum(),
+            Actuator::OnOff | Actuator::Fixed => self.maximum(),
             Actuator::Continuous { .. } => {
                 let lowest = self.points.first().map_or(0.0, |point| point.power.get());
                 lowest.max(self.range.0).min(self.maximum())
@@ -98,7 +98,7 @@ impl Item<'_> {
         };
         match self.actuator {
             Actuator::Continuous { .. } => highest.min(self.range.1).max(lowest),
-            Actuator::Steps | Actuator::OnOff => highest,
+            Actuator::Steps | Actuator::OnOff | Actuator::Fixed => highest,
         }
     }
 
@@ -108,7 +108,7 @@ impl Item<'_> {
             point.hashrate.get() / (point.power.get() - self.sleep / self.scale).max(1.0)
         };
         let best = match self.actuator {
-            Actuator::OnOff => self.points.last(),
+            Actuator::OnOff | Actuator::Fixed => self.points.last(),
             Actuator::Continuous { .. } | Actuator::Steps => {
                 self.points.iter().max_by(|one, other| worth(one).total_cmp(&worth(other)))
             }
@@ -148,7 +148,7 @@ impl Item<'_> {
             return Level::Sleep;
         }
         match self.actuator {
-            Actuator::OnOff => Level::Power(high),
+            Actuator::OnOff | Actuator::Fixed => Level::Power(high),
             Actuator::Steps => {
                 let above = self.points.partition_point(|point| point.power.get() <= own);
                 let point = above.checked_sub(1).and_then(|index| self.points.get(index));

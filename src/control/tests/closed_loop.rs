@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::plant::{Manner, Plant};
 use crate::control::decision::MinerState;
 use crate::control::decision::{Mode, Source};
-use crate::control::site::{CircuitId, LimitClass, MeterId, Miner, Scope};
+use crate::control::site::{Actuator, CircuitId, LimitClass, MeterId, Miner, Scope};
 use crate::control::snapshot::Target;
 use crate::control::testing::{limit, site};
 use crate::units::Watts;
@@ -68,6 +68,21 @@ fn a_meter_that_lags_does_not_make_the_fleet_hunt() {
         assert!(plant.draw() > 60e3, "over-sheds to {}", plant.draw());
     }
     assert!(plant.commands - before < 60, "{} commands", plant.commands - before);
+}
+
+#[test]
+fn a_miner_that_can_only_be_read_counts_as_a_load_and_is_never_commanded() {
+    let mut site = site(20);
+    for miner in site.miners.iter_mut().take(4) {
+        miner.actuator = Actuator::Fixed;
+    }
+    let mut plant = Plant::new(site, 0.8, |at| if at < 60.0 { -100e3 } else { -70e3 });
+    for _ in 0..180 {
+        let decision = plant.cycle();
+        assert!(decision.commands.iter().all(|command| command.miner.0 >= 4), "{:?}", decision.commands);
+    }
+    let draw = plant.draw();
+    assert!(plant.import() <= 0.0 && draw > 60e3, "the others make room for them: {draw}");
 }
 
 #[test]

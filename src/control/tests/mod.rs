@@ -4,6 +4,7 @@ mod battery;
 mod closed_loop;
 mod combining;
 mod lagging_meters;
+mod losses;
 mod plant;
 mod properties;
 mod quality;

@@ -18,9 +18,9 @@ use crate::control::testing::{circuit, curve, limit, meter, miner, settings};
 use crate::control::{State, step};
 use crate::units::{Hashrate, Watts};
 
-/// pcc (metered) → fleet (dedicated or not) → two containers, miners of three kinds, limits of every scope.
+/// pcc (metered) → fleet (dedicated or not) → two containers, miners of four kinds, limits of every scope.
 fn any_site() -> impl Strategy<Value = Site> {
-    let miners = prop::collection::vec((0..4_usize, 0..3_usize), 1..14);
+    let miners = prop::collection::vec((0..4_usize, 0..4_usize), 1..14);
     let parts = (any::<bool>(), any::<bool>(), 0..4_u8);
     (miners, parts, 2_000..60_000_i32, 1_000..30_000_i32, any::<bool>(), any::<bool>()).prop_map(
         |(kinds, (dedicated, rests, combined), rating, breaker, reading, observe)| {
@@ -78,7 +78,8 @@ fn any_site() -> impl Strategy<Value = Site> {
                             miner.points = curve(&[(900, 45.0), (1_300, 63.0), (2_100, 96.0)]);
                             miner.nameplate = Watts::whole(2_400);
                         }
-                        _ => miner.actuator = Actuator::OnOff,
+                        2 => miner.actuator = Actuator::OnOff,
+                        _ => miner.actuator = Actuator::Fixed,
                     }
                     miner
                 })
