@@ -40,9 +40,8 @@
 //! the one before is still on its way.
 //!
 //! And the second request in doubt asks for another number of registers ([`Span::unlike`]): a gateway that gives each
-//! answer only when the next request comes would pass all of this, one answer behind for ever, and its answer to that
-//! request has the wrong length for the one that follows. A unit that does not answer such a request at all is asked
-//! the plain one the next time.
+//! answer only when the next request comes would pass all of this, one answer behind for ever, and here its answer has
+//! the wrong length. A unit that does not answer such a request at all is asked the plain one the next time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -494,7 +493,7 @@ impl Owner {
             let asked = if decoy { span.unlike() } else { span };
             let (session, result) = session.read(&self.link, self.clock, unit, asked).await;
             self.session = session;
-            if self.session.is_none() {
+            if matches!(result, Err(Refusal::Failed(ReadError::Timeout { .. }))) {
                 self.unit(unit).for_each(|meter| meter.plain = decoy);
             }
             if self.session.is_some() {

@@ -161,7 +161,7 @@ impl Survey {
             let (session, result) = session.read(&self.link, self.clock, unit, asked).await;
             self.asked = None;
             self.session = session;
-            if self.session.is_none() {
+            if matches!(result, Err(Refusal::Failed(ReadError::Timeout { .. }))) {
                 self.plain = decoy.then_some(unit);
             }
             let at = self.clock.now();
