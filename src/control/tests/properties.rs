@@ -9,7 +9,7 @@ use super::combining::{redundant, sum};
 use crate::clock::Moment;
 use crate::control::decision::{Decision, MinerState};
 use crate::control::measure::Measure;
-use crate::control::site::{Actuator, Cap, Condition, LimitClass, MeterId, Scope, Site};
+use crate::control::site::{Actuator, Cap, Condition, LimitClass, MeterId, Miner, Scope, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Outcome,
     Reading, Rejection, Snapshot, Target,
@@ -211,8 +211,9 @@ fn run(site: Site, cycles: &[Cycle], mut check: impl FnMut(&State, &Snapshot, &D
     }
 }
 
-fn movable(state: MinerState) -> bool {
-    matches!(state, MinerState::Hashing | MinerState::Starting | MinerState::Asleep)
+fn movable(spec: &Miner, state: MinerState) -> bool {
+    spec.actuator != Actuator::Fixed
+        && matches!(state, MinerState::Hashing | MinerState::Starting | MinerState::Asleep)
 }
 
 proptest! {
@@ -233,7 +234,7 @@ proptest! {
                     let tree = crate::control::tree::Tree::new(&site);
                     for (spec, miner) in site.miners.iter().zip(&decision.miners) {
                         let below = tree.path(spec.circuit.0).contains(&index);
-                        if below && movable(miner.state) && miner.setpoint.is_some() {
+                        if below && movable(spec, miner.state) && miner.setpoint.is_some() {
                             assert_eq!(miner.setpoint, Some(Target::Sleep), "not at its floor: {miner:?}");
                         }
                     }
@@ -249,6 +250,7 @@ proptest! {
         run(site.clone(), &cycles, |_, _, decision| {
             for command in &decision.commands {
                 let miner = &site.miners[command.miner.0];
+                assert_ne!(miner.actuator, Actuator::Fixed, "it can only be read");
                 if let Target::Power(power) = command.target {
                     assert!(power >= miner.minimum() && power <= miner.nameplate, "{power}");
                 }
@@ -319,8 +321,10 @@ proptest! {
             let mut state = before.clone();
             state.site = Arc::new(tighter);
             let lower = step(&mut state, snapshot);
-            for miner in lower.miners.iter().filter(|miner| movable(miner.state) && miner.setpoint.is_some()) {
-                assert_eq!(miner.setpoint, Some(Target::Sleep));
+            for (spec, miner) in site.miners.iter().zip(&lower.miners) {
+                if movable(spec, miner.state) && miner.setpoint.is_some() {
+                    assert_eq!(miner.setpoint, Some(Target::Sleep));
+                }
             }
         });
     }
