@@ -49,7 +49,7 @@ pub struct Args {
 /// See [`Failure`].
 pub async fn run(args: &Args) -> Result<(), Failure> {
     super::log("warn");
-    let scenario = super::scenario(&args.scenario)?;
+    let scenario = Scenario::find(&args.scenario)?;
     let clock = Clock::start();
     let (mut config, simulation) = simulate(args, &scenario, clock).await?;
     if args.observe {

@@ -8,12 +8,11 @@ pub mod run;
 pub mod sim;
 
 use std::io::IsTerminal as _;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, quantity};
+use crate::sim::SimError;
 use crate::sim::scenario::ScenarioError;
-use crate::sim::{Scenario, SimError};
 
 /// Where a configuration is looked for unless the command line says otherwise.
 pub const CONFIG: &str = "/etc/ballast/ballast.toml";
@@ -73,11 +72,32 @@ impl From<crate::daemon::service::ServiceError> for Failure {
     }
 }
 
+/// What a value of `BALLAST_LOG` means to the logger; `None` when it means nothing. A level alone is that of Ballast, whose
+/// libraries say more at `debug` than anybody wants to read; `trace` alone is everything.
+fn directives(wanted: &str) -> Option<String> {
+    match wanted.trim().to_ascii_lowercase().as_str() {
+        level @ ("off" | "error" | "warn" | "info" | "trace") => Some(level.to_owned()),
+        "debug" => Some(String::from("info,ballast=debug")),
+        // A word alone that is no level would be taken for the name of a library, and nothing would be logged.
+        word if word.contains('=') => {
+            tracing_subscriber::EnvFilter::try_new(word).ok().map(|_| wanted.trim().to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// Sends the log to standard error. `BALLAST_LOG` says how much, for example `debug` or `ballast::daemon=debug`.
 /// Under systemd the journal has its own time stamps.
 pub fn log(default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BALLAST_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let wanted = std::env::var("BALLAST_LOG").ok().filter(|wanted| !wanted.trim().is_empty());
+    let known = wanted.as_deref().map(directives);
+    if let (Some(wanted), Some(None)) = (&wanted, &known) {
+        eprintln!(
+            "BALLAST_LOG = {wanted:?} is no level (off, error, warn, info, debug, trace) and no list like \
+             ballast::daemon=debug; the log stays as it is without it"
+        );
+    }
+    let filter = tracing_subscriber::EnvFilter::new(known.flatten().as_deref().unwrap_or(default));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // Colours are for terminals; in a file they are noise.
@@ -95,12 +115,16 @@ fn time(text: &str) -> Result<Duration, String> {
     quantity::parse_time(text).map_err(|error| error.to_string())
 }
 
-/// A built-in scenario or a file.
-fn scenario(name: &str) -> Result<Scenario, ScenarioError> {
-    Scenario::find(name)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The folder-independent form of a path, for messages.
-fn shown(path: &Path) -> std::path::Display<'_> {
-    path.display()
+    #[test]
+    fn a_level_alone_is_that_of_ballast_and_nonsense_is_told() {
+        assert_eq!(directives("debug").as_deref(), Some("info,ballast=debug"));
+        assert_eq!(directives(" WARN ").as_deref(), Some("warn"));
+        assert_eq!(directives("ballast::daemon=debug").as_deref(), Some("ballast::daemon=debug"));
+        assert_eq!(directives("debgu"), None);
+        assert_eq!(directives("ballast=loud"), None);
+    }
 }

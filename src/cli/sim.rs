@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use crate::clock::Clock;
 use crate::config;
-use crate::sim::{Simulation, Truth};
+use crate::sim::{Scenario, Simulation, Truth};
 use crate::units::Watts;
 
 /// What `ballast sim` takes.
@@ -40,7 +40,7 @@ pub struct Args {
 pub async fn run(args: &Args) -> Result<(), Failure> {
     super::log("warn");
     let config = config::load(&args.config).map_err(Failure::Config)?;
-    let scenario = super::scenario(&args.scenario)?;
+    let scenario = Scenario::find(&args.scenario)?;
     let clock = Clock::start();
     let simulation =
         Simulation::start(&config, &scenario, args.speed, clock, CancellationToken::new()).await?;
@@ -49,7 +49,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         config.site.name,
         counted(config.meters.len(), "meter"),
         counted(config.miners.len(), "miner"),
-        super::shown(&args.config),
+        args.config.display(),
         args.scenario,
     );
     let mut end = Ending::new(args.duration)?;
