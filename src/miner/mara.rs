@@ -5,7 +5,7 @@
 //! `Auto`, `Fixed`, `Stock`, `Sleep` under `mode.work-mode-selector`, the target under `mode.concorde`).
 //!
 //! The firmware takes its whole configuration back at once, pools and their passwords included. It gets back the very
-//! bytes that it gave, with the value of one or two keys exchanged ([`super::splice`]):
+//! bytes that it gave, with the value of one or two keys exchanged (`splice`):
 //!
 //! - sleep: `mode.work-mode-selector` becomes `"Sleep"`;
 //! - power: `mode.concorde.power-target` becomes the watts, where the operator has chosen the mode `Auto` with
