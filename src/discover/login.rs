@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
 use super::evidence::{LoginResult, Page, Ports, Reply};
 use super::finding::Firmware;
 use super::wire;
+use crate::miner::digest::Challenge;
 use crate::secret::Secret;
 
 /// An account for all miners of one driver.
@@ -165,91 +165,12 @@ impl<'c> Client<'c> {
                     return first;
                 }
                 let nonce = format!("{:016x}", rand::random::<u64>());
-                let Some(header) = answer(&page.challenge, path, name, password, &nonce) else {
-                    return first;
-                };
+                let Some(mut challenge) = Challenge::parse(&page.challenge) else { return first };
+                let header = challenge.authorize(name, password.expose(), "GET", path, &nonce);
                 let Ok(mut value) = reqwest::header::HeaderValue::from_str(&header) else { return first };
                 value.set_sensitive(true);
                 self.send(self.http.get(self.url(path)).header("Authorization", value)).await
             }
         }
-    }
-}
-
-fn md5_hex(text: &str) -> String {
-    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A value of a challenge: `name="value"` or `name=value`.
-fn parameter(challenge: &str, name: &str) -> Option<String> {
-    let mut rest = challenge;
-    while let Some(found) = rest.find(name) {
-        let before = rest.get(..found)?.chars().next_back();
-        let after = rest.get(found + name.len()..)?.trim_start();
-        let boundary = before.is_none_or(|before| before == ' ' || before == ',');
-        if let (true, Some(value)) = (boundary, after.strip_prefix('=')) {
-            let value = value.trim_start();
-            return match value.strip_prefix('"') {
-                Some(quoted) => quoted.split('"').next().map(str::to_owned),
-                None => value.split([',', ' ']).next().map(str::to_owned),
-            };
-        }
-        rest = rest.get(found + name.len()..)?;
-    }
-    None
-}
-
-/// The header that answers a digest challenge for a `GET` (RFC 7616, MD5, quality `auth` or none); `None` for a
-/// challenge of another kind.
-fn answer(challenge: &str, path: &str, name: &str, password: &Secret, cnonce: &str) -> Option<String> {
-    let rest = challenge.trim_start();
-    if !rest.get(..6)?.eq_ignore_ascii_case("digest") {
-        return None;
-    }
-    let realm = parameter(rest, "realm")?;
-    let nonce = parameter(rest, "nonce")?;
-    if let Some(algorithm) = parameter(rest, "algorithm")
-        && !algorithm.eq_ignore_ascii_case("md5")
-    {
-        return None;
-    }
-    let first = md5_hex(&format!("{name}:{realm}:{}", password.expose()));
-    let second = md5_hex(&format!("GET:{path}"));
-    let opaque = parameter(rest, "opaque").map_or(String::new(), |opaque| format!(", opaque=\"{opaque}\""));
-    let quality =
-        parameter(rest, "qop").is_some_and(|list| list.split(',').any(|word| word.trim() == "auth"));
-    let (response, more) = if quality {
-        let text = format!("{first}:{nonce}:00000001:{cnonce}:auth:{second}");
-        (md5_hex(&text), format!(", qop=auth, nc=00000001, cnonce=\"{cnonce}\""))
-    } else {
-        (md5_hex(&format!("{first}:{nonce}:{second}")), String::new())
-    };
-    Some(format!(
-        "Digest username=\"{name}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{path}\", algorithm=MD5, \
-         response=\"{response}\"{more}{opaque}"
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_example_of_rfc_2617_comes_out() {
-        let challenge = "Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
-             nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
-        let password = Secret::new("Circle Of Life".into());
-        let header = answer(challenge, "/dir/index.html", "Mufasa", &password, "0a4f113b").unwrap();
-        assert!(header.contains("response=\"6629fae49393a05397450978507c4ef1\""), "{header}");
-    }
-
-    #[test]
-    fn a_challenge_of_another_kind_is_not_answered() {
-        let password = Secret::new("x".into());
-        for challenge in ["", "Basic realm=\"a\"", "Digest realm=\"a\"", "Digest", "Dig"] {
-            assert_eq!(answer(challenge, "/", "a", &password, "0"), None, "{challenge}");
-        }
-        let modern = "Digest realm=\"a\", nonce=\"b\", algorithm=SHA-256";
-        assert_eq!(answer(modern, "/", "a", &password, "0"), None);
     }
 }

@@ -1,27 +1,13 @@
-//! HTTP with the firmwares of Antminers: one bounded exchange, whatever the way of logging in.
+//! HTTP with the firmwares of Antminers, whatever the way of logging in.
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 
+use super::exchange;
+pub use super::exchange::Answer;
 use super::fields::{self, words};
-use super::wire::{MAX_REPLY, Place};
+use super::wire::Place;
 use super::{Connection, DriverError};
 use crate::control::snapshot::Rejection;
-
-/// How much of a refusal is read for its words.
-const MAX_REFUSAL: usize = 4096;
-/// More ways of logging in than any server offers.
-const CHALLENGES_MAX: usize = 4;
-
-/// One answer, bounded in size.
-#[derive(Debug)]
-pub struct Answer {
-    /// Of HTTP.
-    pub status: StatusCode,
-    /// The `WWW-Authenticate` headers.
-    pub challenges: Vec<String>,
-    /// Whole where the status is a success, cut off where it is a refusal.
-    pub body: Vec<u8>,
-}
 
 /// The way to one miner. The HTTP client, and with it the pool of connections, is shared by all.
 pub struct Web {
@@ -58,50 +44,8 @@ impl Web {
         patience: u32,
         dress: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Answer, DriverError> {
-        let work = async {
-            let builder = dress(self.http.request(method, format!("{}{path}", self.base)));
-            let mut response = builder.send().await.map_err(|error| self.failure(name, &error))?;
-            let status = response.status();
-            let challenges = response
-                .headers()
-                .get_all(reqwest::header::WWW_AUTHENTICATE)
-                .iter()
-                .filter_map(|value| value.to_str().ok().map(str::to_owned))
-                .take(CHALLENGES_MAX)
-                .collect();
-            let limit = if status.is_success() { MAX_REPLY } else { MAX_REFUSAL };
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(name, &error))? {
-                let room = limit - body.len();
-                if chunk.len() > room {
-                    if status.is_success() {
-                        return Err(self.place.malformed(name, "it is larger than 1 MiB"));
-                    }
-                    body.extend_from_slice(chunk.get(..room).unwrap_or_default());
-                    break;
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(Answer { status, challenges, body })
-        };
-        self.place.patient(patience).within(name, work).await
-    }
-
-    fn failure(&self, name: &'static str, error: &reqwest::Error) -> DriverError {
-        if error.is_connect() {
-            // The innermost cause is the operating system's words; the outer ones repeat the address.
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            self.place.unreachable(cause)
-        } else if error.is_timeout() {
-            self.place.timeout(name)
-        } else if error.is_builder() {
-            self.place.malformed(name, "the request cannot be built; check the address")
-        } else {
-            self.place.malformed(name, "it is not HTTP, or the connection broke")
-        }
+        let request = dress(self.http.request(method, format!("{}{path}", self.base)));
+        exchange::over_http(&self.place.patient(patience), name, request).await
     }
 
     /// What a refusal means that has no meaning of its own in this vendor's API. The words are the first of the

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::AUTHORIZATION;
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::exchange;
 use super::fields::{self, measured};
-use super::wire::{MAX_REPLY, Place};
+use super::wire::Place;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -33,8 +34,6 @@ const DEFAULT_ACCOUNT: &str = "root";
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 /// A token this close to its end is not used any more.
 const TOKEN_MARGIN: Duration = Duration::from_secs(30);
-/// How much of a refusal is read for its words.
-const MAX_REFUSAL: usize = 4096;
 /// After a refused login no other is tried for this long: some versions lock the account.
 const LOGIN_BACK_OFF: Duration = Duration::from_secs(60);
 /// The largest power target that is ever sent; no miner comes near.
@@ -121,63 +120,18 @@ impl BraiinsOs {
         body: Option<&Value>,
     ) -> Result<(StatusCode, Vec<u8>), DriverError> {
         let name = request.path();
-        let work = async {
-            let mut builder = self.http.request(request.method(), format!("{}{name}", self.base));
-            if let Some(token) = self.token.as_ref().filter(|_| request != Request::Login) {
-                let mut value = reqwest::header::HeaderValue::from_str(token.text.expose())
-                    .map_err(|_| self.place.malformed("auth/login", "its token cannot go into a header"))?;
-                value.set_sensitive(true);
-                builder = builder.header(AUTHORIZATION, value);
-            }
-            if let Some(body) = body {
-                builder = builder.json(body);
-            }
-            let response = builder.send().await.map_err(|error| self.failure(name, &error))?;
-            let status = response.status();
-            let limit = if status.is_success() { MAX_REPLY } else { MAX_REFUSAL };
-            let body = self.body(name, response, limit, status.is_success()).await?;
-            Ok((status, body))
-        };
-        self.place.within(name, work).await
-    }
-
-    /// Reads a body up to a limit. A refusal is cut off there; an answer that is larger is an error.
-    async fn body(
-        &self,
-        name: &'static str,
-        mut response: Response,
-        limit: usize,
-        whole: bool,
-    ) -> Result<Vec<u8>, DriverError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(name, &error))? {
-            if body.len() + chunk.len() > limit {
-                if whole {
-                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
-                }
-                body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or_default());
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        let mut builder = self.http.request(request.method(), format!("{}{name}", self.base));
+        if let Some(token) = self.token.as_ref().filter(|_| request != Request::Login) {
+            let mut value = reqwest::header::HeaderValue::from_str(token.text.expose())
+                .map_err(|_| self.place.malformed("auth/login", "its token cannot go into a header"))?;
+            value.set_sensitive(true);
+            builder = builder.header(AUTHORIZATION, value);
         }
-        Ok(body)
-    }
-
-    fn failure(&self, name: &'static str, error: &reqwest::Error) -> DriverError {
-        if error.is_connect() {
-            // The innermost cause is the operating system's words; the outer ones repeat the address.
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            self.place.unreachable(cause)
-        } else if error.is_timeout() {
-            self.place.timeout(name)
-        } else if error.is_builder() {
-            self.place.malformed(name, "the request cannot be built; check the address")
-        } else {
-            self.place.malformed(name, "it is not HTTP, or the connection broke")
+        if let Some(body) = body {
+            builder = builder.json(body);
         }
+        let answer = exchange::over_http(&self.place, name, builder).await?;
+        Ok((answer.status, answer.body))
     }
 
     /// Logs in. The token takes the place of any other.

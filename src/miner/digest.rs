@@ -2,7 +2,13 @@
 //! SHA-256, never the password in the clear.
 
 use md5::Md5;
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use sha2::{Digest, Sha256};
+
+/// Longest nonce, realm or opaque text that is taken over.
+const PART_MAX: usize = 256;
+/// More ways of logging in than any server offers.
+const CHALLENGES_MAX: usize = 4;
 
 /// How the answers are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +49,16 @@ pub struct Challenge {
 }
 
 impl Challenge {
+    /// The first challenge of an answer that is known here.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let offered = headers.get_all(WWW_AUTHENTICATE).iter().take(CHALLENGES_MAX);
+        offered.filter_map(|header| header.to_str().ok()).find_map(Self::parse)
+    }
+
     /// Reads a `WWW-Authenticate` header. `None` for another scheme, for an algorithm or a `qop` that is not known
-    /// here, and for what cannot be read.
+    /// here, and for what cannot be read or is longer than any server's.
     pub fn parse(header: &str) -> Option<Self> {
-        let (scheme, rest) = header.trim().split_once(' ')?;
+        let (scheme, rest) = header.trim().split_once(char::is_whitespace)?;
         if !scheme.eq_ignore_ascii_case("digest") {
             return None;
         }
@@ -66,10 +78,11 @@ impl Challenge {
             Some(list) if list.split(',').any(|word| word.trim().eq_ignore_ascii_case("auth")) => true,
             Some(_) => return None,
         };
+        let bounded = |text: String| (text.len() <= PART_MAX).then_some(text);
         Some(Self {
-            realm: get("realm")?,
-            nonce: get("nonce")?,
-            opaque: get("opaque"),
+            realm: bounded(get("realm")?)?,
+            nonce: bounded(get("nonce").filter(|nonce| !nonce.is_empty())?)?,
+            opaque: get("opaque").and_then(bounded),
             counted,
             algorithm,
             named: named.is_some(),
@@ -180,6 +193,25 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_standard_before_comes_out() {
+        // RFC 2617, section 3.5.
+        let mut challenge = Challenge::parse(
+            "Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
+             nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
+        )
+        .unwrap();
+        let header = challenge.authorize("Mufasa", "Circle Of Life", "GET", "/dir/index.html", "0a4f113b");
+        assert!(header.contains("response=\"6629fae49393a05397450978507c4ef1\""), "{header}");
+    }
+
+    #[test]
+    fn what_is_longer_than_any_server_s_is_refused() {
+        let long = "n".repeat(PART_MAX + 1);
+        assert!(Challenge::parse(&format!("Digest realm=\"a\", nonce=\"{long}\"")).is_none());
+        assert!(Challenge::parse(&format!("Digest realm=\"{long}\", nonce=\"a\"")).is_none());
+    }
+
+    #[test]
     fn each_answer_is_counted() {
         let mut challenge = challenge("MD5");
         challenge.authorize("a", "b", "GET", "/", "x");
@@ -199,6 +231,8 @@ mod tests {
         for header in [
             "Basic realm=\"x\"",
             "Digest nonce=\"1\"",
+            "Digest realm=\"x\", nonce=\"\"",
+            "Digest realm=\"x\", nonce=\"1\", algorithm=MD5-sess",
             "Digest realm=\"x\"",
             "Digest realm=\"x\", nonce=\"1\", qop=\"auth-int\"",
             "Digest realm=\"x\", nonce=\"1\", algorithm=SHA-512-256",

@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fields::{self, JsonEnd, measured, words};
+use super::exchange;
+use super::fields::{self, measured, words};
 use super::presets::{Steps, step};
 use super::pulse::Pulse;
-use super::wire::{MAX_REPLY, Place};
+use super::wire::Place;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -156,32 +156,8 @@ impl Luxos {
             }
         }
         let name = request.name();
-        let place = &self.place;
         let body = request.body(session).to_string();
-        let work = async {
-            let mut stream = place.connect().await?;
-            stream.write_all(body.as_bytes()).await.map_err(|error| place.broken(name, &error))?;
-            let mut reply = Vec::new();
-            let mut end = JsonEnd::default();
-            let mut chunk = [0_u8; 4096];
-            loop {
-                let count = match stream.read(&mut chunk).await {
-                    Ok(count) => count,
-                    Err(_) if !reply.is_empty() => 0,
-                    Err(error) => return Err(place.broken(name, &error)),
-                };
-                let bytes = chunk.get(..count).unwrap_or_default();
-                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                reply.extend_from_slice(text);
-                if reply.len() > MAX_REPLY {
-                    return Err(place.malformed(name, "it is larger than 1 MiB"));
-                }
-                if end.feed(text) || count == 0 || text.len() < count {
-                    return Ok(reply);
-                }
-            }
-        };
-        let result = place.within(name, work).await;
+        let result = exchange::over_tcp(&self.place, name, body.as_bytes()).await;
         self.latest = Some(self.clock.now());
         let reply = result?;
         fields::parse(&reply).map_err(|reason| self.place.malformed(name, reason))

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
@@ -162,12 +162,7 @@ impl Mara {
         }
         let mut answer = self.exchange(request, body).await?;
         if answer.status == StatusCode::UNAUTHORIZED && self.credentials.is_some() {
-            let challenge = answer
-                .headers
-                .get_all(WWW_AUTHENTICATE)
-                .iter()
-                .find_map(|header| Challenge::parse(header.to_str().ok()?));
-            let Some(challenge) = challenge else {
+            let Some(challenge) = Challenge::of(&answer.headers) else {
                 let reason = "it asks for another authentication than digest";
                 return Err(place.malformed(name, reason));
             };

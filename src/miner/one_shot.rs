@@ -2,41 +2,14 @@
 //! value or with the connection. Everything is bounded in size and time.
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::DriverError;
-use super::fields::{self, JsonEnd};
-use super::wire::{MAX_REPLY, Place};
+use super::fields;
+use super::wire::Place;
+use super::{DriverError, exchange};
 
 /// One request and its answer.
 pub async fn ask(place: &Place, name: &'static str, request: &Value) -> Result<Value, DriverError> {
-    let work = async {
-        let mut stream = place.connect().await?;
-        let bytes = request.to_string();
-        stream.write_all(bytes.as_bytes()).await.map_err(|error| place.broken(name, &error))?;
-        let mut reply = Vec::new();
-        let mut end = JsonEnd::default();
-        let mut chunk = [0_u8; 4096];
-        loop {
-            let count = match stream.read(&mut chunk).await {
-                Ok(count) => count,
-                // Some firmware resets the connection instead of closing it; what came before counts.
-                Err(_) if !reply.is_empty() => 0,
-                Err(error) => return Err(place.broken(name, &error)),
-            };
-            let bytes = chunk.get(..count).unwrap_or_default();
-            let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-            reply.extend_from_slice(text);
-            if reply.len() > MAX_REPLY {
-                return Err(place.malformed(name, "it is larger than 1 MiB"));
-            }
-            let complete = end.feed(text);
-            if count == 0 || text.len() < count || complete {
-                return Ok(reply);
-            }
-        }
-    };
-    let reply = place.within(name, work).await?;
+    let reply = exchange::over_tcp(place, name, request.to_string().as_bytes()).await?;
     parse(&reply).map_err(|reason| place.malformed(name, reason))
 }
 

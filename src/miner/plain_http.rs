@@ -2,15 +2,13 @@
 //! the place. What a status code means is the drivers' business.
 
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
-use super::wire::{MAX_REPLY, Place};
+use super::exchange;
+use super::wire::Place;
 use super::{Connection, DriverError};
 use crate::secret::Secret;
-
-/// How much of a refusal is read for its words.
-const MAX_REFUSAL: usize = 4096;
 
 /// One request.
 pub struct Ask<'a> {
@@ -60,65 +58,21 @@ impl PlainHttp {
     /// One request: connection, answer and body under the time limit. Gives the status and the bounded body.
     pub async fn send(&self, ask: Ask<'_>) -> Result<(StatusCode, Vec<u8>), DriverError> {
         let name = ask.name;
-        let work = async {
-            let mut builder = self.http.request(ask.method, format!("{}{}", self.base, ask.path));
-            if let Some((header, token)) = ask.token {
-                let mut value = HeaderValue::from_str(token.expose())
-                    .map_err(|_| self.place.malformed(name, "the token cannot go into a header"))?;
-                value.set_sensitive(true);
-                builder = builder.header(header, value);
-            }
-            if !ask.keep {
-                builder = builder.header(reqwest::header::CONNECTION, "close");
-            }
-            if let Some(body) = ask.body {
-                builder = builder.json(body);
-            }
-            let response = builder.send().await.map_err(|error| self.failure(name, &error))?;
-            let status = response.status();
-            let body = self.body(name, response, status.is_success()).await?;
-            Ok((status, body))
-        };
-        self.place.within(name, work).await
-    }
-
-    /// Reads a body up to its limit. A refusal is cut off there; an answer that is larger is an error.
-    async fn body(
-        &self,
-        name: &'static str,
-        mut response: Response,
-        whole: bool,
-    ) -> Result<Vec<u8>, DriverError> {
-        let limit = if whole { MAX_REPLY } else { MAX_REFUSAL };
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(name, &error))? {
-            if body.len() + chunk.len() > limit {
-                if whole {
-                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
-                }
-                body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or_default());
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        let mut builder = self.http.request(ask.method, format!("{}{}", self.base, ask.path));
+        if let Some((header, token)) = ask.token {
+            let mut value = HeaderValue::from_str(token.expose())
+                .map_err(|_| self.place.malformed(name, "the token cannot go into a header"))?;
+            value.set_sensitive(true);
+            builder = builder.header(header, value);
         }
-        Ok(body)
-    }
-
-    fn failure(&self, name: &'static str, error: &reqwest::Error) -> DriverError {
-        if error.is_connect() {
-            // The innermost cause is the operating system's words; the outer ones repeat the address.
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            self.place.unreachable(cause)
-        } else if error.is_timeout() {
-            self.place.timeout(name)
-        } else if error.is_builder() {
-            self.place.malformed(name, "the request cannot be built; check the address")
-        } else {
-            self.place.malformed(name, "it is not HTTP, or the connection broke")
+        if !ask.keep {
+            builder = builder.header(reqwest::header::CONNECTION, "close");
         }
+        if let Some(body) = ask.body {
+            builder = builder.json(body);
+        }
+        let answer = exchange::over_http(&self.place, name, builder).await?;
+        Ok((answer.status, answer.body))
     }
 }
 

@@ -4,10 +4,10 @@
 //! Source: cgminer's `API-README` and `api.c` (codes, the letters of `STATUS`, the bare word `RESTART`).
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fields::{self, JsonEnd};
-use super::wire::{MAX_REPLY, Place};
+use super::exchange;
+use super::fields;
+use super::wire::Place;
 use super::{Connection, DriverError};
 use crate::control::snapshot::Rejection;
 
@@ -77,33 +77,7 @@ impl Rpc {
     /// # Errors
     /// No connection, no complete answer in time, too large an answer.
     pub async fn exchange(&self, name: &'static str, request: &Value) -> Result<Vec<u8>, DriverError> {
-        let work = async {
-            let mut stream = self.place.connect().await?;
-            let bytes = request.to_string();
-            stream.write_all(bytes.as_bytes()).await.map_err(|error| self.place.broken(name, &error))?;
-            let mut reply = Vec::new();
-            let mut end = JsonEnd::default();
-            let mut chunk = [0_u8; 4096];
-            loop {
-                let count = match stream.read(&mut chunk).await {
-                    Ok(count) => count,
-                    // Some firmware resets the connection instead of closing it; what came before counts.
-                    Err(_) if !reply.is_empty() => 0,
-                    Err(error) => return Err(self.place.broken(name, &error)),
-                };
-                let bytes = chunk.get(..count).unwrap_or_default();
-                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                reply.extend_from_slice(text);
-                if reply.len() > MAX_REPLY {
-                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
-                }
-                let complete = end.feed(text);
-                if count == 0 || text.len() < count || complete {
-                    return Ok(reply);
-                }
-            }
-        };
-        self.place.within(name, work).await
+        exchange::over_tcp(&self.place, name, request.to_string().as_bytes()).await
     }
 
     /// Asks and reads the envelope: `STATUS` is a list with one object, or a letter.

@@ -1,25 +1,13 @@
-//! What drivers of REST APIs share: one bounded exchange over HTTP.
+//! What drivers of REST APIs share: the way to one device, and what it says when it refuses.
 
-use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
+use super::exchange;
+pub use super::exchange::Answer;
 use super::fields;
-use super::wire::{MAX_REPLY, Place};
+use super::wire::Place;
 use super::{Connection, DriverError};
-
-/// How much of a refusal is read for its words.
-const MAX_REFUSAL: usize = 4096;
-
-/// An answer, its body bounded.
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body; that of a refusal may be cut short.
-    pub body: Vec<u8>,
-}
 
 /// Makes requests to one device. The HTTP client, and with it the pool of connections, is shared.
 pub struct Web {
@@ -53,25 +41,7 @@ impl Web {
     /// # Errors
     /// No connection, no complete answer in time, no HTTP, too large an answer. A refusal is an answer.
     pub async fn send(&self, name: &'static str, request: RequestBuilder) -> Result<Answer, DriverError> {
-        let work = async {
-            let mut response = request.send().await.map_err(|error| self.failure(name, &error))?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let whole = status.is_success();
-            let limit = if whole { MAX_REPLY } else { MAX_REFUSAL };
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(name, &error))? {
-                if body.len() + chunk.len() > limit {
-                    if whole {
-                        return Err(self.place.malformed(name, "it is larger than 1 MiB"));
-                    }
-                    body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or_default());
-                    break;
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(Answer { status, headers, body })
-        };
-        self.place.within(name, work).await
+        exchange::over_http(&self.place, name, request).await
     }
 
     /// Reads a body as JSON.
@@ -92,22 +62,5 @@ impl Web {
             .or_else(|| parsed.pointer("/error/message").and_then(Value::as_str))
             .unwrap_or(&text);
         self.place.other(name, &format!("HTTP {}: {message}", answer.status.as_u16()), secrets)
-    }
-
-    fn failure(&self, name: &'static str, error: &reqwest::Error) -> DriverError {
-        if error.is_connect() {
-            // The innermost cause is the operating system's words; the outer ones repeat the address.
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            self.place.unreachable(cause)
-        } else if error.is_timeout() {
-            self.place.timeout(name)
-        } else if error.is_builder() {
-            self.place.malformed(name, "the request cannot be built; check the address")
-        } else {
-            self.place.malformed(name, "it is not HTTP, or the connection broke")
-        }
     }
 }

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fields::{self, JsonEnd, measured};
+use super::exchange;
+use super::fields::{self, measured};
 use super::percent::{PercentBase, whole_percent};
 use super::whatsminer_crypto::{Cipher, md5_crypt};
-use super::wire::{MAX_REPLY, Place};
+use super::wire::Place;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -160,33 +160,7 @@ impl WhatsminerV2 {
 
     /// One request on one connection.
     async fn exchange(&self, request: Request, bytes: &[u8]) -> Result<Vec<u8>, DriverError> {
-        let name = request.name();
-        let work = async {
-            let mut stream = self.place.connect().await?;
-            stream.write_all(bytes).await.map_err(|error| self.place.broken(name, &error))?;
-            let mut reply = Vec::new();
-            let mut end = JsonEnd::default();
-            let mut chunk = [0_u8; 4096];
-            loop {
-                let count = match stream.read(&mut chunk).await {
-                    Ok(count) => count,
-                    // Some firmware resets the connection instead of closing it; what came before counts.
-                    Err(_) if !reply.is_empty() => 0,
-                    Err(error) => return Err(self.place.broken(name, &error)),
-                };
-                let bytes = chunk.get(..count).unwrap_or_default();
-                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                reply.extend_from_slice(text);
-                if reply.len() > MAX_REPLY {
-                    return Err(self.place.malformed(name, "it is larger than 1 MiB"));
-                }
-                let complete = end.feed(text);
-                if count == 0 || text.len() < count || complete {
-                    return Ok(reply);
-                }
-            }
-        };
-        self.place.within(name, work).await
+        exchange::over_tcp(&self.place, request.name(), bytes).await
     }
 
     /// Reads the envelope of a reply: `STATUS` is a letter, or a list with one object.

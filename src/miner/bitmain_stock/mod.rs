@@ -18,7 +18,6 @@
 //! The whole list of what can be sent is `Request` below.
 
 mod config;
-mod digest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
 use super::antminer_web::{Answer, Web};
+use super::digest::Challenge;
 use super::fields::{self, measured, words};
 use super::pulse::Pulse;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
@@ -36,7 +36,6 @@ use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::units::{Hashrate, Watts};
 use config::{Config, Mode};
-use digest::Challenge;
 
 /// The account of the firmware as it is delivered.
 const DEFAULT_ACCOUNT: &str = "root";
@@ -149,7 +148,8 @@ impl BitmainStock {
             let username = account.username.as_deref().unwrap_or(DEFAULT_ACCOUNT);
             let fresh = format!("{:016x}", rand::random::<u64>());
             let method = request.method();
-            let text = challenge.answer(username, account.password.expose(), method.as_str(), &path, &fresh);
+            let text =
+                challenge.authorize(username, account.password.expose(), method.as_str(), &path, &fresh);
             let mut value = HeaderValue::from_str(&text).map_err(|_| {
                 self.web.place().malformed(name, "its challenge cannot be answered in a header")
             })?;
@@ -178,7 +178,7 @@ impl BitmainStock {
         }
         let mut answer = self.exchange(request, body).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
-            self.challenge = answer.challenges.iter().find_map(|header| Challenge::parse(header));
+            self.challenge = Challenge::of(&answer.headers);
             if self.challenge.is_none() {
                 return Err(self.malformed(request, "it asks for a login that is no known digest"));
             }
