@@ -10,6 +10,7 @@ pub mod meter;
 pub mod metrics;
 pub mod miner;
 pub mod secret;
+pub mod signal;
 pub mod sim;
 pub mod units;
 pub mod web;

@@ -220,6 +220,7 @@ pub fn site(miners: usize) -> Site {
         circuits,
         meters: vec![meter("pcc"), meter("feeder"), meter("order")],
         limits: Vec::new(),
+        sources: Vec::new(),
         miners: (0..miners).map(|index| miner(index, 2 + index / PER_CONTAINER)).collect(),
         settings: settings(),
     };

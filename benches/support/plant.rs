@@ -93,11 +93,7 @@ impl Plant {
         let meter = |watts: f64| {
             MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::saturating(watts), at: now }))
         };
-        Snapshot {
-            now,
-            meters: vec![meter(draw - surplus), meter(draw), meter(order)],
-            miners: self.inputs.clone(),
-        }
+        Snapshot::new(now, vec![meter(draw - surplus), meter(draw), meter(order)], self.inputs.clone())
     }
 
     /// Carries the commands of a decision out.

@@ -16,6 +16,7 @@
 //! | `devices` | `[drivers.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
+//! | `signals/` | `[signals.*]` |
 //! | `checks` | what only the whole shows |
 //! | `summary` | the whole in words, for `ballast check` |
 
@@ -36,6 +37,7 @@ pub mod quantity;
 mod reader;
 mod secrets;
 mod settings;
+mod signals;
 mod summary;
 
 use std::io::Read;
@@ -101,6 +103,8 @@ pub struct Config {
     /// Who each of the site's miners is, in the order of [`Site::miners`], as far as the file says. A miner that says to
     /// be another one ([`same_miner`](crate::discover::same_miner)) must not be commanded.
     pub identities: Vec<Identity>,
+    /// The sources of orders, in the order of [`Site::sources`]; the operator first.
+    pub signals: Vec<crate::signal::Spec>,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
     /// What to do at the end.
@@ -306,6 +310,8 @@ fn build<'t>(
 
     let models = models::section(&root);
     let store = secrets::Store { folder, options };
+    let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
+    let signals = signals::signals(&root, &known, &limits);
     let devices = devices::section(&root, &store);
     let context = miners::Context {
         circuits: &circuits,
@@ -339,6 +345,7 @@ fn build<'t>(
             circuits: circuits.circuits,
             meters: meters.meters,
             limits: limits.limits,
+            sources: signals.order_sources(),
             miners: miners.miners,
             settings: control.settings(nameplate),
         }),
@@ -346,6 +353,7 @@ fn build<'t>(
         meters: meters.connections,
         miners: miners.connections,
         identities: miners.identities,
+        signals: signals.specs,
         listen,
         exit,
         warnings: Vec::new(),

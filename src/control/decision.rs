@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::control::site::{CircuitId, LimitId, MeterId, MinerId};
+use crate::control::site::{CircuitId, LimitId, MeterId, MinerId, SourceId};
 use crate::control::snapshot::{MeterInput, Target};
 use crate::units::{Hashrate, Joules, Watts};
 
@@ -43,6 +43,10 @@ impl Mode {
 pub enum Source {
     /// A limit of the site.
     Limit(LimitId),
+    /// An order of a source outside.
+    Order(SourceId),
+    /// A source of orders that is lost or was not heard yet: its fail-safe.
+    LostSource(SourceId),
     /// A meter that is stale, lost or not read yet.
     LostMeter(MeterId),
     /// Nothing: every miner may run at its maximum.

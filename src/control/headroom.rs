@@ -11,7 +11,9 @@ use crate::control::combine::Seen;
 use crate::control::decision::{LimitValue, Source};
 use crate::control::history::History;
 use crate::control::lag::LagEstimator;
+use crate::control::signal::{Active, Why};
 use crate::control::site::{Cap, Circuit, LimitId, Meter, Scope, Site};
+use crate::control::snapshot::OrderCap;
 use crate::control::tree::Tree;
 use crate::units::Watts;
 
@@ -251,6 +253,7 @@ pub fn headrooms(
     meters: Meters<'_>,
     nameplates: &[f64],
     acting: &[bool],
+    orders: &[OrderCap],
 ) -> Vec<Headroom> {
     // Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds.
     let mut others: Vec<f64> = vec![0.0; site.circuits.len()];
@@ -309,6 +312,7 @@ pub fn headrooms(
         })
         .collect();
     apply_limits(site, meters, acting, &mut result);
+    apply_orders(site, orders, &mut result);
     apply_lost_meters(site, meters, nameplates, &mut result);
     result
 }
@@ -407,26 +411,45 @@ fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [
                 (cap, if seen.lost > 0.0 { Source::LostMeter(meter_id) } else { id })
             }
         };
-        let margin = circuit.margin.get();
-        let headroom = match limit.scope {
-            Scope::Import => cap - margin - slot.other - slot.reserve,
-            Scope::Miners => cap - margin,
-        };
         let acts = acting.get(index).copied().unwrap_or(true);
-        slot.limits.push(LimitValue {
-            source: id,
+        slot.cap(circuit, limit.scope, cap, (id, source), acts);
+    }
+}
+
+/// Orders from outside are limits like any other.
+fn apply_orders(site: &Site, orders: &[OrderCap], result: &mut [Headroom]) {
+    for OrderCap { source, active: Active { circuit: id, scope, cap, why, .. } } in orders {
+        let Some((circuit, slot)) = site.circuits.get(id.0).zip(result.get_mut(id.0)) else { continue };
+        let source = match why {
+            Why::Order(_) | Why::Returning(_) | Why::Kept(_) => Source::Order(*source),
+            Why::FailSafe | Why::Released => Source::LostSource(*source),
+        };
+        let cap = (*cap).clamp(-PLAUSIBLE, PLAUSIBLE).get();
+        slot.cap(circuit, *scope, cap, (source, source), true);
+    }
+}
+
+impl Headroom {
+    /// Takes in a cap on its circuit. `names` are what it is listed as, and what binds where it is the tightest.
+    fn cap(&mut self, circuit: &Circuit, scope: Scope, cap: f64, names: (Source, Source), acts: bool) {
+        let margin = circuit.margin.get();
+        let (headroom, reserved) = match scope {
+            Scope::Import => (cap - margin - self.other - self.reserve, self.reserve),
+            Scope::Miners => (cap - margin, 0.0),
+        };
+        self.limits.push(LimitValue {
+            source: names.0,
             cap: Some(Watts::saturating(cap)),
             headroom: Watts::saturating(headroom),
             acts,
         });
         if !acts {
-            continue;
+            return;
         }
-        let reserved = if limit.scope == Scope::Import { slot.reserve } else { 0.0 };
-        slot.unreserved = slot.unreserved.min(headroom + reserved);
-        if headroom < slot.headroom {
-            slot.headroom = headroom;
-            slot.binding = source;
+        self.unreserved = self.unreserved.min(headroom + reserved);
+        if headroom < self.headroom {
+            self.headroom = headroom;
+            self.binding = names.1;
         }
     }
 }

@@ -29,6 +29,10 @@ id! {
     LimitId
 }
 id! {
+    /// Position of a source of orders in [`Site::sources`].
+    SourceId
+}
+id! {
     /// Position of a miner in [`Site::miners`].
     MinerId
 }
@@ -44,6 +48,8 @@ pub struct Site {
     pub meters: Vec<Meter>,
     /// All limits.
     pub limits: Vec<Limit>,
+    /// Everything outside that may give orders ([`super::signal`]), the operator included.
+    pub sources: Vec<OrderSource>,
     /// All miners.
     pub miners: Vec<Miner>,
     /// How the control law behaves.
@@ -193,6 +199,15 @@ pub enum Cap {
         /// The cap once the reading has been silent for [`Meter::fail_safe_after`].
         fail_safe: Watts,
     },
+}
+
+/// Who gives orders. What they say comes with each snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderSource {
+    /// Unique name, also among the limits: the `source` in metrics and logs.
+    pub name: String,
+    /// Who stands behind it.
+    pub class: LimitClass,
 }
 
 /// A cap on a circuit.

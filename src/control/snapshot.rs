@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::control::measure::Readings;
-use crate::control::site::OperatingPoint;
+use crate::control::signal::Active;
+use crate::control::site::{OperatingPoint, SourceId};
 use crate::units::{Hashrate, Watts};
 
 /// A value and the moment at which it reached the daemon.
@@ -237,6 +238,15 @@ impl MinerInput {
     pub const PENDING: Self = Self { contact: Contact::Pending, status: None, delivery: None };
 }
 
+/// A cap that a source of orders sets now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderCap {
+    /// Which source.
+    pub source: SourceId,
+    /// What it caps, and why.
+    pub active: Active,
+}
+
 /// All inputs of one cycle. The order is that of [`super::site::Site`]; a missing entry counts as pending.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -246,4 +256,13 @@ pub struct Snapshot {
     pub meters: Vec<MeterInput>,
     /// One for each of the site's miners.
     pub miners: Vec<MinerInput>,
+    /// Every cap that the sources of orders set now, in any order; what is not here does not act.
+    pub orders: Vec<OrderCap>,
+}
+
+impl Snapshot {
+    /// A snapshot in which nobody has ordered anything.
+    pub const fn new(now: Moment, meters: Vec<MeterInput>, miners: Vec<MinerInput>) -> Self {
+        Self { now, meters, miners, orders: Vec::new() }
+    }
 }

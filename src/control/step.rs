@@ -64,6 +64,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         meters,
         &state.nameplates,
         &state.acting,
+        &snapshot.orders,
     );
 
     let scales = scales(&site, state);
@@ -137,6 +138,10 @@ fn conditions(site: &Site, acting: &mut [bool], meters: Meters<'_>) {
 /// Where a limit comes and goes, its going is a raise like any other: what no miner can draw stands in for "no limit",
 /// and the ramp leads there. Infinite for all other circuits.
 fn ceilings(site: &Site, nameplates: &[f64]) -> Vec<f64> {
+    if !site.sources.is_empty() {
+        // An order may come to any circuit, and go.
+        return nameplates.iter().map(|nameplate| nameplate * 2.0).collect();
+    }
     let mut ceilings = vec![f64::INFINITY; site.circuits.len()];
     for limit in site.limits.iter().filter(|limit| limit.condition.is_some()) {
         let nameplate = nameplates.get(limit.circuit.0).copied().unwrap_or(0.0);
@@ -442,7 +447,7 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
     if starting {
         return Mode::StartUp;
     }
-    let lost = |source: &Source| matches!(source, Source::LostMeter(_));
+    let lost = |source: &Source| matches!(source, Source::LostMeter(_) | Source::LostSource(_));
     if lost(&binding.source) || circuits.iter().any(|circuit| lost(&circuit.binding)) {
         return Mode::FailSafe;
     }
@@ -451,7 +456,8 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
             Some(LimitClass::Surplus) | None => Mode::Following,
             Some(_) => Mode::Limited,
         },
-        Source::Fleet | Source::LostMeter(_) => Mode::Following,
+        Source::Order(_) => Mode::Limited,
+        Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => Mode::Following,
     }
 }
 

@@ -114,6 +114,7 @@ pub(crate) fn site(count: usize) -> Site {
         name: "test".into(),
         circuits: vec![root, circuit("north", Some(0)), circuit("south", Some(0))],
         meters: vec![meter("pcc")],
+        sources: Vec::new(),
         limits: vec![limit("follow", 0, Scope::Import, LimitClass::Surplus, 0)],
         miners: (0..2 * count).map(|index| miner(&format!("m{index}"), 1 + index % 2)).collect(),
         settings: settings(),

@@ -1,6 +1,7 @@
 //! The loop: when a cycle runs, what it is told, and what becomes of its decision.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -11,12 +12,18 @@ use crate::control::{Snapshot, State, step};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
 use crate::daemon::meters::Meters;
+use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
+use crate::signal::Desk;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
 const EARLIEST: f64 = 0.25;
+
+/// A cycle that an order asks for comes no sooner than this after the one before: orders in swarms must not turn the loop
+/// into a busy one either.
+const SOONEST: Duration = Duration::from_millis(20);
 
 /// What the rest of the program asks of the loop.
 pub enum Request {
@@ -37,6 +44,8 @@ pub struct Loop {
     pub clock: Clock,
     pub meters: Meters,
     pub fleet: Fleet,
+    pub desk: Desk,
+    pub signals: Signals,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
@@ -62,6 +71,7 @@ impl Loop {
         // Observing means never to have touched a miner, to the end.
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let sequence = self.state.sequence();
+        self.signals.stop().await;
         tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop());
     }
 
@@ -73,17 +83,25 @@ impl Loop {
             sleep_until(last + period.mul_f64(EARLIEST)).await;
             news.notified().await;
         };
+        // An order waits for no sample; what it is bounded by is that many orders come at once.
+        let ordered = async {
+            self.desk.news().await;
+            sleep_until(last + SOONEST).await;
+        };
         tokio::select! {
             biased;
             request = inbox.recv() => Some(request.unwrap_or(Request::Stop)),
             () = sleep_until(last + period) => None,
             () = fresh => None,
+            () = ordered => None,
         }
     }
 
     fn cycle(&mut self) {
         let begun = self.clock.now();
-        let snapshot = Snapshot { now: begun, meters: self.meters.inputs(), miners: self.fleet.inputs() };
+        let orders = self.desk.look();
+        let snapshot =
+            Snapshot { now: begun, meters: self.meters.inputs(), miners: self.fleet.inputs(), orders };
         let decision = step(&mut self.state, &snapshot);
         self.fleet.send(&decision.commands);
         self.exporter.observe_cycle(self.clock.now() - begun);
@@ -103,6 +121,8 @@ impl Loop {
         self.fleet.configure(&config, self.clock);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
+        self.desk.configure(config.site.clone(), signals::settings(&config));
+        self.signals = Signals::start(&config, &self.desk, self.clock);
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `fleet` | one session per miner; orders out, reports in |
 //! | `meters` | the meter tasks, and what was known before a reload |
+//! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
 //! | `notify` | readiness and watchdog messages to systemd |
@@ -21,6 +22,7 @@ mod journal;
 mod meters;
 pub mod notify;
 pub mod service;
+mod signals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,10 +35,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
+use crate::signal::Desk;
 use crate::web::{self, WebError};
 use cycle::{Loop, Request};
 use fleet::Fleet;
 use meters::Meters;
+use signals::Signals;
 
 /// How long the end may take altogether: systemd and operators wait for it.
 pub const LONGEST_STOP: Duration = Duration::from_secs(5);
@@ -83,6 +87,7 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.listen);
         let cancel = CancellationToken::new();
 
+        let desk = Desk::new(config.site.clone(), signals::settings(&config), clock, signals::wall_clock());
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         exporter.watch_meters(meters.reads());
@@ -96,6 +101,8 @@ impl Daemon {
             clock,
             meters,
             fleet,
+            signals: Signals::start(&config, &desk, clock),
+            desk,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::default(),

@@ -7,7 +7,7 @@ use super::Frame;
 use crate::clock::Moment;
 use crate::control::decision::{Binding, Source};
 use crate::control::measure::Measure;
-use crate::control::site::{CircuitId, MeterId, Part, Site};
+use crate::control::site::{CircuitId, MeterId, Part, Site, SourceId};
 use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading};
 use crate::units::Watts;
 
@@ -15,6 +15,8 @@ use crate::units::Watts;
 pub fn source_label(site: &Site, source: Source) -> Cow<'_, str> {
     match source {
         Source::Limit(id) => Cow::Borrowed(site.limits.get(id.0).map_or("unknown", |limit| &limit.name)),
+        Source::Order(id) => Cow::Borrowed(source_name(site, id)),
+        Source::LostSource(id) => Cow::Owned(format!("lost-signal:{}", source_name(site, id))),
         Source::LostMeter(id) => Cow::Owned(format!("lost-meter:{}", meter_name(site, id))),
         Source::Fleet => Cow::Borrowed("fleet-maximum"),
     }
@@ -24,7 +26,8 @@ pub fn source_label(site: &Site, source: Source) -> Cow<'_, str> {
 pub fn binding_words(site: &Site, binding: &Binding) -> String {
     let circuit = circuit_name(site, binding.circuit);
     match binding.source {
-        Source::Limit(_) => format!("{} at {circuit}", source_label(site, binding.source)),
+        Source::Limit(_) | Source::Order(_) => format!("{} at {circuit}", source_label(site, binding.source)),
+        Source::LostSource(id) => format!("signal {} lost, at {circuit}", source_name(site, id)),
         Source::LostMeter(id) => format!("meter {} lost, at {circuit}", meter_name(site, id)),
         Source::Fleet => "all miners at maximum".into(),
     }
@@ -33,6 +36,11 @@ pub fn binding_words(site: &Site, binding: &Binding) -> String {
 /// A circuit's name.
 pub(crate) fn circuit_name(site: &Site, id: CircuitId) -> &str {
     site.circuits.get(id.0).map_or("unknown", |circuit| &circuit.name)
+}
+
+/// The name of a source of orders.
+pub(crate) fn source_name(site: &Site, id: SourceId) -> &str {
+    site.sources.get(id.0).map_or("unknown", |source| &source.name)
 }
 
 /// A meter's name.

@@ -205,11 +205,11 @@ impl Replay {
     }
 
     fn cycle(&mut self) -> Decision {
-        let snapshot = Snapshot {
-            now: self.now,
-            meters: self.gauges.iter().map(|gauge| gauge.input).collect(),
-            miners: self.units.iter().map(|unit| unit.input.clone()).collect(),
-        };
+        let snapshot = Snapshot::new(
+            self.now,
+            self.gauges.iter().map(|gauge| gauge.input).collect(),
+            self.units.iter().map(|unit| unit.input.clone()).collect(),
+        );
         let decision = step(&mut self.state, &snapshot);
         for command in &decision.commands {
             self.commands += 1;

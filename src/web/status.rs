@@ -261,6 +261,9 @@ fn cycle(frame: &Frame, now: Moment, with_miners: bool) -> Cycle {
 fn class(site: &Site, source: Source) -> Option<&'static str> {
     match source {
         Source::Limit(id) => site.limits.get(id.0).map(|limit| limit.class.name()),
+        Source::Order(id) | Source::LostSource(id) => {
+            site.sources.get(id.0).map(|source| source.class.name())
+        }
         Source::LostMeter(_) | Source::Fleet => None,
     }
 }

@@ -91,6 +91,7 @@ pub fn site(miners: usize) -> Site {
         name: "Mill Creek".into(),
         circuits: vec![circuit("pcc", None, Some(0)), circuit("container", Some(0), None)],
         meters: vec![meter("pcc"), meter("dead"), meter("pv")],
+        sources: Vec::new(),
         limits: vec![
             limit("follow-surplus", 0, LimitClass::Surplus, 0.0),
             limit("main-breaker", 0, LimitClass::Safety, 400.0),
@@ -137,7 +138,7 @@ pub fn snapshot(site: &Site, now: Moment) -> Snapshot {
         4 => MinerInput::PENDING,
         _ => hashing(now),
     });
-    Snapshot { now, meters: vec![ok(-7.5), dead, ok(-312.4)], miners: miners.collect() }
+    Snapshot::new(now, vec![ok(-7.5), dead, ok(-312.4)], miners.collect())
 }
 
 fn hashing(now: Moment) -> MinerInput {

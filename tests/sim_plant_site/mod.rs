@@ -54,6 +54,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         condition: None,
     });
     let site = Site {
+        sources: Vec::new(),
         name: "test".into(),
         circuits: vec![circuit("pcc", None), circuit("hall", Some(CircuitId(0)))],
         meters: meters.iter().map(|spec| meter(spec.0)).collect(),
@@ -62,6 +63,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         settings: settings(),
     };
     Config {
+        signals: Vec::new(),
         path: "test.toml".into(),
         site: Arc::new(site),
         links: vec![Link {

@@ -193,6 +193,11 @@ impl Book {
         &self.settings
     }
 
+    /// Takes new settings. What was ordered and heard stays known.
+    pub fn configure(&mut self, settings: SourceSettings) {
+        self.settings = settings;
+    }
+
     /// All orders, by name.
     pub fn orders(&self) -> impl Iterator<Item = &Held> {
         self.orders.values()

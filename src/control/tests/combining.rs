@@ -59,7 +59,7 @@ impl Desk {
 
     /// What all meters say at a moment, given what the devices say.
     fn look(&mut self, seconds: f64, devices: &[MeterInput]) -> Vec<Seen> {
-        let snapshot = Snapshot { now: at(seconds), meters: devices.to_vec(), miners: Vec::new() };
+        let snapshot = Snapshot::new(at(seconds), devices.to_vec(), Vec::new());
         self.combiner.look(&self.site, &snapshot)
     }
 }

@@ -212,7 +212,7 @@ impl Plant {
         let mut devices = vec![self.meter, feeder];
         devices.extend(self.more.iter().map(|meter| meter(self)));
         let meters = devices.into_iter().take(self.site.meters.len()).collect();
-        Snapshot { now: self.now, meters, miners }
+        Snapshot::new(self.now, meters, miners)
     }
 
     fn deliver(&mut self, decision: &Decision) {

@@ -85,6 +85,7 @@ fn any_site() -> impl Strategy<Value = Site> {
                 })
                 .collect();
             Site {
+                sources: Vec::new(),
                 name: "any".into(),
                 circuits: vec![pcc, fleet, circuit("north", Some(1)), circuit("south", Some(1))],
                 meters,
@@ -186,7 +187,7 @@ fn snapshot(site: &Site, cycle: &Cycle, now: Moment, before: &Snapshot, last: Op
             }
         })
         .collect();
-    Snapshot { now, meters, miners }
+    Snapshot::new(now, meters, miners)
 }
 
 /// Runs cycles and hands every (state before, snapshot, decision) to a check.
@@ -194,12 +195,9 @@ fn run(site: Site, cycles: &[Cycle], mut check: impl FnMut(&State, &Snapshot, &D
     let site = Arc::new(site);
     let mut state = State::new(site.clone());
     let mut now = Moment::after_start(Duration::from_secs(50));
-    let mut seen = Snapshot {
-        now,
-        // The devices; the combined meters come after them.
-        meters: vec![MeterInput::PENDING; 2],
-        miners: vec![MinerInput::PENDING; site.miners.len()],
-    };
+    // The devices; the combined meters come after them.
+    let meters = vec![MeterInput::PENDING; 2];
+    let mut seen = Snapshot::new(now, meters, vec![MinerInput::PENDING; site.miners.len()]);
     let mut last: Option<Decision> = None;
     for cycle in cycles {
         now = now + Duration::from_millis(cycle.millis);

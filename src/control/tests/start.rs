@@ -19,10 +19,8 @@ fn a_meter_that_answers_before_the_miners_puts_none_to_sleep() {
     let meters = vec![MeterInput::new(MeterStatus::Ok, Some(read))];
     for at in [0, 250, 500] {
         let now = Moment::millis(at);
-        let decision = step(
-            &mut state,
-            &Snapshot { now, meters: meters.clone(), miners: vec![MinerInput::PENDING; miners] },
-        );
+        let decision =
+            step(&mut state, &Snapshot::new(now, meters.clone(), vec![MinerInput::PENDING; miners]));
         assert_eq!((decision.mode, decision.commands.len()), (Mode::StartUp, 0));
     }
     // All answer at once, and the meter has nothing new.
@@ -41,7 +39,7 @@ fn a_meter_that_answers_before_the_miners_puts_none_to_sleep() {
         status: Some(Reading { value: status, at: now }),
         delivery: None,
     };
-    let decision = step(&mut state, &Snapshot { now, meters, miners: vec![miner; miners] });
+    let decision = step(&mut state, &Snapshot::new(now, meters, vec![miner; miners]));
     // A kilowatt of it is the margin.
     assert_eq!(decision.fleet.surplus, Watts::whole(8_200));
     assert_eq!(decision.fleet.budget, Watts::whole(7_200));

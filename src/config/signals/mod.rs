@@ -1,0 +1,174 @@
+//! The section `[signals.*]`: who outside may give orders, and what holds when nobody is heard.
+//!
+//! The keys that all kinds share are read here; those of one kind in its own file.
+
+mod calendar;
+mod contact;
+mod guard;
+mod openadr;
+mod price;
+mod server;
+
+use std::time::Duration;
+
+use super::circuits::{Circuits, Limits, Names};
+use super::diagnostic::At;
+use super::reader::Table;
+use super::secrets::Store;
+use crate::control::signal::source::{FailSafe, Feed, Release, SourceSettings};
+use crate::control::site::{CircuitId, LimitClass, OrderSource, Scope};
+use crate::signal::{Kind, OPERATOR, Place, Spec};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What the readers of one kind may need.
+pub(super) struct Context<'c, 'a> {
+    pub(super) circuits: &'c Circuits<'a>,
+    pub(super) meters: &'c Names<'a>,
+    pub(super) store: &'c Store<'c>,
+}
+
+/// The sources, the operator first.
+pub(super) struct Signals {
+    pub(super) specs: Vec<Spec>,
+}
+
+impl Signals {
+    /// What the control law must know of them.
+    pub(super) fn order_sources(&self) -> Vec<OrderSource> {
+        self.specs
+            .iter()
+            .map(|spec| OrderSource { name: spec.settings.name.clone(), class: spec.settings.class })
+            .collect()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Http,
+    OpenAdr,
+    Server,
+    Contact,
+    Calendar,
+    Price,
+    Guard,
+}
+
+const WORDS: [(&str, Word); 7] = [
+    ("http", Word::Http),
+    ("openadr", Word::OpenAdr),
+    ("modbus-server", Word::Server),
+    ("contact", Word::Contact),
+    ("calendar", Word::Calendar),
+    ("price", Word::Price),
+    ("guard", Word::Guard),
+];
+
+/// Reads `[signals.*]`.
+pub(super) fn signals(root: &Table<'_>, context: &Context<'_, '_>, limits: &Limits) -> Signals {
+    let mut specs = vec![operator()];
+    for (name, table) in root.named("signals") {
+        if name.value == OPERATOR || limits.limits.iter().any(|limit| limit.name == name.value) {
+            table.report().error(
+                name.span,
+                format!("`{}` is taken: by the operator or by a limit", name.value),
+                "sources and limits share one set of names, for metrics and logs; choose another",
+            );
+        }
+        if let Some(spec) = signal(name, &table, context) {
+            specs.push(spec);
+        }
+        table.finish();
+    }
+    Signals { specs }
+}
+
+/// The operator is heard over the pages, and is never lost: his orders end with their time.
+fn operator() -> Spec {
+    let settings = SourceSettings {
+        name: OPERATOR.into(),
+        class: LimitClass::Economic,
+        feed: Feed::Calendar,
+        lost_after: DAY,
+        fail_safe: None,
+        fail_safe_hold: Duration::ZERO,
+        release: Release::FreshSignal,
+        finish_schedule: false,
+        return_spread: Duration::ZERO,
+        clock_allowance: Duration::from_secs(300),
+        clock_tolerance: Duration::from_secs(30),
+    };
+    Spec { settings, place: Place { circuit: CircuitId(0), scope: Scope::Import }, kind: Kind::Operator }
+}
+
+fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Option<Spec> {
+    let report = table.report();
+    let kind = table.choice("kind", &WORDS);
+    let kind = table.require("kind", kind, "write how it is heard, for example kind = \"openadr\"")?.value;
+    let class = table.choice(
+        "class",
+        &[
+            ("safety", LimitClass::Safety),
+            ("grid", LimitClass::Grid),
+            ("contract", LimitClass::Contract),
+            ("economic", LimitClass::Economic),
+        ],
+    );
+    let circuit = table.text("circuit").and_then(|at| context.circuits.names.find(report, at));
+    let scope = table.choice("caps", &[("import", Scope::Import), ("miners", Scope::Miners)]);
+    let economic = kind == Word::Price;
+    let place = Place {
+        circuit: CircuitId(circuit.unwrap_or(0)),
+        scope: scope.map_or(if economic { Scope::Miners } else { Scope::Import }, |at| at.value),
+    };
+    let seconds = Duration::from_secs;
+    let time =
+        |key, low, high, default| table.time(key, low, high).map_or(default, |at: At<Duration>| at.value);
+    let patience = match kind {
+        Word::Contact => seconds(10),
+        Word::Price => seconds(3_600),
+        _ => seconds(120),
+    };
+    let lost_after = table.time("lost_after", seconds(1), DAY);
+    let cap = table.load("fail_safe");
+    let after_hold = table.load("release_to");
+    let settings = SourceSettings {
+        name: name.value.to_owned(),
+        class: class.map_or(if economic { LimitClass::Economic } else { LimitClass::Grid }, |at| at.value),
+        feed: match kind {
+            // Without a time after which it is lost, whoever orders over HTTP need not be heard all the time.
+            Word::Http if lost_after.is_none() => Feed::Calendar,
+            Word::Http | Word::Server => Feed::Stream,
+            Word::OpenAdr | Word::Price => Feed::Polled,
+            Word::Contact | Word::Guard => Feed::Level,
+            Word::Calendar => Feed::Calendar,
+        },
+        lost_after: lost_after.map_or(patience, |at| at.value),
+        fail_safe: cap.map(|cap| FailSafe { circuit: place.circuit, scope: place.scope, cap: cap.value }),
+        fail_safe_hold: time("fail_safe_hold", Duration::ZERO, DAY * 2, Duration::ZERO),
+        release: after_hold.map_or(Release::FreshSignal, |cap| Release::AfterHold(cap.value)),
+        finish_schedule: table.boolean("finish_schedule").unwrap_or(false),
+        return_spread: time("return_spread", Duration::ZERO, DAY, Duration::ZERO),
+        clock_allowance: time("clock_allowance", Duration::ZERO, DAY, seconds(300)),
+        clock_tolerance: time("clock_tolerance", seconds(1), seconds(3_600), seconds(30)),
+    };
+    let needs = matches!(kind, Word::OpenAdr | Word::Server | Word::Contact)
+        || (kind == Word::Http && lost_after.is_some());
+    if needs && cap.is_none() && !table.has("fail_safe") {
+        report.error(
+            table.span(),
+            format!("{} has no `fail_safe`", table.title()),
+            "write the cap that holds while nobody is heard, like fail_safe = \"100 kW\"; \"0 W\" is the safest",
+        );
+    }
+    let kind = match kind {
+        Word::Http => Kind::Http,
+        Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
+        Word::Server => Kind::Server(server::read(table, context)?),
+        Word::Contact => Kind::Contact(contact::read(table, context)?),
+        Word::Calendar => Kind::Calendar(calendar::read(table, context)?),
+        Word::Price => Kind::Price(Box::new(price::read(table, context)?)),
+        Word::Guard => Kind::Guard(guard::read(table, context)?),
+    };
+    Some(Spec { settings, place, kind })
+}

@@ -1,0 +1,150 @@
+//! Sources of orders: whoever outside may cap a circuit, and the desk that takes their orders in.
+//!
+//! ```text
+//!  OpenADR ─┐  orders, heartbeats           caps that act now
+//!  RTU ─────┤ ──────────────────► Desk ─────────────────────────► Snapshot
+//!  HTTP ────┤                      │ ▲
+//!  … ───────┘          before they │ │ what was measured
+//!                       are obeyed ▼ │ while they held
+//!                                store
+//! ```
+//!
+//! Each source is a task of its own and can fail without taking another along. It hands over whole, authenticated
+//! answers and nothing else; what they come to is worked out in [`crate::control::signal`], which is pure.
+//!
+//! | File | The source |
+//! |---|---|
+//! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
+//! | `openadr` | a virtual end node of OpenADR 3 that polls its top node |
+//! | `server` | a Modbus TCP server that a utility's terminal writes to |
+//! | `contact` | contacts, read over Modbus |
+//! | `calendar` | hours of the day in the site's time zone |
+//! | `price` | what power costs against what it earns |
+//! | `guard` | frequency and voltage at a meter |
+//!
+//! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk.
+
+pub mod calendar;
+pub mod contact;
+pub mod desk;
+pub mod guard;
+pub mod openadr;
+pub mod price;
+pub mod server;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::control::signal::SourceSettings;
+use crate::control::site::{CircuitId, Scope, SourceId};
+
+pub use desk::{Answer, Desk, DeskError, List};
+
+/// The name of the source that is always there: the operator.
+pub const OPERATOR: &str = "operator";
+
+/// A source as the configuration describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// What the book of its orders must know.
+    pub settings: SourceSettings,
+    /// Where its orders act unless they say otherwise.
+    pub place: Place,
+    /// How it is heard.
+    pub kind: Kind,
+}
+
+/// Where orders act that do not say it themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// On this circuit.
+    pub circuit: CircuitId,
+    /// On its import or on its miners' draw.
+    pub scope: Scope,
+}
+
+/// How a source is heard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Over the pages, with a token of the operator's; always there.
+    Operator,
+    /// Over the pages, with a token of this source's.
+    Http,
+    /// OpenADR 3.
+    OpenAdr(Box<openadr::Settings>),
+    /// Our own Modbus TCP server.
+    Server(server::Settings),
+    /// Contacts.
+    Contact(contact::Settings),
+    /// Hours of the day.
+    Calendar(calendar::Settings),
+    /// A price of power.
+    Price(Box<price::Settings>),
+    /// Frequency and voltage.
+    Guard(guard::Settings),
+}
+
+impl Kind {
+    /// As written in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Http => "http",
+            Self::OpenAdr(_) => "openadr",
+            Self::Server(_) => "modbus-server",
+            Self::Contact(_) => "contact",
+            Self::Calendar(_) => "calendar",
+            Self::Price(_) => "price",
+            Self::Guard(_) => "guard",
+        }
+    }
+}
+
+/// What a source's task is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Which source it is.
+    pub source: SourceId,
+    /// Its name, for logs.
+    pub name: std::sync::Arc<str>,
+    /// Where its orders act unless they say otherwise.
+    pub place: Place,
+    /// Where its orders go.
+    pub desk: Desk,
+    /// The daemon's clock.
+    pub clock: Clock,
+}
+
+/// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
+/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are.
+pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationToken, tracker: &TaskTracker) {
+    for (spec, id) in specs.iter().zip(0..) {
+        let context = Context {
+            source: SourceId(id),
+            name: spec.settings.name.as_str().into(),
+            place: spec.place,
+            desk: desk.clone(),
+            clock,
+        };
+        let cancel = cancel.clone();
+        match spec.kind.clone() {
+            Kind::Operator | Kind::Http | Kind::Guard(_) => {}
+            Kind::OpenAdr(settings) => {
+                tracker.spawn(cancel.run_until_cancelled_owned(openadr::run(*settings, context)));
+            }
+            Kind::Server(settings) => {
+                tracker.spawn(cancel.run_until_cancelled_owned(server::run(settings, context)));
+            }
+            Kind::Contact(settings) => {
+                tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context)));
+            }
+            Kind::Calendar(settings) => {
+                tracker.spawn(cancel.run_until_cancelled_owned(calendar::run(settings, context)));
+            }
+            Kind::Price(settings) => {
+                tracker.spawn(cancel.run_until_cancelled_owned(price::run(*settings, context)));
+            }
+        }
+    }
+}
