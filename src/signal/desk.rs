@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::record::Record;
 use crate::clock::{Clock, Moment};
 use crate::control::signal::book::Told;
 use crate::control::signal::order::Bases;
@@ -254,6 +255,39 @@ impl Desk {
     /// What each source came to at the latest [`Self::look`], in the order of the site.
     pub fn views(&self) -> Vec<Option<View>> {
         self.state().sources.iter().map(|source| source.view.clone()).collect()
+    }
+
+    /// What became of each order, the newest first; those that are over are kept for a while.
+    pub fn records(&self) -> Vec<Record> {
+        Vec::new()
+    }
+
+    /// Lifts the caps of a source until a moment, in somebody's name, for the record. `false` without a name or for a
+    /// time that is over.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSource`].
+    pub async fn lift(&self, source: SourceId, by: &str, until: Wall) -> Result<bool, DeskError> {
+        let _turn = self.0.turn.lock().await;
+        let mut state = self.state();
+        let now = self.now(state.doubt(source));
+        let lifted = state.book(source).ok_or(DeskError::NoSource)?.lift(by, until, &now);
+        drop(state);
+        self.0.news.notify_one();
+        Ok(lifted)
+    }
+
+    /// Ends a lift before its time.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSource`].
+    pub async fn end_lift(&self, source: SourceId) -> Result<(), DeskError> {
+        let _turn = self.0.turn.lock().await;
+        let mut state = self.state();
+        state.book(source).ok_or(DeskError::NoSource)?.end_lift();
+        drop(state);
+        self.0.news.notify_one();
+        Ok(())
     }
 
     /// Resolves when something has come that may change a cap.

@@ -15,6 +15,7 @@
 //! | File | The source |
 //! |---|---|
 //! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
+//! | `record` | what became of each order |
 //! | `openadr` | a virtual end node of OpenADR 3 that polls its top node |
 //! | `server` | a Modbus TCP server that a utility's terminal writes to |
 //! | `contact` | contacts, read over Modbus |
@@ -30,6 +31,7 @@ pub mod desk;
 pub mod guard;
 pub mod openadr;
 pub mod price;
+pub mod record;
 pub mod server;
 
 use tokio_util::sync::CancellationToken;
