@@ -13,6 +13,7 @@
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
+//! | `protection` | interlock and breaker of a circuit |
 //! | `devices` | `[drivers.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
@@ -33,6 +34,7 @@ mod miners;
 pub mod models;
 mod names;
 mod profiles;
+mod protection;
 pub mod quantity;
 mod reader;
 mod secrets;
@@ -103,6 +105,8 @@ pub struct Config {
     /// Who each of the site's miners is, in the order of [`Site::miners`], as far as the file says. A miner that says to
     /// be another one ([`same_miner`](crate::discover::same_miner)) must not be commanded.
     pub identities: Vec<Identity>,
+    /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
+    pub breakers: Vec<Option<miner::Connection>>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
     pub signals: Vec<crate::signal::Spec>,
     /// Where metrics and health are served.
@@ -305,14 +309,14 @@ fn build<'t>(
     let profiles = profiles::own(&root, site.profiles.as_ref());
     let mut meters = meters::meters(&root, &links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
-    let circuits = circuits::circuits(&root, &meter_names);
+    let store = secrets::Store { folder, options };
+    let devices = devices::section(&root, &store);
+    let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
     let models = models::section(&root);
-    let store = secrets::Store { folder, options };
     let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
     let signals = signals::signals(&root, &known, &limits);
-    let devices = devices::section(&root, &store);
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
@@ -353,6 +357,7 @@ fn build<'t>(
         meters: meters.connections,
         miners: miners.connections,
         identities: miners.identities,
+        breakers: circuits.breakers,
         signals: signals.specs,
         listen,
         exit,

@@ -258,11 +258,14 @@ pub struct Snapshot {
     pub miners: Vec<MinerInput>,
     /// Every cap that the sources of orders set now, in any order; what is not here does not act.
     pub orders: Vec<OrderCap>,
+    /// What the breaker of each of the site's circuits says, as a miner would: *asleep* is open. A circuit without one,
+    /// and a missing entry, count as pending.
+    pub breakers: Vec<MinerInput>,
 }
 
 impl Snapshot {
     /// A snapshot in which nobody has ordered anything.
     pub const fn new(now: Moment, meters: Vec<MeterInput>, miners: Vec<MinerInput>) -> Self {
-        Self { now, meters, miners, orders: Vec::new() }
+        Self { now, meters, miners, orders: Vec::new(), breakers: Vec::new() }
     }
 }

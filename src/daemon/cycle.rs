@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
 use crate::control::{Snapshot, State, step};
+use crate::daemon::breakers::Breakers;
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
 use crate::daemon::meters::Meters;
@@ -44,6 +45,7 @@ pub struct Loop {
     pub clock: Clock,
     pub meters: Meters,
     pub fleet: Fleet,
+    pub breakers: Breakers,
     pub desk: Desk,
     pub signals: Signals,
     pub exporter: Arc<Exporter>,
@@ -100,9 +102,15 @@ impl Loop {
     fn cycle(&mut self) {
         let begun = self.clock.now();
         let orders = self.desk.look();
-        let snapshot =
-            Snapshot { now: begun, meters: self.meters.inputs(), miners: self.fleet.inputs(), orders };
+        let snapshot = Snapshot {
+            now: begun,
+            meters: self.meters.inputs(),
+            miners: self.fleet.inputs(),
+            orders,
+            breakers: self.breakers.inputs(),
+        };
         let decision = step(&mut self.state, &snapshot);
+        self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
         self.exporter.observe_cycle(self.clock.now() - begun);
 
@@ -119,6 +127,7 @@ impl Loop {
         state.inherit(&self.state);
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
         self.fleet.configure(&config, self.clock);
+        self.breakers.configure(&config, self.clock);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         self.desk.configure(config.site.clone(), signals::settings(&config));

@@ -9,6 +9,7 @@
 //! | File | What it does |
 //! |---|---|
 //! | `fleet` | one session per miner; orders out, reports in |
+//! | `breakers` | one session per breaker of a circuit |
 //! | `meters` | the meter tasks, and what was known before a reload |
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
@@ -16,6 +17,7 @@
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
+mod breakers;
 mod cycle;
 pub(crate) mod fleet;
 mod journal;
@@ -37,6 +39,7 @@ use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
 use crate::signal::Desk;
 use crate::web::{self, WebError};
+use breakers::Breakers;
 use cycle::{Loop, Request};
 use fleet::Fleet;
 use meters::Meters;
@@ -90,6 +93,7 @@ impl Daemon {
         let desk = Desk::new(config.site.clone(), signals::settings(&config), clock, signals::wall_clock());
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
+        let breakers = Breakers::start(&config, clock)?;
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
         let pages = tokio::spawn(web::serve(listener, exporter.clone(), cancel.child_token()));
@@ -101,6 +105,7 @@ impl Daemon {
             clock,
             meters,
             fleet,
+            breakers,
             signals: Signals::start(&config, &desk, clock),
             desk,
             exporter: exporter.clone(),

@@ -264,6 +264,7 @@ fn class(site: &Site, source: Source) -> Option<&'static str> {
         Source::Order(id) | Source::LostSource(id) => {
             site.sources.get(id.0).map(|source| source.class.name())
         }
+        Source::Interlock(_) => Some(crate::control::site::LimitClass::Safety.name()),
         Source::LostMeter(_) | Source::Fleet => None,
     }
 }
