@@ -248,6 +248,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// All, for metrics.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Closed, Self::Opening, Self::Open];
+
     /// As written in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {

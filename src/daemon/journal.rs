@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::clock::Moment;
-use crate::control::decision::{Command, Decision, MeterDecision, MinerState, Mode, Source};
+use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, MinerState, Mode, Source};
 use crate::control::site::{CircuitId, Combination, Meter, Site};
 use crate::metrics::{binding_words, describe, part_name, source_label};
 use crate::units::Watts;
@@ -26,6 +26,8 @@ pub struct Journal {
     meters: Vec<Told>,
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
+    /// Of each circuit, by its position, what was told of its breaker and whether its interlock held.
+    protection: BTreeMap<usize, (Option<BreakerState>, Option<bool>)>,
 }
 
 /// What was told of a meter.
@@ -54,6 +56,7 @@ impl Journal {
         self.shortfall(site, decision);
         self.meters(site, decision);
         self.conditions(site, decision);
+        self.protection(site, decision);
         self.miners(site, decision);
         for command in &decision.commands {
             log_command(site, command);
@@ -116,6 +119,34 @@ impl Journal {
                 info!("limit {limit} acts: {battery} is low on charge, or does not say");
             } else {
                 info!("limit {limit} does not act any more: {battery} is charged");
+            }
+        }
+    }
+
+    fn protection(&mut self, site: &Site, decision: &Decision) {
+        for ((circuit, now), index) in site.circuits.iter().zip(&decision.circuits).zip(0..) {
+            let lock = now.limits.iter().find(|value| matches!(value.source, Source::Interlock(_)));
+            let holds = lock.map(|value| !value.acts);
+            let (breaker, held) = self.protection.insert(index, (now.breaker, holds)).unwrap_or_default();
+            let name = circuit.name.as_str();
+            match holds.filter(|_| held != holds) {
+                Some(true) => info!("the interlock of {name} holds: its miners may run"),
+                Some(false) => {
+                    warn!("the interlock of {name} does not hold, or nobody knows: its miners sleep")
+                }
+                None => {}
+            }
+            match now.breaker.filter(|_| breaker != now.breaker) {
+                Some(BreakerState::Opening) => warn!(
+                    "the breaker of {name} is told to open: miners on it do not do what they are told, and a limit is \
+                     exceeded"
+                ),
+                Some(BreakerState::Open) => {
+                    warn!("the breaker of {name} is open; it stays so until somebody closes it");
+                }
+                Some(BreakerState::Closed) => info!("the breaker of {name} is closed"),
+                Some(BreakerState::Unknown) => warn!("the breaker of {name} does not answer"),
+                None => {}
             }
         }
     }

@@ -133,6 +133,16 @@ pub(super) const CIRCUIT_SHORTFALL: Definition = gauge(
     CIRCUIT,
     "How far the miners of the circuit cannot help exceeding its budget.",
 );
+pub(super) const INTERLOCK_HOLDS: Definition = gauge(
+    "ballast_circuit_interlock_holds",
+    CIRCUIT,
+    "1 while what must hold before the miners of the circuit run does hold, 0 when it does not or nobody knows.",
+);
+pub(super) const BREAKER_STATE: Definition = gauge(
+    "ballast_circuit_breaker_state",
+    &["circuit", "state"],
+    "1 for the state that the breaker of the circuit is in (closed, opening, open, unknown), 0 for the others.",
+);
 
 pub(super) const METER_UP: Definition = gauge(
     "ballast_meter_up",
@@ -240,7 +250,7 @@ pub(super) const COMMAND_DURATION: Definition = histogram(
 );
 
 /// All of them.
-pub(super) const ALL: [&Definition; 42] = [
+pub(super) const ALL: [&Definition; 44] = [
     &BUILD_INFO,
     &MODE,
     &LAST_CYCLE_AGE,
@@ -263,6 +273,8 @@ pub(super) const ALL: [&Definition; 42] = [
     &CIRCUIT_BUDGET,
     &CIRCUIT_BINDING,
     &CIRCUIT_SHORTFALL,
+    &INTERLOCK_HOLDS,
+    &BREAKER_STATE,
     &METER_UP,
     &METER_POWER,
     &METER_AGE,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::Moment;
-use crate::control::decision::{Mode, Source};
+use crate::control::decision::{BreakerState, Mode, Source};
 use crate::control::measure::Measure;
 use crate::control::site::{CircuitId, Combination, MeterId, Site};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
@@ -121,6 +121,8 @@ pub struct Circuit {
     pub setpoint_watts: f64,
     /// How far its miners cannot help exceeding the budget.
     pub shortfall_watts: f64,
+    /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
+    pub breaker: Option<&'static str>,
     /// The source of the tightest of its own limits.
     pub binding: String,
     /// Every limit that acts here.
@@ -281,6 +283,7 @@ fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
         budget_watts: outcome.budget.get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
+        breaker: outcome.breaker.map(BreakerState::name),
         binding: source_label(site, outcome.binding).into_owned(),
         limits: outcome
             .limits
