@@ -87,10 +87,10 @@ fn a_breaker_opens_when_stragglers_exceed_the_limit_and_nothing_else_helps() {
         miner.manner = Manner::Ignores;
     }
     plant.run(30);
-    assert_eq!(plant.breakers[&1], false, "the gentle ways come first");
+    assert!(!plant.breakers[&1], "the gentle ways come first");
     let decision = plant.run(90);
-    assert_eq!(plant.breakers[&1], true, "north's miners ignore everything");
-    assert_eq!(plant.breakers[&2], false, "south has done what it was told");
+    assert!(plant.breakers[&1], "north's miners ignore everything");
+    assert!(!plant.breakers[&2], "south has done what it was told");
     assert_eq!(decision.circuits[1].breaker, Some(BreakerState::Open));
     assert_eq!(decision.circuits[2].breaker, Some(BreakerState::Closed));
     assert!(decision.breakers.is_empty(), "it is open: it is not told again");
@@ -114,7 +114,7 @@ fn a_breaker_stays_closed_while_the_meter_shows_that_the_limit_holds() {
         miner.draw = 0.0;
     }
     plant.run(200);
-    assert_eq!(plant.breakers[&1], false);
+    assert!(!plant.breakers[&1]);
 }
 
 #[test]
