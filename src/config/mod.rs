@@ -10,6 +10,7 @@
 //! | `quantity` | numbers with units |
 //! | `reader` | one table, key by key |
 //! | `settings` | `[site]`, `[control]`, `[web]` |
+//! | `store` | `[store]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
@@ -40,6 +41,7 @@ mod reader;
 mod secrets;
 mod settings;
 mod signals;
+mod store;
 mod summary;
 
 use std::io::Read;
@@ -109,6 +111,11 @@ pub struct Config {
     pub breakers: Vec<Option<miner::Connection>>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
     pub signals: Vec<crate::signal::Spec>,
+    /// Where orders are kept, and what a power outage is.
+    pub store: crate::store::Settings,
+    /// Whether somebody keeps this machine's clock right; `None` where the file does not say: then the service looks for
+    /// it, and a demo or a simulation trusts it.
+    pub clock: Option<crate::signal::wall::Trust>,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
     /// What to do at the end.
@@ -303,6 +310,7 @@ fn build<'t>(
     let site = settings::site(&root, &folder);
     let control = settings::control(&root, site.observe);
     let listen = settings::listen(&root);
+    let kept = store::store(&root, &folder);
 
     let links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
@@ -359,6 +367,8 @@ fn build<'t>(
         identities: miners.identities,
         breakers: circuits.breakers,
         signals: signals.specs,
+        store: kept,
+        clock: site.clock,
         listen,
         exit,
         warnings: Vec::new(),

@@ -8,6 +8,7 @@ use super::ExitPolicy;
 use super::diagnostic::At;
 use super::reader::{MOST_POWER, Table, Wrong, shorten};
 use crate::control::site::Settings;
+use crate::signal::wall::Trust;
 use crate::units::{Watts, WattsPerSecond};
 
 /// Where metrics and health are served unless the configuration says otherwise.
@@ -26,6 +27,8 @@ pub(super) struct SiteKeys {
     pub(super) observe: bool,
     /// The folder with meter profiles of the site.
     pub(super) profiles: Option<At<PathBuf>>,
+    /// Whether somebody keeps the clock right.
+    pub(super) clock: Option<Trust>,
 }
 
 /// Reads the folder of profiles in `[site]`, relative to that of the configuration.
@@ -48,7 +51,7 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
                 "write [site] with name = \"…\" and mode = \"control\" or \"observe\"",
             );
         }
-        return SiteKeys { name: String::new(), observe: true, profiles: None };
+        return SiteKeys { name: String::new(), observe: true, profiles: None, clock: None };
     };
     let name = table.read("name", |value| {
         let text = super::reader::text_of(value)?;
@@ -65,11 +68,13 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
         "write mode = \"observe\" to watch without commanding anything, mode = \"control\" to command the miners",
     );
     let profiles = profiles(&table, folder);
+    let clock = table.choice("clock", &[("checked", Trust::Checked), ("trusted", Trust::Trusted)]);
     table.finish();
     SiteKeys {
         name: name.map_or_else(String::new, |at| at.value),
         observe: mode.is_none_or(|at| at.value),
         profiles,
+        clock: clock.map(|at| at.value),
     }
 }
 

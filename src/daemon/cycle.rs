@@ -65,7 +65,7 @@ impl Loop {
                     self.cycle();
                 }
                 Some(Request::Reload { config, done }) => {
-                    let _ = done.send(self.reload(*config));
+                    let _ = done.send(self.reload(*config).await);
                 }
                 Some(Request::Stop) => break,
             }
@@ -74,6 +74,7 @@ impl Loop {
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let sequence = self.state.sequence();
         self.signals.stop().await;
+        self.desk.beat().await;
         tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop());
     }
 
@@ -117,12 +118,14 @@ impl Loop {
         let site = self.state.site().clone();
         self.journal.write(&site, &decision);
         let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+        self.desk.note(&frame);
+        self.journal.signals(&self.desk.views(), &self.desk.take_news(), &frame.site);
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
         self.frames.send_replace(Some(frame));
     }
 
-    fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+    async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
@@ -130,6 +133,8 @@ impl Loop {
         self.breakers.configure(&config, self.clock);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
+        // A task that speaks for a source knows it by its position, which may be another one's from here on.
+        self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.signals = Signals::start(&config, &self.desk, self.clock);
         self.state = state;

@@ -77,6 +77,7 @@ pub struct Daemon {
     pages: JoinHandle<()>,
     cancel: CancellationToken,
     address: std::net::SocketAddr,
+    desk: Desk,
 }
 
 impl Daemon {
@@ -90,13 +91,17 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.listen);
         let cancel = CancellationToken::new();
 
-        let desk = Desk::new(config.site.clone(), signals::settings(&config), clock, signals::wall_clock());
+        let desk = signals::desk(&config, clock).await;
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
+        exporter.watch_signals(Arc::new(desk.clone()));
         let pages = tokio::spawn(web::serve(listener, exporter.clone(), cancel.child_token()));
+
+        let beats = desk.clone();
+        tokio::spawn(cancel.child_token().run_until_cancelled_owned(async move { beats.run_beats().await }));
 
         let (requests, inbox) = mpsc::channel(4);
         let (outlet, frames) = watch::channel(None);
@@ -107,14 +112,14 @@ impl Daemon {
             fleet,
             breakers,
             signals: Signals::start(&config, &desk, clock),
-            desk,
+            desk: desk.clone(),
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::default(),
             exit: config.exit,
         };
         let control = tokio::spawn(control.run(inbox));
-        Ok(Self { exporter, frames, requests, control, pages, cancel, address })
+        Ok(Self { exporter, frames, requests, control, pages, cancel, address, desk })
     }
 
     /// Where the pages are served; the port that was given where the configuration asked for any.
@@ -125,6 +130,11 @@ impl Daemon {
     /// What the metrics and pages are made from.
     pub fn exporter(&self) -> &Arc<Exporter> {
         &self.exporter
+    }
+
+    /// Where orders are given, and what became of them.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// The latest cycle, as it changes; `None` before the first.

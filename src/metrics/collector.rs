@@ -67,6 +67,9 @@ impl Collector for FrameCollector {
         if let Some(commands) = &state.commands {
             families.extend(command_stats(commands.as_ref()));
         }
+        if let Some(signals) = &state.signals {
+            super::signals::signals(&signals.status(), &mut families);
+        }
         families
     }
 }

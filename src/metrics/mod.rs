@@ -14,6 +14,7 @@ mod counters;
 mod family;
 mod meters;
 mod sentence;
+mod signals;
 mod sources;
 
 use std::fmt;
@@ -35,6 +36,7 @@ pub use counters::{
     ReadTally,
 };
 pub use sentence::describe;
+pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
 pub(crate) use sources::{
     circuit_name, fresh_measure, fresh_power, fresh_status, meter_input, meter_up, part_name,
@@ -70,6 +72,7 @@ struct State {
     frame: Option<Frame>,
     reads: Option<Arc<dyn MeterReads>>,
     commands: Option<Arc<dyn CommandStats>>,
+    signals: Option<Arc<dyn SignalStats>>,
 }
 
 struct Inner {
@@ -115,6 +118,7 @@ impl Exporter {
                 frame: None,
                 reads: None,
                 commands: None,
+                signals: None,
             }),
         });
         let duration = &catalogue::CYCLE_DURATION;
@@ -157,6 +161,17 @@ impl Exporter {
     /// Where the counts of commands come from; none are exported before.
     pub fn watch_commands(&self, commands: Arc<dyn CommandStats>) {
         self.inner.change(|state| state.commands = Some(commands));
+    }
+
+    /// Where the states of the sources of orders come from; none are exported before.
+    pub fn watch_signals(&self, signals: Arc<dyn SignalStats>) {
+        self.inner.change(|state| state.signals = Some(signals));
+    }
+
+    /// The sources of orders as they stand; `None` where nobody keeps them.
+    pub fn signals(&self) -> Option<crate::signal::status::Status> {
+        let signals = self.inner.state().signals?;
+        Some(signals.status())
     }
 
     /// The site as it is configured now.

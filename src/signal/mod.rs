@@ -15,7 +15,11 @@
 //! | File | The source |
 //! |---|---|
 //! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
-//! | `record` | what became of each order |
+//! | `record`, `ledger` | what became of each order |
+//! | `baseline` | what would be drawn without an order |
+//! | `status` | what metrics and pages are told of each source |
+//! | `keep`, `start` | what the store holds of a source, and what a start and a reload make of it |
+//! | `wall` | the wall clock, and how far it can be trusted |
 //! | `openadr` | a virtual end node of OpenADR 3 that polls its top node |
 //! | `server` | a Modbus TCP server that a utility's terminal writes to |
 //! | `contact` | contacts, read over Modbus |
@@ -25,14 +29,20 @@
 //!
 //! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk.
 
+mod baseline;
 pub mod calendar;
 pub mod contact;
 pub mod desk;
 pub mod guard;
+mod keep;
+mod ledger;
 pub mod openadr;
 pub mod price;
 pub mod record;
 pub mod server;
+pub mod start;
+pub mod status;
+pub mod wall;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -23,7 +23,7 @@ impl Relay {
                 let Ok(mut stream) = stream else { return };
                 let mut head = [0; 2048];
                 let length = stream.read(&mut head).unwrap_or(0);
-                if head[..length].starts_with(b"POST /trip ") {
+                if head.get(..length).unwrap_or_default().starts_with(b"POST /trip ") {
                     trips.fetch_add(1, Ordering::SeqCst);
                     open.store(true, Ordering::SeqCst);
                 }

@@ -67,6 +67,8 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
     Config {
         signals: Vec::new(),
         breakers: Vec::new(),
+        store: ballast::store::Settings::default(),
+        clock: None,
         path: "test.toml".into(),
         site: Arc::new(site),
         links: vec![Link {
