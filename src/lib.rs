@@ -12,5 +12,6 @@ pub mod miner;
 pub mod secret;
 pub mod signal;
 pub mod sim;
+pub mod tls;
 pub mod units;
 pub mod web;

@@ -122,7 +122,7 @@ impl Loop {
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         self.desk.configure(config.site.clone(), signals::settings(&config));
-        self.signals = Signals::start(&config, &self.desk, self.clock);
+        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe());
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

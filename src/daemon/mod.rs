@@ -101,7 +101,7 @@ impl Daemon {
             clock,
             meters,
             fleet,
-            signals: Signals::start(&config, &desk, clock),
+            signals: Signals::start(&config, &desk, clock, &frames),
             desk,
             exporter: exporter.clone(),
             frames: outlet,

@@ -173,6 +173,7 @@ pub(super) async fn http(request: reqwest::RequestBuilder) -> Reply {
 /// # Errors
 /// When it cannot be built, which is a fault of the system.
 pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
+    crate::tls::ready();
     reqwest::Client::builder()
         .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

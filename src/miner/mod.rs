@@ -217,6 +217,7 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
 /// # Errors
 /// When the client cannot be built, which is a fault of the system and not of the configuration.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    crate::tls::ready();
     reqwest::Client::builder()
         .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
