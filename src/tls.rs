@@ -1,8 +1,10 @@
-//! The one implementation of TLS in this process.
+//! What TLS is made with. Every HTTP client of the program is built after [`ready`].
 
-/// Sees to it that HTTP clients have an implementation of TLS. Call it before one is built; once is enough, and more do no
-/// harm.
+/// Chooses the cryptography of TLS for the whole process, once; later calls do nothing.
+///
+/// reqwest is built without a provider of its own (the one it would bring is a long C build), and a client that is
+/// built before one is chosen ends the program.
 pub fn ready() {
-    // That it is there already is no error.
+    // An error says that it is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

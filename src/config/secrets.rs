@@ -101,6 +101,11 @@ impl Store<'_> {
         }
     }
 
+    /// What stands for a secret that is not to be read.
+    pub(super) fn skipped(&self) -> Option<Secret> {
+        (self.options.secrets == Secrets::Skip).then(|| Secret::new(String::new()))
+    }
+
     fn file(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
         if let Some((_, text)) = self.options.files.iter().find(|(known, _)| *known == name.value) {
             return checked(text, "the embedded password", name, report);

@@ -136,7 +136,7 @@ impl Loop {
         // A task that speaks for a source knows it by its position, which may be another one's from here on.
         self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
-        self.signals = Signals::start(&config, &self.desk, self.clock);
+        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe());
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

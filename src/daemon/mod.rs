@@ -111,7 +111,7 @@ impl Daemon {
             meters,
             fleet,
             breakers,
-            signals: Signals::start(&config, &desk, clock),
+            signals: Signals::start(&config, &desk, clock, &frames),
             desk: desk.clone(),
             exporter: exporter.clone(),
             frames: outlet,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::signal::SourceSettings;
+use crate::metrics::Frame;
 use crate::signal::start::{Beginning, MOST_RECORDS};
 use crate::signal::wall::{self, Trust};
 use crate::signal::{self, Desk};
@@ -24,10 +26,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Signals {
     /// Starts the tasks of a configuration.
-    pub fn start(config: &Config, desk: &Desk, clock: Clock) -> Self {
+    pub fn start(
+        config: &Config,
+        desk: &Desk,
+        clock: Clock,
+        frames: &watch::Receiver<Option<Frame>>,
+    ) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        signal::start(&config.signals, desk, clock, &cancel, &tasks);
+        signal::start(&config.signals, desk, clock, frames, &cancel, &tasks);
         tasks.close();
         Self { tasks, guard: cancel.drop_guard() }
     }

@@ -434,6 +434,19 @@ impl Desk {
         self.state().sources.iter().map(|source| source.view.clone()).collect()
     }
 
+    /// The names of the orders of a source that are in its book and were not taken back.
+    pub fn known(&self, source: SourceId) -> Vec<Arc<str>> {
+        let state = self.state();
+        let orders = state.sources.get(source.0).map(|source| source.book.orders());
+        let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
+        standing.map(|held| held.order.id.clone()).collect()
+    }
+
+    /// Everything that hangs on a circuit and could draw: what a higher cap is refused for.
+    pub fn nameplate(&self, circuit: CircuitId, scope: Scope) -> Watts {
+        self.state().nameplate(circuit, scope)
+    }
+
     /// Lifts the caps of a source until a moment, in somebody's name, for the record. `false` without a name or for a
     /// time that is over.
     ///

@@ -44,12 +44,14 @@ pub mod start;
 pub mod status;
 pub mod wall;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope, SourceId};
+use crate::metrics::Frame;
 
 pub use desk::{Answer, Desk, DeskError, List};
 
@@ -126,11 +128,20 @@ pub struct Context {
     pub desk: Desk,
     /// The daemon's clock.
     pub clock: Clock,
+    /// The latest cycle, for what a source reports back; `None` before the first.
+    pub frames: watch::Receiver<Option<Frame>>,
 }
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
 /// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are.
-pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationToken, tracker: &TaskTracker) {
+pub fn start(
+    specs: &[Spec],
+    desk: &Desk,
+    clock: Clock,
+    frames: &watch::Receiver<Option<Frame>>,
+    cancel: &CancellationToken,
+    tracker: &TaskTracker,
+) {
     for (spec, id) in specs.iter().zip(0..) {
         let context = Context {
             source: SourceId(id),
@@ -138,6 +149,7 @@ pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationTok
             place: spec.place,
             desk: desk.clone(),
             clock,
+            frames: frames.clone(),
         };
         let cancel = cancel.clone();
         match spec.kind.clone() {

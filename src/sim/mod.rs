@@ -20,6 +20,7 @@ mod script;
 pub mod site;
 pub mod sun;
 pub mod truth;
+pub mod vtn;
 
 pub use scenario::Scenario;
 pub use site::{Load, SimError, Simulation};

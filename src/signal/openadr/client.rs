@@ -1,0 +1,453 @@
+//! The way to a top node: requests with a token, bounded in time and size. It follows no redirect, so that no token and no
+//! secret goes anywhere but where the configuration says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{DATE, HeaderValue};
+use reqwest::{Client as Http, Method, RequestBuilder, StatusCode, Url};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::fault::shorten;
+use super::settings::{Account, Settings};
+use super::time::http_date;
+use crate::clock::{Clock, Moment};
+use crate::control::signal::Wall;
+use crate::secret::Secret;
+
+/// Largest answer, in bytes: fifty events of a thousand intervals.
+const LARGEST: usize = 8 * 1024 * 1024;
+/// Largest answer with a token, and how much of a refusal is read for its words.
+const SMALL: usize = 64 * 1024;
+/// Longest token.
+const LONGEST_TOKEN: usize = 16 * 1024;
+/// For how long a token is taken to be good whose life the server does not tell; a refusal ends it sooner.
+const UNTOLD_LIFE: Duration = Duration::from_secs(3_600);
+/// A token is renewed this long before its end, or after four fifths of a short life.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// Why the top node could not be heard.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VenError {
+    /// The HTTP client cannot be made.
+    #[error(
+        "cannot prepare TLS: {0}; install the certificates of the system (package ca-certificates), or name those of the \
+         top node with `ca_file`"
+    )]
+    Prepare(String),
+    /// No connection.
+    #[error("cannot reach {place}: {cause}; check the network, the address and the certificate")]
+    Unreachable {
+        /// Where.
+        place: String,
+        /// The words of the system.
+        cause: String,
+    },
+    /// No complete answer in time.
+    #[error("{place} has not answered within {within:?}; it counts as not heard until it does")]
+    Timeout {
+        /// Where.
+        place: String,
+        /// The limit.
+        within: Duration,
+    },
+    /// The connection ended in the middle, or what came is no HTTP.
+    #[error("{place} has broken its answer off; if that goes on, look into the log of the top node")]
+    Broken {
+        /// Where.
+        place: String,
+    },
+    /// 401, also with a new token.
+    #[error("{place} refuses the token (HTTP 401); check the account and what it may do there")]
+    Unauthorised {
+        /// Where.
+        place: String,
+    },
+    /// No token.
+    #[error("no token from {place}: {why}; check `token_url`, `client_id` and `client_secret`")]
+    NoToken {
+        /// Where.
+        place: String,
+        /// Why.
+        why: String,
+    },
+    /// An answer that is none.
+    #[error("{place} answers HTTP {status}{title}")]
+    Status {
+        /// Where.
+        place: String,
+        /// The status.
+        status: u16,
+        /// The title of the problem (RFC 9457) in brackets, where there is one.
+        title: String,
+    },
+    /// Larger than is read.
+    #[error("the answer of {place} is larger than {most} bytes; it is not read")]
+    TooLarge {
+        /// Where.
+        place: String,
+        /// The bound.
+        most: usize,
+    },
+    /// Not what was asked for.
+    #[error("the answer of {place} is not {expected}; is `url` the beginning of an OpenADR 3 API?")]
+    Malformed {
+        /// Where.
+        place: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The list changed while it was read page by page, time and again.
+    #[error("the list of {place} changes while it is read; what is known stays until it can be read as a whole")]
+    Moving {
+        /// Where.
+        place: String,
+    },
+    /// Longer than is read.
+    #[error("the list of {place} has more than {most} entries; narrow it down with `program` or `targets`")]
+    TooLong {
+        /// Where.
+        place: String,
+        /// The bound.
+        most: usize,
+    },
+    /// There is no such programme.
+    #[error("the top node shows no programme `{0}` to this account; check `program` and what the account may see")]
+    NoProgramme(String),
+}
+
+/// An answer of the top node.
+#[derive(Debug)]
+pub struct Answer {
+    /// The body.
+    pub body: Value,
+    /// How far the top node's clock is from ours by this answer; `None` where it does not tell.
+    pub off: Option<Duration>,
+}
+
+/// Our wall clock.
+pub type OwnWall = Arc<dyn Fn() -> Wall + Send + Sync>;
+
+/// A token and until when it is used.
+struct Token {
+    secret: Secret,
+    until: Moment,
+}
+
+/// Makes requests to one top node. Copies share one token.
+#[derive(Clone)]
+pub struct Client {
+    http: Http,
+    settings: Arc<Settings>,
+    clock: Clock,
+    wall: OwnWall,
+    token: Arc<Mutex<Option<Token>>>,
+}
+
+impl Client {
+    /// Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`VenError::Prepare`].
+    pub fn new(settings: &Settings, clock: Clock, wall: OwnWall) -> Result<Self, VenError> {
+        crate::tls::ready();
+        let prepare = |error: reqwest::Error| VenError::Prepare(innermost(&error));
+        let mut builder = Http::builder()
+            .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .pool_max_idle_per_host(2)
+            .pool_idle_timeout(Duration::from_secs(90))
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout);
+        let plain = |url: &Url| url.scheme() == "http";
+        let token_plain = match &settings.account {
+            Account::Client { token_url, .. } => plain(token_url),
+            Account::Nobody | Account::Bearer(_) => true,
+        };
+        if let Some(pem) = &settings.authorities {
+            builder = builder
+                .tls_certs_only(reqwest::Certificate::from_pem_bundle(pem).map_err(prepare)?);
+        } else if plain(&settings.url) && token_plain {
+            // No certificate will be looked at, so none of the system's is needed.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().map_err(prepare)?;
+        Ok(Self { http, settings: Arc::new(settings.clone()), clock, wall, token: Arc::default() })
+    }
+
+    /// The address of a path below the beginning of the API.
+    pub fn address(&self, path: &[&str]) -> Url {
+        let mut url = self.settings.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    /// Asks for JSON.
+    ///
+    /// # Errors
+    /// [`VenError`]; a refused token is renewed once before.
+    pub async fn get(&self, url: Url) -> Result<Answer, VenError> {
+        self.ask(Method::GET, url, None).await
+    }
+
+    /// Hands JSON over.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(&self, url: Url, body: &Value) -> Result<Answer, VenError> {
+        self.ask(Method::POST, url, Some(body)).await
+    }
+
+    async fn ask(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Answer, VenError> {
+        let place = place(&url);
+        let mut renewed = false;
+        loop {
+            let mut request = self.http.request(method.clone(), url.clone()).header("Accept", "application/json");
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let token = self.authorisation().await?;
+            if let Some(token) = &token {
+                request = request.header("Authorization", bearer(token)?);
+            }
+            let (status, off, bytes) = self.send(request, &place, LARGEST).await?;
+            if status == StatusCode::UNAUTHORIZED {
+                let can_renew = matches!(self.settings.account, Account::Client { .. });
+                self.forget(token.as_ref()).await;
+                if !can_renew || renewed {
+                    return Err(VenError::Unauthorised { place });
+                }
+                renewed = true;
+                continue;
+            }
+            if !status.is_success() {
+                let title = self.title(&bytes).await;
+                return Err(VenError::Status { place, status: status.as_u16(), title });
+            }
+            // An answer to a report may be empty.
+            if body.is_some() && bytes.is_empty() {
+                return Ok(Answer { body: Value::Null, off });
+            }
+            let Ok(body) = serde_json::from_slice(&bytes) else {
+                return Err(VenError::Malformed { place, expected: "JSON" });
+            };
+            return Ok(Answer { body, off });
+        }
+    }
+
+    /// Sends a request and reads the answer within the time limit.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        place: &str,
+        most: usize,
+    ) -> Result<(StatusCode, Option<Duration>, Vec<u8>), VenError> {
+        let within = self.settings.timeout;
+        let failed = |error: reqwest::Error| {
+            let place = place.to_owned();
+            if error.is_timeout() {
+                VenError::Timeout { place, within }
+            } else if error.is_connect() {
+                VenError::Unreachable { place, cause: innermost(&error) }
+            } else {
+                VenError::Broken { place }
+            }
+        };
+        let work = async {
+            let sent = (self.wall)();
+            let mut response = request.send().await.map_err(failed)?;
+            let status = response.status();
+            let received = (self.wall)();
+            let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
+            let off = date.map(|date| difference(date, sent, received));
+            let most = if status.is_success() { most } else { SMALL };
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(failed)? {
+                if body.len().saturating_add(chunk.len()) > most {
+                    return Err(VenError::TooLarge { place: place.to_owned(), most });
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok((status, off, body))
+        };
+        // The client has the same limit; this one holds whatever becomes of that.
+        tokio::time::timeout(within, work)
+            .await
+            .unwrap_or_else(|_| Err(VenError::Timeout { place: place.to_owned(), within }))
+    }
+
+    /// The token that says who asks; one is fetched where there is none that is good for a while.
+    async fn authorisation(&self) -> Result<Option<Secret>, VenError> {
+        match &self.settings.account {
+            Account::Nobody => Ok(None),
+            Account::Bearer(secret) => Ok(Some(secret.clone())),
+            Account::Client { .. } => {
+                // Held while a token is fetched: one is enough for all.
+                let mut held = self.token.lock().await;
+                if let Some(token) = held.as_ref().filter(|token| self.clock.now() < token.until) {
+                    return Ok(Some(token.secret.clone()));
+                }
+                let token = self.fetch_token().await?;
+                let secret = token.secret.clone();
+                *held = Some(token);
+                Ok(Some(secret))
+            }
+        }
+    }
+
+    /// A token was refused. One that came in the meantime stays.
+    async fn forget(&self, refused: Option<&Secret>) {
+        let mut held = self.token.lock().await;
+        if held.as_ref().map(|token| &token.secret) == refused {
+            *held = None;
+        }
+    }
+
+    async fn fetch_token(&self) -> Result<Token, VenError> {
+        let Account::Client { token_url, id, secret, scope, basic } = self.settings.account.clone() else {
+            return Err(VenError::Prepare("there are no client credentials".into()));
+        };
+        let place = place(&token_url);
+        let refused = |why: String| VenError::NoToken { place: place.clone(), why };
+        let mut fields = vec![("grant_type", "client_credentials")];
+        if !basic {
+            fields.extend([("client_id", id.as_str()), ("client_secret", secret.expose())]);
+        }
+        if let Some(scope) = &scope {
+            fields.push(("scope", scope));
+        }
+        let mut request = self
+            .http
+            .post(token_url.clone())
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .header("Accept", "application/json")
+            .body(form(&fields));
+        if basic {
+            // RFC 6749, section 2.3.1: both are form-encoded before they are put together.
+            request = request.basic_auth(encoded(&id), Some(encoded(secret.expose())));
+        }
+        let asked = self.clock.now();
+        let (status, _, bytes) = self.send(request, &place, SMALL).await?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if !status.is_success() {
+            // RFC 6749, section 5.2; some servers send a problem instead.
+            let word = answer.get("error").and_then(Value::as_str).map(|word| format!(": {}", self.clean(word, None)));
+            let word = word.unwrap_or_else(|| self.words_of(&bytes, None));
+            return Err(refused(format!("HTTP {}{word}", status.as_u16())));
+        }
+        let token = answer.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| refused("the answer has no `access_token`".into()))?;
+        let kind = answer.get("token_type").and_then(Value::as_str).unwrap_or("Bearer");
+        if !kind.eq_ignore_ascii_case("bearer") {
+            return Err(refused(format!("it is a token of type {}, not Bearer", self.clean(kind, None))));
+        }
+        if token.len() > LONGEST_TOKEN {
+            return Err(refused(format!("it is longer than {LONGEST_TOKEN} bytes")));
+        }
+        let secret = Secret::new(token.to_owned());
+        bearer(&secret)?;
+        Ok(Token { until: asked + use_for(answer.get("expires_in")), secret })
+    }
+
+    /// The title of a problem (RFC 9457) in brackets.
+    async fn title(&self, bytes: &[u8]) -> String {
+        let token = self.token.lock().await.as_ref().map(|token| token.secret.clone());
+        self.words_of(bytes, token.as_ref())
+    }
+
+    fn words_of(&self, bytes: &[u8], token: Option<&Secret>) -> String {
+        let problem: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let words = problem.get("title").or_else(|| problem.get("detail")).and_then(Value::as_str);
+        words.map(|words| format!(" ({})", self.clean(words, token))).unwrap_or_default()
+    }
+
+    /// Words of the other side as they may stand in a message: none of ours that are secret.
+    fn clean(&self, words: &str, token: Option<&Secret>) -> String {
+        let ours = match &self.settings.account {
+            Account::Nobody => None,
+            Account::Bearer(secret) | Account::Client { secret, .. } => Some(secret),
+        };
+        let secret = [ours, token].into_iter().flatten().any(|secret| words.contains(secret.expose()));
+        if secret { "…".into() } else { shorten(words) }
+    }
+}
+
+/// How far a clock is from ours that showed `date`, in whole seconds, between two moments of ours.
+fn difference(date: Wall, sent: Wall, received: Wall) -> Duration {
+    date.since(received).max(sent.since(date.later(Duration::from_secs(1))))
+}
+
+/// For how long a token is used that is good for so many seconds. A very short life is good for one request at least.
+fn use_for(expires_in: Option<&Value>) -> Duration {
+    let told = expires_in.and_then(|life| life.as_f64().or_else(|| life.as_str()?.parse().ok()));
+    let life = told.filter(|life| *life >= 0.0).map_or(UNTOLD_LIFE, |life| {
+        Duration::try_from_secs_f64(life.min(86_400.0 * 365.0)).unwrap_or(UNTOLD_LIFE)
+    });
+    life.saturating_sub(RENEW_BEFORE).max(life.mul_f64(0.8).min(RENEW_BEFORE))
+}
+
+fn bearer(secret: &Secret) -> Result<HeaderValue, VenError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
+        .map_err(|_| VenError::Prepare("the token cannot be sent in a header".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Where something was asked, for messages: without the query.
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("?");
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    shorten(&format!("{host}{port}{}", url.path()))
+}
+
+/// Fields as a form (application/x-www-form-urlencoded).
+fn form(fields: &[(&str, &str)]) -> String {
+    let pairs = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// The words of the system: the outer errors repeat the address.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    shorten(&cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_token_is_renewed_before_its_end_and_a_short_one_in_time() {
+        for (life, expected) in
+            [(json!(3600), 3540), (json!("600"), 540), (json!(50), 40), (json!(0), 0), (json!(null), 3540)]
+        {
+            assert_eq!(use_for(Some(&life)).as_secs(), expected, "{life}");
+        }
+        assert_eq!(use_for(Some(&json!(-5))).as_secs(), 3540);
+    }
+
+    #[test]
+    fn a_secret_with_signs_arrives_as_it_is() {
+        assert_eq!(form(&[("client_secret", "a&b=c d+é")]), "client_secret=a%26b%3Dc%20d%2B%C3%A9");
+    }
+}
