@@ -16,6 +16,7 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
+use crate::web::api::Api;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
@@ -46,6 +47,7 @@ pub struct Loop {
     pub fleet: Fleet,
     pub desk: Desk,
     pub signals: Signals,
+    pub api: Arc<Api>,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
@@ -122,7 +124,8 @@ impl Loop {
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         self.desk.configure(config.site.clone(), signals::settings(&config));
-        self.signals = Signals::start(&config, &self.desk, self.clock);
+        self.api.configure(&config);
+        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe());
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
 use crate::signal::Desk;
+use crate::web::api::Api;
 use crate::web::{self, WebError};
 use cycle::{Loop, Request};
 use fleet::Fleet;
@@ -92,7 +93,9 @@ impl Daemon {
         let fleet = Fleet::start(&config, clock)?;
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
-        let pages = tokio::spawn(web::serve(listener, exporter.clone(), cancel.child_token()));
+        let api = Arc::new(Api::new(&config, desk.clone()));
+        let serving = web::serve_with(listener, exporter.clone(), api.clone(), cancel.child_token());
+        let pages = tokio::spawn(serving);
 
         let (requests, inbox) = mpsc::channel(4);
         let (outlet, frames) = watch::channel(None);
@@ -101,7 +104,8 @@ impl Daemon {
             clock,
             meters,
             fleet,
-            signals: Signals::start(&config, &desk, clock),
+            signals: Signals::start(&config, &desk, clock, &frames),
+            api: api.clone(),
             desk,
             exporter: exporter.clone(),
             frames: outlet,

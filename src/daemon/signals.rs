@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::control::signal::{Doubt, SourceSettings, Wall};
+use crate::metrics::Frame;
 use crate::signal::desk::WallClock;
 use crate::signal::{self, Desk};
 
@@ -19,10 +21,15 @@ pub struct Signals {
 
 impl Signals {
     /// Starts the tasks of a configuration.
-    pub fn start(config: &Config, desk: &Desk, clock: Clock) -> Self {
+    pub fn start(
+        config: &Config,
+        desk: &Desk,
+        clock: Clock,
+        frames: &watch::Receiver<Option<Frame>>,
+    ) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        signal::start(&config.signals, desk, clock, &cancel, &tasks);
+        signal::start(&config.signals, desk, clock, frames, &cancel, &tasks);
         tasks.close();
         Self { tasks, _guard: cancel.drop_guard() }
     }

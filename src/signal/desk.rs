@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::record::Record;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::Told;
+use crate::control::signal::book::{Held, Told};
 use crate::control::signal::order::Bases;
 use crate::control::signal::{Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, View, Wall};
 use crate::control::site::{CircuitId, Scope, Site, SourceId};
@@ -228,6 +228,23 @@ impl Desk {
         if let Some(book) = state.book(source) {
             book.fresh(Told::Heartbeat, None, &now);
         }
+    }
+
+    /// Something authenticated came that could not be obeyed; see [`Book::complain`].
+    pub fn complain(&self, source: SourceId, complaint: Arc<str>) {
+        if let Some(book) = self.state().book(source) {
+            book.complain(complaint);
+        }
+    }
+
+    /// All orders that are known of a source, by name; empty for a source that is not there.
+    pub fn held(&self, source: SourceId) -> Vec<Held> {
+        self.state().sources.get(source.0).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
+    }
+
+    /// What a source is by the configuration in force.
+    pub fn settings(&self, source: SourceId) -> Option<SourceSettings> {
+        self.state().sources.get(source.0).map(|at| at.book.settings().clone())
     }
 
     /// How far the source's clock is from ours, by its latest answer.

@@ -34,12 +34,14 @@ pub mod price;
 pub mod record;
 pub mod server;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope, SourceId};
+use crate::metrics::Frame;
 
 pub use desk::{Answer, Desk, DeskError, List};
 
@@ -116,11 +118,20 @@ pub struct Context {
     pub desk: Desk,
     /// The daemon's clock.
     pub clock: Clock,
+    /// What the latest cycle left behind; `None` before the first.
+    pub frames: watch::Receiver<Option<Frame>>,
 }
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
 /// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are.
-pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationToken, tracker: &TaskTracker) {
+pub fn start(
+    specs: &[Spec],
+    desk: &Desk,
+    clock: Clock,
+    frames: &watch::Receiver<Option<Frame>>,
+    cancel: &CancellationToken,
+    tracker: &TaskTracker,
+) {
     for (spec, id) in specs.iter().zip(0..) {
         let context = Context {
             source: SourceId(id),
@@ -128,6 +139,7 @@ pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationTok
             place: spec.place,
             desk: desk.clone(),
             clock,
+            frames: frames.clone(),
         };
         let cancel = cancel.clone();
         match spec.kind.clone() {
