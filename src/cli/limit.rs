@@ -283,12 +283,13 @@ fn point(words: &str, now: jiff::Timestamp, zone: &jiff::tz::TimeZone) -> Option
     let at = |civil: jiff::civil::DateTime| {
         civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
     };
-    if let Ok(time) = words.parse::<jiff::civil::Time>() {
-        let today = now.to_zoned(zone.clone()).date();
-        let next = at(today.to_datetime(time))?;
-        return if next > now { Some(next) } else { at(today.tomorrow().ok()?.to_datetime(time)) };
+    if let Ok(civil) = words.parse::<jiff::civil::DateTime>() {
+        return at(civil);
     }
-    words.parse::<jiff::civil::DateTime>().ok().and_then(at)
+    let time = words.parse::<jiff::civil::Time>().ok().filter(|_| words.contains(':'))?;
+    let today = now.to_zoned(zone.clone()).date();
+    let next = at(today.to_datetime(time))?;
+    if next > now { Some(next) } else { at(today.tomorrow().ok()?.to_datetime(time)) }
 }
 
 #[cfg(test)]

@@ -152,10 +152,9 @@ impl Daemon {
             Some(file) => token_of(file)?,
             None => first_operator(tokens).ok_or(DaemonCallError::NoToken)?,
         };
-        if base.scheme() == "https" {
-            // A second one in this process is no reason to fail.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
+        // The HTTP library is built without cryptography of its own and panics without a provider. One that is there
+        // already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())

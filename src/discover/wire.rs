@@ -173,6 +173,9 @@ pub(super) async fn http(request: reqwest::RequestBuilder) -> Reply {
 /// # Errors
 /// When it cannot be built, which is a fault of the system.
 pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
+    // The HTTP library is built without cryptography of its own and panics without a provider. One that is there
+    // already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

@@ -49,16 +49,16 @@ pub(super) async fn give(
     api.compare_clocks(source, limit.sent_at);
     let order = api.order(source, &id, place, &limit).map_err(complain)?;
     let (until, now) = (order.until, api.desk.wall());
+    // Given to the desk, it would end the version before it: a wrong date must not take a cap away.
+    if order.from <= now && until.is_some_and(|until| order.from <= until && until <= now) {
+        return Err(complain(over(until)));
+    }
     let receipt = match api.desk.give(source, order).await {
         Ok(receipt) => receipt,
         Err(error) => return Err(complain(refused(&error, &name))),
     };
     if receipt == Receipt::Over {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            format!("the order is over already: it ends at {}", stamp(until)),
-            "check the dates and the clocks of both machines",
-        ));
+        return Err(over(until));
     }
     if receipt == Receipt::Outdated {
         return Err(Problem::new(
@@ -397,6 +397,14 @@ fn usable(id: &str) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+fn over(until: Option<Wall>) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        format!("the order is over already: it ends at {}", stamp(until)),
+        "check the dates and the clocks of both machines; DELETE takes an order back",
+    )
 }
 
 fn no_limit(id: &str) -> Problem {
