@@ -16,7 +16,7 @@ mod answer;
 pub mod body;
 pub mod fuzzing;
 mod limits;
-mod rate;
+pub(crate) mod rate;
 mod token;
 
 use std::net::SocketAddr;
