@@ -9,7 +9,7 @@
 //! | `diagnostic` | mistakes and their place |
 //! | `quantity` | numbers with units |
 //! | `reader` | one table, key by key |
-//! | `settings` | `[site]`, `[control]`, `[web]` |
+//! | `settings`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
@@ -43,6 +43,7 @@ mod settings;
 mod signals;
 mod store;
 mod summary;
+mod tokens;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -65,8 +66,11 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// The site that `ballast demo` shows.
 pub const DEMO: &str = include_str!("../../config/demo.toml");
 
-/// The password of the demo's miners, as its configuration names the file.
-const DEMO_FILES: &[(&str, &str)] = &[("demo.password", include_str!("../../config/demo.password"))];
+/// The password of the demo's miners and the token of its operator, as its configuration names the files.
+const DEMO_FILES: &[(&str, &str)] = &[
+    ("demo.password", include_str!("../../config/demo.password")),
+    ("demo.token", include_str!("../../config/demo.token")),
+];
 
 /// What becomes of the miners when the daemon stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +122,8 @@ pub struct Config {
     pub clock: Option<crate::signal::wall::Trust>,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
+    /// Who may order over HTTP.
+    pub tokens: Vec<crate::web::api::Token>,
     /// What to do at the end.
     pub exit: ExitPolicy,
     /// What deserves a look, by place in the file. Log them once.
@@ -179,6 +185,14 @@ pub fn demo(network: u8) -> Result<Config, ConfigErrors> {
     parse(&text, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
+/// How the running demo is reached.
+///
+/// # Errors
+/// As [`demo`].
+pub fn demo_door() -> Result<(SocketAddr, Vec<crate::web::api::Token>), ConfigErrors> {
+    door(DEMO, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
+}
+
 /// The meter profiles that a configuration adds to those of the program or puts in their place, by name: those of the
 /// folder in `[site]` and of `[profiles.*]`. The rest of the file need not be finished.
 ///
@@ -197,6 +211,28 @@ pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigError
     });
     report.finish()?;
     Ok(own.unwrap_or_default().into_values().collect())
+}
+
+/// Where a daemon with this configuration is reached, and with which tokens; the rest of the file need not be usable by
+/// whoever asks, such as the passwords of the miners.
+///
+/// # Errors
+/// Everything that is wrong with `[web]`, by place; also when the file is missing, too large or no TOML.
+pub fn door(
+    text: &str,
+    path: &Path,
+    options: &Options<'_>,
+) -> Result<(SocketAddr, Vec<crate::web::api::Token>), ConfigErrors> {
+    let report = diagnostic::Report::new(text, path);
+    let document = syntax(text, &report);
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let store = secrets::Store { folder, options };
+    let door = document.as_ref().map(|document| {
+        let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
+        settings::web(&root, &store, None)
+    });
+    report.finish()?;
+    door.ok_or_else(|| ConfigErrors::of_file(path, "cannot be used", "this should not happen; please report it"))
 }
 
 /// Reads a configuration as text.
@@ -309,7 +345,6 @@ fn build<'t>(
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let site = settings::site(&root, &folder);
     let control = settings::control(&root, site.observe);
-    let listen = settings::listen(&root);
     let kept = store::store(&root, &folder);
 
     let links = meters::links(&root);
@@ -325,6 +360,7 @@ fn build<'t>(
     let models = models::section(&root);
     let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
     let signals = signals::signals(&root, &known, &limits);
+    let (listen, tokens) = settings::web(&root, &store, Some(&signals.specs));
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
@@ -370,6 +406,7 @@ fn build<'t>(
         store: kept,
         clock: site.clock,
         listen,
+        tokens,
         exit,
         warnings: Vec::new(),
     })

@@ -17,6 +17,7 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
+use crate::web::api::Api;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
@@ -48,6 +49,7 @@ pub struct Loop {
     pub breakers: Breakers,
     pub desk: Desk,
     pub signals: Signals,
+    pub api: Arc<Api>,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
@@ -136,6 +138,7 @@ impl Loop {
         // A task that speaks for a source knows it by its position, which may be another one's from here on.
         self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
+        self.api.configure(&config);
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe());
         self.state = state;
         self.exit = config.exit;

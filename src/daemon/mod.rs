@@ -38,6 +38,7 @@ use crate::config::Config;
 use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
 use crate::signal::Desk;
+use crate::web::api::Api;
 use crate::web::{self, WebError};
 use breakers::Breakers;
 use cycle::{Loop, Request};
@@ -98,7 +99,9 @@ impl Daemon {
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
         exporter.watch_signals(Arc::new(desk.clone()));
-        let pages = tokio::spawn(web::serve(listener, exporter.clone(), cancel.child_token()));
+        let api = Arc::new(Api::new(&config, desk.clone()));
+        let serving = web::serve_with(listener, exporter.clone(), api.clone(), cancel.child_token());
+        let pages = tokio::spawn(serving);
 
         let beats = desk.clone();
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(async move { beats.run_beats().await }));
@@ -112,6 +115,7 @@ impl Daemon {
             fleet,
             breakers,
             signals: Signals::start(&config, &desk, clock, &frames),
+            api: api.clone(),
             desk: desk.clone(),
             exporter: exporter.clone(),
             frames: outlet,

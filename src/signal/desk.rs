@@ -17,7 +17,7 @@ use super::baseline::{Baselines, above};
 use super::keep;
 use super::ledger::Ledger;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::Told;
+use crate::control::signal::book::{Held, Told};
 use crate::control::signal::order::Bases;
 use crate::control::signal::{
     Active, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
@@ -389,6 +389,23 @@ impl Desk {
             let now = self.now(source.doubt);
             source.book.fresh(Told::Heartbeat, None, &now);
         }
+    }
+
+    /// Something authenticated came that could not be obeyed; see [`Book::complain`].
+    pub fn complain(&self, source: SourceId, complaint: Arc<str>) {
+        if let Some(source) = self.state().sources.get_mut(source.0) {
+            source.book.complain(complaint);
+        }
+    }
+
+    /// All orders that are known of a source, by name; empty for a source that is not there.
+    pub fn held(&self, source: SourceId) -> Vec<Held> {
+        self.state().sources.get(source.0).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
+    }
+
+    /// What a source is by the configuration in force.
+    pub fn settings(&self, source: SourceId) -> Option<SourceSettings> {
+        self.state().sources.get(source.0).map(|at| at.book.settings().clone())
     }
 
     /// How far the source's clock is from ours, by its latest answer.

@@ -15,6 +15,7 @@ pub mod miner;
 pub mod plant;
 pub mod random;
 pub mod replay;
+pub mod rtu;
 pub mod scenario;
 mod script;
 pub mod site;

@@ -83,6 +83,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         miners: vec![],
         identities: vec![],
         listen: "127.0.0.1:0".parse().unwrap(),
+        tokens: vec![],
         exit: ExitPolicy::Hold,
         warnings: Vec::new(),
     }

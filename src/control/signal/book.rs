@@ -366,6 +366,12 @@ impl Book {
         }
     }
 
+    /// Something authenticated came that could not be obeyed: what is known stays in force, the source is degraded, and
+    /// it is no fresher for it.
+    pub fn complain(&mut self, unreadable: Arc<str>) {
+        self.unreadable = Some(unreadable);
+    }
+
     /// Lifts the caps of this source until a moment, in somebody's name. `false` without a name or for a time that is
     /// over.
     pub fn lift(&mut self, by: &str, until: Wall, now: &Now) -> bool {
