@@ -310,7 +310,14 @@ fn build<'t>(
 
     let models = models::section(&root);
     let store = secrets::Store { folder, options };
-    let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
+    let known = signals::Context {
+        circuits: &circuits,
+        meters: &meter_names,
+        store: &store,
+        links: &links,
+        connections: &meters.connections,
+        time_zone: site.time_zone.as_ref(),
+    };
     let signals = signals::signals(&root, &known, &limits);
     let devices = devices::section(&root, &store);
     let context = miners::Context {

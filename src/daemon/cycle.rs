@@ -16,6 +16,7 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
+use crate::signal::guard::Guards;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
@@ -46,6 +47,7 @@ pub struct Loop {
     pub fleet: Fleet,
     pub desk: Desk,
     pub signals: Signals,
+    pub guards: Guards,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
@@ -99,9 +101,10 @@ impl Loop {
 
     fn cycle(&mut self) {
         let begun = self.clock.now();
-        let orders = self.desk.look();
-        let snapshot =
-            Snapshot { now: begun, meters: self.meters.inputs(), miners: self.fleet.inputs(), orders };
+        let meters = self.meters.inputs();
+        let mut orders = self.desk.look();
+        orders.extend(self.guards.look(&meters, begun));
+        let snapshot = Snapshot { now: begun, meters, miners: self.fleet.inputs(), orders };
         let decision = step(&mut self.state, &snapshot);
         self.fleet.send(&decision.commands);
         self.exporter.observe_cycle(self.clock.now() - begun);
@@ -122,7 +125,8 @@ impl Loop {
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         self.desk.configure(config.site.clone(), signals::settings(&config));
-        self.signals = Signals::start(&config, &self.desk, self.clock);
+        self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
+        self.signals = Signals::start(&config, &self.desk, self.clock, &meters);
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
 use crate::signal::Desk;
+use crate::signal::guard::Guards;
 use crate::web::{self, WebError};
 use cycle::{Loop, Request};
 use fleet::Fleet;
@@ -99,9 +100,10 @@ impl Daemon {
         let control = Loop {
             state: State::new(config.site.clone()),
             clock,
+            guards: Guards::start(&config.signals, &desk, None),
+            signals: Signals::start(&config, &desk, clock, &meters),
             meters,
             fleet,
-            signals: Signals::start(&config, &desk, clock),
             desk,
             exporter: exporter.clone(),
             frames: outlet,

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::control::signal::{Doubt, SourceSettings, Wall};
+use crate::daemon::meters::Meters;
 use crate::signal::desk::WallClock;
 use crate::signal::{self, Desk};
 
@@ -19,10 +20,10 @@ pub struct Signals {
 
 impl Signals {
     /// Starts the tasks of a configuration.
-    pub fn start(config: &Config, desk: &Desk, clock: Clock) -> Self {
+    pub fn start(config: &Config, desk: &Desk, clock: Clock, meters: &Meters) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        signal::start(&config.signals, desk, clock, &cancel, &tasks);
+        signal::start(&config.signals, desk, clock, meters.contacts(), &cancel, &tasks);
         tasks.close();
         Self { tasks, _guard: cancel.drop_guard() }
     }

@@ -155,6 +155,11 @@ impl Desk {
         self.state().site.clone()
     }
 
+    /// Everything that hangs on a circuit: what an order there can ask a share of.
+    pub fn nameplate(&self, circuit: CircuitId, scope: Scope) -> Watts {
+        self.state().nameplate(circuit, scope)
+    }
+
     /// Takes one order in. When this returns `Ok`, it is stored and acts from the next cycle on.
     ///
     /// # Errors

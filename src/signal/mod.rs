@@ -33,13 +33,16 @@ pub mod openadr;
 pub mod price;
 pub mod record;
 pub mod server;
+pub mod windows;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope, SourceId};
+use crate::control::snapshot::MeterInput;
 
 pub use desk::{Answer, Desk, DeskError, List};
 
@@ -119,8 +122,17 @@ pub struct Context {
 }
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
-/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are.
-pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationToken, tracker: &TaskTracker) {
+/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are. `contacts` are the
+/// inputs of the sources that are contacts, in their order.
+pub fn start(
+    specs: &[Spec],
+    desk: &Desk,
+    clock: Clock,
+    contacts: &[watch::Receiver<MeterInput>],
+    cancel: &CancellationToken,
+    tracker: &TaskTracker,
+) {
+    let mut contacts = contacts.iter().cloned();
     for (spec, id) in specs.iter().zip(0..) {
         let context = Context {
             source: SourceId(id),
@@ -139,7 +151,9 @@ pub fn start(specs: &[Spec], desk: &Desk, clock: Clock, cancel: &CancellationTok
                 tracker.spawn(cancel.run_until_cancelled_owned(server::run(settings, context)));
             }
             Kind::Contact(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context)));
+                if let Some(input) = contacts.next() {
+                    tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context, input)));
+                }
             }
             Kind::Calendar(settings) => {
                 tracker.spawn(cancel.run_until_cancelled_owned(calendar::run(settings, context)));
