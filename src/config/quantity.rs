@@ -311,7 +311,9 @@ mod tests {
         assert_eq!(price("-12.5 EUR/MWh", PER_ENERGY), Some((-0.0125, "EUR")));
         assert_eq!(price("52 USD/PH/day", PER_HASHING), Some((0.052, "USD")));
         assert_eq!(price("0.05EUR/TH/s/day", PER_HASHING), Some((0.05, "EUR")));
-        for text in ["", "0.06", "0.06 USD", "USD/kWh", "0.06 USD/GWh", "NaN USD/kWh", "0.06 $/kWh", "1 E1/kWh"] {
+        for text in
+            ["", "0.06", "0.06 USD", "USD/kWh", "0.06 USD/GWh", "NaN USD/kWh", "0.06 $/kWh", "1 E1/kWh"]
+        {
             assert_eq!(price(text, PER_ENERGY), None, "{text}");
         }
         assert_eq!(price("0.06 USD/kWh", PER_HASHING), None);

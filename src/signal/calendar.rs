@@ -94,8 +94,13 @@ fn orders(settings: &Settings, place: Place, now: Wall) -> Vec<Order> {
             let local = |at| windows.zone.to_datetime(at).strftime("%F %H:%M").to_string();
             let offset = windows.zone.to_offset(instance.from);
             Some(Order {
-                id: format!("{name} {} to {} ({offset}): {}", local(instance.from), local(instance.until), words(ask))
-                    .into(),
+                id: format!(
+                    "{name} {} to {} ({offset}): {}",
+                    local(instance.from),
+                    local(instance.until),
+                    words(ask)
+                )
+                .into(),
                 revision: 0,
                 lane: "calendar".into(),
                 priority: u32::MAX,

@@ -30,7 +30,8 @@ pub struct Settings {
 
 /// Runs until it is dropped. `input` has each reading of the bits.
 pub async fn run(settings: Settings, context: Context, mut input: watch::Receiver<MeterInput>) {
-    let mut task = Task { settings, context, debounce: Debounce::default(), told: None, standing: Vec::new() };
+    let mut task =
+        Task { settings, context, debounce: Debounce::default(), told: None, standing: Vec::new() };
     while input.changed().await.is_ok() {
         let input = *input.borrow_and_update();
         task.take(&input).await;
@@ -68,9 +69,7 @@ impl Task {
     async fn tell(&mut self, number: u32) -> Result<(), DeskError> {
         let Context { source, desk, name, place, .. } = &self.context;
         let orders: Vec<Order> = match self.settings.group.level(number) {
-            Level::Caps(caps) => {
-                caps.into_iter().map(|(contact, ask)| order(&contact, ask, place)).collect()
-            }
+            Level::Caps(caps) => caps.into_iter().map(|(contact, ask)| order(&contact, ask, place)).collect(),
             Level::Fault(why) => {
                 warn!(source = %name, "{why}; what was in force stays in force");
                 return self.object(why).await;

@@ -133,16 +133,14 @@ impl Guards {
 
 impl Running {
     fn look(&mut self, meters: &[MeterInput], now: Moment) -> Option<OrderCap> {
-        let reading = meters.get(self.settings.meter.0).and_then(|meter| self.settings.watched.reading(meter));
+        let reading =
+            meters.get(self.settings.meter.0).and_then(|meter| self.settings.watched.reading(meter));
         let level = self.guard.look(&self.settings.law, reading, now);
         if level.fresh {
             self.desk.heartbeat(self.source);
         }
-        self.known_since = if level.unknown || level.value.is_none() {
-            None
-        } else {
-            Some(self.known_since.unwrap_or(now))
-        };
+        self.known_since =
+            if level.unknown || level.value.is_none() { None } else { Some(self.known_since.unwrap_or(now)) };
         self.follow(level, now);
         let (id, ask) = self.standing.clone()?;
         let nameplate = self.desk.nameplate(self.place.circuit, self.place.scope);

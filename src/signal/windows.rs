@@ -331,8 +331,11 @@ mod tests {
     #[test]
     fn holidays_can_be_left_out_or_be_the_only_days() {
         let mut work = window(time(8, 0, 0, 0), Some(time(12, 0, 0, 0)));
-        work.days =
-            Days { weekdays: [true, true, true, true, true, false, false], holidays: false, except_holidays: true };
+        work.days = Days {
+            weekdays: [true, true, true, true, true, false, false],
+            holidays: false,
+            except_holidays: true,
+        };
         let mut calendar = windows("UTC", work);
         calendar.holidays = vec![
             Holiday::Once(jiff::civil::date(2026, 11, 18)),

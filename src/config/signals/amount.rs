@@ -26,13 +26,18 @@ pub(super) fn ask_of(report: &Report<'_>, span: Span, key: &str, value: &DeValue
 
 fn parse(value: &DeValue<'_>) -> Result<Option<Ask>, Wrong> {
     let text = text_of(value).map_err(|_| {
-        Wrong::new("is no cap", "write a power like \"100 kW\", a share of the nameplate like \"30 %\", or \"none\"")
+        Wrong::new(
+            "is no cap",
+            "write a power like \"100 kW\", a share of the nameplate like \"30 %\", or \"none\"",
+        )
     })?;
     if text.trim() == "none" {
         return Ok(None);
     }
     if text.trim_end().ends_with('%') {
-        return quantity_of(value, &quantity::SHARE, 0.0, 1.0).map(|share| Some(Ask::ShareOfNameplate(share)));
+        return quantity_of(value, &quantity::SHARE, 0.0, 1.0)
+            .map(|share| Some(Ask::ShareOfNameplate(share)));
     }
-    quantity_of(value, &quantity::POWER, 0.0, MOST_POWER).map(|power| Some(Ask::Cap(Watts::saturating(power))))
+    quantity_of(value, &quantity::POWER, 0.0, MOST_POWER)
+        .map(|power| Some(Ask::Cap(Watts::saturating(power))))
 }

@@ -75,7 +75,9 @@ pub(super) fn read(
     }
     let whole: Option<Vec<_>> = read.into_iter().collect();
     let (contacts, bits): (Vec<_>, Vec<_>) = whole?.into_iter().unzip();
-    if let Some(twice) = bits.iter().enumerate().find(|(at, bit)| bits.iter().take(*at).any(|one| one == *bit)) {
+    if let Some(twice) =
+        bits.iter().enumerate().find(|(at, bit)| bits.iter().take(*at).any(|one| one == *bit))
+    {
         report.error(
             table.key_span("contacts"),
             format!("two contacts are the same bit, {} {}", twice.1.0.items(), twice.1.1),
@@ -115,9 +117,8 @@ fn contact(inner: &Table<'_>, at: usize, numbers: bool) -> Option<(Contact, (Fun
         "write the wire address of the input, counted from zero; manuals that count from 1 or 10001 mean one less, or \
          10001 less",
     );
-    let when_closed = inner
-        .choice("speaks_when", &[("closed", true), ("open", false)])
-        .is_none_or(|at| at.value);
+    let when_closed =
+        inner.choice("speaks_when", &[("closed", true), ("open", false)]).is_none_or(|at| at.value);
     let name = inner.text("name").map_or_else(|| format!("contact {}", at + 1), |at| at.value.to_owned());
     let ask = amount::ask(inner, "cap");
     match (numbers, inner.has("cap")) {
@@ -153,8 +154,11 @@ fn steps(table: &Table<'_>, word: Word, contacts: usize) -> Option<Vec<Option<As
         }
         return None;
     }
-    let list =
-        table.require("steps", list, "write the cap of each number, from zero on: steps = [\"none\", \"60 %\"]")?;
+    let list = table.require(
+        "steps",
+        list,
+        "write the cap of each number, from zero on: steps = [\"none\", \"60 %\"]",
+    )?;
     let most = 1_usize << contacts.min(MOST_CONTACTS);
     if list.value.is_empty() || list.value.len() > most {
         report.error(

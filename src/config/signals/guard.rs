@@ -39,7 +39,11 @@ pub(super) fn read(
         (both, _) => {
             report.error(
                 table.span(),
-                format!("{} has {} `below` and `droop`", table.title(), if both { "both" } else { "neither" }),
+                format!(
+                    "{} has {} `below` and `droop`",
+                    table.title(),
+                    if both { "both" } else { "neither" }
+                ),
                 "write below = \"49.7 Hz\", back_above = \"49.9 Hz\" and cap = \"0 W\", or a curve: \
                  droop = [{ at = \"49.8 Hz\", cap = \"100 %\" }, { at = \"49.2 Hz\", cap = \"0 %\" }]",
             );
@@ -81,7 +85,12 @@ fn meter(table: &Table<'_>, context: &Context<'_, '_>, watched: Watched) -> Opti
         let keys: Vec<&str> = watched.measures().iter().map(|measure| measure.name()).collect();
         report.error(
             name.span,
-            format!("meter `{}` does not tell it: its profile `{}` has no {}", name.value, profile.name, keys.join(" or ")),
+            format!(
+                "meter `{}` does not tell it: its profile `{}` has no {}",
+                name.value,
+                profile.name,
+                keys.join(" or ")
+            ),
             "add the register to the profile, or name another meter",
         );
         return None;
@@ -118,7 +127,11 @@ fn threshold(table: &Table<'_>, watched: Watched) -> Option<(Curve, Ask)> {
         "write from which value on power may return; the way between the two keeps the miners from being switched to and fro",
     );
     let cap = amount::ask(table, "cap");
-    let cap = table.require("cap", cap, "write what holds below it, like cap = \"0 W\" or cap = \"30 %\" of the nameplate");
+    let cap = table.require(
+        "cap",
+        cap,
+        "write what holds below it, like cap = \"0 W\" or cap = \"30 %\" of the nameplate",
+    );
     let (below, back, cap) = (below?.value, back?, cap?);
     if back.value < below {
         table.report().error(

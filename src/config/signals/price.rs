@@ -41,8 +41,13 @@ pub(super) fn read(
             "remove `caps`; a limit on the import is another source",
         );
     }
-    let power = quote(table, context, &Good { key: "power_price", per: quantity::PER_ENERGY, example: POWER_EXAMPLE });
-    let hash = quote(table, context, &Good { key: "hash_price", per: quantity::PER_HASHING, example: HASH_EXAMPLE });
+    let power = quote(
+        table,
+        context,
+        &Good { key: "power_price", per: quantity::PER_ENERGY, example: POWER_EXAMPLE },
+    );
+    let hash =
+        quote(table, context, &Good { key: "hash_price", per: quantity::PER_HASHING, example: HASH_EXAMPLE });
     let seconds = Duration::from_secs;
     let time =
         |key, low, high, default| table.time(key, low, high).map_or(default, |at: At<Duration>| at.value);
@@ -50,8 +55,7 @@ pub(super) fn read(
     let minimum_hold = time("minimum_hold", Duration::ZERO, DAY, seconds(600));
     let hysteresis = table.share("hysteresis", 0.5).map_or(0.05, |at| at.value);
     let overhead = table.share("overhead", 0.9).map_or(0.0, |at| at.value);
-    let expires =
-        table.choice("when_lost", &[("keep", false), ("nothing", true)]).is_some_and(|at| at.value);
+    let expires = table.choice("when_lost", &[("keep", false), ("nothing", true)]).is_some_and(|at| at.value);
     if expires && settings.fail_safe.is_some() {
         report.error(
             table.key_span("when_lost"),
@@ -121,7 +125,11 @@ fn price(text: &str, good: &Good) -> Result<(f64, String), Wrong> {
         let units: Vec<&str> = good.per.iter().map(|(name, ..)| *name).collect();
         Wrong::new(
             "is no price",
-            format!("write a number, a currency and what it is for, like \"{}\" (there are {})", good.example, units.join(", ")),
+            format!(
+                "write a number, a currency and what it is for, like \"{}\" (there are {})",
+                good.example,
+                units.join(", ")
+            ),
         )
     })
 }
@@ -131,11 +139,18 @@ fn tariff(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<R
     let otherwise = inner.require(
         "otherwise",
         otherwise,
-        &format!("write the price outside of all windows, like otherwise = \"{}\"; or `url` to ask for it", good.example),
+        &format!(
+            "write the price outside of all windows, like otherwise = \"{}\"; or `url` to ask for it",
+            good.example
+        ),
     );
     let (windows, prices) = windows::windows(inner, "windows", context, |window| {
         let found = window.read("price", |value| price(text_of(value)?, good));
-        window.require("price", found, &format!("write the price in the window, like price = \"{}\"", good.example))
+        window.require(
+            "price",
+            found,
+            &format!("write the price in the window, like price = \"{}\"", good.example),
+        )
     })?;
     let otherwise = otherwise?;
     let mut currencies = vec![(otherwise.value.1, otherwise.span)];
@@ -156,11 +171,20 @@ fn polled(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<R
     let time_pointer = inner.read("time_pointer", |value| self::pointer(text_of(value)?));
     let unit = inner.read("unit", |value| {
         let text = text_of(value)?;
-        quantity::price_unit(text, good.per).map(|(currency, factor)| (currency.to_owned(), factor)).ok_or_else(|| {
-            Wrong::new("is no unit of a price", "write the currency and what it is for, like unit = \"EUR/MWh\"")
-        })
+        quantity::price_unit(text, good.per)
+            .map(|(currency, factor)| (currency.to_owned(), factor))
+            .ok_or_else(|| {
+                Wrong::new(
+                    "is no unit of a price",
+                    "write the currency and what it is for, like unit = \"EUR/MWh\"",
+                )
+            })
     });
-    let unit = inner.require("unit", unit, "write the unit of the number, like unit = \"EUR/MWh\"; it is never guessed");
+    let unit = inner.require(
+        "unit",
+        unit,
+        "write the unit of the number, like unit = \"EUR/MWh\"; it is never guessed",
+    );
     let bound = |key| inner.read(key, |value| price(text_of(value)?, good));
     let (lowest, highest) = (bound("lowest"), bound("highest"));
     let token_table = inner.table("token");
@@ -171,7 +195,10 @@ fn polled(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<R
     let (url, unit) = (url?, unit?);
     let local = url.value.host_str().is_some_and(|host| {
         host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     });
     if url.value.scheme() == "http" && !local {
         if inner.has("token") {
@@ -209,10 +236,16 @@ fn address(text: &str) -> Result<reqwest::Url, Wrong> {
         Wrong::new(format!("is no URL: {error}"), "write it in full, like url = \"https://host/path\"")
     })?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(Wrong::new("is not of http or https", "write it in full, like url = \"https://host/path\""));
+        return Err(Wrong::new(
+            "is not of http or https",
+            "write it in full, like url = \"https://host/path\"",
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Wrong::new("has an account in it", "give a bearer token instead: token = { file = \"…\" }"));
+        return Err(Wrong::new(
+            "has an account in it",
+            "give a bearer token instead: token = { file = \"…\" }",
+        ));
     }
     Ok(url)
 }

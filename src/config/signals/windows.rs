@@ -61,9 +61,11 @@ fn window(table: &Table<'_>, at: usize) -> Option<Window> {
     let report = table.report();
     let name = table.text("name").map_or_else(|| format!("window {}", at + 1), |at| at.value.to_owned());
     let from = table.read("from", |value| clock(text_of(value)?));
-    let from = table.require("from", from, "write when it begins on the clocks of the site, like from = \"18:00\"");
+    let from =
+        table.require("from", from, "write when it begins on the clocks of the site, like from = \"18:00\"");
     let to = table.read("to", |value| clock(text_of(value)?));
-    let to = table.require("to", to, "write when it ends, like to = \"22:00\"; \"24:00\" is the end of the day");
+    let to =
+        table.require("to", to, "write when it ends, like to = \"22:00\"; \"24:00\" is the end of the day");
     let days = days(table);
     let season = table.table("season").and_then(|season| {
         let first = season.read("from", |value| month_day(text_of(value)?));
@@ -94,7 +96,8 @@ fn window(table: &Table<'_>, at: usize) -> Option<Window> {
 
 /// A time of the day; `None` for 24:00.
 fn clock(text: &str) -> Result<Option<Time>, Wrong> {
-    let wrong = || Wrong::new("is no time of the day", "write hours and minutes, like \"18:00\" or \"06:30\"");
+    let wrong =
+        || Wrong::new("is no time of the day", "write hours and minutes, like \"18:00\" or \"06:30\"");
     let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
     let two = |text: &str| {
         let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -110,8 +113,9 @@ fn clock(text: &str) -> Result<Option<Time>, Wrong> {
 fn month_day(text: &str) -> Result<MonthDay, Wrong> {
     // A leap year has every day that a year can have.
     let date = format!("2024-{text}").parse::<Date>().ok().filter(|_| text.len() == 5);
-    date.map(|date| MonthDay { month: date.month(), day: date.day() })
-        .ok_or_else(|| Wrong::new("is no day of the year", "write month and day, like \"12-01\" for the first of December"))
+    date.map(|date| MonthDay { month: date.month(), day: date.day() }).ok_or_else(|| {
+        Wrong::new("is no day of the year", "write month and day, like \"12-01\" for the first of December")
+    })
 }
 
 /// `days = ["mon-fri", "sun", "holiday"]` and `except_holidays = true`.

@@ -84,10 +84,12 @@ impl Group {
                 let number =
                     speaking.fold(0_usize, |number, (at, _)| number | (1_usize << at.min(MOST_CONTACTS)));
                 match caps.get(number) {
-                    Some(ask) => {
-                        Level::Caps(ask.map(|ask| (format!("number {number}").into(), ask)).into_iter().collect())
-                    }
-                    None => Level::Fault(format!("the contacts form the number {number}, which has no cap").into()),
+                    Some(ask) => Level::Caps(
+                        ask.map(|ask| (format!("number {number}").into(), ask)).into_iter().collect(),
+                    ),
+                    None => Level::Fault(
+                        format!("the contacts form the number {number}, which has no cap").into(),
+                    ),
                 }
             }
         }
@@ -175,7 +177,10 @@ mod tests {
     #[test]
     fn what_holds_when_nothing_speaks_can_be_said() {
         let group = Group { otherwise: Some(Ask::Cap(Watts::whole(7))), ..group(Reading::All) };
-        assert_eq!(group.level(0b100), Level::Caps(vec![("none of the contacts".into(), Ask::Cap(Watts::whole(7)))]));
+        assert_eq!(
+            group.level(0b100),
+            Level::Caps(vec![("none of the contacts".into(), Ask::Cap(Watts::whole(7)))])
+        );
         assert_eq!(shares(&group.level(0b011)), [0.6, 0.3, 0.0]);
     }
 

@@ -56,7 +56,11 @@ impl BreakEven {
         }
         let joules = prices.hash / (KWH_PER_WATT_DAY * prices.power);
         // An overflow is a price next to nothing.
-        if joules == f64::INFINITY { Self::Everything } else { Self::Below(if joules > 0.0 { joules } else { 0.0 }) }
+        if joules == f64::INFINITY {
+            Self::Everything
+        } else {
+            Self::Below(if joules > 0.0 { joules } else { 0.0 })
+        }
     }
 
     /// The efficiency up to which it pays, in joules per terahash; infinite when everything does.
@@ -198,7 +202,11 @@ mod tests {
         let BreakEven::Below(joules) = BreakEven::of(Prices { power: 0.06, hash: 0.05 }) else { panic!() };
         assert!((joules - 34.722).abs() < 1e-3, "{joules}");
         assert_eq!(BreakEven::of(Prices { power: 0.0, hash: 0.05 }), BreakEven::Everything);
-        assert_eq!(BreakEven::of(Prices { power: -0.02, hash: 0.0 }), BreakEven::Everything, "paid for taking it");
+        assert_eq!(
+            BreakEven::of(Prices { power: -0.02, hash: 0.0 }),
+            BreakEven::Everything,
+            "paid for taking it"
+        );
         assert_eq!(BreakEven::of(Prices { power: 0.06, hash: 0.0 }), BreakEven::Below(0.0));
         assert_eq!(BreakEven::Below(40.0).less(0.05), BreakEven::Below(38.0));
     }
@@ -228,7 +236,9 @@ mod tests {
         let mut keeper = Keeper::default();
         let hold = Duration::from_secs(600);
         let mut take = |joules: f64, second: u64| {
-            keeper.take(BreakEven::Below(joules), Moment::millis(second * 1_000), 0.05, hold).joules_per_terahash()
+            keeper
+                .take(BreakEven::Below(joules), Moment::millis(second * 1_000), 0.05, hold)
+                .joules_per_terahash()
         };
         assert_eq!(take(30.0, 0), 30.0);
         for second in 1..100 {

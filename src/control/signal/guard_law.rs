@@ -308,7 +308,7 @@ mod tests {
     fn a_value_that_is_not_known_is_the_worst() {
         let mut guard = Guard::new("g");
         let law = law();
-        let look = |guard: &mut Guard, second| guard.look(&law, None, Moment::millis(second * 1_000));
+        let look = |guard: &mut Guard, second: u64| guard.look(&law, None, Moment::millis(second * 1_000));
         assert_eq!(look(&mut guard, 0).left, 1.0, "the start has its time");
         assert_eq!(look(&mut guard, 5).left, 1.0);
         let level = look(&mut guard, 6);

@@ -81,12 +81,14 @@ pub async fn run(settings: Settings, context: Context) {
             }
         }
     };
-    let every = if [&settings.power, &settings.hash].iter().any(|quote| matches!(quote, Quote::Tariff { .. })) {
+    let every = if [&settings.power, &settings.hash].iter().any(|quote| matches!(quote, Quote::Tariff { .. }))
+    {
         settings.every.min(TARIFF_LOOK)
     } else {
         settings.every
     };
-    let mut task = Task { settings, context, client, keeper: Keeper::default(), told: None, good: None, trouble: None };
+    let mut task =
+        Task { settings, context, client, keeper: Keeper::default(), told: None, good: None, trouble: None };
     loop {
         task.look().await;
         sleep(every).await;
@@ -125,7 +127,8 @@ impl Task {
                 if error.is_bad_value() && recent {
                     let standing = self.told.as_ref().map(|(_, standing, _)| standing.clone());
                     let complaint = Some(error.to_string().into());
-                    let list = List { orders: Vec::new(), unreadable: standing.unwrap_or_default(), complaint };
+                    let list =
+                        List { orders: Vec::new(), unreadable: standing.unwrap_or_default(), complaint };
                     self.tell(list).await;
                 }
             }

@@ -76,7 +76,9 @@ pub enum PriceError {
         pointer: String,
     },
     /// A number that cannot be meant.
-    #[error("{price} (per kWh, or per TH and day) at `{pointer}` of {place} is outside of what was called possible")]
+    #[error(
+        "{price} (per kWh, or per TH and day) at `{pointer}` of {place} is outside of what was called possible"
+    )]
     OutOfRange {
         /// Which host.
         place: String,
@@ -154,7 +156,8 @@ pub fn client(ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
 /// No whole answer with status 200 in time.
 pub async fn ask(client: &reqwest::Client, poll: &Poll) -> Result<Answer, PriceError> {
     let place = poll.place();
-    let broken = |error: reqwest::Error| PriceError::Unreachable { place: place.clone(), reason: reason(error) };
+    let broken =
+        |error: reqwest::Error| PriceError::Unreachable { place: place.clone(), reason: reason(error) };
     let mut request = client.get(poll.url.clone()).header(ACCEPT, "application/json");
     if let Some(token) = &poll.token {
         request = request.bearer_auth(token.expose());
@@ -207,8 +210,10 @@ impl Poll {
         let place = self.place();
         let document: Value = serde_json::from_slice(&answer.body)
             .map_err(|error| PriceError::Json { place: place.clone(), line: error.line() })?;
-        let missing = |pointer: &str| PriceError::NoNumber { place: place.clone(), pointer: pointer.to_owned() };
-        let number = document.pointer(&self.pointer).and_then(number).ok_or_else(|| missing(&self.pointer))?;
+        let missing =
+            |pointer: &str| PriceError::NoNumber { place: place.clone(), pointer: pointer.to_owned() };
+        let number =
+            document.pointer(&self.pointer).and_then(number).ok_or_else(|| missing(&self.pointer))?;
         let price = number * self.factor;
         let low = self.lowest.is_some_and(|lowest| price < lowest);
         let high = self.highest.is_some_and(|highest| price > highest);
@@ -307,7 +312,8 @@ mod tests {
 
     #[test]
     fn what_is_no_price_is_told_apart_from_no_answer() {
-        for body in [r#"{"data":[{"price":null}]}"#, r#"{"data":[]}"#, r#"{"data":[{"price":"NaN"}]}"#, "[1]"] {
+        for body in [r#"{"data":[{"price":null}]}"#, r#"{"data":[]}"#, r#"{"data":[{"price":"NaN"}]}"#, "[1]"]
+        {
             let error = read(&poll(), body).unwrap_err();
             assert!(error.is_bad_value(), "{error}");
         }
