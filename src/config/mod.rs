@@ -358,7 +358,14 @@ fn build<'t>(
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
     let models = models::section(&root);
-    let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
+    let known = signals::Context {
+        circuits: &circuits,
+        meters: &meter_names,
+        store: &store,
+        links: &links,
+        connections: &meters.connections,
+        time_zone: site.time_zone.as_ref(),
+    };
     let signals = signals::signals(&root, &known, &limits);
     let (listen, tokens) = settings::web(&root, &store, Some(&signals.specs));
     let context = miners::Context {

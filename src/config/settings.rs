@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::ExitPolicy;
 use super::diagnostic::At;
 use super::reader::{MOST_POWER, Table, Wrong, shorten};
@@ -33,6 +35,23 @@ pub(super) struct SiteKeys {
     pub(super) profiles: Option<At<PathBuf>>,
     /// Whether somebody keeps the clock right.
     pub(super) clock: Option<Trust>,
+    /// Where calendars get their time from unless they say otherwise.
+    pub(super) time_zone: Option<TimeZone>,
+}
+
+/// Reads a time zone by its name in the IANA database that comes with the program.
+pub(super) fn time_zone(table: &Table<'_>) -> Option<TimeZone> {
+    let read = table.read("time_zone", |value| {
+        let name = super::reader::text_of(value)?;
+        jiff::tz::TimeZoneDatabase::bundled().get(name).map_err(|_| {
+            Wrong::new(
+                format!("is no time zone: \"{}\"", shorten(name)),
+                "write the name of the IANA database, like \"Asia/Karachi\", \"Europe/Berlin\" or \"UTC\"; a name \
+                 like \"CET\" or \"GMT+5\" does not follow the law of a country",
+            )
+        })
+    });
+    read.map(|at| at.value)
 }
 
 /// Reads the folder of profiles in `[site]`, relative to that of the configuration.
@@ -55,7 +74,7 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
                 "write [site] with name = \"…\" and mode = \"control\" or \"observe\"",
             );
         }
-        return SiteKeys { name: String::new(), observe: true, profiles: None, clock: None };
+        return SiteKeys { name: String::new(), observe: true, profiles: None, clock: None, time_zone: None };
     };
     let name = table.read("name", |value| {
         let text = super::reader::text_of(value)?;
@@ -73,12 +92,14 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
     );
     let profiles = profiles(&table, folder);
     let clock = table.choice("clock", &[("checked", Trust::Checked), ("trusted", Trust::Trusted)]);
+    let time_zone = time_zone(&table);
     table.finish();
     SiteKeys {
         name: name.map_or_else(String::new, |at| at.value),
         observe: mode.is_none_or(|at| at.value),
         profiles,
         clock: clock.map(|at| at.value),
+        time_zone,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
 use crate::web::api::Api;
+use crate::signal::guard::Guards;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
@@ -50,6 +51,7 @@ pub struct Loop {
     pub desk: Desk,
     pub signals: Signals,
     pub api: Arc<Api>,
+    pub guards: Guards,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
@@ -104,10 +106,12 @@ impl Loop {
 
     fn cycle(&mut self) {
         let begun = self.clock.now();
-        let orders = self.desk.look();
+        let meters = self.meters.inputs();
+        let mut orders = self.desk.look();
+        orders.extend(self.guards.look(&meters, begun));
         let snapshot = Snapshot {
             now: begun,
-            meters: self.meters.inputs(),
+            meters,
             miners: self.fleet.inputs(),
             orders,
             breakers: self.breakers.inputs(),
@@ -139,7 +143,8 @@ impl Loop {
         self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.api.configure(&config);
-        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe());
+        self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
+        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

@@ -39,6 +39,7 @@ use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
 use crate::signal::Desk;
 use crate::web::api::Api;
+use crate::signal::guard::Guards;
 use crate::web::{self, WebError};
 use breakers::Breakers;
 use cycle::{Loop, Request};
@@ -111,10 +112,11 @@ impl Daemon {
         let control = Loop {
             state: State::new(config.site.clone()),
             clock,
+            guards: Guards::start(&config.signals, &desk, None),
+            signals: Signals::start(&config, &desk, clock, &frames, &meters),
             meters,
             fleet,
             breakers,
-            signals: Signals::start(&config, &desk, clock, &frames),
             api: api.clone(),
             desk: desk.clone(),
             exporter: exporter.clone(),

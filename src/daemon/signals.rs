@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::signal::SourceSettings;
+use crate::daemon::meters::Meters;
 use crate::metrics::Frame;
 use crate::signal::start::{Beginning, MOST_RECORDS};
 use crate::signal::wall::{self, Trust};
@@ -31,10 +32,11 @@ impl Signals {
         desk: &Desk,
         clock: Clock,
         frames: &watch::Receiver<Option<Frame>>,
+        meters: &Meters,
     ) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        signal::start(&config.signals, desk, clock, frames, &cancel, &tasks);
+        signal::start(&config.signals, desk, clock, frames, meters.contacts(), &cancel, &tasks);
         tasks.close();
         Self { tasks, guard: cancel.drop_guard() }
     }

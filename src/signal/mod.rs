@@ -43,6 +43,7 @@ pub mod server;
 pub mod start;
 pub mod status;
 pub mod wall;
+pub mod windows;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,7 @@ use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope, SourceId};
 use crate::metrics::Frame;
+use crate::control::snapshot::MeterInput;
 
 pub use desk::{Answer, Desk, DeskError, List};
 
@@ -133,15 +135,18 @@ pub struct Context {
 }
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
-/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are.
+/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are. `contacts` are the
+/// inputs of the sources that are contacts, in their order.
 pub fn start(
     specs: &[Spec],
     desk: &Desk,
     clock: Clock,
     frames: &watch::Receiver<Option<Frame>>,
+    contacts: &[watch::Receiver<MeterInput>],
     cancel: &CancellationToken,
     tracker: &TaskTracker,
 ) {
+    let mut contacts = contacts.iter().cloned();
     for (spec, id) in specs.iter().zip(0..) {
         let context = Context {
             source: SourceId(id),
@@ -161,7 +166,9 @@ pub fn start(
                 tracker.spawn(cancel.run_until_cancelled_owned(server::run(settings, context)));
             }
             Kind::Contact(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context)));
+                if let Some(input) = contacts.next() {
+                    tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context, input)));
+                }
             }
             Kind::Calendar(settings) => {
                 tracker.spawn(cancel.run_until_cancelled_owned(calendar::run(settings, context)));

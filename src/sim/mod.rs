@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod meter;
 pub mod miner;
 pub mod plant;
+pub mod price;
 pub mod random;
 pub mod replay;
 pub mod rtu;
