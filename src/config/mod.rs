@@ -14,7 +14,7 @@
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
 //! | `devices` | `[drivers.*]` |
-//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
+//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `signals/` | `[signals.*]` |
 //! | `checks` | what only the whole shows |
@@ -313,11 +313,13 @@ fn build<'t>(
     let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
     let signals = signals::signals(&root, &known, &limits);
     let devices = devices::section(&root, &store);
+    let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
         devices: &devices,
         store: &store,
+        accounts: &accounts,
         observe: site.observe,
         found: std::cell::RefCell::default(),
     };

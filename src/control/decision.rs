@@ -277,6 +277,9 @@ pub struct Decision {
     pub miners: Vec<MinerDecision>,
     /// What to send. Empty in observe mode.
     pub commands: Vec<Command>,
+    /// Miners whose draw was first seen at what the latest command asked for, and how long after the command that
+    /// reading came. A command that another one overtook, or that asked for the draw there was, is not in it.
+    pub responses: Vec<(MinerId, Duration)>,
     /// Running totals.
     pub energy: Energy,
 }

@@ -97,6 +97,8 @@ pub struct Track {
     was_starting: bool,
     /// The miner restarted by itself: a setting that does not persist is gone.
     pub restarted: bool,
+    /// Its draw was seen in this cycle, for the first time, where the latest command put it: how long after that.
+    pub responded: Option<Duration>,
 }
 
 impl Default for Track {
@@ -119,6 +121,7 @@ impl Default for Track {
             uptime: None,
             was_starting: false,
             restarted: false,
+            responded: None,
         }
     }
 }
@@ -172,6 +175,7 @@ impl Track {
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
         let status = input.status.as_ref();
         let fresh = status.filter(|status| now - status.at <= miner.silent_after);
+        self.responded = None;
         self.note_delivery(input.delivery.as_ref(), now);
         if let Some(status) = fresh {
             self.note_restart(&status.value, status.at);
@@ -374,7 +378,7 @@ impl Track {
         self.learned_at = Some(at);
         let Some(Target::Power(asked)) = self.setpoint else {
             if near(power, goal) {
-                self.arrive();
+                self.arrive(at, goal);
             }
             return;
         };
@@ -396,7 +400,7 @@ impl Track {
             }
         }
         if arrived {
-            self.arrive();
+            self.arrive(at, goal);
         }
         if steady && taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
             let ratio = (power / asked.get()).clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
@@ -414,8 +418,12 @@ impl Track {
         }
     }
 
-    fn arrive(&mut self) {
+    /// A reading of this moment is at the goal.
+    fn arrive(&mut self, at: Moment, goal: f64) {
         if let Some(sent) = self.sent.as_mut() {
+            if !sent.arrived && at > sent.at && !near(sent.from, goal) {
+                self.responded = Some(at - sent.at);
+            }
             sent.arrived = true;
             // A miner that had to be forced to sleep, or that said no, is not trusted again because it lies still.
             if !sent.accepted || sent.escalated {

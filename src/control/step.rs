@@ -11,7 +11,7 @@ use crate::control::decision::{
     MinerState, Mode, Source,
 };
 use crate::control::headroom::{self, CircuitMemory, Headroom, Meters};
-use crate::control::site::{Actuator, CircuitId, LimitClass, Miner, Site};
+use crate::control::site::{Actuator, CircuitId, LimitClass, Miner, MinerId, Site};
 use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
 use crate::control::{budget, commands, response::Track};
@@ -562,6 +562,10 @@ impl Report<'_> {
             meters: self.meters(),
             miners,
             commands: decided.sent,
+            responses: (0..)
+                .zip(&state.tracks)
+                .filter_map(|(index, track)| Some((MinerId(index), track.responded?)))
+                .collect(),
             energy: state.energy,
         }
     }

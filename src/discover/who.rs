@@ -72,7 +72,11 @@ fn questions(firmware: Firmware) -> &'static [Question] {
 
 impl Witness {
     /// For one miner; `None` where its driver's firmware does not tell who it is. Nothing is sent yet.
-    pub fn new(connection: &Connection, http: &reqwest::Client, neighbours: &Arc<Neighbours>) -> Option<Self> {
+    pub fn new(
+        connection: &Connection,
+        http: &reqwest::Client,
+        neighbours: &Arc<Neighbours>,
+    ) -> Option<Self> {
         Some(Self {
             endpoint: connection.endpoint.clone(),
             firmware: firmware(connection.driver)?,
@@ -132,7 +136,10 @@ impl Witness {
         let mut addresses = found
             .map_err(|_| self.unreachable("its name was not found in time"))?
             .map_err(|error| self.unreachable(error.kind().to_string()))?;
-        addresses.next().map(|address| address.ip()).ok_or_else(|| self.unreachable("its name has no address"))
+        addresses
+            .next()
+            .map(|address| address.ip())
+            .ok_or_else(|| self.unreachable("its name has no address"))
     }
 
     async fn open(&self, ip: IpAddr, question: Question) -> Result<Reply, DriverError> {

@@ -238,9 +238,15 @@ pub(super) const COMMAND_DURATION: Definition = histogram(
     &["driver"],
     "Time from handing a command to the driver until the miner answered or the driver gave up.",
 );
+pub(super) const MINER_RESPONSE: Definition = histogram(
+    "ballast_miner_response_seconds",
+    &["driver"],
+    "Time from a command to the first reading of the draw where the command put it. A command that asks for the draw \
+     there is, or that a later one overtakes, is not counted.",
+);
 
 /// All of them.
-pub(super) const ALL: [&Definition; 42] = [
+pub(super) const ALL: [&Definition; 43] = [
     &BUILD_INFO,
     &MODE,
     &LAST_CYCLE_AGE,
@@ -283,6 +289,7 @@ pub(super) const ALL: [&Definition; 42] = [
     &MINER_STRAGGLER,
     &COMMANDS,
     &COMMAND_DURATION,
+    &MINER_RESPONSE,
 ];
 
 #[cfg(test)]

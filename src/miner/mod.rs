@@ -13,8 +13,8 @@ pub mod epic;
 mod exchange;
 mod fields;
 pub mod gate;
-pub mod identified;
 pub mod generic;
+pub mod identified;
 pub mod kind;
 pub mod mara;
 mod one_shot;
@@ -45,8 +45,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::discover::identity::Identity;
 use crate::control::snapshot::{MinerStatus, Rejection, Target};
+use crate::discover::identity::Identity;
 use crate::secret::Secret;
 use crate::units::Watts;
 
@@ -233,6 +233,9 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
 /// # Errors
 /// When the client cannot be built, which is a fault of the system and not of the configuration.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    // The HTTP library is built without cryptography of its own and panics without a provider. One that is there
+    // already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

@@ -222,6 +222,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         meters: Vec::new(),
         miners: miners.collect(),
         commands: Vec::new(),
+        responses: Vec::new(),
         energy: Energy {
             surplus: Joules::saturating(4.0e9),
             captured: Joules::saturating(3.9e9),

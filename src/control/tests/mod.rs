@@ -8,5 +8,6 @@ mod losses;
 mod plant;
 mod properties;
 mod quality;
+mod responses;
 mod slow_meters;
 mod start;

@@ -41,7 +41,10 @@ mod tests {
                     Max processes             95941                95941                processes \n\
                     Max open files            1024                 1048576              files     \n";
         assert_eq!(parse(text), Some(1_024));
-        assert_eq!(parse("Max open files            unlimited            unlimited            files\n"), Some(usize::MAX));
+        assert_eq!(
+            parse("Max open files            unlimited            unlimited            files\n"),
+            Some(usize::MAX)
+        );
         for text in ["", "Max open files", "Max open files   many"] {
             assert_eq!(parse(text), None, "{text}");
         }
@@ -51,7 +54,8 @@ mod tests {
     #[test]
     fn the_unit_gives_files_for_a_large_site() {
         let unit = include_str!("../../../systemd/ballast.service");
-        let given = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).and_then(|n| n.parse().ok());
+        let given =
+            unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).and_then(|n| n.parse().ok());
         assert!(given >= Some(needed(30_000)), "{given:?}");
     }
 }
