@@ -1,4 +1,5 @@
 //! Every simulated vendor is asked who it is over a real socket, and told from another miner at the same address.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 #[expect(dead_code, reason = "the drivers' tests use the rest")]
 mod drivers_sim;

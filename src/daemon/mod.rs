@@ -17,7 +17,7 @@
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
 mod cycle;
-pub(crate) mod fleet;
+pub mod fleet;
 mod journal;
 mod meters;
 pub mod notify;

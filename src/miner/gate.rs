@@ -38,7 +38,7 @@ impl Bounds {
     pub fn of_files(files: usize) -> Self {
         let free = files.saturating_sub(Self::OTHERS.min(files / 2)).max(4);
         let polls = (free / 4).min(Self::POLLS);
-        Self { polls, driver: (polls * 3 / 4).max(1), subnet: 64.min(polls), commands: free / 2 }
+        Self { polls, driver: (polls * 3 / 4).max(1), subnet: 64.min(polls), commands: free - polls }
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn bounds_fit_into_the_files_that_there_are() {
         let unit = Bounds::of_files(65_536);
-        assert_eq!(unit, Bounds { polls: 1_024, driver: 768, subnet: 64, commands: 32_640 });
+        assert_eq!(unit, Bounds { polls: 1_024, driver: 768, subnet: 64, commands: 64_256 });
         for files in [0, 8, 64, 1_024, 4_096, 1 << 20] {
             let bounds = Bounds::of_files(files);
             assert!(bounds.polls >= 1 && bounds.driver >= 1 && bounds.subnet >= 1 && bounds.commands >= 1);

@@ -252,3 +252,42 @@ fn hurries(command: &Command, session: &Session) -> bool {
         (Cause::Raise | Cause::Rebalance, Target::Power(_)) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::clock::Moment;
+    use crate::control::site::MinerId;
+    use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
+
+    #[tokio::test]
+    async fn what_must_fall_hurries_and_what_has_time_does_not() {
+        let (reports, report) = watch::channel(MinerInput::PENDING);
+        let session = Session { order: watch::channel(None).0, report, task: tokio::spawn(async {}) };
+        let hurry =
+            |cause, target| hurries(&Command { miner: MinerId(0), target, sequence: 1, cause }, &session);
+        let power = |watts| Target::Power(Watts::whole(watts));
+        assert!(hurry(Cause::Reapply, power(2_000)), "it may draw anything");
+        let draws = |watts| {
+            let value = MinerStatus { power: Measured::Value(Watts::whole(watts)), ..MinerStatus::default() };
+            let status = Some(Reading { value, at: Moment::START });
+            reports.send_replace(MinerInput { contact: Contact::Reachable, status, delivery: None });
+        };
+        // Rebooted in the middle of a limit, and back at full power.
+        draws(3_400);
+        assert!(hurry(Cause::Reapply, power(2_000)));
+        assert!(hurry(Cause::Reapply, Target::Sleep));
+        // Put to sleep by somebody else.
+        draws(15);
+        assert!(!hurry(Cause::Reapply, power(2_000)));
+        assert!(hurry(Cause::Rebalance, Target::Sleep));
+        for cause in [Cause::Shed, Cause::Escalate] {
+            assert!(hurry(cause, power(2_000)));
+        }
+        for cause in [Cause::Raise, Cause::Rebalance] {
+            assert!(!hurry(cause, power(2_000)));
+        }
+    }
+}
