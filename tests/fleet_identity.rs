@@ -170,6 +170,10 @@ impl Bench {
         self.driver.there.lock().unwrap().questions
     }
 
+    fn reads(&self) -> u32 {
+        self.driver.there.lock().unwrap().reads
+    }
+
     fn report(&self) -> MinerInput {
         self.session.report.borrow().clone()
     }
@@ -190,10 +194,8 @@ impl Bench {
 async fn who_it_is_is_asked_once_and_not_with_each_poll() {
     let mut bench = Bench::new(OURS, Some(OURS));
     bench.pass(600.0).await;
-    let there = bench.driver.there.lock().unwrap();
-    assert_eq!(there.questions, 1);
-    assert!(there.reads >= 115, "{there:?}");
-    drop(there);
+    assert_eq!(bench.questions(), 1);
+    assert!(bench.reads() >= 115, "{}", bench.reads());
     for _ in 0..5 {
         bench.order(Target::Sleep);
         bench.pass(10.0).await;
@@ -327,11 +329,11 @@ async fn a_command_whose_answer_was_lost_is_read_back_and_not_repeated() {
     let mut bench = Bench::new(OURS, Some(OURS));
     bench.pass(60.0).await;
     bench.change(|there| there.loses_answers = true);
-    let before = bench.driver.there.lock().unwrap().reads;
+    let before = bench.reads();
     bench.order(Target::Power(Watts::whole(2_000)));
     bench.pass(1.5).await;
     assert_eq!(bench.outcome(), Some(Outcome::Unknown));
-    assert!(bench.driver.there.lock().unwrap().reads > before, "read back within the second");
+    assert!(bench.reads() > before, "read back within the second");
     bench.pass(60.0).await;
     assert_eq!(bench.applied(), 1);
     assert_eq!(bench.questions(), 1, "a lost answer alone is no other miner");

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Clock;
+use ballast::control::snapshot::Rejection;
 use ballast::discover::neighbours::Neighbours;
 use ballast::discover::who::Witness;
 use ballast::discover::{Identity, Sameness, same_miner};
 use ballast::miner::identified::Identified;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, http_client};
+use ballast::secret::Secret;
 use drivers_sim::Sim;
 use drivers_support::{MISBEHAVIOURS, connection, misbehaving};
 
@@ -57,20 +59,40 @@ async fn asking_leaves_the_miner_and_its_driver_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_refused_account_is_told_as_such_and_not_as_another_miner() {
+    for kind in [DriverKind::BraiinsOs, DriverKind::BitmainStock, DriverKind::Mara, DriverKind::Auradine] {
+        let mut sim = Sim::start(kind, 5, "127.0.0.1", 0, &POINTS).await;
+        if let Some(account) = &mut sim.connection.credentials {
+            account.password = Secret::new("another one".to_owned());
+        }
+        let told = witness(&sim.connection).ask().await;
+        let refused = matches!(&told, Err(DriverError::Rejected { reason: Rejection::Credentials, .. }));
+        assert!(refused, "{kind:?}: {told:?}");
+        sim.connection.credentials = None;
+        let told = witness(&sim.connection).ask().await;
+        assert!(matches!(told, Ok(None)), "{kind:?}: {told:?}");
+    }
+}
+
+#[tokio::test]
 async fn hostile_hosts_and_closed_ports_are_an_error_or_nobody_within_a_bound() {
+    let mut asking = tokio::task::JoinSet::new();
     for how in MISBEHAVIOURS {
         let address = misbehaving(how).await;
         for kind in DriverKind::ALL {
             let mut connection = connection(kind, address);
-            connection.timeout = Duration::from_millis(60);
+            connection.timeout = Duration::from_millis(150);
             if matches!(kind, DriverKind::CgminerReadOnly | DriverKind::Generic) {
                 continue;
             }
-            let asking = witness(&connection);
-            let told = tokio::time::timeout(Duration::from_secs(2), asking.ask()).await.unwrap();
-            assert!(!matches!(told, Ok(Some(_))), "{how:?} {kind:?}: {told:?}");
+            let witness = witness(&connection);
+            asking.spawn(async move {
+                let told = tokio::time::timeout(Duration::from_secs(4), witness.ask()).await;
+                assert!(!matches!(told.unwrap(), Ok(Some(_))), "{how:?} {kind:?}");
+            });
         }
     }
+    asking.join_all().await;
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let told = witness(&connection(DriverKind::Luxos, closed)).ask().await;
     assert!(matches!(told, Err(DriverError::Unreachable { .. })), "{told:?}");

@@ -13,10 +13,14 @@ use super::identity::Identity;
 use super::login::{self, Account};
 use super::neighbours::Neighbours;
 use super::wire::{self, Knock};
+use crate::control::snapshot::Rejection;
 use crate::miner::{Connection, Credentials, DriverError, DriverKind, Endpoint};
 
 /// The exchange, in errors.
 const NAME: &str = "identification";
+/// Pause before and after a question to LuxOS: it refuses connections for a while when two come within less than a
+/// millisecond (a user's report), and the driver's come right before and after.
+const LUXOS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks one miner who it is.
 pub struct Witness {
@@ -91,8 +95,18 @@ impl Witness {
     /// by the time limit of the connection, at most four of them.
     ///
     /// # Errors
-    /// No connection, or nothing that can be read in time.
+    /// No connection, nothing that can be read in time, or an account that the miner refuses.
     pub async fn ask(&self) -> Result<Option<Identity>, DriverError> {
+        if self.firmware != Firmware::LuxOs {
+            return self.find_out().await;
+        }
+        tokio::time::sleep(LUXOS_PAUSE).await;
+        let told = self.find_out().await;
+        tokio::time::sleep(LUXOS_PAUSE).await;
+        told
+    }
+
+    async fn find_out(&self) -> Result<Option<Identity>, DriverError> {
         let ip = self.address().await?;
         let mut evidence = Evidence::default();
         for question in questions(self.firmware) {
@@ -119,7 +133,18 @@ impl Witness {
         // It answers, so what the network says of its address is fresh.
         evidence.neighbour = self.neighbours.of(ip);
         let told = identify_as(ip, self.firmware, &evidence).identity;
-        Ok((!told.is_anonymous()).then_some(told))
+        if !told.is_anonymous() {
+            return Ok(Some(told));
+        }
+        let refused = |reply: &Reply| matches!(reply, Reply::Page(Page { status: 401 | 403, .. }));
+        if self.credentials.is_some() && evidence.replies.values().any(refused) {
+            return Err(DriverError::Rejected {
+                endpoint: self.endpoint.clone(),
+                exchange: NAME,
+                reason: Rejection::Credentials,
+            });
+        }
+        Ok(None)
     }
 
     fn unreachable(&self, reason: impl Into<String>) -> DriverError {

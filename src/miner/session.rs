@@ -276,8 +276,12 @@ impl Worker {
         };
         match &result {
             Ok(()) => self.succeeded(),
-            // It answers, but a refusal is not yet a reading.
-            Err(DriverError::Rejected { .. }) => {}
+            // It answers, but a refusal is not yet a reading. Another miner has another password.
+            Err(DriverError::Rejected { reason, .. }) => {
+                if *reason == Rejection::Credentials {
+                    self.trust.doubt();
+                }
+            }
             Err(error) => {
                 let _ = self.failing_since.get_or_insert(now);
                 self.weaken(error);
