@@ -16,7 +16,7 @@
 //! | `combined` | meters in `[meters.*]` that are put together from others |
 //! | `protection` | interlock and breaker of a circuit |
 //! | `devices` | `[drivers.*]` |
-//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
+//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `signals/` | `[signals.*]` |
 //! | `checks` | what only the whole shows |
@@ -368,11 +368,13 @@ fn build<'t>(
     };
     let signals = signals::signals(&root, &known, &limits);
     let (listen, tokens) = settings::web(&root, &store, Some(&signals.specs));
+    let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
         devices: &devices,
         store: &store,
+        accounts: &accounts,
         observe: site.observe,
         found: std::cell::RefCell::default(),
     };

@@ -320,6 +320,9 @@ pub struct Decision {
     pub commands: Vec<Command>,
     /// Circuits that are to be opened, each until it is seen to be open. Empty in observe mode.
     pub breakers: Vec<BreakerCommand>,
+    /// Miners whose draw was first seen at what the latest command asked for, and how long after the command that
+    /// reading came. A command that another one overtook, or that asked for the draw there was, is not in it.
+    pub responses: Vec<(MinerId, Duration)>,
     /// Running totals.
     pub energy: Energy,
 }

@@ -11,7 +11,7 @@ use crate::control::decision::{
 };
 use crate::control::headroom::Headroom;
 use crate::control::response::Track;
-use crate::control::site::{Miner, Site};
+use crate::control::site::{Miner, MinerId, Site};
 use crate::control::state::State;
 use crate::control::step::{Inputs, target};
 use crate::units::{Hashrate, Watts};
@@ -92,6 +92,10 @@ impl Report<'_> {
             miners,
             commands: decided.sent,
             breakers: decided.breakers,
+            responses: (0..)
+                .zip(&state.tracks)
+                .filter_map(|(index, track)| Some((MinerId(index), track.responded?)))
+                .collect(),
             energy: state.energy,
         }
     }

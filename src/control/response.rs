@@ -111,6 +111,8 @@ pub struct Track {
     was_starting: bool,
     /// The miner restarted by itself: a setting that does not persist is gone.
     pub restarted: bool,
+    /// Its draw was seen in this cycle, for the first time, where the latest command put it: how long after that.
+    pub responded: Option<Duration>,
 }
 
 impl Default for Track {
@@ -136,6 +138,7 @@ impl Default for Track {
             uptime: None,
             was_starting: false,
             restarted: false,
+            responded: None,
         }
     }
 }
@@ -190,6 +193,7 @@ impl Track {
         self.dead = false;
         let status = input.status.as_ref();
         let fresh = status.filter(|status| now - status.at <= miner.silent_after);
+        self.responded = None;
         self.note_delivery(input.delivery.as_ref(), now);
         if let Some(status) = fresh {
             self.note_restart(&status.value, status.at);
@@ -433,7 +437,7 @@ impl Track {
         self.learned_at = Some(at);
         let Some(Target::Power(asked)) = self.setpoint else {
             if near(power, goal) {
-                self.arrive();
+                self.arrive(at, goal);
             }
             return;
         };
@@ -455,7 +459,7 @@ impl Track {
             }
         }
         if arrived {
-            self.arrive();
+            self.arrive(at, goal);
         }
         if steady && taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
             let ratio = (power / asked.get()).clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
@@ -473,8 +477,12 @@ impl Track {
         }
     }
 
-    fn arrive(&mut self) {
+    /// A reading of this moment is at the goal.
+    fn arrive(&mut self, at: Moment, goal: f64) {
         if let Some(sent) = self.sent.as_mut() {
+            if !sent.arrived && at > sent.at && !near(sent.from, goal) {
+                self.responded = Some(at - sent.at);
+            }
             sent.arrived = true;
             // A miner that had to be forced to sleep, or that said no, is not trusted again because it lies still.
             if !sent.accepted || sent.escalated {

@@ -177,6 +177,8 @@ pub enum Rejection {
     WrongState,
     /// The firmware has no such command.
     Unsupported,
+    /// Another miner answers at its address; nothing was sent.
+    AnotherMiner,
     /// Something else, in the vendor's words (bounded in length).
     Other(Arc<str>),
 }
@@ -191,6 +193,7 @@ impl Rejection {
             Self::OutOfRange => "rejected_out_of_range",
             Self::WrongState => "rejected_wrong_state",
             Self::Unsupported => "rejected_unsupported",
+            Self::AnotherMiner => "rejected_another_miner",
             Self::Other(_) => "rejected_other",
         }
     }

@@ -75,6 +75,7 @@ impl Breakers {
             name: connection.name.clone(),
             kind: connection.driver,
             endpoint: connection.endpoint.clone(),
+            identity: crate::discover::Identity::default(),
             poll_period: POLL_PERIOD,
             silent_after: SILENT_AFTER,
             timeout: connection.timeout,

@@ -19,7 +19,7 @@
 
 mod breakers;
 mod cycle;
-pub(crate) mod fleet;
+pub mod fleet;
 mod journal;
 mod meters;
 pub mod notify;

@@ -249,6 +249,12 @@ pub(super) const COMMAND_DURATION: Definition = histogram(
     &["driver"],
     "Time from handing a command to the driver until the miner answered or the driver gave up.",
 );
+pub(super) const MINER_RESPONSE: Definition = histogram(
+    "ballast_miner_response_seconds",
+    &["driver"],
+    "Time from a command to the first reading of the draw where the command put it. A command that asks for the draw \
+     there is, or that a later one overtakes, is not counted.",
+);
 
 pub(super) const SIGNAL_STATE: Definition = gauge(
     "ballast_signal_state",
@@ -339,6 +345,7 @@ pub(super) const ALL: &[&Definition] = &[
     &MINER_STRAGGLER,
     &COMMANDS,
     &COMMAND_DURATION,
+    &MINER_RESPONSE,
     &SIGNAL_STATE,
     &SIGNAL_AGE,
     &LIMIT_MET,

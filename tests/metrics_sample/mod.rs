@@ -226,6 +226,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         miners: miners.collect(),
         commands: Vec::new(),
         breakers: Vec::new(),
+        responses: Vec::new(),
         energy: Energy {
             surplus: Joules::saturating(4.0e9),
             captured: Joules::saturating(3.9e9),

@@ -11,5 +11,6 @@ mod points;
 mod properties;
 mod protection;
 mod quality;
+mod responses;
 mod slow_meters;
 mod start;
