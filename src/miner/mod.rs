@@ -217,6 +217,9 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
 /// # Errors
 /// When the client cannot be built, which is a fault of the system and not of the configuration.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    // The HTTP library is built without cryptography of its own and panics without a provider. One that is there
+    // already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
