@@ -66,6 +66,19 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// The site that `ballast demo` shows.
 pub const DEMO: &str = include_str!("../../config/demo.toml");
 
+/// The site of `ballast demo --fleet mixed`: at least one miner of every driver.
+pub const DEMO_MIXED: &str = include_str!("../../config/demo-mixed.toml");
+
+/// The fleets that the demo has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum DemoFleet {
+    /// 120 miners of three vendors that follow quickly
+    #[default]
+    Standard,
+    /// At least one miner of every driver, two devices of the operator's own, and two miners that can only be watched
+    Mixed,
+}
+
 /// The password of the demo's miners and the token of its operator, as its configuration names the files.
 const DEMO_FILES: &[(&str, &str)] = &[
     ("demo.password", include_str!("../../config/demo.password")),
@@ -181,8 +194,20 @@ pub const DEMO_NETWORK: u8 = 77;
 /// # Errors
 /// Never for the file that was tested; the type is that of every configuration.
 pub fn demo(network: u8) -> Result<Config, ConfigErrors> {
-    let text = DEMO.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
-    parse(&text, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
+    demo_fleet(DemoFleet::Standard, network)
+}
+
+/// The configuration of the demo with one of its fleets; otherwise as [`demo`].
+///
+/// # Errors
+/// As [`demo`].
+pub fn demo_fleet(fleet: DemoFleet, network: u8) -> Result<Config, ConfigErrors> {
+    let (file, text) = match fleet {
+        DemoFleet::Standard => ("demo.toml", DEMO),
+        DemoFleet::Mixed => ("demo-mixed.toml", DEMO_MIXED),
+    };
+    let text = text.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
+    parse(&text, Path::new(file), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
 /// How the running demo is reached.
