@@ -1,5 +1,11 @@
 //! Orders over HTTP: from the request to the measured power of a simulated site, and everything that can go wrong.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod signals_push;
 
@@ -118,7 +124,11 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
         (r#"{"cap": "40 kW", "revision": 2, "circuit": "pc"}"#, 422, "no circuit `pc`"),
         (r#"{"cap": "40 kW", "revision": 2, "capp": 1}"#, 400, "unknown key `capp`"),
         (r#"{"reduce_by": "9 MW", "revision": 2}"#, 422, "above the"),
-        (r#"{"cap": "40 kW", "revision": 2, "valid_until": "2020-01-01T00:00:00Z"}"#, 422, "ends before it begins"),
+        (
+            r#"{"cap": "40 kW", "revision": 2, "valid_until": "2020-01-01T00:00:00Z"}"#,
+            422,
+            "ends before it begins",
+        ),
         (
             r#"{"cap": "40 kW", "revision": 2, "valid_from": "2019-01-01T00:00:00Z", "valid_until": "2020-01-01T00:00:00Z"}"#,
             422,
@@ -133,7 +143,10 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
     bench.until("the first cap stands", 3, |_| bench.cap() == Some(28.0)).await;
     let (_, list) = bench.ask("GET", "limits?source=aggregator", OPERATOR, None).await;
     assert_eq!(list["sources"][0]["state"], "degraded", "{list}");
-    assert!(list["sources"][0]["trouble"][0].as_str().unwrap().starts_with("could not be obeyed: a: "), "{list}");
+    assert!(
+        list["sources"][0]["trouble"][0].as_str().unwrap().starts_with("could not be obeyed: a: "),
+        "{list}"
+    );
     // Zero is a value; it makes the source sound again.
     assert_eq!(bench.put("limits/a", PUSH, r#"{"cap_watts": 0, "revision": 2}"#).await.0, 200);
     bench.until("zero is in force", 3, |_| bench.cap() == Some(0.0)).await;
@@ -229,7 +242,10 @@ async fn nothing_that_moves_power_is_reached_without_a_token_that_may() {
         assert_eq!(bench.ask("DELETE", "lifts/other", token, None).await.0, 403);
     }
     assert_eq!(bench.ask("GET", "limits?source=other", PUSH, None).await.0, 403);
-    assert!(bench.frame().snapshot.orders.iter().all(|cap| cap.active.cap.get() > 0.0), "nothing has come through");
+    assert!(
+        bench.frame().snapshot.orders.iter().all(|cap| cap.active.cap.get() > 0.0),
+        "nothing has come through"
+    );
 
     // Guessing ends in 429, and keeps nobody else out.
     let mut last = 0;

@@ -172,12 +172,7 @@ async fn talk(
     }
 }
 
-async fn answer(
-    function: u8,
-    body: &[u8],
-    peer: IpAddr,
-    terminal: &Terminal,
-) -> Result<Vec<u8>, Exception> {
+async fn answer(function: u8, body: &[u8], peer: IpAddr, terminal: &Terminal) -> Result<Vec<u8>, Exception> {
     match Request::read(function, body)? {
         Request::Read { start, count } => terminal.read(start, count).await.map(|words| wire::words(&words)),
         Request::Write { start, words, echo } => {

@@ -165,7 +165,8 @@ impl Terminal {
         let (desk, place) = (&self.context.desk, self.context.place);
         let now = desk.wall();
         let newest = u64::try_from(now.as_unix_millis()).unwrap_or(0);
-        let same = before.as_ref().filter(|order| order.ask == Ask::Cap(cap) && order.circuit == place.circuit);
+        let same =
+            before.as_ref().filter(|order| order.ask == Ask::Cap(cap) && order.circuit == place.circuit);
         let order = same.cloned().unwrap_or_else(|| Order {
             id: name.into(),
             revision: newest.max(before.as_ref().map_or(0, |order| order.revision.saturating_add(1))),
@@ -211,9 +212,10 @@ impl Terminal {
                 Scope::Import => circuit.power,
                 Scope::Miners => Some(circuit.miners),
             }),
-            to_shed: frame.as_ref().zip(measured).map(|(frame, circuit)| {
-                (circuit.miners - asleep(frame, place.circuit)).at_least_zero()
-            }),
+            to_shed: frame
+                .as_ref()
+                .zip(measured)
+                .map(|(frame, circuit)| (circuit.miners - asleep(frame, place.circuit)).at_least_zero()),
             state: view.as_ref().map_or(SourceState::Init, |view| view.state),
             accepted: state.accepted,
             refused: state.refused,
