@@ -193,7 +193,9 @@ async fn server_bad_value_is_an_exception_and_the_limit_before_stays() {
     assert_eq!(rtu.read_holding_registers(0, 5).await.unwrap().unwrap(), [0, 40_000, 1, 1, 0]);
     assert_eq!(rtu.read_holding_registers(0, 6).await.unwrap().map_err(u8::from), Err(2));
     assert_eq!(rtu.read_coils(0, 1).await.unwrap().map_err(u8::from), Err(1));
-    bench.until("the limit before stands", 3, |_| bench.cap() == Some(40.0)).await;
+    // The state is that of the latest cycle.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(bench.cap(), Some(40.0), "the limit before stands");
     let words = telemetry(&mut rtu).await;
     assert_eq!((words[6], words[7], words[8]), (3, 1, 8), "degraded; accepted and refused");
     // Two single writes are one limit, taken with the low word.
@@ -290,5 +292,37 @@ async fn server_listens_as_soon_as_its_port_is_free() {
     }
     write(&mut rtu.expect("it listens in the end"), 0, &[0, 40_000]).await.unwrap();
     bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.stop().await;
+}
+
+/// Needs a Python with pymodbus: `python3`, or the one named by `BALLAST_TEST_PYTHON`. Without it the test says so and
+/// passes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_takes_orders_from_an_independent_client() {
+    let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut look = std::process::Command::new(&python);
+    look.args(["-c", "import pymodbus.client"]).stderr(std::process::Stdio::null());
+    if !look.status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: {python} has no pymodbus; install it or set BALLAST_TEST_PYTHON");
+        return;
+    }
+    let (address, text) = utility(60, "");
+    let bench = Bench::start(60, &text).await;
+    drop(connect(address).await);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pymodbus_terminal.py");
+    let mut command = std::process::Command::new(&python);
+    command.args([script, &address.ip().to_string(), &address.port().to_string()]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    for good in ["whole", "high", "low"] {
+        assert_eq!(told[good], false, "{told}");
+    }
+    assert_eq!(told["commands"], serde_json::json!([0, 29_000, 1, 1, 0]), "{told}");
+    assert_eq!((&told["telemetry"][12], &told["telemetry"][13]), (&1.into(), &1.into()), "{told}");
+    assert_eq!(told["above_nameplate"], 3, "{told}");
+    assert_eq!(told["read_only"], 2, "{told}");
+    assert_eq!(told["function"], 1, "{told}");
+    bench.until("its limit holds", 3, |_| bench.cap() == Some(29.0)).await;
     bench.stop().await;
 }

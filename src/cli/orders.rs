@@ -191,7 +191,7 @@ impl Daemon {
         query: Option<(&str, &str)>,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let at = self.base.to_string();
+        let at = self.base.as_str().trim_end_matches('/').to_owned();
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {
