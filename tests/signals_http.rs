@@ -25,7 +25,14 @@ async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_b
     let bench = Bench::start(1, &calm()).await;
     bench.eventually("everything runs", 20, || bench.import() > 34.0).await;
 
+    let (mut frames, begun) = (bench.daemon.frames(), bench.clock.now());
     let (status, answer) = bench.put("limits/evening", PUSH, r#"{"cap": "28 kW", "revision": 1}"#).await;
+    let commanded =
+        frames.wait_for(|frame| frame.as_ref().is_some_and(|frame| !frame.snapshot.orders.is_empty()));
+    commanded.await.unwrap();
+    let took = bench.clock.now() - begun;
+    println!("from the request to the commands: {took:?}");
+    assert!(took < Duration::from_millis(500), "{took:?}");
     assert_eq!((status, answer["outcome"].as_str()), (201, Some("accepted")), "{answer}");
     assert_eq!(answer["limit"]["cap_watts"], 28_000.0);
     assert_eq!(answer["limit"]["circuit"], "pcc");
