@@ -1,5 +1,11 @@
 //! Orders over HTTP: from the request to the measured power of a simulated site, and everything that can go wrong.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod signals_push;
 
@@ -19,7 +25,14 @@ async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_b
     let bench = Bench::start(1, &calm()).await;
     bench.eventually("everything runs", 20, || bench.import() > 34.0).await;
 
+    let (mut frames, begun) = (bench.daemon.frames(), bench.clock.now());
     let (status, answer) = bench.put("limits/evening", PUSH, r#"{"cap": "28 kW", "revision": 1}"#).await;
+    let commanded =
+        frames.wait_for(|frame| frame.as_ref().is_some_and(|frame| !frame.snapshot.orders.is_empty()));
+    commanded.await.unwrap();
+    let took = bench.clock.now() - begun;
+    println!("from the request to the commands: {took:?}");
+    assert!(took < Duration::from_millis(500), "{took:?}");
     assert_eq!((status, answer["outcome"].as_str()), (201, Some("accepted")), "{answer}");
     assert_eq!(answer["limit"]["cap_watts"], 28_000.0);
     assert_eq!(answer["limit"]["circuit"], "pcc");
@@ -118,7 +131,11 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
         (r#"{"cap": "40 kW", "revision": 2, "circuit": "pc"}"#, 422, "no circuit `pc`"),
         (r#"{"cap": "40 kW", "revision": 2, "capp": 1}"#, 400, "unknown key `capp`"),
         (r#"{"reduce_by": "9 MW", "revision": 2}"#, 422, "above the"),
-        (r#"{"cap": "40 kW", "revision": 2, "valid_until": "2020-01-01T00:00:00Z"}"#, 422, "ends before it begins"),
+        (
+            r#"{"cap": "40 kW", "revision": 2, "valid_until": "2020-01-01T00:00:00Z"}"#,
+            422,
+            "ends before it begins",
+        ),
         (
             r#"{"cap": "40 kW", "revision": 2, "valid_from": "2019-01-01T00:00:00Z", "valid_until": "2020-01-01T00:00:00Z"}"#,
             422,
@@ -130,10 +147,15 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
         let help = answer["help"].as_str().unwrap();
         assert!(status == code && error.contains(words) && !help.is_empty(), "{body}: {status} {answer}");
     }
-    bench.until("the first cap stands", 3, |_| bench.cap() == Some(28.0)).await;
+    // The state is that of the latest cycle.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(bench.cap(), Some(28.0), "the first cap stands");
     let (_, list) = bench.ask("GET", "limits?source=aggregator", OPERATOR, None).await;
     assert_eq!(list["sources"][0]["state"], "degraded", "{list}");
-    assert!(list["sources"][0]["trouble"][0].as_str().unwrap().starts_with("could not be obeyed: a: "), "{list}");
+    assert!(
+        list["sources"][0]["trouble"][0].as_str().unwrap().starts_with("could not be obeyed: a: "),
+        "{list}"
+    );
     // Zero is a value; it makes the source sound again.
     assert_eq!(bench.put("limits/a", PUSH, r#"{"cap_watts": 0, "revision": 2}"#).await.0, 200);
     bench.until("zero is in force", 3, |_| bench.cap() == Some(0.0)).await;
@@ -229,7 +251,10 @@ async fn nothing_that_moves_power_is_reached_without_a_token_that_may() {
         assert_eq!(bench.ask("DELETE", "lifts/other", token, None).await.0, 403);
     }
     assert_eq!(bench.ask("GET", "limits?source=other", PUSH, None).await.0, 403);
-    assert!(bench.frame().snapshot.orders.iter().all(|cap| cap.active.cap.get() > 0.0), "nothing has come through");
+    assert!(
+        bench.frame().snapshot.orders.iter().all(|cap| cap.active.cap.get() > 0.0),
+        "nothing has come through"
+    );
 
     // Guessing ends in 429, and keeps nobody else out.
     let mut last = 0;
@@ -289,4 +314,58 @@ async fn without_a_token_in_the_configuration_nobody_can_order() {
     bench.daemon.reload(config).await.unwrap();
     assert_eq!(bench.put("limits/a", OPERATOR, r#"{"cap": "28 kW"}"#).await.0, 201);
     bench.stop().await;
+}
+
+/// What is said of a configuration.
+fn said(more: &str) -> String {
+    use ballast::config::{Options, Secrets, parse};
+    let files = [("password", "demo"), ("a.token", PUSH), ("short.token", "too-short"), ("same.token", PUSH)];
+    let options = Options { secrets: Secrets::Read, files: &files, environment: &|_| None };
+    match parse(&signals_push::text(11, more), std::path::Path::new("orders.toml"), &options) {
+        Ok(config) => config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+#[test]
+fn tokens_that_cannot_be_used_are_told_with_their_place() {
+    let http =
+        "[signals.push]\nkind = \"http\"\n[signals.peak]\nkind = \"modbus-server\"\nfail_safe = \"0 W\"\n";
+    let token = |keys: &str| format!("{http}[web.tokens.a]\n{keys}\n");
+    for (keys, words) in [
+        ("scopes = [\"read\"]", "has no `token`"),
+        ("token = \"abc\"\nscopes = [\"read\"]", "it must be a table"),
+        ("token = { file = \"short.token\" }\nscopes = [\"read\"]", "20 to 512 letters"),
+        ("token = { file = \"a.token\" }", "has no `scopes`"),
+        ("token = { file = \"a.token\" }\nscopes = []", "may do nothing"),
+        ("token = { file = \"a.token\" }\nscopes = [\"reed\"]", "did you mean `read`?"),
+        ("token = { file = \"a.token\" }\nscopes = [\"limits\"]", "has no `source`"),
+        (
+            "token = { file = \"a.token\" }\nscopes = [\"limits\"]\nsource = \"pull\"",
+            "there is no source `pull`",
+        ),
+        (
+            "token = { file = \"a.token\" }\nscopes = [\"limits\"]\nsource = \"peak\"",
+            "its kind is `modbus-server`",
+        ),
+        ("token = { file = \"a.token\" }\nscopes = [\"read\"]\nsource = \"push\"", "does not have it"),
+        (
+            "token = { file = \"a.token\" }\nscopes = [\"limits\", \"operator\"]\nsource = \"push\"",
+            "both `limits` and `operator`",
+        ),
+        ("token = { file = \"a.token\" }\nscopes = [\"read\"]\nscope = 1", "unknown key `scope`"),
+        (
+            "token = { file = \"a.token\" }\nscopes = [\"read\"]\n[web.tokens.b]\ntoken = { file = \"same.token\" }\n\
+             scopes = [\"read\"]",
+            "are the same text",
+        ),
+    ] {
+        let told = said(&token(keys));
+        assert!(told.contains(words) && told.contains("orders.toml:"), "{keys}: {told}");
+        assert!(!told.contains(PUSH), "a token is never printed: {told}");
+    }
+    assert!(said(http).contains("nobody can give the orders of [signals.push]"));
+    let open =
+        said(&token("token = { file = \"a.token\" }\nscopes = [\"read\"]")).contains("without encryption");
+    assert!(!open, "on loopback nobody listens in");
 }

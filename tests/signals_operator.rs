@@ -1,5 +1,11 @@
 //! The operator's commands, as a person runs them, against the daemon of a simulated site.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod signals_push;
 
@@ -70,14 +76,20 @@ async fn operator_sets_lists_and_clears_a_cap_and_the_measured_power_follows() {
     let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
     let bench = Bench::start(31, &calm).await;
     let shell = Shell::new(&bench, 31);
-    let words = shell.good(&["limit", "set", "maintenance", "--cap", "14 kW", "--miners", "--for", "2h"]).await;
-    assert!(words.starts_with("maintenance is in the books: the miners of pcc at most 14 kW, until 20"), "{words}");
+    let words =
+        shell.good(&["limit", "set", "maintenance", "--cap", "14 kW", "--miners", "--for", "2h"]).await;
+    assert!(
+        words.starts_with("maintenance is in the books: the miners of pcc at most 14 kW, until 20"),
+        "{words}"
+    );
     bench.eventually("the miners are below the cap", 15, || bench.fleet() < 14.0).await;
     assert_eq!(bench.binding(), "operator");
     let words = shell.good(&["limit", "list"]).await;
     assert!(words.contains("14 kW on miners of pcc (maintenance)"), "{words}");
     assert!(words.contains("aggregator  controlled"), "{words}");
-    let words = shell.good(&["limit", "set", "maintenance", "--percent", "60", "--circuit", "fleet", "--miners"]).await;
+    let words = shell
+        .good(&["limit", "set", "maintenance", "--percent", "60", "--circuit", "fleet", "--miners"])
+        .await;
     assert!(words.starts_with("maintenance is changed: the miners of fleet"), "{words}");
     bench.eventually("more is allowed", 20, || bench.fleet() > 14.5).await;
     assert_eq!(shell.good(&["limit", "clear", "maintenance"]).await, "maintenance is taken back\n");
@@ -113,13 +125,19 @@ async fn operator_lifts_a_grid_cap_in_a_name_and_for_a_time() {
     bench.until("nothing caps", 3, |_| bench.cap().is_none()).await;
     bench.until("it is over", 4, |_| bench.cap() == Some(26.0)).await;
     let told = shell.ballast(&["limit", "lift", "agregator", "--by", "A. Khan", "--for", "5min"]).await;
-    assert!(told.err.contains("there is no source `agregator`; there are operator, aggregator"), "{}", told.err);
+    assert!(
+        told.err.contains("there is no source `agregator`; there are operator, aggregator"),
+        "{}",
+        told.err
+    );
     bench.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operator_bad_value_is_told_and_the_cap_before_stays() {
-    let bench = Bench::start(33, "[web.tokens.o]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n").await;
+    let bench =
+        Bench::start(33, "[web.tokens.o]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n")
+            .await;
     let shell = Shell::new(&bench, 33);
     shell.good(&["limit", "set", "a", "--cap", "30 kW"]).await;
     for (arguments, words) in [
@@ -160,7 +178,8 @@ async fn operator_duplicate_is_no_news_and_the_end_comes_by_itself() {
 async fn operator_is_told_when_the_daemon_or_the_token_is_missing() {
     let bench = Bench::start(35, HTTP).await;
     let shell = Shell::new(&bench, 35);
-    let told = shell.run(&["limit", "list", "--url", "http://127.0.0.1:1", "--token-file", "operator.token"]).await;
+    let told =
+        shell.run(&["limit", "list", "--url", "http://127.0.0.1:1", "--token-file", "operator.token"]).await;
     assert!(told.code == 1 && told.err.contains("no daemon answers at http://127.0.0.1:1"), "{}", told.err);
     let with = |file| ["orders", "--url", shell.url.as_str(), "--token-file", file];
     let told = shell.run(&with("nowhere.token")).await;
@@ -169,10 +188,38 @@ async fn operator_is_told_when_the_daemon_or_the_token_is_missing() {
     let told = shell.run(&with("wrong.token")).await;
     assert!(told.code == 1 && told.err.contains("refuses (401): the token is not known"), "{}", told.err);
     assert!(!told.err.contains("what-nobody"), "a token is not printed");
-    let set = ["limit", "set", "a", "--cap", "20 kW", "--url", shell.url.as_str(), "--token-file", "operator.token"];
+    let set = [
+        "limit",
+        "set",
+        "a",
+        "--cap",
+        "20 kW",
+        "--url",
+        shell.url.as_str(),
+        "--token-file",
+        "operator.token",
+    ];
     assert_eq!(shell.run(&set).await.code, 0, "with both given no configuration is needed");
-    let told = shell.run(&["limit", "lift", "other", "--by", "A", "--for", "1h", "--url", &shell.url, "--token-file", "push.token"]).await;
-    assert!(told.code == 1 && told.err.contains("may not do this; use one with the scope `operator`"), "{}", told.err);
+    let told = shell
+        .run(&[
+            "limit",
+            "lift",
+            "other",
+            "--by",
+            "A",
+            "--for",
+            "1h",
+            "--url",
+            &shell.url,
+            "--token-file",
+            "push.token",
+        ])
+        .await;
+    assert!(
+        told.code == 1 && told.err.contains("may not do this; use one with the scope `operator`"),
+        "{}",
+        told.err
+    );
     std::fs::write(shell.folder.join("bare.toml"), "[web]\n").unwrap();
     let told = shell.run(&["orders", "--config", "bare.toml"]).await;
     assert!(told.code == 1 && told.err.contains("there is no token"), "{}", told.err);

@@ -1,5 +1,11 @@
 //! Our Modbus TCP server: a terminal writes its registers, and the measured power of a simulated site follows.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod signals_push;
 
@@ -56,7 +62,11 @@ async fn server_order_brings_the_measured_power_down_and_reads_back() {
     let bench = Bench::start(51, &text).await;
     let mut rtu = connect(address).await;
     let words = telemetry(&mut rtu).await;
-    assert_eq!((number(&words[0..2]), words[12], words[13]), (25_000, 1, 1), "until it is heard, the fail-safe");
+    assert_eq!(
+        (number(&words[0..2]), words[12], words[13]),
+        (25_000, 1, 1),
+        "until it is heard, the fail-safe"
+    );
     // 40 kW, enabled, first beat, no emergency.
     write(&mut rtu, 0, &[0, 40_000, 1, 1, 0]).await.unwrap();
     bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
@@ -95,7 +105,8 @@ async fn server_loss_is_a_counter_that_stands_still_and_a_counter_alone_gives_no
     let (address, text) = utility(52, "");
     let bench = Bench::start(52, &text).await;
     // A terminal whose program hangs while its communication goes on: the same block over and over.
-    let script = Script { period: Duration::from_millis(200), limit: 40_000, stuck_after: 5, ..Script::default() };
+    let script =
+        Script { period: Duration::from_millis(200), limit: 40_000, stuck_after: 5, ..Script::default() };
     let terminal = Terminal::start(address, script);
     bench.until("its limit holds", 5, |_| bench.cap() == Some(40.0)).await;
     bench.until("the counter is seen to stand still", 6, |_| bench.cap() == Some(25.0)).await;
@@ -124,7 +135,11 @@ async fn server_outage_of_the_terminal_brings_the_fail_safe_and_keeps_a_tighter_
     drop(terminal);
     tokio::time::sleep(Duration::from_millis(2_600)).await;
     bench.until("it is lost", 3, |frame| frame.snapshot.orders.len() > 1).await;
-    assert_eq!(bench.cap(), Some(20.0), "what was in force does not loosen, although the fail-safe is higher");
+    assert_eq!(
+        bench.cap(),
+        Some(20.0),
+        "what was in force does not loosen, although the fail-safe is higher"
+    );
     let script = Script { period: Duration::from_millis(200), limit: 40_000, ..Script::default() };
     let _terminal = Terminal::start(address, script);
     bench.until("it is back", 5, |_| bench.cap() == Some(40.0)).await;
@@ -178,7 +193,9 @@ async fn server_bad_value_is_an_exception_and_the_limit_before_stays() {
     assert_eq!(rtu.read_holding_registers(0, 5).await.unwrap().unwrap(), [0, 40_000, 1, 1, 0]);
     assert_eq!(rtu.read_holding_registers(0, 6).await.unwrap().map_err(u8::from), Err(2));
     assert_eq!(rtu.read_coils(0, 1).await.unwrap().map_err(u8::from), Err(1));
-    bench.until("the limit before stands", 3, |_| bench.cap() == Some(40.0)).await;
+    // The state is that of the latest cycle.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(bench.cap(), Some(40.0), "the limit before stands");
     let words = telemetry(&mut rtu).await;
     assert_eq!((words[6], words[7], words[8]), (3, 1, 8), "degraded; accepted and refused");
     // Two single writes are one limit, taken with the low word.
@@ -227,7 +244,8 @@ async fn server_clock_skew_cannot_be_for_registers_carry_no_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_lets_in_only_whom_it_knows_and_never_too_many() {
-    let (address, text) = utility(58, &format!("clients = [\"127.0.0.1\", \"{}/32\"]\nidle_timeout = \"1s\"", host(58, 200)));
+    let (address, text) =
+        utility(58, &format!("clients = [\"127.0.0.1\", \"{}/32\"]\nidle_timeout = \"1s\"", host(58, 200)));
     let bench = Bench::start(58, &text).await;
     let from = async |ip: &str| {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -274,5 +292,37 @@ async fn server_listens_as_soon_as_its_port_is_free() {
     }
     write(&mut rtu.expect("it listens in the end"), 0, &[0, 40_000]).await.unwrap();
     bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.stop().await;
+}
+
+/// Needs a Python with pymodbus: `python3`, or the one named by `BALLAST_TEST_PYTHON`. Without it the test says so and
+/// passes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_takes_orders_from_an_independent_client() {
+    let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut look = std::process::Command::new(&python);
+    look.args(["-c", "import pymodbus.client"]).stderr(std::process::Stdio::null());
+    if !look.status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: {python} has no pymodbus; install it or set BALLAST_TEST_PYTHON");
+        return;
+    }
+    let (address, text) = utility(60, "");
+    let bench = Bench::start(60, &text).await;
+    drop(connect(address).await);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pymodbus_terminal.py");
+    let mut command = std::process::Command::new(&python);
+    command.args([script, &address.ip().to_string(), &address.port().to_string()]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    for good in ["whole", "high", "low"] {
+        assert_eq!(told[good], false, "{told}");
+    }
+    assert_eq!(told["commands"], serde_json::json!([0, 29_000, 1, 1, 0]), "{told}");
+    assert_eq!((&told["telemetry"][12], &told["telemetry"][13]), (&1.into(), &1.into()), "{told}");
+    assert_eq!(told["above_nameplate"], 3, "{told}");
+    assert_eq!(told["read_only"], 2, "{told}");
+    assert_eq!(told["function"], 1, "{told}");
+    bench.until("its limit holds", 3, |_| bench.cap() == Some(29.0)).await;
     bench.stop().await;
 }

@@ -141,6 +141,8 @@ fn introduce(args: &Args, config: &Config, daemon: &Daemon) {
         "The daemon in front of them is the real one. Metrics: http://{0}/metrics  Status: http://{0}/",
         daemon.address()
     );
+    let cap = "ballast limit set night --cap \"150 kW\" --circuit fleet --miners --demo";
+    println!("By hand: {cap} --url http://{}", daemon.address());
     match args.duration {
         Some(duration) => println!("Ends by itself after {} s, or with Ctrl-C.\n", duration.as_secs()),
         None => println!("Ctrl-C ends it.\n"),

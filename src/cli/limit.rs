@@ -142,12 +142,15 @@ async fn lift(args: &Lift) -> Result<String, Failure> {
     insert(&mut body, "duration", args.duration.map(quantity::write_time));
     insert(&mut body, "valid_until", args.until.clone());
     let answer = daemon.put(&path, &Value::Object(body)).await?;
-    Ok(format!(
-        "the caps of {} are lifted until {}, in the name of {}; this is on record\n",
-        args.source,
+    Ok(lifted(&args.source, &answer))
+}
+
+fn lifted(source: &str, answer: &Value) -> String {
+    format!(
+        "the caps of {source} are lifted until {}, in the name of {}; this is on record\n",
         day_time(&answer["lifted_until"]),
         text(&answer["lifted_by"]),
-    ))
+    )
 }
 
 /// The body of an order.
@@ -259,11 +262,7 @@ fn listing(answer: &Value) -> String {
             text(&limit["phase"]),
         ]);
     }
-    if limits.is_empty() {
-        format!("{sources}\nno orders\n")
-    } else {
-        format!("{sources}\n{limits}")
-    }
+    if limits.is_empty() { format!("{sources}\nno orders\n") } else { format!("{sources}\n{limits}") }
 }
 
 /// A point in time as people write it, in the zone of this machine: with an offset, a date and a time, or a time alone,
@@ -280,9 +279,7 @@ fn point(words: &str, now: jiff::Timestamp, zone: &jiff::tz::TimeZone) -> Option
     if let Ok(at) = words.parse::<jiff::Timestamp>() {
         return Some(at);
     }
-    let at = |civil: jiff::civil::DateTime| {
-        civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
-    };
+    let at = |civil: jiff::civil::DateTime| civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp());
     if let Ok(civil) = words.parse::<jiff::civil::DateTime>() {
         return at(civil);
     }

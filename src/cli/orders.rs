@@ -90,7 +90,9 @@ pub enum DaemonCallError {
         reason: String,
     },
     /// Nobody answers.
-    #[error("no daemon answers at {at}: {reason}; is it running (systemctl status ballast)? --url names another address")]
+    #[error(
+        "no daemon answers at {at}: {reason}; is it running (systemctl status ballast)? --url names another address"
+    )]
     Unreachable {
         /// Where.
         at: String,
@@ -127,19 +129,21 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Finds out where it is and with which token it is asked. Nothing is sent yet.
     pub(super) fn reach(reach: &Reach) -> Result<Self, Failure> {
-        let named = reach.token_file.clone().or_else(|| {
-            std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
-        });
+        let named = reach
+            .token_file
+            .clone()
+            .or_else(|| std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
         let needs_config = reach.url.is_none() || named.is_none();
         let (listen, tokens) = match (needs_config, reach.demo) {
             (false, _) => (None, Vec::new()),
-            (true, true) => config::demo_door().map(|(at, tokens)| (Some(at), tokens)).map_err(Failure::Config)?,
+            (true, true) => {
+                config::demo_door().map(|(at, tokens)| (Some(at), tokens)).map_err(Failure::Config)?
+            }
             (true, false) => {
                 let secrets = if named.is_some() { Secrets::Skip } else { Secrets::Read };
                 let text = config::read(&reach.config).map_err(Failure::Config)?;
                 let options = Options { secrets, ..Options::default() };
-                let (at, tokens) =
-                    config::door(&text, &reach.config, &options).map_err(Failure::Config)?;
+                let (at, tokens) = config::door(&text, &reach.config, &options).map_err(Failure::Config)?;
                 (Some(at), tokens)
             }
         };
@@ -161,7 +165,10 @@ impl Daemon {
             .no_proxy()
             .timeout(PATIENCE)
             .build()
-            .map_err(|error| DaemonCallError::Unreachable { at: base.to_string(), reason: innermost(&error) })?;
+            .map_err(|error| DaemonCallError::Unreachable {
+                at: base.to_string(),
+                reason: innermost(&error),
+            })?;
         Ok(Self { base, token, http })
     }
 
@@ -184,7 +191,7 @@ impl Daemon {
         query: Option<(&str, &str)>,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let at = self.base.to_string();
+        let at = self.base.as_str().trim_end_matches('/').to_owned();
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {
@@ -199,8 +206,10 @@ impl Daemon {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable =
-            |error: reqwest::Error| DaemonCallError::Unreachable { at: at.clone(), reason: innermost(&error) };
+        let unreachable = |error: reqwest::Error| DaemonCallError::Unreachable {
+            at: at.clone(),
+            reason: innermost(&error),
+        };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let mut bytes = Vec::new();
@@ -228,7 +237,8 @@ fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {
         StatusCode::NOT_FOUND => String::from("there is no such thing here; is it a daemon of this version?"),
         _ => status.canonical_reason().unwrap_or("without a word").to_owned(),
     });
-    let help = words("help").filter(|help| !help.is_empty()).map_or_else(String::new, |help| format!("; {help}"));
+    let help =
+        words("help").filter(|help| !help.is_empty()).map_or_else(String::new, |help| format!("; {help}"));
     DaemonCallError::Refused { code: status.as_u16(), error, help }
 }
 
@@ -255,8 +265,9 @@ fn first_operator(tokens: Vec<Token>) -> Option<Secret> {
 
 fn token_of(file: PathBuf) -> Result<Secret, DaemonCallError> {
     let fail = |reason: String| DaemonCallError::TokenFile { file: file.clone(), reason };
-    let text = std::fs::read_to_string(&file)
-        .map_err(|error| fail(format!("{error}; name a file that you can read, with the token and nothing else")))?;
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        fail(format!("{error}; name a file that you can read, with the token and nothing else"))
+    })?;
     let token = text.trim_end_matches(['\n', '\r']);
     if token.is_empty() || token.len() > 512 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(fail(String::from("it must hold the token and nothing else")));
@@ -406,7 +417,9 @@ mod tests {
         ] });
         let words = listing(&answer);
         let lines: Vec<&str> = words.lines().collect();
-        for cell in ["evening", "300 kW", "+0.2 s", "+3 min 20 s", "292 kW", "-8.5 kW", "0 W", "104 %", "100.0 kWh"] {
+        for cell in
+            ["evening", "300 kW", "+0.2 s", "+3 min 20 s", "292 kW", "-8.5 kW", "0 W", "104 %", "100.0 kWh"]
+        {
             assert!(lines[1].contains(cell), "{cell} is not in {words}");
         }
         assert!(lines[2].contains("refused") && lines[2].ends_with('–'), "{words}");

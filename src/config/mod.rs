@@ -257,7 +257,9 @@ pub fn door(
         settings::web(&root, &store, None)
     });
     report.finish()?;
-    door.ok_or_else(|| ConfigErrors::of_file(path, "cannot be used", "this should not happen; please report it"))
+    door.ok_or_else(|| {
+        ConfigErrors::of_file(path, "cannot be used", "this should not happen; please report it")
+    })
 }
 
 /// Reads a configuration as text.

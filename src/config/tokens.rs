@@ -59,12 +59,7 @@ pub(super) fn tokens(web: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]
     tokens
 }
 
-fn token(
-    name: At<&str>,
-    table: &Table<'_>,
-    store: &Store<'_>,
-    sources: Option<&[Spec]>,
-) -> Option<Token> {
+fn token(name: At<&str>, table: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>) -> Option<Token> {
     let report = table.report();
     let inner = table.table("token");
     let inner = table.require(
@@ -141,7 +136,7 @@ fn scopes(table: &Table<'_>) -> Option<(Scopes, Span)> {
             Ok(other) => report.error(
                 *span,
                 format!("`scopes` cannot have \"{}\"", shorten(other)),
-                names::suggest(other, SCOPES.into_iter()),
+                names::suggest(other, SCOPES),
             ),
             Err(_) => report.error(*span, format!("a scope {}", is_a(value)), "write a text in quotes"),
         }

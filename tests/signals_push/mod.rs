@@ -196,7 +196,8 @@ impl Bench {
         let bench = Self { simulation, daemon, config, clock, http: reqwest::Client::new() };
         bench
             .until("the daemon controls", 15, |frame| {
-                frame.decision.circuits[0].power.is_some() && frame.decision.miners.iter().all(|m| m.setpoint.is_some())
+                frame.decision.circuits[0].power.is_some()
+                    && frame.decision.miners.iter().all(|m| m.setpoint.is_some())
             })
             .await;
         bench
@@ -258,7 +259,8 @@ impl Bench {
 
     /// The tightest cap that an order or its source's loss sets now, in kilowatts.
     pub fn cap(&self) -> Option<f64> {
-        let caps = self.frame().snapshot.orders.iter().map(|cap| cap.active.cap.get() / 1e3).collect::<Vec<_>>();
+        let caps =
+            self.frame().snapshot.orders.iter().map(|cap| cap.active.cap.get() / 1e3).collect::<Vec<_>>();
         caps.into_iter().min_by(f64::total_cmp)
     }
 

@@ -195,7 +195,12 @@ pub struct Telemetry {
 /// # Errors
 /// [`Exception::Address`] where there is a register that does not exist, [`Exception::Value`] for a count that is not
 /// from 1 to 125.
-pub fn read(commands: &Commands, telemetry: &Telemetry, start: u16, count: u16) -> Result<Vec<u16>, Exception> {
+pub fn read(
+    commands: &Commands,
+    telemetry: &Telemetry,
+    start: u16,
+    count: u16,
+) -> Result<Vec<u16>, Exception> {
     if !(1..=125).contains(&count) {
         return Err(Exception::Value);
     }
@@ -285,7 +290,11 @@ mod tests {
         assert_eq!(half.next.plan(TWO, at(1), 1, &[0x93E0]), Err(Exception::Busy));
         assert_eq!(half.next.plan(TWO, at(1), 0, &[0x0001]), Err(Exception::Busy));
         assert!(half.next.plan(TWO, at(1), 0, &[1, 2]).is_ok(), "a whole one is no half");
-        assert_eq!(half.next.plan(TWO, at(11), 1, &[9]).unwrap().next.limit, Some(9), "it does not wait for ever");
+        assert_eq!(
+            half.next.plan(TWO, at(11), 1, &[9]).unwrap().next.limit,
+            Some(9),
+            "it does not wait for ever"
+        );
     }
 
     #[test]

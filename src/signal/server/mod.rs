@@ -85,11 +85,7 @@ pub async fn run(settings: Settings, context: Context) {
     let mut pause = PAUSES.0;
     loop {
         match TcpListener::bind(settings.listen).await {
-            Ok(listener) => {
-                pause = PAUSES.0;
-                let error = serve(&listener, &settings, &terminal).await;
-                tracing::warn!(source = &*source, %error, "the Modbus server cannot take connections; trying on");
-            }
+            Ok(listener) => return serve(&listener, &settings, &terminal).await,
             Err(error) if pause > PAUSES.0 => tracing::warn!(
                 source = &*source, address = %settings.listen, %error,
                 "the Modbus server cannot listen: stop the program that uses the port, or give `listen` another one; \
@@ -103,8 +99,8 @@ pub async fn run(settings: Settings, context: Context) {
     }
 }
 
-/// Takes connections until that fails. Those that are there end with it.
-async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Terminal>) -> io::Error {
+/// Takes connections until it is dropped. Those that are there end with it.
+async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Terminal>) {
     let door = Arc::new(Door::default());
     let mut talks = JoinSet::new();
     let mut strangers = Bucket::new(5, 1.0 / 60.0);
@@ -113,7 +109,14 @@ async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Termi
         while talks.try_join_next().is_some() {}
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
-            Err(error) => return error,
+            Err(error) => {
+                // Such as for lack of file descriptors. Whoever is connected stays so.
+                if strangers.take(terminal.now()) {
+                    tracing::warn!(source = terminal.name(), %error, "cannot accept a connection; trying on");
+                }
+                sleep(PAUSES.0).await;
+                continue;
+            }
         };
         let address = peer.ip().to_canonical();
         if !settings.clients.iter().any(|network| network.holds(address)) {
@@ -172,12 +175,7 @@ async fn talk(
     }
 }
 
-async fn answer(
-    function: u8,
-    body: &[u8],
-    peer: IpAddr,
-    terminal: &Terminal,
-) -> Result<Vec<u8>, Exception> {
+async fn answer(function: u8, body: &[u8], peer: IpAddr, terminal: &Terminal) -> Result<Vec<u8>, Exception> {
     match Request::read(function, body)? {
         Request::Read { start, count } => terminal.read(start, count).await.map(|words| wire::words(&words)),
         Request::Write { start, words, echo } => {

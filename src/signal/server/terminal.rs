@@ -12,6 +12,7 @@ use crate::control::site::{CircuitId, Scope, Site};
 use crate::metrics::Frame;
 use crate::signal::{Context, DeskError};
 use crate::units::Watts;
+use crate::web::api::rate::Bucket;
 
 /// The order that the limit register gives.
 const LIMIT: &str = "limit";
@@ -32,6 +33,8 @@ struct State {
     commands: Commands,
     accepted: u16,
     refused: u16,
+    /// How often a refusal is worth a line.
+    log: Bucket,
     /// The orders as they were given last, so that the same again is told in the same words.
     limit: Option<Order>,
     emergency: Option<Order>,
@@ -61,6 +64,7 @@ impl Terminal {
             commands,
             accepted: 0,
             refused: 0,
+            log: Bucket::new(10, 0.1),
             limit: limit.map(|held| held.order.clone()),
             emergency: emergency.map(|held| held.order.clone()),
         };
@@ -91,13 +95,18 @@ impl Terminal {
         let mut state = self.state.lock().await;
         let result = match state.commands.plan(peer, self.now(), start, words) {
             Ok(plan) => self.carry_out(&mut state, plan).await,
-            Err(exception) => Err((exception, format!("{words:?} from register {start} on cannot be taken"))),
+            Err(exception) => {
+                let shown = words.get(..words.len().min(5)).unwrap_or_default();
+                Err((exception, format!("{shown:?} from register {start} on cannot be taken")))
+            }
         };
         result.map_err(|(exception, words)| {
             if exception != Exception::Busy {
                 state.refused = state.refused.wrapping_add(1);
                 self.context.desk.complain(self.context.source, words.as_str().into());
-                tracing::warn!(source = self.name(), %peer, "a write is refused: {words}");
+                if state.log.take(self.now()) {
+                    tracing::warn!(source = self.name(), %peer, "a write is refused: {words}");
+                }
             }
             exception
         })
@@ -165,7 +174,8 @@ impl Terminal {
         let (desk, place) = (&self.context.desk, self.context.place);
         let now = desk.wall();
         let newest = u64::try_from(now.as_unix_millis()).unwrap_or(0);
-        let same = before.as_ref().filter(|order| order.ask == Ask::Cap(cap) && order.circuit == place.circuit);
+        let same =
+            before.as_ref().filter(|order| order.ask == Ask::Cap(cap) && order.circuit == place.circuit);
         let order = same.cloned().unwrap_or_else(|| Order {
             id: name.into(),
             revision: newest.max(before.as_ref().map_or(0, |order| order.revision.saturating_add(1))),
@@ -211,9 +221,10 @@ impl Terminal {
                 Scope::Import => circuit.power,
                 Scope::Miners => Some(circuit.miners),
             }),
-            to_shed: frame.as_ref().zip(measured).map(|(frame, circuit)| {
-                (circuit.miners - asleep(frame, place.circuit)).at_least_zero()
-            }),
+            to_shed: frame
+                .as_ref()
+                .zip(measured)
+                .map(|(frame, circuit)| (circuit.miners - asleep(frame, place.circuit)).at_least_zero()),
             state: view.as_ref().map_or(SourceState::Init, |view| view.state),
             accepted: state.accepted,
             refused: state.refused,

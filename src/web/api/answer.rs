@@ -319,3 +319,62 @@ impl Delivered {
 pub(super) struct Orders {
     pub(super) orders: Vec<Delivered>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::site::{CircuitId, SourceId};
+    use crate::control::testing;
+    use crate::units::{Joules, Watts};
+
+    #[test]
+    fn a_record_is_told_whole_and_what_is_not_known_is_null() {
+        let wall = |seconds: i64| Wall::unix_millis(1_782_907_200_000 + seconds * 1_000);
+        let record = Record {
+            source: SourceId(1),
+            id: "evening".into(),
+            revision: 4,
+            circuit: CircuitId(0),
+            scope: Scope::Miners,
+            stage: Stage::Ended,
+            cap: Some(Watts::kilowatts(300.0)),
+            baseline: Some(Watts::kilowatts(500.0)),
+            basis: Basis::Mean(Duration::from_secs(900)),
+            from: wall(0),
+            until: Some(wall(3_600)),
+            received: wall(-60),
+            applied: Some(wall(0)),
+            met: Some(wall(8)),
+            ended: Some(wall(3_600)),
+            measured: Duration::from_secs(3_599),
+            mean: Some(Watts::kilowatts(290.0)),
+            deviation: Some(Watts::kilowatts(-10.0)),
+            worst: Watts::kilowatts(2.0),
+            shortfall: None,
+            avoided: Some(Joules::saturating(756e6)),
+            delivered: Some(1.05),
+            stored: true,
+        };
+        let site = testing::site(1);
+        let told = serde_json::to_value(Delivered::new(&record, "utility", &site)).unwrap();
+        assert_eq!(
+            told,
+            serde_json::json!({
+                "source": "utility", "id": "evening", "revision": 4, "circuit": site.circuits[0].name,
+                "scope": "miners", "stage": "ended", "reason": null, "cap_watts": 300_000.0,
+                "baseline_watts": 500_000.0, "mean_window_seconds": 900.0,
+                "valid_from": "2026-07-01T12:00:00Z", "valid_until": "2026-07-01T13:00:00Z",
+                "received_at": "2026-07-01T11:59:00Z", "applied_at": "2026-07-01T12:00:00Z",
+                "met_at": "2026-07-01T12:00:08Z", "ended_at": "2026-07-01T13:00:00Z", "measured_seconds": 3_599.0,
+                "mean_watts": 290_000.0, "deviation_watts": -10_000.0, "worst_watts": 2_000.0,
+                "shortfall_watts": null, "avoided_joules": 756e6, "delivered_ratio": 1.05, "stored": true,
+            })
+        );
+        let refused = Record { stage: Stage::Refused("below zero".into()), cap: None, ..record };
+        let told = serde_json::to_value(Delivered::new(&refused, "utility", &site)).unwrap();
+        assert_eq!((&told["stage"], &told["reason"]), (&"refused".into(), &"below zero".into()));
+        assert!(told["cap_watts"].is_null());
+    }
+}

@@ -233,14 +233,12 @@ impl Keys {
     fn whole(&mut self, key: &'static str, most: u64) -> Result<Option<u64>, Wrong> {
         match self.take(key) {
             None => Ok(None),
-            Some(value) => {
-                value.as_u64().filter(|number| *number <= most).map(Some).ok_or_else(|| {
-                    Wrong::new(
-                        format!("`{key}` {}", is_a(&value)),
-                        format!("write a whole number from 0 to {most}"),
-                    )
-                })
-            }
+            Some(value) => value.as_u64().filter(|number| *number <= most).map(Some).ok_or_else(|| {
+                Wrong::new(
+                    format!("`{key}` {}", is_a(&value)),
+                    format!("write a whole number from 0 to {most}"),
+                )
+            }),
         }
     }
 
@@ -320,10 +318,9 @@ impl Keys {
             }
         };
         match (with_unit, number) {
-            (Some(_), Some(_)) => Err(Wrong::new(
-                format!("both `{key}` and `{plain}` are there"),
-                "keep one of them",
-            )),
+            (Some(_), Some(_)) => {
+                Err(Wrong::new(format!("both `{key}` and `{plain}` are there"), "keep one of them"))
+            }
             (value, other) => Ok(value.or(other)),
         }
     }
@@ -356,15 +353,15 @@ impl Keys {
     /// A point in time (RFC 3339).
     fn instant(&mut self, key: &'static str) -> Result<Option<Wall>, Wrong> {
         let Some(text) = self.text(key, LONGEST_NAME)? else { return Ok(None) };
-        jiff::Timestamp::from_str(&text)
-            .map(|at| Some(Wall::unix_millis(at.as_millisecond())))
-            .map_err(|_| {
+        jiff::Timestamp::from_str(&text).map(|at| Some(Wall::unix_millis(at.as_millisecond()))).map_err(
+            |_| {
                 Wrong::new(
                     format!("`{key}` is no point in time: \"{}\"", shorten(&text)),
                     "write date, time and offset as in RFC 3339, like \"2026-07-01T18:00:00+05:00\" or \
                      \"2026-07-01T13:00:00Z\"",
                 )
-            })
+            },
+        )
     }
 
     fn end(&mut self) -> Result<End, Wrong> {
@@ -531,7 +528,9 @@ mod tests {
     fn a_lift_needs_a_name_and_an_end() {
         let body = lift(br#"{"by": "A. Khan", "duration": "30min"}"#).unwrap();
         assert_eq!((body.by.as_str(), body.end), ("A. Khan", End::After(Duration::from_secs(1_800))));
-        for text in [r#"{"duration": "30min"}"#, r#"{"by": " ", "duration": "30min"}"#, r#"{"by": "A. Khan"}"#] {
+        for text in
+            [r#"{"duration": "30min"}"#, r#"{"by": " ", "duration": "30min"}"#, r#"{"by": "A. Khan"}"#]
+        {
             assert!(lift(text.as_bytes()).is_err(), "{text}");
         }
     }

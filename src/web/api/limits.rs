@@ -70,7 +70,13 @@ pub(super) async fn give(
     let held = api.find(source, &id);
     let limit = held.map(|held| Limit::new(&name, &held, &api.desk.site(), now));
     if receipt != Receipt::Duplicate {
-        tracing::info!(source = name, order = id, token = &*caller.name, "order {}", answer::outcome(receipt));
+        tracing::info!(
+            source = name,
+            order = id,
+            token = &*caller.name,
+            "order {}",
+            answer::outcome(receipt)
+        );
     }
     let code = if receipt == Receipt::Accepted { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json(code, &Given { outcome: answer::outcome(receipt), limit }))
@@ -185,12 +191,7 @@ pub(super) async fn orders(
 }
 
 /// `POST /api/v1/heartbeat`.
-pub(super) async fn heartbeat(
-    State(api): Shared,
-    from: From,
-    headers: HeaderMap,
-    body: Body,
-) -> Answered {
+pub(super) async fn heartbeat(State(api): Shared, from: From, headers: HeaderMap, body: Body) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Heartbeat)?;
     let (source, name, _) = api.source_of(&caller)?;
     let read = body_of(&headers, body).await.and_then(|bytes| Ok(body::heartbeat(&bytes)?));
@@ -214,22 +215,20 @@ pub(super) async fn heartbeat(
                 api.desk.heartbeat(source);
                 return Err(Problem::new(
                     StatusCode::CONFLICT,
-                    format!("{} of these orders are not known, such as `{}`", missing.len(), body::shorten(first)),
+                    format!(
+                        "{} of these orders are not known, such as `{}`",
+                        missing.len(),
+                        body::shorten(first)
+                    ),
                     "send each with PUT /api/v1/limits/{id}, then say again which stand",
                 ));
             }
-            let list = List {
-                unreadable: names.into_iter().map(Arc::from).collect(),
-                ..List::default()
-            };
+            let list = List { unreadable: names.into_iter().map(Arc::from).collect(), ..List::default() };
             api.desk.list(source, list).await.map_err(|error| refused(&error, &name))?;
         }
     }
     let state = api.desk.views().get(source.0).cloned().flatten();
-    Ok(json(
-        StatusCode::OK,
-        &value!({ "source": name, "state_before": state.map(|view| view.state.name()) }),
-    ))
+    Ok(json(StatusCode::OK, &value!({ "source": name, "state_before": state.map(|view| view.state.name()) })))
 }
 
 /// `PUT /api/v1/lifts/{source}`.
@@ -266,7 +265,10 @@ pub(super) async fn lift(
     }
     let until = answer::stamp(until);
     tracing::warn!(
-        source = name, by = lift.by, until, token = &*caller.name,
+        source = name,
+        by = lift.by,
+        until,
+        token = &*caller.name,
         "the caps of this source are lifted: the site may draw more than was ordered"
     );
     Ok(json(StatusCode::OK, &value!({ "source": name, "lifted_by": lift.by, "lifted_until": until })))
@@ -295,7 +297,8 @@ impl Api {
             Some(name) => {
                 let found = site.circuits.iter().position(|circuit| circuit.name == *name);
                 found.map(CircuitId).ok_or_else(|| {
-                    let names: Vec<&str> = site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
+                    let names: Vec<&str> =
+                        site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
                     Problem::new(
                         StatusCode::UNPROCESSABLE_ENTITY,
                         format!("the site has no circuit `{}`", body::shorten(name)),
@@ -323,9 +326,9 @@ impl Api {
             },
             start_spread: body.start_spread,
         };
-        let standing = self.find(source, id).filter(|held| {
-            held.withdrawn.is_none() && held.phase(now, Duration::ZERO) != Phase::Over
-        });
+        let standing = self
+            .find(source, id)
+            .filter(|held| held.withdrawn.is_none() && held.phase(now, Duration::ZERO) != Phase::Over);
         let from = body.from.unwrap_or(now);
         Ok(match (body.revision, standing) {
             // The same version again begins when it began.

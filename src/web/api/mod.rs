@@ -145,8 +145,7 @@ async fn body_of(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let empty = length == Some("0")
-        || (length.is_none() && headers.get(header::TRANSFER_ENCODING).is_none());
+    let empty = length == Some("0") || (length.is_none() && headers.get(header::TRANSFER_ENCODING).is_none());
     if !empty && !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -41,7 +41,11 @@ mod tests {
         let mut at = |millis: u64| bucket.take(Moment::millis(millis));
         assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
         assert_eq!([at(499), at(500), at(500)], [false, true, false]);
-        assert_eq!([at(100), at(1_000), at(1_000)], [false, true, false], "time that goes back brings nothing");
+        assert_eq!(
+            [at(100), at(1_000), at(1_000)],
+            [false, true, false],
+            "time that goes back brings nothing"
+        );
         assert_eq!([at(60_000), at(60_000), at(60_000), at(60_000)], [true, true, true, false]);
     }
 }
