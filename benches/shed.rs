@@ -17,7 +17,7 @@ use ballast::clock::Clock;
 use ballast::config::{self, Config, Options};
 use ballast::control::decision::{Cause, Command as Order};
 use ballast::control::site::MinerId;
-use ballast::control::snapshot::{Contact, Outcome, Target};
+use ballast::control::snapshot::{Contact, MinerInput, Outcome, Target};
 use ballast::daemon::Daemon;
 use ballast::daemon::fleet::Fleet;
 use ballast::metrics::CommandStats;
@@ -203,8 +203,9 @@ async fn script(kind: DriverKind) -> Outcomes<Script> {
     Ok(Script::new(&before, record.take()))
 }
 
-fn accepted(stats: &dyn CommandStats) -> u64 {
-    stats.commands().iter().filter(|row| row.result == "accepted").map(|row| row.count).sum()
+/// Commands that ended, in whatever way.
+fn ended(stats: &dyn CommandStats) -> u64 {
+    stats.commands().iter().map(|row| row.count).sum()
 }
 
 async fn shed(kind: DriverKind, count: usize, rounds: u64) -> Outcomes<()> {
@@ -251,22 +252,24 @@ async fn fleet(kind: DriverKind, count: usize, rounds: u64) -> Outcomes<Vec<Dura
                 cause: Cause::Shed,
             });
         }
-        let goal = accepted(&*stats) + u64::try_from(count)?;
+        let goal = ended(&*stats) + u64::try_from(count)?;
         let begun = clock.now();
         fleet.send(&commands);
-        while accepted(&*stats) < goal {
+        while ended(&*stats) < goal {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if clock.now() - begun > Duration::from_secs(60) {
-                return Err(format!("{} commands were not accepted", goal - accepted(&*stats)).into());
+                return Err(format!("{} commands did not end", goal - ended(&*stats)).into());
             }
         }
         times.push(clock.now() - begun);
     }
-    let answered = |input: &ballast::control::snapshot::MinerInput| {
-        input.delivery.as_ref().is_some_and(|delivery| delivery.outcome == Outcome::Accepted)
-    };
-    if !fleet.inputs().iter().all(answered) {
-        return Err("not every miner has accepted its latest command".into());
+    for row in stats.commands().iter().filter(|row| row.result != "accepted" && row.count > 0) {
+        println!("  {} commands of {} rounds ended as {}", row.count, rounds, row.result);
+    }
+    let latest =
+        |input: &MinerInput| input.delivery.as_ref().is_some_and(|it| it.outcome != Outcome::InFlight);
+    if !fleet.inputs().iter().all(latest) {
+        return Err("not every miner has ended its latest command".into());
     }
     Ok(times)
 }

@@ -1,5 +1,5 @@
 //! Accounts on miners: of a miner, of its group, of its driver. The most specific counts.
-#![expect(clippy::indexing_slicing, clippy::panic, reason = "a panic is how a test fails")]
+#![expect(clippy::panic, reason = "a panic is how a test fails")]
 
 use std::path::Path;
 
