@@ -70,7 +70,10 @@ impl Task {
     async fn tell(&mut self, number: u32) -> Result<(), DeskError> {
         let Context { source, desk, name, place, .. } = &self.context;
         let orders: Vec<Order> = match self.settings.group.level(number) {
-            Level::Caps(caps) => caps.into_iter().map(|(contact, ask)| order(&contact, ask, place)).collect(),
+            Level::Caps(caps) => {
+                let nameplate = desk.nameplate(place.circuit, place.scope);
+                caps.into_iter().map(|(contact, ask)| order(&contact, ask, place, nameplate)).collect()
+            }
             Level::Fault(why) => {
                 warn!(source = %name, "{why}; what was in force stays in force");
                 return self.object(why).await;
