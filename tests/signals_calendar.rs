@@ -1,6 +1,6 @@
 //! A calendar drives a simulated site: from the hours of the configuration to measured power, and every cell of the
 //! table in `docs/guide/signals/calendar.md`.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod signals_level;
 

@@ -1,6 +1,5 @@
 //! Contacts drive a simulated site: from a relay that closes to measured power, and every cell of the table in
 //! `docs/guide/signals/contact.md`.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod signals_level;
 

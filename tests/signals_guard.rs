@@ -1,6 +1,5 @@
 //! A guard on the frequency drives a simulated site: from a sag of the mains to measured power, and every cell of the
 //! table in `docs/guide/signals/guard.md`.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod signals_level;
 

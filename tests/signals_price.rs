@@ -1,6 +1,6 @@
 //! A price drives a simulated site: from a document over HTTP to measured power, and every cell of the table in
 //! `docs/guide/signals/price.md`.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod signals_level;
 

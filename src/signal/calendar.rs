@@ -13,6 +13,7 @@ use super::contact::words;
 use super::windows::{Windows, timestamp, wall};
 use super::{Context, List, Place};
 use crate::control::signal::{Ask, Basis, Order, Urgency, Wall};
+use crate::units::Watts;
 
 /// How far ahead windows are given to the desk.
 const AHEAD: Duration = Duration::from_secs(48 * 3_600);
@@ -39,7 +40,8 @@ pub async fn run(settings: Settings, context: Context) {
     let mut known: Option<Vec<Order>> = None;
     loop {
         let now = context.desk.wall();
-        let orders = orders(&settings, context.place, now);
+        let nameplate = context.desk.nameplate(context.place.circuit, context.place.scope);
+        let orders = orders(&settings, context.place, nameplate, now);
         if known.as_ref() != Some(&orders) {
             if let Some(next) = orders.iter().find(|order| order.until.is_none_or(|until| until > now)) {
                 info!(source = %context.name, "next: {}", next.id);
@@ -82,7 +84,7 @@ async fn wait(context: &Context, begun: Wall) {
 
 /// The orders that a calendar comes to at a time. An order's name says all that it is, so that a time that the site's
 /// configuration or a law changes makes another order of it.
-fn orders(settings: &Settings, place: Place, now: Wall) -> Vec<Order> {
+fn orders(settings: &Settings, place: Place, nameplate: Watts, now: Wall) -> Vec<Order> {
     let (from, to) = (timestamp(now.earlier(BEHIND)), timestamp(now.later(AHEAD)));
     let windows = &settings.windows;
     windows
@@ -98,7 +100,7 @@ fn orders(settings: &Settings, place: Place, now: Wall) -> Vec<Order> {
                     "{name} {} to {} ({offset}): {}",
                     local(instance.from),
                     local(instance.until),
-                    words(ask)
+                    words(ask, nameplate)
                 )
                 .into(),
                 revision: 0,
@@ -125,7 +127,6 @@ mod tests {
     use super::super::windows::{Days, Window};
     use super::*;
     use crate::control::site::{CircuitId, Scope};
-    use crate::units::Watts;
 
     fn settings() -> Settings {
         let window = Window {
@@ -150,15 +151,15 @@ mod tests {
     #[test]
     fn windows_are_told_two_days_ahead_and_one_day_behind() {
         let now: jiff::Timestamp = "2026-11-22T15:00:00Z".parse().unwrap();
-        let orders = orders(&settings(), PLACE, wall(now));
+        let orders = orders(&settings(), PLACE, Watts::whole(9_000), wall(now));
         let names: Vec<&str> = orders.iter().map(|order| &*order.id).collect();
         assert_eq!(
             names,
             [
-                "evening 2026-11-21 18:00 to 2026-11-21 22:00 (+05): 5.00 kW",
-                "evening 2026-11-22 18:00 to 2026-11-22 22:00 (+05): 5.00 kW",
-                "evening 2026-11-23 18:00 to 2026-11-23 22:00 (+05): 5.00 kW",
-                "evening 2026-11-24 18:00 to 2026-11-24 22:00 (+05): 5.00 kW",
+                "evening 2026-11-21 18:00 to 2026-11-21 22:00 (+05): 5000 W",
+                "evening 2026-11-22 18:00 to 2026-11-22 22:00 (+05): 5000 W",
+                "evening 2026-11-23 18:00 to 2026-11-23 22:00 (+05): 5000 W",
+                "evening 2026-11-24 18:00 to 2026-11-24 22:00 (+05): 5000 W",
             ]
         );
         assert_eq!((orders[0].circuit, orders[0].scope), (PLACE.circuit, PLACE.scope));
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_same_window_has_the_same_order_in_every_refresh() {
-        let at = |text: &str| orders(&settings(), PLACE, wall(text.parse().unwrap()));
+        let at = |text: &str| orders(&settings(), PLACE, Watts::whole(9_000), wall(text.parse().unwrap()));
         let (early, late) = (at("2026-11-22T10:00:00Z"), at("2026-11-22T11:00:00Z"));
         assert!(early.iter().filter(|order| late.contains(order)).count() >= 3);
     }
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn a_clock_at_the_end_of_time_is_no_panic() {
         for wall in [i64::MIN, i64::MAX, 0] {
-            let _ = orders(&settings(), PLACE, Wall::unix_millis(wall));
+            let _ = orders(&settings(), PLACE, Watts::whole(9_000), Wall::unix_millis(wall));
         }
     }
 }

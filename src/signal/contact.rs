@@ -16,6 +16,7 @@ use crate::control::signal::contacts::{Debounce, Group, Level, bits};
 use crate::control::signal::{Ask, Basis, Order, Urgency, Wall};
 use crate::control::snapshot::{MeterInput, MeterStatus};
 use crate::meter::Connection;
+use crate::units::Watts;
 
 /// The settings of this kind of source.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +70,10 @@ impl Task {
     async fn tell(&mut self, number: u32) -> Result<(), DeskError> {
         let Context { source, desk, name, place, .. } = &self.context;
         let orders: Vec<Order> = match self.settings.group.level(number) {
-            Level::Caps(caps) => caps.into_iter().map(|(contact, ask)| order(&contact, ask, place)).collect(),
+            Level::Caps(caps) => {
+                let nameplate = desk.nameplate(place.circuit, place.scope);
+                caps.into_iter().map(|(contact, ask)| order(&contact, ask, place, nameplate)).collect()
+            }
             Level::Fault(why) => {
                 warn!(source = %name, "{why}; what was in force stays in force");
                 return self.object(why).await;
@@ -105,10 +109,10 @@ fn said(standing: &[Arc<str>]) -> String {
 }
 
 /// The order of a contact. It holds "since ever": a level has no window, so that a wall clock that is set back cannot
-/// put it off. Its name has the cap in it, so that a changed configuration makes another order of it.
-fn order(contact: &str, ask: Ask, place: &super::Place) -> Order {
+/// put it off.
+fn order(contact: &str, ask: Ask, place: &super::Place, nameplate: Watts) -> Order {
     Order {
-        id: format!("{contact}: {}", words(ask)).into(),
+        id: format!("{contact}: {}", words(ask, nameplate)).into(),
         revision: 0,
         lane: "contacts".into(),
         priority: u32::MAX,
@@ -123,11 +127,13 @@ fn order(contact: &str, ask: Ask, place: &super::Place) -> Order {
     }
 }
 
-/// What is asked for, for the names of orders.
-pub(super) fn words(ask: Ask) -> String {
+/// What is asked for, for the names of orders: exactly, and with the nameplate where that decides, so that a changed
+/// configuration makes another order of it.
+pub(super) fn words(ask: Ask, nameplate: Watts) -> String {
+    let whole = |power: Watts| format!("{} W", power.get());
     match ask {
-        Ask::Cap(cap) => cap.to_string(),
-        Ask::ReduceBy(by) => format!("-{by}"),
-        Ask::ShareOfNameplate(share) => format!("{:.1} %", share * 100.0),
+        Ask::Cap(cap) => whole(cap),
+        Ask::ReduceBy(by) => format!("-{}", whole(by)),
+        Ask::ShareOfNameplate(share) => format!("{} % of {}", (share * 1e5).round() / 1e3, whole(nameplate)),
     }
 }

@@ -166,7 +166,8 @@ impl Running {
         if moved {
             let said = self.settings.watched.say(level.value.filter(|_| !level.unknown));
             let ask = self.ask();
-            self.standing = ask.map(|ask| (format!("{said}: {}", words(ask)).into(), ask));
+            let nameplate = self.desk.nameplate(self.place.circuit, self.place.scope);
+            self.standing = ask.map(|ask| (format!("{said}: {}", words(ask, nameplate)).into(), ask));
             match &self.standing {
                 Some((id, _)) => warn!(source = %self.name, "{id}"),
                 None => info!(source = %self.name, "{said}: power may return"),

@@ -25,6 +25,7 @@
 //! | `contact` | contacts, read over Modbus |
 //! | `calendar` | hours of the day in the site's time zone |
 //! | `price` | what power costs against what it earns |
+//! | `windows` | no source: hours of the day that come back, for calendars and tariffs |
 //! | `guard` | frequency and voltage at a meter |
 //!
 //! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk.

@@ -1,7 +1,12 @@
 //! What the tests of contacts, calendars, prices and guards need: a simulated site on loopback with the real daemon in
 //! front of it, and a desk of its own for what a running site would take too long to show.
-#![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test uses a part of it, and a panic is how a test fails"
+)]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

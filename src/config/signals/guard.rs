@@ -173,7 +173,7 @@ fn droop(table: &Table<'_>, watched: Watched) -> Option<Curve> {
         [(above, high), (below, low)] => above > below && high >= low,
         _ => true,
     });
-    if count < 2 || count > MOST_POINTS || !falling {
+    if !(2..=MOST_POINTS).contains(&count) || !falling {
         report.error(
             span,
             "the curve of `droop` does not fall",

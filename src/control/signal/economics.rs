@@ -27,7 +27,7 @@ use crate::units::Watts;
 
 /// kWh that one watt comes to in a day.
 const KWH_PER_WATT_DAY: f64 = 0.024;
-/// A cap has this much room above the sum of its points: rounding in a miner's steps must not put one to sleep.
+/// A cap has at least this much room above the sum of its points: rounding in a miner's steps must not put one to sleep.
 const ROOM: f64 = 0.005;
 
 /// What power costs and what hashing earns, in one currency.
@@ -106,37 +106,72 @@ pub fn caps(site: &Site, top: CircuitId, break_even: BreakEven) -> Vec<(CircuitI
         return Vec::new();
     }
     let tree = Tree::new(site);
-    let mut below = vec![(Watts::ZERO, Watts::ZERO, Watts::ZERO, f64::INFINITY); site.circuits.len()];
-    let mut direct = vec![false; site.circuits.len()];
+    let mut sums = vec![Sums::NONE; site.circuits.len()];
     for miner in &site.miners {
-        if let Some(mark) = direct.get_mut(miner.circuit.0) {
-            *mark = true;
+        if let Some(sums) = sums.get_mut(miner.circuit.0) {
+            sums.direct = true;
         }
-        let most = if miner.actuator == Actuator::Fixed { miner.nameplate } else { miner.maximum() };
-        let step = (miner.minimum() - miner.sleep).get();
         for circuit in tree.path(miner.circuit.0) {
-            if let Some((pays, maximum, nameplate, least)) = below.get_mut(*circuit) {
-                *pays += paying(miner, break_even);
-                *maximum += most;
-                *nameplate += miner.nameplate;
-                *least = least.min(step);
+            if let Some(sums) = sums.get_mut(*circuit) {
+                sums.add(miner, paying(miner, break_even));
             }
         }
     }
-    below
-        .into_iter()
-        .zip(direct)
+    sums.into_iter()
         .enumerate()
-        .filter(|(at, (_, direct))| *direct && tree.path(*at).contains(&top.0))
-        .filter(|(_, ((pays, maximum, ..), _))| *pays < *maximum)
-        .map(|(at, ((pays, _, nameplate, least), _))| {
-            // Not so much that a miner which does not pay could wake in it.
-            let room = (pays.get() * ROOM).min(least / 2.0).max(0.0);
+        .filter(|(at, sums)| sums.direct && sums.pays < sums.maximum && tree.path(*at).contains(&top.0))
+        .map(|(at, sums)| {
             // What the circuit keeps free below every limit is not the price's business.
             let margin = site.circuits.get(at).map_or(Watts::ZERO, |circuit| circuit.margin);
-            (CircuitId(at), (pays + margin + Watts::saturating(room)).min(nameplate))
+            (CircuitId(at), (sums.pays + margin + sums.room()).min(sums.nameplate))
         })
         .collect()
+}
+
+/// What the miners at or below a circuit come to.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Some of them hang on it directly.
+    direct: bool,
+    /// At the points that pay.
+    pays: Watts,
+    /// At their highest.
+    maximum: Watts,
+    nameplate: Watts,
+    /// The most that one needs beyond its point while it starts.
+    start: Watts,
+    /// The least with which one could wake that does not pay.
+    least: f64,
+}
+
+impl Sums {
+    const NONE: Self = Self {
+        direct: false,
+        pays: Watts::ZERO,
+        maximum: Watts::ZERO,
+        nameplate: Watts::ZERO,
+        start: Watts::ZERO,
+        least: f64::INFINITY,
+    };
+
+    fn add(&mut self, miner: &Miner, pays: Watts) {
+        self.pays += pays;
+        self.maximum += if miner.actuator == Actuator::Fixed { miner.nameplate } else { miner.maximum() };
+        self.nameplate += miner.nameplate;
+        if pays > miner.sleep {
+            let most = if miner.response.starts_at_full { miner.maximum() } else { pays };
+            self.start = self.start.max(most.scaled(1.0 + miner.response.start_overshoot) - pays);
+        } else {
+            self.least = self.least.min((miner.minimum() - miner.sleep).get());
+        }
+    }
+
+    /// What a cap has above the sum of its points: for rounding, and for a miner that starts. Not so much that one which
+    /// does not pay could wake in it.
+    fn room(&self) -> Watts {
+        let wanted = self.pays.scaled(ROOM).max(self.start).get();
+        Watts::saturating(wanted.min(self.least / 2.0).max(0.0))
+    }
 }
 
 /// Keeps a price at the edge from switching the fleet: a break-even counts only when it differs enough from the one in
@@ -236,22 +271,88 @@ mod tests {
         let mut keeper = Keeper::default();
         let hold = Duration::from_secs(600);
         let mut take = |joules: f64, second: u64| {
-            keeper
-                .take(BreakEven::Below(joules), Moment::millis(second * 1_000), 0.05, hold)
-                .joules_per_terahash()
+            Some(
+                keeper
+                    .take(BreakEven::Below(joules), Moment::millis(second * 1_000), 0.05, hold)
+                    .joules_per_terahash(),
+            )
         };
-        assert_eq!(take(30.0, 0), 30.0);
+        assert_eq!(take(30.0, 0), Some(30.0));
         for second in 1..100 {
-            assert_eq!(take(if second % 2 == 0 { 29.0 } else { 31.0 }, second), 30.0, "within 5 %");
+            assert_eq!(take(if second % 2 == 0 { 29.0 } else { 31.0 }, second), Some(30.0), "within 5 %");
         }
-        assert_eq!(take(20.0, 100), 20.0, "a fall counts at once");
-        assert_eq!(take(40.0, 101), 20.0, "a rise waits");
-        assert_eq!(take(10.0, 102), 10.0, "and another fall does not");
-        assert_eq!(take(40.0, 701), 10.0);
-        assert_eq!(take(40.0, 702), 40.0);
+        assert_eq!(take(20.0, 100), Some(20.0), "a fall counts at once");
+        assert_eq!(take(40.0, 101), Some(20.0), "a rise waits");
+        assert_eq!(take(10.0, 102), Some(10.0), "and another fall does not");
+        assert_eq!(take(40.0, 701), Some(10.0));
+        assert_eq!(take(40.0, 702), Some(40.0));
+    }
+
+    #[test]
+    fn a_circuit_is_capped_where_something_on_it_does_not_pay_and_nowhere_else() {
+        let mut site = testing::site(2);
+        let names =
+            |caps: &[(CircuitId, Watts)]| caps.iter().map(|(circuit, _)| circuit.0).collect::<Vec<_>>();
+        assert_eq!(names(&caps(&site, CircuitId(0), BreakEven::Everything)), [] as [usize; 0]);
+        assert_eq!(
+            names(&caps(&site, CircuitId(0), BreakEven::Below(1e3))),
+            [] as [usize; 0],
+            "all of it pays"
+        );
+        let nothing = caps(&site, CircuitId(0), BreakEven::Below(0.0));
+        assert_eq!(names(&nothing), [1, 2], "the circuits that feed miners, not the one above");
+        assert!(nothing.iter().all(|(_, cap)| *cap >= Watts::whole(40) && *cap < Watts::whole(1_400)));
+        assert_eq!(
+            names(&caps(&site, CircuitId(2), BreakEven::Below(0.0))),
+            [2],
+            "below the source's circuit alone"
+        );
+        site.circuits[1].margin = Watts::whole(500);
+        let kept = caps(&site, CircuitId(1), BreakEven::Below(0.0));
+        let more = (kept[0].1 - nothing[0].1).get();
+        assert!((more - 500.0).abs() < 1e-6, "what is kept free comes on top: {more}");
+        // The last of the miners that pay must be able to start: 5 % of 2,200 W.
+        let some = caps(&site, CircuitId(2), BreakEven::Below(20.0));
+        assert_eq!(names(&some), [2]);
+        assert!((some[0].1.get() - 4_510.0).abs() < 1e-6, "{some:?}");
     }
 
     proptest! {
+        /// Everett's theorem on whole points: among all ways to run a fleet with no more power than the points that pay
+        /// come to, none has more hashrate.
+        #[test]
+        fn under_the_cap_nothing_has_more_hashrate_than_what_pays(
+            fleet in proptest::collection::vec(
+                proptest::collection::vec((100.0..5_000.0_f64, 1.0..300.0_f64), 1..4), 1..5),
+            joules in 1.0..80.0_f64,
+        ) {
+            let miners: Vec<Miner> = fleet
+                .iter()
+                .map(|raw| {
+                    let mut points: Vec<OperatingPoint> = raw.iter().map(|(p, h)| point(p + 30.0, *h)).collect();
+                    points.sort_by(|a, b| a.power.total_cmp(&b.power));
+                    Miner { points, ..miner() }
+                })
+                .collect();
+            let chosen: Vec<Watts> = miners.iter().map(|miner| paying(miner, BreakEven::Below(joules))).collect();
+            let hash = |miner: &Miner, power: Watts| {
+                let at = miner.points.iter().filter(|point| point.power == power);
+                at.map(|point| point.hashrate.as_terahashes()).fold(0.0, f64::max)
+            };
+            let cap: f64 = chosen.iter().map(|power| power.get()).sum();
+            let best: f64 = miners.iter().zip(&chosen).map(|(miner, power)| hash(miner, *power)).sum();
+            // All ways to run the fleet: power and hashrate of each.
+            let mut ways = vec![(0.0, 0.0)];
+            for miner in &miners {
+                let levels = miner.points.iter().map(|point| (point.power.get(), hash(miner, point.power)));
+                let levels: Vec<_> = levels.chain([(miner.sleep.get(), 0.0)]).collect();
+                ways = ways.iter().flat_map(|way| levels.iter().map(|at| (way.0 + at.0, way.1 + at.1))).collect();
+            }
+            for (power, hashrate) in ways {
+                prop_assert!(power > cap + 1e-6 || hashrate <= best + 1e-6, "{hashrate} at {power}: {best} at {cap}");
+            }
+        }
+
         /// What is chosen is worth at least as much as any other choice, and rises with the break-even.
         #[test]
         fn no_other_point_is_worth_more(
