@@ -1,6 +1,11 @@
 //! Bad replies, for every driver and for each of the answers that it reads: a typed outcome in bounded time and memory, and
 //! never a reading that is not true.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 #[path = "sim_miner_servers/bench.rs"]
 #[expect(dead_code, reason = "the bench has more than one test needs")]

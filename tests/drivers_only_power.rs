@@ -1,7 +1,12 @@
 //! A driver changes power and nothing else. Every request that every driver sends is taken down between driver and
 //! simulated miner, over a fixed life: read, lower, raise, sleep, wake, close. What is not on the list of its driver fails
 //! the test, so a new request anywhere must be written down here, and be looked at, first.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 #[path = "sim_miner_servers/bench.rs"]
 #[expect(dead_code, reason = "the bench has more than one test needs")]

@@ -125,7 +125,6 @@ async fn pyasic_agrees_with_the_drivers() {
         drivers.push(driver(&patient, &http_client().unwrap()));
         benches.push(bench);
     }
-    for x in ask(&hosts).await {}
     for (said, (row, driver)) in ask(&hosts).await.iter().zip(ROWS.iter().zip(&mut drivers)) {
         println!("{:14} hashing: {said}", row.kind.name());
         let status = driver.read().await.unwrap();
@@ -154,7 +153,6 @@ async fn pyasic_agrees_with_the_drivers() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
-    for x in ask(&hosts).await {}
     for (said, (row, driver)) in ask(&hosts).await.iter().zip(ROWS.iter().zip(&mut drivers)) {
         println!("{:14} asleep:  {said}", row.kind.name());
         let status = driver.read().await.unwrap();

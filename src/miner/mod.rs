@@ -12,6 +12,8 @@ pub(crate) mod digest;
 pub mod epic;
 mod exchange;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gate;
 pub mod generic;
 pub mod identified;
