@@ -18,7 +18,11 @@ const FREE: f64 = 33_000.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_site_follows_an_event_from_order_to_measured_power() {
-    let bench = Bench::start(1, "program = \"capacity\"\nreport_always = [\"DEMAND\"]\nacknowledge = \"OPERATING_STATE\"\n").await;
+    let bench = Bench::start(
+        1,
+        "program = \"capacity\"\nreport_always = [\"DEMAND\"]\nacknowledge = \"OPERATING_STATE\"\n",
+    )
+    .await;
     bench.rises_to(FREE, 25.0).await;
     let given = Instant::now();
     bench.vtn.put_event(json!({

@@ -97,7 +97,11 @@ impl Node {
         };
         self.until(&format!("the cap is {watts:?}"), |view| {
             let cap = view.caps.iter().map(|cap| cap.cap.get()).min_by(f64::total_cmp);
-            near(cap) && matches!(view.state, SourceState::Controlled | SourceState::Limited | SourceState::Degraded)
+            near(cap)
+                && matches!(
+                    view.state,
+                    SourceState::Controlled | SourceState::Limited | SourceState::Degraded
+                )
         })
         .await
     }
@@ -201,7 +205,9 @@ async fn a_version_that_cannot_be_read_leaves_the_one_before_in_force() {
     node.has_cap(Some(25_000.0)).await;
     let mut other_unit = event("e1", "IMPORT_CAPACITY_LIMIT", 26.0);
     other_unit["payloadDescriptors"][0]["units"] = json!("KWH");
-    for bad in [event("e1", "IMPORT_CAPACITY_LIMIT", "many"), other_unit, event("e1", "IMPORT_CAPACITY_LIMIT", -1)] {
+    for bad in
+        [event("e1", "IMPORT_CAPACITY_LIMIT", "many"), other_unit, event("e1", "IMPORT_CAPACITY_LIMIT", -1)]
+    {
         node.vtn.put_event(bad);
         let view = node.until("it is degraded", |view| view.state == SourceState::Degraded).await;
         assert_eq!(view.caps[0].cap.get(), 25_000.0);

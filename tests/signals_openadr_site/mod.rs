@@ -111,7 +111,8 @@ adjust_cost = "1s"
 }
 
 /// What most tests write into the section of the source.
-pub const ACCOUNT: &str = "client_id = \"site\"\nclient_secret = { file = \"vtn.secret\" }\nlost_after = \"3s\"\n";
+pub const ACCOUNT: &str =
+    "client_id = \"site\"\nclient_secret = { file = \"vtn.secret\" }\nlost_after = \"3s\"\n";
 
 pub fn parse(text: &str) -> Config {
     let options = Options {

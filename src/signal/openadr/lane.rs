@@ -116,9 +116,10 @@ pub fn read(events: &[Value], programmes: &Programmes, around: &Surroundings<'_>
     let mut faults: Vec<String> = Vec::new();
     for value in events {
         let read = Event::read(value).and_then(|event| {
-            let other = programmes.chosen.as_ref().is_some_and(|chosen| {
-                !event.program.is_empty() && event.program != *chosen
-            });
+            let other = programmes
+                .chosen
+                .as_ref()
+                .is_some_and(|chosen| !event.program.is_empty() && event.program != *chosen);
             if other || !event.is_for(&around.settings.names) {
                 return Ok(());
             }
@@ -217,7 +218,8 @@ fn unit(
     if matches!(rule.meaning, Meaning::Simple | Meaning::Alert(_)) {
         return Ok(settings.unit);
     }
-    let written = event.units.get(payload).map(String::as_str).or_else(|| programmes.unit(&event.program, payload));
+    let written =
+        event.units.get(payload).map(String::as_str).or_else(|| programmes.unit(&event.program, payload));
     match written {
         Some(unit) => PowerUnit::from_name(unit)
             .ok_or_else(|| Fault::Unit { payload: shorten(payload), unit: shorten(unit) }),
@@ -265,7 +267,13 @@ impl Subject<'_> {
                     let (ask, kind) = self.ask(value, around)?;
                     let begin = from.later(whole * position / count);
                     let end = from.later(whole * position.saturating_add(1) / count);
-                    drafts.push(self.draft(format!("{id}.{position}"), ask, kind, (begin, Some(end)), around));
+                    drafts.push(self.draft(
+                        format!("{id}.{position}"),
+                        ask,
+                        kind,
+                        (begin, Some(end)),
+                        around,
+                    ));
                 }
                 Ok(drafts)
             }
@@ -390,6 +398,20 @@ fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
         }
     }
     orders
+}
+
+/// Whether a reading is within its bounds, for tests and fuzzing: not too many orders, each with a name of its own, none
+/// that ends before it begins, and a complaint where something could not be read.
+#[cfg(any(fuzzing, test))]
+pub fn sound(reading: &Reading) -> bool {
+    let orders = &reading.list.orders;
+    let names: BTreeSet<&str> = orders.iter().map(|order| &*order.id).collect();
+    // Two events of one id are the top node's mistake; the book takes one of them.
+    let events: BTreeSet<&str> = reading.followed.iter().map(|event| event.id.as_str()).collect();
+    orders.len() <= MOST_ORDERS
+        && (names.len() == orders.len() || events.len() < reading.followed.len())
+        && orders.iter().all(|order| order.until.is_none_or(|until| until >= order.from))
+        && (reading.list.unreadable.is_empty() || reading.list.complaint.is_some())
 }
 
 /// Where in its spread a random start falls, -1 to 1: drawn once for each event by its id, so that it is the same at each

@@ -148,7 +148,10 @@ impl Reporter {
 
     fn send(&self, outbox: &mpsc::Sender<Value>, report: Value) {
         if outbox.try_send(report).is_err() {
-            warn!(source = &*self.name, "{MOST_WAITING} reports wait for the top node already; one is dropped");
+            warn!(
+                source = &*self.name,
+                "{MOST_WAITING} reports wait for the top node already; one is dropped"
+            );
         }
     }
 

@@ -132,7 +132,8 @@ impl Vtn {
     /// The address is not loopback, or cannot be opened.
     pub async fn start(address: SocketAddr, options: Options, clock: Clock) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            let words = format!("{address} is not loopback; a simulated top node is served on 127.0.0.1 or ::1 only");
+            let words =
+                format!("{address} is not loopback; a simulated top node is served on 127.0.0.1 or ::1 only");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
         let listener = tokio::net::TcpListener::bind(address).await?;
