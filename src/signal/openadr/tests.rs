@@ -86,9 +86,9 @@ fn times(event: Value) -> Vec<(i64, Option<i64>)> {
     orders(&[event]).iter().map(|order| (minutes(order.from), order.until.map(minutes))).collect()
 }
 
-fn cap(order: &Order) -> f64 {
+fn cap(order: &Order) -> Watts {
     match order.ask {
-        Ask::Cap(cap) => cap.get(),
+        Ask::Cap(cap) => cap,
         other => panic!("{other:?}"),
     }
 }
@@ -100,7 +100,7 @@ fn an_interval_becomes_an_order_with_the_version_and_priority_of_its_event() {
     let orders = orders(&[event]);
     let [first, second] = &orders[..] else { panic!("{orders:?}") };
     assert_eq!((&*first.id, &*second.id), ("e/0", "e/1"));
-    assert_eq!((cap(first), cap(second)), (120_000.0, 80_500.0));
+    assert_eq!((cap(first), cap(second)), (Watts::whole(120_000), Watts::whole(80_500)));
     assert_eq!(first.revision, 1_768_044_600_000);
     assert_eq!((first.priority, &*first.lane), (3, "IMPORT_CAPACITY_LIMIT"));
     assert_eq!(first.until, Some(second.from), "the second follows the first");
@@ -173,7 +173,7 @@ fn intervals_that_repeat_for_ever_are_there_today_and_tomorrow_under_the_same_na
         .filter(|order| order.from <= NOW && order.until.is_some_and(|until| until > NOW))
         .collect();
     assert_eq!(acting.len(), 1);
-    assert_eq!((cap(acting[0]), minutes(acting[0].from)), (2_000.0, 0));
+    assert_eq!((cap(acting[0]), minutes(acting[0].from)), (Watts::whole(2_000), 0));
     assert!(first.len() < 12 && first.iter().any(|order| minutes(order.from) > 24 * 60), "{}", first.len());
     // A quick one fills no book, and the present is in it.
     event["intervalPeriod"]["duration"] = json!("PT0.5S");
@@ -206,7 +206,14 @@ fn several_values_share_their_interval() {
     event["intervals"][0]["payloads"][0]["values"] = json!([100, 50, 80]);
     let orders = orders(&[event.clone()]);
     let found: Vec<_> = orders.iter().map(|order| (&*order.id, minutes(order.from), cap(order))).collect();
-    assert_eq!(found, [("e/0.0", 0, 100_000.0), ("e/0.1", 20, 50_000.0), ("e/0.2", 40, 80_000.0)]);
+    assert_eq!(
+        found,
+        [
+            ("e/0.0", 0, Watts::whole(100_000)),
+            ("e/0.1", 20, Watts::whole(50_000)),
+            ("e/0.2", 40, Watts::whole(80_000))
+        ]
+    );
     event["intervalPeriod"]["duration"] = json!("P9999Y");
     assert!(complaint(event).contains("several values and no end"));
 }
@@ -258,8 +265,8 @@ fn a_reservation_adds_to_the_subscription_while_both_hold() {
     reservation["intervalPeriod"]["start"] = json!("2026-01-10T13:00:00Z");
     let found = orders(&[reservation.clone(), subscription.clone()]);
     let [base, sum] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((&*base.id, cap(base), base.until), ("s/0", 100_000.0, None));
-    assert_eq!((&*sum.id, cap(sum)), ("s/0+r/0", 150_000.0));
+    assert_eq!((&*base.id, cap(base), base.until), ("s/0", Watts::whole(100_000), None));
+    assert_eq!((&*sum.id, cap(sum)), ("s/0+r/0", Watts::whole(150_000)));
     assert_eq!((minutes(sum.from), sum.until.map(minutes)), (60, Some(120)));
     assert_eq!(base.lane, sum.lane);
     assert!(sum.priority < base.priority, "the sum hides the subscription in its time");
@@ -281,9 +288,9 @@ fn a_cap_above_everything_is_no_restriction_up_to_the_rating_and_a_mistake_above
         let orders = read_with(own, &[], &Programmes::default(), &events).list.orders;
         [cap(&orders[0]), cap(&orders[1])]
     };
-    assert_eq!(caps(&own), [450_000.0, 4_500_000.0], "the desk refuses them");
+    assert_eq!(caps(&own), [Watts::whole(450_000), Watts::whole(4_500_000)], "the desk refuses them");
     own.rating = Some(Watts::whole(500_000));
-    assert_eq!(caps(&own), [400_000.0, 4_500_000.0]);
+    assert_eq!(caps(&own), [NAMEPLATE, Watts::whole(4_500_000)]);
 }
 
 #[test]
@@ -293,22 +300,22 @@ fn units_are_known_or_refused_loudly() {
         event["payloadDescriptors"] = json!([{ "payloadType": "IMPORT_CAPACITY_LIMIT", "units": unit }]);
         event
     };
-    for (unit, watts) in [("KW", 10e3), ("kW", 10e3), ("W", 10.0), ("MW", 10e6)] {
-        assert_eq!(cap(&orders(&[with(json!(unit))])[0]).to_bits(), f64::to_bits(watts), "{unit}");
+    for (unit, watts) in [("KW", 10_000), ("kW", 10_000), ("W", 10), ("MW", 10_000_000)] {
+        assert_eq!(cap(&orders(&[with(json!(unit))])[0]), Watts::whole(watts), "{unit}");
     }
     for unit in ["KVA", "mW", "KWH", "PERCENT", "", "furlong"] {
         let words = complaint(with(json!(unit)));
         assert!(words.contains("no unit of power that is known"), "{words}");
     }
-    assert_eq!(cap(&orders(&[with(json!(null))])[0]), 10_000.0);
+    assert_eq!(cap(&orders(&[with(json!(null))])[0]), Watts::whole(10_000));
     let mut programmes = Programmes::default();
     programmes.add(&json!({ "id": "p", "payloadDescriptors": [
         { "objectType": "REPORT_PAYLOAD_DESCRIPTOR", "payloadType": "IMPORT_CAPACITY_LIMIT", "units": "KWH" },
         { "objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": "IMPORT_CAPACITY_LIMIT", "units": "W" },
     ] }));
     let of = |event| cap(&read_with(&settings(), &[], &programmes, &[event]).list.orders[0]);
-    assert_eq!(of(with(json!(null))), 10.0);
-    assert_eq!(of(with(json!("MW"))), 10e6);
+    assert_eq!(of(with(json!(null))), Watts::whole(10));
+    assert_eq!(of(with(json!("MW"))), Watts::whole(10_000_000));
     assert_eq!(PowerUnit::from_name("mw"), None, "nobody means milliwatts, and nobody should have to guess");
 }
 
