@@ -107,12 +107,12 @@ pub enum VenError {
         place: String,
     },
     /// Longer than is read.
-    #[error("the list of {place} has more than {most} entries; narrow it down with `program` or `targets`")]
+    #[error("the list of {place} has more than {most}; narrow it down with `program` or `targets`")]
     TooLong {
         /// Where.
         place: String,
         /// The bound.
-        most: usize,
+        most: String,
     },
     /// There is no such programme.
     #[error(
@@ -126,6 +126,8 @@ pub enum VenError {
 pub struct Answer {
     /// The body.
     pub body: Value,
+    /// How many bytes it came in.
+    pub size: usize,
     /// How far the top node's clock is from ours by this answer; `None` where it does not tell.
     pub off: Option<Duration>,
 }
@@ -235,12 +237,12 @@ impl Client {
             }
             // An answer to a report may be empty.
             if body.is_some() && bytes.is_empty() {
-                return Ok(Answer { body: Value::Null, off });
+                return Ok(Answer { body: Value::Null, size: 0, off });
             }
             let Ok(body) = serde_json::from_slice(&bytes) else {
                 return Err(VenError::Malformed { place, expected: "JSON" });
             };
-            return Ok(Answer { body, off });
+            return Ok(Answer { body, size: bytes.len(), off });
         }
     }
 

@@ -24,8 +24,14 @@ use crate::units::Watts;
 
 /// Most orders that are handed over: a little less than a book holds. Those that begin latest stay out until there is room.
 pub const MOST_ORDERS: usize = 480;
-/// Most sums of a subscription and a reservation.
+/// Most orders that are made of a list, before those that come later are left out.
+const MOST_DRAFTS: usize = 20_000;
+/// Most events that are remembered for reports.
+const MOST_FOLLOWED: usize = 64;
+/// Most sums of a subscription and a reservation, and most parts of each that are looked at.
 const MOST_SUMS: usize = 128;
+/// See [`MOST_SUMS`].
+const MOST_PARTS: usize = 512;
 /// The lane of subscriptions.
 const SUBSCRIPTION: &str = "IMPORT_CAPACITY_SUBSCRIPTION";
 
@@ -123,6 +129,12 @@ pub fn read(events: &[Value], programmes: &Programmes, around: &Surroundings<'_>
             if other || !event.is_for(&around.settings.names) {
                 return Ok(());
             }
+            if drafts.len() >= MOST_DRAFTS {
+                return Err(Fault::TooMany {
+                    what: "orders together with those before it",
+                    most: MOST_DRAFTS,
+                });
+            }
             one(&event, programmes, around, &mut reading).map(|orders| drafts.extend(orders))
         });
         if let Err(fault) = read {
@@ -189,6 +201,10 @@ fn one(
         }
     }
     reading.unmapped.extend(unmapped);
+    let reported = !drafts.is_empty() || !event.reports.is_empty();
+    if !reported || reading.followed.len() >= MOST_FOLLOWED {
+        return Ok(drafts);
+    }
     reading.followed.push(Followed {
         id: event.id.clone(),
         program: event.program.clone(),
@@ -370,10 +386,16 @@ fn level_ask(level: Level, nameplate: Watts) -> Ask {
 /// Where a subscription and a reservation hold at once: an order over both.
 fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
     let mut orders = Vec::new();
-    for base in drafts {
-        let Kind::Subscription(subscribed) = base.kind else { continue };
-        for more in drafts {
-            let Kind::Reservation(reserved) = more.kind else { continue };
+    let not_over = |draft: &&Draft| draft.order.until.is_none_or(|until| until > around.now);
+    let parts = |of: fn(&Kind) -> Option<Watts>| {
+        let parts = drafts.iter().filter(not_over).filter_map(move |draft| Some((draft, of(&draft.kind)?)));
+        parts.take(MOST_PARTS).collect::<Vec<_>>()
+    };
+    let subscriptions = parts(|kind| if let Kind::Subscription(watts) = kind { Some(*watts) } else { None });
+    let reservations = parts(|kind| if let Kind::Reservation(watts) = kind { Some(*watts) } else { None });
+    for (base, subscribed) in subscriptions {
+        for (more, reserved) in &reservations {
+            let reserved = *reserved;
             let from = base.order.from.max(more.order.from);
             let until = match (base.order.until, more.order.until) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -385,12 +407,17 @@ fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
                 continue;
             }
             let nameplate = (around.nameplate)(base.order.scope);
+            // Each of the two makes sense alone: more than everything together is no mistake of a unit then.
+            let alone = subscribed <= nameplate && reserved <= nameplate;
+            let sum = subscribed + reserved;
+            let sum =
+                if alone { sum.min(nameplate) } else { believed(sum, nameplate, around.settings.rating) };
             orders.push(Order {
                 id: format!("{}+{}", base.order.id, more.order.id).into(),
                 // Higher whenever one of the two is.
                 revision: base.order.revision.saturating_add(more.order.revision),
                 priority: base.order.priority.saturating_sub(1),
-                ask: Ask::Cap(believed(subscribed + reserved, nameplate, around.settings.rating)),
+                ask: Ask::Cap(sum),
                 from,
                 until,
                 ..base.order.clone()

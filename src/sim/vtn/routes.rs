@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Fault, MOST, Shared, body};
 
-/// Where the API begins.
-pub(super) const ROOT: &str = "/openadr3/3.1.0";
 /// Largest request body.
 const BODY_MAX: usize = 1024 * 1024;
 /// Connections that are served at once.
@@ -85,11 +83,11 @@ fn http_date(shared: &Shared) -> String {
 }
 
 fn answer(shared: &Shared, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response {
-    let Some(path) = uri.path().strip_prefix(ROOT) else {
+    let Some(path) = uri.path().strip_prefix(shared.options.root.as_str()) else {
         return problem(StatusCode::NOT_FOUND, "There is nothing here");
     };
     if path == "/auth/server" {
-        let url = format!("http://{}{ROOT}/auth/token", shared.address);
+        let url = format!("http://{}{}/auth/token", shared.address, shared.options.root);
         return Json(json!({ "tokenURL": url })).into_response();
     }
     if let Some(target) = shared.faults.borrow().iter().find_map(|fault| match fault {
