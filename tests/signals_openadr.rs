@@ -4,11 +4,12 @@
 
 mod signals_openadr_site;
 
+use ballast::clock::Clock;
 use ballast::control::decision::Source;
 use ballast::sim::vtn::Fault;
 use serde_json::json;
 use signals_openadr_site::{Bench, UTILITY, event, from_now, seconds};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const ORDER: Option<Source> = Some(Source::Order(UTILITY));
 const LOST: Option<Source> = Some(Source::LostSource(UTILITY));
@@ -24,7 +25,7 @@ async fn the_site_follows_an_event_from_order_to_measured_power() {
     )
     .await;
     bench.rises_to(FREE, 25.0).await;
-    let given = Instant::now();
+    let given = Clock::start();
     bench.vtn.put_event(json!({
         "id": "e1",
         "programID": "p1",
@@ -44,10 +45,10 @@ async fn the_site_follows_an_event_from_order_to_measured_power() {
     }));
     bench.falls_to(26_000.0, 9.0).await;
     assert_eq!(bench.cap(), Some(26_000.0));
-    println!("met {:.1} s after the order", given.elapsed().as_secs_f64());
+    println!("met {:.1} s after the order", given.now().since_start().as_secs_f64());
     assert_eq!(bench.binding(), ORDER);
     bench.until("the second interval follows", 20.0, |bench| bench.cap() == Some(22_000.0)).await;
-    assert!(given.elapsed() > seconds(11.0), "the second interval follows the first");
+    assert!(given.now().since_start() > seconds(11.0), "the second interval follows the first");
     bench.falls_to(22_000.0, 5.0).await;
     bench.stays(0.0, 22_000.0, 2.0).await;
     let reports = bench.vtn.reports();

@@ -41,6 +41,12 @@ fn the_examples_of_the_guide_are_valid() {
     let guide = include_str!("../docs/guide/signals/openadr.md");
     let examples: Vec<&str> =
         guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    // What a scenario says is read by the simulator.
+    let (scripts, examples): (Vec<&str>, Vec<&str>) =
+        examples.into_iter().partition(|example| example.starts_with("[[vtn]]"));
+    let script =
+        ballast::sim::Scenario::parse("guide", &format!("description = \"x\"\n{}", scripts[0])).unwrap();
+    assert_eq!((scripts.len(), script.vtn.len()), (1, 2));
     assert_eq!(examples.len(), 3);
     for example in &examples {
         try_text(&with_section(example), Secrets::Read).unwrap_or_else(|words| panic!("{words}"));

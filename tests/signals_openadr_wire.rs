@@ -12,11 +12,12 @@ use ballast::control::signal::{Doubt, SourceState, View, Wall};
 use ballast::signal::openadr::{self, Settings};
 use ballast::signal::{Context, Desk, Kind};
 use ballast::sim::vtn::{Fault, Options, Vtn};
+use ballast::units::Watts;
 use serde_json::{Value, json};
 use signals_openadr_site::{ACCOUNT, UTILITY, event, from_now, parse, seconds, settings, text, vtn};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// The end node with a desk and no site behind it.
 struct Node {
@@ -78,13 +79,13 @@ impl Node {
     }
 
     async fn until(&self, what: &str, look: impl Fn(&View) -> bool) -> View {
-        let begun = Instant::now();
+        let begun = Clock::start();
         loop {
             let view = self.view();
             if look(&view) {
                 return view;
             }
-            assert!(begun.elapsed() < seconds(8.0), "{what}, but: {view:?}");
+            assert!(begun.now().since_start() < seconds(8.0), "{what}, but: {view:?}");
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -109,9 +110,9 @@ impl Node {
     /// A few whole polls go by.
     async fn polls(&self, count: u64) {
         let wanted = self.vtn.counts().events + count;
-        let begun = Instant::now();
+        let begun = Clock::start();
         while self.vtn.counts().events < wanted {
-            assert!(begun.elapsed() < seconds(8.0), "no polls: {:?}", self.vtn.counts());
+            assert!(begun.now().since_start() < seconds(8.0), "no polls: {:?}", self.vtn.counts());
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -160,8 +161,8 @@ async fn whatever_is_no_whole_authenticated_list_is_no_news_and_the_source_is_lo
         let view = node.view();
         assert_eq!(view.state, SourceState::Limited, "{fault:?}");
         assert!(view.age.unwrap() > seconds(0.5), "{fault:?}: {:?}", view.age);
-        let view = node.until("it is lost", |view| view.state == SourceState::Failsafe).await;
-        assert_eq!(view.caps.iter().map(|cap| cap.cap.get()).fold(f64::MAX, f64::min), 12_000.0, "{fault:?}");
+        node.until("it is lost", |view| view.state == SourceState::Failsafe).await;
+        assert_eq!(node.cap(), Some(12_000.0), "{fault:?}");
         assert!(!node.task.is_finished(), "{fault:?}");
         node.vtn.set_faults([]);
         node.has_cap(Some(30_000.0)).await;
@@ -210,7 +211,7 @@ async fn a_version_that_cannot_be_read_leaves_the_one_before_in_force() {
     {
         node.vtn.put_event(bad);
         let view = node.until("it is degraded", |view| view.state == SourceState::Degraded).await;
-        assert_eq!(view.caps[0].cap.get(), 25_000.0);
+        assert_eq!(view.caps[0].cap, Watts::whole(25_000));
         node.vtn.put_event(event("e1", "IMPORT_CAPACITY_LIMIT", 25.0));
         node.until("it is well again", |view| view.state == SourceState::Limited).await;
     }
@@ -358,7 +359,7 @@ async fn reports_that_cannot_be_delivered_touch_no_order() {
     asking["id"] = json!("e2");
     asking["reportDescriptors"] = json!([{ "payloadType": "OPERATING_STATE" }]);
     node.vtn.put_event(asking);
-    let begun = Instant::now();
+    let begun = Clock::start();
     loop {
         let reports = node.vtn.reports();
         let receipt = reports.iter().find(|report| report["reportName"] == "receipt e2");
@@ -368,7 +369,7 @@ async fn reports_that_cannot_be_delivered_touch_no_order() {
             assert_eq!((&receipt["objectType"], &receipt["programID"]), (&json!("REPORT"), &json!("p1")));
             break;
         }
-        assert!(begun.elapsed() < seconds(30.0), "{reports:?}");
+        assert!(begun.now().since_start() < seconds(30.0), "{reports:?}");
         sleep(Duration::from_millis(50)).await;
     }
 }

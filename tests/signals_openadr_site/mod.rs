@@ -14,7 +14,7 @@ use ballast::signal::openadr::Settings;
 use ballast::sim::vtn::{self, Vtn};
 use ballast::sim::{Scenario, Simulation};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The source; the operator is the first.
@@ -216,18 +216,21 @@ lag = "100ms"
     }
 
     pub async fn until(&self, what: &str, within: f64, look: impl Fn(&Self) -> bool) {
-        let begun = Instant::now();
+        let begun = Clock::start();
         while !look(self) {
             let (import, binding) = (self.import(), self.binding());
-            assert!(begun.elapsed() < seconds(within), "{what}, but it is {import} W, bound by {binding:?}");
+            assert!(
+                begun.now().since_start() < seconds(within),
+                "{what}, but it is {import} W, bound by {binding:?}"
+            );
             sleep(seconds(0.05)).await;
         }
     }
 
     /// The import stays between two powers for a while.
     pub async fn stays(&self, low: f64, high: f64, time: f64) {
-        let begun = Instant::now();
-        while begun.elapsed() < seconds(time) {
+        let begun = Clock::start();
+        while begun.now().since_start() < seconds(time) {
             let import = self.import();
             assert!((low..=high).contains(&import), "{import} W, bound by {:?}", self.binding());
             sleep(seconds(0.05)).await;
