@@ -96,3 +96,9 @@ pub fn wall() -> SystemTime {
 pub fn unix_seconds() -> u64 {
     wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
+
+/// Milliseconds since 1970; zero for a clock that was never set.
+pub fn unix_millis() -> i64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -12,6 +12,7 @@ pub mod miner;
 pub mod secret;
 pub mod signal;
 pub mod sim;
+pub mod store;
 pub mod tls;
 pub mod units;
 pub mod web;

@@ -25,6 +25,10 @@ enum Command {
     Meter(cli::meter::Args),
     /// Show the daemon at work on a simulated site
     Demo(cli::demo::Args),
+    /// Cap circuits of a running daemon by hand, and show who caps what
+    Limit(cli::limit::Args),
+    /// Show what was ordered from a running daemon, and what was delivered
+    Orders(cli::orders::Args),
     /// Serve only the simulated site of a configuration, for another process to control
     Sim(cli::sim::Args),
 }
@@ -68,6 +72,8 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Run(args) => cli::run::run(args).await?,
         Command::Demo(args) => cli::demo::run(args).await?,
         Command::Sim(args) => cli::sim::run(args).await?,
+        Command::Limit(args) => cli::limit::run(args).await?,
+        Command::Orders(args) => cli::orders::run(args).await?,
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Check(_) | Command::Discover(_) => {}
     }

@@ -133,6 +133,71 @@ fn every_shipped_file_loads() {
 
 /// Every key that a reader asks for, found in the source, stands in the commented reference.
 #[test]
+fn an_interlock_and_a_breaker_are_read_and_their_mistakes_told() {
+    let text = |protection: &str| {
+        format!(
+            r#"
+[site]
+name = "Test"
+mode = "control"
+[circuits.pcc]
+meter = "pcc"
+{protection}
+[limits.follow-surplus]
+circuit = "pcc"
+import = "0 W"
+[links.bus]
+tcp = "127.0.0.1:502"
+[meters.pcc]
+link = "bus"
+unit = 1
+profile = "eastron-sdm630"
+[meters.pump]
+link = "bus"
+unit = 2
+profile = "eastron-sdm630"
+[drivers.shunt]
+kind = "modbus"
+port = 1502
+on = {{ coil = 0, value = true }}
+off = {{ coil = 0, value = false }}
+[miners.one]
+driver = "cgminer-readonly"
+address = "127.0.0.1"
+circuit = "pcc"
+maximum = "3 kW"
+"#
+        )
+    };
+    let parse = |protection: &str| {
+        config::parse(&text(protection), Path::new("test.toml"), &Options::default())
+            .map_err(|errors| errors.to_string())
+    };
+    let good = parse(
+        r#"interlock = { meter = "pump", at_least = "400 W" }
+breaker = { device = "shunt", address = "127.0.0.9" }"#,
+    );
+    let good = good.unwrap_or_else(|errors| panic!("{errors}"));
+    let circuit = &good.site.circuits[0];
+    assert!(circuit.interlock.is_some_and(|lock| lock.meter.0 == 1), "{:?}", circuit.interlock);
+    assert!(circuit.breaker.is_some());
+    let connection = good.breakers[0].as_ref().unwrap();
+    assert_eq!(connection.endpoint.to_string(), "127.0.0.9:1502", "the device's port");
+    assert!(!good.warnings.iter().any(|warning| warning.to_string().contains("pump")), "it is used");
+    for (wrong, says) in [
+        (r#"interlock = { meter = "pmup", at_least = "400 W" }"#, "no meter `pmup`"),
+        (r#"interlock = { meter = "pump" }"#, "has no `at_least`"),
+        (r#"interlock = { meter = "pump", at_least = "0 W" }"#, "could ever break it"),
+        (r#"breaker = { device = "vnish", address = "127.0.0.9" }"#, "must be a device of your own"),
+        (r#"breaker = { device = "shunt" }"#, "has no `address`"),
+        (r#"breaker = { device = "shunt", address = "127.0.0.9", after = "1s" }"#, "is too short"),
+    ] {
+        let errors = parse(wrong).unwrap_err();
+        assert!(errors.contains(says), "{wrong}: {errors}");
+    }
+}
+
+#[test]
 fn the_reference_has_every_key() {
     let reference = fs::read_to_string(folder("config/ballast.toml")).unwrap();
     let getters = [
@@ -157,8 +222,10 @@ fn the_reference_has_every_key() {
         "address_list",
     ];
     let mut keys = 0;
-    for entry in fs::read_dir(folder("src/config")).unwrap() {
-        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+    let files =
+        ["src/config", "src/config/signals"].into_iter().flat_map(|name| fs::read_dir(folder(name)).unwrap());
+    for path in files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        let source = fs::read_to_string(path).unwrap();
         let source: String = source.split("#[cfg(test)]").next().unwrap().split_whitespace().collect();
         for (at, _) in source.match_indices("(\"").chain(source.match_indices("(&table,\"")) {
             let getter = source[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();

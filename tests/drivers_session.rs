@@ -10,6 +10,7 @@ use ballast::clock::{Clock, Moment};
 use ballast::control::snapshot::{
     Contact, Delivery, Measured, MinerInput, MinerStatus, Outcome, Rejection, Target,
 };
+use ballast::discover::Identity;
 use ballast::miner::session::{Gate, Order, Session, SessionSpec, spawn};
 use ballast::miner::tally::{Ended, SessionMetrics};
 use ballast::miner::{Driver, DriverError, DriverKind, Endpoint, Urgency};
@@ -200,6 +201,7 @@ impl Bench {
             poll_period: period,
             silent_after: Duration::from_secs(15),
             timeout: Duration::from_secs(2),
+            identity: Identity::default(),
         };
         let session = spawn(
             Box::new(driver.clone()),
@@ -310,6 +312,7 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
             poll_period: 10 * SECOND,
             silent_after: 30 * SECOND,
             timeout: 2 * SECOND,
+            identity: Identity::default(),
         };
         sessions.push(spawn(
             Box::new(driver.clone()),

@@ -318,6 +318,24 @@ async fn a_percent_refused_after_waking_is_not_a_yes() {
 }
 
 #[tokio::test]
+async fn firmware_without_the_quick_percent_gets_the_gentle_one_and_is_remembered() {
+    let miner = Miner::start().await;
+    let mut driver = miner.driver();
+    driver.read().await.unwrap();
+    miner.sealed("invalid_command");
+    driver.apply(power(1_650), Urgency::Shed).await.unwrap();
+    driver.apply(power(2_000), Urgency::Normal).await.unwrap();
+    let commands = miner.commands();
+    assert_eq!(commands[commands.len() - 3..], ["set_power_pct", "set_power_pct_v2", "set_power_pct_v2"]);
+    assert_eq!(miner.last()["percent"], "60");
+    // Without either it says so, and never falls back on what restarts mining.
+    let miner = Miner::start().await;
+    miner.sealed("invalid_command");
+    miner.sealed("invalid_command");
+    assert_eq!(rejection(miner.driver().apply(power(1_650), Urgency::Shed).await), Rejection::Unsupported);
+}
+
+#[tokio::test]
 async fn one_token_serves_many_commands() {
     let miner = Miner::start().await;
     let mut driver = miner.driver();
@@ -574,9 +592,10 @@ proptest! {
         });
         for request in commands {
             let command = request["command"].as_str().unwrap();
-            let allowed = ["summary", "status", "get_error_code", "get_token", "set_power_pct", "power_off", "power_on"];
+            let allowed = ["summary", "status", "get_error_code", "get_token", "set_power_pct", "set_power_pct_v2",
+                "power_off", "power_on"];
             prop_assert!(allowed.contains(&command), "{command}");
-            if command == "set_power_pct" {
+            if command.starts_with("set_power_pct") {
                 let percent: u8 = request["percent"].as_str().unwrap().parse().unwrap();
                 prop_assert!((1..=100).contains(&percent));
             }

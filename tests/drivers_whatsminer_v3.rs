@@ -228,6 +228,41 @@ async fn power_is_set_in_percent_as_text_in_the_fast_mode() {
 }
 
 #[tokio::test]
+async fn firmware_without_the_fast_mode_gets_the_normal_one_and_without_percent_watts() {
+    let miner = Miner::start().await;
+    let mut driver = miner.driver();
+    driver.read().await.unwrap();
+    miner.command("invalid_item");
+    for _ in 0..2 {
+        driver.apply(Target::Power(Watts::whole(2_000)), Urgency::Shed).await.unwrap();
+        assert_eq!(miner.last()["param"]["mode"], "normal");
+    }
+    let miner = Miner::start().await;
+    let mut driver = miner.driver();
+    driver.read().await.unwrap();
+    miner.command("invalid_command");
+    driver.apply(Target::Power(Watts::saturating(2_000.9)), Urgency::Shed).await.unwrap();
+    assert_eq!(miner.last()["cmd"], "set.miner.power");
+    assert_eq!(miner.last()["param"], 2_000, "watts are rounded down");
+    driver.apply(Target::Power(Watts::whole(9_999)), Urgency::Normal).await.unwrap();
+    assert!(
+        miner.last()["param"].as_i64().unwrap() <= 3_600,
+        "never above the limit of the device: {}",
+        miner.last()
+    );
+    // Whether watts are in force is not shown.
+    assert_eq!(driver.read().await.unwrap().target, Measured::Unsupported);
+    // Where all three are refused the first refusals are not held against the miner for ever.
+    let miner = Miner::start().await;
+    let mut driver = miner.driver();
+    miner.command("invalid_command");
+    miner.command("invalid_command");
+    assert!(driver.apply(Target::Power(Watts::whole(2_000)), Urgency::Shed).await.is_err());
+    driver.apply(Target::Power(Watts::whole(2_000)), Urgency::Shed).await.unwrap();
+    assert_eq!(miner.last()["param"]["mode"], "fast");
+}
+
+#[tokio::test]
 async fn what_was_asked_reads_back_until_it_is_lost() {
     let miner = Miner::start().await;
     let mut driver = miner.driver();
@@ -571,8 +606,9 @@ proptest! {
                 "set.miner.power_percent" => {
                     let percent: u8 = request["param"]["percent"].as_str().unwrap().parse().unwrap();
                     prop_assert!((1..=100).contains(&percent));
-                    prop_assert_eq!(&request["param"]["mode"], "fast");
+                    prop_assert!(request["param"]["mode"] == "fast" || request["param"]["mode"] == "normal");
                 }
+                "set.miner.power" => prop_assert!(request["param"].as_i64().unwrap() <= 3_600),
                 other => prop_assert!(false, "{} was sent", other),
             }
         }

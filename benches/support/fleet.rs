@@ -175,6 +175,8 @@ fn circuit(name: String, parent: Option<usize>, meter: Option<usize>) -> Circuit
         dedicated: false,
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
+        interlock: None,
+        breaker: None,
         fail_safe: Watts::ZERO,
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::sim::{Ending, account};
 use crate::clock::Clock;
-use crate::config::{self, Config, DEMO_NETWORK};
+use crate::config::{self, Config, DEMO_NETWORK, DemoFleet};
 use crate::daemon::{Daemon, DaemonError};
 use crate::metrics::describe;
 use crate::sim::{Scenario, SimError, Simulation};
@@ -28,6 +28,9 @@ pub struct Args {
     /// How much faster than real time the sun and the other load go; the protocols and the control law never do
     #[arg(long, default_value_t = 1.0, value_name = "N")]
     pub speed: f64,
+    /// Which miners
+    #[arg(long, value_enum, default_value_t)]
+    pub fleet: DemoFleet,
     /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, surplus-register, meter-silent,
     /// meter-faults, miner-unreachable, miner-ignores or miner-reboots
     #[arg(short, long, default_value = "cloudy-hour")]
@@ -94,7 +97,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 async fn simulate(args: &Args, scenario: &Scenario, clock: Clock) -> Result<(Config, Simulation), Failure> {
     let mut network = DEMO_NETWORK;
     loop {
-        let config = config::demo(network).map_err(Failure::Config)?;
+        let config = config::demo_fleet(args.fleet, network).map_err(Failure::Config)?;
         let started = Simulation::start(&config, scenario, args.speed, clock, CancellationToken::new()).await;
         match started {
             Err(SimError::Bind { source, .. })

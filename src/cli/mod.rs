@@ -3,9 +3,12 @@
 pub mod check;
 pub mod demo;
 pub mod discover;
+pub mod limit;
 pub mod meter;
+pub mod orders;
 pub mod run;
 pub mod sim;
+mod table;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -35,6 +38,9 @@ pub enum Failure {
     /// The daemon cannot run.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    /// The running daemon does not do what it is asked.
+    #[error(transparent)]
+    Call(#[from] orders::DaemonCallError),
     /// The configuration does not have what the command needs.
     #[error("{0}")]
     Site(String),
@@ -56,7 +62,7 @@ impl Failure {
             Self::Simulation(
                 SimError::Scenario(_) | SimError::NoReading { .. } | SimError::NotLoopback { .. },
             ) => EX_CONFIG,
-            Self::Simulation(_) | Self::Daemon(_) | Self::System { .. } => 1,
+            Self::Simulation(_) | Self::Daemon(_) | Self::Call(_) | Self::System { .. } => 1,
         }
     }
 }

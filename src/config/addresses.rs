@@ -11,6 +11,13 @@ pub(super) struct Host {
     pub(super) port: Option<u16>,
 }
 
+impl Host {
+    /// As an endpoint, at this port where the text gave none.
+    pub(super) fn with_port(self, port: u16) -> Endpoint {
+        Endpoint { host: self.host, port: self.port.unwrap_or(port) }
+    }
+}
+
 /// What a text of a list of addresses stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Addresses {

@@ -214,7 +214,9 @@ fn unused_meters(whole: &Whole<'_, '_>) {
             .iter()
             .filter_map(|meter| meter.combined.as_ref())
             .any(|combined| combined.parts().any(|part| part.meter == id));
-        if !on_circuit && !in_limit && !part {
+        let interlock = |circuit: &Circuit| circuit.interlock.is_some_and(|lock| lock.meter == id);
+        let locks = whole.circuits.circuits.iter().any(interlock);
+        if !on_circuit && !in_limit && !part && !locks {
             whole.report.warn(
                 *span,
                 format!("meter `{}` is read, but nothing uses it", meter.name),
@@ -436,7 +438,15 @@ fn powerless_meters(whole: &Whole<'_, '_>) {
         let place = match (on, of) {
             (Some(circuit), _) => format!("the meter of circuit `{}`", circuit.name),
             (None, Some(limit)) => format!("the cap of limit `{}`", limit.name),
-            (None, None) => continue,
+            (None, None) => {
+                let lock = whole
+                    .circuits
+                    .circuits
+                    .iter()
+                    .find(|circuit| circuit.interlock.is_some_and(|lock| Some(lock.meter) == id));
+                let Some(circuit) = lock else { continue };
+                format!("what the interlock of circuit `{}` looks at", circuit.name)
+            }
         };
         whole.report.error(
             *span,

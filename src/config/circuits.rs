@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::devices::Devices;
 use super::diagnostic::{At, Report, Span};
+use super::protection;
 use super::reader::{MOST_POWER, Table, Wrong, is_a};
 use crate::control::site::{Cap, Circuit, CircuitId, Condition, Limit, LimitClass, MeterId, Scope};
+use crate::miner::Connection;
 use crate::units::Watts;
 
 /// More circuits than any site has; bounds the search for cycles.
@@ -48,6 +51,8 @@ pub(super) struct Circuits<'a> {
     pub(super) circuits: Vec<Circuit>,
     pub(super) spans: Vec<Span>,
     pub(super) names: Names<'a>,
+    /// How the breaker of each is reached.
+    pub(super) breakers: Vec<Option<Connection>>,
     /// The tree itself is sound: one root, no cycle, every parent known.
     pub(super) sound: bool,
 }
@@ -58,16 +63,17 @@ struct Raw<'a> {
     /// The key `parent` is there, right or wrong.
     has_parent: bool,
     circuit: Circuit,
+    breaker: Option<Connection>,
 }
 
 /// Reads `[circuits.*]`.
-pub(super) fn circuits<'a>(root: &Table<'a>, meters: &Names<'a>) -> Circuits<'a> {
+pub(super) fn circuits<'a>(root: &Table<'a>, meters: &Names<'a>, devices: &Devices) -> Circuits<'a> {
     let report = root.report();
     let mut metered: BTreeMap<usize, &str> = BTreeMap::new();
     let mut raw: Vec<Raw<'a>> = root
         .named("circuits")
         .into_iter()
-        .map(|(name, table)| circuit(name, table, meters, &mut metered))
+        .map(|(name, table)| circuit(name, table, (meters, devices), &mut metered))
         .collect();
     if raw.is_empty() && !root.has("circuits") {
         report.error(
@@ -100,6 +106,7 @@ pub(super) fn circuits<'a>(root: &Table<'a>, meters: &Names<'a>) -> Circuits<'a>
     Circuits {
         circuits: sorted.iter().map(|raw| raw.circuit.clone()).collect(),
         spans: sorted.iter().map(|raw| raw.name.span).collect(),
+        breakers: sorted.iter().map(|raw| raw.breaker.clone()).collect(),
         names: Names::new("circuit", sorted.iter().map(|raw| raw.name.value)),
         sound: sound && !sorted.is_empty(),
     }
@@ -108,7 +115,7 @@ pub(super) fn circuits<'a>(root: &Table<'a>, meters: &Names<'a>) -> Circuits<'a>
 fn circuit<'a>(
     name: At<&'a str>,
     table: Table<'a>,
-    meters: &Names<'a>,
+    (meters, devices): (&Names<'a>, &Devices),
     metered: &mut BTreeMap<usize, &'a str>,
 ) -> Raw<'a> {
     let report = table.report();
@@ -153,6 +160,8 @@ fn circuit<'a>(
             "one of the two is not so; leave it out",
         );
     }
+    let interlock = protection::interlock(&table, meters);
+    let breaker = protection::breaker(name.value, &table, devices);
     table.finish();
     Raw {
         name,
@@ -166,7 +175,10 @@ fn circuit<'a>(
             margin,
             other_load: other_load.map_or(Watts::ZERO, |at| at.value),
             fail_safe: fail_safe.map_or(Watts::ZERO, |at| at.value),
+            interlock,
+            breaker: breaker.as_ref().map(|(breaker, _)| *breaker),
         },
+        breaker: breaker.map(|(_, connection)| connection),
     }
 }
 

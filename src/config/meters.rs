@@ -24,6 +24,13 @@ pub(super) struct Links<'a> {
     spans: Vec<Span>,
 }
 
+impl Links<'_> {
+    /// The position of a link; notes a name that is not known.
+    pub(super) fn find(&self, report: &Report<'_>, name: At<&str>) -> Option<usize> {
+        self.names.find(report, name)
+    }
+}
+
 /// Reads `[links.*]`. A link that is wrong keeps its place in the list, so that positions stay true.
 pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
     let report = root.report();
@@ -230,6 +237,13 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<Str
         result.meters.push(meter);
         result.connections.push(connection);
         result.spans.push(name.span);
+    }
+    // Contacts are read over links, too.
+    let contacts = root.named("signals").into_iter().filter_map(|(_, table)| table.text("link"));
+    for link in contacts {
+        if let Some(mark) = links.names.position(link.value).and_then(|link| used.get_mut(link)) {
+            *mark = true;
+        }
     }
     for ((link, span), used) in links.links.iter().zip(&links.spans).zip(used) {
         if !used {

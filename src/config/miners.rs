@@ -13,7 +13,7 @@ use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
 use super::models::{self, Fineness, MOST_MINER_POWER, Model, ResponseKeys};
 use super::reader::{Table, shorten};
-use super::secrets::{CredentialKeys, Store};
+use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
 use crate::control::site::{CircuitId, Miner};
 use crate::discover::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::generic::Description;
@@ -104,6 +104,8 @@ pub(super) struct Context<'c, 'a> {
     pub(super) models: &'c BTreeMap<&'a str, Model>,
     pub(super) devices: &'c Devices,
     pub(super) store: &'c Store<'c>,
+    /// For miners that say nothing themselves.
+    pub(super) accounts: &'c Accounts,
     pub(super) observe: bool,
     /// Models that were looked up before.
     pub(super) found: RefCell<BTreeMap<String, Rc<Model>>>,
@@ -364,23 +366,21 @@ fn credentials(
     context: &Context<'_, '_>,
     report: &Report<'_>,
 ) -> Option<Credentials> {
-    let Some(given) = &keys.credentials else {
+    // The most specific wins: the miner's, its group's, its driver's.
+    let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver));
+    let Some(given) = given else {
         if !context.observe && driver.needs_password() && class != Class::ReadOnly {
             report.warn(
                 span,
                 format!("{title} has no `credentials`: its miners can be watched, but not throttled"),
-                "write credentials = { password_file = \"…\" }",
+                "write credentials = { password_file = \"…\" }, or once for all of a driver [credentials.DRIVER]",
             );
         }
         return None;
     };
     let default = driver.traits().username;
-    if let (Some(username), None) = (&given.username, default) {
-        report.error(
-            username.span,
-            format!("driver `{}` has no account names", driver.name()),
-            "leave `username` out; the password alone counts",
-        );
+    if keys.credentials.is_some() {
+        no_account_name(given, driver, report);
     }
     let username = given.username.as_ref().map(|at| at.value.clone()).or_else(|| default.map(String::from));
     given.password.clone().map(|password| Credentials { username, password })

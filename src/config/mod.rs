@@ -9,12 +9,14 @@
 //! | `diagnostic` | mistakes and their place |
 //! | `quantity` | numbers with units |
 //! | `reader` | one table, key by key |
-//! | `settings` | `[site]`, `[control]`, `[web]` |
+//! | `settings`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
+//! | `store` | `[store]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
+//! | `protection` | interlock and breaker of a circuit |
 //! | `devices` | `[drivers.*]` |
-//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]` |
+//! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `signals/` | `[signals.*]` |
 //! | `checks` | what only the whole shows |
@@ -33,12 +35,15 @@ mod miners;
 pub mod models;
 mod names;
 mod profiles;
+mod protection;
 pub mod quantity;
 mod reader;
 mod secrets;
 mod settings;
 mod signals;
+mod store;
 mod summary;
+mod tokens;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -61,8 +66,24 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// The site that `ballast demo` shows.
 pub const DEMO: &str = include_str!("../../config/demo.toml");
 
-/// The password of the demo's miners, as its configuration names the file.
-const DEMO_FILES: &[(&str, &str)] = &[("demo.password", include_str!("../../config/demo.password"))];
+/// The site of `ballast demo --fleet mixed`: at least one miner of every driver.
+pub const DEMO_MIXED: &str = include_str!("../../config/demo-mixed.toml");
+
+/// The fleets that the demo has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum DemoFleet {
+    /// 120 miners of three vendors that follow quickly
+    #[default]
+    Standard,
+    /// At least one miner of every driver, two devices of the operator's own, and two miners that can only be watched
+    Mixed,
+}
+
+/// The password of the demo's miners and the token of its operator, as its configuration names the files.
+const DEMO_FILES: &[(&str, &str)] = &[
+    ("demo.password", include_str!("../../config/demo.password")),
+    ("demo.token", include_str!("../../config/demo.token")),
+];
 
 /// What becomes of the miners when the daemon stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +124,19 @@ pub struct Config {
     /// Who each of the site's miners is, in the order of [`Site::miners`], as far as the file says. A miner that says to
     /// be another one ([`same_miner`](crate::discover::same_miner)) must not be commanded.
     pub identities: Vec<Identity>,
+    /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
+    pub breakers: Vec<Option<miner::Connection>>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
     pub signals: Vec<crate::signal::Spec>,
+    /// Where orders are kept, and what a power outage is.
+    pub store: crate::store::Settings,
+    /// Whether somebody keeps this machine's clock right; `None` where the file does not say: then the service looks for
+    /// it, and a demo or a simulation trusts it.
+    pub clock: Option<crate::signal::wall::Trust>,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
+    /// Who may order over HTTP.
+    pub tokens: Vec<crate::web::api::Token>,
     /// What to do at the end.
     pub exit: ExitPolicy,
     /// What deserves a look, by place in the file. Log them once.
@@ -164,8 +194,28 @@ pub const DEMO_NETWORK: u8 = 77;
 /// # Errors
 /// Never for the file that was tested; the type is that of every configuration.
 pub fn demo(network: u8) -> Result<Config, ConfigErrors> {
-    let text = DEMO.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
-    parse(&text, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
+    demo_fleet(DemoFleet::Standard, network)
+}
+
+/// The configuration of the demo with one of its fleets; otherwise as [`demo`].
+///
+/// # Errors
+/// As [`demo`].
+pub fn demo_fleet(fleet: DemoFleet, network: u8) -> Result<Config, ConfigErrors> {
+    let (file, text) = match fleet {
+        DemoFleet::Standard => ("demo.toml", DEMO),
+        DemoFleet::Mixed => ("demo-mixed.toml", DEMO_MIXED),
+    };
+    let text = text.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
+    parse(&text, Path::new(file), &Options { files: DEMO_FILES, ..Options::default() })
+}
+
+/// How the running demo is reached.
+///
+/// # Errors
+/// As [`demo`].
+pub fn demo_door() -> Result<(SocketAddr, Vec<crate::web::api::Token>), ConfigErrors> {
+    door(DEMO, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
 /// The meter profiles that a configuration adds to those of the program or puts in their place, by name: those of the
@@ -186,6 +236,28 @@ pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigError
     });
     report.finish()?;
     Ok(own.unwrap_or_default().into_values().collect())
+}
+
+/// Where a daemon with this configuration is reached, and with which tokens; the rest of the file need not be usable by
+/// whoever asks, such as the passwords of the miners.
+///
+/// # Errors
+/// Everything that is wrong with `[web]`, by place; also when the file is missing, too large or no TOML.
+pub fn door(
+    text: &str,
+    path: &Path,
+    options: &Options<'_>,
+) -> Result<(SocketAddr, Vec<crate::web::api::Token>), ConfigErrors> {
+    let report = diagnostic::Report::new(text, path);
+    let document = syntax(text, &report);
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let store = secrets::Store { folder, options };
+    let door = document.as_ref().map(|document| {
+        let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
+        settings::web(&root, &store, None)
+    });
+    report.finish()?;
+    door.ok_or_else(|| ConfigErrors::of_file(path, "cannot be used", "this should not happen; please report it"))
 }
 
 /// Reads a configuration as text.
@@ -298,26 +370,36 @@ fn build<'t>(
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let site = settings::site(&root, &folder);
     let control = settings::control(&root, site.observe);
-    let listen = settings::listen(&root);
+    let kept = store::store(&root, &folder);
 
     let links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
     let profiles = profiles::own(&root, site.profiles.as_ref());
     let mut meters = meters::meters(&root, &links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
-    let circuits = circuits::circuits(&root, &meter_names);
+    let store = secrets::Store { folder, options };
+    let devices = devices::section(&root, &store);
+    let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
     let models = models::section(&root);
-    let store = secrets::Store { folder, options };
-    let known = signals::Context { circuits: &circuits, meters: &meter_names, store: &store };
+    let known = signals::Context {
+        circuits: &circuits,
+        meters: &meter_names,
+        store: &store,
+        links: &links,
+        connections: &meters.connections,
+        time_zone: site.time_zone.as_ref(),
+    };
     let signals = signals::signals(&root, &known, &limits);
-    let devices = devices::section(&root, &store);
+    let (listen, tokens) = settings::web(&root, &store, Some(&signals.specs));
+    let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,
         models: &models,
         devices: &devices,
         store: &store,
+        accounts: &accounts,
         observe: site.observe,
         found: std::cell::RefCell::default(),
     };
@@ -353,8 +435,12 @@ fn build<'t>(
         meters: meters.connections,
         miners: miners.connections,
         identities: miners.identities,
+        breakers: circuits.breakers,
         signals: signals.specs,
+        store: kept,
+        clock: site.clock,
         listen,
+        tokens,
         exit,
         warnings: Vec::new(),
     })

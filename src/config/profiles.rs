@@ -122,6 +122,7 @@ pub(super) fn profile(name: &str, table: Table<'_>) -> Profile {
         description: description.to_owned(),
         certainty,
         sunspec: None,
+        contacts: false,
     };
     if table.boolean("invert").unwrap_or(false) {
         profile.turn();

@@ -74,6 +74,45 @@ pub const EFFICIENCY: Kind =
 pub const VOLTAGE: Kind =
     Kind { what: "a voltage", units: &[("mV", 1.0, 1e3), ("V", 1.0, 1.0), ("kV", 1e3, 1.0)], usual: "V" };
 
+/// Frequency; base unit hertz.
+pub const FREQUENCY: Kind =
+    Kind { what: "a frequency", units: &[("mHz", 1.0, 1e3), ("Hz", 1.0, 1.0)], usual: "Hz" };
+
+/// What a price is for: with the factor to the base, which is one kilowatt-hour.
+pub const PER_ENERGY: &[Unit] = &[("kWh", 1.0, 1.0), ("MWh", 1.0, 1e3)];
+
+/// The same of hashing; the base is one terahash per second over a day.
+pub const PER_HASHING: &[Unit] = &[
+    ("TH/day", 1.0, 1.0),
+    ("PH/day", 1.0, 1e3),
+    ("TH/s/day", 1.0, 1.0),
+    ("PH/s/day", 1.0, 1e3),
+    ("TH/d", 1.0, 1.0),
+    ("PH/d", 1.0, 1e3),
+];
+
+/// Reads the unit of a price, like `EUR/MWh`: the currency, and the factor that turns a number in this unit into one per
+/// base. `None` for what is no such unit.
+pub fn price_unit<'t>(text: &'t str, per: &[Unit]) -> Option<(&'t str, f64)> {
+    let (currency, what) = text.trim().split_once('/')?;
+    let named = (2..=5).contains(&currency.len()) && currency.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let (_, times, over) = per.iter().find(|(name, ..)| *name == what).filter(|_| named)?;
+    Some((currency, times / over))
+}
+
+/// Reads a price, like `0.06 USD/kWh`: the number per base, and the currency. `None` for what is none.
+pub fn price<'t>(text: &'t str, per: &[Unit]) -> Option<(f64, &'t str)> {
+    let text = text.trim();
+    if text.len() > LONGEST {
+        return None;
+    }
+    let split = number_length(text);
+    let number: f64 = text.get(..split)?.parse().ok()?;
+    let (currency, factor) = price_unit(text.get(split..)?, per)?;
+    let price = number * factor;
+    price.is_finite().then_some((price, currency))
+}
+
 /// Share; base unit one.
 pub const SHARE: Kind = Kind { what: "a share", units: &[("%", 1.0, 100.0)], usual: "%" };
 
@@ -242,7 +281,8 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [&Kind; 7] = [&POWER, &POWER_RATE, &TIME, &HASHRATE, &EFFICIENCY, &SHARE, &VOLTAGE];
+    const KINDS: [&Kind; 8] =
+        [&POWER, &POWER_RATE, &TIME, &HASHRATE, &EFFICIENCY, &SHARE, &VOLTAGE, &FREQUENCY];
 
     fn power(text: &str) -> Result<f64, QuantityError> {
         parse(text, &POWER)
@@ -263,6 +303,20 @@ mod tests {
         assert_eq!(parse_time("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_time("10min"), Ok(Duration::from_secs(600)));
         assert_eq!(parse_time("1.5 h"), Ok(Duration::from_secs(5_400)));
+    }
+
+    #[test]
+    fn prices_name_their_currency_and_what_they_are_for() {
+        assert_eq!(price("0.06 USD/kWh", PER_ENERGY), Some((0.06, "USD")));
+        assert_eq!(price("-12.5 EUR/MWh", PER_ENERGY), Some((-0.0125, "EUR")));
+        assert_eq!(price("52 USD/PH/day", PER_HASHING), Some((0.052, "USD")));
+        assert_eq!(price("0.05EUR/TH/s/day", PER_HASHING), Some((0.05, "EUR")));
+        for text in
+            ["", "0.06", "0.06 USD", "USD/kWh", "0.06 USD/GWh", "NaN USD/kWh", "0.06 $/kWh", "1 E1/kWh"]
+        {
+            assert_eq!(price(text, PER_ENERGY), None, "{text}");
+        }
+        assert_eq!(price("0.06 USD/kWh", PER_HASHING), None);
     }
 
     #[test]

@@ -24,6 +24,11 @@ impl Wrong {
     pub(super) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { what: what.into(), help: help.into() }
     }
+
+    /// Notes it of an element of a list, at its place.
+    pub(super) fn tell(self, report: &Report<'_>, span: Span, key: &str) {
+        report.error(span, format!("an element of `{key}` {}", self.what), self.help);
+    }
 }
 
 /// A table being read. The keys that are asked for are the keys that exist: [`Table::finish`] refuses the rest.

@@ -1,12 +1,14 @@
 //! Accounts on miners. A password is never in the configuration itself: it comes from a file, from a credential
 //! that systemd hands over, or from the environment.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{At, Report};
 use super::reader::{Table, Wrong, shorten, text_of};
-use super::{Options, Secrets};
+use super::{Options, Secrets, devices};
+use crate::miner::DriverKind;
 use crate::secret::Secret;
 
 /// Longest password that is read, in bytes.
@@ -20,6 +22,9 @@ pub(super) struct CredentialKeys {
     pub(super) password: Option<Secret>,
 }
 
+/// The accounts of `[credentials.DRIVER]`: for the miners of a driver whose group and own table say nothing.
+pub(super) type Accounts = BTreeMap<DriverKind, CredentialKeys>;
+
 /// Where secrets come from.
 pub(super) struct Store<'o> {
     /// The folder of the configuration; paths are relative to it.
@@ -30,7 +35,39 @@ pub(super) struct Store<'o> {
 impl Store<'_> {
     /// Reads the table `credentials` of a group or miner, if there is one.
     pub(super) fn credentials(&self, table: &Table<'_>) -> Option<CredentialKeys> {
-        let inner = table.table("credentials")?;
+        table.table("credentials").map(|inner| self.account(inner))
+    }
+
+    /// Reads `[credentials.*]`, by driver.
+    pub(super) fn accounts(&self, root: &Table<'_>) -> Accounts {
+        let report = root.report();
+        let mut accounts = Accounts::new();
+        for (name, table) in root.named("credentials") {
+            let keys = self.account(table);
+            let known = || devices::built_in().into_iter().filter(|name| takes_account(name));
+            let Some(kind) = DriverKind::from_name(name.value).filter(|kind| takes_account(kind.name()))
+            else {
+                let help = if devices::built_in().contains(&name.value) {
+                    String::from("leave it out")
+                } else {
+                    report.suggest(name.value, known())
+                };
+                let message = if devices::built_in().contains(&name.value) {
+                    format!("driver `{}` takes no password", name.value)
+                } else {
+                    format!("there is no driver `{}` that takes a password", shorten(name.value))
+                };
+                report.error(name.span, message, help);
+                continue;
+            };
+            no_account_name(&keys, kind, report);
+            accounts.insert(kind, keys);
+        }
+        accounts
+    }
+
+    /// Reads one account.
+    fn account(&self, inner: Table<'_>) -> CredentialKeys {
         let report = inner.report();
         let username = inner.read("username", |value| {
             let name = text_of(value)?;
@@ -75,7 +112,7 @@ impl Store<'_> {
             _ => None,
         };
         inner.finish();
-        Some(CredentialKeys { username, password })
+        CredentialKeys { username, password }
     }
 
     /// Reads a table that names where one secret text is: `file`, `credential` or `env`. `None` when it could not be
@@ -151,6 +188,22 @@ impl Store<'_> {
                 None
             }
         }
+    }
+}
+
+/// Whether commands of this driver carry a password.
+fn takes_account(driver: &str) -> bool {
+    DriverKind::from_name(driver).is_some_and(DriverKind::needs_password)
+}
+
+/// Refuses a name where the vendor has none.
+pub(super) fn no_account_name(given: &CredentialKeys, driver: DriverKind, report: &Report<'_>) {
+    if let (Some(username), None) = (&given.username, driver.traits().username) {
+        report.error(
+            username.span,
+            format!("driver `{}` has no account names", driver.name()),
+            "leave `username` out; the password alone counts",
+        );
     }
 }
 

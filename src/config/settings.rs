@@ -4,11 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::ExitPolicy;
 use super::diagnostic::At;
 use super::reader::{MOST_POWER, Table, Wrong, shorten};
+use super::secrets::Store;
+use super::tokens;
 use crate::control::site::Settings;
+use crate::signal::Spec;
+use crate::signal::wall::Trust;
 use crate::units::{Watts, WattsPerSecond};
+use crate::web::api::Token;
 
 /// Where metrics and health are served unless the configuration says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9842);
@@ -26,6 +33,25 @@ pub(super) struct SiteKeys {
     pub(super) observe: bool,
     /// The folder with meter profiles of the site.
     pub(super) profiles: Option<At<PathBuf>>,
+    /// Whether somebody keeps the clock right.
+    pub(super) clock: Option<Trust>,
+    /// Where calendars get their time from unless they say otherwise.
+    pub(super) time_zone: Option<TimeZone>,
+}
+
+/// Reads a time zone by its name in the IANA database that comes with the program.
+pub(super) fn time_zone(table: &Table<'_>) -> Option<TimeZone> {
+    let read = table.read("time_zone", |value| {
+        let name = super::reader::text_of(value)?;
+        jiff::tz::TimeZoneDatabase::bundled().get(name).map_err(|_| {
+            Wrong::new(
+                format!("is no time zone: \"{}\"", shorten(name)),
+                "write the name of the IANA database, like \"Asia/Karachi\", \"Europe/Berlin\" or \"UTC\"; a name \
+                 like \"CET\" or \"GMT+5\" does not follow the law of a country",
+            )
+        })
+    });
+    read.map(|at| at.value)
 }
 
 /// Reads the folder of profiles in `[site]`, relative to that of the configuration.
@@ -48,7 +74,7 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
                 "write [site] with name = \"…\" and mode = \"control\" or \"observe\"",
             );
         }
-        return SiteKeys { name: String::new(), observe: true, profiles: None };
+        return SiteKeys { name: String::new(), observe: true, profiles: None, clock: None, time_zone: None };
     };
     let name = table.read("name", |value| {
         let text = super::reader::text_of(value)?;
@@ -65,11 +91,15 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
         "write mode = \"observe\" to watch without commanding anything, mode = \"control\" to command the miners",
     );
     let profiles = profiles(&table, folder);
+    let clock = table.choice("clock", &[("checked", Trust::Checked), ("trusted", Trust::Trusted)]);
+    let time_zone = time_zone(&table);
     table.finish();
     SiteKeys {
         name: name.map_or_else(String::new, |at| at.value),
         observe: mode.is_none_or(|at| at.value),
         profiles,
+        clock: clock.map(|at| at.value),
+        time_zone,
     }
 }
 
@@ -146,10 +176,10 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
     ControlKeys { settings, raise_rate, exit }
 }
 
-/// Reads `[web]`.
-pub(super) fn listen(root: &Table<'_>) -> SocketAddr {
+/// Reads `[web]`: where it is served, and who may order there. `sources` are those of the same file, where they are read.
+pub(super) fn web(root: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>) -> (SocketAddr, Vec<Token>) {
     let Some(table) = root.table("web") else {
-        return DEFAULT_LISTEN;
+        return (DEFAULT_LISTEN, Vec::new());
     };
     let listen = table.read("listen", |value| {
         let text = super::reader::text_of(value)?;
@@ -160,6 +190,7 @@ pub(super) fn listen(root: &Table<'_>) -> SocketAddr {
             )
         })
     });
+    let tokens = tokens::tokens(&table, store, sources);
     if let Some(at) = &listen
         && !at.value.ip().is_loopback()
     {
@@ -168,7 +199,15 @@ pub(super) fn listen(root: &Table<'_>) -> SocketAddr {
             "metrics are served to other machines without a password",
             "listen at 127.0.0.1 with a reverse proxy in front, or see to it that only trusted machines reach the port",
         );
+        if table.has("tokens") {
+            table.report().warn(
+                at.span,
+                "orders and their tokens are taken from other machines without encryption",
+                "listen at 127.0.0.1 with a reverse proxy in front that speaks HTTPS: whoever reads a token on its \
+                 way can order with it",
+            );
+        }
     }
     table.finish();
-    listen.map_or(DEFAULT_LISTEN, |at| at.value)
+    (listen.map_or(DEFAULT_LISTEN, |at| at.value), tokens)
 }

@@ -312,7 +312,9 @@ fn kinds(out: &mut String, config: &Config) -> std::fmt::Result {
     for (miner, connection) in site.miners.iter().zip(&config.miners) {
         let entry = kinds.entry((miner.circuit.0, miner.driver, range(miner))).or_default();
         entry.0 += 1;
-        entry.1 += usize::from(connection.credentials.is_none());
+        let wants_one = connection.driver.needs_password()
+            && connection.driver != crate::miner::DriverKind::CgminerReadOnly;
+        entry.1 += usize::from(connection.credentials.is_none() && wants_one);
     }
     for ((circuit, driver, range), (miners, watched)) in kinds {
         let circuit = site.circuits.get(circuit).map_or("", |circuit| circuit.name.as_str());

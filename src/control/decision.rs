@@ -47,6 +47,8 @@ pub enum Source {
     Order(SourceId),
     /// A source of orders that is lost or was not heard yet: its fail-safe.
     LostSource(SourceId),
+    /// What must hold before and while the miners of this circuit run does not hold, or nobody knows.
+    Interlock(CircuitId),
     /// A meter that is stale, lost or not read yet.
     LostMeter(MeterId),
     /// Nothing: every miner may run at its maximum.
@@ -116,6 +118,8 @@ pub struct CircuitDecision {
     pub setpoint: Watts,
     /// How far its miners cannot help exceeding the budget: they are at their floor, silent, or late.
     pub shortfall: Watts,
+    /// Its breaker; `None` without one.
+    pub breaker: Option<BreakerState>,
 }
 
 /// The states in which people count miners.
@@ -221,6 +225,43 @@ pub struct Command {
     pub cause: Cause,
 }
 
+/// An order to open a circuit: the last resort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerCommand {
+    /// Which circuit.
+    pub circuit: CircuitId,
+    /// As in [`Command::sequence`], from the same numbers.
+    pub sequence: u64,
+}
+
+/// What is known of the breaker of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// Nothing has been heard of it for long.
+    Unknown,
+    /// Closed: the circuit is fed.
+    Closed,
+    /// It was told to open, and is not seen to be open yet.
+    Opening,
+    /// Open, whoever opened it.
+    Open,
+}
+
+impl BreakerState {
+    /// All, for metrics.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Closed, Self::Opening, Self::Open];
+
+    /// As written in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Closed => "closed",
+            Self::Opening => "opening",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// Energy at the root circuit since the start, each rising only.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Energy {
@@ -277,6 +318,11 @@ pub struct Decision {
     pub miners: Vec<MinerDecision>,
     /// What to send. Empty in observe mode.
     pub commands: Vec<Command>,
+    /// Circuits that are to be opened, each until it is seen to be open. Empty in observe mode.
+    pub breakers: Vec<BreakerCommand>,
+    /// Miners whose draw was first seen at what the latest command asked for, and how long after the command that
+    /// reading came. A command that another one overtook, or that asked for the draw there was, is not in it.
+    pub responses: Vec<(MinerId, Duration)>,
     /// Running totals.
     pub energy: Energy,
 }

@@ -12,7 +12,7 @@ use crate::control::decision::{LimitValue, Source};
 use crate::control::history::History;
 use crate::control::lag::LagEstimator;
 use crate::control::signal::{Active, Why};
-use crate::control::site::{Cap, Circuit, LimitId, Meter, Scope, Site};
+use crate::control::site::{Cap, Circuit, CircuitId, LimitId, Meter, Miner, Scope, Site};
 use crate::control::snapshot::OrderCap;
 use crate::control::tree::Tree;
 use crate::units::Watts;
@@ -105,6 +105,8 @@ pub struct Headroom {
     pub reserve: f64,
     /// Whether a new sample came since the cycle before; always true where no meter matters.
     pub new_sample: bool,
+    /// Whether a limit that acts is exceeded by what its meter says, or nothing says that it is not.
+    pub exceeded: bool,
 }
 
 /// Feeds the newest samples and estimates into the memories. `estimates` holds, per circuit, the estimated draw of
@@ -309,10 +311,12 @@ pub fn headrooms(
             binding: Source::Fleet,
             limits: Vec::new(),
             new_sample,
+            exceeded: false,
         })
         .collect();
     apply_limits(site, meters, acting, &mut result);
     apply_orders(site, orders, &mut result);
+    apply_interlocks(site, tree, meters, &mut result);
     apply_lost_meters(site, meters, nameplates, &mut result);
     result
 }
@@ -429,6 +433,25 @@ fn apply_orders(site: &Site, orders: &[OrderCap], result: &mut [Headroom]) {
     }
 }
 
+/// Where what must hold does not hold, or is not known to, the miners sleep. They may draw what they draw asleep.
+fn apply_interlocks(site: &Site, tree: &Tree, meters: Meters<'_>, result: &mut [Headroom]) {
+    for ((circuit, slot), index) in site.circuits.iter().zip(result.iter_mut()).zip(0..) {
+        let Some(interlock) = circuit.interlock else { continue };
+        let seen = meters.seen.get(interlock.meter.0).filter(|seen| seen.fresh());
+        let holds = seen.and_then(|seen| seen.low).is_some_and(|power| power.value >= interlock.at_least);
+        let on_it = |miner: &&Miner| tree.path(miner.circuit.0).contains(&index);
+        let asleep: Watts = site.miners.iter().filter(on_it).map(|miner| miner.sleep).sum();
+        let source = Source::Interlock(CircuitId(index));
+        let cap = Some(asleep);
+        slot.limits.push(LimitValue { source, cap, headroom: asleep, acts: !holds });
+        if !holds && asleep.get() < slot.headroom {
+            slot.headroom = asleep.get();
+            slot.unreserved = asleep.get();
+            slot.binding = source;
+        }
+    }
+}
+
 impl Headroom {
     /// Takes in a cap on its circuit. `names` are what it is listed as, and what binds where it is the tightest.
     fn cap(&mut self, circuit: &Circuit, scope: Scope, cap: f64, names: (Source, Source), acts: bool) {
@@ -446,6 +469,8 @@ impl Headroom {
         if !acts {
             return;
         }
+        let told = self.power.filter(|_| scope == Scope::Import || circuit.dedicated);
+        self.exceeded |= told.is_none_or(|power| power.get() > cap);
         self.unreserved = self.unreserved.min(headroom + reserved);
         if headroom < self.headroom {
             self.headroom = headroom;

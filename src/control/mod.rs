@@ -41,6 +41,7 @@
 //! - **observe**: by configuration; [`Decision::would_be`] tells which of the others it would be.
 
 pub mod allocate;
+pub mod breaker;
 pub mod budget;
 pub mod combine;
 pub mod commands;
@@ -50,6 +51,7 @@ pub mod history;
 pub mod lag;
 pub mod measure;
 pub mod ramp;
+mod report;
 pub mod response;
 pub mod signal;
 pub mod site;

@@ -4,14 +4,17 @@
 //! The estimate of the draw *now* is the latest reading, moved by what the model says has happened since; without
 //! a reading it is the model alone. The bound that budgets count is never below the estimate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::control::allocate::curve;
 use crate::control::decision::MinerState;
-use crate::control::site::{Miner, Settings};
+use crate::control::site::{Actuator, Miner, OperatingPoint, Settings};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Rejection, Target,
 };
+use crate::units::{Hashrate, Watts};
 
 /// How far from its target a miner's settled draw may be learned to lie.
 const SETTLE_RANGE: (f64, f64) = (0.85, 1.15);
@@ -27,6 +30,10 @@ const NEAR: f64 = 0.04;
 const NEAR_WATTS: f64 = 60.0;
 /// How long a miner may tune after it has started before it is late.
 const TUNING: Duration = Duration::from_secs(60);
+/// How far beyond the configured bounds a point of the device may lie, as a fraction of the nameplate.
+const POINT_SLACK: f64 = 0.01;
+/// More points than any firmware offers.
+const MOST_POINTS: usize = 128;
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
@@ -89,6 +96,13 @@ pub struct Track {
     pub counted: f64,
     /// The range of targets that the device itself accepts, in watts, where it says.
     pub range: Option<(f64, f64)>,
+    /// The powers at which the device can run by its own word, within the bounds of the configuration; `None` where
+    /// those of the configuration stand.
+    pub points: Option<Arc<[OperatingPoint]>>,
+    /// The points as the device told them, so that the same ones are not looked at again.
+    told: Option<Arc<[OperatingPoint]>>,
+    /// Its circuit is open: nothing can draw there.
+    pub dead: bool,
     /// Moment of the reading that was last learned from.
     learned_at: Option<Moment>,
     /// Uptime of that reading, to notice restarts.
@@ -97,6 +111,8 @@ pub struct Track {
     was_starting: bool,
     /// The miner restarted by itself: a setting that does not persist is gone.
     pub restarted: bool,
+    /// Its draw was seen in this cycle, for the first time, where the latest command put it: how long after that.
+    pub responded: Option<Duration>,
 }
 
 impl Default for Track {
@@ -115,10 +131,14 @@ impl Default for Track {
             draw: 0.0,
             counted: 0.0,
             range: None,
+            points: None,
+            told: None,
+            dead: false,
             learned_at: None,
             uptime: None,
             was_starting: false,
             restarted: false,
+            responded: None,
         }
     }
 }
@@ -170,12 +190,15 @@ impl Track {
 
     /// Takes in what the snapshot says of the miner and brings the estimates up to now.
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
+        self.dead = false;
         let status = input.status.as_ref();
         let fresh = status.filter(|status| now - status.at <= miner.silent_after);
+        self.responded = None;
         self.note_delivery(input.delivery.as_ref(), now);
         if let Some(status) = fresh {
             self.note_restart(&status.value, status.at);
             self.range = status.value.range.map(|(low, high)| (low.get(), high.get())).or(self.range);
+            self.note_points(miner, status.value.points.as_ref());
         }
         let reading = status
             .and_then(|status| status.value.power.value().map(|power| (status.at, power.get().max(0.0))));
@@ -212,6 +235,46 @@ impl Track {
             self.restarted = false;
         }
         self.counted = self.bound(miner, goal);
+    }
+
+    /// Takes over the points that the device offers. What the operator allows bounds them; what the device does not say of
+    /// their hashrate, the configuration tells.
+    fn note_points(&mut self, miner: &Miner, told: Option<&Arc<[OperatingPoint]>>) {
+        let Some(told) = told.filter(|told| self.told.as_ref() != Some(*told)) else { return };
+        self.told = Some(told.clone());
+        // A preset is named after a round number: a hair beyond the bound is the bound.
+        let slack = miner.nameplate.get() * POINT_SLACK;
+        let (low, high) = (miner.minimum().get() - slack, miner.maximum().get() + slack);
+        let allowed = |power: Watts| {
+            (low..=high).contains(&power.get()) && power > miner.sleep && power <= miner.nameplate
+        };
+        let mut points: Vec<OperatingPoint> =
+            told.iter().copied().filter(|point| allowed(point.power)).take(MOST_POINTS).collect();
+        for point in &mut points {
+            if point.hashrate.get() <= 0.0 {
+                let hashrate = curve::hashrate(&miner.points, point.power.get());
+                point.hashrate = Hashrate::new(hashrate).unwrap_or(Hashrate::ZERO);
+            }
+        }
+        points.sort_by(|one, other| one.power.total_cmp(&other.power));
+        points.dedup_by(|later, earlier| later.power == earlier.power);
+        self.points = (!points.is_empty()).then(|| points.into());
+    }
+
+    /// How finely it can be set: by the points that it offers, where it does.
+    pub fn actuator(&self, miner: &Miner) -> Actuator {
+        match miner.actuator {
+            Actuator::Continuous { .. } if self.points.is_some() => Actuator::Steps,
+            other => other,
+        }
+    }
+
+    /// Its circuit is open in this cycle: whatever it was told, it draws nothing, and nobody can move it.
+    pub fn without_power(&mut self) {
+        self.state = MinerState::Unreachable;
+        self.draw = 0.0;
+        self.counted = 0.0;
+        self.dead = true;
     }
 
     /// Puts the miner where it already is, without a command: the start is bumpless.
@@ -374,7 +437,7 @@ impl Track {
         self.learned_at = Some(at);
         let Some(Target::Power(asked)) = self.setpoint else {
             if near(power, goal) {
-                self.arrive();
+                self.arrive(at, goal);
             }
             return;
         };
@@ -396,7 +459,7 @@ impl Track {
             }
         }
         if arrived {
-            self.arrive();
+            self.arrive(at, goal);
         }
         if steady && taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
             let ratio = (power / asked.get()).clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
@@ -414,8 +477,12 @@ impl Track {
         }
     }
 
-    fn arrive(&mut self) {
+    /// A reading of this moment is at the goal.
+    fn arrive(&mut self, at: Moment, goal: f64) {
         if let Some(sent) = self.sent.as_mut() {
+            if !sent.arrived && at > sent.at && !near(sent.from, goal) {
+                self.responded = Some(at - sent.at);
+            }
             sent.arrived = true;
             // A miner that had to be forced to sleep, or that said no, is not trusted again because it lies still.
             if !sent.accepted || sent.escalated {

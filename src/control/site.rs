@@ -75,6 +75,27 @@ pub struct Circuit {
     /// What the miners of this circuit may draw together once its meter has been silent for
     /// [`Meter::fail_safe_after`]. Not negative.
     pub fail_safe: Watts,
+    /// What must hold before and while miners run here, their cooling above all; `None` where nothing must.
+    pub interlock: Option<Interlock>,
+    /// What opens this circuit when nothing else brings its draw down; `None` where nothing can.
+    pub breaker: Option<Breaker>,
+}
+
+/// What must hold before and while the miners of a circuit run. What is not known does not hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interlock {
+    /// The meter whose power tells: that of a pump or fan, or a contact.
+    pub meter: MeterId,
+    /// Its power is at least this.
+    pub at_least: Watts,
+}
+
+/// The last resort against miners that do not do what they are told: an output that opens their circuit. It is never
+/// closed again by the program.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Breaker {
+    /// For how long a budget must have been exceeded because of them, with everything else shed.
+    pub after: Duration,
 }
 
 /// What the control law must know of a meter.

@@ -177,6 +177,8 @@ pub enum Rejection {
     WrongState,
     /// The firmware has no such command.
     Unsupported,
+    /// Another miner answers at its address; nothing was sent.
+    AnotherMiner,
     /// Something else, in the vendor's words (bounded in length).
     Other(Arc<str>),
 }
@@ -191,6 +193,7 @@ impl Rejection {
             Self::OutOfRange => "rejected_out_of_range",
             Self::WrongState => "rejected_wrong_state",
             Self::Unsupported => "rejected_unsupported",
+            Self::AnotherMiner => "rejected_another_miner",
             Self::Other(_) => "rejected_other",
         }
     }
@@ -258,11 +261,14 @@ pub struct Snapshot {
     pub miners: Vec<MinerInput>,
     /// Every cap that the sources of orders set now, in any order; what is not here does not act.
     pub orders: Vec<OrderCap>,
+    /// What the breaker of each of the site's circuits says, as a miner would: *asleep* is open. A circuit without one,
+    /// and a missing entry, count as pending.
+    pub breakers: Vec<MinerInput>,
 }
 
 impl Snapshot {
     /// A snapshot in which nobody has ordered anything.
     pub const fn new(now: Moment, meters: Vec<MeterInput>, miners: Vec<MinerInput>) -> Self {
-        Self { now, meters, miners, orders: Vec::new() }
+        Self { now, meters, miners, orders: Vec::new(), breakers: Vec::new() }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Moment;
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::Hulls;
+use crate::control::breaker::Trip;
 use crate::control::combine::Combiner;
 use crate::control::decision::{Energy, Mode};
 use crate::control::headroom::CircuitMemory;
@@ -21,6 +22,8 @@ pub struct State {
     pub(super) tracks: Vec<Track>,
     pub(super) memories: Vec<CircuitMemory>,
     pub(super) ramps: Vec<Ramp>,
+    /// Of each circuit, what is known of its breaker.
+    pub(super) trips: Vec<Trip>,
     pub(super) combiner: Combiner,
     /// Of each limit, whether it acts: what has a condition does from the beginning, until the condition says no.
     pub(super) acting: Vec<bool>,
@@ -70,6 +73,7 @@ impl State {
             memories,
             tracks: vec![Track::default(); site.miners.len()],
             ramps: vec![Ramp::default(); site.circuits.len()],
+            trips: vec![Trip::default(); site.circuits.len()],
             combiner: Combiner::new(&site),
             acting: vec![true; site.limits.len()],
             nameplates,
@@ -107,16 +111,18 @@ impl State {
                 *track = (*known).clone();
             }
         }
-        let circuits: std::collections::BTreeMap<&str, (&CircuitMemory, &Ramp)> = earlier
+        let circuits: std::collections::BTreeMap<&str, (&CircuitMemory, &Ramp, &Trip)> = earlier
             .site
             .circuits
             .iter()
             .map(|circuit| circuit.name.as_str())
-            .zip(earlier.memories.iter().zip(&earlier.ramps))
+            .zip(earlier.memories.iter().zip(&earlier.ramps).zip(&earlier.trips))
+            .map(|(name, ((memory, ramp), trip))| (name, (memory, ramp, trip)))
             .collect();
-        let own = self.memories.iter_mut().zip(self.ramps.iter_mut());
-        for (circuit, (memory, ramp)) in self.site.circuits.iter().zip(own) {
-            if let Some((known, slope)) = circuits.get(circuit.name.as_str()) {
+        let own = self.memories.iter_mut().zip(self.ramps.iter_mut()).zip(self.trips.iter_mut());
+        for (circuit, ((memory, ramp), trip)) in self.site.circuits.iter().zip(own) {
+            if let Some((known, slope, tripped)) = circuits.get(circuit.name.as_str()) {
+                *trip = (*tripped).clone();
                 let miners_metered = memory.miners_metered;
                 *memory = CircuitMemory { miners_metered, ..(*known).clone() };
                 *ramp = (*slope).clone();

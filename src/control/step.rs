@@ -1,26 +1,29 @@
 //! One cycle of the control law.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::control::allocate::track::{self, Change, Terms};
 use crate::control::allocate::{Item, Level, optimum, rebalance};
 use crate::control::combine::{self, Seen};
-use crate::control::decision::{
-    Binding, Cause, CircuitDecision, Command, Decision, Energy, FleetDecision, MeterDecision, MinerDecision,
-    MinerState, Mode, Source,
-};
+use crate::control::decision::{Binding, Cause, Command, Decision, Energy, MinerState, Mode, Source};
 use crate::control::headroom::{self, CircuitMemory, Headroom, Meters};
-use crate::control::site::{Actuator, CircuitId, LimitClass, Miner, Site};
+use crate::control::report::{Decided, Report};
+use crate::control::signal::Urgency;
+use crate::control::site::{Actuator, CircuitId, LimitClass, OperatingPoint, Site};
 use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
-use crate::control::{budget, commands, response::Track};
-use crate::units::{Hashrate, Watts};
+use crate::control::{breaker, budget, commands, response::Track};
+use crate::units::Watts;
 
 /// Share of the fleet's nameplate that one rebalancing may move.
 const REBALANCE_SHARE: f64 = 0.05;
 /// A gain in hashrate below this fraction is not worth looking for.
 const GAP_WORTH_MOVING: f64 = 0.002;
+
+/// For how many seconds the same of several equals are raised first.
+const LOT: u64 = 3_600;
 
 /// Decides one cycle. Snapshots must come in the order of their moments; one from the past counts as now.
 pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
@@ -41,6 +44,13 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let unplaced = site.settings.observe || !strangers.is_empty();
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
+    }
+    breaker::hear(&site, &mut state.trips, snapshot);
+    let dead = breaker::dead(&state.tree, &state.trips);
+    for (miner, track) in site.miners.iter().zip(state.tracks.iter_mut()) {
+        if dead.get(miner.circuit.0) == Some(&true) {
+            track.without_power();
+        }
     }
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, &seen, begun);
     if !starting && state.mode == Mode::StartUp {
@@ -68,7 +78,10 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     );
 
     let scales = scales(&site, state);
-    let mut items = items(&site, state, &scales, now);
+    // Shared with the tracks, which change while the items are in use.
+    let offered: Vec<Option<Arc<[OperatingPoint]>>> =
+        state.tracks.iter().map(|track| track.points.clone()).collect();
+    let mut items = items(&site, state, &offered, &scales, now);
     let flying = track::in_flight(&items, &state.tree, site.circuits.len());
     let ceilings = ceilings(&site, &state.nameplates);
     let mut allowed = Vec::with_capacity(circuits.len());
@@ -88,8 +101,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let allowed: Vec<f64> = allowed.into_iter().map(|allowed| allowed.max(0.0)).collect();
 
     let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
+    let emergency = snapshot.orders.iter().any(|order| order.active.urgency == Urgency::Emergency);
     if !starting {
-        allocate(&site, state, &mut items, &allowed, flying, now, &mut orders);
+        allocate(&site, state, &mut items, &allowed, flying, (now, emergency), &mut orders);
         correct(&site, state, &inputs, now, &mut orders);
     }
     let sums = track::committed(&items, &state.tree, site.circuits.len());
@@ -101,23 +115,37 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         }
     }
 
+    let headrooms: Vec<f64> = circuits.iter().map(|circuit| circuit.headroom).collect();
+    let over: Vec<f64> = sums
+        .iter()
+        .enumerate()
+        .map(|(index, sum)| sum - state.tree.least(&headrooms, index).max(0.0))
+        .map(|over| if starting || over <= 1e-6 { 0.0 } else { over })
+        .collect();
+    let mut breakers = Vec::new();
+    if !starting && !site.settings.observe {
+        let excess = (circuits.as_slice(), over.as_slice());
+        let (trips, tracks) = (&mut state.trips, &state.tracks);
+        breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
+    }
+
     let binding = bind(&site, state, &circuits, &scales);
     state.mode = mode(&site, starting, &circuits, &binding);
     account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);
     let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
-    let decided = Decided { starting, binding, circuits, allowed, sums, estimates, sent };
+    let decided = Decided { binding, circuits, allowed, sums, estimates, sent, breakers, over };
     report.decision(now, decided)
 }
 
 /// Access to a snapshot whose lists may be shorter than the site's: what is missing is pending.
-struct Inputs<'a> {
+pub(super) struct Inputs<'a> {
     snapshot: &'a Snapshot,
     pending: MinerInput,
 }
 
 impl Inputs<'_> {
-    fn miner(&self, index: usize) -> &MinerInput {
+    pub(super) fn miner(&self, index: usize) -> &MinerInput {
         self.snapshot.miners.get(index).unwrap_or(&self.pending)
     }
 }
@@ -142,14 +170,15 @@ fn ceilings(site: &Site, nameplates: &[f64]) -> Vec<f64> {
         // An order may come to any circuit, and go.
         return nameplates.iter().map(|nameplate| nameplate * 2.0).collect();
     }
-    let mut ceilings = vec![f64::INFINITY; site.circuits.len()];
+    let mut comes_and_goes: Vec<bool> =
+        site.circuits.iter().map(|circuit| circuit.interlock.is_some()).collect();
     for limit in site.limits.iter().filter(|limit| limit.condition.is_some()) {
-        let nameplate = nameplates.get(limit.circuit.0).copied().unwrap_or(0.0);
-        if let Some(ceiling) = ceilings.get_mut(limit.circuit.0) {
-            *ceiling = nameplate * 2.0;
+        if let Some(comes_and_goes) = comes_and_goes.get_mut(limit.circuit.0) {
+            *comes_and_goes = true;
         }
     }
-    ceilings
+    let ceiling = |(nameplate, comes_and_goes)| if comes_and_goes { nameplate * 2.0 } else { f64::INFINITY };
+    nameplates.iter().copied().zip(comes_and_goes).map(ceiling).collect()
 }
 
 /// Whether every meter and miner has answered or failed once, or the wait is over.
@@ -238,7 +267,7 @@ fn level(target: Option<Target>) -> Level {
     }
 }
 
-fn target(level: Level) -> Target {
+pub(super) fn target(level: Level) -> Target {
     match level {
         Level::Sleep => Target::Sleep,
         Level::Power(power) => Target::Power(Watts::saturating(power)),
@@ -246,12 +275,19 @@ fn target(level: Level) -> Target {
 }
 
 /// The miners as the allocation sees them.
-fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<Item<'a>> {
+fn items<'a>(
+    site: &'a Site,
+    state: &State,
+    offered: &'a [Option<Arc<[OperatingPoint]>>],
+    scales: &[f64],
+    now: Moment,
+) -> Vec<Item<'a>> {
     let settings = &site.settings;
     site.miners
         .iter()
         .zip(&state.tracks)
-        .map(|(miner, track)| {
+        .zip(offered)
+        .map(|((miner, track), offered)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
             let movable = track.movable() && miner.actuator != Actuator::Fixed;
             let steady = track.state != MinerState::Starting && !track.restarted;
@@ -262,15 +298,16 @@ fn items<'a>(site: &'a Site, state: &State, scales: &[f64], now: Moment) -> Vec<
                 (false, false) => settled.max(track.draw),
                 (false, true) => settled.max(track.counted),
             };
+            let held = if track.dead { 0.0 } else { held };
             let rested = track.asleep_since.is_some_and(|since| now - since >= settings.min_sleep);
             let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
             let calm = now >= track.retry_at;
             Item {
                 circuit: miner.circuit.0,
-                points: &miner.points,
+                points: offered.as_deref().unwrap_or(&miner.points),
                 sleep: miner.sleep.get() * gain,
                 scale: track.settle * gain,
-                actuator: miner.actuator,
+                actuator: track.actuator(miner),
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
                 settled: held * gain,
@@ -307,12 +344,16 @@ fn allocate(
     items: &mut [Item<'_>],
     allowed: &[f64],
     mut flying: Vec<f64>,
-    now: Moment,
+    (now, emergency): (Moment, bool),
     orders: &mut Vec<(usize, Target, Cause)>,
 ) {
     let count = site.circuits.len();
-    let terms =
-        Terms { horizon: site.settings.horizon.as_secs_f64(), deadband: site.settings.deadband.get() };
+    let terms = Terms {
+        horizon: site.settings.horizon.as_secs_f64(),
+        deadband: site.settings.deadband.get(),
+        emergency,
+        lot: now.since_start().as_secs() / LOT,
+    };
     let mut changes: Vec<Change> = Vec::new();
     let mut sums = track::committed(items, &state.tree, count);
     track::shed(items, &state.tree, allowed, &mut sums, &terms, &mut changes);
@@ -456,7 +497,7 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
             Some(LimitClass::Surplus) | None => Mode::Following,
             Some(_) => Mode::Limited,
         },
-        Source::Order(_) => Mode::Limited,
+        Source::Order(_) | Source::Interlock(_) => Mode::Limited,
         Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => Mode::Following,
     }
 }
@@ -486,117 +527,4 @@ fn account(site: &Site, state: &mut State, seen: &[Seen], circuits: &[Headroom],
     state.energy.captured += energy.captured;
     state.energy.imported += energy.imported;
     state.energy.curtailed += energy.curtailed;
-}
-
-/// What was worked out in a cycle, on its way into the [`Decision`].
-struct Decided {
-    starting: bool,
-    binding: Binding,
-    circuits: Vec<Headroom>,
-    allowed: Vec<f64>,
-    sums: Vec<f64>,
-    estimates: Vec<f64>,
-    sent: Vec<Command>,
-}
-
-struct Report<'a> {
-    site: &'a Site,
-    state: &'a State,
-    inputs: &'a Inputs<'a>,
-    seen: &'a [Seen],
-    scales: &'a [f64],
-    items: &'a [Item<'a>],
-}
-
-impl Report<'_> {
-    fn decision(&self, now: Moment, decided: Decided) -> Decision {
-        let (site, state) = (self.site, self.state);
-        let miners: Vec<MinerDecision> = site
-            .miners
-            .iter()
-            .zip(&state.tracks)
-            .zip(self.items)
-            .zip(0..)
-            .map(|(((miner, track), item), index)| self.miner(miner, track, item, index))
-            .collect();
-        let headrooms: Vec<f64> = decided.circuits.iter().map(|circuit| circuit.headroom).collect();
-        let budgets = budget::budgets(site, &headrooms);
-        let most = state.nameplates.first().copied().unwrap_or(0.0);
-        let mut circuits = Vec::with_capacity(decided.circuits.len());
-        for (index, circuit) in decided.circuits.into_iter().enumerate() {
-            let value = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
-            let gain = value(self.scales);
-            let over = value(&decided.sums) - state.tree.least(&headrooms, index).max(0.0);
-            circuits.push(CircuitDecision {
-                power: circuit.power,
-                other: Watts::saturating(circuit.other),
-                miners: Watts::saturating(value(&decided.estimates) * gain),
-                limits: circuit.limits,
-                headroom: Watts::saturating(circuit.headroom),
-                budget: Watts::saturating(value(&budgets)),
-                binding: circuit.binding,
-                setpoint: Watts::saturating(value(&decided.sums)),
-                shortfall: Watts::saturating(if decided.starting || over <= 1e-6 { 0.0 } else { over }),
-            });
-        }
-        let root = circuits.first();
-        let target = decided.allowed.first().copied().unwrap_or(0.0).min(decided.binding.budget.get());
-        let fleet = FleetDecision {
-            draw: root.map_or(Watts::ZERO, |root| root.miners),
-            setpoint: root.map_or(Watts::ZERO, |root| root.setpoint),
-            budget: decided.binding.budget,
-            target: Watts::saturating(target.min(most).max(0.0)),
-            hashrate: miners.iter().map(|miner| miner.hashrate).sum(),
-            shortfall: circuits.iter().map(|circuit| circuit.shortfall).fold(Watts::ZERO, Watts::max),
-            surplus: root.map_or(Watts::ZERO, |root| (-root.other).at_least_zero()),
-            optimality_gap: state.gap,
-        };
-        let mode = if site.settings.observe { Mode::Observe } else { state.mode };
-        Decision {
-            at: now,
-            mode,
-            would_be: state.mode,
-            binding: decided.binding,
-            fleet,
-            circuits,
-            meters: self.meters(),
-            miners,
-            commands: decided.sent,
-            energy: state.energy,
-        }
-    }
-
-    fn meters(&self) -> Vec<MeterDecision> {
-        let head = |index: usize| {
-            let mut circuits = self.site.circuits.iter().zip(&self.state.memories);
-            circuits.find(|(circuit, _)| circuit.meter.is_some_and(|meter| meter.0 == index))
-        };
-        let each = self.seen.iter().zip(&self.site.meters).enumerate().map(|(index, (seen, meter))| {
-            let memory = head(index).map(|(_, memory)| memory);
-            MeterDecision {
-                input: seen.input,
-                lost: seen.lost,
-                lag: memory.filter(|_| meter.learn_lag).map_or(meter.lag, |memory| memory.lag_used),
-                learned_lag: memory.and_then(|memory| memory.lag.learned()),
-                in_use: seen.in_use,
-                disagreement: seen.disagreement,
-            }
-        });
-        each.collect()
-    }
-
-    fn miner(&self, miner: &Miner, track: &Track, item: &Item<'_>, index: usize) -> MinerDecision {
-        let gain = self.scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-        let status = self.inputs.miner(index).status.as_ref();
-        let answers = !matches!(track.state, MinerState::Pending | MinerState::Unreachable);
-        let hashrate = status.filter(|_| answers).and_then(|status| status.value.hashrate.value());
-        MinerDecision {
-            state: track.state,
-            draw: Watts::saturating(track.draw * gain),
-            counted: Watts::saturating(track.counted * gain),
-            hashrate: hashrate.unwrap_or(Hashrate::ZERO),
-            setpoint: track.setpoint.map(|_| target(item.level)),
-            settled: Watts::saturating(item.settled),
-        }
-    }
 }

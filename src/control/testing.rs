@@ -77,6 +77,8 @@ pub(crate) fn circuit(name: &str, parent: Option<usize>) -> Circuit {
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
         fail_safe: Watts::ZERO,
+        interlock: None,
+        breaker: None,
     }
 }
 

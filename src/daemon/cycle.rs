@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
 use crate::control::{Snapshot, State, step};
+use crate::daemon::breakers::Breakers;
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
 use crate::daemon::meters::Meters;
@@ -16,6 +17,8 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
+use crate::web::api::Api;
+use crate::signal::guard::Guards;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
@@ -44,8 +47,11 @@ pub struct Loop {
     pub clock: Clock,
     pub meters: Meters,
     pub fleet: Fleet,
+    pub breakers: Breakers,
     pub desk: Desk,
     pub signals: Signals,
+    pub api: Arc<Api>,
+    pub guards: Guards,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
@@ -63,7 +69,7 @@ impl Loop {
                     self.cycle();
                 }
                 Some(Request::Reload { config, done }) => {
-                    let _ = done.send(self.reload(*config));
+                    let _ = done.send(self.reload(*config).await);
                 }
                 Some(Request::Stop) => break,
             }
@@ -72,6 +78,7 @@ impl Loop {
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let sequence = self.state.sequence();
         self.signals.stop().await;
+        self.desk.beat().await;
         tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop());
     }
 
@@ -99,30 +106,45 @@ impl Loop {
 
     fn cycle(&mut self) {
         let begun = self.clock.now();
-        let orders = self.desk.look();
-        let snapshot =
-            Snapshot { now: begun, meters: self.meters.inputs(), miners: self.fleet.inputs(), orders };
+        let meters = self.meters.inputs();
+        let mut orders = self.desk.look();
+        orders.extend(self.guards.look(&meters, begun));
+        let snapshot = Snapshot {
+            now: begun,
+            meters,
+            miners: self.fleet.inputs(),
+            orders,
+            breakers: self.breakers.inputs(),
+        };
         let decision = step(&mut self.state, &snapshot);
+        self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();
         self.journal.write(&site, &decision);
         let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+        self.desk.note(&frame);
+        self.journal.signals(&self.desk.views(), &self.desk.take_news(), &frame.site);
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
         self.frames.send_replace(Some(frame));
     }
 
-    fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+    async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
         self.fleet.configure(&config, self.clock);
+        self.breakers.configure(&config, self.clock);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
+        // A task that speaks for a source knows it by its position, which may be another one's from here on.
+        self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
-        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe());
+        self.api.configure(&config);
+        self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
+        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

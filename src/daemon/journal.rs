@@ -6,9 +6,12 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::clock::Moment;
-use crate::control::decision::{Command, Decision, MeterDecision, MinerState, Mode, Source};
-use crate::control::site::{CircuitId, Combination, Meter, Site};
+use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, MinerState, Mode, Source};
+use crate::control::signal::{SourceState, View};
+use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
 use crate::metrics::{binding_words, describe, part_name, source_label};
+use crate::signal::record::{News, What};
+use crate::signal::status::trouble;
 use crate::units::Watts;
 
 /// A binding limit that changes back and forth is told at most this often.
@@ -26,6 +29,10 @@ pub struct Journal {
     meters: Vec<Told>,
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
+    /// Of each circuit, by its position, what was told of its breaker and whether its interlock held.
+    protection: BTreeMap<usize, (Option<BreakerState>, Option<bool>)>,
+    /// Of each source of orders, by its name, the state that was told.
+    sources: BTreeMap<String, SourceState>,
 }
 
 /// What was told of a meter.
@@ -54,9 +61,28 @@ impl Journal {
         self.shortfall(site, decision);
         self.meters(site, decision);
         self.conditions(site, decision);
+        self.protection(site, decision);
         self.miners(site, decision);
         for command in &decision.commands {
             log_command(site, command);
+        }
+    }
+
+    /// Tells what the sources of orders have come to since the cycle before, and what became of their orders.
+    pub fn signals(&mut self, views: &[Option<View>], news: &[News], site: &Site) {
+        for (source, view) in site.sources.iter().zip(views) {
+            let Some(view) = view else { continue };
+            let before = self.sources.insert(source.name.clone(), view.state);
+            if before == Some(view.state) {
+                continue;
+            }
+            tell_state(&source.name, before, view);
+        }
+        if self.sources.len() > site.sources.len() {
+            self.sources.retain(|name, _| site.sources.iter().any(|source| source.name == *name));
+        }
+        for news in news {
+            tell_news(news);
         }
     }
 
@@ -116,6 +142,34 @@ impl Journal {
                 info!("limit {limit} acts: {battery} is low on charge, or does not say");
             } else {
                 info!("limit {limit} does not act any more: {battery} is charged");
+            }
+        }
+    }
+
+    fn protection(&mut self, site: &Site, decision: &Decision) {
+        for ((circuit, now), index) in site.circuits.iter().zip(&decision.circuits).zip(0..) {
+            let lock = now.limits.iter().find(|value| matches!(value.source, Source::Interlock(_)));
+            let holds = lock.map(|value| !value.acts);
+            let (breaker, held) = self.protection.insert(index, (now.breaker, holds)).unwrap_or_default();
+            let name = circuit.name.as_str();
+            match holds.filter(|_| held != holds) {
+                Some(true) => info!("the interlock of {name} holds: its miners may run"),
+                Some(false) => {
+                    warn!("the interlock of {name} does not hold, or nobody knows: its miners sleep")
+                }
+                None => {}
+            }
+            match now.breaker.filter(|_| breaker != now.breaker) {
+                Some(BreakerState::Opening) => warn!(
+                    "the breaker of {name} is told to open: miners on it do not do what they are told, and a limit is \
+                     exceeded"
+                ),
+                Some(BreakerState::Open) => {
+                    warn!("the breaker of {name} is open; it stays so until somebody closes it");
+                }
+                Some(BreakerState::Closed) => info!("the breaker of {name} is closed"),
+                Some(BreakerState::Unknown) => warn!("the breaker of {name} does not answer"),
+                None => {}
             }
         }
     }
@@ -204,6 +258,58 @@ impl Told {
                 );
             }
             self.learned_lag = Some(lag);
+        }
+    }
+}
+
+fn tell_state(source: &str, before: Option<SourceState>, view: &View) {
+    let state = view.state.name();
+    match (before, view.state) {
+        // The quiet beginning of a source that needs nobody.
+        (None, SourceState::Controlled | SourceState::Limited) => {}
+        (_, SourceState::Init) => info!(source, state, "not heard yet: its fail-safe value holds"),
+        (_, SourceState::Failsafe) => {
+            let silent = view
+                .age
+                .map_or_else(|| "was never heard".into(), |age| format!("silent for {} s", age.as_secs()));
+            warn!(source, state, "{silent}: its fail-safe value holds");
+        }
+        (_, SourceState::Released) => {
+            warn!(source, state, "still silent: the value that is configured for that holds");
+        }
+        (_, SourceState::Degraded) => {
+            let words: Vec<String> = view.trouble.iter().map(trouble).collect();
+            warn!(source, state, "{}", words.join("; "));
+        }
+        (_, SourceState::Controlled) => info!(source, state, "heard, and no order holds"),
+        (_, SourceState::Limited) => info!(source, state, "heard, and an order holds"),
+    }
+}
+
+fn tell_news(news: &News) {
+    let (source, order) = (&*news.source, &*news.id);
+    match &news.what {
+        What::Accepted { cap, circuit, scope, stored } => {
+            let what = match scope {
+                Scope::Import => "import",
+                Scope::Miners => "miners",
+            };
+            let kept = if *stored { "" } else { "; it is not on disk, and a restart forgets it" };
+            info!(source, order, "accepted: at most {cap} of {what} at {circuit}{kept}");
+        }
+        What::Refused(why) => warn!(source, order, "refused, what was in force stays: {why}"),
+        What::Met(after) => {
+            info!(source, order, "met {:.1} s after it was first obeyed", after.as_secs_f64())
+        }
+        What::Ended { mean, deviation, note } => {
+            let note = note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
+            match (mean, deviation) {
+                (Some(mean), Some(deviation)) => {
+                    let side = if *deviation > Watts::ZERO { "above" } else { "below" };
+                    info!(source, order, "over{note}: {mean} on average, {} {side} its cap", deviation.abs());
+                }
+                _ => info!(source, order, "over{note}"),
+            }
         }
     }
 }

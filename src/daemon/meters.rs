@@ -12,11 +12,14 @@ use crate::config::Config;
 use crate::control::snapshot::{MeterInput, MeterStatus};
 use crate::meter::{self, counters::MeterCounters};
 use crate::metrics::{MeterReads, ReadCount};
+use crate::signal::Kind;
 
 /// The running meters. Dropping it ends their tasks.
 pub struct Meters {
     names: Vec<String>,
     inputs: Vec<watch::Receiver<MeterInput>>,
+    /// The groups of contacts, which hang on the same links.
+    contacts: Vec<watch::Receiver<MeterInput>>,
     /// What a meter of the same name last said under the configuration before.
     carried: Vec<MeterInput>,
     counters: Arc<Counters>,
@@ -34,7 +37,12 @@ impl Meters {
         let devices = config.site.meters.iter().take(config.meters.len());
         let names: Vec<String> = devices.map(|meter| meter.name.clone()).collect();
         let labels: Vec<&str> = names.iter().map(String::as_str).collect();
-        let running = meter::spawn(&config.links, &config.meters, &labels, clock, &cancel, &tasks);
+        // Contacts share links with meters, and a link has one owner: they are read as meters are, and end there.
+        let (groups, connections) = contacts(config);
+        let all: Vec<_> = config.meters.iter().chain(connections).cloned().collect();
+        let read: Vec<&str> = labels.iter().copied().chain(groups).collect();
+        let mut running = meter::spawn(&config.links, &all, &read, clock, &cancel, &tasks);
+        let contacts = running.inputs.split_off(labels.len().min(running.inputs.len()));
 
         let known: BTreeMap<&str, MeterInput> = before
             .map(|before| before.names.iter().map(String::as_str).zip(before.inputs()).collect())
@@ -60,6 +68,7 @@ impl Meters {
         Self {
             names,
             inputs: running.inputs,
+            contacts,
             carried,
             counters: Arc::new(Counters { before: earlier, ..counters }),
             news,
@@ -83,6 +92,11 @@ impl Meters {
             .collect()
     }
 
+    /// The groups of contacts, in the order of their sources.
+    pub fn contacts(&self) -> &[watch::Receiver<MeterInput>] {
+        &self.contacts
+    }
+
     /// Wakes when a meter has a new value.
     pub fn news(&self) -> Arc<Notify> {
         self.news.clone()
@@ -98,6 +112,15 @@ impl Meters {
         drop(self._guard);
         self.tasks.wait().await;
     }
+}
+
+/// The groups of contacts of a configuration: their names and how they are read.
+fn contacts(config: &Config) -> (Vec<&str>, Vec<&meter::Connection>) {
+    let groups = config.signals.iter().filter_map(|spec| match &spec.kind {
+        Kind::Contact(settings) => Some((spec.settings.name.as_str(), &settings.connection)),
+        _ => None,
+    });
+    groups.unzip()
 }
 
 struct Counters {

@@ -9,6 +9,7 @@
 //! | File | What it does |
 //! |---|---|
 //! | `fleet` | one session per miner; orders out, reports in |
+//! | `breakers` | one session per breaker of a circuit |
 //! | `meters` | the meter tasks, and what was known before a reload |
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
@@ -16,8 +17,9 @@
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
+mod breakers;
 mod cycle;
-pub(crate) mod fleet;
+pub mod fleet;
 mod journal;
 mod meters;
 pub mod notify;
@@ -36,7 +38,10 @@ use crate::config::Config;
 use crate::control::State;
 use crate::metrics::{Exporter, Frame, MetricsError};
 use crate::signal::Desk;
+use crate::web::api::Api;
+use crate::signal::guard::Guards;
 use crate::web::{self, WebError};
+use breakers::Breakers;
 use cycle::{Loop, Request};
 use fleet::Fleet;
 use meters::Meters;
@@ -74,6 +79,7 @@ pub struct Daemon {
     pages: JoinHandle<()>,
     cancel: CancellationToken,
     address: std::net::SocketAddr,
+    desk: Desk,
 }
 
 impl Daemon {
@@ -87,29 +93,39 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.listen);
         let cancel = CancellationToken::new();
 
-        let desk = Desk::new(config.site.clone(), signals::settings(&config), clock, signals::wall_clock());
+        let desk = signals::desk(&config, clock).await;
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
+        let breakers = Breakers::start(&config, clock)?;
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
-        let pages = tokio::spawn(web::serve(listener, exporter.clone(), cancel.child_token()));
+        exporter.watch_signals(Arc::new(desk.clone()));
+        let api = Arc::new(Api::new(&config, desk.clone()));
+        let serving = web::serve_with(listener, exporter.clone(), api.clone(), cancel.child_token());
+        let pages = tokio::spawn(serving);
+
+        let beats = desk.clone();
+        tokio::spawn(cancel.child_token().run_until_cancelled_owned(async move { beats.run_beats().await }));
 
         let (requests, inbox) = mpsc::channel(4);
         let (outlet, frames) = watch::channel(None);
         let control = Loop {
             state: State::new(config.site.clone()),
             clock,
+            guards: Guards::start(&config.signals, &desk, None),
+            signals: Signals::start(&config, &desk, clock, &frames, &meters),
             meters,
             fleet,
-            signals: Signals::start(&config, &desk, clock, &frames),
-            desk,
+            breakers,
+            api: api.clone(),
+            desk: desk.clone(),
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::default(),
             exit: config.exit,
         };
         let control = tokio::spawn(control.run(inbox));
-        Ok(Self { exporter, frames, requests, control, pages, cancel, address })
+        Ok(Self { exporter, frames, requests, control, pages, cancel, address, desk })
     }
 
     /// Where the pages are served; the port that was given where the configuration asked for any.
@@ -120,6 +136,11 @@ impl Daemon {
     /// What the metrics and pages are made from.
     pub fn exporter(&self) -> &Arc<Exporter> {
         &self.exporter
+    }
+
+    /// Where orders are given, and what became of them.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// The latest cycle, as it changes; `None` before the first.

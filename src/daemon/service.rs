@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors};
 use crate::daemon::{Daemon, DaemonError, notify};
+use crate::signal::wall::Trust;
 
 /// Why the service ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -29,19 +30,25 @@ pub enum ServiceError {
 /// # Errors
 /// The configuration is wrong, the address of the pages is taken, or the control loop has failed.
 pub async fn run(path: &Path) -> Result<(), ServiceError> {
-    let config = config::load(path).map_err(ServiceError::Config)?;
+    let config = at_home(config::load(path).map_err(ServiceError::Config)?);
     announce(&config);
+    if config.store.path.is_none() && config.signals.len() > 1 {
+        warn!(
+            "orders are kept in memory alone, and a restart forgets them: write path in [store], or let systemd set \
+             STATE_DIRECTORY"
+        );
+    }
     notify::enable();
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
 
-    let listen = config.listen;
+    let (listen, kept) = (config.listen, config.store.path.clone());
     let mut daemon = Daemon::start(config, Clock::start()).await?;
     info!("metrics and status on http://{}/", daemon.address());
     loop {
         tokio::select! {
-            _ = hang_up.recv() => reload(&daemon, path, listen).await?,
+            _ = hang_up.recv() => reload(&daemon, path, listen, kept.as_deref()).await?,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = daemon.failed() => {
@@ -77,13 +84,34 @@ fn announce(config: &Config) {
     }
 }
 
-async fn reload(daemon: &Daemon, path: &Path, listen: std::net::SocketAddr) -> Result<(), DaemonError> {
+/// Where a service keeps its orders, and that it looks for somebody who keeps the clock right, unless the configuration
+/// says otherwise.
+fn at_home(mut config: Config) -> Config {
+    // Several folders are separated by colons (systemd.exec(5), `StateDirectory=`); the first is ours.
+    let folder = std::env::var("STATE_DIRECTORY").ok();
+    let folder = folder.as_deref().and_then(|all| all.split(':').next()).filter(|first| !first.is_empty());
+    if let (None, Some(folder)) = (&config.store.path, folder) {
+        config.store.path = Some(Path::new(folder).join("ballast.db"));
+    }
+    config.clock.get_or_insert(Trust::Checked);
+    config
+}
+
+async fn reload(
+    daemon: &Daemon,
+    path: &Path,
+    listen: std::net::SocketAddr,
+    kept: Option<&Path>,
+) -> Result<(), DaemonError> {
     notify::reloading();
-    match config::load(path) {
+    match config::load(path).map(at_home) {
         Ok(config) => {
             announce(&config);
             if config.listen != listen {
                 warn!("the address of the pages changes with a restart only; they stay on {listen}");
+            }
+            if config.store.path.as_deref() != kept {
+                warn!("the database changes with a restart only");
             }
             daemon.reload(config).await?;
             info!("the new configuration is in force");

@@ -1,23 +1,29 @@
-//! The tasks of the sources of orders.
+//! The tasks of the sources of orders, and the desk that they give them to.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::signal::{Doubt, SourceSettings, Wall};
+use crate::control::signal::SourceSettings;
+use crate::daemon::meters::Meters;
 use crate::metrics::Frame;
-use crate::signal::desk::WallClock;
+use crate::signal::start::{Beginning, MOST_RECORDS};
+use crate::signal::wall::{self, Trust};
 use crate::signal::{self, Desk};
+use crate::store::Store;
 
 /// The running tasks. Dropping it ends them.
 pub struct Signals {
     tasks: TaskTracker,
-    _guard: DropGuard,
+    guard: DropGuard,
 }
+
+/// How long the end of the tasks is waited for: they end at their next wait.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Signals {
     /// Starts the tasks of a configuration.
@@ -26,18 +32,28 @@ impl Signals {
         desk: &Desk,
         clock: Clock,
         frames: &watch::Receiver<Option<Frame>>,
+        meters: &Meters,
     ) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        signal::start(&config.signals, desk, clock, frames, &cancel, &tasks);
+        signal::start(&config.signals, desk, clock, frames, meters.contacts(), &cancel, &tasks);
         tasks.close();
-        Self { tasks, _guard: cancel.drop_guard() }
+        Self { tasks, guard: cancel.drop_guard() }
     }
 
     /// Ends the tasks and waits for that.
     pub async fn stop(self) {
-        drop(self._guard);
+        drop(self.guard);
         self.tasks.wait().await;
+    }
+
+    /// Ends the tasks, and waits for that, though not for long.
+    pub async fn end(&mut self) {
+        let none = CancellationToken::new().drop_guard();
+        drop(std::mem::replace(&mut self.guard, none));
+        if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("a source of orders does not end within {PATIENCE:?}");
+        }
     }
 }
 
@@ -46,10 +62,43 @@ pub fn settings(config: &Config) -> Vec<SourceSettings> {
     config.signals.iter().map(|spec| spec.settings.clone()).collect()
 }
 
-/// The wall clock of this machine.
-pub fn wall_clock() -> WallClock {
-    Arc::new(|| {
-        let since = clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
-        (Wall::unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)), Doubt::None)
-    })
+/// The desk of a configuration, with what was on disk. Everything that can be wrong with the disk is logged and stops
+/// nothing: what is not known is at its fail-safe.
+pub async fn desk(config: &Config, clock: Clock) -> Desk {
+    let wall = wall::of_this_machine(clock, config.clock.unwrap_or(Trust::Trusted));
+    let (site, sources) = (config.site.clone(), settings(config));
+    let Some(path) = config.store.path.clone() else {
+        return Desk::new(site, sources, clock, wall);
+    };
+    let opening = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || Store::open(&path, MOST_RECORDS)
+    });
+    let opened = match opening.await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => {
+            tracing::error!("{error}; orders are obeyed all the same, and a restart forgets them");
+            return Desk::without_disk(site, sources, clock, wall);
+        }
+        Err(error) => {
+            tracing::error!("cannot open the database {}: {error}", path.display());
+            return Desk::without_disk(site, sources, clock, wall);
+        }
+    };
+    if let Some(damaged) = &opened.damaged {
+        tracing::error!(
+            "the database {} could not be used: {}; it is now {}, for whoever wants to look, and a new one is begun: \
+             orders from before are not known, and every source begins at its fail-safe value",
+            path.display(),
+            damaged.reason,
+            damaged.aside.display()
+        );
+    }
+    if opened.loaded.unreadable > 0 {
+        tracing::error!(
+            rows = opened.loaded.unreadable,
+            "some of what was on disk makes no sense and is left out"
+        );
+    }
+    Desk::start(site, sources, Beginning { opened: Some(opened), settings: &config.store, clock, wall })
 }

@@ -13,6 +13,7 @@
 //! | `identify/` | what the answers mean, by vendor; pure |
 //! | `finding`, `identity` | the result; who a miner is, and whether it is still the same one; pure |
 //! | `probe`, `wire`, `login` | asking one host, bounded in time and size |
+//! | `who` | asking a miner whose firmware is known who it is |
 //! | `neighbours` | the kernel's table of hardware addresses |
 //! | `scan` | many hosts, politely |
 //! | `report` | tables for people |
@@ -34,6 +35,7 @@ pub mod report;
 pub mod scan;
 pub mod targets;
 pub mod text;
+pub mod who;
 mod wire;
 pub mod write;
 

@@ -58,6 +58,8 @@ pub(super) struct Intake {
     missing: Vec<&'static str>,
     /// Whether it was told that the device is slower than `stale_after` allows for.
     slowness_told: bool,
+    /// The number is that of a group of contacts, not a power.
+    contacts: bool,
 }
 
 impl Intake {
@@ -81,7 +83,8 @@ impl Intake {
             episode: None,
             absent: Vec::new(),
             missing: Vec::new(),
-            slowness_told: false,
+            slowness_told: connection.profile.contacts,
+            contacts: connection.profile.contacts,
         }
     }
 
@@ -121,8 +124,10 @@ impl Intake {
             return;
         }
         let before = self.output.borrow().power;
-        if before.is_none() {
-            info!(meter = %self.name, "first reading: {power}");
+        match before {
+            None if self.contacts => info!(contacts = %self.name, "first reading: {:.0}", power.get()),
+            None => info!(meter = %self.name, "first reading: {power}"),
+            Some(_) => {}
         }
         let held = before.filter(|before| before.value.get().to_bits() == power.get().to_bits());
         let reading = match held {

@@ -270,9 +270,33 @@ pub struct Profile {
     /// For a device that says itself what its registers mean: it is asked on every new connection, and until it has
     /// answered there is no point at all.
     pub sunspec: Option<Wanted>,
+    /// It is a group of contacts: the power is no power but their bits as one number, the first contact lowest.
+    pub contacts: bool,
 }
 
 impl Profile {
+    /// The profile of a group of contacts: their bits are read together and come as one number, the first contact
+    /// being worth 1, the second 2, the third 4 and so on.
+    pub fn of_contacts(name: &str, bits: &[(Function, u16)]) -> Self {
+        let mut worth = 0.5;
+        let terms = bits.iter().map(|(function, address)| {
+            worth *= 2.0;
+            Register {
+                function: *function,
+                address: *address,
+                format: Format::Bool,
+                scale: worth,
+                ..Register::default()
+            }
+        });
+        Self {
+            name: name.to_owned(),
+            power: Point { terms: terms.collect() },
+            contacts: true,
+            ..Self::default()
+        }
+    }
+
     /// The point of a measure, if the meter has it.
     pub fn point(&self, measure: Measure) -> Option<&Point> {
         match measure {

@@ -29,6 +29,7 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 }
 
 const CIRCUIT: &[&str] = &["circuit"];
+const SOURCE: &[&str] = &["source"];
 const METER: &[&str] = &["meter"];
 const PHASE: &[&str] = &["meter", "phase"];
 /// The labels of everything that is said of one miner.
@@ -132,6 +133,16 @@ pub(super) const CIRCUIT_SHORTFALL: Definition = gauge(
     "ballast_circuit_shortfall_watts",
     CIRCUIT,
     "How far the miners of the circuit cannot help exceeding its budget.",
+);
+pub(super) const INTERLOCK_HOLDS: Definition = gauge(
+    "ballast_circuit_interlock_holds",
+    CIRCUIT,
+    "1 while what must hold before the miners of the circuit run does hold, 0 when it does not or nobody knows.",
+);
+pub(super) const BREAKER_STATE: Definition = gauge(
+    "ballast_circuit_breaker_state",
+    &["circuit", "state"],
+    "1 for the state that the breaker of the circuit is in (closed, opening, open, unknown), 0 for the others.",
 );
 
 pub(super) const METER_UP: Definition = gauge(
@@ -238,9 +249,58 @@ pub(super) const COMMAND_DURATION: Definition = histogram(
     &["driver"],
     "Time from handing a command to the driver until the miner answered or the driver gave up.",
 );
+pub(super) const MINER_RESPONSE: Definition = histogram(
+    "ballast_miner_response_seconds",
+    &["driver"],
+    "Time from a command to the first reading of the draw where the command put it. A command that asks for the draw \
+     there is, or that a later one overtakes, is not counted.",
+);
+
+pub(super) const SIGNAL_STATE: Definition = gauge(
+    "ballast_signal_state",
+    &["source", "state"],
+    "1 for the state that a source of orders is in, 0 for the others.",
+);
+pub(super) const SIGNAL_AGE: Definition = gauge(
+    "ballast_signal_age_seconds",
+    SOURCE,
+    "Time since the source was last heard with a good answer, at the moment of the scrape. Absent before the first.",
+);
+pub(super) const LIMIT_MET: Definition = gauge(
+    "ballast_limit_met_seconds",
+    SOURCE,
+    "How long it took from obeying the source's latest order until the measured power was at or below its cap. Absent \
+     while it is not.",
+);
+pub(super) const ORDER_SHORTFALL: Definition = gauge(
+    "ballast_order_shortfall_watts",
+    SOURCE,
+    "How far the measured power is above the cap of the source's order that is missed by the most; 0 while all are met. \
+     Absent while none holds or nothing is measured.",
+);
+pub(super) const ORDER_DEVIATION: Definition = gauge(
+    "ballast_order_deviation_watts",
+    SOURCE,
+    "Mean power under the source's latest order minus its cap; positive is too much, negative more shed than asked.",
+);
+pub(super) const ORDERS: Definition = counter(
+    "ballast_orders_total",
+    &["source", "result"],
+    "Orders that the source has given, by what became of them.",
+);
+pub(super) const STORE_ERRORS: Definition = counter(
+    "ballast_store_errors_total",
+    &[],
+    "Writes to the database that failed or took too long. Absent where nothing is kept on disk.",
+);
+pub(super) const CLOCK_SYNCHRONISED: Definition = gauge(
+    "ballast_clock_synchronised",
+    &[],
+    "1 while the wall clock is trusted, 0 while nobody is known to keep it right or it has jumped.",
+);
 
 /// All of them.
-pub(super) const ALL: [&Definition; 42] = [
+pub(super) const ALL: &[&Definition] = &[
     &BUILD_INFO,
     &MODE,
     &LAST_CYCLE_AGE,
@@ -263,6 +323,8 @@ pub(super) const ALL: [&Definition; 42] = [
     &CIRCUIT_BUDGET,
     &CIRCUIT_BINDING,
     &CIRCUIT_SHORTFALL,
+    &INTERLOCK_HOLDS,
+    &BREAKER_STATE,
     &METER_UP,
     &METER_POWER,
     &METER_AGE,
@@ -283,6 +345,15 @@ pub(super) const ALL: [&Definition; 42] = [
     &MINER_STRAGGLER,
     &COMMANDS,
     &COMMAND_DURATION,
+    &MINER_RESPONSE,
+    &SIGNAL_STATE,
+    &SIGNAL_AGE,
+    &LIMIT_MET,
+    &ORDER_SHORTFALL,
+    &ORDER_DEVIATION,
+    &ORDERS,
+    &STORE_ERRORS,
+    &CLOCK_SYNCHRONISED,
 ];
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::meters::meters;
 use super::sources::{circuit_name, fresh_power, fresh_status, source_label};
 use super::{Frame, Inner};
 use crate::clock::Moment;
-use crate::control::decision::{Decision, MinerState, Mode, Source};
+use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::site::{CircuitId, Site};
 use crate::control::snapshot::{Contact, MinerInput};
 use crate::units::Watts;
@@ -29,7 +29,9 @@ impl FrameCollector {
     /// # Errors
     /// When a name or a label is not one that Prometheus takes; the catalogue has none such.
     pub(super) fn new(inner: std::sync::Arc<Inner>) -> Result<Self, prometheus::Error> {
-        let own = names::ALL.iter().filter(|definition| definition.name != names::CYCLE_DURATION.name);
+        // Two histograms stand in the registry by themselves.
+        let others = [names::CYCLE_DURATION.name, names::MINER_RESPONSE.name];
+        let own = names::ALL.iter().filter(|definition| !others.contains(&definition.name));
         let descriptions = own.map(|definition| {
             Desc::new(
                 definition.name.to_owned(),
@@ -66,6 +68,9 @@ impl Collector for FrameCollector {
         }
         if let Some(commands) = &state.commands {
             families.extend(command_stats(commands.as_ref()));
+        }
+        if let Some(signals) = &state.signals {
+            super::signals::signals(&signals.status(), &mut families);
         }
         families
     }
@@ -171,6 +176,8 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     let mut budget = family(&names::CIRCUIT_BUDGET);
     let mut binding = family(&names::CIRCUIT_BINDING);
     let mut shortfall = family(&names::CIRCUIT_SHORTFALL);
+    let mut interlock = family(&names::INTERLOCK_HOLDS);
+    let mut breaker = family(&names::BREAKER_STATE);
     for (index, (circuit, outcome)) in site.circuits.iter().zip(&decision.circuits).enumerate() {
         let name = circuit.name.as_str();
         if let Some(watts) = circuit_power(frame, CircuitId(index), now) {
@@ -189,6 +196,9 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
             limit.add(&[name, &source], cap.get());
         }
         for value in &outcome.limits {
+            if let Source::Interlock(_) = value.source {
+                interlock.add(&[name], flag(!value.acts));
+            }
             let Source::Limit(id) = value.source else { continue };
             if site.limits.get(id.0).is_some_and(|limit| limit.condition.is_some()) {
                 active.add(&[name, &source_label(site, value.source)], flag(value.acts));
@@ -201,8 +211,13 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         budget.add(&[name], outcome.budget.get());
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());
+        if let Some(now) = outcome.breaker {
+            for state in BreakerState::ALL {
+                breaker.add(&[name, state.name()], flag(state == now));
+            }
+        }
     }
-    for family in [power, limit, active, headroom, budget, binding, shortfall] {
+    for family in [power, limit, active, headroom, budget, binding, shortfall, interlock, breaker] {
         families.push(family.finish());
     }
 }

@@ -14,6 +14,7 @@ mod counters;
 mod family;
 mod meters;
 mod sentence;
+mod signals;
 mod sources;
 
 use std::fmt;
@@ -21,7 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus::proto::LabelPair;
-use prometheus::{Encoder, Histogram, HistogramOpts, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
 
 use crate::clock::Clock;
 use crate::control::decision::Decision;
@@ -35,6 +36,7 @@ pub use counters::{
     ReadTally,
 };
 pub use sentence::describe;
+pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
 pub(crate) use sources::{
     circuit_name, fresh_measure, fresh_power, fresh_status, meter_input, meter_up, part_name,
@@ -45,6 +47,9 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Upper bounds for the duration of a cycle, in seconds.
 const CYCLE_BOUNDS: [f64; 11] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0];
+
+/// Upper bounds for the response of a miner, in seconds: from a second (Whatsminer) to half an hour (tuning).
+const RESPONSE_BOUNDS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0];
 
 /// The metrics could not be put together.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,7 @@ struct State {
     frame: Option<Frame>,
     reads: Option<Arc<dyn MeterReads>>,
     commands: Option<Arc<dyn CommandStats>>,
+    signals: Option<Arc<dyn SignalStats>>,
 }
 
 struct Inner {
@@ -93,6 +99,7 @@ pub struct Exporter {
     inner: Arc<Inner>,
     registry: Registry,
     cycles: Histogram,
+    responses: HistogramVec,
 }
 
 impl fmt::Debug for Exporter {
@@ -115,23 +122,44 @@ impl Exporter {
                 frame: None,
                 reads: None,
                 commands: None,
+                signals: None,
             }),
         });
         let duration = &catalogue::CYCLE_DURATION;
         let cycles = Histogram::with_opts(
             HistogramOpts::new(duration.name, duration.help).buckets(CYCLE_BOUNDS.to_vec()),
         )?;
+        let response = &catalogue::MINER_RESPONSE;
+        let responses = HistogramVec::new(
+            HistogramOpts::new(response.name, response.help).buckets(RESPONSE_BOUNDS.to_vec()),
+            response.labels,
+        )?;
         let registry = Registry::new();
         registry.register(Box::new(FrameCollector::new(Arc::clone(&inner))?))?;
         registry.register(Box::new(cycles.clone()))?;
-        Ok(Self { inner, registry, cycles })
+        registry.register(Box::new(responses.clone()))?;
+        Ok(Self { inner, registry, cycles, responses })
     }
 
     /// Takes over what a cycle left behind. Never waits for a scrape.
     pub fn publish(&self, snapshot: Arc<Snapshot>, decision: Arc<Decision>) {
+        self.note_responses(&decision);
         self.inner.change(|state| {
             state.frame = Some(Frame { site: Arc::clone(&state.site), snapshot, decision });
         });
+    }
+
+    /// Counts the miners whose draw has arrived in this cycle.
+    fn note_responses(&self, decision: &Decision) {
+        if decision.responses.is_empty() {
+            return;
+        }
+        let site = self.site();
+        for (id, took) in &decision.responses {
+            if let Some(miner) = site.miners.get(id.0) {
+                self.responses.with_label_values(&[miner.driver]).observe(took.as_secs_f64());
+            }
+        }
     }
 
     /// Counts a completed cycle and how long it took.
@@ -157,6 +185,17 @@ impl Exporter {
     /// Where the counts of commands come from; none are exported before.
     pub fn watch_commands(&self, commands: Arc<dyn CommandStats>) {
         self.inner.change(|state| state.commands = Some(commands));
+    }
+
+    /// Where the states of the sources of orders come from; none are exported before.
+    pub fn watch_signals(&self, signals: Arc<dyn SignalStats>) {
+        self.inner.change(|state| state.signals = Some(signals));
+    }
+
+    /// The sources of orders as they stand; `None` where nobody keeps them.
+    pub fn signals(&self) -> Option<crate::signal::status::Status> {
+        let signals = self.inner.state().signals?;
+        Some(signals.status())
     }
 
     /// The site as it is configured now.

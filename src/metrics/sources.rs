@@ -17,6 +17,7 @@ pub fn source_label(site: &Site, source: Source) -> Cow<'_, str> {
         Source::Limit(id) => Cow::Borrowed(site.limits.get(id.0).map_or("unknown", |limit| &limit.name)),
         Source::Order(id) => Cow::Borrowed(source_name(site, id)),
         Source::LostSource(id) => Cow::Owned(format!("lost-signal:{}", source_name(site, id))),
+        Source::Interlock(id) => Cow::Owned(format!("interlock:{}", circuit_name(site, id))),
         Source::LostMeter(id) => Cow::Owned(format!("lost-meter:{}", meter_name(site, id))),
         Source::Fleet => Cow::Borrowed("fleet-maximum"),
     }
@@ -27,6 +28,7 @@ pub fn binding_words(site: &Site, binding: &Binding) -> String {
     let circuit = circuit_name(site, binding.circuit);
     match binding.source {
         Source::Limit(_) | Source::Order(_) => format!("{} at {circuit}", source_label(site, binding.source)),
+        Source::Interlock(_) => format!("the interlock of {circuit}"),
         Source::LostSource(id) => format!("signal {} lost, at {circuit}", source_name(site, id)),
         Source::LostMeter(id) => format!("meter {} lost, at {circuit}", meter_name(site, id)),
         Source::Fleet => "all miners at maximum".into(),

@@ -12,7 +12,9 @@ pub(crate) mod digest;
 pub mod epic;
 mod exchange;
 mod fields;
+pub mod gate;
 pub mod generic;
+pub mod identified;
 pub mod kind;
 pub mod mara;
 mod one_shot;
@@ -24,6 +26,7 @@ pub mod sealminer;
 pub mod session;
 mod splice;
 pub mod tally;
+mod trust;
 mod web;
 pub mod whatsminer_crypto;
 pub mod whatsminer_v2;
@@ -43,6 +46,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::control::snapshot::{MinerStatus, Rejection, Target};
+use crate::discover::identity::Identity;
 use crate::secret::Secret;
 use crate::units::Watts;
 
@@ -158,6 +162,9 @@ impl Rejection {
             Self::OutOfRange => "the value is outside of what it accepts".into(),
             Self::WrongState => "not possible in its present state".into(),
             Self::Unsupported => "its firmware has no such command".into(),
+            Self::AnotherMiner => {
+                "another miner answers at its address; correct the address, or `mac` and `serial`".into()
+            }
             Self::Other(text) => text.to_string(),
         }
     }
@@ -179,6 +186,15 @@ pub trait Driver: Send {
     /// # Errors
     /// Any [`DriverError`]; after `Timeout` and `Malformed` the effect is unknown.
     async fn apply(&mut self, target: Target, urgency: Urgency) -> Result<(), DriverError>;
+
+    /// Asks the miner who it is: `None` where its firmware does not tell. Only reads, in an exchange or two; asked before
+    /// the first command and whenever another miner may have come to its address, not with each poll.
+    ///
+    /// # Errors
+    /// Any [`DriverError`].
+    async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {
+        Ok(None)
+    }
 
     /// Keeps an idle connection open where the vendor closes silent ones. Called now and then while nothing else
     /// is done; bounded, and its failure shows in the next exchange.

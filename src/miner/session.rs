@@ -11,7 +11,10 @@
 //! - The latest order wins: one that was replaced before it was sent is never sent.
 //! - One exchange is in flight at a time. A shed that arrives during a poll ends the poll, which drops its
 //!   connection; any other order waits for the poll. An order that arrives during a command goes right after it.
-//! - Commands do not wait for the [`Gate`] that bounds how many miners are polled at once.
+//! - Commands do not wait for the polls of other miners, which the [`Gate`] bounds.
+//! - Before the first command, and whenever another miner may have come to the address, the miner is asked who it is
+//!   (see `trust`). Another one is never commanded and its draw never taken for that of the miner that is meant, which
+//!   counts as unreachable.
 //! - Nothing is sent twice: what to do about a command that failed is for the control law to decide.
 //! - After a command the miner is read back quickly, so that the control law sees the draw move.
 
@@ -19,14 +22,20 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::gate::Lane;
+pub use super::gate::{Bounds, Gate};
 use super::tally::{DriverTally, Ended, SessionMetrics};
+use super::trust::{Trust, Verdict};
 use super::{Driver, DriverError, DriverKind, Endpoint, Urgency};
 use crate::clock::{Clock, Moment};
-use crate::control::snapshot::{Contact, Delivery, MinerInput, MinerStatus, Outcome, Reading, Target};
+use crate::control::snapshot::{
+    Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
+};
+use crate::discover::identity::Identity;
 
 /// When a miner is read back after a command, counted from the end of the command.
 const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -50,17 +59,6 @@ pub struct Order {
     pub urgency: Urgency,
 }
 
-/// Bounds how many miners are polled at once, over all sessions.
-#[derive(Debug)]
-pub struct Gate(Semaphore);
-
-impl Gate {
-    /// Lets this many polls through at once, at least one.
-    pub fn new(polls: usize) -> Self {
-        Self(Semaphore::new(polls.clamp(1, Semaphore::MAX_PERMITS)))
-    }
-}
-
 /// What a session must know of its miner besides the driver.
 #[derive(Clone, Debug)]
 pub struct SessionSpec {
@@ -76,6 +74,8 @@ pub struct SessionSpec {
     pub silent_after: Duration,
     /// The driver's time limit of one exchange.
     pub timeout: Duration,
+    /// Who the miner is; without hardware address and serial number whoever answers is taken for it.
+    pub identity: Identity,
 }
 
 /// The two ends of a running session, and its task.
@@ -105,9 +105,11 @@ pub fn spawn(
     let now = clock.now();
     let worker = Worker {
         spread: hasher.finish(),
+        lane: gate.lane(spec.kind, &spec.endpoint),
+        trust: Trust::new(spec.identity.clone()),
+        warned: false,
         spec,
         clock,
-        gate,
         metrics,
         cancel,
         orders,
@@ -137,7 +139,10 @@ enum Next {
 struct Worker {
     spec: SessionSpec,
     clock: Clock,
-    gate: Arc<Gate>,
+    lane: Lane,
+    trust: Trust,
+    /// That it does not tell who it is was logged.
+    warned: bool,
     metrics: Arc<SessionMetrics>,
     cancel: CancellationToken,
     orders: watch::Receiver<Option<Order>>,
@@ -227,20 +232,37 @@ impl Worker {
 
     /// Sends an order and reports what became of it.
     async fn command(&mut self, driver: &mut dyn Driver, order: Order) {
+        let lane = self.lane.clone();
+        let cancel = self.cancel.clone();
+        let turn = tokio::select! {
+            biased;
+            turn = lane.command(order.urgency) => turn,
+            () = cancel.cancelled() => return,
+            // A newer order takes the place of this one, which was not sent.
+            _ = self.orders.changed() => return,
+        };
         self.done = Some(order.sequence);
         self.deliver(order, Outcome::InFlight);
         let begun = self.clock.now();
         let patience = self.spec.timeout.saturating_mul(DRIVER_PATIENCE);
-        let cancel = self.cancel.clone();
+        let mut trust = std::mem::take(&mut self.trust);
+        let work = async {
+            if trust.must_ask() {
+                self.check(trust.take(driver.identify().await))?;
+            }
+            driver.apply(order.target, order.urgency).await
+        };
         let applied = tokio::select! {
             biased;
-            result = tokio::time::timeout(patience, driver.apply(order.target, order.urgency)) => result.ok(),
+            result = tokio::time::timeout(patience, work) => result.ok(),
             // A command on its way is given the time of one more exchange when the daemon stops.
             () = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(self.spec.timeout).await;
             } => None,
         };
+        self.trust = trust;
+        drop(turn);
         let result = applied.unwrap_or_else(|| Err(self.stuck("the command")));
         let now = self.clock.now();
         let tally = self.tally();
@@ -254,14 +276,40 @@ impl Worker {
         };
         match &result {
             Ok(()) => self.succeeded(),
-            // It answers, but a refusal is not yet a reading.
-            Err(DriverError::Rejected { .. }) => {}
-            Err(_) => {
+            // It answers, but a refusal is not yet a reading. Another miner has another password.
+            Err(DriverError::Rejected { reason, .. }) => {
+                if *reason == Rejection::Credentials {
+                    self.trust.doubt();
+                }
+            }
+            Err(error) => {
                 let _ = self.failing_since.get_or_insert(now);
+                self.weaken(error);
             }
         }
         self.complain(&outcome, result.err());
         self.deliver(order, outcome);
+    }
+
+    /// What an answer to "who are you?" means for a command.
+    fn check(&self, verdict: Verdict) -> Result<(), DriverError> {
+        match verdict {
+            Verdict::Sure => Ok(()),
+            Verdict::Unsure(error) => Err(error),
+            Verdict::Stranger(_) => Err(DriverError::Rejected {
+                endpoint: self.spec.endpoint.clone(),
+                exchange: "the command",
+                reason: Rejection::AnotherMiner,
+            }),
+        }
+    }
+
+    /// An exchange failed: whether another miner may have come to the address since. A lost answer alone does not say
+    /// so; it does once it lasts.
+    fn weaken(&mut self, error: &DriverError) {
+        if matches!(error, DriverError::Unreachable { .. } | DriverError::Malformed { .. }) {
+            self.trust.doubt();
+        }
     }
 
     fn deliver(&self, order: Order, outcome: Outcome) {
@@ -290,45 +338,92 @@ impl Worker {
 
     /// Reads the miner, unless a shed comes first.
     async fn poll(&mut self, driver: &mut dyn Driver) {
-        let gate = Arc::clone(&self.gate);
+        let lane = self.lane.clone();
         let silent = self.silent_at();
         let cancel = self.cancel.clone();
-        let permit = tokio::select! {
+        let turn = tokio::select! {
             biased;
             () = cancel.cancelled() => return,
             // An order does not wait for the gate, and the poll can wait for the order.
             _ = self.orders.changed() => return,
             () = until(self.clock, silent) => return self.fall_silent(),
-            permit = gate.0.acquire() => permit,
+            turn = lane.poll(self.failures > 0) => turn,
         };
         let patience = self.spec.timeout.saturating_mul(DRIVER_PATIENCE);
-        let result = {
-            let mut reading = std::pin::pin!(tokio::time::timeout(patience, driver.read()));
+        let mut trust = std::mem::take(&mut self.trust);
+        let mut fell_silent = false;
+        let looked = {
+            let looking = look(driver, &mut trust, self.clock);
+            let mut looking = std::pin::pin!(tokio::time::timeout(patience, looking));
             let mut open = true;
             loop {
                 let silent = self.silent_at();
                 tokio::select! {
                     biased;
-                    () = cancel.cancelled() => return,
+                    () = cancel.cancelled() => break None,
                     changed = self.orders.changed(), if open => {
                         open = changed.is_ok();
                         if self.pending_order().is_some_and(|order| order.urgency == Urgency::Shed) {
                             self.tally().polls.count(Ended::Cancelled);
-                            return;
+                            break None;
                         }
                     }
-                    () = until(self.clock, silent) => self.fall_silent(),
-                    result = &mut reading => break result,
+                    () = until(self.clock, silent) => {
+                        fell_silent = true;
+                        self.fall_silent();
+                    }
+                    looked = &mut looking => break Some(looked),
                 }
             }
         };
-        drop(permit);
-        let result = match result {
-            Ok(result) => result,
-            Err(_) => Err(self.stuck("the poll")),
-        };
-        self.tally().polls.count(Ended::of(&result));
-        self.polled(result);
+        self.trust = trust;
+        if fell_silent {
+            self.trust.doubt();
+        }
+        drop(turn);
+        let Some(looked) = looked else { return };
+        let seen = looked.unwrap_or_else(|_| Err(self.stuck("the poll")));
+        self.tally().polls.count(Ended::of(&seen));
+        match seen {
+            Ok(Seen::Miner(status)) => self.polled(Ok(status)),
+            Ok(Seen::Stranger(reason)) => self.met_stranger(&reason),
+            Err(error) => self.polled(Err(error)),
+        }
+        if !self.warned && self.trust.cannot_tell() {
+            self.warned = true;
+            tracing::warn!(
+                miner = &*self.spec.name,
+                "does not tell its hardware address or serial number, so `mac` and `serial` cannot be checked; check its \
+                 credentials, or keep its address fixed"
+            );
+        }
+    }
+
+    /// Another miner answers where this one should be: nothing is known of this one.
+    fn met_stranger(&mut self, reason: &str) {
+        let now = self.clock.now();
+        self.read_backs = None;
+        self.failures = self.failures.saturating_add(1);
+        let since = *self.failing_since.get_or_insert(now);
+        let fault = Activity::Fault(format!("another miner answers at its address: {reason}").into());
+        let status = MinerStatus { activity: fault, ..MinerStatus::default() };
+        let mut news = false;
+        self.reports.send_modify(|report| {
+            news = report.status.as_ref().is_none_or(|known| known.value.activity != status.activity);
+            if !matches!(report.contact, Contact::Unreachable { .. }) {
+                report.contact = Contact::Unreachable { since };
+            }
+            report.status = Some(Reading { value: status, at: now });
+        });
+        if news {
+            tracing::warn!(
+                miner = &*self.spec.name,
+                endpoint = %self.spec.endpoint,
+                "another miner answers at its address and is not commanded: {reason}; correct `address`, or `mac` and \
+                 `serial`"
+            );
+        }
+        self.schedule(now);
     }
 
     /// Takes in the outcome of a poll.
@@ -347,6 +442,7 @@ impl Worker {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let _ = self.failing_since.get_or_insert(now);
+                self.weaken(&error);
                 self.last_error = Some(error);
                 if now.since(self.contact_at) >= self.spec.silent_after {
                     self.fall_silent();
@@ -416,6 +512,7 @@ impl Worker {
 
     /// Too long without a successful exchange.
     fn fall_silent(&mut self) {
+        self.trust.doubt();
         let since = self.failing_since.unwrap_or_else(|| self.clock.now());
         let changed = self.reports.send_if_modified(|report| {
             let known = matches!(report.contact, Contact::Unreachable { .. });
@@ -432,6 +529,32 @@ impl Worker {
             }
         }
     }
+}
+
+/// What a poll found.
+enum Seen {
+    Miner(MinerStatus),
+    Stranger(Arc<str>),
+}
+
+/// Reads the miner, and asks who it is where that is not certain. A stranger is asked and not read.
+async fn look(driver: &mut dyn Driver, trust: &mut Trust, clock: Clock) -> Result<Seen, DriverError> {
+    if trust.is_stranger() {
+        match trust.take(driver.identify().await) {
+            Verdict::Sure => {}
+            Verdict::Stranger(reason) => return Ok(Seen::Stranger(reason)),
+            Verdict::Unsure(error) => return Err(error),
+        }
+    }
+    let status = driver.read().await?;
+    trust.note_uptime(status.uptime, clock.now());
+    if trust.must_ask()
+        && let Verdict::Stranger(reason) = trust.take(driver.identify().await)
+    {
+        return Ok(Seen::Stranger(reason));
+    }
+    // A question that was not answered is asked again with the next poll, or before the next command.
+    Ok(Seen::Miner(status))
 }
 
 /// Waits until a moment, for ever without one.

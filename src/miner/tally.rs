@@ -22,6 +22,8 @@ pub enum Ended {
     RejectedWrongState,
     /// The firmware has no such command.
     RejectedUnsupported,
+    /// Another miner answers at the address; nothing was sent.
+    RejectedAnotherMiner,
     /// Something else, in the vendor's words.
     RejectedOther,
     /// No complete answer in time.
@@ -36,7 +38,7 @@ pub enum Ended {
 
 impl Ended {
     /// All, for metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ok,
         Self::RejectedCredentials,
         Self::RejectedWriteDisabled,
@@ -44,6 +46,7 @@ impl Ended {
         Self::RejectedOutOfRange,
         Self::RejectedWrongState,
         Self::RejectedUnsupported,
+        Self::RejectedAnotherMiner,
         Self::RejectedOther,
         Self::Timeout,
         Self::Malformed,
@@ -61,6 +64,7 @@ impl Ended {
             Self::RejectedOutOfRange => "rejected_out_of_range",
             Self::RejectedWrongState => "rejected_wrong_state",
             Self::RejectedUnsupported => "rejected_unsupported",
+            Self::RejectedAnotherMiner => "rejected_another_miner",
             Self::RejectedOther => "rejected_other",
             Self::Timeout => "timeout",
             Self::Malformed => "malformed",
@@ -84,6 +88,7 @@ impl Ended {
                 Rejection::OutOfRange => Self::RejectedOutOfRange,
                 Rejection::WrongState => Self::RejectedWrongState,
                 Rejection::Unsupported => Self::RejectedUnsupported,
+                Rejection::AnotherMiner => Self::RejectedAnotherMiner,
                 Rejection::Other(_) => Self::RejectedOther,
             },
         }

@@ -8,8 +8,9 @@
 //! MiningOS projects. Both `"command"` and the document's `"cmd"` are accepted as the name of a request.
 //!
 //! Power is set with `set_power_pct`: about a second either way, without a restart, relative to the stable power
-//! after the start. It is lost when the mining software restarts. Nothing that restarts mining is ever sent; the
-//! whole list of what can be sent is `Request` below.
+//! after the start. It is lost when the mining software restarts. Firmware without it gets `set_power_pct_v2`, which
+//! takes minutes. `set_power` in watts is documented too thinly to be used. Nothing that restarts mining is ever sent,
+//! neither `adjust_power_limit` nor a power mode; the whole list of what can be sent is `Request` below.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,8 @@ enum Request {
     ErrorCodes,
     Token,
     SetPercent(u8),
+    /// The same over minutes.
+    SetPercentGently(u8),
     PowerOff,
     PowerOn,
 }
@@ -74,6 +77,7 @@ impl Request {
             Self::ErrorCodes => "get_error_code",
             Self::Token => "get_token",
             Self::SetPercent(_) => "set_power_pct",
+            Self::SetPercentGently(_) => "set_power_pct_v2",
             Self::PowerOff => "power_off",
             Self::PowerOn => "power_on",
         }
@@ -81,7 +85,9 @@ impl Request {
 
     fn body(self) -> Value {
         match self {
-            Self::SetPercent(percent) => json!({ "command": self.name(), "percent": percent.to_string() }),
+            Self::SetPercent(percent) | Self::SetPercentGently(percent) => {
+                json!({ "command": self.name(), "percent": percent.to_string() })
+            }
             // Answers before it switches off; the vendor wants the truth value as text.
             Self::PowerOff => json!({ "command": self.name(), "respbefore": "true" }),
             _ => json!({ "command": self.name() }),
@@ -131,6 +137,8 @@ pub struct WhatsminerV2 {
     /// Why no token is asked for at present, and until when.
     hold: Option<(Moment, Rejection)>,
     percent: PercentBase,
+    /// The firmware has only the slow command for a percentage.
+    gentle: bool,
     switch: Option<Switch>,
     /// Asleep by its own word or by our own accepted command; `None` before either.
     asleep: Option<bool>,
@@ -150,6 +158,7 @@ impl WhatsminerV2 {
             token: None,
             hold: None,
             percent: PercentBase::new(connection.rated),
+            gentle: false,
             switch: None,
             asleep: None,
             elapsed: None,
@@ -311,6 +320,19 @@ impl WhatsminerV2 {
                 Err(error)
             }
         }
+    }
+
+    /// Sets a percentage; remembers when the firmware has only the slow command for it.
+    async fn set(&mut self, percent: u8) -> Result<(), DriverError> {
+        if !self.gentle {
+            match self.command(Request::SetPercent(percent)).await {
+                Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => self.gentle = true,
+                result => return result,
+            }
+        }
+        let result = self.command(Request::SetPercentGently(percent)).await;
+        self.gentle = result.is_ok();
+        result
     }
 
     /// Reads `status`; firmware that does not know the command gives an empty answer.
@@ -490,7 +512,7 @@ impl Driver for WhatsminerV2 {
                     self.asleep = Some(false);
                     self.percent.restarted();
                 }
-                self.command(Request::SetPercent(percent)).await?;
+                self.set(percent).await?;
                 self.percent.accepted(percent, power);
                 Ok(())
             }

@@ -9,8 +9,10 @@
 //! `set.miner.service`; reply shapes as captured from miners by the asic-rs and MiningOS projects.
 //!
 //! Power is set with `set.miner.power_percent` in `fast` mode: about a second, without a restart, relative to the
-//! stable power after the start, effective only once tuning has ended, lost on a restart. Nothing that restarts
-//! mining is ever sent; the whole list of what can be sent is `Request` below.
+//! stable power after the start, effective only once tuning has ended, lost on a restart. Firmware that refuses the
+//! mode gets `normal` (minutes), and firmware without the command `set.miner.power` in watts (live once tuning has
+//! ended; saved, so it wears the flash, and comes last). Nothing that restarts mining is ever sent, neither
+//! `set.miner.power_limit` nor `set.miner.power_mode`; the whole list of what can be sent is `Request` below.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +60,26 @@ const CODE_DENIED: i64 = -4;
 /// Out of memory.
 const CODE_NO_MEMORY: i64 = -5;
 
+/// How a firmware lets its power be set, the gentlest and quickest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Percent, within about a second.
+    Fast,
+    /// Percent, within minutes.
+    Normal,
+    /// Watts, which are saved.
+    Watts,
+}
+
 /// Everything that this driver can say to a miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     Info,
     Summary,
     Setting,
-    SetPercent(u8),
+    SetPercent(u8, Way),
+    /// Whole watts.
+    SetPower(i64),
     Stop,
     Start,
 }
@@ -75,7 +90,8 @@ impl Request {
             Self::Info => "get.device.info",
             Self::Summary => "get.miner.status",
             Self::Setting => "get.miner.setting",
-            Self::SetPercent(_) => "set.miner.power_percent",
+            Self::SetPercent(..) => "set.miner.power_percent",
+            Self::SetPower(_) => "set.miner.power",
             Self::Stop | Self::Start => "set.miner.service",
         }
     }
@@ -85,7 +101,11 @@ impl Request {
             Self::Info | Self::Setting => None,
             Self::Summary => Some(json!("summary")),
             // Documented as a number, but the firmware reads a text.
-            Self::SetPercent(percent) => Some(json!({ "percent": percent.to_string(), "mode": "fast" })),
+            Self::SetPercent(percent, way) => {
+                let mode = if way == Way::Fast { "fast" } else { "normal" };
+                Some(json!({ "percent": percent.to_string(), "mode": mode }))
+            }
+            Self::SetPower(watts) => Some(json!(watts)),
             Self::Stop => Some(json!("stop")),
             Self::Start => Some(json!("start")),
         }
@@ -129,6 +149,7 @@ pub struct WhatsminerV3 {
     /// The firmware has no `get.miner.setting`.
     no_setting: bool,
     percent: PercentBase,
+    way: Way,
     asleep: Option<bool>,
     elapsed: Option<f64>,
     full_read_in: u32,
@@ -147,6 +168,7 @@ impl WhatsminerV3 {
             setting: None,
             no_setting: false,
             percent: PercentBase::new(connection.rated),
+            way: Way::Fast,
             asleep: None,
             elapsed: None,
             full_read_in: 0,
@@ -376,6 +398,35 @@ impl WhatsminerV3 {
     }
 }
 
+impl WhatsminerV3 {
+    /// Sets the power by the first way that the firmware has. What it refused once is not tried again.
+    async fn set(&mut self, percent: u8, power: Watts) -> Result<(), DriverError> {
+        loop {
+            let request = match self.way {
+                Way::Watts => Request::SetPower(floor(power.min(self.percent.base()))),
+                way => Request::SetPercent(percent, way),
+            };
+            let Err(error) = self.command(request).await else { return Ok(()) };
+            let DriverError::Rejected { reason, .. } = &error else { return Err(error) };
+            self.way = match (self.way, reason) {
+                // The percent is one that the driver has checked, so it is the mode that is refused.
+                (Way::Fast, Rejection::OutOfRange) => Way::Normal,
+                (Way::Fast | Way::Normal, Rejection::Unsupported) => Way::Watts,
+                _ => {
+                    self.way = Way::Fast;
+                    return Err(error);
+                }
+            };
+        }
+    }
+}
+
+/// Whole watts, not rounded up.
+#[expect(clippy::cast_possible_truncation, reason = "clamped to the vendor's range first")]
+fn floor(power: Watts) -> i64 {
+    power.get().floor().clamp(0.0, 99_999.0) as i64
+}
+
 /// Why a frame did not come.
 enum Failure {
     /// The other side closed before a byte of the answer.
@@ -396,7 +447,7 @@ impl From<std::io::Error> for Failure {
 
 /// Whether a request changes something.
 const fn is_command(request: Request) -> bool {
-    matches!(request, Request::SetPercent(_) | Request::Stop | Request::Start)
+    matches!(request, Request::SetPercent(..) | Request::SetPower(_) | Request::Stop | Request::Start)
 }
 
 /// Whether a connection that is not in use is still open; takes off heartbeats that wait on it. Anything else
@@ -481,6 +532,8 @@ impl Driver for WhatsminerV3 {
         let asleep = self.asleep.unwrap_or(false);
         let target = match setting.percent {
             _ if asleep => Measured::Value(Target::Sleep),
+            // It does not show where watts were set.
+            _ if self.way == Way::Watts => Measured::Unsupported,
             Some(percent) => Measured::Value(self.percent.target(percent)),
             None => Measured::Unsupported,
         };
@@ -521,14 +574,16 @@ impl Driver for WhatsminerV3 {
                     self.percent.observe(info.limit, None);
                 }
                 let Some(percent) = self.percent.percent(power) else {
-                    return Err(self.place.rejected(Request::SetPercent(0).name(), Rejection::OutOfRange));
+                    return Err(self
+                        .place
+                        .rejected(Request::SetPercent(0, self.way).name(), Rejection::OutOfRange));
                 };
                 if self.asleep == Some(true) {
                     self.command(Request::Start).await?;
                     self.asleep = Some(false);
                     self.percent.restarted();
                 }
-                self.command(Request::SetPercent(percent)).await?;
+                self.set(percent, power).await?;
                 self.percent.accepted(percent, power);
                 Ok(())
             }

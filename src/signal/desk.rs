@@ -2,23 +2,37 @@
 //!
 //! What the orders come to is worked out in [`crate::control::signal`]. The desk adds what is not pure: the clocks, the
 //! random delay of an order, the baseline that it reduces against, and the store.
+//!
+//! An order is worked into a copy of its source's book, the copy goes to disk, and only then does the book become what
+//! the copy is. So what acts is on disk, and nothing waits for the disk but whoever gave the order. A disk that fails
+//! or takes too long stops no order: it is obeyed all the same, and its record says so.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::record::Record;
+use super::baseline::{Baselines, above};
+use super::keep;
+use super::ledger::Ledger;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::Told;
+use crate::control::signal::book::{Held, Told};
 use crate::control::signal::order::Bases;
-use crate::control::signal::{Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, View, Wall};
+use crate::control::signal::{
+    Active, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
+};
 use crate::control::site::{CircuitId, Scope, Site, SourceId};
 use crate::control::snapshot::OrderCap;
+use crate::store::boot::Boot;
+use crate::store::{Kept, Store, Write};
 use crate::units::Watts;
 
 /// The wall clock: what it shows and how far it can be trusted.
 pub type WallClock = Arc<dyn Fn() -> (Wall, Doubt) + Send + Sync>;
+
+/// The name of the operator's order that holds the fleet back after a power outage.
+pub const START_UP: &str = "start-up-after-outage";
 
 /// Why an order was not taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -53,29 +67,80 @@ pub struct List {
 
 /// Takes orders in. Copies share one desk.
 #[derive(Clone)]
-pub struct Desk(Arc<Inner>);
+pub struct Desk(pub(super) Arc<Inner>);
 
-struct Inner {
-    clock: Clock,
-    wall: WallClock,
-    state: Mutex<State>,
-    /// Orders are taken in one after the other: what is stored is what is in force.
-    turn: tokio::sync::Mutex<()>,
+pub(super) struct Inner {
+    pub(super) clock: Clock,
+    pub(super) wall: WallClock,
+    pub(super) state: Mutex<State>,
+    pub(super) store: Option<Store>,
+    /// Which boot of the machine this is; `None` without a store.
+    pub(super) boot: Option<Boot>,
     news: Notify,
+    /// There is something for the ledger on disk.
+    pub(super) ledger_news: Notify,
 }
 
-struct State {
-    site: Arc<Site>,
+pub(super) struct State {
+    pub(super) site: Arc<Site>,
     /// Of each circuit, the sum of the nameplates of the miners at or below it.
-    nameplates: Vec<Watts>,
-    sources: Vec<Source>,
+    pub(super) nameplates: Vec<Watts>,
+    pub(super) sources: Vec<Source>,
+    pub(super) ledger: Ledger,
+    pub(super) baselines: Baselines,
+    /// Until when the fleet is held back after a power outage.
+    pub(super) hold: Option<Moment>,
+    /// Sources that left, and are still on disk.
+    pub(super) forget: Vec<Arc<str>>,
+    /// When the views were made.
+    pub(super) looked: Option<Moment>,
 }
 
-struct Source {
-    book: Book,
+pub(super) struct Source {
+    pub(super) name: Arc<str>,
+    pub(super) book: Book,
     /// How far its clock is from ours, where it tells.
     doubt: Doubt,
-    view: Option<View>,
+    pub(super) view: Option<View>,
+    /// Its orders are taken in one after the other: what is stored is what is in force.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// What is known to be on disk.
+    pub(super) saved: Option<Kept>,
+    /// What became of its orders, by word.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Source {
+    pub(super) fn new(book: Book) -> Self {
+        Self {
+            name: book.settings().name.as_str().into(),
+            book,
+            doubt: Doubt::None,
+            view: None,
+            turn: Arc::default(),
+            saved: None,
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn count(&mut self, outcome: Result<Receipt, Refusal>) {
+        let count = self.counts.entry(result_name(outcome)).or_default();
+        *count = count.saturating_add(1);
+    }
+}
+
+/// What can become of an order, for metrics.
+pub(super) const RESULTS: [&str; 6] = ["accepted", "replaced", "duplicate", "outdated", "over", "refused"];
+
+const fn result_name(outcome: Result<Receipt, Refusal>) -> &'static str {
+    match outcome {
+        Ok(Receipt::Accepted) => "accepted",
+        Ok(Receipt::Replaced) => "replaced",
+        Ok(Receipt::Duplicate) => "duplicate",
+        Ok(Receipt::Outdated) => "outdated",
+        Ok(Receipt::Over) => "over",
+        Err(_) => "refused",
+    }
 }
 
 impl std::fmt::Debug for Desk {
@@ -84,48 +149,61 @@ impl std::fmt::Debug for Desk {
     }
 }
 
-impl Desk {
-    /// A desk for the sources of a site, in the order of [`Site::sources`].
-    pub fn new(site: Arc<Site>, sources: Vec<SourceSettings>, clock: Clock, wall: WallClock) -> Self {
-        let state = State {
-            nameplates: nameplates(&site),
-            site,
-            sources: sources
-                .into_iter()
-                .map(|settings| Source { book: Book::new(settings), doubt: Doubt::None, view: None })
-                .collect(),
+/// A change of one book that is being worked out.
+struct Draft<'s> {
+    book: Book,
+    now: Now,
+    name: Arc<str>,
+    state: &'s State,
+    /// The orders that were offered, and what became of them.
+    offered: Vec<(Order, Result<Receipt, Refusal>)>,
+}
+
+impl Draft<'_> {
+    fn accept(&mut self, order: Order) -> Result<Receipt, Refusal> {
+        let outcome = if order.circuit.0 < self.state.site.circuits.len() {
+            let bases = self.state.bases(&self.name, &order);
+            self.book.accept(order.clone(), &bases, &self.now)
+        } else {
+            Err(Refusal::Circuit)
         };
+        self.offered.push((order, outcome));
+        outcome
+    }
+}
+
+/// What a source was heard to say by a change of its book.
+enum Heard {
+    Nothing,
+    Orders(Option<Arc<str>>),
+}
+
+impl Desk {
+    /// A desk for the sources of a site, in the order of [`Site::sources`], that keeps nothing on disk.
+    pub fn new(site: Arc<Site>, sources: Vec<SourceSettings>, clock: Clock, wall: WallClock) -> Self {
+        let sources = sources.into_iter().map(|settings| Source::new(Book::new(settings))).collect();
+        Self::of(State::new(site, sources), clock, wall, None, None)
+    }
+
+    pub(super) fn of(
+        state: State,
+        clock: Clock,
+        wall: WallClock,
+        store: Option<Store>,
+        boot: Option<Boot>,
+    ) -> Self {
         Self(Arc::new(Inner {
             clock,
             wall,
             state: Mutex::new(state),
-            turn: tokio::sync::Mutex::default(),
+            store,
+            boot,
             news: Notify::new(),
+            ledger_news: Notify::new(),
         }))
     }
 
-    /// Takes a new configuration. Sources of the same name keep their orders; those that are gone leave with theirs.
-    pub fn configure(&self, site: Arc<Site>, sources: Vec<SourceSettings>) {
-        let mut state = self.state();
-        let mut known: Vec<Source> = std::mem::take(&mut state.sources);
-        state.sources = sources
-            .into_iter()
-            .map(|settings| {
-                let at = known.iter().position(|source| source.book.settings().name == settings.name);
-                match at.map(|at| known.swap_remove(at)) {
-                    Some(mut source) => {
-                        source.book.configure(settings);
-                        source
-                    }
-                    None => Source { book: Book::new(settings), doubt: Doubt::None, view: None },
-                }
-            })
-            .collect();
-        state.nameplates = nameplates(&site);
-        state.site = site;
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,21 +233,100 @@ impl Desk {
         self.state().site.clone()
     }
 
-    /// Takes one order in. When this returns `Ok`, it is stored and acts from the next cycle on.
+    /// Works a change into a copy of a source's book, brings the copy to disk, and lets it take effect.
+    async fn change<T>(
+        &self,
+        source: SourceId,
+        edit: impl FnOnce(&mut Draft<'_>) -> (T, Heard),
+    ) -> Result<(T, Vec<Refused>), DeskError> {
+        let (name, turn) = {
+            let state = self.state();
+            let source = state.sources.get(source.0).ok_or(DeskError::NoSource)?;
+            (source.name.clone(), source.turn.clone())
+        };
+        let turn = turn.lock_owned().await;
+        let (change, (value, heard)) = {
+            let state = self.state();
+            let source = state.named(&name).ok_or(DeskError::NoSource)?;
+            let mut draft = Draft {
+                book: source.book.clone(),
+                now: self.now(source.doubt),
+                name: name.clone(),
+                state: &state,
+                offered: Vec::new(),
+            };
+            let result = edit(&mut draft);
+            let Draft { book, offered, .. } = draft;
+            let kept = keep::of_book(&book, &state.site);
+            let unsaved = source.saved.as_ref() != Some(&kept);
+            (Change { name, book, kept, unsaved, offered, site: state.site.clone() }, result)
+        };
+        // On a task of its own: a sender that hangs up in the middle must not leave an order on disk that nobody obeys.
+        let desk = self.clone();
+        let finish = async move {
+            let done = desk.finish(change, heard).await;
+            drop(turn);
+            done
+        };
+        // The task ends early with the runtime alone.
+        let refused = tokio::spawn(finish).await.map_err(|_| DeskError::NoSource)??;
+        Ok((value, refused))
+    }
+
+    /// The second half of a change: to disk, and into force.
+    async fn finish(&self, mut change: Change, heard: Heard) -> Result<Vec<Refused>, DeskError> {
+        let name = change.name.clone();
+        let stored = self.save(&change).await;
+        let wall = self.wall();
+        let mut state = self.state();
+        let refused = if Arc::ptr_eq(&change.site, &state.site) {
+            Vec::new()
+        } else {
+            // The configuration was read again meanwhile.
+            let gone = change.book.relocate(|id| keep::moved(&change.site, &state.site, id));
+            gone.into_iter().map(|held| Refused { id: held.order.id, why: Refusal::Circuit }).collect()
+        };
+        state.take_effect(change, stored, &refused, wall)?;
+        if let Some(source) = state.named_mut(&name)
+            && let Heard::Orders(complaint) = heard
+        {
+            let now = self.now(source.doubt);
+            source.book.fresh(Told::Orders, complaint, &now);
+        }
+        drop(state);
+        self.0.news.notify_one();
+        self.0.ledger_news.notify_one();
+        Ok(refused)
+    }
+
+    /// Brings the state of a source to disk; tells whether it is there.
+    async fn save(&self, change: &Change) -> bool {
+        match &self.0.store {
+            None => false,
+            Some(_) if !change.unsaved => true,
+            Some(store) => {
+                let sources = vec![(change.name.clone(), change.kept.clone())];
+                store.write(Write { sources, ..Write::default() }).await.is_ok()
+            }
+        }
+    }
+
+    /// Takes one order in. When this returns `Ok`, it is on disk, or its record says that it is not, and it acts from the
+    /// next cycle on.
     ///
     /// # Errors
     /// It cannot be obeyed; what was in force stays in force.
     pub async fn give(&self, source: SourceId, order: Order) -> Result<Receipt, DeskError> {
-        let _turn = self.0.turn.lock().await;
-        let mut state = self.state();
-        let now = self.now(state.doubt(source));
-        let bases = state.bases(source, &order);
-        let book = state.book(source).ok_or(DeskError::NoSource)?;
-        let receipt = book.accept(order, &bases, &now)?;
-        book.fresh(Told::Orders, None, &now);
-        drop(state);
-        self.0.news.notify_one();
-        Ok(receipt)
+        let id = order.id.clone();
+        let edit = |draft: &mut Draft<'_>| {
+            let outcome = draft.accept(order);
+            (outcome, if outcome.is_ok() { Heard::Orders(None) } else { Heard::Nothing })
+        };
+        let (outcome, refused) = self.change(source, edit).await?;
+        if let Some(refused) = refused.iter().find(|refused| refused.id == id) {
+            return Err(refused.why.into());
+        }
+        Ok(outcome?)
     }
 
     /// Takes an order back, by its name; see [`Book::withdraw`]. `false` when there is none.
@@ -182,15 +339,18 @@ impl Desk {
         id: &str,
         revision: Option<u64>,
     ) -> Result<bool, DeskError> {
-        let _turn = self.0.turn.lock().await;
+        let edit = |draft: &mut Draft<'_>| {
+            let now = draft.now;
+            (draft.book.withdraw(id, revision, &now), Heard::Orders(None))
+        };
+        let (known, _) = self.change(source, edit).await?;
+        Ok(known || self.end_hold(source, id))
+    }
+
+    /// Ends the wait after a power outage, when that is what somebody takes back.
+    fn end_hold(&self, source: SourceId, id: &str) -> bool {
         let mut state = self.state();
-        let now = self.now(state.doubt(source));
-        let book = state.book(source).ok_or(DeskError::NoSource)?;
-        let known = book.withdraw(id, revision, &now);
-        book.fresh(Told::Orders, None, &now);
-        drop(state);
-        self.0.news.notify_one();
-        Ok(known)
+        id == START_UP && state.operator() == Some(source) && state.hold.take().is_some()
     }
 
     /// Takes the whole list of a source in: what is not in it is taken back. Answers for each order in its order.
@@ -198,36 +358,54 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NoSource`].
     pub async fn list(&self, source: SourceId, list: List) -> Result<Vec<Answer>, DeskError> {
-        let _turn = self.0.turn.lock().await;
-        let mut state = self.state();
-        let now = self.now(state.doubt(source));
-        let mut listed = list.unreadable;
-        let mut answers = Vec::with_capacity(list.orders.len());
-        for order in list.orders {
-            listed.push(order.id.clone());
-            let bases = state.bases(source, &order);
-            let id = order.id.clone();
-            let book = state.book(source).ok_or(DeskError::NoSource)?;
-            answers.push(Answer { id, outcome: book.accept(order, &bases, &now) });
+        let edit = |draft: &mut Draft<'_>| {
+            let mut listed = list.unreadable;
+            let mut answers = Vec::with_capacity(list.orders.len());
+            for order in list.orders {
+                let id = order.id.clone();
+                listed.push(id.clone());
+                answers.push(Answer { id, outcome: draft.accept(order) });
+            }
+            let now = draft.now;
+            draft.book.complete(&listed, &now);
+            let refused = answers.iter().find_map(|answer| {
+                answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
+            });
+            (answers, Heard::Orders(list.complaint.or(refused)))
+        };
+        let (mut answers, refused) = self.change(source, edit).await?;
+        for answer in &mut answers {
+            if let Some(refused) = refused.iter().find(|refused| refused.id == answer.id) {
+                answer.outcome = Err(refused.why);
+            }
         }
-        let book = state.book(source).ok_or(DeskError::NoSource)?;
-        book.complete(&listed, &now);
-        let refused = answers.iter().find_map(|answer| {
-            answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
-        });
-        book.fresh(Told::Orders, list.complaint.or(refused), &now);
-        drop(state);
-        self.0.news.notify_one();
         Ok(answers)
     }
 
     /// The source lives, and says nothing else.
     pub fn heartbeat(&self, source: SourceId) {
         let mut state = self.state();
-        let now = self.now(state.doubt(source));
-        if let Some(book) = state.book(source) {
-            book.fresh(Told::Heartbeat, None, &now);
+        if let Some(source) = state.sources.get_mut(source.0) {
+            let now = self.now(source.doubt);
+            source.book.fresh(Told::Heartbeat, None, &now);
         }
+    }
+
+    /// Something authenticated came that could not be obeyed; see [`Book::complain`].
+    pub fn complain(&self, source: SourceId, complaint: Arc<str>) {
+        if let Some(source) = self.state().sources.get_mut(source.0) {
+            source.book.complain(complaint);
+        }
+    }
+
+    /// All orders that are known of a source, by name; empty for a source that is not there.
+    pub fn held(&self, source: SourceId) -> Vec<Held> {
+        self.state().sources.get(source.0).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
+    }
+
+    /// What a source is by the configuration in force.
+    pub fn settings(&self, source: SourceId) -> Option<SourceSettings> {
+        self.state().sources.get(source.0).map(|at| at.book.settings().clone())
     }
 
     /// How far the source's clock is from ours, by its latest answer.
@@ -237,7 +415,7 @@ impl Desk {
         }
     }
 
-    /// Which caps act now.
+    /// Which caps act now. Never waits for the disk.
     pub fn look(&self) -> Vec<OrderCap> {
         let mut state = self.state();
         let mut caps = Vec::new();
@@ -249,17 +427,28 @@ impl Desk {
             );
             source.view = Some(view);
         }
+        let now = self.0.clock.now();
+        state.looked = Some(now);
+        if state.hold.is_some_and(|until| now >= until) {
+            state.hold = None;
+        }
+        if let (Some(_), Some(source)) = (state.hold, state.operator()) {
+            let active = Active {
+                circuit: CircuitId(0),
+                scope: Scope::Miners,
+                cap: Watts::ZERO,
+                why: Why::Order(START_UP.into()),
+                basis: Basis::Instant,
+                urgency: Urgency::Normal,
+            };
+            caps.push(OrderCap { source, active });
+        }
         caps
     }
 
     /// What each source came to at the latest [`Self::look`], in the order of the site.
     pub fn views(&self) -> Vec<Option<View>> {
         self.state().sources.iter().map(|source| source.view.clone()).collect()
-    }
-
-    /// What became of each order, the newest first; those that are over are kept for a while.
-    pub fn records(&self) -> Vec<Record> {
-        Vec::new()
     }
 
     /// The names of the orders of a source that are in its book and were not taken back.
@@ -281,13 +470,11 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NoSource`].
     pub async fn lift(&self, source: SourceId, by: &str, until: Wall) -> Result<bool, DeskError> {
-        let _turn = self.0.turn.lock().await;
-        let mut state = self.state();
-        let now = self.now(state.doubt(source));
-        let lifted = state.book(source).ok_or(DeskError::NoSource)?.lift(by, until, &now);
-        drop(state);
-        self.0.news.notify_one();
-        Ok(lifted)
+        let edit = |draft: &mut Draft<'_>| {
+            let now = draft.now;
+            (draft.book.lift(by, until, &now), Heard::Nothing)
+        };
+        Ok(self.change(source, edit).await?.0)
     }
 
     /// Ends a lift before its time.
@@ -295,11 +482,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NoSource`].
     pub async fn end_lift(&self, source: SourceId) -> Result<(), DeskError> {
-        let _turn = self.0.turn.lock().await;
-        let mut state = self.state();
-        state.book(source).ok_or(DeskError::NoSource)?.end_lift();
-        drop(state);
-        self.0.news.notify_one();
+        self.change(source, |draft| (draft.book.end_lift(), Heard::Nothing)).await?;
         Ok(())
     }
 
@@ -314,22 +497,94 @@ impl Desk {
     }
 }
 
+/// An order that was worked out and could not take effect.
+struct Refused {
+    id: Arc<str>,
+    why: Refusal,
+}
+
+/// A change of one book that was worked out and is not in force yet.
+struct Change {
+    name: Arc<str>,
+    book: Book,
+    kept: Kept,
+    /// It is not on disk already.
+    unsaved: bool,
+    offered: Vec<(Order, Result<Receipt, Refusal>)>,
+    /// For which it was worked out.
+    site: Arc<Site>,
+}
+
 impl State {
-    fn book(&mut self, source: SourceId) -> Option<&mut Book> {
-        self.sources.get_mut(source.0).map(|source| &mut source.book)
+    pub(super) fn new(site: Arc<Site>, sources: Vec<Source>) -> Self {
+        Self {
+            nameplates: nameplates(&site),
+            site,
+            sources,
+            ledger: Ledger::default(),
+            baselines: Baselines::default(),
+            hold: None,
+            forget: Vec::new(),
+            looked: None,
+        }
     }
 
-    fn doubt(&self, source: SourceId) -> Doubt {
-        self.sources.get(source.0).map_or(Doubt::None, |source| source.doubt)
+    pub(super) fn named(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| *source.name == *name)
+    }
+
+    pub(super) fn named_mut(&mut self, name: &str) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| *source.name == *name)
+    }
+
+    /// The operator's position.
+    fn operator(&self) -> Option<SourceId> {
+        self.sources.iter().position(|source| *source.name == *super::OPERATOR).map(SourceId)
+    }
+
+    /// The book becomes what the copy of it was made to be, and the ledger takes note.
+    fn take_effect(
+        &mut self,
+        change: Change,
+        stored: bool,
+        refused: &[Refused],
+        wall: Wall,
+    ) -> Result<(), DeskError> {
+        let Change { name, book, kept, offered, site, .. } = change;
+        let source = self.sources.iter_mut().find(|source| source.name == name).ok_or(DeskError::NoSource)?;
+        source.book.adopt(book);
+        if stored {
+            source.saved = Some(kept);
+        }
+        for (order, outcome) in offered {
+            let gone = refused.iter().find(|refused| refused.id == order.id);
+            let outcome = gone.map_or(outcome, |refused| Err(refused.why));
+            source.count(outcome);
+            let circuit = keep::circuit_name(&site, order.circuit);
+            match outcome {
+                Ok(Receipt::Accepted | Receipt::Replaced) => {
+                    if let Some(held) = source.book.orders().find(|held| held.order.id == order.id) {
+                        self.ledger.accepted(&name, held, &circuit, stored);
+                    }
+                }
+                Ok(_) => {}
+                Err(why) => self.ledger.refused(&name, &order, &circuit, &why.to_string(), wall),
+            }
+        }
+        for held in source.book.orders() {
+            if let Some(withdrawn) = held.withdrawn {
+                self.ledger.end(&name, &held.order.id, withdrawn, Some("taken back"));
+            }
+        }
+        Ok(())
     }
 
     /// What the cap of an order is measured with.
-    fn bases(&self, source: SourceId, order: &Order) -> Bases {
-        let name = self.site.sources.get(source.0).map_or("", |source| source.name.as_str());
+    fn bases(&self, source: &str, order: &Order) -> Bases {
         Bases {
             nameplate: self.nameplate(order.circuit, order.scope),
-            baseline: None,
-            draw: draw(name, &order.id),
+            baseline: self.baselines.of(order.circuit, order.scope),
+            draw: draw(source, &order.id),
         }
     }
 
@@ -339,17 +594,9 @@ impl State {
         match scope {
             Scope::Miners => miners,
             Scope::Import => {
-                let others = self.site.circuits.iter().enumerate().filter(|(index, _)| {
-                    let mut at = Some(CircuitId(*index));
-                    while let Some(here) = at {
-                        if here == circuit {
-                            return true;
-                        }
-                        at = self.site.circuits.get(here.0).and_then(|circuit| circuit.parent);
-                    }
-                    false
-                });
-                miners + others.map(|(_, circuit)| circuit.other_load).sum::<Watts>()
+                let below = self.site.circuits.iter().zip((0..).map(CircuitId));
+                let others = below.filter(|(_, id)| above(&self.site, circuit, *id));
+                miners + others.map(|(circuit, _)| circuit.other_load).sum::<Watts>()
             }
         }
     }
@@ -357,14 +604,14 @@ impl State {
 
 /// Where in its spread the random delay of an order falls: drawn once, by its name, so that it is the same after a
 /// restart and when the order is told again.
-fn draw(source: &str, id: &str) -> f64 {
+pub(super) fn draw(source: &str, id: &str) -> f64 {
     let mut hasher = DefaultHasher::new();
     (source, id).hash(&mut hasher);
     let part = u32::try_from(hasher.finish() >> 32).unwrap_or(0);
     f64::from(part) / f64::from(u32::MAX)
 }
 
-fn nameplates(site: &Site) -> Vec<Watts> {
+pub(super) fn nameplates(site: &Site) -> Vec<Watts> {
     let mut sums = vec![Watts::ZERO; site.circuits.len()];
     for miner in &site.miners {
         let mut at = Some(miner.circuit);

@@ -15,7 +15,11 @@
 //! | File | The source |
 //! |---|---|
 //! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
-//! | `record` | what became of each order |
+//! | `record`, `ledger` | what became of each order |
+//! | `baseline` | what would be drawn without an order |
+//! | `status` | what metrics and pages are told of each source |
+//! | `keep`, `start` | what the store holds of a source, and what a start and a reload make of it |
+//! | `wall` | the wall clock, and how far it can be trusted |
 //! | `openadr` | a virtual end node of OpenADR 3 that polls its top node |
 //! | `server` | a Modbus TCP server that a utility's terminal writes to |
 //! | `contact` | contacts, read over Modbus |
@@ -25,14 +29,21 @@
 //!
 //! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk.
 
+mod baseline;
 pub mod calendar;
 pub mod contact;
 pub mod desk;
 pub mod guard;
+mod keep;
+mod ledger;
 pub mod openadr;
 pub mod price;
 pub mod record;
 pub mod server;
+pub mod start;
+pub mod status;
+pub mod wall;
+pub mod windows;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +53,7 @@ use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope, SourceId};
 use crate::metrics::Frame;
+use crate::control::snapshot::MeterInput;
 
 pub use desk::{Answer, Desk, DeskError, List};
 
@@ -123,15 +135,18 @@ pub struct Context {
 }
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
-/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are.
+/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are. `contacts` are the
+/// inputs of the sources that are contacts, in their order.
 pub fn start(
     specs: &[Spec],
     desk: &Desk,
     clock: Clock,
     frames: &watch::Receiver<Option<Frame>>,
+    contacts: &[watch::Receiver<MeterInput>],
     cancel: &CancellationToken,
     tracker: &TaskTracker,
 ) {
+    let mut contacts = contacts.iter().cloned();
     for (spec, id) in specs.iter().zip(0..) {
         let context = Context {
             source: SourceId(id),
@@ -151,7 +166,9 @@ pub fn start(
                 tracker.spawn(cancel.run_until_cancelled_owned(server::run(settings, context)));
             }
             Kind::Contact(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context)));
+                if let Some(input) = contacts.next() {
+                    tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context, input)));
+                }
             }
             Kind::Calendar(settings) => {
                 tracker.spawn(cancel.run_until_cancelled_owned(calendar::run(settings, context)));

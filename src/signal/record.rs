@@ -81,4 +81,46 @@ pub struct Record {
     pub delivered: Option<f64>,
     /// Whether it is on disk: a restart resumes it.
     pub stored: bool,
+    /// Why it ended otherwise than by its own word; `None` when it did not.
+    pub note: Option<Arc<str>>,
+}
+
+/// Something about an order that is worth a line in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// The name that it gives the order.
+    pub id: Arc<str>,
+    /// What has happened.
+    pub what: What,
+}
+
+/// What has happened to an order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// It was accepted.
+    Accepted {
+        /// The cap that it came to.
+        cap: Watts,
+        /// Name of the circuit.
+        circuit: Arc<str>,
+        /// What it caps there.
+        scope: Scope,
+        /// Whether it is on disk.
+        stored: bool,
+    },
+    /// It was refused, and why.
+    Refused(Arc<str>),
+    /// Measured power is at or below its cap for the first time, so long after it was first obeyed.
+    Met(Duration),
+    /// It is over.
+    Ended {
+        /// Mean power while it held.
+        mean: Option<Watts>,
+        /// How far that is above its cap (positive) or below (negative).
+        deviation: Option<Watts>,
+        /// Why it ended otherwise than by its own word.
+        note: Option<Arc<str>>,
+    },
 }

@@ -1,7 +1,8 @@
 //! The physics of the site without its miners: what is generated, what others draw, and how the power of every
 //! circuit follows from the tree.
 //!
-//! The mains are taken as stiff: they deliver and take whatever is left over, at nominal voltage.
+//! The mains are taken as stiff: they deliver and take whatever is left over, at the voltage and frequency that the
+//! scenario says, whatever the site does.
 
 use std::time::Duration;
 
@@ -47,6 +48,20 @@ impl Balance {
     }
 }
 
+/// The state of the mains.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mains {
+    /// In hertz.
+    pub frequency: f64,
+    /// From each phase to neutral, in volts.
+    pub voltage: f64,
+}
+
+impl Mains {
+    /// As they should be.
+    pub const NOMINAL: Self = Self { frequency: 50.0, voltage: 230.0 };
+}
+
 /// The plant of a scenario. A pure function of scenario time.
 #[derive(Debug, Clone)]
 pub struct Plant {
@@ -87,9 +102,24 @@ impl Plant {
                     let wanted = balance.generation() - to - balance.auxiliaries;
                     balance.load = towards(balance.load, wanted);
                 }
+                Change::FrequencyTo(_) | Change::VoltageTo(_) => {}
             }
         }
         balance
+    }
+
+    /// The mains at a scenario time.
+    pub fn mains(&self, time: Duration) -> Mains {
+        let mut mains = Mains::NOMINAL;
+        for event in &self.scenario.plant_events {
+            let weight = event.weight(time);
+            match event.change {
+                Change::FrequencyTo(to) => mains.frequency += (to - mains.frequency) * weight,
+                Change::VoltageTo(to) => mains.voltage += (to - mains.voltage) * weight,
+                _ => {}
+            }
+        }
+        mains
     }
 
     /// Upper bound for how fast the surplus changes by itself in scenario time, events left aside.

@@ -13,9 +13,11 @@ use super::scenario::{
 };
 use super::site::{Load, SimError};
 use crate::config::Config;
+use crate::control::signal::contacts::Group;
 use crate::control::site::{Cap, CircuitId, LimitClass, MeterId, Miner, Site};
-use crate::meter::Transport;
 use crate::meter::profile::Profile;
+use crate::meter::{Connection, Transport};
+use crate::signal::Kind;
 use crate::units::Watts;
 
 /// What a meter sees.
@@ -25,6 +27,8 @@ pub enum Source {
     Circuit(CircuitId),
     /// What the scenario says.
     Reading(ReadingScript),
+    /// The bits of a group of contacts, as they stand.
+    Contacts(u32),
 }
 
 /// Which devices a fault befalls, by their positions in the site.
@@ -34,6 +38,8 @@ pub enum Targets {
     Meters(Vec<usize>, MeterFault),
     /// Miners.
     Miners(Vec<usize>, MinerFault),
+    /// The contact behind a bit of a group, by the group's position behind the meters.
+    Contact(usize, u32),
 }
 
 /// What a scheduled fault does at a moment.
@@ -149,10 +155,51 @@ pub fn schedule(
                 }
                 Targets::Miners(chosen, fault.clone())
             }
+            Fault::Contact { source, name } => {
+                let (position, bit) = contact(config, scenario, source, name)?;
+                Targets::Contact(position, bit)
+            }
         };
         schedule.push(Scheduled { at: *at, lasting: *lasting, phase: Phase::Waiting, targets });
     }
     Ok(schedule)
+}
+
+/// The groups of contacts of a site: their names, how they are read and what they mean.
+pub fn groups(config: &Config) -> impl Iterator<Item = (&str, &Connection, &Group)> {
+    config.signals.iter().filter_map(|spec| match &spec.kind {
+        Kind::Contact(settings) => Some((spec.settings.name.as_str(), &settings.connection, &settings.group)),
+        _ => None,
+    })
+}
+
+/// The bits of a group in which no contact speaks.
+pub fn at_rest(group: &Group) -> u32 {
+    let closed = group.contacts.iter().zip(0..).filter(|(contact, _)| !contact.when_closed);
+    closed.fold(0, |bits, (_, at)| bits | 1_u32.checked_shl(at).unwrap_or(0))
+}
+
+fn contact(
+    config: &Config,
+    scenario: &Scenario,
+    source: &Named,
+    name: &Named,
+) -> Result<(usize, u32), ScenarioError> {
+    let found = groups(config).enumerate().find(|(_, (known, ..))| *known == source.text);
+    let Some((position, (_, _, group))) = found else {
+        return Err(scenario.error(
+            source.place,
+            format!("the site has no source of orders `{}` that is contacts", source.text),
+        ));
+    };
+    let bit = group.contacts.iter().zip(0..).find(|(contact, _)| *contact.name == *name.text);
+    bit.map(|(_, at)| (position, 1_u32.checked_shl(at).unwrap_or(0))).ok_or_else(|| {
+        let names: Vec<&str> = group.contacts.iter().map(|contact| &*contact.name).collect();
+        scenario.error(
+            name.place,
+            format!("`{}` has no contact `{}`; it has {}", source.text, name.text, names.join(", ")),
+        )
+    })
 }
 
 fn meters(
@@ -163,13 +210,15 @@ fn meters(
 ) -> Result<Vec<usize>, ScenarioError> {
     let site = &config.site;
     let mut chosen = Vec::new();
-    for (position, (meter, connection)) in site.meters.iter().zip(&config.meters).enumerate() {
-        if !name.matches(&meter.name) {
+    let meters = site.meters.iter().map(|meter| meter.name.as_str()).zip(&config.meters);
+    let groups = groups(config).map(|(name, connection, _)| (name, connection));
+    for (position, (meter, connection)) in meters.chain(groups).enumerate() {
+        if !name.matches(meter) {
             continue;
         }
         let link = config.links.get(connection.link.0).map(|link| &link.transport);
         if let Err(words) = possible(fault, &connection.profile, link) {
-            return Err(scenario.error(name.place, format!("the meter `{}` {words}", meter.name)));
+            return Err(scenario.error(name.place, format!("the meter `{meter}` {words}")));
         }
         chosen.push(position);
     }

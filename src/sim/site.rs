@@ -17,14 +17,14 @@ use super::meter::pty::Line;
 use super::meter::server::Framing;
 use super::meter::{SimMeter, encode, server};
 use super::plant::{Plant, Wiring};
-use super::scenario::{MinerFault, Scenario, ScenarioError};
-use super::script::{Scheduled, Source, Targets, Turn, schedule, sources};
+use super::scenario::{Metering, MinerFault, Scenario, ScenarioError};
+use super::script::{Scheduled, Source, Targets, Turn, at_rest, groups, schedule, sources};
 use super::truth::{Accountant, Flows, Truth};
 use super::vtn;
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::control::site::Miner;
-use crate::meter::Transport;
+use crate::meter::{Connection, Transport};
 use crate::miner::Endpoint;
 use crate::units::{Hashrate, Watts};
 
@@ -217,6 +217,15 @@ impl Simulation {
                 Some(SimMeter::new(position, connection, metering, scenario.seed, bus))
             })
             .zip(sources)
+            .chain(groups(config).enumerate().filter_map(|(position, (name, connection, group))| {
+                let bus = buses.get(connection.link.0)?.clone();
+                // An input module shows what is: it filters nothing and has no noise.
+                let metering =
+                    Metering { lag: Duration::ZERO, noise: Watts::ZERO, ..scenario.metering(name) };
+                let position = config.meters.len() + position;
+                let module = SimMeter::new(position, connection, metering, scenario.seed, bus);
+                Some((module, Source::Contacts(at_rest(group))))
+            }))
             .collect();
         let maximum = config.site.miners.iter().map(Miner::maximum).sum();
         let started = clock.now();
@@ -229,7 +238,8 @@ impl Simulation {
             wiring,
             loads,
             meters,
-            links: config.meters.iter().map(|connection| connection.link.0).collect(),
+            links: read_over(config).map(|connection| connection.link.0).collect(),
+            devices: config.meters.len(),
             buses,
             schedule,
             accountant: accountant.clone(),
@@ -294,6 +304,8 @@ struct Engine {
     meters: Vec<(SimMeter, Source)>,
     /// The link of each meter.
     links: Vec<usize>,
+    /// How many of `meters` are meters; groups of contacts follow.
+    devices: usize,
     buses: Vec<Arc<Bus>>,
     schedule: Vec<Scheduled>,
     accountant: Arc<Mutex<Accountant>>,
@@ -326,10 +338,13 @@ impl Engine {
             fleet: draws.into_iter().sum(),
             hashrate: self.loads.iter().map(|load| load.hashrate(now)).sum(),
         };
+        let mains = self.plant.mains(time);
         for (meter, source) in &mut self.meters {
+            meter.feel(mains);
             let truth = match source {
                 Source::Circuit(circuit) => circuits.get(circuit.0).copied().unwrap_or(Watts::ZERO),
                 Source::Reading(script) => script.value(time, flows.surplus()),
+                Source::Contacts(bits) => Watts::saturating(f64::from(*bits)),
             };
             meter.observe(truth, now);
         }
@@ -365,6 +380,11 @@ impl Engine {
                             (Some((meter, _)), Turn::Ends) => meter.clear(*fault),
                             (None, _) => {}
                         }
+                    }
+                }
+                Targets::Contact(position, bit) => {
+                    if let Some((_, Source::Contacts(bits))) = self.meters.get_mut(self.devices + position) {
+                        *bits ^= bit;
                     }
                 }
                 Targets::Miners(positions, fault) => {
@@ -409,10 +429,15 @@ async fn listen(what: String, endpoint: &Endpoint) -> Result<(TcpListener, Socke
     }
 }
 
+/// How everything is read that hangs on links: the meters, then the groups of contacts.
+fn read_over(config: &Config) -> impl Iterator<Item = &Connection> {
+    config.meters.iter().chain(groups(config).map(|(_, connection, _)| connection))
+}
+
 /// One bus for each link, with the registers of all meters that hang on it.
 fn buses(config: &Config) -> Vec<Arc<Bus>> {
     let mut buses: Vec<Bus> = config.links.iter().map(|_| Bus::new()).collect();
-    for (position, connection) in config.meters.iter().enumerate() {
+    for (position, connection) in read_over(config).enumerate() {
         if let Some(bus) = buses.get_mut(connection.link.0) {
             let registers = connection.profile.points().flat_map(|(_, point)| encode::registers(point));
             bus.add(position, connection.unit, registers);

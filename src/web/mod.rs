@@ -1,4 +1,4 @@
-//! What is served over HTTP: metrics, health and a status page. Nothing here moves power.
+//! What is served over HTTP: metrics, health, a status page, and orders for whoever has a token.
 //!
 //! | Path | |
 //! |---|---|
@@ -6,11 +6,13 @@
 //! | `/metrics` | for Prometheus |
 //! | `/healthz` | 200 while cycles complete, else 503 with the reason |
 //! | `/api/v1/status` | the last cycle as JSON; `?miners=1` adds each miner |
+//! | `/api/v1/limits`, `/orders`, `/heartbeat`, `/lifts` | orders from outside, with a token: see [`api`] |
 //!
 //! Everything is bounded: the number of connections, the size and the time of a request, the life of a
 //! connection, and renderings at one time. The pages are meant for the network of the site; they carry no secret
-//! and take no order, so they ask for no password.
+//! and take no order, so they ask for no password. What takes orders asks for a token, always.
 
+pub mod api;
 mod health;
 mod page;
 mod routes;
@@ -21,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -31,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Exporter;
+use api::{Api, Peer};
 
 pub use health::{Health, health};
 pub use status::{Status, status};
@@ -87,9 +91,22 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
     TcpListener::bind(address).await.map_err(|reason| WebError::Bind { address, reason })
 }
 
-/// Answers requests until `cancel`, then lets the answers in flight end, for a few seconds at most.
+/// Answers requests until `cancel`, then lets the answers in flight end, for a few seconds at most. Takes no orders.
 pub async fn serve(listener: TcpListener, shared: Arc<Exporter>, cancel: CancellationToken) {
-    let router = routes::router(shared);
+    answer(listener, routes::router(shared), cancel).await;
+}
+
+/// As [`serve`], and takes orders.
+pub async fn serve_with(
+    listener: TcpListener,
+    shared: Arc<Exporter>,
+    orders: Arc<Api>,
+    cancel: CancellationToken,
+) {
+    answer(listener, routes::router(shared).merge(api::router(orders)), cancel).await;
+}
+
+async fn answer(listener: TcpListener, router: axum::Router, cancel: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = TaskTracker::new();
     let mut failing = false;
@@ -99,9 +116,9 @@ pub async fn serve(listener: TcpListener, shared: Arc<Exporter>, cancel: Cancell
             accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, permit, peer)) => {
                 failing = false;
-                let service = TowerToHyperService::new(router.clone());
+                let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
                 connections.spawn(connection(stream, permit, service, cancel.clone()));
             }
             Err(error) => {
@@ -126,10 +143,10 @@ pub async fn serve(listener: TcpListener, shared: Arc<Exporter>, cancel: Cancell
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, OwnedSemaphorePermit, SocketAddr)> {
     let permit = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, permit, peer))
 }
 
 /// Serves one connection to its end.

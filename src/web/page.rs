@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::health::Health;
-use super::status::{Circuit, Cycle, Meter, Status};
+use super::status::{Circuit, Cycle, Meter, Signals, Status};
+use crate::signal::OPERATOR;
 use crate::units::Watts;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
@@ -54,6 +55,9 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
         circuits(&mut html, cycle);
         conditions(&mut html, &cycle.circuits);
         meters(&mut html, &cycle.meters);
+    }
+    if let Some(all) = &status.signals {
+        signals(&mut html, all);
     }
     let _ = writeln!(
         html,
@@ -132,6 +136,44 @@ fn meters(html: &mut String, meters: &[Meter]) {
     html.push_str("</table>");
 }
 
+/// Who gives orders. A site without any but the operator's, who has given none, has nothing to show.
+fn signals(html: &mut String, all: &Signals) {
+    if all.sources.iter().all(|source| source.name == OPERATOR && source.caps.is_empty()) {
+        return;
+    }
+    html.push_str(
+        "<table><tr><th>Source of orders</th><th>Cap</th><th>Above it</th><th>Heard</th><th>State</th></tr>",
+    );
+    for source in &all.sources {
+        let tightest = source.caps.iter().map(|cap| cap.cap_watts).reduce(f64::min);
+        let age = source.age_seconds.map_or_else(|| "–".into(), |age| format!("{age:.0} s ago"));
+        let state = source.state.unwrap_or("–");
+        let bad = if matches!(state, "failsafe" | "released" | "degraded") { " class=\"bad\"" } else { "" };
+        let mut words = state.to_owned();
+        for trouble in &source.trouble {
+            let _ = write!(words, ", {trouble}");
+        }
+        if let Some(by) = &source.lifted_by {
+            let _ = write!(words, ", lifted by {by}");
+        }
+        let _ = write!(
+            html,
+            "<tr{bad}><td>{}</td><td>{}</td><td>{}</td><td>{age}</td><td>{}</td></tr>",
+            escape(&source.name),
+            watts_or_dash(tightest),
+            watts_or_dash(source.shortfall_watts),
+            escape(&words)
+        );
+    }
+    html.push_str("</table>");
+    if all.store_errors.is_some_and(|errors| errors > 0) {
+        html.push_str("<p class=\"bad\">The database has failed: some orders may not survive a restart.</p>");
+    }
+    if !all.clock_synchronised {
+        html.push_str("<p class=\"bad\">The clock is in doubt: orders begin early and end late.</p>");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +188,7 @@ mod tests {
             would_be: "start-up",
             summary: hostile.into(),
             cycle: None,
+            signals: None,
         };
         let health = Health {
             status: "unavailable",

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::Moment;
-use crate::control::decision::{Mode, Source};
+use crate::control::decision::{BreakerState, Mode, Source};
 use crate::control::measure::Measure;
-use crate::control::site::{CircuitId, Combination, MeterId, Site};
+use crate::control::signal::SourceState;
+use crate::control::site::{CircuitId, Combination, MeterId, Scope, Site};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::metrics::{
     Exporter, Frame, binding_words, circuit_name, circuit_power, count_by_state, describe, fresh_measure,
     fresh_power, fresh_status, meter_input, meter_up, part_name, source_label,
 };
+use crate::signal::status::SourceStatus;
 
 /// The answer of `/api/v1/status`.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +31,61 @@ pub struct Status {
     pub summary: String,
     /// The last cycle; `null` before the first.
     pub cycle: Option<Cycle>,
+    /// The sources of orders, the store and the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signals: Option<Signals>,
+}
+
+/// Who gives orders, and what they come to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signals {
+    /// Each source.
+    pub sources: Vec<Signal>,
+    /// Writes to the database that have failed since the start; `null` where nothing is kept on disk.
+    pub store_errors: Option<u64>,
+    /// Whether the wall clock is trusted.
+    pub clock_synchronised: bool,
+}
+
+/// A source of orders.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signal {
+    /// Its name.
+    pub name: String,
+    /// `init`, `controlled`, `limited`, `degraded`, `failsafe` or `released`; `null` before the first cycle.
+    pub state: Option<&'static str>,
+    /// Time since it was last heard with a good answer.
+    pub age_seconds: Option<f64>,
+    /// Why it is degraded, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<String>,
+    /// Who has lifted its caps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifted_by: Option<String>,
+    /// The caps that it sets now.
+    pub caps: Vec<SignalCap>,
+    /// From obeying its latest order until it was met.
+    pub met_after_seconds: Option<f64>,
+    /// How far measured power is above its orders now.
+    pub shortfall_watts: Option<f64>,
+    /// Mean power under its latest order minus the cap.
+    pub deviation_watts: Option<f64>,
+}
+
+/// A cap of a source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignalCap {
+    /// The circuit.
+    pub circuit: String,
+    /// `import` or `miners`.
+    pub caps: &'static str,
+    /// The cap.
+    pub cap_watts: f64,
+    /// `order`, `returning`, `kept`, `fail-safe` or `released`.
+    pub why: &'static str,
+    /// The order behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// What one cycle left behind.
@@ -121,6 +178,8 @@ pub struct Circuit {
     pub setpoint_watts: f64,
     /// How far its miners cannot help exceeding the budget.
     pub shortfall_watts: f64,
+    /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
+    pub breaker: Option<&'static str>,
     /// The source of the tightest of its own limits.
     pub binding: String,
     /// Every limit that acts here.
@@ -209,6 +268,7 @@ pub fn status(exporter: &Exporter, with_miners: bool) -> Status {
             would_be: Mode::StartUp.name(),
             summary: "starting up: no control cycle has completed yet".into(),
             cycle: None,
+            signals: exporter.signals().map(signals),
         };
     };
     let now = exporter.clock().now();
@@ -219,6 +279,39 @@ pub fn status(exporter: &Exporter, with_miners: bool) -> Status {
         would_be: frame.decision.would_be.name(),
         summary: describe(&frame.site, &frame.decision),
         cycle: Some(cycle(&frame, now, with_miners)),
+        signals: exporter.signals().map(signals),
+    }
+}
+
+fn signals(status: crate::signal::status::Status) -> Signals {
+    let source = |source: SourceStatus| Signal {
+        name: source.name.to_string(),
+        state: source.state.map(SourceState::name),
+        age_seconds: source.age.map(|age| age.as_secs_f64()),
+        trouble: source.trouble,
+        lifted_by: source.lifted.map(|(by, _)| by.to_string()),
+        caps: source
+            .caps
+            .into_iter()
+            .map(|cap| SignalCap {
+                circuit: cap.circuit.to_string(),
+                caps: match cap.scope {
+                    Scope::Import => "import",
+                    Scope::Miners => "miners",
+                },
+                cap_watts: cap.cap.get(),
+                why: cap.why,
+                order: cap.order.map(|order| order.to_string()),
+            })
+            .collect(),
+        met_after_seconds: source.met_after.map(|time| time.as_secs_f64()),
+        shortfall_watts: source.shortfall.map(|watts| watts.get()),
+        deviation_watts: source.deviation.map(|watts| watts.get()),
+    };
+    Signals {
+        sources: status.sources.into_iter().map(source).collect(),
+        store_errors: status.store_errors,
+        clock_synchronised: status.clock_synchronised,
     }
 }
 
@@ -264,6 +357,7 @@ fn class(site: &Site, source: Source) -> Option<&'static str> {
         Source::Order(id) | Source::LostSource(id) => {
             site.sources.get(id.0).map(|source| source.class.name())
         }
+        Source::Interlock(_) => Some(crate::control::site::LimitClass::Safety.name()),
         Source::LostMeter(_) | Source::Fleet => None,
     }
 }
@@ -280,6 +374,7 @@ fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
         budget_watts: outcome.budget.get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
+        breaker: outcome.breaker.map(BreakerState::name),
         binding: source_label(site, outcome.binding).into_owned(),
         limits: outcome
             .limits

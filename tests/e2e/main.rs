@@ -10,5 +10,6 @@ mod command_line;
 mod faults;
 mod following;
 mod neighbours;
+mod protection;
 mod service;
 mod systemd;

@@ -34,6 +34,8 @@ fn circuit(name: &str, parent: Option<usize>, meter: Option<usize>) -> Circuit {
         dedicated: false,
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
+        interlock: None,
+        breaker: None,
         fail_safe: Watts::ZERO,
     }
 }
@@ -178,6 +180,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         binding: Source::Limit(LimitId(binding)),
         setpoint: Watts::kilowatts(305.0),
         shortfall: Watts::ZERO,
+        breaker: None,
     };
     let miners = (0..site.miners.len()).map(|index| {
         let (state, setpoint) = match index {
@@ -222,6 +225,8 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         meters: Vec::new(),
         miners: miners.collect(),
         commands: Vec::new(),
+        breakers: Vec::new(),
+        responses: Vec::new(),
         energy: Energy {
             surplus: Joules::saturating(4.0e9),
             captured: Joules::saturating(3.9e9),

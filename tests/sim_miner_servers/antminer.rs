@@ -13,6 +13,7 @@ use crate::whatsminer_v2::v2;
 const HASHING: Initial = Initial::Hashing { fraction: 1.0 };
 
 fn client() -> reqwest::Client {
+    ballast::tls::ready();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap()
 }
 

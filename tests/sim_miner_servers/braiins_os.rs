@@ -18,6 +18,7 @@ pub(crate) struct Rest {
 
 impl Rest {
     pub(crate) fn new(address: SocketAddr) -> Self {
+        ballast::tls::ready();
         Self {
             client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap(),
             base: format!("http://{address}/api/v1/"),

@@ -43,6 +43,8 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         dedicated: false,
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
+        interlock: None,
+        breaker: None,
         fail_safe: Watts::ZERO,
     };
     let limits = position("plc").map(|meter| Limit {
@@ -64,6 +66,9 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
     };
     Config {
         signals: Vec::new(),
+        breakers: Vec::new(),
+        store: ballast::store::Settings::default(),
+        clock: None,
         path: "test.toml".into(),
         site: Arc::new(site),
         links: vec![Link {
@@ -78,6 +83,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         miners: vec![],
         identities: vec![],
         listen: "127.0.0.1:0".parse().unwrap(),
+        tokens: vec![],
         exit: ExitPolicy::Hold,
         warnings: Vec::new(),
     }

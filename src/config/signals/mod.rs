@@ -2,21 +2,27 @@
 //!
 //! The keys that all kinds share are read here; those of one kind in its own file.
 
+mod amount;
 mod calendar;
 mod contact;
 mod guard;
 mod openadr;
 mod price;
 mod server;
+mod windows;
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::circuits::{Circuits, Limits, Names};
 use super::diagnostic::At;
+use super::meters::Links;
 use super::reader::Table;
 use super::secrets::Store;
 use crate::control::signal::source::{FailSafe, Feed, Release, SourceSettings};
 use crate::control::site::{CircuitId, LimitClass, OrderSource, Scope};
+use crate::meter::Connection;
 use crate::signal::{Kind, OPERATOR, Place, Spec};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -26,6 +32,11 @@ pub(super) struct Context<'c, 'a> {
     pub(super) circuits: &'c Circuits<'a>,
     pub(super) meters: &'c Names<'a>,
     pub(super) store: &'c Store<'c>,
+    pub(super) links: &'c Links<'a>,
+    /// How the meters that are devices are read, in the order of `meters`.
+    pub(super) connections: &'c [Connection],
+    /// The time zone of the site, where it says one.
+    pub(super) time_zone: Option<&'c TimeZone>,
 }
 
 /// The sources, the operator first.
@@ -125,7 +136,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
     let time =
         |key, low, high, default| table.time(key, low, high).map_or(default, |at: At<Duration>| at.value);
     let patience = match kind {
-        Word::Contact => seconds(10),
+        Word::Contact | Word::Guard => seconds(10),
         Word::Price => seconds(3_600),
         _ => seconds(120),
     };
@@ -161,14 +172,22 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
             "write the cap that holds while nobody is heard, like fail_safe = \"100 kW\"; \"0 W\" is the safest",
         );
     }
+    let mut settings = settings;
     let kind = match kind {
         Word::Http => Kind::Http,
         Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
         Word::Server => Kind::Server(server::read(table, context)?),
-        Word::Contact => Kind::Contact(contact::read(table, context)?),
+        Word::Contact => Kind::Contact(contact::read(table, context, &settings)?),
         Word::Calendar => Kind::Calendar(calendar::read(table, context)?),
-        Word::Price => Kind::Price(Box::new(price::read(table, context)?)),
-        Word::Guard => Kind::Guard(guard::read(table, context)?),
+        Word::Price => Kind::Price(Box::new(price::read(table, context, &settings, place.scope)?)),
+        Word::Guard => Kind::Guard(guard::read(table, context, &settings)?),
     };
+    match &kind {
+        // Its caps have an end then, and nothing follows.
+        Kind::Price(price) => settings.finish_schedule |= price.expires,
+        // It draws its delay itself, where it counts from the last sag and not from a withdrawal.
+        Kind::Guard(_) => settings.return_spread = Duration::ZERO,
+        _ => {}
+    }
     Some(Spec { settings, place, kind })
 }

@@ -45,7 +45,7 @@ impl Segment {
 pub struct Hulls {
     segments: Vec<Segment>,
     /// For each item the scale that its segments were made with, and the ends of its hull.
-    built: Vec<(f64, f64, f64)>,
+    built: Vec<(f64, f64, f64, f64)>,
 }
 
 /// How far a scale may drift before the hulls are made anew.
@@ -56,7 +56,7 @@ impl Hulls {
     pub fn refresh(&mut self, items: &[Item<'_>]) {
         if self.built.len() != items.len() {
             self.segments.clear();
-            self.built = vec![(0.0, 0.0, 0.0); items.len()];
+            self.built = vec![(0.0, 0.0, 0.0, 0.0); items.len()];
         }
         let mut stale = vec![false; items.len()];
         let mut fresh: Vec<Segment> = Vec::new();
@@ -65,14 +65,17 @@ impl Hulls {
             items.iter().zip(self.built.iter_mut()).zip(stale.iter_mut()).enumerate()
         {
             let (low, high) = (item.minimum(), item.maximum());
+            // A device may offer other points than before between the same bounds.
+            let mark: f64 = item.points.iter().map(|point| point.power.get()).sum();
             let good = (built.0 / item.scale - 1.0).abs() <= SCALE_DRIFT
                 && (built.1 - low).abs() < 1e-9
-                && (built.2 - high).abs() < 1e-9;
+                && (built.2 - high).abs() < 1e-9
+                && (built.3 - mark).abs() < 1e-9;
             if good {
                 continue;
             }
             *stale = true;
-            *built = (item.scale, low, high);
+            *built = (item.scale, low, high, mark);
             pieces(item, index, &mut corners, &mut fresh);
         }
         if fresh.is_empty() && !stale.contains(&true) {

@@ -11,6 +11,8 @@ use crate::control::tree::Tree;
 /// How many seconds of average hashrate per watt a second of delay in shedding is worth: while a watt takes its
 /// time to go, the site draws it from the grid.
 const DELAY_WEIGHT: f64 = 20.0;
+/// The same in an emergency.
+const EMERGENCY_WEIGHT: f64 = 1_000.0;
 /// What a woken miner is worth over its hashrate: from then on it follows the sun within seconds, where one that
 /// sleeps takes a minute.
 const READINESS: f64 = 1.3;
@@ -39,6 +41,19 @@ pub struct Terms {
     pub horizon: f64,
     /// Watts below which a raise is not worth a command.
     pub deadband: f64,
+    /// An order says that it is an emergency: what is quick is shed first, whatever hashrate that costs.
+    pub emergency: bool,
+    /// Decides between equals which is raised first, so that it is not always the same ones that wake.
+    pub lot: u64,
+}
+
+/// A number for an item that looks random and is the same for the same lot (the finaliser of SplitMix64: Steele, Lea and
+/// Flood, "Fast splittable pseudorandom number generators", 2014).
+fn draw(lot: u64, index: usize) -> u64 {
+    let mut value = lot.wrapping_add(u64::try_from(index).unwrap_or(0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
 }
 
 /// A way to lower one item.
@@ -134,7 +149,8 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     let average = if top > 0.0 { full / top } else { 0.0 };
     // Only what is drawn already has to be waited for; a raise that is still under way is called off at once.
     let drawn = (item.drawn - item.power_at(level)).clamp(0.0, watts);
-    let delay = if drawn > 0.0 { item.time_down(drawn) * DELAY_WEIGHT * average * drawn } else { 0.0 };
+    let weight = if terms.emergency { EMERGENCY_WEIGHT } else { DELAY_WEIGHT };
+    let delay = if drawn > 0.0 { item.time_down(drawn) * weight * average * drawn } else { 0.0 };
     let least = seconds * full;
     // What is kept for a start is soon free again: a watt of it is worth less than one that stays.
     let lasting = (item.power_at(item.level) - item.power_at(level)).max(1.0);
@@ -221,7 +237,7 @@ fn shed_circuit(
         }
         if deficit <= largest && finishes < MOST_FINISHES {
             finishes += 1;
-            let in_order = cost_in_order(items, &mut options, next, deficit);
+            let in_order = cost_in_order(items, &mut options, next, deficit, terms);
             if let Some(change) = finisher(items, &options, deficit, terms, in_order) {
                 carry_out(items, tree, sums, change, changes);
                 continue;
@@ -241,14 +257,21 @@ fn shed_circuit(
 }
 
 /// What it costs to end a deficit with the options in order, from this rank on.
-fn cost_in_order(items: &[Item<'_>], options: &mut Ranking, mut rank: usize, deficit: f64) -> f64 {
+fn cost_in_order(
+    items: &[Item<'_>],
+    options: &mut Ranking,
+    mut rank: usize,
+    deficit: f64,
+    terms: &Terms,
+) -> f64 {
     let (mut watts, mut cost) = (0.0, 0.0);
     while let Some(option) = options.get(rank) {
         rank += 1;
-        let frees = items.get(option.item).map_or(0.0, |item| item.settled - item.power_at(option.level));
-        if frees > 0.0 {
-            watts += frees;
-            cost += option.cost;
+        // What is left to do of it: an earlier option may have lowered the item already.
+        let left = items.get(option.item).and_then(|item| lowering(item, option.item, option.level, terms));
+        if let Some(left) = left {
+            watts += left.watts;
+            cost += left.cost;
         }
         if watts >= deficit {
             return cost;
@@ -349,7 +372,15 @@ pub fn raise(
             options.push((favour.is_some(), worth / watts, index));
         }
     }
-    options.sort_by(|one, other| other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)));
+    // Those that run keep their order, so that the same few follow the sun; those that sleep wake by lot.
+    let place = |index: usize| {
+        let sleeps = items.get(index).is_some_and(|item| item.level == Level::Sleep);
+        (sleeps, if sleeps { draw(terms.lot, index) } else { 0 }, index)
+    };
+    options.sort_by(|one, other| {
+        let equals = || place(one.2).cmp(&place(other.2));
+        other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)).then_with(equals)
+    });
     // First what can be used soon; then, with what the quick ones leave over, the long climbs of the slow ones.
     for soon in [true, false] {
         for (_, _, index) in &options {

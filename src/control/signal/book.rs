@@ -188,6 +188,70 @@ impl Book {
         book
     }
 
+    /// A book with everything that was on disk: orders, the names and revisions that were taken back, the latest last,
+    /// and the caps that stood because the source was lost.
+    pub fn resume(
+        settings: SourceSettings,
+        orders: impl IntoIterator<Item = Held>,
+        withdrawn: impl IntoIterator<Item = (Arc<str>, u64)>,
+        kept: impl IntoIterator<Item = Active>,
+    ) -> Self {
+        let mut book = Self::restore(settings, orders);
+        book.withdrawn = withdrawn.into_iter().take(MOST_WITHDRAWN).collect();
+        let kept: Vec<Active> = kept.into_iter().collect();
+        book.keep(&kept);
+        book
+    }
+
+    /// Names and revisions that were taken back, the latest last.
+    pub fn withdrawn(&self) -> impl Iterator<Item = &(Arc<str>, u64)> {
+        self.withdrawn.iter()
+    }
+
+    /// The caps that stand because the source was lost while they were in force.
+    pub fn kept(&self) -> impl Iterator<Item = &Active> {
+        self.kept.values()
+    }
+
+    /// Who has lifted the caps, and until when.
+    pub fn lifted(&self) -> Option<&(Arc<str>, Wall)> {
+        self.lifted.as_ref()
+    }
+
+    /// Takes the orders, withdrawals and lift of a copy of this book that was changed meanwhile. What was heard, lost
+    /// and kept stays as it is here.
+    pub fn adopt(&mut self, changed: Self) {
+        self.orders = changed.orders;
+        self.withdrawn = changed.withdrawn;
+        self.lifted = changed.lifted;
+    }
+
+    /// Follows circuits that have another position now; `None` for one that is gone. Returns the orders of those, which
+    /// are no longer in the book.
+    pub fn relocate(&mut self, place: impl Fn(CircuitId) -> Option<CircuitId>) -> Vec<Held> {
+        let mut gone = Vec::new();
+        for (id, mut held) in std::mem::take(&mut self.orders) {
+            match place(held.order.circuit) {
+                Some(circuit) => {
+                    held.order.circuit = circuit;
+                    self.orders.insert(id, held);
+                }
+                None => gone.push(held),
+            }
+        }
+        let moved = |mut active: Active| {
+            active.circuit = place(active.circuit)?;
+            Some(active)
+        };
+        self.latest = std::mem::take(&mut self.latest).into_iter().filter_map(moved).collect();
+        self.kept = std::mem::take(&mut self.kept)
+            .into_values()
+            .filter_map(moved)
+            .map(|active| ((active.circuit.0, active.scope == Scope::Import), active))
+            .collect();
+        gone
+    }
+
     /// What the source is.
     pub fn settings(&self) -> &SourceSettings {
         &self.settings
@@ -300,6 +364,12 @@ impl Book {
         if told == Told::Orders || unreadable.is_some() {
             self.unreadable = unreadable;
         }
+    }
+
+    /// Something authenticated came that could not be obeyed: what is known stays in force, the source is degraded, and
+    /// it is no fresher for it.
+    pub fn complain(&mut self, unreadable: Arc<str>) {
+        self.unreadable = Some(unreadable);
     }
 
     /// Lifts the caps of this source until a moment, in somebody's name. `false` without a name or for a time that is

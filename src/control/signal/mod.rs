@@ -18,7 +18,10 @@
 //! to *unlimited* because a link died. *Released* means a higher cap that somebody configured.
 
 pub mod book;
+pub mod contacts;
 pub mod delivery;
+pub mod economics;
+pub mod guard_law;
 pub mod order;
 pub mod source;
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! A small plant for closed loops: miners with dead time and ramp, one meter, everything in steps of 100 ms.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::control::decision::Decision;
-use crate::control::site::Site;
+use crate::control::site::{OperatingPoint, Site};
 use crate::control::snapshot::{
-    Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Outcome,
-    Reading, Rejection, Snapshot, Target,
+    Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, OrderCap,
+    Outcome, Reading, Rejection, Snapshot, Target,
 };
 use crate::control::{State, step};
 use crate::units::{Hashrate, Watts};
@@ -64,6 +65,12 @@ pub struct Plant {
     feeder: Option<Reading<Watts>>,
     /// Meters after the first two.
     pub more: Vec<Device>,
+    /// Caps that somebody outside has ordered.
+    pub orders: Vec<OrderCap>,
+    /// Of each circuit with a breaker that obeys, whether it is open; circuits without one are not here.
+    pub breakers: BTreeMap<usize, bool>,
+    /// The points that every miner says it has.
+    pub points: Option<Arc<[OperatingPoint]>>,
     pub commands: usize,
     pub imported: f64,
     pub surplus: f64,
@@ -111,6 +118,9 @@ impl Plant {
             meter: MeterInput::PENDING,
             feeder: None,
             more: Vec::new(),
+            orders: Vec::new(),
+            breakers: BTreeMap::new(),
+            points: None,
             commands: 0,
             imported: 0.0,
             surplus: 0.0,
@@ -147,6 +157,10 @@ impl Plant {
             };
             if miner.waking && miner.draw > spec.minimum().get() * 0.9 {
                 miner.waking = false;
+            }
+            if self.breakers.get(&spec.circuit.0) == Some(&true) {
+                miner.draw = 0.0;
+                miner.manner = Manner::Silent;
             }
         }
     }
@@ -193,7 +207,7 @@ impl Plant {
                     activity,
                     target: Measured::Unsupported,
                     range: None,
-                    points: None,
+                    points: self.points.clone(),
                     uptime: Some(self.now - miner.uptime_from),
                 };
                 let _ = spec;
@@ -212,11 +226,25 @@ impl Plant {
         let mut devices = vec![self.meter, feeder];
         devices.extend(self.more.iter().map(|meter| meter(self)));
         let meters = devices.into_iter().take(self.site.meters.len()).collect();
-        Snapshot::new(self.now, meters, miners)
+        let breaker = |circuit| {
+            let Some(open) = self.breakers.get(&circuit) else { return MinerInput::PENDING };
+            let activity = if *open { Activity::Asleep } else { Activity::Hashing };
+            let status = MinerStatus { activity, ..MinerStatus::default() };
+            MinerInput {
+                contact: Contact::Reachable,
+                status: Some(Reading { value: status, at: self.now }),
+                delivery: None,
+            }
+        };
+        let breakers = (0..self.site.circuits.len()).map(breaker).collect();
+        Snapshot { orders: self.orders.clone(), breakers, ..Snapshot::new(self.now, meters, miners) }
     }
 
     fn deliver(&mut self, decision: &Decision) {
         self.commands += decision.commands.len();
+        for command in &decision.breakers {
+            self.breakers.entry(command.circuit.0).and_modify(|open| *open = true);
+        }
         for command in &decision.commands {
             let spec = &self.site.miners[command.miner.0];
             let miner = &mut self.miners[command.miner.0];

@@ -27,7 +27,11 @@ const MOST_TERAHASHES: f64 = 100e3;
 
 /// What a host is; `None` when it is no miner that anything is known of.
 pub fn identify(address: IpAddr, evidence: &Evidence) -> Option<Finding> {
-    let firmware = recognise(evidence)?;
+    Some(identify_as(address, recognise(evidence)?, evidence))
+}
+
+/// What a host with this firmware is.
+pub fn identify_as(address: IpAddr, firmware: Firmware, evidence: &Evidence) -> Finding {
     let mut finding = Finding::new(address, firmware);
     match firmware {
         Firmware::WhatsminerV3 => whatsminer::v3(&mut finding, evidence),
@@ -51,7 +55,7 @@ pub fn identify(address: IpAddr, evidence: &Evidence) -> Option<Finding> {
     }
     logins(&mut finding, evidence);
     finding.points.sort_by(|a, b| a.power.total_cmp(&b.power));
-    Some(finding)
+    finding
 }
 
 fn logins(finding: &mut Finding, evidence: &Evidence) {

@@ -18,6 +18,9 @@ use crate::sim::scenario::{Bend, Keeps};
 /// Most registers that one request may ask for (Modbus Application Protocol V1.1b3, 6.3 and 6.4).
 pub const MOST_REGISTERS: u16 = 125;
 
+/// Most coils or discrete inputs that one request may ask for (the same, 6.1 and 6.2).
+pub const MOST_BITS: u16 = 2_000;
+
 /// Most answers that are on their way at once; further ones are lost.
 const MOST_LATE: usize = 64;
 
@@ -170,6 +173,8 @@ impl Bus {
             return refuse(exception::GATEWAY_TARGET);
         };
         let function = match code {
+            1 => Function::Coil,
+            2 => Function::Discrete,
             3 => Function::Holding,
             4 => Function::Input,
             _ => return refuse(exception::ILLEGAL_FUNCTION),
@@ -178,7 +183,8 @@ impl Bus {
             return refuse(exception::ILLEGAL_VALUE);
         };
         let (address, count) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        if !(1..=MOST_REGISTERS).contains(&count) {
+        let most = if function.is_bits() { MOST_BITS } else { MOST_REGISTERS };
+        if !(1..=most).contains(&count) {
             return refuse(exception::ILLEGAL_VALUE);
         }
         let mut words = Vec::with_capacity(usize::from(count));
@@ -195,7 +201,11 @@ impl Bus {
             words.push(slot.word);
         }
         drop(registers);
-        let mut answer = Answer::Reply(Reply::words(unit, code, &words));
+        let mut answer = Answer::Reply(if function.is_bits() {
+            Reply::bits(unit, code, &words)
+        } else {
+            Reply::words(unit, code, &words)
+        });
         // A request that touches two meters gets the faults of both.
         for bend in meters.into_iter().flat_map(|meter| self.bends(meter)) {
             if let Answer::Reply(reply) = answer {
@@ -318,6 +328,17 @@ mod tests {
     fn registers_are_read_as_they_were_written() {
         assert_eq!(pdu(bus().answer(1, &read(4, 100, 2))), vec![4, 4, 0x12, 0x34, 0x56, 0x78]);
         assert_eq!(pdu(bus().answer(1, &read(4, 100, 125))).len(), 252);
+    }
+
+    #[test]
+    fn bits_are_packed_eight_to_a_byte_with_the_first_lowest() {
+        let mut bus = Bus::new();
+        bus.add(0, 1, (0..10).map(|bit| (Function::Discrete, bit)));
+        bus.write(0, 1, &[0, 3, 9].map(|bit| ((Function::Discrete, bit), 1)));
+        assert_eq!(pdu(bus.answer(1, &read(2, 0, 10))), vec![2, 2, 0b1001, 0b10]);
+        assert_eq!(pdu(bus.answer(1, &read(2, 3, 1))), vec![2, 1, 1]);
+        assert_eq!(pdu(bus.answer(1, &read(1, 0, 1))), vec![0x81, 2], "coils are another table");
+        assert_eq!(pdu(bus.answer(1, &read(2, 0, 2_001))), vec![0x82, 3]);
     }
 
     #[test]

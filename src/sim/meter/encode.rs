@@ -31,6 +31,12 @@ pub fn value(point: &Point, number: f64) -> Vec<Word> {
     words
 }
 
+/// The bits of a group of contacts, the first lowest.
+pub fn contacts(point: &Point, bits: u32) -> Vec<Word> {
+    let bit = |at: u32| u16::from(bits.checked_shr(at).unwrap_or(0) & 1 == 1);
+    point.terms.iter().zip(0..).map(|(term, at)| ((term.function, term.address), bit(at))).collect()
+}
+
 /// The registers that say "no value": the profile's pattern, or NaN where the format has one. `None` where the
 /// point has neither.
 pub fn unavailable(point: &Point) -> Option<Vec<Word>> {

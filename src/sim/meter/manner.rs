@@ -63,6 +63,21 @@ impl Reply {
         Self::new(unit, pdu)
     }
 
+    /// Some coils or discrete inputs, at most 2,000: eight to a byte, the first lowest (Modbus Application Protocol
+    /// V1.1b3, 6.1).
+    pub fn bits(unit: u8, function: u8, bits: &[u16]) -> Self {
+        let bytes: Vec<u8> = bits
+            .chunks(8)
+            .map(|eight| {
+                let set = eight.iter().zip(0..).filter(|(bit, _)| **bit != 0);
+                set.fold(0_u8, |byte, (_, place)| byte | (1_u8 << place))
+            })
+            .collect();
+        let mut pdu = vec![function, u8::try_from(bytes.len()).unwrap_or(u8::MAX)];
+        pdu.extend(bytes);
+        Self::new(unit, pdu)
+    }
+
     fn new(unit: u8, pdu: Vec<u8>) -> Self {
         Self { unit, pdu, when: When::Now, crossed: false, garbled: false, cut: false, twice: false }
     }

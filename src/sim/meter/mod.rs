@@ -1,8 +1,8 @@
 //! Simulated meters: they see the true power of a circuit through a filter, refresh their registers now and then,
 //! and can fail in the ways that meters on real buses do.
 //!
-//! A meter serves every point of its profile: the power, thirds of it on the phases, its integral as energies, and steady
-//! 230 V, 50 Hz and 50 % of charge.
+//! A meter serves every point of its profile: the power, thirds of it on the phases, its integral as energies, the voltage
+//! and frequency of the mains, and a steady 50 % of charge. A group of contacts is a meter whose power is their bits.
 
 pub mod bus;
 pub mod encode;
@@ -14,10 +14,12 @@ pub mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plant::Mains;
 use super::random::{signed, stream, unit};
 use super::scenario::{MeterFault, Metering};
 use crate::clock::Moment;
 use crate::control::measure::Measure;
+use crate::control::signal::contacts::bits;
 use crate::meter::Connection;
 use crate::meter::profile::{Point, Profile};
 use crate::units::Watts;
@@ -47,6 +49,7 @@ pub struct SimMeter {
     refresh_at: Option<Moment>,
     refreshes: u64,
     faults: Vec<MeterFault>,
+    mains: Mains,
 }
 
 impl SimMeter {
@@ -71,7 +74,13 @@ impl SimMeter {
             refresh_at: None,
             refreshes: 0,
             faults: Vec::new(),
+            mains: Mains::NOMINAL,
         }
+    }
+
+    /// Takes the true state of the mains, which shows with the next value.
+    pub fn feel(&mut self, mains: Mains) {
+        self.mains = mains;
     }
 
     /// Takes the true power of a moment, and refreshes the registers when it is time.
@@ -152,15 +161,19 @@ impl SimMeter {
         }
         let power = self.shown(value);
         let (taken, given) = self.energy;
+        let mains = self.mains;
         self.write(|measure, point| {
+            if self.profile.contacts {
+                return Some(encode::contacts(point, bits(value.round()).unwrap_or(0)));
+            }
             let value = match measure {
                 Measure::Power => power,
                 Measure::PowerL1 | Measure::PowerL2 | Measure::PowerL3 => power / 3.0,
-                Measure::VoltageL1 | Measure::VoltageL2 | Measure::VoltageL3 => 230.0,
+                Measure::VoltageL1 | Measure::VoltageL2 | Measure::VoltageL3 => mains.voltage,
                 Measure::EnergyImport => taken,
                 Measure::EnergyExport => given,
-                // Hertz, or percent of charge.
-                _ => 50.0,
+                Measure::Frequency => mains.frequency,
+                Measure::StateOfCharge => 50.0,
             };
             Some(encode::value(point, value))
         });

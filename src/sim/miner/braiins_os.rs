@@ -4,7 +4,10 @@
 //! Errors are status codes: 400 and 422 for a body that cannot be read, 401 for the token, 404, 409 for a wrong
 //! state, 412 for a value outside of the constraints.
 
+pub(super) mod grpc;
 mod replies;
+
+pub(super) use replies::target_of as target;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

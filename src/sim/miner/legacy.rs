@@ -12,10 +12,11 @@ use crate::clock::{Clock, unix_seconds};
 use crate::miner::DriverKind;
 
 use super::antminer;
+use super::braiins_os;
 use super::cgminer::{self, command_of};
 use super::door::Door;
 use super::whatsminer_v2;
-use super::{MinerState, SimMiner, View, rounded};
+use super::{MinerState, SimMiner, View, rounded, whole};
 
 /// Connections that are served at once.
 pub(super) const CONNECTIONS_MAX: usize = 16;
@@ -88,7 +89,7 @@ fn braiins(miner: &SimMiner, view: &View, command: &str) -> Option<Value> {
     let rates = |share: f64| {
         let megahashes = rounded(view.hashrate.get() / 1e6 * share, 2);
         json!({
-            "MHS 5s": megahashes, "MHS 1m": megahashes, "MHS 5m": megahashes, "MHS 15m": megahashes,
+            "MHS 5s": if mining { megahashes } else { 0.0 }, "MHS 1m": megahashes, "MHS 5m": megahashes, "MHS 15m": megahashes,
             "MHS av": megahashes, "Accepted": view.mining_time.as_secs() / 6, "Rejected": 0,
         })
     };
@@ -135,6 +136,23 @@ fn braiins(miner: &SimMiner, view: &View, command: &str) -> Option<Value> {
             "SUMMARY",
             json!([with(rates(1.0), json!({"Elapsed": view.mining_time.as_secs()}))]),
         ),
+        "tunerstatus" => {
+            let watts = whole(view.power.get());
+            let chains: Vec<Value> = slots
+                .map(|slot| {
+                    json!({
+                        "HashchainIndex": slot + 1, "Status": "Stable",
+                        "ApproximatePowerConsumptionWatt": whole(view.power.get() / boards),
+                    })
+                })
+                .collect();
+            let status = json!([{
+                "ApproximateChainPowerConsumption": watts, "ApproximateMinerPowerConsumption": watts,
+                "DynamicPowerScaling": "Disabled", "PowerLimit": whole(braiins_os::target(view)),
+                "TunerChainStatus": chains,
+            }]);
+            (203, "Tuner status", "TUNERSTATUS", status)
+        }
         _ => return None,
     };
     Some(json!({"STATUS": [envelope("S", code, msg)], name: list, "id": 1}))

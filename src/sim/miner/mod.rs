@@ -23,6 +23,7 @@ mod door;
 mod epic;
 mod fault;
 mod generic;
+mod grpc;
 mod identity;
 mod legacy;
 mod luxos;
@@ -387,7 +388,7 @@ impl SimMiner {
 pub struct ServerHandle {
     address: SocketAddr,
     task: JoinHandle<()>,
-    legacy: Option<JoinHandle<()>>,
+    beside: Vec<JoinHandle<()>>,
 }
 
 impl ServerHandle {
@@ -400,16 +401,16 @@ impl ServerHandle {
     pub async fn finished(self) {
         // The task ends by cancellation of its token; a panic in it has been printed already.
         let _ended = self.task.await;
-        if let Some(legacy) = self.legacy {
-            let _ended = legacy.await;
+        for beside in self.beside {
+            let _ended = beside.await;
         }
     }
 }
 
 /// Binds the endpoint of a connection and answers there as the vendor's firmware does, until cancelled.
 ///
-/// On the vendor's own port a miner also opens the second port that its firmware has (the old reading port 4028, a
-/// page on port 80), so that other tools recognise it; where that port is taken it goes without.
+/// On the vendor's own port a miner also opens the further ports that its firmware has (the old reading port 4028, a
+/// page on port 80, gRPC on port 50051), so that other tools recognise and read it; where one is taken it goes without.
 ///
 /// Each miner takes one file descriptor for its listener and one per connection, and no thread.
 ///
@@ -479,7 +480,7 @@ pub async fn serve(
         DriverKind::SealMiner => tokio::spawn(sealminer::run(door)),
         DriverKind::Generic => tokio::spawn(generic::run(door, connection.device.clone(), connection.rated)),
     };
-    let beside = match connection.driver {
+    let places: &[u16] = match connection.driver {
         DriverKind::WhatsminerV2
         | DriverKind::CgminerReadOnly
         | DriverKind::SealMiner
@@ -487,34 +488,38 @@ pub async fn serve(
         | DriverKind::Proto
         | DriverKind::Luxos
         | DriverKind::AxeOs
-        | DriverKind::Avalon => None,
+        | DriverKind::Avalon => &[],
         DriverKind::WhatsminerV3
-        | DriverKind::BraiinsOs
         | DriverKind::Vnish
         | DriverKind::BitmainStock
         | DriverKind::Mara
-        | DriverKind::Auradine => Some(legacy::PORT),
-        DriverKind::Epic => Some(epic::PAGE_PORT),
+        | DriverKind::Auradine => &[legacy::PORT],
+        DriverKind::BraiinsOs => &[legacy::PORT, braiins_os::grpc::PORT],
+        DriverKind::Epic => &[epic::PAGE_PORT],
     };
-    let beside = beside.filter(|_| connection.endpoint.port == connection.driver.traits().port);
-    let legacy = if let Some(port) = beside {
-        let place = SocketAddr::new(address.ip(), port);
-        let driver = miner.driver;
-        match door::Door::open(miner, place, clock, cancel, legacy::CONNECTIONS_MAX).await {
-            Ok(door) => Some(match driver {
-                DriverKind::Epic => tokio::spawn(epic::page(door)),
-                DriverKind::Auradine => tokio::spawn(auradine::reading_port(door)),
-                _ => tokio::spawn(legacy::run(door)),
-            }),
-            Err(error) => {
-                tracing::warn!(miner = %connection.name, %place, %error, "no second port");
-                None
+    let mut beside = Vec::new();
+    if connection.endpoint.port == connection.driver.traits().port {
+        for port in places {
+            let place = SocketAddr::new(address.ip(), *port);
+            let driver = miner.driver;
+            let most =
+                if *port == braiins_os::grpc::PORT { grpc::CONNECTIONS_MAX } else { legacy::CONNECTIONS_MAX };
+            match door::Door::open(Arc::clone(&miner), place, clock, cancel.clone(), most).await {
+                Ok(door) => beside.push(match (driver, *port) {
+                    (DriverKind::BraiinsOs, braiins_os::grpc::PORT) => {
+                        tokio::spawn(braiins_os::grpc::run(door))
+                    }
+                    (DriverKind::Epic, _) => tokio::spawn(epic::page(door)),
+                    (DriverKind::Auradine, _) => tokio::spawn(auradine::reading_port(door)),
+                    _ => tokio::spawn(legacy::run(door)),
+                }),
+                Err(error) => {
+                    tracing::warn!(miner = %connection.name, %place, %error, "no second port");
+                }
             }
         }
-    } else {
-        None
-    };
-    Ok(ServerHandle { address, task, legacy })
+    }
+    Ok(ServerHandle { address, task, beside })
 }
 
 /// A number for JSON without a fraction, as firmware writes watts.

@@ -29,6 +29,10 @@ pub enum Change {
     SunTimes(f64),
     /// The other load becomes whatever leaves this surplus; below zero it is a shortage.
     SurplusTo(Watts),
+    /// The frequency of the mains is this, in hertz.
+    FrequencyTo(f64),
+    /// The voltage of the mains, from each phase to neutral, is this, in volts.
+    VoltageTo(f64),
 }
 
 impl PlantEvent {
@@ -241,6 +245,13 @@ pub enum Fault {
         choice: MinerChoice,
         /// What.
         fault: MinerFault,
+    },
+    /// No fault, but a contact that speaks, as its source calls it.
+    Contact {
+        /// The source of orders that reads it.
+        source: Named,
+        /// Its name there.
+        name: Named,
     },
 }
 

@@ -28,6 +28,16 @@ pub fn fraction(text: &str) -> Option<f64> {
     quantity::parse(text, &quantity::SHARE).ok()
 }
 
+/// Reads a frequency in hertz, 1 to 1,000.
+pub fn frequency(text: &str) -> Option<f64> {
+    quantity::parse(text, &quantity::FREQUENCY).ok().filter(|hertz| (1.0..=1e3).contains(hertz))
+}
+
+/// Reads a voltage in volts, 0 to a million.
+pub fn voltage(text: &str) -> Option<f64> {
+    quantity::parse(text, &quantity::VOLTAGE).ok().filter(|volts| (0.0..=1e6).contains(volts))
+}
+
 /// Reads a time of day as the time since midnight.
 pub fn time_of_day(text: &str) -> Option<Duration> {
     let mut parts = text.split(':');
@@ -84,6 +94,14 @@ written! {
 written! {
     /// A fraction in TOML.
     Share, f64, fraction, "a percentage in quotes, like \"12 %\""
+}
+written! {
+    /// A frequency in TOML.
+    Frequency, f64, frequency, "a frequency with its unit in quotes, like \"49.5 Hz\""
+}
+written! {
+    /// A voltage in TOML.
+    Voltage, f64, voltage, "a voltage with its unit in quotes, like \"207 V\""
 }
 written! {
     /// A time of day in TOML.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::quantity::{Power, Share, Time, TimeOfDay};
+use super::quantity::{Frequency, Power, Share, Time, TimeOfDay, Voltage};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +123,23 @@ pub(super) struct RawEvent {
     pub(super) surplus: Option<RawSurplusEvent>,
     pub(super) meter: Option<RawMeterEvent>,
     pub(super) miner: Option<RawMinerEvent>,
+    pub(super) mains: Option<RawMainsEvent>,
+    pub(super) contact: Option<RawContactEvent>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMainsEvent {
+    pub(super) frequency: Option<Frequency>,
+    pub(super) voltage: Option<Voltage>,
+    pub(super) over: Option<Time>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawContactEvent {
+    pub(super) source: Spanned<String>,
+    pub(super) name: Spanned<String>,
 }
 
 #[derive(Deserialize)]

@@ -279,6 +279,10 @@ fn reading(
     Ok(ReadingScript { meter, source: reading_source })
 }
 
+/// What is wrong with an event of several kinds, or none.
+const ONE_OF: &str =
+    "this event must have exactly one of `load`, `sun`, `surplus`, `mains`, `meter`, `miner`, `contact`";
+
 enum Event {
     Plant(PlantEvent),
     Fault(FaultEvent),
@@ -291,6 +295,26 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
         Event::Plant(PlantEvent { at, lasting, over: over.map_or(Duration::ZERO, |time| time.0), change })
     };
     let fault = |fault| Event::Fault(FaultEvent { at, lasting, fault });
+    let others = [raw.load.is_some(), raw.sun.is_some(), raw.surplus.is_some(), raw.meter.is_some()];
+    let more = others.contains(&true) || raw.miner.is_some();
+    match (&raw.mains, &raw.contact) {
+        (Some(mains), None) if !more => {
+            return match (mains.frequency, mains.voltage) {
+                (Some(to), None) => Ok(plant(mains.over, Change::FrequencyTo(to.0))),
+                (None, Some(to)) => Ok(plant(mains.over, Change::VoltageTo(to.0))),
+                _ => Err(source
+                    .error(raw.at.span(), "the mains change either their `frequency` or their `voltage`")),
+            };
+        }
+        (None, Some(contact)) if !more => {
+            return Ok(fault(Fault::Contact {
+                source: source.named(&contact.source),
+                name: source.named(&contact.name),
+            }));
+        }
+        (None, None) => {}
+        _ => return Err(source.error(raw.at.span(), ONE_OF)),
+    }
     match (&raw.load, &raw.sun, &raw.surplus, &raw.meter, &raw.miner) {
         (Some(load), None, None, None, None) => Ok(plant(load.over, Change::LoadBy(load.by.0))),
         (None, Some(sun), None, None, None) => {
@@ -324,10 +348,7 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
                 fault: MinerFault { kind: miner.fault.clone(), with: miner.with.clone() },
             }))
         }
-        _ => Err(source.error(
-            raw.at.span(),
-            "this event must have exactly one of `load`, `sun`, `surplus`, `meter`, `miner`",
-        )),
+        _ => Err(source.error(raw.at.span(), ONE_OF)),
     }
 }
 

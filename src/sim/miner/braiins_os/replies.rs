@@ -91,7 +91,8 @@ pub(super) fn mode(watts: impl Into<Value>) -> Value {
     json!({"tunermode": {"target": {"powertarget": {"power_target": {"watt": watts.into()}}}}})
 }
 
-fn target_of(view: &View) -> f64 {
+/// The power target in force, in watts.
+pub(in super::super) fn target_of(view: &View) -> f64 {
     match view.setting {
         Some(Setting::Watts(watts)) => watts.get(),
         Some(Setting::Percent(percent)) => view.limit.get() * percent / 100.0,

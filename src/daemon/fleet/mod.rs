@@ -1,5 +1,8 @@
 //! The sessions of all miners: orders out, reports in.
 
+mod files;
+mod stats;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +13,16 @@ use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
 use crate::control::snapshot::{MinerInput, Outcome, Target};
-use crate::metrics::{CommandCount, CommandDurations, CommandStats};
-use crate::miner::session::{self, Gate, Order, Session, SessionSpec};
-use crate::miner::tally::{BUCKETS, Ended, SessionMetrics};
-use crate::miner::{Connection, DriverKind, Urgency};
+use crate::discover::Identity;
+use crate::discover::neighbours::Neighbours;
+use crate::discover::who::Witness;
+use crate::metrics::CommandStats;
+use crate::miner::identified::Identified;
+use crate::miner::session::{self, Bounds, Gate, Order, Session, SessionSpec};
+use crate::miner::tally::SessionMetrics;
+use crate::miner::{Connection, Driver, Urgency};
 use crate::units::Watts;
 
-/// How many miners are polled at one time over the whole site; commands do not wait for it.
-const POLLS_AT_ONCE: usize = 256;
 /// How long the exit policy waits for the miners' answers.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How often it looks.
@@ -26,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 struct Member {
     name: String,
     connection: Connection,
+    identity: Identity,
     poll_period: Duration,
     silent_after: Duration,
     maximum: Watts,
@@ -37,6 +43,7 @@ struct Member {
 pub struct Fleet {
     members: Vec<Member>,
     http: reqwest::Client,
+    neighbours: Arc<Neighbours>,
     gate: Arc<Gate>,
     stats: Arc<SessionMetrics>,
     cancel: CancellationToken,
@@ -54,10 +61,21 @@ impl Fleet {
     /// # Errors
     /// The HTTP client cannot be built.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, reqwest::Error> {
+        let files = files::limit();
+        let needed = files::needed(config.miners.len());
+        if files < needed {
+            tracing::warn!(
+                files,
+                needed,
+                "this process may open fewer files than its miners can need at once: raise `ulimit -n`, or LimitNOFILE of \
+                 the service; until then commands go out in waves"
+            );
+        }
         let mut fleet = Self {
             members: Vec::new(),
             http: crate::miner::http_client()?,
-            gate: Arc::new(Gate::new(POLLS_AT_ONCE)),
+            neighbours: Arc::new(Neighbours::new(clock)),
+            gate: Arc::new(Gate::bounded(Bounds::of_files(files))),
             stats: Arc::new(SessionMetrics::default()),
             cancel: CancellationToken::new(),
         };
@@ -69,9 +87,12 @@ impl Fleet {
     pub fn configure(&mut self, config: &Config, clock: Clock) {
         let mut known: BTreeMap<String, Member> =
             self.members.drain(..).map(|member| (member.name.clone(), member)).collect();
-        for (spec, connection) in config.site.miners.iter().zip(&config.miners) {
+        let nobody = Identity::default();
+        let identities = config.identities.iter().chain(std::iter::repeat(&nobody));
+        for ((spec, connection), identity) in config.site.miners.iter().zip(&config.miners).zip(identities) {
             let kept = known.remove(&spec.name).filter(|member| {
                 let same = member.connection == *connection
+                    && member.identity == *identity
                     && member.poll_period == spec.poll_period
                     && member.silent_after == spec.silent_after;
                 if !same {
@@ -83,7 +104,7 @@ impl Fleet {
                 kept.map(|member| Member { maximum: spec.maximum(), ..member }).unwrap_or_else(|| {
                     let cancel = self.cancel.child_token();
                     let session = session::spawn(
-                        crate::miner::driver(connection, &self.http),
+                        self.driver(connection, identity),
                         SessionSpec {
                             name: spec.name.as_str().into(),
                             kind: connection.driver,
@@ -91,6 +112,7 @@ impl Fleet {
                             poll_period: spec.poll_period,
                             silent_after: spec.silent_after,
                             timeout: connection.timeout,
+                            identity: identity.clone(),
                         },
                         clock,
                         self.gate.clone(),
@@ -100,6 +122,7 @@ impl Fleet {
                     Member {
                         name: spec.name.clone(),
                         connection: connection.clone(),
+                        identity: identity.clone(),
                         poll_period: spec.poll_period,
                         silent_after: spec.silent_after,
                         maximum: spec.maximum(),
@@ -119,22 +142,40 @@ impl Fleet {
         self.members.iter().map(|member| member.session.report.borrow().clone()).collect()
     }
 
-    /// Hands out the commands of a cycle. Never waits.
+    /// The driver of a miner; where it is known who the miner is, one that can ask.
+    fn driver(&self, connection: &Connection, identity: &Identity) -> Box<dyn Driver> {
+        let driver = crate::miner::driver(connection, &self.http);
+        if identity.is_anonymous() {
+            return driver;
+        }
+        match Witness::new(connection, &self.http, &self.neighbours) {
+            Some(witness) => Box::new(Identified::new(driver, witness)),
+            None => driver,
+        }
+    }
+
+    /// Hands out the commands of a cycle, sheds first. Never waits.
     pub fn send(&self, commands: &[Command]) {
+        let mut later = Vec::new();
         for command in commands {
-            let hurry =
-                matches!(command.cause, Cause::Shed | Cause::Escalate) || command.target == Target::Sleep;
-            let urgency = if hurry { Urgency::Shed } else { Urgency::Normal };
+            let Some(member) = self.members.get(command.miner.0) else { continue };
+            let urgency = if hurries(command, &member.session) { Urgency::Shed } else { Urgency::Normal };
             let order = Order { target: command.target, sequence: command.sequence, urgency };
-            if let Some(member) = self.members.get(command.miner.0) {
-                member.session.order.send_replace(Some(order));
+            match urgency {
+                Urgency::Shed => {
+                    member.session.order.send_replace(Some(order));
+                }
+                Urgency::Normal => later.push((member, order)),
             }
+        }
+        for (member, order) in later {
+            member.session.order.send_replace(Some(order));
         }
     }
 
     /// The counts for the metrics.
     pub fn stats(&self) -> Arc<dyn CommandStats> {
-        Arc::new(Stats(self.stats.clone()))
+        Arc::new(stats::Stats(self.stats.clone()))
     }
 
     /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and closes
@@ -197,33 +238,56 @@ impl Fleet {
     }
 }
 
-struct Stats(Arc<SessionMetrics>);
-
-impl CommandStats for Stats {
-    fn commands(&self) -> Vec<CommandCount> {
-        let mut counts = Vec::new();
-        for kind in DriverKind::ALL {
-            let tally = self.0.driver(kind);
-            for ended in Ended::ALL {
-                let result = if ended == Ended::Ok { "accepted" } else { ended.name() };
-                counts.push(CommandCount { driver: kind.name(), result, count: tally.commands.get(ended) });
-            }
+/// Whether power must fall now: what the control law sheds or escalates, every sleep, and what is set anew while the
+/// miner draws more than it may, such as one that restarted by itself in the middle of a limit.
+fn hurries(command: &Command, session: &Session) -> bool {
+    match (command.cause, command.target) {
+        (Cause::Shed | Cause::Escalate, _) | (_, Target::Sleep) => true,
+        (Cause::Reapply, Target::Power(power)) => {
+            let report = session.report.borrow();
+            let draw = report.status.as_ref().and_then(|status| status.value.power.value());
+            // Where it is not known what it draws, it may be too much.
+            draw.is_none_or(|draw| draw > power)
         }
-        counts
+        (Cause::Raise | Cause::Rebalance, Target::Power(_)) => false,
     }
+}
 
-    fn durations(&self) -> Vec<CommandDurations> {
-        DriverKind::ALL
-            .into_iter()
-            .map(|kind| {
-                let read = self.0.driver(kind).command_seconds.read();
-                CommandDurations {
-                    driver: kind.name(),
-                    buckets: BUCKETS.into_iter().zip(read.cumulative).collect(),
-                    count: read.count,
-                    sum: read.seconds,
-                }
-            })
-            .collect()
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::clock::Moment;
+    use crate::control::site::MinerId;
+    use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
+
+    #[tokio::test]
+    async fn what_must_fall_hurries_and_what_has_time_does_not() {
+        let (reports, report) = watch::channel(MinerInput::PENDING);
+        let session = Session { order: watch::channel(None).0, report, task: tokio::spawn(async {}) };
+        let hurry =
+            |cause, target| hurries(&Command { miner: MinerId(0), target, sequence: 1, cause }, &session);
+        let power = |watts| Target::Power(Watts::whole(watts));
+        assert!(hurry(Cause::Reapply, power(2_000)), "it may draw anything");
+        let draws = |watts| {
+            let value = MinerStatus { power: Measured::Value(Watts::whole(watts)), ..MinerStatus::default() };
+            let status = Some(Reading { value, at: Moment::START });
+            reports.send_replace(MinerInput { contact: Contact::Reachable, status, delivery: None });
+        };
+        // Rebooted in the middle of a limit, and back at full power.
+        draws(3_400);
+        assert!(hurry(Cause::Reapply, power(2_000)));
+        assert!(hurry(Cause::Reapply, Target::Sleep));
+        // Put to sleep by somebody else.
+        draws(15);
+        assert!(!hurry(Cause::Reapply, power(2_000)));
+        assert!(hurry(Cause::Rebalance, Target::Sleep));
+        for cause in [Cause::Shed, Cause::Escalate] {
+            assert!(hurry(cause, power(2_000)));
+        }
+        for cause in [Cause::Raise, Cause::Rebalance] {
+            assert!(!hurry(cause, power(2_000)));
+        }
     }
 }

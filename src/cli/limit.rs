@@ -1,0 +1,347 @@
+//! `ballast limit`: the operator's hand on a running daemon.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use super::orders::{Daemon, Reach, day_time, text, watts};
+use super::table::{Align, Table};
+use crate::clock;
+use crate::config::quantity;
+
+/// What `ballast limit` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Cap a circuit, in the operator's name
+    Set(Set),
+    /// Take one of the operator's caps back
+    Clear(Clear),
+    /// Show who caps what, and the state of every source of orders
+    List(List),
+    /// Draw more than a source has ordered, for a time and in somebody's name
+    Lift(Lift),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("much").required(true))]
+struct Set {
+    /// Name of the cap: the same name again changes it
+    name: String,
+    /// At most this much, such as "300 kW"
+    #[arg(long, value_name = "POWER", group = "much")]
+    cap: Option<String>,
+    /// This much less than would be drawn otherwise
+    #[arg(long, value_name = "POWER", group = "much")]
+    reduce_by: Option<String>,
+    /// This part of the nameplate of what hangs on the circuit, 0 to 100
+    #[arg(long, value_name = "PERCENT", group = "much")]
+    percent: Option<f64>,
+    /// On this circuit; the root circuit without it
+    #[arg(long)]
+    circuit: Option<String>,
+    /// Cap the draw of the miners alone, not the import of the circuit
+    #[arg(long)]
+    miners: bool,
+    /// Hold for this time, such as 2h or 45min
+    #[arg(long = "for", value_name = "TIME", value_parser = super::time, conflicts_with = "until")]
+    duration: Option<Duration>,
+    /// Hold until this time: "18:30", "2026-07-01 18:30" or with an offset "2026-07-01T18:30:00+05:00"
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    until: Option<String>,
+    /// Begin at this time, written like --until; now without it
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    from: Option<String>,
+    /// Among the operator's own caps, lower numbers win over higher ones; without numbers the tightest wins
+    #[arg(long)]
+    priority: Option<u32>,
+    /// Put miners to sleep where a lower power would be slower
+    #[arg(long)]
+    emergency: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Clear {
+    /// Name of the cap
+    name: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct List {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Lift {
+    /// The source, as in [signals.SOURCE]
+    source: String,
+    /// Who answers for it
+    #[arg(long, value_name = "NAME", required_unless_present = "end")]
+    by: Option<String>,
+    /// For this time, such as 30min; a day at the most
+    #[arg(long = "for", value_name = "TIME", value_parser = super::time, required_unless_present_any = ["until", "end"],
+          conflicts_with = "until")]
+    duration: Option<Duration>,
+    /// Until this time, written as for `ballast limit set`
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    until: Option<String>,
+    /// End a lift before its time
+    #[arg(long, conflicts_with_all = ["by", "duration", "until"])]
+    end: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let words = match &args.command {
+        Command::Set(args) => {
+            let daemon = Daemon::reach(&args.reach)?;
+            let answer = daemon.put(&["limits", &args.name], &order(args)).await?;
+            given(&args.name, &answer)
+        }
+        Command::Clear(args) => {
+            Daemon::reach(&args.reach)?.delete(&["limits", &args.name]).await?;
+            format!("{} is taken back\n", args.name)
+        }
+        Command::List(args) => {
+            let answer = Daemon::reach(&args.reach)?.get(&["limits"]).await?;
+            if args.json { pretty(&answer) } else { listing(&answer) }
+        }
+        Command::Lift(args) => lift(args).await?,
+    };
+    super::orders::print(&words)
+}
+
+async fn lift(args: &Lift) -> Result<String, Failure> {
+    let daemon = Daemon::reach(&args.reach)?;
+    let path = ["lifts", args.source.as_str()];
+    if args.end {
+        daemon.delete(&path).await?;
+        return Ok(format!("the caps of {} hold again\n", args.source));
+    }
+    let mut body = Map::new();
+    insert(&mut body, "by", args.by.clone());
+    insert(&mut body, "duration", args.duration.map(quantity::write_time));
+    insert(&mut body, "valid_until", args.until.clone());
+    let answer = daemon.put(&path, &Value::Object(body)).await?;
+    Ok(format!(
+        "the caps of {} are lifted until {}, in the name of {}; this is on record\n",
+        args.source,
+        day_time(&answer["lifted_until"]),
+        text(&answer["lifted_by"]),
+    ))
+}
+
+/// The body of an order.
+fn order(args: &Set) -> Value {
+    let mut body = Map::new();
+    insert(&mut body, "cap", args.cap.clone());
+    insert(&mut body, "reduce_by", args.reduce_by.clone());
+    insert(&mut body, "percent", args.percent);
+    insert(&mut body, "circuit", args.circuit.clone());
+    insert(&mut body, "scope", args.miners.then_some("miners"));
+    insert(&mut body, "duration", args.duration.map(quantity::write_time));
+    insert(&mut body, "valid_until", args.until.clone());
+    insert(&mut body, "valid_from", args.from.clone());
+    insert(&mut body, "priority", args.priority);
+    insert(&mut body, "urgency", args.emergency.then_some("emergency"));
+    Value::Object(body)
+}
+
+fn insert(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body.insert(key.into(), value.into());
+    }
+}
+
+/// What became of an order, in a line.
+fn given(name: &str, answer: &Value) -> String {
+    let limit = &answer["limit"];
+    let outcome = match answer["outcome"].as_str() {
+        Some("accepted") => "is in the books",
+        Some("replaced") => "is changed",
+        _ => "was in the books already",
+    };
+    let begins = match limit["phase"].as_str() {
+        Some("ahead") => format!("from {} on, ", day_time(&limit["valid_from"])),
+        _ => String::new(),
+    };
+    let ends = match limit["valid_until"] {
+        Value::Null => String::from("until it is taken back"),
+        ref until => format!("until {}", day_time(until)),
+    };
+    format!(
+        "{name} {outcome}: {begins}{} of {} at most {}, {ends}\n",
+        what(limit),
+        text(&limit["circuit"]),
+        watts(&limit["cap_watts"]),
+    )
+}
+
+fn what(limit: &Value) -> &'static str {
+    if limit["scope"] == json!("miners") { "the miners" } else { "the import" }
+}
+
+fn pretty(answer: &Value) -> String {
+    serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
+}
+
+/// The sources, what acts, and the orders.
+fn listing(answer: &Value) -> String {
+    let rows = |key: &str| answer[key].as_array().map_or(&[][..], Vec::as_slice).iter();
+    let mut sources = Table::new(&[
+        ("SOURCE", Align::Left),
+        ("STATE", Align::Left),
+        ("SIGNAL", Align::Right),
+        ("CAPS NOW", Align::Left),
+        ("REMARKS", Align::Left),
+    ]);
+    for source in rows("sources") {
+        let list = |key: &str| source[key].as_array().map_or(&[][..], Vec::as_slice).iter();
+        let caps: Vec<String> = list("acting")
+            .map(|cap| {
+                let why = match cap["order"].as_str() {
+                    Some(order) => order.to_owned(),
+                    None => text(&cap["why"]),
+                };
+                let of = if cap["scope"] == json!("miners") { "miners of " } else { "" };
+                format!("{} on {of}{} ({why})", watts(&cap["cap_watts"]), text(&cap["circuit"]))
+            })
+            .collect();
+        let mut remarks: Vec<String> = list("trouble").map(text).collect();
+        if let Some(by) = source["lifted_by"].as_str() {
+            remarks.push(format!("lifted by {by} until {}", day_time(&source["lifted_until"])));
+        }
+        let age = source["signal_age_seconds"].as_f64();
+        sources.row(vec![
+            text(&source["name"]),
+            text(&source["state"]),
+            age.map_or_else(|| "–".into(), |age| format!("{age:.0} s ago")),
+            if caps.is_empty() { "none".into() } else { caps.join(", ") },
+            remarks.join("; "),
+        ]);
+    }
+    let mut limits = Table::new(&[
+        ("ORDER", Align::Left),
+        ("SOURCE", Align::Left),
+        ("CAP", Align::Right),
+        ("ON", Align::Left),
+        ("FROM", Align::Left),
+        ("UNTIL", Align::Left),
+        ("NOW", Align::Left),
+    ]);
+    for limit in rows("limits") {
+        limits.row(vec![
+            text(&limit["id"]),
+            text(&limit["source"]),
+            watts(&limit["cap_watts"]),
+            format!("{} of {}", what(limit).trim_start_matches("the "), text(&limit["circuit"])),
+            day_time(&limit["valid_from"]),
+            if limit["valid_until"].is_null() { "–".into() } else { day_time(&limit["valid_until"]) },
+            text(&limit["phase"]),
+        ]);
+    }
+    if limits.is_empty() {
+        format!("{sources}\nno orders\n")
+    } else {
+        format!("{sources}\n{limits}")
+    }
+}
+
+/// A point in time as people write it, in the zone of this machine: with an offset, a date and a time, or a time alone,
+/// which is the next one to come.
+fn instant(words: &str) -> Result<String, String> {
+    let zone = jiff::tz::TimeZone::system();
+    let now = jiff::Timestamp::try_from(clock::wall()).map_err(|error| error.to_string())?;
+    point(words.trim(), now, &zone).map(|at| at.to_string()).ok_or_else(|| {
+        String::from("write it like \"18:30\", \"2026-07-01 18:30\" or \"2026-07-01T18:30:00+05:00\"")
+    })
+}
+
+fn point(words: &str, now: jiff::Timestamp, zone: &jiff::tz::TimeZone) -> Option<jiff::Timestamp> {
+    if let Ok(at) = words.parse::<jiff::Timestamp>() {
+        return Some(at);
+    }
+    let at = |civil: jiff::civil::DateTime| {
+        civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
+    };
+    if let Ok(civil) = words.parse::<jiff::civil::DateTime>() {
+        return at(civil);
+    }
+    let time = words.parse::<jiff::civil::Time>().ok().filter(|_| words.contains(':'))?;
+    let today = now.to_zoned(zone.clone()).date();
+    let next = at(today.to_datetime(time))?;
+    if next > now { Some(next) } else { at(today.tomorrow().ok()?.to_datetime(time)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_alone_is_the_next_one_to_come() {
+        let zone = jiff::tz::TimeZone::get("Asia/Karachi").unwrap();
+        let now: jiff::Timestamp = "2026-07-01T12:00:00Z".parse().unwrap();
+        let read = |words| point(words, now, &zone).map(|at| at.to_string());
+        assert_eq!(read("18:30").unwrap(), "2026-07-01T13:30:00Z");
+        assert_eq!(read("16:30").unwrap(), "2026-07-02T11:30:00Z");
+        assert_eq!(read("2026-07-03 06:00").unwrap(), "2026-07-03T01:00:00Z");
+        assert_eq!(read("2026-07-03T06:00:00+02:00").unwrap(), "2026-07-03T04:00:00Z");
+        for nonsense in ["", "tomorrow", "25:00", "6pm", "2026-13-01 00:00"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_told_in_a_line() {
+        let answer = json!({ "outcome": "accepted", "limit": {
+            "cap_watts": 300_000.0, "circuit": "pcc", "scope": "import", "phase": "acting", "valid_until": null,
+        } });
+        assert_eq!(
+            given("night", &answer),
+            "night is in the books: the import of pcc at most 300 kW, until it is taken back\n"
+        );
+    }
+
+    #[test]
+    fn sources_and_orders_stand_in_two_tables() {
+        let answer = json!({
+            "sources": [
+                { "name": "operator", "state": "limited", "signal_age_seconds": 12.4, "trouble": [], "lifted_by": null,
+                  "acting": [{ "circuit": "pcc", "scope": "import", "cap_watts": 300_000.0, "why": "order",
+                               "order": "night" }] },
+                { "name": "utility", "state": "failsafe", "signal_age_seconds": null, "trouble": ["a", "b"],
+                  "lifted_by": "A. Khan", "lifted_until": "2026-07-01T12:00:00Z", "acting": [] },
+            ],
+            "limits": [
+                { "id": "night", "source": "operator", "cap_watts": 300_000.0, "scope": "import", "circuit": "pcc",
+                  "valid_from": "2026-07-01T12:00:00Z", "valid_until": null, "phase": "acting" },
+            ],
+        });
+        let words = listing(&answer);
+        let lines: Vec<&str> = words.lines().collect();
+        assert!(lines[0].starts_with("SOURCE    STATE"), "{words}");
+        assert!(lines[1].contains("300 kW on pcc (night)"), "{words}");
+        assert!(lines[2].contains("none") && lines[2].contains("a; b; lifted by A. Khan until"), "{words}");
+        assert!(lines[5].starts_with("night  operator  300 kW  import of pcc"), "{words}");
+        assert!(listing(&json!({ "sources": [], "limits": [] })).contains("no orders"));
+    }
+}

@@ -1,0 +1,430 @@
+//! `ballast orders`: what was ordered and what was delivered. And the way to the running daemon, for all commands that
+//! need it.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+use super::Failure;
+use super::table::{Align, Table};
+use crate::config::{self, Options, Secrets};
+use crate::secret::Secret;
+use crate::web::api::Token;
+
+/// The longest time for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest answer, in bytes.
+const LARGEST: usize = 8 << 20;
+/// Where a token is looked for unless the command line says otherwise.
+const TOKEN_VARIABLE: &str = "BALLAST_TOKEN_FILE";
+
+/// How the running daemon is reached.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "The daemon")]
+pub struct Reach {
+    /// The daemon's configuration: where it listens, and the token
+    #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]
+    pub config: PathBuf,
+    /// Its address instead, such as http://127.0.0.1:9842
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// A file with the token; without it the one that BALLAST_TOKEN_FILE names, else the configuration's first with the
+    /// scope `operator`
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The running `ballast demo` of this machine
+    #[arg(long, conflicts_with = "config")]
+    pub demo: bool,
+}
+
+/// What `ballast orders` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Only of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Shows the orders.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let daemon = Daemon::reach(&args.reach)?;
+    let query = args.source.as_ref().map(|source| ("source", source.as_str()));
+    let answer = daemon.ask(Method::GET, &["orders"], query, None).await?;
+    if args.json {
+        return print(&(serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"));
+    }
+    print(&listing(&answer))
+}
+
+/// Why the daemon did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonCallError {
+    /// An address that is none.
+    #[error("{0:?} is no address of a daemon; write it like http://127.0.0.1:9842")]
+    Url(String),
+    /// Nobody has a token.
+    #[error(
+        "there is no token: the configuration has none with the scope `operator`; add [web.tokens.operator] to it, or \
+         name a file with --token-file or {TOKEN_VARIABLE}"
+    )]
+    NoToken,
+    /// A file that holds no token.
+    #[error("cannot take a token from {file}: {reason}")]
+    TokenFile {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody answers.
+    #[error("no daemon answers at {at}: {reason}; is it running (systemctl status ballast)? --url names another address")]
+    Unreachable {
+        /// Where.
+        at: String,
+        /// Why.
+        reason: String,
+    },
+    /// It has refused.
+    #[error("the daemon refuses ({code}): {error}{help}")]
+    Refused {
+        /// The status of HTTP.
+        code: u16,
+        /// What.
+        error: String,
+        /// What to do, with its separator.
+        help: String,
+    },
+    /// What came is no answer.
+    #[error("what answers at {at} is no daemon of this version: {reason}")]
+    Strange {
+        /// Where.
+        at: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The way to a daemon.
+pub(super) struct Daemon {
+    base: Url,
+    token: Secret,
+    http: reqwest::Client,
+}
+
+impl Daemon {
+    /// Finds out where it is and with which token it is asked. Nothing is sent yet.
+    pub(super) fn reach(reach: &Reach) -> Result<Self, Failure> {
+        let named = reach.token_file.clone().or_else(|| {
+            std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+        });
+        let needs_config = reach.url.is_none() || named.is_none();
+        let (listen, tokens) = match (needs_config, reach.demo) {
+            (false, _) => (None, Vec::new()),
+            (true, true) => config::demo_door().map(|(at, tokens)| (Some(at), tokens)).map_err(Failure::Config)?,
+            (true, false) => {
+                let secrets = if named.is_some() { Secrets::Skip } else { Secrets::Read };
+                let text = config::read(&reach.config).map_err(Failure::Config)?;
+                let options = Options { secrets, ..Options::default() };
+                let (at, tokens) =
+                    config::door(&text, &reach.config, &options).map_err(Failure::Config)?;
+                (Some(at), tokens)
+            }
+        };
+        let base = match (&reach.url, listen) {
+            (Some(url), _) => base(url)?,
+            (None, Some(listen)) => base(&format!("http://{}", dial(listen)))?,
+            (None, None) => return Err(DaemonCallError::Url(String::new()).into()),
+        };
+        let token = match named {
+            Some(file) => token_of(file)?,
+            None => first_operator(tokens).ok_or(DaemonCallError::NoToken)?,
+        };
+        // The HTTP library is built without cryptography of its own and panics without a provider. One that is there
+        // already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| DaemonCallError::Unreachable { at: base.to_string(), reason: innermost(&error) })?;
+        Ok(Self { base, token, http })
+    }
+
+    pub(super) async fn get(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, None, None).await
+    }
+
+    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::PUT, path, None, Some(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, None, None).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: Option<(&str, &str)>,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let at = self.base.to_string();
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+            }
+            Err(()) => return Err(DaemonCallError::Url(at).into()),
+        }
+        if let Some((key, value)) = query {
+            url.query_pairs_mut().append_pair(key, value);
+        }
+        let mut request = self.http.request(method, url).bearer_auth(self.token.expose());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let unreachable =
+            |error: reqwest::Error| DaemonCallError::Unreachable { at: at.clone(), reason: innermost(&error) };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if bytes.len() + chunk.len() > LARGEST {
+                let reason = String::from("its answer has no end");
+                return Err(DaemonCallError::Strange { at, reason }.into());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let body = serde_json::from_slice::<Value>(&bytes);
+        if !status.is_success() {
+            return Err(refusal(status, body.ok()).into());
+        }
+        body.map_err(|error| DaemonCallError::Strange { at, reason: error.to_string() }.into())
+    }
+}
+
+fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {
+    let words = |key: &str| {
+        let text = body.as_ref().and_then(|body| body.get(key)).and_then(Value::as_str);
+        text.map(|text| text.replace(char::is_control, "\u{fffd}"))
+    };
+    let error = words("error").unwrap_or_else(|| match status {
+        StatusCode::NOT_FOUND => String::from("there is no such thing here; is it a daemon of this version?"),
+        _ => status.canonical_reason().unwrap_or("without a word").to_owned(),
+    });
+    let help = words("help").filter(|help| !help.is_empty()).map_or_else(String::new, |help| format!("; {help}"));
+    DaemonCallError::Refused { code: status.as_u16(), error, help }
+}
+
+fn base(text: &str) -> Result<Url, DaemonCallError> {
+    let wrong = || DaemonCallError::Url(text.to_owned());
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let plain = url.username().is_empty() && url.password().is_none() && url.has_host();
+    (matches!(url.scheme(), "http" | "https") && plain).then_some(url).ok_or_else(wrong)
+}
+
+/// Where to call a daemon that listens there: one that listens everywhere is called on this machine.
+fn dial(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn first_operator(tokens: Vec<Token>) -> Option<Secret> {
+    tokens.into_iter().find(|token| token.scopes.operator).and_then(|token| token.secret)
+}
+
+fn token_of(file: PathBuf) -> Result<Secret, DaemonCallError> {
+    let fail = |reason: String| DaemonCallError::TokenFile { file: file.clone(), reason };
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| fail(format!("{error}; name a file that you can read, with the token and nothing else")))?;
+    let token = text.trim_end_matches(['\n', '\r']);
+    if token.is_empty() || token.len() > 512 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(fail(String::from("it must hold the token and nothing else")));
+    }
+    Ok(Secret::new(token.to_owned()))
+}
+
+/// The operating system's words; the outer ones repeat the address.
+fn innermost(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} s", PATIENCE.as_secs());
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Writes to standard output. A reader that has gone away, such as `head`, is no failure.
+pub(super) fn print(words: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(words.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::System { what: "cannot write", source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A text of the answer; a dash for none.
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("–").to_owned()
+}
+
+/// A power of the answer, as people write it.
+pub(super) fn watts(value: &Value) -> String {
+    let Some(watts) = value.as_f64() else { return String::from("–") };
+    let (scaled, unit) = match watts.abs() {
+        large if large >= 999_950.0 => (watts / 1e6, "MW"),
+        large if large >= 999.95 => (watts / 1e3, "kW"),
+        _ => (watts, "W"),
+    };
+    let digits = if scaled.abs() >= 99.95 { 0 } else { 1 };
+    let number = format!("{scaled:.digits$}");
+    let number = number.strip_suffix(".0").unwrap_or(&number);
+    format!("{} {unit}", if number == "-0" { "0" } else { number })
+}
+
+/// A point in time of the answer, in the zone of this machine.
+pub(super) fn day_time(value: &Value) -> String {
+    let at = value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    at.map_or_else(
+        || String::from("–"),
+        |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+/// How long after one point another lies: `0.4 s`, `3 min 20 s`.
+fn after(from: &Value, to: &Value) -> String {
+    let at = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let Some((from, to)) = at(from).zip(at(to)) else { return String::from("–") };
+    let seconds = to.duration_since(from).as_secs_f64();
+    let minutes = (seconds / 60.0).floor();
+    match seconds {
+        short if short < 100.0 => format!("+{short:.1} s"),
+        long if long < 36_000.0 => format!("+{minutes:.0} min {:.0} s", (long - minutes * 60.0).floor()),
+        long => format!("+{:.1} h", long / 3_600.0),
+    }
+}
+
+/// The orders as a table.
+fn listing(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        ("SOURCE", Align::Left),
+        ("ORDER", Align::Left),
+        ("CAP", Align::Right),
+        ("RECEIVED", Align::Left),
+        ("STATE", Align::Left),
+        ("APPLIED", Align::Right),
+        ("MET", Align::Right),
+        ("MEAN", Align::Right),
+        ("DEVIATION", Align::Right),
+        ("SHORTFALL", Align::Right),
+        ("DELIVERED", Align::Right),
+        ("AVOIDED", Align::Right),
+    ]);
+    let orders = answer["orders"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut reasons = String::new();
+    for order in orders {
+        let received = &order["received_at"];
+        let number = |key: &str, words: &dyn Fn(f64) -> String| {
+            order[key].as_f64().map_or_else(|| String::from("–"), words)
+        };
+        if let Some(reason) = order["reason"].as_str() {
+            let reason = reason.replace(char::is_control, "\u{fffd}");
+            reasons.push_str(&format!("  {} {}: {reason}\n", text(&order["source"]), text(&order["id"])));
+        }
+        table.row(vec![
+            text(&order["source"]),
+            text(&order["id"]),
+            watts(&order["cap_watts"]),
+            day_time(received),
+            text(&order["stage"]),
+            after(received, &order["applied_at"]),
+            after(received, &order["met_at"]),
+            watts(&order["mean_watts"]),
+            watts(&order["deviation_watts"]),
+            watts(&order["shortfall_watts"]),
+            number("delivered_ratio", &|ratio| format!("{:.0} %", ratio * 100.0)),
+            number("avoided_joules", &|joules| format!("{:.1} kWh", joules / 3.6e6)),
+        ]);
+    }
+    match (table.is_empty(), reasons.is_empty()) {
+        (true, _) => String::from("no orders yet\n"),
+        (false, true) => table.to_string(),
+        (false, false) => format!("{table}\nrefused:\n{reasons}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn powers_are_written_as_people_do() {
+        let written = |watts: f64| super::watts(&json!(watts));
+        assert_eq!(written(300_000.0), "300 kW");
+        assert_eq!(written(12_340.0), "12.3 kW");
+        assert_eq!(written(-850.0), "-850 W");
+        assert_eq!(written(999_960.0), "1 MW");
+        assert_eq!(written(-0.01), "0 W");
+        assert_eq!(super::watts(&Value::Null), "–");
+    }
+
+    #[test]
+    fn a_record_is_a_row_and_a_refusal_says_why_below() {
+        let answer = json!({ "orders": [
+            { "source": "utility", "id": "evening", "stage": "acting", "reason": null, "cap_watts": 300_000.0,
+              "received_at": "2026-07-01T12:00:00Z", "applied_at": "2026-07-01T12:00:00.2Z",
+              "met_at": "2026-07-01T12:03:20Z", "mean_watts": 291_500.0, "deviation_watts": -8_500.0,
+              "shortfall_watts": 0.0, "delivered_ratio": 1.04, "avoided_joules": 360e6 },
+            { "source": "utility", "id": "odd", "stage": "refused", "reason": "a cap of -1 W is below zero",
+              "cap_watts": null, "received_at": "2026-07-01T12:00:00Z" },
+        ] });
+        let words = listing(&answer);
+        let lines: Vec<&str> = words.lines().collect();
+        for cell in ["evening", "300 kW", "+0.2 s", "+3 min 20 s", "292 kW", "-8.5 kW", "0 W", "104 %", "100.0 kWh"] {
+            assert!(lines[1].contains(cell), "{cell} is not in {words}");
+        }
+        assert!(lines[2].contains("refused") && lines[2].ends_with('–'), "{words}");
+        assert_eq!(lines[5], "  utility odd: a cap of -1 W is below zero");
+        assert_eq!(listing(&json!({ "orders": [] })), "no orders yet\n");
+    }
+
+    #[test]
+    fn a_daemon_that_listens_everywhere_is_called_on_this_machine() {
+        assert_eq!(dial("0.0.0.0:9842".parse().unwrap()).to_string(), "127.0.0.1:9842");
+        assert_eq!(dial("[::]:9842".parse().unwrap()).to_string(), "[::1]:9842");
+        assert_eq!(dial("10.0.0.1:9842".parse().unwrap()).to_string(), "10.0.0.1:9842");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_told() {
+        for wrong in ["", "127.0.0.1:9842", "ftp://x", "http://user:secret@x/"] {
+            assert!(base(wrong).is_err(), "{wrong}");
+        }
+    }
+}

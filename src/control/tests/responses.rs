@@ -1,0 +1,81 @@
+//! How long miners take to follow, as the control law tells it, and miners that move by themselves in the middle of a
+//! limit.
+
+use std::collections::BTreeSet;
+
+use super::plant::{Manner, Plant};
+use crate::control::decision::{Cause, Decision};
+use crate::control::site::MinerId;
+use crate::control::snapshot::Target;
+use crate::control::testing::site;
+
+/// 40 miners of up to 3.4 kW at nine tenths, with a surplus that falls from 130 to 40 kW after a minute.
+fn falling() -> Plant {
+    Plant::new(site(20), 0.9, |at| if at < 60.0 { -130e3 } else { -40e3 })
+}
+
+fn sheds(decision: &Decision) -> BTreeSet<MinerId> {
+    let sheds = decision.commands.iter().filter(|command| command.cause == Cause::Shed);
+    sheds.map(|command| command.miner).collect()
+}
+
+#[test]
+fn each_command_that_is_followed_is_told_once_with_its_time() {
+    let mut plant = falling();
+    plant.run(59);
+    let (mut shed, mut followed) = (BTreeSet::new(), Vec::new());
+    for _ in 0..30 {
+        let decision = plant.cycle();
+        shed.append(&mut sheds(&decision));
+        followed.extend(decision.responses);
+    }
+    assert!(shed.len() > 20, "{}", shed.len());
+    let miners: BTreeSet<MinerId> = followed.iter().map(|(miner, _)| *miner).collect();
+    assert!(shed.is_subset(&miners), "every miner that was shed has followed");
+    for (miner, took) in &followed {
+        assert!((0.5..20.0).contains(&took.as_secs_f64()), "{miner:?} {took:?}");
+    }
+    let later: usize = (0..60).map(|_| plant.cycle().responses.len()).sum();
+    assert!(later <= plant.miners.len() / 2, "told again and again: {later}");
+}
+
+#[test]
+fn a_miner_that_accepts_and_does_not_move_is_never_told_as_followed() {
+    let mut plant = falling();
+    plant.run(50);
+    for miner in &mut plant.miners {
+        miner.manner = Manner::Ignores;
+    }
+    let told: usize = (0..60).map(|_| plant.cycle().responses.len()).sum();
+    assert_eq!(told, 0);
+}
+
+#[test]
+fn a_miner_that_was_silent_when_the_limit_came_is_shed_when_it_answers_again() {
+    let mut plant = falling();
+    plant.run(50);
+    plant.miners[3].manner = Manner::Silent;
+    plant.run(60);
+    assert!(plant.miners[3].draw > 1_000.0, "it goes on as it was");
+    plant.miners[3].manner = Manner::Obeys;
+    plant.run(15);
+    assert!(plant.import() <= 0.0, "{}", plant.import());
+}
+
+#[test]
+fn a_limit_holds_when_sleeping_miners_wake_by_themselves_again_and_again() {
+    let mut plant = Plant::new(site(20), 0.9, |at| if at < 30.0 { -130e3 } else { -3e3 });
+    plant.run(90);
+    assert!(plant.miners.iter().all(|miner| miner.target == Target::Sleep));
+    for round in 0_u32..3 {
+        let now = plant.now;
+        for miner in plant.miners.iter_mut().skip(5).take(4) {
+            (miner.target, miner.from, miner.since) =
+                (Target::Power(crate::units::Watts::whole(3_400)), miner.draw, now);
+            (miner.goal, miner.draw) = (3_400.0, 3_400.0);
+        }
+        plant.run(20);
+        assert!(plant.miners.iter().all(|miner| miner.target == Target::Sleep), "round {round}");
+        assert!(plant.import() <= 0.0);
+    }
+}

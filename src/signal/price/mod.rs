@@ -1,0 +1,248 @@
+//! A price of power against what hashing earns: the operating points that do not pay are not used.
+//!
+//! Prices are fixed, follow a tariff, or are polled as JSON. What they come to is worked out in
+//! [`crate::control::signal::economics`]: one cap for each circuit that feeds miners. They are caps like all others and
+//! can only lower the draw.
+//!
+//! Only whole, timely answers count as heard. An answer that is whole but holds no price that can be meant is told
+//! to the desk as such for as long as the latest good one is not older than the time after which the source is lost.
+
+pub mod poll;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::windows::{Windows, timestamp};
+use super::{Context, List};
+use crate::clock::Moment;
+use crate::control::signal::economics::{BreakEven, Keeper, Prices, caps};
+use crate::control::signal::{Ask, Basis, Doubt, Order, Urgency, Wall};
+use crate::control::site::Scope;
+use crate::units::Watts;
+use poll::{Poll, PriceError};
+
+/// A tariff's price is looked up at least so often, so that its hours begin in time.
+const TARIFF_LOOK: Duration = Duration::from_secs(5);
+
+/// The settings of this kind of source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Of a kilowatt-hour.
+    pub power: Quote,
+    /// Of a terahash per second over a day, in the same currency.
+    pub hash: Quote,
+    /// The currency of both, for people.
+    pub currency: String,
+    /// Time between two looks.
+    pub every: Duration,
+    /// What of the earnings goes elsewhere, as a fraction: fees, losses and cooling.
+    pub overhead: f64,
+    /// Changes of the break-even below this part of it do not count. 0.05 = 5 %.
+    pub hysteresis: f64,
+    /// For how long after a change it does not rise.
+    pub minimum_hold: Duration,
+    /// From this age on, a price is none any more.
+    pub lost_after: Duration,
+    /// The caps of a price that is lost end by themselves, one to two times `lost_after` after it was last heard.
+    pub expires: bool,
+    /// A certificate authority in PEM beside those of the system, for polled prices.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// Where a price comes from. Numbers are per kilowatt-hour, or per terahash per second and day.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Quote {
+    /// It does not change.
+    Fixed(f64),
+    /// It follows the hours of a calendar: the price of the first window that covers the moment, else another.
+    Tariff {
+        /// When.
+        windows: Windows,
+        /// How much in each.
+        prices: Vec<f64>,
+        /// Outside of all windows.
+        otherwise: f64,
+    },
+    /// It is asked for.
+    Poll(Poll),
+}
+
+/// Runs until it is dropped.
+pub async fn run(settings: Settings, context: Context) {
+    let client = loop {
+        match poll::client(settings.ca.as_deref()) {
+            Ok(client) => break client,
+            Err(error) => {
+                warn!(source = %context.name, "no HTTP client: {error}; tried again in a minute");
+                sleep(Duration::from_secs(60)).await;
+            }
+        }
+    };
+    let every = if [&settings.power, &settings.hash].iter().any(|quote| matches!(quote, Quote::Tariff { .. }))
+    {
+        settings.every.min(TARIFF_LOOK)
+    } else {
+        settings.every
+    };
+    let mut task =
+        Task { settings, context, client, keeper: Keeper::default(), told: None, good: None, trouble: None };
+    loop {
+        task.look().await;
+        sleep(every).await;
+    }
+}
+
+struct Task {
+    settings: Settings,
+    context: Context,
+    client: reqwest::Client,
+    keeper: Keeper,
+    /// What the desk has been told: the break-even, the names of the orders, and when they were given.
+    told: Option<(BreakEven, Vec<Arc<str>>, Moment)>,
+    /// When the prices were last good.
+    good: Option<Moment>,
+    /// What went wrong the last time, so that it is logged once.
+    trouble: Option<&'static str>,
+}
+
+impl Task {
+    async fn look(&mut self) {
+        match self.prices().await {
+            Ok(prices) => {
+                if self.trouble.take().is_some() {
+                    info!(source = %self.context.name, "prices are there again");
+                }
+                self.good = Some(self.context.clock.now());
+                self.take(prices).await;
+            }
+            Err(error) => {
+                if self.trouble.replace(error.kind()) != Some(error.kind()) {
+                    warn!(source = %self.context.name, "{error}; the latest price stays until it is too old");
+                }
+                let now = self.context.clock.now();
+                let recent = self.good.is_some_and(|at| now - at < self.settings.lost_after);
+                if error.is_bad_value() && recent {
+                    let standing = self.told.as_ref().map(|(_, standing, _)| standing.clone());
+                    let complaint = Some(error.to_string().into());
+                    let list =
+                        List { orders: Vec::new(), unreadable: standing.unwrap_or_default(), complaint };
+                    self.tell(list).await;
+                }
+            }
+        }
+    }
+
+    /// Both prices, or why there are none.
+    async fn prices(&self) -> Result<Prices, PriceError> {
+        let power = self.price(&self.settings.power).await?;
+        let hash = self.price(&self.settings.hash).await?;
+        if hash < 0.0 {
+            return Err(PriceError::Negative(hash));
+        }
+        Ok(Prices { power, hash })
+    }
+
+    async fn price(&self, quote: &Quote) -> Result<f64, PriceError> {
+        let now = self.context.desk.wall();
+        match quote {
+            Quote::Fixed(price) => Ok(*price),
+            Quote::Tariff { windows, prices, otherwise } => {
+                let covering = windows.at(timestamp(now));
+                Ok(covering.first().and_then(|at| prices.get(*at)).copied().unwrap_or(*otherwise))
+            }
+            Quote::Poll(poll) => {
+                let answer = poll::ask(&self.client, poll).await?;
+                let (price, date) = poll.read(&answer, self.context.desk.wall(), self.settings.lost_after)?;
+                if let Some(date) = date {
+                    self.compare(date);
+                }
+                Ok(price)
+            }
+        }
+    }
+
+    /// How far the clock of whoever tells the price is from ours. It says whole seconds.
+    fn compare(&self, date: Wall) {
+        let now = self.context.desk.wall();
+        let apart = now.since(date).max(date.since(now));
+        let doubt = if apart <= Duration::from_secs(2) { Doubt::None } else { Doubt::Off(apart) };
+        self.context.desk.doubt(self.context.source, doubt);
+    }
+
+    async fn take(&mut self, prices: Prices) {
+        let now = self.context.clock.now();
+        let Settings { overhead, hysteresis, minimum_hold, .. } = self.settings;
+        let latest = BreakEven::of(prices).less(overhead);
+        let counts = self.keeper.take(latest, now, hysteresis, minimum_hold);
+        let due = |at: Moment| self.settings.expires && now - at >= self.settings.lost_after;
+        let known = self.told.as_ref().is_some_and(|(told, _, at)| *told == counts && !due(*at));
+        if known {
+            return self.context.desk.heartbeat(self.context.source);
+        }
+        let orders = self.orders(counts);
+        let standing: Vec<Arc<str>> = orders.iter().map(|order| order.id.clone()).collect();
+        let said = if standing.is_empty() { "all of the fleet pays".into() } else { standing.join(", ") };
+        info!(
+            source = %self.context.name,
+            "{} {}/kWh against {} {}/TH/day: {said}",
+            prices.power,
+            self.settings.currency,
+            prices.hash,
+            self.settings.currency
+        );
+        if self.tell(List { orders, ..List::default() }).await {
+            self.told = Some((counts, standing, now));
+        }
+    }
+
+    /// The orders that a break-even comes to. A name says all that its order is, so that the same price after a restart is
+    /// the same order.
+    fn orders(&self, break_even: BreakEven) -> Vec<Order> {
+        let Context { desk, place, .. } = &self.context;
+        let site = desk.site();
+        let until = self.settings.expires.then(|| desk.wall().later(self.settings.lost_after * 2));
+        caps(&site, place.circuit, break_even)
+            .into_iter()
+            .map(|(circuit, cap)| {
+                let name = site.circuits.get(circuit.0).map_or("", |circuit| circuit.name.as_str());
+                let cap = Watts::saturating(cap.get().floor());
+                let joules = break_even.joules_per_terahash();
+                Order {
+                    id: format!("{name} below {joules:.2} J/TH: {:.0} W", cap.get()).into(),
+                    // Rises with what it prolongs.
+                    revision: until.map_or(0, |until| u64::try_from(until.as_unix_millis()).unwrap_or(0)),
+                    lane: "price".into(),
+                    priority: u32::MAX,
+                    circuit,
+                    scope: Scope::Miners,
+                    ask: Ask::Cap(cap),
+                    basis: Basis::Instant,
+                    urgency: Urgency::Normal,
+                    from: Wall::unix_millis(0),
+                    until,
+                    start_spread: Duration::ZERO,
+                }
+            })
+            .collect()
+    }
+
+    async fn tell(&self, list: List) -> bool {
+        match self.context.desk.list(self.context.source, list).await {
+            Ok(answers) => {
+                for answer in answers {
+                    if let Err(refusal) = answer.outcome {
+                        warn!(source = %self.context.name, order = %answer.id, "{refusal}");
+                    }
+                }
+                true
+            }
+            Err(error) => {
+                warn!(source = %self.context.name, "{error}");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What must survive a restart: the orders from outside, and the ledger of what became of them.
+//!
+//! One thread owns the database (SQLite) and writes what it is handed, each hand-over in one transaction. Whoever hands
+//! over says the whole state of a source; the thread knows what is on disk and writes the difference, so that a
+//! hand-over that failed is made good by the next one, and one that changes nothing costs nothing.
+//!
+//! ```text
+//!  Desk ── the state of a source ──► queue ──► thread ── difference ──► ballast.db
+//!    ◄──────────── on disk ────────────────────┘
+//! ```
+//!
+//! | File | What it does |
+//! |---|---|
+//! | `file` | opens and checks the database; sets a damaged one aside |
+//! | `rows` | orders and ledger entries as rows |
+//! | `worker` | the thread |
+//! | `boot` | whether this start follows a power outage |
+
+pub mod boot;
+mod file;
+mod rows;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::control::signal::book::Held;
+use crate::control::signal::{Active, Basis, Wall};
+use crate::control::site::Scope;
+use crate::units::{Joules, Watts};
+use boot::Alive;
+
+/// How long a writer waits for the disk.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a writer waits while the disk is known to fail: orders must not queue up behind it.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(50);
+/// Hand-overs that may wait for the disk.
+const QUEUE: usize = 64;
+/// Entries of the ledger that stay on disk.
+pub const MOST_LEDGER: u32 = 20_000;
+/// Older entries of the ledger are dropped.
+pub const LEDGER_AGE: Duration = Duration::from_secs(400 * 86_400);
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The database; `None` where the configuration does not name one.
+    pub path: Option<PathBuf>,
+    /// A machine that was off for longer than this has had a power outage.
+    pub outage_after: Duration,
+    /// After a power outage the fleet waits for a part of this, which is the site's own, before it starts.
+    pub restart_spread: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { path: None, outage_after: Duration::from_secs(600), restart_spread: Duration::from_secs(300) }
+    }
+}
+
+/// Why something is not on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be used.
+    #[error(
+        "cannot open the database {}: {reason}; make its folder writable for the account of the service, then restart",
+        path.display()
+    )]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What the system or the database said.
+        reason: String,
+    },
+    /// It was not written.
+    #[error("cannot write to the database: {0}; check the disk: space, rights, health")]
+    Write(String),
+    /// It takes too long. It may still be written.
+    #[error("the database has not answered within {0:?}; check the disk")]
+    Slow(Duration),
+    /// Too much waits for the disk already.
+    #[error("{QUEUE} writes wait for the database already; check the disk")]
+    Full,
+    /// The thread has ended.
+    #[error("the thread of the database has ended; restart the service")]
+    Ended,
+}
+
+/// An order and where it acts. The position of the circuit in the order itself means nothing here: names last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredOrder {
+    /// Name of the circuit.
+    pub circuit: Arc<str>,
+    /// The order; its circuit is `CircuitId(0)`.
+    pub held: Held,
+}
+
+/// A cap that stands because its source was lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredCap {
+    /// Name of the circuit.
+    pub circuit: Arc<str>,
+    /// The cap; its circuit is `CircuitId(0)`.
+    pub active: Active,
+}
+
+/// Everything that is kept of a source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Its orders.
+    pub orders: Vec<StoredOrder>,
+    /// Names and revisions that were taken back, the latest last.
+    pub withdrawn: Vec<(Arc<str>, u64)>,
+    /// The caps that stand because it is lost.
+    pub caps: Vec<StoredCap>,
+    /// Who has lifted its caps, and until when.
+    pub lift: Option<(Arc<str>, Wall)>,
+}
+
+/// One order in the ledger: what was said, what became of it, what was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LedgerRow {
+    /// Rises with every entry; names it.
+    pub number: u64,
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// The name that the source gives the order.
+    pub id: Arc<str>,
+    /// Its version.
+    pub revision: u64,
+    /// Name of the circuit.
+    pub circuit: Arc<str>,
+    /// What it caps there.
+    pub scope: Scope,
+    /// [`crate::signal::record::Stage::name`].
+    pub stage: Arc<str>,
+    /// Why it was refused, or ended before its time.
+    pub reason: Option<Arc<str>>,
+    /// The cap that it came to; `None` when it was refused.
+    pub cap: Option<Watts>,
+    /// Its baseline.
+    pub baseline: Option<Watts>,
+    /// Against what it is judged.
+    pub basis: Basis,
+    /// When it holds by its own word.
+    pub from: Wall,
+    /// Up to when.
+    pub until: Option<Wall>,
+    /// When it came.
+    pub received: Wall,
+    /// When a decision first obeyed it.
+    pub applied: Option<Wall>,
+    /// When it was first met.
+    pub met: Option<Wall>,
+    /// When it ended.
+    pub ended: Option<Wall>,
+    /// For how long power was measured.
+    pub measured: Duration,
+    /// Energy in that time.
+    pub energy: Joules,
+    /// The farthest above the cap after it was first met.
+    pub worst: Watts,
+    /// The highest mean over a whole window.
+    pub worst_mean: Option<Watts>,
+    /// Whether the order itself was on disk.
+    pub stored: bool,
+}
+
+/// What was on disk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// By name of the source.
+    pub sources: Vec<(Arc<str>, Kept)>,
+    /// The newest entries of the ledger, the newest last; at most as many as were asked for.
+    pub ledger: Vec<LedgerRow>,
+    /// The highest number that the ledger has given.
+    pub last_number: u64,
+    /// When the daemon was last known to run.
+    pub alive: Option<Alive>,
+    /// Rows that could not be read and were left out.
+    pub unreadable: u64,
+}
+
+/// What became of the file at the start.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where to write.
+    pub store: Store,
+    /// What was there.
+    pub loaded: Loaded,
+    /// Where a damaged file went: its orders are not known.
+    pub damaged: Option<Damaged>,
+}
+
+/// A file that could not be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where it is now.
+    pub aside: PathBuf,
+    /// What was wrong with it.
+    pub reason: String,
+}
+
+/// One hand-over.
+#[derive(Debug, Default)]
+pub struct Write {
+    /// The whole state of some sources, by name.
+    pub sources: Vec<(Arc<str>, Kept)>,
+    /// Entries of the ledger, new or changed.
+    pub ledger: Vec<LedgerRow>,
+    /// The daemon runs.
+    pub alive: Option<Alive>,
+}
+
+struct Job {
+    write: Write,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    errors: AtomicU64,
+    failing: AtomicBool,
+}
+
+impl Health {
+    /// Counts an error; tells whether it is the first of its episode.
+    fn fail(&self) -> bool {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        !self.failing.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Where to write. Copies share one thread, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    jobs: Option<SyncSender<Job>>,
+    health: Arc<Health>,
+}
+
+impl Store {
+    /// Opens the database of a file, makes it where there is none, and starts its thread. Blocks for as long as that
+    /// takes. At most `newest` entries of the ledger are read.
+    ///
+    /// # Errors
+    /// The file cannot be made, opened or locked. A damaged one is no error: it is set aside.
+    pub fn open(path: &Path, newest: usize) -> Result<Opened, StoreError> {
+        let (connection, damaged) = file::open(path)?;
+        let loaded = rows::load(&connection, newest)
+            .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
+        let (jobs, inbox) = sync_channel(QUEUE);
+        let health = Arc::new(Health::default());
+        let worker = worker::Worker::new(connection, &loaded, health.clone());
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || worker.run(&inbox))
+            .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
+        Ok(Opened { store: Self { jobs: Some(jobs), health }, loaded, damaged })
+    }
+
+    /// A store that writes nothing and counts each hand-over as an error: the file could not be opened.
+    pub fn broken() -> Self {
+        let health = Arc::new(Health::default());
+        health.fail();
+        Self { jobs: None, health }
+    }
+
+    /// Hands over, and waits until it is on disk: a second at the most, and hardly at all while the disk is known to
+    /// fail. The first failure of an episode is logged, and its end.
+    ///
+    /// # Errors
+    /// It is not on disk, or nobody knows.
+    pub async fn write(&self, write: Write) -> Result<(), StoreError> {
+        let result = self.hand_over(write).await;
+        if let Err(error) = &result
+            && self.health.fail()
+        {
+            tracing::error!(
+                "{error}; orders are obeyed all the same, and a restart would forget the new ones"
+            );
+        }
+        result
+    }
+
+    async fn hand_over(&self, write: Write) -> Result<(), StoreError> {
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Ended)?;
+        let patience = if self.failing() { LITTLE_PATIENCE } else { PATIENCE };
+        let (done, answer) = oneshot::channel();
+        jobs.try_send(Job { write, done }).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Full,
+            TrySendError::Disconnected(_) => StoreError::Ended,
+        })?;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError::Ended),
+            Err(_) => Err(StoreError::Slow(patience)),
+        }
+    }
+
+    /// How many hand-overs have failed since the start.
+    pub fn errors(&self) -> u64 {
+        self.health.errors.load(Ordering::Relaxed)
+    }
+
+    /// Whether the latest hand-over failed.
+    pub fn failing(&self) -> bool {
+        self.health.failing.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,321 @@
+//! What the interface answers: JSON, power in watts under names that say so, points in time in UTC (RFC 3339).
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::body::Wrong;
+use super::token::Unknown;
+use crate::control::signal::book::{Held, Phase, Trouble};
+use crate::control::signal::{Active, Basis, Doubt, Receipt, SourceSettings, Urgency, View, Wall, Why};
+use crate::control::site::{Scope, Site};
+use crate::metrics::circuit_name;
+use crate::signal::record::{Record, Stage};
+
+/// Something that is not done, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub(super) code: StatusCode,
+    pub(super) error: String,
+    pub(super) help: String,
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    error: &'a str,
+    help: &'a str,
+}
+
+impl Problem {
+    pub(super) fn new(code: StatusCode, error: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, error: error.into(), help: help.into() }
+    }
+}
+
+impl From<Wrong> for Problem {
+    fn from(wrong: Wrong) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, wrong.error, wrong.help)
+    }
+}
+
+impl From<Unknown> for Problem {
+    fn from(unknown: Unknown) -> Self {
+        let bearer = "send the header `Authorization: Bearer TOKEN` with a token of [web.tokens.*]";
+        let (code, error, help) = match unknown {
+            Unknown::Closed => (
+                StatusCode::FORBIDDEN,
+                "no token is configured, so nobody can order over HTTP",
+                "add [web.tokens.NAME] to the configuration and reload the daemon",
+            ),
+            Unknown::Missing => (StatusCode::UNAUTHORIZED, "the request has no token", bearer),
+            Unknown::Wrong => (StatusCode::UNAUTHORIZED, "the token is not known", bearer),
+            Unknown::TooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests came with tokens that are not known",
+                "wait a minute, then try with a token of [web.tokens.*]",
+            ),
+            Unknown::TooFast => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "this token asks too often",
+                "ask at most ten times a second; orders need to be told once",
+            ),
+        };
+        Self::new(code, error, help)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = ProblemBody { error: &self.error, help: &self.help };
+        let mut response = json(self.code, &body);
+        let headers = response.headers_mut();
+        if self.code == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ballast\""));
+        }
+        if self.code == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("6"));
+        }
+        response
+    }
+}
+
+/// An answer of this moment.
+pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
+    let fresh: [(HeaderName, HeaderValue); 2] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (code, fresh, axum::Json(body)).into_response()
+}
+
+/// A point in time as it is written; `None` beyond the year 9999.
+pub(super) fn stamp(wall: Wall) -> Option<String> {
+    jiff::Timestamp::from_millisecond(wall.as_unix_millis()).ok().map(|at| at.to_string())
+}
+
+/// An order that is known.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Limit {
+    source: String,
+    id: String,
+    revision: u64,
+    circuit: String,
+    scope: &'static str,
+    cap_watts: f64,
+    baseline_watts: Option<f64>,
+    mean_window_seconds: Option<f64>,
+    urgency: &'static str,
+    priority: Option<u32>,
+    valid_from: Option<String>,
+    valid_until: Option<String>,
+    received_at: Option<String>,
+    withdrawn_at: Option<String>,
+    phase: &'static str,
+}
+
+impl Limit {
+    pub(super) fn new(source: &str, held: &Held, site: &Site, now: Wall) -> Self {
+        let order = &held.order;
+        Self {
+            source: source.to_owned(),
+            id: order.id.to_string(),
+            revision: order.revision,
+            circuit: circuit_name(site, order.circuit).to_owned(),
+            scope: scope(order.scope),
+            cap_watts: held.cap.get(),
+            baseline_watts: held.baseline.map(|baseline| baseline.get()),
+            mean_window_seconds: window(order.basis),
+            urgency: match order.urgency {
+                Urgency::Normal => "normal",
+                Urgency::Emergency => "emergency",
+            },
+            priority: (order.priority != u32::MAX).then_some(order.priority),
+            valid_from: stamp(order.from),
+            valid_until: order.until.and_then(stamp),
+            received_at: stamp(held.received),
+            withdrawn_at: held.withdrawn.and_then(stamp),
+            phase: match held.phase(now, std::time::Duration::ZERO) {
+                Phase::Ahead => "ahead",
+                Phase::Acting => "acting",
+                Phase::Returning => "returning",
+                Phase::Over => "over",
+            },
+        }
+    }
+}
+
+fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Import => "import",
+        Scope::Miners => "miners",
+    }
+}
+
+fn window(basis: Basis) -> Option<f64> {
+    match basis {
+        Basis::Instant => None,
+        Basis::Mean(window) => Some(window.as_secs_f64()),
+    }
+}
+
+/// A cap that acts.
+#[derive(Clone, Debug, Serialize)]
+struct Acting {
+    circuit: String,
+    scope: &'static str,
+    cap_watts: f64,
+    why: &'static str,
+    order: Option<String>,
+}
+
+impl Acting {
+    fn new(active: &Active, site: &Site) -> Self {
+        let (why, order) = match &active.why {
+            Why::Order(id) => ("order", Some(id)),
+            Why::Returning(id) => ("returning", Some(id)),
+            Why::Kept(id) => ("kept", Some(id)),
+            Why::FailSafe => ("fail-safe", None),
+            Why::Released => ("released", None),
+        };
+        Self {
+            circuit: circuit_name(site, active.circuit).to_owned(),
+            scope: scope(active.scope),
+            cap_watts: active.cap.get(),
+            why,
+            order: order.map(ToString::to_string),
+        }
+    }
+}
+
+/// A source and the caps that act by its word.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Source {
+    name: String,
+    class: &'static str,
+    state: Option<&'static str>,
+    signal_age_seconds: Option<f64>,
+    trouble: Vec<String>,
+    lifted_by: Option<String>,
+    lifted_until: Option<String>,
+    acting: Vec<Acting>,
+}
+
+impl Source {
+    pub(super) fn new(settings: &SourceSettings, view: Option<&View>, site: &Site) -> Self {
+        let lifted = view.and_then(|view| view.lifted.as_ref());
+        Self {
+            name: settings.name.clone(),
+            class: settings.class.name(),
+            state: view.map(|view| view.state.name()),
+            signal_age_seconds: view.and_then(|view| view.age).map(|age| age.as_secs_f64()),
+            trouble: view.map_or_else(Vec::new, |view| view.trouble.iter().map(trouble).collect()),
+            lifted_by: lifted.map(|(by, _)| by.to_string()),
+            lifted_until: lifted.and_then(|(_, until)| stamp(*until)),
+            acting: view.map_or_else(Vec::new, |view| {
+                view.caps.iter().map(|active| Acting::new(active, site)).collect()
+            }),
+        }
+    }
+}
+
+fn trouble(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Unreadable(words) => format!("could not be obeyed: {words}"),
+        Trouble::Clock(Doubt::Off(by)) => format!("its clock and ours differ by {:.0} s", by.as_secs_f64()),
+        Trouble::Clock(_) => String::from("our clock cannot be trusted"),
+    }
+}
+
+/// The answer of `GET /api/v1/limits`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Limits {
+    pub(super) sources: Vec<Source>,
+    pub(super) limits: Vec<Limit>,
+}
+
+/// The answer to an order.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Given {
+    pub(super) outcome: &'static str,
+    pub(super) limit: Option<Limit>,
+}
+
+/// What became of an order, in a word.
+pub(super) fn outcome(receipt: Receipt) -> &'static str {
+    match receipt {
+        Receipt::Accepted => "accepted",
+        Receipt::Replaced => "replaced",
+        Receipt::Duplicate => "duplicate",
+        Receipt::Outdated => "outdated",
+        Receipt::Over => "over",
+    }
+}
+
+/// The record of an order.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Delivered {
+    source: String,
+    id: String,
+    revision: u64,
+    circuit: String,
+    scope: &'static str,
+    stage: &'static str,
+    reason: Option<String>,
+    cap_watts: Option<f64>,
+    baseline_watts: Option<f64>,
+    mean_window_seconds: Option<f64>,
+    valid_from: Option<String>,
+    valid_until: Option<String>,
+    received_at: Option<String>,
+    applied_at: Option<String>,
+    met_at: Option<String>,
+    ended_at: Option<String>,
+    measured_seconds: f64,
+    mean_watts: Option<f64>,
+    deviation_watts: Option<f64>,
+    worst_watts: f64,
+    shortfall_watts: Option<f64>,
+    avoided_joules: Option<f64>,
+    delivered_ratio: Option<f64>,
+    stored: bool,
+}
+
+impl Delivered {
+    pub(super) fn new(record: &Record, source: &str, site: &Site) -> Self {
+        Self {
+            source: source.to_owned(),
+            id: record.id.to_string(),
+            revision: record.revision,
+            circuit: circuit_name(site, record.circuit).to_owned(),
+            scope: scope(record.scope),
+            stage: record.stage.name(),
+            reason: match &record.stage {
+                Stage::Refused(why) => Some(why.to_string()),
+                Stage::Accepted | Stage::Acting | Stage::Ended => None,
+            },
+            cap_watts: record.cap.map(|cap| cap.get()),
+            baseline_watts: record.baseline.map(|baseline| baseline.get()),
+            mean_window_seconds: window(record.basis),
+            valid_from: stamp(record.from),
+            valid_until: record.until.and_then(stamp),
+            received_at: stamp(record.received),
+            applied_at: record.applied.and_then(stamp),
+            met_at: record.met.and_then(stamp),
+            ended_at: record.ended.and_then(stamp),
+            measured_seconds: record.measured.as_secs_f64(),
+            mean_watts: record.mean.map(|mean| mean.get()),
+            deviation_watts: record.deviation.map(|deviation| deviation.get()),
+            worst_watts: record.worst.get(),
+            shortfall_watts: record.shortfall.map(|shortfall| shortfall.get()),
+            avoided_joules: record.avoided.map(|avoided| avoided.get()),
+            delivered_ratio: record.delivered,
+            stored: record.stored,
+        }
+    }
+}
+
+/// The answer of `GET /api/v1/orders`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Orders {
+    pub(super) orders: Vec<Delivered>,
+}

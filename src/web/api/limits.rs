@@ -1,0 +1,463 @@
+//! The requests themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::json as value;
+
+use super::answer::{self, Delivered, Given, Limit, Limits, Orders, Problem, Source, json};
+use super::body::{self, End, LimitBody};
+use super::token::Caller;
+use super::{Api, Need, Peer, Shared, body_of};
+use crate::control::signal::book::{Held, MOST_NAME, Phase};
+use crate::control::signal::{Doubt, Order, Receipt, Refusal, Wall};
+use crate::control::site::{CircuitId, SourceId};
+use crate::signal::{DeskError, List, Place};
+
+/// The longest time for which an operator may raise above a source's caps at once.
+const LONGEST_LIFT: Duration = Duration::from_secs(86_400);
+
+type From = Option<Extension<Peer>>;
+type Answered = Result<Response, Problem>;
+
+fn peer(from: From) -> Option<Peer> {
+    from.map(|Extension(peer)| peer)
+}
+
+/// `PUT /api/v1/limits/{id}`.
+pub(super) async fn give(
+    State(api): Shared,
+    from: From,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Order)?;
+    let (source, name, place) = api.source_of(&caller)?;
+    let read = body_of(&headers, body).await;
+    let read = read.and_then(|bytes| {
+        usable(&id)?;
+        Ok(body::limit(&bytes)?)
+    });
+    let complain = |problem: Problem| api.complain(&caller, source, &id, problem);
+    let limit = read.map_err(complain)?;
+    api.compare_clocks(source, limit.sent_at);
+    let order = api.order(source, &id, place, &limit).map_err(complain)?;
+    let (until, now) = (order.until, api.desk.wall());
+    // Given to the desk, it would end the version before it: a wrong date must not take a cap away.
+    if order.from <= now && until.is_some_and(|until| order.from <= until && until <= now) {
+        return Err(complain(over(until)));
+    }
+    let receipt = match api.desk.give(source, order).await {
+        Ok(receipt) => receipt,
+        Err(error) => return Err(complain(refused(&error, &name))),
+    };
+    if receipt == Receipt::Over {
+        return Err(over(until));
+    }
+    if receipt == Receipt::Outdated {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "a later version of this order, or its withdrawal, came first",
+            "send a higher `revision`, or leave it away: then it is the next one",
+        ));
+    }
+    let held = api.find(source, &id);
+    let limit = held.map(|held| Limit::new(&name, &held, &api.desk.site(), now));
+    if receipt != Receipt::Duplicate {
+        tracing::info!(source = name, order = id, token = &*caller.name, "order {}", answer::outcome(receipt));
+    }
+    let code = if receipt == Receipt::Accepted { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(json(code, &Given { outcome: answer::outcome(receipt), limit }))
+}
+
+/// `DELETE /api/v1/limits/{id}`.
+pub(super) async fn take_back(
+    State(api): Shared,
+    from: From,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Order)?;
+    let (source, name, _) = api.source_of(&caller)?;
+    usable(&id)?;
+    let revision = match one_parameter(query.as_deref(), "revision")? {
+        None => None,
+        Some(text) => Some(text.parse::<u64>().map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "`revision` is no whole number",
+                "write up to which version the order is taken back, or leave it away",
+            )
+        })?),
+    };
+    if let (Some(revision), Some(held)) = (revision, api.find(source, &id))
+        && held.withdrawn.is_none()
+        && revision < held.order.revision
+    {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("version {} of the order is in force", held.order.revision),
+            "take back that version, or leave `revision` away",
+        ));
+    }
+    let known = api.desk.take_back(source, &id, revision).await.map_err(|error| refused(&error, &name))?;
+    if !known {
+        return Err(no_limit(&id));
+    }
+    tracing::info!(source = name, order = id, token = &*caller.name, "order taken back");
+    Ok(json(StatusCode::OK, &Given { outcome: "withdrawn", limit: None }))
+}
+
+/// `GET /api/v1/limits`.
+pub(super) async fn list(
+    State(api): Shared,
+    from: From,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Read)?;
+    let wanted = one_parameter(query.as_deref(), "source")?;
+    let (site, now) = (api.desk.site(), api.desk.wall());
+    let mut limits = Limits { sources: Vec::new(), limits: Vec::new() };
+    let views = api.desk.views();
+    for source in api.seen_by(&caller, wanted)? {
+        let Some(settings) = api.desk.settings(source) else { continue };
+        let view = views.get(source.0).and_then(Option::as_ref);
+        limits.sources.push(Source::new(&settings, view, &site));
+        let held = api.desk.held(source);
+        limits.limits.extend(
+            held.iter()
+                .map(|held| (held, held.phase(now, Duration::ZERO)))
+                .filter(|(_, phase)| *phase != Phase::Over)
+                .map(|(held, _)| Limit::new(&settings.name, held, &site, now)),
+        );
+    }
+    Ok(json(StatusCode::OK, &limits))
+}
+
+/// `GET /api/v1/limits/{id}`.
+pub(super) async fn one(
+    State(api): Shared,
+    from: From,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Read)?;
+    usable(&id)?;
+    let wanted = one_parameter(query.as_deref(), "source")?;
+    for source in api.seen_by(&caller, wanted)? {
+        if let (Some(held), Some(settings)) = (api.find(source, &id), api.desk.settings(source)) {
+            let limit = Limit::new(&settings.name, &held, &api.desk.site(), api.desk.wall());
+            return Ok(json(StatusCode::OK, &limit));
+        }
+    }
+    Err(no_limit(&id))
+}
+
+/// `GET /api/v1/orders`.
+pub(super) async fn orders(
+    State(api): Shared,
+    from: From,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Read)?;
+    let wanted = one_parameter(query.as_deref(), "source")?;
+    let (site, seen) = (api.desk.site(), api.seen_by(&caller, wanted)?);
+    let records = api.desk.records();
+    let orders = records
+        .iter()
+        .filter(|record| seen.contains(&record.source))
+        .map(|record| {
+            let name = site.sources.get(record.source.0).map_or("", |source| source.name.as_str());
+            Delivered::new(record, name, &site)
+        })
+        .collect();
+    Ok(json(StatusCode::OK, &Orders { orders }))
+}
+
+/// `POST /api/v1/heartbeat`.
+pub(super) async fn heartbeat(
+    State(api): Shared,
+    from: From,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Heartbeat)?;
+    let (source, name, _) = api.source_of(&caller)?;
+    let read = body_of(&headers, body).await.and_then(|bytes| Ok(body::heartbeat(&bytes)?));
+    let heartbeat = read.map_err(|problem| api.complain(&caller, source, "heartbeat", problem))?;
+    api.compare_clocks(source, heartbeat.sent_at);
+    match heartbeat.limits {
+        None => api.desk.heartbeat(source),
+        Some(names) => {
+            let now = api.desk.wall();
+            let known = api.desk.held(source);
+            let stands = |name: &String| {
+                known.iter().any(|held| {
+                    *held.order.id == **name
+                        && held.withdrawn.is_none()
+                        && held.phase(now, Duration::ZERO) != Phase::Over
+                })
+            };
+            let missing: Vec<&String> = names.iter().filter(|name| !stands(name)).collect();
+            if let Some(first) = missing.first() {
+                // It lives, but what it orders is not all known: control is not given back on its word.
+                api.desk.heartbeat(source);
+                return Err(Problem::new(
+                    StatusCode::CONFLICT,
+                    format!("{} of these orders are not known, such as `{}`", missing.len(), body::shorten(first)),
+                    "send each with PUT /api/v1/limits/{id}, then say again which stand",
+                ));
+            }
+            let list = List {
+                unreadable: names.into_iter().map(Arc::from).collect(),
+                ..List::default()
+            };
+            api.desk.list(source, list).await.map_err(|error| refused(&error, &name))?;
+        }
+    }
+    let state = api.desk.views().get(source.0).cloned().flatten();
+    Ok(json(
+        StatusCode::OK,
+        &value!({ "source": name, "state_before": state.map(|view| view.state.name()) }),
+    ))
+}
+
+/// `PUT /api/v1/lifts/{source}`.
+pub(super) async fn lift(
+    State(api): Shared,
+    from: From,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Operator)?;
+    let lift = body::lift(&body_of(&headers, body).await?)?;
+    let (source, _) = api.source(&name)?;
+    let now = api.desk.wall();
+    let until = match lift.end {
+        End::At(until) => until,
+        End::After(time) => now.later(time),
+        End::Open => now,
+    };
+    if until > now.later(LONGEST_LIFT) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "a lift may last a day at the most",
+            "lift for less, and again when the day is over",
+        ));
+    }
+    let lifted = api.desk.lift(source, &lift.by, until).await.map_err(|error| refused(&error, &name))?;
+    if !lifted {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("the lift is over already: it ends at {}", stamp(Some(until))),
+            "write `duration`, or a `valid_until` that is to come",
+        ));
+    }
+    let until = answer::stamp(until);
+    tracing::warn!(
+        source = name, by = lift.by, until, token = &*caller.name,
+        "the caps of this source are lifted: the site may draw more than was ordered"
+    );
+    Ok(json(StatusCode::OK, &value!({ "source": name, "lifted_by": lift.by, "lifted_until": until })))
+}
+
+/// `DELETE /api/v1/lifts/{source}`.
+pub(super) async fn end_lift(
+    State(api): Shared,
+    from: From,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answered {
+    let caller = api.admit(&headers, peer(from), Need::Operator)?;
+    let (source, _) = api.source(&name)?;
+    api.desk.end_lift(source).await.map_err(|error| refused(&error, &name))?;
+    tracing::warn!(source = name, token = &*caller.name, "the caps of this source are not lifted any more");
+    Ok(json(StatusCode::OK, &value!({ "source": name, "lifted_by": null, "lifted_until": null })))
+}
+
+impl Api {
+    /// An order as the desk takes it.
+    fn order(&self, source: SourceId, id: &str, place: Place, body: &LimitBody) -> Result<Order, Problem> {
+        let site = self.desk.site();
+        let circuit = match &body.circuit {
+            None => place.circuit,
+            Some(name) => {
+                let found = site.circuits.iter().position(|circuit| circuit.name == *name);
+                found.map(CircuitId).ok_or_else(|| {
+                    let names: Vec<&str> = site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
+                    Problem::new(
+                        StatusCode::UNPROCESSABLE_ENTITY,
+                        format!("the site has no circuit `{}`", body::shorten(name)),
+                        format!("there are {}", names.join(", ")),
+                    )
+                })?
+            }
+        };
+        let now = self.desk.wall();
+        let build = |from: Wall, revision: u64| Order {
+            id: id.into(),
+            revision,
+            lane: "".into(),
+            priority: body.priority.unwrap_or(u32::MAX),
+            circuit,
+            scope: body.scope.unwrap_or(place.scope),
+            ask: body.ask,
+            basis: body.basis,
+            urgency: body.urgency,
+            from,
+            until: match body.end {
+                End::Open => None,
+                End::At(until) => Some(until),
+                End::After(time) => Some(from.later(time)),
+            },
+            start_spread: body.start_spread,
+        };
+        let standing = self.find(source, id).filter(|held| {
+            held.withdrawn.is_none() && held.phase(now, Duration::ZERO) != Phase::Over
+        });
+        let from = body.from.unwrap_or(now);
+        Ok(match (body.revision, standing) {
+            // The same version again begins when it began.
+            (Some(revision), Some(held)) if held.order.revision == revision => {
+                build(body.from.unwrap_or(held.order.from), revision)
+            }
+            (Some(revision), _) => build(from, revision),
+            (None, Some(held)) => {
+                let again = build(body.from.unwrap_or(held.order.from), held.order.revision);
+                // "For two hours" without a beginning means from now on, each time that it is said.
+                let moving = body.from.is_none() && matches!(body.end, End::After(_));
+                if again == held.order && !moving {
+                    again
+                } else {
+                    build(from, next_revision(now).max(held.order.revision.saturating_add(1)))
+                }
+            }
+            (None, None) => build(from, next_revision(now)),
+        })
+    }
+
+    fn find(&self, source: SourceId, id: &str) -> Option<Held> {
+        self.desk.held(source).into_iter().find(|held| *held.order.id == *id)
+    }
+
+    /// The sources of which somebody may read.
+    fn seen_by(&self, caller: &Caller, wanted: Option<&str>) -> Result<Vec<SourceId>, Problem> {
+        let all = caller.scopes.operator || caller.scopes.read;
+        let own = caller.source.as_deref();
+        match wanted {
+            Some(name) if all || own == Some(name) => self.source(name).map(|(source, _)| vec![source]),
+            Some(name) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("the token `{}` may not read of `{}`", caller.name, body::shorten(name)),
+                "use one with the scope `read` or `operator`",
+            )),
+            None if all => Ok((0..self.desk.site().sources.len()).map(SourceId).collect()),
+            None => self.source(own.unwrap_or("")).map(|(source, _)| vec![source]),
+        }
+    }
+
+    /// Makes the source degraded for something that could not be obeyed, and says so in the log.
+    fn complain(&self, caller: &Caller, source: SourceId, id: &str, problem: Problem) -> Problem {
+        let id = body::shorten(id);
+        self.desk.complain(source, format!("{id}: {}", problem.error).into());
+        tracing::warn!(token = &*caller.name, order = id, error = problem.error, "an order is refused");
+        problem
+    }
+
+    fn compare_clocks(&self, source: SourceId, sent_at: Option<Wall>) {
+        if let Some(theirs) = sent_at {
+            let ours = self.desk.wall();
+            self.desk.doubt(source, Doubt::Off(ours.since(theirs).max(theirs.since(ours))));
+        }
+    }
+}
+
+/// The version of an order that does not say it: later ones have higher numbers, also after a restart.
+fn next_revision(now: Wall) -> u64 {
+    u64::try_from(now.as_unix_millis()).unwrap_or(0)
+}
+
+fn usable(id: &str) -> Result<(), Problem> {
+    if id.is_empty() || id.len() > MOST_NAME || id.chars().any(char::is_control) {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the name of the order cannot be used",
+            format!("it must be 1 to {MOST_NAME} bytes without control characters"),
+        ));
+    }
+    Ok(())
+}
+
+fn over(until: Option<Wall>) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        format!("the order is over already: it ends at {}", stamp(until)),
+        "check the dates and the clocks of both machines; DELETE takes an order back",
+    )
+}
+
+fn no_limit(id: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("no order `{}` is in force or to come", body::shorten(id)),
+        "it may be over, or taken back already; GET /api/v1/limits lists what is there",
+    )
+}
+
+/// What the desk says no to.
+fn refused(error: &DeskError, source: &str) -> Problem {
+    let words = error.to_string();
+    let (code, help) = match error {
+        DeskError::NoSource => (
+            StatusCode::NOT_FOUND,
+            format!("the configuration in force has no [signals.{source}] any more; check it"),
+        ),
+        DeskError::Refused(Refusal::SameRevision) => (
+            StatusCode::CONFLICT,
+            String::from("send a higher `revision`, or leave it away: then it is the next one"),
+        ),
+        DeskError::Refused(Refusal::NoBaseline) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            String::from("order a `cap` instead, or wait until the daemon has measured for a while"),
+        ),
+        _ if matches!(error, DeskError::Refused(_)) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            String::from("what was in force stays in force; correct the order and send it again"),
+        ),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            String::from("the order is not in force; look into the daemon's log, then send it again"),
+        ),
+    };
+    Problem::new(code, words, help)
+}
+
+/// The value of the only parameter that a request may have.
+fn one_parameter<'q>(query: Option<&'q str>, name: &'static str) -> Result<Option<&'q str>, Problem> {
+    match query.filter(|query| !query.is_empty()) {
+        None => Ok(None),
+        Some(query) => match query.split_once('=') {
+            Some((key, value)) if key == name && !value.contains('&') => Ok(Some(value)),
+            _ => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "the request has parameters that are not known",
+                format!("the only one is `{name}`, once"),
+            )),
+        },
+    }
+}
+
+fn stamp(wall: Option<Wall>) -> String {
+    wall.and_then(answer::stamp).unwrap_or_else(|| String::from("the end of time"))
+}

@@ -1,0 +1,189 @@
+//! Orders over HTTP: whoever has a token may cap circuits, and read what became of it.
+//!
+//! | Request | Scope of the token | |
+//! |---|---|---|
+//! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
+//! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version |
+//! | `GET /api/v1/limits`, `/{id}` | any | orders that are known, and the state of their sources |
+//! | `GET /api/v1/orders` | any | what became of them |
+//! | `POST /api/v1/heartbeat` | `limits` | says that the source lives, and which orders stand |
+//! | `PUT`, `DELETE /api/v1/lifts/{source}` | `operator` | raises above the caps of a source, for a time and in a name |
+//!
+//! A token of scope `limits` sees and moves the orders of its own source alone. Without a token nothing here can be
+//! read or moved. Answers that are not yes are `{"error", "help"}`.
+
+mod answer;
+pub mod body;
+pub mod fuzzing;
+mod limits;
+pub(crate) mod rate;
+mod token;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post, put};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::control::site::SourceId;
+use crate::signal::{Desk, OPERATOR, Place};
+use answer::Problem;
+use token::{Caller, Gate, Unknown};
+
+pub use token::{Scopes, Token};
+
+/// The longest time for a body to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Who has connected, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Orders over HTTP: the desk behind a door.
+#[derive(Debug)]
+pub struct Api {
+    desk: Desk,
+    state: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    gate: Gate,
+    /// Where the orders of each source act unless they say otherwise, by name.
+    places: Vec<(String, Place)>,
+}
+
+impl Inside {
+    fn new(config: &Config) -> Self {
+        let places = config.signals.iter().map(|spec| (spec.settings.name.clone(), spec.place)).collect();
+        Self { gate: Gate::new(&config.tokens), places }
+    }
+}
+
+/// What a request wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Read.
+    Read,
+    /// Give an order, or take it back.
+    Order,
+    /// Say that a source lives.
+    Heartbeat,
+    /// What only the operator may.
+    Operator,
+}
+
+impl Api {
+    /// With the tokens of a configuration. The desk must know its sources.
+    pub fn new(config: &Config, desk: Desk) -> Self {
+        Self { desk, state: Mutex::new(Inside::new(config)) }
+    }
+
+    /// Takes the tokens and sources of a new configuration.
+    pub fn configure(&self, config: &Config) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
+    }
+
+    /// Who asks, if he may.
+    fn admit(&self, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
+        let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
+        let now = self.desk.moment();
+        let admitted = self.state.lock().unwrap_or_else(PoisonError::into_inner).gate.admit(given, now);
+        let caller = admitted.inspect_err(|unknown| {
+            // Where too many fail, the log has said so already.
+            if matches!(unknown, Unknown::Missing | Unknown::Wrong) {
+                let from = peer.map_or_else(String::new, |peer| peer.0.to_string());
+                tracing::warn!(from, "a request for orders came without a token that is known");
+            }
+        })?;
+        let Scopes { limits, read: _, operator } = caller.scopes;
+        let (may, scope) = match need {
+            Need::Read => (true, ""),
+            Need::Order => (limits || operator, "`limits` or `operator`"),
+            Need::Heartbeat => (limits, "`limits`"),
+            Need::Operator => (operator, "`operator`"),
+        };
+        if !may {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("the token `{}` may not do this", caller.name),
+                format!("use one with the scope {scope}"),
+            ));
+        }
+        Ok(caller)
+    }
+
+    /// The source for which somebody orders, and where its orders act.
+    fn source_of(&self, caller: &Caller) -> Result<(SourceId, String, Place), Problem> {
+        let name = if caller.scopes.operator { OPERATOR } else { caller.source.as_deref().unwrap_or("") };
+        self.source(name).map(|(source, place)| (source, name.to_owned(), place))
+    }
+
+    /// A source by its name, and where its orders act.
+    fn source(&self, name: &str) -> Result<(SourceId, Place), Problem> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = state.places.iter().find(|(known, _)| known == name).map(|(_, place)| *place);
+        self.desk.source(name).zip(place).ok_or_else(|| {
+            let names: Vec<&str> = state.places.iter().map(|(name, _)| name.as_str()).collect();
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no source `{}`", body::shorten(name)),
+                format!("there are {}", names.join(", ")),
+            )
+        })
+    }
+}
+
+/// The whole body of a request, in good time and of the right type.
+async fn body_of(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let empty = length == Some("0")
+        || (length.is_none() && headers.get(header::TRANSFER_ENCODING).is_none());
+    if !empty && !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("the body is of type \"{}\"", body::shorten(essence)),
+            "send JSON, with the header `Content-Type: application/json`",
+        ));
+    }
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {} KiB, or broke off", body::LARGEST / 1024),
+            "an order needs a few hundred bytes; send one order at a time",
+        )
+    };
+    if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > body::LARGEST) {
+        return Err(too_large());
+    }
+    match timeout(BODY_TIME, to_bytes(body, body::LARGEST)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not arrive within {} s", BODY_TIME.as_secs()),
+            "send it at once",
+        )),
+    }
+}
+
+/// The routes of this interface.
+pub(super) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/api/v1/limits", get(limits::list))
+        .route("/api/v1/limits/{id}", put(limits::give).delete(limits::take_back).get(limits::one))
+        .route("/api/v1/orders", get(limits::orders))
+        .route("/api/v1/heartbeat", post(limits::heartbeat))
+        .route("/api/v1/lifts/{source}", put(limits::lift).delete(limits::end_lift))
+        .with_state(api)
+}
+
+type Shared = State<Arc<Api>>;

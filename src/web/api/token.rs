@@ -1,0 +1,227 @@
+//! Tokens: who may do what. Compared as hashes, in constant time, over all of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::rate::Bucket;
+use crate::clock::Moment;
+use crate::secret::Secret;
+
+/// The longest header that is looked at, in bytes.
+const LONGEST: usize = 1024;
+/// Requests of one token: so many at once …
+const REQUESTS: u32 = 40;
+/// … and so many per second on and on.
+const REQUESTS_PER_SECOND: f64 = 10.0;
+/// Wrong tokens of everybody together: so many at once …
+const FAILURES: u32 = 10;
+/// … and so many per second on and on.
+const FAILURES_PER_SECOND: f64 = 1.0 / 6.0;
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes {
+    /// Give and take back the orders of one source, and read them.
+    pub limits: bool,
+    /// Read the orders of all sources.
+    pub read: bool,
+    /// Give and take back the operator's orders, lift those of others, and read all.
+    pub operator: bool,
+}
+
+/// A token, as the configuration names it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its name, for logs.
+    pub name: Arc<str>,
+    /// The text itself; `None` when secrets were not to be read: then nobody has it.
+    pub secret: Option<Secret>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The source for which the scope `limits` orders; there exactly with that scope.
+    pub source: Option<String>,
+}
+
+/// Who asks: a token that was recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's name.
+    pub name: Arc<str>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The source for which it orders.
+    pub source: Option<String>,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// No token is configured at all.
+    Closed,
+    /// The request has no token, or none that could be one.
+    Missing,
+    /// The token is not known.
+    Wrong,
+    /// The token is not known, and too many before it were not either.
+    TooMany,
+    /// The token is known, and has asked too often.
+    TooFast,
+}
+
+/// The door: knows the tokens and counts who comes how often.
+pub struct Gate {
+    entries: Vec<Entry>,
+    failures: Bucket,
+}
+
+struct Entry {
+    hash: [u8; 32],
+    caller: Caller,
+    requests: Bucket,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("tokens", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// A door for these tokens.
+    pub fn new(tokens: &[Token]) -> Self {
+        let entry = |token: &Token| {
+            let secret = token.secret.as_ref()?;
+            Some(Entry {
+                hash: Sha256::digest(secret.expose().as_bytes()).into(),
+                caller: Caller {
+                    name: token.name.clone(),
+                    scopes: token.scopes,
+                    source: token.source.clone(),
+                },
+                requests: Bucket::new(REQUESTS, REQUESTS_PER_SECOND),
+            })
+        };
+        Self {
+            entries: tokens.iter().filter_map(entry).collect(),
+            failures: Bucket::new(FAILURES, FAILURES_PER_SECOND),
+        }
+    }
+
+    /// Who has sent this `Authorization` header (`Bearer TOKEN`, RFC 6750).
+    ///
+    /// Tokens that are known get in however many wrong ones came before: otherwise whoever reaches the port could keep
+    /// the operator out. They are too long to be found by trying.
+    ///
+    /// # Errors
+    /// [`Unknown`].
+    pub fn admit(&mut self, header: Option<&[u8]>, now: Moment) -> Result<Caller, Unknown> {
+        if self.entries.is_empty() {
+            return Err(Unknown::Closed);
+        }
+        let Some(given) = header.and_then(bearer) else {
+            return Err(self.failed(Unknown::Missing, now));
+        };
+        let hash: [u8; 32] = Sha256::digest(given).into();
+        // All are compared, whichever fits.
+        let mut found = None;
+        for entry in &mut self.entries {
+            if bool::from(entry.hash.ct_eq(&hash)) {
+                found = Some(entry);
+            }
+        }
+        match found {
+            Some(entry) => {
+                let in_time = entry.requests.take(now);
+                in_time.then(|| entry.caller.clone()).ok_or(Unknown::TooFast)
+            }
+            None => Err(self.failed(Unknown::Wrong, now)),
+        }
+    }
+
+    fn failed(&mut self, how: Unknown, now: Moment) -> Unknown {
+        if self.failures.take(now) { how } else { Unknown::TooMany }
+    }
+}
+
+/// The token of a header.
+fn bearer(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = header.split_at_checked(7).filter(|_| header.len() <= LONGEST)?;
+    let token = rest.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(name: &str, text: &str) -> Token {
+        Token {
+            name: name.into(),
+            secret: Some(Secret::new(text.into())),
+            scopes: Scopes { read: true, ..Scopes::default() },
+            source: None,
+        }
+    }
+
+    fn gate() -> Gate {
+        Gate::new(&[token("one", "first-token-of-two"), token("two", "second-token-of-two")])
+    }
+
+    #[test]
+    fn a_token_is_known_and_everything_else_is_not() {
+        let mut gate = gate();
+        let mut admit = |header: &str| gate.admit(Some(header.as_bytes()), Moment::START);
+        assert_eq!(&*admit("Bearer first-token-of-two").unwrap().name, "one");
+        assert_eq!(&*admit("bearer second-token-of-two ").unwrap().name, "two");
+        for wrong in ["Bearer first-token-of-tw", "Bearer first-token-of-two2", "Bearer FIRST-TOKEN-OF-TWO"] {
+            assert_eq!(admit(wrong), Err(Unknown::Wrong), "{wrong}");
+        }
+        for missing in ["", "Bearer", "Bearer  ", "Basic first-token-of-two", "first-token-of-two"] {
+            assert_eq!(admit(missing), Err(Unknown::Missing), "{missing}");
+        }
+        assert_eq!(gate.admit(None, Moment::START), Err(Unknown::Missing));
+    }
+
+    #[test]
+    fn without_tokens_nobody_is_let_in() {
+        let unread = Token { secret: None, ..token("one", "x") };
+        for tokens in [vec![], vec![unread]] {
+            let admitted = Gate::new(&tokens).admit(Some(b"Bearer x"), Moment::START);
+            assert_eq!(admitted, Err(Unknown::Closed));
+        }
+    }
+
+    #[test]
+    fn guessing_is_slowed_down_and_keeps_nobody_out() {
+        let mut gate = gate();
+        let wrong = Some(&b"Bearer guess"[..]);
+        for _ in 0..FAILURES {
+            assert_eq!(gate.admit(wrong, Moment::START), Err(Unknown::Wrong));
+        }
+        assert_eq!(gate.admit(wrong, Moment::START), Err(Unknown::TooMany));
+        assert!(gate.admit(Some(b"Bearer first-token-of-two"), Moment::START).is_ok());
+        assert_eq!(gate.admit(wrong, Moment::millis(6_000)), Err(Unknown::Wrong));
+        assert_eq!(gate.admit(wrong, Moment::millis(6_000)), Err(Unknown::TooMany));
+    }
+
+    #[test]
+    fn a_token_that_asks_without_end_is_slowed_down_alone() {
+        let mut gate = gate();
+        let one = Some(&b"Bearer first-token-of-two"[..]);
+        let asked = (0..1_000).filter(|_| gate.admit(one, Moment::START).is_ok()).count();
+        assert_eq!(asked, usize::try_from(REQUESTS).unwrap());
+        assert_eq!(gate.admit(one, Moment::START), Err(Unknown::TooFast));
+        assert!(gate.admit(Some(b"Bearer second-token-of-two"), Moment::START).is_ok());
+        assert!(gate.admit(one, Moment::millis(100)).is_ok());
+    }
+
+    #[test]
+    fn a_token_shows_in_no_debug_output() {
+        let token = token("one", "first-token-of-two");
+        let gate = Gate::new(std::slice::from_ref(&token));
+        assert!(!format!("{token:?}{gate:?}").contains("first-token"));
+    }
+}

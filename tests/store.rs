@@ -1,0 +1,326 @@
+//! The database: what is kept comes back, what cannot be trusted is set aside, and a disk that fails is told.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod signals_bench;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use ballast::clock::Clock;
+use ballast::control::signal::book::Held;
+use ballast::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
+use ballast::control::site::{CircuitId, Scope};
+use ballast::store::boot::Alive;
+use ballast::store::{Kept, LedgerRow, Store, StoreError, StoredCap, StoredOrder, Write};
+use ballast::units::{Joules, Watts};
+use proptest::prelude::*;
+use signals_bench::{Folder, open, order};
+
+fn wall(milliseconds: i64) -> Wall {
+    Wall::unix_millis(milliseconds)
+}
+
+fn stored(order: Order) -> StoredOrder {
+    let held = Held {
+        cap: Watts::kilowatts(12.5),
+        baseline: None,
+        received: wall(5),
+        start_delay: Duration::ZERO,
+        return_delay: Duration::ZERO,
+        withdrawn: None,
+        order,
+    };
+    StoredOrder { circuit: "pcc".into(), held }
+}
+
+fn kept(names: &[&str]) -> Kept {
+    let mut orders: Vec<_> = names.iter().map(|name| stored(order(name, 12.5, wall(1), None))).collect();
+    orders.sort_by(|one, other| one.held.order.id.cmp(&other.held.order.id));
+    Kept { orders, ..Kept::default() }
+}
+
+async fn write(store: &Store, source: &str, kept: &Kept) -> Result<(), StoreError> {
+    let sources = vec![(source.into(), kept.clone())];
+    store.write(Write { sources, ..Write::default() }).await
+}
+
+fn row(number: u64) -> LedgerRow {
+    LedgerRow {
+        number,
+        source: "utility".into(),
+        id: format!("order {number}").into(),
+        revision: u64::MAX,
+        circuit: "pcc".into(),
+        scope: Scope::Miners,
+        stage: "ended".into(),
+        reason: Some("taken back".into()),
+        cap: Some(Watts::kilowatts(3.0)),
+        baseline: Some(Watts::kilowatts(9.0)),
+        basis: Basis::Mean(Duration::from_secs(900)),
+        from: wall(1),
+        until: Some(wall(2)),
+        received: Wall::unix_millis(ballast::clock::unix_millis()),
+        applied: Some(wall(4)),
+        met: Some(wall(5)),
+        ended: Some(wall(6)),
+        measured: Duration::from_millis(1_234),
+        energy: Joules::saturating(77.5),
+        worst: Watts::whole(8),
+        worst_mean: Some(Watts::whole(9)),
+        stored: true,
+    }
+}
+
+/// What is on disk, by a connection of its own.
+fn loaded(path: &Path) -> ballast::store::Loaded {
+    open(path).loaded
+}
+
+#[tokio::test]
+async fn everything_that_is_kept_comes_back_as_it_was() {
+    let folder = Folder::new();
+    let everything = Kept {
+        orders: vec![StoredOrder {
+            circuit: "hall \"7\"; DROP TABLE orders".into(),
+            held: Held {
+                order: Order {
+                    revision: u64::MAX,
+                    lane: "DISPATCH_SETPOINT".into(),
+                    priority: u32::MAX,
+                    scope: Scope::Miners,
+                    ask: Ask::ShareOfNameplate(0.3),
+                    basis: Basis::Mean(Duration::from_secs(900)),
+                    urgency: Urgency::Emergency,
+                    until: Some(wall(i64::MAX)),
+                    start_spread: Duration::from_secs(60),
+                    ..order("ü'1", 0.0, wall(-5), None)
+                },
+                cap: Watts::ZERO,
+                baseline: Some(Watts::kilowatts(300.0)),
+                received: wall(7),
+                start_delay: Duration::from_millis(1_500),
+                return_delay: Duration::from_secs(9),
+                withdrawn: Some(wall(11)),
+            },
+        }],
+        withdrawn: vec![("b".into(), 3), ("a".into(), u64::MAX), ("b".into(), 4)],
+        caps: vec![StoredCap {
+            circuit: "pcc".into(),
+            active: Active {
+                circuit: CircuitId(0),
+                scope: Scope::Import,
+                cap: Watts::kilowatts(50.0),
+                why: Why::Kept("old".into()),
+                basis: Basis::Instant,
+                urgency: Urgency::Normal,
+            },
+        }],
+        lift: Some(("night shift".into(), wall(99))),
+    };
+    let alive = Alive { boot: Some("a".into()), uptime: Some(Duration::from_secs(5)), wall: wall(1_000) };
+    let write = Write {
+        sources: vec![("utility".into(), everything.clone()), ("operator".into(), kept(&["one"]))],
+        ledger: vec![row(1), row(2)],
+        alive: Some(alive.clone()),
+    };
+    open(&folder.database()).store.write(write).await.unwrap();
+    let loaded = loaded(&folder.database());
+    assert_eq!(
+        loaded.sources,
+        [("operator".into(), kept(&["one"])), ("utility".into(), everything)],
+        "every field"
+    );
+    assert_eq!(loaded.ledger, [row(1), row(2)]);
+    assert_eq!((loaded.last_number, loaded.unreadable, loaded.alive), (2, 0, Some(alive)));
+}
+
+#[tokio::test]
+async fn the_newest_entries_of_the_ledger_are_read_and_the_oldest_are_dropped() {
+    let folder = Folder::new();
+    let opened = open(&folder.database());
+    let most = u64::from(ballast::store::MOST_LEDGER);
+    for first in [1, most + 101] {
+        let ledger = (first..first + 100).map(row).collect();
+        opened.store.write(Write { ledger, ..Write::default() }).await.unwrap();
+        for _ in 0..64 {
+            let ledger = vec![row(first)];
+            opened.store.write(Write { ledger, ..Write::default() }).await.unwrap();
+        }
+    }
+    drop(opened);
+    let loaded = Store::open(&folder.database(), 10).unwrap().loaded;
+    assert_eq!(loaded.ledger.len(), 10);
+    assert_eq!(loaded.ledger.last().map(|row| row.number), Some(most + 200));
+    let all = Store::open(&folder.database(), usize::try_from(most).unwrap()).unwrap().loaded.ledger;
+    assert!(all.first().is_some_and(|row| row.number > 100), "what is too far back is gone");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_and_never_deleted() {
+    let folder = Folder::new();
+    let path = folder.database();
+    let rubbish = b"this was a database once, before the lightning".repeat(40);
+    fs::write(&path, &rubbish).unwrap();
+    let opened = open(&path);
+    let damaged = opened.damaged.unwrap();
+    assert_eq!(fs::read(&damaged.aside).unwrap(), rubbish, "for whoever wants to look");
+    assert!(opened.loaded.sources.is_empty());
+    write(&opened.store, "utility", &kept(&["a"])).await.unwrap();
+    drop(opened.store);
+    assert_eq!(loaded(&path).sources, [("utility".into(), kept(&["a"]))], "the new file works");
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_in_the_middle_is_noticed() {
+    let folder = Folder::new();
+    let path = folder.database();
+    let names: Vec<String> = (0..400).map(|number| format!("order {number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let opened = open(&path);
+    write(&opened.store, "utility", &kept(&names)).await.unwrap();
+    drop(opened);
+    wait_for_the_end(&path);
+    let mut bytes = fs::read(&path).unwrap();
+    let (from, to) = (bytes.len() / 3, bytes.len() * 2 / 3);
+    bytes[from..to].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    assert!(open(&path).damaged.is_some());
+}
+
+/// The thread closes its connection when the last handle is gone, which takes what is beside the file away.
+fn wait_for_the_end(path: &Path) {
+    let beside = path.with_extension("db-wal");
+    for _ in 0..500 {
+        if !beside.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_or_a_later_version_is_left_alone() {
+    let folder = Folder::new();
+    for (name, sql) in [
+        ("other.db", "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);"),
+        ("later.db", "PRAGMA user_version = 99;"),
+    ] {
+        let path = folder.0.join(name);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let before = fs::read(&path).unwrap();
+        let damaged = open(&path).damaged.unwrap();
+        assert_eq!(fs::read(&damaged.aside).unwrap(), before, "{name}: {}", damaged.reason);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_make_no_sense_are_left_out_and_counted() {
+    let folder = Folder::new();
+    let opened = open(&folder.database());
+    write(&opened.store, "utility", &kept(&["a", "b"])).await.unwrap();
+    drop(opened);
+    wait_for_the_end(&folder.database());
+    let connection = rusqlite::Connection::open(folder.database()).unwrap();
+    connection.execute("UPDATE orders SET scope = 'everything' WHERE name = 'a'", []).unwrap();
+    drop(connection);
+    let loaded = loaded(&folder.database());
+    assert_eq!((loaded.sources, loaded.unreadable), (vec![("utility".into(), kept(&["b"]))], 1));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do() {
+    let folder = Folder::new();
+    let path = folder.0.join("missing").join("ballast.db");
+    let error = Store::open(&path, 10).err().unwrap().to_string();
+    assert!(error.contains("ballast.db") && error.contains("writable"), "{error}");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_told_and_made_good_by_the_next_write() {
+    let folder = Folder::new();
+    let opened = open(&folder.database());
+    write(&opened.store, "utility", &kept(&["a"])).await.unwrap();
+    // Another connection that holds the file is, to the store, a disk that does not take what it is given.
+    let other = rusqlite::Connection::open(folder.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO lifts VALUES ('x', 'y', 1);").unwrap();
+    let error = write(&opened.store, "utility", &kept(&["a", "b"])).await.unwrap_err();
+    assert!(matches!(error, StoreError::Write(_)), "{error}");
+    assert!(opened.store.failing());
+    assert_eq!(opened.store.errors(), 1);
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    for _ in 0..100 {
+        if write(&opened.store, "utility", &kept(&["b", "c"])).await.is_ok() {
+            break;
+        }
+    }
+    assert!(!opened.store.failing());
+    drop(opened);
+    assert_eq!(loaded(&folder.database()).sources, [("utility".into(), kept(&["b", "c"]))]);
+}
+
+#[tokio::test]
+async fn a_file_that_becomes_read_only_is_told_and_loses_nothing() {
+    let folder = Folder::new();
+    let opened = open(&folder.database());
+    write(&opened.store, "utility", &kept(&["a"])).await.unwrap();
+    drop(opened);
+    wait_for_the_end(&folder.database());
+    fs::set_permissions(folder.database(), PermissionsExt::from_mode(0o400)).unwrap();
+    fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o500)).unwrap();
+    let result = Store::open(&folder.database(), 10);
+    fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::set_permissions(folder.database(), PermissionsExt::from_mode(0o600)).unwrap();
+    // Whoever runs as root may write what nobody else may.
+    if let Err(error) = result {
+        assert!(matches!(error, StoreError::Open { .. }), "{error}");
+    }
+    assert_eq!(loaded(&folder.database()).sources, [("utility".into(), kept(&["a"]))]);
+}
+
+#[test]
+fn a_sign_of_life_is_told_by_the_system_or_left_open() {
+    let boot = ballast::store::boot::Boot::of_this_machine(Clock::start());
+    let (one, other) = (boot.alive(), boot.alive());
+    assert_eq!(one.boot, other.boot);
+    assert!(!other.follows_outage(&one, Duration::ZERO), "one boot");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The thread writes differences: after any sequence of states the disk holds the latest one.
+    #[test]
+    fn whatever_was_written_before_the_latest_state_is_on_disk(
+        states in proptest::collection::vec(
+            (proptest::collection::btree_set(0..8_u8, 0..6), proptest::collection::vec(0..5_u8, 0..6), any::<bool>()),
+            1..8,
+        ),
+    ) {
+        let folder = Folder::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let opened = open(&folder.database());
+        let mut latest = Kept::default();
+        let mut withdrawn: Vec<(std::sync::Arc<str>, u64)> = Vec::new();
+        for (names, more, lifted) in states {
+            let names: Vec<String> = names.iter().map(u8::to_string).collect();
+            withdrawn.extend(more.iter().map(|name| (name.to_string().into(), u64::from(*name))));
+            // As the book does: the oldest fall off.
+            let fallen = withdrawn.len().saturating_sub(7);
+            withdrawn.drain(..fallen);
+            latest = Kept {
+                withdrawn: withdrawn.clone(),
+                lift: lifted.then(|| ("somebody".into(), wall(5))),
+                ..kept(&names.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            runtime.block_on(write(&opened.store, "utility", &latest)).unwrap();
+        }
+        drop(opened);
+        let expected = if latest == Kept::default() { vec![] } else { vec![("utility".into(), latest)] };
+        prop_assert_eq!(loaded(&folder.database()).sources, expected);
+    }
+}

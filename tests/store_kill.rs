@@ -1,0 +1,124 @@
+//! `kill -9` at any moment loses no order whose sender got its yes.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+
+mod signals_bench;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use signals_bench::{Folder, Hands, UTILITY, desk, order, site, source};
+
+/// Where the child finds the database; without it the child's test does nothing.
+const DATABASE: &str = "BALLAST_TEST_DATABASE";
+/// How often the child is killed.
+const TIMES: u64 = 100;
+/// So many orders are in force at once.
+const STANDING: u64 = 40;
+
+fn name(number: u64) -> String {
+    format!("order {number}")
+}
+
+/// Not a test of its own: what is killed. Gives orders and takes old ones back, and says each `yes` that it gets.
+#[tokio::test]
+async fn a_child_that_gives_orders_until_it_is_killed() {
+    let Some(path) = std::env::var_os(DATABASE).map(PathBuf::from) else { return };
+    let config = site(&["hall"], UTILITY);
+    let hands = Hands::new();
+    let desk = desk(&config, &path, &hands);
+    let utility = source(&desk, "utility");
+    let known = desk.records().iter().filter_map(|record| number(&record.id)).max();
+    let mut out = std::io::stdout().lock();
+    let mut next = known.map_or(0, |known| known + 1);
+    writeln!(out, "\nfrom {next}").unwrap();
+    loop {
+        let order = order(&name(next), 50.0, hands.wall(), None);
+        desk.give(utility, order).await.unwrap();
+        writeln!(out, "given {next}").unwrap();
+        if let Some(old) = next.checked_sub(STANDING) {
+            desk.take_back(utility, &name(old), None).await.unwrap();
+            writeln!(out, "taken {old}").unwrap();
+        }
+        out.flush().unwrap();
+        next += 1;
+    }
+}
+
+fn number(id: &str) -> Option<u64> {
+    id.strip_prefix("order ")?.parse().ok()
+}
+
+fn child(path: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_child_that_gives_orders_until_it_is_killed", "--nocapture", "--test-threads=1"])
+        .env(DATABASE, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn kill_at_any_moment_loses_no_order_that_was_acknowledged() {
+    let folder = Folder::new();
+    let path = folder.database();
+    let mut random = rand::rngs::StdRng::seed_from_u64(5);
+    // What the child was told `yes` for, and what it may have been told `yes` for without a word about it.
+    let (mut given, mut taken, mut maybe_taken) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for round in 0..TIMES {
+        let mut child = child(&path);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (told, first) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            for line in lines.map_while(Result::ok) {
+                if line.starts_with("from ") {
+                    let _ = told.send(());
+                }
+                said.push(line);
+            }
+            said
+        });
+        first.recv_timeout(Duration::from_secs(20)).expect("the child begins");
+        std::thread::sleep(Duration::from_micros(random.random_range(0..30_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut last = None;
+        for line in reader.join().unwrap() {
+            let (word, number) = line.split_once(' ').unwrap_or_default();
+            match (word, number.parse::<u64>()) {
+                ("given", Ok(number)) => {
+                    given.insert(number);
+                    last = Some(number);
+                }
+                ("taken", Ok(number)) => {
+                    taken.insert(number);
+                }
+                _ => {}
+            }
+        }
+        maybe_taken.extend(last.and_then(|last| last.checked_sub(STANDING)));
+        let loaded = signals_bench::open(&path);
+        assert!(loaded.damaged.is_none(), "round {round}: a kill damages nothing");
+        let on_disk: BTreeSet<u64> = loaded
+            .loaded
+            .sources
+            .iter()
+            .flat_map(|(_, kept)| &kept.orders)
+            .filter(|order| order.held.withdrawn.is_none())
+            .filter_map(|order| number(&order.held.order.id))
+            .collect();
+        for number in given.difference(&taken).filter(|number| !maybe_taken.contains(number)) {
+            assert!(on_disk.contains(number), "round {round}: order {number} is lost");
+        }
+        for number in &taken {
+            assert!(!on_disk.contains(number), "round {round}: order {number} has come back");
+        }
+    }
+    assert!(given.len() > 200, "the child has given orders: {}", given.len());
+    println!("{} orders given, {} taken back, {TIMES} kills", given.len(), taken.len());
+}
