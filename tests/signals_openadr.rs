@@ -4,11 +4,12 @@
 
 mod signals_openadr_site;
 
+use ballast::clock::Clock;
 use ballast::control::decision::Source;
 use ballast::sim::vtn::Fault;
 use serde_json::json;
 use signals_openadr_site::{Bench, UTILITY, event, from_now, seconds};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const ORDER: Option<Source> = Some(Source::Order(UTILITY));
 const LOST: Option<Source> = Some(Source::LostSource(UTILITY));
@@ -24,7 +25,7 @@ async fn the_site_follows_an_event_from_order_to_measured_power() {
     )
     .await;
     bench.rises_to(FREE, 25.0).await;
-    let given = Instant::now();
+    let given = Clock::start();
     bench.vtn.put_event(json!({
         "id": "e1",
         "programID": "p1",
@@ -44,10 +45,10 @@ async fn the_site_follows_an_event_from_order_to_measured_power() {
     }));
     bench.falls_to(26_000.0, 9.0).await;
     assert_eq!(bench.cap(), Some(26_000.0));
-    println!("met {:.1} s after the order", given.elapsed().as_secs_f64());
+    println!("met {:.1} s after the order", given.now().since_start().as_secs_f64());
     assert_eq!(bench.binding(), ORDER);
     bench.until("the second interval follows", 20.0, |bench| bench.cap() == Some(22_000.0)).await;
-    assert!(given.elapsed() > seconds(11.0), "the second interval follows the first");
+    assert!(given.now().since_start() > seconds(11.0), "the second interval follows the first");
     bench.falls_to(22_000.0, 5.0).await;
     bench.stays(0.0, 22_000.0, 2.0).await;
     let reports = bench.vtn.reports();
@@ -190,4 +191,57 @@ async fn one_bad_event_among_good_ones_is_skipped_and_the_good_ones_hold() {
     bench.rises_to(24_000.0, 30.0).await;
     bench.stays(0.0, 28_000.0, 2.0).await;
     bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scenario_scripts_a_top_node() {
+    let script = r#"
+[[vtn]]
+source = "utility"
+at = "6s"
+for = "12s"
+event = '''{
+  "payloadDescriptors": [{ "payloadType": "IMPORT_CAPACITY_LIMIT", "units": "KW" }],
+  "intervalPeriod": { "start": "0001-01-01", "duration": "P9999Y" },
+  "intervals": [{ "id": 0, "payloads": [{ "type": "IMPORT_CAPACITY_LIMIT", "values": [22] }] }]
+}'''
+
+[[vtn]]
+source = "utility"
+at = "30s"
+fault = "hang"
+"#;
+    let url = "http://127.84.9.2:8088/openadr3";
+    let bench = Bench::scripted(9, "program = \"capacity\"\n", url, script).await;
+    bench
+        .until("the top node is heard", 5.0, |bench| bench.cap().is_none() && bench.binding().is_some())
+        .await;
+    bench.until("the event has come", 10.0, |bench| bench.cap() == Some(22_000.0)).await;
+    bench.falls_to(22_000.0, 10.0).await;
+    bench.until("the event is taken back", 20.0, |bench| bench.cap().is_none()).await;
+    bench.until("the top node hangs", 25.0, |bench| bench.cap() == Some(12_000.0)).await;
+    bench.falls_to(12_000.0, 10.0).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_script_for_a_top_node_that_is_not_there_is_refused_with_its_place() {
+    use ballast::sim::Scenario;
+    let with = |lines: &str| {
+        Scenario::parse("s.toml", &format!("description = \"x\"\n[[vtn]]\nsource = \"utility\"\n{lines}"))
+            .map(|scenario| scenario.vtn.len())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(with(""), Ok(1));
+    assert_eq!(with("ahead = \"90s\"\nat = \"5s\"\nfor = \"1min\"\n"), Ok(1));
+    for (lines, words) in [
+        ("fault = \"burn\"\n", "s.toml:4:9: top nodes have no fault `burn`; they have hang, "),
+        ("event = \"{\"\n", "s.toml:4:9: is no JSON"),
+        ("event = \"[]\"\n", "an event is a JSON object"),
+        ("fault = \"hang\"\nahead = \"1s\"\n", "s.toml:3:10: a top node does one thing at a time"),
+        ("faults = \"hang\"\n", "unknown field `faults`"),
+    ] {
+        let error = with(lines).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
 }

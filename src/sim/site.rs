@@ -20,6 +20,7 @@ use super::plant::{Plant, Wiring};
 use super::scenario::{Metering, MinerFault, Scenario, ScenarioError};
 use super::script::{Scheduled, Source, Targets, Turn, at_rest, groups, schedule, sources};
 use super::truth::{Accountant, Flows, Truth};
+use super::vtn;
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::control::site::Miner;
@@ -155,6 +156,7 @@ impl Simulation {
         let cancel = cancel.child_token();
         let guard = cancel.clone().drop_guard();
         let loads = fleet::serve(config, scenario, clock, &cancel).await?;
+        vtn::script::serve(config, scenario, clock, &cancel).await?;
         let simulation = Self::start_with(config, scenario, loads, speed, clock, cancel).await?;
         Ok(Self { miners: Some(guard), ..simulation })
     }

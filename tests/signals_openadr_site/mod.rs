@@ -14,7 +14,7 @@ use ballast::signal::openadr::Settings;
 use ballast::sim::vtn::{self, Vtn};
 use ballast::sim::{Scenario, Simulation};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The source; the operator is the first.
@@ -166,7 +166,19 @@ impl Bench {
     /// `number` is the test's own network, 1 to 250.
     pub async fn start(number: u8, more: &str) -> Self {
         let vtn = vtn(vtn::Options::default()).await;
-        let mut config = parse(&text(number, &vtn.url(), &format!("{ACCOUNT}{more}")));
+        Self::with(number, more, vtn, None, "").await
+    }
+
+    /// With a script in the scenario; the top node is that of the scenario at `url`, and `vtn` an idle one.
+    pub async fn scripted(number: u8, more: &str, url: &str, script: &str) -> Self {
+        let vtn = vtn(vtn::Options::default()).await;
+        Self::with(number, more, vtn, Some(url), script).await
+    }
+
+    async fn with(number: u8, more: &str, vtn: Vtn, url: Option<&str>, script: &str) -> Self {
+        let own = vtn.url();
+        let url = url.unwrap_or(&own);
+        let mut config = parse(&text(number, url, &format!("{ACCOUNT}{more}")));
         settings(&mut config).poll = seconds(0.2);
         settings(&mut config).timeout = seconds(1.0);
         let scenario = r#"
@@ -180,7 +192,7 @@ at = "80 %"
 refresh = "100ms"
 lag = "100ms"
 "#;
-        let scenario = Scenario::parse("openadr.toml", scenario).unwrap();
+        let scenario = Scenario::parse("openadr.toml", &format!("{scenario}{script}")).unwrap();
         let clock = Clock::start();
         let simulation =
             Simulation::start(&config, &scenario, 1.0, clock, CancellationToken::new()).await.unwrap();
@@ -204,18 +216,21 @@ lag = "100ms"
     }
 
     pub async fn until(&self, what: &str, within: f64, look: impl Fn(&Self) -> bool) {
-        let begun = Instant::now();
+        let begun = Clock::start();
         while !look(self) {
             let (import, binding) = (self.import(), self.binding());
-            assert!(begun.elapsed() < seconds(within), "{what}, but it is {import} W, bound by {binding:?}");
+            assert!(
+                begun.now().since_start() < seconds(within),
+                "{what}, but it is {import} W, bound by {binding:?}"
+            );
             sleep(seconds(0.05)).await;
         }
     }
 
     /// The import stays between two powers for a while.
     pub async fn stays(&self, low: f64, high: f64, time: f64) {
-        let begun = Instant::now();
-        while begun.elapsed() < seconds(time) {
+        let begun = Clock::start();
+        while begun.now().since_start() < seconds(time) {
             let import = self.import();
             assert!((low..=high).contains(&import), "{import} W, bound by {:?}", self.binding());
             sleep(seconds(0.05)).await;

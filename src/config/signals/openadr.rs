@@ -31,7 +31,8 @@ const UNITS: [(&str, PowerUnit); 3] =
 /// Reads the keys of this kind of source.
 pub(super) fn read(table: &Table<'_>, context: &Context<'_, '_>) -> Option<Settings> {
     let url = address(table, "url");
-    let url = table.require("url", url, "write where the API begins: url = \"https://vtn.example/openadr3/3.1.0\"");
+    let url =
+        table.require("url", url, "write where the API begins: url = \"https://vtn.example/openadr3/3.1.0\"");
     // Each is read, whatever is wrong with the others.
     let account = url.as_ref().map(|url| account(table, context, &url.value));
     let (authorities, programme, names) = (authorities(table, context), programme(table), names(table));
@@ -117,7 +118,9 @@ fn account(table: &Table<'_>, context: &Context<'_, '_>, url: &Url) -> Option<Ac
     for key in ["client_secret", "token"] {
         if table.has(key) && table.table_named(key).is_none() {
             // Whatever stands there, it is not shown.
-            table.read_named(key, |_| Err::<(), _>(Wrong::new("does not belong into the configuration", SECRET_HELP)));
+            table.read_named(key, |_| {
+                Err::<(), _>(Wrong::new("does not belong into the configuration", SECRET_HELP))
+            });
         }
     }
     let (client_secret, token) = (secret("client_secret"), secret("token"));
@@ -183,18 +186,20 @@ fn authorities(table: &Table<'_>, context: &Context<'_, '_>) -> Option<Arc<[u8]>
     let name = table.text("ca_file")?;
     let path = context.store.folder.join(name.value);
     let fail = |message: String| {
-        let help = "name a file with one or more certificates as PEM; paths are relative to the configuration";
+        let help =
+            "name a file with one or more certificates as PEM; paths are relative to the configuration";
         table.report().error(name.span, message, help);
         None
     };
     let shown = path.display();
     let mut pem = Vec::new();
-    let read = std::fs::metadata(&path)
-        .and_then(|metadata| {
-            if metadata.is_file() { Ok(()) } else { Err(std::io::Error::other("it is not a file")) }
-        })
-        .and_then(|()| std::fs::File::open(&path))
-        .and_then(|file| file.take(LARGEST_AUTHORITIES + 1).read_to_end(&mut pem));
+    let read =
+        std::fs::metadata(&path)
+            .and_then(|metadata| {
+                if metadata.is_file() { Ok(()) } else { Err(std::io::Error::other("it is not a file")) }
+            })
+            .and_then(|()| std::fs::File::open(&path))
+            .and_then(|file| file.take(LARGEST_AUTHORITIES + 1).read_to_end(&mut pem));
     if let Err(error) = read {
         return fail(format!("cannot read the certificates {shown}: {error}"));
     }

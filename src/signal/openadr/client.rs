@@ -99,21 +99,25 @@ pub enum VenError {
         expected: &'static str,
     },
     /// The list changed while it was read page by page, time and again.
-    #[error("the list of {place} changes while it is read; what is known stays until it can be read as a whole")]
+    #[error(
+        "the list of {place} changes while it is read; what is known stays until it can be read as a whole"
+    )]
     Moving {
         /// Where.
         place: String,
     },
     /// Longer than is read.
-    #[error("the list of {place} has more than {most} entries; narrow it down with `program` or `targets`")]
+    #[error("the list of {place} has more than {most}; narrow it down with `program` or `targets`")]
     TooLong {
         /// Where.
         place: String,
         /// The bound.
-        most: usize,
+        most: String,
     },
     /// There is no such programme.
-    #[error("the top node shows no programme `{0}` to this account; check `program` and what the account may see")]
+    #[error(
+        "the top node shows no programme `{0}` to this account; check `program` and what the account may see"
+    )]
     NoProgramme(String),
 }
 
@@ -122,6 +126,8 @@ pub enum VenError {
 pub struct Answer {
     /// The body.
     pub body: Value,
+    /// How many bytes it came in.
+    pub size: usize,
     /// How far the top node's clock is from ours by this answer; `None` where it does not tell.
     pub off: Option<Duration>,
 }
@@ -168,8 +174,7 @@ impl Client {
             Account::Nobody | Account::Bearer(_) => true,
         };
         if let Some(pem) = &settings.authorities {
-            builder = builder
-                .tls_certs_only(reqwest::Certificate::from_pem_bundle(pem).map_err(prepare)?);
+            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem).map_err(prepare)?);
         } else if plain(&settings.url) && token_plain {
             // No certificate will be looked at, so none of the system's is needed.
             builder = builder.tls_certs_only([]);
@@ -207,7 +212,8 @@ impl Client {
         let place = place(&url);
         let mut renewed = false;
         loop {
-            let mut request = self.http.request(method.clone(), url.clone()).header("Accept", "application/json");
+            let mut request =
+                self.http.request(method.clone(), url.clone()).header("Accept", "application/json");
             if let Some(body) = body {
                 request = request.json(body);
             }
@@ -231,12 +237,12 @@ impl Client {
             }
             // An answer to a report may be empty.
             if body.is_some() && bytes.is_empty() {
-                return Ok(Answer { body: Value::Null, off });
+                return Ok(Answer { body: Value::Null, size: 0, off });
             }
             let Ok(body) = serde_json::from_slice(&bytes) else {
                 return Err(VenError::Malformed { place, expected: "JSON" });
             };
-            return Ok(Answer { body, off });
+            return Ok(Answer { body, size: bytes.len(), off });
         }
     }
 
@@ -336,7 +342,10 @@ impl Client {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if !status.is_success() {
             // RFC 6749, section 5.2; some servers send a problem instead.
-            let word = answer.get("error").and_then(Value::as_str).map(|word| format!(": {}", self.clean(word, None)));
+            let word = answer
+                .get("error")
+                .and_then(Value::as_str)
+                .map(|word| format!(": {}", self.clean(word, None)));
             let word = word.unwrap_or_else(|| self.words_of(&bytes, None));
             return Err(refused(format!("HTTP {}{word}", status.as_u16())));
         }

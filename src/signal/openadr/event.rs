@@ -108,8 +108,9 @@ impl Event {
         }
         let id = id_of(value).ok_or(Fault::Missing("id"))?.to_owned();
         let program = value.get("programID").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let changed =
-            ["modificationDateTime", "createdDateTime"].iter().find_map(|key| moment(value.get(*key)?.as_str()?));
+        let changed = ["modificationDateTime", "createdDateTime"]
+            .iter()
+            .find_map(|key| moment(value.get(*key)?.as_str()?));
         let priority = match given(value, "priority") {
             None => u32::MAX,
             Some(number) => whole(number)
@@ -288,9 +289,7 @@ fn intervals(value: &Value) -> Result<Vec<Interval>, Fault> {
 /// What cannot be read of a wish for a report is no reason not to obey the event.
 fn wishes(value: &Value) -> Vec<ReportWish> {
     let Ok(descriptors) = list(value, "reportDescriptors", MOST_OTHERS) else { return Vec::new() };
-    let number = |descriptor: &Value, key, default| {
-        given(descriptor, key).and_then(whole).unwrap_or(default)
-    };
+    let number = |descriptor: &Value, key, default| given(descriptor, key).and_then(whole).unwrap_or(default);
     descriptors
         .iter()
         .filter_map(|descriptor| {

@@ -24,8 +24,14 @@ use crate::units::Watts;
 
 /// Most orders that are handed over: a little less than a book holds. Those that begin latest stay out until there is room.
 pub const MOST_ORDERS: usize = 480;
-/// Most sums of a subscription and a reservation.
+/// Most orders that are made of a list, before those that come later are left out.
+const MOST_DRAFTS: usize = 20_000;
+/// Most events that are remembered for reports.
+const MOST_FOLLOWED: usize = 64;
+/// Most sums of a subscription and a reservation, and most parts of each that are looked at.
 const MOST_SUMS: usize = 128;
+/// See [`MOST_SUMS`].
+const MOST_PARTS: usize = 512;
 /// The lane of subscriptions.
 const SUBSCRIPTION: &str = "IMPORT_CAPACITY_SUBSCRIPTION";
 
@@ -116,11 +122,18 @@ pub fn read(events: &[Value], programmes: &Programmes, around: &Surroundings<'_>
     let mut faults: Vec<String> = Vec::new();
     for value in events {
         let read = Event::read(value).and_then(|event| {
-            let other = programmes.chosen.as_ref().is_some_and(|chosen| {
-                !event.program.is_empty() && event.program != *chosen
-            });
+            let other = programmes
+                .chosen
+                .as_ref()
+                .is_some_and(|chosen| !event.program.is_empty() && event.program != *chosen);
             if other || !event.is_for(&around.settings.names) {
                 return Ok(());
+            }
+            if drafts.len() >= MOST_DRAFTS {
+                return Err(Fault::TooMany {
+                    what: "orders together with those before it",
+                    most: MOST_DRAFTS,
+                });
             }
             one(&event, programmes, around, &mut reading).map(|orders| drafts.extend(orders))
         });
@@ -188,6 +201,10 @@ fn one(
         }
     }
     reading.unmapped.extend(unmapped);
+    let reported = !drafts.is_empty() || !event.reports.is_empty();
+    if !reported || reading.followed.len() >= MOST_FOLLOWED {
+        return Ok(drafts);
+    }
     reading.followed.push(Followed {
         id: event.id.clone(),
         program: event.program.clone(),
@@ -217,7 +234,8 @@ fn unit(
     if matches!(rule.meaning, Meaning::Simple | Meaning::Alert(_)) {
         return Ok(settings.unit);
     }
-    let written = event.units.get(payload).map(String::as_str).or_else(|| programmes.unit(&event.program, payload));
+    let written =
+        event.units.get(payload).map(String::as_str).or_else(|| programmes.unit(&event.program, payload));
     match written {
         Some(unit) => PowerUnit::from_name(unit)
             .ok_or_else(|| Fault::Unit { payload: shorten(payload), unit: shorten(unit) }),
@@ -265,7 +283,13 @@ impl Subject<'_> {
                     let (ask, kind) = self.ask(value, around)?;
                     let begin = from.later(whole * position / count);
                     let end = from.later(whole * position.saturating_add(1) / count);
-                    drafts.push(self.draft(format!("{id}.{position}"), ask, kind, (begin, Some(end)), around));
+                    drafts.push(self.draft(
+                        format!("{id}.{position}"),
+                        ask,
+                        kind,
+                        (begin, Some(end)),
+                        around,
+                    ));
                 }
                 Ok(drafts)
             }
@@ -362,10 +386,16 @@ fn level_ask(level: Level, nameplate: Watts) -> Ask {
 /// Where a subscription and a reservation hold at once: an order over both.
 fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
     let mut orders = Vec::new();
-    for base in drafts {
-        let Kind::Subscription(subscribed) = base.kind else { continue };
-        for more in drafts {
-            let Kind::Reservation(reserved) = more.kind else { continue };
+    let not_over = |draft: &&Draft| draft.order.until.is_none_or(|until| until > around.now);
+    let parts = |of: fn(&Kind) -> Option<Watts>| {
+        let parts = drafts.iter().filter(not_over).filter_map(move |draft| Some((draft, of(&draft.kind)?)));
+        parts.take(MOST_PARTS).collect::<Vec<_>>()
+    };
+    let subscriptions = parts(|kind| if let Kind::Subscription(watts) = kind { Some(*watts) } else { None });
+    let reservations = parts(|kind| if let Kind::Reservation(watts) = kind { Some(*watts) } else { None });
+    for (base, subscribed) in subscriptions {
+        for (more, reserved) in &reservations {
+            let reserved = *reserved;
             let from = base.order.from.max(more.order.from);
             let until = match (base.order.until, more.order.until) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -377,12 +407,17 @@ fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
                 continue;
             }
             let nameplate = (around.nameplate)(base.order.scope);
+            // Each of the two makes sense alone: more than everything together is no mistake of a unit then.
+            let alone = subscribed <= nameplate && reserved <= nameplate;
+            let sum = subscribed + reserved;
+            let sum =
+                if alone { sum.min(nameplate) } else { believed(sum, nameplate, around.settings.rating) };
             orders.push(Order {
                 id: format!("{}+{}", base.order.id, more.order.id).into(),
                 // Higher whenever one of the two is.
                 revision: base.order.revision.saturating_add(more.order.revision),
                 priority: base.order.priority.saturating_sub(1),
-                ask: Ask::Cap(believed(subscribed + reserved, nameplate, around.settings.rating)),
+                ask: Ask::Cap(sum),
                 from,
                 until,
                 ..base.order.clone()
@@ -390,6 +425,20 @@ fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
         }
     }
     orders
+}
+
+/// Whether a reading is within its bounds, for tests and fuzzing: not too many orders, each with a name of its own, none
+/// that ends before it begins, and a complaint where something could not be read.
+#[cfg(any(fuzzing, test))]
+pub fn sound(reading: &Reading) -> bool {
+    let orders = &reading.list.orders;
+    let names: BTreeSet<&str> = orders.iter().map(|order| &*order.id).collect();
+    // Two events of one id are the top node's mistake; the book takes one of them.
+    let events: BTreeSet<&str> = reading.followed.iter().map(|event| event.id.as_str()).collect();
+    orders.len() <= MOST_ORDERS
+        && (names.len() == orders.len() || events.len() < reading.followed.len())
+        && orders.iter().all(|order| order.until.is_none_or(|until| until >= order.from))
+        && (reading.list.unreadable.is_empty() || reading.list.complaint.is_some())
 }
 
 /// Where in its spread a random start falls, -1 to 1: drawn once for each event by its id, so that it is the same at each

@@ -24,13 +24,15 @@
 pub mod client;
 pub mod event;
 pub mod fault;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod lane;
 pub mod poll;
 pub mod report;
 pub mod settings;
 pub mod telemetry;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod window;
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::client::{Client, VenError};
+use super::client::{Answer, Client, VenError};
 use super::event::id_of;
 use super::lane::Programmes;
 use super::settings::{Programme, Settings};
 
 /// Entries that are asked for at once: the most that OpenADR 3 allows.
 const PAGE: usize = 50;
+/// Largest list, in bytes.
+const LARGEST: usize = 16 * 1024 * 1024;
 /// Most entries of a list.
 const MOST_ENTRIES: usize = 2_000;
 /// Most requests for one list: a server may have pages of its own, smaller size.
@@ -35,23 +37,30 @@ pub struct Entries {
 /// [`VenError`].
 pub async fn programmes(client: &Client, settings: &Settings) -> Result<Programmes, VenError> {
     let mut programmes = Programmes::default();
+    // An account that may see events and no programmes: the units of events must come from elsewhere, that is all.
+    let hidden = |error: &VenError| matches!(error, VenError::Status { status: 403 | 501, .. });
     if let Programme::Id(id) = &settings.programme {
+        programmes.chosen = Some(id.clone());
         let answer = client.get(client.address(&["programs", id])).await;
         let missing = VenError::NoProgramme(id.clone());
         let programme = match answer {
             Ok(answer) => answer.body,
             Err(VenError::Status { status: 404, .. }) => return Err(missing),
+            Err(error) if hidden(&error) => return Ok(programmes),
             Err(other) => return Err(other),
         };
         if id_of(&programme) != Some(id) {
             return Err(missing);
         }
         programmes.add(&programme);
-        programmes.chosen = Some(id.clone());
         return Ok(programmes);
     }
     let url = client.address(&["programs"]);
-    for programme in all(client, &url).await?.entries {
+    let entries = match all(client, &url).await {
+        Err(error) if hidden(&error) && settings.programme == Programme::Any => return Ok(programmes),
+        other => other?.entries,
+    };
+    for programme in entries {
         let name = programme.get("programName").and_then(Value::as_str);
         if let Programme::Name(chosen) = &settings.programme {
             if name != Some(chosen) {
@@ -113,12 +122,19 @@ enum Pages {
 async fn pages(client: &Client, url: &Url, size: usize) -> Result<Pages, VenError> {
     let mut entries: Vec<Value> = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    let mut off = None;
+    let mut size_of_all = 0_usize;
     // Whether the page before was full, so that more must be expected and the next one overlaps.
     let mut overlap = false;
     for _ in 0..MOST_PAGES {
         let skip = entries.len().saturating_sub(usize::from(overlap));
-        let page = page(client, url, skip, size, &mut off).await?;
+        let Answer { body, size: bytes, off } = page(client, url, skip, size).await?;
+        size_of_all = size_of_all.saturating_add(bytes);
+        if size_of_all > LARGEST {
+            return Err(VenError::TooLong { place: shown(url), most: format!("{LARGEST} bytes") });
+        }
+        let Value::Array(page) = body else {
+            return Err(VenError::Malformed { place: shown(url), expected: "a list" });
+        };
         let known = |entry: &Value| seen.contains(&name(entry));
         let news = page.iter().filter(|entry| !known(entry)).count();
         // Nothing new: the end, or a server that does not know `skip`.
@@ -142,24 +158,13 @@ async fn pages(client: &Client, url: &Url, size: usize) -> Result<Pages, VenErro
             break;
         }
     }
-    Err(VenError::TooLong { place: shown(url), most: MOST_ENTRIES })
+    Err(VenError::TooLong { place: shown(url), most: format!("{MOST_ENTRIES} entries") })
 }
 
-async fn page(
-    client: &Client,
-    url: &Url,
-    skip: usize,
-    limit: usize,
-    off: &mut Option<Duration>,
-) -> Result<Vec<Value>, VenError> {
+async fn page(client: &Client, url: &Url, skip: usize, limit: usize) -> Result<Answer, VenError> {
     let mut url = url.clone();
     url.query_pairs_mut().append_pair("skip", &skip.to_string()).append_pair("limit", &limit.to_string());
-    let answer = client.get(url.clone()).await?;
-    *off = answer.off;
-    match answer.body {
-        Value::Array(entries) => Ok(entries),
-        _ => Err(VenError::Malformed { place: shown(&url), expected: "a list" }),
-    }
+    client.get(url).await
 }
 
 /// By what an entry is known again: its id, or all of it where it has none.

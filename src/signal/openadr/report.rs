@@ -148,7 +148,10 @@ impl Reporter {
 
     fn send(&self, outbox: &mpsc::Sender<Value>, report: Value) {
         if outbox.try_send(report).is_err() {
-            warn!(source = &*self.name, "{MOST_WAITING} reports wait for the top node already; one is dropped");
+            warn!(
+                source = &*self.name,
+                "{MOST_WAITING} reports wait for the top node already; one is dropped"
+            );
         }
     }
 
@@ -178,6 +181,8 @@ impl Reporter {
         }
         // What was measured under an event that is gone is still owed.
         for mut job in jobs.into_values() {
+            job.followed.windows.clear();
+            job.measure(&Sample::NONE, self.desk.wall(), Duration::ZERO);
             let done = std::mem::take(&mut job.done);
             out.extend(self.means(&job, &done));
         }
@@ -450,5 +455,103 @@ async fn deliver(client: Client, name: Arc<str>, mut inbox: mpsc::Receiver<Value
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::ReportWish;
+    use super::super::telemetry::OperatingState;
+    use super::*;
+    use crate::units::Watts;
+
+    const BEGIN: Wall = Wall::unix_millis(1_768_046_400_000);
+    const EVERY: Duration = Duration::from_secs(60);
+
+    fn job(windows: Vec<(i64, Wall, Option<Wall>)>, frequency: i64, repeat: i64) -> Job {
+        let wish = ReportWish { payload: "DEMAND".into(), unit: None, frequency, historical: true, repeat };
+        let mut job = Job::new(Followed {
+            id: "e".into(),
+            program: "p".into(),
+            revision: 1,
+            obeyed: true,
+            intervals: windows.len(),
+            wishes: vec![wish],
+            windows,
+        });
+        job.tellings.push(Wish { telling: Telling::Demand, unit: PowerUnit::Kilowatt });
+        job
+    }
+
+    fn at(second: u64) -> Wall {
+        BEGIN.later(Duration::from_secs(second))
+    }
+
+    /// Four intervals of ten seconds; 10 kW in the first, 20 kW in the second and so on.
+    fn four() -> Vec<(i64, Wall, Option<Wall>)> {
+        (0..4_u64).zip(0_i64..).map(|(n, id)| (id, at(n * 10), Some(at(n * 10 + 10)))).collect()
+    }
+
+    /// Lets the seconds pass; gives the second and the numbers and means (kW) of each report.
+    fn run(job: &mut Job, seconds: u64) -> Vec<(u64, Vec<(i64, i64)>)> {
+        let mut out = Vec::new();
+        for second in 0..=seconds {
+            let kilowatts = 10.0 * f64::from(u32::try_from(second / 10).unwrap() + 1);
+            let power = Some(Watts::kilowatts(kilowatts));
+            let sample = Sample { power, state: OperatingState::RunningNormal, sheddable: None };
+            // The step before this second belongs to the interval that holds now.
+            let step = if second % 10 == 0 { Duration::ZERO } else { Duration::from_secs(1) };
+            job.measure(&sample, at(second), step);
+            let due = job.due(Moment::millis(second * 1_000), at(second), EVERY);
+            if !due.is_empty() {
+                let mean = |measured: &Measured| {
+                    let mean = job.tellings[0].mean(measured);
+                    (measured.number, format!("{:.0}", mean["values"][0].as_f64().unwrap()).parse().unwrap())
+                };
+                out.push((second, due.iter().map(mean).collect()));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn one_report_comes_at_the_end_unless_another_number_is_asked_for() {
+        let all = vec![(0, 10), (1, 20), (2, 30), (3, 40)];
+        assert_eq!(run(&mut job(four(), -1, 1), 60), [(40, all.clone())]);
+        let found = run(&mut job(four(), 2, -1), 60);
+        assert_eq!(found, [(20, all[..2].to_vec()), (40, all[2..].to_vec())]);
+        assert_eq!(run(&mut job(four(), 1, 3), 60).len(), 3, "no more often than is asked for");
+        assert_eq!(run(&mut job(four(), 3, -1), 60), [(30, all[..3].to_vec()), (40, all[3..].to_vec())]);
+    }
+
+    #[test]
+    fn what_has_no_end_is_reported_every_so_often() {
+        let found = run(&mut job(vec![(7, at(0), None)], -1, 1), 130);
+        assert_eq!(found.iter().map(|(second, _)| *second).collect::<Vec<_>>(), [60, 120]);
+        assert!(found.iter().all(|(_, means)| means.len() == 1 && means[0].0 == 7));
+    }
+
+    #[test]
+    fn an_interval_that_is_taken_back_ends_there() {
+        let mut job = job(vec![(0, at(0), Some(at(600)))], 1, -1);
+        assert!(run(&mut job, 5).is_empty());
+        job.followed.windows.clear();
+        job.measure(&Sample::NONE, at(6), Duration::from_secs(1));
+        let due = job.due(Moment::millis(6_000), at(6), EVERY);
+        assert_eq!(due.iter().map(|measured| measured.until).collect::<Vec<_>>(), [Some(at(6))]);
+    }
+
+    #[test]
+    fn time_without_a_value_is_not_counted() {
+        let mut job = job(vec![(0, at(0), Some(at(10)))], 1, -1);
+        for second in 0..10 {
+            let power = (second < 5).then(|| Watts::kilowatts(8.0));
+            let sample = Sample { power, ..Sample::NONE };
+            job.measure(&sample, at(second), Duration::from_secs(1));
+        }
+        job.measure(&Sample::NONE, at(10), Duration::from_secs(1));
+        let due = job.due(Moment::millis(10_000), at(10), EVERY);
+        assert_eq!(due[0].time, Duration::from_secs(5));
+        assert_eq!(job.tellings[0].mean(&due[0])["values"], json!([8.0]));
     }
 }

@@ -71,7 +71,10 @@ pub fn sample(frame: &Frame, source: SourceId, place: Place, now: Moment) -> Sam
         }
         nameplate += miner.nameplate;
         let obeys = miner.actuator != Actuator::Fixed
-            && !matches!(outcome.state, MinerState::Unreachable | MinerState::Straggler | MinerState::Pending);
+            && !matches!(
+                outcome.state,
+                MinerState::Unreachable | MinerState::Straggler | MinerState::Pending
+            );
         if obeys && !site.settings.observe {
             sheddable += (outcome.draw - miner.sleep).at_least_zero();
         }

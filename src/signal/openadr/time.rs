@@ -99,11 +99,12 @@ pub fn length(text: &str, signed: bool) -> Option<Length> {
             return None;
         }
         let size: f64 = number.parse().ok()?;
-        seconds += size * f64::from(match unit {
-            'H' => 3_600_u32,
-            'M' => 60,
-            _ => 1,
-        });
+        seconds += size
+            * f64::from(match unit {
+                'H' => 3_600_u32,
+                'M' => 60,
+                _ => 1,
+            });
     }
     let most = f64::from(u32::try_from(366 * DAY).ok()?) * f64::from(u32::try_from(INFINITE_YEARS).ok()?);
     if infinite || seconds >= most {
@@ -165,18 +166,23 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in
-            ["", "P", "PT", "1H", "PT1", "PTS", "P1H", "PT1D", "PT1M1H", "PT1H1H", "-PT1H", "PT1.5H", "P1.5D", "PT é"]
-        {
+        for text in [
+            "", "P", "PT", "1H", "PT1", "PTS", "P1H", "PT1D", "PT1M1H", "PT1H1H", "-PT1H", "PT1.5H", "P1.5D",
+            "PT é",
+        ] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }
 
     #[test]
     fn the_beginning_of_time_means_now_and_a_time_needs_its_offset() {
-        for text in
-            ["0001-01-01", "0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z", "0000-00-00"]
-        {
+        for text in [
+            "0001-01-01",
+            "0001-01-01T00:00:00",
+            "0001-01-01T00:00:00Z",
+            "0001-01-01T00:00:00.000Z",
+            "0000-00-00",
+        ] {
             assert_eq!(start(text), Some(Start::Now), "{text}");
         }
         let at = Start::At(Wall::unix_millis(1_675_987_200_000));

@@ -98,7 +98,8 @@ fn once(event: &Event, draw: f64) -> Vec<Window> {
         }
         let length = interval.period.length.or(event.period.length);
         // A moment without an offset of its own and no dates at all has no end that could be trusted.
-        let dated = own.is_some() || matches!(event.period.start, Some(Start::At(_))) || event.changed.is_some();
+        let dated =
+            own.is_some() || matches!(event.period.start, Some(Start::At(_))) || event.changed.is_some();
         let until = match length {
             Some(Length::For(time)) if dated || time.is_zero() => Some(from.later(time)),
             Some(_) => None,
@@ -126,7 +127,8 @@ fn repeated(once: &[Window], first: Wall, total: Duration, last: Option<Wall>, n
     let begin = round_at(now.earlier(BEHIND)).max(round_at(now).saturating_sub(u64::from(MOST_REPEATS / 4)));
     let mut windows = Vec::new();
     for round in (begin..).take(usize::try_from(MOST_REPEATS).unwrap_or(1)) {
-        let Some(offset) = u128::from(round).checked_mul(total_ms).and_then(|ms| u64::try_from(ms).ok()) else {
+        let Some(offset) = u128::from(round).checked_mul(total_ms).and_then(|ms| u64::try_from(ms).ok())
+        else {
             break;
         };
         let offset = Duration::from_millis(offset);

@@ -12,6 +12,7 @@ mod meter_fault;
 pub mod quantity;
 mod raw;
 mod read;
+mod vtn;
 
 use std::fmt;
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::units::Watts;
 
 pub use events::{Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, PlantEvent};
 pub use meter_fault::FAULTS as METER_FAULTS;
+pub use vtn::{VtnAction, VtnEvent};
 
 /// Largest scenario file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -235,6 +237,8 @@ pub struct Scenario {
     pub plant_events: Vec<PlantEvent>,
     /// Faults of devices.
     pub faults: Vec<FaultEvent>,
+    /// What the top nodes of OpenADR do.
+    pub vtn: Vec<VtnEvent>,
 }
 
 impl Scenario {

@@ -28,6 +28,8 @@ pub(super) struct RawScenario {
     pub(super) readings: BTreeMap<Spanned<String>, RawReading>,
     #[serde(default)]
     pub(super) event: Vec<RawEvent>,
+    #[serde(default)]
+    pub(super) vtn: Vec<super::vtn::RawVtn>,
 }
 
 #[derive(Deserialize)]

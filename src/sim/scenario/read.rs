@@ -36,7 +36,7 @@ impl Source<'_> {
         ScenarioError { file: self.file.to_owned(), place: self.place(span.start), message: message.into() }
     }
 
-    fn named(&self, name: &Spanned<String>) -> Named {
+    pub(super) fn named(&self, name: &Spanned<String>) -> Named {
         Named { text: name.get_ref().clone(), place: self.place(name.span().start) }
     }
 }
@@ -89,6 +89,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         readings,
         plant_events,
         faults,
+        vtn: raw.vtn.iter().map(|event| super::vtn::read(&source, event)).collect::<Result<_, _>>()?,
     };
     Ok(scenario)
 }

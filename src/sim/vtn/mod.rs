@@ -6,6 +6,7 @@
 
 mod body;
 mod routes;
+pub(super) mod script;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +34,8 @@ pub struct Options {
     pub client: Option<(String, String)>,
     /// For how long a token is good.
     pub token_life: Duration,
+    /// The path at which the API begins; empty for none.
+    pub root: String,
     /// Most entries of a page, whatever is asked for; at least 1.
     pub page: usize,
 }
@@ -40,7 +43,12 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let client = Some((String::from("site"), String::from("vtn-secret")));
-        Self { client, token_life: Duration::from_secs(3_600), page: 50 }
+        Self {
+            client,
+            token_life: Duration::from_secs(3_600),
+            root: String::from("/openadr3/3.1.0"),
+            page: 50,
+        }
     }
 }
 
@@ -132,7 +140,8 @@ impl Vtn {
     /// The address is not loopback, or cannot be opened.
     pub async fn start(address: SocketAddr, options: Options, clock: Clock) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            let words = format!("{address} is not loopback; a simulated top node is served on 127.0.0.1 or ::1 only");
+            let words =
+                format!("{address} is not loopback; a simulated top node is served on 127.0.0.1 or ::1 only");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
         let listener = tokio::net::TcpListener::bind(address).await?;
@@ -157,7 +166,7 @@ impl Vtn {
 
     /// Where its API begins.
     pub fn url(&self) -> String {
-        format!("http://{}{}", self.shared.address, routes::ROOT)
+        format!("http://{}{}", self.shared.address, self.shared.options.root)
     }
 
     /// Where it listens.

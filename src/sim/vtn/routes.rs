@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Fault, MOST, Shared, body};
 
-/// Where the API begins.
-pub(super) const ROOT: &str = "/openadr3/3.1.0";
 /// Largest request body.
 const BODY_MAX: usize = 1024 * 1024;
 /// Connections that are served at once.
@@ -30,8 +28,7 @@ const LIMIT: usize = 50;
 
 /// Serves until cancelled; every connection ends with it.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, cancel: CancellationToken) {
-    let router =
-        Router::new().fallback(dispatch).layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared);
+    let router = Router::new().fallback(dispatch).layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -86,11 +83,11 @@ fn http_date(shared: &Shared) -> String {
 }
 
 fn answer(shared: &Shared, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response {
-    let Some(path) = uri.path().strip_prefix(ROOT) else {
+    let Some(path) = uri.path().strip_prefix(shared.options.root.as_str()) else {
         return problem(StatusCode::NOT_FOUND, "There is nothing here");
     };
     if path == "/auth/server" {
-        let url = format!("http://{}{ROOT}/auth/token", shared.address);
+        let url = format!("http://{}{}/auth/token", shared.address, shared.options.root);
         return Json(json!({ "tokenURL": url })).into_response();
     }
     if let Some(target) = shared.faults.borrow().iter().find_map(|fault| match fault {
@@ -230,7 +227,8 @@ fn events(shared: &Shared, query: &dyn Fn(&str) -> Vec<String>) -> Response {
 /// One page of a list.
 fn list(shared: &Shared, entries: Vec<Value>, query: &dyn Fn(&str) -> Vec<String>) -> Response {
     let number = |key: &str| query(key).first().map(|value| value.parse::<usize>());
-    let (Ok(skip), Ok(limit)) = (number("skip").unwrap_or(Ok(0)), number("limit").unwrap_or(Ok(LIMIT))) else {
+    let (Ok(skip), Ok(limit)) = (number("skip").unwrap_or(Ok(0)), number("limit").unwrap_or(Ok(LIMIT)))
+    else {
         return problem(StatusCode::BAD_REQUEST, "skip and limit are whole numbers");
     };
     if !(1..=LIMIT).contains(&limit) {
@@ -241,7 +239,8 @@ fn list(shared: &Shared, entries: Vec<Value>, query: &dyn Fn(&str) -> Vec<String
         entries.into_iter().skip(skip).take(limit.min(shared.options.page.max(1))).collect();
     let text = Value::Array(page).to_string();
     let faults = shared.faults.borrow().clone();
-    let json = |body: Body| (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    let json =
+        |body: Body| (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     for fault in &faults {
         match fault {
             Fault::HalfAnswer => return json(body::half(text.as_bytes())),
