@@ -84,7 +84,10 @@ name = "orders"
 mode = "control"
 [circuits.pcc]
 other_load = "500 kW"
-fail_safe = "0 W"
+[limits.rating]
+circuit = "pcc"
+miners = "1 MW"
+class = "safety"
 "#,
     );
     for name in circuits {
