@@ -127,7 +127,11 @@ async fn after_a_power_outage_orders_are_discarded_and_the_fleet_starts_staggere
     let two = desk(&config, &folder.database(), &hands);
     tokio::time::pause();
     let caps = two.look();
-    assert_eq!(tightest(&caps, ROOT, Scope::Import), Some(100.0), "the fail-safe alone, and what the operator said");
+    assert_eq!(
+        tightest(&caps, ROOT, Scope::Import),
+        Some(100.0),
+        "the fail-safe alone, and what the operator said"
+    );
     assert!(acting(&two).contains(&"maintenance".into()), "nobody would say it anew");
     assert_eq!(tightest(&caps, ROOT, Scope::Miners), Some(0.0), "the fleet waits");
     let record = two.records().into_iter().find(|record| &*record.id == "a").unwrap();
@@ -175,13 +179,16 @@ async fn a_reload_with_circuits_in_another_order_moves_orders_by_name() {
     let before = site(&["east", "west"], UTILITY);
     let desk = desk(&before, &folder.database(), &hands);
     let utility = source(&desk, "utility");
-    let west = Order { circuit: CircuitId(2), scope: Scope::Miners, ..order("w", 3.0, hands.wall(), None) };
+    let west = Order { circuit: CircuitId(2), scope: Scope::Miners, ..order("w", 2.0, hands.wall(), None) };
     desk.give(utility, west).await.unwrap();
-    assert_eq!(tightest(&desk.look(), CircuitId(2), Scope::Miners), Some(3.0));
+    assert_eq!(tightest(&desk.look(), CircuitId(2), Scope::Miners), Some(2.0));
 
-    configure(&desk, &site(&["west", "north", "east"], &format!("[signals.first]\nkind = \"http\"\n{UTILITY}")));
+    configure(
+        &desk,
+        &site(&["west", "north", "east"], &format!("[signals.first]\nkind = \"http\"\n{UTILITY}")),
+    );
     let caps = desk.look();
-    assert_eq!(tightest(&caps, CircuitId(1), Scope::Miners), Some(3.0), "west is the first one now");
+    assert_eq!(tightest(&caps, CircuitId(1), Scope::Miners), Some(2.0), "west is the first one now");
     assert_eq!(tightest(&caps, CircuitId(2), Scope::Miners), None);
     assert_eq!(desk.site().sources[caps[0].source.0].name, "utility");
     assert_eq!(desk.records()[0].circuit, CircuitId(1));
@@ -192,7 +199,7 @@ async fn a_reload_drops_and_records_orders_whose_circuit_or_source_is_gone() {
     let (folder, hands) = (Folder::new(), Hands::new());
     let more = format!("{UTILITY}[signals.other]\nkind = \"http\"\n");
     let one = desk(&site(&["east", "west"], &more), &folder.database(), &hands);
-    let west = Order { circuit: CircuitId(2), scope: Scope::Miners, ..order("w", 3.0, hands.wall(), None) };
+    let west = Order { circuit: CircuitId(2), scope: Scope::Miners, ..order("w", 2.0, hands.wall(), None) };
     one.give(source(&one, "utility"), west).await.unwrap();
     one.give(source(&one, "utility"), order("all", 70.0, hands.wall(), None)).await.unwrap();
     one.give(source(&one, "other"), order("o", 40.0, hands.wall(), None)).await.unwrap();
@@ -203,7 +210,10 @@ async fn a_reload_drops_and_records_orders_whose_circuit_or_source_is_gone() {
     assert_eq!(import(&one), Some(70.0), "what can still be obeyed is");
     let records = one.records();
     let gone = records.iter().find(|record| &*record.id == "w").unwrap();
-    assert_eq!((gone.stage.name(), gone.note.as_deref()), ("ended", Some("its circuit left the configuration")));
+    assert_eq!(
+        (gone.stage.name(), gone.note.as_deref()),
+        ("ended", Some("its circuit left the configuration"))
+    );
     one.beat().await;
     crash(one, &folder.database()).await;
     let loaded = open(&folder.database()).loaded;
@@ -410,7 +420,10 @@ async fn an_order_is_proven_from_received_to_ended_and_over_delivery_shows() {
     assert_eq!(record.shortfall, Some(Watts::kilowatts(80.0)), "under-delivery, in watts");
     assert_eq!(record.met, None);
     let met = cycles.run(1, 60.0);
-    assert!(matches!(&met[..], [News { what: What::Met(after), .. }] if *after == Duration::from_secs(5)), "{met:?}");
+    assert!(
+        matches!(&met[..], [News { what: What::Met(after), .. }] if *after == Duration::from_secs(5)),
+        "{met:?}"
+    );
     cycles.run(100, 60.0);
     let source = &cycles.desk.status().sources[1];
     assert_eq!(source.met_after, Some(Duration::from_secs(5)));
@@ -474,7 +487,7 @@ async fn an_order_lowers_the_measured_power_of_the_site_and_its_end_gives_it_bac
     for line in [
         "ballast_signal_state{source=\"utility\",state=\"limited\"} 1",
         "ballast_order_shortfall_watts{source=\"utility\"} 0",
-        "ballast_orders_total{result=\"accepted\",source=\"utility\"} 1",
+        "ballast_orders_total{source=\"utility\",result=\"accepted\"} 1",
         "ballast_limit_met_seconds{source=\"utility\"}",
         "ballast_store_errors_total 0",
         "ballast_clock_synchronised 1",
@@ -483,7 +496,7 @@ async fn an_order_lowers_the_measured_power_of_the_site_and_its_end_gives_it_bac
     }
 
     // In the middle of it the daemon is stopped and started: nothing is given back unasked.
-    let mut plant = plant.restarted().await;
+    let plant = plant.restarted().await;
     let desk = plant.daemon.desk().clone();
     assert_eq!(import(&desk), Some(20.0));
     tokio::time::sleep(Duration::from_secs(2)).await;
