@@ -1,5 +1,5 @@
 //! Orders outlive a restart, a reload and a bad disk; after a power outage they do not. What was delivered is measured.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 mod signals_plant;
@@ -76,6 +76,7 @@ async fn what_was_taken_back_stays_so_over_a_restart_and_a_lift_ends_by_itself()
     assert!(one.take_back(utility, "a", None).await.unwrap());
     one.give(utility, order("b", 60.0, hands.wall(), None)).await.unwrap();
     assert!(one.lift(utility, "night shift", hands.wall().later(minutes(30))).await.unwrap());
+    assert_eq!(one.records()[0].note.as_deref(), Some("its caps are lifted by night shift"));
     crash(one, &folder.database()).await;
 
     let two = desk(&config, &folder.database(), &hands);
@@ -326,6 +327,48 @@ async fn a_value_that_cannot_be_meant_is_refused_and_the_previous_cap_stays() {
     assert_eq!(refused, 3, "the same refusal is told once");
     let counted = desk.status().sources[1].orders.iter().find(|(result, _)| *result == "refused").unwrap().1;
     assert_eq!(counted, 6, "and counted each time");
+}
+
+#[tokio::test]
+async fn an_order_that_comes_twice_counts_once_and_an_older_version_not_at_all() {
+    let (folder, hands, config) = (Folder::new(), Hands::new(), site(&["hall"], UTILITY));
+    let desk = desk(&config, &folder.database(), &hands);
+    let utility = source(&desk, "utility");
+    let second = Order { revision: 2, ..order("a", 50.0, hands.wall(), None) };
+    assert_eq!(desk.give(utility, second.clone()).await, Ok(Receipt::Accepted));
+    assert_eq!(desk.give(utility, second).await, Ok(Receipt::Duplicate));
+    assert_eq!(desk.give(utility, order("a", 90.0, hands.wall(), None)).await, Ok(Receipt::Outdated));
+    assert_eq!(import(&desk), Some(50.0));
+    assert_eq!(desk.records().len(), 1);
+    let third = Order { revision: 3, ..order("a", 70.0, hands.wall(), None) };
+    assert_eq!(desk.give(utility, third).await, Ok(Receipt::Replaced));
+    let records = desk.records();
+    assert_eq!((records[0].revision, records[0].stage.name()), (3, "accepted"));
+    assert_eq!((records[1].stage.name(), records[1].note.as_deref()), ("ended", Some("a later version")));
+}
+
+#[tokio::test]
+async fn a_clock_in_doubt_begins_orders_early_and_ends_them_late() {
+    let hands = Hands::new();
+    let config = site(&["hall"], UTILITY);
+    let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
+    let wall = {
+        let hands = hands.clone();
+        Arc::new(move || (hands.wall(), ballast::control::signal::Doubt::Unknown))
+    };
+    let desk = Desk::new(config.site.clone(), sources, Clock::start(), wall);
+    let begin = hands.wall().later(minutes(10));
+    let event = order("a", 50.0, begin, Some(begin.later(minutes(10))));
+    desk.give(source(&desk, "utility"), event).await.unwrap();
+    assert_eq!(import(&desk), None);
+    hands.forward(minutes(5));
+    assert_eq!(import(&desk), Some(50.0), "five minutes early");
+    assert_eq!(desk.views()[1].as_ref().unwrap().state, SourceState::Degraded);
+    assert!(!desk.status().clock_synchronised);
+    hands.forward(minutes(19));
+    assert_eq!(import(&desk), Some(50.0), "and nearly five minutes late");
+    hands.forward(minutes(1));
+    assert_eq!(import(&desk), None);
 }
 
 /// A site with a meter, and cycles of the control law in which it says what the test wants.

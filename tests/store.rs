@@ -265,6 +265,33 @@ async fn a_write_that_fails_is_told_and_made_good_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_a_second_and_the_queue_has_an_end() {
+    let folder = Folder::new();
+    let opened = open(&folder.database());
+    let other = rusqlite::Connection::open(folder.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO lifts VALUES ('x', 'y', 1);").unwrap();
+    let clock = Clock::start();
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let store = opened.store.clone();
+        writes.spawn(async move { write(&store, "utility", &kept(&[&number.to_string()])).await });
+    }
+    let errors: Vec<StoreError> =
+        writes.join_all().await.into_iter().filter_map(std::result::Result::err).collect();
+    let took = clock.now().since_start();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(errors.len(), 100);
+    assert!(errors.iter().any(|error| matches!(error, StoreError::Slow(_))), "{errors:?}");
+    assert!(errors.iter().any(|error| matches!(error, StoreError::Full)), "{errors:?}");
+    assert_eq!(opened.store.errors(), 100);
+    // While it is known to fail, hardly at all.
+    let clock = Clock::start();
+    assert!(write(&opened.store, "utility", &kept(&["a"])).await.is_err());
+    assert!(clock.now().since_start() < Duration::from_millis(700));
+    other.execute_batch("ROLLBACK").unwrap();
+}
+
+#[tokio::test]
 async fn a_file_that_becomes_read_only_is_told_and_loses_nothing() {
     let folder = Folder::new();
     let opened = open(&folder.database());

@@ -1,5 +1,5 @@
 //! `kill -9` at any moment loses no order whose sender got its yes.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 

@@ -477,7 +477,17 @@ impl Desk {
             let now = draft.now;
             (draft.book.lift(by, until, &now), Heard::Nothing)
         };
-        Ok(self.change(source, edit).await?.0)
+        let (lifted, _) = self.change(source, edit).await?;
+        if lifted {
+            let wall = self.wall();
+            let mut state = self.state();
+            let name = state.sources.get(source.0).map(|source| source.name.clone());
+            let circuit = keep::circuit_name(&state.site, CircuitId(0));
+            if let Some(name) = name {
+                state.ledger.lifted(&name, &circuit, by, wall, until);
+            }
+        }
+        Ok(lifted)
     }
 
     /// Ends a lift before its time.
