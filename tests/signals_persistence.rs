@@ -512,6 +512,39 @@ async fn what_was_measured_goes_on_after_a_restart() {
     assert!(records.iter().all(|record| record.stored));
 }
 
+#[test]
+fn the_service_keeps_its_orders_in_the_state_directory_of_systemd() {
+    let folder = Folder::new();
+    let config = folder.0.join("ballast.toml");
+    let text = format!(
+        "{}[web]\nlisten = \"127.0.0.1:0\"\n{UTILITY}",
+        signals_bench::text(&["hall"]).replace("\"control\"", "\"observe\"")
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = std::fs::File::create(folder.0.join("log")).unwrap();
+    let mut service = std::process::Command::new(env!("CARGO_BIN_EXE_ballast"))
+        .args(["run", "-c"])
+        .arg(&config)
+        .env("STATE_DIRECTORY", format!("{}:/nowhere", folder.0.display()))
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(folder.0.join("log")).unwrap_or_default();
+    for _ in 0..300 {
+        if said().contains("metrics and status on") && said().contains("fail-safe value holds") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    service.kill().unwrap();
+    service.wait().unwrap();
+    assert!(said().contains("not heard yet: its fail-safe value holds"), "{}", said());
+    assert!(!said().contains("kept in memory alone"), "{}", said());
+    let loaded = open(&folder.database()).loaded;
+    assert!(loaded.alive.is_some(), "it has given a sign of life");
+}
+
 #[tokio::test]
 async fn an_order_lowers_the_measured_power_of_the_site_and_its_end_gives_it_back() {
     let folder = Folder::new();

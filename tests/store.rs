@@ -1,5 +1,4 @@
 //! The database: what is kept comes back, what cannot be trusted is set aside, and a disk that fails is told.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 
@@ -316,6 +315,32 @@ fn a_sign_of_life_is_told_by_the_system_or_left_open() {
     let (one, other) = (boot.alive(), boot.alive());
     assert_eq!(one.boot, other.boot);
     assert!(!other.follows_outage(&one, Duration::ZERO), "one boot");
+}
+
+#[test]
+fn the_section_of_the_store_is_read_and_its_mistakes_are_told() {
+    let defaults = signals_bench::site(&["hall"], "");
+    assert_eq!(defaults.store, ballast::store::Settings::default());
+    assert_eq!(defaults.clock, None);
+    let own = signals_bench::site(
+        &["hall"],
+        "[store]\npath = \"state/orders.db\"\noutage_after = \"1h\"\nrestart_spread = \"0s\"\n",
+    );
+    assert_eq!(own.store.path.as_deref(), Some(Path::new("state/orders.db")));
+    assert_eq!(own.store.outage_after, Duration::from_secs(3_600));
+    assert_eq!(own.store.restart_spread, Duration::ZERO);
+    for (bad, words) in [
+        ("path = \"\"", "names no file"),
+        ("path = \"folder/\"", "names no file"),
+        ("outage_after = \"1s\"", "too short"),
+        ("restart_spread = 5", "bare number"),
+        ("paht = \"x\"", "path"),
+    ] {
+        let text = format!("[store]\n{bad}\n");
+        let path = Path::new("orders.toml");
+        let errors = ballast::config::parse(&text, path, &ballast::config::Options::default()).unwrap_err();
+        assert!(errors.to_string().contains(words), "{bad}: {errors}");
+    }
 }
 
 proptest! {

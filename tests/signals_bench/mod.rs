@@ -77,6 +77,13 @@ impl Hands {
 
 /// A site of two halls with a miner of 10 kW each and 500 kW of other load. `circuits` in the order of the file.
 pub fn site(circuits: &[&str], signals: &str) -> Config {
+    let text = text(circuits) + signals;
+    config::parse(&text, Path::new("orders.toml"), &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The text of [`site`].
+pub fn text(circuits: &[&str]) -> String {
     let mut text = String::from(
         r#"
 [site]
@@ -98,9 +105,7 @@ class = "safety"
             "[groups.{name}]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \"{name}\"\naddresses = [\"127.0.66.{host}\"]\n"
         ));
     }
-    text.push_str(signals);
-    config::parse(&text, Path::new("orders.toml"), &Options::default())
-        .unwrap_or_else(|errors| panic!("{errors}"))
+    text
 }
 
 /// A stream with a fail-safe of 100 kW, lost after two minutes.
