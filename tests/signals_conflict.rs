@@ -1,6 +1,6 @@
 //! Two sources in conflict always give the minimum: random sequences of orders, withdrawals, losses, restarts, reloads
 //! and failures of the disk, through the desk and the database.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 

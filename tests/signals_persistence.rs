@@ -1,5 +1,5 @@
 //! Orders outlive a restart, a reload and a bad disk; after a power outage they do not. What was delivered is measured.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 mod signals_plant;
