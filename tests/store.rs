@@ -1,5 +1,4 @@
 //! The database: what is kept comes back, what cannot be trusted is set aside, and a disk that fails is told.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 
@@ -61,7 +60,8 @@ fn row(number: u64) -> LedgerRow {
         basis: Basis::Mean(Duration::from_secs(900)),
         from: wall(1),
         until: Some(wall(2)),
-        received: Wall::unix_millis(ballast::clock::unix_millis()),
+        // Too old for the ledger by the calendar is tested elsewhere.
+        received: wall(4_000_000_000_000),
         applied: Some(wall(4)),
         met: Some(wall(5)),
         ended: Some(wall(6)),
@@ -240,11 +240,11 @@ async fn a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_is_told_and_made_good_by_the_next_write() {
+async fn a_write_that_fails_is_told_and_made_good_by_the_next_one() {
     let folder = Folder::new();
     let opened = open(&folder.database());
     write(&opened.store, "utility", &kept(&["a"])).await.unwrap();
-    // Another connection that holds the file is, to the store, a disk that does not take what it is given.
+    // Somebody else holds the file for longer than it is waited for.
     let other = rusqlite::Connection::open(folder.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE; INSERT INTO lifts VALUES ('x', 'y', 1);").unwrap();
     let error = write(&opened.store, "utility", &kept(&["a", "b"])).await.unwrap_err();
@@ -261,6 +261,33 @@ async fn a_disk_that_is_full_is_told_and_made_good_by_the_next_write() {
     assert!(!opened.store.failing());
     drop(opened);
     assert_eq!(loaded(&folder.database()).sources, [("utility".into(), kept(&["b", "c"]))]);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_a_second_and_the_queue_has_an_end() {
+    let folder = Folder::new();
+    let opened = open(&folder.database());
+    let other = rusqlite::Connection::open(folder.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO lifts VALUES ('x', 'y', 1);").unwrap();
+    let clock = Clock::start();
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let store = opened.store.clone();
+        writes.spawn(async move { write(&store, "utility", &kept(&[&number.to_string()])).await });
+    }
+    let errors: Vec<StoreError> =
+        writes.join_all().await.into_iter().filter_map(std::result::Result::err).collect();
+    let took = clock.now().since_start();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(errors.len(), 100);
+    assert!(errors.iter().any(|error| matches!(error, StoreError::Slow(_))), "{errors:?}");
+    assert!(errors.iter().any(|error| matches!(error, StoreError::Full)), "{errors:?}");
+    assert_eq!(opened.store.errors(), 100);
+    // While it is known to fail, hardly at all.
+    let clock = Clock::start();
+    assert!(write(&opened.store, "utility", &kept(&["a"])).await.is_err());
+    assert!(clock.now().since_start() < Duration::from_millis(700));
+    other.execute_batch("ROLLBACK").unwrap();
 }
 
 #[tokio::test]
@@ -288,6 +315,32 @@ fn a_sign_of_life_is_told_by_the_system_or_left_open() {
     let (one, other) = (boot.alive(), boot.alive());
     assert_eq!(one.boot, other.boot);
     assert!(!other.follows_outage(&one, Duration::ZERO), "one boot");
+}
+
+#[test]
+fn the_section_of_the_store_is_read_and_its_mistakes_are_told() {
+    let defaults = signals_bench::site(&["hall"], "");
+    assert_eq!(defaults.store, ballast::store::Settings::default());
+    assert_eq!(defaults.clock, None);
+    let own = signals_bench::site(
+        &["hall"],
+        "[store]\npath = \"state/orders.db\"\noutage_after = \"1h\"\nrestart_spread = \"0s\"\n",
+    );
+    assert_eq!(own.store.path.as_deref(), Some(Path::new("state/orders.db")));
+    assert_eq!(own.store.outage_after, Duration::from_secs(3_600));
+    assert_eq!(own.store.restart_spread, Duration::ZERO);
+    for (bad, words) in [
+        ("path = \"\"", "names no file"),
+        ("path = \"folder/\"", "names no file"),
+        ("outage_after = \"1s\"", "too short"),
+        ("restart_spread = 5", "bare number"),
+        ("paht = \"x\"", "path"),
+    ] {
+        let text = format!("[store]\n{bad}\n");
+        let path = Path::new("orders.toml");
+        let errors = ballast::config::parse(&text, path, &ballast::config::Options::default()).unwrap_err();
+        assert!(errors.to_string().contains(words), "{bad}: {errors}");
+    }
 }
 
 proptest! {

@@ -78,8 +78,7 @@ impl Loop {
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let sequence = self.state.sequence();
         self.signals.stop().await;
-        self.desk.beat().await;
-        tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop());
+        tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop(), self.desk.beat());
     }
 
     /// Waits for the next cycle (`None`) or request: a period after the last cycle, or earlier for a fresh value.
@@ -125,7 +124,7 @@ impl Loop {
         self.journal.write(&site, &decision);
         let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
         self.desk.note(&frame);
-        self.journal.signals(&self.desk.views(), &self.desk.take_news(), &frame.site);
+        self.journal.signals(&frame.site, begun, &self.desk.views(), &self.desk.take_news());
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
         self.frames.send_replace(Some(frame));

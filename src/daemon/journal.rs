@@ -16,6 +16,10 @@ use crate::units::Watts;
 
 /// A binding limit that changes back and forth is told at most this often.
 const BINDING_EVERY: Duration = Duration::from_secs(30);
+/// Lines about the orders of one source in [`LINES_EVERY`].
+const MOST_LINES: u32 = 30;
+/// See [`MOST_LINES`].
+const LINES_EVERY: Duration = Duration::from_secs(60);
 /// A shortfall below this is rounding and noise.
 const SHORTFALL: Watts = Watts::whole(500);
 
@@ -33,6 +37,38 @@ pub struct Journal {
     protection: BTreeMap<usize, (Option<BreakerState>, Option<bool>)>,
     /// Of each source of orders, by its name, the state that was told.
     sources: BTreeMap<String, SourceState>,
+    /// Of each source of orders, by its name, how much was told of its orders.
+    lines: BTreeMap<String, Lines>,
+}
+
+/// How much was told of the orders of a source lately.
+#[derive(Debug, Default)]
+struct Lines {
+    since: Moment,
+    told: u32,
+    silent: u32,
+}
+
+impl Lines {
+    /// Whether there is room for another line. A source that writes a new order every second must not fill the log.
+    fn room(&mut self, source: &str, now: Moment) -> bool {
+        if now - self.since >= LINES_EVERY {
+            if self.silent > 0 {
+                info!(
+                    source,
+                    "{} more lines about its orders were left out; the records have them", self.silent
+                );
+            }
+            *self = Self { since: now, told: 0, silent: 0 };
+        }
+        let room = self.told < MOST_LINES;
+        if room {
+            self.told = self.told.saturating_add(1);
+        } else {
+            self.silent = self.silent.saturating_add(1);
+        }
+        room
+    }
 }
 
 /// What was told of a meter.
@@ -69,7 +105,7 @@ impl Journal {
     }
 
     /// Tells what the sources of orders have come to since the cycle before, and what became of their orders.
-    pub fn signals(&mut self, views: &[Option<View>], news: &[News], site: &Site) {
+    pub fn signals(&mut self, site: &Site, now: Moment, views: &[Option<View>], news: &[News]) {
         for (source, view) in site.sources.iter().zip(views) {
             let Some(view) = view else { continue };
             let before = self.sources.insert(source.name.clone(), view.state);
@@ -78,11 +114,18 @@ impl Journal {
             }
             tell_state(&source.name, before, view);
         }
+        let there = |name: &String| site.sources.iter().any(|source| source.name == *name);
         if self.sources.len() > site.sources.len() {
-            self.sources.retain(|name, _| site.sources.iter().any(|source| source.name == *name));
+            self.sources.retain(|name, _| there(name));
         }
         for news in news {
-            tell_news(news);
+            let lines = self.lines.entry(news.source.to_string()).or_default();
+            if lines.room(&news.source, now) {
+                tell_news(news);
+            }
+        }
+        if self.lines.len() > site.sources.len() {
+            self.lines.retain(|name, _| there(name));
         }
     }
 
@@ -298,6 +341,11 @@ fn tell_news(news: &News) {
             info!(source, order, "accepted: at most {cap} of {what} at {circuit}{kept}");
         }
         What::Refused(why) => warn!(source, order, "refused, what was in force stays: {why}"),
+        What::Lifted { until } => {
+            let until = jiff::Timestamp::from_millisecond(until.as_unix_millis())
+                .map_or_else(|_| "the end of time".into(), |time| time.to_string());
+            warn!(source, by = order, "its caps are lifted until {until}");
+        }
         What::Met(after) => {
             info!(source, order, "met {:.1} s after it was first obeyed", after.as_secs_f64())
         }

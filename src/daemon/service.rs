@@ -44,7 +44,14 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let mut interrupt = listen(SignalKind::interrupt())?;
 
     let (listen, kept) = (config.listen, config.store.path.clone());
+    let orders = config.signals.len() > 1;
     let mut daemon = Daemon::start(config, Clock::start()).await?;
+    if orders && !daemon.desk().status().clock_synchronised {
+        warn!(
+            "nobody is known to keep this machine's clock right, so orders begin early and end late: let \
+             systemd-timesyncd synchronise it, or write clock = \"trusted\" in [site] when something else does"
+        );
+    }
     info!("metrics and status on http://{}/", daemon.address());
     loop {
         tokio::select! {

@@ -20,9 +20,9 @@ use crate::clock::{Clock, Moment};
 use crate::control::signal::book::{Held, Told};
 use crate::control::signal::order::Bases;
 use crate::control::signal::{
-    Active, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
+    Active, Ask, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
 };
-use crate::control::site::{CircuitId, Scope, Site, SourceId};
+use crate::control::site::{Cap, Circuit, CircuitId, LimitClass, Scope, Site, SourceId};
 use crate::control::snapshot::OrderCap;
 use crate::store::boot::Boot;
 use crate::store::{Kept, Store, Write};
@@ -33,6 +33,9 @@ pub type WallClock = Arc<dyn Fn() -> (Wall, Doubt) + Send + Sync>;
 
 /// The name of the operator's order that holds the fleet back after a power outage.
 pub const START_UP: &str = "start-up-after-outage";
+
+/// A power that is this many times what is known to hang on a circuit cannot be meant, whatever else hangs there.
+const GROSS: f64 = 10.0;
 
 /// Why an order was not taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -474,7 +477,17 @@ impl Desk {
             let now = draft.now;
             (draft.book.lift(by, until, &now), Heard::Nothing)
         };
-        Ok(self.change(source, edit).await?.0)
+        let (lifted, _) = self.change(source, edit).await?;
+        if lifted {
+            let wall = self.wall();
+            let mut state = self.state();
+            let name = state.sources.get(source.0).map(|source| source.name.clone());
+            let circuit = keep::circuit_name(&state.site, CircuitId(0));
+            if let Some(name) = name {
+                state.ledger.lifted(&name, &circuit, by, wall, until);
+            }
+        }
+        Ok(lifted)
     }
 
     /// Ends a lift before its time.
@@ -581,24 +594,59 @@ impl State {
 
     /// What the cap of an order is measured with.
     fn bases(&self, source: &str, order: &Order) -> Bases {
+        let nameplate = self.nameplate(order.circuit, order.scope);
         Bases {
-            nameplate: self.nameplate(order.circuit, order.scope),
+            nameplate: match order.ask {
+                Ask::ShareOfNameplate(_) => nameplate,
+                Ask::Cap(_) | Ask::ReduceBy(_) => self.plausible(order.circuit, order.scope, nameplate),
+            },
             baseline: self.baselines.of(order.circuit, order.scope),
             draw: draw(source, &order.id),
         }
     }
 
-    /// Everything that hangs on a circuit: its miners, and for its import the other load too.
+    /// Everything that hangs on a circuit: its miners, and for its import the other load too, or the rating of the
+    /// connection where that is more.
     fn nameplate(&self, circuit: CircuitId, scope: Scope) -> Watts {
         let miners = self.nameplates.get(circuit.0).copied().unwrap_or(Watts::ZERO);
         match scope {
             Scope::Miners => miners,
             Scope::Import => {
-                let below = self.site.circuits.iter().zip((0..).map(CircuitId));
-                let others = below.filter(|(_, id)| above(&self.site, circuit, *id));
-                miners + others.map(|(circuit, _)| circuit.other_load).sum::<Watts>()
+                let others = self.below(circuit).map(|circuit| circuit.other_load).sum::<Watts>();
+                self.rating(circuit).unwrap_or(Watts::ZERO).max(miners + others)
             }
         }
+    }
+
+    /// Above this a power cannot be meant. Where a meter tells the other load, nobody has written down how large it can
+    /// be: then a rating tells, and without one only a gross mistake is seen, such as watts for kilowatts.
+    fn plausible(&self, circuit: CircuitId, scope: Scope, nameplate: Watts) -> Watts {
+        let metered = self.below(circuit).any(|circuit| circuit.meter.is_some() && !circuit.dedicated);
+        if scope == Scope::Import && metered && self.rating(circuit).is_none() {
+            nameplate.scaled(GROSS)
+        } else {
+            nameplate
+        }
+    }
+
+    /// A circuit and all those that it feeds.
+    fn below(&self, circuit: CircuitId) -> impl Iterator<Item = &Circuit> {
+        let all = self.site.circuits.iter().zip((0..).map(CircuitId));
+        all.filter(move |(_, id)| above(&self.site, circuit, *id)).map(|(circuit, _)| circuit)
+    }
+
+    /// The largest import that the site's own limits ever let into a circuit.
+    fn rating(&self, circuit: CircuitId) -> Option<Watts> {
+        let own = self.site.limits.iter().filter(|limit| {
+            limit.circuit == circuit
+                && limit.scope == Scope::Import
+                && matches!(limit.class, LimitClass::Safety | LimitClass::Grid | LimitClass::Contract)
+        });
+        own.filter_map(|limit| match limit.cap {
+            Cap::Constant(cap) => Some(cap),
+            Cap::Reading { .. } => None,
+        })
+        .reduce(Watts::max)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::units::Watts;
 
 /// Orders whose record is at hand.
 pub const MOST_RECORDS: usize = 500;
+/// What stands in the place of an order's name when somebody has lifted the caps of a source.
+const LIFT: &str = "lift";
 /// Lines that wait for the log; the oldest fall away.
 const MOST_NEWS: usize = 256;
 
@@ -255,6 +257,28 @@ impl Ledger {
             withdrawn: None,
         };
         self.accepted(source, &held, circuit, false);
+    }
+
+    /// Somebody has lifted the caps of a source.
+    pub(super) fn lifted(&mut self, source: &Arc<str>, circuit: &Arc<str>, by: &str, now: Wall, until: Wall) {
+        let order = Order {
+            id: LIFT.into(),
+            revision: 0,
+            lane: "".into(),
+            priority: 0,
+            circuit: CircuitId(0),
+            scope: Scope::Import,
+            ask: Ask::Cap(Watts::ZERO),
+            basis: Basis::Instant,
+            urgency: Urgency::Normal,
+            from: now,
+            until: Some(until),
+            start_spread: Duration::ZERO,
+        };
+        self.tell(source, &by.into(), What::Lifted { until });
+        let note = Some(format!("its caps are lifted by {by}").into());
+        let entry = self.entry(source, &order, circuit, now);
+        self.push(Entry { stage: Stage::Ended, note, ..entry });
     }
 
     /// An order was refused. The same refusal of the same version is told once.

@@ -112,6 +112,11 @@ pub enum What {
     },
     /// It was refused, and why.
     Refused(Arc<str>),
+    /// No order, but somebody (whose name stands in the place of the order's) who has lifted the caps of the source.
+    Lifted {
+        /// Until when.
+        until: Wall,
+    },
     /// Measured power is at or below its cap for the first time, so long after it was first obeyed.
     Met(Duration),
     /// It is over.

@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 pub use super::ledger::MOST_RECORDS;
 use super::{OPERATOR, keep};
 use crate::clock::Clock;
-use crate::control::signal::{Book, Doubt, Feed, Now, SourceSettings, Wall};
+use crate::control::signal::{Book, Feed, Now, SourceSettings, Wall};
 use crate::control::site::{CircuitId, Site};
 use crate::store::boot::{Alive, Boot};
 use crate::store::{self, Kept, Loaded, Opened, Store, Write};
@@ -203,12 +203,6 @@ fn begin(
     } else if !loaded.sources.is_empty() {
         let orders: usize = loaded.sources.iter().map(|(_, kept)| kept.orders.len()).sum();
         tracing::info!(orders, "orders from before the restart are resumed");
-    }
-    if doubt == Doubt::Unknown && state.sources.len() > 1 {
-        tracing::warn!(
-            "nobody is known to keep this machine's clock right: orders begin early and end late; synchronise it with \
-             systemd-timesyncd, or write clock = \"trusted\" in [site] when something else does"
-        );
     }
     state
 }

@@ -77,6 +77,13 @@ impl Hands {
 
 /// A site of two halls with a miner of 10 kW each and 500 kW of other load. `circuits` in the order of the file.
 pub fn site(circuits: &[&str], signals: &str) -> Config {
+    let text = text(circuits) + signals;
+    config::parse(&text, Path::new("orders.toml"), &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The text of [`site`].
+pub fn text(circuits: &[&str]) -> String {
     let mut text = String::from(
         r#"
 [site]
@@ -84,7 +91,10 @@ name = "orders"
 mode = "control"
 [circuits.pcc]
 other_load = "500 kW"
-fail_safe = "0 W"
+[limits.rating]
+circuit = "pcc"
+miners = "1 MW"
+class = "safety"
 "#,
     );
     for name in circuits {
@@ -95,9 +105,7 @@ fail_safe = "0 W"
             "[groups.{name}]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \"{name}\"\naddresses = [\"127.0.66.{host}\"]\n"
         ));
     }
-    text.push_str(signals);
-    config::parse(&text, Path::new("orders.toml"), &Options::default())
-        .unwrap_or_else(|errors| panic!("{errors}"))
+    text
 }
 
 /// A stream with a fail-safe of 100 kW, lost after two minutes.
