@@ -17,8 +17,8 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
-use crate::web::api::Api;
 use crate::signal::guard::Guards;
+use crate::web::api::Api;
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.

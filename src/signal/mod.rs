@@ -53,8 +53,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope, SourceId};
-use crate::metrics::Frame;
 use crate::control::snapshot::MeterInput;
+use crate::metrics::Frame;
 
 pub use desk::{Answer, Desk, DeskError, List};
 
