@@ -88,8 +88,8 @@ pub(super) fn signals(root: &Table<'_>, context: &Context<'_, '_>, limits: &Limi
         }
         if let Some(spec) = signal(name, &table, context) {
             specs.push(spec);
+            table.finish();
         }
-        table.finish();
     }
     Signals { specs }
 }
