@@ -278,6 +278,7 @@ pub(super) struct Delivered {
     avoided_joules: Option<f64>,
     delivered_ratio: Option<f64>,
     stored: bool,
+    note: Option<String>,
 }
 
 impl Delivered {
@@ -310,6 +311,7 @@ impl Delivered {
             avoided_joules: record.avoided.map(|avoided| avoided.get()),
             delivered_ratio: record.delivered,
             stored: record.stored,
+            note: record.note.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -356,6 +358,7 @@ mod tests {
             avoided: Some(Joules::saturating(756e6)),
             delivered: Some(1.05),
             stored: true,
+            note: None,
         };
         let site = testing::site(1);
         let told = serde_json::to_value(Delivered::new(&record, "utility", &site)).unwrap();
@@ -369,7 +372,7 @@ mod tests {
                 "received_at": "2026-07-01T11:59:00Z", "applied_at": "2026-07-01T12:00:00Z",
                 "met_at": "2026-07-01T12:00:08Z", "ended_at": "2026-07-01T13:00:00Z", "measured_seconds": 3_599.0,
                 "mean_watts": 290_000.0, "deviation_watts": -10_000.0, "worst_watts": 2_000.0,
-                "shortfall_watts": null, "avoided_joules": 756e6, "delivered_ratio": 1.05, "stored": true,
+                "shortfall_watts": null, "avoided_joules": 756e6, "delivered_ratio": 1.05, "stored": true, "note": null,
             })
         );
         let refused = Record { stage: Stage::Refused("below zero".into()), cap: None, ..record };
