@@ -20,7 +20,7 @@
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `signals/` | `[signals.*]` |
 //! | `checks` | what only the whole shows |
-//! | `summary` | the whole in words, for `ballast check` |
+//! | `summary`, `summary_orders` | the whole in words, for `ballast check` |
 
 mod addresses;
 pub mod builtin;
@@ -43,6 +43,7 @@ mod settings;
 mod signals;
 mod store;
 mod summary;
+mod summary_orders;
 mod tokens;
 
 use std::io::Read;

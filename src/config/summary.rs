@@ -54,7 +54,9 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     writeln!(out, "\nMiners")?;
     kinds(out, config)?;
     lost_caps(out, config)?;
-    charges(out, config)
+    charges(out, config)?;
+    super::summary_orders::protection(out, config)?;
+    super::summary_orders::orders(out, config)
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
+use crate::control::site::{Actuator, Miner};
 use crate::control::snapshot::{MinerInput, Outcome, Target};
 use crate::discover::Identity;
 use crate::discover::neighbours::Neighbours;
@@ -35,8 +36,15 @@ struct Member {
     poll_period: Duration,
     silent_after: Duration,
     maximum: Watts,
+    /// It can be commanded at all.
+    commanded: bool,
     session: Session,
     cancel: CancellationToken,
+}
+
+/// Whether a miner can be commanded: what is only read is left alone to the end.
+fn commanded(miner: &Miner) -> bool {
+    miner.actuator != Actuator::Fixed
 }
 
 /// Every miner's session, in the order of the site. Dropping it ends them.
@@ -100,8 +108,9 @@ impl Fleet {
                 }
                 same
             });
-            let member =
-                kept.map(|member| Member { maximum: spec.maximum(), ..member }).unwrap_or_else(|| {
+            let member = kept
+                .map(|member| Member { maximum: spec.maximum(), commanded: commanded(spec), ..member })
+                .unwrap_or_else(|| {
                     let cancel = self.cancel.child_token();
                     let session = session::spawn(
                         self.driver(connection, identity),
@@ -126,6 +135,7 @@ impl Fleet {
                         poll_period: spec.poll_period,
                         silent_after: spec.silent_after,
                         maximum: spec.maximum(),
+                        commanded: commanded(spec),
                         session,
                         cancel,
                     }
@@ -188,7 +198,7 @@ impl Fleet {
         };
         let mut last = sequence;
         let mut waiting: Vec<(usize, u64)> = Vec::new();
-        for (index, member) in self.members.iter().enumerate() {
+        for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.commanded) {
             if let Some(target) = target(member) {
                 last += 1;
                 let order = Order { target, sequence: last, urgency: Urgency::Shed };
