@@ -179,6 +179,13 @@ impl Bus {
             4 => Function::Input,
             _ => return refuse(exception::ILLEGAL_FUNCTION),
         };
+        // A device without a single contact does not know these functions.
+        if function.is_bits() {
+            let registers = registers.read().unwrap_or_else(PoisonError::into_inner);
+            if !registers.keys().any(|(function, _)| function.is_bits()) {
+                return refuse(exception::ILLEGAL_FUNCTION);
+            }
+        }
         let &[a, b, c, d] = arguments else {
             return refuse(exception::ILLEGAL_VALUE);
         };
