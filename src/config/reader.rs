@@ -128,6 +128,17 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// A key of an earlier version, which sets nothing any more: it is left unread and said so.
+    pub(super) fn retired(&self, key: &'static str, why: &str) {
+        if self.ask(key).is_some() {
+            self.report.warn(
+                self.key_span(key),
+                format!("`{key}` has no effect any more: {why}"),
+                "take the line out",
+            );
+        }
+    }
+
     /// One of a fixed set of words.
     pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&'static str, T)]) -> Option<At<T>> {
         self.read(key, |value| {

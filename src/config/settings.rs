@@ -24,6 +24,19 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// nothing to everything in 50 seconds, slow enough for the voltage regulation of a distribution grid.
 const DEFAULT_RAISE_SHARE: f64 = 0.02;
 
+/// What may be imported because the surplus moves faster than the fleet, as a share of what the miners draw.
+const DEFAULT_IMPORT_SHARE: f64 = 0.000_4;
+/// More than this is no following any more.
+const MOST_IMPORT_SHARE: f64 = 0.2;
+
+/// Keys of earlier versions that have nothing to set any more, and what has taken their place.
+const GONE: [(&str, &str); 4] = [
+    ("raise_hold", "how long room must have been there follows from how the other load moves"),
+    ("raise_samples", "a sample counts by how much noise is seen in the meter"),
+    ("anticipate", "how far ahead is looked follows from the lag of the meter and the times of the miners"),
+    ("max_starting", "miners are started by power, as fast as `raise_rate` says"),
+];
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `[site]`.
@@ -128,16 +141,13 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
         observe,
         period: seconds(1),
         raise_rate: WattsPerSecond::ZERO,
-        raise_hold: seconds(5),
-        raise_samples: 3,
-        deadband: Watts::whole(500),
-        max_starting: 4,
+        import_share: DEFAULT_IMPORT_SHARE,
+        deadband: None,
         min_sleep: seconds(60),
         start_timeout: seconds(10),
         horizon: seconds(600),
         rebalance_period: seconds(60),
         straggler_grace: seconds(10),
-        anticipate: seconds(2),
     };
     let Some(table) = root.table("control") else {
         return ControlKeys { settings, raise_rate: None, exit: ExitPolicy::Sleep };
@@ -149,22 +159,18 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
     };
     let tick = Duration::from_millis(100);
     time("period", tick, seconds(60), &mut settings.period);
-    time("raise_hold", Duration::ZERO, seconds(3_600), &mut settings.raise_hold);
     time("min_sleep", Duration::ZERO, DAY, &mut settings.min_sleep);
     time("start_timeout", seconds(1), seconds(600), &mut settings.start_timeout);
-    time("anticipate", Duration::ZERO, seconds(60), &mut settings.anticipate);
     time("horizon", seconds(1), DAY, &mut settings.horizon);
     time("rebalance_period", seconds(1), DAY, &mut settings.rebalance_period);
     time("straggler_grace", Duration::ZERO, seconds(3_600), &mut settings.straggler_grace);
     let raise_rate = table.rate("raise_rate").map(|at| at.value);
-    if let Some(at) = table.integer("raise_samples", 1, 100) {
-        settings.raise_samples = at.value;
+    if let Some(at) = table.share("import_share", MOST_IMPORT_SHARE) {
+        settings.import_share = at.value;
     }
-    if let Some(at) = table.power("deadband", 0.0, MOST_POWER) {
-        settings.deadband = at.value;
-    }
-    if let Some(At { value, .. }) = table.integer("max_starting", 1, 100_000) {
-        settings.max_starting = usize::try_from(value).unwrap_or(usize::MAX);
+    settings.deadband = table.power("deadband", 0.0, MOST_POWER).map(|at| at.value);
+    for (key, why) in GONE {
+        table.retired(key, why);
     }
     let exit = table
         .choice(

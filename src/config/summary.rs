@@ -32,10 +32,10 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "\nDecides every {}. Lowers at once; raises by at most {} and only after room was there for {}.",
+        "\nDecides every {}. Lowers at once; raises by at most {}; lets in at most {} % of what the miners draw.",
         write_time(settings.period),
         settings.raise_rate,
-        write_time(settings.raise_hold)
+        number(settings.import_share * 100.0)
     )?;
     let end = match config.exit {
         ExitPolicy::Sleep => "puts every miner to sleep",
@@ -385,4 +385,10 @@ fn charges(out: &mut String, config: &Config) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+/// A small number without useless digits.
+fn number(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

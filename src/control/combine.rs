@@ -300,7 +300,7 @@ fn badness(status: MeterStatus) -> u8 {
         MeterStatus::Ok => 0,
         MeterStatus::Unavailable => 1,
         MeterStatus::Implausible => 2,
-        MeterStatus::Frozen => 3,
+        MeterStatus::Frozen | MeterStatus::Turned => 3,
         MeterStatus::Exception(_) => 4,
         MeterStatus::Malformed => 5,
         MeterStatus::Unreachable => 6,
@@ -360,7 +360,10 @@ fn good(view: &View) -> bool {
         && view.extent.is_some()
         && match view.status {
             MeterStatus::Ok => true,
-            MeterStatus::Frozen | MeterStatus::Implausible | MeterStatus::Unavailable => false,
+            MeterStatus::Frozen
+            | MeterStatus::Turned
+            | MeterStatus::Implausible
+            | MeterStatus::Unavailable => false,
             MeterStatus::Pending
             | MeterStatus::Unreachable
             | MeterStatus::Malformed

@@ -137,19 +137,22 @@ pub enum MinerState {
     Straggler,
     /// Stopped by a fault of its own.
     Fault,
+    /// Was told something and has not answered: it counts at the worst of before and after.
+    Unanswered,
     /// Does not answer.
     Unreachable,
 }
 
 impl MinerState {
     /// All, for metrics.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pending,
         Self::Hashing,
         Self::Starting,
         Self::Asleep,
         Self::Straggler,
         Self::Fault,
+        Self::Unanswered,
         Self::Unreachable,
     ];
 
@@ -162,9 +165,21 @@ impl MinerState {
             Self::Asleep => "asleep",
             Self::Straggler => "straggler",
             Self::Fault => "fault",
+            Self::Unanswered => "unanswered",
             Self::Unreachable => "unreachable",
         }
     }
+}
+
+/// What the next miner that would be woken waits for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waiting {
+    /// Which miner.
+    pub miner: MinerId,
+    /// What it needs to start.
+    pub needs: Watts,
+    /// What has been there for as long as a start takes, with everything that runs at its lowest. Less than it needs.
+    pub there: Watts,
 }
 
 /// A miner in this cycle.
@@ -295,6 +310,10 @@ pub struct FleetDecision {
     /// How far the hashrate of the setpoints is below a proven upper bound at the same target, as a fraction;
     /// zero when nothing is to be allocated.
     pub optimality_gap: f64,
+    /// What the miners could take within every limit and do not, beyond what is kept free.
+    pub left: Watts,
+    /// For how long that has been worth telling.
+    pub left_for: Duration,
 }
 
 /// The outcome of one cycle.
@@ -323,6 +342,8 @@ pub struct Decision {
     /// Miners whose draw was first seen at what the latest command asked for, and how long after the command that
     /// reading came. A command that another one overtook, or that asked for the draw there was, is not in it.
     pub responses: Vec<(MinerId, Duration)>,
+    /// The next miner that would be woken, where it waits for power.
+    pub waiting: Option<Waiting>,
     /// Running totals.
     pub energy: Energy,
 }

@@ -1,398 +1,171 @@
 //! What each circuit's own limits leave to its miners.
 //!
 //! `headroom(t) = limit − (meter(t) − miners(t))`, meter and miners **at the same instant**, so that a command in
-//! flight cancels out and is never corrected twice. Where a dedicated feeder meter covers the miners, its reading
-//! at that instant is their draw; elsewhere it is the estimate that the control law kept of that instant.
+//! flight cancels out and is never corrected twice. How late the meter is, and so what the miners have in its value, is
+//! known only within bounds ([`super::lag`]): a shed goes by the most that they may have in it, a raise by the least.
+//! Between the two nothing is moved.
+//!
+//! Where meters see the miners alone they are what the circuit's meter is compared with; elsewhere it is the estimate
+//! that the control law kept.
 
-use std::time::Duration;
-
-use crate::clock::Moment;
-use crate::control::combine::Seen;
+use crate::control::balance::Outlook;
 use crate::control::decision::{LimitValue, Source};
-use crate::control::history::History;
-use crate::control::lag::LagEstimator;
-use crate::control::signal::{Active, Why};
-use crate::control::site::{Cap, Circuit, CircuitId, LimitId, Meter, Miner, Scope, Site};
+use crate::control::meters::{CircuitMemory, LEAST_DRAWN, Meters};
+use crate::control::signal::{Active, Urgency, Why};
+use crate::control::site::{Cap, Circuit, CircuitId, LimitClass, LimitId, Scope, Site};
 use crate::control::snapshot::OrderCap;
 use crate::control::tree::Tree;
 use crate::units::Watts;
 
-/// How far a dedicated meter may lie from the miners' own readings before it is no longer believed to be a matter
-/// of calibration.
-const GAIN_RANGE: (f64, f64) = (0.9, 1.15);
 /// Caps beyond this many watts mean the same, and leave differences exact: see what is plausible of a meter.
 const PLAUSIBLE: Watts = Watts::whole(2_000_000_000);
-/// Time constant with which the calibration is learned, in seconds.
-const GAIN_TIME: f64 = 30.0;
-/// Of how many seconds one sample can tell at the most, and at the least, however far apart they are.
-const GAIN_SAMPLE: (f64, f64) = (1.0, 6.0);
-/// A comparison waits at the most this long for the meters that see the miners alone.
-const COMMON_WAIT: Duration = Duration::from_secs(2);
 
-/// The meters of one cycle.
-#[derive(Clone, Copy)]
-pub struct Meters<'m> {
-    /// The moment of the cycle.
-    pub now: Moment,
-    /// One for each of the site's meters.
-    pub seen: &'m [Seen],
-}
-
-impl Meters<'_> {
-    fn of<'a>(&self, site: &'a Site, circuit: &Circuit) -> Option<(&'a Meter, Seen)> {
-        let id = circuit.meter?;
-        let meter = site.meters.get(id.0)?;
-        Some((meter, self.seen.get(id.0).copied().unwrap_or(Seen::NOTHING)))
-    }
-}
-
-/// What is remembered of a circuit between cycles.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CircuitMemory {
-    /// Estimated draw of all its miners, in the miners' own watts.
-    pub estimate: History,
-    /// The meter's samples at the instants that they stand for.
-    pub metered: History,
-    /// Receipt of the newest sample of its meter.
-    pub sample_at: Option<Moment>,
-    /// Load other than miners, in watts, at the instants at which it was compared.
-    pub others: History,
-    /// The stamps of the samples with which a raise was last thought of: of the circuit's own meter, and of the readings
-    /// that are caps here.
-    pub counted: Vec<Option<Moment>>,
-    /// Learns how late its meter shows what the miners do.
-    pub lag: LagEstimator,
-    /// The lag that the stamps in `metered` and `others` have taken off.
-    pub lag_used: Duration,
-    /// Whether meters see all of its miners alone.
-    pub miners_metered: bool,
-    /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
-    pub gain: f64,
-}
-
-impl Default for CircuitMemory {
-    fn default() -> Self {
-        Self {
-            estimate: History::default(),
-            metered: History::default(),
-            sample_at: None,
-            others: History::default(),
-            counted: Vec::new(),
-            lag: LagEstimator::default(),
-            lag_used: Duration::ZERO,
-            miners_metered: false,
-            gain: 1.0,
-        }
-    }
-}
-
-/// A circuit's own limits in one cycle.
+/// A circuit's own limits in one cycle. All are watts for its miners, infinite without any limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Headroom {
     /// The meter's latest good value, while it is fresh.
     pub power: Option<Watts>,
     /// Load other than miners, generation negative.
-    pub other: f64,
-    /// What the tightest own limit leaves to the miners; infinite without any.
+    pub outlook: Outlook,
+    /// What is kept free because the other load moves.
+    pub reserve: f64,
+    /// What the tightest own limit leaves: above it miners are lowered.
     pub headroom: f64,
-    /// The same, had nothing been kept free for what may come ([`Self::reserve`]). At least the headroom.
-    pub unreserved: f64,
-    /// What set it; [`Source::Fleet`] without any.
+    /// What they may be raised to. At most the headroom.
+    pub raise: f64,
+    /// The headroom had nothing been kept free. Above it miners are put to sleep, once that is certain to be needed.
+    pub firm: f64,
+    /// The same by the limits alone for which they are put to sleep at once. At least `firm`.
+    pub urgent: f64,
+    /// What set the headroom; [`Source::Fleet`] without any.
     pub binding: Source,
     /// Every limit that acts here.
     pub limits: Vec<LimitValue>,
-    /// What is kept free because the other load is rising (or generation falling) as this is decided.
-    pub reserve: f64,
-    /// Whether a new sample came since the cycle before; always true where no meter matters.
-    pub new_sample: bool,
     /// Whether a limit that acts is exceeded by what its meter says, or nothing says that it is not.
     pub exceeded: bool,
+    /// Whether the meter may be raised on: it has not failed to show what the miners did.
+    pub shows: bool,
 }
 
-/// Feeds the newest samples and estimates into the memories. `estimates` holds, per circuit, the estimated draw of
-/// all miners at or below it, in the miners' own watts; `nameplates` the sum of their nameplates.
-pub fn remember(
-    site: &Site,
-    memories: &mut [CircuitMemory],
-    meters: Meters<'_>,
-    estimates: &[f64],
-    nameplates: &[f64],
-) {
-    for (memory, estimate) in memories.iter_mut().zip(estimates) {
-        memory.estimate.push(meters.now, *estimate);
-    }
-    for (index, circuit) in site.circuits.iter().enumerate() {
-        let (Some((meter, seen)), Some(memory)) = (meters.of(site, circuit), memories.get_mut(index)) else {
-            continue;
-        };
-        let (Some(low), Some(high)) = (seen.low, seen.high) else { continue };
-        if memory.sample_at == Some(high.at) {
-            continue;
-        }
-        memory.sample_at = Some(high.at);
-        let nameplate = nameplates.get(index).copied().unwrap_or(0.0);
-        let middle = (low.value.get() + high.value.get()) / 2.0;
-        memory.lag.take(high.at, middle, &memory.estimate, memory.gain, nameplate);
-        let lag = if meter.learn_lag { memory.lag.learned().unwrap_or(meter.lag) } else { meter.lag };
-        memory.set_lag(lag);
-        let instant = high.at.earlier(lag);
-        // In doubt, the miners have drawn less than a meter says that sees them alone: then the rest is other load.
-        let worse = if circuit.dedicated { low } else { high };
-        memory.metered.push(instant, worse.value.get());
-        if circuit.dedicated {
-            calibrate(memory, high.value.get(), instant, nameplate, seen.period);
-        }
+impl Headroom {
+    /// Other load, in watts, generation negative.
+    pub fn other(&self) -> f64 {
+        self.outlook.level
     }
 }
 
-impl CircuitMemory {
-    /// Takes the stamps of all samples for later or earlier by as much as the lag has changed: else the next samples
-    /// would seem to lie before those that are known, and be left out.
-    fn set_lag(&mut self, lag: Duration) {
-        let (by, later) = (lag.abs_diff(self.lag_used), lag < self.lag_used);
-        if !by.is_zero() {
-            self.metered.restamp(by, later);
-            self.others.restamp(by, later);
-            self.lag_used = lag;
-        }
-    }
+/// What the headrooms are worked out from, beside the meters.
+pub struct Terms<'t> {
+    /// The site.
+    pub site: &'t Site,
+    /// Its circuits.
+    pub tree: &'t Tree,
+    /// Per circuit, the sum of the nameplates of all miners at or below it.
+    pub nameplates: &'t [f64],
+    /// Per circuit, what they draw when all of them sleep.
+    pub asleep: &'t [f64],
+    /// Per circuit, what they draw now, as estimated.
+    pub drawn: &'t [f64],
+    /// Per limit, whether it acts.
+    pub acting: &'t [bool],
+    /// What is ordered from outside.
+    pub orders: &'t [OrderCap],
 }
 
-/// Learns how the meter sees the miners' own watts; only while they are calm, since a shift in time would be
-/// taken for a shift in scale.
-fn calibrate(memory: &mut CircuitMemory, metered: f64, instant: Moment, nameplate: f64, period: Duration) {
-    let Some(estimate) = memory.estimate.at(instant) else {
-        return;
-    };
-    let before = memory.estimate.at(instant.earlier(period.max(Duration::from_secs(4))));
-    let after = memory.estimate.newest().map(|(_, value)| value);
-    let calm =
-        [before, after].into_iter().flatten().all(|value| (value - estimate).abs() < 0.01 * estimate.abs());
-    if estimate < 0.05 * nameplate || !calm || !(metered / estimate).is_finite() {
-        return;
-    }
-    let ratio = (metered / estimate).clamp(GAIN_RANGE.0, GAIN_RANGE.1);
-    let (least, most) = GAIN_SAMPLE;
-    memory.gain += (ratio - memory.gain) * period.as_secs_f64().clamp(least, most) / GAIN_TIME;
-}
-
-/// The newest instant at which the meter of a circuit and the meters that see its miners alone were all read: there
-/// both sides of the comparison are measured, and no model stands between them. A miners' meter that is later than the
-/// circuit's own by more than two samples, or by more than a moment, holds nothing up: the estimate goes on from its
-/// newest sample.
-fn common_instant(
-    site: &Site,
-    tree: &Tree,
-    memories: &[CircuitMemory],
-    meters: Meters<'_>,
-    index: usize,
-    newest: Moment,
-    period: Duration,
-) -> Moment {
-    let mut common = newest;
-    for &child in tree.children(index) {
-        let Some(circuit) = site.circuits.get(child) else { continue };
-        let known = memories.get(child).and_then(|memory| memory.metered.newest());
-        match (meters.of(site, circuit).filter(|_| circuit.dedicated), known) {
-            (Some((_, seen)), Some((at, _)))
-                if newest - at <= (seen.period.min(period) * 2).min(COMMON_WAIT) =>
-            {
-                common = common.min(at);
-            }
-            (Some(_), _) => {}
-            (None, _) => {
-                common = common.min(common_instant(site, tree, memories, meters, child, newest, period));
-            }
-        }
-    }
-    common
-}
-
-/// The draw of all miners at or below a circuit at an instant, in metered watts.
-fn miners_at(
-    site: &Site,
-    tree: &Tree,
-    memories: &[CircuitMemory],
-    meters: Meters<'_>,
-    index: usize,
-    instant: Moment,
-) -> f64 {
-    let (Some(circuit), Some(memory)) = (site.circuits.get(index), memories.get(index)) else {
-        return 0.0;
-    };
-    let estimate = |at: Moment| memory.estimate.at(at).unwrap_or(0.0) * memory.gain;
-    if circuit.dedicated {
-        let fresh = meters.of(site, circuit).is_some_and(|(_, seen)| seen.fresh());
-        if let (true, Some((newest, value))) = (fresh, memory.metered.newest()) {
-            return if instant <= newest {
-                memory.metered.at(instant).unwrap_or(value)
-            } else {
-                // Beyond the newest sample, what the estimate says has moved since.
-                value + estimate(instant) - estimate(newest)
-            };
-        }
-        return estimate(instant);
-    }
-    let below: f64 = tree
-        .children(index)
-        .iter()
-        .map(|&child| memories.get(child).map_or(0.0, |memory| memory.estimate.at(instant).unwrap_or(0.0)))
-        .sum();
-    let direct = memory.estimate.at(instant).unwrap_or(0.0) - below;
-    let covered: f64 = tree
-        .children(index)
-        .iter()
-        .map(|&child| miners_at(site, tree, memories, meters, child, instant))
-        .sum();
-    direct.max(0.0) + covered
-}
-
-/// Everything about the circuits' own limits, parents before children. `acting` tells of each limit whether it acts.
-pub fn headrooms(
-    site: &Site,
-    tree: &Tree,
-    memories: &mut [CircuitMemory],
-    meters: Meters<'_>,
-    nameplates: &[f64],
-    acting: &[bool],
-    orders: &[OrderCap],
-) -> Vec<Headroom> {
-    // Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds.
-    let mut others: Vec<f64> = vec![0.0; site.circuits.len()];
-    for (index, circuit) in site.circuits.iter().enumerate().rev() {
-        let below: f64 = tree.children(index).iter().filter_map(|&child| others.get(child)).sum::<f64>();
-        let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
-        let other = match metered {
-            None if circuit.dedicated => 0.0,
-            None => circuit.other_load.get() + below,
-            Some((_, seen)) => {
-                let memory = memories.get(index);
-                let newest = memory.and_then(|memory| memory.metered.newest());
-                let compared = memory.and_then(|memory| memory.others.newest());
-                let instant = newest.map(|(newest, _)| {
-                    common_instant(site, tree, memories, meters, index, newest, seen.period)
-                });
-                // An instant is compared once: later estimates of it would be no better.
-                let fresh = instant.filter(|instant| compared.is_none_or(|(before, _)| *instant > before));
-                let power = |instant: Moment| memory.and_then(|memory| memory.metered.at(instant));
-                match (fresh.and_then(|instant| Some((instant, power(instant)?))), compared) {
-                    (Some((instant, power)), _) => {
-                        let other = power - miners_at(site, tree, memories, meters, index, instant);
-                        if let Some(memory) = memories.get_mut(index) {
-                            memory.others.push(instant, other);
-                        }
-                        other
-                    }
-                    (None, Some((_, known))) => known,
-                    (None, None) => circuit.other_load.get() + below.max(0.0),
-                }
-            }
-        };
-        if let Some(slot) = others.get_mut(index) {
-            *slot = other;
-        }
-    }
-    let news = new_samples(site, memories, meters);
+/// Everything about the circuits' own limits, parents before children.
+pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -> Vec<Headroom> {
+    let site = terms.site;
+    let outlooks = outlooks(terms, memories, meters);
     let mut result: Vec<Headroom> = site
         .circuits
         .iter()
-        .zip(others)
-        .zip(news.into_iter().zip(memories.iter()))
-        .map(|((circuit, other), (new_sample, memory))| Headroom {
-            reserve: reserve(site, meters, circuit, memory),
-            power: meters
-                .of(site, circuit)
-                .filter(|(_, seen)| seen.fresh())
-                .and_then(|(_, seen)| seen.input.power)
-                .map(|reading| reading.value),
-            other,
-            headroom: f64::INFINITY,
-            unreserved: f64::INFINITY,
-            binding: Source::Fleet,
-            limits: Vec::new(),
-            new_sample,
-            exceeded: false,
+        .zip(outlooks)
+        .zip(memories)
+        .enumerate()
+        .map(|(index, ((circuit, outlook), memory))| {
+            let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
+            let drawn = terms.drawn.get(index).copied().unwrap_or(0.0).max(nameplate * LEAST_DRAWN);
+            let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
+            let share = site.settings.import_share * drawn;
+            let reserve =
+                metered.map_or(0.0, |_| memory.balance.reserve(share, circuit.margin.get(), nameplate));
+            let fresh = meters.of(site, circuit).filter(|(_, seen)| seen.fresh());
+            Headroom {
+                power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
+                outlook,
+                reserve,
+                headroom: f64::INFINITY,
+                raise: f64::INFINITY,
+                firm: f64::INFINITY,
+                urgent: f64::INFINITY,
+                binding: Source::Fleet,
+                limits: Vec::new(),
+                exceeded: false,
+                shows: memory.shows,
+            }
         })
         .collect();
-    apply_limits(site, meters, acting, &mut result);
-    apply_orders(site, orders, &mut result);
-    apply_interlocks(site, tree, meters, &mut result);
-    apply_lost_meters(site, meters, nameplates, &mut result);
+    apply_limits(site, meters, terms.acting, &mut result);
+    apply_orders(site, terms.orders, &mut result);
+    apply_interlocks(site, terms.asleep, meters, &mut result);
+    apply_lost_meters(terms, meters, &mut result);
     result
 }
 
-/// Of each circuit, whether every meter that matters to its own limits has told something new since this was last so.
-/// What is asked once a second and renews itself once in ten is new once in ten.
-fn new_samples(site: &Site, memories: &mut [CircuitMemory], meters: Meters<'_>) -> Vec<bool> {
-    let own = |circuit: &Circuit, memory: &CircuitMemory| {
-        let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
-        metered.map(|_| memory.others.newest().map(|(at, _)| at))
-    };
-    let mut stamps: Vec<Vec<Option<Moment>>> = site
-        .circuits
-        .iter()
-        .zip(memories.iter())
-        .map(|(circuit, memory)| own(circuit, memory).into_iter().collect())
-        .collect();
-    for limit in &site.limits {
-        if let (Cap::Reading { meter, .. }, Some(stamps)) = (limit.cap, stamps.get_mut(limit.circuit.0)) {
-            let seen = meters.seen.get(meter.0);
-            stamps.push(seen.and_then(|seen| seen.input.power).map(|reading| reading.at));
+/// Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds, and what a
+/// dedicated meter shows beyond its miners belongs to it and to every circuit above.
+fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -> Vec<Outlook> {
+    let site = terms.site;
+    let mut outlooks: Vec<Outlook> = vec![Outlook::default(); site.circuits.len()];
+    let mut unexplained = vec![0.0; site.circuits.len()];
+    for (index, (circuit, memory)) in site.circuits.iter().zip(memories).enumerate().rev() {
+        let children = terms.tree.children(index);
+        let more: f64 = children.iter().filter_map(|&child| unexplained.get(child)).sum();
+        let known = memory.balance.outlook().filter(|_| meters.of(site, circuit).is_some());
+        let own = circuit.other_load.get();
+        let (outlook, excess) = match known {
+            Some(known) if circuit.dedicated => {
+                let excess = memory.unexplained(&known).max(more);
+                (Outlook { level: excess, ..Outlook::default() }, excess)
+            }
+            Some(known) => {
+                // The children's excess is in their meters, and so was taken for miners here.
+                let covered = if memory.miners_metered { more } else { 0.0 };
+                (Outlook { level: known.level + covered, ..known }, more)
+            }
+            None if circuit.dedicated => (Outlook { level: more, ..Outlook::default() }, more),
+            None => {
+                let below = children.iter().filter_map(|&child| outlooks.get(child)).copied();
+                let below = below.fold(Outlook::default(), |sum, child| Outlook {
+                    level: sum.level + child.level,
+                    below: sum.below + child.below,
+                    above: sum.above + child.above,
+                    ahead: sum.ahead + child.ahead,
+                });
+                let level = own + if circuit.meter.is_some() { below.level.max(0.0) } else { below.level };
+                (Outlook { level, ..below }, more)
+            }
+        };
+        if let (Some(slot), Some(excess_slot)) = (outlooks.get_mut(index), unexplained.get_mut(index)) {
+            *slot = outlook;
+            *excess_slot = excess;
         }
     }
-    let each = stamps.into_iter().zip(memories.iter_mut()).map(|(stamps, memory)| {
-        memory.counted.resize(stamps.len(), None);
-        // `None`, never read, is below every moment.
-        let news = stamps.iter().zip(&memory.counted).all(|(stamp, counted)| stamp > counted);
-        if news {
-            memory.counted = stamps;
-        }
-        news
-    });
-    each.collect()
-}
-
-/// The pace of a change is taken over this many steps.
-const PACE_STEPS: u32 = 3;
-/// How much of what unmetered miners have moved may be an error of the estimate.
-const ESTIMATE_DOUBT: f64 = 0.2;
-/// The steps are at least this long, however fast the meter is: shorter ones would measure noise.
-const PACE_SPACING: Duration = Duration::from_secs(1);
-
-/// What the other load will gain until a shed that is decided now shows, at the pace of the latest samples: never
-/// negative. The pace is the median of the latest changes, so that a step, which is over, is not taken for the
-/// beginning of a ramp; what the deadband covers is not worth keeping.
-fn reserve(site: &Site, meters: Meters<'_>, circuit: &Circuit, memory: &CircuitMemory) -> f64 {
-    let Some((meter, seen)) = meters.of(site, circuit).filter(|_| !circuit.dedicated) else {
-        return 0.0;
-    };
-    let apart = seen.period.max(PACE_SPACING);
-    let Some((newest, _)) = memory.others.newest() else { return 0.0 };
-    let known = memory.others.oldest().is_some_and(|(oldest, _)| newest - oldest >= apart * PACE_STEPS);
-    if !known {
-        return 0.0;
-    }
-    // Without a meter that sees the miners alone, an error in the estimate of moving miners looks like other load.
-    let change = memory.estimate.at(newest).zip(memory.estimate.at(newest.earlier(apart * PACE_STEPS)));
-    let moved = change.map_or(0.0, |(later, before)| (later - before).abs());
-    let doubt = if memory.miners_metered { 0.0 } else { moved * ESTIMATE_DOUBT };
-    let mut paces: Vec<f64> = (0..PACE_STEPS)
-        .filter_map(|steps| {
-            let later = memory.others.at(newest.earlier(apart * steps))?;
-            let before = memory.others.at(newest.earlier(apart * (steps + 1)))?;
-            Some((later - before) / apart.as_secs_f64())
-        })
-        .collect();
-    paces.sort_by(f64::total_cmp);
-    let Some(pace) = paces.get(paces.len() / 2) else { return 0.0 };
-    let ahead = (meters.now - newest) + site.settings.anticipate;
-    let gained = pace * ahead.min(meter.stale_after + memory.lag_used).as_secs_f64();
-    (gained - doubt - site.settings.deadband.get()).max(0.0)
+    outlooks
 }
 
 /// A value on its way from what was last known to the fail-safe, never above either while it is lost.
 fn decay(known: f64, fail_safe: f64, lost: f64) -> f64 {
     if lost <= 0.0 { known } else { known + (fail_safe.min(known) - known) * lost }
+}
+
+/// What sets a cap: what it is listed as, what binds where it is the tightest, and whether it is there to follow the
+/// surplus, so that a moment above it costs energy and nothing else.
+#[derive(Clone, Copy)]
+struct Setter {
+    listed: Source,
+    binding: Source,
+    patient: bool,
 }
 
 fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [Headroom]) {
@@ -416,7 +189,8 @@ fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [
             }
         };
         let acts = acting.get(index).copied().unwrap_or(true);
-        slot.cap(circuit, limit.scope, cap, (id, source), acts);
+        let patient = limit.class == LimitClass::Surplus && source == id;
+        slot.cap(circuit, limit.scope, cap, Setter { listed: id, binding: source, patient }, acts);
     }
 }
 
@@ -429,39 +203,54 @@ fn apply_orders(site: &Site, orders: &[OrderCap], result: &mut [Headroom]) {
             Why::FailSafe | Why::Released => Source::LostSource(*source),
         };
         let cap = (*cap).clamp(-PLAUSIBLE, PLAUSIBLE).get();
-        slot.cap(circuit, *scope, cap, (source, source), true);
+        slot.cap(circuit, *scope, cap, Setter { listed: source, binding: source, patient: false }, true);
     }
 }
 
+/// Whether an order says that it is an emergency.
+pub fn emergency(orders: &[OrderCap]) -> bool {
+    orders.iter().any(|order| order.active.urgency == Urgency::Emergency)
+}
+
 /// Where what must hold does not hold, or is not known to, the miners sleep. They may draw what they draw asleep.
-fn apply_interlocks(site: &Site, tree: &Tree, meters: Meters<'_>, result: &mut [Headroom]) {
-    for ((circuit, slot), index) in site.circuits.iter().zip(result.iter_mut()).zip(0..) {
+fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mut [Headroom]) {
+    for (((circuit, slot), asleep), index) in site.circuits.iter().zip(result.iter_mut()).zip(asleep).zip(0..)
+    {
         let Some(interlock) = circuit.interlock else { continue };
         let seen = meters.seen.get(interlock.meter.0).filter(|seen| seen.fresh());
         let holds = seen.and_then(|seen| seen.low).is_some_and(|power| power.value >= interlock.at_least);
-        let on_it = |miner: &&Miner| tree.path(miner.circuit.0).contains(&index);
-        let asleep: Watts = site.miners.iter().filter(on_it).map(|miner| miner.sleep).sum();
         let source = Source::Interlock(CircuitId(index));
-        let cap = Some(asleep);
-        slot.limits.push(LimitValue { source, cap, headroom: asleep, acts: !holds });
-        if !holds && asleep.get() < slot.headroom {
-            slot.headroom = asleep.get();
-            slot.unreserved = asleep.get();
-            slot.binding = source;
+        let headroom = Watts::saturating(*asleep);
+        slot.limits.push(LimitValue { source, cap: Some(headroom), headroom, acts: !holds });
+        if !holds {
+            slot.tighten(*asleep, *asleep, *asleep, false, source);
         }
     }
 }
 
 impl Headroom {
-    /// Takes in a cap on its circuit. `names` are what it is listed as, and what binds where it is the tightest.
-    fn cap(&mut self, circuit: &Circuit, scope: Scope, cap: f64, names: (Source, Source), acts: bool) {
-        let margin = circuit.margin.get();
-        let (headroom, reserved) = match scope {
-            Scope::Import => (cap - margin - self.other - self.reserve, self.reserve),
-            Scope::Miners => (cap - margin, 0.0),
+    /// Takes in a cap on its circuit.
+    fn cap(&mut self, circuit: &Circuit, scope: Scope, cap: f64, setter: Setter, acts: bool) {
+        let margin = if setter.patient { 0.0 } else { circuit.margin.get() };
+        let (headroom, raise, firm) = match scope {
+            Scope::Import => {
+                let room = cap - margin;
+                let level = self.outlook.level - self.outlook.below;
+                (
+                    room - self.outlook.for_shed() - self.reserve,
+                    room - self.outlook.for_raise() - self.reserve,
+                    room - level,
+                )
+            }
+            Scope::Miners => {
+                // Only a meter that sees the miners alone can tell of more than they are known to draw.
+                let excess = if circuit.dedicated { self.outlook.level } else { 0.0 };
+                let room = cap - margin - excess;
+                (room, room, room)
+            }
         };
         self.limits.push(LimitValue {
-            source: names.0,
+            source: setter.listed,
             cap: Some(Watts::saturating(cap)),
             headroom: Watts::saturating(headroom),
             acts,
@@ -471,33 +260,52 @@ impl Headroom {
         }
         let told = self.power.filter(|_| scope == Scope::Import || circuit.dedicated);
         self.exceeded |= told.is_none_or(|power| power.get() > cap);
-        self.unreserved = self.unreserved.min(headroom + reserved);
+        self.tighten(headroom, raise, firm, setter.patient, setter.binding);
+    }
+
+    fn tighten(&mut self, headroom: f64, raise: f64, firm: f64, patient: bool, binding: Source) {
+        self.firm = self.firm.min(firm);
+        if !patient {
+            self.urgent = self.urgent.min(firm);
+        }
         if headroom < self.headroom {
             self.headroom = headroom;
-            self.binding = names.1;
+            self.binding = binding;
         }
+        self.raise = self.raise.min(raise).min(self.headroom);
     }
 }
 
-/// A meter that is lost is a limit on the miners of its circuit, whether other limits stand on it or not.
-fn apply_lost_meters(site: &Site, meters: Meters<'_>, nameplates: &[f64], result: &mut [Headroom]) {
-    for ((circuit, slot), nameplate) in site.circuits.iter().zip(result.iter_mut()).zip(nameplates) {
+/// A meter that is lost is a limit on the miners of its circuit. Where nothing but the surplus is at stake and a meter
+/// further up is sound, it is none: that meter and the miners' own word carry on.
+fn apply_lost_meters(terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headroom]) {
+    let site = terms.site;
+    for (index, circuit) in site.circuits.iter().enumerate() {
         let (Some(id), Some((_, seen))) = (circuit.meter, meters.of(site, circuit)) else {
             continue;
         };
         if seen.lost <= 0.0 {
             continue;
         }
+        let path = terms.tree.path(index).iter().skip(1);
+        let seen_above = path
+            .filter_map(|&above| site.circuits.get(above))
+            .any(|above| meters.of(site, above).is_some_and(|(_, seen)| seen.fresh()));
+        let Some(slot) = result.get_mut(index) else { continue };
+        let at_risk = slot.limits.iter().any(|limit| limit.acts);
+        if seen_above && !at_risk && circuit.dedicated {
+            continue;
+        }
+        let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
         let fail_safe = circuit.fail_safe.get();
         let known = seen.input.power.is_some();
         let headroom =
-            if known { decay(slot.headroom.min(*nameplate), fail_safe, seen.lost) } else { fail_safe };
+            if known { decay(slot.headroom.min(nameplate), fail_safe, seen.lost) } else { fail_safe };
         let source = Source::LostMeter(id);
         slot.limits.push(LimitValue { source, cap: None, headroom: Watts::saturating(headroom), acts: true });
         if headroom <= slot.headroom || !known {
-            slot.headroom = slot.headroom.min(headroom);
-            slot.unreserved = slot.unreserved.min(headroom);
             slot.binding = source;
         }
+        slot.tighten(headroom, headroom, headroom, false, slot.binding);
     }
 }

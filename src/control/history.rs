@@ -39,12 +39,13 @@ impl History {
         }
     }
 
-    /// Moves every sample in time: what it stands for was `later` or earlier by this much. None moves to before the
-    /// start of the scale.
-    pub fn restamp(&mut self, by: Duration, later: bool) {
-        for (at, _) in &mut self.samples {
-            *at = if later { *at + by } else { at.earlier(by) };
-        }
+    /// The least and the greatest value from one moment to another, both included; `None` when empty.
+    pub fn range(&self, from: Moment, to: Moment) -> Option<(f64, f64)> {
+        let (first, last) = (self.at(from)?, self.at(to)?);
+        let begin = self.samples.partition_point(|&(at, _)| at <= from);
+        let within = self.samples.iter().skip(begin).take_while(|&&(at, _)| at < to);
+        let ends = (first.min(last), first.max(last));
+        Some(within.fold(ends, |(low, high), &(_, value)| (low.min(value), high.max(value))))
     }
 
     /// The newest sample.
@@ -52,9 +53,29 @@ impl History {
         self.samples.back().copied()
     }
 
+    /// The newest sample that is not later than a moment.
+    pub fn latest(&self, moment: Moment) -> Option<(Moment, f64)> {
+        let later = self.samples.partition_point(|&(at, _)| at <= moment);
+        later.checked_sub(1).and_then(|index| self.samples.get(index)).copied()
+    }
+
     /// The oldest sample that is remembered.
     pub fn oldest(&self) -> Option<(Moment, f64)> {
         self.samples.front().copied()
+    }
+
+    /// The value below which this part of the samples since a moment lies; `None` without any.
+    pub fn quantile(&self, since: Moment, part: f64) -> Option<f64> {
+        let begin = self.samples.partition_point(|&(at, _)| at < since);
+        let mut values: Vec<f64> = self.samples.iter().skip(begin).map(|&(_, value)| value).collect();
+        let last = values.len().checked_sub(1)?;
+        // Counted from the nearer end, so that only a few have to be put in order.
+        let above = (1.0 - part).clamp(0.0, 1.0) * f64::from(u32::try_from(last).unwrap_or(u32::MAX));
+        let skipped =
+            (0..=last).take_while(|rank| f64::from(u32::try_from(*rank).unwrap_or(u32::MAX)) < above);
+        let rank = last - skipped.count().min(last);
+        let (_, value, _) = values.select_nth_unstable_by(rank, f64::total_cmp);
+        Some(*value)
     }
 
     /// The value at a moment, linear between samples, constant beyond both ends; `None` when empty.

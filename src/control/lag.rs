@@ -1,184 +1,329 @@
-//! How late a meter shows what the miners do, learned from what both say.
+//! How late a meter shows what the miners do, and how sure that is.
 //!
-//! Each new sample of the meter is compared with the estimated draw of the miners at the same time, half a second
-//! before, a second before and so on: where the two move alike, there the lag is. Compared are changes of changes, not
-//! values: what else hangs on the circuit mostly keeps its level or its slope over three samples, and vanishes; a fleet
-//! that was told to move does not. That also keeps apart what the fleet does and the cloud that it answers, which look
-//! alike a few seconds later.
+//! Each new sample of the meter is compared with the draw of the miners (the control law's estimate, or a meter that
+//! sees them alone) at the same time, half a second before, a second before and so on. Compared are changes of changes:
+//! what else hangs on the circuit mostly keeps its level or its slope over three samples, and vanishes; a fleet that was
+//! told to move does not. That also keeps apart what the fleet does and the cloud that it answers, which look alike a
+//! few seconds later.
 //!
-//! What was learned minutes ago is forgotten in favour of what is seen now, and nothing is said before the miners have
-//! moved enough, the meter's movements are explained by theirs in good part, and neighbouring lags explain them clearly
-//! worse.
+//! For each candidate the evidence is summed up as a logarithm of likelihood, by Student's distribution with two degrees
+//! of freedom: one sample, however odd, moves it by little. What is not yet ruled out is the [`Doubt`], and the
+//! control law counts with all of it. Before any evidence that is everything up to [`LONGEST`]. Two more explanations run
+//! for the same money: that the meter does not show the miners at all, and that it shows them the wrong way round.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::control::history::History;
 
-/// The longest lag that is looked for is one step less than this many.
-const CANDIDATES: usize = 21;
 /// Between two candidates.
 const STEP: Duration = Duration::from_millis(500);
+/// Candidates before zero: the meter may be ahead of the one that sees the miners.
+const AHEAD: usize = 4;
+/// Candidates from zero on.
+const BEHIND: usize = 41;
+const CANDIDATES: usize = AHEAD + BEHIND;
+/// Samples closer than this to the one before are left out: they would be compared with the noise of time stamps.
+const CLOSEST: Duration = Duration::from_millis(900);
 /// Samples further apart than this tell nothing of lags of some seconds.
-const WIDEST: Duration = Duration::from_secs(5);
-/// Over this time what was seen loses most of its weight, in seconds.
-const FORGET: f64 = 300.0;
-/// A movement of this part of the nameplates counts as one.
-const MOVEMENT: f64 = 0.02;
-/// So many such movements must be remembered.
-const EXCITED: f64 = 6.0;
-/// This part of the meter's movement must be the miners'.
-const EXPLAINED: f64 = 0.5;
-/// Lags this many steps away must explain the meter worse, by this factor.
-const NEIGHBOURS: usize = 3;
-/// See [`NEIGHBOURS`].
-const WORSE: f64 = 1.3;
-/// So many samples in a row must point at the same lag.
-const AGREED: u32 = 20;
+const WIDEST: Duration = Duration::from_secs(90);
+/// Over this time evidence loses most of its weight, in seconds.
+const FORGET: f64 = 600.0;
+/// Degrees of freedom of the distribution of what the miners leave unexplained.
+const FREEDOM: f64 = 2.0;
+/// Changes of changes overlap, so that three samples say about as much as one.
+const OVERLAP: f64 = 0.4;
+/// The size of what is unexplained follows the latest samples over this time, in seconds.
+const SIZE_TIME: f64 = 60.0;
+/// Movements of less than this part of the nameplates tell nothing.
+const STILL: f64 = 0.002;
+/// A candidate that is less likely than the best one by this factor (a logarithm: 55 to 1) is ruled out.
+const RULED_OUT: f64 = 4.0;
+/// The meter is taken to be turned round when that explains it better by this factor (a logarithm).
+const TURNED: f64 = 14.0;
+/// How much less likely a lag is before any evidence: it falls by e for each of these, in seconds. Meters that share a
+/// link with the one that sees the miners are mostly as late as that.
+const PRIOR: (f64, f64) = (4.0, 1.2);
+/// A lag is told to people once it is known to this.
+const KNOWN: Duration = Duration::from_secs(2);
+/// More samples that wait to be compared than any link delivers meanwhile.
+const MOST_WAITING: usize = 64;
+
+/// The longest lag that is thought of.
+pub const LONGEST: Duration = Duration::from_secs(20);
+
+/// What is not ruled out of how late a meter is, in seconds; negative when it is ahead of what it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Doubt {
+    /// The most likely.
+    pub best: f64,
+    /// The least.
+    pub least: f64,
+    /// The most.
+    pub most: f64,
+}
+
+impl Doubt {
+    /// No doubt.
+    pub const fn certain(lag: f64) -> Self {
+        Self { best: lag, least: lag, most: lag }
+    }
+
+    /// Half a second or a second more to either side: what time stamps and models of single miners are wrong by.
+    pub fn widened(self, by: f64) -> Self {
+        Self { best: self.best, least: self.least - by, most: self.most + by }
+    }
+}
+
+/// What a meter is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The estimate: a meter cannot be ahead of it.
+    Estimate,
+    /// Another meter, or several.
+    Meters,
+}
 
 /// Learns the lag of one meter.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LagEstimator {
-    /// The latest two samples: stamp, and value in watts.
+    waiting: VecDeque<(Moment, f64)>,
+    /// The latest two samples that were compared: stamp, and value in watts.
     before: [Option<(Moment, f64)>; 2],
-    /// For each candidate, what the miners leave unexplained of the meter's movement, and their own movement; in
-    /// watts squared.
-    rest: [f64; CANDIDATES],
-    moved: [f64; CANDIDATES],
-    /// The meter's movement, in watts squared.
-    seen: f64,
-    /// The candidate that the latest samples point at, and how many in a row.
-    pointed: Option<(usize, u32)>,
-    learned: Option<usize>,
+    /// For each candidate, how likely it is; a logarithm.
+    score: [f64; CANDIDATES],
+    /// The same, with the meter turned round.
+    turned: [f64; CANDIDATES],
+    /// The same, with a meter that does not show the miners.
+    blind: f64,
+    /// The usual size of what the best candidate leaves unexplained, in watts.
+    size: Option<f64>,
+    /// What people are told; to and fro between two neighbours would be no news.
+    told: Option<f64>,
+}
+
+impl Default for LagEstimator {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            before: [None; 2],
+            score: [0.0; CANDIDATES],
+            turned: [0.0; CANDIDATES],
+            blind: 0.0,
+            size: None,
+            told: None,
+        }
+    }
+}
+
+/// The lag of a candidate, in seconds.
+fn lag(candidate: usize) -> f64 {
+    let steps =
+        f64::from(u32::try_from(candidate).unwrap_or(0)) - f64::from(u32::try_from(AHEAD).unwrap_or(0));
+    steps * STEP.as_secs_f64()
+}
+
+/// The moment by a number of seconds earlier, or later where that is negative.
+pub fn shifted(at: Moment, seconds: f64) -> Moment {
+    let by = Duration::try_from_secs_f64(seconds.abs()).unwrap_or(Duration::ZERO);
+    if seconds < 0.0 { at + by } else { at.earlier(by) }
 }
 
 impl LagEstimator {
-    /// The lag, once it is certain; stays until another one is.
-    pub fn learned(&self) -> Option<Duration> {
-        self.learned.map(|steps| STEP * u32::try_from(steps).unwrap_or(0))
+    /// What is not ruled out.
+    pub fn doubt(&self, against: Against) -> Doubt {
+        let (first, prior) = match against {
+            Against::Estimate => (AHEAD, PRIOR.0),
+            Against::Meters => (0, PRIOR.1),
+        };
+        let judged = || {
+            let all = self.score.iter().enumerate().skip(first);
+            all.map(|(candidate, score)| (lag(candidate), score - lag(candidate).abs() / prior))
+        };
+        let (best, top) =
+            judged().fold(
+                (0.0, f64::NEG_INFINITY),
+                |(best, top), (lag, score)| {
+                    if score > top { (lag, score) } else { (best, top) }
+                },
+            );
+        let open = judged().filter(|(_, score)| *score >= top - RULED_OUT);
+        let (least, most) =
+            open.fold((best, best), |(least, most): (f64, f64), (lag, _)| (least.min(lag), most.max(lag)));
+        Doubt { best, least, most }
     }
 
-    /// Takes a new sample by its stamp. `draw` is the estimated draw of the miners that the meter sees, `gain` turns it
-    /// into the meter's watts, and `nameplate` is the most that they can draw, in watts.
-    pub fn take(&mut self, at: Moment, value: f64, draw: &History, gain: f64, nameplate: f64) {
-        let [older, newer] = self.before;
-        if newer.is_some_and(|(before, _)| before >= at) {
-            return;
+    /// The lag, once it is certain enough to be told.
+    pub fn learned(&self) -> Option<Duration> {
+        self.told.map(|lag| Duration::try_from_secs_f64(lag.max(0.0)).unwrap_or(Duration::ZERO))
+    }
+
+    /// Whether the meter moves against the miners, beyond doubt.
+    pub fn turned(&self) -> bool {
+        let best = self.score.iter().copied().fold(self.blind, f64::max);
+        let turned = self.turned.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        turned > best + TURNED
+    }
+
+    /// Forgets what speaks of the direction: somebody has looked at the meter.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a new sample by its stamp. `miners` tells the draw of the miners in the meter's watts at a moment, as far as
+    /// it is known, and `known` up to when; `nameplate` is the most that they can draw, in watts.
+    pub fn take(
+        &mut self,
+        at: Moment,
+        value: f64,
+        miners: impl Fn(Moment) -> Option<f64>,
+        known: Moment,
+        against: Against,
+        nameplate: f64,
+    ) {
+        let newest = self.waiting.back().copied().or(self.before.last().copied().flatten());
+        if newest.is_none_or(|(before, _)| at >= before + CLOSEST) && self.waiting.len() < MOST_WAITING {
+            self.waiting.push_back((at, value));
         }
+        let ahead = match against {
+            Against::Estimate => Duration::ZERO,
+            Against::Meters => STEP * u32::try_from(AHEAD).unwrap_or(0),
+        };
+        while let Some(&(at, value)) = self.waiting.front().filter(|(at, _)| *at + ahead <= known) {
+            self.waiting.pop_front();
+            self.compare(at, value, &miners, nameplate);
+            let doubt = self.doubt(against);
+            let known = self.size.is_some() && doubt.most - doubt.least <= KNOWN.as_secs_f64();
+            if known && self.told.is_none_or(|told| (told - doubt.best).abs() > 1.0) {
+                self.told = Some(doubt.best);
+            }
+        }
+    }
+
+    fn compare(&mut self, at: Moment, value: f64, miners: impl Fn(Moment) -> Option<f64>, nameplate: f64) {
+        let [older, newer] = self.before;
         self.before = [newer, Some((at, value))];
         let (Some((first, low)), Some((middle, mid))) = (older, newer) else { return };
         let (early, late) = (middle - first, at - middle);
-        let known = draw.oldest().is_some_and(|(oldest, _)| oldest <= first.earlier(longest()));
-        if early > WIDEST || late > WIDEST || early.is_zero() || !known || nameplate <= 0.0 {
+        if early > WIDEST || late > WIDEST || early.is_zero() || nameplate <= 0.0 {
             return;
         }
         let stretch = late.as_secs_f64() / early.as_secs_f64();
         let bend = |low: f64, mid: f64, high: f64| (high - mid) - (mid - low) * stretch;
         let meter = bend(low, mid, value);
+        let mut moves = [0.0; CANDIDATES];
+        for (candidate, moved) in moves.iter_mut().enumerate() {
+            let then = |moment: Moment| miners(shifted(moment, lag(candidate)));
+            let (Some(low), Some(mid), Some(high)) = (then(first), then(middle), then(at)) else { return };
+            *moved = bend(low, mid, high);
+        }
         let keep = (-late.as_secs_f64() / FORGET).exp();
-        self.seen = self.seen * keep + meter * meter;
-        let sums = self.rest.iter_mut().zip(self.moved.iter_mut());
-        for ((rest, moved), steps) in sums.zip(0_u32..) {
-            let then = |moment: Moment| draw.at(moment.earlier(STEP * steps)).unwrap_or(0.0) * gain;
-            let miners = bend(then(first), then(middle), then(at));
-            *rest = *rest * keep + (meter - miners) * (meter - miners);
-            *moved = *moved * keep + miners * miners;
-        }
-        self.judge(nameplate);
-    }
-
-    fn judge(&mut self, nameplate: f64) {
-        let best = self.best(nameplate);
-        self.pointed = match (best, self.pointed) {
-            (Some(best), Some((before, times))) if best.abs_diff(before) <= 1 => {
-                Some((best, times.saturating_add(1)))
+        let floor = nameplate * STILL / 4.0;
+        let size = self.size.unwrap_or(meter.abs()).max(floor);
+        let moving = moves.iter().any(|moved| moved.abs() > nameplate * STILL);
+        let likely =
+            |rest: f64| -OVERLAP * (FREEDOM + 1.0) / 2.0 * (rest * rest / (FREEDOM * size * size)).ln_1p();
+        let mut least = meter.abs();
+        let each = moves.iter().zip(self.score.iter_mut()).zip(self.turned.iter_mut());
+        for ((moved, score), turned) in each {
+            *score *= keep;
+            *turned *= keep;
+            if moving {
+                *score += likely(meter - moved);
+                *turned += likely(meter + moved);
             }
-            (Some(best), _) => Some((best, 1)),
-            (None, _) => None,
-        };
-        if let Some((best, times)) = self.pointed
-            && times >= AGREED
-            // To and fro between two neighbours would be no news.
-            && self.learned.is_none_or(|learned| learned.abs_diff(best) > 1 || times >= 4 * AGREED)
-        {
-            self.learned = Some(best);
-            self.pointed = Some((best, 0));
+            least = least.min((meter - moved).abs());
         }
-    }
-
-    /// The candidate that explains the meter best, if it does so clearly.
-    fn best(&self, nameplate: f64) -> Option<usize> {
-        let candidates = self.rest.iter().copied().enumerate();
-        let (best, rest) = candidates.min_by(|one, other| one.1.total_cmp(&other.1))?;
-        let movement = nameplate * MOVEMENT;
-        let excited = self.moved.get(best)? / (movement * movement) >= EXCITED;
-        let explained = rest <= (1.0 - EXPLAINED) * self.seen;
-        let sharp = self
-            .rest
+        self.blind *= keep;
+        if moving {
+            self.blind += likely(meter);
+        }
+        let best = self.doubt(Against::Meters).best;
+        let rest = moves
             .iter()
             .enumerate()
-            .filter(|(steps, _)| steps.abs_diff(best) >= NEIGHBOURS)
-            .all(|(_, other)| *other >= rest * WORSE);
-        (excited && explained && sharp).then_some(best)
+            .find(|(candidate, _)| (lag(*candidate) - best).abs() < STEP.as_secs_f64() / 2.0)
+            .map_or(least, |(_, moved)| (meter - moved).abs());
+        let weight = 1.0 - (-late.as_secs_f64().min(SIZE_TIME) / SIZE_TIME).exp();
+        self.size = Some(match self.size {
+            // One odd sample must not make everything look small.
+            Some(known) => known + (rest.min(known.max(floor) * 6.0) - known) * weight,
+            None => rest,
+        });
+        // Only differences count: kept near zero so that nothing is lost to rounding.
+        let top = self.score.iter().copied().fold(self.blind, f64::max);
+        self.score.iter_mut().chain(self.turned.iter_mut()).for_each(|score| *score -= top);
+        self.blind -= top;
     }
-}
-
-/// The longest lag that is looked for.
-fn longest() -> Duration {
-    STEP * u32::try_from(CANDIDATES - 1).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::history::History;
 
     /// 100 kW of miners that move at random about every seven seconds, seen by a meter with this lag among other load.
-    fn learn(lag: f64, noise: f64, slope: f64, move_share: f64) -> Option<f64> {
+    fn watch(seconds: u64, lag: f64, noise: f64, slope: f64, share: f64, sign: f64) -> LagEstimator {
         let mut seed = 7_u64;
         let mut random = move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             f64::from(u32::try_from(seed >> 33).unwrap()) / f64::from(u32::MAX >> 1) - 0.5
         };
         let mut estimator = LagEstimator::default();
-        let (mut draw, mut truth) = (History::default(), History::default());
+        let mut draw = History::default();
         let (mut level, mut goal) = (50e3, 50e3);
-        for tick in 0..6_000_u64 {
+        for tick in 0..seconds * 10 {
             let now = Moment::millis(20_000 + tick * 100);
             if tick % 70 == 0 {
-                goal = 50e3 + 100e3 * move_share * random();
+                goal = 50e3 + 100e3 * share * random();
             }
             level += (goal - level).clamp(-2_000.0, 2_000.0);
             draw.push(now, level);
-            truth.push(now, level);
             if tick % 10 == 0 {
-                let seen = truth.at(now.earlier(Duration::from_secs_f64(lag))).unwrap();
+                let seen = draw.at(now.earlier(Duration::from_secs_f64(lag))).unwrap();
                 let seconds = now.since_start().as_secs_f64();
                 let other = -slope * (seconds / 20.0).sin() + noise * random();
-                estimator.take(now, seen + other, &draw, 1.0, 100e3);
+                let known = draw.newest().unwrap().0;
+                estimator.take(now, sign * seen + other, |at| draw.at(at), known, Against::Estimate, 100e3);
             }
         }
-        estimator.learned().map(|lag| lag.as_secs_f64())
+        estimator
     }
 
     #[test]
-    fn the_lag_of_a_meter_that_sees_miners_alone_is_found() {
-        for lag in [0.0, 0.5, 1.5, 2.0, 4.0, 7.0] {
-            let found = learn(lag, 200.0, 0.0, 0.3).unwrap();
-            assert!((found - lag).abs() <= 0.5, "{found} for {lag}");
-        }
+    fn before_any_evidence_everything_up_to_sixteen_seconds_is_open() {
+        let doubt = LagEstimator::default().doubt(Against::Estimate);
+        assert!(doubt.least.abs() < 1e-9 && doubt.most >= 16.0, "{doubt:?}");
+        assert_eq!(LagEstimator::default().learned(), None);
     }
 
     #[test]
-    fn clouds_over_the_same_meter_do_not_hide_it() {
-        for lag in [0.0, 2.0, 4.0] {
-            let found = learn(lag, 500.0, 30e3, 0.3).unwrap();
-            assert!((found - lag).abs() <= 0.5, "{found} for {lag}");
+    fn the_lag_of_a_meter_is_narrowed_within_a_minute_and_never_ruled_out() {
+        for (noise, slope) in [(200.0, 0.0), (500.0, 30e3), (3e3, 10e3)] {
+            for lag in [0.0, 0.5, 2.0, 4.0, 7.0, 15.0] {
+                let doubt = watch(120, lag, noise, slope, 0.3, 1.0).doubt(Against::Estimate);
+                assert!(doubt.least <= lag + 1e-9 && doubt.most >= lag - 1e-9, "{doubt:?} for {lag}");
+                assert!(doubt.most - doubt.least <= 3.0, "{doubt:?} for {lag}, noise {noise}");
+            }
         }
     }
 
     #[test]
     fn nothing_is_claimed_without_movement_or_in_noise() {
-        assert_eq!(learn(2.0, 200.0, 0.0, 0.005), None, "the miners hardly move");
-        assert_eq!(learn(2.0, 60e3, 0.0, 0.1), None, "the other load moves more than the miners");
+        for (noise, share) in [(200.0, 0.002), (60e3, 0.1)] {
+            let seen = watch(600, 2.0, noise, 0.0, share, 1.0);
+            assert_eq!(seen.learned(), None);
+            assert!(!seen.turned());
+        }
+    }
+
+    #[test]
+    fn a_meter_that_is_turned_round_is_found_and_no_other() {
+        assert!(watch(120, 2.0, 500.0, 0.0, 0.3, -1.0).turned());
+        assert!(!watch(600, 2.0, 500.0, 30e3, 0.3, 1.0).turned());
+        assert!(
+            !watch(600, 2.0, 500.0, 30e3, 0.3, 0.0).turned(),
+            "one that sees nothing of them is not turned"
+        );
     }
 }

@@ -41,6 +41,7 @@
 //! - **observe**: by configuration; [`Decision::would_be`] tells which of the others it would be.
 
 pub mod allocate;
+pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod combine;
@@ -50,9 +51,12 @@ pub mod headroom;
 pub mod history;
 pub mod lag;
 pub mod measure;
+pub mod meters;
+mod move_fleet;
 pub mod ramp;
 mod report;
 pub mod response;
+pub mod settle;
 pub mod signal;
 pub mod site;
 pub mod snapshot;

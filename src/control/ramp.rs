@@ -1,100 +1,99 @@
 //! Down at once, up with care.
 //!
-//! A circuit's headroom may be used to raise only as far as it has been there all along for a while, over enough
-//! fresh samples, and no faster than the configured rate. A fall is passed on in the same cycle.
+//! What is measured and what the miners count for say at every moment how far they may be raised; nothing is added up
+//! from cycle to cycle, so that nothing has to be unwound. What is kept here is how fast a raise may be, and whether it is
+//! certain that miners must be put to sleep.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::control::site::Settings;
+use crate::units::WattsPerSecond;
 
-/// The most samples of headroom that are kept; more would only mean a hold of minutes.
-const MOST: usize = 600;
-
-/// However far apart two samples are, a raise goes no further than the rate allows in this time.
+/// However long nothing was raised, a raise goes no further than the rate allows in this time.
 const LONGEST_STEP: Duration = Duration::from_secs(5);
+/// More than the minimum of all miners must have been missing for this long before one is put to sleep for the surplus:
+/// a single odd sample, and what is still in flight, are over by then.
+pub const CERTAIN: Duration = Duration::from_millis(2_500);
 
-/// What a raise gains in this time, if kept free in vain, waits for the hold like any headroom: giving that back at once
-/// would follow every ripple.
-const ORDINARY: Duration = Duration::from_secs(2);
+/// A lack that is small beside the circuit is no odd sample.
+const CERTAIN_IF_SMALL: Duration = Duration::from_secs(1);
+/// And what has been missing must have come to the most that one of them gives in this time, in seconds.
+const WORTH: f64 = 1.5;
+/// For so long more may follow.
+const OPEN: Duration = Duration::from_secs(15);
 
 /// The ramp of one circuit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ramp {
-    /// Headroom at each fresh sample of the hold time.
-    window: VecDeque<(Moment, f64)>,
-    /// When the newest fresh sample came.
-    sampled_at: Option<Moment>,
-    /// What the miners may use now; `None` before the first cycle in control.
-    allowed: Option<f64>,
+    /// When it was last raised.
+    raised_at: Option<Moment>,
+    /// Since when more is missing than lowering can give, and how much that has come to, in watt-seconds.
+    missing: Option<(Moment, f64)>,
+    /// Until when more may be put to sleep without waiting anew: not all that were told may have done it.
+    open_until: Option<Moment>,
+    /// What those that run could not take of late, in watt-seconds.
+    pub left_over: f64,
 }
 
 impl Ramp {
-    /// Starts from what the miners draw, so that taking over moves nothing by itself.
-    pub fn anchor(&mut self, draw: f64) {
-        if self.allowed.is_none() {
-            self.allowed = Some(draw);
-        }
-    }
-
-    /// Takes this cycle's headroom and returns what may be used; infinite headroom needs no care.
-    ///
-    /// `unreserved` is the headroom had nothing been kept free in case it falls on. That is what must have been there
-    /// for the hold time, but for the little that the slopes of an ordinary sky make it keep: what a steep step made it
-    /// keep in vain is given back as soon as it is free again, at the rate of any raise.
-    pub fn step(
-        &mut self,
-        settings: &Settings,
-        headroom: f64,
-        unreserved: f64,
-        new_sample: bool,
+    /// How far the miners may be raised now. `held` is what they count for, `room` what they may come to.
+    pub fn allow(
+        &self,
+        rate: WattsPerSecond,
+        held: f64,
+        room: f64,
         now: Moment,
         since_last: Duration,
     ) -> f64 {
-        if headroom.is_infinite() {
-            self.window.clear();
-            self.allowed = Some(headroom);
-            return headroom;
+        let since =
+            self.raised_at.map_or(since_last, |raised| now - raised).max(since_last).min(LONGEST_STEP);
+        room.min(held.max(0.0) + rate.over(since).get())
+    }
+
+    /// Takes in what those that run cannot take, and tells what that has come to, in watt-seconds. It goes as it came.
+    pub fn leave(&mut self, watts: f64, since_last: Duration) -> f64 {
+        let seconds = since_last.min(LONGEST_STEP).as_secs_f64();
+        self.left_over =
+            if watts.is_infinite() { f64::INFINITY } else { (self.left_over + watts * seconds).max(0.0) };
+        self.left_over
+    }
+
+    /// They were raised.
+    pub fn raised(&mut self, now: Moment) {
+        self.raised_at = Some(now);
+    }
+
+    /// Takes in what is missing with every miner at its minimum, and says whether some must be put to sleep. `largest`
+    /// is the most that putting one to sleep would give, and `ordinary` what is no odd value yet.
+    pub fn must_sleep(
+        &mut self,
+        missing: f64,
+        largest: f64,
+        ordinary: f64,
+        now: Moment,
+        since_last: Duration,
+    ) -> bool {
+        if missing <= 0.0 {
+            self.missing = None;
+            return false;
         }
-        // A meter that renews itself slowly may be followed as fast as any, as far as its samples allow.
-        let since_sample = self.sampled_at.map_or(since_last, |before| (now - before).max(since_last));
-        if new_sample {
-            let ordinary = settings.raise_rate.over(ORDINARY).get();
-            self.window.push_back((now, headroom.max(unreserved - ordinary)));
-            self.sampled_at = Some(now);
+        if self.open_until.is_some_and(|until| now < until) {
+            return true;
         }
-        // Keep the newest sample that is older than the hold: it shows that the hold time is covered. And never fewer
-        // than a raise needs, however far apart they are.
-        let oldest = now.earlier(settings.raise_hold);
-        let enough = |count: usize| u32::try_from(count).is_ok_and(|count| count > settings.raise_samples);
-        while self.window.len() > MOST
-            || (enough(self.window.len()) && self.window.get(1).is_some_and(|&(second, _)| second <= oldest))
-        {
-            self.window.pop_front();
+        let (since, energy) = self.missing.get_or_insert((now, 0.0));
+        *energy += missing * since_last.min(LONGEST_STEP).as_secs_f64();
+        let wait = if missing <= ordinary { CERTAIN_IF_SMALL } else { CERTAIN };
+        let certain = now - *since >= wait && *energy >= largest * WORTH;
+        if certain {
+            self.open_until = Some(now + OPEN);
         }
-        let allowed = self.allowed.unwrap_or(headroom);
-        if headroom <= allowed {
-            self.allowed = Some(headroom);
-            return headroom;
-        }
-        let samples = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
-        let covered = self.window.front().is_some_and(|&(first, _)| now - first >= settings.raise_hold);
-        if !new_sample || samples < settings.raise_samples || !covered {
-            return allowed;
-        }
-        let steady = self.window.iter().map(|&(_, value)| value).fold(headroom, f64::min);
-        let step = settings.raise_rate.over(since_sample.min(LONGEST_STEP)).get();
-        let raised = steady.min(allowed + step).max(allowed);
-        self.allowed = Some(raised);
-        raised
+        certain
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::testing::settings;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -103,83 +102,50 @@ mod tests {
     }
 
     #[test]
-    fn a_fall_is_passed_on_in_the_same_cycle() {
+    fn a_raise_keeps_to_the_rate_and_starts_from_what_the_miners_draw() {
         let mut ramp = Ramp::default();
-        ramp.anchor(100.0);
-        assert!(ramp.step(&settings(), -50.0, -50.0, false, at(1), SECOND) <= -50.0);
+        let rate = WattsPerSecond::whole(100);
+        let mut held = 0.0;
+        for second in 0..10 {
+            let next = ramp.allow(rate, held, 1e9, at(second), SECOND);
+            assert!((next - held - 100.0).abs() < 1e-9, "{next} after {held}");
+            ramp.raised(at(second));
+            held = next;
+        }
+        assert!(ramp.allow(rate, held, 0.0, at(10), SECOND) <= 0.0, "a fall is passed on at once");
     }
 
     #[test]
-    fn a_rise_waits_for_the_hold_and_then_keeps_to_the_rate() {
-        let settings = settings();
+    fn after_anything_at_all_the_way_back_takes_as_long_as_the_rate_says() {
         let mut ramp = Ramp::default();
-        ramp.anchor(0.0);
-        let rate = settings.raise_rate.get();
-        let hold = settings.raise_hold.as_secs();
-        let mut last = 0.0;
-        for second in 0..hold {
-            last = ramp.step(&settings, 1e9, 1e9, true, at(second), SECOND);
+        let rate = WattsPerSecond::whole(1_000);
+        for (second, room) in [(0, -2e9), (1, 2e9), (2, -5.0), (3, f64::INFINITY), (4, -2e9)] {
+            let _ = ramp.allow(rate, 0.0, room, at(second), SECOND);
         }
-        assert!(last <= 0.0, "raised before the hold had passed: {last}");
-        for second in hold..hold + 10 {
-            let next = ramp.step(&settings, 1e9, 1e9, true, at(second), SECOND);
-            assert!(next - last <= rate + 1e-6, "{next} after {last}");
-            last = next;
+        let mut held = 0.0;
+        for second in 5..105 {
+            held = ramp.allow(rate, held, 100e3, at(second), SECOND);
+            ramp.raised(at(second));
         }
-        assert!(last > 0.0);
+        assert!(held >= 100e3, "{held}");
     }
 
     #[test]
-    fn a_dip_inside_the_hold_holds_the_raise_down() {
-        let settings = settings();
+    fn one_odd_sample_puts_nobody_to_sleep_and_a_lack_that_lasts_does() {
         let mut ramp = Ramp::default();
-        ramp.anchor(0.0);
-        let mut last = 0.0;
-        for second in 0..60 {
-            let headroom = if second % 3 == 0 { 10.0 } else { 1e9 };
-            last = ramp.step(&settings, headroom, headroom, true, at(second), SECOND);
-        }
-        assert!(last <= 10.0, "{last}");
+        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(0), SECOND));
+        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(2), SECOND));
+        assert!(!ramp.must_sleep(0.0, 2e3, 10e3, at(3), SECOND));
+        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(4), SECOND));
+        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(5), SECOND));
+        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(6), SECOND));
+        assert!(ramp.must_sleep(1e6, 2e3, 10e3, at(7), SECOND));
     }
 
     #[test]
-    fn what_was_kept_free_in_vain_waits_for_no_hold_but_keeps_to_the_rate() {
-        let settings = settings();
+    fn a_small_lack_must_last_longer() {
         let mut ramp = Ramp::default();
-        ramp.anchor(100e3);
-        for second in 0..20 {
-            ramp.step(&settings, 100e3, 100e3, true, at(second), SECOND);
-        }
-        assert!(ramp.step(&settings, 40e3, 100e3, true, at(20), SECOND) <= 40e3);
-        let back = ramp.step(&settings, 100e3, 100e3, true, at(21), SECOND);
-        assert!((back - 50e3).abs() < 1.0, "{back}");
-    }
-
-    #[test]
-    fn samples_that_are_far_apart_raise_when_enough_have_come() {
-        let settings = settings();
-        let mut ramp = Ramp::default();
-        ramp.anchor(0.0);
-        let mut raised = Vec::new();
-        let mut last = 0.0;
-        for second in 0..120 {
-            let next = ramp.step(&settings, 1e9, 1e9, second % 30 == 0, at(second), SECOND);
-            if next > last {
-                raised.push(second);
-                assert!(next - last <= 5.0 * settings.raise_rate.get() + 1e-6, "{next} after {last}");
-            }
-            last = next;
-        }
-        assert_eq!(raised, [60, 90], "on new samples alone, and on the third first");
-    }
-
-    #[test]
-    fn old_samples_raise_nothing() {
-        let settings = settings();
-        let mut ramp = Ramp::default();
-        ramp.anchor(0.0);
-        for second in 0..100 {
-            assert!(ramp.step(&settings, 1e9, 1e9, false, at(second), SECOND) <= 0.0);
-        }
+        let slept = (0..60).find(|&second| ramp.must_sleep(500.0, 2e3, 10e3, at(second), SECOND));
+        assert_eq!(slept, Some(5));
     }
 }

@@ -10,18 +10,19 @@ use crate::control::decision::{
     MinerDecision, MinerState, Mode,
 };
 use crate::control::headroom::Headroom;
+use crate::control::meters::CircuitMemory;
+use crate::control::move_fleet::{Moved, target};
 use crate::control::response::Track;
 use crate::control::site::{Miner, MinerId, Site};
 use crate::control::state::State;
-use crate::control::step::{Inputs, target};
+use crate::control::step::Inputs;
 use crate::units::{Hashrate, Watts};
 
 /// What was worked out in a cycle, on its way into the [`Decision`].
 pub(super) struct Decided {
     pub(super) binding: Binding,
     pub(super) circuits: Vec<Headroom>,
-    pub(super) allowed: Vec<f64>,
-    pub(super) sums: Vec<f64>,
+    pub(super) moved: Moved,
     pub(super) estimates: Vec<f64>,
     pub(super) sent: Vec<Command>,
     pub(super) breakers: Vec<BreakerCommand>,
@@ -57,19 +58,19 @@ impl Report<'_> {
             let gain = value(self.scales);
             circuits.push(CircuitDecision {
                 power: circuit.power,
-                other: Watts::saturating(circuit.other),
+                other: Watts::saturating(circuit.other()),
                 miners: Watts::saturating(value(&decided.estimates) * gain),
                 limits: circuit.limits,
                 headroom: Watts::saturating(circuit.headroom),
                 budget: Watts::saturating(value(&budgets)),
                 binding: circuit.binding,
-                setpoint: Watts::saturating(value(&decided.sums)),
+                setpoint: Watts::saturating(value(&decided.moved.sums)),
                 shortfall: Watts::saturating(value(&decided.over)),
                 breaker: self.breaker(index),
             });
         }
         let root = circuits.first();
-        let target = decided.allowed.first().copied().unwrap_or(0.0).min(decided.binding.budget.get());
+        let target = decided.moved.allowed.first().copied().unwrap_or(0.0).min(decided.binding.budget.get());
         let fleet = FleetDecision {
             draw: root.map_or(Watts::ZERO, |root| root.miners),
             setpoint: root.map_or(Watts::ZERO, |root| root.setpoint),
@@ -79,6 +80,8 @@ impl Report<'_> {
             shortfall: circuits.iter().map(|circuit| circuit.shortfall).fold(Watts::ZERO, Watts::max),
             surplus: root.map_or(Watts::ZERO, |root| (-root.other).at_least_zero()),
             optimality_gap: state.gap,
+            left: Watts::saturating(decided.moved.left),
+            left_for: state.left_since.map_or(std::time::Duration::ZERO, |since| now - since),
         };
         let mode = if site.settings.observe { Mode::Observe } else { state.mode };
         Decision {
@@ -96,6 +99,7 @@ impl Report<'_> {
                 .zip(&state.tracks)
                 .filter_map(|(index, track)| Some((MinerId(index), track.responded?)))
                 .collect(),
+            waiting: decided.moved.waiting,
             energy: state.energy,
         }
     }
@@ -106,21 +110,21 @@ impl Report<'_> {
     }
 
     fn meters(&self) -> Vec<MeterDecision> {
-        let head = |index: usize| {
-            let mut circuits = self.site.circuits.iter().zip(&self.state.memories);
-            circuits.find(|(circuit, _)| circuit.meter.is_some_and(|meter| meter.0 == index))
-        };
-        let each = self.seen.iter().zip(&self.site.meters).enumerate().map(|(index, (seen, meter))| {
-            let memory = head(index).map(|(_, memory)| memory);
-            MeterDecision {
+        let mut heads: Vec<Option<&CircuitMemory>> = vec![None; self.site.meters.len()];
+        for (circuit, memory) in self.site.circuits.iter().zip(&self.state.memories) {
+            if let Some(slot) = circuit.meter.and_then(|meter| heads.get_mut(meter.0)) {
+                slot.get_or_insert(memory);
+            }
+        }
+        let each =
+            self.seen.iter().zip(&self.site.meters).zip(heads).map(|((seen, meter), memory)| MeterDecision {
                 input: seen.input,
                 lost: seen.lost,
-                lag: memory.filter(|_| meter.learn_lag).map_or(meter.lag, |memory| memory.lag_used),
+                lag: memory.map_or(meter.lag, |memory| memory.lag_used(meter)),
                 learned_lag: memory.and_then(|memory| memory.lag.learned()),
                 in_use: seen.in_use,
                 disagreement: seen.disagreement,
-            }
-        });
+            });
         each.collect()
     }
 

@@ -10,24 +10,40 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::control::allocate::curve;
 use crate::control::decision::MinerState;
+use crate::control::settle::Settling;
 use crate::control::site::{Actuator, Miner, OperatingPoint, Settings};
 use crate::control::snapshot::{
-    Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Rejection, Target,
+    Activity, Contact, Delivery, Measured, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
 };
 use crate::units::{Hashrate, Watts};
 
-/// How far from its target a miner's settled draw may be learned to lie.
-const SETTLE_RANGE: (f64, f64) = (0.85, 1.15);
-/// Weight of a new observation of the settled draw.
-const SETTLE_WEIGHT: f64 = 0.1;
 /// How far the learned response times may lie from the model's.
-const PACE_RANGE: (f64, f64) = (0.5, 4.0);
+const PACE_RANGE: (f64, f64) = (0.5, 30.0);
 /// Weight of a new observation of the response time.
-const PACE_WEIGHT: f64 = 0.2;
-/// A draw within this fraction of the target (or within [`NEAR_WATTS`]) has arrived.
-const NEAR: f64 = 0.04;
-/// See [`NEAR`].
-const NEAR_WATTS: f64 = 60.0;
+const PACE_WEIGHT: f64 = 0.3;
+/// A draw within this fraction of the target, or of the nameplate, has arrived.
+const NEAR: (f64, f64) = (0.04, 0.018);
+/// A draw that changes by less than this share of the nameplate per second is steady.
+const STEADY: f64 = 0.002;
+/// Two readings closer than this do not tell whether a draw is steady.
+const STEADY_OVER: Duration = Duration::from_secs(2);
+/// A miner that went less than this share of its way has not moved.
+const MOVED: f64 = 0.2;
+/// A way shorter than this share of the nameplate is no proof that a miner does not move: its floor may be in between.
+const SHORT_WAY: f64 = 0.15;
+/// A miner that says it draws more than this many times its nameplate says nothing.
+const ABSURD: f64 = 1.5;
+/// How long an answer is waited for before a command counts as unanswered: at first, and the bounds of what is learned.
+const PATIENCE: (f64, f64, f64) = (1.5, 1.0, 4.0);
+/// For so long a miner that reports a fault may return by itself to where it was put.
+const MAY_RETURN: Duration = Duration::from_secs(120);
+/// A miner that did not move when it was told to is not counted on for so long, at first and at the most.
+const DEAF: (Duration, Duration) = (Duration::from_secs(1_800), Duration::from_secs(8 * 3_600));
+/// A start is not counted with before this part of the time that it should take, and of the time that it has taken
+/// before.
+const QUIET_START: (f64, f64) = (0.6, 0.8);
+/// One that began by itself, before this part.
+const QUIET_RESTART: f64 = 0.4;
 /// How long a miner may tune after it has started before it is late.
 const TUNING: Duration = Duration::from_secs(60);
 /// How far beyond the configured bounds a point of the device may lie, as a fraction of the nameplate.
@@ -58,6 +74,8 @@ pub struct Sent {
     pub escalated: bool,
     /// Whether the draw has been seen to arrive.
     pub arrived: bool,
+    /// Whether a start that it asked for has begun to draw power.
+    pub begun: bool,
     /// Whether it asks for less than the setpoint before.
     pub lowers: bool,
     /// Since when it moves this way without having got anywhere: a new command in the same direction does not
@@ -74,10 +92,31 @@ pub struct Track {
     pub setpoint: Option<Target>,
     /// The latest command; `None` when the setpoint was adopted.
     pub sent: Option<Sent>,
-    /// Settled draw over target, learned.
-    pub settle: f64,
+    /// Where it settles, learned.
+    pub settling: Settling,
     /// Response time over the model's, learned.
     pub pace: f64,
+    /// From waking until the draw rises, learned, in seconds.
+    pub start: Option<f64>,
+    /// Until it answers a command, learned, in seconds.
+    answer: Option<f64>,
+    /// Since when it is starting, by command or by itself.
+    start_at: Option<Moment>,
+    /// What it draws steadily at its present setpoint.
+    holds: Option<f64>,
+    /// It has been seen to move when it was told to.
+    pub proven: bool,
+    /// It did not move when it was told to: until then it is not counted on, and the next such time is twice as long.
+    deaf_until: Option<Moment>,
+    deaf_for: Duration,
+    /// Since when it reports a fault.
+    fault_since: Option<Moment>,
+    /// What it said last that it draws, in watts; nothing until it has said so.
+    pub said: f64,
+    /// The reading before, to tell what is steady.
+    reading: Option<(Moment, f64)>,
+    /// It did not answer in the cycle before.
+    was_silent: bool,
     /// Failed tries to move it, in a row: refused, unanswered, or accepted and not followed.
     pub failures: u32,
     /// The latest command may or may not have arrived.
@@ -120,8 +159,19 @@ impl Default for Track {
         Self {
             setpoint: None,
             sent: None,
-            settle: 1.0,
+            settling: Settling::default(),
             pace: 1.0,
+            start: None,
+            answer: None,
+            start_at: None,
+            holds: None,
+            proven: false,
+            deaf_until: None,
+            deaf_for: DEAF.0,
+            fault_since: None,
+            said: 0.0,
+            reading: None,
+            was_silent: false,
             failures: 0,
             unanswered: false,
             retry_at: Moment::START,
@@ -144,13 +194,83 @@ impl Default for Track {
 }
 
 impl Track {
-    /// The draw at which a target settles, in the miner's own watts, never above its nameplate.
+    /// The draw at which a target settles, in the miner's own watts, never above the most that it can draw.
     pub fn settled(&self, miner: &Miner, target: Option<Target>) -> f64 {
         match target {
-            Some(Target::Sleep) => miner.sleep.get(),
-            Some(Target::Power(power)) => (power.get() * self.settle).min(miner.nameplate.get()),
-            None => miner.nameplate.get(),
+            Some(Target::Sleep) => self.sleep(miner),
+            Some(Target::Power(power)) => self.settling.power(power.get()).min(self.most(miner)),
+            None => self.most(miner),
         }
+    }
+
+    /// What it draws in the end where it was put: seen, where it has been steady there, else as learned.
+    pub fn held(&self, miner: &Miner) -> f64 {
+        self.holds.unwrap_or_else(|| self.settled(miner, self.setpoint))
+    }
+
+    /// Its draw asleep.
+    pub fn sleep(&self, miner: &Miner) -> f64 {
+        self.settling.sleep().unwrap_or(miner.sleep.get())
+    }
+
+    /// The most that it can draw, in watts as it reports them.
+    pub fn most(&self, miner: &Miner) -> f64 {
+        miner.nameplate.get() * self.settling.scale().max(1.0)
+    }
+
+    /// The most that it may draw while it starts.
+    pub fn start_draw(&self, miner: &Miner) -> f64 {
+        let goal = self.settled(miner, self.setpoint);
+        let full = if miner.response.starts_at_full {
+            self.settled(miner, Some(Target::Power(miner.maximum())))
+        } else {
+            0.0
+        };
+        (goal.max(full) * (1.0 + miner.response.start_overshoot))
+            .min(self.most(miner) * (1.0 + miner.response.start_overshoot))
+    }
+
+    /// It starts, and it is too early for it to draw anything to speak of.
+    pub fn quiet_start(&self, miner: &Miner, now: Moment) -> bool {
+        let Some(since) = self.start_at else { return false };
+        let model = miner.response.start_time.as_secs_f64();
+        let by_itself = self.restarted || !self.sent.is_some_and(|sent| sent.from_sleep);
+        let quiet = if by_itself {
+            model * QUIET_RESTART
+        } else {
+            self.start.map_or(model * QUIET_START.0, |known| known * QUIET_START.1)
+        };
+        (now - since).as_secs_f64() < quiet && self.draw < miner.minimum().get() * MOVED
+    }
+
+    /// Whether it will have started before one that is woken now begins to draw.
+    pub fn starts_before(&self, miner: &Miner, now: Moment) -> bool {
+        let model = miner.response.start_time.as_secs_f64();
+        let takes = self.start.unwrap_or(model * 1.2) + TUNING.as_secs_f64() / 2.0;
+        self.start_at.is_some_and(|since| (now - since).as_secs_f64() + model * QUIET_START.0 > takes)
+    }
+
+    /// The latest command to lower should have shown by now, and the draw has not moved at all: until it does, or the
+    /// grace is over, it counts where it is.
+    pub fn is_late(&self, miner: &Miner) -> bool {
+        let (Some(sent), Some(read)) = (self.sent, self.learned_at) else { return false };
+        let goal = self.settled(miner, self.setpoint);
+        let way = sent.from - goal;
+        sent.accepted
+            && !sent.arrived
+            && way > 0.0
+            && read > sent.at + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
+            && sent.from - self.draw < way * MOVED
+    }
+
+    /// The latest command was not answered in its time, and nothing shows that it has been carried out.
+    pub fn unheard(&self, now: Moment) -> bool {
+        let waited =
+            self.answer.map_or(PATIENCE.0, |answer| (3.0 * answer + 0.3).clamp(PATIENCE.1, PATIENCE.2));
+        self.sent.is_some_and(|sent| {
+            let late = !sent.answered && (now - sent.at).as_secs_f64() > waited;
+            !sent.arrived && (late || self.unanswered)
+        })
     }
 
     /// Where the model says that the draw is at a moment, on the way of the latest command.
@@ -188,6 +308,12 @@ impl Track {
         Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_RETRY)
     }
 
+    /// How long the way of the latest command should take; nothing without one.
+    pub fn way(&self, miner: &Miner) -> Duration {
+        let goal = self.settled(miner, self.setpoint);
+        self.sent.map_or(Duration::ZERO, |sent| self.expected(miner, sent.from, sent.from_sleep, goal))
+    }
+
     /// Takes in what the snapshot says of the miner and brings the estimates up to now.
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
         self.dead = false;
@@ -200,26 +326,32 @@ impl Track {
             self.range = status.value.range.map(|(low, high)| (low.get(), high.get())).or(self.range);
             self.note_points(miner, status.value.points.as_ref());
         }
+        let absurd = miner.nameplate.get() * ABSURD;
         let reading = status
-            .and_then(|status| status.value.power.value().map(|power| (status.at, power.get().max(0.0))));
+            .and_then(|status| status.value.power.value().map(|power| (status.at, power.get().max(0.0))))
+            .filter(|(_, power)| *power <= absurd);
         // A miner that reports no power at all is known by what it says it does.
         let reading = reading.or_else(|| {
-            fresh.and_then(|status| match status.value.activity {
-                Activity::Asleep => Some((status.at, miner.sleep.get())),
+            fresh.and_then(|status| match (&status.value.activity, status.value.power) {
+                (Activity::Asleep, Measured::Unsupported | Measured::Unavailable) => {
+                    Some((status.at, self.sleep(miner)))
+                }
                 _ => None,
             })
         });
         self.draw = self.estimate(miner, reading, now);
+        self.said = reading.map_or(self.said, |(_, power)| power);
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
+        if reachable && self.was_silent {
+            // Whatever it did not do while nobody could speak with it is no reason to wait now.
+            self.failures = 0;
+            self.retry_at = now;
+        }
+        self.was_silent = matches!(input.contact, Contact::Unreachable { .. });
         let goal = self.settled(miner, self.setpoint);
-        if let Some((at, power)) = reading.filter(|_| reachable) {
-            // What starts, stops or has restarted says nothing about where a miner settles.
-            let steady = !self.restarted
-                && fresh.is_some_and(|status| {
-                    matches!(status.value.activity, Activity::Hashing | Activity::Unknown)
-                });
-            self.learn(miner, power, at, goal, steady);
-            self.note_progress(power, goal, now);
+        if let (Some((at, power)), Some(status)) = (reading.filter(|_| reachable), fresh) {
+            self.learn(miner, settings, power, at, &status.value.activity);
+            self.note_progress(miner, power, goal, now);
         }
         let activity = fresh.map(|status| &status.value.activity);
         let starting = activity == Some(&Activity::Starting);
@@ -230,11 +362,55 @@ impl Track {
             }
         }
         self.was_starting = starting;
+        self.note_start(miner, fresh, now);
         self.state = self.judge(miner, settings, input, reachable, activity, goal, now);
-        if self.restarted && activity == Some(&Activity::Hashing) && near(self.draw, goal) {
+        if self.state == MinerState::Straggler && self.deaf_until.is_none() {
+            self.deaf_until = Some(now + self.deaf_for);
+            self.deaf_for = (self.deaf_for * 2).min(DEAF.1);
+        }
+        if self.deaf_until.is_some_and(|until| now >= until) {
+            // Tried anew.
+            self.deaf_until = None;
+        }
+        if self.deaf_until.is_some() && self.state == MinerState::Hashing {
+            self.state = MinerState::Straggler;
+        }
+        if self.restarted && activity == Some(&Activity::Hashing) && near(miner, self.draw, goal) {
             self.restarted = false;
         }
-        self.counted = self.bound(miner, goal);
+        let fault = self.state == MinerState::Fault;
+        self.fault_since = if fault { self.fault_since.or(Some(now)) } else { None };
+        self.counted = self.bound(miner, goal, now);
+    }
+
+    /// Since when it starts, and how long that took.
+    fn note_start(&mut self, miner: &Miner, fresh: Option<&Reading<MinerStatus>>, now: Moment) {
+        let starting = fresh.is_some_and(|status| status.value.activity == Activity::Starting);
+        let woken = self.sent.filter(|sent| sent.from_sleep && !sent.arrived);
+        if !starting && woken.is_none() {
+            self.start_at = None;
+            return;
+        }
+        let by_itself = || {
+            let uptime = fresh.and_then(|status| Some(status.at.earlier(status.value.uptime?)));
+            uptime.unwrap_or(now)
+        };
+        let since = *self.start_at.get_or_insert_with(|| woken.map_or_else(by_itself, |sent| sent.at));
+        if let (Some(status), Some(sent)) = (fresh, woken)
+            && status.at > sent.at
+            && !self.restarted
+            && self.draw > miner.minimum().get() * SHORT_WAY.max(MOVED)
+            && sent.from < miner.minimum().get() * MOVED
+            && !sent.begun
+        {
+            let took = (status.at - since).as_secs_f64();
+            self.start = Some(
+                self.start.map_or(took, |known| known.min(took) + (took - known).max(0.0) * PACE_WEIGHT),
+            );
+            if let Some(sent) = self.sent.as_mut() {
+                sent.begun = true;
+            }
+        }
     }
 
     /// Takes over the points that the device offers. What the operator allows bounds them; what the device does not say of
@@ -298,12 +474,15 @@ impl Track {
             Target::Sleep => Target::Sleep,
         };
         // What it draws at that target is known already where it runs steadily.
-        if let (Target::Power(asked), Some(power), Activity::Hashing) =
-            (target, power, &status.value.activity)
-            && let Some(ratio) = power.ratio(asked)
+        if let (Target::Power(asked), Some(power), Activity::Hashing) = (
+            target,
+            power.filter(|power| power.get() <= miner.nameplate.get() * ABSURD),
+            &status.value.activity,
+        ) && !self.settling.is_known()
         {
-            self.settle = ratio.clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
+            self.settling.learn(asked.get(), power.get(), miner.nameplate.get());
         }
+        self.holds = None;
         self.setpoint = Some(target);
         self.sent = None;
         self.failures = 0;
@@ -340,7 +519,10 @@ impl Track {
         };
         let previous = self.setpoint;
         self.setpoint = Some(target);
+        self.holds = None;
         self.restarted = false;
+        self.start_at =
+            if from_sleep && target != Target::Sleep { self.start_at.or(Some(now)) } else { None };
         self.sent = Some(Sent {
             sequence,
             at: now,
@@ -351,16 +533,20 @@ impl Track {
             accepted: false,
             escalated,
             arrived: false,
+            begun: false,
             lowers: !raises,
             stuck_since,
             stuck_at,
         });
     }
 
-    /// Whether the control law may move it at will: it answers, and does what it is told.
+    /// Whether the control law may move it at will: it answers, and does what it is told. What it reports of itself is
+    /// another matter: a miner with a fault can be told to draw less like any other.
     pub fn movable(&self) -> bool {
-        matches!(self.state, MinerState::Hashing | MinerState::Starting | MinerState::Asleep)
-            && self.setpoint.is_some()
+        matches!(
+            self.state,
+            MinerState::Hashing | MinerState::Starting | MinerState::Asleep | MinerState::Fault
+        ) && self.setpoint.is_some()
     }
 
     fn note_delivery(&mut self, delivery: Option<&Delivery>, now: Moment) {
@@ -375,6 +561,8 @@ impl Track {
             Outcome::Accepted => {
                 sent.answered = true;
                 sent.accepted = true;
+                let took = (delivery.at - sent.at).as_secs_f64();
+                self.answer = Some(self.answer.map_or(took, |known| known + (took - known) * PACE_WEIGHT));
                 // The time on the way there is not the miner's.
                 if sent.stuck_since == sent.at {
                     sent.stuck_since = delivery.at.max(sent.at);
@@ -411,8 +599,12 @@ impl Track {
         if self.learned_at.is_some_and(|learned| learned >= at) {
             return;
         }
-        if let (Some(before), Some(after)) = (self.uptime, status.uptime) {
-            self.restarted |= after + Duration::from_secs(2) < before;
+        if let (Some(before), Some(after)) = (self.uptime, status.uptime)
+            && after + Duration::from_secs(2) < before
+        {
+            self.restarted = true;
+            self.holds = None;
+            self.deaf_until = None;
         }
         self.uptime = status.uptime.or(self.uptime);
     }
@@ -422,34 +614,42 @@ impl Track {
         let Some((at, power)) = reading else {
             return if self.setpoint.is_some() { self.modelled(miner, now) } else { self.draw };
         };
-        if self.setpoint.is_none() {
+        // When exactly a miner that was woken begins to draw, no model knows.
+        let waking = self.sent.is_some_and(|sent| sent.from_sleep && !sent.begun && !sent.arrived);
+        if self.setpoint.is_none() || self.unheard(now) || waking {
             return power;
         }
         let drift = self.modelled(miner, now) - self.modelled(miner, at);
         (power + drift).clamp(power.min(goal), power.max(goal))
     }
 
-    /// Learns from a reading: how far from its target the draw settles, and how fast it gets there.
-    fn learn(&mut self, miner: &Miner, power: f64, at: Moment, goal: f64, steady: bool) {
+    /// Learns from a reading: where the draw settles, and how fast it gets there.
+    fn learn(&mut self, miner: &Miner, settings: &Settings, power: f64, at: Moment, activity: &Activity) {
         if self.learned_at.is_some_and(|learned| learned >= at) {
             return;
         }
         self.learned_at = Some(at);
+        let steady = self.steady(miner, power, at);
+        let goal = self.settled(miner, self.setpoint);
+        let (sent_at, expected, from) = match self.sent {
+            Some(sent) => (sent.at, self.expected(miner, sent.from, sent.from_sleep, goal), sent.from),
+            None => (Moment::START, Duration::ZERO, goal),
+        };
+        let taken = at - sent_at;
+        let due = taken > expected.mul_f64(1.5) + Duration::from_secs(2);
         let Some(Target::Power(asked)) = self.setpoint else {
-            if near(power, goal) {
-                self.arrive(at, goal);
+            if *activity == Activity::Asleep && (due || near(miner, power, goal)) {
+                self.settling.learn_sleep(power, miner.minimum().get());
+            }
+            if near(miner, power, self.settled(miner, self.setpoint)) {
+                self.arrive(miner, at, goal);
             }
             return;
         };
-        let (sent_at, expected) = match self.sent {
-            Some(sent) => (sent.at, self.expected(miner, sent.from, sent.from_sleep, goal)),
-            None => (Moment::START, Duration::ZERO),
-        };
-        let taken = at - sent_at;
-        let arrived = near(power, goal);
-        if let Some(sent) = self.sent.filter(|sent| arrived && !sent.arrived) {
+        let arrived = near(miner, power, goal);
+        if let Some(sent) = self.sent.filter(|sent| arrived && !sent.arrived && !sent.from_sleep) {
             // Only a way that was long enough tells anything about time.
-            if !near(sent.from, goal) && expected > Duration::ZERO {
+            if !near(miner, sent.from, goal) && expected > Duration::ZERO {
                 let ratio = taken.as_secs_f64() / expected.as_secs_f64();
                 // A first reading that comes late says only "not slower than that".
                 if ratio > 1.0 || taken < expected {
@@ -459,18 +659,54 @@ impl Track {
             }
         }
         if arrived {
-            self.arrive(at, goal);
+            self.arrive(miner, at, goal);
         }
-        if steady && taken > expected.mul_f64(1.5) + Duration::from_secs(2) && asked.get() > 0.0 {
-            let ratio = (power / asked.get()).clamp(SETTLE_RANGE.0, SETTLE_RANGE.1);
-            self.settle += (ratio - self.settle) * SETTLE_WEIGHT;
+        // What starts, stops or has restarted says nothing about where a miner settles.
+        let hashing = matches!(activity, Activity::Hashing | Activity::Unknown) && !self.restarted;
+        if !hashing || !due || !steady || self.unheard(at) {
+            return;
+        }
+        let way = goal - from;
+        let long_way = way.abs() > miner.nameplate.get() * SHORT_WAY;
+        let stuck = long_way && (power - from).abs() < way.abs() * MOVED;
+        if long_way && !stuck && self.sent.is_some_and(|sent| sent.accepted) {
+            self.proven = true;
+            self.deaf_until = None;
+            self.deaf_for = DEAF.0;
+        }
+        let long = taken > expected.mul_f64(3.0) + settings.straggler_grace;
+        if stuck && (way < 0.0 || !long) {
+            return;
+        }
+        self.settling.learn(asked.get(), power, miner.nameplate.get());
+        self.holds = Some(self.holds.map_or(power, |known| known + (power - known) * PACE_WEIGHT));
+        if near(miner, power, self.settled(miner, self.setpoint)) {
+            self.arrive(miner, at, power);
         }
     }
 
-    fn note_progress(&mut self, power: f64, goal: f64, now: Moment) {
+    /// Whether the draw has stood since the reading before.
+    fn steady(&mut self, miner: &Miner, power: f64, at: Moment) -> bool {
+        let Some((before, known)) = self.reading else {
+            self.reading = Some((at, power));
+            return false;
+        };
+        let apart = at - before;
+        if apart < STEADY_OVER {
+            return false;
+        }
+        self.reading = Some((at, power));
+        let most = miner.nameplate.get() * STEADY * apart.as_secs_f64().min(10.0);
+        // A reading is steady within its own noise, whatever the time.
+        (power - known).abs() <= most.max(miner.nameplate.get() * NEAR.1 / 2.0)
+    }
+
+    fn note_progress(&mut self, miner: &Miner, power: f64, goal: f64, now: Moment) {
         if let Some(sent) = self.sent.as_mut() {
             let closer = (sent.stuck_at - goal).abs() - (power - goal).abs();
-            if near(power, goal) || closer > (sent.stuck_at.abs() * NEAR).max(NEAR_WATTS) {
+            if near(miner, power, goal)
+                || closer > (sent.stuck_at.abs() * NEAR.0).max(miner.nameplate.get() * NEAR.1)
+            {
                 sent.stuck_since = now;
                 sent.stuck_at = power;
             }
@@ -478,9 +714,12 @@ impl Track {
     }
 
     /// A reading of this moment is at the goal.
-    fn arrive(&mut self, at: Moment, goal: f64) {
+    fn arrive(&mut self, miner: &Miner, at: Moment, goal: f64) {
         if let Some(sent) = self.sent.as_mut() {
-            if !sent.arrived && at > sent.at && !near(sent.from, goal) {
+            if at <= sent.at {
+                return;
+            }
+            if !sent.arrived && !near(miner, sent.from, goal) {
                 self.responded = Some(at - sent.at);
             }
             sent.arrived = true;
@@ -507,18 +746,26 @@ impl Track {
             return MinerState::Pending;
         }
         if !reachable {
-            return MinerState::Unreachable;
+            // Before it counts as silent, what it was told may have been done or not.
+            let unheard = self.unheard(now) && !matches!(input.contact, Contact::Unreachable { .. });
+            return if unheard { MinerState::Unanswered } else { MinerState::Unreachable };
+        }
+        if self.unheard(now) {
+            return MinerState::Unanswered;
         }
         let wanted_asleep = matches!(self.setpoint, Some(Target::Sleep));
         if let Some(Activity::Fault(_)) = activity {
             return if wanted_asleep { MinerState::Asleep } else { MinerState::Fault };
         }
         let said_no = self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
-        let refused = said_no && self.draw > goal && !near(self.draw, goal);
+        let refused = said_no && self.draw > goal && !near(miner, self.draw, goal);
         let starting = activity == Some(&Activity::Starting);
         // What it does is known for the moment of its last reading, and of a command that it has not got, nothing.
         let seen = input.status.as_ref().map_or(now, |status| status.at.min(now));
-        if refused || self.overdue(miner, settings, goal, starting, seen) {
+        // Off is off, whatever it draws.
+        let off =
+            wanted_asleep && activity == Some(&Activity::Asleep) && self.draw < miner.minimum().get() * 0.5;
+        if !off && (refused || self.overdue(miner, settings, goal, starting, seen)) {
             return MinerState::Straggler;
         }
         match activity {
@@ -542,25 +789,33 @@ impl Track {
         }
         // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
         let tuning = starting && seen <= late + miner.response.start_time + TUNING;
-        let above = self.draw > goal && !near(self.draw, goal) && !tuning;
+        let way = (sent.from - goal).max(0.0);
+        let moved = sent.from - self.draw > way * MOVED;
+        // One that moved has a floor of its own, which is learned; one that did not is a straggler.
+        let stays = !moved || matches!(self.setpoint, Some(Target::Sleep));
+        let above = self.draw > goal && !near(miner, self.draw, goal) && !tuning && stays;
         let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
             && self.draw < miner.minimum().get() * 0.5
             && seen > late + miner.response.start_time;
         above || never_woke
     }
 
-    fn bound(&self, miner: &Miner, goal: f64) -> f64 {
-        let nameplate = miner.nameplate.get();
+    fn bound(&self, miner: &Miner, goal: f64, now: Moment) -> f64 {
+        let most = self.most(miner);
         match self.state {
             // Law 4: unknown means the most it can draw.
-            MinerState::Pending | MinerState::Unreachable => nameplate,
-            MinerState::Starting if self.restarted => nameplate,
-            MinerState::Starting => {
-                let full = if miner.response.starts_at_full { miner.maximum().get() } else { 0.0 };
-                let overshoot = goal.max(full) * (1.0 + miner.response.start_overshoot);
-                self.draw.max(overshoot.min(nameplate))
+            MinerState::Pending | MinerState::Unreachable => most,
+            // The worst of before and after.
+            MinerState::Unanswered => {
+                let before = self.sent.and_then(|sent| sent.previous);
+                let before = before.map_or(0.0, |target| self.settled(miner, Some(target)));
+                self.draw.max(goal).max(if self.draw > miner.minimum().get() * 0.5 { before } else { 0.0 })
             }
+            MinerState::Starting if self.quiet_start(miner, now) => self.draw,
+            MinerState::Starting if self.restarted => most,
+            MinerState::Starting => self.draw.max(self.start_draw(miner).min(most)),
             MinerState::Hashing if self.restarted => self.draw.max(goal).max(miner.maximum().get()),
+            MinerState::Fault if self.fault_since.is_some_and(|since| now - since >= MAY_RETURN) => self.draw,
             MinerState::Straggler | MinerState::Fault | MinerState::Asleep | MinerState::Hashing => {
                 self.draw.max(goal)
             }
@@ -569,6 +824,6 @@ impl Track {
 }
 
 /// Whether a draw is at its goal, within what noise and settling explain.
-pub fn near(power: f64, goal: f64) -> bool {
-    (power - goal).abs() <= (goal.abs() * NEAR).max(NEAR_WATTS)
+pub fn near(miner: &Miner, power: f64, goal: f64) -> bool {
+    (power - goal).abs() <= (goal.abs() * NEAR.0).max(miner.nameplate.get() * NEAR.1)
 }

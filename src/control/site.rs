@@ -67,7 +67,8 @@ pub struct Circuit {
     pub meter: Option<MeterId>,
     /// Nothing but miners hangs on this circuit, so its meter *is* their draw.
     pub dedicated: bool,
-    /// Kept free below every limit of this circuit. Not negative.
+    /// Kept free below every limit of this circuit that is not there to follow the surplus. Below those that are, it is
+    /// kept free until it is known how the other load moves. Not negative.
     pub margin: Watts,
     /// The largest load other than miners that hangs directly on this circuit; counted in full where no meter
     /// tells. Not negative.
@@ -366,17 +367,12 @@ pub struct Settings {
     pub period: Duration,
     /// The most by which the fleet's target may rise, per second.
     pub raise_rate: WattsPerSecond,
-    /// How long a budget must have been available before it is used to raise.
-    pub raise_hold: Duration,
-    /// How many fresh samples of every meter that matters must have come in before a raise.
-    pub raise_samples: u32,
-    /// How far ahead a falling headroom is anticipated: about the time that a shed takes to show. What the other
-    /// load gains or the generation loses in that time, at the pace of the latest samples, is kept free.
-    pub anticipate: Duration,
-    /// Differences below this are not worth a command. Never holds back a shed that is needed.
-    pub deadband: Watts,
-    /// How many miners of one circuit may be waking at once.
-    pub max_starting: usize,
+    /// What may be imported because the surplus moves faster than the fleet can follow, as a share of what the miners
+    /// draw: so much is kept free that it stays below this. Zero keeps free whatever has ever been needed of late.
+    pub import_share: f64,
+    /// Differences below this are not worth a command; `None` for a small share of what hangs on each circuit. Never
+    /// holds back a shed that is needed.
+    pub deadband: Option<Watts>,
     /// Least time asleep before a miner is woken.
     pub min_sleep: Duration,
     /// How long the start-up waits for every input before the fail-safe values apply.

@@ -57,8 +57,10 @@ pub enum MeterStatus {
     Unavailable,
     /// The value is outside of what is plausible for this meter.
     Implausible,
-    /// The value has not changed for longer than this meter's noise allows.
+    /// The value has not changed for longer than this meter's noise allows, or while it had to show what miners did.
     Frozen,
+    /// It moves the wrong way when the miners move.
+    Turned,
 }
 
 impl MeterStatus {
@@ -73,6 +75,7 @@ impl MeterStatus {
             Self::Unavailable => "unavailable",
             Self::Implausible => "implausible",
             Self::Frozen => "frozen",
+            Self::Turned => "turned",
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::control::allocate::optimum::Hulls;
 use crate::control::breaker::Trip;
 use crate::control::combine::Combiner;
 use crate::control::decision::{Energy, Mode};
-use crate::control::headroom::CircuitMemory;
+use crate::control::history::History;
+use crate::control::meters::CircuitMemory;
 use crate::control::ramp::Ramp;
 use crate::control::response::Track;
 use crate::control::site::Site;
@@ -44,6 +45,14 @@ pub struct State {
     pub(super) favoured: Vec<Option<Level>>,
     /// Gap to the bound at the latest comparison.
     pub(super) gap: f64,
+    /// Of each circuit, what the other load and what is kept free for it have lately come to.
+    pub(super) taken: Vec<History>,
+    /// What was started lately and is still to be made up for by the rate at which miners may be started, in watts.
+    pub(super) wake_debt: f64,
+    /// When miners were last put to sleep because they had to be.
+    pub(super) slept_at: Option<Moment>,
+    /// Since when the miners leave surplus that they could take.
+    pub(super) left_since: Option<Moment>,
 }
 
 impl State {
@@ -86,6 +95,10 @@ impl State {
             balanced_at: None,
             favoured: Vec::new(),
             gap: 0.0,
+            taken: vec![History::default(); site.circuits.len()],
+            wake_debt: 0.0,
+            slept_at: None,
+            left_since: None,
             tree,
             site,
         }
@@ -111,20 +124,24 @@ impl State {
                 *track = (*known).clone();
             }
         }
-        let circuits: std::collections::BTreeMap<&str, (&CircuitMemory, &Ramp, &Trip)> = earlier
+        let circuits: std::collections::BTreeMap<&str, (&CircuitMemory, &Ramp, &Trip, &History)> = earlier
             .site
             .circuits
             .iter()
             .map(|circuit| circuit.name.as_str())
-            .zip(earlier.memories.iter().zip(&earlier.ramps).zip(&earlier.trips))
-            .map(|(name, ((memory, ramp), trip))| (name, (memory, ramp, trip)))
+            .zip(earlier.memories.iter().zip(&earlier.ramps).zip(earlier.trips.iter().zip(&earlier.taken)))
+            .map(|(name, ((memory, ramp), (trip, taken)))| (name, (memory, ramp, trip, taken)))
             .collect();
-        let own = self.memories.iter_mut().zip(self.ramps.iter_mut()).zip(self.trips.iter_mut());
-        for (circuit, ((memory, ramp), trip)) in self.site.circuits.iter().zip(own) {
-            if let Some((known, slope, tripped)) = circuits.get(circuit.name.as_str()) {
+        let own = self.memories.iter_mut().zip(self.ramps.iter_mut());
+        let own = own.zip(self.trips.iter_mut().zip(self.taken.iter_mut()));
+        for (circuit, ((memory, ramp), (trip, taken))) in self.site.circuits.iter().zip(own) {
+            if let Some((known, slope, tripped, past)) = circuits.get(circuit.name.as_str()) {
                 *trip = (*tripped).clone();
+                *taken = (*past).clone();
                 let miners_metered = memory.miners_metered;
-                *memory = CircuitMemory { miners_metered, ..(*known).clone() };
+                *memory = (*known).clone();
+                memory.miners_metered = miners_metered;
+                memory.look_again();
                 *ramp = (*slope).clone();
             }
         }
@@ -139,6 +156,10 @@ impl State {
                 *acts = *known;
             }
         }
+        self.wake_debt = earlier.wake_debt;
+        self.slept_at = earlier.slept_at;
+        self.left_since = earlier.left_since;
+        self.balanced_at = earlier.balanced_at;
         self.energy = earlier.energy;
         self.sequence = earlier.sequence;
         self.begun = earlier.begun;

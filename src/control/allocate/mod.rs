@@ -28,8 +28,12 @@ pub struct Item<'a> {
     pub circuit: usize,
     /// Its operating points, by rising power.
     pub points: &'a [OperatingPoint],
-    /// Draw asleep, in its own watts.
+    /// True watts asleep.
     pub sleep: f64,
+    /// True watts below which it does not go while it hashes, whatever its target.
+    pub floor: f64,
+    /// True watts that it cannot be kept from drawing, short of sleep, once a miner that is woken now begins to draw.
+    pub base: f64,
     /// True settled watts per commanded watt.
     pub scale: f64,
     /// How finely it can be set.
@@ -81,9 +85,11 @@ impl Item<'_> {
     pub fn minimum(&self) -> f64 {
         match self.actuator {
             Actuator::OnOff | Actuator::Fixed => self.maximum(),
-            Actuator::Continuous { .. } => {
+            Actuator::Continuous { quantum } => {
                 let lowest = self.points.first().map_or(0.0, |point| point.power.get());
-                lowest.max(self.range.0).min(self.maximum())
+                // A floor lies where it lies; a target that is the lowest is one that can be set.
+                let floor = (self.floor / self.scale / quantum.get()).floor() * quantum.get();
+                lowest.max(self.range.0).max(floor).min(self.maximum())
             }
             Actuator::Steps => self.points.first().map_or(0.0, |point| point.power.get()),
         }
@@ -126,7 +132,7 @@ impl Item<'_> {
     pub fn power_at(&self, level: Level) -> f64 {
         match level {
             Level::Sleep => self.sleep,
-            Level::Power(power) => power * self.scale,
+            Level::Power(power) => (power * self.scale).max(self.floor),
         }
     }
 
@@ -172,7 +178,7 @@ impl Item<'_> {
     /// True watts to keep free for waking it to a level.
     pub fn start_draw(&self, level: Level) -> f64 {
         let goal = self.power_at(level);
-        let most = if self.starts_at_full { self.maximum() * self.scale } else { goal };
+        let most = if self.starts_at_full { self.power_at(Level::Power(self.maximum())) } else { goal };
         goal.max(most) * (1.0 + self.overshoot)
     }
 

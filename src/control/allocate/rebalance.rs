@@ -23,16 +23,22 @@ pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> 
     let mut plan = Plan { changes: Vec::new(), favoured: vec![None; items.len()] };
     let mut ups: Vec<(f64, usize, f64, f64)> = Vec::new();
     let mut downs: Vec<(f64, usize, Level, f64, f64)> = Vec::new();
+    // A start may pay over as long a time as none had to be put to sleep.
+    let start = |item: &Item<'_>| match item.level {
+        Level::Sleep => item.sleep_cost * (terms.horizon / terms.calm.max(terms.horizon)),
+        Level::Power(_) => item.adjust_cost,
+    };
     for (index, (item, level)) in items.iter().zip(&optimum.levels).enumerate() {
         if !item.free() || *level == item.level {
             continue;
         }
         let watts = item.power_at(*level) - item.settled;
+        let wakes = item.level == Level::Sleep;
         let gain = (item.hashrate_at(*level) - item.hashrate_at(item.level)) * terms.horizon;
         let full = item.full_hashrate();
-        if watts > terms.deadband {
-            let may = if item.level == Level::Sleep { item.wakeable } else { item.raisable };
-            let worth = gain - item.adjust_cost * full;
+        if watts > terms.deadband(item.circuit) {
+            let may = if wakes { item.wakeable } else { item.raisable };
+            let worth = gain - start(item) * full;
             if may && worth > 0.0 {
                 ups.push((worth / watts, index, watts, worth));
             }

@@ -5,7 +5,7 @@
 //! the cheapest such miner does.
 
 use crate::control::allocate::{Item, Level};
-use crate::control::site::CircuitId;
+use crate::control::site::{Actuator, CircuitId};
 use crate::control::tree::Tree;
 
 /// How many seconds of average hashrate per watt a second of delay in shedding is worth: while a watt takes its
@@ -13,13 +13,12 @@ use crate::control::tree::Tree;
 const DELAY_WEIGHT: f64 = 20.0;
 /// The same in an emergency.
 const EMERGENCY_WEIGHT: f64 = 1_000.0;
-/// What a woken miner is worth over its hashrate: from then on it follows the sun within seconds, where one that
-/// sleeps takes a minute.
-const READINESS: f64 = 1.3;
-/// How many seconds of its ramp a raise may reserve, and the least power that it always may.
-const RISE: f64 = 15.0;
-/// See [`RISE`], in watts.
-const MIN_RISE: f64 = 100.0;
+/// How many seconds of its ramp a raise may reserve, and the least share of its maximum that it always may.
+const RISE: (f64, f64) = (15.0, 0.03);
+/// And when what they have left so far is worth this part of what sleeping and coming back costs.
+const START_COST: f64 = 0.12;
+/// A miner is woken when those that run leave this share of what it needs at least.
+const LEFT_OVER: f64 = 0.25;
 /// How often the cheapest single finisher is searched for in one circuit.
 const MOST_FINISHES: usize = 8;
 /// How many ways to lower are put in order at first.
@@ -35,16 +34,25 @@ pub struct Change {
 }
 
 /// What the tracking needs to know beside the items.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// Over how many seconds a change must pay.
     pub horizon: f64,
-    /// Watts below which a raise is not worth a command.
-    pub deadband: f64,
+    /// The same for waking a miner to have the same power bring more: for as long as none had to be put to sleep.
+    pub calm: f64,
+    /// For each circuit, watts below which a raise there is not worth a command.
+    pub deadbands: Vec<f64>,
     /// An order says that it is an emergency: what is quick is shed first, whatever hashrate that costs.
     pub emergency: bool,
     /// Decides between equals which is raised first, so that it is not always the same ones that wake.
     pub lot: u64,
+}
+
+impl Terms {
+    /// Watts below which a raise in a circuit is not worth a command.
+    pub fn deadband(&self, circuit: usize) -> f64 {
+        self.deadbands.get(circuit).copied().unwrap_or(0.0)
+    }
 }
 
 /// A number for an item that looks random and is the same for the same lot (the finaliser of SplitMix64: Steele, Lea and
@@ -136,7 +144,14 @@ fn sums(items: &[Item<'_>], tree: &Tree, circuits: usize, value: impl Fn(&Item<'
 /// The cost of lowering an item to a level, in hashes, and the watts that it frees; `None` when it frees none.
 fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Option<Lowering> {
     let watts = item.settled - item.power_at(level);
-    if watts <= 0.0 {
+    // What cannot be set apart is the same.
+    let same = match (item.level, level, item.actuator) {
+        (Level::Power(from), Level::Power(to), Actuator::Continuous { quantum }) => {
+            from - to < quantum.get() * 0.5
+        }
+        (from, to, _) => from == to,
+    };
+    if watts <= 0.0 || same {
         return None;
     }
     let lost = (item.hashrate_at(item.level) - item.hashrate_at(level)).max(0.0) * terms.horizon;
@@ -151,20 +166,23 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     let drawn = (item.drawn - item.power_at(level)).clamp(0.0, watts);
     let weight = if terms.emergency { EMERGENCY_WEIGHT } else { DELAY_WEIGHT };
     let delay = if drawn > 0.0 { item.time_down(drawn) * weight * average * drawn } else { 0.0 };
-    let least = seconds * full;
+    // One that is starting has cost its start already, and would cost it again.
+    let begun = if item.steady { 1.0 } else { 2.0 };
+    let least = seconds * full * begun;
     // What is kept for a start is soon free again: a watt of it is worth less than one that stays.
     let lasting = (item.power_at(item.level) - item.power_at(level)).max(1.0);
     let cost = (lost + least + delay) * (watts / lasting).max(1.0);
     Some(Lowering { item: index, level, watts, cost, least })
 }
 
-/// Lowers items until no circuit is above its budget, or everything that can be lowered is asleep. `items` and
-/// `sums` (see [`committed`]) are brought up to date.
+/// Lowers items until no circuit is above its budget, or everything is as low as it goes: asleep where that is allowed,
+/// at its minimum else. `items` and `sums` (see [`committed`]) are brought up to date.
 pub fn shed(
     items: &mut [Item<'_>],
     tree: &Tree,
     budgets: &[f64],
     sums: &mut [f64],
+    sleep: bool,
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
@@ -188,7 +206,7 @@ pub fn shed(
             }
         }
         below.sort_unstable();
-        shed_circuit(items, tree, circuit, &below, budgets, sums, terms, changes);
+        shed_circuit(items, tree, circuit, &below, budgets, sums, sleep, terms, changes);
     }
 }
 
@@ -212,6 +230,7 @@ fn shed_circuit(
     below: &[usize],
     budgets: &[f64],
     sums: &mut [f64],
+    sleep: bool,
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
@@ -224,7 +243,9 @@ fn shed_circuit(
             let minimum = Level::Power(item.minimum());
             options.extend(lowering(item, index, minimum, terms));
         }
-        options.extend(lowering(item, index, Level::Sleep, terms));
+        if sleep {
+            options.extend(lowering(item, index, Level::Sleep, terms));
+        }
     }
     let largest = options.iter().map(|option| option.watts).fold(0.0, f64::max);
     let mut finishes = 0;
@@ -335,15 +356,13 @@ fn carry_out(
     changes.push(change);
 }
 
-/// Raises items into the room that is free everywhere above them. `sums` is that of [`in_flight`]; `favoured`
-/// items come first, and go no further than the level that they are favoured to; `starts` is how many more miners each circuit may wake.
-#[expect(clippy::too_many_arguments, reason = "the books of one pass, kept by the caller")]
+/// Raises items that run into the room that is free everywhere above them. `sums` is that of [`in_flight`]; `favoured`
+/// items come first, and go no further than the level that they are favoured to.
 pub fn raise(
     items: &mut [Item<'_>],
     tree: &Tree,
     budgets: &[f64],
     sums: &mut [f64],
-    starts: &mut [usize],
     favoured: &[Option<Level>],
     terms: &Terms,
     changes: &mut Vec<Change>,
@@ -351,13 +370,11 @@ pub fn raise(
     let mut room: Vec<f64> = budgets.iter().zip(sums.iter()).map(|(budget, sum)| budget - sum).collect();
     let mut options: Vec<(bool, f64, usize)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let wakes = item.level == Level::Sleep;
-        let may = item.movable && if wakes { item.wakeable } else { item.raisable };
-        if !may {
+        if !item.movable || !item.raisable || item.level == Level::Sleep {
             continue;
         }
         let free = tree.least(&room, item.circuit);
-        if free < terms.deadband {
+        if free < terms.deadband(item.circuit) {
             continue;
         }
         let favour = favoured.get(index).copied().flatten();
@@ -366,38 +383,29 @@ pub fn raise(
         let gain = item.hashrate_at(headed) - item.hashrate_at(item.level);
         // Until it has come up, the power that is kept for it brings nothing.
         let lasts = (terms.horizon - item.time_up(watts)).max(0.0);
-        let ready = if wakes { READINESS } else { 1.0 };
-        let worth = gain * lasts * ready - item.adjust_cost * item.full_hashrate();
+        let worth = gain * lasts - item.adjust_cost * item.full_hashrate();
         if watts > 0.0 && worth > 0.0 {
             options.push((favour.is_some(), worth / watts, index));
         }
     }
-    // Those that run keep their order, so that the same few follow the sun; those that sleep wake by lot.
-    let place = |index: usize| {
-        let sleeps = items.get(index).is_some_and(|item| item.level == Level::Sleep);
-        (sleeps, if sleeps { draw(terms.lot, index) } else { 0 }, index)
-    };
+    // Equals keep their order, so that the same few follow the sun.
     options.sort_by(|one, other| {
-        let equals = || place(one.2).cmp(&place(other.2));
-        other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)).then_with(equals)
+        other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)).then_with(|| one.2.cmp(&other.2))
     });
     // First what can be used soon; then, with what the quick ones leave over, the long climbs of the slow ones.
     for soon in [true, false] {
         for (_, _, index) in &options {
             // Every item hangs below the root: nobody gets anything any more.
-            if room.first().is_some_and(|free| *free < terms.deadband) {
+            if room.first().is_some_and(|free| *free <= 0.0) {
                 return;
             }
             let favour = favoured.get(*index).copied().flatten();
             let Some((level, more)) =
-                items.get(*index).and_then(|item| lift(item, tree, &room, starts, favour, soon, terms))
+                items.get(*index).and_then(|item| lift(item, tree, &room, favour, soon, terms))
             else {
                 continue;
             };
             let Some(item) = items.get_mut(*index) else { continue };
-            if let Some(left) = starts.get_mut(item.circuit).filter(|_| item.level == Level::Sleep) {
-                *left = left.saturating_sub(1);
-            }
             tree.add(&mut room, CircuitId(item.circuit), -more);
             tree.add(sums, CircuitId(item.circuit), more);
             item.counted = item.counted.max(item.settled) + more;
@@ -408,42 +416,113 @@ pub fn raise(
     }
 }
 
-/// The level to which an item can be raised in the room that there is, and what that takes out of it.
+/// What waking goes by, one value for each circuit, in true watts.
+pub struct Wakes {
+    /// What has been there for miners for as long as a start takes, but for short dips.
+    pub sustained: Vec<f64>,
+    /// What those that run or start cannot be kept from drawing ([`Item::base`]).
+    pub bases: Vec<f64>,
+    /// The most that those that run or start can take, all budgets considered.
+    pub tops: Vec<f64>,
+    /// How much may be started in this cycle.
+    pub pace: Vec<f64>,
+    /// What those that run could not take of late, in watt-seconds.
+    pub left_over: Vec<f64>,
+}
+
+/// Wakes items where there has been enough for as long as a start takes, and those that run cannot take it.
+///
+/// What a start needs must not be free already: those that run make room for it when it comes.
+pub fn wake(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    wakes: &mut Wakes,
+    favoured: &[Option<Level>],
+    terms: &Terms,
+    changes: &mut Vec<Change>,
+) {
+    let mut options: Vec<(bool, f64, u64, usize)> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        if item.level != Level::Sleep || !item.movable || !item.wakeable {
+            continue;
+        }
+        let best = item.best();
+        let watts = item.power_at(best) - item.sleep;
+        if watts > 0.0 {
+            let favour = favoured.get(index).copied().flatten().is_some();
+            options.push((favour, item.hashrate_at(best) / watts, draw(terms.lot, index), index));
+        }
+    }
+    // Of equals, by lot.
+    options.sort_by(|one, other| {
+        other
+            .0
+            .cmp(&one.0)
+            .then(other.1.total_cmp(&one.1))
+            .then(one.2.cmp(&other.2))
+            .then(one.3.cmp(&other.3))
+    });
+    for (favour, _, _, index) in options {
+        let Some(item) = items.get_mut(index) else { continue };
+        // As low as it runs well: the rest can be added within seconds once it is there.
+        let level = item.best();
+        let start = item.start_draw(level) - item.sleep;
+        let least = item.power_at(Level::Power(item.minimum())) - item.sleep;
+        let top = item.power_at(Level::Power(item.maximum())) - item.sleep;
+        let worth = least * item.sleep_cost * START_COST;
+        let fits = tree.path(item.circuit).iter().all(|&circuit| {
+            let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
+            let sustained = value(&wakes.sustained);
+            value(&wakes.bases) + start <= sustained
+                && (favour
+                    || (value(&wakes.tops) + least * LEFT_OVER <= sustained
+                        && value(&wakes.left_over) >= worth))
+                && value(&wakes.pace) > 0.0
+        });
+        if !fits {
+            continue;
+        }
+        tree.add(&mut wakes.bases, CircuitId(item.circuit), start);
+        tree.add(&mut wakes.tops, CircuitId(item.circuit), top);
+        tree.add(&mut wakes.pace, CircuitId(item.circuit), -start);
+        tree.add(&mut wakes.left_over, CircuitId(item.circuit), -worth);
+        item.counted = item.counted.max(item.settled);
+        item.level = level;
+        item.settled = item.drawn;
+        changes.push(Change { item: index, level });
+    }
+}
+
+/// The level to which an item that runs can be raised in the room that there is, and what that takes out of it.
 fn lift(
     item: &Item<'_>,
     tree: &Tree,
     room: &[f64],
-    starts: &[usize],
     favour: Option<Level>,
     soon: bool,
     terms: &Terms,
 ) -> Option<(Level, f64)> {
-    let wakes = item.level == Level::Sleep;
     let free = tree.least(room, item.circuit);
-    if free < terms.deadband || (wakes && starts.get(item.circuit).copied().unwrap_or(0) == 0) {
+    let deadband = terms.deadband(item.circuit);
+    if free < deadband {
         return None;
     }
     let level = goal(item, free, favour, soon);
     let after = item.power_at(level);
     // What is in flight downwards is counted already and not to be counted off twice.
-    let reserved = if wakes { item.start_draw(level) } else { after };
-    let more = (reserved - item.counted.max(item.settled)).max(0.0);
-    let least = if level == Level::Power(item.maximum()) { 1.0 } else { terms.deadband };
-    (after - item.settled >= least.min(terms.deadband) && more <= free).then_some((level, more))
+    let more = (after - item.counted.max(item.settled)).max(0.0);
+    // The last bit up to its maximum is worth a command, if not a tiny one.
+    let least = if level == Level::Power(item.maximum()) { deadband * 0.1 } else { deadband };
+    (after - item.settled >= least.min(after * 0.1) && more <= free).then_some((level, more))
 }
 
-/// How far an item may go up in this much room.
+/// How far an item that runs may go up in this much room.
 fn goal(item: &Item<'_>, free: f64, favour: Option<Level>, soon: bool) -> Level {
-    let wakes = item.level == Level::Sleep;
-    let reserve = if wakes { 1.0 + item.overshoot } else { 1.0 };
-    let mut power = (item.counted.max(item.settled) + free) / reserve;
-    if soon && !wakes {
+    let held = item.counted.max(item.settled);
+    let mut power = held + free;
+    if soon {
         // A slow miner keeps power from the others until it has come up, so it gets no more than it can use soon.
-        power = power.min(item.counted.max(item.settled) + (item.ramp_up * RISE).max(MIN_RISE));
-    }
-    if wakes {
-        // As low as it runs well: the rest can be added within seconds once it is there.
-        power = power.min(item.power_at(item.best()));
+        power = power.min(held + (item.ramp_up * RISE.0).max(item.maximum() * item.scale * RISE.1));
     }
     // Where it is favoured to no more than it has, the favour is used up.
     if let Some(most) = favour.map(|level| item.power_at(level)).filter(|most| *most > item.settled) {
