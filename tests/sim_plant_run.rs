@@ -90,7 +90,7 @@ async fn what_the_site_does_not_have_is_told_with_its_place() {
     for (script, words) in [
         (
             "[[event]]\nat = \"1s\"\nminer = { name = \"x*\", fault = \"slow\" }\n",
-            "13:18: the fault needs 1 of the miners `x*`, but the site has 0",
+            "13:18: this needs 1 of the miners `x*`, but the site has 0",
         ),
         (
             "[[event]]\nat = \"1s\"\nminer = { name = \"*\", count = 3, fault = \"slow\" }\n",

@@ -7,6 +7,7 @@
 //! Two clocks (see [`crate::sim`]): sun, load and readings run on scenario time; faults of meters and miners in
 //! real time. At speed 1 they are the same.
 
+mod differ;
 mod events;
 mod meter_fault;
 pub mod quantity;
@@ -18,9 +19,13 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::random::lattice;
 use crate::units::Watts;
 
-pub use events::{Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, PlantEvent};
+pub use differ::{Deviation, Differ};
+pub use events::{
+    Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, Part, PlantEvent,
+};
 pub use meter_fault::FAULTS as METER_FAULTS;
 pub use vtn::{VtnAction, VtnEvent};
 
@@ -129,6 +134,31 @@ pub struct Machine {
     pub ramp: Duration,
 }
 
+/// A load that is on and off for the same time, without a ramp.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Square {
+    /// Name, for people.
+    pub name: String,
+    /// Draw while on.
+    pub power: Watts,
+    /// Time on, and time off.
+    pub half_period: Duration,
+    /// When it goes on for the first time.
+    pub from: Duration,
+    /// The circuit on which it hangs; `None` is that of the other load.
+    pub circuit: Option<Named>,
+}
+
+impl Square {
+    /// What it draws at a scenario time.
+    pub fn at(&self, time: Duration) -> Watts {
+        match time.checked_sub(self.from).map(|since| lattice(since, self.half_period)) {
+            Some((half, _)) if half % 2 == 0 => self.power,
+            _ => Watts::ZERO,
+        }
+    }
+}
+
 /// Everything that draws power at the site and is not a miner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OtherLoad {
@@ -142,6 +172,8 @@ pub struct OtherLoad {
     pub noise: Watts,
     /// Machines that cycle.
     pub machines: Vec<Machine>,
+    /// Loads that go on and off at once.
+    pub squares: Vec<Square>,
     /// The circuit on which all of this hangs; `None` is the root.
     pub circuit: Option<Named>,
 }
@@ -165,8 +197,29 @@ pub struct Metering {
     pub refresh: Duration,
     /// Time constant of its filter: how far its value trails a ramp.
     pub lag: Duration,
-    /// Amplitude of the measurement noise.
-    pub noise: Watts,
+    /// A pure delay behind the filter: its value is the one of so long ago.
+    pub delay: Duration,
+    /// Its noise.
+    pub noise: Noise,
+}
+
+/// Noise of a measurement: evenly spread between plus and minus the sum of the two, new with every refresh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// In watts.
+    pub absolute: Watts,
+    /// As a fraction of the value.
+    pub share: f64,
+}
+
+impl Noise {
+    /// An exact meter.
+    pub const NONE: Self = Self { absolute: Watts::ZERO, share: 0.0 };
+
+    /// The largest error at a value in watts.
+    pub fn amplitude(&self, value: f64) -> f64 {
+        self.absolute.get() + self.share * value.abs()
+    }
 }
 
 /// Values for a meter whose reading *is* a cap (an energy manager's or a utility's register).
@@ -223,6 +276,8 @@ pub struct Scenario {
     pub auxiliaries: Vec<(Named, Watts)>,
     /// The state of the miners at the start.
     pub miners: InitialMiners,
+    /// How miners differ from what the configuration says of them; of two that say the same, the later counts.
+    pub differ: Vec<Differ>,
     /// How meters measure unless told otherwise.
     pub metering: Metering,
     /// Most connections that a meter's address takes at once.
@@ -305,6 +360,16 @@ impl Scenario {
             .iter()
             .find(|(name, _)| name.text == meter)
             .map_or(self.metering, |(_, metering)| *metering)
+    }
+
+    /// The longest pure delay that any meter has at any time: how far back they must remember.
+    pub fn longest_delay(&self) -> Duration {
+        let scripted = self.faults.iter().filter_map(|event| match &event.fault {
+            Fault::Meter { fault: MeterFault::Delay(time), .. } => Some(*time),
+            _ => None,
+        });
+        let always = self.meters.iter().map(|(_, metering)| metering.delay);
+        scripted.chain(always).chain([self.metering.delay]).max().unwrap_or_default()
     }
 }
 
