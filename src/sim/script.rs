@@ -303,9 +303,15 @@ fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<
         // The next one as soon as the share of those so far is a whole number more.
         Part::Share(share) => {
             let whole = |number: u32| (f64::from(number) * share + 1e-9).floor();
+            let there = fitting.len();
             let spread = fitting.into_iter().zip(0_u32..);
             let chosen = spread.filter(|(_, number)| whole(number.saturating_add(1)) > whole(*number));
-            (chosen.map(|(position, _)| position).collect(), 1)
+            let chosen: Vec<usize> = chosen.map(|(position, _)| position).collect();
+            if chosen.is_empty() && there > 0 {
+                let words = format!("the share of the {there} miners `{}` is not even one", choice.name.text);
+                return Err(scenario.error(choice.name.place, words));
+            }
+            (chosen, 1)
         }
     };
     if chosen.len() < wanted {

@@ -335,8 +335,10 @@ impl Engine {
         let time = running.mul_f64(self.speed);
         self.faults(running, now);
 
-        let draws: Vec<Watts> = self.loads.iter().map(|load| load.power(now)).collect();
         let dark = self.outages > 0;
+        // Whatever a load says, nothing comes to it.
+        let powered = |power: Watts| if dark { Watts::ZERO } else { power };
+        let draws: Vec<Watts> = self.loads.iter().map(|load| powered(load.power(now))).collect();
         let balance = if dark { Balance::DARK } else { self.plant.at(time) };
         let circuits = if dark { self.wiring.dead() } else { self.wiring.circuits(&balance, &draws) };
         let flows = Flows {

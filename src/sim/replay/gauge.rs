@@ -40,6 +40,8 @@ pub(super) struct Gauge {
     next: Moment,
     /// The poll on its way, and when it ends.
     asked: Option<(Moment, Answer)>,
+    /// An answer came twice: the second one will be taken for that of the next request, and seen through.
+    owed: bool,
     /// Polls since the faults of its answers last changed.
     asks: u32,
     intake: Intake,
@@ -62,6 +64,7 @@ impl Gauge {
             face: Face::Nothing,
             next: Moment::START,
             asked: None,
+            owed: false,
             asks: 0,
             intake,
             output,
@@ -130,6 +133,9 @@ impl Gauge {
                 _ => {}
             }
         }
+        if std::mem::take(&mut self.owed) {
+            return (now, malformed("an answer that nobody asked for"));
+        }
         self.asks = self.asks.saturating_add(1);
         let hit = |every: u32| self.asks.is_multiple_of(every.max(1));
         let bend = self.dial.faults().iter().find_map(|fault| match fault {
@@ -137,20 +143,24 @@ impl Gauge {
             _ => None,
         });
         match bend {
-            None | Some(Bend::Twice) => (now, Answer::Face(self.face)),
+            None => (now, Answer::Face(self.face)),
+            Some(Bend::Twice) => {
+                self.owed = true;
+                (now, Answer::Face(self.face))
+            }
             Some(Bend::Slow(delay) | Bend::Late(delay)) if delay < self.timeout => {
                 (now + delay, Answer::Face(self.face))
             }
-            Some(Bend::Slow(_) | Bend::Late(_) | Bend::Silent | Bend::CutOff | Bend::Count) => silence(),
+            Some(Bend::Slow(_) | Bend::Late(_) | Bend::Silent | Bend::CutOff) => silence(),
             Some(Bend::Reset) => (now, broken("reset")),
             Some(Bend::Exception(code)) => {
                 let (function, address, count) = (Function::Holding, 0, 1);
                 let error = ReadError::Exception { place: place(), unit, function, address, count, code };
                 (now, Answer::Failed(error))
             }
-            Some(bend @ (Bend::Short | Bend::Function | Bend::Unit | Bend::Crossed | Bend::Crc)) => {
-                (now, malformed(&format!("{bend:?}")))
-            }
+            Some(
+                bend @ (Bend::Short | Bend::Count | Bend::Function | Bend::Unit | Bend::Crossed | Bend::Crc),
+            ) => (now, malformed(&format!("{bend:?}"))),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Every power, duration and share carries its unit; unknown keys are errors; every mistake is told with
 //! file, line and column. `tests/scenarios/cloudy-hour.toml` shows all that a plant can have,
-//! `tests/scenarios/meter-silent.toml` and `miner-ignores.toml` the faults.
+//! `meter-faults.toml`, `meter-glitch.toml` and `miners-hang.toml` beside it faults, `miners-differ.toml` miners that are
+//! not what their model says, and `outage.toml` a site without power. `docs/guide/demo-and-simulator.md` names every key.
 //!
 //! Two clocks (see [`crate::sim`]): sun, load and readings run on scenario time; faults of meters and miners in
 //! real time. At speed 1 they are the same.
@@ -298,7 +299,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// The scenarios in the binary: name and text.
-    pub const EMBEDDED: [(&'static str, &'static str); 10] = [
+    pub const EMBEDDED: [(&'static str, &'static str); 18] = [
         ("cloudy-hour", include_str!("../../../tests/scenarios/cloudy-hour.toml")),
         ("clear-day", include_str!("../../../tests/scenarios/clear-day.toml")),
         ("night", include_str!("../../../tests/scenarios/night.toml")),
@@ -309,6 +310,14 @@ impl Scenario {
         ("miner-unreachable", include_str!("../../../tests/scenarios/miner-unreachable.toml")),
         ("miner-ignores", include_str!("../../../tests/scenarios/miner-ignores.toml")),
         ("miner-reboots", include_str!("../../../tests/scenarios/miner-reboots.toml")),
+        ("meter-late", include_str!("../../../tests/scenarios/meter-late.toml")),
+        ("meter-noisy", include_str!("../../../tests/scenarios/meter-noisy.toml")),
+        ("meter-glitch", include_str!("../../../tests/scenarios/meter-glitch.toml")),
+        ("meter-frozen", include_str!("../../../tests/scenarios/meter-frozen.toml")),
+        ("square-load", include_str!("../../../tests/scenarios/square-load.toml")),
+        ("miners-differ", include_str!("../../../tests/scenarios/miners-differ.toml")),
+        ("miners-hang", include_str!("../../../tests/scenarios/miners-hang.toml")),
+        ("outage", include_str!("../../../tests/scenarios/outage.toml")),
     ];
 
     /// Reads a scenario from text; `file` is its name in messages.
