@@ -27,7 +27,7 @@ fn square_loads_and_steps_are_as_high_and_as_long_as_they_are_written() {
         (301.0, 300.0),
     ] {
         until(&mut replay, at);
-        assert_eq!(other(&replay), kilowatts * 1e3, "at {at} s");
+        assert!((other(&replay) - kilowatts * 1e3).abs() < 1.0, "at {at} s: {}", other(&replay));
     }
 }
 

@@ -126,12 +126,12 @@ fn a_glitch_shows_its_value_exactly_and_is_refused_where_it_is_implausible() {
         assert!(calm(&replay), "before {from}");
         until(&mut replay, from + 1.0);
         // A float of 32 bits has no odd number this large.
-        assert_eq!(watts(pcc(&replay)), shown);
+        assert_eq!(watts(pcc(&replay)).to_bits(), f64::to_bits(shown));
         until(&mut replay, to + 1.5);
         assert!(calm(&replay), "after {to}: {:?}", pcc(&replay));
     }
     until(&mut replay, 125.0);
-    assert_eq!(watts(pcc(&replay)), 0.0);
+    assert_eq!(watts(pcc(&replay)).abs().to_bits(), 0);
     assert_eq!(pcc(&replay).status, MeterStatus::Ok, "the device lives");
     until(&mut replay, 140.0);
     let before = watts(pcc(&replay));
@@ -165,12 +165,12 @@ fn a_meter_without_voltage_says_so_in_its_voltages() {
     let mut replay = Replay::new(&config, &scenario).unwrap();
     let volts = |replay: &Replay| pcc(replay).others.get(Measure::VoltageL2).unwrap().value;
     until(&mut replay, 9.0);
-    assert_eq!(volts(&replay).abs(), 230.0);
+    assert!((volts(&replay).abs() - 230.0).abs() < 0.01);
     until(&mut replay, 12.0);
     assert_eq!((volts(&replay), watts(pcc(&replay))), (0.0, 0.0));
     assert!(watts(feeder(&replay)) > 300_000.0, "only one is meant");
     until(&mut replay, 22.0);
-    assert_eq!(volts(&replay).abs(), 230.0);
+    assert!((volts(&replay).abs() - 230.0).abs() < 0.01);
     assert!((watts(pcc(&replay)) - truth(&replay)).abs() < 1_000.0);
 }
 

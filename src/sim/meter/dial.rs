@@ -299,6 +299,10 @@ mod tests {
         }
     }
 
+    fn shows(face: Option<&Face>, watts: f64) -> bool {
+        (power(face) - watts).abs() < 1e-6
+    }
+
     fn power(face: Option<&Face>) -> f64 {
         face.and_then(|face| face.value(Measure::Power)).unwrap()
     }
@@ -307,9 +311,9 @@ mod tests {
     fn a_delayed_value_is_the_true_one_of_then_and_the_first_until_there_is_one() {
         let (mut dial, mut shown) = (dial(3_000, Noise::NONE), Vec::new());
         run(&mut dial, 0, 2_000, |ms| 1_000 + ms, &mut shown);
-        assert_eq!(power(shown.last()), 1_000.0);
+        assert!(shows(shown.last(), 1_000.0));
         run(&mut dial, 2_050, 20_000, |ms| 1_000 + ms, &mut shown);
-        assert_eq!(power(shown.last()), 18_000.0);
+        assert!(shows(shown.last(), 18_000.0));
         assert!(dial.past.len() <= 202, "{} values are kept", dial.past.len());
     }
 
@@ -317,10 +321,10 @@ mod tests {
     fn a_delay_that_begins_later_knows_what_was_before_it() {
         let (mut dial, mut shown) = (dial(0, Noise::NONE), Vec::new());
         run(&mut dial, 0, 20_000, |ms| ms, &mut shown);
-        assert_eq!(power(shown.last()), 20_000.0);
+        assert!(shows(shown.last(), 20_000.0));
         let late = MeterFault::Delay(Duration::from_secs(10));
-        assert_eq!(power(dial.inject(late).as_ref()), 10_000.0);
-        assert_eq!(power(dial.clear(late).as_ref()), 20_000.0);
+        assert!(shows(dial.inject(late).as_ref(), 10_000.0));
+        assert!(shows(dial.clear(late).as_ref(), 20_000.0));
     }
 
     #[test]
@@ -340,10 +344,10 @@ mod tests {
         let (mut dial, mut shown) = (dial(0, noise), Vec::new());
         run(&mut dial, 0, 1_000, |_| 50_000, &mut shown);
         let glitch = MeterFault::Glitch(Watts::whole(i32::MAX));
-        assert_eq!(power(dial.inject(glitch).as_ref()), f64::from(i32::MAX));
+        assert!(shows(dial.inject(glitch).as_ref(), f64::from(i32::MAX)));
         shown.clear();
         run(&mut dial, 1_050, 3_000, |_| 50_000, &mut shown);
-        assert!(shown.iter().all(|face| power(Some(face)) == f64::from(i32::MAX)));
+        assert!(shown.iter().all(|face| shows(Some(face), f64::from(i32::MAX))));
         assert!((power(dial.clear(glitch).as_ref()) - 50_000.0).abs() <= 100.0);
     }
 
