@@ -68,6 +68,7 @@ fn a_late_meter_shows_what_was_true_then() {
 fn a_noisy_meter_is_wrong_by_something_new_with_every_value() {
     let mut replay = built_in("meter-noisy");
     let mut worst = [0.0_f64; 3];
+    let mut ends = (0.0_f64, 0.0_f64);
     let mut values = Vec::new();
     for second in 1..=240 {
         until(&mut replay, f64::from(second));
@@ -80,12 +81,14 @@ fn a_noisy_meter_is_wrong_by_something_new_with_every_value() {
             182.. => 2,
             _ => continue,
         };
+        ends = (ends.0.min(shown - truth), ends.1.max(shown - truth));
         worst[phase] = worst[phase].max(error - truth.abs() * [0.01, 0.02, 0.01][phase]);
         values.push(shown.to_bits());
     }
     assert!((500.0..2_000.0).contains(&worst[0]), "{worst:?}");
     assert!((1_500.0..4_000.0).contains(&worst[1]), "{worst:?}");
     assert!((500.0..2_000.0).contains(&worst[2]), "{worst:?}");
+    assert!(ends.0 < -1_000.0 && ends.1 > 1_000.0, "to both sides: {ends:?}");
     values.dedup();
     assert!(values.len() > 200, "{} different values in a row", values.len());
     let again = |mut replay: Replay| {
