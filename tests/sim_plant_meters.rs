@@ -177,6 +177,10 @@ async fn faults_of_the_value_come_and_go() {
         ("fault = \"offset\", by = \"-50 kW\"", 8_000.0),
         ("fault = \"factor\", factor = -1.0", -CALM_PCC),
         ("fault = \"unavailable\"", f64::NAN),
+        ("fault = \"glitch\", to = \"1 MW\"", 1e6),
+        ("fault = \"no-voltage\"", 0.0),
+        // All that it remembers is what has been since the start.
+        ("fault = \"delay\", time = \"10min\"", CALM_PCC),
     ] {
         let more = fault(words, "600ms");
         let (simulation, mut context, port) = single(register(Format::F32, HIGH, 1.0), false, &more).await;

@@ -12,7 +12,7 @@ use ballast::miner::Endpoint;
 use ballast::sim::{Scenario, SimError};
 use ballast::units::Watts;
 use sim_plant_site::{CALM, MeterSpec, config, free_port, register, start, start_scenario};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 fn pcc() -> MeterSpec {
     ("pcc", 1, vec![register(Format::F32, WordOrder::HighFirst, 1.0)], false)
@@ -86,11 +86,39 @@ async fn a_fault_reaches_the_miners_that_it_names_and_leaves_them() {
 }
 
 #[tokio::test]
+async fn in_an_outage_nothing_flows_the_port_is_closed_and_the_miners_have_no_power() {
+    let port = free_port();
+    let script = "[[event]]\nat = \"200ms\"\nfor = \"900ms\"\noutage = { boot = \"2s\" }\n";
+    let (simulation, miners) = start(&config(port, &[pcc()]), script).await.unwrap();
+    let mut truth = simulation.watch();
+    let patience = Duration::from_secs(30);
+    let dark = timeout(patience, truth.wait_for(|truth| truth.pcc == Watts::ZERO)).await.unwrap();
+    let dark = dark.unwrap().clone();
+    assert!(dark.circuits.iter().all(|power| *power == Watts::ZERO));
+    assert_eq!((dark.pv, dark.other, dark.surplus), (Watts::ZERO, Watts::ZERO, Watts::ZERO));
+    let mut refused = None;
+    for _ in 0..40 {
+        refused = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.err().map(|error| error.kind());
+        if refused.is_some() {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused));
+    let back = timeout(patience, truth.wait_for(|truth| truth.pcc == Watts::whole(58_000))).await.unwrap();
+    drop(back.unwrap());
+    for miner in &miners {
+        assert_eq!(*miner.log.lock().unwrap(), ["+power-cut", "-power-cut"]);
+    }
+    simulation.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_the_site_does_not_have_is_told_with_its_place() {
     for (script, words) in [
         (
             "[[event]]\nat = \"1s\"\nminer = { name = \"x*\", fault = \"slow\" }\n",
-            "13:18: the fault needs 1 of the miners `x*`, but the site has 0",
+            "13:18: this needs 1 of the miners `x*`, but the site has 0",
         ),
         (
             "[[event]]\nat = \"1s\"\nminer = { name = \"*\", count = 3, fault = \"slow\" }\n",

@@ -31,8 +31,9 @@ pub struct Args {
     /// Which miners
     #[arg(long, value_enum, default_value_t)]
     pub fleet: DemoFleet,
-    /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, surplus-register, meter-silent,
-    /// meter-faults, miner-unreachable, miner-ignores or miner-reboots
+    /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, square-load, surplus-register,
+    /// meter-silent, meter-faults, meter-late, meter-noisy, meter-glitch, meter-frozen, miner-unreachable,
+    /// miner-ignores, miner-reboots, miners-differ, miners-hang or outage
     #[arg(short, long, default_value = "cloudy-hour")]
     pub scenario: String,
     /// Where metrics and status are served; without it 127.0.0.1:9842, or a free port when that is taken

@@ -18,8 +18,9 @@ pub struct Args {
     /// The configuration whose meters and miners are simulated, each at its address; loopback addresses only
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,
-    /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, surplus-register, meter-silent,
-    /// meter-faults, miner-unreachable, miner-ignores or miner-reboots
+    /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, square-load, surplus-register,
+    /// meter-silent, meter-faults, meter-late, meter-noisy, meter-glitch, meter-frozen, miner-unreachable,
+    /// miner-ignores, miner-reboots, miners-differ, miners-hang or outage
     #[arg(short, long, default_value = "cloudy-hour")]
     pub scenario: String,
     /// How much faster than real time the sun and the other load go

@@ -38,7 +38,7 @@ struct Episode {
 
 /// Judges and publishes the readings of one meter.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(crate) struct Intake {
     name: Arc<str>,
     invert: bool,
     plausible: Option<Plausible>,
@@ -63,7 +63,7 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: Arc<str>,
         connection: &Connection,
         output: watch::Sender<MeterInput>,
@@ -94,7 +94,7 @@ impl Intake {
     }
 
     /// Takes the decoded power of an answer that arrived at a moment, or the reason why there is none.
-    pub(super) fn accept(&mut self, power: Result<f64, Absent>, at: Moment) {
+    pub(crate) fn accept(&mut self, power: Result<f64, Absent>, at: Moment) {
         let power = match power.and_then(|power| Watts::new(power).map_err(|_| Absent::Unavailable)) {
             Ok(power) => power,
             Err(absent) => return self.reject(absent, at),
@@ -160,7 +160,7 @@ impl Intake {
     }
 
     /// Takes what a meter without power tells, each value with its arrival: good if there is any.
-    pub(super) fn accept_others(
+    pub(crate) fn accept_others(
         &mut self,
         values: impl IntoIterator<Item = (Measure, Result<f64, Absent>, Moment)>,
         now: Moment,
@@ -186,7 +186,7 @@ impl Intake {
 
     /// Takes another measure than power, or the reason why there is none. It stays with its stamp until a newer one
     /// comes. Does not wake anybody: the next read of power does.
-    pub(super) fn take_other(&mut self, measure: Measure, value: Result<f64, Absent>, at: Moment) {
+    pub(crate) fn take_other(&mut self, measure: Measure, value: Result<f64, Absent>, at: Moment) {
         let value = match value {
             Ok(value) => value,
             Err(absent) => {
@@ -222,7 +222,7 @@ impl Intake {
     }
 
     /// Takes note of a failed attempt. A failed connection is the link's to tell, once for all of its meters.
-    pub(super) fn fail(&mut self, error: &ReadError, now: Moment) {
+    pub(crate) fn fail(&mut self, error: &ReadError, now: Moment) {
         let status = error.status();
         self.refresh.lost();
         self.publish(status, None);

@@ -23,7 +23,7 @@ pub mod decode;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
-mod intake;
+pub(crate) mod intake;
 pub mod line;
 mod link;
 pub mod plan;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::miner::{FaultKind, FaultParams, Initial, SimMiner, serve as serve_miner};
-use super::scenario::{InitialMiners, MinerFault, Scenario};
+use super::scenario::{InitialMiners, MinerFault, Scenario, ScenarioError};
+use super::script::deviations;
 use super::site::{Load, SimError, loopback};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::units::{Hashrate, Watts};
 
 /// Which parameters a scenario may give a fault of a miner.
-const PARAMETERS: [&str; 3] = ["delay", "off_for", "factor"];
+const PARAMETERS: [&str; 4] = ["delay", "off_for", "factor", "boot"];
 
 /// Starts every miner of the configuration, in the order of the site. They end with the token.
 ///
@@ -24,17 +25,14 @@ pub(super) async fn serve(
     clock: Clock,
     cancel: &CancellationToken,
 ) -> Result<Vec<Arc<dyn Load>>, SimError> {
-    let initial = match scenario.miners {
-        InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
-        InitialMiners::Asleep => Initial::Asleep,
-    };
+    let miners = build(config, scenario)?;
     let mut loads: Vec<Arc<dyn Load>> = Vec::with_capacity(config.miners.len());
-    for ((spec, connection), number) in config.site.miners.iter().zip(&config.miners).zip(0_u64..) {
-        let (what, endpoint) = (format!("the miner `{}`", spec.name), connection.endpoint.clone());
+    for (miner, connection) in miners.into_iter().zip(&config.miners) {
+        let (what, endpoint) = (format!("the miner `{}`", connection.name), connection.endpoint.clone());
         if loopback(&endpoint).is_none() {
             return Err(SimError::NotLoopback { what, endpoint });
         }
-        let miner = Arc::new(SimMiner::new(spec, connection, scenario.seed.wrapping_add(number), initial));
+        let miner = Arc::new(miner);
         serve_miner(miner.clone(), connection, clock, cancel.clone())
             .await
             .map_err(|source| SimError::Bind { what, endpoint, source })?;
@@ -43,12 +41,35 @@ pub(super) async fn serve(
     Ok(loads)
 }
 
-fn parsed(fault: &MinerFault) -> Result<super::miner::Fault, String> {
+/// Every miner of the configuration as the scenario has it, in the order of the site, not served yet.
+///
+/// # Errors
+/// Miners that the scenario names and the site does not have.
+pub(super) fn build(config: &Config, scenario: &Scenario) -> Result<Vec<SimMiner>, ScenarioError> {
+    let initial = match scenario.miners {
+        InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
+        InitialMiners::Asleep => Initial::Asleep,
+    };
+    let differing = deviations(&config.site, scenario)?;
+    let miners = config.site.miners.iter().zip(&config.miners).zip(differing).zip(0_u64..);
+    Ok(miners
+        .map(|(((spec, connection), differs), number)| {
+            SimMiner::differing(spec, connection, scenario.seed.wrapping_add(number), initial, &differs)
+        })
+        .collect())
+}
+
+/// The fault that a scenario means.
+///
+/// # Errors
+/// Words for people: which faults and parameters there are.
+pub(super) fn parsed(fault: &MinerFault) -> Result<super::miner::Fault, String> {
     fault.only(&PARAMETERS)?;
     let parameters = FaultParams {
         delay: fault.duration("delay")?,
         off_for: fault.duration("off_for")?,
         factor: fault.number("factor")?,
+        boot: fault.duration("boot")?,
     };
     super::miner::Fault::parse(&fault.kind, &parameters).map_err(|error| error.to_string())
 }

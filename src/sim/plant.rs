@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::random::{lattice, smooth_noise, stream, unit};
-use super::scenario::{Change, Machine, Named, Scenario, ScenarioError};
+use super::scenario::{Change, Machine, Named, PlantEvent, Scenario, ScenarioError};
 use super::sun::Sun;
 use crate::control::site::{CircuitId, Site};
 use crate::units::{Watts, WattsPerSecond};
@@ -19,7 +19,7 @@ const SWING_STREAM: u64 = 0x62;
 const MACHINE_KIND: u32 = 0x63;
 
 /// Generation and other load at one moment.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Balance {
     /// Output of the photovoltaic plant; positive is generation, a little below zero at night.
     pub sun: Watts,
@@ -27,11 +27,22 @@ pub struct Balance {
     pub steady: Watts,
     /// The other load, without the circuits' auxiliaries.
     pub load: Watts,
+    /// Loads that the scenario puts on circuits of their own, in the order in which it names them.
+    pub placed: Vec<Watts>,
     /// Sum of the circuits' auxiliaries.
     pub auxiliaries: Watts,
 }
 
 impl Balance {
+    /// A site without power.
+    pub const DARK: Self = Self {
+        sun: Watts::ZERO,
+        steady: Watts::ZERO,
+        load: Watts::ZERO,
+        placed: Vec::new(),
+        auxiliaries: Watts::ZERO,
+    };
+
     /// All local generation; positive.
     pub fn generation(&self) -> Watts {
         self.sun + self.steady
@@ -39,7 +50,12 @@ impl Balance {
 
     /// All load that is not a miner.
     pub fn other(&self) -> Watts {
-        self.load + self.auxiliaries
+        self.load + self.auxiliaries + self.placed()
+    }
+
+    /// Sum of the loads that have circuits of their own.
+    fn placed(&self) -> Watts {
+        self.placed.iter().copied().sum()
     }
 
     /// Generation that nobody but miners could use: not below zero.
@@ -60,6 +76,9 @@ pub struct Mains {
 impl Mains {
     /// As they should be.
     pub const NOMINAL: Self = Self { frequency: 50.0, voltage: 230.0 };
+
+    /// Not there.
+    pub const GONE: Self = Self { frequency: 0.0, voltage: 0.0 };
 }
 
 /// The plant of a scenario. A pure function of scenario time.
@@ -86,11 +105,12 @@ impl Plant {
             sun: self.sun.output(time),
             steady: self.scenario.steady_generation,
             load: self.natural_load(time),
+            placed: placed(&self.scenario).map(|(_, load)| load.at(time)).collect(),
             auxiliaries: self.auxiliaries,
         };
         for event in &self.scenario.plant_events {
             let weight = event.weight(time);
-            if weight <= 0.0 {
+            if weight <= 0.0 || event.circuit.is_some() {
                 continue;
             }
             let towards = |from: Watts, to: Watts| from + (to - from).scaled(weight);
@@ -99,7 +119,7 @@ impl Plant {
                 Change::SunTo(to) => balance.sun = towards(balance.sun, to),
                 Change::SunTimes(factor) => balance.sun = towards(balance.sun, balance.sun.scaled(factor)),
                 Change::SurplusTo(to) => {
-                    let wanted = balance.generation() - to - balance.auxiliaries;
+                    let wanted = balance.generation() - to - balance.auxiliaries - balance.placed();
                     balance.load = towards(balance.load, wanted);
                 }
                 Change::FrequencyTo(_) | Change::VoltageTo(_) => {}
@@ -132,7 +152,8 @@ impl Plant {
             .iter()
             .map(|machine| machine.power.get().abs() / machine.ramp.as_secs_f64().max(1e-3))
             .sum();
-        self.sun.steepest_ramp() + WattsPerSecond::saturating(swing + noise + machines)
+        let squares: f64 = load.squares.iter().map(|square| square.power.get().abs() / 1e-3).sum();
+        self.sun.steepest_ramp() + WattsPerSecond::saturating(swing + noise + machines + squares)
     }
 
     fn natural_load(&self, time: Duration) -> Watts {
@@ -147,8 +168,39 @@ impl Plant {
             .enumerate()
             .map(|(position, machine)| running(machine, seed, stream(MACHINE_KIND, position), time))
             .sum();
-        load.base + load.swing.scaled(phase.sin()) + load.noise.scaled(noise) + machines
+        let squares: Watts =
+            load.squares.iter().filter(|square| square.circuit.is_none()).map(|square| square.at(time)).sum();
+        squares + load.base + load.swing.scaled(phase.sin()) + load.noise.scaled(noise) + machines
     }
+}
+
+/// A load with a circuit of its own.
+enum Placed<'a> {
+    Square(&'a super::scenario::Square),
+    Step(&'a PlantEvent, Watts),
+}
+
+impl Placed<'_> {
+    fn at(&self, time: Duration) -> Watts {
+        match self {
+            Self::Square(square) => square.at(time),
+            Self::Step(event, by) => by.scaled(event.weight(time)),
+        }
+    }
+}
+
+/// All loads with circuits of their own, always in the same order.
+fn placed(scenario: &Scenario) -> impl Iterator<Item = (&Named, Placed<'_>)> {
+    let squares = scenario
+        .load
+        .squares
+        .iter()
+        .filter_map(|square| Some((square.circuit.as_ref()?, Placed::Square(square))));
+    let steps = scenario.plant_events.iter().filter_map(|event| match (&event.circuit, event.change) {
+        (Some(circuit), Change::LoadBy(by)) => Some((circuit, Placed::Step(event, by))),
+        _ => None,
+    });
+    squares.chain(steps)
 }
 
 /// What a machine draws: in every cycle it starts at another moment of its pause.
@@ -170,6 +222,7 @@ pub struct Wiring {
     miners: Vec<CircuitId>,
     sun: CircuitId,
     load: CircuitId,
+    placed: Vec<CircuitId>,
     auxiliaries: Vec<(CircuitId, Watts)>,
 }
 
@@ -191,8 +244,14 @@ impl Wiring {
             miners: site.miners.iter().map(|miner| miner.circuit).collect(),
             sun: or_root(&scenario.sun.circuit)?,
             load: or_root(&scenario.load.circuit)?,
+            placed: placed(scenario).map(|(name, _)| find(name)).collect::<Result<_, _>>()?,
             auxiliaries: auxiliaries?,
         })
+    }
+
+    /// The power into every circuit of a site without power.
+    pub fn dead(&self) -> Vec<Watts> {
+        vec![Watts::ZERO; self.parents.len()]
     }
 
     /// The power into every circuit, import positive, in the order of the site. Miners without an entry in
@@ -207,6 +266,9 @@ impl Wiring {
         add(ROOT, -balance.steady);
         add(self.sun, -balance.sun);
         add(self.load, balance.load);
+        for (circuit, watts) in self.placed.iter().zip(&balance.placed) {
+            add(*circuit, *watts);
+        }
         for (circuit, watts) in &self.auxiliaries {
             add(*circuit, *watts);
         }
@@ -274,6 +336,7 @@ sun = { to = "300 kW" }
             miners: vec![CircuitId(2), CircuitId(2), CircuitId(1)],
             sun: id(scenario.sun.circuit.as_ref().unwrap()),
             load: id(scenario.load.circuit.as_ref().unwrap()),
+            placed: placed(scenario).map(|(name, _)| id(name)).collect(),
             auxiliaries: scenario.auxiliaries.iter().map(|(name, power)| (id(name), *power)).collect(),
         }
     }

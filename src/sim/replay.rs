@@ -1,54 +1,36 @@
-//! A site in simulated time: the same plant, the same miners' physics and the real control law, without sockets.
+//! A site in simulated time: the same plant, the same simulated meters and miners with their faults, and the real
+//! control law, without sockets.
 //!
 //! An hour takes seconds, so a test can hold the figures that the control law must reach, and a scenario can be
-//! tried before it is run in real time. What is left out is the wire: readings arrive and commands act without
-//! loss, a fixed time after they were sent.
+//! tried before it is run in real time. Values are judged as the program judges them, and sessions and polls follow its
+//! times. What is left out is the wire itself: answers are not bytes, meters on one link do not wait for each other,
+//! contacts and top nodes say nothing, and breakers are not asked.
+
+mod gauge;
+mod unit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::miner::physics::{Habits, MinerState, Pace, Physics, Setting};
-use super::plant::{Plant, Wiring};
-use super::scenario::{InitialMiners, Scenario, ScenarioError};
+use super::fleet;
+use super::meter::Dial;
+use super::plant::{Balance, Mains, Plant, Wiring};
+use super::scenario::{InitialMiners, MeterFault, MinerFault, Scenario};
+use super::script::{Scheduled, Source, Stage, Turn, play, power_cut, schedule, sources};
+use super::site::SimError;
 use super::truth::{Accountant, Flows, Totals};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::decision::Decision;
-use crate::control::site::Site;
-use crate::control::snapshot::{
-    Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Outcome,
-    Reading, Snapshot, Target,
-};
+use crate::control::site::{MinerId, Site};
+use crate::control::snapshot::{Snapshot, Target};
 use crate::control::{State, step};
-use crate::miner::DriverKind;
 use crate::units::Watts;
+use gauge::Gauge;
+use unit::Unit;
 
 /// Step of the physics.
 const TICK: Duration = Duration::from_millis(50);
-/// From a reading or command on one side to the other.
-const WIRE: Duration = Duration::from_millis(30);
-/// When a miner is read back after a command.
-const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// Time constant of a meter's filter.
-const METER_LAG: f64 = 0.3;
-
-struct Unit {
-    physics: Physics,
-    driver: DriverKind,
-    rated: Watts,
-    input: MinerInput,
-    next_poll: Moment,
-    read_backs: Vec<Moment>,
-    target: Target,
-}
-
-struct Gauge {
-    circuit: Option<usize>,
-    period: Duration,
-    filtered: Option<f64>,
-    next: Moment,
-    input: MeterInput,
-}
 
 /// A site in simulated time.
 pub struct Replay {
@@ -57,66 +39,52 @@ pub struct Replay {
     plant: Plant,
     wiring: Wiring,
     units: Vec<Unit>,
-    gauges: Vec<Gauge>,
+    gauges: Vec<(Gauge, Source)>,
+    schedule: Vec<Scheduled>,
+    /// Outages of the site that last.
+    outages: u32,
     accountant: Accountant,
     now: Moment,
     next_cycle: Moment,
     commands: u64,
+    circuits: Vec<Watts>,
 }
 
 impl Replay {
-    /// Builds the site of a configuration in a scenario. Faults of the scenario are not replayed, and readings that
-    /// are caps stay pending.
+    /// Builds the site of a configuration in a scenario.
     ///
     /// # Errors
     /// The scenario does not fit the site.
-    pub fn new(config: &Config, scenario: &Scenario) -> Result<Self, ScenarioError> {
+    pub fn new(config: &Config, scenario: &Scenario) -> Result<Self, SimError> {
         let site = config.site.clone();
         let now = Moment::START;
-        let units = site
-            .miners
-            .iter()
-            .zip(&config.miners)
+        let built = fleet::build(config, scenario)?;
+        let units = built
+            .into_iter()
+            .zip(site.miners.iter().zip(&config.miners))
             .zip(0_u64..)
-            .map(|((spec, connection), number)| {
-                let habits = Habits::of(connection.driver);
-                let seed = scenario.seed.wrapping_add(number);
-                let physics = match scenario.miners {
+            .map(|((sim, (spec, connection)), number)| {
+                let phase = f64::from(u8::try_from(number % 20).unwrap_or(0)) / 20.0;
+                let target = match scenario.miners {
                     InitialMiners::Hashing { fraction } => {
-                        Physics::hashing(spec, connection.rated, habits, seed, fraction)
+                        Target::Power(connection.rated.scaled(fraction).max(spec.minimum()))
                     }
-                    InitialMiners::Asleep => Physics::asleep(spec, connection.rated, habits, seed),
+                    InitialMiners::Asleep => Target::Sleep,
                 };
-                let asleep = matches!(scenario.miners, InitialMiners::Asleep);
-                let share = match scenario.miners {
-                    InitialMiners::Hashing { fraction } => fraction,
-                    InitialMiners::Asleep => 0.0,
-                };
-                let watts = connection.rated.scaled(share).max(spec.minimum());
-                Unit {
-                    physics,
-                    driver: connection.driver,
-                    rated: connection.rated,
-                    input: MinerInput::PENDING,
-                    next_poll: now
-                        + spec.poll_period.mul_f64(f64::from(u8::try_from(number % 20).unwrap_or(0)) / 20.0),
-                    read_backs: Vec::new(),
-                    target: if asleep { Target::Sleep } else { Target::Power(watts) },
-                }
+                Unit::new(sim, spec, connection, now + spec.poll_period.mul_f64(phase), target)
             })
             .collect();
-        let gauges = site
-            .meters
-            .iter()
+        // The combined meters of a site stand behind its devices and are the control law's to work out.
+        let gauges = sources(&site, scenario)?
+            .into_iter()
+            .zip(site.meters.iter().zip(&config.meters))
             .enumerate()
-            .map(|(index, meter)| Gauge {
-                circuit: site.circuits.iter().position(|circuit| circuit.meter.map(|id| id.0) == Some(index)),
-                period: meter.period,
-                filtered: None,
-                next: now,
-                input: MeterInput::PENDING,
+            .map(|(position, (source, (meter, connection)))| {
+                let dial = Dial::of(scenario, position, scenario.metering(&meter.name));
+                (Gauge::new(config, &meter.name, connection, dial), source)
             })
             .collect();
+        let schedule = schedule(config, scenario, |_, fault| fleet::parsed(fault).map(|_| ()))?;
         let maximum = site.miners.iter().map(|miner| miner.maximum()).sum();
         Ok(Self {
             state: State::new(site.clone()),
@@ -124,10 +92,13 @@ impl Replay {
             wiring: Wiring::new(scenario, &site)?,
             units,
             gauges,
+            schedule,
+            outages: 0,
             accountant: Accountant::new(maximum, now),
             now,
             next_cycle: now + site.settings.period,
             commands: 0,
+            circuits: Vec::new(),
             site,
         })
     }
@@ -144,7 +115,38 @@ impl Replay {
 
     /// Restarts of mining that commands have caused in all miners together.
     pub fn restarts(&self) -> u32 {
-        self.units.iter().map(|unit| unit.physics.restarts()).sum()
+        self.units.iter().map(Unit::restarts).sum()
+    }
+
+    /// The simulated time.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// What is known of the site at present: what the control law would be told.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(
+            self.now,
+            self.gauges.iter().map(|(gauge, _)| gauge.input()).collect(),
+            self.units.iter().map(|unit| unit.input().clone()).collect(),
+        )
+    }
+
+    /// The true power into every circuit, import positive, in the order of the site.
+    pub fn circuits(&self) -> &[Watts] {
+        &self.circuits
+    }
+
+    /// The true draw of every miner, in the order of the site.
+    pub fn draws(&self) -> Vec<Watts> {
+        self.units.iter().map(|unit| unit.power(self.now)).collect()
+    }
+
+    /// Gives a miner an order from outside of the control law, as a shed would go. For sites that only observe.
+    pub fn order(&mut self, miner: MinerId, target: Target, sequence: u64) {
+        if let Some(unit) = self.units.get_mut(miner.0) {
+            unit.order(target, sequence, true, self.now);
+        }
     }
 
     /// Counts energies from now on.
@@ -168,10 +170,18 @@ impl Replay {
 
     fn tick(&mut self) -> Flows {
         let now = self.now;
-        let draws: Vec<Watts> = self.units.iter_mut().map(|unit| unit.physics.power(now)).collect();
-        let hashrate = self.units.iter_mut().map(|unit| unit.physics.hashrate(now)).sum();
-        let balance = self.plant.at(now.since_start());
-        let circuits = self.wiring.circuits(&balance, &draws);
+        let time = now.since_start();
+        let mut schedule = std::mem::take(&mut self.schedule);
+        play(&mut schedule, time, self);
+        self.schedule = schedule;
+
+        self.units.iter_mut().for_each(|unit| unit.tick(now));
+        let draws: Vec<Watts> = self.units.iter().map(|unit| unit.power(now)).collect();
+        let hashrate = self.units.iter().map(|unit| unit.hashrate(now)).sum();
+        let dark = self.outages > 0;
+        let balance = if dark { Balance::DARK } else { self.plant.at(time) };
+        let mains = if dark { Mains::GONE } else { self.plant.mains(time) };
+        self.circuits = if dark { self.wiring.dead() } else { self.wiring.circuits(&balance, &draws) };
         let flows = Flows {
             generation: balance.generation(),
             other: balance.other(),
@@ -179,98 +189,57 @@ impl Replay {
             hashrate,
         };
         self.accountant.sample(now, flows);
-        for gauge in &mut self.gauges {
-            let Some(truth) = gauge.circuit.and_then(|circuit| circuits.get(circuit)) else { continue };
-            let share = 1.0 - (-TICK.as_secs_f64() / METER_LAG).exp();
-            let before = gauge.filtered.unwrap_or(truth.get());
-            let filtered = before + (truth.get() - before) * share;
-            gauge.filtered = Some(filtered);
-            if now >= gauge.next {
-                gauge.next = now + gauge.period;
-                let power = Reading { value: Watts::saturating(filtered), at: now };
-                gauge.input = MeterInput::new(MeterStatus::Ok, Some(power));
-            }
-        }
-        for (unit, spec) in self.units.iter_mut().zip(&self.site.miners) {
-            let due = unit.read_backs.first().is_some_and(|at| *at <= now);
-            if due {
-                unit.read_backs.remove(0);
-            }
-            if due || now >= unit.next_poll {
-                unit.next_poll = now + spec.poll_period;
-                unit.poll(now);
-            }
+        for (gauge, source) in &mut self.gauges {
+            let truth = match source {
+                Source::Circuit(circuit) => self.circuits.get(circuit.0).copied().unwrap_or(Watts::ZERO),
+                Source::Reading(script) => script.value(time, flows.surplus()),
+                Source::Contacts(bits) => Watts::saturating(f64::from(*bits)),
+            };
+            gauge.tick(truth, mains, now);
         }
         flows
     }
 
     fn cycle(&mut self) -> Decision {
-        let snapshot = Snapshot::new(
-            self.now,
-            self.gauges.iter().map(|gauge| gauge.input).collect(),
-            self.units.iter().map(|unit| unit.input.clone()).collect(),
-        );
+        let snapshot = self.snapshot();
         let decision = step(&mut self.state, &snapshot);
         for command in &decision.commands {
             self.commands += 1;
             if let Some(unit) = self.units.get_mut(command.miner.0) {
-                unit.obey(command.target, command.sequence, self.now + WIRE);
+                unit.command(command, self.now);
             }
         }
         decision
     }
 }
 
-impl Unit {
-    fn poll(&mut self, now: Moment) {
-        let activity = match self.physics.state(now) {
-            MinerState::Rebooting => {
-                self.input.contact = Contact::Unreachable { since: now };
-                return;
-            }
-            MinerState::Asleep => Activity::Asleep,
-            MinerState::Starting | MinerState::Tuning => Activity::Starting,
-            MinerState::Hashing => Activity::Hashing,
-            MinerState::Tripped => Activity::Fault("tripped".into()),
-        };
-        let status = MinerStatus {
-            power: Measured::Value(self.physics.reported(now)),
-            hashrate: Measured::Value(self.physics.hashrate(now)),
-            activity,
-            target: Measured::Value(self.target),
-            range: None,
-            points: None,
-            uptime: Some(self.physics.uptime(now)),
-        };
-        self.input.contact = Contact::Reachable;
-        self.input.status = Some(Reading { value: status, at: now });
+impl Stage for Replay {
+    fn meter(&mut self, position: usize, fault: MeterFault, turn: Turn) {
+        // Behind the meters stand groups of contacts, which are not replayed.
+        if let Some((gauge, _)) = self.gauges.get_mut(position) {
+            gauge.turn(fault, turn);
+        }
     }
 
-    fn obey(&mut self, target: Target, sequence: u64, at: Moment) {
-        let asleep = self.target == Target::Sleep;
-        match target {
-            Target::Sleep => self.physics.sleep(at),
-            Target::Power(power) => {
-                let setting = match self.driver {
-                    // Percent, rounded down, as the drivers do.
-                    DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => {
-                        Setting::Percent((power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().min(100.0))
-                    }
-                    DriverKind::Vnish => Setting::Percent(
-                        (power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().clamp(20.0, 100.0),
-                    ),
-                    // The replay's miner takes watts where the firmware has steps: the control law gives only powers
-                    // that are steps.
-                    _ => Setting::Watts(power),
-                };
-                if asleep {
-                    self.physics.wake(at);
-                }
-                self.physics.set(setting, Pace::Quick, at);
-            }
+    fn miner(&mut self, position: usize, fault: &MinerFault, turn: Turn) {
+        if let Some(unit) = self.units.get(position) {
+            unit.turn(fault, turn, self.now);
         }
-        self.target = target;
-        self.read_backs = READ_BACKS.iter().map(|after| at + *after).collect();
-        self.input.delivery = Some(Delivery { sequence, target, at, outcome: Outcome::Accepted });
+    }
+
+    fn contact(&mut self, _: usize, _: u32) {}
+
+    fn site(&mut self, boot: Duration, turn: Turn) {
+        self.outages = match turn {
+            Turn::Begins => self.outages.saturating_add(1),
+            Turn::Ends => self.outages.saturating_sub(1),
+        };
+        for (gauge, _) in &mut self.gauges {
+            gauge.turn(MeterFault::Refuse, turn);
+        }
+        let cut = power_cut(boot);
+        for unit in &self.units {
+            unit.turn(&cut, turn, self.now);
+        }
     }
 }

@@ -2,16 +2,16 @@
 //! anything runs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::meter::encode;
+use super::miner::FaultKind;
 use super::plant::circuit;
 use super::scenario::{
-    Bend, Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, Named, Place, ReadingScript, ReadingSource,
-    Scenario, ScenarioError,
+    Bend, Deviation, Fault, FaultEvent, MeterFault, MinerChoice, MinerFault, Named, Part, Place,
+    ReadingScript, ReadingSource, Scenario, ScenarioError,
 };
-use super::site::{Load, SimError};
+use super::site::SimError;
 use crate::config::Config;
 use crate::control::signal::contacts::Group;
 use crate::control::site::{Cap, CircuitId, LimitClass, MeterId, Miner, Site};
@@ -40,6 +40,45 @@ pub enum Targets {
     Miners(Vec<usize>, MinerFault),
     /// The contact behind a bit of a group, by the group's position behind the meters.
     Contact(usize, u32),
+    /// The whole site, and from the return of its power until miners answer.
+    Site(Duration),
+}
+
+/// A site to which a script happens.
+pub trait Stage {
+    /// A fault of a meter begins or ends.
+    fn meter(&mut self, position: usize, fault: MeterFault, turn: Turn);
+
+    /// A fault of a miner begins or ends.
+    fn miner(&mut self, position: usize, fault: &MinerFault, turn: Turn);
+
+    /// A contact changes.
+    fn contact(&mut self, group: usize, bit: u32);
+
+    /// The whole site loses its power or gets it back.
+    fn site(&mut self, boot: Duration, turn: Turn);
+}
+
+/// Lets happen what is due, given the time since the start. Gives whether anything was.
+pub fn play(schedule: &mut [Scheduled], running: Duration, stage: &mut impl Stage) -> bool {
+    let mut any = false;
+    for event in schedule {
+        let Some(turn) = event.turn(running) else {
+            continue;
+        };
+        any = true;
+        match &event.targets {
+            Targets::Meters(positions, fault) => {
+                positions.iter().for_each(|position| stage.meter(*position, *fault, turn));
+            }
+            Targets::Miners(positions, fault) => {
+                positions.iter().for_each(|position| stage.miner(*position, fault, turn));
+            }
+            Targets::Contact(group, bit) => stage.contact(*group, *bit),
+            Targets::Site(boot) => stage.site(*boot, turn),
+        }
+    }
+    any
 }
 
 /// What a scheduled fault does at a moment.
@@ -138,11 +177,11 @@ fn no_meter(scenario: &Scenario, site: &Site, name: &Named) -> ScenarioError {
     scenario.error(name.place, format!("the site has no meter `{}`; it has {}", name.text, names.join(", ")))
 }
 
-/// Looks up the devices of every fault and asks them whether they know it.
+/// Looks up the devices of every fault; `accepts` says whether a miner knows its own.
 pub fn schedule(
     config: &Config,
     scenario: &Scenario,
-    loads: &[Arc<dyn Load>],
+    accepts: impl Fn(usize, &MinerFault) -> Result<(), String>,
 ) -> Result<Vec<Scheduled>, SimError> {
     let mut schedule = Vec::new();
     for FaultEvent { at, lasting, fault } in &scenario.faults {
@@ -150,8 +189,8 @@ pub fn schedule(
             Fault::Meter { name, fault } => Targets::Meters(meters(config, scenario, name, *fault)?, *fault),
             Fault::Miner { choice, fault } => {
                 let chosen = miners(&config.site, scenario, choice)?;
-                for load in chosen.iter().filter_map(|position| loads.get(*position)) {
-                    load.accepts(fault).map_err(|words| scenario.error(choice.name.place, words))?;
+                for position in &chosen {
+                    accepts(*position, fault).map_err(|words| scenario.error(choice.name.place, words))?;
                 }
                 Targets::Miners(chosen, fault.clone())
             }
@@ -159,6 +198,7 @@ pub fn schedule(
                 let (position, bit) = contact(config, scenario, source, name)?;
                 Targets::Contact(position, bit)
             }
+            Fault::Outage { boot } => Targets::Site(*boot),
         };
         schedule.push(Scheduled { at: *at, lasting: *lasting, phase: Phase::Waiting, targets });
     }
@@ -255,26 +295,59 @@ fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<
     let fits = |miner: &Miner| {
         choice.name.matches(&miner.name) && below.is_none_or(|top| within(site, miner.circuit, top))
     };
-    let chosen: Vec<usize> = site
-        .miners
-        .iter()
-        .enumerate()
-        .filter(|(_, miner)| fits(miner))
-        .map(|(position, _)| position)
-        .take(choice.count.unwrap_or(usize::MAX))
-        .collect();
-    let wanted = choice.count.unwrap_or(1);
+    let fitting = site.miners.iter().enumerate().filter(|(_, miner)| fits(miner));
+    let fitting: Vec<usize> = fitting.map(|(position, _)| position).collect();
+    let (chosen, wanted): (Vec<usize>, usize) = match choice.part {
+        Part::All => (fitting, 1),
+        Part::Count(count) => (fitting.into_iter().take(count).collect(), count),
+        // The next one as soon as the share of those so far is a whole number more.
+        Part::Share(share) => {
+            let whole = |number: u32| (f64::from(number) * share + 1e-9).floor();
+            let there = fitting.len();
+            let spread = fitting.into_iter().zip(0_u32..);
+            let chosen = spread.filter(|(_, number)| whole(number.saturating_add(1)) > whole(*number));
+            let chosen: Vec<usize> = chosen.map(|(position, _)| position).collect();
+            if chosen.is_empty() && there > 0 {
+                let words = format!("the share of the {there} miners `{}` is not even one", choice.name.text);
+                return Err(scenario.error(choice.name.place, words));
+            }
+            (chosen, 1)
+        }
+    };
     if chosen.len() < wanted {
         return Err(scenario.error(
             choice.name.place,
             format!(
-                "the fault needs {wanted} of the miners `{}`, but the site has {}",
+                "this needs {wanted} of the miners `{}`, but the site has {}",
                 choice.name.text,
                 chosen.len()
             ),
         ));
     }
     Ok(chosen)
+}
+
+/// What an outage of the site is to each of its miners.
+pub fn power_cut(boot: Duration) -> MinerFault {
+    let boot = format!("{}ms", boot.as_millis());
+    let with = toml::Table::from_iter([("boot".to_owned(), toml::Value::String(boot))]);
+    MinerFault { kind: FaultKind::PowerCut.name().to_owned(), with }
+}
+
+/// How every miner of the site differs from its model.
+///
+/// # Errors
+/// Miners or circuits that the site does not have.
+pub fn deviations(site: &Site, scenario: &Scenario) -> Result<Vec<Deviation>, ScenarioError> {
+    let mut all = vec![Deviation::NONE; site.miners.len()];
+    for differ in &scenario.differ {
+        for position in miners(site, scenario, &differ.choice)? {
+            if let Some(deviation) = all.get_mut(position) {
+                deviation.bend(differ);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Whether a circuit is another one or lies below it.

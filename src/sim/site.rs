@@ -15,10 +15,10 @@ use super::fleet;
 use super::meter::bus::{Bus, Door};
 use super::meter::pty::Line;
 use super::meter::server::Framing;
-use super::meter::{SimMeter, encode, server};
-use super::plant::{Plant, Wiring};
-use super::scenario::{Metering, MinerFault, Scenario, ScenarioError};
-use super::script::{Scheduled, Source, Targets, Turn, at_rest, groups, schedule, sources};
+use super::meter::{Dial, SimMeter, encode, server};
+use super::plant::{Balance, Mains, Plant, Wiring};
+use super::scenario::{MeterFault, Metering, MinerFault, Noise, Scenario, ScenarioError};
+use super::script::{Scheduled, Source, Stage, Turn, at_rest, groups, play, power_cut, schedule, sources};
 use super::truth::{Accountant, Flows, Truth};
 use super::vtn;
 use crate::clock::{Clock, Moment};
@@ -183,7 +183,9 @@ impl Simulation {
             return Err(SimError::Loads { expected, given: loads.len() });
         }
         let sources = sources(&config.site, scenario)?;
-        let schedule = schedule(config, scenario, &loads)?;
+        let schedule = schedule(config, scenario, |position, fault| {
+            loads.get(position).map_or(Ok(()), |load| load.accepts(fault))
+        })?;
         let wiring = Wiring::new(scenario, &config.site)?;
         let buses = buses(config);
 
@@ -213,17 +215,18 @@ impl Simulation {
             .enumerate()
             .filter_map(|(position, (connection, meter))| {
                 let bus = buses.get(connection.link.0)?.clone();
-                let metering = scenario.metering(&meter.name);
-                Some(SimMeter::new(position, connection, metering, scenario.seed, bus))
+                let dial = Dial::of(scenario, position, scenario.metering(&meter.name));
+                Some(SimMeter::new(position, connection, dial, bus))
             })
             .zip(sources)
             .chain(groups(config).enumerate().filter_map(|(position, (name, connection, group))| {
                 let bus = buses.get(connection.link.0)?.clone();
                 // An input module shows what is: it filters nothing and has no noise.
                 let metering =
-                    Metering { lag: Duration::ZERO, noise: Watts::ZERO, ..scenario.metering(name) };
+                    Metering { lag: Duration::ZERO, noise: Noise::NONE, ..scenario.metering(name) };
                 let position = config.meters.len() + position;
-                let module = SimMeter::new(position, connection, metering, scenario.seed, bus);
+                let dial = Dial::of(scenario, position, metering);
+                let module = SimMeter::new(position, connection, dial, bus);
                 Some((module, Source::Contacts(at_rest(group))))
             }))
             .collect();
@@ -238,6 +241,7 @@ impl Simulation {
             wiring,
             loads,
             meters,
+            outages: 0,
             links: read_over(config).map(|connection| connection.link.0).collect(),
             devices: config.meters.len(),
             buses,
@@ -308,6 +312,8 @@ struct Engine {
     devices: usize,
     buses: Vec<Arc<Bus>>,
     schedule: Vec<Scheduled>,
+    /// Outages of the site that last.
+    outages: u32,
     accountant: Arc<Mutex<Accountant>>,
     sender: watch::Sender<Truth>,
 }
@@ -329,16 +335,19 @@ impl Engine {
         let time = running.mul_f64(self.speed);
         self.faults(running, now);
 
-        let draws: Vec<Watts> = self.loads.iter().map(|load| load.power(now)).collect();
-        let balance = self.plant.at(time);
-        let circuits = self.wiring.circuits(&balance, &draws);
+        let dark = self.outages > 0;
+        // Whatever a load says, nothing comes to it.
+        let powered = |power: Watts| if dark { Watts::ZERO } else { power };
+        let draws: Vec<Watts> = self.loads.iter().map(|load| powered(load.power(now))).collect();
+        let balance = if dark { Balance::DARK } else { self.plant.at(time) };
+        let circuits = if dark { self.wiring.dead() } else { self.wiring.circuits(&balance, &draws) };
         let flows = Flows {
             generation: balance.generation(),
             other: balance.other(),
             fleet: draws.into_iter().sum(),
             hashrate: self.loads.iter().map(|load| load.hashrate(now)).sum(),
         };
-        let mains = self.plant.mains(time);
+        let mains = if dark { Mains::GONE } else { self.plant.mains(time) };
         for (meter, source) in &mut self.meters {
             meter.feel(mains);
             let truth = match source {
@@ -368,44 +377,65 @@ impl Engine {
     }
 
     fn faults(&mut self, running: Duration, now: Moment) {
-        for event in &mut self.schedule {
-            let Some(turn) = event.turn(running) else {
-                continue;
-            };
-            match &event.targets {
-                Targets::Meters(positions, fault) => {
-                    for position in positions {
-                        match (self.meters.get_mut(*position), turn) {
-                            (Some((meter, _)), Turn::Begins) => meter.inject(*fault),
-                            (Some((meter, _)), Turn::Ends) => meter.clear(*fault),
-                            (None, _) => {}
-                        }
-                    }
-                }
-                Targets::Contact(position, bit) => {
-                    if let Some((_, Source::Contacts(bits))) = self.meters.get_mut(self.devices + position) {
-                        *bits ^= bit;
-                    }
-                }
-                Targets::Miners(positions, fault) => {
-                    for load in positions.iter().filter_map(|position| self.loads.get(*position)) {
-                        match turn {
-                            Turn::Begins => load.inject(fault, now),
-                            Turn::Ends => load.clear(fault, now),
-                        }
-                    }
-                }
+        let mut schedule = std::mem::take(&mut self.schedule);
+        let any = play(&mut schedule, running, &mut At { engine: self, now });
+        self.schedule = schedule;
+        if !any {
+            return;
+        }
+        // A link is as narrow as the narrowest of its meters makes it.
+        let mut doors = vec![Door::default(); self.buses.len()];
+        for ((meter, _), link) in self.meters.iter().zip(&self.links) {
+            if let Some(door) = doors.get_mut(*link) {
+                *door = door.and(meter.door());
             }
-            // A link is as narrow as the narrowest of its meters makes it.
-            let mut doors = vec![Door::default(); self.buses.len()];
-            for ((meter, _), link) in self.meters.iter().zip(&self.links) {
-                if let Some(door) = doors.get_mut(*link) {
-                    *door = door.and(meter.door());
-                }
-            }
-            for (bus, door) in self.buses.iter().zip(doors) {
-                bus.let_in(door);
-            }
+        }
+        for (bus, door) in self.buses.iter().zip(doors) {
+            bus.let_in(door);
+        }
+    }
+}
+
+/// The site at a moment of its script.
+struct At<'a> {
+    engine: &'a mut Engine,
+    now: Moment,
+}
+
+impl Stage for At<'_> {
+    fn meter(&mut self, position: usize, fault: MeterFault, turn: Turn) {
+        match (self.engine.meters.get_mut(position), turn) {
+            (Some((meter, _)), Turn::Begins) => meter.inject(fault),
+            (Some((meter, _)), Turn::Ends) => meter.clear(fault),
+            (None, _) => {}
+        }
+    }
+
+    fn miner(&mut self, position: usize, fault: &MinerFault, turn: Turn) {
+        match (self.engine.loads.get(position), turn) {
+            (Some(load), Turn::Begins) => load.inject(fault, self.now),
+            (Some(load), Turn::Ends) => load.clear(fault, self.now),
+            (None, _) => {}
+        }
+    }
+
+    fn contact(&mut self, group: usize, bit: u32) {
+        if let Some((_, Source::Contacts(bits))) = self.engine.meters.get_mut(self.engine.devices + group) {
+            *bits ^= bit;
+        }
+    }
+
+    fn site(&mut self, boot: Duration, turn: Turn) {
+        self.engine.outages = match turn {
+            Turn::Begins => self.engine.outages.saturating_add(1),
+            Turn::Ends => self.engine.outages.saturating_sub(1),
+        };
+        for position in 0..self.engine.meters.len() {
+            self.meter(position, MeterFault::Refuse, turn);
+        }
+        let cut = power_cut(boot);
+        for position in 0..self.engine.loads.len() {
+            self.miner(position, &cut, turn);
         }
     }
 }

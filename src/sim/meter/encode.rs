@@ -12,11 +12,22 @@ pub type Word = ((Function, u16), u16);
 /// scale take a negative number; where all have the same sign they share both. Rounding and saturation of one
 /// term are made good by those that follow. A number that a register cannot hold saturates.
 pub fn value(point: &Point, number: f64) -> Vec<Word> {
+    let terms = split(point, number).into_iter();
+    terms.flat_map(|(term, raw)| spread(term, bits(term.format, raw))).collect()
+}
+
+/// What a number becomes in these registers: rounded, and saturated.
+pub fn held(point: &Point, number: f64) -> f64 {
+    split(point, number).into_iter().map(|(term, raw)| decode::scaled(term, raw).unwrap_or(0.0)).sum()
+}
+
+/// The raw number of each term.
+fn split(point: &Point, number: f64) -> Vec<(&Register, f64)> {
     let both = point.terms.iter().any(|t| t.scale > 0.0) && point.terms.iter().any(|t| t.scale < 0.0);
     let takes = |term: &Register| !both || (term.scale > 0.0) == (number >= 0.0);
     let mut left = number;
     let mut sharing = point.terms.iter().filter(|term| takes(term)).count();
-    let mut words = Vec::new();
+    let mut split = Vec::with_capacity(point.terms.len());
     for term in &point.terms {
         let raw = if takes(term) && sharing > 0 {
             let share = left / count(sharing);
@@ -26,9 +37,9 @@ pub fn value(point: &Point, number: f64) -> Vec<Word> {
             0.0
         };
         left -= decode::scaled(term, raw).unwrap_or(0.0);
-        words.extend(spread(term, bits(term.format, raw)));
+        split.push((term, raw));
     }
-    words
+    split
 }
 
 /// The bits of a group of contacts, the first lowest.

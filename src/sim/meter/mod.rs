@@ -5,6 +5,7 @@
 //! and frequency of the mains, and a steady 50 % of charge. A group of contacts is a meter whose power is their bits.
 
 pub mod bus;
+mod dial;
 pub mod encode;
 pub mod manner;
 pub mod pty;
@@ -12,11 +13,9 @@ pub mod rtu;
 pub mod server;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::plant::Mains;
-use super::random::{signed, stream, unit};
-use super::scenario::{MeterFault, Metering};
+use super::scenario::MeterFault;
 use crate::clock::Moment;
 use crate::control::measure::Measure;
 use crate::control::signal::contacts::bits;
@@ -24,159 +23,55 @@ use crate::meter::Connection;
 use crate::meter::profile::{Point, Profile};
 use crate::units::Watts;
 use bus::{Bus, Door};
+pub use dial::{Dial, Face};
 
-const NOISE_KIND: u32 = 0x71;
-const PHASE_KIND: u32 = 0x72;
-
-/// What the energy registers show at the start, in watt-hours: meters are not born with the site.
-const COUNTED: (f64, f64) = (1_250_000.0, 430_000.0);
-
-/// A meter with its filter, its refresh and its faults.
+/// A meter on its bus.
 #[derive(Debug)]
 pub struct SimMeter {
     /// Position among the site's meters.
     position: usize,
     unit: u8,
     profile: Profile,
-    invert: bool,
-    metering: Metering,
-    seed: u64,
     bus: Arc<Bus>,
-    filtered: Option<(Moment, f64)>,
-    /// Taken in and given out, as the meter is mounted, in watt-hours.
-    energy: (f64, f64),
-    /// When the registers change next; `None` before the first value.
-    refresh_at: Option<Moment>,
-    refreshes: u64,
-    faults: Vec<MeterFault>,
-    mains: Mains,
+    dial: Dial,
 }
 
 impl SimMeter {
     /// A meter whose registers are already part of the bus.
-    pub fn new(
-        position: usize,
-        connection: &Connection,
-        metering: Metering,
-        seed: u64,
-        bus: Arc<Bus>,
-    ) -> Self {
+    pub fn new(position: usize, connection: &Connection, dial: Dial, bus: Arc<Bus>) -> Self {
         Self {
             position,
             unit: connection.unit,
             profile: connection.profile.clone(),
-            invert: connection.invert,
-            metering,
-            seed,
             bus,
-            filtered: None,
-            energy: COUNTED,
-            refresh_at: None,
-            refreshes: 0,
-            faults: Vec::new(),
-            mains: Mains::NOMINAL,
+            dial: dial.mounted(connection.invert),
         }
     }
 
     /// Takes the true state of the mains, which shows with the next value.
     pub fn feel(&mut self, mains: Mains) {
-        self.mains = mains;
+        self.dial.feel(mains);
     }
 
     /// Takes the true power of a moment, and refreshes the registers when it is time.
     pub fn observe(&mut self, truth: Watts, now: Moment) {
-        let filtered = match self.filtered {
-            None => truth.get(),
-            Some((before, value)) => {
-                let lag = self.lag().as_secs_f64();
-                let step = now.since(before).as_secs_f64();
-                self.count(value, step);
-                let share = if lag > 0.0 { 1.0 - (-step / lag).exp() } else { 1.0 };
-                value + (truth.get() - value) * share
-            }
-        };
-        self.filtered = Some((now, filtered));
-        let period = self.period();
-        match self.refresh_at {
-            // Meters were not all switched on at the same instant.
-            None => {
-                let phase = unit(self.seed, stream(PHASE_KIND, self.position), 0);
-                self.refresh_at = Some(now + period.mul_f64(phase));
-            }
-            Some(at) if now >= at => {
-                let next = at + period;
-                self.refresh_at = Some(if next > now { next } else { now + period });
-            }
-            Some(_) => return,
-        }
-        self.refresh(filtered);
+        let face = self.dial.observe(truth, now);
+        self.show(face);
     }
 
-    /// Time between two new values, at present.
-    fn period(&self) -> Duration {
-        let mut faults = self.faults.iter().filter_map(|fault| match fault {
-            MeterFault::Refresh(period) => Some(*period),
-            _ => None,
-        });
-        faults.next_back().unwrap_or(self.metering.refresh)
-    }
-
-    /// Time constant of the filter, at present.
-    fn lag(&self) -> Duration {
-        let mut faults = self.faults.iter().filter_map(|fault| match fault {
-            MeterFault::Lag(time) => Some(*time),
-            _ => None,
-        });
-        faults.next_back().unwrap_or(self.metering.lag)
-    }
-
-    /// As the meter is mounted.
-    fn shown(&self, value: f64) -> f64 {
-        if self.invert { -value } else { value }
-    }
-
-    /// Counts energy at a power in watts for some seconds.
-    fn count(&mut self, value: f64, seconds: f64) {
-        let energy = self.shown(value) * seconds / 3_600.0;
-        self.energy.0 += energy.max(0.0);
-        self.energy.1 += (-energy).max(0.0);
-    }
-
-    fn refresh(&mut self, filtered: f64) {
-        self.refreshes += 1;
-        let noise = signed(self.seed, stream(NOISE_KIND, self.position), self.refreshes);
-        let mut value = filtered + noise * self.metering.noise.get();
-        for fault in &self.faults {
-            match fault {
-                MeterFault::Frozen => return,
-                MeterFault::Unavailable => {
-                    // Sites whose meter has no such pattern for its power are refused when the simulation starts.
-                    self.write(|_, point| encode::unavailable(point));
-                    return;
+    /// Puts what the meter shows into its registers, if that is something new.
+    fn show(&self, face: Option<Face>) {
+        match face {
+            None => {}
+            Some(Face::Nothing) => self.write(|_, point| encode::unavailable(point)),
+            Some(face) => self.write(|measure, point| {
+                let value = face.value(measure)?;
+                if self.profile.contacts {
+                    return Some(encode::contacts(point, bits(value.round()).unwrap_or(0)));
                 }
-                MeterFault::Offset(by) => value += by.get(),
-                MeterFault::Factor(factor) => value *= factor,
-                _ => {}
-            }
+                Some(encode::value(point, value))
+            }),
         }
-        let power = self.shown(value);
-        let (taken, given) = self.energy;
-        let mains = self.mains;
-        self.write(|measure, point| {
-            if self.profile.contacts {
-                return Some(encode::contacts(point, bits(value.round()).unwrap_or(0)));
-            }
-            let value = match measure {
-                Measure::Power => power,
-                Measure::PowerL1 | Measure::PowerL2 | Measure::PowerL3 => power / 3.0,
-                Measure::VoltageL1 | Measure::VoltageL2 | Measure::VoltageL3 => mains.voltage,
-                Measure::EnergyImport => taken,
-                Measure::EnergyExport => given,
-                Measure::Frequency => mains.frequency,
-                Measure::StateOfCharge => 50.0,
-            };
-            Some(encode::value(point, value))
-        });
     }
 
     /// Writes the words of all points at one instant, the power last: where it shares registers with the phases, it
@@ -191,21 +86,28 @@ impl SimMeter {
 
     /// Lets a fault begin. It shows in the registers at once where it is one of the value.
     pub fn inject(&mut self, fault: MeterFault) {
-        self.faults.push(fault);
-        self.changed();
+        let face = self.dial.inject(fault);
+        self.changed(face);
     }
 
     /// Ends a fault that began with the same words.
     pub fn clear(&mut self, fault: MeterFault) {
-        if let Some(position) = self.faults.iter().position(|active| *active == fault) {
-            self.faults.remove(position);
-        }
-        self.changed();
+        let face = self.dial.clear(fault);
+        self.changed(face);
+    }
+
+    fn changed(&self, face: Option<Face>) {
+        let bends = self.dial.faults().iter().filter_map(|fault| match fault {
+            MeterFault::Answers { bend, every } => Some((*bend, *every)),
+            _ => None,
+        });
+        self.bus.behave(self.position, bends.collect());
+        self.show(face);
     }
 
     /// Who gets in at the whole link on account of this meter.
     pub fn door(&self) -> Door {
-        self.faults.iter().fold(Door::default(), |door, fault| {
+        self.dial.faults().iter().fold(Door::default(), |door, fault| {
             door.and(match fault {
                 MeterFault::Refuse => Door { refusing: true, ..Door::default() },
                 MeterFault::Mute => Door { mute: true, ..Door::default() },
@@ -216,23 +118,6 @@ impl SimMeter {
             })
         })
     }
-
-    fn changed(&mut self) {
-        let bends = self.faults.iter().filter_map(|fault| match fault {
-            MeterFault::Answers { bend, every } => Some((*bend, *every)),
-            _ => None,
-        });
-        self.bus.behave(self.position, bends.collect());
-        // Not later than with the period that holds now.
-        if let (Some(at), Some((now, _))) = (self.refresh_at, self.filtered) {
-            self.refresh_at = Some(at.min(now + self.period()));
-        }
-        if let Some((_, filtered)) = self.filtered
-            && !self.faults.iter().any(|fault| matches!(fault, MeterFault::Refresh(_)))
-        {
-            self.refresh(filtered);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -242,7 +127,7 @@ mod tests {
     use super::*;
     use crate::meter::LinkId;
     use crate::meter::profile::{Format, Function, Profile, Register, WordOrder};
-    use crate::sim::scenario::Bend;
+    use crate::sim::scenario::{Bend, Metering, Noise};
     use manner::Answer;
 
     fn connection(invert: bool) -> Connection {
@@ -277,9 +162,10 @@ mod tests {
         let metering = Metering {
             refresh: Duration::from_millis(refresh),
             lag: Duration::from_millis(lag),
-            noise: Watts::ZERO,
+            delay: Duration::ZERO,
+            noise: Noise::NONE,
         };
-        SimMeter::new(0, &connection, metering, 1, Arc::new(bus))
+        SimMeter::new(0, &connection, Dial::new(0, 1, metering, Duration::ZERO), Arc::new(bus))
     }
 
     fn shown(meter: &SimMeter) -> f32 {
@@ -404,8 +290,9 @@ mod tests {
         let mut bus = Bus::new();
         let points = connection.profile.points().flat_map(|(_, point)| encode::registers(point));
         bus.add(0, 1, points);
-        let metering = Metering { noise: Watts::ZERO, lag: Duration::ZERO, ..Metering::DEFAULT };
-        let mut meter = SimMeter::new(0, &connection, metering, 1, Arc::new(bus));
+        let metering = Metering { noise: Noise::NONE, lag: Duration::ZERO, ..Metering::DEFAULT };
+        let dial = Dial::new(0, 1, metering, Duration::ZERO);
+        let mut meter = SimMeter::new(0, &connection, dial, Arc::new(bus));
         run(&mut meter, 0, 3_600_000, -6_000);
         for (address, expected) in [(0, -6_000.0), (10, -2_000.0), (20, 50.0), (30, 436_000.0)] {
             let Answer::Reply(reply) = meter.bus.answer(1, &[3, 0, address, 0, 2]) else {

@@ -39,6 +39,12 @@ pub enum Fault {
     Garbage,
     /// Hashing stopped by a fault of its own; it starts again when the fault is cleared.
     Trips,
+    /// Without power: it draws nothing and nothing answers. When the fault is cleared it starts by itself and goes to its
+    /// maximum, whatever it was told before.
+    PowerCut {
+        /// From the return of the power until it answers again.
+        boot: Duration,
+    },
 }
 
 /// A fault without its parameters.
@@ -55,6 +61,7 @@ pub enum FaultKind {
     DropsWriteApi,
     Garbage,
     Trips,
+    PowerCut,
 }
 
 /// The parameters that a fault may have; a scenario file gives those that its fault needs.
@@ -66,6 +73,8 @@ pub struct FaultParams {
     pub off_for: Option<Duration>,
     /// For `lies`, from 0 to 10.
     pub factor: Option<f64>,
+    /// For `power-cut`; at most a day.
+    pub boot: Option<Duration>,
 }
 
 /// Why a fault in a scenario file makes no sense.
@@ -109,7 +118,7 @@ pub enum FaultError {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unreachable,
         Self::Hang,
         Self::Slow,
@@ -120,6 +129,7 @@ impl FaultKind {
         Self::DropsWriteApi,
         Self::Garbage,
         Self::Trips,
+        Self::PowerCut,
     ];
 
     /// As written in scenario files.
@@ -135,6 +145,7 @@ impl FaultKind {
             Self::DropsWriteApi => "drops-write-api",
             Self::Garbage => "garbage",
             Self::Trips => "trips",
+            Self::PowerCut => "power-cut",
         }
     }
 
@@ -165,6 +176,7 @@ impl Fault {
             Self::DropsWriteApi => FaultKind::DropsWriteApi,
             Self::Garbage => FaultKind::Garbage,
             Self::Trips => FaultKind::Trips,
+            Self::PowerCut { .. } => FaultKind::PowerCut,
         }
     }
 
@@ -179,6 +191,7 @@ impl Fault {
             (params.delay.is_some(), FaultKind::Slow, "delay"),
             (params.off_for.is_some(), FaultKind::Reboot, "off_for"),
             (params.factor.is_some(), FaultKind::Lies, "factor"),
+            (params.boot.is_some(), FaultKind::PowerCut, "boot"),
         ] {
             match (given, owner == kind) {
                 (true, false) => return Err(FaultError::Superfluous { fault, parameter }),
@@ -207,6 +220,10 @@ impl Fault {
                 factor if (0.0..=10.0).contains(&factor) => Self::Lies { factor },
                 _ => return range("factor", "from 0 to 10"),
             },
+            FaultKind::PowerCut => match params.boot.unwrap_or_default() {
+                boot if boot <= OFF_MAX => Self::PowerCut { boot },
+                _ => return range("boot", "of one day at most"),
+            },
         })
     }
 }
@@ -225,7 +242,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Notes a fault; reboots and trips belong to the physics.
+    /// Notes a fault; reboots, trips and cuts of the power belong to the physics.
     pub(super) fn set(&mut self, fault: Fault) {
         match fault {
             Fault::Unreachable => self.unreachable = true,
@@ -236,7 +253,7 @@ impl Faults {
             Fault::Lies { factor } => self.lies = factor.is_finite().then_some(factor.clamp(0.0, 10.0)),
             Fault::DropsWriteApi => self.write_api_off = true,
             Fault::Garbage => self.garbage = true,
-            Fault::Reboot { .. } | Fault::Trips => {}
+            Fault::Reboot { .. } | Fault::Trips | Fault::PowerCut { .. } => {}
         }
     }
 
@@ -251,7 +268,7 @@ impl Faults {
             FaultKind::Lies => self.lies = None,
             FaultKind::DropsWriteApi => self.write_api_off = false,
             FaultKind::Garbage => self.garbage = false,
-            FaultKind::Reboot | FaultKind::Trips => {}
+            FaultKind::Reboot | FaultKind::Trips | FaultKind::PowerCut => {}
         }
     }
 }
@@ -266,12 +283,14 @@ mod tests {
             delay: Some(Duration::from_secs(1)),
             off_for: Some(Duration::from_secs(2)),
             factor: Some(0.5),
+            boot: Some(Duration::from_secs(3)),
         };
         for kind in FaultKind::ALL {
             let params = FaultParams {
                 delay: all.delay.filter(|_| kind == FaultKind::Slow),
                 off_for: all.off_for.filter(|_| kind == FaultKind::Reboot),
                 factor: all.factor.filter(|_| kind == FaultKind::Lies),
+                boot: all.boot.filter(|_| kind == FaultKind::PowerCut),
             };
             assert_eq!(Fault::parse(kind.name(), &params).map(Fault::kind), Ok(kind));
             let underscored = kind.name().replace('-', "_");

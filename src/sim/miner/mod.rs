@@ -49,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Moment};
 use crate::control::site::{Miner, OperatingPoint};
 use crate::miner::{Connection, DriverKind};
+use crate::sim::scenario::Deviation;
 use crate::units::{Hashrate, Watts};
 
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
@@ -118,24 +119,24 @@ struct Inner {
 
 /// What a vendor server can see of its miner.
 #[derive(Clone, Copy, Debug)]
-struct View {
-    state: MinerState,
+pub(super) struct View {
+    pub(super) state: MinerState,
     /// By its own reading.
-    power: Watts,
+    pub(super) power: Watts,
     /// The same over some minutes.
     average: Watts,
-    hashrate: Hashrate,
-    setting: Option<Setting>,
-    limit: Watts,
+    pub(super) hashrate: Hashrate,
+    pub(super) setting: Option<Setting>,
+    pub(super) limit: Watts,
     mining_time: Duration,
-    uptime: Duration,
+    pub(super) uptime: Duration,
     warmth: f64,
     write_api_off: bool,
 }
 
 /// What stands between a request and its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Obstacle {
+pub(super) enum Obstacle {
     Nothing,
     Hang,
     Delay(Duration),
@@ -144,8 +145,8 @@ enum Obstacle {
 
 /// Whether the control board is on the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Reach {
-    up: bool,
+pub(super) struct Reach {
+    pub(super) up: bool,
     /// When that changes by itself.
     until: Option<Moment>,
 }
@@ -154,11 +155,19 @@ impl SimMiner {
     /// A miner as the site describes it, bent by its seed, with the account of its connection (the vendor's
     /// default account where the connection has none).
     pub fn new(spec: &Miner, connection: &Connection, seed: u64, initial: Initial) -> Self {
+        Self::differing(spec, connection, seed, initial, &Deviation::NONE)
+    }
+
+    /// The same, but not quite as its model says.
+    pub fn differing(
+        spec: &Miner,
+        connection: &Connection,
+        seed: u64,
+        initial: Initial,
+        differs: &Deviation,
+    ) -> Self {
         let habits = Habits::of(connection.driver);
-        let physics = match initial {
-            Initial::Hashing { fraction } => Physics::hashing(spec, connection.rated, habits, seed, fraction),
-            Initial::Asleep => Physics::asleep(spec, connection.rated, habits, seed),
-        };
+        let physics = Physics::new(spec, connection.rated, habits, seed, initial, differs);
         let (username, password) = match connection.driver {
             DriverKind::WhatsminerV2 => ("admin", "admin"),
             DriverKind::WhatsminerV3 => ("super", "super"),
@@ -225,6 +234,7 @@ impl SimMiner {
             match fault {
                 Fault::Reboot { off_for } => inner.physics.cut(off_for, now),
                 Fault::Trips => inner.physics.trip(now),
+                Fault::PowerCut { boot } => inner.physics.black_out(boot, now),
                 _ => inner.faults.set(fault),
             }
         }
@@ -237,6 +247,7 @@ impl SimMiner {
             let mut inner = self.lock();
             match kind {
                 FaultKind::Trips => inner.physics.untrip(now),
+                FaultKind::PowerCut => inner.physics.power_returns(now),
                 _ => inner.faults.unset(kind),
             }
         }
@@ -336,7 +347,7 @@ impl SimMiner {
         inner.tally.trespasses += 1;
     }
 
-    fn view(&self, now: Moment) -> View {
+    pub(super) fn view(&self, now: Moment) -> View {
         let mut inner = self.lock();
         let factor = inner.faults.lies.unwrap_or(1.0);
         let write_api_off = inner.faults.write_api_off;
@@ -355,7 +366,7 @@ impl SimMiner {
         }
     }
 
-    fn obstacle(&self) -> Obstacle {
+    pub(super) fn obstacle(&self) -> Obstacle {
         let faults = self.lock().faults;
         match (faults.hang, faults.garbage, faults.slow) {
             (true, _, _) => Obstacle::Hang,
@@ -365,11 +376,16 @@ impl SimMiner {
         }
     }
 
-    fn reach(&self, now: Moment) -> Reach {
+    pub(super) fn reach(&self, now: Moment) -> Reach {
         let mut inner = self.lock();
         let until = inner.physics.next_boot_change(now);
         let up = !inner.faults.unreachable && inner.physics.state(now) != MinerState::Rebooting;
         Reach { up, until }
+    }
+
+    /// Whether what it says yes to is carried out.
+    pub(super) fn obeys(&self) -> bool {
+        !self.lock().faults.ignores
     }
 
     /// Waits until it no longer hangs.

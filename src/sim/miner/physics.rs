@@ -9,13 +9,14 @@
 //!
 //!   Rebooting: control board down, then Starting (or Asleep where the firmware remembers it).
 //!   Tripped:   stopped by a fault of its own until the fault is cleared, then Starting.
+//!   Dark:      without power, then Rebooting and Starting with all forgotten.
 //! ```
 //!
 //! Between two events the draw is a straight line, so every filter has an exact solution and the state can be
 //! carried over any span of time in a handful of steps.
 //!
 //! Each miner differs from its model by what its seed gives: the controller is told the model, the plant has
-//! the truth.
+//! the truth. A scenario may bend it further ([`Deviation`]).
 
 mod body;
 mod readings;
@@ -26,7 +27,9 @@ use crate::clock::Moment;
 use crate::control::site::Miner;
 use crate::units::Watts;
 
+use super::Initial;
 use super::noise::Noise;
+use crate::sim::scenario::Deviation;
 use body::{Body, channel};
 
 pub use body::Habits;
@@ -58,7 +61,7 @@ const REBOOT_NOTICE: Duration = Duration::from_millis(400);
 /// What a miner is doing, as it is in truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MinerState {
-    /// The control board is down: nothing answers.
+    /// The control board is down, or without power: nothing answers.
     Rebooting,
     /// Stopped on command.
     Asleep,
@@ -100,6 +103,7 @@ enum Phase {
     Tuning { until: Moment },
     Hashing,
     Tripped { since: Moment },
+    Dark { boot: Duration },
 }
 
 /// What follows a boot.
@@ -165,7 +169,29 @@ fn lagged(output: f64, input: f64, slope: f64, lag: f64, time: f64) -> f64 {
 impl Physics {
     /// A miner that hashes, settled and warm, at a fraction of its rated power (the least it can at 0).
     pub fn hashing(spec: &Miner, rated: Watts, habits: Habits, seed: u64, fraction: f64) -> Self {
-        let mut physics = Self::cold(spec, rated, habits, seed);
+        Self::new(spec, rated, habits, seed, Initial::Hashing { fraction }, &Deviation::NONE)
+    }
+
+    /// A miner that was put to sleep a while ago.
+    pub fn asleep(spec: &Miner, rated: Watts, habits: Habits, seed: u64) -> Self {
+        Self::new(spec, rated, habits, seed, Initial::Asleep, &Deviation::NONE)
+    }
+
+    /// A miner that differs from its model, settled as it is in the beginning.
+    pub fn new(
+        spec: &Miner,
+        rated: Watts,
+        habits: Habits,
+        seed: u64,
+        initial: Initial,
+        differs: &Deviation,
+    ) -> Self {
+        let mut physics = Self::cold(spec, rated, habits, seed, differs);
+        let Initial::Hashing { fraction } = initial else {
+            physics.draw = physics.body.sleep;
+            physics.settle();
+            return physics;
+        };
         let fraction = if fraction.is_finite() { fraction } else { 1.0 };
         if fraction < 1.0 {
             let watts = (physics.limit * fraction).max(physics.body.minimum);
@@ -181,17 +207,9 @@ impl Physics {
         physics
     }
 
-    /// A miner that was put to sleep a while ago.
-    pub fn asleep(spec: &Miner, rated: Watts, habits: Habits, seed: u64) -> Self {
-        let mut physics = Self::cold(spec, rated, habits, seed);
-        physics.draw = physics.body.sleep;
-        physics.settle();
-        physics
-    }
-
-    fn cold(spec: &Miner, rated: Watts, habits: Habits, seed: u64) -> Self {
+    fn cold(spec: &Miner, rated: Watts, habits: Habits, seed: u64, differs: &Deviation) -> Self {
         let noise = Noise::new(seed);
-        let body = Body::new(spec, &habits, noise);
+        let body = Body::new(spec, &habits, noise, differs);
         let limit = rated.get().clamp(1.0, body.nameplate.max(1.0));
         Self {
             habits,
@@ -224,7 +242,7 @@ impl Physics {
         self.average = self.draw;
         self.hashing = if self.is_powered() { self.draw } else { 0.0 };
         self.warmth = self.draw / self.body.nameplate.max(1.0);
-        self.reported = self.draw;
+        self.reported = self.draw * self.body.says;
     }
 
     /// Boards are under power.
@@ -258,6 +276,7 @@ impl Physics {
     fn course(&self) -> (f64, f64) {
         let body = &self.body;
         let goal = match self.phase {
+            Phase::Dark { .. } => 0.0,
             Phase::Rebooting { .. } => body.sleep * 0.5,
             Phase::Asleep { .. } | Phase::Tripped { .. } => body.sleep,
             Phase::Starting { .. } => body.sleep + 0.004 * body.nameplate,
@@ -270,6 +289,7 @@ impl Physics {
         let rate = match self.phase {
             // Power is cut, not ramped; only what is in the capacitors takes a moment.
             Phase::Rebooting { .. } | Phase::Tripped { .. } | Phase::Starting { .. } => body.nameplate * 4.0,
+            Phase::Dark { .. } => body.nameplate * 100.0,
             Phase::Asleep { .. } => body.ramp_down.max(body.nameplate / 3.0),
             Phase::Hashing if self.pace == Pace::Gentle => gentle,
             _ if goal < self.draw => body.ramp_down,
@@ -412,7 +432,8 @@ impl Physics {
     /// Takes a setting while hashing.
     fn order(&mut self, setting: Setting, pace: Pace) {
         let nominal = self.nominal(Some(setting));
-        if self.habits.restarts_below_minimum && nominal < self.body.minimum - MINIMUM_SLACK * self.limit {
+        let restarts = nominal < self.body.restart_below - MINIMUM_SLACK * self.limit;
+        if self.habits.restarts_below_minimum && restarts {
             self.restart_at_once();
             return;
         }
@@ -432,7 +453,7 @@ impl Physics {
         self.advance(now);
         match self.phase {
             Phase::Hashing => self.order(setting, pace),
-            Phase::Rebooting { .. } => {}
+            Phase::Rebooting { .. } | Phase::Dark { .. } => {}
             _ if self.habits.waits_for_tuning => self.waiting = Some((setting, pace)),
             Phase::Rising | Phase::Tuning { .. } => self.order(setting, pace),
             Phase::Asleep { .. } | Phase::Starting { .. } | Phase::Tripped { .. } => {
@@ -458,7 +479,7 @@ impl Physics {
                 self.pending.clear();
                 self.phase = Phase::Asleep { since: self.at };
             }
-            Phase::Rebooting { .. } | Phase::Asleep { .. } | Phase::Tripped { .. } => {}
+            Phase::Rebooting { .. } | Phase::Asleep { .. } | Phase::Tripped { .. } | Phase::Dark { .. } => {}
         }
     }
 
@@ -492,7 +513,7 @@ impl Physics {
     /// Takes the control board down for a while, at once.
     pub fn cut(&mut self, off_for: Duration, now: Moment) {
         self.advance(now);
-        if !matches!(self.phase, Phase::Rebooting { .. }) {
+        if !self.is_down() {
             self.act(Action::Reboot { off_for });
         }
     }
@@ -500,8 +521,32 @@ impl Physics {
     /// The same on command: the answer still goes out.
     pub fn reboot(&mut self, off_for: Duration, now: Moment) {
         self.advance(now);
-        if !matches!(self.phase, Phase::Rebooting { .. }) {
+        if !self.is_down() {
             self.queue(REBOOT_NOTICE, Action::Reboot { off_for });
+        }
+    }
+
+    /// The control board is down.
+    fn is_down(&self) -> bool {
+        matches!(self.phase, Phase::Rebooting { .. } | Phase::Dark { .. })
+    }
+
+    /// Takes the power away. All that it was told is forgotten: what comes after is its maximum.
+    pub fn black_out(&mut self, boot: Duration, now: Moment) {
+        self.advance(now);
+        self.pending.clear();
+        self.waiting = None;
+        self.setting = None;
+        self.pace = Pace::Quick;
+        self.head_start = Duration::ZERO;
+        self.phase = Phase::Dark { boot };
+    }
+
+    /// The power is back: boots, and starts by itself.
+    pub fn power_returns(&mut self, now: Moment) {
+        self.advance(now);
+        if let Phase::Dark { boot } = self.phase {
+            self.phase = Phase::Rebooting { until: self.at + boot, then: AfterBoot::Start };
         }
     }
 
@@ -511,6 +556,8 @@ impl Physics {
         self.forget();
         match &mut self.phase {
             Phase::Rebooting { then, .. } => *then = AfterBoot::Trip,
+            // Without power there is nothing that could trip.
+            Phase::Dark { .. } => {}
             phase => *phase = Phase::Tripped { since: self.at },
         }
     }

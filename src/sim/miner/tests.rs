@@ -34,6 +34,31 @@ fn a_miner_that_ignores_commands_says_yes() {
 }
 
 #[test]
+fn a_miner_without_power_is_dead_and_comes_back_at_its_maximum_whatever_it_was_told() {
+    for driver in [DriverKind::WhatsminerV3, DriverKind::BraiinsOs, DriverKind::Luxos] {
+        let at = |seconds: u64| Moment::millis(1_000 * seconds);
+        let (low, asleep) = (miner(driver, 3), miner(driver, 4));
+        assert_eq!(low.set_power(Watts::whole(1_800), at(0)), Ok(()));
+        assert_eq!(asleep.sleep(at(0)), Ok(()));
+        for miner in [low, asleep] {
+            assert!(miner.power(at(60)).get() < 2_000.0);
+            miner.inject(Fault::PowerCut { boot: Duration::from_secs(20) }, at(60));
+            assert_eq!(miner.power(at(61)), Watts::ZERO);
+            assert_eq!(miner.hashrate(at(90)), Hashrate::ZERO);
+            assert!(!miner.reach(at(61)).up && miner.reach(at(61)).until.is_none());
+            // What comes meanwhile is lost.
+            assert_eq!(miner.sleep(at(100)), Ok(()));
+            assert_eq!(miner.power(at(200)), Watts::ZERO);
+            miner.clear(FaultKind::PowerCut, at(200));
+            assert!(!miner.reach(at(219)).up && miner.reach(at(221)).up, "it boots");
+            assert_eq!(miner.view(at(230)).setting, None);
+            let power = miner.power(at(900)).get();
+            assert!((power / 3_400.0 - 1.0).abs() < 0.035, "{driver:?}: {power}");
+        }
+    }
+}
+
+#[test]
 fn a_miner_that_refuses_does_not_move() {
     for (fault, refusal) in
         [(Fault::RejectCommands, Refusal::Failed), (Fault::DropsWriteApi, Refusal::WriteDisabled)]

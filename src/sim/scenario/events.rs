@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Named, quantity};
+use super::{Named, Noise, quantity};
 use crate::units::Watts;
 
 /// A change of the plant for a while: it comes within `over`, stays until the end of `lasting`, goes within `over`.
@@ -16,6 +16,8 @@ pub struct PlantEvent {
     pub over: Duration,
     /// What changes.
     pub change: Change,
+    /// The circuit on which a load changes; `None` is that of the other load. Nothing else has one.
+    pub circuit: Option<Named>,
 }
 
 /// What an event changes.
@@ -74,6 +76,14 @@ pub enum MeterFault {
     Offset(Watts),
     /// The value is multiplied by this: a wrong transformer ratio, a turned sign.
     Factor(f64),
+    /// The value is this, whatever flows: a glitch of the device or of its gateway.
+    Glitch(Watts),
+    /// Zero watts, volts and hertz: the device lives and its voltage taps are off.
+    NoVoltage,
+    /// The noise is this, instead of the meter's own.
+    Noise(Noise),
+    /// The value is the one of so long ago, at most ten minutes.
+    Delay(Duration),
     /// The registers change only this often, 50 ms to 1 h.
     Refresh(Duration),
     /// The filter has this time constant, at most 1 h.
@@ -214,8 +224,19 @@ pub struct MinerChoice {
     pub name: Named,
     /// Only those below this circuit.
     pub circuit: Option<Named>,
-    /// Only the first so many in the order of the configuration.
-    pub count: Option<usize>,
+    /// How many of those.
+    pub part: Part,
+}
+
+/// How many of the chosen miners are meant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Part {
+    /// All of them.
+    All,
+    /// The first so many in the order of the configuration.
+    Count(usize),
+    /// This fraction, above 0 and at most 1, spread evenly over the order of the configuration.
+    Share(f64),
 }
 
 /// A fault of devices, in real time since the start.
@@ -232,6 +253,12 @@ pub struct FaultEvent {
 /// A fault of meters or of miners.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
+    /// The whole site is without power: nothing is generated and drawn, no meter and no miner answers. When the power is
+    /// back, every miner starts by itself and goes to its maximum.
+    Outage {
+        /// From the return of the power until a miner answers again.
+        boot: Duration,
+    },
     /// Of every meter that fits the pattern.
     Meter {
         /// Which.
@@ -266,6 +293,7 @@ mod tests {
             lasting: Some(Duration::from_secs(30)),
             over: Duration::from_secs(4),
             change: Change::SunTimes(0.0),
+            circuit: None,
         };
         let weight = |s: f64| event.weight(Duration::from_secs_f64(s));
         for (at, expected) in [

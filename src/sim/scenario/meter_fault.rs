@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::quantity::Time;
+use super::quantity::{Share, Time};
 use super::raw::RawMeterEvent;
 use super::read::{SHORTEST_REFRESH, Source};
-use super::{Bend, Keeps, MeterFault, ScenarioError};
+use super::{Bend, Keeps, MeterFault, Noise, ScenarioError};
+use crate::units::Watts;
 
 /// A fault's name, the parameters that it needs and those that it may have.
 type Kind = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -16,7 +17,7 @@ type Kind = (&'static str, &'static [&'static str], &'static [&'static str]);
 const EVERY: &[&str] = &["every"];
 
 /// Every fault that a meter can have, with its parameters: those that it needs and those that it may have.
-pub const FAULTS: [Kind; 22] = [
+pub const FAULTS: [Kind; 26] = [
     ("silent", &[], EVERY),
     ("mute", &[], &[]),
     ("refuse", &[], &[]),
@@ -39,6 +40,10 @@ pub const FAULTS: [Kind; 22] = [
     ("factor", &["factor"], &[]),
     ("refresh", &["period"], &[]),
     ("lag", &["time"], &[]),
+    ("delay", &["time"], &[]),
+    ("noise", &[], &["by", "share"]),
+    ("glitch", &["to"], &[]),
+    ("no-voltage", &[], &[]),
 ];
 
 /// The longest delay of an answer.
@@ -46,6 +51,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// The longest refresh period and time constant.
 const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// The longest pure delay: what a meter must remember for it has to end somewhere.
+pub(super) const LONGEST_AGE: Duration = Duration::from_secs(600);
 
 /// The rarest fault of answers.
 const RAREST: u32 = 1_000;
@@ -120,6 +128,21 @@ pub(super) fn read(source: &Source<'_>, raw: &RawMeterEvent) -> Result<MeterFaul
             Ok(MeterFault::Refresh(time(&raw.period, SHORTEST_REFRESH..=LONGEST, "`period`, a duration")?))
         }
         "lag" => Ok(MeterFault::Lag(time(&raw.time, Duration::ZERO..=LONGEST, "`time`, a duration")?)),
+        "delay" => {
+            Ok(MeterFault::Delay(time(&raw.time, Duration::ZERO..=LONGEST_AGE, "`time`, a duration")?))
+        }
+        "noise" => match (&raw.by, &raw.share) {
+            (None, None) => Err(missing("`by`, a power, or `share`, a percentage, or both")),
+            (by, share) => Ok(MeterFault::Noise(Noise {
+                absolute: by.as_ref().map_or(Watts::ZERO, |by| by.get_ref().0.abs()),
+                share: noise_share(source, share.as_ref())?.unwrap_or(0.0),
+            })),
+        },
+        "glitch" => match &raw.to {
+            Some(to) => Ok(MeterFault::Glitch(to.get_ref().0)),
+            None => Err(missing("`to`, a power")),
+        },
+        "no-voltage" => Ok(MeterFault::NoVoltage),
         // The one that is left of the list above.
         _ => Ok(MeterFault::Unavailable),
     }
@@ -132,6 +155,8 @@ fn given(raw: &RawMeterEvent) -> impl Iterator<Item = (&'static str, Range<usize
     }
     [
         ("by", span(&raw.by)),
+        ("to", span(&raw.to)),
+        ("share", span(&raw.share)),
         ("factor", span(&raw.factor)),
         ("code", span(&raw.code)),
         ("delay", span(&raw.delay)),
@@ -153,7 +178,19 @@ fn every(source: &Source<'_>, raw: &RawMeterEvent) -> Result<u32, ScenarioError>
     }
 }
 
-fn within(
+/// Noise as a fraction of the value.
+pub(super) fn noise_share(
+    source: &Source<'_>,
+    share: Option<&Spanned<Share>>,
+) -> Result<Option<f64>, ScenarioError> {
+    match share {
+        None => Ok(None),
+        Some(share) if (0.0..=1.0).contains(&share.get_ref().0) => Ok(Some(share.get_ref().0)),
+        Some(share) => Err(source.error(share.span(), "noise is 0 % to 100 % of the value")),
+    }
+}
+
+pub(super) fn within(
     source: &Source<'_>,
     time: &Spanned<Time>,
     range: RangeInclusive<Duration>,

@@ -2,11 +2,13 @@
 //!
 //! Every power, duration and share carries its unit; unknown keys are errors; every mistake is told with
 //! file, line and column. `tests/scenarios/cloudy-hour.toml` shows all that a plant can have,
-//! `tests/scenarios/meter-silent.toml` and `miner-ignores.toml` the faults.
+//! `meter-faults.toml`, `meter-glitch.toml` and `miners-hang.toml` beside it faults, `miners-differ.toml` miners that are
+//! not what their model says, and `outage.toml` a site without power. `docs/guide/demo-and-simulator.md` names every key.
 //!
 //! Two clocks (see [`crate::sim`]): sun, load and readings run on scenario time; faults of meters and miners in
 //! real time. At speed 1 they are the same.
 
+mod differ;
 mod events;
 mod meter_fault;
 pub mod quantity;
@@ -18,9 +20,13 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::random::lattice;
 use crate::units::Watts;
 
-pub use events::{Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, PlantEvent};
+pub use differ::{Deviation, Differ};
+pub use events::{
+    Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, Part, PlantEvent,
+};
 pub use meter_fault::FAULTS as METER_FAULTS;
 pub use vtn::{VtnAction, VtnEvent};
 
@@ -129,6 +135,31 @@ pub struct Machine {
     pub ramp: Duration,
 }
 
+/// A load that is on and off for the same time, without a ramp.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Square {
+    /// Name, for people.
+    pub name: String,
+    /// Draw while on.
+    pub power: Watts,
+    /// Time on, and time off.
+    pub half_period: Duration,
+    /// When it goes on for the first time.
+    pub from: Duration,
+    /// The circuit on which it hangs; `None` is that of the other load.
+    pub circuit: Option<Named>,
+}
+
+impl Square {
+    /// What it draws at a scenario time.
+    pub fn at(&self, time: Duration) -> Watts {
+        match time.checked_sub(self.from).map(|since| lattice(since, self.half_period)) {
+            Some((half, _)) if half % 2 == 0 => self.power,
+            _ => Watts::ZERO,
+        }
+    }
+}
+
 /// Everything that draws power at the site and is not a miner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OtherLoad {
@@ -142,6 +173,8 @@ pub struct OtherLoad {
     pub noise: Watts,
     /// Machines that cycle.
     pub machines: Vec<Machine>,
+    /// Loads that go on and off at once.
+    pub squares: Vec<Square>,
     /// The circuit on which all of this hangs; `None` is the root.
     pub circuit: Option<Named>,
 }
@@ -165,8 +198,29 @@ pub struct Metering {
     pub refresh: Duration,
     /// Time constant of its filter: how far its value trails a ramp.
     pub lag: Duration,
-    /// Amplitude of the measurement noise.
-    pub noise: Watts,
+    /// A pure delay behind the filter: its value is the one of so long ago.
+    pub delay: Duration,
+    /// Its noise.
+    pub noise: Noise,
+}
+
+/// Noise of a measurement: evenly spread between plus and minus the sum of the two, new with every refresh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// In watts.
+    pub absolute: Watts,
+    /// As a fraction of the value.
+    pub share: f64,
+}
+
+impl Noise {
+    /// An exact meter.
+    pub const NONE: Self = Self { absolute: Watts::ZERO, share: 0.0 };
+
+    /// The largest error at a value in watts.
+    pub fn amplitude(&self, value: f64) -> f64 {
+        self.absolute.get() + self.share * value.abs()
+    }
 }
 
 /// Values for a meter whose reading *is* a cap (an energy manager's or a utility's register).
@@ -223,6 +277,8 @@ pub struct Scenario {
     pub auxiliaries: Vec<(Named, Watts)>,
     /// The state of the miners at the start.
     pub miners: InitialMiners,
+    /// How miners differ from what the configuration says of them; of two that say the same, the later counts.
+    pub differ: Vec<Differ>,
     /// How meters measure unless told otherwise.
     pub metering: Metering,
     /// Most connections that a meter's address takes at once.
@@ -243,7 +299,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// The scenarios in the binary: name and text.
-    pub const EMBEDDED: [(&'static str, &'static str); 10] = [
+    pub const EMBEDDED: [(&'static str, &'static str); 18] = [
         ("cloudy-hour", include_str!("../../../tests/scenarios/cloudy-hour.toml")),
         ("clear-day", include_str!("../../../tests/scenarios/clear-day.toml")),
         ("night", include_str!("../../../tests/scenarios/night.toml")),
@@ -254,6 +310,14 @@ impl Scenario {
         ("miner-unreachable", include_str!("../../../tests/scenarios/miner-unreachable.toml")),
         ("miner-ignores", include_str!("../../../tests/scenarios/miner-ignores.toml")),
         ("miner-reboots", include_str!("../../../tests/scenarios/miner-reboots.toml")),
+        ("meter-late", include_str!("../../../tests/scenarios/meter-late.toml")),
+        ("meter-noisy", include_str!("../../../tests/scenarios/meter-noisy.toml")),
+        ("meter-glitch", include_str!("../../../tests/scenarios/meter-glitch.toml")),
+        ("meter-frozen", include_str!("../../../tests/scenarios/meter-frozen.toml")),
+        ("square-load", include_str!("../../../tests/scenarios/square-load.toml")),
+        ("miners-differ", include_str!("../../../tests/scenarios/miners-differ.toml")),
+        ("miners-hang", include_str!("../../../tests/scenarios/miners-hang.toml")),
+        ("outage", include_str!("../../../tests/scenarios/outage.toml")),
     ];
 
     /// Reads a scenario from text; `file` is its name in messages.
@@ -305,6 +369,16 @@ impl Scenario {
             .iter()
             .find(|(name, _)| name.text == meter)
             .map_or(self.metering, |(_, metering)| *metering)
+    }
+
+    /// The longest pure delay that any meter has at any time: how far back they must remember.
+    pub fn longest_delay(&self) -> Duration {
+        let scripted = self.faults.iter().filter_map(|event| match &event.fault {
+            Fault::Meter { fault: MeterFault::Delay(time), .. } => Some(*time),
+            _ => None,
+        });
+        let always = self.meters.iter().map(|(_, metering)| metering.delay);
+        scripted.chain(always).chain([self.metering.delay]).max().unwrap_or_default()
     }
 }
 

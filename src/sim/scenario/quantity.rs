@@ -28,6 +28,20 @@ pub fn fraction(text: &str) -> Option<f64> {
     quantity::parse(text, &quantity::SHARE).ok()
 }
 
+/// A power, or a share of one that stands elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Size {
+    /// In watts.
+    Power(Watts),
+    /// As a fraction.
+    Share(f64),
+}
+
+/// Reads a power or a percentage.
+pub fn size(text: &str) -> Option<Size> {
+    power(text).map(Size::Power).or_else(|| fraction(text).map(Size::Share))
+}
+
 /// Reads a frequency in hertz, 1 to 1,000.
 pub fn frequency(text: &str) -> Option<f64> {
     quantity::parse(text, &quantity::FREQUENCY).ok().filter(|hertz| (1.0..=1e3).contains(hertz))
@@ -94,6 +108,10 @@ written! {
 written! {
     /// A fraction in TOML.
     Share, f64, fraction, "a percentage in quotes, like \"12 %\""
+}
+written! {
+    /// A power or a fraction in TOML.
+    Level, Size, size, "a power or a percentage in quotes, like \"1.9 kW\" or \"55 %\""
 }
 written! {
     /// A frequency in TOML.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::quantity::{Frequency, Power, Share, Time, TimeOfDay, Voltage};
+use super::quantity::{Frequency, Level, Power, Share, Time, TimeOfDay, Voltage};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +28,8 @@ pub(super) struct RawScenario {
     pub(super) readings: BTreeMap<Spanned<String>, RawReading>,
     #[serde(default)]
     pub(super) event: Vec<RawEvent>,
+    #[serde(default)]
+    pub(super) differ: Vec<RawDiffer>,
     #[serde(default)]
     pub(super) vtn: Vec<super::vtn::RawVtn>,
 }
@@ -59,6 +61,18 @@ pub(super) struct RawLoad {
     pub(super) noise: Option<Power>,
     #[serde(default)]
     pub(super) machine: Vec<RawMachine>,
+    #[serde(default)]
+    pub(super) square: Vec<RawSquare>,
+    pub(super) circuit: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSquare {
+    pub(super) name: String,
+    pub(super) power: Power,
+    pub(super) half_period: Spanned<Time>,
+    pub(super) from: Option<Time>,
     pub(super) circuit: Option<Spanned<String>>,
 }
 
@@ -81,10 +95,26 @@ pub(super) struct RawMiners {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RawDiffer {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) circuit: Option<Spanned<String>>,
+    pub(super) count: Option<Spanned<usize>>,
+    pub(super) share: Option<Spanned<Share>>,
+    pub(super) floor: Option<Spanned<Level>>,
+    pub(super) sleep: Option<Spanned<Power>>,
+    pub(super) readings: Option<Spanned<f64>>,
+    pub(super) pace: Option<Spanned<f64>>,
+    pub(super) start_time: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RawMetering {
     pub(super) refresh: Option<Spanned<Time>>,
     pub(super) lag: Option<Time>,
+    pub(super) delay: Option<Spanned<Time>>,
     pub(super) noise: Option<Power>,
+    pub(super) noise_share: Option<Spanned<Share>>,
     pub(super) connections: Option<Spanned<usize>>,
     pub(super) keeps: Option<Spanned<String>>,
 }
@@ -94,7 +124,9 @@ pub(super) struct RawMetering {
 pub(super) struct RawMeter {
     pub(super) refresh: Option<Spanned<Time>>,
     pub(super) lag: Option<Time>,
+    pub(super) delay: Option<Spanned<Time>>,
     pub(super) noise: Option<Power>,
+    pub(super) noise_share: Option<Spanned<Share>>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +157,13 @@ pub(super) struct RawEvent {
     pub(super) miner: Option<RawMinerEvent>,
     pub(super) mains: Option<RawMainsEvent>,
     pub(super) contact: Option<RawContactEvent>,
+    pub(super) outage: Option<RawOutageEvent>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOutageEvent {
+    pub(super) boot: Option<Spanned<Time>>,
 }
 
 #[derive(Deserialize)]
@@ -147,6 +186,7 @@ pub(super) struct RawContactEvent {
 pub(super) struct RawLoadEvent {
     pub(super) by: Power,
     pub(super) over: Option<Time>,
+    pub(super) circuit: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -170,6 +210,8 @@ pub(super) struct RawMeterEvent {
     pub(super) name: Spanned<String>,
     pub(super) fault: Spanned<String>,
     pub(super) by: Option<Spanned<Power>>,
+    pub(super) to: Option<Spanned<Power>>,
+    pub(super) share: Option<Spanned<Share>>,
     pub(super) factor: Option<Spanned<f64>>,
     pub(super) code: Option<Spanned<u8>>,
     pub(super) delay: Option<Spanned<Time>>,
@@ -186,22 +228,35 @@ pub(super) struct RawMinerEvent {
     pub(super) name: Spanned<String>,
     pub(super) circuit: Option<Spanned<String>>,
     pub(super) count: Option<Spanned<usize>>,
+    pub(super) share: Option<Spanned<Share>>,
     pub(super) fault: String,
     #[serde(default)]
     pub(super) with: toml::Table,
 }
 
 /// What `[metering]` and `[meters.…]` have in common.
-pub(super) type Common<'a> = (&'a Option<Spanned<Time>>, &'a Option<Time>, &'a Option<Power>);
-
-impl RawMetering {
-    pub(super) fn common(&self) -> Common<'_> {
-        (&self.refresh, &self.lag, &self.noise)
-    }
+pub(super) struct Common<'a> {
+    pub(super) refresh: &'a Option<Spanned<Time>>,
+    pub(super) lag: &'a Option<Time>,
+    pub(super) delay: &'a Option<Spanned<Time>>,
+    pub(super) noise: &'a Option<Power>,
+    pub(super) noise_share: &'a Option<Spanned<Share>>,
 }
 
-impl RawMeter {
-    pub(super) fn common(&self) -> Common<'_> {
-        (&self.refresh, &self.lag, &self.noise)
-    }
+macro_rules! common {
+    ($($table:ty),*) => {$(
+        impl $table {
+            pub(super) fn common(&self) -> Common<'_> {
+                Common {
+                    refresh: &self.refresh,
+                    lag: &self.lag,
+                    delay: &self.delay,
+                    noise: &self.noise,
+                    noise_share: &self.noise_share,
+                }
+            }
+        }
+    )*};
 }
+
+common!(RawMetering, RawMeter);

@@ -11,8 +11,8 @@ use super::meter_fault;
 use super::quantity::{Power, Share, Time};
 use super::raw::{Common, RawEvent, RawLoad, RawMetering, RawMiners, RawReading, RawScenario, RawSun};
 use super::{
-    Change, Fault, FaultEvent, InitialMiners, Keeps, Machine, Metering, MinerChoice, MinerFault, Named,
-    OtherLoad, Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Sun,
+    Change, Fault, FaultEvent, InitialMiners, Keeps, Machine, Metering, MinerFault, Named, Noise, OtherLoad,
+    Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Square, Sun, differ,
 };
 use crate::units::Watts;
 
@@ -82,6 +82,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         load: load(&source, raw.load.as_ref())?,
         auxiliaries: raw.auxiliary.iter().map(|(name, power)| (source.named(name), power.0)).collect(),
         miners: miners(&source, raw.miners.as_ref())?,
+        differ: raw.differ.iter().map(|one| differ::read(&source, one)).collect::<Result<_, _>>()?,
         metering: general,
         connections,
         keeps,
@@ -99,23 +100,31 @@ impl Metering {
     pub const DEFAULT: Self = Self {
         refresh: Duration::from_millis(500),
         lag: Duration::from_millis(300),
-        noise: Watts::whole(50),
+        delay: Duration::ZERO,
+        noise: Noise { absolute: Watts::whole(50), share: 0.0 },
     };
 }
 
 fn metering(source: &Source<'_>, base: Metering, raw: Option<Common<'_>>) -> Result<Metering, ScenarioError> {
-    let Some((refresh, lag, noise)) = raw else {
+    let Some(raw) = raw else {
         return Ok(base);
     };
-    if let Some(refresh) = refresh
+    if let Some(refresh) = raw.refresh
         && refresh.get_ref().0 < SHORTEST_REFRESH
     {
         return Err(source.error(refresh.span(), "a simulated meter refreshes every 50 ms at the most often"));
     }
     Ok(Metering {
-        refresh: refresh.as_ref().map_or(base.refresh, |time| time.get_ref().0),
-        lag: lag.map_or(base.lag, |time| time.0),
-        noise: noise.map_or(base.noise, |power| power.0.abs()),
+        refresh: raw.refresh.as_ref().map_or(base.refresh, |time| time.get_ref().0),
+        lag: raw.lag.map_or(base.lag, |time| time.0),
+        delay: match raw.delay {
+            None => base.delay,
+            Some(delay) => meter_fault::within(source, delay, Duration::ZERO..=meter_fault::LONGEST_AGE)?,
+        },
+        noise: Noise {
+            absolute: raw.noise.map_or(base.noise.absolute, |power| power.0.abs()),
+            share: meter_fault::noise_share(source, raw.noise_share.as_ref())?.unwrap_or(base.noise.share),
+        },
     })
 }
 
@@ -201,6 +210,7 @@ fn load(source: &Source<'_>, raw: Option<&RawLoad>) -> Result<OtherLoad, Scenari
         swing_period: Duration::from_secs(600),
         noise: Watts::ZERO,
         machines: Vec::new(),
+        squares: Vec::new(),
         circuit: None,
     };
     let Some(raw) = raw else {
@@ -220,6 +230,15 @@ fn load(source: &Source<'_>, raw: Option<&RawLoad>) -> Result<OtherLoad, Scenari
             on: not_zero(source, &machine.on)?,
             off: not_zero(source, &machine.off)?,
             ramp: machine.ramp.map_or(Duration::from_secs(1), |time| time.0),
+        });
+    }
+    for square in &raw.square {
+        load.squares.push(Square {
+            name: square.name.clone(),
+            power: square.power.0,
+            half_period: not_zero(source, &square.half_period)?,
+            from: square.from.map_or(Duration::ZERO, |time| time.0),
+            circuit: square.circuit.as_ref().map(|name| source.named(name)),
         });
     }
     Ok(load)
@@ -280,8 +299,14 @@ fn reading(
 }
 
 /// What is wrong with an event of several kinds, or none.
-const ONE_OF: &str =
-    "this event must have exactly one of `load`, `sun`, `surplus`, `mains`, `meter`, `miner`, `contact`";
+const ONE_OF: &str = "this event must have exactly one of `load`, `sun`, `surplus`, `mains`, `meter`, `miner`, \
+                      `contact`, `outage`";
+
+/// From the return of the power until a miner answers, unless told otherwise.
+const USUAL_BOOT: Duration = Duration::from_secs(45);
+
+/// The longest boot.
+const LONGEST_BOOT: Duration = Duration::from_secs(86_400);
 
 enum Event {
     Plant(PlantEvent),
@@ -289,67 +314,95 @@ enum Event {
 }
 
 fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
-    let at = raw.at.get_ref().0;
-    let lasting = raw.r#for.map(|time| time.0);
-    let plant = |over: Option<Time>, change| {
-        Event::Plant(PlantEvent { at, lasting, over: over.map_or(Duration::ZERO, |time| time.0), change })
+    let kinds = [
+        raw.load.is_some(),
+        raw.sun.is_some(),
+        raw.surplus.is_some(),
+        raw.mains.is_some(),
+        raw.meter.is_some(),
+        raw.miner.is_some(),
+        raw.contact.is_some(),
+        raw.outage.is_some(),
+    ];
+    if kinds.into_iter().filter(|there| *there).count() != 1 {
+        return Err(source.error(raw.at.span(), ONE_OF));
+    }
+    match change(source, raw)? {
+        Some(event) => Ok(Event::Plant(event)),
+        None => Ok(Event::Fault(fault(source, raw)?)),
+    }
+}
+
+/// What an event changes in the plant, if it does.
+fn change(source: &Source<'_>, raw: &RawEvent) -> Result<Option<PlantEvent>, ScenarioError> {
+    let (over, change) = if let Some(load) = &raw.load {
+        (load.over, Change::LoadBy(load.by.0))
+    } else if let Some(sun) = &raw.sun {
+        let change = match (sun.to, &sun.times) {
+            (Some(to), None) => Change::SunTo(to.0),
+            (None, Some(times)) if (0.0..=10.0).contains(times.get_ref()) => {
+                Change::SunTimes(*times.get_ref())
+            }
+            (None, Some(times)) => return Err(source.error(times.span(), "must lie between 0 and 10")),
+            _ => {
+                let words = "the sun changes either `to` a power or by a factor (`times`)";
+                return Err(source.error(raw.at.span(), words));
+            }
+        };
+        (sun.over, change)
+    } else if let Some(surplus) = &raw.surplus {
+        (surplus.over, Change::SurplusTo(surplus.to.0))
+    } else if let Some(mains) = &raw.mains {
+        let change = match (mains.frequency, mains.voltage) {
+            (Some(to), None) => Change::FrequencyTo(to.0),
+            (None, Some(to)) => Change::VoltageTo(to.0),
+            _ => {
+                let words = "the mains change either their `frequency` or their `voltage`";
+                return Err(source.error(raw.at.span(), words));
+            }
+        };
+        (mains.over, change)
+    } else {
+        return Ok(None);
     };
-    let fault = |fault| Event::Fault(FaultEvent { at, lasting, fault });
-    let others = [raw.load.is_some(), raw.sun.is_some(), raw.surplus.is_some(), raw.meter.is_some()];
-    let more = others.contains(&true) || raw.miner.is_some();
-    match (&raw.mains, &raw.contact) {
-        (Some(mains), None) if !more => {
-            return match (mains.frequency, mains.voltage) {
-                (Some(to), None) => Ok(plant(mains.over, Change::FrequencyTo(to.0))),
-                (None, Some(to)) => Ok(plant(mains.over, Change::VoltageTo(to.0))),
-                _ => Err(source
-                    .error(raw.at.span(), "the mains change either their `frequency` or their `voltage`")),
-            };
+    let circuit = raw.load.as_ref().and_then(|load| load.circuit.as_ref());
+    Ok(Some(PlantEvent {
+        at: raw.at.get_ref().0,
+        lasting: raw.r#for.map(|time| time.0),
+        over: over.map_or(Duration::ZERO, |time| time.0),
+        change,
+        circuit: circuit.map(|name| source.named(name)),
+    }))
+}
+
+/// What an event does to devices.
+fn fault(source: &Source<'_>, raw: &RawEvent) -> Result<FaultEvent, ScenarioError> {
+    let lasting = raw.r#for.map(|time| time.0);
+    let fault = if let Some(meter) = &raw.meter {
+        Fault::Meter { name: source.named(&meter.name), fault: meter_fault::read(source, meter)? }
+    } else if let Some(miner) = &raw.miner {
+        Fault::Miner {
+            choice: differ::choice(
+                source,
+                source.named(&miner.name),
+                &miner.circuit,
+                &miner.count,
+                &miner.share,
+            )?,
+            fault: MinerFault { kind: miner.fault.clone(), with: miner.with.clone() },
         }
-        (None, Some(contact)) if !more => {
-            return Ok(fault(Fault::Contact {
-                source: source.named(&contact.source),
-                name: source.named(&contact.name),
-            }));
-        }
-        (None, None) => {}
-        _ => return Err(source.error(raw.at.span(), ONE_OF)),
-    }
-    match (&raw.load, &raw.sun, &raw.surplus, &raw.meter, &raw.miner) {
-        (Some(load), None, None, None, None) => Ok(plant(load.over, Change::LoadBy(load.by.0))),
-        (None, Some(sun), None, None, None) => {
-            match (sun.to, &sun.times) {
-                (Some(to), None) => Ok(plant(sun.over, Change::SunTo(to.0))),
-                (None, Some(times)) if (0.0..=10.0).contains(times.get_ref()) => {
-                    Ok(plant(sun.over, Change::SunTimes(*times.get_ref())))
-                }
-                (None, Some(times)) => Err(source.error(times.span(), "must lie between 0 and 10")),
-                _ => Err(source
-                    .error(raw.at.span(), "the sun changes either `to` a power or by a factor (`times`)")),
-            }
-        }
-        (None, None, Some(surplus), None, None) => Ok(plant(surplus.over, Change::SurplusTo(surplus.to.0))),
-        (None, None, None, Some(meter), None) => Ok(fault(Fault::Meter {
-            name: source.named(&meter.name),
-            fault: meter_fault::read(source, meter)?,
-        })),
-        (None, None, None, None, Some(miner)) => {
-            if let Some(count) = &miner.count
-                && *count.get_ref() == 0
-            {
-                return Err(source.error(count.span(), "a fault of no miner is none; `count` starts at 1"));
-            }
-            Ok(fault(Fault::Miner {
-                choice: MinerChoice {
-                    name: source.named(&miner.name),
-                    circuit: miner.circuit.as_ref().map(|name| source.named(name)),
-                    count: miner.count.as_ref().map(|count| *count.get_ref()),
-                },
-                fault: MinerFault { kind: miner.fault.clone(), with: miner.with.clone() },
-            }))
-        }
-        _ => Err(source.error(raw.at.span(), ONE_OF)),
-    }
+    } else if let Some(contact) = &raw.contact {
+        Fault::Contact { source: source.named(&contact.source), name: source.named(&contact.name) }
+    } else if let (Some(outage), Some(_)) = (&raw.outage, lasting) {
+        let boot = match &outage.boot {
+            Some(boot) => meter_fault::within(source, boot, Duration::ZERO..=LONGEST_BOOT)?,
+            None => USUAL_BOOT,
+        };
+        Fault::Outage { boot }
+    } else {
+        return Err(source.error(raw.at.span(), "an outage must end: say how long it lasts with `for`"));
+    };
+    Ok(FaultEvent { at: raw.at.get_ref().0, lasting, fault })
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::control::site::{Miner, OperatingPoint};
 use crate::miner::DriverKind;
+use crate::sim::scenario::Deviation;
+use crate::sim::scenario::quantity::Size;
 
 use super::super::noise::Noise;
 use super::REFRESH;
@@ -150,22 +152,36 @@ pub(super) struct Body {
     pub(super) refresh_phase: Duration,
     pub(super) sleep: f64,
     pub(super) minimum: f64,
+    /// Settings below this restart mining where the firmware has it so: not above what the model calls the least, or a
+    /// controller that keeps to the model would restart a miner whose floor lies higher.
+    pub(super) restart_below: f64,
+    /// What it tells of every power, as a factor.
+    pub(super) says: f64,
     pub(super) nameplate: f64,
     pub(super) curve: Vec<OperatingPoint>,
 }
 
 impl Body {
-    pub(super) fn new(spec: &Miner, habits: &Habits, noise: Noise) -> Self {
+    pub(super) fn new(spec: &Miner, habits: &Habits, noise: Noise, differs: &Deviation) -> Self {
         let near = |channel, spread: f64| noise.between(channel, 0, 1.0 - spread, 1.0 + spread);
         let response = &spec.response;
         // A watt a second at least: a ramp of nothing would never end.
-        let rate = |value: f64, channel| (value * near(channel, 0.12)).max(1.0);
+        let pace = differs.pace.max(1e-3);
+        let rate = |value: f64, channel| (value * pace * near(channel, 0.12)).max(1.0);
+        let nameplate = spec.nameplate.max(spec.maximum()).get();
+        let model = spec.minimum().at_least_zero().get();
+        let minimum = match differs.floor {
+            None => model,
+            Some(Size::Power(power)) => power.get(),
+            Some(Size::Share(share)) => spec.maximum().get() * share,
+        };
+        let minimum = minimum.min(nameplate);
         Self {
-            dead_down: response.dead_time_down.mul_f64(near(channel::DEAD_DOWN, 0.15)),
-            dead_up: response.dead_time_up.mul_f64(near(channel::DEAD_UP, 0.15)),
+            dead_down: response.dead_time_down.mul_f64(near(channel::DEAD_DOWN, 0.15) / pace),
+            dead_up: response.dead_time_up.mul_f64(near(channel::DEAD_UP, 0.15) / pace),
             ramp_down: rate(response.ramp_down.get(), channel::RAMP_DOWN),
             ramp_up: rate(response.ramp_up.get(), channel::RAMP_UP),
-            start_time: response.start_time.mul_f64(near(channel::START, 0.15)),
+            start_time: response.start_time.mul_f64(near(channel::START, 0.15) * differs.start_time.max(0.0)),
             overshoot: response.start_overshoot.clamp(0.0, 1.0)
                 * noise.between(channel::OVERSHOOT, 0, 0.4, 1.0),
             hold: Duration::from_secs_f64(noise.between(channel::HOLD, 0, 10.0, 20.0)),
@@ -173,9 +189,11 @@ impl Body {
             wander_period: noise.between(channel::WANDER, 0, 600.0, 1_500.0),
             wander_phase: noise.between(channel::WANDER, 1, 0.0, std::f64::consts::TAU),
             refresh_phase: REFRESH.mul_f64(noise.unit(channel::REFRESH, 0)),
-            sleep: spec.sleep.at_least_zero().get(),
-            minimum: spec.minimum().at_least_zero().get(),
-            nameplate: spec.nameplate.max(spec.maximum()).get(),
+            sleep: differs.sleep.unwrap_or(spec.sleep).at_least_zero().get(),
+            minimum,
+            restart_below: model.min(minimum),
+            says: differs.readings,
+            nameplate,
             curve: spec.points.clone(),
         }
     }

@@ -53,7 +53,7 @@ impl Physics {
                 self.advance(moment);
             }
             let noise = 1.0 + READING_NOISE * self.noise.bell(channel::READING, tick);
-            self.reported = self.with_drift(self.filtered) * noise;
+            self.reported = self.with_drift(self.filtered) * noise * self.body.says;
             self.refresh = Some(tick);
         }
         self.advance(now);
@@ -63,7 +63,7 @@ impl Physics {
     /// The average over some minutes that some firmware reports.
     pub fn average(&mut self, now: Moment) -> Watts {
         self.advance(now);
-        Watts::saturating(self.with_drift(self.average)).at_least_zero()
+        Watts::saturating(self.with_drift(self.average) * self.body.says).at_least_zero()
     }
 
     /// Hashrate, a few seconds behind the draw.
@@ -80,7 +80,7 @@ impl Physics {
     pub fn state(&mut self, now: Moment) -> MinerState {
         self.advance(now);
         match self.phase {
-            Phase::Rebooting { .. } => MinerState::Rebooting,
+            Phase::Rebooting { .. } | Phase::Dark { .. } => MinerState::Rebooting,
             Phase::Asleep { .. } => MinerState::Asleep,
             Phase::Starting { .. } => MinerState::Starting,
             Phase::Rising | Phase::Tuning { .. } => MinerState::Tuning,

@@ -284,6 +284,8 @@ enum Step {
     Reboot,
     Trip,
     Untrip,
+    BlackOut,
+    PowerReturns,
 }
 
 fn step() -> impl Strategy<Value = (f64, Step)> {
@@ -296,6 +298,8 @@ fn step() -> impl Strategy<Value = (f64, Step)> {
         1 => Just(Step::Reboot),
         1 => Just(Step::Trip),
         1 => Just(Step::Untrip),
+        1 => Just(Step::BlackOut),
+        1 => Just(Step::PowerReturns),
     ];
     (0.0..90.0, kind)
 }
@@ -331,6 +335,8 @@ proptest! {
                 Step::Reboot => miner.cut(Duration::from_secs(20), now),
                 Step::Trip => miner.trip(now),
                 Step::Untrip => miner.untrip(now),
+                Step::BlackOut => miner.black_out(Duration::from_secs(30), now),
+                Step::PowerReturns => miner.power_returns(now),
             }
             prop_assert!(miner.pending.len() <= PENDING_MAX);
         }

@@ -1,6 +1,7 @@
 //! What scenario files may say, and how mistakes are told.
 
-use super::super::{Bend, METER_FAULTS, MeterFault};
+use super::super::quantity::Size;
+use super::super::{Bend, METER_FAULTS, MeterFault, Part};
 use super::*;
 
 fn refused(text: &str) -> String {
@@ -84,6 +85,11 @@ fn faults_check_their_parameters_at_their_places() {
         ("fault = \"clients\", most = 1, keeps = \"none\"", "\"none\"", "`\"first\"` clients or the"),
         ("fault = \"refresh\", period = \"1ms\"", "\"1ms\"", "between 50ms"),
         ("fault = \"lag\", time = \"2h\"", "\"2h\"", "3600s"),
+        ("fault = \"delay\", time = \"11min\"", "\"11min\"", "600s"),
+        ("fault = \"noise\"", "\"noise\"", "takes `by`, a power, or `share`"),
+        ("fault = \"noise\", share = \"101 %\"", "\"101 %\"", "0 % to 100 %"),
+        ("fault = \"glitch\"", "\"glitch\"", "takes `to`"),
+        ("fault = \"no-voltage\", to = \"1 W\"", "\"1 W\"", "takes no parameters, so `to`"),
         ("fault = \"slow\", delay = 5", "5", "a duration with its unit"),
         ("fault = \"short\", evry = 3", "evry", "evry"),
     ] {
@@ -121,6 +127,13 @@ fn every_fault_is_read_as_written() {
         ("fault = \"factor\", factor = -1.0", MeterFault::Factor(-1.0)),
         ("fault = \"refresh\", period = \"30s\"", MeterFault::Refresh(ms(30_000))),
         ("fault = \"lag\", time = \"5s\"", MeterFault::Lag(ms(5_000))),
+        ("fault = \"delay\", time = \"4s\"", MeterFault::Delay(ms(4_000))),
+        (
+            "fault = \"noise\", by = \"200 W\", share = \"1 %\"",
+            MeterFault::Noise(Noise { absolute: Watts::whole(200), share: 0.01 }),
+        ),
+        ("fault = \"glitch\", to = \"2147483647 W\"", MeterFault::Glitch(Watts::whole(i32::MAX))),
+        ("fault = \"no-voltage\"", MeterFault::NoVoltage),
     ];
     for ((name, ..), (words, fault)) in METER_FAULTS.iter().zip(all) {
         assert!(words.contains(&format!("\"{name}\"")), "{name} is not tested");
@@ -162,6 +175,22 @@ fn other_ranges_are_kept() {
         "[[event]]\nat = \"1s\"\nminer = { name = \"*\", fault = \"x\", count = 0 }\n",
         "[[event]]\nat = \"1s\"\nsun = { times = -1.0 }\n",
         "[[event]]\nat = \"1s\"\nsun = {}\n",
+        "[[event]]\nat = \"1s\"\noutage = {}\n",
+        "[[event]]\nat = \"1s\"\nfor = \"1s\"\noutage = { boot = \"25h\" }\n",
+        "[[event]]\nat = \"1s\"\nminer = { name = \"*\", fault = \"x\", share = \"0 %\" }\n",
+        "[[event]]\nat = \"1s\"\nminer = { name = \"*\", fault = \"x\", share = \"101 %\" }\n",
+        "[[event]]\nat = \"1s\"\nminer = { name = \"*\", fault = \"x\", share = \"5 %\", count = 1 }\n",
+        "[metering]\ndelay = \"11min\"\n",
+        "[metering]\nnoise_share = \"101 %\"\n",
+        "[[load.square]]\nname = \"x\"\npower = \"1 kW\"\n",
+        "[load]\nbase = \"1 kW\"\n[[load.square]]\nname = \"x\"\npower = \"1 kW\"\nhalf_period = \"0s\"\n",
+        "[[differ]]\nfloor = \"101 %\"\n",
+        "[[differ]]\nfloor = \"-1 W\"\n",
+        "[[differ]]\nsleep = \"-1 W\"\n",
+        "[[differ]]\nreadings = 11.0\n",
+        "[[differ]]\npace = 0.0\n",
+        "[[differ]]\nstart_time = 21.0\n",
+        "[[differ]]\ncount = 0\n",
     ] {
         let error = refused(&format!("{HEAD}{text}"));
         assert!(error.starts_with("t.toml:") && !error.starts_with("t.toml:1:"), "{error}");
@@ -192,10 +221,29 @@ on = "60s"
 off = "90s"
 [auxiliary]
 container = "3 kW"
+[[load.square]]
+name = "press"
+power = "20 kW"
+half_period = "30s"
+from = "5s"
+circuit = "hall"
 [miners]
 start = "asleep"
+[[differ]]
+floor = "1.9 kW"
+readings = 0.8
+[[differ]]
+name = "m*"
+share = "50 %"
+floor = "55 %"
+sleep = "60 W"
+readings = 1.2
+pace = 0.5
+start_time = 2.0
 [metering]
 refresh = "1s"
+delay = "3s"
+noise_share = "0.5 %"
 connections = 1
 keeps = "last"
 [meters.pcc]
@@ -207,6 +255,13 @@ steps = [{ at = "60s", to = "100 kW" }]
 at = "60s"
 for = "30s"
 surplus = { to = "-20 kW", over = "5s" }
+[[event]]
+at = "50s"
+load = { by = "5 kW", circuit = "hall" }
+[[event]]
+at = "90s"
+for = "30s"
+outage = { boot = "20s" }
 [[event]]
 at = "1min"
 miner = { name = "m*", circuit = "c", count = 2, fault = "slow", with = { delay = "3s" } }
@@ -221,12 +276,26 @@ miner = { name = "m*", circuit = "c", count = 2, fault = "slow", with = { delay 
     assert_eq!(s.metering("x").lag, Duration::from_millis(300));
     assert_eq!((s.connections, s.keeps), (1, Keeps::Last));
     assert_eq!(s.miners, InitialMiners::Asleep);
-    assert_eq!(s.plant_events.len(), 1);
+    assert_eq!(s.metering.delay, Duration::from_secs(3));
+    assert_eq!(s.metering("pcc").noise, Noise { absolute: Watts::whole(50), share: 0.005 });
+    assert_eq!(s.longest_delay(), Duration::from_secs(3));
+    let square = &s.load.squares[0];
+    let on: Vec<u32> =
+        (0..100).filter(|t| square.at(Duration::from_secs(u64::from(*t))) > Watts::ZERO).collect();
+    assert_eq!(on, (5..35).chain(65..95).collect::<Vec<_>>());
+    assert_eq!(s.differ[0].floor, Some(Size::Power(Watts::whole(1_900))));
+    assert_eq!((s.differ[1].choice.part, s.differ[1].floor), (Part::Share(0.5), Some(Size::Share(0.55))));
+    let mut deviation = super::super::Deviation::NONE;
+    s.differ.iter().for_each(|differ| deviation.bend(differ));
+    assert_eq!((deviation.readings, deviation.pace, deviation.start_time), (1.2, 0.5, 2.0));
+    assert_eq!(s.plant_events.len(), 2);
+    assert_eq!(s.plant_events[1].circuit.as_ref().unwrap().text, "hall");
+    assert_eq!(s.faults[0].fault, Fault::Outage { boot: Duration::from_secs(20) });
     let plc = &s.readings[0];
     assert_eq!(plc.value(Duration::from_secs(59), Watts::ZERO), Watts::whole(300_000));
     assert_eq!(plc.value(Duration::from_secs(60), Watts::ZERO), Watts::whole(100_000));
-    let Fault::Miner { choice, fault } = &s.faults[0].fault else { panic!("a fault of miners") };
-    assert_eq!(choice.count, Some(2));
+    let Fault::Miner { choice, fault } = &s.faults[1].fault else { panic!("a fault of miners") };
+    assert_eq!(choice.part, Part::Count(2));
     assert_eq!(fault.duration("delay"), Ok(Some(Duration::from_secs(3))));
     assert_eq!(fault.duration("other"), Ok(None));
     assert!(fault.power("delay").is_err());

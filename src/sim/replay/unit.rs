@@ -1,0 +1,314 @@
+//! A miner in simulated time: the simulated one, with its faults, and what a session makes of its answers.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::control::decision::{Cause, Command};
+use crate::control::site::Miner;
+use crate::control::snapshot::{
+    Activity, Contact, Delivery, Measured, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
+};
+use crate::miner::{Connection, DriverKind};
+use crate::sim::fleet::parsed;
+use crate::sim::miner::{MinerState, Obstacle, Pace, Refusal, Setting, SimMiner};
+use crate::sim::scenario::MinerFault;
+use crate::sim::script::Turn;
+use crate::units::{Hashrate, Watts};
+
+/// From a command on one side to the other, and back.
+const WIRE: Duration = Duration::from_millis(30);
+/// When a miner is read back after a command.
+const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// The longest pause between two polls of a miner that does not answer.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// What was asked of a miner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ask {
+    Poll,
+    Command { target: Target, sequence: u64 },
+}
+
+/// An exchange that has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    ask: Ask,
+    /// When the request is there.
+    arrives: Moment,
+    /// When it is given up.
+    until: Moment,
+}
+
+/// How an exchange stands.
+enum Way {
+    Waits,
+    Answers,
+    /// No connection, no answer in time, or none that can be read.
+    Fails,
+}
+
+pub(super) struct Unit {
+    sim: SimMiner,
+    driver: DriverKind,
+    rated: Watts,
+    timeout: Duration,
+    poll_period: Duration,
+    silent_after: Duration,
+    input: MinerInput,
+    exchange: Option<Exchange>,
+    /// The latest order that was not sent yet.
+    order: Option<(Target, u64)>,
+    next_poll: Moment,
+    read_backs: Vec<Moment>,
+    /// What it says that it was told.
+    target: Target,
+    uptime: Option<Duration>,
+    contact_at: Moment,
+    failing_since: Option<Moment>,
+    failures: u32,
+}
+
+impl Unit {
+    pub(super) fn new(
+        sim: SimMiner,
+        spec: &Miner,
+        connection: &Connection,
+        first_poll: Moment,
+        target: Target,
+    ) -> Self {
+        Self {
+            sim,
+            driver: connection.driver,
+            rated: connection.rated,
+            timeout: connection.timeout,
+            poll_period: spec.poll_period,
+            silent_after: spec.silent_after,
+            input: MinerInput::PENDING,
+            exchange: None,
+            order: None,
+            next_poll: first_poll,
+            read_backs: Vec::new(),
+            target,
+            uptime: None,
+            contact_at: Moment::START,
+            failing_since: None,
+            failures: 0,
+        }
+    }
+
+    /// What is known of it.
+    pub(super) fn input(&self) -> &MinerInput {
+        &self.input
+    }
+
+    pub(super) fn power(&self, now: Moment) -> Watts {
+        self.sim.power(now)
+    }
+
+    pub(super) fn hashrate(&self, now: Moment) -> Hashrate {
+        self.sim.hashrate(now)
+    }
+
+    pub(super) fn restarts(&self) -> u32 {
+        self.sim.tally().restarts
+    }
+
+    pub(super) fn turn(&self, fault: &MinerFault, turn: Turn, now: Moment) {
+        // What cannot be parsed was refused before the start.
+        if let Ok(fault) = parsed(fault) {
+            match turn {
+                Turn::Begins => self.sim.inject(fault, now),
+                Turn::Ends => self.sim.clear(fault.kind(), now),
+            }
+        }
+    }
+
+    /// Gives it a command of the control law. It goes out at once unless another one is on its way; a poll waits for
+    /// one that hurries, and another one for the poll.
+    pub(super) fn command(&mut self, command: &Command, now: Moment) {
+        let draw = self.input.status.as_ref().and_then(|status| status.value.power.value());
+        let hurries = match (command.cause, command.target) {
+            (Cause::Shed | Cause::Escalate, _) | (_, Target::Sleep) => true,
+            (Cause::Reapply, Target::Power(power)) => draw.is_none_or(|draw| draw > power),
+            (Cause::Raise | Cause::Rebalance, Target::Power(_)) => false,
+        };
+        self.order(command.target, command.sequence, hurries, now);
+    }
+
+    /// Gives it an order.
+    pub(super) fn order(&mut self, target: Target, sequence: u64, hurries: bool, now: Moment) {
+        self.order = Some((target, sequence));
+        if hurries && self.exchange.is_some_and(|exchange| exchange.ask == Ask::Poll) {
+            self.exchange = None;
+        }
+        self.send(now);
+    }
+
+    /// Sends what waits, if nothing is on its way.
+    fn send(&mut self, now: Moment) {
+        if self.exchange.is_some() {
+            return;
+        }
+        if let Some((target, sequence)) = self.order.take() {
+            self.exchange = Some(Exchange {
+                ask: Ask::Command { target, sequence },
+                arrives: now + WIRE,
+                until: now + self.timeout,
+            });
+            self.input.delivery = Some(Delivery { sequence, target, at: now, outcome: Outcome::InFlight });
+            return;
+        }
+        let read_back = self.read_backs.first().is_some_and(|at| *at <= now);
+        if read_back || now >= self.next_poll {
+            self.read_backs.retain(|at| *at > now);
+            self.next_poll = now + self.poll_period;
+            self.exchange = Some(Exchange { ask: Ask::Poll, arrives: now, until: now + self.timeout });
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.finish(now);
+        self.send(now);
+        // A poll that nothing stands in the way of is over at once.
+        if self.exchange.is_some_and(|exchange| exchange.ask == Ask::Poll) {
+            self.finish(now);
+        }
+        let known = matches!(self.input.contact, Contact::Unreachable { .. });
+        if let Some(since) = self.failing_since.filter(|_| !known)
+            && now.since(self.contact_at) >= self.silent_after
+        {
+            self.input.contact = Contact::Unreachable { since };
+        }
+    }
+
+    /// How an exchange stands now, and when that was decided.
+    fn way(&self, exchange: &Exchange, now: Moment) -> (Way, Moment) {
+        if now < exchange.arrives {
+            return (Way::Waits, now);
+        }
+        let silent = || if now >= exchange.until { (Way::Fails, exchange.until) } else { (Way::Waits, now) };
+        // A board that is down is not on the network: nobody says no.
+        if self.sim.state(now) == MinerState::Rebooting {
+            return silent();
+        }
+        if !self.sim.reach(now).up {
+            return (Way::Fails, exchange.arrives);
+        }
+        match self.sim.obstacle() {
+            Obstacle::Nothing => (Way::Answers, exchange.arrives),
+            Obstacle::Garbage => (Way::Fails, exchange.arrives),
+            Obstacle::Hang => silent(),
+            Obstacle::Delay(delay) => {
+                let answer = exchange.arrives + delay;
+                match () {
+                    () if answer >= exchange.until => silent(),
+                    () if now >= answer => (Way::Answers, answer),
+                    () => (Way::Waits, now),
+                }
+            }
+        }
+    }
+
+    /// Ends the exchange that is on its way, if it is over.
+    fn finish(&mut self, now: Moment) {
+        let Some(exchange) = self.exchange else { return };
+        let (way, at) = self.way(&exchange, now);
+        match (way, exchange.ask) {
+            (Way::Waits, _) => return,
+            (Way::Answers, Ask::Poll) => self.polled(at.max(exchange.arrives)),
+            (Way::Fails, Ask::Poll) => {
+                self.failures = self.failures.saturating_add(1);
+                let longest = self.poll_period.saturating_mul(4).min(LONGEST_BACK_OFF).max(self.poll_period);
+                let pause = self.poll_period.saturating_mul(1 << self.failures.saturating_sub(1).min(2));
+                self.next_poll = at + pause.min(longest);
+                self.failing_since.get_or_insert(at);
+            }
+            (Way::Answers, Ask::Command { target, sequence }) => {
+                let outcome = match self.obey(target, at) {
+                    Ok(()) => {
+                        self.answered(at);
+                        Outcome::Accepted
+                    }
+                    Err(Refusal::WriteDisabled) => Outcome::Rejected(Rejection::WriteDisabled),
+                    Err(Refusal::Failed) => Outcome::Rejected(Rejection::Other("no reason given".into())),
+                };
+                self.deliver(target, sequence, outcome, at);
+            }
+            (Way::Fails, Ask::Command { target, sequence }) => {
+                self.failing_since.get_or_insert(at);
+                self.deliver(target, sequence, Outcome::Unknown, at);
+            }
+        }
+        self.exchange = None;
+    }
+
+    fn deliver(&mut self, target: Target, sequence: u64, outcome: Outcome, at: Moment) {
+        self.read_backs = READ_BACKS.iter().map(|after| at + *after).collect();
+        self.input.delivery = Some(Delivery { sequence, target, at, outcome });
+    }
+
+    fn answered(&mut self, at: Moment) {
+        self.contact_at = at;
+        self.failing_since = None;
+        self.failures = 0;
+        self.input.contact = Contact::Reachable;
+    }
+
+    fn polled(&mut self, at: Moment) {
+        self.answered(at);
+        let view = self.sim.view(at);
+        let activity = match view.state {
+            MinerState::Asleep => Activity::Asleep,
+            MinerState::Rebooting | MinerState::Starting | MinerState::Tuning => Activity::Starting,
+            MinerState::Hashing => Activity::Hashing,
+            MinerState::Tripped => Activity::Fault("tripped".into()),
+        };
+        // It was down in between: what it was told may be forgotten.
+        if self.uptime.is_some_and(|before| view.uptime < before) {
+            self.target = match (view.state, view.setting) {
+                (MinerState::Asleep, _) => Target::Sleep,
+                (_, None) => Target::Power(view.limit),
+                (_, Some(Setting::Watts(watts))) => Target::Power(watts),
+                (_, Some(Setting::Percent(percent))) => Target::Power(view.limit.scaled(percent / 100.0)),
+            };
+        }
+        self.uptime = Some(view.uptime);
+        let status = MinerStatus {
+            power: Measured::Value(view.power),
+            hashrate: Measured::Value(view.hashrate),
+            activity,
+            target: Measured::Value(self.target),
+            range: None,
+            points: None,
+            uptime: Some(view.uptime),
+        };
+        self.input.status = Some(Reading { value: status, at });
+    }
+
+    /// Carries a command out, as its driver would.
+    fn obey(&mut self, target: Target, at: Moment) -> Result<(), Refusal> {
+        match target {
+            Target::Sleep => self.sim.sleep(at)?,
+            Target::Power(power) => {
+                if self.target == Target::Sleep || self.sim.state(at) == MinerState::Asleep {
+                    self.sim.wake(at)?;
+                }
+                let percent = || (power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().min(100.0);
+                match self.driver {
+                    // Percent, rounded down, as the drivers do.
+                    DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => {
+                        self.sim.set_percent(percent(), Pace::Quick, at)?;
+                    }
+                    DriverKind::Vnish => self.sim.set_percent(percent().max(20.0), Pace::Quick, at)?,
+                    // The replay's miner takes watts where the firmware has steps: the control law gives only powers
+                    // that are steps.
+                    _ => self.sim.set_power(power, at)?,
+                }
+            }
+        }
+        if self.sim.obeys() {
+            self.target = target;
+        }
+        Ok(())
+    }
+}
