@@ -14,6 +14,8 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             circuit: miner.circuit.0,
             points: &miner.points,
             sleep: miner.sleep.get(),
+            floor: 0.0,
+            base: miner.sleep.get(),
             scale: 1.0,
             actuator: miner.actuator,
             range: (0.0, f64::INFINITY),
