@@ -4,14 +4,18 @@
 //! can be replayed and a test can run a year in seconds. One cycle, one file per step:
 //!
 //! ```text
-//! snapshot ─► response ─► headroom ─► budget ─► ramp ─► allocate ─► commands
-//!  (frozen)   what each    limit −     tightest  down    which miner   few, each
-//!             miner draws  (meter −    of the    at      runs at       with its
-//!             and may draw  miners)    tree      once    which power   cause
+//! snapshot ─► combine ───► response ───► meters ─────► headroom ──► move_fleet ─► commands
+//!  (frozen)   what each    settle        lag, balance  limit −      ramp          few, each
+//!             meter says,  what each     how late a    (meter −     allocate      with its
+//!             combined     miner draws,  meter is, and  miners),    who is put    cause
+//!             ones too     may draw and  what else      for a shed  where, down
+//!                          settles at    draws, with    and for a   at once, up
+//!                                        its doubt      raise       with care
 //! ```
 //!
-//! Before them `combine` makes of the snapshot what each meter says, those included that are put together from others,
-//! and `lag` learns how late each shows what the miners do, so that `headroom` compares like with like.
+//! What is not known is carried as a range: how late a meter is, what a miner in flight draws, what the other load is. A
+//! shed goes by the one end of it, a raise by the other, and between the two nothing is moved. `docs/architecture.md` has
+//! the formulas, and one example with numbers through all steps.
 //!
 //! # States
 //!
@@ -37,7 +41,8 @@
 //! - **start-up**: nothing is commanded; the first cycle after it adopts what the miners are doing.
 //! - **following**: the surplus binds, or nothing does and every miner may run at its maximum.
 //! - **limited**: another limit binds.
-//! - **fail-safe**: a reading that a limit needs is older than it may be; the budget decays to its fail-safe value.
+//! - **fail-safe**: a reading that a limit needs is older than it may be, or cannot be right; the budget decays to its
+//!   fail-safe value.
 //! - **observe**: by configuration; [`Decision::would_be`] tells which of the others it would be.
 
 pub mod allocate;
