@@ -14,3 +14,5 @@ mod quality;
 mod responses;
 mod slow_meters;
 mod start;
+
+mod zz;
