@@ -121,7 +121,7 @@ impl Loop {
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();
-        self.journal.write(&site, &decision);
+        self.journal.write(&site, &snapshot, &decision);
         let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
         self.desk.note(&frame);
         self.journal.signals(&frame.site, begun, &self.desk.views(), &self.desk.take_news());
