@@ -18,7 +18,7 @@ use crate::control::snapshot::{
 use crate::units::{Hashrate, Watts};
 
 /// How far the learned response times may lie from the model's.
-const PACE_RANGE: (f64, f64) = (0.5, 30.0);
+pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
 /// Weight of a new observation of the response time.
 const PACE_WEIGHT: f64 = 0.3;
 /// A draw within this fraction of the target, or of the nameplate, has arrived.
