@@ -15,4 +15,3 @@ mod responses;
 mod slow_meters;
 mod start;
 
-mod zz;
