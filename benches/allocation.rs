@@ -87,6 +87,8 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             circuit: miner.circuit.0,
             points: &miner.points,
             sleep: sleep.get(),
+            floor: 0.0,
+            base: sleep.get(),
             scale: 1.0,
             actuator: miner.actuator,
             range: (0.0, f64::INFINITY),

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Binding, MeterDecision, Mode, Source};
+use ballast::control::decision::{Binding, MeterDecision, MinerState, Mode, Source, Waiting};
 use ballast::control::measure::Measure;
-use ballast::control::site::{CircuitId, Combination, Condition, Meter, MeterId, Part, Redundant};
+use ballast::control::site::{CircuitId, Combination, Condition, Meter, MeterId, MinerId, Part, Redundant};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
 use ballast::metrics::{CommandTally, Exporter, ReadTally, describe};
 use ballast::units::Watts;
@@ -56,6 +56,8 @@ fn a_scrape_tells_budget_limits_fleet_and_energy_in_base_units() {
         ("ballast_miners{state=\"hashing\"}", 2.0),
         ("ballast_miners{state=\"straggler\"}", 1.0),
         ("ballast_miners{state=\"fault\"}", 0.0),
+        ("ballast_miners{state=\"unanswered\"}", 0.0),
+        ("ballast_fleet_left_watts", 5_700.0),
         ("ballast_energy_joules_total{kind=\"captured\"}", 3.9e9),
         ("ballast_meter_power_watts{meter=\"pv\"}", -312_400.0),
         ("ballast_cycle_duration_seconds_count", 1.0),
@@ -246,6 +248,39 @@ fn a_good_old_value_of_a_meter_that_fails_now_is_told_but_the_meter_is_down() {
     let samples = samples(&exporter);
     says(&samples, "ballast_meter_up{meter=\"pcc\"}", 0.0);
     says(&samples, "ballast_meter_power_watts{meter=\"pcc\"}", -7_500.0);
+}
+
+#[test]
+fn a_meter_that_is_not_believed_is_down_however_good_its_reads_are() {
+    let (exporter, _) = silent(1);
+    publish(&exporter, |snapshot, decision| {
+        decision.meters = snapshot.meters.iter().map(|input| outcome(*input, 0.0)).collect();
+    });
+    says(&samples(&exporter), "ballast_meter_up{meter=\"pcc\"}", 1.0);
+    for status in [MeterStatus::Turned, MeterStatus::Frozen] {
+        publish(&exporter, |snapshot, decision| {
+            decision.meters = snapshot.meters.iter().map(|input| outcome(*input, 1.0)).collect();
+            decision.meters[0].input.status = status;
+        });
+        says(&samples(&exporter), "ballast_meter_up{meter=\"pcc\"}", 0.0);
+    }
+}
+
+#[test]
+fn what_the_next_miner_waits_for_is_told_while_one_waits() {
+    let (exporter, _) = running(6);
+    let names = ["ballast_wake_needed_watts", "ballast_wake_available_watts"];
+    let before = samples(&exporter);
+    assert!(names.iter().all(|name| !before.contains_key(*name)), "none waits");
+    publish(&exporter, |_, decision| {
+        decision.miners[0].state = MinerState::Unanswered;
+        decision.waiting =
+            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::whole(2_460) });
+    });
+    let samples = samples(&exporter);
+    says(&samples, names[0], 3_310.0);
+    says(&samples, names[1], 2_460.0);
+    says(&samples, "ballast_miners{state=\"unanswered\"}", 1.0);
 }
 
 #[test]

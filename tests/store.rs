@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ballast::clock::Clock;
+use ballast::control::learned::Learned;
 use ballast::control::signal::book::Held;
 use ballast::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::store::boot::Alive;
-use ballast::store::{Kept, LedgerRow, Store, StoreError, StoredCap, StoredOrder, Write};
+use ballast::store::{Kept, LearnedRow, LedgerRow, Store, StoreError, StoredCap, StoredOrder, Write};
 use ballast::units::{Joules, Watts};
 use proptest::prelude::*;
 use signals_bench::{Folder, open, order};
@@ -124,6 +125,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
         sources: vec![("utility".into(), everything.clone()), ("operator".into(), kept(&["one"]))],
         ledger: vec![row(1), row(2)],
         alive: Some(alive.clone()),
+        learned: Vec::new(),
     };
     open(&folder.database()).store.write(write).await.unwrap();
     let loaded = loaded(&folder.database());
@@ -376,4 +378,41 @@ proptest! {
         let expected = if latest == Kept::default() { vec![] } else { vec![("utility".into(), latest)] };
         prop_assert_eq!(loaded(&folder.database()).sources, expected);
     }
+}
+
+#[tokio::test]
+async fn what_was_learned_of_a_miner_has_one_row_and_an_old_one_goes() {
+    let folder = Folder::new();
+    let path = folder.database();
+    let store = open(&path).store;
+    let learned = Learned { scale: 1.1, floor: None, sleep: Some(20.0), pace: 1.5, start: None };
+    let row = |miner: &str, scale: f64, stamp: Wall| LearnedRow {
+        miner: miner.into(),
+        identity: "whatsminer-v3 at 10.0.0.1:4433".into(),
+        learned: Learned { scale, ..learned },
+        stamp,
+    };
+    let put =
+        async |learned: Vec<LearnedRow>| store.write(Write { learned, ..Write::default() }).await.unwrap();
+    // Nothing is young beside a stamp from the future.
+    let now = wall(4_000_000_000_000);
+    put(vec![row("a", 1.0, wall(1)), row("b", 1.1, now)]).await;
+    put(vec![row("b", 1.2, now)]).await;
+    let found = loaded(&path);
+    assert_eq!(found.learned, [row("b", 1.2, now)]);
+    assert_eq!(found.unreadable, 0);
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_new() {
+    let folder = Folder::new();
+    let path = folder.database();
+    write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
+    let earlier = rusqlite::Connection::open(&path).unwrap();
+    earlier.execute_batch("DROP TABLE learned; PRAGMA user_version = 1;").unwrap();
+    drop(earlier);
+    let opened = open(&path);
+    assert!(opened.damaged.is_none());
+    assert_eq!(opened.loaded.sources, [("utility".into(), kept(&["a"]))]);
+    assert!(opened.loaded.learned.is_empty());
 }

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{MeterDecision, Mode};
+use ballast::control::decision::{MeterDecision, MinerState, Mode, Waiting};
 use ballast::control::measure::Measure;
-use ballast::control::site::{Combination, MeterId, Part, Redundant};
-use ballast::control::snapshot::{MeterInput, Reading};
+use ballast::control::site::{Combination, MeterId, MinerId, Part, Redundant};
+use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
 use ballast::metrics::Exporter;
 use ballast::units::Watts;
 use ballast::web;
@@ -124,6 +124,38 @@ async fn redundant_meters_and_limits_that_rest_are_shown() {
     assert!(page.contains("Does not act at present: container-feeder at container."), "{page}");
     assert!(page.contains("its parts disagree: the worse value counts"), "{page}");
     assert!(page.contains("charged 64 %") && page.contains("pv &amp; &lt;roof&gt;"), "{page}");
+}
+
+#[tokio::test]
+async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
+    let (exporter, _) = running(6);
+    let server = serve(exporter).await;
+    let (_, json) = server.json("/api/v1/status").await;
+    let fleet = &json["cycle"]["fleet"];
+    assert_eq!(fleet["left_watts"], 5_700.0);
+    assert_eq!(fleet["left_for_seconds"], 40.0);
+    assert!(fleet["waiting"].is_null());
+    publish(&server.exporter, |snapshot, decision| {
+        decision.meters = snapshot.meters.iter().map(|input| outcome(*input, None)).collect();
+        decision.meters[0].input.status = MeterStatus::Turned;
+        decision.miners[0].state = MinerState::Unanswered;
+        decision.fleet.left_for = Duration::from_secs(240);
+        decision.waiting =
+            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::whole(2_460) });
+    });
+    let (_, json) = server.json("/api/v1/status").await;
+    let fleet = &json["cycle"]["fleet"];
+    assert_eq!(fleet["waiting"]["words"], "waits for 3.31 kW, 2.46 kW are there");
+    assert_eq!(fleet["waiting"]["miner"], metrics_sample::site(6).miners[1].name.as_str());
+    assert_eq!(json["cycle"]["miners_by_state"]["unanswered"], 1);
+    assert_eq!(json["cycle"]["meters"][0]["status"], "turned");
+    assert!(json["summary"].as_str().unwrap().contains("1 unanswered"), "{json}");
+    let (_, page) = server.get("/").await;
+    let left = "5.70 kW could be taken and are not, for 4 min: 1 asleep, the next waits for 3.31 kW, 2.46 kW are there; \
+                1 straggler; 1 unanswered;";
+    assert!(page.contains(left), "{page}");
+    assert!(page.contains("waits for 3.31 kW, 2.46 kW are there.</p>"), "{page}");
+    assert!(page.contains("turned: moves the wrong way when the miners move"), "{page}");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use super::diagnostic::{Report, Span};
 use super::meters::Meters;
 use super::miners::Miners;
 use crate::control::measure::Measure;
-use crate::control::site::{Cap, Circuit, CircuitId, Combination, Limit, MeterId, Scope};
+use crate::control::site::{
+    Actuator, Cap, Circuit, CircuitId, Combination, Limit, MeterId, Miner, OperatingPoint, Scope,
+};
 use crate::units::Watts;
 
 /// The parts of a site with their places. The tree is sound.
@@ -43,6 +45,7 @@ pub(super) fn check(whole: &Whole<'_, '_>) {
     idle(whole, &below, &bounds);
     looser_twins(whole);
     minimums(whole, &bounds, &hopeless);
+    starts(whole, &bounds, &hopeless);
     // A limit that could not be read was meant to hold something.
     if whole.limits.complete {
         unlimited(whole);
@@ -382,6 +385,62 @@ fn minimums(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) 
                 );
             }
         }
+    }
+}
+
+/// What a miner needs to start: it is woken to where it runs best, draws more than that while it tunes, and some kinds
+/// start at their highest power whatever they are told.
+fn start_draw(miner: &Miner) -> Watts {
+    let worth = |point: &OperatingPoint| point.hashrate.get() / (point.power - miner.sleep).get().max(1.0);
+    let best = match miner.actuator {
+        Actuator::OnOff | Actuator::Fixed => None,
+        Actuator::Continuous { .. } | Actuator::Steps => {
+            miner.points.iter().max_by(|one, other| worth(one).total_cmp(&worth(other)))
+        }
+    };
+    let full = miner.response.starts_at_full;
+    let level = best.filter(|_| !full).map_or_else(|| miner.maximum(), |point| point.power);
+    level.scaled(1.0 + miner.response.start_overshoot)
+}
+
+/// Notes limits under which a miner that has stopped can never start again, though it could run: once for each limit.
+fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
+    let count = whole.circuits.circuits.len();
+    // The least that any miner at or below each circuit needs beyond its sleep, the least it runs at, and all asleep.
+    let mut least: Vec<Option<(Watts, Watts)>> = vec![None; count];
+    let mut asleep = vec![Watts::ZERO; count];
+    for miner in &whole.miners.miners {
+        let commanded = miner.actuator != Actuator::Fixed;
+        let needs = start_draw(miner) - miner.sleep;
+        for (id, _) in upwards(whole, miner.circuit) {
+            if let Some(sum) = asleep.get_mut(id.0) {
+                *sum += miner.sleep;
+            }
+            if let Some(least) = least.get_mut(id.0).filter(|_| commanded) {
+                let lowest = miner.minimum();
+                *least =
+                    Some(least.map_or((needs, lowest), |(known, low)| (known.min(needs), low.min(lowest))));
+            }
+        }
+    }
+    for ((at, limit), bound) in whole.limits.limits.iter().enumerate().zip(bounds) {
+        let at_circuit = limit.circuit.0;
+        let (Some(bound), false) = (bound, hopeless.get(at).copied().unwrap_or(false)) else { continue };
+        let Some((needs, lowest)) = least.get(at_circuit).copied().flatten() else { continue };
+        let needs = needs + asleep.get(at_circuit).copied().unwrap_or_default();
+        // What cannot even run has been refused.
+        let (true, Some(on)) = (needs > *bound && lowest <= *bound, circuit(whole, limit.circuit)) else {
+            continue;
+        };
+        whole.report.warn(
+            span_of(whole, at),
+            format!(
+                "no miner of circuit `{}` can ever start under limit `{}`: it needs {needs}, {bound} are allowed",
+                on.name, limit.name
+            ),
+            "a miner draws more while it starts than where it settles, and the others draw their sleep: raise the limit, \
+             or leave these miners out",
+        );
     }
 }
 

@@ -56,7 +56,7 @@ const LOWEST: f64 = 0.000_5;
 /// The mean of a difference that has grown over a long pause, as a share of what it has grown to.
 const GROWN: f64 = 0.7;
 /// Over so long the range is taken in which the load stands low or high.
-const RANGE: Duration = Duration::from_secs(60);
+const RANGE: Duration = Duration::from_secs(40);
 /// A range of less than this share of the nameplates is none.
 const NARROW: f64 = 0.003;
 /// How many parts of the range are told apart, where the upper ones begin, and where the middle of each lies. They are
@@ -276,12 +276,21 @@ impl Balance {
 
     /// What must be kept free so that the import stays below a mean of this many watts. Until it is known, `first`.
     pub fn reserve(&self, share: f64, first: f64, nameplate: f64) -> f64 {
+        let now = self.raw.map_or(Moment::START, |(at, _)| at);
+        self.reserve_at(self.place(now, nameplate), share, first, nameplate)
+    }
+
+    /// The same, were the load as high as it has been in the last minute.
+    pub fn reserve_at_top(&self, share: f64, first: f64, nameplate: f64) -> f64 {
+        let place = if self.period > SELDOM { 0.5 } else { 1.0 };
+        self.reserve_at(place, share, first, nameplate)
+    }
+
+    /// Between the middles of two parts it lies in between: nothing jumps when the load passes from one to the next.
+    fn reserve_at(&self, place: f64, share: f64, first: f64, nameplate: f64) -> f64 {
         let watched: f64 = self.surprises.iter().map(|part| part.watched).sum();
         let known = (watched / KNOWN).min(self.samples / SAMPLES).min(1.0);
         let share = share * self.correction.exp();
-        let now = self.raw.map_or(Moment::START, |(at, _)| at);
-        // Between the middles of two parts, in between: nothing jumps when the load passes from one to the next.
-        let place = self.place(now, nameplate);
         let mut below: Option<(f64, f64)> = None;
         let mut mixed = None;
         for (middle, part) in MIDDLES.iter().zip(&self.surprises) {

@@ -46,7 +46,7 @@ pub fn is_awake_unasked(
     now: Moment,
     settings: &Settings,
 ) -> bool {
-    if track.setpoint != Some(Target::Sleep) || miner.actuator == Actuator::Fixed {
+    if track.setpoint != Some(Target::Sleep) || miner.actuator == Actuator::Fixed || track.is_deaf() {
         return false;
     }
     let done = track

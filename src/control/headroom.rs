@@ -8,6 +8,8 @@
 //! Where meters see the miners alone they are what the circuit's meter is compared with; elsewhere it is the estimate
 //! that the control law kept.
 
+use std::time::Duration;
+
 use crate::control::balance::Outlook;
 use crate::control::decision::{LimitValue, Source};
 use crate::control::meters::{CircuitMemory, LEAST_DRAWN, Meters};
@@ -29,6 +31,8 @@ pub struct Headroom {
     pub outlook: Outlook,
     /// What is kept free because the other load moves.
     pub reserve: f64,
+    /// The same, were the load as high as it has been in the last minute.
+    pub reserve_at_top: f64,
     /// What the tightest own limit leaves: above it miners are lowered.
     pub headroom: f64,
     /// What they may be raised to. At most the headroom.
@@ -43,6 +47,8 @@ pub struct Headroom {
     pub limits: Vec<LimitValue>,
     /// Whether a limit that acts is exceeded by what its meter says, or nothing says that it is not.
     pub exceeded: bool,
+    /// Time between two samples of its meter; zero without one.
+    pub apart: Duration,
     /// Whether the meter may be raised on: it has not failed to show what the miners did.
     pub shows: bool,
 }
@@ -89,11 +95,14 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
             let share = site.settings.import_share * drawn;
             let reserve =
                 metered.map_or(0.0, |_| memory.balance.reserve(share, circuit.margin.get(), nameplate));
+            let reserve_at_top = metered
+                .map_or(0.0, |_| memory.balance.reserve_at_top(share, circuit.margin.get(), nameplate));
             let fresh = meters.of(site, circuit).filter(|(_, seen)| seen.fresh());
             Headroom {
                 power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
                 outlook,
                 reserve,
+                reserve_at_top,
                 headroom: f64::INFINITY,
                 raise: f64::INFINITY,
                 firm: f64::INFINITY,
@@ -101,6 +110,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 binding: Source::Fleet,
                 limits: Vec::new(),
                 exceeded: false,
+                apart: metered.map_or(Duration::ZERO, |(_, seen)| seen.period),
                 shows: memory.shows,
             }
         })

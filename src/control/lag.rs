@@ -8,8 +8,7 @@
 //!
 //! For each candidate the evidence is summed up as a logarithm of likelihood, by Student's distribution with two degrees
 //! of freedom: one sample, however odd, moves it by little. What is not yet ruled out is the [`Doubt`], and the
-//! control law counts with all of it. Before any evidence that is everything up to [`LONGEST`]. Two more explanations run
-//! for the same money: that the meter does not show the miners at all, and that it shows them the wrong way round.
+//! control law counts with all of it. Before any evidence that is everything up to some sixteen seconds.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,8 +38,6 @@ const SIZE_TIME: f64 = 60.0;
 const STILL: f64 = 0.002;
 /// A candidate that is less likely than the best one by this factor (a logarithm: 55 to 1) is ruled out.
 const RULED_OUT: f64 = 4.0;
-/// The meter is taken to be turned round when that explains it better by this factor (a logarithm).
-const TURNED: f64 = 14.0;
 /// How much less likely a lag is before any evidence: it falls by e for each of these, in seconds. Meters that share a
 /// link with the one that sees the miners are mostly as late as that.
 const PRIOR: (f64, f64) = (4.0, 1.2);
@@ -48,9 +45,6 @@ const PRIOR: (f64, f64) = (4.0, 1.2);
 const KNOWN: Duration = Duration::from_secs(2);
 /// More samples that wait to be compared than any link delivers meanwhile.
 const MOST_WAITING: usize = 64;
-
-/// The longest lag that is thought of.
-pub const LONGEST: Duration = Duration::from_secs(20);
 
 /// What is not ruled out of how late a meter is, in seconds; negative when it is ahead of what it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,10 +86,6 @@ pub struct LagEstimator {
     before: [Option<(Moment, f64)>; 2],
     /// For each candidate, how likely it is; a logarithm.
     score: [f64; CANDIDATES],
-    /// The same, with the meter turned round.
-    turned: [f64; CANDIDATES],
-    /// The same, with a meter that does not show the miners.
-    blind: f64,
     /// The usual size of what the best candidate leaves unexplained, in watts.
     size: Option<f64>,
     /// What people are told; to and fro between two neighbours would be no news.
@@ -104,15 +94,7 @@ pub struct LagEstimator {
 
 impl Default for LagEstimator {
     fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            before: [None; 2],
-            score: [0.0; CANDIDATES],
-            turned: [0.0; CANDIDATES],
-            blind: 0.0,
-            size: None,
-            told: None,
-        }
+        Self { waiting: VecDeque::new(), before: [None; 2], score: [0.0; CANDIDATES], size: None, told: None }
     }
 }
 
@@ -156,18 +138,6 @@ impl LagEstimator {
     /// The lag, once it is certain enough to be told.
     pub fn learned(&self) -> Option<Duration> {
         self.told.map(|lag| Duration::try_from_secs_f64(lag.max(0.0)).unwrap_or(Duration::ZERO))
-    }
-
-    /// Whether the meter moves against the miners, beyond doubt.
-    pub fn turned(&self) -> bool {
-        let best = self.score.iter().copied().fold(self.blind, f64::max);
-        let turned = self.turned.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        turned > best + TURNED
-    }
-
-    /// Forgets what speaks of the direction: somebody has looked at the meter.
-    pub fn reset(&mut self) {
-        *self = Self::default();
     }
 
     /// Takes a new sample by its stamp. `miners` tells the draw of the miners in the meter's watts at a moment, as far as
@@ -224,19 +194,12 @@ impl LagEstimator {
         let likely =
             |rest: f64| -OVERLAP * (FREEDOM + 1.0) / 2.0 * (rest * rest / (FREEDOM * size * size)).ln_1p();
         let mut least = meter.abs();
-        let each = moves.iter().zip(self.score.iter_mut()).zip(self.turned.iter_mut());
-        for ((moved, score), turned) in each {
+        for (moved, score) in moves.iter().zip(self.score.iter_mut()) {
             *score *= keep;
-            *turned *= keep;
             if moving {
                 *score += likely(meter - moved);
-                *turned += likely(meter + moved);
             }
             least = least.min((meter - moved).abs());
-        }
-        self.blind *= keep;
-        if moving {
-            self.blind += likely(meter);
         }
         let best = self.doubt(Against::Meters).best;
         let rest = moves
@@ -251,9 +214,8 @@ impl LagEstimator {
             None => rest,
         });
         // Only differences count: kept near zero so that nothing is lost to rounding.
-        let top = self.score.iter().copied().fold(self.blind, f64::max);
-        self.score.iter_mut().chain(self.turned.iter_mut()).for_each(|score| *score -= top);
-        self.blind -= top;
+        let top = self.score.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        self.score.iter_mut().for_each(|score| *score -= top);
     }
 }
 
@@ -263,7 +225,7 @@ mod tests {
     use crate::control::history::History;
 
     /// 100 kW of miners that move at random about every seven seconds, seen by a meter with this lag among other load.
-    fn watch(seconds: u64, lag: f64, noise: f64, slope: f64, share: f64, sign: f64) -> LagEstimator {
+    fn watch(seconds: u64, lag: f64, noise: f64, slope: f64, share: f64) -> LagEstimator {
         let mut seed = 7_u64;
         let mut random = move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -284,7 +246,7 @@ mod tests {
                 let seconds = now.since_start().as_secs_f64();
                 let other = -slope * (seconds / 20.0).sin() + noise * random();
                 let known = draw.newest().unwrap().0;
-                estimator.take(now, sign * seen + other, |at| draw.at(at), known, Against::Estimate, 100e3);
+                estimator.take(now, seen + other, |at| draw.at(at), known, Against::Estimate, 100e3);
             }
         }
         estimator
@@ -301,7 +263,7 @@ mod tests {
     fn the_lag_of_a_meter_is_narrowed_within_a_minute_and_never_ruled_out() {
         for (noise, slope) in [(200.0, 0.0), (500.0, 30e3), (3e3, 10e3)] {
             for lag in [0.0, 0.5, 2.0, 4.0, 7.0, 15.0] {
-                let doubt = watch(120, lag, noise, slope, 0.3, 1.0).doubt(Against::Estimate);
+                let doubt = watch(120, lag, noise, slope, 0.3).doubt(Against::Estimate);
                 assert!(doubt.least <= lag + 1e-9 && doubt.most >= lag - 1e-9, "{doubt:?} for {lag}");
                 assert!(doubt.most - doubt.least <= 3.0, "{doubt:?} for {lag}, noise {noise}");
             }
@@ -311,19 +273,8 @@ mod tests {
     #[test]
     fn nothing_is_claimed_without_movement_or_in_noise() {
         for (noise, share) in [(200.0, 0.002), (60e3, 0.1)] {
-            let seen = watch(600, 2.0, noise, 0.0, share, 1.0);
+            let seen = watch(600, 2.0, noise, 0.0, share);
             assert_eq!(seen.learned(), None);
-            assert!(!seen.turned());
         }
-    }
-
-    #[test]
-    fn a_meter_that_is_turned_round_is_found_and_no_other() {
-        assert!(watch(120, 2.0, 500.0, 0.0, 0.3, -1.0).turned());
-        assert!(!watch(600, 2.0, 500.0, 30e3, 0.3, 1.0).turned());
-        assert!(
-            !watch(600, 2.0, 500.0, 30e3, 0.3, 0.0).turned(),
-            "one that sees nothing of them is not turned"
-        );
     }
 }

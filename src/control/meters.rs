@@ -23,7 +23,7 @@ const CALM: f64 = 0.15;
 /// A comparison waits at the most this long for the meters that see the miners alone.
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
-const MODEL_DOUBT: f64 = 1.0;
+const MODEL_DOUBT: f64 = 0.3;
 /// What a dedicated meter shows beyond its miners counts beyond this share of them: less is calibration.
 const EXPLAINED: f64 = 0.03;
 /// Beyond this many times its noise, likewise.
@@ -35,6 +35,51 @@ const SLOWEST: Duration = Duration::from_secs(75);
 
 /// A fleet that draws less than this part of its nameplates may import as much as one that draws so much.
 pub const LEAST_DRAWN: f64 = 0.25;
+
+/// Whether a meter moves with its miners or against them, over stretches that are long beside any lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Direction {
+    /// Beginning of the stretch, the meter and what the miners said then.
+    from: Option<(Moment, f64, f64)>,
+    /// Sums over the stretches in which the miners moved: their movement squared, times the meter's, the meter's
+    /// squared, and how many there were.
+    own: f64,
+    both: f64,
+    seen: f64,
+    times: u32,
+}
+
+/// A stretch, and how far the miners must move in it, as a share of their nameplates.
+const STRETCH: (Duration, f64) = (Duration::from_secs(20), 0.04);
+/// A meter that moves by less than this against each watt of the miners is not turned round.
+const AGAINST: f64 = -0.6;
+/// The miners must explain this part of its movement, and in so many stretches.
+const AGAINST_SURE: (f64, u32) = (0.6, 3);
+
+impl Direction {
+    /// Takes in a sample and says whether the meter is turned round, beyond doubt.
+    fn take(&mut self, at: Moment, meter: f64, miners: f64, nameplate: f64) -> bool {
+        let Some((from, before, said)) = self.from else {
+            self.from = Some((at, meter, miners));
+            return false;
+        };
+        if at - from < STRETCH.0 {
+            return false;
+        }
+        self.from = Some((at, meter, miners));
+        let (own, seen) = (miners - said, meter - before);
+        if own.abs() < nameplate * STRETCH.1 {
+            return false;
+        }
+        let keep = 0.8;
+        self.own = self.own * keep + own * own;
+        self.both = self.both * keep + own * seen;
+        self.seen = self.seen * keep + seen * seen;
+        self.times = self.times.saturating_add(1);
+        let explained = self.both * self.both / (self.own * self.seen).max(1e-9);
+        self.times >= AGAINST_SURE.1 && self.both / self.own < AGAINST && explained > AGAINST_SURE.0
+    }
+}
 
 /// The meters of one cycle.
 #[derive(Clone, Copy)]
@@ -83,6 +128,7 @@ pub struct CircuitMemory {
     same: Option<(f64, Moment)>,
     /// It did not show a movement of the miners that it must have shown, and has the same value still.
     frozen: bool,
+    direction: Direction,
     /// It moves against its miners.
     turned: bool,
     /// It has shown what the miners did, as far as that can be told; until it has, nothing is raised on its word.
@@ -105,6 +151,7 @@ impl Default for CircuitMemory {
             repeated_at: None,
             same: None,
             frozen: false,
+            direction: Direction::default(),
             turned: false,
             shows: true,
         }
@@ -121,12 +168,22 @@ impl CircuitMemory {
     }
 
     /// Whether a value is only the one before, read again: the device has had no time for a new one. Of a device of which
-    /// nobody knows how often it has one, a value that has not changed says nothing for long.
-    fn repeats(&mut self, at: Moment, value: f64, refresh: Option<Duration>) -> bool {
+    /// nobody knows how often it has one that is so when the miners have moved since and it must have shown that by now.
+    fn repeats(&mut self, at: Moment, value: f64, refresh: Option<Duration>, nameplate: f64) -> bool {
         let Some((since, known)) = self.metered.newest() else { return false };
         if known.total_cmp(&value).is_eq() {
             self.repeated_at = Some(at);
-            return at - since < refresh.map_or(SLOWEST, |refresh| refresh.mul_f64(1.3));
+            if let Some(refresh) = refresh {
+                return at - since < refresh.mul_f64(1.3);
+            }
+            let doubt = self.lag.doubt(Against::Estimate).widened(MODEL_DOUBT);
+            let moved = |lag: f64| {
+                let drawn =
+                    |moment: Moment| self.estimate.at(shifted(moment, lag)).unwrap_or(0.0) * self.gain;
+                (drawn(at) - drawn(since)).abs() > nameplate * SHOWN.0
+            };
+            // However late it is.
+            return moved(doubt.least.max(0.0)) && moved(doubt.most) && at - since < SLOWEST;
         }
         // A quick device has had this value until now; of a slow one nobody knows.
         let quick = refresh.is_none_or(|refresh| refresh <= COMMON_WAIT);
@@ -153,7 +210,7 @@ impl CircuitMemory {
     /// What was learned of the direction of the meter is forgotten: somebody has been there.
     pub fn look_again(&mut self) {
         if self.turned {
-            self.lag.reset();
+            self.direction = Direction::default();
             self.turned = false;
         }
     }
@@ -197,7 +254,7 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
         memory.sample_at = Some(high.at);
         // In doubt, the miners have drawn less than a meter says that sees them alone: then the rest is other load.
         let worse = if circuit.dedicated { low } else { high };
-        if memory.repeats(high.at, worse.value.get(), seen.input.refresh) {
+        if memory.repeats(high.at, worse.value.get(), seen.input.refresh, nameplate) {
             continue;
         }
         memory.metered.push(high.at, worse.value.get());
@@ -209,7 +266,8 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             estimate.at(at).filter(|_| reach.is_some_and(|reach| reach <= at)).map(|value| value * *gain)
         };
         lag.take(high.at, middle, miners, meters.now, Against::Estimate, nameplate);
-        memory.turned |= memory.lag.turned();
+        memory.turned |=
+            memory.direction.take(high.at, middle, memory.told.at(high.at).unwrap_or(0.0), nameplate);
         if circuit.dedicated {
             calibrate(memory, high.value.get(), high.at, nameplate, seen.period);
         }
@@ -239,8 +297,11 @@ fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, d
         let last = shifted(now, lag).earlier(renewed);
         // What the miners said shortly after may be what they had done before.
         let first = shifted(since, lag) + delay;
+        // And what was over before the device had a new value, it never saw.
+        let lasted = memory.told.range(last.earlier(renewed).max(first), last.max(first));
         let then = memory.told.at(first).filter(|_| first < last);
-        then.zip(memory.told.at(last)).is_some_and(|(then, now)| (now - then).abs() * memory.gain > least)
+        then.zip(lasted)
+            .is_some_and(|(then, (low, high))| (low - then).max(then - high) * memory.gain > least)
     };
     let long = now - since >= seen.input.refresh.map_or(SLOWEST, |refresh| refresh * 3);
     let likely = doubt.best.max(doubt.least) + MODEL_DOUBT;

@@ -55,6 +55,7 @@ pub mod decision;
 pub mod headroom;
 pub mod history;
 pub mod lag;
+pub mod learned;
 pub mod measure;
 pub mod meters;
 mod move_fleet;

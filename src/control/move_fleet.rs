@@ -32,7 +32,7 @@ const ORDINARY: f64 = 0.1;
 /// Of the deadband, and of what is kept free, the part that may be used before anybody is lowered.
 const SLACK: f64 = 0.5;
 /// Of the half of the time that a start takes, the part in which there may have been less.
-const DIPS: f64 = 0.1;
+const DIPS: f64 = 0.05;
 /// What has been there for less than this has not been there for long enough to wake anybody.
 const WATCHED: Duration = Duration::from_secs(10);
 /// The longest time over which waking a miner for a better distribution may pay.
@@ -234,7 +234,7 @@ pub(super) fn run(
         .zip(&flying)
         .map(|((ramp, circuit), flying)| {
             let room = if circuit.shows { circuit.raise } else { circuit.raise.min(*flying) };
-            ramp.allow(site.settings.raise_rate, *flying, room, now, cycle.since_last)
+            ramp.allow(site.settings.raise_rate, *flying, room, now, cycle.since_last.max(circuit.apart))
         })
         .collect();
     let due = state.balanced_at.is_none_or(|balanced| now - balanced >= site.settings.rebalance_period);
@@ -340,7 +340,7 @@ fn wake(
 ) -> Option<Waiting> {
     let now = cycle.now;
     for (taken, circuit) in state.taken.iter_mut().zip(circuits) {
-        taken.push(now, circuit.outlook.for_raise() + circuit.reserve);
+        taken.push(now, circuit.outlook.for_raise());
     }
     let rate = site.settings.raise_rate.over(cycle.since_last).get();
     state.wake_debt = (state.wake_debt - rate).max(0.0);
@@ -363,9 +363,13 @@ fn wake(
                 return circuit.raise;
             }
             let watched = taken.oldest().is_some_and(|(oldest, _)| now - oldest >= WATCHED);
-            let current = circuit.outlook.for_raise() + circuit.reserve;
+            let current = circuit.outlook.for_raise();
             let usual = taken.quantile(now.earlier(window), 1.0 - DIPS).unwrap_or(current);
-            if !watched || !circuit.shows { 0.0 } else { circuit.raise - (usual - current).max(0.0) }
+            if !watched || !circuit.shows {
+                return 0.0;
+            }
+            // As if the load were as high as it has been, with what is to be kept free then.
+            circuit.raise + circuit.reserve - circuit.reserve_at_top - (usual - current)
         })
         .collect();
     let mut wakes = Wakes {

@@ -16,9 +16,9 @@ const LONGEST_STEP: Duration = Duration::from_secs(5);
 pub const CERTAIN: Duration = Duration::from_millis(2_500);
 
 /// A lack that is small beside the circuit is no odd sample.
-const CERTAIN_IF_SMALL: Duration = Duration::from_secs(1);
+const CERTAIN_IF_SMALL: Duration = Duration::from_millis(500);
 /// And what has been missing must have come to the most that one of them gives in this time, in seconds.
-const WORTH: f64 = 1.5;
+const WORTH: f64 = 0.8;
 /// For so long more may follow.
 const OPEN: Duration = Duration::from_secs(15);
 
@@ -37,16 +37,11 @@ pub struct Ramp {
 
 impl Ramp {
     /// How far the miners may be raised now. `held` is what they count for, `room` what they may come to.
-    pub fn allow(
-        &self,
-        rate: WattsPerSecond,
-        held: f64,
-        room: f64,
-        now: Moment,
-        since_last: Duration,
-    ) -> f64 {
-        let since =
-            self.raised_at.map_or(since_last, |raised| now - raised).max(since_last).min(LONGEST_STEP);
+    ///
+    /// `apart` is the time between two cycles, or between two samples of the meter where that is longer: one that renews
+    /// itself slowly may be followed as fast as any.
+    pub fn allow(&self, rate: WattsPerSecond, held: f64, room: f64, now: Moment, apart: Duration) -> f64 {
+        let since = self.raised_at.map_or(apart, |raised| now - raised).min(apart).min(LONGEST_STEP);
         room.min(held.max(0.0) + rate.over(since).get())
     }
 
@@ -146,6 +141,6 @@ mod tests {
     fn a_small_lack_must_last_longer() {
         let mut ramp = Ramp::default();
         let slept = (0..60).find(|&second| ramp.must_sleep(500.0, 2e3, 10e3, at(second), SECOND));
-        assert_eq!(slept, Some(5));
+        assert_eq!(slept, Some(3));
     }
 }

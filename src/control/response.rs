@@ -18,7 +18,7 @@ use crate::control::snapshot::{
 use crate::units::{Hashrate, Watts};
 
 /// How far the learned response times may lie from the model's.
-const PACE_RANGE: (f64, f64) = (0.5, 30.0);
+pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
 /// Weight of a new observation of the response time.
 const PACE_WEIGHT: f64 = 0.3;
 /// A draw within this fraction of the target, or of the nameplate, has arrived.
@@ -250,6 +250,11 @@ impl Track {
         self.start_at.is_some_and(|since| (now - since).as_secs_f64() + model * QUIET_START.0 > takes)
     }
 
+    /// It did not move when it was told to, and is not counted on for a while.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf_until.is_some()
+    }
+
     /// The latest command to lower should have shown by now, and the draw has not moved at all: until it does, or the
     /// grace is over, it counts where it is.
     pub fn is_late(&self, miner: &Miner) -> bool {
@@ -372,7 +377,11 @@ impl Track {
             // Tried anew.
             self.deaf_until = None;
         }
-        if self.deaf_until.is_some() && self.state == MinerState::Hashing {
+        if activity == Some(&Activity::Asleep) && matches!(self.setpoint, Some(Target::Sleep)) {
+            self.deaf_until = None;
+        }
+        let told = matches!(self.state, MinerState::Hashing | MinerState::Asleep | MinerState::Starting);
+        if self.deaf_until.is_some() && told {
             self.state = MinerState::Straggler;
         }
         if self.restarted && activity == Some(&Activity::Hashing) && near(miner, self.draw, goal) {

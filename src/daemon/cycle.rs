@@ -12,6 +12,7 @@ use crate::control::{Snapshot, State, step};
 use crate::daemon::breakers::Breakers;
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
+use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
@@ -55,6 +56,7 @@ pub struct Loop {
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
+    pub memory: Memory,
     pub exit: ExitPolicy,
 }
 
@@ -78,7 +80,8 @@ impl Loop {
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let sequence = self.state.sequence();
         self.signals.stop().await;
-        tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop(), self.desk.beat());
+        let last = self.memory.last(&self.state);
+        tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop(), self.desk.beat(), last);
     }
 
     /// Waits for the next cycle (`None`) or request: a period after the last cycle, or earlier for a fresh value.
@@ -121,13 +124,14 @@ impl Loop {
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();
-        self.journal.write(&site, &decision);
+        self.journal.write(&site, &snapshot, &decision);
         let frame = Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
         self.desk.note(&frame);
         self.journal.signals(&frame.site, begun, &self.desk.views(), &self.desk.take_news());
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
         self.frames.send_replace(Some(frame));
+        self.memory.keep(&self.state, begun);
     }
 
     async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
@@ -144,6 +148,7 @@ impl Loop {
         self.api.configure(&config);
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
+        self.memory.configure(&config);
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

@@ -1,5 +1,10 @@
 //! What is worth a line in the log: changes of state, once each. A cycle like the one before leaves no trace.
 
+mod answers;
+#[cfg(test)]
+mod tests;
+mod unused;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,10 +14,13 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, MinerState, Mode, Source};
 use crate::control::signal::{SourceState, View};
 use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
+use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
 use crate::metrics::{binding_words, describe, part_name, source_label};
 use crate::signal::record::{News, What};
 use crate::signal::status::trouble;
 use crate::units::Watts;
+use answers::Answers;
+use unused::Unused;
 
 /// A binding limit that changes back and forth is told at most this often.
 const BINDING_EVERY: Duration = Duration::from_secs(30);
@@ -30,6 +38,8 @@ pub struct Journal {
     binding: Option<(CircuitId, Source, Moment)>,
     short: bool,
     states: Vec<MinerState>,
+    answers: Answers,
+    unused: Unused,
     meters: Vec<Told>,
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
@@ -78,11 +88,13 @@ struct Told {
     disagreement: bool,
     slow: bool,
     learned_lag: Option<Duration>,
+    /// Why the control law does not believe it.
+    disbelieved: Option<MeterStatus>,
 }
 
 impl Journal {
     /// Tells what has changed since the cycle before.
-    pub fn write(&mut self, site: &Site, decision: &Decision) {
+    pub fn write(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
         let mode = (decision.mode, decision.would_be);
         if self.mode != Some(mode) {
             let line = describe(site, decision);
@@ -95,10 +107,12 @@ impl Journal {
         }
         self.binding(site, decision);
         self.shortfall(site, decision);
-        self.meters(site, decision);
+        self.meters(site, snapshot, decision);
         self.conditions(site, decision);
         self.protection(site, decision);
         self.miners(site, decision);
+        self.answers.write(site, decision);
+        self.unused.write(site, decision);
         for command in &decision.commands {
             log_command(site, command);
         }
@@ -162,12 +176,14 @@ impl Journal {
         self.short = short;
     }
 
-    fn meters(&mut self, site: &Site, decision: &Decision) {
+    fn meters(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
         if self.meters.len() != decision.meters.len() {
             self.meters = vec![Told::default(); decision.meters.len()];
         }
-        for ((meter, now), told) in site.meters.iter().zip(&decision.meters).zip(self.meters.iter_mut()) {
+        let each = site.meters.iter().zip(&decision.meters).zip(self.meters.iter_mut());
+        for (index, ((meter, now), told)) in each.enumerate() {
             told.write(site, meter, now);
+            told.believe(meter, snapshot.meters.get(index), now);
         }
     }
 
@@ -302,6 +318,34 @@ impl Told {
             }
             self.learned_lag = Some(lag);
         }
+    }
+}
+
+impl Told {
+    /// Tells of a meter whose reads are good and which is not believed all the same. A frozen value that is seen where it
+    /// is read is told there.
+    fn believe(&mut self, meter: &Meter, read: Option<&MeterInput>, now: &MeterDecision) {
+        let name = meter.name.as_str();
+        let good = read.is_none_or(|read| matches!(read.status, MeterStatus::Ok));
+        let doubt = Some(now.input.status)
+            .filter(|status| matches!(status, MeterStatus::Turned | MeterStatus::Frozen) && good);
+        if doubt == self.disbelieved {
+            return;
+        }
+        match doubt {
+            Some(MeterStatus::Turned) => warn!(
+                meter = name,
+                "moves the wrong way when the miners move: check its current transformers or `invert`; it counts as lost"
+            ),
+            Some(_) => warn!(
+                meter = name,
+                "does not show what the miners do: its value stands still; it counts as lost"
+            ),
+            // It is lost for another reason now, which is told elsewhere.
+            None if !good => {}
+            None => info!(meter = name, "shows what the miners do again"),
+        }
+        self.disbelieved = doubt;
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
+//! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
@@ -21,6 +22,7 @@ mod breakers;
 mod cycle;
 pub mod fleet;
 mod journal;
+mod memory;
 mod meters;
 pub mod notify;
 pub mod service;
@@ -44,6 +46,7 @@ use crate::web::{self, WebError};
 use breakers::Breakers;
 use cycle::{Loop, Request};
 use fleet::Fleet;
+use memory::Memory;
 use meters::Meters;
 use signals::Signals;
 
@@ -93,7 +96,9 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.listen);
         let cancel = CancellationToken::new();
 
-        let desk = signals::desk(&config, clock).await;
+        let mut state = State::new(config.site.clone());
+        let (desk, kept) = signals::desk(&config, clock).await;
+        let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
@@ -110,7 +115,8 @@ impl Daemon {
         let (requests, inbox) = mpsc::channel(4);
         let (outlet, frames) = watch::channel(None);
         let control = Loop {
-            state: State::new(config.site.clone()),
+            state,
+            memory,
             clock,
             guards: Guards::start(&config.signals, &desk, None),
             signals: Signals::start(&config, &desk, clock, &frames, &meters),

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::signal::SourceSettings;
+use crate::daemon::memory::Kept;
 use crate::daemon::meters::Meters;
 use crate::metrics::Frame;
 use crate::signal::start::{Beginning, MOST_RECORDS};
@@ -63,26 +64,26 @@ pub fn settings(config: &Config) -> Vec<SourceSettings> {
 }
 
 /// The desk of a configuration, with what was on disk. Everything that can be wrong with the disk is logged and stops
-/// nothing: what is not known is at its fail-safe.
-pub async fn desk(config: &Config, clock: Clock) -> Desk {
+/// nothing: what is not known is at its fail-safe. Beside it, what was learned of the miners, where there is a disk.
+pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
     let wall = wall::of_this_machine(clock, config.clock.unwrap_or(Trust::Trusted));
     let (site, sources) = (config.site.clone(), settings(config));
     let Some(path) = config.store.path.clone() else {
-        return Desk::new(site, sources, clock, wall);
+        return (Desk::new(site, sources, clock, wall), None);
     };
     let opening = tokio::task::spawn_blocking({
         let path = path.clone();
         move || Store::open(&path, MOST_RECORDS)
     });
-    let opened = match opening.await {
+    let mut opened = match opening.await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => {
             tracing::error!("{error}; orders are obeyed all the same, and a restart forgets them");
-            return Desk::without_disk(site, sources, clock, wall);
+            return (Desk::without_disk(site, sources, clock, wall), None);
         }
         Err(error) => {
             tracing::error!("cannot open the database {}: {error}", path.display());
-            return Desk::without_disk(site, sources, clock, wall);
+            return (Desk::without_disk(site, sources, clock, wall), None);
         }
     };
     if let Some(damaged) = &opened.damaged {
@@ -100,5 +101,7 @@ pub async fn desk(config: &Config, clock: Clock) -> Desk {
             "some of what was on disk makes no sense and is left out"
         );
     }
-    Desk::start(site, sources, Beginning { opened: Some(opened), settings: &config.store, clock, wall })
+    let kept = Kept { store: opened.store.clone(), rows: std::mem::take(&mut opened.loaded.learned) };
+    let beginning = Beginning { opened: Some(opened), settings: &config.store, clock, wall };
+    (Desk::start(site, sources, beginning), Some(kept))
 }

@@ -90,6 +90,22 @@ pub(super) const OPTIMALITY_GAP: Definition = gauge(
     &[],
     "How far the hashrate of the allocation is below a proven upper bound at the same power; 0.001 is 0.1 %.",
 );
+pub(super) const FLEET_LEFT: Definition = gauge(
+    "ballast_fleet_left_watts",
+    &[],
+    "What the miners could take within every limit and do not, beyond what is kept free.",
+);
+pub(super) const WAKE_NEEDED: Definition = gauge(
+    "ballast_wake_needed_watts",
+    &[],
+    "What the next miner to be woken needs to start. Absent while none waits for power.",
+);
+pub(super) const WAKE_AVAILABLE: Definition = gauge(
+    "ballast_wake_available_watts",
+    &[],
+    "What has been there for the next miner to be woken for as long as a start takes, with everything that runs at its \
+     lowest. Absent while none waits for power.",
+);
 pub(super) const MINERS: Definition = gauge("ballast_miners", &["state"], "Number of miners in each state.");
 pub(super) const ENERGY: Definition = counter(
     "ballast_energy_joules_total",
@@ -148,7 +164,8 @@ pub(super) const BREAKER_STATE: Definition = gauge(
 pub(super) const METER_UP: Definition = gauge(
     "ballast_meter_up",
     METER,
-    "1 when the latest read gave a good value and it is not stale, else 0. Absent before the first read ended.",
+    "1 when the latest read gave a good value, it is not stale and the meter is believed, else 0. Absent before the first \
+     read ended.",
 );
 pub(super) const METER_POWER: Definition = gauge(
     "ballast_meter_power_watts",
@@ -314,6 +331,9 @@ pub(super) const ALL: &[&Definition] = &[
     &FLEET_TARGET,
     &FLEET_HASHRATE,
     &OPTIMALITY_GAP,
+    &FLEET_LEFT,
+    &WAKE_NEEDED,
+    &WAKE_AVAILABLE,
     &MINERS,
     &ENERGY,
     &CIRCUIT_POWER,

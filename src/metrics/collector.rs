@@ -116,9 +116,17 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         (&names::FLEET_TARGET, fleet.target.get()),
         (&names::FLEET_HASHRATE, fleet.hashrate.get()),
         (&names::OPTIMALITY_GAP, fleet.optimality_gap),
+        (&names::FLEET_LEFT, fleet.left.get()),
     ];
     for (definition, value) in single {
         families.push(Family::single(definition, value));
+    }
+
+    for (definition, value) in [
+        (&names::WAKE_NEEDED, decision.waiting.map(|waiting| waiting.needs)),
+        (&names::WAKE_AVAILABLE, decision.waiting.map(|waiting| waiting.there)),
+    ] {
+        families.extend(value.map(|watts| Family::single(definition, watts.get())));
     }
 
     let mut binding = Family::new(&names::BINDING);

@@ -36,10 +36,11 @@ pub use counters::{
     ReadTally,
 };
 pub use sentence::describe;
+pub(crate) use sentence::{left_words, waiting_words};
 pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
 pub(crate) use sources::{
-    circuit_name, fresh_measure, fresh_power, fresh_status, meter_input, meter_up, part_name,
+    circuit_name, fresh_measure, fresh_power, fresh_status, meter_input, meter_up, miner_name, part_name,
 };
 
 /// The content type of [`Exporter::render`].

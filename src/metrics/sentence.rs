@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::collector::count_by_state;
 use super::sources::binding_words;
-use crate::control::decision::{Decision, MinerState, Mode};
+use crate::control::decision::{Decision, MinerState, Mode, Waiting};
 use crate::control::site::{LimitClass, Site};
 use crate::units::Watts;
 
@@ -71,4 +71,32 @@ fn miners(decision: &Decision) -> String {
         }
     }
     if text.is_empty() { "no miners".into() } else { text }
+}
+
+/// What the next miner to be woken waits for: `waits for 3.31 kW, 2.46 kW are there`.
+pub(crate) fn waiting_words(waiting: &Waiting) -> String {
+    format!("waits for {}, {} are there", waiting.needs, waiting.there)
+}
+
+/// Why miners leave surplus that they could take: `4 asleep, the next waits for 3.31 kW, 2.46 kW are there; 2 stragglers`.
+pub(crate) fn left_words(decision: &Decision) -> String {
+    let counts = count_by_state(decision);
+    let count = |state: MinerState| counts.get(&state).copied().filter(|count| *count > 0);
+    let mut reasons = Vec::new();
+    if let Some(asleep) = count(MinerState::Asleep) {
+        let next =
+            decision.waiting.map_or_else(String::new, |next| format!(", the next {}", waiting_words(&next)));
+        reasons.push(format!("{asleep} {}{next}", word(MinerState::Asleep, asleep)));
+    }
+    for state in [
+        MinerState::Starting,
+        MinerState::Straggler,
+        MinerState::Fault,
+        MinerState::Unanswered,
+        MinerState::Unreachable,
+        MinerState::Pending,
+    ] {
+        reasons.extend(count(state).map(|count| format!("{count} {}", word(state, count))));
+    }
+    if reasons.is_empty() { "every miner runs, and not at its most".into() } else { reasons.join("; ") }
 }

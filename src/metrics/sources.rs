@@ -7,7 +7,7 @@ use super::Frame;
 use crate::clock::Moment;
 use crate::control::decision::{Binding, Source};
 use crate::control::measure::Measure;
-use crate::control::site::{CircuitId, MeterId, Part, Site, SourceId};
+use crate::control::site::{CircuitId, MeterId, MinerId, Part, Site, SourceId};
 use crate::control::snapshot::{Contact, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading};
 use crate::units::Watts;
 
@@ -50,6 +50,11 @@ pub(crate) fn meter_name(site: &Site, id: MeterId) -> &str {
     site.meters.get(id.0).map_or("unknown", |meter| &meter.name)
 }
 
+/// A miner's name.
+pub(crate) fn miner_name(site: &Site, id: MinerId) -> &str {
+    site.miners.get(id.0).map_or("unknown", |miner| &miner.name)
+}
+
 /// A part of a combined meter in words: its meter's name, and which of its powers where that is not the whole.
 pub(crate) fn part_name(site: &Site, part: Part) -> Cow<'_, str> {
     let meter = meter_name(site, part.meter);
@@ -60,15 +65,19 @@ pub(crate) fn part_name(site: &Site, part: Part) -> Cow<'_, str> {
     }
 }
 
-/// What a meter said in a cycle: a device by the snapshot, a combined meter by the decision.
+/// What a meter said in a cycle: a device by the snapshot, a combined meter by the decision. A device that the control
+/// law does not believe is not well, however good its answers are.
 pub(crate) fn meter_input(frame: &Frame, id: MeterId) -> MeterInput {
     let combined = frame.site.meters.get(id.0).is_some_and(|meter| meter.combined.is_some());
-    let input = if combined {
-        frame.decision.meters.get(id.0).map(|meter| meter.input)
-    } else {
-        frame.snapshot.meters.get(id.0).copied()
-    };
-    input.unwrap_or(MeterInput::PENDING)
+    let taken = frame.decision.meters.get(id.0).map(|meter| meter.input);
+    if combined {
+        return taken.unwrap_or(MeterInput::PENDING);
+    }
+    let mut input = frame.snapshot.meters.get(id.0).copied().unwrap_or(MeterInput::PENDING);
+    if let Some(status @ (MeterStatus::Frozen | MeterStatus::Turned)) = taken.map(|taken| taken.status) {
+        input.status = status;
+    }
+    input
 }
 
 /// A value of a meter that is not its power, while it is young enough to be told.

@@ -142,6 +142,7 @@ impl Desk {
             sources: forget.iter().map(|name| (name.clone(), Kept::default())).collect(),
             ledger: rows.clone(),
             alive: self.0.boot.as_ref().map(Boot::alive),
+            ..Write::default()
         };
         let written = store.write(write).await.is_ok();
         let mut state = self.state();

@@ -10,7 +10,7 @@ use super::{Damaged, StoreError};
 use crate::clock;
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,8 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
     priority INTEGER NOT NULL, circuit TEXT NOT NULL, scope TEXT NOT NULL,
@@ -43,7 +44,13 @@ CREATE TABLE ledger (
     stored INTEGER NOT NULL);
 CREATE TABLE alive (
     id INTEGER PRIMARY KEY CHECK (id = 1), boot TEXT, uptime_ms INTEGER, wall_ms INTEGER NOT NULL);
-"];
+",
+    "
+CREATE TABLE learned (
+    miner TEXT PRIMARY KEY, identity TEXT NOT NULL, scale REAL NOT NULL, floor_w REAL, sleep_w REAL,
+    pace REAL NOT NULL, start_s REAL, stamp_ms INTEGER NOT NULL) WITHOUT ROWID;
+",
+];
 
 /// Why a file is not used as it is.
 enum Trouble {

@@ -1,4 +1,5 @@
-//! What must survive a restart: the orders from outside, and the ledger of what became of them.
+//! What must survive a restart: the orders from outside, the ledger of what became of them, and what was learned of the
+//! miners.
 //!
 //! One thread owns the database (SQLite) and writes what it is handed, each hand-over in one transaction. Whoever hands
 //! over says the whole state of a source; the thread knows what is on disk and writes the difference, so that a
@@ -13,11 +14,13 @@
 //! |---|---|
 //! | `file` | opens and checks the database; sets a damaged one aside |
 //! | `rows` | orders and ledger entries as rows |
+//! | `learned` | what was learned of the miners as rows |
 //! | `worker` | the thread |
 //! | `boot` | whether this start follows a power outage |
 
 pub mod boot;
 mod file;
+mod learned;
 mod rows;
 mod worker;
 
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::control::learned::Learned;
 use crate::control::signal::book::Held;
 use crate::control::signal::{Active, Basis, Wall};
 use crate::control::site::Scope;
@@ -43,6 +47,8 @@ const LITTLE_PATIENCE: Duration = Duration::from_millis(50);
 const QUEUE: usize = 64;
 /// Entries of the ledger that stay on disk.
 pub const MOST_LEDGER: u32 = 20_000;
+/// What was learned of a miner and has not been confirmed for so long may be another one's, and is dropped.
+pub const LEARNED_AGE: Duration = Duration::from_secs(90 * 86_400);
 /// Older entries of the ledger are dropped.
 pub const LEDGER_AGE: Duration = Duration::from_secs(400 * 86_400);
 
@@ -171,6 +177,19 @@ pub struct LedgerRow {
     pub stored: bool,
 }
 
+/// What was learned of a miner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnedRow {
+    /// Name of the miner; there is one row for each.
+    pub miner: Arc<str>,
+    /// Of which device it was learned, as far as that is known.
+    pub identity: Arc<str>,
+    /// What was learned.
+    pub learned: Learned,
+    /// When it was last so.
+    pub stamp: Wall,
+}
+
 /// What was on disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
@@ -182,6 +201,8 @@ pub struct Loaded {
     pub last_number: u64,
     /// When the daemon was last known to run.
     pub alive: Option<Alive>,
+    /// What was learned of the miners.
+    pub learned: Vec<LearnedRow>,
     /// Rows that could not be read and were left out.
     pub unreadable: u64,
 }
@@ -215,6 +236,8 @@ pub struct Write {
     pub ledger: Vec<LedgerRow>,
     /// The daemon runs.
     pub alive: Option<Alive>,
+    /// What was learned of some miners, each in the place of what was known of it.
+    pub learned: Vec<LearnedRow>,
 }
 
 struct Job {

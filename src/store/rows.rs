@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::boot::Alive;
-use super::{Kept, LEDGER_AGE, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder};
+use super::{Kept, LEDGER_AGE, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, learned};
 use crate::control::signal::book::Held;
 use crate::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use crate::control::site::{CircuitId, Scope};
@@ -44,6 +44,7 @@ pub(super) fn load(connection: &Connection, newest: usize) -> Result<Loaded> {
     let last: Option<i64> = connection.query_row("SELECT max(number) FROM ledger", [], |row| row.get(0))?;
     loaded.last_number = last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0);
     loaded.alive = all(connection, "SELECT * FROM alive", alive_of, bad)?.pop();
+    loaded.learned = all(connection, "SELECT * FROM learned", learned::row, bad)?;
     Ok(loaded)
 }
 
@@ -306,7 +307,7 @@ fn alive_of(row: &Row<'_>) -> Result<Alive> {
     })
 }
 
-fn text(row: &Row<'_>, column: &str) -> Result<Arc<str>> {
+pub(super) fn text(row: &Row<'_>, column: &str) -> Result<Arc<str>> {
     Ok(row.get::<_, String>(column)?.into())
 }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use rusqlite::Connection;
 
-use super::{Health, Job, Kept, Loaded, StoreError, StoredOrder, Write, rows};
+use super::{Health, Job, Kept, Loaded, StoreError, StoredOrder, Write, learned, rows};
 use crate::clock;
 use crate::control::signal::Wall;
 
@@ -48,7 +48,8 @@ impl Worker {
             .iter()
             .filter(|(source, kept)| self.known.get(source).unwrap_or(&Kept::default()) != kept)
             .collect();
-        if changed.is_empty() && write.ledger.is_empty() && write.alive.is_none() {
+        if changed.is_empty() && write.ledger.is_empty() && write.alive.is_none() && write.learned.is_empty()
+        {
             return Ok(());
         }
         // A sign of life and a figure in the ledger are worth no wait for the platter; an order is.
@@ -72,6 +73,7 @@ impl Worker {
         if let Some(alive) = &write.alive {
             rows::put_alive(&transaction, alive)?;
         }
+        learned::put(&transaction, &write.learned)?;
         transaction.commit()?;
         for (source, kept) in changed {
             if *kept == Kept::default() {

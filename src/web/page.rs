@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::health::Health;
 use super::status::{Circuit, Cycle, Meter, Signals, Status};
+use crate::control::snapshot::MeterStatus;
 use crate::signal::OPERATOR;
 use crate::units::Watts;
 
@@ -52,6 +53,7 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
         let _ = write!(html, "<p class=\"bad\">{}</p>", escape(reason));
     }
     if let Some(cycle) = &status.cycle {
+        unused(&mut html, cycle);
         circuits(&mut html, cycle);
         conditions(&mut html, &cycle.circuits);
         meters(&mut html, &cycle.meters);
@@ -67,6 +69,23 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
         status.version, status.mode
     );
     html
+}
+
+/// What is left of the surplus, and what the next miner waits for.
+fn unused(html: &mut String, cycle: &Cycle) {
+    if let Some(why) = &cycle.fleet.left_why {
+        let minutes = cycle.fleet.left_for_seconds / 60.0;
+        let _ = write!(
+            html,
+            "<p>{} could be taken and are not, for {minutes:.0} min: {}.</p>",
+            watts(cycle.fleet.left_watts),
+            escape(why)
+        );
+    }
+    if let Some(waiting) = &cycle.fleet.waiting {
+        let _ =
+            write!(html, "<p>The next miner, {}, {}.</p>", escape(&waiting.miner), escape(&waiting.words));
+    }
 }
 
 fn circuits(html: &mut String, cycle: &Cycle) {
@@ -106,6 +125,9 @@ fn conditions(html: &mut String, circuits: &[Circuit]) {
 /// What is worth a word about a meter, after how its latest read ended.
 fn remarks(meter: &Meter) -> String {
     let mut words = meter.status.to_owned();
+    if words == MeterStatus::Turned.name() {
+        words.push_str(": moves the wrong way when the miners move");
+    }
     match (&meter.in_use, meter.disagreement) {
         (_, Some(true)) => words.push_str(", its parts disagree: the worse value counts"),
         (Some(part), _) => {

@@ -12,7 +12,8 @@ use crate::control::site::{CircuitId, Combination, MeterId, Scope, Site};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::metrics::{
     Exporter, Frame, binding_words, circuit_name, circuit_power, count_by_state, describe, fresh_measure,
-    fresh_power, fresh_status, meter_input, meter_up, part_name, source_label,
+    fresh_power, fresh_status, left_words, meter_input, meter_up, miner_name, part_name, source_label,
+    waiting_words,
 };
 use crate::signal::status::SourceStatus;
 
@@ -144,6 +145,27 @@ pub struct Fleet {
     pub hashrate_hashes_per_second: f64,
     /// How far the allocation is below a proven upper bound; 0.001 is 0.1 %.
     pub optimality_gap_ratio: f64,
+    /// What the miners could take within every limit and do not, beyond what is kept free.
+    pub left_watts: f64,
+    /// For how long that has been worth telling.
+    pub left_for_seconds: f64,
+    /// Why, in words; `null` while it is not worth telling.
+    pub left_why: Option<String>,
+    /// The next miner to be woken, where it waits for power.
+    pub waiting: Option<Waiting>,
+}
+
+/// What the next miner to be woken waits for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// Which miner.
+    pub miner: String,
+    /// In words.
+    pub words: String,
+    /// What it needs to start.
+    pub needed_watts: f64,
+    /// What is there for it.
+    pub available_watts: f64,
 }
 
 /// Energy since the start, in joules.
@@ -337,6 +359,15 @@ fn cycle(frame: &Frame, now: Moment, with_miners: bool) -> Cycle {
             shortfall_watts: fleet.shortfall.get(),
             hashrate_hashes_per_second: fleet.hashrate.get(),
             optimality_gap_ratio: fleet.optimality_gap,
+            left_watts: fleet.left.get(),
+            left_for_seconds: fleet.left_for.as_secs_f64(),
+            left_why: (!fleet.left_for.is_zero()).then(|| left_words(decision)),
+            waiting: decision.waiting.map(|waiting| Waiting {
+                miner: miner_name(site, waiting.miner).to_owned(),
+                words: waiting_words(&waiting),
+                needed_watts: waiting.needs.get(),
+                available_watts: waiting.there.get(),
+            }),
         },
         miners_by_state: by_state.map(|(state, count)| (state.name(), count)).collect(),
         energy: Energy {

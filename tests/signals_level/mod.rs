@@ -37,10 +37,7 @@ time_zone = "UTC"
 [control]
 period = "250ms"
 raise_rate = "10 kW/s"
-raise_hold = "500ms"
-raise_samples = 2
 deadband = "100 W"
-anticipate = "500ms"
 min_sleep = "1s"
 start_timeout = "3s"
 straggler_grace = "2s"

@@ -35,10 +35,7 @@ mode = "control"
 [control]
 period = "250ms"
 raise_rate = "10 kW/s"
-raise_hold = "500ms"
-raise_samples = 2
 deadband = "100 W"
-anticipate = "500ms"
 min_sleep = "1s"
 start_timeout = "5s"
 straggler_grace = "2s"

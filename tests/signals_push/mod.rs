@@ -77,10 +77,7 @@ mode = "control"
 [control]
 period = "200ms"
 raise_rate = "20 kW/s"
-raise_hold = "300ms"
-raise_samples = 1
 deadband = "100 W"
-anticipate = "0s"
 min_sleep = "1s"
 start_timeout = "5s"
 on_exit = "hold"

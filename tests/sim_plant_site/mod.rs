@@ -149,16 +149,13 @@ fn settings() -> Settings {
         observe: false,
         period: seconds(1),
         raise_rate: WattsPerSecond::whole(1_000),
-        raise_hold: seconds(1),
-        raise_samples: 1,
-        deadband: Watts::ZERO,
-        max_starting: 1,
+        import_share: 0.000_4,
+        deadband: Some(Watts::ZERO),
         min_sleep: seconds(1),
         start_timeout: seconds(1),
         horizon: seconds(1),
         rebalance_period: seconds(1),
         straggler_grace: seconds(1),
-        anticipate: seconds(1),
     }
 }
 

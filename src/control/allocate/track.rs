@@ -16,9 +16,9 @@ const EMERGENCY_WEIGHT: f64 = 1_000.0;
 /// How many seconds of its ramp a raise may reserve, and the least share of its maximum that it always may.
 const RISE: (f64, f64) = (15.0, 0.03);
 /// And when what they have left so far is worth this part of what sleeping and coming back costs.
-const START_COST: f64 = 0.12;
+const START_COST: f64 = 0.08;
 /// A miner is woken when those that run leave this share of what it needs at least.
-const LEFT_OVER: f64 = 0.25;
+const LEFT_OVER: f64 = 0.2;
 /// How often the cheapest single finisher is searched for in one circuit.
 const MOST_FINISHES: usize = 8;
 /// How many ways to lower are put in order at first.

@@ -57,15 +57,25 @@ fn a_meter_that_was_never_read_is_a_lost_one_once_the_wait_is_over() {
 
 #[test]
 fn a_lost_feeder_meter_brings_the_miners_below_it_to_its_fail_safe() {
-    for limited in [true, false] {
-        let mut plant = with_lost_feeder(limited);
-        plant.run(59);
-        assert!(plant.draw() > 100e3, "{}", plant.draw());
-        let decision = plant.run(40);
-        assert_eq!(decision.mode, Mode::FailSafe, "limited: {limited}");
-        assert_eq!(decision.binding.source, Source::LostMeter(MeterId(2)));
-        assert!(plant.draw() <= 50_001.0 && plant.draw() > 40e3, "limited: {limited}: {}", plant.draw());
+    let mut plant = with_lost_feeder(true);
+    plant.run(59);
+    assert!(plant.draw() > 100e3, "{}", plant.draw());
+    let decision = plant.run(40);
+    assert_eq!(decision.mode, Mode::FailSafe);
+    assert_eq!(decision.binding.source, Source::LostMeter(MeterId(2)));
+    assert!(plant.draw() <= 50_001.0 && plant.draw() > 40e3, "{}", plant.draw());
+}
+
+#[test]
+fn a_lost_feeder_meter_stops_nobody_where_no_limit_of_its_own_is_at_risk() {
+    let mut plant = with_lost_feeder(false);
+    plant.run(59);
+    for _ in 0..120 {
+        let decision = plant.cycle();
+        assert_eq!(decision.mode, Mode::Following);
+        assert!(plant.import() <= 0.0, "imports {}", plant.import());
     }
+    assert!(plant.draw() > 100e3, "{}", plant.draw());
 }
 
 #[test]

@@ -14,3 +14,4 @@ mod quality;
 mod responses;
 mod slow_meters;
 mod start;
+

@@ -64,7 +64,7 @@ fn a_miner_that_was_silent_when_the_limit_came_is_shed_when_it_answers_again() {
 
 #[test]
 fn a_limit_holds_when_sleeping_miners_wake_by_themselves_again_and_again() {
-    let mut plant = Plant::new(site(20), 0.9, |at| if at < 30.0 { -130e3 } else { -3e3 });
+    let mut plant = Plant::new(site(20), 0.9, |at| if at < 30.0 { -130e3 } else { -1e3 });
     plant.run(90);
     assert!(plant.miners.iter().all(|miner| miner.target == Target::Sleep));
     for round in 0_u32..3 {

@@ -73,7 +73,10 @@ pub fn sample(frame: &Frame, source: SourceId, place: Place, now: Moment) -> Sam
         let obeys = miner.actuator != Actuator::Fixed
             && !matches!(
                 outcome.state,
-                MinerState::Unreachable | MinerState::Straggler | MinerState::Pending
+                MinerState::Unreachable
+                    | MinerState::Unanswered
+                    | MinerState::Straggler
+                    | MinerState::Pending
             );
         if obeys && !site.settings.observe {
             sheddable += (outcome.draw - miner.sleep).at_least_zero();

@@ -1,0 +1,42 @@
+//! What was learned of the miners as rows of the database.
+
+use rusqlite::{Row, Transaction, params};
+
+use super::{LEARNED_AGE, LearnedRow, rows};
+use crate::clock;
+use crate::control::learned::Learned;
+use crate::control::signal::Wall;
+
+/// Writes rows in the place of what was known of their miners, and drops what is too old to be trusted.
+pub(super) fn put(to: &Transaction<'_>, all: &[LearnedRow]) -> rusqlite::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut statement =
+        to.prepare_cached("INSERT OR REPLACE INTO learned VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+    for row in all {
+        let Learned { scale, floor, sleep, pace, start } = row.learned;
+        let stamp = row.stamp.as_unix_millis();
+        statement.execute(params![row.miner, row.identity, scale, floor, sleep, pace, start, stamp])?;
+    }
+    let age = i64::try_from(LEARNED_AGE.as_millis()).unwrap_or(i64::MAX);
+    to.prepare_cached("DELETE FROM learned WHERE stamp_ms < ?")?
+        .execute([clock::unix_millis().saturating_sub(age)])?;
+    Ok(())
+}
+
+/// Reads a row. Whether its numbers make sense the control law judges.
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<LearnedRow> {
+    Ok(LearnedRow {
+        miner: rows::text(row, "miner")?,
+        identity: rows::text(row, "identity")?,
+        learned: Learned {
+            scale: row.get("scale")?,
+            floor: row.get("floor_w")?,
+            sleep: row.get("sleep_w")?,
+            pace: row.get("pace")?,
+            start: row.get("start_s")?,
+        },
+        stamp: Wall::unix_millis(row.get("stamp_ms")?),
+    })
+}
