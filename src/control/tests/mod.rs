@@ -14,4 +14,3 @@ mod quality;
 mod responses;
 mod slow_meters;
 mod start;
-
