@@ -168,11 +168,6 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// What a shed goes by: the least that is not in doubt.
-    pub fn for_shed(&self) -> f64 {
-        self.level - self.below + self.ahead
-    }
-
     /// What a raise goes by: the most that is in doubt.
     pub fn for_raise(&self) -> f64 {
         self.level + self.above + self.ahead

@@ -14,7 +14,7 @@ use crate::control::balance::Outlook;
 use crate::control::decision::{LimitValue, Source};
 use crate::control::meters::{CircuitMemory, LEAST_DRAWN, Meters};
 use crate::control::signal::{Active, Urgency, Why};
-use crate::control::site::{Cap, Circuit, CircuitId, LimitClass, LimitId, Scope, Site};
+use crate::control::site::{Cap, Circuit, CircuitId, Limit, LimitClass, LimitId, Scope, Site};
 use crate::control::snapshot::OrderCap;
 use crate::control::tree::Tree;
 use crate::units::Watts;
@@ -93,10 +93,15 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
             let drawn = terms.drawn.get(index).copied().unwrap_or(0.0).max(nameplate * LEAST_DRAWN);
             let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
             let share = site.settings.import_share * drawn;
-            let reserve =
-                metered.map_or(0.0, |_| memory.balance.reserve(share, circuit.margin.get(), nameplate));
-            let reserve_at_top = metered
-                .map_or(0.0, |_| memory.balance.reserve_at_top(share, circuit.margin.get(), nameplate));
+            // Other limits have the margin anyway.
+            let follows = |limit: &Limit| {
+                limit.circuit.0 == index && limit.class == LimitClass::Surplus && limit.scope == Scope::Import
+            };
+            let first = if site.limits.iter().any(follows) { circuit.margin.get() } else { 0.0 };
+            let (reserve, reserve_at_top) = metered.map_or((0.0, 0.0), |_| {
+                let balance = &memory.balance;
+                (balance.reserve(share, first, nameplate), balance.reserve_at_top(share, first, nameplate))
+            });
             let fresh = meters.of(site, circuit).filter(|(_, seen)| seen.fresh());
             Headroom {
                 power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
@@ -245,12 +250,12 @@ impl Headroom {
         let (headroom, raise, firm) = match scope {
             Scope::Import => {
                 let room = cap - margin;
-                let level = self.outlook.level - self.outlook.below;
-                (
-                    room - self.outlook.for_shed() - self.reserve,
-                    room - self.outlook.for_raise() - self.reserve,
-                    room - level,
-                )
+                let raise = room - self.outlook.for_raise() - self.reserve;
+                // Following the surplus, nothing is shed twice while it is in doubt whether the meter shows the first
+                // shed already. Any other limit is kept by the most likely: too much shed is better than one exceeded.
+                let doubt = if setter.patient { self.outlook.below } else { 0.0 };
+                let firm = room - (self.outlook.level - doubt);
+                (firm - self.outlook.ahead - self.reserve, raise, firm)
             }
             Scope::Miners => {
                 // Only a meter that sees the miners alone can tell of more than they are known to draw.
