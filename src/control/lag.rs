@@ -40,7 +40,7 @@ const STILL: f64 = 0.002;
 const RULED_OUT: f64 = 4.0;
 /// How much less likely a lag is before any evidence: it falls by e for each of these, in seconds. Meters that share a
 /// link with the one that sees the miners are mostly as late as that.
-const PRIOR: (f64, f64) = (4.0, 1.2);
+const PRIOR: (f64, f64) = (2.5, 1.2);
 /// A lag is told to people once it is known to this.
 const KNOWN: Duration = Duration::from_secs(2);
 /// More samples that wait to be compared than any link delivers meanwhile.

@@ -383,7 +383,12 @@ fn wake(
         .ramps
         .iter_mut()
         .zip(wakes.sustained.iter().zip(&wakes.tops))
-        .map(|(ramp, (sustained, top))| ramp.leave(sustained - top, cycle.since_last))
+        .zip(circuits)
+        .map(|((ramp, (sustained, top)), circuit)| {
+            // Only the surplus comes and goes: where another limit binds, or none, what is there stays.
+            let left = if circuit.firm < circuit.urgent { sustained - top } else { f64::INFINITY };
+            ramp.leave(left, cycle.since_last)
+        })
         .collect();
     if state.wake_debt <= 0.0 {
         let before = wakes.pace.first().copied().unwrap_or(0.0);
