@@ -96,7 +96,10 @@ pub fn correction(
     let differs = match (setpoint, &status.value.activity, status.value.target) {
         // Awake by itself in the middle of a limit.
         (Target::Sleep, Activity::Hashing | Activity::Starting, _) => {
-            !near(miner, track.draw, track.sleep(miner)) || status.value.activity == Activity::Starting
+            // One that has not gone to sleep yet is late, not awake again.
+            let slept = track.sent.is_none_or(|sent| sent.arrived);
+            slept && !near(miner, track.draw, track.sleep(miner))
+                || status.value.activity == Activity::Starting
         }
         (Target::Sleep, _, _) => false,
         // Stopped by somebody else.

@@ -8,7 +8,7 @@
 //!
 //! For each candidate the evidence is summed up as a logarithm of likelihood, by Student's distribution with two degrees
 //! of freedom: one sample, however odd, moves it by little. What is not yet ruled out is the [`Doubt`], and the
-//! control law counts with all of it. Before any evidence that is everything up to some sixteen seconds.
+//! control law counts with all of it. Before any evidence that is everything up to ten seconds.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -253,9 +253,9 @@ mod tests {
     }
 
     #[test]
-    fn before_any_evidence_everything_up_to_sixteen_seconds_is_open() {
+    fn before_any_evidence_everything_up_to_ten_seconds_is_open() {
         let doubt = LagEstimator::default().doubt(Against::Estimate);
-        assert!(doubt.least.abs() < 1e-9 && doubt.most >= 16.0, "{doubt:?}");
+        assert!(doubt.least.abs() < 1e-9 && doubt.most >= 10.0, "{doubt:?}");
         assert_eq!(LagEstimator::default().learned(), None);
     }
 

@@ -194,11 +194,16 @@ impl CircuitMemory {
     }
 
     /// How late its meter is, as far as that is known.
-    pub fn doubt(&self, meter: &Meter, against: Against) -> Doubt {
+    ///
+    /// `feeders` is the lag of the meters that see the miners alone, where somebody has told it.
+    pub fn doubt(&self, meter: &Meter, against: Against, feeders: Option<f64>) -> Doubt {
         match against {
+            Against::Meters => match feeders.filter(|_| !meter.learn_lag) {
+                Some(feeders) => Doubt::certain(meter.lag.as_secs_f64() - feeders),
+                None => self.against.doubt(against),
+            },
             Against::Estimate if !meter.learn_lag => Doubt::certain(meter.lag.as_secs_f64()),
             Against::Estimate => self.lag.doubt(against),
-            Against::Meters => self.against.doubt(against),
         }
     }
 
@@ -399,8 +404,13 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         }
     }
     let Some(memory) = memories.get(index) else { return };
-    let doubt = memory.doubt(meter, against);
-    let doubt = if by_meters { doubt } else { doubt.widened(MODEL_DOUBT) };
+    let told = below.iter().map(|&child| {
+        let (feeder, _) = meters.of(site, site.circuits.get(child)?)?;
+        (!feeder.learn_lag).then_some(feeder.lag.as_secs_f64())
+    });
+    let told = told.collect::<Option<Vec<f64>>>().map(|lags| lags.into_iter().fold(0.0, f64::max));
+    let doubt = memory.doubt(meter, against, told);
+    let doubt = if by_meters || !meter.learn_lag { doubt } else { doubt.widened(MODEL_DOUBT) };
     // The newest instant at which both sides were measured, unless the one is far behind the other.
     let both = shifted(known, -doubt.best) + seen.period / 4;
     let wait = (seen.period * 2).min(COMMON_WAIT);
@@ -424,7 +434,7 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         best.zip(spread)
     };
     let Some((best, (low, high))) = drawn else { return };
-    let lag = memory.doubt(meter, Against::Estimate).best.max(0.0);
+    let lag = memory.doubt(meter, Against::Estimate, None).best.max(0.0);
     let loop_time = terms.response + Duration::try_from_secs_f64(lag).unwrap_or(Duration::ZERO);
     let sample = Sample {
         instant: at,

@@ -10,7 +10,7 @@ use crate::control::commands;
 use crate::control::decision::{Cause, MinerState, Waiting};
 use crate::control::headroom::Headroom;
 use crate::control::response::Track;
-use crate::control::site::{Actuator, MinerId, OperatingPoint, Site};
+use crate::control::site::{Actuator, CircuitId, MinerId, OperatingPoint, Site};
 use crate::control::snapshot::{Activity, Target};
 use crate::control::state::State;
 use crate::control::step::Inputs;
@@ -25,8 +25,8 @@ const GAP_WORTH_MOVING: f64 = 0.002;
 const LOT: u64 = 3_600;
 /// Below this share of the nameplates a raise is not worth a command.
 const DEADBAND: f64 = 0.004;
-/// What a change of a miner costs more that has never been seen to follow.
-const UNPROVEN: f64 = 1.5;
+/// How much dearer it counts to lower a miner that has never been seen to follow.
+const UNPROVEN: f64 = 2.0;
 /// A lack of this share of the nameplates is nothing out of the ordinary.
 const ORDINARY: f64 = 0.1;
 /// Of the deadband, and of what is kept free, the part that may be used before anybody is lowered.
@@ -153,8 +153,8 @@ pub(super) fn items<'a>(
                     && !track.restarted,
                 wakeable: movable && track.state == MinerState::Asleep && rested && calm && unhurried,
                 adjust_cost: miner.cost.adjust.as_secs_f64(),
-                // One that has never been seen to do what it was told may not do it now.
-                sleep_cost: miner.cost.sleep.as_secs_f64() * if track.proven { 1.0 } else { UNPROVEN },
+                sleep_cost: miner.cost.sleep.as_secs_f64(),
+                wary: if track.proven { 1.0 } else { UNPROVEN },
                 dead_time_down: miner.response.dead_time_down.as_secs_f64() * track.pace,
                 ramp_down: miner.response.ramp_down.get() / track.pace,
                 dead_time_up: (
@@ -194,7 +194,7 @@ fn per_circuit(
     }
     let mut total = vec![0.0; circuits];
     for (circuit, value) in own.into_iter().enumerate() {
-        tree.add(&mut total, crate::control::site::CircuitId(circuit), value);
+        tree.add(&mut total, CircuitId(circuit), value);
     }
     total
 }
@@ -293,7 +293,9 @@ fn shed(
     let each = |value: fn(&Headroom) -> f64| -> Vec<f64> {
         circuits.iter().map(|circuit| value(circuit).max(0.0)).collect()
     };
-    track::shed(items, &state.tree, &each(|circuit| circuit.urgent), sums, true, terms, changes);
+    let urgent = each(|circuit| circuit.urgent);
+    track::shed(items, &state.tree, &urgent, sums, true, terms, changes);
+    call_off(items, &state.tree, &urgent, changes);
     let slack = |index: usize, circuit: &Headroom| {
         // A hair over what is kept free is what it is kept free for.
         let over = sums.get(index).copied().unwrap_or(0.0) - circuit.headroom.max(0.0);
@@ -315,17 +317,28 @@ fn shed(
     let each = state.ramps.iter_mut().zip(circuits).zip(sums.iter().zip(largest)).zip(&state.nameplates);
     let certain: Vec<f64> = each
         .map(|(((ramp, circuit), (sum, largest)), nameplate)| {
-            let firm = circuit.firm.max(0.0);
-            let missing = if firm.is_finite() { sum - firm } else { 0.0 };
-            let missing = if missing > 1e-6 && largest > 0.0 { missing } else { 0.0 };
-            if ramp.must_sleep(missing, largest, nameplate * ORDINARY, cycle.now, cycle.since_last) {
-                firm
-            } else {
-                f64::INFINITY
-            }
+            let ordinary = nameplate * ORDINARY;
+            let both = (*sum, circuit.firm.max(0.0));
+            ramp.sleep_down_to(both, largest, ordinary, cycle.now, cycle.since_last)
         })
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
+}
+
+/// Starts for which there will be no room are called off before they draw anything.
+fn call_off(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], changes: &mut Vec<Change>) {
+    let mut bases = per_circuit(items, tree, budgets.len(), |item| item.base);
+    for (index, item) in items.iter_mut().enumerate() {
+        if !item.movable || item.steady || item.level == Level::Sleep || item.settled >= item.base {
+            continue;
+        }
+        let none = |circuit: &usize| bases.get(*circuit) > budgets.get(*circuit);
+        if tree.path(item.circuit).iter().any(none) {
+            tree.add(&mut bases, CircuitId(item.circuit), item.sleep - item.base);
+            (item.level, item.base) = (Level::Sleep, item.sleep);
+            changes.push(Change { item: index, level: Level::Sleep });
+        }
+    }
 }
 
 /// Wakes whom it is worth to wake, and tells what the next one waits for.

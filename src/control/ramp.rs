@@ -27,8 +27,9 @@ const OPEN: Duration = Duration::from_secs(15);
 pub struct Ramp {
     /// When it was last raised.
     raised_at: Option<Moment>,
-    /// Since when more is missing than lowering can give, and how much that has come to, in watt-seconds.
-    missing: Option<(Moment, f64)>,
+    /// Since when more is missing than lowering can give, how much that has come to, in watt-seconds, and what the miners
+    /// drew then.
+    missing: Option<(Moment, f64, f64)>,
     /// Until when more may be put to sleep without waiting anew: not all that were told may have done it.
     open_until: Option<Moment>,
     /// What those that run could not take of late, in watt-seconds.
@@ -58,31 +59,36 @@ impl Ramp {
         self.raised_at = Some(now);
     }
 
-    /// Takes in what is missing with every miner at its minimum, and says whether some must be put to sleep. `largest`
-    /// is the most that putting one to sleep would give, and `ordinary` what is no odd value yet.
-    pub fn must_sleep(
+    /// Takes in what the miners draw at the least without sleep and what there is for them, and tells down to what they
+    /// must be put to sleep; infinite while that is not certain. `largest` is the most that putting one to sleep would
+    /// give, and `ordinary` what is no odd value yet: so much is certain sooner, and the rest with time.
+    pub fn sleep_down_to(
         &mut self,
-        missing: f64,
+        (drawn, there): (f64, f64),
         largest: f64,
         ordinary: f64,
         now: Moment,
         since_last: Duration,
-    ) -> bool {
-        if missing <= 0.0 {
+    ) -> f64 {
+        let missing = drawn - there;
+        if !missing.is_finite() || missing <= 1e-6 || largest <= 0.0 {
             self.missing = None;
-            return false;
+            return f64::INFINITY;
         }
         if self.open_until.is_some_and(|until| now < until) {
-            return true;
+            return there;
         }
-        let (since, energy) = self.missing.get_or_insert((now, 0.0));
+        let (since, energy, first) = self.missing.get_or_insert((now, 0.0, drawn));
         *energy += missing * since_last.min(LONGEST_STEP).as_secs_f64();
-        let wait = if missing <= ordinary { CERTAIN_IF_SMALL } else { CERTAIN };
-        let certain = now - *since >= wait && *energy >= largest * WORTH;
-        if certain {
-            self.open_until = Some(now + OPEN);
+        if *energy < largest * WORTH || now - *since < CERTAIN_IF_SMALL {
+            return f64::INFINITY;
         }
-        certain
+        if now - *since >= CERTAIN {
+            self.open_until = Some(now + OPEN);
+            return there;
+        }
+        let least = *first - ordinary;
+        if drawn > least { there.max(least) } else { f64::INFINITY }
     }
 }
 
@@ -125,22 +131,47 @@ mod tests {
         assert!(held >= 100e3, "{held}");
     }
 
+    fn down_to(ramp: &mut Ramp, drawn: f64, there: f64, millis: u64) -> f64 {
+        let step = Duration::from_millis(500);
+        ramp.sleep_down_to((drawn, there), 2e3, 10e3, Moment::millis(10_000 + millis), step)
+    }
+
     #[test]
-    fn one_odd_sample_puts_nobody_to_sleep_and_a_lack_that_lasts_does() {
+    fn one_odd_sample_puts_no_more_to_sleep_than_an_ordinary_one_and_a_lack_that_lasts_does() {
         let mut ramp = Ramp::default();
-        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(0), SECOND));
-        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(2), SECOND));
-        assert!(!ramp.must_sleep(0.0, 2e3, 10e3, at(3), SECOND));
-        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(4), SECOND));
-        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(5), SECOND));
-        assert!(!ramp.must_sleep(1e6, 2e3, 10e3, at(6), SECOND));
-        assert!(ramp.must_sleep(1e6, 2e3, 10e3, at(7), SECOND));
+        assert!(down_to(&mut ramp, 80e3, -1e6, 0).is_infinite());
+        for millis in [500, 1_000, 1_500, 2_000] {
+            let least = down_to(&mut ramp, 80e3, -1e6, millis);
+            assert!((least - 70e3).abs() < 1.0, "{least}");
+            assert!(down_to(&mut ramp, 70e3, -1e6, millis).is_infinite(), "once");
+        }
+        assert!(down_to(&mut ramp, 70e3, -1e6, 2_500) < 0.0);
+    }
+
+    #[test]
+    fn what_is_over_before_it_is_certain_is_forgotten() {
+        let mut ramp = Ramp::default();
+        assert!(down_to(&mut ramp, 80e3, 75e3, 0).is_infinite());
+        assert!(down_to(&mut ramp, 80e3, 81e3, 500).is_infinite());
+        assert!(down_to(&mut ramp, 80e3, 75e3, 1_000).is_infinite());
+        assert!((down_to(&mut ramp, 80e3, 75e3, 1_500) - 75e3).abs() < 1.0);
     }
 
     #[test]
     fn a_small_lack_must_last_longer() {
         let mut ramp = Ramp::default();
-        let slept = (0..60).find(|&second| ramp.must_sleep(500.0, 2e3, 10e3, at(second), SECOND));
-        assert_eq!(slept, Some(3));
+        let slept = (0..60).find(|step| down_to(&mut ramp, 80e3, 79.5e3, step * 500).is_finite());
+        assert_eq!(slept, Some(6));
+    }
+
+    #[test]
+    fn a_larger_lack_never_puts_fewer_to_sleep() {
+        for millis in (0..5_000).step_by(250) {
+            let down = |there: f64| {
+                let mut ramp = Ramp::default();
+                (0..=millis / 250).fold(f64::INFINITY, |_, step| down_to(&mut ramp, 80e3, there, step * 250))
+            };
+            assert!(down(20e3) <= down(75e3) || down(75e3).is_infinite(), "after {millis} ms");
+        }
     }
 }

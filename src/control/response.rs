@@ -260,12 +260,13 @@ impl Track {
     pub fn is_late(&self, miner: &Miner) -> bool {
         let (Some(sent), Some(read)) = (self.sent, self.learned_at) else { return false };
         let goal = self.settled(miner, self.setpoint);
-        let way = sent.from - goal;
+        let way = sent.stuck_at - goal;
+        // Told again, it has no more time than before.
         sent.accepted
             && !sent.arrived
             && way > 0.0
-            && read > sent.at + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
-            && sent.from - self.draw < way * MOVED
+            && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
+            && sent.stuck_at - self.draw < way * MOVED
     }
 
     /// The latest command was not answered in its time, and nothing shows that it has been carried out.

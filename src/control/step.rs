@@ -84,6 +84,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     };
     let circuits = headroom::headrooms(&terms, &state.memories, meters);
 
+    let binding = bind(&site, state, &circuits, &scales);
+
     // Shared with the tracks, which change while the items are in use.
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
         state.tracks.iter().map(|track| track.points.clone()).collect();
@@ -117,7 +119,6 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
     }
 
-    let binding = bind(&site, state, &circuits, &scales);
     state.mode = mode(&site, starting, &circuits, &binding);
     account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);

@@ -61,6 +61,8 @@ pub struct Item<'a> {
     pub adjust_cost: f64,
     /// Seconds of full hashrate that sleeping and coming back costs.
     pub sleep_cost: f64,
+    /// How many times dearer lowering it counts because it may not follow; 1 for one that was seen to.
+    pub wary: f64,
     /// Seconds until a lowering begins to show.
     pub dead_time_down: f64,
     /// Watts per second while lowering.

@@ -171,7 +171,7 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     let least = seconds * full * begun;
     // What is kept for a start is soon free again: a watt of it is worth less than one that stays.
     let lasting = (item.power_at(item.level) - item.power_at(level)).max(1.0);
-    let cost = (lost + least + delay) * (watts / lasting).max(1.0);
+    let cost = (lost + least + delay) * (watts / lasting).max(1.0) * item.wary;
     Some(Lowering { item: index, level, watts, cost, least })
 }
 

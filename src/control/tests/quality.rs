@@ -29,6 +29,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             wakeable: true,
             adjust_cost: 1.0,
             sleep_cost: 100.0,
+            wary: 1.0,
             dead_time_down: 1.0,
             ramp_down: 1_000.0,
             dead_time_up: (20.0, 1.0),
