@@ -53,8 +53,6 @@ const SELDOM: Duration = Duration::from_secs(3);
 const CLASSES: usize = 64;
 const CLASS: f64 = 1.15;
 const LOWEST: f64 = 0.000_5;
-/// The mean of a difference that has grown over a long pause, as a share of what it has grown to.
-const GROWN: f64 = 0.7;
 /// Over so long the range is taken in which the load stands low or high.
 const RANGE: Duration = Duration::from_secs(40);
 /// A range of less than this share of the nameplates is none.
@@ -110,9 +108,8 @@ impl Surprises {
             if watts < edge {
                 break;
             }
-            if last.is_none_or(|last| at - last > apart) {
-                *times += 1.0;
-            }
+            // What goes on counts with time, so that a long rise is more than one event and a step is not.
+            *times += last.map_or(1.0, |last| ((at - last).as_secs_f64() / apart.as_secs_f64()).min(1.0));
             *last = Some(at);
             edge *= CLASS;
             if watts < edge {
@@ -179,7 +176,8 @@ impl Outlook {
 pub struct Balance {
     /// The level at the instants of the samples.
     levels: History,
-    /// What the control law went by, trend left out.
+    /// The level and its trend at the instants of the samples.
+    gone_by: History,
     outlook: Option<Outlook>,
     raw: Option<(Moment, f64)>,
     change: Option<f64>,
@@ -245,7 +243,9 @@ impl Balance {
         let (below, above) = sample.doubt;
         // While the miners' share of the meter is in doubt, so is where the rest of it is going.
         let sure = self.slope * sample.loop_time.as_secs_f64() - (below + above);
-        self.outlook = Some(Outlook { level, below, above, ahead: sure.max(0.0) });
+        let ahead = sure.max(0.0);
+        self.gone_by.push(instant, level + ahead);
+        self.outlook = Some(Outlook { level, below, above, ahead });
     }
 
     /// What is known, if anything was ever known.
@@ -261,6 +261,7 @@ impl Balance {
     /// Something was there all along and is only known now.
     pub fn shift(&mut self, by: f64) {
         self.levels.shift(by);
+        self.gone_by.shift(by);
         if let Some((_, raw)) = &mut self.raw {
             *raw += by;
         }
@@ -363,22 +364,25 @@ impl Balance {
 
     fn surprise(&mut self, sample: &Sample, level: f64, since: Duration) {
         let then = sample.instant.earlier(sample.loop_time);
-        let known = self.levels.oldest().is_some_and(|(oldest, _)| oldest <= then);
+        let known = self.gone_by.oldest().is_some_and(|(oldest, _)| oldest <= then);
         // A slow meter tells in between nothing new: what is then gone by is the newest sample.
         let slow = since > sample.loop_time;
-        let gone_by = if slow { self.levels.newest().map(|(_, level)| level) } else { self.levels.at(then) };
-        let (Some(gone_by), true) = (gone_by, known || slow) else { return };
-        let (below, above) = sample.doubt;
-        let rise = level - below - above - gone_by - self.slope * sample.loop_time.as_secs_f64();
-        // Over a long pause the difference has grown bit by bit.
-        let mean = if slow { rise * GROWN } else { rise };
+        let from = if slow { self.raw.map_or(then, |(at, _)| at) } else { then };
+        let (Some(gone_by), true) = (self.gone_by.at(from), known || slow) else { return };
         self.samples += 1.0;
         let apart = sample.loop_time.max(since) + Duration::from_secs(2);
-        let from = if slow { self.raw.map_or(then, |(at, _)| at) } else { then };
         let place = self.place(from, sample.nameplate);
+        // What is in doubt is no surprise.
+        let (below, above) = sample.doubt;
         let parts = self.surprises.iter_mut().zip(EDGES);
         if let Some((part, _)) = parts.rev().find(|(_, edge)| *edge <= place) {
-            part.take(sample.instant, mean, since.as_secs_f64(), apart, sample.nameplate);
+            part.take(
+                sample.instant,
+                level - below - above - gone_by,
+                since.as_secs_f64(),
+                apart,
+                sample.nameplate,
+            );
         }
     }
 

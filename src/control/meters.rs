@@ -23,7 +23,7 @@ const CALM: f64 = 0.15;
 /// A comparison waits at the most this long for the meters that see the miners alone.
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
-const MODEL_DOUBT: f64 = 0.3;
+const MODEL_DOUBT: f64 = 0.1;
 /// What a dedicated meter shows beyond its miners counts beyond this share of them: less is calibration.
 const EXPLAINED: f64 = 0.03;
 /// Beyond this many times its noise, likewise.
@@ -300,13 +300,16 @@ fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, d
     let renewed = seen.input.refresh.map_or(seen.period, |refresh| refresh * 2);
     let moved = |lag: f64| {
         let last = shifted(now, lag).earlier(renewed);
-        // What the miners said shortly after may be what they had done before.
-        let first = shifted(since, lag) + delay;
-        // And what was over before the device had a new value, it never saw.
-        let lasted = memory.told.range(last.earlier(renewed).max(first), last.max(first));
-        let then = memory.told.at(first).filter(|_| first < last);
-        then.zip(lasted)
-            .is_some_and(|(then, (low, high))| (low - then).max(then - high) * memory.gain > least)
+        // What the miners said shortly after may be what they had done before, or be over before the device had a new
+        // value; only what has moved for good must have been shown.
+        let settled = shifted(since, lag) + delay + renewed;
+        let begun = shifted(since, lag);
+        let remembered = memory.told.oldest().is_some_and(|(oldest, _)| oldest <= begun);
+        let before = memory.told.range(begun, settled).filter(|_| remembered && settled < last);
+        let after = memory.told.range(last.earlier(renewed).max(settled), last.max(settled));
+        before
+            .zip(after)
+            .is_some_and(|(before, after)| (after.0 - before.1).max(before.0 - after.1) * memory.gain > least)
     };
     let long = now - since >= seen.input.refresh.map_or(SLOWEST, |refresh| refresh * 3);
     let likely = doubt.best.max(doubt.least) + MODEL_DOUBT;

@@ -74,6 +74,8 @@ pub struct Sent {
     pub escalated: bool,
     /// Whether the draw has been seen to arrive.
     pub arrived: bool,
+    /// Whether a reading since has shown the draw well on its way.
+    pub moving: bool,
     /// Whether a start that it asked for has begun to draw power.
     pub begun: bool,
     /// Whether it asks for less than the setpoint before.
@@ -275,7 +277,7 @@ impl Track {
             self.answer.map_or(PATIENCE.0, |answer| (3.0 * answer + 0.3).clamp(PATIENCE.1, PATIENCE.2));
         self.sent.is_some_and(|sent| {
             let late = !sent.answered && (now - sent.at).as_secs_f64() > waited;
-            !sent.arrived && (late || self.unanswered)
+            !sent.arrived && !sent.moving && (late || self.unanswered)
         })
     }
 
@@ -543,6 +545,7 @@ impl Track {
             accepted: false,
             escalated,
             arrived: false,
+            moving: false,
             begun: false,
             lowers: !raises,
             stuck_since,
@@ -713,6 +716,8 @@ impl Track {
 
     fn note_progress(&mut self, miner: &Miner, power: f64, goal: f64, now: Moment) {
         if let Some(sent) = self.sent.as_mut() {
+            let way = sent.from - goal;
+            sent.moving |= way.abs() > miner.nameplate.get() * NEAR.1 && (sent.from - power) / way > MOVED;
             let closer = (sent.stuck_at - goal).abs() - (power - goal).abs();
             if near(miner, power, goal)
                 || closer > (sent.stuck_at.abs() * NEAR.0).max(miner.nameplate.get() * NEAR.1)
@@ -767,7 +772,7 @@ impl Track {
         if let Some(Activity::Fault(_)) = activity {
             return if wanted_asleep { MinerState::Asleep } else { MinerState::Fault };
         }
-        let said_no = self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
+        let said_no = !self.unanswered && self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
         let refused = said_no && self.draw > goal && !near(miner, self.draw, goal);
         let starting = activity == Some(&Activity::Starting);
         // What it does is known for the moment of its last reading, and of a command that it has not got, nothing.
