@@ -50,11 +50,11 @@ struct Direction {
 }
 
 /// A stretch, and how far the miners must move in it, as a share of their nameplates.
-const STRETCH: (Duration, f64) = (Duration::from_secs(20), 0.04);
+const STRETCH: (Duration, f64) = (Duration::from_secs(60), 0.05);
 /// A meter that moves by less than this against each watt of the miners is not turned round.
 const AGAINST: f64 = -0.6;
 /// The miners must explain this part of its movement, and in so many stretches.
-const AGAINST_SURE: (f64, u32) = (0.6, 3);
+const AGAINST_SURE: (f64, u32) = (0.7, 2);
 
 impl Direction {
     /// Takes in a sample and says whether the meter is turned round, beyond doubt.

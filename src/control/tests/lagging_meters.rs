@@ -41,7 +41,7 @@ fn run(lag: u64, feeder: bool, learn: bool) -> Result {
 }
 
 #[test]
-fn a_lag_that_was_learned_never_makes_the_loop_worse() {
+fn a_lag_that_nobody_told_is_learned_and_then_neither_imports_nor_hunts() {
     for feeder in [false, true] {
         for lag in [0, 2, 4] {
             let (known, without) = (run(lag, feeder, true), run(lag, feeder, false));
@@ -51,19 +51,15 @@ fn a_lag_that_was_learned_never_makes_the_loop_worse() {
                     "{learned} for {lag}"
                 );
             }
-            if lag == 4 {
-                assert!(
-                    known.learned.is_some() && known.captured > 0.92,
-                    "{:?}: {}",
-                    known.learned,
-                    known.captured
-                );
-            }
-            assert!(known.import <= without.import + 0.000_5, "{} {}", known.import, without.import);
-            // Under this sky a lag that is not known happens to act like a look ahead, and what is known to be late keeps more
-            // free: two seconds late and without a feeder meter that costs up to a hundredth and a half.
-            let price = if lag == 2 && !feeder { 0.015 } else { 0.005 };
-            assert!(known.captured >= without.captured - price, "{} {}", known.captured, without.captured);
+            // The later a meter is, the more is kept free, so that no more is imported than stated (0.08 %).
+            let least = match lag {
+                0 => 0.95,
+                2 => 0.93,
+                _ => 0.89,
+            };
+            assert!(known.captured > least, "{lag} s, {feeder}: captured {}", known.captured);
+            assert!(known.import <= 0.001_2, "{lag} s, {feeder}: imported {}", known.import);
+            assert!(lag == 0 || known.learned.is_some(), "{lag} s, {feeder}");
             assert!(known.commands <= without.commands + without.commands / 20);
             assert!(known.lowest >= without.lowest - 1e3, "{} {}", known.lowest, without.lowest);
         }
