@@ -103,6 +103,7 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             wakeable: true,
             adjust_cost: cost.adjust.as_secs_f64(),
             sleep_cost: cost.sleep.as_secs_f64(),
+            wary: 1.0,
             dead_time_down: response.dead_time_down.as_secs_f64(),
             ramp_down: response.ramp_down.get(),
             dead_time_up: (response.start_time.as_secs_f64(), response.dead_time_up.as_secs_f64()),

@@ -14,9 +14,8 @@ struct Result {
 }
 
 /// Twenty minutes below clouds after ten to learn, then a steep step down.
-fn run(lag: u64, feeder: bool, learn: bool) -> Result {
-    let mut site = with_feeder(feeder);
-    site.meters[0].learn_lag = learn;
+fn run(lag: u64, feeder: bool) -> Result {
+    let site = with_feeder(feeder);
     let sky = |at: f64| {
         if at < 1_800.0 { -(95e3 + 20e3 * (at / 37.0).sin() + 10e3 * (at / 8.3).sin()) } else { -80e3 }
     };
@@ -44,7 +43,7 @@ fn run(lag: u64, feeder: bool, learn: bool) -> Result {
 fn a_lag_that_nobody_told_is_learned_and_then_neither_imports_nor_hunts() {
     for feeder in [false, true] {
         for lag in [0, 2, 4] {
-            let (known, without) = (run(lag, feeder, true), run(lag, feeder, false));
+            let known = run(lag, feeder);
             if let Some(learned) = known.learned {
                 assert!(
                     (learned - f64::from(u32::try_from(lag).unwrap())).abs() <= 0.5,
@@ -60,8 +59,10 @@ fn a_lag_that_nobody_told_is_learned_and_then_neither_imports_nor_hunts() {
             assert!(known.captured > least, "{lag} s, {feeder}: captured {}", known.captured);
             assert!(known.import <= 0.001_2, "{lag} s, {feeder}: imported {}", known.import);
             assert!(lag == 0 || known.learned.is_some(), "{lag} s, {feeder}");
-            assert!(known.commands <= without.commands + without.commands / 20);
-            assert!(known.lowest >= without.lowest - 1e3, "{} {}", known.lowest, without.lowest);
+            // Just over two in a minute and miner under a sky that turns every half minute.
+            assert!(known.commands < 1_800, "{lag} s, {feeder}: {} commands", known.commands);
+            // From 105 to 80 kW of surplus at once: it is answered once.
+            assert!(known.lowest > 65e3, "{lag} s, {feeder}: over-shed to {}", known.lowest);
         }
     }
 }
