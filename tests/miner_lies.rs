@@ -4,16 +4,12 @@
 
 use std::time::Duration;
 
-use ballast::clock::Clock;
 use ballast::config;
-use ballast::daemon::Daemon;
-use ballast::sim::{Scenario, Simulation};
-use tokio_util::sync::CancellationToken;
+use ballast::sim::Scenario;
+use ballast::sim::replay::Replay;
 
-/// Two thirds of the miners say `factor` of what they draw, under a steady surplus of 300 kW.
-fn scenario(factor: &str) -> Scenario {
-    let text = format!(
-        r#"
+/// Two thirds of the miners say half of what they draw, under a steady surplus of 300 kW.
+const LIES: &str = r#"
 description = "Miners that lie"
 [generation]
 steady = "500 kW"
@@ -24,31 +20,26 @@ start = "hashing"
 at = "80 %"
 [[event]]
 at = "0s"
-miner = {{ name = "m60s-*", fault = "lies", with = {{ factor = {factor} }} }}
+miner = { name = "m60s-*", fault = "lies", with = { factor = 0.5 } }
 [[event]]
 at = "0s"
-miner = {{ name = "m30s-*", fault = "lies", with = {{ factor = {factor} }} }}
-"#
-    );
-    Scenario::parse("lies", &text).unwrap()
-}
+miner = { name = "m30s-*", fault = "lies", with = { factor = 0.5 } }
+"#;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn miners_that_say_half_of_what_they_draw_do_not_import_for_long() {
-    let mut config = config::demo(87).unwrap();
-    config.listen.set_port(0);
-    let clock = Clock::start();
-    let simulation =
-        Simulation::start(&config, &scenario("0.5"), 1.0, clock, CancellationToken::new()).await.unwrap();
-    let daemon = Daemon::start(config, clock).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(45)).await;
-    simulation.restart_counting();
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    let truth = simulation.truth();
-    println!("the fleet draws {}, the point of common coupling {}", truth.fleet, truth.pcc);
-    let imported = truth.totals.imported.ratio(truth.totals.surplus).unwrap();
-    assert!(imported < 0.01, "{:.1} % of the surplus are imported on the word of miners", 100.0 * imported);
-    assert!(truth.fleet.get() > 40_000.0, "the fleet draws {} only", truth.fleet);
-    daemon.stop().await;
-    simulation.shutdown().await;
+#[test]
+fn miners_that_say_half_of_what_they_draw_do_not_import_for_long() {
+    let config = config::demo(config::DEMO_NETWORK).unwrap();
+    let mut replay = Replay::new(&config, &Scenario::parse("lies", LIES).unwrap()).unwrap();
+    replay.run(Duration::from_secs(60), |_, _| {});
+    let totals = replay.totals();
+    let imported = totals.imported.ratio(totals.surplus).unwrap();
+    assert!(imported < 0.01, "{:.2} % of the surplus are imported in the first minute", 100.0 * imported);
+    replay.restart_counting();
+    replay.run(Duration::from_secs(240), |_, _| {});
+    let totals = replay.totals();
+    let (imported, captured) =
+        (totals.imported.ratio(totals.surplus).unwrap(), totals.captured_share().unwrap());
+    println!("captured {:.2} %, imported {:.3} %", 100.0 * captured, 100.0 * imported);
+    assert!(imported < 0.001, "{:.2} % of the surplus are imported on the word of miners", 100.0 * imported);
+    assert!(captured > 0.95, "{:.2} % captured", 100.0 * captured);
 }

@@ -96,7 +96,8 @@ async fn after_a_restart_the_event_holds_again_and_nothing_rises_before_the_top_
     bench.falls_to(12_000.0, 15.0).await;
     bench.stays(0.0, 12_500.0, 2.0).await;
     bench.vtn.set_faults([]);
-    bench.rises_to(20_000.0, 30.0).await;
+    // Starts come one after another: each may draw its full power.
+    bench.rises_to(20_000.0, 60.0).await;
     bench.stays(0.0, 24_000.0, 3.0).await;
     assert_eq!(bench.binding(), ORDER);
     bench.stop().await;

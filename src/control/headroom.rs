@@ -31,7 +31,7 @@ pub struct Headroom {
     pub outlook: Outlook,
     /// What is kept free because the other load moves.
     pub reserve: f64,
-    /// The same, were the load as high as it has been in the last minute.
+    /// The same, were the load as high as it has been in the last forty seconds.
     pub reserve_at_top: f64,
     /// What the tightest own limit leaves: above it miners are lowered.
     pub headroom: f64,

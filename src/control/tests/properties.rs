@@ -313,7 +313,10 @@ proptest! {
                 assert!(tight.budget <= loose.budget);
             }
             let (tight, loose) = (&lower.circuits[capped], &decision.circuits[capped]);
-            if loose.shortfall <= Watts::ZERO && decision.would_be != crate::control::decision::Mode::StartUp {
+            // Sleep for the surplus waits until enough is missing: with one limit tighter, less may be missing of another.
+            let slept = decision.commands.iter().any(|command| command.target == Target::Sleep);
+            let starting = decision.would_be == crate::control::decision::Mode::StartUp;
+            if loose.shortfall <= Watts::ZERO && !starting && !slept {
                 assert!(
                     tight.setpoint <= loose.setpoint.max(tight.budget) + Watts::saturating(0.01),
                     "{} > {}", tight.setpoint, loose.setpoint
