@@ -1,6 +1,5 @@
 //! A miner that lies about its power. Its own word is never the last one: a meter decides. The headroom comes from the
 //! meter at the point of common coupling, and a dedicated meter of the fleet's feeder replaces the sum of what miners say.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::Duration;
 

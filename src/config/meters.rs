@@ -14,8 +14,11 @@ use crate::meter::line::{Line, Parity};
 use crate::meter::plan::Plan;
 use crate::meter::profile::{Function, Plausible, Profile};
 use crate::meter::{Connection, Link, LinkId, Transport};
+use crate::units::Watts;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// A power beyond this many times what hangs at the site is no power.
+const BEYOND: f64 = 100.0;
 
 /// The links, by name and place.
 pub(super) struct Links<'a> {
@@ -371,6 +374,18 @@ fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<String, Profile>) -> Pr
         report.suggest(named.value, known.iter().copied()),
     );
     profiles::empty(name)
+}
+
+/// A meter without a plausible range of its own gets one by what hangs at the site: a value far beyond it is an error of
+/// the device or of its scale, and would count as energy and as import for as long as it lasts.
+pub(super) fn assume_plausible(connections: &mut [Connection], hanging: Watts) {
+    let most = hanging.scaled(BEYOND).min(Watts::saturating(MOST_POWER));
+    if most <= Watts::ZERO {
+        return;
+    }
+    for connection in connections.iter_mut().filter(|connection| !connection.profile.contacts) {
+        connection.plausible.get_or_insert(Plausible { low: -most, high: most });
+    }
 }
 
 fn plausible(table: &Table<'_>) -> Option<Plausible> {

@@ -54,8 +54,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::control::site::Site;
+use crate::control::site::{Cap, Circuit, Limit, Site};
 use crate::discover::Identity;
+use crate::units::Watts;
 use crate::{meter, miner};
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
@@ -363,6 +364,17 @@ pub fn parse(text: &str, path: &Path, options: &Options<'_>) -> Result<Config, C
     Ok(Config { warnings, ..config })
 }
 
+/// The most that can hang at the site, as far as its configuration tells: the miners, the other loads, and the largest
+/// cap that never changes, such as the rating of a transformer.
+fn hanging(nameplate: Watts, circuits: &[Circuit], limits: &[Limit]) -> Watts {
+    let others = circuits.iter().map(|circuit| circuit.other_load.get().abs()).sum();
+    let caps = limits.iter().filter_map(|limit| match limit.cap {
+        Cap::Constant(cap) => Some(cap.get().abs()),
+        Cap::Reading { .. } => None,
+    });
+    Watts::saturating(caps.fold(nameplate.get() + f64::max(0.0, others), f64::max))
+}
+
 fn build<'t>(
     document: &'t Spanned<DeTable<'t>>,
     report: &'t diagnostic::Report<'t>,
@@ -422,6 +434,7 @@ fn build<'t>(
         return None;
     }
     let nameplate = miners.miners.iter().map(|miner| miner.nameplate).sum();
+    meters::assume_plausible(&mut meters.connections, hanging(nameplate, &circuits.circuits, &limits.limits));
     let exit = control.exit;
     Some(Config {
         path: path.to_owned(),

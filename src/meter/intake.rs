@@ -27,6 +27,10 @@ use crate::units::Watts;
 
 /// So many good readings in a row end an episode of trouble; a meter that fails every other time is one episode.
 const GOOD_IN_A_ROW: u32 = 3;
+/// Where a meter works there is more voltage than this, in volts; and for how long what it told of it counts: voltages are
+/// read less often than power.
+const NO_VOLTAGE: f64 = 1.0;
+const VOLTAGES_HOLD: Duration = Duration::from_secs(60);
 
 /// A time of trouble, for the log: each kind of trouble is told once.
 #[derive(Debug)]
@@ -106,8 +110,20 @@ impl Intake {
             self.tell(MeterStatus::Implausible, "implausible", at, || {
                 format!(
                     "{power} is outside of the plausible {} to {}; check the profile's scale and word order, the \
-                     current transformers, and the range itself",
+                     current transformers, and the range itself (`plausible`, which without being set is a hundred \
+                     times what hangs at the site)",
                     range.low, range.high
+                )
+            });
+            return;
+        }
+        if power == Watts::ZERO && self.is_dead(at) {
+            self.refresh.lost();
+            self.publish(MeterStatus::Unavailable, None);
+            self.tell(MeterStatus::Unavailable, "no voltage", at, || {
+                String::from(
+                    "it says 0 W while all of its own voltages are 0 V: its inputs are not connected, or its fuses are \
+                     blown; this is no measurement of the power",
                 )
             });
             return;
@@ -136,6 +152,17 @@ impl Intake {
         };
         self.publish(MeterStatus::Ok, reading);
         self.recover(at);
+    }
+
+    /// Whether the meter says of itself that nothing reaches it: it has told voltages, and none of them is there.
+    fn is_dead(&self, now: Moment) -> bool {
+        let others = self.output.borrow().others;
+        let mut voltages = [Measure::VoltageL1, Measure::VoltageL2, Measure::VoltageL3]
+            .into_iter()
+            .filter_map(|measure| others.get(measure))
+            .filter(|reading| now - reading.at <= VOLTAGES_HOLD)
+            .peekable();
+        voltages.peek().is_some() && voltages.all(|reading| reading.value.abs() < NO_VOLTAGE)
     }
 
     /// Takes note of an answer without a usable value.
@@ -346,6 +373,31 @@ mod tests {
         intake.accept(Ok(f64::NAN), Moment::millis(5000));
         assert_eq!(input.borrow().status, MeterStatus::Unavailable);
         assert_eq!(input.borrow().power, good(500.0, first).power);
+    }
+
+    #[test]
+    fn no_power_without_voltage_is_no_value() {
+        let (mut intake, input) = intake(|_| ());
+        let second = |at: u64| Moment::millis(1_000 * at);
+        intake.accept(Ok(500.0), second(1));
+        // Nothing is known of voltages: 0 W may be.
+        intake.accept(Ok(0.0), second(2));
+        assert_eq!(*input.borrow(), good(0.0, second(2)));
+        intake.take_other(Measure::VoltageL1, Ok(0.0), second(3));
+        intake.take_other(Measure::VoltageL2, Ok(231.0), second(3));
+        // One phase is enough to measure.
+        intake.accept(Ok(0.0), second(4));
+        assert_eq!(input.borrow().status, MeterStatus::Ok);
+        intake.take_other(Measure::VoltageL2, Ok(0.1), second(5));
+        intake.accept(Ok(-0.0), second(6));
+        assert_eq!(input.borrow().status, MeterStatus::Unavailable);
+        assert_eq!(input.borrow().power.unwrap().at, second(4));
+        // What it measures it measures, whatever its voltages say.
+        intake.accept(Ok(40.0), second(7));
+        assert_eq!(input.borrow().status, MeterStatus::Ok);
+        // A voltage that was told long ago says nothing of now.
+        intake.accept(Ok(0.0), second(70));
+        assert_eq!(input.borrow().status, MeterStatus::Ok);
     }
 
     #[test]

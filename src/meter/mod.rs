@@ -141,7 +141,7 @@ pub struct Connection {
     pub profile: Profile,
     /// Turns the sign, for current transformers that are mounted the other way round.
     pub invert: bool,
-    /// Values outside are refused.
+    /// Values outside are refused. `None` refuses none; a configuration always makes one.
     pub plausible: Option<Plausible>,
     /// An unchanged value for longer than this is taken for frozen; `None` never.
     pub frozen_after: Option<Duration>,
