@@ -151,7 +151,7 @@ fn a_glitch_shows_its_value_exactly_and_is_refused_where_it_is_implausible() {
     assert_eq!(input.status, MeterStatus::Implausible);
     assert!(input.power.unwrap().at < Moment::millis(30_000), "the good one from before");
     assert!((input.power.unwrap().value - good.value).abs() < Watts::whole(2_000));
-    assert_eq!(feeder(&replay).status, MeterStatus::Ok, "nothing happens to this one");
+    assert_eq!(feeder(&replay).status, MeterStatus::Implausible, "this one as well");
 
     let mut config = site();
     config.meters[0].plausible = Some(Plausible { low: Watts::whole(-700_000), high: Watts::whole(700_000) });
