@@ -792,12 +792,3 @@ mod files {
         assert!(wrong(&text).contains("CREDENTIALS_DIRECTORY is not set"));
     }
 }
-
-#[test]
-fn a_meter_without_a_range_refuses_a_hundred_times_what_hangs_at_the_site() {
-    let config = good(&site("[limits.rating]\ncircuit = \"pcc\"\nimport = \"30 kW\"\nclass = \"safety\"\n"));
-    let range = config.meters[0].plausible.expect("a range");
-    let miners: Watts = config.site.miners.iter().map(|miner| miner.nameplate).sum();
-    assert_eq!(range.high, miners.max(Watts::whole(30_000)).scaled(100.0));
-    assert_eq!(range.low, -range.high);
-}

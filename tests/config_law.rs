@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use ballast::config::{self, Config, Options, Secrets};
+use ballast::units::Watts;
 
 fn good(text: &str) -> Config {
     let files = [("miners.password", "secret\n")];
@@ -133,4 +134,14 @@ fn a_cap_that_is_not_always_there_keeps_no_miner_from_starting() {
     // What a meter measures may leave room at another time.
     let following = order.replace("import = \"0 W\"", "import = \"-50 kW\"");
     assert_eq!(never_starts(&following), Vec::<String>::new());
+}
+
+#[test]
+fn a_meter_without_a_range_refuses_a_hundred_times_what_hangs_at_the_site() {
+    let config =
+        good(&site("", "[limits.rating]\ncircuit = \"pcc\"\nimport = \"30 kW\"\nclass = \"safety\"\n"));
+    let range = config.meters[0].plausible.expect("a range");
+    let miners: Watts = config.site.miners.iter().map(|miner| miner.nameplate).sum();
+    assert_eq!(range.high, miners.max(Watts::whole(30_000)).scaled(100.0));
+    assert_eq!(range.low, -range.high);
 }
