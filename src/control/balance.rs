@@ -13,7 +13,7 @@
 //! **Surprise.** Each sample is compared with what the control law had gone by for that instant: the level, and its
 //! trend, of as long before as the whole loop takes (the lag of the meter, the cycle, the miners' own time). By so much
 //! would the fleet have drawn too much. The reserve is the least that, kept free, would have held the energy imported in
-//! this way to the stated share of what the miners draw. Only what has come again within minutes counts: a single step,
+//! this way to the stated share of what the miners draw. Only what has come again within a minute or two counts: a single step,
 //! however large, says nothing about the next minutes. And what can still come depends on where the load is: one that
 //! switches to and fro between two levels does not rise from the upper one. So surprises are kept apart by where in the
 //! range of the last forty seconds the load was.
@@ -40,7 +40,7 @@ const GAP: (u32, Duration) = (6, Duration::from_secs(15));
 /// The stretches of time over which a trend must hold are at least this long.
 const STRETCH: Duration = Duration::from_secs(4);
 /// Surprises lose most of their weight over this time, in seconds.
-const SURPRISE_TIME: f64 = 100.0;
+const SURPRISE_TIME: f64 = 70.0;
 /// But never over fewer samples than this.
 const LEAST_KEPT: f64 = 30.0;
 /// What has been watched for less than this is not known yet, in seconds.

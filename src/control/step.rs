@@ -234,12 +234,12 @@ fn scales(site: &Site, state: &State) -> Vec<f64> {
         .collect()
 }
 
-/// From a decision until the miners have begun to follow a shed: the dead time and the first tenth of the way of those
+/// From a decision until the miners have begun to follow a shed: the dead time and the first fifth of the way of those
 /// that run, and a cycle.
 fn response(site: &Site, tracks: &[Track]) -> Duration {
     let (mut seconds, mut watts) = (0.0, 0.0);
     for (miner, track) in site.miners.iter().zip(tracks) {
-        let way = miner.maximum().get() * 0.1 / miner.response.ramp_down.get().max(1e-3);
+        let way = miner.maximum().get() * 0.2 / miner.response.ramp_down.get().max(1e-3);
         let draw = track.draw.max(miner.sleep.get()).max(1e-3);
         seconds += (miner.response.dead_time_down.as_secs_f64() + way) * track.pace * draw;
         watts += draw;
