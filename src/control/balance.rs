@@ -49,8 +49,8 @@ const KNOWN: f64 = 60.0;
 const SAMPLES: f64 = 12.0;
 /// Samples further apart than this are too few to tell where in that range they stand.
 const SELDOM: Duration = Duration::from_secs(3);
-/// Classes of surprises, each this many times the one below; the lowest ends at this share of the nameplates.
-const CLASSES: usize = 64;
+/// Classes of surprises, each this many times the one below, from this share of the nameplates up to all of them.
+const CLASSES: usize = 55;
 const CLASS: f64 = 1.15;
 const LOWEST: f64 = 0.000_5;
 /// Over so long the range is taken in which the load stands low or high.

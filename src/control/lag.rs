@@ -36,6 +36,9 @@ const OVERLAP: f64 = 0.4;
 const SIZE_TIME: f64 = 60.0;
 /// Movements of less than this part of the nameplates tell nothing.
 const STILL: f64 = 0.002;
+/// The estimate of a movement is wrong by this share of it, if only in time: a miner that starts or is read seldom is
+/// seen late itself. One clean movement proves little.
+const MODEL: f64 = 0.08;
 /// A candidate that is less likely than the best one by this factor (a logarithm: 55 to 1) is ruled out.
 const RULED_OUT: f64 = 4.0;
 /// How much less likely a lag is before any evidence: it falls by e for each of these, in seconds. Meters that share a
@@ -190,7 +193,9 @@ impl LagEstimator {
         let keep = (-late.as_secs_f64() / FORGET).exp();
         let floor = nameplate * STILL / 4.0;
         let size = self.size.unwrap_or(meter.abs()).max(floor);
-        let moving = moves.iter().any(|moved| moved.abs() > nameplate * STILL);
+        let largest = moves.iter().fold(0.0_f64, |largest, moved| largest.max(moved.abs()));
+        let moving = largest > nameplate * STILL;
+        let size = size.hypot(largest * MODEL);
         let likely =
             |rest: f64| -OVERLAP * (FREEDOM + 1.0) / 2.0 * (rest * rest / (FREEDOM * size * size)).ln_1p();
         let mut least = meter.abs();

@@ -23,7 +23,7 @@ const CALM: f64 = 0.15;
 /// A comparison waits at the most this long for the meters that see the miners alone.
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
-const MODEL_DOUBT: f64 = 0.1;
+const MODEL_DOUBT: f64 = 0.5;
 /// What a dedicated meter shows beyond its miners counts beyond this share of them: less is calibration.
 const EXPLAINED: f64 = 0.03;
 /// Beyond this many times its noise, likewise.
@@ -41,24 +41,30 @@ pub const LEAST_DRAWN: f64 = 0.25;
 struct Direction {
     /// Beginning of the stretch, the meter and what the miners said then.
     from: Option<(Moment, f64, f64)>,
-    /// Sums over the stretches in which the miners moved: their movement squared, times the meter's, the meter's
-    /// squared, and how many there were.
-    own: f64,
-    both: f64,
-    seen: f64,
+    /// The sample before.
+    latest: Option<f64>,
+    /// In how many of the latest stretches in which the miners moved it has moved against them.
     times: u32,
 }
 
 /// A stretch, and how far the miners must move in it, as a share of their nameplates.
 const STRETCH: (Duration, f64) = (Duration::from_secs(60), 0.05);
-/// A meter that moves by less than this against each watt of the miners is not turned round.
-const AGAINST: f64 = -0.6;
-/// The miners must explain this part of its movement, and in so many stretches.
-const AGAINST_SURE: (f64, u32) = (0.7, 2);
+/// By this share of the nameplates a meter moves from one sample to the next where a stretch may begin or end.
+const CALM_MOVE: f64 = 0.1;
+/// By so much for each watt of the miners moves a meter that is turned round, and what else hangs there moves as well; and
+/// so many times in a row. What the miners follow moves less than they do: with the sun alone it comes to nothing.
+const AGAINST: std::ops::RangeInclusive<f64> = -1.6..=-0.5;
+const AGAINST_TIMES: u32 = 3;
 
 impl Direction {
     /// Takes in a sample and says whether the meter is turned round, beyond doubt.
     fn take(&mut self, at: Moment, meter: f64, miners: f64, nameplate: f64) -> bool {
+        // A value that stands apart from the one before it, or the one after such, begins and ends no stretch.
+        let apart = self.latest.is_none_or(|latest| (meter - latest).abs() > nameplate * CALM_MOVE);
+        self.latest = Some(meter);
+        if apart {
+            return false;
+        }
         let Some((from, before, said)) = self.from else {
             self.from = Some((at, meter, miners));
             return false;
@@ -71,13 +77,9 @@ impl Direction {
         if own.abs() < nameplate * STRETCH.1 {
             return false;
         }
-        let keep = 0.8;
-        self.own = self.own * keep + own * own;
-        self.both = self.both * keep + own * seen;
-        self.seen = self.seen * keep + seen * seen;
-        self.times = self.times.saturating_add(1);
-        let explained = self.both * self.both / (self.own * self.seen).max(1e-9);
-        self.times >= AGAINST_SURE.1 && self.both / self.own < AGAINST && explained > AGAINST_SURE.0
+        let against = AGAINST.contains(&(seen / own));
+        self.times = if against { self.times.saturating_add(1) } else { 0 };
+        self.times >= AGAINST_TIMES
     }
 }
 
@@ -302,10 +304,10 @@ fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, d
         let last = shifted(now, lag).earlier(renewed);
         // What the miners said shortly after may be what they had done before, or be over before the device had a new
         // value; only what has moved for good must have been shown.
-        let settled = shifted(since, lag) + delay + renewed;
-        let begun = shifted(since, lag);
-        let remembered = memory.told.oldest().is_some_and(|(oldest, _)| oldest <= begun);
-        let before = memory.told.range(begun, settled).filter(|_| remembered && settled < last);
+        // It may have stood still for longer than anybody remembers, or since before the beginning.
+        let begun = memory.told.oldest().map_or(now, |(oldest, _)| oldest.max(shifted(since, lag)));
+        let settled = begun + delay + renewed;
+        let before = memory.told.range(begun, settled).filter(|_| settled < last);
         let after = memory.told.range(last.earlier(renewed).max(settled), last.max(settled));
         before
             .zip(after)
@@ -475,4 +477,51 @@ fn drawn_by(memories: &[CircuitMemory], feeders: &[usize], at: Moment) -> Option
         };
     }
     Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twenty minutes of a meter beside 100 kW of miners that move by `own`, seen `factor` fold, with other load.
+    fn turned_after(factor: f64, own: impl Fn(f64) -> f64, other: impl Fn(f64) -> f64) -> Option<u32> {
+        let mut direction = Direction::default();
+        (0..1_200).find(|second| {
+            let at = f64::from(*second);
+            let meter = factor * (other(at) + own(at));
+            direction.take(
+                Moment::after_start(Duration::from_secs(u64::from(*second))),
+                meter,
+                own(at),
+                100e3,
+            )
+        })
+    }
+
+    /// Orders that come and go, say.
+    fn steps(at: f64) -> f64 {
+        if (at / 75.0) % 2.0 < 1.0 { 90e3 } else { 50e3 }
+    }
+
+    #[test]
+    fn a_meter_that_is_turned_round_is_told_from_one_that_is_not() {
+        let calm = |at: f64| 3e3 * (at / 11.0).sin() - 20e3;
+        let found = turned_after(-1.0, steps, calm);
+        assert!(found.is_some_and(|second| second < 600), "{found:?}");
+        assert_eq!(turned_after(1.0, steps, calm), None);
+    }
+
+    #[test]
+    fn a_fleet_that_follows_the_sun_late_turns_no_meter() {
+        for late in [0.0, 5.0, 20.0] {
+            let sun = |at: f64| 90e3 + 40e3 * (at / 47.0).sin() + 15e3 * (at / 13.0).sin();
+            assert_eq!(turned_after(1.0, |at| sun(at - late), |at| -sun(at)), None, "{late} s");
+        }
+    }
+
+    #[test]
+    fn odd_values_turn_no_meter() {
+        let odd = |at: f64| if at % 60.0 < 1.0 { -(at * 1e6) } else { -20e3 };
+        assert_eq!(turned_after(1.0, steps, odd), None);
+    }
 }

@@ -3,6 +3,7 @@
 mod battery;
 mod closed_loop;
 mod combining;
+mod evidence;
 mod lagging_meters;
 mod losses;
 mod orders;

@@ -41,6 +41,11 @@ pub struct SimMiner {
     pub uptime_from: Moment,
     /// True settled draw over target.
     pub error: f64,
+    /// It cannot go lower than this while it runs, whatever it is told; and draws this asleep.
+    pub floor: f64,
+    pub asleep: f64,
+    /// What it says of its draw over what it draws.
+    pub says: f64,
     reading: (Moment, f64),
 }
 
@@ -56,6 +61,8 @@ pub struct Plant {
     pub other: Box<dyn Fn(f64) -> f64>,
     /// The meter answers.
     pub meter_up: bool,
+    /// What the meter at the connection point shows of what is true, by the time.
+    pub shown: Box<dyn Fn(f64, f64) -> f64>,
     pub meter_lag: Duration,
     /// How often the meter at the connection point has a new value; zero for whenever it is read.
     pub refresh: Duration,
@@ -100,6 +107,9 @@ impl Plant {
                     delivery: None,
                     uptime_from: Moment::START,
                     error: 1.0,
+                    floor: 0.0,
+                    asleep: miner.sleep.get(),
+                    says: 1.0,
                     reading: (now, draw),
                 }
             })
@@ -111,6 +121,7 @@ impl Plant {
             now,
             other: Box::new(other),
             meter_up: true,
+            shown: Box::new(|_, truth| truth),
             meter_lag: Duration::ZERO,
             refresh: Duration::ZERO,
             renewed: None,
@@ -173,7 +184,7 @@ impl Plant {
         let due = self.renewed.is_none_or(|renewed| self.now - renewed >= self.refresh);
         if self.meter_up && due {
             self.renewed = Some(self.now);
-            let power = Watts::new(past).unwrap();
+            let power = Watts::new((self.shown)(self.seconds(), past)).unwrap();
             self.meter = MeterInput {
                 refresh: (!self.refresh.is_zero()).then_some(self.refresh),
                 ..MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: self.now }))
@@ -246,7 +257,6 @@ impl Plant {
             self.breakers.entry(command.circuit.0).and_modify(|open| *open = true);
         }
         for command in &decision.commands {
-            let spec = &self.site.miners[command.miner.0];
             let miner = &mut self.miners[command.miner.0];
             let outcome = match miner.manner {
                 Manner::Obeys | Manner::Ignores => Outcome::Accepted,
@@ -264,8 +274,8 @@ impl Plant {
             miner.from = miner.draw;
             miner.since = self.now;
             miner.goal = match command.target {
-                Target::Sleep => spec.sleep.get(),
-                Target::Power(power) => power.get() * miner.error,
+                Target::Sleep => miner.asleep,
+                Target::Power(power) => (power.get() * miner.error).max(miner.floor),
             };
         }
     }
@@ -294,7 +304,7 @@ impl Plant {
             self.captured += (-other).max(0.0).min(self.draw()) * 0.1;
             if tenth == 4 {
                 for miner in self.miners.iter_mut().filter(|miner| miner.manner != Manner::Silent) {
-                    miner.reading = (self.now, miner.draw);
+                    miner.reading = (self.now, miner.draw * miner.says);
                 }
             }
         }
