@@ -163,7 +163,10 @@ impl<'s> Tree<'s> {
             line("limit", self.limit(limit))?;
         }
         if circuit.margin > Watts::ZERO {
-            line("margin", format!("{} kept free below every limit here", circuit.margin))?;
+            line(
+                "margin",
+                format!("{} kept free; below limits of class surplus only at first", circuit.margin),
+            )?;
         }
         let sum = self.sums.get(id.0).copied().unwrap_or_default();
         let miners = if sum.miners == 0 {

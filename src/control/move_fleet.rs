@@ -24,7 +24,7 @@ const GAP_WORTH_MOVING: f64 = 0.002;
 /// For how many seconds the same of several equals are raised first.
 const LOT: u64 = 3_600;
 /// Below this share of the nameplates a raise is not worth a command.
-const DEADBAND: f64 = 0.004;
+const DEADBAND: f64 = 0.003;
 /// How much dearer it counts to lower a miner that has never been seen to follow.
 const UNPROVEN: f64 = 2.0;
 /// A lack of this share of the nameplates is nothing out of the ordinary.

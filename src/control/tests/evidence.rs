@@ -260,7 +260,6 @@ fn ten_miners_of_twenty_watts_are_followed_like_any() {
     plant.run(240);
     let decision = plant.run(1);
     let ignoring = &decision.miners[3];
-    println!("{:?} at {} of {:?}", ignoring.state, plant.miners[3].draw, ignoring.setpoint);
     assert_eq!(ignoring.state, MinerState::Straggler);
 }
 
