@@ -68,11 +68,6 @@ const CORRECT_TIME: f64 = 100.0;
 const CORRECTION: (f64, f64) = (0.02, 3.0);
 /// What has come up less often than this lately, as the weights go, is a single event.
 const OFTEN: f64 = 2.2;
-/// Of a meter that renews itself seldom, over fewer samples than this the rare surprises have not been seen: there they
-/// are taken to be spread normally.
-const MANY: f64 = 30.0;
-/// A surprise beyond this many times the usual one counts as that many when their spread is worked out.
-const SPREAD: f64 = 3.0;
 
 /// Surprises of the recent past by size.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,9 +80,6 @@ struct Surprises {
     last: [Option<Moment>; CLASSES],
     /// All time that was watched.
     watched: f64,
-    /// Mean of their squares, and how many they were.
-    square: f64,
-    count: f64,
 }
 
 impl Default for Surprises {
@@ -98,8 +90,6 @@ impl Default for Surprises {
             times: [0.0; CLASSES],
             last: [None; CLASSES],
             watched: 0.0,
-            square: 0.0,
-            count: 0.0,
         }
     }
 }
@@ -111,9 +101,6 @@ impl Surprises {
         let all = self.seconds.iter_mut().chain(self.energy.iter_mut()).chain(self.times.iter_mut());
         all.for_each(|value| *value *= keep);
         self.watched = self.watched * keep + seconds;
-        self.count = self.count * keep + 1.0;
-        let most = if self.count > 4.0 { SPREAD * self.square.sqrt() } else { f64::INFINITY };
-        self.square += (watts.abs().min(most).powi(2) - self.square) / self.count;
         let mut edge = nameplate * LOWEST;
         let each = self.seconds.iter_mut().zip(self.energy.iter_mut());
         let each = each.zip(self.times.iter_mut().zip(self.last.iter_mut()));
@@ -140,29 +127,7 @@ impl Surprises {
     }
 
     /// What must be kept free so that no more than `share` (in watts, as a mean over all time) would have been missing.
-    fn reserve(&self, share: f64, nameplate: f64, seldom: bool) -> f64 {
-        let few = if seldom { (1.0 - self.count / MANY).clamp(0.0, 1.0) } else { 0.0 };
-        let seen = self.seen(share, nameplate);
-        if few > 0.0 { seen.max(few * self.spread(share)) } else { seen }
-    }
-
-    /// The same, were they spread normally.
-    fn spread(&self, share: f64) -> f64 {
-        let usual = self.square.sqrt();
-        if usual <= 0.0 || share <= 0.0 {
-            return 0.0;
-        }
-        // The mean of what exceeds `k` times the spread is below φ(k) / (1 + k²) spreads.
-        let missing = |k: f64| (-k * k / 2.0).exp() / (std::f64::consts::TAU.sqrt() * (1.0 + k * k));
-        let (mut low, mut high) = (0.0, 4.0);
-        for _ in 0..16 {
-            let middle = (low + high) / 2.0;
-            if missing(middle) * usual > share { low = middle } else { high = middle }
-        }
-        high * usual
-    }
-
-    fn seen(&self, share: f64, nameplate: f64) -> f64 {
+    fn reserve(&self, share: f64, nameplate: f64) -> f64 {
         let budget = share * self.watched;
         let (mut seconds, mut energy) = (0.0, 0.0);
         let mut edge = nameplate * LOWEST * CLASS.powi(i32::try_from(CLASSES).unwrap_or(0));
@@ -325,7 +290,7 @@ impl Balance {
         let mut below: Option<(f64, f64)> = None;
         let mut mixed = None;
         for (middle, part) in MIDDLES.iter().zip(&self.surprises) {
-            let here = part.reserve(share, nameplate, self.period > SELDOM);
+            let here = part.reserve(share, nameplate);
             if place <= *middle {
                 mixed = Some(
                     below.map_or(here, |(from, low)| low + (here - low) * (place - from) / (middle - from)),
@@ -493,24 +458,6 @@ mod tests {
         assert!(balance.noise() > 1e3, "{}", balance.noise());
         let stepped = watch(302, |at| if at < 300.0 { -80e3 } else { -40e3 } + noise(at));
         assert!(stepped.outlook().unwrap().level > -45e3, "{:?}", stepped.outlook());
-    }
-
-    #[test]
-    fn what_a_slow_meter_has_rarely_shown_is_kept_free_as_well() {
-        // A sample a minute, ten of them, and a load that goes up and down by some ten kilowatts.
-        let mut balance = Balance::default();
-        for sample in 0..10_u32 {
-            let at = f64::from(sample);
-            balance.take(&Sample {
-                instant: Moment::after_start(Duration::from_secs(60) * sample),
-                value: -80e3 + 20e3 * ((at * 12.9898).sin() * 43_758.545_3).fract(),
-                doubt: (0.0, 0.0),
-                loop_time: Duration::from_secs(3),
-                period: Duration::from_secs(60),
-                nameplate: 100e3,
-            });
-        }
-        assert!((15e3..=50e3).contains(&reserve(&balance)), "{}", reserve(&balance));
     }
 
     #[test]
