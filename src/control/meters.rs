@@ -315,7 +315,8 @@ fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, d
     };
     let long = now - since >= seen.input.refresh.map_or(SLOWEST, |refresh| refresh * 3);
     let likely = doubt.best.max(doubt.least) + MODEL_DOUBT;
-    memory.shows = !moved(likely);
+    // A lag that is taken for too long makes a movement that was shown long ago look like one that was not.
+    memory.shows = !(moved(doubt.least.max(0.0)) && moved(likely));
     memory.frozen |= long && moved(doubt.least.max(0.0)) && moved(doubt.most);
 }
 
