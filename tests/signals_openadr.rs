@@ -24,7 +24,7 @@ async fn the_site_follows_an_event_from_order_to_measured_power() {
         "program = \"capacity\"\nreport_always = [\"DEMAND\"]\nacknowledge = \"OPERATING_STATE\"\n",
     )
     .await;
-    bench.rises_to(FREE, 25.0).await;
+    bench.rises_to(FREE, 60.0).await;
     let given = Clock::start();
     bench.vtn.put_event(json!({
         "id": "e1",
@@ -64,7 +64,7 @@ async fn the_site_follows_an_event_from_order_to_measured_power() {
     let mut cancelled = event("e1", "IMPORT_CAPACITY_LIMIT", 22.0);
     cancelled["intervalPeriod"]["duration"] = json!("PT0S");
     bench.vtn.put_event(cancelled);
-    bench.rises_to(FREE, 25.0).await;
+    bench.rises_to(FREE, 60.0).await;
     bench.stop().await;
 }
 
@@ -79,7 +79,7 @@ async fn a_lost_top_node_leaves_the_fail_safe_and_never_more_than_the_cap_that_h
     assert_eq!(bench.binding(), ORDER);
     bench.vtn.set_faults([]);
     bench.vtn.delete_event("e1");
-    bench.rises_to(FREE, 30.0).await;
+    bench.rises_to(FREE, 60.0).await;
     bench.vtn.set_faults([Fault::Unauthorised]);
     bench.falls_to(12_000.0, 15.0).await;
     assert_eq!(bench.binding(), LOST);
@@ -156,7 +156,7 @@ async fn an_event_that_is_told_again_or_comes_late_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_clocks_that_differ_a_window_begins_early_and_ends_late() {
     let bench = Bench::start(7, "").await;
-    bench.rises_to(FREE, 25.0).await;
+    bench.rises_to(FREE, 60.0).await;
     // By its own word it begins in ten minutes.
     let mut later = event("e1", "IMPORT_CAPACITY_LIMIT", 24.0);
     later["intervalPeriod"] = json!({ "start": from_now(600), "duration": "PT1H" });
@@ -166,7 +166,7 @@ async fn with_clocks_that_differ_a_window_begins_early_and_ends_late() {
     bench.falls_to(24_000.0, 15.0).await;
     assert_eq!(bench.binding(), ORDER);
     bench.vtn.set_faults([]);
-    bench.rises_to(FREE, 25.0).await;
+    bench.rises_to(FREE, 60.0).await;
     // And one that is over by its own word still holds while the other clock is behind.
     let mut over = event("e1", "IMPORT_CAPACITY_LIMIT", 24.0);
     over["intervalPeriod"] = json!({ "start": from_now(-3_600), "duration": "PT3590S" });
@@ -189,7 +189,7 @@ async fn one_bad_event_among_good_ones_is_skipped_and_the_good_ones_hold() {
     bench.vtn.set_faults([Fault::BadEvent(r#"{"id":"e3","intervals":[{"payloads":"?"}]}"#.into())]);
     bench.stays(0.0, 11_500.0, 3.0).await;
     bench.vtn.set_faults([]);
-    bench.rises_to(24_000.0, 30.0).await;
+    bench.rises_to(24_000.0, 60.0).await;
     bench.stays(0.0, 28_000.0, 2.0).await;
     bench.stop().await;
 }
