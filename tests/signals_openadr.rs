@@ -96,8 +96,8 @@ async fn after_a_restart_the_event_holds_again_and_nothing_rises_before_the_top_
     bench.falls_to(12_000.0, 15.0).await;
     bench.stays(0.0, 12_500.0, 2.0).await;
     bench.vtn.set_faults([]);
-    // Well beyond the fail-safe of 12 kW. Starts come one after another: each may draw its full power.
-    bench.rises_to(16_000.0, 60.0).await;
+    // Starts come one after another: each may draw its full power.
+    bench.rises_to(20_000.0, 120.0).await;
     bench.stays(0.0, 24_000.0, 3.0).await;
     assert_eq!(bench.binding(), ORDER);
     bench.stop().await;
@@ -113,7 +113,7 @@ async fn after_an_outage_the_fail_safe_stands_until_the_top_node_has_told_everyt
     bench.stays(0.0, 12_500.0, 3.0).await;
     bench.vtn.put_event(event("e1", "IMPORT_CAPACITY_LIMIT", 24.0));
     bench.vtn.set_faults([]);
-    bench.rises_to(16_000.0, 60.0).await;
+    bench.rises_to(20_000.0, 120.0).await;
     bench.stays(0.0, 24_000.0, 3.0).await;
     bench.stop().await;
 }

@@ -367,12 +367,12 @@ pub fn parse(text: &str, path: &Path, options: &Options<'_>) -> Result<Config, C
 /// The most that can hang at the site, as far as its configuration tells: the miners, the other loads, and the largest
 /// cap that never changes, such as the rating of a transformer.
 fn hanging(nameplate: Watts, circuits: &[Circuit], limits: &[Limit]) -> Watts {
-    let others = circuits.iter().map(|circuit| circuit.other_load.get().abs()).sum();
+    let others: f64 = circuits.iter().map(|circuit| circuit.other_load.get().abs()).sum();
     let caps = limits.iter().filter_map(|limit| match limit.cap {
         Cap::Constant(cap) => Some(cap.get().abs()),
         Cap::Reading { .. } => None,
     });
-    Watts::saturating(caps.fold(nameplate.get() + f64::max(0.0, others), f64::max))
+    Watts::saturating(caps.fold(nameplate.get() + others, f64::max))
 }
 
 fn build<'t>(

@@ -13,10 +13,10 @@
 //! **Surprise.** Each sample is compared with what the control law had gone by for that instant: the level, and its
 //! trend, of as long before as the whole loop takes (the lag of the meter, the cycle, the miners' own time). By so much
 //! would the fleet have drawn too much. The reserve is the least that, kept free, would have held the energy imported in
-//! this way to the stated share of what the miners draw. Only what has come again within a minute or two counts: a single step,
-//! however large, says nothing about the next minutes. And what can still come depends on where the load is: one that
-//! switches to and fro between two levels does not rise from the upper one. So surprises are kept apart by where in the
-//! range of the last forty seconds the load was.
+//! this way to the stated share of what the miners draw. Only what has come again within a minute or two counts: a single
+//! step, however large, says nothing about the next minutes. And what can still come depends on where the load is: one
+//! that switches to and fro between two levels does not rise from the upper one. So surprises are kept apart by where in
+//! the range of the last forty seconds the load was.
 //!
 //! What the reserve is worked out from is still a model of the loop. So its result is measured: while more is really
 //! imported than the stated share, the reserve is worked out for less, and the other way round; it never becomes more than

@@ -214,6 +214,13 @@ impl Intake {
     /// Takes another measure than power, or the reason why there is none. It stays with its stamp until a newer one
     /// comes. Does not wake anybody: the next read of power does.
     pub(crate) fn take_other(&mut self, measure: Measure, value: Result<f64, Absent>, at: Moment) {
+        // The power of a phase may stand in for the meter's: it is no more believed than that, whichever way it flows.
+        let most =
+            self.plausible.filter(|_| measure.is_power()).map(|range| range.high.max(-range.low).get());
+        let value = value.and_then(|value| match most {
+            Some(most) if value.abs() > most => Err(Absent::OutOfRange),
+            _ => Ok(value),
+        });
         let value = match value {
             Ok(value) => value,
             Err(absent) => {
@@ -398,6 +405,19 @@ mod tests {
         // A voltage that was told long ago says nothing of now.
         intake.accept(Ok(0.0), second(70));
         assert_eq!(input.borrow().status, MeterStatus::Ok);
+    }
+
+    #[test]
+    fn the_power_of_a_phase_is_no_more_believed_than_that_of_all() {
+        let (mut intake, input) = intake(|connection| {
+            connection.plausible = Some(Plausible { low: Watts::whole(-100), high: Watts::whole(1000) });
+        });
+        intake.take_other(Measure::PowerL1, Ok(-900.0), Moment::millis(1_000));
+        intake.take_other(Measure::PowerL1, Ok(2_147_483_648.0), Moment::millis(2_000));
+        intake.take_other(Measure::EnergyImport, Ok(2_147_483_648.0), Moment::millis(2_000));
+        let others = input.borrow().others;
+        assert_eq!(others.get(Measure::PowerL1), Some(Reading { value: -900.0, at: Moment::millis(1_000) }));
+        assert!(others.get(Measure::EnergyImport).is_some());
     }
 
     #[test]
