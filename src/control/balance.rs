@@ -41,6 +41,8 @@ const GAP: (u32, Duration) = (6, Duration::from_secs(15));
 const STRETCH: Duration = Duration::from_secs(4);
 /// Surprises lose most of their weight over this time, in seconds.
 const SURPRISE_TIME: f64 = 70.0;
+/// And so do those of a part of the range in which the load has not stood for this long.
+const UNSEEN: Duration = Duration::from_secs(180);
 /// But never over fewer samples than this.
 const LEAST_KEPT: f64 = 30.0;
 /// What has been watched for less than this is not known yet, in seconds.
@@ -78,8 +80,9 @@ struct Surprises {
     /// How many times the class, or a higher one, was reached, and when last.
     times: [f64; CLASSES],
     last: [Option<Moment>; CLASSES],
-    /// All time that was watched.
+    /// All time that was watched, and the end of it.
     watched: f64,
+    seen: Option<Moment>,
 }
 
 impl Default for Surprises {
@@ -90,17 +93,31 @@ impl Default for Surprises {
             times: [0.0; CLASSES],
             last: [None; CLASSES],
             watched: 0.0,
+            seen: None,
         }
     }
 }
 
 impl Surprises {
+    /// Time goes by in which the load is elsewhere. After a while what is not seen again becomes a single event, and in the
+    /// end none: nothing is kept free for ever because the load does not come back.
+    fn age(&mut self, at: Moment, seconds: f64) {
+        if self.seen.is_none_or(|seen| at - seen < UNSEEN) {
+            return;
+        }
+        let keep = (-seconds / SURPRISE_TIME).exp();
+        let all = self.seconds.iter_mut().chain(self.energy.iter_mut()).chain(self.times.iter_mut());
+        all.for_each(|value| *value *= keep);
+        self.watched *= keep;
+    }
+
     /// `apart` is how long a class must not have been reached for the next time to be another one.
     fn take(&mut self, at: Moment, watts: f64, seconds: f64, apart: Duration, nameplate: f64) {
         let keep = (-seconds / SURPRISE_TIME.max(seconds * LEAST_KEPT)).exp();
         let all = self.seconds.iter_mut().chain(self.energy.iter_mut()).chain(self.times.iter_mut());
         all.for_each(|value| *value *= keep);
         self.watched = self.watched * keep + seconds;
+        self.seen = Some(at);
         let mut edge = nameplate * LOWEST;
         let each = self.seconds.iter_mut().zip(self.energy.iter_mut());
         let each = each.zip(self.times.iter_mut().zip(self.last.iter_mut()));
@@ -374,15 +391,14 @@ impl Balance {
         let place = self.place(from, sample.nameplate);
         // What is in doubt is no surprise.
         let (below, above) = sample.doubt;
-        let parts = self.surprises.iter_mut().zip(EDGES);
-        if let Some((part, _)) = parts.rev().find(|(_, edge)| *edge <= place) {
-            part.take(
-                sample.instant,
-                level - below - above - gone_by,
-                since.as_secs_f64(),
-                apart,
-                sample.nameplate,
-            );
+        let here = EDGES.iter().rposition(|edge| *edge <= place);
+        for (index, part) in self.surprises.iter_mut().enumerate() {
+            if Some(index) == here {
+                let surprise = level - below - above - gone_by;
+                part.take(sample.instant, surprise, since.as_secs_f64(), apart, sample.nameplate);
+            } else {
+                part.age(sample.instant, since.as_secs_f64());
+            }
         }
     }
 

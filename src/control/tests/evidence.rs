@@ -303,3 +303,24 @@ fn after_an_outage_those_that_restarted_by_themselves_are_kept_where_there_is_ro
     assert!(back.is_some_and(|back| back <= 180), "back after {back:?} s");
     assert!(plant.import() <= 0.0);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn after_whatever_was_shown_ten_minutes_of_room_bring_the_fleet_back(
+        shown in proptest::collection::vec(proptest::prop_oneof![-2e5..2e5, -2e9..2e9, proptest::prelude::Just(0.0)], 1..40)
+    ) {
+        let mut plant = Plant::new(site(20), 0.6, |_| -110e3);
+        let end = 60.0 + f64::from(u32::try_from(shown.len()).unwrap());
+        let list = shown.clone();
+        plant.shown = Box::new(move |at, truth| {
+            let values = list.iter().zip(0_u32..);
+            let mut now = values.filter(|(_, second)| (at - 60.0 - f64::from(*second)).abs() < 0.5);
+            if at < end - 0.5 { now.next().map_or(truth, |(value, _)| *value) } else { truth }
+        });
+        plant.run(101);
+        let decision = plant.run(600);
+        proptest::prop_assert!(plant.draw() > 95e3, "{} W, {:?}, {:?}", plant.draw(), status(&decision), decision.waiting);
+    }
+}
