@@ -54,7 +54,7 @@ impl Node {
         let Kind::OpenAdr(settings) = &spec.kind else { unreachable!() };
         let (_, frames) = watch::channel(None);
         let context = Context {
-            source: UTILITY,
+            source: desk.source(&spec.settings.name).unwrap(),
             name: "utility".into(),
             place: spec.place,
             desk: desk.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::learned::Learned;
-use ballast::control::signal::book::Held;
+use ballast::control::signal::book::{Begun, Held};
 use ballast::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::store::boot::Alive;
@@ -30,6 +30,7 @@ fn stored(order: Order) -> StoredOrder {
         start_delay: Duration::ZERO,
         return_delay: Duration::ZERO,
         withdrawn: None,
+        begun: None,
         order,
     };
     StoredOrder { circuit: "pcc".into(), held }
@@ -104,6 +105,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
                 start_delay: Duration::from_millis(1_500),
                 return_delay: Duration::from_secs(9),
                 withdrawn: Some(wall(11)),
+                begun: Some(Begun { wall: wall(7), steady: wall(-3) }),
             },
         }],
         withdrawn: vec![("b".into(), 3), ("a".into(), u64::MAX), ("b".into(), 4)],
@@ -120,7 +122,12 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
         }],
         lift: Some(("night shift".into(), wall(99))),
     };
-    let alive = Alive { boot: Some("a".into()), uptime: Some(Duration::from_secs(5)), wall: wall(1_000) };
+    let alive = Alive {
+        boot: Some("a".into()),
+        uptime: Some(Duration::from_secs(5)),
+        wall: wall(1_000),
+        steady: Some(wall(990)),
+    };
     let write = Write {
         sources: vec![("utility".into(), everything.clone()), ("operator".into(), kept(&["one"]))],
         ledger: vec![row(1), row(2)],
@@ -409,7 +416,8 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     let path = folder.database();
     write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP TABLE learned; PRAGMA user_version = 1;").unwrap();
+    earlier.execute_batch("DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
+             ALTER TABLE alive DROP COLUMN steady_ms; PRAGMA user_version = 1;").unwrap();
     drop(earlier);
     let opened = open(&path);
     assert!(opened.damaged.is_none());

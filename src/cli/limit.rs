@@ -191,8 +191,12 @@ fn given(name: &str, answer: &Value) -> String {
         Value::Null => String::from("until it is taken back"),
         ref until => format!("until {}", day_time(until)),
     };
+    let forgotten = match answer["stored"] {
+        Value::Bool(false) => "It holds, and is not on disk: a restart of the daemon forgets it.\n",
+        _ => "",
+    };
     format!(
-        "{name} {outcome}: {begins}{} of {} at most {}, {ends}\n",
+        "{name} {outcome}: {begins}{} of {} at most {}, {ends}\n{forgotten}",
         what(limit),
         text(&limit["circuit"]),
         watts(&limit["cap_watts"]),

@@ -7,9 +7,10 @@
 //! the copy is. So what acts is on disk, and nothing waits for the disk but whoever gave the order. A disk that fails
 //! or takes too long stops no order: it is obeyed all the same, and its record says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -17,7 +18,7 @@ use super::baseline::{Baselines, above};
 use super::keep;
 use super::ledger::Ledger;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::{Held, Told};
+use crate::control::signal::book::{Held, Phase, Told};
 use crate::control::signal::order::Bases;
 use crate::control::signal::{
     Active, Ask, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
@@ -34,8 +35,31 @@ pub type WallClock = Arc<dyn Fn() -> (Wall, Doubt) + Send + Sync>;
 /// The name of the operator's order that holds the fleet back after a power outage.
 pub const START_UP: &str = "start-up-after-outage";
 
+/// The farthest that a source's clock moves the windows of its orders. One that is further off does not know the time, and
+/// says nothing about them.
+pub const MOST_OFF: Duration = Duration::from_secs(3_600);
+/// Two clocks that are no further apart show the same time.
+const APART: Duration = Duration::from_secs(60);
+/// Configurations from before that are remembered, for whoever found a source or a circuit in one of them.
+const MOST_PAST: usize = 16;
+
 /// A power that is this many times what is known to hang on a circuit cannot be meant, whatever else hangs there.
 const GROSS: f64 = 10.0;
+
+/// A source, and the configuration by which it and the circuits of its orders are numbered. It stays that source when
+/// another configuration gives its number to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceKey {
+    generation: u64,
+    at: SourceId,
+}
+
+impl SourceKey {
+    /// Its position in the configuration by which it was found.
+    pub const fn position(self) -> SourceId {
+        self.at
+    }
+}
 
 /// Why an order was not taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -66,6 +90,71 @@ pub struct List {
     pub unreadable: Vec<Arc<str>>,
     /// What is wrong with the list, in words; makes the source degraded.
     pub complaint: Option<Arc<str>>,
+    /// When it was made, where that is known: what came later is not taken back by it.
+    pub made: Option<Made>,
+}
+
+/// When a list was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// By the clock of the source.
+    pub sent: Option<Wall>,
+    /// By ours, when it began to arrive.
+    pub arrived: Wall,
+}
+
+impl Made {
+    /// Whether an order came after the list was made.
+    fn before(&self, held: &Held, sent: Option<Wall>) -> bool {
+        let later = match (self.sent, sent) {
+            (Some(list), Some(order)) => order > list,
+            (Some(list), None) => held.received > list,
+            (None, _) => false,
+        };
+        later || held.received > self.arrived
+    }
+}
+
+/// A source as it stands, all of one moment.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// The site by which its circuits are numbered.
+    pub site: Arc<Site>,
+    /// What it is by the configuration in force.
+    pub settings: SourceSettings,
+    /// What it came to at the latest look.
+    pub view: Option<View>,
+    /// Its orders, by name.
+    pub held: Vec<Held>,
+    /// The moment.
+    pub now: Now,
+    /// Its state as it is on disk.
+    saved: Option<Kept>,
+}
+
+impl Glance {
+    /// An order of this name.
+    pub fn find(&self, id: &str) -> Option<&Held> {
+        self.held.iter().find(|held| *held.order.id == *id)
+    }
+
+    /// An order of this name that was not taken back and is not over.
+    pub fn standing(&self, id: &str) -> Option<&Held> {
+        self.find(id).filter(|held| held.withdrawn.is_none() && self.phase(held) != Phase::Over)
+    }
+
+    /// Where an order stands.
+    pub fn phase(&self, held: &Held) -> Phase {
+        held.phase(&self.now, Duration::ZERO)
+    }
+
+    /// Whether what is known of an order (that it stands, that it was taken back) is on disk.
+    pub fn stored(&self, id: &str) -> bool {
+        let version = |held: &Held| (held.order.revision, held.cap, held.withdrawn);
+        let Some(saved) = &self.saved else { return false };
+        let saved = saved.orders.iter().find(|stored| *stored.held.order.id == *id);
+        saved.map(|stored| version(&stored.held)) == self.find(id).map(version)
+    }
 }
 
 /// Takes orders in. Copies share one desk.
@@ -79,6 +168,8 @@ pub(super) struct Inner {
     pub(super) store: Option<Store>,
     /// Which boot of the machine this is; `None` without a store.
     pub(super) boot: Option<Boot>,
+    /// How far the steady scale had come when the daemon's clock was started, and what a start could not account for.
+    pub(super) steady: Mutex<Steady>,
     news: Notify,
     /// There is something for the ledger on disk.
     pub(super) ledger_news: Notify,
@@ -86,6 +177,10 @@ pub(super) struct Inner {
 
 pub(super) struct State {
     pub(super) site: Arc<Site>,
+    /// Counts the configurations.
+    pub(super) generation: u64,
+    /// The sites of the configurations before, the latest last.
+    past: VecDeque<Arc<Site>>,
     /// Of each circuit, the sum of the nameplates of the miners at or below it.
     pub(super) nameplates: Vec<Watts>,
     pub(super) sources: Vec<Source>,
@@ -154,6 +249,8 @@ impl std::fmt::Debug for Desk {
 
 /// A change of one book that is being worked out.
 struct Draft<'s> {
+    /// By which the circuits of what is offered are numbered.
+    site: Arc<Site>,
     book: Book,
     now: Now,
     name: Arc<str>,
@@ -163,8 +260,10 @@ struct Draft<'s> {
 }
 
 impl Draft<'_> {
-    fn accept(&mut self, order: Order) -> Result<Receipt, Refusal> {
-        let outcome = if order.circuit.0 < self.state.site.circuits.len() {
+    fn accept(&mut self, mut order: Order) -> Result<Receipt, Refusal> {
+        let circuit = keep::moved(&self.site, &self.state.site, order.circuit);
+        let outcome = if let Some(circuit) = circuit {
+            order.circuit = circuit;
             let bases = self.state.bases(&self.name, &order);
             self.book.accept(order.clone(), &bases, &self.now)
         } else {
@@ -185,7 +284,8 @@ impl Desk {
     /// A desk for the sources of a site, in the order of [`Site::sources`], that keeps nothing on disk.
     pub fn new(site: Arc<Site>, sources: Vec<SourceSettings>, clock: Clock, wall: WallClock) -> Self {
         let sources = sources.into_iter().map(|settings| Source::new(Book::new(settings))).collect();
-        Self::of(State::new(site, sources), clock, wall, None, None)
+        let steady = Steady::new(wall().0);
+        Self::of(State::new(site, sources), clock, wall, None, None, steady)
     }
 
     pub(super) fn of(
@@ -194,6 +294,7 @@ impl Desk {
         wall: WallClock,
         store: Option<Store>,
         boot: Option<Boot>,
+        steady: Steady,
     ) -> Self {
         Self(Arc::new(Inner {
             clock,
@@ -201,6 +302,7 @@ impl Desk {
             state: Mutex::new(state),
             store,
             boot,
+            steady: Mutex::new(steady),
             news: Notify::new(),
             ledger_news: Notify::new(),
         }))
@@ -218,7 +320,14 @@ impl Desk {
             (Doubt::None, other) | (other, Doubt::None) => other,
             (Doubt::Off(one), Doubt::Off(other)) => Doubt::Off(one.max(other)),
         };
-        Now { moment: self.0.clock.now(), wall, doubt }
+        let moment = self.0.clock.now();
+        let steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner).at(moment);
+        Now { moment, steady, wall, doubt }
+    }
+
+    /// The moment on all scales.
+    pub fn moments(&self) -> Now {
+        self.now(Doubt::None)
     }
 
     /// The wall clock's time.
@@ -227,8 +336,52 @@ impl Desk {
     }
 
     /// The source of a name.
-    pub fn source(&self, name: &str) -> Option<SourceId> {
-        self.state().site.sources.iter().position(|source| source.name == name).map(SourceId)
+    pub fn source(&self, name: &str) -> Option<SourceKey> {
+        self.state().key(name)
+    }
+
+    /// The source of a name, and the site by which its orders number their circuits.
+    pub fn source_and_site(&self, name: &str) -> Option<(SourceKey, Arc<Site>)> {
+        let state = self.state();
+        Some((state.key(name)?, state.site.clone()))
+    }
+
+    /// The site by which a source and its circuits are numbered; `None` when that is too long ago.
+    pub fn site_of(&self, source: SourceKey) -> Option<Arc<Site>> {
+        self.state().site_of(source.generation)
+    }
+
+    /// A source as it stands; `None` when it is gone.
+    pub fn glance(&self, source: SourceKey) -> Option<Glance> {
+        let state = self.state();
+        let at = state.at(source)?;
+        Some(Glance {
+            site: state.site.clone(),
+            settings: at.book.settings().clone(),
+            view: at.view.clone(),
+            held: at.book.orders().cloned().collect(),
+            now: self.now(at.doubt),
+            saved: at.saved.clone(),
+        })
+    }
+
+    /// The version of an order that does not say it: later than all that are known of that name, also when the clock
+    /// was set back meanwhile.
+    pub fn next_revision(&self, source: SourceKey, id: &str) -> u64 {
+        let newest = self.state().at(source).and_then(|at| at.book.newest(id));
+        let now = u64::try_from(self.wall().as_unix_millis()).unwrap_or(0);
+        newest.map_or(now, |newest| now.max(newest.saturating_add(1)))
+    }
+
+    /// What the wall clock would show by the count of the orders that hold, where that is not what it shows: whoever lays
+    /// windows out must do so for these moments, too, or it would take back what holds.
+    pub fn counted(&self, source: SourceKey) -> Vec<(Arc<str>, Wall)> {
+        let state = self.state();
+        let Some(at) = state.at(source) else { return Vec::new() };
+        let now = self.now(Doubt::None);
+        let holds = |held: &&Held| held.begun.is_some() && held.withdrawn.is_none();
+        let holding = at.book.orders().filter(holds).map(|held| (held.order.id.clone(), held.counted(&now)));
+        holding.filter(|(_, wall)| wall.since(now.wall).max(now.wall.since(*wall)) > APART).collect()
     }
 
     /// The site whose circuits orders may name.
@@ -239,19 +392,21 @@ impl Desk {
     /// Works a change into a copy of a source's book, brings the copy to disk, and lets it take effect.
     async fn change<T>(
         &self,
-        source: SourceId,
+        source: SourceKey,
         edit: impl FnOnce(&mut Draft<'_>) -> (T, Heard),
     ) -> Result<(T, Vec<Refused>), DeskError> {
-        let (name, turn) = {
+        let (site, name, turn) = {
             let state = self.state();
-            let source = state.sources.get(source.0).ok_or(DeskError::NoSource)?;
-            (source.name.clone(), source.turn.clone())
+            let at = state.at(source).ok_or(DeskError::NoSource)?;
+            let site = state.site_of(source.generation).ok_or(DeskError::NoSource)?;
+            (site, at.name.clone(), at.turn.clone())
         };
         let turn = turn.lock_owned().await;
         let (change, (value, heard)) = {
             let state = self.state();
             let source = state.named(&name).ok_or(DeskError::NoSource)?;
             let mut draft = Draft {
+                site,
                 book: source.book.clone(),
                 now: self.now(source.doubt),
                 name: name.clone(),
@@ -319,11 +474,35 @@ impl Desk {
     ///
     /// # Errors
     /// It cannot be obeyed; what was in force stays in force.
-    pub async fn give(&self, source: SourceId, order: Order) -> Result<Receipt, DeskError> {
+    pub async fn give(&self, source: SourceKey, order: Order) -> Result<Receipt, DeskError> {
+        self.give_sent(source, order, None).await
+    }
+
+    /// As [`Self::give`], with what the clock of the source showed when it sent the order: one that was sent before what
+    /// is known of it, and comes after it, is [`Receipt::Outdated`].
+    ///
+    /// # Errors
+    /// As [`Self::give`].
+    pub async fn give_sent(
+        &self,
+        source: SourceKey,
+        order: Order,
+        sent: Option<Wall>,
+    ) -> Result<Receipt, DeskError> {
         let id = order.id.clone();
         let edit = |draft: &mut Draft<'_>| {
+            if draft.book.sent(&order.id).zip(sent).is_some_and(|(known, sent)| sent < known) {
+                draft.offered.push((order, Ok(Receipt::Outdated)));
+                return (Ok(Receipt::Outdated), Heard::Nothing);
+            }
+            let id = order.id.clone();
             let outcome = draft.accept(order);
-            (outcome, if outcome.is_ok() { Heard::Orders(None) } else { Heard::Nothing })
+            // What was not taken says nothing of what the source wants now.
+            let taken = matches!(outcome, Ok(Receipt::Accepted | Receipt::Replaced | Receipt::Duplicate));
+            if let Some(sent) = sent.filter(|_| taken) {
+                draft.book.note_sent(&id, sent);
+            }
+            (outcome, if taken { Heard::Orders(None) } else { Heard::Nothing })
         };
         let (outcome, refused) = self.change(source, edit).await?;
         if let Some(refused) = refused.iter().find(|refused| refused.id == id) {
@@ -338,29 +517,32 @@ impl Desk {
     /// [`DeskError::NoSource`].
     pub async fn take_back(
         &self,
-        source: SourceId,
+        source: SourceKey,
         id: &str,
         revision: Option<u64>,
     ) -> Result<bool, DeskError> {
         let edit = |draft: &mut Draft<'_>| {
             let now = draft.now;
-            (draft.book.withdraw(id, revision, &now), Heard::Orders(None))
+            let known = draft.book.withdraw(id, revision, &now);
+            // Whoever takes back what never was does not know what stands.
+            (known, if known { Heard::Orders(None) } else { Heard::Nothing })
         };
         let (known, _) = self.change(source, edit).await?;
         Ok(known || self.end_hold(source, id))
     }
 
     /// Ends the wait after a power outage, when that is what somebody takes back.
-    fn end_hold(&self, source: SourceId, id: &str) -> bool {
+    fn end_hold(&self, source: SourceKey, id: &str) -> bool {
         let mut state = self.state();
-        id == START_UP && state.operator() == Some(source) && state.hold.take().is_some()
+        let operator = state.at(source).is_some_and(|at| *at.name == *super::OPERATOR);
+        id == START_UP && operator && state.hold.take().is_some()
     }
 
     /// Takes the whole list of a source in: what is not in it is taken back. Answers for each order in its order.
     ///
     /// # Errors
     /// [`DeskError::NoSource`].
-    pub async fn list(&self, source: SourceId, list: List) -> Result<Vec<Answer>, DeskError> {
+    pub async fn list(&self, source: SourceKey, list: List) -> Result<Vec<Answer>, DeskError> {
         let edit = |draft: &mut Draft<'_>| {
             let mut listed = list.unreadable;
             let mut answers = Vec::with_capacity(list.orders.len());
@@ -370,6 +552,11 @@ impl Desk {
                 answers.push(Answer { id, outcome: draft.accept(order) });
             }
             let now = draft.now;
+            if let Some(made) = list.made {
+                let later =
+                    draft.book.orders().filter(|held| made.before(held, draft.book.sent(&held.order.id)));
+                listed.extend(later.map(|held| held.order.id.clone()));
+            }
             draft.book.complete(&listed, &now);
             let refused = answers.iter().find_map(|answer| {
                 answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
@@ -386,35 +573,38 @@ impl Desk {
     }
 
     /// The source lives, and says nothing else.
-    pub fn heartbeat(&self, source: SourceId) {
+    pub fn heartbeat(&self, source: SourceKey) {
         let mut state = self.state();
-        if let Some(source) = state.sources.get_mut(source.0) {
+        if let Some(source) = state.at_mut(source) {
             let now = self.now(source.doubt);
             source.book.fresh(Told::Heartbeat, None, &now);
         }
     }
 
     /// Something authenticated came that could not be obeyed; see [`Book::complain`].
-    pub fn complain(&self, source: SourceId, complaint: Arc<str>) {
-        if let Some(source) = self.state().sources.get_mut(source.0) {
+    pub fn complain(&self, source: SourceKey, complaint: Arc<str>) {
+        if let Some(source) = self.state().at_mut(source) {
             source.book.complain(complaint);
         }
     }
 
     /// All orders that are known of a source, by name; empty for a source that is not there.
-    pub fn held(&self, source: SourceId) -> Vec<Held> {
-        self.state().sources.get(source.0).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
+    pub fn held(&self, source: SourceKey) -> Vec<Held> {
+        self.state().at(source).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
     }
 
     /// What a source is by the configuration in force.
-    pub fn settings(&self, source: SourceId) -> Option<SourceSettings> {
-        self.state().sources.get(source.0).map(|at| at.book.settings().clone())
+    pub fn settings(&self, source: SourceKey) -> Option<SourceSettings> {
+        self.state().at(source).map(|at| at.book.settings().clone())
     }
 
-    /// How far the source's clock is from ours, by its latest answer.
-    pub fn doubt(&self, source: SourceId, doubt: Doubt) {
-        if let Some(source) = self.state().sources.get_mut(source.0) {
-            source.doubt = doubt;
+    /// How far the source's clock is from ours, by its latest answer. It moves windows by [`MOST_OFF`] at the most.
+    pub fn doubt(&self, source: SourceKey, doubt: Doubt) {
+        if let Some(source) = self.state().at_mut(source) {
+            source.doubt = match doubt {
+                Doubt::Off(by) => Doubt::Off(by.min(MOST_OFF)),
+                other => other,
+            };
         }
     }
 
@@ -422,9 +612,12 @@ impl Desk {
     pub fn look(&self) -> Vec<OrderCap> {
         let mut state = self.state();
         let mut caps = Vec::new();
+        let mut news = false;
         for (source, id) in state.sources.iter_mut().zip(0..) {
             let now = self.now(source.doubt);
+            let begun = source.book.begun();
             let view = source.book.view(&now);
+            news |= begun != source.book.begun();
             caps.extend(
                 view.caps.iter().map(|active| OrderCap { source: SourceId(id), active: active.clone() }),
             );
@@ -432,6 +625,11 @@ impl Desk {
         }
         let now = self.0.clock.now();
         state.looked = Some(now);
+        if news {
+            // That an order has begun must outlive us.
+            self.0.ledger_news.notify_one();
+        }
+        self.account(now);
         if state.hold.is_some_and(|until| now >= until) {
             state.hold = None;
         }
@@ -454,10 +652,15 @@ impl Desk {
         self.state().sources.iter().map(|source| source.view.clone()).collect()
     }
 
+    /// What a source came to at the latest [`Self::look`].
+    pub fn view(&self, source: SourceKey) -> Option<View> {
+        self.state().at(source).and_then(|at| at.view.clone())
+    }
+
     /// The names of the orders of a source that are in its book and were not taken back.
-    pub fn known(&self, source: SourceId) -> Vec<Arc<str>> {
+    pub fn known(&self, source: SourceKey) -> Vec<Arc<str>> {
         let state = self.state();
-        let orders = state.sources.get(source.0).map(|source| source.book.orders());
+        let orders = state.at(source).map(|source| source.book.orders());
         let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
         standing.map(|held| held.order.id.clone()).collect()
     }
@@ -472,7 +675,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`DeskError::NoSource`].
-    pub async fn lift(&self, source: SourceId, by: &str, until: Wall) -> Result<bool, DeskError> {
+    pub async fn lift(&self, source: SourceKey, by: &str, until: Wall) -> Result<bool, DeskError> {
         let edit = |draft: &mut Draft<'_>| {
             let now = draft.now;
             (draft.book.lift(by, until, &now), Heard::Nothing)
@@ -481,7 +684,7 @@ impl Desk {
         if lifted {
             let wall = self.wall();
             let mut state = self.state();
-            let name = state.sources.get(source.0).map(|source| source.name.clone());
+            let name = state.at(source).map(|source| source.name.clone());
             let circuit = keep::circuit_name(&state.site, CircuitId(0));
             if let Some(name) = name {
                 state.ledger.lifted(&name, &circuit, by, wall, until);
@@ -494,7 +697,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`DeskError::NoSource`].
-    pub async fn end_lift(&self, source: SourceId) -> Result<(), DeskError> {
+    pub async fn end_lift(&self, source: SourceKey) -> Result<(), DeskError> {
         self.change(source, |draft| (draft.book.end_lift(), Heard::Nothing)).await?;
         Ok(())
     }
@@ -516,6 +719,47 @@ struct Refused {
     why: Refusal,
 }
 
+/// The steady scale: what the wall clock once showed, carried on by the monotonic clock alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steady {
+    /// At the start of the daemon's clock.
+    base: Wall,
+    /// Time for which the machine was off, by the wall clock alone. It counts once that is confirmed.
+    off: Option<Duration>,
+}
+
+/// A wall clock that has run evenly, and was kept right, for this long since the start is believed in what it says of the
+/// time before it.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(600);
+
+impl Steady {
+    /// It begins with what the wall clock shows.
+    pub(super) const fn new(base: Wall) -> Self {
+        Self { base, off: None }
+    }
+
+    /// It goes on.
+    pub(super) const fn resumed(base: Wall, off: Option<Duration>) -> Self {
+        Self { base, off }
+    }
+
+    pub(super) fn at(&self, moment: Moment) -> Wall {
+        self.base.later(moment.since_start())
+    }
+}
+
+impl Desk {
+    /// Counts the time for which the machine was off, once the clock that says so is confirmed.
+    fn account(&self, now: Moment) {
+        let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        let confirmed = now.since_start() >= CONFIRMED_AFTER && (self.0.wall)().1 == Doubt::None;
+        if let Some(off) = steady.off.filter(|_| confirmed) {
+            steady.base = steady.base.later(off);
+            steady.off = None;
+        }
+    }
+}
+
 /// A change of one book that was worked out and is not in force yet.
 struct Change {
     name: Arc<str>,
@@ -532,6 +776,8 @@ impl State {
     pub(super) fn new(site: Arc<Site>, sources: Vec<Source>) -> Self {
         Self {
             nameplates: nameplates(&site),
+            generation: 0,
+            past: VecDeque::new(),
             site,
             sources,
             ledger: Ledger::default(),
@@ -540,6 +786,44 @@ impl State {
             forget: Vec::new(),
             looked: None,
         }
+    }
+
+    /// Takes another site; whoever found a source in the one before still finds it.
+    pub(super) fn renew(&mut self, site: Arc<Site>) -> Arc<Site> {
+        let before = std::mem::replace(&mut self.site, site);
+        self.generation = self.generation.saturating_add(1);
+        if self.past.len() >= MOST_PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(before.clone());
+        before
+    }
+
+    fn key(&self, name: &str) -> Option<SourceKey> {
+        let at = self.site.sources.iter().position(|source| source.name == name).map(SourceId)?;
+        Some(SourceKey { generation: self.generation, at })
+    }
+
+    fn site_of(&self, generation: u64) -> Option<Arc<Site>> {
+        match usize::try_from(self.generation.checked_sub(generation)?).ok()? {
+            0 => Some(self.site.clone()),
+            ago => self.past.len().checked_sub(ago).and_then(|at| self.past.get(at)).cloned(),
+        }
+    }
+
+    /// The name by which a source was found.
+    fn name_of(&self, source: SourceKey) -> Option<Arc<str>> {
+        let site = self.site_of(source.generation)?;
+        site.sources.get(source.at.0).map(|known| known.name.as_str().into())
+    }
+
+    fn at(&self, source: SourceKey) -> Option<&Source> {
+        self.named(&self.name_of(source)?)
+    }
+
+    fn at_mut(&mut self, source: SourceKey) -> Option<&mut Source> {
+        let name = self.name_of(source)?;
+        self.named_mut(&name)
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&Source> {

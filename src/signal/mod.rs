@@ -52,11 +52,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
-use crate::control::site::{CircuitId, Scope, SourceId};
+use crate::control::site::{CircuitId, Scope};
 use crate::control::snapshot::MeterInput;
 use crate::metrics::Frame;
 
-pub use desk::{Answer, Desk, DeskError, List};
+pub use desk::{Answer, Desk, DeskError, List, SourceKey};
 
 /// The name of the source that is always there: the operator.
 pub const OPERATOR: &str = "operator";
@@ -121,8 +121,8 @@ impl Kind {
 /// What a source's task is given.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Which source it is.
-    pub source: SourceId,
+    /// Which source it is. The circuit of `place` is numbered by the same configuration.
+    pub source: SourceKey,
     /// Its name, for logs.
     pub name: std::sync::Arc<str>,
     /// Where its orders act unless they say otherwise.
@@ -148,9 +148,10 @@ pub fn start(
     tracker: &TaskTracker,
 ) {
     let mut contacts = contacts.iter().cloned();
-    for (spec, id) in specs.iter().zip(0..) {
+    for spec in specs {
+        let Some(source) = desk.source(&spec.settings.name) else { continue };
         let context = Context {
-            source: SourceId(id),
+            source,
             name: spec.settings.name.as_str().into(),
             place: spec.place,
             desk: desk.clone(),

@@ -102,7 +102,7 @@ fn an_interval_becomes_an_order_with_the_version_and_priority_of_its_event() {
     assert_eq!((&*first.id, &*second.id), ("e/0", "e/1"));
     assert_eq!((cap(first), cap(second)), (Watts::whole(120_000), Watts::whole(80_500)));
     assert_eq!(first.revision, 1_768_044_600_000);
-    assert_eq!((first.priority, &*first.lane), (3, "IMPORT_CAPACITY_LIMIT"));
+    assert_eq!((first.priority, &*first.lane), (3, "IMPORT_CAPACITY_LIMIT of p"));
     assert_eq!(first.until, Some(second.from), "the second follows the first");
     assert_eq!((first.scope, first.urgency), (Scope::Import, Urgency::Normal));
 }
@@ -227,7 +227,7 @@ fn a_price_of_better_priority_hides_no_limit() {
     let reading =
         read_with(&settings(), &[], &Programmes::default(), &[price, setpoint, limit(hour(), &[json!(50)])]);
     let lanes: Vec<_> = reading.list.orders.iter().map(|order| &*order.lane).collect();
-    assert_eq!(lanes, ["DISPATCH_SETPOINT", "IMPORT_CAPACITY_LIMIT"]);
+    assert_eq!(lanes, ["DISPATCH_SETPOINT of p", "IMPORT_CAPACITY_LIMIT of p"]);
     assert!(reading.unmapped.contains("PRICE"));
 }
 
