@@ -292,3 +292,36 @@ async fn the_records_of_a_damaged_or_lost_file_say_what_is_on_disk() {
         kept.orders.iter().filter(|it| it.held.withdrawn.is_none()).map(|it| &*it.held.order.id).collect();
     assert_eq!(names, ["a", "c"]);
 }
+
+#[tokio::test]
+async fn what_was_on_a_disk_that_came_late_joins_what_is_known() {
+    let (folder, hands, config) = (Folder::new(), Hands::new(), site(&["hall"], UTILITY));
+    let one = desk(&config, &folder.database(), &hands);
+    let operator = source(&one, "operator");
+    one.give(operator, order("stop", 30.0, hands.wall(), None)).await.unwrap();
+    one.give(operator, order("same", 80.0, hands.wall(), None)).await.unwrap();
+    one.beat().await;
+    crash(one, &folder.database()).await;
+    let (there, away) = (folder.database(), folder.0.join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    std::fs::create_dir(&there).unwrap();
+    let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
+    let store = ballast::store::Store::absent(&there);
+    let two = Desk::without_disk(config.site.clone(), sources, Clock::start(), hands.clock(), store);
+    let again = Order { revision: 2, ..order("same", 70.0, hands.wall(), None) };
+    two.give(operator, again).await.unwrap();
+    assert!(!two.glance(operator).unwrap().stored("same"));
+    assert_eq!(import(&two), Some(70.0));
+    std::fs::remove_dir(&there).unwrap();
+    std::fs::rename(&away, &there).unwrap();
+    two.beat().await;
+    two.beat().await;
+    assert_eq!(import(&two), Some(30.0), "the operator's stop is known again");
+    two.beat().await;
+    assert!(two.glance(operator).unwrap().stored("stop") && two.glance(operator).unwrap().stored("same"));
+    crash(two, &there).await;
+    let loaded = open(&there).loaded;
+    let caps: Vec<_> = loaded.sources[0].1.orders.iter().map(|it| it.held.cap.get() / 1e3).collect();
+    assert_eq!(caps, [70.0, 30.0]);
+    assert!(loaded.ledger.iter().filter(|row| &*row.id == "same").count() >= 2, "no record was written over");
+}

@@ -424,3 +424,77 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     assert_eq!(opened.loaded.sources, [("utility".into(), kept(&["a"]))]);
     assert!(opened.loaded.learned.is_empty());
 }
+
+/// The database and its log as a crash leaves them.
+async fn crashed(into: &Folder) -> std::path::PathBuf {
+    let folder = Folder::new();
+    let store = open(&folder.database()).store;
+    for names in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        write(&store, "operator", &kept(names)).await.unwrap();
+    }
+    for end in ["", "-wal"] {
+        let name = |folder: &Folder| format!("{}{end}", folder.database().display());
+        fs::copy(name(&folder), name(into)).unwrap();
+    }
+    into.database()
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_said_and_a_copy_of_it_kept() {
+    let folder = Folder::new();
+    let path = crashed(&folder).await;
+    let log = path.with_extension("db-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    let opened = open(&path);
+    let damaged = opened.damaged.unwrap();
+    assert!(!damaged.all && damaged.reason.contains("its log is damaged from frame"), "{damaged:?}");
+    assert_eq!(fs::read(format!("{}-wal", damaged.aside.display())).unwrap(), bytes);
+    assert_eq!(opened.store.errors(), 1, "it shows in the metrics");
+    // And it goes on.
+    write(&opened.store, "operator", &kept(&["d"])).await.unwrap();
+
+    let whole = Folder::new();
+    let opened = open(&crashed(&whole).await);
+    assert!(opened.damaged.is_none(), "a crash damages nothing");
+    assert_eq!(opened.loaded.sources, [("operator".into(), kept(&["a", "b", "c"]))]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_not_there_at_the_start_is_tried_again() {
+    let folder = Folder::new();
+    write(&open(&folder.database()).store, "operator", &kept(&["a"])).await.unwrap();
+    while folder.database().with_extension("db-wal").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (there, away) = (folder.0.join("there"), folder.0.join("away"));
+    fs::create_dir(&away).unwrap();
+    fs::copy(folder.database(), away.join("ballast.db")).unwrap();
+    let store = Store::absent(&there.join("ballast.db"));
+    assert_eq!((store.errors(), store.failing()), (1, true));
+    assert!(write(&store, "utility", &kept(&["b"])).await.is_err());
+    assert!(store.take_late().is_none());
+    fs::rename(&away, &there).unwrap();
+    write(&store, "utility", &kept(&["b"])).await.unwrap();
+    assert!(!store.failing());
+    let late = store.take_late().unwrap();
+    assert_eq!(late.sources, [("operator".into(), kept(&["a"]))]);
+    assert!(store.take_late().is_none());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_deleted_is_noticed_and_gets_everything_once_it_is_back() {
+    let folder = Folder::new();
+    let store = open(&folder.database()).store;
+    write(&store, "operator", &kept(&["a"])).await.unwrap();
+    fs::remove_dir_all(&folder.0).unwrap();
+    assert!(write(&store, "utility", &kept(&["b"])).await.is_err());
+    assert!(write(&store, "utility", &kept(&["b"])).await.is_err());
+    fs::create_dir_all(&folder.0).unwrap();
+    write(&store, "utility", &kept(&["b"])).await.unwrap();
+    drop(store);
+    let loaded = open(&folder.database()).loaded;
+    assert_eq!(loaded.sources, [("operator".into(), kept(&["a"])), ("utility".into(), kept(&["b"]))]);
+}

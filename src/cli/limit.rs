@@ -320,6 +320,9 @@ mod tests {
             given("night", &answer),
             "night is in the books: the import of pcc at most 300 kW, until it is taken back\n"
         );
+        let mut forgotten = answer;
+        forgotten["stored"] = json!(false);
+        assert!(given("night", &forgotten).ends_with("a restart of the daemon forgets it.\n"));
     }
 
     #[test]

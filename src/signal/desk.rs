@@ -15,10 +15,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::baseline::{Baselines, above};
+pub use super::glance::{Glance, Made};
 use super::keep;
+pub use super::key::SourceKey;
 use super::ledger::Ledger;
+use super::steady::Steady;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::{Held, Phase, Told};
+use crate::control::signal::book::{Held, Told};
 use crate::control::signal::order::Bases;
 use crate::control::signal::{
     Active, Ask, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
@@ -40,26 +43,8 @@ pub const START_UP: &str = "start-up-after-outage";
 pub const MOST_OFF: Duration = Duration::from_secs(3_600);
 /// Two clocks that are no further apart show the same time.
 const APART: Duration = Duration::from_secs(60);
-/// Configurations from before that are remembered, for whoever found a source or a circuit in one of them.
-const MOST_PAST: usize = 16;
-
 /// A power that is this many times what is known to hang on a circuit cannot be meant, whatever else hangs there.
 const GROSS: f64 = 10.0;
-
-/// A source, and the configuration by which it and the circuits of its orders are numbered. It stays that source when
-/// another configuration gives its number to another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SourceKey {
-    generation: u64,
-    at: SourceId,
-}
-
-impl SourceKey {
-    /// Its position in the configuration by which it was found.
-    pub const fn position(self) -> SourceId {
-        self.at
-    }
-}
 
 /// Why an order was not taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -94,69 +79,6 @@ pub struct List {
     pub made: Option<Made>,
 }
 
-/// When a list was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// By the clock of the source.
-    pub sent: Option<Wall>,
-    /// By ours, when it began to arrive.
-    pub arrived: Wall,
-}
-
-impl Made {
-    /// Whether an order came after the list was made.
-    fn before(&self, held: &Held, sent: Option<Wall>) -> bool {
-        let later = match (self.sent, sent) {
-            (Some(list), Some(order)) => order > list,
-            (Some(list), None) => held.received > list,
-            (None, _) => false,
-        };
-        later || held.received > self.arrived
-    }
-}
-
-/// A source as it stands, all of one moment.
-#[derive(Clone, Debug)]
-pub struct Glance {
-    /// The site by which its circuits are numbered.
-    pub site: Arc<Site>,
-    /// What it is by the configuration in force.
-    pub settings: SourceSettings,
-    /// What it came to at the latest look.
-    pub view: Option<View>,
-    /// Its orders, by name.
-    pub held: Vec<Held>,
-    /// The moment.
-    pub now: Now,
-    /// Its state as it is on disk.
-    saved: Option<Kept>,
-}
-
-impl Glance {
-    /// An order of this name.
-    pub fn find(&self, id: &str) -> Option<&Held> {
-        self.held.iter().find(|held| *held.order.id == *id)
-    }
-
-    /// An order of this name that was not taken back and is not over.
-    pub fn standing(&self, id: &str) -> Option<&Held> {
-        self.find(id).filter(|held| held.withdrawn.is_none() && self.phase(held) != Phase::Over)
-    }
-
-    /// Where an order stands.
-    pub fn phase(&self, held: &Held) -> Phase {
-        held.phase(&self.now, Duration::ZERO)
-    }
-
-    /// Whether what is known of an order (that it stands, that it was taken back) is on disk.
-    pub fn stored(&self, id: &str) -> bool {
-        let version = |held: &Held| (held.order.revision, held.cap, held.withdrawn);
-        let Some(saved) = &self.saved else { return false };
-        let saved = saved.orders.iter().find(|stored| *stored.held.order.id == *id);
-        saved.map(|stored| version(&stored.held)) == self.find(id).map(version)
-    }
-}
-
 /// Takes orders in. Copies share one desk.
 #[derive(Clone)]
 pub struct Desk(pub(super) Arc<Inner>);
@@ -180,7 +102,7 @@ pub(super) struct State {
     /// Counts the configurations.
     pub(super) generation: u64,
     /// The sites of the configurations before, the latest last.
-    past: VecDeque<Arc<Site>>,
+    pub(super) past: VecDeque<Arc<Site>>,
     /// Of each circuit, the sum of the nameplates of the miners at or below it.
     pub(super) nameplates: Vec<Watts>,
     pub(super) sources: Vec<Source>,
@@ -198,7 +120,7 @@ pub(super) struct Source {
     pub(super) name: Arc<str>,
     pub(super) book: Book,
     /// How far its clock is from ours, where it tells.
-    doubt: Doubt,
+    pub(super) doubt: Doubt,
     pub(super) view: Option<View>,
     /// Its orders are taken in one after the other: what is stored is what is in force.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
@@ -313,7 +235,7 @@ impl Desk {
     }
 
     /// The moment on both scales, with what one source's clock adds to the doubt.
-    fn now(&self, of_source: Doubt) -> Now {
+    pub(super) fn now(&self, of_source: Doubt) -> Now {
         let (wall, doubt) = (self.0.wall)();
         let doubt = match (doubt, of_source) {
             (Doubt::Unknown, _) | (_, Doubt::Unknown) => Doubt::Unknown,
@@ -349,20 +271,6 @@ impl Desk {
     /// The site by which a source and its circuits are numbered; `None` when that is too long ago.
     pub fn site_of(&self, source: SourceKey) -> Option<Arc<Site>> {
         self.state().site_of(source.generation)
-    }
-
-    /// A source as it stands; `None` when it is gone.
-    pub fn glance(&self, source: SourceKey) -> Option<Glance> {
-        let state = self.state();
-        let at = state.at(source)?;
-        Some(Glance {
-            site: state.site.clone(),
-            settings: at.book.settings().clone(),
-            view: at.view.clone(),
-            held: at.book.orders().cloned().collect(),
-            now: self.now(at.doubt),
-            saved: at.saved.clone(),
-        })
     }
 
     /// The version of an order that does not say it: later than all that are known of that name, also when the clock
@@ -719,47 +627,6 @@ struct Refused {
     why: Refusal,
 }
 
-/// The steady scale: what the wall clock once showed, carried on by the monotonic clock alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Steady {
-    /// At the start of the daemon's clock.
-    base: Wall,
-    /// Time for which the machine was off, by the wall clock alone. It counts once that is confirmed.
-    off: Option<Duration>,
-}
-
-/// A wall clock that has run evenly, and was kept right, for this long since the start is believed in what it says of the
-/// time before it.
-const CONFIRMED_AFTER: Duration = Duration::from_secs(600);
-
-impl Steady {
-    /// It begins with what the wall clock shows.
-    pub(super) const fn new(base: Wall) -> Self {
-        Self { base, off: None }
-    }
-
-    /// It goes on.
-    pub(super) const fn resumed(base: Wall, off: Option<Duration>) -> Self {
-        Self { base, off }
-    }
-
-    pub(super) fn at(&self, moment: Moment) -> Wall {
-        self.base.later(moment.since_start())
-    }
-}
-
-impl Desk {
-    /// Counts the time for which the machine was off, once the clock that says so is confirmed.
-    fn account(&self, now: Moment) {
-        let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
-        let confirmed = now.since_start() >= CONFIRMED_AFTER && (self.0.wall)().1 == Doubt::None;
-        if let Some(off) = steady.off.filter(|_| confirmed) {
-            steady.base = steady.base.later(off);
-            steady.off = None;
-        }
-    }
-}
-
 /// A change of one book that was worked out and is not in force yet.
 struct Change {
     name: Arc<str>,
@@ -786,44 +653,6 @@ impl State {
             forget: Vec::new(),
             looked: None,
         }
-    }
-
-    /// Takes another site; whoever found a source in the one before still finds it.
-    pub(super) fn renew(&mut self, site: Arc<Site>) -> Arc<Site> {
-        let before = std::mem::replace(&mut self.site, site);
-        self.generation = self.generation.saturating_add(1);
-        if self.past.len() >= MOST_PAST {
-            self.past.pop_front();
-        }
-        self.past.push_back(before.clone());
-        before
-    }
-
-    fn key(&self, name: &str) -> Option<SourceKey> {
-        let at = self.site.sources.iter().position(|source| source.name == name).map(SourceId)?;
-        Some(SourceKey { generation: self.generation, at })
-    }
-
-    fn site_of(&self, generation: u64) -> Option<Arc<Site>> {
-        match usize::try_from(self.generation.checked_sub(generation)?).ok()? {
-            0 => Some(self.site.clone()),
-            ago => self.past.len().checked_sub(ago).and_then(|at| self.past.get(at)).cloned(),
-        }
-    }
-
-    /// The name by which a source was found.
-    fn name_of(&self, source: SourceKey) -> Option<Arc<str>> {
-        let site = self.site_of(source.generation)?;
-        site.sources.get(source.at.0).map(|known| known.name.as_str().into())
-    }
-
-    fn at(&self, source: SourceKey) -> Option<&Source> {
-        self.named(&self.name_of(source)?)
-    }
-
-    fn at_mut(&mut self, source: SourceKey) -> Option<&mut Source> {
-        let name = self.name_of(source)?;
-        self.named_mut(&name)
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&Source> {

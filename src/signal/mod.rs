@@ -15,6 +15,8 @@
 //! | File | The source |
 //! |---|---|
 //! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
+//! | `key`, `glance` | how a source is named across a wait, and all of it at one moment |
+//! | `steady` | the scale on which the time of orders is counted |
 //! | `record`, `ledger` | what became of each order |
 //! | `baseline` | what would be drawn without an order |
 //! | `status` | what metrics and pages are told of each source |
@@ -34,8 +36,10 @@ mod baseline;
 pub mod calendar;
 pub mod contact;
 pub mod desk;
+mod glance;
 pub mod guard;
 mod keep;
+mod key;
 mod ledger;
 pub mod openadr;
 pub mod price;
@@ -43,6 +47,7 @@ pub mod record;
 pub mod server;
 pub mod start;
 pub mod status;
+mod steady;
 pub mod wall;
 pub mod windows;
 

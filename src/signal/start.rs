@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, START_UP, Source, State, Steady, WallClock, draw, nameplates};
+use super::desk::{Desk, START_UP, Source, State, WallClock, draw, nameplates};
 use super::ledger::Ledger;
 pub use super::ledger::MOST_RECORDS;
+use super::steady::Steady;
 use super::{OPERATOR, keep};
 use crate::clock::Clock;
 use crate::control::signal::{Book, Feed, Now, SourceSettings, Wall};

@@ -62,8 +62,9 @@ impl Boot {
 
 /// When a folder was made, to the nanosecond, whatever clock that was by.
 fn made(path: &str) -> Option<String> {
-    let made = std::fs::metadata(path).ok()?.created().ok()?;
-    Some(format!("{path} {}", made.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()))
+    let made = std::fs::metadata(path).ok()?.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    // Some file systems have the same whole second for every folder.
+    (made.subsec_nanos() > 0).then(|| format!("{path} {}", made.as_nanos()))
 }
 
 fn start_time(stat: &str) -> Option<Duration> {

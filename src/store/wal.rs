@@ -72,8 +72,9 @@ pub(super) fn fault(path: &Path) -> Option<String> {
             }
             broken = Some(number);
         }
-        // Where another frame of this log follows, it is no end.
-        if ours {
+        // Where a whole change of this log follows, it is no end. What was begun and never finished has no last frame, and
+        // may be left over behind what was written since.
+        if ours && field(head_of, 1) != 0 {
             let first = broken.unwrap_or(number);
             return Some(format!("its log is damaged from frame {first} on: what was written since is lost"));
         }

@@ -232,6 +232,29 @@ fn a_price_of_better_priority_hides_no_limit() {
 }
 
 #[test]
+fn no_programme_hides_or_loosens_another() {
+    let mut other = limit(hour(), &[json!(300)]);
+    (other["id"], other["programID"], other["priority"]) = (json!("other"), json!("q"), json!(0));
+    let found = orders(&[limit(hour(), &[json!(50)]), other]);
+    let lanes: Vec<_> = found.iter().map(|order| (&*order.lane, cap(order).get())).collect();
+    assert_eq!(lanes, [("IMPORT_CAPACITY_LIMIT of p", 50e3), ("IMPORT_CAPACITY_LIMIT of q", 300e3)]);
+    let mut subscription = event("IMPORT_CAPACITY_SUBSCRIPTION", hour(), &[json!(100)]);
+    subscription["id"] = json!("s");
+    let mut reservation = event("IMPORT_CAPACITY_RESERVATION", hour(), &[json!(50)]);
+    (reservation["id"], reservation["programID"]) = (json!("r"), json!("q"));
+    let found = orders(&[subscription, reservation]);
+    assert_eq!(found.iter().map(|order| &*order.id).collect::<Vec<_>>(), ["s/0"], "adds to its own alone");
+}
+
+#[test]
+fn an_event_without_intervals_is_said_and_what_is_known_of_it_stays() {
+    let bare = limit(hour(), &[]);
+    assert!(complaint(bare.clone()).contains("intervals"));
+    let reading = read_with(&settings(), &["e/0"], &Programmes::default(), &[bare]);
+    assert_eq!(reading.list.unreadable, ["e/0".into()]);
+}
+
+#[test]
 fn levels_and_alerts_are_what_the_operator_says() {
     let levels: Vec<_> = orders(&[event("SIMPLE", hour(), &[json!(0), json!(1), json!(2.0), json!(3)])])
         .iter()
