@@ -1,5 +1,4 @@
 //! A clock that is wrong, and a configuration that is read again at the wrong moment, loosen nothing.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod signals_bench;
 

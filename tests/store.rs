@@ -426,6 +426,7 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
 }
 
 /// The database and its log as a crash leaves them.
+#[expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 async fn crashed(into: &Folder) -> std::path::PathBuf {
     let folder = Folder::new();
     let store = open(&folder.database()).store;
@@ -497,4 +498,23 @@ async fn a_folder_that_is_deleted_is_noticed_and_gets_everything_once_it_is_back
     drop(store);
     let loaded = open(&folder.database()).loaded;
     assert_eq!(loaded.sources, [("operator".into(), kept(&["a"])), ("utility".into(), kept(&["b"]))]);
+}
+
+#[tokio::test]
+async fn a_wrong_clock_forgets_nothing_that_was_learned() {
+    let folder = Folder::new();
+    let learned = Learned { scale: 1.0, floor: None, sleep: None, pace: 1.0, start: None };
+    let row = |miner: &str, stamp| LearnedRow {
+        miner: miner.into(),
+        identity: "device".into(),
+        learned,
+        stamp: wall(stamp),
+    };
+    let store = open(&folder.database()).store;
+    // Two years apart by a clock that jumped, and both long before today.
+    for row in [row("a", 1_600_000_000_000), row("b", 1_670_000_000_000)] {
+        store.write(Write { learned: vec![row], ..Write::default() }).await.unwrap();
+    }
+    drop(store);
+    assert_eq!(open(&folder.database()).loaded.learned.len(), 2);
 }

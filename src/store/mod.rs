@@ -49,7 +49,9 @@ const LITTLE_PATIENCE: Duration = Duration::from_millis(50);
 const QUEUE: usize = 64;
 /// Entries of the ledger that stay on disk. Their number alone decides: by their age a wrong clock would drop them.
 pub const MOST_LEDGER: u32 = 20_000;
-/// What was learned of a miner and has not been confirmed for so long may be another one's, and is dropped.
+/// Miners of which is kept what was learned.
+pub const MOST_LEARNED: u32 = 20_000;
+/// What was learned of a miner and has not been confirmed for so long may be another one's, and is not used.
 pub const LEARNED_AGE: Duration = Duration::from_secs(90 * 86_400);
 
 /// `[store]`.
