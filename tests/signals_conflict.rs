@@ -154,7 +154,8 @@ async fn play(events: Vec<Event>) -> Result<(), TestCaseError> {
         }
         let caps = desk.look();
         let views = desk.views();
-        let own: Vec<f64> = SOURCES.iter().map(|name| effective(&caps, Some(source(&desk, name)))).collect();
+        let own: Vec<f64> =
+            SOURCES.iter().map(|name| effective(&caps, Some(source(&desk, name).position()))).collect();
         let all = effective(&caps, None);
         prop_assert!(all.total_cmp(&own[0].min(own[1])).is_eq(), "{all} is not the lower of {own:?}");
         for (index, name) in SOURCES.iter().enumerate() {
@@ -168,7 +169,7 @@ async fn play(events: Vec<Event>) -> Result<(), TestCaseError> {
             if let Some(best) = best {
                 prop_assert!(own[index] <= best.cap + 1e-9, "{name}: {} is above {best:?}", own[index]);
             }
-            let view = views[source(&desk, name).0].as_ref().unwrap();
+            let view = views[source(&desk, name).position().0].as_ref().unwrap();
             let lost = matches!(view.state, SourceState::Init | SourceState::Failsafe);
             if lost {
                 prop_assert!(own[index] <= FAIL_SAFE, "{name}: {view:?}");

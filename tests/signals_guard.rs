@@ -41,6 +41,14 @@ async fn a_sag_of_the_frequency_brings_the_power_down_and_its_end_lets_it_up() {
     site.stop().await;
 }
 
+#[test]
+fn a_guard_caps_the_miners_unless_it_says_import() {
+    let text = |more: &str| format!("{GUARD}{more}");
+    let scope = |more: &str| Table::new(&text(more), 0).context().place.scope;
+    assert_eq!(scope(""), ballast::control::site::Scope::Miners);
+    assert_eq!(scope("caps = \"import\"\n"), ballast::control::site::Scope::Import);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sag_of_the_voltage_is_seen_likewise() {
     let guard = GUARD

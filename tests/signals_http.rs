@@ -221,6 +221,51 @@ async fn http_clock_skew_makes_the_source_degraded_and_windows_wide() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_clock_without_a_calendar_moves_nothing_and_is_said() {
+    let bench = Bench::start(12, &calm()).await;
+    let now = jiff::Timestamp::try_from(ballast::clock::wall()).unwrap();
+    let tonight = now.checked_add(jiff::SignedDuration::from_hours(3)).unwrap();
+    let body = format!(r#"{{"cap": "28 kW", "valid_from": "{tonight}", "revision": 1}}"#);
+    assert_eq!(bench.put("limits/tonight", PUSH, &body).await.0, 201);
+    let (status, answer) =
+        bench.put("limits/b", PUSH, r#"{"cap": "30 kW", "sent_at": "1970-01-01T00:00:07Z"}"#).await;
+    assert_eq!(status, 422, "{answer}");
+    let body = Some(r#"{"limits": [], "sent_at": "1970-01-01T00:00:07Z"}"#);
+    assert_eq!(bench.ask("POST", "heartbeat", PUSH, body).await.0, 422);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.cap(), None);
+    let (_, one) = bench.ask("GET", "limits/tonight", PUSH, None).await;
+    assert_eq!((&one["phase"], &one["withdrawn_at"]), (&"ahead".into(), &Value::Null), "{one}");
+    let (_, list) = bench.ask("GET", "limits?source=aggregator", READ, None).await;
+    assert_eq!(list["sources"][0]["state"], "degraded", "{list}");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_list_that_was_made_before_an_order_does_not_take_it_back() {
+    let bench = Bench::start(13, HTTP).await;
+    let now = jiff::Timestamp::try_from(ballast::clock::wall()).unwrap();
+    let at = |millis: i64| now.checked_add(jiff::SignedDuration::from_millis(millis)).unwrap();
+    // The fail-safe of 26 kW stands. What never was is not taken back, and says nothing of what stands.
+    bench.until("the fail-safe holds", 3, |_| bench.cap() == Some(26.0)).await;
+    assert_eq!(bench.ask("DELETE", "limits/never", PUSH, None).await.0, 404);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.cap(), Some(26.0));
+    let put = format!(r#"{{"cap": "20 kW", "sent_at": "{}"}}"#, at(200));
+    let (status, answer) = bench.put("limits/a", PUSH, &put).await;
+    assert_eq!((status, &answer["stored"]), (201, &false.into()), "nothing is kept here: {answer}");
+    let beat = format!(r#"{{"limits": [], "sent_at": "{}"}}"#, at(100));
+    assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(&beat)).await.0, 200);
+    bench.until("the order holds", 3, |_| bench.cap() == Some(20.0)).await;
+    let late = format!(r#"{{"cap": "60 kW", "sent_at": "{}"}}"#, at(150));
+    assert_eq!(bench.put("limits/a", PUSH, &late).await.0, 409, "an older version, come late");
+    let beat = format!(r#"{{"limits": [], "sent_at": "{}"}}"#, at(300));
+    assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(&beat)).await.0, 200);
+    bench.until("it is taken back", 3, |_| bench.cap().is_none()).await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_moves_power_is_reached_without_a_token_that_may() {
     let bench = Bench::start(8, HTTP).await;
     let all = [

@@ -54,7 +54,7 @@ impl Node {
         let Kind::OpenAdr(settings) = &spec.kind else { unreachable!() };
         let (_, frames) = watch::channel(None);
         let context = Context {
-            source: UTILITY,
+            source: desk.source(&spec.settings.name).unwrap(),
             name: "utility".into(),
             place: spec.place,
             desk: desk.clone(),
@@ -371,6 +371,32 @@ async fn reports_that_cannot_be_delivered_touch_no_order() {
         }
         assert!(begun.now().since_start() < seconds(30.0), "{reports:?}");
         sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_events_at_once_are_each_acknowledged_beside_their_telemetry() {
+    let node = Node::start(vtn(Options::default()).await, "", |settings| {
+        settings.reports.acknowledge = Some("EVENT_RECEIVED".into());
+    })
+    .await;
+    for number in 0..120 {
+        let mut asking = event(&format!("e{number}"), "IMPORT_CAPACITY_LIMIT", 20.0);
+        asking["reportDescriptors"] = json!([{ "payloadType": "OPERATING_STATE" }]);
+        node.vtn.put_event(asking);
+    }
+    let begun = Clock::start();
+    loop {
+        let reports = node.vtn.reports();
+        let of = |kind: &str| {
+            let names = reports.iter().filter_map(|report| report["reportName"].as_str());
+            names.filter(|name| name.starts_with(kind)).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        if (of("receipt "), of("state ")) == (120, 120) {
+            break;
+        }
+        assert!(begun.now().since_start() < seconds(30.0), "{} {}", of("receipt "), of("state "));
+        sleep(Duration::from_millis(100)).await;
     }
 }
 

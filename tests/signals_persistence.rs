@@ -68,7 +68,7 @@ async fn a_restart_resumes_orders_beside_the_fail_safe_until_the_source_is_heard
 }
 
 #[tokio::test]
-async fn what_was_taken_back_stays_so_over_a_restart_and_a_lift_ends_by_itself() {
+async fn what_was_taken_back_stays_so_over_a_restart_and_a_lift_does_not() {
     let (folder, hands, config) = (Folder::new(), Hands::new(), site(&["hall"], UTILITY));
     let one = desk(&config, &folder.database(), &hands);
     let utility = source(&one, "utility");
@@ -82,9 +82,15 @@ async fn what_was_taken_back_stays_so_over_a_restart_and_a_lift_ends_by_itself()
     let two = desk(&config, &folder.database(), &hands);
     let late = Order { revision: 4, ..order("a", 50.0, hands.wall(), None) };
     assert_eq!(two.give(utility, late).await, Ok(Receipt::Outdated));
-    assert_eq!(import(&two), None, "lifted");
-    hands.forward(minutes(31));
-    assert_eq!(import(&two), Some(60.0));
+    assert_eq!(import(&two), Some(60.0), "the lift is gone");
+    let news = two.take_news();
+    assert!(news.iter().any(|news| news.what == What::LiftGone && &*news.id == "night shift"), "{news:?}");
+    let lift = two.records().into_iter().find(|record| &*record.id == "lift").unwrap();
+    assert_eq!(lift.note.as_deref(), Some("a restart has ended the lift by night shift"));
+    two.beat().await;
+    crash(two, &folder.database()).await;
+    let three = desk(&config, &folder.database(), &hands);
+    assert!(three.take_news().is_empty(), "it is said once");
 }
 
 #[tokio::test]
@@ -356,18 +362,26 @@ async fn a_clock_in_doubt_begins_orders_early_and_ends_them_late() {
         let hands = hands.clone();
         Arc::new(move || (hands.wall(), ballast::control::signal::Doubt::Unknown))
     };
+    tokio::time::pause();
+    let pass = async |time| {
+        hands.forward(time);
+        tokio::time::advance(time).await;
+    };
     let desk = Desk::new(config.site.clone(), sources, Clock::start(), wall);
     let begin = hands.wall().later(minutes(10));
     let event = order("a", 50.0, begin, Some(begin.later(minutes(10))));
     desk.give(source(&desk, "utility"), event).await.unwrap();
     assert_eq!(import(&desk), None);
-    hands.forward(minutes(5));
+    pass(minutes(5)).await;
+    desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), Some(50.0), "five minutes early");
     assert_eq!(desk.views()[1].as_ref().unwrap().state, SourceState::Degraded);
     assert!(!desk.status().clock_synchronised);
-    hands.forward(minutes(19));
+    pass(minutes(19)).await;
+    desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), Some(50.0), "and nearly five minutes late");
-    hands.forward(minutes(1));
+    pass(minutes(1)).await;
+    desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), None);
 }
 
@@ -395,14 +409,16 @@ profile = "eastron-sdm630"
         site.circuits[0].meter = Some(ballast::control::site::MeterId(0));
         config.site = Arc::new(site);
         let hands = Hands::new();
+        tokio::time::pause();
         let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
         let desk = Desk::new(config.site.clone(), sources, Clock::start(), hands.clock());
         Self { state: State::new(config.site.clone()), config, desk, hands, second: 0 }
     }
 
-    fn run(&mut self, seconds: u64, kilowatts: f64) -> Vec<News> {
+    async fn run(&mut self, seconds: u64, kilowatts: f64) -> Vec<News> {
         for _ in 0..seconds {
             self.second += 1;
+            tokio::time::advance(Duration::from_secs(1)).await;
             self.hands.forward(Duration::from_secs(1));
             let now = Moment::millis(self.second * 1_000);
             let reading = Reading { value: Watts::kilowatts(kilowatts), at: now };
@@ -430,14 +446,14 @@ async fn a_reduction_is_measured_against_the_ten_minutes_before_it() {
         ask: Ask::ReduceBy(Watts::kilowatts(30.0)),
         ..order(id, 0.0, hands.wall(), None)
     };
-    cycles.run(30, 200.0);
+    cycles.run(30, 200.0).await;
     let early = cycles.desk.give(utility, reduce("a", &cycles.hands)).await;
     assert_eq!(early, Err(Refusal::NoBaseline.into()), "half a minute is too little");
-    cycles.run(60, 200.0);
+    cycles.run(60, 200.0).await;
     cycles.desk.give(utility, reduce("a", &cycles.hands)).await.unwrap();
     assert_eq!(import(&cycles.desk), Some(170.0));
     assert_eq!(cycles.desk.records()[0].baseline, Some(Watts::kilowatts(200.0)));
-    cycles.run(300, 150.0);
+    cycles.run(300, 150.0).await;
     cycles.desk.give(utility, reduce("b", &cycles.hands)).await.unwrap();
     let record = &cycles.desk.records()[0];
     assert_eq!(record.baseline, Some(Watts::kilowatts(200.0)), "time under an order is no baseline");
@@ -448,7 +464,7 @@ async fn an_order_is_proven_from_received_to_ended_and_over_delivery_shows() {
     let mut cycles = Cycles::new();
     let utility = source(&cycles.desk, "utility");
     cycles.desk.list(utility, List::default()).await.unwrap();
-    cycles.run(90, 200.0);
+    cycles.run(90, 200.0).await;
     let until = cycles.hands.wall().later(minutes(2));
     let order = Order {
         ask: Ask::ReduceBy(Watts::kilowatts(100.0)),
@@ -457,22 +473,22 @@ async fn an_order_is_proven_from_received_to_ended_and_over_delivery_shows() {
     cycles.desk.give(utility, order).await.unwrap();
     let accepted = cycles.desk.take_news();
     assert!(matches!(&accepted[..], [News { what: What::Accepted { .. }, .. }]), "{accepted:?}");
-    assert_eq!(cycles.run(5, 180.0), [], "not met yet");
+    assert_eq!(cycles.run(5, 180.0).await, [], "not met yet");
     let record = &cycles.desk.records()[0];
     assert_eq!(record.stage, Stage::Acting);
     assert_eq!(record.shortfall, Some(Watts::kilowatts(80.0)), "under-delivery, in watts");
     assert_eq!(record.met, None);
-    let met = cycles.run(1, 60.0);
+    let met = cycles.run(1, 60.0).await;
     assert!(
         matches!(&met[..], [News { what: What::Met(after), .. }] if *after == Duration::from_secs(5)),
         "{met:?}"
     );
-    cycles.run(100, 60.0);
+    cycles.run(100, 60.0).await;
     let source = &cycles.desk.status().sources[1];
     assert_eq!(source.met_after, Some(Duration::from_secs(5)));
     assert_eq!(source.shortfall, Some(Watts::ZERO));
     assert!(source.deviation.unwrap() < Watts::kilowatts(-30.0), "over-delivery, in watts");
-    let ended = cycles.run(20, 60.0);
+    let ended = cycles.run(20, 60.0).await;
     assert!(matches!(&ended[..], [News { what: What::Ended { .. }, .. }]), "{ended:?}");
     let record = &cycles.desk.records()[0];
     assert_eq!(record.stage, Stage::Ended);
@@ -488,7 +504,7 @@ async fn an_order_that_is_hidden_by_a_better_one_is_not_observed() {
     cycles.desk.give(utility, order("plain", 50.0, cycles.hands.wall(), None)).await.unwrap();
     let better = Order { priority: 1, ..order("better", 120.0, cycles.hands.wall(), None) };
     cycles.desk.give(utility, better).await.unwrap();
-    cycles.run(10, 110.0);
+    cycles.run(10, 110.0).await;
     let records = cycles.desk.records();
     let of = |id: &str| records.iter().find(|record| &*record.id == id).unwrap();
     assert_eq!((of("plain").stage.name(), of("plain").applied), ("accepted", None));

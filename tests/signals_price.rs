@@ -153,6 +153,18 @@ async fn a_price_that_cannot_be_meant_keeps_the_one_before_and_is_said() {
 }
 
 #[tokio::test]
+async fn one_bad_document_is_forgotten_with_the_next_good_one() {
+    let running = Running::start(document(DEAR), "").await;
+    running.eventually("it caps", |running| running.state() == SourceState::Limited).await;
+    running.server.say(Says::Document("[]".into()));
+    running.eventually("it is said", |running| running.state() == SourceState::Degraded).await;
+    running.server.say(document(DEAR));
+    running
+        .eventually("the same price is sound again", |running| running.state() == SourceState::Limited)
+        .await;
+}
+
+#[tokio::test]
 async fn a_restart_finds_the_same_orders() {
     let mut running = Running::start(document(DEAR), "").await;
     running.eventually("it caps", |running| running.table.cap().is_some()).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::learned::Learned;
-use ballast::control::signal::book::Held;
+use ballast::control::signal::book::{Begun, Held};
 use ballast::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::store::boot::Alive;
@@ -30,6 +30,7 @@ fn stored(order: Order) -> StoredOrder {
         start_delay: Duration::ZERO,
         return_delay: Duration::ZERO,
         withdrawn: None,
+        begun: None,
         order,
     };
     StoredOrder { circuit: "pcc".into(), held }
@@ -104,6 +105,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
                 start_delay: Duration::from_millis(1_500),
                 return_delay: Duration::from_secs(9),
                 withdrawn: Some(wall(11)),
+                begun: Some(Begun { wall: wall(7), steady: wall(-3) }),
             },
         }],
         withdrawn: vec![("b".into(), 3), ("a".into(), u64::MAX), ("b".into(), 4)],
@@ -120,7 +122,12 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
         }],
         lift: Some(("night shift".into(), wall(99))),
     };
-    let alive = Alive { boot: Some("a".into()), uptime: Some(Duration::from_secs(5)), wall: wall(1_000) };
+    let alive = Alive {
+        boot: Some("a".into()),
+        uptime: Some(Duration::from_secs(5)),
+        wall: wall(1_000),
+        steady: Some(wall(990)),
+    };
     let write = Write {
         sources: vec![("utility".into(), everything.clone()), ("operator".into(), kept(&["one"]))],
         ledger: vec![row(1), row(2)],
@@ -381,7 +388,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_was_learned_of_a_miner_has_one_row_and_an_old_one_goes() {
+async fn what_was_learned_of_a_miner_has_one_row_and_no_clock_makes_it_go() {
     let folder = Folder::new();
     let path = folder.database();
     let store = open(&path).store;
@@ -394,12 +401,12 @@ async fn what_was_learned_of_a_miner_has_one_row_and_an_old_one_goes() {
     };
     let put =
         async |learned: Vec<LearnedRow>| store.write(Write { learned, ..Write::default() }).await.unwrap();
-    // Nothing is young beside a stamp from the future.
+    // A stamp from the future makes no other one old; whether one is too old to be used is seen when it is read.
     let now = wall(4_000_000_000_000);
     put(vec![row("a", 1.0, wall(1)), row("b", 1.1, now)]).await;
     put(vec![row("b", 1.2, now)]).await;
     let found = loaded(&path);
-    assert_eq!(found.learned, [row("b", 1.2, now)]);
+    assert_eq!(found.learned, [row("a", 1.0, wall(1)), row("b", 1.2, now)]);
     assert_eq!(found.unreadable, 0);
 }
 
@@ -409,10 +416,86 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     let path = folder.database();
     write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP TABLE learned; PRAGMA user_version = 1;").unwrap();
+    earlier.execute_batch("DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
+             ALTER TABLE alive DROP COLUMN steady_ms; PRAGMA user_version = 1;").unwrap();
     drop(earlier);
     let opened = open(&path);
     assert!(opened.damaged.is_none());
     assert_eq!(opened.loaded.sources, [("utility".into(), kept(&["a"]))]);
     assert!(opened.loaded.learned.is_empty());
+}
+
+/// The database and its log as a crash leaves them.
+#[expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+async fn crashed(into: &Folder) -> std::path::PathBuf {
+    let folder = Folder::new();
+    let store = open(&folder.database()).store;
+    for names in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        write(&store, "operator", &kept(names)).await.unwrap();
+    }
+    for end in ["", "-wal"] {
+        let name = |folder: &Folder| format!("{}{end}", folder.database().display());
+        fs::copy(name(&folder), name(into)).unwrap();
+    }
+    into.database()
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_said_and_a_copy_of_it_kept() {
+    let folder = Folder::new();
+    let path = crashed(&folder).await;
+    let log = path.with_extension("db-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    let opened = open(&path);
+    let damaged = opened.damaged.unwrap();
+    assert!(!damaged.all && damaged.reason.contains("its log is damaged from frame"), "{damaged:?}");
+    assert_eq!(fs::read(format!("{}-wal", damaged.aside.display())).unwrap(), bytes);
+    assert_eq!(opened.store.errors(), 1, "it shows in the metrics");
+    // And it goes on.
+    write(&opened.store, "operator", &kept(&["d"])).await.unwrap();
+
+    let whole = Folder::new();
+    let opened = open(&crashed(&whole).await);
+    assert!(opened.damaged.is_none(), "a crash damages nothing");
+    assert_eq!(opened.loaded.sources, [("operator".into(), kept(&["a", "b", "c"]))]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_not_there_at_the_start_is_tried_again() {
+    let folder = Folder::new();
+    write(&open(&folder.database()).store, "operator", &kept(&["a"])).await.unwrap();
+    while folder.database().with_extension("db-wal").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (there, away) = (folder.0.join("there"), folder.0.join("away"));
+    fs::create_dir(&away).unwrap();
+    fs::copy(folder.database(), away.join("ballast.db")).unwrap();
+    let store = Store::absent(&there.join("ballast.db"));
+    assert_eq!((store.errors(), store.failing()), (1, true));
+    assert!(write(&store, "utility", &kept(&["b"])).await.is_err());
+    assert!(store.take_late().is_none());
+    fs::rename(&away, &there).unwrap();
+    write(&store, "utility", &kept(&["b"])).await.unwrap();
+    assert!(!store.failing());
+    let late = store.take_late().unwrap();
+    assert_eq!(late.sources, [("operator".into(), kept(&["a"]))]);
+    assert!(store.take_late().is_none());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_deleted_is_noticed_and_gets_everything_once_it_is_back() {
+    let folder = Folder::new();
+    let store = open(&folder.database()).store;
+    write(&store, "operator", &kept(&["a"])).await.unwrap();
+    fs::remove_dir_all(&folder.0).unwrap();
+    assert!(write(&store, "utility", &kept(&["b"])).await.is_err());
+    assert!(write(&store, "utility", &kept(&["b"])).await.is_err());
+    fs::create_dir_all(&folder.0).unwrap();
+    write(&store, "utility", &kept(&["b"])).await.unwrap();
+    drop(store);
+    let loaded = open(&folder.database()).loaded;
+    assert_eq!(loaded.sources, [("operator".into(), kept(&["a"])), ("utility".into(), kept(&["b"]))]);
 }

@@ -191,8 +191,12 @@ fn given(name: &str, answer: &Value) -> String {
         Value::Null => String::from("until it is taken back"),
         ref until => format!("until {}", day_time(until)),
     };
+    let forgotten = match answer["stored"] {
+        Value::Bool(false) => "It holds, and is not on disk: a restart of the daemon forgets it.\n",
+        _ => "",
+    };
     format!(
-        "{name} {outcome}: {begins}{} of {} at most {}, {ends}\n",
+        "{name} {outcome}: {begins}{} of {} at most {}, {ends}\n{forgotten}",
         what(limit),
         text(&limit["circuit"]),
         watts(&limit["cap_watts"]),
@@ -316,6 +320,9 @@ mod tests {
             given("night", &answer),
             "night is in the books: the import of pcc at most 300 kW, until it is taken back\n"
         );
+        let mut forgotten = answer;
+        forgotten["stored"] = json!(false);
+        assert!(given("night", &forgotten).ends_with("a restart of the daemon forgets it.\n"));
     }
 
     #[test]

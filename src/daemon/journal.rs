@@ -390,6 +390,13 @@ fn tell_news(news: &News) {
                 .map_or_else(|_| "the end of time".into(), |time| time.to_string());
             warn!(source, by = order, "its caps are lifted until {until}");
         }
+        What::LiftGone => {
+            warn!(
+                source,
+                by = order,
+                "its caps were lifted; the restart has ended that, and they hold again"
+            );
+        }
         What::Met(after) => {
             info!(source, order, "met {:.1} s after it was first obeyed", after.as_secs_f64())
         }

@@ -78,15 +78,29 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
     let mut opened = match opening.await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => {
-            tracing::error!("{error}; orders are obeyed all the same, and a restart forgets them");
-            return (Desk::without_disk(site, sources, clock, wall), None);
+            tracing::error!(
+                "{error}; orders are obeyed all the same, and a restart forgets them unless it can be opened until then: it \
+                 is tried again"
+            );
+            let store = Store::absent(&path);
+            let kept = Kept { store: store.clone(), rows: Vec::new() };
+            return (Desk::without_disk(site, sources, clock, wall, store), Some(kept));
         }
         Err(error) => {
             tracing::error!("cannot open the database {}: {error}", path.display());
-            return (Desk::without_disk(site, sources, clock, wall), None);
+            return (Desk::without_disk(site, sources, clock, wall, Store::broken()), None);
         }
     };
-    if let Some(damaged) = &opened.damaged {
+    if let Some(damaged) = opened.damaged.as_ref().filter(|damaged| !damaged.all) {
+        tracing::error!(
+            "the database {}: {}; a copy is {}, for whoever wants to look. Orders that are lost are not obeyed: every source \
+             that is heard tells them anew; those of the operator must be given again (`ballast limit list`)",
+            path.display(),
+            damaged.reason,
+            damaged.aside.display()
+        );
+    }
+    if let Some(damaged) = opened.damaged.as_ref().filter(|damaged| damaged.all) {
         tracing::error!(
             "the database {} could not be used: {}; it is now {}, for whoever wants to look, and a new one is begun: \
              orders from before are not known, and every source begins at its fail-safe value",

@@ -7,15 +7,19 @@
 //! the copy is. So what acts is on disk, and nothing waits for the disk but whoever gave the order. A disk that fails
 //! or takes too long stops no order: it is obeyed all the same, and its record says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::baseline::{Baselines, above};
+pub use super::glance::{Glance, Made};
 use super::keep;
+pub use super::key::SourceKey;
 use super::ledger::Ledger;
+use super::steady::Steady;
 use crate::clock::{Clock, Moment};
 use crate::control::signal::book::{Held, Told};
 use crate::control::signal::order::Bases;
@@ -34,6 +38,11 @@ pub type WallClock = Arc<dyn Fn() -> (Wall, Doubt) + Send + Sync>;
 /// The name of the operator's order that holds the fleet back after a power outage.
 pub const START_UP: &str = "start-up-after-outage";
 
+/// The farthest that a source's clock moves the windows of its orders. One that is further off does not know the time, and
+/// says nothing about them.
+pub const MOST_OFF: Duration = Duration::from_secs(3_600);
+/// Two clocks that are no further apart show the same time.
+const APART: Duration = Duration::from_secs(60);
 /// A power that is this many times what is known to hang on a circuit cannot be meant, whatever else hangs there.
 const GROSS: f64 = 10.0;
 
@@ -66,6 +75,8 @@ pub struct List {
     pub unreadable: Vec<Arc<str>>,
     /// What is wrong with the list, in words; makes the source degraded.
     pub complaint: Option<Arc<str>>,
+    /// When it was made, where that is known: what came later is not taken back by it.
+    pub made: Option<Made>,
 }
 
 /// Takes orders in. Copies share one desk.
@@ -79,6 +90,8 @@ pub(super) struct Inner {
     pub(super) store: Option<Store>,
     /// Which boot of the machine this is; `None` without a store.
     pub(super) boot: Option<Boot>,
+    /// How far the steady scale had come when the daemon's clock was started, and what a start could not account for.
+    pub(super) steady: Mutex<Steady>,
     news: Notify,
     /// There is something for the ledger on disk.
     pub(super) ledger_news: Notify,
@@ -86,6 +99,10 @@ pub(super) struct Inner {
 
 pub(super) struct State {
     pub(super) site: Arc<Site>,
+    /// Counts the configurations.
+    pub(super) generation: u64,
+    /// The sites of the configurations before, the latest last.
+    pub(super) past: VecDeque<Arc<Site>>,
     /// Of each circuit, the sum of the nameplates of the miners at or below it.
     pub(super) nameplates: Vec<Watts>,
     pub(super) sources: Vec<Source>,
@@ -103,7 +120,7 @@ pub(super) struct Source {
     pub(super) name: Arc<str>,
     pub(super) book: Book,
     /// How far its clock is from ours, where it tells.
-    doubt: Doubt,
+    pub(super) doubt: Doubt,
     pub(super) view: Option<View>,
     /// Its orders are taken in one after the other: what is stored is what is in force.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
@@ -154,6 +171,8 @@ impl std::fmt::Debug for Desk {
 
 /// A change of one book that is being worked out.
 struct Draft<'s> {
+    /// By which the circuits of what is offered are numbered.
+    site: Arc<Site>,
     book: Book,
     now: Now,
     name: Arc<str>,
@@ -163,8 +182,10 @@ struct Draft<'s> {
 }
 
 impl Draft<'_> {
-    fn accept(&mut self, order: Order) -> Result<Receipt, Refusal> {
-        let outcome = if order.circuit.0 < self.state.site.circuits.len() {
+    fn accept(&mut self, mut order: Order) -> Result<Receipt, Refusal> {
+        let circuit = keep::moved(&self.site, &self.state.site, order.circuit);
+        let outcome = if let Some(circuit) = circuit {
+            order.circuit = circuit;
             let bases = self.state.bases(&self.name, &order);
             self.book.accept(order.clone(), &bases, &self.now)
         } else {
@@ -185,7 +206,8 @@ impl Desk {
     /// A desk for the sources of a site, in the order of [`Site::sources`], that keeps nothing on disk.
     pub fn new(site: Arc<Site>, sources: Vec<SourceSettings>, clock: Clock, wall: WallClock) -> Self {
         let sources = sources.into_iter().map(|settings| Source::new(Book::new(settings))).collect();
-        Self::of(State::new(site, sources), clock, wall, None, None)
+        let steady = Steady::new(wall().0);
+        Self::of(State::new(site, sources), clock, wall, None, None, steady)
     }
 
     pub(super) fn of(
@@ -194,6 +216,7 @@ impl Desk {
         wall: WallClock,
         store: Option<Store>,
         boot: Option<Boot>,
+        steady: Steady,
     ) -> Self {
         Self(Arc::new(Inner {
             clock,
@@ -201,6 +224,7 @@ impl Desk {
             state: Mutex::new(state),
             store,
             boot,
+            steady: Mutex::new(steady),
             news: Notify::new(),
             ledger_news: Notify::new(),
         }))
@@ -211,14 +235,21 @@ impl Desk {
     }
 
     /// The moment on both scales, with what one source's clock adds to the doubt.
-    fn now(&self, of_source: Doubt) -> Now {
+    pub(super) fn now(&self, of_source: Doubt) -> Now {
         let (wall, doubt) = (self.0.wall)();
         let doubt = match (doubt, of_source) {
             (Doubt::Unknown, _) | (_, Doubt::Unknown) => Doubt::Unknown,
             (Doubt::None, other) | (other, Doubt::None) => other,
             (Doubt::Off(one), Doubt::Off(other)) => Doubt::Off(one.max(other)),
         };
-        Now { moment: self.0.clock.now(), wall, doubt }
+        let moment = self.0.clock.now();
+        let steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner).at(moment);
+        Now { moment, steady, wall, doubt }
+    }
+
+    /// The moment on all scales.
+    pub fn moments(&self) -> Now {
+        self.now(Doubt::None)
     }
 
     /// The wall clock's time.
@@ -227,8 +258,38 @@ impl Desk {
     }
 
     /// The source of a name.
-    pub fn source(&self, name: &str) -> Option<SourceId> {
-        self.state().site.sources.iter().position(|source| source.name == name).map(SourceId)
+    pub fn source(&self, name: &str) -> Option<SourceKey> {
+        self.state().key(name)
+    }
+
+    /// The source of a name, and the site by which its orders number their circuits.
+    pub fn source_and_site(&self, name: &str) -> Option<(SourceKey, Arc<Site>)> {
+        let state = self.state();
+        Some((state.key(name)?, state.site.clone()))
+    }
+
+    /// The site by which a source and its circuits are numbered; `None` when that is too long ago.
+    pub fn site_of(&self, source: SourceKey) -> Option<Arc<Site>> {
+        self.state().site_of(source.generation)
+    }
+
+    /// The version of an order that does not say it: later than all that are known of that name, also when the clock
+    /// was set back meanwhile.
+    pub fn next_revision(&self, source: SourceKey, id: &str) -> u64 {
+        let newest = self.state().at(source).and_then(|at| at.book.newest(id));
+        let now = u64::try_from(self.wall().as_unix_millis()).unwrap_or(0);
+        newest.map_or(now, |newest| now.max(newest.saturating_add(1)))
+    }
+
+    /// What the wall clock would show by the count of the orders that hold, where that is not what it shows: whoever lays
+    /// windows out must do so for these moments, too, or it would take back what holds.
+    pub fn counted(&self, source: SourceKey) -> Vec<(Arc<str>, Wall)> {
+        let state = self.state();
+        let Some(at) = state.at(source) else { return Vec::new() };
+        let now = self.now(Doubt::None);
+        let holds = |held: &&Held| held.begun.is_some() && held.withdrawn.is_none();
+        let holding = at.book.orders().filter(holds).map(|held| (held.order.id.clone(), held.counted(&now)));
+        holding.filter(|(_, wall)| wall.since(now.wall).max(now.wall.since(*wall)) > APART).collect()
     }
 
     /// The site whose circuits orders may name.
@@ -239,19 +300,21 @@ impl Desk {
     /// Works a change into a copy of a source's book, brings the copy to disk, and lets it take effect.
     async fn change<T>(
         &self,
-        source: SourceId,
+        source: SourceKey,
         edit: impl FnOnce(&mut Draft<'_>) -> (T, Heard),
     ) -> Result<(T, Vec<Refused>), DeskError> {
-        let (name, turn) = {
+        let (site, name, turn) = {
             let state = self.state();
-            let source = state.sources.get(source.0).ok_or(DeskError::NoSource)?;
-            (source.name.clone(), source.turn.clone())
+            let at = state.at(source).ok_or(DeskError::NoSource)?;
+            let site = state.site_of(source.generation).ok_or(DeskError::NoSource)?;
+            (site, at.name.clone(), at.turn.clone())
         };
         let turn = turn.lock_owned().await;
         let (change, (value, heard)) = {
             let state = self.state();
             let source = state.named(&name).ok_or(DeskError::NoSource)?;
             let mut draft = Draft {
+                site,
                 book: source.book.clone(),
                 now: self.now(source.doubt),
                 name: name.clone(),
@@ -319,11 +382,35 @@ impl Desk {
     ///
     /// # Errors
     /// It cannot be obeyed; what was in force stays in force.
-    pub async fn give(&self, source: SourceId, order: Order) -> Result<Receipt, DeskError> {
+    pub async fn give(&self, source: SourceKey, order: Order) -> Result<Receipt, DeskError> {
+        self.give_sent(source, order, None).await
+    }
+
+    /// As [`Self::give`], with what the clock of the source showed when it sent the order: one that was sent before what
+    /// is known of it, and comes after it, is [`Receipt::Outdated`].
+    ///
+    /// # Errors
+    /// As [`Self::give`].
+    pub async fn give_sent(
+        &self,
+        source: SourceKey,
+        order: Order,
+        sent: Option<Wall>,
+    ) -> Result<Receipt, DeskError> {
         let id = order.id.clone();
         let edit = |draft: &mut Draft<'_>| {
+            if draft.book.sent(&order.id).zip(sent).is_some_and(|(known, sent)| sent < known) {
+                draft.offered.push((order, Ok(Receipt::Outdated)));
+                return (Ok(Receipt::Outdated), Heard::Nothing);
+            }
+            let id = order.id.clone();
             let outcome = draft.accept(order);
-            (outcome, if outcome.is_ok() { Heard::Orders(None) } else { Heard::Nothing })
+            // What was not taken says nothing of what the source wants now.
+            let taken = matches!(outcome, Ok(Receipt::Accepted | Receipt::Replaced | Receipt::Duplicate));
+            if let Some(sent) = sent.filter(|_| taken) {
+                draft.book.note_sent(&id, sent);
+            }
+            (outcome, if taken { Heard::Orders(None) } else { Heard::Nothing })
         };
         let (outcome, refused) = self.change(source, edit).await?;
         if let Some(refused) = refused.iter().find(|refused| refused.id == id) {
@@ -338,29 +425,32 @@ impl Desk {
     /// [`DeskError::NoSource`].
     pub async fn take_back(
         &self,
-        source: SourceId,
+        source: SourceKey,
         id: &str,
         revision: Option<u64>,
     ) -> Result<bool, DeskError> {
         let edit = |draft: &mut Draft<'_>| {
             let now = draft.now;
-            (draft.book.withdraw(id, revision, &now), Heard::Orders(None))
+            let known = draft.book.withdraw(id, revision, &now);
+            // Whoever takes back what never was does not know what stands.
+            (known, if known { Heard::Orders(None) } else { Heard::Nothing })
         };
         let (known, _) = self.change(source, edit).await?;
         Ok(known || self.end_hold(source, id))
     }
 
     /// Ends the wait after a power outage, when that is what somebody takes back.
-    fn end_hold(&self, source: SourceId, id: &str) -> bool {
+    fn end_hold(&self, source: SourceKey, id: &str) -> bool {
         let mut state = self.state();
-        id == START_UP && state.operator() == Some(source) && state.hold.take().is_some()
+        let operator = state.at(source).is_some_and(|at| *at.name == *super::OPERATOR);
+        id == START_UP && operator && state.hold.take().is_some()
     }
 
     /// Takes the whole list of a source in: what is not in it is taken back. Answers for each order in its order.
     ///
     /// # Errors
     /// [`DeskError::NoSource`].
-    pub async fn list(&self, source: SourceId, list: List) -> Result<Vec<Answer>, DeskError> {
+    pub async fn list(&self, source: SourceKey, list: List) -> Result<Vec<Answer>, DeskError> {
         let edit = |draft: &mut Draft<'_>| {
             let mut listed = list.unreadable;
             let mut answers = Vec::with_capacity(list.orders.len());
@@ -370,6 +460,11 @@ impl Desk {
                 answers.push(Answer { id, outcome: draft.accept(order) });
             }
             let now = draft.now;
+            if let Some(made) = list.made {
+                let later =
+                    draft.book.orders().filter(|held| made.before(held, draft.book.sent(&held.order.id)));
+                listed.extend(later.map(|held| held.order.id.clone()));
+            }
             draft.book.complete(&listed, &now);
             let refused = answers.iter().find_map(|answer| {
                 answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
@@ -386,35 +481,38 @@ impl Desk {
     }
 
     /// The source lives, and says nothing else.
-    pub fn heartbeat(&self, source: SourceId) {
+    pub fn heartbeat(&self, source: SourceKey) {
         let mut state = self.state();
-        if let Some(source) = state.sources.get_mut(source.0) {
+        if let Some(source) = state.at_mut(source) {
             let now = self.now(source.doubt);
             source.book.fresh(Told::Heartbeat, None, &now);
         }
     }
 
     /// Something authenticated came that could not be obeyed; see [`Book::complain`].
-    pub fn complain(&self, source: SourceId, complaint: Arc<str>) {
-        if let Some(source) = self.state().sources.get_mut(source.0) {
+    pub fn complain(&self, source: SourceKey, complaint: Arc<str>) {
+        if let Some(source) = self.state().at_mut(source) {
             source.book.complain(complaint);
         }
     }
 
     /// All orders that are known of a source, by name; empty for a source that is not there.
-    pub fn held(&self, source: SourceId) -> Vec<Held> {
-        self.state().sources.get(source.0).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
+    pub fn held(&self, source: SourceKey) -> Vec<Held> {
+        self.state().at(source).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
     }
 
     /// What a source is by the configuration in force.
-    pub fn settings(&self, source: SourceId) -> Option<SourceSettings> {
-        self.state().sources.get(source.0).map(|at| at.book.settings().clone())
+    pub fn settings(&self, source: SourceKey) -> Option<SourceSettings> {
+        self.state().at(source).map(|at| at.book.settings().clone())
     }
 
-    /// How far the source's clock is from ours, by its latest answer.
-    pub fn doubt(&self, source: SourceId, doubt: Doubt) {
-        if let Some(source) = self.state().sources.get_mut(source.0) {
-            source.doubt = doubt;
+    /// How far the source's clock is from ours, by its latest answer. It moves windows by [`MOST_OFF`] at the most.
+    pub fn doubt(&self, source: SourceKey, doubt: Doubt) {
+        if let Some(source) = self.state().at_mut(source) {
+            source.doubt = match doubt {
+                Doubt::Off(by) => Doubt::Off(by.min(MOST_OFF)),
+                other => other,
+            };
         }
     }
 
@@ -422,9 +520,12 @@ impl Desk {
     pub fn look(&self) -> Vec<OrderCap> {
         let mut state = self.state();
         let mut caps = Vec::new();
+        let mut news = false;
         for (source, id) in state.sources.iter_mut().zip(0..) {
             let now = self.now(source.doubt);
+            let begun = source.book.begun();
             let view = source.book.view(&now);
+            news |= begun != source.book.begun();
             caps.extend(
                 view.caps.iter().map(|active| OrderCap { source: SourceId(id), active: active.clone() }),
             );
@@ -432,6 +533,11 @@ impl Desk {
         }
         let now = self.0.clock.now();
         state.looked = Some(now);
+        if news {
+            // That an order has begun must outlive us.
+            self.0.ledger_news.notify_one();
+        }
+        self.account(now);
         if state.hold.is_some_and(|until| now >= until) {
             state.hold = None;
         }
@@ -454,10 +560,15 @@ impl Desk {
         self.state().sources.iter().map(|source| source.view.clone()).collect()
     }
 
+    /// What a source came to at the latest [`Self::look`].
+    pub fn view(&self, source: SourceKey) -> Option<View> {
+        self.state().at(source).and_then(|at| at.view.clone())
+    }
+
     /// The names of the orders of a source that are in its book and were not taken back.
-    pub fn known(&self, source: SourceId) -> Vec<Arc<str>> {
+    pub fn known(&self, source: SourceKey) -> Vec<Arc<str>> {
         let state = self.state();
-        let orders = state.sources.get(source.0).map(|source| source.book.orders());
+        let orders = state.at(source).map(|source| source.book.orders());
         let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
         standing.map(|held| held.order.id.clone()).collect()
     }
@@ -472,7 +583,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`DeskError::NoSource`].
-    pub async fn lift(&self, source: SourceId, by: &str, until: Wall) -> Result<bool, DeskError> {
+    pub async fn lift(&self, source: SourceKey, by: &str, until: Wall) -> Result<bool, DeskError> {
         let edit = |draft: &mut Draft<'_>| {
             let now = draft.now;
             (draft.book.lift(by, until, &now), Heard::Nothing)
@@ -481,7 +592,7 @@ impl Desk {
         if lifted {
             let wall = self.wall();
             let mut state = self.state();
-            let name = state.sources.get(source.0).map(|source| source.name.clone());
+            let name = state.at(source).map(|source| source.name.clone());
             let circuit = keep::circuit_name(&state.site, CircuitId(0));
             if let Some(name) = name {
                 state.ledger.lifted(&name, &circuit, by, wall, until);
@@ -494,7 +605,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`DeskError::NoSource`].
-    pub async fn end_lift(&self, source: SourceId) -> Result<(), DeskError> {
+    pub async fn end_lift(&self, source: SourceKey) -> Result<(), DeskError> {
         self.change(source, |draft| (draft.book.end_lift(), Heard::Nothing)).await?;
         Ok(())
     }
@@ -532,6 +643,8 @@ impl State {
     pub(super) fn new(site: Arc<Site>, sources: Vec<Source>) -> Self {
         Self {
             nameplates: nameplates(&site),
+            generation: 0,
+            past: VecDeque::new(),
             site,
             sources,
             ledger: Ledger::default(),

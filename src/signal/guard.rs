@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::contact::words;
-use super::{Desk, Kind, List, Place, Spec};
+use super::{Desk, Kind, List, Place, SourceKey, Spec};
 use crate::clock::Moment;
 use crate::control::measure::Measure;
 use crate::control::signal::guard_law::{Guard, Law, Level};
 use crate::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
-use crate::control::site::{MeterId, SourceId};
+use crate::control::site::MeterId;
 use crate::control::snapshot::{MeterInput, OrderCap, Reading};
 
 /// What is watched.
@@ -74,7 +74,7 @@ pub struct Guards(Vec<Running>);
 
 #[derive(Debug)]
 struct Running {
-    source: SourceId,
+    source: SourceKey,
     name: Arc<str>,
     place: Place,
     settings: Settings,
@@ -86,7 +86,7 @@ struct Running {
     left: f64,
     /// Since when the value has been known; the record of a run before is not closed sooner than power would return.
     known_since: Option<Moment>,
-    record: watch::Sender<Option<Vec<Order>>>,
+    record: watch::Sender<Option<(SourceKey, Vec<Order>)>>,
 }
 
 impl Guards {
@@ -94,23 +94,19 @@ impl Guards {
     /// was.
     pub fn start(specs: &[Spec], desk: &Desk, before: Option<Self>) -> Self {
         let mut known = before.unwrap_or_default().0;
-        let guards = specs.iter().zip(0..).filter_map(|(spec, id)| {
+        let guards = specs.iter().filter_map(|spec| {
             let Kind::Guard(settings) = &spec.kind else { return None };
+            let source = desk.source(&spec.settings.name)?;
             let name: Arc<str> = spec.settings.name.as_str().into();
             let same = known.iter().position(|known| {
                 known.name == name && known.settings == *settings && known.place == spec.place
             });
             if let Some(mut running) = same.map(|at| known.swap_remove(at)) {
-                // The record is written under the source's position, which may be another now.
-                if running.source != SourceId(id) {
-                    running.source = SourceId(id);
-                    running.record = recorder(SourceId(id), name, desk);
-                    running.publish();
-                }
+                running.source = source;
                 return Some(running);
             }
             Some(Running {
-                source: SourceId(id),
+                source,
                 place: spec.place,
                 settings: settings.clone(),
                 guard: Guard::new(&name),
@@ -118,7 +114,7 @@ impl Guards {
                 standing: None,
                 left: 1.0,
                 known_since: None,
-                record: recorder(SourceId(id), name.clone(), desk),
+                record: recorder(name.clone(), desk),
                 name,
             })
         });
@@ -157,7 +153,7 @@ impl Running {
             basis: Basis::Instant,
             urgency: Urgency::Emergency,
         };
-        Some(OrderCap { source: self.source, active })
+        Some(OrderCap { source: self.source.position(), active })
     }
 
     fn follow(&mut self, level: Level, now: Moment) {
@@ -206,17 +202,17 @@ impl Running {
             until: None,
             start_spread: Duration::ZERO,
         };
-        self.record.send_replace(Some(self.standing.iter().map(order).collect()));
+        self.record.send_replace(Some((self.source, self.standing.iter().map(order).collect())));
     }
 }
 
 /// Starts the task that gives what a guard decided to the desk, which may have to wait for the disk.
-fn recorder(source: SourceId, name: Arc<str>, desk: &Desk) -> watch::Sender<Option<Vec<Order>>> {
+fn recorder(name: Arc<str>, desk: &Desk) -> watch::Sender<Option<(SourceKey, Vec<Order>)>> {
     let (sender, mut orders) = watch::channel(None);
     let desk = desk.clone();
     tokio::spawn(async move {
         while orders.changed().await.is_ok() {
-            let Some(orders) = orders.borrow_and_update().clone() else { continue };
+            let Some((source, orders)) = orders.borrow_and_update().clone() else { continue };
             match desk.list(source, List { orders, ..List::default() }).await {
                 Ok(answers) => {
                     for answer in answers {

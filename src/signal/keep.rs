@@ -39,12 +39,11 @@ pub(super) fn of_book(book: &Book, site: &Site) -> Kept {
         orders: book.orders().map(order).collect(),
         withdrawn: book.withdrawn().cloned().collect(),
         caps: book.kept().map(cap).collect(),
-        lift: book.lifted().cloned(),
+        lift: book.lifted(),
     }
 }
 
-/// A book as it was on disk, and the orders whose circuit the site does not have any more. The lift is left to whoever
-/// knows the time.
+/// A book as it was on disk, and the orders whose circuit the site does not have any more. A lift is not resumed.
 pub(super) fn to_book(settings: SourceSettings, kept: &Kept, site: &Site) -> (Book, Vec<StoredOrder>) {
     let mut gone = Vec::new();
     let mut orders = Vec::with_capacity(kept.orders.len());

@@ -166,9 +166,10 @@ impl Ledger {
         self.entries.iter().rev().filter_map(|entry| entry.record(site)).collect()
     }
 
-    /// The newest entry of an order.
+    /// The newest entry of an order that was taken in. What was refused has entries of its own, and changes none.
     pub(super) fn find(&mut self, source: &str, id: &str) -> Option<&mut Entry> {
-        self.entries.iter_mut().rev().find(|entry| *entry.source == *source && *entry.id == *id)
+        let taken = |entry: &&mut Entry| !matches!(entry.stage, Stage::Refused(_));
+        self.entries.iter_mut().rev().filter(taken).find(|entry| *entry.source == *source && *entry.id == *id)
     }
 
     /// The newest entry of a source that was ever obeyed.
@@ -255,6 +256,7 @@ impl Ledger {
             start_delay: Duration::ZERO,
             return_delay: Duration::ZERO,
             withdrawn: None,
+            begun: None,
         };
         self.accepted(source, &held, circuit, false);
     }
@@ -279,6 +281,17 @@ impl Ledger {
         let note = Some(format!("its caps are lifted by {by}").into());
         let entry = self.entry(source, &order, circuit, now);
         self.push(Entry { stage: Stage::Ended, note, ..entry });
+    }
+
+    /// A restart has ended a lift.
+    pub(super) fn lift_is_gone(&mut self, source: &Arc<str>, circuit: &Arc<str>, by: &str, now: Wall) {
+        self.lifted(source, circuit, by, now, now);
+        // What was told is that it ended, and not that it began.
+        self.news.pop_back();
+        self.tell(source, &by.into(), What::LiftGone);
+        if let Some(entry) = self.entries.back_mut() {
+            entry.note = Some(format!("a restart has ended the lift by {by}").into());
+        }
     }
 
     /// An order was refused. The same refusal of the same version is told once.

@@ -15,6 +15,8 @@
 //! | File | The source |
 //! |---|---|
 //! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
+//! | `key`, `glance` | how a source is named across a wait, and all of it at one moment |
+//! | `steady` | the scale on which the time of orders is counted |
 //! | `record`, `ledger` | what became of each order |
 //! | `baseline` | what would be drawn without an order |
 //! | `status` | what metrics and pages are told of each source |
@@ -34,8 +36,10 @@ mod baseline;
 pub mod calendar;
 pub mod contact;
 pub mod desk;
+mod glance;
 pub mod guard;
 mod keep;
+mod key;
 mod ledger;
 pub mod openadr;
 pub mod price;
@@ -43,6 +47,7 @@ pub mod record;
 pub mod server;
 pub mod start;
 pub mod status;
+mod steady;
 pub mod wall;
 pub mod windows;
 
@@ -52,11 +57,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::control::signal::SourceSettings;
-use crate::control::site::{CircuitId, Scope, SourceId};
+use crate::control::site::{CircuitId, Scope};
 use crate::control::snapshot::MeterInput;
 use crate::metrics::Frame;
 
-pub use desk::{Answer, Desk, DeskError, List};
+pub use desk::{Answer, Desk, DeskError, List, SourceKey};
 
 /// The name of the source that is always there: the operator.
 pub const OPERATOR: &str = "operator";
@@ -121,8 +126,8 @@ impl Kind {
 /// What a source's task is given.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Which source it is.
-    pub source: SourceId,
+    /// Which source it is. The circuit of `place` is numbered by the same configuration.
+    pub source: SourceKey,
     /// Its name, for logs.
     pub name: std::sync::Arc<str>,
     /// Where its orders act unless they say otherwise.
@@ -148,9 +153,10 @@ pub fn start(
     tracker: &TaskTracker,
 ) {
     let mut contacts = contacts.iter().cloned();
-    for (spec, id) in specs.iter().zip(0..) {
+    for spec in specs {
+        let Some(source) = desk.source(&spec.settings.name) else { continue };
         let context = Context {
-            source: SourceId(id),
+            source,
             name: spec.settings.name.as_str().into(),
             place: spec.place,
             desk: desk.clone(),

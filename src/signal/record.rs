@@ -117,6 +117,8 @@ pub enum What {
         /// Until when.
         until: Wall,
     },
+    /// No order either: a restart has ended the lift that somebody (named so, too) had begun.
+    LiftGone,
     /// Measured power is at or below its cap for the first time, so long after it was first obeyed.
     Met(Duration),
     /// It is over.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::desk::{Desk, START_UP, Source, State, WallClock, draw, nameplates};
 use super::ledger::Ledger;
 pub use super::ledger::MOST_RECORDS;
+use super::steady::Steady;
 use super::{OPERATOR, keep};
 use crate::clock::Clock;
 use crate::control::signal::{Book, Feed, Now, SourceSettings, Wall};
@@ -46,19 +47,31 @@ impl Desk {
             return Self::new(site, sources, clock, wall);
         };
         let boot = Boot::of_this_machine(clock);
-        let state = begin(&site, sources, &loaded, &boot.alive(), settings, clock, &wall);
-        Self::of(state, clock, wall, Some(store), Some(boot))
+        let alive = boot.alive();
+        let steady = steady(&loaded, &alive, clock, &wall);
+        let state = begin(&site, sources, &loaded, &alive, settings, clock, &wall, steady);
+        Self::of(state, clock, wall, Some(store), Some(boot), steady)
     }
 
-    /// A desk whose store could not be opened: everything is obeyed, nothing is kept, and the metrics say so.
+    /// A desk whose store could not be opened: everything is obeyed, nothing is kept until the store is there, and the
+    /// metrics say so.
     pub fn without_disk(
         site: Arc<Site>,
         sources: Vec<SourceSettings>,
         clock: Clock,
         wall: WallClock,
+        store: Store,
     ) -> Self {
         let sources = sources.into_iter().map(|settings| Source::new(Book::new(settings))).collect();
-        Self::of(State::new(site, sources), clock, wall, Some(Store::broken()), None)
+        let steady = Steady::new(wall().0);
+        Self::of(
+            State::new(site, sources),
+            clock,
+            wall,
+            Some(store),
+            Some(Boot::of_this_machine(clock)),
+            steady,
+        )
     }
 
     /// Takes a new configuration. Sources of the same name keep their orders, which follow their circuits by name; those
@@ -67,7 +80,7 @@ impl Desk {
         let wall = self.wall();
         let mut guard = self.state();
         let state = &mut *guard;
-        let before = std::mem::replace(&mut state.site, site.clone());
+        let before = state.renew(site.clone());
         let mut known: Vec<Source> = std::mem::take(&mut state.sources);
         for settings in sources {
             let at = known.iter().position(|source| *source.name == *settings.name);
@@ -109,9 +122,30 @@ impl Desk {
         }
     }
 
+    /// The disk could be had at last: what was there and is not known joins what is. It only ever lowers a cap.
+    fn resume_late(&self, loaded: &Loaded) {
+        let now = self.moments();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        for (name, kept) in &loaded.sources {
+            let Some(source) = state.sources.iter_mut().find(|source| source.name == *name) else { continue };
+            for stored in kept.orders.iter().filter(|stored| stored.held.withdrawn.is_none()) {
+                let Some(circuit) = keep::circuit(&state.site, &stored.circuit) else { continue };
+                let mut held = stored.held.clone();
+                held.order.circuit = circuit;
+                if source.book.join(held, &now) {
+                    know(&mut state.ledger, name, stored, now.wall);
+                }
+            }
+        }
+    }
+
     /// Brings to disk what is not there yet. What fails is tried again with the next beat.
     pub async fn beat(&self) {
         let Some(store) = &self.0.store else { return };
+        if let Some(loaded) = store.take_late() {
+            self.resume_late(&loaded);
+        }
         let sources: Vec<_> =
             self.state().sources.iter().map(|source| (source.name.clone(), source.turn.clone())).collect();
         for (name, turn) in sources {
@@ -141,7 +175,11 @@ impl Desk {
         let write = Write {
             sources: forget.iter().map(|name| (name.clone(), Kept::default())).collect(),
             ledger: rows.clone(),
-            alive: self.0.boot.as_ref().map(Boot::alive),
+            alive: self
+                .0
+                .boot
+                .as_ref()
+                .map(|boot| Alive { steady: Some(self.moments().steady), ..boot.alive() }),
             ..Write::default()
         };
         let written = store.write(write).await.is_ok();
@@ -154,7 +192,25 @@ impl Desk {
     }
 }
 
+/// The steady scale goes on where it was, and no jump of the wall clock moves it.
+fn steady(loaded: &Loaded, alive: &Alive, clock: Clock, wall: &WallClock) -> Steady {
+    let orders = loaded.sources.iter().flat_map(|(_, kept)| &kept.orders);
+    // The latest sign of life may be older than the latest order.
+    let latest = orders.filter_map(|stored| Some(stored.held.begun?.steady)).max();
+    let before = loaded.alive.as_ref().and_then(|before| Some((before, before.steady?)));
+    let (now, off) = match before {
+        Some((before, steady)) => {
+            let (passed, off) = alive.since(before);
+            (steady.later(passed), off)
+        }
+        None => (latest.unwrap_or(wall().0), None),
+    };
+    let now = latest.map_or(now, |latest| now.max(latest));
+    Steady::resumed(now.earlier(clock.now().since_start()), off)
+}
+
 /// The state of a desk that begins with what was on disk.
+#[expect(clippy::too_many_arguments, reason = "all that a start is given")]
 fn begin(
     site: &Arc<Site>,
     sources: Vec<SourceSettings>,
@@ -163,9 +219,11 @@ fn begin(
     settings: &store::Settings,
     clock: Clock,
     wall: &WallClock,
+    steady: Steady,
 ) -> State {
     let (time, doubt) = wall();
-    let now = Now { moment: clock.now(), wall: time, doubt };
+    let moment = clock.now();
+    let now = Now { moment, steady: steady.at(moment), wall: time, doubt };
     let outage =
         loaded.alive.as_ref().is_some_and(|before| alive.follows_outage(before, settings.outage_after));
     let mut state = State::new(site.clone(), Vec::new());
@@ -176,6 +234,11 @@ fn begin(
             None => Book::new(settings),
             Some((name, kept)) => resume(&mut state.ledger, site, settings, name, kept, outage, &now),
         };
+        if let Some((by, _)) = known.and_then(|(_, kept)| kept.lift.as_ref()) {
+            // Whoever answers for it may not be there any more.
+            let circuit = keep::circuit_name(site, CircuitId(0));
+            state.ledger.lift_is_gone(&book.settings().name.as_str().into(), &circuit, by, time);
+        }
         let mut source = Source::new(book);
         source.saved = known.map(|(_, kept)| kept.clone());
         state.sources.push(source);
@@ -228,7 +291,7 @@ fn resume(
         }
         return Book::resume(settings, [], kept.withdrawn.iter().cloned(), []);
     }
-    let (mut book, gone) = keep::to_book(settings, kept, site);
+    let (book, gone) = keep::to_book(settings, kept, site);
     for order in &kept.orders {
         know(ledger, name, order, now.wall);
     }
@@ -240,9 +303,6 @@ fn resume(
             order.circuit
         );
         ledger.end(name, &order.held.order.id, now.wall, Some(NO_CIRCUIT));
-    }
-    if let Some((by, until)) = &kept.lift {
-        book.lift(by, *until, now);
     }
     book
 }

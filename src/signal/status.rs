@@ -71,6 +71,12 @@ impl Desk {
         state.ledger.records(&state.site)
     }
 
+    /// The same, with the site whose positions they name.
+    pub fn records_and_site(&self) -> (Arc<Site>, Vec<Record>) {
+        let state = self.state();
+        (state.site.clone(), state.ledger.records(&state.site))
+    }
+
     /// What has happened to orders since this was last asked, for the log.
     pub fn take_news(&self) -> Vec<News> {
         self.state().ledger.take_news()
@@ -91,7 +97,8 @@ impl Desk {
 
     /// What a cycle has measured: to be called after each, with what it left behind.
     pub fn note(&self, frame: &Frame) {
-        let wall = self.wall();
+        let now = self.moments();
+        let wall = now.wall;
         let measured = Measured::of(frame);
         let mut guard = self.state();
         let state = &mut *guard;
@@ -115,7 +122,7 @@ impl Desk {
                 continue;
             }
             let known = state.named(&source).and_then(|it| it.book.orders().find(|held| held.order.id == id));
-            let phase = known.map(|held| held.phase(wall, Duration::ZERO));
+            let phase = known.map(|held| held.phase(&now, Duration::ZERO));
             match phase {
                 Some(Phase::Ahead | Phase::Acting) => state.ledger.rest(&source, &id),
                 Some(Phase::Returning | Phase::Over) | None => state.ledger.end(&source, &id, wall, None),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::desk::WallClock;
 use crate::clock::{self, Clock, Moment};
+use crate::control::signal::time::FOUNDED;
 use crate::control::signal::{Doubt, Wall};
 
 /// `systemd-timesyncd` touches this when it has synchronised the clock.
@@ -91,12 +92,13 @@ pub fn of_this_machine(clock: Clock, trust: Trust) -> WallClock {
         if looks.looked.is_none_or(|looked| now - looked >= LOOK) {
             looks.looked = Some(now);
             looks.synchronised = match trust {
+                // Who answers for the clock does not answer for one that was never set.
                 Trust::Trusted => Some(true),
                 // The file lies in memory: looking for it waits for no disk.
                 Trust::Checked => Path::new(SYNCHRONISED).exists().then_some(true),
             };
         }
-        let synchronised = looks.synchronised;
+        let synchronised = looks.synchronised.filter(|_| wall >= FOUNDED);
         (wall, looks.watch.look(now, wall, synchronised))
     })
 }

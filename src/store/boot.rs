@@ -8,6 +8,8 @@ use crate::control::signal::Wall;
 /// Where Linux tells which boot this is (`Documentation/admin-guide/sysctl/kernel.rst`, `random/boot_id`). A service
 /// with `ProcSubset=pid` does not see it.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Made anew in memory by each boot (file-hierarchy(7)): when that was names the boot, too, where the kernel keeps it.
+const RUN: &str = "/run";
 /// Field 22 of this file (`starttime`, proc_pid_stat(5)) is when the process started, counted from the boot.
 const OWN_STAT: &str = "/proc/self/stat";
 /// `starttime` is in hundredths of a second: `USER_HZ` is 100 on every architecture that Linux and Rust share.
@@ -26,6 +28,8 @@ pub struct Alive {
     pub uptime: Option<Duration>,
     /// The wall clock.
     pub wall: Wall,
+    /// The steady scale of [`crate::control::signal::Now`]; `None` where nobody keeps it.
+    pub steady: Option<Wall>,
 }
 
 /// Tells signs of life of this process.
@@ -43,16 +47,24 @@ impl Boot {
         let id = std::fs::read_to_string(BOOT_ID)
             .ok()
             .map(|text| text.trim().to_owned())
-            .filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
+            .filter(|id| !id.is_empty() && id.len() <= LONGEST_ID)
+            .or_else(|| made(RUN));
         let started = std::fs::read_to_string(OWN_STAT).ok().and_then(|text| start_time(&text));
         Self { id, started, clock }
     }
 
-    /// A sign of life, now.
+    /// A sign of life, now. The steady scale is for whoever keeps it to add.
     pub fn alive(&self) -> Alive {
         let uptime = self.started.map(|started| started.saturating_add(self.clock.now().since_start()));
-        Alive { boot: self.id.clone(), uptime, wall: Wall::unix_millis(clock::unix_millis()) }
+        Alive { boot: self.id.clone(), uptime, wall: Wall::unix_millis(clock::unix_millis()), steady: None }
     }
+}
+
+/// When a folder was made, to the nanosecond, whatever clock that was by.
+fn made(path: &str) -> Option<String> {
+    let made = std::fs::metadata(path).ok()?.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    // Some file systems have the same whole second for every folder.
+    (made.subsec_nanos() > 0).then(|| format!("{path} {}", made.as_nanos()))
 }
 
 fn start_time(stat: &str) -> Option<Duration> {
@@ -70,6 +82,25 @@ impl Alive {
     pub fn follows_outage(&self, before: &Self, outage_after: Duration) -> bool {
         let gap = self.wall.since(before.wall);
         !self.same_boot(before) && gap > outage_after
+    }
+
+    /// How long ago the sign of life `before` was, by what nobody can set: the time since the boot. And by how much more the
+    /// wall clock says, where the machine may have been off meanwhile: that may be so, and a clock may be wrong.
+    pub fn since(&self, before: &Self) -> (Duration, Option<Duration>) {
+        let same = match (&self.boot, &before.boot) {
+            (Some(now), Some(then)) => Some(now == then),
+            _ => None,
+        };
+        let up = self.uptime.unwrap_or_default();
+        let passed = match before.uptime {
+            // Also where the boots have no names: it is no longer than this.
+            Some(then) if same != Some(false) && up >= then => up - then,
+            _ if same == Some(true) => Duration::ZERO,
+            _ => up,
+        };
+        let certain = same == Some(true) && self.uptime.is_some() && before.uptime.is_some();
+        let more = self.wall.since(before.wall).saturating_sub(passed);
+        (passed, Some(more).filter(|more| !certain && !more.is_zero()))
     }
 
     fn same_boot(&self, before: &Self) -> bool {
@@ -95,6 +126,7 @@ mod tests {
             boot: boot.map(Into::into),
             uptime: uptime.map(Duration::from_secs),
             wall: Wall::unix_millis(wall * 1_000),
+            steady: None,
         }
     }
 
@@ -126,6 +158,35 @@ mod tests {
             !alive(Some("b"), Some(30), 100).follows_outage(&before, OUTAGE),
             "a clock that was never set"
         );
+    }
+
+    #[test]
+    fn how_long_a_restart_took_does_not_follow_the_wall_clock() {
+        let seconds = Duration::from_secs;
+        let before = alive(Some("a"), Some(5_000), 100_000);
+        for wall in [0, 98_800, 100_003, 90_000_000] {
+            assert_eq!(alive(Some("a"), Some(5_003), wall).since(&before), (seconds(3), None), "{wall}");
+        }
+        let later = alive(Some("b"), Some(30), 100_500);
+        assert_eq!(
+            later.since(&before),
+            (seconds(30), Some(seconds(470))),
+            "it was off, says the wall clock"
+        );
+        assert_eq!(
+            alive(Some("b"), Some(30), 0).since(&before),
+            (seconds(30), None),
+            "a clock that was never set"
+        );
+        let before = alive(None, Some(5_000), 100_000);
+        assert_eq!(alive(None, Some(5_003), 100_003).since(&before), (seconds(3), None));
+        assert_eq!(alive(None, Some(5_003), 900_000).since(&before).0, seconds(3));
+    }
+
+    #[test]
+    fn a_boot_is_named_by_what_it_made() {
+        assert_eq!(made("/run"), made("/run"));
+        assert_eq!(made("/nowhere"), None);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Damaged, StoreError};
+use super::{Damaged, StoreError, wal};
 use crate::clock;
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -50,6 +50,13 @@ CREATE TABLE learned (
     miner TEXT PRIMARY KEY, identity TEXT NOT NULL, scale REAL NOT NULL, floor_w REAL, sleep_w REAL,
     pace REAL NOT NULL, start_s REAL, stamp_ms INTEGER NOT NULL) WITHOUT ROWID;
 ",
+    // When an order began: by the wall clock and on the steady scale. One that is on disk already began when its time
+    // came, or will.
+    "
+ALTER TABLE orders ADD COLUMN begun_ms INTEGER;
+ALTER TABLE orders ADD COLUMN begun_steady_ms INTEGER;
+ALTER TABLE alive ADD COLUMN steady_ms INTEGER;
+",
 ];
 
 /// Why a file is not used as it is.
@@ -74,15 +81,21 @@ impl From<rusqlite::Error> for Trouble {
 /// Opens a file or makes it. One that cannot be trusted is set aside under another name, never deleted.
 pub(super) fn open(path: &Path) -> Result<(Connection, Option<Damaged>), StoreError> {
     let system = |reason: String| StoreError::Open { path: path.to_owned(), reason };
+    // The database itself passes over a damaged log without a word, and with it over everything that was written since
+    // the log was begun.
+    let log = wal::fault(&ending(path, "-wal")).map(|reason| {
+        let aside = copy_aside(path).unwrap_or_else(|_| path.to_owned());
+        Damaged { aside, reason, all: false }
+    });
     let reason = match connect(path) {
-        Ok(connection) => return Ok((connection, None)),
+        Ok(connection) => return Ok((connection, log)),
         Err(Trouble::System(reason)) => return Err(system(reason)),
         Err(Trouble::Damaged(reason)) => reason,
     };
     let aside =
         set_aside(path).map_err(|error| system(format!("{reason}, and cannot be set aside: {error}")))?;
     match connect(path) {
-        Ok(connection) => Ok((connection, Some(Damaged { aside, reason }))),
+        Ok(connection) => Ok((connection, Some(Damaged { aside, reason, all: true }))),
         Err(Trouble::System(reason) | Trouble::Damaged(reason)) => Err(system(reason)),
     }
 }
@@ -126,20 +139,48 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     Ok(connection)
 }
 
-/// `ballast.db` becomes `ballast.db.damaged-1763800000`, and so does what lies beside it.
-fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let ending = |end: &str| {
-        let mut name = OsString::from(path.as_os_str());
-        name.push(end);
-        PathBuf::from(name)
-    };
+/// Which file an open database is, where the system tells: another one may take its name, or none.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        path.exists().then_some((0, 0))
+    }
+}
+
+fn ending(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// An ending that no file beside the database has.
+fn free_ending(path: &Path) -> std::io::Result<String> {
     let now = clock::unix_seconds();
     let free = (0..NAMES).map(|attempt| match attempt {
         0 => format!(".damaged-{now}"),
         more => format!(".damaged-{now}-{more}"),
     });
-    let mut free = free.filter(|end| !ending(end).exists());
-    let end = free.next().ok_or_else(|| std::io::Error::other("every name for it is taken"))?;
+    let mut free = free.filter(|end| !ending(path, end).exists());
+    free.next().ok_or_else(|| std::io::Error::other("every name for it is taken"))
+}
+
+/// Copies the database and its log, for whoever wants to look.
+fn copy_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let end = free_ending(path)?;
+    std::fs::copy(path, ending(path, &end))?;
+    std::fs::copy(ending(path, "-wal"), ending(path, &format!("{end}-wal")))?;
+    Ok(ending(path, &end))
+}
+
+/// `ballast.db` becomes `ballast.db.damaged-1763800000`, and so does what lies beside it.
+fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let end = free_ending(path)?;
+    let ending = |end: &str| ending(path, end);
     std::fs::rename(path, ending(&end))?;
     for beside in ["-wal", "-shm"] {
         let file = ending(beside);

@@ -2,12 +2,11 @@
 
 use rusqlite::{Row, Transaction, params};
 
-use super::{LEARNED_AGE, LearnedRow, rows};
-use crate::clock;
+use super::{LearnedRow, MOST_LEARNED, rows};
 use crate::control::learned::Learned;
 use crate::control::signal::Wall;
 
-/// Writes rows in the place of what was known of their miners, and drops what is too old to be trusted.
+/// Writes rows in the place of what was known of their miners, and drops the oldest where there are too many.
 pub(super) fn put(to: &Transaction<'_>, all: &[LearnedRow]) -> rusqlite::Result<()> {
     if all.is_empty() {
         return Ok(());
@@ -19,9 +18,11 @@ pub(super) fn put(to: &Transaction<'_>, all: &[LearnedRow]) -> rusqlite::Result<
         let stamp = row.stamp.as_unix_millis();
         statement.execute(params![row.miner, row.identity, scale, floor, sleep, pace, start, stamp])?;
     }
-    let age = i64::try_from(LEARNED_AGE.as_millis()).unwrap_or(i64::MAX);
-    to.prepare_cached("DELETE FROM learned WHERE stamp_ms < ?")?
-        .execute([clock::unix_millis().saturating_sub(age)])?;
+    // By number, and not by age: a clock that is ahead would forget all of it.
+    to.prepare_cached(
+        "DELETE FROM learned WHERE miner NOT IN (SELECT miner FROM learned ORDER BY stamp_ms DESC LIMIT ?)",
+    )?
+    .execute([MOST_LEARNED])?;
     Ok(())
 }
 

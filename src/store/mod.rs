@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `file` | opens and checks the database; sets a damaged one aside |
 //! | `rows` | orders and ledger entries as rows |
+//! | `wal` | whether the log beside it is whole |
 //! | `learned` | what was learned of the miners as rows |
 //! | `worker` | the thread |
 //! | `boot` | whether this start follows a power outage |
@@ -22,12 +23,13 @@ pub mod boot;
 mod file;
 mod learned;
 mod rows;
+mod wal;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -45,12 +47,12 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 const LITTLE_PATIENCE: Duration = Duration::from_millis(50);
 /// Hand-overs that may wait for the disk.
 const QUEUE: usize = 64;
-/// Entries of the ledger that stay on disk.
+/// Entries of the ledger that stay on disk. Their number alone decides: by their age a wrong clock would drop them.
 pub const MOST_LEDGER: u32 = 20_000;
-/// What was learned of a miner and has not been confirmed for so long may be another one's, and is dropped.
+/// Miners of which is kept what was learned.
+pub const MOST_LEARNED: u32 = 20_000;
+/// What was learned of a miner and has not been confirmed for so long may be another one's, and is not used.
 pub const LEARNED_AGE: Duration = Duration::from_secs(90 * 86_400);
-/// Older entries of the ledger are dropped.
-pub const LEDGER_AGE: Duration = Duration::from_secs(400 * 86_400);
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +227,8 @@ pub struct Damaged {
     pub aside: PathBuf,
     /// What was wrong with it.
     pub reason: String,
+    /// Whether a new one was begun; otherwise what was written last is lost, and the rest is there.
+    pub all: bool,
 }
 
 /// One hand-over.
@@ -239,6 +243,11 @@ pub struct Write {
     /// What was learned of some miners, each in the place of what was known of it.
     pub learned: Vec<LearnedRow>,
 }
+
+/// What was in a file that could not be opened at the start, and could later.
+type Late = Arc<Mutex<Option<Loaded>>>;
+/// Entries of the ledger that are read of such a file: they are on record, and not shown.
+const LATE_RECORDS: usize = 0;
 
 struct Job {
     write: Write,
@@ -264,6 +273,7 @@ impl Health {
 pub struct Store {
     jobs: Option<SyncSender<Job>>,
     health: Arc<Health>,
+    late: Late,
 }
 
 impl Store {
@@ -276,21 +286,39 @@ impl Store {
         let (connection, damaged) = file::open(path)?;
         let loaded = rows::load(&connection, newest)
             .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
-        let (jobs, inbox) = sync_channel(QUEUE);
-        let health = Arc::new(Health::default());
-        let worker = worker::Worker::new(connection, &loaded, health.clone());
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || worker.run(&inbox))
+        let store = Self::start(path, Some((connection, &loaded)))
             .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
-        Ok(Opened { store: Self { jobs: Some(jobs), health }, loaded, damaged })
+        if damaged.is_some() {
+            store.health.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Opened { store, loaded, damaged })
+    }
+
+    /// A store whose file could not be opened. It is tried again with each hand-over, which fails until then.
+    pub fn absent(path: &Path) -> Self {
+        let store = Self::start(path, None).unwrap_or_else(|_| Self::broken());
+        store.health.fail();
+        store
+    }
+
+    fn start(path: &Path, opened: Option<(rusqlite::Connection, &Loaded)>) -> std::io::Result<Self> {
+        let (jobs, inbox) = sync_channel(QUEUE);
+        let store = Self { jobs: Some(jobs), health: Arc::default(), late: Late::default() };
+        let worker = worker::Worker::new(path.to_owned(), opened, store.late.clone(), store.health.clone());
+        std::thread::Builder::new().name("store".into()).spawn(move || worker.run(&inbox))?;
+        Ok(store)
+    }
+
+    /// What was on disk when it could be had at last; once.
+    pub fn take_late(&self) -> Option<Loaded> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A store that writes nothing and counts each hand-over as an error: the file could not be opened.
     pub fn broken() -> Self {
         let health = Arc::new(Health::default());
         health.fail();
-        Self { jobs: None, health }
+        Self { jobs: None, health, late: Late::default() }
     }
 
     /// Hands over, and waits until it is on disk: a second at the most, and hardly at all while the disk is known to

@@ -8,8 +8,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::boot::Alive;
-use super::{Kept, LEDGER_AGE, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, learned};
-use crate::control::signal::book::Held;
+use super::{Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, learned};
+use crate::control::signal::book::{Begun, Held};
 use crate::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use crate::control::site::{CircuitId, Scope};
 use crate::units::{Joules, Watts};
@@ -76,7 +76,7 @@ pub(super) fn put_order(to: &Transaction<'_>, source: &str, stored: &StoredOrder
         Ask::ShareOfNameplate(share) => ("share", share),
     };
     to.prepare_cached(
-        "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         source,
@@ -99,6 +99,8 @@ pub(super) fn put_order(to: &Transaction<'_>, source: &str, stored: &StoredOrder
         millis(held.start_delay),
         millis(held.return_delay),
         held.withdrawn.map(Wall::as_unix_millis),
+        held.begun.map(|begun| begun.wall.as_unix_millis()),
+        held.begun.map(|begun| begun.steady.as_unix_millis()),
     ])?;
     Ok(())
 }
@@ -197,22 +199,21 @@ pub(super) fn put_ledger(to: &Transaction<'_>, row: &LedgerRow) -> Result<()> {
     Ok(())
 }
 
-/// Drops what the ledger need not hold any more.
-pub(super) fn trim_ledger(to: &Transaction<'_>, newest: u64, now: Wall) -> Result<()> {
+/// Drops what the ledger need not hold any more: by number alone, which no clock can make wrong.
+pub(super) fn trim_ledger(to: &Transaction<'_>, newest: u64) -> Result<()> {
     let oldest = newest.saturating_sub(u64::from(MOST_LEDGER));
-    to.prepare_cached("DELETE FROM ledger WHERE number <= ? OR received_ms < ?")?.execute(params![
-        i64::try_from(oldest).unwrap_or(i64::MAX),
-        now.earlier(LEDGER_AGE).as_unix_millis()
-    ])?;
+    to.prepare_cached("DELETE FROM ledger WHERE number <= ?")?
+        .execute([i64::try_from(oldest).unwrap_or(i64::MAX)])?;
     Ok(())
 }
 
 /// Writes the latest sign of life.
 pub(super) fn put_alive(to: &Transaction<'_>, alive: &Alive) -> Result<()> {
-    to.prepare_cached("INSERT OR REPLACE INTO alive VALUES (1, ?, ?, ?)")?.execute(params![
+    to.prepare_cached("INSERT OR REPLACE INTO alive VALUES (1, ?, ?, ?, ?)")?.execute(params![
         alive.boot,
         alive.uptime.map(millis),
-        alive.wall.as_unix_millis()
+        alive.wall.as_unix_millis(),
+        alive.steady.map(Wall::as_unix_millis)
     ])?;
     Ok(())
 }
@@ -247,6 +248,9 @@ fn order_of(row: &Row<'_>) -> Result<(Arc<str>, StoredOrder)> {
         start_delay: time(row, "start_delay_ms")?,
         return_delay: time(row, "return_delay_ms")?,
         withdrawn: wall(row, "withdrawn_ms")?,
+        begun: wall(row, "begun_ms")?
+            .zip(wall(row, "begun_steady_ms")?)
+            .map(|(wall, steady)| Begun { wall, steady }),
     };
     Ok((text(row, "source")?, StoredOrder { circuit: text(row, "circuit")?, held }))
 }
@@ -304,6 +308,7 @@ fn alive_of(row: &Row<'_>) -> Result<Alive> {
         boot: row.get("boot")?,
         uptime: row.get::<_, Option<i64>>("uptime_ms")?.map(duration),
         wall: Wall::unix_millis(row.get("wall_ms")?),
+        steady: wall(row, "steady_ms")?,
     })
 }
 

@@ -1,21 +1,32 @@
 //! The thread that owns the database.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
 
-use super::{Health, Job, Kept, Loaded, StoreError, StoredOrder, Write, learned, rows};
-use crate::clock;
-use crate::control::signal::Wall;
+use super::{
+    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, file, learned, rows,
+};
 
 /// The ledger is trimmed once in so many writes to it.
 const TRIM_EVERY: u64 = 64;
 
 pub(super) struct Worker {
-    connection: Connection,
+    path: PathBuf,
+    /// `None` while the file cannot be had.
+    connection: Option<Connection>,
+    /// Whether there ever was one.
+    opened: bool,
+    /// Which file that is: one that was deleted can be written to, and nobody will ever find it again.
+    identity: Option<(u64, u64)>,
+    /// Where what was found in a file that could be opened at last is left.
+    late: Late,
+    /// What entries of the ledger are numbered from, in a file that could not be had at the start.
+    numbered_from: u64,
     /// What is on disk.
     known: BTreeMap<Arc<str>, Kept>,
     last_number: u64,
@@ -24,21 +35,88 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(connection: Connection, loaded: &Loaded, health: Arc<Health>) -> Self {
-        let known = loaded.sources.iter().cloned().collect();
-        Self { connection, known, last_number: loaded.last_number, ledger_writes: 0, health }
+    pub(super) fn new(
+        path: PathBuf,
+        opened: Option<(Connection, &Loaded)>,
+        late: Late,
+        health: Arc<Health>,
+    ) -> Self {
+        let loaded = opened.as_ref().map(|(_, loaded)| *loaded);
+        Self {
+            identity: file::identity(&path),
+            opened: opened.is_some(),
+            late,
+            numbered_from: 0,
+            known: loaded.map(|loaded| loaded.sources.iter().cloned().collect()).unwrap_or_default(),
+            last_number: loaded.map_or(0, |loaded| loaded.last_number),
+            ledger_writes: 0,
+            connection: opened.map(|(connection, _)| connection),
+            path,
+            health,
+        }
     }
 
     /// Writes until the last [`super::Store`] is gone.
     pub(super) fn run(mut self, inbox: &Receiver<Job>) {
         while let Ok(job) = inbox.recv() {
-            let result = self.write(&job.write).map_err(|error| StoreError::Write(error.to_string()));
+            let result = self
+                .have_file()
+                .and_then(|()| self.write(&job.write).map_err(|error| StoreError::Write(error.to_string())));
             if result.is_ok() && self.health.failing.swap(false, Ordering::Relaxed) {
                 tracing::info!("the database is written to again");
             }
             // Whoever asked may have run out of patience.
             let _ = job.done.send(result);
         }
+    }
+
+    /// Sees to it that what is written can be found again: the file is open, and is the one that has the name.
+    fn have_file(&mut self) -> Result<(), StoreError> {
+        if self.connection.is_some() {
+            if self.identity.is_some() && file::identity(&self.path) == self.identity {
+                return Ok(());
+            }
+            self.connection = None;
+            tracing::error!(
+                "the database {} is not there any more, or is another one: a new one is begun with the orders that are \
+                 known; the records from before are gone with it",
+                self.path.display()
+            );
+        }
+        // All that was to be on disk is not.
+        let lost = std::mem::take(&mut self.known);
+        self.open(lost, !self.opened)
+    }
+
+    /// Opens the file anew, and brings to it what is known to belong there.
+    fn open(&mut self, lost: BTreeMap<Arc<str>, Kept>, late: bool) -> Result<(), StoreError> {
+        let again = |this: &mut Self, lost, error| {
+            this.known = lost;
+            this.connection = None;
+            Err(error)
+        };
+        let (connection, _) = match file::open(&self.path) {
+            Ok(opened) => opened,
+            Err(error) => return again(self, lost, error),
+        };
+        let loaded = match rows::load(&connection, super::LATE_RECORDS) {
+            Ok(loaded) => loaded,
+            Err(error) => return again(self, lost, StoreError::Write(error.to_string())),
+        };
+        self.known = loaded.sources.iter().cloned().collect();
+        self.connection = Some(connection);
+        self.identity = file::identity(&self.path);
+        let all = Write { sources: lost.clone().into_iter().collect(), ..Write::default() };
+        if let Err(error) = self.write(&all) {
+            return again(self, lost, StoreError::Write(error.to_string()));
+        }
+        self.opened = true;
+        if late {
+            self.numbered_from = loaded.last_number;
+            *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+            tracing::info!("the database {} can be used now", self.path.display());
+        }
+        Ok(())
     }
 
     /// One transaction. What is known to be on disk changes with its commit alone.
@@ -54,21 +132,22 @@ impl Worker {
         }
         // A sign of life and a figure in the ledger are worth no wait for the platter; an order is.
         let synchronous = if changed.is_empty() { "NORMAL" } else { "FULL" };
-        self.connection.pragma_update(None, "synchronous", synchronous)?;
-        let transaction =
-            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let Some(connection) = &mut self.connection else { return Err(rusqlite::Error::InvalidQuery) };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for (source, kept) in &changed {
             let none = Kept::default();
             difference(&transaction, source, self.known.get(source).unwrap_or(&none), kept)?;
         }
         let mut last = self.last_number;
         for row in &write.ledger {
-            rows::put_ledger(&transaction, row)?;
-            last = last.max(row.number);
+            let number = row.number.saturating_add(self.numbered_from);
+            rows::put_ledger(&transaction, &LedgerRow { number, ..row.clone() })?;
+            last = last.max(number);
         }
         let trims = !write.ledger.is_empty() && self.ledger_writes.is_multiple_of(TRIM_EVERY);
         if trims {
-            rows::trim_ledger(&transaction, last, Wall::unix_millis(clock::unix_millis()))?;
+            rows::trim_ledger(&transaction, last)?;
         }
         if let Some(alive) = &write.alive {
             rows::put_alive(&transaction, alive)?;

@@ -16,11 +16,11 @@ use std::time::Duration;
 use ballast::clock::{Clock, Moment};
 use ballast::config::{self, Config, Options};
 use ballast::control::signal::{Ask, Basis, Doubt, Order, Urgency, Wall, Why};
-use ballast::control::site::{CircuitId, Scope, SourceId};
+use ballast::control::site::{CircuitId, Scope};
 use ballast::control::snapshot::OrderCap;
-use ballast::signal::Desk;
 use ballast::signal::desk::WallClock;
 use ballast::signal::start::{Beginning, MOST_RECORDS};
+use ballast::signal::{Desk, SourceKey};
 use ballast::store::{Opened, Store};
 use ballast::units::Watts;
 
@@ -67,6 +67,11 @@ impl Hands {
 
     pub fn forward(&self, time: Duration) {
         self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Somebody sets it, by so many seconds, while no time goes by.
+    pub fn jump(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
     }
 
     pub fn clock(&self) -> WallClock {
@@ -149,7 +154,7 @@ pub fn desk(config: &Config, path: &Path, hands: &Hands) -> Desk {
     Desk::start(config.site.clone(), sources, beginning)
 }
 
-pub fn source(desk: &Desk, name: &str) -> SourceId {
+pub fn source(desk: &Desk, name: &str) -> SourceKey {
     desk.source(name).expect("a source of that name")
 }
 

@@ -252,7 +252,7 @@ impl Table {
     pub fn context(&self) -> Context {
         Context {
             frames: tokio::sync::watch::channel(None).1,
-            source: SourceId(1),
+            source: self.desk.source(&self.spec.settings.name).unwrap(),
             name: self.spec.settings.name.as_str().into(),
             place: self.spec.place,
             desk: self.desk.clone(),

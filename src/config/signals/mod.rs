@@ -127,10 +127,12 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
     );
     let circuit = table.text("circuit").and_then(|at| context.circuits.names.find(report, at));
     let scope = table.choice("caps", &[("import", Scope::Import), ("miners", Scope::Miners)]);
+    // Prices and guards are about the miners; the import of a site may be far below its cap while they run.
     let economic = kind == Word::Price;
+    let of_miners = matches!(kind, Word::Price | Word::Guard);
     let place = Place {
         circuit: CircuitId(circuit.unwrap_or(0)),
-        scope: scope.map_or(if economic { Scope::Miners } else { Scope::Import }, |at| at.value),
+        scope: scope.map_or(if of_miners { Scope::Miners } else { Scope::Import }, |at| at.value),
     };
     let seconds = Duration::from_secs;
     let time =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::order::{Bases, Basis, Order, Receipt, Refusal, Urgency};
 use super::source::{Feed, Release, SourceSettings, SourceState};
-use super::time::{Doubt, Now, Wall};
+use super::time::{Doubt, FOUNDED, Now, Wall};
 use crate::clock::Moment;
 use crate::control::site::{CircuitId, Scope};
 use crate::units::Watts;
@@ -17,6 +17,20 @@ pub const MOST_ORDERS: usize = 512;
 pub const MOST_WITHDRAWN: usize = 1024;
 /// Longest name of an order, in bytes.
 pub const MOST_NAME: usize = 256;
+
+/// An order that begins within this time of its announced start was there to begin on time.
+const ON_TIME: Duration = Duration::from_secs(5);
+/// An end further off than this was never given as a length.
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+/// The moment at which an order began. From here on its time is counted, and not read from the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// What the wall clock showed.
+    pub wall: Wall,
+    /// The same on the steady scale: [`Now::steady`].
+    pub steady: Wall,
+}
 
 /// An order in the book. All of it is kept on disk, so that a restart in the middle resumes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +47,10 @@ pub struct Held {
     pub start_delay: Duration,
     /// How long its cap stays after its end.
     pub return_delay: Duration,
-    /// When it was taken back.
+    /// When it was taken back; for an order that has begun, by its own count.
     pub withdrawn: Option<Wall>,
+    /// When it began. An order that has begun stays so, whatever the wall clock does.
+    pub begun: Option<Begun>,
 }
 
 /// Where an order stands in its time.
@@ -52,8 +68,37 @@ pub enum Phase {
 
 impl Held {
     /// Where it stands, when windows begin `margin` early and end as much late.
-    pub fn phase(&self, wall: Wall, margin: Duration) -> Phase {
-        let starts = self.order.from.later(self.start_delay).earlier(margin);
+    pub fn phase(&self, now: &Now, margin: Duration) -> Phase {
+        let shown = self.phase_at(now.wall, margin);
+        let Some(begun) = self.begun else { return shown };
+        let counted = match self.phase_at(self.counted(now), margin) {
+            Phase::Ahead => Phase::Acting,
+            other => other,
+        };
+        // One that began in the middle of its window may have been brought there by a clock that was ahead: then it is
+        // over when the clock says so, too, and comes again when its time does.
+        let on_time = begun.wall.since(self.starts()) <= ON_TIME;
+        match (counted, shown) {
+            (Phase::Over | Phase::Returning, Phase::Acting | Phase::Ahead)
+                if !on_time && self.withdrawn.is_none() =>
+            {
+                shown
+            }
+            _ => counted,
+        }
+    }
+
+    /// What the wall clock would show if it had not been touched since the order began.
+    pub fn counted(&self, now: &Now) -> Wall {
+        self.begun.map_or(now.wall, |begun| now.steady.max(begun.steady).moved(begun.steady, begun.wall))
+    }
+
+    fn starts(&self) -> Wall {
+        self.order.from.later(self.start_delay)
+    }
+
+    fn phase_at(&self, wall: Wall, margin: Duration) -> Phase {
+        let starts = self.starts().earlier(margin);
         let announced = self.order.until.map(|until| until.later(margin));
         let ends = match (announced, self.withdrawn) {
             (Some(until), Some(withdrawn)) => Some(until.min(withdrawn)),
@@ -61,12 +106,42 @@ impl Held {
         };
         match ends {
             // Taken back before it began.
-            Some(ends) if ends <= starts && wall >= ends => Phase::Over,
+            Some(_) if self.withdrawn.is_some() && self.begun.is_none() => Phase::Over,
             _ if wall < starts => Phase::Ahead,
             Some(ends) if wall >= ends.later(self.return_delay) => Phase::Over,
             Some(ends) if wall >= ends => Phase::Returning,
             _ => Phase::Acting,
         }
+    }
+
+    /// Takes note of its begin, and of an end that a clock without a date has made of it.
+    fn follow(&mut self, now: &Now) {
+        match self.begun {
+            None if self.phase_at(now.wall, Duration::ZERO) == Phase::Acting => {
+                self.begun = Some(Begun { wall: now.wall, steady: now.steady });
+            }
+            // Its time is counted to the end, and by the clock it is still to come.
+            Some(_) if self.phase(now, Duration::ZERO) == Phase::Ahead => self.begun = None,
+            // It began by a clock that was never set, which puts the end of a date off by decades.
+            Some(begun)
+                if begun.wall < FOUNDED
+                    && now.wall >= FOUNDED
+                    && now.doubt == Doubt::None
+                    && self.withdrawn.is_none()
+                    && self.order.until.is_some_and(|until| until.since(begun.wall) > YEAR) =>
+            {
+                self.begun = Some(Begun { wall: now.wall, steady: now.steady });
+            }
+            _ => {}
+        }
+    }
+
+    /// It is taken back now. `false` when it was before.
+    fn take_back(&mut self, now: &Now) -> bool {
+        let news = self.withdrawn.is_none();
+        let counted = self.counted(now);
+        self.withdrawn.get_or_insert(counted);
+        news
     }
 }
 
@@ -157,7 +232,20 @@ pub struct Book {
     /// The tightest caps of the time since the signal was lost.
     kept: BTreeMap<(usize, bool), Active>,
     unreadable: Option<Arc<str>>,
-    lifted: Option<(Arc<str>, Wall)>,
+    lifted: Option<Lift>,
+    /// Orders that act early because nobody keeps the clock, and until when at least: it may be set at any moment.
+    early: BTreeMap<Arc<str>, Moment>,
+    /// What the clock of the source showed when it sent its orders.
+    sent: BTreeMap<Arc<str>, Wall>,
+}
+
+/// Somebody answers for drawing more than was ordered.
+#[derive(Clone, Debug)]
+struct Lift {
+    by: Arc<str>,
+    /// By the wall clock, for people.
+    until: Wall,
+    ends: Moment,
 }
 
 impl Book {
@@ -177,6 +265,8 @@ impl Book {
             kept: BTreeMap::new(),
             unreadable: None,
             lifted: None,
+            early: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
     }
 
@@ -214,15 +304,21 @@ impl Book {
     }
 
     /// Who has lifted the caps, and until when.
-    pub fn lifted(&self) -> Option<&(Arc<str>, Wall)> {
-        self.lifted.as_ref()
+    pub fn lifted(&self) -> Option<(Arc<str>, Wall)> {
+        self.lifted.as_ref().map(|lift| (lift.by.clone(), lift.until))
     }
 
     /// Takes the orders, withdrawals and lift of a copy of this book that was changed meanwhile. What was heard, lost
-    /// and kept stays as it is here.
+    /// and kept stays as it is here, and so does what has begun meanwhile.
     pub fn adopt(&mut self, changed: Self) {
-        self.orders = changed.orders;
+        let before = std::mem::replace(&mut self.orders, changed.orders);
+        for (id, held) in before {
+            if let Some(same) = self.orders.get_mut(&id).filter(|same| same.order == held.order) {
+                same.begun = same.begun.or(held.begun);
+            }
+        }
         self.withdrawn = changed.withdrawn;
+        self.sent = changed.sent;
         self.lifted = changed.lifted;
     }
 
@@ -250,6 +346,42 @@ impl Book {
             .map(|active| ((active.circuit.0, active.scope == Scope::Import), active))
             .collect();
         gone
+    }
+
+    /// An order from disk, later than the others of the book: what is known by its name counts more. What it began it
+    /// goes on with, from now. Whether it has joined.
+    pub fn join(&mut self, mut held: Held, now: &Now) -> bool {
+        if self.newest(&held.order.id).is_some() || self.orders.len() >= MOST_ORDERS {
+            return false;
+        }
+        if let Some(begun) = &mut held.begun {
+            // The scale that it was counted on was not known when ours began.
+            begun.steady = begun.steady.min(now.steady);
+        }
+        self.orders.insert(held.order.id.clone(), held).is_none()
+    }
+
+    /// The highest version that is known of an order, also when it was taken back.
+    pub fn newest(&self, id: &str) -> Option<u64> {
+        let gone = self.withdrawn.iter().filter(|(name, _)| **name == *id).map(|(_, revision)| *revision);
+        gone.chain(self.orders.get(id).map(|held| held.order.revision)).max()
+    }
+
+    /// How many orders have begun.
+    pub fn begun(&self) -> usize {
+        self.orders.values().filter(|held| held.begun.is_some()).count()
+    }
+
+    /// What the clock of the source showed when it sent the latest version of an order, where it tells.
+    pub fn sent(&self, id: &str) -> Option<Wall> {
+        self.sent.get(id).copied()
+    }
+
+    /// Takes note of what the clock of the source showed when it sent an order.
+    pub fn note_sent(&mut self, id: &str, sent: Wall) {
+        let known = &self.orders;
+        self.sent.retain(|id, _| known.contains_key(id));
+        self.sent.insert(id.into(), sent);
     }
 
     /// What the source is.
@@ -289,9 +421,12 @@ impl Book {
             return Ok(Receipt::Duplicate);
         }
         let cap = order.ask.resolve(bases)?;
+        // A lane is our own word for it, and another version of this program may have another one.
+        let same = |held: &Held| held.order == Order { lane: held.order.lane.clone(), ..order.clone() };
         if let Some(held) = standing
             && held.order.revision == order.revision
             && cap >= held.cap
+            && !same(held)
         {
             return Err(Refusal::SameRevision);
         }
@@ -304,18 +439,27 @@ impl Book {
             start_delay: known.map_or_else(|| order.start_spread.mul_f64(draw), |held| held.start_delay),
             return_delay: self.settings.return_spread.mul_f64(draw),
             withdrawn: None,
+            // A correction goes on with the count of what it corrects.
+            begun: standing.filter(|held| held.order.from == order.from).and_then(|held| held.begun),
             order,
         };
+        let mut held = held;
+        held.follow(now);
+        if held.begun.is_none() {
+            // One that does not begin later than what it takes the place of has begun as well.
+            held.begun =
+                standing.filter(|known| held.order.from <= known.order.from).and_then(|known| known.begun);
+        }
         let margin = self.margin(now.doubt);
-        if held.phase(now.wall, margin) == Phase::Over {
+        if held.phase(now, margin) == Phase::Over {
             let id = held.order.id;
             if let Some(known) = self.orders.get_mut(&id) {
-                known.withdrawn.get_or_insert(now.wall);
+                known.take_back(now);
             }
             return Ok(Receipt::Over);
         }
         let replaces = standing.is_some();
-        self.prune(now.wall, margin);
+        self.prune(now, margin);
         if !self.orders.contains_key(&held.order.id) && self.orders.len() >= MOST_ORDERS {
             return Err(Refusal::Full(MOST_ORDERS));
         }
@@ -338,11 +482,7 @@ impl Book {
             }
             self.withdrawn.push_back((id.into(), revision));
         }
-        self.orders.get_mut(id).is_some_and(|held| {
-            let news = held.withdrawn.is_none();
-            held.withdrawn.get_or_insert(now.wall);
-            news
-        })
+        self.orders.get_mut(id).is_some_and(|held| held.take_back(now))
     }
 
     /// The source has told its whole list: what is not in it is taken back. Events that could not be read are in it,
@@ -350,7 +490,7 @@ impl Book {
     pub fn complete(&mut self, listed: &[Arc<str>], now: &Now) {
         for (id, held) in &mut self.orders {
             if !listed.contains(id) {
-                held.withdrawn.get_or_insert(now.wall);
+                held.take_back(now);
             }
         }
     }
@@ -377,7 +517,7 @@ impl Book {
     pub fn lift(&mut self, by: &str, until: Wall, now: &Now) -> bool {
         let valid = !by.trim().is_empty() && by.len() <= MOST_NAME && until > now.wall;
         if valid {
-            self.lifted = Some((by.into(), until));
+            self.lifted = Some(Lift { by: by.into(), until, ends: now.moment + until.since(now.wall) });
         }
         valid
     }
@@ -391,8 +531,16 @@ impl Book {
     pub fn view(&mut self, now: &Now) -> View {
         let begun = *self.begun.get_or_insert(now.moment);
         let margin = self.margin(now.doubt);
-        if self.lifted.as_ref().is_some_and(|(_, until)| now.wall.later(margin) >= *until) {
+        // Whichever clock is ahead ends a lift.
+        if self
+            .lifted
+            .as_ref()
+            .is_some_and(|lift| now.wall.later(margin) >= lift.until || now.moment + margin >= lift.ends)
+        {
             self.lifted = None;
+        }
+        for held in self.orders.values_mut() {
+            held.follow(now);
         }
         let age = self.fresh_at.map(|at| now.moment - at);
         let silent = age.is_none_or(|age| age > self.settings.lost_after);
@@ -402,7 +550,7 @@ impl Book {
         }
         let lost = !calendar && !self.in_control;
         let waiting = lost && self.fresh_at.is_none() && now.moment - begun <= self.settings.lost_after;
-        let mut caps = self.ordered(now.wall, margin);
+        let mut caps = self.ordered(now, margin);
         if lost {
             if !self.was_lost {
                 self.was_lost = true;
@@ -415,8 +563,7 @@ impl Book {
             self.keep(&caps);
             self.add_kept(&mut caps);
             let known = |held: &Held| {
-                held.order.until.is_some()
-                    && matches!(held.phase(now.wall, margin), Phase::Ahead | Phase::Acting)
+                held.order.until.is_some() && matches!(held.phase(now, margin), Phase::Ahead | Phase::Acting)
             };
             let finishing =
                 self.settings.finish_schedule && self.fresh_at.is_some() && self.orders.values().any(known);
@@ -445,7 +592,7 @@ impl Book {
             self.failed_at = None;
             self.heard_before_loss = false;
         }
-        self.prune(now.wall, margin);
+        self.prune(now, margin);
         let mut trouble: Vec<Trouble> = self.unreadable.iter().cloned().map(Trouble::Unreadable).collect();
         if margin > Duration::ZERO {
             trouble.push(Trouble::Clock(now.doubt));
@@ -469,7 +616,7 @@ impl Book {
         if self.lifted.is_some() {
             caps.clear();
         }
-        View { state, age, caps, trouble, lifted: self.lifted.clone() }
+        View { state, age, caps, trouble, lifted: self.lifted() }
     }
 
     /// By how much windows begin early and end late.
@@ -484,12 +631,17 @@ impl Book {
 
     /// The caps of the orders: in each lane of each circuit and scope the best priority, then the strictest, then the
     /// newest; and all those whose power is only just returning.
-    fn ordered(&self, wall: Wall, margin: Duration) -> Vec<Active> {
+    fn ordered(&mut self, now: &Now, margin: Duration) -> Vec<Active> {
+        self.watch_early(now, margin);
         let mut best: BTreeMap<(&str, usize, bool), &Held> = BTreeMap::new();
         let mut caps = Vec::new();
         for held in self.orders.values() {
             let order = &held.order;
-            match held.phase(wall, margin) {
+            let phase = match held.phase(now, margin) {
+                Phase::Ahead if self.early.contains_key(&order.id) => Phase::Acting,
+                phase => phase,
+            };
+            match phase {
                 Phase::Acting => {
                     let place = (&*order.lane, order.circuit.0, order.scope == Scope::Import);
                     let slot = best.entry(place).or_insert(held);
@@ -549,8 +701,22 @@ impl Book {
         });
     }
 
-    fn prune(&mut self, wall: Wall, margin: Duration) {
-        self.orders.retain(|_, held| held.phase(wall, margin) != Phase::Over);
+    /// Orders that act early for want of somebody who keeps the clock go on to act for as long as they might have been
+    /// early: the first time that it is set must give nothing back.
+    fn watch_early(&mut self, now: &Now, margin: Duration) {
+        self.early.retain(|id, until| now.moment < *until && self.orders.contains_key(id));
+        if now.doubt != Doubt::Unknown {
+            return;
+        }
+        for held in self.orders.values().filter(|held| held.begun.is_none()) {
+            if held.phase(now, margin) == Phase::Acting {
+                self.early.entry(held.order.id.clone()).or_insert(now.moment + margin);
+            }
+        }
+    }
+
+    fn prune(&mut self, now: &Now, margin: Duration) {
+        self.orders.retain(|_, held| held.phase(now, margin) != Phase::Over);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The eleven rules of grid signals, each by its number.
 
+mod clocks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,8 @@ fn seconds(seconds: u64) -> Duration {
 
 /// This many seconds after the start, on both clocks.
 fn at(second: u64) -> Now {
-    Now { moment: Moment::millis(second * 1000), wall: DAY.later(seconds(second)), doubt: Doubt::None }
+    let wall = DAY.later(seconds(second));
+    Now { moment: Moment::millis(second * 1000), steady: wall, wall, doubt: Doubt::None }
 }
 
 fn settings() -> SourceSettings {
@@ -265,7 +268,7 @@ fn rule_7_a_restart_resumes_and_is_no_release() {
     let disk: Vec<_> = before.orders().cloned().collect();
     let mut after = Book::restore(settings(), disk);
     // The monotonic clock begins anew, the wall clock goes on.
-    let now = |second: u64| Now { wall: DAY.later(seconds(1000 + second)), ..at(second) };
+    let now = |second: u64| Now { moment: Moment::millis(second * 1000), ..at(1000 + second) };
     let view = after.view(&now(0));
     assert_eq!((view.state, cap(&view)), (SourceState::Init, Some(40.0)));
     after.withdraw("tight", None, &now(1));
@@ -460,7 +463,7 @@ proptest! {
         let (mut second, mut started) = (0_u64, 0_u64);
         let mut before: Vec<Option<f64>> = vec![None, None];
         for event in events {
-            let now = Now { wall: DAY.later(seconds(second)), ..at(second - started) };
+            let now = Now { moment: at(second - started).moment, ..at(second) };
             let mut restarted = false;
             match event {
                 Event::Give { source, id, revision, cap, from, long, priority } => {
@@ -486,7 +489,7 @@ proptest! {
                 }
                 Event::Wait(time) => second += time,
             }
-            let now = Now { wall: DAY.later(seconds(second)), ..at(second - started) };
+            let now = Now { moment: at(second - started).moment, ..at(second) };
             let views: Vec<View> = books.iter_mut().map(|book| book.view(&now)).collect();
             let own: Vec<f64> = views.iter().map(|view| effective(std::slice::from_ref(view))).collect();
             prop_assert!(effective(&views).total_cmp(&own[0].min(own[1])).is_eq());

@@ -29,11 +29,19 @@ impl Wall {
         Self(self.0.saturating_sub(millis(time)))
     }
 
+    /// As far from `here` as this is from `there`: the same time on another scale.
+    pub fn moved(self, there: Self, here: Self) -> Self {
+        Self(self.0.saturating_sub(there.0).saturating_add(here.0))
+    }
+
     /// Time since an earlier point; zero when `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
+
+/// A wall clock that shows less than this was never set: it is before this program was (2026-01-01 00:00 UTC).
+pub const FOUNDED: Wall = Wall(1_767_225_600_000);
 
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
@@ -51,11 +59,15 @@ pub enum Doubt {
     Unknown,
 }
 
-/// The moment of a cycle on both scales. Windows are judged by the wall clock, everything else by the monotonic one.
+/// The moment of a cycle on its three scales. The wall clock says when an order begins. How long it then holds, and
+/// everything else, is measured on the others, which nobody can set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// Monotonic.
+    /// Monotonic, from the start of the daemon.
     pub moment: Moment,
+    /// Monotonic, and going on over restarts: it once showed what the wall clock did, and follows no jump of it since. It
+    /// says how much time has passed, and not what time it is.
+    pub steady: Wall,
     /// Wall clock.
     pub wall: Wall,
     /// How far the wall clock can be trusted.

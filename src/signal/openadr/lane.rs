@@ -1,9 +1,10 @@
 //! From the events of a top node to the orders of the desk.
 //!
-//! Each interval of an event becomes one order for each payload that is obeyed. Payload types do not hide each other: each
-//! has a lane of its own, and across lanes the tightest binds. Inside a lane the priority of the event counts.
+//! Each interval of an event becomes one order for each payload that is obeyed. Neither payload types nor programmes hide
+//! each other: each payload type of each programme has a lane of its own, and across lanes the tightest binds. Inside a
+//! lane the priority of the event counts.
 //!
-//! A *reservation* adds to the *subscription*: where both hold, an order over their sum stands in the lane of the
+//! A *reservation* adds to the *subscription* of its programme: where both hold, an order over their sum stands in the lane of the
 //! subscription with a better priority. It is made anew from each list, and is never kept when one of the two cannot be
 //! read: what raises is believed only while all of it is there.
 
@@ -27,7 +28,7 @@ pub const MOST_ORDERS: usize = 480;
 /// Most orders that are made of a list, before those that come later are left out.
 const MOST_DRAFTS: usize = 20_000;
 /// Most events that are remembered for reports.
-const MOST_FOLLOWED: usize = 64;
+const MOST_FOLLOWED: usize = MOST_ORDERS;
 /// Most sums of a subscription and a reservation, and most parts of each that are looked at.
 const MOST_SUMS: usize = 128;
 /// See [`MOST_SUMS`].
@@ -183,6 +184,10 @@ fn one(
     reading: &mut Reading,
 ) -> Result<Vec<Draft>, Fault> {
     let mut drafts = Vec::new();
+    if event.intervals.is_empty() {
+        // It asks for something, and does not say what and when.
+        return Err(Fault::Missing("intervals"));
+    }
     let mut unmapped = BTreeSet::new();
     let windows = windows(event, draw(around.source, &event.id), around.now);
     for window in &windows {
@@ -346,7 +351,7 @@ impl Subject<'_> {
         let order = Order {
             id: id.into(),
             revision: self.event.revision(),
-            lane: if capacity { SUBSCRIPTION.into() } else { self.payload.into() },
+            lane: lane(if capacity { SUBSCRIPTION } else { self.payload }, &self.event.program),
             priority: if capacity { doubled(self.event.priority) + 1 } else { self.event.priority },
             circuit: around.place.circuit,
             scope: self.scope(around),
@@ -360,6 +365,10 @@ impl Subject<'_> {
         };
         Draft { order, kind }
     }
+}
+
+fn lane(payload: &str, programme: &str) -> Arc<str> {
+    if programme.is_empty() { payload.into() } else { format!("{payload} of {programme}").into() }
 }
 
 /// Leaves room for a better priority between two.
@@ -403,7 +412,11 @@ fn sums(drafts: &[Draft], around: &Surroundings<'_>) -> Vec<Order> {
             };
             let empty = until.is_some_and(|until| until <= from);
             let usable = reserved > Watts::ZERO && subscribed >= Watts::ZERO;
-            if empty || !usable || base.order.scope != more.order.scope || orders.len() >= MOST_SUMS {
+            if empty
+                || !usable
+                || (base.order.scope, &base.order.lane) != (more.order.scope, &more.order.lane)
+                || orders.len() >= MOST_SUMS
+            {
                 continue;
             }
             let nameplate = (around.nameplate)(base.order.scope);

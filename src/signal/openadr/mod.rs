@@ -164,18 +164,25 @@ impl Poller {
         let Context { desk, source, name, place, .. } = &self.context;
         desk.doubt(*source, entries.off.map_or(Doubt::None, Doubt::Off));
         let known = desk.known(*source);
-        let reading = lane::read(
-            &entries.entries,
-            programmes,
-            &Surroundings {
+        let read = |now| {
+            let around = Surroundings {
                 settings: &self.settings,
                 source: name,
                 place: *place,
                 nameplate: &|scope| desk.nameplate(place.circuit, scope),
                 known: &known,
-                now: desk.wall(),
-            },
-        );
+                now,
+            };
+            lane::read(&entries.entries, programmes, &around)
+        };
+        let mut reading = read(desk.wall());
+        // What holds goes on to its end, though the clock has left its days.
+        let listed = &mut reading.list.orders;
+        for (id, counted) in desk.counted(*source) {
+            if !listed.iter().any(|order| order.id == id) {
+                listed.extend(read(counted).list.orders.into_iter().find(|order| order.id == id));
+            }
+        }
         let complaint = reading.list.complaint.clone();
         let refused = match desk.list(*source, reading.list).await {
             Ok(answers) => answers.into_iter().find_map(|answer| {

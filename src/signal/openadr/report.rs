@@ -22,23 +22,22 @@ use super::telemetry::{Sample, sample};
 use super::time::{write_duration, write_moment};
 use crate::clock::{Clock, Moment};
 use crate::control::signal::Wall;
-use crate::control::site::SourceId;
 use crate::metrics::Frame;
-use crate::signal::{Context, Desk, Place};
+use crate::signal::{Context, Desk, Place, SourceKey};
 use crate::units::Joules;
 
 /// Time between two samples.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// A gap between samples longer than this is not counted as measured.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// Most reports that wait.
-const MOST_WAITING: usize = 64;
+/// Most reports that wait, and most receipts, which wait by themselves and go first: a top node may ask for nothing else.
+const MOST_WAITING: usize = 4 * MOST_EVENTS;
 /// How often a report is tried.
 const ATTEMPTS: u32 = 3;
 /// Pause before it is tried again, doubled each time.
 const RETRY: Duration = Duration::from_secs(5);
 /// Most events that are reported on.
-const MOST_EVENTS: usize = 64;
+const MOST_EVENTS: usize = super::lane::MOST_ORDERS;
 /// Most intervals of an event whose means wait to be sent.
 const MOST_DONE: usize = 512;
 
@@ -49,7 +48,7 @@ pub struct Reporter {
     name: Arc<str>,
     /// As reports name the sender.
     client_name: String,
-    source: SourceId,
+    source: SourceKey,
     place: Place,
     desk: Desk,
     clock: Clock,
@@ -115,12 +114,13 @@ impl Reporter {
 
     /// Runs until it is dropped.
     pub async fn run(self) {
+        let (receipts, first) = mpsc::channel(MOST_WAITING);
         let (outbox, inbox) = mpsc::channel(MOST_WAITING);
         let (client, name) = (self.client.clone(), self.name.clone());
-        tokio::join!(self.watch(outbox), deliver(client, name, inbox));
+        tokio::join!(self.watch(receipts, outbox), deliver(client, name, first, inbox));
     }
 
-    async fn watch(mut self, outbox: mpsc::Sender<Value>) {
+    async fn watch(mut self, receipts: mpsc::Sender<Value>, outbox: mpsc::Sender<Value>) {
         let mut ticks = tokio::time::interval(SAMPLE);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last: Option<Moment> = None;
@@ -132,7 +132,11 @@ impl Reporter {
                         return;
                     }
                     let events = self.events.borrow_and_update().clone();
-                    for report in self.take(events) {
+                    let (news, owed) = self.take(events);
+                    for receipt in news {
+                        self.send(&receipts, receipt);
+                    }
+                    for report in owed {
                         self.send(&outbox, report);
                     }
                 }
@@ -150,19 +154,24 @@ impl Reporter {
         if outbox.try_send(report).is_err() {
             warn!(
                 source = &*self.name,
-                "{MOST_WAITING} reports wait for the top node already; one is dropped"
+                "{MOST_WAITING} reports of a kind wait for the top node already; one is dropped"
             );
         }
     }
 
     fn sample(&self) -> Sample {
         let frame = self.frames.borrow();
-        frame.as_ref().map_or(Sample::NONE, |frame| sample(frame, self.source, self.place, self.clock.now()))
+        // Where the configuration was read again meanwhile, positions mean something else.
+        let ours = self.desk.site_of(self.source);
+        let frame = frame.as_ref().filter(|frame| ours.is_some_and(|ours| Arc::ptr_eq(&ours, &frame.site)));
+        frame
+            .map_or(Sample::NONE, |frame| sample(frame, self.source.position(), self.place, self.clock.now()))
     }
 
-    /// Takes in the events of a poll: begins, changes and ends jobs, and acknowledges what is new.
-    fn take(&mut self, events: Vec<Followed>) -> Vec<Value> {
-        let mut out = Vec::new();
+    /// Takes in the events of a poll: begins, changes and ends jobs. Gives the receipts of what is new, and the reports
+    /// that are still owed for what is gone.
+    fn take(&mut self, events: Vec<Followed>) -> (Vec<Value>, Vec<Value>) {
+        let (mut receipts, mut out) = (Vec::new(), Vec::new());
         let mut jobs = std::mem::take(&mut self.jobs);
         let mut kept = BTreeMap::new();
         for event in events.into_iter().take(MOST_EVENTS) {
@@ -170,7 +179,7 @@ impl Reporter {
             let known = jobs.remove(&event.id);
             let news = known.as_ref().is_none_or(|job| job.followed.revision != event.revision);
             if let Some(payload) = self.reports.acknowledge.as_deref().filter(|_| news && event.obeyed) {
-                out.push(self.receipt(&event, payload));
+                receipts.push(self.receipt(&event, payload));
             }
             let mut job = known.unwrap_or_else(|| Job::new(event.clone()));
             (job.followed, job.tellings) = (event, tellings);
@@ -187,7 +196,7 @@ impl Reporter {
             out.extend(self.means(&job, &done));
         }
         self.jobs = kept;
-        out
+        (receipts, out)
     }
 
     /// What is to be told of an event: what it asks for, and what is configured for all.
@@ -429,9 +438,21 @@ impl Wish {
 }
 
 /// Hands reports over, one after the other.
-async fn deliver(client: Client, name: Arc<str>, mut inbox: mpsc::Receiver<Value>) {
+async fn deliver(
+    client: Client,
+    name: Arc<str>,
+    mut receipts: mpsc::Receiver<Value>,
+    mut inbox: mpsc::Receiver<Value>,
+) {
     let mut told = false;
-    while let Some(report) = inbox.recv().await {
+    loop {
+        let next = tokio::select! {
+            biased;
+            Some(receipt) = receipts.recv() => Some(receipt),
+            Some(report) = inbox.recv() => Some(report),
+            else => None,
+        };
+        let Some(report) = next else { return };
         let mut pause = RETRY;
         for attempt in 1..=ATTEMPTS {
             match client.post(client.address(&["reports"]), &report).await {

@@ -102,7 +102,7 @@ fn an_interval_becomes_an_order_with_the_version_and_priority_of_its_event() {
     assert_eq!((&*first.id, &*second.id), ("e/0", "e/1"));
     assert_eq!((cap(first), cap(second)), (Watts::whole(120_000), Watts::whole(80_500)));
     assert_eq!(first.revision, 1_768_044_600_000);
-    assert_eq!((first.priority, &*first.lane), (3, "IMPORT_CAPACITY_LIMIT"));
+    assert_eq!((first.priority, &*first.lane), (3, "IMPORT_CAPACITY_LIMIT of p"));
     assert_eq!(first.until, Some(second.from), "the second follows the first");
     assert_eq!((first.scope, first.urgency), (Scope::Import, Urgency::Normal));
 }
@@ -227,8 +227,31 @@ fn a_price_of_better_priority_hides_no_limit() {
     let reading =
         read_with(&settings(), &[], &Programmes::default(), &[price, setpoint, limit(hour(), &[json!(50)])]);
     let lanes: Vec<_> = reading.list.orders.iter().map(|order| &*order.lane).collect();
-    assert_eq!(lanes, ["DISPATCH_SETPOINT", "IMPORT_CAPACITY_LIMIT"]);
+    assert_eq!(lanes, ["DISPATCH_SETPOINT of p", "IMPORT_CAPACITY_LIMIT of p"]);
     assert!(reading.unmapped.contains("PRICE"));
+}
+
+#[test]
+fn no_programme_hides_or_loosens_another() {
+    let mut other = limit(hour(), &[json!(300)]);
+    (other["id"], other["programID"], other["priority"]) = (json!("other"), json!("q"), json!(0));
+    let found = orders(&[limit(hour(), &[json!(50)]), other]);
+    let lanes: Vec<_> = found.iter().map(|order| (&*order.lane, cap(order).get())).collect();
+    assert_eq!(lanes, [("IMPORT_CAPACITY_LIMIT of p", 50e3), ("IMPORT_CAPACITY_LIMIT of q", 300e3)]);
+    let mut subscription = event("IMPORT_CAPACITY_SUBSCRIPTION", hour(), &[json!(100)]);
+    subscription["id"] = json!("s");
+    let mut reservation = event("IMPORT_CAPACITY_RESERVATION", hour(), &[json!(50)]);
+    (reservation["id"], reservation["programID"]) = (json!("r"), json!("q"));
+    let found = orders(&[subscription, reservation]);
+    assert_eq!(found.iter().map(|order| &*order.id).collect::<Vec<_>>(), ["s/0"], "adds to its own alone");
+}
+
+#[test]
+fn an_event_without_intervals_is_said_and_what_is_known_of_it_stays() {
+    let bare = limit(hour(), &[]);
+    assert!(complaint(bare.clone()).contains("intervals"));
+    let reading = read_with(&settings(), &["e/0"], &Programmes::default(), &[bare]);
+    assert_eq!(reading.list.unreadable, ["e/0".into()]);
 }
 
 #[test]

@@ -87,8 +87,16 @@ pub async fn run(settings: Settings, context: Context) {
     } else {
         settings.every
     };
-    let mut task =
-        Task { settings, context, client, keeper: Keeper::default(), told: None, good: None, trouble: None };
+    let mut task = Task {
+        settings,
+        context,
+        client,
+        keeper: Keeper::default(),
+        told: None,
+        good: None,
+        trouble: None,
+        complained: false,
+    };
     loop {
         task.look().await;
         sleep(every).await;
@@ -106,6 +114,8 @@ struct Task {
     good: Option<Moment>,
     /// What went wrong the last time, so that it is logged once.
     trouble: Option<&'static str>,
+    /// The desk has been told of it.
+    complained: bool,
 }
 
 impl Task {
@@ -127,9 +137,13 @@ impl Task {
                 if error.is_bad_value() && recent {
                     let standing = self.told.as_ref().map(|(_, standing, _)| standing.clone());
                     let complaint = Some(error.to_string().into());
-                    let list =
-                        List { orders: Vec::new(), unreadable: standing.unwrap_or_default(), complaint };
-                    self.tell(list).await;
+                    let list = List {
+                        orders: Vec::new(),
+                        unreadable: standing.unwrap_or_default(),
+                        complaint,
+                        made: None,
+                    };
+                    self.complained |= self.tell(list).await;
                 }
             }
         }
@@ -179,7 +193,8 @@ impl Task {
         let counts = self.keeper.take(latest, now, hysteresis, minimum_hold);
         let due = |at: Moment| self.settings.expires && now - at >= self.settings.lost_after;
         let known = self.told.as_ref().is_some_and(|(told, _, at)| *told == counts && !due(*at));
-        if known {
+        // A heartbeat says nothing of what could not be obeyed before; the list does.
+        if known && !std::mem::take(&mut self.complained) {
             return self.context.desk.heartbeat(self.context.source);
         }
         let orders = self.orders(counts);
@@ -194,6 +209,7 @@ impl Task {
             self.settings.currency
         );
         if self.tell(List { orders, ..List::default() }).await {
+            self.complained = false;
             self.told = Some((counts, standing, now));
         }
     }
@@ -201,8 +217,8 @@ impl Task {
     /// The orders that a break-even comes to. A name says all that its order is, so that the same price after a restart is
     /// the same order.
     fn orders(&self, break_even: BreakEven) -> Vec<Order> {
-        let Context { desk, place, .. } = &self.context;
-        let site = desk.site();
+        let Context { desk, source, place, .. } = &self.context;
+        let Some(site) = desk.site_of(*source) else { return Vec::new() };
         let until = self.settings.expires.then(|| desk.wall().later(self.settings.lost_after * 2));
         caps(&site, place.circuit, break_even)
             .into_iter()
@@ -210,10 +226,11 @@ impl Task {
                 let name = site.circuits.get(circuit.0).map_or("", |circuit| circuit.name.as_str());
                 let cap = Watts::saturating(cap.get().floor());
                 let joules = break_even.joules_per_terahash();
+                let id: Arc<str> = format!("{name} below {joules:.2} J/TH: {:.0} W", cap.get()).into();
                 Order {
-                    id: format!("{name} below {joules:.2} J/TH: {:.0} W", cap.get()).into(),
                     // Rises with what it prolongs.
-                    revision: until.map_or(0, |until| u64::try_from(until.as_unix_millis()).unwrap_or(0)),
+                    revision: until.map_or(0, |_| desk.next_revision(*source, &id)),
+                    id,
                     lane: "price".into(),
                     priority: u32::MAX,
                     circuit,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::Settings;
 use super::map::{self, Commands, Exception, Plan, Telemetry};
 use crate::clock::Moment;
-use crate::control::signal::book::{Held, Phase};
+use crate::control::signal::book::Held;
 use crate::control::signal::{Ask, Basis, Order, Receipt, SourceState, Urgency};
 use crate::control::site::{CircuitId, Scope, Site};
 use crate::metrics::Frame;
-use crate::signal::{Context, DeskError};
+use crate::signal::{Context, DeskError, List};
 use crate::units::Watts;
 use crate::web::api::rate::Bucket;
 
@@ -43,16 +43,10 @@ struct State {
 impl Terminal {
     /// The registers as the orders that are known left them.
     pub(super) fn new(settings: &Settings, context: Context) -> Self {
-        let now = context.desk.wall();
-        let held = context.desk.held(context.source);
-        let standing = |name: &str| {
-            held.iter()
-                .find(|held| *held.order.id == *name && held.withdrawn.is_none())
-                .filter(|held| held.phase(now, std::time::Duration::ZERO) != Phase::Over)
-        };
+        let glance = context.desk.glance(context.source);
+        let standing = |name: &str| glance.as_ref().and_then(|glance| glance.standing(name));
         let (limit, emergency) = (standing(LIMIT), standing(EMERGENCY));
-        let views = context.desk.views();
-        let heard = views.get(context.source.0).and_then(Option::as_ref).is_some_and(|view| {
+        let heard = glance.as_ref().and_then(|glance| glance.view.as_ref()).is_some_and(|view| {
             matches!(view.state, SourceState::Controlled | SourceState::Limited | SourceState::Degraded)
         });
         let mut commands = Commands::new();
@@ -151,11 +145,19 @@ impl Terminal {
             });
         }
         if wanted.is_none() {
-            self.take_back(LIMIT, &mut state.limit).await?;
+            state.limit = None;
         }
-        if !next.emergency && state.emergency.is_some() {
-            self.take_back(EMERGENCY, &mut state.emergency).await?;
+        if !next.emergency {
+            state.emergency = None;
         }
+        // And that there is nothing else, which is a word of its own where nothing stood before.
+        let standing = [&state.limit, &state.emergency].into_iter().flatten().map(|order| order.id.clone());
+        let standing: Vec<Arc<str>> = standing.collect();
+        for order in self.context.desk.known(self.context.source).iter().filter(|id| !standing.contains(id)) {
+            tracing::info!(source = self.name(), order = &**order, "order taken back");
+        }
+        let list = List { unreadable: standing, ..List::default() };
+        self.context.desk.list(self.context.source, list).await?;
         Ok(())
     }
 
@@ -172,13 +174,11 @@ impl Terminal {
         before: Option<Order>,
     ) -> Result<Order, DeskError> {
         let (desk, place) = (&self.context.desk, self.context.place);
-        let now = desk.wall();
-        let newest = u64::try_from(now.as_unix_millis()).unwrap_or(0);
         let same =
             before.as_ref().filter(|order| order.ask == Ask::Cap(cap) && order.circuit == place.circuit);
         let order = same.cloned().unwrap_or_else(|| Order {
             id: name.into(),
-            revision: newest.max(before.as_ref().map_or(0, |order| order.revision.saturating_add(1))),
+            revision: desk.next_revision(self.context.source, name),
             lane: name.into(),
             priority: u32::MAX,
             circuit: place.circuit,
@@ -186,7 +186,7 @@ impl Terminal {
             ask: Ask::Cap(cap),
             basis: Basis::Instant,
             urgency,
-            from: now,
+            from: desk.wall(),
             until: None,
             start_spread: std::time::Duration::ZERO,
         });
@@ -197,20 +197,14 @@ impl Terminal {
         Ok(order)
     }
 
-    async fn take_back(&self, name: &'static str, given: &mut Option<Order>) -> Result<(), DeskError> {
-        if self.context.desk.take_back(self.context.source, name, None).await? {
-            tracing::info!(source = self.name(), order = name, "order taken back");
-        }
-        *given = None;
-        Ok(())
-    }
-
     fn telemetry(&self, state: &State) -> Telemetry {
         let (source, place) = (self.context.source, self.context.place);
-        let view = self.context.desk.views().get(source.0).cloned().flatten();
+        let view = self.context.desk.view(source);
         let now = self.now();
+        let ours = self.context.desk.site_of(source);
         let frame = self.context.frames.borrow().clone().filter(|frame| {
-            now.since(frame.decision.at) <= frame.site.settings.period.saturating_mul(PERIODS)
+            let same = ours.as_ref().is_some_and(|ours| Arc::ptr_eq(ours, &frame.site));
+            same && now.since(frame.decision.at) <= frame.site.settings.period.saturating_mul(PERIODS)
         });
         let caps = view.iter().flat_map(|view| &view.caps);
         let here = caps.filter(|cap| cap.circuit == place.circuit && cap.scope == place.scope);

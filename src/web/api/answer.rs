@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::body::Wrong;
 use super::token::Unknown;
 use crate::control::signal::book::{Held, Phase, Trouble};
-use crate::control::signal::{Active, Basis, Doubt, Receipt, SourceSettings, Urgency, View, Wall, Why};
+use crate::control::signal::{Active, Basis, Doubt, Receipt, Urgency, Wall, Why};
 use crate::control::site::{Scope, Site};
 use crate::metrics::circuit_name;
+use crate::signal::desk::Glance;
 use crate::signal::record::{Record, Stage};
 
 /// Something that is not done, and what to do about it.
@@ -110,14 +111,16 @@ pub(super) struct Limit {
     valid_until: Option<String>,
     received_at: Option<String>,
     withdrawn_at: Option<String>,
+    stored: bool,
     phase: &'static str,
 }
 
 impl Limit {
-    pub(super) fn new(source: &str, held: &Held, site: &Site, now: Wall) -> Self {
+    pub(super) fn new(held: &Held, at: &Glance) -> Self {
         let order = &held.order;
+        let site = &at.site;
         Self {
-            source: source.to_owned(),
+            source: at.settings.name.clone(),
             id: order.id.to_string(),
             revision: order.revision,
             circuit: circuit_name(site, order.circuit).to_owned(),
@@ -134,7 +137,8 @@ impl Limit {
             valid_until: order.until.and_then(stamp),
             received_at: stamp(held.received),
             withdrawn_at: held.withdrawn.and_then(stamp),
-            phase: match held.phase(now, std::time::Duration::ZERO) {
+            stored: at.stored(&order.id),
+            phase: match at.phase(held) {
                 Phase::Ahead => "ahead",
                 Phase::Acting => "acting",
                 Phase::Returning => "returning",
@@ -201,7 +205,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(settings: &SourceSettings, view: Option<&View>, site: &Site) -> Self {
+    pub(super) fn new(at: &Glance) -> Self {
+        let (settings, view, site) = (&at.settings, at.view.as_ref(), &at.site);
         let lifted = view.and_then(|view| view.lifted.as_ref());
         Self {
             name: settings.name.clone(),
@@ -237,6 +242,8 @@ pub(super) struct Limits {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Given {
     pub(super) outcome: &'static str,
+    /// Whether it is on disk: what is not, a restart forgets.
+    pub(super) stored: bool,
     pub(super) limit: Option<Limit>,
 }
 

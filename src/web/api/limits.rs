@@ -14,11 +14,15 @@ use super::answer::{self, Delivered, Given, Limit, Limits, Orders, Problem, Sour
 use super::body::{self, End, LimitBody};
 use super::token::Caller;
 use super::{Api, Need, Peer, Shared, body_of};
-use crate::control::signal::book::{Held, MOST_NAME, Phase};
+use crate::control::signal::book::{MOST_NAME, Phase};
 use crate::control::signal::{Doubt, Order, Receipt, Refusal, Wall};
-use crate::control::site::{CircuitId, SourceId};
-use crate::signal::{DeskError, List, Place};
+use crate::control::site::{CircuitId, Scope};
+use crate::signal::desk::Made;
+use crate::signal::record::Record;
+use crate::signal::{DeskError, List, SourceKey};
 
+/// A clock that is further off does not know the day.
+const MOST_APART: Duration = Duration::from_secs(86_400);
 /// The longest time for which an operator may raise above a source's caps at once.
 const LONGEST_LIFT: Duration = Duration::from_secs(86_400);
 
@@ -38,22 +42,23 @@ pub(super) async fn give(
     body: Body,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Order)?;
-    let (source, name, place) = api.source_of(&caller)?;
+    let (source, name) = api.source_of(&caller)?;
     let read = body_of(&headers, body).await;
     let read = read.and_then(|bytes| {
         usable(&id)?;
-        Ok(body::limit(&bytes)?)
+        let limit = body::limit(&bytes)?;
+        api.plausible(limit.sent_at)?;
+        Ok(limit)
     });
     let complain = |problem: Problem| api.complain(&caller, source, &id, problem);
     let limit = read.map_err(complain)?;
-    api.compare_clocks(source, limit.sent_at);
-    let order = api.order(source, &id, place, &limit).map_err(complain)?;
+    let (source, order) = api.order(&name, &id, &limit).map_err(complain)?;
     let (until, now) = (order.until, api.desk.wall());
     // Given to the desk, it would end the version before it: a wrong date must not take a cap away.
     if order.from <= now && until.is_some_and(|until| order.from <= until && until <= now) {
         return Err(complain(over(until)));
     }
-    let receipt = match api.desk.give(source, order).await {
+    let receipt = match api.desk.give_sent(source, order, limit.sent_at).await {
         Ok(receipt) => receipt,
         Err(error) => return Err(complain(refused(&error, &name))),
     };
@@ -64,11 +69,13 @@ pub(super) async fn give(
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "a later version of this order, or its withdrawal, came first",
-            "send a higher `revision`, or leave it away: then it is the next one",
+            "send a higher `revision`, or leave it away: then it is the next one, unless its `sent_at` is older",
         ));
     }
-    let held = api.find(source, &id);
-    let limit = held.map(|held| Limit::new(&name, &held, &api.desk.site(), now));
+    api.compare_clocks(source, limit.sent_at);
+    let at = api.desk.glance(source);
+    let stored = at.as_ref().is_some_and(|at| at.stored(&id));
+    let limit = at.as_ref().and_then(|at| Some(Limit::new(at.find(&id)?, at)));
     if receipt != Receipt::Duplicate {
         tracing::info!(
             source = name,
@@ -79,7 +86,7 @@ pub(super) async fn give(
         );
     }
     let code = if receipt == Receipt::Accepted { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json(code, &Given { outcome: answer::outcome(receipt), limit }))
+    Ok(json(code, &Given { outcome: answer::outcome(receipt), stored, limit }))
 }
 
 /// `DELETE /api/v1/limits/{id}`.
@@ -91,7 +98,7 @@ pub(super) async fn take_back(
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Order)?;
-    let (source, name, _) = api.source_of(&caller)?;
+    let (source, name) = api.source_of(&caller)?;
     usable(&id)?;
     let revision = match one_parameter(query.as_deref(), "revision")? {
         None => None,
@@ -103,7 +110,8 @@ pub(super) async fn take_back(
             )
         })?),
     };
-    if let (Some(revision), Some(held)) = (revision, api.find(source, &id))
+    let before = api.desk.glance(source);
+    if let (Some(revision), Some(held)) = (revision, before.as_ref().and_then(|at| at.find(&id)))
         && held.withdrawn.is_none()
         && revision < held.order.revision
     {
@@ -118,7 +126,8 @@ pub(super) async fn take_back(
         return Err(no_limit(&id));
     }
     tracing::info!(source = name, order = id, token = &*caller.name, "order taken back");
-    Ok(json(StatusCode::OK, &Given { outcome: "withdrawn", limit: None }))
+    let stored = api.desk.glance(source).is_some_and(|at| at.stored(&id));
+    Ok(json(StatusCode::OK, &Given { outcome: "withdrawn", stored, limit: None }))
 }
 
 /// `GET /api/v1/limits`.
@@ -130,20 +139,12 @@ pub(super) async fn list(
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Read)?;
     let wanted = one_parameter(query.as_deref(), "source")?;
-    let (site, now) = (api.desk.site(), api.desk.wall());
     let mut limits = Limits { sources: Vec::new(), limits: Vec::new() };
-    let views = api.desk.views();
     for source in api.seen_by(&caller, wanted)? {
-        let Some(settings) = api.desk.settings(source) else { continue };
-        let view = views.get(source.0).and_then(Option::as_ref);
-        limits.sources.push(Source::new(&settings, view, &site));
-        let held = api.desk.held(source);
-        limits.limits.extend(
-            held.iter()
-                .map(|held| (held, held.phase(now, Duration::ZERO)))
-                .filter(|(_, phase)| *phase != Phase::Over)
-                .map(|(held, _)| Limit::new(&settings.name, held, &site, now)),
-        );
+        let Some(at) = api.desk.glance(source) else { continue };
+        limits.sources.push(Source::new(&at));
+        let held = at.held.iter().filter(|held| at.phase(held) != Phase::Over);
+        limits.limits.extend(held.map(|held| Limit::new(held, &at)));
     }
     Ok(json(StatusCode::OK, &limits))
 }
@@ -160,9 +161,9 @@ pub(super) async fn one(
     usable(&id)?;
     let wanted = one_parameter(query.as_deref(), "source")?;
     for source in api.seen_by(&caller, wanted)? {
-        if let (Some(held), Some(settings)) = (api.find(source, &id), api.desk.settings(source)) {
-            let limit = Limit::new(&settings.name, &held, &api.desk.site(), api.desk.wall());
-            return Ok(json(StatusCode::OK, &limit));
+        let at = api.desk.glance(source);
+        if let Some((held, at)) = at.as_ref().and_then(|at| Some((at.find(&id)?, at))) {
+            return Ok(json(StatusCode::OK, &Limit::new(held, at)));
         }
     }
     Err(no_limit(&id))
@@ -177,15 +178,15 @@ pub(super) async fn orders(
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Read)?;
     let wanted = one_parameter(query.as_deref(), "source")?;
-    let (site, seen) = (api.desk.site(), api.seen_by(&caller, wanted)?);
-    let records = api.desk.records();
+    let seen = api.seen_by(&caller, wanted)?;
+    let seen: Vec<String> =
+        seen.into_iter().filter_map(|source| Some(api.desk.settings(source)?.name)).collect();
+    let (site, records) = api.desk.records_and_site();
+    let name = |record: &Record| site.sources.get(record.source.0).map_or("", |source| source.name.as_str());
     let orders = records
         .iter()
-        .filter(|record| seen.contains(&record.source))
-        .map(|record| {
-            let name = site.sources.get(record.source.0).map_or("", |source| source.name.as_str());
-            Delivered::new(record, name, &site)
-        })
+        .filter(|record| seen.iter().any(|seen| seen == name(record)))
+        .map(|record| Delivered::new(record, name(record), &site))
         .collect();
     Ok(json(StatusCode::OK, &Orders { orders }))
 }
@@ -193,22 +194,20 @@ pub(super) async fn orders(
 /// `POST /api/v1/heartbeat`.
 pub(super) async fn heartbeat(State(api): Shared, from: From, headers: HeaderMap, body: Body) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Heartbeat)?;
-    let (source, name, _) = api.source_of(&caller)?;
-    let read = body_of(&headers, body).await.and_then(|bytes| Ok(body::heartbeat(&bytes)?));
+    let (source, name) = api.source_of(&caller)?;
+    let arrived = api.desk.wall();
+    let read = body_of(&headers, body).await.and_then(|bytes| {
+        let heartbeat = body::heartbeat(&bytes)?;
+        api.plausible(heartbeat.sent_at)?;
+        Ok(heartbeat)
+    });
     let heartbeat = read.map_err(|problem| api.complain(&caller, source, "heartbeat", problem))?;
     api.compare_clocks(source, heartbeat.sent_at);
     match heartbeat.limits {
         None => api.desk.heartbeat(source),
         Some(names) => {
-            let now = api.desk.wall();
-            let known = api.desk.held(source);
-            let stands = |name: &String| {
-                known.iter().any(|held| {
-                    *held.order.id == **name
-                        && held.withdrawn.is_none()
-                        && held.phase(now, Duration::ZERO) != Phase::Over
-                })
-            };
+            let at = api.desk.glance(source);
+            let stands = |name: &String| at.as_ref().is_some_and(|at| at.standing(name).is_some());
             let missing: Vec<&String> = names.iter().filter(|name| !stands(name)).collect();
             if let Some(first) = missing.first() {
                 // It lives, but what it orders is not all known: control is not given back on its word.
@@ -223,11 +222,14 @@ pub(super) async fn heartbeat(State(api): Shared, from: From, headers: HeaderMap
                     "send each with PUT /api/v1/limits/{id}, then say again which stand",
                 ));
             }
-            let list = List { unreadable: names.into_iter().map(Arc::from).collect(), ..List::default() };
+            // An order that came after it was made stands, too.
+            let made = Some(Made { sent: heartbeat.sent_at, arrived });
+            let list =
+                List { unreadable: names.into_iter().map(Arc::from).collect(), made, ..List::default() };
             api.desk.list(source, list).await.map_err(|error| refused(&error, &name))?;
         }
     }
-    let state = api.desk.views().get(source.0).cloned().flatten();
+    let state = api.desk.view(source);
     Ok(json(StatusCode::OK, &value!({ "source": name, "state_before": state.map(|view| view.state.name()) })))
 }
 
@@ -241,7 +243,7 @@ pub(super) async fn lift(
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Operator)?;
     let lift = body::lift(&body_of(&headers, body).await?)?;
-    let (source, _) = api.source(&name)?;
+    let source = api.source(&name)?;
     let now = api.desk.wall();
     let until = match lift.end {
         End::At(until) => until,
@@ -282,31 +284,28 @@ pub(super) async fn end_lift(
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Operator)?;
-    let (source, _) = api.source(&name)?;
+    let source = api.source(&name)?;
     api.desk.end_lift(source).await.map_err(|error| refused(&error, &name))?;
     tracing::warn!(source = name, token = &*caller.name, "the caps of this source are not lifted any more");
     Ok(json(StatusCode::OK, &value!({ "source": name, "lifted_by": null, "lifted_until": null })))
 }
 
 impl Api {
-    /// An order as the desk takes it.
-    fn order(&self, source: SourceId, id: &str, place: Place, body: &LimitBody) -> Result<Order, Problem> {
-        let site = self.desk.site();
-        let circuit = match &body.circuit {
-            None => place.circuit,
-            Some(name) => {
-                let found = site.circuits.iter().position(|circuit| circuit.name == *name);
-                found.map(CircuitId).ok_or_else(|| {
-                    let names: Vec<&str> =
-                        site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
-                    Problem::new(
-                        StatusCode::UNPROCESSABLE_ENTITY,
-                        format!("the site has no circuit `{}`", body::shorten(name)),
-                        format!("there are {}", names.join(", ")),
-                    )
-                })?
-            }
-        };
+    /// An order of a source as the desk takes it. Names are found in one configuration, all of them.
+    fn order(&self, source: &str, id: &str, body: &LimitBody) -> Result<(SourceKey, Order), Problem> {
+        let (default_circuit, default_scope) = self.place(source).unwrap_or((String::new(), Scope::Import));
+        let (key, site) =
+            self.desk.source_and_site(source).ok_or_else(|| refused(&DeskError::NoSource, source))?;
+        let name = body.circuit.as_ref().unwrap_or(&default_circuit);
+        let circuit = site.circuits.iter().position(|circuit| circuit.name == *name).map(CircuitId);
+        let circuit = circuit.ok_or_else(|| {
+            let names: Vec<&str> = site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("the site has no circuit `{}`", body::shorten(name)),
+                format!("there are {}", names.join(", ")),
+            )
+        })?;
         let now = self.desk.wall();
         let build = |from: Wall, revision: u64| Order {
             id: id.into(),
@@ -314,7 +313,7 @@ impl Api {
             lane: "".into(),
             priority: body.priority.unwrap_or(u32::MAX),
             circuit,
-            scope: body.scope.unwrap_or(place.scope),
+            scope: body.scope.unwrap_or(default_scope),
             ask: body.ask,
             basis: body.basis,
             urgency: body.urgency,
@@ -326,11 +325,11 @@ impl Api {
             },
             start_spread: body.start_spread,
         };
-        let standing = self
-            .find(source, id)
-            .filter(|held| held.withdrawn.is_none() && held.phase(now, Duration::ZERO) != Phase::Over);
+        let at = self.desk.glance(key);
+        let standing = at.as_ref().and_then(|at| at.standing(id));
         let from = body.from.unwrap_or(now);
-        Ok(match (body.revision, standing) {
+        let next = self.desk.next_revision(key, id);
+        let order = match (body.revision, standing) {
             // The same version again begins when it began.
             (Some(revision), Some(held)) if held.order.revision == revision => {
                 build(body.from.unwrap_or(held.order.from), revision)
@@ -340,55 +339,59 @@ impl Api {
                 let again = build(body.from.unwrap_or(held.order.from), held.order.revision);
                 // "For two hours" without a beginning means from now on, each time that it is said.
                 let moving = body.from.is_none() && matches!(body.end, End::After(_));
-                if again == held.order && !moving {
-                    again
-                } else {
-                    build(from, next_revision(now).max(held.order.revision.saturating_add(1)))
-                }
+                if again == held.order && !moving { again } else { build(from, next) }
             }
-            (None, None) => build(from, next_revision(now)),
-        })
-    }
-
-    fn find(&self, source: SourceId, id: &str) -> Option<Held> {
-        self.desk.held(source).into_iter().find(|held| *held.order.id == *id)
+            (None, None) => build(from, next),
+        };
+        Ok((key, order))
     }
 
     /// The sources of which somebody may read.
-    fn seen_by(&self, caller: &Caller, wanted: Option<&str>) -> Result<Vec<SourceId>, Problem> {
+    fn seen_by(&self, caller: &Caller, wanted: Option<&str>) -> Result<Vec<SourceKey>, Problem> {
         let all = caller.scopes.operator || caller.scopes.read;
         let own = caller.source.as_deref();
         match wanted {
-            Some(name) if all || own == Some(name) => self.source(name).map(|(source, _)| vec![source]),
+            Some(name) if all || own == Some(name) => self.source(name).map(|source| vec![source]),
             Some(name) => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 format!("the token `{}` may not read of `{}`", caller.name, body::shorten(name)),
                 "use one with the scope `read` or `operator`",
             )),
-            None if all => Ok((0..self.desk.site().sources.len()).map(SourceId).collect()),
-            None => self.source(own.unwrap_or("")).map(|(source, _)| vec![source]),
+            None if all => {
+                let site = self.desk.site();
+                Ok(site.sources.iter().filter_map(|source| self.desk.source(&source.name)).collect())
+            }
+            None => self.source(own.unwrap_or("")).map(|source| vec![source]),
         }
     }
 
+    /// Refuses what was sent on another day, by the clock of its sender: that clock, or ours, was never set.
+    fn plausible(&self, sent_at: Option<Wall>) -> Result<(), Problem> {
+        let (Some(theirs), ours) = (sent_at, self.desk.wall()) else { return Ok(()) };
+        if ours.since(theirs).max(theirs.since(ours)) <= MOST_APART {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("`sent_at` is {}, and it is {} here", stamp(Some(theirs)), stamp(Some(ours))),
+            "set the clock that is wrong, or leave `sent_at` away; what was in force stays in force",
+        ))
+    }
+
     /// Makes the source degraded for something that could not be obeyed, and says so in the log.
-    fn complain(&self, caller: &Caller, source: SourceId, id: &str, problem: Problem) -> Problem {
+    fn complain(&self, caller: &Caller, source: SourceKey, id: &str, problem: Problem) -> Problem {
         let id = body::shorten(id);
         self.desk.complain(source, format!("{id}: {}", problem.error).into());
         tracing::warn!(token = &*caller.name, order = id, error = problem.error, "an order is refused");
         problem
     }
 
-    fn compare_clocks(&self, source: SourceId, sent_at: Option<Wall>) {
+    fn compare_clocks(&self, source: SourceKey, sent_at: Option<Wall>) {
         if let Some(theirs) = sent_at {
             let ours = self.desk.wall();
             self.desk.doubt(source, Doubt::Off(ours.since(theirs).max(theirs.since(ours))));
         }
     }
-}
-
-/// The version of an order that does not say it: later ones have higher numbers, also after a restart.
-fn next_revision(now: Wall) -> u64 {
-    u64::try_from(now.as_unix_millis()).unwrap_or(0)
 }
 
 fn usable(id: &str) -> Result<(), Problem> {

@@ -31,8 +31,8 @@ use axum::routing::{get, post, put};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::control::site::SourceId;
-use crate::signal::{Desk, OPERATOR, Place};
+use crate::control::site::Scope;
+use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use answer::Problem;
 use token::{Caller, Gate, Unknown};
 
@@ -55,13 +55,17 @@ pub struct Api {
 #[derive(Debug)]
 struct Inside {
     gate: Gate,
-    /// Where the orders of each source act unless they say otherwise, by name.
-    places: Vec<(String, Place)>,
+    /// Where the orders of each source act unless they say otherwise: by names, for positions change.
+    places: Vec<(String, (String, Scope))>,
 }
 
 impl Inside {
     fn new(config: &Config) -> Self {
-        let places = config.signals.iter().map(|spec| (spec.settings.name.clone(), spec.place)).collect();
+        let circuit =
+            |place: Place| config.site.circuits.get(place.circuit.0).map(|circuit| circuit.name.clone());
+        let place = |place: Place| (circuit(place).unwrap_or_default(), place.scope);
+        let places =
+            config.signals.iter().map(|spec| (spec.settings.name.clone(), place(spec.place))).collect();
         Self { gate: Gate::new(&config.tokens), places }
     }
 }
@@ -120,17 +124,22 @@ impl Api {
     }
 
     /// The source for which somebody orders, and where its orders act.
-    fn source_of(&self, caller: &Caller) -> Result<(SourceId, String, Place), Problem> {
+    fn source_of(&self, caller: &Caller) -> Result<(SourceKey, String), Problem> {
         let name = if caller.scopes.operator { OPERATOR } else { caller.source.as_deref().unwrap_or("") };
-        self.source(name).map(|(source, place)| (source, name.to_owned(), place))
+        self.source(name).map(|source| (source, name.to_owned()))
     }
 
-    /// A source by its name, and where its orders act.
-    fn source(&self, name: &str) -> Result<(SourceId, Place), Problem> {
+    /// The name of the circuit and the scope on which the orders of a source act unless they say otherwise.
+    fn place(&self, name: &str) -> Option<(String, Scope)> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = state.places.iter().find(|(known, _)| known == name).map(|(_, place)| *place);
-        self.desk.source(name).zip(place).ok_or_else(|| {
-            let names: Vec<&str> = state.places.iter().map(|(name, _)| name.as_str()).collect();
+        state.places.iter().find(|(known, _)| known == name).map(|(_, place)| place.clone())
+    }
+
+    /// A source by its name.
+    fn source(&self, name: &str) -> Result<SourceKey, Problem> {
+        self.desk.source(name).ok_or_else(|| {
+            let site = self.desk.site();
+            let names: Vec<&str> = site.sources.iter().map(|source| source.name.as_str()).collect();
             Problem::new(
                 StatusCode::NOT_FOUND,
                 format!("there is no source `{}`", body::shorten(name)),

@@ -1,0 +1,89 @@
+//! A source as it stands, all of one moment, and when a list of its orders was made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::desk::{Desk, SourceKey};
+use crate::control::signal::book::{Held, Phase};
+use crate::control::signal::{Now, SourceSettings, View, Wall};
+use crate::control::site::Site;
+use crate::store::Kept;
+
+/// When a list was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// By the clock of the source.
+    pub sent: Option<Wall>,
+    /// By ours, when it began to arrive.
+    pub arrived: Wall,
+}
+
+impl Made {
+    /// Whether an order came after the list was made.
+    pub(super) fn before(&self, held: &Held, sent: Option<Wall>) -> bool {
+        let later = match (self.sent, sent) {
+            (Some(list), Some(order)) => order > list,
+            (Some(list), None) => held.received > list,
+            (None, _) => false,
+        };
+        later || held.received > self.arrived
+    }
+}
+
+/// A source as it stands, all of one moment.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// The site by which its circuits are numbered.
+    pub site: Arc<Site>,
+    /// What it is by the configuration in force.
+    pub settings: SourceSettings,
+    /// What it came to at the latest look.
+    pub view: Option<View>,
+    /// Its orders, by name.
+    pub held: Vec<Held>,
+    /// The moment.
+    pub now: Now,
+    /// Its state as it is on disk.
+    saved: Option<Kept>,
+}
+
+impl Glance {
+    /// An order of this name.
+    pub fn find(&self, id: &str) -> Option<&Held> {
+        self.held.iter().find(|held| *held.order.id == *id)
+    }
+
+    /// An order of this name that was not taken back and is not over.
+    pub fn standing(&self, id: &str) -> Option<&Held> {
+        self.find(id).filter(|held| held.withdrawn.is_none() && self.phase(held) != Phase::Over)
+    }
+
+    /// Where an order stands.
+    pub fn phase(&self, held: &Held) -> Phase {
+        held.phase(&self.now, Duration::ZERO)
+    }
+
+    /// Whether what is known of an order (that it stands, that it was taken back) is on disk.
+    pub fn stored(&self, id: &str) -> bool {
+        let version = |held: &Held| (held.order.revision, held.cap, held.withdrawn);
+        let Some(saved) = &self.saved else { return false };
+        let saved = saved.orders.iter().find(|stored| *stored.held.order.id == *id);
+        saved.map(|stored| version(&stored.held)) == self.find(id).map(version)
+    }
+}
+
+impl Desk {
+    /// A source as it stands; `None` when it is gone.
+    pub fn glance(&self, source: SourceKey) -> Option<Glance> {
+        let state = self.state();
+        let at = state.at(source)?;
+        Some(Glance {
+            site: state.site.clone(),
+            settings: at.book.settings().clone(),
+            view: at.view.clone(),
+            held: at.book.orders().cloned().collect(),
+            now: self.now(at.doubt),
+            saved: at.saved.clone(),
+        })
+    }
+}
