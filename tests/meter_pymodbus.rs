@@ -56,7 +56,7 @@ fn meter(unit: u8, terms: Vec<Register>) -> Connection {
     Connection {
         link: LinkId(0),
         unit,
-        profile: Profile { name: "test".into(), power: Point { terms }, ..Profile::default() },
+        profile: Profile { name: "test".into(), power: Point::of(terms), ..Profile::default() },
         invert: false,
         plausible: None,
         frozen_after: None,

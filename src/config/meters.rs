@@ -388,7 +388,8 @@ pub(super) fn assume_plausible(connections: &mut [Connection], hanging: Watts) {
     }
 }
 
-fn plausible(table: &Table<'_>) -> Option<Plausible> {
+/// The range of powers that a meter, or a kind of meter, can show.
+pub(super) fn plausible(table: &Table<'_>) -> Option<Plausible> {
     let inner = table.table("plausible")?;
     let low = inner.power("low", -MOST_POWER, MOST_POWER);
     let low = inner.require("low", low, "write the lowest power that the meter can show");

@@ -38,6 +38,7 @@ mod profiles;
 mod protection;
 pub mod quantity;
 mod reader;
+mod registers;
 mod secrets;
 mod settings;
 mod signals;

@@ -27,7 +27,7 @@ fn rich(unit: u8) -> Connection {
         (Measure::EnergyImport, IMPORT),
         (Measure::EnergyExport, EXPORT),
     ] {
-        meter.profile.others.insert(measure, Point { terms: vec![register(address)] });
+        meter.profile.others.insert(measure, Point::of(vec![register(address)]));
     }
     meter
 }
@@ -190,7 +190,7 @@ async fn a_meter_without_power_follows_the_points_that_it_has() {
     let device = device(1).await;
     let mut battery = rich(1);
     battery.profile.power = Point::default();
-    battery.profile.others.insert(Measure::StateOfCharge, Point { terms: vec![register(99)] });
+    battery.profile.others.insert(Measure::StateOfCharge, Point::of(vec![register(99)]));
     let mut reader = device.read(vec![battery]);
     let input = reader.until(0, MeterStatus::Ok).await;
     assert_eq!((input.power, other(&input, Measure::Frequency)), (None, Some(50.0)));
@@ -236,7 +236,7 @@ async fn a_value_that_the_device_has_not_renewed_is_no_new_sample() {
 
 /// A point of a single bit.
 fn bit(function: Function, address: u16, scale: f64) -> Point {
-    Point { terms: vec![Register { function, address, format: Format::Bool, scale, ..Register::default() }] }
+    Point::of(vec![Register { function, address, format: Format::Bool, scale, ..Register::default() }])
 }
 
 fn bits(asked: &Asked, bytes: &[u8]) -> Act {
