@@ -338,6 +338,68 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_has_its_own_plausible_range_and_the_site_has_the_last_word() {
+        let range = |meter: &str| {
+            let text = format!(
+                "{meter}\n[profiles.p]\nplausible = {{ low = \"-20 kW\", high = \"50 kW\" }}\n{POWER}"
+            );
+            let config = site(&text).unwrap_or_else(|errors| panic!("{errors}"));
+            let plausible = config.meters[0].plausible.unwrap();
+            (plausible.low.get(), plausible.high.get())
+        };
+        let is = |found: (f64, f64), low: f64, high: f64| {
+            assert!((found.0 - low).abs() < 1e-6 && (found.1 - high).abs() < 1e-6, "{found:?}");
+        };
+        is(range("profile = \"p\""), -20e3, 50e3);
+        is(range("profile = \"p\"\ninvert = true"), -50e3, 20e3);
+        is(range("profile = \"p\"\nplausible = { low = \"-1 kW\", high = \"2 kW\" }"), -1e3, 2e3);
+    }
+
+    #[test]
+    fn a_register_that_ends_below_what_hangs_there_is_a_warning() {
+        let said = |format: &str| {
+            let power = POWER.replace("i16", format).replace("scale = 10", "scale = 0.1");
+            let config = site(&power).unwrap_or_else(|errors| panic!("{errors}"));
+            config.warnings.iter().map(ToString::to_string).collect::<String>()
+        };
+        assert!(
+            said("i16").contains("can show 3.28 kW at the most, in registers of 16 bits"),
+            "{}",
+            said("i16")
+        );
+        assert!(!said("i32").contains("at the most"), "{}", said("i32"));
+    }
+
+    #[test]
+    fn a_status_makes_every_point_wait_for_it() {
+        let status = "status = { function = \"holding\", address = 37100, format = \"u16\", good = [1] }\n";
+        let profile = read(&format!("{status}{POWER}{}", POWER.replacen("power", "power_l1", 1)));
+        for (measure, point) in profile.points() {
+            let [condition] = point.only_if.as_slice() else { panic!("{measure:?}") };
+            assert_eq!((condition.register.address, condition.good), (37_100, true));
+            assert!(condition.patterns.hold(1) && !condition.patterns.hold(0));
+        }
+        let with = |more: &str| fault(&format!("{}{POWER}", status.replace("good = [1]", more)));
+        assert!(with("good = [1], bad = [2]").contains("while the values count"));
+        assert!(with("mask = 2").contains("while the values count"));
+        assert!(with("mask = 2, good = [1]").contains("outside of the `mask`"));
+        assert!(with("good = [0x10000]").contains("more than 16 bits"));
+        assert!(with("good = [1], range = { raw_high = 9, low = 1, high = 2 }").contains("has no `range`"));
+    }
+
+    #[test]
+    fn the_ends_of_an_integer_are_no_value_unless_the_profile_says_more() {
+        let unavailable = |more: &str| {
+            let profile = read(&POWER.replace(" }", &format!("{more} }}")));
+            profile.power.terms[0].unavailable.clone()
+        };
+        assert_eq!(unavailable(""), [0x8000, 0x7FFF]);
+        assert_eq!(unavailable(", saturated = [0x8000]"), [0_u64; 0]);
+        assert_eq!(unavailable(", unavailable = []"), [0_u64; 0]);
+        assert_eq!(unavailable(", unavailable = [7]"), [7]);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_where_it_stands() {
         let with = |extra: &str| fault(&POWER.replace(" }", &format!(", {extra} }}")));
         assert!(with("scale_register = 400").contains("too far"));
@@ -345,6 +407,13 @@ mod tests {
         assert!(with("range = { raw_high = 0, low = 1, high = 2 }").contains("empty"));
         assert!(with("range = { raw_high = 9, low = 2, high = 1 }").contains("upside down"));
         assert!(with("range = { low = 1, high = 2 }").contains("raw_high"));
+        assert!(with("sign = { address = 400, negative = [1] }").contains("too far"));
+        assert!(with("sign = { address = 2 }").contains("negative = [1]"));
+        assert!(
+            with("multiply = { function = \"input\", address = 2, format = \"u16\", sign = 1 }")
+                .contains("has no `sign`")
+        );
+        assert!(with("exponent = 3").contains("exponent"));
         assert!(with("saturated = [0x10000]").contains("`saturated` has more than 16 bits"));
         assert!(fault(&format!("certainty = \"sure\"\n{POWER}")).contains("sure"));
         assert!(fault("description = \"D\"").contains("no `power`"), "nothing at all");

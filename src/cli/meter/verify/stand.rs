@@ -35,7 +35,7 @@ const ARRIVED: f64 = 0.9;
 /// The least time from the miners' arrival to the plateau.
 const ALLOWANCE: Duration = Duration::from_secs(2);
 /// The least length of a plateau, and the longest.
-const PLATEAU: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(90));
+const PLATEAU: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(240));
 /// A meter that is still moving is waited for so long at the most.
 const STILL_MOVING: Duration = Duration::from_secs(20);
 /// How often a miner is told to go back, and how long it is given each time.
@@ -302,8 +302,7 @@ impl Stand {
         progress: &mut Progress,
     ) -> Vec<Phase> {
         let begun = self.seconds();
-        let plateau = self.plateau();
-        self.stay(plateau, "before", progress).await;
+        self.stay(self.plateau(), "before", progress).await;
         let mut phases = vec![Phase { begun, settled: begun, ended: self.seconds(), lowered: false }];
         let before = self.mean_draw(begun);
         for round in 1..=rounds {
@@ -315,7 +314,8 @@ impl Stand {
                 self.command(lowered);
                 self.settle(lowered, before, noise, longest, &words, progress).await;
                 let settled = self.seconds();
-                self.stay(plateau, &words, progress).await;
+                // How slow the meter is may only be known by now.
+                self.stay(self.plateau(), &words, progress).await;
                 phases.push(Phase { begun, settled, ended: self.seconds(), lowered });
                 if !progress.visible() {
                     let _ =
