@@ -35,7 +35,7 @@ const SOCOMEC_PROFILE: &str = "socomec-countis";
 /// So many requests of one function code that are not answered, and none that is: the device does not know it.
 const UNKNOWN_TO_IT: u32 = 2;
 /// A unit is looked at for so long at the most.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_secs(180);
 /// As many units one after the other that garble their answer end a scan: the link is of another kind.
 const GARBLED: u32 = 3;
 /// From so many units on that all answered, one device is taken to answer for all of them.
@@ -111,6 +111,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         not_there: 0,
         asked: 0,
         instead: BTreeMap::new(),
+        speaks: BTreeMap::new(),
         tables: BTreeMap::new(),
         trouble: None,
     };
@@ -137,6 +138,8 @@ struct Scan {
     asked: usize,
     /// Units that answered where others were asked: who, and whom they answered for.
     instead: BTreeMap<u8, Vec<u8>>,
+    /// The function code that a unit answered.
+    speaks: BTreeMap<u8, Function>,
     /// By function code, what has become of the requests to the unit that is looked at: unanswered ones, and whether any
     /// was answered.
     tables: BTreeMap<Function, (u32, bool)>,
@@ -210,6 +213,7 @@ impl Scan {
                     self.progress.clear();
                     let _ = screen::print(&format!("unit {unit} answers: {how}\n"));
                     self.answered.push((*unit, how));
+                    self.speaks.insert(*unit, probe.function);
                 }
                 Presence::Answered(other) => self.instead.entry(other).or_default().push(*unit),
                 Presence::NotThere => self.not_there += 1,
@@ -284,6 +288,7 @@ impl Scan {
     async fn identify(&mut self, id: u8, index: usize, total: usize) -> Result<(), ReadError> {
         let place = format!("looking at unit {id} ({} of {total})", index + 1);
         self.tables.clear();
+        self.tables.extend(self.speaks.get(&id).map(|function| (*function, (0, true))));
         self.progress.show(&format!("{place} · SunSpec"));
         match self.survey.discover(id).await {
             Ok(found) => {
