@@ -215,20 +215,22 @@ fn a_scan_over_rtu_in_tcp_waits_out_silence_and_finds_the_rest() {
     says(&out, &["rtu_over_tcp"]);
 }
 
+/// The unit that answers and what it says; nothing at all for silence.
+type Reply = Option<(u8, Vec<u8>)>;
+
 /// A device that makes something of each request (unit, function, address, count), or does not answer. Gives its port.
-fn device(answer: fn(u8, u8, u16, u16) -> Option<(u8, Vec<u8>)>) -> u16 {
+fn device(answer: fn(u8, u8, u16, u16) -> Reply) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 12];
             while stream.read_exact(&mut request).is_ok() {
-                let number = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
-                let Some((unit, pdu)) = answer(request[6], request[7], number(8), number(10)) else {
-                    continue;
-                };
-                let length = u16::try_from(pdu.len() + 1).unwrap().to_be_bytes();
-                let head = [request[0], request[1], 0, 0, length[0], length[1], unit];
+                let [t1, t2, _, _, _, _, unit, function, a1, a2, c1, c2] = request;
+                let (address, count) = (u16::from_be_bytes([a1, a2]), u16::from_be_bytes([c1, c2]));
+                let Some((unit, pdu)) = answer(unit, function, address, count) else { continue };
+                let [l1, l2] = u16::try_from(pdu.len() + 1).unwrap().to_be_bytes();
+                let head = [t1, t2, 0, 0, l1, l2, unit];
                 let _ = stream.write_all(&[&head[..], &pdu].concat());
             }
         }

@@ -199,7 +199,7 @@ fn bits(format: Format, number: f64) -> u64 {
 fn digits(mut number: u64) -> u64 {
     let mut bits = 0;
     for place in 0..16 {
-        bits |= number % 10 << (4 * place);
+        bits |= (number % 10) << (4 * place);
         number /= 10;
     }
     bits

@@ -137,29 +137,34 @@ pub(super) fn fall(samples: &[Sample], phases: &[Phase]) -> Option<Estimate> {
     Some(Estimate { mean: mean_fall, within })
 }
 
+/// A meter that has shown less than this part of the step in the first plateau had not shown it yet.
+const STAYED: f64 = 0.3;
 /// A time that shows the step this much larger than the plateaus do, and surer, is when the meter shows it.
 const CLEARER: f64 = 1.3;
 
 /// How much later than the plateaus the meter shows the step, in seconds, and what it is then: where the plateaus were over
-/// before it came, and what they tell is none of the meter's own. `None` where no time shows it any clearer.
+/// before it came, and what they tell is none of the meter's own. `None` where no time shows it any clearer. The samples go
+/// on for some time after the last phase.
 pub(super) fn late(samples: &[Sample], phases: &[Phase]) -> Option<(f64, Estimate)> {
     let now = fall(samples, phases);
     let shortest = phases.windows(2).map(|two| match two {
         [one, next] => next.begun - one.begun,
         _ => f64::INFINITY,
     });
-    // Later than that it cannot be told from the step the other way.
-    let longest = shortest.fold(f64::INFINITY, f64::min);
+    // Later than that another step of the test is taken for this one.
+    let longest = 2.0 * shortest.fold(f64::INFINITY, f64::min);
     let end = samples.last()?.at;
     let mut best: Option<(f64, Estimate)> = None;
     let mut by = LATE_STEP;
     while by.is_finite() && by < longest {
-        let shifted: Vec<Phase> = phases
+        let shifted: Option<Vec<Phase>> = phases
             .iter()
-            .map(|phase| Phase { settled: phase.settled + by, ended: (phase.ended + by).min(end), ..*phase })
-            .filter(|phase| phase.ended - phase.settled > LATE_STEP)
+            .map(|phase| {
+                let (settled, ended) = (phase.settled + by, (phase.ended + by).min(end));
+                (ended - settled > LATE_STEP).then_some(Phase { settled, ended, ..*phase })
+            })
             .collect();
-        if let Some(estimate) = fall(samples, &shifted)
+        if let Some(estimate) = shifted.and_then(|shifted| fall(samples, &shifted))
             && estimate.mean.abs() > 2.0 * estimate.within
             && best.is_none_or(|(_, known)| estimate.mean.abs() > 1.05 * known.mean.abs())
         {
@@ -167,16 +172,20 @@ pub(super) fn late(samples: &[Sample], phases: &[Phase]) -> Option<(f64, Estimat
         }
         by += LATE_STEP;
     }
+    // Whatever a meter shows of a step, and whichever way, it shows after the first one, if it is in time.
+    let first = |phase: usize| Some(plateau(samples, phases.get(phase)?)?.value);
+    let moved = first(0).zip(first(1)).map_or(0.0, |(before, lowered)| (before - lowered).abs());
     best.filter(|(_, found)| {
-        now.is_none_or(|now| {
-            found.mean.abs() > CLEARER * now.mean.abs()
-                || now.within > BLUR * now.mean.abs().max(found.mean.abs())
-        })
+        moved < STAYED * found.mean.abs()
+            || now.is_none_or(|now| {
+                found.mean.abs() > CLEARER * now.mean.abs()
+                    || now.within > BLUR * now.mean.abs().max(found.mean.abs())
+            })
     })
 }
 
-/// How often the series had a new value, in seconds; `None` without two of them. A value that came out the same as the one
-/// before is none.
+/// How often the series had a new value, in seconds; after a single one at least half of all the time. `None` where it never
+/// had one: that is no slowness. A value that came out the same as the one before is none.
 pub(super) fn renewal(samples: &[Sample]) -> Option<f64> {
     let changes = samples.windows(2).filter_map(|two| match two {
         [one, next] if one.value.to_bits() != next.value.to_bits() => Some(next.at),
@@ -184,7 +193,10 @@ pub(super) fn renewal(samples: &[Sample]) -> Option<f64> {
     });
     let changes: Vec<f64> = changes.collect();
     let (first, last) = (changes.first()?, changes.last()?);
-    (changes.len() > 1).then(|| (last - first) / count(changes.len() - 1))
+    if changes.len() == 1 {
+        return Some((samples.last()?.at - samples.first()?.at) / 2.0);
+    }
+    Some((last - first) / count(changes.len() - 1))
 }
 
 /// When half and when 90 % of the falls had come, in seconds after the commands. `None` where noise hides it.
@@ -331,16 +343,28 @@ mod tests {
         assert_eq!(times(&meter(3, 1_000.0, 2.0, 4.0, 0.0, 2_000.0), &phases(3)), None, "hidden by noise");
     }
 
+    /// The same as a meter shows it that is so many seconds late, from the beginning on and until the last step has come.
+    fn after(samples: &[Sample], late: f64) -> Vec<Sample> {
+        let first = samples[0];
+        let before =
+            (0..).map(f64::from).take_while(|at| *at < late).map(|at| Sample { at, value: first.value });
+        before.chain(samples.iter().map(|sample| Sample { at: sample.at + late, ..*sample })).collect()
+    }
+
     #[test]
     fn a_meter_that_shows_the_step_after_the_plateaus_is_late_and_a_noisy_one_is_not() {
-        for late_by in [12.0, 18.0, 24.0] {
-            let samples = meter(3, 20_000.0, late_by, 1.0, 0.0, 50.0);
-            let (by, found) = late(&samples, &phases(3)).unwrap();
+        // A whole step later it looks like a meter that is turned round.
+        for (rounds, late_by) in [(3, 12.0), (3, 18.0), (3, 24.0), (1, 12.0), (1, 24.0), (3, 31.0), (1, 31.0)]
+        {
+            let samples = after(&meter(rounds, 20_000.0, 0.0, 1.0, 0.0, 50.0), late_by);
+            let (by, found) = late(&samples, &phases(rounds)).unwrap();
             // The plateaus begin 10 s after the commands.
             assert!((by + 10.0 - late_by - 1.0).abs() <= 2.0, "{late_by}: {by}");
             assert!((found.mean - 20_000.0).abs() < 1_500.0, "{late_by}: {found:?}");
         }
         assert_eq!(late(&meter(3, 20_000.0, 2.0, 1.0, 0.0, 50.0), &phases(3)), None, "it is in time");
+        assert_eq!(late(&meter(3, -20_000.0, 2.0, 1.0, 0.0, 50.0), &phases(3)), None, "it is turned round");
+        assert_eq!(late(&meter(1, -20_000.0, 2.0, 1.0, 0.0, 50.0), &phases(1)), None);
         assert_eq!(late(&meter(3, 20_000.0, 2.0, 1.0, 100.0, 50.0), &phases(3)), None, "whatever drifts");
         assert_eq!(late(&meter(3, 0.0, 2.0, 1.0, 0.0, 4_000.0), &phases(3)), None, "there is no step");
     }
@@ -351,7 +375,8 @@ mod tests {
         let series: Vec<Sample> =
             (0..400).map(|index| Sample { at: at(index), value: f64::from(index / 40) }).collect();
         assert!((renewal(&series).unwrap() - 20.0).abs() < 1e-9);
-        assert_eq!(renewal(&series[..60]), None, "one change tells nothing");
+        assert!(renewal(&series[..60]).unwrap() > 14.0, "at least half of the time");
+        assert_eq!(renewal(&series[..30]), None, "none at all is no slowness");
     }
 
     #[test]
