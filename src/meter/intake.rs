@@ -59,6 +59,8 @@ pub(crate) struct Intake {
     turnover: Option<f64>,
     /// The power before it ran over, while it has not come back, in watts.
     ran_over: Option<f64>,
+    /// It stood at the end of a register at once, and has shown no value since.
+    jumped: bool,
     frozen_after: Option<Duration>,
     period: Duration,
     /// Half of `stale_after`.
@@ -92,6 +94,7 @@ impl Intake {
             plausible: connection.plausible,
             turnover: turnover(&connection.profile),
             ran_over: None,
+            jumped: false,
             frozen_after: connection.frozen_after,
             period: connection.period,
             longest_hold: connection.stale_after / 2,
@@ -127,9 +130,12 @@ impl Intake {
     pub(crate) fn take(&mut self, power: Result<Amount, Absent>, at: Moment) {
         let power = power.map(|power| if self.invert { -power } else { power });
         let power = power.and_then(|power| match power {
-            Amount::Exactly(power) => Ok((power, false)),
+            Amount::Exactly(power) => {
+                self.jumped = false;
+                Ok((power, false))
+            }
             // More flows out than the register can show: what is known is enough. Of what flows in it is not.
-            Amount::AtMost(power) if self.comes_to(power) => Ok((power, true)),
+            Amount::AtMost(power) if self.comes_to(power, at) => Ok((power, true)),
             Amount::AtMost(_) | Amount::AtLeast(_) => Err(Absent::Saturated),
         });
         let power = power.and_then(|(power, at_most)| {
@@ -207,10 +213,12 @@ impl Intake {
         self.recover(at);
     }
 
-    /// Whether the power can have come to the end of a register: it was on its way there, or nothing was known of it.
-    fn comes_to(&self, end: f64) -> bool {
-        let before = self.output.borrow().power.map(|reading| reading.value.get());
-        before.is_none_or(|before| before <= end.min(0.0) * NEAR_ITS_END)
+    /// Whether the power can have come to the end of a register: it was on its way there, or nothing is known of the time
+    /// before. What was there from one reading to the next is a device in trouble, until it has shown a value again.
+    fn comes_to(&mut self, end: f64, at: Moment) -> bool {
+        let before = self.output.borrow().power.filter(|before| at - before.at <= AT_ONCE);
+        self.jumped |= before.is_some_and(|before| before.value.get() > end.min(0.0) * NEAR_ITS_END);
+        !self.jumped
     }
 
     /// Whether a narrow register has run over and not come back: the power before it did.
@@ -504,6 +512,12 @@ mod tests {
         intake.take(Ok(Amount::AtMost(-32_768.0)), second(2));
         assert_eq!((input.borrow().status, input.borrow().at_most), (MeterStatus::Implausible, false));
         assert_eq!(input.borrow().power, good(4_000.0, second(1)).power);
+        intake.take(Ok(Amount::AtMost(-32_768.0)), second(300));
+        assert_eq!(input.borrow().status, MeterStatus::Implausible, "however long that lasts");
+        // After an outage nobody knows what was in between.
+        intake.accept(Ok(4_000.0), second(400));
+        intake.take(Ok(Amount::AtMost(-32_768.0)), second(500));
+        assert_eq!((input.borrow().status, input.borrow().at_most), (MeterStatus::Ok, true));
     }
 
     #[test]

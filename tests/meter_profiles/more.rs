@@ -111,6 +111,18 @@ fn deep_sea_gencomm_adds_its_phases_and_knows_eight_ways_to_have_no_value() {
 }
 
 #[test]
+fn a_set_at_rest_has_no_frequency() {
+    for (name, address) in [("deepsea-gencomm", 1031), ("comap-intelligen-nt", 255)] {
+        let point = profile(name).point(Frequency).cloned().unwrap_or_default();
+        let says = |word: &'static [u16]| {
+            decode::explain(&point, |register| (register.address == address).then_some(word))
+        };
+        assert_eq!(says(&[0]), Err(Absent::Unavailable), "{name}");
+        assert_eq!(says(&[500]), Ok(50.0), "{name}");
+    }
+}
+
+#[test]
 fn epever_tracer_gives_as_export_with_the_low_word_first() {
     let tracer = profile("epever-tracer");
     tells(
