@@ -1,5 +1,5 @@
 //! What the guide prints of meters and weak grids is what Ballast reads.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by a panic")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::Path;
