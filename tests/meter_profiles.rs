@@ -2,6 +2,9 @@
 //! address, type, word order and scale. Nothing here comes out of an encoder of ours.
 #![expect(clippy::panic, reason = "a test fails by a panic")]
 
+#[path = "meter_profiles/more.rs"]
+mod more;
+
 use std::collections::{BTreeSet, HashMap};
 
 use ballast::config::builtin;
@@ -393,12 +396,12 @@ fn victron_gx_adds_the_phases_and_refuses_a_saturated_one() {
     tells(
         &grid,
         Holding,
-        &[(820, &[1_000, 0xFE0C, 32_766]), (843, &[87])],
+        &[(820, &[1_000, 0xFE0C, 32_765]), (843, &[87])],
         &[
-            (Power, 33_266.0),
+            (Power, 33_265.0),
             (PowerL1, 1_000.0),
             (PowerL2, -500.0),
-            (PowerL3, 32_766.0),
+            (PowerL3, 32_765.0),
             (StateOfCharge, 87.0),
         ],
     );
@@ -425,6 +428,7 @@ fn huawei_sun2000_shows_export_as_positive() {
         &huawei,
         Holding,
         &[
+            (37_100, &[1]),
             (37_101, &[0, 2301, 0, 2299, 0, 2310]),
             (37_113, &[0x0000, 0x03E8]),
             (37_119, &[0, 250, 0, 100]),
@@ -442,7 +446,9 @@ fn huawei_sun2000_shows_export_as_positive() {
             (EnergyExport, 2_500.0),
         ],
     );
-    power_is(&huawei, Holding, &[(37_113, &[0x7FFF, 0xFFFF])], Err(Absent::Unavailable));
+    power_is(&huawei, Holding, &[(37_100, &[1]), (37_113, &[0x7FFF, 0xFFFF])], Err(Absent::Unavailable));
+    // The meter does not answer the inverter any more, and its last value stands there.
+    power_is(&huawei, Holding, &[(37_100, &[0]), (37_113, &[0, 0x03E8])], Err(Absent::Away));
 }
 
 #[test]
@@ -500,7 +506,7 @@ fn deye_3p() {
 
 #[test]
 fn every_profile_is_tested_and_says_how_sure_it_is() {
-    let source = include_str!("meter_profiles.rs");
+    let source = concat!(include_str!("meter_profiles.rs"), include_str!("meter_profiles/more.rs"));
     for name in builtin::profile_names() {
         assert!(source.contains(&format!("profile(\"{name}\")")), "{name} has no test");
         let profile = profile(name);

@@ -11,7 +11,10 @@ use std::time::Duration;
 use ballast::clock::Clock;
 use ballast::control::snapshot::{MeterInput, MeterStatus};
 use ballast::meter::line::Line;
-use ballast::meter::profile::{Format, Function, Plausible, Point, Profile, Register, WordOrder};
+use ballast::meter::profile::{
+    Condition, Effect, Factor, Format, Function, Patterns, Plausible, Point, Profile, Register, Sign,
+    WordOrder,
+};
 use ballast::meter::{Connection, Link, LinkId, Meters, Transport, spawn};
 use ballast::miner::Endpoint;
 use ballast::units::Watts;
@@ -56,7 +59,7 @@ fn meter(unit: u8, terms: Vec<Register>) -> Connection {
     Connection {
         link: LinkId(0),
         unit,
-        profile: Profile { name: "test".into(), power: Point { terms }, ..Profile::default() },
+        profile: Profile { name: "test".into(), power: Point::of(terms), ..Profile::default() },
         invert: false,
         plausible: None,
         frozen_after: None,
@@ -108,6 +111,59 @@ async fn a_foreign_server_is_read_over_rtu_in_tcp() {
 async fn a_foreign_server_is_read_over_a_serial_line() {
     let Some((_server, transport)) = serial().await else { return };
     read_all(transport).await;
+}
+
+/// What a profile can say beside a number: the sign, a ratio and a power of ten in registers of their own, in either
+/// table, digits, and whether the meter is there at all.
+#[tokio::test]
+async fn what_stands_beside_a_value_is_read_from_a_foreign_server() {
+    let port = free_port();
+    let Some(_server) = start(&[&port.to_string()], "") else { return };
+    let link = Link {
+        name: "pymodbus".into(),
+        transport: Transport::Tcp(Endpoint { host: "localhost".into(), port }),
+        connect_timeout: Duration::from_secs(1),
+        timeout: Duration::from_millis(400),
+        connect_delay: Duration::ZERO,
+        gap: Duration::from_millis(5),
+    };
+    let plain = |function, address, format| register(function, address, format, WordOrder::HighFirst, 1.0);
+    let pattern = |bits| Patterns { mask: 0xFFFF, any_of: vec![bits] };
+    let signed = Register {
+        sign: Some(Sign { address: 0x12, positive: pattern(0), negative: pattern(1) }),
+        factors: vec![
+            Factor { register: plain(Function::Holding, 0x20, Format::U16), effect: Effect::Multiply },
+            Factor { register: plain(Function::Input, 0x30, Format::I16), effect: Effect::PowerOfTen },
+        ],
+        ..plain(Function::Input, 0x10, Format::U32)
+    };
+    let there = |is: u64| Condition {
+        register: plain(Function::Holding, 0x60, Format::U16),
+        patterns: pattern(is),
+        good: true,
+    };
+    let mut meters = [
+        signed,
+        plain(Function::Holding, 0x40, Format::Bcd32),
+        plain(Function::Holding, 0x50, Format::F16),
+        plain(Function::Holding, 0x40, Format::Bcd32),
+    ]
+    .map(|term| meter(10, vec![term]));
+    meters[1].profile.only_if(&there(1));
+    meters[3].profile.only_if(&there(2));
+    let cancel = CancellationToken::new();
+    let names = ["signed", "digits", "half", "gone"];
+    let mut meters = spawn(&[link], &meters, &names, Clock::start(), &cancel, &TaskTracker::new());
+    for (index, expected) in [-12_000.0, 12_345_678.0, 1.5].into_iter().enumerate() {
+        let found = values(&mut meters, index, 1).await;
+        assert!((found[0] - expected).abs() < 1e-9, "{index}: {found:?}");
+    }
+    let gone = meters.inputs.get_mut(3).unwrap();
+    let status =
+        timeout(Duration::from_secs(15), gone.wait_for(|input| input.status != MeterStatus::Pending));
+    let input = *status.await.unwrap().unwrap();
+    assert_eq!((input.status, input.power), (MeterStatus::Unavailable, None));
+    cancel.cancel();
 }
 
 async fn serial() -> Option<(Server, Transport)> {

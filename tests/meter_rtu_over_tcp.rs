@@ -44,6 +44,11 @@ async fn an_answer_that_does_not_come_whole_drops_the_connection_and_keeps_the_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_echo_of_what_is_sent_is_no_fault() {
+    cases::echoes(KIND).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_exception_keeps_the_connection() {
     cases::exceptions_keep_the_link(KIND).await;
 }

@@ -98,7 +98,32 @@ fn meter_213() -> Vec<u16> {
     // 500 Wh out, 100000 Wh in
     model[60..62].copy_from_slice(&[0x43FA, 0]);
     model[68..70].copy_from_slice(&[0x47C3, 0x5000]);
+    // No events.
+    model[124..126].copy_from_slice(&[0, 0]);
     model
+}
+
+#[test]
+fn a_meter_that_says_that_its_sensor_is_missing_has_no_value() {
+    for (model, events) in [(meter_203(), 105), (meter_213(), 124)] {
+        for (says, counts) in [
+            ([0, 0], true),
+            ([0, 1 << 7], false),
+            ([0, 1 << 2], false),
+            ([0xFFFF, 0xFF7B], true),
+            ([0xFFFF, 0xFFFF], true),
+        ] {
+            let mut model = model.clone();
+            model[events..events + 2].copy_from_slice(&says);
+            let device = Device::default().with(40_000, &chain(&[model]));
+            let found = device.discover().unwrap();
+            for measure in [Measure::Power, Measure::VoltageL1] {
+                let value = device.value(&found[0].profile, measure);
+                assert_eq!(value.is_ok(), counts, "{says:x?}: {value:?}");
+                assert!(counts || value == Err(Absent::Away), "{value:?}");
+            }
+        }
+    }
 }
 
 fn chain(models: &[Vec<u16>]) -> Vec<u16> {

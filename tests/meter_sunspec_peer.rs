@@ -52,8 +52,10 @@ fn read(image: &[u16], address: u16, count: u16) -> Answer {
 fn value(image: &[u16], profile: &Profile, measure: Measure) -> Result<f64, Absent> {
     let point = profile.point(measure).unwrap_or_else(|| panic!("no {measure:?}"));
     let mut plan = Plan::new([point]);
-    let span = plan.span(0).unwrap();
-    plan.store(0, &read(image, span.address, span.count).unwrap());
+    let spans: Vec<_> = (0..).map_while(|position| plan.span(position)).collect();
+    for (position, span) in spans.into_iter().enumerate() {
+        plan.store(position, &read(image, span.address, span.count).unwrap());
+    }
     decode::explain(point, |register| plan.words(register))
 }
 

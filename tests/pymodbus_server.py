@@ -14,6 +14,8 @@ Serves until it is killed. Its units:
 6  input registers 10 and 20: the floats 1000000 and -900000 W, either of which would pass for the other; every fifth
    answer comes 90 ms late. 7 and 8 the same, but 150 and 210 ms late
 9  a gateway's word for a unit that it does not reach (exception 11), after 200 ms
+10 registers 0x10 and up: 1500 as 32 bits, and 1 in the register behind them for a negative value; 0x20: a ratio of 80;
+   0x30: -1, a power of ten; 0x40: 12345678 as decimal digits; 0x50: 1.5 as a float of 16 bits; 0x60: 1, the meter is there
 """
 
 import asyncio
@@ -46,6 +48,19 @@ def pair(unit, seconds):
         for address, value in ((10, 1_000_000.0), (20, -900_000.0))
     ]
     return SimDevice(unit, simdata=data, action=late(seconds, 5))
+
+
+def odd(unit):
+    words = {
+        0x10: [0, 1500, 1],
+        0x20: [80],
+        0x30: [0xFFFF],
+        0x40: [0x1234, 0x5678],
+        0x50: list(struct.unpack(">H", struct.pack(">e", 1.5))),
+        0x60: [1],
+    }
+    data = [SimData(address, values=values, datatype=DataType.REGISTERS) for address, values in words.items()]
+    return SimDevice(unit, simdata=data)
 
 
 def turning(values):
@@ -103,6 +118,7 @@ async def main(place, rtu):
         pair(7, 0.15),
         pair(8, 0.21),
         device(9, 0, [0], lost),
+        odd(10),
     ]
     if place.startswith("/"):
         server = ModbusSerialServer(devices, framer=FramerType.RTU, port=place, baudrate=19200)

@@ -20,10 +20,14 @@ const MODELS: &[(&str, &str)] =
 
 /// Meter profiles, by file name.
 const METERS: &[(&str, &str)] = embedded!(
-    "meters": "abb-b23-b24", "abb-m4m20", "carlo-gavazzi-em24-e1", "carlo-gavazzi-em24-rs485",
-    "carlo-gavazzi-em340", "chint-dtsu666", "deye-3p", "eastron-sdm120", "eastron-sdm630", "growatt-hybrid",
-    "huawei-sun2000", "janitza-umg604", "janitza-umg96rm", "satec-pm180", "schneider-iem3000",
-    "siemens-pac2200", "sma-home-manager", "socomec-countis", "sungrow-sh", "victron-gx",
+    "meters": "abb-b23-b24", "abb-m4m20", "accuenergy-acuvim-ii", "acrel-adw300", "carlo-gavazzi-em24-e1",
+    "carlo-gavazzi-em24-rs485", "carlo-gavazzi-em340", "carlo-gavazzi-em530", "chint-dtsu666",
+    "comap-intelligen-nt", "deepsea-gencomm", "deye-3p", "eastron-sdm120", "eastron-sdm630",
+    "epever-tracer", "goodwe-et", "growatt-hybrid", "huawei-smartlogger", "huawei-sun2000",
+    "iammeter-wem3080t", "janitza-umg511", "janitza-umg604", "janitza-umg96rm", "lovato-dmg610",
+    "satec-pm180", "schneider-iem3000", "schneider-ion7650", "schneider-pm8000", "shelly-pro-3em",
+    "siemens-pac2200", "siemens-pac3200", "sma-data-manager", "sma-home-manager", "socomec-countis",
+    "solis-hybrid", "sungrow-ihomemanager", "sungrow-sh", "victron-gx", "victron-gx-32bit",
     "victron-gx-battery", "victron-gx-pv",
 );
 

@@ -225,13 +225,18 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<Str
         let mut profile = profile(&table, name.value, own);
         profiles::full_scale(&table, &mut profile);
         let invert = table.boolean("invert").unwrap_or(false);
+        // The profile's is that of the device, before the configuration turns it.
+        let own_range = profile.plausible.map(|range| match invert {
+            true => Plausible { low: -range.high, high: -range.low },
+            false => range,
+        });
         let (meter, frozen_after) = times(name.value, &table);
         let connection = Connection {
             link: LinkId(link.unwrap_or(0)),
             unit: unit.and_then(|at| u8::try_from(at.value).ok()).unwrap_or(0),
             profile,
             invert,
-            plausible: plausible(&table),
+            plausible: plausible(&table).or(own_range),
             frozen_after,
             stale_after: meter.stale_after,
             period: meter.period,
@@ -377,7 +382,8 @@ fn profile(table: &Table<'_>, name: &str, own: &BTreeMap<String, Profile>) -> Pr
 }
 
 /// A meter without a plausible range of its own gets one by what hangs at the site: a value far beyond it is an error of
-/// the device or of its scale, and would count as energy and as import for as long as it lasts.
+/// the device or of its scale, and would count as energy and as import for as long as it lasts. A profile's range, which
+/// is what the device can show, stands for it as well.
 pub(super) fn assume_plausible(connections: &mut [Connection], hanging: Watts) {
     let most = hanging.scaled(BEYOND).min(Watts::saturating(MOST_POWER));
     if most <= Watts::ZERO {
@@ -388,7 +394,33 @@ pub(super) fn assume_plausible(connections: &mut [Connection], hanging: Watts) {
     }
 }
 
-fn plausible(table: &Table<'_>) -> Option<Plausible> {
+/// A meter whose registers of 16 bits end below what hangs at the site shows nothing when it matters, or something else.
+pub(super) fn warn_of_narrowness(
+    meters: &Meters,
+    circuits: &[site::Circuit],
+    miners: Watts,
+    report: &Report<'_>,
+) {
+    let each = meters.connections.iter().zip(&meters.meters).zip(&meters.spans).enumerate();
+    let heads = |index| circuits.iter().any(|circuit| circuit.meter == Some(site::MeterId(index)));
+    for (_, ((connection, meter), span)) in each.filter(|(index, _)| heads(*index)) {
+        let terms = &connection.profile.power.terms;
+        let reach: Option<f64> = terms.iter().map(|term| term.turnover().map(|span| span / 2.0)).sum();
+        let Some(reach) = reach.filter(|reach| !terms.is_empty() && *reach < miners.get()) else { continue };
+        report.warn(
+            *span,
+            format!(
+                "meter `{}` can show {} at the most, in registers of 16 bits, and {miners} of miners hang at the site",
+                meter.name,
+                Watts::saturating(reach)
+            ),
+            "take a profile with wider registers, if the device has them",
+        );
+    }
+}
+
+/// The range of powers that a meter, or a kind of meter, can show.
+pub(super) fn plausible(table: &Table<'_>) -> Option<Plausible> {
     let inner = table.table("plausible")?;
     let low = inner.power("low", -MOST_POWER, MOST_POWER);
     let low = inner.require("low", low, "write the lowest power that the meter can show");

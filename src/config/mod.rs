@@ -38,6 +38,7 @@ mod profiles;
 mod protection;
 pub mod quantity;
 mod reader;
+mod registers;
 mod secrets;
 mod settings;
 mod signals;
@@ -434,6 +435,7 @@ fn build<'t>(
         return None;
     }
     let nameplate = miners.miners.iter().map(|miner| miner.nameplate).sum();
+    meters::warn_of_narrowness(&meters, &circuits.circuits, nameplate, report);
     meters::assume_plausible(&mut meters.connections, hanging(nameplate, &circuits.circuits, &limits.limits));
     let exit = control.exit;
     Some(Config {

@@ -4,20 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeValue;
-
 use super::diagnostic::{At, ConfigErrors, Report};
-use super::reader::{MOST_POWER, Table, Wrong, integer_of, is_a, number_of, quantity_of, shorten};
-use super::{builtin, names, quantity};
-use crate::meter::plan::MAX_REGISTERS;
-use crate::meter::profile::{
-    ByteOrder, Certainty, Ends, Format, FullScale, Function, Measure, Point, Profile, RawRange, Register,
-    WordOrder,
-};
+use super::reader::{MOST_POWER, Table, quantity_of, shorten};
+use super::registers::{point, status};
+use super::{builtin, meters, names, quantity};
+use crate::meter::profile::{Certainty, Ends, FullScale, Measure, Point, Profile};
 use crate::meter::sunspec::{Kind, Wanted};
 
-/// More registers than any meter needs for one value.
-const MOST_TERMS: usize = 32;
 /// The most files that a folder of profiles may have.
 const MOST_FILES: usize = 200;
 /// The largest file of a profile, in bytes.
@@ -121,9 +114,12 @@ pub(super) fn profile(name: &str, table: Table<'_>) -> Profile {
         others,
         description: description.to_owned(),
         certainty,
-        sunspec: None,
-        contacts: false,
+        plausible: meters::plausible(&table),
+        ..Profile::default()
     };
+    if let Some(condition) = status(&table) {
+        profile.only_if(&condition);
+    }
     if table.boolean("invert").unwrap_or(false) {
         profile.turn();
     }
@@ -141,7 +137,11 @@ pub(super) fn inline(table: &Table<'_>, meter: &str) -> Option<Profile> {
     let (power, others) = (point(table, "power"), others(table));
     described(table)?;
     let name = format!("{meter} (own registers)");
-    Some(Profile { name, power: power.unwrap_or_default(), others, ..Profile::default() })
+    let mut profile = Profile { name, power: power.unwrap_or_default(), others, ..Profile::default() };
+    if let Some(condition) = status(table) {
+        profile.only_if(&condition);
+    }
+    Some(profile)
 }
 
 /// Stands for the profile of a device that says itself what its registers mean:
@@ -215,217 +215,13 @@ fn others(table: &Table<'_>) -> BTreeMap<Measure, Point> {
         .collect()
 }
 
-fn point(table: &Table<'_>, key: &'static str) -> Option<Point> {
-    let report = table.report();
-    let mistakes = report.count();
-    let tables = table.tables(key);
-    if !table.has(key) {
-        return None;
-    }
-    let count = tables.len();
-    if count > MOST_TERMS || (count == 0 && report.count() == mistakes) {
-        report.error(
-            table.key_span(key),
-            format!("`{key}` is a list of {count} registers"),
-            format!("write one to {MOST_TERMS}; they are added up"),
-        );
-    }
-    Some(Point { terms: tables.into_iter().take(MOST_TERMS).filter_map(register).collect() })
-}
-
-fn register(table: Table<'_>) -> Option<Register> {
-    let report = table.report();
-    let function = table.choice("function", &Function::NAMES);
-    let function = table.require(
-        "function",
-        function,
-        "write function = \"holding\" (function code 3), \"input\" (4), \"coil\" (1) or \"discrete\" (2)",
-    );
-    let address = table.integer("address", 0, 65_535);
-    let address = table.require(
-        "address",
-        address,
-        "write the wire address, counted from zero; hexadecimal like 0x34 is fine. Manuals that count from 1, or \
-         from 30001 or 40001, mean one less, or 30001 or 40001 less",
-    );
-    let format = table.choice("format", &Format::NAMES);
-    let bits = function.is_some_and(|at| at.value.is_bits());
-    let format = match format {
-        // There is only one.
-        None if bits && !table.has("format") => Some(At::new(Format::Bool, table.span())),
-        format => table.require("format", format, "write the number format, like format = \"f32\""),
-    };
-    if let Some(at) = format
-        && let Some(function) = function
-        && bits != (at.value == Format::Bool)
-    {
-        let help = if bits {
-            "a coil or a discrete input is a single bit: format = \"bool\""
-        } else {
-            "\"bool\" is the format of coils and discrete inputs; of a register take the number, like \"u16\""
-        };
-        report.error(at.span, format!("{} do not have this format", function.value.items()), help);
-    }
-    if bits {
-        let single = ["word_order", "byte_order", "scale_register", "range", "unavailable", "saturated"];
-        for key in single.into_iter().filter(|key| table.has(key)) {
-            report.error(
-                table.key_span(key),
-                format!("a single bit has no `{key}`"),
-                "remove it; `scale` and `offset` say what 0 and 1 stand for",
-            );
-        }
-    }
-    let word_order = table
-        .choice("word_order", &[("high-first", WordOrder::HighFirst), ("low-first", WordOrder::LowFirst)])
-        .map_or(WordOrder::HighFirst, |at| at.value);
-    let byte_order = table
-        .choice("byte_order", &[("high-first", ByteOrder::HighFirst), ("low-first", ByteOrder::LowFirst)])
-        .map_or(ByteOrder::HighFirst, |at| at.value);
-    let scale = table.read("scale", |value| {
-        number_of(value).filter(|scale| *scale != 0.0 && scale.abs() <= 1e12).ok_or_else(|| {
-            Wrong::new(
-                "is no usable factor",
-                "write what one count stands for in watts, volts, hertz, watt-hours or percent, like 0.1",
-            )
-        })
-    });
-    let offset = table.read("offset", |value| {
-        number_of(value)
-            .filter(|offset| offset.abs() <= 1e12)
-            .ok_or_else(|| Wrong::new("is no usable number", "write what is added after the scale"))
-    });
-    let scale_register = table.integer("scale_register", 0, 65_535);
-    let range = range(&table);
-    let unavailable = patterns(&table, "unavailable", format.map(|at| at.value));
-    let saturated = patterns(&table, "saturated", format.map(|at| at.value));
-    if let (Some(address), Some(format)) = (address, format)
-        && address.value + u32::from(format.value.words()) > 65_536
-    {
-        report.error(
-            address.span,
-            format!(
-                "a value of {} registers at {} ends behind the last address",
-                format.value.words(),
-                address.value
-            ),
-            "the last register is 65535",
-        );
-    }
-    table.finish();
-    let scale_span = scale_register.as_ref().map(|at| at.span);
-    let register = Register {
-        function: function?.value,
-        address: u16::try_from(address?.value).ok()?,
-        format: format?.value,
-        word_order,
-        byte_order,
-        scale: scale.map_or(1.0, |at| at.value),
-        offset: offset.map_or(0.0, |at| at.value),
-        scale_register: scale_register.and_then(|at| u16::try_from(at.value).ok()),
-        range,
-        unavailable,
-        saturated,
-    };
-    if let Some(span) = scale_span
-        && register.extent().1 > MAX_REGISTERS
-    {
-        report.error(
-            span,
-            "`scale_register` is too far from the value",
-            format!("both are read with one request, which takes {MAX_REGISTERS} registers at most"),
-        );
-    }
-    Some(register)
-}
-
-/// A raw range, and the values that its ends stand for: two numbers, or the full scale of the site.
-fn range(table: &Table<'_>) -> Option<RawRange> {
-    let report = table.report();
-    let inner = table.table("range")?;
-    let number = |key| {
-        inner.read(key, |value| {
-            number_of(value)
-                .filter(|number| number.abs() <= 1e18)
-                .ok_or_else(|| Wrong::new("is no usable number", "write a number without unit, like 9999"))
-        })
-    };
-    let raw_low = number("raw_low").map_or(0.0, |at| at.value);
-    let raw_high = number("raw_high");
-    let raw_high = inner.require("raw_high", raw_high, "write the highest raw number, like raw_high = 9999");
-    let (low, high) = (number("low"), number("high"));
-    let full_scale = inner
-        .choice("full_scale", &[("power", FullScale::Power), ("voltage", FullScale::Voltage)])
-        .map(|at| at.value);
-    let both_ways = inner.boolean("both_ways").unwrap_or(false);
-    let span = inner.span();
-    inner.finish();
-    let ends = match (low, high, full_scale) {
-        (Some(low), Some(high), None) if !both_ways => Ends::Known { low: low.value, high: high.value },
-        (None, None, Some(scale)) if both_ways => Ends::PlusMinusFullScale(scale),
-        (None, None, Some(scale)) => Ends::ToFullScale(scale),
-        _ => {
-            report.error(
-                span,
-                "the range does not say what its ends stand for",
-                "write low = … and high = …, or full_scale = \"power\" with or without both_ways = true",
-            );
-            return None;
-        }
-    };
-    let raw_high: At<f64> = raw_high?;
-    let turned = matches!(ends, Ends::Known { low, high } if low >= high);
-    if raw_low >= raw_high.value || turned {
-        report.error(
-            raw_high.span,
-            "the range is empty or upside down",
-            "the low end must be below the high end",
-        );
-        return None;
-    }
-    Some(RawRange { raw_low, raw_high: raw_high.value, ends })
-}
-
-/// Raw bit patterns.
-fn patterns(table: &Table<'_>, key: &'static str, format: Option<Format>) -> Vec<u64> {
-    const MOST: usize = 8;
-    let report: &Report<'_> = table.report();
-    let Some(list) = table.list(key) else {
-        return Vec::new();
-    };
-    if list.value.len() > MOST {
-        report.error(list.span, format!("`{key}` has more than {MOST} patterns"), "");
-    }
-    let bits = format.map_or(64, |format| u32::from(format.words()) * 16);
-    let mut patterns = Vec::new();
-    for (span, value) in list.value.into_iter().take(MOST) {
-        match pattern(value, bits) {
-            Ok(pattern) => patterns.push(pattern),
-            Err(wrong) => report.error(
-                span,
-                format!("a pattern of `{key}` {wrong}"),
-                format!("write the raw bits of the {bits}-bit value, like 0x{:X}", 1_u64 << (bits - 1)),
-            ),
-        }
-    }
-    patterns
-}
-
-fn pattern(value: &DeValue<'_>, bits: u32) -> Result<u64, String> {
-    let number = integer_of(value).ok_or_else(|| match value {
-        DeValue::Integer(_) => String::from("is too large"),
-        other => is_a(other),
-    })?;
-    let pattern = u64::try_from(number).map_err(|_| String::from("is negative or too large"))?;
-    if bits < 64 && pattern >> bits != 0 {
-        return Err(format!("has more than {bits} bits"));
-    }
-    Ok(pattern)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use crate::meter::profile::{
+        ByteOrder, Effect, Factor, Format, Function, Patterns, RawRange, Register, Sign, WordOrder,
+    };
 
     use super::super::builtin::parse_profile;
     use super::super::{Config, ConfigErrors, Options, Secrets, parse};
@@ -475,7 +271,10 @@ mod tests {
         let profile = read(
             "description = \"D\"\ncertainty = \"low\"\nfrequency = { function = \"input\", address = 9, format = \"u16\", \
              word_order = \"low-first\", byte_order = \"low-first\", scale = 0.5, offset = 45, scale_register = 11, \
-             range = { raw_low = 1, raw_high = 9, low = 2, high = 4 }, unavailable = [0xFFFF], saturated = [0xFFFE] }\n\
+             range = { raw_low = 1, raw_high = 9, low = 2, high = 4 }, unavailable = [0xFFFF], saturated = [0xFFFE], \
+             sign = { address = 12, mask = 1, negative = [1] }, \
+             multiply = { function = \"holding\", address = 40, format = \"u16\", scale = 0.1 }, \
+             exponent = { function = \"input\", address = 41, format = \"i16\" } }\n\
              power = { function = \"input\", address = 1, format = \"u16\" }",
         );
         assert_eq!((profile.description.as_str(), profile.certainty), ("D", Certainty::Low));
@@ -498,6 +297,32 @@ mod tests {
                 }),
                 unavailable: vec![0xFFFF],
                 saturated: vec![0xFFFE],
+                sign: Some(Sign {
+                    address: 12,
+                    positive: Patterns { mask: 1, any_of: vec![0] },
+                    negative: Patterns { mask: 1, any_of: vec![1] },
+                }),
+                factors: vec![
+                    Factor {
+                        register: Register {
+                            address: 40,
+                            scale: 0.1,
+                            unavailable: vec![0xFFFF],
+                            ..Register::default()
+                        },
+                        effect: Effect::Multiply,
+                    },
+                    Factor {
+                        register: Register {
+                            function: Function::Input,
+                            address: 41,
+                            format: Format::I16,
+                            unavailable: vec![0x8000, 0x7FFF],
+                            ..Register::default()
+                        },
+                        effect: Effect::PowerOfTen,
+                    },
+                ],
             }
         );
     }
@@ -513,6 +338,68 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_has_its_own_plausible_range_and_the_site_has_the_last_word() {
+        let range = |meter: &str| {
+            let text = format!(
+                "{meter}\n[profiles.p]\nplausible = {{ low = \"-20 kW\", high = \"50 kW\" }}\n{POWER}"
+            );
+            let config = site(&text).unwrap_or_else(|errors| panic!("{errors}"));
+            let plausible = config.meters[0].plausible.unwrap();
+            (plausible.low.get(), plausible.high.get())
+        };
+        let is = |found: (f64, f64), low: f64, high: f64| {
+            assert!((found.0 - low).abs() < 1e-6 && (found.1 - high).abs() < 1e-6, "{found:?}");
+        };
+        is(range("profile = \"p\""), -20e3, 50e3);
+        is(range("profile = \"p\"\ninvert = true"), -50e3, 20e3);
+        is(range("profile = \"p\"\nplausible = { low = \"-1 kW\", high = \"2 kW\" }"), -1e3, 2e3);
+    }
+
+    #[test]
+    fn a_register_that_ends_below_what_hangs_there_is_a_warning() {
+        let said = |format: &str| {
+            let power = POWER.replace("i16", format).replace("scale = 10", "scale = 0.1");
+            let config = site(&power).unwrap_or_else(|errors| panic!("{errors}"));
+            config.warnings.iter().map(ToString::to_string).collect::<String>()
+        };
+        assert!(
+            said("i16").contains("can show 3.28 kW at the most, in registers of 16 bits"),
+            "{}",
+            said("i16")
+        );
+        assert!(!said("i32").contains("at the most"), "{}", said("i32"));
+    }
+
+    #[test]
+    fn a_status_makes_every_point_wait_for_it() {
+        let status = "status = { function = \"holding\", address = 37100, format = \"u16\", good = [1] }\n";
+        let profile = read(&format!("{status}{POWER}{}", POWER.replacen("power", "power_l1", 1)));
+        for (measure, point) in profile.points() {
+            let [condition] = point.only_if.as_slice() else { panic!("{measure:?}") };
+            assert_eq!((condition.register.address, condition.good), (37_100, true));
+            assert!(condition.patterns.hold(1) && !condition.patterns.hold(0));
+        }
+        let with = |more: &str| fault(&format!("{}{POWER}", status.replace("good = [1]", more)));
+        assert!(with("good = [1], bad = [2]").contains("while the values count"));
+        assert!(with("mask = 2").contains("while the values count"));
+        assert!(with("mask = 2, good = [1]").contains("outside of the `mask`"));
+        assert!(with("good = [0x10000]").contains("more than 16 bits"));
+        assert!(with("good = [1], range = { raw_high = 9, low = 1, high = 2 }").contains("has no `range`"));
+    }
+
+    #[test]
+    fn the_ends_of_an_integer_are_no_value_unless_the_profile_says_more() {
+        let unavailable = |more: &str| {
+            let profile = read(&POWER.replace(" }", &format!("{more} }}")));
+            profile.power.terms[0].unavailable.clone()
+        };
+        assert_eq!(unavailable(""), [0x8000, 0x7FFF]);
+        assert_eq!(unavailable(", saturated = [0x8000]"), [0_u64; 0]);
+        assert_eq!(unavailable(", unavailable = []"), [0_u64; 0]);
+        assert_eq!(unavailable(", unavailable = [7]"), [7]);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_where_it_stands() {
         let with = |extra: &str| fault(&POWER.replace(" }", &format!(", {extra} }}")));
         assert!(with("scale_register = 400").contains("too far"));
@@ -520,6 +407,13 @@ mod tests {
         assert!(with("range = { raw_high = 0, low = 1, high = 2 }").contains("empty"));
         assert!(with("range = { raw_high = 9, low = 2, high = 1 }").contains("upside down"));
         assert!(with("range = { low = 1, high = 2 }").contains("raw_high"));
+        assert!(with("sign = { address = 400, negative = [1] }").contains("too far"));
+        assert!(with("sign = { address = 2 }").contains("negative = [1]"));
+        assert!(
+            with("multiply = { function = \"input\", address = 2, format = \"u16\", sign = 1 }")
+                .contains("has no `sign`")
+        );
+        assert!(with("exponent = 3").contains("exponent"));
         assert!(with("saturated = [0x10000]").contains("`saturated` has more than 16 bits"));
         assert!(fault(&format!("certainty = \"sure\"\n{POWER}")).contains("sure"));
         assert!(fault("description = \"D\"").contains("no `power`"), "nothing at all");

@@ -70,6 +70,11 @@ impl Seen {
         disagreement: None,
     };
 
+    /// Whether it is known to one side only: a register of it stands at its end, and does not show what moves.
+    pub fn one_sided(&self) -> bool {
+        self.low.zip(self.high).is_some_and(|(low, high)| (high.value - low.value) >= PLAUSIBLE.scaled(0.5))
+    }
+
     /// Whether its value may be used as it is.
     pub fn fresh(&self) -> bool {
         self.lost <= 0.0 && self.input.power.is_some()
@@ -159,6 +164,9 @@ impl Combiner {
                 Some(_) => Seen::NOTHING,
             })
             .collect();
+        for (seen, _) in seen.iter_mut().zip(&self.caps).filter(|(seen, cap)| **cap && seen.input.at_most) {
+            seen.input.power = seen.low;
+        }
         for &index in &self.order {
             let (Some(meter), Some(memory)) = (site.meters.get(index), self.memories.get_mut(index)) else {
                 continue;
@@ -233,9 +241,14 @@ fn device(meter: &Meter, input: Option<&MeterInput>, now: Moment) -> Seen {
     if let Some(reading) = input.power.as_mut() {
         reading.value = reading.value.clamp(-PLAUSIBLE, PLAUSIBLE);
     }
+    // Nobody knows how much less than what it can show.
+    let low = input.power.map(|reading| match input.at_most {
+        true => Reading { value: -PLAUSIBLE, ..reading },
+        false => reading,
+    });
     Seen {
         input,
-        low: input.power,
+        low,
         high: input.power,
         lost: lost(meter, input.power.map(|reading| now - reading.at)),
         period: input.refresh.map_or(meter.period, |refresh| refresh.max(meter.period)),
@@ -408,6 +421,7 @@ fn choose(redundant: &Redundant, views: &[View], memory: &mut Memory, now: Momen
             power: None,
             others: chosen.map_or(Readings::NONE, |view| view.others),
             refresh: chosen.and_then(|view| view.refresh),
+            at_most: false,
         },
         low: extent.map(|extent| reading(extent.low, extent.at)),
         high: extent.map(|extent| reading(extent.high, extent.at)),

@@ -287,11 +287,14 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
         }
         memory.sample_at = Some(high.at);
         // In doubt, the miners have drawn less than a meter says that sees them alone: then the rest is other load.
-        let worse = if circuit.dedicated { low } else { high };
+        let worse = if circuit.dedicated && !seen.one_sided() { low } else { high };
         if memory.repeats(high.at, worse.value.get(), seen.input.refresh, nameplate) {
             continue;
         }
         memory.metered.push(high.at, worse.value.get());
+        if seen.one_sided() {
+            continue;
+        }
         let middle = (low.value.get() + high.value.get()) / 2.0;
         let CircuitMemory { estimate, lag, gain, .. } = memory;
         let reach = estimate.oldest().map(|(at, _)| at);
@@ -315,6 +318,11 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
 /// Looks whether a meter lives. It does as long as its values differ.
 fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, delay: Duration) {
     let Some(reading) = seen.input.power else { return };
+    if seen.one_sided() {
+        // What stands at its end cannot show what the miners do.
+        (memory.same, memory.frozen, memory.shows) = (None, false, true);
+        return;
+    }
     let value = reading.value.get();
     match memory.same {
         Some((same, _)) if same.total_cmp(&value).is_eq() => {}

@@ -94,6 +94,9 @@ pub struct MeterInput {
     pub others: Readings,
     /// How often the device has a new value, learned; `None` until that is known, and for what is no device.
     pub refresh: Option<Duration>,
+    /// The power is what the value says or less: the register stands at the end where power flows out. It does not
+    /// move there, whatever the miners do.
+    pub at_most: bool,
 }
 
 impl MeterInput {
@@ -102,7 +105,7 @@ impl MeterInput {
 
     /// A meter that tells its power and nothing else.
     pub const fn new(status: MeterStatus, power: Option<Reading<Watts>>) -> Self {
-        Self { status, power, others: Readings::NONE, refresh: None }
+        Self { status, power, others: Readings::NONE, refresh: None, at_most: false }
     }
 }
 

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn profile(power: bool, others: &[(Measure, u16)]) -> Profile {
-        let point = |address| Point { terms: vec![Register { address, ..Register::default() }] };
+        let point = |address| Point::of(vec![Register { address, ..Register::default() }]);
         Profile {
             power: if power { point(0) } else { Point::default() },
             others: others

@@ -3,12 +3,26 @@
 //! Everything that is not a finite number is *absent*, and absence is `None`, never zero: a zero would tell
 //! the control law that the power is there. Nothing here allocates or can fail in another way.
 
-use super::profile::{ByteOrder, Ends, Format, Measure, Point, Profile, Register, WordOrder};
+use super::profile::{
+    ByteOrder, Condition, Effect, Ends, Factor, Format, Measure, Point, Profile, Register, Sign, WordOrder,
+};
 use crate::control::snapshot::MeterStatus;
 use crate::units::{Joules, Watts};
 
-/// The largest power of ten that a scale register may hold, either way (SunSpec `sunssf`).
-const SCALE_MOST: i16 = 10;
+/// The powers of ten that a scale register may hold, either way (SunSpec `sunssf`).
+const SCALES: [(f64, f64); 11] = [
+    (0.0, 1.0),
+    (1.0, 1e1),
+    (2.0, 1e2),
+    (3.0, 1e3),
+    (4.0, 1e4),
+    (5.0, 1e5),
+    (6.0, 1e6),
+    (7.0, 1e7),
+    (8.0, 1e8),
+    (9.0, 1e9),
+    (10.0, 1e10),
+];
 
 /// Why a register holds no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
@@ -22,9 +36,15 @@ pub enum Absent {
     /// The register stands at the end of what it can show.
     #[error("the value is beyond what the register can show; take a profile with a wider register")]
     Saturated,
-    /// The scale register does not hold a power of ten from -10 to 10.
-    #[error("the scale register holds no usable power of ten")]
+    /// The scale register does not hold a power of ten from -10 to 10, or another factor is no positive number.
+    #[error("the register with the scale holds no usable factor")]
     NoScale,
+    /// The register with the sign says neither.
+    #[error("the register with the sign holds neither of its two signs")]
+    NoSign,
+    /// The status of the device says that what it measures with is not there.
+    #[error("the device's own status says that this measurement is not there")]
+    Away,
     /// The raw number is outside the range of the profile, or the full scale of the site is not known.
     #[error("the raw number is outside its range, or the full scale is not configured")]
     OutOfRange,
@@ -35,8 +55,8 @@ impl Absent {
     /// cannot be one.
     pub const fn status(self) -> MeterStatus {
         match self {
-            Self::NotRead | Self::Unavailable => MeterStatus::Unavailable,
-            Self::Saturated | Self::NoScale | Self::OutOfRange => MeterStatus::Implausible,
+            Self::NotRead | Self::Unavailable | Self::Away => MeterStatus::Unavailable,
+            Self::Saturated | Self::NoScale | Self::NoSign | Self::OutOfRange => MeterStatus::Implausible,
         }
     }
 }
@@ -90,11 +110,44 @@ fn number(bits: u64, format: Format) -> f64 {
         Format::I64 => join(f64::from(high32(bits).cast_signed()), low32(bits)),
         Format::F32 => f64::from(f32::from_bits(low32(bits))),
         Format::F64 => f64::from_bits(bits),
+        Format::F16 => half(low16(bits)),
+        Format::Sm16 => signed(bits, 15),
+        Format::Sm32 => signed(bits, 31),
+        Format::Bcd16 => digits(bits, 4),
+        Format::Bcd32 => digits(bits, 8),
+        Format::Bcd64 => digits(bits, 16),
         Format::Bool => f64::from(u8::from(bits != 0)),
     }
 }
 
-/// The scaled value of a register out of its words, in the order of the wire.
+/// IEEE 754, 16 bits: a sign, 5 bits of exponent, 10 of fraction.
+fn half(bits: u16) -> f64 {
+    let fraction = f64::from(bits & 0x3FF);
+    let size = match bits >> 10 & 0x1F {
+        0 => fraction * 2_f64.powi(-24),
+        0x1F if bits & 0x3FF == 0 => f64::INFINITY,
+        0x1F => f64::NAN,
+        exponent => (1_024.0 + fraction) * 2_f64.powi(i32::from(exponent) - 25),
+    };
+    if bits & 0x8000 == 0 { size } else { -size }
+}
+
+/// Sign and magnitude, the sign at a position.
+fn signed(bits: u64, sign: u32) -> f64 {
+    let size = f64::from(low32(bits & ((1 << sign) - 1)));
+    if bits >> sign & 1 == 0 { size } else { -size }
+}
+
+/// So many decimal digits; NaN where there is another one.
+fn digits(bits: u64, count: u32) -> f64 {
+    (0..count).rev().fold(0.0, |number, place| match bits >> (4 * place) & 0xF {
+        digit @ 0..=9 => number * 10.0 + f64::from(low32(digit)),
+        _ => f64::NAN,
+    })
+}
+
+/// The scaled value of a register out of its words, in the order of the wire. One with factors in other registers has no
+/// value by itself: see [`explain`].
 ///
 /// `words` are those of [`Register::extent`]: the value's own, and up to the scale register where there is one.
 ///
@@ -102,6 +155,38 @@ fn number(bits: u64, format: Format) -> f64 {
 /// [`Absent`] when the device says that it has no value (a sentinel, NaN, infinity), when the register is
 /// saturated, when the scaled number is not finite, and when the number of words is not that of the extent.
 pub fn read(register: &Register, words: &[u16]) -> Result<f64, Absent> {
+    if !register.factors.is_empty() {
+        return Err(Absent::NotRead);
+    }
+    scaled(register, unscaled(register, words)?.known()?)
+}
+
+/// A number out of a register: as it stands, or beyond what the register can show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Raw {
+    Known(f64),
+    /// The end of the register; the true number is further away from zero, or the same.
+    Beyond(f64),
+}
+
+impl Raw {
+    fn known(self) -> Result<f64, Absent> {
+        match self {
+            Self::Known(number) => Ok(number),
+            Self::Beyond(_) => Err(Absent::Saturated),
+        }
+    }
+
+    fn map(self, change: impl FnOnce(f64) -> Result<f64, Absent>) -> Result<Self, Absent> {
+        Ok(match self {
+            Self::Known(number) => Self::Known(change(number)?),
+            Self::Beyond(number) => Self::Beyond(change(number)?),
+        })
+    }
+}
+
+/// The number in a register with its sign and its power of ten, before everything else.
+fn unscaled(register: &Register, words: &[u16]) -> Result<Raw, Absent> {
     let (start, count) = register.extent();
     if words.len() != usize::from(count) {
         return Err(Absent::NotRead);
@@ -112,18 +197,48 @@ pub fn read(register: &Register, words: &[u16]) -> Result<f64, Absent> {
     if register.unavailable.contains(&bits) {
         return Err(Absent::Unavailable);
     }
-    if register.saturated.contains(&bits) {
-        return Err(Absent::Saturated);
-    }
     let mut number = number(bits, register.format);
     if !number.is_finite() {
         return Err(Absent::Unavailable);
     }
-    if let Some(scale) = register.scale_register {
-        let word = words.get(usize::from(scale - start)).ok_or(Absent::NotRead)?;
-        number = power_of_ten(number, *word)?;
+    let beside = |address: u16| words.get(usize::from(address - start)).copied().ok_or(Absent::NotRead);
+    if let Some(Sign { address, positive, negative }) = &register.sign {
+        let says = u64::from(beside(*address)?);
+        match (positive.hold(says), negative.hold(says)) {
+            (true, false) => {}
+            (false, true) => number = -number,
+            _ => return Err(Absent::NoSign),
+        }
     }
-    scaled(register, number)
+    if let Some(scale) = register.scale_register {
+        number = power_of_ten(number, f64::from(beside(scale)?.cast_signed()))?;
+    }
+    let beyond = register.saturated.contains(&bits);
+    Ok(if beyond { Raw::Beyond(number) } else { Raw::Known(number) })
+}
+
+/// The value of a term with its factors.
+fn term<'a>(register: &Register, words: &impl Fn(&Register) -> Option<&'a [u16]>) -> Result<Raw, Absent> {
+    let unscaled = unscaled(register, words(register).ok_or(Absent::NotRead)?)?;
+    unscaled.map(|mut number| {
+        for Factor { register, effect } in &register.factors {
+            let factor = read(register, words(register).ok_or(Absent::NotRead)?)?;
+            number = match effect {
+                Effect::PowerOfTen => power_of_ten(number, factor)?,
+                Effect::Multiply if factor > 0.0 => number * factor,
+                Effect::Multiply => return Err(Absent::NoScale),
+            };
+        }
+        scaled(register, number)
+    })
+}
+
+/// Whether the device says that what it measures is there.
+fn holds<'a>(condition: &Condition, words: &impl Fn(&Register) -> Option<&'a [u16]>) -> Result<bool, Absent> {
+    let register = &condition.register;
+    let words = words(register).ok_or(Absent::NotRead)?;
+    let bits = bits(words, register.word_order, register.byte_order);
+    Ok(register.unavailable.contains(&bits) || condition.patterns.hold(bits) == condition.good)
 }
 
 /// What a raw number stands for, after the scale register: its place in the range, the scale and the offset.
@@ -145,14 +260,11 @@ pub fn scaled(register: &Register, mut number: f64) -> Result<f64, Absent> {
     if scaled.is_finite() { Ok(scaled) } else { Err(Absent::Unavailable) }
 }
 
-/// Multiplies by the power of ten in a scale register. Division where it is negative: 10^-1 is no binary fraction.
-fn power_of_ten(number: f64, word: u16) -> Result<f64, Absent> {
-    let exponent = word.cast_signed();
-    if !(-SCALE_MOST..=SCALE_MOST).contains(&exponent) {
-        return Err(Absent::NoScale);
-    }
-    let factor = 10_f64.powi(i32::from(exponent.abs()));
-    Ok(if exponent < 0 { number / factor } else { number * factor })
+/// Multiplies by a power of ten. Division where it is negative: 10^-1 is no binary fraction.
+fn power_of_ten(number: f64, exponent: f64) -> Result<f64, Absent> {
+    let factor = SCALES.iter().find(|(power, _)| power.total_cmp(&exponent.abs()).is_eq());
+    let (_, factor) = factor.ok_or(Absent::NoScale)?;
+    Ok(if exponent < 0.0 { number / factor } else { number * factor })
 }
 
 /// As [`read`], without the reason.
@@ -186,13 +298,69 @@ pub fn point<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) 
 /// # Errors
 /// [`Absent`], as [`read`].
 pub fn explain<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) -> Result<f64, Absent> {
+    match amount(point, words)? {
+        Amount::Exactly(value) => Ok(value),
+        Amount::AtMost(_) | Amount::AtLeast(_) => Err(Absent::Saturated),
+    }
+}
+
+/// What is known of the value of a point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// It is this.
+    Exactly(f64),
+    /// A register stands at its lower end: it is this or less.
+    AtMost(f64),
+    /// A register stands at its upper end: it is this or more.
+    AtLeast(f64),
+}
+
+impl std::ops::Neg for Amount {
+    type Output = Self;
+
+    /// What turns the sign turns the side of which something is known, too.
+    fn neg(self) -> Self {
+        match self {
+            Self::Exactly(value) => Self::Exactly(-value),
+            Self::AtMost(value) => Self::AtLeast(-value),
+            Self::AtLeast(value) => Self::AtMost(-value),
+        }
+    }
+}
+
+/// As [`explain`]; where registers are saturated on one side, with the bound that follows for the sum.
+///
+/// # Errors
+/// [`Absent`], as [`read`]; [`Absent::Saturated`] when nothing follows, because terms are saturated on both sides.
+pub fn amount<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>) -> Result<Amount, Absent> {
     if point.terms.is_empty() {
         return Err(Absent::NotRead);
     }
-    let total = point.terms.iter().try_fold(0.0, |total, register| {
-        Ok::<f64, Absent>(total + read(register, words(register).ok_or(Absent::NotRead)?)?)
-    })?;
-    if total.is_finite() { Ok(total) } else { Err(Absent::Unavailable) }
+    for condition in &point.only_if {
+        if !holds(condition, &words)? {
+            return Err(Absent::Away);
+        }
+    }
+    let (mut total, mut below, mut above) = (0.0, false, false);
+    for register in &point.terms {
+        match term(register, &words)? {
+            Raw::Known(value) => total += value,
+            // Which way further leads is the sign of the number that stands there, the offset apart.
+            Raw::Beyond(value) => {
+                total += value;
+                let further = value - register.offset;
+                below |= further <= 0.0;
+                above |= further >= 0.0;
+            }
+        }
+    }
+    match (below, above) {
+        _ if !f64::is_finite(total) => Err(Absent::Unavailable),
+        (false, false) => Ok(Amount::Exactly(total)),
+        (true, false) => Ok(Amount::AtMost(total)),
+        (false, true) => Ok(Amount::AtLeast(total)),
+        (true, true) => Err(Absent::Saturated),
+    }
 }
 
 /// A value with its quantity.
@@ -355,8 +523,118 @@ mod tests {
         assert_eq!(read(&narrow, &[0x7FFF]), Err(Absent::Saturated));
         assert_eq!(read(&narrow, &[0x8000]), Err(Absent::Saturated));
         assert_eq!(read(&narrow, &[0x7FFE]), Ok(32_766.0));
-        let sum = Point { terms: vec![narrow.clone(), narrow] };
+        let sum = Point::of(vec![narrow.clone(), narrow]);
         assert_eq!(explain(&sum, |_| Some(&[0x7FFF])), Err(Absent::Saturated));
+    }
+
+    #[test]
+    fn formats_of_older_meters_are_read() {
+        let high = WordOrder::HighFirst;
+        let cases: [(Format, &[u16], Option<f64>); 16] = [
+            (Format::F16, &[0x3C00], Some(1.0)),
+            (Format::F16, &[0xC900], Some(-10.0)),
+            (Format::F16, &[0x7BFF], Some(65_504.0)),
+            (Format::F16, &[0x0001], Some(5.960_464_477_539_063e-8)),
+            (Format::F16, &[0x8000], Some(-0.0)),
+            (Format::F16, &[0x7C00], None),
+            (Format::F16, &[0x7E00], None),
+            (Format::Sm16, &[0x0005], Some(5.0)),
+            (Format::Sm16, &[0x8005], Some(-5.0)),
+            (Format::Sm32, &[0x8001, 0x0000], Some(-65_536.0)),
+            (Format::Sm32, &[0x7FFF, 0xFFFF], Some(2_147_483_647.0)),
+            (Format::Bcd16, &[0x1234], Some(1_234.0)),
+            (Format::Bcd16, &[0x12A4], None),
+            (Format::Bcd32, &[0x0098, 0x7654], Some(987_654.0)),
+            (Format::Bcd32, &[0xFFFF, 0xFFFF], None),
+            (Format::Bcd64, &[0x0000, 0x1234, 0x5678, 0x9012], Some(123_456_789_012.0)),
+        ];
+        for (format, words, expected) in cases {
+            assert_eq!(value(&register(format, high), words), expected, "{format:?} {words:x?}");
+        }
+    }
+
+    #[test]
+    fn the_sign_stands_in_a_register_of_its_own() {
+        let one = |bits| super::super::profile::Patterns { mask: 0x00FF, any_of: vec![bits] };
+        let mut signed = register(Format::U32, WordOrder::HighFirst);
+        signed.address = 8196;
+        signed.sign = Some(Sign { address: 8198, positive: one(0), negative: one(1) });
+        assert_eq!(signed.extent(), (8196, 3), "in one request with the amount");
+        assert_eq!(read(&signed, &[0, 1_500, 0x0100]), Ok(1_500.0));
+        assert_eq!(read(&signed, &[0, 1_500, 0x0101]), Ok(-1_500.0));
+        assert_eq!(read(&signed, &[0, 1_500, 2]), Err(Absent::NoSign));
+    }
+
+    #[test]
+    fn ratios_and_powers_of_ten_come_from_registers_of_either_table() {
+        let factor = |address, effect, scale| Factor {
+            register: Register { function: Function::Holding, address, scale, ..Register::default() },
+            effect,
+        };
+        let mut term = register(Format::I16, WordOrder::HighFirst);
+        term.factors = vec![
+            factor(100, Effect::Multiply, 1.0),
+            factor(101, Effect::Multiply, 0.1),
+            factor(102, Effect::PowerOfTen, 1.0),
+        ];
+        let point = Point::of(vec![term]);
+        let value = |ct, pt, power| {
+            let words: [u16; 4] = [0xFFFB, ct, pt, power];
+            explain(&point, |register| {
+                let at =
+                    if register.function == Function::Input { 0 } else { usize::from(register.address - 99) };
+                let words: &'static [u16; 4] = Box::leak(Box::new(words));
+                words.get(at..=at)
+            })
+        };
+        assert_eq!(value(80, 1_000, 0), Ok(-40_000.0), "-5 x 80 x 100");
+        assert_eq!(value(80, 10, 3), Ok(-400_000.0));
+        assert_eq!(value(0, 10, 0), Err(Absent::NoScale), "a ratio that is not set");
+        assert_eq!(value(80, 10, 11), Err(Absent::NoScale));
+        assert_eq!(
+            explain(&point, |register| (register.address == 0).then_some(&[1][..])),
+            Err(Absent::NotRead)
+        );
+        assert_eq!(read(&point.terms[0], &[5]), Err(Absent::NotRead), "never without its factors");
+    }
+
+    #[test]
+    fn a_value_counts_only_while_the_device_says_that_its_meter_is_there() {
+        let status = |good, any_of: &[u64]| Condition {
+            register: Register { address: 9, unavailable: vec![0xFFFF], ..Register::default() },
+            patterns: super::super::profile::Patterns { mask: 0x0F, any_of: any_of.to_vec() },
+            good,
+        };
+        let value = |condition: Condition, says: u16| {
+            let point =
+                Point { terms: vec![register(Format::U16, WordOrder::HighFirst)], only_if: vec![condition] };
+            let says: &'static [u16] = Box::leak(Box::new([says]));
+            explain(&point, |register| Some(if register.address == 9 { says } else { &[7] }))
+        };
+        assert_eq!(value(status(true, &[1, 2]), 0xF2), Ok(7.0));
+        assert_eq!(value(status(true, &[1, 2]), 3), Err(Absent::Away));
+        assert_eq!(value(status(false, &[0]), 3), Ok(7.0));
+        assert_eq!(value(status(false, &[0]), 0x10), Err(Absent::Away));
+        assert_eq!(value(status(true, &[1]), 0xFFFF), Ok(7.0), "it says nothing of itself");
+    }
+
+    #[test]
+    fn a_sum_with_registers_at_their_ends_is_known_to_one_side() {
+        let narrow =
+            Register { saturated: vec![0x7FFF, 0x8000], ..register(Format::I16, WordOrder::HighFirst) };
+        let sum = |scale: f64, words: [u16; 2]| {
+            let term = |address| Register { address, scale, ..narrow.clone() };
+            let words: &'static [u16; 2] = Box::leak(Box::new(words));
+            amount(&Point::of(vec![term(0), term(1)]), |register| {
+                let at = usize::from(register.address);
+                words.get(at..=at)
+            })
+        };
+        assert_eq!(sum(1.0, [100, 200]), Ok(Amount::Exactly(300.0)));
+        assert_eq!(sum(1.0, [100, 0x8000]), Ok(Amount::AtMost(-32_668.0)));
+        assert_eq!(sum(1.0, [100, 0x7FFF]), Ok(Amount::AtLeast(32_867.0)));
+        assert_eq!(sum(-1.0, [100, 0x7FFF]), Ok(Amount::AtMost(-32_867.0)));
+        assert_eq!(sum(1.0, [0x8000, 0x7FFF]), Err(Absent::Saturated), "nothing follows");
     }
 
     #[test]
@@ -415,7 +693,7 @@ mod tests {
         let mut phase = register(Format::I16, WordOrder::HighFirst);
         phase.unavailable = vec![0x8000];
         let terms: Vec<Register> = (820..823).map(|address| Register { address, ..phase.clone() }).collect();
-        let sum = Point { terms };
+        let sum = Point::of(terms);
         let image = |words: [u16; 3]| {
             point(&sum, |register| {
                 let words: &'static [u16; 3] = Box::leak(Box::new(words));
@@ -425,7 +703,7 @@ mod tests {
         assert_eq!(image([100, 0xFFFF, 50]), Some(149.0));
         assert_eq!(image([100, 0x8000, 50]), None);
         assert_eq!(point(&sum, |_| None), None, "not read");
-        assert_eq!(point(&Point { terms: Vec::new() }, |_| None), None, "no terms");
+        assert_eq!(point(&Point::default(), |_| None), None, "no terms");
     }
 
     proptest! {

@@ -54,6 +54,14 @@ pub(super) enum Fault {
     /// No answer has this length.
     #[error("length field {0}, which no answer can have")]
     Length(u16),
+    /// The answer to this request, from another unit than was asked: over TCP nothing else than the device itself says so.
+    #[error("unit {got} answered where unit {asked} was asked")]
+    Answerer {
+        /// Who answered.
+        got: u8,
+        /// Who was asked.
+        asked: u8,
+    },
     /// Another unit answers, or noise does.
     #[error("it begins with {got} instead of the unit {asked}: noise, or the answer of another unit")]
     Unit {
@@ -137,7 +145,7 @@ impl<T> Guard<T> {
 
     /// Checks a complete head and turns the transaction number back into what tokio-modbus expects.
     fn check_head(&mut self) -> Result<(), Fault> {
-        let [t1, t2, p1, p2, l1, l2, _unit, function] = self.head;
+        let [t1, t2, p1, p2, l1, l2, unit, function] = self.head;
         let protocol = u16::from_be_bytes([p1, p2]);
         if protocol != 0 {
             return Err(Fault::Protocol(protocol));
@@ -147,8 +155,13 @@ impl<T> Guard<T> {
         if !possible.contains(&length) {
             return Err(Fault::Length(length));
         }
+        let asked = self.request.get(UNCOUNTED).copied().unwrap_or_default();
+        let is_answer = self.request_length > 0 && self.request.starts_with(&[t1, t2]);
+        if is_answer && unit != asked {
+            return Err(Fault::Answerer { got: unit, asked });
+        }
         let [t1, t2] = u16::from_be_bytes([t1, t2]).wrapping_sub(self.first_transaction).to_be_bytes();
-        self.head = [t1, t2, p1, p2, l1, l2, self.head[6], function];
+        self.head = [t1, t2, p1, p2, l1, l2, unit, function];
         self.rest = usize::from(length) + UNCOUNTED - HEAD;
         Ok(())
     }
@@ -308,6 +321,24 @@ mod tests {
         assert_eq!(fault_after(&[], true).await, Fault::Closed);
         assert_eq!(fault_after(&[0, 0, 0], true).await, Fault::Truncated);
         assert_eq!(fault_after(&[0, 0, 0, 0, 0, 5, 1, 4, 2, 7], true).await, Fault::Truncated);
+    }
+
+    #[tokio::test]
+    async fn the_answer_of_another_unit_is_told_as_that_and_that_of_another_request_is_not() {
+        for (unit, answer) in [(1, None), (0, Some(Fault::Answerer { got: 0, asked: 1 }))] {
+            for (transaction, expected) in [(9, answer), (8, None)] {
+                let (mut guard, mut device) = pair(9);
+                guard.write_all(&REQUEST).await.unwrap();
+                guard.flush().await.unwrap();
+                device.write_all(&[0, transaction, 0, 0, 0, 5, unit, 4, 2, 7, 8]).await.unwrap();
+                let result = guard.read_exact(&mut [0; 11]).await;
+                assert_eq!(
+                    result.err().and_then(|error| Fault::of(&error)),
+                    expected,
+                    "{unit} {transaction}"
+                );
+            }
+        }
     }
 
     #[tokio::test]

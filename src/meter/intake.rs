@@ -17,8 +17,8 @@ use tracing::{info, warn};
 
 use super::Connection;
 use super::counters::MeterCounters;
-use super::decode::Absent;
-use super::profile::{Measure, Plausible};
+use super::decode::{Absent, Amount};
+use super::profile::{Measure, Plausible, Profile, Register};
 use super::refresh::Refresh;
 use super::session::ReadError;
 use crate::clock::Moment;
@@ -31,6 +31,15 @@ const GOOD_IN_A_ROW: u32 = 3;
 /// read less often than power.
 const NO_VOLTAGE: f64 = 1.0;
 const VOLTAGES_HOLD: Duration = Duration::from_secs(60);
+
+/// Beyond this part of what a narrow register counts through, a jump is its running over and none of the power.
+const RUNS_OVER: f64 = 0.75;
+/// A narrow register that has run over is believed again on this side of that part of its way from zero.
+const BACK: f64 = 0.25;
+/// A jump is one between two values that are no further apart than this.
+const AT_ONCE: Duration = Duration::from_secs(30);
+/// A register comes to its end by and by: the value before it was beyond this part of it.
+const NEAR_ITS_END: f64 = 0.5;
 
 /// A time of trouble, for the log: each kind of trouble is told once.
 #[derive(Debug)]
@@ -46,6 +55,12 @@ pub(crate) struct Intake {
     name: Arc<str>,
     invert: bool,
     plausible: Option<Plausible>,
+    /// By how much its power jumps when the narrowest of its registers runs over; `None` where none does.
+    turnover: Option<f64>,
+    /// The power before it ran over, while it has not come back, in watts.
+    ran_over: Option<f64>,
+    /// It stood at the end of a register at once, and has shown no value since.
+    jumped: bool,
     frozen_after: Option<Duration>,
     period: Duration,
     /// Half of `stale_after`.
@@ -77,6 +92,9 @@ impl Intake {
             name,
             invert: connection.invert,
             plausible: connection.plausible,
+            turnover: turnover(&connection.profile),
+            ran_over: None,
+            jumped: false,
             frozen_after: connection.frozen_after,
             period: connection.period,
             longest_hold: connection.stale_after / 2,
@@ -97,13 +115,48 @@ impl Intake {
         &self.name
     }
 
-    /// Takes the decoded power of an answer that arrived at a moment, or the reason why there is none.
+    /// As [`Self::take`], of a power that is known or not.
     pub(crate) fn accept(&mut self, power: Result<f64, Absent>, at: Moment) {
-        let power = match power.and_then(|power| Watts::new(power).map_err(|_| Absent::Unavailable)) {
+        self.take(power.map(Amount::Exactly), at);
+    }
+
+    /// Reads by other registers from now on.
+    pub(super) fn adopt(&mut self, profile: &Profile) {
+        self.turnover = turnover(profile);
+        self.ran_over = None;
+    }
+
+    /// Takes what an answer that arrived at a moment says of the power, or the reason why it says nothing.
+    pub(crate) fn take(&mut self, power: Result<Amount, Absent>, at: Moment) {
+        let power = power.map(|power| if self.invert { -power } else { power });
+        let power = power.and_then(|power| match power {
+            Amount::Exactly(power) => {
+                self.jumped = false;
+                Ok((power, false))
+            }
+            // More flows out than the register can show: what is known is enough. Of what flows in it is not.
+            Amount::AtMost(power) if self.comes_to(power, at) => Ok((power, true)),
+            Amount::AtMost(_) | Amount::AtLeast(_) => Err(Absent::Saturated),
+        });
+        let power = power.and_then(|(power, at_most)| {
+            Watts::new(power).map(|power| (power, at_most)).map_err(|_| Absent::Unavailable)
+        });
+        let (power, at_most) = match power {
             Ok(power) => power,
             Err(absent) => return self.reject(absent, at),
         };
-        let power = if self.invert { -power } else { power };
+        if let Some(before) = self.runs_over(power.get(), at) {
+            self.refresh.lost();
+            self.publish(MeterStatus::Implausible, None);
+            self.tell(MeterStatus::Implausible, "runs over", at, || {
+                format!(
+                    "{power} right after {before}: a register of 16 bits has run over, and more flows than it can show; it \
+                     is believed again when it has come back. Take a profile with a wider register. Where the power \
+                     really jumps like this, a restart takes the value as it is"
+                )
+            });
+            return;
+        }
         if let Some(range) = self.plausible.filter(|range| power < range.low || power > range.high) {
             self.refresh.lost();
             self.publish(MeterStatus::Implausible, None);
@@ -129,7 +182,7 @@ impl Intake {
             return;
         }
         let unchanged = self.unchanged(power, at);
-        if let Some(limit) = self.frozen_after.filter(|limit| unchanged > *limit) {
+        if let Some(limit) = self.frozen_after.filter(|limit| unchanged > *limit && !at_most) {
             self.publish(MeterStatus::Frozen, None);
             self.tell(MeterStatus::Frozen, "frozen", at, || {
                 format!(
@@ -150,8 +203,41 @@ impl Intake {
             Some(held) if at - held.at < self.hold() => None,
             _ => Some(Reading { value: power, at }),
         };
+        if at_most != self.output.borrow().at_most {
+            self.output.send_modify(|input| input.at_most = at_most);
+            if at_most {
+                info!(meter = %self.name, "a register stands at its end: {power} or less, and all above it is surplus unseen");
+            }
+        }
         self.publish(MeterStatus::Ok, reading);
         self.recover(at);
+    }
+
+    /// Whether the power can have come to the end of a register: it was on its way there, or nothing is known of the time
+    /// before. What was there from one reading to the next is a device in trouble, until it has shown a value again.
+    fn comes_to(&mut self, end: f64, at: Moment) -> bool {
+        let before = self.output.borrow().power.filter(|before| at - before.at <= AT_ONCE);
+        self.jumped |= before.is_some_and(|before| before.value.get() > end.min(0.0) * NEAR_ITS_END);
+        !self.jumped
+    }
+
+    /// Whether a narrow register has run over and not come back: the power before it did.
+    fn runs_over(&mut self, power: f64, at: Moment) -> Option<Watts> {
+        let span = self.turnover?;
+        let before = match self.ran_over {
+            Some(before) => before,
+            None => {
+                let before = self.output.borrow().power.filter(|before| at - before.at <= AT_ONCE)?;
+                let before = before.value.get();
+                if (power - before).abs() < RUNS_OVER * span {
+                    return None;
+                }
+                before
+            }
+        };
+        let away = if before > 0.0 { power < -BACK * span } else { power > BACK * span };
+        self.ran_over = away.then_some(before);
+        self.ran_over.map(Watts::saturating)
     }
 
     /// Whether the meter says of itself that nothing reaches it: it has told voltages, and none of them is there.
@@ -171,7 +257,11 @@ impl Intake {
         let (kind, help) = match absent {
             Absent::NotRead | Absent::Unavailable => ("absent", "look at its display and its wiring"),
             Absent::Saturated => ("saturated", "no value is known until the power falls"),
-            Absent::NoScale => ("no scale", "check the profile's scale register"),
+            Absent::Away => {
+                ("away", "check the meter or sensor behind the device, and the line between the two")
+            }
+            Absent::NoScale => ("no scale", "check the profile's scale register and its factors"),
+            Absent::NoSign => ("no sign", "check the profile's register with the sign"),
             Absent::OutOfRange => ("out of range", "check the profile's range and the full scale"),
         };
         self.refresh.lost();
@@ -327,6 +417,12 @@ impl Intake {
     }
 }
 
+/// By how much the power of a profile jumps when the narrowest of its registers runs over.
+fn turnover(profile: &Profile) -> Option<f64> {
+    let terms = profile.power.terms.iter().filter(|_| !profile.contacts);
+    terms.filter_map(Register::turnover).min_by(f64::total_cmp)
+}
+
 /// What a measure is when the current transformers are mounted the other way round.
 fn turned(measure: Measure, value: f64) -> (Measure, f64) {
     match measure {
@@ -340,7 +436,6 @@ fn turned(measure: Measure, value: f64) -> (Measure, f64) {
 #[cfg(test)]
 mod tests {
     use super::super::LinkId;
-    use super::super::profile::Profile;
     use super::*;
 
     fn intake(change: impl FnOnce(&mut Connection)) -> (Intake, watch::Receiver<MeterInput>) {
@@ -380,6 +475,80 @@ mod tests {
         intake.accept(Ok(f64::NAN), Moment::millis(5000));
         assert_eq!(input.borrow().status, MeterStatus::Unavailable);
         assert_eq!(input.borrow().power, good(500.0, first).power);
+    }
+
+    /// An intake of a profile with a register of 16 bits, one watt a count.
+    fn narrow() -> (Intake, watch::Receiver<MeterInput>) {
+        intake(|connection| {
+            let register = Register { format: super::super::profile::Format::I16, ..Register::default() };
+            connection.profile.power = super::super::profile::Point::of(vec![register]);
+        })
+    }
+
+    #[test]
+    fn more_export_than_a_register_can_show_is_surplus_and_more_import_is_no_value() {
+        let (mut intake, input) = narrow();
+        let second = |at: u64| Moment::millis(1_000 * at);
+        intake.accept(Ok(-31_000.0), second(1));
+        for at in 2..100 {
+            intake.take(Ok(Amount::AtMost(-32_768.0)), second(at));
+            assert_eq!((input.borrow().status, input.borrow().at_most), (MeterStatus::Ok, true));
+            assert!(
+                second(at) - input.borrow().power.unwrap().at <= Duration::from_secs(3),
+                "it stays fresh"
+            );
+        }
+        intake.accept(Ok(-32_000.0), second(100));
+        assert_eq!(
+            (input.borrow().power, input.borrow().at_most),
+            (good(-32_000.0, second(100)).power, false)
+        );
+        // What flows in beyond the register is not known.
+        intake.take(Ok(Amount::AtLeast(32_767.0)), second(200));
+        assert_eq!(input.borrow().status, MeterStatus::Implausible);
+        // Nobody exports that much from one reading to the next: it is the pattern of a device in trouble.
+        let (mut intake, input) = narrow();
+        intake.accept(Ok(4_000.0), second(1));
+        intake.take(Ok(Amount::AtMost(-32_768.0)), second(2));
+        assert_eq!((input.borrow().status, input.borrow().at_most), (MeterStatus::Implausible, false));
+        assert_eq!(input.borrow().power, good(4_000.0, second(1)).power);
+        intake.take(Ok(Amount::AtMost(-32_768.0)), second(300));
+        assert_eq!(input.borrow().status, MeterStatus::Implausible, "however long that lasts");
+        // After an outage nobody knows what was in between.
+        intake.accept(Ok(4_000.0), second(400));
+        intake.take(Ok(Amount::AtMost(-32_768.0)), second(500));
+        assert_eq!((input.borrow().status, input.borrow().at_most), (MeterStatus::Ok, true));
+    }
+
+    #[test]
+    fn a_turned_meter_turns_the_side_of_which_something_is_known() {
+        let (mut intake, input) = intake(|connection| connection.invert = true);
+        intake.take(Ok(Amount::AtLeast(32_767.0)), Moment::millis(1));
+        assert_eq!((input.borrow().status, input.borrow().at_most), (MeterStatus::Ok, true));
+        assert_eq!(input.borrow().power, good(-32_767.0, Moment::millis(1)).power);
+        intake.take(Ok(Amount::AtMost(-32_768.0)), Moment::millis(2));
+        assert_eq!(input.borrow().status, MeterStatus::Implausible);
+    }
+
+    #[test]
+    fn a_register_that_runs_over_is_refused_until_it_has_come_back() {
+        let (mut intake, input) = narrow();
+        let mut at = 0;
+        let mut says = |watts: f64| {
+            at += 1;
+            intake.accept(Ok(watts), Moment::millis(1_000 * at));
+            input.borrow().status
+        };
+        assert_eq!(says(31_000.0), MeterStatus::Ok);
+        // 33.8 kW of import.
+        assert_eq!(says(-31_736.0), MeterStatus::Implausible);
+        assert_eq!(says(-25_000.0), MeterStatus::Implausible, "40.5 kW, and no more believed than before");
+        assert_eq!(says(31_500.0), MeterStatus::Ok);
+        assert_eq!(says(2_000.0), MeterStatus::Ok, "what is possible stays so");
+        assert_eq!(says(-30_000.0), MeterStatus::Ok);
+        assert_eq!(says(-32_000.0), MeterStatus::Ok);
+        assert_eq!(says(32_000.0), MeterStatus::Implausible, "and the other way round");
+        assert_eq!(says(-32_000.0), MeterStatus::Ok);
     }
 
     #[test]
@@ -535,11 +704,16 @@ mod tests {
             (Absent::Saturated, MeterStatus::Implausible),
             (Absent::NoScale, MeterStatus::Implausible),
             (Absent::OutOfRange, MeterStatus::Implausible),
+            (Absent::NoSign, MeterStatus::Implausible),
+            (Absent::Away, MeterStatus::Unavailable),
         ] {
             intake.accept(Err(absent), Moment::START);
             assert_eq!(input.borrow().status, status, "{absent:?}");
         }
-        assert_eq!(intake.episode.unwrap().told, ["absent", "saturated", "no scale", "out of range"]);
+        assert_eq!(
+            intake.episode.unwrap().told,
+            ["absent", "saturated", "no scale", "out of range", "no sign", "away"]
+        );
     }
 
     #[test]

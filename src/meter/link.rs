@@ -164,6 +164,7 @@ impl Polled {
     /// Reads it by other registers from now on.
     fn adopt(&mut self, profile: Profile, now: Moment) {
         (self.lead, self.rest) = Batch::split_up(&profile, self.period, now);
+        self.intake.adopt(&profile);
         self.profile = profile;
     }
 }
@@ -578,7 +579,8 @@ impl Owner {
             });
             intake.accept_others(values, now);
         } else {
-            intake.accept(decoded(&profile.power), lead.plan.arrival(&profile.power).unwrap_or(now));
+            let power = decode::amount(&profile.power, |register| lead.plan.words(register));
+            intake.take(power, lead.plan.arrival(&profile.power).unwrap_or(now));
         }
         meter.healthy = true;
         if let Some(quest) = &mut meter.quest {

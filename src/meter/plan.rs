@@ -97,7 +97,7 @@ pub struct Plan {
 impl Plan {
     /// The fewest requests that read all registers of some points.
     pub fn new<'a>(points: impl IntoIterator<Item = &'a Point>) -> Self {
-        let mut keys: Vec<_> = points.into_iter().flat_map(|point| &point.terms).map(key).collect();
+        let mut keys: Vec<_> = points.into_iter().flat_map(Point::registers).map(key).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut place = 0;
@@ -191,8 +191,8 @@ impl Plan {
     /// When the oldest of a point's words came; `None` until all are there.
     pub fn arrival(&self, point: &Point) -> Option<Moment> {
         let mut oldest = None;
-        for term in &point.terms {
-            let at = self.items.get(self.find(term)?)?.at?;
+        for register in point.registers() {
+            let at = self.items.get(self.find(register)?)?.at?;
             oldest = Some(oldest.map_or(at, |oldest: Moment| oldest.min(at)));
         }
         oldest
@@ -201,7 +201,7 @@ impl Plan {
     /// Whether the request at a position brings words of a point.
     pub fn concerns(&self, position: usize, point: &Point) -> bool {
         let request = self.requests.get(position).cloned().unwrap_or_default();
-        point.terms.iter().any(|term| self.find(term).is_some_and(|item| request.contains(&item)))
+        point.registers().any(|register| self.find(register).is_some_and(|item| request.contains(&item)))
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn plan(terms: Vec<Register>) -> Plan {
-        Plan::new([&Point { terms }])
+        Plan::new([&Point::of(terms)])
     }
 
     fn spans(plan: &Plan) -> Vec<(Function, u16, u16)> {
@@ -295,7 +295,7 @@ mod tests {
     fn words_that_have_not_come_in_this_round_are_not_there() {
         let (one, other) =
             (register(Function::Input, 1, Format::U16), register(Function::Input, 9, Format::U16));
-        let sum = Point { terms: vec![one.clone(), other.clone()] };
+        let sum = Point::of(vec![one.clone(), other.clone()]);
         let mut plan = Plan::new([&sum]);
         assert_eq!((plan.words(&one), plan.arrival(&sum)), (None, None), "never a zero that nobody sent");
         plan.store_at(0, &[7], Moment::millis(5));

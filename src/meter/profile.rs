@@ -69,6 +69,18 @@ pub enum Format {
     F32,
     /// IEEE 754, 64 bits.
     F64,
+    /// IEEE 754, 16 bits.
+    F16,
+    /// Sign and magnitude, 16 bits: the highest bit says that it is negative, the others how much it is.
+    Sm16,
+    /// Sign and magnitude, 32 bits.
+    Sm32,
+    /// Decimal digits of four bits each, 4 of them. Anything that is no digit is no value.
+    Bcd16,
+    /// Decimal digits, 8 of them.
+    Bcd32,
+    /// Decimal digits, 16 of them.
+    Bcd64,
     /// A single bit, 0 or 1: all that a coil or a discrete input can hold. It has no pattern for "no value".
     Bool,
 }
@@ -77,14 +89,29 @@ impl Format {
     /// How many registers it takes; of coils and discrete inputs, how many bits.
     pub const fn words(self) -> u16 {
         match self {
-            Self::U16 | Self::I16 | Self::Bool => 1,
-            Self::U32 | Self::I32 | Self::F32 => 2,
-            Self::U64 | Self::I64 | Self::F64 => 4,
+            Self::U16 | Self::I16 | Self::F16 | Self::Sm16 | Self::Bcd16 | Self::Bool => 1,
+            Self::U32 | Self::I32 | Self::F32 | Self::Sm32 | Self::Bcd32 => 2,
+            Self::U64 | Self::I64 | Self::F64 | Self::Bcd64 => 4,
+        }
+    }
+
+    /// The bit patterns at the ends of an integer, right-aligned: the highest number and, where there is a sign, the lowest.
+    /// Makers take them for "no value", and a number that is there by chance is met once in a meter's life. Other formats
+    /// have none.
+    pub const fn ends(self) -> &'static [u64] {
+        match self {
+            Self::U16 => &[0xFFFF],
+            Self::I16 => &[0x8000, 0x7FFF],
+            Self::U32 => &[0xFFFF_FFFF],
+            Self::I32 => &[0x8000_0000, 0x7FFF_FFFF],
+            Self::U64 => &[u64::MAX],
+            Self::I64 => &[0x8000_0000_0000_0000, 0x7FFF_FFFF_FFFF_FFFF],
+            _ => &[],
         }
     }
 
     /// Every format with its name in TOML.
-    pub const NAMES: [(&'static str, Self); 9] = [
+    pub const NAMES: [(&'static str, Self); 15] = [
         ("u16", Self::U16),
         ("i16", Self::I16),
         ("u32", Self::U32),
@@ -93,6 +120,12 @@ impl Format {
         ("i64", Self::I64),
         ("f32", Self::F32),
         ("f64", Self::F64),
+        ("f16", Self::F16),
+        ("sm16", Self::Sm16),
+        ("sm32", Self::Sm32),
+        ("bcd16", Self::Bcd16),
+        ("bcd32", Self::Bcd32),
+        ("bcd64", Self::Bcd64),
         ("bool", Self::Bool),
     ];
 }
@@ -152,10 +185,67 @@ pub enum FullScale {
     Voltage,
 }
 
+/// Raw patterns that say one thing, out of one or more registers.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Patterns {
+    /// The bits that are looked at; all others count as zero.
+    pub mask: u64,
+    /// What they may be, right-aligned.
+    pub any_of: Vec<u64>,
+}
+
+impl Patterns {
+    /// Whether a bit pattern is one of them.
+    pub fn hold(&self, bits: u64) -> bool {
+        self.any_of.contains(&(bits & self.mask))
+    }
+}
+
+/// A register beside that of a value which says whether the value is negative. It is always read in one request with the
+/// value: a sign of one moment and an amount of another are no power.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sign {
+    /// Wire address, in the table of the value; one register.
+    pub address: u16,
+    /// The value is as it stands.
+    pub positive: Patterns,
+    /// The value is negative. What is neither is no value.
+    pub negative: Patterns,
+}
+
+/// What a factor does to the raw number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Multiplies it: the ratio of a transformer. A factor that is zero, negative or absent makes the value absent.
+    Multiply,
+    /// It is a power of ten, a whole number from -10 to 10.
+    PowerOfTen,
+}
+
+/// A register of either table that says how the raw number of another one is to be taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor {
+    /// Where it stands, with a scale of its own; has no factors.
+    pub register: Register,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// What the device says of its own measurement: it counts only while this holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Where it says so. Its `unavailable` patterns mean that it says nothing, and then the value counts.
+    pub register: Register,
+    /// What it says while the value counts, or does not count.
+    pub patterns: Patterns,
+    /// Whether the value counts while it says this, or while it does not.
+    pub good: bool,
+}
+
 /// One value in a meter.
 ///
-/// `value = raw × scale × 10^(scale register) + offset`, or the place of `raw` in its range, times `scale`, plus
-/// `offset`.
+/// `value = ±raw × factors × 10^(scale register) × scale + offset`, or the place of that number in its range, times
+/// `scale`, plus `offset`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Register {
     /// Which table.
@@ -175,6 +265,10 @@ pub struct Register {
     /// Wire address of a register of the same table with a power of ten (`sunssf`: -10 to 10, signed). It is
     /// always read in one request with the value, because some devices change it while they run.
     pub scale_register: Option<u16>,
+    /// A register with the sign.
+    pub sign: Option<Sign>,
+    /// Registers of either table that multiply the number.
+    pub factors: Vec<Factor>,
     /// For devices that stretch a raw range over a range of values.
     pub range: Option<RawRange>,
     /// Raw bit patterns that mean "no value", right-aligned.
@@ -196,6 +290,8 @@ impl Default for Register {
             scale: 1.0,
             offset: 0.0,
             scale_register: None,
+            sign: None,
+            factors: Vec::new(),
             range: None,
             unavailable: Vec::new(),
             saturated: Vec::new(),
@@ -205,14 +301,25 @@ impl Default for Register {
 
 impl Register {
     /// First address and number of the registers that must be read at once: the value's own, and all up to its
-    /// scale register. The number may lead past the last address; nothing is read there.
+    /// scale register and its sign. The number may lead past the last address; nothing is read there.
     pub fn extent(&self) -> (u16, u16) {
-        let own = self.format.words();
-        match self.scale_register {
-            None => (self.address, own),
-            Some(scale) if scale < self.address => (scale, (self.address - scale).saturating_add(own)),
-            Some(scale) => (self.address, (scale - self.address).saturating_add(1).max(own)),
+        let end = |address: u16, words: u16| u32::from(address) + u32::from(words);
+        let beside = [self.scale_register, self.sign.as_ref().map(|sign| sign.address)];
+        let (mut first, mut last) = (self.address, end(self.address, self.format.words()));
+        for address in beside.into_iter().flatten() {
+            (first, last) = (first.min(address), last.max(end(address, 1)));
         }
+        (first, u16::try_from(last - u32::from(first)).unwrap_or(u16::MAX))
+    }
+
+    /// How far apart two numbers are that look the same in it, for integers of 16 bits: what they stand for jumps by so
+    /// much when a device lets them run over. In the unit of the point; `None` for wider ones, which no power fills.
+    pub fn turnover(&self) -> Option<f64> {
+        let narrow = matches!(self.format, Format::U16 | Format::I16)
+            && self.range.is_none()
+            && self.scale_register.is_none()
+            && self.factors.is_empty();
+        narrow.then(|| 65_536.0 * self.scale.abs())
     }
 }
 
@@ -221,6 +328,25 @@ impl Register {
 pub struct Point {
     /// At least one.
     pub terms: Vec<Register>,
+    /// All of them must hold, or there is no value.
+    pub only_if: Vec<Condition>,
+}
+
+impl Point {
+    /// A point of some registers, with nothing else to it.
+    pub const fn of(terms: Vec<Register>) -> Self {
+        Self { terms, only_if: Vec::new() }
+    }
+
+    /// Every register that has to be read for it.
+    pub fn registers(&self) -> impl Iterator<Item = &Register> {
+        let factors = |term| std::iter::once(term).chain(factors(term));
+        self.terms.iter().flat_map(factors).chain(self.only_if.iter().map(|condition| &condition.register))
+    }
+}
+
+fn factors(term: &Register) -> impl Iterator<Item = &Register> {
+    term.factors.iter().map(|factor| &factor.register)
 }
 
 /// How well it is known that the register of total power is the right one.
@@ -270,6 +396,8 @@ pub struct Profile {
     /// For a device that says itself what its registers mean: it is asked on every new connection, and until it has
     /// answered there is no point at all.
     pub sunspec: Option<Wanted>,
+    /// What the device itself can show at the most; the site may narrow it.
+    pub plausible: Option<Plausible>,
     /// It is a group of contacts: the power is no power but their bits as one number, the first contact lowest.
     pub contacts: bool,
 }
@@ -289,12 +417,7 @@ impl Profile {
                 ..Register::default()
             }
         });
-        Self {
-            name: name.to_owned(),
-            power: Point { terms: terms.collect() },
-            contacts: true,
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), power: Point::of(terms.collect()), contacts: true, ..Self::default() }
     }
 
     /// The point of a measure, if the meter has it.
@@ -342,8 +465,17 @@ impl Profile {
         }
     }
 
+    /// Makes all points count only while the device says that its measurement is there.
+    pub fn only_if(&mut self, condition: &Condition) {
+        let points = std::iter::once(&mut self.power).chain(self.others.values_mut());
+        for point in points.filter(|point| !point.terms.is_empty()) {
+            point.only_if.push(condition.clone());
+        }
+    }
+
     /// Turns the sign of every power.
     pub fn turn(&mut self) {
+        self.plausible = self.plausible.map(|range| Plausible { low: -range.high, high: -range.low });
         let others = self.others.iter_mut().filter(|(measure, _)| measure.is_power()).map(|(_, point)| point);
         for term in std::iter::once(&mut self.power).chain(others).flat_map(|point| &mut point.terms) {
             term.scale = -term.scale;

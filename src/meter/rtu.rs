@@ -9,6 +9,7 @@
 //!   ends the connection.
 //! - It takes the length of an answer from the answer, and throws away what it has received beyond. Here the byte count
 //!   must be that of the registers asked for, and bytes that nobody asked for end the connection.
+//! - Adapters and gateways that hear themselves give back the request before the answer. Here it is skipped, once.
 //! - It reports the end of a serial port and that of a connection in many ways. Here they have one.
 //!
 //! It would also flush the port after each request, and that (`tcdrain`) holds up the whole thread until the last
@@ -26,6 +27,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::debug;
 
 use super::guard::Fault;
 
@@ -68,6 +70,8 @@ pub(super) struct RtuGuard<T> {
     length: Option<usize>,
     /// How much of the answer has been passed on.
     passed: usize,
+    /// The request has come back as an echo, and was skipped.
+    echoed: bool,
 }
 
 impl<T> RtuGuard<T> {
@@ -82,11 +86,33 @@ impl<T> RtuGuard<T> {
             received: 0,
             length: None,
             passed: 0,
+            echoed: false,
         }
     }
 
-    /// Checks what has come so far.
+    /// Whether what has come so far is the beginning of the request, so that it may be an echo.
+    fn may_echo(&self) -> bool {
+        let came = self.answer.get(..self.received).unwrap_or_default();
+        !self.echoed && self.request.starts_with(came)
+    }
+
+    /// Checks what has come so far. What may still be an echo is not refused before it is known; a whole answer is one.
     fn check(&mut self, awaited: Awaited) -> Result<(), Fault> {
+        let fits = self.fits(awaited);
+        if !self.may_echo() || self.complete() && self.received < REQUEST {
+            return fits;
+        }
+        if self.received == REQUEST {
+            (self.received, self.length, self.echoed) = (0, None, true);
+            debug!("the serial line gives back what is sent; the echo is skipped");
+        } else if fits.is_err() {
+            self.length = None;
+        }
+        Ok(())
+    }
+
+    /// Whether what has come so far is part of the answer.
+    fn fits(&mut self, awaited: Awaited) -> Result<(), Fault> {
         let answer = self.answer.get(..self.received).unwrap_or_default();
         let mut bytes = answer.iter().copied();
         let (unit, function, third) = (bytes.next(), bytes.next(), bytes.next());
@@ -107,6 +133,7 @@ impl<T> RtuGuard<T> {
         if let Some((frame, [low, high])) = answer.get(..length).and_then(|all| all.split_last_chunk::<2>())
             && crc(frame) != u16::from_le_bytes([*low, *high])
         {
+            self.length = None;
             return Err(Fault::Crc);
         }
         Ok(())
@@ -147,8 +174,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for RtuGuard<T> {
             return Poll::Pending;
         };
         while !this.complete() {
-            // Never beyond the answer: the shortest one first, until the length is known.
-            let end = this.length.unwrap_or(SHORTEST);
+            // Never beyond the answer: the shortest one first, until the length is known; and never beyond an echo.
+            let unknown = if this.received < SHORTEST { SHORTEST } else { REQUEST };
+            let known = this.length.map(|length| if this.may_echo() { length.min(REQUEST) } else { length });
+            let end = known.unwrap_or(unknown);
             let missing = this.answer.get_mut(this.received..end).unwrap_or_default();
             let mut part = ReadBuf::new(missing);
             ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
@@ -194,6 +223,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RtuGuard<T> {
         this.received = 0;
         this.length = None;
         this.passed = 0;
+        this.echoed = false;
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -299,6 +329,53 @@ mod tests {
         assert_eq!(fault_after(&[1, 0x83], false).await, Fault::Function { got: 0x83, asked: 4 });
         assert_eq!(fault_after(&[1, 4, 2], false).await, Fault::Count { got: 2, asked: 4 });
         assert_eq!(fault_after(&[1, 4, 6], false).await, Fault::Count { got: 6, asked: 4 });
+    }
+
+    #[tokio::test]
+    async fn an_echo_is_skipped_once_however_it_is_cut() {
+        let echo = framed(&ASK);
+        for good in [framed(&GOOD), framed(&[1, 0x84, 2])] {
+            let line = [echo.clone(), good.clone()].concat();
+            for step in 1..=line.len() {
+                let (mut guard, mut device) = asked().await;
+                let (answer, ()) = tokio::join!(
+                    async {
+                        let mut answer = vec![0; good.len()];
+                        guard.read_exact(&mut answer).await.unwrap();
+                        answer
+                    },
+                    async {
+                        for part in line.chunks(step) {
+                            device.write_all(part).await.unwrap();
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                );
+                assert_eq!(answer, good, "cut every {step} bytes");
+                // And so every time.
+                guard.write_all(&echo).await.unwrap();
+                guard.flush().await.unwrap();
+                device.write_all(&line).await.unwrap();
+                guard.read_exact(&mut vec![0; good.len()]).await.unwrap();
+            }
+        }
+        // Twice is no echo, and an echo is no answer.
+        assert_eq!(
+            fault_after(&[echo.clone(), echo.clone()].concat(), false).await,
+            Fault::Count { got: 0, asked: 4 }
+        );
+        assert_eq!(fault_after(&echo, true).await, Fault::Closed);
+        // Of a request that looks like its own answer as far as that goes.
+        let ask = framed(&[1, 4, 4, 0, 0, 2]);
+        let (ours, mut device) = duplex(64);
+        let mut guard = RtuGuard::new(ours);
+        guard.write_all(&ask).await.unwrap();
+        guard.flush().await.unwrap();
+        device.read_exact(&mut [0; 8]).await.unwrap();
+        device.write_all(&[ask, framed(&GOOD)].concat()).await.unwrap();
+        let mut answer = [0; 9];
+        guard.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..], framed(&GOOD));
     }
 
     #[tokio::test]

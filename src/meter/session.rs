@@ -128,6 +128,19 @@ pub enum ReadError {
         /// What the link is taken for.
         kind: &'static str,
     },
+    /// The device answers under another unit id than the one it was asked by.
+    #[error(
+        "unit {unit} at {place} was asked, and unit {got} answered: if that is the meter, write unit = {got}; else check \
+         the gateway's table of units"
+    )]
+    Answerer {
+        /// Where.
+        place: String,
+        /// Which unit was asked.
+        unit: u8,
+        /// Which answered.
+        got: u8,
+    },
     /// The device refused.
     #[error(
         "unit {unit} at {place} refused {count} {} from {address} with exception {code}: {}",
@@ -161,7 +174,7 @@ impl ReadError {
     pub const fn status(&self) -> MeterStatus {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => MeterStatus::Unreachable,
-            Self::Malformed { .. } => MeterStatus::Malformed,
+            Self::Malformed { .. } | Self::Answerer { .. } => MeterStatus::Malformed,
             Self::Exception { code, .. } => MeterStatus::Exception(*code),
         }
     }
@@ -418,6 +431,7 @@ fn broken(error: &io::Error, place: String, unit: u8, kind: &'static str, answer
     let reason = error.to_string();
     Refusal::Failed(match (Fault::of(error), error.kind()) {
         (Some(Fault::ClosedIdle), _) if answered => return Refusal::HungUp,
+        (Some(Fault::Answerer { got, .. }), _) => ReadError::Answerer { place, unit, got },
         (Some(Fault::ClosedIdle | Fault::Closed), _) => ReadError::Broken { place, unit, reason },
         (Some(_), _) => ReadError::Malformed { place, unit, reason, kind },
         // From the decoder of tokio-modbus. The guard has checked the frame, so it is the byte count.

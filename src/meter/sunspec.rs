@@ -15,7 +15,7 @@ use super::profile::Format::{F32, I16, U16, U32, U64};
 use super::profile::Measure::{
     EnergyExport, EnergyImport, Frequency, Power, PowerL1, PowerL2, PowerL3, VoltageL1, VoltageL2, VoltageL3,
 };
-use super::profile::{Certainty, Format, Function, Measure, Point, Profile, Register};
+use super::profile::{Certainty, Condition, Format, Function, Measure, Patterns, Point, Profile, Register};
 
 /// Where the chain may begin, in the order in which it is looked for.
 pub const BASES: [u16; 3] = [40_000, 0, 50_000];
@@ -405,6 +405,32 @@ const RESOURCE: [Spot; 10] = [
     (EnergyImport, 23, U64, Some(120)),
 ];
 
+/// Offset of the events of a meter's models (`Evt`), with integers and with floats.
+const EVENTS: [u16; 2] = [105, 124];
+/// The events in which a meter does not measure what it should: 2 is a loss of power or of a phase, 7 a missing sensor
+/// (`M_EVENT_Power_Failure`, `M_EVENT_Missing_Sensor` of the models 201 to 214).
+const BLIND: u64 = 1 << 2 | 1 << 7;
+
+/// What a meter's model says of its own measurement, where it has that within its length.
+fn events(model: u16, address: u16, length: u16) -> Option<Condition> {
+    let [integers, floats] = EVENTS;
+    let offset = match model {
+        201..=204 => integers,
+        211..=214 => floats,
+        _ => return None,
+    };
+    // With number and length before it, the model ends behind them.
+    let whole = offset < length + 1;
+    let register = Register {
+        function: Function::Holding,
+        address: address.checked_add(offset).filter(|_| whole)?,
+        format: U32,
+        unavailable: vec![0xFFFF_FFFF],
+        ..Register::default()
+    };
+    Some(Condition { register, patterns: Patterns { mask: BLIND, any_of: vec![0] }, good: true })
+}
+
 /// What a model that measures power has, and where.
 fn layout(model: u16) -> Option<(Kind, &'static [Spot])> {
     Some(match model {
@@ -430,7 +456,7 @@ fn not_implemented(measure: Measure, format: Format) -> Vec<u64> {
         Format::U64 if accumulator => vec![u64::MAX, 0],
         Format::U32 => vec![0xFFFF_FFFF],
         Format::U64 => vec![u64::MAX],
-        Format::F32 | Format::F64 | Format::Bool => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
@@ -461,7 +487,7 @@ fn profile(
             unavailable: not_implemented(*measure, *format),
             ..Register::default()
         };
-        Some((*measure, Point { terms: vec![register] }))
+        Some((*measure, Point::of(vec![register])))
     });
     let (measure, power) = points.next()?;
     if measure != Power {
@@ -470,7 +496,12 @@ fn profile(
     let name = format!("sunspec {model} at {address}");
     let description = format!("{} {}", identity.manufacturer, identity.model).trim().to_owned();
     let others = points.collect();
-    Some(Profile { name, power, others, description, certainty: Certainty::High, ..Profile::default() })
+    let mut profile =
+        Profile { name, power, others, description, certainty: Certainty::High, ..Profile::default() };
+    if let Some(events) = events(model, address, length) {
+        profile.only_if(&events);
+    }
+    Some(profile)
 }
 
 /// The request that reads the common model at an address, and with it the names.

@@ -1,5 +1,6 @@
 //! Reading and finding meters.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
@@ -212,4 +213,97 @@ fn a_scan_over_rtu_in_tcp_waits_out_silence_and_finds_the_rest() {
     );
     assert_eq!(code, 1, "{out}");
     says(&out, &["rtu_over_tcp"]);
+}
+
+/// The unit that answers and what it says; nothing at all for silence.
+type Reply = Option<(u8, Vec<u8>)>;
+
+/// A device that makes something of each request (unit, function, address, count), or does not answer. Gives its port.
+fn device(answer: fn(u8, u8, u16, u16) -> Reply) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 12];
+            while stream.read_exact(&mut request).is_ok() {
+                let [t1, t2, _, _, _, _, unit, function, a1, a2, c1, c2] = request;
+                let (address, count) = (u16::from_be_bytes([a1, a2]), u16::from_be_bytes([c1, c2]));
+                let Some((unit, pdu)) = answer(unit, function, address, count) else { continue };
+                let [l1, l2] = u16::try_from(pdu.len() + 1).unwrap().to_be_bytes();
+                let head = [t1, t2, 0, 0, l1, l2, unit];
+                let _ = stream.write_all(&[&head[..], &pdu].concat());
+            }
+        }
+    });
+    port
+}
+
+/// The words of a float at each address, high word first; exception 2 for all other registers.
+fn floats(function: u8, address: u16, count: u16, known: &[(u16, f32)]) -> Vec<u8> {
+    let word = |address: u16| {
+        let (at, value) = known.iter().find(|(at, _)| (*at..at + 2).contains(&address))?;
+        let bytes = value.to_be_bytes();
+        Some(if address == *at { [bytes[0], bytes[1]] } else { [bytes[2], bytes[3]] })
+    };
+    let words: Option<Vec<[u8; 2]>> = (address..address + count).map(word).collect();
+    match words {
+        Some(words) => [vec![function, u8::try_from(2 * count).unwrap()], words.concat()].concat(),
+        None => vec![function | 0x80, 2],
+    }
+}
+
+#[test]
+fn a_device_that_calls_itself_by_another_unit_is_told_as_that_and_found() {
+    let port = device(|_, function, address, count| {
+        (function == 4)
+            .then(|| (0, floats(4, address, count, &[(0, 230.0), (12, 500.0), (52, 500.0), (70, 50.0)])))
+    });
+    let site = Site::new(65);
+    let place = format!("tcp://127.0.0.1:{port}");
+    let (code, out, err) =
+        meter(&site, &["scan", &place, "--units", "1-3", "--timeout", "200ms", "--gap", "1ms"]);
+    assert_eq!(code, 0, "{out}{err}");
+    says(
+        &out,
+        &[
+            "unit 0 answers",
+            "Unit 0 answered where others were asked (1, 2, 3): the device calls itself 0. Write unit = 0",
+            "unit 0\n",
+            "unit = 0\n",
+        ],
+    );
+    let config = site.config(&Settings::default(), "");
+    site.write("site.toml", &config.replace(&format!("{}:5020", site.host(1)), &format!("127.0.0.1:{port}")));
+    let (code, out, _) = meter(&site, &["read", "-c", "site.toml", "pcc"]);
+    assert_eq!(code, 1, "{out}");
+    says(&out, &["unit 1 at 127.0.0.1", "was asked, and unit 0 answered", "write unit = 0"]);
+    assert!(!out.contains("rtu_over_tcp"), "{out}");
+}
+
+#[test]
+fn a_device_with_one_function_code_that_ignores_the_rest_is_found() {
+    // As a Janitza meter: holding registers alone, and nothing at all for the other table or for what it does not have.
+    let port = device(|unit, function, address, count| {
+        let known = [
+            (0, 0.0),
+            (19_000, 230.0),
+            (19_002, 231.0),
+            (19_004, 229.0),
+            (19_020, 3_000.0),
+            (19_022, 3_100.0),
+            (19_024, 2_900.0),
+            (19_026, 9_000.0),
+            (19_050, 50.0),
+            (19_068, 5_000.0),
+            (19_076, 0.0),
+        ];
+        let pdu = floats(function, address, count, &known);
+        (unit == 2 && function == 3 && pdu.first() == Some(&3)).then_some((unit, pdu))
+    });
+    let site = Site::new(66);
+    let place = format!("tcp://127.0.0.1:{port}");
+    let (code, out, err) =
+        meter(&site, &["scan", &place, "--units", "1-3", "--timeout", "100ms", "--gap", "1ms"]);
+    assert_eq!(code, 0, "{out}{err}");
+    says(&out, &["unit 2 answers", "1 unit of 3 asked answered", "fits        janitza-umg96rm"]);
 }

@@ -92,6 +92,23 @@ fn a_turned_meter_is_told_and_so_is_a_missing_transformer_ratio() {
 }
 
 #[test]
+fn a_late_meter_and_a_slow_one_are_not_called_noisy_or_wrong() {
+    let (site, config) = site(74);
+    site.write("late.toml", &config);
+    for (meter_is, title, words) in [
+        ("delay = \"14s\"", "\nTOO LATE\n", "write lag = \""),
+        ("refresh = \"35s\"", "\nTOO SLOW\n", "--watch "),
+    ] {
+        let sim = site.simulate("late.toml", &scenario(&format!("[meters.pcc]\n{meter_is}\n")));
+        let before = settled(&sim);
+        let (code, out, err) = meter(&site, &quick("late.toml"));
+        assert_eq!(code, 1, "{out}{err}");
+        says(&out, &[title, words, "told and confirmed: back at"]);
+        is_back(&sim, before);
+    }
+}
+
+#[test]
 fn nothing_is_moved_beside_a_daemon_or_without_a_yes() {
     let (site, config) = site(72);
     site.write("observe.toml", &config.replace("mode = \"control\"", "mode = \"observe\""));

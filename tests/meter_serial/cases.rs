@@ -112,8 +112,24 @@ const MALFORMED: [(&str, Fault); 10] = [
     ("more words", |asked, _| Act::Send(asked.words(&[1, 2, 3]))),
     ("odd byte count", |asked, _| Act::Send(frame(&[asked.unit, 4, 3, 1, 2, 3]))),
     ("noise before", |_, right| Act::Send([vec![0x55, 0xAA], right].concat())),
-    ("the request comes back", |_, right| Act::Send([frame(&[1, 4, 0, 10, 0, 2]), right].concat())),
+    ("the request comes back twice", |_, right| {
+        Act::Send([frame(&[1, 4, 0, 10, 0, 2]), frame(&[1, 4, 0, 10, 0, 2]), right].concat())
+    }),
 ];
+
+/// An adapter that hears itself: each request comes back before its answer.
+pub async fn echoes(kind: Kind) {
+    let device = Device::start(kind).await;
+    device.set(1, 10, 700);
+    device.set(1, 11, 77);
+    device.script(|_, right| Act::Send([frame(&[1, 4, 0, 10, 0, 2]), right].concat()));
+    let mut reader = device.read(vec![meter(1, &[10, 11])]);
+    for _ in 0..5 {
+        let input = reader.next(0).await;
+        assert_eq!((input.status, watts(&input)), (MeterStatus::Ok, Some(777.0)));
+    }
+    assert_eq!(reader.connections(), 1);
+}
 
 pub async fn malformed(kind: Kind) {
     all(MALFORMED.map(|(name, fault)| async move {

@@ -365,7 +365,7 @@ pub fn meter(unit: u8, addresses: &[u16]) -> Connection {
         unit,
         profile: Profile {
             name: "test".into(),
-            power: Point { terms: addresses.iter().copied().map(register).collect() },
+            power: Point::of(addresses.iter().copied().map(register).collect()),
             ..Profile::default()
         },
         invert: false,

@@ -27,7 +27,7 @@ fn rich(unit: u8) -> Connection {
         (Measure::EnergyImport, IMPORT),
         (Measure::EnergyExport, EXPORT),
     ] {
-        meter.profile.others.insert(measure, Point { terms: vec![register(address)] });
+        meter.profile.others.insert(measure, Point::of(vec![register(address)]));
     }
     meter
 }
@@ -190,7 +190,7 @@ async fn a_meter_without_power_follows_the_points_that_it_has() {
     let device = device(1).await;
     let mut battery = rich(1);
     battery.profile.power = Point::default();
-    battery.profile.others.insert(Measure::StateOfCharge, Point { terms: vec![register(99)] });
+    battery.profile.others.insert(Measure::StateOfCharge, Point::of(vec![register(99)]));
     let mut reader = device.read(vec![battery]);
     let input = reader.until(0, MeterStatus::Ok).await;
     assert_eq!((input.power, other(&input, Measure::Frequency)), (None, Some(50.0)));
@@ -236,7 +236,7 @@ async fn a_value_that_the_device_has_not_renewed_is_no_new_sample() {
 
 /// A point of a single bit.
 fn bit(function: Function, address: u16, scale: f64) -> Point {
-    Point { terms: vec![Register { function, address, format: Format::Bool, scale, ..Register::default() }] }
+    Point::of(vec![Register { function, address, format: Format::Bool, scale, ..Register::default() }])
 }
 
 fn bits(asked: &Asked, bytes: &[u8]) -> Act {
@@ -267,4 +267,27 @@ async fn coils_and_discrete_inputs_are_points() {
     assert_eq!(watts(&reader.now(0)), Some(209.0), "one byte is too few for ten coils");
     device.script(|asked, _| bits(asked, &[0, 0, 0]));
     reader.until(1, MeterStatus::Malformed).await;
+}
+
+/// A Victron GX with more export on a phase than its register can show, and then more import.
+#[tokio::test]
+async fn a_register_at_its_end_of_export_is_surplus_and_one_that_runs_over_is_not() {
+    let device = Device::start().await;
+    let show =
+        |words: [u16; 3]| (820..).zip(words).for_each(|(address, word)| device.set_at(100, 3, address, word));
+    show([0x8400, 0xFC18, 100]);
+    let profile = ballast::config::builtin::profile("victron-gx").unwrap();
+    let mut reader = device.read(vec![Connection { profile, ..meter(100, &[]) }]);
+    let input = reader.until_it(0, |input| input.power.is_some()).await;
+    assert_eq!((watts(&input), input.at_most), (Some(-32_644.0), false));
+    show([0x8000, 0xFC18, 100]);
+    let input = reader.until_it(0, |input| input.at_most).await;
+    assert_eq!((input.status, watts(&input)), (MeterStatus::Ok, Some(-33_668.0)));
+    // The phase imports, and its register has run over from the other end.
+    show([0x7F00, 0xFC18, 100]);
+    let input = reader.until(0, MeterStatus::Implausible).await;
+    assert_eq!(watts(&input), Some(-33_668.0), "the jump is none of the power");
+    show([0x8500, 0xFC18, 100]);
+    let input = reader.until_it(0, |input| input.status == MeterStatus::Ok && !input.at_most).await;
+    assert_eq!(watts(&input), Some(-32_388.0));
 }

@@ -105,11 +105,7 @@ fn connection(spec: &MeterSpec) -> Connection {
     Connection {
         link: LinkId(0),
         unit: spec.1,
-        profile: Profile {
-            name: "test".into(),
-            power: Point { terms: spec.2.clone() },
-            ..Profile::default()
-        },
+        profile: Profile { name: "test".into(), power: Point::of(spec.2.clone()), ..Profile::default() },
         invert: spec.3,
         plausible: None,
         frozen_after: None,

@@ -10,6 +10,10 @@ pub(super) fn advice(error: &ReadError, link: &Link) -> Vec<String> {
         ReadError::Connect { reason, .. } => connect(reason, link),
         ReadError::Timeout { .. } | ReadError::Broken { .. } => silence(link),
         ReadError::Malformed { reason, .. } => malformed(reason, link),
+        ReadError::Answerer { got, .. } => vec![
+            format!("the device calls itself unit {got}: write unit = {got}"),
+            String::from("behind a gateway: its table of units may lead to another device than you mean"),
+        ],
         ReadError::Exception { code, address, .. } => match code {
             1 => text(&[
                 "the meter has no such table: the profile reads the other one (`function = \"holding\"` is code 3, \

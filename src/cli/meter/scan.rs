@@ -25,14 +25,17 @@ use snippet::Entry;
 /// Whether a unit is there is asked with one read. Input register 0 is the first voltage in the meters that are met
 /// most on serial lines (Eastron, Carlo Gavazzi), and nearly every other device refuses it, which is an answer, too.
 const PROBE: Span = Span { function: Function::Input, address: 0, count: 2 };
-/// Asked of a unit that was silent, with `--thorough`: some devices do not answer at all what they do not have.
+/// Asked of a unit that was silent: some devices know one function code only, and do not answer at all what they do not
+/// have. An answer that was lost has its second chance with it.
 const SECOND_PROBE: Span = Span { function: Function::Holding, address: 0, count: 1 };
 /// Socomec's mark: "SOCO", one letter a register ("JBUS/Modbus common table" 1.01).
 const SOCOMEC: (u16, [u16; 4]) = (0xC350, [0x53, 0x4F, 0x43, 0x4F]);
 /// The family that carries it.
 const SOCOMEC_PROFILE: &str = "socomec-countis";
+/// So many requests of one function code that are not answered, and none that is: the device does not know it.
+const UNKNOWN_TO_IT: u32 = 2;
 /// A unit is looked at for so long at the most.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_secs(180);
 /// As many units one after the other that garble their answer end a scan: the link is of another kind.
 const GARBLED: u32 = 3;
 /// From so many units on that all answered, one device is taken to answer for all of them.
@@ -60,7 +63,7 @@ pub(super) struct Args {
     /// Silence between two requests
     #[arg(long, value_name = "TIME", value_parser = crate::cli::time, default_value = "30ms")]
     gap: Duration,
-    /// Ask every silent unit a second question; takes twice as long
+    /// Ask every silent unit both questions once more; takes twice as long
     #[arg(long)]
     thorough: bool,
 }
@@ -72,6 +75,8 @@ enum Presence {
     Answers(String),
     /// What gateways (10, 11) and some servers (4) say of units that they do not have.
     NotThere,
+    /// Another unit answered instead.
+    Answered(u8),
     /// Nothing came.
     Silent,
     /// Bytes came that are no answer.
@@ -105,6 +110,9 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         looked_at: Vec::new(),
         not_there: 0,
         asked: 0,
+        instead: BTreeMap::new(),
+        speaks: BTreeMap::new(),
+        tables: BTreeMap::new(),
         trouble: None,
     };
     let Units(units) = &args.units;
@@ -128,6 +136,13 @@ struct Scan {
     /// Of how many units it was said that they are not there.
     not_there: usize,
     asked: usize,
+    /// Units that answered where others were asked: who, and whom they answered for.
+    instead: BTreeMap<u8, Vec<u8>>,
+    /// The function code that a unit answered.
+    speaks: BTreeMap<u8, Function>,
+    /// By function code, what has become of the requests to the unit that is looked at: unanswered ones, and whether any
+    /// was answered.
+    tables: BTreeMap<Function, (u32, bool)>,
     /// What ended the scan early.
     trouble: Option<ReadError>,
 }
@@ -135,11 +150,11 @@ struct Scan {
 impl Scan {
     fn introduce(&self, units: &[u8]) {
         let link = self.survey.link();
-        let each = Survey::longest_silence(link) * if self.thorough { 2 } else { 1 };
+        let each = Survey::longest_silence(link) * if self.thorough { 4 } else { 2 };
         let longest = each * u32::try_from(units.len()).unwrap_or(u32::MAX);
         let _ = screen::print(&format!(
-            "Asking {} at {} ({}), one after the other and each for {} at the most. If none answers that takes {}. \
-             Ctrl-C ends it and shows what was found.\nMany gateways serve one client only: nothing else may read there \
+            "Asking {} at {} ({}), one after the other, and those that are silent again by the other function code; each for {} \
+             at the most. If none answers that takes {}. Ctrl-C ends it and shows what was found.\nMany gateways serve one client only: nothing else may read there \
              at the same time.\n\n",
             counted(units.len(), "unit"),
             link.transport,
@@ -151,37 +166,27 @@ impl Scan {
 
     /// First who is there, then what they are.
     async fn all(&mut self, units: &[u8]) {
-        let begun = self.clock.now();
-        let mut garbled = 0;
-        for (index, unit) in units.iter().enumerate() {
-            self.show(begun, index, units.len());
-            let presence = match self.presence(*unit).await {
-                Ok(presence) => presence,
+        let mut silent = units.to_vec();
+        let both = [PROBE, SECOND_PROBE];
+        let rounds = if self.thorough { 2 } else { 1 };
+        for (round, probe) in std::iter::repeat_n(both, rounds).flatten().enumerate() {
+            let asked = std::mem::take(&mut silent);
+            match self.pass(&asked, probe, round == 0).await {
+                Ok(still) => silent = still,
                 Err(error) => {
                     self.trouble = Some(error);
                     return;
                 }
-            };
-            self.asked += 1;
-            garbled = if matches!(presence, Presence::Garbled(_)) { garbled + 1 } else { 0 };
-            match presence {
-                Presence::Answers(how) => {
-                    self.progress.clear();
-                    let _ = screen::print(&format!("unit {unit} answers: {how}\n"));
-                    self.answered.push((*unit, how));
-                }
-                Presence::NotThere => self.not_there += 1,
-                Presence::Silent => {}
-                Presence::Garbled(error) => {
-                    self.progress.clear();
-                    let _ = screen::print(&format!("unit {unit}: {error}\n"));
-                    if garbled >= GARBLED && self.answered.is_empty() {
-                        self.trouble = Some(error);
-                        return;
-                    }
-                }
             }
         }
+        // Who answered for others is asked by its own name.
+        let known: Vec<u8> = self.answered.iter().map(|(unit, _)| *unit).collect();
+        let callers: Vec<u8> = self.instead.keys().copied().filter(|unit| !known.contains(unit)).collect();
+        if let Err(error) = self.pass(&callers, PROBE, false).await {
+            self.trouble = Some(error);
+            return;
+        }
+        self.answered.sort();
         let mut found: Vec<u8> = self.answered.iter().map(|(unit, _)| *unit).collect();
         if self.one_for_all(units.len()) {
             found.truncate(1);
@@ -189,6 +194,40 @@ impl Scan {
         for (index, unit) in found.iter().enumerate() {
             self.look(*unit, index, found.len()).await;
         }
+    }
+
+    /// Asks units one after the other. Gives those that were silent.
+    ///
+    /// # Errors
+    /// There is no connection, or the link is of another kind.
+    async fn pass(&mut self, units: &[u8], probe: Span, first: bool) -> Result<Vec<u8>, ReadError> {
+        let begun = self.clock.now();
+        let (mut garbled, mut silent) = (0, Vec::new());
+        for (index, unit) in units.iter().enumerate() {
+            self.show(begun, index, units.len());
+            let presence = self.probe(*unit, probe).await?;
+            self.asked += usize::from(first);
+            garbled = if matches!(presence, Presence::Garbled(_)) { garbled + 1 } else { 0 };
+            match presence {
+                Presence::Answers(how) => {
+                    self.progress.clear();
+                    let _ = screen::print(&format!("unit {unit} answers: {how}\n"));
+                    self.answered.push((*unit, how));
+                    self.speaks.insert(*unit, probe.function);
+                }
+                Presence::Answered(other) => self.instead.entry(other).or_default().push(*unit),
+                Presence::NotThere => self.not_there += 1,
+                Presence::Silent => silent.push(*unit),
+                Presence::Garbled(error) => {
+                    self.progress.clear();
+                    let _ = screen::print(&format!("unit {unit}: {error}\n"));
+                    if garbled >= GARBLED && self.answered.is_empty() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(silent)
     }
 
     /// Whether the device seems to answer for every unit id.
@@ -217,14 +256,6 @@ impl Scan {
     ///
     /// # Errors
     /// There is no connection.
-    async fn presence(&mut self, unit: u8) -> Result<Presence, ReadError> {
-        let mut presence = self.probe(unit, PROBE).await?;
-        if self.thorough && presence == Presence::Silent {
-            presence = self.probe(unit, SECOND_PROBE).await?;
-        }
-        Ok(presence)
-    }
-
     async fn probe(&mut self, unit: u8, span: Span) -> Result<Presence, ReadError> {
         Ok(match self.survey.read(unit, span).await {
             Ok(words) => Presence::Answers(format!("in {} ms", words.took.as_millis())),
@@ -233,6 +264,7 @@ impl Scan {
                 Presence::Answers(format!("with exception {code}, so it is there"))
             }
             Err(ReadError::Timeout { .. } | ReadError::Broken { .. }) => Presence::Silent,
+            Err(ReadError::Answerer { got, .. }) => Presence::Answered(got),
             Err(error @ ReadError::Malformed { .. }) => Presence::Garbled(error),
             Err(error @ ReadError::Connect { .. }) => return Err(error),
         })
@@ -255,6 +287,8 @@ impl Scan {
 
     async fn identify(&mut self, id: u8, index: usize, total: usize) -> Result<(), ReadError> {
         let place = format!("looking at unit {id} ({} of {total})", index + 1);
+        self.tables.clear();
+        self.tables.extend(self.speaks.get(&id).map(|function| (*function, (0, true))));
         self.progress.show(&format!("{place} · SunSpec"));
         match self.survey.discover(id).await {
             Ok(found) => {
@@ -270,7 +304,7 @@ impl Scan {
             }
             Err(error @ ReadError::Connect { .. }) => return Err(error),
             // It does not answer what it does not have.
-            Err(_) => {}
+            Err(error) => self.note(Function::Holding, Err(&error)),
         }
         let marked = match self.survey.holding(id, SOCOMEC.0, 4).await {
             Ok(Ok(words)) => words == SOCOMEC.1,
@@ -292,8 +326,10 @@ impl Scan {
             let readable = match powers.get(&spans) {
                 Some(readable) => *readable,
                 None => {
-                    let replies = self.survey.read_plan(id, &mut plan).await;
-                    connected(&replies)?;
+                    if spans.iter().any(|(function, ..)| self.unknown_to_it(*function)) {
+                        continue;
+                    }
+                    let replies = self.ask(id, &mut plan).await?;
                     let readable = !replies.is_empty()
                         && replies.iter().all(|reply| matches!(reply.result, Some(Ok(_))));
                     powers.insert(spans, readable);
@@ -308,6 +344,42 @@ impl Scan {
         Ok(())
     }
 
+    /// Reads a plan, and once more what was not answered, unless the device does not know the function code at all.
+    ///
+    /// # Errors
+    /// There is no connection any more.
+    async fn ask(&mut self, id: u8, plan: &mut Plan) -> Result<Vec<Reply>, ReadError> {
+        for last in [false, true] {
+            let replies = self.survey.read_plan(id, plan).await;
+            connected(&replies)?;
+            let mut unanswered = false;
+            for reply in &replies {
+                if let Some(result) = &reply.result {
+                    self.note(reply.span.function, result.as_ref().map(|_| ()));
+                    let lost = matches!(result, Err(ReadError::Timeout { .. } | ReadError::Broken { .. }));
+                    unanswered |= lost && !self.unknown_to_it(reply.span.function);
+                }
+            }
+            if last || !unanswered {
+                return Ok(replies);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Takes note of what has become of a request.
+    fn note(&mut self, function: Function, result: Result<(), &ReadError>) {
+        let (unanswered, any) = self.tables.entry(function).or_default();
+        match result {
+            Err(ReadError::Timeout { .. } | ReadError::Broken { .. }) => *unanswered += 1,
+            _ => *any = true,
+        }
+    }
+
+    fn unknown_to_it(&self, function: Function) -> bool {
+        self.tables.get(&function).is_some_and(|(unanswered, any)| !any && *unanswered >= UNKNOWN_TO_IT)
+    }
+
     /// Reads all points of a profile and judges them.
     async fn judge(&mut self, id: u8, profile: &Profile, mark: Option<bool>) -> Result<(), ReadError> {
         let mut whole = profile.clone();
@@ -316,8 +388,7 @@ impl Scan {
         whole.set_full_scale(FullScale::Power, 1.0);
         whole.set_full_scale(FullScale::Voltage, 1.0);
         let mut plan = Plan::new(whole.points().map(|(_, point)| point));
-        let replies = self.survey.read_plan(id, &mut plan).await;
-        connected(&replies)?;
+        let replies = self.ask(id, &mut plan).await?;
         let states = states(&whole, &plan, &replies);
         let fit = fit::fit(&whole, &states, mark, needs_scale);
         if let Some(unit) = self.looked_at.last_mut() {
@@ -354,16 +425,23 @@ impl Scan {
                 counted(self.not_there, "unit")
             ));
         }
-        if self.answered.is_empty() && self.not_there == 0 && self.trouble.is_none() && ended {
+        for (answerer, asked) in &self.instead {
+            text.push_str(&format!(
+                "Unit {answerer} answered where {} asked ({}): the device calls itself {answerer}. Write unit = \
+                 {answerer}; behind a gateway look at its table of units.\n",
+                if let [_] = asked.as_slice() { "another was" } else { "others were" },
+                asked.iter().take(8).map(u8::to_string).collect::<Vec<_>>().join(", "),
+            ));
+        }
+        let nobody = self.answered.is_empty() && self.instead.is_empty();
+        if nobody && self.not_there == 0 && self.trouble.is_none() && ended {
             let silence =
                 ReadError::Timeout { place: link.transport.to_string(), unit: 0, limit: link.timeout };
             text.push_str("Nothing answers. Look at:\n");
             for line in advice(&silence, link).into_iter().skip(1) {
                 text.push_str(&format!("- {line}\n"));
             }
-            text.push_str(
-                "- slow devices: --timeout 3s; devices that ignore what they do not have: --thorough\n",
-            );
+            text.push_str("- slow devices: --timeout 3s; lines that lose answers: --thorough\n");
         }
         if self.one_for_all(asked) {
             text.push_str(
@@ -410,7 +488,7 @@ fn states(profile: &Profile, plan: &Plan, replies: &[Reply]) -> BTreeMap<Measure
         .points()
         .filter(|(_, point)| !point.terms.is_empty())
         .map(|(measure, point)| {
-            let came = point.terms.iter().all(|term| replies.iter().any(|reply| reply.brings(term)));
+            let came = point.registers().all(|register| replies.iter().any(|reply| reply.brings(register)));
             let state = match decode::explain(point, |register| plan.words(register)) {
                 _ if !came => State::Refused,
                 Ok(value) => State::Value(value),

@@ -396,7 +396,16 @@ fn report(
     text.push_str(
         "  (± with 95 % confidence; times count from the command, so the miners' own response is in them)\n",
     );
-    let outcome = Outcome { meter, miners, source, told, inverted: stand.inverted };
+    let shortest = phases.iter().map(|phase| phase.ended - phase.settled).fold(f64::INFINITY, f64::min);
+    let outcome = Outcome {
+        meter,
+        miners,
+        source,
+        told,
+        inverted: stand.inverted,
+        late: trial::late(&stand.readings, phases),
+        renewal: trial::renewal(&stand.readings).map(|renewal| (renewal, shortest)),
+    };
     let verdict = verdict::judge(&outcome, &args.meter);
     text.push_str(&format!("\n{}\n", verdict.finding.title()));
     for words in &verdict.words {

@@ -103,6 +103,20 @@ fn what_is_out_of_date_is_never_added_to_what_is_new() {
 }
 
 #[test]
+fn a_part_that_is_known_to_one_side_counts_on_that_side_only() {
+    let mut desk =
+        Desk::new(with([sum("net", &[(0, false), (1, true)]), sum("all", &[(0, false), (1, false)])]));
+    let end = |seconds| MeterInput { at_most: true, ..ok(-32_768.0, seconds) };
+    // A battery gives more than its meter can show: without it as much more flows in, and nobody knows how much.
+    let seen = desk.look(0.0, &[ok(1_000.0, 0.0), end(0.0)]);
+    assert!(power(&seen[2]).0 > 1e9, "{:?}", seen[2]);
+    assert!(near(power(&seen[3]), (-31_768.0, 0.0)), "{:?}", seen[3]);
+    assert!(seen[3].one_sided() && seen[3].fresh());
+    let seen = desk.look(1.0, &[ok(1_000.0, 1.0), ok(-30_000.0, 1.0)]);
+    assert!(near(power(&seen[2]), (31_000.0, 1.0)) && !seen[3].one_sided(), "{:?}", seen[2]);
+}
+
+#[test]
 fn a_sum_without_one_of_its_parts_has_no_value() {
     let mut desk = Desk::new(with([sum("net", &[(0, false), (1, false)])]));
     let seen = desk.look(0.0, &[ok(1_000.0, 0.0), MeterInput::PENDING]);

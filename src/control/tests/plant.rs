@@ -63,6 +63,8 @@ pub struct Plant {
     pub meter_up: bool,
     /// What the meter at the connection point shows of what is true, by the time.
     pub shown: Box<dyn Fn(f64, f64) -> f64>,
+    /// The meter at the connection point cannot show less than this, in watts.
+    pub end: f64,
     pub meter_lag: Duration,
     /// How often the meter at the connection point has a new value; zero for whenever it is read.
     pub refresh: Duration,
@@ -122,6 +124,7 @@ impl Plant {
             other: Box::new(other),
             meter_up: true,
             shown: Box::new(|_, truth| truth),
+            end: f64::MIN,
             meter_lag: Duration::ZERO,
             refresh: Duration::ZERO,
             renewed: None,
@@ -184,9 +187,11 @@ impl Plant {
         let due = self.renewed.is_none_or(|renewed| self.now - renewed >= self.refresh);
         if self.meter_up && due {
             self.renewed = Some(self.now);
-            let power = Watts::new((self.shown)(self.seconds(), past)).unwrap();
+            let shown = (self.shown)(self.seconds(), past);
+            let power = Watts::new(shown.max(self.end)).unwrap();
             self.meter = MeterInput {
                 refresh: (!self.refresh.is_zero()).then_some(self.refresh),
+                at_most: shown < self.end,
                 ..MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: self.now }))
             };
         } else if !self.meter_up {

@@ -55,6 +55,23 @@ fn a_meter_that_renews_itself_seldom_does_not_make_the_fleet_hunt() {
 }
 
 #[test]
+fn a_register_at_its_end_neither_locks_a_fleet_asleep_nor_is_taken_for_frozen() {
+    for feeder in [false, true] {
+        // It shows no more than 60 kW of export, and there is three times as much, until the sun sinks.
+        let mut plant = Plant::new(with_feeder(feeder), 0.0, |at| if at < 900.0 { -180e3 } else { -70e3 });
+        plant.end = -60e3;
+        let all: f64 = plant.site.miners.iter().map(|miner| miner.maximum().get()).sum();
+        plant.run(600);
+        assert!(plant.draw() > 0.95 * all.min(120e3), "{feeder}: {} of {all} run", plant.draw());
+        let before = plant.draw();
+        plant.run(290);
+        assert!(plant.draw() >= 0.99 * before, "{feeder}: and go on to: {} of {before}", plant.draw());
+        plant.run(60);
+        assert!(plant.import() <= 0.0, "{feeder}: what comes back is followed: {}", plant.import());
+    }
+}
+
+#[test]
 fn a_step_that_is_seen_late_is_answered_once() {
     for (refresh, feeder) in EACH {
         let mut plant = slow(refresh, feeder, 0.9, |at| if at < 200.0 { -130e3 } else { -90e3 });

@@ -136,15 +136,13 @@ mod tests {
             unit: 1,
             profile: Profile {
                 name: "test".into(),
-                power: Point {
-                    terms: vec![Register {
-                        function: Function::Input,
-                        address: 0,
-                        format: Format::F32,
-                        word_order: WordOrder::HighFirst,
-                        ..Register::default()
-                    }],
-                },
+                power: Point::of(vec![Register {
+                    function: Function::Input,
+                    address: 0,
+                    format: Format::F32,
+                    word_order: WordOrder::HighFirst,
+                    ..Register::default()
+                }]),
                 ..Profile::default()
             },
             invert,
@@ -279,7 +277,7 @@ mod tests {
     #[test]
     fn every_point_of_a_profile_is_served() {
         let float =
-            |address| Point { terms: vec![Register { address, format: Format::F32, ..Register::default() }] };
+            |address| Point::of(vec![Register { address, format: Format::F32, ..Register::default() }]);
         let mut profile = Profile { name: "test".into(), power: float(0), ..Profile::default() };
         for (measure, address) in
             [(Measure::PowerL2, 10), (Measure::Frequency, 20), (Measure::EnergyExport, 30)]

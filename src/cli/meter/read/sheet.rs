@@ -20,6 +20,11 @@ const PHASES_OFF_WATTS: f64 = 30.0;
 const NO_VOLTAGE: f64 = 20.0;
 /// Usual voltages between line and neutral, in volts.
 const VOLTAGE: std::ops::RangeInclusive<f64> = 85.0..=300.0;
+/// Voltages of grids above those, between line and neutral or line and line, in volts: medium and high voltage, behind
+/// transformers whose ratio the meter knows.
+const HIGH_VOLTAGE: std::ops::RangeInclusive<f64> = 500.0..=420_000.0;
+/// The phases of one grid differ by less than this share.
+const ALIKE: f64 = 0.2;
 /// Usual frequencies, in hertz.
 const FREQUENCY: std::ops::RangeInclusive<f64> = 45.0..=65.0;
 
@@ -61,6 +66,7 @@ impl Why {
             Self::Failed(ReadError::Exception { code, .. }) => format!("– refused (exception {code})"),
             Self::Failed(ReadError::Timeout { .. }) => String::from("– no answer"),
             Self::Failed(ReadError::Malformed { .. }) => String::from("– garbled"),
+            Self::Failed(ReadError::Answerer { got, .. }) => format!("– unit {got} answered"),
             Self::Failed(ReadError::Connect { .. } | ReadError::Broken { .. }) => {
                 String::from("– no connection")
             }
@@ -124,7 +130,7 @@ fn row(
     let words =
         |register: &Register| if arrived(register, replies).is_some() { plan.words(register) } else { None };
     let all: Option<Vec<(Duration, Moment)>> =
-        point.terms.iter().map(|term| arrived(term, replies)).collect();
+        point.registers().map(|register| arrived(register, replies)).collect();
     let value = match failure(point, replies) {
         Some(why) => Err(why),
         None => decode::measured(profile, measure, words).map_err(Why::Absent),
@@ -143,15 +149,14 @@ fn row(
     Row {
         measure,
         registers: point
-            .terms
-            .iter()
+            .registers()
             .map(|term| {
                 let (address, count) = term.extent();
                 (term.function, address, count)
             })
             .collect(),
         raw: if all.is_some() {
-            point.terms.iter().filter_map(|term| words(term).map(<[u16]>::to_vec)).collect()
+            point.registers().filter_map(|register| words(register).map(<[u16]>::to_vec)).collect()
         } else {
             Vec::new()
         },
@@ -169,7 +174,7 @@ fn arrived(register: &Register, replies: &[Reply]) -> Option<(Duration, Moment)>
 
 /// Why the registers of a point did not come.
 fn failure(point: &Point, replies: &[Reply]) -> Option<Why> {
-    point.terms.iter().find_map(|term| {
+    point.registers().find_map(|term| {
         if arrived(term, replies).is_some() {
             return None;
         }
@@ -316,6 +321,19 @@ fn phases(values: &BTreeMap<Measure, f64>) -> Vec<Remark> {
 /// What the voltages tell.
 fn voltages(values: &BTreeMap<Measure, f64>) -> Vec<Remark> {
     let mut remarks = Vec::new();
+    let all: Vec<f64> = PHASES.iter().filter_map(|(_, _, voltage)| values.get(voltage).copied()).collect();
+    let most = all.iter().copied().fold(0.0, f64::max);
+    if all.iter().all(|volts| HIGH_VOLTAGE.contains(volts) && most - volts <= ALIKE * most) && !all.is_empty()
+    {
+        remarks.push((
+            Tone::Note,
+            format!(
+                "{:.2} kV: a grid of medium or high voltage, if that is what it is connected to",
+                most / 1e3
+            ),
+        ));
+        return remarks;
+    }
     for (name, power, voltage) in PHASES {
         let Some(volts) = values.get(&voltage) else { continue };
         if volts.abs() < NO_VOLTAGE {

@@ -19,6 +19,12 @@ const CRUMB: f64 = 1e-6;
 const FREQUENCY: std::ops::RangeInclusive<f64> = 45.0..=65.0;
 /// Voltages between line and neutral or line and line, in volts.
 const VOLTAGE: std::ops::RangeInclusive<f64> = 80.0..=500.0;
+/// Voltages of grids above those: medium voltage, as a meter shows it that knows its transformers.
+const MEDIUM_VOLTAGE: std::ops::RangeInclusive<f64> = 500.0..=72_500.0;
+/// The phases of one grid differ by less than this share.
+const ALIKE: f64 = 0.2;
+/// A profile fits when so many things agree that have nothing to do with each other: voltages alone are met everywhere.
+const WITNESSES: u32 = 2;
 /// Phases that differ from the total by less than this share of what flows add up.
 const PHASES: f64 = 0.03;
 /// And by less than so many watts.
@@ -79,6 +85,8 @@ struct Weighing {
     against: Vec<String>,
     /// Something that cannot be.
     impossible: bool,
+    /// How many things agree that have nothing to do with each other: the frequency, the voltages, the phases.
+    witnesses: u32,
 }
 
 impl Weighing {
@@ -105,9 +113,13 @@ pub(super) fn fit(
         Some(State::Value(value)) => Some(*value),
         _ => None,
     };
-    let mut weighing = Weighing { score: 0.0, evidence: Vec::new(), against: Vec::new(), impossible: false };
+    let mut weighing =
+        Weighing { score: 0.0, evidence: Vec::new(), against: Vec::new(), impossible: false, witnesses: 0 };
     match marked {
-        Some(true) => weighing.good(FITS, "carries the maker's mark"),
+        Some(true) => {
+            weighing.good(FITS, "carries the maker's mark");
+            weighing.witnesses += WITNESSES;
+        }
         Some(false) => weighing.bad("the maker's mark is missing"),
         None => {}
     }
@@ -122,7 +134,10 @@ pub(super) fn fit(
         None => weighing.bad("no power"),
     }
     match value(Measure::Frequency) {
-        Some(hertz) if FREQUENCY.contains(&hertz) => weighing.good(4.0, format!("{hertz:.2} Hz")),
+        Some(hertz) if FREQUENCY.contains(&hertz) => {
+            weighing.good(4.0, format!("{hertz:.2} Hz"));
+            weighing.witnesses += 1;
+        }
         Some(hertz) => weighing.bad(format!("a frequency of {hertz:.3e} Hz")),
         None => {}
     }
@@ -159,11 +174,9 @@ pub(super) fn fit(
     if numbers.len() > 1 && numbers.iter().all(|number| *number == 0.0) {
         weighing.bad("nothing but zeros");
     }
-    let strong =
-        marked == Some(true) || value(Measure::Frequency).is_some() || value(Measure::VoltageL1).is_some();
     let class = match () {
         () if weighing.impossible => Class::No,
-        () if weighing.score >= FITS && strong && !needs_scale => Class::Fits,
+        () if weighing.score >= FITS && weighing.witnesses >= WITNESSES && !needs_scale => Class::Fits,
         () => Class::Possible,
     };
     Fit {
@@ -187,13 +200,18 @@ fn crumb(number: f64) -> bool {
 
 fn voltages(weighing: &mut Weighing, volts: [Option<f64>; 3], needs_scale: bool) {
     let mut seen = Vec::new();
+    let most = volts.iter().copied().flatten().fold(0.0, f64::max);
+    let is_medium = |volts: f64| MEDIUM_VOLTAGE.contains(&volts) && most - volts <= ALIKE * most;
+    let medium = !needs_scale && volts.iter().copied().flatten().all(is_medium);
     for (phase, volts) in volts.into_iter().enumerate() {
         let Some(volts) = volts else { continue };
         // In parts of the full scale: half of it is usual.
         let usual = if needs_scale { (0.1..=0.98).contains(&volts) } else { VOLTAGE.contains(&volts) };
-        if usual {
+        if usual || medium {
             weighing.score += match (needs_scale, phase) {
                 (true, _) => 0.3,
+                // Many a register of something else holds such a number.
+                (false, _) if medium => 1.0,
                 (false, 0) => 3.0,
                 (false, _) => 1.5,
             };
@@ -205,6 +223,7 @@ fn voltages(weighing: &mut Weighing, volts: [Option<f64>; 3], needs_scale: bool)
     }
     if !seen.is_empty() {
         weighing.evidence.push(seen.join("/"));
+        weighing.witnesses += 1;
     }
 }
 
@@ -224,6 +243,7 @@ fn add_up(weighing: &mut Weighing, total: Option<f64>, phases: &[Option<f64>; 3]
         ));
     } else if flowing > PHASES_WATTS {
         weighing.good(4.0, "the phases add up");
+        weighing.witnesses += 1;
     }
 }
 
@@ -318,6 +338,23 @@ mod tests {
         assert_eq!(judged("eastron-sdm630", &[(Measure::Power, 500.0)]).class, Class::Possible);
         assert_eq!(judged("victron-gx", &[(Measure::Power, 0.0), (Measure::PowerL1, 0.0)]).class, Class::No);
         assert_eq!(judged("eastron-sdm630", &[]).class, Class::No);
+    }
+
+    #[test]
+    fn voltages_alone_never_fit_and_medium_voltage_speaks_for_a_meter() {
+        let volts = |volts: f64| {
+            [Measure::VoltageL1, Measure::VoltageL2, Measure::VoltageL3].map(|measure| (measure, volts))
+        };
+        let bare = [&[(Measure::Power, 9_000.0)][..], &volts(230.0)].concat();
+        assert_eq!(judged("eastron-sdm630", &bare).class, Class::Possible);
+        let energies = [(Measure::EnergyImport, 5e6), (Measure::EnergyExport, 1e6)];
+        assert_eq!(judged("eastron-sdm630", &[&bare, &energies[..]].concat()).class, Class::Possible);
+        let mut medium: Vec<_> =
+            GOOD.iter().copied().filter(|(measure, _)| !measure.name().starts_with("voltage")).collect();
+        medium.extend(volts(11_600.0));
+        let fit = judged("eastron-sdm630", &medium);
+        assert_eq!(fit.class, Class::Fits, "{fit:?}");
+        assert!(fit.evidence.join(" ").contains("11600 V"), "{fit:?}");
     }
 
     #[test]

@@ -35,9 +35,11 @@ const ARRIVED: f64 = 0.9;
 /// The least time from the miners' arrival to the plateau.
 const ALLOWANCE: Duration = Duration::from_secs(2);
 /// The least length of a plateau, and the longest.
-const PLATEAU: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(90));
+const PLATEAU: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(240));
 /// A meter that is still moving is waited for so long at the most.
 const STILL_MOVING: Duration = Duration::from_secs(20);
+/// What may come late is waited for so long at the most.
+const LATEST: Duration = Duration::from_secs(60);
 /// How often a miner is told to go back, and how long it is given each time.
 const RESTORE: (u32, Duration) = (3, Duration::from_secs(15));
 
@@ -302,8 +304,7 @@ impl Stand {
         progress: &mut Progress,
     ) -> Vec<Phase> {
         let begun = self.seconds();
-        let plateau = self.plateau();
-        self.stay(plateau, "before", progress).await;
+        self.stay(self.plateau(), "before", progress).await;
         let mut phases = vec![Phase { begun, settled: begun, ended: self.seconds(), lowered: false }];
         let before = self.mean_draw(begun);
         for round in 1..=rounds {
@@ -315,7 +316,8 @@ impl Stand {
                 self.command(lowered);
                 self.settle(lowered, before, noise, longest, &words, progress).await;
                 let settled = self.seconds();
-                self.stay(plateau, &words, progress).await;
+                // How slow the meter is may only be known by now.
+                self.stay(self.plateau(), &words, progress).await;
                 phases.push(Phase { begun, settled, ended: self.seconds(), lowered });
                 if !progress.visible() {
                     let _ =
@@ -323,7 +325,25 @@ impl Stand {
                 }
             }
         }
+        if self.may_be_late(&phases) {
+            // What is on its way still is waited for: everything is as before by now.
+            let longest = phases.windows(2).map(|two| match two {
+                [one, next] => next.begun - one.begun,
+                _ => 0.0,
+            });
+            let longest = Duration::try_from_secs_f64(longest.fold(0.0, f64::max) * 2.0).unwrap_or_default();
+            self.stay(longest.min(LATEST), "waiting for what may come late", progress).await;
+        }
         phases
+    }
+
+    /// Whether the meter does not show what the miners did, and may yet.
+    fn may_be_late(&self, phases: &[Phase]) -> bool {
+        let told = plan::total(&self.moves).get();
+        let drawn = trial::fall(&self.draws, phases).filter(|_| self.reported);
+        let drawn = drawn.map_or(told, |fall| fall.mean);
+        trial::fall(&self.readings, phases)
+            .is_none_or(|fall| (fall.mean - drawn).abs() + fall.within > 0.15 * drawn.abs())
     }
 
     fn mean_draw(&self, from: f64) -> f64 {

@@ -19,6 +19,10 @@ const STUDENT: [f64; 10] = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.2
 const SHARED: f64 = 2.0;
 /// Time between two looks at the mean course of the steps, in seconds.
 const GRID: f64 = 0.1;
+/// Time between two guesses at how late a meter is, in seconds.
+const LATE_STEP: f64 = 0.5;
+/// What is known less exactly than to this part of itself is not known.
+const BLUR: f64 = 0.2;
 /// Times are told only when the noise of the mean course is below this part of the step.
 const QUIET: f64 = 0.2;
 
@@ -131,6 +135,68 @@ pub(super) fn fall(samples: &[Sample], phases: &[Phase]) -> Option<Estimate> {
         }
     };
     Some(Estimate { mean: mean_fall, within })
+}
+
+/// A meter that has shown less than this part of the step in the first plateau had not shown it yet.
+const STAYED: f64 = 0.3;
+/// A time that shows the step this much larger than the plateaus do, and surer, is when the meter shows it.
+const CLEARER: f64 = 1.3;
+
+/// How much later than the plateaus the meter shows the step, in seconds, and what it is then: where the plateaus were over
+/// before it came, and what they tell is none of the meter's own. `None` where no time shows it any clearer. The samples go
+/// on for some time after the last phase.
+pub(super) fn late(samples: &[Sample], phases: &[Phase]) -> Option<(f64, Estimate)> {
+    let now = fall(samples, phases);
+    let shortest = phases.windows(2).map(|two| match two {
+        [one, next] => next.begun - one.begun,
+        _ => f64::INFINITY,
+    });
+    // Later than that another step of the test is taken for this one.
+    let longest = 2.0 * shortest.fold(f64::INFINITY, f64::min);
+    let end = samples.last()?.at;
+    let mut best: Option<(f64, Estimate)> = None;
+    let mut by = LATE_STEP;
+    while by.is_finite() && by < longest {
+        let shifted: Option<Vec<Phase>> = phases
+            .iter()
+            .map(|phase| {
+                let (settled, ended) = (phase.settled + by, (phase.ended + by).min(end));
+                (ended - settled > LATE_STEP).then_some(Phase { settled, ended, ..*phase })
+            })
+            .collect();
+        if let Some(estimate) = shifted.and_then(|shifted| fall(samples, &shifted))
+            && estimate.mean.abs() > 2.0 * estimate.within
+            && best.is_none_or(|(_, known)| estimate.mean.abs() > 1.05 * known.mean.abs())
+        {
+            best = Some((by, estimate));
+        }
+        by += LATE_STEP;
+    }
+    // Whatever a meter shows of a step, and whichever way, it shows after the first one, if it is in time.
+    let first = |phase: usize| Some(plateau(samples, phases.get(phase)?)?.value);
+    let moved = first(0).zip(first(1)).map_or(0.0, |(before, lowered)| (before - lowered).abs());
+    best.filter(|(_, found)| {
+        moved < STAYED * found.mean.abs()
+            || now.is_none_or(|now| {
+                found.mean.abs() > CLEARER * now.mean.abs()
+                    || now.within > BLUR * now.mean.abs().max(found.mean.abs())
+            })
+    })
+}
+
+/// How often the series had a new value, in seconds; after a single one at least half of all the time. `None` where it never
+/// had one: that is no slowness. A value that came out the same as the one before is none.
+pub(super) fn renewal(samples: &[Sample]) -> Option<f64> {
+    let changes = samples.windows(2).filter_map(|two| match two {
+        [one, next] if one.value.to_bits() != next.value.to_bits() => Some(next.at),
+        _ => None,
+    });
+    let changes: Vec<f64> = changes.collect();
+    let (first, last) = (changes.first()?, changes.last()?);
+    if changes.len() == 1 {
+        return Some((samples.last()?.at - samples.first()?.at) / 2.0);
+    }
+    Some((last - first) / count(changes.len() - 1))
 }
 
 /// When half and when 90 % of the falls had come, in seconds after the commands. `None` where noise hides it.
@@ -275,6 +341,42 @@ mod tests {
         assert!((4.0..=4.6).contains(&half), "{half}");
         assert!((5.5..=6.3).contains(&most), "{most}");
         assert_eq!(times(&meter(3, 1_000.0, 2.0, 4.0, 0.0, 2_000.0), &phases(3)), None, "hidden by noise");
+    }
+
+    /// The same as a meter shows it that is so many seconds late, from the beginning on and until the last step has come.
+    fn after(samples: &[Sample], late: f64) -> Vec<Sample> {
+        let first = samples[0];
+        let before =
+            (0..).map(f64::from).take_while(|at| *at < late).map(|at| Sample { at, value: first.value });
+        before.chain(samples.iter().map(|sample| Sample { at: sample.at + late, ..*sample })).collect()
+    }
+
+    #[test]
+    fn a_meter_that_shows_the_step_after_the_plateaus_is_late_and_a_noisy_one_is_not() {
+        // A whole step later it looks like a meter that is turned round.
+        for (rounds, late_by) in [(3, 12.0), (3, 18.0), (3, 24.0), (1, 12.0), (1, 24.0), (3, 31.0), (1, 31.0)]
+        {
+            let samples = after(&meter(rounds, 20_000.0, 0.0, 1.0, 0.0, 50.0), late_by);
+            let (by, found) = late(&samples, &phases(rounds)).unwrap();
+            // The plateaus begin 10 s after the commands.
+            assert!((by + 10.0 - late_by - 1.0).abs() <= 2.0, "{late_by}: {by}");
+            assert!((found.mean - 20_000.0).abs() < 1_500.0, "{late_by}: {found:?}");
+        }
+        assert_eq!(late(&meter(3, 20_000.0, 2.0, 1.0, 0.0, 50.0), &phases(3)), None, "it is in time");
+        assert_eq!(late(&meter(3, -20_000.0, 2.0, 1.0, 0.0, 50.0), &phases(3)), None, "it is turned round");
+        assert_eq!(late(&meter(1, -20_000.0, 2.0, 1.0, 0.0, 50.0), &phases(1)), None);
+        assert_eq!(late(&meter(3, 20_000.0, 2.0, 1.0, 100.0, 50.0), &phases(3)), None, "whatever drifts");
+        assert_eq!(late(&meter(3, 0.0, 2.0, 1.0, 0.0, 4_000.0), &phases(3)), None, "there is no step");
+    }
+
+    #[test]
+    fn how_often_there_is_a_new_value_is_seen_from_the_values() {
+        let at = |index: u32| f64::from(index) * 0.5;
+        let series: Vec<Sample> =
+            (0..400).map(|index| Sample { at: at(index), value: f64::from(index / 40) }).collect();
+        assert!((renewal(&series).unwrap() - 20.0).abs() < 1e-9);
+        assert!(renewal(&series[..60]).unwrap() > 14.0, "at least half of the time");
+        assert_eq!(renewal(&series[..30]), None, "none at all is no slowness");
     }
 
     #[test]

@@ -10,6 +10,8 @@ const TOLERANCE: f64 = 0.15;
 const BLURRED: f64 = 0.20;
 /// Miners that moved by less than this part of what they were told did not follow.
 const FOLLOWED: f64 = 0.3;
+/// A plateau takes so many new values.
+const NEW_VALUES: f64 = 2.5;
 /// A factor this near to a known one is taken for it.
 const NEAR: f64 = 0.07;
 
@@ -35,6 +37,10 @@ pub(super) struct Outcome {
     pub(super) told: Watts,
     /// Whether the configuration turns the meter's sign.
     pub(super) inverted: bool,
+    /// How long after the plateaus began the meter showed the step, in seconds, and what it was then, where that is clearer.
+    pub(super) late: Option<(f64, Estimate)>,
+    /// How often the meter had a new value, and how long the shortest plateau lasted, in seconds.
+    pub(super) renewal: Option<(f64, f64)>,
 }
 
 /// What is the matter.
@@ -48,6 +54,10 @@ pub(super) enum Finding {
     WrongScale,
     /// The reading does not care.
     NoMovement,
+    /// The reading follows, but after the plateaus.
+    Late,
+    /// A plateau has fewer new values than it takes.
+    Slow,
     /// Too much else moves.
     TooNoisy,
     /// The miners did not follow, so nothing was tested.
@@ -62,6 +72,8 @@ impl Finding {
             Self::WrongDirection => "WRONG DIRECTION",
             Self::WrongScale => "WRONG SCALE",
             Self::NoMovement => "NO MOVEMENT",
+            Self::Late => "TOO LATE",
+            Self::Slow => "TOO SLOW",
             Self::TooNoisy => "TOO NOISY",
             Self::MinersStayed => "NOT TESTED",
         }
@@ -79,7 +91,7 @@ pub(super) struct Verdict {
 
 /// Judges. `meter` is the meter's name, for the advice.
 pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
-    let Outcome { meter: read, miners, source, told, inverted } = *outcome;
+    let Outcome { meter: read, miners, source, told, inverted, late, renewal } = *outcome;
     let verdict = |finding, words: Vec<String>| Verdict { finding, words };
     let watts = Watts::saturating;
     if source == Source::Readings && miners.mean < FOLLOWED * told.get() {
@@ -107,7 +119,48 @@ pub(super) fn judge(outcome: &Outcome, meter: &str) -> Verdict {
         figure((factor.abs() - within).max(0.0)),
         figure(factor.abs() + within)
     );
-    if read.within > BLURRED * size.max(read.mean.abs()) {
+    let right = factor > 0.0 && (factor - 1.0).abs() <= TOLERANCE.max(within);
+    let blurred = read.within > BLURRED * size.max(read.mean.abs());
+    if let Some((renewal, plateau)) = renewal.filter(|(renewal, plateau)| renewal * NEW_VALUES > *plateau)
+        && (blurred || !right)
+    {
+        return verdict(
+            Finding::Slow,
+            vec![
+                format!(
+                    "the meter had a new value every {renewal:.0} s only, and a plateau lasted {plateau:.0} s: the step is lost \
+                     between two values, which says nothing of direction and scale"
+                ),
+                format!(
+                    "let it be watched for longer, so that this is known before the test (--watch {:.0}s): the plateaus are then \
+                     made as long as they must be",
+                    (renewal * 4.0).ceil()
+                ),
+                format!(
+                    "and for the daemon: stale_after = \"{:.0}s\" or more in [meters.{meter}]; look in the meter's menu whether \
+                     it can be quicker",
+                    (renewal * 3.0).ceil()
+                ),
+            ],
+        );
+    }
+    if let Some((by, then)) = late.filter(|_| blurred || !right) {
+        return verdict(
+            Finding::Late,
+            vec![
+                format!(
+                    "the reading follows, but {by:.0} s after the miners were taken for settled; by then it {} by {}",
+                    if then.mean < 0.0 { "had risen" } else { "had fallen" },
+                    watts(then.mean.abs())
+                ),
+                format!(
+                    "write lag = \"{by:.0}s\" into [meters.{meter}] and verify once more: the plateaus are then made to wait for \
+                     it. A gateway or a cloud in between is the usual reason; a meter that is read itself is quicker"
+                ),
+            ],
+        );
+    }
+    if blurred {
         let needed = watts(read.within / (0.75 * BLURRED));
         return verdict(
             Finding::TooNoisy,
@@ -298,6 +351,8 @@ mod tests {
             source: Source::Readings,
             told: Watts::whole(20_000),
             inverted: false,
+            late: None,
+            renewal: Some((1.0, 8.0)),
         }
     }
 
@@ -362,6 +417,25 @@ mod tests {
         let (finding, words) = judged(15_000.0, 12_000.0);
         assert_eq!(finding, Finding::TooNoisy);
         assert!(words.contains("--step \"80 kW\""), "{words}");
+    }
+
+    #[test]
+    fn a_late_and_a_slow_meter_are_no_noise_and_no_wrong_scale() {
+        let then = Estimate { mean: 19_500.0, within: 300.0 };
+        for (seen, within) in [(10_000.0, 500.0), (9_000.0, 9_000.0), (-12_000.0, 2_000.0), (100.0, 900.0)] {
+            let late = Outcome { late: Some((17.0, then)), ..outcome(seen, within) };
+            let Verdict { finding, words } = judge(&late, "pcc");
+            assert_eq!(finding, Finding::Late, "{words:?}");
+            assert!(words.join(" ").contains("lag = \"17s\" into [meters.pcc]"), "{words:?}");
+            let slow = Outcome { renewal: Some((60.0, 40.0)), ..late };
+            let Verdict { finding, words } = judge(&slow, "pcc");
+            assert_eq!(finding, Finding::Slow, "{words:?}");
+            assert!(words.join(" ").contains("--watch 240s"), "{words:?}");
+        }
+        let right =
+            Outcome { late: Some((17.0, then)), renewal: Some((60.0, 40.0)), ..outcome(19_000.0, 500.0) };
+        assert_eq!(judge(&right, "pcc").finding, Finding::Pass, "what is right is right");
+        assert_eq!(judge(&outcome(15_000.0, 12_000.0), "pcc").finding, Finding::TooNoisy);
     }
 
     #[test]
