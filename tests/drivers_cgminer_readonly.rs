@@ -160,12 +160,8 @@ async fn replies_of_the_wrong_shape_are_malformed() {
         "{}".to_owned(),
         r#"{"STATUS":[{"STATUS":"?"}]}"#.to_owned(),
         r#"{"STATUS":[{"STATUS":"S"}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[]}"#.to_owned(),
         r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[7]}"#.to_owned(),
         r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":"x"}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"MHS 5s":"fast"}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":[]}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Power":{}}]}"#.to_owned(),
         "[".repeat(100_000),
         format!("{{\"a\":\"{}", "x".repeat(1_200_000)),
     ] {

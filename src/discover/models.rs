@@ -42,6 +42,45 @@ pub fn slug(model: &str) -> String {
     slug.chars().take(40).collect::<String>().trim_end_matches('-').to_owned()
 }
 
+/// What a model hashes, where that is not Bitcoin (SHA-256). Bitmain names its models by algorithm; of the other makers
+/// listed here all models count. Source: the makers' product pages; pyasic `device/models.py`.
+pub fn other_algorithm(model: &str) -> Option<&'static str> {
+    let text = model.to_ascii_lowercase();
+    let text = text.trim_start_matches("bitmain ").trim();
+    if let Some(name) = text.strip_prefix("antminer ") {
+        let letters = name.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+        return match letters {
+            "l" => Some("scrypt"),
+            "d" => Some("X11"),
+            "z" => Some("Equihash"),
+            "e" => Some("Ethash"),
+            "k" | "ka" => Some("Kadena"),
+            "ks" => Some("kHeavyHash"),
+            "hs" => Some("Handshake"),
+            "x" => Some("RandomX"),
+            "a" | "al" | "b" | "dr" => Some("Blake"),
+            _ => None,
+        };
+    }
+    let makers = [
+        ("volcminer", "scrypt"),
+        ("elphapex", "scrypt"),
+        ("dg-home", "scrypt"),
+        ("dg1", "scrypt"),
+        ("dg2", "scrypt"),
+        ("goldshell", "another algorithm"),
+        ("jasminer", "Ethash"),
+        ("ipollo", "another algorithm"),
+        ("iceriver", "another algorithm"),
+    ];
+    makers.into_iter().find(|(maker, _)| text.starts_with(maker)).map(|(_, algorithm)| algorithm)
+}
+
+/// Whether a model hashes Bitcoin, as far as its name tells.
+pub fn hashes_bitcoin(model: &str) -> bool {
+    other_algorithm(model).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +103,20 @@ mod tests {
         ];
         for (model, expected) in cases {
             assert_eq!(slug(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn scrypt_miners_and_others_are_not_taken_for_bitcoin_miners() {
+        for model in
+            ["Antminer L7", "Bitmain Antminer L9", "Antminer KS5", "VolcMiner D1", "Elphapex DG1", "DG-Home1"]
+        {
+            assert!(!hashes_bitcoin(model), "{model}");
+        }
+        for model in
+            ["", "Antminer S19 Pro", "Antminer T21", "Antminer R4", "M60S", "1246", "Avalon Q", "Proto Rig"]
+        {
+            assert!(hashes_bitcoin(model), "{model}");
         }
     }
 }

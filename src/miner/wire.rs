@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::fields::words;
+use super::mend;
 use super::{Connection, DriverError, Endpoint};
 use crate::control::snapshot::Rejection;
 
@@ -67,6 +69,16 @@ impl Place {
     /// An answer that is not what the vendor documents.
     pub fn malformed(&self, exchange: &'static str, reason: impl Into<String>) -> DriverError {
         DriverError::Malformed { endpoint: self.endpoint.clone(), exchange, reason: reason.into() }
+    }
+
+    /// Reads a reply as JSON, mended where known firmware writes what is none; what was mended is told at debug level.
+    pub fn json(&self, exchange: &'static str, bytes: &[u8]) -> Result<Value, DriverError> {
+        let read = mend::read(bytes).map_err(|reason| self.malformed(exchange, reason))?;
+        if !read.mended.is_empty() {
+            let mended = read.mended.join(", ");
+            tracing::debug!(endpoint = %self.endpoint, exchange, mended, "its answer was not quite JSON");
+        }
+        Ok(read.value)
     }
 
     /// The connection broke in the middle of an exchange: it is not known how far the request came.

@@ -452,8 +452,8 @@ pub(crate) fn every_firmware() -> Vec<Row> {
             "02:EE:DA:00:00:04",
             Some("avalon"),
             State::Hashing,
-            3_189.0,
-            83.923_04,
+            3_504.0,
+            81.072_68,
         ),
         (
             "auradine",
