@@ -428,6 +428,18 @@ async fn a_wrong_password_is_called_one() {
             let text = error.to_string();
             assert!(text.contains("password") && !text.contains(wrong), "{}: {text}", kind.name());
         }
+        // Where a read needs the account, it shows before the first command.
+        let provable =
+            ["braiins-os", "vnish", "bitmain-stock", "auradine", "mara", "proto"].contains(&kind.name());
+        match driver.prove_account().await {
+            Err(DriverError::Rejected { reason: Rejection::Credentials, .. }) => {
+                assert!(provable, "{}", kind.name())
+            }
+            result => assert!(!provable && result.is_ok_and(|proven| !proven), "{}", kind.name()),
+        }
+        let right = Connection { timeout: LIMIT * 5, ..stand.connection() };
+        let proven = ballast::miner::driver(&right, &stand.http).prove_account().await;
+        assert_eq!(proven.unwrap(), provable, "{}", kind.name());
         assert_eq!(stand.bench.miner.tally().commands, 0, "{}", kind.name());
     }
 }

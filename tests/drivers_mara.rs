@@ -345,6 +345,9 @@ async fn answers_of_the_wrong_shape_are_malformed_and_nothing_is_written() {
             assert_eq!((status.activity, status.target), (Activity::Hashing, Measured::Unavailable));
             assert!(bed.driver().apply(Target::Sleep, Urgency::Shed).await.is_err());
             assert!(bed.written().is_empty());
+        } else {
+            let error = bed.driver().read().await.unwrap_err();
+            assert!(matches!(error, DriverError::Malformed { .. }), "{line}: {error}");
         }
     }
     // A key that is there twice: nobody knows which of the two counts.

@@ -406,6 +406,14 @@ impl Driver for Auradine {
         }
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Mode).await?;
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         // The API has no way to log out, and the connection belongs to the pool.
         self.token = None;

@@ -467,6 +467,14 @@ impl Driver for BraiinsOs {
         }
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Details, None).await?;
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         // The API has no way to log out; the token ends by itself, and the connection belongs to the pool.
         self.token = None;

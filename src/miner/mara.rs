@@ -427,6 +427,14 @@ impl Driver for Mara {
         }
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Config, None).await?;
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         // Digest authentication has no session; the connection belongs to the pool.
         self.challenge = None;

@@ -200,6 +200,15 @@ pub trait Driver: Send {
         Ok(None)
     }
 
+    /// Proves the account of the connection with a read, where the vendor has one that needs it: so a wrong password shows
+    /// before the first command. Whether there is such a read, and an account to prove.
+    ///
+    /// # Errors
+    /// Any [`DriverError`]; [`Rejection::Credentials`] when the miner refuses the account.
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
     /// Keeps an idle connection open where the vendor closes silent ones. Called now and then while nothing else
     /// is done; bounded, and its failure shows in the next exchange.
     async fn keep_alive(&mut self) {}

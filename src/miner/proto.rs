@@ -425,6 +425,14 @@ impl Driver for Proto {
         Ok(())
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.password.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Target, None).await?;
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         if let Some(tokens) = &self.tokens {
             let mut body = json!({ "access_token": tokens.access.expose() });

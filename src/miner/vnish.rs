@@ -571,6 +571,16 @@ impl Driver for Vnish {
         if early { Ok(()) } else { self.set_power(power, throttle, true).await }
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        if self.token.is_none() {
+            self.unlock().await?;
+        }
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         if self.token.is_some() {
             // Whether or not it is heard: the session also ends by itself.

@@ -41,6 +41,9 @@ const FULL_READS_AFTER_COMMAND: u32 = 5;
 /// A miner that should hash and has not for this long since its start is asked for its error codes.
 const START_LIMIT: f64 = 900.0;
 
+/// Where API 3 listens.
+const NEXT_PORT: u16 = 4433;
+
 /// Command done.
 const CODE_OK: i64 = 131;
 /// Token given.
@@ -432,6 +435,20 @@ impl WhatsminerV2 {
         Ok(if reply.success { Switch::read(&reply.value) } else { Switch::default() })
     }
 
+    /// Says so where the miner is there, behind the port of the next API: firmware updates close the old one.
+    async fn explain(&self, error: DriverError) -> DriverError {
+        match error {
+            DriverError::Unreachable { endpoint, reason } if self.place.is_open(NEXT_PORT).await => {
+                let reason = format!(
+                    "{reason}, but its port {NEXT_PORT} is open: its firmware has API 3 now, so write driver = \
+                     \"whatsminer-v3\""
+                );
+                DriverError::Unreachable { endpoint, reason }
+            }
+            error => error,
+        }
+    }
+
     /// The error codes of a miner that should hash and does not.
     async fn read_fault(&self) -> Option<Arc<str>> {
         let reply = self.ask_ok(Request::ErrorCodes).await.ok()?;
@@ -464,7 +481,10 @@ fn is_fault(reason: &str) -> bool {
 impl Driver for WhatsminerV2 {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let name = Request::Summary.name();
-        let reply = self.ask(Request::Summary).await?;
+        let reply = match self.ask(Request::Summary).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let said = if reply.success {
             Summary::read(&reply.value).map_err(|reason| self.place.malformed(name, reason))?
         } else {

@@ -61,6 +61,13 @@ impl Place {
         DriverError::Unreachable { endpoint: self.endpoint.clone(), reason: words(&error.to_string(), &[]) }
     }
 
+    /// Whether another port of the same host accepts connections.
+    pub async fn is_open(&self, port: u16) -> bool {
+        let limit = self.limit.min(Duration::from_secs(1));
+        let connecting = TcpStream::connect((self.endpoint.host.as_str(), port));
+        matches!(tokio::time::timeout(limit, connecting).await, Ok(Ok(_)))
+    }
+
     /// No complete answer in time.
     pub fn timeout(&self, exchange: &'static str) -> DriverError {
         DriverError::Timeout { endpoint: self.endpoint.clone(), exchange, limit: self.limit }

@@ -439,6 +439,14 @@ impl Driver for BitmainStock {
         Ok(())
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::GetConfig, None).await?;
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         // A digest login has no end; the connection belongs to the pool.
         self.challenge = None;
