@@ -496,3 +496,46 @@ proptest! {
         });
     }
 }
+
+fn modes(server: &Server) -> Vec<Value> {
+    writes(server)
+        .iter()
+        .map(|body| serde_json::from_str::<Value>(body).unwrap()["miner-mode"].clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_miner_wakes_in_the_mode_in_which_it_was_put_to_sleep() {
+    // 2, which some models have for their efficient mode, and 3, where the operator chose it.
+    for before in [2, 3, 0] {
+        let server = miner("2022.12").await;
+        let mut driver = driver(&server);
+        config_in(&server, before);
+        driver.read().await.unwrap();
+        driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+        config_in(&server, 1);
+        driver.apply(power(3_300), Urgency::Normal).await.unwrap();
+        assert_eq!(modes(&server), ["1".to_owned(), before.to_string()], "{before}");
+    }
+    // Awake, 2 is full power already and low, once it was asked for, ends with the operator's mode.
+    let server = miner("2022.12").await;
+    let mut driver = driver(&server);
+    config_in(&server, 2);
+    driver.apply(power(3_300), Urgency::Normal).await.unwrap();
+    assert_eq!(writes(&server).len(), 0);
+    driver.apply(power(2_000), Urgency::Normal).await.unwrap();
+    config_in(&server, 3);
+    driver.apply(power(3_300), Urgency::Normal).await.unwrap();
+    assert_eq!(modes(&server), ["3", "2"]);
+}
+
+#[tokio::test]
+async fn a_mode_is_written_as_the_device_has_it_and_the_other_way_where_that_is_refused() {
+    // As a number, since it gave a number.
+    let server = miner("2025.10").await;
+    let mut driver = driver(&server);
+    server.answer(WRITE, Reply::new(400, "bad request"));
+    let refused = driver.apply(Target::Sleep, Urgency::Shed).await;
+    assert!(matches!(rejection(refused), Rejection::Other(_)));
+    assert_eq!(modes(&server), [Value::from(1), Value::from("1")], "once each way and no more");
+}
