@@ -341,6 +341,14 @@ fn letter(reply: &Value) -> Option<&str> {
     status.as_str().or_else(|| status.pointer("/0/STATUS").and_then(Value::as_str))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let (summary, mode) = (Summary::read(reply), Mode::read(reply));
+    let _ = letter(reply);
+    vec![said(&summary, &mode, supply_power(reply))]
+}
+
 #[async_trait]
 impl Driver for Auradine {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

@@ -322,6 +322,13 @@ impl Avalon {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let summary = summary_rate(reply);
+    Stats::read(reply).map(|stats| [stats.said(None), stats.said(summary)].to_vec()).unwrap_or_default()
+}
+
 #[async_trait]
 impl Driver for Avalon {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

@@ -335,6 +335,13 @@ impl AxeOs {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    assert!(Model::read(reply).lowest.is_none_or(|lowest| lowest >= 1.0));
+    Info::read(reply).map(|info| vec![info.said()]).unwrap_or_default()
+}
+
 #[async_trait]
 impl Driver for AxeOs {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

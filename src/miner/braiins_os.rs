@@ -408,6 +408,13 @@ pub(crate) fn said(stats: &Value, details: Details) -> Said {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    assert!(range(reply).is_none_or(|(low, high)| low <= high));
+    vec![said(reply, Details::read(reply))]
+}
+
 #[async_trait]
 impl Driver for BraiinsOs {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

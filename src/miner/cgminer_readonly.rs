@@ -154,6 +154,13 @@ pub(crate) fn said(summary: &Value) -> Said {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let _ = Source::of(reply);
+    vec![said(reply.pointer("/SUMMARY/0").unwrap_or(reply))]
+}
+
 #[async_trait]
 impl Driver for CgminerReadOnly {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

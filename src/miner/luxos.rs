@@ -558,6 +558,14 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && clean && !selects && !board
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let row = |place: &str| reply.pointer(place).unwrap_or(&Value::Null);
+    let readings = Readings::read(row("/SUMMARY/0"), row("/POWER/0"));
+    vec![readings.said(&Config::read(row("/CONFIG/0")), None)]
+}
+
 #[async_trait]
 impl Driver for Luxos {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

@@ -358,6 +358,13 @@ fn activity(status: &str, hashing: bool) -> Activity {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let _ = (Mode::read(reply), mode_before_sleep(reply));
+    vec![said(reply)]
+}
+
 #[async_trait]
 impl Driver for Mara {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

@@ -373,6 +373,13 @@ impl State {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let rate = telemetry_rate(reply);
+    Mining::read(reply).ok().flatten().map(|mining| vec![mining.said(rate, None)]).unwrap_or_default()
+}
+
 #[async_trait]
 impl Driver for Proto {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

@@ -205,6 +205,13 @@ impl SealMiner {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let stats = Stats::read(reply.pointer("/STATS/0").unwrap_or(reply));
+    vec![stats.said(false), stats.said(true)]
+}
+
 #[async_trait]
 impl Driver for SealMiner {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

@@ -475,6 +475,16 @@ pub(crate) fn preset_step(preset: &Value) -> Option<Step> {
     Some(step(name, watts, rate))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let miner = reply.get("miner");
+    let state = State::read(miner.and_then(|miner| miner.get("miner_status")).unwrap_or(reply));
+    let presets = reply.as_array().into_iter().flatten().filter_map(preset_step).take(64);
+    assert!(presets.into_iter().all(|step| step.point.power > Watts::ZERO));
+    vec![said(miner, &state, None), said(Some(reply), &state, fields::text(reply, "hr_measure"))]
+}
+
 #[async_trait]
 impl Driver for Vnish {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

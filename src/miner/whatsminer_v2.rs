@@ -477,6 +477,14 @@ fn is_fault(reason: &str) -> bool {
     ["error", "fault", "fail", "protect", "over", "abnormal", "temp"].iter().any(|word| reason.contains(word))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let (summary, switch) = (Summary::read(reply).ok().flatten(), Switch::read(reply));
+    let _ = limit(summary.as_ref(), &switch);
+    vec![said(summary.as_ref(), &switch)]
+}
+
 #[async_trait]
 impl Driver for WhatsminerV2 {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

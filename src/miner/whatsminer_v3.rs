@@ -533,6 +533,15 @@ fn fault(message: &Value) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| Arc::from(fields::words(&text, &[])))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let message = reply.get("msg").unwrap_or(reply);
+    let (summary, info) = (Summary::read(message), Info::read(message));
+    let _ = limit(summary.as_ref(), &info);
+    vec![said(summary.as_ref(), &info)]
+}
+
 #[async_trait]
 impl Driver for WhatsminerV3 {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

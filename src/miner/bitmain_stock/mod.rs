@@ -368,6 +368,24 @@ fn is_bad_request(error: &DriverError) -> bool {
     matches!(error, DriverError::Rejected { reason: Rejection::Other(text), .. } if text.starts_with("HTTP 400"))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let mode = Mode::of(reply);
+    Stats::read(reply).map(|found| vec![Stats::said(found, mode)]).unwrap_or_default()
+}
+
+/// The configuration as it comes and goes, for the fuzz targets: whatever is written differs in its mode alone.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn rewrite(bytes: &[u8]) {
+    let Ok(config) = Config::parse(bytes) else { return };
+    for mode in [Mode::Sleep, Mode::Low] {
+        if let Ok(text) = config.with(mode, false) {
+            assert!(Config::parse(text.as_bytes()).is_ok_and(|written| written.mode() == mode));
+        }
+    }
+}
+
 #[async_trait]
 impl Driver for BitmainStock {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {

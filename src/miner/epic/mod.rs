@@ -345,6 +345,17 @@ pub(crate) fn said(summary: &Value, stopped: bool) -> Said {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    assert!(Tune::read(reply).throttle.values().all(Value::is_number));
+    if let Ok(known) = Capabilities::read(reply) {
+        let steps = Algorithm::ALL.map(|algorithm| known.steps(algorithm));
+        assert!(steps.iter().flatten().all(|step| step.watts > 0.0 && step.terahashes > 0.0));
+    }
+    vec![said(reply, false), said(reply, true)]
+}
+
 #[async_trait]
 impl Driver for Epic {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
