@@ -270,3 +270,20 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_scrypt_miner_has_no_bitcoin_hashrate_and_counts_as_the_load_that_it_is() {
+    let miner = Miner::start(|request| {
+        Some(match request["command"].as_str() {
+            Some("version") => {
+                r#"{"STATUS":[{"STATUS":"S"}],"VERSION":[{"Type":"Antminer L7","Miner":"1"}]}"#.into()
+            }
+            _ => r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":900,"MHS 5s":9500.0,"Power":3425}]}"#
+                .into(),
+        })
+    })
+    .await;
+    let status = driver(&miner).read().await.unwrap();
+    assert_eq!((status.hashrate, status.activity), (Measured::Unsupported, Activity::Hashing));
+    assert_eq!(status.power, Measured::Value(Watts::whole(3_425)));
+}

@@ -26,6 +26,7 @@ use super::rpc::{Reply, Rpc};
 use super::said::Said;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
+use crate::discover::models;
 use crate::units::Watts;
 
 /// A miner that does not hash counts as starting for so long after its software started, in seconds; afterwards
@@ -90,13 +91,15 @@ impl Source {
 pub struct CgminerReadOnly {
     rpc: Rpc,
     source: Option<Source>,
+    /// It hashes something else than Bitcoin, by the name of its model.
+    foreign: bool,
     elapsed: Option<f64>,
 }
 
 impl CgminerReadOnly {
     /// For one miner. Nothing is sent yet.
     pub fn new(connection: &Connection) -> Self {
-        Self { rpc: Rpc::new(connection), source: None, elapsed: None }
+        Self { rpc: Rpc::new(connection), source: None, foreign: false, elapsed: None }
     }
 
     async fn ask(&self, request: Request) -> Result<Reply, DriverError> {
@@ -110,7 +113,11 @@ impl CgminerReadOnly {
         }
         let reply = self.ask(Request::Version).await?;
         // Firmware without `version` still has `summary`.
-        let source = reply.row("VERSION").map_or(Source::Summary, Source::of);
+        let version = reply.row("VERSION").unwrap_or(&Value::Null);
+        let source = Source::of(version);
+        self.foreign = ["Type", "Model", "PROD"]
+            .iter()
+            .any(|key| fields::text(version, key).is_some_and(|model| !models::hashes_bitcoin(model)));
         self.source = Some(source);
         Ok(source)
     }
@@ -177,7 +184,10 @@ impl Driver for CgminerReadOnly {
             Err(reason) => return Err(self.rpc.place().malformed(name, reason)),
         };
         let elapsed = fields::number(summary, "Elapsed");
-        let Said { power, hashrate, activity } = said(summary);
+        let Said { power, mut hashrate, activity } = said(summary);
+        if self.foreign {
+            hashrate = Measured::Unsupported;
+        }
         let power = self.power(source).await?.unwrap_or(power);
         if matches!((self.elapsed, elapsed), (Some(before), Some(now)) if now < before) {
             self.source = None;

@@ -73,7 +73,10 @@ type Readers = fn(&Value) -> Vec<Said>;
 pub fn cgminer_parsers(bytes: &[u8]) {
     let mut stream = bytes;
     let Some(Ok(reply)) = at_once(exchange::reply(&mut stream, 1024 * 1024)) else { return };
-    assert!(reply.len() <= bytes.len() && !reply.contains(&0), "a reply longer than what came, or with a NUL");
+    assert!(
+        reply.len() <= bytes.len() && !reply.contains(&0),
+        "a reply longer than what came, or with a NUL"
+    );
     let readers: [Readers; 6] = [
         whatsminer_v2::read_all,
         luxos::read_all,
@@ -302,11 +305,8 @@ mod tests {
 
     #[test]
     fn every_captured_answer_is_read_by_the_parsers_alone() {
-        let parsers: [(Wire, fn(&[u8])); 3] = [
-            (Wire::Cgminer, cgminer_parsers),
-            (Wire::Frames, frame_parsers),
-            (Wire::Http, http_parsers),
-        ];
+        let parsers: [(Wire, fn(&[u8])); 3] =
+            [(Wire::Cgminer, cgminer_parsers), (Wire::Frames, frame_parsers), (Wire::Http, http_parsers)];
         for (wire, parse) in parsers {
             for answer in all_fixtures(wire) {
                 parse(&answer);
