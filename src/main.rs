@@ -23,6 +23,8 @@ enum Command {
     Discover(cli::discover::Args),
     /// Put meters into service: list what the program knows, find them, read them, verify them
     Meter(cli::meter::Args),
+    /// Put miners into service: read them and prove their accounts
+    Miner(cli::miner::Args),
     /// Show the daemon at work on a simulated site
     Demo(cli::demo::Args),
     /// Cap circuits of a running daemon by hand, and show who caps what
@@ -75,6 +77,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
         Command::Meter(args) => return cli::meter::run(args).await,
+        Command::Miner(args) => return cli::miner::run(args).await,
         Command::Check(_) | Command::Discover(_) => {}
     }
     Ok(0)

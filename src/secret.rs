@@ -18,6 +18,12 @@ impl Secret {
     }
 }
 
+/// What a file holds of a secret: without the byte order mark that some editors put before it and the line end that most
+/// put behind it.
+pub fn bare(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\n', '\r'])
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")

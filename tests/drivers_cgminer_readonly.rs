@@ -160,12 +160,8 @@ async fn replies_of_the_wrong_shape_are_malformed() {
         "{}".to_owned(),
         r#"{"STATUS":[{"STATUS":"?"}]}"#.to_owned(),
         r#"{"STATUS":[{"STATUS":"S"}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[]}"#.to_owned(),
         r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[7]}"#.to_owned(),
         r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":"x"}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"MHS 5s":"fast"}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":[]}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Power":{}}]}"#.to_owned(),
         "[".repeat(100_000),
         format!("{{\"a\":\"{}", "x".repeat(1_200_000)),
     ] {
@@ -273,4 +269,21 @@ proptest! {
             prop_assert_eq!(request.as_object().unwrap().len(), 1);
         }
     }
+}
+
+#[tokio::test]
+async fn a_scrypt_miner_has_no_bitcoin_hashrate_and_counts_as_the_load_that_it_is() {
+    let miner = Miner::start(|request| {
+        Some(match request["command"].as_str() {
+            Some("version") => {
+                r#"{"STATUS":[{"STATUS":"S"}],"VERSION":[{"Type":"Antminer L7","Miner":"1"}]}"#.into()
+            }
+            _ => r#"{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":900,"MHS 5s":9500.0,"Power":3425}]}"#
+                .into(),
+        })
+    })
+    .await;
+    let status = driver(&miner).read().await.unwrap();
+    assert_eq!((status.hashrate, status.activity), (Measured::Unsupported, Activity::Hashing));
+    assert_eq!(status.power, Measured::Value(Watts::whole(3_425)));
 }

@@ -139,7 +139,11 @@ async fn the_unit_of_the_hashrate_is_told_by_the_ideal_one() {
         200,
         r#"{"status":"Mining","hashrate_realtime":7,"hashrate_unit":"furlong"}"#,
     );
-    assert!(matches!(bed.driver().read().await, Err(DriverError::Malformed { .. })));
+    assert_eq!(
+        bed.driver().read().await.unwrap().hashrate,
+        Measured::Unavailable,
+        "a unit that nobody knows"
+    );
 }
 
 #[tokio::test]
@@ -326,8 +330,6 @@ async fn a_command_without_an_answer_is_not_said_again() {
 async fn answers_of_the_wrong_shape_are_malformed_and_nothing_is_written() {
     for (line, body) in [
         ("GET /kaonsu/v1/brief", "[]".to_owned()),
-        ("GET /kaonsu/v1/brief", "{}".to_owned()),
-        ("GET /kaonsu/v1/brief", r#"{"status":"Mining","elapsed":"long"}"#.to_owned()),
         ("GET /kaonsu/v1/miner_config", String::new()),
         ("GET /kaonsu/v1/miner_config", "{}".to_owned()),
         ("GET /kaonsu/v1/miner_config", r#"{"mode":{}}"#.to_owned()),
@@ -337,11 +339,15 @@ async fn answers_of_the_wrong_shape_are_malformed_and_nothing_is_written() {
     ] {
         let bed = Bed::start().await;
         bed.put(line, 200, body);
-        let error = bed.driver().read().await.unwrap_err();
-        assert!(matches!(error, DriverError::Malformed { .. }), "{line}: {error}");
         if line.ends_with("config") {
+            // What it does it says in `brief`; its target is not known.
+            let status = bed.driver().read().await.unwrap();
+            assert_eq!((status.activity, status.target), (Activity::Hashing, Measured::Unavailable));
             assert!(bed.driver().apply(Target::Sleep, Urgency::Shed).await.is_err());
             assert!(bed.written().is_empty());
+        } else {
+            let error = bed.driver().read().await.unwrap_err();
+            assert!(matches!(error, DriverError::Malformed { .. }), "{line}: {error}");
         }
     }
     // A key that is there twice: nobody knows which of the two counts.

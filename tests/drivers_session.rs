@@ -35,6 +35,7 @@ enum Event {
     ReadDropped(u64),
     Apply(u64, i32),
     ApplyDone(u64),
+    Proof,
     KeepAlive,
     Close,
 }
@@ -44,6 +45,8 @@ struct Script {
     /// What reads do once the list has ended.
     then: Step,
     commands: VecDeque<Step>,
+    /// What proofs of the account do.
+    proofs: VecDeque<Step>,
     events: Vec<Event>,
     in_flight: u32,
 }
@@ -156,6 +159,13 @@ impl Driver for Scripted {
         result
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        let step = self.script.lock().unwrap().proofs.pop_front();
+        let Some(step) = step else { return Ok(false) };
+        self.script.lock().unwrap().events.push(Event::Proof);
+        self.play(step).await.map(|()| true)
+    }
+
     async fn keep_alive(&mut self) {
         self.script.lock().unwrap().events.push(Event::KeepAlive);
     }
@@ -187,6 +197,7 @@ impl Bench {
                 reads: reads.iter().copied().collect(),
                 then,
                 commands: commands.iter().copied().collect(),
+                proofs: VecDeque::new(),
                 events: Vec::new(),
                 in_flight: 0,
             })),
@@ -201,6 +212,7 @@ impl Bench {
             poll_period: period,
             silent_after: Duration::from_secs(15),
             timeout: Duration::from_secs(2),
+            model: None,
             identity: Identity::default(),
         };
         let session = spawn(
@@ -300,6 +312,7 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
                 reads: VecDeque::new(),
                 then: Step::Ok(1),
                 commands: VecDeque::new(),
+                proofs: VecDeque::new(),
                 events: Vec::new(),
                 in_flight: 0,
             })),
@@ -312,6 +325,7 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
             poll_period: 10 * SECOND,
             silent_after: 30 * SECOND,
             timeout: 2 * SECOND,
+            model: None,
             identity: Identity::default(),
         };
         sessions.push(spawn(
@@ -337,6 +351,31 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
     }
     assert_eq!(per_second.iter().sum::<u32>(), 200, "{per_second:?}");
     assert!(per_second.iter().all(|count| (8..40).contains(count)), "{per_second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_is_proven_after_the_first_reading_and_a_shed_does_not_wait_for_it() {
+    for (proofs, asked) in [
+        (&[Step::Ok(10), Step::Ok(10)][..], 1),
+        (&[Step::Rejected(10), Step::Rejected(10)], 1),
+        // What could not be asked is asked again, and not for ever.
+        (&[Step::Timeout(10); 9], 3),
+    ] {
+        let bench = Bench::new(5 * SECOND, Step::Ok(10), &[], &[]);
+        bench.driver.script.lock().unwrap().proofs = proofs.iter().copied().collect();
+        bench.pass(60_000).await;
+        let events = bench.events();
+        assert!(matches!(events.first(), Some(Event::Read(_))), "{events:?}");
+        assert_eq!(events.iter().filter(|event| **event == Event::Proof).count(), asked);
+        assert_eq!(bench.report().contact, Contact::Reachable);
+    }
+    let mut bench = Bench::new(5 * SECOND, Step::Ok(10), &[], &[]);
+    bench.driver.script.lock().unwrap().proofs = [Step::Never].into();
+    bench.pass(6_000).await;
+    assert!(bench.events().contains(&Event::Proof));
+    bench.order(0, Urgency::Shed);
+    bench.pass(50).await;
+    assert_eq!(bench.applied(), [0]);
 }
 
 #[tokio::test(start_paused = true)]

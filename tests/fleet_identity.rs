@@ -126,6 +126,7 @@ impl Bench {
             poll_period: Duration::from_secs(5),
             silent_after: Duration::from_secs(30),
             timeout: Duration::from_secs(2),
+            model: None,
             identity: Identity { mac: known.parse().ok(), ..Identity::default() },
         };
         let session = spawn(

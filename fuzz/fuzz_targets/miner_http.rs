@@ -1,13 +1,8 @@
-//! Any bytes for the answers of a miner over HTTP: the first says which driver, the sign 0x1e stands between two answers.
-//! Every reading that comes of them is one that the control law may see, and nothing panics or waits for ever. The files
-//! of `tests/fixtures` are a good corpus.
+//! Any bytes as the body of an answer over HTTP, through the readers of every driver alone: no runtime, no driver, nothing
+//! waits. Every reading that comes of them is one that the control law may see. The files of `tests/fixtures` are the first
+//! corpus, `fuzz/dictionaries/miner.dict` has the vendors' words (see `fuzz/README.md`).
 #![no_main]
 
-use ballast::miner::fuzzing::{Wire, kinds, life};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
-    let Some((which, answers)) = data.split_first() else { return };
-    let kinds = kinds(Wire::Http);
-    life(Wire::Http, kinds[usize::from(*which) % kinds.len()], answers);
-});
+fuzz_target!(|data: &[u8]| ballast::miner::fuzzing::http_parsers(data));

@@ -323,7 +323,7 @@ fn password(file: &Path) -> Result<Secret, String> {
     std::fs::File::open(file)
         .and_then(|file| file.take(LONGEST_PASSWORD + 1).read_to_string(&mut text))
         .map_err(|error| format!("cannot read it: {error}"))?;
-    let text = text.trim_end_matches(['\n', '\r']);
+    let text = crate::secret::bare(&text);
     let long = u64::try_from(text.len()).unwrap_or(u64::MAX) > LONGEST_PASSWORD;
     if text.is_empty() || long || text.chars().any(char::is_control) {
         return Err(String::from("the file must hold the password and nothing else"));

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod discover;
 pub mod limit;
 pub mod meter;
+pub mod miner;
 pub mod orders;
 pub mod run;
 pub mod sim;

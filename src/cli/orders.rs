@@ -268,7 +268,7 @@ fn token_of(file: PathBuf) -> Result<Secret, DaemonCallError> {
     let text = std::fs::read_to_string(&file).map_err(|error| {
         fail(format!("{error}; name a file that you can read, with the token and nothing else"))
     })?;
-    let token = text.trim_end_matches(['\n', '\r']);
+    let token = crate::secret::bare(&text);
     if token.is_empty() || token.len() > 512 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(fail(String::from("it must hold the token and nothing else")));
     }

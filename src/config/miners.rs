@@ -31,6 +31,8 @@ pub(super) struct Miners {
     pub(super) connections: Vec<Connection>,
     /// Who each miner is, as far as the file says.
     pub(super) identities: Vec<Identity>,
+    /// Which of the models that come with the program each is, where it is one.
+    pub(super) models: Vec<Option<String>>,
     /// For each miner, which of `origins` it came from.
     pub(super) origin: Vec<usize>,
     /// The groups and single miners of the file, for messages.
@@ -53,6 +55,8 @@ pub(super) struct Keys {
     device: Option<Arc<Description>>,
     circuit: Option<At<CircuitId>>,
     pub(super) model: Option<Rc<Model>>,
+    /// The name of a model that comes with the program: what the device should say that it is.
+    known_model: Option<String>,
     port: Option<u16>,
     credentials: Option<CredentialKeys>,
     timeout: Option<Duration>,
@@ -79,6 +83,7 @@ impl Keys {
             device: if self.driver.is_some() { self.device } else { group.device },
             driver: self.driver.or(group.driver),
             circuit: self.circuit.or(group.circuit),
+            known_model: if self.model.is_some() { self.known_model } else { group.known_model },
             model: self.model.or(group.model),
             port: self.port.or(group.port),
             credentials: self.credentials.or(group.credentials),
@@ -226,7 +231,11 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         let found = context.circuits.names.find(report, name)?;
         Some(At::new(CircuitId(found), name.span))
     });
-    let model = table.text("model").and_then(|name| model(name, context, report));
+    let model_name = table.text("model");
+    let known_model = model_name
+        .map(|name| name.value)
+        .filter(|name| !context.models.contains_key(name) && super::builtin::model(name).is_some());
+    let model = model_name.and_then(|name| model(name, context, report));
     let port = table.integer("port", 1, 65_535).and_then(|at| u16::try_from(at.value).ok());
     let credentials = context.store.credentials(table);
     let short = Duration::from_millis(50);
@@ -236,6 +245,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         device,
         circuit,
         model,
+        known_model: known_model.map(str::to_owned),
         port,
         credentials,
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
@@ -288,6 +298,7 @@ struct Template {
     timeout: Duration,
     rated: Watts,
     device: Option<Arc<Description>>,
+    model: Option<String>,
 }
 
 fn template(
@@ -335,6 +346,7 @@ fn template(
     }
     let curve = curve?;
     Some(Template {
+        model: keys.known_model.clone(),
         miner: Miner {
             name: String::new(),
             driver: driver.name(),
@@ -505,6 +517,7 @@ impl Collector {
             device: template.device.clone(),
         });
         self.result.identities.push(Identity::default());
+        self.result.models.push(template.model.clone());
         self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);
     }

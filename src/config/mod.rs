@@ -127,6 +127,10 @@ pub struct Config {
     /// Who each of the site's miners is, in the order of [`Site::miners`], as far as the file says. A miner that says to
     /// be another one ([`same_miner`](crate::discover::same_miner)) must not be commanded.
     pub identities: Vec<Identity>,
+    /// Which of the models that come with the program each of the site's miners is by the file, in the order of
+    /// [`Site::miners`]; `None` for any other model. What the device says is compared with it
+    /// ([`models::agrees`](crate::discover::models::agrees)); a difference is a warning and no more.
+    pub models: Vec<Option<String>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
@@ -453,6 +457,7 @@ fn build<'t>(
         meters: meters.connections,
         miners: miners.connections,
         identities: miners.identities,
+        models: miners.models,
         breakers: circuits.breakers,
         signals: signals.specs,
         store: kept,

@@ -264,9 +264,9 @@ fn readable_for_all(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// A password without the newline that editors leave at its end.
+/// A password without what editors add to it.
 fn checked(text: &str, origin: &str, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
-    let text = text.trim_end_matches(['\n', '\r']);
+    let text = crate::secret::bare(text);
     if text.is_empty() {
         report.error(name.span, format!("{origin} is empty"), "put the password into it");
         return None;

@@ -76,6 +76,7 @@ impl Breakers {
             kind: connection.driver,
             endpoint: connection.endpoint.clone(),
             identity: crate::discover::Identity::default(),
+            model: None,
             poll_period: POLL_PERIOD,
             silent_after: SILENT_AFTER,
             timeout: connection.timeout,

@@ -161,6 +161,14 @@ impl Evidence {
         })
     }
 
+    /// Whether Whatsminer API 3 answered at all: every answer has a `code`, a refusal too.
+    pub fn speaks_frames(&self) -> bool {
+        self.replies.iter().any(|(question, reply)| match (question, reply) {
+            (Question::Framed(..), Reply::Data(value)) => value.get("code").is_some_and(Value::is_number),
+            _ => false,
+        })
+    }
+
     /// A page, whatever its status.
     pub fn page(&self, question: Question) -> Option<&Page> {
         match self.replies.get(&question)? {

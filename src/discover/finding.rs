@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 
 use super::identity::Identity;
+use crate::control::snapshot::Activity;
 use crate::miner::DriverKind;
+use crate::miner::said::Said;
 use crate::units::{Hashrate, Watts};
 
 /// The driver that only reads, for everything that speaks the cgminer API and cannot be throttled by it.
@@ -231,6 +233,8 @@ pub enum WarningKind {
     Silent,
     /// The account that was given is refused.
     Account,
+    /// It hashes something else than Bitcoin.
+    Algorithm,
 }
 
 /// Something that stands in the way of control.
@@ -300,6 +304,19 @@ impl Finding {
             default_password_checked: false,
             port: None,
         }
+    }
+
+    /// Takes over what the miner says of itself.
+    pub(crate) fn take(&mut self, said: Said) {
+        self.power = said.power.value();
+        self.hashrate = said.hashrate.value();
+        self.state = match said.activity {
+            Activity::Hashing => State::Hashing,
+            Activity::Asleep => State::Asleep,
+            Activity::Starting => State::Starting,
+            Activity::Fault(_) => State::Fault,
+            Activity::Unknown => State::Unknown,
+        };
     }
 
     /// Notes something that stands in the way.

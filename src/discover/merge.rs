@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::finding::Finding;
+use super::finding::{Finding, WarningKind};
 use super::identity::{Identity, Mac, Sameness, meaningful_serial, same_miner};
 use super::merge_groups::Groups;
 use super::scan::Scan;
@@ -342,6 +342,9 @@ impl<'s> Work<'s> {
             }
             if finding.control.available().is_none() {
                 let why = match driver {
+                    None if finding.is_warned(WarningKind::Algorithm) => {
+                        String::from("it does not hash Bitcoin")
+                    }
                     Some(driver) => format!("this version has no driver `{driver}`"),
                     None => String::from("there is no API that answers"),
                 };

@@ -23,12 +23,17 @@ pub const GRAPH: Question = Question::Graph(GRAPH_QUERY);
 
 /// What runs on a host, as far as the answers tell.
 pub fn recognise(evidence: &Evidence) -> Option<Firmware> {
-    // API 3 has a frame of its own; nothing else speaks it.
-    if evidence.framed("get.device.info").is_some_and(Value::is_object) {
+    // API 3 has a frame of its own; nothing else speaks it, not even to say no.
+    if evidence.speaks_frames() {
         return Some(Firmware::WhatsminerV3);
     }
     let web = web(evidence);
     let api = api(evidence);
+    // A firmware update closes the old port and opens the new one.
+    let moved = evidence.is_open(Door::Framed) && !evidence.is_open(Door::Api);
+    if web == Some(Firmware::WhatsminerWeb) && moved {
+        return Some(Firmware::WhatsminerV3);
+    }
     match (api, web) {
         // VNish and ePIC leave the words of Bitmain's firmware in the cgminer API.
         (None | Some(Firmware::BitmainStock | Firmware::Cgminer), Some(web)) => Some(web),
@@ -200,9 +205,9 @@ fn unrecognised(evidence: &Evidence) -> Vec<Question> {
         // Newer Whatsminers do not know the old command.
         return vec![Question::Api("get_version"), Question::Api("devdetails")];
     }
-    // A page that says nothing may be packed (AxeOS serves it that way): its API is in the clear. Those that need a
-    // login, or a wholly different server, answer with another status and cost one round trip each.
-    let plain = evidence.page(ROOT).is_some_and(|page| matches!(page.status, 200 | 301 | 302));
+    // A page that says nothing may be packed (AxeOS serves it that way) or not be there at all (404): the API is in the
+    // clear. A wholly different server costs one round trip each. Those that need a login for the page need one here.
+    let plain = evidence.page(ROOT).is_some_and(|page| !matches!(page.status, 401 | 403));
     let mut questions = Vec::new();
     if evidence.is_open(Door::Api) {
         questions.push(Question::Epic("/capabilities"));
@@ -250,7 +255,9 @@ pub const fn private(firmware: Firmware) -> &'static [&'static str] {
             &["/api/v1/miner/details", "/api/v1/miner/stats", "/api/v1/configuration/constraints"]
         }
         Firmware::Vnish => &["/api/v1/autotune/presets"],
-        Firmware::BitmainStock => &["/cgi-bin/get_system_info.cgi", "/cgi-bin/get_miner_conf.cgi"],
+        Firmware::BitmainStock => {
+            &["/cgi-bin/get_system_info.cgi", "/cgi-bin/get_miner_conf.cgi", "/cgi-bin/stats.cgi"]
+        }
         Firmware::Auradine => &["/ipreport", "/mode", "/psu"],
         Firmware::Mara => &["/kaonsu/v1/overview", "/kaonsu/v1/brief", "/kaonsu/v1/network_config"],
         _ => &[],

@@ -16,15 +16,16 @@ use reqwest::header::HeaderName;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::fields::{self, measured};
-use super::one_shot;
+use super::exchange;
+use super::fields;
 use super::plain_http::{Ask, PlainHttp};
+use super::said::Said;
 use super::wire::Place;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::secret::Secret;
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// The account of a new miner.
 const DEFAULT_ACCOUNT: &str = "admin";
@@ -71,72 +72,68 @@ impl Request {
 
 /// What the reading port's `summary` says.
 #[derive(Clone, Copy, Debug, Default)]
-struct Summary {
-    megahashes: Option<f64>,
+pub(crate) struct Summary {
+    /// In hashes a second.
+    rate: Option<f64>,
     watts: Option<f64>,
     elapsed: Option<f64>,
 }
 
 impl Summary {
-    fn read(reply: &Value) -> Result<Self, String> {
-        let row = reply.pointer("/SUMMARY/0").ok_or("`SUMMARY` is missing")?;
-        if !row.is_object() {
-            return Err("`SUMMARY` does not hold an object".to_owned());
+    /// Reads it; what is missing is unknown, all of it while the mining software starts.
+    pub(crate) fn read(reply: &Value) -> Self {
+        let row = reply.pointer("/SUMMARY/0").unwrap_or(&Value::Null);
+        let rates = ["MHS 5s", "MHS 1m", "MHS av"];
+        Self {
+            rate: fields::agreed(rates.map(|key| fields::number(row, key).map(|rate| rate * 1e6))),
+            watts: fields::number(row, "Wattage").filter(|watts| *watts > 0.0),
+            elapsed: fields::number(row, "Elapsed"),
         }
-        Ok(Self {
-            megahashes: fields::first_number(row, &["MHS 5s", "MHS 1m", "MHS av"])?,
-            watts: fields::number(row, "Wattage")?,
-            elapsed: fields::number(row, "Elapsed")?,
-        })
     }
 }
 
 /// What `GET /mode` says.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mode {
+pub(crate) struct Mode {
     asleep: Option<bool>,
     /// The power target, where the mode is the one that has one.
     watts: Option<f64>,
 }
 
 impl Mode {
-    fn read(reply: &Value) -> Result<Self, String> {
-        let row = reply.pointer("/Mode/0").ok_or("`Mode` is missing")?;
-        let asleep = match row.get("Sleep") {
-            None | Some(Value::Null) => None,
-            Some(Value::Bool(asleep)) => Some(*asleep),
-            Some(Value::String(word)) => match word.to_ascii_lowercase().as_str() {
-                "on" => Some(true),
-                "off" => Some(false),
-                _ => return Err("`Sleep` is neither on nor off".to_owned()),
-            },
-            Some(_) => return Err("`Sleep` is neither on nor off".to_owned()),
-        };
+    /// Reads it; what is missing is unknown.
+    pub(crate) fn read(reply: &Value) -> Self {
+        let row = reply.pointer("/Mode/0").unwrap_or(&Value::Null);
         let custom = fields::text(row, "Mode").is_some_and(|mode| mode.eq_ignore_ascii_case("custom"));
-        let watts = fields::number(row, "Power")?.filter(|watts| custom && *watts > 0.0);
-        Ok(Self { asleep, watts })
+        Self {
+            asleep: fields::flag(row, "Sleep"),
+            watts: fields::number(row, "Power").filter(|watts| custom && *watts > 0.0),
+        }
     }
 }
 
-/// The sum of what the supplies draw, as in `"PowerIn": "58.94W"`.
-fn supply_power(reply: &Value) -> Result<Option<f64>, String> {
-    let Some(Value::Array(rows)) = reply.get("PSU") else {
-        return Err("`PSU` is missing".to_owned());
+/// The sum of what the supplies draw, as in `"PowerIn": "58.94W"`. A supply that cannot be read says 0, and a sum with a
+/// part missing is none.
+pub(crate) fn supply_power(reply: &Value) -> Option<f64> {
+    let rows = reply.get("PSU")?.as_array()?.iter().take(MOST_SUPPLIES);
+    let told = rows.filter(|row| fields::is_there(row, &["PowerIn"]));
+    let sum = told.map(|row| fields::number(row, "PowerIn")).reduce(|sum, watts| Some(sum? + watts?))?;
+    sum.filter(|watts| *watts > 0.0)
+}
+
+/// What they mean; `supply` is asked for where `summary` tells no draw.
+pub(crate) fn said(summary: &Summary, mode: &Mode, supply: Option<f64>) -> Said {
+    let activity = match summary.rate {
+        _ if mode.asleep == Some(true) => Activity::Asleep,
+        Some(rate) if rate > 0.0 => Activity::Hashing,
+        Some(_) => Activity::Starting,
+        None => Activity::Unknown,
     };
-    let mut sum = None;
-    for row in rows.iter().take(MOST_SUPPLIES) {
-        let watts = match row.get("PowerIn") {
-            None | Some(Value::Null) => continue,
-            Some(Value::Number(number)) => number.as_f64(),
-            Some(Value::String(text)) => text.trim().trim_end_matches(['W', 'w']).trim().parse().ok(),
-            Some(_) => None,
-        };
-        match watts.filter(|watts: &f64| watts.is_finite()) {
-            Some(watts) => sum = Some(sum.unwrap_or(0.0) + watts),
-            None => return Err("`PowerIn` is not a power".to_owned()),
-        }
+    Said {
+        power: fields::watts(summary.watts.or(supply), true),
+        hashrate: fields::hashes(summary.rate, true),
+        activity,
     }
-    Ok(sum)
 }
 
 /// Speaks with one miner.
@@ -191,11 +188,7 @@ impl Auradine {
         if !status.is_success() && !refused {
             return Err(self.http_refusal(name, status, &bytes));
         }
-        let reply = if refused {
-            Value::Null
-        } else {
-            fields::parse(&bytes).map_err(|reason| place.malformed(name, reason))?
-        };
+        let reply = if refused { Value::Null } else { place.json(name, &bytes)? };
         if refused || letter(&reply).is_some_and(|letter| letter != "S") {
             self.no_login_until = self.time.now() + LOGIN_BACK_OFF;
             return Err(place.rejected(name, Rejection::Credentials));
@@ -232,7 +225,7 @@ impl Auradine {
                 if !status.is_success() {
                     return Err(self.http_refusal(name, status, &bytes));
                 }
-                let reply = fields::parse(&bytes).map_err(|reason| place.malformed(name, reason))?;
+                let reply = place.json(name, &bytes)?;
                 match letter(&reply) {
                     Some("S" | "I") => return Ok(reply),
                     Some("E" | "F" | "W") => {
@@ -294,9 +287,13 @@ impl Auradine {
     }
 
     async fn read_mode(&mut self) -> Result<Mode, DriverError> {
-        let name = Request::Mode.path();
-        let reply = self.call(Request::Mode).await?;
-        let mode = Mode::read(&reply).map_err(|reason| self.web.place().malformed(name, reason))?;
+        let mode = match self.call(Request::Mode).await {
+            Ok(reply) => Mode::read(&reply),
+            Err(error @ DriverError::Rejected { reason: Rejection::Credentials, .. }) => return Err(error),
+            // It has nothing to tell now.
+            Err(DriverError::Rejected { .. }) => Mode::default(),
+            Err(error) => return Err(error),
+        };
         self.asleep = mode.asleep.or(self.asleep);
         Ok(mode)
     }
@@ -306,8 +303,9 @@ impl Auradine {
         if self.time.now() < self.no_reading_until {
             return Ok(None);
         }
-        let reply = match one_shot::ask(&self.reading, "summary", &json!({ "command": "summary" })).await {
-            Ok(reply) => reply,
+        let request = json!({ "command": "summary" }).to_string();
+        let bytes = match exchange::over_tcp(&self.reading, "summary", request.as_bytes()).await {
+            Ok(bytes) => bytes,
             // Closed, or behind a firewall that says nothing.
             Err(DriverError::Unreachable { .. } | DriverError::Timeout { .. }) => {
                 self.no_reading_until = self.time.now() + READING_BACK_OFF;
@@ -315,12 +313,12 @@ impl Auradine {
             }
             Err(error) => return Err(error),
         };
-        let malformed = |reason| self.reading.malformed("summary", reason);
+        let reply = self.reading.json("summary", &bytes)?;
         match letter(&reply) {
-            Some("S" | "I") => Summary::read(&reply).map(Some).map_err(malformed),
+            Some("S" | "I") => Ok(Some(Summary::read(&reply))),
             // The mining software is down while the miner sleeps or starts.
             Some("E" | "F" | "W") => Ok(None),
-            _ => Err(malformed("its `STATUS` is missing or unknown".to_owned())),
+            _ => Err(self.reading.malformed("summary", "its `STATUS` is missing or unknown")),
         }
     }
 
@@ -343,33 +341,38 @@ fn letter(reply: &Value) -> Option<&str> {
     status.as_str().or_else(|| status.pointer("/0/STATUS").and_then(Value::as_str))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let (summary, mode) = (Summary::read(reply), Mode::read(reply));
+    let _ = letter(reply);
+    vec![said(&summary, &mode, supply_power(reply))]
+}
+
 #[async_trait]
 impl Driver for Auradine {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let mode = self.read_mode().await?;
         let summary = self.read_summary().await?;
         let values = summary.unwrap_or_default();
-        let watts = match values.watts.filter(|watts| *watts > 0.0) {
-            Some(watts) => Measured::Value(Watts::saturating(watts)),
+        let mut unsupported = false;
+        let supply = match values.watts {
+            Some(_) => None,
             None => match self.call(Request::Psu).await {
-                Ok(reply) => {
-                    let name = Request::Psu.path();
-                    let sum =
-                        supply_power(&reply).map_err(|reason| self.web.place().malformed(name, reason))?;
-                    // A supply that cannot be read says 0.
-                    measured(sum.filter(|watts| *watts > 0.0), true, Watts::saturating)
+                Ok(reply) => supply_power(&reply),
+                Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => {
+                    unsupported = true;
+                    None
                 }
-                Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => Measured::Unsupported,
+                Err(error @ DriverError::Rejected { reason: Rejection::Credentials, .. }) => {
+                    return Err(error);
+                }
+                Err(DriverError::Rejected { .. }) => None,
                 Err(error) => return Err(error),
             },
         };
         let asleep = mode.asleep == Some(true);
-        let activity = match values.megahashes {
-            _ if asleep => Activity::Asleep,
-            Some(rate) if rate > 0.0 => Activity::Hashing,
-            Some(_) => Activity::Starting,
-            None => Activity::Unknown,
-        };
+        let Said { power, hashrate, activity } = said(&values, &mode, supply);
         let target = match (asleep, mode.watts, self.asked) {
             (true, _, _) => Measured::Value(Target::Sleep),
             (false, Some(watts), Some((asked, sent))) if (watts - f64::from(sent)).abs() < 0.5 => {
@@ -379,8 +382,8 @@ impl Driver for Auradine {
             (false, None, _) => Measured::Unavailable,
         };
         Ok(MinerStatus {
-            power: watts,
-            hashrate: measured(values.megahashes, true, |megahashes| Hashrate::saturating(megahashes * 1e6)),
+            power: if unsupported { Measured::Unsupported } else { power },
+            hashrate,
             activity,
             target,
             range: None,
@@ -411,6 +414,14 @@ impl Driver for Auradine {
         }
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Mode).await?;
+        Ok(true)
+    }
+
     async fn close(&mut self) {
         // The API has no way to log out, and the connection belongs to the pool.
         self.token = None;
@@ -426,10 +437,15 @@ mod tests {
     #[test]
     fn supplies_add_up_and_their_unit_is_read() {
         let reply = json!({"PSU": [{"PowerIn": "58.94W"}, {"PowerIn": "41.06 W"}, {}]});
-        assert_eq!(supply_power(&reply), Ok(Some(100.0)));
-        assert_eq!(supply_power(&json!({"PSU": []})), Ok(None));
-        for wrong in [json!({}), json!({"PSU": [{"PowerIn": "lots"}]}), json!({"PSU": [{"PowerIn": []}]})] {
-            assert!(supply_power(&wrong).is_err());
+        assert_eq!(supply_power(&reply), Some(100.0));
+        for none in [
+            json!({"PSU": []}),
+            json!({}),
+            json!({"PSU": [{"PowerIn": "lots"}, {"PowerIn": "41.06 W"}]}),
+            json!({"PSU": [{"PowerIn": []}]}),
+            json!({"PSU": [{"PowerIn": "0W"}]}),
+        ] {
+            assert_eq!(supply_power(&none), None);
         }
     }
 
@@ -438,9 +454,7 @@ mod tests {
         fn any_answer_is_read_without_a_panic(
             reply in any_json(&["Mode", "Sleep", "Power", "custom", "on", "PSU", "PowerIn", "SUMMARY", "Wattage", "STATUS"])
         ) {
-            if let Ok(mode) = Mode::read(&reply) {
-                prop_assert!(mode.watts.is_none_or(|watts| watts > 0.0));
-            }
+            prop_assert!(Mode::read(&reply).watts.is_none_or(|watts| watts > 0.0));
             let _ = (supply_power(&reply), Summary::read(&reply), letter(&reply).map(str::len));
         }
     }

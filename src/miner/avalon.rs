@@ -8,11 +8,13 @@
 //!
 //! The state is in `estats`, as text of the form `NAME[values]` under keys that begin with `MM ID`. `PS` is
 //! `[error, supply mV, board mV, board A, board W, set mV, wall W]`: only the seventh is the draw at the wall, and a
-//! miner whose list ends before it has no such reading.
+//! miner whose list ends before it has no such reading. The Nano 3 (not the 3s) has another list: its sixth is watts and
+//! its seventh is not. It has neither `SYSTEMSTATU` nor `SoftOFF`.
 //!
 //! Sources: Canaan "Avalon A10 API manual" and the Avalon Q and Nano 3s API documents (`estats`, `ascset`); pyasic 0.79
 //! (`softoff`, `softon` with `1:<unix time>`), asic-rs 0.8 (replies of A1246 and Q on record; `softon` may close
-//! without an answer). The whole list of what can be sent is `Request` below.
+//! without an answer); the Nano 3's list as its owners report it (miner-sentinel #16). The whole list of what can be sent
+//! is `Request` below.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +22,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::fields::{self, measured};
-use super::one_shot;
+use super::exchange;
+use super::fields;
+use super::said::Said;
 use super::wire::Place;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// How far ahead of the miner's clock a command takes effect: its clock is told in whole seconds, and a moment that has
 /// gone by when the command arrives might never come.
@@ -39,6 +42,8 @@ const UNDER_WAY: Duration = Duration::from_secs(10);
 const MOST_MODULES: usize = 16;
 /// Where the wall power is in `PS`.
 const WALL: usize = 6;
+/// Where it is on a Nano 3.
+const WALL_OF_NANO_3: usize = 5;
 
 /// cgminer's code for a command that this client may not give.
 const CODE_DENIED: i64 = 45;
@@ -76,7 +81,7 @@ impl Request {
 }
 
 /// The value of `NAME[value]` in a module's text.
-fn bracket<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn bracket<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     if name.is_empty() {
         // It would be found for ever in the same place.
         return None;
@@ -96,21 +101,17 @@ fn bracket<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     None
 }
 
-/// A number in brackets; what is there and is no number is an error.
-fn bracket_number(text: &str, name: &str) -> Result<Option<f64>, String> {
-    match bracket(text, name).filter(|value| !value.is_empty()) {
-        None => Ok(None),
-        Some(value) => match value.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(Some(number)),
-            _ => Err(format!("`{name}` is not a number")),
-        },
-    }
+/// A number in brackets, with or without a percent sign.
+fn bracket_number(text: &str, name: &str) -> Option<f64> {
+    fields::as_number(&Value::from(bracket(text, name)?))
 }
 
 /// What `estats` says, over all modules of the controller.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Stats {
+pub(crate) struct Stats {
     wall: Option<f64>,
+    /// It has a place for the draw, whatever stands there now.
+    has_wall: bool,
     /// In gigahashes per second, at this moment.
     rate: Option<f64>,
     /// The words after `Work:`.
@@ -122,29 +123,22 @@ struct Stats {
 }
 
 impl Stats {
-    fn read(reply: &Value) -> Result<Self, String> {
+    /// Reads `estats`. A controller without modules says nothing of them, as while it starts.
+    ///
+    /// # Errors
+    /// When it is no such answer at all.
+    pub(crate) fn read(reply: &Value) -> Result<Self, String> {
         let Some(Value::Array(rows)) = reply.get("STATS") else {
             return Err("`STATS` is missing".to_owned());
         };
         let mut modules: Vec<&str> = Vec::new();
         for row in rows.iter().filter_map(Value::as_object) {
+            // `MM ID0`, or `MM ID0:Summary` on newer controllers.
             let texts = row.iter().filter(|(key, _)| key.starts_with("MM ID"));
             modules.extend(texts.filter_map(|(_, value)| value.as_str()).take(MOST_MODULES));
         }
-        if modules.is_empty() {
-            return Err("there is no `MM ID`".to_owned());
-        }
         let mut stats = Self::default();
-        let (mut wall, mut rate) = (Some(0.0), Some(0.0));
         for text in modules.iter().take(MOST_MODULES) {
-            wall = match (wall, wall_power(text)?) {
-                (Some(sum), Some(watts)) => Some(sum + watts),
-                _ => None,
-            };
-            rate = match (rate, bracket_number(text, "GHSspd")?) {
-                (Some(sum), Some(speed)) => Some(sum + speed),
-                _ => None,
-            };
             let work = bracket(text, "SYSTEMSTATU").and_then(|state| {
                 let state = state.split(',').next().unwrap_or_default();
                 state.strip_prefix("Work:").map(|work| work.trim().to_owned())
@@ -153,9 +147,10 @@ impl Stats {
             if stats.work.as_deref() != Some("In Work") {
                 stats.work = work.or(stats.work);
             }
-            stats.soft_off |= bracket_number(text, "SoftOFF")?.is_some_and(|flag| flag > 0.0);
-            stats.objective = stats.objective.or(bracket_number(text, "MPO")?);
-            stats.elapsed = stats.elapsed.or(bracket_number(text, "Elapsed")?);
+            stats.has_wall |= has_wall(text);
+            stats.soft_off |= bracket_number(text, "SoftOFF").is_some_and(|flag| flag > 0.0);
+            stats.objective = stats.objective.or_else(|| bracket_number(text, "MPO"));
+            stats.elapsed = stats.elapsed.or_else(|| bracket_number(text, "Elapsed"));
             for name in ["ECHU", "ECMM"] {
                 let codes = bracket(text, name).unwrap_or_default();
                 if stats.errors.is_empty() && codes.split_whitespace().any(|code| code != "0") {
@@ -163,29 +158,62 @@ impl Stats {
                 }
             }
         }
-        if stats.elapsed.is_none()
-            && let Some(row) = rows.first()
-        {
-            stats.elapsed = fields::number(row, "Elapsed")?;
-        }
-        (stats.wall, stats.rate) = (wall, rate);
+        stats.elapsed = stats.elapsed.or_else(|| fields::number(rows.first()?, "Elapsed"));
+        // A sum with a part missing is none.
+        let sum = |of: fn(&str) -> Option<f64>| {
+            modules.iter().take(MOST_MODULES).map(|text| of(text)).reduce(|sum, part| Some(sum? + part?))?
+        };
+        stats.wall = sum(wall_power);
+        stats.rate = sum(|text| bracket_number(text, "GHSspd"));
         Ok(stats)
+    }
+
+    /// What it means, with the hashrate of `summary` for firmware whose `estats` has none of this moment.
+    pub(crate) fn said(&self, summary: Option<f64>) -> Said {
+        let rate = self.rate.or(summary);
+        let hashes = rate.is_some_and(|rate| rate > 0.0);
+        let activity = match self.work.as_deref() {
+            Some("In Work") | None if hashes => Activity::Hashing,
+            Some("In Work") => Activity::Starting,
+            _ if self.soft_off => Activity::Asleep,
+            Some("In Idle") if !self.errors.is_empty() => {
+                Activity::Fault(Arc::from(fields::words(&self.errors, &[])))
+            }
+            // Idle without a command, as while no pool answers: it may begin at any moment.
+            _ => Activity::Starting,
+        };
+        Said {
+            power: fields::live_watts(self.wall, self.has_wall),
+            hashrate: fields::hashes(rate.map(|gigahashes| gigahashes * 1e9), true),
+            activity,
+        }
     }
 }
 
-/// The draw of a module at the wall.
-fn wall_power(text: &str) -> Result<Option<f64>, String> {
-    if let Some(watts) = bracket_number(text, "WALLPOWER")? {
-        return Ok(Some(watts).filter(|watts| *watts > 0.0));
-    }
-    let Some(supply) = bracket(text, "PS") else {
-        return Ok(None);
-    };
-    let Some(word) = supply.split_whitespace().nth(WALL) else {
-        return Ok(None);
-    };
-    let watts: f64 = word.parse().map_err(|_| "`PS` does not hold numbers".to_owned())?;
-    Ok(Some(watts).filter(|watts| watts.is_finite() && *watts > 0.0))
+fn is_nano_3(text: &str) -> bool {
+    bracket(text, "Ver").is_some_and(|version| version.to_ascii_lowercase().starts_with("nano3-"))
+}
+
+/// Which word of a module's text is its draw at the wall.
+fn wall_word(text: &str) -> Option<&str> {
+    let place = if is_nano_3(text) { WALL_OF_NANO_3 } else { WALL };
+    bracket(text, "WALLPOWER").or_else(|| bracket(text, "PS")?.split_whitespace().nth(place))
+}
+
+fn has_wall(text: &str) -> bool {
+    wall_word(text).is_some()
+}
+
+/// The draw of a module at the wall. None draws nothing.
+fn wall_power(text: &str) -> Option<f64> {
+    fields::as_number(&Value::from(wall_word(text)?)).filter(|watts| *watts > 0.0)
+}
+
+/// The hashrate in `summary`, for firmware whose `estats` has only averages since the start; in gigahashes per second.
+pub(crate) fn summary_rate(reply: &Value) -> Option<f64> {
+    let row = reply.pointer("/SUMMARY/0")?;
+    let rates = ["MHS 5s", "MHS 30s", "MHS 1m", "MHS av"];
+    fields::agreed(rates.map(|key| fields::number(row, key).map(|rate| rate * 1e6))).map(|rate| rate / 1e9)
 }
 
 /// Speaks with one miner.
@@ -219,7 +247,8 @@ impl Avalon {
     /// Asks, and takes only yes for an answer.
     async fn ask(&mut self, request: Request) -> Result<Value, DriverError> {
         let name = request.name();
-        let reply = one_shot::ask(&self.place, name, &request.body()).await?;
+        let bytes = exchange::over_tcp(&self.place, name, request.body().to_string().as_bytes()).await?;
+        let reply = self.place.json(name, &bytes)?;
         let status = reply.pointer("/STATUS/0");
         let letter = status.and_then(|status| fields::text(status, "STATUS"));
         if let Some(when) = status.and_then(|status| status.get("When")).and_then(Value::as_u64) {
@@ -273,43 +302,42 @@ impl Avalon {
         let reply = self.ask(Request::Estats).await?;
         let stats = Stats::read(&reply).map_err(|reason| self.place.malformed(name, reason))?;
         let shows = stats.soft_off && stats.work.as_deref() != Some("In Work");
-        if self.under_way.is_none_or(|until| self.time.now() >= until) {
+        let hashes = stats.rate.is_some_and(|rate| rate > 0.0);
+        // What says neither keeps what it was told last, as long as it does not hash.
+        let told = stats.work.is_some() || stats.soft_off || hashes;
+        if told && self.under_way.is_none_or(|until| self.time.now() >= until) {
             self.asleep = Some(shows);
         }
         self.objective = stats.objective;
         Ok(stats)
     }
 
-    /// Hashrate by `summary`, for firmware whose `estats` has only averages since the start; in gigahashes per second.
+    /// Hashrate by `summary`; a miner that refuses it says none.
     async fn read_rate(&mut self) -> Result<Option<f64>, DriverError> {
-        let name = Request::Summary.name();
-        let reply = self.ask(Request::Summary).await?;
-        let row = reply.pointer("/SUMMARY/0").unwrap_or(&Value::Null);
-        let rate = fields::first_number(row, &["MHS 5s", "MHS 30s", "MHS 1m"])
-            .map_err(|reason| self.place.malformed(name, reason))?;
-        Ok(rate.map(|megahashes| megahashes / 1e3))
+        match self.ask(Request::Summary).await {
+            Ok(reply) => Ok(summary_rate(&reply)),
+            Err(DriverError::Rejected { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let summary = summary_rate(reply);
+    Stats::read(reply).map(|stats| [stats.said(None), stats.said(summary)].to_vec()).unwrap_or_default()
 }
 
 #[async_trait]
 impl Driver for Avalon {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let stats = self.read_stats().await?;
-        let rate = match stats.rate {
-            Some(rate) => Some(rate),
-            None => self.read_rate().await?,
-        };
-        let hashes = rate.is_some_and(|rate| rate > 0.0);
-        let activity = match stats.work.as_deref() {
-            Some("In Work") | None if hashes => Activity::Hashing,
-            Some("In Work") => Activity::Starting,
-            _ if stats.soft_off => Activity::Asleep,
-            Some("In Idle") if !stats.errors.is_empty() => {
-                Activity::Fault(Arc::from(fields::words(&stats.errors, &[])))
-            }
-            // Idle without a command, as while no pool answers: it may begin at any moment.
-            _ => Activity::Starting,
-        };
+        let summary = if stats.rate.is_none() { self.read_rate().await? } else { None };
+        let Said { power, hashrate, mut activity } = stats.said(summary);
+        if stats.work.is_none() && activity == Activity::Starting && self.asleep == Some(true) {
+            activity = Activity::Asleep;
+        }
         let target = match (&activity, self.asked) {
             (Activity::Asleep, _) => Measured::Value(Target::Sleep),
             // It has one power alone; that one is what was asked while its objective stays the same.
@@ -322,8 +350,8 @@ impl Driver for Avalon {
             },
         };
         Ok(MinerStatus {
-            power: measured(stats.wall, false, Watts::saturating),
-            hashrate: measured(rate, true, |gigahashes| Hashrate::saturating(gigahashes * 1e9)),
+            power,
+            hashrate,
             activity,
             target,
             range: None,
@@ -372,11 +400,14 @@ mod tests {
             "POWS[7] XPS[8] PS[0 1214 1316 242 3189 1320 3504] SYSTEMSTATU[Work: In Work, Hash Board: 3 ]";
         assert_eq!(bracket(text, "PS"), Some("0 1214 1316 242 3189 1320 3504"));
         assert_eq!(bracket(text, "WORK"), None);
-        assert_eq!(wall_power(text), Ok(Some(3504.0)));
+        assert_eq!(wall_power(text), Some(3504.0));
         // Six values: the board's power is not the draw at the wall.
-        assert_eq!(wall_power("PS[0 1217 1279 221 2834 1280]"), Ok(None));
-        assert_eq!(wall_power("PS[0 0 0 0 0 0 0]"), Ok(None));
-        assert!(wall_power("PS[0 0 0 0 0 0 x]").is_err());
+        assert_eq!(wall_power("PS[0 1217 1279 221 2834 1280]"), None);
+        assert_eq!(wall_power("PS[0 0 0 0 0 0 0]"), None);
+        assert_eq!(wall_power("PS[0 0 0 0 0 0 x]"), None);
+        // The Nano 3 has another list than the Nano 3s.
+        assert_eq!(wall_power("Ver[nano3-25103101_0736b2e] PS[0 0 0 4 2756 126 330]"), Some(126.0));
+        assert_eq!(wall_power("Ver[Nano3s-25021401_0000000] PS[0 0 27965 2 0 3210 66]"), Some(66.0));
     }
 
     proptest! {

@@ -4,7 +4,8 @@
 //! without a restart; each one is written to flash. The core voltage stays as the operator set it: a lower clock is
 //! stable at the voltage of a higher one, the reverse is not, so the clock never rises above what the operator ran or
 //! the vendor's default. `POST /api/system/pause` and `/resume` (from 2.14) cut and restore the power of the chips;
-//! a restart of the device forgets the pause.
+//! a restart of the device forgets the pause. Firmware without them (earlier ones, NerdQAxe++) goes to its lowest clock
+//! instead, which is less draw and no sleep, and is never called one.
 //!
 //! The device says what it draws, but not what it would draw at another clock, so a power becomes a clock by the latest
 //! steady reading: part of the draw does not depend on the clock, and that part is assumed so that the guess errs on
@@ -21,12 +22,13 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::fields::{self, measured};
+use super::fields;
 use super::plain_http::{Ask, PlainHttp};
+use super::said::Said;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// The lowest clock that the device's own page offers on every model (`frequency_options`), in megahertz; used where
 /// the device does not list its own.
@@ -37,6 +39,8 @@ const HIGHEST_CLOCK: f64 = 1_500.0;
 const STANDING_PART: f64 = 0.2;
 /// After a change of the clock the draw is still on its way for so long.
 const SETTLING: Duration = Duration::from_secs(10);
+/// More than any of these devices draws, in watts.
+const MOST_WATTS: f64 = 1_000.0;
 /// More clocks than any model lists.
 const MOST_OPTIONS: usize = 64;
 
@@ -72,8 +76,9 @@ impl Request {
 
 /// What `/api/system/info` says, in the device's units.
 #[derive(Clone, Debug, Default)]
-struct Info {
+pub(crate) struct Info {
     power: Option<f64>,
+    has_power: bool,
     gigahashes: Option<f64>,
     clock: Option<f64>,
     millivolts: Option<f64>,
@@ -83,11 +88,14 @@ struct Info {
 }
 
 impl Info {
-    fn read(reply: &Value) -> Result<Self, String> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is an answer of another program.
+    pub(crate) fn read(reply: &Value) -> Result<Self, String> {
         if !reply.is_object() {
             return Err("it is not an object".to_owned());
         }
-        // An answer of another program on that port would have neither.
         if reply.get("power").is_none() && reply.get("hashRate").is_none() {
             return Err("`power` and `hashRate` are missing".to_owned());
         }
@@ -97,16 +105,21 @@ impl Info {
                 fault = Some(Arc::from(fields::words(text, &[])));
             }
         }
-        if fault.is_none() && fields::flag(reply, "overheat_mode")? == Some(true) {
+        // A truth value, or a number that counts up.
+        let hot = fields::flag(reply, "overheat_mode").unwrap_or(false)
+            || fields::number(reply, "overheat_mode").is_some_and(|mode| mode > 0.0);
+        if fault.is_none() && hot {
             fault = Some(Arc::from("overheat mode"));
         }
         Ok(Self {
-            power: fields::number(reply, "power")?,
-            gigahashes: fields::number(reply, "hashRate")?,
-            clock: fields::number(reply, "frequency")?.filter(|clock| *clock > 0.0),
-            millivolts: fields::number(reply, "coreVoltage")?,
-            uptime: fields::number(reply, "uptimeSeconds")?,
-            paused: fields::flag(reply, "miningPaused")?,
+            power: power(reply),
+            has_power: fields::is_there(reply, &["power"]),
+            gigahashes: fields::first_number(reply, &["hashRate", "hashRate_1m"]),
+            clock: fields::number(reply, "frequency").filter(|clock| *clock > 0.0),
+            millivolts: fields::number(reply, "coreVoltage"),
+            uptime: fields::number(reply, "uptimeSeconds"),
+            // The relatives have another name for it.
+            paused: fields::flag(reply, "miningPaused").or_else(|| fields::flag(reply, "isPaused")),
             fault,
         })
     }
@@ -114,6 +127,39 @@ impl Info {
     fn hashes(&self) -> bool {
         self.gigahashes.is_some_and(|rate| rate > 0.0) && self.paused != Some(true) && self.fault.is_none()
     }
+
+    /// What it means.
+    pub(crate) fn said(&self) -> Said {
+        let activity = match &self.fault {
+            Some(fault) => Activity::Fault(Arc::clone(fault)),
+            None if self.paused == Some(true) => Activity::Asleep,
+            None if self.hashes() => Activity::Hashing,
+            None => Activity::Starting,
+        };
+        // With the chips' power cut the number that stands there is from before.
+        let rate = self.gigahashes.filter(|_| self.fault.is_none());
+        Said {
+            // A board without a meter says 0.
+            power: fields::live_watts(self.power, self.has_power),
+            hashrate: fields::hashes(rate.map(|rate| rate * 1e9), self.gigahashes.is_some()),
+            activity,
+        }
+    }
+}
+
+/// The draw in watts. Some relatives give milliwatts: then it contradicts their own voltage (mV) and current (mA), is far
+/// beyond what they say they may draw, or more than any of them draws.
+fn power(reply: &Value) -> Option<f64> {
+    let power = fields::number(reply, "power")?;
+    let own = match (fields::number(reply, "voltage"), fields::number(reply, "current")) {
+        (Some(millivolts), Some(milliamperes)) => {
+            Some(millivolts * milliamperes / 1e6).filter(|own| *own > 1.0)
+        }
+        _ => None,
+    };
+    let most = fields::number(reply, "maxPower").filter(|most| *most > 1.0);
+    let most = own.or(most).map_or(MOST_WATTS, |watts| watts * 100.0);
+    Some(if power > most { power / 1e3 } else { power })
 }
 
 /// What `/api/system/asic` lists.
@@ -127,7 +173,7 @@ struct Model {
 impl Model {
     /// Firmware before 2.6 has no such path; what cannot be read there is as good as absent.
     fn read(reply: &Value) -> Self {
-        let number = |key: &str| fields::number(reply, key).ok().flatten().filter(|number| *number > 0.0);
+        let number = |key: &str| fields::number(reply, key).filter(|number| *number > 0.0);
         let options = reply.get("frequencyOptions").and_then(Value::as_array);
         let clocks = options.into_iter().flatten().take(MOST_OPTIONS).filter_map(Value::as_f64);
         Self {
@@ -225,9 +271,8 @@ impl AxeOs {
     async fn read_info(&mut self) -> Result<Info, DriverError> {
         let name = Request::Info.path();
         let bytes = self.ask(Request::Info).await?;
-        let info = fields::parse(&bytes)
-            .and_then(|reply| Info::read(&reply))
-            .map_err(|reason| self.web.place().malformed(name, reason))?;
+        let place = self.web.place();
+        let info = Info::read(&place.json(name, &bytes)?).map_err(|reason| place.malformed(name, reason))?;
         if self.model.is_none() {
             let reply = match self.ask(Request::Asic).await {
                 Ok(bytes) => fields::parse(&bytes).unwrap_or_default(),
@@ -290,31 +335,28 @@ impl AxeOs {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    assert!(Model::read(reply).lowest.is_none_or(|lowest| lowest >= 1.0));
+    Info::read(reply).map(|info| vec![info.said()]).unwrap_or_default()
+}
+
 #[async_trait]
 impl Driver for AxeOs {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let info = self.read_info().await?;
+        let Said { power, hashrate, activity } = info.said();
         let asleep = info.paused == Some(true);
-        let activity = match &info.fault {
-            Some(fault) => Activity::Fault(Arc::clone(fault)),
-            None if asleep => Activity::Asleep,
-            None if info.hashes() => Activity::Hashing,
-            None => Activity::Starting,
-        };
         let target = match (asleep, self.sent) {
             (true, _) => Measured::Value(Target::Sleep),
             // The device knows its clock; the power behind it is known for the clock that was sent.
-            (false, Some((_, asked))) => Measured::Value(Target::Power(asked)),
-            (false, None) => Measured::Unavailable,
+            (false, Some((_, asked))) if asked > Watts::ZERO => Measured::Value(Target::Power(asked)),
+            (false, _) => Measured::Unavailable,
         };
         Ok(MinerStatus {
-            // A board without a meter says 0.
-            power: match info.power {
-                Some(watts) if watts > 0.0 => Measured::Value(Watts::saturating(watts)),
-                Some(_) => Measured::Unavailable,
-                None => Measured::Unsupported,
-            },
-            hashrate: measured(info.gigahashes, false, |rate| Hashrate::saturating(rate * 1e9)),
+            power,
+            hashrate,
             activity,
             target,
             range: None,
@@ -324,25 +366,35 @@ impl Driver for AxeOs {
     }
 
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
-        match target {
-            Target::Sleep => self.ask(Request::Pause).await.map(drop),
-            Target::Power(power) => {
-                let info = self.read_info().await?;
-                let clock = self.clock_for(power, &info)?;
-                // The clock first, so that the miner wakes with it and not with an older, higher one. A clock that is
-                // set already is not written again.
-                if info.clock.is_none_or(|set| (set - f64::from(clock)).abs() >= 0.5) {
-                    self.ask(Request::Clock(clock)).await?;
-                    self.changed = Some(self.time.now());
+        let (power, refused) = match target {
+            Target::Sleep => match self.ask(Request::Pause).await {
+                // Firmware without a pause does the least that it can, and says that this is no sleep.
+                Err(error @ DriverError::Rejected { reason: Rejection::Unsupported, .. }) => {
+                    (Watts::ZERO, Some(error))
                 }
-                self.sent = Some((f64::from(clock), power));
-                if info.paused == Some(true) {
-                    self.ask(Request::Resume).await?;
-                    self.changed = Some(self.time.now());
-                }
-                Ok(())
-            }
+                result => return result.map(drop),
+            },
+            Target::Power(power) => (power, None),
+        };
+        let info = self.read_info().await?;
+        let clock = self.clock_for(power, &info)?;
+        // The clock first, so that the miner wakes with it and not with an older, higher one. A clock that is
+        // set already is not written again.
+        if info.clock.is_none_or(|set| (set - f64::from(clock)).abs() >= 0.5) {
+            self.ask(Request::Clock(clock)).await?;
+            self.changed = Some(self.time.now());
         }
+        if let Some(error) = refused {
+            // Ours, so no clock that the operator ran; no power was asked for with it.
+            self.sent = Some((f64::from(clock), Watts::ZERO));
+            return Err(error);
+        }
+        self.sent = Some((f64::from(clock), power));
+        if info.paused == Some(true) {
+            self.ask(Request::Resume).await?;
+            self.changed = Some(self.time.now());
+        }
+        Ok(())
     }
 
     async fn close(&mut self) {

@@ -20,13 +20,14 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::exchange;
-use super::fields::{self, measured};
+use super::fields;
+use super::said::Said;
 use super::wire::Place;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::secret::Secret;
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// The account of a new installation.
 const DEFAULT_ACCOUNT: &str = "root";
@@ -157,12 +158,11 @@ impl BraiinsOs {
         if !status.is_success() {
             return Err(self.refusal(request, status, &bytes));
         }
-        let reply = fields::parse(&bytes).map_err(|reason| self.place.malformed(name, reason))?;
+        let reply = self.place.json(name, &bytes)?;
         let token = fields::text(&reply, "token")
             .filter(|token| !token.is_empty())
             .ok_or_else(|| self.place.malformed(name, "its `token` is missing"))?;
-        let life =
-            fields::number(&reply, "timeout_s").map_err(|reason| self.place.malformed(name, reason))?;
+        let life = fields::number(&reply, "timeout_s");
         self.token = Some(Token {
             text: Secret::new(token.to_owned()),
             life: life
@@ -204,9 +204,16 @@ impl BraiinsOs {
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        match fields::parse(&bytes) {
-            Ok(value) => Ok(value),
-            Err(reason) => Err(self.place.malformed(name, reason)),
+        self.place.json(name, &bytes)
+    }
+
+    /// The same for what may have nothing to tell now: while the mining software starts, is paused or was just updated.
+    async fn call_for_now(&mut self, request: Request) -> Result<Option<Value>, DriverError> {
+        match self.call(request, None).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(error @ DriverError::Rejected { reason: Rejection::Credentials, .. }) => Err(error),
+            Err(DriverError::Rejected { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -237,74 +244,38 @@ impl BraiinsOs {
 
     /// Reads the range of power targets; firmware without one leaves it open.
     async fn read_range(&mut self) -> Result<(), DriverError> {
-        let name = Request::Constraints.path();
-        let reply = match self.call(Request::Constraints, None).await {
-            Ok(reply) => reply,
-            Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let edge = |edge: &str| match reply.pointer(&format!("/tuner_constraints/power_target/{edge}")) {
-            Some(value) => fields::number(value, "watt").map_err(|reason| self.place.malformed(name, reason)),
-            None => Ok(None),
-        };
-        if let (Some(low), Some(high)) = (edge("min")?, edge("max")?)
-            && low >= 0.0
-            && high > 0.0
-            && low <= high
-        {
+        let reply = self.call_for_now(Request::Constraints).await?.unwrap_or_default();
+        if let Some((low, high)) = range(&reply) {
             self.range = Some((Watts::saturating(low), Watts::saturating(high)));
         }
         Ok(())
     }
 
     /// Reads state and time since the mining software started.
-    async fn read_details(&mut self) -> Result<(State, Option<Duration>), DriverError> {
-        let name = Request::Details.path();
-        let reply = self.call(Request::Details, None).await?;
-        let state = match reply.get("status") {
-            Some(Value::Number(number)) => State::from_number(number.as_u64()),
-            Some(Value::String(text)) => State::from_name(text),
-            Some(Value::Null) | None => State::Unknown,
-            Some(_) => {
-                return Err(self.place.malformed(name, "its `status` is neither number nor text"));
-            }
-        };
-        let uptime = fields::number(&reply, "bosminer_uptime_s")
-            .map_err(|reason| self.place.malformed(name, reason))?
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        if state != State::Unknown {
-            self.paused = Some(state == State::Paused);
+    async fn read_details(&mut self) -> Result<Details, DriverError> {
+        let details = Details::read(&self.call_for_now(Request::Details).await?.unwrap_or_default());
+        if details.state != State::Unknown {
+            self.paused = Some(details.state == State::Paused);
         }
-        Ok((state, uptime))
+        Ok(details)
     }
 
     /// Reads the target that the tuner works to.
     async fn read_target(&mut self) -> Result<Measured<Watts>, DriverError> {
-        let name = Request::TunerState.path();
         let reply = match self.call(Request::TunerState, None).await {
             Ok(reply) => reply,
             Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => {
                 return Ok(Measured::Unsupported);
             }
+            Err(error @ DriverError::Rejected { reason: Rejection::Credentials, .. }) => return Err(error),
             // The tuner says nothing while the mining software is down.
-            Err(DriverError::Rejected { reason: Rejection::WrongState, .. }) => {
-                return Ok(Measured::Unavailable);
-            }
+            Err(DriverError::Rejected { .. }) => return Ok(Measured::Unavailable),
             Err(error) => return Err(error),
         };
         // Another tuning mode (by hashrate) has another key, or none: then there is no power target.
-        let Some(state) = reply.pointer("/mode_state/powertargetmodestate") else {
-            return Ok(Measured::Unavailable);
-        };
-        let watts = match state.get("current_target") {
-            Some(target) => {
-                fields::number(target, "watt").map_err(|reason| self.place.malformed(name, reason))?
-            }
-            None => None,
-        };
-        Ok(watts
-            .filter(|watts| *watts > 0.0)
-            .map_or(Measured::Unavailable, |watts| Measured::Value(Watts::saturating(watts))))
+        let target = reply.pointer("/mode_state/powertargetmodestate/current_target");
+        let watts = target.and_then(|target| fields::number(target, "watt")).filter(|watts| *watts > 0.0);
+        Ok(fields::watts(watts, true))
     }
 
     /// Sends a power target in whole watts, never more than asked for.
@@ -324,7 +295,7 @@ impl BraiinsOs {
         let watt: u32 =
             format!("{whole:.0}").parse().map_err(|_| self.place.rejected(name, Rejection::OutOfRange))?;
         let reply = self.call(Request::PowerTarget, Some(&json!({ "watt": watt }))).await?;
-        match fields::number(&reply, "watt").map_err(|reason| self.place.malformed(name, reason))? {
+        match fields::confirmed(&reply, "watt").map_err(|reason| self.place.malformed(name, reason))? {
             // It took another value instead: the read-back tells which, and the answer is not a yes.
             Some(taken) if taken > f64::from(watt) + 0.5 => {
                 Err(self.place.rejected(name, Rejection::OutOfRange))
@@ -335,8 +306,9 @@ impl BraiinsOs {
 }
 
 /// What the miner says it is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Unknown,
     NotStarted,
     Normal,
@@ -346,13 +318,23 @@ enum State {
 }
 
 impl State {
-    const fn from_number(number: Option<u64>) -> Self {
-        match number {
-            Some(1) => Self::NotStarted,
-            Some(2) => Self::Normal,
-            Some(3) => Self::Paused,
-            Some(4) => Self::Suspended,
-            Some(5) => Self::Restricted,
+    /// A number, by the vendor's list, or its name.
+    fn read(value: &Value) -> Self {
+        const BY_NUMBER: [State; 6] = [
+            State::Unknown,
+            State::NotStarted,
+            State::Normal,
+            State::Paused,
+            State::Suspended,
+            State::Restricted,
+        ];
+        let numbered = |number: f64| {
+            let mut states = BY_NUMBER.into_iter().zip(0_u8..);
+            states.find(|(_, place)| (f64::from(*place) - number).abs() < 0.5).map(|(state, _)| state)
+        };
+        match (fields::as_number(value), value) {
+            (Some(number), _) => numbered(number).unwrap_or_default(),
+            (None, Value::String(text)) => Self::from_name(text),
             _ => Self::Unknown,
         }
     }
@@ -370,45 +352,83 @@ impl State {
     }
 }
 
-/// Hashes per second out of the object in which the API wraps every hashrate.
-fn hashrate(value: &Value) -> Result<Option<f64>, String> {
-    for (key, factor) in
-        [("gigahash_per_second", 1e9), ("terahash_per_second", 1e12), ("megahash_per_second", 1e6)]
-    {
-        if let Some(number) = fields::number(value, key)? {
-            return Ok(Some(number * factor));
+/// What `miner/details` says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Details {
+    state: State,
+    uptime: Option<Duration>,
+}
+
+impl Details {
+    /// Reads it; what is missing is unknown.
+    pub(crate) fn read(reply: &Value) -> Self {
+        let uptime = fields::number(reply, "bosminer_uptime_s");
+        Self {
+            state: reply.get("status").map(State::read).unwrap_or_default(),
+            uptime: uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         }
     }
-    Ok(None)
+}
+
+/// The lowest and the highest power target that `configuration/constraints` lists, in watts.
+pub(crate) fn range(reply: &Value) -> Option<(f64, f64)> {
+    let limits = reply.pointer("/tuner_constraints/power_target")?;
+    let edge = |edge: &str| fields::number(limits.get(edge)?, "watt");
+    let (low, high) = (edge("min")?, edge("max")?);
+    (low >= 0.0 && high > 0.0 && low <= high).then_some((low, high))
+}
+
+/// Hashes per second out of the object in which the API wraps every hashrate.
+fn hashrate(value: &Value) -> Option<f64> {
+    [("gigahash_per_second", 1e9), ("terahash_per_second", 1e12), ("megahash_per_second", 1e6)]
+        .into_iter()
+        .find_map(|(key, factor)| fields::number(value, key).map(|number| number * factor))
+}
+
+/// What `miner/stats` and `miner/details` mean.
+pub(crate) fn said(stats: &Value, details: Details) -> Said {
+    let power = stats.pointer("/power_stats/approximated_consumption");
+    let windows = ["last_5s", "last_15s", "last_30s", "last_1m", "last_5m"];
+    let rates = stats.pointer("/miner_stats/real_hashrate").unwrap_or(&Value::Null);
+    let rate = fields::agreed(windows.map(|window| hashrate(rates.get(window)?)));
+    let hashing = rate.is_some_and(|rate| rate > 0.0);
+    let activity = match details.state {
+        State::Paused => Activity::Asleep,
+        State::Suspended => Activity::Fault(Arc::from("suspended")),
+        State::NotStarted => Activity::Starting,
+        State::Normal | State::Restricted if hashing => Activity::Hashing,
+        State::Normal | State::Restricted => Activity::Starting,
+        State::Unknown if hashing => Activity::Hashing,
+        State::Unknown => Activity::Unknown,
+    };
+    Said {
+        power: fields::watts(power.and_then(|power| fields::number(power, "watt")), true),
+        hashrate: fields::hashes(rate, true),
+        activity,
+    }
+}
+
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    assert!(range(reply).is_none_or(|(low, high)| low <= high));
+    vec![said(reply, Details::read(reply))]
 }
 
 #[async_trait]
 impl Driver for BraiinsOs {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let name = Request::Stats.path();
-        let stats = self.call(Request::Stats, None).await?;
-        if !stats.is_object() {
-            return Err(self.place.malformed(name, "it is not an object"));
-        }
-        let malformed = |reason| self.place.malformed(name, reason);
-        let power = match stats.pointer("/power_stats/approximated_consumption") {
-            Some(consumption) => fields::number(consumption, "watt").map_err(malformed)?,
-            None => None,
-        };
-        let mut rate = None;
-        for window in ["last_5s", "last_15s", "last_30s", "last_1m", "last_5m"] {
-            if let Some(value) = stats.pointer(&format!("/miner_stats/real_hashrate/{window}")) {
-                rate = hashrate(value).map_err(malformed)?;
-            }
-            if rate.is_some() {
-                break;
-            }
-        }
+        let stats = self.call_for_now(Request::Stats).await?;
         // An answer of another program on that port would have neither.
-        if stats.get("power_stats").is_none() && stats.get("miner_stats").is_none() {
-            return Err(malformed("`power_stats` and `miner_stats` are missing".to_owned()));
+        if let Some(stats) = &stats
+            && stats.get("power_stats").is_none()
+            && stats.get("miner_stats").is_none()
+        {
+            let reason = "`power_stats` and `miner_stats` are missing";
+            return Err(self.place.malformed(Request::Stats.path(), reason));
         }
-        let (state, uptime) = self.read_details().await?;
+        let details = self.read_details().await?;
+        let (state, uptime) = (details.state, details.uptime);
         let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
         if self.range.is_none() || restarted {
             self.read_range().await?;
@@ -422,25 +442,8 @@ impl Driver for BraiinsOs {
                 Measured::Unavailable => Measured::Unavailable,
             },
         };
-        let hashing = rate.is_some_and(|rate| rate > 0.0);
-        let activity = match state {
-            State::Paused => Activity::Asleep,
-            State::Suspended => Activity::Fault(Arc::from("suspended")),
-            State::NotStarted => Activity::Starting,
-            State::Normal | State::Restricted if hashing => Activity::Hashing,
-            State::Normal | State::Restricted => Activity::Starting,
-            State::Unknown if hashing => Activity::Hashing,
-            State::Unknown => Activity::Unknown,
-        };
-        Ok(MinerStatus {
-            power: measured(power, true, Watts::saturating),
-            hashrate: measured(rate, true, Hashrate::saturating),
-            activity,
-            target,
-            range: self.range,
-            points: None,
-            uptime,
-        })
+        let Said { power, hashrate, activity } = said(&stats.unwrap_or_default(), details);
+        Ok(MinerStatus { power, hashrate, activity, target, range: self.range, points: None, uptime })
     }
 
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
@@ -469,6 +472,14 @@ impl Driver for BraiinsOs {
                 if early { Ok(()) } else { self.set_target(power).await }
             }
         }
+    }
+
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Details, None).await?;
+        Ok(true)
     }
 
     async fn close(&mut self) {

@@ -21,11 +21,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::fields::{self, measured};
+use super::fields;
 use super::rpc::{Reply, Rpc};
+use super::said::Said;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::discover::models;
+use crate::units::Watts;
 
 /// A miner that does not hash counts as starting for so long after its software started, in seconds; afterwards
 /// nobody can tell from here why it does not.
@@ -89,13 +91,15 @@ impl Source {
 pub struct CgminerReadOnly {
     rpc: Rpc,
     source: Option<Source>,
+    /// It hashes something else than Bitcoin, by the name of its model.
+    foreign: bool,
     elapsed: Option<f64>,
 }
 
 impl CgminerReadOnly {
     /// For one miner. Nothing is sent yet.
     pub fn new(connection: &Connection) -> Self {
-        Self { rpc: Rpc::new(connection), source: None, elapsed: None }
+        Self { rpc: Rpc::new(connection), source: None, foreign: false, elapsed: None }
     }
 
     async fn ask(&self, request: Request) -> Result<Reply, DriverError> {
@@ -109,44 +113,59 @@ impl CgminerReadOnly {
         }
         let reply = self.ask(Request::Version).await?;
         // Firmware without `version` still has `summary`.
-        let source = reply.row("VERSION").map_or(Source::Summary, Source::of);
+        let version = reply.row("VERSION").unwrap_or(&Value::Null);
+        let source = Source::of(version);
+        self.foreign = ["Type", "Model", "PROD"]
+            .iter()
+            .any(|key| fields::text(version, key).is_some_and(|model| !models::hashes_bitcoin(model)));
         self.source = Some(source);
         Ok(source)
     }
 
-    async fn power(&self, source: Source, summary: &Value) -> Result<Measured<Watts>, DriverError> {
-        let (request, section, field) = match source {
-            Source::Summary => {
-                let watts = fields::first_number(summary, &["Power_RT", "Power"])
-                    .map_err(|reason| self.rpc.place().malformed(Request::Summary.name(), reason))?;
-                return Ok(measured(watts, false, Watts::saturating));
-            }
-            Source::Other { request, section, field } => (request, section, field),
-        };
+    /// The draw, where it is told outside of `summary`.
+    async fn power(&self, source: Source) -> Result<Option<Measured<Watts>>, DriverError> {
+        let Source::Other { request, section, field } = source else { return Ok(None) };
         let reply = self.ask(request).await?;
-        if !reply.is_success() {
-            return Ok(Measured::Unavailable);
-        }
-        let watts = reply
-            .row(section)
-            .and_then(|row| fields::number(row, field))
-            .map_err(|reason| self.rpc.place().malformed(request.name(), reason))?;
+        let watts = reply.row(section).ok().and_then(|row| fields::number(row, field));
         // This firmware has the value: where it is missing it is so for now.
-        Ok(measured(watts, true, Watts::saturating))
+        Ok(Some(fields::watts(watts.filter(|_| reply.is_success()), true)))
     }
 }
 
-/// The shortest average that is there, in hashes a second. Where a firmware writes the same window in two units they
-/// mean the same.
-fn hashrate(summary: &Value) -> Result<Option<f64>, String> {
-    for window in WINDOWS {
-        for (prefix, factor) in PREFIXES {
-            if let Some(rate) = fields::number(summary, &format!("{prefix} {window}"))? {
-                return Ok(Some(rate * factor));
-            }
-        }
+/// The shortest average that is there and fits the others, in hashes a second. Where a firmware writes the same window in
+/// two units they mean the same.
+pub(crate) fn hashrate(summary: &Value) -> Option<f64> {
+    let all = WINDOWS.into_iter().flat_map(|window| PREFIXES.map(|prefix| (window, prefix)));
+    fields::agreed(all.map(|(window, (prefix, factor))| {
+        let key = format!("{prefix} {window}");
+        fields::number(summary, &key).map(|rate| rate * factor)
+    }))
+}
+
+/// What `summary` means, without memory.
+pub(crate) fn said(summary: &Value) -> Said {
+    let rate = hashrate(summary);
+    let elapsed = fields::number(summary, "Elapsed");
+    let powers = ["Power_RT", "Power"];
+    Said {
+        power: fields::watts(
+            fields::first_number(summary, &powers),
+            summary.is_null() || fields::is_there(summary, &powers),
+        ),
+        hashrate: fields::hashes(rate, summary.is_null()),
+        activity: match rate {
+            Some(rate) if rate > 0.0 => Activity::Hashing,
+            Some(_) if elapsed.is_some_and(|seconds| seconds < START_TIME) => Activity::Starting,
+            _ => Activity::Unknown,
+        },
     }
-    Ok(None)
+}
+
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let _ = Source::of(reply);
+    vec![said(reply.pointer("/SUMMARY/0").unwrap_or(reply))]
 }
 
 #[async_trait]
@@ -158,23 +177,25 @@ impl Driver for CgminerReadOnly {
         if !reply.is_success() {
             return Err(self.rpc.refusal(name, &reply));
         }
-        let malformed = |reason| self.rpc.place().malformed(name, reason);
-        let summary = reply.row("SUMMARY").map_err(malformed)?;
-        let rate = hashrate(summary).map_err(malformed)?;
-        let elapsed = fields::number(summary, "Elapsed").map_err(malformed)?;
-        let power = self.power(source, summary).await?;
+        let summary = match reply.row("SUMMARY") {
+            Ok(row) => row,
+            // There, and without anything to tell now, as while it starts.
+            Err(_) if reply.is_empty("SUMMARY") => &Value::Null,
+            Err(reason) => return Err(self.rpc.place().malformed(name, reason)),
+        };
+        let elapsed = fields::number(summary, "Elapsed");
+        let Said { power, mut hashrate, activity } = said(summary);
+        if self.foreign {
+            hashrate = Measured::Unsupported;
+        }
+        let power = self.power(source).await?.unwrap_or(power);
         if matches!((self.elapsed, elapsed), (Some(before), Some(now)) if now < before) {
             self.source = None;
         }
         self.elapsed = elapsed;
-        let activity = match rate {
-            Some(rate) if rate > 0.0 => Activity::Hashing,
-            Some(_) if elapsed.is_some_and(|seconds| seconds < START_TIME) => Activity::Starting,
-            _ => Activity::Unknown,
-        };
         Ok(MinerStatus {
             power,
-            hashrate: measured(rate, false, Hashrate::saturating),
+            hashrate,
             activity,
             target: Measured::Unsupported,
             range: None,

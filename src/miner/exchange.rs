@@ -1,9 +1,11 @@
 //! The two exchanges that all drivers are made of: one request over HTTP, and one JSON request on one TCP connection.
 //! Each is bounded in size and time; what an answer means is the drivers' business.
 
+use std::io;
+
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::DriverError;
 use super::fields::JsonEnd;
@@ -71,8 +73,7 @@ fn failure(place: &Place, name: &'static str, error: &reqwest::Error) -> DriverE
     }
 }
 
-/// One request on one TCP connection, as cgminer began it: the reply ends with a NUL, with its JSON value or with the
-/// connection. Gives its bytes without the NUL.
+/// One request on one TCP connection, as cgminer began it. Gives the bytes of the reply without the NULs.
 ///
 /// # Errors
 /// No connection, no complete answer in time, an answer larger than 1 MiB.
@@ -80,27 +81,52 @@ pub async fn over_tcp(place: &Place, name: &'static str, request: &[u8]) -> Resu
     let work = async {
         let mut stream = place.connect().await?;
         stream.write_all(request).await.map_err(|error| place.broken(name, &error))?;
-        let mut reply = Vec::new();
-        let mut end = JsonEnd::default();
-        let mut chunk = [0_u8; 4096];
-        loop {
-            let count = match stream.read(&mut chunk).await {
-                Ok(count) => count,
-                // Some firmware resets the connection instead of closing it; what came before counts.
-                Err(_) if !reply.is_empty() => 0,
-                Err(error) => return Err(place.broken(name, &error)),
-            };
-            let bytes = chunk.get(..count).unwrap_or_default();
-            let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        reply(&mut stream, MAX_REPLY).await.map_err(|unread| match unread {
+            Unread::Broken(error) => place.broken(name, &error),
+            Unread::TooLarge(_) => place.malformed(name, "it is larger than 1 MiB"),
+        })
+    };
+    place.within(name, work).await
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub enum Unread {
+    /// The connection broke before a byte of it.
+    Broken(io::Error),
+    /// It is larger than was allowed; what came so far.
+    TooLarge(Vec<u8>),
+}
+
+/// Reads one reply of the cgminer API: it ends with its JSON value, with the connection, or with a NUL that is not within
+/// a value (some firmware writes NULs inside). Gives its bytes without NULs.
+///
+/// # Errors
+/// [`Unread`].
+pub async fn reply(stream: &mut (impl AsyncRead + Unpin), most: usize) -> Result<Vec<u8>, Unread> {
+    let mut reply = Vec::new();
+    let mut end = JsonEnd::default();
+    let mut chunk = [0_u8; 4096];
+    loop {
+        let count = match stream.read(&mut chunk).await {
+            Ok(count) => count,
+            // Some firmware resets the connection instead of closing it; what came before counts.
+            Err(_) if !reply.is_empty() => 0,
+            Err(error) => return Err(Unread::Broken(error)),
+        };
+        if count == 0 {
+            return Ok(reply);
+        }
+        for part in chunk.get(..count).unwrap_or_default().split_inclusive(|byte| *byte == 0) {
+            let text = part.strip_suffix(&[0]).unwrap_or(part);
             reply.extend_from_slice(text);
-            if reply.len() > MAX_REPLY {
-                return Err(place.malformed(name, "it is larger than 1 MiB"));
-            }
-            let complete = end.feed(text);
-            if count == 0 || text.len() < count || complete {
+            let over = end.feed(text) || (text.len() < part.len() && !reply.is_empty() && !end.is_within());
+            if over {
                 return Ok(reply);
             }
         }
-    };
-    place.within(name, work).await
+        if reply.len() > most {
+            return Err(Unread::TooLarge(reply));
+        }
+    }
 }

@@ -1,12 +1,21 @@
-//! A way in for the fuzz targets and for property tests: any bytes as the answers of a miner, through the whole driver.
+//! A way in for the fuzz targets and for property tests: any bytes as the answers of a miner, through its readers alone, or
+//! through the whole driver.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::said::Said;
 use super::{Connection, Credentials, DriverKind, Endpoint, Urgency, driver, http_client};
+use super::{auradine, avalon, axeos, bitmain_stock, braiins_os, cgminer_readonly, epic, luxos, mara, proto};
+use super::{exchange, fields, frames, mend, sealminer, splice, vnish, whatsminer_v2, whatsminer_v3};
 use crate::control::snapshot::{Activity, MinerStatus, Target};
 use crate::secret::Secret;
 use crate::units::Watts;
@@ -50,6 +59,95 @@ pub fn kinds(wire: Wire) -> &'static [DriverKind] {
             DriverKind::Proto,
             DriverKind::Mara,
         ],
+    }
+}
+
+/// The readers of one driver.
+type Readers = fn(&Value) -> Vec<Said>;
+
+/// Any bytes on the connection of a miner that speaks the cgminer API: the reply is taken off it and read by every driver of
+/// that API.
+///
+/// # Panics
+/// When a reading is none that the control law may see.
+pub fn cgminer_parsers(bytes: &[u8]) {
+    let mut stream = bytes;
+    let Some(Ok(reply)) = at_once(exchange::reply(&mut stream, 1024 * 1024)) else { return };
+    assert!(
+        reply.len() <= bytes.len() && !reply.contains(&0),
+        "a reply longer than what came, or with a NUL"
+    );
+    let readers: [Readers; 6] = [
+        whatsminer_v2::read_all,
+        luxos::read_all,
+        avalon::read_all,
+        cgminer_readonly::read_all,
+        sealminer::read_all,
+        auradine::read_all,
+    ];
+    read_with(&reply, &readers);
+}
+
+/// The same for frames of Whatsminer API 3, one after the other; and for the bytes as what is in one.
+///
+/// # Panics
+/// As [`cgminer_parsers`].
+pub fn frame_parsers(bytes: &[u8]) {
+    let mut stream = bytes;
+    for _ in 0..ANSWERS_MAX {
+        let Some(Ok(answer)) = at_once(frames::read(&mut stream, 1024 * 1024)) else { break };
+        read_with(&answer, &[whatsminer_v3::read_all]);
+    }
+    read_with(bytes, &[whatsminer_v3::read_all]);
+}
+
+/// The same for the body of an answer over HTTP, and for a configuration that is written back.
+///
+/// # Panics
+/// As [`cgminer_parsers`], and when a configuration that is written back would differ in more than it should.
+pub fn http_parsers(bytes: &[u8]) {
+    let readers: [Readers; 8] = [
+        braiins_os::read_all,
+        vnish::read_all,
+        bitmain_stock::read_all,
+        epic::read_all,
+        axeos::read_all,
+        auradine::read_all,
+        proto::read_all,
+        mara::read_all,
+    ];
+    read_with(bytes, &readers);
+    bitmain_stock::rewrite(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let change = splice::Change { path: &["mode", "work-mode-selector"], value: "\"Sleep\"".to_owned() };
+        if let Ok(written) = splice::replace(text, &[change]) {
+            assert!(serde_json::from_str::<Value>(&written).is_ok(), "what is written back is no JSON");
+        }
+    }
+}
+
+/// The outcome of something that never waits, since all its bytes are there.
+fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => None,
+    }
+}
+
+fn read_with(bytes: &[u8], readers: &[Readers]) {
+    let Ok(read) = mend::read(bytes) else { return };
+    assert!(
+        !read.mended.is_empty() || serde_json::from_slice::<Value>(bytes).is_ok(),
+        "mended without a word"
+    );
+    for said in readers.iter().flat_map(|reader| reader(&read.value)) {
+        let watts = said.power.value().map_or(0.0, Watts::get);
+        assert!((0.0..=fields::MOST_WATTS).contains(&watts), "{watts} W");
+        let rate = said.hashrate.value().map_or(0.0, |rate| rate.get());
+        assert!((0.0..=fields::MOST_HASHES).contains(&rate), "{rate} H/s");
+        if let Activity::Fault(words) = &said.activity {
+            assert!(words.len() <= 1_024 && !words.contains(char::is_control), "{words:?}");
+        }
     }
 }
 
@@ -198,6 +296,57 @@ mod tests {
                 assert!(!fixtures(*kind).is_empty(), "{}", kind.name());
             }
         }
+    }
+
+    /// The captured answers of all drivers of a wire.
+    fn all_fixtures(wire: Wire) -> Vec<Vec<u8>> {
+        kinds(wire).iter().flat_map(|kind| fixtures(*kind)).collect()
+    }
+
+    #[test]
+    fn every_captured_answer_is_read_by_the_parsers_alone() {
+        let parsers: [(Wire, fn(&[u8])); 3] =
+            [(Wire::Cgminer, cgminer_parsers), (Wire::Frames, frame_parsers), (Wire::Http, http_parsers)];
+        for (wire, parse) in parsers {
+            for answer in all_fixtures(wire) {
+                parse(&answer);
+                parse(&frames::frame(std::str::from_utf8(&answer).unwrap()).unwrap());
+                parse(&[&answer[..], b"\0"].concat());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_answer_breaks_a_parser(which in any::<prop::sample::Index>(), cuts in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0_usize..40, "[\\[\\]{},:\"\\\\ 0-9a-n\\x00.-]{0,8}"), 0..6)) {
+            let parsers: [(Wire, fn(&[u8])); 3] = [
+                (Wire::Cgminer, cgminer_parsers),
+                (Wire::Frames, frame_parsers),
+                (Wire::Http, http_parsers),
+            ];
+            for (wire, parse) in parsers {
+                let answers = all_fixtures_once(wire);
+                let mut bytes = answers[which.index(answers.len())].clone();
+                for (place, length, by) in &cuts {
+                    let from = place.index(bytes.len().max(1)).min(bytes.len());
+                    let to = (from + length).min(bytes.len());
+                    bytes.splice(from..to, by.bytes());
+                }
+                parse(&bytes);
+            }
+        }
+    }
+
+    /// Read from the disk once.
+    fn all_fixtures_once(wire: Wire) -> &'static [Vec<u8>] {
+        static ALL: OnceLock<Vec<(Wire, Vec<Vec<u8>>)>> = OnceLock::new();
+        let all = ALL.get_or_init(|| {
+            [Wire::Cgminer, Wire::Frames, Wire::Http].map(|wire| (wire, all_fixtures(wire))).to_vec()
+        });
+        all.iter().find(|(of, _)| *of == wire).map(|(_, answers)| answers.as_slice()).unwrap()
     }
 
     proptest! {

@@ -38,6 +38,10 @@ impl Driver for Identified {
         }
     }
 
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        self.driver.prove_account().await
+    }
+
     async fn keep_alive(&mut self) {
         self.driver.keep_alive().await;
     }

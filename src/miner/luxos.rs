@@ -22,14 +22,15 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::exchange;
-use super::fields::{self, measured, words};
+use super::fields::{self, words};
 use super::presets::{Steps, step};
 use super::pulse::Pulse;
+use super::said::Said;
 use super::wire::Place;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// A session ends after a minute without use; a little earlier it is not used any more.
 const SESSION_LIFE: Duration = Duration::from_secs(50);
@@ -98,7 +99,7 @@ struct Session {
 
 /// What `config` says.
 #[derive(Clone, Debug, Default)]
-struct Config {
+pub(crate) struct Config {
     asleep: bool,
     power_supply: Option<bool>,
     atm: bool,
@@ -107,6 +108,82 @@ struct Config {
     step: Option<i32>,
     /// The target of power targeting, where that is on; `Some(None)` where it is on without a number.
     power_target: Option<Option<f64>>,
+}
+
+impl Config {
+    /// Whether ATM is on, which holds the profile.
+    pub(crate) const fn holds_profile(&self) -> bool {
+        self.atm
+    }
+
+    /// Reads `CONFIG[0]`; what is missing is unknown.
+    pub(crate) fn read(config: &Value) -> Self {
+        let mode = fields::text(config, "CurtailMode").unwrap_or_default().to_ascii_lowercase();
+        let targeting = fields::flag(config, "IsPowerTargetEnabled") == Some(true);
+        Self {
+            asleep: !matches!(mode.as_str(), "" | "none"),
+            power_supply: fields::flag(config, "IsPowerSupplyOn"),
+            atm: fields::flag(config, "IsAtmEnabled") == Some(true),
+            system: words(fields::text(config, "SystemStatus").unwrap_or("Normal"), &[]),
+            profile: fields::text(config, "Profile").filter(|name| !name.is_empty()).map(str::to_owned),
+            step: config.get("ProfileStep").and_then(whole),
+            power_target: targeting
+                .then(|| fields::first_number(config, &["IdealPowerTarget", "ActualPowerTarget"])),
+        }
+    }
+}
+
+/// What `summary` and `power` say, in our units; what is missing is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readings {
+    /// In hashes a second.
+    rate: Option<f64>,
+    elapsed: Option<f64>,
+    power: Option<f64>,
+}
+
+impl Readings {
+    /// Reads `SUMMARY[0]` and `POWER[0]`.
+    pub(crate) fn read(summary: &Value, power: &Value) -> Self {
+        let rates = [
+            ("GHS 5s", 1e9),
+            ("MHS 5s", 1e6),
+            ("GHS 1m", 1e9),
+            ("MHS 1m", 1e6),
+            ("GHS av", 1e9),
+            ("MHS av", 1e6),
+        ];
+        Self {
+            rate: fields::agreed(
+                rates.map(|(key, factor)| fields::number(summary, key).map(|rate| rate * factor)),
+            ),
+            elapsed: fields::number(summary, "Elapsed"),
+            power: fields::number(power, "Watts"),
+        }
+    }
+
+    /// What they mean beside the configuration; `hashing`: by memory, where there is one.
+    pub(crate) fn said(&self, config: &Config, hashing: Option<bool>) -> Said {
+        let hashing = hashing.unwrap_or(self.rate.is_some_and(|rate| rate > 0.0));
+        let late = self.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
+        let activity = if hashing {
+            Activity::Hashing
+        } else if config.asleep {
+            Activity::Asleep
+        } else if !config.system.is_empty() && !config.system.eq_ignore_ascii_case("normal") {
+            Activity::Fault(Arc::from(config.system.as_str()))
+        } else if config.power_supply == Some(false) && late {
+            Activity::Fault(Arc::from("its power supply is off"))
+        } else {
+            Activity::Starting
+        };
+        Said {
+            // A control board that answers draws something: nothing is what the firmware says for "not measured".
+            power: fields::live_watts(self.power, true),
+            hashrate: fields::hashes(self.rate, true),
+            activity,
+        }
+    }
 }
 
 /// Speaks with one miner.
@@ -160,7 +237,7 @@ impl Luxos {
         let result = exchange::over_tcp(&self.place, name, body.as_bytes()).await;
         self.latest = Some(self.clock.now());
         let reply = result?;
-        fields::parse(&reply).map_err(|reason| self.place.malformed(name, reason))
+        self.place.json(name, &reply)
     }
 
     /// One section of a joined reply, checked: its own `STATUS` must be good.
@@ -176,6 +253,22 @@ impl Luxos {
             .ok_or_else(|| self.place.malformed(request.name(), format!("its `{section}` is missing")))?;
         self.good(request, whole, "")?;
         Ok(whole)
+    }
+
+    /// The row of a section of a joined reply; nothing where the miner has none to tell now, as while its mining software
+    /// starts, or has no such command.
+    fn row<'a>(
+        &self,
+        request: &Request,
+        reply: &'a Value,
+        section: &str,
+        place: &str,
+    ) -> Result<&'a Value, DriverError> {
+        match self.section(request, reply, section) {
+            Ok(section) => Ok(section.pointer(place).unwrap_or(&Value::Null)),
+            Err(DriverError::Rejected { .. }) => Ok(&Value::Null),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a reply is a yes.
@@ -272,23 +365,16 @@ impl Luxos {
             .pointer("/CONFIG/0")
             .filter(|config| config.is_object())
             .ok_or_else(|| malformed("its `CONFIG` is missing".to_owned()))?;
-        let mode = fields::text(config, "CurtailMode").unwrap_or_default().to_ascii_lowercase();
-        let flag = |key: &str| fields::flag(config, key).map_err(malformed);
-        let power_target = if flag("IsPowerTargetEnabled")? == Some(true) {
-            let keys = ["IdealPowerTarget", "ActualPowerTarget"];
-            Some(fields::first_number(config, &keys).map_err(malformed)?)
-        } else {
-            None
-        };
-        Ok(Config {
-            asleep: !matches!(mode.as_str(), "" | "none"),
-            power_supply: flag("IsPowerSupplyOn")?,
-            atm: flag("IsAtmEnabled")? == Some(true),
-            system: words(fields::text(config, "SystemStatus").unwrap_or("Normal"), &[]),
-            profile: fields::text(config, "Profile").filter(|name| !name.is_empty()).map(str::to_owned),
-            step: config.get("ProfileStep").and_then(whole),
-            power_target,
-        })
+        Ok(Config::read(config))
+    }
+
+    /// The configuration in a joined reply; the latest one where the miner does not tell it now.
+    fn config_of(&self, request: &Request, reply: &Value) -> Result<Config, DriverError> {
+        match self.section(request, reply, "config") {
+            Ok(section) => self.parse_config(request, section),
+            Err(DriverError::Rejected { .. }) => Ok(self.config.clone().unwrap_or_default()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_config(&mut self) -> Result<Config, DriverError> {
@@ -301,17 +387,8 @@ impl Luxos {
     }
 
     /// Reads the profiles that may be used.
-    fn parse_profiles(
-        &self,
-        request: &Request,
-        section: &Value,
-        config: &Config,
-    ) -> Result<Steps, DriverError> {
-        let malformed = |reason: String| self.place.malformed(request.name(), reason);
-        let list = section
-            .get("PROFILES")
-            .and_then(Value::as_array)
-            .ok_or_else(|| malformed("its `PROFILES` is missing".to_owned()))?;
+    fn parse_profiles(&self, section: &Value, config: &Config) -> Steps {
+        let list = section.get("PROFILES").and_then(Value::as_array).into_iter().flatten();
         let ceiling = self.ceiling.unwrap_or(0);
         let mut found = Vec::new();
         let mut without_step = Vec::new();
@@ -321,8 +398,8 @@ impl Luxos {
             let Some(name) = fields::text(profile, "Profile Name").filter(|name| is_plain(name)) else {
                 continue;
             };
-            let watts = fields::number(profile, "Watts").map_err(malformed)?.unwrap_or(0.0);
-            let rate = fields::number(profile, "Hashrate").map_err(malformed)?.unwrap_or(0.0);
+            let watts = fields::number(profile, "Watts").unwrap_or(0.0);
+            let rate = fields::number(profile, "Hashrate").unwrap_or(0.0);
             let step_of = profile.get("Step").and_then(whole);
             let entry = step(name, watts, rate);
             match step_of {
@@ -342,7 +419,7 @@ impl Luxos {
             most = most.max(active.point.power);
         }
         found.extend(without_step.into_iter().filter(|entry| entry.point.power <= most));
-        Ok(Steps::new(found))
+        Steps::new(found)
     }
 
     /// Reads the profiles and limits of a full poll.
@@ -350,16 +427,18 @@ impl Luxos {
         if self.ceiling.is_none() {
             self.ceiling = Some(config.step.unwrap_or(0).max(0));
         }
-        let profiles = self.section(request, reply, "profiles")?;
-        self.steps = self.parse_profiles(request, profiles, config)?;
+        match self.section(request, reply, "profiles") {
+            Ok(profiles) => self.steps = self.parse_profiles(profiles, config),
+            // Not now: what was listed before still holds, and the next poll asks again.
+            Err(DriverError::Rejected { .. }) => self.polls = 0,
+            Err(error) => return Err(error),
+        }
         self.range = None;
         if config.power_target.is_some()
             && let Some(limits) = reply.pointer("/limits/0/LIMITS/0")
         {
-            let edge = |key: &str| {
-                fields::number(limits, key).map_err(|reason| self.place.malformed(request.name(), reason))
-            };
-            if let (Some(low), Some(high)) = (edge("PowerTargetMin")?, edge("PowerTargetMax")?)
+            let edge = |key: &str| fields::number(limits, key);
+            if let (Some(low), Some(high)) = (edge("PowerTargetMin"), edge("PowerTargetMax"))
                 && 0.0 < low
                 && low <= high
             {
@@ -372,7 +451,7 @@ impl Luxos {
     async fn full_poll(&mut self) -> Result<(Value, Config), DriverError> {
         let request = Request::FullPoll;
         let reply = self.exchange(&request, "").await?;
-        let config = self.parse_config(&request, self.section(&request, &reply, "config")?)?;
+        let config = self.config_of(&request, &reply)?;
         self.take_in(&request, &reply, &config)?;
         self.config = Some(config.clone());
         Ok((reply, config))
@@ -479,6 +558,14 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && clean && !selects && !board
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let row = |place: &str| reply.pointer(place).unwrap_or(&Value::Null);
+    let readings = Readings::read(row("/SUMMARY/0"), row("/POWER/0"));
+    vec![readings.said(&Config::read(row("/CONFIG/0")), None)]
+}
+
 #[async_trait]
 impl Driver for Luxos {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
@@ -490,42 +577,16 @@ impl Driver for Luxos {
         } else {
             let request = Request::Poll;
             let reply = self.exchange(&request, "").await?;
-            let config = self.parse_config(&request, self.section(&request, &reply, "config")?)?;
+            let config = self.config_of(&request, &reply)?;
             self.config = Some(config.clone());
             (request, reply, config)
         };
-        let malformed = |reason| self.place.malformed(request.name(), reason);
-        let summary = self.section(&request, &reply, "summary")?;
-        let row = summary.pointer("/SUMMARY/0").filter(|row| row.is_object());
-        let (rate, elapsed) = match row {
-            Some(row) => (
-                fields::first_number(row, &["GHS 5s", "GHS 1m", "GHS av"]).map_err(malformed)?,
-                fields::number(row, "Elapsed").map_err(malformed)?,
-            ),
-            None => return Err(malformed("its `SUMMARY` is missing".to_owned())),
-        };
-        let power = match self.section(&request, &reply, "power") {
-            Ok(section) => match section.pointer("/POWER/0") {
-                Some(power) => fields::number(power, "Watts").map_err(malformed)?,
-                None => None,
-            },
-            // Firmware without this command.
-            Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let hashing = self.pulse.beats(rate);
-        let late = elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
-        let activity = if hashing {
-            Activity::Hashing
-        } else if config.asleep {
-            Activity::Asleep
-        } else if !config.system.eq_ignore_ascii_case("normal") {
-            Activity::Fault(Arc::from(config.system.as_str()))
-        } else if config.power_supply == Some(false) && late {
-            Activity::Fault(Arc::from("its power supply is off"))
-        } else {
-            Activity::Starting
-        };
+        let summary = self.row(&request, &reply, "summary", "/SUMMARY/0")?;
+        let power = self.row(&request, &reply, "power", "/POWER/0")?;
+        let readings = Readings::read(summary, power);
+        let elapsed = readings.elapsed;
+        let Said { power, hashrate, activity } =
+            readings.said(&config, Some(self.pulse.beats(readings.rate)));
         let target = match (&config.profile, config.power_target) {
             _ if config.asleep => Measured::Value(Target::Sleep),
             (_, Some(Some(watts))) if watts > 0.0 => Measured::Value(Target::Power(Watts::saturating(watts))),
@@ -542,12 +603,8 @@ impl Driver for Luxos {
         }
         self.elapsed = elapsed.or(self.elapsed);
         Ok(MinerStatus {
-            // A control board that answers draws something: nothing is what the firmware says for "not measured".
-            power: match measured(power, true, Watts::saturating) {
-                Measured::Value(power) if power <= Watts::ZERO => Measured::Unavailable,
-                power => power,
-            },
-            hashrate: measured(rate, true, |gigahashes| Hashrate::saturating(gigahashes * 1e9)),
+            power,
+            hashrate,
             activity,
             target,
             range: self.range,

@@ -26,13 +26,14 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
 use super::digest::Challenge;
-use super::fields::{self, measured};
+use super::fields;
+use super::said::Said;
 use super::splice::{self, Change};
 use super::web::{Answer, Web};
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// The account of a new installation.
 const DEFAULT_ACCOUNT: &str = "root";
@@ -89,17 +90,13 @@ impl Mode {
         let concorde = mode.get("concorde").unwrap_or(&Value::Null);
         Ok(Self {
             by_power: fields::text(concorde, "mode-select") == Some("PowerTarget"),
-            target: fields::number(concorde, "power-target")?,
+            target: fields::number(concorde, "power-target"),
             selector,
         })
     }
 
     fn is_asleep(&self) -> bool {
         self.selector.eq_ignore_ascii_case("sleep")
-    }
-
-    fn is_auto(&self) -> bool {
-        self.selector.eq_ignore_ascii_case("auto")
     }
 }
 
@@ -192,35 +189,34 @@ impl Mara {
         self.credentials.as_ref().map(|account| account.password.expose()).unwrap_or_default()
     }
 
-    /// Reads the configuration: its text as it came, and its mode.
-    async fn config(&mut self) -> Result<(String, Mode), DriverError> {
+    /// Reads the configuration: its bytes as they came, and its mode.
+    async fn config(&mut self) -> Result<(Vec<u8>, Mode), DriverError> {
         let name = Request::Config.path();
         let answer = self.call(Request::Config, None).await?;
         let place = self.web.place();
         let config = self.web.json(name, &answer)?;
         let mode = Mode::read(&config).map_err(|reason| place.malformed(name, reason))?;
-        let text = String::from_utf8(answer.body).map_err(|_| place.malformed(name, "it is not UTF-8"))?;
         if !mode.is_asleep() {
             self.awake = Some(mode.selector.clone());
         }
-        Ok((text, mode))
+        Ok((answer.body, mode))
     }
 
     /// Writes the configuration back with some values exchanged.
-    async fn write(&mut self, text: &str, changes: &[Change<'_>]) -> Result<(), DriverError> {
+    async fn write(&mut self, bytes: &[u8], changes: &[Change<'_>]) -> Result<(), DriverError> {
         let name = Request::SetConfig.path();
         let place = self.web.place().clone();
+        let text = std::str::from_utf8(bytes).map_err(|_| place.malformed(name, "it is not UTF-8"))?;
         let body = splice::replace(text, changes).map_err(|reason| place.malformed(name, reason))?;
         let answer = self.call(Request::SetConfig, Some(&body)).await?;
         let reply = self.web.json(name, &answer)?;
         match fields::flag(&reply, "error") {
-            Ok(Some(false)) => Ok(()),
-            Ok(Some(true)) => {
+            Some(false) => Ok(()),
+            Some(true) => {
                 let words = fields::text(&reply, "msg").unwrap_or_default();
                 Err(place.other(name, words, &[self.password()]))
             }
-            Ok(None) => Err(place.malformed(name, "its `error` is missing")),
-            Err(reason) => Err(place.malformed(name, reason)),
+            None => Err(place.malformed(name, "its `error` is missing, or neither true nor false")),
         }
     }
 
@@ -311,23 +307,36 @@ fn mode_before_sleep(history: &Value) -> Option<String> {
 
 /// Hashes a second. The two public readers of this firmware disagree on the unit of `hashrate_realtime` (TH/s, GH/s)
 /// and agree on that of `hashrate_ideal` (GH/s): the one tells the other, unless a unit is given.
-fn hashrate(brief: &Value) -> Result<Option<f64>, String> {
-    let Some(rate) = fields::first_number(brief, &["hashrate_realtime", "hashrate_average"])? else {
-        return Ok(None);
-    };
-    let factor = match fields::text(brief, "hashrate_unit") {
-        Some("TH/s") => 1e12,
-        Some("GH/s") => 1e9,
-        Some("MH/s") => 1e6,
-        Some("PH/s") => 1e15,
-        Some(_) => return Err("its `hashrate_unit` is unknown".to_owned()),
-        None => match fields::number(brief, "hashrate_ideal")? {
+fn hashrate(brief: &Value) -> Option<f64> {
+    let factor = |rate: f64| match fields::text(brief, "hashrate_unit") {
+        Some("TH/s") => Some(1e12),
+        Some("GH/s") => Some(1e9),
+        Some("MH/s") => Some(1e6),
+        Some("PH/s") => Some(1e15),
+        Some(_) => None,
+        None => match fields::number(brief, "hashrate_ideal") {
             // In TH/s the number is a thousandth of the ideal one; twice that is more than any miner gives.
-            Some(ideal) if ideal > 0.0 && rate > ideal * 0.002 => 1e9,
-            _ => 1e12,
+            Some(ideal) if ideal > 0.0 && rate > ideal * 0.002 => Some(1e9),
+            _ => Some(1e12),
         },
     };
-    Ok(Some(rate * factor))
+    let rates = ["hashrate_realtime", "hashrate_average"].map(|key| fields::number(brief, key));
+    fields::agreed(rates.map(|rate| rate.and_then(|rate| Some(rate * factor(rate)?))))
+}
+
+/// What `brief` means. A miner that does not say what it does is known by its hashrate.
+pub(crate) fn said(brief: &Value) -> Said {
+    let rate = hashrate(brief);
+    let power = fields::number(brief, "power_consumption_estimated");
+    Said {
+        // The firmware's own figure. A board that answers draws something: nothing at all is no reading.
+        power: fields::live_watts(power, true),
+        hashrate: fields::hashes(rate, true),
+        activity: activity(
+            fields::text(brief, "status").unwrap_or_default(),
+            rate.is_some_and(|rate| rate > 0.0),
+        ),
+    }
 }
 
 /// What `status` means: `Mining` is known for certain, the other words are told apart by their sense.
@@ -349,37 +358,60 @@ fn activity(status: &str, hashing: bool) -> Activity {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let _ = (Mode::read(reply), mode_before_sleep(reply));
+    vec![said(reply)]
+}
+
 #[async_trait]
 impl Driver for Mara {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let name = Request::Brief.path();
-        let answer = self.call(Request::Brief, None).await?;
-        let brief = self.web.json(name, &answer)?;
-        let malformed = |reason: String| self.web.place().malformed(name, reason);
-        if !brief.is_object() {
-            return Err(malformed("it is not an object".to_owned()));
+        let brief = match self.call(Request::Brief, None).await {
+            Ok(answer) => Some(self.web.json(name, &answer)?),
+            Err(
+                error @ DriverError::Rejected {
+                    reason: Rejection::Credentials | Rejection::Unsupported, ..
+                },
+            ) => {
+                return Err(error);
+            }
+            // The mining software is down; the configuration still tells whether it should be.
+            Err(DriverError::Rejected { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if brief.as_ref().is_some_and(|brief| !brief.is_object()) {
+            return Err(self.web.place().malformed(name, "it is not an object"));
         }
-        let status =
-            fields::text(&brief, "status").ok_or_else(|| malformed("its `status` is missing".to_owned()))?;
-        let rate = hashrate(&brief).map_err(malformed)?;
-        let power = fields::number(&brief, "power_consumption_estimated").map_err(malformed)?;
-        let elapsed = fields::number(&brief, "elapsed").map_err(malformed)?;
-        let mut doing = activity(status, rate.is_some_and(|rate| rate > 0.0));
-        let (_, mode) = self.config().await?;
-        let target = match mode.target {
-            _ if mode.is_asleep() => Measured::Value(Target::Sleep),
-            Some(watts) if mode.is_auto() && mode.by_power && watts > 0.0 => {
-                Measured::Value(Target::Power(Watts::saturating(watts)))
+        let Said { power, hashrate, activity: mut doing } = match &brief {
+            Some(brief) => said(brief),
+            None => Said { activity: Activity::Starting, ..said(&Value::Null) },
+        };
+        let elapsed = brief.as_ref().and_then(|brief| fields::number(brief, "elapsed"));
+        let mode = match self.config().await {
+            Ok((_, mode)) => Some(mode),
+            // It cannot be commanded then; what it does it says all the same.
+            Err(DriverError::Malformed { .. }) if brief.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let asleep = mode.as_ref().is_some_and(Mode::is_asleep);
+        let target = match &mode {
+            _ if asleep => Measured::Value(Target::Sleep),
+            Some(Mode { by_power: true, target: Some(watts), selector })
+                if selector.eq_ignore_ascii_case("auto") && *watts > 0.0 =>
+            {
+                Measured::Value(Target::Power(Watts::saturating(*watts)))
             }
             _ => Measured::Unavailable,
         };
-        if mode.is_asleep() && !matches!(doing, Activity::Fault(_)) {
+        if asleep && !matches!(doing, Activity::Fault(_)) {
             doing = Activity::Asleep;
         }
         Ok(MinerStatus {
-            // The firmware's own figure. A board that answers draws something: nothing at all is no reading.
-            power: measured(power.filter(|watts| *watts != 0.0), true, Watts::saturating),
-            hashrate: measured(rate, true, Hashrate::saturating),
+            power,
+            hashrate,
             activity: doing,
             target,
             range: None,
@@ -400,6 +432,14 @@ impl Driver for Mara {
             }
             Target::Power(power) => self.set_power(power).await,
         }
+    }
+
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Config, None).await?;
+        Ok(true)
     }
 
     async fn close(&mut self) {

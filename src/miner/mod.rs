@@ -10,8 +10,9 @@ pub mod braiins_os;
 pub mod cgminer_readonly;
 pub(crate) mod digest;
 pub mod epic;
-mod exchange;
-mod fields;
+pub(crate) mod exchange;
+pub(crate) mod fields;
+pub(crate) mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gate;
@@ -19,11 +20,12 @@ pub mod generic;
 pub mod identified;
 pub mod kind;
 pub mod mara;
-mod one_shot;
+pub(crate) mod mend;
 mod percent;
 mod plain_http;
 pub mod proto;
 mod rpc;
+pub(crate) mod said;
 pub mod sealminer;
 pub mod session;
 mod splice;
@@ -196,6 +198,15 @@ pub trait Driver: Send {
     /// Any [`DriverError`].
     async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {
         Ok(None)
+    }
+
+    /// Proves the account of the connection with a read, where the vendor has one that needs it: so a wrong password shows
+    /// before the first command. Whether there is such a read, and an account to prove.
+    ///
+    /// # Errors
+    /// Any [`DriverError`]; [`Rejection::Credentials`] when the miner refuses the account.
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        Ok(false)
     }
 
     /// Keeps an idle connection open where the vendor closes silent ones. Called now and then while nothing else

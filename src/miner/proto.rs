@@ -19,13 +19,14 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::fields::{self, measured};
+use super::fields;
+use super::said::Said;
 use super::web::{Answer, Web};
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::secret::Secret;
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// After a refused login no other is tried for this long.
 const LOGIN_BACK_OFF: Duration = Duration::from_secs(60);
@@ -174,6 +175,15 @@ impl Proto {
         Ok(Some(value))
     }
 
+    /// The same for what not every version has, or has only while it mines.
+    async fn ask_for_now(&mut self, request: Request) -> Result<Option<Value>, DriverError> {
+        match self.ask(request).await {
+            Err(error @ DriverError::Rejected { reason: Rejection::Credentials, .. }) => Err(error),
+            Err(DriverError::Rejected { .. }) => Ok(None),
+            result => result,
+        }
+    }
+
     /// What a refusal means.
     fn refusal(&self, request: Request, answer: &Answer) -> DriverError {
         let name = request.path();
@@ -197,15 +207,9 @@ impl Proto {
 
     /// Reads the range of power targets, where the firmware has one.
     async fn read_range(&mut self) -> Result<(), DriverError> {
-        let name = Request::Target.path();
-        let reply = match self.ask(Request::Target).await {
-            Ok(Some(reply)) => reply,
-            Ok(None) | Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let edge =
-            |key| fields::number(&reply, key).map_err(|reason| self.web.place().malformed(name, reason));
-        if let (Some(low), Some(high)) = (edge("power_target_min_watts")?, edge("power_target_max_watts")?)
+        let Some(reply) = self.ask_for_now(Request::Target).await? else { return Ok(()) };
+        let edge = |key| fields::number(&reply, key);
+        if let (Some(low), Some(high)) = (edge("power_target_min_watts"), edge("power_target_max_watts"))
             && 0.0 <= low
             && low <= high
             && high > 0.0
@@ -217,21 +221,7 @@ impl Proto {
 
     /// The hashrate of this moment, for firmware whose `mining` has only the average since the start.
     async fn read_rate(&mut self) -> Result<Option<f64>, DriverError> {
-        let name = Request::Telemetry.path();
-        let reply = match self.ask(Request::Telemetry).await {
-            Ok(Some(reply)) => reply,
-            Ok(None) | Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some(rate) = reply.pointer("/miner/hashrate") else { return Ok(None) };
-        let malformed = |reason: String| self.web.place().malformed(name, reason);
-        let factor = match fields::text(rate, "unit") {
-            Some("TH/s") | None => 1e12,
-            Some("GH/s") => 1e9,
-            Some("PH/s") => 1e15,
-            Some(_) => return Err(malformed("the unit of its hashrate is unknown".to_owned())),
-        };
-        Ok(fields::number(rate, "value").map_err(malformed)?.map(|value| value * factor))
+        Ok(self.ask_for_now(Request::Telemetry).await?.as_ref().and_then(telemetry_rate))
     }
 
     /// The errors of a miner that says it has some.
@@ -269,28 +259,94 @@ impl Proto {
             return Ok(());
         }
         let reply = self.web.json(name, &answer)?;
-        match fields::number(&reply, "power_target_watts").map_err(|reason| place.malformed(name, reason))? {
+        match fields::confirmed(&reply, "power_target_watts")
+            .map_err(|reason| place.malformed(name, reason))?
+        {
             // It took a higher value instead: the read-back tells which, and the answer is not a yes.
             Some(taken) if taken > whole + 0.5 => Err(place.rejected(name, Rejection::OutOfRange)),
             _ => Ok(()),
         }
     }
 
-    /// Reads what it does. Gives the body of `mining`, if there is one now.
-    async fn read_mining(&mut self) -> Result<Option<Value>, DriverError> {
+    /// Reads what it does. `None`: nothing to tell now.
+    async fn read_mining(&mut self) -> Result<Option<Mining>, DriverError> {
         let name = Request::Mining.path();
-        let Some(mut reply) = self.ask(Request::Mining).await? else {
-            self.state = State::Unknown;
-            return Ok(None);
+        let mining = match self.ask(Request::Mining).await? {
+            Some(reply) => Mining::read(&reply).map_err(|reason| self.web.place().malformed(name, reason))?,
+            None => None,
         };
-        let status = reply
-            .get_mut("mining-status")
-            .map(Value::take)
-            .filter(Value::is_object)
-            .ok_or_else(|| self.web.place().malformed(name, "`mining-status` is missing"))?;
-        self.state = State::from_name(fields::text(&status, "status").unwrap_or_default());
-        Ok(Some(status))
+        self.state = mining.map_or(State::Unknown, |mining| mining.state);
+        Ok(mining)
     }
+}
+
+/// What `mining` says, in our units.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mining {
+    state: State,
+    power: Option<f64>,
+    target: Option<f64>,
+    uptime: Option<f64>,
+    /// In hashes a second: now, and since the start.
+    rate: Option<f64>,
+    average: Option<f64>,
+}
+
+impl Mining {
+    /// Reads it; `None` where it is empty, as in the first moments.
+    ///
+    /// # Errors
+    /// When it is no such answer at all.
+    pub(crate) fn read(reply: &Value) -> Result<Option<Self>, String> {
+        let status = match reply.get("mining-status") {
+            Some(Value::Null) => return Ok(None),
+            Some(status) if status.is_object() => status,
+            _ => return Err("`mining-status` is missing".to_owned()),
+        };
+        let gigahashes = |key: &str| fields::number(status, key).map(|rate| rate * 1e9);
+        Ok(Some(Self {
+            state: State::from_name(fields::text(status, "status").unwrap_or_default()),
+            power: fields::number(status, "power_usage_watts"),
+            target: fields::number(status, "power_target_watts"),
+            uptime: fields::number(status, "mining_uptime_s"),
+            rate: gigahashes("hashrate_ghs"),
+            average: gigahashes("average_hashrate_ghs"),
+        }))
+    }
+
+    /// What it means, with the hashrate of `telemetry` for firmware whose `mining` has only the average since the start, and
+    /// with the words of `errors`.
+    pub(crate) fn said(&self, telemetry: Option<f64>, errors: Option<Arc<str>>) -> Said {
+        let rate = match (self.rate, self.state) {
+            (Some(rate), _) => {
+                fields::agreed([Some(rate), self.average.filter(|_| self.state == State::Mining)])
+            }
+            (None, State::Mining) => telemetry.or(self.average),
+            (None, _) => None,
+        };
+        let activity = match self.state {
+            State::Mining if rate == Some(0.0) => Activity::Starting,
+            State::Mining => Activity::Hashing,
+            State::Starting => Activity::Starting,
+            State::Stopped => Activity::Asleep,
+            State::NoPools => Activity::Fault(Arc::from("no pool")),
+            State::Error => Activity::Fault(errors.unwrap_or_else(|| Arc::from("error"))),
+            State::Unknown => Activity::Unknown,
+        };
+        Said { power: fields::watts(self.power, true), hashrate: fields::hashes(rate, true), activity }
+    }
+}
+
+/// The hashrate in `telemetry`, in hashes a second.
+pub(crate) fn telemetry_rate(reply: &Value) -> Option<f64> {
+    let rate = reply.pointer("/miner/hashrate")?;
+    let factor = match fields::text(rate, "unit") {
+        Some("TH/s") | None => 1e12,
+        Some("GH/s") => 1e9,
+        Some("PH/s") => 1e15,
+        Some(_) => return None,
+    };
+    fields::number(rate, "value").map(|value| value * factor)
 }
 
 /// What the miner says it is doing, as the document lists it.
@@ -317,61 +373,42 @@ impl State {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let rate = telemetry_rate(reply);
+    Mining::read(reply).ok().flatten().map(|mining| vec![mining.said(rate, None)]).unwrap_or_default()
+}
+
 #[async_trait]
 impl Driver for Proto {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let name = Request::Mining.path();
-        let Some(status) = self.read_mining().await? else {
+        let Some(mining) = self.read_mining().await? else {
             // "No mining statistics available": it has just come up.
             return Ok(MinerStatus {
+                power: Measured::Unavailable,
+                hashrate: Measured::Unavailable,
                 activity: Activity::Starting,
                 range: self.range,
                 ..MinerStatus::default()
             });
         };
-        let malformed = |reason| self.web.place().malformed(name, reason);
-        let power = fields::number(&status, "power_usage_watts").map_err(malformed)?;
-        let target = fields::number(&status, "power_target_watts").map_err(malformed)?;
-        let uptime = fields::number(&status, "mining_uptime_s")
-            .map_err(malformed)?
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let now = fields::number(&status, "hashrate_ghs").map_err(malformed)?;
-        let average = fields::number(&status, "average_hashrate_ghs").map_err(malformed)?;
+        let uptime = mining.uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
         self.uptime = uptime.or(self.uptime);
         if self.range.is_none() || restarted {
             self.read_range().await?;
         }
-        let rate = match now {
-            Some(rate) => Some(rate * 1e9),
-            None if self.state == State::Mining => {
-                self.read_rate().await?.or_else(|| average.map(|rate| rate * 1e9))
-            }
-            None => None,
-        };
-        let activity = match self.state {
-            State::Mining if rate == Some(0.0) => Activity::Starting,
-            State::Mining => Activity::Hashing,
-            State::Starting => Activity::Starting,
-            State::Stopped => Activity::Asleep,
-            State::NoPools => Activity::Fault(Arc::from("no pool")),
-            State::Error => Activity::Fault(self.read_errors().await),
-            State::Unknown => Activity::Unknown,
-        };
-        let target = match (self.state, target) {
+        let telemetry =
+            if mining.rate.is_none() && self.state == State::Mining { self.read_rate().await? } else { None };
+        let errors = if self.state == State::Error { Some(self.read_errors().await) } else { None };
+        let Said { power, hashrate, activity } = mining.said(telemetry, errors);
+        let target = match (self.state, mining.target) {
             (State::Stopped, _) => Measured::Value(Target::Sleep),
             (_, Some(watts)) if watts > 0.0 => Measured::Value(Target::Power(Watts::saturating(watts))),
             _ => Measured::Unavailable,
         };
-        Ok(MinerStatus {
-            power: measured(power, true, Watts::saturating),
-            hashrate: measured(rate, true, Hashrate::saturating),
-            activity,
-            target,
-            range: self.range,
-            points: None,
-            uptime,
-        })
+        Ok(MinerStatus { power, hashrate, activity, target, range: self.range, points: None, uptime })
     }
 
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
@@ -393,6 +430,14 @@ impl Driver for Proto {
             self.state = State::Starting;
         }
         Ok(())
+    }
+
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.password.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::Target, None).await?;
+        Ok(true)
     }
 
     async fn close(&mut self) {

@@ -56,6 +56,13 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// Whether a section is there and holds nothing.
+    pub fn is_empty(&self, section: &str) -> bool {
+        self.value.get(section).and_then(Value::as_array).is_some_and(Vec::is_empty)
+    }
+}
+
 /// Speaks the API with one miner.
 pub struct Rpc {
     place: Place,
@@ -94,8 +101,7 @@ impl Rpc {
     /// # Errors
     /// What is no reply of this API.
     pub fn reply(&self, name: &'static str, bytes: &[u8]) -> Result<Reply, DriverError> {
-        let value = fields::parse(bytes).map_err(|reason| self.place.malformed(name, reason))?;
-        self.envelope(name, value)
+        self.envelope(name, self.place.json(name, bytes)?)
     }
 
     fn envelope(&self, name: &'static str, value: Value) -> Result<Reply, DriverError> {

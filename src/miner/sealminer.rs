@@ -19,11 +19,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::fields::{self, measured};
+use super::fields;
 use super::rpc::Rpc;
+use super::said::Said;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// The largest power limit that is ever sent; no miner comes near.
 const MAX_WATTS: f64 = 1e6;
@@ -72,7 +73,8 @@ enum State {
 }
 
 /// What `stats` says, in our units.
-struct Stats {
+#[derive(Clone, Debug)]
+pub(crate) struct Stats {
     power: Option<f64>,
     limit: Option<f64>,
     rate: Option<f64>,
@@ -84,7 +86,8 @@ struct Stats {
 }
 
 impl Stats {
-    fn read(row: &Value) -> Result<Self, String> {
+    /// Reads `STATS[0]`; what is missing is unknown.
+    pub(crate) fn read(row: &Value) -> Self {
         let state = match fields::text(row, "PM State").unwrap_or_default().to_ascii_lowercase() {
             word if word == "running" => State::Running,
             word if ["suspend", "sleep", "standby", "stop", "idle", "power off", "poweroff"]
@@ -101,19 +104,49 @@ impl Stats {
         if fault.is_none() && supply.is_some_and(|code| code.chars().any(|digit| digit != '0')) {
             fault = fields::text(row, "PSU Error").map(str::trim);
         }
-        Ok(Self {
-            power: fields::number(row, "PSU Input Power")?,
-            limit: fields::number(row, "Power Limit")?.filter(|watts| *watts > 0.0),
-            rate: fields::first_number(row, &["MHS(30s)", "MHS(1m)", "MHS(Sample)", "MHS(Avg)"])?,
-            elapsed: fields::number(row, "Elapsed")?,
+        let keys = ["MHS(30s)", "MHS(1m)", "MHS(Sample)", "MHS(Avg)"];
+        Self {
+            power: fields::number(row, "PSU Input Power"),
+            limit: fields::number(row, "Power Limit").filter(|watts| *watts > 0.0),
+            rate: fields::agreed(keys.map(|key| fields::number(row, key).map(|rate| rate * 1e6))),
+            elapsed: fields::number(row, "Elapsed"),
             state,
-            raising: fields::flag(row, "Raise Freq Done")? == Some(false),
+            raising: fields::flag(row, "Raise Freq Done") == Some(false),
             fault: fault.map(|code| Arc::from(fields::words(&format!("error {code}"), &[]))),
-        })
+        }
     }
 
     fn is_hashing(&self) -> bool {
         self.rate.is_some_and(|rate| rate > 0.0)
+    }
+
+    /// The power limit in force, in watts.
+    pub(crate) const fn limit(&self) -> Option<f64> {
+        self.limit
+    }
+
+    /// Whether it is stopped on command; `suspended`: by a command of ours.
+    fn is_asleep(&self, suspended: bool) -> bool {
+        match self.state {
+            State::Running => false,
+            State::Suspended => true,
+            State::Other => suspended && !self.is_hashing(),
+        }
+    }
+
+    /// What it means; `suspended`: put to sleep by us.
+    pub(crate) fn said(&self, suspended: bool) -> Said {
+        let asleep = self.is_asleep(suspended);
+        // An error of a miner that was put to sleep here is not why it is stopped.
+        let fault = self.fault.as_ref().filter(|_| !suspended && (asleep || !self.is_hashing()));
+        let activity = match fault {
+            Some(fault) => Activity::Fault(fault.clone()),
+            _ if asleep => Activity::Asleep,
+            _ if self.is_hashing() && !self.raising => Activity::Hashing,
+            _ if self.is_hashing() || self.state == State::Running || self.raising => Activity::Starting,
+            _ => Activity::Unknown,
+        };
+        Said { power: fields::watts(self.power, true), hashrate: fields::hashes(self.rate, true), activity }
     }
 }
 
@@ -138,15 +171,11 @@ impl SealMiner {
         if !reply.is_success() {
             return Err(self.rpc.refusal(name, &reply));
         }
-        reply.row("STATS").and_then(Stats::read).map_err(|reason| self.rpc.place().malformed(name, reason))
-    }
-
-    /// Whether it is stopped on command.
-    fn is_asleep(&self, stats: &Stats) -> bool {
-        match stats.state {
-            State::Running => false,
-            State::Suspended => true,
-            State::Other => self.suspended && !stats.is_hashing(),
+        match reply.row("STATS") {
+            Ok(row) => Ok(Stats::read(row)),
+            // There, and without anything to tell now.
+            Err(_) if reply.is_empty("STATS") => Ok(Stats::read(&Value::Null)),
+            Err(reason) => Err(self.rpc.place().malformed(name, reason)),
         }
     }
 
@@ -176,29 +205,27 @@ impl SealMiner {
     }
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let stats = Stats::read(reply.pointer("/STATS/0").unwrap_or(reply));
+    vec![stats.said(false), stats.said(true)]
+}
+
 #[async_trait]
 impl Driver for SealMiner {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let stats = self.stats().await?;
-        let asleep = self.is_asleep(&stats);
-        self.suspended &= asleep;
-        // An error of a miner that was put to sleep here is not why it is stopped.
-        let fault = stats.fault.as_ref().filter(|_| !self.suspended && (asleep || !stats.is_hashing()));
-        let activity = match fault {
-            Some(fault) => Activity::Fault(fault.clone()),
-            _ if asleep => Activity::Asleep,
-            _ if stats.is_hashing() && !stats.raising => Activity::Hashing,
-            _ if stats.is_hashing() || stats.state == State::Running || stats.raising => Activity::Starting,
-            _ => Activity::Unknown,
-        };
+        self.suspended &= stats.is_asleep(self.suspended);
+        let Said { power, hashrate, activity } = stats.said(self.suspended);
         let target = match stats.limit {
             _ if activity == Activity::Asleep => Measured::Value(Target::Sleep),
             Some(watts) => Measured::Value(Target::Power(Watts::saturating(watts))),
             None => Measured::Unavailable,
         };
         Ok(MinerStatus {
-            power: measured(stats.power, true, Watts::saturating),
-            hashrate: measured(stats.rate, true, |megahashes| Hashrate::saturating(megahashes * 1e6)),
+            power,
+            hashrate,
             activity,
             target,
             range: None,
@@ -224,7 +251,7 @@ impl Driver for SealMiner {
         }
         let watts: u32 = format!("{whole:.0}").parse().map_err(|_| refuse(Rejection::OutOfRange))?;
         let stats = self.stats().await?;
-        let asleep = self.is_asleep(&stats);
+        let asleep = stats.is_asleep(self.suspended);
         if stats.limit.is_none_or(|limit| (limit - whole).abs() > 0.5) {
             self.command(Request::PowerLimit(watts)).await?;
             self.waiting = true;

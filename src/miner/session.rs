@@ -36,6 +36,7 @@ use crate::control::snapshot::{
     Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
 };
 use crate::discover::identity::Identity;
+use crate::discover::models;
 
 /// When a miner is read back after a command, counted from the end of the command.
 const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -45,6 +46,8 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A driver that has not returned after this many of its own time limits never will; the session goes on without.
 const DRIVER_PATIENCE: u32 = 8;
+/// How often account and model are asked for before that is left.
+const MOST_INTRODUCTIONS: u32 = 3;
 /// How long closing a session may take.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -76,6 +79,8 @@ pub struct SessionSpec {
     pub timeout: Duration,
     /// Who the miner is; without hardware address and serial number whoever answers is taken for it.
     pub identity: Identity,
+    /// Which model it is by the configuration, where that can be compared with what the device says.
+    pub model: Option<String>,
 }
 
 /// The two ends of a running session, and its task.
@@ -108,6 +113,7 @@ pub fn spawn(
         lane: gate.lane(spec.kind, &spec.endpoint),
         trust: Trust::new(spec.identity.clone()),
         warned: false,
+        introductions: MOST_INTRODUCTIONS,
         spec,
         clock,
         metrics,
@@ -143,6 +149,8 @@ struct Worker {
     trust: Trust,
     /// That it does not tell who it is was logged.
     warned: bool,
+    /// How often it is still tried to find out what the first reading does not show; see [`Worker::introduce`].
+    introductions: u32,
     metrics: Arc<SessionMetrics>,
     cancel: CancellationToken,
     orders: watch::Receiver<Option<Order>>,
@@ -171,7 +179,12 @@ impl Worker {
             match self.wait().await {
                 Next::Stop => break,
                 Next::Command(order) => self.command(&mut *driver, order).await,
-                Next::Poll => self.poll(&mut *driver).await,
+                Next::Poll => {
+                    self.poll(&mut *driver).await;
+                    if self.introductions > 0 && self.failures == 0 && self.pending_order().is_none() {
+                        self.introduce(&mut *driver).await;
+                    }
+                }
                 Next::KeepAlive => {
                     let limit = self.spec.timeout;
                     let _ = tokio::time::timeout(limit, driver.keep_alive()).await;
@@ -396,6 +409,48 @@ impl Worker {
                 "does not tell its hardware address or serial number, so `mac` and `serial` cannot be checked; check its \
                  credentials, or keep its address fixed"
             );
+        }
+    }
+
+    /// Finds out once what a reading does not show and a person should know before the first command: whether the account is
+    /// accepted, where a read can prove it, and whether the model is the one of the configuration. An order ends it.
+    async fn introduce(&mut self, driver: &mut dyn Driver) {
+        self.introductions -= 1;
+        let model = self.spec.model.clone();
+        let patience = self.spec.timeout.saturating_mul(DRIVER_PATIENCE);
+        let cancel = self.cancel.clone();
+        let lane = self.lane.clone();
+        let asking = tokio::time::timeout(patience, async {
+            let _turn = lane.poll(false).await;
+            let proven = driver.prove_account().await;
+            let told = if model.is_some() { driver.identify().await } else { Ok(None) };
+            (proven, told)
+        });
+        let asked = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            // It is tried again after another poll.
+            _ = self.orders.changed() => return,
+            asked = asking => asked,
+        };
+        let Ok((proven, told)) = asked else { return };
+        let name = &*self.spec.name;
+        if let Err(error @ DriverError::Rejected { reason: Rejection::Credentials, .. }) = &proven {
+            tracing::warn!(miner = name, "can be read and not be commanded: {error}");
+        }
+        let told_model = told.as_ref().ok().and_then(Option::as_ref).and_then(|told| told.model.clone());
+        if let (Some(model), Some(told)) = (&model, told_model)
+            && !models::agrees(model, &told)
+        {
+            tracing::warn!(
+                miner = name,
+                "says that it is `{told}`, and the configuration has model = \"{model}\": its powers may be those of \
+                 another miner"
+            );
+        }
+        let settled = |error: &DriverError| matches!(error, DriverError::Rejected { .. });
+        if proven.as_ref().err().is_none_or(settled) && told.as_ref().err().is_none_or(settled) {
+            self.introductions = 0;
         }
     }
 

@@ -25,10 +25,11 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::antminer_web::{Answer, Web};
-use super::fields::{self, measured, words};
+use super::fields::{self, words};
 use super::percent::{PercentBase, whole_percent};
 use super::presets::{Step, Steps, step};
 use super::pulse::Pulse;
+use super::said::Said;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -105,7 +106,7 @@ impl Request {
 
 /// What `miner_status` says.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct State {
+pub(crate) struct State {
     name: String,
     seconds: Option<f64>,
     throttled: Option<u8>,
@@ -113,8 +114,69 @@ struct State {
 }
 
 impl State {
+    /// Reads `miner_status`; what is missing is unknown.
+    pub(crate) fn read(status: &Value) -> Self {
+        let word = |key: &str| fields::text(status, key).map_or_else(String::new, |text| words(text, &[]));
+        Self {
+            name: word("miner_state"),
+            seconds: fields::number(status, "miner_state_time"),
+            throttled: fields::number(status, "throttled").and_then(whole_percent),
+            description: word("description"),
+        }
+    }
+
     fn is_stopped(&self) -> bool {
         matches!(self.name.as_str(), "stopped" | "paused" | "sleep" | "sleeping")
+    }
+}
+
+/// The hashrate in `miner`, in hashes a second. `hr_realtime` counts what `hr_measure` of `info` says, mostly gigahashes;
+/// where that was not asked, `instant_hashrate`, which is always in terahashes, tells it.
+fn hashrate(miner: &Value, measure: Option<&str>) -> Option<f64> {
+    let now = fields::number(miner, "hr_realtime");
+    let terahashes = fields::number(miner, "instant_hashrate");
+    let factor = match (measure, now, terahashes) {
+        (Some("TH/s"), ..) => 1e12,
+        (Some("MH/s"), ..) => 1e6,
+        (None, Some(now), Some(terahashes)) if now > 0.0 && terahashes > 0.0 && now < terahashes * 30.0 => {
+            1e12
+        }
+        _ => 1e9,
+    };
+    let average = fields::number(miner, "hr_average").filter(|_| now.is_some());
+    match miner.get("hr_realtime") {
+        // Firmware before it had that field.
+        None => terahashes.map(|rate| rate * 1e12),
+        Some(_) => fields::agreed([now, average].map(|rate| rate.map(|rate| rate * factor))),
+    }
+}
+
+/// What `miner` of `summary` means, `None` while the mining software is down. `measure` is the unit that `info` names.
+pub(crate) fn said(miner: Option<&Value>, state: &State, measure: Option<&str>) -> Said {
+    let down = miner.is_none();
+    let rate = miner.and_then(|miner| hashrate(miner, measure));
+    let hashing = rate.is_some_and(|rate| rate > 0.0);
+    let activity = match state.name.as_str() {
+        _ if state.is_stopped() => Activity::Asleep,
+        "failure" => {
+            let text = if state.description.is_empty() { "failure" } else { &state.description };
+            Activity::Fault(Arc::from(text))
+        }
+        "mining" if hashing => Activity::Hashing,
+        "mining" | "initializing" | "starting" | "auto-tuning" | "restarting" => Activity::Starting,
+        _ if hashing => Activity::Hashing,
+        _ => Activity::Unknown,
+    };
+    let power = miner.and_then(|miner| fields::number(miner, "power_consumption"));
+    let has_power = miner.is_some_and(|miner| fields::is_there(miner, &["power_consumption"]));
+    Said {
+        // A control board that answers draws something: nothing is what the firmware says for "not measured".
+        power: fields::live_watts(power, down || has_power),
+        hashrate: fields::hashes(
+            rate,
+            down || miner.is_some_and(|miner| fields::is_there(miner, &["hr_realtime"])),
+        ),
+        activity,
     }
 }
 
@@ -221,7 +283,7 @@ impl Vnish {
         let answer = self.exchange(&request, Some(&body)).await?;
         let reason = match answer.status {
             status if status.is_success() => {
-                let reply = fields::parse(&answer.body).map_err(|reason| self.malformed(name, reason))?;
+                let reply = self.web.place().json(name, &answer.body)?;
                 let token = fields::text(&reply, "token")
                     .filter(|token| !token.is_empty())
                     .ok_or_else(|| self.malformed(name, "its `token` is missing"))?;
@@ -236,7 +298,7 @@ impl Vnish {
         // `unlock_timeout` tells for how many seconds further logins are refused.
         let wish = fields::parse(&answer.body)
             .ok()
-            .and_then(|reply| fields::number(&reply, "unlock_timeout").ok().flatten())
+            .and_then(|reply| fields::number(&reply, "unlock_timeout"))
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or_default();
         let pause = wish.clamp(LOGIN_BACK_OFF, LONGEST_BACK_OFF);
@@ -276,21 +338,6 @@ impl Vnish {
         }
     }
 
-    /// Reads `miner_status`.
-    fn parse_state(&self, name: &'static str, status: &Value) -> Result<State, DriverError> {
-        let malformed = |reason| self.malformed(name, reason);
-        let state = fields::text(status, "miner_state")
-            .ok_or_else(|| malformed("its `miner_state` is missing".to_owned()))?;
-        let throttled = fields::number(status, "throttled").map_err(malformed)?;
-        Ok(State {
-            name: words(state, &[]),
-            seconds: fields::number(status, "miner_state_time").map_err(malformed)?,
-            throttled: throttled.and_then(whole_percent),
-            description: fields::text(status, "description")
-                .map_or_else(String::new, |text| words(text, &[])),
-        })
-    }
-
     /// Reads `summary`: the object `miner`, `None` while the mining software is down, and its state.
     async fn read_summary(&mut self) -> Result<(Option<Value>, State), DriverError> {
         let name = Request::Summary.name();
@@ -299,16 +346,16 @@ impl Vnish {
             return Err(self.malformed(name, "it is not an object"));
         }
         let miner = summary.get_mut("miner").map(Value::take).filter(|miner| !miner.is_null());
-        let state = match &miner {
-            Some(miner) => {
-                let status =
-                    fields::object(miner, "miner_status").map_err(|reason| self.malformed(name, reason))?;
-                self.parse_state(name, status)?
-            }
-            None => {
-                let status = self.call(&Request::Status).await?;
-                self.parse_state(Request::Status.name(), &status)?
-            }
+        if miner.as_ref().is_some_and(|miner| !miner.is_object()) {
+            return Err(self.malformed(name, "`miner` is not an object"));
+        }
+        let state = match miner.as_ref().and_then(|miner| miner.get("miner_status")) {
+            Some(status) => State::read(status),
+            None => match self.call(&Request::Status).await {
+                Ok(status) => State::read(&status),
+                Err(DriverError::Rejected { .. }) => State::default(),
+                Err(error) => return Err(error),
+            },
         };
         if !state.is_stopped() {
             self.resumed = false;
@@ -388,11 +435,8 @@ impl Vnish {
             }
             _ => {}
         }
-        let restart =
-            fields::flag(&reply, "restart_required").map_err(|reason| self.malformed(name, reason))?;
-        let reboot =
-            fields::flag(&reply, "reboot_required").map_err(|reason| self.malformed(name, reason))?;
-        if (restart == Some(true) || reboot == Some(true)) && !waking {
+        let wants = |key: &str| fields::flag(&reply, key) == Some(true);
+        if (wants("restart_required") || wants("reboot_required")) && !waking {
             let text =
                 "it took the value, but wants a restart before it heeds it; nothing is restarted from here";
             return Err(self.rejected(name, Rejection::Other(text.into())));
@@ -421,7 +465,7 @@ impl Vnish {
 }
 
 /// A preset as a step: its name is its power in watts, and `pretty` reads like "3250 watt ~ 110 TH".
-fn preset_step(preset: &Value) -> Option<Step> {
+pub(crate) fn preset_step(preset: &Value) -> Option<Step> {
     let name = fields::text(preset, "name")?;
     let watts: f64 = name.trim().parse().ok().filter(|watts: &f64| (1.0..100_000.0).contains(watts))?;
     let pretty = fields::text(preset, "pretty").unwrap_or_default();
@@ -431,19 +475,20 @@ fn preset_step(preset: &Value) -> Option<Step> {
     Some(step(name, watts, rate))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let miner = reply.get("miner");
+    let state = State::read(miner.and_then(|miner| miner.get("miner_status")).unwrap_or(reply));
+    let presets = reply.as_array().into_iter().flatten().filter_map(preset_step).take(64);
+    assert!(presets.into_iter().all(|step| step.point.power > Watts::ZERO));
+    vec![said(miner, &state, None), said(Some(reply), &state, fields::text(reply, "hr_measure"))]
+}
+
 #[async_trait]
 impl Driver for Vnish {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let name = Request::Summary.name();
         let (miner, state) = self.read_summary().await?;
-        let malformed = |reason| self.web.place().malformed(name, reason);
-        let (power, rate) = match &miner {
-            Some(miner) => (
-                fields::number(miner, "power_consumption").map_err(malformed)?,
-                fields::number(miner, "hr_realtime").map_err(malformed)?,
-            ),
-            None => (None, None),
-        };
         let restarted = matches!((self.uptime, state.seconds), (Some(before), Some(now)) if now < before);
         self.uptime = state.seconds.or(self.uptime);
         let full = restarted || self.full_reads_left > 0;
@@ -465,17 +510,14 @@ impl Driver for Vnish {
         self.polls = self.polls.wrapping_add(1);
 
         let base = self.percent.base();
-        let hashing = self.pulse.beats(rate);
-        let activity = match state.name.as_str() {
-            _ if state.is_stopped() && !hashing => Activity::Asleep,
-            "failure" => {
-                let text = if state.description.is_empty() { "failure" } else { &state.description };
-                Activity::Fault(Arc::from(text))
-            }
-            "mining" if hashing => Activity::Hashing,
-            "mining" | "initializing" | "starting" | "auto-tuning" | "restarting" => Activity::Starting,
-            _ if hashing => Activity::Hashing,
-            _ => Activity::Unknown,
+        let Said { power, hashrate, activity } = said(miner.as_ref(), &state, None);
+        let hashing = self.pulse.beats(hashrate.value().map(Hashrate::get));
+        let activity = match activity {
+            // It was told to stop and has not yet; or what is left is the average of a past.
+            Activity::Asleep if hashing => Activity::Hashing,
+            Activity::Hashing if !hashing && state.name == "mining" => Activity::Starting,
+            Activity::Hashing if !hashing => Activity::Unknown,
+            activity => activity,
         };
         let target = match (throttle, &self.preset) {
             _ if state.is_stopped() => Measured::Value(Target::Sleep),
@@ -489,12 +531,8 @@ impl Driver for Vnish {
         // The time in the present state is kept up for "mining" only, by the description.
         let uptime = state.seconds.filter(|_| state.name == "mining");
         Ok(MinerStatus {
-            // A control board that answers draws something: nothing is what the firmware says for "not measured".
-            power: match measured(power, miner.is_none(), Watts::saturating) {
-                Measured::Value(power) if power <= Watts::ZERO => Measured::Unavailable,
-                power => power,
-            },
-            hashrate: measured(rate, miner.is_none(), |gigahashes| Hashrate::saturating(gigahashes * 1e9)),
+            power,
+            hashrate,
             activity,
             target,
             range: throttle.map(|_| (base.scaled(f64::from(LEAST_PERCENT) / 100.0), base)),
@@ -541,6 +579,16 @@ impl Driver for Vnish {
             "starting".clone_into(&mut state.name);
         }
         if early { Ok(()) } else { self.set_power(power, throttle, true).await }
+    }
+
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        if self.token.is_none() {
+            self.unlock().await?;
+        }
+        Ok(true)
     }
 
     async fn close(&mut self) {

@@ -49,7 +49,7 @@ impl Web {
     /// # Errors
     /// [`DriverError::Malformed`].
     pub fn json(&self, name: &'static str, answer: &Answer) -> Result<Value, DriverError> {
-        fields::parse(&answer.body).map_err(|reason| self.place.malformed(name, reason))
+        self.place.json(name, &answer.body)
     }
 
     /// A refusal in the words of the device.

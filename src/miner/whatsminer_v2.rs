@@ -19,14 +19,15 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::exchange;
-use super::fields::{self, measured};
+use super::fields;
 use super::percent::{PercentBase, whole_percent};
+use super::said::Said;
 use super::whatsminer_crypto::{Cipher, md5_crypt};
 use super::wire::Place;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// A token lives for 30 minutes; it is given up a little earlier, so that it does not end on its way.
 const TOKEN_LIFE: Duration = Duration::from_secs(28 * 60);
@@ -39,6 +40,9 @@ const FULL_READ_EVERY: u32 = 6;
 const FULL_READS_AFTER_COMMAND: u32 = 5;
 /// A miner that should hash and has not for this long since its start is asked for its error codes.
 const START_LIMIT: f64 = 900.0;
+
+/// Where API 3 listens.
+const NEXT_PORT: u16 = 4433;
 
 /// Command done.
 const CODE_OK: i64 = 131;
@@ -121,11 +125,102 @@ impl Reply {
 
 /// What `status` said last.
 #[derive(Clone, Debug, Default)]
-struct Switch {
+pub(crate) struct Switch {
     off: Option<bool>,
     reason: String,
     percent: Option<u8>,
     limit: Option<Watts>,
+}
+
+impl Switch {
+    /// Reads the answer to `status`; one without a `Msg` says nothing.
+    pub(crate) fn read(reply: &Value) -> Self {
+        let message = reply.get("Msg").unwrap_or(&Value::Null);
+        let watts = fields::number(message, "power_limit_set");
+        Self {
+            // The second is its name in firmware before 2022.
+            off: fields::flag(message, "mineroff").or_else(|| fields::flag(message, "btmineroff")),
+            reason: fields::text(message, "mineroff_reason").unwrap_or_default().to_owned(),
+            percent: fields::number(message, "power_pct").and_then(whole_percent),
+            limit: watts.filter(|watts| *watts > 0.0).map(Watts::saturating),
+        }
+    }
+}
+
+/// What `summary` says, in our units.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Summary {
+    power: Option<f64>,
+    has_power: bool,
+    limit: Option<f64>,
+    /// In hashes a second.
+    hashrate: Option<f64>,
+    elapsed: Option<f64>,
+    tuned: Option<bool>,
+}
+
+impl Summary {
+    /// Reads `summary`: the cgminer shape `SUMMARY[0]`, or `Msg` as firmware of API 2.2 has it. `None` where it is there and
+    /// empty, as while the mining software starts.
+    ///
+    /// # Errors
+    /// When it is no such answer at all.
+    pub(crate) fn read(reply: &Value) -> Result<Option<Self>, String> {
+        let row = match reply.get("SUMMARY") {
+            Some(Value::Array(rows)) => rows.first(),
+            Some(_) => return Err("`SUMMARY` is not a list".to_owned()),
+            None => Some(fields::object(reply, "Msg").map_err(|_| "`SUMMARY` is missing")?),
+        };
+        let Some(row) = row else { return Ok(None) };
+        if !row.is_object() {
+            return Err("`SUMMARY` does not hold an object".to_owned());
+        }
+        // The real-time reading where there is one; `Power` is averaged on firmware that has both.
+        let powers = ["Power_RT", "Power"];
+        // `HS RT` counts megahashes like the others; on some firmware it does not.
+        let rates = ["HS RT", "MHS 5s", "MHS 1m", "MHS av"];
+        Ok(Some(Self {
+            power: fields::first_number(row, &powers),
+            has_power: fields::is_there(row, &powers),
+            limit: fields::number(row, "Power Limit"),
+            hashrate: fields::agreed(rates.map(|key| fields::number(row, key).map(|rate| rate * 1e6))),
+            elapsed: fields::number(row, "Elapsed"),
+            tuned: match fields::number(row, "Upfreq Complete") {
+                Some(complete) => Some(complete > 0.5),
+                None => fields::flag(row, "Hash Stable"),
+            },
+        }))
+    }
+
+    fn is_old(&self) -> bool {
+        self.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT)
+    }
+}
+
+/// The power limit that the device says.
+pub(crate) fn limit(summary: Option<&Summary>, switch: &Switch) -> Option<Watts> {
+    let shown = summary.and_then(|summary| summary.limit).filter(|watts| *watts > 0.0);
+    switch.limit.or(shown.map(Watts::saturating))
+}
+
+/// What both mean. Without a summary the mining software is down, or starts.
+pub(crate) fn said(summary: Option<&Summary>, switch: &Switch) -> Said {
+    let missing = summary.is_none();
+    let values = summary.copied().unwrap_or_default();
+    let hashing = values.hashrate.is_some_and(|rate| rate > 0.0);
+    let activity = match switch.off {
+        Some(true) if is_fault(&switch.reason) => {
+            Activity::Fault(Arc::from(fields::words(&switch.reason, &[])))
+        }
+        Some(true) => Activity::Asleep,
+        _ if missing || !hashing || (values.tuned == Some(false) && !values.is_old()) => Activity::Starting,
+        _ => Activity::Hashing,
+    };
+    Said {
+        power: fields::watts(values.power, missing || values.has_power),
+        hashrate: fields::hashes(values.hashrate, true),
+        activity,
+    }
 }
 
 /// Speaks API 2.x with one miner.
@@ -191,8 +286,7 @@ impl WhatsminerV2 {
     /// Asks without a token.
     async fn ask(&self, request: Request) -> Result<Reply, DriverError> {
         let bytes = self.exchange(request, request.body().to_string().as_bytes()).await?;
-        let value = fields::parse(&bytes).map_err(|reason| self.place.malformed(request.name(), reason))?;
-        self.envelope(request, value)
+        self.envelope(request, self.place.json(request.name(), &bytes)?)
     }
 
     /// Asks without a token and takes only yes for an answer.
@@ -284,13 +378,13 @@ impl WhatsminerV2 {
         }
         let sealed = json!({ "enc": 1, "data": token.cipher.encrypt(&body.to_string()) });
         let bytes = self.exchange(request, sealed.to_string().as_bytes()).await?;
-        let outer = fields::parse(&bytes).map_err(|reason| self.place.malformed(name, reason))?;
+        let outer = self.place.json(name, &bytes)?;
         // Refusals often come in the clear: the miner may not know under which key to answer.
         let value = match outer.get("enc") {
             Some(Value::String(sealed)) => {
                 let text =
                     token.cipher.decrypt(sealed).map_err(|reason| self.place.malformed(name, reason))?;
-                fields::parse(text.as_bytes()).map_err(|reason| self.place.malformed(name, reason))?
+                self.place.json(name, text.as_bytes())?
             }
             Some(_) => return Err(self.place.malformed(name, "its `enc` is not text")),
             None => outer,
@@ -337,25 +431,22 @@ impl WhatsminerV2 {
 
     /// Reads `status`; firmware that does not know the command gives an empty answer.
     async fn read_switch(&self) -> Result<Switch, DriverError> {
-        let name = Request::Status.name();
         let reply = self.ask(Request::Status).await?;
-        if !reply.success {
-            return Ok(Switch::default());
+        Ok(if reply.success { Switch::read(&reply.value) } else { Switch::default() })
+    }
+
+    /// Says so where the miner is there, behind the port of the next API: firmware updates close the old one.
+    async fn explain(&self, error: DriverError) -> DriverError {
+        match error {
+            DriverError::Unreachable { endpoint, reason } if self.place.is_open(NEXT_PORT).await => {
+                let reason = format!(
+                    "{reason}, but its port {NEXT_PORT} is open: its firmware has API 3 now, so write driver = \
+                     \"whatsminer-v3\""
+                );
+                DriverError::Unreachable { endpoint, reason }
+            }
+            error => error,
         }
-        let malformed = |reason| self.place.malformed(name, reason);
-        let message = fields::object(&reply.value, "Msg").map_err(malformed)?;
-        let off = match fields::flag(message, "mineroff").map_err(malformed)? {
-            Some(off) => Some(off),
-            // The name in firmware before 2022.
-            None => fields::flag(message, "btmineroff").map_err(malformed)?,
-        };
-        let watts = fields::number(message, "power_limit_set").map_err(malformed)?;
-        Ok(Switch {
-            off,
-            reason: fields::text(message, "mineroff_reason").unwrap_or_default().to_owned(),
-            percent: fields::number(message, "power_pct").map_err(malformed)?.and_then(whole_percent),
-            limit: watts.filter(|watts| *watts > 0.0).map(Watts::saturating),
-        })
     }
 
     /// The error codes of a miner that should hash and does not.
@@ -380,53 +471,30 @@ impl WhatsminerV2 {
     }
 }
 
-/// What `summary` says, in our units.
-#[derive(Clone, Copy, Debug, Default)]
-struct Summary {
-    power: Option<f64>,
-    limit: Option<f64>,
-    hashrate: Option<f64>,
-    elapsed: Option<f64>,
-    tuned: Option<bool>,
-}
-
-/// Reads `summary`: the cgminer shape `SUMMARY[0]`, or `Msg` as firmware of API 2.2 has it.
-fn summary(reply: &Reply) -> Result<Summary, String> {
-    let row = match reply.value.get("SUMMARY") {
-        Some(Value::Array(rows)) => rows.first().ok_or("`SUMMARY` is empty")?,
-        Some(_) => return Err("`SUMMARY` is not a list".to_owned()),
-        None => fields::object(&reply.value, "Msg").map_err(|_| "`SUMMARY` is missing")?,
-    };
-    if !row.is_object() {
-        return Err("`SUMMARY` does not hold an object".to_owned());
-    }
-    let tuned = match fields::number(row, "Upfreq Complete")? {
-        Some(complete) => Some(complete > 0.5),
-        None => fields::flag(row, "Hash Stable")?,
-    };
-    Ok(Summary {
-        // The real-time reading where there is one; `Power` is averaged on firmware that has both.
-        power: fields::first_number(row, &["Power_RT", "Power"])?,
-        limit: fields::number(row, "Power Limit")?,
-        hashrate: fields::first_number(row, &["HS RT", "MHS 5s", "MHS 1m", "MHS av"])?,
-        elapsed: fields::number(row, "Elapsed")?,
-        tuned,
-    })
-}
-
 /// Whether the miner's reason for being off speaks of a fault rather than of somebody's wish.
 fn is_fault(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
     ["error", "fault", "fail", "protect", "over", "abnormal", "temp"].iter().any(|word| reason.contains(word))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let (summary, switch) = (Summary::read(reply).ok().flatten(), Switch::read(reply));
+    let _ = limit(summary.as_ref(), &switch);
+    vec![said(summary.as_ref(), &switch)]
+}
+
 #[async_trait]
 impl Driver for WhatsminerV2 {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
         let name = Request::Summary.name();
-        let reply = self.ask(Request::Summary).await?;
+        let reply = match self.ask(Request::Summary).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let said = if reply.success {
-            Some(summary(&reply).map_err(|reason| self.place.malformed(name, reason))?)
+            Summary::read(&reply.value).map_err(|reason| self.place.malformed(name, reason))?
         } else {
             // The mining software may be down, which `status` tells.
             None
@@ -450,39 +518,27 @@ impl Driver for WhatsminerV2 {
         }
         self.full_read_in = self.full_read_in.saturating_sub(1);
         let switch = self.switch.clone().unwrap_or_default();
-        if said.is_none() && switch.off.is_none() {
+        if !reply.success && switch.off.is_none() {
             return Err(self.refusal(Request::Summary, &reply));
         }
 
-        let limit = switch.limit.or(values.limit.map(Watts::saturating));
-        self.percent.observe(limit, switch.percent);
+        self.percent.observe(limit(said.as_ref(), &switch), switch.percent);
         let asleep = switch.off.unwrap_or(false);
         let target = match switch.percent {
             _ if asleep => Measured::Value(Target::Sleep),
             Some(percent) => Measured::Value(self.percent.target(percent)),
             None => Measured::Unsupported,
         };
-        let started_long_ago = values.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
-        let activity = if asleep && is_fault(&switch.reason) {
-            Activity::Fault(Arc::from(fields::words(&switch.reason, &[])))
-        } else if asleep {
-            Activity::Asleep
-        } else if said.is_none() {
-            Activity::Starting
-        } else if !hashing && started_long_ago {
-            match self.read_fault().await {
-                Some(fault) => Activity::Fault(fault),
-                None => Activity::Starting,
+        let Said { power, hashrate, activity } = self::said(said.as_ref(), &switch);
+        let activity = match activity {
+            Activity::Starting if values.is_old() && !hashing => {
+                self.read_fault().await.map_or(Activity::Starting, Activity::Fault)
             }
-        } else if !hashing || (values.tuned == Some(false) && !started_long_ago) {
-            Activity::Starting
-        } else {
-            Activity::Hashing
+            activity => activity,
         };
-        let missing = said.is_none();
         Ok(MinerStatus {
-            power: measured(values.power, missing, Watts::saturating),
-            hashrate: measured(values.hashrate, missing, |megahashes| Hashrate::saturating(megahashes * 1e6)),
+            power,
+            hashrate,
             activity,
             target,
             range: self.percent.range(),

@@ -19,17 +19,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::fields::{self, measured};
+use super::fields;
+use super::frames::{self, HEARTBEAT};
 use super::percent::{PercentBase, whole_percent};
+use super::said::Said;
 use super::whatsminer_crypto::v3_token;
 use super::wire::{MAX_REPLY, Place};
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment, unix_seconds};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
+use crate::units::Watts;
 
 /// The account of the vendor's default configuration that may send commands.
 const DEFAULT_ACCOUNT: &str = "super";
@@ -37,9 +39,6 @@ const DEFAULT_ACCOUNT: &str = "super";
 const IDLE_LIMIT: Duration = Duration::from_secs(280);
 /// A connection that has been silent for this long is kept open with a heartbeat.
 const HEARTBEAT_AFTER: Duration = Duration::from_secs(45);
-const HEARTBEAT: [u8; 4] = [0; 4];
-/// More heartbeats than this in front of one answer are not a miner.
-const MAX_HEARTBEATS: usize = 64;
 /// While a miner hashes steadily its summary alone tells all but the target; the rest is read every so many polls.
 const FULL_READ_EVERY: u32 = 6;
 /// So many polls after a command read everything.
@@ -120,15 +119,106 @@ struct Link {
     fresh: bool,
 }
 
-/// What `get.device.info` said last.
+/// What `get.device.info` says.
 #[derive(Clone, Debug, Default)]
-struct Info {
+pub(crate) struct Info {
     salt: String,
     working: Option<bool>,
     /// Whether commands are allowed, where the device says.
     writable: Option<bool>,
     limit: Option<Watts>,
     fault: Option<Arc<str>>,
+}
+
+impl Info {
+    /// Reads the `msg`; a device that leaves parts out can be read, and without a `salt` not be commanded.
+    pub(crate) fn read(message: &Value) -> Self {
+        let (miner, system) = (part(message, "miner"), part(message, "system"));
+        Self {
+            salt: fields::text(message, "salt").unwrap_or_default().to_owned(),
+            working: fields::flag(miner, "working"),
+            writable: fields::flag(system, "apiswitch"),
+            limit: power_limit(miner, "power-limit-set"),
+            fault: fault(message),
+        }
+    }
+
+    /// Whether commands are allowed, where the device says.
+    pub(crate) const fn writable(&self) -> Option<bool> {
+        self.writable
+    }
+}
+
+/// A part of an answer, which may be missing.
+fn part<'v>(message: &'v Value, key: &str) -> &'v Value {
+    message.get(key).unwrap_or(&Value::Null)
+}
+
+fn power_limit(object: &Value, key: &str) -> Option<Watts> {
+    fields::number(object, key).filter(|watts| *watts > 0.0).map(Watts::saturating)
+}
+
+/// What `get.miner.status` says under `summary`, in our units.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Summary {
+    power: Option<f64>,
+    has_power: bool,
+    limit: Option<Watts>,
+    /// In hashes a second.
+    hashrate: Option<f64>,
+    elapsed: Option<f64>,
+    tuning: bool,
+}
+
+impl Summary {
+    /// Reads the `msg`. `None` where it holds no summary, as while the mining service is down.
+    pub(crate) fn read(message: &Value) -> Option<Self> {
+        let row = message.get("summary").filter(|row| row.as_object().is_some_and(|row| !row.is_empty()))?;
+        let powers = ["power-realtime", "power-5min"];
+        let rates = ["hash-realtime", "hash-1min", "hash-average"];
+        Some(Self {
+            // For a few seconds after a start some of these show a counter that was never set.
+            power: fields::first_number(row, &powers).filter(|watts| *watts <= fields::MOST_WATTS),
+            has_power: fields::is_there(row, &powers),
+            limit: power_limit(row, "power-limit"),
+            hashrate: fields::agreed(rates.map(|key| fields::number(row, key).map(|rate| rate * 1e12))),
+            elapsed: fields::number(row, "elapsed"),
+            tuning: fields::number(row, "up-freq-finish").is_some_and(|finished| finished < 0.5),
+        })
+    }
+
+    fn is_old(&self) -> bool {
+        self.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT)
+    }
+}
+
+/// The power limit that the device says.
+pub(crate) fn limit(summary: Option<&Summary>, info: &Info) -> Option<Watts> {
+    info.limit.or(summary.and_then(|summary| summary.limit))
+}
+
+/// What both mean.
+pub(crate) fn said(summary: Option<&Summary>, info: &Info) -> Said {
+    let missing = summary.is_none();
+    let values = summary.copied().unwrap_or_default();
+    let hashing = values.hashrate.is_some_and(|rate| rate > 0.0);
+    let activity = if info.working == Some(false) {
+        Activity::Asleep
+    } else if !hashing
+        && values.is_old()
+        && let Some(fault) = &info.fault
+    {
+        Activity::Fault(Arc::clone(fault))
+    } else if !hashing || (values.tuning && !values.is_old()) {
+        Activity::Starting
+    } else {
+        Activity::Hashing
+    };
+    Said {
+        power: fields::watts(values.power, missing || values.has_power),
+        hashrate: fields::hashes(values.hashrate, true),
+        activity,
+    }
 }
 
 /// What `get.miner.setting` said last.
@@ -236,37 +326,14 @@ impl WhatsminerV3 {
 
     /// Writes one frame and reads one.
     async fn transact(&self, link: &mut Link, request: Request, body: &Value) -> Result<Value, Failure> {
-        let text = body.to_string();
-        let length =
-            u32::try_from(text.len()).map_err(|_| Failure::Malformed("it is too long to send".to_owned()))?;
-        let mut frame = Vec::with_capacity(text.len() + 4);
-        frame.extend_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(text.as_bytes());
+        let frame = frames::frame(&body.to_string()).map_err(|why| Failure::Malformed(why.to_owned()))?;
         link.stream.write_all(&frame).await.map_err(Failure::from)?;
-
-        let mut length = 0;
-        for _ in 0..MAX_HEARTBEATS {
-            let mut prefix = [0_u8; 4];
-            link.stream.read_exact(&mut prefix).await.map_err(Failure::from)?;
-            length = u32::from_le_bytes(prefix);
-            if length != 0 {
-                break;
-            }
-        }
-        if length == 0 {
-            return Err(Failure::Malformed("it is nothing but heartbeats".to_owned()));
-        }
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > MAX_REPLY {
-            return Err(Failure::Malformed("its frame is larger than 1 MiB".to_owned()));
-        }
-        // Grows with what arrives, not with what is announced.
-        let mut reply = Vec::with_capacity(length.min(4096));
-        let limit = u64::try_from(length).unwrap_or_default();
-        (&mut link.stream).take(limit).read_to_end(&mut reply).await.map_err(Failure::from)?;
-        if reply.len() < length {
-            return Err(Failure::Malformed("it is cut short".to_owned()));
-        }
+        let reply = frames::read(&mut link.stream, MAX_REPLY).await.map_err(|unread| match unread {
+            frames::Unread::Broken(error) => Failure::from(error),
+            frames::Unread::Heartbeats => Failure::Malformed("it is nothing but heartbeats".to_owned()),
+            frames::Unread::TooLarge => Failure::Malformed("its frame is larger than 1 MiB".to_owned()),
+            frames::Unread::Short => Failure::Malformed("it is cut short".to_owned()),
+        })?;
         let value = fields::parse(&reply).map_err(Failure::Malformed)?;
         if let Some(answered) = fields::text(&value, "desc")
             && !answered.is_empty()
@@ -317,22 +384,11 @@ impl WhatsminerV3 {
 
     /// Reads what the device is: salt, switch, whether it mines.
     async fn read_info(&mut self) -> Result<Info, DriverError> {
-        let name = Request::Info.name();
         let message = self.ask(Request::Info).await?;
-        let malformed = |reason| self.place.malformed(name, reason);
-        let salt = fields::text(&message, "salt")
-            .ok_or_else(|| self.place.malformed(name, "its `salt` is missing"))?;
-        let nothing = Value::Null;
-        let miner = message.get("miner").unwrap_or(&nothing);
-        let system = message.get("system").unwrap_or(&nothing);
-        let limit = fields::number(miner, "power-limit-set").map_err(malformed)?;
-        let info = Info {
-            salt: salt.to_owned(),
-            working: fields::flag(miner, "working").map_err(malformed)?,
-            writable: fields::flag(system, "apiswitch").map_err(malformed)?,
-            limit: limit.filter(|watts| *watts > 0.0).map(Watts::saturating),
-            fault: fault(&message),
-        };
+        if !message.is_object() {
+            return Err(self.place.malformed(Request::Info.name(), "its `msg` is not an object"));
+        }
+        let info = Info::read(&message);
         self.info = Some(info.clone());
         if let Some(working) = info.working {
             self.asleep = Some(!working);
@@ -342,7 +398,6 @@ impl WhatsminerV3 {
 
     /// Reads what the device was told; firmware before API 3.0.3 leaves parts out.
     async fn read_setting(&mut self) -> Result<Setting, DriverError> {
-        let name = Request::Setting.name();
         let message = match self.ask(Request::Setting).await {
             Ok(message) => message,
             Err(DriverError::Rejected { .. }) => {
@@ -351,15 +406,11 @@ impl WhatsminerV3 {
             }
             Err(error) => return Err(error),
         };
-        let malformed = |reason| self.place.malformed(name, reason);
         if !message.is_object() {
-            return Err(self.place.malformed(name, "its `msg` is not an object"));
+            return Err(self.place.malformed(Request::Setting.name(), "its `msg` is not an object"));
         }
-        let limit = fields::number(&message, "power-limit").map_err(malformed)?;
-        Ok(Setting {
-            percent: fields::number(&message, "power-percent").map_err(malformed)?.and_then(whole_percent),
-            limit: limit.filter(|watts| *watts > 0.0).map(Watts::saturating),
-        })
+        let percent = fields::number(&message, "power-percent").and_then(whole_percent);
+        Ok(Setting { percent, limit: power_limit(&message, "power-limit") })
     }
 
     /// Sends a command with a token of its own.
@@ -377,6 +428,9 @@ impl WhatsminerV3 {
             Some(info) if usable => info.clone(),
             _ => self.read_info().await?,
         };
+        if info.salt.is_empty() {
+            return Err(self.place.malformed(Request::Info.name(), "its `salt` is missing"));
+        }
         let time = unix_seconds();
         let mut body = json!({
             "cmd": name,
@@ -479,34 +533,31 @@ fn fault(message: &Value) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| Arc::from(fields::words(&text, &[])))
 }
 
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let message = reply.get("msg").unwrap_or(reply);
+    let (summary, info) = (Summary::read(message), Info::read(message));
+    let _ = limit(summary.as_ref(), &info);
+    vec![said(summary.as_ref(), &info)]
+}
+
 #[async_trait]
 impl Driver for WhatsminerV3 {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let name = Request::Summary.name();
         // The first thing on a new connection is the salt, for commands that cannot wait.
         if self.info.is_none() || self.link.is_none() {
             self.read_info().await?;
         }
-        let message = match self.ask(Request::Summary).await {
-            Ok(message) => Some(message),
+        let summary = match self.ask(Request::Summary).await {
+            Ok(message) if message.is_object() => Summary::read(&message),
+            Ok(_) => return Err(self.place.malformed(Request::Summary.name(), "its `msg` is not an object")),
             // Firmware whose mining service is stopped may have no summary to give.
             Err(DriverError::Rejected { .. }) => None,
             Err(error) => return Err(error),
         };
-        let malformed = |reason| self.place.malformed(name, reason);
-        let nothing = json!({});
-        let summary = match &message {
-            Some(message) => fields::object(message, "summary").map_err(malformed)?,
-            None => &nothing,
-        };
-        let power = fields::first_number(summary, &["power-realtime", "power-5min"]).map_err(malformed)?;
-        let shown_limit = fields::number(summary, "power-limit").map_err(malformed)?;
-        let hashrate = fields::first_number(summary, &["hash-realtime", "hash-1min", "hash-average"])
-            .map_err(malformed)?;
-        let elapsed = fields::number(summary, "elapsed").map_err(malformed)?;
-        let tuned = fields::number(summary, "up-freq-finish").map_err(malformed)?;
-        let hashing = hashrate.is_some_and(|rate| rate > 0.0);
-        let missing = message.is_none();
+        let elapsed = summary.and_then(|summary| summary.elapsed);
+        let hashing = summary.and_then(|summary| summary.hashrate).is_some_and(|rate| rate > 0.0);
 
         if let Some(elapsed) = elapsed {
             if self.elapsed.is_some_and(|before| elapsed < before) {
@@ -525,11 +576,12 @@ impl Driver for WhatsminerV3 {
         }
         self.full_read_in = self.full_read_in.saturating_sub(1);
 
-        let info = self.info.clone().unwrap_or_default();
+        let mut info = self.info.clone().unwrap_or_default();
         let setting = self.setting.unwrap_or_default();
-        let shown = shown_limit.filter(|watts| *watts > 0.0).map(Watts::saturating);
-        self.percent.observe(setting.limit.or(info.limit).or(shown), setting.percent);
+        self.percent.observe(setting.limit.or(limit(summary.as_ref(), &info)), setting.percent);
         let asleep = self.asleep.unwrap_or(false);
+        info.working = self.asleep.map(|asleep| !asleep);
+        let Said { power, hashrate, activity } = said(summary.as_ref(), &info);
         let target = match setting.percent {
             _ if asleep => Measured::Value(Target::Sleep),
             // It does not show where watts were set.
@@ -537,22 +589,9 @@ impl Driver for WhatsminerV3 {
             Some(percent) => Measured::Value(self.percent.target(percent)),
             None => Measured::Unsupported,
         };
-        let started_long_ago = elapsed.is_some_and(|elapsed| elapsed > START_LIMIT);
-        let activity = if asleep {
-            Activity::Asleep
-        } else if !hashing
-            && started_long_ago
-            && let Some(fault) = info.fault
-        {
-            Activity::Fault(fault)
-        } else if !hashing || (tuned == Some(0.0) && !started_long_ago) {
-            Activity::Starting
-        } else {
-            Activity::Hashing
-        };
         Ok(MinerStatus {
-            power: measured(power, missing, Watts::saturating),
-            hashrate: measured(hashrate, missing, Hashrate::terahashes),
+            power,
+            hashrate,
             activity,
             target,
             range: self.percent.range(),

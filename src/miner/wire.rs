@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::fields::words;
+use super::mend;
 use super::{Connection, DriverError, Endpoint};
 use crate::control::snapshot::Rejection;
 
@@ -59,6 +61,13 @@ impl Place {
         DriverError::Unreachable { endpoint: self.endpoint.clone(), reason: words(&error.to_string(), &[]) }
     }
 
+    /// Whether another port of the same host accepts connections.
+    pub async fn is_open(&self, port: u16) -> bool {
+        let limit = self.limit.min(Duration::from_secs(1));
+        let connecting = TcpStream::connect((self.endpoint.host.as_str(), port));
+        matches!(tokio::time::timeout(limit, connecting).await, Ok(Ok(_)))
+    }
+
     /// No complete answer in time.
     pub fn timeout(&self, exchange: &'static str) -> DriverError {
         DriverError::Timeout { endpoint: self.endpoint.clone(), exchange, limit: self.limit }
@@ -67,6 +76,16 @@ impl Place {
     /// An answer that is not what the vendor documents.
     pub fn malformed(&self, exchange: &'static str, reason: impl Into<String>) -> DriverError {
         DriverError::Malformed { endpoint: self.endpoint.clone(), exchange, reason: reason.into() }
+    }
+
+    /// Reads a reply as JSON, mended where known firmware writes what is none; what was mended is told at debug level.
+    pub fn json(&self, exchange: &'static str, bytes: &[u8]) -> Result<Value, DriverError> {
+        let read = mend::read(bytes).map_err(|reason| self.malformed(exchange, reason))?;
+        if !read.mended.is_empty() {
+            let mended = read.mended.join(", ");
+            tracing::debug!(endpoint = %self.endpoint, exchange, mended, "its answer was not quite JSON");
+        }
+        Ok(read.value)
     }
 
     /// The connection broke in the middle of an exchange: it is not known how far the request came.

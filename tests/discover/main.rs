@@ -6,6 +6,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod alike;
 mod bench;
 mod check;
 mod hostile;

@@ -97,7 +97,9 @@ impl Fleet {
             self.members.drain(..).map(|member| (member.name.clone(), member)).collect();
         let nobody = Identity::default();
         let identities = config.identities.iter().chain(std::iter::repeat(&nobody));
-        for ((spec, connection), identity) in config.site.miners.iter().zip(&config.miners).zip(identities) {
+        let models = config.models.iter().map(Option::as_deref).chain(std::iter::repeat(None));
+        let miners = config.site.miners.iter().zip(&config.miners).zip(identities).zip(models);
+        for (((spec, connection), identity), model) in miners {
             let kept = known.remove(&spec.name).filter(|member| {
                 let same = member.connection == *connection
                     && member.identity == *identity
@@ -113,7 +115,7 @@ impl Fleet {
                 .unwrap_or_else(|| {
                     let cancel = self.cancel.child_token();
                     let session = session::spawn(
-                        self.driver(connection, identity),
+                        self.driver(connection, identity, model),
                         SessionSpec {
                             name: spec.name.as_str().into(),
                             kind: connection.driver,
@@ -122,6 +124,7 @@ impl Fleet {
                             silent_after: spec.silent_after,
                             timeout: connection.timeout,
                             identity: identity.clone(),
+                            model: model.map(str::to_owned),
                         },
                         clock,
                         self.gate.clone(),
@@ -153,9 +156,9 @@ impl Fleet {
     }
 
     /// The driver of a miner; where it is known who the miner is, one that can ask.
-    fn driver(&self, connection: &Connection, identity: &Identity) -> Box<dyn Driver> {
+    fn driver(&self, connection: &Connection, identity: &Identity, model: Option<&str>) -> Box<dyn Driver> {
         let driver = crate::miner::driver(connection, &self.http);
-        if identity.is_anonymous() {
+        if identity.is_anonymous() && model.is_none() {
             return driver;
         }
         match Witness::new(connection, &self.http, &self.neighbours) {

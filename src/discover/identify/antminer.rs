@@ -2,13 +2,12 @@
 
 use serde_json::Value;
 
-use super::{
-    GIGA, described, first_text, flag, hashrate, limit, mac, number, serial, summary_hashrate, text, watts,
-};
+use super::{by_summary, described, first_text, limit, mac, number, or_null, power, serial, text};
 use crate::discover::evidence::Evidence;
-use crate::discover::finding::{Finding, Point, State, WarningKind};
+use crate::discover::finding::{Control, Finding, Firmware, Point, State, WarningKind};
 use crate::discover::plan::GRAPH;
-use crate::units::{Hashrate, Watts};
+use crate::miner::{bitmain_stock, braiins_os, fields, luxos, mara, vnish};
+use crate::units::Watts;
 
 /// Hardware that these firmwares run on is Bitmain's, unless the model says otherwise.
 fn vendor(model: Option<&str>) -> String {
@@ -17,12 +16,6 @@ fn vendor(model: Option<&str>) -> String {
         .into_iter()
         .find(|(word, _)| model.contains(word));
     maker.map_or("Bitmain", |(_, vendor)| vendor).to_owned()
-}
-
-/// A reply's JSON, or nothing.
-fn or_null(value: Option<&Value>) -> &Value {
-    const NOTHING: &Value = &Value::Null;
-    value.unwrap_or(NOTHING)
 }
 
 /// Year and month of a Braiins OS release, such as (25, 7); from the login-free GraphQL, or from the details.
@@ -63,21 +56,22 @@ pub(super) fn braiins(finding: &mut Finding, evidence: &Evidence) {
         Some((year, month)) => Some(format!("{year}.{month:02}")),
         None => braiins_version(evidence),
     };
-    finding.power = watts(stats, "/power_stats/approximated_consumption/watt")
-        .or_else(|| watts(graph, "/data/bosminer/info/summary/power/approxConsumptionW"));
-    finding.hashrate = hashrate(stats, &["/miner_stats/real_hashrate/last_1m/gigahash_per_second"], GIGA)
-        .or_else(|| hashrate(graph, &["/data/bosminer/info/workSolver/realHashrate/mhs5S"], super::MEGA))
-        .or_else(|| summary_hashrate(evidence));
-    let target = "/tuner_constraints/power_target";
-    finding.limits.minimum = limit(constraints, &format!("{target}/min/watt"));
-    finding.limits.maximum = limit(constraints, &format!("{target}/max/watt"));
-    // `status` of the details: 1 not started, 2 normal, 3 paused, 4 suspended, 5 restricted (Braiins public API).
-    finding.state = match number(details, "/status").map(f64::round) {
-        Some(status) if (2.0..=2.0).contains(&status) => State::Hashing,
-        Some(status) if (3.0..=4.0).contains(&status) => State::Asleep,
-        _ => by_hashrate(finding.hashrate),
-    };
-    if finding.firmware == crate::discover::Firmware::BraiinsOsOld {
+    // Without a login its old GraphQL and the cgminer API tell some of it.
+    finding.take(braiins_os::said(stats, braiins_os::Details::read(details)));
+    let watts = number(graph, "/data/bosminer/info/summary/power/approxConsumptionW");
+    finding.power = finding.power.or(watts.and_then(power));
+    let megahashes = number(graph, "/data/bosminer/info/workSolver/realHashrate/mhs5S");
+    finding.hashrate = finding
+        .hashrate
+        .or_else(|| fields::hashes(megahashes.map(|rate| rate * 1e6), true).value())
+        .or_else(|| by_summary(evidence).hashrate.value());
+    if finding.state == State::Unknown && finding.hashrate.is_some_and(|rate| rate.get() > 0.0) {
+        finding.state = State::Hashing;
+    }
+    if let Some((low, high)) = braiins_os::range(constraints) {
+        (finding.limits.minimum, finding.limits.maximum) = (power(low), power(high));
+    }
+    if finding.firmware == Firmware::BraiinsOsOld {
         finding.warn(
             WarningKind::OldFirmware,
             "its Braiins OS is older than 25.07, the first with the REST API that Ballast uses: update it",
@@ -85,15 +79,14 @@ pub(super) fn braiins(finding: &mut Finding, evidence: &Evidence) {
     }
 }
 
-fn by_hashrate(rate: Option<Hashrate>) -> State {
-    match rate {
-        Some(rate) if rate.get() > 0.0 => State::Hashing,
-        _ => State::Unknown,
-    }
+/// An operating point, where both numbers are those of one.
+pub(super) fn point(power: Option<Watts>, terahashes: Option<f64>) -> Option<Point> {
+    let rate = fields::hashes(terahashes.map(|rate| rate * 1e12), true).value()?;
+    (rate.get() > 0.0).then_some(Point { power: power?, hashrate: rate })
 }
 
 /// VNish: `/api/v1/info`, `/summary` and `/perf-summary` need no login (asic-rs `meta/vnish/v1.3.4/api-doc.json`).
-pub(super) fn vnish(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn xminer(finding: &mut Finding, evidence: &Evidence) {
     let info = or_null(evidence.web("/api/v1/info"));
     let miner = or_null(evidence.web("/api/v1/summary").and_then(|summary| summary.get("miner")));
     let model = text(info, "/miner")
@@ -105,16 +98,11 @@ pub(super) fn vnish(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.serial = serial(info, "/serial");
     finding.hostname = text(info, "/system/network_status/hostname");
     finding.version = text(info, "/fw_version");
-    finding.power = watts(miner, "/power_consumption").or_else(|| watts(miner, "/power_usage"));
-    finding.hashrate =
-        hashrate(miner, &["/hr_realtime", "/instant_hashrate", "/hr_average"], vnish_unit(info));
-    finding.state = match text(miner, "/miner_status/miner_state").as_deref() {
-        Some("mining") => State::Hashing,
-        Some("stopped" | "shutting-down") => State::Asleep,
-        Some("initializing" | "starting" | "auto-tuning" | "restarting") => State::Starting,
-        Some("failure") => State::Fault,
-        _ => State::Unknown,
-    };
+    if let Some(summary) = evidence.web("/api/v1/summary") {
+        let state = vnish::State::read(or_null(miner.get("miner_status")));
+        let known = summary.get("miner").filter(|miner| miner.is_object());
+        finding.take(vnish::said(known, &state, text(info, "/hr_measure").as_deref()));
+    }
     if let Some(version) = &finding.version {
         let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
         let release = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -144,31 +132,17 @@ pub(super) fn vnish(finding: &mut Finding, evidence: &Evidence) {
         }
     }
     for preset in list.into_iter().flatten().take(100) {
-        // The name of a preset is its power in watts; "3495 watt ~ 132 TH" is for people.
-        let tuned = text(preset, "/status").as_deref() == Some("tuned");
-        let power =
-            number(preset, "/name").and_then(super::plausible_watts).filter(|power| *power > Watts::ZERO);
-        let rate = text(preset, "/pretty").and_then(|pretty| {
-            let (_, rate) = pretty.split_once('~')?;
-            rate.split_whitespace().next()?.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0)
-        });
-        if let (true, Some(power), Some(rate)) = (tuned, power, rate) {
-            finding.points.push(Point { power, hashrate: Hashrate::terahashes(rate) });
+        if text(preset, "/status").as_deref() == Some("tuned")
+            && let Some(step) = vnish::preset_step(preset)
+            && step.point.hashrate.get() > 0.0
+        {
+            finding.points.push(Point { power: step.point.power, hashrate: step.point.hashrate });
         }
     }
 }
 
-/// VNish says in `hr_measure` what its hashrates count: `GH/s` or `TH/s`.
-fn vnish_unit(info: &Value) -> f64 {
-    match text(info, "/hr_measure").as_deref() {
-        Some("TH/s") => 1.0,
-        Some("MH/s") => super::MEGA,
-        _ => GIGA,
-    }
-}
-
 /// LuxOS: `config`, `power`, `profiles` need no session (Luxor "LuxOS API", read commands).
-pub(super) fn luxos(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn luxminer(finding: &mut Finding, evidence: &Evidence) {
     let config = or_null(evidence.api("config").and_then(|reply| reply.pointer("/CONFIG/0")));
     let version = or_null(evidence.api("version").and_then(|reply| reply.pointer("/VERSION/0")));
     let model = text(config, "/Model").or_else(|| text(version, "/Type"));
@@ -178,14 +152,13 @@ pub(super) fn luxos(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.serial = serial(config, "/SerialNumber");
     finding.hostname = text(config, "/Hostname");
     finding.version = first_text(version, &["/Miner", "/LUXminer"]);
-    finding.power = watts(or_null(evidence.api("power")), "/POWER/0/Watts");
-    finding.hashrate = summary_hashrate(evidence);
-    let curtailed = text(config, "/CurtailMode").map(|mode| mode.eq_ignore_ascii_case("sleep"));
-    finding.state = match curtailed {
-        Some(true) => State::Asleep,
-        _ => by_hashrate(finding.hashrate),
-    };
-    if flag(config, "/IsAtmEnabled") == Some(true) {
+    let known = luxos::Config::read(config);
+    let row = |command, place: &str| or_null(evidence.api(command).and_then(|reply| reply.pointer(place)));
+    let readings = luxos::Readings::read(row("summary", "/SUMMARY/0"), row("power", "/POWER/0"));
+    if evidence.api("config").is_some() || evidence.api("summary").is_some() {
+        finding.take(readings.said(&known, None));
+    }
+    if known.holds_profile() {
         finding.warn(
             WarningKind::Atm,
             "ATM (advanced thermal management) is on and changes its profile by itself: turn it off on the miner \
@@ -194,10 +167,7 @@ pub(super) fn luxos(finding: &mut Finding, evidence: &Evidence) {
     }
     let profiles = evidence.api("profiles").and_then(|reply| reply.get("PROFILES")).and_then(Value::as_array);
     for profile in profiles.into_iter().flatten().take(100) {
-        let rate = hashrate(profile, &["/Hashrate"], 1.0).filter(|rate| rate.get() > 0.0);
-        if let (Some(power), Some(hashrate)) = (limit(profile, "/Watts"), rate) {
-            finding.points.push(Point { power, hashrate });
-        }
+        finding.points.extend(point(limit(profile, "/Watts"), number(profile, "/Hashrate")));
     }
     bounds(finding);
 }
@@ -226,18 +196,43 @@ pub(super) fn stock(finding: &mut Finding, evidence: &Evidence) {
     finding.version = text(info, "/system_filesystem_version")
         .or_else(|| first_text(version, &["/CompileTime", "/Miner"]))
         .or_else(|| text(stats, "/STATS/0/CompileTime"));
-    finding.hashrate =
-        summary_hashrate(evidence).or_else(|| hashrate(stats, &["/STATS/1/GHS 5s", "/STATS/1/GHS av"], GIGA));
-    // 1 is sleep, 0 and 3 are modes of work (asic-rs, pyasic).
-    let mode = number(settings, "/miner-mode").or_else(|| number(settings, "/bitmain-work-mode"));
-    finding.state = match mode.map(f64::round) {
-        Some(mode) if (1.0..=1.0).contains(&mode) => State::Asleep,
-        _ => by_hashrate(finding.hashrate),
-    };
+    let mode = bitmain_stock::Mode::of(settings);
+    let own = evidence.private("/cgi-bin/stats.cgi").unwrap_or(stats);
+    let told = bitmain_stock::Stats::read(own).ok().flatten();
+    finding.take(match told {
+        Some(told) => bitmain_stock::Stats::said(Some(told), mode),
+        None if mode.is_some() => bitmain_stock::Stats::said(None, mode),
+        None => by_summary(evidence),
+    });
+    // Without a login nobody can tell a sleeping one from one that starts.
+    if mode.is_none() && told.is_none_or(|told| !told.tells_mode()) && finding.state == State::Starting {
+        finding.state = State::Unknown;
+    }
+    if finding.firmware == Firmware::BitmainStock && !has_modes(finding.identity.model.as_deref(), settings) {
+        finding.control = Control::ReadOnly;
+        finding.warn(
+            WarningKind::OldFirmware,
+            "its firmware has no modes, so it can be read and not be put to sleep: install one that can, or switch it",
+        );
+    }
+}
+
+/// Whether stock firmware can be put to sleep: by its configuration, where it was seen, else by the model. The S9 and its
+/// contemporaries (up to the X17 of 2019) have neither modes nor `stats.cgi`.
+fn has_modes(model: Option<&str>, settings: &Value) -> bool {
+    if settings.is_object() {
+        return bitmain_stock::Mode::of(settings).is_some();
+    }
+    let lower = model.unwrap_or_default().to_ascii_lowercase();
+    let name = lower.trim_start_matches("bitmain ").trim_start_matches("antminer ").trim();
+    let number = name.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    let old = |number: u32| number < 19;
+    !(name.starts_with(['s', 't', 'r', 'v']) && digits.parse().is_ok_and(old))
 }
 
 /// MARA's firmware: the cgminer API tells the model, the rest is behind a digest login.
-pub(super) fn mara(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn kaonsu(finding: &mut Finding, evidence: &Evidence) {
     let overview = or_null(evidence.private("/kaonsu/v1/overview"));
     let brief = or_null(evidence.private("/kaonsu/v1/brief"));
     let network = or_null(evidence.private("/kaonsu/v1/network_config"));
@@ -248,12 +243,5 @@ pub(super) fn mara(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.mac = mac(overview, "/mac");
     finding.hostname = text(network, "/hostname");
     finding.version = text(overview, "/version_firmware").or_else(|| described(evidence));
-    finding.power = watts(brief, "/power_consumption_estimated");
-    finding.hashrate = hashrate(brief, &["/hashrate_realtime"], 1.0).or_else(|| summary_hashrate(evidence));
-    finding.state = match text(brief, "/status").as_deref() {
-        Some("Mining") => State::Hashing,
-        Some("Sleep" | "Sleeping") => State::Asleep,
-        Some(_) => State::Unknown,
-        None => by_hashrate(finding.hashrate),
-    };
+    finding.take(if brief.is_null() { by_summary(evidence) } else { mara::said(brief) });
 }

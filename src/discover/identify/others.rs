@@ -2,33 +2,18 @@
 
 use serde_json::Value;
 
-use super::antminer::bounds;
-use super::{
-    GIGA, MEGA, described, first_text, flag, hashrate, limit, mac, number, plausible_watts, serial,
-    summary_hashrate, text, watts,
-};
+use super::antminer::{bounds, point};
+use super::{by_summary, described, first_text, limit, mac, number, or_null, power, serial, text};
 use crate::discover::evidence::{Evidence, Question};
-use crate::discover::finding::{Finding, Point, State, WarningKind};
+use crate::discover::finding::{Finding, WarningKind};
 use crate::discover::identity::meaningful_serial;
+use crate::miner::{auradine, avalon, axeos, epic, proto, sealminer};
 
 /// Clocks that differ by less are good enough for a command that carries a time.
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// A reply's JSON, or nothing.
-fn or_null(value: Option<&Value>) -> &Value {
-    const NOTHING: &Value = &Value::Null;
-    value.unwrap_or(NOTHING)
-}
-
-fn hashing(finding: &Finding) -> State {
-    match finding.hashrate {
-        Some(rate) if rate.get() > 0.0 => State::Hashing,
-        _ => State::Unknown,
-    }
-}
-
 /// ePIC PowerPlay: `/capabilities`, `/summary`, `/network` (asic-rs `meta/epic/*/powerplay.json`).
-pub(super) fn epic(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn epic_umc(finding: &mut Finding, evidence: &Evidence) {
     let able = or_null(evidence.json(Question::Epic("/capabilities")));
     let summary = or_null(evidence.json(Question::Epic("/summary")));
     let network = or_null(evidence.json(Question::Epic("/network")));
@@ -43,26 +28,12 @@ pub(super) fn epic(finding: &mut Finding, evidence: &Evidence) {
         serial(able, "/Miner Serial Number").or_else(|| serial(able, "/Control Board Version/cpuSerial"));
     finding.hostname = text(summary, "/Hostname");
     finding.version = text(summary, "/Software");
-    finding.power = watts(summary, "/Power Supply Stats/Input Power");
-    // Each board gives its hashrate in MH/s as the first of three numbers.
-    let boards = summary.get("HBs").and_then(Value::as_array);
-    finding.hashrate = boards.and_then(|boards| {
-        let total: f64 = boards.iter().take(16).filter_map(|board| number(board, "/Hashrate/0")).sum();
-        hashrate(&Value::from(total), &[""], MEGA)
-    });
-    finding.state = match text(summary, "/Status/Operating State").as_deref() {
-        Some("Mining") => State::Hashing,
-        Some("Idling" | "Stopped" | "Idle") => State::Asleep,
-        Some(state) if state.contains("Fault") || state.contains("Error") => State::Fault,
-        Some(_) => State::Starting,
-        None => State::Unknown,
-    };
+    if !summary.is_null() {
+        finding.take(epic::said(summary, false));
+    }
     let presets = able.get("Tune Presets").and_then(Value::as_array);
     for preset in presets.into_iter().flatten().take(100) {
-        let rate = hashrate(preset, &["/hashrate"], 1.0).filter(|rate| rate.get() > 0.0);
-        if let (Some(power), Some(hashrate)) = (limit(preset, "/power"), rate) {
-            finding.points.push(Point { power, hashrate });
-        }
+        finding.points.extend(point(limit(preset, "/power"), number(preset, "/hashrate")));
     }
     bounds(finding);
     let tunes = able.get("PerpetualTune").and_then(Value::as_array);
@@ -77,7 +48,7 @@ pub(super) fn epic(finding: &mut Finding, evidence: &Evidence) {
 }
 
 /// Canaan Avalon: `version`, and `estats` with its fields in brackets.
-pub(super) fn avalon(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn canaan(finding: &mut Finding, evidence: &Evidence) {
     let reply = or_null(evidence.api("version"));
     let version = or_null(reply.pointer("/VERSION/0"));
     finding.identity.vendor = Some("Canaan".into());
@@ -85,32 +56,20 @@ pub(super) fn avalon(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.mac = mac(version, "/MAC");
     finding.identity.serial = serial(version, "/DNA");
     finding.version = first_text(version, &["/VERSION", "/CGVERSION", "/LVERSION"]);
-    let stats = evidence
-        .api("estats")
-        .and_then(|reply| reply.pointer("/STATS/0/MM ID0"))
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    // The fifth number of PS is the draw in watts.
-    finding.power = bracketed(stats, "PS")
-        .and_then(|numbers| numbers.split_whitespace().nth(4)?.parse().ok())
-        .and_then(plausible_watts);
-    finding.hashrate = bracketed(stats, "GHSmm")
-        .and_then(|rate| hashrate(&Value::from(rate), &[""], GIGA))
-        .or_else(|| summary_hashrate(evidence));
-    if finding.identity.serial.is_none() {
-        finding.identity.serial = bracketed(stats, "DNA").and_then(meaningful_serial);
-    }
-    let system = bracketed(stats, "SYSTEMSTATU").unwrap_or_default();
-    let soft_off = bracketed(stats, "SoftOFF").is_some_and(|value| value.trim() != "0");
-    finding.state = if soft_off || system.contains("Idle") || system.contains("Standby") {
-        State::Asleep
-    } else if system.contains("In Work") {
-        State::Hashing
-    } else if system.contains("Init") {
-        State::Starting
+    let estats = or_null(evidence.api("estats"));
+    if let Ok(stats) = avalon::Stats::read(estats) {
+        finding.take(stats.said(evidence.api("summary").and_then(avalon::summary_rate)));
     } else {
-        hashing(finding)
-    };
+        finding.take(by_summary(evidence));
+    }
+    if finding.identity.serial.is_none() {
+        let rows =
+            estats.get("STATS").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+        let texts =
+            rows.flatten().filter(|(key, _)| key.starts_with("MM ID")).filter_map(|(_, text)| text.as_str());
+        finding.identity.serial =
+            texts.take(1).find_map(|text| meaningful_serial(avalon::bracket(text, "DNA")?));
+    }
     let theirs = reply.pointer("/STATUS/0/When").and_then(Value::as_u64);
     if let Some(theirs) = theirs
         && evidence.unix_seconds > 0
@@ -128,26 +87,9 @@ pub(super) fn avalon(finding: &mut Finding, evidence: &Evidence) {
     }
 }
 
-/// The text behind `NAME[` and before the next `]`.
-fn bracketed<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    let mut from = 0;
-    while let Some(found) = text.get(from..)?.find(name) {
-        let start = from + found;
-        let whole_word =
-            text.get(..start)?.chars().next_back().is_none_or(|before| !before.is_alphanumeric());
-        let rest = text.get(start + name.len()..)?;
-        if let (true, Some(rest)) = (whole_word, rest.strip_prefix('[')) {
-            return rest.split(']').next();
-        }
-        from = start + name.len();
-    }
-    None
-}
-
 /// Auradine FluxOS: its cgminer API tells model and hashrate, the rest needs a token.
-pub(super) fn auradine(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn fluxos(finding: &mut Finding, evidence: &Evidence) {
     let report = or_null(evidence.private("/ipreport").and_then(|reply| reply.pointer("/IPReport/0")));
-    let mode = or_null(evidence.private("/mode").and_then(|reply| reply.pointer("/Mode/0")));
     finding.identity.vendor = Some("Auradine".into());
     finding.identity.model =
         text(report, "/model").or_else(|| text(or_null(evidence.api("devdetails")), "/DEVDETAILS/0/Model"));
@@ -155,16 +97,13 @@ pub(super) fn auradine(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.serial = serial(report, "/SerialNo");
     finding.hostname = text(report, "/hostname");
     finding.version = text(report, "/version").or_else(|| described(evidence));
-    finding.power = watts(or_null(evidence.private("/psu")), "/PSU/0/PowerIn");
-    finding.hashrate = summary_hashrate(evidence);
-    finding.state = match flag(mode, "/Sleep") {
-        Some(true) => State::Asleep,
-        _ => hashing(finding),
-    };
+    let summary = auradine::Summary::read(or_null(evidence.api("summary")));
+    let mode = auradine::Mode::read(or_null(evidence.private("/mode")));
+    finding.take(auradine::said(&summary, &mode, evidence.private("/psu").and_then(auradine::supply_power)));
 }
 
 /// Bitdeer SealMiner: `stats` tells everything.
-pub(super) fn sealminer(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn bitdeer(finding: &mut Finding, evidence: &Evidence) {
     let stats = or_null(evidence.api("stats").and_then(|reply| reply.pointer("/STATS/0")));
     finding.identity.vendor = Some("Bitdeer".into());
     finding.identity.model = text(stats, "/Model").map(|model| {
@@ -173,43 +112,32 @@ pub(super) fn sealminer(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.mac = mac(stats, "/MAC");
     finding.identity.serial = serial(stats, "/Ctrl Board SN");
     finding.version = first_text(stats, &["/Firmware", "/Software Version"]);
-    finding.power = watts(stats, "/PSU Input Power");
-    finding.hashrate = hashrate(stats, &["/MHS(1m)", "/MHS(Sample)", "/MHS(Avg)"], MEGA)
-        .or_else(|| summary_hashrate(evidence));
-    finding.limits.maximum = limit(stats, "/Power Limit");
-    finding.state = match text(stats, "/PM State").as_deref() {
-        Some("Running") => State::Hashing,
-        Some("Sleep" | "Sleeping" | "Suspend" | "Suspended") => State::Asleep,
-        Some("Fault" | "Error") => State::Fault,
-        Some(_) => State::Starting,
-        None => hashing(finding),
-    };
+    let said = sealminer::Stats::read(stats);
+    finding.limits.maximum = said.limit().and_then(power);
+    if stats.is_null() {
+        finding.take(by_summary(evidence));
+    } else {
+        finding.take(said.said(false));
+    }
 }
 
 /// Proto OS: `/api/v1/system`, `/network`, `/mining`.
-pub(super) fn proto(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn proto_os(finding: &mut Finding, evidence: &Evidence) {
     let system = or_null(evidence.web("/api/v1/system").and_then(|reply| reply.get("system-info")));
     let network = or_null(evidence.web("/api/v1/network").and_then(|reply| reply.get("network-info")));
-    let mining = or_null(evidence.web("/api/v1/mining").and_then(|reply| reply.get("mining-status")));
     finding.identity.vendor = first_text(system, &["/manufacturer"]).or_else(|| Some("Proto".into()));
     finding.identity.model = first_text(system, &["/product_name", "/model"]);
     finding.identity.mac = mac(network, "/mac");
     finding.identity.serial = serial(system, "/cb_sn");
     finding.hostname = text(network, "/hostname").or_else(|| text(system, "/os/hostname"));
     finding.version = text(system, "/os/version");
-    finding.power = watts(mining, "/power_usage_watts");
-    finding.hashrate = hashrate(mining, &["/hashrate_ghs", "/average_hashrate_ghs"], GIGA);
-    finding.state = match text(mining, "/status").as_deref() {
-        Some("Mining" | "DegradedMining") => State::Hashing,
-        Some("Stopped" | "PoweringOff" | "Uninitialized") => State::Asleep,
-        Some("PoweringOn" | "NoPools") => State::Starting,
-        Some("Error") => State::Fault,
-        _ => State::Unknown,
-    };
+    if let Some(mining) = evidence.web("/api/v1/mining").and_then(|reply| proto::Mining::read(reply).ok()?) {
+        finding.take(mining.said(None, None));
+    }
 }
 
 /// AxeOS: `/api/system/info` (ESP-Miner's OpenAPI document); NerdAxe and Lucky Miner write the same.
-pub(super) fn axeos(finding: &mut Finding, evidence: &Evidence) {
+pub(super) fn esp_miner(finding: &mut Finding, evidence: &Evidence) {
     let info = or_null(evidence.web("/api/system/info"));
     let model = first_text(info, &["/deviceModel", "/minerModel"]);
     let nerd = model.as_deref().is_some_and(|model| model.contains("Nerd"));
@@ -219,13 +147,10 @@ pub(super) fn axeos(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.mac = mac(info, "/macAddr");
     finding.hostname = text(info, "/hostname");
     finding.version = text(info, "/version");
-    finding.power = watts(info, "/power");
-    finding.hashrate = hashrate(info, &["/hashRate", "/hashRate_1m"], GIGA);
     finding.limits.maximum = limit(info, "/maxPower");
-    finding.state = match flag(info, "/miningPaused").or_else(|| flag(info, "/isPaused")) {
-        Some(true) => State::Asleep,
-        _ => hashing(finding),
-    };
+    if let Ok(info) = axeos::Info::read(info) {
+        finding.take(info.said());
+    }
 }
 
 /// Something else that speaks the cgminer API.
@@ -234,6 +159,5 @@ pub(super) fn cgminer(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.model = first_text(version, &["/Type", "/Model", "/PROD"])
         .or_else(|| text(or_null(evidence.api("devdetails")), "/DEVDETAILS/0/Model"));
     finding.version = described(evidence);
-    finding.hashrate = summary_hashrate(evidence);
-    finding.state = hashing(finding);
+    finding.take(by_summary(evidence));
 }

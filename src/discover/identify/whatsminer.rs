@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::{first_text, flag, hashrate, limit, mac, number, serial, summary_hashrate, text, watts};
+use super::{first_text, mac, serial, text};
 use crate::discover::evidence::Evidence;
-use crate::discover::finding::{Finding, Firmware, State, WarningKind};
+use crate::discover::finding::{Finding, Firmware, WarningKind};
+use crate::miner::{whatsminer_v2, whatsminer_v3};
 
 const VENDOR: &str = "MicroBT";
 
@@ -18,23 +19,11 @@ pub(super) fn v3(finding: &mut Finding, evidence: &Evidence) {
     finding.identity.serial = serial(info, "/miner/miner-sn");
     finding.hostname = text(info, "/network/hostname");
     finding.version = text(info, "/system/fwversion");
-    let faulty = info.get("error-code").and_then(Value::as_array).is_some_and(|errors| {
-        errors.iter().any(|error| error.as_object().is_some_and(|map| !map.is_empty()))
-    });
-    finding.limits.maximum = limit(info, "/miner/power-limit-set");
-    if let Some(summary) = evidence.framed("get.miner.status").and_then(|status| status.get("summary")) {
-        finding.power = watts(summary, "/power-realtime").or_else(|| watts(summary, "/power-5min"));
-        finding.hashrate = hashrate(summary, &["/hash-realtime", "/hash-1min", "/hash-average"], 1.0);
-        finding.limits.maximum = limit(summary, "/power-limit").or(finding.limits.maximum);
-    }
-    finding.state = match flag(info, "/miner/working") {
-        Some(true) if finding.hashrate.is_none_or(|rate| rate.get() > 0.0) => State::Hashing,
-        Some(true) => State::Starting,
-        Some(false) if faulty => State::Fault,
-        Some(false) => State::Asleep,
-        None => State::Unknown,
-    };
-    if flag(info, "/system/apiswitch") == Some(false) {
+    let status = evidence.framed("get.miner.status").and_then(whatsminer_v3::Summary::read);
+    let told = whatsminer_v3::Info::read(info);
+    finding.limits.maximum = whatsminer_v3::limit(status.as_ref(), &told);
+    finding.take(whatsminer_v3::said(status.as_ref(), &told));
+    if told.writable() == Some(false) {
         finding.warn(
             WarningKind::WriteDisabled,
             "its write API is off: change the password of the account, then enable the API with WhatsMinerTool",
@@ -58,17 +47,13 @@ pub(super) fn v2(finding: &mut Finding, evidence: &Evidence) {
         .or_else(|| text(summary, "/Firmware Version"))
         // Some firmware puts the version into quotation marks of its own.
         .map(|version| version.trim_matches('\'').to_owned());
-    finding.power = watts(summary, "/Power");
-    finding.hashrate = summary_hashrate(evidence);
-    finding.limits.maximum = limit(summary, "/Power Limit").or_else(|| limit(status, "/Msg/power_limit_set"));
-    let off = flag(status, "/Msg/mineroff").or_else(|| flag(status, "/Msg/btmineroff"));
-    let hashing = number(summary, "/HS RT").or_else(|| number(summary, "/MHS av")).map(|rate| rate > 0.0);
-    finding.state = match (off, hashing) {
-        (Some(true), _) => State::Asleep,
-        (_, Some(true)) => State::Hashing,
-        (Some(false), Some(false)) => State::Starting,
-        _ => State::Unknown,
-    };
+    let values = evidence.api("summary").and_then(|reply| whatsminer_v2::Summary::read(reply).ok().flatten());
+    let switch = whatsminer_v2::Switch::read(status);
+    finding.limits.maximum = whatsminer_v2::limit(values.as_ref(), &switch);
+    // Without either answer nothing is known, which is not the same as nothing to tell.
+    if evidence.api("summary").is_some() || evidence.api("status").is_some() {
+        finding.take(whatsminer_v2::said(values.as_ref(), &switch));
+    }
     if finding.firmware == Firmware::WhatsminerV1 {
         finding.warn(
             WarningKind::OldFirmware,

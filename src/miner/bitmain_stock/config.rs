@@ -3,7 +3,7 @@
 //! `set_miner_conf.cgi` takes the configuration as a whole, pools included. It reads the mode from `miner-mode` and the
 //! frequency level from `freq-level`, while `get_miner_conf.cgi` shows them as `bitmain-work-mode` and
 //! `bitmain-freq-level` (seen on firmware of December 2022, asic-rs #245, #249, #312); so a missing one of the first
-//! pair is added, with the new mode and with the level exactly as read. Nothing is parsed and written anew: the text
+//! pair is added, with the new mode written as the one that is there, and with the level exactly as read. Nothing is parsed and written anew: the text
 //! that came is edited where the mode stands.
 
 use std::ops::Range;
@@ -41,20 +41,22 @@ impl Mode {
 
     /// The mode of a number or a number as text.
     pub fn read(value: &Value) -> Option<Self> {
-        let number = match value {
-            Value::String(text) => text.trim().parse().ok()?,
-            value => value.as_u64()?,
-        };
+        let number = fields::as_number(value)?;
         [Self::Normal, Self::Sleep, Self::High, Self::Low]
             .into_iter()
-            .find(|mode| u64::from(mode.number()) == number)
+            .find(|mode| (f64::from(mode.number()) - number).abs() < 1e-9)
+    }
+
+    /// The mode of a configuration. `miner-mode` is the key that the firmware heeds.
+    pub fn of(config: &Value) -> Option<Self> {
+        MODES.iter().find_map(|key| config.get(*key)).and_then(Self::read)
     }
 }
 
-/// A configuration that is fit to be written back.
+/// A configuration that was read.
 #[derive(Clone, PartialEq)]
 pub struct Config {
-    text: String,
+    bytes: Vec<u8>,
     mode: Mode,
 }
 
@@ -62,18 +64,17 @@ impl Config {
     /// Takes what `get_miner_conf.cgi` gave.
     ///
     /// # Errors
-    /// Says what is wrong with it. A configuration that is not complete is never written back: it would wipe the
-    /// pools (a firmware that has just started answers so).
+    /// Says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let value = fields::parse(bytes)?;
         let object = value.as_object().ok_or("it is not an object")?;
-        let mode = MODES
-            .iter()
-            .find_map(|key| object.get(*key))
-            .ok_or("it has neither `miner-mode` nor `bitmain-work-mode`")?;
-        let mode = Mode::read(mode).ok_or("its mode is not a number from 0 to 3")?;
-        let text = String::from_utf8(bytes.to_vec()).map_err(|_| "it is not UTF-8")?;
-        Ok(Self { text, mode })
+        if !MODES.iter().any(|key| object.contains_key(*key)) {
+            return Err(
+                "it has neither `miner-mode` nor `bitmain-work-mode`: firmware without modes".to_owned()
+            );
+        }
+        let mode = Mode::of(&value).ok_or("its mode is not a number from 0 to 3")?;
+        Ok(Self { bytes: bytes.to_vec(), mode })
     }
 
     /// The mode in force.
@@ -81,12 +82,17 @@ impl Config {
         self.mode
     }
 
-    /// The same with another mode.
+    /// The same with another mode. A mode that has to be added is written as the one that is there, as text or as a number;
+    /// `other` writes all of them the other way, for firmware that refuses the first.
     ///
     /// # Errors
-    /// Says why it is not fit to be written back.
-    pub fn with(&self, mode: Mode) -> Result<String, String> {
-        let value = fields::parse(self.text.as_bytes())?;
+    /// Says why it is not fit to be written back: what is not complete would wipe the pools (a firmware that has just
+    /// started answers so), and what is not quite JSON was mended for reading alone.
+    pub fn with(&self, mode: Mode, other: bool) -> Result<String, String> {
+        let value: Value = serde_json::from_slice(&self.bytes).map_err(
+            |_| "it came as something that is not quite JSON, and writing it back could lose something",
+        )?;
+        let text = std::str::from_utf8(&self.bytes).map_err(|_| "it is not UTF-8")?;
         let has_pool = value.get("pools").and_then(Value::as_array).is_some_and(|pools| {
             pools.iter().any(|pool| fields::text(pool, "url").is_some_and(|url| !url.trim().is_empty()))
         });
@@ -96,32 +102,34 @@ impl Config {
         if is_masked(&value) {
             return Err("it came with masked fields, and writing it back would lose them".to_owned());
         }
-        let members = members(&self.text).ok_or("its fields cannot be told apart")?;
-        let mut edited = String::with_capacity(self.text.len() + 64);
+        let members = members(text).ok_or("its fields cannot be told apart")?;
+        let mut edited = String::with_capacity(text.len() + 64);
         let mut done = 0;
         let mut level = None;
         let (mut has_mode, mut has_level) = (false, false);
+        let mut written = String::new();
         for (key, place) in &members {
-            let raw = self.text.get(place.clone()).unwrap_or_default();
+            let raw = text.get(place.clone()).unwrap_or_default();
             match key.as_str() {
                 "bitmain-freq-level" => level = Some(raw),
                 "freq-level" => has_level = true,
                 key if MODES.contains(&key) => {
                     has_mode |= key == "miner-mode";
-                    edited.push_str(self.text.get(done..place.start).unwrap_or_default());
+                    edited.push_str(text.get(done..place.start).unwrap_or_default());
                     // Text stays text and a number stays a number.
-                    let quote = if raw.starts_with('"') { "\"" } else { "" };
-                    edited.push_str(&format!("{quote}{}{quote}", mode.number()));
+                    let quote = if raw.starts_with('"') != other { "\"" } else { "" };
+                    written = format!("{quote}{}{quote}", mode.number());
+                    edited.push_str(&written);
                     done = place.end;
                 }
                 _ => {}
             }
         }
-        let end = self.text.trim_end().len().saturating_sub(1);
-        edited.push_str(self.text.get(done..end).unwrap_or_default());
-        let tail = self.text.get(end..).unwrap_or_default();
+        let end = text.trim_end().len().saturating_sub(1);
+        edited.push_str(text.get(done..end).unwrap_or_default());
+        let tail = text.get(end..).unwrap_or_default();
         if !has_mode {
-            edited.push_str(&format!(",\"miner-mode\":{}", mode.number()));
+            edited.push_str(&format!(",\"miner-mode\":{written}"));
         }
         if let (Some(level), false) = (level, has_level) {
             edited.push_str(&format!(",\"freq-level\":{level}"));
@@ -203,14 +211,14 @@ mod tests {
         r#""pools": [ {"url": "stratum+tcp://a.example:1", "user": "u\"}],{", "pass": "p,q"} ]"#;
 
     fn edited(text: &str, mode: Mode) -> String {
-        Config::parse(text.as_bytes()).unwrap().with(mode).unwrap()
+        Config::parse(text.as_bytes()).unwrap().with(mode, false).unwrap()
     }
 
     #[test]
     fn only_the_mode_changes_and_every_other_byte_stays() {
         let text = format!("{{\n {POOLS} ,\n\t\"bitmain-work-mode\" : \"0\", \"x\":1.50, \"y\": 1e3}}\n");
         let expected = format!(
-            "{{\n {POOLS} ,\n\t\"bitmain-work-mode\" : \"1\", \"x\":1.50, \"y\": 1e3,\"miner-mode\":1}}\n"
+            "{{\n {POOLS} ,\n\t\"bitmain-work-mode\" : \"1\", \"x\":1.50, \"y\": 1e3,\"miner-mode\":\"1\"}}\n"
         );
         assert_eq!(edited(&text, Mode::Sleep), expected);
     }
@@ -224,6 +232,9 @@ mod tests {
         let both = format!("{{\"freq-level\":100,\"miner-mode\":\"1\",{POOLS},\"bitmain-work-mode\":1}}");
         let expected = format!("{{\"freq-level\":100,\"miner-mode\":\"0\",{POOLS},\"bitmain-work-mode\":0}}");
         assert_eq!(edited(&both, Mode::Normal), expected);
+        let other = Config::parse(both.as_bytes()).unwrap().with(Mode::Normal, true).unwrap();
+        let expected = format!("{{\"freq-level\":100,\"miner-mode\":0,{POOLS},\"bitmain-work-mode\":\"0\"}}");
+        assert_eq!(other, expected);
     }
 
     #[test]
@@ -236,13 +247,22 @@ mod tests {
             (r#""pools":[{"url":"stratum+tcp://a.example:1","pass":"****"}]"#, "masked"),
         ] {
             let config = Config::parse(format!("{{{pools},\"miner-mode\":0}}").as_bytes()).unwrap();
-            let reason = config.with(Mode::Sleep).unwrap_err();
+            let reason = config.with(Mode::Sleep, false).unwrap_err();
             assert!(reason.contains(part), "{reason}");
         }
         for text in ["[]", "{}", "{", "{\"miner-mode\":9}", "{\"miner-mode\":[]}", "\u{feff}{}"] {
             assert!(Config::parse(text.as_bytes()).is_err(), "{text}");
         }
-        assert!(Config::parse(b"{\"miner-mode\":0,\"a\":\"\xff\"}").is_err());
+        // What had to be mended is read, and never written.
+        for bytes in [
+            format!("{{{POOLS},\"miner-mode\":1,}}").into_bytes(),
+            [POOLS.as_bytes(), b",\"miner-mode\":1,\"a\":\"\xff\"}"].concat(),
+        ] {
+            let bytes = if bytes.starts_with(b"{") { bytes } else { [b"{", &bytes[..]].concat() };
+            let config = Config::parse(&bytes).unwrap();
+            assert_eq!(config.mode(), Mode::Sleep);
+            assert!(config.with(Mode::Normal, false).unwrap_err().contains("not quite JSON"));
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -274,10 +294,10 @@ mod tests {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
             let config = Config::parse(text.unwrap().as_bytes()).unwrap();
             prop_assert_eq!(config.mode(), Mode::Normal);
-            if let Ok(edited) = config.with(Mode::Sleep) {
+            if let Ok(edited) = config.with(Mode::Sleep, false) {
                 let after: Value = serde_json::from_str(&edited).unwrap();
                 object.insert("bitmain-work-mode".into(), "1".into());
-                object.insert("miner-mode".into(), 1.into());
+                object.insert("miner-mode".into(), "1".into());
                 prop_assert_eq!(after, Value::Object(object));
             }
         }
@@ -285,7 +305,7 @@ mod tests {
         #[test]
         fn no_bytes_break_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(config) = Config::parse(&bytes) {
-                let _ = config.with(Mode::Low);
+                let _ = config.with(Mode::Low, true);
             }
         }
     }

@@ -5,8 +5,12 @@
 //! on/off block that is changed rarely. The configuration is read, its mode is changed, and all else goes back byte
 //! for byte (`config.rs`). A write that would change nothing is not made.
 //!
-//! What low draws the firmware does not say. A target of full power (99 % of the rated power or more) means normal,
-//! anything less means low; both only where the control law asks for it.
+//! What low draws the firmware does not say, and what 2 is depends on the model (on an S19k Pro the efficient mode). A target
+//! of full power (99 % of the rated power or more) means the mode that the operator chose, as far as it was seen since the
+//! start of the program, else normal; anything less means low. So a miner wakes in the mode in which it was put to sleep.
+//!
+//! A miner that sleeps, and one whose mining software starts, leave things out: `"STATS": []` or `{}`, or a text instead of
+//! JSON. Its configuration still tells the mode, so it is asleep or starting and never unreachable for that.
 //!
 //! Most air-cooled models report no power at all, which is then unsupported: count them by a sub-meter or by their
 //! model. Where `stats.cgi` has one, its field is `chain_power`, `power` or `watt`.
@@ -29,13 +33,15 @@ use serde_json::Value;
 
 use super::antminer_web::{Answer, Web};
 use super::digest::Challenge;
-use super::fields::{self, measured, words};
+use super::fields::{self, words};
 use super::pulse::Pulse;
+use super::said::Said;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::units::{Hashrate, Watts};
-use config::{Config, Mode};
+use crate::units::Watts;
+use config::Config;
+pub(crate) use config::Mode;
 
 /// The account of the firmware as it is delivered.
 const DEFAULT_ACCOUNT: &str = "root";
@@ -81,13 +87,84 @@ impl Request {
     }
 }
 
-/// What `stats.cgi` says, in our units.
+/// What `stats.cgi` says, or `stats` of the cgminer API.
 #[derive(Clone, Copy, Debug, Default)]
-struct Stats {
+pub(crate) struct Stats {
+    /// In hashes a second; none where it hashes something else than Bitcoin.
     rate: Option<f64>,
     power: Option<f64>,
     elapsed: Option<f64>,
     mode: Option<Mode>,
+}
+
+impl Stats {
+    /// Reads it; `None` where there is nothing to read, as while the mining software is down.
+    ///
+    /// # Errors
+    /// When it is no such answer at all.
+    pub(crate) fn read(reply: &Value) -> Result<Option<Self>, String> {
+        let list = match reply.get("STATS") {
+            Some(Value::Array(list)) => list.as_slice(),
+            Some(row @ Value::Object(_)) => std::slice::from_ref(row),
+            // Some say that their mining software is down in an envelope of its own.
+            None if reply.get("STATUS").is_some() => &[],
+            _ => return Err("`STATS` is missing".to_owned()),
+        };
+        let is_row = |row: &&Value| {
+            fields::is_there(
+                row,
+                &["elapsed", "Elapsed", "rate_5s", "GHS 5s", "rate_avg", "GHS av", "miner-mode"],
+            )
+        };
+        let Some(row) = list.iter().find(is_row) else { return Ok(None) };
+        let model = ["/INFO/type", "/INFO/Type"].iter().find_map(|place| reply.pointer(place)?.as_str());
+        let model =
+            model.or_else(|| list.iter().find_map(|row| fields::text(row, "Type"))).unwrap_or_default();
+        let unit = fields::text(row, "rate_unit").unwrap_or("GH/s").trim();
+        let factor = match unit.to_ascii_uppercase().trim_end_matches("/S") {
+            "KH" => Some(1e3),
+            "MH" => Some(1e6),
+            "GH" => Some(1e9),
+            "TH" => Some(1e12),
+            "PH" => Some(1e15),
+            // "KSol/s" and others count something else.
+            _ => None,
+        };
+        let factor = factor.filter(|_| crate::discover::models::hashes_bitcoin(model));
+        let keys = ["rate_5s", "GHS 5s", "rate_30m", "rate_avg", "GHS av"];
+        let rates = keys.map(|key| fields::number(row, key).and_then(|rate| Some(rate * factor?)));
+        Ok(Some(Self {
+            rate: fields::agreed(rates),
+            power: fields::first_number(row, &["chain_power", "power", "Power", "watt"]),
+            elapsed: fields::first_number(row, &["elapsed", "Elapsed"]),
+            mode: row.get("miner-mode").and_then(Mode::read),
+        }))
+    }
+
+    /// Whether it says its mode itself.
+    pub(crate) const fn tells_mode(&self) -> bool {
+        self.mode.is_some()
+    }
+
+    /// What it means beside the mode of the configuration, or without one.
+    pub(crate) fn said(found: Option<Self>, mode: Option<Mode>) -> Said {
+        let stats = found.unwrap_or_default();
+        let down = found.is_none();
+        let activity = if stats.rate.is_some_and(|rate| rate > 0.0) {
+            // Also where the mode says sleep: it has not followed yet.
+            Activity::Hashing
+        } else if mode.or(stats.mode) == Some(Mode::Sleep) {
+            Activity::Asleep
+        } else {
+            Activity::Starting
+        };
+        Said {
+            // A control board that answers draws something.
+            power: fields::live_watts(stats.power, down),
+            hashrate: fields::hashes(stats.rate, down || mode == Some(Mode::Sleep)),
+            activity,
+        }
+    }
 }
 
 /// Speaks with one miner.
@@ -101,6 +178,10 @@ pub struct BitmainStock {
     no_login_until: Moment,
     /// By the configuration.
     mode: Option<Mode>,
+    /// The mode in which it last ran that was not this program's doing.
+    operators: Option<Mode>,
+    /// It takes the mode the other way than it gives it, as text for a number or the reverse.
+    other_way: bool,
     /// By the mining software; `None` where it does not say.
     running: Option<Mode>,
     /// The latest mode that was accepted and the power that it was asked for.
@@ -122,6 +203,8 @@ impl BitmainStock {
             challenge: None,
             no_login_until: Moment::START,
             mode: None,
+            operators: None,
+            other_way: false,
             running: None,
             sent: None,
             elapsed: None,
@@ -205,15 +288,19 @@ impl BitmainStock {
         if text.is_empty() || text.starts_with(DOWN) {
             return Ok(None);
         }
-        let reply = fields::parse(text).map_err(|reason| self.malformed(request, reason))?;
-        stats(&reply).map(Some).map_err(|reason| self.malformed(request, reason))
+        let reply = self.web.place().json(request.name(), text)?;
+        Stats::read(&reply).map_err(|reason| self.malformed(request, reason))
     }
 
     async fn read_config(&mut self) -> Result<Config, DriverError> {
         let request = Request::GetConfig;
         let body = self.call(request, None).await?;
         let config = Config::parse(&body).map_err(|reason| self.malformed(request, reason))?;
-        self.mode = Some(config.mode());
+        let mode = config.mode();
+        if mode != Mode::Sleep && self.sent.is_none_or(|(sent, _)| sent != mode) {
+            self.operators = Some(mode);
+        }
+        self.mode = Some(mode);
         Ok(config)
     }
 
@@ -232,26 +319,38 @@ impl BitmainStock {
     }
 
     /// Sets the mode, unless it is in force already.
-    async fn set_mode(&mut self, mode: Mode) -> Result<(), DriverError> {
+    async fn set_mode(&mut self, wanted: impl Fn(&Self) -> Mode) -> Result<Mode, DriverError> {
         let config = self.read_config().await?;
+        let mode = wanted(self);
         if config.mode() == mode && self.running.is_none_or(|running| running == mode) {
-            return Ok(());
+            return Ok(mode);
         }
         let request = Request::SetConfig;
-        let body = config.with(mode).map_err(|reason| {
-            self.rejected(Request::GetConfig, Rejection::Other(words(&reason, &[]).into()))
-        })?;
+        let compose = |other| {
+            config.with(mode, other).map_err(|reason| {
+                self.rejected(Request::GetConfig, Rejection::Other(words(&reason, &[]).into()))
+            })
+        };
+        let (body, other) = (compose(self.other_way)?, compose(!self.other_way)?);
         // Until it is read back: a mode that was written may or may not have been taken.
         self.mode = None;
         self.running = None;
-        let body = self.call(request, Some(&body)).await?;
-        let reply = fields::parse(&body).map_err(|reason| self.malformed(request, reason))?;
+        let body = match self.call(request, Some(&body)).await {
+            // Not carried out: this firmware wants the mode as text where it gave a number, or the reverse.
+            Err(error) if is_bad_request(&error) => {
+                let body = self.call(request, Some(&other)).await?;
+                self.other_way = !self.other_way;
+                body
+            }
+            result => result?,
+        };
+        let reply = self.web.place().json(request.name(), &body)?;
         let success = match fields::text(&reply, "stats") {
             Some(stats) => stats.eq_ignore_ascii_case("success"),
             None => return Err(self.malformed(request, "its `stats` is missing")),
         };
         if success {
-            return Ok(());
+            return Ok(mode);
         }
         let code = fields::text(&reply, "code").unwrap_or("no code");
         let message = fields::text(&reply, "msg").unwrap_or("no reason given");
@@ -264,38 +363,27 @@ impl BitmainStock {
     }
 }
 
-/// Reads `stats.cgi`: the web's own shape with one entry, or cgminer's with a head before it.
-fn stats(reply: &Value) -> Result<Stats, String> {
-    let list = reply.get("STATS").and_then(Value::as_array).ok_or("`STATS` is missing")?;
-    let row = list
-        .iter()
-        .find(|row| row.get("elapsed").is_some() || row.get("Elapsed").is_some())
-        .ok_or("`STATS` has no entry with `elapsed`")?;
-    let unit = fields::text(row, "rate_unit").unwrap_or("GH/s").trim();
-    let factor = match unit.chars().next().map(|letter| letter.to_ascii_uppercase()) {
-        Some('K') => 1e3,
-        Some('M') => 1e6,
-        Some('G') => 1e9,
-        Some('T') => 1e12,
-        Some('P') => 1e15,
-        _ => return Err("`rate_unit` is not known".to_owned()),
-    };
-    // "3250 W"
-    let chain_power = fields::text(row, "chain_power")
-        .and_then(|text| text.split_whitespace().next())
-        .and_then(|text| text.parse().ok())
-        .filter(|power: &f64| power.is_finite());
-    let power = match chain_power {
-        Some(power) => Some(power),
-        None => fields::first_number(row, &["power", "Power", "watt"])?,
-    };
-    let rate = fields::first_number(row, &["rate_5s", "GHS 5s", "rate_avg", "GHS av"])?;
-    Ok(Stats {
-        rate: rate.map(|rate| rate * factor),
-        power,
-        elapsed: fields::first_number(row, &["elapsed", "Elapsed"])?,
-        mode: row.get("miner-mode").and_then(Mode::read),
-    })
+/// Whether the firmware did not understand what was written.
+fn is_bad_request(error: &DriverError) -> bool {
+    matches!(error, DriverError::Rejected { reason: Rejection::Other(text), .. } if text.starts_with("HTTP 400"))
+}
+
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    let mode = Mode::of(reply);
+    Stats::read(reply).map(|found| vec![Stats::said(found, mode)]).unwrap_or_default()
+}
+
+/// The configuration as it comes and goes, for the fuzz targets: whatever is written differs in its mode alone.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn rewrite(bytes: &[u8]) {
+    let Ok(config) = Config::parse(bytes) else { return };
+    for mode in [Mode::Sleep, Mode::Low] {
+        if let Ok(text) = config.with(mode, false) {
+            assert!(Config::parse(text.as_bytes()).is_ok_and(|written| written.mode() == mode));
+        }
+    }
 }
 
 #[async_trait]
@@ -316,18 +404,20 @@ impl Driver for BitmainStock {
         self.polls = self.polls.wrapping_add(1);
         self.full_reads_left = self.full_reads_left.saturating_sub(1);
         if full {
-            self.read_config().await?;
+            match self.read_config().await {
+                // It cannot be commanded then; what it does it says all the same.
+                Err(DriverError::Malformed { .. }) if found.is_some() => self.mode = None,
+                result => drop(result?),
+            }
         }
-        let asleep = self.mode == Some(Mode::Sleep);
-        let activity = if hashing {
-            // Also where the mode says sleep: it has not followed yet.
-            Activity::Hashing
-        } else if asleep {
-            Activity::Asleep
-        } else if said.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT) {
-            self.read_fault().await.map_or(Activity::Starting, Activity::Fault)
-        } else {
-            Activity::Starting
+        let Said { power, hashrate, activity } = Stats::said(found, self.mode);
+        let activity = match activity {
+            Activity::Hashing if !hashing && self.mode == Some(Mode::Sleep) => Activity::Asleep,
+            Activity::Hashing if !hashing => Activity::Starting,
+            Activity::Starting if said.elapsed.is_some_and(|elapsed| elapsed > START_LIMIT) => {
+                self.read_fault().await.map_or(Activity::Starting, Activity::Fault)
+            }
+            activity => activity,
         };
         let target = match (self.mode, self.sent) {
             (Some(Mode::Sleep), _) => Measured::Value(Target::Sleep),
@@ -336,14 +426,9 @@ impl Driver for BitmainStock {
             // What these draw the firmware does not say.
             (Some(Mode::Low | Mode::High) | None, _) => Measured::Unavailable,
         };
-        let down = found.is_none();
         Ok(MinerStatus {
-            power: match measured(said.power, down, Watts::saturating) {
-                // A control board that answers draws something.
-                Measured::Value(power) if power <= Watts::ZERO => Measured::Unavailable,
-                power => power,
-            },
-            hashrate: measured(said.rate, down, Hashrate::saturating),
+            power,
+            hashrate,
             activity,
             target,
             range: None,
@@ -353,17 +438,31 @@ impl Driver for BitmainStock {
     }
 
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
-        let mode = match target {
-            Target::Sleep => Mode::Sleep,
-            Target::Power(power) if power >= self.rated.scaled(FULL) => Mode::Normal,
-            Target::Power(_) => Mode::Low,
-        };
+        let full = self.rated.scaled(FULL);
         self.full_reads_left = FULL_READS_AFTER_COMMAND;
-        self.set_mode(mode).await?;
+        let mode = self
+            .set_mode(|this| match target {
+                Target::Sleep => Mode::Sleep,
+                Target::Power(power) if power < full => Mode::Low,
+                // From sleep it wakes as the operator ran it; awake, low is what full power is an end of.
+                Target::Power(_) => match (this.mode, this.operators) {
+                    (Some(Mode::Sleep), Some(mode)) | (_, Some(mode @ Mode::High)) => mode,
+                    _ => Mode::Normal,
+                },
+            })
+            .await?;
         if let Target::Power(power) = target {
             self.sent = Some((mode, power));
         }
         Ok(())
+    }
+
+    async fn prove_account(&mut self) -> Result<bool, DriverError> {
+        if self.credentials.is_none() {
+            return Ok(false);
+        }
+        self.call(Request::GetConfig, None).await?;
+        Ok(true)
     }
 
     async fn close(&mut self) {

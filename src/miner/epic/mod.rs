@@ -23,8 +23,9 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::fields::{self, measured};
+use super::fields;
 use super::plain_http::{Ask, PlainHttp};
+use super::said::Said;
 use super::{Connection, Credentials, Driver, DriverError, Urgency};
 use crate::control::site::OperatingPoint;
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -100,7 +101,7 @@ impl Epic {
         if !status.is_success() {
             return Err(self.http_refusal(name, status, &bytes));
         }
-        let value = fields::parse(&bytes).map_err(|reason| self.web.place().malformed(name, reason))?;
+        let value = self.web.place().json(name, &bytes)?;
         // A refusal of a read has the shape of a refused command.
         if value.get("result") == Some(&Value::Bool(false)) {
             return Err(self.refusal(name, &value));
@@ -121,7 +122,7 @@ impl Epic {
         if !status.is_success() {
             return Err(self.http_refusal(name, status, &bytes));
         }
-        let reply = fields::parse(&bytes).map_err(|reason| place.malformed(name, reason))?;
+        let reply = place.json(name, &bytes)?;
         match reply.get("result").and_then(Value::as_bool) {
             Some(true) => Ok(()),
             Some(false) => Err(self.refusal(name, &reply)),
@@ -175,13 +176,16 @@ impl Epic {
     async fn read_summary(&mut self) -> Result<Value, DriverError> {
         let name = Request::Summary.path();
         let summary = self.get(Request::Summary).await?;
-        let place = self.web.place();
+        // An answer of another program on that port would have none of these.
+        if !["Status", "HBs", "PerpetualTune", "Power Supply Stats"]
+            .iter()
+            .any(|key| summary.get(key).is_some())
+        {
+            return Err(self.web.place().malformed(name, "its `Status` is missing"));
+        }
+        self.tune = Tune::read(&summary);
         let state = summary.pointer("/Status/Operating State").and_then(Value::as_str);
-        let Some(state) = state else {
-            return Err(place.malformed(name, "its `Operating State` is missing"));
-        };
-        self.tune = Tune::read(&summary).map_err(|reason| place.malformed(name, reason))?;
-        self.asleep = Some(matches!(state, "Idling" | "Stopping"));
+        self.asleep = state.map(|state| matches!(state, "Idling" | "Stopping"));
         Ok(summary)
     }
 
@@ -192,6 +196,8 @@ impl Epic {
                 Capabilities::read(&reply).map_err(|reason| self.web.place().malformed(name, reason))?
             }
             Err(DriverError::Rejected { reason: Rejection::Unsupported, .. }) => Capabilities::default(),
+            // Not now, as while it starts: asked again with the next reading.
+            Err(DriverError::Rejected { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
         self.capabilities = Some(capabilities);
@@ -314,49 +320,54 @@ fn activity(summary: &Value, hashing: bool, stopped_by_us: bool) -> Activity {
     }
 }
 
-/// The sum over the boards, in megahashes per second; each board's list begins with its hashrate.
-fn megahashes(summary: &Value) -> Result<Option<f64>, String> {
-    let boards = match summary.get("HBs") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(boards)) => boards,
-        Some(_) => return Err("`HBs` is not a list".to_owned()),
-    };
-    let mut sum = None;
-    for board in boards {
-        match board.pointer("/Hashrate/0") {
-            None | Some(Value::Null) => {}
-            Some(value) => {
-                let rate = value.as_f64().ok_or("`Hashrate` is not a number")?;
-                sum = Some(sum.unwrap_or(0.0) + rate);
-            }
-        }
+/// The sum over the boards, in megahashes per second; each board's list begins with its hashrate. A board that has none now
+/// adds nothing.
+fn megahashes(summary: &Value) -> Option<f64> {
+    let boards = summary.get("HBs")?.as_array()?;
+    boards
+        .iter()
+        .filter_map(|board| fields::as_number(board.pointer("/Hashrate/0")?))
+        .reduce(|sum, rate| sum + rate)
+}
+
+/// What `summary` means; `stopped`: by a command of ours.
+pub(crate) fn said(summary: &Value, stopped: bool) -> Said {
+    let rate = megahashes(summary);
+    let supply = summary.get("Power Supply Stats");
+    Said {
+        // A supply without a meter reports zero, and no miner that answers draws nothing.
+        power: fields::live_watts(
+            supply.and_then(|supply| fields::number(supply, "Input Power")),
+            supply.is_some(),
+        ),
+        hashrate: fields::hashes(rate.map(|megahashes| megahashes * 1e6), true),
+        activity: activity(summary, rate.is_some_and(|rate| rate > 0.0), stopped),
     }
-    Ok(sum)
+}
+
+/// All readers of this driver, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
+    assert!(Tune::read(reply).throttle.values().all(Value::is_number));
+    if let Ok(known) = Capabilities::read(reply) {
+        let steps = Algorithm::ALL.map(|algorithm| known.steps(algorithm));
+        assert!(steps.iter().flatten().all(|step| step.watts > 0.0 && step.terahashes > 0.0));
+    }
+    vec![said(reply, false), said(reply, true)]
 }
 
 #[async_trait]
 impl Driver for Epic {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let name = Request::Summary.path();
         let summary = self.read_summary().await?;
-        let malformed = |reason| self.web.place().malformed(name, reason);
-        let rate = megahashes(&summary).map_err(malformed)?;
-        let power = match summary.get("Power Supply Stats") {
-            Some(stats) if stats.is_object() => fields::number(stats, "Input Power").map_err(malformed)?,
-            _ => None,
-        };
-        let uptime = match summary.get("Session") {
-            Some(session) => fields::number(session, "Uptime").map_err(malformed)?,
-            None => None,
-        };
+        let uptime = summary.get("Session").and_then(|session| fields::number(session, "Uptime"));
         let uptime = uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let restarted = matches!((self.uptime, uptime), (Some(before), Some(now)) if now < before);
         self.uptime = uptime.or(self.uptime);
         if self.capabilities.is_none() || restarted {
             self.read_capabilities().await?;
         }
-        let hashing = rate.is_some_and(|rate| rate > 0.0);
-        let activity = activity(&summary, hashing, self.stopped);
+        let Said { power, hashrate, activity } = said(&summary, self.stopped);
         let target = match activity {
             Activity::Asleep => Measured::Value(Target::Sleep),
             _ => self.target(),
@@ -369,11 +380,9 @@ impl Driver for Epic {
             };
             steps.iter().map(point).collect::<Arc<[_]>>()
         });
-        let has_meter = summary.get("Power Supply Stats").is_some();
         Ok(MinerStatus {
-            // A supply without a meter reports zero, and no miner that answers draws nothing.
-            power: measured(power.filter(|watts| *watts > 0.0), has_meter, Watts::saturating),
-            hashrate: measured(rate, true, |megahashes| Hashrate::saturating(megahashes * 1e6)),
+            power,
+            hashrate,
             activity,
             target,
             range: offer.map(|offer| (Watts::saturating(offer.low), Watts::saturating(offer.high))),

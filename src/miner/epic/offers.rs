@@ -69,18 +69,15 @@ impl Capabilities {
         if !reply.is_object() {
             return Err("it is not an object".to_owned());
         }
-        let rows = |key: &str| match reply.get(key) {
-            None | Some(Value::Null) => Ok(&[][..]),
-            Some(Value::Array(rows)) => Ok(rows.as_slice()),
-            Some(_) => Err(format!("`{key}` is not a list")),
-        };
+        let rows =
+            |key: &str| reply.get(key).and_then(Value::as_array).into_iter().flatten().take(MOST_PRESETS);
         let mut offers = Vec::new();
-        for row in rows("PerpetualTune")?.iter().take(MOST_PRESETS) {
+        for row in rows("PerpetualTune") {
             // An algorithm that this program does not know is none that it would use.
             let Some(algorithm) = fields::text(row, "algorithm").and_then(Algorithm::from_name) else {
                 continue;
             };
-            if let (Some(low), Some(high)) = (fields::number(row, "min")?, fields::number(row, "max")?)
+            if let (Some(low), Some(high)) = (fields::number(row, "min"), fields::number(row, "max"))
                 && 0.0 <= low
                 && low <= high
                 && high > 0.0
@@ -89,9 +86,9 @@ impl Capabilities {
             }
         }
         let mut presets = Vec::new();
-        for row in rows("Tune Presets")?.iter().take(MOST_PRESETS) {
+        for row in rows("Tune Presets") {
             if let (Some(terahashes), Some(watts)) =
-                (fields::number(row, "hashrate")?, fields::number(row, "power")?)
+                (fields::number(row, "hashrate"), fields::number(row, "power"))
                 && terahashes > 0.0
                 && watts > 0.0
             {
@@ -128,27 +125,27 @@ pub(super) struct Tune {
 }
 
 impl Tune {
-    pub(super) fn read(summary: &Value) -> Result<Self, String> {
+    pub(super) fn read(summary: &Value) -> Self {
         let Some(tune) = summary.get("PerpetualTune").filter(|tune| !tune.is_null()) else {
-            return Ok(Self::default());
+            return Self::default();
         };
-        let running = fields::flag(tune, "Running")?.unwrap_or(false);
+        let running = fields::flag(tune, "Running").unwrap_or(false);
         let mut found = Self { running, ..Self::default() };
         let Some(Value::Object(algorithms)) = tune.get("Algorithm") else {
-            return Ok(found);
+            return found;
         };
         // The summary holds the algorithm in force alone.
         let Some((name, stats)) = algorithms.iter().next() else {
-            return Ok(found);
+            return found;
         };
         found.algorithm = Algorithm::from_name(name);
-        found.target = fields::number(stats, "Target")?;
+        found.target = fields::number(stats, "Target");
         for (read, sent) in [("Min Throttle Target", "min_throttle"), ("Throttle Step", "throttle_step")] {
             if let Some(value) = stats.get(read).filter(|value| value.is_number()) {
                 found.throttle.insert(sent.to_owned(), value.clone());
             }
         }
-        Ok(found)
+        found
     }
 }
 
@@ -192,9 +189,7 @@ mod tests {
                     prop_assert!(steps.windows(2).all(|pair| pair[0].watts < pair[1].watts));
                 }
             }
-            if let Ok(tune) = Tune::read(&reply) {
-                prop_assert!(tune.throttle.values().all(Value::is_number));
-            }
+            prop_assert!(Tune::read(&reply).throttle.values().all(Value::is_number));
             let _ = megahashes(&reply);
             let _ = activity(&reply, rate, false);
         }

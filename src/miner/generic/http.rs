@@ -171,7 +171,7 @@ impl Http {
 
     async fn number(&self, name: &'static str, look: &Look, factor: f64) -> Result<Option<f64>, DriverError> {
         let Some(value) = self.look(name, look).await? else { return Ok(None) };
-        let number = fields::number(&serde_json::json!({ "value": value }), "value")
+        let number = fields::confirmed(&serde_json::json!({ "value": value }), "value")
             .map_err(|_| self.web.place().malformed(name, "what stands there is not a number"))?;
         Ok(number.map(|number| number * factor).filter(|number| number.is_finite()))
     }

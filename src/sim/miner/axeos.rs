@@ -127,7 +127,7 @@ impl Service {
             "ASICModel": identity.model, "version": VERSION, "axeOSVersion": VERSION, "idfVersion": "v5.5",
             "boardVersion": "601", "asicCount": 1, "smallCoreCount": 2_040, "macAddr": identity.mac,
             "hostname": "bitaxe", "ipv4": identity.ip, "ssid": "simulation", "wifiStatus": "Connected!", "wifiRSSI": -55,
-            "power": rounded(view.power.get(), 3), "voltage": 5_100.0, "current": 3_000.0,
+            "power": rounded(view.power.get(), 3), "voltage": 5_100.0, "current": rounded(view.power.get() / 5.1e-3, 1),
             "temp": rounded(30.0 + 30.0 * view.warmth, 2), "vrTemp": rounded(35.0 + 30.0 * view.warmth, 1),
             "maxPower": whole(self.miner.nameplate.get()), "nominalVoltage": 5,
         });
