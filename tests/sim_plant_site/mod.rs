@@ -82,6 +82,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         meters: meters.iter().map(connection).collect(),
         miners: vec![],
         identities: vec![],
+        models: vec![],
         listen: "127.0.0.1:0".parse().unwrap(),
         tokens: vec![],
         exit: ExitPolicy::Hold,
