@@ -40,7 +40,7 @@ unit:
 fuzz-miners seconds="60":
     fuzz/build miner_cgminer miner_frames miner_http
     for target in miner_cgminer miner_frames miner_http; do \
-        mkdir -p fuzz/corpus/$target && "${CARGO_TARGET_DIR:-fuzz/target}/x86_64-unknown-linux-gnu/release/$target" \
+        mkdir -p fuzz/corpus/$target && ASAN_OPTIONS=detect_odr_violation=0 "${CARGO_TARGET_DIR:-fuzz/target}/x86_64-unknown-linux-gnu/release/$target" \
             -max_total_time={{ seconds }} -max_len=16384 -dict=fuzz/dictionaries/miner.dict \
             fuzz/corpus/$target tests/fixtures || exit 1; \
     done

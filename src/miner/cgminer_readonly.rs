@@ -33,10 +33,29 @@ use crate::units::Watts;
 /// nobody can tell from here why it does not.
 const START_TIME: f64 = 900.0;
 
+/// The hashrates of one window, each with the hashes a second that it counts.
+macro_rules! window {
+    ($name:literal) => {
+        [
+            (concat!("GHS ", $name), 1e9),
+            (concat!("MHS ", $name), 1e6),
+            (concat!("THS ", $name), 1e12),
+            (concat!("KHS ", $name), 1e3),
+            (concat!("HS ", $name), 1e6),
+        ]
+    };
+}
+
 /// The averages that firmware has, from the shortest on.
-const WINDOWS: [&str; 7] = ["RT", "5s", "20s", "30s", "1m", "5m", "av"];
-/// The prefixes of its hashrates, in hashes a second.
-const PREFIXES: [(&str, f64); 5] = [("GHS", 1e9), ("MHS", 1e6), ("THS", 1e12), ("KHS", 1e3), ("HS", 1e6)];
+const RATES: [[(&str, f64); 5]; 7] = [
+    window!("RT"),
+    window!("5s"),
+    window!("20s"),
+    window!("30s"),
+    window!("1m"),
+    window!("5m"),
+    window!("av"),
+];
 
 /// Everything that this driver can say to a miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,11 +154,9 @@ impl CgminerReadOnly {
 /// The shortest average that is there and fits the others, in hashes a second. Where a firmware writes the same window in
 /// two units they mean the same.
 pub(crate) fn hashrate(summary: &Value) -> Option<f64> {
-    let all = WINDOWS.into_iter().flat_map(|window| PREFIXES.map(|prefix| (window, prefix)));
-    fields::agreed(all.map(|(window, (prefix, factor))| {
-        let key = format!("{prefix} {window}");
-        fields::number(summary, &key).map(|rate| rate * factor)
-    }))
+    fields::agreed(
+        RATES.iter().flatten().map(|(key, factor)| fields::number(summary, key).map(|rate| rate * factor)),
+    )
 }
 
 /// What `summary` means, without memory.

@@ -116,9 +116,11 @@ pub fn http_parsers(bytes: &[u8]) {
         proto::read_all,
         mara::read_all,
     ];
-    read_with(bytes, &readers);
-    bitmain_stock::rewrite(bytes);
-    if let Ok(text) = std::str::from_utf8(bytes) {
+    let Some(value) = read_with(bytes, &readers) else { return };
+    if bitmain_stock::Mode::of(&value).is_some() {
+        bitmain_stock::rewrite(bytes);
+    }
+    if let (Some(_), Ok(text)) = (value.pointer("/mode/work-mode-selector"), std::str::from_utf8(bytes)) {
         let change = splice::Change { path: &["mode", "work-mode-selector"], value: "\"Sleep\"".to_owned() };
         if let Ok(written) = splice::replace(text, &[change]) {
             assert!(serde_json::from_str::<Value>(&written).is_ok(), "what is written back is no JSON");
@@ -134,12 +136,9 @@ fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-fn read_with(bytes: &[u8], readers: &[Readers]) {
-    let Ok(read) = mend::read(bytes) else { return };
-    assert!(
-        !read.mended.is_empty() || serde_json::from_slice::<Value>(bytes).is_ok(),
-        "mended without a word"
-    );
+/// Gives the value, where the bytes hold one.
+fn read_with(bytes: &[u8], readers: &[Readers]) -> Option<Value> {
+    let read = mend::read(bytes).ok()?;
     for said in readers.iter().flat_map(|reader| reader(&read.value)) {
         let watts = said.power.value().map_or(0.0, Watts::get);
         assert!((0.0..=fields::MOST_WATTS).contains(&watts), "{watts} W");
@@ -149,6 +148,7 @@ fn read_with(bytes: &[u8], readers: &[Readers]) {
             assert!(words.len() <= 1_024 && !words.contains(char::is_control), "{words:?}");
         }
     }
+    Some(read.value)
 }
 
 /// Reads, commands and reads again, with these bytes as the answers; gives the readings that came of them.

@@ -110,7 +110,7 @@ impl Parser<'_> {
         if rest.contains('\0') {
             self.mend("a NUL at the end");
         }
-        if rest.contains(|letter: char| letter != '\0' && !letter.is_whitespace()) {
+        if rest.contains(|letter: char| !matches!(letter, '\0' | ' ' | '\t' | '\r' | '\n')) {
             self.mend("something behind the value");
         }
         Ok(value)
@@ -328,6 +328,7 @@ mod tests {
             ),
             ("{\"a\":007,\"b\":+5,\"c\":.5,\"d\":5.}", json!({"a": 7.0, "b": 5.0, "c": 0.5, "d": 5.0})),
             ("{\"a\":1}\0{\"an older\", longer one", json!({"a": 1})),
+            ("{\n}\u{c}", json!({})),
         ];
         for (text, value) in cases {
             assert_eq!(mended(text), value, "{text}");
@@ -387,8 +388,13 @@ mod tests {
         }
 
         #[test]
-        fn any_near_json_is_read_or_refused(text in "[\\[\\]{},:\"\\\\ 0-9a-n\\x00.-]{0,60}") {
-            let _ = read(text.as_bytes());
+        fn any_near_json_is_read_or_refused(text in "[\\[\\]{},:\"\\\\ 0-9a-n\\x00\\x0b.-]{0,60}", after in "[ \\x00\\x0b}]{0,2}") {
+            for text in [text.clone(), format!("{{\"a\":[{text}]}}{after}")] {
+                if let Ok(read) = read(text.as_bytes()) {
+                    let strict = serde_json::from_str::<Value>(&text).is_ok();
+                    prop_assert_eq!(read.mended.is_empty(), strict, "{}: {:?}", text, read.mended);
+                }
+            }
         }
     }
 }
