@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         return match runtime.block_on(cli::discover::run(args)) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
-                eprintln!("ballast: {error}");
+                cli::complain(format_args!("ballast: {error}"));
                 ExitCode::from(error.code())
             }
         };
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("ballast: {failure}");
+            cli::complain(format_args!("ballast: {failure}"));
             ExitCode::from(failure.code())
         }
     }

@@ -82,12 +82,15 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             _ = lines.tick() => {
                 if let Some(frame) = frames.borrow_and_update().as_ref() {
                     let at = frame.decision.at.since_start().as_secs();
-                    println!("{:3}:{:02}  {}", at / 60, at % 60, describe(&frame.site, &frame.decision));
+                    let words = describe(&frame.site, &frame.decision);
+                    if super::say(format_args!("{:3}:{:02}  {words}", at / 60, at % 60)).is_err() {
+                        break;
+                    }
                 }
             }
         }
     }
-    println!("\n{}", account(&simulation.truth()));
+    let _ = super::say(format_args!("\n{}", account(&simulation.truth())));
     summarise(&daemon);
     daemon.stop().await;
     simulation.shutdown().await;
@@ -130,23 +133,28 @@ async fn control(args: &Args, mut config: Config, clock: Clock) -> Result<Daemon
 fn introduce(args: &Args, config: &Config, daemon: &Daemon) {
     let site = &config.site;
     let fleet: crate::units::Watts = site.miners.iter().map(|miner| miner.maximum()).sum();
-    println!(
+    let _ = super::say(format_args!(
         "{}: {} simulated miners of {fleet} together behind {} Modbus meters, scenario {}{}",
         site.name,
         site.miners.len(),
         site.meters.len(),
         args.scenario,
         if args.observe { ", observing only" } else { "" },
-    );
-    println!(
+    ));
+    let _ = super::say(format_args!(
         "The daemon in front of them is the real one. Metrics: http://{0}/metrics  Status: http://{0}/",
         daemon.address()
-    );
+    ));
     let cap = "ballast limit set night --cap \"150 kW\" --circuit fleet --miners --demo";
-    println!("By hand: {cap} --url http://{}", daemon.address());
+    let _ = super::say(format_args!("By hand: {cap} --url http://{}", daemon.address()));
     match args.duration {
-        Some(duration) => println!("Ends by itself after {} s, or with Ctrl-C.\n", duration.as_secs()),
-        None => println!("Ctrl-C ends it.\n"),
+        Some(duration) => {
+            let _ =
+                super::say(format_args!("Ends by itself after {} s, or with Ctrl-C.\n", duration.as_secs()));
+        }
+        None => {
+            let _ = super::say(format_args!("Ctrl-C ends it.\n"));
+        }
     }
 }
 
@@ -154,10 +162,13 @@ fn introduce(args: &Args, config: &Config, daemon: &Daemon) {
 fn summarise(daemon: &Daemon) {
     let Some(frame) = daemon.exporter().frame() else { return };
     let energy = frame.decision.energy;
-    println!(
+    let _ = super::say(format_args!(
         "the daemon's own meters, since it started\n  surplus {} · captured {} · imported by miners {} · left to the grid although the \
          fleet could have used it {}",
         energy.surplus, energy.captured, energy.imported, energy.curtailed
-    );
-    println!("  commands that miners accepted: {}", daemon.exporter().accepted_commands());
+    ));
+    let _ = super::say(format_args!(
+        "  commands that miners accepted: {}",
+        daemon.exporter().accepted_commands()
+    ));
 }

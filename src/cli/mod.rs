@@ -11,7 +11,7 @@ pub mod run;
 pub mod sim;
 mod table;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, quantity};
@@ -39,6 +39,9 @@ pub enum Failure {
     /// The daemon cannot run.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    /// Another daemon is there already.
+    #[error(transparent)]
+    NotAlone(#[from] crate::daemon::single::NotAlone),
     /// The running daemon does not do what it is asked.
     #[error(transparent)]
     Call(#[from] orders::DaemonCallError),
@@ -63,7 +66,11 @@ impl Failure {
             Self::Simulation(
                 SimError::Scenario(_) | SimError::NoReading { .. } | SimError::NotLoopback { .. },
             ) => EX_CONFIG,
-            Self::Simulation(_) | Self::Daemon(_) | Self::Call(_) | Self::System { .. } => 1,
+            Self::Simulation(_)
+            | Self::Daemon(_)
+            | Self::Call(_)
+            | Self::NotAlone(_)
+            | Self::System { .. } => 1,
         }
     }
 }
@@ -74,6 +81,7 @@ impl From<crate::daemon::service::ServiceError> for Failure {
         match error {
             ServiceError::Config(errors) => Self::Config(errors),
             ServiceError::Daemon(error) => Self::Daemon(error),
+            ServiceError::NotAlone(error) => Self::NotAlone(error),
             ServiceError::Signals(source) => Self::System { what: "cannot receive signals", source },
         }
     }
@@ -93,20 +101,35 @@ fn directives(wanted: &str) -> Option<String> {
     }
 }
 
+/// Writes a line to standard output.
+///
+/// # Errors
+/// Nobody reads it any more, such as `head`. Whoever only shows something may end then, in order.
+pub fn say(words: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{words}")
+}
+
+/// Writes a line to standard error. That nobody reads it is no reason to fail.
+pub fn complain(words: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
+
 /// Sends the log to standard error. `BALLAST_LOG` says how much, for example `debug` or `ballast::daemon=debug`.
 /// Under systemd the journal has its own time stamps.
 pub fn log(default: &str) {
     let wanted = std::env::var("BALLAST_LOG").ok().filter(|wanted| !wanted.trim().is_empty());
     let known = wanted.as_deref().map(directives);
     if let (Some(wanted), Some(None)) = (&wanted, &known) {
-        eprintln!(
+        complain(format_args!(
             "BALLAST_LOG = {wanted:?} is no level (off, error, warn, info, debug, trace) and no list like \
              ballast::daemon=debug; the log stays as it is without it"
-        );
+        ));
     }
     let filter = tracing_subscriber::EnvFilter::new(known.flatten().as_deref().unwrap_or(default));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A line that nobody reads is lost. To say so where nobody reads either would end the daemon, miners and all.
+    let log = log.log_internal_errors(false);
     // Colours are for terminals; in a file they are noise.
     let log = log.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // A second logger in one process (tests) is no reason to fail.

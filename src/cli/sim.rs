@@ -45,23 +45,24 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let clock = Clock::start();
     let simulation =
         Simulation::start(&config, &scenario, args.speed, clock, CancellationToken::new()).await?;
-    println!(
+    let _ = super::say(format_args!(
         "{}: {} and {} of {} are served, scenario {}",
         config.site.name,
         counted(config.meters.len(), "meter"),
         counted(config.miners.len(), "miner"),
         args.config.display(),
         args.scenario,
-    );
+    ));
     let mut end = Ending::new(args.duration)?;
     let mut lines = tokio::time::interval(args.every.max(Duration::from_millis(100)));
     loop {
         tokio::select! {
             () = end.wait() => break,
-            _ = lines.tick() => println!("{}", line(&simulation.truth())),
+            // Who has gone away does not need the site any more.
+            _ = lines.tick() => if super::say(format_args!("{}", line(&simulation.truth()))).is_err() { break },
         }
     }
-    println!("{}", account(&simulation.truth()));
+    let _ = super::say(format_args!("{}", account(&simulation.truth())));
     simulation.shutdown().await;
     Ok(())
 }

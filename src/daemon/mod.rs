@@ -27,6 +27,7 @@ mod meters;
 pub mod notify;
 pub mod service;
 mod signals;
+pub mod single;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors};
+use crate::daemon::single::{Alone, NotAlone};
 use crate::daemon::{Daemon, DaemonError, notify};
 use crate::signal::wall::Trust;
 
@@ -19,6 +20,9 @@ pub enum ServiceError {
     /// The daemon cannot start or has failed.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    /// Another daemon is there already.
+    #[error(transparent)]
+    NotAlone(#[from] NotAlone),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -28,9 +32,11 @@ pub enum ServiceError {
 /// is told and changes nothing.
 ///
 /// # Errors
-/// The configuration is wrong, the address of the pages is taken, or the control loop has failed.
+/// The configuration is wrong, another daemon is there already, the address of the pages is taken, or the control loop has
+/// failed.
 pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let config = at_home(config::load(path).map_err(ServiceError::Config)?);
+    let _alone = Alone::hold(path, config.store.path.as_deref())?;
     announce(&config);
     if config.store.path.is_none() && config.signals.len() > 1 {
         warn!(

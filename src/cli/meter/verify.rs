@@ -96,13 +96,13 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     // Held until the end: no daemon can start in between.
     let held = neighbour::holder(config.listen).await;
     if let Some(refusal) = refusal(&held, &config) {
-        eprintln!("ballast: {refusal}");
+        crate::cli::complain(format_args!("ballast: {refusal}"));
         return Ok(1);
     }
     if !args.yes && !std::io::stdin().is_terminal() {
-        eprintln!(
+        crate::cli::complain(format_args!(
             "ballast: this moves power, and there is no terminal to ask at; say --yes if that is meant"
-        );
+        ));
         return Ok(1);
     }
     let mut ends = Ends::listen()?;
@@ -128,7 +128,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     progress.clear();
     let code = match prepared {
         Err(words) => {
-            eprintln!("ballast: {words}");
+            crate::cli::complain(format_args!("ballast: {words}"));
             1
         }
         Ok(baseline) => test(&mut stand, args, &baseline, &mut ends, &mut progress).await,
