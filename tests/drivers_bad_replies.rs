@@ -228,8 +228,10 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() / 1024
 }
 
+type Slip = fn(&str) -> String;
+
 /// Answers that are not quite JSON, as known firmware writes them; none may cost a reading.
-const SLIPS: [(&str, fn(&str) -> String); 6] = [
+const SLIPS: [(&str, Slip); 6] = [
     ("a comma too many", |body| body.replacen('}', ",}", 1)),
     ("a raw line end in a text", |body| body.replacen('{', "{\"motd\":\"a\nb\",", 1)),
     ("a number that is none", |body| body.replacen('{', "{\"nobody needs\":-nan,", 1)),

@@ -117,13 +117,15 @@ pub async fn reply(stream: &mut (impl AsyncRead + Unpin), most: usize) -> Result
         if count == 0 {
             return Ok(reply);
         }
-        for part in chunk.get(..count).unwrap_or_default().split_inclusive(|byte| *byte == 0) {
-            let text = part.strip_suffix(&[0]).unwrap_or(part);
+        let mut rest = chunk.get(..count).unwrap_or_default();
+        while !rest.is_empty() {
+            let nul = rest.contains(&0).then(|| rest.iter().position(|byte| *byte == 0)).flatten();
+            let (text, after) = rest.split_at(nul.unwrap_or(rest.len()));
             reply.extend_from_slice(text);
-            let over = end.feed(text) || (text.len() < part.len() && !reply.is_empty() && !end.is_within());
-            if over {
+            if end.feed(text) || (nul.is_some() && !reply.is_empty() && !end.is_within()) {
                 return Ok(reply);
             }
+            rest = after.get(1..).unwrap_or_default();
         }
         if reply.len() > most {
             return Err(Unread::TooLarge(reply));

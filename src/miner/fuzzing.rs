@@ -73,10 +73,7 @@ type Readers = fn(&Value) -> Vec<Said>;
 pub fn cgminer_parsers(bytes: &[u8]) {
     let mut stream = bytes;
     let Some(Ok(reply)) = at_once(exchange::reply(&mut stream, 1024 * 1024)) else { return };
-    assert!(
-        reply.len() <= bytes.len() && !reply.contains(&0),
-        "a reply longer than what came, or with a NUL"
-    );
+    assert!(reply.len() <= bytes.len(), "a reply longer than what came");
     let readers: [Readers; 6] = [
         whatsminer_v2::read_all,
         luxos::read_all,
@@ -298,6 +295,10 @@ mod tests {
         }
     }
 
+    type Parser = fn(&[u8]);
+    const PARSERS: [(Wire, Parser); 3] =
+        [(Wire::Cgminer, cgminer_parsers), (Wire::Frames, frame_parsers), (Wire::Http, http_parsers)];
+
     /// The captured answers of all drivers of a wire.
     fn all_fixtures(wire: Wire) -> Vec<Vec<u8>> {
         kinds(wire).iter().flat_map(|kind| fixtures(*kind)).collect()
@@ -305,9 +306,7 @@ mod tests {
 
     #[test]
     fn every_captured_answer_is_read_by_the_parsers_alone() {
-        let parsers: [(Wire, fn(&[u8])); 3] =
-            [(Wire::Cgminer, cgminer_parsers), (Wire::Frames, frame_parsers), (Wire::Http, http_parsers)];
-        for (wire, parse) in parsers {
+        for (wire, parse) in PARSERS {
             for answer in all_fixtures(wire) {
                 parse(&answer);
                 parse(&frames::frame(std::str::from_utf8(&answer).unwrap()).unwrap());
@@ -322,12 +321,7 @@ mod tests {
         #[test]
         fn no_answer_breaks_a_parser(which in any::<prop::sample::Index>(), cuts in prop::collection::vec(
             (any::<prop::sample::Index>(), 0_usize..40, "[\\[\\]{},:\"\\\\ 0-9a-n\\x00.-]{0,8}"), 0..6)) {
-            let parsers: [(Wire, fn(&[u8])); 3] = [
-                (Wire::Cgminer, cgminer_parsers),
-                (Wire::Frames, frame_parsers),
-                (Wire::Http, http_parsers),
-            ];
-            for (wire, parse) in parsers {
+            for (wire, parse) in PARSERS {
                 let answers = all_fixtures_once(wire);
                 let mut bytes = answers[which.index(answers.len())].clone();
                 for (place, length, by) in &cuts {
