@@ -2,7 +2,7 @@
 //! eyes on what they say.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -214,11 +214,6 @@ adjust_cost = "1s"
         Process(child.unwrap_or_else(|error| panic!("{name} does not start: {error}")))
     }
 
-    /// Starts a command whose words somebody reads, and may stop reading.
-    pub fn pipe(&self, command: &mut Command) -> Process {
-        Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
-    }
-
     /// The simulated site, served from `FILE.toml` under the scenario; it says the truth ten times a second.
     pub fn simulate(&self, config: &str, scenario: &str) -> Sim<'_> {
         self.write("scenario.toml", scenario);
@@ -337,23 +332,6 @@ impl Process {
     pub fn code(&mut self, within: Duration) -> i32 {
         let status = eventually("the process ends", within, || self.ended());
         status.code().unwrap_or_else(|| panic!("ended by a signal: {status}"))
-    }
-
-    /// Nobody reads what it says any more.
-    pub fn hang_up_on(&mut self) {
-        drop((self.0.stdout.take(), self.0.stderr.take()));
-    }
-
-    /// The first line of its words; then nobody reads them any more.
-    pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        BufReader::new(self.0.stdout.take().expect("a pipe")).read_line(&mut line).unwrap();
-        line
-    }
-
-    /// What it has complained about, once it has ended.
-    pub fn complaints(&mut self) -> String {
-        std::io::read_to_string(self.0.stderr.take().expect("a pipe")).unwrap()
     }
 
     pub fn stdin(&mut self) -> &mut std::process::ChildStdin {

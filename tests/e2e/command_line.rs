@@ -99,12 +99,3 @@ fn a_port_that_is_taken_ends_with_1_and_says_which() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the meter link `switchboard`") && said.contains(":5020"), "{said}");
 }
-
-#[test]
-fn a_demo_ends_in_order_when_its_reader_has_seen_enough() {
-    let site = Site::new(37);
-    let mut process = site.pipe(&mut site.ballast(&["demo", "--every", "100ms", "--for", "60s"]));
-    assert!(process.line().contains("simulated miners"));
-    assert_eq!(process.code(seconds(20.0)), 0);
-    assert!(!process.complaints().contains("panicked"));
-}
