@@ -5,7 +5,7 @@ use crate::bench::{Settings, Site, eventually, scenario, seconds};
 #[test]
 fn a_killed_meter_takes_the_fleet_to_its_fail_safe_and_back() {
     let site = Site::new(10);
-    site.write("site.toml", &site.config(&Settings::default(), ""));
+    site.write("site.toml", &site.config(&Settings { fail_safe: "16 kW", ..Settings::default() }, ""));
     let silence = r#"
 [[event]]
 at = "6s"
@@ -18,10 +18,10 @@ meter = { name = "pcc", fault = "silent" }
     let before = sim.truth().fleet;
     assert!(before > 20_000.0, "{before}");
 
-    // Three seconds from the last value to the fail-safe of 15 kW, then what the miners need.
+    // Three seconds from the last value to the fail-safe of 16 kW, at which all nine can just run, then what they need.
     daemon.reaches("fail-safe", 12.0);
     eventually("the fleet is at its fail-safe", seconds(5.0), || {
-        (sim.truth().fleet < 15_300.0).then_some(())
+        (sim.truth().fleet < 16_300.0).then_some(())
     });
     let metrics = daemon.metrics();
     assert_eq!(metrics.mode(), "fail-safe");
