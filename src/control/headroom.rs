@@ -51,6 +51,8 @@ pub struct Headroom {
     pub apart: Duration,
     /// Whether the meter may be raised on: it has not failed to show what the miners did.
     pub shows: bool,
+    /// What may be drawn at the most on the word of a meter that has not yet been seen to move with the miners.
+    pub unproven: f64,
 }
 
 impl Headroom {
@@ -68,6 +70,10 @@ pub struct Terms<'t> {
     pub tree: &'t Tree,
     /// Per circuit, the sum of the nameplates of all miners at or below it.
     pub nameplates: &'t [f64],
+    /// Per circuit, true watts for each of their own.
+    pub scale: &'t [f64],
+    /// Per circuit, the most that one of them draws while it starts.
+    pub largest: &'t [f64],
     /// Per circuit, what they draw when all of them sleep.
     pub asleep: &'t [f64],
     /// Per circuit, what they draw now, as estimated.
@@ -117,6 +123,10 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 exceeded: false,
                 apart: metered.map_or(Duration::ZERO, |(_, seen)| seen.period),
                 shows: memory.shows,
+                unproven: metered.map_or(f64::INFINITY, |_| {
+                    let scale = terms.scale.get(index).copied().unwrap_or(1.0);
+                    memory.unproven(nameplate, scale, terms.largest.get(index).copied().unwrap_or(0.0))
+                }),
             }
         })
         .collect();
@@ -250,7 +260,7 @@ impl Headroom {
         let (headroom, raise, firm) = match scope {
             Scope::Import => {
                 let room = cap - margin;
-                let raise = room - self.outlook.for_raise() - self.reserve;
+                let raise = (room - self.outlook.for_raise() - self.reserve).min(self.unproven);
                 // Following the surplus, nothing is shed twice while it is in doubt whether the meter shows the first
                 // shed already. Any other limit is kept by the most likely: too much shed is better than one exceeded.
                 let doubt = if setter.patient { self.outlook.below } else { 0.0 };

@@ -45,6 +45,8 @@ struct Direction {
     latest: Option<f64>,
     /// In how many of the latest stretches in which the miners moved it has moved against them.
     times: u32,
+    /// It has moved with them.
+    proven: bool,
 }
 
 /// A stretch, and how far the miners must move in it, as a share of their nameplates.
@@ -55,6 +57,15 @@ const CALM_MOVE: f64 = 0.1;
 /// so many times in a row. What the miners follow moves less than they do: with the sun alone it comes to nothing.
 const AGAINST: std::ops::RangeInclusive<f64> = -1.6..=-0.5;
 const AGAINST_TIMES: u32 = 3;
+/// By so much for each watt of the miners moves one that is not, likewise; miners may say a third of what they draw.
+const WITH: std::ops::RangeInclusive<f64> = 0.5..=3.0;
+/// What moves for a shorter time than this may be a coincidence, or be over before the meter shows it.
+const SHORTEST_PROOF: Duration = Duration::from_secs(10);
+/// Where no sample is calm, a stretch ends after so many times its length and tells nothing.
+const UNTOLD: u32 = 3;
+/// Until a meter has moved with the miners they rise by this share of their nameplates in a stretch at the most: one that
+/// is turned round says that the more they draw, the more there is.
+const UNPROVEN_RISE: f64 = 0.1;
 
 impl Direction {
     /// Takes in a sample and says whether the meter is turned round, beyond doubt.
@@ -62,19 +73,22 @@ impl Direction {
         // A value that stands apart from the one before it, or the one after such, begins and ends no stretch.
         let apart = self.latest.is_none_or(|latest| (meter - latest).abs() > nameplate * CALM_MOVE);
         self.latest = Some(meter);
-        if apart {
-            return false;
-        }
         let Some((from, before, said)) = self.from else {
-            self.from = Some((at, meter, miners));
+            self.from = Some((at, meter, miners)).filter(|_| !apart);
             return false;
         };
+        if apart {
+            self.from = self.from.filter(|_| at - from < STRETCH.0 * UNTOLD);
+            return false;
+        }
+        let (own, seen) = (miners - said, meter - before);
+        let moved = own.abs() >= nameplate * STRETCH.1;
+        self.proven |= moved && at - from >= SHORTEST_PROOF && WITH.contains(&(seen / own));
         if at - from < STRETCH.0 {
             return false;
         }
         self.from = Some((at, meter, miners));
-        let (own, seen) = (miners - said, meter - before);
-        if own.abs() < nameplate * STRETCH.1 {
+        if !moved {
             return false;
         }
         let against = AGAINST.contains(&(seen / own));
@@ -212,6 +226,19 @@ impl CircuitMemory {
     /// The lag that people are told, and that the stamps of its samples stand for.
     pub fn lag_used(&self, meter: &Meter) -> Duration {
         if meter.learn_lag { self.lag.learned().unwrap_or(meter.lag) } else { meter.lag }
+    }
+
+    /// What its miners may draw at the most until its meter has been seen to move with them, in watts; infinite from then on.
+    ///
+    /// `scale` is what they draw for each watt that they say; `step` is what the one among them draws at the most that draws
+    /// most, in watts: one may always rise.
+    pub fn unproven(&self, nameplate: f64, scale: f64, step: f64) -> f64 {
+        if self.direction.proven {
+            return f64::INFINITY;
+        }
+        let from = self.direction.from.map(|(_, _, miners)| miners);
+        let from = from.or(self.told.newest().map(|(_, told)| told)).unwrap_or(0.0);
+        from * scale + (nameplate * UNPROVEN_RISE).max(step)
     }
 
     /// What was learned of the direction of the meter is forgotten: somebody has been there.

@@ -73,10 +73,20 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let meters = Meters { now, seen: &seen };
     let scales = scales(&site, state);
     let asleep = per_circuit(state, |miner, track| track.sleep(miner));
+    let largest = largest_starts(state);
+    let scaled =
+        per_circuit(state, |miner, track| track.draw * scales.get(miner.circuit.0).copied().unwrap_or(1.0));
+    let scale: Vec<f64> = scaled
+        .iter()
+        .zip(&estimates)
+        .map(|(scaled, own)| if *own > 0.0 { scaled / own } else { 1.0 })
+        .collect();
     let terms = headroom::Terms {
         site: &site,
         tree: &state.tree,
         nameplates: &state.nameplates,
+        scale: &scale,
+        largest: &largest,
         asleep: &asleep,
         drawn: &estimates,
         acting: &state.acting,
@@ -219,6 +229,20 @@ fn per_circuit(state: &State, value: impl Fn(&Miner, &Track) -> f64) -> Vec<f64>
         state.tree.add(&mut total, CircuitId(circuit), value);
     }
     total
+}
+
+/// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
+fn largest_starts(state: &State) -> Vec<f64> {
+    let mut largest = vec![0.0_f64; state.site.circuits.len()];
+    for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
+        let start = track.most(miner) * (1.0 + miner.response.start_overshoot);
+        for &above in state.tree.path(miner.circuit.0) {
+            if let Some(largest) = largest.get_mut(above) {
+                *largest = largest.max(start);
+            }
+        }
+    }
+    largest
 }
 
 /// For each circuit, true watts per own watt of the miners directly on it.
