@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -68,20 +68,49 @@ fn network() -> u8 {
     NETWORK.get_or_init(|| claim().expect("a free loopback network")).0
 }
 
+/// Sites that run at the same time. Every one is a simulator and a daemon, and the tests wait for what those do in real
+/// time: with more of them on a small machine they would wait for each other.
+const PLACES: usize = 4;
+
+static TAKEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// One of the places, as long as it lives.
+struct Place;
+
+impl Place {
+    fn wait() -> Self {
+        let taken = TAKEN.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken =
+            TAKEN.1.wait_while(taken, |taken| *taken >= PLACES).unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        TAKEN.1.notify_one();
+    }
+}
+
 /// A site: its folder, its addresses, and the processes that were started in it. Everything ends with it; when the
 /// test fails, the ends of all logs are shown.
 pub struct Site {
     pub folder: PathBuf,
     net: String,
+    #[expect(dead_code, reason = "free again when the site is gone")]
+    place: Place,
 }
 
 impl Site {
-    /// `number` is the test's own, 1 to 250.
+    /// `number` is the test's own, 1 to 250. Waits for a place.
     pub fn new(number: u8) -> Self {
+        let place = Place::wait();
         let folder = std::env::temp_dir().join(format!("ballast-e2e-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let site = Self { folder, net: format!("127.{}.{number}", network()) };
+        let site = Self { folder, net: format!("127.{}.{number}", network()), place };
         let password = site.write("password", &format!("{PASSWORD}\n"));
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(password, private).unwrap();
@@ -141,6 +170,9 @@ fail_safe = "{fail_safe}"
 
 [circuits.fleet]
 parent = "pcc"
+meter = "fleet"
+dedicated = true
+fail_safe = "{fail_safe}"
 
 [links.switchboard]
 tcp = "NET.1:5020"
@@ -150,6 +182,14 @@ gap = "5ms"
 [meters.pcc]
 link = "switchboard"
 unit = 1
+profile = "eastron-sdm630"
+period = "250ms"
+stale_after = "1500ms"
+fail_safe_after = "3s"
+
+[meters.fleet]
+link = "switchboard"
+unit = 2
 profile = "eastron-sdm630"
 period = "250ms"
 stale_after = "1500ms"
@@ -212,6 +252,11 @@ adjust_cost = "1s"
         };
         let child = command.stdout(to("out")).stderr(to("err")).spawn();
         Process(child.unwrap_or_else(|error| panic!("{name} does not start: {error}")))
+    }
+
+    /// Starts a command whose words somebody reads, and may stop reading.
+    pub fn pipe(&self, command: &mut Command) -> Process {
+        Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// The simulated site, served from `FILE.toml` under the scenario; it says the truth ten times a second.
@@ -332,6 +377,11 @@ impl Process {
     pub fn code(&mut self, within: Duration) -> i32 {
         let status = eventually("the process ends", within, || self.ended());
         status.code().unwrap_or_else(|| panic!("ended by a signal: {status}"))
+    }
+
+    /// Nobody reads what it says any more.
+    pub fn hang_up_on(&mut self) {
+        drop((self.0.stdout.take(), self.0.stderr.take()));
     }
 
     pub fn stdin(&mut self) -> &mut std::process::ChildStdin {

@@ -33,10 +33,10 @@ load = { by = "6 kW", over = "500ms" }
     });
     // Until it is certain that the meter shows the first shed, nothing is shed for a hundredth of the surplus.
     always(
-        "hardly anything is imported after the step",
+        "nothing is imported after the step",
         seconds(2.0),
         || daemon.value("ballast_circuit_power_watts{circuit=\"pcc\"}"),
-        |power| *power <= 180.0,
+        |power| *power <= 0.0,
     );
     eventually("the daemon counts what the miners draw", seconds(4.0), || {
         let (truth, counted) = (sim.truth().fleet, daemon.value("ballast_fleet_power_watts"));

@@ -113,6 +113,47 @@ fn sighup_takes_a_valid_configuration_and_refuses_a_broken_one() {
 }
 
 #[test]
+fn a_reader_of_the_log_that_goes_away_ends_nothing() {
+    let site = Site::new(39);
+    site.write("site.toml", &site.config(&Settings::default(), ""));
+    let _sim = site.simulate("site.toml", &scenario(""));
+    let mut process = site.pipe(&mut site.ballast(&["run", "-c", "site.toml"]));
+    let healthy = || site.get("/healthz").filter(|body| body.contains("ok"));
+    eventually("the daemon is well", seconds(10.0), healthy);
+    process.hang_up_on();
+    // Each of these is told in the log.
+    for _ in 0..5 {
+        process.signal("HUP");
+        std::thread::sleep(seconds(0.3));
+    }
+    assert!(process.ended().is_none(), "it goes on");
+    eventually("the daemon is well", seconds(5.0), healthy);
+    process.signal("TERM");
+    assert_eq!(process.code(seconds(6.0)), 0, "and carries its exit policy out");
+}
+
+#[test]
+fn a_second_daemon_commands_nobody() {
+    let site = Site::new(38);
+    let own = format!("{}\n[store]\npath = \"orders.db\"\n", site.config(&Settings::default(), ""));
+    site.write("site.toml", &own);
+    site.write("copy.toml", &own.replace(".1:9842", ".1:9843"));
+    let _sim = site.simulate("site.toml", &scenario(""));
+    let daemon = site.run("site.toml");
+    daemon.reaches("following", 8.0);
+    for (arguments, why) in [
+        (["run", "-c", "copy.toml"].as_slice(), "orders.db"),
+        (&["run", "-c", "site.toml"], "site.toml"),
+        (&["meter", "verify", "pcc", "--yes", "-c", "copy.toml"], "orders.db"),
+    ] {
+        let output = site.ballast(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("another daemon") && said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn no_password_is_in_logs_metrics_or_pages() {
     let site = Site::new(34);
     site.write("site.toml", &site.config(&Settings::default(), ""));
