@@ -62,7 +62,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         config.site = site.into();
     }
     let daemon = control(args, config.clone(), clock).await?;
-    introduce(args, &config, &daemon);
+    let _ = super::print(&introduction(args, &config, &daemon));
 
     let mut end = Ending::new(args.duration)?;
     let mut frames = daemon.frames();
@@ -83,15 +83,14 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
                 if let Some(frame) = frames.borrow_and_update().as_ref() {
                     let at = frame.decision.at.since_start().as_secs();
                     let words = describe(&frame.site, &frame.decision);
-                    if super::say(format_args!("{:3}:{:02}  {words}", at / 60, at % 60)).is_err() {
+                    if super::print(&format!("{:3}:{:02}  {words}\n", at / 60, at % 60)).is_err() {
                         break;
                     }
                 }
             }
         }
     }
-    let _ = super::say(format_args!("\n{}", account(&simulation.truth())));
-    summarise(&daemon);
+    let _ = super::print(&format!("\n{}\n{}", account(&simulation.truth()), summary(&daemon)));
     daemon.stop().await;
     simulation.shutdown().await;
     Ok(())
@@ -130,45 +129,37 @@ async fn control(args: &Args, mut config: Config, clock: Clock) -> Result<Daemon
     }
 }
 
-fn introduce(args: &Args, config: &Config, daemon: &Daemon) {
-    let site = &config.site;
+fn introduction(args: &Args, config: &Config, daemon: &Daemon) -> String {
+    let (site, address) = (&config.site, daemon.address());
     let fleet: crate::units::Watts = site.miners.iter().map(|miner| miner.maximum()).sum();
-    let _ = super::say(format_args!(
-        "{}: {} simulated miners of {fleet} together behind {} Modbus meters, scenario {}{}",
+    let ends = match args.duration {
+        Some(duration) => format!("Ends by itself after {} s, or with Ctrl-C.", duration.as_secs()),
+        None => String::from("Ctrl-C ends it."),
+    };
+    format!(
+        "{}: {} simulated miners of {fleet} together behind {} Modbus meters, scenario {}{}\n\
+         The daemon in front of them is the real one. Metrics: http://{address}/metrics  Status: http://{address}/\n\
+         By hand: ballast limit set night --cap \"150 kW\" --circuit fleet --miners --demo --url http://{address}\n\
+         {ends}\n\n",
         site.name,
         site.miners.len(),
         site.meters.len(),
         args.scenario,
         if args.observe { ", observing only" } else { "" },
-    ));
-    let _ = super::say(format_args!(
-        "The daemon in front of them is the real one. Metrics: http://{0}/metrics  Status: http://{0}/",
-        daemon.address()
-    ));
-    let cap = "ballast limit set night --cap \"150 kW\" --circuit fleet --miners --demo";
-    let _ = super::say(format_args!("By hand: {cap} --url http://{}", daemon.address()));
-    match args.duration {
-        Some(duration) => {
-            let _ =
-                super::say(format_args!("Ends by itself after {} s, or with Ctrl-C.\n", duration.as_secs()));
-        }
-        None => {
-            let _ = super::say(format_args!("Ctrl-C ends it.\n"));
-        }
-    }
+    )
 }
 
 /// What the daemon itself says of its work.
-fn summarise(daemon: &Daemon) {
-    let Some(frame) = daemon.exporter().frame() else { return };
+fn summary(daemon: &Daemon) -> String {
+    let Some(frame) = daemon.exporter().frame() else { return String::new() };
     let energy = frame.decision.energy;
-    let _ = super::say(format_args!(
+    format!(
         "the daemon's own meters, since it started\n  surplus {} · captured {} · imported by miners {} · left to the grid although the \
-         fleet could have used it {}",
-        energy.surplus, energy.captured, energy.imported, energy.curtailed
-    ));
-    let _ = super::say(format_args!(
-        "  commands that miners accepted: {}",
+         fleet could have used it {}\n  commands that miners accepted: {}\n",
+        energy.surplus,
+        energy.captured,
+        energy.imported,
+        energy.curtailed,
         daemon.exporter().accepted_commands()
-    ));
+    )
 }

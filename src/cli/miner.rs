@@ -4,7 +4,6 @@
 //! are, and a read that proves the account where the vendor has one. It sends no command.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -65,8 +64,7 @@ pub struct ReadArgs {
 pub async fn run(args: &Args) -> Result<u8, Failure> {
     let Command::Read(args) = &args.command;
     let (text, code) = read(args).await?;
-    // A reader that has gone away, such as `head`, is no failure.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let _ = super::print(&text);
     Ok(code)
 }
 

@@ -101,12 +101,11 @@ fn directives(wanted: &str) -> Option<String> {
     }
 }
 
-/// Writes a line to standard output.
-///
-/// # Errors
-/// Nobody reads it any more, such as `head`. Whoever only shows something may end then, in order.
-pub fn say(words: std::fmt::Arguments<'_>) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{words}")
+/// Writes text to standard output. Fails when nobody reads any more, such as `head`, which ends a command and is no mistake.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// Writes a line to standard error. That nobody reads it is no reason to fail.

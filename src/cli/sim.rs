@@ -45,8 +45,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let clock = Clock::start();
     let simulation =
         Simulation::start(&config, &scenario, args.speed, clock, CancellationToken::new()).await?;
-    let _ = super::say(format_args!(
-        "{}: {} and {} of {} are served, scenario {}",
+    let _ = super::print(&format!(
+        "{}: {} and {} of {} are served, scenario {}\n",
         config.site.name,
         counted(config.meters.len(), "meter"),
         counted(config.miners.len(), "miner"),
@@ -59,10 +59,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         tokio::select! {
             () = end.wait() => break,
             // Who has gone away does not need the site any more.
-            _ = lines.tick() => if super::say(format_args!("{}", line(&simulation.truth()))).is_err() { break },
+            _ = lines.tick() => if super::print(&format!("{}\n", line(&simulation.truth()))).is_err() { break },
         }
     }
-    let _ = super::say(format_args!("{}", account(&simulation.truth())));
+    let _ = super::print(&format!("{}\n", account(&simulation.truth())));
     simulation.shutdown().await;
     Ok(())
 }

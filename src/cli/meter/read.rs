@@ -91,7 +91,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     let head = head(&config, &subjects, busy.as_deref());
     if !live && !args.json {
         // A reader that has gone away, such as `head`, is no failure.
-        let _ = screen::print(&head);
+        let _ = crate::cli::print(&head);
     }
     let shared: Shared = Arc::new(Mutex::new(subjects));
     let mut tasks = JoinSet::new();
@@ -108,10 +108,10 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     let now = clock.now();
     if args.json {
         let meters: Vec<Value> = subjects.iter().map(|subject| subject.document(now)).collect();
-        let _ = screen::print(&format!("{:#}\n", json!({ "site": config.site.name, "meters": meters })));
+        let _ = crate::cli::print(&format!("{:#}\n", json!({ "site": config.site.name, "meters": meters })));
     } else if !live {
         let text: String = subjects.iter().map(|subject| subject.text(now)).collect();
-        let _ = screen::print(&text);
+        let _ = crate::cli::print(&text);
     }
     Ok(u8::from(!subjects.iter().all(Subject::has_power)))
 }

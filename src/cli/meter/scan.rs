@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::advice::advice;
-use super::screen::{self, Progress, counted, spell};
+use super::screen::{Progress, counted, spell};
 use crate::cli::Failure;
 use crate::clock::{Clock, Moment};
 use crate::config::builtin;
@@ -122,7 +122,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         _ = tokio::signal::ctrl_c() => false,
     };
     scan.progress.clear();
-    let _ = screen::print(&scan.report(units.len(), ended));
+    let _ = crate::cli::print(&scan.report(units.len(), ended));
     Ok(u8::from(scan.answered.is_empty()))
 }
 
@@ -152,7 +152,7 @@ impl Scan {
         let link = self.survey.link();
         let each = Survey::longest_silence(link) * if self.thorough { 4 } else { 2 };
         let longest = each * u32::try_from(units.len()).unwrap_or(u32::MAX);
-        let _ = screen::print(&format!(
+        let _ = crate::cli::print(&format!(
             "Asking {} at {} ({}), one after the other, and those that are silent again by the other function code; each for {} \
              at the most. If none answers that takes {}. Ctrl-C ends it and shows what was found.\nMany gateways serve one client only: nothing else may read there \
              at the same time.\n\n",
@@ -211,7 +211,7 @@ impl Scan {
             match presence {
                 Presence::Answers(how) => {
                     self.progress.clear();
-                    let _ = screen::print(&format!("unit {unit} answers: {how}\n"));
+                    let _ = crate::cli::print(&format!("unit {unit} answers: {how}\n"));
                     self.answered.push((*unit, how));
                     self.speaks.insert(*unit, probe.function);
                 }
@@ -220,7 +220,7 @@ impl Scan {
                 Presence::Silent => silent.push(*unit),
                 Presence::Garbled(error) => {
                     self.progress.clear();
-                    let _ = screen::print(&format!("unit {unit}: {error}\n"));
+                    let _ = crate::cli::print(&format!("unit {unit}: {error}\n"));
                     if garbled >= GARBLED && self.answered.is_empty() {
                         return Err(error);
                     }

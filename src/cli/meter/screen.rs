@@ -3,12 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-/// Writes text to standard output. Fails when nobody reads any more, which ends a command and is no mistake.
-pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
+use crate::cli::print;
 
 /// Whether a person looks at standard output.
 pub(super) fn watched() -> bool {

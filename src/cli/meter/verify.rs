@@ -13,10 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::neighbour::{self, Holder};
-use super::screen::{self, Progress, counted, spell};
+use super::screen::{Progress, counted, spell};
 use crate::cli::Failure;
 use crate::config::{self, Config};
 use crate::control::site::{CircuitId, MeterId};
+use crate::daemon::single::Alone;
 use crate::units::Watts;
 use plan::{Step, Unmovable};
 use stand::{Baseline, Left, Stand};
@@ -82,7 +83,7 @@ impl Ends {
 
 fn say(text: &str) {
     // Whoever reads may have gone; what was begun is brought to its end all the same.
-    let _ = screen::print(text);
+    let _ = crate::cli::print(text);
 }
 
 /// Tests a meter.
@@ -99,6 +100,8 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         crate::cli::complain(format_args!("ballast: {refusal}"));
         return Ok(1);
     }
+    // A daemon may serve its pages elsewhere, or keep its orders in the same place.
+    let _alone = Alone::hold(&args.config, config.store.path.as_deref()).map_err(Failure::NotAlone)?;
     if !args.yes && !std::io::stdin().is_terminal() {
         crate::cli::complain(format_args!(
             "ballast: this moves power, and there is no terminal to ask at; say --yes if that is meant"

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::plan::{self, Candidate, Move, Unmovable};
 use super::trial::{self, Phase, Sample};
 use crate::cli::Failure;
-use crate::cli::meter::screen::{self, Progress, spell};
+use crate::cli::meter::screen::{Progress, spell};
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
@@ -320,8 +320,11 @@ impl Stand {
                 self.stay(self.plateau(), &words, progress).await;
                 phases.push(Phase { begun, settled, ended: self.seconds(), lowered });
                 if !progress.visible() {
-                    let _ =
-                        screen::print(&format!("{words}: {} {from} -> {}\n", self.name, self.power_now()));
+                    let _ = crate::cli::print(&format!(
+                        "{words}: {} {from} -> {}\n",
+                        self.name,
+                        self.power_now()
+                    ));
                 }
             }
         }
