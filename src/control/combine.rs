@@ -242,10 +242,9 @@ fn device(meter: &Meter, input: Option<&MeterInput>, now: Moment) -> Seen {
         reading.value = reading.value.clamp(-PLAUSIBLE, PLAUSIBLE);
     }
     // Nobody knows how much less than what it can show.
-    let low = input.power.map(|reading| match input.at_most {
-        true => Reading { value: -PLAUSIBLE, ..reading },
-        false => reading,
-    });
+    let low = input
+        .power
+        .map(|reading| if input.at_most { Reading { value: -PLAUSIBLE, ..reading } } else { reading });
     Seen {
         input,
         low,

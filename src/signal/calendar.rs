@@ -42,13 +42,8 @@ pub async fn run(settings: Settings, context: Context) {
         let now = context.desk.wall();
         let nameplate = context.desk.nameplate(context.place.circuit, context.place.scope);
         let mut orders = orders(&settings, context.place, nameplate, now);
-        // What holds goes on to its end, though the clock has left its days.
-        for (id, counted) in context.desk.counted(context.source) {
-            if !orders.iter().any(|order| order.id == id) {
-                let then = self::orders(&settings, context.place, nameplate, counted);
-                orders.extend(then.into_iter().find(|order| order.id == id));
-            }
-        }
+        let lay_out = |then| self::orders(&settings, context.place, nameplate, then);
+        context.desk.add_what_holds(context.source, &mut orders, lay_out);
         if known.as_ref() != Some(&orders) {
             if let Some(next) = orders.iter().find(|order| order.until.is_none_or(|until| until > now)) {
                 info!(source = %context.name, "next: {}", next.id);

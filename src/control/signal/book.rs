@@ -431,7 +431,7 @@ impl Book {
             return Err(Refusal::SameRevision);
         }
         let draw = if bases.draw.is_finite() { bases.draw.clamp(0.0, 1.0) } else { 1.0 };
-        let held = Held {
+        let mut held = Held {
             cap,
             baseline: bases.baseline,
             received: now.wall,
@@ -439,17 +439,11 @@ impl Book {
             start_delay: known.map_or_else(|| order.start_spread.mul_f64(draw), |held| held.start_delay),
             return_delay: self.settings.return_spread.mul_f64(draw),
             withdrawn: None,
-            // A correction goes on with the count of what it corrects.
-            begun: standing.filter(|held| held.order.from == order.from).and_then(|held| held.begun),
+            // A correction that does not begin later goes on with the count of what it corrects.
+            begun: standing.filter(|known| order.from <= known.order.from).and_then(|known| known.begun),
             order,
         };
-        let mut held = held;
         held.follow(now);
-        if held.begun.is_none() {
-            // One that does not begin later than what it takes the place of has begun as well.
-            held.begun =
-                standing.filter(|known| held.order.from <= known.order.from).and_then(|known| known.begun);
-        }
         let margin = self.margin(now.doubt);
         if held.phase(now, margin) == Phase::Over {
             let id = held.order.id;

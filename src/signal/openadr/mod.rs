@@ -176,13 +176,7 @@ impl Poller {
             lane::read(&entries.entries, programmes, &around)
         };
         let mut reading = read(desk.wall());
-        // What holds goes on to its end, though the clock has left its days.
-        let listed = &mut reading.list.orders;
-        for (id, counted) in desk.counted(*source) {
-            if !listed.iter().any(|order| order.id == id) {
-                listed.extend(read(counted).list.orders.into_iter().find(|order| order.id == id));
-            }
-        }
+        desk.add_what_holds(*source, &mut reading.list.orders, |then| read(then).list.orders);
         let complaint = reading.list.complaint.clone();
         let refused = match desk.list(*source, reading.list).await {
             Ok(answers) => answers.into_iter().find_map(|answer| {
