@@ -144,7 +144,16 @@ impl Site {
     /// A configuration of nine miners of three kinds that follow the surplus: 13.9 kW at their lowest, 27.4 kW at
     /// their highest. `NET` in `more` becomes the network.
     pub fn config(&self, settings: &Settings, more: &str) -> String {
-        let Settings { mode, on_exit, fail_safe, follow, grace } = settings;
+        let Settings { mode, on_exit, fail_safe, follow, grace, feeder } = settings;
+        let (feeder_circuit, feeder_meter) = if *feeder {
+            (
+                format!("meter = \"fleet\"\ndedicated = true\nfail_safe = \"{fail_safe}\""),
+                "[meters.fleet]\nlink = \"switchboard\"\nunit = 2\nprofile = \"eastron-sdm630\"\nperiod = \"250ms\"\n\
+                 stale_after = \"1500ms\"\nfail_safe_after = \"3s\"\n",
+            )
+        } else {
+            (String::new(), "")
+        };
         let mut text = format!(
             r#"
 [site]
@@ -170,9 +179,7 @@ fail_safe = "{fail_safe}"
 
 [circuits.fleet]
 parent = "pcc"
-meter = "fleet"
-dedicated = true
-fail_safe = "{fail_safe}"
+{feeder_circuit}
 
 [links.switchboard]
 tcp = "NET.1:5020"
@@ -187,14 +194,7 @@ period = "250ms"
 stale_after = "1500ms"
 fail_safe_after = "3s"
 
-[meters.fleet]
-link = "switchboard"
-unit = 2
-profile = "eastron-sdm630"
-period = "250ms"
-stale_after = "1500ms"
-fail_safe_after = "3s"
-
+{feeder_meter}
 [limits.follow-surplus]
 circuit = "pcc"
 import = "{follow}"
@@ -317,11 +317,20 @@ pub struct Settings {
     pub follow: &'static str,
     /// How late a miner may be.
     pub grace: &'static str,
+    /// A second meter sees the miners alone.
+    pub feeder: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: "control", on_exit: "hold", fail_safe: "15 kW", follow: "0 W", grace: "2s" }
+        Self {
+            mode: "control",
+            on_exit: "hold",
+            fail_safe: "15 kW",
+            follow: "0 W",
+            grace: "2s",
+            feeder: false,
+        }
     }
 }
 

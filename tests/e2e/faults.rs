@@ -40,7 +40,7 @@ meter = { name = "pcc", fault = "silent" }
 fn a_miner_that_ignores_commands_is_named_and_the_others_make_up() {
     let site = Site::new(11);
     // A Braiins OS miner that is told to go down on its way up needs more than two seconds until its reading shows it.
-    let settings = Settings { grace: "5s", ..Settings::default() };
+    let settings = Settings { grace: "5s", feeder: true, ..Settings::default() };
     site.write("site.toml", &site.config(&settings, ""));
     // The least efficient ones are lowered first, and this is one of them.
     let deaf = r#"

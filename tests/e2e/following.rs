@@ -10,7 +10,7 @@ fn while_surplus(truths: &[Truth], low: f64, high: f64) -> Vec<Truth> {
 #[test]
 fn run_controls_sim_in_another_process() {
     let site = Site::new(1);
-    site.write("site.toml", &site.config(&Settings::default(), ""));
+    site.write("site.toml", &site.config(&Settings { feeder: true, ..Settings::default() }, ""));
     let step = r#"
 [[event]]
 at = "8s"
