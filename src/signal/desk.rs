@@ -41,8 +41,6 @@ pub const START_UP: &str = "start-up-after-outage";
 /// The farthest that a source's clock moves the windows of its orders. One that is further off does not know the time, and
 /// says nothing about them.
 pub const MOST_OFF: Duration = Duration::from_secs(3_600);
-/// Two clocks that are no further apart show the same time.
-const APART: Duration = Duration::from_secs(60);
 /// A power that is this many times what is known to hang on a circuit cannot be meant, whatever else hangs there.
 const GROSS: f64 = 10.0;
 
@@ -163,11 +161,6 @@ const fn result_name(outcome: Result<Receipt, Refusal>) -> &'static str {
     }
 }
 
-/// Time between two points, whichever is the earlier.
-fn apart(one: Wall, other: Wall) -> Duration {
-    one.since(other).max(other.since(one))
-}
-
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Desk").finish_non_exhaustive()
@@ -284,39 +277,6 @@ impl Desk {
         let newest = self.state().at(source).and_then(|at| at.book.newest(id));
         let now = u64::try_from(self.wall().as_unix_millis()).unwrap_or(0);
         newest.map_or(now, |newest| now.max(newest.saturating_add(1)))
-    }
-
-    /// Adds what holds to the orders that a source has laid out for now. `lay_out` gives them for another moment: what holds
-    /// goes on to its end, by its own count, though the wall clock has left its days. Whoever lays windows out and did
-    /// not add it would take it back.
-    pub fn add_what_holds(
-        &self,
-        source: SourceKey,
-        orders: &mut Vec<Order>,
-        lay_out: impl Fn(Wall) -> Vec<Order>,
-    ) {
-        let mut latest: Option<(Wall, Vec<Order>)> = None;
-        for (id, counted) in self.counted(source) {
-            if orders.iter().any(|order| order.id == id) {
-                continue;
-            }
-            // Most have been counted since the same jump of the clock.
-            let (_, then) = match latest.take() {
-                Some(known) if apart(known.0, counted) <= APART => latest.insert(known),
-                _ => latest.insert((counted, lay_out(counted))),
-            };
-            orders.extend(then.iter().find(|order| order.id == id).cloned());
-        }
-    }
-
-    /// What the wall clock would show by the count of the orders that hold, where that is not what it shows.
-    fn counted(&self, source: SourceKey) -> Vec<(Arc<str>, Wall)> {
-        let state = self.state();
-        let Some(at) = state.at(source) else { return Vec::new() };
-        let now = self.now(Doubt::None);
-        let holds = |held: &&Held| held.begun.is_some() && held.withdrawn.is_none();
-        let holding = at.book.orders().filter(holds).map(|held| (held.order.id.clone(), held.counted(&now)));
-        holding.filter(|(_, wall)| apart(*wall, now.wall) > APART).collect()
     }
 
     /// The site whose circuits orders may name.

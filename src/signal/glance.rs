@@ -1,13 +1,16 @@
-//! A source as it stands, all of one moment, and when a list of its orders was made.
+//! A source as it stands, all of one moment; what of its orders holds; and when a list of them was made.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::desk::{Desk, SourceKey};
 use crate::control::signal::book::{Held, Phase};
-use crate::control::signal::{Now, SourceSettings, View, Wall};
+use crate::control::signal::{Doubt, Now, Order, SourceSettings, View, Wall};
 use crate::control::site::Site;
 use crate::store::Kept;
+
+/// Two clocks that are no further apart show the same time.
+const APART: Duration = Duration::from_secs(60);
 
 /// When a list was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +75,45 @@ impl Glance {
     }
 }
 
+/// Time between two points, whichever is the earlier.
+fn apart(one: Wall, other: Wall) -> Duration {
+    one.since(other).max(other.since(one))
+}
+
 impl Desk {
+    /// Adds what holds to the orders that a source has laid out for now. `lay_out` gives them for another moment: what holds
+    /// goes on to its end, by its own count, though the wall clock has left its days. Whoever lays windows out and did
+    /// not add it would take it back.
+    pub fn add_what_holds(
+        &self,
+        source: SourceKey,
+        orders: &mut Vec<Order>,
+        lay_out: impl Fn(Wall) -> Vec<Order>,
+    ) {
+        let mut latest: Option<(Wall, Vec<Order>)> = None;
+        for (id, counted) in self.counted(source) {
+            if orders.iter().any(|order| order.id == id) {
+                continue;
+            }
+            // Most have been counted since the same jump of the clock.
+            let (_, then) = match latest.take() {
+                Some(known) if apart(known.0, counted) <= APART => latest.insert(known),
+                _ => latest.insert((counted, lay_out(counted))),
+            };
+            orders.extend(then.iter().find(|order| order.id == id).cloned());
+        }
+    }
+
+    /// What the wall clock would show by the count of the orders that hold, where that is not what it shows.
+    fn counted(&self, source: SourceKey) -> Vec<(Arc<str>, Wall)> {
+        let state = self.state();
+        let Some(at) = state.at(source) else { return Vec::new() };
+        let now = self.now(Doubt::None);
+        let holds = |held: &&Held| held.begun.is_some() && held.withdrawn.is_none();
+        let holding = at.book.orders().filter(holds).map(|held| (held.order.id.clone(), held.counted(&now)));
+        holding.filter(|(_, wall)| apart(*wall, now.wall) > APART).collect()
+    }
+
     /// A source as it stands; `None` when it is gone.
     pub fn glance(&self, source: SourceKey) -> Option<Glance> {
         let state = self.state();
