@@ -1,6 +1,7 @@
 //! What a scrape costs.
 
-#[path = "../tests/metrics_sample/mod.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "a bench ends by a panic, and tests use the rest")]
+#[path = "../tests/shared/metrics_sample.rs"]
 mod metrics_sample;
 
 use divan::Bencher;

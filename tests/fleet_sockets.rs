@@ -8,8 +8,10 @@
 )]
 
 #[expect(dead_code, reason = "the drivers' tests use the rest")]
+#[path = "drivers/drivers_sim/mod.rs"]
 mod drivers_sim;
 #[expect(dead_code, reason = "the drivers' tests use the rest")]
+#[path = "drivers/drivers_support/mod.rs"]
 mod drivers_support;
 
 use std::fmt::Write as _;

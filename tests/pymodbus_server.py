@@ -1,4 +1,4 @@
-"""A Modbus server by pymodbus (3.16 or later) for tests/meter_pymodbus.rs and the tests of serial lines.
+"""A Modbus server by pymodbus (3.16 or later) for tests/meters/pymodbus.rs and the tests of serial lines.
 
 Usage: pymodbus_server.py PORT          Modbus TCP on 127.0.0.1:PORT
        pymodbus_server.py PORT rtu      RTU frames over TCP there

@@ -1,4 +1,4 @@
-"""A utility's terminal by pymodbus (3.8 or later) for tests/signals_server.rs.
+"""A utility's terminal by pymodbus (3.8 or later) for tests/signals/server.rs.
 
 Usage: pymodbus_terminal.py HOST PORT
 

@@ -1,6 +1,8 @@
 //! `kill -9` at any moment loses no order whose sender got its yes.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[expect(dead_code, clippy::expect_used, clippy::panic, reason = "the tests of orders use the rest")]
+#[path = "signals/signals_bench/mod.rs"]
 mod signals_bench;
 
 use std::collections::BTreeSet;

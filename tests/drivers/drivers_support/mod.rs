@@ -1,0 +1,89 @@
+//! What the driver tests share: fixtures, connections to loopback, and ways in which a server misbehaves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
+use ballast::secret::Secret;
+use ballast::units::Watts;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+pub const PASSWORD: &str = "s3cret-pa55word";
+
+pub fn fixture(path: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
+    Connection {
+        name: Arc::from("m1"),
+        driver,
+        endpoint: Endpoint { host: address.ip().to_string(), port: address.port() },
+        credentials: Some(Credentials { username: None, password: Secret::new(PASSWORD.to_owned()) }),
+        timeout: Duration::from_millis(400),
+        rated: Watts::whole(3_300),
+        device: None,
+    }
+}
+
+/// What a server sends in place of an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Misbehaviour {
+    /// Closes at once.
+    Close,
+    /// Accepts, reads, and never answers.
+    Silence,
+    /// Sends one byte every 30 ms, for ever.
+    Drip,
+    /// Sends bytes that are no protocol at all.
+    Garbage,
+    /// Sends more than any answer has, for ever.
+    Flood,
+}
+
+pub const MISBEHAVIOURS: [Misbehaviour; 5] = [
+    Misbehaviour::Close,
+    Misbehaviour::Silence,
+    Misbehaviour::Drip,
+    Misbehaviour::Garbage,
+    Misbehaviour::Flood,
+];
+
+/// A server that does nothing but misbehave.
+pub async fn misbehaving(how: Misbehaviour) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(misbehave(stream, how));
+        }
+    });
+    address
+}
+
+async fn misbehave(mut stream: TcpStream, how: Misbehaviour) {
+    match how {
+        Misbehaviour::Close => {}
+        Misbehaviour::Silence => tokio::time::sleep(Duration::from_secs(60)).await,
+        Misbehaviour::Drip => {
+            while stream.write_all(b"{").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        }
+        Misbehaviour::Garbage => {
+            let _ = stream.write_all(b"\xff\xfe\x01\x02}{]\"\x80 hello\r\n\r\n").await;
+        }
+        Misbehaviour::Flood => {
+            let block = [b' '; 16 * 1024];
+            while stream.write_all(&block).await.is_ok() {}
+        }
+    }
+}
+
+/// An address on which nobody listens.
+pub async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}

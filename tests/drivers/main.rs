@@ -1,0 +1,36 @@
+//! The drivers of the miners: against little servers that say what they are told to, against the simulated miners, and
+//! against clients that others wrote.
+#![cfg(test)]
+
+mod auradine;
+mod avalon;
+mod axeos;
+mod bad_replies;
+mod bitmain_stock;
+mod braiins_os;
+mod cgminer_readonly;
+mod drivers_antminer;
+mod drivers_http;
+mod drivers_proxy;
+mod drivers_rest;
+mod drivers_sim;
+mod drivers_support;
+mod drivers_tcp;
+mod epic;
+mod fleet_credentials;
+mod fleet_identity;
+mod fleet_witness;
+mod generic;
+mod luxos;
+mod mara;
+mod only_power;
+mod proto;
+mod pyasic;
+mod read_command;
+mod sealminer;
+mod session;
+mod sim_servers;
+mod states;
+mod vnish;
+mod whatsminer_v2;
+mod whatsminer_v3;

@@ -1,0 +1,236 @@
+//! The operator's commands, as a person runs them, against the daemon of a simulated site.
+
+use crate::signals_push;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use signals_push::{Bench, HTTP, OPERATOR, PUSH};
+
+/// A command's exit status and words.
+struct Told {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// The command line of an operator.
+struct Shell {
+    folder: PathBuf,
+    url: String,
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Shell {
+    fn new(bench: &Bench, number: u8) -> Self {
+        let folder = std::env::temp_dir().join(format!("ballast-operator-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("operator.token"), format!("{OPERATOR}\n")).unwrap();
+        std::fs::write(folder.join("push.token"), PUSH).unwrap();
+        // The part of the configuration that the commands need: the rest may be beyond the operator's reach.
+        let config = format!(
+            "[web]\nlisten = \"{}\"\n[web.tokens.operator]\ntoken = {{ file = \"operator.token\" }}\n\
+             scopes = [\"operator\"]\n[groups.a]\ncredentials = {{ password_file = \"not-there\" }}\n",
+            bench.daemon.address()
+        );
+        std::fs::write(folder.join("site.toml"), config).unwrap();
+        Self { folder, url: format!("http://{}", bench.daemon.address()) }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Told {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ballast"));
+        command.args(arguments).current_dir(&self.folder).env_remove("BALLAST_TOKEN_FILE").env("TZ", "UTC");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Told { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// With the configuration in the folder.
+    async fn ballast(&self, arguments: &[&str]) -> Told {
+        self.run(&[arguments, &["--config", "site.toml"]].concat()).await
+    }
+
+    /// Must succeed; the words.
+    async fn good(&self, arguments: &[&str]) -> String {
+        let told = self.ballast(arguments).await;
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{arguments:?}: {}", told.out);
+        println!("$ ballast {}\n{}", arguments.join(" "), told.out);
+        told.out
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_sets_lists_and_clears_a_cap_and_the_measured_power_follows() {
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let bench = Bench::start(31, &calm).await;
+    let shell = Shell::new(&bench, 31);
+    let words =
+        shell.good(&["limit", "set", "maintenance", "--cap", "14 kW", "--miners", "--for", "2h"]).await;
+    assert!(
+        words.starts_with("maintenance is in the books: the miners of pcc at most 14 kW, until 20"),
+        "{words}"
+    );
+    bench.eventually("the miners are below the cap", 15, || bench.fleet() < 14.0).await;
+    assert_eq!(bench.binding(), "operator");
+    let words = shell.good(&["limit", "list"]).await;
+    assert!(words.contains("14 kW on miners of pcc (maintenance)"), "{words}");
+    assert!(words.contains("aggregator  controlled"), "{words}");
+    let words = shell
+        .good(&["limit", "set", "maintenance", "--percent", "60", "--circuit", "fleet", "--miners"])
+        .await;
+    assert!(words.starts_with("maintenance is changed: the miners of fleet"), "{words}");
+    bench.eventually("more is allowed", 20, || bench.fleet() > 14.5).await;
+    assert_eq!(shell.good(&["limit", "clear", "maintenance"]).await, "maintenance is taken back\n");
+    // And set again under the same name.
+    shell.good(&["limit", "set", "maintenance", "--cap", "20 kW", "--until", "2099-01-01 00:00"]).await;
+    shell.good(&["limit", "clear", "maintenance"]).await;
+    let words = shell.good(&["limit", "list"]).await;
+    assert!(words.ends_with("no orders\n"), "{words}");
+    shell.good(&["orders"]).await;
+    let json = shell.good(&["limit", "list", "--json"]).await;
+    assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["sources"].is_array());
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_lifts_a_grid_cap_in_a_name_and_for_a_time() {
+    let bench = Bench::start(32, HTTP).await;
+    let shell = Shell::new(&bench, 32);
+    bench.until("the fail-safe stands", 5, |_| bench.cap() == Some(26.0)).await;
+    let told = shell.ballast(&["limit", "lift", "aggregator", "--for", "30min"]).await;
+    assert!(told.code != 0 && told.err.contains("--by"), "{}", told.err);
+    let told = shell.ballast(&["limit", "lift", "aggregator", "--by", "A. Khan", "--for", "30h"]).await;
+    assert!(told.code == 1 && told.err.contains("a day at the most"), "{}", told.err);
+    let words = shell.good(&["limit", "lift", "aggregator", "--by", "A. Khan", "--for", "30min"]).await;
+    assert!(words.contains("lifted until 20") && words.contains("in the name of A. Khan"), "{words}");
+    bench.until("nothing caps", 3, |_| bench.cap().is_none()).await;
+    let words = shell.good(&["limit", "list"]).await;
+    assert!(words.contains("lifted by A. Khan until 20"), "{words}");
+    shell.good(&["limit", "lift", "aggregator", "--end"]).await;
+    bench.until("the fail-safe stands again", 3, |_| bench.cap() == Some(26.0)).await;
+    // A lift ends by itself.
+    shell.good(&["limit", "lift", "aggregator", "--by", "A. Khan", "--for", "1500ms"]).await;
+    bench.until("nothing caps", 3, |_| bench.cap().is_none()).await;
+    bench.until("it is over", 4, |_| bench.cap() == Some(26.0)).await;
+    let told = shell.ballast(&["limit", "lift", "agregator", "--by", "A. Khan", "--for", "5min"]).await;
+    assert!(
+        told.err.contains("there is no source `agregator`; there are operator, aggregator"),
+        "{}",
+        told.err
+    );
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_bad_value_is_told_and_the_cap_before_stays() {
+    let bench =
+        Bench::start(33, "[web.tokens.o]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n")
+            .await;
+    let shell = Shell::new(&bench, 33);
+    shell.good(&["limit", "set", "a", "--cap", "30 kW"]).await;
+    for (arguments, words) in [
+        (&["--cap", "30"][..], "has no unit; write it like \"30 W\""),
+        (&["--cap", "30 MW"], "check the unit of the signal"),
+        (&["--percent", "140"], "from 0 to 100"),
+        (&["--cap", "20 kW", "--circuit", "flet"], "the site has no circuit `flet`; there are pcc, fleet"),
+        (&["--cap", "20 kW", "--until", "2020-01-01 00:00"], "ends before it begins"),
+    ] {
+        let told = shell.ballast(&[&["limit", "set", "a"][..], arguments].concat()).await;
+        assert!(told.code == 1 && told.err.contains(words), "{arguments:?}: {}{}", told.err, told.out);
+        assert!(told.err.starts_with("ballast: the daemon refuses (4"), "{}", told.err);
+    }
+    for arguments in [&["--cap", "1 kW", "--percent", "3"][..], &[], &["--cap", "1 kW", "--until", "soon"]] {
+        let told = shell.ballast(&[&["limit", "set", "a"][..], arguments].concat()).await;
+        assert_eq!(told.code, 2, "{arguments:?}: {}", told.err);
+    }
+    bench.until("the first cap stands", 3, |_| bench.cap() == Some(30.0)).await;
+    let told = shell.ballast(&["limit", "clear", "b"]).await;
+    assert!(told.code == 1 && told.err.contains("no order `b`"), "{}", told.err);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_duplicate_is_no_news_and_the_end_comes_by_itself() {
+    let bench = Bench::start(34, HTTP).await;
+    let shell = Shell::new(&bench, 34);
+    shell.good(&["limit", "set", "a", "--cap", "20 kW"]).await;
+    let words = shell.good(&["limit", "set", "a", "--cap", "20 kW"]).await;
+    assert!(words.starts_with("a was in the books already"), "{words}");
+    shell.good(&["limit", "set", "a", "--cap", "20 kW", "--for", "2s"]).await;
+    bench.until("it holds", 3, |_| bench.cap() == Some(20.0)).await;
+    bench.until("it ends by itself", 4, |_| bench.cap() != Some(20.0)).await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_is_told_when_the_daemon_or_the_token_is_missing() {
+    let bench = Bench::start(35, HTTP).await;
+    let shell = Shell::new(&bench, 35);
+    let told =
+        shell.run(&["limit", "list", "--url", "http://127.0.0.1:1", "--token-file", "operator.token"]).await;
+    assert!(told.code == 1 && told.err.contains("no daemon answers at http://127.0.0.1:1"), "{}", told.err);
+    let with = |file| ["orders", "--url", shell.url.as_str(), "--token-file", file];
+    let told = shell.run(&with("nowhere.token")).await;
+    assert!(told.code == 1 && told.err.contains("cannot take a token from nowhere.token"), "{}", told.err);
+    std::fs::write(shell.folder.join("wrong.token"), "what-nobody-has-ever-heard").unwrap();
+    let told = shell.run(&with("wrong.token")).await;
+    assert!(told.code == 1 && told.err.contains("refuses (401): the token is not known"), "{}", told.err);
+    assert!(!told.err.contains("what-nobody"), "a token is not printed");
+    let set = [
+        "limit",
+        "set",
+        "a",
+        "--cap",
+        "20 kW",
+        "--url",
+        shell.url.as_str(),
+        "--token-file",
+        "operator.token",
+    ];
+    assert_eq!(shell.run(&set).await.code, 0, "with both given no configuration is needed");
+    let told = shell
+        .run(&[
+            "limit",
+            "lift",
+            "other",
+            "--by",
+            "A",
+            "--for",
+            "1h",
+            "--url",
+            &shell.url,
+            "--token-file",
+            "push.token",
+        ])
+        .await;
+    assert!(
+        told.code == 1 && told.err.contains("may not do this; use one with the scope `operator`"),
+        "{}",
+        told.err
+    );
+    std::fs::write(shell.folder.join("bare.toml"), "[web]\n").unwrap();
+    let told = shell.run(&["orders", "--config", "bare.toml"]).await;
+    assert!(told.code == 1 && told.err.contains("there is no token"), "{}", told.err);
+    let told = shell.run(&["orders", "--config", "gone.toml"]).await;
+    assert!(told.code == 78 && told.err.contains("gone.toml"), "{}", told.err);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_restart_of_the_daemon_never_leaves_the_site_above_what_its_sources_ordered() {
+    let mut bench = Bench::start(36, HTTP).await;
+    let shell = Shell::new(&bench, 36);
+    shell.good(&["limit", "lift", "aggregator", "--by", "A. Khan", "--for", "30min"]).await;
+    bench.until("nothing caps", 3, |_| bench.cap().is_none()).await;
+    bench.restart().await;
+    // A lift is the word of a person to this daemon; the next one does not know it.
+    bench.until("the fail-safe stands", 5, |_| bench.cap() == Some(26.0)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(bench.cap(), Some(26.0));
+    bench.stop().await;
+}

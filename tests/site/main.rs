@@ -1,0 +1,12 @@
+//! What a site is told and tells: its configuration, its metrics, its pages, its unit.
+#![cfg(test)]
+
+mod config;
+mod config_guide;
+mod config_law;
+mod metrics;
+mod metrics_promtool;
+#[path = "../shared/metrics_sample.rs"]
+mod metrics_sample;
+mod systemd;
+mod web;
