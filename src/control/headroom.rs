@@ -29,6 +29,8 @@ pub struct Headroom {
     pub power: Option<Watts>,
     /// Load other than miners, generation negative.
     pub outlook: Outlook,
+    /// What its meter, where it sees the miners alone, shows of them beyond what they say.
+    pub beyond: f64,
     /// What is kept free because the other load moves.
     pub reserve: f64,
     /// The same, were the load as high as it has been in the last forty seconds.
@@ -112,6 +114,11 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
             Headroom {
                 power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
                 outlook,
+                beyond: memory
+                    .balance
+                    .outlook()
+                    .filter(|_| circuit.dedicated)
+                    .map_or(0.0, |known| memory.beyond(&known)),
                 reserve,
                 reserve_at_top,
                 headroom: f64::INFINITY,
@@ -269,7 +276,7 @@ impl Headroom {
             }
             Scope::Miners => {
                 // Only a meter that sees the miners alone can tell of more than they are known to draw.
-                let excess = if circuit.dedicated { self.outlook.level } else { 0.0 };
+                let excess = if circuit.dedicated { self.outlook.level.max(self.beyond) } else { 0.0 };
                 let room = cap - margin - excess;
                 (room, room, room)
             }

@@ -18,8 +18,13 @@ const GAIN_RANGE: (f64, f64) = (0.6, 1.6);
 const GAIN_TIME: (f64, f64) = (120.0, 3.0);
 /// A calibration that differs by less is the same.
 const GAIN_STEP: f64 = 0.003;
-/// A fleet that moves by more than this share meanwhile teaches nothing about calibration.
-const CALM: f64 = 0.15;
+/// A fleet that has moved by more than this share in the time before teaches nothing about calibration; one that has stood
+/// within the second share teaches ten times as much as one that moves, whose readings are behind it.
+const CALM: (f64, f64) = (0.15, 0.02);
+/// The time before, for the one and the other.
+const CALM_FOR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
+/// What a moving fleet counts beside one that stands.
+const MOVING_COUNTS: f64 = 0.1;
 /// A comparison waits at the most this long for the meters that see the miners alone.
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
@@ -181,6 +186,14 @@ impl CircuitMemory {
         let tolerance = (miners * EXPLAINED).max(self.balance.noise() * BEYOND_NOISE);
         let excess = known.level - known.below;
         if excess > tolerance { excess } else { 0.0 }
+    }
+
+    /// What a dedicated meter sees its miners draw beyond what they say, in watts: what the caps on its own circuit lose, until
+    /// the calibration has learned it. Less than a calibration is ever wrong by is none.
+    pub fn beyond(&self, known: &Outlook) -> f64 {
+        let miners = self.estimate.newest().map_or(0.0, |(_, value)| value * self.gain);
+        let hair = (miners * GAIN_STEP).max(self.balance.noise() * BEYOND_NOISE);
+        (known.level - known.below - hair).max(0.0)
     }
 
     /// Whether a value is only the one before, read again: the device has had no time for a new one. Of a device of which
@@ -373,18 +386,21 @@ pub fn distrust(site: &Site, memories: &[CircuitMemory], seen: &mut [Seen]) {
 fn calibrate(memory: &mut CircuitMemory, metered: f64, at: Moment, nameplate: f64, period: Duration) {
     let then = shifted(at, memory.lag.doubt(Against::Estimate).best);
     let Some(estimate) = memory.estimate.at(then) else { return };
-    let around = memory
-        .estimate
-        .range(then.earlier(Duration::from_secs(10)), memory.estimate.newest().map_or(then, |(at, _)| at));
-    let calm = around.is_some_and(|(low, high)| high - low < CALM * estimate);
-    if estimate < 0.05 * nameplate || !calm {
+    let newest = memory.estimate.newest().map_or(then, |(at, _)| at);
+    let within = |time: Duration, share: f64| {
+        let range = memory.estimate.range(then.earlier(time), newest);
+        range.is_some_and(|(low, high)| high - low < share * estimate)
+    };
+    if estimate < 0.05 * nameplate || !within(CALM_FOR.0, CALM.0) {
         return;
     }
+    let counts = if within(CALM_FOR.1, CALM.1) { 1.0 } else { MOVING_COUNTS };
     let seconds = period.as_secs_f64().clamp(0.25, GAIN_TIME.0 / 5.0);
     let keep = (-seconds / GAIN_TIME.0).exp();
+    let weight = seconds * counts;
     let (seen, own, time) = memory.calibration;
     memory.calibration =
-        (seen * keep + metered * seconds, own * keep + estimate * seconds, time * keep + seconds);
+        (seen * keep + metered * weight, own * keep + estimate * weight, time * keep + weight);
     let (seen, own, time) = memory.calibration;
     let gain = (seen / own).clamp(GAIN_RANGE.0, GAIN_RANGE.1);
     // To follow every flicker would move the miners for nothing.

@@ -307,6 +307,32 @@ fn a_dedicated_feeder_meter_keeps_the_loop_calm_while_the_miners_move() {
 }
 
 #[test]
+fn readings_that_are_averages_are_not_taken_for_a_calibration_that_leaves_more_room() {
+    for averages in [2.0, 5.0, 10.0, 20.0] {
+        for cap in [50_000, 115_000, 120_000, 128_000] {
+            let mut site = super::slow_meters::with_feeder(true);
+            site.limits.push(limit("rating", 1, Scope::Miners, LimitClass::Safety, cap));
+            let mut plant = Plant::new(site, if cap == 50_000 { 0.0 } else { 1.0 }, |_| -200e3);
+            for miner in &mut plant.miners {
+                miner.averages = averages;
+            }
+            let cap = f64::from(cap);
+            // While they are lowered at first they cannot but be above it.
+            plant.run(10);
+            let mut above = 0;
+            for _ in 0..300 {
+                plant.cycle();
+                let draw = plant.draw();
+                above += usize::from(draw > cap * 1.004);
+                assert!(draw < cap * 1.0075, "averages over {averages} s: {draw} W under a cap of {cap} W");
+            }
+            assert!(above <= 10, "averages over {averages} s: {above} s above a cap of {cap} W");
+            assert!(plant.draw() > cap * 0.985, "{} of {cap} W", plant.draw());
+        }
+    }
+}
+
+#[test]
 fn a_steep_step_does_not_take_the_fleet_far_below_the_surplus_for_long() {
     for feeder in [false, true] {
         let mut site = super::slow_meters::with_feeder(feeder);

@@ -46,6 +46,9 @@ pub struct SimMiner {
     pub asleep: f64,
     /// What it says of its draw over what it draws.
     pub says: f64,
+    /// Over how many seconds what it says of its draw is averaged.
+    pub averages: f64,
+    averaged: f64,
     reading: (Moment, f64),
 }
 
@@ -112,6 +115,8 @@ impl Plant {
                     floor: 0.0,
                     asleep: miner.sleep.get(),
                     says: 1.0,
+                    averages: 0.0,
+                    averaged: draw,
                     reading: (now, draw),
                 }
             })
@@ -176,6 +181,7 @@ impl Plant {
                 miner.draw = 0.0;
                 miner.manner = Manner::Silent;
             }
+            miner.averaged += (miner.draw - miner.averaged) * (0.1 / miner.averages.max(0.1));
         }
     }
 
@@ -309,7 +315,7 @@ impl Plant {
             self.captured += (-other).max(0.0).min(self.draw()) * 0.1;
             if tenth == 4 {
                 for miner in self.miners.iter_mut().filter(|miner| miner.manner != Manner::Silent) {
-                    miner.reading = (self.now, miner.draw * miner.says);
+                    miner.reading = (self.now, miner.averaged * miner.says);
                 }
             }
         }
