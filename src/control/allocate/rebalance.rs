@@ -72,7 +72,10 @@ pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> 
             break;
         }
         freed += watts;
-        plan.changes.extend(taken);
+        // Nobody makes room for a start before it draws anything.
+        if items.get(index).is_some_and(|item| item.level != Level::Sleep) {
+            plan.changes.extend(taken);
+        }
         if let (Some(favoured), Some(level)) = (plan.favoured.get_mut(index), optimum.levels.get(index)) {
             *favoured = Some(*level);
         }

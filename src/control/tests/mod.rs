@@ -4,6 +4,7 @@ mod battery;
 mod closed_loop;
 mod combining;
 mod evidence;
+mod example;
 mod lagging_meters;
 mod losses;
 mod orders;
