@@ -76,11 +76,40 @@ pub(super) fn addresses(text: &str) -> Result<Addresses, String> {
     host(text).map(Addresses::One)
 }
 
-/// Reads `host` or `host:port`.
+/// Reads `host` or `host:port`, for whatever may be reached by HTTP.
 ///
 /// # Errors
 /// What is wrong; completes a sentence that begins with the key.
 pub(super) fn host(text: &str) -> Result<Host, String> {
+    let host = anywhere(text)?;
+    if let Some((_, zone)) = host.host.split_once('%') {
+        // The address of a page cannot have one (RFC 3986; RFC 6874 is not in use).
+        return Err(format!(
+            "has a network interface in it (%{zone}), which a page cannot be asked for by; give the device an address \
+             that counts beyond its own cable"
+        ));
+    }
+    Ok(host)
+}
+
+/// An IPv6 address with the interface on which it counts, such as `fe80::1%eth0` (RFC 4007, section 11).
+fn zoned(text: &str) -> Result<bool, String> {
+    let Some((ip, zone)) = text.split_once('%') else { return Ok(false) };
+    let Ok(ip) = ip.parse::<Ipv6Addr>() else { return Ok(false) };
+    // Names of interfaces have 15 characters at the most (IFNAMSIZ).
+    let named = (1..=15).contains(&zone.len())
+        && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if !named || !ip.is_unicast_link_local() {
+        return Err(String::from(
+            "has a % in it, which stands between a link-local address and its network interface only, as in \
+             \"[fe80::1%eth0]:502\"",
+        ));
+    }
+    Ok(true)
+}
+
+/// Reads `host` or `host:port`; the host may be a link-local address with its interface.
+fn anywhere(text: &str) -> Result<Host, String> {
     let text = text.trim();
     if text.contains('@') {
         return Err(String::from("has an account in it; accounts are written under `credentials`"));
@@ -89,16 +118,25 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
         usable(ip)?;
         return Ok(Host { host: ip.to_string(), port: None });
     }
+    if zoned(text)? {
+        return Ok(Host { host: text.to_owned(), port: None });
+    }
     if let Some(rest) = text.strip_prefix('[') {
         let (inner, port) = rest.split_once(']').ok_or("has an opening bracket without a closing one")?;
-        let ip: Ipv6Addr = inner.parse().map_err(|_| String::from("has no IPv6 address in its brackets"))?;
-        usable(IpAddr::V6(ip))?;
+        let inner = if zoned(inner)? {
+            inner.to_owned()
+        } else {
+            let ip: Ipv6Addr =
+                inner.parse().map_err(|_| String::from("has no IPv6 address in its brackets"))?;
+            usable(IpAddr::V6(ip))?;
+            ip.to_string()
+        };
         let port = match port.strip_prefix(':') {
             Some(port) => Some(port_number(port)?),
             None if port.is_empty() => None,
             None => return Err(String::from("has something other than a port after its bracket")),
         };
-        return Ok(Host { host: ip.to_string(), port });
+        return Ok(Host { host: inner, port });
     }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, Some(port_number(port)?)),
@@ -117,8 +155,11 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
 /// # Errors
 /// What is wrong; completes a sentence that begins with the key.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let Host { host, port } = host(text)?;
-    let port = port.ok_or_else(|| String::from("has no port"))?;
+    let Host { host, port } = anywhere(text)?;
+    let port = port.ok_or_else(|| match host.contains(':') {
+        true => format!("has no port; an IPv6 address stands in brackets before it: \"[{host}]:502\""),
+        false => String::from("has no port"),
+    })?;
     Ok(Endpoint { host, port })
 }
 
@@ -183,6 +224,23 @@ mod tests {
     #[test]
     fn a_host_name_may_have_a_hyphen() {
         assert_eq!(addresses("miner-7.farm.example").unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_local_address_names_its_interface_where_no_page_is_asked_for() {
+        let found = endpoint("[fe80::1%eth0]:502").unwrap();
+        assert_eq!((found.host.as_str(), found.port), ("fe80::1%eth0", 502));
+        assert_eq!(found.to_string(), "[fe80::1%eth0]:502");
+        let without = endpoint("fe80::1%eth0").unwrap_err();
+        assert!(without.contains("\"[fe80::1%eth0]:502\""), "{without}");
+        assert!(endpoint("fe80::1").unwrap_err().contains("\"[fe80::1]:502\""));
+        for address in ["fe80::1%eth0", "[fe80::1%eth0]", "[fe80::1%eth0]:80"] {
+            assert!(host(address).unwrap_err().contains("network interface"), "{address}");
+            assert!(addresses(address).unwrap_err().contains("network interface"), "{address}");
+        }
+        for address in ["[2001:db8::1%eth0]:502", "[fe80::1%]:502", "[fe80::1%a/b]:502"] {
+            assert!(endpoint(address).unwrap_err().contains("has a % in it"), "{address}");
+        }
     }
 
     #[test]

@@ -20,25 +20,31 @@ pub(super) struct Whole<'c, 'a> {
     pub(super) meters: &'c Meters,
     pub(super) miners: &'c Miners,
     pub(super) report: &'c Report<'a>,
+    /// Miners are written of in the file, right or wrong.
+    pub(super) peopled: bool,
 }
 
 /// Sums over everything that hangs below each circuit, itself included.
-struct Below {
-    nameplate: Vec<Watts>,
+pub(super) struct Below {
+    pub(super) nameplate: Vec<Watts>,
     miners: Vec<usize>,
     /// Load other than miners, where it is a constant of the configuration: no meter below measures it.
     /// `None` where a meter does.
-    other_load: Vec<Option<Watts>>,
+    pub(super) other_load: Vec<Option<Watts>>,
 }
 
-/// Checks everything; notes what it finds.
-pub(super) fn check(whole: &Whole<'_, '_>) {
+/// Checks everything; notes what it finds. Returns what hangs below each circuit.
+pub(super) fn check(whole: &Whole<'_, '_>) -> Below {
     let below = below(whole);
     readings(whole);
     charges(whole);
     unused_meters(whole);
     powerless_meters(whole);
     dedicated_subtrees(whole);
+    if !whole.peopled {
+        // Whoever has the meters first has nothing yet that a limit could hold.
+        return below;
+    }
     let bounds: Vec<Option<Watts>> =
         whole.limits.limits.iter().map(|limit| bound(whole, &below, limit)).collect();
     let hopeless = leaves_nothing(whole, &bounds);
@@ -50,6 +56,7 @@ pub(super) fn check(whole: &Whole<'_, '_>) {
     if whole.limits.complete {
         unlimited(whole);
     }
+    below
 }
 
 fn circuit<'w>(whole: &'w Whole<'_, '_>, id: CircuitId) -> Option<&'w Circuit> {
@@ -61,7 +68,10 @@ fn span_of(whole: &Whole<'_, '_>, limit: usize) -> Span {
 }
 
 /// A circuit and all above it, up to the root.
-fn upwards<'w>(whole: &'w Whole<'_, '_>, from: CircuitId) -> impl Iterator<Item = (CircuitId, &'w Circuit)> {
+pub(super) fn upwards<'w>(
+    whole: &'w Whole<'_, '_>,
+    from: CircuitId,
+) -> impl Iterator<Item = (CircuitId, &'w Circuit)> {
     std::iter::successors(circuit(whole, from).map(|circuit| (from, circuit)), |(_, below)| {
         let parent = below.parent?;
         circuit(whole, parent).map(|circuit| (parent, circuit))

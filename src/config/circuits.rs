@@ -6,6 +6,7 @@ use super::devices::Devices;
 use super::diagnostic::{At, Report, Span};
 use super::protection;
 use super::reader::{MOST_POWER, Table, Wrong, is_a};
+use super::sizes::LostCap;
 use crate::control::site::{Cap, Circuit, CircuitId, Condition, Limit, LimitClass, MeterId, Scope};
 use crate::miner::Connection;
 use crate::units::Watts;
@@ -51,13 +52,23 @@ pub(super) struct Circuits<'a> {
     pub(super) circuits: Vec<Circuit>,
     pub(super) spans: Vec<Span>,
     pub(super) names: Names<'a>,
+    /// Where some keys of each stand.
+    pub(super) keys: Vec<CircuitKeys>,
     /// How the breaker of each is reached.
     pub(super) breakers: Vec<Option<Connection>>,
     /// The tree itself is sound: one root, no cycle, every parent known.
     pub(super) sound: bool,
 }
 
+/// Where the values of some keys of a circuit stand; `None` where they are not given.
+#[derive(Clone, Copy)]
+pub(super) struct CircuitKeys {
+    pub(super) margin: Option<Span>,
+    pub(super) fail_safe: Option<Span>,
+}
+
 struct Raw<'a> {
+    keys: CircuitKeys,
     name: At<&'a str>,
     parent: Option<At<&'a str>>,
     /// The key `parent` is there, right or wrong.
@@ -106,6 +117,7 @@ pub(super) fn circuits<'a>(root: &Table<'a>, meters: &Names<'a>, devices: &Devic
     Circuits {
         circuits: sorted.iter().map(|raw| raw.circuit.clone()).collect(),
         spans: sorted.iter().map(|raw| raw.name.span).collect(),
+        keys: sorted.iter().map(|raw| raw.keys).collect(),
         breakers: sorted.iter().map(|raw| raw.breaker.clone()).collect(),
         names: Names::new("circuit", sorted.iter().map(|raw| raw.name.value)),
         sound: sound && !sorted.is_empty(),
@@ -133,7 +145,7 @@ fn circuit<'a>(
         );
     }
     let dedicated = table.boolean("dedicated").unwrap_or(false);
-    let margin = table.load("margin").map_or(Watts::ZERO, |at| at.value);
+    let margin = table.load("margin");
     let other_load = table.load("other_load");
     let fail_safe = table.load("fail_safe");
     if table.has("fail_safe") && !table.has("meter") {
@@ -164,6 +176,7 @@ fn circuit<'a>(
     let breaker = protection::breaker(name.value, &table, devices);
     table.finish();
     Raw {
+        keys: CircuitKeys { margin: margin.map(|at| at.span), fail_safe: fail_safe.map(|at| at.span) },
         name,
         parent,
         has_parent,
@@ -172,7 +185,7 @@ fn circuit<'a>(
             parent: None,
             meter: meter.map(MeterId),
             dedicated,
-            margin,
+            margin: margin.map_or(Watts::ZERO, |at| at.value),
             other_load: other_load.map_or(Watts::ZERO, |at| at.value),
             fail_safe: fail_safe.map_or(Watts::ZERO, |at| at.value),
             interlock,
@@ -301,6 +314,22 @@ pub(super) struct Limits {
     pub(super) conditions: Vec<Option<Span>>,
     /// No limit of the file was left out for a mistake.
     pub(super) complete: bool,
+}
+
+impl Limits {
+    /// What holds while the readings that are caps are lost.
+    pub(super) fn lost_caps(&self) -> impl Iterator<Item = LostCap> {
+        self.limits.iter().zip(&self.spans).filter_map(|(limit, span)| match limit.cap {
+            Cap::Reading { fail_safe, .. } => Some(LostCap {
+                span: *span,
+                title: format!("the `fail_safe` of limit `{}`", limit.name),
+                circuit: limit.circuit,
+                scope: limit.scope,
+                cap: fail_safe,
+            }),
+            Cap::Constant(_) => None,
+        })
+    }
 }
 
 /// Reads `[limits.*]`.
@@ -452,7 +481,9 @@ fn cap<'a>(
             .map(|power| Some(Watts::saturating(power)))
     });
     if !is_table.get() {
-        return constant.and_then(|at| at.value).map(Cap::Constant);
+        let constant = constant.and_then(|at| at.value.map(|cap| At::new(cap, at.span)))?;
+        table.report().remember(key, constant.span, constant.value.get());
+        return Some(Cap::Constant(constant.value));
     }
     let inner = table.table(key)?;
     let name = inner.text("reading");

@@ -194,6 +194,8 @@ pub(super) struct Report<'a> {
     warnings_elsewhere: RefCell<Vec<Diagnostic>>,
     hidden: RefCell<Vec<Span>>,
     dropped: Cell<usize>,
+    /// Quantities that were read, some of them with their place alone: key, place, power or rate in its base unit or zero.
+    quantities: RefCell<Vec<(&'static str, Span, f64)>>,
 }
 
 impl<'a> Report<'a> {
@@ -210,7 +212,23 @@ impl<'a> Report<'a> {
             warnings_elsewhere: RefCell::default(),
             hidden: RefCell::default(),
             dropped: Cell::new(0),
+            quantities: RefCell::default(),
         }
+    }
+
+    /// Remembers a quantity until it is known what it must be in proportion to.
+    pub(super) fn remember(&self, key: &'static str, span: Span, value: f64) {
+        self.quantities.borrow_mut().push((key, span, value));
+    }
+
+    /// What was remembered.
+    pub(super) fn quantities(&self) -> Vec<(&'static str, Span, f64)> {
+        self.quantities.borrow().clone()
+    }
+
+    /// Where the value of a remembered key stands, of which there is one.
+    pub(super) fn quantity_span(&self, wanted: &str) -> Option<Span> {
+        self.quantities.borrow().iter().find(|(key, ..)| *key == wanted).map(|(_, span, _)| *span)
     }
 
     /// Notes a mistake. An empty `help` is left out.
@@ -256,7 +274,16 @@ impl<'a> Report<'a> {
     /// Hides the values of all keys that sound like secrets, wherever they stand.
     pub(super) fn hide_secrets(&self, table: &DeTable<'_>) {
         for (key, value) in table.iter() {
-            if sounds_secret(key.get_ref()) {
+            // The place of a table with a header of its own is its name there, which is nothing to hide.
+            let place = self.text.get(value.span()).unwrap_or("");
+            let headed = match value.get_ref() {
+                DeValue::Table(_) => !place.starts_with('{'),
+                DeValue::Array(tables) => {
+                    place.starts_with("[[") && tables.iter().all(|table| table.get_ref().is_table())
+                }
+                _ => false,
+            };
+            if sounds_secret(key.get_ref()) && !headed {
                 self.hide(value.span().into());
             }
             self.hide_secrets_in(value);
@@ -440,6 +467,28 @@ mod tests {
         let broken = print("password = \"hunter2", 11..12);
         assert!(!broken.contains("hunter2"), "{broken}");
         assert!(print("password_file = \"there\"", 0..1).contains("there"));
+    }
+
+    #[test]
+    fn the_name_in_a_header_is_no_secret_and_a_table_in_braces_is_one() {
+        let shown = |text: &str| {
+            let report = Report::new(text, Path::new("f"));
+            let (document, _) = DeTable::parse_recoverable(text);
+            report.hide_secrets(document.get_ref());
+            text.lines()
+                .enumerate()
+                .map(|(line, _)| {
+                    let start = report.line_starts[line];
+                    report.masked(text.lines().nth(line).unwrap(), start, 0)
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown("[web.tokens.utility]\nscopes = [1]"), ["[web.tokens.utility]", "scopes = [1]"]);
+        assert_eq!(shown("[[tokens]]\nname = \"a\""), ["[[tokens]]", "name = \"a\""]);
+        let braces = shown("x = 1\ntokens = { utility = \"hunter2\" }").join("");
+        assert!(!braces.contains("hunter2"), "{braces}");
+        let header = shown("[passwords]\nroot_password = \"hunter2\"").join("");
+        assert!(header.starts_with("[passwords]") && !header.contains("hunter2"), "{header}");
     }
 
     #[test]

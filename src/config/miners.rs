@@ -183,11 +183,13 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         );
     }
     if !root.has("groups") && !root.has("miners") {
-        report.error(
-            root.span(),
-            "the file has no miners",
-            "write [groups.NAME] with addresses = [\"first-last\"], or [miners.NAME] with an address",
-        );
+        let help = "write [groups.NAME] with addresses = [\"first-last\"], or [miners.NAME] with an address";
+        if root.has("meters") {
+            let message = "the file has no miners: its meters are read, and nothing is commanded";
+            report.warn(root.key_span("meters"), message, help);
+        } else {
+            report.error(root.span(), "the file has no miners", help);
+        }
     }
     all.report_duplicates(report);
     all.result

@@ -19,6 +19,7 @@
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `signals/` | `[signals.*]` |
+//! | `sizes` | quantities that are out of proportion to the site |
 //! | `checks` | what only the whole shows |
 //! | `summary`, `summary_orders` | the whole in words, for `ballast check` |
 
@@ -42,6 +43,7 @@ mod registers;
 mod secrets;
 mod settings;
 mod signals;
+mod sizes;
 mod store;
 mod summary;
 mod summary_orders;
@@ -156,6 +158,9 @@ pub enum Secrets {
     /// A password that is missing is a mistake.
     #[default]
     Read,
+    /// As [`Self::Read`], but a credential of systemd, which only the service is given, is a warning where there are none:
+    /// to check a file by hand.
+    ByHand,
     /// No password is looked for, and no miner has credentials: to check a file on another machine.
     Skip,
 }
@@ -412,6 +417,7 @@ fn build<'t>(
         time_zone: site.time_zone.as_ref(),
     };
     let signals = signals::signals(&root, &known, &limits);
+    let sources = signals.order_sources();
     let (listen, tokens) = settings::web(&root, &store, Some(&signals.specs));
     let accounts = store.accounts(&root);
     let context = miners::Context {
@@ -424,24 +430,31 @@ fn build<'t>(
         found: std::cell::RefCell::default(),
     };
     let miners = miners::miners(&root, &context);
+    let peopled = root.has("groups") || root.has("miners");
     root.finish();
 
+    let nameplate = miners.miners.iter().map(|miner| miner.nameplate).sum();
+    let hanging = hanging(nameplate, &circuits.circuits, &limits.limits);
+    let exit = control.exit;
+    let settings = control.settings(nameplate);
     if circuits.sound {
-        checks::check(&checks::Whole {
+        let whole = checks::Whole {
             circuits: &circuits,
             limits: &limits,
             meters: &meters,
             miners: &miners,
             report,
-        });
+            peopled,
+        };
+        let below = checks::check(&whole);
+        let lost_caps: Vec<_> = limits.lost_caps().chain(signals.lost_caps).collect();
+        sizes::check(&whole, &below, &settings, hanging, &lost_caps);
     }
     if report.count() > 0 {
         return None;
     }
-    let nameplate = miners.miners.iter().map(|miner| miner.nameplate).sum();
     meters::warn_of_narrowness(&meters, &circuits.circuits, nameplate, report);
-    meters::assume_plausible(&mut meters.connections, hanging(nameplate, &circuits.circuits, &limits.limits));
-    let exit = control.exit;
+    meters::assume_plausible(&mut meters.connections, hanging);
     Some(Config {
         path: path.to_owned(),
         site: Arc::new(Site {
@@ -449,9 +462,9 @@ fn build<'t>(
             circuits: circuits.circuits,
             meters: meters.meters,
             limits: limits.limits,
-            sources: signals.order_sources(),
+            sources,
             miners: miners.miners,
-            settings: control.settings(nameplate),
+            settings,
         }),
         links: links.links,
         meters: meters.connections,

@@ -159,6 +159,7 @@ impl<'a> Table<'a> {
     /// A power between two bounds, inclusive.
     pub(super) fn power(&self, key: &'static str, low: f64, high: f64) -> Option<At<Watts>> {
         let at = self.quantity(key, &quantity::POWER, low, high)?;
+        self.report.remember(key, at.span, at.value);
         Some(At::new(Watts::saturating(at.value), at.span))
     }
 
@@ -169,6 +170,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn rate(&self, key: &'static str) -> Option<At<WattsPerSecond>> {
         let at = self.quantity(key, &quantity::POWER_RATE, 1e-3, MOST_POWER)?;
+        self.report.remember(key, at.span, at.value);
         Some(At::new(WattsPerSecond::saturating(at.value), at.span))
     }
 

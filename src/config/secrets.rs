@@ -162,6 +162,16 @@ impl Store<'_> {
             return None;
         }
         let Some(folder) = (self.options.environment)("CREDENTIALS_DIRECTORY") else {
+            if self.options.secrets == Secrets::ByHand {
+                report.warn(
+                    name.span,
+                    format!(
+                        "the credential `{shown}` is not looked at: systemd gives it to the service alone"
+                    ),
+                    format!("see to it that the service has LoadCredential={shown}:/path/to/file"),
+                );
+                return Some(Secret::new(String::new()));
+            }
             report.error(
                 name.span,
                 format!("there is no credential `{shown}`: CREDENTIALS_DIRECTORY is not set"),

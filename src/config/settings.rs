@@ -155,6 +155,7 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
     let time = |key, low: Duration, high: Duration, into: &mut Duration| {
         if let Some(at) = table.time(key, low, high) {
             *into = at.value;
+            table.report().remember(key, at.span, 0.0);
         }
     };
     let tick = Duration::from_millis(100);

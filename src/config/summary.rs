@@ -25,7 +25,9 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     let site = &config.site;
     let settings = &site.settings;
     let miners = count(site.miners.len(), "miner");
-    if settings.observe {
+    if site.miners.is_empty() {
+        writeln!(out, "{}: has no miners; its meters are read, and nothing is commanded.", site.name)?;
+    } else if settings.observe {
         writeln!(out, "{}: watches {miners} and commands none of them (mode = \"observe\").", site.name)?;
     } else {
         writeln!(out, "{}: controls {miners}.", site.name)?;
@@ -313,6 +315,9 @@ fn lost(meter: &Meter, fail_safe: Watts) -> String {
 /// Miners that are alike, once each.
 fn kinds(out: &mut String, config: &Config) -> std::fmt::Result {
     let site = &config.site;
+    if site.miners.is_empty() {
+        writeln!(out, "    none")?;
+    }
     let mut kinds: BTreeMap<(usize, &str, String), (usize, usize)> = BTreeMap::new();
     for (miner, connection) in site.miners.iter().zip(&config.miners) {
         let entry = kinds.entry((miner.circuit.0, miner.driver, range(miner))).or_default();

@@ -20,6 +20,7 @@ use super::diagnostic::At;
 use super::meters::Links;
 use super::reader::Table;
 use super::secrets::Store;
+use super::sizes::LostCap;
 use crate::control::signal::source::{FailSafe, Feed, Release, SourceSettings};
 use crate::control::site::{CircuitId, LimitClass, OrderSource, Scope};
 use crate::meter::Connection;
@@ -42,6 +43,8 @@ pub(super) struct Context<'c, 'a> {
 /// The sources, the operator first.
 pub(super) struct Signals {
     pub(super) specs: Vec<Spec>,
+    /// What holds while they are lost, with its place.
+    pub(super) lost_caps: Vec<LostCap>,
 }
 
 impl Signals {
@@ -78,6 +81,7 @@ const WORDS: [(&str, Word); 7] = [
 /// Reads `[signals.*]`.
 pub(super) fn signals(root: &Table<'_>, context: &Context<'_, '_>, limits: &Limits) -> Signals {
     let mut specs = vec![operator()];
+    let mut lost_caps = Vec::new();
     for (name, table) in root.named("signals") {
         if name.value == OPERATOR || limits.limits.iter().any(|limit| limit.name == name.value) {
             table.report().error(
@@ -87,11 +91,19 @@ pub(super) fn signals(root: &Table<'_>, context: &Context<'_, '_>, limits: &Limi
             );
         }
         if let Some(spec) = signal(name, &table, context) {
+            // A guard at its fail-safe is one that cannot see; a calendar is never lost.
+            lost_caps.extend(spec.settings.fail_safe.map(|lost| LostCap {
+                span: table.key_span("fail_safe"),
+                title: format!("the `fail_safe` of {}", table.title()),
+                circuit: lost.circuit,
+                scope: lost.scope,
+                cap: lost.cap,
+            }));
             specs.push(spec);
             table.finish();
         }
     }
-    Signals { specs }
+    Signals { specs, lost_caps }
 }
 
 /// The operator is heard over the pages, and is never lost: his orders end with their time.
