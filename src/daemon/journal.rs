@@ -1,6 +1,7 @@
 //! What is worth a line in the log: changes of state, once each. A cycle like the one before leaves no trace.
 
 mod answers;
+mod obedience;
 #[cfg(test)]
 mod tests;
 mod unused;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::clock::Moment;
-use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, MinerState, Mode, Source};
+use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, Mode, Source};
 use crate::control::signal::{SourceState, View};
 use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
@@ -20,6 +21,7 @@ use crate::signal::record::{News, What};
 use crate::signal::status::trouble;
 use crate::units::Watts;
 use answers::Answers;
+use obedience::{Episode, Obedience, Said};
 use unused::Unused;
 
 /// A binding limit that changes back and forth is told at most this often.
@@ -36,8 +38,8 @@ const SHORTFALL: Watts = Watts::whole(500);
 pub struct Journal {
     mode: Option<(Mode, Mode)>,
     binding: Option<(CircuitId, Source, Moment)>,
-    short: bool,
-    states: Vec<MinerState>,
+    short: Episode,
+    obedience: Obedience,
     answers: Answers,
     unused: Unused,
     meters: Vec<Told>,
@@ -110,7 +112,7 @@ impl Journal {
         self.meters(site, snapshot, decision);
         self.conditions(site, decision);
         self.protection(site, decision);
-        self.miners(site, decision);
+        self.obedience.write(site, decision);
         self.answers.write(site, decision);
         self.unused.write(site, decision);
         for command in &decision.commands {
@@ -157,8 +159,8 @@ impl Journal {
     }
 
     fn shortfall(&mut self, site: &Site, decision: &Decision) {
-        let short = decision.fleet.shortfall > SHORTFALL;
-        if short && !self.short {
+        let said = self.short.note(decision.fleet.shortfall > SHORTFALL, decision.at);
+        if said == Some(Said::Begins) {
             let worst = decision
                 .circuits
                 .iter()
@@ -170,10 +172,9 @@ impl Journal {
                 "{} more than the budget allows: what could be shed is shed", decision.fleet.shortfall
             );
         }
-        if !short && self.short {
+        if said == Some(Said::Over) {
             info!("the fleet fits its budgets again");
         }
-        self.short = short;
     }
 
     fn meters(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
@@ -231,31 +232,6 @@ impl Journal {
                 None => {}
             }
         }
-    }
-
-    fn miners(&mut self, site: &Site, decision: &Decision) {
-        let first = self.states.len() != decision.miners.len();
-        if !first {
-            for ((miner, now), before) in site.miners.iter().zip(&decision.miners).zip(&self.states) {
-                let name = miner.name.as_str();
-                match (*before, now.state) {
-                    (before, after) if before == after => {}
-                    (_, MinerState::Straggler) => warn!(
-                        miner = name,
-                        "does not follow: draws {} where it was told {}; its power stays counted",
-                        now.draw,
-                        now.settled
-                    ),
-                    (_, MinerState::Fault) => warn!(miner = name, "has stopped by a fault of its own"),
-                    (MinerState::Straggler | MinerState::Fault, _) => {
-                        info!(miner = name, "is back in order: {}", now.state.name());
-                    }
-                    _ => {}
-                }
-            }
-        }
-        self.states.clear();
-        self.states.extend(decision.miners.iter().map(|miner| miner.state));
     }
 }
 

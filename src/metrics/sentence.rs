@@ -29,16 +29,41 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
     if known && (follows || fleet.surplus > Watts::ZERO) {
         parts.push(format!("surplus {}", fleet.surplus));
     }
-    parts.push(format!("budget {} ({})", fleet.budget, binding_words(site, &decision.binding)));
+    let why = binding_words(site, &decision.binding);
+    parts.push(format!("budget {} ({why}{})", fleet.budget, bound_cap(decision)));
     parts.push(format!("fleet {}", fleet.draw));
     // Below a watt the meters only hum.
-    if fleet.shortfall >= Watts::whole(1) {
+    if fleet.shortfall > fleet.draw && fleet.shortfall >= Watts::whole(1) {
+        // More than it is seen to draw: of some nobody knows, and the worst is counted.
+        parts.push(format!("up to {} over budget", fleet.shortfall));
+    } else if fleet.shortfall >= Watts::whole(1) {
         parts.push(format!("{} over budget", fleet.shortfall));
     }
     parts.push(exchange(decision));
     parts.push(fleet.hashrate.to_string());
     parts.push(miners(decision));
     parts.join(" · ")
+}
+
+/// The cap that binds, where it is another figure than the budget beside it: it is that of a part of the site, or other
+/// loads and what is kept free have their part of it. A cap of zero or below is the surplus, whose figure stands before.
+fn bound_cap(decision: &Decision) -> String {
+    let binding = &decision.binding;
+    let Some(circuit) = decision.circuits.get(binding.circuit.0) else { return String::new() };
+    let limit = circuit.limits.iter().find(|limit| limit.source == binding.source);
+    let Some(cap) = limit.and_then(|limit| limit.cap).filter(|cap| *cap > Watts::ZERO) else {
+        return String::new();
+    };
+    let (words, own) = (cap.to_string(), circuit.budget);
+    if words == decision.fleet.budget.to_string() {
+        String::new()
+    } else if words == own.to_string() {
+        format!(", {words}")
+    } else if own < cap {
+        format!(", {words} less {}", cap - own)
+    } else {
+        format!(", {words} and {} generated there", own - cap)
+    }
 }
 
 /// The exchange with the grid at the root circuit.

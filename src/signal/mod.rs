@@ -39,6 +39,7 @@ pub mod desk;
 mod glance;
 pub mod guard;
 mod keep;
+mod keeper;
 mod key;
 mod ledger;
 pub mod openadr;

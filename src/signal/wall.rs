@@ -3,31 +3,26 @@
 //! The windows of orders are in wall-clock time, so a wrong clock makes an order late. Two things are watched: whether
 //! somebody keeps the clock right, and whether it jumps against the monotonic clock.
 //!
-//! *Somebody keeps it right* is told by the file that `systemd-timesyncd` touches when it has synchronised
-//! (systemd-timesyncd.service(8), `/run/systemd/timesync/synchronized`). Other programs (chrony, ntpd, a receiver for
-//! GPS) leave no such file, and the flag of the kernel that they all set is out of reach: adjtimex(2) has no safe
-//! wrapper among the dependencies, and the service's own `ProtectClock=` forbids it. There the operator says
+//! Who keeps it right is looked for by `keeper`; where nobody is found who does, the operator says
 //! `[site] clock = "trusted"`. Without either the clock is in doubt: windows begin early and end late by the source's
 //! `clock_allowance`.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::desk::WallClock;
+use super::keeper::Keeper;
 use crate::clock::{self, Clock, Moment};
 use crate::control::signal::time::FOUNDED;
 use crate::control::signal::{Doubt, Wall};
 
-/// `systemd-timesyncd` touches this when it has synchronised the clock.
-const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 /// A difference between two looks up to this is no jump: rule 4 of the model.
 const JUMP: Duration = Duration::from_secs(30);
 /// A clock that has jumped is believed once it has run evenly for this long, and is synchronised.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(600);
 /// What a source allows for a clock in doubt, usually. A jump that is larger counts with what it is.
 const USUAL_ALLOWANCE: Duration = Duration::from_secs(300);
-/// Time between two looks for the file.
+/// Time between two looks for who keeps it.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Whether somebody keeps the clock right.
@@ -84,6 +79,7 @@ struct Looks {
 
 /// The wall clock of this machine.
 pub fn of_this_machine(clock: Clock, trust: Trust) -> WallClock {
+    let keeper = (trust == Trust::Checked).then(Keeper::look_for);
     let looks = Mutex::new(Looks { watch: Watch::default(), synchronised: None, looked: None });
     Arc::new(move || {
         let now = clock.now();
@@ -91,12 +87,9 @@ pub fn of_this_machine(clock: Clock, trust: Trust) -> WallClock {
         let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
         if looks.looked.is_none_or(|looked| now - looked >= LOOK) {
             looks.looked = Some(now);
-            looks.synchronised = match trust {
-                // Who answers for the clock does not answer for one that was never set.
-                Trust::Trusted => Some(true),
-                // The file lies in memory: looking for it waits for no disk.
-                Trust::Checked => Path::new(SYNCHRONISED).exists().then_some(true),
-            };
+            // Who answers for the clock (no keeper is looked for then) does not answer for one that was never set.
+            let kept = keeper.as_ref().is_none_or(Keeper::is_there);
+            looks.synchronised = kept.then_some(true);
         }
         let synchronised = looks.synchronised.filter(|_| wall >= FOUNDED);
         (wall, looks.watch.look(now, wall, synchronised))

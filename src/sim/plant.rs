@@ -101,9 +101,13 @@ impl Plant {
 
     /// Generation and other load at a scenario time.
     pub fn at(&self, time: Duration) -> Balance {
+        // Where no sun is described, its events change the generation that there is.
+        let steady = self.scenario.steady_generation;
+        let sunless = self.scenario.sun.peak <= Watts::ZERO;
+        let (sun, steady) = if sunless { (steady, Watts::ZERO) } else { (self.sun.output(time), steady) };
         let mut balance = Balance {
-            sun: self.sun.output(time),
-            steady: self.scenario.steady_generation,
+            sun,
+            steady,
             load: self.natural_load(time),
             placed: placed(&self.scenario).map(|(_, load)| load.at(time)).collect(),
             auxiliaries: self.auxiliaries,
@@ -351,6 +355,19 @@ sun = { to = "300 kW" }
         for (power, kilowatts) in powers.iter().zip(expected) {
             assert!((*power - Watts::kilowatts(kilowatts)).abs() < Watts::whole(1), "{powers:?}");
         }
+    }
+
+    #[test]
+    fn without_a_sun_its_events_change_the_steady_generation() {
+        let events = "[[event]]\nat = \"10s\"\nfor = \"10s\"\nsun = { times = 0.5 }\n\
+                      [[event]]\nat = \"30s\"\nsun = { to = \"1 kW\" }\n";
+        let text = format!("description = \"steady\"\n[generation]\nsteady = \"4 kW\"\n{events}");
+        let plant = Plant::new(&Scenario::parse("steady.toml", &text).unwrap());
+        let at = |second| plant.at(Duration::from_secs(second)).generation();
+        assert_eq!(
+            [at(5), at(15), at(25), at(35)],
+            [4, 2, 4, 1].map(|kilowatts| Watts::whole(kilowatts * 1_000))
+        );
     }
 
     #[test]

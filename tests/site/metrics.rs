@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Binding, MeterDecision, MinerState, Mode, Source, Waiting};
+use ballast::control::decision::{Binding, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting};
 use ballast::control::measure::Measure;
-use ballast::control::site::{CircuitId, Combination, Condition, Meter, MeterId, MinerId, Part, Redundant};
+use ballast::control::site::{
+    CircuitId, Combination, Condition, Meter, MeterId, MinerId, Part, Redundant, SourceId,
+};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
 use ballast::metrics::{CommandTally, Exporter, ReadTally, describe};
 use ballast::units::Watts;
@@ -373,6 +375,34 @@ fn the_sentence_says_what_binds_and_what_flows() {
         "fail-safe · budget 0 W (meter pcc lost, at pcc) · fleet 304.9 kW · \
          3.40 kW over budget · grid unknown · 16.2 PH/s · no miners"
     );
+}
+
+#[test]
+fn the_cap_that_binds_stands_beside_a_budget_that_is_another_figure() {
+    let (site, now) = (site(120), ballast::clock::Moment::START);
+    let mut decision = decision(&site, now);
+    let source = Source::Order(SourceId(0));
+    decision.binding = Binding { circuit: CircuitId(0), source, budget: Watts::kilowatts(285.0) };
+    decision.fleet.budget = Watts::kilowatts(285.0);
+    let mut words = |cap: f64, own: f64| {
+        let cap = LimitValue {
+            source,
+            cap: Some(Watts::kilowatts(cap)),
+            headroom: Watts::kilowatts(own),
+            acts: true,
+        };
+        decision.circuits[0].limits = vec![cap];
+        decision.circuits[0].budget = Watts::kilowatts(own);
+        describe(&site, &decision).split(" · ").find(|part| part.starts_with("budget")).unwrap().to_owned()
+    };
+    assert!(words(285.0, 285.0).ends_with(" at pcc)"), "{}", words(285.0, 285.0));
+    assert!(words(400.0, 285.0).ends_with(" at pcc, 400.0 kW less 115.0 kW)"), "{}", words(400.0, 285.0));
+    assert!(words(140.0, 140.0).ends_with(" at pcc, 140.0 kW)"), "{}", words(140.0, 140.0));
+    assert!(words(140.0, 150.0).ends_with(" at pcc, 140.0 kW and 10.0 kW generated there)"));
+    // More than it is seen to draw is a worst case, and told as that.
+    decision.fleet.draw = Watts::whole(46);
+    decision.fleet.shortfall = Watts::kilowatts(3.6);
+    assert!(describe(&site, &decision).contains("fleet 46 W · up to 3.60 kW over budget"));
 }
 
 #[test]

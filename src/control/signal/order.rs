@@ -103,12 +103,12 @@ pub enum Refusal {
     Negative(Watts),
     /// Above everything that could be drawn: a wrong unit, most likely.
     #[error(
-        "a cap of {asked} is above the {nameplate} that hang on the circuit; check the unit of the signal"
+        "a cap of {asked} is above {nameplate}, up to which one is believed on this circuit; check the unit of the signal"
     )]
     AboveNameplate {
         /// What was asked.
         asked: Watts,
-        /// What hangs there.
+        /// The most that is believed: what hangs there or its rating, or several times that where nobody knows.
         nameplate: Watts,
     },
     /// A share that is no share.
