@@ -19,6 +19,8 @@ enum Command {
     Run(cli::run::Args),
     /// Check a configuration and say what would be controlled
     Check(cli::check::Args),
+    /// Let the running daemon read its configuration again
+    Reload(cli::reload::Args),
     /// Find the miners of a network, and write them into a configuration
     Discover(cli::discover::Args),
     /// Put meters into service: list what the program knows, find them, read them, verify them
@@ -56,7 +58,12 @@ fn main() -> ExitCode {
         };
     }
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(&arguments.command)),
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(&arguments.command));
+            // Not waiting for what cannot be cancelled, such as the look-up of a name that nobody answers.
+            runtime.shutdown_background();
+            result
+        }
         Err(source) => Err(Failure::System { what: "cannot start the runtime", source }),
     };
     match result {
@@ -72,6 +79,7 @@ fn main() -> ExitCode {
 async fn dispatch(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => cli::run::run(args).await?,
+        Command::Reload(args) => cli::reload::run(args).await?,
         Command::Demo(args) => cli::demo::run(args).await?,
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Limit(args) => cli::limit::run(args).await?,

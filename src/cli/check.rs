@@ -34,12 +34,12 @@ pub struct Args {
 /// # Errors
 /// Writing failed.
 pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let secrets = if args.no_secrets { Secrets::Skip } else { Secrets::Read };
+    let secrets = if args.no_secrets { Secrets::Skip } else { Secrets::ByHand };
     let path = args.file.as_ref().unwrap_or(&args.config);
     match config::load_with(path, &Options { secrets, ..Options::default() }) {
         Ok(config) => {
             if !args.quiet {
-                write!(out, "{}", config::summary(&config))?;
+                write!(out, "{}", super::fit(&config::summary(&config), super::width()))?;
                 out.flush()?;
             }
             for warning in &config.warnings {

@@ -35,13 +35,13 @@ struct Set {
     /// Name of the cap: the same name again changes it
     name: String,
     /// At most this much, such as "300 kW"
-    #[arg(long, value_name = "POWER", group = "much")]
+    #[arg(long, value_name = "POWER", group = "much", allow_hyphen_values = true)]
     cap: Option<String>,
     /// This much less than would be drawn otherwise
-    #[arg(long, value_name = "POWER", group = "much")]
+    #[arg(long, value_name = "POWER", group = "much", allow_hyphen_values = true)]
     reduce_by: Option<String>,
     /// This part of the nameplate of what hangs on the circuit, 0 to 100
-    #[arg(long, value_name = "PERCENT", group = "much")]
+    #[arg(long, value_name = "PERCENT", group = "much", allow_hyphen_values = true)]
     percent: Option<f64>,
     /// On this circuit; the root circuit without it
     #[arg(long)]
@@ -123,7 +123,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         }
         Command::List(args) => {
             let answer = Daemon::reach(&args.reach)?.get(&["limits"]).await?;
-            if args.json { pretty(&answer) } else { listing(&answer) }
+            if args.json { pretty(&answer) } else { listing(&answer, super::width()) }
         }
         Command::Lift(args) => lift(args).await?,
     };
@@ -212,7 +212,7 @@ fn pretty(answer: &Value) -> String {
 }
 
 /// The sources, what acts, and the orders.
-fn listing(answer: &Value) -> String {
+fn listing(answer: &Value, width: Option<usize>) -> String {
     let rows = |key: &str| answer[key].as_array().map_or(&[][..], Vec::as_slice).iter();
     let mut sources = Table::new(&[
         ("SOURCE", Align::Left),
@@ -266,7 +266,15 @@ fn listing(answer: &Value) -> String {
             text(&limit["phase"]),
         ]);
     }
-    if limits.is_empty() { format!("{sources}\nno orders\n") } else { format!("{sources}\n{limits}") }
+    let acts = rows("sources").any(|source| source["acting"].as_array().is_some_and(|caps| !caps.is_empty()));
+    let limits = match (limits.is_empty(), acts) {
+        (false, _) => limits.within(width),
+        (true, true) => {
+            String::from("no orders are in the books; what the sources cap now, they cap without one\n")
+        }
+        (true, false) => String::from("no orders\n"),
+    };
+    format!("{}\n{limits}", sources.within(width))
 }
 
 /// A point in time as people write it, in the zone of this machine: with an offset, a date and a time, or a time alone,
@@ -340,12 +348,36 @@ mod tests {
                   "valid_from": "2026-07-01T12:00:00Z", "valid_until": null, "phase": "acting" },
             ],
         });
-        let words = listing(&answer);
+        let words = listing(&answer, None);
         let lines: Vec<&str> = words.lines().collect();
         assert!(lines[0].starts_with("SOURCE    STATE"), "{words}");
         assert!(lines[1].contains("300 kW on pcc (night)"), "{words}");
         assert!(lines[2].contains("none") && lines[2].contains("a; b; lifted by A. Khan until"), "{words}");
         assert!(lines[5].starts_with("night  operator  300 kW  import of pcc"), "{words}");
-        assert!(listing(&json!({ "sources": [], "limits": [] })).contains("no orders"));
+        assert!(listing(&json!({ "sources": [], "limits": [] }), None).contains("no orders"));
+        // A cap without an order, such as that of a source that is not heard, is not denied below.
+        let mut alone = answer;
+        alone["limits"] = json!([]);
+        let words = listing(&alone, None);
+        assert!(words.contains("300 kW on pcc") && words.ends_with("they cap without one\n"), "{words}");
+        let narrow = crate::cli::fit(&listing(&alone, Some(60)), Some(60));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
+        assert!(narrow.contains("300 kW on pcc (night)"), "{narrow}");
+    }
+
+    #[test]
+    fn a_cap_below_zero_reaches_the_daemon_which_says_what_is_wrong_with_it() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        for (key, value) in [("--cap", "-1 kW"), ("--reduce-by", "-1 kW"), ("--percent", "-5")] {
+            let line =
+                Line::try_parse_from(["limit", "set", "night", key, value]).unwrap_or_else(|e| panic!("{e}"));
+            let Command::Set(set) = &line.args.command else { panic!("{key}") };
+            assert!(order(set).to_string().contains(value), "{}", order(set));
+        }
     }
 }

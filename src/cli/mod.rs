@@ -7,6 +7,7 @@ pub mod limit;
 pub mod meter;
 pub mod miner;
 pub mod orders;
+pub mod reload;
 pub mod run;
 pub mod sim;
 mod table;
@@ -45,6 +46,9 @@ pub enum Failure {
     /// The running daemon does not do what it is asked.
     #[error(transparent)]
     Call(#[from] orders::DaemonCallError),
+    /// The running daemon has not read its configuration again.
+    #[error(transparent)]
+    Reload(#[from] crate::daemon::call::ReloadError),
     /// The configuration does not have what the command needs.
     #[error("{0}")]
     Site(String),
@@ -63,12 +67,14 @@ impl Failure {
     pub const fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Scenario(_) | Self::Site(_) => EX_CONFIG,
+            Self::Reload(crate::daemon::call::ReloadError::Refused(_)) => EX_CONFIG,
             Self::Simulation(
                 SimError::Scenario(_) | SimError::NoReading { .. } | SimError::NotLoopback { .. },
             ) => EX_CONFIG,
             Self::Simulation(_)
             | Self::Daemon(_)
             | Self::Call(_)
+            | Self::Reload(_)
             | Self::NotAlone(_)
             | Self::System { .. } => 1,
         }
@@ -101,10 +107,57 @@ fn directives(wanted: &str) -> Option<String> {
     }
 }
 
+/// How many columns the terminal has; `None` where standard output is none.
+pub(crate) fn width() -> Option<usize> {
+    let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    (columns >= 20).then(|| usize::from(columns))
+}
+
+/// Breaks lines that are wider than the terminal where words of their own begin, and never between a number and its unit.
+/// What goes on is set in below.
+pub(crate) fn fit(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut fitted = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let indent = " ".repeat(line.chars().take_while(|c| *c == ' ').count() + 4);
+        let mut used = 0;
+        for part in parts(line) {
+            let long = part.trim_end().chars().count();
+            if used > 0 && used + long > width {
+                fitted.truncate(fitted.trim_end().len());
+                fitted.push('\n');
+                fitted.push_str(&indent);
+                used = indent.len();
+            }
+            fitted.push_str(part);
+            used += part.chars().count();
+        }
+    }
+    fitted
+}
+
+/// What of a line stays together: a word with the blanks behind it, and a number with the unit that follows.
+fn parts(line: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut before) = (0, ' ');
+    let mut chars = line.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        let number = before.is_ascii_digit() && next.is_some_and(char::is_alphabetic);
+        if c == ' ' && at > 0 && next.is_some_and(|next| next != ' ') && !number {
+            parts.push(line.get(start..=at).unwrap_or(""));
+            start = at + 1;
+        }
+        before = c;
+    }
+    parts.push(line.get(start..).unwrap_or(""));
+    parts
+}
+
 /// Writes text to standard output. Fails when nobody reads any more, such as `head`, which ends a command and is no mistake.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(fit(text, width()).as_bytes())?;
     out.flush()
 }
 
@@ -147,6 +200,21 @@ fn time(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_broken_between_words_and_never_in_a_quantity() {
+        let line = "  0:20  limited · surplus 400.1 kW · budget 366.5 kW (container-3-rating at container-3) · fleet 351.5 kW\n";
+        for width in 20..100 {
+            let fitted = fit(line, Some(width));
+            let joined: Vec<&str> = fitted.split_whitespace().collect();
+            assert_eq!(joined, line.split_whitespace().collect::<Vec<_>>());
+            let whole = |words: &str| fitted.lines().any(|line| line.contains(words));
+            assert!(whole("400.1 kW") && whole("366.5 kW") && whole("351.5 kW"), "{fitted}");
+            assert!(fitted.lines().all(|line| line.chars().count() <= width.max(26)), "{width}:\n{fitted}");
+        }
+        assert_eq!(fit(line, None), line);
+        assert_eq!(fit("a\n\n  b\n", Some(20)), "a\n\n  b\n");
+    }
 
     #[test]
     fn a_level_alone_is_that_of_ballast_and_nonsense_is_told() {

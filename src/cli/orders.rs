@@ -66,7 +66,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         return print(&(serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"));
     }
-    print(&listing(&answer))
+    print(&listing(&answer, super::width()))
 }
 
 /// Why the daemon did not do what it was asked.
@@ -290,7 +290,7 @@ fn innermost(error: &reqwest::Error) -> String {
 /// Writes to standard output. A reader that has gone away, such as `head`, is no failure.
 pub(super) fn print(words: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(words.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(super::fit(words, super::width()).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::System { what: "cannot write", source: error })
         }
@@ -340,7 +340,7 @@ fn after(from: &Value, to: &Value) -> String {
 }
 
 /// The orders as a table.
-fn listing(answer: &Value) -> String {
+fn listing(answer: &Value, width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("SOURCE", Align::Left),
         ("ORDER", Align::Left),
@@ -383,8 +383,8 @@ fn listing(answer: &Value) -> String {
     }
     match (table.is_empty(), reasons.is_empty()) {
         (true, _) => String::from("no orders yet\n"),
-        (false, true) => table.to_string(),
-        (false, false) => format!("{table}\nrefused:\n{reasons}"),
+        (false, true) => table.within(width),
+        (false, false) => format!("{}\nrefused:\n{reasons}", table.within(width)),
     }
 }
 
@@ -415,7 +415,7 @@ mod tests {
             { "source": "utility", "id": "odd", "stage": "refused", "reason": "a cap of -1 W is below zero",
               "cap_watts": null, "received_at": "2026-07-01T12:00:00Z" },
         ] });
-        let words = listing(&answer);
+        let words = listing(&answer, None);
         let lines: Vec<&str> = words.lines().collect();
         for cell in
             ["evening", "300 kW", "+0.2 s", "+3 min 20 s", "292 kW", "-8.5 kW", "0 W", "104 %", "100.0 kWh"]
@@ -424,7 +424,7 @@ mod tests {
         }
         assert!(lines[2].contains("refused") && lines[2].ends_with('–'), "{words}");
         assert_eq!(lines[5], "  utility odd: a cap of -1 W is below zero");
-        assert_eq!(listing(&json!({ "orders": [] })), "no orders yet\n");
+        assert_eq!(listing(&json!({ "orders": [] }), None), "no orders yet\n");
     }
 
     #[test]

@@ -7,8 +7,10 @@ use crate::daemon::service;
 
 /// What `ballast run` takes.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends it as `on_exit` says. \
-                        BALLAST_LOG=debug says more in the log.")]
+#[command(
+    after_help = "`ballast reload` or SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends it as `on_exit` says. \
+                        BALLAST_LOG=debug says more in the log."
+)]
 pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]

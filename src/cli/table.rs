@@ -1,7 +1,5 @@
 //! Tables for a terminal: columns as wide as their widest cell, two spaces between them.
 
-use std::fmt;
-
 /// To which side of its column a cell stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
@@ -36,8 +34,28 @@ impl Table {
     }
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Table {
+    /// As text. Where it is wider than the terminal, each row is told cell by cell, one line each, so that no number is
+    /// broken in two.
+    pub(super) fn within(&self, width: Option<usize>) -> String {
+        let table = self.lines();
+        let Some(width) = width.filter(|width| table.lines().any(|line| line.chars().count() > *width))
+        else {
+            return table;
+        };
+        let longest = self.columns.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for row in &self.rows {
+            for ((name, _), cell) in self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
+                text.push_str(&super::fit(&format!("{name:longest$}  {cell}\n"), Some(width)));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn lines(&self) -> String {
+        let mut text = String::new();
         let head: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let widths: Vec<usize> = (0..head.len())
             .map(|column| {
@@ -54,9 +72,10 @@ impl fmt::Display for Table {
                     Align::Right => line.extend([gap.as_str(), cell, "  "]),
                 }
             }
-            writeln!(f, "{}", line.trim_end())?;
+            text.push_str(line.trim_end());
+            text.push('\n');
         }
-        Ok(())
+        text
     }
 }
 
@@ -70,6 +89,9 @@ mod tests {
         assert!(table.is_empty());
         table.row(vec!["évening".into(), "5".into()]);
         table.row(vec!["a\u{1b}[2J".into(), "1250".into()]);
-        assert_eq!(table.to_string(), "NAME        W\névening     5\na\u{fffd}[2J    1250\n");
+        assert_eq!(table.within(None), "NAME        W\névening     5\na\u{fffd}[2J    1250\n");
+        assert_eq!(table.within(Some(16)), table.within(None));
+        let told = "NAME\n    évening\nW     5\n\nNAME  a\u{fffd}[2J\nW     1250\n\n";
+        assert_eq!(table.within(Some(12)), told);
     }
 }

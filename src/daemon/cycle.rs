@@ -79,7 +79,7 @@ impl Loop {
         // Observing means never to have touched a miner, to the end.
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let sequence = self.state.sequence();
-        self.signals.stop().await;
+        self.signals.end().await;
         let last = self.memory.last(&self.state);
         tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop(), self.desk.beat(), last);
     }

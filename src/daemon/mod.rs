@@ -16,9 +16,11 @@
 //! | `journal` | what is worth a line in the log |
 //! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
+//! | `call` | `ballast reload`: how the running daemon is asked, and answers |
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
 mod breakers;
+pub mod call;
 mod cycle;
 pub mod fleet;
 mod journal;
@@ -51,8 +53,9 @@ use memory::Memory;
 use meters::Meters;
 use signals::Signals;
 
-/// How long the end may take altogether: systemd and operators wait for it.
-pub const LONGEST_STOP: Duration = Duration::from_secs(5);
+/// How long the end may take: systemd and operators wait for it, and are promised five seconds from the signal to the end of
+/// the process.
+pub const LONGEST_STOP: Duration = Duration::from_millis(4_500);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]

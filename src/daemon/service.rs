@@ -6,9 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, Diagnostic};
 use crate::daemon::single::{Alone, NotAlone};
-use crate::daemon::{Daemon, DaemonError, notify};
+use crate::daemon::{Daemon, DaemonError, call, notify};
 use crate::signal::wall::Trust;
 
 /// Why the service ended badly.
@@ -28,8 +28,8 @@ pub enum ServiceError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs a configuration file until SIGTERM or SIGINT. SIGHUP reads the file again: a good one takes over, a bad one
-/// is told and changes nothing.
+/// Runs a configuration file until SIGTERM or SIGINT. SIGHUP and `ballast reload` read the file again: a good one takes
+/// over, a bad one is told and changes nothing.
 ///
 /// # Errors
 /// The configuration is wrong, another daemon is there already, the address of the pages is taken, or the control loop has
@@ -45,6 +45,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
         );
     }
     notify::enable();
+    let mut calls = call::listen(path);
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -61,7 +62,14 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     info!("metrics and status on http://{}/", daemon.address());
     loop {
         tokio::select! {
-            _ = hang_up.recv() => reload(&daemon, path, listen, kept.as_deref()).await?,
+            _ = hang_up.recv() => {
+                // What is wrong has been logged.
+                let _ = reload(&daemon, path, listen, kept.as_deref()).await?;
+            }
+            Some(call) = calls.recv() => {
+                let outcome = reload(&daemon, path, listen, kept.as_deref()).await?;
+                call.answer(outcome.as_deref()).await;
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = daemon.failed() => {
@@ -110,15 +118,17 @@ fn at_home(mut config: Config) -> Config {
     config
 }
 
+/// Reads the file again. Returns its warnings, or what is wrong with it; the running configuration then stays.
 async fn reload(
     daemon: &Daemon,
     path: &Path,
     listen: std::net::SocketAddr,
     kept: Option<&Path>,
-) -> Result<(), DaemonError> {
+) -> Result<Result<Vec<Diagnostic>, ConfigErrors>, DaemonError> {
     notify::reloading();
-    match config::load(path).map(at_home) {
+    let outcome = match config::load(path).map(at_home) {
         Ok(config) => {
+            let warnings = config.warnings.clone();
             announce(&config);
             if config.listen != listen {
                 warn!("the address of the pages changes with a restart only; they stay on {listen}");
@@ -128,11 +138,13 @@ async fn reload(
             }
             daemon.reload(config).await?;
             info!("the new configuration is in force");
+            Ok(warnings)
         }
         Err(errors) => {
             error!("the new configuration is not used, the running one stays in force:\n{errors}");
+            Err(errors)
         }
-    }
+    };
     notify::reloaded();
-    Ok(())
+    Ok(outcome)
 }

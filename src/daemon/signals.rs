@@ -42,12 +42,6 @@ impl Signals {
         Self { tasks, guard: cancel.drop_guard() }
     }
 
-    /// Ends the tasks and waits for that.
-    pub async fn stop(self) {
-        drop(self.guard);
-        self.tasks.wait().await;
-    }
-
     /// Ends the tasks, and waits for that, though not for long.
     pub async fn end(&mut self) {
         let none = CancellationToken::new().drop_guard();

@@ -54,14 +54,21 @@ impl Alone {
     }
 }
 
+/// A name in the kernel that needs no file and goes with the process, for one purpose and one path.
+///
+/// # Errors
+/// The system has no such names.
+pub(super) fn kernel_name(purpose: &str, path: &Path) -> std::io::Result<SocketAddr> {
+    // A name has 107 bytes at the most (unix(7)); a path may have more.
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let short: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    SocketAddr::from_abstract_name(format!("ballast-{purpose}-{short}"))
+}
+
 /// Takes the name of a configuration; `None` where the system has no such names.
 fn name(config: &Path) -> Result<Option<UnixListener>, ()> {
     let whole = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
-    // A name has 107 bytes at the most (unix(7)); a path may have more.
-    let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
-    let short: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let bound = SocketAddr::from_abstract_name(format!("ballast-run-{short}"))
-        .and_then(|address| UnixListener::bind_addr(&address));
+    let bound = kernel_name("run", &whole).and_then(|address| UnixListener::bind_addr(&address));
     match bound {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(()),

@@ -45,6 +45,110 @@ fn the_profiles_of_the_guide_are_profiles() {
     assert_eq!(count, 2);
 }
 
+fn text(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+/// The lines of a page that are set in.
+fn set_in(page: &str) -> String {
+    page.lines()
+        .map(|line| line.strip_prefix("    ").map_or("\n".into(), |line| format!("{line}\n")))
+        .collect()
+}
+
+/// What `ballast check` is said to print of the first site is what it prints.
+#[test]
+fn the_first_site_is_told_as_the_guide_prints_it() {
+    let page = text("docs/guide/getting-started.md");
+    let first = page.split("## 2. Check it").next().unwrap();
+    let site: String =
+        first.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    let config = config::parse(&site, Path::new("site.toml"), &options).unwrap_or_else(|e| panic!("{e}"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let said = config::summary(&config);
+    let printed = set_in(page.split("## 2. Check it").nth(1).unwrap().split("\n## ").next().unwrap());
+    // An empty line of the output is one of the page, too.
+    let lines =
+        |text: &str| text.lines().filter(|line| !line.is_empty()).map(String::from).collect::<Vec<_>>();
+    assert_eq!(lines(&printed)[1..], lines(&said)[..], "{said}");
+
+    let wrong =
+        config::parse(&site.replace("\"300 W\"", "300"), Path::new("site.toml"), &options).unwrap_err();
+    let said = wrong.to_string();
+    let shown: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("      =") || line.contains("bare")).collect();
+    for file in ["docs/guide/getting-started.md", "docs/guide/configuration.md"] {
+        let page = set_in(&text(file));
+        for line in &shown {
+            let words = line.rsplit_once(": `").map_or(line.trim(), |(_, words)| words);
+            assert!(page.contains(words), "{file} does not print {words:?}");
+        }
+    }
+}
+
+/// All the program can say: its source without what stands between and around the words of a message.
+fn everything_said() -> String {
+    fn walk(folder: &Path, all: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, all);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                all.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut all = String::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let lines: Vec<&str> = all.lines().map(str::trim).collect();
+    lines.join("\n").replace("\\\n", "").replace('`', "").replace("\\\"", "\"")
+}
+
+/// Messages that the guide quotes in its tables and logs are messages that there are.
+#[test]
+fn what_the_guide_quotes_is_what_the_program_says() {
+    let said = everything_said();
+    let mut missing = Vec::new();
+    let mut count = 0;
+    let mut look = |page: &str, quoted: &str| {
+        for part in quoted.split('…').map(|part| part.trim_matches([' ', ':', ';', ',', '.', '?'])) {
+            // Names and figures in a message are put in when it is told.
+            let whole =
+                part == "Address already in use" || part.len() < 4 || said.contains(&part.replace('`', ""));
+            count += 1;
+            if !whole {
+                missing.push(format!("{page}: {part}"));
+            }
+        }
+    };
+    let configuration = text("docs/guide/configuration.md");
+    let start = text("docs/guide/getting-started.md");
+    for (name, section) in [
+        ("configuration.md", configuration.split("## What the check finds").nth(1).unwrap()),
+        ("getting-started.md", start.split("## When it does not work").nth(1).unwrap()),
+    ] {
+        for row in section.lines().filter(|line| line.starts_with("| `")) {
+            let cell = row.trim_start_matches("| ").split(" | ").next().unwrap();
+            cell.split('`').skip(1).step_by(2).for_each(|quoted| look(name, quoted));
+        }
+    }
+    for line in set_in(&start).lines() {
+        let log = ["INFO ", "WARN ", "ERROR "].iter().find_map(|level| line.strip_prefix(level));
+        for part in log.or_else(|| line.contains(" · ").then_some(line)).unwrap_or("").split(" · ") {
+            let words = part.split(|c: char| c.is_ascii_digit() || c == '=' || c == '(').next().unwrap();
+            let words = words
+                .trim()
+                .trim_end_matches(" policy")
+                .trim_end_matches(" version")
+                .trim_end_matches(" meter");
+            look("getting-started.md", words.strip_prefix("observe, else ").unwrap_or(words));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(count > 60, "{count}");
+}
+
 /// What the table of devices names is there, and what is there of late is named.
 #[test]
 fn the_guide_names_profiles_that_there_are() {

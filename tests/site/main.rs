@@ -4,6 +4,7 @@
 mod config;
 mod config_guide;
 mod config_law;
+mod installed;
 mod metrics;
 mod metrics_promtool;
 #[path = "../shared/metrics_sample.rs"]

@@ -101,6 +101,94 @@ fn the_unit_restarts_for_ever_but_not_on_a_wrong_configuration() {
     );
 }
 
+/// Ends a process that a test has started, however the test ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What systemd does: the daemon has its credentials, and whoever is called by `ExecReload=` has none.
+#[test]
+fn a_reload_needs_no_credentials_for_the_daemon_has_them() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reload");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("credentials")).unwrap();
+    fs::write(folder.join("credentials/miners"), "secret\n").unwrap();
+    let config = folder.join("site.toml");
+    let site = |mode: &str, margin: &str| {
+        let text = format!(
+            r#"
+[site]
+name = "Barn roof"
+mode = "{mode}"
+[control]
+on_exit = "hold"
+[web]
+listen = "127.0.0.1:0"
+[circuits.pcc]
+meter = "grid"
+margin = {margin}
+[limits.follow-surplus]
+circuit = "pcc"
+import = "0 W"
+[links.bus]
+tcp = "127.0.0.1:9"
+[meters.grid]
+link = "bus"
+unit = 1
+profile = "eastron-sdm630"
+[miners.barn-1]
+driver = "whatsminer-v3"
+model = "m60s"
+circuit = "pcc"
+address = "127.0.0.1:9"
+credentials = {{ password_credential = "miners" }}
+"#
+        );
+        fs::write(&config, text).unwrap();
+    };
+    let ballast = |command: &str| {
+        let mut ballast = Command::new(env!("CARGO_BIN_EXE_ballast"));
+        ballast.args([command, "--config"]).arg(&config).env_remove("CREDENTIALS_DIRECTORY");
+        ballast
+    };
+    site("observe", "\"300 W\"");
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let daemon =
+        ballast("run").env("CREDENTIALS_DIRECTORY", folder.join("credentials")).stderr(log).spawn().unwrap();
+    let daemon = Running(daemon);
+    let said = || fs::read_to_string(folder.join("log")).unwrap();
+    for _ in 0..600 {
+        if said().contains("metrics and status on") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    site("control", "\"300 W\"");
+    let reload = ballast("reload").output().unwrap();
+    assert!(reload.status.success(), "{}{}", text(&reload), said());
+    assert!(text(&reload).contains("the new configuration is in force"), "{}", text(&reload));
+    assert!(said().contains("in control"), "{}", said());
+
+    // Another check by hand cannot see the credential, and says so; the daemon's answer is that of the daemon.
+    let check = ballast("check").output().unwrap();
+    assert!(check.status.success() && text(&check).contains("to the service alone"), "{}", text(&check));
+
+    site("control", "300");
+    let refused = ballast("reload").output().unwrap();
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+    assert!(text(&refused).contains("is a bare number"), "{}", text(&refused));
+
+    drop(daemon);
+    let nobody = ballast("reload").output().unwrap();
+    assert_eq!(nobody.status.code(), Some(1), "{}", text(&nobody));
+    assert!(text(&nobody).contains("no daemon runs with"), "{}", text(&nobody));
+}
+
 #[test]
 fn the_unit_reaches_the_network_and_nothing_else() {
     let unit = unit();

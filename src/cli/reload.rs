@@ -1,0 +1,30 @@
+//! `ballast reload`: lets the running daemon read its configuration again, and says what came of it.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::daemon::call;
+
+/// What `ballast reload` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "The daemon is found by the file that it was started with. A file with a mistake is not used: the \
+                        running configuration stays in force, and the exit status is 78."
+)]
+pub struct Args {
+    /// The configuration, as the daemon was started with it
+    #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]
+    pub config: PathBuf,
+}
+
+/// Asks, and waits for the answer.
+///
+/// # Errors
+/// Nobody runs with that file, or the daemon does not use it.
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let warnings = call::reload(&args.config).await?;
+    if !warnings.is_empty() {
+        super::complain(format_args!("{warnings}\n"));
+    }
+    super::orders::print("the new configuration is in force\n")
+}

@@ -1,0 +1,177 @@
+//! The way by which `ballast reload` reaches the running daemon: a name in the kernel that belongs to one configuration file.
+//!
+//! A signal says nothing back, and whoever sends it must know the process. Here the daemon is found by its file, reads it
+//! anew with what only it has (credentials of systemd, its environment), and answers what came of it.
+//!
+//! The answer is text: `ok` or `no` in a line of its own, then what there is to say. The connection ends with it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::single::kernel_name;
+use crate::config::{ConfigErrors, Diagnostic};
+
+/// What is asked.
+const RELOAD: &[u8; 7] = b"reload\n";
+/// How long a caller may take to say what it wants, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the daemon may take: to read a file with many names, and to come to the end of a cycle of a minute.
+const LONGEST: Duration = Duration::from_secs(90);
+/// The longest answer that is taken, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// A call that waits for its answer.
+#[derive(Debug)]
+pub struct Call {
+    stream: UnixStream,
+}
+
+impl Call {
+    /// Tells the caller what came of it. Who has gone away is not waited for.
+    pub async fn answer(mut self, outcome: Result<&[Diagnostic], &ConfigErrors>) {
+        let mut words = String::from(if outcome.is_ok() { "ok\n" } else { "no\n" });
+        match outcome {
+            Ok(warnings) => warnings.iter().for_each(|warning| words.push_str(&format!("{warning}\n\n"))),
+            Err(errors) => words.push_str(&format!("{errors}\n")),
+        }
+        let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(words.as_bytes())).await;
+    }
+}
+
+/// Takes calls about a configuration from the account of the daemon and from root. Without such names in the system there
+/// are none; SIGHUP is left.
+pub fn listen(config: &Path) -> mpsc::Receiver<Call> {
+    let (calls, inbox) = mpsc::channel(1);
+    match bind(config) {
+        Ok((listener, own)) => drop(tokio::spawn(take(listener, own, calls))),
+        Err(error) => warn!("`ballast reload` will not reach this daemon, SIGHUP does: {error}"),
+    }
+    inbox
+}
+
+fn bind(config: &Path) -> io::Result<(UnixListener, u32)> {
+    let listener = std::os::unix::net::UnixListener::bind_addr(&kernel_name("call", &absolute(config))?)?;
+    listener.set_nonblocking(true)?;
+    Ok((UnixListener::from_std(listener)?, own_account()?))
+}
+
+/// A configuration is known by how it is named, not by what a link shows at the moment: the link may be what was changed.
+fn absolute(config: &Path) -> PathBuf {
+    std::path::absolute(config).unwrap_or_else(|_| config.to_owned())
+}
+
+/// The account that this process runs as.
+fn own_account() -> io::Result<u32> {
+    Ok(UnixStream::pair()?.0.peer_cred()?.uid())
+}
+
+async fn take(listener: UnixListener, own: u32, calls: mpsc::Sender<Call>) {
+    while !calls.is_closed() {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PATIENCE).await;
+            continue;
+        };
+        if !stream.peer_cred().is_ok_and(|peer| [0, own].contains(&peer.uid())) {
+            continue;
+        }
+        let mut asked = [0; RELOAD.len()];
+        let heard = tokio::time::timeout(PATIENCE, stream.read_exact(&mut asked)).await;
+        if matches!(heard, Ok(Ok(_))) && asked == *RELOAD {
+            let _ = calls.send(Call { stream }).await;
+        }
+    }
+}
+
+/// Why a reload was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Nobody has that name, or nobody that one may speak with.
+    #[error("no daemon runs with {}: {reason}; is it running, with this very file, as this account or as that of its service?", path.display())]
+    NotThere {
+        /// The file.
+        path: PathBuf,
+        /// Why it could not be reached.
+        reason: io::Error,
+    },
+    /// The daemon does not use the file; what it says of it.
+    #[error("{0}\nthe new configuration is not used, the running one stays in force")]
+    Refused(String),
+    /// It has ended, or hangs.
+    #[error("the daemon has not answered: {0}; its log says what became of it")]
+    NoAnswer(&'static str),
+}
+
+/// Lets the daemon that runs with a file read it again. Returns its warnings, each of several lines; empty without any.
+///
+/// # Errors
+/// See [`ReloadError`].
+pub async fn reload(config: &Path) -> Result<String, ReloadError> {
+    let path = absolute(config);
+    let not_there = |reason| ReloadError::NotThere { path: path.clone(), reason };
+    let stream =
+        kernel_name("call", &path).and_then(|name| std::os::unix::net::UnixStream::connect_addr(&name));
+    let stream = stream.and_then(|stream| stream.set_nonblocking(true).map(|()| stream));
+    let mut stream = stream.and_then(UnixStream::from_std).map_err(not_there)?;
+    let mut answer = String::new();
+    let heard = tokio::time::timeout(LONGEST, async {
+        stream.write_all(RELOAD).await?;
+        stream.take(MOST).read_to_string(&mut answer).await
+    });
+    match heard.await {
+        Err(_) => return Err(ReloadError::NoAnswer("too long")),
+        Ok(Err(_)) => return Err(ReloadError::NoAnswer("the connection broke")),
+        Ok(Ok(_)) => {}
+    }
+    match answer.split_once('\n') {
+        Some(("ok", warnings)) => Ok(warnings.trim_end().to_owned()),
+        Some(("no", errors)) => Err(ReloadError::Refused(errors.trim_end().to_owned())),
+        _ => Err(ReloadError::NoAnswer("it ended, or does not speak with this account")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("ballast-call-{}-{name}.toml", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn a_reload_is_answered_by_the_daemon_of_that_file_and_by_no_other() {
+        let path = file("one");
+        let mut calls = listen(&path);
+        let asked = tokio::spawn({
+            let path = path.clone();
+            async move { (reload(&path).await, reload(&path).await) }
+        });
+        let errors = crate::config::parse("", &path, &crate::config::Options::default()).unwrap_err();
+        calls.recv().await.unwrap().answer(Ok(&[])).await;
+        calls.recv().await.unwrap().answer(Err(&errors)).await;
+        let (first, second) = asked.await.unwrap();
+        assert_eq!(first.unwrap(), "");
+        assert!(
+            matches!(&second, Err(ReloadError::Refused(words)) if words.contains("mistake")),
+            "{second:?}"
+        );
+        assert!(matches!(reload(&file("other")).await, Err(ReloadError::NotThere { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_says_nothing_or_goes_away_keeps_nobody_from_the_next() {
+        let path = file("silent");
+        let mut calls = listen(&path);
+        let name = kernel_name("call", &path).unwrap();
+        drop(std::os::unix::net::UnixStream::connect_addr(&name).unwrap());
+        let asked = tokio::spawn(async move { reload(&path).await });
+        calls.recv().await.unwrap().answer(Ok(&[])).await;
+        assert!(asked.await.unwrap().is_ok());
+        drop(calls);
+    }
+}
