@@ -1,6 +1,5 @@
 //! The breakers of the circuits: outputs that are read all the time and told to open when nothing else helps.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -9,8 +8,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::decision::BreakerCommand;
 use crate::control::snapshot::{MinerInput, Target};
-use crate::miner::session::{self, Gate, Order, Session, SessionSpec};
-use crate::miner::tally::SessionMetrics;
+use crate::miner::session::{self, Gate, Order, Session, SessionSpec, Shared};
 use crate::miner::{Connection, Urgency};
 
 /// Time between two looks at an output.
@@ -24,8 +22,7 @@ const POLLS_AT_ONCE: usize = 64;
 pub struct Breakers {
     members: Vec<Option<(Connection, Session, CancellationToken)>>,
     http: reqwest::Client,
-    gate: Arc<Gate>,
-    stats: Arc<SessionMetrics>,
+    shared: Shared,
     cancel: CancellationToken,
 }
 
@@ -44,8 +41,7 @@ impl Breakers {
         let mut breakers = Self {
             members: Vec::new(),
             http: crate::miner::http_client()?,
-            gate: Arc::new(Gate::new(POLLS_AT_ONCE)),
-            stats: Arc::new(SessionMetrics::default()),
+            shared: Shared::new(Gate::new(POLLS_AT_ONCE)),
             cancel: CancellationToken::new(),
         };
         breakers.configure(config, clock);
@@ -55,17 +51,21 @@ impl Breakers {
     /// Takes a new configuration. Sessions whose connection did not change go on.
     pub fn configure(&mut self, config: &Config, clock: Clock) {
         let mut known: Vec<_> = std::mem::take(&mut self.members).into_iter().flatten().collect();
-        for wanted in &config.breakers {
-            let Some(connection) = wanted else {
-                self.members.push(None);
-                continue;
-            };
-            let kept = known.iter().position(|(known, ..)| known == connection);
-            let member = kept.map(|at| known.swap_remove(at)).unwrap_or_else(|| self.open(connection, clock));
-            self.members.push(Some(member));
-        }
-        for (_, _, gone) in known {
+        let kept: Vec<_> = config
+            .breakers
+            .iter()
+            .map(|wanted| {
+                let at = known.iter().position(|(known, ..)| Some(known) == wanted.as_ref())?;
+                Some(known.swap_remove(at))
+            })
+            .collect();
+        for (_, session, gone) in known {
             gone.cancel();
+            self.shared.leaving.add(session.task);
+        }
+        for (wanted, kept) in config.breakers.iter().zip(kept) {
+            let member = kept.or_else(|| wanted.as_ref().map(|connection| self.open(connection, clock)));
+            self.members.push(member);
         }
     }
 
@@ -82,9 +82,14 @@ impl Breakers {
             timeout: connection.timeout,
         };
         let driver = crate::miner::driver(connection, &self.http);
-        let (gate, stats) = (self.gate.clone(), self.stats.clone());
-        let session = session::spawn(driver, spec, clock, gate, stats, cancel.clone());
+        let session = session::spawn(driver, spec, clock, self.shared.clone(), cancel.clone());
         (connection.clone(), session, cancel)
+    }
+
+    /// The name of a breaker whose session has ended by itself.
+    pub fn ended(&self) -> Option<&str> {
+        let members = self.members.iter().flatten();
+        members.filter(|(_, session, _)| session.task.is_finished()).map(|(known, ..)| &*known.name).next()
     }
 
     /// What each says, in the order of the site's circuits; pending where there is none.

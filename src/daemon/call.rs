@@ -5,6 +5,7 @@
 //!
 //! The answer is text: `ok` or `no` in a line of its own, then what there is to say. The connection ends with it.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::single::kernel_name;
-use crate::config::{ConfigErrors, Diagnostic};
+use crate::config::Diagnostic;
 
 /// What is asked.
 const RELOAD: &[u8; 7] = b"reload\n";
@@ -34,7 +35,7 @@ pub struct Call {
 
 impl Call {
     /// Tells the caller what came of it. Who has gone away is not waited for.
-    pub async fn answer(mut self, outcome: Result<&[Diagnostic], &ConfigErrors>) {
+    pub async fn answer(mut self, outcome: Result<&[Diagnostic], &impl Display>) {
         let mut words = String::from(if outcome.is_ok() { "ok\n" } else { "no\n" });
         match outcome {
             Ok(warnings) => warnings.iter().for_each(|warning| words.push_str(&format!("{warning}\n\n"))),
@@ -152,7 +153,7 @@ mod tests {
             async move { (reload(&path).await, reload(&path).await) }
         });
         let errors = crate::config::parse("", &path, &crate::config::Options::default()).unwrap_err();
-        calls.recv().await.unwrap().answer(Ok(&[])).await;
+        calls.recv().await.unwrap().answer(Ok::<_, &&str>(&[])).await;
         calls.recv().await.unwrap().answer(Err(&errors)).await;
         let (first, second) = asked.await.unwrap();
         assert_eq!(first.unwrap(), "");
@@ -170,7 +171,7 @@ mod tests {
         let name = kernel_name("call", &path).unwrap();
         drop(std::os::unix::net::UnixStream::connect_addr(&name).unwrap());
         let asked = tokio::spawn(async move { reload(&path).await });
-        calls.recv().await.unwrap().answer(Ok(&[])).await;
+        calls.recv().await.unwrap().answer(Ok::<_, &&str>(&[])).await;
         assert!(asked.await.unwrap().is_ok());
         drop(calls);
     }

@@ -15,7 +15,7 @@ use crate::daemon::journal::Journal;
 use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
-use crate::daemon::{DaemonError, notify};
+use crate::daemon::{DaemonError, farewell, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
@@ -42,6 +42,10 @@ pub enum Request {
     Stop,
 }
 
+/// A part of the daemon that has ended by itself, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended(pub String);
+
 /// Everything that the loop owns.
 pub struct Loop {
     pub state: State,
@@ -61,13 +65,17 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// Runs until it is told to stop, then carries out the exit policy.
-    pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+    /// Runs until it is told to stop, then carries out the exit policy. Ends at once, and tells which, when one of the
+    /// tasks has ended by itself that it lives on: what that said last would stand for ever.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), Ended> {
         let mut last = self.clock.instant(self.clock.now());
         loop {
             match self.wait(last, &mut inbox).await {
                 None => {
                     last = self.clock.instant(self.clock.now());
+                    if let Some(part) = self.ended() {
+                        return Err(part);
+                    }
                     self.cycle();
                 }
                 Some(Request::Reload { config, done }) => {
@@ -78,10 +86,28 @@ impl Loop {
         }
         // Observing means never to have touched a miner, to the end.
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
+        let mut room = Vec::new();
+        if exit == ExitPolicy::Restore {
+            // By what is in force now, not a period ago.
+            self.cycle();
+            let frame = self.frames.borrow();
+            room = frame.as_ref().map(|it| farewell::room(&it.site, &it.decision)).unwrap_or_default();
+        }
         let sequence = self.state.sequence();
         self.signals.end().await;
         let last = self.memory.last(&self.state);
-        tokio::join!(self.fleet.stop(exit, sequence), self.meters.stop(), self.desk.beat(), last);
+        tokio::join!(self.fleet.stop(exit, sequence, &room), self.meters.stop(), self.desk.beat(), last);
+        Ok(())
+    }
+
+    /// What has ended by itself of all that runs beside the loop.
+    fn ended(&self) -> Option<Ended> {
+        let fleet = self.fleet.ended().map(|name| format!("the session of the miner {name}"));
+        let breakers = || self.breakers.ended().map(|name| format!("the session of the breaker {name}"));
+        let guards = || self.guards.ended().map(|name| format!("the record of the guard {name}"));
+        let meters = || self.meters.have_ended().then(|| "the reading of a meter".to_owned());
+        let signals = || self.signals.have_ended().then(|| "a source of orders".to_owned());
+        fleet.or_else(breakers).or_else(guards).or_else(meters).or_else(signals).map(Ended)
     }
 
     /// Waits for the next cycle (`None`) or request: a period after the last cycle, or earlier for a fresh value.

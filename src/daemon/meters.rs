@@ -24,6 +24,10 @@ pub struct Meters {
     carried: Vec<MeterInput>,
     counters: Arc<Counters>,
     news: Arc<Notify>,
+    /// The owners of the links, and how many there are.
+    owners: TaskTracker,
+    count: usize,
+    /// Those that tell of news.
     tasks: TaskTracker,
     _guard: DropGuard,
 }
@@ -32,7 +36,7 @@ impl Meters {
     /// Starts the tasks. Values of `before` stand until a meter has answered, and age as before.
     pub fn start(config: &Config, clock: Clock, before: Option<&Self>) -> Self {
         let cancel = CancellationToken::new();
-        let tasks = TaskTracker::new();
+        let (owners, tasks) = (TaskTracker::new(), TaskTracker::new());
         // The devices; what is put together from them is worked out by the control law.
         let devices = config.site.meters.iter().take(config.meters.len());
         let names: Vec<String> = devices.map(|meter| meter.name.clone()).collect();
@@ -41,7 +45,7 @@ impl Meters {
         let (groups, connections) = contacts(config);
         let all: Vec<_> = config.meters.iter().chain(connections).cloned().collect();
         let read: Vec<&str> = labels.iter().copied().chain(groups).collect();
-        let mut running = meter::spawn(&config.links, &all, &read, clock, &cancel, &tasks);
+        let mut running = meter::spawn(&config.links, &all, &read, clock, &cancel, &owners);
         let contacts = running.inputs.split_off(labels.len().min(running.inputs.len()));
 
         let known: BTreeMap<&str, MeterInput> = before
@@ -62,6 +66,7 @@ impl Meters {
                 }
             }));
         }
+        owners.close();
         tasks.close();
         let counters = Counters { names: names.clone(), now: running.counters, before: Vec::new() };
         let earlier = before.map(|before| before.counters.reads()).unwrap_or_default();
@@ -72,6 +77,8 @@ impl Meters {
             carried,
             counters: Arc::new(Counters { before: earlier, ..counters }),
             news,
+            owners,
+            count: running.tasks,
             tasks,
             _guard: cancel.drop_guard(),
         }
@@ -110,7 +117,13 @@ impl Meters {
     /// Ends the tasks and waits until they have closed their connections.
     pub async fn stop(self) {
         drop(self._guard);
+        self.owners.wait().await;
         self.tasks.wait().await;
+    }
+
+    /// Whether the owner of a link has ended by itself.
+    pub fn have_ended(&self) -> bool {
+        self.owners.len() < self.count
     }
 }
 

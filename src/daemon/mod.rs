@@ -14,14 +14,18 @@
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
+//! | `farewell` | what may be raised at the end |
 //! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `call` | `ballast reload`: how the running daemon is asked, and answers |
+//! | `single` | one daemon at a time |
+//! | `terminal` | what a SIGHUP means |
 //! | `service` | `ballast run`: signals, reload, the order of the end |
 
 mod breakers;
 pub mod call;
 mod cycle;
+mod farewell;
 pub mod fleet;
 mod journal;
 mod memory;
@@ -30,6 +34,7 @@ pub mod notify;
 pub mod service;
 mod signals;
 pub mod single;
+mod terminal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +52,7 @@ use crate::signal::guard::Guards;
 use crate::web::api::Api;
 use crate::web::{self, WebError};
 use breakers::Breakers;
-use cycle::{Loop, Request};
+use cycle::{Ended, Loop, Request};
 use fleet::Fleet;
 use memory::Memory;
 use meters::Meters;
@@ -74,6 +79,9 @@ pub enum DaemonError {
     /// The control loop ended by itself.
     #[error("the control loop has ended by itself; this is a mistake in the program, please report it")]
     LoopEnded,
+    /// Another part of it ended by itself.
+    #[error("{0} has ended by itself; this is a mistake in the program, please report it")]
+    PartEnded(String),
 }
 
 /// A running daemon.
@@ -82,7 +90,7 @@ pub struct Daemon {
     exporter: Arc<Exporter>,
     frames: watch::Receiver<Option<Frame>>,
     requests: mpsc::Sender<Request>,
-    control: JoinHandle<()>,
+    control: JoinHandle<Result<(), Ended>>,
     pages: JoinHandle<()>,
     cancel: CancellationToken,
     address: std::net::SocketAddr,
@@ -170,9 +178,15 @@ impl Daemon {
         answer.await.map_err(|_| DaemonError::LoopEnded)?
     }
 
-    /// Resolves when the control loop has ended by itself, which it must not.
-    pub async fn failed(&mut self) {
-        let _ = (&mut self.control).await;
+    /// Resolves when a part of the daemon has ended by itself, which none must: whoever started it is to start it anew.
+    pub async fn failed(&mut self) -> DaemonError {
+        tokio::select! {
+            ended = &mut self.control => match ended {
+                Ok(Err(Ended(part))) => DaemonError::PartEnded(part),
+                Ok(Ok(())) | Err(_) => DaemonError::LoopEnded,
+            },
+            _ = &mut self.pages => DaemonError::PartEnded("what serves the pages".into()),
+        }
     }
 
     /// Ends in order: the loop, the exit policy, the sessions, the pages. Takes [`LONGEST_STOP`] at the most.
@@ -188,6 +202,29 @@ impl Daemon {
             tracing::warn!("not everything has ended within {LONGEST_STOP:?}; leaving it");
             self.control.abort();
             self.pages.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pages_that_are_not_served_any_more_are_a_failure_and_so_is_a_loop_that_ends() {
+        let mut config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        config.listen = ([127, 0, 0, 1], 0).into();
+        for loop_ends in [false, true] {
+            let mut daemon = Daemon::start(config.clone(), Clock::start()).await.unwrap();
+            if loop_ends {
+                daemon.control.abort()
+            } else {
+                daemon.pages.abort()
+            }
+            let failed = daemon.failed().await;
+            assert_eq!(matches!(failed, DaemonError::LoopEnded), loop_ends, "{failed}");
+            assert_eq!(failed.to_string().contains("what serves the pages has ended by itself"), !loop_ends);
+            daemon.cancel.cancel();
         }
     }
 }

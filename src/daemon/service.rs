@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors, Diagnostic};
 use crate::daemon::single::{Alone, NotAlone};
+use crate::daemon::terminal::{HangUp, Terminal};
 use crate::daemon::{Daemon, DaemonError, call, notify};
 use crate::signal::wall::Trust;
 
@@ -28,15 +29,16 @@ pub enum ServiceError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs a configuration file until SIGTERM or SIGINT. SIGHUP and `ballast reload` read the file again: a good one takes
-/// over, a bad one is told and changes nothing.
+/// Runs a configuration file until SIGTERM or SIGINT, or until the terminal is gone in which it was started. Any other
+/// SIGHUP and `ballast reload` read the file again: a good one takes over, a bad one is told and changes nothing.
 ///
 /// # Errors
-/// The configuration is wrong, another daemon is there already, the address of the pages is taken, or the control loop has
-/// failed.
+/// The configuration is wrong, another daemon is there already, the address of the pages is taken, or a part of the daemon
+/// has failed.
 pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let config = at_home(config::load(path).map_err(ServiceError::Config)?);
-    let _alone = Alone::hold(path, config.store.path.as_deref())?;
+    let mut alone = Alone::hold(path, config.store.path.as_deref())?;
+    alone.command(&config)?;
     announce(&config);
     if config.store.path.is_none() && config.signals.len() > 1 {
         warn!(
@@ -46,6 +48,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     }
     notify::enable();
     let mut calls = call::listen(path);
+    let mut terminal = Terminal::look();
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -62,19 +65,27 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     info!("metrics and status on http://{}/", daemon.address());
     loop {
         tokio::select! {
-            _ = hang_up.recv() => {
-                // What is wrong has been logged.
-                let _ = reload(&daemon, path, listen, kept.as_deref()).await?;
-            }
+            _ = hang_up.recv() => match terminal.hang_up() {
+                HangUp::Reload => {
+                    // What is wrong has been logged.
+                    let _ = reload(&daemon, path, listen, kept.as_deref(), &mut alone).await?;
+                }
+                HangUp::Outlive => info!("the terminal is gone; going on without it"),
+                HangUp::End => {
+                    warn!("the terminal in which it was started is gone: run it as a service, or with `nohup`");
+                    break;
+                }
+            },
             Some(call) = calls.recv() => {
-                let outcome = reload(&daemon, path, listen, kept.as_deref()).await?;
+                let outcome = reload(&daemon, path, listen, kept.as_deref(), &mut alone).await?;
                 call.answer(outcome.as_deref()).await;
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            () = daemon.failed() => {
-                error!("the control loop has ended by itself");
-                return Err(DaemonError::LoopEnded.into());
+            failed = daemon.failed() => {
+                // As after a panic: the miners stay as they are until it has been started anew.
+                error!("{failed}");
+                return Err(failed.into());
             }
         }
     }
@@ -124,10 +135,16 @@ async fn reload(
     path: &Path,
     listen: std::net::SocketAddr,
     kept: Option<&Path>,
-) -> Result<Result<Vec<Diagnostic>, ConfigErrors>, DaemonError> {
+    alone: &mut Alone,
+) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
     notify::reloading();
     let outcome = match config::load(path).map(at_home) {
         Ok(config) => {
+            if let Err(refused) = alone.command(&config) {
+                error!("the new configuration is not used, the running one stays in force: {refused}");
+                notify::reloaded();
+                return Ok(Err(refused.into()));
+            }
             let warnings = config.warnings.clone();
             announce(&config);
             if config.listen != listen {
@@ -142,7 +159,7 @@ async fn reload(
         }
         Err(errors) => {
             error!("the new configuration is not used, the running one stays in force:\n{errors}");
-            Err(errors)
+            Err(ServiceError::Config(errors))
         }
     };
     notify::reloaded();

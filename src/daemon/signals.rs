@@ -20,6 +20,8 @@ use crate::store::Store;
 /// The running tasks. Dropping it ends them.
 pub struct Signals {
     tasks: TaskTracker,
+    /// How many there are.
+    count: usize,
     guard: DropGuard,
 }
 
@@ -37,9 +39,14 @@ impl Signals {
     ) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        signal::start(&config.signals, desk, clock, frames, meters.contacts(), &cancel, &tasks);
+        let count = signal::start(&config.signals, desk, clock, frames, meters.contacts(), &cancel, &tasks);
         tasks.close();
-        Self { tasks, guard: cancel.drop_guard() }
+        Self { tasks, count, guard: cancel.drop_guard() }
+    }
+
+    /// Whether one of them has ended by itself.
+    pub fn have_ended(&self) -> bool {
+        self.tasks.len() < self.count
     }
 
     /// Ends the tasks, and waits for that, though not for long.

@@ -163,6 +163,8 @@ pub struct Meters {
     pub counters: Vec<Arc<MeterCounters>>,
     /// What has become of the connections of each link, in the order of the links.
     pub links: Vec<Arc<LinkCounters>>,
+    /// How many tasks were started; none ends by itself.
+    pub tasks: usize,
 }
 
 /// Starts one task for each link that has meters, on the present tokio runtime, and returns at once.
@@ -183,6 +185,7 @@ pub fn spawn(
         inputs: Vec::with_capacity(connections.len()),
         counters: Vec::with_capacity(connections.len()),
         links: links.iter().map(|_| Arc::default()).collect(),
+        tasks: 0,
     };
     let mut polled: Vec<Vec<Polled>> = links.iter().map(|_| Vec::new()).collect();
     for (index, connection) in connections.iter().enumerate() {
@@ -200,6 +203,10 @@ pub fn spawn(
         meters.counters.push(counters);
     }
     for ((link, polled), counters) in links.iter().zip(polled).zip(&meters.links) {
+        if polled.is_empty() {
+            continue;
+        }
+        meters.tasks += 1;
         let owner = Owner::new(link.clone(), clock, polled, Arc::clone(counters));
         let cancel = cancel.clone();
         tracker.spawn(async move {

@@ -9,8 +9,12 @@
 //! ```
 //!
 //! - The latest order wins: one that was replaced before it was sent is never sent.
-//! - One exchange is in flight at a time. A shed that arrives during a poll ends the poll, which drops its
-//!   connection; any other order waits for the poll. An order that arrives during a command goes right after it.
+//! - One exchange is in flight at a time. A shed ends at once whatever else is under way - a poll, a question who it is, a
+//!   proof of the account, a command that has time - and drops its connection. A command that it ends counts as
+//!   unanswered: it may or may not have been carried out. Behind another shed it waits for the answer, at the most for one
+//!   exchange of [`GRACE`] where it asks for less power.
+//! - Any other order waits for the poll or command that is under way, and goes right after it.
+//! - A session that takes another one's place begins when that has ended (see [`Leaving`]).
 //! - Commands do not wait for the polls of other miners, which the [`Gate`] bounds.
 //! - Before the first command, and whenever another miner may have come to the address, the miner is asked who it is
 //!   (see `trust`). Another one is never commanded and its draw never taken for that of the miner that is meant, which
@@ -25,6 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::gate::Lane;
 pub use super::gate::{Bounds, Gate};
@@ -48,6 +53,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const DRIVER_PATIENCE: u32 = 8;
 /// How often account and model are asked for before that is left.
 const MOST_INTRODUCTIONS: u32 = 3;
+/// How long a shed that is under way is still waited for when one that asks for less power comes, and any command when the
+/// session ends. Twice as long after each shed that was not waited for to its end, so that a slow miner follows too.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long closing a session may take.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -83,6 +91,43 @@ pub struct SessionSpec {
     pub model: Option<String>,
 }
 
+impl Order {
+    /// Whether this one leaves the miner less power than another one.
+    fn is_below(&self, other: &Self) -> bool {
+        match (self.target, other.target) {
+            (_, Target::Sleep) => false,
+            (Target::Sleep, Target::Power(_)) => true,
+            (Target::Power(own), Target::Power(other)) => own < other,
+        }
+    }
+}
+
+/// Sessions that were told to end and may still be speaking with their miners. None that comes after begins before the last
+/// of them has ended, whatever names and addresses they have: so no miner is ever commanded by two. That takes [`GRACE`] and
+/// a second for closing at the most.
+#[derive(Clone, Debug)]
+pub struct Leaving(TaskTracker);
+
+impl Default for Leaving {
+    fn default() -> Self {
+        let tasks = TaskTracker::new();
+        tasks.close();
+        Self(tasks)
+    }
+}
+
+impl Leaving {
+    /// Takes the task of a session that was told to end.
+    pub fn add(&self, task: JoinHandle<()>) {
+        self.0.spawn(task);
+    }
+
+    /// Waits until all have ended.
+    pub async fn gone(&self) {
+        self.0.wait().await;
+    }
+}
+
 /// The two ends of a running session, and its task.
 #[derive(Debug)]
 pub struct Session {
@@ -94,15 +139,45 @@ pub struct Session {
     pub task: JoinHandle<()>,
 }
 
-/// Starts a session.
+impl Session {
+    /// The latest order, where power must fall and nothing is known yet of what became of it.
+    pub fn open_shed(&self) -> Option<Order> {
+        let order = (*self.order.borrow()).filter(|order| order.urgency == Urgency::Shed)?;
+        let report = self.report.borrow();
+        let ended = report.delivery.as_ref().is_some_and(|delivery| {
+            delivery.sequence == order.sequence && delivery.outcome != Outcome::InFlight
+        });
+        (!ended).then_some(order)
+    }
+}
+
+/// What sessions share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Bounds how many speak at once.
+    pub gate: Arc<Gate>,
+    /// Where their exchanges are counted.
+    pub metrics: Arc<SessionMetrics>,
+    /// Which sessions must have ended first.
+    pub leaving: Leaving,
+}
+
+impl Shared {
+    /// For sessions before which there were none.
+    pub fn new(gate: Gate) -> Self {
+        Self { gate: Arc::new(gate), metrics: Arc::default(), leaving: Leaving::default() }
+    }
+}
+
+/// Starts a session, which speaks with nobody before those in [`Shared::leaving`] have ended.
 pub fn spawn(
     driver: Box<dyn Driver>,
     spec: SessionSpec,
     clock: Clock,
-    gate: Arc<Gate>,
-    metrics: Arc<SessionMetrics>,
+    shared: Shared,
     cancel: CancellationToken,
 ) -> Session {
+    let Shared { gate, metrics, leaving } = shared;
     let (order, orders) = watch::channel(None);
     let (reports, report) = watch::channel(MinerInput::PENDING);
     let mut hasher = DefaultHasher::new();
@@ -117,10 +192,12 @@ pub fn spawn(
         spec,
         clock,
         metrics,
+        leaving,
         cancel,
         orders,
         reports,
         done: None,
+        cut_off: 0,
         contact_at: now,
         failing_since: None,
         failures: 0,
@@ -152,11 +229,14 @@ struct Worker {
     /// How often it is still tried to find out what the first reading does not show; see [`Worker::introduce`].
     introductions: u32,
     metrics: Arc<SessionMetrics>,
+    leaving: Leaving,
     cancel: CancellationToken,
     orders: watch::Receiver<Option<Order>>,
     reports: watch::Sender<MinerInput>,
     /// The sequence of the latest order that was sent.
     done: Option<u64>,
+    /// Sheds in a row that were not waited for to their end.
+    cut_off: u32,
     /// The latest successful exchange, or the start.
     contact_at: Moment,
     failing_since: Option<Moment>,
@@ -174,6 +254,11 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut driver: Box<dyn Driver>) {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return,
+            () = self.leaving.gone() => {}
+        }
         self.next_poll = self.started + self.part_of(self.spec.poll_period.min(Duration::from_secs(1)));
         loop {
             match self.wait().await {
@@ -185,10 +270,12 @@ impl Worker {
                         self.introduce(&mut *driver).await;
                     }
                 }
-                Next::KeepAlive => {
-                    let limit = self.spec.timeout;
-                    let _ = tokio::time::timeout(limit, driver.keep_alive()).await;
-                }
+                Next::KeepAlive => tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => {}
+                    _ = self.orders.changed() => {}
+                    _ = tokio::time::timeout(self.spec.timeout, driver.keep_alive()) => {}
+                },
                 Next::Silent => self.fall_silent(),
             }
         }
@@ -258,25 +345,45 @@ impl Worker {
         self.deliver(order, Outcome::InFlight);
         let begun = self.clock.now();
         let patience = self.spec.timeout.saturating_mul(DRIVER_PATIENCE);
+        let grace = GRACE.min(self.spec.timeout).saturating_mul(1 << self.cut_off.min(8)).min(patience);
         let mut trust = std::mem::take(&mut self.trust);
+        // Who it is, a shed asks for no longer than one exchange may take.
+        let asking = match order.urgency {
+            Urgency::Shed => self.spec.timeout,
+            Urgency::Normal => patience,
+        };
+        let (endpoint, limit) = (self.spec.endpoint.clone(), self.spec.timeout);
         let work = async {
             if trust.must_ask() {
-                self.check(trust.take(driver.identify().await))?;
+                let told = tokio::time::timeout(asking, driver.identify()).await;
+                let late =
+                    || DriverError::Timeout { endpoint: endpoint.clone(), exchange: "identification", limit };
+                check(trust.take(told.unwrap_or_else(|_| Err(late()))), endpoint)?;
             }
             driver.apply(order.target, order.urgency).await
         };
         let applied = tokio::select! {
             biased;
-            result = tokio::time::timeout(patience, work) => result.ok(),
-            // A command on its way is given the time of one more exchange when the daemon stops.
+            result = tokio::time::timeout(patience, work) => Some(result.ok()),
+            // It may be carried out or not.
+            () = overtaken(&mut self.orders, order, grace) => None,
+            // A command on its way is given a moment when the session ends.
             () = async {
                 cancel.cancelled().await;
-                tokio::time::sleep(self.spec.timeout).await;
-            } => None,
+                tokio::time::sleep(GRACE).await;
+            } => Some(None),
         };
         self.trust = trust;
         drop(turn);
-        let result = applied.unwrap_or_else(|| Err(self.stuck("the command")));
+        let Some(answered) = applied else {
+            self.cut_off = if order.urgency == Urgency::Shed { self.cut_off + 1 } else { self.cut_off };
+            self.tally().commands.count(Ended::Cancelled);
+            self.read_backs = Some((self.clock.now(), 0));
+            self.deliver(order, Outcome::Unknown);
+            return;
+        };
+        self.cut_off = 0;
+        let result = answered.unwrap_or_else(|| Err(self.stuck("the command")));
         let now = self.clock.now();
         let tally = self.tally();
         tally.commands.count(Ended::of(&result));
@@ -302,19 +409,6 @@ impl Worker {
         }
         self.complain(&outcome, result.err());
         self.deliver(order, outcome);
-    }
-
-    /// What an answer to "who are you?" means for a command.
-    fn check(&self, verdict: Verdict) -> Result<(), DriverError> {
-        match verdict {
-            Verdict::Sure => Ok(()),
-            Verdict::Unsure(error) => Err(error),
-            Verdict::Stranger(_) => Err(DriverError::Rejected {
-                endpoint: self.spec.endpoint.clone(),
-                exchange: "the command",
-                reason: Rejection::AnotherMiner,
-            }),
-        }
     }
 
     /// An exchange failed: whether another miner may have come to the address since. A lost answer alone does not say
@@ -582,6 +676,42 @@ impl Worker {
                 Some(error) => tracing::warn!(miner = name, "unreachable: {error}"),
                 None => tracing::warn!(miner = name, "unreachable: commands are not answered"),
             }
+        }
+    }
+}
+
+/// What an answer to "who are you?" means for a command.
+fn check(verdict: Verdict, endpoint: Endpoint) -> Result<(), DriverError> {
+    match verdict {
+        Verdict::Sure => Ok(()),
+        Verdict::Unsure(error) => Err(error),
+        Verdict::Stranger(_) => {
+            Err(DriverError::Rejected { endpoint, exchange: "the command", reason: Rejection::AnotherMiner })
+        }
+    }
+}
+
+/// Resolves when a shed must go before the command that is under way: at once where that has time, else after the grace and
+/// where it asks for less power.
+async fn overtaken(orders: &mut watch::Receiver<Option<Order>>, under_way: Order, grace: Duration) {
+    let mut waited = false;
+    loop {
+        let latest = *orders.borrow_and_update();
+        let shed = latest.filter(|it| it.sequence != under_way.sequence && it.urgency == Urgency::Shed);
+        match (shed, under_way.urgency) {
+            (Some(_), Urgency::Normal) => return,
+            (Some(shed), Urgency::Shed) if shed.is_below(&under_way) => {
+                if waited {
+                    return;
+                }
+                waited = true;
+                tokio::time::sleep(grace).await;
+                continue;
+            }
+            _ => {}
+        }
+        if orders.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -90,6 +90,11 @@ struct Running {
 }
 
 impl Guards {
+    /// The name of a guard whose record nobody takes any more.
+    pub fn ended(&self) -> Option<&str> {
+        self.0.iter().find(|running| running.record.is_closed()).map(|running| &*running.name)
+    }
+
     /// Starts the guards of a configuration, on the present tokio runtime. One that is the same as `before` goes on as it
     /// was.
     pub fn start(specs: &[Spec], desk: &Desk, before: Option<Self>) -> Self {

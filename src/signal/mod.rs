@@ -52,6 +52,8 @@ mod steady;
 pub mod wall;
 pub mod windows;
 
+use std::pin::Pin;
+
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -143,7 +145,7 @@ pub struct Context {
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
 /// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are. `contacts` are the
-/// inputs of the sources that are contacts, in their order.
+/// inputs of the sources that are contacts, in their order. Gives how many there are; none ends by itself.
 pub fn start(
     specs: &[Spec],
     desk: &Desk,
@@ -152,8 +154,13 @@ pub fn start(
     contacts: &[watch::Receiver<MeterInput>],
     cancel: &CancellationToken,
     tracker: &TaskTracker,
-) {
+) -> usize {
     let mut contacts = contacts.iter().cloned();
+    let mut count = 0;
+    let mut begin = |task: Pin<Box<dyn Future<Output = ()> + Send>>| {
+        tracker.spawn(cancel.clone().run_until_cancelled_owned(task));
+        count += 1;
+    };
     for spec in specs {
         let Some(source) = desk.source(&spec.settings.name) else { continue };
         let context = Context {
@@ -164,26 +171,26 @@ pub fn start(
             clock,
             frames: frames.clone(),
         };
-        let cancel = cancel.clone();
         match spec.kind.clone() {
             Kind::Operator | Kind::Http | Kind::Guard(_) => {}
             Kind::OpenAdr(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(openadr::run(*settings, context)));
+                begin(Box::pin(openadr::run(*settings, context)));
             }
             Kind::Server(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(server::run(settings, context)));
+                begin(Box::pin(server::run(settings, context)));
             }
             Kind::Contact(settings) => {
                 if let Some(input) = contacts.next() {
-                    tracker.spawn(cancel.run_until_cancelled_owned(contact::run(settings, context, input)));
+                    begin(Box::pin(contact::run(settings, context, input)));
                 }
             }
             Kind::Calendar(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(calendar::run(settings, context)));
+                begin(Box::pin(calendar::run(settings, context)));
             }
             Kind::Price(settings) => {
-                tracker.spawn(cancel.run_until_cancelled_owned(price::run(*settings, context)));
+                begin(Box::pin(price::run(*settings, context)));
             }
         }
     }
+    count
 }

@@ -1,6 +1,7 @@
 //! What outlives a run and a configuration: a start with what was on disk, a reload, and the beat that keeps the disk
 //! up to date.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ impl Desk {
 
     /// Keeps the disk up to date, for ever: what could not be written before, the figures of the ledger, and that the
     /// daemon lives.
-    pub async fn run_beats(&self) {
+    pub async fn run_beats(&self) -> Infallible {
         if self.0.store.is_none() {
             return std::future::pending().await;
         }

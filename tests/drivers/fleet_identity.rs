@@ -9,7 +9,7 @@ use ballast::control::snapshot::{
     Activity, Contact, Measured, MinerInput, MinerStatus, Outcome, Rejection, Target,
 };
 use ballast::discover::Identity;
-use ballast::miner::session::{Gate, Order, Session, SessionSpec, spawn};
+use ballast::miner::session::{Gate, Order, Session, SessionSpec, Shared, spawn};
 use ballast::miner::tally::{Ended, SessionMetrics};
 use ballast::miner::{Driver, DriverError, DriverKind, Endpoint, Urgency};
 use ballast::units::Watts;
@@ -25,6 +25,8 @@ struct There {
     mac: Option<&'static str>,
     /// Reads and commands work, and this question does not.
     mute: bool,
+    /// It takes the question who it is and never answers.
+    hangs: bool,
     /// It answers the question and says nothing that counts.
     anonymous: bool,
     /// The command in hand is carried out, and its answer lost.
@@ -83,6 +85,9 @@ impl Driver for Scripted {
 
     async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        if self.reach()?.hangs {
+            return std::future::pending().await;
+        }
         let mut there = self.reach()?;
         there.questions += 1;
         if there.mute {
@@ -109,6 +114,7 @@ impl Bench {
         let there = There {
             mac,
             mute: false,
+            hangs: false,
             anonymous: false,
             loses_answers: false,
             started: Duration::ZERO,
@@ -117,7 +123,8 @@ impl Bench {
             applied: Vec::new(),
         };
         let driver = Scripted { there: Arc::new(Mutex::new(there)), clock };
-        let metrics = Arc::new(SessionMetrics::default());
+        let shared = Shared::new(Gate::new(10));
+        let metrics = Arc::clone(&shared.metrics);
         let spec = SessionSpec {
             name: Arc::from("m1"),
             kind: DriverKind::Luxos,
@@ -128,14 +135,7 @@ impl Bench {
             model: None,
             identity: Identity { mac: known.parse().ok(), ..Identity::default() },
         };
-        let session = spawn(
-            Box::new(driver.clone()),
-            spec,
-            clock,
-            Arc::new(Gate::new(10)),
-            Arc::clone(&metrics),
-            CancellationToken::new(),
-        );
+        let session = spawn(Box::new(driver.clone()), spec, clock, shared, CancellationToken::new());
         Self { driver, session, metrics, clock, sequence: 0 }
     }
 
@@ -337,4 +337,25 @@ async fn a_command_whose_answer_was_lost_is_read_back_and_not_repeated() {
     bench.pass(60.0).await;
     assert_eq!(bench.applied(), 1);
     assert_eq!(bench.questions(), 1, "a lost answer alone is no other miner");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_hangs_holds_a_shed_for_one_exchange() {
+    let mut bench = Bench::new(OURS, Some(OURS));
+    bench.change(|there| there.hangs = true);
+    let begun = bench.clock.now();
+    bench.order(Target::Sleep);
+    let mut report = bench.session.report.clone();
+    let known = |input: &MinerInput| {
+        input.delivery.as_ref().is_some_and(|delivery| delivery.outcome != Outcome::InFlight)
+    };
+    let delivery = report.wait_for(known).await.unwrap().delivery.clone().unwrap();
+    assert_eq!(delivery.outcome, Outcome::Unknown);
+    assert_eq!(delivery.at - begun, Duration::from_secs(2), "the time limit of one exchange");
+    assert_eq!(bench.applied(), 0);
+    // The next one finds it well.
+    bench.change(|there| there.hangs = false);
+    bench.order(Target::Sleep);
+    bench.pass(0.1).await;
+    assert_eq!(bench.applied(), 1);
 }

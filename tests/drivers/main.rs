@@ -19,6 +19,7 @@ mod drivers_tcp;
 mod epic;
 mod fleet_credentials;
 mod fleet_identity;
+mod fleet_reload;
 mod fleet_witness;
 mod generic;
 mod luxos;

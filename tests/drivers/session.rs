@@ -10,7 +10,7 @@ use ballast::control::snapshot::{
     Contact, Delivery, Measured, MinerInput, MinerStatus, Outcome, Rejection, Target,
 };
 use ballast::discover::Identity;
-use ballast::miner::session::{Gate, Order, Session, SessionSpec, spawn};
+use ballast::miner::session::{Gate, Order, Session, SessionSpec, Shared, spawn};
 use ballast::miner::tally::{Ended, SessionMetrics};
 use ballast::miner::{Driver, DriverError, DriverKind, Endpoint, Urgency};
 use ballast::units::Watts;
@@ -46,6 +46,8 @@ struct Script {
     commands: VecDeque<Step>,
     /// What proofs of the account do.
     proofs: VecDeque<Step>,
+    /// What looking after the connection does.
+    looks_after: Step,
     events: Vec<Event>,
     in_flight: u32,
 }
@@ -166,7 +168,12 @@ impl Driver for Scripted {
     }
 
     async fn keep_alive(&mut self) {
-        self.script.lock().unwrap().events.push(Event::KeepAlive);
+        let step = {
+            let mut script = self.script.lock().unwrap();
+            script.events.push(Event::KeepAlive);
+            script.looks_after
+        };
+        let _ = self.play(step).await;
     }
 
     async fn close(&mut self) {
@@ -180,16 +187,16 @@ struct Bench {
     metrics: Arc<SessionMetrics>,
     cancel: CancellationToken,
     clock: Clock,
-    gate: Arc<Gate>,
+    shared: Shared,
     sequence: u64,
 }
 
 impl Bench {
     fn new(period: Duration, then: Step, reads: &[Step], commands: &[Step]) -> Self {
-        Self::gated(period, then, reads, commands, Arc::new(Gate::new(10)))
+        Self::sharing(period, then, reads, commands, Shared::new(Gate::new(10)))
     }
 
-    fn gated(period: Duration, then: Step, reads: &[Step], commands: &[Step], gate: Arc<Gate>) -> Self {
+    fn sharing(period: Duration, then: Step, reads: &[Step], commands: &[Step], shared: Shared) -> Self {
         let clock = Clock::start();
         let driver = Scripted {
             script: Arc::new(Mutex::new(Script {
@@ -197,12 +204,18 @@ impl Bench {
                 then,
                 commands: commands.iter().copied().collect(),
                 proofs: VecDeque::new(),
+                looks_after: Step::Ok(0),
                 events: Vec::new(),
                 in_flight: 0,
             })),
             clock,
         };
-        let metrics = Arc::new(SessionMetrics::default());
+        Self::speaking(driver, period, shared)
+    }
+
+    /// A session that speaks with this device.
+    fn speaking(driver: Scripted, period: Duration, shared: Shared) -> Self {
+        let clock = driver.clock;
         let cancel = CancellationToken::new();
         let spec = SessionSpec {
             name: Arc::from("container-1/m17"),
@@ -214,15 +227,15 @@ impl Bench {
             model: None,
             identity: Identity::default(),
         };
-        let session = spawn(
-            Box::new(driver.clone()),
-            spec,
-            clock,
-            Arc::clone(&gate),
-            Arc::clone(&metrics),
-            cancel.clone(),
-        );
-        Self { driver, session, metrics, cancel, clock, gate, sequence: 0 }
+        let session = spawn(Box::new(driver.clone()), spec, clock, shared.clone(), cancel.clone());
+        Self { driver, session, metrics: Arc::clone(&shared.metrics), cancel, clock, shared, sequence: 0 }
+    }
+
+    /// Ends the session as a reload does, and puts another one in its place.
+    fn replace(self) -> Self {
+        self.cancel.cancel();
+        self.shared.leaving.add(self.session.task);
+        Self::speaking(self.driver, 5 * SECOND, self.shared)
     }
 
     fn order(&mut self, watts: i32, urgency: Urgency) -> u64 {
@@ -302,7 +315,7 @@ async fn polls_keep_their_period() {
 #[tokio::test(start_paused = true)]
 async fn a_fleet_is_polled_evenly_over_the_period() {
     let clock = Clock::start();
-    let gate = Arc::new(Gate::new(1_000));
+    let shared = Shared::new(Gate::new(1_000));
     let mut drivers = Vec::new();
     let mut sessions = Vec::new();
     for number in 0..200 {
@@ -312,6 +325,7 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
                 then: Step::Ok(1),
                 commands: VecDeque::new(),
                 proofs: VecDeque::new(),
+                looks_after: Step::Ok(0),
                 events: Vec::new(),
                 in_flight: 0,
             })),
@@ -327,14 +341,7 @@ async fn a_fleet_is_polled_evenly_over_the_period() {
             model: None,
             identity: Identity::default(),
         };
-        sessions.push(spawn(
-            Box::new(driver.clone()),
-            spec,
-            clock,
-            Arc::clone(&gate),
-            Arc::new(SessionMetrics::default()),
-            CancellationToken::new(),
-        ));
+        sessions.push(spawn(Box::new(driver.clone()), spec, clock, shared.clone(), CancellationToken::new()));
         drivers.push(driver);
     }
     tokio::time::sleep(Duration::from_secs(40)).await;
@@ -475,7 +482,7 @@ async fn an_order_during_a_command_goes_right_after_it() {
     bench.pass(100).await;
     bench.order(1_000, Urgency::Normal);
     bench.pass(50).await;
-    bench.order(0, Urgency::Shed);
+    bench.order(2_000, Urgency::Normal);
     bench.pass(700).await;
     let events: Vec<_> = bench
         .events()
@@ -487,21 +494,129 @@ async fn an_order_during_a_command_goes_right_after_it() {
         [
             Event::Apply(1_500, 3_000),
             Event::ApplyDone(2_200),
-            Event::Apply(2_200, 0),
+            Event::Apply(2_200, 2_000),
             Event::ApplyDone(2_220)
         ]
     );
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shed_ends_a_command_that_has_time_and_that_counts_as_unanswered() {
+    let mut bench = Bench::new(600 * SECOND, Step::Ok(10), &[], &[Step::Never, Step::Ok(20)]);
+    bench.pass(1_500).await;
+    let mut report = bench.session.report.clone();
+    bench.order(3_000, Urgency::Normal);
+    bench.pass(100).await;
+    assert_eq!(bench.delivery().outcome, Outcome::InFlight);
+    report.mark_unchanged();
+    let shed = bench.order(1_000, Urgency::Shed);
+    bench.pass(20).await;
+    assert_eq!(bench.commands(Ended::Cancelled), 1);
+    bench.pass(20).await;
+    assert_eq!(bench.delivery(), Delivery { sequence: shed, outcome: Outcome::Accepted, ..bench.delivery() });
+    let begun: Vec<_> =
+        bench.events().into_iter().filter(|event| matches!(event, Event::Apply(..))).collect();
+    assert_eq!(begun, [Event::Apply(1_500, 3_000), Event::Apply(1_600, 1_000)], "at once");
+    // What became of the first is seen in what the miner says.
+    let reads = bench.reads().len();
+    bench.pass(1_100).await;
+    assert_eq!(bench.reads().len(), reads + 1, "it is read back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shed_waits_for_another_one_for_a_second_and_only_where_it_asks_for_less() {
+    let mut bench = Bench::new(
+        600 * SECOND,
+        Step::Ok(10),
+        &[],
+        &[Step::Never, Step::Never, Step::Ok(20), Step::Ok(1_800)],
+    );
+    bench.pass(1_500).await;
+    bench.order(3_000, Urgency::Shed);
+    bench.pass(100).await;
+    bench.order(2_000, Urgency::Shed);
+    bench.pass(500).await;
+    // A newer one does not wait anew.
+    bench.order(1_000, Urgency::Shed);
+    bench.pass(510).await;
+    assert_eq!(bench.applied(), [3_000, 1_000]);
+    // The one that hangs now is given twice as long.
+    bench.order(0, Urgency::Shed);
+    bench.pass(1_990).await;
+    assert_eq!(bench.applied(), [3_000, 1_000]);
+    bench.pass(20).await;
+    assert_eq!(bench.applied(), [3_000, 1_000, 0]);
+    assert_eq!(bench.commands(Ended::Cancelled), 2);
+    bench.pass(100).await;
+    // One that leaves it more power waits for the answer.
+    bench.order(1_500, Urgency::Shed);
+    bench.pass(10).await;
+    bench.order(2_500, Urgency::Shed);
+    bench.pass(1_750).await;
+    assert_eq!(bench.applied().last(), Some(&1_500));
+    bench.pass(100).await;
+    assert_eq!(bench.applied().last(), Some(&2_500));
+    assert_eq!(bench.commands(Ended::Cancelled), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_miner_that_is_slower_than_its_sheds_follows_all_the_same() {
+    let mut bench = Bench::new(600 * SECOND, Step::Ok(10), &[], &[Step::Ok(3_000); 20]);
+    bench.pass(1_500).await;
+    for step in 0..20 {
+        bench.order(3_400 - 100 * step, Urgency::Shed);
+        bench.pass(1_000).await;
+    }
+    assert!(bench.commands(Ended::Ok) >= 3, "{:?}", bench.events());
+    bench.pass(10_000).await;
+    assert_eq!(bench.applied().last(), Some(&1_500));
+    assert_eq!(bench.delivery().outcome, Outcome::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shed_does_not_wait_while_the_connection_is_looked_after() {
+    let mut bench = Bench::new(600 * SECOND, Step::Ok(10), &[], &[]);
+    bench.driver.script.lock().unwrap().looks_after = Step::Never;
+    while !bench.events().contains(&Event::KeepAlive) {
+        bench.pass(10).await;
+    }
+    bench.order(0, Urgency::Shed);
+    bench.pass(10).await;
+    assert_eq!(bench.applied(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_begins_when_the_one_before_has_ended_and_a_shed_goes_with_it() {
+    for hangs in [Step::Never, Step::Ok(20)] {
+        let mut bench = Bench::new(5 * SECOND, hangs, &[Step::Ok(10)], &[hangs, Step::Ok(20)]);
+        bench.pass(1_500).await;
+        bench.order(1_500, Urgency::Shed);
+        bench.pass(5).await;
+        let open = bench.session.open_shed().unwrap();
+        // Two reloads, one right after the other.
+        let next = bench.replace().replace();
+        next.session.order.send_replace(Some(open));
+        // That never two exchanges overlap, the driver watches.
+        next.pass(1_010).await;
+        let events = next.events();
+        let closed = events.iter().position(|event| *event == Event::Close);
+        let last = events.iter().rposition(|event| matches!(event, Event::Apply(_, 1_500)));
+        assert!(closed.is_some() && closed < last, "{events:?}");
+        next.pass(100).await;
+        assert_eq!(next.delivery().outcome, Outcome::Accepted);
+        assert_eq!(next.session.open_shed(), None, "its end is known");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_do_not_wait_for_the_gate_but_polls_do() {
-    let gate = Arc::new(Gate::new(1));
+    let shared = Shared::new(Gate::new(1));
     // One miner hangs in its poll and holds the only place.
-    let hanging = Bench::gated(5 * SECOND, Step::Never, &[], &[], Arc::clone(&gate));
+    let hanging = Bench::sharing(5 * SECOND, Step::Never, &[], &[], shared.clone());
     while hanging.driver.script.lock().unwrap().in_flight == 0 {
         hanging.pass(1).await;
     }
-    let mut bench = Bench::gated(5 * SECOND, Step::Ok(10), &[], &[], Arc::clone(&hanging.gate));
+    let mut bench = Bench::sharing(5 * SECOND, Step::Ok(10), &[], &[], shared);
     bench.pass(2_000).await;
     assert_eq!(bench.reads(), [] as [u64; 0]);
     bench.order(0, Urgency::Normal);

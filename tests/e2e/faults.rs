@@ -37,6 +37,26 @@ meter = { name = "pcc", fault = "silent" }
 }
 
 #[test]
+fn after_a_crash_without_its_meter_the_fail_safe_holds() {
+    let site = Site::new(14);
+    site.write("site.toml", &site.config(&Settings { fail_safe: "16 kW", ..Settings::default() }, ""));
+    let silence = "[[event]]\nat = \"8s\"\nmeter = { name = \"pcc\", fault = \"silent\" }\n";
+    let sim = site.simulate("site.toml", &scenario(silence));
+    let mut daemon = site.run("site.toml");
+    daemon.reaches("following", 5.0);
+    assert!(sim.truth().fleet > 20_000.0);
+    daemon.process.kill();
+    // While nobody is there the miners stay where they were put.
+    std::thread::sleep(seconds(5.0));
+    assert!(sim.truth().fleet > 20_000.0, "{:?}", sim.truth());
+    let daemon = site.run("site.toml");
+    daemon.reaches("fail-safe", 15.0);
+    eventually("the fleet is at its fail-safe", seconds(8.0), || {
+        (sim.truth().fleet < 16_300.0).then_some(())
+    });
+}
+
+#[test]
 fn a_miner_that_ignores_commands_is_named_and_the_others_make_up() {
     let site = Site::new(11);
     // A Braiins OS miner that is told to go down on its way up needs more than two seconds until its reading shows it.

@@ -2,16 +2,16 @@
 
 use base64::Engine as _;
 
-use crate::bench::{Daemon, PASSWORD, Settings, Site, always, eventually, now, scenario, seconds};
+use crate::bench::{Daemon, PASSWORD, Settings, Site, always, eventually, now, scenario, seconds, skip};
 
 /// Runs the daemon until it follows and ends it. `settled` says of the fleet's last setpoint and its true draw
 /// whether the policy was carried out.
-fn end(number: u8, on_exit: &'static str, settled: impl Fn(f64, f64) -> bool) {
+fn end(number: u8, on_exit: &'static str, more: &str, settled: impl Fn(f64, f64) -> bool) {
     let site = Site::new(number);
-    site.write("site.toml", &site.config(&Settings { on_exit, ..Settings::default() }, ""));
+    site.write("site.toml", &site.config(&Settings { on_exit, ..Settings::default() }, more));
     let sim = site.simulate("site.toml", &scenario(""));
     let mut daemon = site.run("site.toml");
-    daemon.reaches("following", 8.0);
+    daemon.reaches(if more.is_empty() { "following" } else { "limited" }, 8.0);
     // What the start changed has come to rest.
     std::thread::sleep(seconds(3.0));
     let set = daemon.value("ballast_fleet_setpoint_watts");
@@ -36,10 +36,13 @@ fn end(number: u8, on_exit: &'static str, settled: impl Fn(f64, f64) -> bool) {
 fn sigterm_ends_in_order_within_five_seconds() {
     // Mostly waiting, so all three at once.
     std::thread::scope(|scope| {
-        scope.spawn(|| end(30, "hold", |set, fleet| (fleet - set).abs() < 0.05 * set));
-        scope.spawn(|| end(31, "sleep", |_, fleet| fleet < 1_500.0));
+        scope.spawn(|| end(30, "hold", "", |set, fleet| (fleet - set).abs() < 0.05 * set));
+        scope.spawn(|| end(31, "sleep", "", |_, fleet| fleet < 1_500.0));
         // More than the surplus: the operator wants it so.
-        scope.spawn(|| end(32, "restore", |_, fleet| fleet > 25_500.0));
+        scope.spawn(|| end(32, "restore", "", |_, fleet| fleet > 25_500.0));
+        // But not more than a limit that stays when the daemon is gone.
+        let cable = "\n[limits.cable]\ncircuit = \"fleet\"\nminers = \"18 kW\"\n";
+        scope.spawn(move || end(41, "restore", cable, |_, fleet| fleet < 18_100.0 && fleet > 13_000.0));
     });
 }
 
@@ -130,6 +133,94 @@ fn a_reader_of_the_log_that_goes_away_ends_nothing() {
     eventually("the daemon is well", seconds(5.0), healthy);
     process.signal("TERM");
     assert_eq!(process.code(seconds(6.0)), 0, "and carries its exit policy out");
+}
+
+/// Runs the daemon in a terminal of its own, waits until it is well, and closes the terminal.
+fn in_a_terminal_that_closes(site: &Site, start: &str) {
+    site.write(
+        "start.sh",
+        &format!("echo $$ > pid; exec {start} {} run -c site.toml", env!("CARGO_BIN_EXE_ballast")),
+    );
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["-qec", "sh start.sh", "/dev/null"])
+        .current_dir(&site.folder)
+        .stdin(std::process::Stdio::piped());
+    let mut terminal = site.pipe(&mut script);
+    eventually("the daemon is well", seconds(10.0), || {
+        site.get("/healthz").filter(|body| body.contains("ok"))
+    });
+    terminal.kill();
+}
+
+fn has_script() -> bool {
+    let there = std::process::Command::new("script").arg("--version").output().is_ok();
+    if !there {
+        skip("no `script` (util-linux) to open a terminal with");
+    }
+    there
+}
+
+#[test]
+fn a_terminal_that_closes_ends_the_daemon_in_order_unless_it_was_to_outlive_it() {
+    if !has_script() {
+        return;
+    }
+    let site = Site::new(42);
+    let settings = Settings { on_exit: "sleep", ..Settings::default() };
+    site.write("site.toml", &site.config(&settings, ""));
+    let sim = site.simulate("site.toml", &scenario(""));
+    in_a_terminal_that_closes(&site, "nohup");
+    always(
+        "it goes on",
+        seconds(2.0),
+        || site.get("/healthz"),
+        |body| body.as_ref().is_some_and(|it| it.contains("ok")),
+    );
+    let pid = site.read("pid");
+    let signal = |name: &str| std::process::Command::new("kill").args([name, pid.trim()]).status().unwrap();
+    // Without a terminal every other SIGHUP is a reload.
+    assert!(signal("-HUP").success());
+    always(
+        "it goes on",
+        seconds(1.0),
+        || site.get("/healthz"),
+        |body| body.as_ref().is_some_and(|it| it.contains("ok")),
+    );
+    assert!(sim.truth().fleet > 13_000.0, "and nobody was put to sleep");
+    assert!(signal("-TERM").success());
+    eventually("it has ended", seconds(6.0), || site.get("/healthz").is_none().then_some(()));
+
+    in_a_terminal_that_closes(&site, "");
+    eventually("it has ended", seconds(6.0), || site.get("/healthz").is_none().then_some(()));
+    eventually("and put the miners to sleep", seconds(6.0), || (sim.truth().fleet < 1_500.0).then_some(()));
+}
+
+#[test]
+fn a_copy_of_the_configuration_on_another_port_commands_nobody() {
+    let site = Site::new(43);
+    let own = site.config(&Settings::default(), "");
+    site.write("site.toml", &own);
+    let copy = own.replace(".1:9842", ".1:9843");
+    site.write("copy.toml", &copy);
+    site.write("observer.toml", &copy.replace("mode = \"control\"", "mode = \"observe\""));
+    let _sim = site.simulate("site.toml", &scenario(""));
+    let _daemon = site.run("site.toml");
+    let output = site.ballast(&["run", "-c", "copy.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("another daemon on this computer commands the miner at"), "{said}");
+    // Looking on is free, and commanding after a reload is not.
+    let observer = site.spawn("observer", &mut site.ballast(&["run", "-c", "observer.toml"]));
+    let other = format!("{}:9843", site.host(1));
+    eventually("the observer is well", seconds(10.0), || crate::bench::get(&other, "/healthz"));
+    site.write("observer.toml", &copy);
+    observer.signal("HUP");
+    eventually("the reload is refused", seconds(5.0), || {
+        let log = site.read("observer.err");
+        log.contains("the new configuration is not used, the running one stays in force: another daemon")
+            .then_some(())
+    });
 }
 
 #[test]

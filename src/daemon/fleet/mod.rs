@@ -19,8 +19,7 @@ use crate::discover::neighbours::Neighbours;
 use crate::discover::who::Witness;
 use crate::metrics::CommandStats;
 use crate::miner::identified::Identified;
-use crate::miner::session::{self, Bounds, Gate, Order, Session, SessionSpec};
-use crate::miner::tally::SessionMetrics;
+use crate::miner::session::{self, Bounds, Gate, Order, Session, SessionSpec, Shared};
 use crate::miner::{Connection, Driver, Urgency};
 use crate::units::Watts;
 
@@ -42,6 +41,31 @@ struct Member {
     cancel: CancellationToken,
 }
 
+/// A miner of a configuration.
+struct Wanted<'c> {
+    spec: &'c Miner,
+    connection: &'c Connection,
+    identity: &'c Identity,
+    model: Option<&'c str>,
+}
+
+impl Wanted<'_> {
+    fn is_kept(&self, member: &Member) -> bool {
+        member.connection == *self.connection
+            && member.identity == *self.identity
+            && member.poll_period == self.spec.poll_period
+            && member.silent_after == self.spec.silent_after
+    }
+}
+
+/// Who had a miner's name before.
+enum Before {
+    /// The same session, which goes on.
+    Same(Member),
+    /// Nobody, or a session that ends; what it was told to shed and nobody knows of yet.
+    Other(Option<Order>),
+}
+
 /// Whether a miner can be commanded: what is only read is left alone to the end.
 fn commanded(miner: &Miner) -> bool {
     miner.actuator != Actuator::Fixed
@@ -52,8 +76,7 @@ pub struct Fleet {
     members: Vec<Member>,
     http: reqwest::Client,
     neighbours: Arc<Neighbours>,
-    gate: Arc<Gate>,
-    stats: Arc<SessionMetrics>,
+    shared: Shared,
     cancel: CancellationToken,
 }
 
@@ -83,15 +106,15 @@ impl Fleet {
             members: Vec::new(),
             http: crate::miner::http_client()?,
             neighbours: Arc::new(Neighbours::new(clock)),
-            gate: Arc::new(Gate::bounded(Bounds::of_files(files))),
-            stats: Arc::new(SessionMetrics::default()),
+            shared: Shared::new(Gate::bounded(Bounds::of_files(files))),
             cancel: CancellationToken::new(),
         };
         fleet.configure(config, clock);
         Ok(fleet)
     }
 
-    /// Takes a new configuration. Sessions whose connection did not change go on.
+    /// Takes a new configuration. Sessions whose connection did not change go on. One that takes another one's place begins
+    /// once all those have ended that end now, and carries on with a shed that was not answered yet.
     pub fn configure(&mut self, config: &Config, clock: Clock) {
         let mut known: BTreeMap<String, Member> =
             self.members.drain(..).map(|member| (member.name.clone(), member)).collect();
@@ -99,60 +122,88 @@ impl Fleet {
         let identities = config.identities.iter().chain(std::iter::repeat(&nobody));
         let models = config.models.iter().map(Option::as_deref).chain(std::iter::repeat(None));
         let miners = config.site.miners.iter().zip(&config.miners).zip(identities).zip(models);
-        for (((spec, connection), identity), model) in miners {
-            let kept = known.remove(&spec.name).filter(|member| {
-                let same = member.connection == *connection
-                    && member.identity == *identity
-                    && member.poll_period == spec.poll_period
-                    && member.silent_after == spec.silent_after;
-                if !same {
-                    member.cancel.cancel();
+        let wanted: Vec<_> = miners
+            .map(|(((spec, connection), identity), model)| Wanted { spec, connection, identity, model })
+            .collect();
+        let before: Vec<_> = wanted
+            .iter()
+            .map(|wanted| match known.remove(&wanted.spec.name) {
+                Some(member) if wanted.is_kept(&member) => Before::Same(member),
+                Some(member) => Before::Other(self.end(member)),
+                None => Before::Other(None),
+            })
+            .collect();
+        for gone in known.into_values() {
+            self.end(gone);
+        }
+        for (wanted, before) in wanted.iter().zip(before) {
+            let member = match before {
+                Before::Same(member) => {
+                    Member { maximum: wanted.spec.maximum(), commanded: commanded(wanted.spec), ..member }
                 }
-                same
-            });
-            let member = kept
-                .map(|member| Member { maximum: spec.maximum(), commanded: commanded(spec), ..member })
-                .unwrap_or_else(|| {
-                    let cancel = self.cancel.child_token();
-                    let session = session::spawn(
-                        self.driver(connection, identity, model),
-                        SessionSpec {
-                            name: spec.name.as_str().into(),
-                            kind: connection.driver,
-                            endpoint: connection.endpoint.clone(),
-                            poll_period: spec.poll_period,
-                            silent_after: spec.silent_after,
-                            timeout: connection.timeout,
-                            identity: identity.clone(),
-                            model: model.map(str::to_owned),
-                        },
-                        clock,
-                        self.gate.clone(),
-                        self.stats.clone(),
-                        cancel.clone(),
-                    );
-                    Member {
-                        name: spec.name.clone(),
-                        connection: connection.clone(),
-                        identity: identity.clone(),
-                        poll_period: spec.poll_period,
-                        silent_after: spec.silent_after,
-                        maximum: spec.maximum(),
-                        commanded: commanded(spec),
-                        session,
-                        cancel,
+                Before::Other(shed) => {
+                    let member = self.begin(wanted, clock);
+                    if !config.site.settings.observe && member.commanded {
+                        member.session.order.send_replace(shed);
                     }
-                });
+                    member
+                }
+            };
             self.members.push(member);
         }
-        for gone in known.into_values() {
-            gone.cancel.cancel();
+    }
+
+    /// Ends a session. What it was told to shed and nobody knows of yet.
+    fn end(&self, member: Member) -> Option<Order> {
+        let shed = member.session.open_shed();
+        member.cancel.cancel();
+        self.shared.leaving.add(member.session.task);
+        shed
+    }
+
+    fn begin(&self, wanted: &Wanted<'_>, clock: Clock) -> Member {
+        let Wanted { spec, connection, identity, model } = *wanted;
+        let cancel = self.cancel.child_token();
+        let session = session::spawn(
+            self.driver(connection, identity, model),
+            SessionSpec {
+                name: spec.name.as_str().into(),
+                kind: connection.driver,
+                endpoint: connection.endpoint.clone(),
+                poll_period: spec.poll_period,
+                silent_after: spec.silent_after,
+                timeout: connection.timeout,
+                identity: identity.clone(),
+                model: model.map(str::to_owned),
+            },
+            clock,
+            self.shared.clone(),
+            cancel.clone(),
+        );
+        Member {
+            name: spec.name.clone(),
+            connection: connection.clone(),
+            identity: identity.clone(),
+            poll_period: spec.poll_period,
+            silent_after: spec.silent_after,
+            maximum: spec.maximum(),
+            commanded: commanded(spec),
+            session,
+            cancel,
         }
     }
 
     /// The latest of every miner, in the order of the site.
     pub fn inputs(&self) -> Vec<MinerInput> {
         self.members.iter().map(|member| member.session.report.borrow().clone()).collect()
+    }
+
+    /// The name of a miner whose session has ended by itself.
+    pub(super) fn ended(&self) -> Option<&str> {
+        self.members
+            .iter()
+            .find(|member| member.session.task.is_finished())
+            .map(|member| member.name.as_str())
     }
 
     /// The driver of a miner; where it is known who the miner is, one that can ask.
@@ -188,28 +239,39 @@ impl Fleet {
 
     /// The counts for the metrics.
     pub fn stats(&self) -> Arc<dyn CommandStats> {
-        Arc::new(stats::Stats(self.stats.clone()))
+        Arc::new(stats::Stats(self.shared.metrics.clone()))
     }
 
     /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and closes
-    /// all sessions. `sequence` is the number of the latest command.
-    pub async fn stop(mut self, exit: ExitPolicy, sequence: u64) {
-        let target = |member: &Member| match exit {
+    /// all sessions. `sequence` is the number of the latest command; `room` says for each miner whether its limits leave
+    /// it its highest power, and nothing is room for none.
+    pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, room: &[bool]) {
+        let has_room = |index: usize| room.get(index) == Some(&true);
+        let target = |(index, member): (usize, &Member)| match exit {
             ExitPolicy::Hold => None,
-            ExitPolicy::Sleep => Some(Target::Sleep),
-            ExitPolicy::Restore => Some(Target::Power(member.maximum)),
+            ExitPolicy::Sleep => Some((Target::Sleep, Urgency::Shed)),
+            ExitPolicy::Restore => {
+                has_room(index).then_some((Target::Power(member.maximum), Urgency::Normal))
+            }
         };
         let mut last = sequence;
         let mut waiting: Vec<(usize, u64)> = Vec::new();
         for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.commanded) {
-            if let Some(target) = target(member) {
+            if let Some((target, urgency)) = target((index, member)) {
                 last += 1;
-                let order = Order { target, sequence: last, urgency: Urgency::Shed };
+                let order = Order { target, sequence: last, urgency };
                 member.session.order.send_replace(Some(order));
                 waiting.push((index, last));
             }
         }
         let total = waiting.len();
+        let held = self.members.iter().filter(|member| member.commanded).count() - total;
+        if exit == ExitPolicy::Restore && held > 0 {
+            tracing::warn!(
+                miners = held,
+                "left as they are: a limit in force does not leave them their highest power"
+            );
+        }
         let mut refused = 0_usize;
         let deadline = tokio::time::sleep(FAREWELL);
         tokio::pin!(deadline);
@@ -248,6 +310,7 @@ impl Fleet {
         for member in self.members.drain(..) {
             let _ = member.session.task.await;
         }
+        self.shared.leaving.gone().await;
     }
 }
 
@@ -274,6 +337,19 @@ mod tests {
     use crate::clock::Moment;
     use crate::control::site::MinerId;
     use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
+
+    #[tokio::test]
+    async fn a_session_that_ends_by_itself_is_named() {
+        let config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        let fleet = Fleet::start(&config, Clock::start()).unwrap();
+        assert_eq!(fleet.ended(), None);
+        let member = fleet.members.get(1).unwrap();
+        member.session.task.abort();
+        while !member.session.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fleet.ended(), Some(member.name.as_str()));
+    }
 
     #[tokio::test]
     async fn what_must_fall_hurries_and_what_has_time_does_not() {
