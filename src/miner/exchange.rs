@@ -7,12 +7,12 @@ use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::DriverError;
 use super::fields::JsonEnd;
 use super::wire::{MAX_REPLY, Place};
+use super::{DriverError, http};
 
 /// How much of a refusal is read for its words.
-const MAX_REFUSAL: usize = 4096;
+pub const MAX_REFUSAL: usize = 4096;
 
 /// An answer over HTTP.
 #[derive(Debug)]
@@ -34,43 +34,7 @@ pub async fn over_http(
     name: &'static str,
     request: RequestBuilder,
 ) -> Result<Answer, DriverError> {
-    let work = async {
-        let failed = |error: reqwest::Error| failure(place, name, &error);
-        let mut response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let whole = status.is_success();
-        let limit = if whole { MAX_REPLY } else { MAX_REFUSAL };
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > limit {
-                if whole {
-                    return Err(place.malformed(name, "it is larger than 1 MiB"));
-                }
-                body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or_default());
-                break;
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, headers, body })
-    };
-    place.within(name, work).await
-}
-
-fn failure(place: &Place, name: &'static str, error: &reqwest::Error) -> DriverError {
-    if error.is_connect() {
-        // The innermost cause is the operating system's words; the outer ones repeat the address.
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        place.unreachable(cause)
-    } else if error.is_timeout() {
-        place.timeout(name)
-    } else if error.is_builder() {
-        place.malformed(name, "the request cannot be built; check the address")
-    } else {
-        place.malformed(name, "it is not HTTP, or the connection broke")
-    }
+    place.within(name, http::exchange(place, name, request)).await
 }
 
 /// One request on one TCP connection, as cgminer began it. Gives the bytes of the reply without the NULs.

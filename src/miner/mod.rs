@@ -17,6 +17,7 @@ pub(crate) mod frames;
 pub mod fuzzing;
 pub mod gate;
 pub mod generic;
+mod http;
 pub mod identified;
 pub mod kind;
 pub mod mara;
@@ -239,9 +240,10 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
     }
 }
 
-/// The one HTTP client of all drivers. It follows no redirects and heeds no proxy of the environment: a miner is
-/// reached at its address or not at all. It keeps at most one idle connection per miner, and not for long. Time
-/// limits and sizes are the drivers' business.
+/// The one HTTP client of all: the drivers make their requests with it, and send them over a connection of their own
+/// (`http`); who a miner is, is asked with it. It follows no redirects and heeds no proxy of the environment: a miner is
+/// reached at its address or not at all. It keeps at most one idle connection per miner, and not for long. Time limits and
+/// sizes are the drivers' business.
 ///
 /// # Errors
 /// When the client cannot be built, which is a fault of the system and not of the configuration.

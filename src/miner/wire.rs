@@ -9,8 +9,10 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::fields::words;
+use super::http::Kept;
 use super::mend;
 use super::{Connection, DriverError, Endpoint};
+use crate::clock::Clock;
 use crate::control::snapshot::Rejection;
 
 /// Largest reply that is read. Real ones are a few kilobytes.
@@ -21,18 +23,35 @@ pub const MAX_REPLY: usize = 1024 * 1024;
 pub struct Place {
     endpoint: Endpoint,
     limit: Duration,
+    kept: Kept,
+    clock: Clock,
 }
 
 impl Place {
     /// The place and the time limit of a connection.
     pub fn new(connection: &Connection) -> Self {
-        Self { endpoint: connection.endpoint.clone(), limit: connection.timeout }
+        Self {
+            endpoint: connection.endpoint.clone(),
+            limit: connection.timeout,
+            kept: Kept::default(),
+            clock: Clock::start(),
+        }
     }
 
     /// The same place with a time limit that is so many times longer, for requests that the vendor is known to
     /// answer late.
     pub fn patient(&self, times: u32) -> Self {
-        Self { endpoint: self.endpoint.clone(), limit: self.limit.saturating_mul(times.max(1)) }
+        Self { limit: self.limit.saturating_mul(times.max(1)), ..self.clone() }
+    }
+
+    /// The connection over HTTP that was kept.
+    pub const fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// The clock by which it is kept.
+    pub const fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Runs an exchange under the time limit.

@@ -1,0 +1,286 @@
+//! One connection to one miner over plain HTTP/1.1, without the machinery that a client for the whole web needs: no pool
+//! over all hosts, no proxies, no task for each connection. A request and its connection run in the task of the session that
+//! waits for the answer, so a shed of a whole fleet costs little more than its bytes.
+//!
+//! The connection is kept for the next request where both sides want that, and for [`IDLE`] at the most. A request that is
+//! dropped takes its connection with it, so no late answer is ever taken for that of another request.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use reqwest::{Body, RequestBuilder};
+use tokio::net::TcpStream;
+
+use super::DriverError;
+use super::exchange::{Answer, MAX_REFUSAL};
+use super::wire::{MAX_REPLY, Place};
+use crate::clock::{Clock, Moment};
+
+/// A connection that was idle for longer is not used again: the miner may be about to close it.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// An open connection.
+struct Open {
+    sender: SendRequest<Body>,
+    connection: Pin<Box<Connection<TokioIo<TcpStream>, Body>>>,
+}
+
+/// The connection that was kept, and since when.
+#[derive(Clone, Default)]
+pub struct Kept(Arc<Mutex<Option<(Open, Moment)>>>);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+impl Kept {
+    /// Takes it, where it is still good.
+    async fn take(&self, clock: Clock) -> Option<Open> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (mut open, _) = kept.filter(|(_, since)| clock.now() - *since < IDLE)?;
+        // One that the miner has closed meanwhile ends now.
+        let ended = poll_fn(|context| Poll::Ready(open.connection.as_mut().poll(context).is_ready())).await;
+        (!ended && !open.sender.is_closed()).then_some(open)
+    }
+
+    fn put(&self, open: Open, clock: Clock) {
+        if !open.sender.is_closed() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((open, clock.now()));
+        }
+    }
+}
+
+/// One request and its answer, without a time limit of its own.
+///
+/// # Errors
+/// No connection, no HTTP, an answer larger than 1 MiB. A refusal is an answer.
+pub async fn exchange(
+    place: &Place,
+    name: &'static str,
+    builder: RequestBuilder,
+) -> Result<Answer, DriverError> {
+    let request = prepared(builder)
+        .ok_or_else(|| place.malformed(name, "the request cannot be built; check the address"))?;
+    let clock = place.clock();
+    let Open { mut sender, mut connection } = match place.kept().take(clock).await {
+        Some(open) => open,
+        None => {
+            let stream = TokioIo::new(place.connect().await?);
+            let (sender, connection) = handshake(stream).await.map_err(|_| broken(place, name))?;
+            Open { sender, connection: Box::pin(connection) }
+        }
+    };
+    let talk = async {
+        sender.ready().await.map_err(|_| broken(place, name))?;
+        let response = sender.send_request(request).await.map_err(|_| broken(place, name))?;
+        let (head, body) = response.into_parts();
+        let whole = head.status.is_success();
+        let (body, ended) = read(place, name, body, whole).await?;
+        Ok((Answer { status: head.status, headers: head.headers, body }, ended))
+    };
+    let mut gone = false;
+    // Boxed, so that it can be dropped before what it borrows.
+    let mut talk = Box::pin(talk);
+    let outcome = poll_fn(|context| {
+        let mut outcome = talk.as_mut().poll(context);
+        gone = gone || connection.as_mut().poll(context).is_ready();
+        if outcome.is_pending() {
+            outcome = talk.as_mut().poll(context);
+            // One that is not to be kept closes as soon as it is looked at.
+            gone = gone || outcome.is_ready() && connection.as_mut().poll(context).is_ready();
+        }
+        outcome
+    })
+    .await;
+    drop(talk);
+    let (answer, read_to_its_end) = outcome?;
+    if read_to_its_end && !gone {
+        place.kept().put(Open { sender, connection }, clock);
+    }
+    Ok(answer)
+}
+
+/// The request as it goes over the wire; `None` where it cannot be built.
+fn prepared(builder: RequestBuilder) -> Option<Request<Body>> {
+    let request = builder.build().ok().filter(|request| request.url().scheme() == "http")?;
+    let url = request.url();
+    let host = match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str()?),
+        None => url.host_str()?.to_owned(),
+    };
+    let mut request = Request::<Body>::try_from(request).ok()?;
+    let path = request.uri().path_and_query().cloned()?;
+    *request.uri_mut() = Uri::from(path);
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_str(&host).ok()?);
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    let agent = concat!("ballast/", env!("CARGO_PKG_VERSION"));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(agent));
+    Some(request)
+}
+
+/// Reads the body: whole where it must be, else as much as tells why it was refused. Says whether that was all of it.
+async fn read(
+    place: &Place,
+    name: &'static str,
+    mut body: Incoming,
+    whole: bool,
+) -> Result<(Vec<u8>, bool), DriverError> {
+    let limit = if whole { MAX_REPLY } else { MAX_REFUSAL };
+    let mut read = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|_| broken(place, name))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if read.len() + chunk.len() > limit {
+            if whole {
+                return Err(place.malformed(name, "it is larger than 1 MiB"));
+            }
+            read.extend_from_slice(chunk.get(..limit - read.len()).unwrap_or_default());
+            return Ok((read, false));
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok((read, true))
+}
+
+fn broken(place: &Place, name: &'static str) -> DriverError {
+    place.malformed(name, "it is not HTTP, or the connection broke")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use reqwest::Client;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::miner::{Connection, DriverKind, Endpoint, exchange, http_client};
+    use crate::units::Watts;
+
+    /// A device that says this to each request, on as many connections as come.
+    struct Device {
+        place: Place,
+        base: String,
+        connections: Arc<AtomicUsize>,
+        heard: Arc<Mutex<Vec<String>>>,
+        http: Client,
+    }
+
+    impl Device {
+        async fn start(answer: &'static [u8], closes_after: usize) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let (connections, heard) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+            let (count, told) = (Arc::clone(&connections), Arc::clone(&heard));
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    for _ in 0..closes_after {
+                        let mut request = Vec::new();
+                        while !request.ends_with(b"\r\n\r\n") {
+                            if !stream.read_buf(&mut request).await.is_ok_and(|count| count > 0) {
+                                break;
+                            }
+                        }
+                        if request.is_empty() {
+                            break;
+                        }
+                        told.lock().unwrap().push(String::from_utf8(request).unwrap());
+                        stream.write_all(answer).await.unwrap();
+                    }
+                }
+            });
+            let connection = Connection {
+                name: "m1".into(),
+                driver: DriverKind::AxeOs,
+                endpoint: Endpoint { host: "127.0.0.1".into(), port },
+                credentials: None,
+                timeout: Duration::from_secs(5),
+                rated: Watts::whole(15),
+                device: None,
+            };
+            let place = Place::new(&connection);
+            let base = format!("http://127.0.0.1:{port}");
+            Self { place, base, connections, heard, http: http_client().unwrap() }
+        }
+
+        async fn ask(&self, path: &str) -> Result<Answer, DriverError> {
+            exchange::over_http(&self.place, "question", self.http.get(format!("{}{path}", self.base))).await
+        }
+
+        fn connections(&self) -> usize {
+            self.connections.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_and_one_that_the_miner_closed_is_replaced() {
+        let device = Device::start(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 3).await;
+        for connections in [1, 1, 1, 2, 2] {
+            assert_eq!(device.ask("/info?a=1").await.unwrap().body, b"{}");
+            assert_eq!(device.connections(), connections);
+            // The end that the device sends after its last answer has come by then.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let heard = device.heard.lock().unwrap().first().cloned().unwrap().to_ascii_lowercase();
+        assert!(heard.starts_with("get /info?a=1 http/1.1\r\n"), "{heard}");
+        let host = device.base.trim_start_matches("http://");
+        for line in [format!("host: {host}"), "accept: */*".into(), "user-agent: ballast/".into()] {
+            assert!(heard.contains(&line), "{heard}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_way_to_end_a_body_is_understood_and_nothing_is_kept_that_ends_with_it() {
+        for (answer, kept) in [
+            (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"[..], true),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", true),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", false),
+            (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", false),
+        ] {
+            let device = Device::start(answer, usize::MAX).await;
+            assert_eq!(device.ask("/").await.unwrap().body, b"{}");
+            assert_eq!(device.place.kept().take(device.place.clock()).await.is_some(), kept);
+        }
+        let closing = Device::start(b"HTTP/1.1 200 OK\r\n\r\n{}", 1).await;
+        assert_eq!(closing.ask("/").await.unwrap().body, b"{}");
+        assert!(closing.place.kept().take(closing.place.clock()).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_is_told_and_so_is_a_long_refusal_cut_off() {
+        for answer in [&b"SSH-2.0-OpenSSH_9\r\n"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"] {
+            let device = Device::start(answer, 1).await;
+            assert!(matches!(device.ask("/").await, Err(DriverError::Malformed { .. })));
+        }
+        let mut long = b"HTTP/1.1 500 No\r\nContent-Length: 9000\r\n\r\n".to_vec();
+        long.resize(long.len() + 9_000, b'x');
+        let device = Device::start(long.leak(), usize::MAX).await;
+        for connections in [1, 2] {
+            assert_eq!(device.ask("/").await.unwrap().body.len(), MAX_REFUSAL);
+            assert_eq!(device.connections(), connections, "what is left of it belongs to no other answer");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_dropped_takes_its_connection_with_it() {
+        let device = Device::start(b"", usize::MAX).await;
+        for connections in [1, 2] {
+            let asking = tokio::time::timeout(Duration::from_millis(100), device.ask("/"));
+            assert!(asking.await.is_err());
+            assert_eq!(device.connections(), connections);
+        }
+    }
+}
