@@ -326,7 +326,7 @@ async fn steady(kind: DriverKind, count: usize, time: Duration) -> Outcomes<()> 
     for _ in 0..10 {
         let begun = clock.now();
         let mut stream = tokio::net::TcpStream::connect(daemon.address()).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         scrapes.push(clock.now() - begun);

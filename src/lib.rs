@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod discover;
+mod door;
 pub mod meter;
 pub mod metrics;
 pub mod miner;

@@ -1,4 +1,9 @@
-//! What TLS is made with. Every HTTP client of the program is built after [`ready`].
+//! What HTTP clients are built from, and what TLS is made with. Every HTTP client of the program comes from here.
+
+use std::error::Error;
+
+use reqwest::redirect::Policy;
+use reqwest::retry;
 
 /// Chooses the cryptography of TLS for the whole process, once; later calls do nothing.
 ///
@@ -7,4 +12,44 @@
 pub fn ready() {
     // An error says that it is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The beginning of a client that goes where it is sent and nowhere else: no redirects, no proxy of the environment, no second
+/// attempt.
+///
+/// `tls` says whether it will ever look at a certificate: without, none of the machine's authorities is loaded, and it can be
+/// built on a machine that has none. Such a client refuses every server that speaks TLS.
+pub fn client(tls: bool) -> reqwest::ClientBuilder {
+    ready();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .retry(retry::never())
+        .no_proxy();
+    if tls { builder } else { builder.tls_certs_only([]) }
+}
+
+/// The words at the root of an error. Those around it say that a request failed, and repeat its address.
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_root_of_a_failure_is_told() {
+        let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap();
+        drop(taken);
+        let http = client(false).build().unwrap();
+        let error = http.get(format!("http://{address}/")).send().await.unwrap_err();
+        assert!(innermost(&error).contains("onnection refused"), "{error:?}");
+        assert!(!innermost(&error).contains("9842") && !innermost(&error).contains("http://"));
+    }
 }

@@ -31,7 +31,7 @@ load = { by = "285 kW", over = "1s" }
 /// The site on a network that no other test and no demo uses.
 fn site() -> Config {
     let mut config = config::demo_fleet(DemoFleet::Mixed, 89).unwrap();
-    config.listen.set_port(0);
+    config.web.listen.set_port(0);
     config
 }
 

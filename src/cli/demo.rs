@@ -117,12 +117,12 @@ async fn simulate(args: &Args, scenario: &Scenario, clock: Clock) -> Result<(Con
 /// Starts the daemon; without a wish for an address, a taken one is replaced by a free one.
 async fn control(args: &Args, mut config: Config, clock: Clock) -> Result<Daemon, Failure> {
     if let Some(listen) = args.listen {
-        config.listen = listen;
+        config.web.listen = listen;
         return Ok(Daemon::start(config, clock).await?);
     }
     match Daemon::start(config.clone(), clock).await {
         Err(DaemonError::Web(WebError::Bind { .. })) => {
-            config.listen.set_port(0);
+            config.web.listen.set_port(0);
             Ok(Daemon::start(config, clock).await?)
         }
         started => Ok(started?),

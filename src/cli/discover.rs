@@ -153,8 +153,10 @@ pub async fn discover(
     }
     let addresses = resolve(&args.targets).await?;
     let options = Options { rate: args.rate, ..Options::default() };
-    let prober = Prober::new(ports, args.timeout, accounts.clone(), args.try_default_passwords)
-        .map_err(|error| DiscoverError::System { what: "cannot start", reason: error.to_string() })?;
+    let prober =
+        Prober::new(ports, args.timeout, accounts.clone(), args.try_default_passwords).map_err(|error| {
+            DiscoverError::System { what: "cannot start", reason: crate::tls::innermost(&error) }
+        })?;
     let prober = Arc::new(prober);
     let (sender, receiver) = watch::channel(Progress::default());
     let bar = io::stderr().is_terminal().then(|| tokio::spawn(show_progress(receiver)));

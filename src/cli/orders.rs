@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
@@ -11,14 +11,17 @@ use serde_json::Value;
 
 use super::Failure;
 use super::table::{Align, Table};
-use crate::config::{self, Options, Secrets};
+use crate::config::{self, Options, Secrets, Web};
 use crate::secret::Secret;
+use crate::web;
 use crate::web::api::Token;
 
 /// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes.
 const LARGEST: usize = 8 << 20;
+/// The folder that systemd makes for the service (`RuntimeDirectory=ballast`).
+const RUNTIME_FOLDER: &str = "/run/ballast";
 /// Where a token is looked for unless the command line says otherwise.
 const TOKEN_VARIABLE: &str = "BALLAST_TOKEN_FILE";
 
@@ -26,7 +29,8 @@ const TOKEN_VARIABLE: &str = "BALLAST_TOKEN_FILE";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "The daemon")]
 pub struct Reach {
-    /// The daemon's configuration: where it listens, and the token
+    /// The daemon's configuration: where it listens, and the token. A daemon of this machine is called by its socket if it
+    /// has one
     #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]
     pub config: PathBuf,
     /// Its address instead, such as http://127.0.0.1:9842
@@ -89,6 +93,9 @@ pub enum DaemonCallError {
         /// Why.
         reason: String,
     },
+    /// No HTTPS can be spoken.
+    #[error("cannot prepare TLS: {0}; install the certificates of the system (package ca-certificates)")]
+    Prepare(String),
     /// Nobody answers.
     #[error(
         "no daemon answers at {at}: {reason}; is it running (systemctl status ballast)? --url names another address"
@@ -122,6 +129,8 @@ pub enum DaemonCallError {
 /// The way to a daemon.
 pub(super) struct Daemon {
     base: Url,
+    /// Where it is reached, for messages.
+    at: String,
     token: Secret,
     http: reqwest::Client,
 }
@@ -134,42 +143,37 @@ impl Daemon {
             .clone()
             .or_else(|| std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
         let needs_config = reach.url.is_none() || named.is_none();
-        let (listen, tokens) = match (needs_config, reach.demo) {
-            (false, _) => (None, Vec::new()),
-            (true, true) => {
-                config::demo_door().map(|(at, tokens)| (Some(at), tokens)).map_err(Failure::Config)?
-            }
+        let door = match (needs_config, reach.demo) {
+            (false, _) => None,
+            (true, true) => Some(config::demo_door().map_err(Failure::Config)?),
             (true, false) => {
                 let secrets = if named.is_some() { Secrets::Skip } else { Secrets::Read };
                 let text = config::read(&reach.config).map_err(Failure::Config)?;
                 let options = Options { secrets, ..Options::default() };
-                let (at, tokens) = config::door(&text, &reach.config, &options).map_err(Failure::Config)?;
-                (Some(at), tokens)
+                Some(config::door(&text, &reach.config, &options).map_err(Failure::Config)?)
             }
         };
-        let base = match (&reach.url, listen) {
+        let base = match (&reach.url, &door) {
             (Some(url), _) => base(url)?,
-            (None, Some(listen)) => base(&format!("http://{}", dial(listen)))?,
+            (None, Some(door)) => base(&format!("http://{}", dial(door.listen)))?,
             (None, None) => return Err(DaemonCallError::Url(String::new()).into()),
         };
+        let socket = door.as_ref().filter(|_| reach.url.is_none() && !reach.demo).and_then(socket);
         let token = match named {
             Some(file) => token_of(file)?,
-            None => first_operator(tokens).ok_or(DaemonCallError::NoToken)?,
+            None => first_operator(door.map_or_else(Vec::new, |door| door.tokens))
+                .ok_or(DaemonCallError::NoToken)?,
         };
-        // The HTTP library is built without cryptography of its own and panics without a provider. One that is there
-        // already is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| DaemonCallError::Unreachable {
-                at: base.to_string(),
-                reason: innermost(&error),
-            })?;
-        Ok(Self { base, token, http })
+        let mut http = crate::tls::client(base.scheme() == "https").timeout(PATIENCE);
+        if let Some(socket) = &socket {
+            http = http.unix_socket(socket.as_path());
+        }
+        let at = match &socket {
+            Some(socket) => socket.display().to_string(),
+            None => base.as_str().trim_end_matches('/').to_owned(),
+        };
+        let http = http.build().map_err(|error| DaemonCallError::Prepare(crate::tls::innermost(&error)))?;
+        Ok(Self { base, at, token, http })
     }
 
     pub(super) async fn get(&self, path: &[&str]) -> Result<Value, Failure> {
@@ -191,7 +195,7 @@ impl Daemon {
         query: Option<(&str, &str)>,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let at = self.base.as_str().trim_end_matches('/').to_owned();
+        let at = self.at.clone();
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {
@@ -259,6 +263,16 @@ fn dial(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
+/// The socket of the daemon of this configuration, if somebody answers there who lets us in. It is this machine's own way: however
+/// many others are connected to the pages, they are not there.
+fn socket(door: &Web) -> Option<PathBuf> {
+    let path = match &door.socket {
+        Some(path) => path.clone(),
+        None => web::socket_in(Path::new(RUNTIME_FOLDER), door.listen),
+    };
+    std::os::unix::net::UnixStream::connect(&path).is_ok().then_some(path)
+}
+
 fn first_operator(tokens: Vec<Token>) -> Option<Secret> {
     tokens.into_iter().find(|token| token.scopes.operator).and_then(|token| token.secret)
 }
@@ -280,11 +294,7 @@ fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", PATIENCE.as_secs());
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    crate::tls::innermost(error)
 }
 
 /// Writes to standard output. A reader that has gone away, such as `head`, is no failure.

@@ -9,7 +9,7 @@
 //! | `diagnostic` | mistakes and their place |
 //! | `quantity` | numbers with units |
 //! | `reader` | one table, key by key |
-//! | `settings`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
+//! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
@@ -48,9 +48,9 @@ mod store;
 mod summary;
 mod summary_orders;
 mod tokens;
+mod web;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,6 +64,7 @@ use crate::{meter, miner};
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use summary::summary;
+pub use web::Web;
 
 /// Largest file that is read, in bytes: room for a hundred thousand miners one by one.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -142,10 +143,8 @@ pub struct Config {
     /// Whether somebody keeps this machine's clock right; `None` where the file does not say: then the service looks for
     /// it, and a demo or a simulation trusts it.
     pub clock: Option<crate::signal::wall::Trust>,
-    /// Where metrics and health are served.
-    pub listen: SocketAddr,
-    /// Who may order over HTTP.
-    pub tokens: Vec<crate::web::api::Token>,
+    /// How the daemon is reached, and who may order over HTTP.
+    pub web: Web,
     /// What to do at the end.
     pub exit: ExitPolicy,
     /// What deserves a look, by place in the file. Log them once.
@@ -226,7 +225,7 @@ pub fn demo_fleet(fleet: DemoFleet, network: u8) -> Result<Config, ConfigErrors>
 ///
 /// # Errors
 /// As [`demo`].
-pub fn demo_door() -> Result<(SocketAddr, Vec<crate::web::api::Token>), ConfigErrors> {
+pub fn demo_door() -> Result<Web, ConfigErrors> {
     door(DEMO, Path::new("demo.toml"), &Options { files: DEMO_FILES, ..Options::default() })
 }
 
@@ -255,18 +254,14 @@ pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigError
 ///
 /// # Errors
 /// Everything that is wrong with `[web]`, by place; also when the file is missing, too large or no TOML.
-pub fn door(
-    text: &str,
-    path: &Path,
-    options: &Options<'_>,
-) -> Result<(SocketAddr, Vec<crate::web::api::Token>), ConfigErrors> {
+pub fn door(text: &str, path: &Path, options: &Options<'_>) -> Result<Web, ConfigErrors> {
     let report = diagnostic::Report::new(text, path);
     let document = syntax(text, &report);
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    let store = secrets::Store { folder, options };
+    let store = secrets::Store { folder: folder.clone(), options };
     let door = document.as_ref().map(|document| {
         let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
-        settings::web(&root, &store, None)
+        web::web(&root, &store, None, &folder)
     });
     report.finish()?;
     door.ok_or_else(|| {
@@ -402,7 +397,7 @@ fn build<'t>(
     let profiles = profiles::own(&root, site.profiles.as_ref());
     let mut meters = meters::meters(&root, &links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
-    let store = secrets::Store { folder, options };
+    let store = secrets::Store { folder: folder.clone(), options };
     let devices = devices::section(&root, &store);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
@@ -418,7 +413,7 @@ fn build<'t>(
     };
     let signals = signals::signals(&root, &known, &limits);
     let sources = signals.order_sources();
-    let (listen, tokens) = settings::web(&root, &store, Some(&signals.specs));
+    let web = web::web(&root, &store, Some(&signals.specs), &folder);
     let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,
@@ -475,8 +470,7 @@ fn build<'t>(
         signals: signals.specs,
         store: kept,
         clock: site.clock,
-        listen,
-        tokens,
+        web,
         exit,
         warnings: Vec::new(),
     })

@@ -1,6 +1,5 @@
-//! The sections `[site]`, `[control]` and `[web]`.
+//! The sections `[site]` and `[control]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +8,9 @@ use jiff::tz::TimeZone;
 use super::ExitPolicy;
 use super::diagnostic::At;
 use super::reader::{MOST_POWER, Table, Wrong, shorten};
-use super::secrets::Store;
-use super::tokens;
 use crate::control::site::Settings;
-use crate::signal::Spec;
 use crate::signal::wall::Trust;
 use crate::units::{Watts, WattsPerSecond};
-use crate::web::api::Token;
-
-/// Where metrics and health are served unless the configuration says otherwise.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9842);
 
 /// The fleet's target rises by this share of its nameplate per second unless the configuration says otherwise: from
 /// nothing to everything in 50 seconds, slow enough for the voltage regulation of a distribution grid.
@@ -181,40 +173,4 @@ pub(super) fn control(root: &Table<'_>, observe: bool) -> ControlKeys {
         .map_or(ExitPolicy::Sleep, |at| at.value);
     table.finish();
     ControlKeys { settings, raise_rate, exit }
-}
-
-/// Reads `[web]`: where it is served, and who may order there. `sources` are those of the same file, where they are read.
-pub(super) fn web(root: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>) -> (SocketAddr, Vec<Token>) {
-    let Some(table) = root.table("web") else {
-        return (DEFAULT_LISTEN, Vec::new());
-    };
-    let listen = table.read("listen", |value| {
-        let text = super::reader::text_of(value)?;
-        text.parse::<SocketAddr>().map_err(|_| {
-            Wrong::new(
-                format!("is no address to listen at: \"{}\"", shorten(text)),
-                "write an IP address and a port, like \"127.0.0.1:9842\" or \"[::1]:9842\"",
-            )
-        })
-    });
-    let tokens = tokens::tokens(&table, store, sources);
-    if let Some(at) = &listen
-        && !at.value.ip().is_loopback()
-    {
-        table.report().warn(
-            at.span,
-            "metrics are served to other machines without a password",
-            "listen at 127.0.0.1 with a reverse proxy in front, or see to it that only trusted machines reach the port",
-        );
-        if table.has("tokens") {
-            table.report().warn(
-                at.span,
-                "orders and their tokens are taken from other machines without encryption",
-                "listen at 127.0.0.1 with a reverse proxy in front that speaks HTTPS: whoever reads a token on its \
-                 way can order with it",
-            );
-        }
-    }
-    table.finish();
-    (listen.map_or(DEFAULT_LISTEN, |at| at.value), tokens)
 }

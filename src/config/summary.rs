@@ -47,7 +47,7 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     if !settings.observe {
         writeln!(out, "When it is stopped it {end}.")?;
     }
-    writeln!(out, "Metrics and health: http://{}/", config.listen)?;
+    writeln!(out, "Metrics and health: http://{}/", config.web.listen)?;
 
     writeln!(out, "\nCircuits")?;
     let tree = Tree::new(site);

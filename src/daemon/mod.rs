@@ -73,7 +73,8 @@ pub enum DaemonError {
     Metrics(#[from] MetricsError),
     /// No HTTP client for the miners.
     #[error(
-        "cannot prepare the HTTP client for the miners: {0}; this is a fault of the system, not of the configuration"
+        "cannot prepare the HTTP client for the miners: {}; this is a fault of the system, not of the configuration",
+        crate::tls::innermost(.0)
     )]
     Http(#[from] reqwest::Error),
     /// The control loop ended by itself.
@@ -97,6 +98,20 @@ pub struct Daemon {
     desk: Desk,
 }
 
+/// The socket of this machine. Without it the daemon does its work and is called over the network.
+fn local(path: &std::path::Path) -> Option<web::Local> {
+    match web::Local::bind(path) {
+        Ok(local) => Some(local),
+        Err(error) => {
+            tracing::warn!(
+                "cannot open the socket {}: {error}; ballast limit and ballast orders come by the network instead",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
 impl Daemon {
     /// Starts everything that a configuration describes. When this returns, the pages are served and the loop runs.
     ///
@@ -104,8 +119,8 @@ impl Daemon {
     /// The address of the pages cannot be listened on, or the system cannot give what every program needs.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
         let exporter = Arc::new(Exporter::new(config.site.clone(), clock)?);
-        let listener = web::bind(config.listen).await?;
-        let address = listener.local_addr().unwrap_or(config.listen);
+        let listener = web::bind(config.web.listen).await?;
+        let address = listener.local_addr().unwrap_or(config.web.listen);
         let cancel = CancellationToken::new();
 
         let mut state = State::new(config.site.clone());
@@ -118,7 +133,8 @@ impl Daemon {
         exporter.watch_commands(fleet.stats());
         exporter.watch_signals(Arc::new(desk.clone()));
         let api = Arc::new(Api::new(&config, desk.clone()));
-        let serving = web::serve_with(listener, exporter.clone(), api.clone(), cancel.child_token());
+        let local = config.web.socket.as_deref().and_then(local);
+        let serving = web::serve_with(listener, local, exporter.clone(), api.clone(), cancel.child_token());
         let pages = tokio::spawn(serving);
 
         let beats = desk.clone();

@@ -1,6 +1,7 @@
 //! `ballast run`: the daemon as a service, from the first line of the log to the last.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -11,6 +12,7 @@ use crate::daemon::single::{Alone, NotAlone};
 use crate::daemon::terminal::{HangUp, Terminal};
 use crate::daemon::{Daemon, DaemonError, call, notify};
 use crate::signal::wall::Trust;
+use crate::web;
 
 /// Why the service ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +55,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
 
-    let (listen, kept) = (config.listen, config.store.path.clone());
+    let (door, kept) = ((config.web.listen, config.web.socket.clone()), config.store.path.clone());
     let orders = config.signals.len() > 1;
     let mut daemon = Daemon::start(config, Clock::start()).await?;
     if orders && !daemon.desk().status().clock_synchronised {
@@ -68,7 +70,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
             _ = hang_up.recv() => match terminal.hang_up() {
                 HangUp::Reload => {
                     // What is wrong has been logged.
-                    let _ = reload(&daemon, path, listen, kept.as_deref(), &mut alone).await?;
+                    let _ = reload(&daemon, path, &door, kept.as_deref(), &mut alone).await?;
                 }
                 HangUp::Outlive => info!("the terminal is gone; going on without it"),
                 HangUp::End => {
@@ -77,7 +79,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
                 }
             },
             Some(call) = calls.recv() => {
-                let outcome = reload(&daemon, path, listen, kept.as_deref(), &mut alone).await?;
+                let outcome = reload(&daemon, path, &door, kept.as_deref(), &mut alone).await?;
                 call.answer(outcome.as_deref()).await;
             }
             _ = terminate.recv() => break,
@@ -116,14 +118,21 @@ fn announce(config: &Config) {
     }
 }
 
-/// Where a service keeps its orders, and that it looks for somebody who keeps the clock right, unless the configuration
+/// The folder that systemd has made for the service. Several are separated by colons (systemd.exec(5), `StateDirectory=`); the
+/// first is ours.
+fn folder_of(variable: &str) -> Option<PathBuf> {
+    let all = std::env::var(variable).ok()?;
+    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+}
+
+/// Where a service keeps its orders and is called from this machine, and that it looks for somebody who keeps the clock right, unless the configuration
 /// says otherwise.
 fn at_home(mut config: Config) -> Config {
-    // Several folders are separated by colons (systemd.exec(5), `StateDirectory=`); the first is ours.
-    let folder = std::env::var("STATE_DIRECTORY").ok();
-    let folder = folder.as_deref().and_then(|all| all.split(':').next()).filter(|first| !first.is_empty());
-    if let (None, Some(folder)) = (&config.store.path, folder) {
-        config.store.path = Some(Path::new(folder).join("ballast.db"));
+    if let (None, Some(folder)) = (&config.store.path, folder_of("STATE_DIRECTORY")) {
+        config.store.path = Some(folder.join("ballast.db"));
+    }
+    if let (None, Some(folder)) = (&config.web.socket, folder_of("RUNTIME_DIRECTORY")) {
+        config.web.socket = Some(web::socket_in(&folder, config.web.listen));
     }
     config.clock.get_or_insert(Trust::Checked);
     config
@@ -133,7 +142,7 @@ fn at_home(mut config: Config) -> Config {
 async fn reload(
     daemon: &Daemon,
     path: &Path,
-    listen: std::net::SocketAddr,
+    door: &(SocketAddr, Option<PathBuf>),
     kept: Option<&Path>,
     alone: &mut Alone,
 ) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
@@ -147,8 +156,10 @@ async fn reload(
             }
             let warnings = config.warnings.clone();
             announce(&config);
-            if config.listen != listen {
-                warn!("the address of the pages changes with a restart only; they stay on {listen}");
+            if config.web.listen != door.0 {
+                warn!("the address of the pages changes with a restart only; they stay on {}", door.0);
+            } else if config.web.socket != door.1 {
+                warn!("the socket for the command line changes with a restart only");
             }
             if config.store.path.as_deref() != kept {
                 warn!("the database changes with a restart only");

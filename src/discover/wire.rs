@@ -123,12 +123,5 @@ pub(super) async fn http(request: reqwest::RequestBuilder) -> Reply {
 /// # Errors
 /// When it cannot be built, which is a fault of the system.
 pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    crate::tls::ready();
-    reqwest::Client::builder()
-        .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .build()
+    crate::tls::client(false).pool_max_idle_per_host(0).build()
 }

@@ -248,12 +248,8 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
 /// # Errors
 /// When the client cannot be built, which is a fault of the system and not of the configuration.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
-    crate::tls::ready();
-    reqwest::Client::builder()
-        .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
+    // Miners speak plain HTTP.
+    crate::tls::client(false)
         .tcp_nodelay(true)
         .pool_max_idle_per_host(1)
         .pool_idle_timeout(Duration::from_secs(60))

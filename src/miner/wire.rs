@@ -76,8 +76,9 @@ impl Place {
     }
 
     /// No connection.
-    pub fn unreachable(&self, error: &dyn std::error::Error) -> DriverError {
-        DriverError::Unreachable { endpoint: self.endpoint.clone(), reason: words(&error.to_string(), &[]) }
+    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> DriverError {
+        let reason = words(&crate::tls::innermost(error), &[]);
+        DriverError::Unreachable { endpoint: self.endpoint.clone(), reason }
     }
 
     /// Whether another port of the same host accepts connections.

@@ -11,9 +11,15 @@
 //! Everything is bounded: the number of connections, the size and the time of a request, the life of a
 //! connection, and renderings at one time. The pages are meant for the network of the site; they carry no secret
 //! and take no order, so they ask for no password. What takes orders asks for a token, always.
+//!
+//! Nobody is kept waiting for a place: where all are taken, the connection that has been silent for the longest time goes
+//! ([`door`](crate::door)), and whoever has sent a token that is known has a place that others cannot take. The command line
+//! comes by a socket of its own ([`Local`]), with the same tokens.
 
 pub mod api;
 mod health;
+mod hosts;
+mod listen;
 mod page;
 mod routes;
 mod status;
@@ -24,23 +30,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::door::{Door, Seats};
 use crate::metrics::Exporter;
 use api::{Api, Peer};
+use listen::{Listener, Stream};
 
 pub use health::{Health, health};
+pub use hosts::Hosts;
+pub use listen::{Local, bind, socket_in};
 pub use status::{Status, status};
 
-/// Connections at one time; further ones wait in the listener's queue.
-const CONNECTIONS: usize = 32;
+/// Connections over the network at one time: of anybody, and besides of those that have sent a token that is known.
+const SEATS: Seats = Seats { open: 64, kept: 32 };
+/// The same over the socket of this machine.
+const LOCAL_SEATS: Seats = Seats { open: 16, kept: 16 };
 /// The whole head of a request: a scrape needs a few hundred bytes. 8 KiB is the least that hyper takes.
 const HEAD_SIZE: usize = 16 * 1024;
 /// Number of header fields of a request.
@@ -83,43 +97,69 @@ fn advice(address: SocketAddr, reason: &io::Error) -> String {
     }
 }
 
-/// Opens the address at which [`serve`] is to answer.
-///
-/// # Errors
-/// [`WebError::Bind`] when it is taken, not of this computer, or not allowed.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
-    TcpListener::bind(address).await.map_err(|reason| WebError::Bind { address, reason })
-}
-
 /// Answers requests until `cancel`, then lets the answers in flight end, for a few seconds at most. Takes no orders.
 pub async fn serve(listener: TcpListener, shared: Arc<Exporter>, cancel: CancellationToken) {
-    answer(listener, routes::router(shared), cancel).await;
+    let hosts = Arc::new(Hosts::default());
+    answer(Listener::Tcp(listener), SEATS, named(routes::router(shared), hosts), cancel).await;
 }
 
-/// As [`serve`], and takes orders.
+/// As [`serve`], takes orders, and answers at a socket of this machine too where there is one.
 pub async fn serve_with(
     listener: TcpListener,
+    local: Option<Local>,
     shared: Arc<Exporter>,
     orders: Arc<Api>,
     cancel: CancellationToken,
 ) {
-    answer(listener, routes::router(shared).merge(api::router(orders)), cancel).await;
+    let hosts = orders.hosts();
+    let router = named(routes::router(shared).merge(api::router(orders)), hosts);
+    let beside = async {
+        if let Some(local) = local {
+            answer(Listener::Local(local), LOCAL_SEATS, router.clone(), cancel.clone()).await;
+        }
+    };
+    tokio::join!(answer(Listener::Tcp(listener), SEATS, router.clone(), cancel.clone()), beside);
 }
 
-async fn answer(listener: TcpListener, router: axum::Router, cancel: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+/// Refuses what is meant for somebody else, and keeps the seat of whoever is being answered.
+fn named(router: axum::Router, hosts: Arc<Hosts>) -> axum::Router {
+    router.layer(middleware::from_fn_with_state(hosts, one))
+}
+
+async fn one(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    let seat = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.seat));
+    let _busy = seat.as_ref().map(|seat| seat.busy());
+    match hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(host) => {
+            tracing::debug!(host, "a request that is meant for another host is refused");
+            routes::misdirected()
+        }
+    }
+}
+
+async fn answer(listener: Listener, seats: Seats, router: axum::Router, cancel: CancellationToken) {
+    let door = Door::new(seats);
     let connections = TaskTracker::new();
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
             () = cancel.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, permit, peer)) => {
+            Ok((stream, address)) => {
                 failing = false;
-                let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
-                connections.spawn(connection(stream, permit, service, cancel.clone()));
+                let seat = Arc::new(door.enter());
+                let peer = Peer { address, seat: Arc::clone(&seat) };
+                let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
+                let cancel = cancel.clone();
+                connections.spawn(async move {
+                    // Whoever has been silent for the longest time makes room for the one that comes.
+                    let _ = seat.until_evicted(connection(stream, service, cancel)).await;
+                });
+                // Whoever has come speaks before the next one comes: many at once do not push each other out unheard.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 if !failing {
@@ -139,20 +179,9 @@ async fn answer(listener: TcpListener, router: axum::Router, cancel: Cancellatio
     connections.wait().await;
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit, SocketAddr)> {
-    let permit = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, permit, peer))
-}
-
 /// Serves one connection to its end.
 async fn connection(
-    stream: TcpStream,
-    permit: OwnedSemaphorePermit,
+    stream: Box<dyn Stream>,
     service: TowerToHyperService<axum::Router>,
     cancel: CancellationToken,
 ) {
@@ -175,7 +204,6 @@ async fn connection(
     if let Ok(result) = timeout(GRACE, connection).await {
         trace_end(result);
     }
-    drop(permit);
 }
 
 /// What a client does wrong is its own affair: it is told, and traced for whoever looks for it.

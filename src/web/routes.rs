@@ -1,14 +1,17 @@
 //! Which path gives what.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -30,12 +33,15 @@ struct Shared {
     /// The latest rendering of the metrics. The lock lets one rendering run at a time: however many ask, one
     /// processor at most is kept busy and the control cycles have the others.
     metrics: Arc<Mutex<Rendered>>,
+    /// The same, compressed.
+    compressed: Arc<Mutex<Rendered>>,
     /// The same for the long status.
     miners: Arc<Mutex<Rendered>>,
 }
 
 pub(super) fn router(exporter: Arc<Exporter>) -> Router {
-    let shared = Shared { exporter, metrics: Arc::default(), miners: Arc::default() };
+    let shared =
+        Shared { exporter, metrics: Arc::default(), compressed: Arc::default(), miners: Arc::default() };
     Router::new()
         .route("/", get(root))
         .route("/metrics", get(metrics))
@@ -50,9 +56,44 @@ async fn root(State(shared): State<Shared>) -> Response {
     answer(StatusCode::OK, "text/html; charset=utf-8", page.into())
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let render = move |exporter: &Exporter| exporter.render().map_err(|error| error.to_string());
-    shared.reuse(&shared.metrics, CONTENT_TYPE, render).await
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    match shared.metrics(takes_gzip(&headers)).await {
+        Ok((body, coding)) => {
+            let vary = [(header::VARY, HeaderValue::from_static("accept-encoding"))];
+            let mut response = (vary, answer(StatusCode::OK, CONTENT_TYPE, body)).into_response();
+            if let Some(coding) = coding {
+                response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            }
+            response
+        }
+        Err(response) => response,
+    }
+}
+
+/// Whether a client takes gzip (RFC 9110, 12.5.3): it is named, or everything is, and not with a quality of zero.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
+    let mut any = false;
+    for coding in lists.flat_map(|list| list.split(',')) {
+        let mut parts = coding.split(';');
+        let name = parts.next().unwrap_or("").trim();
+        let refused = parts.any(|part| {
+            let quality = part.trim().strip_prefix("q=").or_else(|| part.trim().strip_prefix("Q="));
+            quality.is_some_and(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality <= 0.0))
+        });
+        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+            return !refused;
+        }
+        any |= name == "*" && !refused;
+    }
+    any
+}
+
+/// Compressed as little as there is: a scrape is read once, and the processor is the miners'.
+fn gzip(plain: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
+    encoder.write_all(plain)?;
+    encoder.finish()
 }
 
 async fn healthz(State(shared): State<Shared>) -> Response {
@@ -70,29 +111,42 @@ async fn api_status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> 
             let render = move |exporter: &Exporter| {
                 serde_json::to_vec(&status(exporter, true)).map_err(|error| error.to_string())
             };
-            shared.reuse(&shared.miners, "application/json", render).await
+            match shared.reuse(&shared.miners, render).await {
+                Ok(body) => answer(StatusCode::OK, "application/json", body),
+                Err(response) => response,
+            }
         }
         Some(_) => plain(StatusCode::BAD_REQUEST, "the only parameter is `miners`, with 0 or 1\n"),
     }
 }
 
 impl Shared {
-    /// Answers with the latest rendering if it is young enough, else with a new one, made away from the threads
-    /// on which the control cycles run.
+    /// The metrics, and how they are coded.
+    async fn metrics(&self, compress: bool) -> Result<(Bytes, Option<&'static str>), Response> {
+        let render = |exporter: &Exporter| exporter.render().map_err(|error| error.to_string());
+        let text = self.reuse(&self.metrics, render).await?;
+        if !compress {
+            return Ok((text, None));
+        }
+        let compress = move |_: &Exporter| gzip(&text).map_err(|error| error.to_string());
+        Ok((self.reuse(&self.compressed, compress).await?, Some("gzip")))
+    }
+
+    /// Gives the latest rendering if it is young enough, else a new one, made away from the threads on which the control
+    /// cycles run.
     async fn reuse(
         &self,
         latest: &Arc<Mutex<Rendered>>,
-        content: &'static str,
         render: impl FnOnce(&Exporter) -> Result<Vec<u8>, String> + Send + 'static,
-    ) -> Response {
+    ) -> Result<Bytes, Response> {
         let Ok(mut latest) = timeout(TURN, Arc::clone(latest).lock_owned()).await else {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests; come back later\n");
+            return Err(plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests; come back later\n"));
         };
         let now = self.exporter.clock().now();
         if let Some((at, body)) = latest.as_ref()
             && now.since(*at) <= REUSE
         {
-            return answer(StatusCode::OK, content, body.clone());
+            return Ok(body.clone());
         }
         let exporter = Arc::clone(&self.exporter);
         // The turn goes along: a client that hangs up does not make room for a second rendering beside this one.
@@ -102,13 +156,13 @@ impl Shared {
             Ok::<_, String>(body)
         });
         match rendering.await {
-            Ok(Ok(body)) => answer(StatusCode::OK, content, body),
+            Ok(Ok(body)) => Ok(body),
             Ok(Err(error)) => {
                 tracing::error!(%error, "a request for metrics or status cannot be answered");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "this cannot be rendered; see the log\n")
+                Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "this cannot be rendered; see the log\n"))
             }
             // The runtime shuts down.
-            Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping\n"),
+            Err(_) => Err(plain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping\n")),
         }
     }
 }
@@ -129,6 +183,15 @@ fn answer(code: StatusCode, content: &'static str, body: Bytes) -> Response {
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     );
     (code, no_store(), [kind, policy], body).into_response()
+}
+
+/// A request bears a name that is not this daemon's.
+pub(super) fn misdirected() -> Response {
+    plain(
+        StatusCode::MISDIRECTED_REQUEST,
+        "this daemon is not known by the name in the request's Host; call it by its address or localhost, or add the \
+         name to `hosts` in [web]\n",
+    )
 }
 
 fn plain(code: StatusCode, text: &'static str) -> Response {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use crate::bench::{Settings, Site, scenario, seconds};
+use crate::bench::{Daemon, Settings, Site, scenario, seconds};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -98,4 +98,29 @@ fn a_port_that_is_taken_ends_with_1_and_says_which() {
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the meter link `switchboard`") && said.contains(":5020"), "{said}");
+}
+
+#[test]
+fn without_certificates_of_the_system_everything_that_speaks_plain_http_works() {
+    let site = Site::new(27);
+    site.write("site.toml", &site.config(&Settings::default(), ""));
+    let bare = |arguments: &[&str]| {
+        let mut command = site.ballast(arguments);
+        // As on a machine without the package ca-certificates.
+        command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+        command
+    };
+    let _sim = site.simulate("site.toml", &scenario(""));
+    let _daemon = Daemon::of(&site, site.spawn("run", &mut bare(&["run", "-c", "site.toml"])));
+    let output = bare(&["discover", &site.host(1), "--timeout", "100ms"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    site.write("operator.token", "operator-token-of-the-tests");
+    let url = format!("http://{}", site.listen());
+    let reach = ["limit", "list", "--token-file", "operator.token", "--url"];
+    let output = bare(&[&reach[..], &[&url]].concat()).output().unwrap();
+    assert!(said(&output).contains("no token is configured"), "the daemon answers: {}", said(&output));
+    // What speaks HTTPS says what is missing.
+    let output = bare(&[&reach[..], &["https://127.0.0.1:1"]].concat()).output().unwrap();
+    let words = said(&output);
+    assert!(words.contains("No CA certificates were loaded") && words.contains("ca-certificates"), "{words}");
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ballast::clock::{Clock, Moment};
-use ballast::config::{Config, ExitPolicy};
+use ballast::config::{Config, ExitPolicy, Web};
 use ballast::control::site::{
     Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, Meter, MeterId, Miner, OperatingPoint,
     Response, Scope, Settings, Site,
@@ -83,8 +83,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         miners: vec![],
         identities: vec![],
         models: vec![],
-        listen: "127.0.0.1:0".parse().unwrap(),
-        tokens: vec![],
+        web: Web { listen: "127.0.0.1:0".parse().unwrap(), socket: None, hosts: vec![], tokens: vec![] },
         exit: ExitPolicy::Hold,
         warnings: Vec::new(),
     }

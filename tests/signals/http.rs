@@ -319,7 +319,7 @@ async fn bodies_are_bounded_in_size_type_and_time() {
     // One that says less than it sends: chunks without an end are cut off at the bound.
     let mut stream = tokio::net::TcpStream::connect(bench.daemon.address()).await.unwrap();
     let head = format!(
-        "PUT /api/v1/limits/a HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {PUSH}\r\n\
+        "PUT /api/v1/limits/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {PUSH}\r\n\
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -5,6 +5,7 @@ mod calendar;
 mod clock;
 mod conflict;
 mod contact;
+mod crowd;
 mod guard;
 mod http;
 mod openadr;

@@ -98,6 +98,35 @@ async fn operator_sets_lists_and_clears_a_cap_and_the_measured_power_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_goes_by_the_socket_where_there_is_one_and_by_the_address_where_it_lets_nobody_in() {
+    let folder = std::env::temp_dir().join(format!("ballast-socket-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("ballast.sock");
+    let bench = Bench::start_as(37, HTTP, |config| config.web.socket = Some(path.clone())).await;
+    let shell = Shell::new(&bench, 37);
+    // The address is one where nobody answers: what comes back came by the socket.
+    let config = std::fs::read_to_string(shell.folder.join("site.toml")).unwrap();
+    let nobody = config.replace(&bench.daemon.address().to_string(), "127.0.0.1:1");
+    let socket = format!("[web]\nsocket = \"{}\"\n", path.display());
+    std::fs::write(shell.folder.join("site.toml"), nobody.replace("[web]\n", &socket)).unwrap();
+    let words = shell.good(&["limit", "set", "now", "--cap", "12 kW", "--emergency"]).await;
+    assert!(words.starts_with("now is in the books: the import of pcc at most 12 kW"), "{words}");
+    bench.until("it is in force", 3, |_| bench.cap() == Some(12.0)).await;
+    shell.good(&["orders"]).await;
+    // With an address on the command line it is the address that counts.
+    let told = shell.ballast(&["limit", "list", "--url", "http://127.0.0.1:1"]).await;
+    assert!(told.code == 1 && told.err.contains("no daemon answers at http://127.0.0.1:1"), "{}", told.err);
+    // Where nobody answers at the socket, it is the address again.
+    let other = folder.join("other.sock");
+    drop(std::os::unix::net::UnixListener::bind(&other).unwrap());
+    let socket = format!("[web]\nsocket = \"{}\"\n", other.display());
+    std::fs::write(shell.folder.join("site.toml"), config.replace("[web]\n", &socket)).unwrap();
+    shell.good(&["limit", "clear", "now"]).await;
+    bench.stop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operator_lifts_a_grid_cap_in_a_name_and_for_a_time() {
     let bench = Bench::start(32, HTTP).await;
     let shell = Shell::new(&bench, 32);

@@ -190,6 +190,14 @@ credentials = {{ password_credential = "miners" }}
 }
 
 #[test]
+fn the_unit_makes_a_folder_for_the_socket_that_its_group_alone_may_enter() {
+    let unit = unit();
+    assert_eq!(values(&unit, "RuntimeDirectory"), ["ballast"]);
+    assert_eq!(values(&unit, "RuntimeDirectoryMode"), ["0750"]);
+    assert_eq!((values(&unit, "User"), values(&unit, "Group")), (vec!["ballast"], vec!["ballast"]));
+}
+
+#[test]
 fn the_unit_reaches_the_network_and_nothing_else() {
     let unit = unit();
     assert_eq!(values(&unit, "RestrictAddressFamilies"), ["AF_INET AF_INET6 AF_UNIX"]);

@@ -49,7 +49,7 @@ impl Server {
 
     /// Head and body of the answer to a request of this method and path.
     async fn ask(&self, method: &str, path: &str) -> (String, String) {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: ballast\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = self.exchange(request.as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.to_lowercase(), body.to_owned())
@@ -251,7 +251,7 @@ async fn nothing_can_be_ordered() {
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let server = serve(running(1).0).await;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024));
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024));
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     // The server may hang up before all is sent.
     let _ = stream.write_all(request.as_bytes()).await;
@@ -264,18 +264,66 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn silent_connections_up_to_the_bound_keep_the_others_waiting_only_until_they_go() {
+async fn silent_connections_are_bounded_and_keep_nobody_waiting() {
     let server = serve(running(1).0).await;
     let mut silent = Vec::new();
-    for _ in 0..32 {
+    for _ in 0..64 {
         silent.push(TcpStream::connect(server.address).await.unwrap());
     }
-    // All slots are taken: a further request waits.
-    let early = timeout(Duration::from_millis(300), server.get("/healthz")).await;
-    assert!(early.is_err(), "more connections are served than the bound says");
-    drop(silent);
+    // All places are taken: the one that has been silent for the longest time is shown out.
     let (head, _) = server.get("/healthz").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
+    let ended = timeout(Duration::from_secs(5), silent[0].read(&mut [0; 1])).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "more connections are served than the bound says");
+    let last = timeout(Duration::from_millis(100), silent[63].read(&mut [0; 1])).await;
+    assert!(last.is_err(), "the others stay");
+}
+
+#[tokio::test]
+async fn metrics_are_compressed_for_whoever_asks_for_it() {
+    let server = serve(running(50).0).await;
+    let ask = async |accept: &str| {
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {accept}\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+        (String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase(), answer[end + 4..].to_vec())
+    };
+    let (head, plain) = ask("identity").await;
+    assert!(!head.contains("content-encoding"), "{head}");
+    assert!(head.contains("vary: accept-encoding"), "{head}");
+    for accept in ["gzip", "br;q=1.0, GZIP;q=0.8, *;q=0.1", "*"] {
+        let (head, body) = ask(accept).await;
+        assert!(head.contains("content-encoding: gzip") && head.contains("text/plain"), "{accept}: {head}");
+        assert!(body.len() * 4 < plain.len(), "{} bytes of {}", body.len(), plain.len());
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&body[..]), &mut text).unwrap();
+        // The clock goes on between two answers, and little else.
+        assert_eq!(text.lines().count(), plain.split(|byte| *byte == b'\n').count() - 1);
+        assert!(text.contains("\nballast_budget_watts 306100\n"), "{text}");
+    }
+    for accept in ["", "deflate, br", "gzip;q=0", "*;q=0", "identity;q=1, gzip;q=0.000"] {
+        let (head, body) = ask(accept).await;
+        assert!(!head.contains("content-encoding"), "{accept}: {head}");
+        assert!(body.starts_with(b"# HELP"), "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_somebody_else_cannot_read_what_is_served_here() {
+    let server = serve(running(1).0).await;
+    for path in ["/", "/metrics", "/healthz", "/api/v1/status", "/nothing"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: evil.example:9842\r\nConnection: close\r\n\r\n");
+        let answer = server.exchange(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 421"), "{path}: {answer}");
+        assert!(answer.ends_with("add the name to `hosts` in [web]\n"), "{path}: {answer}");
+    }
+    let answer = server.exchange(b"GET /healthz HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "who names no host is no browser: {answer}");
 }
 
 #[tokio::test]

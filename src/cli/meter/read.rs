@@ -87,7 +87,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     let subjects = subjects(&config, &args.meters)?;
     let live = screen::watched() && !args.once && !args.json;
     let clock = Clock::start();
-    let busy = neighbour::daemon(config.listen).await;
+    let busy = neighbour::daemon(config.web.listen).await;
     let head = head(&config, &subjects, busy.as_deref());
     if !live && !args.json {
         // A reader that has gone away, such as `head`, is no failure.
@@ -284,7 +284,7 @@ fn head(config: &Config, subjects: &[Subject], daemon: Option<&str>) -> String {
         Some(mode) => format!(
             "A daemon runs with this configuration (http://{}/, {mode}) and reads these meters at this moment. Many meters \
              and gateways serve one client: if one stays silent here, stop the daemon first.\n\n",
-            config.listen
+            config.web.listen
         ),
         None => String::from(
             "Many meters and gateways serve one client only: nothing else may read them at the same time.\n\n",

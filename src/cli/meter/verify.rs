@@ -95,7 +95,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     let config = config::load(&args.config).map_err(Failure::Config)?;
     let (meter, circuit) = subject(&config, &args.meter)?;
     // Held until the end: no daemon can start in between.
-    let held = neighbour::holder(config.listen).await;
+    let held = neighbour::holder(config.web.listen).await;
     if let Some(refusal) = refusal(&held, &config) {
         crate::cli::complain(format_args!("ballast: {refusal}"));
         return Ok(1);
@@ -144,7 +144,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
 
 /// Why the test must not begin.
 fn refusal(held: &Holder, config: &Config) -> Option<String> {
-    let listen = config.listen;
+    let listen = config.web.listen;
     match held {
         Holder::Nobody(_) => None,
         Holder::Daemon(mode) => Some(format!(

@@ -157,29 +157,24 @@ impl Client {
     /// # Errors
     /// [`VenError::Prepare`].
     pub fn new(settings: &Settings, clock: Clock, wall: OwnWall) -> Result<Self, VenError> {
-        crate::tls::ready();
         let prepare = |error: reqwest::Error| VenError::Prepare(innermost(&error));
-        let mut builder = Http::builder()
-            .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .pool_max_idle_per_host(2)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout);
         let plain = |url: &Url| url.scheme() == "http";
         let token_plain = match &settings.account {
             Account::Client { token_url, .. } => plain(token_url),
             Account::Nobody | Account::Bearer(_) => true,
         };
+        let tls = settings.authorities.is_none() && !(plain(&settings.url) && token_plain);
+        let mut builder = crate::tls::client(tls);
         if let Some(pem) = &settings.authorities {
             builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem).map_err(prepare)?);
-        } else if plain(&settings.url) && token_plain {
-            // No certificate will be looked at, so none of the system's is needed.
-            builder = builder.tls_certs_only([]);
         }
-        let http = builder.build().map_err(prepare)?;
+        let http = builder
+            .pool_max_idle_per_host(2)
+            .pool_idle_timeout(Duration::from_secs(90))
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout)
+            .build()
+            .map_err(prepare)?;
         Ok(Self { http, settings: Arc::new(settings.clone()), clock, wall, token: Arc::default() })
     }
 
@@ -433,11 +428,7 @@ fn encoded(text: &str) -> String {
 
 /// The words of the system: the outer errors repeat the address.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    shorten(&cause.to_string())
+    shorten(&crate::tls::innermost(error))
 }
 
 #[cfg(test)]

@@ -72,11 +72,18 @@ pub enum Quote {
 
 /// Runs until it is dropped.
 pub async fn run(settings: Settings, context: Context) {
+    let quotes = [&settings.power, &settings.hash];
+    let tls = quotes.iter().any(|quote| matches!(quote, Quote::Poll(poll) if poll.url.scheme() == "https"));
     let client = loop {
-        match poll::client(settings.ca.as_deref()) {
+        match poll::client(tls, settings.ca.as_deref()) {
             Ok(client) => break client,
             Err(error) => {
-                warn!(source = %context.name, "no HTTP client: {error}; tried again in a minute");
+                warn!(
+                    source = %context.name,
+                    "cannot prepare TLS: {}; install the certificates of the system (package ca-certificates); tried again in \
+                     a minute",
+                    crate::tls::innermost(&error)
+                );
                 sleep(Duration::from_secs(60)).await;
             }
         }

@@ -130,23 +130,16 @@ pub struct Answer {
     pub date: Option<String>,
 }
 
-/// The client of a source: no redirects, no proxy of the environment, certificates checked.
+/// The client of a source: no redirects, no proxy of the environment, certificates checked. `tls` says whether one of its
+/// addresses is of `https`.
 ///
 /// # Errors
 /// It cannot be built: the system gives no certificates, or the authority's is none.
-pub fn client(ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
-    // The HTTP library panics without a provider of cryptography. One that is there already is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .timeout(LIMIT)
-        .pool_max_idle_per_host(1);
+pub fn client(tls: bool, ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = crate::tls::client(tls).timeout(LIMIT).pool_max_idle_per_host(1);
     match ca {
-        Some(pem) => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?).build(),
-        None => builder.build(),
+        Some(pem) if tls => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?).build(),
+        _ => builder.build(),
     }
 }
 

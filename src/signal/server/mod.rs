@@ -4,7 +4,6 @@
 //! an address of the configured list may order, all others are turned away before a byte is read. The source lives as
 //! long as something new is written to it: a limit, or a heartbeat counter that moves.
 
-mod door;
 pub mod fuzzing;
 pub mod map;
 mod terminal;
@@ -21,9 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Context;
+use crate::door::{Door, Seat, Seats};
 use crate::units::Watts;
 use crate::web::api::rate::Bucket;
-use door::{Door, Seat};
 use map::Exception;
 use terminal::Terminal;
 use wire::{HEADER, Head, Request};
@@ -34,6 +33,10 @@ const FRAME_TIME: Duration = Duration::from_secs(2);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Requests of one connection: so many at once, and so many per second on and on.
 const REQUESTS: (u32, f64) = (100, 50.0);
+
+/// Connections at one time: of anybody in `clients`, and besides of those that have ordered. A terminal that restarts leaves its
+/// old connection half open, and a program that looks for devices opens many: neither costs the terminal its own.
+const SEATS: Seats = Seats { open: 32, kept: 8 };
 
 /// Addresses that may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ pub async fn run(settings: Settings, context: Context) {
 
 /// Takes connections until it is dropped. Those that are there end with it.
 async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Terminal>) {
-    let door = Arc::new(Door::default());
+    let door = Door::new(SEATS);
     let mut talks = JoinSet::new();
     let mut strangers = Bucket::new(5, 1.0 / 60.0);
     loop {
@@ -128,7 +131,7 @@ async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Termi
             }
             continue;
         }
-        let seat = door.enter(terminal.now());
+        let seat = door.enter();
         let (terminal, idle) = (terminal.clone(), settings.idle_timeout);
         talks.spawn(async move {
             let talk = talk(stream, address, &terminal, &seat, idle);
@@ -138,6 +141,8 @@ async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Termi
                 tracing::debug!(source = terminal.name(), %address, %error, "a connection of the Modbus server ended");
             }
         });
+        // Whoever has come speaks before the next one comes: many at once do not push each other out unheard.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -160,13 +165,13 @@ async fn talk(
         let head = Head::read(head).ok_or(io::ErrorKind::InvalidData)?;
         let room = body.get_mut(..head.length).ok_or(io::ErrorKind::InvalidData)?;
         timeout(FRAME_TIME, stream.read_exact(room)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let _busy = seat.busy();
         let now = terminal.now();
-        seat.active(now);
         let Some((function, request)) = room.split_first() else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let answer = if requests.take(now) {
-            answer(*function, request, peer, terminal).await
+            answer(*function, request, peer, terminal, seat).await
         } else {
             Err(Exception::Busy)
         };
@@ -175,11 +180,19 @@ async fn talk(
     }
 }
 
-async fn answer(function: u8, body: &[u8], peer: IpAddr, terminal: &Terminal) -> Result<Vec<u8>, Exception> {
+async fn answer(
+    function: u8,
+    body: &[u8],
+    peer: IpAddr,
+    terminal: &Terminal,
+    seat: &Seat,
+) -> Result<Vec<u8>, Exception> {
     match Request::read(function, body)? {
         Request::Read { start, count } => terminal.read(start, count).await.map(|words| wire::words(&words)),
         Request::Write { start, words, echo } => {
-            terminal.write(peer, start, &words).await.map(|()| echo.to_vec())
+            terminal.write(peer, start, &words).await?;
+            seat.keep();
+            Ok(echo.to_vec())
         }
     }
 }

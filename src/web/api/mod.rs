@@ -30,8 +30,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post, put};
 use tokio::time::timeout;
 
+use super::Hosts;
 use crate::config::Config;
 use crate::control::site::Scope;
+use crate::door::Seat;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use answer::Problem;
 use token::{Caller, Gate, Unknown};
@@ -41,14 +43,20 @@ pub use token::{Scopes, Token};
 /// The longest time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Who has connected, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+/// Who has connected.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// From where, for the log; `None` by the socket of this machine.
+    pub(super) address: Option<SocketAddr>,
+    /// His place among the connections.
+    pub(super) seat: Arc<Seat>,
+}
 
 /// Orders over HTTP: the desk behind a door.
 #[derive(Debug)]
 pub struct Api {
     desk: Desk,
+    hosts: Arc<Hosts>,
     state: Mutex<Inside>,
 }
 
@@ -66,7 +74,7 @@ impl Inside {
         let place = |place: Place| (circuit(place).unwrap_or_default(), place.scope);
         let places =
             config.signals.iter().map(|spec| (spec.settings.name.clone(), place(spec.place))).collect();
-        Self { gate: Gate::new(&config.tokens), places }
+        Self { gate: Gate::new(&config.web.tokens), places }
     }
 }
 
@@ -86,11 +94,18 @@ enum Need {
 impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
-        Self { desk, state: Mutex::new(Inside::new(config)) }
+        let hosts = Arc::new(Hosts::new(&config.web.hosts));
+        Self { desk, hosts, state: Mutex::new(Inside::new(config)) }
+    }
+
+    /// The names by which the daemon may be called.
+    pub(super) fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts)
     }
 
     /// Takes the tokens and sources of a new configuration.
     pub fn configure(&self, config: &Config) {
+        self.hosts.set(&config.web.hosts);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
     }
 
@@ -102,10 +117,15 @@ impl Api {
         let caller = admitted.inspect_err(|unknown| {
             // Where too many fail, the log has said so already.
             if matches!(unknown, Unknown::Missing | Unknown::Wrong) {
-                let from = peer.map_or_else(String::new, |peer| peer.0.to_string());
+                let from = peer.as_ref().and_then(|peer| peer.address);
+                let from = from.map_or_else(|| "this machine".into(), |address| address.to_string());
                 tracing::warn!(from, "a request for orders came without a token that is known");
             }
         })?;
+        // Too many others can not cost him his connection any more, nor this request its answer.
+        if let Some(peer) = peer {
+            peer.seat.keep();
+        }
         let Scopes { limits, read: _, operator } = caller.scopes;
         let (may, scope) = match need {
             Need::Read => (true, ""),

@@ -183,7 +183,13 @@ pub struct Bench {
 impl Bench {
     /// `number` is the test's own, 1 to 250. Returns when the daemon controls the site.
     pub async fn start(number: u8, more: &str) -> Self {
-        let config = parse(&text(number, more));
+        Self::start_as(number, more, |_| {}).await
+    }
+
+    /// As [`Self::start`], with a configuration that is changed before.
+    pub async fn start_as(number: u8, more: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = parse(&text(number, more));
+        change(&mut config);
         let clock = Clock::start();
         let scenario = Scenario::parse("orders.toml", SCENARIO).unwrap();
         let simulation =

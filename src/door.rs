@@ -1,0 +1,199 @@
+//! How many may talk to a server at once, and who goes when more come: whoever has been silent for the longest time.
+//!
+//! A door has two rooms. Everybody who connects comes into the open one. Whoever has shown that he may order here (a token, an
+//! order of a terminal that was taken) is moved into the kept one, in which only those who may order push each other out:
+//! however many others come, they never cost him his connection. A connection whose request is being answered goes last.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+/// How many a door lets in. Both at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seats {
+    /// Connections of anybody, at one time.
+    pub(crate) open: usize,
+    /// Connections besides of those who may order, at one time.
+    pub(crate) kept: usize,
+}
+
+/// Those who are in.
+#[derive(Debug)]
+pub(crate) struct Door(Arc<Mutex<Inside>>);
+
+#[derive(Debug)]
+struct Inside {
+    seats: Seats,
+    taken: Vec<Taken>,
+    /// Counts arrivals and words, so that an earlier one has a smaller number.
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Taken {
+    number: u64,
+    kept: bool,
+    busy: bool,
+    /// The turn of its latest word, or of its arrival.
+    active: u64,
+    evict: CancellationToken,
+}
+
+/// A place at the table; free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    number: u64,
+    evict: CancellationToken,
+    inside: Arc<Mutex<Inside>>,
+}
+
+/// A request is being answered; over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Busy<'s>(&'s Seat);
+
+impl Inside {
+    fn turn(&mut self) -> u64 {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn
+    }
+
+    /// Makes room for one more in a room.
+    fn make_room(&mut self, kept: bool) {
+        let most = if kept { self.seats.kept } else { self.seats.open };
+        let there = self.taken.iter().enumerate().filter(|(_, seat)| seat.kept == kept);
+        if there.clone().count() < most {
+            return;
+        }
+        if let Some((at, _)) = there.min_by_key(|(_, seat)| (seat.busy, seat.active)) {
+            self.taken.swap_remove(at).evict.cancel();
+        }
+    }
+
+    fn seat(&mut self, number: u64) -> Option<&mut Taken> {
+        self.taken.iter_mut().find(|seat| seat.number == number)
+    }
+}
+
+impl Door {
+    /// A door with nobody in.
+    pub(crate) fn new(seats: Seats) -> Self {
+        Self(Arc::new(Mutex::new(Inside { seats, taken: Vec::new(), turn: 0 })))
+    }
+
+    /// Takes a seat in the open room; where none is free, that of the one that has been silent for the longest time.
+    pub(crate) fn enter(&self) -> Seat {
+        let mut inside = lock(&self.0);
+        inside.make_room(false);
+        let number = inside.turn();
+        let evict = CancellationToken::new();
+        inside.taken.push(Taken { number, kept: false, busy: false, active: number, evict: evict.clone() });
+        Seat { number, evict, inside: self.0.clone() }
+    }
+}
+
+fn lock(inside: &Mutex<Inside>) -> MutexGuard<'_, Inside> {
+    inside.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Seat {
+    /// A whole request was heard, and is answered until the guard goes. What comes byte by byte is no word.
+    pub(crate) fn busy(&self) -> Busy<'_> {
+        self.word(true);
+        Busy(self)
+    }
+
+    /// It may order: from here on it has a seat in the kept room.
+    pub(crate) fn keep(&self) {
+        let mut inside = lock(&self.inside);
+        if inside.seat(self.number).is_some_and(|seat| !seat.kept) {
+            inside.make_room(true);
+            if let Some(seat) = inside.seat(self.number) {
+                seat.kept = true;
+            }
+        }
+    }
+
+    /// Runs until it is over or the seat is needed; `None` then.
+    pub(crate) async fn until_evicted<T>(&self, talk: impl Future<Output = T>) -> Option<T> {
+        self.evict.run_until_cancelled(talk).await
+    }
+
+    fn word(&self, busy: bool) {
+        let mut inside = lock(&self.inside);
+        let turn = inside.turn();
+        if let Some(seat) = inside.seat(self.number) {
+            (seat.busy, seat.active) = (busy, turn);
+        }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.word(false);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        lock(&self.inside).taken.retain(|seat| seat.number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full(open: usize, kept: usize) -> (Door, Vec<Seat>) {
+        let door = Door::new(Seats { open, kept });
+        let seats = (0..open).map(|_| door.enter()).collect();
+        (door, seats)
+    }
+
+    fn evicted(seats: &[Seat]) -> Vec<usize> {
+        (0..seats.len()).filter(|at| seats[*at].evict.is_cancelled()).collect()
+    }
+
+    #[test]
+    fn the_one_that_was_silent_longest_makes_room() {
+        let (door, seats) = full(8, 1);
+        drop(seats[0].busy());
+        let ninth = door.enter();
+        assert_eq!(evicted(&seats), [1]);
+        assert!(!ninth.evict.is_cancelled());
+        drop(seats);
+        assert_eq!(lock(&door.0).taken.len(), 1);
+    }
+
+    #[test]
+    fn the_one_that_is_being_answered_goes_last() {
+        let (door, seats) = full(3, 1);
+        let answering = seats[0].busy();
+        let more: Vec<Seat> = (0..3).map(|_| door.enter()).collect();
+        assert_eq!(evicted(&seats), [1, 2]);
+        assert_eq!(evicted(&more), [0], "the third pushes out the first of its kind");
+        drop(answering);
+        // Its answer is its latest word.
+        let last: Vec<Seat> = (0..2).map(|_| door.enter()).collect();
+        assert_eq!((evicted(&seats), evicted(&last)), (vec![1, 2], vec![]));
+        let _one_more = door.enter();
+        assert_eq!(evicted(&seats), [0, 1, 2]);
+    }
+
+    #[test]
+    fn whoever_may_order_is_pushed_out_by_his_like_alone() {
+        let (door, seats) = full(4, 2);
+        seats[0].keep();
+        seats[1].keep();
+        seats[1].keep();
+        let strangers: Vec<Seat> = (0..200).map(|_| door.enter()).collect();
+        assert_eq!(evicted(&seats), [2, 3]);
+        assert_eq!(evicted(&strangers), (0..196).collect::<Vec<_>>());
+        drop(seats[0].busy());
+        strangers[199].keep();
+        assert_eq!(evicted(&seats), [1, 2, 3], "the more silent one of the two");
+        // One that was pushed out already is nowhere.
+        strangers[0].keep();
+        assert_eq!(lock(&door.0).taken.len(), 2 + 3);
+    }
+}

@@ -1,0 +1,145 @@
+//! Where requests come in: an address of the network, or a socket of this machine.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::WebError;
+
+/// Those of the group may connect too: systemd makes it the one that may read the configuration.
+const MODE: u32 = 0o660;
+
+/// A connection, whatever it runs over.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Opens the address at which [`serve`](super::serve) is to answer.
+///
+/// # Errors
+/// [`WebError::Bind`] when it is taken, not of this computer, or not allowed.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
+    TcpListener::bind(address).await.map_err(|reason| WebError::Bind { address, reason })
+}
+
+/// The name of the socket of a daemon that listens at this address, in the folder for it: whoever would call the one finds
+/// the other, and two daemons never share it.
+pub fn socket_in(folder: &Path, listen: SocketAddr) -> PathBuf {
+    folder.join(format!("{listen}.sock"))
+}
+
+/// A socket of this machine. File permissions decide who may connect; its file goes with it.
+#[derive(Debug)]
+pub struct Local {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and number of the file, so that nobody else's is removed.
+    file: Option<(u64, u64)>,
+}
+
+impl Local {
+    /// Opens it. A socket that a daemon left behind there is replaced, and nothing else.
+    ///
+    /// # Errors
+    /// It cannot be made; something else has its name, or somebody answers there.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if there.file_type().is_socket() => {
+                match std::os::unix::net::UnixStream::connect(path) {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        std::fs::remove_file(path)?
+                    }
+                    _ => return Err(io::ErrorKind::AddrInUse.into()),
+                }
+            }
+            Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        let local = Self { listener, path: path.to_owned(), file: file(path) };
+        std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
+        Ok(local)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn file(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|there| (there.dev(), there.ino()))
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if self.file.is_some() && file(&self.path) == self.file {
+            // One that is gone already is as good.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Where connections come from.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Local(Local),
+}
+
+impl Listener {
+    /// The next connection, and from where; `None` from this machine's own socket.
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // An answer that waits for more to send with it is late; one that cannot be hurried is an answer.
+                let _ = stream.set_nodelay(true);
+                Ok((Box::new(stream), Some(peer)))
+            }
+            Self::Local(local) => {
+                let (stream, _) = local.listener.accept().await?;
+                Ok((Box::new(stream), None))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ballast-socket-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced_and_nothing_else_is() {
+        let folder = folder("left");
+        let path = socket_in(&folder, "127.0.0.1:9842".parse().unwrap());
+        assert!(path.ends_with("127.0.0.1:9842.sock"));
+        let first = Local::bind(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        assert_eq!(Local::bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!path.exists(), "its file goes with it");
+        // As after `kill -9`: the file is there, and nobody behind it.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let next = Local::bind(&path).unwrap();
+        // Somebody has taken the name meanwhile: that file stays.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "notes").unwrap();
+        drop(next);
+        assert_eq!(Local::bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
