@@ -5,9 +5,45 @@
 //! however many others come, they never cost him his connection. A connection whose request is being answered goes last.
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
+
+/// Connections that the system completes before they are taken up here. Further ones would be tried again by their clients, after
+/// a second or more.
+const BACKLOG: u32 = 1024;
+/// After so many arrivals in a row those who have come are heard, before the next ones push them out.
+const ROW: u32 = 8;
+
+/// Listens at an address of this computer.
+///
+/// # Errors
+/// It is taken, not of this computer, or not allowed.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The port of a daemon that has just ended is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Counts who comes in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Row(u32);
+
+impl Row {
+    /// One more has come. Lets those who are in speak from time to time.
+    pub(crate) async fn one_more(&mut self) {
+        self.0 += 1;
+        if self.0 >= ROW {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 /// How many a door lets in. Both at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,7 +119,7 @@ impl Daemon {
     /// The address of the pages cannot be listened on, or the system cannot give what every program needs.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
         let exporter = Arc::new(Exporter::new(config.site.clone(), clock)?);
-        let listener = web::bind(config.web.listen).await?;
+        let listener = web::bind(config.web.listen)?;
         let address = listener.local_addr().unwrap_or(config.web.listen);
         let cancel = CancellationToken::new();
 

@@ -23,8 +23,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 ///
 /// # Errors
 /// [`WebError::Bind`] when it is taken, not of this computer, or not allowed.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
-    TcpListener::bind(address).await.map_err(|reason| WebError::Bind { address, reason })
+pub fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
+    crate::door::listen(address).map_err(|reason| WebError::Bind { address, reason })
 }
 
 /// The name of the socket of a daemon that listens at this address, in the folder for it: whoever would call the one finds

@@ -41,7 +41,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::door::{Door, Seats};
+use crate::door::{Door, Row, Seats};
 use crate::metrics::Exporter;
 use api::{Api, Peer};
 use listen::{Listener, Stream};
@@ -140,7 +140,7 @@ async fn one(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> R
 
 async fn answer(listener: Listener, seats: Seats, router: axum::Router, cancel: CancellationToken) {
     let door = Door::new(seats);
-    let connections = TaskTracker::new();
+    let (connections, mut row) = (TaskTracker::new(), Row::default());
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -158,8 +158,7 @@ async fn answer(listener: Listener, seats: Seats, router: axum::Router, cancel: 
                     // Whoever has been silent for the longest time makes room for the one that comes.
                     let _ = seat.until_evicted(connection(stream, service, cancel)).await;
                 });
-                // Whoever has come speaks before the next one comes: many at once do not push each other out unheard.
-                tokio::task::yield_now().await;
+                row.one_more().await;
             }
             Err(error) => {
                 if !failing {

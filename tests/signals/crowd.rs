@@ -155,11 +155,11 @@ async fn the_socket_of_this_machine_asks_for_the_same_token_and_takes_the_same_o
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("ballast.sock");
     let bench = Bench::start_as(74, HTTP, |config| config.web.socket = Some(path.clone())).await;
-    let crowd = crowd(bench.daemon.address()).await;
     let http = ballast::tls::client(false).unix_socket(path.as_path()).build().unwrap();
     let order = http.put("http://localhost/api/v1/limits/a").json(&serde_json::json!({"cap": "12 kW"}));
     let refused = order.try_clone().unwrap().send().await.unwrap();
     assert_eq!(refused.status(), 401, "who may connect may not order without a token");
+    let crowd = crowd(bench.daemon.address()).await;
     let given = timeout(STUCK, order.bearer_auth(OTHER).send()).await.expect("it is answered").unwrap();
     assert_eq!(given.status(), 201);
     bench.until("it is in force", 3, |_| bench.cap() == Some(12.0)).await;

@@ -28,7 +28,7 @@ struct Server {
 }
 
 async fn serve(exporter: Exporter) -> Server {
-    let listener = web::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = web::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (exporter, cancel) = (Arc::new(exporter), CancellationToken::new());
     let task = tokio::spawn(web::serve(listener, exporter.clone(), cancel.clone()));
@@ -353,11 +353,11 @@ async fn serving_ends_when_it_is_cancelled_even_with_a_silent_connection() {
 
 #[tokio::test]
 async fn a_taken_address_is_named_with_what_to_do() {
-    let taken = web::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let taken = web::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = web::bind(address).await.unwrap_err().to_string();
+    let error = web::bind(address).unwrap_err().to_string();
     assert!(error.contains(&address.to_string()), "{error}");
     assert!(error.contains("another program listens there"), "{error}");
-    let error = web::bind("192.0.2.1:9842".parse().unwrap()).await.unwrap_err().to_string();
+    let error = web::bind("192.0.2.1:9842".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("this computer has no address 192.0.2.1"), "{error}");
 }

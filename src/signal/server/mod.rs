@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Context;
-use crate::door::{Door, Seat, Seats};
+use crate::door::{self, Door, Row, Seat, Seats};
 use crate::units::Watts;
 use crate::web::api::rate::Bucket;
 use map::Exception;
@@ -87,7 +87,7 @@ pub async fn run(settings: Settings, context: Context) {
     let terminal = Arc::new(Terminal::new(&settings, context));
     let mut pause = PAUSES.0;
     loop {
-        match TcpListener::bind(settings.listen).await {
+        match door::listen(settings.listen) {
             Ok(listener) => return serve(&listener, &settings, &terminal).await,
             Err(error) if pause > PAUSES.0 => tracing::warn!(
                 source = &*source, address = %settings.listen, %error,
@@ -105,7 +105,7 @@ pub async fn run(settings: Settings, context: Context) {
 /// Takes connections until it is dropped. Those that are there end with it.
 async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Terminal>) {
     let door = Door::new(SEATS);
-    let mut talks = JoinSet::new();
+    let (mut talks, mut row) = (JoinSet::new(), Row::default());
     let mut strangers = Bucket::new(5, 1.0 / 60.0);
     loop {
         // What has ended is taken out, so that the set stays as small as the door.
@@ -141,8 +141,7 @@ async fn serve(listener: &TcpListener, settings: &Settings, terminal: &Arc<Termi
                 tracing::debug!(source = terminal.name(), %address, %error, "a connection of the Modbus server ended");
             }
         });
-        // Whoever has come speaks before the next one comes: many at once do not push each other out unheard.
-        tokio::task::yield_now().await;
+        row.one_more().await;
     }
 }
 
