@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn pages_that_are_not_served_any_more_are_a_failure_and_so_is_a_loop_that_ends() {
         let mut config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
-        config.listen = ([127, 0, 0, 1], 0).into();
+        config.web.listen = ([127, 0, 0, 1], 0).into();
         for loop_ends in [false, true] {
             let mut daemon = Daemon::start(config.clone(), Clock::start()).await.unwrap();
             if loop_ends {
