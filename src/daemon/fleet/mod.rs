@@ -61,7 +61,7 @@ impl Wanted<'_> {
 /// Who had a miner's name before.
 enum Before {
     /// The same session, which goes on.
-    Same(Member),
+    Same(Box<Member>),
     /// Nobody, or a session that ends; what it was told to shed and nobody knows of yet.
     Other(Option<Order>),
 }
@@ -128,7 +128,7 @@ impl Fleet {
         let before: Vec<_> = wanted
             .iter()
             .map(|wanted| match known.remove(&wanted.spec.name) {
-                Some(member) if wanted.is_kept(&member) => Before::Same(member),
+                Some(member) if wanted.is_kept(&member) => Before::Same(Box::new(member)),
                 Some(member) => Before::Other(self.end(member)),
                 None => Before::Other(None),
             })
@@ -139,7 +139,7 @@ impl Fleet {
         for (wanted, before) in wanted.iter().zip(before) {
             let member = match before {
                 Before::Same(member) => {
-                    Member { maximum: wanted.spec.maximum(), commanded: commanded(wanted.spec), ..member }
+                    Member { maximum: wanted.spec.maximum(), commanded: commanded(wanted.spec), ..*member }
                 }
                 Before::Other(shed) => {
                     let member = self.begin(wanted, clock);
