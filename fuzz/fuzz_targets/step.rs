@@ -351,8 +351,14 @@ fn recover(site: &Site, state: &mut State, mut snapshot: Snapshot, mut last: Opt
         }
         last = Some(step(state, &snapshot));
     }
-    let all: f64 = site.miners.iter().map(|miner| miner.maximum().get()).sum();
-    let now: f64 = draws.iter().sum();
+    // One that did not move when it was told to is left alone for half an hour.
+    let deaf = |index: usize| {
+        let state = last.as_ref().and_then(|last| last.miners.get(index)).map(|miner| miner.state);
+        state == Some(MinerState::Straggler)
+    };
+    let heard = site.miners.iter().zip(&draws).enumerate().filter(|(index, _)| !deaf(*index));
+    let (all, now) =
+        heard.fold((0.0, 0.0), |(all, now), (_, (miner, draw))| (all + miner.maximum().get(), now + draw));
     let caps = site.circuits.iter().any(|circuit| {
         circuit.interlock.is_some() || circuit.meter.is_none() && circuit.other_load > Watts::ZERO
     });

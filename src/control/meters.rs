@@ -18,9 +18,12 @@ const GAIN_RANGE: (f64, f64) = (0.6, 1.6);
 const GAIN_TIME: (f64, f64) = (120.0, 3.0);
 /// A calibration that differs by less is the same.
 const GAIN_STEP: f64 = 0.003;
-/// A fleet that has moved by more than this share in the time before teaches nothing about calibration; one that has stood
-/// within the second share teaches ten times as much as one that moves, whose readings are behind it.
+/// A fleet that has moved by more than this share in the time before teaches nothing about calibration. Where it has not
+/// stood within the second share, a difference that its movement explains teaches a tenth of what it teaches else: its readings
+/// are behind it.
 const CALM: (f64, f64) = (0.15, 0.02);
+/// How many times its movement readings may be behind a fleet: where they say too little, and too much.
+const BEHIND: (f64, f64) = (1.0, 3.0);
 /// The time before, for the one and the other.
 const CALM_FOR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 /// What a moving fleet counts beside one that stands.
@@ -387,14 +390,19 @@ fn calibrate(memory: &mut CircuitMemory, metered: f64, at: Moment, nameplate: f6
     let then = shifted(at, memory.lag.doubt(Against::Estimate).best);
     let Some(estimate) = memory.estimate.at(then) else { return };
     let newest = memory.estimate.newest().map_or(then, |(at, _)| at);
-    let within = |time: Duration, share: f64| {
+    let moved = |time: Duration| {
         let range = memory.estimate.range(then.earlier(time), newest);
-        range.is_some_and(|(low, high)| high - low < share * estimate)
+        range.map_or(f64::INFINITY, |(low, high)| high - low)
     };
-    if estimate < 0.05 * nameplate || !within(CALM_FOR.0, CALM.0) {
+    if estimate < 0.05 * nameplate || moved(CALM_FOR.0) >= CALM.0 * estimate {
         return;
     }
-    let counts = if within(CALM_FOR.1, CALM.1) { 1.0 } else { MOVING_COUNTS };
+    let stood = moved(CALM_FOR.1) < CALM.1 * estimate;
+    let off = metered - estimate * memory.gain;
+    // That they draw more than they say is believed sooner: it is the side on which a cap is exceeded.
+    let behind = if off > 0.0 { BEHIND.0 } else { BEHIND.1 };
+    let explained = off.abs() <= moved(CALM_FOR.1) * memory.gain * behind;
+    let counts = if stood || !explained { 1.0 } else { MOVING_COUNTS };
     let seconds = period.as_secs_f64().clamp(0.25, GAIN_TIME.0 / 5.0);
     let keep = (-seconds / GAIN_TIME.0).exp();
     let weight = seconds * counts;

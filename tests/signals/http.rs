@@ -123,7 +123,7 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
         (r#"{"cap": "28 MW", "revision": 2}"#, 422, "check the unit"),
         (r#"{"cap": "40 kW", "revision": 2, "circuit": "pc"}"#, 422, "no circuit `pc`"),
         (r#"{"cap": "40 kW", "revision": 2, "capp": 1}"#, 400, "unknown key `capp`"),
-        (r#"{"reduce_by": "9 MW", "revision": 2}"#, 422, "above the"),
+        (r#"{"reduce_by": "9 MW", "revision": 2}"#, 422, "is above"),
         (
             r#"{"cap": "40 kW", "revision": 2, "valid_until": "2020-01-01T00:00:00Z"}"#,
             422,

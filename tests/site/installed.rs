@@ -39,7 +39,7 @@ fn script() -> String {
     let (start, service) = (page("getting-started.md"), page("systemd.md"));
     let built = commands(section(&start, "0. "));
     assert_eq!(built[0], "cargo build --release", "it is built already, and the rest follows");
-    let mut lines = vec![String::from("set -eux; cd /root/source")];
+    let mut lines = vec![String::from("set -eux; cd /srv/source")];
     lines.extend_from_slice(&built[1..]);
     lines.extend(commands(section(&start, "1. ")));
     lines.push(format!("cat >site.toml <<'END'\n{}END", toml(section(&start, "1. "))));
@@ -108,10 +108,10 @@ cd '{work}/root'
 mkdir upper scratch all
 mount -t overlay none -o lowerdir=/,upperdir=upper,workdir=scratch all || exit 77
 cd all
-rm -rf etc/systemd/system/network-online.target.wants etc/machine-id etc/ballast etc/sysusers.d root/source
-mkdir -p root/source/target/release
-cp -r '{source}/systemd' root/source/
-touch root/source/target/release/ballast
+rm -rf etc/systemd/system/network-online.target.wants etc/machine-id etc/ballast etc/sysusers.d srv/source
+mkdir -p srv/source/target/release
+cp -r '{source}/systemd' srv/source/
+touch srv/source/target/release/ballast
 cat >etc/systemd/system/guide.service <<'END'
 [Service]
 Type=oneshot
@@ -119,7 +119,7 @@ ExecStart=/bin/bash -c 'bash /out/guide.sh 3>/out/milestones >/out/words 2>&1'
 ExecStopPost=/bin/systemctl --no-block exit
 END
 exec timeout --signal=KILL 420 systemd-nspawn --quiet --directory=. --private-network --register=no --keep-unit \
-    --bind='{work}:/out' --bind-ro='{binary}:/root/source/target/release/ballast' \
+    --bind='{work}:/out' --bind-ro='{binary}:/srv/source/target/release/ballast' \
     --boot systemd.unit=guide.service
 "#,
         work = work.display(),
