@@ -112,6 +112,9 @@ rm -rf etc/systemd/system/network-online.target.wants etc/machine-id etc/ballast
 mkdir -p srv/source/target/release
 cp -r '{source}/systemd' srv/source/
 touch srv/source/target/release/ballast
+# There is no network here that could be waited for.
+ln -sf /dev/null etc/systemd/system/systemd-networkd-wait-online.service
+ln -sf /dev/null etc/systemd/system/NetworkManager-wait-online.service
 cat >etc/systemd/system/guide.service <<'END'
 [Service]
 Type=oneshot
