@@ -42,7 +42,7 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     let end = match config.exit {
         ExitPolicy::Sleep => "puts every miner to sleep",
         ExitPolicy::Hold => "leaves every miner as it is",
-        ExitPolicy::Restore => "gives every miner its highest power",
+        ExitPolicy::Restore => "gives every miner its highest power that its limits leave room for",
     };
     if !settings.observe {
         writeln!(out, "When it is stopped it {end}.")?;

@@ -9,7 +9,7 @@ use super::wire::Place;
 use super::{Connection, DriverError};
 use crate::control::snapshot::Rejection;
 
-/// The way to one miner. The HTTP client, and with it the pool of connections, is shared by all.
+/// The way to one miner. The HTTP client that words the requests is shared by all; the connection is its own.
 pub struct Web {
     place: Place,
     base: String,

@@ -423,7 +423,7 @@ impl Driver for Auradine {
     }
 
     async fn close(&mut self) {
-        // The API has no way to log out, and the connection belongs to the pool.
+        // The API has no way to log out, and the connection ends with the driver.
         self.token = None;
     }
 }

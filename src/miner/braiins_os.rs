@@ -83,7 +83,7 @@ struct Token {
     used: Moment,
 }
 
-/// Speaks the REST API with one miner. The HTTP client, and with it the pool of connections, is shared.
+/// Speaks the REST API with one miner. The HTTP client that words the requests is shared; the connection is its own.
 pub struct BraiinsOs {
     place: Place,
     base: String,
@@ -483,7 +483,7 @@ impl Driver for BraiinsOs {
     }
 
     async fn close(&mut self) {
-        // The API has no way to log out; the token ends by itself, and the connection belongs to the pool.
+        // The API has no way to log out; the token ends by itself, and the connection with the driver.
         self.token = None;
     }
 }

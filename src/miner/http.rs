@@ -14,7 +14,7 @@ use std::time::Duration;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Uri};
+use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use reqwest::{Body, RequestBuilder};
 use tokio::net::TcpStream;
@@ -60,7 +60,16 @@ impl Kept {
     }
 }
 
-/// One request and its answer, without a time limit of its own.
+/// Why there is no answer.
+enum Failure {
+    /// The connection was over before the miner began to answer, and doing the same again does no harm: a request that never
+    /// left, or one that asks and changes nothing.
+    Stale,
+    Told(DriverError),
+}
+
+/// One request and its answer, without a time limit of its own. A connection that was kept and turns out to be over is
+/// replaced once: miners close those that are idle for seconds, just when the next question comes.
 ///
 /// # Errors
 /// No connection, no HTTP, an answer larger than 1 MiB. A refusal is an answer.
@@ -69,23 +78,45 @@ pub async fn exchange(
     name: &'static str,
     builder: RequestBuilder,
 ) -> Result<Answer, DriverError> {
-    let request = prepared(builder)
-        .ok_or_else(|| place.malformed(name, "the request cannot be built; check the address"))?;
-    let clock = place.clock();
-    let Open { mut sender, mut connection } = match place.kept().take(clock).await {
-        Some(open) => open,
-        None => {
-            let stream = TokioIo::new(place.connect().await?);
-            let (sender, connection) = handshake(stream).await.map_err(|_| broken(place, name))?;
-            Open { sender, connection: Box::pin(connection) }
-        }
+    let unfit = || place.malformed(name, "the request cannot be built; check the address");
+    let again = builder.try_clone();
+    let request = prepared(builder).ok_or_else(unfit)?;
+    let request = match place.kept().take(place.clock()).await {
+        None => request,
+        Some(open) => match (talk(place, name, open, request).await, again) {
+            (Ok(answer), _) => return Ok(answer),
+            (Err(Failure::Stale), Some(again)) => prepared(again).ok_or_else(unfit)?,
+            (Err(Failure::Stale), None) => return Err(broken(place, name)),
+            (Err(Failure::Told(error)), _) => return Err(error),
+        },
     };
+    let stream = TokioIo::new(place.connect().await?);
+    let (sender, connection) = handshake(stream).await.map_err(|_| broken(place, name))?;
+    let open = Open { sender, connection: Box::pin(connection) };
+    talk(place, name, open, request).await.map_err(|failure| match failure {
+        Failure::Stale => broken(place, name),
+        Failure::Told(error) => error,
+    })
+}
+
+/// One request and its answer over an open connection, which is kept afterwards where both sides want that.
+async fn talk(
+    place: &Place,
+    name: &'static str,
+    open: Open,
+    request: Request<Body>,
+) -> Result<Answer, Failure> {
+    let Open { mut sender, mut connection } = open;
+    let asks = *request.method() == Method::GET;
     let talk = async {
-        sender.ready().await.map_err(|_| broken(place, name))?;
-        let response = sender.send_request(request).await.map_err(|_| broken(place, name))?;
+        sender.ready().await.map_err(|_| Failure::Stale)?;
+        let response = sender.send_request(request).await.map_err(|error| {
+            let over = error.is_canceled() || asks && !error.is_parse();
+            if over { Failure::Stale } else { Failure::Told(broken(place, name)) }
+        })?;
         let (head, body) = response.into_parts();
         let whole = head.status.is_success();
-        let (body, ended) = read(place, name, body, whole).await?;
+        let (body, ended) = read(place, name, body, whole).await.map_err(Failure::Told)?;
         Ok((Answer { status: head.status, headers: head.headers, body }, ended))
     };
     let mut gone = false;
@@ -105,7 +136,7 @@ pub async fn exchange(
     drop(talk);
     let (answer, read_to_its_end) = outcome?;
     if read_to_its_end && !gone {
-        place.kept().put(Open { sender, connection }, clock);
+        place.kept().put(Open { sender, connection }, place.clock());
     }
     Ok(answer)
 }
@@ -180,6 +211,15 @@ mod tests {
 
     impl Device {
         async fn start(answer: &'static [u8], closes_after: usize) -> Self {
+            Self::with(answer, closes_after, usize::MAX).await
+        }
+
+        /// It hears one request more on each connection than it answers.
+        async fn mute_after(answer: &'static [u8], answers: usize) -> Self {
+            Self::with(answer, answers + 1, answers).await
+        }
+
+        async fn with(answer: &'static [u8], closes_after: usize, answers: usize) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let (connections, heard) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
@@ -187,7 +227,7 @@ mod tests {
             tokio::spawn(async move {
                 while let Ok((mut stream, _)) = listener.accept().await {
                     count.fetch_add(1, Ordering::Relaxed);
-                    for _ in 0..closes_after {
+                    for number in 0..closes_after {
                         let mut request = Vec::new();
                         while !request.ends_with(b"\r\n\r\n") {
                             if !stream.read_buf(&mut request).await.is_ok_and(|count| count > 0) {
@@ -198,7 +238,9 @@ mod tests {
                             break;
                         }
                         told.lock().unwrap().push(String::from_utf8(request).unwrap());
-                        stream.write_all(answer).await.unwrap();
+                        if number < answers {
+                            stream.write_all(answer).await.unwrap();
+                        }
                     }
                 }
             });
@@ -240,6 +282,20 @@ mod tests {
         for line in [format!("host: {host}"), "accept: */*".into(), "user-agent: ballast/".into()] {
             assert!(heard.contains(&line), "{heard}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_just_when_it_is_used_again_fails_no_question_and_repeats_no_command() {
+        // It takes the second request of each connection and closes without a word.
+        let device = Device::mute_after(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 1).await;
+        for connections in [1, 2, 3] {
+            assert_eq!(device.ask("/").await.unwrap().body, b"{}");
+            assert_eq!(device.connections(), connections);
+        }
+        let command = device.http.post(format!("{}/power", device.base));
+        let outcome = exchange::over_http(&device.place, "command", command).await;
+        assert!(matches!(outcome, Err(DriverError::Malformed { .. })), "it may have been carried out");
+        assert_eq!(device.heard.lock().unwrap().iter().filter(|heard| heard.starts_with("POST")).count(), 1);
     }
 
     #[tokio::test]

@@ -443,7 +443,7 @@ impl Driver for Mara {
     }
 
     async fn close(&mut self) {
-        // Digest authentication has no session; the connection belongs to the pool.
+        // Digest authentication has no session; the connection ends with the driver.
         self.challenge = None;
     }
 }

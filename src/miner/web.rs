@@ -9,7 +9,7 @@ use super::fields;
 use super::wire::Place;
 use super::{Connection, DriverError};
 
-/// Makes requests to one device. The HTTP client, and with it the pool of connections, is shared.
+/// Makes requests to one device. The HTTP client that words the requests is shared; the connection is its own.
 pub struct Web {
     place: Place,
     http: Client,

@@ -466,7 +466,7 @@ impl Driver for BitmainStock {
     }
 
     async fn close(&mut self) {
-        // A digest login has no end; the connection belongs to the pool.
+        // A digest login has no end; the connection ends with the driver.
         self.challenge = None;
     }
 }

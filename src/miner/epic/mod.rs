@@ -416,6 +416,6 @@ impl Driver for Epic {
     }
 
     async fn close(&mut self) {
-        // The API has no sessions, and the connection belongs to the pool.
+        // The API has no sessions, and the connection ends with the driver.
     }
 }
