@@ -116,7 +116,8 @@ pub(crate) fn width() -> Option<usize> {
 /// Breaks lines that are wider than the terminal where words of their own begin, and never between a number and its unit.
 /// What goes on is set in below.
 pub(crate) fn fit(text: &str, width: Option<usize>) -> String {
-    let Some(width) = width else { return text.to_owned() };
+    // What programs read stays as it is.
+    let Some(width) = width.filter(|_| !text.starts_with(['{', '['])) else { return text.to_owned() };
     let mut fitted = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let indent = " ".repeat(line.chars().take_while(|c| *c == ' ').count() + 4);

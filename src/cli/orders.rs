@@ -270,7 +270,7 @@ fn socket(door: &Web) -> Option<PathBuf> {
         Some(path) => path.clone(),
         None => web::socket_in(Path::new(RUNTIME_FOLDER), door.listen),
     };
-    std::os::unix::net::UnixStream::connect(&path).is_ok().then_some(path)
+    crate::door::knock(&path).is_ok().then_some(path)
 }
 
 fn first_operator(tokens: Vec<Token>) -> Option<Secret> {

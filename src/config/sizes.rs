@@ -14,8 +14,9 @@ use crate::units::Watts;
 const FAR: f64 = 1_000.0;
 /// No power up to this is out of proportion, however small the fleet: a house may have it beside a single small miner.
 const HOUSEHOLD: Watts = Watts::whole(100_000);
-/// What is kept free or allowed beyond so many times everything that hangs there was not meant.
-const BEYOND: f64 = 10.0;
+/// What is allowed to miners beyond so many times all of them was not meant, nor what is kept free or imported beyond the second:
+/// that stands beside other loads, of which nobody has told.
+const BEYOND: (f64, f64) = (10.0, 100.0);
 /// A meter that is believed for longer after it was lost protects nobody.
 const LONG_BELIEVED: Duration = Duration::from_secs(600);
 /// Who sleeps for longer at a time does not follow a surplus.
@@ -81,7 +82,7 @@ fn margins(whole: &Whole<'_, '_>, below: &Below, hanging: Watts) -> Vec<Span> {
             circuit.margin, circuit.name
         );
         told.push(span);
-        if circuit.margin > hanging.scaled(BEYOND) {
+        if circuit.margin > hanging.scaled(BEYOND.1).max(HOUSEHOLD) {
             whole.report.error(span, message, help);
         } else if circuit.margin > hanging {
             whole.report.warn(span, message, help);
@@ -105,7 +106,7 @@ fn fail_safes(whole: &Whole<'_, '_>, below: &Below) -> Vec<Span> {
             span,
             &format!("the `fail_safe` of circuit `{}`", circuit.name),
             circuit.fail_safe,
-            *nameplate,
+            (*nameplate, Scope::Miners),
         );
     }
     told
@@ -120,17 +121,21 @@ fn lost(whole: &Whole<'_, '_>, below: &Below, hanging: Watts, caps: &[LostCap]) 
         };
         if cap.cap >= there && there > Watts::ZERO {
             told.push(cap.span);
-            tell_lost(whole, cap.span, &cap.title, cap.cap, there);
+            tell_lost(whole, cap.span, &cap.title, cap.cap, (there, cap.scope));
         }
     }
     told
 }
 
-fn tell_lost(whole: &Whole<'_, '_>, span: Span, title: &str, allowed: Watts, there: Watts) {
+fn tell_lost(whole: &Whole<'_, '_>, span: Span, title: &str, allowed: Watts, (there, scope): (Watts, Scope)) {
     let message =
         format!("{title} is {allowed}, and {there} at the most hang there: the loss would change nothing");
     let help = "write what may be drawn while nobody knows what else is; \"0 W\" lets the miners sleep";
-    if allowed > there.scaled(BEYOND) {
+    let beyond = match scope {
+        Scope::Miners => BEYOND.0,
+        Scope::Import => BEYOND.1,
+    };
+    if allowed > there.scaled(beyond).max(HOUSEHOLD) {
         whole.report.error(span, message, help);
     } else {
         whole.report.warn(span, message, help);

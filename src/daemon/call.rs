@@ -5,12 +5,17 @@
 //!
 //! The answer is text: `ok` or `no` in a line of its own, then what there is to say. The connection ends with it.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -100,12 +105,34 @@ pub enum ReloadError {
         /// Why it could not be reached.
         reason: io::Error,
     },
+    /// Somebody else has taken the name.
+    #[error(
+        "another account's program, which is no daemon of this kind, answers in the daemon's place; it was told nothing"
+    )]
+    Stranger,
     /// The daemon does not use the file; what it says of it.
     #[error("{0}\nthe new configuration is not used, the running one stays in force")]
     Refused(String),
     /// It has ended, or hangs.
     #[error("the daemon has not answered: {0}; its log says what became of it")]
     NoAnswer(&'static str),
+}
+
+/// A name in the kernel as a path is written: behind a zero.
+fn written(name: SocketAddr) -> io::Result<PathBuf> {
+    let bytes = name.as_abstract_name().ok_or(io::ErrorKind::Unsupported)?;
+    Ok(PathBuf::from(OsString::from_vec([&[0], bytes].concat())))
+}
+
+/// Whether whoever has the name is to be believed: root, this account, or, where root asks, this very program.
+fn is_ours(peer: &UCred) -> bool {
+    let own = own_account().ok();
+    if peer.uid() == 0 || Some(peer.uid()) == own {
+        return true;
+    }
+    let program = |of: &str| std::fs::read_link(format!("/proc/{of}/exe")).ok();
+    let theirs = peer.pid().and_then(|pid| program(&pid.to_string()));
+    own == Some(0) && theirs.is_some() && theirs == program("self")
 }
 
 /// Lets the daemon that runs with a file read it again. Returns its warnings, each of several lines; empty without any.
@@ -115,10 +142,12 @@ pub enum ReloadError {
 pub async fn reload(config: &Path) -> Result<String, ReloadError> {
     let path = absolute(config);
     let not_there = |reason| ReloadError::NotThere { path: path.clone(), reason };
-    let stream =
-        kernel_name("call", &path).and_then(|name| std::os::unix::net::UnixStream::connect_addr(&name));
-    let stream = stream.and_then(|stream| stream.set_nonblocking(true).map(|()| stream));
-    let mut stream = stream.and_then(UnixStream::from_std).map_err(not_there)?;
+    let name = kernel_name("call", &path).and_then(written).map_err(not_there)?;
+    // Without waiting: one whose queue is full says so at once.
+    let mut stream = UnixStream::connect(name).await.map_err(not_there)?;
+    if !is_ours(&stream.peer_cred().map_err(not_there)?) {
+        return Err(ReloadError::Stranger);
+    }
     let mut answer = String::new();
     let heard = tokio::time::timeout(LONGEST, async {
         stream.write_all(RELOAD).await?;
@@ -129,6 +158,7 @@ pub async fn reload(config: &Path) -> Result<String, ReloadError> {
         Ok(Err(_)) => return Err(ReloadError::NoAnswer("the connection broke")),
         Ok(Ok(_)) => {}
     }
+    answer.retain(|sign| sign == '\n' || !sign.is_control());
     match answer.split_once('\n') {
         Some(("ok", warnings)) => Ok(warnings.trim_end().to_owned()),
         Some(("no", errors)) => Err(ReloadError::Refused(errors.trim_end().to_owned())),
@@ -174,5 +204,18 @@ mod tests {
         calls.recv().await.unwrap().answer(Ok::<_, &&str>(&[])).await;
         assert!(asked.await.unwrap().is_ok());
         drop(calls);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_somebody_holds_without_listening_hangs_nobody() {
+        let path = file("full");
+        let name = kernel_name("call", &path).unwrap();
+        let _holder = std::os::unix::net::UnixListener::bind_addr(&name).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixStream::connect(written(name.clone()).unwrap()).await {
+            waiting.push(stream);
+            assert!(waiting.len() < 10_000, "the queue never gets full");
+        }
+        assert!(matches!(reload(&path).await, Err(ReloadError::NotThere { .. })));
     }
 }

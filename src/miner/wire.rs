@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,9 +69,13 @@ impl Place {
 
     /// Connects. Commands are small and urgent, so nothing is held back to fill a packet.
     pub async fn connect(&self) -> Result<TcpStream, DriverError> {
-        let stream = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port))
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let place = (self.endpoint.host.as_str(), self.endpoint.port);
+        let mut addresses: Vec<SocketAddr> =
+            tokio::net::lookup_host(place).await.map_err(|error| self.unreachable(&error))?.collect();
+        // Miners have addresses of version 4; a name that has one of version 6 too mostly leads nowhere by that.
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let stream =
+            TcpStream::connect(addresses.as_slice()).await.map_err(|error| self.unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
         Ok(stream)
     }

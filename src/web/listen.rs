@@ -49,14 +49,10 @@ impl Local {
     /// It cannot be made; something else has its name, or somebody answers there.
     pub fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::symlink_metadata(path) {
-            Ok(there) if there.file_type().is_socket() => {
-                match std::os::unix::net::UnixStream::connect(path) {
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        std::fs::remove_file(path)?
-                    }
-                    _ => return Err(io::ErrorKind::AddrInUse.into()),
-                }
-            }
+            Ok(there) if there.file_type().is_socket() => match crate::door::knock(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+                _ => return Err(io::ErrorKind::AddrInUse.into()),
+            },
             Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
             Err(_) => {}
         }
@@ -140,6 +136,20 @@ mod tests {
         drop(next);
         assert_eq!(Local::bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_queue_is_full_is_taken_and_holds_nobody_up() {
+        let folder = folder("full");
+        let path = folder.join("w.sock");
+        let _holder = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = tokio::net::UnixStream::connect(&path).await {
+            waiting.push(stream);
+            assert!(waiting.len() < 10_000, "the queue never gets full");
+        }
+        assert_eq!(Local::bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

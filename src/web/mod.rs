@@ -26,7 +26,7 @@ mod status;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Extension;
@@ -41,8 +41,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock::Clock;
 use crate::door::{Door, Row, Seats};
 use crate::metrics::Exporter;
+use api::rate::Bucket;
 use api::{Api, Peer};
 use listen::{Listener, Stream};
 
@@ -55,6 +57,9 @@ pub use status::{Status, status};
 const SEATS: Seats = Seats { open: 64, kept: 32 };
 /// The same over the socket of this machine.
 const LOCAL_SEATS: Seats = Seats { open: 16, kept: 16 };
+/// Requests on one connection at once, and for each second on and on, before it has shown a token: each page is made anew, beside
+/// the control cycles.
+const ASKS: (u32, f64) = (100, 20.0);
 /// The whole head of a request: a scrape needs a few hundred bytes. 8 KiB is the least that hyper takes.
 const HEAD_SIZE: usize = 16 * 1024;
 /// Number of header fields of a request.
@@ -123,12 +128,15 @@ pub async fn serve_with(
 
 /// Refuses what is meant for somebody else, and keeps the seat of whoever is being answered.
 fn named(router: axum::Router, hosts: Arc<Hosts>) -> axum::Router {
-    router.layer(middleware::from_fn_with_state(hosts, one))
+    router.layer(middleware::from_fn_with_state((hosts, Clock::start()), one))
 }
 
-async fn one(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let seat = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.seat));
-    let _busy = seat.as_ref().map(|seat| seat.busy());
+async fn one(State((hosts, clock)): State<(Arc<Hosts>, Clock)>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().cloned();
+    if peer.as_ref().is_some_and(|peer| !peer.seat.is_kept() && !peer.may_ask(clock.now())) {
+        return routes::too_much();
+    }
+    let _busy = peer.as_ref().map(|peer| peer.seat.busy());
     match hosts.check(&request) {
         Ok(()) => next.run(request).await,
         Err(host) => {
@@ -151,7 +159,8 @@ async fn answer(listener: Listener, seats: Seats, router: axum::Router, cancel: 
             Ok((stream, address)) => {
                 failing = false;
                 let seat = Arc::new(door.enter());
-                let peer = Peer { address, seat: Arc::clone(&seat) };
+                let asks = Arc::new(Mutex::new(Bucket::new(ASKS.0, ASKS.1)));
+                let peer = Peer { address, seat: Arc::clone(&seat), asks };
                 let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
                 let cancel = cancel.clone();
                 connections.spawn(async move {

@@ -194,6 +194,16 @@ pub(super) fn misdirected() -> Response {
     )
 }
 
+/// More requests over one connection than it is for.
+pub(super) fn too_much() -> Response {
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    let refused = plain(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many requests over this connection; a few for each second are answered\n",
+    );
+    (close, refused).into_response()
+}
+
 fn plain(code: StatusCode, text: &'static str) -> Response {
     answer(code, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }

@@ -280,6 +280,23 @@ fn a_read_cap_is_told_in_words() {
 }
 
 #[test]
+fn one_small_miner_beside_the_loads_of_a_factory_is_no_mistake() {
+    // What is kept free or allowed at the connection stands beside loads that nobody has told.
+    for margin in ["300 W", "50 kW"] {
+        let text = site("").replace(
+            "meter = \"pcc\"\n[limits",
+            &format!("meter = \"pcc\"\nmargin = \"{margin}\"\nfail_safe = \"60 kW\"\n[limits"),
+        );
+        let text = text.replace("10.0.0.1-10.0.0.3", "10.0.0.1");
+        assert!(text.contains(margin));
+        let config = good(&text);
+        assert!(!config.warnings.is_empty(), "it is told all the same");
+    }
+    let slip = site("").replace("meter = \"pcc\"\n[limits", "meter = \"pcc\"\nmargin = \"300 MW\"\n[limits");
+    assert!(wrong(&slip).contains("`margin` keeps 300.0 MW free"), "{}", wrong(&slip));
+}
+
+#[test]
 fn every_wrong_file_is_told_all_its_mistakes() {
     for path in toml_files(&folder("tests/fixtures/config")) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();

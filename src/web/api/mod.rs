@@ -31,11 +31,13 @@ use axum::routing::{get, post, put};
 use tokio::time::timeout;
 
 use super::Hosts;
+use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
 use crate::door::Seat;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use answer::Problem;
+use rate::Bucket;
 use token::{Caller, Gate, Unknown};
 
 pub use token::{Scopes, Token};
@@ -50,6 +52,15 @@ pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
     /// His place among the connections.
     pub(super) seat: Arc<Seat>,
+    /// How much he may ask before he has shown a token.
+    pub(super) asks: Arc<Mutex<Bucket>>,
+}
+
+impl Peer {
+    /// Whether one more request is answered that has shown no token before.
+    pub(super) fn may_ask(&self, now: Moment) -> bool {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
 }
 
 /// Orders over HTTP: the desk behind a door.
