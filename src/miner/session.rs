@@ -12,7 +12,7 @@
 //! - One exchange is in flight at a time. A shed ends at once whatever else is under way - a poll, a question who it is, a
 //!   proof of the account, a command that has time - and drops its connection. A command that it ends counts as
 //!   unanswered: it may or may not have been carried out. Behind another shed it waits for the answer, at the most for one
-//!   exchange of [`GRACE`] where it asks for less power.
+//!   exchange of `GRACE` where it asks for less power.
 //! - Any other order waits for the poll or command that is under way, and goes right after it.
 //! - A session that takes another one's place begins when that has ended (see [`Leaving`]).
 //! - Commands do not wait for the polls of other miners, which the [`Gate`] bounds.
@@ -103,7 +103,7 @@ impl Order {
 }
 
 /// Sessions that were told to end and may still be speaking with their miners. None that comes after begins before the last
-/// of them has ended, whatever names and addresses they have: so no miner is ever commanded by two. That takes [`GRACE`] and
+/// of them has ended, whatever names and addresses they have: so no miner is ever commanded by two. That takes `GRACE` and
 /// a second for closing at the most.
 #[derive(Clone, Debug)]
 pub struct Leaving(TaskTracker);

@@ -13,7 +13,7 @@
 //! and take no order, so they ask for no password. What takes orders asks for a token, always.
 //!
 //! Nobody is kept waiting for a place: where all are taken, the connection that has been silent for the longest time goes
-//! ([`door`](crate::door)), and whoever has sent a token that is known has a place that others cannot take. The command line
+//! (`src/door.rs`), and whoever has sent a token that is known has a place that others cannot take. The command line
 //! comes by a socket of its own ([`Local`]), with the same tokens.
 
 pub mod api;

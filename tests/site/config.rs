@@ -281,19 +281,10 @@ fn a_read_cap_is_told_in_words() {
 
 #[test]
 fn one_small_miner_beside_the_loads_of_a_factory_is_no_mistake() {
-    // What is kept free or allowed at the connection stands beside loads that nobody has told.
-    for margin in ["300 W", "50 kW"] {
-        let text = site("").replace(
-            "meter = \"pcc\"\n[limits",
-            &format!("meter = \"pcc\"\nmargin = \"{margin}\"\nfail_safe = \"60 kW\"\n[limits"),
-        );
-        let text = text.replace("10.0.0.1-10.0.0.3", "10.0.0.1");
-        assert!(text.contains(margin));
-        let config = good(&text);
-        assert!(!config.warnings.is_empty(), "it is told all the same");
-    }
-    let slip = site("").replace("meter = \"pcc\"\n[limits", "meter = \"pcc\"\nmargin = \"300 MW\"\n[limits");
-    assert!(wrong(&slip).contains("`margin` keeps 300.0 MW free"), "{}", wrong(&slip));
+    let with = |keys: &str| site("").replace("[limits.follow", &format!("{keys}\n[limits.follow"));
+    let told = good(&with("margin = \"50 kW\"\nfail_safe = \"60 kW\"").replace("-10.0.0.3", ""));
+    assert!(!told.warnings.is_empty(), "it is told all the same");
+    assert!(wrong(&with("margin = \"300 MW\"")).contains("`margin` keeps 300.0 MW free"));
 }
 
 #[test]
