@@ -511,7 +511,9 @@ fn rebalance_fleet(
         return;
     }
     let most = state.nameplates.first().copied().unwrap_or(0.0) * REBALANCE_SHARE;
-    let plan = rebalance::plan(items, &best, terms, most);
+    let flying = track::in_flight(items, &state.tree, circuits.len());
+    let free = budgets.iter().zip(flying).map(|(budget, flying)| budget - flying).collect();
+    let plan = rebalance::plan(items, &best, &state.tree, free, terms, most);
     for change in &plan.changes {
         if let Some(item) = items.get_mut(change.item) {
             item.level = change.level;

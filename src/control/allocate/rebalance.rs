@@ -8,6 +8,8 @@
 use crate::control::allocate::optimum::Optimum;
 use crate::control::allocate::track::{Change, Terms};
 use crate::control::allocate::{Item, Level};
+use crate::control::site::CircuitId;
+use crate::control::tree::Tree;
 
 /// What to lower now, and which items the freed power is meant for.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +20,16 @@ pub struct Plan {
     pub favoured: Vec<Option<Level>>,
 }
 
-/// Plans the exchanges that pay, freeing `most` watts at the most.
-pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> Plan {
+/// Plans the exchanges that pay, freeing `most` watts at the most. `free` is what each circuit has left, in watts: for what fits
+/// into it nobody is lowered.
+pub fn plan(
+    items: &[Item<'_>],
+    optimum: &Optimum,
+    tree: &Tree,
+    mut free: Vec<f64>,
+    terms: &Terms,
+    most: f64,
+) -> Plan {
     let mut plan = Plan { changes: Vec::new(), favoured: vec![None; items.len()] };
     let mut ups: Vec<(f64, usize, f64, f64)> = Vec::new();
     let mut downs: Vec<(f64, usize, Level, f64, f64)> = Vec::new();
@@ -53,6 +63,13 @@ pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> 
     let mut downs = downs.into_iter().peekable();
     let mut freed = 0.0;
     for (_, index, wanted, worth) in ups {
+        let Some(item) = items.get(index) else { continue };
+        let wakes = item.level == Level::Sleep;
+        // Whether it is worth to wake somebody for what is free is judged where that is done.
+        if !wakes && tree.least(&free, item.circuit) >= wanted {
+            tree.add(&mut free, CircuitId(item.circuit), -wanted);
+            continue;
+        }
         // Take lowerings until this raise is paid for in watts, then see whether it pays in hashes.
         let (mut watts, mut cost) = (0.0, 0.0);
         let mut taken = Vec::new();
@@ -73,7 +90,7 @@ pub fn plan(items: &[Item<'_>], optimum: &Optimum, terms: &Terms, most: f64) -> 
         }
         freed += watts;
         // Nobody makes room for a start before it draws anything.
-        if items.get(index).is_some_and(|item| item.level != Level::Sleep) {
+        if !wakes {
             plan.changes.extend(taken);
         }
         if let (Some(favoured), Some(level)) = (plan.favoured.get_mut(index), optimum.levels.get(index)) {

@@ -354,3 +354,28 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn nobody_is_lowered_for_a_raise_that_fits_in_what_is_free() {
+    // Found by chance. One draws half of what it was told and is worth raising, another stands a few watts above where the
+    // best distribution would have it, and there is room for all.
+    let mut pcc = circuit("pcc", None);
+    (pcc.meter, pcc.margin) = (Some(MeterId(0)), Watts::whole(200));
+    let mut miners: Vec<Miner> = (0..6).map(|index| miner(&format!("m{index}"), 1)).collect();
+    miners[4].actuator = Actuator::Fixed;
+    let site = Site {
+        sources: Vec::new(),
+        name: "any".into(),
+        circuits: vec![pcc, circuit("fleet", Some(0))],
+        meters: vec![meter("pcc"), meter("feeder")],
+        limits: vec![limit("follow", 0, Scope::Import, LimitClass::Surplus, 0)],
+        miners,
+        settings: settings(),
+    };
+    let miners = vec![(82, 1_446, 0), (36, 0, 0), (6, 700, 0), (38, 2_207, 0), (26, 542, 0), (18, 868, 0)];
+    let cycle = Cycle { millis: 200, meters: vec![(true, -9_335.0), (true, 0.0)], miners };
+    run(site, &[cycle], |_, _, decision| {
+        let mut moved = decision.commands.iter().filter(|command| command.cause == Cause::Rebalance);
+        assert_eq!(moved.next(), None, "{} are there", decision.circuits[0].headroom);
+    });
+}
