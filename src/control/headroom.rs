@@ -29,8 +29,8 @@ pub struct Headroom {
     pub power: Option<Watts>,
     /// Load other than miners, generation negative.
     pub outlook: Outlook,
-    /// What its meter, where it sees the miners alone, shows of them beyond what they say.
-    pub beyond: f64,
+    /// What meters that see miners alone, here or below, show of them beyond what they say.
+    pub unsaid: f64,
     /// What is kept free because the other load moves.
     pub reserve: f64,
     /// The same, were the load as high as it has been in the last forty seconds.
@@ -96,7 +96,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
         .zip(outlooks)
         .zip(memories)
         .enumerate()
-        .map(|(index, ((circuit, outlook), memory))| {
+        .map(|(index, ((circuit, (outlook, unsaid)), memory))| {
             let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
             let drawn = terms.drawn.get(index).copied().unwrap_or(0.0).max(nameplate * LEAST_DRAWN);
             let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
@@ -114,11 +114,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
             Headroom {
                 power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
                 outlook,
-                beyond: memory
-                    .balance
-                    .outlook()
-                    .filter(|_| circuit.dedicated)
-                    .map_or(0.0, |known| memory.beyond(&known)),
+                unsaid,
                 reserve,
                 reserve_at_top,
                 headroom: f64::INFINITY,
@@ -145,17 +141,18 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
 }
 
 /// Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds, and what a
-/// dedicated meter shows beyond its miners belongs to it and to every circuit above.
-fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -> Vec<Outlook> {
+/// dedicated meter shows beyond its miners belongs to it and to every circuit above; it stands beside each.
+fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -> Vec<(Outlook, f64)> {
     let site = terms.site;
-    let mut outlooks: Vec<Outlook> = vec![Outlook::default(); site.circuits.len()];
-    let mut unexplained = vec![0.0; site.circuits.len()];
+    let mut outlooks = vec![(Outlook::default(), 0.0); site.circuits.len()];
     for (index, (circuit, memory)) in site.circuits.iter().zip(memories).enumerate().rev() {
         let children = terms.tree.children(index);
-        let more: f64 = children.iter().filter_map(|&child| unexplained.get(child)).sum();
+        let below: Vec<(Outlook, f64)> =
+            children.iter().filter_map(|&child| outlooks.get(child)).copied().collect();
+        let more: f64 = below.iter().map(|(_, unsaid)| unsaid).sum();
         let known = memory.balance.outlook().filter(|_| meters.of(site, circuit).is_some());
         let own = circuit.other_load.get();
-        let (outlook, excess) = match known {
+        let outlook = match known {
             Some(known) if circuit.dedicated => {
                 let excess = memory.unexplained(&known).max(more);
                 (Outlook { level: excess, ..Outlook::default() }, excess)
@@ -167,8 +164,7 @@ fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -
             }
             None if circuit.dedicated => (Outlook { level: more, ..Outlook::default() }, more),
             None => {
-                let below = children.iter().filter_map(|&child| outlooks.get(child)).copied();
-                let below = below.fold(Outlook::default(), |sum, child| Outlook {
+                let below = below.into_iter().fold(Outlook::default(), |sum, (child, _)| Outlook {
                     level: sum.level + child.level,
                     below: sum.below + child.below,
                     above: sum.above + child.above,
@@ -178,9 +174,8 @@ fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -
                 (Outlook { level, ..below }, more)
             }
         };
-        if let (Some(slot), Some(excess_slot)) = (outlooks.get_mut(index), unexplained.get_mut(index)) {
+        if let Some(slot) = outlooks.get_mut(index) {
             *slot = outlook;
-            *excess_slot = excess;
         }
     }
     outlooks
@@ -275,9 +270,7 @@ impl Headroom {
                 (firm - self.outlook.ahead - self.reserve, raise, firm)
             }
             Scope::Miners => {
-                // Only a meter that sees the miners alone can tell of more than they are known to draw.
-                let excess = if circuit.dedicated { self.outlook.level.max(self.beyond) } else { 0.0 };
-                let room = cap - margin - excess;
+                let room = cap - margin - self.unsaid;
                 (room, room, room)
             }
         };

@@ -32,9 +32,7 @@ const MOVING_COUNTS: f64 = 0.1;
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
 const MODEL_DOUBT: f64 = 0.5;
-/// What a dedicated meter shows beyond its miners counts beyond this share of them: less is calibration.
-const EXPLAINED: f64 = 0.03;
-/// Beyond this many times its noise, likewise.
+/// What a dedicated meter shows beyond its miners counts beyond this many times its noise.
 const BEYOND_NOISE: f64 = 3.0;
 /// A meter must have shown a movement of the miners of this share of their nameplates, and of its own value.
 const SHOWN: (f64, f64) = (0.015, 0.000_5);
@@ -183,17 +181,9 @@ impl Default for CircuitMemory {
 }
 
 impl CircuitMemory {
-    /// What a dedicated meter shows beyond what its miners can be drawing, in watts.
+    /// What a dedicated meter shows beyond what its miners say that they draw, in watts: other load, or a calibration that is not
+    /// learned yet. Less than a calibration is ever wrong by is none.
     pub fn unexplained(&self, known: &Outlook) -> f64 {
-        let miners = self.estimate.newest().map_or(0.0, |(_, value)| value * self.gain);
-        let tolerance = (miners * EXPLAINED).max(self.balance.noise() * BEYOND_NOISE);
-        let excess = known.level - known.below;
-        if excess > tolerance { excess } else { 0.0 }
-    }
-
-    /// What a dedicated meter sees its miners draw beyond what they say, in watts: what the caps on its own circuit lose, until
-    /// the calibration has learned it. Less than a calibration is ever wrong by is none.
-    pub fn beyond(&self, known: &Outlook) -> f64 {
         let miners = self.estimate.newest().map_or(0.0, |(_, value)| value * self.gain);
         let hair = (miners * GAIN_STEP).max(self.balance.noise() * BEYOND_NOISE);
         (known.level - known.below - hair).max(0.0)
