@@ -52,6 +52,7 @@ pub mod budget;
 pub mod combine;
 pub mod commands;
 pub mod decision;
+pub mod farewell;
 pub mod headroom;
 pub mod history;
 pub mod lag;

@@ -246,7 +246,7 @@ fn largest_starts(state: &State) -> Vec<f64> {
 }
 
 /// For each circuit, true watts per own watt of the miners directly on it.
-fn scales(site: &Site, state: &State) -> Vec<f64> {
+pub(super) fn scales(site: &Site, state: &State) -> Vec<f64> {
     (0..site.circuits.len())
         .map(|circuit| {
             state

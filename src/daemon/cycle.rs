@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
-use crate::control::{Snapshot, State, step};
+use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
 use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
-use crate::daemon::{DaemonError, farewell, notify};
+use crate::daemon::{DaemonError, notify};
 use crate::metrics::{Exporter, Frame};
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
@@ -42,10 +42,6 @@ pub enum Request {
     Stop,
 }
 
-/// A part of the daemon that has ended by itself, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended(pub String);
-
 /// Everything that the loop owns.
 pub struct Loop {
     pub state: State,
@@ -67,7 +63,7 @@ pub struct Loop {
 impl Loop {
     /// Runs until it is told to stop, then carries out the exit policy. Ends at once, and tells which, when one of the
     /// tasks has ended by itself that it lives on: what that said last would stand for ever.
-    pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), Ended> {
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), DaemonError> {
         let mut last = self.clock.instant(self.clock.now());
         loop {
             match self.wait(last, &mut inbox).await {
@@ -91,7 +87,7 @@ impl Loop {
             // By what is in force now, not a period ago.
             self.cycle();
             let frame = self.frames.borrow();
-            room = frame.as_ref().map(|it| farewell::room(&it.site, &it.decision)).unwrap_or_default();
+            room = frame.as_ref().map(|it| farewell::room(&self.state, &it.decision)).unwrap_or_default();
         }
         let sequence = self.state.sequence();
         self.signals.end().await;
@@ -101,13 +97,13 @@ impl Loop {
     }
 
     /// What has ended by itself of all that runs beside the loop.
-    fn ended(&self) -> Option<Ended> {
+    fn ended(&self) -> Option<DaemonError> {
         let fleet = self.fleet.ended().map(|name| format!("the session of the miner {name}"));
         let breakers = || self.breakers.ended().map(|name| format!("the session of the breaker {name}"));
         let guards = || self.guards.ended().map(|name| format!("the record of the guard {name}"));
         let meters = || self.meters.have_ended().then(|| "the reading of a meter".to_owned());
         let signals = || self.signals.have_ended().then(|| "a source of orders".to_owned());
-        fleet.or_else(breakers).or_else(guards).or_else(meters).or_else(signals).map(Ended)
+        fleet.or_else(breakers).or_else(guards).or_else(meters).or_else(signals).map(DaemonError::PartEnded)
     }
 
     /// Waits for the next cycle (`None`) or request: a period after the last cycle, or earlier for a fresh value.

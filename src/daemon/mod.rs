@@ -14,7 +14,6 @@
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
-//! | `farewell` | what may be raised at the end |
 //! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `call` | `ballast reload`: how the running daemon is asked, and answers |
@@ -25,7 +24,6 @@
 mod breakers;
 pub mod call;
 mod cycle;
-mod farewell;
 pub mod fleet;
 mod journal;
 mod memory;
@@ -52,7 +50,7 @@ use crate::signal::guard::Guards;
 use crate::web::api::Api;
 use crate::web::{self, WebError};
 use breakers::Breakers;
-use cycle::{Ended, Loop, Request};
+use cycle::{Loop, Request};
 use fleet::Fleet;
 use memory::Memory;
 use meters::Meters;
@@ -91,7 +89,7 @@ pub struct Daemon {
     exporter: Arc<Exporter>,
     frames: watch::Receiver<Option<Frame>>,
     requests: mpsc::Sender<Request>,
-    control: JoinHandle<Result<(), Ended>>,
+    control: JoinHandle<Result<(), DaemonError>>,
     pages: JoinHandle<()>,
     cancel: CancellationToken,
     address: std::net::SocketAddr,
@@ -198,7 +196,7 @@ impl Daemon {
     pub async fn failed(&mut self) -> DaemonError {
         tokio::select! {
             ended = &mut self.control => match ended {
-                Ok(Err(Ended(part))) => DaemonError::PartEnded(part),
+                Ok(Err(error)) => error,
                 Ok(Ok(())) | Err(_) => DaemonError::LoopEnded,
             },
             _ = &mut self.pages => DaemonError::PartEnded("what serves the pages".into()),

@@ -147,13 +147,9 @@ async fn reload(
     alone: &mut Alone,
 ) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
     notify::reloading();
-    let outcome = match config::load(path).map(at_home) {
+    let loaded = config::load(path).map(at_home).map_err(ServiceError::Config);
+    let outcome = match loaded.and_then(|config| Ok(alone.command(&config).map(|()| config)?)) {
         Ok(config) => {
-            if let Err(refused) = alone.command(&config) {
-                error!("the new configuration is not used, the running one stays in force: {refused}");
-                notify::reloaded();
-                return Ok(Err(refused.into()));
-            }
             let warnings = config.warnings.clone();
             announce(&config);
             if config.web.listen != door.0 {
@@ -168,9 +164,9 @@ async fn reload(
             info!("the new configuration is in force");
             Ok(warnings)
         }
-        Err(errors) => {
-            error!("the new configuration is not used, the running one stays in force:\n{errors}");
-            Err(ServiceError::Config(errors))
+        Err(refused) => {
+            error!("the new configuration is not used, the running one stays in force:\n{refused}");
+            Err(refused)
         }
     };
     notify::reloaded();

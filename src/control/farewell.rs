@@ -4,24 +4,30 @@
 //! force though nobody watches it any more: a rating, an order, a guard that has tripped, an interlock, and the fail-safe of
 //! what is lost. Where the highest power of all miners of a circuit does not fit below it, its miners stay as they are.
 
-use crate::control::Decision;
-use crate::control::decision::{LimitValue, Mode, Source};
+use crate::control::State;
+use crate::control::decision::{Decision, LimitValue, Mode, Source};
 use crate::control::site::{LimitClass, Site};
-use crate::control::tree::Tree;
+use crate::control::snapshot::Target;
+use crate::control::step::scales;
 
 /// Below a watt nothing counts.
 const SLACK: f64 = 1.0;
 
-/// For each of the site's miners whether its limits leave it its highest power, by the latest decision.
-pub fn room(site: &Site, decision: &Decision) -> Vec<bool> {
+/// For each of the site's miners whether its limits leave it its highest power, as far as is known what it draws there.
+///
+/// `decision` is the latest of this state.
+pub fn room(state: &State, decision: &Decision) -> Vec<bool> {
+    let site = state.site();
     if decision.would_be == Mode::StartUp {
         // What draws how much is not known yet.
         return vec![false; site.miners.len()];
     }
-    let tree = Tree::new(site);
+    let (tree, scales) = (&state.tree, scales(site, state));
     let mut most = vec![0.0; site.circuits.len()];
-    for miner in &site.miners {
-        tree.add(&mut most, miner.circuit, miner.maximum().get());
+    for (miner, track) in site.miners.iter().zip(&state.tracks) {
+        let scale = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+        let draw = track.settled(miner, Some(Target::Power(miner.maximum()))) * scale;
+        tree.add(&mut most, miner.circuit, draw);
     }
     let left = |index: usize| {
         let limits =
@@ -55,8 +61,8 @@ mod tests {
     use crate::control::signal::{Active, Basis, Urgency, Why};
     use crate::control::site::{CircuitId, OrderSource, Scope, SourceId};
     use crate::control::snapshot::{MeterInput, MeterStatus, MinerInput, OrderCap, Reading, Snapshot};
+    use crate::control::step;
     use crate::control::testing::{limit, site};
-    use crate::control::{State, step};
     use crate::units::Watts;
 
     /// Four miners of 3.4 kW in two containers, the odd ones in the south.
@@ -92,7 +98,7 @@ mod tests {
             let miners = vec![MinerInput::PENDING; site.miners.len()];
             let orders = orders.to_vec();
             let decision = step(&mut state, &Snapshot { orders, ..Snapshot::new(now, vec![meter], miners) });
-            room = super::room(&site, &decision);
+            room = super::room(&state, &decision);
         }
         room
     }
