@@ -7,9 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -17,8 +15,6 @@ use tokio_util::sync::CancellationToken;
 /// Connections that the system completes before they are taken up here. Further ones would be tried again by their clients, after
 /// a second or more.
 const BACKLOG: u32 = 1024;
-/// Who has not answered a knock by then will not.
-const KNOCK: Duration = Duration::from_millis(500);
 /// After so many arrivals in a row those who have come are heard, before the next ones push them out.
 const ROW: u32 = 8;
 
@@ -32,20 +28,6 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Whether somebody listens at a socket of this machine, without ever waiting for long: one whose queue is full holds whoever
-/// knocks, as long as it likes.
-///
-/// # Errors
-/// Nobody does, or they do not answer.
-pub(crate) fn knock(path: &Path) -> io::Result<()> {
-    let (told, heard) = std::sync::mpsc::sync_channel(1);
-    let path = path.to_owned();
-    std::thread::Builder::new().name("knock".into()).spawn(move || {
-        let _ = told.send(std::os::unix::net::UnixStream::connect(path).map(drop));
-    })?;
-    heard.recv_timeout(KNOCK).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
 }
 
 /// Counts who comes in a row.

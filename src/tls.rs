@@ -5,6 +5,9 @@ use std::error::Error;
 use reqwest::redirect::Policy;
 use reqwest::retry;
 
+/// What every request says that it comes from.
+pub const AGENT: &str = concat!("ballast/", env!("CARGO_PKG_VERSION"));
+
 /// Chooses the cryptography of TLS for the whole process, once; later calls do nothing.
 ///
 /// reqwest is built without a provider of its own (the one it would bring is a long C build), and a client that is
@@ -22,7 +25,7 @@ pub fn ready() {
 pub fn client(tls: bool) -> reqwest::ClientBuilder {
     ready();
     let builder = reqwest::Client::builder()
-        .user_agent(concat!("ballast/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .redirect(Policy::none())
         .retry(retry::never())
         .no_proxy();

@@ -1,7 +1,6 @@
 //! `ballast orders`: what was ordered and what was delivered. And the way to the running daemon, for all commands that
 //! need it.
 
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -270,7 +269,7 @@ fn socket(door: &Web) -> Option<PathBuf> {
         Some(path) => path.clone(),
         None => web::socket_in(Path::new(RUNTIME_FOLDER), door.listen),
     };
-    crate::door::knock(&path).is_ok().then_some(path)
+    web::knock(&path).is_ok().then_some(path)
 }
 
 fn first_operator(tokens: Vec<Token>) -> Option<Secret> {
@@ -299,8 +298,7 @@ fn innermost(error: &reqwest::Error) -> String {
 
 /// Writes to standard output. A reader that has gone away, such as `head`, is no failure.
 pub(super) fn print(words: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(super::fit(words, super::width()).as_bytes()).and_then(|()| out.flush()) {
+    match super::print(words) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::System { what: "cannot write", source: error })
         }

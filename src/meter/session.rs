@@ -327,16 +327,10 @@ impl Session {
 
 /// Opens a TCP connection.
 async fn connect(endpoint: &Endpoint, link: &Link) -> Result<TcpStream, String> {
-    let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
-    let stream = match timeout(link.connect_timeout, connecting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no answer within {:?}", link.connect_timeout)),
-    };
-    // A request is one small segment; it must not wait for an acknowledgement. Where this cannot be set the
-    // reads are slower and nothing else.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+    match timeout(link.connect_timeout, endpoint.connect()).await {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {:?}", link.connect_timeout)),
+    }
 }
 
 /// A serial port that is ours alone, until it is dropped: a pseudo-terminal would stay locked after its closing.

@@ -155,8 +155,7 @@ fn prepared(builder: RequestBuilder) -> Option<Request<Body>> {
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_str(&host).ok()?);
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-    let agent = concat!("ballast/", env!("CARGO_PKG_VERSION"));
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(agent));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(crate::tls::AGENT));
     Some(request)
 }
 

@@ -45,10 +45,13 @@ mod presets;
 mod pulse;
 pub mod vnish;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+use tokio::net::TcpStream;
 
 use crate::control::snapshot::{MinerStatus, Rejection, Target};
 use crate::discover::identity::Identity;
@@ -64,6 +67,24 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// Opens a connection, without a time limit of its own. Of several addresses of a name those of version 4 are tried first:
+    /// meters and miners have those, and a name that has one of version 6 too mostly leads nowhere by that.
+    ///
+    /// # Errors
+    /// The name is not known, or nobody listens at any of its addresses.
+    pub async fn connect(&self) -> std::io::Result<TcpStream> {
+        let mut addresses: Vec<SocketAddr> =
+            tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let stream = TcpStream::connect(addresses.as_slice()).await?;
+        // A request is one small segment that must not wait for an acknowledgement. Where this cannot be set it is slower, and
+        // nothing else.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
 }
 
 impl std::fmt::Display for Endpoint {
@@ -249,9 +270,5 @@ pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver
 /// When the client cannot be built, which is a fault of the system and not of the configuration.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
     // Miners speak plain HTTP.
-    crate::tls::client(false)
-        .tcp_nodelay(true)
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .build()
+    crate::tls::client(false).build()
 }

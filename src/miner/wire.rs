@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,15 +68,7 @@ impl Place {
 
     /// Connects. Commands are small and urgent, so nothing is held back to fill a packet.
     pub async fn connect(&self) -> Result<TcpStream, DriverError> {
-        let place = (self.endpoint.host.as_str(), self.endpoint.port);
-        let mut addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host(place).await.map_err(|error| self.unreachable(&error))?.collect();
-        // Miners have addresses of version 4; a name that has one of version 6 too mostly leads nowhere by that.
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        let stream =
-            TcpStream::connect(addresses.as_slice()).await.map_err(|error| self.unreachable(&error))?;
-        stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
-        Ok(stream)
+        self.endpoint.connect().await.map_err(|error| self.unreachable(&error))
     }
 
     /// No connection.
@@ -89,8 +80,8 @@ impl Place {
     /// Whether another port of the same host accepts connections.
     pub async fn is_open(&self, port: u16) -> bool {
         let limit = self.limit.min(Duration::from_secs(1));
-        let connecting = TcpStream::connect((self.endpoint.host.as_str(), port));
-        matches!(tokio::time::timeout(limit, connecting).await, Ok(Ok(_)))
+        let other = Endpoint { host: self.endpoint.host.clone(), port };
+        matches!(tokio::time::timeout(limit, other.connect()).await, Ok(Ok(_)))
     }
 
     /// No complete answer in time.

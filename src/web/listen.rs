@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -13,6 +14,9 @@ use super::WebError;
 
 /// Those of the group may connect too: systemd makes it the one that may read the configuration.
 const MODE: u32 = 0o660;
+
+/// Who has not answered a knock by then will not.
+const KNOCK: Duration = Duration::from_millis(500);
 
 /// A connection, whatever it runs over.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -33,6 +37,20 @@ pub fn socket_in(folder: &Path, listen: SocketAddr) -> PathBuf {
     folder.join(format!("{listen}.sock"))
 }
 
+/// Whether somebody listens at a socket of this machine, without ever waiting for long: one whose queue is full holds whoever
+/// knocks, as long as it likes.
+///
+/// # Errors
+/// Nobody does, or they do not answer.
+pub fn knock(path: &Path) -> io::Result<()> {
+    let (told, heard) = std::sync::mpsc::sync_channel(1);
+    let path = path.to_owned();
+    std::thread::Builder::new().name("knock".into()).spawn(move || {
+        let _ = told.send(std::os::unix::net::UnixStream::connect(path).map(drop));
+    })?;
+    heard.recv_timeout(KNOCK).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
+}
+
 /// A socket of this machine. File permissions decide who may connect; its file goes with it.
 #[derive(Debug)]
 pub struct Local {
@@ -49,7 +67,7 @@ impl Local {
     /// It cannot be made; something else has its name, or somebody answers there.
     pub fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::symlink_metadata(path) {
-            Ok(there) if there.file_type().is_socket() => match crate::door::knock(path) {
+            Ok(there) if there.file_type().is_socket() => match knock(path) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
                 _ => return Err(io::ErrorKind::AddrInUse.into()),
             },

@@ -50,7 +50,7 @@ use listen::{Listener, Stream};
 
 pub use health::{Health, health};
 pub use hosts::Hosts;
-pub use listen::{Local, bind, socket_in};
+pub use listen::{Local, bind, knock, socket_in};
 pub use status::{Status, status};
 
 /// Connections over the network at one time: of anybody, and besides of those that have sent a token that is known.
