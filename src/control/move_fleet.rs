@@ -323,6 +323,50 @@ fn shed(
         })
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
+    ask_the_unheard(state, items, circuits, terms, sums, changes);
+}
+
+/// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may
+/// arrive. Nothing is counted on it before they answer, so `sums` stay.
+fn ask_the_unheard(
+    state: &State,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    terms: &Terms,
+    sums: &[f64],
+    changes: &mut Vec<Change>,
+) {
+    let unheard = |track: &Track, item: &Item<'_>| {
+        track.state == MinerState::Unanswered
+            && item.actuator != Actuator::Fixed
+            && item.level != Level::Sleep
+    };
+    if !state.tracks.iter().zip(&*items).any(|(track, item)| unheard(track, item)) {
+        return;
+    }
+    let mut asked: Vec<Item<'_>> = items.to_vec();
+    for (item, track) in asked.iter_mut().zip(&state.tracks) {
+        item.movable = unheard(track, item);
+        item.settled = item.counted;
+    }
+    let mut told = Vec::new();
+    let mut sums = sums.to_vec();
+    let urgent: Vec<f64> = circuits.iter().map(|circuit| circuit.urgent.max(0.0)).collect();
+    let firm: Vec<f64> = circuits.iter().map(|circuit| circuit.firm.max(0.0)).collect();
+    track::shed(&mut asked, &state.tree, &urgent, &mut sums, true, terms, &mut told);
+    // For the surplus alone one that was told to go lower already is waited for.
+    for (item, track) in asked.iter_mut().zip(&state.tracks) {
+        item.movable &= track.sent.is_some_and(|sent| !sent.lowers);
+    }
+    track::shed(&mut asked, &state.tree, &firm, &mut sums, false, terms, &mut told);
+    for change in told {
+        let Some(item) = items.get_mut(change.item) else { continue };
+        // Each is told the same once, and never more than before.
+        if item.power_at(change.level) < item.power_at(item.level) {
+            item.level = change.level;
+            changes.push(change);
+        }
+    }
 }
 
 /// Starts for which there will be no room are called off before they draw anything.

@@ -62,7 +62,7 @@ pub struct Sent {
     pub sequence: u64,
     /// When it was decided.
     pub at: Moment,
-    /// Where the miner was put before.
+    /// Where the miner was put before; of several that were not answered, the highest.
     pub previous: Option<Target>,
     /// The estimated draw at that moment, in watts.
     pub from: f64,
@@ -531,7 +531,15 @@ impl Track {
             }
             _ => (now, self.draw),
         };
-        let previous = self.setpoint;
+        // While nobody knows whether it heard the one before, it may still do what it was told before that, or that.
+        let unheard = self.unheard(now);
+        self.unanswered |= unheard;
+        let doubted = self.sent.filter(|_| unheard).and_then(|sent| sent.previous);
+        let previous = match (self.setpoint, doubted) {
+            (Some(Target::Power(told)), Some(Target::Power(before))) => Some(Target::Power(told.max(before))),
+            (Some(Target::Sleep) | None, Some(Target::Power(before))) => Some(Target::Power(before)),
+            (told, _) => told,
+        };
         self.setpoint = Some(target);
         self.holds = None;
         self.restarted = false;

@@ -24,6 +24,8 @@ pub enum Manner {
     Refuses,
     /// Obeys, but its answers to commands are lost.
     Mute,
+    /// Takes no command and answers none, and says what it draws.
+    Hangs,
     /// Does not answer any more and goes on as it was.
     Silent,
 }
@@ -273,6 +275,7 @@ impl Plant {
                 Manner::Obeys | Manner::Ignores => Outcome::Accepted,
                 Manner::Refuses => Outcome::Rejected(Rejection::WriteDisabled),
                 Manner::Silent | Manner::Mute => Outcome::Unknown,
+                Manner::Hangs => Outcome::InFlight,
             };
             miner.delivery =
                 Some(Delivery { sequence: command.sequence, target: command.target, at: self.now, outcome });

@@ -314,12 +314,12 @@ proptest! {
             }
             let (tight, loose) = (&lower.circuits[capped], &decision.circuits[capped]);
             // Sleep for the surplus waits until enough is missing: with one limit tighter, less may be missing of another.
-            // In observe mode nobody is told so.
-            let meant = |miner: &crate::control::decision::MinerDecision| {
-                miner.setpoint == Some(Target::Sleep) && miner.state != MinerState::Asleep
-            };
-            let slept = decision.commands.iter().any(|command| command.target == Target::Sleep)
-                || (site.settings.observe && decision.miners.iter().any(meant));
+            let told = decision.commands.iter().any(|command| command.target == Target::Sleep);
+            // In observe mode nobody is told.
+            let meant = decision.miners.iter().zip(&lower.miners).any(|(loose, tight)| {
+                loose.setpoint == Some(Target::Sleep) && tight.setpoint != Some(Target::Sleep)
+            });
+            let slept = told || site.settings.observe && meant;
             let starting = decision.would_be == crate::control::decision::Mode::StartUp;
             if loose.shortfall <= Watts::ZERO && !starting && !slept {
                 assert!(

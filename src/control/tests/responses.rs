@@ -2,12 +2,14 @@
 //! limit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::plant::{Manner, Plant};
-use crate::control::decision::{Cause, Decision};
-use crate::control::site::MinerId;
-use crate::control::snapshot::Target;
-use crate::control::testing::site;
+use crate::control::decision::{Cause, Decision, MinerState};
+use crate::control::site::{Cap, LimitClass, MinerId, Scope};
+use crate::control::snapshot::{Outcome, Target};
+use crate::control::testing::{limit, site};
+use crate::units::Watts;
 
 /// 40 miners of up to 3.4 kW at nine tenths, with a surplus that falls from 130 to 40 kW after a minute.
 fn falling() -> Plant {
@@ -70,12 +72,57 @@ fn a_limit_holds_when_sleeping_miners_wake_by_themselves_again_and_again() {
     for round in 0_u32..3 {
         let now = plant.now;
         for miner in plant.miners.iter_mut().skip(5).take(4) {
-            (miner.target, miner.from, miner.since) =
-                (Target::Power(crate::units::Watts::whole(3_400)), miner.draw, now);
+            (miner.target, miner.from, miner.since) = (Target::Power(Watts::whole(3_400)), miner.draw, now);
             (miner.goal, miner.draw) = (3_400.0, 3_400.0);
         }
         plant.run(20);
         assert!(plant.miners.iter().all(|miner| miner.target == Target::Sleep), "round {round}");
         assert!(plant.import() <= 0.0);
     }
+}
+
+#[test]
+fn a_miner_that_has_not_answered_a_raise_is_told_to_sleep_when_an_order_needs_it_and_counts_until_it_answers()
+{
+    let mut site = site(20);
+    site.limits.push(limit("order", 0, Scope::Miners, LimitClass::Safety, 200_000));
+    let order = site.limits.len() - 1;
+    let mut plant = Plant::new(site, 0.7, |_| -100e3);
+    plant.run(60);
+    // More sun, and every raise hangs.
+    plant.other = Box::new(|_| -130e3);
+    for miner in &mut plant.miners {
+        miner.manner = Manner::Hangs;
+    }
+    let raised: BTreeSet<MinerId> =
+        (0..6).flat_map(|_| plant.cycle().commands).map(|command| command.miner).collect();
+    assert!(raised.len() > 10, "{}", raised.len());
+    let mut none = (*plant.site).clone();
+    none.limits[order].cap = Cap::Constant(Watts::ZERO);
+    plant.state.site = Arc::new(none);
+    let decision = plant.cycle();
+    let told: BTreeSet<MinerId> = decision.commands.iter().map(|command| command.miner).collect();
+    assert_eq!(
+        told.len(),
+        plant.miners.len(),
+        "all are told at once, also those of which an answer is still awaited"
+    );
+    assert!(decision.commands.iter().all(|command| command.target == Target::Sleep));
+    // Each once; and what they may draw counts for as long as they have not answered.
+    for second in 0..8 {
+        let decision = plant.cycle();
+        let again = decision.commands.iter().filter(|command| raised.contains(&command.miner)).count();
+        assert_eq!(again, 0, "second {second}");
+        for miner in &raised {
+            let counted = decision.miners[miner.0].counted.get();
+            assert!(counted >= plant.miners[miner.0].draw, "second {second}: {counted}");
+        }
+    }
+    // One answers, and is believed.
+    let one = raised.iter().next().unwrap().0;
+    plant.miners[one].delivery.as_mut().unwrap().outcome = Outcome::Accepted;
+    let now = plant.now;
+    plant.miners[one].delivery.as_mut().unwrap().at = now;
+    let decision = plant.cycle();
+    assert_ne!(decision.miners[one].state, MinerState::Unanswered);
 }
