@@ -38,6 +38,16 @@ const IMPURE: [(&str, &str); 26] = [
 /// What the core may use of this crate.
 const CORE_USES: [&str; 3] = ["control", "units", "clock::Moment"];
 
+/// The floors of the house, the lowest first: a module uses those of its own floor's left and of the floors below, and
+/// none beside it on the right or above. Tests and comments may point anywhere.
+const FLOORS: [&str; 18] = [
+    "clock", "units", "secret", "rate", "token", "tls", "endpoint", "control", "door", "store", "miner",
+    "meter", "signal", "metrics", "config", "discover", "web", "sim",
+];
+
+/// Above all floors: they put the house together.
+const ROOF: [&str; 4] = ["daemon", "cli", "main", "lib"];
+
 /// Folders that hold what is made, not what is written.
 const MADE: [&str; 3] = ["target", ".git", "node_modules"];
 
@@ -117,6 +127,27 @@ fn shell_use(line: &str) -> Option<String> {
     })
 }
 
+/// The module of this crate to which a file under `src/` belongs.
+fn module(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).unwrap();
+    let first = inside.components().next().unwrap();
+    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The code of a file without its comments and without the tests at its end.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    code.lines().enumerate().map(|(index, line)| (index + 1, line.split("//").next().unwrap_or(line)))
+}
+
+/// The modules of this crate that a line of code names.
+fn named(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|path| {
+        let end = path.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(path.len());
+        &path[..end]
+    })
+}
+
 /// The first absolute path of a machine on which somebody builds.
 fn machine_path(line: &str) -> Option<String> {
     // Put together here, so that this file does not accuse itself.
@@ -148,6 +179,33 @@ fn the_core_uses_nothing_of_the_shell() {
 }
 
 #[test]
+fn no_floor_uses_what_lies_above_it() {
+    let mut upwards = Vec::new();
+    for path in rust_files("src") {
+        let own = module(&path);
+        let floor = FLOORS.iter().position(|floor| *floor == own);
+        assert!(floor.is_some() || ROOF.contains(&&*own), "{own} is on no floor: give it one in this test");
+        let Some(floor) = floor else { continue };
+        let text = fs::read_to_string(&path).unwrap();
+        if path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("testing.rs") {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            for name in named(line) {
+                let above = ROOF.contains(&name)
+                    || FLOORS.iter().position(|floor| *floor == name).is_some_and(|other| other > floor);
+                if above {
+                    let path = path.strip_prefix(root()).unwrap();
+                    upwards
+                        .push(format!("{}:{number}: {own} uses {name}, which lies above it", path.display()));
+                }
+            }
+        }
+    }
+    no(&upwards);
+}
+
+#[test]
 fn no_file_is_too_long_to_read() {
     let long = ["src", "tests", "benches"].into_iter().flat_map(rust_files).filter_map(|path| {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
@@ -170,6 +228,9 @@ fn the_rules_find_what_they_are_for() {
     assert!(shell_use("use crate::meter::profile::Profile;").is_some());
     assert!(shell_use("use crate::clock::Clock;").is_some());
     assert!(shell_use("use crate::clock::Moment; // see crate::config").is_none());
+
+    let names = |line| named(line).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(names("use crate::web::api; let x = crate::clock::now();"), ["web", "clock"]);
 
     let path = |parts: [&str; 3]| machine_path(&parts.concat());
     assert!(path(["open(\"/wo", "rk/main", "\")"]).is_some());

@@ -13,11 +13,11 @@ use super::Failure;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::discover::identity::{Identity, Sameness, same_miner};
-use crate::discover::models;
+use crate::discover::identified::Identified;
 use crate::discover::neighbours::Neighbours;
 use crate::discover::who::Witness;
-use crate::miner::identified::Identified;
+use crate::miner::identity::{Identity, Sameness, same_miner};
+use crate::miner::models;
 use crate::miner::{self, Connection, Driver, DriverError};
 use crate::units::Watts;
 

@@ -12,8 +12,8 @@ use super::Failure;
 use super::table::{Align, Table};
 use crate::config::{self, Options, Secrets, Web};
 use crate::secret::Secret;
+use crate::token::Token;
 use crate::web;
-use crate::web::api::Token;
 
 /// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::miner::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// A host, and a port where the text gives one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::control::site::{Cap, Circuit, Limit, Site};
-use crate::discover::Identity;
+use crate::miner::identity::Identity;
 use crate::units::Watts;
 use crate::{meter, miner};
 
@@ -128,11 +128,11 @@ pub struct Config {
     /// How each of the site's miners is reached, in the order of [`Site::miners`].
     pub miners: Vec<miner::Connection>,
     /// Who each of the site's miners is, in the order of [`Site::miners`], as far as the file says. A miner that says to
-    /// be another one ([`same_miner`](crate::discover::same_miner)) must not be commanded.
+    /// be another one ([`same_miner`](crate::miner::identity::same_miner)) must not be commanded.
     pub identities: Vec<Identity>,
     /// Which of the models that come with the program each of the site's miners is by the file, in the order of
     /// [`Site::miners`]; `None` for any other model. What the device says is compared with it
-    /// ([`models::agrees`](crate::discover::models::agrees)); a difference is a warning and no more.
+    /// ([`models::agrees`](crate::miner::models::agrees)); a difference is a warning and no more.
     pub models: Vec<Option<String>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,

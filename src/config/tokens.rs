@@ -5,7 +5,7 @@ use super::names;
 use super::reader::{Table, is_a, shorten, text_of};
 use super::secrets::Store;
 use crate::signal::{Kind, Spec};
-use crate::web::api::{Scopes, Token};
+use crate::token::{Scopes, Token};
 
 /// The shortest token, in bytes: what nobody can guess by trying.
 const SHORTEST: usize = 20;

@@ -7,7 +7,7 @@ use super::reader::{Table, Wrong, is_a, shorten, text_of};
 use super::secrets::Store;
 use super::tokens;
 use crate::signal::Spec;
-use crate::web::api::Token;
+use crate::token::Token;
 
 /// Where metrics and health are served unless the configuration says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9842);

@@ -53,6 +53,7 @@ pub mod combine;
 pub mod commands;
 pub mod decision;
 pub mod farewell;
+pub mod frame;
 pub mod headroom;
 pub mod history;
 pub mod lag;

@@ -75,7 +75,7 @@ impl Breakers {
             name: connection.name.clone(),
             kind: connection.driver,
             endpoint: connection.endpoint.clone(),
-            identity: crate::discover::Identity::default(),
+            identity: crate::miner::identity::Identity::default(),
             model: None,
             poll_period: POLL_PERIOD,
             silent_after: SILENT_AFTER,

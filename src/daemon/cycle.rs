@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
+use crate::control::frame::Frame;
 use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
 use crate::daemon::fleet::Fleet;
@@ -16,7 +17,7 @@ use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
-use crate::metrics::{Exporter, Frame};
+use crate::metrics::Exporter;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
 use crate::web::api::Api;

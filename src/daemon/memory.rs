@@ -14,8 +14,8 @@ use crate::control::State;
 use crate::control::learned::Learned;
 use crate::control::signal::Wall;
 use crate::control::site::MinerId;
-use crate::discover::Identity;
 use crate::miner::Connection;
+use crate::miner::identity::Identity;
 use crate::store::{LEARNED_AGE, LearnedRow, Store, Write};
 
 /// Time between two writes.

@@ -8,10 +8,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::frame::Frame;
 use crate::control::signal::SourceSettings;
 use crate::daemon::memory::Kept;
 use crate::daemon::meters::Meters;
-use crate::metrics::Frame;
 use crate::signal::start::{Beginning, MOST_RECORDS};
 use crate::signal::wall::{self, Trust};
 use crate::signal::{self, Desk};

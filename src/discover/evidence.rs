@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::identity::Mac;
+use crate::miner::identity::Mac;
 
 /// Where miners listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

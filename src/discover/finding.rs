@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::identity::Identity;
 use crate::control::snapshot::Activity;
 use crate::miner::DriverKind;
+use crate::miner::identity::Identity;
 use crate::miner::said::Said;
 use crate::units::{Hashrate, Watts};
 

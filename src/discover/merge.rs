@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::finding::{Finding, WarningKind};
-use super::identity::{Identity, Mac, Sameness, meaningful_serial, same_miner};
 use super::merge_groups::Groups;
 use super::scan::Scan;
 use super::targets::{MOST, Target};
 use crate::config::{self, ConfigErrors};
+use crate::miner::identity::{Identity, Mac, Sameness, meaningful_serial, same_miner};
 
 /// How the comments begin that this program puts into a configuration.
 pub const MARK: &str = "# ballast discover: ";

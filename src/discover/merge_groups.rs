@@ -6,11 +6,11 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::finding::{Finding, Point};
 use super::merge::{Change, Options, miner_line, miner_table};
-use super::models::slug;
 use super::targets::{MOST, Target};
 use crate::config::builtin;
 use crate::miner::DriverKind;
 use crate::miner::kind::Class;
+use crate::miner::models::slug;
 use crate::units::Watts;
 
 /// Stands where only the operator knows; `ballast check` complains about it with its line.

@@ -11,9 +11,9 @@
 //! | `evidence` | what was asked and what came back |
 //! | `plan` | what to ask next; pure |
 //! | `identify/` | what the answers mean, by vendor; pure |
-//! | `finding`, `identity` | the result; who a miner is, and whether it is still the same one; pure |
+//! | `finding` | the result; pure |
 //! | `probe`, `wire`, `login` | asking one host, bounded in time and size |
-//! | `who` | asking a miner whose firmware is known who it is |
+//! | `who`, `identified` | asking a miner whose firmware is known who it is, and a driver that can do so |
 //! | `neighbours` | the kernel's table of hardware addresses |
 //! | `scan` | many hosts, politely |
 //! | `report` | tables for people |
@@ -22,25 +22,23 @@
 pub mod diff;
 pub mod evidence;
 pub mod finding;
+pub mod identified;
 pub mod identify;
-pub mod identity;
 pub mod login;
 pub mod merge;
 mod merge_groups;
-pub mod models;
 pub mod neighbours;
 pub mod plan;
 pub mod probe;
 pub mod report;
 pub mod scan;
 pub mod targets;
-pub mod text;
 pub mod who;
 mod wire;
 pub mod write;
 
+pub use crate::miner::identity::{Identity, Mac, Sameness, same_miner};
 pub use evidence::{Evidence, Ports};
 pub use finding::{Control, Finding, Firmware, State, Warning, WarningKind};
 pub use identify::identify;
-pub use identity::{Identity, Mac, Sameness, same_miner};
 pub use scan::{Options, Progress, Scan, scan};

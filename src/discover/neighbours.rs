@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::identity::Mac;
 use crate::clock::{Clock, Moment};
+use crate::miner::identity::Mac;
 
 /// The table of IPv4 neighbours on Linux.
 const TABLE: &str = "/proc/net/arp";

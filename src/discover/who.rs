@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::evidence::{Evidence, Page, Question, Reply};
 use super::finding::Firmware;
 use super::identify::identify_as;
-use super::identity::Identity;
 use super::login::{self, Account};
 use super::neighbours::Neighbours;
 use super::wire::{self, Knock};
 use crate::control::snapshot::Rejection;
+use crate::miner::identity::Identity;
 use crate::miner::{Connection, Credentials, DriverError, DriverKind, Endpoint};
 
 /// The exchange, in errors.

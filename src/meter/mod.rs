@@ -45,7 +45,7 @@ use tracing::error;
 
 use crate::clock::Clock;
 use crate::control::snapshot::{MeterInput, MeterStatus};
-use crate::miner::Endpoint;
+use crate::endpoint::Endpoint;
 use counters::{LinkCounters, MeterCounters};
 use intake::Intake;
 use line::Line;

@@ -26,7 +26,7 @@ use super::rtu::RtuGuard;
 use super::{Link, Transport};
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::MeterStatus;
-use crate::miner::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// What a Modbus exception code says about whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -305,7 +305,7 @@ mod tests {
     use super::super::profile::{Format, Function, WordOrder};
     use super::super::{Transport, line::Line, rtu};
     use super::*;
-    use crate::miner::Endpoint;
+    use crate::endpoint::Endpoint;
 
     fn span(address: u16) -> Span {
         Span { function: Function::Holding, address, count: 1 }

@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, MetricFamily};
 
+use super::Inner;
 use super::catalogue::{self as names, Definition};
 use super::counters::{CommandStats, MeterReads};
 use super::family::{Family, labels, number};
 use super::meters::meters;
-use super::sources::{circuit_name, fresh_power, fresh_status, source_label};
-use super::{Frame, Inner};
+use super::sources::{circuit_name, source_label};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
+use crate::control::frame::{Frame, circuit_power, fresh_status};
 use crate::control::site::{CircuitId, Site};
 use crate::control::snapshot::{Contact, MinerInput};
 use crate::units::Watts;
@@ -162,15 +163,6 @@ pub(crate) fn count_by_state(decision: &Decision) -> BTreeMap<MinerState, u64> {
         *count = count.saturating_add(1);
     }
     counts
-}
-
-/// The power into a circuit, unless its meter is stale.
-pub(crate) fn circuit_power(frame: &Frame, id: CircuitId, now: Moment) -> Option<Watts> {
-    let power = frame.decision.circuits.get(id.0)?.power?;
-    match frame.site.circuits.get(id.0)?.meter {
-        Some(meter) => fresh_power(frame, meter, now).map(|_| power),
-        None => Some(power),
-    }
 }
 
 fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use prometheus::proto::MetricFamily;
 
-use super::Frame;
 use super::catalogue::{self as names, Definition};
 use super::collector::flag;
 use super::family::Family;
-use super::sources::{fresh_measure, fresh_power, meter_input, meter_up, part_name};
+use super::sources::part_name;
 use crate::clock::Moment;
+use crate::control::frame::{Frame, fresh_measure, fresh_power, meter_input, meter_up};
 use crate::control::measure::Measure;
 use crate::control::site::{Combination, MeterId};
 

@@ -26,11 +26,12 @@ use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, Registry, Text
 
 use crate::clock::Clock;
 use crate::control::decision::Decision;
+use crate::control::frame::Frame;
 use crate::control::site::Site;
 use crate::control::snapshot::Snapshot;
 use collector::FrameCollector;
 
-pub(crate) use collector::{circuit_power, count_by_state};
+pub(crate) use collector::count_by_state;
 pub use counters::{
     COMMAND_BOUNDS, CommandCount, CommandDurations, CommandStats, CommandTally, MeterReads, ReadCount,
     ReadTally,
@@ -39,9 +40,7 @@ pub use sentence::describe;
 pub(crate) use sentence::{left_words, waiting_words};
 pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
-pub(crate) use sources::{
-    circuit_name, fresh_measure, fresh_power, fresh_status, meter_input, meter_up, miner_name, part_name,
-};
+pub(crate) use sources::{circuit_name, miner_name, part_name};
 
 /// The content type of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -56,17 +55,6 @@ const RESPONSE_BOUNDS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0
 #[derive(Debug, thiserror::Error)]
 #[error("cannot put the metrics together: {0}; this is a mistake in the program, please report it")]
 pub struct MetricsError(#[from] prometheus::Error);
-
-/// What one cycle left behind.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    /// The site as it was configured in that cycle.
-    pub site: Arc<Site>,
-    /// What the cycle was told.
-    pub snapshot: Arc<Snapshot>,
-    /// What it decided.
-    pub decision: Arc<Decision>,
-}
 
 /// Everything that a scrape reads.
 #[derive(Clone)]

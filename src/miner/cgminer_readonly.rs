@@ -26,7 +26,7 @@ use super::rpc::{Reply, Rpc};
 use super::said::Said;
 use super::{Connection, Driver, DriverError, Urgency};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
-use crate::discover::models;
+use crate::miner::models;
 use crate::units::Watts;
 
 /// A miner that does not hash counts as starting for so long after its software started, in seconds; afterwards

@@ -18,10 +18,11 @@ pub mod fuzzing;
 pub mod gate;
 pub mod generic;
 mod http;
-pub mod identified;
+pub mod identity;
 pub mod kind;
 pub mod mara;
 pub(crate) mod mend;
+pub mod models;
 mod percent;
 mod plain_http;
 pub mod proto;
@@ -31,6 +32,7 @@ pub mod sealminer;
 pub mod session;
 mod splice;
 pub mod tally;
+pub mod text;
 mod trust;
 mod web;
 pub mod whatsminer_crypto;
@@ -45,57 +47,18 @@ mod presets;
 mod pulse;
 pub mod vnish;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use tokio::net::TcpStream;
-
 use crate::control::snapshot::{MinerStatus, Rejection, Target};
-use crate::discover::identity::Identity;
 use crate::secret::Secret;
 use crate::units::Watts;
 
+pub use crate::endpoint::Endpoint;
+pub use identity::Identity;
 pub use kind::DriverKind;
-
-/// Where a device listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint {
-    /// Host name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Endpoint {
-    /// Opens a connection, without a time limit of its own. Of several addresses of a name those of version 4 are tried first:
-    /// meters and miners have those, and a name that has one of version 6 too mostly leads nowhere by that.
-    ///
-    /// # Errors
-    /// The name is not known, or nobody listens at any of its addresses.
-    pub async fn connect(&self) -> std::io::Result<TcpStream> {
-        let mut addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        let stream = TcpStream::connect(addresses.as_slice()).await?;
-        // A request is one small segment that must not wait for an acknowledgement. Where this cannot be set it is slower, and
-        // nothing else.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// An account on a miner.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -40,8 +40,8 @@ use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
 };
-use crate::discover::identity::Identity;
-use crate::discover::models;
+use crate::miner::identity::Identity;
+use crate::miner::models;
 
 /// When a miner is read back after a command, counted from the end of the command.
 const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];

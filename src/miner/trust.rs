@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::DriverError;
 use crate::clock::Moment;
-use crate::discover::identity::{Identity, Sameness, same_miner};
+use crate::miner::identity::{Identity, Sameness, same_miner};
 
 /// A miner that answers everything but this question so often, and never did answer it, cannot tell who it is.
 const MOST_UNANSWERED: u32 = 3;
@@ -141,7 +141,7 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::miner::Endpoint;
+    use crate::endpoint::Endpoint;
 
     fn who(mac: &str) -> Identity {
         Identity { mac: mac.parse().ok(), ..Identity::default() }

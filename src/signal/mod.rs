@@ -59,10 +59,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::control::frame::Frame;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope};
 use crate::control::snapshot::MeterInput;
-use crate::metrics::Frame;
 
 pub use desk::{Answer, Desk, DeskError, List, SourceKey};
 

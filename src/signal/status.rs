@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::desk::{Desk, RESULTS, State};
 use super::keep;
 use super::record::{News, Record};
+use crate::control::frame::{Frame, fresh_status};
 use crate::control::signal::book::{Phase, Trouble};
 use crate::control::signal::{Doubt, SourceState, Wall, Why};
 use crate::control::site::{CircuitId, Scope, Site};
 use crate::control::snapshot::MinerInput;
-use crate::metrics::{Frame, fresh_status};
 use crate::units::Watts;
 
 /// All sources, the store and the clock, for whoever shows them.

@@ -24,8 +24,8 @@ use super::vtn;
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::control::site::Miner;
+use crate::endpoint::Endpoint;
 use crate::meter::{Connection, Transport};
-use crate::miner::Endpoint;
 use crate::units::{Hashrate, Watts};
 
 /// Time between two steps of the plant and samples of the truth.

@@ -44,7 +44,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::door::{Door, Row, Seats};
 use crate::metrics::Exporter;
-use api::rate::Bucket;
+use crate::rate::Bucket;
 use api::{Api, Peer};
 use listen::{Listener, Stream};
 

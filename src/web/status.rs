@@ -6,14 +6,16 @@ use serde::Serialize;
 
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Mode, Source};
+use crate::control::frame::{
+    Frame, circuit_power, fresh_measure, fresh_power, fresh_status, meter_input, meter_up,
+};
 use crate::control::measure::Measure;
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, Combination, MeterId, Scope, Site};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::metrics::{
-    Exporter, Frame, binding_words, circuit_name, circuit_power, count_by_state, describe, fresh_measure,
-    fresh_power, fresh_status, left_words, meter_input, meter_up, miner_name, part_name, source_label,
-    waiting_words,
+    Exporter, binding_words, circuit_name, count_by_state, describe, left_words, miner_name, part_name,
+    source_label, waiting_words,
 };
 use crate::signal::status::SourceStatus;
 

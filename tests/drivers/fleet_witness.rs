@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::Rejection;
+use ballast::discover::identified::Identified;
 use ballast::discover::neighbours::Neighbours;
 use ballast::discover::who::Witness;
 use ballast::discover::{Identity, Sameness, same_miner};
-use ballast::miner::identified::Identified;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, http_client};
 use ballast::secret::Secret;
 use drivers_sim::Sim;

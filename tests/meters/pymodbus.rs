@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{MeterInput, MeterStatus};
+use ballast::endpoint::Endpoint;
 use ballast::meter::line::Line;
 use ballast::meter::profile::{
     Condition, Effect, Factor, Format, Function, Patterns, Plausible, Point, Profile, Register, Sign,
     WordOrder,
 };
 use ballast::meter::{Connection, Link, LinkId, Meters, Transport, spawn};
-use ballast::miner::Endpoint;
 use ballast::units::Watts;
 use tokio::time::{sleep, timeout};
 use tokio_serial::{SerialPort as _, SerialStream};

@@ -11,9 +11,9 @@ use ballast::control::site::{
     Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, Meter, MeterId, Miner, OperatingPoint,
     Response, Scope, Settings, Site,
 };
+use ballast::endpoint::Endpoint;
 use ballast::meter::profile::{Format, Function, Point, Profile, Register, WordOrder};
 use ballast::meter::{Connection, Link, LinkId, Transport};
-use ballast::miner::Endpoint;
 use ballast::sim::scenario::MinerFault;
 use ballast::sim::{Load, Scenario, SimError, Simulation};
 use ballast::units::{Hashrate, Watts, WattsPerSecond};

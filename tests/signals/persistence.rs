@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use ballast::clock::{Clock, Moment};
 use ballast::config::Config;
+use ballast::control::frame::Frame;
 use ballast::control::signal::{Ask, Order, Receipt, Refusal, SourceState};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading, Snapshot};
 use ballast::control::{State, step};
-use ballast::metrics::Frame;
 use ballast::signal::record::{News, Stage, What};
 use ballast::signal::{Desk, DeskError, List};
 use ballast::store::Write;

@@ -4,9 +4,9 @@ use crate::sim_plant_site;
 
 use std::time::Duration;
 
+use ballast::endpoint::Endpoint;
 use ballast::meter::Transport;
 use ballast::meter::profile::{Format, WordOrder};
-use ballast::miner::Endpoint;
 use ballast::sim::{Scenario, SimError};
 use ballast::units::Watts;
 use sim_plant_site::{CALM, MeterSpec, config, free_port, register, start, start_scenario};

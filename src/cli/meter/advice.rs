@@ -179,9 +179,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::endpoint::Endpoint;
     use crate::meter::line::Line;
     use crate::meter::profile::Function;
-    use crate::miner::Endpoint;
 
     fn link(transport: Transport) -> Link {
         Link {

@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use super::evidence::{Evidence, LoginResult};
 use super::finding::{Control, Finding, Firmware, WarningKind};
-use super::identity::{Mac, meaningful_serial};
-use super::models::other_algorithm as other_algorithm_of;
 use super::plan::recognise;
-use super::text::clean;
+use crate::miner::identity::{Mac, meaningful_serial};
+use crate::miner::models::other_algorithm as other_algorithm_of;
 use crate::miner::said::Said;
+use crate::miner::text::clean;
 use crate::miner::{cgminer_readonly, fields};
 use crate::units::Watts;
 

@@ -6,7 +6,7 @@ use super::antminer::{bounds, point};
 use super::{by_summary, described, first_text, limit, mac, number, or_null, power, serial, text};
 use crate::discover::evidence::{Evidence, Question};
 use crate::discover::finding::{Finding, WarningKind};
-use crate::discover::identity::meaningful_serial;
+use crate::miner::identity::meaningful_serial;
 use crate::miner::{auradine, avalon, axeos, epic, proto, sealminer};
 
 /// Clocks that differ by less are good enough for a command that carries a time.

@@ -130,7 +130,7 @@ impl Stats {
             // "KSol/s" and others count something else.
             _ => None,
         };
-        let factor = factor.filter(|_| crate::discover::models::hashes_bitcoin(model));
+        let factor = factor.filter(|_| crate::miner::models::hashes_bitcoin(model));
         let keys = ["rate_5s", "GHS 5s", "rate_30m", "rate_avg", "GHS av"];
         let rates = keys.map(|key| fields::number(row, key).and_then(|rate| Some(rate * factor?)));
         Ok(Some(Self {

@@ -21,8 +21,8 @@ use super::settings::{PowerUnit, Reports, Settings, Telling};
 use super::telemetry::{Sample, sample};
 use super::time::{write_duration, write_moment};
 use crate::clock::{Clock, Moment};
+use crate::control::frame::Frame;
 use crate::control::signal::Wall;
-use crate::metrics::Frame;
 use crate::signal::{Context, Desk, Place, SourceKey};
 use crate::units::Joules;
 

@@ -2,9 +2,9 @@
 
 use crate::clock::Moment;
 use crate::control::decision::{MinerState, Mode};
+use crate::control::frame::{Frame, circuit_power};
 use crate::control::signal::Why;
 use crate::control::site::{Actuator, CircuitId, Scope, Site, SourceId};
-use crate::metrics::{Frame, circuit_power};
 use crate::signal::Place;
 use crate::units::Watts;
 

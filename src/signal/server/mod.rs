@@ -21,8 +21,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Context;
 use crate::door::{self, Door, Row, Seat, Seats};
+use crate::rate::Bucket;
 use crate::units::Watts;
-use crate::web::api::rate::Bucket;
 use map::Exception;
 use terminal::Terminal;
 use wire::{HEADER, Head, Request};

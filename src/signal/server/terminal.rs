@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::Settings;
 use super::map::{self, Commands, Exception, Plan, Telemetry};
 use crate::clock::Moment;
+use crate::control::frame::Frame;
 use crate::control::signal::book::Held;
 use crate::control::signal::{Ask, Basis, Order, Receipt, SourceState, Urgency};
 use crate::control::site::{CircuitId, Scope, Site};
-use crate::metrics::Frame;
+use crate::rate::Bucket;
 use crate::signal::{Context, DeskError, List};
 use crate::units::Watts;
-use crate::web::api::rate::Bucket;
 
 /// The order that the limit register gives.
 const LIMIT: &str = "limit";

@@ -2,7 +2,7 @@
 
 use super::physics::tests::spec;
 use super::*;
-use crate::miner::Endpoint;
+use crate::endpoint::Endpoint;
 
 fn connection(driver: DriverKind, host: &str) -> Connection {
     Connection {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Fault, Options, Vtn};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::miner::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::signal::Kind;
 use crate::signal::openadr::settings::{Account, Programme, Settings};
 use crate::sim::Scenario;

@@ -5,13 +5,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::body::Wrong;
-use super::token::Unknown;
 use crate::control::signal::book::{Held, Phase, Trouble};
 use crate::control::signal::{Active, Basis, Doubt, Receipt, Urgency, Wall, Why};
 use crate::control::site::{Scope, Site};
 use crate::metrics::circuit_name;
 use crate::signal::desk::Glance;
 use crate::signal::record::{Record, Stage};
+use crate::token::Unknown;
 
 /// Something that is not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use serde_json::json as value;
 
 use super::answer::{self, Delivered, Given, Limit, Limits, Orders, Problem, Source, json};
 use super::body::{self, End, LimitBody};
-use super::token::Caller;
 use super::{Api, Need, Peer, Shared, body_of};
 use crate::control::signal::book::{MOST_NAME, Phase};
 use crate::control::signal::{Doubt, Order, Receipt, Refusal, Wall};
@@ -20,6 +19,7 @@ use crate::control::site::{CircuitId, Scope};
 use crate::signal::desk::Made;
 use crate::signal::record::Record;
 use crate::signal::{DeskError, List, SourceKey};
+use crate::token::Caller;
 
 /// A clock that is further off does not know the day.
 const MOST_APART: Duration = Duration::from_secs(86_400);

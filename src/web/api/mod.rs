@@ -16,8 +16,6 @@ mod answer;
 pub mod body;
 pub mod fuzzing;
 mod limits;
-pub(crate) mod rate;
-mod token;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,12 +33,10 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
 use crate::door::Seat;
+use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
+use crate::token::{Caller, Gate, Scopes, Unknown};
 use answer::Problem;
-use rate::Bucket;
-use token::{Caller, Gate, Unknown};
-
-pub use token::{Scopes, Token};
 
 /// The longest time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use ballast::clock::{Clock, Moment};
 use ballast::control::snapshot::{MeterInput, MeterStatus};
+use ballast::endpoint::Endpoint;
 use ballast::meter::line::Line;
 use ballast::meter::profile::{Format, Function, Point, Profile, Register, WordOrder};
 use ballast::meter::{Connection, Link, LinkId, Meters, Transport, spawn};
-use ballast::miner::Endpoint;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

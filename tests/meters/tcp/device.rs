@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ballast::clock::{Clock, Moment};
 use ballast::control::snapshot::{MeterInput, MeterStatus};
+use ballast::endpoint::Endpoint;
 use ballast::meter::profile::{Format, Function, Plausible, Point, Profile, Register, WordOrder};
 use ballast::meter::{Connection, Link, LinkId, Meters, Transport, spawn};
-use ballast::miner::Endpoint;
 use ballast::units::Watts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

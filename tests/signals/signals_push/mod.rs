@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::config::{self, Config, Options, Secrets};
+use ballast::control::frame::Frame;
 use ballast::daemon::Daemon;
-use ballast::metrics::Frame;
 use ballast::sim::{Scenario, Simulation};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::endpoint::Endpoint;
 use crate::meter::line::{Line, Parity};
 use crate::meter::{Link, Transport};
-use crate::miner::Endpoint;
 
 /// The port of Modbus TCP ("MODBUS Messaging on TCP/IP Implementation Guide V1.0b", 4.3.1.1).
 const MODBUS_PORT: u16 = 502;

@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Options};
-    use crate::miner::Endpoint;
+    use crate::endpoint::Endpoint;
 
     fn entry(profile: Option<&str>) -> Entry {
         Entry {

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{Driver, DriverError, Urgency};
+use super::who::Witness;
 use crate::control::snapshot::{MinerStatus, Target};
-use crate::discover::identity::Identity;
-use crate::discover::who::Witness;
+use crate::miner::identity::Identity;
+use crate::miner::{Driver, DriverError, Urgency};
 
 /// A driver, and how its miner is asked who it is.
 pub struct Identified {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::rate::Bucket;
 use crate::clock::Moment;
+use crate::rate::Bucket;
 use crate::secret::Secret;
 
 /// The longest header that is looked at, in bytes.
