@@ -5,19 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{LabelPair, MetricFamily};
+use prometheus::proto::MetricFamily;
 
 use super::Inner;
 use super::catalogue::{self as names, Definition};
 use super::counters::{CommandStats, MeterReads};
-use super::family::{Family, labels, number};
+use super::family::{Family, number};
 use super::meters::meters;
 use super::sources::{circuit_name, source_label};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
-use crate::control::frame::{Frame, circuit_power, fresh_status};
+use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
-use crate::control::snapshot::{Contact, MinerInput};
 use crate::units::Watts;
 
 /// Reads the exporter's state whenever Prometheus asks.
@@ -60,7 +59,6 @@ impl Collector for FrameCollector {
                 fleet(frame, now, &mut families);
                 circuits(frame, now, &mut families);
                 meters(frame, now, &mut families);
-                miners(frame, &state.miner_labels, now, &mut families);
             }
             None => families.push(mode(Mode::StartUp)),
         }
@@ -75,15 +73,6 @@ impl Collector for FrameCollector {
         }
         families
     }
-}
-
-/// The labels of each miner, made once.
-pub(super) fn miner_labels(site: &Site) -> Vec<Vec<LabelPair>> {
-    let each = site.miners.iter().map(|miner| {
-        let circuit = circuit_name(site, miner.circuit);
-        labels(names::MINER, &[&miner.name, circuit, miner.driver])
-    });
-    each.collect()
 }
 
 fn build_info() -> MetricFamily {
@@ -218,41 +207,6 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         }
     }
     for family in [power, limit, active, headroom, budget, binding, shortfall, interlock, breaker] {
-        families.push(family.finish());
-    }
-}
-
-fn miners(frame: &Frame, labels: &[Vec<LabelPair>], now: Moment, families: &mut Vec<MetricFamily>) {
-    let Frame { site, snapshot, decision } = frame;
-    let size = site.miners.len();
-    let family = |definition: &'static Definition| Family::with_capacity(definition, size);
-    let mut up = family(&names::MINER_UP);
-    let mut power = family(&names::MINER_POWER);
-    let mut setpoint = family(&names::MINER_SETPOINT);
-    let mut hashrate = family(&names::MINER_HASHRATE);
-    let mut straggler = family(&names::MINER_STRAGGLER);
-    for (index, (miner, labels)) in site.miners.iter().zip(labels).enumerate() {
-        let input = snapshot.miners.get(index).unwrap_or(&MinerInput::PENDING);
-        if input.contact != Contact::Pending {
-            up.add_labelled(labels.clone(), flag(input.contact == Contact::Reachable));
-        }
-        if let Some(status) = fresh_status(input, now, miner.silent_after) {
-            if let Some(watts) = status.power.value() {
-                power.add_labelled(labels.clone(), watts.get());
-            }
-            if let Some(hashes) = status.hashrate.value() {
-                hashrate.add_labelled(labels.clone(), hashes.get());
-            }
-        }
-        let Some(outcome) = decision.miners.get(index) else {
-            continue;
-        };
-        if outcome.setpoint.is_some() {
-            setpoint.add_labelled(labels.clone(), outcome.settled.get());
-        }
-        straggler.add_labelled(labels.clone(), flag(outcome.state == MinerState::Straggler));
-    }
-    for family in [up, power, setpoint, hashrate, straggler] {
         families.push(family.finish());
     }
 }

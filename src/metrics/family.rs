@@ -6,7 +6,7 @@ use super::catalogue::Definition;
 use super::counters::CommandDurations;
 
 /// Pairs the names of labels with their values.
-pub(super) fn labels(names: &[&str], values: &[&str]) -> Vec<LabelPair> {
+fn labels(names: &[&str], values: &[&str]) -> Vec<LabelPair> {
     let pairs = names.iter().zip(values).map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
@@ -49,12 +49,7 @@ impl Family {
 
     /// Adds a sample; `values` are those of the definition's labels, in its order.
     pub(super) fn add(&mut self, values: &[&str], value: f64) {
-        self.add_labelled(labels(self.definition.labels, values), value);
-    }
-
-    /// Adds a sample whose labels are made already.
-    pub(super) fn add_labelled(&mut self, labels: Vec<LabelPair>, value: f64) {
-        let mut metric = Metric::from_label(labels);
+        let mut metric = Metric::from_label(labels(self.definition.labels, values));
         if self.definition.kind == MetricType::COUNTER {
             let mut counter = Counter::default();
             counter.set_value(value);

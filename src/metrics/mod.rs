@@ -13,6 +13,7 @@ mod collector;
 mod counters;
 mod family;
 mod meters;
+mod miners;
 mod sentence;
 mod signals;
 mod sources;
@@ -21,8 +22,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus::proto::LabelPair;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
 
 use crate::clock::Clock;
 use crate::control::decision::Decision;
@@ -60,7 +60,8 @@ pub struct MetricsError(#[from] prometheus::Error);
 #[derive(Clone)]
 struct State {
     site: Arc<Site>,
-    miner_labels: Arc<Vec<Vec<LabelPair>>>,
+    /// Of each miner, as they stand in the text.
+    miner_labels: Arc<Vec<String>>,
     frame: Option<Frame>,
     reads: Option<Arc<dyn MeterReads>>,
     commands: Option<Arc<dyn CommandStats>>,
@@ -106,7 +107,7 @@ impl Exporter {
         let inner = Arc::new(Inner {
             clock,
             state: RwLock::new(State {
-                miner_labels: Arc::new(collector::miner_labels(&site)),
+                miner_labels: Arc::new(miners::labels(&site)),
                 site,
                 frame: None,
                 reads: None,
@@ -158,7 +159,7 @@ impl Exporter {
 
     /// Takes a site that was configured anew. What was published belongs to the old one and is dropped.
     pub fn reconfigure(&self, site: Arc<Site>) {
-        let labels = Arc::new(collector::miner_labels(&site));
+        let labels = Arc::new(miners::labels(&site));
         self.inner.change(|state| {
             state.site = site;
             state.miner_labels = labels;
@@ -213,8 +214,12 @@ impl Exporter {
     /// # Errors
     /// When a metric breaks the rules of the format.
     pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        let mut text = String::new();
+        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
+        let state = self.inner.state();
+        if let Some(frame) = &state.frame {
+            miners::write(frame, &state.miner_labels, self.inner.clock.now(), &mut text);
+        }
+        Ok(text.into_bytes())
     }
 }
