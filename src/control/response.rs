@@ -29,6 +29,8 @@ const NEAR: (f64, f64) = (0.04, 0.018);
 const STEADY: f64 = 0.002;
 /// Two readings closer than this do not tell whether a draw is steady.
 const STEADY_OVER: Duration = Duration::from_secs(2);
+/// A draw that has stood for so long is no stage of a slow climb.
+const STOOD: Duration = Duration::from_secs(10);
 /// A miner that went less than this share of its way has not moved.
 const MOVED: f64 = 0.2;
 /// A way shorter than this share of the nameplate is no proof that a miner does not move: its floor may be in between.
@@ -119,6 +121,8 @@ pub struct Track {
     pub said: f64,
     /// The reading before, to tell what is steady.
     reading: Option<(Moment, f64)>,
+    /// The first of the readings since which the draw has not left the band of its noise.
+    standing: Option<(Moment, f64)>,
     /// It did not answer in the cycle before.
     was_silent: bool,
     /// Failed tries to move it, in a row: refused, unanswered, or accepted and not followed.
@@ -175,6 +179,7 @@ impl Default for Track {
             fault_since: None,
             said: 0.0,
             reading: None,
+            standing: None,
             was_silent: false,
             failures: 0,
             unanswered: false,
@@ -653,6 +658,9 @@ impl Track {
         }
         self.learned_at = Some(at);
         let steady = self.steady(miner, power, at);
+        if self.standing.is_none_or(|(_, known)| (power - known).abs() > band(miner)) {
+            self.standing = Some((at, power));
+        }
         let goal = self.settled(miner, self.setpoint);
         let (sent_at, expected, from) = match self.sent {
             Some(sent) => (sent.at, self.expected(miner, sent.from, sent.from_sleep, goal), sent.from),
@@ -701,6 +709,11 @@ impl Track {
         if stuck && (way < 0.0 || !long) {
             return;
         }
+        // Below where it was told to go a slow one may still be on its way up.
+        let rising = power > from && power < asked.get() && !near(miner, power, asked.get());
+        if rising && !self.has_stood(at) {
+            return;
+        }
         self.settling.learn(asked.get(), power, miner.nameplate.get());
         self.holds = Some(self.holds.map_or(power, |known| known + (power - known) * PACE_WEIGHT));
         if near(miner, power, self.settled(miner, self.setpoint)) {
@@ -721,7 +734,12 @@ impl Track {
         self.reading = Some((at, power));
         let most = miner.nameplate.get() * STEADY * apart.as_secs_f64().min(10.0);
         // A reading is steady within its own noise, whatever the time.
-        (power - known).abs() <= most.max(miner.nameplate.get() * NEAR.1 / 2.0)
+        (power - known).abs() <= most.max(band(miner))
+    }
+
+    /// Whether the draw has stood for longer than a slow climb stays within its noise.
+    fn has_stood(&self, at: Moment) -> bool {
+        self.standing.is_some_and(|(since, _)| at - since >= STOOD)
     }
 
     fn note_progress(&mut self, miner: &Miner, power: f64, goal: f64, now: Moment) {
@@ -755,6 +773,11 @@ impl Track {
         }
         self.failures = 0;
     }
+}
+
+/// How far readings of a steady draw may lie apart, in watts.
+fn band(miner: &Miner) -> f64 {
+    miner.nameplate.get() * NEAR.1 / 2.0
 }
 
 /// Whether a draw is at its goal, within what noise and settling explain.

@@ -69,7 +69,12 @@ impl Track {
         let moved = sent.from - self.draw > way * MOVED;
         // One that moved has a floor of its own, which is learned; one that did not is a straggler.
         let stays = !moved || matches!(self.setpoint, Some(Target::Sleep));
-        let above = self.draw > goal && !near(miner, self.draw, goal) && !tuning && stays;
+        // One that was raised and draws no more than it was told does what it was told, whatever was learned of it.
+        let most = match self.setpoint {
+            Some(Target::Power(told)) if !sent.lowers => goal.max(told.get()),
+            _ => goal,
+        };
+        let above = self.draw > most && !near(miner, self.draw, most) && !tuning && stays;
         let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
             && self.draw < miner.minimum().get() * 0.5
             && seen > late + miner.response.start_time;

@@ -1,5 +1,6 @@
 //! The control law against a small plant.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::plant::{Manner, Plant};
@@ -98,6 +99,27 @@ fn miners_that_settle_above_their_target_are_learned() {
         assert!(plant.import() <= 100.0, "imports {}", plant.import());
     }
     assert!(plant.draw() > 94e3, "{}", plant.draw());
+}
+
+#[test]
+fn a_slow_climb_is_nowhere_to_settle_and_whoever_draws_what_they_were_told_is_no_straggler() {
+    // They climb at 12 W a second where their model says 800.
+    let mut plant = plant(0.6, |at| if at < 200.0 { -110e3 } else { -130e3 });
+    let mut slow = (*plant.site).clone();
+    for miner in &mut slow.miners {
+        miner.response.ramp_up = crate::units::WattsPerSecond::whole(12);
+    }
+    plant.site = Arc::new(slow);
+    for second in 0..400 {
+        let decision = plant.cycle();
+        let stragglers = decision.miners.iter().filter(|miner| miner.state == MinerState::Straggler).count();
+        assert_eq!(stragglers, 0, "second {second}");
+        for (miner, track) in plant.miners.iter().zip(&plant.state.tracks) {
+            let scale = track.settling.scale();
+            assert!(scale > 0.95, "second {second}: {scale} at {} W on its way to {} W", miner.draw, miner.goal);
+        }
+    }
+    assert!(plant.draw() > 120e3, "{}", plant.draw());
 }
 
 #[test]

@@ -250,7 +250,7 @@ proptest! {
                                         || miner.state != MinerState::Hashing
                                         || track.restarted
                                         || track.settled(spec, Some(Target::Power(spec.minimum())))
-                                            > track.held(spec) - 20.0
+                                            > track.held(spec).min(miner.settled.get()) - 20.0
                                         || miner.settled > power
                                 }
                                 Some(Target::Sleep) | None => true,
@@ -317,7 +317,7 @@ proptest! {
             let told = decision.commands.iter().any(|command| command.target == Target::Sleep);
             // In observe mode nobody is told.
             let meant = decision.miners.iter().zip(&lower.miners).any(|(loose, tight)| {
-                loose.setpoint == Some(Target::Sleep) && tight.setpoint != Some(Target::Sleep)
+                loose.setpoint == Some(Target::Sleep) && loose.settled < tight.settled
             });
             let slept = told || site.settings.observe && meant;
             let starting = decision.would_be == crate::control::decision::Mode::StartUp;
