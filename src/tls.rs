@@ -22,13 +22,19 @@ pub fn ready() {
 ///
 /// `tls` says whether it will ever look at a certificate: without, none of the machine's authorities is loaded, and it can be
 /// built on a machine that has none. Such a client refuses every server that speaks TLS.
+///
+/// Headers that are none are skipped, as curl and browsers do: the servers of embedded devices put a blank before the colon,
+/// fold lines, or print an error in between, and nothing of an answer is passed on to anybody who could take it otherwise.
 pub fn client(tls: bool) -> reqwest::ClientBuilder {
     ready();
     let builder = reqwest::Client::builder()
         .user_agent(AGENT)
         .redirect(Policy::none())
         .retry(retry::never())
-        .no_proxy();
+        .no_proxy()
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true);
     if tls { builder } else { builder.tls_certs_only([]) }
 }
 

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -91,7 +91,13 @@ pub async fn exchange(
         },
     };
     let stream = TokioIo::new(place.connect().await?);
-    let (sender, connection) = handshake(stream).await.map_err(|_| broken(place, name))?;
+    // As in `tls::client`.
+    let handshake = Builder::new()
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .handshake(stream);
+    let (sender, connection) = handshake.await.map_err(|_| broken(place, name))?;
     let open = Open { sender, connection: Box::pin(connection) };
     talk(place, name, open, request).await.map_err(|failure| match failure {
         Failure::Stale => broken(place, name),
@@ -312,6 +318,29 @@ mod tests {
         let closing = Device::start(b"HTTP/1.1 200 OK\r\n\r\n{}", 1).await;
         assert_eq!(closing.ask("/").await.unwrap().body, b"{}");
         assert!(closing.place.kept().take(closing.place.clock()).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_embedded_servers_write_into_headers_spoils_no_answer() {
+        for answer in [
+            &b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nX Bad: a\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nServer: a\x01b\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        ] {
+            let device = Device::start(answer, 1).await;
+            let said = String::from_utf8_lossy(answer);
+            assert_eq!(device.ask("/").await.unwrap().body, b"{}", "{said}");
+            // Discovery, and who asks a miner who it is, use the client itself.
+            let device = Device::start(answer, 1).await;
+            let page = device.http.get(&device.base).send().await.unwrap().bytes().await.unwrap();
+            assert_eq!(page, &b"{}"[..], "{said}");
+        }
     }
 
     #[tokio::test]
