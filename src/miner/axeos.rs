@@ -2,8 +2,9 @@
 //!
 //! Power is set by the clock of the chips: `PATCH /api/system {"frequency": MHz}` is taken over within a second and
 //! without a restart; each one is written to flash. The core voltage stays as the operator set it: a lower clock is
-//! stable at the voltage of a higher one, the reverse is not, so the clock never rises above what the operator ran or
-//! the vendor's default. `POST /api/system/pause` and `/resume` (from 2.14) cut and restore the power of the chips;
+//! stable at the voltage of a higher one, the reverse is not, so the clock never rises above what the operator ran at this
+//! voltage or the vendor's default. Nor does it rise in a fault: overheat protection sets 50 MHz at 1,000 mV, and that is not
+//! to be undone from here. `POST /api/system/pause` and `/resume` (from 2.14) cut and restore the power of the chips;
 //! a restart of the device forgets the pause. Firmware without them (earlier ones, NerdQAxe++) goes to its lowest clock
 //! instead, which is less draw and no sleep, and is never called one.
 //!
@@ -202,6 +203,23 @@ impl Reference {
     }
 }
 
+/// A clock that was run, and the core voltage in millivolts that it was run with, as far as that is told.
+#[derive(Clone, Copy, Debug)]
+struct Ran {
+    clock: f64,
+    millivolts: Option<f64>,
+}
+
+impl Ran {
+    /// Whether the clock is stable with the voltage that is set now.
+    fn holds(self, info: &Info) -> bool {
+        match (self.millivolts, info.millivolts) {
+            (Some(ran), Some(set)) => set >= ran,
+            _ => true,
+        }
+    }
+}
+
 /// Speaks with one miner.
 pub struct AxeOs {
     web: PlainHttp,
@@ -209,7 +227,7 @@ pub struct AxeOs {
     rated: Watts,
     model: Option<Model>,
     /// The highest clock that the operator was seen to run.
-    operators: Option<f64>,
+    operators: Option<Ran>,
     reference: Option<Reference>,
     /// Clock of the latest reading.
     seen: Option<f64>,
@@ -292,9 +310,12 @@ impl AxeOs {
             return;
         };
         if self.sent.is_none_or(|(sent, _)| (sent - clock).abs() >= 0.5) {
-            // Somebody else's doing, so theirs to answer for.
-            self.operators = Some(self.operators.map_or(clock, |known| known.max(clock)));
             self.sent = None;
+            // Somebody else's doing, so theirs to answer for: not the firmware's, when it protects itself.
+            let known = self.operators.filter(|known| known.holds(info));
+            if info.fault.is_none() && known.is_none_or(|known| known.clock < clock) {
+                self.operators = Some(Ran { clock, millivolts: info.millivolts });
+            }
         }
         let steady = self.changed.is_none_or(|changed| now.since(changed) >= SETTLING)
             && self.seen.is_none_or(|seen| (seen - clock).abs() < 0.5);
@@ -304,17 +325,22 @@ impl AxeOs {
         }
     }
 
-    /// The highest clock that may be sent: the operator's own, or the default at the default voltage or more.
+    /// The highest clock that may be sent: the operator's own at this voltage, or the default at the default voltage or more;
+    /// where neither fits, and in a fault, the one that is set.
     fn highest(&self, info: &Info) -> Option<f64> {
+        if info.fault.is_some() {
+            return info.clock;
+        }
         let model = self.model.unwrap_or_default();
         let fits = match (info.millivolts, model.default_millivolts) {
             (Some(set), Some(default)) => set >= default,
             _ => false,
         };
         let default = model.default_clock.filter(|_| fits);
-        match (self.operators, default) {
+        let own = self.operators.filter(|own| own.holds(info)).map(|own| own.clock);
+        match (own, default) {
             (Some(own), Some(default)) => Some(own.max(default)),
-            (own, default) => own.or(default),
+            (own, default) => own.or(default).or(info.clock),
         }
         .map(|clock| clock.min(HIGHEST_CLOCK))
     }

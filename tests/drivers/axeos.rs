@@ -116,6 +116,41 @@ async fn a_clock_above_the_operators_needs_the_voltage_that_goes_with_it() {
 }
 
 #[tokio::test]
+async fn a_clock_goes_no_higher_than_the_voltage_of_now_carries_and_never_up_in_a_fault() {
+    let miner = miner("2.14").await;
+    let mut driver = driver(&miner);
+    let says = |hot: u8, clock: u32, millivolts: u32, watts: f64| {
+        info(&miner, |info| {
+            info["overheat_mode"] = json!(hot);
+            info["frequency"] = json!(clock);
+            info["coreVoltage"] = json!(millivolts);
+            info["power"] = json!(watts);
+        });
+    };
+    // The operator ran 525 MHz at the voltage of the recorded reply.
+    driver.read().await.unwrap();
+    // Too hot: the firmware sets a clock and a voltage of its own, hashes on with them and says so until somebody clears it.
+    says(1, 50, 1_000, 4.0);
+    assert!(matches!(driver.read().await.unwrap().activity, Activity::Fault(_)));
+    driver.apply(power(18.0), Urgency::Normal).await.unwrap();
+    // Cleared, and the voltage is still the low one.
+    says(0, 50, 1_000, 4.0);
+    driver.read().await.unwrap();
+    driver.apply(power(18.0), Urgency::Normal).await.unwrap();
+    assert_eq!(miner.commands(), Vec::<String>::new());
+    // Somebody cools it down to 450 MHz with less voltage: that is what it may run now.
+    says(0, 450, 1_060, 12.0);
+    driver.read().await.unwrap();
+    driver.apply(power(18.0), Urgency::Normal).await.unwrap();
+    assert_eq!(miner.commands(), Vec::<String>::new());
+    // With the voltage of before, the clock of before.
+    says(0, 450, 1_150, 13.0);
+    miner.command(200, "");
+    driver.apply(power(18.0), Urgency::Normal).await.unwrap();
+    assert_eq!(miner.commands(), [r#"PATCH /api/system {"frequency":525}"#]);
+}
+
+#[tokio::test]
 async fn sleep_is_pause_and_waking_sets_the_clock_first() {
     let miner = miner("2.14").await;
     let mut driver = driver(&miner);
