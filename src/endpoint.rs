@@ -1,7 +1,5 @@
 //! Where a device listens.
 
-use std::net::SocketAddr;
-
 use tokio::net::TcpStream;
 
 /// Where a device listens.
@@ -14,16 +12,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Opens a connection, without a time limit of its own. Of several addresses of a name those of version 4 are tried first:
-    /// meters and miners have those, and a name that has one of version 6 too mostly leads nowhere by that.
+    /// Opens a connection, without a time limit of its own. How names are looked up is told in `names`.
     ///
     /// # Errors
     /// The name is not known, or nobody listens at any of its addresses.
     pub async fn connect(&self) -> std::io::Result<TcpStream> {
-        let mut addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
-        let stream = TcpStream::connect(addresses.as_slice()).await?;
+        let stream = crate::names::connect(&self.host, self.port).await?;
         // A request is one small segment that must not wait for an acknowledgement. Where this cannot be set it is slower, and
         // nothing else.
         let _ = stream.set_nodelay(true);

@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod meter;
 pub mod metrics;
 pub mod miner;
+mod names;
 pub(crate) mod rate;
 pub mod secret;
 pub mod signal;

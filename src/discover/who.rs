@@ -15,6 +15,7 @@ use super::wire::{self, Knock};
 use crate::control::snapshot::Rejection;
 use crate::miner::identity::Identity;
 use crate::miner::{Connection, Credentials, DriverError, DriverKind, Endpoint};
+use crate::names;
 
 /// The exchange, in errors.
 const NAME: &str = "identification";
@@ -153,18 +154,9 @@ impl Witness {
 
     /// The miner's address, looked up where it is a name.
     async fn address(&self) -> Result<IpAddr, DriverError> {
-        if let Ok(ip) = self.endpoint.host.parse() {
-            return Ok(ip);
-        }
-        let place = (self.endpoint.host.as_str(), self.endpoint.port);
-        let found = tokio::time::timeout(self.limit, tokio::net::lookup_host(place)).await;
-        let mut addresses = found
-            .map_err(|_| self.unreachable("its name was not found in time"))?
-            .map_err(|error| self.unreachable(error.kind().to_string()))?;
-        addresses
-            .next()
-            .map(|address| address.ip())
-            .ok_or_else(|| self.unreachable("its name has no address"))
+        let found = tokio::time::timeout(self.limit, names::address(&self.endpoint.host, self.endpoint.port));
+        let found = found.await.map_err(|_| self.unreachable("its name was not found in time"))?;
+        found.map_err(|error| self.unreachable(error.kind().to_string()))
     }
 
     async fn open(&self, ip: IpAddr, question: Question) -> Result<Reply, DriverError> {
