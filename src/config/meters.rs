@@ -63,6 +63,7 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
             connect_timeout: time("connect_timeout", millis(50), millis(60_000), millis(3_000)),
             connect_delay: time("connect_delay", Duration::ZERO, millis(30_000), Duration::ZERO),
             gap: time("gap", Duration::ZERO, millis(10_000), millis(30)),
+            numbered: table.boolean("numbered").unwrap_or(true),
         };
         table.finish();
         links.push(link);

@@ -19,7 +19,7 @@ pub fn answer(serial: bool, bytes: &[u8]) -> Option<Vec<u16>> {
         let mut context = if serial {
             rtu::attach_slave(RtuGuard::new(ours), Slave(1))
         } else {
-            tcp::attach_slave(Guard::new(ours, 0), Slave(1))
+            tcp::attach_slave(Guard::new(ours, 0, true), Slave(1))
         };
         // Nothing may wait when the request goes out, so the answer comes behind it.
         let answering = async {

@@ -62,6 +62,14 @@ pub(super) enum Fault {
         /// Who was asked.
         asked: u8,
     },
+    /// The answer carries the number of another request.
+    #[error("it carries the number {got}, and {asked} was asked")]
+    Number {
+        /// What came.
+        got: u16,
+        /// What was asked.
+        asked: u16,
+    },
     /// Another unit answers, or noise does.
     #[error("it begins with {got} instead of the unit {asked}: noise, or the answer of another unit")]
     Unit {
@@ -113,6 +121,8 @@ pub(super) struct Guard<T> {
     inner: T,
     /// Added to the transaction numbers that go out, taken from those that come in.
     first_transaction: u16,
+    /// Whether the device repeats the number of a request in its answer.
+    numbered: bool,
     /// A request on its way out.
     request: [u8; MAX_FRAME],
     request_length: usize,
@@ -128,11 +138,13 @@ pub(super) struct Guard<T> {
 }
 
 impl<T> Guard<T> {
-    /// Guards a fresh connection whose first request gets this transaction number.
-    pub(super) fn new(inner: T, first_transaction: u16) -> Self {
+    /// Guards a fresh connection whose first request gets this transaction number. Where answers are not `numbered`, any
+    /// number will do, and whoever asks sees to it that no late answer comes (see `link`).
+    pub(super) fn new(inner: T, first_transaction: u16, numbered: bool) -> Self {
         Self {
             inner,
             first_transaction,
+            numbered,
             request: [0; MAX_FRAME],
             request_length: 0,
             sent: 0,
@@ -145,7 +157,7 @@ impl<T> Guard<T> {
 
     /// Checks a complete head and turns the transaction number back into what tokio-modbus expects.
     fn check_head(&mut self) -> Result<(), Fault> {
-        let [t1, t2, p1, p2, l1, l2, unit, function] = self.head;
+        let [mut t1, mut t2, p1, p2, l1, l2, unit, function] = self.head;
         let protocol = u16::from_be_bytes([p1, p2]);
         if protocol != 0 {
             return Err(Fault::Protocol(protocol));
@@ -156,9 +168,16 @@ impl<T> Guard<T> {
             return Err(Fault::Length(length));
         }
         let asked = self.request.get(UNCOUNTED).copied().unwrap_or_default();
-        let is_answer = self.request_length > 0 && self.request.starts_with(&[t1, t2]);
-        if is_answer && unit != asked {
-            return Err(Fault::Answerer { got: unit, asked });
+        if self.request_length > 0 {
+            let [a1, a2, ..] = self.request;
+            if self.numbered && (t1, t2) != (a1, a2) {
+                let (got, asked) = (u16::from_be_bytes([t1, t2]), u16::from_be_bytes([a1, a2]));
+                return Err(Fault::Number { got, asked });
+            }
+            (t1, t2) = (a1, a2);
+            if unit != asked {
+                return Err(Fault::Answerer { got: unit, asked });
+            }
         }
         let [t1, t2] = u16::from_be_bytes([t1, t2]).wrapping_sub(self.first_transaction).to_be_bytes();
         self.head = [t1, t2, p1, p2, l1, l2, unit, function];
@@ -279,7 +298,7 @@ mod tests {
 
     fn pair(first_transaction: u16) -> (Guard<DuplexStream>, DuplexStream) {
         let (ours, device) = duplex(1024);
-        (Guard::new(ours, first_transaction), device)
+        (Guard::new(ours, first_transaction, true), device)
     }
 
     async fn fault_after(answer: &[u8], close: bool) -> Fault {
@@ -324,10 +343,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_answer_of_another_unit_is_told_as_that_and_that_of_another_request_is_not() {
-        for (unit, answer) in [(1, None), (0, Some(Fault::Answerer { got: 0, asked: 1 }))] {
-            for (transaction, expected) in [(9, answer), (8, None)] {
+    async fn the_answer_of_another_unit_is_told_as_that_and_so_is_that_to_another_request() {
+        let stranger = Some(Fault::Answerer { got: 0, asked: 1 });
+        let late = Some(Fault::Number { got: 8, asked: 9 });
+        for (numbered, unit, transaction, expected) in [
+            (true, 1, 9, None),
+            (true, 0, 9, stranger),
+            (true, 1, 8, late),
+            (true, 0, 8, late),
+            (false, 1, 8, None),
+            (false, 0, 8, stranger),
+        ] {
+            {
                 let (mut guard, mut device) = pair(9);
+                guard.numbered = numbered;
                 guard.write_all(&REQUEST).await.unwrap();
                 guard.flush().await.unwrap();
                 device.write_all(&[0, transaction, 0, 0, 0, 5, unit, 4, 2, 7, 8]).await.unwrap();

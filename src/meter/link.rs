@@ -24,7 +24,8 @@
 //!
 //! # Late answers on serial lines
 //!
-//! An RTU answer does not say which request it belongs to, so one that comes late fits the next request to the same
+//! An RTU answer, and that of a gateway that does not repeat the numbers of requests (`numbered = false`), does not say which
+//! request it belongs to, so one that comes late fits the next request to the same
 //! unit that asks for as many registers. After any end of an exchange but an answer or an exception:
 //!
 //! 1. The connection is dropped, and nothing is sent to anybody for another timeout and 3.5 characters. (So it is
@@ -529,7 +530,7 @@ impl Owner {
 
     /// The unit may still answer what it was asked: see the notes on late answers above.
     fn doubt(&mut self, unit: u8) {
-        if self.link.transport.line().is_none() {
+        if self.link.tells_requests_apart() {
             return;
         }
         self.quiet_until = self.clock.now() + self.link.quarantine();

@@ -116,6 +116,9 @@ pub struct Link {
     pub connect_delay: Duration,
     /// Silence between two requests; on serial lines at least 3.5 characters, whatever stands here.
     pub gap: Duration,
+    /// Whether answers carry the number of their request, as Modbus TCP has it. Serial lines have no numbers, whatever stands
+    /// here, and some gateways give their answers numbers of their own.
+    pub numbered: bool,
 }
 
 impl Link {
@@ -124,9 +127,15 @@ impl Link {
         self.gap.max(self.transport.line().map_or(Duration::ZERO, Line::silence))
     }
 
-    /// For how long a serial line is left alone when an answer may still come; zero where answers are numbered.
+    /// Whether an answer says which request it belongs to.
+    fn tells_requests_apart(&self) -> bool {
+        self.numbered && self.transport.line().is_none()
+    }
+
+    /// For how long the device is left alone when an answer may still come; zero where answers are numbered.
     fn quarantine(&self) -> Duration {
-        self.transport.line().map_or(Duration::ZERO, |line| self.timeout.saturating_add(line.silence()))
+        let silence = self.transport.line().map_or(self.gap, Line::silence);
+        if self.tells_requests_apart() { Duration::ZERO } else { self.timeout.saturating_add(silence) }
     }
 }
 

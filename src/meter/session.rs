@@ -141,6 +141,22 @@ pub enum ReadError {
         /// Which answered.
         got: u8,
     },
+    /// The device gives its answers numbers of its own.
+    #[error(
+        "unit {unit} at {place} answered under the number {got} where {asked} was asked: once, that is a late answer or one \
+         for somebody else; always, the gateway does not repeat the numbers of requests: write numbered = false in the link, \
+         or set the gateway to transparent and write rtu_over_tcp instead of tcp"
+    )]
+    Number {
+        /// Where.
+        place: String,
+        /// Which unit was asked.
+        unit: u8,
+        /// Which number came.
+        got: u16,
+        /// Which was asked.
+        asked: u16,
+    },
     /// The device refused.
     #[error(
         "unit {unit} at {place} refused {count} {} from {address} with exception {code}: {}",
@@ -174,7 +190,7 @@ impl ReadError {
     pub const fn status(&self) -> MeterStatus {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => MeterStatus::Unreachable,
-            Self::Malformed { .. } | Self::Answerer { .. } => MeterStatus::Malformed,
+            Self::Malformed { .. } | Self::Answerer { .. } | Self::Number { .. } => MeterStatus::Malformed,
             Self::Exception { code, .. } => MeterStatus::Exception(*code),
         }
     }
@@ -213,7 +229,7 @@ impl Session {
         let context = match &link.transport {
             Transport::Tcp(endpoint) => {
                 let stream = connect(endpoint, link).await.map_err(failed)?;
-                tcp::attach_slave(Guard::new(stream, first_transaction), Slave(0))
+                tcp::attach_slave(Guard::new(stream, first_transaction, link.numbered), Slave(0))
             }
             Transport::RtuOverTcp(endpoint, _) => {
                 let mut stream = connect(endpoint, link).await.map_err(failed)?;
@@ -426,6 +442,7 @@ fn broken(error: &io::Error, place: String, unit: u8, kind: &'static str, answer
     Refusal::Failed(match (Fault::of(error), error.kind()) {
         (Some(Fault::ClosedIdle), _) if answered => return Refusal::HungUp,
         (Some(Fault::Answerer { got, .. }), _) => ReadError::Answerer { place, unit, got },
+        (Some(Fault::Number { got, asked }), _) => ReadError::Number { place, unit, got, asked },
         (Some(Fault::ClosedIdle | Fault::Closed), _) => ReadError::Broken { place, unit, reason },
         (Some(_), _) => ReadError::Malformed { place, unit, reason, kind },
         // From the decoder of tokio-modbus. The guard has checked the frame, so it is the byte count.

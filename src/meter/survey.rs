@@ -264,7 +264,7 @@ impl Survey {
     }
 
     fn doubt(&mut self, unit: u8) {
-        if self.link.transport.line().is_some() {
+        if !self.link.tells_requests_apart() {
             self.quiet_until = self.clock.now() + self.link.quarantine();
             self.doubts.insert(unit, DOUBTS);
         }
@@ -352,6 +352,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_millis(60),
             connect_delay: Duration::ZERO,
+            numbered: true,
             gap: Duration::from_millis(2),
         }
     }

@@ -124,6 +124,7 @@ async fn what_stands_beside_a_value_is_read_from_a_foreign_server() {
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_millis(400),
         connect_delay: Duration::ZERO,
+        numbered: true,
         gap: Duration::from_millis(5),
     };
     let plain = |function, address, format| register(function, address, format, WordOrder::HighFirst, 1.0);
@@ -216,6 +217,7 @@ async fn late(transport: Transport, units: &[u8], rounds: u64) {
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_millis(60),
         connect_delay: Duration::ZERO,
+        numbered: true,
         gap: Duration::from_millis(1),
     };
     let own = |unit, address, value| {
@@ -250,6 +252,7 @@ async fn read_all(transport: Transport) {
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_millis(400),
         connect_delay: Duration::ZERO,
+        numbered: true,
         gap: Duration::from_millis(5),
     };
     let (high, low) = (WordOrder::HighFirst, WordOrder::LowFirst);

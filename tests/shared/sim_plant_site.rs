@@ -77,6 +77,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             connect_delay: Duration::ZERO,
+            numbered: true,
             gap: Duration::ZERO,
         }],
         meters: meters.iter().map(connection).collect(),

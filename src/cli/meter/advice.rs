@@ -14,6 +14,12 @@ pub(super) fn advice(error: &ReadError, link: &Link) -> Vec<String> {
             format!("the device calls itself unit {got}: write unit = {got}"),
             String::from("behind a gateway: its table of units may lead to another device than you mean"),
         ],
+        ReadError::Number { .. } => text(&[
+            "if it is so each time: the gateway does not repeat the numbers of requests, as Modbus TCP wants it; write \
+             numbered = false in the link",
+            "or set the gateway to its transparent mode and write rtu_over_tcp instead of tcp",
+            "if it is so now and then: another program reads through the same gateway, or it answers late (`timeout`)",
+        ]),
         ReadError::Exception { code, address, .. } => match code {
             1 => text(&[
                 "the meter has no such table: the profile reads the other one (`function = \"holding\"` is code 3, \
@@ -190,6 +196,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             connect_delay: Duration::ZERO,
+            numbered: true,
             gap: Duration::ZERO,
         }
     }

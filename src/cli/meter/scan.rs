@@ -265,7 +265,7 @@ impl Scan {
             }
             Err(ReadError::Timeout { .. } | ReadError::Broken { .. }) => Presence::Silent,
             Err(ReadError::Answerer { got, .. }) => Presence::Answered(got),
-            Err(error @ ReadError::Malformed { .. }) => Presence::Garbled(error),
+            Err(error @ (ReadError::Malformed { .. } | ReadError::Number { .. })) => Presence::Garbled(error),
             Err(error @ ReadError::Connect { .. }) => return Err(error),
         })
     }

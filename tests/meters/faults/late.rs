@@ -7,15 +7,22 @@ use tokio::time::{sleep, timeout};
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Context, Reader as _, rtu, tcp};
 
-use super::bench::{Kind, Reader, Site, Spec, TIMEOUT, all, fault};
+use super::bench::{Kind, Site, Spec, TIMEOUT, all, fault};
 
 /// Two registers of one unit, far apart: each is a plausible answer to the request for the other.
 const TWO: [Spec; 2] = [("left", 1, 10, 1_000_000), ("right", 1, 20, -900_000)];
 
 /// Reads both for a time while answers come late, and tells how many rounds there were and how many failed.
-async fn never_crossed(kind: Kind, delay: Duration, every: u32, time: Duration) -> (u64, u64) {
+async fn never_crossed(
+    kind: Kind,
+    numbered: bool,
+    delay: Duration,
+    every: u32,
+    time: Duration,
+) -> (u64, u64) {
     let words = format!("fault = \"late\", delay = \"{}ms\", every = {every}", delay.as_millis());
-    let reader = Reader::start(kind, &TWO, &fault("0s", "1h", "*", &words)).await;
+    let site = Site::start(kind, &TWO, &fault("0s", "1h", "*", &words)).await;
+    let reader = site.read(&TWO, |config| config.links[0].numbered = numbered);
     sleep(time).await;
     let count = |result: &str| reader.reads(0, result) + reader.reads(1, result);
     for meter in [0, 1] {
@@ -28,12 +35,12 @@ async fn never_crossed(kind: Kind, delay: Duration, every: u32, time: Duration) 
     (count("ok"), count("unreachable") + count("malformed"))
 }
 
-async fn harmless(kind: Kind, rounds: u64) {
+async fn harmless(kind: Kind, numbered: bool, rounds: u64) {
     // From just behind the timeout to far behind it, in and out of step with the recovery.
     let tenths = [11, 13, 16, 19, 22, 27, 33, 45];
     let benches = tenths.map(|tenths| {
         let every = 3 + tenths % 4;
-        tokio::spawn(never_crossed(kind, TIMEOUT * tenths / 10, every, Duration::from_secs(5)))
+        tokio::spawn(never_crossed(kind, numbered, TIMEOUT * tenths / 10, every, Duration::from_secs(5)))
     });
     let mut sum = (0, 0);
     for bench in benches {
@@ -48,23 +55,28 @@ async fn harmless(kind: Kind, rounds: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_answer_over_tcp_is_never_taken_for_that_of_the_next_request() {
-    harmless(Kind::Tcp, 200).await;
+    harmless(Kind::Tcp, true, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_of_a_gateway_without_numbers_is_never_taken_for_that_of_the_next_request() {
+    harmless(Kind::Tcp, false, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_answer_over_rtu_in_tcp_is_never_taken_for_that_of_the_next_request() {
-    harmless(Kind::OverTcp, 100).await;
+    harmless(Kind::OverTcp, true, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_answer_on_a_serial_line_is_never_taken_for_that_of_the_next_request() {
-    harmless(Kind::Pty, 100).await;
+    harmless(Kind::Pty, true, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meter_that_is_always_late_has_no_value_and_never_a_foreign_one() {
     all(Kind::ALL.map(|kind| async move {
-        let (good, failed) = never_crossed(kind, TIMEOUT * 2, 1, Duration::from_secs(3)).await;
+        let (good, failed) = never_crossed(kind, true, TIMEOUT * 2, 1, Duration::from_secs(3)).await;
         assert!(good == 0 && failed > 5, "{kind:?}: {good} good, {failed} failed");
     }))
     .await;

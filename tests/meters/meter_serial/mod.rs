@@ -227,6 +227,7 @@ impl Device {
             connect_timeout: TIMEOUT,
             timeout: TIMEOUT,
             connect_delay: Duration::ZERO,
+            numbered: true,
             gap: Duration::from_millis(5),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::device::{Act, Asked, Device, TIMEOUT, meter, plausible, watts};
 use ballast::control::snapshot::MeterStatus;
+use ballast::meter::Link;
 
 #[tokio::test]
 async fn a_reading_is_stamped_when_it_arrives() {
@@ -67,6 +68,48 @@ async fn a_late_answer_that_comes_over_the_next_connection_is_refused() {
     assert_eq!(reader.now(0).power, None);
     assert_eq!(reader.now(1).power, None);
     assert!(reader.reads(0, "malformed") + reader.reads(1, "malformed") > 0);
+}
+
+/// Gateways that give every answer the number 0, or one of their own.
+#[tokio::test]
+async fn a_gateway_that_repeats_no_numbers_is_read_where_the_link_says_so() {
+    for number in [|_: &Asked| 0, |asked: &Asked| asked.transaction[1].wrapping_add(1)] {
+        let start = async || {
+            let device = Device::start().await;
+            device.set(1, 10, 1500);
+            device.set(1, 20, 2500);
+            device.script(move |asked, mut right| {
+                right[..2].copy_from_slice(&[0, number(asked)]);
+                Act::Send(right)
+            });
+            device
+        };
+        let meters = || vec![meter(1, &[10]), meter(1, &[20])];
+        let mut reader = start().await.read(meters());
+        assert_eq!(reader.until(0, MeterStatus::Malformed).await.power, None);
+        let device = start().await;
+        let mut reader = device.read_over(Link { numbered: false, ..device.link() }, meters());
+        for (index, right) in [(0, 1500.0), (1, 2500.0)] {
+            assert_eq!(watts(&reader.until(index, MeterStatus::Ok).await), Some(right));
+        }
+        // A late answer, also one that comes over the next connection, is no value of the next request.
+        let mut held: Option<Vec<u8>> = None;
+        device.script(move |asked, right| match (asked.number % 5, held.take()) {
+            (_, Some(late)) => Act::Send(late),
+            (0, None) => {
+                held = Some(right);
+                Act::Silence
+            }
+            _ => Act::Send(right),
+        });
+        let end = reader.clock.now() + Duration::from_secs(3);
+        while reader.clock.now() < end {
+            for (index, right) in [(0, 1500.0), (1, 2500.0)] {
+                let input = reader.next(index).await;
+                assert_eq!(watts(&input), Some(right), "meter {index}: {input:?}");
+            }
+        }
+    }
 }
 
 type Fault = fn(&Asked, Vec<u8>) -> Act;

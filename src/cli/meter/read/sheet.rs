@@ -67,6 +67,7 @@ impl Why {
             Self::Failed(ReadError::Timeout { .. }) => String::from("– no answer"),
             Self::Failed(ReadError::Malformed { .. }) => String::from("– garbled"),
             Self::Failed(ReadError::Answerer { got, .. }) => format!("– unit {got} answered"),
+            Self::Failed(ReadError::Number { .. }) => String::from("– answer to another request"),
             Self::Failed(ReadError::Connect { .. } | ReadError::Broken { .. }) => {
                 String::from("– no connection")
             }

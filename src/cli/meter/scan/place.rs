@@ -128,6 +128,7 @@ pub(super) fn link(transport: Transport, timeout: Option<Duration>, gap: Duratio
         connect_timeout: Duration::from_secs(3),
         timeout,
         connect_delay: Duration::ZERO,
+        numbered: true,
         gap,
     }
 }
