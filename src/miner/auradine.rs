@@ -16,7 +16,7 @@ use reqwest::header::HeaderName;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::exchange;
+use super::exchange::{self, Renewal};
 use super::fields;
 use super::plain_http::{Ask, PlainHttp};
 use super::said::Said;
@@ -143,6 +143,7 @@ pub struct Auradine {
     credentials: Option<Credentials>,
     time: Clock,
     token: Option<Secret>,
+    renewal: Renewal,
     no_login_until: Moment,
     no_reading_until: Moment,
     asleep: Option<bool>,
@@ -161,6 +162,7 @@ impl Auradine {
             credentials: connection.credentials.clone(),
             time: Clock::start(),
             token: None,
+            renewal: Renewal::default(),
             no_login_until: Moment::START,
             no_reading_until: Moment::START,
             asleep: None,
@@ -213,14 +215,14 @@ impl Auradine {
     /// for its token was not carried out, so it may be repeated.
     async fn call(&mut self, request: Request) -> Result<Value, DriverError> {
         let name = request.path();
-        if self.token.is_none() {
+        let mut fresh = self.token.is_none();
+        if fresh {
             self.login().await?;
         }
-        let mut fresh = false;
         loop {
             let (status, bytes) = self.once(request).await?;
             let place = self.web.place();
-            let mut ended = status == StatusCode::UNAUTHORIZED;
+            let mut ended = self.renewal.is_due(status, !fresh, self.time.now());
             if !ended {
                 if !status.is_success() {
                     return Err(self.http_refusal(name, status, &bytes));

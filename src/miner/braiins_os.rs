@@ -19,7 +19,7 @@ use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::exchange;
+use super::exchange::{self, Renewal};
 use super::fields;
 use super::said::Said;
 use super::wire::Place;
@@ -91,6 +91,7 @@ pub struct BraiinsOs {
     credentials: Option<Credentials>,
     clock: Clock,
     token: Option<Token>,
+    renewal: Renewal,
     no_login_until: Moment,
     range: Option<(Watts, Watts)>,
     paused: Option<bool>,
@@ -107,6 +108,7 @@ impl BraiinsOs {
             credentials: connection.credentials.clone(),
             clock: Clock::start(),
             token: None,
+            renewal: Renewal::default(),
             no_login_until: Moment::START,
             range: None,
             paused: None,
@@ -175,7 +177,7 @@ impl BraiinsOs {
     }
 
     /// Makes a request as somebody who is logged in. A login that has ended is renewed once; a request that was
-    /// answered with 401 was not carried out, so it may be repeated.
+    /// answered with 401, or with 403 for a login of before, was not carried out, so it may be repeated.
     async fn call(&mut self, request: Request, body: Option<&Value>) -> Result<Value, DriverError> {
         let name = request.path();
         let now = self.clock.now();
@@ -187,7 +189,7 @@ impl BraiinsOs {
             self.login().await?;
         }
         let (mut status, mut bytes) = self.exchange(request, body).await?;
-        if status == StatusCode::UNAUTHORIZED {
+        if self.renewal.is_due(status, usable, now) {
             self.login().await?;
             (status, bytes) = self.exchange(request, body).await?;
         }

@@ -2,6 +2,7 @@
 //! Each is bounded in size and time; what an answer means is the drivers' business.
 
 use std::io;
+use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
@@ -10,9 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use super::fields::JsonEnd;
 use super::wire::{MAX_REPLY, Place};
 use super::{DriverError, http};
+use crate::clock::Moment;
 
 /// How much of a refusal is read for its words.
 pub const MAX_REFUSAL: usize = 4096;
+
+/// After a 403 no other login is made because of one for so long.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 
 /// An answer over HTTP.
 #[derive(Debug)]
@@ -23,6 +28,24 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body: whole where the status is a success, cut off where it is a refusal.
     pub body: Vec<u8>,
+}
+
+/// When a login was last renewed because of a 403.
+#[derive(Debug, Default)]
+pub struct Renewal(Option<Moment>);
+
+impl Renewal {
+    /// Whether an answer refuses the login that its request came with, so that the request was not carried out and may be
+    /// repeated with a new one. 401 does. 403 may mean more than that: it does where the login is one of `before`, for it may
+    /// have ended, or be that of before a restart of the device; and once a minute at the most.
+    pub fn is_due(&mut self, status: StatusCode, before: bool, now: Moment) -> bool {
+        let forbidden = status == StatusCode::FORBIDDEN && before;
+        let due = forbidden && self.0.is_none_or(|at| now.since(at) >= RENEW_AGAIN);
+        if due {
+            self.0 = Some(now);
+        }
+        due || status == StatusCode::UNAUTHORIZED
+    }
 }
 
 /// One request over HTTP under the time limit of the place: connection, answer and body.

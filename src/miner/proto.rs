@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::exchange::Renewal;
 use super::fields;
 use super::said::Said;
 use super::web::{Answer, Web};
@@ -82,6 +83,7 @@ pub struct Proto {
     password: Option<Secret>,
     clock: Clock,
     tokens: Option<Tokens>,
+    renewal: Renewal,
     no_login_until: Moment,
     range: Option<(Watts, Watts)>,
     state: State,
@@ -96,6 +98,7 @@ impl Proto {
             password: connection.credentials.as_ref().map(|account| account.password.clone()),
             clock: Clock::start(),
             tokens: None,
+            renewal: Renewal::default(),
             no_login_until: Moment::START,
             range: None,
             state: State::Unknown,
@@ -146,13 +149,14 @@ impl Proto {
     }
 
     /// Makes a request as somebody who is logged in. A login that has ended is renewed once; a request that was
-    /// answered with 401 was not carried out, so it may be repeated.
+    /// answered with 401, or with 403 for a login of before, was not carried out, so it may be repeated.
     async fn call(&mut self, request: Request, body: Option<&Value>) -> Result<Answer, DriverError> {
-        if self.tokens.is_none() && self.password.is_some() {
+        let held = self.tokens.is_some();
+        if !held && self.password.is_some() {
             self.login().await?;
         }
         let mut answer = self.exchange(request, body).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
+        if self.renewal.is_due(answer.status, held, self.clock.now()) {
             self.login().await?;
             answer = self.exchange(request, body).await?;
         }

@@ -25,6 +25,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::antminer_web::{Answer, Web};
+use super::exchange::Renewal;
 use super::fields::{self, words};
 use super::percent::{PercentBase, whole_percent};
 use super::presets::{Step, Steps, step};
@@ -186,6 +187,7 @@ pub struct Vnish {
     credentials: Option<Credentials>,
     clock: Clock,
     token: Option<Secret>,
+    renewal: Renewal,
     /// Why no login is tried at present, and until when.
     hold: Option<(Moment, Rejection)>,
     percent: PercentBase,
@@ -209,6 +211,7 @@ impl Vnish {
             credentials: connection.credentials.clone(),
             clock: Clock::start(),
             token: None,
+            renewal: Renewal::default(),
             hold: None,
             percent: PercentBase::new(connection.rated),
             state: None,
@@ -306,16 +309,17 @@ impl Vnish {
         Err(self.rejected(name, reason))
     }
 
-    /// Makes a request, logged in where that is needed. A request that was answered with 401 was not carried out, so
-    /// it may be repeated once.
+    /// Makes a request, logged in where that is needed. A request that was answered with 401, or with 403 for a token of
+    /// before, was not carried out, so it may be repeated once.
     async fn call(&mut self, request: &Request) -> Result<Value, DriverError> {
         let name = request.name();
-        if request.needs_login() && self.token.is_none() {
+        let held = self.token.is_some();
+        if request.needs_login() && !held {
             self.unlock().await?;
         }
         let body = request.body();
         let mut answer = self.exchange(request, body.as_ref()).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
+        if self.renewal.is_due(answer.status, held, self.clock.now()) {
             self.unlock().await?;
             answer = self.exchange(request, body.as_ref()).await?;
         }

@@ -182,6 +182,20 @@ async fn an_ended_login_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_refused_with_403_is_renewed_and_that_not_time_and_again() {
+    let (miner, _) = miner("127.81.0.17").await;
+    let mut driver = driver(&miner);
+    driver.read().await.unwrap();
+    miner.command(403, "");
+    miner.command(200, YES);
+    driver.apply(power(2_000), Urgency::Shed).await.unwrap();
+    assert_eq!((logins(&miner), commands(&miner).len()), (2, 2));
+    miner.command(403, "");
+    assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
+    assert_eq!((logins(&miner), commands(&miner).len()), (2, 3));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_said_so_and_not_tried_again_at_once() {
     let (miner, _) = miner("127.81.0.6").await;
     for (status, body) in [(401, ""), (200, r#"{"STATUS":[{"STATUS":"E","Msg":"Invalid user"}]}"#)] {
@@ -210,7 +224,6 @@ async fn every_refusal_has_its_reason_and_is_not_repeated() {
         (200, "Invalid command", Rejection::Unsupported),
         (200, "on fire", Rejection::Other("on fire".into())),
         (404, "", Rejection::Unsupported),
-        (403, "", Rejection::Credentials),
         (503, "", Rejection::Busy),
     ] {
         let before = commands(&miner).len();

@@ -366,6 +366,20 @@ async fn an_ended_login_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_refused_with_403_is_renewed_and_that_not_time_and_again() {
+    let miner = Miner::start().await;
+    let mut driver = miner.driver();
+    driver.read().await.unwrap();
+    miner.command(403, r#"{"message":"session expired"}"#);
+    driver.apply(power(2_000), Urgency::Shed).await.unwrap();
+    assert_eq!((miner.logins(), miner.commands().len()), (2, 2));
+    miner.command(403, r#"{"message":"not allowed"}"#);
+    let words = Rejection::Other("HTTP 403: not allowed".into());
+    assert_eq!(rejection(driver.apply(power(1_000), Urgency::Shed).await), words);
+    assert_eq!((miner.logins(), miner.commands().len()), (2, 3));
+}
+
+#[tokio::test]
 async fn a_login_that_idled_out_is_renewed_before_it_is_refused() {
     let miner = Miner::start().await;
     let mut driver = miner.driver();

@@ -259,6 +259,19 @@ async fn one_login_serves_all_is_renewed_when_it_ends_and_given_back() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_refused_with_403_is_renewed_once() {
+    let bed = Bed::start("1.8.0").await;
+    let mut driver = bed.driver();
+    driver.read().await.unwrap();
+    bed.put("POST /api/v1/mining/stop", 403, r#"{"message":"no"}"#);
+    for _ in 0..2 {
+        let words = Rejection::Other("HTTP 403: no".into());
+        assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), words);
+    }
+    assert_eq!((bed.count("POST /api/v1/auth/login"), bed.commands().len()), (2, 3));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_said_so_and_not_tried_again_at_once() {
     let bed = Bed::start("1.8.0").await;
     let mut wrong = connection(DriverKind::Proto, bed.server.address);

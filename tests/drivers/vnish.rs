@@ -320,6 +320,23 @@ async fn an_ended_login_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_refused_with_403_is_renewed_and_that_not_time_and_again() {
+    let server = miner("1.3.4").await;
+    let mut driver = driver(&server);
+    driver.apply(power(2_000), Urgency::Shed).await.unwrap();
+    let refuse = || {
+        let mut state = server.state();
+        state.next.entry(post("mining/pause")).or_default().push_back(Reply::new(403, ""));
+    };
+    refuse();
+    driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+    assert_eq!((server.count(UNLOCK), server.count(&post("mining/pause"))), (2, 2));
+    refuse();
+    assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Credentials);
+    assert_eq!((server.count(UNLOCK), server.count(&post("mining/pause"))), (2, 3));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_said_so_and_not_tried_again_at_once() {
     let server = miner("1.3.4").await;
     accept(&server, "another", "token-1");
