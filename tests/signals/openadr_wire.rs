@@ -8,6 +8,7 @@ use ballast::clock::Clock;
 use ballast::config::Config;
 use ballast::control::signal::book::Trouble;
 use ballast::control::signal::{Doubt, SourceState, View, Wall};
+use ballast::signal::openadr::client::{Client, VenError};
 use ballast::signal::openadr::{self, Settings};
 use ballast::signal::{Context, Desk, Kind};
 use ballast::sim::vtn::{Fault, Options, Vtn};
@@ -260,6 +261,25 @@ async fn tokens_are_renewed_before_their_end_and_when_they_are_refused() {
     node.polls(2).await;
     assert!(node.vtn.counts().refused <= 1, "{:?}", node.vtn.counts());
     assert!(node.view().age.unwrap() < seconds(1.0));
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_with_403_is_renewed_unless_it_is_fresh() {
+    let vtn = vtn(Options::default()).await;
+    vtn.set_faults([Fault::Forbids]);
+    let mut config = parse(&text(99, &vtn.url(), ACCOUNT));
+    let client = Client::new(settings(&mut config), Clock::start(), std::sync::Arc::new(wall)).unwrap();
+    let ask = || client.get(client.address(&["events"]));
+    ask().await.unwrap();
+    vtn.revoke_tokens();
+    // It has just been fetched, so it is no old one that is refused.
+    assert!(matches!(ask().await, Err(VenError::Status { status: 403, .. })));
+    assert_eq!(vtn.counts().tokens, 1);
+    tokio::time::pause();
+    tokio::time::advance(seconds(61.0)).await;
+    tokio::time::resume();
+    ask().await.unwrap();
+    assert_eq!(vtn.counts().tokens, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

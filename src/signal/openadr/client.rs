@@ -24,6 +24,9 @@ const SMALL: usize = 64 * 1024;
 const LONGEST_TOKEN: usize = 16 * 1024;
 /// For how long a token is taken to be good whose life the server does not tell; a refusal ends it sooner.
 const UNTOLD_LIFE: Duration = Duration::from_secs(3_600);
+/// A token is renewed when it is refused with 403, too, which gateways say of one that has ended: not sooner than this after
+/// it was fetched, for 403 may mean more than that.
+const FORBIDDEN_AFTER: Duration = Duration::from_secs(60);
 /// A token is renewed this long before its end, or after four fifths of a short life.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
@@ -138,6 +141,7 @@ pub type OwnWall = Arc<dyn Fn() -> Wall + Send + Sync>;
 /// A token and until when it is used.
 struct Token {
     secret: Secret,
+    fetched: Moment,
     until: Moment,
 }
 
@@ -219,10 +223,17 @@ impl Client {
             let (status, off, bytes) = self.send(request, &place, LARGEST).await?;
             if status == StatusCode::UNAUTHORIZED {
                 let can_renew = matches!(self.settings.account, Account::Client { .. });
-                self.forget(token.as_ref()).await;
+                self.forget(token.as_ref(), Duration::ZERO).await;
                 if !can_renew || renewed {
                     return Err(VenError::Unauthorised { place });
                 }
+                renewed = true;
+                continue;
+            }
+            if status == StatusCode::FORBIDDEN
+                && !renewed
+                && self.forget(token.as_ref(), FORBIDDEN_AFTER).await
+            {
                 renewed = true;
                 continue;
             }
@@ -301,12 +312,13 @@ impl Client {
         }
     }
 
-    /// A token was refused. One that came in the meantime stays.
-    async fn forget(&self, refused: Option<&Secret>) {
+    /// A token was refused. One that came in the meantime stays, and so does one that is younger than `least`. Whether there
+    /// was one to forget.
+    async fn forget(&self, refused: Option<&Secret>, least: Duration) -> bool {
         let mut held = self.token.lock().await;
-        if held.as_ref().map(|token| &token.secret) == refused {
-            *held = None;
-        }
+        let now = self.clock.now();
+        let is_it = |token: &Token| Some(&token.secret) == refused && now - token.fetched >= least;
+        held.take_if(|token| is_it(token)).is_some()
     }
 
     async fn fetch_token(&self) -> Result<Token, VenError> {
@@ -355,7 +367,7 @@ impl Client {
         }
         let secret = Secret::new(token.to_owned());
         bearer(&secret)?;
-        Ok(Token { until: asked + use_for(answer.get("expires_in")), secret })
+        Ok(Token { fetched: asked, until: asked + use_for(answer.get("expires_in")), secret })
     }
 
     /// The title of a problem (RFC 9457) in brackets.

@@ -36,9 +36,10 @@ pub enum VtnAction {
 }
 
 /// The faults that take no parameter.
-const FAULTS: [(&str, Fault); 10] = [
+const FAULTS: [(&str, Fault); 11] = [
     ("hang", Fault::Hang),
     ("unauthorised", Fault::Unauthorised),
+    ("forbids", Fault::Forbids),
     ("no-token", Fault::NoToken),
     ("server-error", Fault::ServerError),
     ("half-answer", Fault::HalfAnswer),

@@ -59,6 +59,8 @@ pub enum Fault {
     Hang,
     /// 401, whatever the token.
     Unauthorised,
+    /// A token that is not known is refused with 403, as some gateways do, instead of 401.
+    Forbids,
     /// The token server gives no token (401, `invalid_client`).
     NoToken,
     /// 500.

@@ -105,7 +105,9 @@ fn answer(shared: &Shared, method: &Method, uri: &Uri, headers: &HeaderMap, body
     if !allowed(shared, headers) || shared.has(&Fault::Unauthorised) {
         let mut state = shared.state();
         state.counts.refused = state.counts.refused.saturating_add(1);
-        return problem(StatusCode::UNAUTHORIZED, "The token is not known");
+        let forbids = shared.has(&Fault::Forbids);
+        let status = if forbids { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+        return problem(status, "The token is not known");
     }
     let query = |key: &str| {
         let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
