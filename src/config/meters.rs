@@ -12,7 +12,7 @@ use super::reader::{MOST_POWER, Table, Wrong};
 use crate::control::site;
 use crate::meter::line::{Line, Parity};
 use crate::meter::plan::Plan;
-use crate::meter::profile::{Function, Plausible, Profile};
+use crate::meter::profile::{Function, Pace, Plausible, Profile};
 use crate::meter::{Connection, Link, LinkId, Transport};
 use crate::units::Watts;
 
@@ -25,6 +25,14 @@ pub(super) struct Links<'a> {
     pub(super) links: Vec<Link>,
     names: Names<'a>,
     spans: Vec<Span>,
+    /// What the file says nothing of, so that the devices may.
+    open: Vec<Open>,
+}
+
+/// Which of what a device may need its link says nothing of.
+struct Open {
+    connect_delay: bool,
+    timeout: bool,
 }
 
 impl Links<'_> {
@@ -39,6 +47,7 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
     let report = root.report();
     let mut links = Vec::new();
     let mut spans = Vec::new();
+    let mut open = Vec::new();
     let mut found = Vec::new();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, table) in root.named("links") {
@@ -65,12 +74,13 @@ pub(super) fn links<'a>(root: &Table<'a>) -> Links<'a> {
             gap: time("gap", Duration::ZERO, millis(10_000), millis(30)),
             numbered: table.boolean("numbered").unwrap_or(true),
         };
+        open.push(Open { connect_delay: !table.has("connect_delay"), timeout: !table.has("timeout") });
         table.finish();
         links.push(link);
         spans.push(name.span);
         found.push(name.value);
     }
-    Links { links, names: Names::new("link", found), spans }
+    Links { links, names: Names::new("link", found), spans, open }
 }
 
 /// What two links may not have in common.
@@ -159,6 +169,34 @@ fn serial_port(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// What the devices on a link need, where the link says nothing of it.
+fn keep_pace(meters: &Meters, links: &mut Links<'_>) {
+    for connection in &meters.connections {
+        let place = connection.link.0;
+        let (Some(link), Some(open)) = (links.links.get_mut(place), links.open.get(place)) else { continue };
+        let pace = connection.profile.pace;
+        if let Some(delay) = pace.connect_delay.filter(|_| open.connect_delay) {
+            link.connect_delay = link.connect_delay.max(delay);
+        }
+        if let Some(timeout) = pace.timeout.filter(|_| open.timeout) {
+            link.timeout = link.timeout.max(timeout);
+        }
+    }
+}
+
+/// What a profile says that its device needs of the link: `pace = { connect_delay = "1s", timeout = "5s" }`.
+pub(super) fn pace(table: &Table<'_>) -> Pace {
+    let Some(inner) = table.table("pace") else { return Pace::default() };
+    let millis = Duration::from_millis;
+    let time = |key, low, high| inner.time(key, low, high).map(|at| at.value);
+    let pace = Pace {
+        connect_delay: time("connect_delay", Duration::ZERO, millis(30_000)),
+        timeout: time("timeout", millis(50), millis(60_000)),
+    };
+    inner.finish();
+    pace
+}
+
 /// A timeout that is over before the characters are through can never be met.
 fn warn_of_haste(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
     for (index, (link, span)) in links.links.iter().zip(&links.spans).enumerate() {
@@ -206,7 +244,7 @@ pub(super) struct Meters {
 }
 
 /// Reads `[meters.*]`. A meter that is wrong keeps its place in the list.
-pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<String, Profile>) -> Meters {
+pub(super) fn meters<'a>(root: &Table<'a>, links: &mut Links<'a>, own: &BTreeMap<String, Profile>) -> Meters {
     let report = root.report();
     let mut result = Meters { meters: Vec::new(), connections: Vec::new(), spans: Vec::new() };
     let mut used = vec![false; links.links.len()];
@@ -259,6 +297,7 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &Links<'a>, own: &BTreeMap<Str
             report.warn(*span, format!("no meter hangs on link `{}`", link.name), "");
         }
     }
+    keep_pace(&result, links);
     warn_of_twins(&result, report);
     warn_of_haste(&result, links, report);
     result

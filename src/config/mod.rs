@@ -392,10 +392,10 @@ fn build<'t>(
     let control = settings::control(&root, site.observe);
     let kept = store::store(&root, &folder);
 
-    let links = meters::links(&root);
+    let mut links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
     let profiles = profiles::own(&root, site.profiles.as_ref());
-    let mut meters = meters::meters(&root, &links, &profiles);
+    let mut meters = meters::meters(&root, &mut links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
     let store = secrets::Store { folder: folder.clone(), options };
     let devices = devices::section(&root, &store);

@@ -115,6 +115,7 @@ pub(super) fn profile(name: &str, table: Table<'_>) -> Profile {
         description: description.to_owned(),
         certainty,
         plausible: meters::plausible(&table),
+        pace: meters::pace(&table),
         ..Profile::default()
     };
     if let Some(condition) = status(&table) {
@@ -353,6 +354,27 @@ mod tests {
         is(range("profile = \"p\""), -20e3, 50e3);
         is(range("profile = \"p\"\ninvert = true"), -50e3, 20e3);
         is(range("profile = \"p\"\nplausible = { low = \"-1 kW\", high = \"2 kW\" }"), -1e3, 2e3);
+    }
+
+    #[test]
+    fn a_link_takes_the_pace_of_the_devices_on_it_and_has_the_last_word() {
+        let pace = |profiles: &[&str], link: &str| {
+            let mut text =
+                format!("profile = \"eastron-sdm630\"\n[links.slow]\ntcp = \"10.0.0.9:502\"\n{link}");
+            for (unit, profile) in (1..).zip(profiles) {
+                text +=
+                    &format!("[meters.m{unit}]\nlink = \"slow\"\nunit = {unit}\nprofile = \"{profile}\"\n");
+            }
+            let config = site(&text).unwrap_or_else(|errors| panic!("{errors}"));
+            let link = config.links.iter().find(|link| link.name == "slow").unwrap();
+            (link.connect_delay.as_millis(), link.timeout.as_millis())
+        };
+        assert_eq!(pace(&["eastron-sdm630"], ""), (0, 1_000));
+        // The dongle swallows what is asked right after connecting, and is slow.
+        assert_eq!(pace(&["huawei-sun2000", "eastron-sdm630"], ""), (1_000, 5_000));
+        assert_eq!(pace(&["huawei-smartlogger"], ""), (1_000, 1_000));
+        assert_eq!(pace(&["huawei-sun2000"], "connect_delay = \"2s\"\ntimeout = \"3s\"\n"), (2_000, 3_000));
+        assert_eq!(pace(&["huawei-sun2000"], "connect_delay = \"0s\"\n"), (0, 5_000));
     }
 
     #[test]

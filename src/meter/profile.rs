@@ -7,6 +7,7 @@
 //! Single bits, coils and discrete inputs, are points like registers: with a scale a contact can stand for a power.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::sunspec::Wanted;
 pub use crate::control::measure::Measure;
@@ -398,6 +399,8 @@ pub struct Profile {
     pub sunspec: Option<Wanted>,
     /// What the device itself can show at the most; the site may narrow it.
     pub plausible: Option<Plausible>,
+    /// What the device needs of its link.
+    pub pace: Pace,
     /// It is a group of contacts: the power is no power but their bits as one number, the first contact lowest.
     pub contacts: bool,
 }
@@ -482,6 +485,15 @@ impl Profile {
             term.offset = -term.offset;
         }
     }
+}
+
+/// What a device needs of its link; the link's own settings go before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Wait after connecting: some swallow what is asked sooner.
+    pub connect_delay: Option<Duration>,
+    /// Longest wait for an answer.
+    pub timeout: Option<Duration>,
 }
 
 /// The power values that a meter can plausibly show.

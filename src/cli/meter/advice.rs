@@ -135,6 +135,12 @@ fn silence(link: &Link) -> Vec<String> {
             lines.push(String::from(
                 "one client only? Many meters and gateways serve one: stop the daemon or other programs that read it",
             ));
+            if link.connect_delay.is_zero() {
+                lines.push(String::from(
+                    "some devices swallow what is asked right after connecting (Huawei does): connect_delay = \"2s\" in the \
+                     link, or --connect-delay 2s for a scan",
+                ));
+            }
             lines.push(String::from("behind a gateway, its serial side:"));
             lines.extend(line(None));
             lines.push(String::from(

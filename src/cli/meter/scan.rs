@@ -63,6 +63,9 @@ pub(super) struct Args {
     /// Silence between two requests
     #[arg(long, value_name = "TIME", value_parser = crate::cli::time, default_value = "30ms")]
     gap: Duration,
+    /// Wait after connecting, for devices that swallow what is asked sooner
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::time, default_value = "0s")]
+    connect_delay: Duration,
     /// Ask every silent unit both questions once more; takes twice as long
     #[arg(long)]
     thorough: bool,
@@ -99,7 +102,8 @@ struct Unit {
 /// # Errors
 /// None at present; the type is that of every command.
 pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
-    let link = place::link(args.place.clone(), args.timeout, args.gap.min(Duration::from_secs(10)));
+    let mut link = place::link(args.place.clone(), args.timeout, args.gap.min(Duration::from_secs(10)));
+    link.connect_delay = args.connect_delay.min(Duration::from_secs(30));
     let clock = Clock::start();
     let mut scan = Scan {
         survey: Survey::new(link, clock),
