@@ -279,6 +279,8 @@ impl Bed {
 async fn a_device_behind_http_is_read() {
     let bed = Bed::start().await;
     let status = bed.driver().read().await.unwrap();
+    // Small devices serve one client at a time.
+    assert!(bed.server.log().iter().all(|seen| seen.header("connection") == Some("close")));
     assert_eq!(status.power, Measured::Value(Watts::whole(1_250)));
     assert_eq!((status.activity, status.target), (Activity::Hashing, Measured::Value(power(2_000))));
     assert_eq!(status.hashrate, Measured::Unsupported);

@@ -1,6 +1,6 @@
 //! A device of the operator's own behind HTTP: requests with a method, a path and a body, and values in the answers.
 
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -89,7 +89,8 @@ impl Http {
         path: &str,
         body: String,
     ) -> Result<Answer, DriverError> {
-        let mut request = self.web.request(method, path);
+        // Small devices serve one client at a time: one that keeps its connection keeps everybody else out.
+        let mut request = self.web.request(method, path).header(CONNECTION, "close");
         let mut typed = false;
         for header in &self.description.headers {
             let mut value = HeaderValue::from_str(header.value.expose()).map_err(|_| {
