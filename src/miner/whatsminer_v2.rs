@@ -435,17 +435,35 @@ impl WhatsminerV2 {
         Ok(if reply.success { Switch::read(&reply.value) } else { Switch::default() })
     }
 
-    /// Says so where the miner is there, behind the port of the next API: firmware updates close the old one.
+    /// Says so where the miner is there, behind the port of the next API: firmware updates close the old one, or leave it open
+    /// with little behind it.
     async fn explain(&self, error: DriverError) -> DriverError {
+        let told = matches!(
+            &error,
+            DriverError::Unreachable { .. }
+                | DriverError::Malformed { .. }
+                | DriverError::Rejected { reason: Rejection::Unsupported | Rejection::Other(_), .. }
+        );
+        if !told || !self.place.is_open(NEXT_PORT).await {
+            return error;
+        }
+        let with = |reason: &str| {
+            format!(
+                "{reason}, but its port {NEXT_PORT} is open: its firmware has API 3 now, so write driver = \"whatsminer-v3\""
+            )
+        };
         match error {
-            DriverError::Unreachable { endpoint, reason } if self.place.is_open(NEXT_PORT).await => {
-                let reason = format!(
-                    "{reason}, but its port {NEXT_PORT} is open: its firmware has API 3 now, so write driver = \
-                     \"whatsminer-v3\""
-                );
-                DriverError::Unreachable { endpoint, reason }
+            DriverError::Unreachable { endpoint, reason } => {
+                DriverError::Unreachable { endpoint, reason: with(&reason) }
             }
-            error => error,
+            DriverError::Malformed { endpoint, exchange, reason } => {
+                DriverError::Malformed { endpoint, exchange, reason: with(&reason) }
+            }
+            DriverError::Rejected { endpoint, exchange, reason } => {
+                let reason = Rejection::Other(with(&reason.explain()).into());
+                DriverError::Rejected { endpoint, exchange, reason }
+            }
+            error @ DriverError::Timeout { .. } => error,
         }
     }
 
@@ -485,14 +503,11 @@ pub(crate) fn read_all(reply: &Value) -> Vec<Said> {
     vec![said(summary.as_ref(), &switch)]
 }
 
-#[async_trait]
-impl Driver for WhatsminerV2 {
-    async fn read(&mut self) -> Result<MinerStatus, DriverError> {
+impl WhatsminerV2 {
+    /// Reads what it says of itself.
+    async fn look(&mut self) -> Result<MinerStatus, DriverError> {
         let name = Request::Summary.name();
-        let reply = match self.ask(Request::Summary).await {
-            Ok(reply) => reply,
-            Err(error) => return Err(self.explain(error).await),
-        };
+        let reply = self.ask(Request::Summary).await?;
         let said = if reply.success {
             Summary::read(&reply.value).map_err(|reason| self.place.malformed(name, reason))?
         } else {
@@ -547,7 +562,8 @@ impl Driver for WhatsminerV2 {
         })
     }
 
-    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
+    /// Tells it what to do.
+    async fn tell(&mut self, target: Target) -> Result<(), DriverError> {
         match target {
             Target::Sleep => {
                 self.command(Request::PowerOff).await?;
@@ -572,6 +588,23 @@ impl Driver for WhatsminerV2 {
                 self.percent.accepted(percent, power);
                 Ok(())
             }
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for WhatsminerV2 {
+    async fn read(&mut self) -> Result<MinerStatus, DriverError> {
+        match self.look().await {
+            Err(error) => Err(self.explain(error).await),
+            status => status,
+        }
+    }
+
+    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
+        match self.tell(target).await {
+            Err(error) => Err(self.explain(error).await),
+            done => done,
         }
     }
 

@@ -50,7 +50,11 @@ struct Miner {
 
 impl Miner {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1").await
+    }
+
+    async fn start_at(ip: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let plain = [("summary", "summary"), ("status", "status"), ("get_error_code", "get_error_code")]
             .into_iter()
@@ -590,5 +594,21 @@ proptest! {
                 prop_assert!((1..=100).contains(&percent));
             }
         }
+    }
+}
+
+/// Firmware from the end of 2024 on leaves the old port open, with less and less behind it.
+#[tokio::test]
+async fn a_refusal_beside_the_port_of_the_next_api_says_which_driver_it_wants() {
+    let _new = TcpListener::bind("127.86.0.2:4433").await.unwrap();
+    let miner = Miner::start_at("127.86.0.2").await;
+    let mut driver = miner.driver();
+    assert_eq!(driver.read().await.unwrap().activity, Activity::Hashing);
+    miner.clear("invalid_command");
+    let refused = driver.apply(Target::Sleep, Urgency::Shed).await.unwrap_err();
+    miner.state.lock().unwrap().plain.insert("summary".into(), b"{\"STATUS\":\"S\",\"Msg\":7}".to_vec());
+    for error in [refused, driver.read().await.unwrap_err()] {
+        let text = error.to_string();
+        assert!(text.contains("4433") && text.contains("whatsminer-v3"), "{text}");
     }
 }
