@@ -402,6 +402,7 @@ mod tests {
         assert_eq!(bracket(text, "WORK"), None);
         assert_eq!(wall_power(text), Some(3504.0));
         // Six values: the board's power is not the draw at the wall.
+        assert_eq!(wall_power("Ver[Mini3-25011701_3f53b19] PS[0 1210 2083 37 760 2085 824]"), Some(824.0));
         assert_eq!(wall_power("PS[0 1217 1279 221 2834 1280]"), None);
         assert_eq!(wall_power("PS[0 0 0 0 0 0 0]"), None);
         assert_eq!(wall_power("PS[0 0 0 0 0 0 x]"), None);

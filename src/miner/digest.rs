@@ -258,4 +258,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_nonce_with_padding_stays_whole_and_each_new_one_is_counted_from_one() {
+        let challenge = |nonce: &str| {
+            let header = format!(
+                r#"Digest qop="auth", realm="shelly", nonce="{nonce}", algorithm=SHA-256, stale=true"#
+            );
+            Challenge::parse(&header).unwrap()
+        };
+        let mut first = challenge("bm9uY2U9PQ==");
+        let said = |challenge: &mut Challenge| challenge.authorize("admin", "pw", "GET", "/rpc", "fresh");
+        assert!(said(&mut first).contains(r#"nonce="bm9uY2U9PQ==""#));
+        assert!(said(&mut first).contains("nc=00000002"));
+        assert!(said(&mut challenge("bmV3")).contains("nc=00000001"));
+    }
 }
