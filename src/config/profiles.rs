@@ -272,7 +272,7 @@ mod tests {
         let profile = read(
             "description = \"D\"\ncertainty = \"low\"\nfrequency = { function = \"input\", address = 9, format = \"u16\", \
              word_order = \"low-first\", byte_order = \"low-first\", scale = 0.5, offset = 45, scale_register = 11, \
-             range = { raw_low = 1, raw_high = 9, low = 2, high = 4 }, unavailable = [0xFFFF], saturated = [0xFFFE], \
+             range = { raw_low = 1, raw_high = 9, low = 2, high = 4 }, unavailable = [0xFFFF], zero = [0xFFFD], saturated = [0xFFFE], \
              sign = { address = 12, mask = 1, negative = [1] }, \
              multiply = { function = \"holding\", address = 40, format = \"u16\", scale = 0.1 }, \
              exponent = { function = \"input\", address = 41, format = \"i16\" } }\n\
@@ -296,6 +296,7 @@ mod tests {
                     raw_high: 9.0,
                     ends: Ends::Known { low: 2.0, high: 4.0 }
                 }),
+                zero: vec![0xFFFD],
                 unavailable: vec![0xFFFF],
                 saturated: vec![0xFFFE],
                 sign: Some(Sign {

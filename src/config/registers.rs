@@ -173,6 +173,7 @@ fn register(table: Table<'_>) -> Option<Register> {
             "multiply",
             "exponent",
             "range",
+            "zero",
             "unavailable",
             "saturated",
         ];
@@ -206,6 +207,7 @@ fn register(table: Table<'_>) -> Option<Register> {
     let scale_register = table.integer("scale_register", 0, 65_535);
     let (sign, factors) = (sign(&table), factors(&table));
     let range = range(&table);
+    let zero = patterns(&table, "zero", format.map(|at| at.value));
     let unavailable = patterns(&table, "unavailable", format.map(|at| at.value));
     let saturated = patterns(&table, "saturated", format.map(|at| at.value));
     // Of a device of which nobody says what it shows without a value, the ends of an integer are none.
@@ -240,6 +242,7 @@ fn register(table: Table<'_>) -> Option<Register> {
         sign,
         factors,
         range,
+        zero: zero.unwrap_or_default(),
         unavailable: unavailable.unwrap_or(ends),
         saturated: saturated.unwrap_or_default(),
     };

@@ -194,6 +194,9 @@ fn unscaled(register: &Register, words: &[u16]) -> Result<Raw, Absent> {
     let at = usize::from(register.address - start);
     let own = words.get(at..at + usize::from(register.format.words())).ok_or(Absent::NotRead)?;
     let bits = bits(own, register.word_order, register.byte_order);
+    if register.zero.contains(&bits) {
+        return Ok(Raw::Known(0.0));
+    }
     if register.unavailable.contains(&bits) {
         return Err(Absent::Unavailable);
     }
@@ -667,6 +670,32 @@ mod tests {
                 assert!(value(&register, &words(sentinel ^ 1, &register)).is_some());
             }
         }
+    }
+
+    #[test]
+    fn what_a_device_shows_while_nothing_flows_is_zero_where_the_profile_says_so() {
+        for (format, rests) in
+            [(Format::I16, 0x8000_u64), (Format::I32, 0x8000_0000), (Format::F32, 0x7FC0_0000)]
+        {
+            for order in [WordOrder::HighFirst, WordOrder::LowFirst] {
+                let mut register = register(format, order);
+                register.scale = -1.0;
+                register.unavailable = vec![rests];
+                assert_eq!(value(&register, &words(rests, &register)), None);
+                register.zero = vec![rests];
+                assert_eq!(value(&register, &words(rests, &register)).map(f64::abs), Some(0.0), "{format:?}");
+            }
+        }
+        // Its power of ten is not there either.
+        let scaled = Register {
+            format: Format::I16,
+            scale_register: Some(1),
+            zero: vec![0x8000],
+            unavailable: vec![0xFFFF],
+            ..Register::default()
+        };
+        assert_eq!(value(&scaled, &[0x8000, 0x8000]), Some(0.0));
+        assert_eq!(value(&scaled, &[5, 0x8000]), None);
     }
 
     #[test]

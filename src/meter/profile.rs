@@ -272,6 +272,9 @@ pub struct Register {
     pub factors: Vec<Factor>,
     /// For devices that stretch a raw range over a range of values.
     pub range: Option<RawRange>,
+    /// Raw bit patterns that stand for the number 0, right-aligned: of a device that shows no number while nothing flows,
+    /// as inverters do at night.
+    pub zero: Vec<u64>,
     /// Raw bit patterns that mean "no value", right-aligned.
     pub unavailable: Vec<u64>,
     /// Raw bit patterns that mean "more than I can show", right-aligned: the true value is further out, so this
@@ -294,6 +297,7 @@ impl Default for Register {
             sign: None,
             factors: Vec::new(),
             range: None,
+            zero: Vec::new(),
             unavailable: Vec::new(),
             saturated: Vec::new(),
         }
