@@ -101,7 +101,7 @@ pub enum Kind {
     /// Our own Modbus TCP server.
     Server(server::Settings),
     /// Contacts.
-    Contact(contact::Settings),
+    Contact(Box<contact::Settings>),
     /// Hours of the day.
     Calendar(calendar::Settings),
     /// A price of power.
@@ -181,7 +181,7 @@ pub fn start(
             }
             Kind::Contact(settings) => {
                 if let Some(input) = contacts.next() {
-                    begin(Box::pin(contact::run(settings, context, input)));
+                    begin(Box::pin(contact::run(*settings, context, input)));
                 }
             }
             Kind::Calendar(settings) => {

@@ -155,7 +155,7 @@ async fn a_wall_clock_that_is_set_does_not_move_a_level() {
     let table = signals_level::Table::new(RECEIVER, 1_800_000_000_000);
     let Kind::Contact(settings) = table.kind() else { panic!("a contact") };
     let (wire, input) = tokio::sync::watch::channel(MeterInput::PENDING);
-    let task = tokio::spawn(ballast::signal::contact::run(settings, table.context(), input));
+    let task = tokio::spawn(ballast::signal::contact::run(*settings, table.context(), input));
     let read = async |bits: i32| {
         let reading = Reading { value: Watts::whole(bits), at: table.clock.now() };
         wire.send_replace(MeterInput::new(MeterStatus::Ok, Some(reading)));

@@ -191,7 +191,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         Word::Http => Kind::Http,
         Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
         Word::Server => Kind::Server(server::read(table, context)?),
-        Word::Contact => Kind::Contact(contact::read(table, context, &settings)?),
+        Word::Contact => Kind::Contact(Box::new(contact::read(table, context, &settings)?)),
         Word::Calendar => Kind::Calendar(calendar::read(table, context)?),
         Word::Price => Kind::Price(Box::new(price::read(table, context, &settings, place.scope)?)),
         Word::Guard => Kind::Guard(guard::read(table, context, &settings)?),
