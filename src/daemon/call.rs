@@ -1,16 +1,13 @@
-//! The way by which `ballast reload` reaches the running daemon: a name in the kernel that belongs to one configuration file.
+//! The way by which `ballast reload` reaches the running daemon: a [name](super::name) that belongs to one configuration file.
 //!
 //! A signal says nothing back, and whoever sends it must know the process. Here the daemon is found by its file, reads it
 //! anew with what only it has (credentials of systemd, its environment), and answers what came of it.
 //!
 //! The answer is text: `ok` or `no` in a line of its own, then what there is to say. The connection ends with it.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,9 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tracing::warn;
 
-use super::single::kernel_name;
+use super::name::{self, Trusted};
 use crate::config::Diagnostic;
 
 /// What is asked.
@@ -50,40 +46,22 @@ impl Call {
     }
 }
 
-/// Takes calls about a configuration from the account of the daemon and from root. Without such names in the system there
-/// are none; SIGHUP is left.
-pub fn listen(config: &Path) -> mpsc::Receiver<Call> {
-    let (calls, inbox) = mpsc::channel(1);
-    match bind(config) {
-        Ok((listener, own)) => drop(tokio::spawn(take(listener, own, calls))),
-        Err(error) => warn!("`ballast reload` will not reach this daemon, SIGHUP does: {error}"),
-    }
-    inbox
+/// What a configuration's daemon is found by: how the file is named, not what a link shows at the moment, for the link may be
+/// what was changed.
+pub(super) fn start(config: &Path) -> String {
+    name::start("run", absolute(config).as_os_str().as_encoded_bytes())
 }
 
-fn bind(config: &Path) -> io::Result<(UnixListener, u32)> {
-    let listener = std::os::unix::net::UnixListener::bind_addr(&kernel_name("call", &absolute(config))?)?;
-    listener.set_nonblocking(true)?;
-    Ok((UnixListener::from_std(listener)?, own_account()?))
-}
-
-/// A configuration is known by how it is named, not by what a link shows at the moment: the link may be what was changed.
 fn absolute(config: &Path) -> PathBuf {
     std::path::absolute(config).unwrap_or_else(|_| config.to_owned())
 }
 
-/// The account that this process runs as.
-fn own_account() -> io::Result<u32> {
-    Ok(UnixStream::pair()?.0.peer_cred()?.uid())
-}
-
-async fn take(listener: UnixListener, own: u32, calls: mpsc::Sender<Call>) {
-    while !calls.is_closed() {
-        let Ok((mut stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PATIENCE).await;
-            continue;
-        };
-        if !stream.peer_cred().is_ok_and(|peer| [0, own].contains(&peer.uid())) {
+/// Takes calls from the account of the daemon and from root, and shows everybody else out.
+pub(super) async fn take(listener: UnixListener, calls: mpsc::Sender<Call>) {
+    let own = name::own_account().ok();
+    loop {
+        let mut stream = name::next(&listener).await;
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || Some(peer.uid()) == own) {
             continue;
         }
         let mut asked = [0; RELOAD.len()];
@@ -98,18 +76,27 @@ async fn take(listener: UnixListener, own: u32, calls: mpsc::Sender<Call>) {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// Nobody has that name, or nobody that one may speak with.
-    #[error("no daemon runs with {}: {reason}; is it running, with this very file, as this account or as that of its service?", path.display())]
+    #[error(
+        "no daemon runs with {}: {reason}; is it running, with this very file, as this account or as that of its \
+         service?",
+        path.display()
+    )]
     NotThere {
         /// The file.
         path: PathBuf,
         /// Why it could not be reached.
         reason: io::Error,
     },
-    /// Somebody else has taken the name.
+    /// Nobody but a stranger says that he runs with it.
     #[error(
-        "another account's program, which is no daemon of this kind, answers in the daemon's place; it was told nothing"
+        "no daemon runs with {}; another account's program, which is no daemon of this kind, says that it does, and was \
+         told nothing",
+        path.display()
     )]
-    Stranger,
+    Stranger {
+        /// The file.
+        path: PathBuf,
+    },
     /// The daemon does not use the file; what it says of it.
     #[error("{0}\nthe new configuration is not used, the running one stays in force")]
     Refused(String),
@@ -118,21 +105,11 @@ pub enum ReloadError {
     NoAnswer(&'static str),
 }
 
-/// A name in the kernel as a path is written: behind a zero.
-fn written(name: SocketAddr) -> io::Result<PathBuf> {
-    let bytes = name.as_abstract_name().ok_or(io::ErrorKind::Unsupported)?;
-    Ok(PathBuf::from(OsString::from_vec([&[0], bytes].concat())))
-}
-
-/// Whether whoever has the name is to be believed: root, this account, or, where root asks, this very program.
-fn is_ours(peer: &UCred) -> bool {
-    let own = own_account().ok();
-    if peer.uid() == 0 || Some(peer.uid()) == own {
-        return true;
-    }
+/// Whether somebody is this very program, which root believes where nobody better is there.
+fn is_this_program(peer: &UCred) -> bool {
     let program = |of: &str| std::fs::read_link(format!("/proc/{of}/exe")).ok();
     let theirs = peer.pid().and_then(|pid| program(&pid.to_string()));
-    own == Some(0) && theirs.is_some() && theirs == program("self")
+    name::own_account().ok() == Some(0) && theirs.is_some() && theirs == program("self")
 }
 
 /// Lets the daemon that runs with a file read it again. Returns its warnings, each of several lines; empty without any.
@@ -142,12 +119,17 @@ fn is_ours(peer: &UCred) -> bool {
 pub async fn reload(config: &Path) -> Result<String, ReloadError> {
     let path = absolute(config);
     let not_there = |reason| ReloadError::NotThere { path: path.clone(), reason };
-    let name = kernel_name("call", &path).and_then(written).map_err(not_there)?;
-    // Without waiting: one whose queue is full says so at once.
-    let mut stream = UnixStream::connect(name).await.map_err(not_there)?;
-    if !is_ours(&stream.peer_cred().map_err(not_there)?) {
-        return Err(ReloadError::Stranger);
+    let (starts, trusted) = (BTreeSet::from([start(&path)]), Trusted::beside(&path));
+    let mut others = name::others(&starts, &[], |peer| trusted.knows(peer)).await.map_err(not_there)?;
+    if others.believed.is_empty() && !others.strangers.is_empty() {
+        others = name::others(&starts, &[], is_this_program).await.map_err(not_there)?;
     }
+    let Some((_, mut stream)) = others.believed.pop_first() else {
+        return Err(match others.strangers.is_empty() {
+            true => not_there(io::ErrorKind::NotFound.into()),
+            false => ReloadError::Stranger { path },
+        });
+    };
     let mut answer = String::new();
     let heard = tokio::time::timeout(LONGEST, async {
         stream.write_all(RELOAD).await?;
@@ -174,10 +156,16 @@ mod tests {
         std::env::temp_dir().join(format!("ballast-call-{}-{name}.toml", std::process::id()))
     }
 
+    /// A daemon with that file.
+    fn daemon(path: &Path) -> (name::Name, mpsc::Receiver<Call>) {
+        let (calls, inbox) = mpsc::channel(1);
+        (name::Name::take(&start(path), |listener| take(listener, calls)).unwrap(), inbox)
+    }
+
     #[tokio::test]
     async fn a_reload_is_answered_by_the_daemon_of_that_file_and_by_no_other() {
         let path = file("one");
-        let mut calls = listen(&path);
+        let (_name, mut calls) = daemon(&path);
         let asked = tokio::spawn({
             let path = path.clone();
             async move { (reload(&path).await, reload(&path).await) }
@@ -197,25 +185,12 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_says_nothing_or_goes_away_keeps_nobody_from_the_next() {
         let path = file("silent");
-        let mut calls = listen(&path);
-        let name = kernel_name("call", &path).unwrap();
-        drop(std::os::unix::net::UnixStream::connect_addr(&name).unwrap());
+        let (_name, mut calls) = daemon(&path);
+        let starts = BTreeSet::from([start(&path)]);
+        drop(name::others(&starts, &[], |_| true).await.unwrap());
         let asked = tokio::spawn(async move { reload(&path).await });
         calls.recv().await.unwrap().answer(Ok::<_, &&str>(&[])).await;
         assert!(asked.await.unwrap().is_ok());
         drop(calls);
-    }
-
-    #[tokio::test]
-    async fn a_name_that_somebody_holds_without_listening_hangs_nobody() {
-        let path = file("full");
-        let name = kernel_name("call", &path).unwrap();
-        let _holder = std::os::unix::net::UnixListener::bind_addr(&name).unwrap();
-        let mut waiting = Vec::new();
-        while let Ok(stream) = UnixStream::connect(written(name.clone()).unwrap()).await {
-            waiting.push(stream);
-            assert!(waiting.len() < 10_000, "the queue never gets full");
-        }
-        assert!(matches!(reload(&path).await, Err(ReloadError::NotThere { .. })));
     }
 }

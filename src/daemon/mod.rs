@@ -17,6 +17,7 @@
 //! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `call` | `ballast reload`: how the running daemon is asked, and answers |
+//! | `name` | names by which the daemons of a computer find each other |
 //! | `single` | one daemon at a time |
 //! | `terminal` | what a SIGHUP means |
 //! | `service` | `ballast run`: signals, reload, the order of the end |
@@ -28,6 +29,7 @@ pub mod fleet;
 mod journal;
 mod memory;
 mod meters;
+mod name;
 pub mod notify;
 pub mod service;
 mod signals;

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors, Diagnostic};
 use crate::daemon::single::{Alone, NotAlone};
 use crate::daemon::terminal::{HangUp, Terminal};
-use crate::daemon::{Daemon, DaemonError, call, notify};
+use crate::daemon::{Daemon, DaemonError, notify};
 use crate::signal::wall::Trust;
 use crate::web;
 
@@ -39,8 +40,9 @@ pub enum ServiceError {
 /// has failed.
 pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let config = at_home(config::load(path).map_err(ServiceError::Config)?);
-    let mut alone = Alone::hold(path, config.store.path.as_deref())?;
-    alone.command(&config)?;
+    let (caller, mut calls) = mpsc::channel(1);
+    let mut alone = Alone::hold(path, config.store.path.as_deref(), Some(caller)).await?;
+    alone.command(&config).await?;
     announce(&config);
     if config.store.path.is_none() && config.signals.len() > 1 {
         warn!(
@@ -49,7 +51,6 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
         );
     }
     notify::enable();
-    let mut calls = call::listen(path);
     let mut terminal = Terminal::look();
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -58,6 +59,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let (door, kept) = ((config.web.listen, config.web.socket.clone()), config.store.path.clone());
     let orders = config.signals.len() > 1;
     let mut daemon = Daemon::start(config, Clock::start()).await?;
+    daemon.exporter().watch_strangers(alone.strangers());
     if orders && !daemon.desk().status().clock_synchronised {
         warn!(
             "nobody is known to keep this machine's clock right, so orders begin early and end late: let \
@@ -148,7 +150,11 @@ async fn reload(
 ) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
     notify::reloading();
     let loaded = config::load(path).map(at_home).map_err(ServiceError::Config);
-    let outcome = match loaded.and_then(|config| Ok(alone.command(&config).map(|()| config)?)) {
+    let allowed = match loaded {
+        Ok(config) => alone.command(&config).await.map(|()| config).map_err(ServiceError::NotAlone),
+        Err(errors) => Err(errors),
+    };
+    let outcome = match allowed {
         Ok(config) => {
             let warnings = config.warnings.clone();
             announce(&config);
@@ -160,6 +166,7 @@ async fn reload(
             if config.store.path.as_deref() != kept {
                 warn!("the database changes with a restart only");
             }
+            daemon.exporter().watch_strangers(alone.strangers());
             daemon.reload(config).await?;
             info!("the new configuration is in force");
             Ok(warnings)

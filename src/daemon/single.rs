@@ -3,20 +3,24 @@
 //! What is held goes with the process, however it ends; nothing is left behind that a person would have to remove.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::call::{self, Call};
+use super::name::{self, Name, Others, Trusted};
 use crate::config::Config;
 use crate::control::site::Actuator;
 
 /// How many of the miners stand for all of them: those with the least digests, so that two sites that share a good part of
 /// their miners share some of these. More would cost a file each.
 const STAND_FOR_ALL: usize = 16;
+/// Read and written by one account.
+const OURS: u32 = 0o600;
 
 /// Another daemon is there already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,51 +55,103 @@ pub enum NotAlone {
 #[derive(Debug)]
 pub struct Alone {
     _store: Option<File>,
-    _configuration: Option<UnixListener>,
-    /// By the names of the miners that stand for all.
-    miners: BTreeMap<String, Option<UnixListener>>,
+    _configuration: Option<Name>,
+    trusted: Trusted,
+    /// By the beginnings of the names: of the miners that stand for all.
+    miners: BTreeMap<String, Option<Name>>,
+    strangers: BTreeMap<&'static str, u64>,
 }
 
 impl Alone {
     /// Takes hold of the configuration, by a name in the kernel that needs no file, and of the database where there is one,
     /// by a lock on `DATABASE.lock` beside it. A disk that does not let itself be written now is told and holds nobody up:
-    /// the miners must be led all the same.
+    /// the miners must be led all the same. Whoever calls about the configuration comes by `calls`.
     ///
     /// # Errors
-    /// Another process holds one of them.
-    pub fn hold(config: &Path, store: Option<&Path>) -> Result<Self, NotAlone> {
-        let whole = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
-        let configuration = name("run", &digest(whole.as_os_str().as_encoded_bytes()))
-            .map_err(|()| NotAlone::Configuration { path: config.to_owned() })?;
+    /// A process of this account, of root or of the service holds one of them.
+    pub async fn hold(
+        config: &Path,
+        store: Option<&Path>,
+        calls: Option<mpsc::Sender<Call>>,
+    ) -> Result<Self, NotAlone> {
+        let trusted = Trusted::beside(config);
+        let start = call::start(config);
+        let name = held(Name::take(&start, |listener| async move {
+            match calls {
+                Some(calls) => call::take(listener, calls).await,
+                None => name::be_seen(listener).await,
+            }
+        }));
+        let others = look(&BTreeSet::from([start]), &[&name], &trusted).await;
+        if !others.believed.is_empty() {
+            return Err(NotAlone::Configuration { path: config.to_owned() });
+        }
+        if !others.strangers.is_empty() {
+            warn!(
+                "a program of another account says that it runs with {}: it is not believed; `ss -xlp | grep ballast-run` \
+                 shows which",
+                config.display()
+            );
+        }
         let store = match store {
             Some(path) => lock(path)?,
             None => None,
         };
-        Ok(Self { _store: store, _configuration: configuration, miners: BTreeMap::new() })
+        let strangers = BTreeMap::from([("configuration", others.count())]);
+        Ok(Self { _store: store, _configuration: name, trusted, miners: BTreeMap::new(), strangers })
     }
 
     /// Takes hold of the miners that a configuration commands, and lets go of those that it does not. Whoever only looks on
     /// holds none. Two daemons in containers with networks of their own do not see each other.
     ///
     /// # Errors
-    /// Another process commands some of them; then what was held before stays so.
-    pub fn command(&mut self, config: &Config) -> Result<(), NotAlone> {
+    /// A process of this account, of root or of the service commands some of them; then what was held before stays so.
+    pub async fn command(&mut self, config: &Config) -> Result<(), NotAlone> {
         let wanted = commanded(config);
-        let mut taken = BTreeMap::new();
-        for (short, address) in &wanted {
-            if !self.miners.contains_key(short) {
-                let held =
-                    name("miner", short).map_err(|()| NotAlone::Miners { address: address.clone() })?;
-                taken.insert(short.clone(), held);
-            }
+        let taken: BTreeMap<_, _> = wanted
+            .keys()
+            .filter(|start| !self.miners.contains_key(*start))
+            .map(|start| (start.clone(), held(Name::take(start, name::be_seen))))
+            .collect();
+        let starts = wanted.keys().cloned().collect();
+        let own: Vec<_> = self.miners.values().chain(taken.values()).collect();
+        let others = look(&starts, &own, &self.trusted).await;
+        if let Some(address) = others.believed.keys().find_map(|start| wanted.get(start)) {
+            return Err(NotAlone::Miners { address: address.clone() });
         }
-        self.miners.retain(|short, _| wanted.contains_key(short));
-        self.miners.append(&mut taken);
+        for address in others.strangers.iter().filter_map(|start| wanted.get(start)) {
+            warn!(
+                "a program of another account says that it commands the miner at {address}, too: if that is true, it undoes \
+                 what this daemon does; `ss -xlp | grep ballast-miner` shows which"
+            );
+        }
+        self.strangers.insert("miners", others.count());
+        self.miners.retain(|start, _| wanted.contains_key(start));
+        self.miners.extend(taken);
         Ok(())
+    }
+
+    /// How many of what this daemon holds programs of other accounts say that they hold, too. They are not believed.
+    pub fn strangers(&self) -> u64 {
+        self.strangers.values().sum()
     }
 }
 
-/// The miners that stand for all that a configuration commands: digest and address.
+/// A name; `None` where the system has none.
+fn held(taken: io::Result<Name>) -> Option<Name> {
+    let unknown = |error| warn!("another daemon will not find out that this one does the same: {error}");
+    taken.map_err(unknown).ok()
+}
+
+async fn look(starts: &BTreeSet<String>, own: &[&Option<Name>], trusted: &Trusted) -> Others {
+    let own: Vec<_> = own.iter().filter_map(|name| name.as_ref()).collect();
+    name::others(starts, &own, |peer| trusted.knows(peer)).await.unwrap_or_else(|error| {
+        warn!("cannot find out whether another daemon does the same: {error}");
+        Others::default()
+    })
+}
+
+/// The miners that stand for all that a configuration commands: the beginnings of their names, and addresses.
 fn commanded(config: &Config) -> BTreeMap<String, String> {
     if config.site.settings.observe {
         return BTreeMap::new();
@@ -106,44 +162,19 @@ fn commanded(config: &Config) -> BTreeMap<String, String> {
         .map(|(_, connection)| connection.endpoint.to_string().to_ascii_lowercase())
         .collect();
     let all: BTreeMap<String, String> =
-        addresses.into_iter().map(|address| (digest(address.as_bytes()), address)).collect();
+        addresses.into_iter().map(|address| (name::start("miner", address.as_bytes()), address)).collect();
     all.into_iter().take(STAND_FOR_ALL).collect()
 }
 
-/// A name has 107 bytes at the most (unix(7)); a path may have more.
-fn digest(text: &[u8]) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A name in the kernel that needs no file and goes with the process, for one purpose and one path.
-///
-/// # Errors
-/// The system has no such names.
-pub(super) fn kernel_name(purpose: &str, path: &Path) -> std::io::Result<SocketAddr> {
-    let short = digest(path.as_os_str().as_encoded_bytes());
-    SocketAddr::from_abstract_name(format!("ballast-{purpose}-{short}"))
-}
-
-/// Takes a name in the kernel; `None` where the system has no such names.
-fn name(of: &str, short: &str) -> Result<Option<UnixListener>, ()> {
-    let bound = SocketAddr::from_abstract_name(format!("ballast-{of}-{short}"))
-        .and_then(|address| UnixListener::bind_addr(&address));
-    match bound {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(()),
-        Err(error) => {
-            warn!("cannot find out whether another daemon does the same: {error}");
-            Ok(None)
-        }
-    }
-}
-
-/// Locks a database against another daemon; `None` where nothing can be written.
+/// Locks a database against another daemon; `None` where nothing can be written. Whoever may open the file may lock it
+/// (flock(2)), so only this account may.
 fn lock(database: &Path) -> Result<Option<File>, NotAlone> {
     let mut path = database.as_os_str().to_owned();
     path.push(".lock");
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let locked = opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+    let mut options = OpenOptions::new();
+    let opened = options.create(true).truncate(false).write(true).mode(OURS).open(&path);
+    let kept = opened.and_then(|file| file.set_permissions(Permissions::from_mode(OURS)).map(|()| file));
+    let locked = kept.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
     match locked {
         Ok(file) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(NotAlone::Store { path: database.to_owned() }),
@@ -156,6 +187,8 @@ fn lock(database: &Path) -> Result<Option<File>, NotAlone> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
@@ -164,20 +197,45 @@ mod tests {
         folder
     }
 
-    #[test]
-    fn a_second_daemon_with_the_same_database_or_configuration_is_refused_until_the_first_is_gone() {
+    /// Holds without anybody who calls.
+    async fn hold(config: &Path, store: Option<&Path>) -> Result<Alone, NotAlone> {
+        // What was let go is gone with the next turn.
+        tokio::task::yield_now().await;
+        Alone::hold(config, store, None).await
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_with_the_same_database_or_configuration_is_refused_until_the_first_is_gone() {
         let folder = folder("both");
         let (one, other) = (folder.join("one.toml"), folder.join("other.toml"));
         let database = folder.join("ballast.db");
-        let first = Alone::hold(&one, Some(&database)).unwrap();
-        let refused = Alone::hold(&other, Some(&database)).unwrap_err();
+        let first = hold(&one, Some(&database)).await.unwrap();
+        let refused = hold(&other, Some(&database)).await.unwrap_err();
         assert_eq!(refused, NotAlone::Store { path: database.clone() });
         assert!(refused.to_string().contains("stop it, or give this one a path of its own in [store]"));
-        assert_eq!(Alone::hold(&one, None).unwrap_err(), NotAlone::Configuration { path: one.clone() });
+        assert_eq!(hold(&one, None).await.unwrap_err(), NotAlone::Configuration { path: one.clone() });
         // Another site on the same computer has both of its own.
-        let beside = Alone::hold(&other, Some(&folder.join("other.db"))).unwrap();
+        let beside = hold(&other, Some(&folder.join("other.db"))).await.unwrap();
         drop((first, beside));
-        assert!(Alone::hold(&one, Some(&database)).is_ok());
+        assert!(hold(&one, Some(&database)).await.is_ok());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Whoever may open a file may lock it, for reading is enough: one more program of another account that keeps the daemon
+    /// from its work.
+    #[test]
+    fn no_other_account_can_lock_the_database() {
+        let folder = folder("lock");
+        let database = folder.join("ballast.db");
+        let file = folder.join("ballast.db.lock");
+        // As an earlier version may have left it.
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        for _ in 0..2 {
+            assert!(lock(&database).unwrap().is_some());
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, OURS);
+            std::fs::remove_file(&file).unwrap();
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -194,27 +252,28 @@ mod tests {
         crate::config::parse(&text, Path::new("site.toml"), &crate::config::Options::default()).unwrap()
     }
 
-    #[test]
-    fn a_copy_of_the_configuration_elsewhere_commands_nobody() {
+    #[tokio::test]
+    async fn a_copy_of_the_configuration_elsewhere_commands_nobody() {
         let folder = folder("copies");
-        let hold = |file: &str| Alone::hold(&folder.join(file), None).unwrap();
         let first = site("control", &["198.51.100.1-198.51.100.40"]);
-        let mut one = hold("one.toml");
-        one.command(&first).unwrap();
+        let mut one = hold(&folder.join("one.toml"), None).await.unwrap();
+        one.command(&first).await.unwrap();
         // Without a database, on another port, and with some miners more.
         let more = site("control", &["198.51.100.1-198.51.100.50"]);
-        let mut other = hold("other.toml");
-        let refused = other.command(&more).unwrap_err();
+        let mut other = hold(&folder.join("other.toml"), None).await.unwrap();
+        let refused = other.command(&more).await.unwrap_err();
         assert!(refused.to_string().contains("commands the miner at 198.51.100."), "{refused}");
         // Looking on is free, and so are other miners.
-        other.command(&site("observe", &["198.51.100.1-198.51.100.50"])).unwrap();
-        other.command(&site("control", &["198.51.100.101-198.51.100.140"])).unwrap();
+        other.command(&site("observe", &["198.51.100.1-198.51.100.50"])).await.unwrap();
+        other.command(&site("control", &["198.51.100.101-198.51.100.140"])).await.unwrap();
         // A reload to the miners of the other one is refused, and what was held stays held.
-        assert_eq!(other.command(&first).unwrap_err(), one_of(&first));
-        one.command(&site("control", &["198.51.100.41"])).unwrap();
-        other.command(&first).unwrap();
+        assert_eq!(other.command(&first).await.unwrap_err(), one_of(&first));
+        one.command(&site("control", &["198.51.100.41"])).await.unwrap();
+        tokio::task::yield_now().await;
+        other.command(&first).await.unwrap();
         drop(other);
-        one.command(&first).unwrap();
+        tokio::task::yield_now().await;
+        one.command(&first).await.unwrap();
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -223,11 +282,90 @@ mod tests {
         NotAlone::Miners { address: commanded(config).into_values().next().unwrap() }
     }
 
-    #[test]
-    fn a_disk_that_cannot_be_written_holds_nobody_up() {
+    #[tokio::test]
+    async fn a_disk_that_cannot_be_written_holds_nobody_up() {
         let folder = folder("none");
-        let alone = Alone::hold(&folder.join("c.toml"), Some(&folder.join("missing/ballast.db"))).unwrap();
+        let alone = hold(&folder.join("c.toml"), Some(&folder.join("missing/ballast.db"))).await.unwrap();
         assert!(alone._store.is_none());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// A program of another account that holds names, until it is dropped.
+    struct Program(std::process::Child);
+
+    impl Program {
+        fn start(account: u32, names: &[String]) -> Option<Self> {
+            use std::io::BufRead as _;
+            const HOLD: &str = "use Socket; $| = 1; for (@ARGV) { socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die; \
+                bind($held, pack_sockaddr_un(qq(\\0$_))) or die; listen($held, 9) or die; push @all, $held } \
+                print qq(ready\\n); <STDIN>";
+            let mut command = std::process::Command::new("setpriv");
+            command.args([&format!("--reuid={account}"), &format!("--regid={account}"), "--clear-groups"]);
+            command.args(["perl", "-e", HOLD]).args(names).current_dir("/");
+            let pipe = std::process::Stdio::piped;
+            let mut child = command.stdin(pipe()).stdout(pipe()).spawn().ok()?;
+            let mut ready = String::new();
+            std::io::BufReader::new(child.stdout.take()?).read_line(&mut ready).ok()?;
+            (ready == "ready\n").then_some(Self(child))
+        }
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stranger_keeps_no_daemon_from_its_miners_nor_hides_a_second_one() {
+        let folder = folder("stranger");
+        let (config, copy) = (folder.join("site.toml"), folder.join("copy.toml"));
+        for file in [&config, &copy] {
+            std::fs::write(file, "").unwrap();
+            std::fs::set_permissions(file, Permissions::from_mode(0o640)).unwrap();
+        }
+        let fleet = site("control", &["198.51.100.201-198.51.100.240"]);
+        let starts = || commanded(&fleet).into_keys().chain([call::start(&config)]);
+        // What an older version would have needed, and what looks like a daemon of today.
+        let names: Vec<String> =
+            starts().flat_map(|start| [start.clone(), start + "-0123456789abcdef"]).collect();
+        let (stranger, service) = (54_321, 54_322);
+        let Some(program) = Program::start(stranger, &names) else {
+            let why = "it takes root, setpriv and perl";
+            let _ = writeln!(io::stderr(), "SKIPPED: programs of other accounts ({why})");
+            return;
+        };
+        let mut one = hold(&config, None).await.unwrap();
+        one.command(&fleet).await.unwrap();
+        assert_eq!(usize::try_from(one.strangers()), Ok(STAND_FOR_ALL + 1));
+        // A second daemon of this account is refused as ever.
+        assert_eq!(hold(&config, None).await.unwrap_err(), NotAlone::Configuration { path: config.clone() });
+        let mut other = hold(&copy, None).await.unwrap();
+        assert_eq!(other.command(&fleet).await.unwrap_err(), one_of(&fleet));
+        assert!(matches!(call::reload(&copy).await, Err(call::ReloadError::NoAnswer(_))), "that is `other`");
+        drop((one, other));
+        tokio::task::yield_now().await;
+        let asked = call::reload(&config).await.unwrap_err();
+        assert!(matches!(asked, call::ReloadError::Stranger { .. }), "{asked}");
+
+        // The configuration is for the group of the service: one of its members is a daemon of this site.
+        drop(program);
+        std::os::unix::fs::chown(&config, None, Some(service)).unwrap();
+        let _program = Program::start(service, &names).unwrap();
+        assert_eq!(hold(&config, None).await.unwrap_err(), NotAlone::Configuration { path: config.clone() });
+        std::os::unix::fs::chown(&copy, None, Some(service)).unwrap();
+        let mut other = hold(&copy, None).await.unwrap();
+        assert_eq!(other.command(&fleet).await.unwrap_err(), one_of(&fleet));
+        // Read by everybody it says nothing of its group, and its owner is believed.
+        std::fs::set_permissions(&copy, Permissions::from_mode(0o644)).unwrap();
+        drop(other);
+        tokio::task::yield_now().await;
+        hold(&copy, None).await.unwrap().command(&fleet).await.unwrap();
+        std::os::unix::fs::chown(&copy, Some(service), None).unwrap();
+        tokio::task::yield_now().await;
+        let mut other = hold(&copy, None).await.unwrap();
+        assert_eq!(other.command(&fleet).await.unwrap_err(), one_of(&fleet));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

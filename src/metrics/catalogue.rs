@@ -315,6 +315,11 @@ pub(super) const CLOCK_SYNCHRONISED: Definition = gauge(
     &[],
     "1 while the wall clock is trusted, 0 while nobody is known to keep it right or it has jumped.",
 );
+pub(super) const STRANGERS: Definition = gauge(
+    "ballast_strangers",
+    &[],
+    "Miners and configuration of this daemon that programs of other accounts said at the latest start or reload to hold, too.",
+);
 
 /// All of them.
 pub(super) const ALL: &[&Definition] = &[
@@ -374,6 +379,7 @@ pub(super) const ALL: &[&Definition] = &[
     &ORDERS,
     &STORE_ERRORS,
     &CLOCK_SYNCHRONISED,
+    &STRANGERS,
 ];
 
 #[cfg(test)]

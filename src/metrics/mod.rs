@@ -66,6 +66,7 @@ struct State {
     reads: Option<Arc<dyn MeterReads>>,
     commands: Option<Arc<dyn CommandStats>>,
     signals: Option<Arc<dyn SignalStats>>,
+    strangers: Option<u64>,
 }
 
 struct Inner {
@@ -113,6 +114,7 @@ impl Exporter {
                 reads: None,
                 commands: None,
                 signals: None,
+                strangers: None,
             }),
         });
         let duration = &catalogue::CYCLE_DURATION;
@@ -180,6 +182,11 @@ impl Exporter {
     /// Where the states of the sources of orders come from; none are exported before.
     pub fn watch_signals(&self, signals: Arc<dyn SignalStats>) {
         self.inner.change(|state| state.signals = Some(signals));
+    }
+
+    /// How many of what this daemon holds programs of other accounts say that they hold, too; not exported before.
+    pub fn watch_strangers(&self, strangers: u64) {
+        self.inner.change(|state| state.strangers = Some(strangers));
     }
 
     /// The sources of orders as they stand; `None` where nobody keeps them.

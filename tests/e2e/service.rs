@@ -218,7 +218,7 @@ fn a_copy_of_the_configuration_on_another_port_commands_nobody() {
     observer.signal("HUP");
     eventually("the reload is refused", seconds(5.0), || {
         let log = site.read("observer.err");
-        log.contains("the new configuration is not used, the running one stays in force: another daemon")
+        log.contains("the new configuration is not used, the running one stays in force:\nanother daemon")
             .then_some(())
     });
 }

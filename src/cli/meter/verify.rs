@@ -101,8 +101,9 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(1);
     }
     // A daemon may serve its pages elsewhere, or keep its orders in the same place.
-    let mut alone = Alone::hold(&args.config, config.store.path.as_deref()).map_err(Failure::NotAlone)?;
-    alone.command(&config).map_err(Failure::NotAlone)?;
+    let alone = Alone::hold(&args.config, config.store.path.as_deref(), None).await;
+    let mut alone = alone.map_err(Failure::NotAlone)?;
+    alone.command(&config).await.map_err(Failure::NotAlone)?;
     if !args.yes && !std::io::stdin().is_terminal() {
         crate::cli::complain(format_args!(
             "ballast: this moves power, and there is no terminal to ask at; say --yes if that is meant"
