@@ -119,9 +119,17 @@ impl Daemon {
     /// # Errors
     /// The address of the pages cannot be listened on, or the system cannot give what every program needs.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DaemonError> {
+        let pages = web::Pages::Open(web::bind(config.web.listen)?);
+        Self::start_with(config, clock, pages).await
+    }
+
+    /// As [`Daemon::start`], with pages that may have to wait for their address.
+    ///
+    /// # Errors
+    /// The system cannot give what every program needs.
+    pub async fn start_with(config: Config, clock: Clock, pages: web::Pages) -> Result<Self, DaemonError> {
         let exporter = Arc::new(Exporter::new(config.site.clone(), clock)?);
-        let listener = web::bind(config.web.listen)?;
-        let address = listener.local_addr().unwrap_or(config.web.listen);
+        let address = pages.address().unwrap_or(config.web.listen);
         let cancel = CancellationToken::new();
 
         let mut state = State::new(config.site.clone());
@@ -135,7 +143,7 @@ impl Daemon {
         exporter.watch_signals(Arc::new(desk.clone()));
         let api = Arc::new(Api::new(&config, desk.clone()));
         let local = config.web.socket.as_deref().and_then(local);
-        let serving = web::serve_with(listener, local, exporter.clone(), api.clone(), cancel.child_token());
+        let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
         let pages = tokio::spawn(serving);
 
         let beats = desk.clone();

@@ -67,8 +67,12 @@ impl Trusted {
         Self { accounts, group: group.map(|file| file.gid()) }
     }
 
+    pub(super) fn has(&self, account: u32) -> bool {
+        self.accounts.contains(&account)
+    }
+
     pub(super) fn knows(&self, peer: &UCred) -> bool {
-        self.accounts.contains(&peer.uid()) || self.group == Some(peer.gid())
+        self.has(peer.uid()) || self.group == Some(peer.gid())
     }
 }
 
@@ -185,6 +189,63 @@ async fn connect(name: &str) -> io::Result<UnixStream> {
     // As a path a name is written behind a zero.
     let path = OsString::from_vec([&[0], name.as_bytes()].concat());
     UnixStream::connect(PathBuf::from(path)).await
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! What another account does.
+
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::SocketAddr;
+    use std::process::{Child, Command, Stdio};
+
+    const HOLD: &str = "use Socket; $| = 1; for (@ARGV) { socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die; \
+        bind($held, pack_sockaddr_un(qq(\\0$_))) or die; listen($held, 9) or die; push @all, $held } \
+        print qq(ready\\n); <STDIN>";
+    const LISTEN: &str = "use Socket; $| = 1; socket(my $held, AF_INET, SOCK_STREAM, 0) or die; \
+        bind($held, pack_sockaddr_in(0, INADDR_LOOPBACK)) or die; listen($held, 9) or die; \
+        my ($port) = unpack_sockaddr_in(getsockname($held)); print qq(127.0.0.1:$port\\n); <STDIN>";
+
+    /// A program of an account, until it is dropped.
+    pub(crate) struct Program(Child);
+
+    impl Program {
+        /// One that holds these names. `None`, and told, where the account cannot be taken.
+        pub(crate) fn holds(account: u32, names: &[String]) -> Option<Self> {
+            Self::start(account, HOLD, names).map(|(program, _)| program)
+        }
+
+        /// One that listens at a port of this machine.
+        pub(crate) fn listens(account: u32) -> Option<(Self, SocketAddr)> {
+            let (program, said) = Self::start(account, LISTEN, &[])?;
+            Some((program, said.parse().unwrap()))
+        }
+
+        fn start(account: u32, what: &str, arguments: &[String]) -> Option<(Self, String)> {
+            let mut command = Command::new("setpriv");
+            command.args([&format!("--reuid={account}"), &format!("--regid={account}"), "--clear-groups"]);
+            command.args(["perl", "-e", what]).args(arguments).current_dir("/");
+            let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            let mut said = String::new();
+            let program = child.ok().map(Self).and_then(|mut program| {
+                BufReader::new(program.0.stdout.take()?).read_line(&mut said).ok()?;
+                Some(program)
+            });
+            if said.is_empty() {
+                let why = "it takes root, setpriv and perl";
+                let _ = writeln!(std::io::stderr(), "SKIPPED: programs of other accounts ({why})");
+                return None;
+            }
+            Some((program?, said.trim().to_owned()))
+        }
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
 }
 
 #[cfg(test)]

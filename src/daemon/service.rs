@@ -1,5 +1,6 @@
 //! `ballast run`: the daemon as a service, from the first line of the log to the last.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,12 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors, Diagnostic};
+use crate::daemon::name::Trusted;
 use crate::daemon::single::{Alone, NotAlone};
 use crate::daemon::terminal::{HangUp, Terminal};
 use crate::daemon::{Daemon, DaemonError, notify};
 use crate::signal::wall::Trust;
-use crate::web;
+use crate::web::{self, Pages, WebError};
 
 /// Why the service ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,9 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
 
     let (door, kept) = ((config.web.listen, config.web.socket.clone()), config.store.path.clone());
     let orders = config.signals.len() > 1;
-    let mut daemon = Daemon::start(config, Clock::start()).await?;
+    let pages = pages(config.web.listen, path).map_err(DaemonError::Web)?;
+    let waits = matches!(pages, Pages::Taken(_));
+    let mut daemon = Daemon::start_with(config, Clock::start(), pages).await?;
     daemon.exporter().watch_strangers(alone.strangers());
     if orders && !daemon.desk().status().clock_synchronised {
         warn!(
@@ -66,7 +70,9 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
              systemd-timesyncd synchronise it, or write clock = \"trusted\" in [site] when something else does"
         );
     }
-    info!("metrics and status on http://{}/", daemon.address());
+    if !waits {
+        info!("metrics and status on http://{}/", daemon.address());
+    }
     loop {
         tokio::select! {
             _ = hang_up.recv() => match terminal.hang_up() {
@@ -98,6 +104,31 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     daemon.stop().await;
     info!("stopped");
     Ok(())
+}
+
+/// Opens the address of the pages. Where strangers have it, they are not to keep the daemon from its work: it goes on without
+/// pages until they are gone.
+///
+/// # Errors
+/// It cannot be had for another reason, or a program that is believed has it.
+fn pages(listen: SocketAddr, config: &Path) -> Result<Pages, WebError> {
+    let error = match web::bind(listen) {
+        Ok(listener) => return Ok(Pages::Open(listener)),
+        Err(error) => error,
+    };
+    let WebError::Bind { reason, .. } = &error;
+    let holders = web::holders(listen).unwrap_or_default();
+    let trusted = Trusted::beside(config);
+    if reason.kind() != ErrorKind::AddrInUse
+        || holders.is_empty()
+        || holders.iter().any(|holder| trusted.has(*holder))
+    {
+        return Err(error);
+    }
+    warn!(
+        "a program of another account has {listen}: no metrics and no pages there until it is gone; `ss -tlp` shows it"
+    );
+    Ok(Pages::Taken(listen))
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, ServiceError> {
@@ -178,4 +209,29 @@ async fn reload(
     };
     notify::reloaded();
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::name::testing::Program;
+
+    #[tokio::test]
+    async fn a_stranger_at_the_address_of_the_pages_keeps_no_daemon_from_its_work() {
+        let config = Path::new("there-is-none.toml");
+        let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(pages(own.local_addr().unwrap(), config).is_err(), "that is for the operator to mend");
+        let Some((program, address)) = Program::listens(54_321) else { return };
+        let taken = pages(address, config).unwrap();
+        assert!(matches!(taken, Pages::Taken(at) if at == address), "{taken:?}");
+        // It works without pages.
+        let mut site = config::demo(config::DEMO_NETWORK).unwrap();
+        site.web.listen = address;
+        let daemon = Daemon::start_with(site, Clock::start(), taken).await.unwrap();
+        let mut frames = daemon.frames();
+        assert!(frames.wait_for(Option::is_some).await.is_ok());
+        daemon.stop().await;
+        drop(program);
+        assert!(matches!(pages(address, config), Ok(Pages::Open(_))));
+    }
 }

@@ -187,8 +187,7 @@ fn lock(database: &Path) -> Result<Option<File>, NotAlone> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
+    use super::super::name::testing::Program;
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
@@ -290,33 +289,6 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
-    /// A program of another account that holds names, until it is dropped.
-    struct Program(std::process::Child);
-
-    impl Program {
-        fn start(account: u32, names: &[String]) -> Option<Self> {
-            use std::io::BufRead as _;
-            const HOLD: &str = "use Socket; $| = 1; for (@ARGV) { socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die; \
-                bind($held, pack_sockaddr_un(qq(\\0$_))) or die; listen($held, 9) or die; push @all, $held } \
-                print qq(ready\\n); <STDIN>";
-            let mut command = std::process::Command::new("setpriv");
-            command.args([&format!("--reuid={account}"), &format!("--regid={account}"), "--clear-groups"]);
-            command.args(["perl", "-e", HOLD]).args(names).current_dir("/");
-            let pipe = std::process::Stdio::piped;
-            let mut child = command.stdin(pipe()).stdout(pipe()).spawn().ok()?;
-            let mut ready = String::new();
-            std::io::BufReader::new(child.stdout.take()?).read_line(&mut ready).ok()?;
-            (ready == "ready\n").then_some(Self(child))
-        }
-    }
-
-    impl Drop for Program {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
     #[tokio::test]
     async fn a_stranger_keeps_no_daemon_from_its_miners_nor_hides_a_second_one() {
         let folder = folder("stranger");
@@ -331,11 +303,7 @@ mod tests {
         let names: Vec<String> =
             starts().flat_map(|start| [start.clone(), start + "-0123456789abcdef"]).collect();
         let (stranger, service) = (54_321, 54_322);
-        let Some(program) = Program::start(stranger, &names) else {
-            let why = "it takes root, setpriv and perl";
-            let _ = writeln!(io::stderr(), "SKIPPED: programs of other accounts ({why})");
-            return;
-        };
+        let Some(program) = Program::holds(stranger, &names) else { return };
         let mut one = hold(&config, None).await.unwrap();
         one.command(&fleet).await.unwrap();
         assert_eq!(usize::try_from(one.strangers()), Ok(STAND_FOR_ALL + 1));
@@ -352,7 +320,7 @@ mod tests {
         // The configuration is for the group of the service: one of its members is a daemon of this site.
         drop(program);
         std::os::unix::fs::chown(&config, None, Some(service)).unwrap();
-        let _program = Program::start(service, &names).unwrap();
+        let _program = Program::holds(service, &names).unwrap();
         assert_eq!(hold(&config, None).await.unwrap_err(), NotAlone::Configuration { path: config.clone() });
         std::os::unix::fs::chown(&copy, None, Some(service)).unwrap();
         let mut other = hold(&copy, None).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,9 @@ use super::WebError;
 
 /// Those of the group may connect too: systemd makes it the one that may read the configuration.
 const MODE: u32 = 0o660;
+
+/// Between two attempts to have an address that somebody else has.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Who has not answered a knock by then will not.
 const KNOCK: Duration = Duration::from_millis(500);
@@ -29,6 +32,70 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// [`WebError::Bind`] when it is taken, not of this computer, or not allowed.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
     crate::door::listen(address).map_err(|reason| WebError::Bind { address, reason })
+}
+
+/// The accounts that listen there or at the same port of all addresses, as this machine's tables tell (proc(5),
+/// `/proc/net/tcp`).
+///
+/// # Errors
+/// They cannot be read.
+pub fn holders(address: SocketAddr) -> io::Result<Vec<u32>> {
+    let v4 = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
+    // A machine without IPv6 has none.
+    let v6 = std::fs::read_to_string("/proc/thread-self/net/tcp6").unwrap_or_default();
+    Ok(v4.lines().chain(v6.lines()).filter_map(|line| holder(line, address)).collect())
+}
+
+/// The account of a line, `sl local rem st tx:rx tr:when retrnsmt uid …`: addresses are words of 32 bits in the order of this
+/// machine, and 0A is whoever listens.
+fn holder(line: &str, address: SocketAddr) -> Option<u32> {
+    let mut columns = line.split_ascii_whitespace().skip(1);
+    let (ip, port) = columns.next()?.split_once(':')?;
+    let listens = columns.nth(1)? == "0A" && u16::from_str_radix(port, 16).ok()? == address.port();
+    let bytes = match address.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let words = bytes.as_chunks::<4>().0.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
+    let in_the_way = address.ip().is_unspecified()
+        || ip.bytes().all(|digit| digit == b'0')
+        || ip == words.collect::<String>();
+    columns.nth(3)?.parse().ok().filter(|_| listens && in_the_way)
+}
+
+/// Where pages are served over the network.
+#[derive(Debug)]
+pub enum Pages {
+    /// Here.
+    Open(TcpListener),
+    /// Nowhere, as long as somebody else has this address.
+    Taken(SocketAddr),
+}
+
+impl Pages {
+    /// Where they are, or are to be.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Open(listener) => listener.local_addr(),
+            Self::Taken(address) => Ok(*address),
+        }
+    }
+
+    /// Waits until the address is free.
+    async fn open(&mut self) -> &TcpListener {
+        loop {
+            match self {
+                Self::Open(listener) => return listener,
+                Self::Taken(address) => {
+                    tokio::time::sleep(AGAIN).await;
+                    if let Ok(listener) = bind(*address) {
+                        tracing::info!("metrics and status on http://{address}/, which is free again");
+                        *self = Self::Open(listener);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The name of the socket of a daemon that listens at this address, in the folder for it: whoever would call the one finds
@@ -102,16 +169,16 @@ impl Drop for Local {
 /// Where connections come from.
 #[derive(Debug)]
 pub(super) enum Listener {
-    Tcp(TcpListener),
+    Tcp(Pages),
     Local(Local),
 }
 
 impl Listener {
     /// The next connection, and from where; `None` from this machine's own socket.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
+    pub(super) async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+            Self::Tcp(pages) => {
+                let (stream, peer) = pages.open().await.accept().await?;
                 // An answer that waits for more to send with it is late; one that cannot be hurried is an answer.
                 let _ = stream.set_nodelay(true);
                 Ok((Box::new(stream), Some(peer)))
@@ -132,6 +199,40 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ballast-socket-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         folder
+    }
+
+    #[test]
+    fn whoever_listens_at_an_address_or_at_all_of_them_is_found() {
+        const LINE: &str =
+            "   0: 0100007F:2672 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12 1";
+        let at = |address: &str| holder(LINE, address.parse().unwrap());
+        assert_eq!(at("127.0.0.1:9842"), Some(1000).filter(|_| cfg!(target_endian = "little")));
+        assert_eq!(at("0.0.0.0:9842"), Some(1000));
+        assert_eq!(at("127.0.0.1:9843"), None);
+        assert_eq!(at("127.0.0.2:9842"), None);
+        let all = LINE.replace("0100007F", &"0".repeat(32));
+        assert_eq!(holder(&all, "[::1]:9842".parse().unwrap()), Some(1000));
+        let connected = LINE.replace(" 0A ", " 01 ");
+        for line in [connected.as_str(), "  sl  local_address rem_address   st", ""] {
+            assert_eq!(holder(line, "127.0.0.1:9842".parse().unwrap()), None, "{line}");
+        }
+        // This process is found by itself.
+        let listener =
+            std::net::TcpListener::bind("[::1]:0").or_else(|_| std::net::TcpListener::bind("127.0.0.1:0"));
+        let listener = listener.unwrap();
+        let own = std::fs::metadata("/proc/self").unwrap().uid();
+        assert_eq!(holders(listener.local_addr().unwrap()).unwrap(), [own]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_was_taken_is_served_once_it_is_free() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        let mut pages = Pages::Taken(address);
+        assert!(tokio::time::timeout(AGAIN * 3, pages.open()).await.is_err());
+        drop(other);
+        assert_eq!(pages.open().await.local_addr().unwrap(), address);
+        assert_eq!(pages.address().unwrap(), address);
     }
 
     #[tokio::test]

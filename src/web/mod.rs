@@ -50,7 +50,7 @@ use listen::{Listener, Stream};
 
 pub use health::{Health, health};
 pub use hosts::Hosts;
-pub use listen::{Local, bind, knock, socket_in};
+pub use listen::{Local, Pages, bind, holders, knock, socket_in};
 pub use status::{Status, status};
 
 /// Connections over the network at one time: of anybody, and besides of those that have sent a token that is known.
@@ -105,12 +105,12 @@ fn advice(address: SocketAddr, reason: &io::Error) -> String {
 /// Answers requests until `cancel`, then lets the answers in flight end, for a few seconds at most. Takes no orders.
 pub async fn serve(listener: TcpListener, shared: Arc<Exporter>, cancel: CancellationToken) {
     let hosts = Arc::new(Hosts::default());
-    answer(Listener::Tcp(listener), SEATS, named(routes::router(shared), hosts), cancel).await;
+    answer(Listener::Tcp(Pages::Open(listener)), SEATS, named(routes::router(shared), hosts), cancel).await;
 }
 
 /// As [`serve`], takes orders, and answers at a socket of this machine too where there is one.
 pub async fn serve_with(
-    listener: TcpListener,
+    pages: Pages,
     local: Option<Local>,
     shared: Arc<Exporter>,
     orders: Arc<Api>,
@@ -123,7 +123,7 @@ pub async fn serve_with(
             answer(Listener::Local(local), LOCAL_SEATS, router.clone(), cancel.clone()).await;
         }
     };
-    tokio::join!(answer(Listener::Tcp(listener), SEATS, router.clone(), cancel.clone()), beside);
+    tokio::join!(answer(Listener::Tcp(pages), SEATS, router.clone(), cancel.clone()), beside);
 }
 
 /// Refuses what is meant for somebody else, and keeps the seat of whoever is being answered.
@@ -146,7 +146,7 @@ async fn one(State((hosts, clock)): State<(Arc<Hosts>, Clock)>, request: Request
     }
 }
 
-async fn answer(listener: Listener, seats: Seats, router: axum::Router, cancel: CancellationToken) {
+async fn answer(mut listener: Listener, seats: Seats, router: axum::Router, cancel: CancellationToken) {
     let door = Door::new(seats);
     let (connections, mut row) = (TaskTracker::new(), Row::default());
     let mut failing = false;
