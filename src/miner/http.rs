@@ -3,12 +3,15 @@
 //! waits for the answer, so a shed of a whole fleet costs little more than its bytes.
 //!
 //! The connection is kept for the next request where both sides want that, and for [`IDLE`] at the most. A request that is
-//! dropped takes its connection with it, so no late answer is ever taken for that of another request.
+//! dropped takes its connection with it, so no late answer is ever taken for that of another request. HTTP/1.1 does not say which
+//! answer belongs to which request: a device that has once sent what nobody asked for, such as a second answer, gets a connection
+//! for each request from then on.
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
@@ -35,7 +38,14 @@ struct Open {
 
 /// The connection that was kept, and since when.
 #[derive(Clone, Default)]
-pub struct Kept(Arc<Mutex<Option<(Open, Moment)>>>);
+pub struct Kept(Arc<Mutex<Keeping>>);
+
+#[derive(Default)]
+struct Keeping {
+    open: Option<(Open, Moment)>,
+    /// The device sends what nobody asks for.
+    never: bool,
+}
 
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,17 +56,34 @@ impl std::fmt::Debug for Kept {
 impl Kept {
     /// Takes it, where it is still good.
     async fn take(&self, clock: Clock) -> Option<Open> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (mut open, _) = kept.filter(|(_, since)| clock.now() - *since < IDLE)?;
-        // One that the miner has closed meanwhile ends now.
-        let ended = poll_fn(|context| Poll::Ready(open.connection.as_mut().poll(context).is_ready())).await;
-        (!ended && !open.sender.is_closed()).then_some(open)
+        let (mut open, since) = self.keeping().open.take()?;
+        // One that the miner has closed meanwhile ends now, and so does one on which something waits.
+        let now = poll_fn(|context| Poll::Ready(open.connection.as_mut().poll(context))).await;
+        self.note(&now);
+        let good = now.is_pending() && clock.now() - since < IDLE && !open.sender.is_closed();
+        good.then_some(open)
     }
 
     fn put(&self, open: Open, clock: Clock) {
-        if !open.sender.is_closed() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((open, clock.now()));
+        let mut keeping = self.keeping();
+        if !keeping.never && !open.sender.is_closed() {
+            keeping.open = Some((open, clock.now()));
         }
+    }
+
+    /// How a connection ended between two requests: by an error that comes neither from the transport nor from a message that
+    /// was begun, where something came unasked.
+    fn note(&self, ended: &Poll<hyper::Result<()>>) {
+        if let Poll::Ready(Err(error)) = ended
+            && error.source().is_none()
+            && !(error.is_incomplete_message() || error.is_parse())
+        {
+            self.keeping().never = true;
+        }
+    }
+
+    fn keeping(&self) -> MutexGuard<'_, Keeping> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,11 +157,20 @@ async fn talk(
     let mut talk = Box::pin(talk);
     let outcome = poll_fn(|context| {
         let mut outcome = talk.as_mut().poll(context);
-        gone = gone || connection.as_mut().poll(context).is_ready();
+        let mut look = |context: &mut Context<'_>| {
+            if !gone {
+                let now = connection.as_mut().poll(context);
+                place.kept().note(&now);
+                gone = now.is_ready();
+            }
+        };
+        look(context);
         if outcome.is_pending() {
             outcome = talk.as_mut().poll(context);
-            // One that is not to be kept closes as soon as it is looked at.
-            gone = gone || outcome.is_ready() && connection.as_mut().poll(context).is_ready();
+            // One that is not to be kept closes as soon as it is looked at, and one on which more waits ends.
+            if outcome.is_ready() {
+                look(context);
+            }
         }
         outcome
     })
@@ -200,6 +236,7 @@ mod tests {
     use reqwest::Client;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::miner::{Connection, DriverKind, Endpoint, exchange, http_client};
@@ -211,6 +248,8 @@ mod tests {
         base: String,
         connections: Arc<AtomicUsize>,
         heard: Arc<Mutex<Vec<String>>>,
+        /// Lets it say its answer once more, unasked.
+        again: Arc<Notify>,
         http: Client,
     }
 
@@ -228,14 +267,19 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let (connections, heard) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
-            let (count, told) = (Arc::clone(&connections), Arc::clone(&heard));
+            let again = Arc::<Notify>::default();
+            let (count, told, unasked) = (Arc::clone(&connections), Arc::clone(&heard), Arc::clone(&again));
             tokio::spawn(async move {
                 while let Ok((mut stream, _)) = listener.accept().await {
                     count.fetch_add(1, Ordering::Relaxed);
                     for number in 0..closes_after {
                         let mut request = Vec::new();
                         while !request.ends_with(b"\r\n\r\n") {
-                            if !stream.read_buf(&mut request).await.is_ok_and(|count| count > 0) {
+                            let read = tokio::select! {
+                                read = stream.read_buf(&mut request) => read,
+                                () = unasked.notified() => stream.write_all(answer).await.map(|()| 1),
+                            };
+                            if !read.is_ok_and(|count| count > 0) {
                                 break;
                             }
                         }
@@ -260,7 +304,7 @@ mod tests {
             };
             let place = Place::new(&connection);
             let base = format!("http://127.0.0.1:{port}");
-            Self { place, base, connections, heard, http: http_client().unwrap() }
+            Self { place, base, connections, heard, again, http: http_client().unwrap() }
         }
 
         async fn ask(&self, path: &str) -> Result<Answer, DriverError> {
@@ -356,6 +400,33 @@ mod tests {
             assert_eq!(device.ask("/").await.unwrap().body.len(), MAX_REFUSAL);
             assert_eq!(device.connections(), connections, "what is left of it belongs to no other answer");
         }
+    }
+
+    #[tokio::test]
+    async fn a_device_that_answers_twice_is_never_a_question_behind() {
+        const ONE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        // Both at once: the second one is there as soon as the first has been read.
+        let device = Device::start([ONE, ONE].concat().leak(), usize::MAX).await;
+        for connections in [1, 2, 3] {
+            assert_eq!(device.ask("/").await.unwrap().body, b"{}");
+            assert_eq!(device.connections(), connections, "the other answer belongs to no question");
+        }
+        // Late: it comes between two questions, and from then on no connection is kept for a third one to be in its way.
+        let device = Device::start(ONE, usize::MAX).await;
+        assert_eq!(device.ask("/").await.unwrap().body, b"{}");
+        assert!(device.place.kept().keeping().open.is_some());
+        device.again.notify_one();
+        while device.place.kept().take(device.place.clock()).await.is_some_and(|open| {
+            device.place.kept().put(open, device.place.clock());
+            true
+        }) {
+            tokio::task::yield_now().await;
+        }
+        for connections in [2, 3] {
+            assert_eq!(device.ask("/").await.unwrap().body, b"{}");
+            assert_eq!(device.connections(), connections);
+        }
+        // One that only closes, or breaks, is kept as ever: `a_connection_is_kept_and_one_that_the_miner_closed_is_replaced`.
     }
 
     #[tokio::test]
