@@ -27,7 +27,7 @@ const METERS: &[(&str, &str)] = embedded!(
     "iammeter-wem3080t", "janitza-umg511", "janitza-umg604", "janitza-umg96rm", "lovato-dmg610",
     "satec-pm180", "schneider-iem3000", "schneider-ion7650", "schneider-pm8000", "shelly-pro-3em",
     "siemens-pac2200", "siemens-pac3200", "sma-data-manager", "sma-home-manager", "socomec-countis",
-    "solis-hybrid", "sungrow-ihomemanager", "sungrow-sh", "victron-gx", "victron-gx-32bit",
+    "solis-hybrid", "sungrow-ihomemanager", "sungrow-logger", "sungrow-logger-pv", "sungrow-sh", "victron-gx", "victron-gx-32bit",
     "victron-gx-battery", "victron-gx-pv",
 );
 

@@ -380,6 +380,24 @@ fn solis_hybrid_shows_export_as_positive() {
 }
 
 #[test]
+fn sungrow_logger_has_its_words_both_ways_round() {
+    tells(
+        &profile("sungrow-logger"),
+        Input,
+        // -100 tens of watts
+        &[(8156, &[0xFF9C, 0xFFFF]), (8175, &[15, 0, 0, 1])],
+        &[(Power, -1_000.0), (EnergyImport, 1_500.0), (EnergyExport, 6_553_600.0)],
+    );
+    tells(
+        &profile("sungrow-logger-pv"),
+        Input,
+        // 100,000 W
+        &[(8069, &[0, 0, 1, 0x86A0]), (8079, &[0, 0, 0, 15])],
+        &[(Power, -100_000.0), (EnergyExport, 1_500.0)],
+    );
+}
+
+#[test]
 fn sungrow_ihomemanager_is_in_tens_of_watts_with_the_low_word_first() {
     tells(
         &profile("sungrow-ihomemanager"),
