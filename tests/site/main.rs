@@ -4,6 +4,7 @@
 mod config;
 mod config_guide;
 mod config_law;
+mod demo_guide;
 mod installed;
 mod metrics;
 mod metrics_promtool;
