@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors, Diagnostic};
 use crate::daemon::name::Trusted;
 use crate::daemon::single::{Alone, NotAlone};
-use crate::daemon::terminal::{HangUp, Terminal};
+use crate::daemon::terminal::{self, HangUp, Terminal};
 use crate::daemon::{Daemon, DaemonError, notify};
 use crate::signal::wall::Trust;
 use crate::web::{self, Pages, WebError};
@@ -73,9 +73,11 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     if !waits {
         info!("metrics and status on http://{}/", daemon.address());
     }
+    let mut looks = tokio::time::interval(terminal::OFTEN);
     loop {
         tokio::select! {
-            _ = hang_up.recv() => match terminal.hang_up() {
+            _ = looks.tick(), if terminal.is_there() => terminal.look_again(),
+            _ = hang_up.recv() => match terminal.hang_up().await {
                 HangUp::Reload => {
                     // What is wrong has been logged.
                     let _ = reload(&daemon, path, &door, kept.as_deref(), &mut alone).await?;

@@ -3,9 +3,21 @@
 //! Whoever starts the daemon in a terminal and closes it expects what any other program does: it ends, here in order, as
 //! `on_exit` says. Whoever wants it to go on says so with `nohup`. A service has no terminal, so for it every SIGHUP is a
 //! reload.
+//!
+//! A shell that ends sends its jobs a SIGHUP while the terminal is still there (zsh, bash with `huponexit`). Who has sent a signal
+//! is not told here, but such a shell is gone a moment later, and with it the parent of this process.
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::process::parent_id;
+use std::time::Duration;
+
+/// How often [`Terminal::look_again`] is to be called.
+pub const OFTEN: Duration = Duration::from_secs(1);
+/// How long a shell that has hung up may take to end.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Between two looks in that time.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +37,63 @@ pub struct Terminal {
     there: bool,
     /// Hang-ups were ignored at the start.
     ignored: bool,
+    /// Whose child the daemon was at the latest look.
+    parent: u32,
+}
+
+/// What is to be seen of the terminal at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    there: bool,
+    parent: u32,
+}
+
+impl Seen {
+    fn now() -> Self {
+        Self { there: has_terminal(), parent: parent_id() }
+    }
 }
 
 impl Terminal {
     /// Looks for it, before anything takes the signal.
     pub fn look() -> Self {
-        Self { there: has_terminal(), ignored: ignores_hang_ups() }
+        let Seen { there, parent } = Seen::now();
+        Self { there, ignored: ignores_hang_ups(), parent }
     }
 
-    /// What the SIGHUP that has just come means.
-    pub fn hang_up(&mut self) -> HangUp {
-        self.means(has_terminal())
+    /// Whether there is one to look after.
+    pub fn is_there(&self) -> bool {
+        self.there
     }
 
-    fn means(&mut self, is_there: bool) -> HangUp {
-        let was_there = std::mem::replace(&mut self.there, is_there);
-        match (was_there && !is_there, self.ignored) {
+    /// Looks who the parent is now: one that has long ended, as a script that only starts the daemon, is no shell that has just
+    /// hung up.
+    pub fn look_again(&mut self) {
+        self.parent = parent_id();
+    }
+
+    /// What the SIGHUP that has just come means. In a terminal it takes a moment to tell.
+    pub async fn hang_up(&mut self) -> HangUp {
+        let end = tokio::time::Instant::now() + FAREWELL;
+        loop {
+            let seen = Seen::now();
+            if !self.there || self.is_left(seen) || tokio::time::Instant::now() >= end {
+                return self.means(seen);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether the terminal, or the shell in it, has gone since the latest look.
+    fn is_left(&self, seen: Seen) -> bool {
+        self.there && (!seen.there || seen.parent != self.parent)
+    }
+
+    fn means(&mut self, seen: Seen) -> HangUp {
+        let left = self.is_left(seen);
+        // Without its shell it is nobody's job any more, whatever terminal is left.
+        (self.there, self.parent) = (seen.there && !left, seen.parent);
+        match (left, self.ignored) {
             (false, _) => HangUp::Reload,
             (true, false) => HangUp::End,
             (true, true) => HangUp::Outlive,
@@ -72,14 +125,28 @@ mod tests {
 
     #[test]
     fn a_lost_terminal_is_no_reload() {
-        let mut service = Terminal { there: false, ignored: false };
-        assert_eq!(service.means(false), HangUp::Reload);
-        let mut by_hand = Terminal { there: true, ignored: false };
-        assert_eq!(by_hand.means(true), HangUp::Reload, "kill -HUP, and the terminal is still there");
-        assert_eq!(by_hand.means(false), HangUp::End);
-        let mut nohup = Terminal { there: true, ignored: true };
-        assert_eq!(nohup.means(false), HangUp::Outlive);
-        assert_eq!(nohup.means(false), HangUp::Reload, "from then on it has none");
+        let (there, gone) = (Seen { there: true, parent: 7 }, Seen { there: false, parent: 7 });
+        let mut service = Terminal { there: false, ignored: false, parent: 1 };
+        assert_eq!(service.means(gone), HangUp::Reload);
+        let by_hand = Terminal { there: true, ignored: false, parent: 7 };
+        assert_eq!({ by_hand }.means(there), HangUp::Reload, "kill -HUP, and the terminal is still there");
+        assert_eq!({ by_hand }.means(gone), HangUp::End);
+        let mut nohup = Terminal { ignored: true, ..by_hand };
+        assert_eq!(nohup.means(gone), HangUp::Outlive);
+        assert_eq!(nohup.means(gone), HangUp::Reload, "from then on it has none");
+    }
+
+    #[test]
+    fn a_shell_that_hangs_up_and_ends_is_no_reload_although_its_terminal_is_there() {
+        let orphan = Seen { there: true, parent: 1 };
+        let by_hand = Terminal { there: true, ignored: false, parent: 7 };
+        assert_eq!({ by_hand }.means(orphan), HangUp::End);
+        let mut nohup = Terminal { ignored: true, ..by_hand };
+        assert_eq!(nohup.means(orphan), HangUp::Outlive);
+        assert_eq!(nohup.means(orphan), HangUp::Reload, "somebody sent it");
+        // A script that has started it and has ended since then is no shell.
+        let mut started = Terminal { parent: 1, ..by_hand };
+        assert_eq!(started.means(orphan), HangUp::Reload);
     }
 
     #[test]

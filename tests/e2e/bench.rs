@@ -371,6 +371,11 @@ impl Process {
         assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
     }
 
+    /// Types a line on the terminal in front of it.
+    pub fn type_line(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();

@@ -135,6 +135,42 @@ fn a_reader_of_the_log_that_goes_away_ends_nothing() {
     assert_eq!(process.code(seconds(6.0)), 0, "and carries its exit policy out");
 }
 
+/// bash with `huponexit`, zsh always: a shell that ends sends its jobs a SIGHUP while the terminal is still there.
+#[test]
+fn a_shell_that_ends_takes_its_daemon_along_and_a_reload_in_its_terminal_does_not() {
+    if !has_script() {
+        return;
+    }
+    let site = Site::new(45);
+    site.write("site.toml", &site.config(&Settings { on_exit: "sleep", ..Settings::default() }, ""));
+    let _sim = site.simulate("site.toml", &scenario(""));
+    // The shell that hangs up and ends is not the one that holds the terminal, so that this stays.
+    site.write(
+        "shell.sh",
+        &format!(
+            "{} run -c site.toml 2>run.err & echo $! >pid; read go; kill -HUP $(cat pid); read go; kill -HUP $(cat pid)",
+            env!("CARGO_BIN_EXE_ballast")
+        ),
+    );
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["-qec", "sh -c 'sh shell.sh; exec sleep 60'", "/dev/null"])
+        .current_dir(&site.folder)
+        .stdin(std::process::Stdio::piped());
+    let mut terminal = site.pipe(&mut script);
+    let well = || site.get("/healthz").filter(|body| body.contains("ok"));
+    eventually("the daemon is well", seconds(10.0), well);
+    let log = || site.read("run.err");
+    terminal.type_line("go");
+    eventually("it has read its file again", seconds(5.0), || {
+        log().contains("the new configuration is in force").then_some(())
+    });
+    terminal.type_line("go");
+    eventually("it has ended", seconds(6.0), || site.get("/healthz").is_none().then_some(()));
+    assert!(log().contains("the terminal in which it was started is gone"), "{}", log());
+    terminal.kill();
+}
+
 /// Runs the daemon in a terminal of its own, waits until it is well, and closes the terminal.
 fn in_a_terminal_that_closes(site: &Site, start: &str) {
     site.write(
