@@ -20,8 +20,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
 
 /// The names of all that listen on this computer, or in this container. Not by the process: its first thread may have ended.
 const TABLE: &str = "/proc/thread-self/net/unix";
@@ -154,8 +155,9 @@ pub(super) async fn others(
         .filter(|(whole, start)| starts.contains(*start) && own.iter().all(|name| name.whole != *whole))
         .collect();
     let mut found = Others::default();
-    let end = Instant::now() + PATIENCE;
-    while !left.is_empty() && Instant::now() < end {
+    let clock = Clock::start();
+    let end = clock.now() + PATIENCE;
+    while !left.is_empty() && clock.now() < end {
         let mut full = Vec::new();
         for (whole, start) in left {
             match connect(whole).await {

@@ -12,6 +12,8 @@ use std::io::Read as _;
 use std::os::unix::process::parent_id;
 use std::time::Duration;
 
+use crate::clock::Clock;
+
 /// How often [`Terminal::look_again`] is to be called.
 pub const OFTEN: Duration = Duration::from_secs(1);
 /// How long a shell that has hung up may take to end.
@@ -74,10 +76,11 @@ impl Terminal {
 
     /// What the SIGHUP that has just come means. In a terminal it takes a moment to tell.
     pub async fn hang_up(&mut self) -> HangUp {
-        let end = tokio::time::Instant::now() + FAREWELL;
+        let clock = Clock::start();
+        let end = clock.now() + FAREWELL;
         loop {
             let seen = Seen::now();
-            if !self.there || self.is_left(seen) || tokio::time::Instant::now() >= end {
+            if !self.there || self.is_left(seen) || clock.now() >= end {
                 return self.means(seen);
             }
             tokio::time::sleep(LOOK).await;

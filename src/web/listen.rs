@@ -74,6 +74,9 @@ pub enum Pages {
 
 impl Pages {
     /// Where they are, or are to be.
+    ///
+    /// # Errors
+    /// The system does not say where it listens.
     pub fn address(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Open(listener) => listener.local_addr(),
