@@ -1,4 +1,4 @@
-//! The way by which `ballast reload` reaches the running daemon: a [name](super::name) that belongs to one configuration file.
+//! The way by which `ballast reload` reaches the running daemon: a name (`name`) that belongs to one configuration file.
 //!
 //! A signal says nothing back, and whoever sends it must know the process. Here the daemon is found by its file, reads it
 //! anew with what only it has (credentials of systemd, its environment), and answers what came of it.

@@ -116,7 +116,12 @@ fn a_slow_climb_is_nowhere_to_settle_and_whoever_draws_what_they_were_told_is_no
         assert_eq!(stragglers, 0, "second {second}");
         for (miner, track) in plant.miners.iter().zip(&plant.state.tracks) {
             let scale = track.settling.scale();
-            assert!(scale > 0.95, "second {second}: {scale} at {} W on its way to {} W", miner.draw, miner.goal);
+            assert!(
+                scale > 0.95,
+                "second {second}: {scale} at {} W on its way to {} W",
+                miner.draw,
+                miner.goal
+            );
         }
     }
     assert!(plant.draw() > 120e3, "{}", plant.draw());
