@@ -269,9 +269,9 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
     let acts = rows("sources").any(|source| source["acting"].as_array().is_some_and(|caps| !caps.is_empty()));
     let limits = match (limits.is_empty(), acts) {
         (false, _) => limits.within(width),
-        (true, true) => {
-            String::from("no orders are in the books; what the sources cap now, they cap without one\n")
-        }
+        (true, true) => String::from(
+            "no orders are in the books; these caps act without one, or have just been taken back\n",
+        ),
         (true, false) => String::from("no orders\n"),
     };
     format!("{}\n{limits}", sources.within(width))
@@ -359,7 +359,10 @@ mod tests {
         let mut alone = answer;
         alone["limits"] = json!([]);
         let words = listing(&alone, None);
-        assert!(words.contains("300 kW on pcc") && words.ends_with("they cap without one\n"), "{words}");
+        assert!(
+            words.contains("300 kW on pcc") && words.ends_with("or have just been taken back\n"),
+            "{words}"
+        );
         let narrow = crate::cli::fit(&listing(&alone, Some(60)), Some(60));
         assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
         assert!(narrow.contains("300 kW on pcc (night)"), "{narrow}");

@@ -89,6 +89,8 @@ async fn operator_sets_lists_and_clears_a_cap_and_the_measured_power_follows() {
     // And set again under the same name.
     shell.good(&["limit", "set", "maintenance", "--cap", "20 kW", "--until", "2099-01-01 00:00"]).await;
     shell.good(&["limit", "clear", "maintenance"]).await;
+    // What acts is told of the latest cycle.
+    bench.until("nothing is capped", 5, |_| bench.cap().is_none()).await;
     let words = shell.good(&["limit", "list"]).await;
     assert!(words.ends_with("no orders\n"), "{words}");
     shell.good(&["orders"]).await;
