@@ -158,13 +158,15 @@ pub fn read(register: &Register, words: &[u16]) -> Result<f64, Absent> {
     if !register.factors.is_empty() {
         return Err(Absent::NotRead);
     }
-    scaled(register, unscaled(register, words)?.known()?)
+    unscaled(register, words)?.map(|number| scaled(register, number))?.known()
 }
 
 /// A number out of a register: as it stands, or beyond what the register can show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Raw {
     Known(f64),
+    /// The device says that nothing flows: 0, whatever its scale and offset.
+    Rests,
     /// The end of the register; the true number is further away from zero, or the same.
     Beyond(f64),
 }
@@ -173,6 +175,7 @@ impl Raw {
     fn known(self) -> Result<f64, Absent> {
         match self {
             Self::Known(number) => Ok(number),
+            Self::Rests => Ok(0.0),
             Self::Beyond(_) => Err(Absent::Saturated),
         }
     }
@@ -180,6 +183,7 @@ impl Raw {
     fn map(self, change: impl FnOnce(f64) -> Result<f64, Absent>) -> Result<Self, Absent> {
         Ok(match self {
             Self::Known(number) => Self::Known(change(number)?),
+            Self::Rests => Self::Rests,
             Self::Beyond(number) => Self::Beyond(change(number)?),
         })
     }
@@ -195,7 +199,7 @@ fn unscaled(register: &Register, words: &[u16]) -> Result<Raw, Absent> {
     let own = words.get(at..at + usize::from(register.format.words())).ok_or(Absent::NotRead)?;
     let bits = bits(own, register.word_order, register.byte_order);
     if register.zero.contains(&bits) {
-        return Ok(Raw::Known(0.0));
+        return Ok(Raw::Rests);
     }
     if register.unavailable.contains(&bits) {
         return Err(Absent::Unavailable);
@@ -348,6 +352,7 @@ pub fn amount<'a>(point: &Point, words: impl Fn(&Register) -> Option<&'a [u16]>)
     for register in &point.terms {
         match term(register, &words)? {
             Raw::Known(value) => total += value,
+            Raw::Rests => {}
             // Which way further leads is the sign of the number that stands there, the offset apart.
             Raw::Beyond(value) => {
                 total += value;
@@ -696,6 +701,10 @@ mod tests {
         };
         assert_eq!(value(&scaled, &[0x8000, 0x8000]), Some(0.0));
         assert_eq!(value(&scaled, &[5, 0x8000]), None);
+        // What is added to every number is not added to none.
+        let lifted =
+            Register { offset: 45.0, zero: vec![0x8000], format: Format::I16, ..Register::default() };
+        assert_eq!((value(&lifted, &[0x8000]), value(&lifted, &[5])), (Some(0.0), Some(50.0)));
     }
 
     #[test]

@@ -272,7 +272,7 @@ pub struct Register {
     pub factors: Vec<Factor>,
     /// For devices that stretch a raw range over a range of values.
     pub range: Option<RawRange>,
-    /// Raw bit patterns that stand for the number 0, right-aligned: of a device that shows no number while nothing flows,
+    /// Raw bit patterns that stand for the value 0, right-aligned, whatever scale and offset: of a device that shows no number while nothing flows,
     /// as inverters do at night.
     pub zero: Vec<u64>,
     /// Raw bit patterns that mean "no value", right-aligned.
