@@ -200,20 +200,21 @@ impl Hashrate {
 
 /// Writes a number with the prefix that leaves one to three digits before the point.
 fn engineering(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Result {
+    // What would be rounded to a thousand has the next prefix.
     let (divisor, prefix) = match value.abs() {
-        size if size < 1e3 => (1.0, ""),
-        size if size < 1e6 => (1e3, "k"),
-        size if size < 1e9 => (1e6, "M"),
-        size if size < 1e12 => (1e9, "G"),
-        size if size < 1e15 => (1e12, "T"),
-        size if size < 1e18 => (1e15, "P"),
+        size if size < 999.5 => (1.0, ""),
+        size if size < 999.95e3 => (1e3, "k"),
+        size if size < 999.95e6 => (1e6, "M"),
+        size if size < 999.95e9 => (1e9, "G"),
+        size if size < 999.95e12 => (1e12, "T"),
+        size if size < 999.95e15 => (1e15, "P"),
         _ => (1e18, "E"),
     };
     let scaled = value / divisor;
     // A hundredth of a watt is noise; a hundredth of a megawatt is not.
     let digits = match (divisor > 1.0, scaled.abs()) {
         (false, _) => 0,
-        (true, size) if size < 10.0 => 2,
+        (true, size) if size < 9.995 => 2,
         (true, _) => 1,
     };
     let text = format!("{scaled:.digits$} {prefix}{unit}");
@@ -275,5 +276,10 @@ mod tests {
         assert_eq!(Watts::whole(50_000_000).to_string(), "50.0 MW");
         assert_eq!(Hashrate::terahashes(171.0).to_string(), "171.0 TH/s");
         assert_eq!(Joules::saturating(3.6e6).to_string(), "1.00 kWh");
+        assert_eq!(Joules::saturating(3.5996e6).to_string(), "1.00 kWh");
+        assert_eq!(Watts::saturating(-999.7).to_string(), "-1.00 kW");
+        assert_eq!(Watts::whole(999_960).to_string(), "1.00 MW");
+        assert_eq!(Watts::whole(999_940).to_string(), "999.9 kW");
+        assert_eq!(Watts::whole(9_996).to_string(), "10.0 kW");
     }
 }
