@@ -341,7 +341,8 @@ fn ask_the_unheard(
             && item.actuator != Actuator::Fixed
             && item.level != Level::Sleep
     };
-    if !state.tracks.iter().zip(&*items).any(|(track, item)| unheard(track, item)) {
+    let over = sums.iter().zip(circuits).any(|(sum, circuit)| *sum > circuit.firm.max(0.0));
+    if !over || !state.tracks.iter().zip(&*items).any(|(track, item)| unheard(track, item)) {
         return;
     }
     let mut asked: Vec<Item<'_>> = items.to_vec();
