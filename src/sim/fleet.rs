@@ -51,10 +51,12 @@ pub(super) fn build(config: &Config, scenario: &Scenario) -> Result<Vec<SimMiner
         InitialMiners::Asleep => Initial::Asleep,
     };
     let differing = deviations(&config.site, scenario)?;
-    let miners = config.site.miners.iter().zip(&config.miners).zip(differing).zip(0_u64..);
+    let miners =
+        config.site.miners.iter().zip(&config.miners).zip(&config.models).zip(differing).zip(0_u64..);
     Ok(miners
-        .map(|(((spec, connection), differs), number)| {
+        .map(|((((spec, connection), model), differs), number)| {
             SimMiner::differing(spec, connection, scenario.seed.wrapping_add(number), initial, &differs)
+                .of_model(model.as_deref())
         })
         .collect())
 }

@@ -49,7 +49,7 @@ async fn what_is_written_is_a_configuration_and_writing_again_changes_nothing() 
 
     args.dry_run = true;
     let (_, shown) = run(&args).await.unwrap();
-    assert!(shown.contains("+ [groups.m50s-plus]"), "{shown}");
+    assert!(shown.contains("+ [groups.m60s]"), "{shown}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), begin);
 
     args.dry_run = false;

@@ -67,7 +67,7 @@ struct Slot {
 
 type Registers = BTreeMap<(Function, u16), Slot>;
 
-/// How a meter answers: what goes wrong, and with every how manieth answer.
+/// How a meter answers: what goes wrong, and with every nth answer.
 #[derive(Debug, Default)]
 struct Manner {
     bends: Vec<(Bend, u32)>,
@@ -133,7 +133,7 @@ impl Bus {
         }
     }
 
-    /// Sets how a meter answers: what goes wrong, and with every how manieth answer (0 counts as 1). Empty is: at once
+    /// Sets how a meter answers: what goes wrong, and with every nth answer (0 counts as 1). Empty is: at once
     /// and correctly. Counting begins anew.
     pub fn behave(&self, meter: usize, bends: Vec<(Bend, u32)>) {
         if let Some(manner) = self.manners.get(&meter) {

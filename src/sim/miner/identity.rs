@@ -52,7 +52,24 @@ fn text(noise: Noise, channel: u64, index: u64, length: usize) -> String {
         .collect()
 }
 
+/// What a maker calls a model that comes with the program, and its chips on a board.
+fn known(model: &str) -> Option<(&'static str, u32)> {
+    Some(match model {
+        "m30s-plus-plus" => ("M30S++_VG40", 111),
+        "m60s" => ("M60S_VK40", 225),
+        "s19-pro-hydro" => ("Antminer S19 Pro Hydro", 180),
+        "s19-xp" => ("Antminer S19 XP", 110),
+        "s19k-pro" => ("Antminer S19k Pro", 77),
+        _ => return None,
+    })
+}
+
 impl Identity {
+    /// Makes it the model that the configuration names, where that is one that comes with the program.
+    pub(super) fn be(&mut self, model: &str) {
+        (self.model, self.chips) = known(model).unwrap_or((self.model, self.chips));
+    }
+
     pub(super) fn new(connection: &Connection, seed: u64) -> Self {
         let noise = Noise::new(seed);
         let big = connection.rated.get() > 3_300.0;
@@ -110,6 +127,21 @@ impl Identity {
                 .collect(),
             1 => b"{\"STATUS\":[{\"STATUS\":\"S\",\"When\":17".to_vec(),
             _ => b"<html><body>502 Bad Gateway</body></html>".to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::builtin;
+    use crate::miner::models;
+
+    #[test]
+    fn a_miner_says_to_be_the_model_that_it_is() {
+        for name in builtin::model_names() {
+            let (told, _) = known(name).unwrap_or_else(|| panic!("{name} is not known here"));
+            assert!(models::agrees(name, told), "{name}: {told}");
         }
     }
 }

@@ -158,6 +158,15 @@ impl SimMiner {
         Self::differing(spec, connection, seed, initial, &Deviation::NONE)
     }
 
+    /// The same, as a model that comes with the program; any other word changes nothing.
+    #[must_use]
+    pub fn of_model(mut self, model: Option<&str>) -> Self {
+        if let Some(model) = model {
+            self.identity.be(model);
+        }
+        self
+    }
+
     /// The same, but not quite as its model says.
     pub fn differing(
         spec: &Miner,

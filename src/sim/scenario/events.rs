@@ -92,7 +92,7 @@ pub enum MeterFault {
     Answers {
         /// In which way.
         bend: Bend,
-        /// Only every so manieth answer; 1 for each, at most 1,000.
+        /// Only every nth answer; 1 for each, at most 1,000.
         every: u32,
     },
 }
