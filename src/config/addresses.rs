@@ -169,10 +169,12 @@ pub(super) fn nowhere() -> Endpoint {
 }
 
 fn port_number(text: &str) -> Result<u16, String> {
-    text.parse::<u16>()
-        .ok()
-        .filter(|port| *port > 0 && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .ok_or_else(|| String::from("has no port from 1 to 65535 after its colon"))
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits {
+        return Err(String::from("has no port from 1 to 65535 after its colon"));
+    }
+    let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| String::from("has a port that there is not: they go from 1 to 65535"))
 }
 
 /// Addresses that no device can have.
@@ -247,6 +249,11 @@ mod tests {
     fn a_port_may_follow() {
         assert_eq!(endpoint("[::1]:502").unwrap(), Endpoint { host: "::1".into(), port: 502 });
         assert_eq!(endpoint("gateway:502").unwrap().port, 502);
+        for (text, said) in
+            [("gateway:70502", "has a port that there is not"), ("gateway:", "has no port from 1")]
+        {
+            assert!(endpoint(text).unwrap_err().starts_with(said), "{text}");
+        }
         assert_eq!(host("fe80::1").unwrap().port, None);
         assert!(endpoint("gateway").is_err());
         for text in ["a:0", "a:65536", "a:+5", "a:", "[::1", "[::1]x", ":502"] {
