@@ -191,7 +191,9 @@ fn run(folder: &Path, arguments: &[&str], lines: usize) -> Vec<String> {
     let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     out.read_to_string(&mut said).unwrap();
     let ended = child.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{said}{}", String::from_utf8_lossy(&ended.stderr));
+    let warned = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}{warned}");
+    assert!(!warned.contains("says that it is"), "a simulated miner contradicts the configuration: {warned}");
     said.lines().map(String::from).collect()
 }
 
