@@ -26,6 +26,7 @@ mod guard;
 pub(crate) mod intake;
 pub mod line;
 mod link;
+mod pattern;
 pub mod plan;
 pub mod profile;
 mod quest;
