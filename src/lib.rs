@@ -17,6 +17,7 @@ pub mod secret;
 pub mod signal;
 pub mod sim;
 pub mod store;
+pub mod study;
 pub mod tls;
 pub mod token;
 pub mod units;

@@ -33,6 +33,8 @@ enum Command {
     Limit(cli::limit::Args),
     /// Show what was ordered from a running daemon, and what was delivered
     Orders(cli::orders::Args),
+    /// Say how many megawatts of flexible load a recorded surplus carries, and why
+    Assess(cli::assess::Args),
     /// Serve only the simulated site of a configuration, for another process to control
     Sim(cli::sim::Args),
 }
@@ -84,6 +86,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
+        Command::Assess(args) => return cli::assess::run(args),
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Miner(args) => return cli::miner::run(args).await,
         Command::Check(_) | Command::Discover(_) => {}

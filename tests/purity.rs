@@ -40,9 +40,9 @@ const CORE_USES: [&str; 3] = ["control", "units", "clock::Moment"];
 
 /// The floors of the house, the lowest first: a module uses those of its own floor's left and of the floors below, and
 /// none beside it on the right or above. Tests and comments may point anywhere.
-const FLOORS: [&str; 19] = [
+const FLOORS: [&str; 20] = [
     "clock", "units", "secret", "rate", "token", "tls", "names", "endpoint", "control", "door", "store",
-    "miner", "meter", "signal", "metrics", "config", "discover", "web", "sim",
+    "miner", "meter", "signal", "metrics", "config", "study", "discover", "web", "sim",
 ];
 
 /// Above all floors: they put the house together.

@@ -1,5 +1,6 @@
 //! The subcommands of `ballast`.
 
+pub mod assess;
 pub mod check;
 pub mod demo;
 pub mod discover;
@@ -52,6 +53,17 @@ pub enum Failure {
     /// The configuration does not have what the command needs.
     #[error("{0}")]
     Site(String),
+    /// A trace cannot be assessed.
+    #[error(transparent)]
+    Trace(#[from] crate::study::trace::TraceError),
+    /// A file cannot be written.
+    #[error("{file}: {source}")]
+    Written {
+        /// Which.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The operating system does not do what every program needs.
     #[error("{what}: {source}")]
     System {
@@ -76,6 +88,8 @@ impl Failure {
             | Self::Call(_)
             | Self::Reload(_)
             | Self::NotAlone(_)
+            | Self::Trace(_)
+            | Self::Written { .. }
             | Self::System { .. } => 1,
         }
     }

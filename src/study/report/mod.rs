@@ -1,0 +1,108 @@
+//! What an assessment says, in characters and as a page.
+
+mod html;
+mod text;
+
+pub use html::page;
+pub use text::{ranking, report};
+
+/// A power with its prefix: `1.409 MW`.
+pub fn power(watts: f64) -> String {
+    quantity(watts, "W")
+}
+
+/// An energy with its prefix: `12.35 GWh`.
+pub fn energy(watt_hours: f64) -> String {
+    quantity(watt_hours, "Wh")
+}
+
+fn quantity(value: f64, unit: &str) -> String {
+    if value.is_nan() {
+        return String::from("not known");
+    }
+    let size = value.abs();
+    // Half a unit of the last digit below the next prefix is the next prefix.
+    let (scaled, prefix) = match size {
+        _ if size < 999.5 => (value, ""),
+        _ if size < 999.5e3 => (value / 1e3, "k"),
+        _ if size < 999.5e6 => (value / 1e6, "M"),
+        _ => (value / 1e9, "G"),
+    };
+    let digits = match scaled.abs() {
+        size if size < 9.9995 && !prefix.is_empty() => 3,
+        size if size < 99.995 => 2,
+        _ => 1,
+    };
+    if scaled.abs() < 1e-9 { format!("0 {unit}") } else { format!("{scaled:.digits$} {prefix}{unit}") }
+}
+
+/// A share as a percentage.
+pub fn percent(share: f64) -> String {
+    if share.is_nan() { String::from("not known") } else { format!("{:.1} %", share * 100.0) }
+}
+
+/// An amount of dollars: `1,234,567`.
+fn dollars(amount: f64) -> String {
+    let digits = format!("{:.0}", amount.abs());
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if amount <= -0.5 { format!("−{text}") } else { text }
+}
+
+/// The sentence at the top: how many megawatts, and why.
+fn verdict(site: &super::assess::Assessment) -> Vec<String> {
+    let carried = |percent: u8| {
+        site.carried
+            .iter()
+            .find(|carried| carried.percent_of_time == percent)
+            .map_or(f64::NAN, |carried| carried.watts)
+    };
+    let mut all = vec![format!(
+        "On average {} are to spare. {} of it are there in 50 % of the hours, {} in 90 %, {} in 99 %.",
+        power(site.mean_watts),
+        power(carried(50)),
+        power(carried(90)),
+        power(carried(99))
+    )];
+    if let Some(drought) = site.droughts.get(1).filter(|drought| drought.window_hours > 0.0) {
+        all.push(format!(
+            "The longest time with less than a quarter of that average was {:.0} h ({:.1} days), from {}.",
+            drought.window_hours,
+            drought.window_hours / 24.0,
+            drought.window_from
+        ));
+    }
+    let middle = site.sizing.best.get(site.sizing.best.len() / 2);
+    if let Some(best) = middle {
+        all.push(if best.fleet_watts > 0.0 {
+            format!(
+                "At {:.0} $/PH/day and {:.0} $/MWh a fleet of {} pays best.",
+                best.hash_price,
+                best.power_price,
+                power(best.fleet_watts)
+            )
+        } else {
+            format!("At {:.0} $/PH/day and {:.0} $/MWh no fleet pays.", best.hash_price, best.power_price)
+        });
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_have_the_prefix_that_people_use() {
+        let told: Vec<String> = [0.0, 12.0, 999.7, 1_409_366.0, 999_600.0, -2_500.0].map(power).to_vec();
+        assert_eq!(told, ["0 W", "12.00 W", "1.000 kW", "1.409 MW", "1.000 MW", "-2.500 kW"]);
+        assert_eq!(energy(12_352_430_358.0), "12.35 GWh");
+        assert_eq!(power(f64::NAN), "not known");
+        assert_eq!([dollars(1_234_567.0), dollars(12.0), dollars(-1_000.0)], ["1,234,567", "12", "−1,000"]);
+    }
+}

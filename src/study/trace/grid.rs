@@ -1,0 +1,300 @@
+//! From rows to a grid of equal intervals: duplicates, gaps, mixed intervals, several sources.
+
+use std::collections::BTreeMap;
+
+use super::read::{MAX_ROWS, Row, Rows, mean_of, turned};
+use super::sniff::Shape;
+use super::{Finding, Mark, Told, Trace, TraceError, faults, instant};
+use crate::study::number::{self, count, seconds};
+
+/// Distinct distances between rows that are counted; a regular recording has a handful.
+const MAX_DISTANCES: usize = 10_000;
+
+/// Puts rows on a grid and judges them.
+pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> Result<Trace, TraceError> {
+    let file = |what: String| TraceError::File { name: name.to_owned(), what };
+    let mut findings = std::mem::take(&mut read.findings);
+    if !read.rows.is_sorted_by_key(|row| (row.at, row.id)) {
+        read.rows.sort_by_key(|row| (row.at, row.id));
+    }
+    duplicates(&mut read.rows, &read.zone, &mut findings);
+    let (Some(first), Some(last)) = (read.rows.first().map(|row| row.at), read.rows.last().map(|row| row.at))
+    else {
+        return Err(file("there is no row in it".into()));
+    };
+    if first == last {
+        return Err(file(
+            "all rows are of one instant; a trace needs two at least, and two days to say anything".into(),
+        ));
+    }
+    if shape.unit.is_energy() && told.every.is_some() {
+        return Err(file("--every averages powers; with energies of intervals leave it out".into()));
+    }
+    let step = match told.every {
+        Some(every) => every,
+        None => interval(&read.rows, shape.unit.is_energy(), &read.zone, &mut findings).map_err(file)?,
+    };
+    let start = first.div_euclid(step) * step + if told.every.is_some() { 0 } else { first.rem_euclid(step) };
+    let length = number::slots((last - start) / step) + 1;
+    if length > MAX_ROWS {
+        return Err(file(format!(
+            "from {} to {} there are {length} intervals of {step} s, more than {MAX_ROWS}; is a date wrong? Otherwise say --every with a longer interval",
+            instant(first, &read.zone),
+            instant(last, &read.zone)
+        )));
+    }
+    let factor = shape.unit.factor() * turned(told.sign)
+        / if shape.unit.is_energy() { seconds(step) / 3600.0 } else { 1.0 };
+    let (mut values, partial) = summed(&read.rows, read.ids.len(), start, step, length, factor);
+    if partial > 0 {
+        findings.push(Finding {
+            kind: "missing",
+            count: partial,
+            first: instant(first, &read.zone),
+            last: instant(last, &read.zone),
+            what: format!(
+                "intervals in which some of the {} sources are there and others not; left out",
+                read.ids.len()
+            ),
+        });
+    }
+    let unknown = values.iter().filter(|value| value.is_nan()).count();
+    if unknown == values.len() {
+        return Err(file("no interval has a value".into()));
+    }
+    if read.missing > 0 {
+        findings.push(Finding {
+            kind: "missing",
+            count: read.missing,
+            first: instant(first, &read.zone),
+            last: instant(last, &read.zone),
+            what: "rows that are there without a value; left out".into(),
+        });
+    }
+    gaps(&values, start, step, &read.zone, &mut findings);
+    plausible(&values, shape, told, &mut findings).map_err(file)?;
+    let mut trace = Trace {
+        name: name.to_owned(),
+        start,
+        step,
+        marks: vec![Mark::Trusted; values.len()],
+        values: std::mem::take(&mut values),
+        shifts: Vec::new(),
+        zone: read.zone,
+        zone_name: read.zone_name,
+        rows: read.read,
+        findings,
+        assumed: read.assumed,
+        capacity: told.capacity,
+    };
+    if told.sign.is_none() {
+        trace.assumed.push("positive is power to spare; --sign import turns it round".into());
+    }
+    faults::mark(&mut trace, told.keep_doubtful);
+    Ok(trace)
+}
+
+/// Leaves the first row of each instant and source that has a value.
+fn duplicates(rows: &mut Vec<Row>, zone: &jiff::tz::TimeZone, findings: &mut Vec<Finding>) {
+    let (mut n, mut differ, mut first, mut last) = (0_usize, 0_usize, 0, 0);
+    rows.dedup_by(|row, kept| {
+        let same = row.at == kept.at && row.id == kept.id;
+        if same {
+            if n == 0 {
+                first = row.at;
+            }
+            (n, last) = (n + 1, row.at);
+            if kept.parts == 0 {
+                *kept = *row;
+            } else if row.parts > 0 && (mean_of(row) - mean_of(kept)).abs() > 1e-9 * mean_of(kept).abs() {
+                differ += 1;
+            }
+        }
+        same
+    });
+    if n > 0 {
+        findings.push(Finding {
+            kind: "duplicate",
+            count: n,
+            first: instant(first, zone),
+            last: instant(last, zone),
+            what: format!(
+                "rows of an instant that was there before; the first counts ({differ} differ from it)"
+            ),
+        });
+    }
+}
+
+/// The interval of the rows: the one most of them keep. Where stretches keep another, a multiple, the longest is taken and
+/// the finer rows are averaged.
+fn interval(
+    rows: &[Row],
+    energy: bool,
+    zone: &jiff::tz::TimeZone,
+    findings: &mut Vec<Finding>,
+) -> Result<i64, String> {
+    let mut all: BTreeMap<i64, usize> = BTreeMap::new();
+    // A distance that its predecessor had too: a gap is alone, a stretch is not.
+    let mut kept: BTreeMap<i64, usize> = BTreeMap::new();
+    let (mut before, mut distance, mut n) = (None, 0, 0_usize);
+    for row in rows {
+        let Some(last) = before.replace(row.at) else { continue };
+        let next = row.at - last;
+        if next == 0 {
+            continue;
+        }
+        n += 1;
+        if all.len() < MAX_DISTANCES || all.contains_key(&next) {
+            *all.entry(next).or_default() += 1;
+        }
+        if next == distance {
+            *kept.entry(next).or_default() += 1;
+        }
+        distance = next;
+    }
+    let Some((mode, times)) =
+        all.iter().max_by_key(|(_, times)| **times).map(|(mode, times)| (*mode, *times))
+    else {
+        return Err("all rows are of one instant".into());
+    };
+    let near = all.range(..=mode + mode / 10).map(|(_, times)| times).sum::<usize>();
+    let span = rows.last().map_or(0, |row| row.at) - rows.first().map_or(0, |row| row.at);
+    let stretches: Vec<(i64, usize)> = kept
+        .iter()
+        .filter(|(step, times)| **times >= 3 && seconds(**step) * count(**times) >= 0.02 * seconds(span))
+        .map(|(step, times)| (*step, *times))
+        .collect();
+    let told: Vec<String> =
+        stretches.iter().map(|(step, times)| format!("{step} s ({} rows)", times + 1)).collect();
+    if stretches.len() < 2 {
+        if times * 2 < n && near * 10 < n * 9 {
+            return Err(format!(
+                "the rows keep no interval (the commonest, {mode} s, is kept by {times} of {n}); say --every 15min, or \
+                 another interval, to average over"
+            ));
+        }
+        return Ok(mode);
+    }
+    let longest = stretches.iter().map(|(step, _)| *step).max().unwrap_or(mode);
+    if energy || stretches.iter().any(|(step, _)| longest % step != 0) || longest > 86_400 {
+        return Err(format!(
+            "its intervals are mixed: {}; {}",
+            told.join(", "),
+            if energy {
+                "energies of such cannot be told apart: split the file"
+            } else {
+                "say --every 15min, or another interval, to average over"
+            }
+        ));
+    }
+    findings.push(Finding {
+        kind: "interval",
+        count: stretches.len(),
+        first: rows.first().map_or(String::new(), |row| instant(row.at, zone)),
+        last: rows.last().map_or(String::new(), |row| instant(row.at, zone)),
+        what: format!("mixed intervals, {}: the finer rows are averaged to {longest} s", told.join(", ")),
+    });
+    Ok(longest)
+}
+
+/// The sum over the sources for each slot, NaN where one is missing; and how many slots lack some of them only.
+fn summed(rows: &[Row], ids: usize, start: i64, step: i64, length: usize, factor: f64) -> (Vec<f64>, usize) {
+    let mut values = vec![f64::NAN; length];
+    let mut partial = 0;
+    let mut parts = vec![(0.0, 0_usize); ids];
+    for group in rows.chunk_by(|a, b| (a.at - start) / step == (b.at - start) / step) {
+        parts.fill((0.0, 0));
+        for row in group {
+            let part = usize::try_from(row.id).ok().and_then(|id| parts.get_mut(id));
+            if let Some((sum, n)) = part.filter(|_| row.parts > 0) {
+                *sum += mean_of(row);
+                *n += 1;
+            }
+        }
+        let there = parts.iter().filter(|(_, n)| *n > 0).count();
+        if there < ids {
+            partial += usize::from(there > 0);
+            continue;
+        }
+        let slot = group.first().map_or(0, |row| number::slots((row.at - start) / step));
+        if let Some(value) = values.get_mut(slot) {
+            *value = factor * parts.iter().map(|(sum, n)| sum / count(*n)).sum::<f64>();
+        }
+    }
+    (values, partial)
+}
+
+/// Tells the gaps, the longest first of all.
+fn gaps(values: &[f64], start: i64, step: i64, zone: &jiff::tz::TimeZone, findings: &mut Vec<Finding>) {
+    let (mut n, mut slots, mut longest, mut at) = (0_usize, 0_usize, (0_usize, 0_usize), 0_usize);
+    for run in values.chunk_by(|a, b| a.is_nan() == b.is_nan()) {
+        if run.first().is_some_and(|value| value.is_nan()) {
+            n += 1;
+            slots += run.len();
+            if run.len() > longest.0 {
+                longest = (run.len(), at);
+            }
+        }
+        at += run.len();
+    }
+    if n > 0 {
+        let told = |slot: usize| instant(start + number::signed(slot) * step, zone);
+        findings.push(Finding {
+            kind: "gap",
+            count: slots,
+            first: told(longest.1),
+            last: told(longest.1 + longest.0),
+            what: format!(
+                "intervals without a value in {n} gaps; left out. The longest, told here, is {:.1} h",
+                count(longest.0) * seconds(step) / 3600.0
+            ),
+        });
+    }
+}
+
+/// Refuses a sign or a unit that cannot be meant.
+fn plausible(values: &[f64], shape: &Shape, told: &Told, findings: &mut Vec<Finding>) -> Result<(), String> {
+    let known = || values.iter().copied().filter(|value| !value.is_nan());
+    let spare: f64 = known().filter(|value| *value > 0.0).sum();
+    let import: f64 = -known().filter(|value| *value < 0.0).sum::<f64>();
+    if spare <= 0.0 && import <= 0.0 {
+        return Err("all values are 0; is it the right column?".into());
+    }
+    if spare <= 0.0 || (told.sign.is_none() && import > 20.0 * spare) {
+        let other = match told.sign {
+            Some(super::Sign::Import) => "surplus",
+            _ => "import",
+        };
+        return Err(format!(
+            "there is next to no power to spare in it: the sign looks turned round. If values below 0 are power to spare, say \
+             --sign {other}; if this site imports all the time, there is nothing to assess (--sign {} says that you know)",
+            if other == "import" { "surplus" } else { "import" }
+        ));
+    }
+    let sorted = number::sorted(known());
+    let most = number::quantile(&sorted, 0.999);
+    if let Some(capacity) = told.capacity {
+        let (unit, ratio) = (shape.unit.name(), most / capacity);
+        if ratio > 30.0 || ratio < 1.0 / 300.0 {
+            return Err(format!(
+                "its largest values are {:.3} kW in the unit {unit}, {ratio:.4} times the capacity of {:.3} kW that was told; the \
+                 unit looks off by 1,000: say --unit or mend --capacity",
+                most / 1e3,
+                capacity / 1e3
+            ));
+        }
+    } else if !(1e3..=1e10).contains(&most) {
+        findings.push(Finding {
+            kind: "unit",
+            count: sorted.len(),
+            first: String::new(),
+            last: String::new(),
+            what: format!(
+                "the largest values are {:.4} kW; is the unit {}? --unit says another, --capacity lets it be checked",
+                most / 1e3,
+                shape.unit.name()
+            ),
+        });
+    }
+    Ok(())
+}
