@@ -32,7 +32,7 @@ pub(super) fn mark(trace: &mut Trace, keep: bool) {
     ] {
         let slots =
             || trace.marks.iter().enumerate().filter(|(_, mark)| **mark == wanted).map(|(slot, _)| slot);
-        let (Some(first), Some(last)) = (slots().next(), slots().last()) else { continue };
+        let (Some(first), Some(last)) = (slots().next(), slots().next_back()) else { continue };
         let done = if keep { "kept, as was asked" } else { "left out" };
         let finding = Finding {
             kind,

@@ -275,7 +275,7 @@ fn plausible(values: &[f64], shape: &Shape, told: &Told, findings: &mut Vec<Find
     let most = number::quantile(&sorted, 0.999);
     if let Some(capacity) = told.capacity {
         let (unit, ratio) = (shape.unit.name(), most / capacity);
-        if ratio > 30.0 || ratio < 1.0 / 300.0 {
+        if !(1.0 / 300.0..=30.0).contains(&ratio) {
             return Err(format!(
                 "its largest values are {:.3} kW in the unit {unit}, {ratio:.4} times the capacity of {:.3} kW that was told; the \
                  unit looks off by 1,000: say --unit or mend --capacity",

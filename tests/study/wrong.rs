@@ -1,0 +1,92 @@
+//! Wrong traces of each kind, through the program.
+
+use super::{assess, folder, told};
+
+/// A file with these words.
+fn file(name: &str, text: &str) -> String {
+    let path = folder("wrong").join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Sixty days of a sun that no two days see alike, every half hour.
+fn sunny() -> String {
+    let mut text = String::from("time,power_kw\n");
+    for at in 0..60 * 48_i32 {
+        let (day, slot) = (at / 48, at % 48);
+        let cloud = 0.6 + 0.4 * (f64::from(day) * 2.3 + f64::from(slot) * 0.9).sin();
+        let sun = (f64::from(slot - 12) / 24.0 * std::f64::consts::PI).sin().max(0.0);
+        let sun = if (12..36).contains(&slot) { sun } else { 0.0 };
+        text.push_str(&format!("{},{:.3}\n", 1_735_689_600 + i64::from(at) * 1800, 1000.0 * sun * cloud));
+    }
+    text
+}
+
+#[test]
+fn each_wrong_trace_is_refused_with_what_to_do() {
+    for (name, text, words) in [
+        ("empty.csv", "", "nothing in it"),
+        ("one.csv", "time,kw\n2025-01-01 00:00,1\n", "one instant"),
+        ("text.csv", "Dear all,\nplease find below the data.\n", "--separator"),
+        ("cell.csv", "time,kw\n2025-01-01 00:00,1\n2025-01-01 00:15,off\n", "cell.csv:3: column 2 (kw)"),
+        ("sign.csv", "time,kw\n2025-01-01 00:00,-1\n2025-01-01 00:15,-2\n", "--sign import"),
+        ("unit.csv", "time,power\n2025-01-01 00:00,1\n2025-01-01 00:15,2\n", "--unit"),
+    ] {
+        let output = assess(&[&file(name, text)]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(words), "{name}: {error}");
+        assert!(output.stdout.is_empty(), "{name}");
+    }
+    let output = assess(&[&file("sunny.csv", &sunny()), "--capacity", "1 kW"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("off by 1,000"));
+    let output = assess(&["nowhere.csv"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere.csv"));
+}
+
+#[test]
+fn the_report_fits_80_columns_and_the_page_needs_nothing_from_elsewhere() {
+    let trace = file("sunny2.csv", &sunny());
+    let page = folder("wrong").join("page.html");
+    let output = assess(&[&trace, "--html", page.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    for part in ["WHAT WAS KNOWN", "POWER AT AN INSTANT", "DROUGHTS", "ENERGY OF A YEAR", "FLEETS", "Firm"] {
+        assert!(text.contains(part), "{part}");
+    }
+    let page = std::fs::read_to_string(page).unwrap();
+    for elsewhere in ["http:", "https:", "<script", "src=", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    assert!(
+        page.matches("<svg").count() == 3
+            && page.matches("<section").count() == page.matches("</section>").count()
+    );
+    assert!(!page.contains("NaN"), "nothing unknown is drawn");
+}
+
+#[test]
+fn the_steadier_of_two_sites_comes_first_with_reasons() {
+    let sunny = file("sun.csv", &sunny());
+    let mut steady = String::from("time,power_kw\n");
+    for at in 0..60 * 48_i32 {
+        let kw = 400.0 + 80.0 * (f64::from(at) * 0.37).sin();
+        steady.push_str(&format!("{},{kw:.3}\n", 1_735_689_600 + i64::from(at) * 1800));
+    }
+    let both = told(&[&sunny, &file("river.csv", &steady)]);
+    assert_eq!(both["ranking"][0]["name"], "river.csv");
+    assert_eq!(both["ranking"][1]["rank"], 2);
+    assert!(both["ranking"][0]["reasons"].as_array().unwrap().len() >= 4);
+    assert!(both["sites"][1]["carried"][1]["watts"].as_f64().unwrap() > 300e3);
+    assert!(both["sites"][0]["known"]["not_known"].as_array().unwrap().len() >= 3);
+}
+
+#[test]
+fn a_guaranteed_load_comes_first() {
+    let trace = file("sunny3.csv", &sunny());
+    let all = told(&[&trace]);
+    let rest = told(&[&trace, "--floor", "100 kW"]);
+    let mean = |site: &serde_json::Value| site["sites"][0]["mean_watts"].as_f64().unwrap();
+    assert!(mean(&rest) < mean(&all));
+    let carried = rest["sites"][0]["floor_carried"].as_f64().unwrap();
+    assert!((0.3..0.5).contains(&carried), "{carried}");
+}
