@@ -27,8 +27,7 @@ fn each_wrong_trace_is_refused_with_what_to_do() {
     for (name, text, words) in [
         ("empty.csv", "", "nothing in it"),
         ("one.csv", "time,kw\n2025-01-01 00:00,1\n", "one instant"),
-        ("text.csv", "Dear all,\nplease find below the data.\n", "--separator"),
-        ("cell.csv", "time,kw\n2025-01-01 00:00,1\n2025-01-01 00:15,off\n", "cell.csv:3: column 2 (kw)"),
+        ("text.csv", "Dear all,\nplease find below the data.\n", "--time"),
         ("sign.csv", "time,kw\n2025-01-01 00:00,-1\n2025-01-01 00:15,-2\n", "--sign import"),
         ("unit.csv", "time,power\n2025-01-01 00:00,1\n2025-01-01 00:15,2\n", "--unit"),
     ] {
@@ -39,6 +38,12 @@ fn each_wrong_trace_is_refused_with_what_to_do() {
     }
     let output = assess(&[&file("sunny.csv", &sunny()), "--capacity", "1 kW"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("off by 1,000"));
+    let off = sunny().replacen("1735693200,0.000", "1735693200,off", 1);
+    let output = assess(&[&file("cell.csv", &off)]);
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("cell.csv:4: column 2 (power_kw): \"off\" is no number")
+    );
     let output = assess(&["nowhere.csv"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere.csv"));
 }

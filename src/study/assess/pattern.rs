@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::study::number::{self, count, mean, quantile, seconds, sorted};
+use crate::study::number::{self, count, mean, quantile, quantile_of, seconds, sorted};
 use crate::study::trace::{Shift, Trace};
 
 /// A day of the calendar.
@@ -212,7 +212,7 @@ pub(super) fn ramps(trace: &Trace, values: &[f64]) -> Ramps {
     }
     let when = |slot: Option<usize>| slot.map_or(String::new(), |slot| trace.told(slot));
     Ramps {
-        p99_watts_per_minute: quantile(&sorted(all), 0.99),
+        p99_watts_per_minute: quantile_of(&mut all, 0.99),
         fastest_rise_watts_per_minute: rise.0,
         fastest_rise_at: when(rise.1),
         fastest_fall_watts_per_minute: fall.0,

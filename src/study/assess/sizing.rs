@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::study::number::{count, quantile, sorted};
+use crate::study::number::{count, quantile, quantile_of, sorted};
 
 /// Power to spare on equal intervals.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ impl Plant for PerInterval {
             starts,
             running: count(running) / count(known),
             added_peak_watts: added.max(0.0),
-            ramp_p99_watts_per_minute: quantile(&sorted(ramps), 0.99),
+            ramp_p99_watts_per_minute: quantile_of(&mut ramps, 0.99),
             known_hours: count(known) * hours,
         }
     }

@@ -19,9 +19,10 @@ p{margin:.4rem 0;max-width:44rem}.soft{color:var(--soft);font-size:.9rem}.verdic
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}\
 th:first-child,td:first-child,.words td,.words th{text-align:left}th{color:var(--soft);font-weight:600}\
-svg{width:100%;height:auto;display:block;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}\
+td,th{white-space:nowrap}.words td{white-space:normal}.words td:last-child{min-width:16rem}\
+svg{width:100%;min-width:40rem;height:auto;display:block;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}\
 .site{break-before:page}.site:first-of-type{break-before:auto}\
-@media print{@page{size:A4;margin:15mm}body{font-size:10.5pt}main{max-width:none;padding:0}.wide{overflow:visible}\
+@media print{@page{size:A4;margin:15mm}body{font-size:10.5pt}main{max-width:none;padding:0}.wide{overflow:visible}svg{min-width:0}table{font-size:8.5pt}th{white-space:normal}\
 h2{break-after:avoid}svg,tr,.key{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// The page.
@@ -201,7 +202,10 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
     for step in &site.duration {
         let _ = write!(line, "L{:.1} {:.1}", x(f64::from(step.percent_of_time)), y(step.watts));
     }
-    write!(out, "<svg viewBox=\"0 0 720 262\" role=\"img\" aria-label=\"Duration curve\">")?;
+    write!(
+        out,
+        "<div class=\"wide\"><svg viewBox=\"0 0 720 262\" role=\"img\" aria-label=\"Duration curve\">"
+    )?;
     for tenth in 0..=10_u8 {
         let at = x(f64::from(tenth) * 10.0);
         write!(
@@ -223,7 +227,7 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
         out,
         "<path d=\"{line}L{:.1} 220L70 220Z\" fill=\"#1f6f8b\" opacity=\".15\"/><path d=\"{line}\" fill=\"none\" stroke=\"#1f6f8b\" \
          stroke-width=\"2.5\"/><path d=\"M70 {mean:.1}H690\" stroke=\"#c8553d\" stroke-dasharray=\"5 4\"/><text x=\"686\" y=\"{mean:.1}\" \
-         dy=\"-5\" text-anchor=\"end\">mean {}</text><text x=\"380\" y=\"256\" text-anchor=\"middle\">share of the time</text></svg>",
+         dy=\"-5\" text-anchor=\"end\">mean {}</text><text x=\"380\" y=\"256\" text-anchor=\"middle\">share of the time</text></svg></div>",
         x(99.0),
         power(site.mean_watts),
         mean = y(site.mean_watts)
@@ -233,7 +237,11 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
 /// Bars, one below the other, each with its name and value.
 fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Result {
     let top = rows.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
-    write!(out, "<svg viewBox=\"0 0 720 {}\" role=\"img\" aria-label=\"Months\">", rows.len() * 18 + 4)?;
+    write!(
+        out,
+        "<div class=\"wide\"><svg viewBox=\"0 0 720 {}\" role=\"img\" aria-label=\"Months\">",
+        rows.len() * 18 + 4
+    )?;
     for (at, (name, value, told)) in rows.iter().enumerate() {
         let y = at * 18 + 2;
         let wide = (value / top * 540.0).max(0.0);
@@ -248,14 +256,17 @@ fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Result {
             safe(told)
         )?;
     }
-    writeln!(out, "</svg>")
+    writeln!(out, "</svg></div>")
 }
 
 /// Columns side by side, with a line across each.
 fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> std::fmt::Result {
     let top = rows.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let each = 620.0 / count(rows.len().max(1));
-    write!(out, "<svg viewBox=\"0 0 720 214\" role=\"img\" aria-label=\"Hours of the day\">")?;
+    write!(
+        out,
+        "<div class=\"wide\"><svg viewBox=\"0 0 720 214\" role=\"img\" aria-label=\"Hours of the day\">"
+    )?;
     for quarter in 0..=4_u8 {
         let y = 180.0 - 40.0 * f64::from(quarter);
         write!(
@@ -281,7 +292,7 @@ fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> s
             safe(name)
         )?;
     }
-    writeln!(out, "<text x=\"380\" y=\"212\" text-anchor=\"middle\">hour of the day</text></svg>")
+    writeln!(out, "<text x=\"380\" y=\"212\" text-anchor=\"middle\">hour of the day</text></svg></div>")
 }
 
 fn droughts(out: &mut String, site: &Assessment) -> std::fmt::Result {

@@ -112,7 +112,7 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
         percent(site.share_without),
         percent(site.capacity_factor),
         power(site.capacity_watts),
-        if site.capacity_told { "" } else { " (the largest value; --capacity says another)" }
+        if site.capacity_told { "" } else { " (the largest; --capacity says another)" }
     )?;
     if site.floor_watts > 0.0 {
         writeln!(
@@ -162,11 +162,11 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
         energy(site.day_energy.p99_watt_hours)
     )?;
     writeln!(out, "\nDROUGHTS: the longest window whose mean is below, and the longest run below")?;
-    writeln!(out, "  BELOW          LEVEL     WINDOW  (UNKNOWN)  GAPS HELD       RUN  WINDOW FROM")?;
+    writeln!(out, "  BELOW        LEVEL    WINDOW  UNKNOWN  GAPS HELD      RUN  WINDOW FROM")?;
     for drought in &site.droughts {
         writeln!(
             out,
-            "  {:>4.0} %  {:>11}  {:>7.1} h  {:>7.1} h  {:>7.1} h  {:>6.1} h  {}",
+            "  {:>3.0} %  {:>11}  {:>6.1} h  {:>5.1} h  {:>7.1} h  {:>5.1} h  {}",
             drought.share_of_mean * 100.0,
             power(drought.watts),
             drought.window_hours,

@@ -157,7 +157,6 @@ fn interval(
     else {
         return Err("all rows are of one instant".into());
     };
-    let near = all.range(..=mode + mode / 10).map(|(_, times)| times).sum::<usize>();
     let span = rows.last().map_or(0, |row| row.at) - rows.first().map_or(0, |row| row.at);
     let stretches: Vec<(i64, usize)> = kept
         .iter()
@@ -167,7 +166,7 @@ fn interval(
     let told: Vec<String> =
         stretches.iter().map(|(step, times)| format!("{step} s ({} rows)", times + 1)).collect();
     if stretches.len() < 2 {
-        if times * 2 < n && near * 10 < n * 9 {
+        if times * 2 < n {
             return Err(format!(
                 "the rows keep no interval (the commonest, {mode} s, is kept by {times} of {n}); say --every 15min, or \
                  another interval, to average over"
