@@ -34,13 +34,13 @@ pub struct Year {
     pub months: usize,
     /// Exceeded in half of all years.
     pub p50_watt_hours: f64,
-    /// Exceeded in 90 of 100 years.
+    /// Exceeded in 90 of 100 years; not known from fewer than two blocks of days.
     pub p90_watt_hours: f64,
     /// Exceeded in 99 of 100 years.
     pub p99_watt_hours: f64,
     /// The standard deviation that they rest on, as a share: sample, years and model together.
     pub sigma: f64,
-    /// The part that the draws show.
+    /// The part that the draws show; not known from fewer than two blocks of days.
     pub sigma_sample: f64,
     /// The part that was told: from year to year.
     pub sigma_years: f64,
@@ -112,22 +112,25 @@ pub(super) fn year(days: &[Day], months: &[Month], mean_watts: f64, told: &YearT
     };
     let p50 = annual * HOURS;
     let usable: Vec<f64> = days.iter().filter(|day| day.known >= 0.8).map(|day| day.mean).collect();
-    let block = told.block_days.clamp(1, usable.len().max(1));
+    let block = told.block_days.max(1);
     let drawn = draws(&usable, block, told.seed);
     let sample = if usable.len() < 2 * block { f64::NAN } else { deviation(&drawn) };
-    let known_sample = if sample.is_finite() { sample } else { 0.0 };
-    let sigma = (known_sample.powi(2) + told.sigma_years.powi(2) + told.sigma_model.powi(2)).sqrt();
+    // Without it σ would look smaller for knowing less: then it is not known, nor what rests on it.
+    let sigma = (sample.powi(2) + told.sigma_years.powi(2) + told.sigma_model.powi(2)).sqrt();
+    let exceeded =
+        |deviate: f64| if sigma.is_nan() { f64::NAN } else { p50 * (1.0 - deviate * sigma).max(0.0) };
+    let drawn_share = |share: f64| if sample.is_nan() { f64::NAN } else { p50 * quantile(&drawn, share) };
     Year {
         months: number.max(usize::from(!months.is_empty())),
         p50_watt_hours: p50,
-        p90_watt_hours: p50 * (1.0 - Z90 * sigma).max(0.0),
-        p99_watt_hours: p50 * (1.0 - Z99 * sigma).max(0.0),
+        p90_watt_hours: exceeded(Z90),
+        p99_watt_hours: exceeded(Z99),
         sigma,
-        sigma_sample: known_sample,
+        sigma_sample: sample,
         sigma_years: told.sigma_years,
         sigma_model: told.sigma_model,
-        interval_low_watt_hours: p50 * quantile(&drawn, 0.05),
-        interval_high_watt_hours: p50 * quantile(&drawn, 0.95),
+        interval_low_watt_hours: drawn_share(0.05),
+        interval_high_watt_hours: drawn_share(0.95),
         block_days: block,
         blocks: number::floor(count(usable.len()) / count(block)),
     }
@@ -136,6 +139,19 @@ pub(super) fn year(days: &[Day], months: &[Month], mean_watts: f64, told: &YearT
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_says_nothing_of_how_sure_a_year_is() {
+        let told = YearTold { sigma_years: 0.06, sigma_model: 0.03, block_days: 7, seed: 1 };
+        let day = Day { date: 0, mean: 1000.0, known: 1.0, whole: Some(24_000.0) };
+        let few = year(&[day; 3], &[], 1000.0, &told);
+        assert!(
+            few.p90_watt_hours.is_nan() && few.sigma.is_nan() && (few.p50_watt_hours - 8.76e6).abs() < 1.0
+        );
+        let many = year(&[day; 30], &[], 1000.0, &told);
+        assert!((many.sigma - 0.06_f64.hypot(0.03)).abs() < 1e-9);
+        assert!((many.p90_watt_hours / many.p50_watt_hours - (1.0 - Z90 * many.sigma)).abs() < 1e-9);
+    }
 
     #[test]
     fn blocks_see_what_single_days_hide() {

@@ -17,7 +17,14 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
     if !read.rows.is_sorted_by_key(|row| (row.at, row.id)) {
         read.rows.sort_by_key(|row| (row.at, row.id));
     }
-    duplicates(&mut read.rows, &read.zone, &mut findings);
+    let rows = read.rows.len();
+    let differ = duplicates(&mut read.rows, &read.zone, &mut findings);
+    if differ > 10 && differ * 10 > rows {
+        return Err(file(format!(
+            "{differ} of {rows} rows are of an instant that was there before, with another value: if several sources are in one \
+             file, say --id-column NAME"
+        )));
+    }
     let (Some(first), Some(last)) = (read.rows.first().map(|row| row.at), read.rows.last().map(|row| row.at))
     else {
         return Err(file("there is no row in it".into()));
@@ -94,8 +101,8 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
     Ok(trace)
 }
 
-/// Leaves the first row of each instant and source that has a value.
-fn duplicates(rows: &mut Vec<Row>, zone: &jiff::tz::TimeZone, findings: &mut Vec<Finding>) {
+/// Leaves the first row of each instant and source that has a value; gives how many others differed from it.
+fn duplicates(rows: &mut Vec<Row>, zone: &jiff::tz::TimeZone, findings: &mut Vec<Finding>) -> usize {
     let (mut n, mut differ, mut first, mut last) = (0_usize, 0_usize, 0, 0);
     rows.dedup_by(|row, kept| {
         let same = row.at == kept.at && row.id == kept.id;
@@ -123,6 +130,7 @@ fn duplicates(rows: &mut Vec<Row>, zone: &jiff::tz::TimeZone, findings: &mut Vec
             ),
         });
     }
+    differ
 }
 
 /// The interval of the rows: the one most of them keep. Where stretches keep another, a multiple, the longest is taken and

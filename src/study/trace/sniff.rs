@@ -229,7 +229,16 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
     };
     let order = match told.date_order {
         Some(order) => order,
-        None => date_order(&samples, time).map_err(file)?,
+        None => {
+            let (order, guessed) = date_order(&samples, time).map_err(file)?;
+            if guessed {
+                let first = if order == DateOrder::DayFirst { "day" } else { "month" };
+                assumed.push(format!(
+                    "the {first} comes first in dates, by how they go on; --date-order says otherwise"
+                ));
+            }
+            order
+        }
     };
     Ok(Shape { separator, comma, header, names, time, clock, value, id, unit, order, assumed })
 }
@@ -267,28 +276,28 @@ fn separator(lines: &[&str]) -> Option<u8> {
     best
 }
 
-/// Day or month first, by a number above 12; refused where the rows leave it open.
-fn date_order(samples: &[&Vec<&str>], at: usize) -> Result<DateOrder, String> {
+/// Day or month first, by a number above 12, or, a guess, by which goes on; refused where the rows leave it open.
+fn date_order(samples: &[&Vec<&str>], at: usize) -> Result<(DateOrder, bool), String> {
     let mut open = None;
     let mut seconds = std::collections::BTreeSet::new();
     let mut firsts = std::collections::BTreeSet::new();
     for text in samples.iter().filter_map(|row| row.get(at)) {
         let Some((first, second)) = time::first_two(text) else { continue };
         if first > 12 || text.contains('.') {
-            return Ok(DateOrder::DayFirst);
+            return Ok((DateOrder::DayFirst, false));
         }
         if second > 12 {
-            return Ok(DateOrder::MonthFirst);
+            return Ok((DateOrder::MonthFirst, false));
         }
         firsts.insert(first);
         seconds.insert(second);
         open = Some(*text);
     }
     match open {
-        None => Ok(DateOrder::DayFirst),
+        None => Ok((DateOrder::DayFirst, false)),
         // Rows that follow one another pass through days sooner than through months.
-        Some(_) if firsts.len() > 1 && seconds.len() == 1 => Ok(DateOrder::DayFirst),
-        Some(_) if seconds.len() > 1 && firsts.len() == 1 => Ok(DateOrder::MonthFirst),
+        Some(_) if firsts.len() > 1 && seconds.len() == 1 => Ok((DateOrder::DayFirst, true)),
+        Some(_) if seconds.len() > 1 && firsts.len() == 1 => Ok((DateOrder::MonthFirst, true)),
         Some(text) => Err(format!("is {text} the day or the month first? Say --date-order day or month")),
     }
 }

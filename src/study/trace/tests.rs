@@ -90,15 +90,27 @@ fn sources_are_added_up_only_where_all_are_there() {
 
 #[test]
 fn duplicates_and_gaps_are_told_and_not_averaged_over() {
-    let text = "time,kW\n2025-01-01 00:00,1\n2025-01-01 00:15,2\n2025-01-01 00:15,9\n2025-01-01 00:30,NaN\n2025-01-01 01:00,5\n";
-    let trace = got(text, &told()).unwrap();
-    assert_eq!(trace.values.iter().filter(|value| value.is_nan()).count(), 2);
-    assert!((trace.surplus().filter(|value| !value.is_nan()).sum::<f64>() - 8000.0).abs() < 1e-9);
+    let text = quarters(20, |at| if at == 7 { "NaN".into() } else { uneven(at).to_string() });
+    let twice = text.replacen("1735690500,", "1735690500,9999\n1735690500,", 1);
+    let gap: String = twice
+        .lines()
+        .filter(|line| !line.starts_with("1735700400"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let trace = got(&gap, &told()).unwrap();
+    assert_eq!(trace.marks.iter().filter(|mark| **mark == Mark::Missing).count(), 2);
     let kinds = kinds(&trace);
     assert!(
         kinds.contains(&"duplicate") && kinds.contains(&"gap") && kinds.contains(&"missing"),
         "{kinds:?}"
     );
+}
+
+#[test]
+fn several_sources_without_a_column_for_them_are_asked_about() {
+    let text: String =
+        (0..40_i64).map(|at| format!("{},{}\n", 1_735_689_600 + at / 2 * 900, uneven(at))).collect();
+    assert!(refused(&text, &told()).contains("--id-column"));
 }
 
 #[test]
