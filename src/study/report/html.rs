@@ -20,9 +20,10 @@ p{margin:.4rem 0;max-width:44rem}.soft{color:var(--soft);font-size:.9rem}.verdic
 th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}\
 th:first-child,td:first-child,.words td,.words th{text-align:left}th{color:var(--soft);font-weight:600}\
 td,th{white-space:nowrap}.words td{white-space:normal}.words td:last-child{min-width:16rem}\
-svg{width:100%;min-width:40rem;height:auto;display:block;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}\
+svg{width:100%;height:auto;display:block;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}\
 .site{break-before:page}.site:first-of-type{break-before:auto}\
-@media print{@page{size:A4;margin:15mm}body{font-size:10.5pt}main{max-width:none;padding:0}.wide{overflow:visible}svg{min-width:0}table{font-size:8.5pt}th{white-space:normal}\
+@media(max-width:600px){svg text{font-size:18px}}\
+@media print{@page{size:A4;margin:15mm}body{font-size:10.5pt}main{max-width:none;padding:0}.wide{overflow:visible}table{font-size:8.5pt}th{white-space:normal}\
 h2{break-after:avoid}svg,tr,.key{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// The page.
@@ -196,7 +197,7 @@ fn power_charts(out: &mut String, site: &Assessment) -> std::fmt::Result {
 /// The duration curve.
 fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let top = site.largest_watts.max(f64::MIN_POSITIVE);
-    let x = |percent: f64| 70.0 + percent * 6.2;
+    let x = |percent: f64| 96.0 + percent * 5.9;
     let y = |watts: f64| 220.0 - 200.0 * watts / top;
     let mut line = format!("M{:.1} {:.1}", x(0.0), y(top));
     for step in &site.duration {
@@ -218,16 +219,16 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
         let watts = top * f64::from(quarter) / 4.0;
         write!(
             out,
-            "<path d=\"M70 {0:.1}H690\" stroke=\"#d5dbe1\"/><text x=\"64\" y=\"{0:.1}\" dy=\"4\" text-anchor=\"end\">{1}</text>",
+            "<path d=\"M96 {0:.1}H690\" stroke=\"#d5dbe1\"/><text x=\"90\" y=\"{0:.1}\" dy=\"4\" text-anchor=\"end\">{1}</text>",
             y(watts),
             power(watts)
         )?;
     }
     writeln!(
         out,
-        "<path d=\"{line}L{:.1} 220L70 220Z\" fill=\"#1f6f8b\" opacity=\".15\"/><path d=\"{line}\" fill=\"none\" stroke=\"#1f6f8b\" \
-         stroke-width=\"2.5\"/><path d=\"M70 {mean:.1}H690\" stroke=\"#c8553d\" stroke-dasharray=\"5 4\"/><text x=\"686\" y=\"{mean:.1}\" \
-         dy=\"-5\" text-anchor=\"end\">mean {}</text><text x=\"380\" y=\"256\" text-anchor=\"middle\">share of the time</text></svg></div>",
+        "<path d=\"{line}L{:.1} 220L96 220Z\" fill=\"#1f6f8b\" opacity=\".15\"/><path d=\"{line}\" fill=\"none\" stroke=\"#1f6f8b\" \
+         stroke-width=\"2.5\"/><path d=\"M96 {mean:.1}H690\" stroke=\"#c8553d\" stroke-dasharray=\"5 4\"/><text x=\"686\" y=\"{mean:.1}\" \
+         dy=\"-5\" text-anchor=\"end\">mean {}</text><text x=\"391\" y=\"256\" text-anchor=\"middle\">share of the time</text></svg></div>",
         x(99.0),
         power(site.mean_watts),
         mean = y(site.mean_watts)
@@ -240,19 +241,19 @@ fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Result {
     write!(
         out,
         "<div class=\"wide\"><svg viewBox=\"0 0 720 {}\" role=\"img\" aria-label=\"Months\">",
-        rows.len() * 18 + 4
+        rows.len() * 22 + 4
     )?;
     for (at, (name, value, told)) in rows.iter().enumerate() {
-        let y = at * 18 + 2;
-        let wide = (value / top * 540.0).max(0.0);
+        let y = at * 22 + 2;
+        let wide = (value / top * 500.0).max(0.0);
         write!(
             out,
-            "<text x=\"60\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"68\" y=\"{y}\" width=\"{wide:.1}\" height=\"14\" \
+            "<text x=\"90\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"98\" y=\"{y}\" width=\"{wide:.1}\" height=\"16\" \
              fill=\"#1f6f8b\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
-            y + 11,
+            y + 13,
             safe(name),
-            74.0 + wide,
-            y + 11,
+            104.0 + wide,
+            y + 13,
             safe(told)
         )?;
     }
@@ -262,7 +263,7 @@ fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Result {
 /// Columns side by side, with a line across each.
 fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> std::fmt::Result {
     let top = rows.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
-    let each = 620.0 / count(rows.len().max(1));
+    let each = 594.0 / count(rows.len().max(1));
     write!(
         out,
         "<div class=\"wide\"><svg viewBox=\"0 0 720 214\" role=\"img\" aria-label=\"Hours of the day\">"
@@ -271,12 +272,12 @@ fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> s
         let y = 180.0 - 40.0 * f64::from(quarter);
         write!(
             out,
-            "<path d=\"M70 {y}H690\" stroke=\"#d5dbe1\"/><text x=\"64\" y=\"{y}\" dy=\"4\" text-anchor=\"end\">{}</text>",
+            "<path d=\"M96 {y}H690\" stroke=\"#d5dbe1\"/><text x=\"90\" y=\"{y}\" dy=\"4\" text-anchor=\"end\">{}</text>",
             power(top * f64::from(quarter) / 4.0)
         )?;
     }
     for (at, ((name, value, _), low)) in rows.iter().zip(lines).enumerate() {
-        let x = 70.0 + each * count(at);
+        let x = 96.0 + each * count(at);
         let y = 180.0 - 160.0 * value.max(0.0) / top;
         let low = 180.0 - 160.0 * low.max(0.0) / top;
         write!(
@@ -292,7 +293,7 @@ fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> s
             safe(name)
         )?;
     }
-    writeln!(out, "<text x=\"380\" y=\"212\" text-anchor=\"middle\">hour of the day</text></svg></div>")
+    writeln!(out, "<text x=\"391\" y=\"212\" text-anchor=\"middle\">hour of the day</text></svg></div>")
 }
 
 fn droughts(out: &mut String, site: &Assessment) -> std::fmt::Result {
