@@ -22,7 +22,7 @@ th:first-child,td:first-child,.words td,.words th{text-align:left}th{color:var(-
 td,th{white-space:nowrap}.words td{white-space:normal}.words td:last-child{min-width:16rem}\
 svg{width:100%;height:auto;display:block;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}\
 .site{break-before:page}.site:first-of-type{break-before:auto}\
-@media(max-width:600px){svg text{font-size:18px}}\
+@media(max-width:600px){svg text{font-size:18px}svg .odd{display:none}}\
 @media print{@page{size:A4;margin:15mm}body{font-size:10.5pt}main{max-width:none;padding:0}.wide{overflow:visible}table{font-size:8.5pt}th{white-space:normal}\
 h2{break-after:avoid}svg,tr,.key{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
@@ -205,13 +205,13 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
     }
     write!(
         out,
-        "<div class=\"wide\"><svg viewBox=\"0 0 720 262\" role=\"img\" aria-label=\"Duration curve\">"
+        "<div class=\"wide\"><svg viewBox=\"0 0 720 266\" role=\"img\" aria-label=\"Duration curve\">"
     )?;
     for tenth in 0..=10_u8 {
         let at = x(f64::from(tenth) * 10.0);
         write!(
             out,
-            "<path d=\"M{at} 20V220\" stroke=\"#e7ebef\"/><text x=\"{at}\" y=\"236\" text-anchor=\"middle\">{} %</text>",
+            "<path d=\"M{at} 20V220\" stroke=\"#e7ebef\"/><text x=\"{at}\" y=\"240\" text-anchor=\"middle\">{} %</text>",
             tenth * 10
         )?;
     }
@@ -228,7 +228,7 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
         out,
         "<path d=\"{line}L{:.1} 220L96 220Z\" fill=\"#1f6f8b\" opacity=\".15\"/><path d=\"{line}\" fill=\"none\" stroke=\"#1f6f8b\" \
          stroke-width=\"2.5\"/><path d=\"M96 {mean:.1}H690\" stroke=\"#c8553d\" stroke-dasharray=\"5 4\"/><text x=\"686\" y=\"{mean:.1}\" \
-         dy=\"-5\" text-anchor=\"end\">mean {}</text><text x=\"391\" y=\"256\" text-anchor=\"middle\">share of the time</text></svg></div>",
+         dy=\"-5\" text-anchor=\"end\">mean {}</text><text x=\"391\" y=\"260\" text-anchor=\"middle\">share of the time</text></svg></div>",
         x(99.0),
         power(site.mean_watts),
         mean = y(site.mean_watts)
@@ -266,7 +266,7 @@ fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> s
     let each = 594.0 / count(rows.len().max(1));
     write!(
         out,
-        "<div class=\"wide\"><svg viewBox=\"0 0 720 214\" role=\"img\" aria-label=\"Hours of the day\">"
+        "<div class=\"wide\"><svg viewBox=\"0 0 720 222\" role=\"img\" aria-label=\"Hours of the day\">"
     )?;
     for quarter in 0..=4_u8 {
         let y = 180.0 - 40.0 * f64::from(quarter);
@@ -283,17 +283,18 @@ fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> s
         write!(
             out,
             "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#1f6f8b\" opacity=\".75\"/><path d=\"M{:.1} {low:.1}h{:.1}\" \
-             stroke=\"#c8553d\" stroke-width=\"3\"/><text x=\"{:.1}\" y=\"196\" text-anchor=\"middle\">{}</text>",
+             stroke=\"#c8553d\" stroke-width=\"3\"/><text x=\"{:.1}\" y=\"199\"{} text-anchor=\"middle\">{}</text>",
             x + 2.0,
             each - 4.0,
             180.0 - y,
             x + 2.0,
             each - 4.0,
             x + each / 2.0,
+            if at.is_multiple_of(2) { "" } else { " class=\"odd\"" },
             safe(name)
         )?;
     }
-    writeln!(out, "<text x=\"391\" y=\"212\" text-anchor=\"middle\">hour of the day</text></svg></div>")
+    writeln!(out, "<text x=\"391\" y=\"218\" text-anchor=\"middle\">hour of the day</text></svg></div>")
 }
 
 fn droughts(out: &mut String, site: &Assessment) -> std::fmt::Result {

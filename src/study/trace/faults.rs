@@ -173,7 +173,7 @@ fn clock(trace: &mut Trace, most: f64) {
     for (at, step) in steps.iter().enumerate() {
         let near = steps.iter().skip(at.saturating_sub(week)).take(2 * week + 1);
         // The largest of its surroundings, and about an hour.
-        if (35.0..=85.0).contains(&step.abs())
+        if (45.0..=85.0).contains(&step.abs())
             && near.fold(0.0_f64, |most, other| most.max(other.abs())) <= step.abs()
             && jumps.last().is_none_or(|(last, _)| at + week > last + week / 2)
         {

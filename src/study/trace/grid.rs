@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::read::{MAX_ROWS, Row, Rows, mean_of, turned};
+use super::read::{MAX_ROWS, Row, Rows, gather, mean_of, turned};
 use super::sniff::Shape;
 use super::{Finding, Mark, Told, Trace, TraceError, faults, instant};
 use crate::study::number::{self, count, seconds};
@@ -14,6 +14,9 @@ const MAX_DISTANCES: usize = 10_000;
 pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> Result<Trace, TraceError> {
     let file = |what: String| TraceError::File { name: name.to_owned(), what };
     let mut findings = std::mem::take(&mut read.findings);
+    if told.every.is_some() {
+        gather(&mut read.rows);
+    }
     if !read.rows.is_sorted_by_key(|row| (row.at, row.id)) {
         read.rows.sort_by_key(|row| (row.at, row.id));
     }

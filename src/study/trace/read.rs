@@ -343,6 +343,13 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, row: Row) -> Result<(), String> {
+        if self.out.len() >= MAX_ROWS && self.told.every.is_some() {
+            gather(&mut self.out);
+            // What fills most of the room even so would be gathered again and again.
+            if self.out.len() > MAX_ROWS / 2 {
+                return Err(format!("more than {} averages; say --every with a longer time", MAX_ROWS / 2));
+            }
+        }
         if self.out.len() >= MAX_ROWS {
             return Err(format!(
                 "more than {MAX_ROWS} values, as many as are kept at once; say --every 1min (or longer), which averages while reading"
@@ -351,6 +358,21 @@ impl<'a> Reader<'a> {
         self.out.push(row);
         Ok(())
     }
+}
+
+/// Puts rows in order and adds up those of one instant and source.
+pub(super) fn gather(rows: &mut Vec<Row>) {
+    if !rows.is_sorted_by_key(|row| (row.at, row.id)) {
+        rows.sort_by_key(|row| (row.at, row.id));
+    }
+    rows.dedup_by(|row, kept| {
+        let same = row.at == kept.at && row.id == kept.id;
+        if same {
+            kept.value += row.value;
+            kept.parts = kept.parts.saturating_add(row.parts);
+        }
+        same
+    });
 }
 
 fn at_line_owned(name: &str, line: usize) -> impl Fn(String) -> TraceError {

@@ -213,6 +213,27 @@ fn rows_may_be_averaged_while_they_are_read() {
     );
 }
 
+#[test]
+fn rows_of_several_sources_in_turn_are_averaged_each_for_itself() {
+    let mut text = String::from("time,unit,kw\n");
+    for at in (0..1200_i64).rev() {
+        for unit in [1, 2] {
+            text.push_str(&format!("{},{unit},{}\n", 1_735_689_600 + at, unit * (at % 60)));
+        }
+    }
+    let told = Told {
+        every: Some(60),
+        id: Some("unit".into()),
+        value: Some("kw".into()),
+        keep_doubtful: true,
+        ..told()
+    };
+    let trace = got(&text, &told).unwrap();
+    assert_eq!((trace.step, trace.values.len()), (60, 20));
+    assert!(trace.values.iter().all(|value| (value - 88_500.0).abs() < 1e-6), "{:?}", trace.values);
+    assert!(!kinds(&trace).contains(&"duplicate"));
+}
+
 /// Rows that come to no end.
 struct Endless {
     at: i64,
