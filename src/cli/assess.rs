@@ -37,6 +37,9 @@ pub struct Args {
     /// The zone of times that say none, and of days and hours: Asia/Karachi, UTC or +05:00
     #[arg(long, value_parser = zone, help_heading = "Reading", allow_hyphen_values = true)]
     pub zone: Option<TimeZone>,
+    /// Take local times as written, without the offset beside them: for a clock that follows daylight saving while its offset does not
+    #[arg(long, requires = "zone", help_heading = "Reading")]
+    pub ignore_offset: bool,
     /// What separates the fields: `,`, `;` or tab
     #[arg(long, value_parser = separator, help_heading = "Reading")]
     pub separator: Option<u8>,
@@ -215,6 +218,7 @@ fn told(args: &Args) -> trace::Told {
         unit: args.unit,
         sign: args.sign,
         zone: args.zone.clone(),
+        ignore_offset: args.ignore_offset,
         separator: args.separator,
         decimal_comma: args.decimal,
         header: args.header,

@@ -223,7 +223,7 @@ fn clock(trace: &mut Trace, most: f64) {
         last: trace.told(last.to),
         what: format!(
             "the middle of the sunny day jumps on or near {}: the clock was shifted, as by daylight saving that the zone {} does \
-             not have; left out of the hours of the day. If the recording follows daylight saving, say --zone Area/City",
+             not have; left out of the hours of the day. If the recording follows daylight saving, say --zone Area/City, and --ignore-offset where an offset is written beside the times",
             all.join(", "),
             trace.zone_name
         ),

@@ -96,6 +96,9 @@ pub struct Told {
     pub sign: Option<Sign>,
     /// The zone of times that say none, and of the days and hours of the report.
     pub zone: Option<TimeZone>,
+    /// Takes local times as they are written, without the offset beside them: some recordings follow daylight saving while
+    /// their offset does not.
+    pub ignore_offset: bool,
     /// What separates the fields.
     pub separator: Option<u8>,
     /// Whether a comma, not a point, stands before the decimals.

@@ -232,8 +232,8 @@ impl<'a> Reader<'a> {
                 first: self.never.first().cloned().unwrap_or_default(),
                 last: self.never.last().cloned().unwrap_or_default(),
                 what: format!(
-                    "local times that do not exist, for the clock of {zone_name} is put forward there: the recording \
-                     keeps one time all year; say --zone with an offset, such as +01:00"
+                    "local times that do not exist, for the clock of {zone_name} is put forward there; if the \
+                     recording keeps one time all year, say --zone with an offset, such as +01:00"
                 ),
             });
         }
@@ -288,6 +288,10 @@ impl<'a> Reader<'a> {
             )
         })?;
         let last = usize::try_from(id).ok().and_then(|id| self.last.get_mut(id));
+        let written = match written {
+            Written::Offset(at, offset) if self.told.ignore_offset => Written::Local(at + offset),
+            written => written,
+        };
         let at = match written {
             Written::Instant(at) => at,
             Written::Offset(at, offset) => {
@@ -312,7 +316,7 @@ impl<'a> Reader<'a> {
                         if self.never.len() > 1 {
                             self.never.pop();
                         }
-                        self.never.push(text.to_owned());
+                        self.never.push(text.chars().take(16).collect());
                         at
                     }
                 }
