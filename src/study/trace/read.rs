@@ -142,6 +142,7 @@ impl<'a> Reader<'a> {
             .max()
             .unwrap_or(0);
         let mut findings = Vec::new();
+        let mut before = 0;
         loop {
             buffer.clear();
             let n = from
@@ -174,6 +175,10 @@ impl<'a> Reader<'a> {
                 }
             };
             if text.trim().is_empty() {
+                continue;
+            }
+            if before < self.shape.preamble {
+                before += 1;
                 continue;
             }
             if self.shape.header && read == 0 && line_is_head(text, self.shape) {

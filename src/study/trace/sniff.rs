@@ -17,6 +17,8 @@ pub(super) struct Shape {
     pub id: Option<usize>,
     pub unit: Unit,
     pub order: DateOrder,
+    /// Lines before the table that are not blank and no part of it.
+    pub preamble: usize,
     /// What nobody told.
     pub assumed: Vec<String>,
 }
@@ -100,13 +102,19 @@ fn unit_of(name: &str) -> Option<Unit> {
 pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, TraceError> {
     let file = |what: String| TraceError::File { name: name.to_owned(), what };
     let lines: Vec<&str> = lines.iter().copied().filter(|line| !line.trim().is_empty()).collect();
-    let Some(first) = lines.first() else {
+    if lines.is_empty() {
         return Err(file("there is nothing in it; give a file of rows with a time and a power".into()));
-    };
+    }
     let mut assumed = Vec::new();
     let separator = told.separator.map_or_else(|| separator(&lines), Some).ok_or_else(|| {
         file("no column of times beside one of powers is found; the fields are to be separated by a comma, a semicolon or a tab, or say --separator".into())
     })?;
+    let preamble = preamble(&lines, separator);
+    if preamble > 0 {
+        assumed.push(format!("the first {preamble} lines are no rows of the table"));
+    }
+    let lines = lines.get(preamble..).unwrap_or(&[]);
+    let first = lines.first().copied().unwrap_or("");
     let mut head = Vec::new();
     fields(first, separator, &mut head);
     let rows: Vec<Vec<&str>> = lines
@@ -240,7 +248,7 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
             order
         }
     };
-    Ok(Shape { separator, comma, header, names, time, clock, value, id, unit, order, assumed })
+    Ok(Shape { separator, comma, header, names, time, clock, value, id, unit, order, preamble, assumed })
 }
 
 fn listed(names: &[String], width: usize) -> String {
@@ -274,6 +282,20 @@ fn separator(lines: &[&str]) -> Option<u8> {
         }
     }
     best
+}
+
+/// How many lines stand before the first that has as many fields as most: words about the table.
+fn preamble(lines: &[&str], separator: u8) -> usize {
+    let mut row = Vec::new();
+    let mut counts = std::collections::BTreeMap::<usize, (usize, usize)>::new();
+    for (at, line) in lines.iter().enumerate() {
+        fields(line, separator, &mut row);
+        if row.len() > 1 {
+            let (times, _) = counts.entry(row.len()).or_insert((0, at));
+            *times += 1;
+        }
+    }
+    counts.values().max_by_key(|(times, _)| *times).map_or(0, |(_, first)| *first)
 }
 
 /// Day or month first, by a number above 12, or, a guess, by which goes on; refused where the rows leave it open.

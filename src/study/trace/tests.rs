@@ -54,6 +54,13 @@ fn the_same_rows_in_many_dresses_are_the_same_trace() {
         assert_eq!((trace.start, trace.step), (plain.start, plain.step), "{text}");
         assert!(trace.values.iter().zip(&plain.values).all(|(a, b)| (a - b).abs() < 1e-6), "{text}");
     }
+    let words = "Plant: North\nExported 1/1/2026, all values\n\ntime;kW;note\n2025-12-31 00:00;1.5;\n2025-12-31 00:15;2.5;\n2025-12-31 00:30;0.25;\n";
+    let trace = got(words, &Told::default()).unwrap();
+    assert_eq!(trace.values, plain.values);
+    let broken = words.replace("2.5", "much");
+    assert!(
+        refused(&broken, &Told { value: Some("kW".into()), ..told() }).contains("t.csv:6: column 2 (kW)")
+    );
     let bare = got("2025-12-31 00:00;1,5\n2025-12-31 00:15;2,5\n", &told()).unwrap();
     assert_eq!(bare.values, [1500.0, 2500.0]);
 }
