@@ -93,6 +93,9 @@ fn sources_are_added_up_only_where_all_are_there() {
     assert_eq!(trace.values[0].to_bits(), 3000.0_f64.to_bits());
     assert!(trace.values[1].is_nan());
     assert_eq!(trace.values[2].to_bits(), 9000.0_f64.to_bits());
+    assert!(
+        trace.findings.iter().any(|found| found.what.contains("some of the 2 sources") && found.count == 1)
+    );
 }
 
 #[test]
@@ -189,6 +192,17 @@ fn stale_and_straight_stretches_and_spikes_are_marked_and_left_out() {
     let kept = got(&text, &Told { keep_doubtful: true, ..told() }).unwrap();
     assert!(!kept.values[110].is_nan());
     assert_eq!(kept.marks, trace.marks);
+}
+
+#[test]
+fn a_dip_is_a_mistake_where_all_around_is_calm_and_weather_where_it_is_not() {
+    let calm = |at: i64| 500.0 + 300.0 * (number::seconds(at) * 0.02).sin();
+    let marked = |value: &dyn Fn(i64) -> f64| {
+        let text = quarters(400, |at| if at == 150 { "20".into() } else { value(at).to_string() });
+        got(&text, &told()).unwrap().marks.iter().filter(|mark| **mark == Mark::Outlier).count()
+    };
+    assert_eq!(marked(&calm), 1);
+    assert_eq!(marked(&uneven), 0);
 }
 
 #[test]
