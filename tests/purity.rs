@@ -42,7 +42,7 @@ const CORE_USES: [&str; 3] = ["control", "units", "clock::Moment"];
 /// none beside it on the right or above. Tests and comments may point anywhere.
 const FLOORS: [&str; 20] = [
     "clock", "units", "secret", "rate", "token", "tls", "names", "endpoint", "control", "door", "store",
-    "miner", "meter", "signal", "metrics", "config", "study", "discover", "web", "sim",
+    "miner", "meter", "signal", "metrics", "config", "discover", "web", "sim", "study",
 ];
 
 /// Above all floors: they put the house together.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::pattern::{Day, Month, deviation};
+use crate::sim::random;
 use crate::study::number::{self, count, mean, quantile, sorted};
 
 /// Hours of a year.
@@ -12,7 +13,7 @@ const Z90: f64 = 1.281_551_565_544_6;
 /// See above.
 const Z99: f64 = 2.326_347_874_040_8;
 /// How often the days are drawn anew.
-const DRAWS: usize = 1000;
+const DRAWS: u64 = 1000;
 
 /// What is told of a year.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,32 +57,17 @@ pub struct Year {
     pub blocks: usize,
 }
 
-/// A generator whose whole state is its seed (SplitMix64).
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        usize::try_from(z % u64::try_from(n.max(1)).unwrap_or(1)).unwrap_or(0)
-    }
-}
-
 /// The mean of each of many draws of blocks of days, as shares of the mean of all; the blocks go round at the end.
 pub(super) fn draws(days: &[f64], block: usize, seed: u64) -> Vec<f64> {
     let whole = mean(days.iter().copied());
     if days.is_empty() || whole <= 0.0 {
         return Vec::new();
     }
-    let mut draw = Draw(seed);
-    let blocks = days.len().div_ceil(block.max(1));
-    let each = (0..DRAWS).map(|_| {
+    let blocks = u64::try_from(days.len().div_ceil(block.max(1))).unwrap_or(u64::MAX);
+    let each = (0..DRAWS).map(|draw| {
         let (mut sum, mut n) = (0.0, 0_usize);
-        for _ in 0..blocks {
-            let from = draw.below(days.len());
+        for number in 0..blocks {
+            let from = number::floor(random::unit(seed, draw, number) * count(days.len()));
             let left = (days.len() - n).min(block);
             sum += days.iter().cycle().skip(from).take(left).sum::<f64>();
             n += left;
