@@ -20,7 +20,7 @@ pub mod api;
 mod health;
 mod hosts;
 mod listen;
-mod page;
+pub(crate) mod page;
 mod routes;
 mod status;
 

@@ -15,8 +15,8 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
     .line{font-weight:600}.bad{color:#a40000}\
     @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}.bad{color:#ff8080}}";
 
-/// Text as HTML takes it; names come from the configuration and may hold anything.
-fn escape(text: &str) -> String {
+/// Text as HTML takes it, in a tag or an attribute; names come from configurations and files and may hold anything.
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -6,6 +6,7 @@ use super::{dollars, energy, percent, power, verdict};
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
 use crate::study::number::count;
+use crate::web::page::escape;
 
 /// How it looks, on a screen of any width and on A4.
 const STYLE: &str = "\
@@ -38,24 +39,19 @@ pub fn page(sites: &[Assessment], ranked: &[Ranked]) -> String {
     out
 }
 
-/// Text that cannot end a tag or an attribute.
-fn safe(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// A table; cells are text.
 fn table(out: &mut String, class: &str, head: &[&str], rows: &[Vec<String>]) {
     out.push_str("<div class=\"wide\"><table class=\"");
     out.push_str(class);
     out.push_str("\"><thead><tr>");
     for cell in head {
-        let _ = write!(out, "<th>{}</th>", safe(cell));
+        let _ = write!(out, "<th>{}</th>", escape(cell));
     }
     out.push_str("</tr></thead><tbody>");
     for row in rows {
         out.push_str("<tr>");
         for cell in row {
-            let _ = write!(out, "<td>{}</td>", safe(cell));
+            let _ = write!(out, "<td>{}</td>", escape(cell));
         }
         out.push_str("</tr>");
     }
@@ -91,10 +87,10 @@ fn one(out: &mut String, site: &Assessment) -> std::fmt::Result {
     writeln!(
         out,
         "<p class=\"soft\">How much flexible load does this surplus carry?</p><h1>{}</h1>",
-        safe(&site.name)
+        escape(&site.name)
     )?;
     for line in verdict(site) {
-        writeln!(out, "<p class=\"verdict\">{}</p>", safe(&line))?;
+        writeln!(out, "<p class=\"verdict\">{}</p>", escape(&line))?;
     }
     let carried = |percent: u8| {
         site.carried.iter().find(|step| step.percent_of_time == percent).map_or(f64::NAN, |step| step.watts)
@@ -188,9 +184,9 @@ fn power_charts(out: &mut String, site: &Assessment) -> std::fmt::Result {
         "<p>Ramps: 99 % of the changes are slower than {} a minute; fastest rise {} ({}), fastest fall {} ({}).</p>",
         power(site.ramps.p99_watts_per_minute),
         power(site.ramps.fastest_rise_watts_per_minute),
-        safe(&site.ramps.fastest_rise_at),
+        escape(&site.ramps.fastest_rise_at),
         power(site.ramps.fastest_fall_watts_per_minute),
-        safe(&site.ramps.fastest_fall_at)
+        escape(&site.ramps.fastest_fall_at)
     )
 }
 
@@ -251,10 +247,10 @@ fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Result {
             "<text x=\"90\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"98\" y=\"{y}\" width=\"{wide:.1}\" height=\"16\" \
              fill=\"#1f6f8b\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
             y + 13,
-            safe(name),
+            escape(name),
             104.0 + wide,
             y + 13,
-            safe(told)
+            escape(told)
         )?;
     }
     writeln!(out, "</svg></div>")
@@ -291,7 +287,7 @@ fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> s
             each - 4.0,
             x + each / 2.0,
             if at.is_multiple_of(2) { "" } else { " class=\"odd\"" },
-            safe(name)
+            escape(name)
         )?;
     }
     writeln!(out, "<text x=\"391\" y=\"218\" text-anchor=\"middle\">hour of the day</text></svg></div>")
@@ -360,7 +356,7 @@ fn year(out: &mut String, site: &Assessment) -> std::fmt::Result {
 
 fn fleets(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let sizing = &site.sizing;
-    writeln!(out, "<h2>Fleets</h2><p class=\"soft\">By {}.</p>", safe(&sizing.model))?;
+    writeln!(out, "<h2>Fleets</h2><p class=\"soft\">By {}.</p>", escape(&sizing.model))?;
     let rows: Vec<Vec<String>> = sizing
         .sizes
         .iter()
@@ -424,9 +420,9 @@ fn known(out: &mut String, site: &Assessment) -> std::fmt::Result {
     writeln!(
         out,
         "<h2>What was known, and what was not</h2><p>{} to {} ({}), {} rows, {} intervals of {} s; {} of them trusted.</p>",
-        safe(&known.first),
-        safe(&known.last),
-        safe(&known.zone),
+        escape(&known.first),
+        escape(&known.last),
+        escape(&known.zone),
         known.rows,
         known.intervals,
         known.interval_seconds,
@@ -450,10 +446,10 @@ fn known(out: &mut String, site: &Assessment) -> std::fmt::Result {
     }
     writeln!(out, "<ul>")?;
     for assumed in &known.assumed {
-        writeln!(out, "<li>Assumed: {}.</li>", safe(assumed))?;
+        writeln!(out, "<li>Assumed: {}.</li>", escape(assumed))?;
     }
     for unknown in &known.not_known {
-        writeln!(out, "<li>Not known: {}.</li>", safe(unknown))?;
+        writeln!(out, "<li>Not known: {}.</li>", escape(unknown))?;
     }
     writeln!(out, "</ul>")
 }
@@ -464,6 +460,6 @@ mod tests {
 
     #[test]
     fn what_a_file_is_called_ends_no_tag() {
-        assert_eq!(safe("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
+        assert_eq!(escape("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
     }
 }
