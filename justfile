@@ -5,7 +5,7 @@ check: lint test docs scrape
 
 # Format and lints.
 lint:
-    cargo fmt --check
+    cargo fmt --all --check
     cargo clippy --all-targets --locked -- -D warnings
 
 # All tests; those that need a tool that is not installed say SKIPPED.

@@ -1,9 +1,10 @@
 //! Ballast makes a Bitcoin mining site a well-behaved ballast load.
 
+pub use ballast_core::{control, units};
+
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod control;
 pub mod daemon;
 pub mod discover;
 mod door;
@@ -20,5 +21,4 @@ pub mod store;
 pub mod study;
 pub mod tls;
 pub mod token;
-pub mod units;
 pub mod web;

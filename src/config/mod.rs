@@ -47,6 +47,8 @@ mod sizes;
 mod store;
 mod summary;
 mod summary_orders;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tokens;
 mod web;
 

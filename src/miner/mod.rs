@@ -141,24 +141,6 @@ pub enum DriverError {
     },
 }
 
-impl Rejection {
-    /// What it means and what to do.
-    pub fn explain(&self) -> String {
-        match self {
-            Self::Credentials => "wrong account or password; check the miner's credentials".into(),
-            Self::WriteDisabled => "its write interface is off; enable it with the vendor's tool".into(),
-            Self::Busy => "it has no free session; close other tools that talk to it".into(),
-            Self::OutOfRange => "the value is outside of what it accepts".into(),
-            Self::WrongState => "not possible in its present state".into(),
-            Self::Unsupported => "its firmware has no such command".into(),
-            Self::AnotherMiner => {
-                "another miner answers at its address; correct the address, or `mac` and `serial`".into()
-            }
-            Self::Other(text) => text.to_string(),
-        }
-    }
-}
-
 /// Speaks with one miner. One exchange at a time; dropping a call in flight must leave the driver usable (it
 /// drops the connection).
 #[async_trait]

@@ -8,10 +8,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::Journal;
 use crate::clock::Moment;
+use crate::config::testing;
 use crate::control::decision::{Decision, MinerState, Mode, Waiting};
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Reading, Snapshot};
-use crate::control::{State, step, testing};
+use crate::control::{State, step};
 use crate::units::Watts;
 
 /// Where the lines of a test go.
@@ -47,7 +48,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let site = Arc::new(testing::site(16));
+        let site = Arc::new(testing::site(32));
         let power = Some(Reading { value: Watts::whole(-40_000), at: Moment::START });
         let snapshot = Snapshot {
             now: Moment::START,

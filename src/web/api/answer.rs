@@ -334,8 +334,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::testing;
     use crate::control::site::{CircuitId, SourceId};
-    use crate::control::testing;
     use crate::units::{Joules, Watts};
 
     #[test]

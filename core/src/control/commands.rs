@@ -1,0 +1,135 @@
+//! From the changes that the allocation wants to the few commands that are sent.
+//!
+//! A miner gets at most one command in a cycle. Beside the allocation's changes there are two more causes: a miner
+//! that is not where it was put is put there again, and one that does not follow is escalated: its target once
+//! more, then sleep.
+
+use std::time::Duration;
+
+use crate::control::decision::{Cause, Command, MinerState};
+use crate::control::response::{Track, near};
+use crate::control::site::{Actuator, Miner, MinerId, Settings};
+use crate::control::snapshot::{Activity, Contact, Measured, MinerInput, MinerStatus, Reading, Target};
+use crate::moment::Moment;
+
+/// Least time between a command and a second one that says the same: the miner gets time to follow, and the
+/// reading time to show it.
+const REPEAT_AFTER: Duration = Duration::from_secs(5);
+
+/// How often a target that is not followed is tried before sleep is.
+const GENTLE_TRIES: u32 = 2;
+
+/// How long the latest command is given before it is repeated.
+fn patience(miner: &Miner, track: &Track) -> Duration {
+    let way = track.way(miner).mul_f64(1.5);
+    REPEAT_AFTER.max(way)
+}
+
+/// The latest reading, where it was taken after the latest command had time to show and is not old.
+fn evidence<'a>(
+    miner: &Miner,
+    input: &'a MinerInput,
+    after: Moment,
+    now: Moment,
+) -> Option<&'a Reading<MinerStatus>> {
+    let reachable = matches!(input.contact, Contact::Reachable);
+    input.status.as_ref().filter(|status| {
+        reachable && status.at > after + Duration::from_secs(1) && now - status.at <= miner.silent_after
+    })
+}
+
+/// Whether it was put to sleep, slept or was out of reach since, and has begun to run by itself.
+pub fn is_awake_unasked(
+    miner: &Miner,
+    track: &Track,
+    input: &MinerInput,
+    now: Moment,
+    settings: &Settings,
+) -> bool {
+    if track.setpoint != Some(Target::Sleep) || miner.actuator == Actuator::Fixed || track.is_deaf() {
+        return false;
+    }
+    let done = track
+        .sent
+        .is_none_or(|sent| sent.arrived || now - sent.at > patience(miner, track) + settings.straggler_grace);
+    let asked = track.sent.map_or(Moment::START, |sent| sent.at);
+    done && evidence(miner, input, asked, now).is_some_and(|status| match status.value.activity {
+        Activity::Starting => true,
+        Activity::Hashing => !near(miner, track.draw, track.sleep(miner)),
+        Activity::Asleep | Activity::Unknown | Activity::Fault(_) => false,
+    })
+}
+
+/// Whether the latest command got no answer, and readings since show that it was not carried out.
+pub fn is_lost(miner: &Miner, track: &Track, input: &MinerInput, now: Moment, settings: &Settings) -> bool {
+    let Some(sent) = track.sent.filter(|_| miner.actuator != Actuator::Fixed) else { return false };
+    let late = sent.at + patience(miner, track) + settings.straggler_grace;
+    track.unheard(now) && now > late && evidence(miner, input, late, now).is_some()
+}
+
+/// What a miner needs beside the allocation, if anything. `over` says whether a budget is exceeded that it counts for.
+pub fn correction(
+    miner: &Miner,
+    track: &Track,
+    input: &MinerInput,
+    over: bool,
+    now: Moment,
+) -> Option<(Target, Cause)> {
+    let setpoint = track.setpoint.filter(|_| miner.actuator != Actuator::Fixed)?;
+    if !matches!(input.contact, Contact::Reachable) || now < track.retry_at {
+        return None;
+    }
+    let asked = track.sent.map_or(Moment::START, |sent| sent.at);
+    if track.sent.is_some() && now - asked < patience(miner, track) {
+        return None;
+    }
+    if track.state == MinerState::Straggler {
+        // The gentle way again, then the hard way where that is needed.
+        let gentle = track.failures < GENTLE_TRIES && setpoint != Target::Sleep;
+        return match (gentle, over) {
+            (true, _) => Some((setpoint, Cause::Escalate)),
+            (false, true) => Some((Target::Sleep, Cause::Escalate)),
+            (false, false) => None,
+        };
+    }
+    let status = evidence(miner, input, asked, now)?;
+    let differs = match (setpoint, &status.value.activity, status.value.target) {
+        // Awake by itself in the middle of a limit.
+        (Target::Sleep, Activity::Hashing | Activity::Starting, _) => {
+            // One that has not gone to sleep yet is late, not awake again.
+            let slept = track.sent.is_none_or(|sent| sent.arrived);
+            slept && !near(miner, track.draw, track.sleep(miner))
+                || status.value.activity == Activity::Starting
+        }
+        (Target::Sleep, _, _) => false,
+        // Stopped by somebody else.
+        (Target::Power(_), Activity::Asleep, _) => true,
+        (Target::Power(power), Activity::Hashing, Measured::Value(Target::Power(says))) => {
+            let tolerance = match miner.actuator {
+                Actuator::Continuous { quantum } => quantum.get() * 1.5,
+                Actuator::Steps | Actuator::OnOff | Actuator::Fixed => 0.0,
+            };
+            (power.get() - says.get()).abs() > tolerance.max(miner.nameplate.get() * 0.02)
+        }
+        (Target::Power(_), Activity::Hashing, _) => {
+            track.restarted && !near(miner, track.draw, track.settled(miner, Some(setpoint)))
+        }
+        (Target::Power(_), _, _) => false,
+    };
+    differs.then_some((setpoint, Cause::Reapply))
+}
+
+/// Sends a command: numbers it and notes it in the track.
+pub fn send(
+    tracks: &mut [Track],
+    miner: usize,
+    target: Target,
+    cause: Cause,
+    sequence: &mut u64,
+    now: Moment,
+) -> Option<Command> {
+    let track = tracks.get_mut(miner)?;
+    *sequence += 1;
+    track.command(target, *sequence, cause == Cause::Escalate, now);
+    Some(Command { miner: MinerId(miner), target, sequence: *sequence, cause })
+}

@@ -1,0 +1,649 @@
+//! From what each circuit leaves to its miners to who is told what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::control::allocate::track::{self, Change, Terms, Wakes};
+use crate::control::allocate::{Item, Level, optimum, rebalance};
+use crate::control::commands;
+use crate::control::decision::{Cause, MinerState, Waiting};
+use crate::control::headroom::Headroom;
+use crate::control::response::Track;
+use crate::control::site::{Actuator, CircuitId, MinerId, OperatingPoint, Site};
+use crate::control::snapshot::{Activity, Target};
+use crate::control::state::State;
+use crate::control::step::Inputs;
+use crate::control::tree::Tree;
+use crate::moment::Moment;
+use crate::units::Watts;
+
+/// Share of the fleet's nameplate that one rebalancing may move.
+const REBALANCE_SHARE: f64 = 0.05;
+/// A gain in hashrate below this fraction is not worth looking for.
+const GAP_WORTH_MOVING: f64 = 0.002;
+/// For how many seconds the same of several equals are raised first.
+const LOT: u64 = 3_600;
+/// Below this share of the nameplates a raise is not worth a command.
+const DEADBAND: f64 = 0.003;
+/// How much dearer it counts to lower a miner that has never been seen to follow.
+const UNPROVEN: f64 = 2.0;
+/// A lack of this share of the nameplates is nothing out of the ordinary.
+const ORDINARY: f64 = 0.1;
+/// Of the deadband, and of what is kept free, the part that may be used before anybody is lowered.
+const SLACK: f64 = 0.5;
+/// Of the half of the time that a start takes, the part in which there may have been less.
+const DIPS: f64 = 0.05;
+/// What has been there for less than this has not been there for long enough to wake anybody.
+const WATCHED: Duration = Duration::from_secs(10);
+/// The longest time over which waking a miner for a better distribution may pay.
+const LONGEST_CALM: Duration = Duration::from_secs(7_200);
+/// What is left of the surplus is worth telling beyond this share of the nameplates, once it has lasted.
+const LEFT: f64 = 0.05;
+
+/// The cycle.
+#[derive(Clone, Copy)]
+pub(super) struct Now {
+    pub(super) now: Moment,
+    pub(super) since_last: Duration,
+    pub(super) emergency: bool,
+}
+
+/// What became of it.
+pub(super) struct Moved {
+    /// Who is told what, and why.
+    pub(super) orders: Vec<(usize, Target, Cause)>,
+    /// Per circuit, what its miners are committed to.
+    pub(super) sums: Vec<f64>,
+    /// Per circuit, what they might use now.
+    pub(super) allowed: Vec<f64>,
+    /// What the miners could take and do not, in watts.
+    pub(super) left: f64,
+    /// The next one that would be woken, and what it waits for.
+    pub(super) waiting: Option<Waiting>,
+}
+
+impl Moved {
+    /// Nothing is moved in this cycle.
+    pub(super) fn still(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> Self {
+        Self {
+            orders: Vec::new(),
+            sums: track::committed(items, tree, circuits.len()),
+            allowed: circuits.iter().map(|circuit| circuit.headroom.max(0.0)).collect(),
+            left: 0.0,
+            waiting: None,
+        }
+    }
+}
+
+fn level(target: Option<Target>) -> Level {
+    match target {
+        Some(Target::Power(power)) => Level::Power(power.get()),
+        Some(Target::Sleep) | None => Level::Sleep,
+    }
+}
+
+pub(super) fn target(level: Level) -> Target {
+    match level {
+        Level::Sleep => Target::Sleep,
+        Level::Power(power) => Target::Power(Watts::saturating(power)),
+    }
+}
+
+/// The miners as the allocation sees them.
+pub(super) fn items<'a>(
+    site: &'a Site,
+    state: &State,
+    offered: &'a [Option<Arc<[OperatingPoint]>>],
+    scales: &[f64],
+    now: Moment,
+) -> Vec<Item<'a>> {
+    let settings = &site.settings;
+    site.miners
+        .iter()
+        .zip(&state.tracks)
+        .zip(offered)
+        .map(|((miner, track), offered)| {
+            let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+            let movable = track.movable() && miner.actuator != Actuator::Fixed;
+            let starting = track.state == MinerState::Starting;
+            let steady = !starting && !track.restarted && track.state != MinerState::Fault;
+            let quiet = starting && track.quiet_start(miner, now);
+            let settled = track.settled(miner, track.setpoint);
+            // What starts is counted at what it draws until it is about to draw more, what started by itself at the most
+            // that it may, what has a fault at what it draws: others use what it leaves.
+            let held = if track.dead {
+                0.0
+            } else if quiet || track.state == MinerState::Fault {
+                track.draw
+            } else if track.restarted {
+                settled.max(track.counted)
+            } else if starting {
+                track.start_draw(miner).max(track.draw)
+            } else if track.is_late(miner) {
+                settled.max(track.draw)
+            } else {
+                track.held(miner)
+            };
+            let points = offered.as_deref().unwrap_or(&miner.points);
+            // How long one slept that nobody here put to sleep is not known, and no reason to wait.
+            let rested = track
+                .asleep_since
+                .is_some_and(|since| since == Moment::START || now - since >= settings.min_sleep);
+            let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
+            let calm = now >= track.retry_at;
+            let mut item = Item {
+                circuit: miner.circuit.0,
+                points,
+                sleep: track.sleep(miner) * gain,
+                scale: track.settling.scale() * gain,
+                floor: track.settling.floor().unwrap_or(0.0) * gain,
+                base: 0.0,
+                actuator: track.actuator(miner),
+                range: track.range.unwrap_or((0.0, f64::INFINITY)),
+                level: level(track.setpoint),
+                settled: held * gain,
+                drawn: track.draw * gain,
+                counted: track.counted * gain,
+                movable,
+                steady,
+                raisable: movable
+                    && track.state == MinerState::Hashing
+                    && unhurried
+                    && calm
+                    && !track.restarted,
+                wakeable: movable && track.state == MinerState::Asleep && rested && calm && unhurried,
+                adjust_cost: miner.cost.adjust.as_secs_f64(),
+                sleep_cost: miner.cost.sleep.as_secs_f64(),
+                wary: if track.proven { 1.0 } else { UNPROVEN },
+                dead_time_down: miner.response.dead_time_down.as_secs_f64() * track.pace,
+                ramp_down: miner.response.ramp_down.get() / track.pace,
+                dead_time_up: (
+                    track.start.unwrap_or(miner.response.start_time.as_secs_f64()),
+                    miner.response.dead_time_up.as_secs_f64() * track.pace,
+                ),
+                ramp_up: miner.response.ramp_up.get() / track.pace,
+                overshoot: miner.response.start_overshoot,
+                starts_at_full: miner.response.starts_at_full,
+            };
+            let minimum = item.power_at(Level::Power(item.minimum()));
+            item.base = match (movable, item.level) {
+                (false, _) => item.counted,
+                (true, Level::Sleep) => item.sleep.max(item.settled),
+                (true, Level::Power(_)) if starting && !track.starts_before(miner, now) => {
+                    track.start_draw(miner) * gain
+                }
+                (true, Level::Power(_)) if track.state == MinerState::Fault => item.settled,
+                (true, Level::Power(_)) => minimum,
+            };
+            item
+        })
+        .collect()
+}
+
+fn per_circuit(
+    items: &[Item<'_>],
+    tree: &Tree,
+    circuits: usize,
+    value: impl Fn(&Item<'_>) -> f64,
+) -> Vec<f64> {
+    let mut own = vec![0.0; circuits];
+    for item in items {
+        if let Some(sum) = own.get_mut(item.circuit) {
+            *sum += value(item);
+        }
+    }
+    let mut total = vec![0.0; circuits];
+    for (circuit, value) in own.into_iter().enumerate() {
+        tree.add(&mut total, CircuitId(circuit), value);
+    }
+    total
+}
+
+/// Sheds, raises, wakes and, now and then, rebalances; then looks after those that are not where they were put.
+pub(super) fn run(
+    site: &Site,
+    state: &mut State,
+    inputs: &Inputs<'_>,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    cycle: Now,
+) -> Moved {
+    let count = circuits.len();
+    let now = cycle.now;
+    let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
+    let terms = terms(site, state, cycle);
+    let mut changes: Vec<Change> = Vec::new();
+    let mut sums = track::committed(items, &state.tree, count);
+    shed(state, items, circuits, cycle, &terms, &mut sums, &mut changes);
+    note(items, &changes, Cause::Shed, &mut orders);
+    if changes.iter().any(|change| change.level == Level::Sleep) {
+        state.slept_at = Some(now);
+    }
+    // What was lowered in this cycle is raised in none of its circuits; the others go on.
+    for change in &changes {
+        if let Some(item) = items.get_mut(change.item) {
+            (item.raisable, item.wakeable) = (false, false);
+        }
+    }
+
+    let mut flying = track::in_flight(items, &state.tree, count);
+    let allowed: Vec<f64> = state
+        .ramps
+        .iter()
+        .zip(circuits)
+        .zip(&flying)
+        .map(|((ramp, circuit), flying)| {
+            let room = if circuit.shows { circuit.raise } else { circuit.raise.min(*flying) };
+            ramp.allow(site.settings.raise_rate, *flying, room, now, cycle.since_last.max(circuit.apart))
+        })
+        .collect();
+    let due = state.balanced_at.is_none_or(|balanced| now - balanced >= site.settings.rebalance_period);
+    if due {
+        state.balanced_at = Some(now);
+        rebalance_fleet(state, items, circuits, !changes.is_empty(), &terms, &mut orders);
+        flying = track::in_flight(items, &state.tree, count);
+    }
+    changes.clear();
+    track::raise(items, &state.tree, &allowed, &mut flying, &state.favoured, &terms, &mut changes);
+    let waiting = wake(site, state, items, circuits, cycle, &terms, &mut changes);
+    for change in &changes {
+        let Some(item) = items.get(change.item) else { continue };
+        for &above in state.tree.path(item.circuit) {
+            if let Some(ramp) = state.ramps.get_mut(above) {
+                ramp.raised(now);
+            }
+        }
+    }
+    note(items, &changes, Cause::Raise, &mut orders);
+    correct(site, state, inputs, items, circuits, &flying, &sums, now, &mut orders);
+    let sums = track::committed(items, &state.tree, count);
+    let left = left(items, &state.tree, circuits);
+    let nameplate = state.nameplates.first().copied().unwrap_or(0.0);
+    let much = left > nameplate * LEFT;
+    state.left_since = if much { state.left_since.or(Some(now)) } else { None };
+    Moved { orders, sums, allowed, left, waiting }
+}
+
+fn terms(site: &Site, state: &State, cycle: Now) -> Terms {
+    let own = |nameplate: &f64| site.settings.deadband.map_or(nameplate * DEADBAND, Watts::get);
+    let each: Vec<f64> = state.nameplates.iter().map(own).collect();
+    let calm = state.slept_at.or(state.begun).map_or(Duration::ZERO, |since| cycle.now - since);
+    let horizon = site.settings.horizon;
+    Terms {
+        horizon: horizon.as_secs_f64(),
+        calm: calm.clamp(horizon, LONGEST_CALM.max(horizon)).as_secs_f64(),
+        deadbands: (0..each.len()).map(|circuit| state.tree.least(&each, circuit)).collect(),
+        emergency: cycle.emergency,
+        lot: cycle.now.since_start().as_secs() / LOT,
+    }
+}
+
+/// Lowers what must be lowered. What a limit other than the surplus asks for is done at once, by sleep where that is
+/// best. What the surplus asks for, with what is kept free, is done by lowering alone; only what is missing beyond that
+/// for certain puts miners to sleep.
+fn shed(
+    state: &mut State,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    cycle: Now,
+    terms: &Terms,
+    sums: &mut [f64],
+    changes: &mut Vec<Change>,
+) {
+    let each = |value: fn(&Headroom) -> f64| -> Vec<f64> {
+        circuits.iter().map(|circuit| value(circuit).max(0.0)).collect()
+    };
+    let urgent = each(|circuit| circuit.urgent);
+    track::shed(items, &state.tree, &urgent, sums, true, terms, changes);
+    call_off(items, &state.tree, &urgent, changes);
+    let slack = |index: usize, circuit: &Headroom| {
+        // A hair over what is kept free is what it is kept free for.
+        let over = sums.get(index).copied().unwrap_or(0.0) - circuit.headroom.max(0.0);
+        over <= (terms.deadband(index).min(circuit.reserve)) * SLACK
+    };
+    let reserved: Vec<f64> = (0..)
+        .zip(circuits)
+        .map(|(index, circuit)| if slack(index, circuit) { f64::INFINITY } else { circuit.headroom.max(0.0) })
+        .collect();
+    track::shed(items, &state.tree, &reserved, sums, false, terms, changes);
+    let mut largest = vec![0.0_f64; circuits.len()];
+    for item in items.iter().filter(|item| item.movable && item.level != Level::Sleep) {
+        for &above in state.tree.path(item.circuit) {
+            if let Some(largest) = largest.get_mut(above) {
+                *largest = largest.max(item.settled - item.sleep);
+            }
+        }
+    }
+    let each = state.ramps.iter_mut().zip(circuits).zip(sums.iter().zip(largest)).zip(&state.nameplates);
+    let certain: Vec<f64> = each
+        .map(|(((ramp, circuit), (sum, largest)), nameplate)| {
+            let ordinary = nameplate * ORDINARY;
+            let both = (*sum, circuit.firm.max(0.0));
+            ramp.sleep_down_to(both, largest, ordinary, cycle.now, cycle.since_last)
+        })
+        .collect();
+    track::shed(items, &state.tree, &certain, sums, true, terms, changes);
+    ask_the_unheard(state, items, circuits, terms, sums, changes);
+}
+
+/// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may
+/// arrive. Nothing is counted on it before they answer, so `sums` stay.
+fn ask_the_unheard(
+    state: &State,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    terms: &Terms,
+    sums: &[f64],
+    changes: &mut Vec<Change>,
+) {
+    let unheard = |track: &Track, item: &Item<'_>| {
+        track.state == MinerState::Unanswered
+            && item.actuator != Actuator::Fixed
+            && item.level != Level::Sleep
+    };
+    let over = sums.iter().zip(circuits).any(|(sum, circuit)| *sum > circuit.firm.max(0.0));
+    if !over || !state.tracks.iter().zip(&*items).any(|(track, item)| unheard(track, item)) {
+        return;
+    }
+    let mut asked: Vec<Item<'_>> = items.to_vec();
+    for (item, track) in asked.iter_mut().zip(&state.tracks) {
+        item.movable = unheard(track, item);
+        item.settled = item.counted;
+    }
+    let mut told = Vec::new();
+    let mut sums = sums.to_vec();
+    let urgent: Vec<f64> = circuits.iter().map(|circuit| circuit.urgent.max(0.0)).collect();
+    let firm: Vec<f64> = circuits.iter().map(|circuit| circuit.firm.max(0.0)).collect();
+    track::shed(&mut asked, &state.tree, &urgent, &mut sums, true, terms, &mut told);
+    // For the surplus alone one that was told to go lower already is waited for.
+    for (item, track) in asked.iter_mut().zip(&state.tracks) {
+        item.movable &= track.sent.is_some_and(|sent| !sent.lowers);
+    }
+    track::shed(&mut asked, &state.tree, &firm, &mut sums, false, terms, &mut told);
+    for change in told {
+        let Some(item) = items.get_mut(change.item) else { continue };
+        // Each is told the same once, and never more than before.
+        if item.power_at(change.level) < item.power_at(item.level) {
+            item.level = change.level;
+            changes.push(change);
+        }
+    }
+}
+
+/// Starts for which there will be no room are called off before they draw anything.
+fn call_off(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], changes: &mut Vec<Change>) {
+    let mut bases = per_circuit(items, tree, budgets.len(), |item| item.base);
+    for (index, item) in items.iter_mut().enumerate() {
+        if !item.movable || item.steady || item.level == Level::Sleep || item.settled >= item.base {
+            continue;
+        }
+        let none = |circuit: &usize| bases.get(*circuit) > budgets.get(*circuit);
+        if tree.path(item.circuit).iter().any(none) {
+            tree.add(&mut bases, CircuitId(item.circuit), item.sleep - item.base);
+            (item.level, item.base) = (Level::Sleep, item.sleep);
+            changes.push(Change { item: index, level: Level::Sleep });
+        }
+    }
+}
+
+/// Wakes whom it is worth to wake, and tells what the next one waits for.
+fn wake(
+    site: &Site,
+    state: &mut State,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    cycle: Now,
+    terms: &Terms,
+    changes: &mut Vec<Change>,
+) -> Option<Waiting> {
+    let now = cycle.now;
+    for (taken, circuit) in state.taken.iter_mut().zip(circuits) {
+        taken.push(now, circuit.outlook.for_raise());
+    }
+    let rate = site.settings.raise_rate.over(cycle.since_last).get();
+    state.wake_debt = (state.wake_debt - rate).max(0.0);
+    if !items.iter().any(|item| item.level == Level::Sleep && item.movable) {
+        return None;
+    }
+    let count = circuits.len();
+    let longest = items
+        .iter()
+        .filter(|item| item.level == Level::Sleep && item.movable)
+        .map(|item| item.dead_time_up.0)
+        .fold(0.0, f64::max);
+    let window = Duration::try_from_secs_f64(longest / 2.0).unwrap_or(Duration::ZERO).max(WATCHED * 2);
+    let sustained = state
+        .taken
+        .iter()
+        .zip(circuits)
+        .map(|(taken, circuit)| {
+            if circuit.raise.is_infinite() {
+                return circuit.raise;
+            }
+            let watched = taken.oldest().is_some_and(|(oldest, _)| now - oldest >= WATCHED);
+            let current = circuit.outlook.for_raise();
+            let usual = taken.quantile(now.earlier(window), 1.0 - DIPS).unwrap_or(current);
+            if !watched || !circuit.shows {
+                return 0.0;
+            }
+            // As if the load were as high as it has been, with what is to be kept free then.
+            circuit.raise + circuit.reserve - circuit.reserve_at_top - (usual - current)
+        })
+        .collect();
+    let mut wakes = Wakes {
+        sustained,
+        bases: per_circuit(items, &state.tree, count, |item| item.base),
+        tops: tops(items, &state.tree, circuits),
+        pace: vec![rate - state.wake_debt; count],
+        left_over: Vec::new(),
+    };
+    wakes.left_over = state
+        .ramps
+        .iter_mut()
+        .zip(wakes.sustained.iter().zip(&wakes.tops))
+        .zip(circuits)
+        .map(|((ramp, (sustained, top)), circuit)| {
+            // Only the surplus comes and goes: where another limit binds, or none, what is there stays.
+            let left = if circuit.firm < circuit.urgent { sustained - top } else { f64::INFINITY };
+            ramp.leave(left, cycle.since_last)
+        })
+        .collect();
+    if state.wake_debt <= 0.0 {
+        let before = wakes.pace.first().copied().unwrap_or(0.0);
+        track::wake(items, &state.tree, &mut wakes, &state.favoured, terms, changes);
+        state.wake_debt += before - wakes.pace.first().copied().unwrap_or(0.0);
+        for (ramp, left) in state.ramps.iter_mut().zip(&wakes.left_over) {
+            ramp.left_over = *left;
+        }
+    }
+    let next = items.iter().enumerate().find(|(_, item)| item.level == Level::Sleep && item.wakeable)?;
+    let (index, item) = next;
+    let start = item.start_draw(item.best()) - item.sleep;
+    let short = state.tree.path(item.circuit).iter().filter_map(|&circuit| {
+        let there = wakes.sustained.get(circuit)? - wakes.bases.get(circuit)?;
+        (there < start).then_some(there)
+    });
+    let there = short.fold(f64::INFINITY, f64::min);
+    there.is_finite().then(|| Waiting {
+        miner: MinerId(index),
+        needs: Watts::saturating(start),
+        there: Watts::saturating(there.max(0.0)),
+    })
+}
+
+/// Per circuit, the most that the miners that run or start can take, all budgets considered.
+fn tops(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> Vec<f64> {
+    let mut tops = vec![0.0; circuits.len()];
+    for item in items {
+        let most = match item.level {
+            _ if !item.movable => item.counted,
+            Level::Sleep => item.sleep,
+            Level::Power(_) if !item.steady => item.settled.max(item.base),
+            Level::Power(_) => item.power_at(Level::Power(item.maximum())).max(item.settled),
+        };
+        if let Some(top) = tops.get_mut(item.circuit) {
+            *top += most;
+        }
+    }
+    for circuit in tree.deepest_first() {
+        let raise = circuits.get(circuit).map_or(f64::INFINITY, |circuit| circuit.raise.max(0.0));
+        let own = tops.get(circuit).copied().unwrap_or(0.0).min(raise);
+        if let Some(top) = tops.get_mut(circuit) {
+            *top = own;
+        }
+        if let Some(top) = tree.path(circuit).get(1).and_then(|&parent| tops.get_mut(parent)) {
+            *top += own;
+        }
+    }
+    tops
+}
+
+/// What miners could take within all budgets and do not.
+fn left(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> f64 {
+    let mut most = vec![0.0; circuits.len()];
+    for item in items {
+        if let Some(sum) = most.get_mut(item.circuit) {
+            *sum += if item.movable { item.power_at(Level::Power(item.maximum())) } else { item.drawn };
+        }
+    }
+    for circuit in tree.deepest_first() {
+        let firm = circuits.get(circuit).map_or(f64::INFINITY, |circuit| circuit.firm.max(0.0));
+        let own = most.get(circuit).copied().unwrap_or(0.0).min(firm);
+        if let Some(top) = tree.path(circuit).get(1).and_then(|&parent| most.get_mut(parent)) {
+            *top += own;
+        }
+        if let Some(sum) = most.get_mut(circuit) {
+            *sum = own;
+        }
+    }
+    let drawn: f64 = items.iter().map(|item| item.drawn).sum();
+    let reserve = circuits.first().map_or(0.0, |root| root.reserve);
+    (most.first().copied().unwrap_or(0.0) - drawn - reserve).max(0.0)
+}
+
+/// Adds changes to the orders; of several changes of one miner the last counts.
+fn note(items: &[Item<'_>], changes: &[Change], cause: Cause, orders: &mut Vec<(usize, Target, Cause)>) {
+    if changes.is_empty() {
+        return;
+    }
+    let mut changed = vec![false; items.len()];
+    for change in changes {
+        if let Some(changed) = changed.get_mut(change.item) {
+            *changed = true;
+        }
+    }
+    orders.retain(|(miner, _, _)| changed.get(*miner) != Some(&true));
+    let last = items.iter().zip(changed).enumerate().filter(|(_, (_, changed))| *changed);
+    orders.extend(last.map(|(miner, (item, _))| (miner, target(item.level), cause)));
+}
+
+fn rebalance_fleet(
+    state: &mut State,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    shed: bool,
+    terms: &Terms,
+    orders: &mut Vec<(usize, Target, Cause)>,
+) {
+    let budgets: Vec<f64> = circuits.iter().map(|circuit| circuit.raise.max(0.0)).collect();
+    state.hulls.refresh(items);
+    let best = optimum::solve(items, &state.hulls, &state.tree, &budgets);
+    let hashrate: f64 =
+        items.iter().filter(|item| item.free()).map(|item| item.hashrate_at(item.level)).sum();
+    state.gap = if best.bound > 0.0 { ((best.bound - hashrate) / best.bound).max(0.0) } else { 0.0 };
+    state.favoured.clear();
+    if shed || state.gap < GAP_WORTH_MOVING {
+        return;
+    }
+    let most = state.nameplates.first().copied().unwrap_or(0.0) * REBALANCE_SHARE;
+    let flying = track::in_flight(items, &state.tree, circuits.len());
+    let free = budgets.iter().zip(flying).map(|(budget, flying)| budget - flying).collect();
+    let plan = rebalance::plan(items, &best, &state.tree, free, terms, most);
+    for change in &plan.changes {
+        if let Some(item) = items.get_mut(change.item) {
+            item.level = change.level;
+            item.settled = item.power_at(change.level);
+        }
+    }
+    note(items, &plan.changes, Cause::Rebalance, orders);
+    // What was lowered to make room is not raised again in the same breath.
+    for change in &plan.changes {
+        if let Some(item) = items.get_mut(change.item) {
+            item.raisable = false;
+            item.wakeable = false;
+        }
+    }
+    state.favoured = plan.favoured;
+}
+
+/// Adds what miners need that are not where they were put; the allocation's own orders come first. Those that began by
+/// themselves are kept where there is room for them.
+#[expect(clippy::too_many_arguments, reason = "the books of one cycle, kept by the caller")]
+fn correct(
+    site: &Site,
+    state: &mut State,
+    inputs: &Inputs<'_>,
+    items: &mut [Item<'_>],
+    circuits: &[Headroom],
+    flying: &[f64],
+    sums: &[f64],
+    now: Moment,
+    orders: &mut Vec<(usize, Target, Cause)>,
+) {
+    let mut ordered = vec![false; site.miners.len()];
+    for (miner, _, _) in orders.iter() {
+        if let Some(ordered) = ordered.get_mut(*miner) {
+            *ordered = true;
+        }
+    }
+    let mut room: Vec<f64> =
+        circuits.iter().zip(flying).map(|(circuit, flying)| circuit.raise - flying).collect();
+    let over: Vec<bool> =
+        circuits.iter().zip(sums).map(|(circuit, sum)| *sum > circuit.headroom.max(0.0) + 1e-6).collect();
+    let each = site.miners.iter().zip(state.tracks.iter_mut()).zip(items.iter_mut()).zip(ordered);
+    for ((((miner, track), item), ordered), index) in each.zip(0..) {
+        if ordered {
+            continue;
+        }
+        let input = inputs.miner(index);
+        let over = state.tree.path(miner.circuit.0).iter().any(|&above| over.get(above) == Some(&true));
+        if commands::is_awake_unasked(miner, track, input, now, &site.settings) {
+            let draw =
+                track.draw.max(track.start_draw_of(miner, input)) * item.scale / track.settling.scale();
+            let free = state.tree.least(&room, miner.circuit.0);
+            if !over && free >= draw - item.counted.max(item.settled) {
+                state.tree.add(&mut room, miner.circuit, -draw);
+                track.adopt(miner, input, now);
+                track.raised_at = Some(now);
+                item.level = level(track.setpoint);
+                continue;
+            }
+        }
+        if commands::is_lost(miner, track, input, now, &site.settings) {
+            // What it was told last is out of date; where it is counts from here on.
+            track.adopt(miner, input, now);
+            continue;
+        }
+        if let Some((target, cause)) = commands::correction(miner, track, input, over, now) {
+            orders.push((index, target, cause));
+        }
+    }
+}
+
+/// Helps [`Track`] to say what a miner that began by itself may come to.
+impl Track {
+    fn start_draw_of(
+        &self,
+        miner: &crate::control::site::Miner,
+        input: &crate::control::snapshot::MinerInput,
+    ) -> f64 {
+        let starting =
+            input.status.as_ref().is_some_and(|status| status.value.activity == Activity::Starting);
+        if starting {
+            let full = self.settled(miner, Some(Target::Power(miner.maximum())));
+            full * (1.0 + miner.response.start_overshoot)
+        } else {
+            self.draw
+        }
+    }
+}

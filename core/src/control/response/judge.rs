@@ -1,0 +1,105 @@
+//! How a miner is counted: the state that people see, and the most that it may draw.
+
+use super::{MAY_RETURN, MOVED, TUNING, Track, near};
+use crate::control::decision::MinerState;
+use crate::control::site::{Miner, Settings};
+use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
+use crate::moment::Moment;
+
+impl Track {
+    #[expect(clippy::too_many_arguments, reason = "one judgement over all that is known")]
+    pub(super) fn judge(
+        &self,
+        miner: &Miner,
+        settings: &Settings,
+        input: &MinerInput,
+        reachable: bool,
+        activity: Option<&Activity>,
+        goal: f64,
+        now: Moment,
+    ) -> MinerState {
+        if matches!(input.contact, Contact::Pending) && input.status.is_none() {
+            return MinerState::Pending;
+        }
+        if !reachable {
+            // Before it counts as silent, what it was told may have been done or not.
+            let unheard = self.unheard(now) && !matches!(input.contact, Contact::Unreachable { .. });
+            return if unheard { MinerState::Unanswered } else { MinerState::Unreachable };
+        }
+        if self.unheard(now) {
+            return MinerState::Unanswered;
+        }
+        let wanted_asleep = matches!(self.setpoint, Some(Target::Sleep));
+        if let Some(Activity::Fault(_)) = activity {
+            return if wanted_asleep { MinerState::Asleep } else { MinerState::Fault };
+        }
+        let said_no = !self.unanswered && self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
+        let refused = said_no && self.draw > goal && !near(miner, self.draw, goal);
+        let starting = activity == Some(&Activity::Starting);
+        // What it does is known for the moment of its last reading, and of a command that it has not got, nothing.
+        let seen = input.status.as_ref().map_or(now, |status| status.at.min(now));
+        // Off is off, whatever it draws.
+        let off =
+            wanted_asleep && activity == Some(&Activity::Asleep) && self.draw < miner.minimum().get() * 0.5;
+        if !off && (refused || self.overdue(miner, settings, goal, starting, seen)) {
+            return MinerState::Straggler;
+        }
+        match activity {
+            _ if wanted_asleep => MinerState::Asleep,
+            Some(Activity::Asleep) if self.setpoint.is_none() => MinerState::Asleep,
+            Some(Activity::Starting | Activity::Asleep) => MinerState::Starting,
+            Some(Activity::Hashing | Activity::Unknown | Activity::Fault(_)) | None => MinerState::Hashing,
+        }
+    }
+
+    /// The draw was seen above its goal, or the miner not awake, later than its model and the grace allow.
+    fn overdue(&self, miner: &Miner, settings: &Settings, goal: f64, starting: bool, seen: Moment) -> bool {
+        let Some(sent) = self.sent else { return false };
+        if !sent.answered && sent.stuck_since == sent.at {
+            return false;
+        }
+        let way = self.expected(miner, sent.stuck_at, sent.from_sleep, goal);
+        let late = sent.stuck_since + way + settings.straggler_grace;
+        if seen <= late {
+            return false;
+        }
+        // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
+        let tuning = starting && seen <= late + miner.response.start_time + TUNING;
+        let way = (sent.from - goal).max(0.0);
+        let moved = sent.from - self.draw > way * MOVED;
+        // One that moved has a floor of its own, which is learned; one that did not is a straggler.
+        let stays = !moved || matches!(self.setpoint, Some(Target::Sleep));
+        // One that was raised and draws no more than it was told does what it was told, whatever was learned of it.
+        let most = match self.setpoint {
+            Some(Target::Power(told)) if !sent.lowers => goal.max(told.get()),
+            _ => goal,
+        };
+        let above = self.draw > most && !near(miner, self.draw, most) && !tuning && stays;
+        let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
+            && self.draw < miner.minimum().get() * 0.5
+            && seen > late + miner.response.start_time;
+        above || never_woke
+    }
+
+    pub(super) fn bound(&self, miner: &Miner, goal: f64, now: Moment) -> f64 {
+        let most = self.most(miner);
+        match self.state {
+            // Law 4: unknown means the most it can draw.
+            MinerState::Pending | MinerState::Unreachable => most,
+            // The worst of before and after.
+            MinerState::Unanswered => {
+                let before = self.sent.and_then(|sent| sent.previous);
+                let before = before.map_or(0.0, |target| self.settled(miner, Some(target)));
+                self.draw.max(goal).max(if self.draw > miner.minimum().get() * 0.5 { before } else { 0.0 })
+            }
+            MinerState::Starting if self.quiet_start(miner, now) => self.draw,
+            MinerState::Starting if self.restarted => most,
+            MinerState::Starting => self.draw.max(self.start_draw(miner).min(most)),
+            MinerState::Hashing if self.restarted => self.draw.max(goal).max(miner.maximum().get()),
+            MinerState::Fault if self.fault_since.is_some_and(|since| now - since >= MAY_RETURN) => self.draw,
+            MinerState::Straggler | MinerState::Fault | MinerState::Asleep | MinerState::Hashing => {
+                self.draw.max(goal)
+            }
+        }
+    }
+}

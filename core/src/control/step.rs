@@ -1,0 +1,330 @@
+//! One cycle of the control law.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::control::combine::{self, Seen};
+use crate::control::decision::{Binding, Command, Decision, Energy, Mode, Source};
+use crate::control::headroom::{self, Headroom};
+use crate::control::meters::{self, Meters};
+use crate::control::move_fleet::{self, Now};
+use crate::control::report::{Decided, Report};
+use crate::control::site::{CircuitId, LimitClass, Miner, OperatingPoint, Site};
+use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
+use crate::control::state::State;
+use crate::control::{breaker, budget, commands, response::Track};
+use crate::moment::Moment;
+use crate::units::Watts;
+
+/// Decides one cycle. Snapshots must come in the order of their moments; one from the past counts as now.
+pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
+    let now = snapshot.now;
+    let since_last = state.before.map_or(Duration::ZERO, |before| now - before);
+    let begun = *state.begun.get_or_insert(now);
+    let site = state.site.clone();
+    let inputs = Inputs { snapshot, pending: MinerInput::PENDING };
+    let mut seen = state.combiner.look(&site, snapshot);
+    meters::distrust(&site, &state.memories, &mut seen);
+    conditions(&site, &mut state.acting, Meters { now, seen: &seen });
+
+    let strangers: Vec<(usize, f64)> = (0..)
+        .zip(&state.tracks)
+        .filter(|(_, track)| track.setpoint.is_none())
+        .map(|(index, track)| (index, track.draw))
+        .collect();
+    let unplaced = site.settings.observe || !strangers.is_empty();
+    for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
+        track.update(miner, &site.settings, inputs.miner(index), now);
+    }
+    breaker::hear(&site, &mut state.trips, snapshot);
+    let dead = breaker::dead(&state.tree, &state.trips);
+    for (miner, track) in site.miners.iter().zip(state.tracks.iter_mut()) {
+        if dead.get(miner.circuit.0) == Some(&true) {
+            track.without_power();
+        }
+    }
+    let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, &seen, begun);
+    if !starting && state.mode == Mode::StartUp {
+        // What the miners drew before they had answered is not known, least of all to have been nothing. Neither is
+        // other load that was worked out with it: it would put the whole fleet to sleep.
+        for memory in &mut state.memories {
+            let miners_metered = std::mem::take(memory).miners_metered;
+            memory.miners_metered = miners_metered;
+        }
+    }
+    if !starting && unplaced {
+        adopt(&site, state, &inputs, now);
+        introduce(&site, state, &strangers);
+    }
+
+    let estimates = per_circuit(state, |_, track| track.draw);
+    let told = per_circuit(state, |_, track| track.said);
+    let terms = meters::Terms {
+        site: &site,
+        told: &told,
+        tree: &state.tree,
+        estimates: &estimates,
+        nameplates: &state.nameplates,
+        poll: site.miners.iter().map(|miner| miner.poll_period).max().unwrap_or(Duration::ZERO),
+        response: response(&site, &state.tracks),
+    };
+    meters::remember(&terms, &mut state.memories, Meters { now, seen: &seen });
+    meters::distrust(&site, &state.memories, &mut seen);
+    let meters = Meters { now, seen: &seen };
+    let scales = scales(&site, state);
+    let asleep = per_circuit(state, |miner, track| track.sleep(miner));
+    let largest = largest_starts(state);
+    let scaled =
+        per_circuit(state, |miner, track| track.draw * scales.get(miner.circuit.0).copied().unwrap_or(1.0));
+    let scale: Vec<f64> = scaled
+        .iter()
+        .zip(&estimates)
+        .map(|(scaled, own)| if *own > 0.0 { scaled / own } else { 1.0 })
+        .collect();
+    let terms = headroom::Terms {
+        site: &site,
+        tree: &state.tree,
+        nameplates: &state.nameplates,
+        scale: &scale,
+        largest: &largest,
+        asleep: &asleep,
+        drawn: &estimates,
+        acting: &state.acting,
+        orders: &snapshot.orders,
+    };
+    let circuits = headroom::headrooms(&terms, &state.memories, meters);
+
+    let binding = bind(&site, state, &circuits, &scales);
+
+    // Shared with the tracks, which change while the items are in use.
+    let offered: Vec<Option<Arc<[OperatingPoint]>>> =
+        state.tracks.iter().map(|track| track.points.clone()).collect();
+    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders) };
+    let mut items = move_fleet::items(&site, state, &offered, &scales, now);
+    let moved = if starting {
+        move_fleet::Moved::still(&items, &state.tree, &circuits)
+    } else {
+        move_fleet::run(&site, state, &inputs, &mut items, &circuits, cycle)
+    };
+
+    let mut sent: Vec<Command> = Vec::new();
+    if !site.settings.observe {
+        for &(miner, target, cause) in &moved.orders {
+            sent.extend(commands::send(&mut state.tracks, miner, target, cause, &mut state.sequence, now));
+        }
+    }
+
+    let headrooms: Vec<f64> = circuits.iter().map(|circuit| circuit.headroom).collect();
+    let over: Vec<f64> = moved
+        .sums
+        .iter()
+        .enumerate()
+        .map(|(index, sum)| sum - state.tree.least(&headrooms, index).max(0.0))
+        .map(|over| if starting || over <= 1e-6 { 0.0 } else { over })
+        .collect();
+    let mut breakers = Vec::new();
+    if !starting && !site.settings.observe {
+        let excess = (circuits.as_slice(), over.as_slice());
+        let (trips, tracks) = (&mut state.trips, &state.tracks);
+        breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
+    }
+
+    state.mode = mode(&site, starting, &circuits, &binding);
+    account(&site, state, &seen, &circuits, since_last);
+    state.before = Some(now);
+    let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
+    let decided = Decided { binding, circuits, moved, estimates, sent, breakers, over };
+    report.decision(now, decided)
+}
+
+/// Access to a snapshot whose lists may be shorter than the site's: what is missing is pending.
+pub(super) struct Inputs<'a> {
+    snapshot: &'a Snapshot,
+    pending: MinerInput,
+}
+
+impl Inputs<'_> {
+    pub(super) fn miner(&self, index: usize) -> &MinerInput {
+        self.snapshot.miners.get(index).unwrap_or(&self.pending)
+    }
+}
+
+/// Brings up to date which limits act. A charge between the two thresholds changes nothing, so that a battery that is
+/// at one of them does not switch the fleet to and fro; one that is not known lets the limit act.
+fn conditions(site: &Site, acting: &mut [bool], meters: Meters<'_>) {
+    for (limit, acts) in site.limits.iter().zip(acting) {
+        let Some(condition) = limit.condition else { continue };
+        match combine::charge(site, meters.seen, condition.meter, meters.now) {
+            Some(charge) if charge > condition.until => *acts = false,
+            Some(charge) if charge >= condition.below => {}
+            Some(_) | None => *acts = true,
+        }
+    }
+}
+
+/// Whether every meter and miner has answered or failed once, or the wait is over.
+fn ready(site: &Site, snapshot: &Snapshot, seen: &[Seen], begun: Moment) -> bool {
+    if snapshot.now - begun >= site.settings.start_timeout {
+        return true;
+    }
+    let meters =
+        seen.iter().all(|seen| seen.input.power.is_some() && seen.input.status != MeterStatus::Pending);
+    let miners = (0..site.miners.len()).all(|index| {
+        snapshot.miners.get(index).is_some_and(|input| {
+            !matches!(input.contact, Contact::Pending)
+                && (input.status.is_some() || matches!(input.contact, Contact::Unreachable { .. }))
+        })
+    });
+    meters && miners
+}
+
+/// Takes miners as they are: all in observe mode, else those that were never put anywhere.
+fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, now: Moment) {
+    for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
+        if track.setpoint.is_none() || site.settings.observe {
+            let asleep_since = track.asleep_since;
+            track.adopt(miner, inputs.miner(index), now);
+            if site.settings.observe {
+                track.asleep_since =
+                    asleep_since.or(track.asleep_since).filter(|_| track.asleep_since.is_some());
+            } else if track.asleep_since.is_some() {
+                // Nobody knows how long it slept; it was not put to sleep by this controller.
+                track.asleep_since = Some(Moment::START);
+            }
+        }
+    }
+}
+
+/// What a miner that was met only now draws, it drew before too: the meters have seen it all along.
+fn introduce(site: &Site, state: &mut State, strangers: &[(usize, f64)]) {
+    for (index, before) in strangers {
+        let (Some(miner), Some(track)) = (site.miners.get(*index), state.tracks.get(*index)) else {
+            continue;
+        };
+        if track.setpoint.is_none() {
+            continue;
+        }
+        for &above in state.tree.path(miner.circuit.0) {
+            if let Some(memory) = state.memories.get_mut(above) {
+                memory.estimate.shift(track.draw - before);
+                if !memory.miners_metered {
+                    memory.balance.shift((before - track.draw) * memory.gain);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of a value of the miners over the circuits at or above them.
+fn per_circuit(state: &State, value: impl Fn(&Miner, &Track) -> f64) -> Vec<f64> {
+    let count = state.site.circuits.len();
+    let mut own = vec![0.0; count];
+    for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
+        if let Some(sum) = own.get_mut(miner.circuit.0) {
+            *sum += value(miner, track);
+        }
+    }
+    let mut total = vec![0.0; count];
+    for (circuit, value) in own.into_iter().enumerate() {
+        state.tree.add(&mut total, CircuitId(circuit), value);
+    }
+    total
+}
+
+/// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
+fn largest_starts(state: &State) -> Vec<f64> {
+    let mut largest = vec![0.0_f64; state.site.circuits.len()];
+    for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
+        let start = track.most(miner) * (1.0 + miner.response.start_overshoot);
+        for &above in state.tree.path(miner.circuit.0) {
+            if let Some(largest) = largest.get_mut(above) {
+                *largest = largest.max(start);
+            }
+        }
+    }
+    largest
+}
+
+/// For each circuit, true watts per own watt of the miners directly on it.
+pub(super) fn scales(site: &Site, state: &State) -> Vec<f64> {
+    (0..site.circuits.len())
+        .map(|circuit| {
+            state
+                .tree
+                .dedicated(circuit)
+                .and_then(|dedicated| state.memories.get(dedicated))
+                .map_or(1.0, |memory| memory.gain)
+        })
+        .collect()
+}
+
+/// From a decision until the miners have begun to follow a shed: the dead time and the first fifth of the way of those
+/// that run, and a cycle.
+fn response(site: &Site, tracks: &[Track]) -> Duration {
+    let (mut seconds, mut watts) = (0.0, 0.0);
+    for (miner, track) in site.miners.iter().zip(tracks) {
+        let way = miner.maximum().get() * 0.2 / miner.response.ramp_down.get().max(1e-3);
+        let draw = track.draw.max(miner.sleep.get()).max(1e-3);
+        seconds += (miner.response.dead_time_down.as_secs_f64() + way) * track.pace * draw;
+        watts += draw;
+    }
+    let mean = if watts > 0.0 { seconds / watts } else { 0.0 };
+    site.settings.period + Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO)
+}
+
+/// What binds the fleet: the limits, or nothing but the miners themselves.
+fn bind(site: &Site, state: &State, circuits: &[Headroom], scales: &[f64]) -> Binding {
+    let mut own = vec![0.0; site.circuits.len()];
+    for (miner, track) in site.miners.iter().zip(&state.tracks) {
+        let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+        if let Some(sum) = own.get_mut(miner.circuit.0) {
+            *sum += track.settled(miner, Some(Target::Power(miner.maximum()))) * gain;
+        }
+    }
+    budget::fit(&state.tree, circuits, &own, 0)
+}
+
+fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -> Mode {
+    if starting {
+        return Mode::StartUp;
+    }
+    let lost = |source: &Source| matches!(source, Source::LostMeter(_) | Source::LostSource(_));
+    if lost(&binding.source) || circuits.iter().any(|circuit| lost(&circuit.binding)) {
+        return Mode::FailSafe;
+    }
+    match binding.source {
+        Source::Limit(id) => match site.limits.get(id.0).map(|limit| limit.class) {
+            Some(LimitClass::Surplus) | None => Mode::Following,
+            Some(_) => Mode::Limited,
+        },
+        Source::Order(_) | Source::Interlock(_) => Mode::Limited,
+        Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => Mode::Following,
+    }
+}
+
+/// Adds this cycle's energy at the root circuit. Without a fresh meter there nothing is known, so nothing is
+/// counted.
+fn account(site: &Site, state: &mut State, seen: &[Seen], circuits: &[Headroom], since_last: Duration) {
+    let (Some(root), Some(circuit)) = (circuits.first(), site.circuits.first()) else {
+        return;
+    };
+    let fresh = circuit.meter.and_then(|meter| {
+        let seen = seen.get(meter.0).filter(|seen| seen.fresh())?;
+        Some(seen.input.power?.value)
+    });
+    let Some(power) = fresh else { return };
+    let surplus = Watts::saturating(-root.other()).at_least_zero();
+    let draw = (power - Watts::saturating(root.other())).at_least_zero();
+    let most = Watts::saturating(state.nameplates.first().copied().unwrap_or(0.0));
+    let captured = draw.min(surplus);
+    let energy = Energy {
+        surplus: surplus.over(since_last),
+        captured: captured.over(since_last),
+        imported: power.at_least_zero().min(draw).over(since_last),
+        curtailed: (surplus.min(most) - captured).at_least_zero().over(since_last),
+    };
+    state.energy.surplus += energy.surplus;
+    state.energy.captured += energy.captured;
+    state.energy.imported += energy.imported;
+    state.energy.curtailed += energy.curtailed;
+}

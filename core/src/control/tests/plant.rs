@@ -1,0 +1,339 @@
+//! A small plant for closed loops: miners with dead time and ramp, one meter, everything in steps of 100 ms.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::control::decision::Decision;
+use crate::control::site::{OperatingPoint, Site};
+use crate::control::snapshot::{
+    Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, OrderCap,
+    Outcome, Reading, Rejection, Snapshot, Target,
+};
+use crate::control::{State, step};
+use crate::moment::Moment;
+use crate::units::{Hashrate, Watts};
+
+/// How a simulated miner treats commands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Manner {
+    Obeys,
+    /// Says yes and does nothing.
+    Ignores,
+    /// Says no.
+    Refuses,
+    /// Obeys, but its answers to commands are lost.
+    Mute,
+    /// Takes no command and answers none, and says what it draws.
+    Hangs,
+    /// Does not answer any more and goes on as it was.
+    Silent,
+}
+
+#[derive(Clone, Debug)]
+pub struct SimMiner {
+    pub draw: f64,
+    pub goal: f64,
+    pub from: f64,
+    pub since: Moment,
+    pub waking: bool,
+    pub manner: Manner,
+    pub target: Target,
+    pub delivery: Option<Delivery>,
+    pub uptime_from: Moment,
+    /// True settled draw over target.
+    pub error: f64,
+    /// It cannot go lower than this while it runs, whatever it is told; and draws this asleep.
+    pub floor: f64,
+    pub asleep: f64,
+    /// What it says of its draw over what it draws.
+    pub says: f64,
+    /// Over how many seconds what it says of its draw is averaged.
+    pub averages: f64,
+    averaged: f64,
+    reading: (Moment, f64),
+}
+
+/// What a meter says at this moment.
+pub type Device = Box<dyn Fn(&Plant) -> MeterInput>;
+
+pub struct Plant {
+    pub site: Arc<Site>,
+    pub state: State,
+    pub miners: Vec<SimMiner>,
+    pub now: Moment,
+    /// Load other than miners as a function of time; generation negative.
+    pub other: Box<dyn Fn(f64) -> f64>,
+    /// The meter answers.
+    pub meter_up: bool,
+    /// What the meter at the connection point shows of what is true, by the time.
+    pub shown: Box<dyn Fn(f64, f64) -> f64>,
+    /// The meter at the connection point cannot show less than this, in watts.
+    pub end: f64,
+    pub meter_lag: Duration,
+    /// How often the meter at the connection point has a new value; zero for whenever it is read.
+    pub refresh: Duration,
+    renewed: Option<Moment>,
+    trail: Vec<(Moment, f64)>,
+    meter: MeterInput,
+    feeder: Option<Reading<Watts>>,
+    /// Meters after the first two.
+    pub more: Vec<Device>,
+    /// Caps that somebody outside has ordered.
+    pub orders: Vec<OrderCap>,
+    /// Of each circuit with a breaker that obeys, whether it is open; circuits without one are not here.
+    pub breakers: BTreeMap<usize, bool>,
+    /// The points that every miner says it has.
+    pub points: Option<Arc<[OperatingPoint]>>,
+    pub commands: usize,
+    pub imported: f64,
+    pub surplus: f64,
+    pub captured: f64,
+}
+
+impl Plant {
+    /// All miners hashing at this fraction of their maximum.
+    pub fn new(site: Site, fraction: f64, other: impl Fn(f64) -> f64 + 'static) -> Self {
+        let site = Arc::new(site);
+        let now = Moment::after_start(Duration::from_secs(100));
+        let miners = site
+            .miners
+            .iter()
+            .map(|miner| {
+                let power = miner.maximum().scaled(fraction).max(miner.minimum());
+                let draw = if fraction > 0.0 { power.get() } else { miner.sleep.get() };
+                let target = if fraction > 0.0 { Target::Power(power) } else { Target::Sleep };
+                SimMiner {
+                    draw,
+                    goal: draw,
+                    from: draw,
+                    since: Moment::START,
+                    waking: false,
+                    manner: Manner::Obeys,
+                    target,
+                    delivery: None,
+                    uptime_from: Moment::START,
+                    error: 1.0,
+                    floor: 0.0,
+                    asleep: miner.sleep.get(),
+                    says: 1.0,
+                    averages: 0.0,
+                    averaged: draw,
+                    reading: (now, draw),
+                }
+            })
+            .collect();
+        Self {
+            state: State::new(site.clone()),
+            site,
+            miners,
+            now,
+            other: Box::new(other),
+            meter_up: true,
+            shown: Box::new(|_, truth| truth),
+            end: f64::MIN,
+            meter_lag: Duration::ZERO,
+            refresh: Duration::ZERO,
+            renewed: None,
+            trail: Vec::new(),
+            meter: MeterInput::PENDING,
+            feeder: None,
+            more: Vec::new(),
+            orders: Vec::new(),
+            breakers: BTreeMap::new(),
+            points: None,
+            commands: 0,
+            imported: 0.0,
+            surplus: 0.0,
+            captured: 0.0,
+        }
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.now.since_start().as_secs_f64() - 100.0
+    }
+
+    pub fn draw(&self) -> f64 {
+        self.miners.iter().map(|miner| miner.draw).sum()
+    }
+
+    pub fn import(&self) -> f64 {
+        (self.other)(self.seconds()) + self.draw()
+    }
+
+    fn physics(&mut self) {
+        for (miner, spec) in self.miners.iter_mut().zip(&self.site.miners) {
+            let (dead, ramp) = if miner.goal < miner.from {
+                (spec.response.dead_time_down, spec.response.ramp_down.get())
+            } else if miner.waking {
+                (spec.response.start_time, spec.response.ramp_up.get())
+            } else {
+                (spec.response.dead_time_up, spec.response.ramp_up.get())
+            };
+            let moved = ((self.now - miner.since).as_secs_f64() - dead.as_secs_f64()).max(0.0) * ramp;
+            miner.draw = if miner.goal < miner.from {
+                (miner.from - moved).max(miner.goal)
+            } else {
+                (miner.from + moved).min(miner.goal)
+            };
+            if miner.waking && miner.draw > spec.minimum().get() * 0.9 {
+                miner.waking = false;
+            }
+            if self.breakers.get(&spec.circuit.0) == Some(&true) {
+                miner.draw = 0.0;
+                miner.manner = Manner::Silent;
+            }
+            miner.averaged += (miner.draw - miner.averaged) * (0.1 / miner.averages.max(0.1));
+        }
+    }
+
+    /// A reading every second, the miners' half a second old.
+    fn measure(&mut self) {
+        self.trail.push((self.now, self.import()));
+        let instant = self.now.earlier(self.meter_lag);
+        let past = self.trail.iter().rev().find(|(at, _)| *at <= instant).map_or(0.0, |(_, value)| *value);
+        let due = self.renewed.is_none_or(|renewed| self.now - renewed >= self.refresh);
+        if self.meter_up && due {
+            self.renewed = Some(self.now);
+            let shown = (self.shown)(self.seconds(), past);
+            let power = Watts::new(shown.max(self.end)).unwrap();
+            self.meter = MeterInput {
+                refresh: (!self.refresh.is_zero()).then_some(self.refresh),
+                at_most: shown < self.end,
+                ..MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: self.now }))
+            };
+        } else if !self.meter_up {
+            self.meter.status = MeterStatus::Unreachable;
+        }
+    }
+
+    pub fn snapshot(&mut self) -> Snapshot {
+        let miners = self
+            .miners
+            .iter()
+            .zip(&self.site.miners)
+            .map(|(miner, spec)| {
+                let asleep = miner.target == Target::Sleep;
+                let activity = if asleep {
+                    Activity::Asleep
+                } else if miner.waking {
+                    Activity::Starting
+                } else {
+                    Activity::Hashing
+                };
+                let contact = match miner.manner {
+                    Manner::Silent => Contact::Unreachable { since: miner.reading.0 },
+                    _ => Contact::Reachable,
+                };
+                let status = MinerStatus {
+                    power: Measured::Value(Watts::new(miner.reading.1).unwrap()),
+                    hashrate: Measured::Value(Hashrate::terahashes(miner.reading.1 / 20.0)),
+                    activity,
+                    target: Measured::Unsupported,
+                    range: None,
+                    points: self.points.clone(),
+                    uptime: Some(self.now - miner.uptime_from),
+                };
+                let _ = spec;
+                MinerInput {
+                    contact,
+                    status: Some(Reading { value: status, at: miner.reading.0 }),
+                    delivery: miner.delivery.clone(),
+                }
+            })
+            .collect();
+        // The first meter is the connection point's; a second one sees the miners alone.
+        if self.meter_up {
+            self.feeder = Some(Reading { value: Watts::new(self.draw()).unwrap(), at: self.now });
+        }
+        let feeder = MeterInput::new(self.meter.status, self.feeder);
+        let mut devices = vec![self.meter, feeder];
+        devices.extend(self.more.iter().map(|meter| meter(self)));
+        let meters = devices.into_iter().take(self.site.meters.len()).collect();
+        let breaker = |circuit| {
+            let Some(open) = self.breakers.get(&circuit) else { return MinerInput::PENDING };
+            let activity = if *open { Activity::Asleep } else { Activity::Hashing };
+            let status = MinerStatus { activity, ..MinerStatus::default() };
+            MinerInput {
+                contact: Contact::Reachable,
+                status: Some(Reading { value: status, at: self.now }),
+                delivery: None,
+            }
+        };
+        let breakers = (0..self.site.circuits.len()).map(breaker).collect();
+        Snapshot { orders: self.orders.clone(), breakers, ..Snapshot::new(self.now, meters, miners) }
+    }
+
+    fn deliver(&mut self, decision: &Decision) {
+        self.commands += decision.commands.len();
+        for command in &decision.breakers {
+            self.breakers.entry(command.circuit.0).and_modify(|open| *open = true);
+        }
+        for command in &decision.commands {
+            let miner = &mut self.miners[command.miner.0];
+            let outcome = match miner.manner {
+                Manner::Obeys | Manner::Ignores => Outcome::Accepted,
+                Manner::Refuses => Outcome::Rejected(Rejection::WriteDisabled),
+                Manner::Silent | Manner::Mute => Outcome::Unknown,
+                Manner::Hangs => Outcome::InFlight,
+            };
+            miner.delivery =
+                Some(Delivery { sequence: command.sequence, target: command.target, at: self.now, outcome });
+            if !matches!(miner.manner, Manner::Obeys | Manner::Mute) {
+                continue;
+            }
+            miner.waking |= miner.target == Target::Sleep && command.target != Target::Sleep;
+            miner.waking &= command.target != Target::Sleep;
+            miner.target = command.target;
+            miner.from = miner.draw;
+            miner.since = self.now;
+            miner.goal = match command.target {
+                Target::Sleep => miner.asleep,
+                Target::Power(power) => (power.get() * miner.error).max(miner.floor),
+            };
+        }
+    }
+
+    /// A miner reboots: it starts anew, at its maximum, whatever it was set to.
+    pub fn reboot(&mut self, index: usize) {
+        let top = self.site.miners[index].maximum();
+        let miner = &mut self.miners[index];
+        miner.draw = 0.0;
+        miner.from = 0.0;
+        miner.goal = top.get();
+        miner.since = self.now;
+        miner.waking = true;
+        miner.target = Target::Power(top);
+        miner.uptime_from = self.now;
+    }
+
+    /// One second of physics, then one cycle of control.
+    pub fn cycle(&mut self) -> Decision {
+        for tenth in 0..10 {
+            self.now = self.now + Duration::from_millis(100);
+            self.physics();
+            let (import, other) = (self.import(), (self.other)(self.seconds()));
+            self.imported += import.max(0.0).min(self.draw()) * 0.1;
+            self.surplus += (-other).max(0.0) * 0.1;
+            self.captured += (-other).max(0.0).min(self.draw()) * 0.1;
+            if tenth == 4 {
+                for miner in self.miners.iter_mut().filter(|miner| miner.manner != Manner::Silent) {
+                    miner.reading = (self.now, miner.averaged * miner.says);
+                }
+            }
+        }
+        self.measure();
+        let snapshot = self.snapshot();
+        let decision = step(&mut self.state, &snapshot);
+        self.deliver(&decision);
+        decision
+    }
+
+    pub fn run(&mut self, seconds: u32) -> Decision {
+        let mut last = self.cycle();
+        for _ in 1..seconds {
+            last = self.cycle();
+        }
+        last
+    }
+}
