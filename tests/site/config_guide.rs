@@ -100,7 +100,9 @@ fn everything_said() -> String {
         }
     }
     let mut all = String::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    walk(&root.join("src"), &mut all);
+    walk(&root.join("core/src"), &mut all);
     let lines: Vec<&str> = all.lines().map(str::trim).collect();
     lines.join("\n").replace("\\\n", "").replace('`', "").replace("\\\"", "\"")
 }
