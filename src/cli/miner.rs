@@ -17,7 +17,7 @@ use crate::discover::identified::Identified;
 use crate::discover::neighbours::Neighbours;
 use crate::discover::who::Witness;
 use crate::miner::identity::{Identity, Sameness, same_miner};
-use crate::miner::models;
+use crate::miner::reply::models;
 use crate::miner::{self, Connection, Driver, DriverError};
 use crate::units::Watts;
 

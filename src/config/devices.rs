@@ -11,7 +11,7 @@ use super::names;
 use super::reader::{Table, Wrong, integer_of, is_a, number_of, shorten, text_of};
 use super::secrets::Store;
 use crate::miner::DriverKind;
-use crate::miner::generic::{Description, Protocol, Unit, http, modbus};
+use crate::miner::drivers::generic::{Description, Protocol, Unit, http, modbus};
 use crate::secret::Secret;
 
 /// Longest path and body of a request, in bytes.

@@ -15,7 +15,7 @@ use super::models::{self, Fineness, MOST_MINER_POWER, Model, ResponseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
 use crate::control::site::{CircuitId, Miner};
-use crate::miner::generic::Description;
+use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
 use crate::miner::{Connection, Credentials, DriverKind, Endpoint};

@@ -134,7 +134,7 @@ pub struct Config {
     pub identities: Vec<Identity>,
     /// Which of the models that come with the program each of the site's miners is by the file, in the order of
     /// [`Site::miners`]; `None` for any other model. What the device says is compared with it
-    /// ([`models::agrees`](crate::miner::models::agrees)); a difference is a warning and no more.
+    /// ([`models::agrees`](crate::miner::reply::models::agrees)); a difference is a warning and no more.
     pub models: Vec<Option<String>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,

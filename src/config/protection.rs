@@ -8,7 +8,8 @@ use super::devices::Devices;
 use super::diagnostic::At;
 use super::reader::{Table, Wrong, text_of};
 use crate::control::site::{Breaker, Interlock, MeterId};
-use crate::miner::{Connection, DriverKind, generic};
+use crate::miner::drivers::generic;
+use crate::miner::{Connection, DriverKind};
 use crate::units::Watts;
 
 /// Reads `interlock = { meter = "…", at_least = "…" }`.

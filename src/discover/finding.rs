@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::control::snapshot::Activity;
 use crate::miner::DriverKind;
 use crate::miner::identity::Identity;
-use crate::miner::said::Said;
+use crate::miner::reply::said::Said;
 use crate::units::{Hashrate, Watts};
 
 /// The driver that only reads, for everything that speaks the cgminer API and cannot be throttled by it.

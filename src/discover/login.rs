@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::evidence::{LoginResult, Page, Ports, Reply};
 use super::finding::Firmware;
 use super::wire;
-use crate::miner::digest::Challenge;
+use crate::miner::wire::digest::Challenge;
 use crate::secret::Secret;
 
 /// An account for all miners of one driver.

@@ -10,7 +10,7 @@ use super::targets::{MOST, Target};
 use crate::config::builtin;
 use crate::miner::DriverKind;
 use crate::miner::kind::Class;
-use crate::miner::models::slug;
+use crate::miner::reply::models::slug;
 use crate::units::Watts;
 
 /// Stands where only the operator knows; `ballast check` complains about it with its line.

@@ -40,7 +40,7 @@ impl std::str::FromStr for Target {
     /// /30 the first and last address are left out: no host has them.
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let text = text.trim();
-        let shown = || crate::miner::text::clean(text).unwrap_or_default();
+        let shown = || crate::miner::reply::text::clean(text).unwrap_or_default();
         let wrong = |reason| TargetError::Text { text: shown(), reason };
         if let Some((network, length)) = text.split_once('/') {
             const HELP: &str = "is no network; write it like 10.20.0.0/22";

@@ -8,8 +8,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::evidence::{Page, Reply};
-use crate::miner::exchange::{self, Unread};
-use crate::miner::{fields, frames};
+use crate::miner::reply::fields;
+use crate::miner::wire::exchange::{self, Unread};
+use crate::miner::wire::frames;
 
 /// Largest answer that is read. The longest on record are about 30 kB.
 const MOST_BYTES: usize = 128 * 1024;

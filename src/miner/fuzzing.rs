@@ -12,11 +12,15 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::said::Said;
-use super::{Connection, Credentials, DriverKind, Endpoint, Urgency, driver, http_client};
-use super::{auradine, avalon, axeos, bitmain_stock, braiins_os, cgminer_readonly, epic, luxos, mara, proto};
-use super::{exchange, fields, frames, mend, sealminer, splice, vnish, whatsminer_v2, whatsminer_v3};
 use crate::control::snapshot::{Activity, MinerStatus, Target};
+use crate::miner::drivers::{
+    auradine, avalon, axeos, bitmain_stock, braiins_os, cgminer_readonly, epic, luxos, mara, proto,
+};
+use crate::miner::drivers::{sealminer, vnish, whatsminer_v2, whatsminer_v3};
+use crate::miner::reply::said::Said;
+use crate::miner::reply::{fields, mend, splice};
+use crate::miner::wire::{exchange, frames};
+use crate::miner::{Connection, Credentials, DriverKind, Endpoint, Urgency, driver, http_client};
 use crate::secret::Secret;
 use crate::units::Watts;
 

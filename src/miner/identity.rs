@@ -84,7 +84,7 @@ impl Identity {
 
 /// A serial number that means something: not empty, not a row of one character, not a word for "none".
 pub fn meaningful_serial(text: &str) -> Option<String> {
-    let text = super::text::clean(text)?;
+    let text = super::reply::text::clean(text)?;
     let mut letters = text.chars().filter(|character| character.is_ascii_alphanumeric());
     let first = letters.next()?;
     let word = matches!(
@@ -133,7 +133,7 @@ pub fn same_miner(known: &Identity, seen: &Identity) -> Sameness {
         return Sameness::Same;
     }
     if let (Some(known), Some(seen)) = (&known.model, &seen.model) {
-        let (a, b) = (super::models::slug(known), super::models::slug(seen));
+        let (a, b) = (super::reply::models::slug(known), super::reply::models::slug(seen));
         if a != b {
             return Sameness::Different(format!("it is a {seen}, not a {known}"));
         }

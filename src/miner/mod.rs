@@ -1,51 +1,24 @@
 //! Miners: one trait, one file per vendor API, one session per miner.
 //!
+//! | Room | What is there |
+//! |---|---|
+//! | `drivers/` | one file or folder for each vendor's API: what is asked, what is told, what the answers mean |
+//! | `wire/` | how an exchange goes to and fro, and what bounds it |
+//! | `reply/` | how values are read out of what vendors write, and what several firmwares share |
+//! | `session/` | one task per miner: the latest target, polls, read-back, whether it is still the same miner |
+//! | `identity`, `kind` | who a miner is; which drivers there are |
+//!
 //! A driver changes power and nothing else: never pools, fans, network or passwords, and never an undocumented
 //! unlock. It never decides; it carries out the latest [`Target`] and reports what the miner says.
 
-pub mod auradine;
-pub mod avalon;
-pub mod axeos;
-pub mod braiins_os;
-pub mod cgminer_readonly;
-pub(crate) mod digest;
-pub mod epic;
-pub(crate) mod exchange;
-pub(crate) mod fields;
-pub(crate) mod frames;
+pub mod drivers;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-pub mod gate;
-pub mod generic;
-mod http;
 pub mod identity;
 pub mod kind;
-pub mod mara;
-pub(crate) mod mend;
-pub mod models;
-mod percent;
-mod plain_http;
-pub mod proto;
-mod rpc;
-pub(crate) mod said;
-pub mod sealminer;
+pub mod reply;
 pub mod session;
-mod splice;
-pub mod tally;
-pub mod text;
-mod trust;
-mod web;
-pub mod whatsminer_crypto;
-pub mod whatsminer_v2;
-pub mod whatsminer_v3;
-mod wire;
-
-mod antminer_web;
-pub mod bitmain_stock;
-pub mod luxos;
-mod presets;
-mod pulse;
-pub mod vnish;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +59,7 @@ pub struct Connection {
     /// not say its base itself.
     pub rated: Watts,
     /// How a device of the operator's own is spoken to; `None` for every other driver.
-    pub device: Option<Arc<generic::Description>>,
+    pub device: Option<Arc<drivers::generic::Description>>,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.
@@ -187,23 +160,7 @@ pub trait Driver: Send {
 /// The driver of a connection. Nothing is sent before its first call. `http` comes from [`http_client`] and is
 /// shared by all.
 pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver> {
-    match connection.driver {
-        DriverKind::WhatsminerV2 => Box::new(whatsminer_v2::WhatsminerV2::new(connection)),
-        DriverKind::WhatsminerV3 => Box::new(whatsminer_v3::WhatsminerV3::new(connection)),
-        DriverKind::BraiinsOs => Box::new(braiins_os::BraiinsOs::new(connection, http)),
-        DriverKind::Vnish => Box::new(vnish::Vnish::new(connection, http)),
-        DriverKind::Luxos => Box::new(luxos::Luxos::new(connection)),
-        DriverKind::BitmainStock => Box::new(bitmain_stock::BitmainStock::new(connection, http)),
-        DriverKind::Epic => Box::new(epic::Epic::new(connection, http)),
-        DriverKind::AxeOs => Box::new(axeos::AxeOs::new(connection, http)),
-        DriverKind::Avalon => Box::new(avalon::Avalon::new(connection)),
-        DriverKind::Auradine => Box::new(auradine::Auradine::new(connection, http)),
-        DriverKind::CgminerReadOnly => Box::new(cgminer_readonly::CgminerReadOnly::new(connection)),
-        DriverKind::Proto => Box::new(proto::Proto::new(connection, http)),
-        DriverKind::Mara => Box::new(mara::Mara::new(connection, http)),
-        DriverKind::SealMiner => Box::new(sealminer::SealMiner::new(connection)),
-        DriverKind::Generic => Box::new(generic::Generic::new(connection, http)),
-    }
+    (connection.driver.about().new)(connection, http)
 }
 
 /// The one HTTP client of all: the drivers make their requests with it, and send them over a connection of their own

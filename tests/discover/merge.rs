@@ -248,7 +248,7 @@ fn a_name_that_a_device_made_up_cannot_write_into_the_file() {
     let mut finding =
         miner("10.20.0.5", Firmware::BraiinsOs, "x\"]\n[site]\nmode = \"control\" #", "02:00:00:00:00:05");
     // What a scan hands on is cleaned; here it is as the device sent it, cut as the scan does.
-    finding.identity.model = ballast::miner::text::clean(finding.identity.model.as_deref().unwrap());
+    finding.identity.model = ballast::miner::reply::text::clean(finding.identity.model.as_deref().unwrap());
     finding.identity.serial = Some("\"\nmode = \"control".into());
     let text = merged(SITE, vec![finding]).text;
     let table: toml::Table = toml::from_str(&text).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::avalon::Avalon;
+use ballast::miner::drivers::avalon::Avalon;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::units::{Hashrate, Watts};
 use drivers_sim::Sim;

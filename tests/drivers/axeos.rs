@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::axeos::AxeOs;
+use ballast::miner::drivers::axeos::AxeOs;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::{Hashrate, Watts};
 use drivers_http::HttpMiner;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::bitmain_stock::BitmainStock;
+use ballast::miner::drivers::bitmain_stock::BitmainStock;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::{Hashrate, Watts};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::braiins_os::BraiinsOs;
+use ballast::miner::drivers::braiins_os::BraiinsOs;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::{Hashrate, Watts};
 use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};

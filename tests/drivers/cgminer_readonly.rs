@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::cgminer_readonly::CgminerReadOnly;
+use ballast::miner::drivers::cgminer_readonly::CgminerReadOnly;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::units::{Hashrate, Watts};
 use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody};

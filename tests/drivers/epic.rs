@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::epic::Epic;
+use ballast::miner::drivers::epic::Epic;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::{Hashrate, Watts};
 use drivers_http::HttpMiner;

@@ -9,8 +9,8 @@ use ballast::control::snapshot::{
     Activity, Contact, Measured, MinerInput, MinerStatus, Outcome, Rejection, Target,
 };
 use ballast::discover::Identity;
+use ballast::miner::session::tally::{Ended, SessionMetrics};
 use ballast::miner::session::{Gate, Order, Session, SessionSpec, Shared, spawn};
-use ballast::miner::tally::{Ended, SessionMetrics};
 use ballast::miner::{Driver, DriverError, DriverKind, Endpoint, Urgency};
 use ballast::units::Watts;
 use tokio_util::sync::CancellationToken;

@@ -14,7 +14,7 @@ use ballast::clock::Clock;
 use ballast::config::{self, Config, Options};
 use ballast::control::site::Actuator;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::generic::{Description, Generic, Protocol, Unit};
+use ballast::miner::drivers::generic::{Description, Generic, Protocol, Unit};
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Endpoint, Urgency, driver, http_client};
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::Watts;
@@ -486,7 +486,7 @@ async fn modbus_exceptions_have_their_reason() {
     let mut wrong = reach(CONTACTOR, bench.address());
     let mut description = (*described(CONTACTOR)).clone();
     if let Protocol::Modbus(modbus) = &mut description.protocol {
-        modbus.off.0 = ballast::miner::generic::modbus::Address::Coil(99);
+        modbus.off.0 = ballast::miner::drivers::generic::modbus::Address::Coil(99);
     }
     wrong.device = Some(Arc::new(description));
     let mut driver = Generic::new(&wrong, &http_client().unwrap());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::luxos::Luxos;
+use ballast::miner::drivers::luxos::Luxos;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency};
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::{Hashrate, Watts};

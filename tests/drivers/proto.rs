@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::proto::Proto;
+use ballast::miner::drivers::proto::Proto;
 use ballast::miner::{Credentials, Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::secret::Secret;
 use ballast::sim::miner::{Fault, FaultKind, MinerState};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::sealminer::SealMiner;
+use ballast::miner::drivers::sealminer::SealMiner;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::sim::miner::{Fault, FaultKind, MinerState};
 use ballast::units::{Hashrate, Watts};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::vnish::Vnish;
+use ballast::miner::drivers::vnish::Vnish;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::sim::miner::{Fault, FaultKind, Initial, MinerState};
 use ballast::units::{Hashrate, Watts};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
-use ballast::miner::whatsminer_crypto::v3_token;
-use ballast::miner::whatsminer_v3::WhatsminerV3;
+use ballast::miner::drivers::whatsminer_crypto::v3_token;
+use ballast::miner::drivers::whatsminer_v3::WhatsminerV3;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::units::{Hashrate, Watts};
 use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::metrics::{CommandCount, CommandDurations, CommandStats};
 use crate::miner::DriverKind;
-use crate::miner::tally::{BUCKETS, Ended, SessionMetrics};
+use crate::miner::session::tally::{BUCKETS, Ended, SessionMetrics};
 
 /// Reads the counters of the sessions.
 pub(super) struct Stats(pub(super) Arc<SessionMetrics>);

@@ -6,7 +6,8 @@ use super::{by_summary, described, first_text, limit, mac, number, or_null, powe
 use crate::discover::evidence::Evidence;
 use crate::discover::finding::{Control, Finding, Firmware, Point, State, WarningKind};
 use crate::discover::plan::GRAPH;
-use crate::miner::{bitmain_stock, braiins_os, fields, luxos, mara, vnish};
+use crate::miner::drivers::{bitmain_stock, braiins_os, luxos, mara, vnish};
+use crate::miner::reply::fields;
 use crate::units::Watts;
 
 /// Hardware that these firmwares run on is Bitmain's, unless the model says otherwise.

@@ -15,11 +15,12 @@ use serde_json::Value;
 use super::evidence::{Evidence, LoginResult};
 use super::finding::{Control, Finding, Firmware, WarningKind};
 use super::plan::recognise;
+use crate::miner::drivers::cgminer_readonly;
 use crate::miner::identity::{Mac, meaningful_serial};
-use crate::miner::models::other_algorithm as other_algorithm_of;
-use crate::miner::said::Said;
-use crate::miner::text::clean;
-use crate::miner::{cgminer_readonly, fields};
+use crate::miner::reply::fields;
+use crate::miner::reply::models::other_algorithm as other_algorithm_of;
+use crate::miner::reply::said::Said;
+use crate::miner::reply::text::clean;
 use crate::units::Watts;
 
 pub use antminer::braiins_release;

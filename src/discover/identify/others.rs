@@ -6,8 +6,8 @@ use super::antminer::{bounds, point};
 use super::{by_summary, described, first_text, limit, mac, number, or_null, power, serial, text};
 use crate::discover::evidence::{Evidence, Question};
 use crate::discover::finding::{Finding, WarningKind};
+use crate::miner::drivers::{auradine, avalon, axeos, epic, proto, sealminer};
 use crate::miner::identity::meaningful_serial;
-use crate::miner::{auradine, avalon, axeos, epic, proto, sealminer};
 
 /// Clocks that differ by less are good enough for a command that carries a time.
 const CLOCK_TOLERANCE: u64 = 60;

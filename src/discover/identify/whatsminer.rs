@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{first_text, mac, serial, text};
 use crate::discover::evidence::Evidence;
 use crate::discover::finding::{Finding, Firmware, WarningKind};
-use crate::miner::{whatsminer_v2, whatsminer_v3};
+use crate::miner::drivers::{whatsminer_v2, whatsminer_v3};
 
 const VENDOR: &str = "MicroBT";
 

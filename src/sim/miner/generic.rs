@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
-use crate::miner::generic::http::{Call, Look};
-use crate::miner::generic::modbus::{Address, Kind, Number};
-use crate::miner::generic::{Description, Protocol, Unit, http, modbus};
+use crate::miner::drivers::generic::http::{Call, Look};
+use crate::miner::drivers::generic::modbus::{Address, Kind, Number};
+use crate::miner::drivers::generic::{Description, Protocol, Unit, http, modbus};
 use crate::units::Watts;
 
 use super::door::{Door, Guest};

@@ -135,7 +135,7 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::config::builtin;
-    use crate::miner::models;
+    use crate::miner::reply::models;
 
     #[test]
     fn a_miner_says_to_be_the_model_that_it_is() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ballast::clock::Clock;
 use ballast::control::site::{Actuator, CircuitId, Miner, OperatingPoint, Response};
-use ballast::miner::generic::{Description, Protocol, http};
+use ballast::miner::drivers::generic::{Description, Protocol, http};
 use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
 use ballast::secret::Secret;
 use ballast::sim::miner::{Fault, FaultKind, Initial, ServerHandle, SimMiner, serve};
