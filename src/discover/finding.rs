@@ -11,9 +11,6 @@ use crate::miner::identity::Identity;
 use crate::miner::reply::said::Said;
 use crate::units::{Hashrate, Watts};
 
-/// The driver that only reads, for everything that speaks the cgminer API and cannot be throttled by it.
-pub const READ_ONLY_DRIVER: &str = "cgminer-readonly";
-
 /// The firmware that answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Firmware {
@@ -58,6 +55,29 @@ pub enum Firmware {
 }
 
 impl Firmware {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::WhatsminerV1,
+        Self::WhatsminerV2,
+        Self::WhatsminerV3,
+        Self::BraiinsOs,
+        Self::BraiinsOsOld,
+        Self::Vnish,
+        Self::LuxOs,
+        Self::BitmainStock,
+        Self::Epic,
+        Self::Avalon,
+        Self::Auradine,
+        Self::Mara,
+        Self::SealMiner,
+        Self::Proto,
+        Self::AxeOs,
+        Self::Hiveon,
+        Self::Msk,
+        Self::Cgminer,
+        Self::WhatsminerWeb,
+    ];
+
     /// For people.
     pub const fn title(self) -> &'static str {
         match self {
@@ -85,19 +105,19 @@ impl Firmware {
     /// What Ballast can do with it.
     pub const fn control(self) -> Control {
         match self {
-            Self::WhatsminerV2 => Control::Driver("whatsminer-v2"),
-            Self::WhatsminerV3 => Control::Driver("whatsminer-v3"),
-            Self::BraiinsOs => Control::Driver("braiins-os"),
-            Self::Vnish => Control::Driver("vnish"),
-            Self::LuxOs => Control::Driver("luxos"),
-            Self::BitmainStock => Control::Driver("bitmain-stock"),
-            Self::Epic => Control::Driver("epic"),
-            Self::Avalon => Control::Driver("avalon"),
-            Self::Auradine => Control::Driver("auradine"),
-            Self::Mara => Control::Driver("mara"),
-            Self::SealMiner => Control::Driver("sealminer"),
-            Self::Proto => Control::Driver("proto"),
-            Self::AxeOs => Control::Driver("axeos"),
+            Self::WhatsminerV2 => Control::Driver(DriverKind::WhatsminerV2),
+            Self::WhatsminerV3 => Control::Driver(DriverKind::WhatsminerV3),
+            Self::BraiinsOs => Control::Driver(DriverKind::BraiinsOs),
+            Self::Vnish => Control::Driver(DriverKind::Vnish),
+            Self::LuxOs => Control::Driver(DriverKind::Luxos),
+            Self::BitmainStock => Control::Driver(DriverKind::BitmainStock),
+            Self::Epic => Control::Driver(DriverKind::Epic),
+            Self::Avalon => Control::Driver(DriverKind::Avalon),
+            Self::Auradine => Control::Driver(DriverKind::Auradine),
+            Self::Mara => Control::Driver(DriverKind::Mara),
+            Self::SealMiner => Control::Driver(DriverKind::SealMiner),
+            Self::Proto => Control::Driver(DriverKind::Proto),
+            Self::AxeOs => Control::Driver(DriverKind::AxeOs),
             Self::WhatsminerV1 | Self::BraiinsOsOld | Self::Hiveon | Self::Msk | Self::Cgminer => {
                 Control::ReadOnly
             }
@@ -115,37 +135,36 @@ impl Serialize for Firmware {
 /// What Ballast can do with a miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Control {
-    /// Throttle it, with the driver of this name.
-    Driver(&'static str),
-    /// Read it, with [`READ_ONLY_DRIVER`]; it counts as a load.
+    /// Throttle it, with this driver.
+    Driver(DriverKind),
+    /// Read it, as everything that speaks the cgminer API and cannot be throttled by it; it counts as a load.
     ReadOnly,
     /// Neither.
     Nothing,
 }
 
 impl Control {
-    /// The driver for the configuration, where there is one, whether or not this version of the program has it.
-    pub const fn driver(self) -> Option<&'static str> {
+    /// The driver for the configuration, where there is one.
+    pub const fn driver(self) -> Option<DriverKind> {
         match self {
-            Self::Driver(name) => Some(name),
-            Self::ReadOnly => Some(READ_ONLY_DRIVER),
+            Self::Driver(kind) => Some(kind),
+            Self::ReadOnly => Some(DriverKind::CgminerReadOnly),
             Self::Nothing => None,
         }
     }
 
-    /// The driver, where this version of the program has it.
-    pub fn available(self) -> Option<DriverKind> {
-        self.driver().and_then(DriverKind::from_name)
+    /// Its name.
+    pub fn driver_name(self) -> Option<&'static str> {
+        self.driver().map(DriverKind::name)
     }
 }
 
 impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, self.available()) {
-            (Self::Driver(name), Some(_)) => f.pad(name),
-            (Self::Driver(_), None) => f.pad("none yet"),
-            (Self::ReadOnly, _) => f.pad("read only"),
-            (Self::Nothing, _) => f.pad("none"),
+        match self {
+            Self::Driver(kind) => f.pad(kind.name()),
+            Self::ReadOnly => f.pad("read only"),
+            Self::Nothing => f.pad("none"),
         }
     }
 }
@@ -154,8 +173,8 @@ impl Serialize for Control {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("driver", &self.driver())?;
-        map.serialize_entry("available", &self.available().is_some())?;
+        map.serialize_entry("driver", &self.driver_name())?;
+        map.serialize_entry("available", &self.driver().is_some())?;
         map.serialize_entry("throttles", &matches!(self, Self::Driver(_)))?;
         map.end()
     }

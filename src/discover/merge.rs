@@ -308,7 +308,7 @@ impl<'s> Work<'s> {
                 continue;
             }
             let at = finding.address;
-            let driver = finding.control.driver();
+            let driver = finding.control.driver_name();
             let entry = self.known.iter_mut().find(|known| known.host == Some(at));
             if let Some(known) = entry {
                 if known.seen.is_some() {
@@ -340,7 +340,7 @@ impl<'s> Work<'s> {
                 }
                 continue;
             }
-            if finding.control.available().is_none() {
+            if finding.control.driver().is_none() {
                 let why = match driver {
                     None if finding.is_warned(WarningKind::Algorithm) => {
                         String::from("it does not hash Bitcoin")
@@ -399,7 +399,7 @@ impl<'s> Work<'s> {
 }
 
 fn mismatch(what: &str, at: IpAddr, expected: &str, finding: &Finding) -> String {
-    let found = finding.control.driver().unwrap_or("no driver");
+    let found = finding.control.driver_name().unwrap_or("no driver");
     format!(
         "{what} says driver `{expected}` for {at}, but {} answers there (`{found}`): correct the driver",
         finding.firmware.title()

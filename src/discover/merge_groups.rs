@@ -74,7 +74,7 @@ impl<'o> Groups<'o> {
 
     /// Takes a new miner; one without a driver of this program is left out.
     pub(super) fn add(&mut self, finding: &Finding) {
-        let Some(driver) = finding.control.available() else { return };
+        let Some(driver) = finding.control.driver() else { return };
         let model = slug(finding.identity.model.as_deref().unwrap_or_default());
         self.fresh.entry((driver, model, finding.port)).or_default().push(finding.clone());
     }

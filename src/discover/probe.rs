@@ -139,7 +139,7 @@ impl Prober {
 
     /// The port that the configuration must name, because it is not the one that the driver takes by itself.
     fn unusual_port(&self, finding: &Finding) -> Option<u16> {
-        let driver = finding.control.available()?;
+        let driver = finding.control.driver()?;
         let used = match finding.firmware {
             Firmware::WhatsminerV3 => self.ports.framed,
             Firmware::BraiinsOs
@@ -210,7 +210,7 @@ impl Prober {
         }
         let client = login::Client::new(&self.http, ip, &self.ports, firmware, self.timeout);
         let mut session: Option<Session> = None;
-        let driver = firmware.control().driver();
+        let driver = firmware.control().driver_name();
         if let Some(account) = self.accounts.iter().find(|account| Some(account.driver.as_str()) == driver) {
             let (result, opened) = client.with_account(account).await;
             evidence.logins.account = Some(result);

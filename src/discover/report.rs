@@ -104,8 +104,7 @@ fn totals(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     for finding in findings {
         let model = or_dash(finding.identity.model.as_deref().or(finding.identity.vendor.as_deref()));
         let control = match finding.control {
-            Control::Driver(name) if finding.control.available().is_some() => format!("driver {name}"),
-            Control::Driver(name) => format!("driver {name}, which this version does not have"),
+            Control::Driver(kind) => format!("driver {}", kind.name()),
             Control::ReadOnly => String::from("can be read, not throttled"),
             Control::Nothing => String::from("cannot be used"),
         };
@@ -118,13 +117,8 @@ fn totals(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn summary(scan: &Scan, out: &mut dyn Write) -> io::Result<()> {
-    let throttled = scan
-        .findings
-        .iter()
-        .filter(|finding| {
-            matches!(finding.control, Control::Driver(_)) && finding.control.available().is_some()
-        })
-        .count();
+    let throttled =
+        scan.findings.iter().filter(|finding| matches!(finding.control, Control::Driver(_))).count();
     write!(
         out,
         "{} at {} in {:.1} s",
@@ -181,7 +175,7 @@ fn nameless(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     let mut drivers: BTreeMap<&str, usize> = BTreeMap::new();
     for finding in findings.iter().filter(|finding| finding.identity.is_anonymous()) {
         let tells = !super::plan::private(finding.firmware).is_empty();
-        if let (true, Some(driver)) = (tells, finding.control.driver()) {
+        if let (true, Some(driver)) = (tells, finding.control.driver_name()) {
             *drivers.entry(driver).or_default() += 1;
         }
     }

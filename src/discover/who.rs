@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::evidence::{Evidence, Page, Question, Reply};
-use super::finding::Firmware;
+use super::finding::{Control, Firmware};
 use super::identify::identify_as;
 use super::login::{self, Account};
 use super::neighbours::Neighbours;
@@ -33,25 +33,11 @@ pub struct Witness {
     neighbours: Arc<Neighbours>,
 }
 
-/// What tells an identity, by driver; `None` where nothing does.
-const fn firmware(kind: DriverKind) -> Option<Firmware> {
-    Some(match kind {
-        DriverKind::WhatsminerV2 => Firmware::WhatsminerV2,
-        DriverKind::WhatsminerV3 => Firmware::WhatsminerV3,
-        DriverKind::BraiinsOs => Firmware::BraiinsOs,
-        DriverKind::Vnish => Firmware::Vnish,
-        DriverKind::Luxos => Firmware::LuxOs,
-        DriverKind::BitmainStock => Firmware::BitmainStock,
-        DriverKind::Epic => Firmware::Epic,
-        DriverKind::AxeOs => Firmware::AxeOs,
-        DriverKind::Avalon => Firmware::Avalon,
-        DriverKind::Auradine => Firmware::Auradine,
-        DriverKind::Proto => Firmware::Proto,
-        DriverKind::Mara => Firmware::Mara,
-        DriverKind::SealMiner => Firmware::SealMiner,
-        // The cgminer API has no word for either; what is never commanded need not be known.
-        DriverKind::CgminerReadOnly | DriverKind::Generic => return None,
-    })
+/// The firmware that a driver speaks with; `None` where nothing of it tells an identity: the cgminer API has no word for it, and
+/// what is never commanded need not be known.
+fn firmware(kind: DriverKind) -> Option<Firmware> {
+    let speaks = |firmware: &Firmware| firmware.control() == Control::Driver(kind);
+    Firmware::ALL.into_iter().find(speaks)
 }
 
 /// The questions, in the order in which they are asked until hardware address or serial number is known.

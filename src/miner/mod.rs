@@ -18,7 +18,7 @@ pub mod identity;
 pub mod kind;
 pub mod reply;
 pub mod session;
-pub mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

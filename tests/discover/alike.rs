@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ballast::discover::evidence::Question;
 use ballast::discover::{Control, Finding, Firmware, State, WarningKind};
+use ballast::miner::DriverKind;
 use serde_json::{Value, json};
 
 use Question::{Framed, Private, Web};
@@ -80,7 +81,7 @@ fn a_stock_antminer_asleep_is_asleep_though_it_has_no_stats() {
         .json(Private("/cgi-bin/stats.cgi"), fixture("bitmain-stock/2022.12/stats_asleep.json"))
         .find()
         .unwrap();
-    assert_eq!((found.state, found.control.driver()), (State::Asleep, Some("bitmain-stock")));
+    assert_eq!((found.state, found.control.driver_name()), (State::Asleep, Some("bitmain-stock")));
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn an_antminer_without_modes_is_read_and_not_throttled() {
         .unwrap();
     for found in [by_model, by_settings] {
         assert_eq!(found.control, Control::ReadOnly, "{found:?}");
-        assert_eq!(found.control.driver(), Some("cgminer-readonly"));
+        assert_eq!(found.control.driver_name(), Some("cgminer-readonly"));
         assert!(found.is_warned(WarningKind::OldFirmware));
     }
     // What has modes by its own word is throttled, whatever its name is.
@@ -104,7 +105,7 @@ fn an_antminer_without_modes_is_read_and_not_throttled() {
         .json(Private("/cgi-bin/get_miner_conf.cgi"), fixture("bitmain-stock/2025.10/config.json"))
         .find()
         .unwrap();
-    assert_eq!(modern.control, Control::Driver("bitmain-stock"));
+    assert_eq!(modern.control, Control::Driver(DriverKind::BitmainStock));
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn a_whatsminer_behind_its_new_port_alone_has_the_driver_for_it() {
     let silent = Host::default().page(307, "", "/cgi-bin/luci").noise(Framed("get.device.info", None), "");
     for host in [refusing, silent] {
         let found = host.find().unwrap();
-        assert_eq!((found.firmware, found.control.driver()), (Firmware::WhatsminerV3, v3));
+        assert_eq!((found.firmware, found.control.driver_name()), (Firmware::WhatsminerV3, v3));
     }
     // Asked who it is, an idle one says so, too.
     let idle = fixture("whatsminer-v3/20251209.16/get_device_info_stopped.json");

@@ -556,7 +556,7 @@ fn every_firmware_is_told_apart_and_read() {
         assert_eq!(text(&found.identity.model), model, "{name}");
         assert_eq!(text(&found.version), version, "{name}");
         assert_eq!(found.identity.mac.map_or("-".into(), |mac| mac.to_string()), mac, "{name}");
-        assert_eq!(found.control.driver(), driver, "{name}");
+        assert_eq!(found.control.driver_name(), driver, "{name}");
         assert_eq!(found.state, state, "{name}");
         let near = |value: Option<f64>, expected: f64| match value {
             Some(value) => (value - expected).abs() < 1e-6 * expected.abs().max(1.0),

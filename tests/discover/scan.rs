@@ -30,7 +30,7 @@ async fn simulated_miners_are_found_with_all_that_they_tell() {
         .findings
         .iter()
         .map(|finding| {
-            let driver = finding.control.driver().unwrap_or("-");
+            let driver = finding.control.driver_name().unwrap_or("-");
             (finding.address.to_string(), driver, finding.identity.mac.is_some(), finding.power.is_some())
         })
         .collect();

@@ -14,7 +14,19 @@ use crate::units::Watts;
 use super::cgminer::{self, command_of};
 use super::door::Door;
 use super::web::{self, Site};
-use super::{MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
+use super::{
+    Beside, Face, Habits, Make, MinerState, Refusal, Setting, SimMiner, View, legacy, rounded, whole,
+};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("admin", "admin"),
+    faces: [Face { model: "AT2880", chips: 132 }, Face { model: "AT1500", chips: 132 }],
+    habits: Habits::STEADY,
+    connections: web::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[Beside { serve: |door| tokio::spawn(reading_port(door)), ..legacy::BESIDE }],
+};
 
 /// Tokens that are known at once; the oldest makes room.
 const TOKENS_MAX: usize = 16;

@@ -14,7 +14,18 @@ use crate::clock::{Clock, unix_seconds};
 
 use super::cgminer::{self, command_of};
 use super::door::Door;
-use super::{MinerState, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, SimMiner, View, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", ""),
+    faces: [Face { model: "15-194", chips: 160 }, Face { model: "Q", chips: 160 }],
+    // Whether a pause is kept is not known.
+    habits: Habits { keeps_sleep: false, report_lag: 1.0, ..Habits::STEADY },
+    connections: CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 /// Connections that are served at once; the control board is small.
 pub(super) const CONNECTIONS_MAX: usize = 16;

@@ -14,7 +14,18 @@ use crate::units::Watts;
 
 use super::door::Door;
 use super::web::{self, Site};
-use super::{MinerState, Refusal, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Refusal, SimMiner, View, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", ""),
+    faces: [Face { model: "BM1370", chips: 1 }, Face { model: "BM1370", chips: 1 }],
+    // A pause is kept in memory alone (ESP-Miner).
+    habits: Habits { keeps_sleep: false, report_lag: 1.0, ..Habits::STEADY },
+    connections: web::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 /// Firmware.
 const VERSION: &str = "v2.14.0";

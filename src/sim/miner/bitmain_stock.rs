@@ -18,7 +18,23 @@ use crate::clock::Moment;
 use super::antminer::{chip, put};
 use super::antminer_web::{self, Asked, Site, json as answer};
 use super::door::Door;
-use super::{MinerState, Refusal, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Refusal, SimMiner, View, legacy, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("root", "root"),
+    faces: [Face { model: "Antminer S19 Pro", chips: 114 }, Face { model: "Antminer S19j Pro", chips: 126 }],
+    habits: Habits {
+        sleep_ends_software: true,
+        report_lag: 2.0,
+        settled_error: 0.02,
+        thermal_drift: 0.004,
+        ..Habits::STEADY
+    },
+    connections: antminer_web::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[legacy::BESIDE],
+};
 
 /// How long a write takes to be answered. The firmware needs 20 s and more.
 const WRITE_TIME: Duration = Duration::from_millis(800);

@@ -25,7 +25,24 @@ use crate::clock::{Clock, Moment};
 use crate::units::Watts;
 
 use super::door::Door;
-use super::{MinerState, Obstacle, Refusal, SimMiner};
+use super::{Beside, Face, Habits, Make, MinerState, Obstacle, Refusal, SimMiner, legacy};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("root", "root"),
+    faces: [Face { model: "Antminer S19 Pro", chips: 114 }, Face { model: "Antminer S19k Pro", chips: 77 }],
+    habits: Habits::STEADY,
+    connections: CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[
+        legacy::BESIDE,
+        Beside {
+            port: grpc::PORT,
+            connections: super::grpc::CONNECTIONS_MAX,
+            serve: |door| tokio::spawn(grpc::run(door)),
+        },
+    ],
+};
 
 /// Connections that are served at once.
 pub(super) const CONNECTIONS_MAX: usize = 32;

@@ -12,7 +12,17 @@ use crate::clock::{Clock, unix_seconds};
 
 use super::cgminer::{self, command_of};
 use super::door::Door;
-use super::{SimMiner, View, rounded};
+use super::{Face, Habits, Make, SimMiner, View, legacy, rounded};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", ""),
+    faces: [Face { model: "T3+", chips: 57 }, Face { model: "T3+", chips: 57 }],
+    habits: Habits::STEADY,
+    connections: legacy::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 struct Service {
     miner: Arc<SimMiner>,

@@ -17,7 +17,21 @@ use crate::units::Watts;
 
 use super::door::Door;
 use super::web::{self, Site};
-use super::{Refusal, SimMiner};
+use super::{Beside, Face, Habits, Make, Refusal, SimMiner, legacy};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", "letmein"),
+    faces: [Face { model: "AntMiner S19 XP", chips: 110 }, Face { model: "AntMiner S19k Pro", chips: 77 }],
+    habits: Habits::STEADY,
+    connections: web::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[Beside {
+        port: PAGE_PORT,
+        connections: legacy::CONNECTIONS_MAX,
+        serve: |door| tokio::spawn(page(door)),
+    }],
+};
 
 /// Where the vendor's pages are.
 pub(super) const PAGE_PORT: u16 = 80;

@@ -21,7 +21,17 @@ use crate::units::Watts;
 
 use super::door::{Door, Guest};
 use super::rest::{self, Asked};
-use super::{MinerState, Obstacle, Refusal, Setting, SimMiner, rounded};
+use super::{Face, Habits, Make, MinerState, Obstacle, Refusal, Setting, SimMiner, rounded};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", ""),
+    faces: [Face { model: "Switch", chips: 0 }, Face { model: "Switch", chips: 0 }],
+    habits: Habits::STEADY,
+    connections: rest::CONNECTIONS_MAX,
+    serve: |door, connection| tokio::spawn(run(door, connection.device.clone(), connection.rated)),
+    beside: &[],
+};
 
 /// A client that says nothing for so long is disconnected.
 const IDLE: Duration = Duration::from_secs(30);

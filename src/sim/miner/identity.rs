@@ -1,8 +1,9 @@
 //! Who a simulated miner says it is. All serial numbers, addresses and salts come from its seed.
 
-use crate::miner::{Connection, DriverKind};
+use crate::miner::Connection;
 
 use super::noise::Noise;
+use super::{Face, make};
 
 /// The letters of salts and tokens: those of crypt(3).
 const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -73,30 +74,8 @@ impl Identity {
     pub(super) fn new(connection: &Connection, seed: u64) -> Self {
         let noise = Noise::new(seed);
         let big = connection.rated.get() > 3_300.0;
-        let (model, chips) = match (connection.driver, big) {
-            (DriverKind::WhatsminerV2, true) => ("M30S++_VG40", 111),
-            (DriverKind::WhatsminerV2, false) => ("M30S+_VE40", 156),
-            (DriverKind::WhatsminerV3, true) => ("M60S_VK40", 225),
-            (DriverKind::WhatsminerV3, false) => ("M50S+_VK30", 117),
-            (DriverKind::BraiinsOs, true) => ("Antminer S19 Pro", 114),
-            (DriverKind::BraiinsOs | DriverKind::Luxos, false) => ("Antminer S19k Pro", 77),
-            (DriverKind::Luxos, true) => ("Antminer S19 XP", 110),
-            (DriverKind::Vnish | DriverKind::BitmainStock, true) => ("Antminer S19 Pro", 114),
-            (DriverKind::Vnish | DriverKind::BitmainStock, false) => ("Antminer S19j Pro", 126),
-            (DriverKind::Epic, true) => ("AntMiner S19 XP", 110),
-            (DriverKind::Epic, false) => ("AntMiner S19k Pro", 77),
-            (DriverKind::AxeOs, _) => ("BM1370", 1),
-            (DriverKind::Avalon, true) => ("15-194", 160),
-            (DriverKind::Avalon, false) => ("Q", 160),
-            (DriverKind::Auradine, true) => ("AT2880", 132),
-            (DriverKind::Auradine, false) => ("AT1500", 132),
-            (DriverKind::CgminerReadOnly, _) => ("T3+", 57),
-            (DriverKind::Proto, _) => ("Rig", 120),
-            (DriverKind::Mara, true) => ("Antminer S21", 108),
-            (DriverKind::Mara, false) => ("Antminer S19J Pro", 126),
-            (DriverKind::SealMiner, _) => ("A2", 153),
-            (DriverKind::Generic, _) => ("Switch", 0),
-        };
+        let [large, small] = make(connection.driver).faces;
+        let Face { model, chips } = if big { large } else { small };
         let octet = |place: u64| noise.bits(channel::MAC, place) & 0xff;
         Self {
             model,

@@ -16,12 +16,13 @@ use super::braiins_os;
 use super::cgminer::{self, command_of};
 use super::door::Door;
 use super::whatsminer_v2;
-use super::{MinerState, SimMiner, View, rounded, whole};
+use super::{Beside, MinerState, SimMiner, View, rounded, whole};
 
 /// Connections that are served at once.
 pub(super) const CONNECTIONS_MAX: usize = 16;
-/// The port of cgminer's API.
-pub(super) const PORT: u16 = 4028;
+/// The port of cgminer's API beside another.
+pub(super) const BESIDE: Beside =
+    Beside { port: 4028, connections: CONNECTIONS_MAX, serve: |door| tokio::spawn(run(door)) };
 
 struct Service {
     miner: Arc<SimMiner>,

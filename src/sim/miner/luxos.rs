@@ -16,7 +16,17 @@ use crate::units::Watts;
 use super::antminer::{envelope, pools, put, stats, summary};
 use super::cgminer::{self, command_of};
 use super::door::Door;
-use super::{MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("root", "root"),
+    faces: [Face { model: "Antminer S19 XP", chips: 110 }, Face { model: "Antminer S19k Pro", chips: 77 }],
+    habits: Habits { settled_error: 0.015, thermal_drift: 0.004, ..Habits::STEADY },
+    connections: CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 /// Connections that are served at once.
 pub(super) const CONNECTIONS_MAX: usize = 16;

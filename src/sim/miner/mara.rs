@@ -19,7 +19,17 @@ use crate::units::Watts;
 use super::cgminer;
 use super::door::Door;
 use super::rest::{self, Asked};
-use super::{MinerState, Refusal, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Refusal, SimMiner, View, legacy, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("root", "root"),
+    faces: [Face { model: "Antminer S21", chips: 108 }, Face { model: "Antminer S19J Pro", chips: 126 }],
+    habits: Habits::STEADY,
+    connections: rest::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[legacy::BESIDE],
+};
 
 /// Life of a nonce; the next request after it is told that it was too old.
 const NONCE_LIFE: Duration = Duration::from_secs(300);

@@ -55,8 +55,66 @@ use crate::units::{Hashrate, Watts};
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
 pub use physics::{Habits, MinerState, Pace, Physics, Setting};
 
+use door::Door;
 use fault::Faults;
 use identity::Identity;
+
+/// What the simulated miners of one driver are like where they differ from others.
+#[derive(Debug)]
+struct Make {
+    /// Account name and password that they come with; empty where the vendor has none.
+    account: (&'static str, &'static str),
+    /// The large and the small model.
+    faces: [Face; 2],
+    /// How their firmware behaves.
+    habits: Habits,
+    /// Connections that are served at once.
+    connections: usize,
+    /// Serves the vendor's port until cancelled.
+    serve: fn(Door, &Connection) -> JoinHandle<()>,
+    /// Further ports, open where the miner listens on the vendor's own.
+    beside: &'static [Beside],
+}
+
+/// What a model says of itself.
+#[derive(Clone, Copy, Debug)]
+struct Face {
+    /// The vendor's model name.
+    model: &'static str,
+    /// Chips on a board.
+    chips: u32,
+}
+
+/// A second port.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    port: u16,
+    /// Connections that are served at once.
+    connections: usize,
+    /// Serves it until cancelled.
+    serve: fn(Door) -> JoinHandle<()>,
+}
+
+/// The simulated miners of each driver.
+const fn make(driver: DriverKind) -> &'static Make {
+    match driver {
+        DriverKind::WhatsminerV2 => &whatsminer_v2::MAKE,
+        DriverKind::WhatsminerV3 => &whatsminer_v3::MAKE,
+        DriverKind::BraiinsOs => &braiins_os::MAKE,
+        DriverKind::Vnish => &vnish::MAKE,
+        DriverKind::Luxos => &luxos::MAKE,
+        DriverKind::BitmainStock => &bitmain_stock::MAKE,
+        DriverKind::Epic => &epic::MAKE,
+        DriverKind::AxeOs => &axeos::MAKE,
+        DriverKind::Avalon => &avalon::MAKE,
+        DriverKind::Auradine => &auradine::MAKE,
+        DriverKind::CgminerReadOnly => &cgminer_readonly::MAKE,
+        DriverKind::Proto => &proto::MAKE,
+        DriverKind::Mara => &mara::MAKE,
+        DriverKind::SealMiner => &sealminer::MAKE,
+        DriverKind::Generic => &generic::MAKE,
+    }
+}
 
 /// How long a reboot on command keeps the control board down.
 const REBOOT_TIME: Duration = Duration::from_secs(45);
@@ -177,19 +235,7 @@ impl SimMiner {
     ) -> Self {
         let habits = Habits::of(connection.driver);
         let physics = Physics::new(spec, connection.rated, habits, seed, initial, differs);
-        let (username, password) = match connection.driver {
-            DriverKind::WhatsminerV2 => ("admin", "admin"),
-            DriverKind::WhatsminerV3 => ("super", "super"),
-            DriverKind::BraiinsOs | DriverKind::Mara | DriverKind::Luxos | DriverKind::BitmainStock => {
-                ("root", "root")
-            }
-            DriverKind::Vnish => ("admin", "admin"),
-            DriverKind::Epic => ("", "letmein"),
-            DriverKind::AxeOs | DriverKind::Avalon => ("", ""),
-            DriverKind::Auradine => ("admin", "admin"),
-            DriverKind::Proto => ("", "proto-rig"),
-            DriverKind::CgminerReadOnly | DriverKind::SealMiner | DriverKind::Generic => ("", ""),
-        };
+        let (username, password) = make(connection.driver).account;
         let account = connection.credentials.as_ref();
         Self {
             driver: connection.driver,
@@ -462,23 +508,13 @@ pub async fn serve(
     if !address.is_loopback() {
         return Err(refuse("this is not a loopback address"));
     }
-    let limit = match connection.driver {
-        DriverKind::WhatsminerV2 => whatsminer_v2::CONNECTIONS_MAX,
-        DriverKind::WhatsminerV3 => whatsminer_v3::CLIENTS_MAX,
-        DriverKind::BraiinsOs => braiins_os::CONNECTIONS_MAX,
-        DriverKind::Vnish | DriverKind::BitmainStock => antminer_web::CONNECTIONS_MAX,
-        DriverKind::Luxos => luxos::CONNECTIONS_MAX,
-        DriverKind::Epic | DriverKind::AxeOs | DriverKind::Auradine => web::CONNECTIONS_MAX,
-        DriverKind::Avalon => avalon::CONNECTIONS_MAX,
-        DriverKind::CgminerReadOnly | DriverKind::SealMiner => legacy::CONNECTIONS_MAX,
-        DriverKind::Proto | DriverKind::Mara | DriverKind::Generic => rest::CONNECTIONS_MAX,
-    };
-    let door = door::Door::open(
+    let make = make(connection.driver);
+    let door = Door::open(
         Arc::clone(&miner),
         SocketAddr::new(address, endpoint.port),
         clock,
         cancel.clone(),
-        limit,
+        make.connections,
     )
     .await
     .map_err(|error| {
@@ -488,56 +524,13 @@ pub async fn serve(
         )
     })?;
     let address = door.address();
-    let task = match miner.driver {
-        DriverKind::WhatsminerV2 => tokio::spawn(whatsminer_v2::run(door)),
-        DriverKind::WhatsminerV3 => tokio::spawn(whatsminer_v3::run(door)),
-        DriverKind::BraiinsOs => tokio::spawn(braiins_os::run(door)),
-        DriverKind::Vnish => tokio::spawn(vnish::run(door)),
-        DriverKind::Luxos => tokio::spawn(luxos::run(door)),
-        DriverKind::BitmainStock => tokio::spawn(bitmain_stock::run(door)),
-        DriverKind::Epic => tokio::spawn(epic::run(door)),
-        DriverKind::AxeOs => tokio::spawn(axeos::run(door)),
-        DriverKind::Avalon => tokio::spawn(avalon::run(door)),
-        DriverKind::Auradine => tokio::spawn(auradine::run(door)),
-        DriverKind::CgminerReadOnly => tokio::spawn(cgminer_readonly::run(door)),
-        DriverKind::Proto => tokio::spawn(proto::run(door)),
-        DriverKind::Mara => tokio::spawn(mara::run(door)),
-        DriverKind::SealMiner => tokio::spawn(sealminer::run(door)),
-        DriverKind::Generic => tokio::spawn(generic::run(door, connection.device.clone(), connection.rated)),
-    };
-    let places: &[u16] = match connection.driver {
-        DriverKind::WhatsminerV2
-        | DriverKind::CgminerReadOnly
-        | DriverKind::SealMiner
-        | DriverKind::Generic
-        | DriverKind::Proto
-        | DriverKind::Luxos
-        | DriverKind::AxeOs
-        | DriverKind::Avalon => &[],
-        DriverKind::WhatsminerV3
-        | DriverKind::Vnish
-        | DriverKind::BitmainStock
-        | DriverKind::Mara
-        | DriverKind::Auradine => &[legacy::PORT],
-        DriverKind::BraiinsOs => &[legacy::PORT, braiins_os::grpc::PORT],
-        DriverKind::Epic => &[epic::PAGE_PORT],
-    };
+    let task = (make.serve)(door, connection);
     let mut beside = Vec::new();
     if connection.endpoint.port == connection.driver.traits().port {
-        for port in places {
-            let place = SocketAddr::new(address.ip(), *port);
-            let driver = miner.driver;
-            let most =
-                if *port == braiins_os::grpc::PORT { grpc::CONNECTIONS_MAX } else { legacy::CONNECTIONS_MAX };
-            match door::Door::open(Arc::clone(&miner), place, clock, cancel.clone(), most).await {
-                Ok(door) => beside.push(match (driver, *port) {
-                    (DriverKind::BraiinsOs, braiins_os::grpc::PORT) => {
-                        tokio::spawn(braiins_os::grpc::run(door))
-                    }
-                    (DriverKind::Epic, _) => tokio::spawn(epic::page(door)),
-                    (DriverKind::Auradine, _) => tokio::spawn(auradine::reading_port(door)),
-                    _ => tokio::spawn(legacy::run(door)),
-                }),
+        for second in make.beside {
+            let place = SocketAddr::new(address.ip(), second.port);
+            match Door::open(Arc::clone(&miner), place, clock, cancel.clone(), second.connections).await {
+                Ok(door) => beside.push((second.serve)(door)),
                 Err(error) => {
                     tracing::warn!(miner = %connection.name, %place, %error, "no second port");
                 }

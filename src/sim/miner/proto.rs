@@ -14,7 +14,17 @@ use crate::units::Watts;
 
 use super::door::Door;
 use super::rest::{self, Asked};
-use super::{MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Refusal, Setting, SimMiner, View, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", "proto-rig"),
+    faces: [Face { model: "Rig", chips: 120 }, Face { model: "Rig", chips: 120 }],
+    habits: Habits::STEADY,
+    connections: rest::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 /// Logins that are known at once; the oldest makes room.
 const TOKENS_MAX: usize = 16;

@@ -15,7 +15,18 @@ use crate::units::Watts;
 
 use super::cgminer::{self, command_of};
 use super::door::Door;
-use super::{MinerState, Refusal, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Refusal, SimMiner, View, legacy, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("", ""),
+    faces: [Face { model: "A2", chips: 153 }, Face { model: "A2", chips: 153 }],
+    // Waking is a restart of the mining process; after a reboot it mines.
+    habits: Habits { keeps_sleep: false, sleep_ends_software: true, ..Habits::STEADY },
+    connections: legacy::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 struct Service {
     miner: Arc<SimMiner>,

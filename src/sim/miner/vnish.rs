@@ -16,7 +16,24 @@ use crate::units::Watts;
 use super::antminer::{chip, is_powered, put};
 use super::antminer_web::{self, Asked, Site, json as answer};
 use super::door::Door;
-use super::{MinerState, Pace, Refusal, Setting, SimMiner, View, rounded, whole};
+use super::{Face, Habits, Make, MinerState, Pace, Refusal, Setting, SimMiner, View, legacy, rounded, whole};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("admin", "admin"),
+    faces: [Face { model: "Antminer S19 Pro", chips: 114 }, Face { model: "Antminer S19j Pro", chips: 126 }],
+    // Whether the throttle survives a reboot is not documented; a restart is what hurts.
+    habits: Habits {
+        keeps_percent: false,
+        keeps_sleep: false,
+        settled_error: 0.015,
+        thermal_drift: 0.004,
+        ..Habits::STEADY
+    },
+    connections: antminer_web::CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[legacy::BESIDE],
+};
 
 /// Wrong passwords in a row after which the firmware locks itself for a while.
 const TRIES_MAX: u32 = 5;

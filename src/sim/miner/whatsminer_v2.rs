@@ -22,7 +22,26 @@ use crate::units::Watts;
 use super::cgminer::{self, command_of};
 use super::crypt::{Wrapping, md5_crypt};
 use super::door::Door;
-use super::{Pace, Refusal, SimMiner};
+use super::{Face, Habits, Make, Pace, Refusal, SimMiner};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("admin", "admin"),
+    faces: [Face { model: "M30S++_VG40", chips: 111 }, Face { model: "M30S+_VE40", chips: 156 }],
+    habits: Habits {
+        keeps_percent: false,
+        keeps_sleep: false,
+        sleep_ends_software: true,
+        waits_for_tuning: true,
+        restarts_below_minimum: true,
+        report_lag: 0.7,
+        settled_error: 0.02,
+        thermal_drift: 0.006,
+    },
+    connections: CONNECTIONS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[],
+};
 
 /// Connections that are served at once; the control board has little memory.
 pub(super) const CONNECTIONS_MAX: usize = 32;

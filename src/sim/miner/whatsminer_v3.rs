@@ -23,7 +23,17 @@ use crate::units::Watts;
 
 use super::cgminer;
 use super::door::{Door, Guest};
-use super::{Obstacle, Pace, Refusal, SimMiner};
+use super::{Face, Make, Obstacle, Pace, Refusal, SimMiner, legacy};
+
+/// What such a device is like where simulated miners differ.
+pub(super) const MAKE: Make = Make {
+    account: ("super", "super"),
+    faces: [Face { model: "M60S_VK40", chips: 225 }, Face { model: "M50S+_VK30", chips: 117 }],
+    habits: super::whatsminer_v2::MAKE.habits,
+    connections: CLIENTS_MAX,
+    serve: |door, _| tokio::spawn(run(door)),
+    beside: &[legacy::BESIDE],
+};
 
 /// "Up to 10 clients at the same time."
 pub(super) const CLIENTS_MAX: usize = 10;

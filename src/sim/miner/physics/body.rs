@@ -7,6 +7,7 @@ use crate::miner::DriverKind;
 use crate::sim::scenario::Deviation;
 use crate::sim::scenario::quantity::Size;
 
+use super::super::make;
 use super::super::noise::Noise;
 use super::REFRESH;
 
@@ -33,89 +34,21 @@ pub struct Habits {
 }
 
 impl Habits {
+    /// Of firmware of which nothing else is known: what it was told it keeps.
+    pub const STEADY: Self = Habits {
+        keeps_percent: true,
+        keeps_sleep: true,
+        sleep_ends_software: false,
+        waits_for_tuning: false,
+        restarts_below_minimum: false,
+        report_lag: 1.5,
+        settled_error: 0.012,
+        thermal_drift: 0.003,
+    };
+
     /// What is known, or assumed with care, of a vendor's firmware.
     pub const fn of(driver: DriverKind) -> Self {
-        match driver {
-            DriverKind::WhatsminerV2 | DriverKind::WhatsminerV3 => Self {
-                keeps_percent: false,
-                keeps_sleep: false,
-                sleep_ends_software: true,
-                waits_for_tuning: true,
-                restarts_below_minimum: true,
-                report_lag: 0.7,
-                settled_error: 0.02,
-                thermal_drift: 0.006,
-            },
-            DriverKind::AxeOs | DriverKind::Avalon => Self {
-                keeps_percent: true,
-                // A pause is kept in memory alone (ESP-Miner); of Avalon it is not known.
-                keeps_sleep: false,
-                sleep_ends_software: false,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 1.0,
-                settled_error: 0.012,
-                thermal_drift: 0.003,
-            },
-            // Waking is a restart of the mining process; after a reboot it mines.
-            DriverKind::SealMiner => Self {
-                keeps_percent: true,
-                keeps_sleep: false,
-                sleep_ends_software: true,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 1.5,
-                settled_error: 0.012,
-                thermal_drift: 0.003,
-            },
-            DriverKind::BraiinsOs
-            | DriverKind::CgminerReadOnly
-            | DriverKind::Proto
-            | DriverKind::Mara
-            | DriverKind::Epic
-            | DriverKind::Auradine
-            | DriverKind::Generic => Self {
-                keeps_percent: true,
-                keeps_sleep: true,
-                sleep_ends_software: false,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 1.5,
-                settled_error: 0.012,
-                thermal_drift: 0.003,
-            },
-            // Whether the throttle survives a reboot is not documented; a restart is what hurts.
-            DriverKind::Vnish => Self {
-                keeps_percent: false,
-                keeps_sleep: false,
-                sleep_ends_software: false,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 1.5,
-                settled_error: 0.015,
-                thermal_drift: 0.004,
-            },
-            DriverKind::Luxos => Self {
-                keeps_percent: true,
-                keeps_sleep: true,
-                sleep_ends_software: false,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 1.5,
-                settled_error: 0.015,
-                thermal_drift: 0.004,
-            },
-            DriverKind::BitmainStock => Self {
-                keeps_percent: true,
-                keeps_sleep: true,
-                sleep_ends_software: true,
-                waits_for_tuning: false,
-                restarts_below_minimum: false,
-                report_lag: 2.0,
-                settled_error: 0.02,
-                thermal_drift: 0.004,
-            },
-        }
+        make(driver).habits
     }
 }
 
