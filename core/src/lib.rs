@@ -4,5 +4,6 @@
 //! [`units`]. What this crate may depend on is the whole of its purity: it has no runtime, no network and no file to name.
 
 pub mod control;
+pub mod mix;
 pub mod moment;
 pub mod units;

@@ -5,17 +5,10 @@
 
 use std::time::Duration;
 
-/// The output function of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
-/// 2014).
-const fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
+use ballast_core::mix::{GOLDEN, mix};
 
 /// 64 random bits. Different streams of one seed have nothing to do with each other.
 pub const fn bits(seed: u64, stream: u64, index: u64) -> u64 {
-    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let keyed = mix(seed.wrapping_add(GOLDEN)) ^ mix(stream.wrapping_mul(GOLDEN).wrapping_add(1));
     mix(keyed.wrapping_add(index.wrapping_add(1).wrapping_mul(GOLDEN)))
 }

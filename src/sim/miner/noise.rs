@@ -1,13 +1,7 @@
 //! Repeatable noise: the same seed and place give the same number, so that a scenario replays exactly and a pure
 //! function of time may still look like a measurement.
 
-/// Mixes bits until neighbours have nothing in common (the finaliser of Vigna's splitmix64).
-const fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
+use ballast_core::mix::spread;
 
 /// A source of numbers that are addressed, not drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +10,12 @@ pub(super) struct Noise(u64);
 impl Noise {
     /// A source of its own for each seed.
     pub(super) const fn new(seed: u64) -> Self {
-        Self(mix(seed))
+        Self(spread(seed))
     }
 
     /// All bits at a place.
     pub(super) const fn bits(self, channel: u64, index: u64) -> u64 {
-        mix(self.0 ^ mix(channel.wrapping_mul(0x1000_0001) ^ mix(index)))
+        spread(self.0 ^ spread(channel.wrapping_mul(0x1000_0001) ^ spread(index)))
     }
 
     /// From 0 (included) to 1 (excluded).

@@ -7,6 +7,7 @@
 use crate::control::allocate::{Item, Level};
 use crate::control::site::{Actuator, CircuitId};
 use crate::control::tree::Tree;
+use crate::mix::{GOLDEN, mix};
 
 /// How many seconds of average hashrate per watt a second of delay in shedding is worth: while a watt takes its
 /// time to go, the site draws it from the grid.
@@ -55,13 +56,9 @@ impl Terms {
     }
 }
 
-/// A number for an item that looks random and is the same for the same lot (the finaliser of SplitMix64: Steele, Lea and
-/// Flood, "Fast splittable pseudorandom number generators", 2014).
+/// A number for an item that looks random and is the same for the same lot.
 fn draw(lot: u64, index: usize) -> u64 {
-    let mut value = lot.wrapping_add(u64::try_from(index).unwrap_or(0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
+    mix(lot.wrapping_add(u64::try_from(index).unwrap_or(0)).wrapping_mul(GOLDEN))
 }
 
 /// A way to lower one item.

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use crate::control::snapshot::Reading;
+use crate::mix::spread;
 use crate::moment::Moment;
 
 /// More samples than anybody should wait for.
@@ -201,7 +202,7 @@ impl Guard {
 
     /// Where in the spread the return falls, 0 to 1.
     fn draw(&self) -> f64 {
-        let mixed = mix(self.seed ^ mix(self.trips));
+        let mixed = spread(self.seed ^ spread(self.trips));
         f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / f64::from(u32::MAX)
     }
 }
@@ -211,14 +212,6 @@ fn seed(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
     })
-}
-
-/// The finaliser of SplitMix64: spreads a small difference over all bits.
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]
