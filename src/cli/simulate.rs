@@ -16,9 +16,6 @@ use crate::sim::replay::Steps;
 use crate::study::simulate::{self, Simulation, Told};
 use crate::study::trace::{Trace, TraceError};
 
-/// A scenario in which nothing happens.
-const NOTHING: &str = "description = \"nothing happens\"\n[miners]\nstart = \"asleep\"\n";
-
 /// What `ballast simulate` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -52,6 +49,9 @@ pub struct Args {
     /// Look at everything every 50 ms: slow, to check the usual steps against
     #[arg(long)]
     pub fine: bool,
+    /// How far apart cycles of the control law may be while the surplus moves by less than a hundredth of full power; 0s for every one
+    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "2s")]
+    pub calm_cycle: Duration,
     /// Simulate this configuration alone, without the ways of today
     #[arg(long)]
     pub alone: bool,
@@ -92,10 +92,7 @@ struct Output<'a> {
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
     let config = config::load_with(&args.config, &options).map_err(Failure::Config)?;
-    let scenario = match &args.scenario {
-        Some(name) => Scenario::find(name)?,
-        None => Scenario::parse("nothing", NOTHING)?,
-    };
+    let scenario = args.scenario.as_deref().map(Scenario::find).transpose()?;
     let trace = cut(args.reading.read(&args.trace)?, args)?;
     let shown = std::io::stderr().is_terminal();
     let last = AtomicUsize::new(0);
@@ -104,7 +101,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             let _ = write!(std::io::stderr(), "\rsimulated: {done} of {all} parts ");
         }
     };
-    let simulation = simulate::simulate(&config, &scenario, &trace, &told(args), &progress);
+    let simulation = simulate::simulate(&config, scenario.as_ref(), &trace, &told(args), &progress);
     if shown {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
@@ -128,6 +125,7 @@ fn told(args: &Args) -> Told {
         noise: args.noise,
         warm_up: args.warm_up,
         steps: if args.fine { Steps::Fine } else { Steps::Adaptive },
+        calm: Some(args.calm_cycle).filter(|pause| !pause.is_zero()),
         threads: args.threads,
         habits: !args.alone,
         hash_price: args.hash_price,

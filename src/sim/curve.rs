@@ -1,8 +1,10 @@
 //! A recorded surplus as a function of time: equal intervals of which the means are known, and what happens between.
 //!
 //! Inside an interval the power runs in two straight pieces, from its value at the beginning over one in the middle to
-//! that at the end, without a jump from one interval to the next. The one in the middle is such that **the mean of each
-//! interval is exactly what was recorded**: no energy is made or lost. Where all means are at or above zero, so is the curve.
+//! that at the end, without a jump from one interval to the next. In intervals of 30 s and more the one in the middle is such
+//! that **the mean of each interval is exactly what was recorded**: no energy is made or lost, and where all means are at or
+//! above zero, so is the curve. Shorter intervals are taken for samples, joined by straight lines: the energy of the whole is
+//! kept, and none of the restlessness is made up that the exact mean of each second would take.
 //!
 //! A recording of coarse intervals hides what was quicker. [`Curve::with_flutter`] adds a restlessness of a share of the
 //! power, which is the same for the same seed; it is not in the recording.
@@ -15,6 +17,9 @@ use crate::units::Watts;
 /// Restlessness is made of a slow and a quick part: share, period and stream.
 const FLUTTER: [(f64, Duration, u64); 2] =
     [(0.8, Duration::from_secs(15), 0x91), (0.2, Duration::from_secs(4), 0x92)];
+
+/// From here on the mean of each interval is kept; shorter ones are samples.
+const COARSE: Duration = Duration::from_secs(30);
 
 /// A recorded surplus: generation less what others draw, in front of the miners; negative where power is missing.
 #[derive(Debug, Clone)]
@@ -121,6 +126,9 @@ impl Curve {
         let mean = self.mean(slot);
         let before = slot.checked_sub(1).map_or(mean, |before| self.mean(before));
         let after = self.mean(slot.saturating_add(1));
+        if self.interval < COARSE {
+            return ((before + mean) / 2.0, mean, (mean + after) / 2.0);
+        }
         let (begins, ends) = (between(before, mean), between(mean, after));
         (begins, 2.0 * mean - (begins + ends) / 2.0, ends)
     }
@@ -183,6 +191,16 @@ mod tests {
         for second in 0..7 * 60 {
             assert!(curve.at(Duration::from_secs(second)).get() >= -1e-9, "{second}");
         }
+    }
+
+    #[test]
+    fn samples_are_joined_by_straight_lines_and_the_whole_keeps_its_energy() {
+        let samples = [4.0, 4.0, 10.0, 0.0, 8.0, 8.0];
+        let curve = Curve::new(&samples, Duration::from_secs(1));
+        let at = |milliseconds| curve.at(Duration::from_millis(milliseconds)).get();
+        assert!((at(2_500) - 10.0).abs() < 1e-9 && (at(3_500) - 0.0).abs() < 1e-9 && (at(3_000) - 5.0).abs() < 1e-9);
+        let mean = (0..600).map(|part| at(5 + 10 * part)).sum::<f64>() / 600.0;
+        assert!((mean - samples.iter().sum::<f64>() / 6.0).abs() < 1e-3, "{mean}");
     }
 
     #[test]

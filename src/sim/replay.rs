@@ -90,6 +90,8 @@ pub struct Setup {
     /// A cycle comes early for a fresh meter value, but not sooner than this part of the period after the one before; at 1
     /// there is one cycle each period and no more.
     pub earliest: f64,
+    /// How far apart cycles may be while a recorded surplus hardly moves; see `replay/lull.rs`.
+    pub calm: Option<Duration>,
     /// Who decides in the place of the control law.
     pub pilot: Option<Box<dyn Pilot>>,
     /// How each miner begins, in the order of the site; what is missing begins as the scenario says.
@@ -103,6 +105,7 @@ impl Default for Setup {
             start: Moment::START,
             steps: Steps::Fine,
             earliest: 1.0,
+            calm: None,
             pilot: None,
             initial: Vec::new(),
         }
@@ -151,6 +154,7 @@ pub struct Replay {
     steps: Steps,
     pilot: Option<Box<dyn Pilot>>,
     earliest: f64,
+    calm: Option<Duration>,
     last_cycle: Moment,
     next_cycle: Moment,
     /// A meter was read since the last cycle.
@@ -240,6 +244,7 @@ impl Replay {
             steps: setup.steps,
             pilot: setup.pilot,
             earliest: setup.earliest,
+            calm: setup.calm,
             last_cycle: now,
             next_cycle: now + period,
             fresh: false,

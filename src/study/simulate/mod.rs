@@ -23,7 +23,7 @@ use crate::control::site::{Actuator, Cap, LimitClass, Site};
 use crate::sim::curve::Curve;
 use crate::sim::miner::Initial;
 use crate::sim::replay::{Replay, Setup, Steps};
-use crate::sim::scenario::{InitialMiners, OtherLoad, Scenario};
+use crate::sim::scenario::{OtherLoad, Scenario};
 use crate::sim::site::SimError;
 use crate::units::Watts;
 pub use habits::Habit;
@@ -34,6 +34,9 @@ pub use text::report;
 pub const BOUND: &str = "the energy of min(surplus, full power of all miners), of every moment at which the surplus is enough \
                          for the least power of the smallest miner: no fleet with these floors takes more, and one that \
                          knew the future, started at once and could be set to any watt would take just this";
+
+/// A scenario in which nothing happens.
+const NOTHING: &str = "description = \"nothing happens\"\n";
 
 /// Parts of a long recording, and of a short one; up to which length it is short.
 const LONG_PART: i64 = 24 * 3600;
@@ -57,6 +60,8 @@ pub struct Told {
     pub steps: Steps,
     /// A cycle comes early for a fresh meter value, but not sooner than this part of the control period.
     pub earliest: f64,
+    /// How far apart cycles may be while the surplus hardly moves; `None` for every cycle of the daemon.
+    pub calm: Option<Duration>,
     /// Threads; `None` for as many as there are cores.
     pub threads: Option<NonZeroUsize>,
     /// Whether the trace is cut into parts.
@@ -79,6 +84,7 @@ impl Default for Told {
             warm_up: Duration::from_secs(900),
             steps: Steps::Adaptive,
             earliest: 0.25,
+            calm: None,
             threads: None,
             parts: true,
             habits: true,
@@ -219,13 +225,14 @@ struct Part {
     ends: Duration,
 }
 
-/// Simulates a site on a trace. `progress` is told how many of how many parts are done; it is called by several threads.
+/// Simulates a site on a trace. Without a scenario nothing goes wrong, nothing is ordered, and the miners begin as the surplus
+/// would have them; with one they begin as it says. `progress` is told how many of how many parts are done; it is called by several threads.
 ///
 /// # Errors
 /// See [`SimulateError`].
 pub fn simulate(
     config: &Config,
-    scenario: &Scenario,
+    scenario: Option<&Scenario>,
     trace: &Trace,
     told: &Told,
     progress: &(dyn Fn(usize, usize) + Sync),
@@ -237,10 +244,12 @@ pub fn simulate(
         return Err(SimulateError::TooShort { length: curve.length(), warm_up: told.warm_up });
     }
     let curve = Arc::new(curve);
-    let scenario = Scenario { seed: told.seed, ..bare(scenario) };
+    let begins_told = scenario.is_some();
+    let nothing = Scenario::parse("nothing", NOTHING).map_err(SimError::from)?;
+    let scenario = Scenario { seed: told.seed, ..bare(scenario.unwrap_or(&nothing)) };
     let local = trace.local().first().copied().unwrap_or(0);
     let parts = if told.parts { parts(trace, local, told.warm_up) } else { vec![whole(&curve, told.warm_up)] };
-    let job = Job { config, scenario: &scenario, curve: &curve, told, local };
+    let job = Job { config, scenario: &scenario, begins_told, curve: &curve, told, local };
     let mut ways: Vec<Option<Habit>> = vec![None];
     if told.habits {
         ways.extend(Habit::ALL.map(Some));
@@ -434,6 +443,8 @@ fn stretches(trace: &Trace) -> Vec<(i64, i64)> {
 struct Job<'a> {
     config: &'a Config,
     scenario: &'a Scenario,
+    /// Miners begin as the scenario says.
+    begins_told: bool,
     curve: &'a Arc<Curve>,
     told: &'a Told,
     /// Local seconds at the beginning of the trace.
@@ -489,12 +500,13 @@ impl Job<'_> {
     fn part(&self, habit: Option<Habit>, part: Part) -> Result<Account, SimError> {
         let site = &self.config.site;
         let start = Moment::after_start(part.begins);
-        let first = part.begins.is_zero() && matches!(self.scenario.miners, InitialMiners::Hashing { .. });
+        let first = part.begins.is_zero() && self.begins_told;
         let setup = Setup {
             recorded: Some(self.curve.clone()),
             start,
             steps: self.told.steps,
             earliest: self.told.earliest,
+            calm: self.told.calm,
             pilot: habit.map(Habit::pilot),
             initial: if first { Vec::new() } else { initial(site, self.curve.at(part.begins)) },
         };
