@@ -78,7 +78,9 @@ impl Reading {
             decimal_comma: self.decimal,
             header: self.header,
             date_order: self.date_order,
-            every: self.every.map(|every| i64::try_from(every.as_secs()).unwrap_or(i64::MAX).clamp(1, 86_400)),
+            every: self
+                .every
+                .map(|every| i64::try_from(every.as_secs()).unwrap_or(i64::MAX).clamp(1, 86_400)),
             capacity: self.capacity(),
             missing: self.missing.clone(),
             keep_doubtful: self.keep_doubtful,

@@ -49,7 +49,7 @@ pub struct Args {
     /// Look at everything every 50 ms: slow, to check the usual steps against
     #[arg(long)]
     pub fine: bool,
-    /// How far apart cycles of the control law may be while the surplus moves by less than a hundredth of full power; 0s for every one
+    /// How far apart cycles of the control law may be while a trace of a minute or more moves by less than a hundredth of full power; 0s for every one
     #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "2s")]
     pub calm_cycle: Duration,
     /// Simulate this configuration alone, without the ways of today

@@ -198,7 +198,11 @@ mod tests {
         let samples = [4.0, 4.0, 10.0, 0.0, 8.0, 8.0];
         let curve = Curve::new(&samples, Duration::from_secs(1));
         let at = |milliseconds| curve.at(Duration::from_millis(milliseconds)).get();
-        assert!((at(2_500) - 10.0).abs() < 1e-9 && (at(3_500) - 0.0).abs() < 1e-9 && (at(3_000) - 5.0).abs() < 1e-9);
+        assert!(
+            (at(2_500) - 10.0).abs() < 1e-9
+                && (at(3_500) - 0.0).abs() < 1e-9
+                && (at(3_000) - 5.0).abs() < 1e-9
+        );
         let mean = (0..600).map(|part| at(5 + 10 * part)).sum::<f64>() / 600.0;
         assert!((mean - samples.iter().sum::<f64>() / 6.0).abs() < 1e-3, "{mean}");
     }

@@ -240,7 +240,8 @@ fn a_silent_meter_of_the_scenario_stops_the_fleet() {
 #[test]
 fn the_report_tells_every_way_and_what_was_not_known() {
     let mut text = sky(9);
-    let gap: Vec<&str> = text.lines().enumerate().filter(|(at, _)| !(84..90).contains(at)).map(|(_, l)| l).collect();
+    let gap: Vec<&str> =
+        text.lines().enumerate().filter(|(at, _)| !(84..90).contains(at)).map(|(_, l)| l).collect();
     text = gap.join("\n");
     let (trace, config) = (file("gap.csv", &text), file("ten.toml", &site_text("10s")));
     let report = told(&[&trace, "--config", &config, "--from", "2025-01-01 05:00", "--hash-price", "50"]);
@@ -256,8 +257,13 @@ fn wrong_inputs_are_refused_with_what_to_do() {
     let trace = file("short.csv", &sky(6));
     let good = file("good.toml", &site_text("5s"));
     let bad = |name: &str, from: &str, to: &str| file(name, &site_text("5s").replace(from, to));
-    let unlimited = bad("unlimited.toml", "import = \"0 W\"\nclass = \"surplus\"", "import = \"90 kW\"\nclass = \"safety\"");
-    let order = "description = \"x\"\n[[event]]\nat = \"1s\"\norder = { circuit = \"nowhere\", cap = \"1 kW\" }\n";
+    let unlimited = bad(
+        "unlimited.toml",
+        "import = \"0 W\"\nclass = \"surplus\"",
+        "import = \"90 kW\"\nclass = \"safety\"",
+    );
+    let order =
+        "description = \"x\"\n[[event]]\nat = \"1s\"\norder = { circuit = \"nowhere\", cap = \"1 kW\" }\n";
     let (nowhere, negative) =
         (file("nowhere.toml", order), file("negative.toml", &order.replace("1 kW", "-1 kW")));
     for (arguments, words, code) in [

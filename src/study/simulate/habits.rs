@@ -103,8 +103,7 @@ struct OnOff {
 impl Pilot for OnOff {
     fn decide(&mut self, site: &Site, _: &Snapshot, flows: &Flows) -> Vec<(MinerId, Target)> {
         let full = full(site);
-        let wants =
-            if self.on { flows.pcc().get() > 0.02 * full } else { full > 0.0 && seen(flows) >= full };
+        let wants = if self.on { flows.pcc().get() > 0.02 * full } else { full > 0.0 && seen(flows) >= full };
         self.reasons = if wants { self.reasons.saturating_add(1) } else { 0 };
         // Whatever the fleet does when it begins, it is switched off first.
         let first = !std::mem::replace(&mut self.begun, true);
@@ -156,8 +155,7 @@ impl Pilot for Integrator {
         let mut orders = Vec::new();
         for (position, (id, miner)) in all.iter().enumerate() {
             let share = miner.maximum().get() * setpoint / most;
-            let target =
-                if position < self.awake { Target::Power(fit(miner, share)) } else { Target::Sleep };
+            let target = if position < self.awake { Target::Power(fit(miner, share)) } else { Target::Sleep };
             let Some(told) = self.told.get_mut(id.0) else { continue };
             let moved = match (*told, target) {
                 (Some(Target::Power(before)), Target::Power(now)) => {

@@ -44,6 +44,8 @@ const SHORT_PART: i64 = 6 * 3600;
 const SHORT: i64 = 4 * 24 * 3600;
 /// A gap that is not simulated: what comes before it has no influence on what comes after.
 const GAP: i64 = 2 * 3600;
+/// From this interval on nothing moves from second to second.
+const SMOOTH: Duration = Duration::from_secs(60);
 /// The most threads.
 const MOST_THREADS: usize = 64;
 
@@ -60,7 +62,8 @@ pub struct Told {
     pub steps: Steps,
     /// A cycle comes early for a fresh meter value, but not sooner than this part of the control period.
     pub earliest: f64,
-    /// How far apart cycles may be while the surplus hardly moves; `None` for every cycle of the daemon.
+    /// How far apart cycles may be while the surplus hardly moves; `None` for every cycle of the daemon. Only on traces of a
+    /// minute and more without added noise: where something moves from second to second it is not the same.
     pub calm: Option<Duration>,
     /// Threads; `None` for as many as there are cores.
     pub threads: Option<NonZeroUsize>,
@@ -248,7 +251,8 @@ pub fn simulate(
     let nothing = Scenario::parse("nothing", NOTHING).map_err(SimError::from)?;
     let scenario = Scenario { seed: told.seed, ..bare(scenario.unwrap_or(&nothing)) };
     let local = trace.local().first().copied().unwrap_or(0);
-    let parts = if told.parts { parts(trace, local, told.warm_up) } else { vec![whole(&curve, told.warm_up)] };
+    let parts =
+        if told.parts { parts(trace, local, told.warm_up) } else { vec![whole(&curve, told.warm_up)] };
     let job = Job { config, scenario: &scenario, begins_told, curve: &curve, told, local };
     let mut ways: Vec<Option<Habit>> = vec![None];
     if told.habits {
@@ -258,7 +262,8 @@ pub fn simulate(
     let site = &config.site;
     let bound_watt_hours = accounts.first().map_or(0.0, |account| account.usable_watt_hours);
     let warm_up: Duration = parts.iter().map(|part| part.counts.saturating_sub(part.begins)).sum();
-    let overlaps = parts.iter().zip(parts.iter().skip(1)).filter(|(one, next)| one.ends == next.counts).count();
+    let overlaps =
+        parts.iter().zip(parts.iter().skip(1)).filter(|(one, next)| one.ends == next.counts).count();
     let overlap = told.warm_up.saturating_mul(u32::try_from(overlaps).unwrap_or(u32::MAX));
     Ok(Simulation {
         trace: trace.name.clone(),
@@ -274,7 +279,11 @@ pub fn simulate(
         seed: told.seed,
         parts: parts.len(),
         warm_up_hours: warm_up.saturating_sub(overlap).as_secs_f64() / 3600.0,
-        ways: ways.into_iter().zip(accounts).map(|(habit, account)| way(habit, account, site, told)).collect(),
+        ways: ways
+            .into_iter()
+            .zip(accounts)
+            .map(|(habit, account)| way(habit, account, site, told))
+            .collect(),
         bound: BOUND,
         bound_watt_hours,
         left_out: left_out(config, trace, told),
@@ -317,7 +326,8 @@ fn follows(site: &Site) -> Result<(), SimulateError> {
         match limit.cap {
             Cap::Reading { .. } => return Ok(()),
             Cap::Constant(_) if limit.circuit.0 != 0 => {
-                found = Some(SimulateError::NotAtRoot { limit: limit_name, circuit: name, root: root.clone() });
+                found =
+                    Some(SimulateError::NotAtRoot { limit: limit_name, circuit: name, root: root.clone() });
             }
             Cap::Constant(_) if circuit.is_some_and(|circuit| circuit.meter.is_none()) => {
                 found = Some(SimulateError::NoMeter { limit: limit_name, circuit: name });
@@ -378,8 +388,7 @@ fn left_out(config: &Config, trace: &Trace, told: &Told) -> Vec<String> {
             told.noise * 100.0
         ));
     }
-    let sources: Vec<&str> =
-        config.site.sources.iter().skip(1).map(|source| source.name.as_str()).collect();
+    let sources: Vec<&str> = config.site.sources.iter().skip(1).map(|source| source.name.as_str()).collect();
     if !sources.is_empty() {
         left_out.push(format!(
             "{} of the configuration gave no orders: only those of a scenario do",
@@ -416,7 +425,11 @@ fn parts(trace: &Trace, local: i64, warm_up: Duration) -> Vec<Part> {
             let next = (local + counts).div_euclid(part) * part + part - local;
             // A rest that is hardly longer than its warm-up goes with what is before it.
             let ends = if next + warm_up >= to { to } else { next };
-            all.push(Part { begins: seconds(counts - warm_up), counts: seconds(counts), ends: seconds(ends) });
+            all.push(Part {
+                begins: seconds(counts - warm_up),
+                counts: seconds(counts),
+                ends: seconds(ends),
+            });
             counts = ends;
         }
     }
@@ -506,7 +519,7 @@ impl Job<'_> {
             start,
             steps: self.told.steps,
             earliest: self.told.earliest,
-            calm: self.told.calm,
+            calm: self.told.calm.filter(|_| self.curve.interval() >= SMOOTH && self.told.noise <= 0.0),
             pilot: habit.map(Habit::pilot),
             initial: if first { Vec::new() } else { initial(site, self.curve.at(part.begins)) },
         };

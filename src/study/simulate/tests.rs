@@ -79,7 +79,10 @@ fn a_site_that_nothing_lets_follow_the_surplus_is_refused_with_what_to_do() {
         follows(&site).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert_eq!(told(&|_| ()), "");
-    assert!(told(&|site| site.limits.retain(|limit| limit.class != LimitClass::Surplus)).contains("import = \"0 W\""));
+    assert!(
+        told(&|site| site.limits.retain(|limit| limit.class != LimitClass::Surplus))
+            .contains("import = \"0 W\"")
+    );
     assert!(told(&|site| site.circuits[0].meter = None).contains("[circuits.pcc]"));
     let moved = told(&|site| {
         let limit = site.limits.iter_mut().find(|limit| limit.class == LimitClass::Surplus).unwrap();

@@ -37,7 +37,8 @@ pub fn report(simulation: &Simulation) -> String {
     lines.push(row("import added, kWh", s, |way| kilo(way.account.added_import_watt_hours)));
     for (position, minutes) in [15, 30, 60].into_iter().enumerate() {
         let netted = |way: &Way| way.account.added_import_netted_watt_hours.get(position).copied();
-        lines.push(row(&format!("  netted in {minutes} min, kWh"), s, |way| kilo(netted(way).unwrap_or(0.0))));
+        lines
+            .push(row(&format!("  netted in {minutes} min, kWh"), s, |way| kilo(netted(way).unwrap_or(0.0))));
     }
     lines.push(row("highest second, kW", s, |way| kilo(way.account.added_peak_watts)));
     lines.push(row("commands/miner/hour", s, |way| format!("{:.1}", way.commands_per_miner_hour)));
