@@ -49,9 +49,6 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// Flows are told at least as often, whatever the steps.
 const SAMPLE: Duration = Duration::from_secs(1);
 
-/// From the answer of one meter to that of the next.
-const WIRE_TURN: Duration = Duration::from_millis(10);
-
 /// The operator stands first among the sources of orders.
 const OPERATOR: SourceId = SourceId(0);
 
@@ -217,9 +214,7 @@ impl Replay {
             .enumerate()
             .map(|(position, (source, (meter, connection)))| {
                 let dial = Dial::of(scenario, position, scenario.metering(&meter.name));
-                // Meters of one link are asked one after the other.
-                let turn = WIRE_TURN.saturating_mul(u32::try_from(position).unwrap_or(0) % 32);
-                (Gauge::new(config, &meter.name, connection, dial, now + turn), source)
+                (Gauge::new(config, &meter.name, connection, dial, now), source)
             })
             .collect();
         let schedule = schedule(config, scenario, |_, fault| fleet::parsed(fault).map(|_| ()))?;

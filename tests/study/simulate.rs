@@ -74,8 +74,8 @@ fn sky(hours: i32) -> String {
     let mut text = String::from("time,power_kw\n");
     for at in 0..hours * 12 {
         let hour = f64::from(at) / 12.0;
-        let sun = ((hour - 5.0) / 14.0 * std::f64::consts::PI).sin().max(0.0);
-        let sun = if (5.0..19.0).contains(&hour) { sun } else { 0.0 };
+        let sun = ((hour - 1.0) / 14.0 * std::f64::consts::PI).sin().max(0.0);
+        let sun = if (1.0..15.0).contains(&hour) { sun } else { 0.0 };
         let cloud = 0.75 + 0.25 * (f64::from(at) * 1.7).sin();
         text.push_str(&format!("{},{:.3}\n", 1_735_689_600 + i64::from(at) * 300, 45.0 * sun * cloud));
     }
@@ -101,14 +101,15 @@ fn curve(seconds: i32, watts: impl Fn(f64) -> f64) -> Arc<Curve> {
 
 fn replay(steps: Steps, scenario: &str, curve: &Arc<Curve>) -> Replay {
     let scenario = Scenario::parse("s.toml", &format!("description = \"test\"\n{scenario}")).unwrap();
-    let calm = (steps == Steps::Adaptive).then_some(Duration::from_secs(2));
+    // As the command has it: only where nothing moves from second to second.
+    let calm = Some(Duration::from_secs(2)).filter(|_| curve.interval() >= Duration::from_secs(60));
     let setup = Setup { recorded: Some(curve.clone()), steps, earliest: 0.25, calm, ..Setup::default() };
     Replay::with(&site("1s"), &scenario, setup).unwrap()
 }
 
 #[test]
 fn the_same_seed_gives_the_same_result_with_any_number_of_threads_and_another_seed_another() {
-    let (trace, config) = (file("sky.csv", &sky(13)), file("five.toml", &site_text("5s")));
+    let (trace, config) = (file("sky.csv", &sky(7)), file("five.toml", &site_text("5s")));
     let run = |threads: &str, seed: &str| {
         told(&[&trace, "--config", &config, "--json", "--alone", "--threads", threads, "--seed", seed])
     };
@@ -116,11 +117,11 @@ fn the_same_seed_gives_the_same_result_with_any_number_of_threads_and_another_se
     assert_eq!(one, run("2", "1"));
     assert_ne!(one, run("2", "2"));
     let json: serde_json::Value = serde_json::from_str(&one).unwrap();
-    assert_eq!((json["schema"].as_i64(), json["parts"].as_i64()), (Some(1), Some(3)), "{one}");
+    assert_eq!((json["schema"].as_i64(), json["parts"].as_i64()), (Some(1), Some(2)), "{one}");
     let way = &json["ways"][0];
     assert!(way["captured_share"].as_f64().unwrap() > 0.7, "{one}");
     assert!(way["import_share"].as_f64().unwrap() < 0.03, "{one}");
-    assert!((way["known_hours"].as_f64().unwrap() - 12.75).abs() < 1e-3, "{one}");
+    assert!((way["known_hours"].as_f64().unwrap() - 6.75).abs() < 1e-3, "{one}");
 }
 
 /// What a watcher adds up, and whether the balance held.
@@ -183,28 +184,39 @@ fn grid_is_draw_less_surplus_at_every_step_and_at_every_circuit() {
     assert!(sums.captured / sums.surplus > 0.8, "{}", sums.captured / sums.surplus);
 }
 
-#[test]
-fn adaptive_steps_come_to_the_same_as_fine_ones() {
-    // Clouds that all can follow, plenty, a steady hour's quarter, and a night.
-    let day = |second: f64| match second {
-        s if s < 1_200.0 => 31e3 + 4e3 * (s / 40.0).sin() + 2e3 * (s / 7.0).sin(),
-        s if s < 1_500.0 => 60e3,
-        s if s < 2_100.0 => 33e3,
-        s if s < 2_200.0 => 33e3 - (s - 2_100.0) * 330.0,
-        _ => 0.0,
-    };
-    let curve = curve(2_900, day);
-    let run = |steps| {
-        let mut replay = replay(steps, "[miners]\nstart = \"hashing\"\nat = \"75 %\"\n", &curve);
-        replay.watch(Duration::from_secs(60), &mut Sums::default());
-        let mut sums = Sums { most: Some(38.4e3), ..Sums::default() };
-        replay.watch(Duration::from_secs(2_830), &mut sums);
-        (100.0 * sums.captured / sums.surplus, 100.0 * sums.import / sums.surplus, replay.turns())
-    };
-    let (fine, adaptive) = (run(Steps::Fine), run(Steps::Adaptive));
-    println!("captured, imported, starts and sleeps: fine {fine:?}, adaptive {adaptive:?}");
+/// What came of a curve in a way to go on: captured and imported, in percent of what a fleet of this size can take.
+fn came(steps: Steps, curve: &Arc<Curve>) -> (f64, f64) {
+    let mut replay = replay(steps, "[miners]\nstart = \"hashing\"\nat = \"75 %\"\n", curve);
+    replay.watch(Duration::from_secs(120), &mut Sums::default());
+    let mut sums = Sums { most: Some(38.4e3), ..Sums::default() };
+    replay.watch(curve.length() - Duration::from_secs(130), &mut sums);
+    (100.0 * sums.captured / sums.surplus, 100.0 * sums.import / sums.surplus)
+}
+
+#[track_caller]
+fn alike(curve: &Arc<Curve>) {
+    let (fine, adaptive) = (came(Steps::Fine, curve), came(Steps::Adaptive, curve));
+    println!("captured, imported: fine {fine:?}, adaptive {adaptive:?}");
     assert!((fine.0 - adaptive.0).abs() < 0.2, "captured {} {}", fine.0, adaptive.0);
     assert!((fine.1 - adaptive.1).abs() < 0.2, "imported {} {}", fine.1, adaptive.1);
+}
+
+#[test]
+fn adaptive_steps_come_to_the_same_as_fine_ones() {
+    // Second by second: what all can follow, plenty, steadiness, and a night.
+    alike(&curve(2_400, |second| match second {
+        s if s < 900.0 => 31e3 + 4e3 * (s / 60.0).sin(),
+        s if s < 1_200.0 => 60e3,
+        s if s < 1_700.0 => 33e3,
+        s if s < 1_800.0 => 33e3 - (s - 1_700.0) * 330.0,
+        _ => 0.0,
+    }));
+}
+
+#[test]
+fn cycles_that_are_further_apart_on_a_trace_of_minutes_come_to_the_same() {
+    let minutes: Vec<f64> = (0..40).map(|minute| 31e3 + 5e3 * (f64::from(minute) * 1.3).sin()).collect();
+    alike(&Arc::new(Curve::new(&minutes, Duration::from_secs(60))));
 }
 
 #[test]
