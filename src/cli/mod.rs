@@ -8,9 +8,11 @@ pub mod limit;
 pub mod meter;
 pub mod miner;
 pub mod orders;
+pub mod reading;
 pub mod reload;
 pub mod run;
 pub mod sim;
+pub mod simulate;
 mod table;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use crate::config::{ConfigErrors, quantity};
 use crate::sim::SimError;
 use crate::sim::scenario::ScenarioError;
+use crate::study::simulate::SimulateError;
 
 /// Where a configuration is looked for unless the command line says otherwise.
 pub const CONFIG: &str = "/etc/ballast/ballast.toml";
@@ -56,6 +59,9 @@ pub enum Failure {
     /// A trace cannot be assessed.
     #[error(transparent)]
     Trace(#[from] crate::study::trace::TraceError),
+    /// A site cannot be simulated on a trace.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     /// A file cannot be written.
     #[error("{file}: {source}")]
     Written {
@@ -83,6 +89,12 @@ impl Failure {
             Self::Simulation(
                 SimError::Scenario(_) | SimError::NoReading { .. } | SimError::NotLoopback { .. },
             ) => EX_CONFIG,
+            Self::Simulate(SimulateError::TooShort { .. }) => 1,
+            Self::Simulate(SimulateError::Site(error)) => match error {
+                SimError::Scenario(_) | SimError::NoReading { .. } => EX_CONFIG,
+                _ => 1,
+            },
+            Self::Simulate(_) => EX_CONFIG,
             Self::Simulation(_)
             | Self::Daemon(_)
             | Self::Call(_)

@@ -25,7 +25,7 @@ pub(super) async fn serve(
     clock: Clock,
     cancel: &CancellationToken,
 ) -> Result<Vec<Arc<dyn Load>>, SimError> {
-    let miners = build(config, scenario)?;
+    let miners = build(config, scenario, &[])?;
     let mut loads: Vec<Arc<dyn Load>> = Vec::with_capacity(config.miners.len());
     for (miner, connection) in miners.into_iter().zip(&config.miners) {
         let (what, endpoint) = (format!("the miner `{}`", connection.name), connection.endpoint.clone());
@@ -41,12 +41,17 @@ pub(super) async fn serve(
     Ok(loads)
 }
 
-/// Every miner of the configuration as the scenario has it, in the order of the site, not served yet.
+/// Every miner of the configuration as the scenario has it, in the order of the site, not served yet. `initial` says how they
+/// begin; those that it does not name begin as the scenario says.
 ///
 /// # Errors
 /// Miners that the scenario names and the site does not have.
-pub(super) fn build(config: &Config, scenario: &Scenario) -> Result<Vec<SimMiner>, ScenarioError> {
-    let initial = match scenario.miners {
+pub(super) fn build(
+    config: &Config,
+    scenario: &Scenario,
+    initial: &[Initial],
+) -> Result<Vec<SimMiner>, ScenarioError> {
+    let usual = match scenario.miners {
         InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
         InitialMiners::Asleep => Initial::Asleep,
     };
@@ -54,7 +59,9 @@ pub(super) fn build(config: &Config, scenario: &Scenario) -> Result<Vec<SimMiner
     let miners =
         config.site.miners.iter().zip(&config.miners).zip(&config.models).zip(differing).zip(0_u64..);
     Ok(miners
-        .map(|((((spec, connection), model), differs), number)| {
+        .enumerate()
+        .map(|(position, ((((spec, connection), model), differs), number))| {
+            let initial = initial.get(position).copied().unwrap_or(usual);
             SimMiner::differing(spec, connection, scenario.seed.wrapping_add(number), initial, &differs)
                 .of_model(model.as_deref())
         })

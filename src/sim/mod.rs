@@ -9,6 +9,7 @@
 //! Two clocks: the sun, the other load and the scripted readings run on **scenario time**, which is real time
 //! multiplied by the speed; miners, meters, their faults and every protocol run in real time, always.
 
+pub mod curve;
 pub mod fleet;
 pub mod meter;
 pub mod miner;

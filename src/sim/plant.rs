@@ -4,8 +4,10 @@
 //! The mains are taken as stiff: they deliver and take whatever is left over, at the voltage and frequency that the
 //! scenario says, whatever the site does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::curve::Curve;
 use super::random::{lattice, smooth_noise, stream, unit};
 use super::scenario::{Change, Machine, Named, PlantEvent, Scenario, ScenarioError};
 use super::sun::Sun;
@@ -87,6 +89,8 @@ pub struct Plant {
     scenario: Scenario,
     sun: Sun,
     auxiliaries: Watts,
+    /// What was recorded stands in for generation and load.
+    recorded: Option<Arc<Curve>>,
 }
 
 impl Plant {
@@ -96,7 +100,15 @@ impl Plant {
             sun: Sun::new(&scenario.sun, scenario.seed),
             auxiliaries: scenario.auxiliaries.iter().map(|(_, power)| *power).sum(),
             scenario: scenario.clone(),
+            recorded: None,
         }
+    }
+
+    /// The plant of a scenario in which a recorded surplus stands in for its sun, its other generation and its other load:
+    /// what is above zero counts as the output of the photovoltaic plant, what is below as other load. Loads on circuits of
+    /// their own, auxiliaries and events stay.
+    pub fn recorded(scenario: &Scenario, curve: Arc<Curve>) -> Self {
+        Self { recorded: Some(curve), ..Self::new(scenario) }
     }
 
     /// Generation and other load at a scenario time.
@@ -104,11 +116,16 @@ impl Plant {
         // Where no sun is described, its events change the generation that there is.
         let steady = self.scenario.steady_generation;
         let sunless = self.scenario.sun.peak <= Watts::ZERO;
-        let (sun, steady) = if sunless { (steady, Watts::ZERO) } else { (self.sun.output(time), steady) };
+        let recorded = self.recorded.as_ref().map(|curve| curve.at(time));
+        let (sun, steady) = match recorded {
+            Some(surplus) => (surplus.at_least_zero(), Watts::ZERO),
+            None if sunless => (steady, Watts::ZERO),
+            None => (self.sun.output(time), steady),
+        };
         let mut balance = Balance {
             sun,
             steady,
-            load: self.natural_load(time),
+            load: recorded.map_or_else(|| self.natural_load(time), |surplus| (-surplus).at_least_zero()),
             placed: placed(&self.scenario).map(|(_, load)| load.at(time)).collect(),
             auxiliaries: self.auxiliaries,
         };
@@ -130,6 +147,11 @@ impl Plant {
             }
         }
         balance
+    }
+
+    /// Whether anything changes in it beside what was recorded.
+    pub fn is_eventful(&self) -> bool {
+        !self.scenario.plant_events.is_empty()
     }
 
     /// The mains at a scenario time.

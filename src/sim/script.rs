@@ -108,6 +108,20 @@ pub struct Scheduled {
 }
 
 impl Scheduled {
+    /// When it does something next by itself; `None` once it is over or lasts for ever.
+    pub fn next(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Waiting => Some(self.at),
+            Phase::Active => self.lasting.map(|lasting| self.at.saturating_add(lasting)),
+            Phase::Over => None,
+        }
+    }
+
+    /// Whether it is going on.
+    pub fn is_on(&self) -> bool {
+        self.phase == Phase::Active
+    }
+
     /// What it does now, given the time since the start. One that began and ended between two calls never happened.
     pub fn turn(&mut self, running: Duration) -> Option<Turn> {
         let ended = self.lasting.is_some_and(|lasting| running >= self.at.saturating_add(lasting));

@@ -182,6 +182,10 @@ impl Simulation {
         if loads.len() != expected {
             return Err(SimError::Loads { expected, given: loads.len() });
         }
+        if let Some(order) = scenario.orders.first() {
+            let words = "an order is played by `ballast simulate` alone; give it to a running daemon with `ballast limit set`";
+            return Err(scenario.error(order.circuit.place, words).into());
+        }
         let sources = sources(&config.site, scenario)?;
         let schedule = schedule(config, scenario, |position, fault| {
             loads.get(position).map_or(Ok(()), |load| load.accepts(fault))

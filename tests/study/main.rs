@@ -1,7 +1,8 @@
-//! `ballast assess` on recordings that others made, and on wrong ones.
+//! `ballast assess` on recordings that others made, and on wrong ones; `ballast simulate` on made ones.
 #![cfg(test)]
 
 mod published;
+mod simulate;
 mod wrong;
 
 use std::path::{Path, PathBuf};

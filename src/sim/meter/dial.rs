@@ -63,6 +63,8 @@ pub struct Dial {
     keep: Duration,
     /// The filtered value of the present moment.
     filtered: Option<(Moment, f64)>,
+    /// The true power of that moment.
+    truth: f64,
     /// Filtered values, the oldest first; the first may be older than must be remembered.
     past: VecDeque<(Moment, f64)>,
     energy: (f64, f64),
@@ -88,6 +90,7 @@ impl Dial {
             seed,
             keep: keep.max(metering.delay),
             filtered: None,
+            truth: 0.0,
             past: VecDeque::new(),
             energy: COUNTED,
             refresh_at: None,
@@ -112,6 +115,11 @@ impl Dial {
         &self.faults
     }
 
+    /// When it takes a new value next; `None` before the first one.
+    pub fn next(&self) -> Option<Moment> {
+        self.refresh_at
+    }
+
     /// Takes the true power of a moment. Gives what it shows from now on, when it takes a new value.
     pub fn observe(&mut self, truth: Watts, now: Moment) -> Option<Face> {
         let filtered = match self.filtered {
@@ -120,10 +128,13 @@ impl Dial {
                 let lag = self.lag().as_secs_f64();
                 let step = now.since(before).as_secs_f64();
                 self.count(value, step);
-                let share = if lag > 0.0 { 1.0 - (-step / lag).exp() } else { 1.0 };
-                value + (truth.get() - value) * share
+                // The exact answer of the filter to a power that has run straight since, however long ago that was.
+                let behind = if step > 0.0 { (truth.get() - self.truth) / step * lag } else { 0.0 };
+                let fades = if lag > 0.0 { (-step / lag).exp() } else { 0.0 };
+                truth.get() - behind + (value - self.truth + behind) * fades
             }
         };
+        self.truth = truth.get();
         self.filtered = Some((now, filtered));
         self.remember(now, filtered);
         let period = self.period();

@@ -266,6 +266,11 @@ impl SimMiner {
         self.lock().physics.power(now)
     }
 
+    /// True draw and hashrate, and up to when the draw stands still unless a command comes; see [`Physics::pulse`].
+    pub fn pulse(&self, now: Moment) -> (Watts, Hashrate, Moment) {
+        self.lock().physics.pulse(now)
+    }
+
     /// True hashrate.
     pub fn hashrate(&self, now: Moment) -> Hashrate {
         self.lock().physics.hashrate(now)

@@ -162,6 +162,10 @@ pub struct Physics {
 
 /// A first-order filter's output after `time`, when its input starts at `input` and changes by `slope` a second.
 fn lagged(output: f64, input: f64, slope: f64, lag: f64, time: f64) -> f64 {
+    // A filter that has come to rest stays there; most do, most of the time.
+    if slope.to_bits() << 1 == 0 && (output - input).abs() < 1e-9 {
+        return input;
+    }
     let offset = slope * lag;
     input + slope * time - offset + (output - input + offset) * (-time / lag).exp()
 }

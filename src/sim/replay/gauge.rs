@@ -49,8 +49,8 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
-    /// The meter of a connection, first asked at once.
-    pub(super) fn new(config: &Config, name: &str, connection: &Connection, dial: Dial) -> Self {
+    /// The meter of a connection, first asked at a moment.
+    pub(super) fn new(config: &Config, name: &str, connection: &Connection, dial: Dial, now: Moment) -> Self {
         let link = config.links.get(connection.link.0);
         let (sender, output) = watch::channel(MeterInput::PENDING);
         let intake = Intake::new(name.into(), connection, sender, Arc::new(MeterCounters::default()));
@@ -62,7 +62,7 @@ impl Gauge {
             timeout: link.map_or(Duration::from_secs(1), |link| link.timeout),
             period: connection.period.max(Duration::from_millis(1)),
             face: Face::Nothing,
-            next: Moment::START,
+            next: now,
             asked: None,
             owed: false,
             asks: 0,
@@ -87,7 +87,14 @@ impl Gauge {
         }
     }
 
-    pub(super) fn tick(&mut self, truth: Watts, mains: Mains, now: Moment) {
+    /// When it does something next by itself.
+    pub(super) fn due(&self) -> Moment {
+        let asks = self.asked.as_ref().map_or(self.next, |(due, _)| *due);
+        self.dial.next().map_or(asks, |refresh| asks.min(refresh))
+    }
+
+    /// Takes the true power of a moment. Gives whether a poll has ended.
+    pub(super) fn tick(&mut self, truth: Watts, mains: Mains, now: Moment) -> bool {
         self.dial.feel(mains);
         self.face = self.dial.observe(truth, now).unwrap_or(self.face);
         if self.asked.is_none() && now >= self.next {
@@ -100,13 +107,15 @@ impl Gauge {
         if let Some((due, answer)) = self.asked.take() {
             if due > now {
                 self.asked = Some((due, answer));
-                return;
+                return false;
             }
             match answer {
                 Answer::Face(face) => self.take(face, due),
                 Answer::Failed(error) => self.intake.fail(&error, due),
             }
+            return true;
         }
+        false
     }
 
     /// How a poll that begins now will end, and when.

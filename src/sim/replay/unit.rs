@@ -17,6 +17,8 @@ use crate::units::{Hashrate, Watts};
 
 /// From a command on one side to the other, and back.
 const WIRE: Duration = Duration::from_millis(30);
+/// How often one is looked at that does not answer.
+const OBSTACLE: Duration = Duration::from_millis(250);
 /// When a miner is read back after a command.
 const READ_BACKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// The longest pause between two polls of a miner that does not answer.
@@ -55,6 +57,8 @@ pub(super) struct Unit {
     poll_period: Duration,
     silent_after: Duration,
     input: MinerInput,
+    /// The input was changed since it was last taken.
+    changed: bool,
     exchange: Option<Exchange>,
     /// The latest order that was not sent yet.
     order: Option<(Target, u64)>,
@@ -66,6 +70,8 @@ pub(super) struct Unit {
     contact_at: Moment,
     failing_since: Option<Moment>,
     failures: u32,
+    starts: u32,
+    sleeps: u32,
 }
 
 impl Unit {
@@ -84,6 +90,7 @@ impl Unit {
             poll_period: spec.poll_period,
             silent_after: spec.silent_after,
             input: MinerInput::PENDING,
+            changed: true,
             exchange: None,
             order: None,
             next_poll: first_poll,
@@ -93,6 +100,8 @@ impl Unit {
             contact_at: Moment::START,
             failing_since: None,
             failures: 0,
+            starts: 0,
+            sleeps: 0,
         }
     }
 
@@ -107,6 +116,55 @@ impl Unit {
 
     pub(super) fn hashrate(&self, now: Moment) -> Hashrate {
         self.sim.hashrate(now)
+    }
+
+    /// Draw, hashrate, and up to when the draw stands still by itself.
+    pub(super) fn pulse(&self, now: Moment) -> (Watts, Hashrate, Moment) {
+        self.sim.pulse(now)
+    }
+
+    /// How often it was woken, and how often put to sleep.
+    pub(super) fn turns(&self) -> (u32, u32) {
+        (self.starts, self.sleeps)
+    }
+
+    /// What is known of it, if that has changed since it was last taken.
+    pub(super) fn news(&mut self) -> Option<&MinerInput> {
+        std::mem::take(&mut self.changed).then_some(&self.input)
+    }
+
+    /// Nothing is on its way to it, and nothing waits to be.
+    pub(super) fn rests(&self) -> bool {
+        let polled = self.exchange.is_none_or(|exchange| exchange.ask == Ask::Poll);
+        polled && self.order.is_none() && self.read_backs.is_empty() && self.failing_since.is_none()
+    }
+
+    /// It sleeps as it was told.
+    pub(super) fn sleeps(&self) -> bool {
+        self.target == Target::Sleep && self.rests()
+    }
+
+    /// When it has to be looked at next, having been looked at now.
+    pub(super) fn due(&self, now: Moment) -> Moment {
+        let mut due = match &self.exchange {
+            Some(exchange) if now < exchange.arrives => exchange.arrives,
+            // Something stands in the way, and may go at any time.
+            Some(exchange) => exchange.until.min(now + OBSTACLE),
+            None => self.read_backs.first().map_or(self.next_poll, |at| self.next_poll.min(*at)),
+        };
+        if self.failing_since.is_some() && !matches!(self.input.contact, Contact::Unreachable { .. }) {
+            due = due.min(self.contact_at + self.silent_after);
+        }
+        due.max(now + Duration::from_millis(1))
+    }
+
+    /// Leaves out the polls before a moment but the last; nothing else must be due before it.
+    pub(super) fn skip(&mut self, to: Moment) {
+        if self.exchange.is_none() && self.rests() {
+            let periods = to.since(self.next_poll).as_nanos() / self.poll_period.as_nanos().max(1);
+            self.next_poll =
+                self.next_poll + self.poll_period.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX));
+        }
     }
 
     pub(super) fn restarts(&self) -> u32 {
@@ -156,6 +214,7 @@ impl Unit {
                 until: now + self.timeout,
             });
             self.input.delivery = Some(Delivery { sequence, target, at: now, outcome: Outcome::InFlight });
+            self.changed = true;
             return;
         }
         let read_back = self.read_backs.first().is_some_and(|at| *at <= now);
@@ -178,6 +237,7 @@ impl Unit {
             && now.since(self.contact_at) >= self.silent_after
         {
             self.input.contact = Contact::Unreachable { since };
+            self.changed = true;
         }
     }
 
@@ -245,6 +305,7 @@ impl Unit {
     fn deliver(&mut self, target: Target, sequence: u64, outcome: Outcome, at: Moment) {
         self.read_backs = READ_BACKS.iter().map(|after| at + *after).collect();
         self.input.delivery = Some(Delivery { sequence, target, at, outcome });
+        self.changed = true;
     }
 
     fn answered(&mut self, at: Moment) {
@@ -252,6 +313,7 @@ impl Unit {
         self.failing_since = None;
         self.failures = 0;
         self.input.contact = Contact::Reachable;
+        self.changed = true;
     }
 
     fn polled(&mut self, at: Moment) {
@@ -288,10 +350,15 @@ impl Unit {
     /// Carries a command out, as its driver would.
     fn obey(&mut self, target: Target, at: Moment) -> Result<(), Refusal> {
         match target {
-            Target::Sleep => self.sim.sleep(at)?,
+            Target::Sleep => {
+                let mines = self.sim.state(at) != MinerState::Asleep;
+                self.sim.sleep(at)?;
+                self.sleeps += u32::from(mines && self.target != Target::Sleep);
+            }
             Target::Power(power) => {
                 if self.target == Target::Sleep || self.sim.state(at) == MinerState::Asleep {
                     self.sim.wake(at)?;
+                    self.starts += 1;
                 }
                 let percent = || (power.ratio(self.rated).unwrap_or(1.0) * 100.0).floor().min(100.0);
                 match self.driver {

@@ -54,6 +54,30 @@ impl PlantEvent {
     }
 }
 
+/// A cap that the operator sets for a while. Played in simulated time alone: a running daemon takes orders from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderEvent {
+    /// When it begins, in scenario time.
+    pub at: Duration,
+    /// How long it holds; `None` for ever.
+    pub lasting: Option<Duration>,
+    /// The circuit that it caps.
+    pub circuit: Named,
+    /// How much.
+    pub cap: Watts,
+    /// It caps the draw of the circuit's miners, not what flows into the circuit.
+    pub miners: bool,
+    /// Miners may be put to sleep where lowering would be slower.
+    pub emergency: bool,
+}
+
+impl OrderEvent {
+    /// Whether it holds at a time.
+    pub fn holds(&self, time: Duration) -> bool {
+        time >= self.at && self.lasting.is_none_or(|lasting| time < self.at.saturating_add(lasting))
+    }
+}
+
 /// What can go wrong with a meter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MeterFault {

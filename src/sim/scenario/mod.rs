@@ -25,7 +25,7 @@ use crate::units::Watts;
 
 pub use differ::{Deviation, Differ};
 pub use events::{
-    Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, Part, PlantEvent,
+    Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, OrderEvent, Part, PlantEvent,
 };
 pub use meter_fault::FAULTS as METER_FAULTS;
 pub use vtn::{VtnAction, VtnEvent};
@@ -291,6 +291,8 @@ pub struct Scenario {
     pub readings: Vec<ReadingScript>,
     /// Changes of the plant.
     pub plant_events: Vec<PlantEvent>,
+    /// Caps of the operator.
+    pub orders: Vec<OrderEvent>,
     /// Faults of devices.
     pub faults: Vec<FaultEvent>,
     /// What the top nodes of OpenADR do.

@@ -158,12 +158,24 @@ pub(super) struct RawEvent {
     pub(super) mains: Option<RawMainsEvent>,
     pub(super) contact: Option<RawContactEvent>,
     pub(super) outage: Option<RawOutageEvent>,
+    pub(super) order: Option<RawOrderEvent>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawOutageEvent {
     pub(super) boot: Option<Spanned<Time>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOrderEvent {
+    pub(super) circuit: Spanned<String>,
+    pub(super) cap: Spanned<Power>,
+    #[serde(default)]
+    pub(super) miners: bool,
+    #[serde(default)]
+    pub(super) emergency: bool,
 }
 
 #[derive(Deserialize)]

@@ -11,8 +11,8 @@ use super::meter_fault;
 use super::quantity::{Power, Share, Time};
 use super::raw::{Common, RawEvent, RawLoad, RawMetering, RawMiners, RawReading, RawScenario, RawSun};
 use super::{
-    Change, Fault, FaultEvent, InitialMiners, Keeps, Machine, Metering, MinerFault, Named, Noise, OtherLoad,
-    Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Square, Sun, differ,
+    Change, Fault, FaultEvent, InitialMiners, Keeps, Machine, Metering, MinerFault, Named, Noise, OrderEvent,
+    OtherLoad, Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Square, Sun, differ,
 };
 use crate::units::Watts;
 
@@ -61,11 +61,12 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
     for (name, reading) in &raw.readings {
         readings.push(self::reading(&source, name, reading)?);
     }
-    let (mut plant_events, mut faults) = (Vec::new(), Vec::new());
+    let (mut plant_events, mut faults, mut orders) = (Vec::new(), Vec::new(), Vec::new());
     for event in &raw.event {
         match self::event(&source, event)? {
             Event::Plant(event) => plant_events.push(event),
             Event::Fault(event) => faults.push(event),
+            Event::Order(event) => orders.push(event),
         }
     }
     let steady_generation = match &raw.generation {
@@ -89,6 +90,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         meters,
         readings,
         plant_events,
+        orders,
         faults,
         vtn: raw.vtn.iter().map(|event| super::vtn::read(&source, event)).collect::<Result<_, _>>()?,
     };
@@ -300,7 +302,7 @@ fn reading(
 
 /// What is wrong with an event of several kinds, or none.
 const ONE_OF: &str = "this event must have exactly one of `load`, `sun`, `surplus`, `mains`, `meter`, `miner`, \
-                      `contact`, `outage`";
+                      `contact`, `outage`, `order`";
 
 /// From the return of the power until a miner answers, unless told otherwise.
 const USUAL_BOOT: Duration = Duration::from_secs(45);
@@ -311,6 +313,7 @@ const LONGEST_BOOT: Duration = Duration::from_secs(86_400);
 enum Event {
     Plant(PlantEvent),
     Fault(FaultEvent),
+    Order(OrderEvent),
 }
 
 fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
@@ -323,9 +326,20 @@ fn event(source: &Source<'_>, raw: &RawEvent) -> Result<Event, ScenarioError> {
         raw.miner.is_some(),
         raw.contact.is_some(),
         raw.outage.is_some(),
+        raw.order.is_some(),
     ];
     if kinds.into_iter().filter(|there| *there).count() != 1 {
         return Err(source.error(raw.at.span(), ONE_OF));
+    }
+    if let Some(order) = &raw.order {
+        return Ok(Event::Order(OrderEvent {
+            at: raw.at.get_ref().0,
+            lasting: raw.r#for.map(|time| time.0),
+            circuit: source.named(&order.circuit),
+            cap: positive(source, &order.cap)?,
+            miners: order.miners,
+            emergency: order.emergency,
+        }));
     }
     match change(source, raw)? {
         Some(event) => Ok(Event::Plant(event)),

@@ -15,6 +15,30 @@ impl Physics {
         Watts::saturating(self.with_drift(self.draw).min(self.body.nameplate))
     }
 
+    /// Draw, hashrate, and up to when the draw stands still by itself: heat, which takes minutes, and the next command left
+    /// aside. `now` while it moves.
+    pub fn pulse(&mut self, now: Moment) -> (Watts, Hashrate, Moment) {
+        let power = self.power(now);
+        let moves = (self.course().0 - self.draw).abs() > 1e-6;
+        let cools = match self.phase {
+            Phase::Asleep { since } | Phase::Tripped { since } => {
+                since > Moment::START && now.since(since).as_secs_f64() < 5.0 * TAIL_LAG
+            }
+            _ => false,
+        };
+        let mut until = if moves || cools { now } else { Moment::after_start(Duration::MAX) };
+        if let Some((due, _)) = self.pending.first() {
+            until = until.min(*due);
+        }
+        if let Phase::Rebooting { until: end, .. }
+        | Phase::Starting { until: end }
+        | Phase::Tuning { until: end } = self.phase
+        {
+            until = until.min(end);
+        }
+        (power, self.hashrate(now), until)
+    }
+
     /// Adds what slow heat and a stopped miner's tail do to a draw.
     fn with_drift(&self, draw: f64) -> f64 {
         if self.is_powered() {

@@ -1,0 +1,306 @@
+//! What a simulation comes to: energies by second and by billing interval. What is not known is not counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Moment;
+use crate::sim::curve::Curve;
+use crate::sim::replay::Watcher;
+use crate::sim::truth::Flows;
+use crate::units::Watts;
+
+/// Billing intervals that are looked at, in seconds.
+pub const BILLING: [u32; 3] = [900, 1_800, 3_600];
+
+/// What was counted. Energies are in watt-hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Account {
+    /// Time that is known and was counted, in hours.
+    pub known_hours: f64,
+    /// Time that is not known in the trace and was not counted, in hours.
+    pub unknown_hours: f64,
+    /// Power to spare at the point of common coupling.
+    pub surplus_watt_hours: f64,
+    /// The part of it that the fleet could have taken with perfect foresight: see [`super::BOUND`].
+    pub usable_watt_hours: f64,
+    /// The part of the surplus that the miners took.
+    pub captured_watt_hours: f64,
+    /// The part of the usable surplus that they took.
+    pub captured_of_usable_watt_hours: f64,
+    /// Drawn by the miners.
+    pub fleet_watt_hours: f64,
+    /// Drawn from the grid, more than without the miners, second by second.
+    pub added_import_watt_hours: f64,
+    /// The same, netted within billing intervals of 15, 30 and 60 minutes.
+    pub added_import_netted_watt_hours: [f64; 3],
+    /// Drawn from the grid without any miner, second by second.
+    pub import_without_miners_watt_hours: f64,
+    /// The highest power from the grid of a second, as far as it is more than without the miners, in watts.
+    pub added_peak_watts: f64,
+    /// Hashes computed.
+    pub hashes: f64,
+    /// Commands sent to miners.
+    pub commands: u64,
+    /// Miners woken.
+    pub starts: u64,
+    /// Miners put to sleep.
+    pub sleeps: u64,
+}
+
+impl Account {
+    /// Adds what was counted at another time.
+    pub fn add(&mut self, other: &Self) {
+        self.known_hours += other.known_hours;
+        self.unknown_hours += other.unknown_hours;
+        self.surplus_watt_hours += other.surplus_watt_hours;
+        self.usable_watt_hours += other.usable_watt_hours;
+        self.captured_watt_hours += other.captured_watt_hours;
+        self.captured_of_usable_watt_hours += other.captured_of_usable_watt_hours;
+        self.fleet_watt_hours += other.fleet_watt_hours;
+        self.added_import_watt_hours += other.added_import_watt_hours;
+        for (sum, more) in
+            self.added_import_netted_watt_hours.iter_mut().zip(other.added_import_netted_watt_hours)
+        {
+            *sum += more;
+        }
+        self.import_without_miners_watt_hours += other.import_without_miners_watt_hours;
+        self.added_peak_watts = self.added_peak_watts.max(other.added_peak_watts);
+        self.hashes += other.hashes;
+        self.commands += other.commands;
+        self.starts += other.starts;
+        self.sleeps += other.sleeps;
+    }
+
+    /// Taken, as a share of what could have been; `None` where that is nothing.
+    pub fn captured_share(&self) -> Option<f64> {
+        share(self.captured_of_usable_watt_hours, self.usable_watt_hours)
+    }
+
+    /// Imported because of the miners, as a share of the surplus; `None` where there is none.
+    pub fn import_share(&self) -> Option<f64> {
+        share(self.added_import_watt_hours, self.surplus_watt_hours)
+    }
+}
+
+/// One energy as a share of another; `None` where the other is nothing.
+pub fn share(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
+}
+
+/// What flows from the grid, with the miners and without, in joules.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grid {
+    with: f64,
+    without: f64,
+}
+
+impl Grid {
+    fn add(&mut self, other: Self) {
+        self.with += other.with;
+        self.without += other.without;
+    }
+
+    /// What is drawn more than without miners, when this much is netted.
+    fn added(self) -> f64 {
+        (self.with.max(0.0) - self.without.max(0.0)).max(0.0)
+    }
+}
+
+/// Counts what flows from a moment on.
+pub struct Ledger {
+    curve: Arc<Curve>,
+    /// Where on the scale of billing intervals the simulation's time begins.
+    shift: Duration,
+    from: Moment,
+    /// The least that one miner needs, and the most that all can draw, in watts.
+    reach: (f64, f64),
+    last: Option<(Moment, Flows)>,
+    second: (u64, Grid),
+    intervals: [(u64, Grid); 3],
+    account: Account,
+}
+
+impl Ledger {
+    /// Begins to count at a moment of the curve's time; `shift` of billing time lies before the curve begins.
+    pub fn new(curve: Arc<Curve>, shift: Duration, from: Moment, reach: (Watts, Watts)) -> Self {
+        Self {
+            curve,
+            shift,
+            from,
+            reach: (reach.0.get(), reach.1.get()),
+            last: None,
+            second: (0, Grid::default()),
+            intervals: [(0, Grid::default()); 3],
+            account: Account::default(),
+        }
+    }
+
+    /// Ends the last second and the last intervals.
+    pub fn close(mut self) -> Account {
+        self.end_second();
+        for position in 0..BILLING.len() {
+            self.end_interval(position);
+        }
+        self.account
+    }
+
+    fn end_second(&mut self) {
+        let (_, grid) = std::mem::take(&mut self.second);
+        self.account.added_import_watt_hours += grid.added() / 3600.0;
+        self.account.import_without_miners_watt_hours += grid.without.max(0.0) / 3600.0;
+        // Energy of a second in joules is its mean power in watts.
+        self.account.added_peak_watts = self.account.added_peak_watts.max(grid.added());
+    }
+
+    fn end_interval(&mut self, position: usize) {
+        let Some(interval) = self.intervals.get_mut(position) else { return };
+        let (_, grid) = std::mem::take(interval);
+        if let Some(sum) = self.account.added_import_netted_watt_hours.get_mut(position) {
+            *sum += grid.added() / 3600.0;
+        }
+    }
+
+    /// A stretch within one second, on straight lines.
+    fn stretch(&mut self, at: Moment, seconds: f64, from: &Flows, to: &Flows) {
+        let time = at.since_start();
+        if !self.curve.knows(time) {
+            self.account.unknown_hours += seconds / 3600.0;
+            return;
+        }
+        let second = self.shift.saturating_add(time).as_secs();
+        if second != self.second.0 {
+            self.end_second();
+            self.second.0 = second;
+        }
+        for (position, length) in BILLING.into_iter().enumerate() {
+            let number = second / u64::from(length);
+            if self.intervals.get(position).is_some_and(|interval| interval.0 != number) {
+                self.end_interval(position);
+            }
+            if let Some(interval) = self.intervals.get_mut(position) {
+                interval.0 = number;
+            }
+        }
+        let (least, most) = self.reach;
+        let usable = |flows: &Flows| {
+            let surplus = flows.surplus().get();
+            if surplus >= least { surplus.min(most) } else { 0.0 }
+        };
+        let mean = |of: &dyn Fn(&Flows) -> f64| (of(from) + of(to)) / 2.0;
+        let hours = seconds / 3600.0;
+        let account = &mut self.account;
+        account.known_hours += hours;
+        account.surplus_watt_hours += mean(&|flows| flows.surplus().get()) * hours;
+        account.usable_watt_hours += mean(&usable) * hours;
+        account.captured_watt_hours += mean(&|flows| flows.captured().get()) * hours;
+        account.captured_of_usable_watt_hours +=
+            mean(&|flows| flows.captured().get().min(usable(flows))) * hours;
+        account.fleet_watt_hours += mean(&|flows| flows.fleet.get()) * hours;
+        account.hashes += mean(&|flows| flows.hashrate.get()) * seconds;
+        let grid = Grid {
+            with: mean(&|flows| flows.pcc().get()) * seconds,
+            without: mean(&|flows| (flows.other - flows.generation).get()) * seconds,
+        };
+        self.second.1.add(grid);
+        for interval in &mut self.intervals {
+            interval.1.add(grid);
+        }
+    }
+}
+
+impl Watcher for Ledger {
+    fn flows(&mut self, at: Moment, flows: &Flows) {
+        let before = self.last.replace((at, *flows));
+        let Some((mut from, mut then)) = before.filter(|(from, _)| *from >= self.from) else { return };
+        while from < at {
+            // To the end of the second at the furthest.
+            let into = self.shift.saturating_add(from.since_start()).subsec_nanos();
+            let end = (from + Duration::from_nanos(1_000_000_000 - u64::from(into))).min(at);
+            let seconds = end.since(from).as_secs_f64();
+            let there = partly(&then, flows, seconds / at.since(from).as_secs_f64());
+            self.stretch(from, seconds, &then, &there);
+            (from, then) = (end, there);
+        }
+    }
+}
+
+/// Between two flows, on a straight line.
+fn partly(from: &Flows, to: &Flows, share: f64) -> Flows {
+    let on = |from: Watts, to: Watts| from + (to - from).scaled(share);
+    Flows {
+        generation: on(from.generation, to.generation),
+        other: on(from.other, to.other),
+        fleet: on(from.fleet, to.fleet),
+        hashrate: from.hashrate + (to.hashrate - from.hashrate).scaled(share),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Hashrate;
+
+    fn flows(surplus: f64, fleet: f64) -> Flows {
+        Flows {
+            generation: Watts::saturating(surplus.max(0.0)),
+            other: Watts::saturating((-surplus).max(0.0)),
+            fleet: Watts::saturating(fleet),
+            hashrate: Hashrate::ZERO,
+        }
+    }
+
+    fn ledger(means: &[f64]) -> Ledger {
+        let curve = Arc::new(Curve::new(means, Duration::from_secs(600)));
+        Ledger::new(curve, Duration::ZERO, Moment::START, (Watts::whole(100), Watts::whole(1_000)))
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn what_is_netted_within_an_interval_is_no_import_of_it() {
+        let mut ledger = ledger(&[500.0; 12]);
+        // Five minutes 200 W too much, ten minutes 100 W too little: netted in 15 minutes it is nothing.
+        for (from, to, fleet) in [(0, 300, 700.0), (300, 900, 400.0), (900, 1_800, 600.0)] {
+            ledger.flows(at(from) + Duration::from_nanos(1), &flows(500.0, fleet));
+            ledger.flows(at(to), &flows(500.0, fleet));
+        }
+        let got = ledger.close();
+        let first = 200.0 * 300.0 / 3600.0;
+        let second = 100.0 * 900.0 / 3600.0;
+        assert!((got.added_import_watt_hours - first - second).abs() < 1e-3, "{got:?}");
+        let [quarter, half, hour] = got.added_import_netted_watt_hours;
+        assert!((quarter - second).abs() < 1e-3, "{got:?}");
+        assert!((half - second).abs() < 1e-3 && (hour - second).abs() < 1e-3);
+        assert!((got.added_peak_watts - 200.0).abs() < 1e-3);
+        assert!((got.usable_watt_hours - 250.0).abs() < 1e-3);
+        assert!((got.captured_watt_hours + got.added_import_watt_hours - got.fleet_watt_hours).abs() < 1e-3);
+    }
+
+    #[test]
+    fn what_the_site_imports_without_miners_is_not_theirs_and_what_is_too_little_is_not_usable() {
+        let mut ledger = ledger(&[-300.0, 50.0]);
+        ledger.flows(at(0), &flows(-300.0, 10.0));
+        ledger.flows(at(600), &flows(-300.0, 10.0));
+        ledger.flows(at(600) + Duration::from_nanos(1), &flows(50.0, 0.0));
+        ledger.flows(at(1_200), &flows(50.0, 0.0));
+        let got = ledger.close();
+        assert!((got.import_without_miners_watt_hours - 50.0).abs() < 1e-3, "{got:?}");
+        assert!((got.added_import_watt_hours - 10.0 / 6.0).abs() < 1e-3, "{got:?}");
+        assert!((got.surplus_watt_hours - 50.0 / 6.0).abs() < 1e-3);
+        assert!(got.usable_watt_hours < 1e-6);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_counted() {
+        let mut ledger = ledger(&[400.0, f64::NAN, 400.0]);
+        ledger.flows(at(0), &flows(400.0, 400.0));
+        ledger.flows(at(1_800), &flows(400.0, 400.0));
+        let got = ledger.close();
+        assert!((got.known_hours - 1.0 / 3.0).abs() < 1e-9 && (got.unknown_hours - 1.0 / 6.0).abs() < 1e-9);
+        assert!((got.captured_watt_hours - 400.0 / 3.0).abs() < 1e-6);
+    }
+}
