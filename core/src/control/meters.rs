@@ -43,7 +43,7 @@ const SLOWEST: Duration = Duration::from_secs(75);
 pub const LEAST_DRAWN: f64 = 0.25;
 
 /// Whether a meter moves with its miners or against them, over stretches that are long beside any lag.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Direction {
     /// Beginning of the stretch, the meter and what the miners said then.
     from: Option<(Moment, f64, f64)>,
@@ -51,18 +51,35 @@ struct Direction {
     latest: Option<f64>,
     /// In how many of the latest stretches in which the miners moved it has moved against them.
     times: u32,
+    /// After so many it is taken to be turned round.
+    enough: u32,
     /// It has moved with them.
     proven: bool,
+    /// It moves against its miners.
+    turned: bool,
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Self { from: None, latest: None, times: 0, enough: AGAINST_TIMES.0, proven: false, turned: false }
+    }
 }
 
 /// A stretch, and how far the miners must move in it, as a share of their nameplates.
 const STRETCH: (Duration, f64) = (Duration::from_secs(60), 0.05);
 /// By this share of the nameplates a meter moves from one sample to the next where a stretch may begin or end.
 const CALM_MOVE: f64 = 0.1;
-/// By so much for each watt of the miners moves a meter that is turned round, and what else hangs there moves as well; and
-/// so many times in a row. What the miners follow moves less than they do: with the sun alone it comes to nothing.
+/// By so much for each watt of the miners moves a meter that is turned round, and what else hangs there moves as well. What the
+/// miners follow moves less than they do: with the sun alone it comes to nothing.
 const AGAINST: std::ops::RangeInclusive<f64> = -1.6..=-0.5;
-const AGAINST_TIMES: u32 = 3;
+/// So many times in a row, at first and at the most: twice as often whenever it has turned out to be wrong.
+const AGAINST_TIMES: (u32, u32) = (3, 24);
+/// A fleet that draws more than this share of what it can draw does not take the whole of a rise, so that a sound meter moves
+/// against it: what begins or ends there says nothing.
+const FULL: f64 = 0.93;
+/// A meter that is taken to be turned round has its fleet put down. Where that is at least this share of the nameplates, what it
+/// shows then is beyond doubt: no sun goes down like that.
+const TRIAL: f64 = 0.2;
 /// By so much for each watt of the miners moves one that is not, likewise; miners may say a third of what they draw.
 const WITH: std::ops::RangeInclusive<f64> = 0.5..=3.0;
 /// What moves for a shorter time than this may be a coincidence, or be over before the meter shows it.
@@ -74,32 +91,37 @@ const UNTOLD: u32 = 3;
 const UNPROVEN_RISE: f64 = 0.1;
 
 impl Direction {
-    /// Takes in a sample and says whether the meter is turned round, beyond doubt.
-    fn take(&mut self, at: Moment, meter: f64, miners: f64, nameplate: f64) -> bool {
+    /// Takes in a sample. From `full` watts on the fleet is full.
+    fn take(&mut self, at: Moment, meter: f64, miners: f64, nameplate: f64, full: f64) {
         // A value that stands apart from the one before it, or the one after such, begins and ends no stretch.
         let apart = self.latest.is_none_or(|latest| (meter - latest).abs() > nameplate * CALM_MOVE);
         self.latest = Some(meter);
         let Some((from, before, said)) = self.from else {
             self.from = Some((at, meter, miners)).filter(|_| !apart);
-            return false;
+            return;
         };
         if apart {
             self.from = self.from.filter(|_| at - from < STRETCH.0 * UNTOLD);
-            return false;
+            return;
         }
         let (own, seen) = (miners - said, meter - before);
         let moved = own.abs() >= nameplate * STRETCH.1;
-        self.proven |= moved && at - from >= SHORTEST_PROOF && WITH.contains(&(seen / own));
+        let with = moved && at - from >= SHORTEST_PROOF && WITH.contains(&(seen / own));
+        self.proven |= with;
+        if self.turned && with && own <= -nameplate * TRIAL {
+            (self.turned, self.times) = (false, 0);
+            self.enough = (self.enough * 2).min(AGAINST_TIMES.1);
+        }
         if at - from < STRETCH.0 {
-            return false;
+            return;
         }
         self.from = Some((at, meter, miners));
-        if !moved {
-            return false;
+        if !moved || miners.max(said) > full {
+            return;
         }
         let against = AGAINST.contains(&(seen / own));
         self.times = if against { self.times.saturating_add(1) } else { 0 };
-        self.times >= AGAINST_TIMES
+        self.turned |= self.times >= self.enough;
     }
 }
 
@@ -151,8 +173,6 @@ pub struct CircuitMemory {
     /// It did not show a movement of the miners that it must have shown, and has the same value still.
     frozen: bool,
     direction: Direction,
-    /// It moves against its miners.
-    turned: bool,
     /// It has shown what the miners did, as far as that can be told; until it has, nothing is raised on its word.
     pub shows: bool,
 }
@@ -174,7 +194,6 @@ impl Default for CircuitMemory {
             same: None,
             frozen: false,
             direction: Direction::default(),
-            turned: false,
             shows: true,
         }
     }
@@ -249,9 +268,8 @@ impl CircuitMemory {
 
     /// What was learned of the direction of the meter is forgotten: somebody has been there.
     pub fn look_again(&mut self) {
-        if self.turned {
+        if self.direction.turned {
             self.direction = Direction::default();
-            self.turned = false;
         }
     }
 }
@@ -268,6 +286,8 @@ pub struct Terms<'t> {
     pub told: &'t [f64],
     /// Per circuit, the sum of their nameplates.
     pub nameplates: &'t [f64],
+    /// Per circuit, the sum of their highest points.
+    pub maxima: &'t [f64],
     /// The longest time between two readings of a miner.
     pub poll: Duration,
     /// From a decision until the miners have begun to follow a shed.
@@ -309,8 +329,9 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             estimate.at(at).filter(|_| reach.is_some_and(|reach| reach <= at)).map(|value| value * *gain)
         };
         lag.take(high.at, middle, miners, meters.now, Against::Estimate, nameplate);
-        memory.turned |=
-            memory.direction.take(high.at, middle, memory.told.at(high.at).unwrap_or(0.0), nameplate);
+        let miners = memory.told.at(high.at).unwrap_or(0.0);
+        let full = terms.maxima.get(index).copied().unwrap_or(0.0) * FULL;
+        memory.direction.take(high.at, middle, miners, nameplate, full);
         if circuit.dedicated {
             calibrate(memory, high.value.get(), high.at, nameplate, seen.period);
         }
@@ -365,7 +386,7 @@ fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, d
 pub fn distrust(site: &Site, memories: &[CircuitMemory], seen: &mut [Seen]) {
     for (circuit, memory) in site.circuits.iter().zip(memories) {
         let Some(seen) = circuit.meter.and_then(|meter| seen.get_mut(meter.0)) else { continue };
-        let status = match (memory.turned, memory.frozen) {
+        let status = match (memory.direction.turned, memory.frozen) {
             (true, _) => MeterStatus::Turned,
             (false, true) => MeterStatus::Frozen,
             (false, false) => continue,
@@ -544,7 +565,9 @@ mod tests {
                 meter,
                 own(at),
                 100e3,
-            )
+                93e3,
+            );
+            direction.turned
         })
     }
 
@@ -566,6 +589,15 @@ mod tests {
         for late in [0.0, 5.0, 20.0] {
             let sun = |at: f64| 90e3 + 40e3 * (at / 47.0).sin() + 15e3 * (at / 13.0).sin();
             assert_eq!(turned_after(1.0, |at| sun(at - late), |at| -sun(at)), None, "{late} s");
+        }
+    }
+
+    #[test]
+    fn a_full_fleet_that_takes_a_part_of_what_clouds_leave_turns_no_meter() {
+        for period in [30.0, 60.0, 120.0, 240.0, 500.0] {
+            let sun = move |at: f64| 95e3 + 25e3 * (at * std::f64::consts::TAU / period).sin();
+            let taken = move |at: f64| sun(at - 3.0).min(98e3);
+            assert_eq!(turned_after(1.0, taken, |at| -sun(at)), None, "{period} s");
         }
     }
 

@@ -692,8 +692,10 @@ impl Track {
         if arrived {
             self.arrive(miner, at, goal);
         }
-        // What starts, stops or has restarted says nothing about where a miner settles.
-        let hashing = matches!(activity, Activity::Hashing | Activity::Unknown) && !self.restarted;
+        // What starts, stops or has restarted says nothing about where a miner settles. Nor does one that draws next to nothing
+        // and does not sleep: it waits for its pool, say, and may draw all that it was told at any moment.
+        let idle = power < miner.minimum().get() * MOVED;
+        let hashing = matches!(activity, Activity::Hashing | Activity::Unknown) && !self.restarted && !idle;
         if !hashing || !due || !steady || self.unheard(at) {
             return;
         }

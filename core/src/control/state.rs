@@ -30,6 +30,8 @@ pub struct State {
     pub(super) acting: Vec<bool>,
     /// Sum of the nameplates of all miners at or below each circuit, in watts.
     pub(super) nameplates: Vec<f64>,
+    /// Sum of the highest points of all miners at or below each circuit, in watts.
+    pub(super) maxima: Vec<f64>,
     pub(super) mode: Mode,
     /// Moment of the first cycle.
     pub(super) begun: Option<Moment>,
@@ -60,8 +62,10 @@ impl State {
     pub fn new(site: Arc<Site>) -> Self {
         let tree = Tree::new(&site);
         let mut nameplates = vec![0.0; site.circuits.len()];
+        let mut maxima = nameplates.clone();
         for miner in &site.miners {
             tree.add(&mut nameplates, miner.circuit, miner.nameplate.get());
+            tree.add(&mut maxima, miner.circuit, miner.maximum().get());
         }
         let mut memories = vec![CircuitMemory::default(); site.circuits.len()];
         for (index, memory) in memories.iter_mut().enumerate() {
@@ -86,6 +90,7 @@ impl State {
             combiner: Combiner::new(&site),
             acting: vec![true; site.limits.len()],
             nameplates,
+            maxima,
             mode: Mode::StartUp,
             begun: None,
             before: None,

@@ -65,6 +65,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         tree: &state.tree,
         estimates: &estimates,
         nameplates: &state.nameplates,
+        maxima: &state.maxima,
         poll: site.miners.iter().map(|miner| miner.poll_period).max().unwrap_or(Duration::ZERO),
         response: response(&site, &state.tracks),
     };

@@ -92,6 +92,27 @@ fn a_meter_that_is_turned_round_drives_the_fleet_nowhere_near_its_full_draw() {
 }
 
 #[test]
+fn a_sound_meter_that_was_taken_to_be_turned_round_is_believed_again_when_it_has_shown_the_shed() {
+    // Below a cap the fleet takes half of what comes and goes: for each watt that it moves, the meter moves a watt against it.
+    let mut site = site(20);
+    site.limits.push(limit("cap", 0, Scope::Miners, LimitClass::Contract, 60_000));
+    let mut plant = Plant::new(site, 0.5, |at| {
+        let phase = (at / 120.0).fract();
+        -(50e3 + 20e3 * (1.0 - (2.0 * phase - 1.0).abs()))
+    });
+    let (mut episodes, mut lost, mut turned) = (0, 0, false);
+    for _ in 0..3_600 {
+        let now = status(&plant.cycle()) == MeterStatus::Turned;
+        episodes += u32::from(now && !turned);
+        lost += u32::from(now);
+        turned = now;
+    }
+    assert!(episodes > 0, "this is no such case any more: find another");
+    assert!(episodes <= 4 && lost < 120, "{episodes} times, {lost} s of an hour");
+    assert!(plant.draw() > 40e3, "{}", plant.draw());
+}
+
+#[test]
 fn a_sound_meter_proves_itself_with_the_first_miners_that_start() {
     let mut plant = Plant::new(site(20), 0.0, |_| -110e3);
     let mut full = None;

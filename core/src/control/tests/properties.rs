@@ -384,3 +384,46 @@ fn nobody_is_lowered_for_a_raise_that_fits_in_what_is_free() {
         assert_eq!(moved.next(), None, "{} are there", decision.circuits[0].headroom);
     });
 }
+
+#[test]
+fn a_miner_that_comes_out_of_a_fault_is_put_to_sleep_with_the_rest() {
+    // Found by chance. Its fault is over, it says neither that it hashes nor that it sleeps, and nothing else answers.
+    let mut pcc = circuit("pcc", None);
+    (pcc.meter, pcc.margin) = (Some(MeterId(0)), Watts::whole(200));
+    let site = Site {
+        sources: Vec::new(),
+        name: "any".into(),
+        circuits: vec![pcc, circuit("fleet", Some(0)), circuit("north", Some(1)), circuit("south", Some(1))],
+        meters: vec![meter("pcc"), meter("feeder")],
+        limits: vec![
+            limit("follow", 0, Scope::Import, LimitClass::Surplus, 0),
+            limit("rating", 1, Scope::Miners, LimitClass::Safety, 4_360),
+            limit("breaker", 2, Scope::Import, LimitClass::Safety, 1_000),
+        ],
+        miners: (0..5).map(|index| miner(&format!("m{index}"), 1)).collect(),
+        settings: settings(),
+    };
+    let nothing = vec![(0, 0, 0); 5];
+    let met = vec![(0, 0, 0), (17, 0, 0), (1, 0, 0), (9, 741, 0), (164, 0, 0)];
+    let out = [&nothing[..4], &[(85, 0, 0)]].concat();
+    let cycles = [
+        Cycle { millis: 200, meters: vec![(true, 0.0); 2], miners: met },
+        Cycle { millis: 2_000, meters: vec![(false, 0.0); 2], miners: out },
+    ];
+    run(site.clone(), &cycles, |before, snapshot, decision| {
+        if decision.would_be == crate::control::decision::Mode::StartUp {
+            return;
+        }
+        let mut tighter = site.clone();
+        tighter.limits[0].class = LimitClass::Safety;
+        tighter.limits[0].cap = Cap::Constant(Watts::saturating(f64::MIN));
+        let mut state = before.clone();
+        state.site = Arc::new(tighter);
+        let lower = step(&mut state, snapshot);
+        for (spec, miner) in site.miners.iter().zip(&lower.miners) {
+            if movable(spec, miner.state) && miner.setpoint.is_some() {
+                assert_eq!(miner.setpoint, Some(Target::Sleep), "{:?}", miner.state);
+            }
+        }
+    });
+}
