@@ -35,6 +35,8 @@ enum Command {
     Orders(cli::orders::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
+    /// Run what the daemon has recorded through the control law again
+    Replay(cli::replay::Args),
     /// Serve only the simulated site of a configuration, for another process to control
     Sim(cli::sim::Args),
 }
@@ -87,6 +89,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
+        Command::Replay(args) => return cli::replay::run(args),
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Miner(args) => return cli::miner::run(args).await,
         Command::Check(_) | Command::Discover(_) => {}

@@ -9,6 +9,7 @@ pub mod meter;
 pub mod miner;
 pub mod orders;
 pub mod reload;
+pub mod replay;
 pub mod run;
 pub mod sim;
 mod table;
@@ -56,6 +57,12 @@ pub enum Failure {
     /// A trace cannot be assessed.
     #[error(transparent)]
     Trace(#[from] crate::study::trace::TraceError),
+    /// A record cannot be replayed.
+    #[error(transparent)]
+    Record(#[from] crate::record::segment::RecordError),
+    /// Nothing can be cut out of a record.
+    #[error(transparent)]
+    Cut(#[from] crate::record::replay::CutError),
     /// A file cannot be written.
     #[error("{file}: {source}")]
     Written {
@@ -89,6 +96,8 @@ impl Failure {
             | Self::Reload(_)
             | Self::NotAlone(_)
             | Self::Trace(_)
+            | Self::Record(_)
+            | Self::Cut(_)
             | Self::Written { .. }
             | Self::System { .. } => 1,
         }
