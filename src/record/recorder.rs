@@ -181,3 +181,176 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::replay::{Verdict, Window, verify};
+    use super::super::segment::find;
+    use super::*;
+    use crate::control::snapshot::{MeterInput, MeterStatus};
+    use crate::control::step;
+    use crate::units::Watts;
+
+    /// A folder of its own, gone at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ballast-record-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A site, its state, and the cycle that comes next.
+    struct Bench {
+        state: State,
+        next: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let site = Arc::new(crate::config::testing::site(20));
+            Self { state: State::new(site), next: 1 }
+        }
+
+        /// A cycle, as the loop does it.
+        fn cycle(&mut self, recorder: &mut Recorder) {
+            let now = Moment::millis(self.next * 1_000);
+            let power =
+                Watts::saturating(f64::from(u32::try_from(self.next * 977 % 5_000).unwrap()) - 9_000.0);
+            let meter = MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: now }));
+            let miners = vec![MinerInput::PENDING; self.state.site().miners.len()];
+            let snapshot = Snapshot::new(now, vec![meter], miners);
+            recorder.before(&self.state, now);
+            let decision = step(&mut self.state, &snapshot);
+            let site = self.state.site().clone();
+            recorder.cycle(&Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) });
+            self.next += 1;
+        }
+
+        /// Cycles that the thread keeps up with.
+        fn cycles(&mut self, recorder: &mut Recorder, count: u64) {
+            for _ in 0..count {
+                while recorder.queue.as_ref().is_some_and(|queue| queue.capacity() < QUEUE / 2) {
+                    std::thread::yield_now();
+                }
+                self.cycle(recorder);
+            }
+        }
+    }
+
+    fn start(folder: &Path, settings: &Settings) -> Recorder {
+        Recorder::start(settings, Some(folder.to_owned()), [1; 32])
+    }
+
+    fn look(folder: &Path) -> Verdict {
+        let verdict = verify(&find(folder).unwrap(), Window::default()).unwrap();
+        assert!(verdict.same() && verdict.damaged.is_empty(), "{verdict:#?}");
+        verdict
+    }
+
+    #[tokio::test]
+    async fn hours_reloads_and_restarts_are_recorded_and_replayed() {
+        let folder = Folder::new("hours");
+        let mut bench = Bench::new();
+        let mut recorder = start(&folder.0, &Settings::default());
+        bench.cycles(&mut recorder, 3_700);
+        recorder.reload([2; 32]);
+        let mut state = State::new(bench.state.site().clone());
+        state.inherit(&bench.state);
+        bench.state = state;
+        bench.cycles(&mut recorder, 100);
+        recorder.end().await;
+        assert_eq!(recorder.shared.health().lost, 0);
+        let mut again = Bench::new();
+        let mut recorder = start(&folder.0, &Settings::default());
+        again.cycles(&mut recorder, 50);
+        recorder.end().await;
+        let verdict = look(&folder.0);
+        assert_eq!((verdict.segments, verdict.cycles), (4, 3_850));
+        assert_eq!(verdict.configurations.len(), 2);
+        assert!(verdict.gaps.is_empty());
+    }
+
+    #[tokio::test]
+    async fn cycles_that_find_no_place_are_counted_and_the_gap_is_marked() {
+        let folder = Folder::new("gap");
+        let mut bench = Bench::new();
+        let (queue, inbox) = mpsc::channel(4);
+        let mut recorder = start(&folder.0, &Settings { enabled: false, ..Settings::default() });
+        assert!(recorder.watch().is_none());
+        recorder.queue = Some(queue);
+        // Nobody takes anything out.
+        (0..30).for_each(|_| bench.cycle(&mut recorder));
+        assert_eq!(recorder.shared.health().lost, 27, "a beginning and three cycles had room");
+        let writer = Writer::new(folder.0.clone(), Settings::default(), recorder.shared.clone());
+        let thread = std::thread::spawn(move || writer.run(inbox));
+        while recorder.queue.as_ref().unwrap().capacity() < 4 {
+            std::thread::yield_now();
+        }
+        for _ in 0..20 {
+            while recorder.queue.as_ref().unwrap().capacity() < 3 {
+                std::thread::yield_now();
+            }
+            bench.cycle(&mut recorder);
+        }
+        recorder.queue = None;
+        thread.join().unwrap();
+        let verdict = look(&folder.0);
+        assert_eq!(verdict.cycles, 23, "{verdict:?}");
+        assert_eq!(verdict.gaps.iter().map(|gap| gap.lost).sum::<u64>(), 27, "{verdict:?}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_disturbs_nobody_and_is_tried_again() {
+        let folder = Folder::new("trouble");
+        // A file is where the folder should be.
+        std::fs::write(&folder.0, "in the way").unwrap();
+        let mut bench = Bench::new();
+        let mut recorder = start(&folder.0, &Settings::default());
+        bench.cycle(&mut recorder);
+        while recorder.shared.health().errors == 0 {
+            std::thread::yield_now();
+        }
+        bench.cycles(&mut recorder, 30);
+        std::fs::remove_file(&folder.0).unwrap();
+        bench.cycles(&mut recorder, 60);
+        recorder.end().await;
+        assert_eq!(recorder.shared.health().errors, 1);
+        let verdict = look(&folder.0);
+        assert!(verdict.cycles >= 20, "{verdict:?}");
+        assert_eq!(verdict.gaps.len(), 1, "{verdict:?}");
+        assert_eq!(verdict.gaps[0].lost + verdict.cycles, 91, "{verdict:?}");
+    }
+
+    #[tokio::test]
+    async fn the_folder_never_holds_more_than_it_may() {
+        let folder = Folder::new("bound");
+        let settings = Settings { max_size: 200_000, ..Settings::default() };
+        let mut bench = Bench::new();
+        let mut recorder = start(&folder.0, &settings);
+        let held = || -> u64 {
+            let files = std::fs::read_dir(&folder.0).into_iter().flatten().flatten();
+            files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum()
+        };
+        let mut most = 0;
+        for _ in 0..60 {
+            bench.cycles(&mut recorder, 200);
+            most = most.max(held());
+        }
+        recorder.end().await;
+        assert!(most.max(held()) <= 200_000, "{most} bytes");
+        assert!(held() > 100_000, "and it is made use of");
+        let verdict = look(&folder.0);
+        assert!(verdict.segments > 3 && verdict.gaps.is_empty(), "{verdict:?}");
+    }
+}

@@ -155,7 +155,7 @@ fn packed(kind: u8, bytes: &[u8]) -> Vec<u8> {
 
 /// Makes the bytes of a segment, one piece after another.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub struct Encoder {
     before: Before,
     columns: Columns,
     cycles: u64,
@@ -163,7 +163,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// A segment, and the bytes with which it begins.
-    pub(super) fn begin(header: &Header, state: &State) -> (Self, Vec<u8>) {
+    pub fn begin(header: &Header, state: &State) -> (Self, Vec<u8>) {
         let mut bytes = MAGIC.to_vec();
         // What has no length cannot be written, and there is nothing of that kind in either.
         bytes.extend_from_slice(&packed(HEADER, &postcard::to_allocvec(header).unwrap_or_default()));
@@ -173,19 +173,19 @@ impl Encoder {
     }
 
     /// Adds a cycle. Returns how many bytes wait for [`Encoder::block`], not packed yet.
-    pub(super) fn cycle(&mut self, wall: i64, snapshot: &Snapshot, outcome: &Outcome) -> usize {
+    pub fn cycle(&mut self, wall: i64, snapshot: &Snapshot, outcome: &Outcome) -> usize {
         self.before.write(&mut self.columns, wall, snapshot, outcome);
         self.cycles += 1;
         self.columns.len()
     }
 
     /// How many cycles wait for [`Encoder::block`].
-    pub(super) fn waiting(&self) -> u64 {
+    pub fn waiting(&self) -> u64 {
         self.cycles
     }
 
     /// The block of all cycles since the one before; empty without any.
-    pub(super) fn block(&mut self) -> Vec<u8> {
+    pub fn block(&mut self) -> Vec<u8> {
         if self.cycles == 0 {
             return Vec::new();
         }
@@ -197,7 +197,7 @@ impl Encoder {
 }
 
 /// The header of a site that is recorded.
-pub(super) fn header(site: &Site, configuration: [u8; 32], wall: i64, reason: Reason, lost: u64) -> Header {
+pub fn header(site: &Site, configuration: [u8; 32], wall: i64, reason: Reason, lost: u64) -> Header {
     Header {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         configuration,
