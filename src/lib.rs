@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod miner;
 mod names;
 pub(crate) mod rate;
+pub mod record;
 pub mod secret;
 pub mod signal;
 pub mod sim;

@@ -37,6 +37,8 @@ enum Command {
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
     Simulate(cli::simulate::Args),
+    /// Run what the daemon has recorded through the control law again
+    Replay(cli::replay::Args),
     /// Serve only the simulated site of a configuration, for another process to control
     Sim(cli::sim::Args),
 }
@@ -90,6 +92,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Orders(args) => cli::orders::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
+        Command::Replay(args) => return cli::replay::run(args),
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Miner(args) => return cli::miner::run(args).await,
         Command::Check(_) | Command::Discover(_) => {}

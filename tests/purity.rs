@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const CORE: &str = "core/src";
 
 /// All that the core may depend on.
-const CORE_NEEDS: [&str; 1] = ["thiserror"];
+const CORE_NEEDS: [&str; 2] = ["serde", "thiserror"];
 
 /// What of the standard library may not be named in the core, in code, comments and tests alike, and what to do instead.
 const IMPURE: [(&str, &str); 19] = [
@@ -36,9 +36,9 @@ const IMPURE: [(&str, &str); 19] = [
 
 /// The floors of the house, the lowest first: a module uses those of its own floor's left and of the floors below, and
 /// none beside it on the right or above. Tests and comments may point anywhere.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 21] = [
     "clock", "units", "secret", "rate", "token", "tls", "names", "endpoint", "control", "door", "store",
-    "miner", "meter", "signal", "metrics", "config", "discover", "web", "sim", "study",
+    "miner", "meter", "signal", "record", "metrics", "config", "discover", "web", "sim", "study",
 ];
 
 /// Above all floors: they put the house together.

@@ -9,6 +9,8 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A number that is NaN or infinite was offered as a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("{0} is not a finite number")]
@@ -132,6 +134,18 @@ macro_rules! quantity {
         impl Sum for $name {
             fn sum<I: Iterator<Item = Self>>(values: I) -> Self {
                 values.fold(Self::ZERO, |total, value| total + value)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_f64(self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                Self::new(f64::deserialize(from)?).map_err(serde::de::Error::custom)
             }
         }
 

@@ -10,6 +10,7 @@ pub mod miner;
 pub mod orders;
 pub mod reading;
 pub mod reload;
+pub mod replay;
 pub mod run;
 pub mod sim;
 pub mod simulate;
@@ -62,6 +63,12 @@ pub enum Failure {
     /// A site cannot be simulated on a trace.
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    /// A record cannot be replayed.
+    #[error(transparent)]
+    Record(#[from] crate::record::segment::RecordError),
+    /// Nothing can be cut out of a record.
+    #[error(transparent)]
+    Cut(#[from] crate::record::replay::CutError),
     /// A file cannot be written.
     #[error("{file}: {source}")]
     Written {
@@ -101,6 +108,8 @@ impl Failure {
             | Self::Reload(_)
             | Self::NotAlone(_)
             | Self::Trace(_)
+            | Self::Record(_)
+            | Self::Cut(_)
             | Self::Written { .. }
             | Self::System { .. } => 1,
         }

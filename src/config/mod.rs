@@ -39,6 +39,7 @@ mod profiles;
 mod protection;
 pub mod quantity;
 mod reader;
+mod record;
 mod registers;
 mod secrets;
 mod settings;
@@ -56,6 +57,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::Digest as _;
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -142,6 +144,10 @@ pub struct Config {
     pub signals: Vec<crate::signal::Spec>,
     /// Where orders are kept, and what a power outage is.
     pub store: crate::store::Settings,
+    /// Whether every cycle is kept on disk, where, and how much.
+    pub record: crate::record::Settings,
+    /// The hash (SHA-256) of the text that it was read from.
+    pub hash: [u8; 32],
     /// Whether somebody keeps this machine's clock right; `None` where the file does not say: then the service looks for
     /// it, and a demo or a simulation trusts it.
     pub clock: Option<crate::signal::wall::Trust>,
@@ -368,7 +374,7 @@ pub fn parse(text: &str, path: &Path, options: &Options<'_>) -> Result<Config, C
             "this should not happen; please report it",
         ));
     };
-    Ok(Config { warnings, ..config })
+    Ok(Config { warnings, hash: sha2::Sha256::digest(text).into(), ..config })
 }
 
 /// The most that can hang at the site, as far as its configuration tells: the miners, the other loads, and the largest
@@ -393,6 +399,7 @@ fn build<'t>(
     let site = settings::site(&root, &folder);
     let control = settings::control(&root, site.observe);
     let kept = store::store(&root, &folder);
+    let record = record::record(&root, &folder);
 
     let mut links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
@@ -471,6 +478,8 @@ fn build<'t>(
         breakers: circuits.breakers,
         signals: signals.specs,
         store: kept,
+        record,
+        hash: [0; 32],
         clock: site.clock,
         web,
         exit,

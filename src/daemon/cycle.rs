@@ -18,6 +18,7 @@ use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::metrics::Exporter;
+use crate::record::{self, Recorder};
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
 use crate::web::api::Api;
@@ -58,6 +59,7 @@ pub struct Loop {
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
     pub memory: Memory,
+    pub recorder: Recorder,
     pub exit: ExitPolicy,
 }
 
@@ -93,7 +95,14 @@ impl Loop {
         let sequence = self.state.sequence();
         self.signals.end().await;
         let last = self.memory.last(&self.state);
-        tokio::join!(self.fleet.stop(exit, sequence, &room), self.meters.stop(), self.desk.beat(), last);
+        let recorded = self.recorder.end();
+        tokio::join!(
+            self.fleet.stop(exit, sequence, &room),
+            self.meters.stop(),
+            self.desk.beat(),
+            last,
+            recorded
+        );
         Ok(())
     }
 
@@ -134,13 +143,15 @@ impl Loop {
         let meters = self.meters.inputs();
         let mut orders = self.desk.look();
         orders.extend(self.guards.look(&meters, begun));
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             now: begun,
             meters,
             miners: self.fleet.inputs(),
             orders,
             breakers: self.breakers.inputs(),
         };
+        record::settle(&mut snapshot);
+        self.recorder.before(&self.state, begun);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
@@ -153,6 +164,7 @@ impl Loop {
         self.journal.signals(&frame.site, begun, &self.desk.views(), &self.desk.take_news());
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
+        self.recorder.cycle(&frame);
         self.frames.send_replace(Some(frame));
         self.memory.keep(&self.state, begun);
     }
@@ -172,6 +184,7 @@ impl Loop {
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.memory.configure(&config);
+        self.recorder.reload(config.hash);
         self.state = state;
         self.exit = config.exit;
         self.meters = meters;

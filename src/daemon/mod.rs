@@ -48,6 +48,7 @@ use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
 use crate::metrics::{Exporter, MetricsError};
+use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
 use crate::web::api::Api;
@@ -113,6 +114,13 @@ fn local(path: &std::path::Path) -> Option<web::Local> {
     }
 }
 
+/// The record, in a folder beside the database unless the configuration names another one.
+fn record(config: &Config) -> Recorder {
+    let beside = || Some(config.store.path.as_ref()?.parent()?.join("record"));
+    let folder = config.record.folder.clone().or_else(beside);
+    Recorder::start(&config.record, folder, config.hash)
+}
+
 impl Daemon {
     /// Starts everything that a configuration describes. When this returns, the pages are served and the loop runs.
     ///
@@ -141,6 +149,10 @@ impl Daemon {
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
         exporter.watch_signals(Arc::new(desk.clone()));
+        let recorder = record(&config);
+        if let Some(watch) = recorder.watch() {
+            exporter.watch_record(watch);
+        }
         let api = Arc::new(Api::new(&config, desk.clone()));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -154,6 +166,7 @@ impl Daemon {
         let control = Loop {
             state,
             memory,
+            recorder,
             clock,
             guards: Guards::start(&config.signals, &desk, None),
             signals: Signals::start(&config, &desk, clock, &frames, &meters),

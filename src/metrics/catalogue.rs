@@ -310,6 +310,18 @@ pub(super) const STORE_ERRORS: Definition = counter(
     &[],
     "Writes to the database that failed or took too long. Absent where nothing is kept on disk.",
 );
+pub(super) const RECORD_BYTES: Definition =
+    gauge("ballast_record_bytes", &[], "What the record takes on disk. Absent where nothing is recorded.");
+pub(super) const RECORD_LOST: Definition = counter(
+    "ballast_record_lost_cycles_total",
+    &[],
+    "Control cycles that are not in the record because the disk was too slow or failed.",
+);
+pub(super) const RECORD_ERRORS: Definition = counter(
+    "ballast_record_errors_total",
+    &[],
+    "Writes of the record that failed; control goes on without it.",
+);
 pub(super) const CLOCK_SYNCHRONISED: Definition = gauge(
     "ballast_clock_synchronised",
     &[],
@@ -378,6 +390,9 @@ pub(super) const ALL: &[&Definition] = &[
     &ORDER_DEVIATION,
     &ORDERS,
     &STORE_ERRORS,
+    &RECORD_BYTES,
+    &RECORD_LOST,
+    &RECORD_ERRORS,
     &CLOCK_SYNCHRONISED,
     &STRANGERS,
 ];

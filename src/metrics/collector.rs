@@ -71,6 +71,9 @@ impl Collector for FrameCollector {
         if let Some(signals) = &state.signals {
             super::signals::signals(&signals.status(), &mut families);
         }
+        if let Some(record) = &state.record {
+            super::record::record(record.health(), &mut families);
+        }
         if let Some(strangers) = state.strangers {
             families.push(Family::single(&names::STRANGERS, number(strangers)));
         }

@@ -14,6 +14,7 @@ mod counters;
 mod family;
 mod meters;
 mod miners;
+mod record;
 mod sentence;
 mod signals;
 mod sources;
@@ -66,6 +67,7 @@ struct State {
     reads: Option<Arc<dyn MeterReads>>,
     commands: Option<Arc<dyn CommandStats>>,
     signals: Option<Arc<dyn SignalStats>>,
+    record: Option<crate::record::Watch>,
     strangers: Option<u64>,
 }
 
@@ -114,6 +116,7 @@ impl Exporter {
                 reads: None,
                 commands: None,
                 signals: None,
+                record: None,
                 strangers: None,
             }),
         });
@@ -182,6 +185,11 @@ impl Exporter {
     /// Where the states of the sources of orders come from; none are exported before.
     pub fn watch_signals(&self, signals: Arc<dyn SignalStats>) {
         self.inner.change(|state| state.signals = Some(signals));
+    }
+
+    /// Where it is known how the record is; nothing is exported of it before.
+    pub fn watch_record(&self, record: crate::record::Watch) {
+        self.inner.change(|state| state.record = Some(record));
     }
 
     /// How many of what this daemon holds programs of other accounts say that they hold, too; not exported before.

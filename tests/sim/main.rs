@@ -6,6 +6,7 @@ mod miner_lies;
 mod plant;
 mod plant_meters;
 mod plant_run;
+mod record;
 mod replay;
 #[path = "../shared/sim_plant_site.rs"]
 mod sim_plant_site;

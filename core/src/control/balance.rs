@@ -24,6 +24,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::history::History;
 use crate::moment::Moment;
 
@@ -72,13 +74,17 @@ const CORRECTION: (f64, f64) = (0.02, 3.0);
 const OFTEN: f64 = 2.2;
 
 /// Surprises of the recent past by size.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Surprises {
     /// Seconds, and watt-seconds, spent in each class.
+    #[serde(with = "crate::control::array")]
     seconds: [f64; CLASSES],
+    #[serde(with = "crate::control::array")]
     energy: [f64; CLASSES],
     /// How many times the class, or a higher one, was reached, and when last.
+    #[serde(with = "crate::control::array")]
     times: [f64; CLASSES],
+    #[serde(with = "crate::control::array")]
     last: [Option<Moment>; CLASSES],
     /// All time that was watched, and the end of it.
     watched: f64,
@@ -169,7 +175,7 @@ impl Surprises {
 }
 
 /// What is known of the other load at one instant, in watts; generation is negative.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outlook {
     /// The level, freed of noise.
     pub level: f64,
@@ -189,7 +195,7 @@ impl Outlook {
 }
 
 /// The other load of one circuit.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Balance {
     /// The level at the instants of the samples.
     levels: History,

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::decision::{BreakerCommand, BreakerState};
 use crate::control::headroom::Headroom;
 use crate::control::response::Track;
@@ -23,7 +25,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(30);
 const WORTH_OPENING: f64 = 100.0;
 
 /// A breaker from cycle to cycle.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trip {
     /// Since when its circuit is the reason that a budget is exceeded.
     stuck_since: Option<Moment>,

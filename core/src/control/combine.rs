@@ -14,6 +14,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::history::History;
 use crate::control::measure::{Measure, Readings};
 use crate::control::site::{Cap, Combination, Meter, MeterId, Part, Redundant, Site, Term};
@@ -28,7 +30,7 @@ const PLAUSIBLE: Watts = Watts::whole(2_000_000_000);
 const PATIENCE: u32 = 3;
 
 /// A value at an instant, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Extent {
     /// The instant, the lag of whatever measured it taken off.
     pub at: Moment,
@@ -39,7 +41,7 @@ pub struct Extent {
 }
 
 /// A meter in one cycle.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// As the snapshot has it, within what is plausible at all; of a combined meter, what was made of its parts. Its
     /// power is the worse value for what the meter is used for.
@@ -82,7 +84,7 @@ impl Seen {
 }
 
 /// What is remembered of a part of a combined meter.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct PartMemory {
     low: History,
     high: History,
@@ -91,7 +93,7 @@ struct PartMemory {
 }
 
 /// What is remembered of a combined meter.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Memory {
     parts: Vec<PartMemory>,
     /// Of a sum, the latest.
@@ -104,7 +106,7 @@ struct Memory {
 }
 
 /// All meters from cycle to cycle.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Combiner {
     /// The combined meters, each after its parts. One that were a part of itself would not be among them.
     order: Vec<usize>,
@@ -114,6 +116,12 @@ pub struct Combiner {
 }
 
 impl Combiner {
+    /// Whether it is that of this site, as far as its own lists tell.
+    pub(super) fn fits(&self, site: &Site) -> bool {
+        let new = Self::new(site);
+        self.order == new.order && self.caps == new.caps && self.memories.len() == new.memories.len()
+    }
+
     /// A combiner that has seen nothing yet.
     pub fn new(site: &Site) -> Self {
         let mut caps = vec![false; site.meters.len()];

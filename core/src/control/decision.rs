@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::site::{CircuitId, LimitId, MeterId, MinerId, SourceId};
 use crate::control::snapshot::{MeterInput, Target};
 use crate::moment::Moment;
 use crate::units::{Hashrate, Joules, Watts};
 
 /// The named states of the controller; the diagram is in [`super`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// Waiting for the first answers; nothing is commanded.
     StartUp,
@@ -39,7 +41,7 @@ impl Mode {
 }
 
 /// What set a bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// A limit of the site.
     Limit(LimitId),
@@ -56,7 +58,7 @@ pub enum Source {
 }
 
 /// The tightest bound and where it acts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
     /// The circuit on which it acts.
     pub circuit: CircuitId,
@@ -67,7 +69,7 @@ pub struct Binding {
 }
 
 /// A limit as it stood in this cycle.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitValue {
     /// What set it.
     pub source: Source,
@@ -80,7 +82,7 @@ pub struct LimitValue {
 }
 
 /// A meter in this cycle, as the control law took it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeterDecision {
     /// The input of the snapshot; of a combined meter, what was made of its parts.
     pub input: MeterInput,
@@ -98,7 +100,7 @@ pub struct MeterDecision {
 }
 
 /// A circuit in this cycle.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CircuitDecision {
     /// Power into the circuit by its meter, the latest good value; `None` without one, or when it is stale.
     pub power: Option<Watts>,
@@ -123,7 +125,7 @@ pub struct CircuitDecision {
 }
 
 /// The states in which people count miners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MinerState {
     /// No answer yet.
     Pending,
@@ -172,7 +174,7 @@ impl MinerState {
 }
 
 /// What the next miner that would be woken waits for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
     /// Which miner.
     pub miner: MinerId,
@@ -183,7 +185,7 @@ pub struct Waiting {
 }
 
 /// A miner in this cycle.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MinerDecision {
     /// How it is counted.
     pub state: MinerState,
@@ -200,7 +202,7 @@ pub struct MinerDecision {
 }
 
 /// Why a command is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// The budget fell.
     Shed,
@@ -228,7 +230,7 @@ impl Cause {
 }
 
 /// An order to one miner.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     /// Which miner.
     pub miner: MinerId,
@@ -241,7 +243,7 @@ pub struct Command {
 }
 
 /// An order to open a circuit: the last resort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerCommand {
     /// Which circuit.
     pub circuit: CircuitId,
@@ -250,7 +252,7 @@ pub struct BreakerCommand {
 }
 
 /// What is known of the breaker of a circuit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BreakerState {
     /// Nothing has been heard of it for long.
     Unknown,
@@ -278,7 +280,7 @@ impl BreakerState {
 }
 
 /// Energy at the root circuit since the start, each rising only.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Energy {
     /// What was left over before the miners took any: generation minus other load, where positive.
     pub surplus: Joules,
@@ -291,7 +293,7 @@ pub struct Energy {
 }
 
 /// The fleet in this cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct FleetDecision {
     /// Estimated draw now.
     pub draw: Watts,
@@ -317,7 +319,7 @@ pub struct FleetDecision {
 }
 
 /// The outcome of one cycle.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The moment of the cycle.
     pub at: Moment,

@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::moment::Moment;
 
 /// Between two candidates.
@@ -50,7 +52,7 @@ const KNOWN: Duration = Duration::from_secs(2);
 const MOST_WAITING: usize = 64;
 
 /// What is not ruled out of how late a meter is, in seconds; negative when it is ahead of what it is compared with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Doubt {
     /// The most likely.
     pub best: f64,
@@ -73,7 +75,7 @@ impl Doubt {
 }
 
 /// What a meter is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Against {
     /// The estimate: a meter cannot be ahead of it.
     Estimate,
@@ -82,12 +84,13 @@ pub enum Against {
 }
 
 /// Learns the lag of one meter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LagEstimator {
     waiting: VecDeque<(Moment, f64)>,
     /// The latest two samples that were compared: stamp, and value in watts.
     before: [Option<(Moment, f64)>; 2],
     /// For each candidate, how likely it is; a logarithm.
+    #[serde(with = "crate::control::array")]
     score: [f64; CANDIDATES],
     /// The usual size of what the best candidate leaves unexplained, in watts.
     size: Option<f64>,

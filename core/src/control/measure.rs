@@ -1,9 +1,11 @@
 //! What a meter can tell beside the power that the control law follows.
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::snapshot::Reading;
 
 /// What a point of a meter tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Measure {
     /// Total active power, in watts, import positive.
     Power,
@@ -86,7 +88,7 @@ impl Measure {
 
 /// The latest good value of each measure of a meter but its power, each with its own stamp. A measure that the meter
 /// does not have, or has not yet told, is `None`; its age tells whether it is stale.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Readings {
     values: [Option<Reading<f64>>; Measure::NAMES.len()],
 }

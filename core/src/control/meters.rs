@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::balance::{Balance, Outlook, Sample};
 use crate::control::combine::Seen;
 use crate::control::history::History;
@@ -43,7 +45,7 @@ const SLOWEST: Duration = Duration::from_secs(75);
 pub const LEAST_DRAWN: f64 = 0.25;
 
 /// Whether a meter moves with its miners or against them, over stretches that are long beside any lag.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Direction {
     /// Beginning of the stretch, the meter and what the miners said then.
     from: Option<(Moment, f64, f64)>,
@@ -144,7 +146,7 @@ impl Meters<'_> {
 }
 
 /// What is remembered of a circuit between cycles.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CircuitMemory {
     /// Estimated draw of all its miners, in the miners' own watts.
     pub estimate: History,

@@ -46,6 +46,7 @@
 //! - **observe**: by configuration; [`Decision::would_be`] tells which of the others it would be.
 
 pub mod allocate;
+mod array;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
@@ -64,6 +65,7 @@ mod move_fleet;
 pub mod ramp;
 mod report;
 pub mod response;
+pub mod restore;
 pub mod settle;
 pub mod signal;
 pub mod site;

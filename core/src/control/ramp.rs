@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::moment::Moment;
 use crate::units::WattsPerSecond;
 
@@ -23,7 +25,7 @@ const WORTH: f64 = 0.8;
 const OPEN: Duration = Duration::from_secs(15);
 
 /// The ramp of one circuit.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ramp {
     /// When it was last raised.
     raised_at: Option<Moment>,

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::allocate::curve;
 use crate::control::decision::MinerState;
 use crate::control::settle::Settling;
@@ -58,7 +60,7 @@ const MOST_POINTS: usize = 128;
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
 /// A command as the control law remembers it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its number.
     pub sequence: u64,
@@ -92,7 +94,7 @@ pub struct Sent {
 }
 
 /// What is known of one miner from cycle to cycle.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Track {
     /// Where the miner was put, by a command or by adopting what it did.
     pub setpoint: Option<Target>,

@@ -4,6 +4,8 @@
 //! miner reports over what it was asked for), the one at a low target that lies above it gives the floor below which the
 //! miner does not go. A first observation counts in full.
 
+use serde::{Deserialize, Serialize};
+
 /// Targets closer than this share of the nameplate are one and the same.
 const SAME: f64 = 0.03;
 /// A draw within this share of what was expected is as expected.
@@ -16,7 +18,7 @@ const RANGE: (f64, f64) = (0.5, 2.0);
 const ASLEEP: f64 = 0.5;
 
 /// What was learned of where one miner settles. All in the miner's own watts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settling {
     /// The highest target at which it was seen to be steady, and its draw there.
     high: Option<(f64, f64)>,

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::measure::Measure;
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub usize);
     };
 }
@@ -38,7 +40,7 @@ id! {
 }
 
 /// The whole site, as the control law sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Site {
     /// The name that the operator gave the site.
     pub name: String,
@@ -57,7 +59,7 @@ pub struct Site {
 }
 
 /// A piece of the site's electrical tree into which the power that flows can be capped.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Circuit {
     /// Unique name.
     pub name: String,
@@ -83,7 +85,7 @@ pub struct Circuit {
 }
 
 /// What must hold before and while the miners of a circuit run. What is not known does not hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interlock {
     /// The meter whose power tells: that of a pump or fan, or a contact.
     pub meter: MeterId,
@@ -93,14 +95,14 @@ pub struct Interlock {
 
 /// The last resort against miners that do not do what they are told: an output that opens their circuit. It is never
 /// closed again by the program.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Breaker {
     /// For how long a budget must have been exceeded because of them, with everything else shed.
     pub after: Duration,
 }
 
 /// What the control law must know of a meter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
     /// Unique name.
     pub name: String,
@@ -121,7 +123,7 @@ pub struct Meter {
 }
 
 /// One power of one meter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Which meter; of a combined one, its power alone.
     pub meter: MeterId,
@@ -130,7 +132,7 @@ pub struct Part {
 }
 
 /// A part of a sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
     /// What is added.
     pub part: Part,
@@ -139,7 +141,7 @@ pub struct Term {
 }
 
 /// How a meter is put together from others. No meter is a part of itself, however far down.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Combination {
     /// The sum of its parts at one instant. Lost with any of them.
     Sum(Vec<Term>),
@@ -148,7 +150,7 @@ pub enum Combination {
 }
 
 /// Several meters of the same power.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Redundant {
     /// In the order in which they are preferred; at least two.
     pub parts: Vec<Part>,
@@ -173,7 +175,7 @@ impl Combination {
 
 /// What kind of authority stands behind a limit. All are obeyed alike: the tightest binds. The class decides the
 /// words in which the program speaks of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LimitClass {
     /// Follow the surplus: what is left over locally and no more.
     Surplus,
@@ -201,7 +203,7 @@ impl LimitClass {
 }
 
 /// What a cap is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// The power that flows into the circuit, other load and generation included; negative caps demand export.
     Import,
@@ -210,7 +212,7 @@ pub enum Scope {
 }
 
 /// Where the value of a limit comes from.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Cap {
     /// Does not change.
     Constant(Watts),
@@ -224,7 +226,7 @@ pub enum Cap {
 }
 
 /// Who gives orders. What they say comes with each snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderSource {
     /// Unique name, also among the limits: the `source` in metrics and logs.
     pub name: String,
@@ -233,7 +235,7 @@ pub struct OrderSource {
 }
 
 /// A cap on a circuit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
     /// Unique name; the `source` in metrics and logs.
     pub name: String,
@@ -253,7 +255,7 @@ pub struct Limit {
 ///
 /// It acts from a charge below `below` on until one above `until`. A charge that is not known or stale, the first
 /// moments included, counts as a low one: unknown means the worst case.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The meter that tells the state of charge.
     pub meter: MeterId,
@@ -264,7 +266,7 @@ pub struct Condition {
 }
 
 /// One point at which a miner can run.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperatingPoint {
     /// Settled draw at the wall.
     pub power: Watts,
@@ -273,7 +275,7 @@ pub struct OperatingPoint {
 }
 
 /// How finely a miner's power can be set while it hashes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Actuator {
     /// Any power between minimum and maximum, in steps of the quantum.
     Continuous {
@@ -289,7 +291,7 @@ pub enum Actuator {
 }
 
 /// How a miner's draw follows a command, before anything was learned about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// From a command to lower until the draw begins to fall.
     pub dead_time_down: Duration,
@@ -309,7 +311,7 @@ pub struct Response {
 }
 
 /// What a change costs, in time at full hashrate: the change must bring more than that.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChangeCost {
     /// A change of power while hashing: flash wear, tuning.
     pub adjust: Duration,
@@ -320,11 +322,12 @@ pub struct ChangeCost {
 }
 
 /// A miner, as the control law sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miner {
     /// Unique name.
     pub name: String,
-    /// Which driver speaks with it; a label for metrics and the words of a reason.
+    /// Which driver speaks with it; a label for metrics and the words of a reason. Not kept by `serde`.
+    #[serde(skip)]
     pub driver: &'static str,
     /// The circuit that feeds it.
     pub circuit: CircuitId,
@@ -346,6 +349,34 @@ pub struct Miner {
     pub silent_after: Duration,
 }
 
+impl Site {
+    /// A site without anything, for what has not been given one yet.
+    pub(super) fn nowhere() -> Self {
+        let none = Duration::ZERO;
+        let settings = Settings {
+            observe: true,
+            period: Duration::from_secs(1),
+            raise_rate: WattsPerSecond::ZERO,
+            import_share: 0.0,
+            deadband: None,
+            min_sleep: none,
+            start_timeout: none,
+            horizon: none,
+            rebalance_period: none,
+            straggler_grace: none,
+        };
+        Self {
+            name: String::new(),
+            circuits: Vec::new(),
+            meters: Vec::new(),
+            limits: Vec::new(),
+            sources: Vec::new(),
+            miners: Vec::new(),
+            settings,
+        }
+    }
+}
+
 impl Miner {
     /// The least it can draw while hashing.
     pub fn minimum(&self) -> Watts {
@@ -359,7 +390,7 @@ impl Miner {
 }
 
 /// How the control law behaves. Every default is in `config/ballast.toml`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Decide and export everything, but send no command.
     pub observe: bool,

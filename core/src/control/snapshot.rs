@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::measure::Readings;
 use crate::control::signal::Active;
 use crate::control::site::{OperatingPoint, SourceId};
@@ -10,7 +12,7 @@ use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
 /// A value and the moment at which it reached the daemon.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading<T> {
     /// The value, in the unit that its type says.
     pub value: T,
@@ -19,7 +21,7 @@ pub struct Reading<T> {
 }
 
 /// A value that a device may not have. Absence is never zero.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub enum Measured<T> {
     /// The device said this.
     Value(T),
@@ -41,7 +43,7 @@ impl<T> Measured<T> {
 }
 
 /// How the latest attempt to read a meter ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MeterStatus {
     /// No attempt has ended yet.
     Pending,
@@ -81,7 +83,7 @@ impl MeterStatus {
 }
 
 /// What is known of a meter.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeterInput {
     /// How the latest attempt ended.
     pub status: MeterStatus,
@@ -110,7 +112,7 @@ impl MeterInput {
 }
 
 /// What a miner can be told to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Target {
     /// Stop hashing, stay reachable.
     Sleep,
@@ -119,7 +121,7 @@ pub enum Target {
 }
 
 /// What a miner is doing, by its own word.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Activity {
     /// It does not say.
     #[default]
@@ -135,7 +137,7 @@ pub enum Activity {
 }
 
 /// One reading of a miner.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct MinerStatus {
     /// Draw at the wall.
     pub power: Measured<Watts>,
@@ -155,7 +157,7 @@ pub struct MinerStatus {
 }
 
 /// Whether a miner answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Contact {
     /// Not asked yet, or the first answer is still to come.
     Pending,
@@ -169,7 +171,7 @@ pub enum Contact {
 }
 
 /// Why a miner refused a command.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rejection {
     /// Wrong account or password.
     Credentials,
@@ -222,7 +224,7 @@ impl Rejection {
 }
 
 /// How the delivery of a command ended. Accepted is not applied: the draw tells that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// On its way.
     InFlight,
@@ -235,7 +237,7 @@ pub enum Outcome {
 }
 
 /// The latest command to a miner and what became of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The number that the control law gave the command.
     pub sequence: u64,
@@ -248,7 +250,7 @@ pub struct Delivery {
 }
 
 /// What is known of a miner.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MinerInput {
     /// Whether it answers.
     pub contact: Contact,
@@ -264,7 +266,7 @@ impl MinerInput {
 }
 
 /// A cap that a source of orders sets now.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderCap {
     /// Which source.
     pub source: SourceId,
@@ -273,7 +275,7 @@ pub struct OrderCap {
 }
 
 /// All inputs of one cycle. The order is that of [`super::site::Site`]; a missing entry counts as pending.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The moment of the cycle.
     pub now: Moment,

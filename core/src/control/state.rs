@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::Hulls;
 use crate::control::breaker::Trip;
@@ -16,9 +18,13 @@ use crate::control::tree::Tree;
 use crate::moment::Moment;
 
 /// The state of the controller. Everything in it was computed from snapshots; nothing is read from outside.
-#[derive(Clone, Debug)]
+///
+/// Kept by `serde`, it is without its site, which [`State::restore`] gives back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
+    #[serde(skip, default = "nowhere")]
     pub(super) site: Arc<Site>,
+    #[serde(skip)]
     pub(super) tree: Tree,
     pub(super) tracks: Vec<Track>,
     pub(super) memories: Vec<CircuitMemory>,
@@ -55,6 +61,11 @@ pub struct State {
     pub(super) slept_at: Option<Moment>,
     /// Since when the miners leave surplus that they could take.
     pub(super) left_since: Option<Moment>,
+}
+
+/// The place of the site in a state that has not been given one yet.
+fn nowhere() -> Arc<Site> {
+    Arc::new(Site::nowhere())
 }
 
 impl State {

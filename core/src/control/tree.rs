@@ -3,7 +3,7 @@
 use crate::control::site::{CircuitId, Site};
 
 /// Derived from a [`Site`] once; every list is in the order of the site's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     /// For each circuit: itself, its parent, and so on to the root.
     paths: Vec<Vec<usize>>,

@@ -10,10 +10,12 @@ pub mod optimum;
 pub mod rebalance;
 pub mod track;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::site::{Actuator, OperatingPoint};
 
 /// Where a miner is or shall be put. The power is in the miner's own watts, as it is commanded.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Level {
     /// Not hashing.
     Sleep,

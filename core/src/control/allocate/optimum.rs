@@ -9,6 +9,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::allocate::{Item, Level, core, curve};
 use crate::control::site::{Actuator, CircuitId, OperatingPoint};
 use crate::control::tree::Tree;
@@ -24,7 +26,7 @@ const CORE_OF_A_KIND: usize = 4;
 const CORE_SIZE: usize = 24;
 
 /// A piece of a hull.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Segment {
     item: usize,
     watts: f64,
@@ -41,7 +43,7 @@ impl Segment {
 }
 
 /// The hulls of a fleet, sorted; kept from one run to the next while the miners' scales hardly change.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Hulls {
     segments: Vec<Segment>,
     /// For each item the scale that its segments were made with, and the ends of its hull.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::order::{Bases, Basis, Order, Receipt, Refusal, Urgency};
 use super::source::{Feed, Release, SourceSettings, SourceState};
 use super::time::{Doubt, FOUNDED, Now, Wall};
+use serde::{Deserialize, Serialize};
+
 use crate::control::site::{CircuitId, Scope};
 use crate::moment::Moment;
 use crate::units::Watts;
@@ -146,7 +148,7 @@ impl Held {
 }
 
 /// Why a cap acts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
     /// An order holds.
     Order(Arc<str>),
@@ -161,7 +163,7 @@ pub enum Why {
 }
 
 /// A cap that acts now.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Active {
     /// The circuit that it caps.
     pub circuit: CircuitId,

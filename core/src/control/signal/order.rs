@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::time::Wall;
+use serde::{Deserialize, Serialize};
+
 use crate::control::site::{CircuitId, Scope};
 use crate::units::Watts;
 
@@ -19,7 +21,7 @@ pub enum Ask {
 }
 
 /// Against what a cap is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Basis {
     /// Every instant.
     #[default]
@@ -29,7 +31,7 @@ pub enum Basis {
 }
 
 /// How an order wants power to come down and go up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Urgency {
     /// Down at once, up along the ramp.
     #[default]

@@ -1,0 +1,190 @@
+//! `ballast replay`: what the daemon has recorded, through the control law again.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::{Failure, print};
+use crate::config::{self, Options, Secrets};
+use crate::record::replay::{self, Cut, Difference, Verdict, WhatIf, Window};
+use crate::record::segment;
+use crate::units::Watts;
+
+/// What `ballast replay` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Ends with 0 when everything came out as it was recorded, with 1 when something differs or is damaged. \
+                  See docs/guide/record.md."
+)]
+pub struct Args {
+    /// A file of the record, or the folder with all of them
+    #[arg(value_name = "FILE|FOLDER")]
+    pub record: PathBuf,
+    /// Look at cycles from this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub from: Option<i64>,
+    /// Look at cycles up to this time
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub to: Option<i64>,
+    /// Show what this configuration would have done with the same inputs
+    #[arg(long, value_name = "FILE", conflicts_with = "export_test")]
+    pub config: Option<PathBuf>,
+    /// Cut the cycles out, as a record of its own in this folder, for a test or a report
+    #[arg(long, value_name = "FOLDER")]
+    pub export_test: Option<PathBuf>,
+    /// Put numbers in the place of all names and texts in what is cut out
+    #[arg(long, requires = "export_test")]
+    pub anonymise: bool,
+    /// Write the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A time on the command line, in milliseconds since 1970.
+fn instant(text: &str) -> Result<i64, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_millisecond());
+    }
+    let local = text.parse::<DateTime>().map_err(|_| String::from("write it like 2026-11-29T04:43:52"))?;
+    let zoned = local.to_zoned(TimeZone::system()).map_err(|error| error.to_string())?;
+    Ok(zoned.timestamp().as_millisecond())
+}
+
+fn time(wall: i64) -> String {
+    let time = Timestamp::from_millisecond(wall).unwrap_or(Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The record or the configuration cannot be read, or nothing can be written.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let files = segment::find(&args.record)?;
+    let window = Window { from: args.from, to: args.to };
+    if let Some(folder) = &args.export_test {
+        let how = Cut { window, anonymise: args.anonymise, decide_anew: false };
+        let written = replay::cut(&files, how, folder)?;
+        let mut text = String::new();
+        for file in written {
+            let _ = writeln!(text, "{}", file.display());
+        }
+        return show(&text, true);
+    }
+    if let Some(path) = &args.config {
+        return another(args, &files, window, path);
+    }
+    let verdict = replay::verify(&files, window)?;
+    let good = verdict.same() && verdict.damaged.is_empty();
+    show(&if args.json { json(&verdict) } else { words(&verdict) }, good)
+}
+
+fn another(args: &Args, files: &[PathBuf], window: Window, path: &Path) -> Result<u8, Failure> {
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    let config = config::load_with(path, &options).map_err(Failure::Config)?;
+    let outcome = replay::what_if(files, window, &config.site)?;
+    let good = outcome.damaged.is_empty();
+    show(&if args.json { json(&outcome) } else { what_if_words(&outcome) }, good)
+}
+
+fn show(text: &str, good: bool) -> Result<u8, Failure> {
+    // That nobody reads on is no mistake.
+    let _ = print(text);
+    Ok(u8::from(!good))
+}
+
+fn json<T: serde::Serialize>(it: &T) -> String {
+    let mut text = serde_json::to_string_pretty(it).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn difference(text: &mut String, title: &str, difference: &Difference) {
+    let _ = writeln!(
+        text,
+        "{title}: {}, cycle {} of {}",
+        time(difference.wall),
+        difference.cycle,
+        difference.segment.display()
+    );
+    for point in &difference.points {
+        let _ = writeln!(text, "  {}: {} · now {}", point.what, point.recorded, point.replayed);
+    }
+}
+
+fn words(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    match (verdict.first_wall, verdict.last_wall) {
+        (Some(first), Some(last)) => {
+            let _ = writeln!(
+                text,
+                "{} cycles in {} segments, {} to {}",
+                verdict.cycles,
+                verdict.segments,
+                time(first),
+                time(last)
+            );
+        }
+        _ => text.push_str("no cycle was recorded in this time\n"),
+    }
+    let programs: Vec<&str> = verdict.programs.iter().map(String::as_str).collect();
+    if !programs.is_empty() {
+        let own = env!("CARGO_PKG_VERSION");
+        let _ = writeln!(text, "recorded by version {}, replayed by {own}", programs.join(", "));
+    }
+    for gap in &verdict.gaps {
+        let _ = writeln!(text, "{} cycles are missing before {}: {}", gap.lost, time(gap.wall), gap.reason);
+    }
+    for damage in &verdict.damaged {
+        let _ = writeln!(text, "{damage}");
+    }
+    match &verdict.first {
+        None if verdict.cycles > 0 => text.push_str("same: every cycle was decided as it was recorded\n"),
+        None => {}
+        Some(first) => {
+            let _ = writeln!(text, "{} cycles differ", verdict.differing);
+            difference(&mut text, "first difference", first);
+        }
+    }
+    if let Some(first) = verdict.first_command.as_ref().filter(|it| verdict.first.as_ref() != Some(it)) {
+        difference(&mut text, "first other command", first);
+    }
+    text
+}
+
+fn what_if_words(outcome: &WhatIf) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{} cycles, as recorded and with the other configuration", outcome.cycles);
+    text.push_str(
+        "What was recorded does not answer to the other commands: the miners draw what they drew, and the meters show it.\n",
+    );
+    let (one, other) = (&outcome.recorded, &outcome.other);
+    let watts = Watts::saturating;
+    let _ = writeln!(text, "mean budget of the fleet: {} · then {}", watts(one.budget), watts(other.budget));
+    let _ = writeln!(text, "mean setpoint: {} · then {}", watts(one.setpoint), watts(other.setpoint));
+    let _ = writeln!(
+        text,
+        "commands: {} ({} to sleep) · then {} ({} to sleep)",
+        one.commands, one.sleeps, other.commands, other.sleeps
+    );
+    for (name, budget) in &one.circuits {
+        if let Some(then) = other.circuits.get(name) {
+            let _ = writeln!(text, "mean budget of {name}: {} · then {}", watts(*budget), watts(*then));
+        }
+    }
+    if !outcome.unmatched.is_empty() {
+        let names: Vec<&str> = outcome.unmatched.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "in one of both alone: {}", names.join(", "));
+    }
+    for damage in &outcome.damaged {
+        let _ = writeln!(text, "{damage}");
+    }
+    match &outcome.first {
+        Some(first) => difference(&mut text, "first cycle that is decided differently", first),
+        None => text.push_str("no budget and no command differs\n"),
+    }
+    text
+}

@@ -1,0 +1,194 @@
+//! The thread that writes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tracing::{info, warn};
+
+use super::delta::Outcome;
+use super::segment::{Encoder, Reason, header};
+use super::{Settings, Shared, folder};
+use crate::clock::Moment;
+use crate::control::{Decision, Snapshot, State};
+
+/// So much may be lost by a crash.
+const BLOCK: Duration = Duration::from_secs(10);
+/// A block is not longer than this, not packed yet.
+const LONGEST_BLOCK: usize = 4 << 20;
+/// Another segment begins when one has this part of all.
+const PART: u64 = 8;
+
+/// What the loop hands over.
+pub(super) enum Job {
+    /// A segment begins.
+    Begin(Box<Begin>),
+    /// A cycle of the control law.
+    Cycle { wall: i64, snapshot: Arc<Snapshot>, decision: Arc<Decision> },
+}
+
+/// How a segment begins.
+pub(super) struct Begin {
+    /// Before the first cycle.
+    pub state: State,
+    pub configuration: [u8; 32],
+    pub wall: i64,
+    pub reason: Reason,
+}
+
+/// A segment that is being written.
+struct Open {
+    file: File,
+    encoder: Encoder,
+    bytes: u64,
+    /// When the block began that is being filled.
+    block: Option<Moment>,
+}
+
+pub(super) struct Writer {
+    folder: PathBuf,
+    settings: Settings,
+    shared: Arc<Shared>,
+    open: Option<Open>,
+    /// Bytes of all other segments.
+    others: u64,
+    /// How many of the cycles that were lost a segment has told.
+    told: u64,
+    /// What is wrong has been said.
+    complained: bool,
+}
+
+impl Writer {
+    pub(super) fn new(folder: PathBuf, settings: Settings, shared: Arc<Shared>) -> Self {
+        Self { folder, settings, shared, open: None, others: 0, told: 0, complained: false }
+    }
+
+    /// Writes until nobody hands over any more.
+    pub(super) fn run(mut self, mut inbox: Receiver<Job>) {
+        while let Some(job) = inbox.blocking_recv() {
+            let done = match job {
+                Job::Begin(begin) => self.begin(*begin),
+                Job::Cycle { wall, snapshot, decision } => self.cycle(wall, &snapshot, &decision),
+            };
+            if let Err(error) = done {
+                self.fail(&error);
+            }
+        }
+        if let Err(error) = self.flush() {
+            self.fail(&error);
+        }
+    }
+
+    fn most(&self) -> u64 {
+        self.settings.max_size / PART
+    }
+
+    fn begin(&mut self, begin: Begin) -> io::Result<()> {
+        self.flush()?;
+        self.open = None;
+        if !self.folder.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        }
+        let most = self.most();
+        let room = self.settings.max_size.saturating_sub(most.saturating_mul(2));
+        self.others = folder::trim(&self.folder, room, self.settings.keep, begin.wall)?;
+        let all = self.shared.lost.load(Ordering::Relaxed);
+        let lost = all.saturating_sub(self.told);
+        let header = header(begin.state.site(), begin.configuration, begin.wall, begin.reason, lost);
+        let (encoder, bytes) = Encoder::begin(&header, &begin.state);
+        let length = size(&bytes);
+        if length >= most {
+            return Err(io::Error::other(format!(
+                "the state of this site alone takes {length} bytes: give [record] a larger max_size"
+            )));
+        }
+        let mut file = self.create(begin.wall)?;
+        file.write_all(&bytes)?;
+        self.told = all;
+        self.open = Some(Open { file, encoder, bytes: length, block: None });
+        self.shared.full.store(false, Ordering::Relaxed);
+        self.shared.bytes.store(self.others.saturating_add(length), Ordering::Relaxed);
+        if std::mem::take(&mut self.complained) {
+            info!("the record in {} goes on", self.folder.display());
+        }
+        Ok(())
+    }
+
+    /// A file that was not there before.
+    fn create(&self, wall: i64) -> io::Result<File> {
+        let mut last = None;
+        // Where the wall clock was set back there may be one of the same name.
+        for later in 0..100 {
+            let path = self.folder.join(folder::name(wall.saturating_add(later)));
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+                Ok(file) => return Ok(file),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::Error::other("there is no name left for a segment")))
+    }
+
+    fn cycle(&mut self, wall: i64, snapshot: &Snapshot, decision: &Decision) -> io::Result<()> {
+        let most = self.most();
+        let Some(open) = &mut self.open else {
+            // It failed, and the loop did not know yet.
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        let waiting = open.encoder.cycle(wall, snapshot, &Outcome::of(decision));
+        let since = *open.block.get_or_insert(snapshot.now);
+        if snapshot.now - since >= BLOCK || waiting >= LONGEST_BLOCK {
+            self.flush()?;
+        }
+        let bytes = self.open.as_ref().map_or(0, |open| open.bytes);
+        // The loop begins another one with the next cycle. Where it does not, there is an end nevertheless.
+        if bytes >= most {
+            self.shared.full.store(true, Ordering::Relaxed);
+        }
+        if bytes >= most.saturating_mul(2) {
+            self.open = None;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let block = open.encoder.block();
+        open.block = None;
+        open.file.write_all(&block)?;
+        open.bytes = open.bytes.saturating_add(size(&block));
+        self.shared.bytes.store(self.others.saturating_add(open.bytes), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the segment up. The loop asks for another one later.
+    fn fail(&mut self, error: &io::Error) {
+        let waiting = self.open.take().map_or(0, |open| open.encoder.waiting());
+        self.shared.lost.fetch_add(waiting, Ordering::Relaxed);
+        self.shared.errors.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.complained, true) {
+            warn!(
+                "the record in {} is interrupted, control is not: {error}; it is tried again each minute. Look after the \
+                 disk (space, rights), or write enabled = false in [record]",
+                self.folder.display()
+            );
+        }
+        if error.kind() == io::ErrorKind::StorageFull {
+            // What else is on this disk needs the room more, the orders in the database above all.
+            let left = self.shared.bytes.load(Ordering::Relaxed) / 2;
+            let trimmed = folder::trim(&self.folder, left, Duration::MAX, 0);
+            self.shared.bytes.store(trimmed.unwrap_or(0), Ordering::Relaxed);
+        }
+        self.shared.failed.store(true, Ordering::Release);
+    }
+}
+
+fn size(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
