@@ -11,5 +11,6 @@ mod faults;
 mod following;
 mod neighbours;
 mod protection;
+mod record;
 mod service;
 mod systemd;

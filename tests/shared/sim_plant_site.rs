@@ -68,6 +68,8 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         signals: Vec::new(),
         breakers: Vec::new(),
         store: ballast::store::Settings::default(),
+        record: ballast::record::Settings::default(),
+        hash: [0; 32],
         clock: None,
         path: "test.toml".into(),
         site: Arc::new(site),

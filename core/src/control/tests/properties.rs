@@ -403,7 +403,7 @@ fn a_miner_that_comes_out_of_a_fault_is_put_to_sleep_with_the_rest() {
         miners: (0..5).map(|index| miner(&format!("m{index}"), 1)).collect(),
         settings: settings(),
     };
-    let nothing = vec![(0, 0, 0); 5];
+    let nothing = [(0, 0, 0); 5];
     let met = vec![(0, 0, 0), (17, 0, 0), (1, 0, 0), (9, 741, 0), (164, 0, 0)];
     let out = [&nothing[..4], &[(85, 0, 0)]].concat();
     let cycles = [
