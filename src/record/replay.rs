@@ -231,20 +231,20 @@ fn hexadecimal(hash: &[u8]) -> String {
 
 /// The segments of a record that reach into a window, opened one after the other. What cannot be opened is noted.
 struct Segments<'w> {
-    files: std::vec::IntoIter<PathBuf>,
+    files: std::slice::Iter<'w, PathBuf>,
     next: Option<Segment>,
     window: Window,
     damaged: &'w mut Vec<String>,
 }
 
 impl<'w> Segments<'w> {
-    fn new(files: &[PathBuf], window: Window, damaged: &'w mut Vec<String>) -> Self {
-        Self { files: files.to_vec().into_iter(), next: None, window, damaged }
+    fn new(files: &'w [PathBuf], window: Window, damaged: &'w mut Vec<String>) -> Self {
+        Self { files: files.iter(), next: None, window, damaged }
     }
 
     fn open(&mut self) -> Option<Segment> {
         for file in self.files.by_ref() {
-            match Segment::open(&file) {
+            match Segment::open(file) {
                 Ok(segment) => return Some(segment),
                 Err(error) => self.damaged.push(error.to_string()),
             }
@@ -423,6 +423,9 @@ fn divide(tally: &mut Tally, cycles: u64) {
     tally.circuits.values_mut().for_each(|value| *value /= by);
 }
 
+/// The latest command to each miner.
+type Sent = BTreeMap<MinerId, Command>;
+
 /// Where each part of a site is in another one, by name.
 struct Match {
     meters: Vec<Option<usize>>,
@@ -470,15 +473,17 @@ impl Match {
         }
     }
 
-    /// What the other site would have been told. A command of its own counts as accepted at once.
-    fn told(&self, snapshot: &Snapshot, sent: &BTreeMap<MinerId, Command>) -> Snapshot {
+    /// What the other site would have been told. A command that was sent as recorded is answered as recorded; another one
+    /// counts as accepted at once.
+    fn told(&self, snapshot: &Snapshot, recorded: &Sent, sent: &Sent) -> Snapshot {
         let meter = |from: &Option<usize>| {
             from.and_then(|from| snapshot.meters.get(from)).copied().unwrap_or(MeterInput::PENDING)
         };
         let miner = |(at, from): (usize, &Option<usize>)| {
             let input = from.and_then(|from| snapshot.miners.get(from)).cloned();
             let mut input = input.unwrap_or(MinerInput::PENDING);
-            if let Some(command) = sent.get(&MinerId(at)) {
+            let own = from.and_then(|from| recorded.get(&MinerId(from)));
+            if let Some(command) = sent.get(&MinerId(at)).filter(|command| own != Some(command)) {
                 input.delivery = Some(Delivery {
                     sequence: command.sequence,
                     target: command.target,
@@ -531,16 +536,20 @@ pub fn what_if(files: &[PathBuf], window: Window, site: &Arc<Site>) -> Result<Wh
     let mut damaged = Vec::new();
     let mut segments = Segments::new(files, window, &mut damaged);
     let mut stopped = Vec::new();
-    let mut carried: Option<(State, BTreeMap<MinerId, Command>)> = None;
+    let mut carried: Option<(State, Sent, Sent)> = None;
     let mut opened = false;
     while let Some(mut segment) = segments.next() {
         opened = true;
         let mut own = segment.state.clone();
         let goes_on = segment.header.reason == Reason::Turn && segment.header.lost == 0;
-        let (mut other, mut sent) = carried.take().filter(|_| goes_on).unwrap_or_else(|| {
-            let mut other = State::new(site.clone());
-            other.inherit(&own);
-            (other, BTreeMap::new())
+        let (mut other, mut recorded, mut sent) = carried.take().filter(|_| goes_on).unwrap_or_else(|| {
+            // As it is after a reload, which the same configuration needs none of.
+            let mut other = own.clone();
+            if *segment.site != **site {
+                other = State::new(site.clone());
+                other.inherit(&own);
+            }
+            (other, Sent::new(), Sent::new())
         });
         let places = Match::new(&segment.site, site);
         all.unmatched.append(&mut unmatched(&segment.site, site));
@@ -555,12 +564,13 @@ pub fn what_if(files: &[PathBuf], window: Window, site: &Arc<Site>) -> Result<Wh
                 }
             };
             number += 1;
-            let told = places.told(&cycle.snapshot, &sent);
+            let told = places.told(&cycle.snapshot, &recorded, &sent);
             let (Some(before), Some(after)) = (decide(&mut own, &cycle.snapshot), decide(&mut other, &told))
             else {
                 stopped.push(impossible(&segment, number));
                 break;
             };
+            recorded.extend(before.commands.iter().map(|command| (command.miner, *command)));
             sent.extend(after.commands.iter().map(|command| (command.miner, *command)));
             if window.is_before(cycle.wall) {
                 continue;
@@ -578,7 +588,7 @@ pub fn what_if(files: &[PathBuf], window: Window, site: &Arc<Site>) -> Result<Wh
                 });
             }
         }
-        carried = Some((other, sent));
+        carried = Some((other, recorded, sent));
     }
     drop(segments);
     damaged.append(&mut stopped);

@@ -147,9 +147,14 @@ fn another_configuration_is_compared() {
     let files = record(&folder.0, &site, &site, &told, 100);
     let same = what_if(&files, Window::default(), &site).unwrap();
     assert_eq!(same.cycles, 200);
+    assert_eq!(
+        (&same.first, &same.recorded),
+        (&None, &same.other),
+        "the same configuration decides the same"
+    );
     assert!(same.unmatched.is_empty());
     let mut other = Site::clone(&site);
-    other.circuits[0].margin = other.circuits[0].margin + Watts::kilowatts(20.0);
+    other.circuits[0].margin += Watts::kilowatts(20.0);
     other.miners[3].name = String::from("another");
     let other = what_if(&files, Window::default(), &Arc::new(other)).unwrap();
     assert!(other.first.is_some() && other.unmatched.contains("miner another"), "{other:#?}");
