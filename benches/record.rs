@@ -74,8 +74,10 @@ fn measure(miners: usize) {
                         status.value.power =
                             Measured::Value(Watts::saturating((power.get() * noise()).round()));
                     }
-                    status.value.hashrate =
-                        Measured::Value(Hashrate::saturating(spec.points[0].hashrate.get() * noise()));
+                    if let Some(point) = spec.points.first() {
+                        status.value.hashrate =
+                            Measured::Value(Hashrate::saturating(point.hashrate.get() * noise()));
+                    }
                 }
                 polls += 1;
                 *shown = input.clone();
