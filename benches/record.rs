@@ -74,8 +74,8 @@ fn measure(miners: usize) {
                         status.value.power =
                             Measured::Value(Watts::saturating((power.get() * noise()).round()));
                     }
-                    status.value.hashrate =
-                        Measured::Value(Hashrate::saturating(spec.points[0].hashrate.get() * noise()));
+                    let least = spec.points.first().map_or(1e14, |point| point.hashrate.get());
+                    status.value.hashrate = Measured::Value(Hashrate::saturating(least * noise()));
                 }
                 polls += 1;
                 *shown = input.clone();
