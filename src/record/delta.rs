@@ -4,6 +4,7 @@
 //! All inputs come back to the last bit, but for the hashrate that a miner reports: the control law adds it up for people and
 //! decides nothing by it, so it is kept to a hundredth of the miner's highest, and the hash leaves it out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -443,16 +444,44 @@ fn write_inputs(
             Some((at, MinerInput { contact, status, delivery }))
         })
         .collect();
+    let awaited = awaited(near.now, specs, before);
+    let mut changed: BTreeMap<usize, MinerInput> = changed.into_iter().collect();
+    for at in awaited {
+        match changed.remove(&at) {
+            None => to.byte(Column::What, 0),
+            Some(after) => write_one(to, near, specs, before, at, after),
+        }
+    }
     to.count(Column::Head, changed.len());
     let mut next = 0;
     for (at, after) in changed {
         to.count(Column::Who, at - next);
         next = at + 1;
-        if let (Some(before), Some(spec)) = (before.get_mut(at), specs.get(at)) {
-            write_input(to, (near, near.put(at)), *spec, before, &after);
-            *before = after;
-        }
+        write_one(to, near, specs, before, at, after);
     }
+}
+
+fn write_one(
+    to: &mut Columns,
+    near: Near<'_>,
+    specs: &[Spec],
+    before: &mut [MinerInput],
+    at: usize,
+    after: MinerInput,
+) {
+    if let (Some(before), Some(spec)) = (before.get_mut(at), specs.get(at)) {
+        write_input(to, (near, near.put(at)), *spec, before, &after);
+        *before = after;
+    }
+}
+
+/// Which of them are to have been polled again by now. Of these it is told whether they have; of the others, which.
+fn awaited(now: Moment, specs: &[Spec], before: &[MinerInput]) -> Vec<usize> {
+    let due = |input: &MinerInput, spec: &Spec| {
+        input.status.as_ref().is_some_and(|status| status.at + spec.poll <= now)
+    };
+    let all = before.iter().zip(specs).enumerate();
+    all.filter(|(_, (input, spec))| due(input, spec)).map(|(at, _)| at).collect()
 }
 
 /// Whether of two readings only the numbers differ.
@@ -536,6 +565,10 @@ fn read_inputs(
 ) -> Result<(), Damage> {
     let length = from.count(Column::Head, specs.len())?;
     inputs.resize(length, MinerInput::PENDING);
+    for at in awaited(near.now, specs, inputs) {
+        let (input, spec) = inputs.get_mut(at).zip(specs.get(at)).ok_or(Damage::Nonsense)?;
+        read_input(from, (near, near.put(at)), *spec, input)?;
+    }
     let changed = from.count(Column::Head, length)?;
     let mut next = 0_usize;
     for _ in 0..changed {
