@@ -32,7 +32,8 @@ fn main() {
         sizes = vec![100, 1_000];
     }
     for miners in sizes {
-        measure(miners);
+        measure(miners, "clouds all the time", weather);
+        measure(miners, "a steady surplus", |_| 0.6);
     }
 }
 
@@ -42,7 +43,7 @@ fn busy() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-fn measure(miners: usize) {
+fn measure(miners: usize, what: &str, surplus: impl Fn(u32) -> f64) {
     let mut site = support::fleet::site(miners);
     let mut random = StdRng::seed_from_u64(7);
     for miner in &mut site.miners {
@@ -58,7 +59,7 @@ fn measure(miners: usize) {
     let (mut encoder, begin) = Encoder::begin(&head, &state);
     let (mut bytes, mut time, mut law, mut polls) = (0, Duration::ZERO, Duration::ZERO, 0_u64);
     for second in 0..CYCLES {
-        let mut snapshot = plant.advance(weather(second % 300) * all, 1e9);
+        let mut snapshot = plant.advance(surplus(second % 300) * all, 1e9);
         shown.resize(miners, MinerInput::PENDING);
         due.resize(miners, snapshot.now);
         for ((shown, due), (input, spec)) in
@@ -108,7 +109,7 @@ fn measure(miners: usize) {
     let size = |bytes: usize| f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
     let cycles = f64::from(CYCLES);
     println!(
-        "{miners} miners, {:.1} polls a second: {:.0} bytes a cycle, {:.0} MB a week; with site and state each hour \
+        "{miners} miners, {what}, {:.1} polls a second: {:.0} bytes a cycle, {:.0} MB a week; with site and state each hour \
          ({:.0} kB, at the start {:.0} kB) {:.0} MB a week",
         f64::from(u32::try_from(polls).unwrap_or(u32::MAX)) / cycles,
         size(bytes) / cycles,

@@ -54,18 +54,22 @@ pub(super) enum Column {
     MeterAt,
     /// Their values.
     MeterValue,
+    /// What became of commands, and what miners say that they were told.
+    Told,
     /// All that changes seldom.
     Seldom,
     /// What was decided: hashes.
     Hashes,
     /// What was decided: the fleet.
     Fleet,
+    /// What was decided: targets.
+    Target,
     /// What was decided: commands, and what changed of the miners.
     Decided,
 }
 
 /// How many columns there are.
-pub(super) const COLUMNS: usize = 16;
+pub(super) const COLUMNS: usize = 18;
 
 const fn place(column: Column) -> usize {
     column as usize

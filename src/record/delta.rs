@@ -4,6 +4,7 @@
 //! All inputs come back to the last bit, but for the hashrate that a miner reports: the control law adds it up for people and
 //! decides nothing by it, so it is kept to a hundredth of the miner's highest, and the hash leaves it out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,9 +12,9 @@ use serde::Serialize;
 use super::columns::{Column, Columns, Damage, Reading, of_steps, short, steps};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerCommand, Command, FleetDecision, MinerDecision, MinerState, Mode};
-use crate::control::site::Site;
+use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::{
-    Measured, MeterInput, MinerInput, MinerStatus, OrderCap, Reading as Read, Snapshot, Target,
+    Delivery, Measured, MeterInput, MinerInput, MinerStatus, OrderCap, Reading as Read, Snapshot, Target,
 };
 use crate::control::{Decision, measure::Readings};
 use crate::units::{Hashrate, Watts};
@@ -115,6 +116,8 @@ pub(super) struct Before {
     breakers: Vec<MinerInput>,
     orders: Vec<OrderCap>,
     decided: Vec<(MinerState, Option<Target>)>,
+    /// The number of the latest command.
+    sequence: u64,
 }
 
 const READ: u8 = 1;
@@ -124,6 +127,11 @@ const UPTIME: u8 = 8;
 const DELIVERY: u8 = 16;
 const CONTACT: u8 = 32;
 const STATUS: u8 = 64;
+const TARGET: u8 = 128;
+
+/// A target is the one that is known from where the miner was put, or is written out.
+const KNOWN: u8 = 1;
+const WRITTEN: u8 = 0;
 
 const METER_POWER: u8 = 1;
 const METER_OTHERS: u8 = 2;
@@ -152,6 +160,7 @@ impl Before {
             breakers: Vec::new(),
             orders: Vec::new(),
             decided: Vec::new(),
+            sequence: 0,
         }
     }
 
@@ -169,8 +178,10 @@ impl Before {
             self.orders.clone_from(&snapshot.orders);
         }
         write_meters(to, &self.meter_periods, &mut self.meters, &snapshot.meters);
-        write_inputs(to, &self.specs, &mut self.miners, &snapshot.miners);
-        write_inputs(to, &self.breaker_specs, &mut self.breakers, &snapshot.breakers);
+        let near = Near { now: self.now, decided: &self.decided };
+        write_inputs(to, near, &self.specs, &mut self.miners, &snapshot.miners);
+        let near = Near { decided: &[], ..near };
+        write_inputs(to, near, &self.breaker_specs, &mut self.breakers, &snapshot.breakers);
         self.write_outcome(to, outcome);
     }
 
@@ -178,7 +189,7 @@ impl Before {
         outcome.hashes.iter().for_each(|hash| to.bytes(Column::Hashes, &hash.to_le_bytes()));
         outcome.fleet.iter().for_each(|number| to.bytes(Column::Fleet, &number.to_bits().to_le_bytes()));
         to.any(Column::Decided, &outcome.mode);
-        list(to, &outcome.commands);
+        self.write_commands(to, &outcome.commands);
         list(to, &outcome.breakers);
         self.decided.resize(outcome.miners.len(), (MinerState::Pending, None));
         to.count(Column::Decided, outcome.miners.len());
@@ -188,8 +199,9 @@ impl Before {
         for at in changed {
             to.count(Column::Decided, at - next);
             next = at + 1;
-            if let Some(it) = outcome.miners.get(at) {
-                to.any(Column::Decided, it);
+            if let Some((state, setpoint)) = outcome.miners.get(at) {
+                to.any(Column::Decided, state);
+                write_target(to, commanded(&outcome.commands, at), *setpoint);
             }
         }
         self.decided.clone_from(&outcome.miners);
@@ -208,8 +220,10 @@ impl Before {
             _ => return Err(Damage::Nonsense),
         }
         read_meters(from, &self.meter_periods, &mut self.meters)?;
-        read_inputs(from, &self.specs, &mut self.miners)?;
-        read_inputs(from, &self.breaker_specs, &mut self.breakers)?;
+        let near = Near { now: self.now, decided: &self.decided };
+        read_inputs(from, near, &self.specs, &mut self.miners)?;
+        let near = Near { decided: &[], ..near };
+        read_inputs(from, near, &self.breaker_specs, &mut self.breakers)?;
         let outcome = self.read_outcome(from)?;
         let snapshot = Snapshot {
             now,
@@ -219,6 +233,45 @@ impl Before {
             breakers: self.breakers.clone(),
         };
         Ok(Cycle { wall: self.wall, snapshot, outcome })
+    }
+
+    fn write_commands(&mut self, to: &mut Columns, commands: &[Command]) {
+        to.count(Column::Decided, commands.len());
+        for command in commands {
+            to.count(Column::Decided, command.miner.0);
+            to.number(Column::Decided, command.sequence.wrapping_sub(self.sequence));
+            self.sequence = command.sequence;
+            to.any(Column::Decided, &command.cause);
+            match command.target {
+                Target::Sleep => to.byte(Column::Decided, 0),
+                Target::Power(power) => {
+                    to.byte(Column::Decided, 1);
+                    let before = power_of(self.decided.get(command.miner.0));
+                    to.value(Column::Decided, Column::Target, before, power.get());
+                }
+            }
+        }
+    }
+
+    fn read_commands(&mut self, from: &mut Reading) -> Result<Vec<Command>, Damage> {
+        let count = from.count(Column::Decided, MOST_COMMANDS)?;
+        let mut commands = Vec::new();
+        for _ in 0..count {
+            let miner = MinerId(from.count(Column::Decided, self.specs.len())?);
+            self.sequence = self.sequence.wrapping_add(from.number(Column::Decided)?);
+            let cause = from.any(Column::Decided)?;
+            let target = match from.byte(Column::Decided)? {
+                0 => Target::Sleep,
+                1 => {
+                    let before = power_of(self.decided.get(miner.0));
+                    let power = from.value(Column::Decided, Column::Target, before)?;
+                    Target::Power(Watts::saturating(power))
+                }
+                _ => return Err(Damage::Nonsense),
+            };
+            commands.push(Command { miner, target, sequence: self.sequence, cause });
+        }
+        Ok(commands)
     }
 
     fn read_outcome(&mut self, from: &mut Reading) -> Result<Outcome, Damage> {
@@ -231,7 +284,7 @@ impl Before {
             *number = f32::from_le_bytes(from.array(Column::Fleet)?);
         }
         let mode = from.any(Column::Decided)?;
-        let commands = read_list(from)?;
+        let commands = self.read_commands(from)?;
         let breakers = read_list(from)?;
         let miners = from.count(Column::Decided, self.specs.len())?;
         self.decided.resize(miners, (MinerState::Pending, None));
@@ -239,10 +292,87 @@ impl Before {
         let mut next = 0_usize;
         for _ in 0..changed {
             let at = next.saturating_add(from.count(Column::Decided, miners)?);
-            *self.decided.get_mut(at).ok_or(Damage::Nonsense)? = from.any(Column::Decided)?;
+            let decided = self.decided.get_mut(at).ok_or(Damage::Nonsense)?;
+            let state = from.any(Column::Decided)?;
+            *decided = (state, read_target(from, commanded(&commands, at))?);
             next = at + 1;
         }
         Ok(Outcome { hashes, mode, fleet, commands, breakers, miners: self.decided.clone() })
+    }
+}
+
+/// The power at which a miner was put before, in watts; zero where it was put to sleep or nowhere.
+fn power_of(decided: Option<&(MinerState, Option<Target>)>) -> f64 {
+    match decided {
+        Some((_, Some(Target::Power(power)))) => power.get(),
+        _ => 0.0,
+    }
+}
+
+/// What lies near the inputs of a cycle: its moment, and where each miner was put in the cycle before.
+#[derive(Clone, Copy)]
+struct Near<'n> {
+    now: Moment,
+    decided: &'n [(MinerState, Option<Target>)],
+}
+
+impl Near<'_> {
+    fn put(self, at: usize) -> Option<Target> {
+        self.decided.get(at).and_then(|(_, setpoint)| *setpoint)
+    }
+}
+
+/// What a miner was told in a cycle; commands come by miner or not, so all are looked at.
+fn commanded(commands: &[Command], at: usize) -> Option<Target> {
+    commands.iter().find(|command| command.miner.0 == at).map(|command| command.target)
+}
+
+fn write_target(to: &mut Columns, known: Option<Target>, target: Option<Target>) {
+    if known.is_some() && known == target {
+        to.byte(Column::Decided, KNOWN);
+    } else {
+        to.byte(Column::Decided, WRITTEN);
+        to.any(Column::Decided, &target);
+    }
+}
+
+fn read_target(from: &mut Reading, known: Option<Target>) -> Result<Option<Target>, Damage> {
+    match from.byte(Column::Decided)? {
+        KNOWN => known.map(Some).ok_or(Damage::Nonsense),
+        WRITTEN => from.any(Column::Decided),
+        _ => Err(Damage::Nonsense),
+    }
+}
+
+fn write_delivery(to: &mut Columns, near: Near<'_>, known: Option<Target>, delivery: Option<&Delivery>) {
+    match delivery {
+        Some(delivery) if known == Some(delivery.target) => {
+            to.byte(Column::Told, KNOWN);
+            to.number(Column::Told, delivery.sequence);
+            to.moment(Column::Told, Column::Told, near.now, delivery.at);
+            to.any(Column::Told, &delivery.outcome);
+        }
+        delivery => {
+            to.byte(Column::Told, WRITTEN);
+            to.any(Column::Seldom, &delivery);
+        }
+    }
+}
+
+fn read_delivery(
+    from: &mut Reading,
+    near: Near<'_>,
+    known: Option<Target>,
+) -> Result<Option<Delivery>, Damage> {
+    match from.byte(Column::Told)? {
+        KNOWN => Ok(Some(Delivery {
+            target: known.ok_or(Damage::Nonsense)?,
+            sequence: from.number(Column::Told)?,
+            at: from.moment(Column::Told, Column::Told, near.now)?,
+            outcome: from.any(Column::Told)?,
+        })),
+        WRITTEN => from.any(Column::Seldom),
+        _ => Err(Damage::Nonsense),
     }
 }
 
@@ -282,7 +412,13 @@ fn ran(before: Moment, after: Moment) -> i64 {
     i64::try_from(went).unwrap_or(0)
 }
 
-fn write_inputs(to: &mut Columns, specs: &[Spec], before: &mut Vec<MinerInput>, after: &[MinerInput]) {
+fn write_inputs(
+    to: &mut Columns,
+    near: Near<'_>,
+    specs: &[Spec],
+    before: &mut Vec<MinerInput>,
+    after: &[MinerInput],
+) {
     let length = after.len().min(specs.len());
     to.count(Column::Head, length);
     before.resize(length, MinerInput::PENDING);
@@ -308,16 +444,44 @@ fn write_inputs(to: &mut Columns, specs: &[Spec], before: &mut Vec<MinerInput>, 
             Some((at, MinerInput { contact, status, delivery }))
         })
         .collect();
+    let awaited = awaited(near.now, specs, before);
+    let mut changed: BTreeMap<usize, MinerInput> = changed.into_iter().collect();
+    for at in awaited {
+        match changed.remove(&at) {
+            None => to.byte(Column::What, 0),
+            Some(after) => write_one(to, near, specs, before, at, after),
+        }
+    }
     to.count(Column::Head, changed.len());
     let mut next = 0;
     for (at, after) in changed {
         to.count(Column::Who, at - next);
         next = at + 1;
-        if let (Some(before), Some(spec)) = (before.get_mut(at), specs.get(at)) {
-            write_input(to, *spec, before, &after);
-            *before = after;
-        }
+        write_one(to, near, specs, before, at, after);
     }
+}
+
+fn write_one(
+    to: &mut Columns,
+    near: Near<'_>,
+    specs: &[Spec],
+    before: &mut [MinerInput],
+    at: usize,
+    after: MinerInput,
+) {
+    if let (Some(before), Some(spec)) = (before.get_mut(at), specs.get(at)) {
+        write_input(to, (near, near.put(at)), *spec, before, &after);
+        *before = after;
+    }
+}
+
+/// Which of them are to have been polled again by now. Of these it is told whether they have; of the others, which.
+fn awaited(now: Moment, specs: &[Spec], before: &[MinerInput]) -> Vec<usize> {
+    let due = |input: &MinerInput, spec: &Spec| {
+        input.status.as_ref().is_some_and(|status| status.at + spec.poll <= now)
+    };
+    let all = before.iter().zip(specs).enumerate();
+    all.filter(|(_, (input, spec))| due(input, spec)).map(|(at, _)| at).collect()
 }
 
 /// Whether of two readings only the numbers differ.
@@ -332,12 +496,17 @@ fn regular(before: &MinerStatus, after: &MinerStatus) -> bool {
         && (before.power == after.power || kind(&before.power) && kind(&after.power))
         && (before.hashrate == after.hashrate || rate(&before.hashrate) && rate(&after.hashrate))
         && before.activity == after.activity
-        && before.target == after.target
         && before.range == after.range
         && before.points == after.points
 }
 
-fn write_input(to: &mut Columns, spec: Spec, before: &MinerInput, after: &MinerInput) {
+fn write_input(
+    to: &mut Columns,
+    (near, known): (Near<'_>, Option<Target>),
+    spec: Spec,
+    before: &MinerInput,
+    after: &MinerInput,
+) {
     let mut what = 0;
     if before.contact != after.contact {
         what |= CONTACT;
@@ -345,7 +514,7 @@ fn write_input(to: &mut Columns, spec: Spec, before: &MinerInput, after: &MinerI
     }
     if before.delivery != after.delivery {
         what |= DELIVERY;
-        to.any(Column::Seldom, &after.delivery);
+        write_delivery(to, near, known, after.delivery.as_ref());
     }
     match (&before.status, &after.status) {
         (old, new) if old == new => {}
@@ -366,6 +535,15 @@ fn write_input(to: &mut Columns, spec: Spec, before: &MinerInput, after: &MinerI
                 let (before, after) = (steps(before.get(), spec.step), steps(after.get(), spec.step));
                 to.signed(Column::Hashrate, after.saturating_sub(before));
             }
+            if one.target != other.target {
+                what |= TARGET;
+                if known.is_some() && known == other.target.value() {
+                    to.byte(Column::Told, KNOWN);
+                } else {
+                    to.byte(Column::Told, WRITTEN);
+                    to.any(Column::Seldom, &other.target);
+                }
+            }
             if let (Some(before), Some(after)) = (seconds(one.uptime), seconds(other.uptime)) {
                 what |= UPTIME;
                 to.signed(Column::Uptime, after - before - ran(old.at, new.at));
@@ -379,27 +557,41 @@ fn write_input(to: &mut Columns, spec: Spec, before: &MinerInput, after: &MinerI
     to.byte(Column::What, what);
 }
 
-fn read_inputs(from: &mut Reading, specs: &[Spec], inputs: &mut Vec<MinerInput>) -> Result<(), Damage> {
+fn read_inputs(
+    from: &mut Reading,
+    near: Near<'_>,
+    specs: &[Spec],
+    inputs: &mut Vec<MinerInput>,
+) -> Result<(), Damage> {
     let length = from.count(Column::Head, specs.len())?;
     inputs.resize(length, MinerInput::PENDING);
+    for at in awaited(near.now, specs, inputs) {
+        let (input, spec) = inputs.get_mut(at).zip(specs.get(at)).ok_or(Damage::Nonsense)?;
+        read_input(from, (near, near.put(at)), *spec, input)?;
+    }
     let changed = from.count(Column::Head, length)?;
     let mut next = 0_usize;
     for _ in 0..changed {
         let at = next.saturating_add(from.count(Column::Who, length)?);
         next = at.saturating_add(1);
         let (input, spec) = inputs.get_mut(at).zip(specs.get(at)).ok_or(Damage::Nonsense)?;
-        read_input(from, *spec, input)?;
+        read_input(from, (near, near.put(at)), *spec, input)?;
     }
     Ok(())
 }
 
-fn read_input(from: &mut Reading, spec: Spec, input: &mut MinerInput) -> Result<(), Damage> {
+fn read_input(
+    from: &mut Reading,
+    (near, known): (Near<'_>, Option<Target>),
+    spec: Spec,
+    input: &mut MinerInput,
+) -> Result<(), Damage> {
     let what = from.byte(Column::What)?;
     if what & CONTACT != 0 {
         input.contact = from.any(Column::Seldom)?;
     }
     if what & DELIVERY != 0 {
-        input.delivery = from.any(Column::Seldom)?;
+        input.delivery = read_delivery(from, near, known)?;
     }
     if what & STATUS != 0 {
         input.status = from.any(Column::Seldom)?;
@@ -419,6 +611,13 @@ fn read_input(from: &mut Reading, spec: Spec, input: &mut MinerInput) -> Result<
         let old = status.value.hashrate.value().ok_or(Damage::Nonsense)?;
         let number = from.signed(Column::Hashrate)?.saturating_add(steps(old.get(), spec.step));
         status.value.hashrate = Measured::Value(Hashrate::saturating(of_steps(number, spec.step)));
+    }
+    if what & TARGET != 0 {
+        status.value.target = match from.byte(Column::Told)? {
+            KNOWN => Measured::Value(known.ok_or(Damage::Nonsense)?),
+            WRITTEN => from.any(Column::Seldom)?,
+            _ => return Err(Damage::Nonsense),
+        };
     }
     if what & UPTIME != 0 {
         let old = seconds(status.value.uptime).ok_or(Damage::Nonsense)?;
