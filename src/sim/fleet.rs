@@ -41,6 +41,14 @@ pub(super) async fn serve(
     Ok(loads)
 }
 
+/// How the miner at a position begins: as it is told, otherwise as the scenario says.
+pub(super) fn begins(scenario: &Scenario, told: &[Initial], position: usize) -> Initial {
+    told.get(position).copied().unwrap_or(match scenario.miners {
+        InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
+        InitialMiners::Asleep => Initial::Asleep,
+    })
+}
+
 /// Every miner of the configuration as the scenario has it, in the order of the site, not served yet. `initial` says how they
 /// begin; those that it does not name begin as the scenario says.
 ///
@@ -51,17 +59,13 @@ pub(super) fn build(
     scenario: &Scenario,
     initial: &[Initial],
 ) -> Result<Vec<SimMiner>, ScenarioError> {
-    let usual = match scenario.miners {
-        InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
-        InitialMiners::Asleep => Initial::Asleep,
-    };
     let differing = deviations(&config.site, scenario)?;
     let miners =
         config.site.miners.iter().zip(&config.miners).zip(&config.models).zip(differing).zip(0_u64..);
     Ok(miners
         .enumerate()
         .map(|(position, ((((spec, connection), model), differs), number))| {
-            let initial = initial.get(position).copied().unwrap_or(usual);
+            let initial = begins(scenario, initial, position);
             SimMiner::differing(spec, connection, scenario.seed.wrapping_add(number), initial, &differs)
                 .of_model(model.as_deref())
         })

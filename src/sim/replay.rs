@@ -24,7 +24,7 @@ use super::fleet;
 use super::meter::Dial;
 use super::miner::Initial;
 use super::plant::{Balance, Mains, Plant, Wiring, circuit};
-use super::scenario::{InitialMiners, MeterFault, MinerFault, OrderEvent, Scenario};
+use super::scenario::{MeterFault, MinerFault, OrderEvent, Scenario};
 use super::script::{Scheduled, Source, Stage, Turn, play, power_cut, schedule, sources};
 use super::site::SimError;
 use super::truth::{Accountant, Flows, Totals};
@@ -188,17 +188,13 @@ impl Replay {
         let site = config.site.clone();
         let now = setup.start;
         let built = fleet::build(config, scenario, &setup.initial)?;
-        let usual = match scenario.miners {
-            InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
-            InitialMiners::Asleep => Initial::Asleep,
-        };
         let units: Vec<Unit> = built
             .into_iter()
             .zip(site.miners.iter().zip(&config.miners))
             .zip(0_usize..)
             .map(|((sim, (spec, connection)), number)| {
                 let phase = f64::from(u8::try_from(number % 20).unwrap_or(0)) / 20.0;
-                let target = match setup.initial.get(number).copied().unwrap_or(usual) {
+                let target = match fleet::begins(scenario, &setup.initial, number) {
                     Initial::Hashing { fraction } => {
                         Target::Power(connection.rated.scaled(fraction).max(spec.minimum()))
                     }
@@ -214,6 +210,7 @@ impl Replay {
             .enumerate()
             .map(|(position, (source, (meter, connection)))| {
                 let dial = Dial::of(scenario, position, scenario.metering(&meter.name));
+                let dial = if setup.steps == Steps::Adaptive { dial.looked_at_seldom() } else { dial };
                 (Gauge::new(config, &meter.name, connection, dial, now), source)
             })
             .collect();

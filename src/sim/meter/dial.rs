@@ -63,6 +63,8 @@ pub struct Dial {
     keep: Duration,
     /// The filtered value of the present moment.
     filtered: Option<(Moment, f64)>,
+    /// Between two looks at it the power runs straight; otherwise the looks are so close together that it is taken to stand.
+    straight: bool,
     /// The true power of that moment.
     truth: f64,
     /// Filtered values, the oldest first; the first may be older than must be remembered.
@@ -90,6 +92,7 @@ impl Dial {
             seed,
             keep: keep.max(metering.delay),
             filtered: None,
+            straight: false,
             truth: 0.0,
             past: VecDeque::new(),
             energy: COUNTED,
@@ -103,6 +106,11 @@ impl Dial {
     /// The same, with its current transformers mounted the other way round if so.
     pub fn mounted(self, invert: bool) -> Self {
         Self { invert, ..self }
+    }
+
+    /// The same, looked at so seldom that the power is taken to run straight in between.
+    pub fn looked_at_seldom(self) -> Self {
+        Self { straight: true, ..self }
     }
 
     /// Takes the true state of the mains, which shows with the next value.
@@ -128,10 +136,12 @@ impl Dial {
                 let lag = self.lag().as_secs_f64();
                 let step = now.since(before).as_secs_f64();
                 self.count(value, step);
-                // The exact answer of the filter to a power that has run straight since, however long ago that was.
-                let behind = if step > 0.0 { (truth.get() - self.truth) / step * lag } else { 0.0 };
                 let fades = if lag > 0.0 { (-step / lag).exp() } else { 0.0 };
-                truth.get() - behind + (value - self.truth + behind) * fades
+                // The exact answer of the filter to a power that has stood or has run straight since.
+                let slope = if self.straight && step > 0.0 { (truth.get() - self.truth) / step } else { 0.0 };
+                let began = if self.straight { self.truth } else { truth.get() };
+                let behind = slope * lag;
+                truth.get() - behind + (value - began + behind) * fades
             }
         };
         self.truth = truth.get();
