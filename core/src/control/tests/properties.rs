@@ -214,6 +214,30 @@ fn movable(spec: &Miner, state: MinerState) -> bool {
         && matches!(state, MinerState::Hashing | MinerState::Starting | MinerState::Asleep)
 }
 
+/// Had nothing been allowed in this cycle, every movable miner would have been put to sleep.
+fn all_sleep_when_nothing_may_be_drawn(
+    site: &Site,
+    before: &State,
+    snapshot: &Snapshot,
+    decision: &Decision,
+) {
+    if decision.would_be == crate::control::decision::Mode::StartUp {
+        return;
+    }
+    let mut tighter = site.clone();
+    // For the surplus alone a moment of certainty is waited for.
+    tighter.limits[0].class = LimitClass::Safety;
+    tighter.limits[0].cap = Cap::Constant(Watts::saturating(f64::MIN));
+    let mut state = before.clone();
+    state.site = Arc::new(tighter);
+    let lower = step(&mut state, snapshot);
+    for (spec, miner) in site.miners.iter().zip(&lower.miners) {
+        if movable(spec, miner.state) && miner.setpoint.is_some() {
+            assert_eq!(miner.setpoint, Some(Target::Sleep), "{:?}", miner.state);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -341,21 +365,7 @@ proptest! {
         }
         // Whatever went before, an order to import 2 GW less puts every movable miner to sleep in the same cycle.
         run(site.clone(), &cycles, |before, snapshot, decision| {
-            if decision.would_be == crate::control::decision::Mode::StartUp {
-                return;
-            }
-            let mut tighter = site.clone();
-            // For the surplus alone a moment of certainty is waited for.
-            tighter.limits[0].class = LimitClass::Safety;
-            tighter.limits[0].cap = Cap::Constant(Watts::saturating(f64::MIN));
-            let mut state = before.clone();
-            state.site = Arc::new(tighter);
-            let lower = step(&mut state, snapshot);
-            for (spec, miner) in site.miners.iter().zip(&lower.miners) {
-                if movable(spec, miner.state) && miner.setpoint.is_some() {
-                    assert_eq!(miner.setpoint, Some(Target::Sleep));
-                }
-            }
+            all_sleep_when_nothing_may_be_drawn(&site, before, snapshot, decision);
         });
     }
 }
@@ -411,19 +421,6 @@ fn a_miner_that_comes_out_of_a_fault_is_put_to_sleep_with_the_rest() {
         Cycle { millis: 2_000, meters: vec![(false, 0.0); 2], miners: out },
     ];
     run(site.clone(), &cycles, |before, snapshot, decision| {
-        if decision.would_be == crate::control::decision::Mode::StartUp {
-            return;
-        }
-        let mut tighter = site.clone();
-        tighter.limits[0].class = LimitClass::Safety;
-        tighter.limits[0].cap = Cap::Constant(Watts::saturating(f64::MIN));
-        let mut state = before.clone();
-        state.site = Arc::new(tighter);
-        let lower = step(&mut state, snapshot);
-        for (spec, miner) in site.miners.iter().zip(&lower.miners) {
-            if movable(spec, miner.state) && miner.setpoint.is_some() {
-                assert_eq!(miner.setpoint, Some(Target::Sleep), "{:?}", miner.state);
-            }
-        }
+        all_sleep_when_nothing_may_be_drawn(&site, before, snapshot, decision);
     });
 }
