@@ -68,6 +68,7 @@ impl Loop {
     /// tasks has ended by itself that it lives on: what that said last would stand for ever.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), DaemonError> {
         let mut last = self.clock.instant(self.clock.now());
+        self.recorder.checkpoint(&self.state, self.clock.now());
         loop {
             match self.wait(last, &mut inbox).await {
                 None => {
@@ -151,7 +152,6 @@ impl Loop {
             breakers: self.breakers.inputs(),
         };
         record::settle(&mut snapshot);
-        self.recorder.before(&self.state, begun);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
@@ -167,6 +167,8 @@ impl Loop {
         self.recorder.cycle(&frame);
         self.frames.send_replace(Some(frame));
         self.memory.keep(&self.state, begun);
+        // To copy the state takes its time, and no command waits for it.
+        self.recorder.checkpoint(&self.state, begun);
     }
 
     async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
@@ -184,8 +186,9 @@ impl Loop {
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.memory.configure(&config);
-        self.recorder.reload(config.hash);
         self.state = state;
+        self.recorder.reload(config.hash);
+        self.recorder.checkpoint(&self.state, self.clock.now());
         self.exit = config.exit;
         self.meters = meters;
         self.cycle();

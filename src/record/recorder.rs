@@ -121,8 +121,8 @@ impl Recorder {
         self.wanted = Some((Reason::Reload, at));
     }
 
-    /// To be called before each cycle, with the state that it begins with.
-    pub fn before(&mut self, state: &State, now: Moment) {
+    /// To be called with the state that the next cycle begins with, whenever that has changed.
+    pub fn checkpoint(&mut self, state: &State, now: Moment) {
         let Some(queue) = &self.queue else { return };
         if self.shared.failed.swap(false, Ordering::AcqRel) {
             self.wanted = Some((Reason::Trouble, now + AFTER_TROUBLE));
@@ -230,7 +230,7 @@ mod tests {
             let meter = MeterInput::new(MeterStatus::Ok, Some(Reading { value: power, at: now }));
             let miners = vec![MinerInput::PENDING; self.state.site().miners.len()];
             let snapshot = Snapshot::new(now, vec![meter], miners);
-            recorder.before(&self.state, now);
+            recorder.checkpoint(&self.state, now);
             let decision = step(&mut self.state, &snapshot);
             let site = self.state.site().clone();
             recorder.cycle(&Frame { site, snapshot: Arc::new(snapshot), decision: Arc::new(decision) });
