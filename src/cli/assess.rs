@@ -1,6 +1,7 @@
 //! `ballast assess`: from recordings of a surplus to how many megawatts of flexible load it carries, and why.
 
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -66,6 +67,9 @@ pub struct Args {
     pub html: Option<PathBuf>,
 }
 
+/// How a page begins.
+const PAGE: &[u8] = b"<!doctype html>";
+
 /// What is printed as JSON.
 #[derive(Serialize)]
 struct Output<'a> {
@@ -87,15 +91,11 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     let ranked = if sites.len() > 1 { rank(&sites) } else { Vec::new() };
     if let Some(file) = &args.html {
-        std::fs::write(file, report::page(&sites, &ranked))
+        replace_page(file, &report::page(&sites, &ranked))
             .map_err(|source| Failure::Written { file: file.display().to_string(), source })?;
     }
     let text = if args.json {
-        let mut text =
-            serde_json::to_string_pretty(&Output { schema: 1, sites: &sites, ranking: &ranked })
-                .map_err(|error| Failure::System { what: "cannot write JSON", source: error.into() })?;
-        text.push('\n');
-        text
+        super::json(&Output { schema: 1, sites: &sites, ranking: &ranked })?
     } else {
         let mut text = sites.iter().map(report::report).collect::<Vec<_>>().join("\n\n");
         if !ranked.is_empty() {
@@ -104,9 +104,28 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         }
         text
     };
-    // A reader that has gone away, such as `head`, is no failure.
-    let _ = super::print(&text);
+    super::answer(&text)?;
     Ok(0)
+}
+
+/// Writes a page where there is none yet or an earlier one. Anything else stays: a slip of the hand must not cost a year of recordings.
+fn replace_page(file: &Path, page: &str) -> std::io::Result<()> {
+    let is_page = |text: &[u8]| text.get(..PAGE.len()).is_some_and(|head| head.eq_ignore_ascii_case(PAGE));
+    match std::fs::File::open(file) {
+        Ok(there) => {
+            let mut head = Vec::new();
+            there.take(u64::try_from(PAGE.len()).unwrap_or(0)).read_to_end(&mut head)?;
+            if !head.is_empty() && !is_page(&head) {
+                return Err(std::io::Error::new(
+                    ErrorKind::AlreadyExists,
+                    "it is there already and is no page; name another file, or remove it first",
+                ));
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    std::fs::write(file, page)
 }
 
 fn assessed(args: &Args) -> assess::Told {

@@ -123,11 +123,11 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         }
         Command::List(args) => {
             let answer = Daemon::reach(&args.reach)?.get(&["limits"]).await?;
-            if args.json { pretty(&answer) } else { listing(&answer, super::width()) }
+            if args.json { super::json(&answer)? } else { listing(&answer, super::width()) }
         }
         Command::Lift(args) => lift(args).await?,
     };
-    super::orders::print(&words)
+    super::answer(&words)
 }
 
 async fn lift(args: &Lift) -> Result<String, Failure> {
@@ -205,10 +205,6 @@ fn given(name: &str, answer: &Value) -> String {
 
 fn what(limit: &Value) -> &'static str {
     if limit["scope"] == json!("miners") { "the miners" } else { "the import" }
-}
-
-fn pretty(answer: &Value) -> String {
-    serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
 }
 
 /// The sources, what acts, and the orders.

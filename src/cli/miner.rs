@@ -64,7 +64,7 @@ pub struct ReadArgs {
 pub async fn run(args: &Args) -> Result<u8, Failure> {
     let Command::Read(args) = &args.command;
     let (text, code) = read(args).await?;
-    let _ = super::print(&text);
+    super::answer(&text)?;
     Ok(code)
 }
 

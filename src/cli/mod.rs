@@ -197,6 +197,30 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// Writes what a command was asked for to standard output. A reader that has gone away, such as `head`, is no failure; a full disk is
+/// one, or a program would take nothing for an answer.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn answer(text: &str) -> Result<(), Failure> {
+    match print(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::System { what: "cannot write to standard output", source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An answer for programs.
+///
+/// # Errors
+/// Something in it has no place in JSON.
+pub(crate) fn json(answer: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(answer);
+    text.map(|text| text + "\n")
+        .map_err(|error| Failure::System { what: "cannot write JSON", source: error.into() })
+}
+
 /// Writes a line to standard error. That nobody reads it is no reason to fail.
 pub fn complain(words: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{words}");

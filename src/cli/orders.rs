@@ -67,9 +67,9 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let query = args.source.as_ref().map(|source| ("source", source.as_str()));
     let answer = daemon.ask(Method::GET, &["orders"], query, None).await?;
     if args.json {
-        return print(&(serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"));
+        return super::answer(&super::json(&answer)?);
     }
-    print(&listing(&answer, super::width()))
+    super::answer(&listing(&answer, super::width()))
 }
 
 /// Why the daemon did not do what it was asked.
@@ -294,16 +294,6 @@ fn innermost(error: &reqwest::Error) -> String {
         return format!("no answer within {} s", PATIENCE.as_secs());
     }
     crate::tls::innermost(error)
-}
-
-/// Writes to standard output. A reader that has gone away, such as `head`, is no failure.
-pub(super) fn print(words: &str) -> Result<(), Failure> {
-    match super::print(words) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::System { what: "cannot write", source: error })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A text of the answer; a dash for none.

@@ -26,5 +26,5 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     if !warnings.is_empty() {
         super::complain(format_args!("{warnings}\n"));
     }
-    super::orders::print("the new configuration is in force\n")
+    super::answer("the new configuration is in force\n")
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::{Failure, print};
+use super::{Failure, json};
 use crate::config::{self, Options, Secrets};
 use crate::record::replay::{self, Cut, Difference, Verdict, WhatIf, Window};
 use crate::record::segment;
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     let verdict = replay::verify(&files, window)?;
     let good = verdict.same() && verdict.damaged.is_empty();
-    show(&if args.json { json(&verdict) } else { words(&verdict) }, good)
+    show(&if args.json { json(&verdict)? } else { words(&verdict) }, good)
 }
 
 fn another(args: &Args, files: &[PathBuf], window: Window, path: &Path) -> Result<u8, Failure> {
@@ -87,19 +87,12 @@ fn another(args: &Args, files: &[PathBuf], window: Window, path: &Path) -> Resul
     let config = config::load_with(path, &options).map_err(Failure::Config)?;
     let outcome = replay::what_if(files, window, &config.site)?;
     let good = outcome.damaged.is_empty();
-    show(&if args.json { json(&outcome) } else { what_if_words(&outcome) }, good)
+    show(&if args.json { json(&outcome)? } else { what_if_words(&outcome) }, good)
 }
 
 fn show(text: &str, good: bool) -> Result<u8, Failure> {
-    // That nobody reads on is no mistake.
-    let _ = print(text);
+    super::answer(text)?;
     Ok(u8::from(!good))
-}
-
-fn json<T: serde::Serialize>(it: &T) -> String {
-    let mut text = serde_json::to_string_pretty(it).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 fn difference(text: &mut String, title: &str, difference: &Difference) {

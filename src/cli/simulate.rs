@@ -107,15 +107,11 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     let simulation = simulation?;
     let text = if args.json {
-        let mut text = serde_json::to_string_pretty(&Output { schema: 1, simulation: &simulation })
-            .map_err(|error| Failure::System { what: "cannot write JSON", source: error.into() })?;
-        text.push('\n');
-        text
+        super::json(&Output { schema: 1, simulation: &simulation })?
     } else {
         simulate::report(&simulation)
     };
-    // A reader that has gone away, such as `head`, is no failure.
-    let _ = super::print(&text);
+    super::answer(&text)?;
     Ok(0)
 }
 

@@ -108,10 +108,10 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
     let now = clock.now();
     if args.json {
         let meters: Vec<Value> = subjects.iter().map(|subject| subject.document(now)).collect();
-        let _ = crate::cli::print(&format!("{:#}\n", json!({ "site": config.site.name, "meters": meters })));
+        crate::cli::answer(&crate::cli::json(&json!({ "site": config.site.name, "meters": meters }))?)?;
     } else if !live {
         let text: String = subjects.iter().map(|subject| subject.text(now)).collect();
-        let _ = crate::cli::print(&text);
+        crate::cli::answer(&text)?;
     }
     Ok(u8::from(!subjects.iter().all(Subject::has_power)))
 }

@@ -126,7 +126,7 @@ pub(super) async fn run(args: &Args) -> Result<u8, Failure> {
         _ = tokio::signal::ctrl_c() => false,
     };
     scan.progress.clear();
-    let _ = crate::cli::print(&scan.report(units.len(), ended));
+    crate::cli::answer(&scan.report(units.len(), ended))?;
     Ok(u8::from(scan.answered.is_empty()))
 }
 
