@@ -46,7 +46,7 @@ pub struct Reading {
     #[arg(long, value_parser = date_order, help_heading = "Reading")]
     pub date_order: Option<DateOrder>,
     /// Average to this interval while reading, such as 1min
-    #[arg(long, value_name = "TIME", value_parser = super::time, help_heading = "Reading")]
+    #[arg(long, value_name = "TIME", value_parser = every, help_heading = "Reading")]
     pub every: Option<std::time::Duration>,
     /// A word that stands for a missing value; may be given again
     #[arg(long, value_name = "WORD", help_heading = "Reading", allow_hyphen_values = true)]
@@ -78,9 +78,7 @@ impl Reading {
             decimal_comma: self.decimal,
             header: self.header,
             date_order: self.date_order,
-            every: self
-                .every
-                .map(|every| i64::try_from(every.as_secs()).unwrap_or(i64::MAX).clamp(1, 86_400)),
+            every: self.every.and_then(|every| i64::try_from(every.as_secs()).ok()),
             capacity: self.capacity(),
             missing: self.missing.clone(),
             keep_doubtful: self.keep_doubtful,
@@ -120,6 +118,12 @@ fn unit(text: &str) -> Result<Unit, String> {
     let names: Vec<&str> = Unit::ALL.iter().map(|unit| unit.name()).collect();
     let found = Unit::ALL.into_iter().find(|unit| unit.name() == text);
     found.ok_or_else(|| format!("it is one of {}", names.join(", ")))
+}
+
+fn every(text: &str) -> Result<std::time::Duration, String> {
+    let every = super::time(text)?;
+    let whole = every.subsec_nanos() == 0 && (1..=86_400).contains(&every.as_secs());
+    if whole { Ok(every) } else { Err("it is whole seconds, from 1s to 1d".into()) }
 }
 
 fn sign(text: &str) -> Result<Sign, String> {

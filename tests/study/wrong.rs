@@ -29,6 +29,11 @@ fn each_wrong_trace_is_refused_with_what_to_do() {
         ("one.csv", "time,kw\n2025-01-01 00:00,1\n", "one instant"),
         ("text.csv", "Dear all,\nplease find below the data.\n", "--time"),
         ("sign.csv", "time,kw\n2025-01-01 00:00,-1\n2025-01-01 00:15,-2\n", "--sign import"),
+        (
+            "both.csv",
+            "time,kw\n2025-01-01 00:00,800\n2025-01-01 00:15,-4000\n2025-01-01 00:30,-3900\n",
+            "both ways",
+        ),
         ("unit.csv", "time,power\n2025-01-01 00:00,1\n2025-01-01 00:15,2\n", "--unit"),
     ] {
         let output = assess(&[&file(name, text)]);
@@ -38,6 +43,17 @@ fn each_wrong_trace_is_refused_with_what_to_do() {
     }
     let output = assess(&[&file("sunny.csv", &sunny()), "--capacity", "1 kW"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("off by 1,000"));
+    let mut counter = String::from("time,kWh\n");
+    for at in 0..200_i64 {
+        counter.push_str(&format!("{},{}\n", 1_735_689_600 + at * 3600, 90_000 + at * 125 + at % 7));
+    }
+    let output = assess(&[&file("counter.csv", &counter), "--unit", "kWh-per-interval"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("readings of a counter"));
+    for every in ["0s", "1500ms", "2d"] {
+        assert!(!assess(&[&file("sunny.csv", &sunny()), "--every", every]).status.success(), "{every}");
+    }
+    let output = assess(&[&file("sunny.csv", &sunny()), "--every", "7min"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("further apart than --every"));
     let off = sunny().replacen("1735693200,0.000", "1735693200,off", 1);
     let output = assess(&[&file("cell.csv", &off)]);
     assert!(
@@ -94,4 +110,30 @@ fn a_guaranteed_load_comes_first() {
     assert!(mean(&rest) < mean(&all));
     let carried = rest["sites"][0]["floor_carried"].as_f64().unwrap();
     assert!((0.3..0.5).contains(&carried), "{carried}");
+}
+
+#[test]
+fn a_page_is_never_written_over_anything_but_a_page() {
+    let trace = file("sunny3.csv", &sunny());
+    let output = assess(&[&trace, "--html", &trace]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no page"));
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), sunny());
+    let page = folder("wrong").join("again.html");
+    for _ in 0..2 {
+        assert!(assess(&[&trace, "--html", page.to_str().unwrap()]).status.success());
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let trace = file("sunny4.csv", &sunny());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ballast"))
+        .args(["assess", &trace, "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
 }

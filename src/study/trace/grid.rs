@@ -44,6 +44,18 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
         Some(every) => every,
         None => interval(&read.rows, shape.unit.is_energy(), &read.zone, &mut findings).map_err(file)?,
     };
+    if told.every.is_some() {
+        let apart = read.rows.windows(2).filter_map(|pair| match pair {
+            [one, next] if next.at > one.at => Some(next.at - one.at),
+            _ => None,
+        });
+        if apart.min().is_some_and(|apart| apart >= 2 * step) {
+            return Err(file(format!(
+                "its rows are further apart than --every ({step} s), which averages them and makes no finer ones: leave it out, or \
+                 say a longer time"
+            )));
+        }
+    }
     let start = first.div_euclid(step) * step + if told.every.is_some() { 0 } else { first.rem_euclid(step) };
     let length = number::slots((last - start) / step) + 1;
     if length > MAX_ROWS {
@@ -82,7 +94,7 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
         });
     }
     gaps(&values, start, step, &read.zone, &mut findings);
-    plausible(&values, shape, told, &mut findings).map_err(file)?;
+    plausible(&values, step, shape, told, &mut findings).map_err(file)?;
     let mut trace = Trace {
         name: name.to_owned(),
         start,
@@ -101,6 +113,12 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
         trace.assumed.push("positive is power to spare; --sign import turns it round".into());
     }
     faults::mark(&mut trace, told.keep_doubtful);
+    if trace.values.iter().all(|value| value.is_nan()) {
+        return Err(file(format!(
+            "nothing in it can be trusted: {}. --keep-doubtful takes it as it is",
+            trace.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>().join(", ")
+        )));
+    }
     Ok(trace)
 }
 
@@ -262,8 +280,19 @@ fn gaps(values: &[f64], start: i64, step: i64, zone: &jiff::tz::TimeZone, findin
     }
 }
 
+/// Energy the wrong way round, as a share of that the right way, from which nobody can tell but a person which is which.
+const BOTH_WAYS: f64 = 0.05;
+/// So many energies of intervals that never fall are readings of a counter.
+const COUNTER_ROWS: usize = 24;
+
 /// Refuses a sign or a unit that cannot be meant.
-fn plausible(values: &[f64], shape: &Shape, told: &Told, findings: &mut Vec<Finding>) -> Result<(), String> {
+fn plausible(
+    values: &[f64],
+    step: i64,
+    shape: &Shape,
+    told: &Told,
+    findings: &mut Vec<Finding>,
+) -> Result<(), String> {
     let known = || values.iter().copied().filter(|value| !value.is_nan());
     let spare: f64 = known().filter(|value| *value > 0.0).sum();
     let import: f64 = -known().filter(|value| *value < 0.0).sum::<f64>();
@@ -279,6 +308,24 @@ fn plausible(values: &[f64], shape: &Shape, told: &Told, findings: &mut Vec<Find
             "there is next to no power to spare in it: the sign looks turned round. If values below 0 are power to spare, say \
              --sign {other}; if this site imports all the time, there is nothing to assess (--sign {} says that you know)",
             if other == "import" { "surplus" } else { "import" }
+        ));
+    }
+    if told.sign.is_none() && import > BOTH_WAYS * spare {
+        let megawatt_hours = |watts: f64| watts * seconds(step) / 3.6e9;
+        return Err(format!(
+            "it goes both ways: {:.3} MWh are above 0 and {:.3} MWh below, and nothing says which of them is to spare. A meter at the \
+             connection point usually counts import as positive: --sign import; one of generation or export: --sign surplus",
+            megawatt_hours(spare),
+            megawatt_hours(import)
+        ));
+    }
+    let rises = known().zip(known().skip(1)).filter(|(before, after)| after > before).count();
+    let falls = known().zip(known().skip(1)).any(|(before, after)| after < before);
+    if shape.unit.is_energy() && !falls && rises >= COUNTER_ROWS {
+        return Err(format!(
+            "its values never fall: they look like readings of a counter, and the unit {} wants the energy of each interval. Give the \
+             differences from row to row",
+            shape.unit.name()
         ));
     }
     let sorted = number::sorted(known());
