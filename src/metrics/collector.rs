@@ -2,12 +2,12 @@
 //!
 //! A value that is not known has no series: zero watts and no answer are different things.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use prometheus::core::{Collector, Desc};
+use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
 
-use super::Inner;
+use super::State;
 use super::catalogue::{self as names, Definition};
 use super::counters::{CommandStats, MeterReads};
 use super::family::{Family, number};
@@ -19,66 +19,46 @@ use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
 use crate::units::Watts;
 
-/// Reads the exporter's state whenever Prometheus asks.
-pub(super) struct FrameCollector {
-    inner: std::sync::Arc<Inner>,
-    descriptions: Vec<Desc>,
+/// Whether every name and label of the catalogue is one that Prometheus takes.
+///
+/// # Errors
+/// Which is not.
+pub(super) fn check() -> Result<(), prometheus::Error> {
+    for definition in names::ALL {
+        let labels = definition.labels.iter().map(|&label| label.to_owned()).collect();
+        Desc::new(definition.name.to_owned(), definition.help.to_owned(), labels, HashMap::new())?;
+    }
+    Ok(())
 }
 
-impl FrameCollector {
-    /// # Errors
-    /// When a name or a label is not one that Prometheus takes; the catalogue has none such.
-    pub(super) fn new(inner: std::sync::Arc<Inner>) -> Result<Self, prometheus::Error> {
-        // Two histograms stand in the registry by themselves.
-        let others = [names::CYCLE_DURATION.name, names::MINER_RESPONSE.name];
-        let own = names::ALL.iter().filter(|definition| !others.contains(&definition.name));
-        let descriptions = own.map(|definition| {
-            Desc::new(
-                definition.name.to_owned(),
-                definition.help.to_owned(),
-                definition.labels.iter().map(|&label| label.to_owned()).collect(),
-                std::collections::HashMap::new(),
-            )
-        });
-        Ok(Self { inner, descriptions: descriptions.collect::<Result<_, _>>()? })
+/// All that is told of one state, but for the miners.
+pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
+    let mut families = vec![build_info()];
+    match &state.frame {
+        Some(frame) => {
+            families.push(mode(frame.decision.mode));
+            fleet(frame, now, &mut families);
+            circuits(frame, now, &mut families);
+            meters(frame, now, &mut families);
+        }
+        None => families.push(mode(Mode::StartUp)),
     }
-}
-
-impl Collector for FrameCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
+    if let Some(reads) = &state.reads {
+        families.push(meter_reads(&state.site, reads.as_ref()));
     }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let state = self.inner.state();
-        let mut families = vec![build_info()];
-        match &state.frame {
-            Some(frame) => {
-                let now = self.inner.clock.now();
-                families.push(mode(frame.decision.mode));
-                fleet(frame, now, &mut families);
-                circuits(frame, now, &mut families);
-                meters(frame, now, &mut families);
-            }
-            None => families.push(mode(Mode::StartUp)),
-        }
-        if let Some(reads) = &state.reads {
-            families.push(meter_reads(&state.site, reads.as_ref()));
-        }
-        if let Some(commands) = &state.commands {
-            families.extend(command_stats(commands.as_ref()));
-        }
-        if let Some(signals) = &state.signals {
-            super::signals::signals(&signals.status(), &mut families);
-        }
-        if let Some(record) = &state.record {
-            super::record::record(record.health(), &mut families);
-        }
-        if let Some(strangers) = state.strangers {
-            families.push(Family::single(&names::STRANGERS, number(strangers)));
-        }
-        families
+    if let Some(commands) = &state.commands {
+        families.extend(command_stats(commands.as_ref()));
     }
+    if let Some(signals) = &state.signals {
+        super::signals::signals(&signals.status(), &mut families);
+    }
+    if let Some(record) = &state.record {
+        super::record::record(record.health(), &mut families);
+    }
+    if let Some(strangers) = state.strangers {
+        families.push(Family::single(&names::STRANGERS, number(strangers)));
+    }
+    families
 }
 
 fn build_info() -> MetricFamily {

@@ -30,7 +30,6 @@ use crate::control::decision::Decision;
 use crate::control::frame::Frame;
 use crate::control::site::Site;
 use crate::control::snapshot::Snapshot;
-use collector::FrameCollector;
 
 pub(crate) use collector::count_by_state;
 pub use counters::{
@@ -130,7 +129,7 @@ impl Exporter {
             response.labels,
         )?;
         let registry = Registry::new();
-        registry.register(Box::new(FrameCollector::new(Arc::clone(&inner))?))?;
+        collector::check()?;
         registry.register(Box::new(cycles.clone()))?;
         registry.register(Box::new(responses.clone()))?;
         Ok(Self { inner, registry, cycles, responses })
@@ -230,10 +229,15 @@ impl Exporter {
     /// When a metric breaks the rules of the format.
     pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
         let mut text = String::new();
-        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
-        let state = self.inner.state();
+        // One state for all of it: a cycle may end meanwhile, and sums must fit what they are the sums of.
+        let (state, now) = (self.inner.state(), self.inner.clock.now());
+        let mut families = self.registry.gather();
+        families.extend(collector::families(&state, now));
+        families.retain(|family| !family.get_metric().is_empty());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        TextEncoder::new().encode_utf8(&families, &mut text)?;
         if let Some(frame) = &state.frame {
-            miners::write(frame, &state.miner_labels, self.inner.clock.now(), &mut text);
+            miners::write(frame, &state.miner_labels, now, &mut text);
         }
         Ok(text.into_bytes())
     }
