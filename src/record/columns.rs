@@ -75,6 +75,12 @@ const fn place(column: Column) -> usize {
     column as usize
 }
 
+/// Anything with the names of its fields, so that a later version that has other ones can read it.
+pub(super) fn named<T: Serialize>(it: &T) -> Vec<u8> {
+    // Only what has no length cannot be written, and there is nothing of that kind in a record.
+    rmp_serde::to_vec_named(it).unwrap_or_default()
+}
+
 /// Packs bytes.
 pub(super) fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut packed = DeflateEncoder::new(Vec::new(), Compression::new(6));
@@ -219,14 +225,13 @@ impl Columns {
         }
     }
 
-    /// Anything.
+    /// Anything, with the names of its fields.
     pub(super) fn any<T: Serialize + ?Sized>(&mut self, column: Column, it: &T) {
         if let Some(all) = self.bytes.get_mut(place(column)) {
             let before = all.len();
             // Only what has no length cannot be written, and there is nothing of that kind.
-            match postcard::to_extend(it, std::mem::take(all)) {
-                Ok(more) => *all = more,
-                Err(_) => all.truncate(before),
+            if rmp_serde::encode::write_named(all, it).is_err() {
+                all.truncate(before);
             }
         }
     }
@@ -381,9 +386,9 @@ impl Reading {
     /// Anything.
     pub(super) fn any<T: DeserializeOwned>(&mut self, column: Column) -> Result<T, Damage> {
         let cursor = self.column(column)?;
-        let rest = cursor.bytes.get(cursor.at..).ok_or(Damage::Short)?;
-        let (it, left) = postcard::take_from_bytes(rest).map_err(|_| Damage::Nonsense)?;
-        cursor.at = cursor.bytes.len().saturating_sub(left.len());
+        let mut rest = cursor.bytes.get(cursor.at..).ok_or(Damage::Short)?;
+        let it = rmp_serde::from_read(&mut rest).map_err(|_| Damage::Nonsense)?;
+        cursor.at = cursor.bytes.len().saturating_sub(rest.len());
         Ok(it)
     }
 }

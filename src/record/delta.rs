@@ -64,15 +64,15 @@ impl Outcome {
             (decision.at, decision.would_be, decision.binding, fleet, decision.energy, decision.waiting),
             (&decision.commands, &decision.breakers, &decision.responses),
         );
-        let of = |bytes: postcard::Result<Vec<u8>>| hash(&bytes.unwrap_or_default());
+        let of = |bytes: Result<Vec<u8>, rmp_serde::encode::Error>| hash(&bytes.unwrap_or_default());
         let numbers =
             [fleet.draw, fleet.setpoint, fleet.budget, fleet.target, fleet.shortfall, fleet.surplus];
         Self {
             hashes: [
-                of(postcard::to_allocvec(&whole)),
-                of(postcard::to_allocvec(&decision.circuits)),
-                of(postcard::to_allocvec(&decision.meters)),
-                of(postcard::to_allocvec(&miners)),
+                of(rmp_serde::to_vec(&whole)),
+                of(rmp_serde::to_vec(&decision.circuits)),
+                of(rmp_serde::to_vec(&decision.meters)),
+                of(rmp_serde::to_vec(&miners)),
             ],
             mode: decision.mode,
             fleet: numbers.map(|watts| short(watts.get())),
@@ -194,6 +194,7 @@ impl Before {
         self.decided.resize(outcome.miners.len(), (MinerState::Pending, None));
         to.count(Column::Decided, outcome.miners.len());
         let changed = differing(&self.decided, &outcome.miners, |one, other| one == other);
+        let told = by_miner(&outcome.commands);
         to.count(Column::Decided, changed.len());
         let mut next = 0;
         for at in changed {
@@ -201,7 +202,7 @@ impl Before {
             next = at + 1;
             if let Some((state, setpoint)) = outcome.miners.get(at) {
                 to.any(Column::Decided, state);
-                write_target(to, commanded(&outcome.commands, at), *setpoint);
+                write_target(to, told.get(&at).copied(), *setpoint);
             }
         }
         self.decided.clone_from(&outcome.miners);
@@ -289,12 +290,13 @@ impl Before {
         let miners = from.count(Column::Decided, self.specs.len())?;
         self.decided.resize(miners, (MinerState::Pending, None));
         let changed = from.count(Column::Decided, miners)?;
+        let told = by_miner(&commands);
         let mut next = 0_usize;
         for _ in 0..changed {
             let at = next.saturating_add(from.count(Column::Decided, miners)?);
             let decided = self.decided.get_mut(at).ok_or(Damage::Nonsense)?;
             let state = from.any(Column::Decided)?;
-            *decided = (state, read_target(from, commanded(&commands, at))?);
+            *decided = (state, read_target(from, told.get(&at).copied())?);
             next = at + 1;
         }
         Ok(Outcome { hashes, mode, fleet, commands, breakers, miners: self.decided.clone() })
@@ -322,9 +324,9 @@ impl Near<'_> {
     }
 }
 
-/// What a miner was told in a cycle; commands come by miner or not, so all are looked at.
-fn commanded(commands: &[Command], at: usize) -> Option<Target> {
-    commands.iter().find(|command| command.miner.0 == at).map(|command| command.target)
+/// What each miner was told in a cycle, at first where it was told more than once.
+fn by_miner(commands: &[Command]) -> BTreeMap<usize, Target> {
+    commands.iter().rev().map(|command| (command.miner.0, command.target)).collect()
 }
 
 fn write_target(to: &mut Columns, known: Option<Target>, target: Option<Target>) {

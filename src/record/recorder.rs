@@ -19,7 +19,7 @@ use crate::control::{State, measure::Readings};
 /// Cycles that may wait for the disk.
 const QUEUE: usize = 32;
 /// How long a segment becomes: so much is run again at the most before the cycle that somebody wants to see.
-const SEGMENT: Duration = Duration::from_secs(3_600);
+const SEGMENT: Duration = Duration::from_secs(7_200);
 /// After cycles were lost, the record begins anew no sooner than this.
 const AFTER_GAP: Duration = Duration::from_secs(10);
 /// A disk that failed is tried again no sooner than this.

@@ -1,7 +1,7 @@
 //! A segment: a file that needs no other to be replayed.
 //!
 //! ```text
-//! "BALLAST RECORD 1\n"
+//! "BALLAST RECORD 2\n"
 //! frame: kind (1 byte) · length (4) · check sum (4) · content          numbers with the low byte first
 //!   kind 1, first    the header: what it is of, and the site as the control law knows it
 //!   kind 2, second   the state of the control law before the first cycle
@@ -27,9 +27,10 @@ use crate::miner::DriverKind;
 
 /// How a segment begins.
 ///
-/// The number rises with every change of what is kept: of the format, and of the fields of site, state and snapshot, which
-/// are written one after the other and have no names. `tests/fixtures/records` holds records that must be read.
-pub(super) const MAGIC: &[u8] = b"BALLAST RECORD 1\n";
+/// The number rises with every change of the format. The fields of site, state and snapshot have their names in it: one that
+/// is new must have a value that stands for its absence (`serde(default)`), then older records can be read.
+/// `tests/fixtures/records` holds records that must be.
+pub(super) const MAGIC: &[u8] = b"BALLAST RECORD 2\n";
 /// What a record of every version begins with.
 const ANY: &[u8] = b"BALLAST RECORD ";
 /// What the name of a segment ends with, behind a dot.
@@ -166,8 +167,8 @@ impl Encoder {
     pub fn begin(header: &Header, state: &State) -> (Self, Vec<u8>) {
         let mut bytes = MAGIC.to_vec();
         // What has no length cannot be written, and there is nothing of that kind in either.
-        bytes.extend_from_slice(&packed(HEADER, &postcard::to_allocvec(header).unwrap_or_default()));
-        bytes.extend_from_slice(&packed(STATE, &postcard::to_allocvec(state).unwrap_or_default()));
+        bytes.extend_from_slice(&packed(HEADER, &columns::named(header)));
+        bytes.extend_from_slice(&packed(STATE, &columns::named(state)));
         let encoder = Self { before: Before::nothing(&header.site), columns: Columns::default(), cycles: 0 };
         (encoder, bytes)
     }
@@ -333,7 +334,7 @@ impl Segment {
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Damage> {
-    postcard::from_bytes(bytes).map_err(|_| Damage::Nonsense)
+    rmp_serde::from_slice(bytes).map_err(|_| Damage::Nonsense)
 }
 
 /// The frames of a file.

@@ -75,6 +75,7 @@ const OFTEN: f64 = 2.2;
 
 /// Surprises of the recent past by size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Surprises {
     /// Seconds, and watt-seconds, spent in each class.
     #[serde(with = "crate::control::array")]
@@ -176,6 +177,7 @@ impl Surprises {
 
 /// What is known of the other load at one instant, in watts; generation is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Outlook {
     /// The level, freed of noise.
     pub level: f64,
@@ -196,6 +198,7 @@ impl Outlook {
 
 /// The other load of one circuit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Balance {
     /// The level at the instants of the samples.
     levels: History,

@@ -26,6 +26,7 @@ const WORTH_OPENING: f64 = 100.0;
 
 /// A breaker from cycle to cycle.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Trip {
     /// Since when its circuit is the reason that a budget is exceeded.
     stuck_since: Option<Moment>,

@@ -85,6 +85,7 @@ impl Seen {
 
 /// What is remembered of a part of a combined meter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct PartMemory {
     low: History,
     high: History,
@@ -94,6 +95,7 @@ struct PartMemory {
 
 /// What is remembered of a combined meter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Memory {
     parts: Vec<PartMemory>,
     /// Of a sum, the latest.
@@ -107,6 +109,7 @@ struct Memory {
 
 /// All meters from cycle to cycle.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Combiner {
     /// The combined meters, each after its parts. One that were a part of itself would not be among them.
     order: Vec<usize>,

@@ -281,6 +281,7 @@ impl BreakerState {
 
 /// Energy at the root circuit since the start, each rising only.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Energy {
     /// What was left over before the miners took any: generation minus other load, where positive.
     pub surplus: Joules,

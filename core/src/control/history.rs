@@ -9,6 +9,7 @@ use crate::moment::Moment;
 
 /// Samples of the recent past, by rising time; bounded in time and number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct History {
     samples: VecDeque<(Moment, f64)>,
 }
@@ -18,6 +19,8 @@ pub struct History {
 const KEEP: Duration = Duration::from_secs(300);
 /// The most samples that are kept.
 const MOST: usize = 1_200;
+/// Steps from where a sample should be before it is searched for.
+const STRIDES: usize = 6;
 
 impl History {
     /// Adds a sample. One that is not later than the newest replaces it when the times are equal and is
@@ -44,10 +47,42 @@ impl History {
     /// The least and the greatest value from one moment to another, both included; `None` when empty.
     pub fn range(&self, from: Moment, to: Moment) -> Option<(f64, f64)> {
         let (first, last) = (self.at(from)?, self.at(to)?);
-        let begin = self.samples.partition_point(|&(at, _)| at <= from);
+        let begin = self.after(from);
         let within = self.samples.iter().skip(begin).take_while(|&&(at, _)| at < to);
         let ends = (first.min(last), first.max(last));
         Some(within.fold(ends, |(low, high), &(_, value)| (low.min(value), high.max(value))))
+    }
+
+    /// How many samples are not later than a moment.
+    ///
+    /// Samples mostly come evenly, so the place is nearly where it would be if all did; from there it is a few steps, and where
+    /// it is not, the search by halves.
+    fn after(&self, moment: Moment) -> usize {
+        let (Some(&(first, _)), Some(&(last, _))) = (self.samples.front(), self.samples.back()) else {
+            return 0;
+        };
+        let count = self.samples.len();
+        if moment >= last {
+            return count;
+        }
+        if moment < first {
+            return 0;
+        }
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let steps = u64::try_from(count.saturating_sub(1)).unwrap_or(0);
+        let guess = nanos(moment - first).saturating_mul(steps).checked_div(nanos(last - first)).unwrap_or(0);
+        let mut place = usize::try_from(guess).unwrap_or(0).min(count);
+        for _ in 0..STRIDES {
+            let here = self.samples.get(place).is_some_and(|&(at, _)| at <= moment);
+            let before = place.checked_sub(1).and_then(|index| self.samples.get(index));
+            let passed = before.is_none_or(|&(at, _)| at <= moment);
+            match (passed, here) {
+                (true, false) => return place,
+                (_, true) => place += 1,
+                (false, false) => place -= 1,
+            }
+        }
+        self.samples.partition_point(|&(at, _)| at <= moment)
     }
 
     /// The newest sample.
@@ -57,7 +92,7 @@ impl History {
 
     /// The newest sample that is not later than a moment.
     pub fn latest(&self, moment: Moment) -> Option<(Moment, f64)> {
-        let later = self.samples.partition_point(|&(at, _)| at <= moment);
+        let later = self.after(moment);
         later.checked_sub(1).and_then(|index| self.samples.get(index)).copied()
     }
 
@@ -82,7 +117,7 @@ impl History {
 
     /// The value at a moment, linear between samples, constant beyond both ends; `None` when empty.
     pub fn at(&self, moment: Moment) -> Option<f64> {
-        let later = self.samples.partition_point(|&(at, _)| at <= moment);
+        let later = self.after(moment);
         let before = later.checked_sub(1).and_then(|index| self.samples.get(index));
         match (before, self.samples.get(later)) {
             (Some(&(from, low)), Some(&(to, high))) => {
@@ -109,6 +144,21 @@ mod tests {
         assert_eq!(history.at(Moment::millis(500)), Some(10.0));
         assert_eq!(history.at(Moment::millis(1_500)), Some(15.0));
         assert_eq!(history.at(Moment::millis(9_000)), Some(20.0));
+    }
+
+    #[test]
+    fn a_sample_is_found_however_unevenly_they_came() {
+        let mut history = History::default();
+        let mut at = 0;
+        for step in 0..400_u64 {
+            at += [1, 1_000, 1_000, 3, 40_000, 999, 1_001][usize::try_from(step % 7).unwrap()];
+            history.push(Moment::millis(at), 1.0);
+        }
+        for moment in (0..at + 2_000).step_by(37) {
+            let moment = Moment::millis(moment);
+            let known = history.samples.partition_point(|&(at, _)| at <= moment);
+            assert_eq!(history.after(moment), known);
+        }
     }
 
     #[test]

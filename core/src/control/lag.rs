@@ -85,6 +85,7 @@ pub enum Against {
 
 /// Learns the lag of one meter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LagEstimator {
     waiting: VecDeque<(Moment, f64)>,
     /// The latest two samples that were compared: stamp, and value in watts.
@@ -109,6 +110,15 @@ fn lag(candidate: usize) -> f64 {
     let steps =
         f64::from(u32::try_from(candidate).unwrap_or(0)) - f64::from(u32::try_from(AHEAD).unwrap_or(0));
     steps * STEP.as_secs_f64()
+}
+
+/// The moment by the lag of a candidate earlier.
+fn earlier(at: Moment, candidate: usize) -> Moment {
+    let steps = |count: usize| STEP * u32::try_from(count).unwrap_or(0);
+    match candidate.checked_sub(AHEAD) {
+        Some(behind) => at.earlier(steps(behind)),
+        None => at + steps(AHEAD.saturating_sub(candidate)),
+    }
 }
 
 /// The moment by a number of seconds earlier, or later where that is negative.
@@ -189,7 +199,7 @@ impl LagEstimator {
         let meter = bend(low, mid, value);
         let mut moves = [0.0; CANDIDATES];
         for (candidate, moved) in moves.iter_mut().enumerate() {
-            let then = |moment: Moment| miners(shifted(moment, lag(candidate)));
+            let then = |moment: Moment| miners(earlier(moment, candidate));
             let (Some(low), Some(mid), Some(high)) = (then(first), then(middle), then(at)) else { return };
             *moved = bend(low, mid, high);
         }

@@ -89,6 +89,7 @@ impl Measure {
 /// The latest good value of each measure of a meter but its power, each with its own stamp. A measure that the meter
 /// does not have, or has not yet told, is `None`; its age tells whether it is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Readings {
     values: [Option<Reading<f64>>; Measure::NAMES.len()],
 }

@@ -46,6 +46,7 @@ pub const LEAST_DRAWN: f64 = 0.25;
 
 /// Whether a meter moves with its miners or against them, over stretches that are long beside any lag.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Direction {
     /// Beginning of the stretch, the meter and what the miners said then.
     from: Option<(Moment, f64, f64)>,
@@ -147,6 +148,7 @@ impl Meters<'_> {
 
 /// What is remembered of a circuit between cycles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CircuitMemory {
     /// Estimated draw of all its miners, in the miners' own watts.
     pub estimate: History,

@@ -26,6 +26,7 @@ const OPEN: Duration = Duration::from_secs(15);
 
 /// The ramp of one circuit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ramp {
     /// When it was last raised.
     raised_at: Option<Moment>,

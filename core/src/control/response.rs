@@ -95,6 +95,7 @@ pub struct Sent {
 
 /// What is known of one miner from cycle to cycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Track {
     /// Where the miner was put, by a command or by adopting what it did.
     pub setpoint: Option<Target>,
@@ -276,8 +277,8 @@ impl Track {
         sent.accepted
             && !sent.arrived
             && way > 0.0
-            && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
             && sent.stuck_at - self.draw < way * MOVED
+            && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
     }
 
     /// The latest command was not answered in its time, and nothing shows that it has been carried out.

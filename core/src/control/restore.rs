@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::control::site::{Cap, CircuitId, Combination, MeterId, Site};
 use crate::control::state::State;
-use crate::control::tree::Tree;
 
 /// What was given back cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +44,12 @@ impl Site {
     }
 }
 
+fn or_fresh<T>(list: &mut Vec<T>, fresh: Vec<T>) {
+    if list.is_empty() {
+        *list = fresh;
+    }
+}
+
 impl State {
     /// Gives a state that was kept what is not kept with it: its site.
     ///
@@ -52,6 +57,15 @@ impl State {
     /// It is not the state of this site, or the site is not consistent.
     pub fn restore(mut self, site: Arc<Site>) -> Result<Self, Unfit> {
         site.check()?;
+        let fresh = Self::new(site.clone());
+        // What was kept before there was such a list.
+        or_fresh(&mut self.memories, fresh.memories);
+        or_fresh(&mut self.ramps, fresh.ramps);
+        or_fresh(&mut self.trips, fresh.trips);
+        or_fresh(&mut self.taken, fresh.taken);
+        or_fresh(&mut self.nameplates, fresh.nameplates);
+        or_fresh(&mut self.maxima, fresh.maxima);
+        or_fresh(&mut self.acting, fresh.acting);
         let circuits = [
             self.memories.len(),
             self.ramps.len(),
@@ -67,7 +81,7 @@ impl State {
         if !fits {
             return Err(Unfit("the state belongs to another site"));
         }
-        self.tree = Tree::new(&site);
+        self.tree = fresh.tree;
         self.site = site;
         Ok(self)
     }

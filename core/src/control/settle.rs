@@ -19,6 +19,7 @@ const ASLEEP: f64 = 0.5;
 
 /// What was learned of where one miner settles. All in the miner's own watts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settling {
     /// The highest target at which it was seen to be steady, and its draw there.
     high: Option<(f64, f64)>,

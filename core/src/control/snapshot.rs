@@ -138,6 +138,7 @@ pub enum Activity {
 
 /// One reading of a miner.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MinerStatus {
     /// Draw at the wall.
     pub power: Measured<Watts>,

@@ -19,8 +19,10 @@ use crate::moment::Moment;
 
 /// The state of the controller. Everything in it was computed from snapshots; nothing is read from outside.
 ///
-/// Kept by `serde`, it is without its site, which [`State::restore`] gives back.
+/// Kept by `serde`, it is without its site, which [`State::restore`] gives back. One that an earlier version has kept, with
+/// other fields, can be given back, too: what it does not say is as at the beginning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default = "blank")]
 pub struct State {
     #[serde(skip, default = "nowhere")]
     pub(super) site: Arc<Site>,
@@ -66,6 +68,11 @@ pub struct State {
 /// The place of the site in a state that has not been given one yet.
 fn nowhere() -> Arc<Site> {
     Arc::new(Site::nowhere())
+}
+
+/// What a state is that says nothing of itself.
+fn blank() -> State {
+    State::new(nowhere())
 }
 
 impl State {
