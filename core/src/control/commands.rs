@@ -63,8 +63,11 @@ pub fn is_awake_unasked(
 /// Whether the latest command got no answer, and readings since show that it was not carried out.
 pub fn is_lost(miner: &Miner, track: &Track, input: &MinerInput, now: Moment, settings: &Settings) -> bool {
     let Some(sent) = track.sent.filter(|_| miner.actuator != Actuator::Fixed) else { return false };
+    if !track.unheard(now) {
+        return false;
+    }
     let late = sent.at + patience(miner, track) + settings.straggler_grace;
-    track.unheard(now) && now > late && evidence(miner, input, late, now).is_some()
+    now > late && evidence(miner, input, late, now).is_some()
 }
 
 /// What a miner needs beside the allocation, if anything. `over` says whether a budget is exceeded that it counts for.
@@ -79,10 +82,21 @@ pub fn correction(
     if !matches!(input.contact, Contact::Reachable) || now < track.retry_at {
         return None;
     }
+    let wanted = wanted(miner, track, setpoint, input, over, now)?;
+    let early = track.sent.is_some_and(|sent| now - sent.at < patience(miner, track));
+    (!early).then_some(wanted)
+}
+
+/// The same, whatever it was told when.
+fn wanted(
+    miner: &Miner,
+    track: &Track,
+    setpoint: Target,
+    input: &MinerInput,
+    over: bool,
+    now: Moment,
+) -> Option<(Target, Cause)> {
     let asked = track.sent.map_or(Moment::START, |sent| sent.at);
-    if track.sent.is_some() && now - asked < patience(miner, track) {
-        return None;
-    }
     if track.state == MinerState::Straggler {
         // The gentle way again, then the hard way where that is needed.
         let gentle = track.failures < GENTLE_TRIES && setpoint != Target::Sleep;

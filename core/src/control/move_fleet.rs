@@ -547,7 +547,7 @@ fn rebalance_fleet(
 ) {
     let budgets: Vec<f64> = circuits.iter().map(|circuit| circuit.raise.max(0.0)).collect();
     state.hulls.refresh(items);
-    let best = optimum::solve(items, &state.hulls, &state.tree, &budgets);
+    let best = optimum::relax(items, &state.hulls, &state.tree, &budgets);
     let hashrate: f64 =
         items.iter().filter(|item| item.free()).map(|item| item.hashrate_at(item.level)).sum();
     state.gap = if best.bound > 0.0 { ((best.bound - hashrate) / best.bound).max(0.0) } else { 0.0 };
@@ -555,6 +555,7 @@ fn rebalance_fleet(
     if shed || state.gap < GAP_WORTH_MOVING {
         return;
     }
+    let best = best.round(items, &state.hulls, &state.tree);
     let most = state.nameplates.first().copied().unwrap_or(0.0) * REBALANCE_SHARE;
     let flying = track::in_flight(items, &state.tree, circuits.len());
     let free = budgets.iter().zip(flying).map(|(budget, flying)| budget - flying).collect();

@@ -57,8 +57,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         introduce(&site, state, &strangers);
     }
 
-    let estimates = per_circuit(state, |_, track| track.draw);
-    let told = per_circuit(state, |_, track| track.said);
+    let sums = own_sums(state, |_, track| [track.draw, track.said]);
+    let [estimates, told] = sums.map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
@@ -73,10 +73,14 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     meters::distrust(&site, &state.memories, &mut seen);
     let meters = Meters { now, seen: &seen };
     let scales = scales(&site, state);
-    let asleep = per_circuit(state, |miner, track| track.sleep(miner));
     let largest = largest_starts(state);
-    let scaled =
-        per_circuit(state, |miner, track| track.draw * scales.get(miner.circuit.0).copied().unwrap_or(1.0));
+    let sums = own_sums(state, |miner, track| {
+        let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
+        let most = track.settled(miner, Some(Target::Power(miner.maximum())));
+        [track.sleep(miner), track.draw * gain, most * gain]
+    });
+    let [asleep, scaled, most] = sums;
+    let [asleep, scaled] = [asleep, scaled].map(|own| over_tree(state, own));
     let scale: Vec<f64> = scaled
         .iter()
         .zip(&estimates)
@@ -95,7 +99,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     };
     let circuits = headroom::headrooms(&terms, &state.memories, meters);
 
-    let binding = bind(&site, state, &circuits, &scales);
+    // What binds the fleet: the limits, or nothing but the miners themselves.
+    let binding = budget::fit(&state.tree, &circuits, &most, 0);
 
     // Shared with the tracks, which change while the items are in use.
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
@@ -216,16 +221,23 @@ fn introduce(site: &Site, state: &mut State, strangers: &[(usize, f64)]) {
     }
 }
 
-/// Sums of a value of the miners over the circuits at or above them.
-fn per_circuit(state: &State, value: impl Fn(&Miner, &Track) -> f64) -> Vec<f64> {
-    let count = state.site.circuits.len();
-    let mut own = vec![0.0; count];
+/// For each circuit, sums of some values of the miners directly on it. One pass for all of them: in a large fleet the
+/// tracks do not fit into the processor's cache.
+fn own_sums<const N: usize>(state: &State, values: impl Fn(&Miner, &Track) -> [f64; N]) -> [Vec<f64>; N] {
+    let mut sums = [(); N].map(|()| vec![0.0; state.site.circuits.len()]);
     for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
-        if let Some(sum) = own.get_mut(miner.circuit.0) {
-            *sum += value(miner, track);
+        for (sums, value) in sums.iter_mut().zip(values(miner, track)) {
+            if let Some(sum) = sums.get_mut(miner.circuit.0) {
+                *sum += value;
+            }
         }
     }
-    let mut total = vec![0.0; count];
+    sums
+}
+
+/// For each circuit, what is at or below it, from what is directly on each.
+fn over_tree(state: &State, own: Vec<f64>) -> Vec<f64> {
+    let mut total = vec![0.0; own.len()];
     for (circuit, value) in own.into_iter().enumerate() {
         state.tree.add(&mut total, CircuitId(circuit), value);
     }
@@ -234,10 +246,15 @@ fn per_circuit(state: &State, value: impl Fn(&Miner, &Track) -> f64) -> Vec<f64>
 
 /// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
 fn largest_starts(state: &State) -> Vec<f64> {
-    let mut largest = vec![0.0_f64; state.site.circuits.len()];
+    let mut own = vec![0.0_f64; state.site.circuits.len()];
     for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
-        let start = track.most(miner) * (1.0 + miner.response.start_overshoot);
-        for &above in state.tree.path(miner.circuit.0) {
+        if let Some(largest) = own.get_mut(miner.circuit.0) {
+            *largest = largest.max(track.most(miner) * (1.0 + miner.response.start_overshoot));
+        }
+    }
+    let mut largest = own.clone();
+    for (circuit, start) in own.into_iter().enumerate() {
+        for &above in state.tree.path(circuit) {
             if let Some(largest) = largest.get_mut(above) {
                 *largest = largest.max(start);
             }
@@ -271,18 +288,6 @@ fn response(site: &Site, tracks: &[Track]) -> Duration {
     }
     let mean = if watts > 0.0 { seconds / watts } else { 0.0 };
     site.settings.period + Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO)
-}
-
-/// What binds the fleet: the limits, or nothing but the miners themselves.
-fn bind(site: &Site, state: &State, circuits: &[Headroom], scales: &[f64]) -> Binding {
-    let mut own = vec![0.0; site.circuits.len()];
-    for (miner, track) in site.miners.iter().zip(&state.tracks) {
-        let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-        if let Some(sum) = own.get_mut(miner.circuit.0) {
-            *sum += track.settled(miner, Some(Target::Power(miner.maximum()))) * gain;
-        }
-    }
-    budget::fit(&state.tree, circuits, &own, 0)
 }
 
 fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -> Mode {

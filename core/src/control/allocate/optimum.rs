@@ -156,6 +156,22 @@ struct Seat {
 
 /// Solves for these budgets (one for each circuit, infinite where none). `hulls` must be fresh for `items`.
 pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) -> Optimum {
+    relax(items, hulls, tree, budgets).round(items, hulls, tree)
+}
+
+/// The optimum of the relaxation: it bounds every allocation, and the best of them lies near it.
+pub struct Relaxed {
+    /// See [`Optimum::bound`].
+    pub bound: f64,
+    seats: Vec<Seat>,
+    /// What each circuit has left when every movable item sleeps.
+    asleep: Vec<f64>,
+    /// Where in the order of the segments each circuit ran full.
+    tight: Vec<Option<usize>>,
+}
+
+/// Fills the hulls up to these budgets. Half of the way of [`solve`], and all of it where only the bound is wanted.
+pub fn relax(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) -> Relaxed {
     let asleep = room_asleep(items, tree, budgets);
     let mut room = asleep.clone();
     let mut seats: Vec<Seat> = items
@@ -197,36 +213,44 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
             }
         }
     }
-    let mut room = asleep;
-    let mut levels: Vec<Level> = Vec::with_capacity(items.len());
-    for (item, seat) in items.iter().zip(&seats) {
-        let level = if item.free() { item.fit(seat.power) } else { item.level };
-        if item.free() {
-            let more = item.power_at(level) - item.sleep;
-            tree.add(&mut room, CircuitId(item.circuit), -more);
+    Relaxed { bound, seats, asleep, tight }
+}
+
+impl Relaxed {
+    /// Rounds down to what the items can really do, and uses up what that leaves. The items and hulls are those that it was
+    /// made of.
+    pub fn round(self, items: &[Item<'_>], hulls: &Hulls, tree: &Tree) -> Optimum {
+        let Self { bound, seats, asleep: mut room, tight } = self;
+        let mut levels: Vec<Level> = Vec::with_capacity(items.len());
+        for (item, seat) in items.iter().zip(&seats) {
+            let level = if item.free() { item.fit(seat.power) } else { item.level };
+            if item.free() {
+                let more = item.power_at(level) - item.sleep;
+                tree.add(&mut room, CircuitId(item.circuit), -more);
+            }
+            levels.push(level);
         }
-        levels.push(level);
-    }
-    let mut filling = Filling::new(items, tree, &room, &levels);
-    filling.run(items, tree, &mut room, &mut levels);
-    let mut carried: f64 = items.iter().zip(&levels).map(|(item, level)| item.power_at(*level)).sum();
-    let mut changed: Vec<usize> = Vec::new();
-    for circuit in tree.deepest_first() {
-        if let Some(position) = tight.get(circuit).copied().flatten() {
-            let core = core(items, hulls, tree, &tight, circuit, position);
-            core::improve(items, tree, circuit, &core, &mut carried, &mut room, &mut levels);
-            changed.extend(core);
+        let mut filling = Filling::new(items, tree, &room, &levels);
+        filling.run(items, tree, &mut room, &mut levels);
+        let mut carried: f64 = items.iter().zip(&levels).map(|(item, level)| item.power_at(*level)).sum();
+        let mut changed: Vec<usize> = Vec::new();
+        for circuit in tree.deepest_first() {
+            if let Some(position) = tight.get(circuit).copied().flatten() {
+                let core = core(items, hulls, tree, &tight, circuit, position);
+                core::improve(items, tree, circuit, &core, &mut carried, &mut room, &mut levels);
+                changed.extend(core);
+            }
         }
+        filling.resume(items, tree, &room, &levels, &changed);
+        filling.run(items, tree, &mut room, &mut levels);
+        let hashrate = items
+            .iter()
+            .zip(&levels)
+            .filter(|(item, _)| item.free())
+            .map(|(item, level)| item.hashrate_at(*level))
+            .sum();
+        Optimum { levels, hashrate, bound }
     }
-    filling.resume(items, tree, &room, &levels, &changed);
-    filling.run(items, tree, &mut room, &mut levels);
-    let hashrate = items
-        .iter()
-        .zip(&levels)
-        .filter(|(item, _)| item.free())
-        .map(|(item, level)| item.hashrate_at(*level))
-        .sum();
-    Optimum { levels, hashrate, bound }
 }
 
 /// Moves one item and keeps the books.

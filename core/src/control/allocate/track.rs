@@ -443,10 +443,21 @@ pub fn wake(
         if item.level != Level::Sleep || !item.movable || !item.wakeable {
             continue;
         }
+        let favour = favoured.get(index).copied().flatten().is_some();
+        // Where there is no room at all nobody fits, and a start only takes of it.
+        let none = tree.path(item.circuit).iter().any(|&circuit| {
+            let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
+            let sustained = value(&wakes.sustained);
+            value(&wakes.bases) > sustained
+                || (!favour && value(&wakes.tops) > sustained)
+                || value(&wakes.pace) <= 0.0
+        });
+        if none {
+            continue;
+        }
         let best = item.best();
         let watts = item.power_at(best) - item.sleep;
         if watts > 0.0 {
-            let favour = favoured.get(index).copied().flatten().is_some();
             options.push((favour, item.hashrate_at(best) / watts, draw(terms.lot, index), index));
         }
     }

@@ -58,13 +58,6 @@ impl Track {
         if !sent.answered && sent.stuck_since == sent.at {
             return false;
         }
-        let way = self.expected(miner, sent.stuck_at, sent.from_sleep, goal);
-        let late = sent.stuck_since + way + settings.straggler_grace;
-        if seen <= late {
-            return false;
-        }
-        // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
-        let tuning = starting && seen <= late + miner.response.start_time + TUNING;
         let way = (sent.from - goal).max(0.0);
         let moved = sent.from - self.draw > way * MOVED;
         // One that moved has a floor of its own, which is learned; one that did not is a straggler.
@@ -74,11 +67,17 @@ impl Track {
             Some(Target::Power(told)) if !sent.lowers => goal.max(told.get()),
             _ => goal,
         };
-        let above = self.draw > most && !near(miner, self.draw, most) && !tuning && stays;
-        let never_woke = !matches!(self.setpoint, Some(Target::Sleep))
-            && self.draw < miner.minimum().get() * 0.5
-            && seen > late + miner.response.start_time;
-        above || never_woke
+        let above = stays && self.draw > most && !near(miner, self.draw, most);
+        let asleep = !matches!(self.setpoint, Some(Target::Sleep)) && self.draw < miner.minimum().get() * 0.5;
+        if !above && !asleep {
+            return false;
+        }
+        let way = self.expected(miner, sent.stuck_at, sent.from_sleep, goal);
+        let late = sent.stuck_since + way + settings.straggler_grace;
+        // While it starts and tunes it may draw its maximum, which is counted; but not for ever.
+        let tuning = starting && seen <= late + miner.response.start_time + TUNING;
+        let never_woke = asleep && seen > late + miner.response.start_time;
+        seen > late && (above && !tuning || never_woke)
     }
 
     pub(super) fn bound(&self, miner: &Miner, goal: f64, now: Moment) -> f64 {
