@@ -1,15 +1,17 @@
 //! `ballast assess`: from recordings of a surplus to how many megawatts of flexible load it carries, and why.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::Failure;
 use super::reading::{Reading, amount, positive, share, watts};
+use crate::study::assess::plant::Simulated;
 use crate::study::assess::rank::{Ranked, rank};
 use crate::study::assess::{self, Assessment, YearTold, sizing};
 use crate::study::report;
+use crate::study::trace::Trace;
 
 /// What `ballast assess` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +37,12 @@ pub struct Args {
     /// How much of its power a fleet can rise by in a minute, as a share
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.5", help_heading = "Fleets")]
     pub rise: f64,
+    /// Run each fleet through the real control law and a simulated plant instead of a formula; takes minutes
+    #[arg(long, help_heading = "Fleets")]
+    pub plant: bool,
+    /// How many days of the recording, chosen to stand for all, each fleet runs with --plant
+    #[arg(long, value_name = "DAYS", default_value = "6", requires = "plant", value_parser = clap::value_parser!(u16).range(1..=366), help_heading = "Fleets")]
+    pub plant_days: u16,
     /// Hash prices, in dollars for a PH/s and day
     #[arg(long, value_name = "DOLLARS", value_parser = amount, value_delimiter = ',', default_value = "30,40,50,60", help_heading = "Fleets")]
     pub hash_prices: Vec<f64>,
@@ -87,7 +95,12 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let mut sites = Vec::new();
     for path in &args.traces {
         let trace = args.reading.read(path)?;
-        sites.push(assess::assess(&trace, &assessed(args)));
+        let told = assessed(args);
+        sites.push(if args.plant {
+            through_plant(args, &trace, &told)?
+        } else {
+            assess::assess(&trace, &told)
+        });
     }
     let ranked = if sites.len() > 1 { rank(&sites) } else { Vec::new() };
     if let Some(file) = &args.html {
@@ -106,6 +119,26 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     };
     super::answer(&text)?;
     Ok(0)
+}
+
+/// Assesses with fleets through the simulated plant, and tells on a terminal how far it is.
+fn through_plant(args: &Args, trace: &Trace, told: &assess::Told) -> Result<Assessment, Failure> {
+    let all = sizing::outcomes(&told.sizing);
+    let (done, shown) = (std::cell::Cell::new(0_usize), std::io::stderr().is_terminal());
+    let name = trace.name.clone();
+    let progress = move || {
+        done.set(done.get() + 1);
+        if shown {
+            // A terminal that is gone is no reason to stop.
+            let _ = write!(std::io::stderr(), "\r{name}: {} of up to {all} fleets ", done.get());
+        }
+    };
+    let plant = Simulated::new(usize::from(args.plant_days), args.seed, Box::new(progress));
+    let assessment = assess::assess_with(trace, told, &plant);
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    Ok(assessment?)
 }
 
 /// Writes a page where there is none yet or an earlier one. Anything else stays: a slip of the hand must not cost a year of recordings.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::config::{ConfigErrors, quantity};
 use crate::sim::SimError;
 use crate::sim::scenario::ScenarioError;
+use crate::study::assess::plant::PlantError;
 use crate::study::simulate::SimulateError;
 
 /// Where a configuration is looked for unless the command line says otherwise.
@@ -63,6 +64,9 @@ pub enum Failure {
     /// A site cannot be simulated on a trace.
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    /// Fleets of an assessment cannot be simulated.
+    #[error(transparent)]
+    Plant(#[from] PlantError),
     /// A record cannot be replayed.
     #[error(transparent)]
     Record(#[from] crate::record::segment::RecordError),
@@ -108,6 +112,7 @@ impl Failure {
             | Self::Reload(_)
             | Self::NotAlone(_)
             | Self::Trace(_)
+            | Self::Plant(_)
             | Self::Record(_)
             | Self::Cut(_)
             | Self::Written { .. }

@@ -5,6 +5,7 @@
 
 mod drought;
 mod pattern;
+pub mod plant;
 pub mod rank;
 pub mod sizing;
 mod year;
@@ -15,6 +16,7 @@ pub use drought::{Drought, drought, longest_below};
 pub use pattern::{HourOfDay, Month, Ramps, autocorrelation};
 pub use year::{Year, YearTold};
 
+use self::sizing::Plant;
 use super::number::{count, mean, quantile, seconds, sorted};
 use super::trace::{Finding, Mark, Trace};
 
@@ -150,8 +152,19 @@ pub struct Assessment {
     pub sizing: sizing::Sizing,
 }
 
-/// Says what can be said.
+/// Says what can be said, with fleets by the model interval by interval.
 pub fn assess(trace: &Trace, told: &Told) -> Assessment {
+    match assess_with(trace, told, &told.sizing.model) {
+        Ok(assessment) => assessment,
+        Err(never) => match never {},
+    }
+}
+
+/// Says what can be said, with fleets by a plant.
+///
+/// # Errors
+/// The plant cannot run a fleet.
+pub fn assess_with<P: Plant>(trace: &Trace, told: &Told, plant: &P) -> Result<Assessment, P::Error> {
     let raw: Vec<f64> = trace.surplus().collect();
     let carried = raw.iter().filter(|value| **value >= told.floor).count();
     let known = raw.iter().filter(|value| !value.is_nan()).count();
@@ -174,7 +187,7 @@ pub fn assess(trace: &Trace, told: &Told) -> Assessment {
     let mean_day = mean(whole.iter().copied());
     let months = pattern::months(&surplus, &local, trace.step, capacity);
     let year = year::year(&days, &months, mean_watts, &told.year);
-    Assessment {
+    Ok(Assessment {
         name: trace.name.clone(),
         known: what_is_known(trace, whole.len(), year.months),
         mean_watts,
@@ -211,12 +224,13 @@ pub fn assess(trace: &Trace, told: &Told) -> Assessment {
         months,
         year,
         sizing: sizing::sizing(
+            plant,
             &sizing::Surplus { watts: &surplus, step: seconds(trace.step) },
             mean_watts,
             largest,
             &told.sizing,
-        ),
-    }
+        )?,
+    })
 }
 
 /// What is left above a load that comes first; NaN stays.

@@ -1,5 +1,7 @@
 //! Fleets of many sizes on one surplus: what they take and leave, how often they start, what they earn.
 
+use std::convert::Infallible;
+
 use serde::Serialize;
 
 use crate::study::number::{count, quantile, quantile_of, sorted};
@@ -39,12 +41,20 @@ pub struct Outcome {
     pub ramp_p99_watts_per_minute: f64,
     /// Time that is known, in hours.
     pub known_hours: f64,
+    /// Energy that it drew from the grid because it followed late; `None` where the model cannot know.
+    pub imported_watt_hours: Option<f64>,
 }
 
 /// What says how a fleet behaves on a surplus: the model below, or a plant.
 pub trait Plant {
+    /// Why it cannot say.
+    type Error;
+
     /// What becomes of it.
-    fn outcome(&self, surplus: &Surplus<'_>, fleet: Fleet) -> Outcome;
+    ///
+    /// # Errors
+    /// The plant cannot run this fleet on this surplus.
+    fn outcome(&self, surplus: &Surplus<'_>, fleet: Fleet) -> Result<Outcome, Self::Error>;
     /// What it is and what it leaves out, for the reader of the report.
     fn told(&self) -> String;
 }
@@ -59,7 +69,9 @@ pub struct PerInterval {
 }
 
 impl Plant for PerInterval {
-    fn outcome(&self, surplus: &Surplus<'_>, fleet: Fleet) -> Outcome {
+    type Error = Infallible;
+
+    fn outcome(&self, surplus: &Surplus<'_>, fleet: Fleet) -> Result<Outcome, Infallible> {
         let hours = surplus.step / 3600.0;
         let minutes = surplus.step / 60.0;
         let (mut taken, mut offered, mut starts, mut running, mut known) = (0.0, 0.0, 0, 0_usize, 0_usize);
@@ -96,7 +108,7 @@ impl Plant for PerInterval {
             }
             ramps.push((draw - before).abs() / minutes);
         }
-        Outcome {
+        Ok(Outcome {
             taken_watt_hours: taken,
             left_watt_hours: (offered - taken).max(0.0),
             starts,
@@ -104,7 +116,8 @@ impl Plant for PerInterval {
             added_peak_watts: added.max(0.0),
             ramp_p99_watts_per_minute: quantile_of(&mut ramps, 0.99),
             known_hours: count(known) * hours,
-        }
+            imported_watt_hours: None,
+        })
     }
 
     fn told(&self) -> String {
@@ -116,6 +129,9 @@ impl Plant for PerInterval {
         )
     }
 }
+
+/// Sizes that are looked at where none are told, as shares of the surplus's mean.
+const SHARES: [f64; 9] = [0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0];
 
 /// What fleets are looked at, and what they earn.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,21 +201,22 @@ pub fn earned_per_megawatt_hour(hash_price: f64, joules_per_terahash: f64) -> f6
     1e6 / joules_per_terahash / 1e3 * hash_price / 24.0
 }
 
-pub(super) fn sizing(surplus: &Surplus<'_>, mean: f64, largest: f64, told: &Told) -> Sizing {
-    sizing_with(&told.model, surplus, mean, largest, told)
+/// How many outcomes [`sizing`] asks for at the most.
+pub fn outcomes(told: &Told) -> usize {
+    let fleets = if told.fleets.is_empty() { SHARES.len() } else { told.fleets.len() };
+    fleets * told.minimums.len()
 }
 
 /// Sizes through any plant.
-pub fn sizing_with(
-    plant: &impl Plant,
+pub(super) fn sizing<P: Plant>(
+    plant: &P,
     surplus: &Surplus<'_>,
     mean: f64,
     largest: f64,
     told: &Told,
-) -> Sizing {
-    let shares = [0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0];
+) -> Result<Sizing, P::Error> {
     let mut fleets: Vec<f64> = if told.fleets.is_empty() {
-        shares.iter().map(|share| round(share * mean)).filter(|watts| *watts <= largest).collect()
+        SHARES.iter().map(|share| round(share * mean)).filter(|watts| *watts <= largest).collect()
     } else {
         told.fleets.clone()
     };
@@ -210,24 +227,25 @@ pub fn sizing_with(
     minimums.sort_by(f64::total_cmp);
     let size = |watts: f64, minimum: f64| {
         let fleet = Fleet { watts, minimum_watts: minimum * watts };
-        let outcome = plant.outcome(surplus, fleet);
-        Size { fleet, outcome, full_power_share: outcome.taken_watt_hours / (watts * outcome.known_hours) }
+        let outcome = plant.outcome(surplus, fleet)?;
+        let full_power_share = outcome.taken_watt_hours / (watts * outcome.known_hours);
+        Ok(Size { fleet, outcome, full_power_share })
     };
-    let sizes: Vec<Size> =
-        fleets.iter().flat_map(|watts| minimums.iter().map(|minimum| size(*watts, *minimum))).collect();
+    let sizes = fleets.iter().flat_map(|watts| minimums.iter().map(|minimum| size(*watts, *minimum)));
+    let sizes: Vec<Size> = sizes.collect::<Result<_, P::Error>>()?;
     let lowest: Vec<Size> = sizes.iter().step_by(minimums.len().max(1)).copied().collect();
     let best = told
         .hash_prices
         .iter()
         .flat_map(|hash| told.power_prices.iter().map(|power| best(&lowest, *hash, *power, told)));
-    Sizing {
+    Ok(Sizing {
         model: plant.told(),
         firm_watts: quantile(&sorted(surplus.watts.iter().copied()), 0.1),
         best: best.collect(),
         sizes,
         joules_per_terahash: told.joules_per_terahash,
         cost_per_kilowatt_year: told.cost_per_kilowatt_year,
-    }
+    })
 }
 
 fn best(sizes: &[Size], hash_price: f64, power_price: f64, told: &Told) -> Best {
@@ -265,7 +283,8 @@ mod tests {
     const MODEL: PerInterval = PerInterval { start_seconds: 300.0, rise_per_minute: 1.0 };
 
     fn outcome(watts: &[f64], fleet: f64, minimum: f64) -> Outcome {
-        MODEL.outcome(&Surplus { watts, step: 600.0 }, Fleet { watts: fleet, minimum_watts: minimum })
+        let fleet = Fleet { watts: fleet, minimum_watts: minimum };
+        MODEL.outcome(&Surplus { watts, step: 600.0 }, fleet).unwrap()
     }
 
     #[test]
@@ -298,7 +317,7 @@ mod tests {
             joules_per_terahash: 20.0,
             cost_per_kilowatt_year: 150.0,
         };
-        let got = sizing(&Surplus { watts: &watts, step: 3600.0 }, 5e5, 1e6, &told);
+        let got = sizing(&MODEL, &Surplus { watts: &watts, step: 3600.0 }, 5e5, 1e6, &told).unwrap();
         assert!((got.firm_watts - 99_900.0).abs() < 1.0);
         assert!(got.best[0].fleet_watts < got.best[1].fleet_watts, "{:?}", got.best);
         // 1 MW at 20 J/TH is 50 PH/s: at 48 dollars 100 dollars an hour.

@@ -371,6 +371,7 @@ fn fleets(out: &mut String, site: &Assessment) -> std::fmt::Result {
                 percent(outcome.running),
                 power(outcome.added_peak_watts),
                 power(outcome.ramp_p99_watts_per_minute),
+                super::text::imported(outcome),
             ]
         })
         .collect();
@@ -383,6 +384,7 @@ fn fleets(out: &mut String, site: &Assessment) -> std::fmt::Result {
         "Running",
         "Added peak",
         "Ramp a minute, P99",
+        "Imported",
     ];
     table(out, "", &head, &rows);
     writeln!(

@@ -41,6 +41,11 @@ pub fn percent(share: f64) -> String {
     if share.is_nan() { String::from("not known") } else { format!("{:.1} %", share * 100.0) }
 }
 
+/// A small share in percent, to a hundredth.
+fn fine_percent(share: f64) -> String {
+    if share.is_nan() { String::from("not known") } else { format!("{:.2} %", share * 100.0) }
+}
+
 /// An amount of dollars: `1,234,567`.
 fn dollars(amount: f64) -> String {
     let digits = format!("{:.0}", amount.abs());

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{dollars, energy, percent, power, verdict};
+use super::{dollars, energy, fine_percent, percent, power, verdict};
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
+use crate::study::assess::sizing;
 use crate::study::number;
 
 /// The widest line.
@@ -242,23 +243,33 @@ fn year(out: &mut String, site: &Assessment) -> std::fmt::Result {
     )
 }
 
+/// Drawn from the grid, as a share of what was taken; a dash where the model cannot know.
+pub(super) fn imported(outcome: &sizing::Outcome) -> String {
+    let share = |imported: f64| imported / outcome.taken_watt_hours.max(1e-9);
+    outcome.imported_watt_hours.map_or_else(|| String::from("-"), |imported| fine_percent(share(imported)))
+}
+
 fn sizes(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let sizing = &site.sizing;
     writeln!(out, "\nFLEETS")?;
     wrapped(out, &format!("By {}.", sizing.model), 2);
-    writeln!(out, "        FLEET      MINIMUM      TAKEN  FULL POWER  STARTS   RUNNING  ADDED PEAK")?;
+    writeln!(
+        out,
+        "        FLEET      MINIMUM      TAKEN  FULL POWER  STARTS   RUNNING  ADDED PEAK  IMPORTED"
+    )?;
     for size in &sizing.sizes {
         let outcome = &size.outcome;
         writeln!(
             out,
-            "  {:>11}  {:>11}  {:>9}  {:>10}  {:>6}  {:>8}  {:>10}",
+            "  {:>11}  {:>11}  {:>9}  {:>10}  {:>6}  {:>8}  {:>10}  {:>8}",
             power(size.fleet.watts),
             power(size.fleet.minimum_watts),
             percent(outcome.taken_watt_hours / (outcome.taken_watt_hours + outcome.left_watt_hours)),
             percent(size.full_power_share),
             outcome.starts,
             percent(outcome.running),
-            power(outcome.added_peak_watts)
+            power(outcome.added_peak_watts),
+            imported(outcome)
         )?;
     }
     writeln!(out, "\n  Firm, whatever the hash price: {} in 90 % of the hours.", power(sizing.firm_watts))?;

@@ -47,6 +47,56 @@ pub struct Account {
     pub starts: u64,
     /// Miners put to sleep.
     pub sleeps: u64,
+    /// Time in which the miners together drew at least what the smallest of them draws while it runs, in hours.
+    pub running_hours: f64,
+    /// Changes of the miners' draw from one minute to the next.
+    #[serde(skip)]
+    pub ramps: Ramps,
+}
+
+/// How often the draw changed by how much from one minute to the next, in classes each [`Ramps::FACTOR`] times the one below.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ramps([u32; 32]);
+
+impl Ramps {
+    /// The upper end of the lowest class, as a share of all miners' full power.
+    const LOWEST: f64 = 1e-3;
+    /// From one class to the next: the highest ends above twice the full power.
+    const FACTOR: f64 = 1.28;
+
+    /// Counts a change, as a share of all miners' full power.
+    fn count(&mut self, share: f64) {
+        let mut end = Self::LOWEST;
+        for class in &mut self.0 {
+            if share <= end {
+                *class = class.saturating_add(1);
+                return;
+            }
+            end *= Self::FACTOR;
+        }
+        if let Some(last) = self.0.last_mut() {
+            *last = last.saturating_add(1);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+    }
+
+    /// What this part of the changes does not exceed, as a share of all miners' full power in a minute, rounded up to the
+    /// class; nothing without any.
+    pub fn quantile(&self, part: f64) -> f64 {
+        let all: f64 = self.0.iter().map(|class| f64::from(*class)).sum();
+        let (mut seen, mut end) = (0.0, Self::LOWEST);
+        for class in self.0 {
+            seen += f64::from(class);
+            if seen >= all * part {
+                break;
+            }
+            end *= Self::FACTOR;
+        }
+        if all > 0.0 { end } else { 0.0 }
+    }
 }
 
 impl Account {
@@ -71,6 +121,8 @@ impl Account {
         self.commands += other.commands;
         self.starts += other.starts;
         self.sleeps += other.sleeps;
+        self.running_hours += other.running_hours;
+        self.ramps.add(&other.ramps);
     }
 
     /// Taken, as a share of what could have been; `None` where that is nothing.
@@ -119,6 +171,10 @@ pub struct Ledger {
     last: Option<(Moment, Flows)>,
     second: (u64, Grid),
     intervals: [(u64, Grid); 3],
+    /// The minute that is being counted: its number, the miners' energy in joules, and its seconds so far.
+    minute: (u64, f64, f64),
+    /// The minute before: its number and the miners' mean draw, in watts.
+    minute_before: Option<(u64, f64)>,
     account: Account,
 }
 
@@ -133,6 +189,8 @@ impl Ledger {
             last: None,
             second: (0, Grid::default()),
             intervals: [(0, Grid::default()); 3],
+            minute: (0, 0.0, 0.0),
+            minute_before: None,
             account: Account::default(),
         }
     }
@@ -140,6 +198,7 @@ impl Ledger {
     /// Ends the last second and the last intervals.
     pub fn close(mut self) -> Account {
         self.end_second();
+        self.end_minute();
         for position in 0..BILLING.len() {
             self.end_interval(position);
         }
@@ -152,6 +211,18 @@ impl Ledger {
         self.account.import_without_miners_watt_hours += grid.without.max(0.0) / 3600.0;
         // Energy of a second in joules is its mean power in watts.
         self.account.added_peak_watts = self.account.added_peak_watts.max(grid.added());
+    }
+
+    fn end_minute(&mut self) {
+        let (number, joules, seconds) = std::mem::take(&mut self.minute);
+        if seconds < 30.0 {
+            return;
+        }
+        let mean = joules / seconds;
+        if let Some((_, before)) = self.minute_before.filter(|(before, _)| before + 1 == number) {
+            self.account.ramps.count((mean - before).abs() / self.reach.1.max(1e-9));
+        }
+        self.minute_before = Some((number, mean));
     }
 
     fn end_interval(&mut self, position: usize) {
@@ -173,6 +244,10 @@ impl Ledger {
         if second != self.second.0 {
             self.end_second();
             self.second.0 = second;
+        }
+        if second / 60 != self.minute.0 {
+            self.end_minute();
+            self.minute.0 = second / 60;
         }
         for (position, length) in BILLING.into_iter().enumerate() {
             let number = second / u64::from(length);
@@ -198,6 +273,9 @@ impl Ledger {
         account.captured_of_usable_watt_hours +=
             mean(&|flows| flows.captured().get().min(usable(flows))) * hours;
         account.fleet_watt_hours += mean(&|flows| flows.fleet.get()) * hours;
+        account.running_hours += mean(&|flows| if flows.fleet.get() >= least { 1.0 } else { 0.0 }) * hours;
+        self.minute.1 += mean(&|flows| flows.fleet.get()) * seconds;
+        self.minute.2 += seconds;
         account.hashes += mean(&|flows| flows.hashrate.get()) * seconds;
         let grid = Grid {
             with: mean(&|flows| flows.pcc().get()) * seconds,
@@ -292,6 +370,19 @@ mod tests {
         assert!((got.added_import_watt_hours - 10.0 / 6.0).abs() < 1e-3, "{got:?}");
         assert!((got.surplus_watt_hours - 50.0 / 6.0).abs() < 1e-3);
         assert!(got.usable_watt_hours < 1e-6);
+    }
+
+    #[test]
+    fn changes_from_minute_to_minute_are_counted() {
+        let mut ledger = ledger(&[500.0; 12]);
+        for second in 0..=1_800_u64 {
+            ledger.flows(at(second), &flows(500.0, if second % 120 < 60 { 400.0 } else { 50.0 }));
+        }
+        let got = ledger.close();
+        let (most, least) = (got.ramps.quantile(0.99), got.ramps.quantile(0.01));
+        assert!((0.3..0.45).contains(&most) && least > 0.3, "{most} {least}");
+        assert!((got.running_hours - 0.25).abs() < 0.01, "{got:?}");
+        assert!(Ramps::default().quantile(0.99) <= 0.0);
     }
 
     #[test]

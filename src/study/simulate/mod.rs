@@ -27,7 +27,7 @@ use crate::sim::scenario::{OtherLoad, Scenario};
 use crate::sim::site::SimError;
 use crate::units::Watts;
 pub use habits::Habit;
-pub use ledger::{Account, BILLING, Ledger, share};
+pub use ledger::{Account, BILLING, Ledger, Ramps, share};
 pub use text::report;
 
 /// What the bound with perfect foresight is.
@@ -288,6 +288,35 @@ pub fn simulate(
         bound_watt_hours,
         left_out: left_out(config, trace, told),
     })
+}
+
+/// Single stretches of a surplus alone, each with a warm-up before it: what a site takes in all of them together. `values` are
+/// watts to spare on equal intervals, NaN where that is not known; stretches are from and to, from the beginning on.
+///
+/// # Errors
+/// See [`SimulateError`].
+pub fn stretches_of(
+    config: &Config,
+    values: &[f64],
+    interval: Duration,
+    stretches: &[(Duration, Duration)],
+    told: &Told,
+) -> Result<Account, SimulateError> {
+    follows(&config.site)?;
+    let curve = Arc::new(Curve::new(values, interval).with_flutter(told.noise, told.seed));
+    let nothing = Scenario::parse("nothing", NOTHING).map_err(SimError::from)?;
+    let scenario = Scenario { seed: told.seed, ..bare(&nothing) };
+    let parts: Vec<Part> = stretches
+        .iter()
+        .map(|&(from, to)| Part {
+            begins: from.saturating_sub(told.warm_up),
+            counts: from,
+            ends: to.min(curve.length()),
+        })
+        .collect();
+    let job = Job { config, scenario: &scenario, begins_told: false, curve: &curve, told, local: 0 };
+    let accounts = job.all(&[None], &parts, &|_, _| {})?;
+    Ok(accounts.into_iter().next().unwrap_or_default())
 }
 
 /// The scenario without its own generation and load, which the trace stands in for.
