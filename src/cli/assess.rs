@@ -1,63 +1,65 @@
 //! `ballast assess`: from recordings of a surplus to how many megawatts of flexible load it carries, and why.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::Failure;
-use super::reading::{Reading, amount, positive, share, watts};
+use super::reading::{Reading, STDIN, amount, positive, share, watts};
 use crate::study::assess::rank::{Ranked, rank};
 use crate::study::assess::{self, Assessment, YearTold, sizing};
 use crate::study::report;
+use crate::study::trace::TraceError;
 
 /// What `ballast assess` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// CSV files with a time and a power to spare; several are ranked
+    /// CSV files with a time and a power to spare, `-` for standard input; several are ranked
     #[arg(required = true, value_name = "TRACE")]
     pub traces: Vec<PathBuf>,
     /// How the traces are read
     #[command(flatten)]
     pub reading: Reading,
     /// A guaranteed load that comes first, such as an AI hall's floor
-    #[arg(long, value_name = "POWER", value_parser = watts, default_value = "0 W")]
+    #[arg(long, value_name = "POWER", value_parser = watts, default_value = "0 W", allow_hyphen_values = true)]
     pub floor: f64,
     /// Fleet sizes, such as "1 MW,2 MW"; otherwise a range about the mean
-    #[arg(long, value_name = "POWER", value_parser = watts, value_delimiter = ',', help_heading = "Fleets")]
+    #[arg(long, value_name = "POWER", value_parser = watts, value_delimiter = ',', help_heading = "Fleets", allow_hyphen_values = true)]
     pub fleets: Vec<f64>,
     /// The least power of a running fleet, as shares of its full power
-    #[arg(long, value_name = "SHARE", value_parser = share, value_delimiter = ',', default_value = "0.02,0.5", help_heading = "Fleets")]
+    #[arg(long, value_name = "SHARE", value_parser = share, value_delimiter = ',', default_value = "0.02,0.5", help_heading = "Fleets", allow_hyphen_values = true)]
     pub minimums: Vec<f64>,
     /// From asleep to hashing
-    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "5min", help_heading = "Fleets")]
+    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "5min", help_heading = "Fleets", allow_hyphen_values = true)]
     pub start_time: std::time::Duration,
     /// How much of its power a fleet can rise by in a minute, as a share
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.5", help_heading = "Fleets")]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.5", help_heading = "Fleets", allow_hyphen_values = true)]
     pub rise: f64,
     /// Hash prices, in dollars for a PH/s and day
-    #[arg(long, value_name = "DOLLARS", value_parser = amount, value_delimiter = ',', default_value = "30,40,50,60", help_heading = "Fleets")]
+    #[arg(long, value_name = "DOLLARS", value_parser = amount, value_delimiter = ',', default_value = "30,40,50,60", help_heading = "Fleets", allow_hyphen_values = true)]
     pub hash_prices: Vec<f64>,
     /// What a MWh of surplus costs, in dollars
-    #[arg(long, value_name = "DOLLARS", value_parser = amount, value_delimiter = ',', default_value = "0,20,40", help_heading = "Fleets")]
+    #[arg(long, value_name = "DOLLARS", value_parser = amount, value_delimiter = ',', default_value = "0,20,40", help_heading = "Fleets", allow_hyphen_values = true)]
     pub power_prices: Vec<f64>,
     /// Joules that a terahash takes
-    #[arg(long, value_name = "J", value_parser = positive, default_value = "20", help_heading = "Fleets")]
+    #[arg(long, value_name = "J", value_parser = positive, default_value = "20", help_heading = "Fleets", allow_hyphen_values = true)]
     pub joules_per_terahash: f64,
     /// What a kilowatt of fleet costs a year, machines and site, in dollars
-    #[arg(long, value_name = "DOLLARS", value_parser = amount, default_value = "150", help_heading = "Fleets")]
+    #[arg(long, value_name = "DOLLARS", value_parser = amount, default_value = "150", help_heading = "Fleets", allow_hyphen_values = true)]
     pub fleet_cost: f64,
     /// Standard deviation of the energy from year to year, as a share: not in the data of a year or two
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.06", help_heading = "Years")]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.06", help_heading = "Years", allow_hyphen_values = true)]
     pub sigma_years: f64,
     /// Standard deviation of measurement and model, as a share
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.03", help_heading = "Years")]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.03", help_heading = "Years", allow_hyphen_values = true)]
     pub sigma_model: f64,
     /// Days that are drawn together
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=366), default_value = "7", help_heading = "Years")]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=366), default_value = "7", help_heading = "Years", allow_hyphen_values = true)]
     pub block_days: u16,
     /// The seed of the draws
-    #[arg(long, default_value_t = 1, help_heading = "Years")]
+    #[arg(long, default_value_t = 1, help_heading = "Years", allow_hyphen_values = true)]
     pub seed: u64,
     /// Print JSON
     #[arg(long)]
@@ -84,9 +86,14 @@ struct Output<'a> {
 /// # Errors
 /// See [`Failure`].
 pub fn run(args: &Args) -> Result<u8, Failure> {
+    twice(&args.traces)?;
+    let names = names(&args.traces);
     let mut sites = Vec::new();
-    for path in &args.traces {
-        let trace = args.reading.read(path)?;
+    for (path, name) in args.traces.iter().zip(names) {
+        let mut trace = args.reading.read(path)?;
+        if let Some(name) = name {
+            trace.name = name;
+        }
         sites.push(assess::assess(&trace, &assessed(args)));
     }
     let ranked = if sites.len() > 1 { rank(&sites) } else { Vec::new() };
@@ -106,6 +113,31 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     };
     super::answer(&text)?;
     Ok(0)
+}
+
+/// Refuses a file that is given twice: a ranking would hold it against itself.
+fn twice(traces: &[PathBuf]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for path in traces {
+        // What is not there is told when it is read.
+        let real = if path == Path::new(STDIN) { Ok(path.clone()) } else { path.canonicalize() };
+        if real.is_ok_and(|real| !seen.insert(real)) {
+            let what = if path == Path::new(STDIN) { "standard input" } else { "the same file" };
+            return Err(TraceError::File {
+                name: path.display().to_string(),
+                what: format!("{what} is given twice; name each recording once"),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// What traces are called whose files have the same name in different folders: by their paths. `None` for the others.
+fn names(traces: &[PathBuf]) -> Vec<Option<String>> {
+    let same =
+        |path: &PathBuf| traces.iter().filter(|other| other.file_name() == path.file_name()).count() > 1;
+    traces.iter().map(|path| same(path).then(|| path.display().to_string())).collect()
 }
 
 /// Writes a page where there is none yet or an earlier one. Anything else stays: a slip of the hand must not cost a year of recordings.

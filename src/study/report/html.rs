@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{dollars, energy, percent, power, verdict};
+use super::{OPEN, at_least, dollars, energy, percent, power, verdict};
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
 use crate::study::number::count;
@@ -15,6 +15,7 @@ const STYLE: &str = "\
 main{max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem}h1{font-size:1.6rem;margin:.2rem 0;overflow-wrap:anywhere}\
 h2{font-size:1.15rem;margin:2rem 0 .3rem;border-top:1px solid var(--line);padding-top:1rem}\
 p{margin:.4rem 0;max-width:44rem}.soft{color:var(--soft);font-size:.9rem}.verdict{font-size:1.1rem}\
+.warn{border-left:4px solid var(--warm);padding:.3rem .8rem;background:#fbefec}\
 .key{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.6rem;margin:1rem 0}\
 .key div{border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem}.key b{display:block;font-size:1.3rem}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}\
@@ -89,20 +90,26 @@ fn one(out: &mut String, site: &Assessment) -> std::fmt::Result {
         "<p class=\"soft\">How much flexible load does this surplus carry?</p><h1>{}</h1>",
         escape(&site.name)
     )?;
+    for line in &site.warnings {
+        writeln!(out, "<p class=\"warn\">{}</p>", escape(line))?;
+    }
     for line in verdict(site) {
         writeln!(out, "<p class=\"verdict\">{}</p>", escape(&line))?;
     }
     let carried = |percent: u8| {
         site.carried.iter().find(|step| step.percent_of_time == percent).map_or(f64::NAN, |step| step.watts)
     };
-    let drought = site.droughts.get(1).map_or(f64::NAN, |drought| drought.window_hours / 24.0);
+    let drought = site.droughts.get(1).map_or_else(
+        || "not known".into(),
+        |drought| format!("{}{:.1} days", at_least(drought.window_open), drought.window_hours / 24.0),
+    );
     writeln!(out, "<div class=\"key\">")?;
     for (what, value) in [
         ("mean power to spare", power(site.mean_watts)),
         ("in 50 % of the hours", power(carried(50))),
         ("in 90 % of the hours (firm)", power(carried(90))),
         ("a year, in 90 of 100 years", energy(site.year.p90_watt_hours)),
-        ("longest drought (under ¼ of the mean)", format!("{drought:.1} days")),
+        ("longest drought (under ¼ of the mean)", drought),
     ] {
         writeln!(out, "<div><b>{value}</b>{what}</div>")?;
     }
@@ -306,15 +313,24 @@ fn droughts(out: &mut String, site: &Assessment) -> std::fmt::Result {
             vec![
                 format!("{:.0} % of the mean", drought.share_of_mean * 100.0),
                 power(drought.watts),
-                format!("{:.1} h", drought.window_hours),
+                format!("{}{:.1} h", at_least(drought.window_open), drought.window_hours),
                 drought.window_from.clone(),
                 format!("{:.1} h", drought.window_unknown_hours),
                 format!("{:.1} h", drought.window_held_hours),
-                format!("{:.1} h", drought.run_hours),
+                format!("{}{:.1} h", at_least(drought.run_open), drought.run_hours),
+                format!("{:.1} h", drought.run_unknown_hours),
             ]
         })
         .collect();
-    table(out, "", &["Below", "Power", "Window", "From", "Of it not known", "Gaps held", "Run"], &rows);
+    table(
+        out,
+        "",
+        &["Below", "Power", "Window", "From", "Of it not known", "Gaps held", "Run", "Of it not known"],
+        &rows,
+    );
+    if site.droughts.iter().any(|drought| drought.window_open || drought.run_open) {
+        writeln!(out, "<p class=\"soft\">{OPEN}.</p>")?;
+    }
     Ok(())
 }
 
@@ -393,6 +409,9 @@ fn fleets(out: &mut String, site: &Assessment) -> std::fmt::Result {
         sizing.joules_per_terahash,
         sizing.cost_per_kilowatt_year
     )?;
+    if let Some(why) = &sizing.best_withheld {
+        return writeln!(out, "<p>Not said: {}.</p>", escape(why));
+    }
     let rows: Vec<Vec<String>> = sizing
         .best
         .iter()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{dollars, energy, percent, power, verdict};
+use super::{OPEN, at_least, dollars, energy, percent, power, verdict};
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
 use crate::study::number;
@@ -64,6 +64,9 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let known = &site.known;
     writeln!(out, "{}", site.name.replace(char::is_control, "\u{fffd}"))?;
     writeln!(out, "{}", "=".repeat(site.name.chars().count().min(WIDTH)))?;
+    for line in &site.warnings {
+        wrapped(out, &format!("! {line}"), 0);
+    }
     for line in verdict(site) {
         wrapped(out, &line, 0);
     }
@@ -162,19 +165,22 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
         energy(site.day_energy.p99_watt_hours)
     )?;
     writeln!(out, "\nDROUGHTS: the longest window whose mean is below, and the longest run below")?;
-    writeln!(out, "  BELOW        LEVEL    WINDOW  UNKNOWN  GAPS HELD      RUN  WINDOW FROM")?;
+    writeln!(out, "  BELOW        LEVEL      WINDOW  UNKNOWN  GAPS HELD       RUN  WINDOW FROM")?;
     for drought in &site.droughts {
         writeln!(
             out,
-            "  {:>3.0} %  {:>11}  {:>6.1} h  {:>5.1} h  {:>7.1} h  {:>5.1} h  {}",
+            "  {:>3.0} %  {:>11}  {:>8} h  {:>5.1} h  {:>7.1} h  {:>6} h  {}",
             drought.share_of_mean * 100.0,
             power(drought.watts),
-            drought.window_hours,
+            format!("{}{:.1}", at_least(drought.window_open), drought.window_hours),
             drought.window_unknown_hours,
             drought.window_held_hours,
-            drought.run_hours,
+            format!("{}{:.1}", at_least(drought.run_open), drought.run_hours),
             drought.window_from
         )?;
+    }
+    if site.droughts.iter().any(|drought| drought.window_open || drought.run_open) {
+        wrapped(out, &format!("{OPEN}."), 2);
     }
     writeln!(
         out,
@@ -270,6 +276,10 @@ fn sizes(out: &mut String, site: &Assessment) -> std::fmt::Result {
         ),
         2,
     );
+    if let Some(why) = &sizing.best_withheld {
+        wrapped(out, &format!("Not said: {why}."), 2);
+        return Ok(());
+    }
     writeln!(out, "  $/PH/DAY  $/MWh   BEST FLEET   EARNS $/YEAR  RUNNING PAYS ABOVE $/PH/DAY")?;
     for best in &sizing.best {
         writeln!(
