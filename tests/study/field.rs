@@ -125,7 +125,7 @@ fn little_trust_is_said_before_any_figure() {
 
 #[test]
 fn a_recording_of_daylight_alone_does_not_pass_for_whole_days() {
-    let whole = site(&[&rows("days.csv", 40 * 96, 900, |at| Some(sun(at, 96)))]);
+    let whole = site(&[&rows("suns.csv", 40 * 96, 900, |at| Some(sun(at, 96)))]);
     assert_eq!(whole["known"]["hours_count_alike"], false);
     let light = rows("light.csv", 40 * 96, 900, |at| (20..80).contains(&(at % 96)).then(|| sun(at, 96)));
     let light = site(&[&light]);
