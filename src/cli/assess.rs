@@ -17,8 +17,11 @@ use crate::study::trace::TraceError;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// CSV files with a time and a power to spare, `-` for standard input; several are ranked
-    #[arg(required = true, value_name = "TRACE")]
+    #[arg(required_unless_present = "record", value_name = "TRACE")]
     pub traces: Vec<PathBuf>,
+    /// The daemon's own record instead of a file of rows: its folder, such as /var/lib/ballast/record; may be given again
+    #[arg(long, value_name = "FOLDER")]
+    pub record: Vec<PathBuf>,
     /// How the traces are read
     #[command(flatten)]
     pub reading: Reading,
@@ -86,7 +89,7 @@ struct Output<'a> {
 /// # Errors
 /// See [`Failure`].
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    twice(&args.traces)?;
+    twice(args.traces.iter().chain(&args.record))?;
     let names = names(&args.traces);
     let mut sites = Vec::new();
     for (path, name) in args.traces.iter().zip(names) {
@@ -94,6 +97,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         if let Some(name) = name {
             trace.name = name;
         }
+        sites.push(assess::assess(&trace, &assessed(args)));
+    }
+    for path in &args.record {
+        let trace = args.reading.read_record(path)?;
         sites.push(assess::assess(&trace, &assessed(args)));
     }
     let ranked = if sites.len() > 1 { rank(&sites) } else { Vec::new() };
@@ -116,7 +123,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 /// Refuses a file that is given twice: a ranking would hold it against itself.
-fn twice(traces: &[PathBuf]) -> Result<(), Failure> {
+fn twice<'a>(traces: impl Iterator<Item = &'a PathBuf>) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for path in traces {
         // What is not there is told when it is read.

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::Failure;
 use crate::config::quantity;
+use crate::record::segment;
 use crate::study::trace::{self, DateOrder, Sign, Stamp, Unit};
 
 /// How a recording is read.
@@ -90,6 +91,12 @@ impl Reading {
             missing: self.missing.clone(),
             keep_doubtful: self.keep_doubtful,
         }
+    }
+
+    /// Reads a record of the daemon: a file of it, or the folder with all.
+    pub(super) fn read_record(&self, path: &Path) -> Result<trace::Trace, Failure> {
+        let files = segment::find(path)?;
+        Ok(trace::read_record(&files, &self.told())?)
     }
 
     /// Reads a trace, `-` from standard input; on a terminal standard error shows how far it is.

@@ -77,18 +77,19 @@ fn a_slow_power_counted_in_coarse_steps_is_trusted_and_a_dead_meter_in_it_is_fou
     for (name, step, kw) in
         [("a", 60, 1.0), ("b", 60, 0.1), ("c", 900, 1.0), ("d", 300, 5.0), ("e", 60, 10.0)]
     {
-        let n = i32::try_from(20 * 86_400 / step).unwrap();
-        let counted = move |at: i32| (river(f64::from(at) * step as f64 / 60.0) / kw).round() * kw;
-        let all = site(&[&rows(&format!("coarse-{name}.csv"), n, step, move |at| Some(counted(at)))]);
+        let n = 20 * 86_400 / step;
+        let counted = move |at: i32| (river(f64::from(at) * f64::from(step) / 60.0) / kw).round() * kw;
+        let all =
+            site(&[&rows(&format!("coarse-{name}.csv"), n, i64::from(step), move |at| Some(counted(at)))]);
         let trusted = number(&all["known"]["trusted_share"]);
         assert!(trusted > 0.995, "{kw} kW every {step} s: {trusted}");
         // A meter that is dead for a day and a half, in which the river goes elsewhere. In six steps nobody can see that.
         if kw > 5.0 {
             continue;
         }
-        let per_hour = i32::try_from(3600 / step).unwrap();
+        let per_hour = 3600 / step;
         let (from, to) = (100 * per_hour, 136 * per_hour);
-        let dead = rows(&format!("dead-{name}.csv"), n, step, move |at| {
+        let dead = rows(&format!("dead-{name}.csv"), n, i64::from(step), move |at| {
             Some(counted(if (from..to).contains(&at) { from } else { at }))
         });
         let found = number(&site(&[&dead])["known"]["stale"]);
@@ -470,4 +471,16 @@ fn a_time_may_mark_the_end_of_its_interval() {
         (number(&hourly["largest_watts"]) - number(&start["largest_watts"])).abs()
             < 0.1 * number(&start["largest_watts"])
     );
+}
+
+#[test]
+fn the_record_of_the_daemon_is_assessed_without_an_export() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/records");
+    let all = site(&["--record", folder, "--zone", "Asia/Karachi"]);
+    assert_eq!((&all["known"]["intervals"], &all["known"]["rows"]), (&3.into(), &120.into()));
+    assert_eq!(all["known"]["first"], "2026-11-29 09:44");
+    assert!(all["known"]["assumed"].to_string().contains("what the miners drew"), "{}", all["known"]);
+    assert!(refused(&["--record", "nowhere"]).contains("nowhere"));
+    assert!(refused(&["--record", folder, "--record", folder]).contains("given twice"));
+    assert!(refused(&[]).contains("TRACE"));
 }

@@ -42,15 +42,15 @@ pub(super) fn steps(values: &[f64], most: f64) -> f64 {
     let often = (changes.len() / 100).max(3);
     let mut rest = changes.as_slice();
     let mut tried = 0;
-    while let Some(first) = rest.first().copied().filter(|_| tried < 5) {
+    while let Some(first) = rest.first().copied().filter(|_| tried < 20) {
         let same = rest.partition_point(|change| change - first <= (2.0 * tolerance).max(1e-6 * first));
         if same >= often {
             tried += 1;
             let multiples = changes.iter().filter(|change| {
                 let times = **change / first;
-                (times - times.round()).abs() <= 0.05
+                (times - times.round()).abs() <= 1e-3
             });
-            // By chance it would be a tenth of them.
+            // By chance it would be one in five hundred.
             if multiples.count() * 10 >= changes.len() * 6 {
                 return first;
             }

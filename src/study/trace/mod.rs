@@ -6,12 +6,14 @@ mod faults;
 mod flat;
 mod grid;
 mod read;
+mod recorded;
 mod sniff;
 mod time;
 
 use jiff::tz::TimeZone;
 
 pub use read::{MAX_ROWS, Progress, read, read_file};
+pub use recorded::read_record;
 pub use time::DateOrder;
 
 /// The unit of the values of a file.

@@ -434,7 +434,7 @@ fn line_is_head(text: &str, shape: &Shape) -> bool {
 }
 
 /// An offset as people write it.
-fn offset_name(offset: i64) -> String {
+pub(super) fn offset_name(offset: i64) -> String {
     if offset == 0 {
         return "UTC".into();
     }
