@@ -139,8 +139,7 @@ fn cut(mut trace: Trace, args: &Args) -> Result<Trace, Failure> {
         zoned.map(|at| at.as_second()).map_err(|_| fail(format!("{time} does not exist in its zone")))
     };
     let length = trace.values.len();
-    let step = trace.step.max(1);
-    let slot = |time: i64| usize::try_from((time - trace.start).div_euclid(step)).unwrap_or(0).min(length);
+    let slot = |time: i64| usize::try_from(trace.slot(time)).unwrap_or(0).min(length);
     let from = args.from.map(at).transpose()?.map_or(0, slot);
     let to = args.to.map(at).transpose()?.map_or(length, slot);
     if from >= to {
@@ -151,9 +150,6 @@ fn cut(mut trace: Trace, args: &Args) -> Result<Trace, Failure> {
         );
         return Err(fail(words).into());
     }
-    trace.start = trace.at(from);
-    trace.values = trace.values.drain(from..to).collect();
-    trace.marks = trace.marks.drain(from..to).collect();
-    trace.shifts.clear();
+    trace.cut(from, to);
     Ok(trace)
 }

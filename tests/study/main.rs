@@ -1,6 +1,8 @@
 //! `ballast assess` on recordings that others made, and on wrong ones; `ballast simulate` on made ones.
 #![cfg(test)]
 
+mod browser;
+mod field;
 mod published;
 mod simulate;
 mod wrong;

@@ -20,6 +20,8 @@ pub struct Drought {
     pub window_to: String,
     /// How much of it is not known.
     pub window_unknown_hours: f64,
+    /// Whether it begins or ends where the recording does, or at a part that is not known: then it may have been longer.
+    pub window_open: bool,
     /// The same where a gap is filled with the value before it, and the level is a share of the mean of that: some of the
     /// literature fills so.
     pub window_held_hours: f64,
@@ -27,6 +29,10 @@ pub struct Drought {
     pub run_hours: f64,
     /// Where it begins.
     pub run_from: String,
+    /// How much of it is not known.
+    pub run_unknown_hours: f64,
+    /// As of the window: it may have been longer.
+    pub run_open: bool,
 }
 
 /// The longest window, as the slot it begins at and the one after its end, whose mean of known values is below a level. It
@@ -106,18 +112,29 @@ pub(super) fn told(trace: &Trace, surplus: &[f64], held: &[f64], share: f64, mea
     let window = drought(surplus, level);
     let run = longest_below(surplus, level);
     let (from, to) = window.unwrap_or((0, 0));
-    let unknown = surplus.iter().skip(from).take(to - from).filter(|value| value.is_nan()).count();
+    let unknown = |span: Option<(usize, usize)>| {
+        let (from, to) = span.unwrap_or((0, 0));
+        trace.hours(surplus.iter().skip(from).take(to - from).filter(|value| value.is_nan()).count())
+    };
+    let open = |span: Option<(usize, usize)>| {
+        let not_known =
+            |slot: Option<usize>| slot.and_then(|slot| surplus.get(slot)).is_none_or(|value| value.is_nan());
+        span.is_some_and(|(from, to)| not_known(from.checked_sub(1)) || not_known(Some(to)))
+    };
     Drought {
         share_of_mean: share,
         watts: level,
         window_hours: trace.hours(to - from),
         window_from: window.map_or(String::new(), |(from, _)| trace.told(from)),
         window_to: window.map_or(String::new(), |(_, to)| trace.told(to)),
-        window_unknown_hours: trace.hours(unknown),
+        window_unknown_hours: unknown(window),
+        window_open: open(window),
         window_held_hours: drought(held, share * number::mean(held.iter().copied()))
             .map_or(0.0, |(from, to)| trace.hours(to - from)),
         run_hours: run.map_or(0.0, |(from, to)| trace.hours(to - from)),
         run_from: run.map_or(String::new(), |(from, _)| trace.told(from)),
+        run_unknown_hours: unknown(run),
+        run_open: open(run),
     }
 }
 

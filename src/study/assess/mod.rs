@@ -3,6 +3,7 @@
 //! All of it is computed from what is trusted. What is not known neither counts as power nor as its absence, and how much that
 //! is stands in [`Known`].
 
+mod coverage;
 mod drought;
 mod pattern;
 pub mod plant;
@@ -18,7 +19,9 @@ pub use year::{Year, YearTold};
 
 use self::sizing::Plant;
 use super::number::{count, mean, quantile, seconds, sorted};
+use super::report::percent;
 use super::trace::{Finding, Mark, Trace};
+use coverage::{Coverage, Spread};
 
 /// Shares of the time of the duration curve, in percent.
 const DURATION: [u8; 21] = [1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 90, 95, 99];
@@ -57,6 +60,13 @@ pub struct Known {
     pub intervals: usize,
     /// Those that are trusted.
     pub trusted: usize,
+    /// Their share; below 0.9 it is among the warnings.
+    pub trusted_share: f64,
+    /// Whether each hour of the day counts alike because some are known more often than others; otherwise each interval counts
+    /// once.
+    pub hours_count_alike: bool,
+    /// Hours of the day that are in no day, such as `00:00 to 04:00`: they count as without power.
+    pub hours_never_known: Vec<String>,
     /// Those without a value.
     pub missing: usize,
     /// Those with the same value too long.
@@ -104,6 +114,8 @@ pub struct DayEnergy {
 pub struct Assessment {
     /// The file.
     pub name: String,
+    /// What has to be said before any figure.
+    pub warnings: Vec<String>,
     /// What was known.
     pub known: Known,
     /// The mean of the power to spare.
@@ -166,18 +178,18 @@ pub fn assess(trace: &Trace, told: &Told) -> Assessment {
 /// The plant cannot run a fleet.
 pub fn assess_with<P: Plant>(trace: &Trace, told: &Told, plant: &P) -> Result<Assessment, P::Error> {
     let raw: Vec<f64> = trace.surplus().collect();
-    let carried = raw.iter().filter(|value| **value >= told.floor).count();
-    let known = raw.iter().filter(|value| !value.is_nan()).count();
     let surplus: Vec<f64> = raw.iter().map(|value| above(*value, told.floor)).collect();
-    let order = sorted(surplus.iter().copied());
-    let mean_watts = mean(order.iter().copied());
-    let largest = order.last().copied().unwrap_or(0.0);
+    let local = trace.local();
+    let coverage = Coverage::of(&surplus, &local, trace.step);
+    let (weights, unseen) = (coverage.weights(&local), coverage.unseen());
+    let spread = Spread::of(&surplus, &weights, unseen);
+    let mean_watts = spread.mean;
+    let largest = spread.order.last().copied().unwrap_or(0.0);
     let capacity = told.capacity.unwrap_or(largest);
     let exceeded = |percent: u8| Exceeded {
         percent_of_time: percent,
-        watts: quantile(&order, 1.0 - f64::from(percent) / 100.0),
+        watts: spread.exceeded(f64::from(percent) / 100.0),
     };
-    let local = trace.local();
     let held = drought::held(&surplus);
     let recorded: Vec<f64> = trace.values.iter().map(|value| value - told.floor).collect();
     let days = pattern::days(&surplus, &local, trace.step);
@@ -185,19 +197,21 @@ pub fn assess_with<P: Plant>(trace: &Trace, told: &Told, plant: &P) -> Result<As
     let whole_recorded: Vec<f64> =
         pattern::days(&recorded, &local, trace.step).iter().filter_map(|day| day.whole).collect();
     let mean_day = mean(whole.iter().copied());
-    let months = pattern::months(&surplus, &local, trace.step, capacity);
+    let months = pattern::months(&surplus, &local, trace.step, capacity, &coverage);
     let year = year::year(&days, &months, mean_watts, &told.year);
+    let known = what_is_known(trace, whole.len(), year.months, &coverage);
     Ok(Assessment {
         name: trace.name.clone(),
-        known: what_is_known(trace, whole.len(), year.months),
+        warnings: warnings(&known),
+        known,
         mean_watts,
         largest_watts: largest,
         capacity_watts: capacity,
         capacity_told: told.capacity.is_some(),
         capacity_factor: mean_watts / capacity,
-        share_without: count(order.iter().filter(|value| **value <= 0.0).count()) / count(order.len()),
+        share_without: spread.without,
         floor_watts: told.floor,
-        floor_carried: count(carried) / count(known),
+        floor_carried: carried(&raw, told.floor, &weights, unseen),
         duration: DURATION.into_iter().map(exceeded).collect(),
         carried: CARRIED.into_iter().map(exceeded).collect(),
         autocorrelation: [1, 6, 24]
@@ -225,12 +239,53 @@ pub fn assess_with<P: Plant>(trace: &Trace, told: &Told, plant: &P) -> Result<As
         year,
         sizing: sizing::sizing(
             plant,
-            &sizing::Surplus { watts: &surplus, step: seconds(trace.step) },
-            mean_watts,
-            largest,
+            &sizing::Surplus { watts: &surplus, step: seconds(trace.step), weights: &weights, unseen },
+            sizing::Typical { mean: mean_watts, largest, firm: spread.exceeded(0.9) },
             &told.sizing,
         )?,
     })
+}
+
+/// The share of the time in which a load is carried; 1 for none.
+fn carried(raw: &[f64], floor: f64, weights: &[f64], unseen: f64) -> f64 {
+    if floor <= 0.0 {
+        return 1.0;
+    }
+    let weight = |slot: usize| weights.get(slot).copied().unwrap_or(1.0);
+    let known = || raw.iter().enumerate().filter(|(_, value)| !value.is_nan());
+    let carried: f64 = known().filter(|(_, value)| **value >= floor).map(|(slot, _)| weight(slot)).sum();
+    carried / (known().map(|(slot, _)| weight(slot)).sum::<f64>() + unseen)
+}
+
+/// Below this share of trusted intervals it is said before anything else.
+const TRUSTED: f64 = 0.9;
+
+/// What has to be said before any figure.
+fn warnings(known: &Known) -> Vec<String> {
+    let mut all = Vec::new();
+    let share = |n: usize| percent(count(n) / count(known.intervals));
+    if known.trusted_share < TRUSTED {
+        let why = [
+            (known.missing, "missing"),
+            (known.stale, "stale"),
+            (known.interpolated, "interpolated"),
+            (known.outliers, "out of line"),
+        ];
+        let why: Vec<String> =
+            why.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", share(*n))).collect();
+        all.push(format!(
+            "Only {} of the recording is known and trusted ({}): every figure below is of that part alone.",
+            percent(known.trusted_share),
+            why.join(", ")
+        ));
+    }
+    if !known.hours_never_known.is_empty() {
+        all.push(format!(
+            "Nothing is known of the time from {} on any day: it counts as without power to spare, the worst that it can be.",
+            known.hours_never_known.join(" and from ")
+        ));
+    }
+    all
 }
 
 /// What is left above a load that comes first; NaN stays.
@@ -248,7 +303,7 @@ fn day_energy(days: &[f64]) -> DayEnergy {
     }
 }
 
-fn what_is_known(trace: &Trace, whole_days: usize, months: usize) -> Known {
+fn what_is_known(trace: &Trace, whole_days: usize, months: usize, coverage: &Coverage) -> Known {
     let marked = |wanted: Mark| trace.marks.iter().filter(|mark| **mark == wanted).count();
     let trusted = trace.values.iter().filter(|value| !value.is_nan()).count();
     let mut not_known = vec![String::from(
@@ -258,6 +313,18 @@ fn what_is_known(trace: &Trace, whole_days: usize, months: usize) -> Known {
         not_known.push(format!(
             "the seasons: {months} of the 12 months of the year are there, and a year is scaled up from them"
         ));
+    }
+    let never = coverage.never();
+    let mut assumed = trace.assumed.clone();
+    if !coverage.is_even() {
+        assumed.push(
+            "each hour of the day counts alike in means, shares of the time and the energy of a year, because some hours are known \
+             more often than others; a recording of whole days needs no such help"
+                .into(),
+        );
+        if !never.is_empty() {
+            not_known.push(format!("the time from {}: it is in no day", never.join(" and from ")));
+        }
     }
     if trace.step > 60 {
         not_known.push(format!(
@@ -274,13 +341,16 @@ fn what_is_known(trace: &Trace, whole_days: usize, months: usize) -> Known {
         rows: trace.rows,
         intervals: trace.values.len(),
         trusted,
+        trusted_share: count(trusted) / count(trace.values.len()),
+        hours_count_alike: !coverage.is_even(),
+        hours_never_known: never,
         missing: marked(Mark::Missing),
         stale: marked(Mark::Stale),
         interpolated: marked(Mark::Interpolated),
         outliers: marked(Mark::Outlier),
         whole_days,
         months_of_the_year: months,
-        assumed: trace.assumed.clone(),
+        assumed,
         findings: trace.findings.clone(),
         not_known,
     }

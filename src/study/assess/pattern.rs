@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::coverage::Coverage;
 use crate::study::number::{self, count, mean, quantile, quantile_of, seconds, sorted};
 use crate::study::trace::{Shift, Trace};
 
@@ -116,10 +117,17 @@ pub(super) fn deviation(values: &[f64]) -> f64 {
 }
 
 /// The months of a trace, in order.
-pub(super) fn months(values: &[f64], local: &[i64], step: i64, capacity: f64) -> Vec<Month> {
-    let mut all: BTreeMap<(i16, i8), (f64, usize, f64)> = BTreeMap::new();
+pub(super) fn months(
+    values: &[f64],
+    local: &[i64],
+    step: i64,
+    capacity: f64,
+    coverage: &Coverage,
+) -> Vec<Month> {
+    // From which slot to which, and how many a whole month has.
+    let mut all: BTreeMap<(i16, i8), (usize, usize, f64)> = BTreeMap::new();
     let (mut day, mut key, mut length) = (i64::MIN, (0, 0), 1.0);
-    for (value, at) in values.iter().zip(local) {
+    for (slot, at) in local.iter().enumerate().take(values.len()) {
         if at.div_euclid(86_400) != day {
             day = at.div_euclid(86_400);
             let date = jiff::Timestamp::from_second(*at)
@@ -128,20 +136,21 @@ pub(super) fn months(values: &[f64], local: &[i64], step: i64, capacity: f64) ->
             key = (date.year(), date.month());
             length = f64::from(date.days_in_month()) * 86_400.0 / seconds(step);
         }
-        let (sum, known, slots) = all.entry(key).or_default();
-        *slots = length;
-        if !value.is_nan() {
-            *sum += value;
-            *known += 1;
-        }
+        let (_, to, slots) = all.entry(key).or_insert((slot, slot, length));
+        (*to, *slots) = (slot + 1, length);
     }
-    let month = |((year, month), (sum, known, slots)): ((i16, i8), (f64, usize, f64))| Month {
-        month: format!("{year:04}-{month:02}"),
-        known: (count(known) / slots).min(1.0),
-        mean_watts: sum / count(known),
-        capacity_factor: sum / count(known) / capacity,
+    let month = |((year, month), (from, to, slots)): ((i16, i8), (usize, usize, f64))| {
+        let part = values.iter().zip(local).skip(from).take(to - from);
+        let known = || part.clone().filter(|(value, _)| !value.is_nan()).map(|(value, at)| (*value, *at));
+        let mean_watts = coverage.mean_of(known());
+        Month {
+            month: format!("{year:04}-{month:02}"),
+            known: (count(known().count()) / slots).min(1.0),
+            mean_watts,
+            capacity_factor: mean_watts / capacity,
+        }
     };
-    all.into_iter().filter(|(_, (_, known, _))| *known > 0).map(month).collect()
+    all.into_iter().map(month).filter(|month| month.known > 0.0).collect()
 }
 
 /// By the hour of the day; spans whose clock is off do not count.

@@ -158,13 +158,20 @@ impl Plant for Simulated {
         // The days stand for all of them: by energy where it is about energy, by time where it is about time.
         let share = simulate::share(got.captured_watt_hours, got.surplus_watt_hours).unwrap_or(0.0);
         let part = |hours: f64| if got.known_hours > 0.0 { hours / got.known_hours } else { 0.0 };
+        // As the model counts it: each hour of the day alike, and nothing in those of which nothing is known.
+        let weight = |slot: usize| surplus.weights.get(slot).copied().unwrap_or(1.0);
+        let weighted = || surplus.watts.iter().enumerate().filter(|(_, watts)| !watts.is_nan());
+        let all: f64 = weighted().map(|(slot, _)| weight(slot)).sum::<f64>() + surplus.unseen;
+        let mean = weighted().map(|(slot, watts)| weight(slot) * watts).sum::<f64>() / all;
+        let alike = 1.0 - surplus.unseen / all;
         let starts = count(usize::try_from(got.starts).unwrap_or(usize::MAX)) / count(miners);
         let starts = floor((starts * part(known_hours)).round());
         Ok(Outcome {
             taken_watt_hours: offered * share,
             left_watt_hours: offered * (1.0 - share),
             starts,
-            running: part(got.running_hours),
+            running: part(got.running_hours) * alike,
+            mean_draw_watts: mean * share,
             imported_watt_hours: Some(
                 offered * simulate::share(got.added_import_watt_hours, got.surplus_watt_hours).unwrap_or(0.0),
             ),
@@ -189,17 +196,21 @@ impl Plant for Simulated {
 mod tests {
     use super::*;
 
+    fn hourly(watts: &[f64]) -> Surplus<'_> {
+        Surplus { watts, step: 3600.0, weights: &[], unseen: 0.0 }
+    }
+
     #[test]
     fn the_days_stand_for_all_of_them() {
         // Ten days of hours with 1, 2, … 10 kW; the fourth is not known.
         let watts: Vec<f64> = (1..=10_u32)
             .flat_map(|day| [if day == 4 { f64::NAN } else { f64::from(day) * 1e3 }; 24])
             .collect();
-        let days = sample(&Surplus { watts: &watts, step: 3600.0 }, 3);
+        let days = sample(&hourly(&watts), 3);
         let begin = |day: u64| Duration::from_secs(day * 86_400);
         assert_eq!(days, [(begin(1), begin(2)), (begin(5), begin(6)), (begin(8), begin(9))]);
-        assert_eq!(sample(&Surplus { watts: &watts, step: 3600.0 }, 99).len(), 9);
-        assert!(sample(&Surplus { watts: &[], step: 3600.0 }, 3).is_empty());
+        assert_eq!(sample(&hourly(&watts), 99).len(), 9);
+        assert!(sample(&hourly(&[]), 3).is_empty());
     }
 
     #[test]
@@ -216,7 +227,7 @@ mod tests {
             })
             .collect();
         let plant = Simulated::new(1, 1, Box::new(|| {}));
-        let surplus = Surplus { watts: &watts, step: 900.0 };
+        let surplus = Surplus { step: 900.0, ..hourly(&watts) };
         let small = plant.outcome(&surplus, Fleet { watts: 3e5, minimum_watts: 6e3 }).unwrap();
         let all = small.taken_watt_hours + small.left_watt_hours;
         assert!((all - watts.iter().sum::<f64>() / 4.0).abs() < 1.0);

@@ -66,7 +66,8 @@ pub fn rank(sites: &[Assessment]) -> Vec<Ranked> {
             });
             let place = better.count() + 1;
             ranked.points += place;
-            ranked.reasons.push(format!("{place}. in {what}: {value:.3}"));
+            let told = if value.is_finite() { format!("{value:.3}") } else { "not known".into() };
+            ranked.reasons.push(format!("{place}. in {what}: {told}"));
         }
     }
     all.sort_by(|a, b| a.points.cmp(&b.points).then_with(|| a.name.cmp(&b.name)));

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use serde::Serialize;
 
-use crate::study::number::{count, quantile, quantile_of, sorted};
+use crate::study::number::{count, quantile_of};
 
 /// Power to spare on equal intervals.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,21 @@ pub struct Surplus<'a> {
     pub watts: &'a [f64],
     /// The length of an interval, in seconds.
     pub step: f64,
+    /// What each interval counts; empty where each counts once.
+    pub weights: &'a [f64],
+    /// What the time of day counts of which nothing is known: no fleet runs then.
+    pub unseen: f64,
+}
+
+/// What a surplus is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Typical {
+    /// The mean, in watts.
+    pub mean: f64,
+    /// The largest value, in watts.
+    pub largest: f64,
+    /// What there is in 90 % of the hours, in watts.
+    pub firm: f64,
 }
 
 /// A fleet.
@@ -35,6 +50,8 @@ pub struct Outcome {
     pub starts: usize,
     /// The share of the known time in which it ran.
     pub running: f64,
+    /// Its mean draw. As `running`, over days: each hour counts alike where some are known more often than others.
+    pub mean_draw_watts: f64,
     /// The most by which its draw exceeded what was to spare: what the feeder's peak may rise by.
     pub added_peak_watts: f64,
     /// Not exceeded by 99 % of the changes of its draw, in watts per minute.
@@ -74,13 +91,14 @@ impl Plant for PerInterval {
     fn outcome(&self, surplus: &Surplus<'_>, fleet: Fleet) -> Result<Outcome, Infallible> {
         let hours = surplus.step / 3600.0;
         let minutes = surplus.step / 60.0;
-        let (mut taken, mut offered, mut starts, mut running, mut known) = (0.0, 0.0, 0, 0_usize, 0_usize);
+        let (mut taken, mut offered, mut starts, mut known) = (0.0, 0.0, 0, 0_usize);
+        let (mut running, mut mean, mut all) = (0.0, 0.0, surplus.unseen);
         let mut added = 0.0_f64;
         let mut draw = 0.0_f64;
         // How much of a start is still to come, in seconds.
         let mut waking = self.start_seconds;
         let mut ramps = Vec::with_capacity(surplus.watts.len());
-        for watts in surplus.watts {
+        for (slot, watts) in surplus.watts.iter().enumerate() {
             if watts.is_nan() {
                 // Not known: the fleet is not held to it, and does not run on it.
                 draw = 0.0;
@@ -88,6 +106,8 @@ impl Plant for PerInterval {
                 continue;
             }
             known += 1;
+            let weight = surplus.weights.get(slot).copied().unwrap_or(1.0);
+            all += weight;
             offered += watts * hours;
             let wanted = if *watts >= fleet.minimum_watts { watts.min(fleet.watts) } else { 0.0 };
             let before = draw;
@@ -103,7 +123,8 @@ impl Plant for PerInterval {
                     before.max(fleet.minimum_watts) + self.rise_per_minute * fleet.watts * minutes * awake;
                 draw = if awake > 0.0 { wanted.min(most) } else { 0.0 };
                 taken += draw * hours * awake;
-                running += usize::from(draw > 0.0);
+                running += if draw > 0.0 { weight } else { 0.0 };
+                mean += weight * draw * awake;
                 added = added.max(draw - watts);
             }
             ramps.push((draw - before).abs() / minutes);
@@ -112,7 +133,8 @@ impl Plant for PerInterval {
             taken_watt_hours: taken,
             left_watt_hours: (offered - taken).max(0.0),
             starts,
-            running: count(running) / count(known),
+            running: running / all,
+            mean_draw_watts: mean / all,
             added_peak_watts: added.max(0.0),
             ramp_p99_watts_per_minute: quantile_of(&mut ramps, 0.99),
             known_hours: count(known) * hours,
@@ -187,8 +209,10 @@ pub struct Sizing {
     pub sizes: Vec<Size>,
     /// Carried in 90 % of the hours: firm, whatever the hash price.
     pub firm_watts: f64,
-    /// For each pair of prices, at the lowest of the minimums.
+    /// For each pair of prices, at the lowest of the minimums; none where too little is known.
     pub best: Vec<Best>,
+    /// Why there is none.
+    pub best_withheld: Option<String>,
     /// Joules per terahash that the earnings assume.
     pub joules_per_terahash: f64,
     /// Dollars a year for a kilowatt of fleet that they assume.
@@ -207,14 +231,17 @@ pub fn outcomes(told: &Told) -> usize {
     fleets * told.minimums.len()
 }
 
+/// Less time than this says nothing of what pays, in days: weather comes in weeks.
+const LEAST_DAYS: f64 = 7.0;
+
 /// Sizes through any plant.
 pub(super) fn sizing<P: Plant>(
     plant: &P,
     surplus: &Surplus<'_>,
-    mean: f64,
-    largest: f64,
+    typical: Typical,
     told: &Told,
 ) -> Result<Sizing, P::Error> {
+    let Typical { mean, largest, firm } = typical;
     let mut fleets: Vec<f64> = if told.fleets.is_empty() {
         SHARES.iter().map(|share| round(share * mean)).filter(|watts| *watts <= largest).collect()
     } else {
@@ -228,8 +255,7 @@ pub(super) fn sizing<P: Plant>(
     let size = |watts: f64, minimum: f64| {
         let fleet = Fleet { watts, minimum_watts: minimum * watts };
         let outcome = plant.outcome(surplus, fleet)?;
-        let full_power_share = outcome.taken_watt_hours / (watts * outcome.known_hours);
-        Ok(Size { fleet, outcome, full_power_share })
+        Ok(Size { fleet, outcome, full_power_share: outcome.mean_draw_watts / watts })
     };
     let sizes = fleets.iter().flat_map(|watts| minimums.iter().map(|minimum| size(*watts, *minimum)));
     let sizes: Vec<Size> = sizes.collect::<Result<_, P::Error>>()?;
@@ -238,10 +264,15 @@ pub(super) fn sizing<P: Plant>(
         .hash_prices
         .iter()
         .flat_map(|hash| told.power_prices.iter().map(|power| best(&lowest, *hash, *power, told)));
+    let days = count(surplus.watts.iter().filter(|watts| !watts.is_nan()).count()) * surplus.step / 86_400.0;
+    let withheld = (days < LEAST_DAYS).then(|| {
+        format!("{days:.1} days are known and {LEAST_DAYS:.0} is the least from which a size that pays can be told")
+    });
     Ok(Sizing {
         model: plant.told(),
-        firm_watts: quantile(&sorted(surplus.watts.iter().copied()), 0.1),
-        best: best.collect(),
+        firm_watts: firm,
+        best: if withheld.is_none() { best.collect() } else { Vec::new() },
+        best_withheld: withheld,
         sizes,
         joules_per_terahash: told.joules_per_terahash,
         cost_per_kilowatt_year: told.cost_per_kilowatt_year,
@@ -283,8 +314,8 @@ mod tests {
     const MODEL: PerInterval = PerInterval { start_seconds: 300.0, rise_per_minute: 1.0 };
 
     fn outcome(watts: &[f64], fleet: f64, minimum: f64) -> Outcome {
-        let fleet = Fleet { watts: fleet, minimum_watts: minimum };
-        MODEL.outcome(&Surplus { watts, step: 600.0 }, fleet).unwrap()
+        let surplus = Surplus { watts, step: 600.0, weights: &[], unseen: 0.0 };
+        MODEL.outcome(&surplus, Fleet { watts: fleet, minimum_watts: minimum }).unwrap()
     }
 
     #[test]
@@ -317,8 +348,12 @@ mod tests {
             joules_per_terahash: 20.0,
             cost_per_kilowatt_year: 150.0,
         };
-        let got = sizing(&MODEL, &Surplus { watts: &watts, step: 3600.0 }, 5e5, 1e6, &told).unwrap();
-        assert!((got.firm_watts - 99_900.0).abs() < 1.0);
+        let typical = Typical { mean: 5e5, largest: 1e6, firm: 1e5 };
+        let surplus = |watts| Surplus { watts, step: 3600.0, weights: &[], unseen: 0.0 };
+        let got = sizing(&MODEL, &surplus(&watts), typical, &told).unwrap();
+        assert!((got.firm_watts - 1e5).abs() < 1.0 && got.best_withheld.is_none());
+        let week = sizing(&MODEL, &surplus(&watts[..167]), typical, &told).unwrap();
+        assert!(week.best.is_empty() && week.best_withheld.is_some() && !week.sizes.is_empty());
         assert!(got.best[0].fleet_watts < got.best[1].fleet_watts, "{:?}", got.best);
         // 1 MW at 20 J/TH is 50 PH/s: at 48 dollars 100 dollars an hour.
         assert!((earned_per_megawatt_hour(48.0, 20.0) - 100.0).abs() < 1e-9);

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{dollars, energy, percent, power, verdict};
-use crate::study::assess::Assessment;
+use super::{OPEN, at_least, dollars, energy, percent, power, verdict};
 use crate::study::assess::rank::Ranked;
+use crate::study::assess::{Assessment, HourOfDay};
 use crate::study::number::count;
 use crate::web::page::escape;
 
@@ -14,18 +14,20 @@ const STYLE: &str = "\
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 main{max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem}h1{font-size:1.6rem;margin:.2rem 0;overflow-wrap:anywhere}\
 h2{font-size:1.15rem;margin:2rem 0 .3rem;border-top:1px solid var(--line);padding-top:1rem}\
-p{margin:.4rem 0;max-width:44rem}.soft{color:var(--soft);font-size:.9rem}.verdict{font-size:1.1rem}\
+p{margin:.4rem 0;max-width:44rem}.soft{color:var(--soft);font-size:.9em}.verdict{font-size:1.1em}\
+.warn{border-left:4px solid var(--warm);padding:.3rem .8rem;background:#fbefec}\
 .key{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.6rem;margin:1rem 0}\
 .key div{border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem}.key b{display:block;font-size:1.3rem}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}\
 th:first-child,td:first-child,.words td,.words th{text-align:left}th{color:var(--soft);font-weight:600}\
-td,th{white-space:nowrap}.words td{white-space:normal}.words td:last-child{min-width:16rem}\
+td,th{white-space:nowrap}.words td{white-space:normal}.lines td{white-space:pre-line}.words td:last-child{min-width:16rem}\
 svg{width:100%;height:auto;display:block;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}\
 .site{break-before:page}.site:first-of-type{break-before:auto}\
-@media(max-width:600px){svg text{font-size:18px}svg .odd{display:none}}\
+@media(max-width:600px){svg text{font-size:20px}svg .odd{display:none}\
+.lines thead{display:none}.lines td{display:inline-block;border:0;overflow-wrap:anywhere}.lines td:last-child{display:block;min-width:0}}\
 @media print{@page{size:A4;margin:15mm}body{font-size:10.5pt}main{max-width:none;padding:0}.wide{overflow:visible}table{font-size:8.5pt}th{white-space:normal}\
-h2{break-after:avoid}svg,tr,.key{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
+p{max-width:none}.key{grid-template-columns:repeat(5,1fr)}.key b{font-size:1rem}h2,h2+p,p:has(+.wide){break-after:avoid}svg,tr,.key,.wide{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// The page.
 pub fn page(sites: &[Assessment], ranked: &[Ranked]) -> String {
@@ -68,11 +70,11 @@ fn body(out: &mut String, sites: &[Assessment], ranked: &[Ranked]) -> std::fmt::
                     site.rank.to_string(),
                     site.name.clone(),
                     site.points.to_string(),
-                    site.reasons.join("; "),
+                    site.reasons.join("\n"),
                 ]
             })
             .collect();
-        table(out, "words", &["Rank", "Site", "Points", "Place in each respect"], &rows);
+        table(out, "words lines", &["Rank", "Site", "Points", "Place in each respect"], &rows);
         writeln!(out, "<p class=\"soft\">Points are the sum of the places; fewer are better.</p></section>")?;
     }
     for site in sites {
@@ -89,20 +91,26 @@ fn one(out: &mut String, site: &Assessment) -> std::fmt::Result {
         "<p class=\"soft\">How much flexible load does this surplus carry?</p><h1>{}</h1>",
         escape(&site.name)
     )?;
+    for line in &site.warnings {
+        writeln!(out, "<p class=\"warn\">{}</p>", escape(line))?;
+    }
     for line in verdict(site) {
         writeln!(out, "<p class=\"verdict\">{}</p>", escape(&line))?;
     }
     let carried = |percent: u8| {
         site.carried.iter().find(|step| step.percent_of_time == percent).map_or(f64::NAN, |step| step.watts)
     };
-    let drought = site.droughts.get(1).map_or(f64::NAN, |drought| drought.window_hours / 24.0);
+    let drought = site.droughts.get(1).map_or_else(
+        || "not known".into(),
+        |drought| format!("{}{:.1} days", at_least(drought.window_open), drought.window_hours / 24.0),
+    );
     writeln!(out, "<div class=\"key\">")?;
     for (what, value) in [
         ("mean power to spare", power(site.mean_watts)),
         ("in 50 % of the hours", power(carried(50))),
         ("in 90 % of the hours (firm)", power(carried(90))),
         ("a year, in 90 of 100 years", energy(site.year.p90_watt_hours)),
-        ("longest drought (under ¼ of the mean)", format!("{drought:.1} days")),
+        ("longest drought (under ¼ of the mean)", drought),
     ] {
         writeln!(out, "<div><b>{value}</b>{what}</div>")?;
     }
@@ -161,23 +169,29 @@ fn power_charts(out: &mut String, site: &Assessment) -> std::fmt::Result {
         out,
         "<h2>Hours of the day</h2><p>Mean power (bars) and what nine days of ten exceed (line in each bar).</p>"
     )?;
-    let hours: Vec<(String, f64, String)> = site
-        .hours
-        .iter()
-        .map(|hour| (hour.hour.to_string(), hour.mean_watts, power(hour.mean_watts)))
-        .collect();
-    let lows: Vec<f64> = site.hours.iter().map(|hour| hour.p90_watts).collect();
-    columns(out, &hours, &lows)?;
+    if site.hours.len() > 1 {
+        columns(out, &site.hours)?;
+    } else {
+        writeln!(out, "<p>Not known: the intervals are as long as the day.</p>")?;
+    }
     let like: Vec<String> =
         site.autocorrelation.iter().map(|(hours, value)| format!("{value:.2} after {hours} h")).collect();
+    let days = &site.day_energy;
     writeln!(
         out,
-        "<h2>Regularity</h2><p>Correlation with itself: {}. From day to day energy changes by {} of a mean day. Half of the days \
-         have more than {}, nine of ten more than {}.</p>",
+        "<h2>Regularity</h2><p>Correlation with itself: {}. {}</p>",
         if like.is_empty() { "not known".into() } else { like.join(", ") },
-        percent(site.day_to_day),
-        energy(site.day_energy.p50_watt_hours),
-        energy(site.day_energy.p90_watt_hours)
+        match days.days {
+            0 => String::from("No day is known from midnight to midnight, so nothing is said of days."),
+            1 =>
+                format!("One day is known from midnight to midnight; it has {}.", energy(days.p50_watt_hours)),
+            n => format!(
+                "From day to day energy changes by {} of a mean day. Of {n} whole days half have more than {}, nine of ten more than {}.",
+                percent(site.day_to_day),
+                energy(days.p50_watt_hours),
+                energy(days.p90_watt_hours)
+            ),
+        }
     )?;
     writeln!(
         out,
@@ -192,10 +206,11 @@ fn power_charts(out: &mut String, site: &Assessment) -> std::fmt::Result {
 
 /// The duration curve.
 fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
-    let top = site.largest_watts.max(f64::MIN_POSITIVE);
+    let ticks = ticks(site.largest_watts);
+    let top = ticks.last().copied().unwrap_or(1.0);
     let x = |percent: f64| 96.0 + percent * 5.9;
     let y = |watts: f64| 220.0 - 200.0 * watts / top;
-    let mut line = format!("M{:.1} {:.1}", x(0.0), y(top));
+    let mut line = format!("M{:.1} {:.1}", x(0.0), y(site.largest_watts));
     for step in &site.duration {
         let _ = write!(line, "L{:.1} {:.1}", x(f64::from(step.percent_of_time)), y(step.watts));
     }
@@ -207,17 +222,17 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
         let at = x(f64::from(tenth) * 10.0);
         write!(
             out,
-            "<path d=\"M{at} 20V220\" stroke=\"#e7ebef\"/><text x=\"{at}\" y=\"240\" text-anchor=\"middle\">{} %</text>",
+            "<path d=\"M{at} 20V220\" stroke=\"#e7ebef\"/><text x=\"{at}\" y=\"240\"{} text-anchor=\"middle\">{} %</text>",
+            if tenth.is_multiple_of(2) { "" } else { " class=\"odd\"" },
             tenth * 10
         )?;
     }
-    for quarter in 0..=4_u8 {
-        let watts = top * f64::from(quarter) / 4.0;
+    for watts in ticks {
         write!(
             out,
             "<path d=\"M96 {0:.1}H690\" stroke=\"#d5dbe1\"/><text x=\"90\" y=\"{0:.1}\" dy=\"4\" text-anchor=\"end\">{1}</text>",
             y(watts),
-            power(watts)
+            short(watts)
         )?;
     }
     writeln!(
@@ -231,64 +246,94 @@ fn duration(out: &mut String, site: &Assessment) -> std::fmt::Result {
     )
 }
 
+/// Where an axis has its lines: from 0 on, four or five of them, at numbers that people use.
+fn ticks(most: f64) -> Vec<f64> {
+    let raw = most.max(1e-6) / 4.0;
+    let unit = 10_f64.powf(raw.log10().floor());
+    let step =
+        [1.0, 2.0, 2.5, 5.0].into_iter().map(|times| times * unit).find(|step| *step >= raw * (1.0 - 1e-9));
+    let step = step.unwrap_or(10.0 * unit);
+    let mut all = vec![0.0];
+    for n in 1..=4_u8 {
+        let last = all.last().copied().unwrap_or(0.0);
+        if last >= most * (1.0 - 1e-9) {
+            break;
+        }
+        all.push(f64::from(n) * step);
+    }
+    all
+}
+
+/// A power without the zeros at its end: `1.5 MW`.
+fn short(watts: f64) -> String {
+    let text = power(watts);
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
+}
+
 /// Bars, one below the other, each with its name and value.
 fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Result {
     let top = rows.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
     write!(
         out,
         "<div class=\"wide\"><svg viewBox=\"0 0 720 {}\" role=\"img\" aria-label=\"Months\">",
-        rows.len() * 22 + 4
+        rows.len() * 26 + 8
     )?;
     for (at, (name, value, told)) in rows.iter().enumerate() {
-        let y = at * 22 + 2;
+        let y = at * 26 + 4;
         let wide = (value / top * 500.0).max(0.0);
         write!(
             out,
-            "<text x=\"90\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"98\" y=\"{y}\" width=\"{wide:.1}\" height=\"16\" \
+            "<text x=\"90\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"98\" y=\"{y}\" width=\"{wide:.1}\" height=\"18\" \
              fill=\"#1f6f8b\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
-            y + 13,
+            y + 15,
             escape(name),
             104.0 + wide,
-            y + 13,
+            y + 15,
             escape(told)
         )?;
     }
     writeln!(out, "</svg></div>")
 }
 
-/// Columns side by side, with a line across each.
-fn columns(out: &mut String, rows: &[(String, f64, String)], lines: &[f64]) -> std::fmt::Result {
-    let top = rows.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
-    let each = 594.0 / count(rows.len().max(1));
+/// The 24 hours side by side, with a line across each; those of which nothing is known stay empty.
+fn columns(out: &mut String, hours: &[HourOfDay]) -> std::fmt::Result {
+    let most = hours.iter().map(|hour| hour.mean_watts.max(hour.p90_watts)).fold(0.0, f64::max);
+    let ticks = ticks(most);
+    let top = ticks.last().copied().unwrap_or(1.0);
+    let each = 594.0 / 24.0;
+    let y = |watts: f64| 180.0 - 160.0 * watts.max(0.0) / top;
     write!(
         out,
         "<div class=\"wide\"><svg viewBox=\"0 0 720 222\" role=\"img\" aria-label=\"Hours of the day\">"
     )?;
-    for quarter in 0..=4_u8 {
-        let y = 180.0 - 40.0 * f64::from(quarter);
+    for watts in ticks {
         write!(
             out,
-            "<path d=\"M96 {y}H690\" stroke=\"#d5dbe1\"/><text x=\"90\" y=\"{y}\" dy=\"4\" text-anchor=\"end\">{}</text>",
-            power(top * f64::from(quarter) / 4.0)
+            "<path d=\"M96 {0:.1}H690\" stroke=\"#d5dbe1\"/><text x=\"90\" y=\"{0:.1}\" dy=\"4\" text-anchor=\"end\">{1}</text>",
+            y(watts),
+            short(watts)
         )?;
     }
-    for (at, ((name, value, _), low)) in rows.iter().zip(lines).enumerate() {
-        let x = 96.0 + each * count(at);
-        let y = 180.0 - 160.0 * value.max(0.0) / top;
-        let low = 180.0 - 160.0 * low.max(0.0) / top;
-        write!(
-            out,
-            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#1f6f8b\" opacity=\".75\"/><path d=\"M{:.1} {low:.1}h{:.1}\" \
-             stroke=\"#c8553d\" stroke-width=\"3\"/><text x=\"{:.1}\" y=\"199\"{} text-anchor=\"middle\">{}</text>",
-            x + 2.0,
-            each - 4.0,
-            180.0 - y,
-            x + 2.0,
-            each - 4.0,
-            x + each / 2.0,
-            if at.is_multiple_of(2) { "" } else { " class=\"odd\"" },
-            escape(name)
-        )?;
+    for hour in 0..24_u8 {
+        let x = 96.0 + each * f64::from(hour);
+        if let Some(there) = hours.iter().find(|there| there.hour == hour) {
+            let (mean, low) = (y(there.mean_watts), y(there.p90_watts));
+            write!(
+                out,
+                "<rect x=\"{0:.1}\" y=\"{mean:.1}\" width=\"{1:.1}\" height=\"{2:.1}\" fill=\"#1f6f8b\" opacity=\".75\"/><path d=\"M{0:.1} \
+                 {low:.1}h{1:.1}\" stroke=\"#c8553d\" stroke-width=\"3\"/>",
+                x + 2.0,
+                each - 4.0,
+                180.0 - mean
+            )?;
+        }
+        let odd = if hour.is_multiple_of(4) { "" } else { " class=\"odd\"" };
+        write!(out, "<text x=\"{:.1}\" y=\"199\"{odd} text-anchor=\"middle\">{hour}</text>", x + each / 2.0)?;
     }
     writeln!(out, "<text x=\"391\" y=\"218\" text-anchor=\"middle\">hour of the day</text></svg></div>")
 }
@@ -306,15 +351,24 @@ fn droughts(out: &mut String, site: &Assessment) -> std::fmt::Result {
             vec![
                 format!("{:.0} % of the mean", drought.share_of_mean * 100.0),
                 power(drought.watts),
-                format!("{:.1} h", drought.window_hours),
+                format!("{}{:.1} h", at_least(drought.window_open), drought.window_hours),
                 drought.window_from.clone(),
                 format!("{:.1} h", drought.window_unknown_hours),
                 format!("{:.1} h", drought.window_held_hours),
-                format!("{:.1} h", drought.run_hours),
+                format!("{}{:.1} h", at_least(drought.run_open), drought.run_hours),
+                format!("{:.1} h", drought.run_unknown_hours),
             ]
         })
         .collect();
-    table(out, "", &["Below", "Power", "Window", "From", "Of it not known", "Gaps held", "Run"], &rows);
+    table(
+        out,
+        "",
+        &["Below", "Power", "Window", "From", "Of it not known", "Gaps held", "Run", "Of it not known"],
+        &rows,
+    );
+    if site.droughts.iter().any(|drought| drought.window_open || drought.run_open) {
+        writeln!(out, "<p class=\"soft\">{OPEN}.</p>")?;
+    }
     Ok(())
 }
 
@@ -339,6 +393,17 @@ fn year(out: &mut String, site: &Assessment) -> std::fmt::Result {
         .map(|(years, value)| vec![format!("{years} of 100 years (P{years})"), energy(*value)])
         .collect();
     table(out, "", &["Exceeded in", "Energy"], &rows);
+    if year.sigma.is_nan() {
+        return writeln!(
+            out,
+            "<p class=\"soft\">How sure that is is not known: {} blocks of {} days are too few. From year to year {} and for measurement \
+             {} were told; they are not in the data.</p>",
+            year.blocks,
+            year.block_days,
+            percent(year.sigma_years),
+            percent(year.sigma_model)
+        );
+    }
     writeln!(
         out,
         "<p class=\"soft\">Standard deviation {}: {} from this sample (drawn anew in blocks of {} days, {} blocks; nine draws of \
@@ -395,6 +460,9 @@ fn fleets(out: &mut String, site: &Assessment) -> std::fmt::Result {
         sizing.joules_per_terahash,
         sizing.cost_per_kilowatt_year
     )?;
+    if let Some(why) = &sizing.best_withheld {
+        return writeln!(out, "<p>Not said: {}.</p>", escape(why));
+    }
     let rows: Vec<Vec<String>> = sizing
         .best
         .iter()

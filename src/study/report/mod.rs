@@ -76,27 +76,56 @@ fn verdict(site: &super::assess::Assessment) -> Vec<String> {
     )];
     if let Some(drought) = site.droughts.get(1).filter(|drought| drought.window_hours > 0.0) {
         all.push(format!(
-            "The longest time with less than a quarter of that average was {:.0} h ({:.1} days), from {}.",
+            "The longest time with less than a quarter of that average was {}{:.0} h ({:.1} days), from {}{}.",
+            if drought.window_open { "at least " } else { "" },
             drought.window_hours,
             drought.window_hours / 24.0,
-            drought.window_from
+            drought.window_from,
+            if drought.window_unknown_hours > 0.0 {
+                format!("; {:.1} h of it are not known", drought.window_unknown_hours)
+            } else {
+                String::new()
+            }
         ));
     }
-    let middle = site.sizing.best.get(site.sizing.best.len() / 2);
-    if let Some(best) = middle {
+    let sizing = &site.sizing;
+    if let Some(why) = &sizing.best_withheld {
+        all.push(format!("Which fleet pays best is not said: {why}."));
+    }
+    // The middle of the hash prices and the middle of the power prices, which are told in that order.
+    let powers = sizing
+        .best
+        .chunk_by(|a, b| a.hash_price.total_cmp(&b.hash_price).is_eq())
+        .next()
+        .map_or(1, <[_]>::len);
+    let middle = sizing.best.len() / powers / 2 * powers + powers / 2;
+    if let Some(best) = sizing.best.get(middle) {
+        let conditions = format!(
+            "If a PH/s earns {:.0} $ a day, a MWh of surplus costs {:.0} $, machines take {:.1} J/TH and a kW of fleet costs {:.0} $ a \
+             year (all of this is told, not known)",
+            best.hash_price, best.power_price, sizing.joules_per_terahash, sizing.cost_per_kilowatt_year
+        );
         all.push(if best.fleet_watts > 0.0 {
             format!(
-                "At {:.0} $/PH/day and {:.0} $/MWh a fleet of {} pays best.",
-                best.hash_price,
-                best.power_price,
-                power(best.fleet_watts)
+                "{conditions}, a fleet of {} pays best of the sizes looked at: {} $ a year.",
+                power(best.fleet_watts),
+                dollars(best.earns_per_year)
             )
         } else {
-            format!("At {:.0} $/PH/day and {:.0} $/MWh no fleet pays.", best.hash_price, best.power_price)
+            format!("{conditions}, no fleet pays.")
         });
     }
     all
 }
+
+/// What stands beside a drought's length that may have been longer.
+const fn at_least(open: bool) -> &'static str {
+    if open { "≥ " } else { "" }
+}
+
+/// What that means.
+const OPEN: &str =
+    "≥: it begins or ends where the recording does, or at a part that is not known, and may have been longer";
 
 #[cfg(test)]
 mod tests {

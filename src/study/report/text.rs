@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{dollars, energy, fine_percent, percent, power, verdict};
+use super::{OPEN, at_least, dollars, energy, fine_percent, percent, power, verdict};
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
 use crate::study::assess::sizing;
@@ -65,6 +65,9 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let known = &site.known;
     writeln!(out, "{}", site.name.replace(char::is_control, "\u{fffd}"))?;
     writeln!(out, "{}", "=".repeat(site.name.chars().count().min(WIDTH)))?;
+    for line in &site.warnings {
+        wrapped(out, &format!("! {line}"), 0);
+    }
     for line in verdict(site) {
         wrapped(out, &line, 0);
     }
@@ -138,7 +141,10 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
     }
     writeln!(out, "\nHOURS OF THE DAY: mean (bar), and what 90 % of the days exceed")?;
     let most = site.hours.iter().map(|hour| hour.mean_watts).fold(f64::MIN_POSITIVE, f64::max);
-    for hour in &site.hours {
+    if site.hours.len() < 2 {
+        writeln!(out, "  not known: the intervals are as long as the day")?;
+    }
+    for hour in site.hours.iter().filter(|_| site.hours.len() > 1) {
         writeln!(
             out,
             "  {:>2} h  {:>11}  {:>11}  {}",
@@ -152,30 +158,41 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
     for (hours, value) in &site.autocorrelation {
         writeln!(out, "  like {hours:>2} h before: {value:.3} (1 is always, 0 is by chance)")?;
     }
-    writeln!(out, "  from day to day energy changes by {} of a mean day", percent(site.day_to_day))?;
-    writeln!(out, "  spread of the days' energies: {} of a mean day", percent(site.day_variation))?;
-    writeln!(
-        out,
-        "  days ({} whole): half exceed {}, 90 % {}, 99 % {}",
-        site.day_energy.days,
-        energy(site.day_energy.p50_watt_hours),
-        energy(site.day_energy.p90_watt_hours),
-        energy(site.day_energy.p99_watt_hours)
-    )?;
+    let days = &site.day_energy;
+    match days.days {
+        0 => {
+            writeln!(out, "  no day is known from midnight to midnight: nothing is said of days")?;
+        }
+        1 => writeln!(out, "  one day is known from midnight to midnight: {}", energy(days.p50_watt_hours))?,
+        n => {
+            writeln!(out, "  from day to day energy changes by {} of a mean day", percent(site.day_to_day))?;
+            writeln!(out, "  spread of the days' energies: {} of a mean day", percent(site.day_variation))?;
+            writeln!(
+                out,
+                "  days ({n} whole): half exceed {}, 90 % {}, 99 % {}",
+                energy(days.p50_watt_hours),
+                energy(days.p90_watt_hours),
+                energy(days.p99_watt_hours)
+            )?;
+        }
+    }
     writeln!(out, "\nDROUGHTS: the longest window whose mean is below, and the longest run below")?;
-    writeln!(out, "  BELOW        LEVEL    WINDOW  UNKNOWN  GAPS HELD      RUN  WINDOW FROM")?;
+    writeln!(out, "  BELOW        LEVEL      WINDOW  UNKNOWN  GAPS HELD       RUN  WINDOW FROM")?;
     for drought in &site.droughts {
         writeln!(
             out,
-            "  {:>3.0} %  {:>11}  {:>6.1} h  {:>5.1} h  {:>7.1} h  {:>5.1} h  {}",
+            "  {:>3.0} %  {:>11}  {:>8} h  {:>5.1} h  {:>7.1} h  {:>6} h  {}",
             drought.share_of_mean * 100.0,
             power(drought.watts),
-            drought.window_hours,
+            format!("{}{:.1}", at_least(drought.window_open), drought.window_hours),
             drought.window_unknown_hours,
             drought.window_held_hours,
-            drought.run_hours,
+            format!("{}{:.1}", at_least(drought.run_open), drought.run_hours),
             drought.window_from
         )?;
+    }
+    if site.droughts.iter().any(|drought| drought.window_open || drought.run_open) {
+        wrapped(out, &format!("{OPEN}."), 2);
     }
     writeln!(
         out,
@@ -221,6 +238,21 @@ fn year(out: &mut String, site: &Assessment) -> std::fmt::Result {
         energy(year.p90_watt_hours),
         energy(year.p99_watt_hours)
     )?;
+    if year.sigma.is_nan() {
+        wrapped(
+            out,
+            &format!(
+                "How sure that is is not known: {} blocks of {} days are too few. {} from year to year and {} of measurement are told \
+                 (--sigma-years, --sigma-model) and not in the data.",
+                year.blocks,
+                year.block_days,
+                percent(year.sigma_years),
+                percent(year.sigma_model)
+            ),
+            2,
+        );
+        return Ok(());
+    }
     wrapped(
         out,
         &format!(
@@ -281,6 +313,10 @@ fn sizes(out: &mut String, site: &Assessment) -> std::fmt::Result {
         ),
         2,
     );
+    if let Some(why) = &sizing.best_withheld {
+        wrapped(out, &format!("Not said: {why}."), 2);
+        return Ok(());
+    }
     writeln!(out, "  $/PH/DAY  $/MWh   BEST FLEET   EARNS $/YEAR  RUNNING PAYS ABOVE $/PH/DAY")?;
     for best in &sizing.best {
         writeln!(

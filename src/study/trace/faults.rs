@@ -1,19 +1,19 @@
 //! What a recording says that cannot be so: the same value too long, straight lines, spikes, a clock that jumps.
 
-use super::{Finding, Mark, Shift, Trace};
+use super::{Finding, Mark, Shift, Sign, Told, Trace, flat};
 use crate::study::number::{self, count, quantile, seconds, sorted};
 
-/// The shortest stretch that counts as stale or interpolated, in slots: shorter ones happen.
-const LEAST_SLOTS: usize = 6;
-/// And in seconds.
-const LEAST_SECONDS: i64 = 5_400;
-/// Below this share of the largest values nothing stands out: night, or a standstill.
-const NIGHT: f64 = 0.001;
-/// From this share of the largest value on a constant is a limit that was reached, not a dead meter.
-const LIMITED: f64 = 0.97;
+/// So many times the capacity is a mistake, of the recording or of who told the capacity.
+const ABOVE: f64 = 1.2;
+/// From this share of the values on it is not the recording that is mistaken.
+const TOO_MANY: f64 = 0.01;
 
 /// Marks the slots of a trace; what is marked loses its value unless it is to be kept.
-pub(super) fn mark(trace: &mut Trace, keep: bool) {
+///
+/// # Errors
+/// A capacity that the recording exceeds again and again.
+pub(super) fn mark(trace: &mut Trace, told: &Told) -> Result<(), String> {
+    let keep = told.keep_doubtful;
     for (mark, value) in trace.marks.iter_mut().zip(&trace.values) {
         if value.is_nan() {
             *mark = Mark::Missing;
@@ -22,9 +22,12 @@ pub(super) fn mark(trace: &mut Trace, keep: bool) {
     let known = sorted(trace.values.iter().copied());
     let most = quantile(&known, 0.995).max(0.0);
     let top = known.last().copied().unwrap_or(0.0).min(trace.capacity.unwrap_or(f64::INFINITY));
-    let least = LEAST_SLOTS.max(number::slots(LEAST_SECONDS / trace.step.max(1)));
-    outliers(trace, most);
-    straight(trace, most, top, least);
+    let steps = flat::steps(&trace.values, most);
+    above_capacity(trace, keep)?;
+    outliers(trace, most, steps, told.sign);
+    flat::mark(trace, most, top, steps);
+    let negative = trace.marks.iter().zip(&trace.values);
+    let negative = negative.filter(|(mark, value)| **mark == Mark::Outlier && **value < 0.0).count();
     for (kind, wanted, what) in [
         ("stale", Mark::Stale, "the same value too long, not at night and not at the top"),
         ("interpolated", Mark::Interpolated, "on a straight line too long: filled in, not measured"),
@@ -34,27 +37,75 @@ pub(super) fn mark(trace: &mut Trace, keep: bool) {
             || trace.marks.iter().enumerate().filter(|(_, mark)| **mark == wanted).map(|(slot, _)| slot);
         let (Some(first), Some(last)) = (slots().next(), slots().next_back()) else { continue };
         let done = if keep { "kept, as was asked" } else { "left out" };
-        let finding = Finding {
-            kind,
-            count: slots().count(),
-            first: trace.told(first),
-            last: trace.told(last),
-            what: format!("{what}; {done}"),
-        };
+        let mut what = format!("{what}; {done}");
+        if wanted == Mark::Outlier && negative > 0 {
+            what.push_str(&format!(
+                "; of these {negative} lie below 0 and count as nothing to spare (--sign import, where it is import)"
+            ));
+        }
+        let finding =
+            Finding { kind, count: slots().count(), first: trace.told(first), last: trace.told(last), what };
         trace.findings.push(finding);
     }
     if !keep {
         for (mark, value) in trace.marks.iter().zip(&mut trace.values) {
-            if !matches!(mark, Mark::Trusted) {
+            if *mark == Mark::Outlier && *value < 0.0 {
+                // Import or a mistake: in either case nobody can count on power to spare then.
+                *value = 0.0;
+            } else if !matches!(mark, Mark::Trusted) {
                 *value = f64::NAN;
             }
         }
     }
     clock(trace, most);
+    Ok(())
+}
+
+/// Tells what lies above the capacity, and refuses a capacity that would cut the top off.
+fn above_capacity(trace: &mut Trace, keep: bool) -> Result<(), String> {
+    let Some(capacity) = trace.capacity else { return Ok(()) };
+    let known = trace.values.iter().filter(|value| !value.is_nan()).count();
+    let over = |times: f64| trace.values.iter().filter(|value| **value > times * capacity).count();
+    let (above, far) = (over(1.0), over(ABOVE));
+    let largest = trace.values.iter().copied().filter(|value| !value.is_nan()).fold(0.0, f64::max);
+    let share = |n: usize| 100.0 * count(n) / count(known.max(1));
+    if !keep && count(far) > TOO_MANY * count(known) {
+        return Err(format!(
+            "{far} of its values ({:.1} %) are more than {ABOVE} times the capacity of {:.3} kW that was told; the largest is {:.3} \
+             kW. Mend --capacity or --unit; --keep-doubtful takes the values as they are",
+            share(far),
+            capacity / 1e3,
+            largest / 1e3
+        ));
+    }
+    // A meter's error is no news.
+    let told = over(1.02);
+    let mut slots = trace.values.iter().enumerate().filter(|(_, value)| **value > 1.02 * capacity);
+    if told > 0
+        && let Some((first, _)) = slots.next()
+    {
+        let last = slots.next_back().map_or(first, |(last, _)| last);
+        let finding = Finding {
+            kind: "capacity",
+            count: above,
+            first: trace.told(first),
+            last: trace.told(last),
+            what: format!(
+                "values above the capacity of {:.3} kW ({:.2} % of all), the largest {:.3} kW; {far} of them are more than {ABOVE} times \
+                 it and {}; is --capacity right?",
+                capacity / 1e3,
+                share(above),
+                largest / 1e3,
+                if keep { "kept, as was asked" } else { "left out" }
+            ),
+        };
+        trace.findings.push(finding);
+    }
+    Ok(())
 }
 
 /// Spikes and dips of one slot, and what lies beyond what the source can give.
-fn outliers(trace: &mut Trace, most: f64) {
+fn outliers(trace: &mut Trace, most: f64, steps: f64, sign: Option<Sign>) {
     let values = &trace.values;
     // How far a value lies outside of what its four neighbours span.
     let beyond: Vec<f64> = values
@@ -77,54 +128,22 @@ fn outliers(trace: &mut Trace, most: f64) {
         let get = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
         quantile(&sorted(steps.map(|at| (get(at + 1) - get(at)).abs())), 0.9)
     };
-    let high = trace.capacity.map_or(f64::INFINITY, |capacity| 1.2 * capacity);
-    // Where power hardly ever flows the other way, a large value that does is none.
+    let high = trace.capacity.map_or(f64::INFINITY, |capacity| ABOVE * capacity);
+    // Where power hardly ever flows the other way, a large value that does may be none; a meter at the connection point
+    // measures import, however seldom it is.
+    let import = sign == Some(Sign::Import);
     let negative = values.iter().filter(|value| **value < -0.02 * most).count();
-    let never_negative = negative * 50 < values.len();
+    let never_negative = negative * 50 < values.len() && !import;
     for (slot, mark) in trace.marks.iter_mut().enumerate() {
         let value = values.get(slot).copied().unwrap_or(f64::NAN);
         let far = slot.checked_sub(2).and_then(|at| beyond.get(at)).copied().unwrap_or(0.0);
-        let spike = far > 0.25 * most && {
+        let spike = far > 0.25 * most && far > 2.5 * steps && !(import && value < 0.0) && {
             let usual = around(slot);
             far > 7.0 * usual || (far > 3.0 * usual && value > 1.02 * most)
         };
         if spike || value > high || (never_negative && value < -0.1 * most) {
             *mark = Mark::Outlier;
         }
-    }
-}
-
-/// Stretches of one value and stretches on a straight line.
-fn straight(trace: &mut Trace, most: f64, top: f64, least: usize) {
-    let tolerance = 1e-7 * most.max(f64::MIN_POSITIVE);
-    let values = &trace.values;
-    let mut from = 0;
-    while from + 1 < values.len() {
-        let get = |slot: usize| values.get(slot).copied().unwrap_or(f64::NAN);
-        let slope = get(from + 1) - get(from);
-        let mut to = from + 1;
-        // Neighbouring slopes are compared, and the line through the first two with where it has come to: a slow curve is none.
-        while (get(to + 1) - get(to) - slope).abs() <= tolerance
-            && (get(from) + slope * count(to + 1 - from) - get(to + 1)).abs()
-                <= 3.0 * tolerance.max(slope.abs() * 1e-3)
-        {
-            to += 1;
-        }
-        let length = to + 1 - from;
-        if slope.is_nan() || length < least {
-            from = to;
-            continue;
-        }
-        let level = get(from).abs().max(get(to).abs());
-        let flat = slope.abs() <= tolerance;
-        let mark = if flat { Mark::Stale } else { Mark::Interpolated };
-        let natural = level <= NIGHT * most || (flat && get(from) >= LIMITED * top);
-        if !natural {
-            for other in trace.marks.iter_mut().skip(from).take(length) {
-                *other = mark;
-            }
-        }
-        from = to;
     }
 }
 

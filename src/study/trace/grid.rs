@@ -2,10 +2,43 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+
 use super::read::{MAX_ROWS, Row, Rows, gather, mean_of, turned};
 use super::sniff::Shape;
-use super::{Finding, Mark, Told, Trace, TraceError, faults, instant};
+use super::{Finding, Mark, Stamp, Told, Trace, TraceError, faults, instant, time};
 use crate::study::number::{self, count, seconds};
+
+/// Where the slots lie: equal intervals of time, or of the local clock.
+#[derive(Clone, Copy)]
+pub(super) struct Slots<'a> {
+    pub start: i64,
+    pub step: i64,
+    /// See [`Trace::civil`].
+    pub civil: Option<i64>,
+    pub zone: &'a TimeZone,
+}
+
+impl Slots<'_> {
+    pub(super) fn at(&self, slot: usize) -> i64 {
+        let along = number::signed(slot) * self.step;
+        self.civil.map_or(self.start + along, |local| time::instant_of(local + along, self.zone))
+    }
+
+    pub(super) fn slot(&self, at: i64) -> i64 {
+        let along = self.civil.map_or(at - self.start, |local| at + time::offset(at, self.zone) - local);
+        along.div_euclid(self.step.max(1))
+    }
+
+    fn told(&self, slot: usize) -> String {
+        instant(self.at(slot), self.zone)
+    }
+}
+
+/// Changes of the clock are as long as this or shorter: longer intervals cannot keep both times.
+const CLOCK_CHANGE: i64 = 1800;
+/// A date is taken for wrong where it lies so far from all others, in seconds, and they reach not four times as far.
+const LONE: i64 = 7 * 86_400;
 
 /// Distinct distances between rows that are counted; a regular recording has a handful.
 const MAX_DISTANCES: usize = 10_000;
@@ -20,6 +53,7 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
     if !read.rows.is_sorted_by_key(|row| (row.at, row.id)) {
         read.rows.sort_by_key(|row| (row.at, row.id));
     }
+    lone(&mut read.rows, read.ids.len(), &read.zone, &mut findings);
     let rows = read.rows.len();
     let differ = duplicates(&mut read.rows, &read.zone, &mut findings);
     if differ > 10 && differ * 10 > rows {
@@ -56,8 +90,9 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
             )));
         }
     }
-    let start = first.div_euclid(step) * step + if told.every.is_some() { 0 } else { first.rem_euclid(step) };
-    let length = number::slots((last - start) / step) + 1;
+    let civil = civil(&read.rows, step, &read.zone);
+    let mut slots = Slots { start: first, step, civil, zone: &read.zone };
+    let length = number::slots(slots.slot(last)) + 1;
     if length > MAX_ROWS {
         return Err(file(format!(
             "from {} to {} there are {length} intervals of {step} s, more than {MAX_ROWS}; is a date wrong? Otherwise say --every with a longer interval",
@@ -67,7 +102,17 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
     }
     let factor = shape.unit.factor() * turned(told.sign)
         / if shape.unit.is_energy() { seconds(step) / 3600.0 } else { 1.0 };
-    let (mut values, partial) = summed(&read.rows, read.ids.len(), start, step, length, factor);
+    let (mut values, partial) = summed(&read.rows, read.ids.len(), &slots, length, factor);
+    if told.stamp == Some(Stamp::End) && told.every.is_none() {
+        slots.civil = slots.civil.map(|local| local - step);
+        slots.start = slots.civil.map_or(first - step, |local| time::instant_of(local, slots.zone));
+    }
+    if shape.unit.is_energy() && civil.is_some() {
+        // The energy of a day of 25 hours is that of 25 hours.
+        for (slot, value) in values.iter_mut().enumerate() {
+            *value *= seconds(step) / seconds((slots.at(slot + 1) - slots.at(slot)).max(1));
+        }
+    }
     if partial > 0 {
         findings.push(Finding {
             kind: "missing",
@@ -93,12 +138,14 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
             what: "rows that are there without a value; left out".into(),
         });
     }
-    gaps(&values, start, step, &read.zone, &mut findings);
+    gaps(&values, &slots, &mut findings);
     plausible(&values, step, shape, told, &mut findings).map_err(file)?;
+    let (start, civil) = (slots.start, slots.civil);
     let mut trace = Trace {
         name: name.to_owned(),
         start,
         step,
+        civil,
         marks: vec![Mark::Trusted; values.len()],
         values: std::mem::take(&mut values),
         shifts: Vec::new(),
@@ -112,7 +159,10 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
     if told.sign.is_none() {
         trace.assumed.push("positive is power to spare; --sign import turns it round".into());
     }
-    faults::mark(&mut trace, told.keep_doubtful);
+    if told.stamp.is_none() {
+        trace.assumed.push("a time is the start of its interval; --stamp end says otherwise".into());
+    }
+    faults::mark(&mut trace, told).map_err(file)?;
     if trace.values.iter().all(|value| value.is_nan()) {
         return Err(file(format!(
             "nothing in it can be trusted: {}. --keep-doubtful takes it as it is",
@@ -122,8 +172,66 @@ pub(super) fn build(name: &str, mut read: Rows, shape: &Shape, told: &Told) -> R
     Ok(trace)
 }
 
+/// Leaves out rows whose dates lie far from all others, such as 1970 or 2099 among those of a year: a clock that was not set.
+fn lone(rows: &mut Vec<Row>, ids: usize, zone: &TimeZone, findings: &mut Vec<Finding>) {
+    let few = (rows.len() / 1000).clamp(ids.max(1), 10_000);
+    if rows.len() < 20 * few {
+        return;
+    }
+    let mut out = Vec::new();
+    // One end hides the other, so each is looked at in turn.
+    for _ in 0..8 {
+        let before = rows.len();
+        let at = |place: usize| rows.get(place).map_or(0, |row| row.at);
+        let far = |apart: i64, rest: i64| apart > LONE && apart > rest / 4;
+        let last = before.saturating_sub(1);
+        let back = (last.saturating_sub(few)..last)
+            .find(|place| far(at(place + 1) - at(*place), at(*place) - at(0)))
+            .map_or(before, |place| place + 1);
+        out.extend(rows.drain(back..).map(|row| row.at));
+        let at = |place: usize| rows.get(place).map_or(0, |row| row.at);
+        let last = rows.len().saturating_sub(1);
+        let front = (1..=few.min(last))
+            .rev()
+            .find(|place| far(at(*place) - at(place - 1), at(last) - at(*place)))
+            .unwrap_or(0);
+        out.extend(rows.drain(..front).map(|row| row.at));
+        if rows.len() == before {
+            break;
+        }
+    }
+    out.sort_unstable();
+    if let (Some(first), Some(last)) = (out.first(), out.last()) {
+        findings.push(Finding {
+            kind: "time",
+            count: out.len(),
+            first: instant(*first, zone),
+            last: instant(*last, zone),
+            what: "rows whose date lies far from all others: a clock that was not set, or a slip; left out"
+                .into(),
+        });
+    }
+}
+
+/// The local time of the first row where the rows keep the local clock and not the time, as those of days do. Only long
+/// intervals show the difference.
+fn civil(rows: &[Row], step: i64, zone: &TimeZone) -> Option<i64> {
+    let first = rows.first()?.at;
+    let first_local = first + time::offset(first, zone);
+    if step <= CLOCK_CHANGE {
+        return None;
+    }
+    let (mut local, mut even) = (0_usize, 0_usize);
+    for row in rows {
+        even += usize::from((row.at - first).rem_euclid(step) == 0);
+        local += usize::from((row.at + time::offset(row.at, zone) - first_local).rem_euclid(step) == 0);
+    }
+    // A zone that changes its clock at all shows it in half a year; in doubt time is time.
+    (local > even).then_some(first_local)
+}
+
 /// Leaves the first row of each instant and source that has a value; gives how many others differed from it.
-fn duplicates(rows: &mut Vec<Row>, zone: &jiff::tz::TimeZone, findings: &mut Vec<Finding>) -> usize {
+fn duplicates(rows: &mut Vec<Row>, zone: &TimeZone, findings: &mut Vec<Finding>) -> usize {
     let (mut n, mut differ, mut first, mut last) = (0_usize, 0_usize, 0, 0);
     rows.dedup_by(|row, kept| {
         let same = row.at == kept.at && row.id == kept.id;
@@ -156,12 +264,7 @@ fn duplicates(rows: &mut Vec<Row>, zone: &jiff::tz::TimeZone, findings: &mut Vec
 
 /// The interval of the rows: the one most of them keep. Where stretches keep another, a multiple, the longest is taken and
 /// the finer rows are averaged.
-fn interval(
-    rows: &[Row],
-    energy: bool,
-    zone: &jiff::tz::TimeZone,
-    findings: &mut Vec<Finding>,
-) -> Result<i64, String> {
+fn interval(rows: &[Row], energy: bool, zone: &TimeZone, findings: &mut Vec<Finding>) -> Result<i64, String> {
     let mut all: BTreeMap<i64, usize> = BTreeMap::new();
     // A distance that its predecessor had too: a gap is alone, a stretch is not.
     let mut kept: BTreeMap<i64, usize> = BTreeMap::new();
@@ -226,11 +329,11 @@ fn interval(
 }
 
 /// The sum over the sources for each slot, NaN where one is missing; and how many slots lack some of them only.
-fn summed(rows: &[Row], ids: usize, start: i64, step: i64, length: usize, factor: f64) -> (Vec<f64>, usize) {
+fn summed(rows: &[Row], ids: usize, slots: &Slots<'_>, length: usize, factor: f64) -> (Vec<f64>, usize) {
     let mut values = vec![f64::NAN; length];
     let mut partial = 0;
     let mut parts = vec![(0.0, 0_usize); ids];
-    for group in rows.chunk_by(|a, b| (a.at - start) / step == (b.at - start) / step) {
+    for group in rows.chunk_by(|a, b| slots.slot(a.at) == slots.slot(b.at)) {
         parts.fill((0.0, 0));
         for row in group {
             let part = usize::try_from(row.id).ok().and_then(|id| parts.get_mut(id));
@@ -244,7 +347,7 @@ fn summed(rows: &[Row], ids: usize, start: i64, step: i64, length: usize, factor
             partial += usize::from(there > 0);
             continue;
         }
-        let slot = group.first().map_or(0, |row| number::slots((row.at - start) / step));
+        let slot = group.first().map_or(0, |row| number::slots(slots.slot(row.at)));
         if let Some(value) = values.get_mut(slot) {
             *value = factor * parts.iter().map(|(sum, n)| sum / count(*n)).sum::<f64>();
         }
@@ -253,7 +356,7 @@ fn summed(rows: &[Row], ids: usize, start: i64, step: i64, length: usize, factor
 }
 
 /// Tells the gaps, the longest first of all.
-fn gaps(values: &[f64], start: i64, step: i64, zone: &jiff::tz::TimeZone, findings: &mut Vec<Finding>) {
+fn gaps(values: &[f64], grid: &Slots<'_>, findings: &mut Vec<Finding>) {
     let (mut n, mut slots, mut longest, mut at) = (0_usize, 0_usize, (0_usize, 0_usize), 0_usize);
     for run in values.chunk_by(|a, b| a.is_nan() == b.is_nan()) {
         if run.first().is_some_and(|value| value.is_nan()) {
@@ -266,20 +369,21 @@ fn gaps(values: &[f64], start: i64, step: i64, zone: &jiff::tz::TimeZone, findin
         at += run.len();
     }
     if n > 0 {
-        let told = |slot: usize| instant(start + number::signed(slot) * step, zone);
         findings.push(Finding {
             kind: "gap",
             count: slots,
-            first: told(longest.1),
-            last: told(longest.1 + longest.0),
+            first: grid.told(longest.1),
+            last: grid.told(longest.1 + longest.0),
             what: format!(
                 "intervals without a value in {n} gaps; left out. The longest, told here, is {:.1} h",
-                count(longest.0) * seconds(step) / 3600.0
+                count(longest.0) * seconds(grid.step) / 3600.0
             ),
         });
     }
 }
 
+/// The least power that is taken for one, in watts.
+const LEAST: f64 = 1e-3;
 /// Energy the wrong way round, as a share of that the right way, from which nobody can tell but a person which is which.
 const BOTH_WAYS: f64 = 0.05;
 /// So many energies of intervals that never fall are readings of a counter.
@@ -330,6 +434,12 @@ fn plausible(
     }
     let sorted = number::sorted(known());
     let most = number::quantile(&sorted, 0.999);
+    if sorted.last().is_none_or(|largest| *largest < LEAST) {
+        return Err(format!(
+            "its largest value is less than a thousandth of a watt in the unit {}; is it the right column, and the right --unit?",
+            shape.unit.name()
+        ));
+    }
     if let Some(capacity) = told.capacity {
         let (unit, ratio) = (shape.unit.name(), most / capacity);
         if !(1.0 / 300.0..=30.0).contains(&ratio) {

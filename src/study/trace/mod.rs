@@ -3,14 +3,17 @@
 //! What is not trusted is marked, counted and left out of the statistics, never averaged over.
 
 mod faults;
+mod flat;
 mod grid;
 mod read;
+mod recorded;
 mod sniff;
 mod time;
 
 use jiff::tz::TimeZone;
 
 pub use read::{MAX_ROWS, Progress, read, read_file};
+pub use recorded::read_record;
 pub use time::DateOrder;
 
 /// The unit of the values of a file.
@@ -81,6 +84,16 @@ pub enum Sign {
     Import,
 }
 
+/// What the time beside a value marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamp {
+    /// The start of the interval that the value stands for.
+    #[default]
+    Start,
+    /// Its end.
+    End,
+}
+
 /// What the reader was told. What is absent it finds by itself or asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -94,6 +107,8 @@ pub struct Told {
     pub unit: Option<Unit>,
     /// The sign.
     pub sign: Option<Sign>,
+    /// What the time beside a value marks.
+    pub stamp: Option<Stamp>,
     /// The zone of times that say none, and of the days and hours of the report.
     pub zone: Option<TimeZone>,
     /// Takes local times as they are written, without the offset beside them: some recordings follow daylight saving while
@@ -136,7 +151,7 @@ pub enum Mark {
 /// What was found in a trace, for the table of what is not trusted.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Finding {
-    /// `duplicate`, `missing`, `gap`, `stale`, `interpolated`, `outlier`, `clock`, `interval`, `time`, `sign` or `unit`.
+    /// `duplicate`, `missing`, `gap`, `stale`, `interpolated`, `outlier`, `capacity`, `clock`, `interval`, `time` or `unit`.
     pub kind: &'static str,
     /// How many rows or slots.
     pub count: usize,
@@ -168,6 +183,9 @@ pub struct Trace {
     pub start: i64,
     /// The length of an interval, in seconds.
     pub step: i64,
+    /// Where the intervals are equal on the local clock (days, and whatever is longer than the hour by which clocks are changed),
+    /// the local time of the first, in seconds as if it were UTC.
+    pub civil: Option<i64>,
     /// Power to spare in watts, negative where there is none and power is imported; NaN where it is not known or not trusted.
     pub values: Vec<f64>,
     /// Why, one for each value.
@@ -191,12 +209,31 @@ pub struct Trace {
 impl Trace {
     /// The instant at which a slot begins, in seconds since 1970.
     pub fn at(&self, slot: usize) -> i64 {
-        self.start + super::number::signed(slot) * self.step
+        self.slots().at(slot)
+    }
+
+    /// The slot in which an instant lies; negative before the first.
+    pub fn slot(&self, at: i64) -> i64 {
+        self.slots().slot(at)
+    }
+
+    fn slots(&self) -> grid::Slots<'_> {
+        grid::Slots { start: self.start, step: self.step, civil: self.civil, zone: &self.zone }
     }
 
     /// The instant of a slot in the trace's zone, to the minute.
     pub fn told(&self, slot: usize) -> String {
         instant(self.at(slot), &self.zone)
+    }
+
+    /// Leaves only the slots of a range. What was found stays as it is.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        let (from, to) = (from.min(self.values.len()), to.min(self.values.len()));
+        self.start = self.at(from);
+        self.civil = self.civil.map(|local| local + super::number::signed(from) * self.step);
+        self.values = self.values.drain(from..to.max(from)).collect();
+        self.marks = self.marks.drain(from..to.max(from)).collect();
+        self.shifts.clear();
     }
 
     /// Hours of a count of slots.
@@ -212,6 +249,11 @@ impl Trace {
 
     /// Local seconds (as if the local clock were UTC) of each slot, in order. The zone is asked once an hour.
     pub fn local(&self) -> Vec<i64> {
+        if let Some(local) = self.civil {
+            return (0..self.values.len())
+                .map(|slot| local + super::number::signed(slot) * self.step)
+                .collect();
+        }
         let (mut hour, mut offset) = (i64::MIN, 0);
         (0..self.values.len())
             .map(|slot| {

@@ -8,13 +8,15 @@ use jiff::tz::TimeZone;
 
 use super::sniff::{self, Shape};
 use super::time::{self, Locals, Resolved, Written};
-use super::{Finding, Sign, Told, Trace, TraceError, grid};
+use super::{Finding, Sign, Stamp, Told, Trace, TraceError, grid};
 use crate::study::number;
 
 /// How many rows are kept, 24 bytes each: a year of 15-minute values of 300 meters, or 5 months of seconds.
 pub const MAX_ROWS: usize = 12_000_000;
 /// The longest line.
 const MAX_LINE: u64 = 1 << 20;
+/// The largest power that is taken for one, in watts, or energy of an interval, in watt-hours: a hundred times what all people use.
+const MOST: f64 = 1e15;
 /// How much of a file is looked at before it is read.
 const SAMPLE: usize = 1 << 18;
 /// How many sources one file may have.
@@ -80,7 +82,7 @@ pub fn read(name: &str, from: impl Read, told: &Told, progress: Progress<'_>) ->
     let text = String::from_utf8_lossy(&sample);
     let whole = sample.len() < SAMPLE;
     let text = text.trim_start_matches('\u{feff}');
-    let mut lines: Vec<&str> = text.lines().collect();
+    let mut lines = sniff::records(text);
     if !whole {
         lines.pop();
     }
@@ -135,7 +137,7 @@ impl<'a> Reader<'a> {
 
     fn rows(mut self, mut from: impl BufRead, progress: Progress<'_>) -> Result<Rows, TraceError> {
         let mut buffer = Vec::new();
-        let (mut line, mut bytes, mut read, mut missing) = (0_usize, 0_u64, 0_usize, 0_usize);
+        let (mut lines, mut bytes, mut read, mut missing) = (0_usize, 0_u64, 0_usize, 0_usize);
         let needed = [Some(self.shape.time), self.shape.clock, Some(self.shape.value), self.shape.id]
             .into_iter()
             .flatten()
@@ -145,25 +147,40 @@ impl<'a> Reader<'a> {
         let mut before = 0;
         loop {
             buffer.clear();
-            let n = from
-                .by_ref()
-                .take(MAX_LINE)
-                .read_until(b'\n', &mut buffer)
-                .map_err(|source| TraceError::Io { name: self.name.to_owned(), source })?;
-            if n == 0 {
-                break;
-            }
-            line += 1;
-            bytes += u64::try_from(n).unwrap_or(0);
-            if line.is_multiple_of(1 << 16) {
-                progress(bytes);
-            }
+            let line = lines + 1;
             let at_line = |what: String| TraceError::Line { name: self.name.to_owned(), line, what };
-            let ended = buffer.ends_with(b"\n");
-            if !ended && n >= usize::try_from(MAX_LINE).unwrap_or(usize::MAX) {
-                return Err(at_line(
-                    "the line is longer than a million characters; is it a CSV file?".into(),
-                ));
+            let mut ended = true;
+            // A row goes on in the next line where a quotation mark is open.
+            for more in 0.. {
+                let most = MAX_LINE.saturating_sub(u64::try_from(buffer.len()).unwrap_or(MAX_LINE));
+                let n = from
+                    .by_ref()
+                    .take(most)
+                    .read_until(b'\n', &mut buffer)
+                    .map_err(|source| TraceError::Io { name: self.name.to_owned(), source })?;
+                let closed = n == 0 || more >= sniff::MAX_LINES;
+                if closed && more > 0 {
+                    return Err(at_line(
+                        "a quotation mark is opened in this row and never closed; mend the line".into(),
+                    ));
+                }
+                lines += usize::from(n > 0);
+                bytes += u64::try_from(n).unwrap_or(0);
+                if lines.is_multiple_of(1 << 16) {
+                    progress(bytes);
+                }
+                ended = buffer.ends_with(b"\n");
+                if !ended && buffer.len() >= usize::try_from(MAX_LINE).unwrap_or(usize::MAX) {
+                    return Err(at_line(
+                        "the row is longer than a million characters; is it a CSV file, and is each quotation mark closed?".into(),
+                    ));
+                }
+                if !buffer.contains(&b'"') || !sniff::is_open(&buffer, &[self.shape.separator]) {
+                    break;
+                }
+            }
+            if buffer.is_empty() {
+                break;
             }
             let lossy;
             let text = match std::str::from_utf8(&buffer) {
@@ -174,6 +191,7 @@ impl<'a> Reader<'a> {
                     &lossy
                 }
             };
+            let text = if line == 1 { text.trim_start_matches('\u{feff}') } else { text };
             if text.trim().is_empty() {
                 continue;
             }
@@ -224,6 +242,16 @@ impl<'a> Reader<'a> {
                         format!("{text:?} is no number; mend it, or say --missing {text:?} if it stands for a value that is not there"),
                     )
                 })?;
+                if value.abs() * self.shape.unit.factor() > MOST {
+                    return Err(self.cell(
+                        line,
+                        self.shape.value,
+                        format!(
+                            "{text:?} in the unit {} is more than any site has; mend it or say --unit, or --missing {text:?} if it stands for a value that is not there",
+                            self.shape.unit.name()
+                        ),
+                    ));
+                }
                 Some(value)
             };
             self.keep(at, value, id).map_err(at_line_owned(self.name, line))?;
@@ -288,9 +316,11 @@ impl<'a> Reader<'a> {
             None => date,
         };
         let written = time::parse(text, self.shape.order).ok_or_else(|| {
-            format!(
-                "{text:?} is no time; times are like 2025-12-31 23:45, 31.12.2025 23:45 or seconds since 1970"
-            )
+            sniff::serial_words(text).unwrap_or_else(|| {
+                format!(
+                    "{text:?} is no time; times are like 2025-12-31 23:45, 31.12.2025 23:45 or seconds since 1970"
+                )
+            })
         })?;
         let last = usize::try_from(id).ok().and_then(|id| self.last.get_mut(id));
         let written = match written {
@@ -314,7 +344,13 @@ impl<'a> Reader<'a> {
                     Resolved::One(at) => at,
                     Resolved::Two(first, second) => {
                         self.twice += 1;
-                        if last.as_ref().is_some_and(|last| **last >= first) { second } else { first }
+                        let last = last.as_ref().map(|last| **last).filter(|last| *last != i64::MIN);
+                        let second_time = if self.shape.newest_first {
+                            last.is_none_or(|last| last > second)
+                        } else {
+                            last.is_some_and(|last| last >= first)
+                        };
+                        if second_time { second } else { first }
                     }
                     Resolved::None(at) => {
                         self.never_count += 1;
@@ -337,7 +373,9 @@ impl<'a> Reader<'a> {
         let parts = u32::from(value.is_some());
         let value = value.unwrap_or(0.0);
         if let Some(every) = self.told.every {
-            let at = at.div_euclid(every) * every;
+            // What ends with an interval lies in it and not in the next.
+            let within = if self.told.stamp == Some(Stamp::End) { at - 1 } else { at };
+            let at = within.div_euclid(every) * every;
             if let Some(last) = self.out.last_mut()
                 && last.at == at
                 && last.id == id
@@ -392,11 +430,11 @@ fn at_line_owned(name: &str, line: usize) -> impl Fn(String) -> TraceError {
 fn line_is_head(text: &str, shape: &Shape) -> bool {
     let mut row = Vec::new();
     sniff::fields(text.trim_start_matches('\u{feff}'), shape.separator, &mut row);
-    row.iter().zip(&shape.names).all(|(cell, name)| cell == name)
+    row.iter().zip(&shape.names).all(|(cell, name)| sniff::plain_name(cell) == *name)
 }
 
 /// An offset as people write it.
-fn offset_name(offset: i64) -> String {
+pub(super) fn offset_name(offset: i64) -> String {
     if offset == 0 {
         return "UTC".into();
     }

@@ -17,8 +17,10 @@ pub(super) struct Shape {
     pub id: Option<usize>,
     pub unit: Unit,
     pub order: DateOrder,
-    /// Lines before the table that are not blank and no part of it.
+    /// Rows before the table that are not blank and no part of it.
     pub preamble: usize,
+    /// Whether the newest row comes first.
+    pub newest_first: bool,
     /// What nobody told.
     pub assumed: Vec<String>,
 }
@@ -26,16 +28,74 @@ pub(super) struct Shape {
 /// Splits a line into its fields; those in quotes may have the separator in them.
 pub(super) fn fields<'a>(line: &'a str, separator: u8, into: &mut Vec<&'a str>) {
     into.clear();
-    let (mut quoted, mut start) = (false, 0);
+    let (mut place, mut start) = (Place::Begin, 0);
     for (at, c) in line.bytes().enumerate() {
-        if c == b'"' {
-            quoted = !quoted;
-        } else if c == separator && !quoted {
+        if c == separator && place != Place::Quoted {
             into.push(clean(line.get(start..at).unwrap_or("")));
             start = at + 1;
+            place = Place::Begin;
+        } else {
+            place = place.after(c);
         }
     }
     into.push(clean(line.get(start..).unwrap_or("")));
+}
+
+/// Where in a field a character stands. A quotation mark means something at the beginning of a field only: elsewhere it may be
+/// an inch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Begin,
+    Plain,
+    Quoted,
+    Closed,
+}
+
+impl Place {
+    const fn after(self, c: u8) -> Self {
+        match (self, c) {
+            (Self::Begin | Self::Closed, b'"') => Self::Quoted,
+            (Self::Quoted, b'"') => Self::Closed,
+            (Self::Quoted, _) => Self::Quoted,
+            (Self::Begin, b' ' | b'\t' | b'\r' | b'\n') => Self::Begin,
+            (Self::Closed, b' ' | b'\t' | b'\r' | b'\n') => Self::Closed,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Whether a quotation mark is opened in some lines and not closed: the row then goes on in the next line.
+pub(super) fn is_open(lines: &[u8], separators: &[u8]) -> bool {
+    let mut place = Place::Begin;
+    for c in lines {
+        place = if separators.contains(c) && place != Place::Quoted { Place::Begin } else { place.after(*c) };
+    }
+    place == Place::Quoted
+}
+
+/// What may separate fields.
+pub(super) const SEPARATORS: [u8; 4] = *b";\t,|";
+/// So many lines a row may have, by line breaks within quotation marks.
+pub(super) const MAX_LINES: usize = 1000;
+
+/// The rows of a text, without the ends of their lines: lines, but for line breaks within quotation marks.
+pub(super) fn records(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let (mut from, mut to, mut lines) = (0, 0, 0);
+    for line in text.split_inclusive('\n') {
+        to += line.len();
+        lines += 1;
+        let row = text.get(from..to).unwrap_or("");
+        if lines < MAX_LINES && row.contains('"') && is_open(row.as_bytes(), &SEPARATORS) {
+            continue;
+        }
+        all.push(row.trim_end_matches(['\n', '\r']));
+        (from, lines) = (to, 0);
+    }
+    if from < text.len() {
+        all.push(text.get(from..).unwrap_or("").trim_end_matches(['\n', '\r']));
+    }
+    all
 }
 
 fn clean(field: &str) -> &str {
@@ -45,6 +105,15 @@ fn clean(field: &str) -> &str {
 
 /// A number as it is written. `None` is none.
 pub(super) fn number(text: &str, comma: bool) -> Option<f64> {
+    // Word processors and some exports write the minus sign of typography.
+    let minus;
+    let text = match text.strip_prefix(['\u{2212}', '\u{fe63}', '\u{ff0d}']) {
+        Some(rest) => {
+            minus = format!("-{rest}");
+            minus.as_str()
+        }
+        None => text,
+    };
     let plain = match text.parse::<f64>() {
         Ok(value) if !comma || !text.contains('.') => return value.is_finite().then_some(value),
         _ => text,
@@ -72,8 +141,10 @@ pub(super) fn number(text: &str, comma: bool) -> Option<f64> {
 }
 
 /// Words that stand for a value that is not there.
-const MISSING: [&str; 14] =
-    ["", "nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "?", "nodata", "no data", "bad", "missing"];
+const MISSING: [&str; 17] = [
+    "", "nan", "na", "n/a", "#n/a", "null", "none", "-", "--", "\u{2212}", "\u{2013}", "\u{2014}", "?",
+    "nodata", "no data", "bad", "missing",
+];
 
 /// Whether a cell says that there is no value.
 pub(super) fn is_missing(text: &str, more: &[String]) -> bool {
@@ -140,7 +211,7 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
             || head.iter().all(|cell| number(cell, comma).is_none() && !is_time(cell))
     });
     let names: Vec<String> =
-        if header { head.iter().map(|cell| (*cell).to_owned()).collect() } else { Vec::new() };
+        if header { head.iter().map(|cell| plain_name(cell)).collect() } else { Vec::new() };
     let width = head.len();
     let samples: Vec<&Vec<&str>> =
         if header { rows.iter().collect() } else { std::iter::once(&head).chain(&rows).collect() };
@@ -175,8 +246,12 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
         Some(wanted) => (column(wanted, "time")?, None),
         None => {
             let time = (0..width).find(|at| share(*at, &is_time)).ok_or_else(|| {
+                let serial = samples.iter().find_map(|row| row.iter().find_map(|cell| serial_words(cell)));
                 file(format!(
-                    "no column reads as a time; say which with --time. There are {}. Times are like 2025-12-31 23:45, 31.12.2025 23:45 or seconds since 1970",
+                    "no column reads as a time; {} There are {}",
+                    serial.unwrap_or_else(|| {
+                        "say which with --time. Times are like 2025-12-31 23:45, 31.12.2025 23:45 or seconds since 1970.".into()
+                    }),
                     listed(&names, width)
                 ))
             })?;
@@ -187,7 +262,19 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
     let id = told.id.as_deref().map(|wanted| column(wanted, "source of each row")).transpose()?;
     let is_number = |text: &str| number(text, comma).is_some();
     let value = if let Some(wanted) = told.value.as_deref() {
-        column(wanted, "power")?
+        let at = column(wanted, "power")?;
+        let other = match at {
+            at if at == time || Some(at) == clock => Some("time"),
+            at if Some(at) == id => Some("source of each row"),
+            _ => None,
+        };
+        if let Some(other) = other {
+            return Err(file(format!(
+                "--value {wanted} is the column of the {other}; say which column is the power. There are {}",
+                listed(&names, width)
+            )));
+        }
+        at
     } else {
         let numbers: Vec<usize> = (0..width)
             .filter(|at| *at != time && Some(*at) != clock && Some(*at) != id && share(*at, &is_number))
@@ -248,7 +335,48 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
             order
         }
     };
-    Ok(Shape { separator, comma, header, names, time, clock, value, id, unit, order, preamble, assumed })
+    let written = |row: &&Vec<&str>| {
+        let date = row.get(time).copied().unwrap_or("");
+        let text = clock.map_or_else(
+            || date.to_owned(),
+            |clock| format!("{date} {}", row.get(clock).copied().unwrap_or("")),
+        );
+        time::parse(&text, order).map(|written| match written {
+            time::Written::Instant(at) | time::Written::Offset(at, _) | time::Written::Local(at) => at,
+        })
+    };
+    let (first, last) = (samples.iter().find_map(written), samples.iter().rev().find_map(written));
+    let newest_first = first > last;
+    Ok(Shape {
+        separator,
+        comma,
+        header,
+        names,
+        time,
+        clock,
+        value,
+        id,
+        unit,
+        order,
+        preamble,
+        newest_first,
+        assumed,
+    })
+}
+
+/// The name of a column on one line.
+pub(super) fn plain_name(cell: &str) -> String {
+    cell.replace(char::is_control, " ")
+}
+
+/// What to say of a text that is a spreadsheet's serial number of a day, if it can be one.
+pub(super) fn serial_words(text: &str) -> Option<String> {
+    time::serial(text).map(|date| {
+        format!(
+            "{text:?} looks like a spreadsheet's serial number of a day ({date}): give the column a format such as yyyy-mm-dd hh:mm \
+             there and export it again."
+        )
+    })
 }
 
 fn listed(names: &[String], width: usize) -> String {
@@ -263,7 +391,7 @@ fn listed(names: &[String], width: usize) -> String {
 fn separator(lines: &[&str]) -> Option<u8> {
     let mut row = Vec::new();
     let mut best = None;
-    for separator in *b";\t,|" {
+    for separator in SEPARATORS {
         let counts: Vec<usize> = lines
             .iter()
             .map(|line| {

@@ -190,6 +190,24 @@ fn epoch(text: &str) -> Option<i64> {
     }
 }
 
+/// What a spreadsheet's serial number of a day is as a date, where a text can be one: days since the end of 1899.
+pub(super) fn serial(text: &str) -> Option<String> {
+    let days: f64 = text.trim().parse().ok()?;
+    if !text.trim().bytes().all(|c| c.is_ascii_digit() || c == b'.') || !(20_000.0..80_000.0).contains(&days)
+    {
+        return None;
+    }
+    let at = Timestamp::from_second(number::whole(((days - 25_569.0) * 86_400.0).round())).ok()?;
+    Some(at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M").to_string())
+}
+
+/// The instant of a local time; of two the first, and where there is none the one after the same time since midnight.
+pub(super) fn instant_of(local: i64, zone: &TimeZone) -> i64 {
+    match Locals::new(zone.clone()).resolve(local) {
+        Resolved::One(at) | Resolved::Two(at, _) | Resolved::None(at) => at,
+    }
+}
+
 /// The offset of a zone at an instant, in seconds.
 pub(super) fn offset(at: i64, zone: &TimeZone) -> i64 {
     Timestamp::from_second(at).map_or(0, |at| i64::from(zone.to_offset(at).seconds()))
