@@ -67,6 +67,14 @@ pub enum Failure {
     /// Fleets of an assessment cannot be simulated.
     #[error(transparent)]
     Plant(#[from] PlantError),
+    /// A time that ends before it begins.
+    #[error("--from ({from}) is after --to ({to})")]
+    Window {
+        /// Its beginning.
+        from: String,
+        /// Its end.
+        to: String,
+    },
     /// A record cannot be replayed.
     #[error(transparent)]
     Record(#[from] crate::record::segment::RecordError),
@@ -113,6 +121,7 @@ impl Failure {
             | Self::NotAlone(_)
             | Self::Trace(_)
             | Self::Plant(_)
+            | Self::Window { .. }
             | Self::Record(_)
             | Self::Cut(_)
             | Self::Written { .. }

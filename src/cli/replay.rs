@@ -1,5 +1,6 @@
 //! `ballast replay`: what the daemon has recorded, through the control law again.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,10 @@ use jiff::tz::TimeZone;
 
 use super::{Failure, json};
 use crate::config::{self, Options, Secrets};
-use crate::record::replay::{self, Cut, Difference, Verdict, WhatIf, Window};
+use crate::control::decision::MinerState;
+use crate::control::snapshot::Target;
+use crate::metrics::binding_words;
+use crate::record::replay::{self, Again, Cut, Difference, Verdict, WhatIf, Window};
 use crate::record::segment;
 use crate::units::Watts;
 
@@ -32,6 +36,9 @@ pub struct Args {
     /// Show what this configuration would have done with the same inputs
     #[arg(long, value_name = "FILE", conflicts_with = "export_test")]
     pub config: Option<PathBuf>,
+    /// Print each cycle as CSV: surplus, budget and what binds it, the fleet, the connection point, commands
+    #[arg(long, conflicts_with_all = ["config", "export_test", "json"])]
+    pub cycles: bool,
     /// Cut the cycles out, as a record of its own in this folder, for a test or a report
     #[arg(long, value_name = "FOLDER")]
     pub export_test: Option<PathBuf>,
@@ -63,6 +70,11 @@ fn time(wall: i64) -> String {
 /// # Errors
 /// The record or the configuration cannot be read, or nothing can be written.
 pub fn run(args: &Args) -> Result<u8, Failure> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(Failure::Window { from: time(from), to: time(to) });
+    }
     let files = segment::find(&args.record)?;
     let window = Window { from: args.from, to: args.to };
     if let Some(folder) = &args.export_test {
@@ -77,8 +89,19 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     if let Some(path) = &args.config {
         return another(args, &files, window, path);
     }
-    let verdict = replay::verify(&files, window)?;
-    let good = verdict.same() && verdict.damaged.is_empty();
+    let mut rows = if args.cycles { String::from(HEAD) } else { String::new() };
+    let verdict = replay::verify_with(&files, window, &mut |again| {
+        if args.cycles {
+            row(&mut rows, &again);
+        }
+    })?;
+    let good = verdict.same() && verdict.damaged.is_empty() && verdict.cycles > 0;
+    if args.cycles {
+        for damage in &verdict.damaged {
+            tracing::warn!("{damage}");
+        }
+        return show(&rows, good);
+    }
     show(&if args.json { json(&verdict)? } else { words(&verdict) }, good)
 }
 
@@ -86,8 +109,46 @@ fn another(args: &Args, files: &[PathBuf], window: Window, path: &Path) -> Resul
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
     let config = config::load_with(path, &options).map_err(Failure::Config)?;
     let outcome = replay::what_if(files, window, &config.site)?;
-    let good = outcome.damaged.is_empty();
+    let good = outcome.damaged.is_empty() && outcome.cycles > 0;
     show(&if args.json { json(&outcome)? } else { what_if_words(&outcome) }, good)
+}
+
+/// The head of the listing of cycles.
+const HEAD: &str = "time,mode,surplus_watts,budget_watts,binds,fleet_draw_watts,fleet_setpoint_watts,shortfall_watts,\
+                    connection_point_watts,commands,to_sleep,not_in_order\n";
+
+/// A cycle in the listing; what is not known is empty. Watts are whole: who wants them to the last bit has `--json` and the record.
+fn row(rows: &mut String, again: &Again<'_>) {
+    let Again { site, wall, decision } = *again;
+    let fleet = &decision.fleet;
+    let power = decision.circuits.first().and_then(|root| root.power);
+    let power = power.map_or_else(String::new, |power| format!("{:.0}", power.get()));
+    let sleeps = decision.commands.iter().filter(|command| command.target == Target::Sleep).count();
+    let trouble =
+        |state: MinerState| !matches!(state, MinerState::Hashing | MinerState::Asleep | MinerState::Starting);
+    let _ = writeln!(
+        rows,
+        "{},{},{:.0},{:.0},{},{:.0},{:.0},{:.0},{power},{},{sleeps},{}",
+        time(wall),
+        decision.mode.name(),
+        fleet.surplus.get(),
+        fleet.budget.get(),
+        quoted(&binding_words(site, &decision.binding)),
+        fleet.draw.get(),
+        fleet.setpoint.get(),
+        fleet.shortfall.get(),
+        decision.commands.len(),
+        decision.miners.iter().filter(|miner| trouble(miner.state)).count(),
+    );
+}
+
+/// As CSV wants a text that may have commas in it.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 fn show(text: &str, good: bool) -> Result<u8, Failure> {
@@ -114,9 +175,9 @@ fn words(verdict: &Verdict) -> String {
         (Some(first), Some(last)) => {
             let _ = writeln!(
                 text,
-                "{} cycles in {} segments, {} to {}",
+                "{} cycles in {}, {} to {}",
                 verdict.cycles,
-                verdict.segments,
+                if verdict.segments == 1 { "1 file".into() } else { format!("{} files", verdict.segments) },
                 time(first),
                 time(last)
             );
@@ -148,6 +209,18 @@ fn words(verdict: &Verdict) -> String {
     text
 }
 
+/// Names that one side alone has; the first few of many.
+fn alone(text: &mut String, title: &str, names: &BTreeSet<String>) {
+    const SHOWN: usize = 8;
+    if names.is_empty() {
+        return;
+    }
+    let first: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let _ = writeln!(text, "{title}: {}{rest}", first.join(", "));
+}
+
 fn what_if_words(outcome: &WhatIf) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{} cycles, as recorded and with the other configuration", outcome.cycles);
@@ -168,9 +241,13 @@ fn what_if_words(outcome: &WhatIf) -> String {
             let _ = writeln!(text, "mean budget of {name}: {} · then {}", watts(*budget), watts(*then));
         }
     }
-    if !outcome.unmatched.is_empty() {
-        let names: Vec<&str> = outcome.unmatched.iter().map(String::as_str).collect();
-        let _ = writeln!(text, "in one of both alone: {}", names.join(", "));
+    alone(&mut text, "only in the record", &outcome.only_recorded);
+    alone(&mut text, "only in the other configuration", &outcome.only_other);
+    if outcome.only_other.iter().any(|name| name.starts_with("miner ")) {
+        text.push_str(
+            "Miners that were not recorded never answer here and count at the most that they can draw: setpoints and commands above \
+             are not what would come of them.\n",
+        );
     }
     for damage in &outcome.damaged {
         let _ = writeln!(text, "{damage}");

@@ -69,6 +69,37 @@ pub(super) fn trim(folder: &Path, most: u64, keep: Duration, now: i64) -> io::Re
     Ok(left)
 }
 
+/// What [`halve`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Halved {
+    /// How many segments it deleted.
+    pub files: usize,
+    /// How long they were together.
+    pub bytes: u64,
+    /// Bytes that are left.
+    pub left: u64,
+}
+
+/// Deletes the oldest half of what there is, but never the newest segment.
+pub(super) fn halve(folder: &Path) -> io::Result<Halved> {
+    let mut all = segments(folder)?;
+    let total: u64 = all.iter().map(|file| file.bytes).sum();
+    all.pop();
+    let mut done = Halved { files: 0, bytes: 0, left: total };
+    for file in all {
+        if done.bytes >= total / 2 {
+            break;
+        }
+        fs::remove_file(&file.path)?;
+        done = Halved {
+            files: done.files + 1,
+            bytes: done.bytes + file.bytes,
+            left: done.left.saturating_sub(file.bytes),
+        };
+    }
+    Ok(done)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +134,8 @@ mod tests {
         assert_eq!(trim(&folder, 250, days(4), now).unwrap(), 200);
         let left: Vec<i64> = segments(&folder).unwrap().iter().map(|file| file.begun).collect();
         assert_eq!(left, [start + 3 * day, start + 4 * day]);
+        assert_eq!(halve(&folder).unwrap(), Halved { files: 1, bytes: 100, left: 100 });
+        assert_eq!(halve(&folder).unwrap(), Halved { files: 0, bytes: 0, left: 100 }, "the newest stays");
         assert!(folder.join("notes.txt").exists());
         let _ = fs::remove_dir_all(&folder);
     }

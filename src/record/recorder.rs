@@ -263,7 +263,7 @@ mod tests {
         let folder = Folder::new("hours");
         let mut bench = Bench::new();
         let mut recorder = start(&folder.0, &Settings::default());
-        bench.cycles(&mut recorder, 3_700);
+        bench.cycles(&mut recorder, 7_300);
         recorder.reload([2; 32]);
         let mut state = State::new(bench.state.site().clone());
         state.inherit(&bench.state);
@@ -276,7 +276,7 @@ mod tests {
         again.cycles(&mut recorder, 50);
         recorder.end().await;
         let verdict = look(&folder.0);
-        assert_eq!((verdict.segments, verdict.cycles), (4, 3_850));
+        assert_eq!((verdict.segments, verdict.cycles), (4, 7_450));
         assert_eq!(verdict.configurations.len(), 2);
         assert!(verdict.gaps.is_empty());
     }
@@ -330,6 +330,24 @@ mod tests {
         assert!(verdict.cycles >= 20, "{verdict:?}");
         assert_eq!(verdict.gaps.len(), 1, "{verdict:?}");
         assert_eq!(verdict.gaps[0].lost + verdict.cycles, 91, "{verdict:?}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_deleted_while_it_is_written_is_noticed() {
+        let folder = Folder::new("deleted");
+        let mut bench = Bench::new();
+        let mut recorder = start(&folder.0, &Settings::default());
+        bench.cycles(&mut recorder, 25);
+        while !folder.0.exists() {
+            std::thread::yield_now();
+        }
+        std::fs::remove_dir_all(&folder.0).unwrap();
+        bench.cycles(&mut recorder, 120);
+        recorder.end().await;
+        let health = recorder.shared.health();
+        assert_eq!(health.errors, 1);
+        let verdict = look(&folder.0);
+        assert!(verdict.cycles >= 40 && verdict.gaps.len() == 1, "{verdict:?}");
     }
 
     #[tokio::test]

@@ -125,7 +125,7 @@ fn target(target: Option<Target>) -> String {
     match target {
         None => "nothing".into(),
         Some(Target::Sleep) => "sleep".into(),
-        Some(Target::Power(power)) => format!("{} W", power.get()),
+        Some(Target::Power(power)) => format!("{:.3} W", power.get()),
     }
 }
 
@@ -271,11 +271,34 @@ impl<'w> Segments<'w> {
     }
 }
 
-/// Runs a record again and compares. `progress` is told of each cycle in the window.
+/// A cycle that was run again.
+#[derive(Clone, Copy, Debug)]
+pub struct Again<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// Wall-clock time, in milliseconds since 1970.
+    pub wall: i64,
+    /// What was decided, again.
+    pub decision: &'a Decision,
+}
+
+/// Runs a record again and compares.
 ///
 /// # Errors
 /// Nothing of it can be read.
 pub fn verify(files: &[PathBuf], window: Window) -> Result<Verdict, RecordError> {
+    verify_with(files, window, &mut |_| {})
+}
+
+/// Runs a record again and compares. `each` is told of each cycle in the window.
+///
+/// # Errors
+/// Nothing of it can be read.
+pub fn verify_with(
+    files: &[PathBuf],
+    window: Window,
+    each: &mut dyn FnMut(Again<'_>),
+) -> Result<Verdict, RecordError> {
     let mut verdict = Verdict::default();
     let mut damaged = Vec::new();
     let mut segments = Segments::new(files, window, &mut damaged);
@@ -318,6 +341,7 @@ pub fn verify(files: &[PathBuf], window: Window) -> Result<Verdict, RecordError>
             inside += 1;
             verdict.first_wall.get_or_insert(cycle.wall);
             verdict.last_wall = Some(cycle.wall);
+            each(Again { site: &segment.site, wall: cycle.wall, decision: &decision });
             note_cycle(&mut verdict, &segment, number, &cycle, &Outcome::of(&decision));
         };
         if inside > 0 {
@@ -408,8 +432,10 @@ pub struct WhatIf {
     pub other: Tally,
     /// The first cycle in which the budget differs by a watt or more, or other commands are sent.
     pub first: Option<Difference>,
-    /// What is in one of both alone, by name.
-    pub unmatched: BTreeSet<String>,
+    /// What is in the record alone, by name.
+    pub only_recorded: BTreeSet<String>,
+    /// What is in the other configuration alone, by name: nothing was ever heard of it, so it counts as what it may draw.
+    pub only_other: BTreeSet<String>,
     /// What could not be read.
     pub damaged: Vec<String>,
 }
@@ -523,16 +549,17 @@ impl Match {
     }
 }
 
-fn unmatched(recorded: &Site, other: &Site) -> BTreeSet<String> {
+/// What is in the first of two sites alone.
+fn only(one: &Site, other: &Site) -> BTreeSet<String> {
     let both: [(&str, BTreeSet<&str>, BTreeSet<&str>); 4] = [
-        ("meter", devices(recorded).collect(), devices(other).collect()),
-        ("miner", miners(recorded).collect(), miners(other).collect()),
-        ("circuit", circuits(recorded).collect(), circuits(other).collect()),
-        ("source", sources(recorded).collect(), sources(other).collect()),
+        ("meter", devices(one).collect(), devices(other).collect()),
+        ("miner", miners(one).collect(), miners(other).collect()),
+        ("circuit", circuits(one).collect(), circuits(other).collect()),
+        ("source", sources(one).collect(), sources(other).collect()),
     ];
-    let each = both.iter().flat_map(|(kind, one, other)| {
-        one.symmetric_difference(other).map(move |name| format!("{kind} {name}"))
-    });
+    let each = both
+        .iter()
+        .flat_map(|(kind, one, other)| one.difference(other).map(move |name| format!("{kind} {name}")));
     each.collect()
 }
 
@@ -540,7 +567,7 @@ fn unmatched(recorded: &Site, other: &Site) -> BTreeSet<String> {
 /// was recorded does not answer to what the other configuration commands.
 ///
 /// # Errors
-/// Nothing of it can be read.
+/// Nothing of it can be read, or the site has none of the recorded miners.
 pub fn what_if(files: &[PathBuf], window: Window, site: &Arc<Site>) -> Result<WhatIf, RecordError> {
     let mut all = WhatIf::default();
     let mut damaged = Vec::new();
@@ -562,7 +589,14 @@ pub fn what_if(files: &[PathBuf], window: Window, site: &Arc<Site>) -> Result<Wh
             (other, Sent::new(), Sent::new())
         });
         let places = Match::new(&segment.site, site);
-        all.unmatched.append(&mut unmatched(&segment.site, site));
+        if places.miners.iter().all(Option::is_none) {
+            return Err(RecordError::OtherSite {
+                recorded: segment.site.name.clone(),
+                other: site.name.clone(),
+            });
+        }
+        all.only_recorded.append(&mut only(&segment.site, site));
+        all.only_other.append(&mut only(site, &segment.site));
         let mut number = 0;
         loop {
             let cycle = match segment.next_cycle() {

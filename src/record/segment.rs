@@ -114,6 +114,16 @@ pub enum RecordError {
     /// There is none.
     #[error("{}: there is no record in this folder; is `[record]` on, and has the daemon run?", .0.display())]
     None(PathBuf),
+    /// It is of another site.
+    #[error(
+        "the configuration of `{other}` has none of the miners that were recorded at `{recorded}`, by name: there is nothing to compare"
+    )]
+    OtherSite {
+        /// Where it was recorded.
+        recorded: String,
+        /// The site of the configuration.
+        other: String,
+    },
     /// It is damaged.
     #[error("{}: damaged at byte {offset}: the bytes {what}; what stands before them can be used", path.display())]
     Damaged {
@@ -237,11 +247,12 @@ impl Segment {
     /// It cannot be read, is something else, or is damaged there.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         let system = |source| RecordError::System { path: path.to_owned(), source };
-        let file = File::open(path).map_err(system)?;
-        let metadata = file.metadata().map_err(system)?;
-        if !metadata.is_file() {
+        // Before it is opened: a pipe would be waited for.
+        if !std::fs::metadata(path).map_err(system)?.is_file() {
             return Err(RecordError::Foreign(path.to_owned()));
         }
+        let file = File::open(path).map_err(system)?;
+        let metadata = file.metadata().map_err(system)?;
         let mut from = BufReader::new(file);
         let mut magic = vec![0; MAGIC.len()];
         match from.read_exact(&mut magic) {
@@ -401,7 +412,7 @@ impl Frames<'_> {
     }
 }
 
-/// The segments of a folder, the oldest first, or the one file.
+/// The segments of a folder, the oldest first, or the one file. Files of no length, which a full disk leaves behind, are none.
 ///
 /// # Errors
 /// The folder cannot be read, or there is none in it.
@@ -413,7 +424,9 @@ pub fn find(path: &Path) -> Result<Vec<PathBuf>, RecordError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(system)? {
         let file = entry.map_err(system)?.path();
-        if file.extension().is_some_and(|extension| extension == EXTENSION) {
+        let something =
+            std::fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file() || metadata.len() > 0);
+        if something && file.extension().is_some_and(|extension| extension == EXTENSION) {
             found.push(file);
         }
     }

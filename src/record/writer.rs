@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -104,11 +104,15 @@ impl Writer {
         let length = size(&bytes);
         if length >= most {
             return Err(io::Error::other(format!(
-                "the state of this site alone takes {length} bytes: give [record] a larger max_size"
+                "the state of this site alone takes {length} bytes: give [record] a larger max_megabytes"
             )));
         }
-        let mut file = self.create(begin.wall)?;
-        file.write_all(&bytes)?;
+        let (mut file, path) = self.create(begin.wall)?;
+        if let Err(error) = file.write_all(&bytes) {
+            // What is left of it is no segment; where it cannot even be deleted, whoever reads leaves it out.
+            let _ = fs::remove_file(path);
+            return Err(error);
+        }
         self.told = all;
         self.open = Some(Open { file, encoder, bytes: length, block: None });
         self.shared.full.store(false, Ordering::Relaxed);
@@ -120,13 +124,13 @@ impl Writer {
     }
 
     /// A file that was not there before.
-    fn create(&self, wall: i64) -> io::Result<File> {
+    fn create(&self, wall: i64) -> io::Result<(File, PathBuf)> {
         let mut last = None;
         // Where the wall clock was set back there may be one of the same name.
         for later in 0..100 {
             let path = self.folder.join(folder::name(wall.saturating_add(later)));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-                Ok(file) => return Ok(file),
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                Ok(file) => return Ok((file, path)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -162,6 +166,10 @@ impl Writer {
         let block = open.encoder.block();
         open.block = None;
         open.file.write_all(&block)?;
+        // Whoever deletes the file or its folder takes no room from a file that is open: without a look nothing would tell.
+        if open.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was deleted while it was written"));
+        }
         open.bytes = open.bytes.saturating_add(size(&block));
         self.shared.bytes.store(self.others.saturating_add(open.bytes), Ordering::Relaxed);
         Ok(())
@@ -172,18 +180,26 @@ impl Writer {
         let waiting = self.open.take().map_or(0, |open| open.encoder.waiting());
         self.shared.lost.fetch_add(waiting, Ordering::Relaxed);
         self.shared.errors.fetch_add(1, Ordering::Relaxed);
-        if !std::mem::replace(&mut self.complained, true) {
+        let first = !std::mem::replace(&mut self.complained, true);
+        if first {
             warn!(
                 "the record in {} is interrupted, control is not: {error}; it is tried again each minute. Look after the \
                  disk (space, rights), or write enabled = false in [record]",
                 self.folder.display()
             );
         }
-        if error.kind() == io::ErrorKind::StorageFull {
-            // What else is on this disk needs the room more, the orders in the database above all.
-            let left = self.shared.bytes.load(Ordering::Relaxed) / 2;
-            let trimmed = folder::trim(&self.folder, left, Duration::MAX, 0);
-            self.shared.bytes.store(trimmed.unwrap_or(0), Ordering::Relaxed);
+        if first && error.kind() == io::ErrorKind::StorageFull {
+            // What else is on this disk needs the room more, the orders in the database above all. Once: whatever fills the
+            // disk must not take the whole record.
+            match folder::halve(&self.folder) {
+                Ok(folder::Halved { files, bytes, left }) => {
+                    self.shared.bytes.store(left, Ordering::Relaxed);
+                    warn!(
+                        "the disk is full: the {files} oldest files of the record were deleted ({bytes} bytes)"
+                    );
+                }
+                Err(error) => warn!("the disk is full, and nothing of the record could be deleted: {error}"),
+            }
         }
         self.shared.failed.store(true, Ordering::Release);
     }

@@ -152,12 +152,17 @@ fn another_configuration_is_compared() {
         (&None, &same.other),
         "the same configuration decides the same"
     );
-    assert!(same.unmatched.is_empty());
+    assert!(same.only_recorded.is_empty() && same.only_other.is_empty());
     let mut other = Site::clone(&site);
     other.circuits[0].margin += Watts::kilowatts(20.0);
     other.miners[3].name = String::from("another");
     let other = what_if(&files, Window::default(), &Arc::new(other)).unwrap();
-    assert!(other.first.is_some() && other.unmatched.contains("miner another"), "{other:#?}");
+    assert!(other.first.is_some() && other.only_other.contains("miner another"), "{other:#?}");
+    assert_eq!(other.only_recorded, [format!("miner {}", site.miners[3].name)].into());
+    let mut foreign = Site::clone(&site);
+    foreign.miners.iter_mut().for_each(|miner| miner.name.insert_str(0, "b-"));
+    let refused = what_if(&files, Window::default(), &Arc::new(foreign));
+    assert!(matches!(refused, Err(RecordError::OtherSite { .. })), "{refused:?}");
 }
 
 #[test]
@@ -170,6 +175,8 @@ fn a_torn_end_is_told_and_the_rest_is_used() {
     lengths.extend([0, 5, 17, 20, whole.len() - 1]);
     for length in lengths {
         fs::write(&file, &whole[..length]).unwrap();
+        let found = ballast::record::segment::find(&folder.0);
+        assert_eq!(found.is_ok(), length > 0, "a file of no length is none");
         match verify(std::slice::from_ref(&file), Window::default()) {
             Ok(verdict) => {
                 assert!(verdict.same(), "{length}: {verdict:?}");
