@@ -225,7 +225,7 @@ pub fn earned_per_megawatt_hour(hash_price: f64, joules_per_terahash: f64) -> f6
     1e6 / joules_per_terahash / 1e3 * hash_price / 24.0
 }
 
-/// How many outcomes [`sizing`] asks for at the most.
+/// How many outcomes `sizing` asks for at the most.
 pub fn outcomes(told: &Told) -> usize {
     let fleets = if told.fleets.is_empty() { SHARES.len() } else { told.fleets.len() };
     fleets * told.minimums.len()
