@@ -40,16 +40,12 @@ pub fn report(simulation: &Simulation) -> String {
             s.warm_up_hours
         ),
     );
-    // One unit for all energies of the report.
-    let unit = Unit::of(s);
-    let energy = |watt_hours: f64| unit.text(watt_hours);
     wrap(
         &mut lines,
         &format!(
-            "surplus {} {unit}, of which a fleet like this can take {} {unit}",
+            "surplus {}, of which a fleet like this can take {}",
             energy(account.surplus_watt_hours),
-            energy(s.bound_watt_hours),
-            unit = unit.name()
+            energy(s.bound_watt_hours)
         ),
     );
     if !s.notes.is_empty() {
@@ -62,6 +58,8 @@ pub fn report(simulation: &Simulation) -> String {
     lines.push(String::new());
     lines.push(row("", s, |way| way.name.to_owned()));
     lines.push(row("taken of what can be, %", s, |way| percent(way.captured_share, 1)));
+    let unit = Unit::of(s);
+    let energy = |watt_hours: f64| unit.text(watt_hours);
     let unit = unit.name();
     lines.push(row(&format!("taken, {unit}"), s, |way| energy(way.account.captured_watt_hours)));
     lines.push(row("a miner runs, h", s, |way| format!("{:.2}", way.account.running_hours)));
@@ -131,7 +129,7 @@ fn percent(share: Option<f64>, digits: usize) -> String {
     share.map_or_else(|| "-".into(), |share| format!("{:.digits$}", share * 100.0))
 }
 
-/// The unit of all energies of a report.
+/// The unit of all energies of a table.
 #[derive(Clone, Copy)]
 enum Unit {
     Kilo,
@@ -139,7 +137,7 @@ enum Unit {
 }
 
 impl Unit {
-    /// From here on, in watt-hours, a report is in megawatt-hours.
+    /// From here on, in watt-hours, a table is in megawatt-hours.
     const LARGE: f64 = 10e6;
 
     /// By what the miners drew in the way that drew the most.
@@ -176,4 +174,8 @@ fn dollars(value: Option<f64>) -> String {
 
 fn power(watts: f64) -> String {
     crate::units::Watts::saturating(watts).to_string()
+}
+
+fn energy(watt_hours: f64) -> String {
+    crate::units::Joules::saturating(watt_hours * 3600.0).to_string()
 }
