@@ -62,7 +62,7 @@ pub struct Account {
     pub ramps: Ramps,
 }
 
-/// How often the draw changed by how much from one minute to the next, in classes each [`Ramps::FACTOR`] times the one below.
+/// How often the draw changed by how much from one minute to the next, in classes each `FACTOR` times the one below.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ramps([u32; 32]);
 
