@@ -107,7 +107,11 @@ impl Reading {
         let size = std::fs::metadata(path).map_or(0, |about| about.len());
         let shown = std::io::stderr().is_terminal() && size > 50_000_000;
         let mut last = u64::MAX;
-        let trace = trace::read_file(path, &self.told(), &mut |bytes| {
+        // Errors name the file as it was given, reports by its last part.
+        let name = path.display().to_string();
+        let file = std::fs::File::open(path)
+            .map_err(|source| trace::TraceError::Io { name: name.clone(), source })?;
+        let trace = trace::read(&name, file, &self.told(), &mut |bytes| {
             let percent = (bytes * 100).checked_div(size).unwrap_or(100);
             if shown && percent != last {
                 last = percent;
@@ -120,7 +124,11 @@ impl Reading {
         if shown {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), b"\r\x1b[K");
         }
-        Ok(trace?)
+        let mut trace = trace?;
+        if let Some(last) = path.file_name() {
+            trace.name = last.to_string_lossy().into_owned();
+        }
+        Ok(trace)
     }
 }
 
@@ -192,6 +200,6 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn share(text: &str) -> Result<f64, String> {
-    amount(text)
-        .and_then(|value| if value <= 1.0 { Ok(value) } else { Err("it is a share from 0 to 1".into()) })
+    let value: f64 = text.trim().parse().map_err(|_| String::from("it is a number from 0 to 1"))?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("it is a share from 0 to 1".into()) }
 }

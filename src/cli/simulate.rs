@@ -29,47 +29,51 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<String>,
     /// Begin here, in the zone of the trace: "2025-06-01" or "2025-06-01 06:00"
-    #[arg(long, value_name = "TIME", value_parser = civil)]
+    #[arg(long, value_name = "TIME", value_parser = civil, allow_hyphen_values = true)]
     pub from: Option<jiff::civil::DateTime>,
     /// End here
-    #[arg(long, value_name = "TIME", value_parser = civil)]
+    #[arg(long, value_name = "TIME", value_parser = civil, allow_hyphen_values = true)]
     pub to: Option<jiff::civil::DateTime>,
     /// How the trace is read
     #[command(flatten)]
     pub reading: Reading,
     /// The seed of the plant: how miners differ from their models, how meters err
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", value_parser = seed, default_value = "1", allow_hyphen_values = true)]
     pub seed: u64,
     /// Restlessness to add within the intervals of the trace, as a share of the power
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0")]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0", allow_hyphen_values = true)]
     pub noise: f64,
     /// How long the simulation runs at the beginning, and after long gaps, before anything is counted
-    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "15min")]
+    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "15min", allow_hyphen_values = true)]
     pub warm_up: Duration,
     /// Look at everything every 50 ms: slow, to check the usual steps against
     #[arg(long)]
     pub fine: bool,
     /// How far apart cycles of the control law may be while a trace of a minute or more moves by less than a hundredth of full power; 0s for every one
-    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "2s")]
+    #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "2s", allow_hyphen_values = true)]
     pub calm_cycle: Duration,
     /// Simulate this configuration alone, without the ways of today
     #[arg(long)]
     pub alone: bool,
     /// Dollars for a PH/s and day
-    #[arg(long, value_name = "DOLLARS", value_parser = amount)]
+    #[arg(long, value_name = "DOLLARS", value_parser = amount, allow_hyphen_values = true)]
     pub hash_price: Option<f64>,
     /// What a MWh of surplus costs, in dollars
-    #[arg(long, value_name = "DOLLARS", value_parser = amount)]
+    #[arg(long, value_name = "DOLLARS", value_parser = amount, allow_hyphen_values = true)]
     pub power_price: Option<f64>,
-    /// What a MWh from the grid costs, in dollars
-    #[arg(long, value_name = "DOLLARS", value_parser = amount)]
+    /// What a MWh from the grid costs, in dollars; the power price unless told
+    #[arg(long, value_name = "DOLLARS", value_parser = amount, allow_hyphen_values = true)]
     pub import_price: Option<f64>,
     /// How many threads; the result is the same with any number
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub threads: Option<NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| String::from("it is a whole number, 0 or more"))
 }
 
 fn civil(text: &str) -> Result<jiff::civil::DateTime, String> {
@@ -95,12 +99,15 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let scenario = args.scenario.as_deref().map(Scenario::find).transpose()?;
     let trace = cut(args.reading.read(&args.trace)?, args)?;
     let shown = std::io::stderr().is_terminal();
+    // Of a hundred, and one more than is done, so that 0 % is told too.
     let last = AtomicUsize::new(0);
     let progress = |done: usize, all: usize| {
-        if shown && last.fetch_max(done, Ordering::Relaxed) < done {
-            let _ = write!(std::io::stderr(), "\rsimulated: {done} of {all} parts ");
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
+        if shown && last.fetch_max(percent + 1, Ordering::Relaxed) < percent + 1 {
+            let _ = write!(std::io::stderr(), "\rsimulated: {percent} % ");
         }
     };
+    progress(0, 1);
     let simulation = simulate::simulate(&config, scenario.as_ref(), &trace, &told(args), &progress);
     if shown {
         let _ = write!(std::io::stderr(), "\r\x1b[K");

@@ -262,7 +262,7 @@ fn the_report_tells_every_way_and_what_was_not_known() {
     for word in ["Ballast", "on/off", "integrator", "groups", "netted in 60 min", "LEAVES OUT", "earned, $"] {
         assert!(report.contains(word), "{word}\n{report}");
     }
-    assert!(report.contains("not known and not counted: 0.5 h"), "{report}");
+    assert!(report.contains("not known and not counted: 0.50 h"), "{report}");
     assert!(report.lines().all(|line| line.chars().count() <= 80), "{report}");
 }
 
@@ -290,12 +290,148 @@ fn wrong_inputs_are_refused_with_what_to_do() {
         (vec!["--config", &good, "--scenario", &negative], "must not be negative", 78),
         (vec!["--config", &good, "--scenario", "no-such"], "cloudy-hour", 78),
         (vec!["--config", &good, "--noise", "3"], "share", 2),
+        (vec!["--config", &good, "--noise", "-1"], "share from 0 to 1", 2),
+        (vec!["--config", &good, "--seed", "-1"], "a whole number, 0 or more", 2),
+        (vec!["--config", &good, "--warm-up", "-5s"], "without a sign", 2),
+        (vec!["--config", &good, "--hash-price", "-5"], "from 0 to", 2),
         (vec!["--config", &good, "--threads", "0"], "--threads", 2),
     ] {
         let output = simulate(&[&[trace.as_str()], arguments.as_slice()].concat());
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(error.contains(words), "{arguments:?}: {error}");
+        assert!(!error.contains("use '--"), "{arguments:?}: {error}");
         assert!(output.stdout.is_empty());
     }
+    let output = simulate(&["/dev/null", "--config", &good]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("/dev/null"), "{error}");
+}
+
+/// What a simulation of twelve miners on three hours of this power tells as JSON and as text.
+#[track_caller]
+fn both(name: &str, kilowatts: &str, site: &str, more: &[&str]) -> (serde_json::Value, String) {
+    let mut text = String::from("time,power_kw\n");
+    for at in 0..12 {
+        text.push_str(&format!("{},{kilowatts}{}\n", 1_735_689_600 + at * 900, at % 7));
+    }
+    let (trace, config) = (file(&format!("{name}.csv"), &text), file(&format!("{name}.toml"), site));
+    let arguments = [&[trace.as_str(), "--config", &config, "--alone", "--keep-doubtful"], more].concat();
+    let json = told(&[arguments.as_slice(), &["--json"]].concat());
+    (serde_json::from_str(&json).unwrap(), told(&arguments))
+}
+
+#[test]
+fn the_scenario_is_named_and_an_event_in_time_that_is_not_counted_is_told() {
+    let order = |at: &str| {
+        format!(
+            "description = \"a cap\"\n[[event]]\nat = \"{at}\"\nfor = \"5min\"\norder = {{ circuit = \"fleet\", cap = \"9 kW\" }}\n"
+        )
+    };
+    let sees = |name: &str, at: &str, more: &[&str]| {
+        let scenario = file(&format!("{name}-scenario.toml"), &order(at));
+        both(name, "30.", &site_text("10s"), &[&["--scenario", &scenario], more].concat())
+    };
+    let (json, report) = sees("early", "0s", &[]);
+    let played = &json["scenario"];
+    assert!(played["name"].as_str().unwrap().ends_with("early-scenario.toml"), "{json}");
+    let first = &played["first_not_counted"];
+    assert_eq!((first["place"].as_str(), first["never"].as_bool()), (Some("warm_up"), Some(true)), "{json}");
+    assert_eq!((played["events"].as_u64(), played["begin_not_counted"].as_u64()), (Some(1), Some(1)));
+    let words = report.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in
+        ["early-scenario.toml", "the order at 0s", "warm-up of 15min", "--warm-up 0s", "times counted from"]
+    {
+        assert!(words.contains(word), "{word}\n{report}");
+    }
+    let (json, report) = sees("late", "5h", &[]);
+    assert_eq!(json["scenario"]["first_not_counted"]["place"].as_str(), Some("after_end"), "{json}");
+    assert!(report.contains("after the end"), "{report}");
+    for (name, at, more) in [("inside", "1h", &[][..]), ("at-once", "0s", &["--warm-up", "0s"])] {
+        let (json, report) = sees(name, at, more);
+        assert_eq!(json["scenario"]["begin_not_counted"].as_u64(), Some(0), "{json}");
+        assert!(!report.contains("TO KNOW FIRST"), "{report}");
+    }
+}
+
+#[test]
+fn a_unit_that_the_meter_cannot_mean_is_told_with_the_reason() {
+    let (json, report) = both("megawatts", "30.", &site_text("10s"), &["--unit", "MW"]);
+    let way = &json["ways"][0];
+    assert!(way["refused_hours"].as_f64().unwrap() > 2.0, "{json}");
+    let words = report.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in ["was in fail-safe for", "the meter `pcc`", "`plausible`: check --unit"] {
+        assert!(words.contains(word), "{word}\n{report}");
+    }
+    let (json, report) = both("kilowatts", "30.", &site_text("10s"), &[]);
+    assert!(json["ways"][0]["refused_hours"].as_f64().unwrap() <= 0.0, "{json}");
+    assert!(!report.contains("TO KNOW FIRST"), "{report}");
+}
+
+#[test]
+fn a_fleet_that_never_ran_has_taken_nothing_and_the_report_says_so() {
+    let (json, report) = both("little", "0.3", &site_text("10s"), &[]);
+    let way = &json["ways"][0];
+    assert!(way["running_hours"].as_f64().unwrap() <= 0.0, "{json}");
+    assert!(way["captured_watt_hours"].as_f64().unwrap() <= 0.0, "{json}");
+    assert!(way["fleet_watt_hours"].as_f64().unwrap() > 0.0, "{json}");
+    assert!(report.contains("no miner ever ran"), "{report}");
+    assert!(report.contains("taken, kWh") && report.contains("import added, kWh"), "{report}");
+}
+
+#[test]
+fn import_costs_what_the_surplus_costs_unless_told_and_money_wants_a_hash_price() {
+    let left = |name: &str, more: &[&str]| {
+        let (json, report) = both(name, "30.", &site_text("10s"), more);
+        (json["ways"][0]["left_after_power"].as_f64(), report)
+    };
+    let prices = ["--hash-price", "50", "--power-price", "40"];
+    let (same, report) = left("price", &prices);
+    assert!(report.contains("the price of the") && report.contains("40 $"), "{report}");
+    let (free, report) = left("free", &[&prices[..], &["--import-price", "0"]].concat());
+    assert!(!report.contains("TO KNOW FIRST"), "{report}");
+    assert!(same.unwrap() < free.unwrap(), "{same:?} {free:?}");
+    let (none, report) = left("no-hash", &prices[2..]);
+    assert!(none.is_none() && report.contains("--hash-price"), "{report}");
+}
+
+#[test]
+fn one_miner_is_one_and_hours_have_two_decimals() {
+    let one = site_text("10s").replace("127.0.9.1-127.0.9.12", "127.0.9.1");
+    let (json, report) = both("one", "3.", &one, &[]);
+    assert_eq!(json["miners"].as_u64(), Some(1));
+    assert!(report.contains("\n1 miner, ") && report.contains("counted: 2.75 h"), "{report}");
+}
+
+#[test]
+fn long_gaps_are_told_in_hours() {
+    let text: String = sky(12).lines().enumerate().filter(|(at, _)| !(61..109).contains(at)).fold(
+        String::new(),
+        |mut text, (_, line)| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        },
+    );
+    let (trace, config) = (file("long-gap.csv", &text), file("long-gap.toml", &site_text("10s")));
+    let run = |more: &[&str]| told(&[&[trace.as_str(), "--config", &config, "--alone"], more].concat());
+    let json: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    assert!((json["gap_hours"].as_f64().unwrap() - 4.0).abs() < 1e-3, "{json}");
+    let report = run(&[]);
+    assert!(report.contains("not known and not counted: 4.00 h; warm-up: 0.50 h"), "{report}");
+}
+
+#[test]
+fn progress_is_told_by_simulated_time_of_a_single_part_too() {
+    use ballast::study::simulate::{Told, simulate};
+    use ballast::study::trace;
+    let told =
+        trace::Told { unit: Some(trace::Unit::Kilowatts), keep_doubtful: true, ..trace::Told::default() };
+    let trace = trace::read("sky.csv", sky(6).as_bytes(), &told, &mut |_| ()).unwrap();
+    let told = Told { parts: false, habits: false, ..Told::default() };
+    let seen = std::sync::Mutex::new(Vec::new());
+    simulate(&site("10s"), None, &trace, &told, &|done, all| seen.lock().unwrap().push((done, all))).unwrap();
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.len() > 30, "{seen:?}");
+    assert!(seen.is_sorted() && seen.last().is_some_and(|(done, all)| done == all), "{seen:?}");
 }

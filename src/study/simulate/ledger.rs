@@ -6,6 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Moment;
+use crate::control::decision::{Decision, Mode};
+use crate::control::site::MeterId;
+use crate::control::snapshot::MeterStatus;
 use crate::sim::curve::Curve;
 use crate::sim::replay::Watcher;
 use crate::sim::truth::Flows;
@@ -25,10 +28,9 @@ pub struct Account {
     pub surplus_watt_hours: f64,
     /// The part of it that the fleet could have taken with perfect foresight: see [`super::BOUND`].
     pub usable_watt_hours: f64,
-    /// The part of the surplus that the miners took.
+    /// The part of the usable surplus that the miners took, counted while at least one of them computes: what a fleet
+    /// draws in which all sleep is not taken. Never more than what is usable.
     pub captured_watt_hours: f64,
-    /// The part of the usable surplus that they took.
-    pub captured_of_usable_watt_hours: f64,
     /// Drawn by the miners.
     pub fleet_watt_hours: f64,
     /// Drawn from the grid, more than without the miners, second by second.
@@ -47,14 +49,20 @@ pub struct Account {
     pub starts: u64,
     /// Miners put to sleep.
     pub sleeps: u64,
-    /// Time in which the miners together drew at least what the smallest of them draws while it runs, in hours.
+    /// Time in which at least one miner computed, in hours.
     pub running_hours: f64,
+    /// Of Ballast alone: time in which an input was lost and its fail-safe value bound, in hours.
+    pub fail_safe_hours: f64,
+    /// Of Ballast alone: time in which a meter that it follows the surplus by told what lies outside of `plausible`, in hours.
+    pub refused_hours: f64,
+    /// Of Ballast alone: time in which such a meter did not answer, or was not believed for another reason, in hours.
+    pub lost_hours: f64,
     /// Changes of the miners' draw from one minute to the next.
     #[serde(skip)]
     pub ramps: Ramps,
 }
 
-/// How often the draw changed by how much from one minute to the next, in classes each [`Ramps::FACTOR`] times the one below.
+/// How often the draw changed by how much from one minute to the next, in classes each `FACTOR` times the one below.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ramps([u32; 32]);
 
@@ -107,7 +115,6 @@ impl Account {
         self.surplus_watt_hours += other.surplus_watt_hours;
         self.usable_watt_hours += other.usable_watt_hours;
         self.captured_watt_hours += other.captured_watt_hours;
-        self.captured_of_usable_watt_hours += other.captured_of_usable_watt_hours;
         self.fleet_watt_hours += other.fleet_watt_hours;
         self.added_import_watt_hours += other.added_import_watt_hours;
         for (sum, more) in
@@ -122,12 +129,15 @@ impl Account {
         self.starts += other.starts;
         self.sleeps += other.sleeps;
         self.running_hours += other.running_hours;
+        self.fail_safe_hours += other.fail_safe_hours;
+        self.refused_hours += other.refused_hours;
+        self.lost_hours += other.lost_hours;
         self.ramps.add(&other.ramps);
     }
 
     /// Taken, as a share of what could have been; `None` where that is nothing.
     pub fn captured_share(&self) -> Option<f64> {
-        share(self.captured_of_usable_watt_hours, self.usable_watt_hours)
+        share(self.captured_watt_hours, self.usable_watt_hours)
     }
 
     /// Imported because of the miners, as a share of the surplus; `None` where there is none.
@@ -160,6 +170,14 @@ impl Grid {
     }
 }
 
+/// What the control law could not see at its latest decision.
+#[derive(Clone, Copy, Debug, Default)]
+struct Blind {
+    fail_safe: bool,
+    refused: bool,
+    lost: bool,
+}
+
 /// Counts what flows from a moment on.
 pub struct Ledger {
     curve: Arc<Curve>,
@@ -175,13 +193,25 @@ pub struct Ledger {
     minute: (u64, f64, f64),
     /// The minute before: its number and the miners' mean draw, in watts.
     minute_before: Option<(u64, f64)>,
+    /// The meters that the surplus is followed by.
+    eyes: Vec<MeterId>,
+    blind: Blind,
     account: Account,
 }
 
 impl Ledger {
-    /// Begins to count at a moment of the curve's time; `shift` of billing time lies before the curve begins.
-    pub fn new(curve: Arc<Curve>, shift: Duration, from: Moment, reach: (Watts, Watts)) -> Self {
+    /// Begins to count at a moment of the curve's time; `shift` of billing time lies before the curve begins. `eyes` are the
+    /// meters that the surplus is followed by.
+    pub fn new(
+        curve: Arc<Curve>,
+        shift: Duration,
+        from: Moment,
+        reach: (Watts, Watts),
+        eyes: Vec<MeterId>,
+    ) -> Self {
         Self {
+            eyes,
+            blind: Blind::default(),
             curve,
             shift,
             from,
@@ -269,11 +299,17 @@ impl Ledger {
         account.known_hours += hours;
         account.surplus_watt_hours += mean(&|flows| flows.surplus().get()) * hours;
         account.usable_watt_hours += mean(&usable) * hours;
-        account.captured_watt_hours += mean(&|flows| flows.captured().get()) * hours;
-        account.captured_of_usable_watt_hours +=
-            mean(&|flows| flows.captured().get().min(usable(flows))) * hours;
+        // What sleeping miners draw does no work: it is taken only as a part of what a fleet draws that computes.
+        let runs = |flows: &Flows| flows.hashrate.get() > 0.0;
+        let captured =
+            |flows: &Flows| if runs(flows) { flows.captured().get().min(usable(flows)) } else { 0.0 };
+        account.captured_watt_hours += mean(&captured) * hours;
         account.fleet_watt_hours += mean(&|flows| flows.fleet.get()) * hours;
-        account.running_hours += mean(&|flows| if flows.fleet.get() >= least { 1.0 } else { 0.0 }) * hours;
+        account.running_hours += mean(&|flows| if runs(flows) { 1.0 } else { 0.0 }) * hours;
+        let when = |is: bool| if is { hours } else { 0.0 };
+        account.fail_safe_hours += when(self.blind.fail_safe);
+        account.refused_hours += when(self.blind.refused);
+        account.lost_hours += when(self.blind.lost);
         self.minute.1 += mean(&|flows| flows.fleet.get()) * seconds;
         self.minute.2 += seconds;
         account.hashes += mean(&|flows| flows.hashrate.get()) * seconds;
@@ -302,6 +338,19 @@ impl Watcher for Ledger {
             (from, then) = (end, there);
         }
     }
+
+    fn decision(&mut self, decision: &Decision, _: &Flows) {
+        let status =
+            |id: &MeterId| decision.meters.get(id.0).map_or(MeterStatus::Pending, |m| m.input.status);
+        self.blind = Blind { fail_safe: decision.mode == Mode::FailSafe, ..Blind::default() };
+        for status in self.eyes.iter().map(status) {
+            match status {
+                MeterStatus::Ok | MeterStatus::Pending => {}
+                MeterStatus::Implausible => self.blind.refused = true,
+                _ => self.blind.lost = true,
+            }
+        }
+    }
 }
 
 /// Between two flows, on a straight line.
@@ -325,13 +374,20 @@ mod tests {
             generation: Watts::saturating(surplus.max(0.0)),
             other: Watts::saturating((-surplus).max(0.0)),
             fleet: Watts::saturating(fleet),
-            hashrate: Hashrate::ZERO,
+            // Below the least power of a miner all of them sleep.
+            hashrate: if fleet >= 100.0 { Hashrate::saturating(1e12) } else { Hashrate::ZERO },
         }
     }
 
     fn ledger(means: &[f64]) -> Ledger {
         let curve = Arc::new(Curve::new(means, Duration::from_secs(600)));
-        Ledger::new(curve, Duration::ZERO, Moment::START, (Watts::whole(100), Watts::whole(1_000)))
+        Ledger::new(
+            curve,
+            Duration::ZERO,
+            Moment::START,
+            (Watts::whole(100), Watts::whole(1_000)),
+            Vec::new(),
+        )
     }
 
     fn at(seconds: u64) -> Moment {
@@ -370,6 +426,25 @@ mod tests {
         assert!((got.added_import_watt_hours - 10.0 / 6.0).abs() < 1e-3, "{got:?}");
         assert!((got.surplus_watt_hours - 50.0 / 6.0).abs() < 1e-3);
         assert!(got.usable_watt_hours < 1e-6);
+    }
+
+    #[test]
+    fn what_a_sleeping_fleet_draws_is_not_taken_and_taken_is_never_more_than_usable() {
+        let mut asleep = ledger(&[500.0; 2]);
+        asleep.flows(at(0), &flows(500.0, 40.0));
+        asleep.flows(at(600), &flows(500.0, 40.0));
+        let got = asleep.close();
+        assert!(got.captured_watt_hours <= 0.0 && got.running_hours <= 0.0, "{got:?}");
+        assert!((got.fleet_watt_hours - 40.0 / 6.0).abs() < 1e-6 && got.captured_share() == Some(0.0));
+        // A miner that still runs while the surplus is too little for one, and more than all at full power.
+        for (surplus, fleet, usable) in [(60.0, 300.0, 0.0), (1_500.0, 1_200.0, 1_000.0)] {
+            let mut ledger = ledger(&[surplus; 2]);
+            ledger.flows(at(0), &flows(surplus, fleet));
+            ledger.flows(at(600), &flows(surplus, fleet));
+            let got = ledger.close();
+            assert!((got.usable_watt_hours - usable / 6.0).abs() < 1e-6, "{got:?}");
+            assert!(got.captured_watt_hours <= got.usable_watt_hours + 1e-9, "{got:?}");
+        }
     }
 
     #[test]

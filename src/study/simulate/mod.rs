@@ -5,6 +5,7 @@
 //! parts follow from the recording alone, so that the result is the same whatever the number of threads.
 
 mod habits;
+mod known;
 mod ledger;
 mod text;
 
@@ -19,14 +20,17 @@ use super::number;
 use super::trace::{Trace, instant};
 use crate::clock::Moment;
 use crate::config::Config;
+use crate::control::decision::Decision;
 use crate::control::site::{Actuator, Cap, LimitClass, Site};
 use crate::sim::curve::Curve;
 use crate::sim::miner::Initial;
-use crate::sim::replay::{Replay, Setup, Steps};
+use crate::sim::replay::{Replay, Setup, Steps, Watcher};
 use crate::sim::scenario::{OtherLoad, Scenario};
 use crate::sim::site::SimError;
+use crate::sim::truth::Flows;
 use crate::units::Watts;
 pub use habits::Habit;
+pub use known::{Place, Played, Uncounted};
 pub use ledger::{Account, BILLING, Ledger, Ramps, share};
 pub use text::report;
 
@@ -46,6 +50,8 @@ const SHORT: i64 = 4 * 24 * 3600;
 const GAP: i64 = 2 * 3600;
 /// From this interval on nothing moves from second to second.
 const SMOOTH: Duration = Duration::from_secs(60);
+/// Progress is told each time so much was simulated.
+const STRIDE: Duration = Duration::from_secs(600);
 /// The most threads.
 const MOST_THREADS: usize = 64;
 
@@ -75,7 +81,7 @@ pub struct Told {
     pub hash_price: Option<f64>,
     /// Dollars for a MWh of surplus, if told.
     pub power_price: Option<f64>,
-    /// Dollars for a MWh from the grid, if told.
+    /// Dollars for a MWh from the grid; if not told, that of the surplus.
     pub import_price: Option<f64>,
 }
 
@@ -144,10 +150,11 @@ pub enum SimulateError {
     Observes,
     /// The trace is too short.
     #[error(
-        "the trace is {length:?} long, and the warm-up, which is not counted, {warm_up:?}; give a longer trace or a shorter --warm-up"
+        "the trace is known for {length:?} without a long gap, and the warm-up, which is not counted, is {warm_up:?}; give a \
+         longer trace or a shorter --warm-up"
     )]
     TooShort {
-        /// How long it is.
+        /// How long the longest stretch of it without a long gap is.
         length: Duration,
         /// The warm-up.
         warm_up: Duration,
@@ -206,10 +213,17 @@ pub struct Simulation {
     pub noise: f64,
     /// The seed of the plant.
     pub seed: u64,
+    /// The scenario that was played; `None` where nothing goes wrong.
+    pub scenario: Option<Played>,
+    /// What has to be known before the figures are read.
+    pub notes: Vec<String>,
     /// Parts that were simulated apart.
     pub parts: usize,
     /// Time at the beginning of the trace and after long gaps that was simulated and not counted, in hours.
     pub warm_up_hours: f64,
+    /// Time that was not simulated at all, in hours: gaps of more than two hours, and stretches between them that are no longer
+    /// than the warm-up.
+    pub gap_hours: f64,
     /// Ballast first; then the others.
     pub ways: Vec<Way>,
     /// What the bound is.
@@ -229,7 +243,8 @@ struct Part {
 }
 
 /// Simulates a site on a trace. Without a scenario nothing goes wrong, nothing is ordered, and the miners begin as the surplus
-/// would have them; with one they begin as it says. `progress` is told how many of how many parts are done; it is called by several threads.
+/// would have them; with one they begin as it says. `progress` is told how much of how much is done, in steps of simulated time;
+/// several threads call it.
 ///
 /// # Errors
 /// See [`SimulateError`].
@@ -247,12 +262,14 @@ pub fn simulate(
         return Err(SimulateError::TooShort { length: curve.length(), warm_up: told.warm_up });
     }
     let curve = Arc::new(curve);
-    let begins_told = scenario.is_some();
+    let told_scenario = scenario;
     let nothing = Scenario::parse("nothing", NOTHING).map_err(SimError::from)?;
     let scenario = Scenario { seed: told.seed, ..bare(scenario.unwrap_or(&nothing)) };
     let local = trace.local().first().copied().unwrap_or(0);
     let parts =
         if told.parts { parts(trace, local, told.warm_up) } else { vec![whole(&curve, told.warm_up)] };
+    known::counts(&parts, longest(trace), told.warm_up)?;
+    let begins_told = told_scenario.is_some();
     let job = Job { config, scenario: &scenario, begins_told, curve: &curve, told, local };
     let mut ways: Vec<Option<Habit>> = vec![None];
     if told.habits {
@@ -260,11 +277,16 @@ pub fn simulate(
     }
     let accounts = job.all(&ways, &parts, progress)?;
     let site = &config.site;
-    let bound_watt_hours = accounts.first().map_or(0.0, |account| account.usable_watt_hours);
+    let account = accounts.first().copied().unwrap_or_default();
+    let played = told_scenario.map(|_| known::played(&scenario, trace, &curve, &parts));
+    let notes = known::notes(config, &account, played.as_ref(), told);
     let warm_up: Duration = parts.iter().map(|part| part.counts.saturating_sub(part.begins)).sum();
     let overlaps =
         parts.iter().zip(parts.iter().skip(1)).filter(|(one, next)| one.ends == next.counts).count();
     let overlap = told.warm_up.saturating_mul(u32::try_from(overlaps).unwrap_or(u32::MAX));
+    let warm_up_hours = warm_up.saturating_sub(overlap).as_secs_f64() / 3600.0;
+    let simulated = account.known_hours + account.unknown_hours + warm_up_hours;
+    let gap_hours = curve.length().as_secs_f64() / 3600.0 - simulated;
     Ok(Simulation {
         trace: trace.name.clone(),
         site: site.name.clone(),
@@ -278,14 +300,18 @@ pub fn simulate(
         noise: told.noise,
         seed: told.seed,
         parts: parts.len(),
-        warm_up_hours: warm_up.saturating_sub(overlap).as_secs_f64() / 3600.0,
+        scenario: played,
+        notes,
+        warm_up_hours,
+        // What is left of rounding is no gap.
+        gap_hours: if gap_hours > 1e-3 { gap_hours } else { 0.0 },
         ways: ways
             .into_iter()
             .zip(accounts)
             .map(|(habit, account)| way(habit, account, site, told))
             .collect(),
         bound: BOUND,
-        bound_watt_hours,
+        bound_watt_hours: account.usable_watt_hours,
         left_out: left_out(config, trace, told),
     })
 }
@@ -383,9 +409,12 @@ fn way(habit: Option<Habit>, account: Account, site: &Site, told: &Told) -> Way 
     };
     let earned = told.hash_price.map(|price| account.hashes / 1e15 / 86_400.0 * price);
     let megawatt_hours = |watt_hours: f64| watt_hours / 1e6;
-    let power = told.power_price.or(told.import_price).map(|_| {
-        megawatt_hours(account.captured_watt_hours) * told.power_price.unwrap_or(0.0)
-            + megawatt_hours(account.added_import_watt_hours) * told.import_price.unwrap_or(0.0)
+    // What is drawn asleep is paid for, too.
+    let of_surplus = (account.fleet_watt_hours - account.added_import_watt_hours).max(0.0);
+    let import_price = told.import_price.or(told.power_price);
+    let power = import_price.map(|import_price| {
+        megawatt_hours(of_surplus) * told.power_price.unwrap_or(0.0)
+            + megawatt_hours(account.added_import_watt_hours) * import_price
     });
     Way {
         name: habit.map_or("Ballast", Habit::name),
@@ -481,6 +510,41 @@ fn stretches(trace: &Trace) -> Vec<(i64, i64)> {
     all
 }
 
+/// The longest time for which a trace is known but for short gaps.
+fn longest(trace: &Trace) -> Duration {
+    stretches(trace).into_iter().map(|(from, to)| seconds(to - from)).max().unwrap_or_default()
+}
+
+/// A ledger, and who is told how far the simulation is.
+struct Watched<'a> {
+    ledger: Ledger,
+    tell: &'a dyn Fn(usize),
+    /// How often it was told, and when it is the next time.
+    times: usize,
+    next: Moment,
+}
+
+impl Watcher for Watched<'_> {
+    fn flows(&mut self, at: Moment, flows: &Flows) {
+        self.ledger.flows(at, flows);
+        if at >= self.next {
+            self.next = self.next + STRIDE;
+            self.times += 1;
+            (self.tell)(1);
+        }
+    }
+
+    fn decision(&mut self, decision: &Decision, flows: &Flows) {
+        self.ledger.decision(decision, flows);
+    }
+}
+
+/// How often a part tells of its progress.
+fn strides(part: &Part) -> usize {
+    let whole = part.ends.saturating_sub(part.begins).as_secs() / STRIDE.as_secs();
+    usize::try_from(whole).unwrap_or(usize::MAX - 1) + 1
+}
+
 /// All that a part needs.
 struct Job<'a> {
     config: &'a Config,
@@ -511,15 +575,16 @@ impl Job<'_> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.told.threads.map_or(cores, NonZeroUsize::get).min(MOST_THREADS).min(tasks.len());
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let all = tasks.iter().fold(0_usize, |sum, (.., part)| sum.saturating_add(strides(part)));
+        let tell = |steps: usize| progress(done.fetch_add(steps, Ordering::Relaxed) + steps, all);
         let work = || {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let (Some((_, habit, part)), Some(slot)) = (tasks.get(number), results.get(number)) else {
                     return;
                 };
-                let account = self.part(*habit, *part);
+                let account = self.part(*habit, *part, &tell);
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(account);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, tasks.len());
             }
         };
         std::thread::scope(|scope| {
@@ -539,7 +604,7 @@ impl Job<'_> {
         Ok(accounts)
     }
 
-    fn part(&self, habit: Option<Habit>, part: Part) -> Result<Account, SimError> {
+    fn part(&self, habit: Option<Habit>, part: Part, tell: &dyn Fn(usize)) -> Result<Account, SimError> {
         let site = &self.config.site;
         let start = Moment::after_start(part.begins);
         let first = part.begins.is_zero() && self.begins_told;
@@ -556,16 +621,18 @@ impl Job<'_> {
         let reach = (least_power(site), full_power(site));
         let counts = Moment::after_start(part.counts);
         let shift = seconds(self.local.rem_euclid(24 * 3600));
-        let mut ledger = Ledger::new(self.curve.clone(), shift, counts, reach);
-        replay.watch(part.counts.saturating_sub(part.begins), &mut ledger);
+        let ledger = Ledger::new(self.curve.clone(), shift, counts, reach, known::eyes(site));
+        let mut watched = Watched { ledger, tell, times: 0, next: start + STRIDE };
+        replay.watch(part.counts.saturating_sub(part.begins), &mut watched);
         let before = (replay.commands(), replay.turns());
-        replay.watch(part.ends.saturating_sub(part.counts), &mut ledger);
+        replay.watch(part.ends.saturating_sub(part.counts), &mut watched);
+        tell(strides(&part).saturating_sub(watched.times));
         let (starts, sleeps) = replay.turns();
         Ok(Account {
             commands: replay.commands() - before.0,
             starts: starts - before.1.0,
             sleeps: sleeps - before.1.1,
-            ..ledger.close()
+            ..watched.ledger.close()
         })
     }
 }

@@ -14,33 +14,64 @@ pub fn report(simulation: &Simulation) -> String {
     ];
     let account = s.ways.first().map(|way| way.account).unwrap_or_default();
     lines.push(format!(
-        "{} miners, {} to {}; seed {}",
+        "{} {}, {} to {}; seed {}",
         s.miners,
+        if s.miners == 1 { "miner" } else { "miners" },
         power(s.least_power_watts),
         power(s.full_power_watts),
         s.seed
     ));
-    lines.push(format!(
-        "counted: {:.1} h; not known and not counted: {:.1} h; warm-up: {:.1} h",
-        account.known_hours, account.unknown_hours, s.warm_up_hours
-    ));
-    lines.push(format!(
-        "surplus {}, of which a fleet like this can take {}",
-        energy(account.surplus_watt_hours),
-        energy(s.bound_watt_hours)
-    ));
+    if let Some(played) = &s.scenario {
+        let events = if played.events == 1 { "event" } else { "events" };
+        wrap(
+            &mut lines,
+            &format!(
+                "scenario {}, {} {events}, times counted from {}: {}",
+                played.name, played.events, played.begins, played.description
+            ),
+        );
+    }
+    wrap(
+        &mut lines,
+        &format!(
+            "counted: {:.2} h; not known and not counted: {:.2} h; warm-up: {:.2} h",
+            account.known_hours,
+            account.unknown_hours + s.gap_hours,
+            s.warm_up_hours
+        ),
+    );
+    wrap(
+        &mut lines,
+        &format!(
+            "surplus {}, of which a fleet like this can take {}",
+            energy(account.surplus_watt_hours),
+            energy(s.bound_watt_hours)
+        ),
+    );
+    if !s.notes.is_empty() {
+        lines.push(String::new());
+        lines.push("TO KNOW FIRST".into());
+        for words in &s.notes {
+            wrap(&mut lines, &format!("- {words}"));
+        }
+    }
     lines.push(String::new());
     lines.push(row("", s, |way| way.name.to_owned()));
     lines.push(row("taken of what can be, %", s, |way| percent(way.captured_share, 1)));
-    lines.push(row("taken, MWh", s, |way| mega(way.account.captured_watt_hours)));
+    let unit = Unit::of(s);
+    let energy = |watt_hours: f64| unit.text(watt_hours);
+    let unit = unit.name();
+    lines.push(row(&format!("taken, {unit}"), s, |way| energy(way.account.captured_watt_hours)));
+    lines.push(row("a miner runs, h", s, |way| format!("{:.2}", way.account.running_hours)));
     lines.push(row("import added, % of surplus", s, |way| percent(way.import_share, 2)));
-    lines.push(row("import added, kWh", s, |way| kilo(way.account.added_import_watt_hours)));
+    lines.push(row(&format!("import added, {unit}"), s, |way| energy(way.account.added_import_watt_hours)));
     for (position, minutes) in [15, 30, 60].into_iter().enumerate() {
         let netted = |way: &Way| way.account.added_import_netted_watt_hours.get(position).copied();
-        lines
-            .push(row(&format!("  netted in {minutes} min, kWh"), s, |way| kilo(netted(way).unwrap_or(0.0))));
+        lines.push(row(&format!("  netted in {minutes} min, {unit}"), s, |way| {
+            energy(netted(way).unwrap_or(0.0))
+        }));
     }
-    lines.push(row("highest second, kW", s, |way| kilo(way.account.added_peak_watts)));
+    lines.push(row("largest import peak, kW", s, |way| kilo(way.account.added_peak_watts)));
     lines.push(row("commands/miner/hour", s, |way| format!("{:.1}", way.commands_per_miner_hour)));
     lines.push(row("starts/miner/day", s, |way| format!("{:.2}", way.starts_per_miner_day)));
     lines.push(row("sleeps", s, |way| way.account.sleeps.to_string()));
@@ -55,6 +86,10 @@ pub fn report(simulation: &Simulation) -> String {
         wrap(&mut lines, &format!("{}: {}", way.name, way.what));
     }
     wrap(&mut lines, &format!("What can be taken: {}.", s.bound));
+    wrap(
+        &mut lines,
+        "Taken: what the miners draw of that while at least one of them computes. What they draw while all sleep is not taken.",
+    );
     lines.push(String::new());
     lines.push("WHAT THIS LEAVES OUT".into());
     for words in &s.left_out {
@@ -94,13 +129,42 @@ fn percent(share: Option<f64>, digits: usize) -> String {
     share.map_or_else(|| "-".into(), |share| format!("{:.digits$}", share * 100.0))
 }
 
-fn mega(watt_hours: f64) -> String {
-    let value = watt_hours / 1e6;
-    if value < 10.0 { format!("{value:.3}") } else { format!("{value:.1}") }
+/// The unit of all energies of a table.
+#[derive(Clone, Copy)]
+enum Unit {
+    Kilo,
+    Mega,
 }
 
-fn kilo(watt_hours: f64) -> String {
-    let value = watt_hours / 1e3;
+impl Unit {
+    /// From here on, in watt-hours, a table is in megawatt-hours.
+    const LARGE: f64 = 10e6;
+
+    /// By what the miners drew in the way that drew the most.
+    fn of(simulation: &Simulation) -> Self {
+        let most = simulation.ways.iter().map(|way| way.account.fleet_watt_hours).fold(0.0, f64::max);
+        if most >= Self::LARGE { Self::Mega } else { Self::Kilo }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kilo => "kWh",
+            Self::Mega => "MWh",
+        }
+    }
+
+    fn text(self, watt_hours: f64) -> String {
+        match self {
+            Self::Kilo => kilo(watt_hours),
+            Self::Mega if watt_hours < 100e6 => format!("{:.3}", watt_hours / 1e6),
+            Self::Mega => format!("{:.1}", watt_hours / 1e6),
+        }
+    }
+}
+
+/// Thousands, of watts or watt-hours.
+fn kilo(value: f64) -> String {
+    let value = value / 1e3;
     if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
