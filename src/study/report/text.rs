@@ -285,15 +285,12 @@ fn sizes(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let sizing = &site.sizing;
     writeln!(out, "\nFLEETS")?;
     wrapped(out, &format!("By {}.", sizing.model), 2);
-    writeln!(
-        out,
-        "        FLEET      MINIMUM      TAKEN  FULL POWER  STARTS   RUNNING  ADDED PEAK  IMPORTED"
-    )?;
+    writeln!(out, "     FLEET   MINIMUM    TAKEN  FULL POWER  STARTS  RUNNING  ADDED PEAK  IMPORTED")?;
     for size in &sizing.sizes {
         let outcome = &size.outcome;
         writeln!(
             out,
-            "  {:>11}  {:>11}  {:>9}  {:>10}  {:>6}  {:>8}  {:>10}  {:>8}",
+            "  {:>8}  {:>8}  {:>7}  {:>10}  {:>6}  {:>7}  {:>10}  {:>8}",
             power(size.fleet.watts),
             power(size.fleet.minimum_watts),
             percent(outcome.taken_watt_hours / (outcome.taken_watt_hours + outcome.left_watt_hours)),

@@ -408,10 +408,14 @@ fn plausible(
             Some(super::Sign::Import) => "surplus",
             _ => "import",
         };
+        let known = match (told.sign, other) {
+            (Some(_), _) => "",
+            (None, "import") => " (--sign surplus says that you know)",
+            (None, _) => " (--sign import says that you know)",
+        };
         return Err(format!(
             "there is next to no power to spare in it: the sign looks turned round. If values below 0 are power to spare, say \
-             --sign {other}; if this site imports all the time, there is nothing to assess (--sign {} says that you know)",
-            if other == "import" { "surplus" } else { "import" }
+             --sign {other}; if this site imports all the time, there is nothing to assess{known}"
         ));
     }
     if told.sign.is_none() && import > BOTH_WAYS * spare {
