@@ -35,10 +35,16 @@ fn what_the_daemon_has_recorded_is_decided_again() {
 
     let (text, code) = replay(&site, &[]);
     println!("{text}");
-    assert!(text.contains("in 2 segments") && text.contains("same: every cycle"), "{text}");
+    assert!(text.contains("in 2 files") && text.contains("same: every cycle"), "{text}");
     assert_eq!(code, 0, "{text}");
     let (text, code) = replay(&site, &["--json"]);
     assert!(code == 0 && text.contains("\"differing\": 0"), "{text}");
+    let (text, code) = replay(&site, &["--cycles"]);
+    let columns = |line: &str| line.split(',').count();
+    assert!(code == 0 && text.lines().count() > 10, "{text}");
+    // A text with a comma in it stands in quotation marks.
+    assert!(text.lines().all(|line| line.contains('"') || columns(line) == 12), "{text}");
+    assert!(text.contains("follow-surplus at pcc"), "{text}");
     let (text, code) = replay(&site, &["--config", "site.toml"]);
     assert!(code == 0 && text.contains("mean budget of the fleet"), "{text}");
     let (text, code) = replay(&site, &["--export-test", "cut", "--anonymise"]);
