@@ -45,8 +45,6 @@ pub enum PlantError {
 pub struct Simulated {
     /// How many days of the surplus each size runs.
     pub days: usize,
-    /// Spread of the miners and noise of the meters.
-    pub seed: u64,
     /// How time goes on, threads and the like.
     pub told: Told,
     /// Is told after each size.
@@ -56,10 +54,7 @@ pub struct Simulated {
 
 impl std::fmt::Debug for Simulated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Simulated")
-            .field("days", &self.days)
-            .field("seed", &self.seed)
-            .finish_non_exhaustive()
+        f.debug_struct("Simulated").field("days", &self.days).finish_non_exhaustive()
     }
 }
 
@@ -68,7 +63,7 @@ impl Simulated {
     pub fn new(days: usize, seed: u64, progress: Box<dyn Fn()>) -> Self {
         let calm = Some(Duration::from_secs(2));
         let told = Told { seed, calm, habits: false, ..Told::default() };
-        Self { days, seed, told, progress, sites: RefCell::default() }
+        Self { days, told, progress, sites: RefCell::default() }
     }
 
     fn site(&self, miners: usize) -> Result<Rc<Config>, PlantError> {
@@ -183,7 +178,7 @@ impl Plant for Simulated {
 
     fn told(&self) -> String {
         format!(
-            "the real control law on simulated miners second by second, on {} days that stand for all (of all days sorted by \
+            "the real control law on simulated miners second by second, on up to {} days that stand for all (of all days sorted by \
              energy, those in the middle of equal parts). A fleet is up to {MOST_MINERS} miners that each run from half of \
              their power on, scaled to its size; starts are those of one miner; the added peak is that of a second; what \
              sleeping miners draw at night is in both peak and import. What changes within an interval of the recording is left out",
