@@ -2,6 +2,7 @@
 
 pub use ballast_core::{control, units};
 
+pub mod alarm;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -24,6 +24,7 @@
 //! | `summary`, `summary_orders` | the whole in words, for `ballast check` |
 
 mod addresses;
+mod alarms;
 pub mod builtin;
 mod checks;
 mod circuits;
@@ -146,6 +147,8 @@ pub struct Config {
     pub store: crate::store::Settings,
     /// Whether every cycle is kept on disk, where, and how much.
     pub record: crate::record::Settings,
+    /// Who is told of alarms, and what is one.
+    pub alarms: crate::alarm::Settings,
     /// The hash (SHA-256) of the text that it was read from.
     pub hash: [u8; 32],
     /// Whether somebody keeps this machine's clock right; `None` where the file does not say: then the service looks for
@@ -407,6 +410,7 @@ fn build<'t>(
     let mut meters = meters::meters(&root, &mut links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
     let store = secrets::Store { folder: folder.clone(), options };
+    let alarms = alarms::alarms(&root, &store);
     let devices = devices::section(&root, &store);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
@@ -479,6 +483,7 @@ fn build<'t>(
         signals: signals.specs,
         store: kept,
         record,
+        alarms,
         hash: [0; 32],
         clock: site.clock,
         web,

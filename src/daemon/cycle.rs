@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
 use crate::control::frame::Frame;
@@ -52,6 +53,7 @@ pub struct Loop {
     pub fleet: Fleet,
     pub breakers: Breakers,
     pub desk: Desk,
+    pub alarms: Alarms,
     pub signals: Signals,
     pub api: Arc<Api>,
     pub guards: Guards,
@@ -183,6 +185,7 @@ impl Loop {
         self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.api.configure(&config);
+        self.alarms.configure(&config.alarms);
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.memory.configure(&config);

@@ -30,8 +30,8 @@ const BINDING_EVERY: Duration = Duration::from_secs(30);
 const MOST_LINES: u32 = 30;
 /// See [`MOST_LINES`].
 const LINES_EVERY: Duration = Duration::from_secs(60);
-/// A shortfall below this is rounding and noise.
-const SHORTFALL: Watts = Watts::whole(500);
+/// A shortfall below this share of the nameplates is rounding and noise.
+const SHORTFALL: f64 = 0.001;
 
 /// What was told last.
 #[derive(Debug, Default)]
@@ -159,7 +159,8 @@ impl Journal {
     }
 
     fn shortfall(&mut self, site: &Site, decision: &Decision) {
-        let said = self.short.note(decision.fleet.shortfall > SHORTFALL, decision.at);
+        let nameplates: Watts = site.miners.iter().map(|miner| miner.nameplate).sum();
+        let said = self.short.note(decision.fleet.shortfall > nameplates.scaled(SHORTFALL), decision.at);
         if said == Some(Said::Begins) {
             let worst = decision
                 .circuits

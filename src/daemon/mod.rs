@@ -43,6 +43,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarm::{self, Alarms};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
@@ -95,9 +96,11 @@ pub struct Daemon {
     requests: mpsc::Sender<Request>,
     control: JoinHandle<Result<(), DaemonError>>,
     pages: JoinHandle<()>,
+    watching: JoinHandle<()>,
     cancel: CancellationToken,
     address: std::net::SocketAddr,
     desk: Desk,
+    alarms: Alarms,
 }
 
 /// The socket of this machine. Without it the daemon does its work and is called over the network.
@@ -141,7 +144,10 @@ impl Daemon {
         let cancel = CancellationToken::new();
 
         let mut state = State::new(config.site.clone());
-        let (desk, kept) = signals::desk(&config, clock).await;
+        let (desk, mut kept) = signals::desk(&config, clock).await;
+        let store = kept.as_ref().map(|kept| kept.store.clone());
+        let raised = kept.as_mut().map(|kept| std::mem::take(&mut kept.alarms)).unwrap_or_default();
+        let alarms = Alarms::new(&config.alarms, raised);
         let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -149,6 +155,7 @@ impl Daemon {
         exporter.watch_meters(meters.reads());
         exporter.watch_commands(fleet.stats());
         exporter.watch_signals(Arc::new(desk.clone()));
+        exporter.watch_alarms(Arc::new(alarms.clone()));
         let recorder = record(&config);
         if let Some(watch) = recorder.watch() {
             exporter.watch_record(watch);
@@ -163,6 +170,14 @@ impl Daemon {
 
         let (requests, inbox) = mpsc::channel(4);
         let (outlet, frames) = watch::channel(None);
+        let around = alarm::Around {
+            exporter: exporter.clone(),
+            record: recorder.watch(),
+            store,
+            clock,
+            site: config.site.name.as_str().into(),
+        };
+        let watching = tokio::spawn(alarms.clone().run(around, frames.clone(), cancel.child_token()));
         let control = Loop {
             state,
             memory,
@@ -175,13 +190,14 @@ impl Daemon {
             breakers,
             api: api.clone(),
             desk: desk.clone(),
+            alarms: alarms.clone(),
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::default(),
             exit: config.exit,
         };
         let control = tokio::spawn(control.run(inbox));
-        Ok(Self { exporter, frames, requests, control, pages, cancel, address, desk })
+        Ok(Self { exporter, frames, requests, control, pages, watching, cancel, address, desk, alarms })
     }
 
     /// Where the pages are served; the port that was given where the configuration asked for any.
@@ -197,6 +213,11 @@ impl Daemon {
     /// Where orders are given, and what became of them.
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// What somebody should know of.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// The latest cycle, as it changes; `None` before the first.
@@ -224,6 +245,7 @@ impl Daemon {
                 Ok(Ok(())) | Err(_) => DaemonError::LoopEnded,
             },
             _ = &mut self.pages => DaemonError::PartEnded("what serves the pages".into()),
+            _ = &mut self.watching => DaemonError::PartEnded("what looks for alarms".into()),
         }
     }
 

@@ -327,6 +327,24 @@ pub(super) const CLOCK_SYNCHRONISED: Definition = gauge(
     &[],
     "1 while the wall clock is trusted, 0 while nobody is known to keep it right or it has jumped.",
 );
+const ALARM: &[&str] = &["kind", "severity", "subject"];
+pub(super) const ALARM_RAISED: Definition = gauge(
+    "ballast_alarm_raised",
+    ALARM,
+    "1 for each alarm that is raised and not quiet; the subject is the meter, circuit, miner or source that it is about.",
+);
+pub(super) const ALARM_ACKNOWLEDGED: Definition = gauge(
+    "ballast_alarm_acknowledged",
+    ALARM,
+    "1 when somebody has said that they know of the alarm, else 0.",
+);
+pub(super) const ALARMS: Definition =
+    counter("ballast_alarms_total", &["kind"], "Alarms that were raised since the start.");
+pub(super) const ALARM_POSTS_FAILED: Definition = counter(
+    "ballast_alarm_posts_failed_total",
+    &[],
+    "Alarms that could not be told to the webhook. Absent without one.",
+);
 pub(super) const STRANGERS: Definition = gauge(
     "ballast_strangers",
     &[],
@@ -394,6 +412,10 @@ pub(super) const ALL: &[&Definition] = &[
     &RECORD_LOST,
     &RECORD_ERRORS,
     &CLOCK_SYNCHRONISED,
+    &ALARM_RAISED,
+    &ALARM_ACKNOWLEDGED,
+    &ALARMS,
+    &ALARM_POSTS_FAILED,
     &STRANGERS,
 ];
 

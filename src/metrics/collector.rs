@@ -55,6 +55,9 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(record) = &state.record {
         super::record::record(record.health(), &mut families);
     }
+    if let Some(alarms) = &state.alarms {
+        super::alarms::alarms(&alarms.alarms(), &mut families);
+    }
     if let Some(strangers) = state.strangers {
         families.push(Family::single(&names::STRANGERS, number(strangers)));
     }

@@ -8,6 +8,7 @@
 //! The sets of labels are bounded by the configuration: names of circuits, limits, meters, miners and drivers,
 //! and closed sets of words.
 
+mod alarms;
 mod catalogue;
 mod collector;
 mod counters;
@@ -31,6 +32,7 @@ use crate::control::frame::Frame;
 use crate::control::site::Site;
 use crate::control::snapshot::Snapshot;
 
+pub use alarms::{AlarmCounts, AlarmStats};
 pub(crate) use collector::count_by_state;
 pub use counters::{
     COMMAND_BOUNDS, CommandCount, CommandDurations, CommandStats, CommandTally, MeterReads, ReadCount,
@@ -67,6 +69,7 @@ struct State {
     commands: Option<Arc<dyn CommandStats>>,
     signals: Option<Arc<dyn SignalStats>>,
     record: Option<crate::record::Watch>,
+    alarms: Option<Arc<dyn AlarmStats>>,
     strangers: Option<u64>,
 }
 
@@ -116,6 +119,7 @@ impl Exporter {
                 commands: None,
                 signals: None,
                 record: None,
+                alarms: None,
                 strangers: None,
             }),
         });
@@ -191,9 +195,19 @@ impl Exporter {
         self.inner.change(|state| state.record = Some(record));
     }
 
+    /// Where the alarms are known; none are exported before.
+    pub fn watch_alarms(&self, alarms: Arc<dyn AlarmStats>) {
+        self.inner.change(|state| state.alarms = Some(alarms));
+    }
+
     /// How many of what this daemon holds programs of other accounts say that they hold, too; not exported before.
     pub fn watch_strangers(&self, strangers: u64) {
         self.inner.change(|state| state.strangers = Some(strangers));
+    }
+
+    /// What was told last by [`Exporter::watch_strangers`]; 0 before.
+    pub fn strangers(&self) -> u64 {
+        self.inner.state().strangers.unwrap_or(0)
     }
 
     /// The sources of orders as they stand; `None` where nobody keeps them.

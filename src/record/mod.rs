@@ -62,6 +62,8 @@ pub struct Health {
     pub lost: u64,
     /// Writes that failed since the start.
     pub errors: u64,
+    /// Whether the latest write failed.
+    pub failing: bool,
 }
 
 /// What loop, thread and metrics share.
@@ -82,6 +84,7 @@ impl Shared {
             bytes: self.bytes.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
+            failing: self.failed.load(Ordering::Relaxed),
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// Hand-overs to the store that have failed since the start; `None` where nothing is kept.
     pub store_errors: Option<u64>,
+    /// Whether the latest hand-over to the store failed.
+    pub store_failing: bool,
     /// Whether the wall clock can be trusted.
     pub clock_synchronised: bool,
 }
@@ -91,6 +93,7 @@ impl Desk {
         Status {
             sources: (0..state.sources.len()).filter_map(|index| state.source_status(index, since)).collect(),
             store_errors: self.0.store.as_ref().map(crate::store::Store::errors),
+            store_failing: self.0.store.as_ref().is_some_and(crate::store::Store::failing),
             clock_synchronised: doubt == Doubt::None,
         }
     }

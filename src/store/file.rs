@@ -10,7 +10,7 @@ use super::{Damaged, StoreError, wal};
 use crate::clock;
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -56,6 +56,11 @@ CREATE TABLE learned (
 ALTER TABLE orders ADD COLUMN begun_ms INTEGER;
 ALTER TABLE orders ADD COLUMN begun_steady_ms INTEGER;
 ALTER TABLE alive ADD COLUMN steady_ms INTEGER;
+",
+    "
+CREATE TABLE alarms (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, severity TEXT NOT NULL, subject TEXT NOT NULL, words TEXT NOT NULL,
+    raised_ms INTEGER NOT NULL, cleared_ms INTEGER, acknowledged_by TEXT, acknowledged_ms INTEGER, note TEXT);
 ",
 ];
 

@@ -15,10 +15,12 @@
 //! | `file` | opens and checks the database; sets a damaged one aside |
 //! | `rows` | orders and ledger entries as rows |
 //! | `wal` | whether the log beside it is whole |
+//! | `alarms` | alarms as rows |
 //! | `learned` | what was learned of the miners as rows |
 //! | `worker` | the thread |
 //! | `boot` | whether this start follows a power outage |
 
+mod alarms;
 pub mod boot;
 mod file;
 mod learned;
@@ -51,6 +53,10 @@ const QUEUE: usize = 64;
 pub const MOST_LEDGER: u32 = 20_000;
 /// Miners of which is kept what was learned.
 pub const MOST_LEARNED: u32 = 20_000;
+/// Alarms that stay on disk.
+pub const MOST_ALARMS: u32 = 10_000;
+/// Alarms that are read at the start.
+pub const MOST_ALARMS_READ: u32 = 1_500;
 /// What was learned of a miner and has not been confirmed for so long may be another one's, and is not used.
 pub const LEARNED_AGE: Duration = Duration::from_secs(90 * 86_400);
 
@@ -192,6 +198,31 @@ pub struct LearnedRow {
     pub stamp: Wall,
 }
 
+/// An alarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmRow {
+    /// Names it; there is one row for each.
+    pub id: u64,
+    /// What it is, as a word.
+    pub kind: Arc<str>,
+    /// How much it matters, as a word.
+    pub severity: Arc<str>,
+    /// Name of what it is about.
+    pub subject: Arc<str>,
+    /// What is wrong.
+    pub words: Arc<str>,
+    /// When it was raised, in Unix milliseconds.
+    pub raised_ms: i64,
+    /// When it was over, in Unix milliseconds.
+    pub cleared_ms: Option<i64>,
+    /// Who has said that they know.
+    pub acknowledged_by: Option<Arc<str>>,
+    /// When, in Unix milliseconds.
+    pub acknowledged_ms: Option<i64>,
+    /// What they said.
+    pub note: Option<Arc<str>>,
+}
+
 /// What was on disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
@@ -205,6 +236,8 @@ pub struct Loaded {
     pub alive: Option<Alive>,
     /// What was learned of the miners.
     pub learned: Vec<LearnedRow>,
+    /// The alarms that are not over, and the newest of those that are; at most [`MOST_ALARMS_READ`].
+    pub alarms: Vec<AlarmRow>,
     /// Rows that could not be read and were left out.
     pub unreadable: u64,
 }
@@ -242,6 +275,8 @@ pub struct Write {
     pub alive: Option<Alive>,
     /// What was learned of some miners, each in the place of what was known of it.
     pub learned: Vec<LearnedRow>,
+    /// Alarms, each in the place of what was known of it.
+    pub alarms: Vec<AlarmRow>,
 }
 
 /// What was in a file that could not be opened at the start, and could later.

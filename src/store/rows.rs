@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::boot::Alive;
-use super::{Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, learned};
+use super::{Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, alarms, learned};
 use crate::control::signal::book::{Begun, Held};
 use crate::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use crate::control::site::{CircuitId, Scope};
@@ -44,6 +44,7 @@ pub(super) fn load(connection: &Connection, newest: usize) -> Result<Loaded> {
     let last: Option<i64> = connection.query_row("SELECT max(number) FROM ledger", [], |row| row.get(0))?;
     loaded.last_number = last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0);
     loaded.alive = all(connection, "SELECT * FROM alive", alive_of, bad)?.pop();
+    loaded.alarms = all(connection, &alarms::newest(), alarms::row, bad)?;
     loaded.learned = all(connection, "SELECT * FROM learned", learned::row, bad)?;
     Ok(loaded)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, file, learned, rows,
+    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, file, learned, rows,
 };
 
 /// The ledger is trimmed once in so many writes to it.
@@ -126,8 +126,11 @@ impl Worker {
             .iter()
             .filter(|(source, kept)| self.known.get(source).unwrap_or(&Kept::default()) != kept)
             .collect();
-        if changed.is_empty() && write.ledger.is_empty() && write.alive.is_none() && write.learned.is_empty()
-        {
+        let nothing_else = write.ledger.is_empty()
+            && write.alive.is_none()
+            && write.learned.is_empty()
+            && write.alarms.is_empty();
+        if changed.is_empty() && nothing_else {
             return Ok(());
         }
         // A sign of life and a figure in the ledger are worth no wait for the platter; an order is.
@@ -153,6 +156,7 @@ impl Worker {
             rows::put_alive(&transaction, alive)?;
         }
         learned::put(&transaction, &write.learned)?;
+        alarms::put(&transaction, &write.alarms)?;
         transaction.commit()?;
         for (source, kept) in changed {
             if *kept == Kept::default() {

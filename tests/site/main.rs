@@ -1,6 +1,7 @@
 //! What a site is told and tells: its configuration, its metrics, its pages, its unit.
 #![cfg(test)]
 
+mod alarms;
 mod config;
 mod config_guide;
 mod config_law;

@@ -1,0 +1,428 @@
+//! What is wrong at a moment: from what a cycle left behind to a list of findings. Pure.
+//!
+//! Nothing here waits: for how long something must last is the book's affair.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::book::Found;
+use super::kind::{Kind, Severity};
+use crate::clock::Moment;
+use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
+use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
+use crate::control::signal::SourceState;
+use crate::control::site::{CircuitId, Combination, LimitClass, MeterId, Scope, Site};
+use crate::control::snapshot::{MeterStatus, Target};
+use crate::metrics::{left_words, source_label};
+use crate::record;
+use crate::signal::status::{SourceStatus, Status};
+use crate::units::Watts;
+
+/// A cap is exceeded when the power is above it by more than this share of it: meters and miners have their own errors.
+const OVER: f64 = 0.02;
+/// The same for a cap near zero, and what a shortfall must come to: a share of the nameplates of the circuit's miners.
+const OVER_NAMEPLATE: f64 = 0.01;
+/// So many miners of a circuit in trouble at once have something in common …
+const MANY: usize = 5;
+/// … if they are this share of its miners, too.
+const MANY_SHARE: f64 = 0.1;
+/// With half of them in trouble the circuit does not do what it is told any more.
+const MOST_SHARE: f64 = 0.5;
+
+/// All that a look is taken at.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The latest cycle.
+    pub frame: &'a Frame,
+    /// The sources of orders, the database and the clock; `None` where nobody keeps them.
+    pub signals: Option<&'a Status>,
+    /// How the record is; `None` where nothing is recorded.
+    pub record: Option<record::Health>,
+    /// What other programs say that they hold of this daemon's.
+    pub strangers: u64,
+    /// On the steady clock.
+    pub now: Moment,
+}
+
+/// Names of which nobody is to be called for: those of circuits stand for all that is in them and below.
+pub type Quiet = BTreeSet<Arc<str>>;
+
+/// Whether the site has got beyond its start: before, what is not seen is not known to be well.
+pub fn settled(frame: &Frame) -> bool {
+    frame.decision.would_be != Mode::StartUp
+}
+
+/// Everything that is wrong.
+pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
+    let mut found = Finds { site: &view.frame.site, quiet, all: Vec::new() };
+    meters(view, &mut found);
+    circuits(view, &mut found);
+    miners(view, &mut found);
+    fleet(view, &mut found);
+    if let Some(status) = view.signals {
+        for source in &status.sources {
+            signal(source, &mut found);
+        }
+        machine(status, &mut found);
+    }
+    if view.record.is_some_and(|record| record.failing) {
+        found.add(
+            Kind::Disk,
+            "record",
+            Severity::Warning,
+            None,
+            "the record of the control cycles cannot be written".into(),
+        );
+    }
+    if view.strangers > 0 {
+        let words = match view.strangers {
+            1 => "another program says that it holds a miner or the configuration of this daemon".to_owned(),
+            many => format!("other programs say that they hold {many} of what this daemon holds"),
+        };
+        found.add(Kind::Stranger, "programs", Severity::Critical, None, words);
+    }
+    found.all
+}
+
+struct Finds<'a> {
+    site: &'a Site,
+    quiet: &'a Quiet,
+    all: Vec<Found>,
+}
+
+impl Finds<'_> {
+    fn add(
+        &mut self,
+        kind: Kind,
+        subject: &str,
+        severity: Severity,
+        circuit: Option<CircuitId>,
+        words: String,
+    ) {
+        let quiet = self.quiet.contains(subject) || circuit.is_some_and(|id| self.is_quiet(id));
+        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet });
+    }
+
+    /// Whether a circuit, or one above it, is quiet.
+    fn is_quiet(&self, id: CircuitId) -> bool {
+        if self.quiet.is_empty() {
+            return false;
+        }
+        let mut next = Some(id);
+        // A tree is no deeper than it has circuits.
+        for _ in 0..=self.site.circuits.len() {
+            let Some(circuit) = next.and_then(|id| self.site.circuits.get(id.0)) else { return false };
+            if self.quiet.contains(circuit.name.as_str()) {
+                return true;
+            }
+            next = circuit.parent;
+        }
+        false
+    }
+}
+
+/// Of each meter, the circuit at whose head it stands: the first one.
+fn heads(site: &Site) -> BTreeMap<usize, CircuitId> {
+    let mut heads = BTreeMap::new();
+    for (index, circuit) in site.circuits.iter().enumerate() {
+        if let Some(meter) = circuit.meter {
+            heads.entry(meter.0).or_insert(CircuitId(index));
+        }
+    }
+    heads
+}
+
+fn meters(view: &View<'_>, found: &mut Finds<'_>) {
+    let (frame, site) = (view.frame, &view.frame.site);
+    let heads = heads(site);
+    for (index, meter) in site.meters.iter().enumerate() {
+        let id = MeterId(index);
+        let head = heads.get(&index).copied();
+        // A meter at the head of a circuit holds its limits; without it the fail-safe value does.
+        let severity = if head.is_some() { Severity::Critical } else { Severity::Warning };
+        let input = meter_input(frame, id);
+        let name = meter.name.as_str();
+        let implausible = match input.status {
+            MeterStatus::Implausible => Some("tells a value that cannot be".to_owned()),
+            MeterStatus::Frozen => Some("stands still while what it measures moves".to_owned()),
+            MeterStatus::Turned => Some("moves the wrong way when the miners move".to_owned()),
+            _ => None,
+        };
+        let disagree =
+            frame.decision.meters.get(index).is_some_and(|outcome| outcome.disagreement == Some(true));
+        if let Some(what) = implausible {
+            found.add(
+                Kind::MeterImplausible,
+                name,
+                severity,
+                head,
+                format!("{name} {what}; it counts as lost"),
+            );
+        } else if meter_up(frame, id, view.now) == Some(false) {
+            let age = input.power.map(|reading| view.now.since(reading.at).as_secs());
+            let last = age.map_or_else(
+                || "there was no value yet".to_owned(),
+                |age| format!("its latest value is {age} s old"),
+            );
+            let how = match input.status {
+                MeterStatus::Ok => "has no fresh value".to_owned(),
+                MeterStatus::Exception(code) => format!("answers with Modbus exception {code}"),
+                MeterStatus::Unavailable => "says that it has no value".to_owned(),
+                MeterStatus::Malformed => "gives an answer that cannot be read".to_owned(),
+                _ => "does not answer".to_owned(),
+            };
+            found.add(Kind::MeterLost, name, severity, head, format!("{name} {how}; {last}"));
+        }
+        if disagree && matches!(meter.combined, Some(Combination::Redundant(_))) {
+            let words = format!("the parts of {name} disagree; the worse value counts");
+            found.add(Kind::MeterImplausible, name, Severity::Warning, head, words);
+        }
+    }
+}
+
+/// Nameplates of the miners in each circuit and below it.
+fn nameplates(site: &Site) -> Vec<Watts> {
+    let mut sums = vec![Watts::ZERO; site.circuits.len()];
+    for miner in &site.miners {
+        if let Some(sum) = sums.get_mut(miner.circuit.0) {
+            *sum += miner.nameplate;
+        }
+    }
+    // Whoever is above stands before whoever is below, so that from the end each has its own sum when it hands it on.
+    for (index, circuit) in site.circuits.iter().enumerate().rev() {
+        let own = sums.get(index).copied().unwrap_or(Watts::ZERO);
+        if let Some(above) =
+            circuit.parent.filter(|above| above.0 < index).and_then(|above| sums.get_mut(above.0))
+        {
+            *above += own;
+        }
+    }
+    sums
+}
+
+/// Whether a limit is one that must not be exceeded, and how much that matters. Following the surplus is a matter of money, and so
+/// is a price.
+fn gravity(site: &Site, source: Source) -> Option<(Severity, Scope)> {
+    match source {
+        Source::Limit(id) => {
+            let limit = site.limits.get(id.0)?;
+            of_class(limit.class).map(|severity| (severity, limit.scope))
+        }
+        // Of an order the scope is not told here: the caller knows it.
+        Source::Order(id) | Source::LostSource(id) => {
+            let source = site.sources.get(id.0)?;
+            of_class(source.class).map(|severity| (severity, Scope::Import))
+        }
+        Source::Interlock(_) | Source::LostMeter(_) | Source::Fleet => None,
+    }
+}
+
+const fn of_class(class: LimitClass) -> Option<Severity> {
+    match class {
+        LimitClass::Safety => Some(Severity::Critical),
+        LimitClass::Grid | LimitClass::Contract => Some(Severity::Warning),
+        LimitClass::Surplus | LimitClass::Economic => None,
+    }
+}
+
+fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
+    let (frame, site) = (view.frame, &view.frame.site);
+    let nameplates = nameplates(site);
+    for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
+        let (id, name) = (CircuitId(index), circuit.name.as_str());
+        let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);
+        if let Some((severity, words)) = over(view, id, name, &now.limits, slack) {
+            found.add(Kind::OverLimit, name, severity, Some(id), words);
+        }
+        // The root speaks for all; below, a circuit speaks for itself where the root is well.
+        if now.shortfall > slack.max(Watts::whole(1)) {
+            let source = source_label(site, now.binding);
+            let words = format!(
+                "the miners of {name} draw up to {} more than they may under {source}, and cannot be lowered further",
+                now.shortfall
+            );
+            found.add(Kind::Shortfall, name, Severity::Warning, Some(id), words);
+        }
+        let lock = now.limits.iter().find(|value| matches!(value.source, Source::Interlock(_)));
+        if lock.is_some_and(|value| value.acts) {
+            let words = format!("the interlock of {name} does not permit its miners to run, or nobody knows");
+            found.add(Kind::Interlock, name, Severity::Notice, Some(id), words);
+        }
+        let (severity, words) = match now.breaker {
+            None | Some(BreakerState::Closed) => continue,
+            Some(BreakerState::Opening) => (
+                Severity::Critical,
+                format!("the breaker of {name} is told to open, and is not seen to be open"),
+            ),
+            Some(BreakerState::Open) => (Severity::Critical, format!("the breaker of {name} is open")),
+            Some(BreakerState::Unknown) if !settled(frame) => continue,
+            Some(BreakerState::Unknown) => (
+                Severity::Warning,
+                format!("the breaker of {name} does not answer: it may not open when it must"),
+            ),
+        };
+        found.add(Kind::Breaker, name, severity, Some(id), words);
+    }
+}
+
+/// The gravest limit of a circuit that its power exceeds by more than `slack`, in words.
+fn over(
+    view: &View<'_>,
+    id: CircuitId,
+    name: &str,
+    limits: &[LimitValue],
+    slack: Watts,
+) -> Option<(Severity, String)> {
+    let (frame, site) = (view.frame, &view.frame.site);
+    let into = circuit_power(frame, id, view.now);
+    let miners = frame.decision.circuits.get(id.0).map(|circuit| circuit.miners);
+    let exceeded = limits.iter().filter(|limit| limit.acts).filter_map(|limit| {
+        let (severity, scope) = gravity(site, limit.source)?;
+        let cap = limit.cap?;
+        let scope = scope_of_order(frame, id, limit).unwrap_or(scope);
+        let (power, who) = match scope {
+            Scope::Import => (into?, name.to_owned()),
+            Scope::Miners => (miners?, format!("the miners of {name}")),
+        };
+        let most = cap + cap.abs().scaled(OVER).max(slack);
+        (power > most).then(|| {
+            let source = source_label(site, limit.source);
+            (severity, power - cap, format!("{who} take {power}, and {source} allows {cap}"))
+        })
+    });
+    let worst = exceeded.max_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)))?;
+    let words = match worst.2.strip_prefix(name) {
+        // One circuit takes, miners take.
+        Some(rest) => format!("{name}{}", rest.replacen(" take ", " takes ", 1)),
+        None => worst.2,
+    };
+    Some((worst.0, words))
+}
+
+/// The scope of an order that acts on a circuit.
+fn scope_of_order(frame: &Frame, circuit: CircuitId, limit: &LimitValue) -> Option<Scope> {
+    let (Source::Order(id) | Source::LostSource(id)) = limit.source else { return None };
+    let orders = frame.snapshot.orders.iter().filter(|order| order.source == id);
+    let mut here = orders.filter(|order| order.active.circuit == circuit);
+    here.find(|order| Some(order.active.cap) == limit.cap).map(|order| order.active.scope)
+}
+
+/// The trouble that a miner is in.
+fn trouble(state: MinerState) -> Option<Kind> {
+    match state {
+        MinerState::Straggler => Some(Kind::MinerStraggler),
+        MinerState::Fault => Some(Kind::MinerFault),
+        MinerState::Unanswered | MinerState::Unreachable => Some(Kind::MinerSilent),
+        MinerState::Pending | MinerState::Hashing | MinerState::Starting | MinerState::Asleep => None,
+    }
+}
+
+fn miners(view: &View<'_>, found: &mut Finds<'_>) {
+    let (frame, site) = (view.frame, &view.frame.site);
+    let decisions = &frame.decision.miners;
+    let mut counts = vec![(0_usize, 0_usize); site.circuits.len()];
+    for (miner, now) in site.miners.iter().zip(decisions) {
+        if let Some((all, bad)) = counts.get_mut(miner.circuit.0) {
+            *all = all.saturating_add(1);
+            *bad = bad.saturating_add(usize::from(trouble(now.state).is_some()));
+        }
+    }
+    let many: Vec<bool> =
+        counts.iter().map(|(all, bad)| *bad >= MANY && count(*bad) >= count(*all) * MANY_SHARE).collect();
+    for (index, (circuit, (all, bad))) in site.circuits.iter().zip(&counts).enumerate() {
+        if many.get(index) != Some(&true) {
+            continue;
+        }
+        let severity =
+            if count(*bad) >= count(*all) * MOST_SHARE { Severity::Critical } else { Severity::Warning };
+        let words = crowd(site, frame, CircuitId(index), *bad, *all);
+        found.add(Kind::ManyMiners, &circuit.name, severity, Some(CircuitId(index)), words);
+    }
+    for (miner, now) in site.miners.iter().zip(decisions) {
+        let Some(kind) = trouble(now.state) else { continue };
+        if many.get(miner.circuit.0) == Some(&true) {
+            continue;
+        }
+        let name = miner.name.as_str();
+        let words = match kind {
+            Kind::MinerStraggler => {
+                let told = match now.setpoint {
+                    Some(Target::Sleep) => "to sleep".to_owned(),
+                    _ => now.settled.to_string(),
+                };
+                format!("{name} draws {} and was told {told}", now.draw)
+            }
+            Kind::MinerFault => format!("{name} has stopped by a fault of its own"),
+            _ => format!("{name} does not answer; it counts at {}", now.counted),
+        };
+        found.add(kind, name, Severity::Warning, Some(miner.circuit), words);
+    }
+}
+
+/// Many miners in one sentence: how many of each trouble.
+fn crowd(site: &Site, frame: &Frame, id: CircuitId, bad: usize, all: usize) -> String {
+    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
+    let own = site.miners.iter().zip(&frame.decision.miners).filter(|(miner, _)| miner.circuit == id);
+    for kind in own.filter_map(|(_, now)| trouble(now.state)) {
+        let count = kinds.entry(kind).or_default();
+        *count = count.saturating_add(1);
+    }
+    let parts = kinds.into_iter().map(|(kind, count)| match kind {
+        Kind::MinerStraggler => format!("{count} do not follow"),
+        Kind::MinerFault => format!("{count} have stopped by a fault of their own"),
+        _ => format!("{count} do not answer"),
+    });
+    let name = site.circuits.get(id.0).map_or("?", |circuit| circuit.name.as_str());
+    format!("{bad} of {all} miners of {name} are in trouble: {}", parts.collect::<Vec<_>>().join(", "))
+}
+
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::MAX, f64::from)
+}
+
+fn fleet(view: &View<'_>, found: &mut Finds<'_>) {
+    let decision = &view.frame.decision;
+    // Under another limit what is left is not the surplus's, and who observes leaves all of it.
+    if !decision.fleet.left_for.is_zero() && decision.mode == Mode::Following {
+        let minutes = decision.fleet.left_for.as_secs() / 60;
+        let why = left_words(decision);
+        let words = format!("{} of the surplus is not used, for {minutes} min: {why}", decision.fleet.left);
+        let root = view.frame.site.circuits.first().map_or("site", |root| root.name.as_str());
+        found.add(Kind::SurplusUnused, root, Severity::Warning, Some(CircuitId(0)), words);
+    }
+}
+
+fn signal(source: &SourceStatus, found: &mut Finds<'_>) {
+    let name = &*source.name;
+    let silent = || {
+        source
+            .age
+            .map_or_else(|| "was never heard".to_owned(), |age| format!("is silent for {} s", age.as_secs()))
+    };
+    match source.state {
+        Some(SourceState::Failsafe) => {
+            let words = format!("{name} {}; its fail-safe value holds", silent());
+            found.add(Kind::SignalLost, name, Severity::Critical, None, words);
+        }
+        Some(SourceState::Released) => {
+            let words = format!("{name} {}; the value that is configured for that holds", silent());
+            found.add(Kind::SignalLost, name, Severity::Critical, None, words);
+        }
+        Some(SourceState::Degraded) => {
+            let words = format!("{name}: {}", source.trouble.join("; "));
+            found.add(Kind::SignalDegraded, name, Severity::Warning, None, words);
+        }
+        Some(SourceState::Init | SourceState::Controlled | SourceState::Limited) | None => {}
+    }
+}
+
+fn machine(status: &Status, found: &mut Finds<'_>) {
+    if !status.clock_synchronised {
+        let words = "the system clock is not synchronised: orders begin early and end late".to_owned();
+        found.add(Kind::Clock, "clock", Severity::Warning, None, words);
+    }
+    if status.store_failing {
+        let words = "the database cannot be written: a restart would forget the newest orders".to_owned();
+        found.add(Kind::Disk, "database", Severity::Warning, None, words);
+    }
+}

@@ -1,0 +1,359 @@
+//! Alarms: what somebody should know of, raised once, kept until it is over, and acknowledged by whoever knows.
+//!
+//! ```text
+//!  frames ──► look ──► book ──► journal, metrics, API
+//!                        ├────► database
+//!                        └────► webhook
+//! ```
+//!
+//! A task of its own looks at the latest cycle once a second: the control loop knows nothing of alarms and waits for none.
+//!
+//! | File | What it does |
+//! |---|---|
+//! | `kind` | what there can be an alarm of |
+//! | `look` | what is wrong at a moment; pure |
+//! | `book` | which alarms there are: hysteresis, acknowledgement; pure |
+//! | `hook` | tells somebody else by HTTP |
+
+pub mod book;
+mod hook;
+pub mod kind;
+pub mod look;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::{self, Clock};
+use crate::control::frame::Frame;
+use crate::metrics::{AlarmCounts, AlarmStats, Exporter};
+use crate::record::Watch;
+use crate::store::{AlarmRow, Store, Write};
+use book::{Acknowledgement, Alarm, AlarmError, Book, Change, Tuning, What};
+pub use hook::Webhook;
+use kind::{Kind, Severity};
+use look::{Quiet, View};
+
+/// Time between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Lines in the journal for one look: what is more is counted.
+const MOST_LINES: usize = 20;
+/// Changes that may wait for the database.
+const QUEUE: usize = 1_024;
+
+/// `[alarms]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// Other severities and times than those of the kinds.
+    pub tuning: Tuning,
+    /// Who is told by HTTP.
+    pub webhook: Option<Webhook>,
+}
+
+/// How many alarms are raised, by severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Of each of [`Severity::ALL`].
+    pub by_severity: [u64; 3],
+    /// Raised, and nobody has said that they know; quiet ones are not counted.
+    pub unacknowledged: u64,
+    /// The highest number that was given; 0 before the first.
+    pub newest: u64,
+}
+
+/// The alarms of a daemon. Copies share them.
+#[derive(Clone, Debug)]
+pub struct Alarms(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    book: Mutex<Book>,
+    quiet: Mutex<Quiet>,
+    webhook: Mutex<Option<Webhook>>,
+    rows: mpsc::Sender<AlarmRow>,
+    posts: mpsc::Sender<Change>,
+    /// Where the tasks take them from, until they run.
+    outlets: Mutex<Option<(mpsc::Receiver<AlarmRow>, mpsc::Receiver<Change>)>>,
+    told: hook::Tally,
+    /// Changes that are not on disk because too many waited for it.
+    lost: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Alarms {
+    /// Alarms with what a run before has left on disk.
+    pub fn new(settings: &Settings, kept: Vec<AlarmRow>) -> Self {
+        let last = kept.iter().map(|row| row.id).max().unwrap_or(0);
+        let mut book = Book::new(kept.into_iter().filter_map(from_row).collect(), last);
+        book.tune(settings.tuning.clone());
+        let (rows, row_outlet) = mpsc::channel(QUEUE);
+        let (posts, post_outlet) = mpsc::channel(hook::QUEUE);
+        Self(Arc::new(Inner {
+            book: Mutex::new(book),
+            quiet: Mutex::default(),
+            webhook: Mutex::new(settings.webhook.clone()),
+            rows,
+            posts,
+            outlets: Mutex::new(Some((row_outlet, post_outlet))),
+            told: hook::Tally::default(),
+            lost: AtomicU64::new(0),
+        }))
+    }
+
+    /// Takes a new configuration.
+    pub fn configure(&self, settings: &Settings) {
+        locked(&self.0.book).tune(settings.tuning.clone());
+        *locked(&self.0.webhook) = settings.webhook.clone();
+    }
+
+    /// For whom nobody is to be called from now on.
+    pub fn set_quiet(&self, quiet: Quiet) {
+        *locked(&self.0.quiet) = quiet;
+    }
+
+    /// The alarms that are raised, the most urgent first, and those that are over, the newest first.
+    pub fn list(&self) -> (Vec<Alarm>, Vec<Alarm>) {
+        let book = locked(&self.0.book);
+        (book.raised().into_iter().cloned().collect(), book.cleared().cloned().collect())
+    }
+
+    /// How many there are.
+    pub fn summary(&self) -> Summary {
+        let book = locked(&self.0.book);
+        let mut summary = Summary { newest: book.last(), ..Summary::default() };
+        for alarm in book.raised() {
+            let [notice, warning, critical] = &mut summary.by_severity;
+            let count = match alarm.severity {
+                Severity::Notice => notice,
+                Severity::Warning => warning,
+                Severity::Critical => critical,
+            };
+            *count = count.saturating_add(1);
+            if alarm.acknowledged.is_none() && !alarm.quiet {
+                summary.unacknowledged = summary.unacknowledged.saturating_add(1);
+            }
+        }
+        summary
+    }
+
+    /// Somebody says that they know of an alarm.
+    ///
+    /// # Errors
+    /// [`AlarmError`].
+    pub fn acknowledge(&self, id: u64, by: &str, note: &str) -> Result<Alarm, AlarmError> {
+        let change = locked(&self.0.book).acknowledge(id, by, note, clock::unix_millis())?;
+        let alarm = change.alarm.clone();
+        self.tell(&[change]);
+        Ok(alarm)
+    }
+
+    /// Takes a look.
+    pub fn look(&self, view: &View<'_>) {
+        let found = look::look(view, &locked(&self.0.quiet));
+        let settled = look::settled(view.frame);
+        let changes = locked(&self.0.book).look(found, settled, view.now, clock::unix_millis());
+        self.tell(&changes);
+    }
+
+    /// Tells the journal, the database and the webhook what has happened.
+    fn tell(&self, changes: &[Change]) {
+        for change in changes.iter().take(MOST_LINES) {
+            log(change);
+        }
+        if let Some(rest) = changes.len().checked_sub(MOST_LINES).filter(|rest| *rest > 0) {
+            warn!("{rest} more alarms were raised or are over; `ballast alarms` lists them");
+        }
+        for change in changes {
+            if self.0.rows.try_send(to_row(&change.alarm)).is_err() {
+                self.0.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            let wanted = locked(&self.0.webhook).as_ref().is_some_and(|hook| hook.wants(change));
+            if wanted && self.0.posts.try_send(change.clone()).is_err() {
+                self.0.told.failed();
+            }
+        }
+    }
+
+    /// Looks, writes and tells until `cancel`. Ends by itself only when it is run a second time.
+    pub async fn run(
+        self,
+        around: Around,
+        frames: watch::Receiver<Option<Frame>>,
+        cancel: CancellationToken,
+    ) {
+        let Some((rows, posts)) = locked(&self.0.outlets).take() else { return };
+        let writing = write(around.store.clone(), rows);
+        let posting = hook::run(self.clone(), around.site.clone(), posts);
+        let looking = self.look_on(&around, frames);
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = writing => {}
+            () = posting => {}
+            () = looking => {}
+        }
+    }
+
+    async fn look_on(&self, around: &Around, frames: watch::Receiver<Option<Frame>>) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(frame) = frames.borrow().clone() else { continue };
+            let signals = around.exporter.signals();
+            let view = View {
+                frame: &frame,
+                signals: signals.as_ref(),
+                record: around.record.as_ref().map(Watch::health),
+                strangers: around.exporter.strangers(),
+                now: around.clock.now(),
+            };
+            self.look(&view);
+        }
+    }
+
+    fn webhook(&self) -> Option<Webhook> {
+        locked(&self.0.webhook).clone()
+    }
+}
+
+/// What the alarms are seen from.
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// Where the sources of orders are asked, and other programs.
+    pub exporter: Arc<Exporter>,
+    /// How the record is; `None` where nothing is recorded.
+    pub record: Option<Watch>,
+    /// Where alarms are kept; `None` where nothing is kept.
+    pub store: Option<Store>,
+    /// The clock of the frames.
+    pub clock: Clock,
+    /// The name of the site, for whoever is told.
+    pub site: Arc<str>,
+}
+
+/// Writes changes to the database, many at once where many wait. What fails is told by the store itself.
+async fn write(store: Option<Store>, mut rows: mpsc::Receiver<AlarmRow>) {
+    let mut batch = Vec::new();
+    loop {
+        if rows.recv_many(&mut batch, QUEUE).await == 0 {
+            return;
+        }
+        let alarms = std::mem::take(&mut batch);
+        if let Some(store) = &store {
+            let begun = Instant::now();
+            let _ = store.write(Write { alarms, ..Write::default() }).await;
+            // Orders go first on a slow disk.
+            tokio::time::sleep(begun.elapsed()).await;
+        }
+    }
+}
+
+fn log(change: &Change) {
+    let Alarm { id, kind, severity, subject, words, quiet, acknowledged, .. } = &change.alarm;
+    let (kind, severity, subject) = (kind.name(), severity.name(), &**subject);
+    match change.what {
+        What::Raised | What::Worse if *quiet => {
+            info!(alarm = id, kind, severity, subject, "alarm (quiet): {words}");
+        }
+        What::Raised | What::Worse if change.alarm.severity > Severity::Notice => {
+            warn!(alarm = id, kind, severity, subject, "alarm: {words}; {}", change.alarm.kind.help());
+        }
+        What::Raised | What::Worse => info!(alarm = id, kind, severity, subject, "alarm: {words}"),
+        What::Cleared => info!(alarm = id, kind, subject, "alarm is over: {words}"),
+        What::Acknowledged => {
+            let by = acknowledged.as_ref().map_or("?", |it| &*it.by);
+            info!(alarm = id, kind, subject, by, "alarm is acknowledged");
+        }
+    }
+}
+
+fn to_row(alarm: &Alarm) -> AlarmRow {
+    let known = alarm.acknowledged.as_ref();
+    AlarmRow {
+        id: alarm.id,
+        kind: alarm.kind.name().into(),
+        severity: alarm.severity.name().into(),
+        subject: alarm.subject.clone(),
+        words: alarm.words.clone(),
+        raised_ms: alarm.raised,
+        cleared_ms: alarm.cleared,
+        acknowledged_by: known.map(|it| it.by.clone()),
+        acknowledged_ms: known.map(|it| it.at),
+        note: known.map(|it| it.note.clone()),
+    }
+}
+
+/// `None` for a kind that a later version of the program knows.
+fn from_row(row: AlarmRow) -> Option<Alarm> {
+    let acknowledged = row.acknowledged_by.zip(row.acknowledged_ms).map(|(by, at)| Acknowledgement {
+        by,
+        at,
+        note: row.note.unwrap_or_default(),
+    });
+    Some(Alarm {
+        id: row.id,
+        kind: Kind::named(&row.kind)?,
+        subject: row.subject,
+        severity: Severity::named(&row.severity)?,
+        words: row.words,
+        raised: row.raised_ms,
+        cleared: row.cleared_ms,
+        acknowledged,
+        quiet: false,
+    })
+}
+
+impl AlarmStats for Alarms {
+    fn alarms(&self) -> AlarmCounts {
+        let book = locked(&self.0.book);
+        let mut raised: BTreeMap<(&'static str, &'static str, Arc<str>), bool> = BTreeMap::new();
+        for alarm in book.raised().into_iter().filter(|alarm| !alarm.quiet) {
+            let key = (alarm.kind.name(), alarm.severity.name(), alarm.subject.clone());
+            raised.insert(key, alarm.acknowledged.is_some());
+        }
+        AlarmCounts {
+            raised: raised
+                .into_iter()
+                .map(|((kind, severity, subject), known)| (kind, severity, subject, known))
+                .collect(),
+            totals: Kind::ALL
+                .into_iter()
+                .map(|kind| (kind.name(), book.counts().get(&kind).copied().unwrap_or(0)))
+                .collect(),
+            posts_failed: locked(&self.0.webhook).is_some().then(|| self.0.told.failures()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_leads_back_to_the_alarm() {
+        let alarm = Alarm {
+            id: 7,
+            kind: Kind::MeterLost,
+            subject: "grid".into(),
+            severity: Severity::Critical,
+            words: "grid does not answer".into(),
+            raised: 1_790_000_000_000,
+            cleared: Some(1_790_000_060_000),
+            acknowledged: Some(Acknowledgement { by: "Aisha".into(), at: 5, note: "".into() }),
+            quiet: false,
+        };
+        assert_eq!(from_row(to_row(&alarm)), Some(alarm.clone()));
+        let open = Alarm { cleared: None, acknowledged: None, ..alarm };
+        assert_eq!(from_row(to_row(&open)), Some(open.clone()));
+        assert_eq!(from_row(AlarmRow { kind: "of-the-future".into(), ..to_row(&open) }), None);
+    }
+}

@@ -1,0 +1,362 @@
+//! Alarms: each kind is raised once and is over once, from what a cycle leaves behind.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballast::alarm::book::{Book, Change, What};
+use ballast::alarm::kind::{Kind, Severity};
+use ballast::alarm::look::{Quiet, View, look, settled};
+use ballast::clock::Moment;
+use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
+use ballast::control::frame::Frame;
+use ballast::control::signal::SourceState;
+use ballast::control::site::{
+    Cap, CircuitId, Limit, LimitClass, LimitId, OrderSource, Scope, Site, SourceId,
+};
+use ballast::control::snapshot::{MeterStatus, Snapshot};
+use ballast::record;
+use ballast::signal::status::{SourceStatus, Status};
+use ballast::units::Watts;
+
+use crate::metrics_sample::{self, SECOND};
+
+/// What is around a cycle.
+struct World {
+    site: Site,
+    snapshot: Snapshot,
+    decision: ballast::control::decision::Decision,
+    status: Status,
+    record: record::Health,
+    strangers: u64,
+}
+
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(1_000 + seconds))
+}
+
+fn source(state: SourceState) -> SourceStatus {
+    SourceStatus {
+        name: "utility".into(),
+        state: Some(state),
+        age: Some(Duration::from_secs(72)),
+        trouble: Vec::new(),
+        lifted: None,
+        caps: Vec::new(),
+        met_after: None,
+        shortfall: None,
+        deviation: None,
+        orders: Vec::new(),
+    }
+}
+
+/// A site of 60 miners on which all is well.
+fn well(second: u64) -> World {
+    let mut site = metrics_sample::site(60);
+    site.sources = vec![OrderSource { name: "utility".into(), class: LimitClass::Grid }];
+    let now = at(second);
+    let (mut snapshot, mut decision) =
+        (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+    snapshot.meters[1] = snapshot.meters[0];
+    for (input, outcome) in snapshot.miners.iter_mut().zip(&mut decision.miners) {
+        input.contact = ballast::control::snapshot::Contact::Reachable;
+        outcome.state = MinerState::Hashing;
+    }
+    decision.fleet.left_for = Duration::ZERO;
+    decision.circuits[1].miners = Watts::kilowatts(204.0);
+    World {
+        site,
+        snapshot,
+        decision,
+        status: Status {
+            sources: vec![source(SourceState::Controlled)],
+            store_errors: Some(0),
+            store_failing: false,
+            clock_synchronised: true,
+        },
+        record: record::Health::default(),
+        strangers: 0,
+    }
+}
+
+fn view(world: World, now: Moment, quiet: &Quiet) -> (Vec<ballast::alarm::book::Found>, bool) {
+    let World { site, snapshot, decision, status, record, strangers } = world;
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    let view = View { frame: &frame, signals: Some(&status), record: Some(record), strangers, now };
+    (look(&view, quiet), settled(&frame))
+}
+
+/// Half an hour, a look each second, `bad` from 10 s to 1,000 s.
+fn episode(quiet: &Quiet, bad: impl Fn(&mut World)) -> Vec<(u64, Change)> {
+    let mut book = Book::default();
+    let mut all = Vec::new();
+    for second in 0..1_800 {
+        let mut world = well(second);
+        if (10..1_000).contains(&second) {
+            bad(&mut world);
+        }
+        let (found, settled) = view(world, at(second), quiet);
+        let wall = 1_790_000_000_000 + i64::try_from(second).unwrap() * 1_000;
+        all.extend(book.look(found, settled, at(second), wall).into_iter().map(|change| (second, change)));
+    }
+    all
+}
+
+fn states(world: &mut World, count: usize, state: MinerState) {
+    world.decision.miners.iter_mut().take(count).for_each(|miner| miner.state = state);
+}
+
+/// A cap that holds on the container, by an order or as a limit.
+fn cap(world: &mut World, source: Source, cap: f64) {
+    world.decision.circuits[1].limits.push(LimitValue {
+        source,
+        cap: Some(Watts::kilowatts(cap)),
+        headroom: Watts::ZERO,
+        acts: true,
+    });
+}
+
+type Bad = fn(&mut World);
+
+/// Each kind: what it is about, how it comes, how much it matters, a part of its words.
+const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
+    (
+        Kind::MeterLost,
+        "pcc",
+        |world| world.snapshot.meters[0].status = MeterStatus::Unreachable,
+        Severity::Critical,
+        "pcc does not answer",
+    ),
+    (
+        Kind::MeterLost,
+        "pv",
+        |world| world.snapshot.meters[2].status = MeterStatus::Exception(11),
+        Severity::Warning,
+        "pv answers with Modbus exception 11",
+    ),
+    (
+        Kind::MeterImplausible,
+        "pcc",
+        |world| world.snapshot.meters[0].status = MeterStatus::Implausible,
+        Severity::Critical,
+        "a value that cannot be",
+    ),
+    (
+        Kind::SignalLost,
+        "utility",
+        |world| world.status.sources = vec![source(SourceState::Failsafe)],
+        Severity::Critical,
+        "utility is silent for 72 s",
+    ),
+    (
+        Kind::SignalDegraded,
+        "utility",
+        |world| {
+            let trouble = vec!["its clock is 90 s off".into()];
+            world.status.sources = vec![SourceStatus { trouble, ..source(SourceState::Degraded) }];
+        },
+        Severity::Warning,
+        "utility: its clock is 90 s off",
+    ),
+    (
+        Kind::OverLimit,
+        "pcc",
+        |world| world.decision.circuits[0].power = Some(Watts::kilowatts(412.0)),
+        Severity::Critical,
+        "pcc takes 412.0 kW, and main-breaker allows 400.0 kW",
+    ),
+    (
+        Kind::OverLimit,
+        "container",
+        |world| {
+            world.site.limits.push(Limit {
+                name: "board".into(),
+                circuit: CircuitId(1),
+                scope: Scope::Miners,
+                class: LimitClass::Contract,
+                cap: Cap::Constant(Watts::kilowatts(150.0)),
+                condition: None,
+            });
+            cap(world, Source::Limit(LimitId(3)), 150.0);
+        },
+        Severity::Warning,
+        "the miners of container take 204.0 kW, and board allows 150.0 kW",
+    ),
+    (
+        Kind::Shortfall,
+        "container",
+        |world| world.decision.circuits[1].shortfall = Watts::kilowatts(12.0),
+        Severity::Warning,
+        "up to 12.0 kW more than they may",
+    ),
+    (
+        Kind::MinerStraggler,
+        "rack-000-00",
+        |world| states(world, 1, MinerState::Straggler),
+        Severity::Warning,
+        "rack-000-00 draws 3.41 kW and was told 3.40 kW",
+    ),
+    (
+        Kind::MinerFault,
+        "rack-000-00",
+        |world| states(world, 1, MinerState::Fault),
+        Severity::Warning,
+        "stopped by a fault of its own",
+    ),
+    (
+        Kind::MinerSilent,
+        "rack-000-00",
+        |world| states(world, 1, MinerState::Unreachable),
+        Severity::Warning,
+        "does not answer; it counts at 3.60 kW",
+    ),
+    (
+        Kind::ManyMiners,
+        "container",
+        |world| {
+            states(world, 12, MinerState::Straggler);
+            states(world, 9, MinerState::Unanswered);
+        },
+        Severity::Warning,
+        "12 of 60 miners of container are in trouble: 3 do not follow, 9 do not answer",
+    ),
+    (
+        Kind::ManyMiners,
+        "container",
+        |world| states(world, 30, MinerState::Fault),
+        Severity::Critical,
+        "30 of 60 miners",
+    ),
+    (
+        Kind::SurplusUnused,
+        "pcc",
+        |world| {
+            world.decision.fleet.left_for = Duration::from_secs(300);
+            states(world, 3, MinerState::Asleep);
+        },
+        Severity::Warning,
+        "5.70 kW of the surplus is not used, for 5 min: 3 asleep",
+    ),
+    (
+        Kind::Clock,
+        "clock",
+        |world| world.status.clock_synchronised = false,
+        Severity::Warning,
+        "not synchronised",
+    ),
+    (
+        Kind::Disk,
+        "database",
+        |world| world.status.store_failing = true,
+        Severity::Warning,
+        "cannot be written",
+    ),
+    (Kind::Disk, "record", |world| world.record.failing = true, Severity::Warning, "cannot be written"),
+    (
+        Kind::Interlock,
+        "container",
+        |world| {
+            world.decision.circuits[1].limits.push(LimitValue {
+                source: Source::Interlock(CircuitId(1)),
+                cap: Some(Watts::ZERO),
+                headroom: Watts::ZERO,
+                acts: true,
+            });
+        },
+        Severity::Notice,
+        "does not permit",
+    ),
+    (
+        Kind::Breaker,
+        "container",
+        |world| world.decision.circuits[1].breaker = Some(BreakerState::Open),
+        Severity::Critical,
+        "is open",
+    ),
+    (
+        Kind::Breaker,
+        "container",
+        |world| world.decision.circuits[1].breaker = Some(BreakerState::Unknown),
+        Severity::Warning,
+        "does not answer",
+    ),
+    (Kind::Stranger, "programs", |world| world.strangers = 3, Severity::Critical, "other programs"),
+];
+
+#[test]
+fn where_all_is_well_there_is_no_alarm() {
+    assert_eq!(episode(&Quiet::new(), |_| {}), []);
+}
+
+#[test]
+fn each_kind_is_raised_once_and_over_once() {
+    for (kind, subject, bad, severity, words) in KINDS {
+        let changes = episode(&Quiet::new(), bad);
+        let [(raised, first), (cleared, second)] = changes.as_slice() else {
+            panic!("{} of {subject}: {changes:#?}", kind.name());
+        };
+        let case = format!("{} of {subject}: {}", kind.name(), first.alarm.words);
+        assert_eq!((first.what, second.what), (What::Raised, What::Cleared), "{case}");
+        assert_eq!((first.alarm.kind, &*first.alarm.subject), (*kind, *subject), "{case}");
+        assert_eq!(first.alarm.severity, *severity, "{case}");
+        assert!(first.alarm.words.contains(words), "{case}");
+        assert_eq!(*raised, 10 + kind.after().as_secs(), "{case}");
+        assert_eq!(*cleared, 1_000 + kind.calm().as_secs(), "{case}");
+    }
+    let all: BTreeSet<_> = KINDS.iter().map(|(kind, ..)| *kind).collect();
+    assert_eq!(all.len(), Kind::ALL.len(), "each kind has a case");
+}
+
+#[test]
+fn what_is_in_a_quiet_circuit_calls_nobody() {
+    for (kind, subject, bad, ..) in KINDS {
+        // The container hangs below the connection point.
+        let quiet: Quiet = ["pcc", "utility", "pv", "database", "record", "clock", "programs"]
+            .into_iter()
+            .map(Arc::from)
+            .collect();
+        let changes = episode(&quiet, bad);
+        assert!(changes.iter().all(|(_, change)| change.alarm.quiet), "{} of {subject}", kind.name());
+        assert_eq!(changes.len(), 2, "it is kept all the same");
+    }
+}
+
+#[test]
+fn an_import_above_the_surplus_is_money_and_no_alarm() {
+    let changes = episode(&Quiet::new(), |world| {
+        world.decision.circuits[0].power = Some(Watts::kilowatts(60.0));
+    });
+    assert_eq!(changes, []);
+}
+
+#[test]
+fn a_cap_is_not_exceeded_by_what_meters_are_off() {
+    let changes = episode(&Quiet::new(), |world| {
+        world.decision.circuits[0].power = Some(Watts::kilowatts(407.0));
+        cap(world, Source::Order(SourceId(0)), 203.0);
+        world.decision.circuits[1].power = Some(Watts::kilowatts(204.0));
+    });
+    assert_eq!(changes, []);
+}
+
+#[test]
+fn before_the_start_is_over_nothing_is_over() {
+    let mut book = Book::default();
+    for second in 0..30 {
+        let mut world = well(second);
+        world.snapshot.meters[0].status = MeterStatus::Unreachable;
+        let (found, settled) = view(world, at(second), &Quiet::new());
+        book.look(found, settled, at(second), 0);
+    }
+    let kept: Vec<_> = book.raised().into_iter().cloned().collect();
+    assert_eq!(kept.len(), 1);
+    let mut book = Book::new(kept, 1);
+    for second in 0..600 {
+        let mut world = well(second);
+        world.decision.would_be = Mode::StartUp;
+        world.decision.mode = Mode::StartUp;
+        let (found, settled) = view(world, at(second), &Quiet::new());
+        assert_eq!(book.look(found, settled, at(second), 0), []);
+    }
+    assert_eq!(SECOND, Duration::from_secs(1));
+}
