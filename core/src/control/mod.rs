@@ -62,6 +62,7 @@ pub mod learned;
 pub mod measure;
 pub mod meters;
 mod move_fleet;
+pub mod preview;
 pub mod ramp;
 mod report;
 pub mod response;

@@ -292,7 +292,7 @@ impl Track {
     }
 
     /// Where the model says that the draw is at a moment, on the way of the latest command.
-    fn modelled(&self, miner: &Miner, moment: Moment) -> f64 {
+    pub(super) fn modelled(&self, miner: &Miner, moment: Moment) -> f64 {
         let goal = self.settled(miner, self.setpoint);
         let Some(sent) = self.sent else { return goal };
         let response = &miner.response;

@@ -1,0 +1,580 @@
+//! What an order would do: the control law itself, run forward on its own models.
+//!
+//! A copy of the state is stepped second by second with the order in force. Miners that answer do what their model, as far as it
+//! was learned, says of the latest command; those that do not answer or do not follow stay as they are; the meters move with the
+//! miners; sun and other load stand still. So the preview is as good as the models, and it is not a promise. Pure: nothing of
+//! the running state changes.
+
+use std::time::Duration;
+
+use crate::control::decision::{Decision, MinerState};
+use crate::control::response::Track;
+use crate::control::signal::Why;
+use crate::control::site::{Actuator, CircuitId, Combination, MeterId, MinerId, Scope, Site};
+use crate::control::snapshot::{
+    Activity, Contact, Delivery, Measured, MinerInput, OrderCap, Outcome, Reading, Snapshot, Target,
+};
+use crate::control::state::State;
+use crate::control::step::step;
+use crate::control::tree::Tree;
+use crate::moment::Moment;
+use crate::units::Watts;
+
+/// Time between two steps.
+const STEP: Duration = Duration::from_secs(1);
+/// How far ahead is looked at the most.
+const HORIZON: u32 = 180;
+/// Steps times miners that are worked out at the most: it is asked for by people, who wait.
+const MOST_WORK: usize = 300_000;
+/// However many miners there are, so many steps are made.
+const LEAST: u32 = 12;
+/// Steps without a new command after which nothing more is expected.
+const QUIET: u32 = 4;
+/// A cap is met within this share of it, or of the nameplates below the circuit where that is more.
+const MET: f64 = 0.005;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An order is given.
+    Give(OrderCap),
+    /// An order is taken back, by its source and name; where it acts, for the figures.
+    TakeBack {
+        /// Whose, and which; the rest does not count.
+        order: OrderCap,
+    },
+}
+
+/// What would become of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preview {
+    /// Power in the scope of the order now.
+    pub before: Watts,
+    /// The same at the end of the look ahead.
+    pub after: Watts,
+    /// How far it is above the cap then; zero when the cap is met.
+    pub short: Watts,
+    /// How long it takes to meet the cap; `None` when it is not met within the look ahead, and for an order that is taken back.
+    pub met_after: Option<Duration>,
+    /// How far was looked ahead.
+    pub looked: Duration,
+    /// Miners of the circuit that would be moved, in the order of the site.
+    pub moves: Vec<Move>,
+    /// Miners of the circuit that draw power and would not be moved although they stand in the way, or cannot be.
+    pub skipped: Vec<(MinerId, Skip)>,
+}
+
+/// A miner that would be moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Move {
+    /// Which.
+    pub miner: MinerId,
+    /// What it draws now.
+    pub from: Watts,
+    /// What it would draw in the end.
+    pub to: Watts,
+    /// Whether it would sleep.
+    pub sleeps: bool,
+    /// Whether it sleeps now and would be woken.
+    pub wakes: bool,
+    /// When it would be there, from now on.
+    pub after: Duration,
+}
+
+/// Why a miner would not be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Skip {
+    /// It does not answer.
+    Silent,
+    /// It does not do what it is told.
+    Straggler,
+    /// Its driver cannot command it.
+    Fixed,
+    /// Nothing was heard of it yet.
+    Pending,
+}
+
+impl Skip {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Silent => "does not answer",
+            Self::Straggler => "does not do what it is told",
+            Self::Fixed => "can be read and not throttled",
+            Self::Pending => "has not been heard yet",
+        }
+    }
+}
+
+/// Runs the control law forward from a state and the snapshot of its latest cycle.
+pub fn preview(state: &State, latest: &Snapshot, change: &Change) -> Preview {
+    let mut ahead = Ahead::new(state.clone(), latest, change);
+    let site = ahead.state.site().clone();
+    let miners = site.miners.len().max(1);
+    let affordable = u32::try_from(MOST_WORK / miners).unwrap_or(HORIZON);
+    let most = HORIZON.min(affordable.max(LEAST));
+    let (mut met, mut quiet, mut steps) = (None, 0, 0);
+    let mut last = None;
+    while steps < most {
+        steps += 1;
+        let decision = ahead.step();
+        let here = ahead.power(&decision);
+        if ahead.is_met(here) {
+            met.get_or_insert(STEP * steps.saturating_sub(1));
+        } else {
+            met = None;
+        }
+        quiet = if decision.commands.is_empty() { quiet + 1 } else { 0 };
+        last = Some(decision);
+        let arrived = ahead.settled();
+        if quiet >= QUIET && arrived {
+            break;
+        }
+    }
+    ahead.result(last.as_ref(), met, STEP * steps)
+}
+
+/// The control law on its way ahead.
+struct Ahead {
+    state: State,
+    tree: Tree,
+    snapshot: Snapshot,
+    /// When it begins.
+    begun: Moment,
+    /// What each miner drew at the beginning.
+    drawn: Vec<f64>,
+    /// What its model said that it drew then.
+    modelled: Vec<f64>,
+    /// Of each miner, what it was set to at the beginning.
+    set: Vec<Option<Target>>,
+    /// Of each miner, when it was told something last.
+    told: Vec<Option<Moment>>,
+    /// Of each meter that is a device, its value at the beginning and the circuit whose miners it sees.
+    meters: Vec<Option<(Watts, CircuitId)>>,
+    /// The circuit, the scope and the cap in question.
+    circuit: CircuitId,
+    scope: Scope,
+    cap: Option<Watts>,
+    before: Watts,
+}
+
+impl Ahead {
+    fn new(state: State, latest: &Snapshot, change: &Change) -> Self {
+        let site = state.site().clone();
+        let mut snapshot = latest.clone();
+        let (order, cap) = match change {
+            Change::Give(order) => (order, Some(order.active.cap)),
+            Change::TakeBack { order } => (order, None),
+        };
+        snapshot.orders.retain(|held| !same(held, order));
+        if cap.is_some() {
+            snapshot.orders.push(order.clone());
+        }
+        let each = || site.miners.iter().zip(&state.tracks);
+        let drawn = each().map(|(_, track)| track.draw).collect();
+        let modelled = each().map(|(miner, track)| track.modelled(miner, latest.now)).collect();
+        let mut meters = vec![None; site.meters.len()];
+        for (index, circuit) in site.circuits.iter().enumerate() {
+            for meter in circuit.meter.into_iter().flat_map(|meter| devices(&site, meter)) {
+                let value = latest.meters.get(meter.0).and_then(|input| input.power);
+                if let (Some(slot), Some(reading)) = (meters.get_mut(meter.0), value) {
+                    *slot = Some((reading.value, CircuitId(index)));
+                }
+            }
+        }
+        let mut ahead = Self {
+            tree: Tree::new(&site),
+            set: state.tracks.iter().map(|track| track.setpoint).collect(),
+            told: vec![None; site.miners.len()],
+            begun: latest.now,
+            circuit: order.active.circuit,
+            scope: order.active.scope,
+            before: Watts::ZERO,
+            drawn,
+            modelled,
+            meters,
+            cap,
+            snapshot,
+            state,
+        };
+        ahead.before = ahead.now();
+        ahead
+    }
+
+    /// The power in question by meter and estimate, without a step.
+    fn now(&self) -> Watts {
+        let sums = self.sums(|_, drawn| drawn);
+        let miners = Watts::saturating(sums.get(self.circuit.0).copied().unwrap_or(0.0));
+        let site = self.state.site();
+        let meter = site.circuits.get(self.circuit.0).and_then(|circuit| circuit.meter);
+        let metered = meter.and_then(|meter| self.meters.get(meter.0).copied().flatten());
+        match (self.scope, metered) {
+            (Scope::Import, Some((value, _))) => value,
+            _ => miners,
+        }
+    }
+
+    /// A sum over the miners of each circuit and below it; given the position and what the miner drew at the beginning.
+    fn sums(&self, of: impl Fn(usize, f64) -> f64) -> Vec<f64> {
+        let site = self.state.site();
+        let mut sums = vec![0.0; site.circuits.len()];
+        for ((index, miner), drawn) in site.miners.iter().enumerate().zip(&self.drawn) {
+            self.tree.add(&mut sums, miner.circuit, of(index, *drawn));
+        }
+        sums
+    }
+
+    fn step(&mut self) -> Decision {
+        self.snapshot.now = self.snapshot.now + STEP;
+        let now = self.snapshot.now;
+        self.move_miners(now);
+        self.move_meters(now);
+        let decision = step(&mut self.state, &self.snapshot);
+        for command in &decision.commands {
+            if let Some(told) = self.told.get_mut(command.miner.0) {
+                *told = Some(now);
+            }
+            if let Some(input) = self.snapshot.miners.get_mut(command.miner.0)
+                && input.contact == Contact::Reachable
+            {
+                input.delivery = Some(Delivery {
+                    sequence: command.sequence,
+                    target: command.target,
+                    at: now,
+                    outcome: Outcome::Accepted,
+                });
+            }
+        }
+        decision
+    }
+
+    /// What each miner draws: where its model says, off by as much as it was off at the beginning until it is told something.
+    fn draws(&self, now: Moment) -> Vec<f64> {
+        let site = self.state.site();
+        let each = site.miners.iter().zip(&self.state.tracks).zip(&self.told);
+        let begun = self.drawn.iter().zip(&self.modelled);
+        let draws = each.zip(begun).map(|(((miner, track), told), (drawn, modelled))| {
+            if stays(track) || track.sent.is_none() {
+                *drawn
+            } else if told.is_some() {
+                track.modelled(miner, now)
+            } else {
+                (drawn + track.modelled(miner, now) - modelled).max(0.0)
+            }
+        });
+        draws.collect()
+    }
+
+    /// Each miner that answers is where its model says.
+    fn move_miners(&mut self, now: Moment) {
+        let site = self.state.site().clone();
+        let draws = self.draws(now);
+        let each = site.miners.iter().zip(&self.state.tracks).zip(&mut self.snapshot.miners);
+        for (((miner, track), input), draw) in each.zip(draws) {
+            let MinerInput { contact, status, .. } = input;
+            let Some(reading) = status.as_mut().filter(|_| *contact == Contact::Reachable) else { continue };
+            if track.state == MinerState::Unanswered {
+                continue;
+            }
+            reading.at = now;
+            if track.sent.is_none() || stays(track) {
+                continue;
+            }
+            let draw = Watts::saturating(draw);
+            let there = draw.total_cmp(&Watts::saturating(track.settled(miner, track.setpoint))).is_eq();
+            let value = &mut reading.value;
+            if value.power.value().is_some() {
+                value.power = Measured::Value(draw);
+            }
+            if value.target.value().is_some()
+                && let Some(target) = track.setpoint
+            {
+                value.target = Measured::Value(target);
+            }
+            value.activity = match (track.setpoint, &value.activity) {
+                (Some(Target::Sleep), _) if there => Activity::Asleep,
+                (Some(Target::Power(_)), Activity::Asleep) if there => Activity::Hashing,
+                (Some(Target::Power(_)), Activity::Asleep) => Activity::Starting,
+                (Some(Target::Power(_)), Activity::Starting) if there => Activity::Hashing,
+                (_, activity) => activity.clone(),
+            };
+        }
+    }
+
+    /// Each meter shows what the miners below it have moved since the beginning.
+    fn move_meters(&mut self, now: Moment) {
+        let draws = self.draws(now);
+        let moved = self.sums(|index, drawn| draws.get(index).copied().unwrap_or(drawn) - drawn);
+        for (input, known) in self.snapshot.meters.iter_mut().zip(&self.meters) {
+            // A meter that is lost stays lost.
+            let Some(reading) = &mut input.power else { continue };
+            if now - reading.at > HOLD && known.is_none() {
+                continue;
+            }
+            let delta = known.and_then(|(_, circuit)| moved.get(circuit.0)).copied().unwrap_or(0.0);
+            let value = known.map_or(reading.value, |(value, _)| value);
+            *reading = Reading { value: value + Watts::saturating(delta), at: now };
+        }
+    }
+
+    /// The power in question after a step.
+    fn power(&self, decision: &Decision) -> Watts {
+        let Some(circuit) = decision.circuits.get(self.circuit.0) else { return Watts::ZERO };
+        match self.scope {
+            Scope::Import => circuit.power.unwrap_or(circuit.miners + circuit.other),
+            Scope::Miners => circuit.miners,
+        }
+    }
+
+    fn is_met(&self, power: Watts) -> bool {
+        let nameplates = self.state.nameplates.get(self.circuit.0).copied().unwrap_or(0.0);
+        self.cap.is_some_and(|cap| {
+            power <= cap + (cap.abs().scaled(MET)).max(Watts::saturating(nameplates * MET))
+        })
+    }
+
+    /// Whether every miner that was told something has got where it was told to be.
+    fn settled(&self) -> bool {
+        let site = self.state.site();
+        let now = self.snapshot.now;
+        site.miners
+            .iter()
+            .zip(&self.state.tracks)
+            .zip(&self.told)
+            .all(|((miner, track), told)| told.is_none_or(|told| now - told >= track.way(miner)))
+    }
+
+    fn result(&self, last: Option<&Decision>, met_after: Option<Duration>, looked: Duration) -> Preview {
+        let after = last.map_or(self.before, |decision| self.power(decision));
+        let short = match self.cap {
+            Some(cap) if !self.is_met(after) => (after - cap).at_least_zero(),
+            _ => Watts::ZERO,
+        };
+        let site = self.state.site();
+        let (mut moves, mut skipped) = (Vec::new(), Vec::new());
+        for (index, (miner, track)) in site.miners.iter().zip(&self.state.tracks).enumerate() {
+            if !self.tree.path(miner.circuit.0).contains(&self.circuit.0) {
+                continue;
+            }
+            let state = last.and_then(|decision| decision.miners.get(index)).map(|miner| miner.state);
+            let drawn = self.drawn.get(index).copied().unwrap_or(0.0);
+            let id = MinerId(index);
+            let why = match state {
+                _ if miner.actuator == Actuator::Fixed => Some(Skip::Fixed),
+                Some(MinerState::Unreachable | MinerState::Unanswered) => Some(Skip::Silent),
+                Some(MinerState::Straggler) => Some(Skip::Straggler),
+                Some(MinerState::Pending) => Some(Skip::Pending),
+                _ => None,
+            };
+            let set = self.set.get(index).copied().flatten();
+            match (why, self.told.get(index).copied().flatten()) {
+                (Some(why), _) if drawn > track.sleep(miner) => skipped.push((id, why)),
+                (None, Some(told)) if track.setpoint != set => moves.push(Move {
+                    miner: id,
+                    from: Watts::saturating(drawn),
+                    to: Watts::saturating(track.settled(miner, track.setpoint)),
+                    sleeps: track.setpoint == Some(Target::Sleep),
+                    wakes: set == Some(Target::Sleep),
+                    after: (told - self.begun) + track.way(miner),
+                }),
+                _ => {}
+            }
+        }
+        Preview { before: self.before, after, short, met_after, looked, moves, skipped }
+    }
+}
+
+/// Whether a miner does not do what it is told, or nobody knows.
+fn stays(track: &Track) -> bool {
+    matches!(track.state, MinerState::Straggler | MinerState::Unanswered | MinerState::Unreachable)
+}
+
+/// A meter whose value is older is not made young by looking ahead.
+const HOLD: Duration = Duration::from_secs(5);
+
+fn same(held: &OrderCap, order: &OrderCap) -> bool {
+    let name = |why: &Why| match why {
+        Why::Order(id) => Some(id.clone()),
+        _ => None,
+    };
+    held.source == order.source
+        && name(&held.active.why).is_some()
+        && name(&held.active.why) == name(&order.active.why)
+}
+
+/// The devices that show what a meter shows: itself, all parts of a redundant one, the first that is added of a sum.
+fn devices(site: &Site, meter: MeterId) -> Vec<MeterId> {
+    let mut found = Vec::new();
+    let mut open = vec![meter];
+    // Combined meters come from devices in the end, and there are no more of them than meters.
+    for _ in 0..site.meters.len() {
+        let Some(next) = open.pop() else { break };
+        match site.meters.get(next.0).and_then(|meter| meter.combined.as_ref()) {
+            None => found.push(next),
+            Some(Combination::Redundant(redundant)) => {
+                open.extend(redundant.parts.iter().map(|part| part.meter));
+            }
+            Some(Combination::Sum(terms)) => {
+                open.extend(terms.iter().find(|term| !term.negative).map(|term| term.part.meter));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::decision::Source;
+    use crate::control::signal::{Active, Basis, Urgency};
+    use crate::control::site::{LimitClass, OrderSource, SourceId};
+    use crate::control::snapshot::{MeterInput, MeterStatus, MinerStatus};
+    use crate::control::testing::site;
+    use std::sync::Arc;
+
+    const MINERS: usize = 4;
+
+    fn home() -> Site {
+        Site { sources: vec![OrderSource { name: "utility".into(), class: LimitClass::Grid }], ..site(2) }
+    }
+
+    fn order(watts: i32, scope: Scope) -> OrderCap {
+        OrderCap {
+            source: SourceId(0),
+            active: Active {
+                circuit: CircuitId(0),
+                scope,
+                cap: Watts::whole(watts),
+                why: Why::Order("cut".into()),
+                basis: Basis::Instant,
+                urgency: Urgency::Normal,
+            },
+        }
+    }
+
+    /// A world of its own, in which miners do at once what they are told: two minutes of a surplus of 20 kW.
+    struct World {
+        state: State,
+        snapshot: Snapshot,
+        draws: Vec<f64>,
+        deaf: Vec<usize>,
+    }
+
+    impl World {
+        fn new(deaf: Vec<usize>) -> Self {
+            let site = home();
+            let snapshot =
+                Snapshot::new(Moment::START, vec![MeterInput::PENDING], vec![MinerInput::PENDING; MINERS]);
+            let mut world =
+                Self { state: State::new(Arc::new(site)), snapshot, draws: vec![3_400.0; MINERS], deaf };
+            for _ in 0..120 {
+                world.second();
+            }
+            world
+        }
+
+        fn second(&mut self) -> Decision {
+            let now = self.snapshot.now + STEP;
+            self.snapshot.now = now;
+            let miners: f64 = self.draws.iter().sum();
+            let meter = Watts::saturating(miners - 20_000.0);
+            self.snapshot.meters =
+                vec![MeterInput::new(MeterStatus::Ok, Some(Reading { value: meter, at: now }))];
+            for (input, draw) in self.snapshot.miners.iter_mut().zip(&self.draws) {
+                input.contact = Contact::Reachable;
+                let power = Measured::Value(Watts::saturating(*draw));
+                let activity = if *draw < 100.0 { Activity::Asleep } else { Activity::Hashing };
+                input.status = Some(Reading {
+                    value: MinerStatus { power, activity, ..MinerStatus::default() },
+                    at: now,
+                });
+            }
+            let decision = step(&mut self.state, &self.snapshot);
+            for command in &decision.commands {
+                if !self.deaf.contains(&command.miner.0) {
+                    self.draws[command.miner.0] = match command.target {
+                        Target::Sleep => 20.0,
+                        Target::Power(power) => power.get(),
+                    };
+                }
+                self.snapshot.miners[command.miner.0].delivery = Some(Delivery {
+                    sequence: command.sequence,
+                    target: command.target,
+                    at: now,
+                    outcome: Outcome::Accepted,
+                });
+            }
+            decision
+        }
+
+        fn total(&self) -> f64 {
+            self.draws.iter().sum()
+        }
+    }
+
+    #[test]
+    fn what_is_foretold_is_what_happens() {
+        for watts in [12_000, 9_000, 6_000, 3_000, 0] {
+            let mut world = World::new(vec![]);
+            let before = world.total();
+            let give = Change::Give(order(watts, Scope::Miners));
+            let told = preview(&world.state, &world.snapshot, &give);
+            assert!((told.before.get() - before).abs() < 1.0, "{watts}: {told:?}");
+            world.snapshot.orders = vec![order(watts, Scope::Miners)];
+            for _ in 0..60 {
+                world.second();
+            }
+            let (really, foretold) = (world.total(), told.after.get());
+            assert!(
+                (really - foretold).abs() < 150.0,
+                "{watts}: {foretold} foretold, {really} came: {told:#?}"
+            );
+            assert!(told.met_after.is_some() || watts == 0, "{watts}: {told:#?}");
+            assert!(told.met_after.unwrap_or_default() <= Duration::from_secs(10), "{watts}: {told:#?}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_obey_is_named_and_what_is_short_is_told() {
+        let mut world = World::new(vec![]);
+        // Two of them answer yes and do nothing.
+        world.deaf = vec![0, 1];
+        world.snapshot.orders = vec![order(200, Scope::Miners)];
+        for _ in 0..90 {
+            world.second();
+        }
+        let told = preview(&world.state, &world.snapshot, &Change::Give(order(1_000, Scope::Miners)));
+        let deaf = [0, 1].map(|index| (MinerId(index), Skip::Straggler));
+        assert_eq!(told.skipped, deaf, "{told:#?}");
+        assert!(told.short > Watts::whole(2_000), "{told:#?}");
+        assert_eq!(told.met_after, None);
+        assert_eq!(told.moves, [], "the others sleep already");
+    }
+
+    #[test]
+    fn nothing_of_the_running_state_changes() {
+        let mut world = World::new(vec![]);
+        let mut other = World::new(vec![]);
+        for watts in [0, 5_000] {
+            preview(&world.state, &world.snapshot, &Change::Give(order(watts, Scope::Import)));
+        }
+        for _ in 0..30 {
+            assert_eq!(world.second(), other.second());
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_taken_back_lets_the_fleet_rise() {
+        let mut world = World::new(vec![]);
+        world.snapshot.orders = vec![order(6_000, Scope::Miners)];
+        for _ in 0..60 {
+            world.second();
+        }
+        let order = order(6_000, Scope::Miners);
+        let binding = world.second().binding.source;
+        assert_eq!(binding, Source::Order(SourceId(0)));
+        let told = preview(&world.state, &world.snapshot, &Change::TakeBack { order });
+        assert!(told.after > told.before + Watts::whole(2_000), "{told:#?}");
+        assert_eq!((told.met_after, told.short), (None, Watts::ZERO));
+    }
+}
