@@ -177,8 +177,9 @@ impl Daemon {
             desk: desk.clone(),
             exporter: exporter.clone(),
             frames: outlet,
-            journal: journal::Journal::default(),
+            journal: journal::Journal::new(Arc::new(desk.clone())),
             exit: config.exit,
+            learned: crate::clock::Moment::START,
         };
         let control = tokio::spawn(control.run(inbox));
         Ok(Self { exporter, frames, requests, control, pages, cancel, address, desk })

@@ -1,6 +1,7 @@
 //! What a site is told and tells: its configuration, its metrics, its pages, its unit.
 #![cfg(test)]
 
+mod api;
 mod config;
 mod config_guide;
 mod config_law;
@@ -12,3 +13,4 @@ mod metrics_promtool;
 mod metrics_sample;
 mod systemd;
 mod web;
+mod words;
