@@ -70,7 +70,8 @@ struct Inside {
 struct Taken {
     number: u64,
     kept: bool,
-    busy: bool,
+    /// Requests that are being answered: one, and an answer that goes on.
+    busy: u32,
     /// The turn of its latest word, or of its arrival.
     active: u64,
     evict: CancellationToken,
@@ -88,6 +89,10 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 pub(crate) struct Busy<'s>(&'s Seat);
 
+/// The same of an answer that outlives its request, such as a stream of events.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Seat>);
+
 impl Inside {
     fn turn(&mut self) -> u64 {
         self.turn = self.turn.wrapping_add(1);
@@ -101,7 +106,7 @@ impl Inside {
         if there.clone().count() < most {
             return;
         }
-        if let Some((at, _)) = there.min_by_key(|(_, seat)| (seat.busy, seat.active)) {
+        if let Some((at, _)) = there.min_by_key(|(_, seat)| (seat.busy > 0, seat.active)) {
             self.taken.swap_remove(at).evict.cancel();
         }
     }
@@ -123,7 +128,7 @@ impl Door {
         inside.make_room(false);
         let number = inside.turn();
         let evict = CancellationToken::new();
-        inside.taken.push(Taken { number, kept: false, busy: false, active: number, evict: evict.clone() });
+        inside.taken.push(Taken { number, kept: false, busy: 0, active: number, evict: evict.clone() });
         Seat { number, evict, inside: self.0.clone() }
     }
 }
@@ -137,6 +142,12 @@ impl Seat {
     pub(crate) fn busy(&self) -> Busy<'_> {
         self.word(true);
         Busy(self)
+    }
+
+    /// Its answer goes on until the guard goes: it says nothing more, and is not silent.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        self.word(true);
+        Held(Arc::clone(self))
     }
 
     /// It may order: from here on it has a seat in the kept room.
@@ -164,12 +175,19 @@ impl Seat {
         let mut inside = lock(&self.inside);
         let turn = inside.turn();
         if let Some(seat) = inside.seat(self.number) {
-            (seat.busy, seat.active) = (busy, turn);
+            seat.busy = if busy { seat.busy.saturating_add(1) } else { seat.busy.saturating_sub(1) };
+            seat.active = turn;
         }
     }
 }
 
 impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.word(false);
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.word(false);
     }
@@ -219,6 +237,25 @@ mod tests {
         assert_eq!((evicted(&seats), evicted(&last)), (vec![1, 2], vec![]));
         let _one_more = door.enter();
         assert_eq!(evicted(&seats), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_stream_is_not_silent_and_makes_room_for_others_all_the_same_when_there_is_no_other() {
+        let (door, seats) = full(3, 1);
+        let seats: Vec<Arc<Seat>> = seats.into_iter().map(Arc::new).collect();
+        let request = seats[0].busy();
+        let stream = seats[0].hold();
+        drop(request);
+        let more: Vec<Seat> = (0..3).map(|_| door.enter()).collect();
+        let gone = |seat: &Seat| seat.evict.is_cancelled();
+        assert_eq!(seats.iter().map(|seat| gone(seat)).collect::<Vec<_>>(), [false, true, true]);
+        drop(stream);
+        assert_eq!(evicted(&more), [0]);
+        let streams: Vec<Held> = more.into_iter().skip(1).map(|seat| Arc::new(seat).hold()).collect();
+        let last = seats[0].hold();
+        let _in = door.enter();
+        assert!(!gone(&seats[0]) && streams.len() == 2, "the oldest of the streams goes");
+        drop(last);
     }
 
     #[test]

@@ -236,12 +236,12 @@ fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {
         let text = body.as_ref().and_then(|body| body.get(key)).and_then(Value::as_str);
         text.map(|text| text.replace(char::is_control, "\u{fffd}"))
     };
-    let error = words("error").unwrap_or_else(|| match status {
+    let error = words("title").unwrap_or_else(|| match status {
         StatusCode::NOT_FOUND => String::from("there is no such thing here; is it a daemon of this version?"),
         _ => status.canonical_reason().unwrap_or("without a word").to_owned(),
     });
     let help =
-        words("help").filter(|help| !help.is_empty()).map_or_else(String::new, |help| format!("; {help}"));
+        words("detail").filter(|help| !help.is_empty()).map_or_else(String::new, |help| format!("; {help}"));
     DaemonCallError::Refused { code: status.as_u16(), error, help }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::alarm::Alarms;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::frame::Frame;
 use crate::control::{Snapshot, State, farewell, step};
@@ -31,6 +31,9 @@ const EARLIEST: f64 = 0.25;
 /// A cycle that an order asks for comes no sooner than this after the one before: orders in swarms must not turn the loop
 /// into a busy one either.
 const SOONEST: Duration = Duration::from_millis(20);
+
+/// Time between two looks at what was learned of the miners, for those who ask.
+const LEARNED_EVERY: Duration = Duration::from_secs(60);
 
 /// What the rest of the program asks of the loop.
 pub enum Request {
@@ -63,6 +66,8 @@ pub struct Loop {
     pub memory: Memory,
     pub recorder: Recorder,
     pub exit: ExitPolicy,
+    /// When it was last told what was learned of the miners.
+    pub learned: Moment,
 }
 
 impl Loop {
@@ -169,6 +174,10 @@ impl Loop {
         self.recorder.cycle(&frame);
         self.frames.send_replace(Some(frame));
         self.memory.keep(&self.state, begun);
+        if begun - self.learned >= LEARNED_EVERY {
+            self.learned = begun;
+            self.exporter.learn(self.state.learned());
+        }
         // To copy the state takes its time, and no command waits for it.
         self.recorder.checkpoint(&self.state, begun);
     }

@@ -7,6 +7,7 @@ mod tests;
 mod unused;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -16,7 +17,7 @@ use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, M
 use crate::control::signal::{SourceState, View};
 use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
-use crate::metrics::{binding_words, describe, part_name, source_label};
+use crate::metrics::{SignalStats, binding_reason, describe, part_name, source_label};
 use crate::signal::record::{News, What};
 use crate::signal::status::trouble;
 use crate::units::Watts;
@@ -34,8 +35,10 @@ const LINES_EVERY: Duration = Duration::from_secs(60);
 const SHORTFALL: f64 = 0.001;
 
 /// What was told last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Journal {
+    /// Who knows when the orders end that hold.
+    orders: Option<Arc<dyn SignalStats>>,
     mode: Option<(Mode, Mode)>,
     binding: Option<(CircuitId, Source, Moment)>,
     short: Episode,
@@ -94,7 +97,18 @@ struct Told {
     disbelieved: Option<MeterStatus>,
 }
 
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
 impl Journal {
+    /// A journal that can tell when orders end.
+    pub fn new(orders: Arc<dyn SignalStats>) -> Self {
+        Self { orders: Some(orders), ..Self::default() }
+    }
+
     /// Tells what has changed since the cycle before.
     pub fn write(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
         let mode = (decision.mode, decision.would_be);
@@ -107,7 +121,7 @@ impl Journal {
             self.mode = Some(mode);
             self.binding = None;
         }
-        self.binding(site, decision);
+        self.binding(site, snapshot, decision);
         self.shortfall(site, decision);
         self.meters(site, snapshot, decision);
         self.conditions(site, decision);
@@ -145,7 +159,7 @@ impl Journal {
         }
     }
 
-    fn binding(&mut self, site: &Site, decision: &Decision) {
+    fn binding(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
         let now = (decision.binding.circuit, decision.binding.source);
         let told = self.binding.map(|(circuit, source, _)| (circuit, source));
         let due = self.binding.is_none_or(|(_, _, at)| decision.at - at >= BINDING_EVERY);
@@ -153,7 +167,8 @@ impl Journal {
             return;
         }
         if told.is_some() {
-            info!("binding limit: {}", binding_words(site, &decision.binding));
+            let orders = self.orders.as_ref().map(|orders| orders.status());
+            info!("binding limit: {}", binding_reason(site, snapshot, decision, orders.as_ref()));
         }
         self.binding = Some((now.0, now.1, decision.at));
     }

@@ -193,8 +193,9 @@ impl Daemon {
             alarms: alarms.clone(),
             exporter: exporter.clone(),
             frames: outlet,
-            journal: journal::Journal::default(),
+            journal: journal::Journal::new(Arc::new(desk.clone())),
             exit: config.exit,
+            learned: crate::clock::Moment::START,
         };
         let control = tokio::spawn(control.run(inbox));
         Ok(Self { exporter, frames, requests, control, pages, watching, cancel, address, desk, alarms })

@@ -12,6 +12,7 @@ mod alarms;
 mod catalogue;
 mod collector;
 mod counters;
+mod explain;
 mod family;
 mod meters;
 mod miners;
@@ -19,18 +20,25 @@ mod record;
 mod sentence;
 mod signals;
 mod sources;
+mod told;
+mod why;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
+use tokio::sync::watch;
 
-use crate::clock::Clock;
-use crate::control::decision::Decision;
+use crate::clock::{self, Clock};
+use crate::control::decision::{Decision, Mode};
 use crate::control::frame::Frame;
-use crate::control::site::Site;
+use crate::control::learned::Learned;
+use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
+use crate::history::{History, Sample};
+use crate::units::Watts;
+use told::Tellings;
 
 pub use alarms::{AlarmCounts, AlarmStats};
 pub(crate) use collector::count_by_state;
@@ -38,11 +46,14 @@ pub use counters::{
     COMMAND_BOUNDS, CommandCount, CommandDurations, CommandStats, CommandTally, MeterReads, ReadCount,
     ReadTally,
 };
+pub use explain::{Known, explain};
 pub use sentence::describe;
 pub(crate) use sentence::{left_words, waiting_words};
 pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
 pub(crate) use sources::{circuit_name, miner_name, part_name};
+pub use told::Telling;
+pub use why::{Here, Speaker, Told, binding_reason};
 
 /// The content type of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -71,11 +82,30 @@ struct State {
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
     strangers: Option<u64>,
+    /// Counts the configurations since the start.
+    generation: u64,
 }
 
 struct Inner {
     clock: Clock,
     state: RwLock<State>,
+    /// When this exporter was made, which tells its generations from those of another run of the daemon.
+    born: i64,
+    /// Counts the cycles and the reloads.
+    changes: watch::Sender<u64>,
+    history: History,
+    told: Tellings,
+}
+
+/// What is known at one moment, all of one configuration.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// Another one with each start and each reload: positions mean something else then.
+    pub generation: String,
+    /// The site as it is configured.
+    pub site: Arc<Site>,
+    /// What the last cycle left behind; `None` before the first.
+    pub frame: Option<Frame>,
 }
 
 impl Inner {
@@ -121,7 +151,12 @@ impl Exporter {
                 record: None,
                 alarms: None,
                 strangers: None,
+                generation: 0,
             }),
+            born: clock::unix_millis(),
+            changes: watch::Sender::new(0),
+            history: History::default(),
+            told: Tellings::default(),
         });
         let duration = &catalogue::CYCLE_DURATION;
         let cycles = Histogram::with_opts(
@@ -142,9 +177,47 @@ impl Exporter {
     /// Takes over what a cycle left behind. Never waits for a scrape.
     pub fn publish(&self, snapshot: Arc<Snapshot>, decision: Arc<Decision>) {
         self.note_responses(&decision);
+        let site = self.site();
+        self.inner.told.note(&site, &snapshot, &decision);
+        self.inner.history.note(
+            decision.at,
+            sample(&site, &decision),
+            Some(&source_label(&site, decision.binding.source)),
+        );
         self.inner.change(|state| {
             state.frame = Some(Frame { site: Arc::clone(&state.site), snapshot, decision });
         });
+        self.inner.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// Takes over what was learned of the miners.
+    pub fn learn(&self, learned: Vec<(MinerId, Learned)>) {
+        self.inner.told.learn(&self.site(), learned);
+    }
+
+    /// What a miner was told last and what was learned of it, as far as that is known.
+    pub fn known_of(&self, miner: MinerId) -> (Option<Telling>, Option<Learned>) {
+        self.inner.told.of(miner)
+    }
+
+    /// Changes with every cycle and every reload. Whoever waits on it holds up nobody.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// The last hours.
+    pub fn history(&self) -> &History {
+        &self.inner.history
+    }
+
+    /// What is known now, all of one configuration.
+    pub fn present(&self) -> Present {
+        let state = self.inner.state.read().unwrap_or_else(PoisonError::into_inner);
+        Present {
+            generation: format!("{:x}.{}", self.inner.born, state.generation),
+            site: Arc::clone(&state.site),
+            frame: state.frame.clone(),
+        }
     }
 
     /// Counts the miners whose draw has arrived in this cycle.
@@ -168,11 +241,14 @@ impl Exporter {
     /// Takes a site that was configured anew. What was published belongs to the old one and is dropped.
     pub fn reconfigure(&self, site: Arc<Site>) {
         let labels = Arc::new(miners::labels(&site));
+        self.inner.told.moved(&self.site(), &site);
         self.inner.change(|state| {
             state.site = site;
             state.miner_labels = labels;
             state.frame = None;
+            state.generation = state.generation.wrapping_add(1);
         });
+        self.inner.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// Where the counts of meter reads come from; none are exported before.
@@ -254,5 +330,23 @@ impl Exporter {
             miners::write(frame, &state.miner_labels, now, &mut text);
         }
         Ok(text.into_bytes())
+    }
+}
+
+/// What a cycle has to say for the curves of the last hours.
+fn sample(site: &Site, decision: &Decision) -> Sample {
+    let fleet = &decision.fleet;
+    let import = decision.circuits.first().and_then(|root| root.power);
+    let metered = site.circuits.first().is_some_and(|root| root.meter.is_some());
+    // Without a fresh meter there is no telling what is left over.
+    let surplus = (!metered || import.is_some()).then_some(fleet.surplus);
+    // While the daemon starts up, nothing is allowed and nothing is forbidden.
+    let budget = (decision.would_be != Mode::StartUp).then_some(fleet.budget);
+    Sample {
+        surplus: surplus.map(Watts::get),
+        power: Some(fleet.draw.get()),
+        import: import.map(Watts::get),
+        budget: budget.map(Watts::get),
+        cap: why::root_cap(site, decision).map(Watts::get),
     }
 }

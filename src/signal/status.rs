@@ -64,6 +64,8 @@ pub struct CapStatus {
     pub why: &'static str,
     /// The order, where one stands behind it.
     pub order: Option<Arc<str>>,
+    /// Up to when, where an order holds that has an end.
+    pub until: Option<Wall>,
 }
 
 impl Desk {
@@ -163,6 +165,10 @@ impl State {
                     cap: cap.cap,
                     why: why(&cap.why),
                     order: order_of(&cap.why),
+                    until: match &cap.why {
+                        Why::Order(id) => source.book.held(id).and_then(|held| held.order.until),
+                        _ => None,
+                    },
                 })
                 .collect(),
             met_after: latest.and_then(|it| Some(it.met?.since(it.applied?))),

@@ -2,25 +2,27 @@
 //!
 //! | Path | |
 //! |---|---|
-//! | `/` | a page for people |
+//! | `/` | a page for people; `/plain` without a script, `/assets` its files |
 //! | `/metrics` | for Prometheus |
 //! | `/healthz` | 200 while cycles complete, else 503 with the reason |
-//! | `/api/v1/status` | the last cycle as JSON; `?miners=1` adds each miner |
-//! | `/api/v1/limits`, `/orders`, `/heartbeat`, `/lifts` | orders from outside, with a token: see [`api`] |
+//! | `/api/v1` | for programs: what is going on, and orders; see [`api`] |
 //!
 //! Everything is bounded: the number of connections, the size and the time of a request, the life of a
-//! connection, and renderings at one time. The pages are meant for the network of the site; they carry no secret
-//! and take no order, so they ask for no password. What takes orders asks for a token, always.
+//! connection, and renderings at one time. The page, the metrics and the health are meant for the network of the site; they
+//! carry no secret and take no order, so they ask for no password. What is read by programs asks for a token from everywhere
+//! but this machine, and what takes orders asks for one always.
 //!
 //! Nobody is kept waiting for a place: where all are taken, the connection that has been silent for the longest time goes
 //! (`src/door.rs`), and whoever has sent a token that is known has a place that others cannot take. The command line
 //! comes by a socket of its own ([`Local`]), with the same tokens.
 
 pub mod api;
+mod assets;
 mod health;
 mod hosts;
 mod listen;
 pub(crate) mod page;
+mod render;
 mod routes;
 mod status;
 
@@ -48,6 +50,7 @@ use crate::rate::Bucket;
 use api::{Api, Peer};
 use listen::{Listener, Stream};
 
+pub use api::Viewer;
 pub use health::{Health, health};
 pub use hosts::Hosts;
 pub use listen::{Local, Pages, bind, holders, knock, socket_in};
@@ -105,7 +108,13 @@ fn advice(address: SocketAddr, reason: &io::Error) -> String {
 /// Answers requests until `cancel`, then lets the answers in flight end, for a few seconds at most. Takes no orders.
 pub async fn serve(listener: TcpListener, shared: Arc<Exporter>, cancel: CancellationToken) {
     let hosts = Arc::new(Hosts::default());
-    answer(Listener::Tcp(Pages::Open(listener)), SEATS, named(routes::router(shared), hosts), cancel).await;
+    answer(
+        Listener::Tcp(Pages::Open(listener)),
+        SEATS,
+        named(routes::router(shared.clone()).merge(api::router(shared, None)), hosts),
+        cancel,
+    )
+    .await;
 }
 
 /// As [`serve`], takes orders, and answers at a socket of this machine too where there is one.
@@ -117,7 +126,7 @@ pub async fn serve_with(
     cancel: CancellationToken,
 ) {
     let hosts = orders.hosts();
-    let router = named(routes::router(shared).merge(api::router(orders)), hosts);
+    let router = named(routes::router(shared.clone()).merge(api::router(shared, Some(orders))), hosts);
     let beside = async {
         if let Some(local) = local {
             answer(Listener::Local(local), LOCAL_SEATS, router.clone(), cancel.clone()).await;
@@ -133,15 +142,16 @@ fn named(router: axum::Router, hosts: Arc<Hosts>) -> axum::Router {
 
 async fn one(State((hosts, clock)): State<(Arc<Hosts>, Clock)>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().cloned();
+    let api = routes::is_api(request.uri().path());
     if peer.as_ref().is_some_and(|peer| !peer.seat.is_kept() && !peer.may_ask(clock.now())) {
-        return routes::too_much();
+        return routes::too_much(api);
     }
     let _busy = peer.as_ref().map(|peer| peer.seat.busy());
     match hosts.check(&request) {
         Ok(()) => next.run(request).await,
         Err(host) => {
             tracing::debug!(host, "a request that is meant for another host is refused");
-            routes::misdirected()
+            routes::misdirected(api)
         }
     }
 }
@@ -160,12 +170,12 @@ async fn answer(mut listener: Listener, seats: Seats, router: axum::Router, canc
                 failing = false;
                 let seat = Arc::new(door.enter());
                 let asks = Arc::new(Mutex::new(Bucket::new(ASKS.0, ASKS.1)));
-                let peer = Peer { address, seat: Arc::clone(&seat), asks };
+                let closing = cancel.child_token();
+                let peer = Peer { address, seat: Arc::clone(&seat), asks, closing: closing.clone() };
                 let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
-                let cancel = cancel.clone();
                 connections.spawn(async move {
                     // Whoever has been silent for the longest time makes room for the one that comes.
-                    let _ = seat.until_evicted(connection(stream, service, cancel)).await;
+                    let _ = seat.until_evicted(connection(stream, service, closing)).await;
                 });
                 row.one_more().await;
             }
@@ -191,7 +201,7 @@ async fn answer(mut listener: Listener, seats: Seats, router: axum::Router, canc
 async fn connection(
     stream: Box<dyn Stream>,
     service: TowerToHyperService<axum::Router>,
-    cancel: CancellationToken,
+    closing: CancellationToken,
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -205,9 +215,11 @@ async fn connection(
             trace_end(result);
             return;
         }
-        () = cancel.cancelled() => {}
+        () = closing.cancelled() => {}
         () = sleep(LIFE) => {}
     }
+    // An answer that goes on by itself ends now.
+    closing.cancel();
     connection.as_mut().graceful_shutdown();
     if let Ok(result) = timeout(GRACE, connection).await {
         trace_end(result);

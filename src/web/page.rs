@@ -53,6 +53,7 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
         let _ = write!(html, "<p class=\"bad\">{}</p>", escape(reason));
     }
     if let Some(cycle) = &status.cycle {
+        let _ = write!(html, "<p>What binds: {}.</p>", escape(&cycle.binding.words));
         unused(&mut html, cycle);
         circuits(&mut html, cycle);
         conditions(&mut html, &cycle.circuits);
@@ -93,8 +94,7 @@ fn circuits(html: &mut String, cycle: &Cycle) {
         "<table><tr><th>Circuit</th><th>Power</th><th>Miners</th><th>Budget</th><th>Short</th>\
          <th>Tightest limit</th></tr>",
     );
-    for Circuit { name, power_watts, miners_watts, budget_watts, shortfall_watts, binding, .. } in
-        &cycle.circuits
+    for Circuit { name, power_watts, miners_watts, budget_watts, shortfall_watts, cap, .. } in &cycle.circuits
     {
         let _ = write!(
             html,
@@ -104,7 +104,7 @@ fn circuits(html: &mut String, cycle: &Cycle) {
             watts(*miners_watts),
             watts(*budget_watts),
             watts(*shortfall_watts),
-            escape(binding)
+            escape(&cap.words)
         );
     }
     html.push_str("</table>");

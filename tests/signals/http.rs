@@ -31,6 +31,10 @@ async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_b
     assert_eq!(answer["limit"]["circuit"], "pcc");
     bench.eventually("the import is below the cap", 15, || bench.import() < 28.0).await;
     assert_eq!(bench.binding(), "aggregator");
+    let (_, status) = bench.ask("GET", "status", READ, None).await;
+    let words = "held at 28 kW by the order evening of aggregator until it is taken back";
+    assert_eq!(status["cycle"]["binding"]["words"], words);
+    assert_eq!(status["cycle"]["circuits"][1]["cap"]["words"], words, "what lies above counts below, too");
 
     // Nobody but its source, and the operator, sees it; everybody sees it bind.
     assert_eq!(bench.ask("GET", "limits/evening", PUSH, None).await.1["revision"], 1);
@@ -74,7 +78,7 @@ async fn http_loss_of_the_heartbeat_brings_the_fail_safe_and_only_an_order_or_a_
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, None).await.0, 200);
     let (status, answer) = bench.ask("POST", "heartbeat", PUSH, Some(r#"{"limits": ["a", "b"]}"#)).await;
     assert_eq!(status, 409, "{answer}");
-    assert!(answer["error"].as_str().unwrap().contains("`b`"), "{answer}");
+    assert!(answer["title"].as_str().unwrap().contains("`b`"), "{answer}");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.cap(), Some(26.0));
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(r#"{"limits": ["a"]}"#)).await.0, 200);
@@ -136,8 +140,8 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
         ),
     ] {
         let (status, answer) = bench.put("limits/a", PUSH, body).await;
-        let error = answer["error"].as_str().unwrap();
-        let help = answer["help"].as_str().unwrap();
+        let error = answer["title"].as_str().unwrap();
+        let help = answer["detail"].as_str().unwrap();
         assert!(status == code && error.contains(words) && !help.is_empty(), "{body}: {status} {answer}");
     }
     // The state is that of the latest cycle.
@@ -345,12 +349,42 @@ async fn without_a_token_in_the_configuration_nobody_can_order() {
     let bench = Bench::start(10, "").await;
     let (status, answer) = bench.put("limits/a", OPERATOR, r#"{"cap_watts": 0}"#).await;
     assert_eq!(status, 403);
-    assert!(answer["error"].as_str().unwrap().contains("no token is configured"), "{answer}");
-    assert!(matches!(answer["help"], Value::String(_)));
+    assert!(answer["title"].as_str().unwrap().contains("no token is configured"), "{answer}");
+    assert!(matches!(answer["detail"], Value::String(_)));
     // A reload brings one.
     let config = signals_push::parse(&signals_push::text(10, HTTP));
     bench.daemon.reload(config).await.unwrap();
     assert_eq!(bench.put("limits/a", OPERATOR, r#"{"cap": "28 kW"}"#).await.0, 201);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_from_another_machine_needs_a_token_of_any_scope() {
+    let bench = Bench::start(14, &calm()).await;
+    let ask = async |token: Option<&str>, path: &str| {
+        let url = format!("http://{}/api/v1/{path}", bench.daemon.address());
+        // As a proxy of this machine hands a request on.
+        let request = bench.http.get(url).header("X-Forwarded-For", "192.0.2.7");
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        request.send().await.unwrap()
+    };
+    for path in ["status", "circuits", "meters", "miners", "history", "openapi.json"] {
+        let refused = ask(None, path).await;
+        assert_eq!(refused.status(), 401, "{path}");
+        assert!(refused.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer"), "{path}");
+        assert_eq!(refused.headers()["content-type"], "application/problem+json", "{path}");
+        for token in [READ, PUSH, OPERATOR] {
+            assert_eq!(ask(Some(token), path).await.status(), 200, "{path}");
+        }
+    }
+    assert_eq!(ask(Some("guess"), "status").await.status(), 401);
+    let mut events = ask(Some(READ), "events").await;
+    assert_eq!(
+        (events.status().as_u16(), &*events.headers()["content-type"]),
+        (200, &b"text/event-stream"[..])
+    );
+    assert!(events.chunk().await.unwrap().unwrap().starts_with(b"retry: "));
+    drop(events);
     bench.stop().await;
 }
 

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod alarms;
+mod api;
 mod config;
 mod config_guide;
 mod config_law;
@@ -13,3 +14,4 @@ mod metrics_promtool;
 mod metrics_sample;
 mod systemd;
 mod web;
+mod words;

@@ -20,14 +20,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-struct Server {
-    address: SocketAddr,
-    exporter: Arc<Exporter>,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
+pub struct Server {
+    pub address: SocketAddr,
+    pub exporter: Arc<Exporter>,
+    pub cancel: CancellationToken,
+    pub task: JoinHandle<()>,
 }
 
-async fn serve(exporter: Exporter) -> Server {
+pub async fn serve(exporter: Exporter) -> Server {
     let listener = web::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (exporter, cancel) = (Arc::new(exporter), CancellationToken::new());
@@ -37,7 +37,7 @@ async fn serve(exporter: Exporter) -> Server {
 
 impl Server {
     /// Sends bytes and reads all that comes until the server closes the connection.
-    async fn exchange(&self, request: &[u8]) -> String {
+    pub async fn exchange(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
@@ -48,18 +48,18 @@ impl Server {
     }
 
     /// Head and body of the answer to a request of this method and path.
-    async fn ask(&self, method: &str, path: &str) -> (String, String) {
+    pub async fn ask(&self, method: &str, path: &str) -> (String, String) {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = self.exchange(request.as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.to_lowercase(), body.to_owned())
     }
 
-    async fn get(&self, path: &str) -> (String, String) {
+    pub async fn get(&self, path: &str) -> (String, String) {
         self.ask("GET", path).await
     }
 
-    async fn json(&self, path: &str) -> (String, serde_json::Value) {
+    pub async fn json(&self, path: &str) -> (String, serde_json::Value) {
         let (head, body) = self.get(path).await;
         let json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
         (head, json)
@@ -120,6 +120,7 @@ async fn redundant_meters_and_limits_that_rest_are_shown() {
     assert_eq!(json["cycle"]["circuits"][1]["limits"][0]["acts"], false);
     assert!(json["cycle"]["circuits"][1]["headroom_watts"].is_null(), "nothing of its own acts there");
     let (_, page) = server.get("/").await;
+    assert!(page.contains("What binds: follows the surplus: 312.4 kW."), "{page}");
     assert!(page.contains("Does not act at present: container-feeder at container."), "{page}");
     assert!(page.contains("its parts disagree: the worse value counts"), "{page}");
     assert!(page.contains("charged 64 %") && page.contains("pv &amp; &lt;roof&gt;"), "{page}");
@@ -205,7 +206,7 @@ async fn the_status_tells_what_binds_and_leaves_unknown_values_null() {
     assert!(head.contains("content-type: application/json"), "{head}");
     let cycle = &json["cycle"];
     assert_eq!(json["site"], "Mill Creek");
-    assert_eq!(cycle["binding"]["words"], "follow-surplus at pcc");
+    assert_eq!(cycle["binding"]["words"], "follows the surplus: 312.4 kW");
     assert_eq!(cycle["binding"]["class"], "surplus");
     assert_eq!(cycle["fleet"]["budget_watts"], 306_100.0);
     assert_eq!(cycle["circuits"][0]["power_watts"], -7_500.0);
@@ -332,7 +333,7 @@ async fn a_page_of_somebody_else_cannot_read_what_is_served_here() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: evil.example:9842\r\nConnection: close\r\n\r\n");
         let answer = server.exchange(request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 421"), "{path}: {answer}");
-        assert!(answer.ends_with("add the name to `hosts` in [web]\n"), "{path}: {answer}");
+        assert!(answer.contains("add the name to `hosts` in [web]"), "{path}: {answer}");
     }
     let answer = server.exchange(b"GET /healthz HTTP/1.0\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200"), "who names no host is no browser: {answer}");

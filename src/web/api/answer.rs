@@ -3,82 +3,14 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::body::Wrong;
 use crate::control::signal::book::{Held, Phase, Trouble};
 use crate::control::signal::{Active, Basis, Doubt, Receipt, Urgency, Wall, Why};
 use crate::control::site::{Scope, Site};
 use crate::metrics::circuit_name;
 use crate::signal::desk::Glance;
 use crate::signal::record::{Record, Stage};
-use crate::token::Unknown;
-
-/// Something that is not done, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub(super) code: StatusCode,
-    pub(super) error: String,
-    pub(super) help: String,
-}
-
-#[derive(Serialize)]
-struct ProblemBody<'a> {
-    error: &'a str,
-    help: &'a str,
-}
-
-impl Problem {
-    pub(super) fn new(code: StatusCode, error: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { code, error: error.into(), help: help.into() }
-    }
-}
-
-impl From<Wrong> for Problem {
-    fn from(wrong: Wrong) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, wrong.error, wrong.help)
-    }
-}
-
-impl From<Unknown> for Problem {
-    fn from(unknown: Unknown) -> Self {
-        let bearer = "send the header `Authorization: Bearer TOKEN` with a token of [web.tokens.*]";
-        let (code, error, help) = match unknown {
-            Unknown::Closed => (
-                StatusCode::FORBIDDEN,
-                "no token is configured, so nobody can order over HTTP",
-                "add [web.tokens.NAME] to the configuration and reload the daemon",
-            ),
-            Unknown::Missing => (StatusCode::UNAUTHORIZED, "the request has no token", bearer),
-            Unknown::Wrong => (StatusCode::UNAUTHORIZED, "the token is not known", bearer),
-            Unknown::TooMany => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many requests came with tokens that are not known",
-                "wait a minute, then try with a token of [web.tokens.*]",
-            ),
-            Unknown::TooFast => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "this token asks too often",
-                "ask at most ten times a second; orders need to be told once",
-            ),
-        };
-        Self::new(code, error, help)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = ProblemBody { error: &self.error, help: &self.help };
-        let mut response = json(self.code, &body);
-        let headers = response.headers_mut();
-        if self.code == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ballast\""));
-        }
-        if self.code == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("6"));
-        }
-        response
-    }
-}
 
 /// An answer of this moment.
 pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
@@ -95,7 +27,8 @@ pub(super) fn stamp(wall: Wall) -> Option<String> {
 }
 
 /// An order that is known.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
 pub(super) struct Limit {
     source: String,
     id: String,
@@ -163,7 +96,8 @@ fn window(basis: Basis) -> Option<f64> {
 }
 
 /// A cap that acts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ActingCap)]
 struct Acting {
     circuit: String,
     scope: &'static str,
@@ -192,7 +126,8 @@ impl Acting {
 }
 
 /// A source and the caps that act by its word.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OrderSource)]
 pub(super) struct Source {
     name: String,
     class: &'static str,
@@ -232,14 +167,15 @@ fn trouble(trouble: &Trouble) -> String {
 }
 
 /// The answer of `GET /api/v1/limits`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Limits {
     pub(super) sources: Vec<Source>,
     pub(super) limits: Vec<Limit>,
 }
 
 /// The answer to an order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = GivenOrder)]
 pub(super) struct Given {
     pub(super) outcome: &'static str,
     /// Whether it is on disk: what is not, a restart forgets.
@@ -259,7 +195,8 @@ pub(super) fn outcome(receipt: Receipt) -> &'static str {
 }
 
 /// The record of an order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OrderRecord)]
 pub(super) struct Delivered {
     source: String,
     id: String,
@@ -323,8 +260,24 @@ impl Delivered {
     }
 }
 
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Alive {
+    pub(super) source: String,
+    /// What the source was before; `null` before the first cycle.
+    pub(super) state_before: Option<&'static str>,
+}
+
+/// The answer to a lift, and to its end.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Lifted {
+    pub(super) source: String,
+    pub(super) lifted_by: Option<String>,
+    pub(super) lifted_until: Option<String>,
+}
+
 /// The answer of `GET /api/v1/orders`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Orders {
     pub(super) orders: Vec<Delivered>,
 }

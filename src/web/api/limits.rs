@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::json as value;
 
-use super::answer::{self, Delivered, Given, Limit, Limits, Orders, Problem, Source, json};
+use super::answer::{self, Alive, Delivered, Given, Lifted, Limit, Limits, Orders, Source, json};
 use super::body::{self, End, LimitBody};
+use super::document::{Heartbeat, LiftOrder, LimitOrder, OrderErrors};
+use super::problem::Problem;
+use super::query::{Name, Query};
 use super::{Api, Need, Peer, Shared, body_of};
 use crate::control::signal::book::{MOST_NAME, Phase};
 use crate::control::signal::{Doubt, Order, Receipt, Refusal, Wall};
@@ -33,11 +35,22 @@ fn peer(from: From) -> Option<Peer> {
     from.map(|Extension(peer)| peer)
 }
 
-/// `PUT /api/v1/limits/{id}`.
+/// Give an order, or a later version of it
+///
+/// For whoever has a token of the scope `limits` (in the name of its source) or `operator`.
+#[utoipa::path(
+    put, path = "/api/v1/limits/{id}", tag = "orders", request_body = LimitOrder, security(("bearer" = [])),
+    params(("id" = String, Path, description = "the name of the order, unique within its source")),
+    responses(
+        (status = 201, description = "it is new", body = Given),
+        (status = 200, description = "it is changed, or was known already", body = Given),
+        OrderErrors
+    )
+)]
 pub(super) async fn give(
     State(api): Shared,
     from: From,
-    Path(id): Path<String>,
+    Name(id): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
@@ -89,27 +102,26 @@ pub(super) async fn give(
     Ok(json(code, &Given { outcome: answer::outcome(receipt), stored, limit }))
 }
 
-/// `DELETE /api/v1/limits/{id}`.
+/// Take an order back
+#[utoipa::path(
+    delete, path = "/api/v1/limits/{id}", tag = "orders", security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "the name of the order"),
+        ("revision" = Option<u64>, Query, description = "up to which version it is taken back")
+    ),
+    responses((status = 200, description = "it is taken back", body = Given), OrderErrors)
+)]
 pub(super) async fn take_back(
     State(api): Shared,
     from: From,
-    Path(id): Path<String>,
+    Name(id): Name,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Order)?;
     let (source, name) = api.source_of(&caller)?;
     usable(&id)?;
-    let revision = match one_parameter(query.as_deref(), "revision")? {
-        None => None,
-        Some(text) => Some(text.parse::<u64>().map_err(|_| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "`revision` is no whole number",
-                "write up to which version the order is taken back, or leave it away",
-            )
-        })?),
-    };
+    let revision = Query::read(query.as_deref(), &["revision"])?.whole("revision", 0, u64::MAX)?;
     let before = api.desk.glance(source);
     if let (Some(revision), Some(held)) = (revision, before.as_ref().and_then(|at| at.find(&id)))
         && held.withdrawn.is_none()
@@ -130,7 +142,12 @@ pub(super) async fn take_back(
     Ok(json(StatusCode::OK, &Given { outcome: "withdrawn", stored, limit: None }))
 }
 
-/// `GET /api/v1/limits`.
+/// The orders that are known, and the state of their sources
+#[utoipa::path(
+    get, path = "/api/v1/limits", tag = "orders", security(("bearer" = [])),
+    params(("source" = Option<String>, Query, description = "of this source alone")),
+    responses((status = 200, description = "orders and sources", body = Limits), OrderErrors)
+)]
 pub(super) async fn list(
     State(api): Shared,
     from: From,
@@ -138,9 +155,9 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Read)?;
-    let wanted = one_parameter(query.as_deref(), "source")?;
+    let query = Query::read(query.as_deref(), &["source"])?;
     let mut limits = Limits { sources: Vec::new(), limits: Vec::new() };
-    for source in api.seen_by(&caller, wanted)? {
+    for source in api.seen_by(&caller, query.text("source"))? {
         let Some(at) = api.desk.glance(source) else { continue };
         limits.sources.push(Source::new(&at));
         let held = at.held.iter().filter(|held| at.phase(held) != Phase::Over);
@@ -149,18 +166,26 @@ pub(super) async fn list(
     Ok(json(StatusCode::OK, &limits))
 }
 
-/// `GET /api/v1/limits/{id}`.
+/// One order
+#[utoipa::path(
+    get, path = "/api/v1/limits/{id}", tag = "orders", security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "the name of the order"),
+        ("source" = Option<String>, Query, description = "of this source alone")
+    ),
+    responses((status = 200, description = "the order", body = Limit), OrderErrors)
+)]
 pub(super) async fn one(
     State(api): Shared,
     from: From,
-    Path(id): Path<String>,
+    Name(id): Name,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Read)?;
     usable(&id)?;
-    let wanted = one_parameter(query.as_deref(), "source")?;
-    for source in api.seen_by(&caller, wanted)? {
+    let query = Query::read(query.as_deref(), &["source"])?;
+    for source in api.seen_by(&caller, query.text("source"))? {
         let at = api.desk.glance(source);
         if let Some((held, at)) = at.as_ref().and_then(|at| Some((at.find(&id)?, at))) {
             return Ok(json(StatusCode::OK, &Limit::new(held, at)));
@@ -169,7 +194,12 @@ pub(super) async fn one(
     Err(no_limit(&id))
 }
 
-/// `GET /api/v1/orders`.
+/// What became of every order
+#[utoipa::path(
+    get, path = "/api/v1/orders", tag = "orders", security(("bearer" = [])),
+    params(("source" = Option<String>, Query, description = "of this source alone")),
+    responses((status = 200, description = "the records, the newest first", body = Orders), OrderErrors)
+)]
 pub(super) async fn orders(
     State(api): Shared,
     from: From,
@@ -177,8 +207,8 @@ pub(super) async fn orders(
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Read)?;
-    let wanted = one_parameter(query.as_deref(), "source")?;
-    let seen = api.seen_by(&caller, wanted)?;
+    let query = Query::read(query.as_deref(), &["source"])?;
+    let seen = api.seen_by(&caller, query.text("source"))?;
     let seen: Vec<String> =
         seen.into_iter().filter_map(|source| Some(api.desk.settings(source)?.name)).collect();
     let (site, records) = api.desk.records_and_site();
@@ -191,7 +221,11 @@ pub(super) async fn orders(
     Ok(json(StatusCode::OK, &Orders { orders }))
 }
 
-/// `POST /api/v1/heartbeat`.
+/// Say that a source lives, and which of its orders stand
+#[utoipa::path(
+    post, path = "/api/v1/heartbeat", tag = "orders", request_body = Option<Heartbeat>, security(("bearer" = [])),
+    responses((status = 200, description = "it is heard", body = Alive), OrderErrors)
+)]
 pub(super) async fn heartbeat(State(api): Shared, from: From, headers: HeaderMap, body: Body) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Heartbeat)?;
     let (source, name) = api.source_of(&caller)?;
@@ -230,14 +264,20 @@ pub(super) async fn heartbeat(State(api): Shared, from: From, headers: HeaderMap
         }
     }
     let state = api.desk.view(source);
-    Ok(json(StatusCode::OK, &value!({ "source": name, "state_before": state.map(|view| view.state.name()) })))
+    let state_before = state.map(|view| view.state.name());
+    Ok(json(StatusCode::OK, &Alive { source: name, state_before }))
 }
 
-/// `PUT /api/v1/lifts/{source}`.
+/// Draw more than a source has ordered, for a time and in somebody's name
+#[utoipa::path(
+    put, path = "/api/v1/lifts/{source}", tag = "orders", request_body = LiftOrder, security(("bearer" = [])),
+    params(("source" = String, Path, description = "the source, as in [signals.SOURCE]")),
+    responses((status = 200, description = "its caps are lifted", body = Lifted), OrderErrors)
+)]
 pub(super) async fn lift(
     State(api): Shared,
     from: From,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
@@ -273,21 +313,26 @@ pub(super) async fn lift(
         token = &*caller.name,
         "the caps of this source are lifted: the site may draw more than was ordered"
     );
-    Ok(json(StatusCode::OK, &value!({ "source": name, "lifted_by": lift.by, "lifted_until": until })))
+    Ok(json(StatusCode::OK, &Lifted { source: name, lifted_by: Some(lift.by), lifted_until: until }))
 }
 
-/// `DELETE /api/v1/lifts/{source}`.
+/// End a lift before its time
+#[utoipa::path(
+    delete, path = "/api/v1/lifts/{source}", tag = "orders", security(("bearer" = [])),
+    params(("source" = String, Path, description = "the source, as in [signals.SOURCE]")),
+    responses((status = 200, description = "its caps hold again", body = Lifted), OrderErrors)
+)]
 pub(super) async fn end_lift(
     State(api): Shared,
     from: From,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Operator)?;
     let source = api.source(&name)?;
     api.desk.end_lift(source).await.map_err(|error| refused(&error, &name))?;
     tracing::warn!(source = name, token = &*caller.name, "the caps of this source are not lifted any more");
-    Ok(json(StatusCode::OK, &value!({ "source": name, "lifted_by": null, "lifted_until": null })))
+    Ok(json(StatusCode::OK, &Lifted { source: name, lifted_by: None, lifted_until: None }))
 }
 
 impl Api {
@@ -447,21 +492,6 @@ fn refused(error: &DeskError, source: &str) -> Problem {
         ),
     };
     Problem::new(code, words, help)
-}
-
-/// The value of the only parameter that a request may have.
-fn one_parameter<'q>(query: Option<&'q str>, name: &'static str) -> Result<Option<&'q str>, Problem> {
-    match query.filter(|query| !query.is_empty()) {
-        None => Ok(None),
-        Some(query) => match query.split_once('=') {
-            Some((key, value)) if key == name && !value.contains('&') => Ok(Some(value)),
-            _ => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "the request has parameters that are not known",
-                format!("the only one is `{name}`, once"),
-            )),
-        },
-    }
 }
 
 fn stamp(wall: Option<Wall>) -> String {

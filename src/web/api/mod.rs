@@ -1,7 +1,10 @@
-//! Orders over HTTP: whoever has a token may cap circuits, and read what became of it.
+//! The interface for programs: what is going on, for whoever may read, and orders, for whoever has a token.
 //!
 //! | Request | Scope of the token | |
 //! |---|---|---|
+//! | `GET /api/v1/status`, `/circuits`, `/meters`, `/miners`, `/history` | any, none on this machine | what is going on |
+//! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
+//! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
 //! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version |
 //! | `GET /api/v1/limits`, `/{id}` | any | orders that are known, and the state of their sources |
@@ -9,15 +12,21 @@
 //! | `POST /api/v1/heartbeat` | `limits` | says that the source lives, and which orders stand |
 //! | `PUT`, `DELETE /api/v1/lifts/{source}` | `operator` | raises above the caps of a source, for a time and in a name |
 //!
-//! A token of scope `limits` sees and moves the orders of its own source alone. Without a token nothing here can be
-//! read or moved. Answers that are not yes are `{"error", "help"}`.
+//! A token of scope `limits` sees and moves the orders of its own source alone. Answers that are not yes are problem details
+//! (RFC 9457). A handler bears its path and is put into the router and the document at once, so that none is without the other.
 
 mod answer;
 pub mod body;
+mod document;
+mod events;
 pub mod fuzzing;
 mod limits;
+mod problem;
+mod query;
+mod reads;
+mod viewer;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,18 +34,23 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::{get, post, put};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::Hosts;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
 use crate::door::Seat;
+use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::token::{Caller, Gate, Scopes, Unknown};
-use answer::Problem;
+pub use problem::Problem;
+use reads::Reads;
+pub use viewer::Viewer;
 
 /// The longest time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -46,10 +60,12 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Peer {
     /// From where, for the log; `None` by the socket of this machine.
     pub(super) address: Option<SocketAddr>,
-    /// His place among the connections.
+    /// Their place among the connections.
     pub(super) seat: Arc<Seat>,
-    /// How much he may ask before he has shown a token.
+    /// How much they may ask before they have shown a token.
     pub(super) asks: Arc<Mutex<Bucket>>,
+    /// Cancelled when the connection is to close.
+    pub(super) closing: CancellationToken,
 }
 
 impl Peer {
@@ -57,7 +73,20 @@ impl Peer {
     pub(super) fn may_ask(&self, now: Moment) -> bool {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
+
+    /// Whether they are on this machine: by its own socket or on loopback. Somebody whom a proxy of this machine lets through is
+    /// not, as far as the proxy says so.
+    fn is_here(&self, headers: &HeaderMap) -> bool {
+        let own = self.address.is_none_or(|address| match address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        });
+        own && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+    }
 }
+
+/// What proxies add to a request that they let through.
+const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /// Orders over HTTP: the desk behind a door.
 #[derive(Debug)]
@@ -116,7 +145,7 @@ impl Api {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
     }
 
-    /// Who asks, if he may.
+    /// Who asks, if they may.
     fn admit(&self, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
         let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         let now = self.desk.moment();
@@ -126,10 +155,10 @@ impl Api {
             if matches!(unknown, Unknown::Missing | Unknown::Wrong) {
                 let from = peer.as_ref().and_then(|peer| peer.address);
                 let from = from.map_or_else(|| "this machine".into(), |address| address.to_string());
-                tracing::warn!(from, "a request for orders came without a token that is known");
+                tracing::warn!(from, "a request came without a token that is known");
             }
         })?;
-        // Too many others can not cost him his connection any more, nor this request its answer.
+        // Too many others cannot cost them their connection any more, nor this request its answer.
         if let Some(peer) = peer {
             peer.seat.keep();
         }
@@ -210,15 +239,59 @@ async fn body_of(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-/// The routes of this interface.
-pub(super) fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/api/v1/limits", get(limits::list))
-        .route("/api/v1/limits/{id}", put(limits::give).delete(limits::take_back).get(limits::one))
-        .route("/api/v1/orders", get(limits::orders))
-        .route("/api/v1/heartbeat", post(limits::heartbeat))
-        .route("/api/v1/lifts/{source}", put(limits::lift).delete(limits::end_lift))
+/// The routes of this interface, and the document that tells of them. Without a desk it takes no orders.
+///
+/// What is added later is one more `merge`.
+pub(super) fn router(exporter: Arc<Exporter>, orders: Option<Arc<Api>>) -> Router {
+    let reads = Reads::new(exporter, orders.clone());
+    let mut all = OpenApiRouter::with_openapi(document::blank()).merge(reads::routes(reads.clone()));
+    if let Some(api) = orders {
+        all = all.merge(order_routes(api));
+    }
+    let (router, document) = all.split_for_parts();
+    reads.documented(&document);
+    router.method_not_allowed_fallback(async || Problem::method())
+}
+
+fn order_routes(api: Arc<Api>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(limits::list))
+        .routes(routes!(limits::give, limits::take_back, limits::one))
+        .routes(routes!(limits::orders))
+        .routes(routes!(limits::heartbeat))
+        .routes(routes!(limits::lift, limits::end_lift))
         .with_state(api)
 }
 
 type Shared = State<Arc<Api>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::{Door, Seats};
+
+    #[test]
+    fn only_whoever_is_on_this_machine_reads_without_a_token() {
+        let door = Door::new(Seats { open: 1, kept: 1 });
+        let peer = |address: Option<&str>| Peer {
+            address: address.map(|address| address.parse().unwrap()),
+            seat: Arc::new(door.enter()),
+            asks: Arc::new(Mutex::new(Bucket::new(1, 1.0))),
+            closing: CancellationToken::new(),
+        };
+        let none = HeaderMap::new();
+        for here in
+            [None, Some("127.0.0.1:1"), Some("127.9.8.7:1"), Some("[::1]:1"), Some("[::ffff:127.0.0.1]:1")]
+        {
+            assert!(peer(here).is_here(&none), "{here:?}");
+        }
+        for there in ["10.0.0.1:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1", "0.0.0.0:1", "[::]:1"] {
+            assert!(!peer(Some(there)).is_here(&none), "{there}");
+        }
+        for name in FORWARDED {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, header::HeaderValue::from_static("127.0.0.1"));
+            assert!(!peer(Some("127.0.0.1:1")).is_here(&headers), "{name}");
+        }
+    }
+}

@@ -295,6 +295,11 @@ impl Book {
         book
     }
 
+    /// The order of a name.
+    pub fn held(&self, id: &str) -> Option<&Held> {
+        self.orders.get(id)
+    }
+
     /// Names and revisions that were taken back, the latest last.
     pub fn withdrawn(&self) -> impl Iterator<Item = &(Arc<str>, u64)> {
         self.withdrawn.iter()

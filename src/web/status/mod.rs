@@ -1,26 +1,31 @@
 //! The last cycle as JSON. Power in watts, import and consumption positive; what is not known is `null`.
 
+mod circuits;
+mod devices;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Moment;
-use crate::control::decision::{BreakerState, Mode, Source};
-use crate::control::frame::{
-    Frame, circuit_power, fresh_measure, fresh_power, fresh_status, meter_input, meter_up,
-};
-use crate::control::measure::Measure;
+use crate::control::decision::{Mode, Source};
+use crate::control::frame::Frame;
 use crate::control::signal::SourceState;
-use crate::control::site::{CircuitId, Combination, MeterId, Scope, Site};
-use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
+use crate::control::site::{Scope, Site};
 use crate::metrics::{
-    Exporter, binding_words, circuit_name, count_by_state, describe, left_words, miner_name, part_name,
+    Exporter, Here, Present, Speaker, circuit_name, count_by_state, describe, left_words, miner_name,
     source_label, waiting_words,
 };
 use crate::signal::status::SourceStatus;
 
+pub use circuits::Circuit;
+pub(super) use circuits::{circuit, circuits};
+pub use devices::{Meter, Miner};
+pub(super) use devices::{meters, miner, miners};
+
 /// The answer of `/api/v1/status`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     /// The name that the operator gave the site.
     pub site: String,
@@ -40,7 +45,7 @@ pub struct Status {
 }
 
 /// Who gives orders, and what they come to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Signals {
     /// Each source.
     pub sources: Vec<Signal>,
@@ -51,7 +56,7 @@ pub struct Signals {
 }
 
 /// A source of orders.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Signal {
     /// Its name.
     pub name: String,
@@ -76,7 +81,7 @@ pub struct Signal {
 }
 
 /// A cap of a source.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SignalCap {
     /// The circuit.
     pub circuit: String,
@@ -89,10 +94,13 @@ pub struct SignalCap {
     /// The order behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
+    /// Up to when it holds, in milliseconds since 1970 (UTC); absent without such an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
 }
 
 /// What one cycle left behind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Cycle {
     /// Time since it completed.
     pub age_seconds: f64,
@@ -114,7 +122,7 @@ pub struct Cycle {
 }
 
 /// The tightest bound and where it acts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Binding {
     /// In words.
     pub words: String,
@@ -129,7 +137,7 @@ pub struct Binding {
 }
 
 /// The fleet in that cycle.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Fleet {
     /// Left over locally before the miners take any.
     pub surplus_watts: f64,
@@ -158,7 +166,7 @@ pub struct Fleet {
 }
 
 /// What the next miner to be woken waits for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Waiting {
     /// Which miner.
     pub miner: String,
@@ -171,7 +179,7 @@ pub struct Waiting {
 }
 
 /// Energy since the start, in joules.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Energy {
     /// Left over locally before the miners took any.
     pub surplus_joules: f64,
@@ -183,127 +191,35 @@ pub struct Energy {
     pub curtailed_joules: f64,
 }
 
-/// A circuit in that cycle.
-#[derive(Clone, Debug, Serialize)]
-pub struct Circuit {
-    /// Its name.
-    pub name: String,
-    /// Power into it by its meter; `null` without a fresh value.
-    pub power_watts: Option<f64>,
-    /// Estimated draw of its miners.
-    pub miners_watts: f64,
-    /// Load other than miners, generation negative, as estimated.
-    pub other_watts: f64,
-    /// What its own limits leave to its miners; `null` where it has none.
-    pub headroom_watts: Option<f64>,
-    /// What its miners may draw.
-    pub budget_watts: f64,
-    /// What its miners are set to.
-    pub setpoint_watts: f64,
-    /// How far its miners cannot help exceeding the budget.
-    pub shortfall_watts: f64,
-    /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
-    pub breaker: Option<&'static str>,
-    /// The source of the tightest of its own limits.
-    pub binding: String,
-    /// Every limit that acts here.
-    pub limits: Vec<Limit>,
-}
-
-/// A limit as it stood in that cycle.
-#[derive(Clone, Debug, Serialize)]
-pub struct Limit {
-    /// As in the label `source` of the metrics.
-    pub source: String,
-    /// The cap itself; `null` for a lost meter.
-    pub cap_watts: Option<f64>,
-    /// What it leaves to the miners.
-    pub headroom_watts: f64,
-    /// Whether it acts: `false` while the condition that it has lets it rest.
-    pub acts: bool,
-}
-
-/// A meter.
-#[derive(Clone, Debug, Serialize)]
-pub struct Meter {
-    /// Its name.
-    pub name: String,
-    /// How the latest read ended.
-    pub status: &'static str,
-    /// Whether it can be relied on; `null` before the first read ended.
-    pub up: Option<bool>,
-    /// Its value while it is fresh.
-    pub power_watts: Option<f64>,
-    /// Age of the latest good value.
-    pub age_seconds: Option<f64>,
-    /// How often the device has a new value, as learned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refresh_seconds: Option<f64>,
-    /// How late its value is taken to be.
-    pub lag_seconds: f64,
-    /// Of redundant meters, the part in use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_use: Option<String>,
-    /// Whether redundant meters disagree, so that the worse value counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disagreement: Option<bool>,
-    /// What else it tells and is fresh, by the names of the configuration, in V, Hz, W, Wh and %.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub readings: BTreeMap<&'static str, f64>,
-}
-
-/// A miner.
-#[derive(Clone, Debug, Serialize)]
-pub struct Miner {
-    /// Its name.
-    pub name: String,
-    /// The circuit that feeds it.
-    pub circuit: String,
-    /// Which driver speaks with it.
-    pub driver: &'static str,
-    /// How it is counted.
-    pub state: &'static str,
-    /// Whether it answers; `null` before it was asked.
-    pub up: Option<bool>,
-    /// Its draw by its own fresh reading.
-    pub power_watts: Option<f64>,
-    /// Best estimate of its draw.
-    pub estimate_watts: f64,
-    /// The most that it may draw before the next command acts.
-    pub counted_watts: f64,
-    /// `sleep`, `power`, or `null` while nothing was commanded or adopted.
-    pub setpoint: Option<&'static str>,
-    /// Settled draw at the setpoint.
-    pub setpoint_watts: Option<f64>,
-    /// Its hashrate by its own fresh reading.
-    pub hashrate_hashes_per_second: Option<f64>,
-    /// The vendor's words when it stopped by a fault of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fault: Option<String>,
-}
-
 /// The last cycle, with each miner if asked for.
 pub fn status(exporter: &Exporter, with_miners: bool) -> Status {
-    let Some(frame) = exporter.frame() else {
+    status_of(exporter, &exporter.present(), with_miners)
+}
+
+/// What is told of one moment.
+pub(super) fn status_of(exporter: &Exporter, present: &Present, with_miners: bool) -> Status {
+    let orders = exporter.signals();
+    let Some(frame) = &present.frame else {
         return Status {
-            site: exporter.site().name.clone(),
+            site: present.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             mode: Mode::StartUp.name(),
             would_be: Mode::StartUp.name(),
             summary: "starting up: no control cycle has completed yet".into(),
             cycle: None,
-            signals: exporter.signals().map(signals),
+            signals: orders.map(signals),
         };
     };
-    let now = exporter.clock().now();
+    let here = Here::now();
+    let speaker = Speaker::new(frame, orders.as_ref(), &here);
     Status {
         site: frame.site.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
         mode: frame.decision.mode.name(),
         would_be: frame.decision.would_be.name(),
         summary: describe(&frame.site, &frame.decision),
-        cycle: Some(cycle(&frame, now, with_miners)),
-        signals: exporter.signals().map(signals),
+        cycle: Some(cycle(frame, exporter.clock().now(), &speaker, with_miners)),
+        signals: orders.clone().map(signals),
     }
 }
 
@@ -326,6 +242,7 @@ fn signals(status: crate::signal::status::Status) -> Signals {
                 cap_watts: cap.cap.get(),
                 why: cap.why,
                 order: cap.order.map(|order| order.to_string()),
+                until: cap.until.map(|until| until.as_unix_millis()),
             })
             .collect(),
         met_after_seconds: source.met_after.map(|time| time.as_secs_f64()),
@@ -339,14 +256,14 @@ fn signals(status: crate::signal::status::Status) -> Signals {
     }
 }
 
-fn cycle(frame: &Frame, now: Moment, with_miners: bool) -> Cycle {
+fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -> Cycle {
     let Frame { site, decision, .. } = frame;
     let (fleet, energy) = (&decision.fleet, &decision.energy);
     let by_state = count_by_state(decision).into_iter();
     Cycle {
         age_seconds: now.since(decision.at).as_secs_f64(),
         binding: Binding {
-            words: binding_words(site, &decision.binding),
+            words: speaker.binding().words,
             circuit: circuit_name(site, decision.binding.circuit).to_owned(),
             source: source_label(site, decision.binding.source).into_owned(),
             class: class(site, decision.binding.source),
@@ -378,7 +295,7 @@ fn cycle(frame: &Frame, now: Moment, with_miners: bool) -> Cycle {
             imported_joules: energy.imported.get(),
             curtailed_joules: energy.curtailed.get(),
         },
-        circuits: circuits(frame, now),
+        circuits: circuits(frame, now, speaker),
         meters: meters(frame, now),
         miners: with_miners.then(|| miners(frame, now)),
     }
@@ -393,98 +310,4 @@ fn class(site: &Site, source: Source) -> Option<&'static str> {
         Source::Interlock(_) => Some(crate::control::site::LimitClass::Safety.name()),
         Source::LostMeter(_) | Source::Fleet => None,
     }
-}
-
-fn circuits(frame: &Frame, now: Moment) -> Vec<Circuit> {
-    let site = &frame.site;
-    let each = site.circuits.iter().zip(&frame.decision.circuits).enumerate();
-    each.map(|(index, (circuit, outcome))| Circuit {
-        name: circuit.name.clone(),
-        power_watts: circuit_power(frame, CircuitId(index), now).map(|power| power.get()),
-        miners_watts: outcome.miners.get(),
-        other_watts: outcome.other.get(),
-        headroom_watts: outcome.limits.iter().any(|limit| limit.acts).then(|| outcome.headroom.get()),
-        budget_watts: outcome.budget.get(),
-        setpoint_watts: outcome.setpoint.get(),
-        shortfall_watts: outcome.shortfall.get(),
-        breaker: outcome.breaker.map(BreakerState::name),
-        binding: source_label(site, outcome.binding).into_owned(),
-        limits: outcome
-            .limits
-            .iter()
-            .map(|limit| Limit {
-                source: source_label(site, limit.source).into_owned(),
-                cap_watts: limit.cap.map(|cap| cap.get()),
-                headroom_watts: limit.headroom.get(),
-                acts: limit.acts,
-            })
-            .collect(),
-    })
-    .collect()
-}
-
-fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
-    let site = &frame.site;
-    let each = site.meters.iter().enumerate().map(|(index, meter)| {
-        let id = MeterId(index);
-        let input = meter_input(frame, id);
-        let outcome = frame.decision.meters.get(index);
-        let in_use = outcome.and_then(|outcome| outcome.in_use).and_then(|position| match &meter.combined {
-            Some(Combination::Redundant(redundant)) => redundant.parts.get(position),
-            _ => None,
-        });
-        let told = Measure::NAMES.iter().filter_map(|(name, measure)| {
-            let value = fresh_measure(site, id, &input, *measure, now)?;
-            Some((*name, value))
-        });
-        Meter {
-            name: meter.name.clone(),
-            status: input.status.name(),
-            up: meter_up(frame, id, now),
-            power_watts: fresh_power(frame, id, now).map(|power| power.get()),
-            age_seconds: input.power.map(|reading| now.since(reading.at).as_secs_f64()),
-            refresh_seconds: input.refresh.map(|refresh| refresh.as_secs_f64()),
-            lag_seconds: outcome.map_or(meter.lag, |outcome| outcome.lag).as_secs_f64(),
-            in_use: in_use.map(|part| part_name(site, *part).into_owned()),
-            disagreement: outcome.and_then(|outcome| outcome.disagreement),
-            readings: told.collect(),
-        }
-    });
-    each.collect()
-}
-
-fn miners(frame: &Frame, now: Moment) -> Vec<Miner> {
-    let Frame { site, snapshot, decision } = frame;
-    let each = site.miners.iter().zip(&decision.miners).enumerate();
-    each.map(|(index, (miner, outcome))| {
-        let input = snapshot.miners.get(index).unwrap_or(&MinerInput::PENDING);
-        let status = fresh_status(input, now, miner.silent_after);
-        Miner {
-            name: miner.name.clone(),
-            circuit: circuit_name(site, miner.circuit).to_owned(),
-            driver: miner.driver,
-            state: outcome.state.name(),
-            up: match input.contact {
-                Contact::Pending => None,
-                Contact::Reachable => Some(true),
-                Contact::Unreachable { .. } => Some(false),
-            },
-            power_watts: status.and_then(|status| status.power.value()).map(|power| power.get()),
-            estimate_watts: outcome.draw.get(),
-            counted_watts: outcome.counted.get(),
-            setpoint: outcome.setpoint.map(|target| match target {
-                Target::Sleep => "sleep",
-                Target::Power(_) => "power",
-            }),
-            setpoint_watts: outcome.setpoint.map(|_| outcome.settled.get()),
-            hashrate_hashes_per_second: status
-                .and_then(|status| status.hashrate.value())
-                .map(|hashrate| hashrate.get()),
-            fault: status.and_then(|status| match &status.activity {
-                Activity::Fault(text) => Some(text.to_string()),
-                _ => None,
-            }),
-        }
-    })
-    .collect()
 }

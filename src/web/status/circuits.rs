@@ -1,0 +1,124 @@
+//! The circuits, with what caps them and why.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock::Moment;
+use crate::control::decision::BreakerState;
+use crate::control::frame::{Frame, circuit_power};
+use crate::control::site::{CircuitId, Site};
+use crate::metrics::{Speaker, Told, circuit_name, source_label};
+
+/// A circuit in that cycle.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Circuit {
+    /// Its name.
+    pub name: String,
+    /// The circuit that feeds it; `null` for the root.
+    pub parent: Option<String>,
+    /// Power into it by its meter; `null` without a fresh value.
+    pub power_watts: Option<f64>,
+    /// Estimated draw of its miners.
+    pub miners_watts: f64,
+    /// Load other than miners, generation negative, as estimated.
+    pub other_watts: f64,
+    /// What its own limits leave to its miners; `null` where it has none.
+    pub headroom_watts: Option<f64>,
+    /// What its miners may draw.
+    pub budget_watts: f64,
+    /// What its miners are set to.
+    pub setpoint_watts: f64,
+    /// How far its miners cannot help exceeding the budget.
+    pub shortfall_watts: f64,
+    /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
+    pub breaker: Option<&'static str>,
+    /// The source of the tightest of its own limits.
+    pub binding: String,
+    /// What caps it in effect: the cap that leaves its miners the least, over it and all circuits above it.
+    pub cap: EffectiveCap,
+    /// Every limit that acts here.
+    pub limits: Vec<CircuitLimit>,
+}
+
+/// The cap that counts for a circuit.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EffectiveCap {
+    /// The circuit on which it acts.
+    pub circuit: String,
+    /// The cap in its own scope; `null` for a lost meter and where no limit acts.
+    pub cap_watts: Option<f64>,
+    /// As in the label `source` of the metrics.
+    pub source: String,
+    /// In words.
+    pub words: String,
+    /// Up to when the order behind it holds, in milliseconds since 1970 (UTC); `null` without such an end.
+    pub until: Option<i64>,
+}
+
+impl EffectiveCap {
+    /// From what is told of it.
+    fn new(site: &Site, told: Told) -> Self {
+        Self {
+            circuit: circuit_name(site, told.circuit).to_owned(),
+            cap_watts: told.cap.map(|cap| cap.get()),
+            source: source_label(site, told.source).into_owned(),
+            words: told.words,
+            until: told.until.map(|until| until.as_unix_millis()),
+        }
+    }
+}
+
+/// A limit as it stood in that cycle.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct CircuitLimit {
+    /// As in the label `source` of the metrics.
+    pub source: String,
+    /// The cap itself; `null` for a lost meter.
+    pub cap_watts: Option<f64>,
+    /// What it leaves to the miners.
+    pub headroom_watts: f64,
+    /// Whether it acts: `false` while the condition that it has lets it rest.
+    pub acts: bool,
+}
+
+/// All circuits of a frame.
+pub(in crate::web) fn circuits(frame: &Frame, now: Moment, speaker: &Speaker<'_>) -> Vec<Circuit> {
+    (0..frame.site.circuits.len())
+        .filter_map(|index| circuit(frame, CircuitId(index), now, speaker))
+        .collect()
+}
+
+/// One of them.
+pub(in crate::web) fn circuit(
+    frame: &Frame,
+    id: CircuitId,
+    now: Moment,
+    speaker: &Speaker<'_>,
+) -> Option<Circuit> {
+    let site = &frame.site;
+    let (circuit, outcome) = (site.circuits.get(id.0)?, frame.decision.circuits.get(id.0)?);
+    Some(Circuit {
+        name: circuit.name.clone(),
+        parent: circuit.parent.map(|parent| circuit_name(site, parent).to_owned()),
+        power_watts: circuit_power(frame, id, now).map(|power| power.get()),
+        miners_watts: outcome.miners.get(),
+        other_watts: outcome.other.get(),
+        headroom_watts: outcome.limits.iter().any(|limit| limit.acts).then(|| outcome.headroom.get()),
+        budget_watts: outcome.budget.get(),
+        setpoint_watts: outcome.setpoint.get(),
+        shortfall_watts: outcome.shortfall.get(),
+        breaker: outcome.breaker.map(BreakerState::name),
+        binding: source_label(site, outcome.binding).into_owned(),
+        cap: EffectiveCap::new(site, speaker.cap(id)),
+        limits: outcome
+            .limits
+            .iter()
+            .map(|limit| CircuitLimit {
+                source: source_label(site, limit.source).into_owned(),
+                cap_watts: limit.cap.map(|cap| cap.get()),
+                headroom_watts: limit.headroom.get(),
+                acts: limit.acts,
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,258 @@
+//! What binds and why, in words: situation by situation.
+
+use crate::metrics_sample;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballast::clock::Moment;
+use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, Source};
+use ballast::control::frame::Frame;
+use ballast::control::signal::{Active, Basis, Urgency, Wall, Why};
+use ballast::control::site::{
+    Cap, CircuitId, LimitClass, LimitId, MeterId, OrderSource, Scope, Site, SourceId,
+};
+use ballast::control::snapshot::{OrderCap, Snapshot};
+use ballast::metrics::{Here, Speaker};
+use ballast::signal::status::{CapStatus, SourceStatus, Status};
+use ballast::units::Watts;
+use metrics_sample::SECOND;
+
+/// A quarter to six in the evening on the first of July, in Karachi.
+fn here() -> Here {
+    Here { now: wall("2026-07-01T12:45:00Z"), zone: jiff::tz::TimeZone::get("Asia/Karachi").unwrap() }
+}
+
+fn wall(text: &str) -> Wall {
+    Wall::unix_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+}
+
+/// What is said of the sample, changed as wanted.
+fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Option<Wall>) -> String {
+    let mut site = metrics_sample::site(2);
+    site.sources = ["openadr", "operator"]
+        .map(|name| OrderSource { name: name.into(), class: LimitClass::Grid })
+        .to_vec();
+    let now = Moment::START;
+    let (mut snapshot, mut decision) =
+        (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+    change(&mut site, &mut snapshot, &mut decision);
+    let caps = snapshot.orders.iter().filter_map(|cap| match &cap.active.why {
+        Why::Order(id) => Some(CapStatus {
+            circuit: site.circuits[cap.active.circuit.0].name.as_str().into(),
+            scope: cap.active.scope,
+            cap: cap.active.cap,
+            why: "order",
+            order: Some(id.clone()),
+            until,
+        }),
+        _ => None,
+    });
+    let source = snapshot.orders.first().map_or(0, |cap| cap.source.0);
+    let status = Status {
+        sources: vec![SourceStatus {
+            name: site.sources[source].name.as_str().into(),
+            state: None,
+            age: None,
+            trouble: Vec::new(),
+            lifted: None,
+            caps: caps.collect(),
+            met_after: None,
+            shortfall: None,
+            deviation: None,
+            orders: Vec::new(),
+        }],
+        store_errors: None,
+        clock_synchronised: true,
+    };
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    let here = here();
+    let told = Speaker::new(&frame, Some(&status), &here).binding();
+    assert_eq!(told.until, until.filter(|_| told.words.contains("until")));
+    told.words
+}
+
+/// The same with a cap of a source that binds.
+fn ordered(source: usize, circuit: usize, scope: Scope, why: Why, until: Option<Wall>) -> String {
+    said(
+        |_, snapshot, decision| {
+            let lost = matches!(why, Why::FailSafe | Why::Released);
+            let by =
+                if lost { Source::LostSource(SourceId(source)) } else { Source::Order(SourceId(source)) };
+            let active = Active {
+                circuit: CircuitId(circuit),
+                scope,
+                cap: Watts::kilowatts(412.0),
+                why,
+                basis: Basis::Instant,
+                urgency: Urgency::Normal,
+            };
+            decision.circuits[circuit].limits.push(LimitValue {
+                source: by,
+                cap: Some(active.cap),
+                headroom: Watts::kilowatts(400.0),
+                acts: true,
+            });
+            snapshot.orders.push(OrderCap { source: SourceId(source), active });
+            decision.binding =
+                Binding { circuit: CircuitId(circuit), source: by, budget: Watts::kilowatts(400.0) };
+        },
+        until,
+    )
+}
+
+fn bound(circuit: usize, source: Source) -> impl FnOnce(&mut Site, &mut Snapshot, &mut Decision) {
+    move |_, _, decision| {
+        decision.binding = Binding { circuit: CircuitId(circuit), source, budget: Watts::kilowatts(1.0) };
+    }
+}
+
+#[test]
+fn an_order_is_told_with_who_gave_it_and_until_when() {
+    let order = |id: &str| Why::Order(id.into());
+    let (evening, tomorrow) = (wall("2026-07-01T13:30:00Z"), wall("2026-07-02T01:00:00Z"));
+    for (source, circuit, scope, why, until, words) in [
+        (
+            0,
+            0,
+            Scope::Import,
+            order("17"),
+            Some(evening),
+            "held at 412 kW by the order 17 of openadr until 18:30",
+        ),
+        (
+            0,
+            0,
+            Scope::Import,
+            order("17"),
+            Some(tomorrow),
+            "held at 412 kW by the order 17 of openadr until 2026-07-02 06:00",
+        ),
+        (
+            1,
+            1,
+            Scope::Import,
+            order("too hot"),
+            None,
+            "container is held at 412 kW by the operator's order \"too hot\" until it is taken back",
+        ),
+        (
+            0,
+            1,
+            Scope::Miners,
+            order("a"),
+            Some(evening),
+            "the miners of container are held at 412 kW by the order a of openadr until 18:30",
+        ),
+        (
+            0,
+            0,
+            Scope::Miners,
+            Why::Returning("a".into()),
+            None,
+            "the miners are held at 412 kW for a moment after the order a of openadr, which is over",
+        ),
+        (
+            0,
+            0,
+            Scope::Import,
+            Why::Kept("a".into()),
+            None,
+            "held at 412 kW by the order a of openadr: openadr is not heard, and what it ordered last stays",
+        ),
+        (
+            0,
+            0,
+            Scope::Import,
+            Why::FailSafe,
+            None,
+            "openadr is not heard: its fail-safe value of 412 kW holds",
+        ),
+        (
+            0,
+            1,
+            Scope::Import,
+            Why::Released,
+            None,
+            "openadr is still not heard: the 412 kW at container that are configured for that hold",
+        ),
+    ] {
+        assert_eq!(ordered(source, circuit, scope, why, until), words);
+    }
+    let waits = ordered(1, 0, Scope::Miners, order("start-up-after-outage"), None);
+    assert_eq!(waits, "held back after a power outage, so that not all sites start at once");
+}
+
+#[test]
+fn limits_of_the_site_are_told_by_what_they_are() {
+    assert_eq!(said(|_, _, _| {}, None), "follows the surplus: 312.4 kW");
+    let words = said(bound(0, Source::Fleet), None);
+    assert_eq!(words, "the fleet takes all it can: nothing binds");
+    let feeder = Source::Limit(LimitId(2));
+    assert_eq!(said(bound(1, feeder), None), "rating of container, 350 kW (container-feeder)");
+    for (class, words) in [
+        (LimitClass::Grid, "limit of the grid for container, 350 kW (container-feeder)"),
+        (LimitClass::Contract, "limit of the contract for container, 350 kW (container-feeder)"),
+        (LimitClass::Economic, "limit of the operator for container, 350 kW (container-feeder)"),
+    ] {
+        let told = said(
+            |site, snapshot, decision| {
+                site.limits[2].class = class;
+                bound(1, feeder)(site, snapshot, decision);
+            },
+            None,
+        );
+        assert_eq!(told, words);
+    }
+    let told = said(
+        |site, snapshot, decision| {
+            site.limits[2].name = "container".into();
+            site.limits[2].cap = Cap::Reading { meter: MeterId(2), fail_safe: Watts::ZERO };
+            bound(1, feeder)(site, snapshot, decision);
+        },
+        None,
+    );
+    assert_eq!(told, "container is held at 350 kW by what pv tells");
+    let told = said(bound(1, Source::Interlock(CircuitId(1))), None);
+    assert_eq!(told, "the interlock of container does not hold, or nobody knows: its miners sleep");
+}
+
+#[test]
+fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
+    let lost = |part: f64| {
+        move |site: &mut Site, snapshot: &mut Snapshot, decision: &mut Decision| {
+            site.circuits[0].fail_safe = Watts::kilowatts(20.0);
+            decision.meters = snapshot
+                .meters
+                .iter()
+                .map(|input| MeterDecision {
+                    input: *input,
+                    lost: part,
+                    lag: Duration::ZERO,
+                    learned_lag: Some(SECOND),
+                    in_use: None,
+                    disagreement: None,
+                })
+                .collect();
+            decision.circuits[0].limits.push(LimitValue {
+                source: Source::LostMeter(MeterId(0)),
+                cap: None,
+                headroom: Watts::kilowatts(60.0),
+                acts: true,
+            });
+            bound(0, Source::LostMeter(MeterId(0)))(site, snapshot, decision);
+        }
+    };
+    assert_eq!(said(lost(1.0), None), "the meter pcc is lost: its fail-safe value of 20 kW holds");
+    assert_eq!(
+        said(lost(0.5), None),
+        "the meter pcc is silent: what may be drawn falls to its fail-safe value of 20 kW, 60 kW now"
+    );
+    // A meter whose reading is a limit has the fail-safe value of that limit.
+    let reading = |site: &mut Site, snapshot: &mut Snapshot, decision: &mut Decision| {
+        site.limits[2].cap = Cap::Reading { meter: MeterId(2), fail_safe: Watts::kilowatts(5.0) };
+        bound(1, Source::LostMeter(MeterId(2)))(site, snapshot, decision);
+    };
+    let words = "the meter pv is lost: its fail-safe value of 5 kW at container holds";
+    assert_eq!(said(reading, None), words);
+}
