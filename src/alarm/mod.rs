@@ -32,7 +32,7 @@ use tracing::{info, warn};
 
 use crate::clock::{self, Clock};
 use crate::control::frame::Frame;
-use crate::metrics::{AlarmCounts, AlarmStats, Exporter};
+use crate::metrics::{AlarmCounts, AlarmStats, AlarmSummary, Exporter};
 use crate::record::Watch;
 use crate::store::{AlarmRow, Store, Write};
 use book::{Acknowledgement, Alarm, AlarmError, Book, Change, Tuning, What};
@@ -54,17 +54,6 @@ pub struct Settings {
     pub tuning: Tuning,
     /// Who is told by HTTP.
     pub webhook: Option<Webhook>,
-}
-
-/// How many alarms are raised, by severity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Of each of [`Severity::ALL`].
-    pub by_severity: [u64; 3],
-    /// Raised, and nobody has said that they know; quiet ones are not counted.
-    pub unacknowledged: u64,
-    /// The highest number that was given; 0 before the first.
-    pub newest: u64,
 }
 
 /// The alarms of a daemon. Copies share them.
@@ -124,25 +113,6 @@ impl Alarms {
     pub fn list(&self) -> (Vec<Alarm>, Vec<Alarm>) {
         let book = locked(&self.0.book);
         (book.raised().into_iter().cloned().collect(), book.cleared().cloned().collect())
-    }
-
-    /// How many there are.
-    pub fn summary(&self) -> Summary {
-        let book = locked(&self.0.book);
-        let mut summary = Summary { newest: book.last(), ..Summary::default() };
-        for alarm in book.raised() {
-            let [notice, warning, critical] = &mut summary.by_severity;
-            let count = match alarm.severity {
-                Severity::Notice => notice,
-                Severity::Warning => warning,
-                Severity::Critical => critical,
-            };
-            *count = count.saturating_add(1);
-            if alarm.acknowledged.is_none() && !alarm.quiet {
-                summary.unacknowledged = summary.unacknowledged.saturating_add(1);
-            }
-        }
-        summary
     }
 
     /// Somebody says that they know of an alarm.
@@ -331,6 +301,23 @@ impl AlarmStats for Alarms {
                 .collect(),
             posts_failed: locked(&self.0.webhook).is_some().then(|| self.0.told.failures()),
         }
+    }
+
+    fn summary(&self) -> AlarmSummary {
+        let book = locked(&self.0.book);
+        let mut summary = AlarmSummary { newest: book.last(), ..AlarmSummary::default() };
+        for alarm in book.raised() {
+            let count = match alarm.severity {
+                Severity::Notice => &mut summary.notice,
+                Severity::Warning => &mut summary.warning,
+                Severity::Critical => &mut summary.critical,
+            };
+            *count = count.saturating_add(1);
+            if alarm.acknowledged.is_none() && !alarm.quiet {
+                summary.unacknowledged = summary.unacknowledged.saturating_add(1);
+            }
+        }
+        summary
     }
 }
 

@@ -10,6 +10,7 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::frame::Frame;
+use crate::control::preview::preview;
 use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
 use crate::daemon::fleet::Fleet;
@@ -22,7 +23,7 @@ use crate::metrics::Exporter;
 use crate::record::{self, Recorder};
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
-use crate::web::api::Api;
+use crate::web::api::{Api, Ask};
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
 /// before: a fast meter must not turn the loop into a busy one.
@@ -44,6 +45,8 @@ pub enum Request {
         /// Answered when it is in force.
         done: oneshot::Sender<Result<(), DaemonError>>,
     },
+    /// What would an order do?
+    Preview(Ask),
     /// The end, in order.
     Stop,
 }
@@ -73,11 +76,15 @@ pub struct Loop {
 impl Loop {
     /// Runs until it is told to stop, then carries out the exit policy. Ends at once, and tells which, when one of the
     /// tasks has ended by itself that it lives on: what that said last would stand for ever.
-    pub async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), DaemonError> {
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Request>,
+        mut previews: mpsc::Receiver<Ask>,
+    ) -> Result<(), DaemonError> {
         let mut last = self.clock.instant(self.clock.now());
         self.recorder.checkpoint(&self.state, self.clock.now());
         loop {
-            match self.wait(last, &mut inbox).await {
+            match self.wait(last, &mut inbox, &mut previews).await {
                 None => {
                     last = self.clock.instant(self.clock.now());
                     if let Some(part) = self.ended() {
@@ -88,6 +95,7 @@ impl Loop {
                 Some(Request::Reload { config, done }) => {
                     let _ = done.send(self.reload(*config).await);
                 }
+                Some(Request::Preview(ask)) => self.foresee(ask),
                 Some(Request::Stop) => break,
             }
         }
@@ -125,7 +133,12 @@ impl Loop {
     }
 
     /// Waits for the next cycle (`None`) or request: a period after the last cycle, or earlier for a fresh value.
-    async fn wait(&self, last: Instant, inbox: &mut mpsc::Receiver<Request>) -> Option<Request> {
+    async fn wait(
+        &self,
+        last: Instant,
+        inbox: &mut mpsc::Receiver<Request>,
+        previews: &mut mpsc::Receiver<Ask>,
+    ) -> Option<Request> {
         let period = self.state.site().settings.period;
         let news = self.meters.news();
         let fresh = async {
@@ -143,7 +156,24 @@ impl Loop {
             () = sleep_until(last + period) => None,
             () = fresh => None,
             () = ordered => None,
+            // Whoever asks waits for no more than a cycle, and a cycle never for them.
+            Some(ask) = previews.recv() => Some(Request::Preview(ask)),
         }
+    }
+
+    /// Answers from a copy of the state, on a thread of its own.
+    fn foresee(&self, ask: Ask) {
+        let frame = self.frames.borrow().clone();
+        let Some(frame) = frame.filter(|frame| Arc::ptr_eq(&frame.site, &ask.site)) else {
+            let _ = ask.answer.send(None);
+            return;
+        };
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || {
+            let preview = preview(state, &frame.snapshot, &ask.change);
+            // Whoever asked may have gone.
+            let _ = ask.answer.send(Some(preview));
+        });
     }
 
     fn cycle(&mut self) {

@@ -52,7 +52,7 @@ use crate::metrics::{Exporter, MetricsError};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
-use crate::web::api::Api;
+use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
 use cycle::{Loop, Request};
@@ -160,7 +160,9 @@ impl Daemon {
         if let Some(watch) = recorder.watch() {
             exporter.watch_record(watch);
         }
-        let api = Arc::new(Api::new(&config, desk.clone()));
+        let (questions, previews) = mpsc::channel(1);
+        let api = Api::new(&config, desk.clone()).with_alarms(alarms.clone());
+        let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
         let pages = tokio::spawn(serving);
@@ -197,7 +199,7 @@ impl Daemon {
             exit: config.exit,
             learned: crate::clock::Moment::START,
         };
-        let control = tokio::spawn(control.run(inbox));
+        let control = tokio::spawn(control.run(inbox, previews));
         Ok(Self { exporter, frames, requests, control, pages, watching, cancel, address, desk, alarms })
     }
 

@@ -19,10 +19,28 @@ pub struct AlarmCounts {
     pub posts_failed: Option<u64>,
 }
 
+/// How many alarms there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlarmSummary {
+    /// Raised, of this severity.
+    pub critical: u64,
+    /// Raised, of this severity.
+    pub warning: u64,
+    /// Raised, of this severity.
+    pub notice: u64,
+    /// Raised and not quiet, and nobody has said that they know.
+    pub unacknowledged: u64,
+    /// The highest number that was given; 0 before the first.
+    pub newest: u64,
+}
+
 /// Whoever knows the alarms.
 pub trait AlarmStats: Send + Sync {
     /// The alarms as they stand. Must not wait for a disk.
     fn alarms(&self) -> AlarmCounts;
+
+    /// How many there are.
+    fn summary(&self) -> AlarmSummary;
 }
 
 /// Adds everything that is known of the alarms.

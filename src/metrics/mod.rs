@@ -40,7 +40,7 @@ use crate::history::{History, Sample};
 use crate::units::Watts;
 use told::Tellings;
 
-pub use alarms::{AlarmCounts, AlarmStats};
+pub use alarms::{AlarmCounts, AlarmStats, AlarmSummary};
 pub(crate) use collector::count_by_state;
 pub use counters::{
     COMMAND_BOUNDS, CommandCount, CommandDurations, CommandStats, CommandTally, MeterReads, ReadCount,
@@ -274,6 +274,12 @@ impl Exporter {
     /// Where the alarms are known; none are exported before.
     pub fn watch_alarms(&self, alarms: Arc<dyn AlarmStats>) {
         self.inner.change(|state| state.alarms = Some(alarms));
+    }
+
+    /// How many alarms there are; `None` where nobody looks for any.
+    pub fn alarms(&self) -> Option<AlarmSummary> {
+        let alarms = self.inner.state().alarms?;
+        Some(alarms.summary())
     }
 
     /// How many of what this daemon holds programs of other accounts say that they hold, too; not exported before.

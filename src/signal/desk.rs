@@ -693,7 +693,7 @@ impl State {
     }
 
     /// What the cap of an order is measured with.
-    fn bases(&self, source: &str, order: &Order) -> Bases {
+    pub(super) fn bases(&self, source: &str, order: &Order) -> Bases {
         let nameplate = self.nameplate(order.circuit, order.scope);
         Bases {
             nameplate: match order.ask {

@@ -18,6 +18,7 @@
 //! | `key`, `glance` | how a source is named across a wait, and all of it at one moment |
 //! | `steady` | the scale on which the time of orders is counted |
 //! | `record`, `ledger` | what became of each order |
+//! | `foresee` | what an order would come to |
 //! | `baseline` | what would be drawn without an order |
 //! | `status` | what metrics and pages are told of each source |
 //! | `keep`, `start` | what the store holds of a source, and what a start and a reload make of it |
@@ -36,6 +37,7 @@ mod baseline;
 pub mod calendar;
 pub mod contact;
 pub mod desk;
+mod foresee;
 mod glance;
 pub mod guard;
 mod keep;

@@ -106,9 +106,9 @@ impl Skip {
     }
 }
 
-/// Runs the control law forward from a state and the snapshot of its latest cycle.
-pub fn preview(state: &State, latest: &Snapshot, change: &Change) -> Preview {
-    let mut ahead = Ahead::new(state.clone(), latest, change);
+/// Runs the control law forward from a copy of its state and the snapshot of its latest cycle.
+pub fn preview(state: State, latest: &Snapshot, change: &Change) -> Preview {
+    let mut ahead = Ahead::new(state, latest, change);
     let site = ahead.state.site().clone();
     let miners = site.miners.len().max(1);
     let affordable = u32::try_from(MOST_WORK / miners).unwrap_or(HORIZON);
@@ -518,7 +518,7 @@ mod tests {
             let mut world = World::new(vec![]);
             let before = world.total();
             let give = Change::Give(order(watts, Scope::Miners));
-            let told = preview(&world.state, &world.snapshot, &give);
+            let told = preview(world.state.clone(), &world.snapshot, &give);
             assert!((told.before.get() - before).abs() < 1.0, "{watts}: {told:?}");
             world.snapshot.orders = vec![order(watts, Scope::Miners)];
             for _ in 0..60 {
@@ -543,7 +543,7 @@ mod tests {
         for _ in 0..90 {
             world.second();
         }
-        let told = preview(&world.state, &world.snapshot, &Change::Give(order(1_000, Scope::Miners)));
+        let told = preview(world.state.clone(), &world.snapshot, &Change::Give(order(1_000, Scope::Miners)));
         let deaf = [0, 1].map(|index| (MinerId(index), Skip::Straggler));
         assert_eq!(told.skipped, deaf, "{told:#?}");
         assert!(told.short > Watts::whole(2_000), "{told:#?}");
@@ -556,7 +556,7 @@ mod tests {
         let mut world = World::new(vec![]);
         let mut other = World::new(vec![]);
         for watts in [0, 5_000] {
-            preview(&world.state, &world.snapshot, &Change::Give(order(watts, Scope::Import)));
+            preview(world.state.clone(), &world.snapshot, &Change::Give(order(watts, Scope::Import)));
         }
         for _ in 0..30 {
             assert_eq!(world.second(), other.second());
@@ -573,7 +573,7 @@ mod tests {
         let order = order(6_000, Scope::Miners);
         let binding = world.second().binding.source;
         assert_eq!(binding, Source::Order(SourceId(0)));
-        let told = preview(&world.state, &world.snapshot, &Change::TakeBack { order });
+        let told = preview(world.state.clone(), &world.snapshot, &Change::TakeBack { order });
         assert!(told.after > told.before + Watts::whole(2_000), "{told:#?}");
         assert_eq!((told.met_after, told.short), (None, Watts::ZERO));
     }

@@ -81,7 +81,7 @@ impl Limit {
     }
 }
 
-fn scope(scope: Scope) -> &'static str {
+pub(super) fn scope(scope: Scope) -> &'static str {
     match scope {
         Scope::Import => "import",
         Scope::Miners => "miners",

@@ -337,7 +337,12 @@ pub(super) async fn end_lift(
 
 impl Api {
     /// An order of a source as the desk takes it. Names are found in one configuration, all of them.
-    fn order(&self, source: &str, id: &str, body: &LimitBody) -> Result<(SourceKey, Order), Problem> {
+    pub(super) fn order(
+        &self,
+        source: &str,
+        id: &str,
+        body: &LimitBody,
+    ) -> Result<(SourceKey, Order), Problem> {
         let (default_circuit, default_scope) = self.place(source).unwrap_or((String::new(), Scope::Import));
         let (key, site) =
             self.desk.source_and_site(source).ok_or_else(|| refused(&DeskError::NoSource, source))?;
@@ -439,7 +444,7 @@ impl Api {
     }
 }
 
-fn usable(id: &str) -> Result<(), Problem> {
+pub(super) fn usable(id: &str) -> Result<(), Problem> {
     if id.is_empty() || id.len() > MOST_NAME || id.chars().any(char::is_control) {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
@@ -458,7 +463,7 @@ fn over(until: Option<Wall>) -> Problem {
     )
 }
 
-fn no_limit(id: &str) -> Problem {
+pub(super) fn no_limit(id: &str) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         format!("no order `{}` is in force or to come", body::shorten(id)),
@@ -467,7 +472,7 @@ fn no_limit(id: &str) -> Problem {
 }
 
 /// What the desk says no to.
-fn refused(error: &DeskError, source: &str) -> Problem {
+pub(super) fn refused(error: &DeskError, source: &str) -> Problem {
     let words = error.to_string();
     let (code, help) = match error {
         DeskError::NoSource => (

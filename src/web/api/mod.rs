@@ -4,6 +4,9 @@
 //! |---|---|---|
 //! | `GET /api/v1/status`, `/circuits`, `/meters`, `/miners`, `/history` | any, none on this machine | what is going on |
 //! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
+//! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
+//! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
+//! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
 //! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version |
@@ -15,12 +18,14 @@
 //! A token of scope `limits` sees and moves the orders of its own source alone. Answers that are not yes are problem details
 //! (RFC 9457). A handler bears its path and is put into the router and the document at once, so that none is without the other.
 
+mod alarms;
 mod answer;
 pub mod body;
 mod document;
 mod events;
 pub mod fuzzing;
 mod limits;
+mod preview;
 mod problem;
 mod query;
 mod reads;
@@ -40,6 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Hosts;
+use crate::alarm::Alarms;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
@@ -48,6 +54,7 @@ use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::token::{Caller, Gate, Scopes, Unknown};
+pub use preview::{Ask, Asker};
 pub use problem::Problem;
 use reads::Reads;
 pub use viewer::Viewer;
@@ -94,6 +101,8 @@ pub struct Api {
     desk: Desk,
     hosts: Arc<Hosts>,
     state: Mutex<Inside>,
+    alarms: Option<Alarms>,
+    asker: Option<Asker>,
 }
 
 #[derive(Debug)]
@@ -131,7 +140,17 @@ impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
         let hosts = Arc::new(Hosts::new(&config.web.hosts));
-        Self { desk, hosts, state: Mutex::new(Inside::new(config)) }
+        Self { desk, hosts, state: Mutex::new(Inside::new(config)), alarms: None, asker: None }
+    }
+
+    /// Tells of alarms, too.
+    pub fn with_alarms(self, alarms: Alarms) -> Self {
+        Self { alarms: Some(alarms), ..self }
+    }
+
+    /// Tells what an order would do, too.
+    pub fn with_previews(self, asker: Asker) -> Self {
+        Self { asker: Some(asker), ..self }
     }
 
     /// The names by which the daemon may be called.
@@ -259,6 +278,8 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
         .routes(routes!(limits::give, limits::take_back, limits::one))
         .routes(routes!(limits::orders))
         .routes(routes!(limits::heartbeat))
+        .routes(routes!(preview::preview))
+        .routes(routes!(alarms::acknowledge))
         .routes(routes!(limits::lift, limits::end_lift))
         .with_state(api)
 }

@@ -66,6 +66,11 @@ impl Reads {
         }
     }
 
+    /// The alarms; `None` where nobody looks for any.
+    pub(super) fn alarms(&self) -> Option<&crate::alarm::Alarms> {
+        self.orders.as_ref()?.alarms.as_ref()
+    }
+
     /// The last cycle, and the moment.
     fn frame(&self) -> Result<(Frame, Moment), Problem> {
         let frame = self.exporter.frame().ok_or_else(Problem::too_early)?;
@@ -83,6 +88,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(some_miners))
         .routes(routes!(one_miner))
         .routes(routes!(curves))
+        .routes(routes!(super::alarms::list))
         .routes(routes!(events::events))
         .routes(routes!(document))
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))

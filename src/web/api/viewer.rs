@@ -200,11 +200,21 @@ impl Viewer {
         }
         out.reserve(status.len() + 256 + if whole { frame.decision.miners.len() * 32 } else { 0 });
         let generation = &present.generation;
+        let alarms = exporter.alarms().map_or_else(
+            || "null".to_owned(),
+            |it| {
+                let crate::metrics::AlarmSummary { critical, warning, notice, unacknowledged, newest } = it;
+                format!(
+                    "{{\"critical\":{critical},\"warning\":{warning},\"notice\":{notice},\
+                 \"unacknowledged\":{unacknowledged},\"newest\":{newest}}}"
+                )
+            },
+        );
         // A generation is made of digits, letters and a point: it needs no escape.
         let _ = write!(
             out,
             "event: frame\ndata: {{\"at\":{at},\"generation\":\"{generation}\",\"status\":{status},\
-             \"miners\":{{\"whole\":{whole},\"rows\":["
+             \"alarms\":{alarms},\"miners\":{{\"whole\":{whole},\"rows\":["
         );
         let mut first = true;
         for index in 0..frame.decision.miners.len() {
