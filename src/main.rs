@@ -33,6 +33,8 @@ enum Command {
     Limit(cli::limit::Args),
     /// Show what was ordered from a running daemon, and what was delivered
     Orders(cli::orders::Args),
+    /// Show what somebody should know of, and acknowledge it
+    Alarms(cli::alarms::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
@@ -90,6 +92,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
+        Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::orders::{Daemon, Reach, day_time, text, watts};
+use super::preview;
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
@@ -64,6 +65,12 @@ struct Set {
     /// Put miners to sleep where a lower power would be slower
     #[arg(long)]
     emergency: bool,
+    /// Only say what it would do
+    #[arg(long)]
+    preview: bool,
+    /// With --preview: as JSON
+    #[arg(long, requires = "preview")]
+    json: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -72,6 +79,12 @@ struct Set {
 struct Clear {
     /// Name of the cap
     name: String,
+    /// Only say what it would do
+    #[arg(long)]
+    preview: bool,
+    /// With --preview: as JSON
+    #[arg(long, requires = "preview")]
+    json: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -112,6 +125,16 @@ struct Lift {
 /// See [`Failure`].
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let words = match &args.command {
+        Command::Set(args) if args.preview => {
+            let (id, body) = (("id", args.name.as_str()), order(args));
+            let answer = Daemon::reach(&args.reach)?.post(&["preview"], Some(id), Some(&body)).await?;
+            if args.json { super::json(&answer)? } else { preview::words(&answer, super::width()) }
+        }
+        Command::Clear(args) if args.preview => {
+            let withdraw = ("withdraw", args.name.as_str());
+            let answer = Daemon::reach(&args.reach)?.post(&["preview"], Some(withdraw), None).await?;
+            if args.json { super::json(&answer)? } else { preview::words(&answer, super::width()) }
+        }
         Command::Set(args) => {
             let daemon = Daemon::reach(&args.reach)?;
             let answer = daemon.put(&["limits", &args.name], &order(args)).await?;

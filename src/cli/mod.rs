@@ -1,5 +1,6 @@
 //! The subcommands of `ballast`.
 
+pub mod alarms;
 pub mod assess;
 pub mod check;
 pub mod demo;
@@ -8,6 +9,7 @@ pub mod limit;
 pub mod meter;
 pub mod miner;
 pub mod orders;
+mod preview;
 pub mod reading;
 pub mod reload;
 pub mod replay;

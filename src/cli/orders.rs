@@ -130,13 +130,22 @@ pub(super) struct Daemon {
     base: Url,
     /// Where it is reached, for messages.
     at: String,
-    token: Secret,
+    token: Option<Secret>,
     http: reqwest::Client,
 }
 
 impl Daemon {
     /// Finds out where it is and with which token it is asked. Nothing is sent yet.
     pub(super) fn reach(reach: &Reach) -> Result<Self, Failure> {
+        let daemon = Self::reach_to_read(reach)?;
+        if daemon.token.is_none() {
+            return Err(DaemonCallError::NoToken.into());
+        }
+        Ok(daemon)
+    }
+
+    /// The same for what may be read on its machine without a token.
+    pub(super) fn reach_to_read(reach: &Reach) -> Result<Self, Failure> {
         let named = reach
             .token_file
             .clone()
@@ -159,9 +168,8 @@ impl Daemon {
         };
         let socket = door.as_ref().filter(|_| reach.url.is_none() && !reach.demo).and_then(socket);
         let token = match named {
-            Some(file) => token_of(file)?,
-            None => first_operator(door.map_or_else(Vec::new, |door| door.tokens))
-                .ok_or(DaemonCallError::NoToken)?,
+            Some(file) => Some(token_of(file)?),
+            None => first_operator(door.map_or_else(Vec::new, |door| door.tokens)),
         };
         let mut http = crate::tls::client(base.scheme() == "https").timeout(PATIENCE);
         if let Some(socket) = &socket {
@@ -181,6 +189,15 @@ impl Daemon {
 
     pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.ask(Method::PUT, path, None, Some(body)).await
+    }
+
+    pub(super) async fn post(
+        &self,
+        path: &[&str],
+        query: Option<(&str, &str)>,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, query, body).await
     }
 
     pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
@@ -205,7 +222,10 @@ impl Daemon {
         if let Some((key, value)) = query {
             url.query_pairs_mut().append_pair(key, value);
         }
-        let mut request = self.http.request(method, url).bearer_auth(self.token.expose());
+        let mut request = self.http.request(method, url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

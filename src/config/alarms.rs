@@ -1,5 +1,6 @@
 //! The section `[alarms]`: who is told of them, and which severities and times are others than usual.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::names;
@@ -99,10 +100,10 @@ fn webhook(table: Table<'_>, store: &Store<'_>) -> Option<Webhook> {
         );
         return None;
     }
-    let near = match url.host_str() {
-        Some(host) => host == "localhost" || host == "127.0.0.1" || host == "[::1]",
-        None => false,
-    };
+    let near = url.host_str().is_some_and(|host| {
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    });
     if url.scheme() == "http" && token.is_some() && !near {
         report.warn(
             span,

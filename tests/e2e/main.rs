@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 #![expect(clippy::float_cmp, reason = "flags and counts in a scrape are exact")]
 
+mod alarms;
 mod bench;
 mod command_line;
 mod faults;
