@@ -28,3 +28,22 @@ fn publish(bencher: Bencher<'_, '_>, miners: usize) {
         }
     });
 }
+
+/// What one viewer of the events costs in a cycle in which one of a hundred miners has changed.
+#[divan::bench(args = [100, 10_000], sample_count = 50, sample_size = 1)]
+fn event(bencher: Bencher<'_, '_>, miners: usize) {
+    let (exporter, _) = metrics_sample::running(miners);
+    let mut viewer = ballast::web::Viewer::default();
+    viewer.next(&exporter);
+    let mut draw = 0;
+    bencher
+        .with_inputs(|| {
+            draw = (draw + 500) % 3_000;
+            metrics_sample::publish(&exporter, |_, decision| {
+                for miner in decision.miners.iter_mut().step_by(100) {
+                    miner.draw = ballast::units::Watts::whole(draw);
+                }
+            });
+        })
+        .bench_local_values(|()| viewer.next(&exporter).len());
+}

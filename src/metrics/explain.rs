@@ -7,11 +7,10 @@ use super::sources::{circuit_name, miner_name};
 use super::told::Telling;
 use super::why::{Here, Speaker, said};
 use crate::clock::Moment;
-use crate::control::decision::{Cause, MinerDecision, MinerState, Mode};
+use crate::control::decision::{Cause, MinerDecision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, fresh_status};
 use crate::control::learned::Learned;
-use crate::control::signal::Wall;
-use crate::control::site::{Actuator, CircuitId, Miner, MinerId};
+use crate::control::site::{Actuator, Miner, MinerId};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Outcome, Target};
 use crate::signal::status::Status;
 use crate::units::Watts;
@@ -87,7 +86,7 @@ struct Teller<'t> {
 impl Teller<'_> {
     fn ago(&self, at: Moment) -> String {
         let ago = self.now.since(at);
-        let wall = Wall::unix_millis(self.here.now.as_unix_millis()).earlier(ago);
+        let wall = self.here.now.earlier(ago);
         format!("{} ago, at {}", long(ago), self.here.time(wall))
     }
 
@@ -102,7 +101,14 @@ impl Teller<'_> {
         let wanted = match outcome.setpoint {
             None => "it was told nothing yet".to_owned(),
             Some(Target::Sleep) => "it was told to sleep".into(),
-            Some(Target::Power(power)) => format!("it was told to draw at most {}", said(power)),
+            Some(Target::Power(power)) => {
+                let apart = (outcome.settled - power).abs() > power.scaled(WORTH_TELLING / 2.0);
+                let settles = match apart {
+                    true => format!(", at which it is known to draw {}", said(outcome.settled)),
+                    false => String::new(),
+                };
+                format!("it was told to draw at most {}{settles}", said(power))
+            }
         };
         match outcome.state {
             MinerState::Pending => format!(
@@ -176,7 +182,7 @@ impl Teller<'_> {
         let told = speaker.cap(self.miner.circuit);
         let name = circuit_name(site, self.miner.circuit);
         let budget = self.frame.decision.circuits.get(self.miner.circuit.0).map(|circuit| circuit.budget);
-        let budget = budget.filter(|_| told.circuit != CircuitId(0) || told.cap.is_some());
+        let budget = budget.filter(|_| told.source != Source::Fleet);
         let may = budget.map_or_else(String::new, |budget| {
             format!(" All miners there together may draw {}.", said(budget))
         });

@@ -1,6 +1,6 @@
 //! The files of the page in the browser: part of the program, so that nothing comes from elsewhere and nothing can be missing.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -12,8 +12,9 @@ use super::render::{gzip, takes_gzip};
 /// The file that is served at `/`; without it there is the plain page.
 pub(super) const PAGE: &str = "index.html";
 
-/// All files of the page in `src/web/dashboard/`, served at `/assets/NAME`. One a line: `file!("app.js", "text/javascript")`.
-pub(super) static FILES: &[Asset] = &[];
+/// All files of the page in `src/web/dashboard/`, served at `/assets/NAME`. With files it is
+/// `LazyLock::new(|| vec![file!("index.html", "text/html"), …])`.
+pub(super) static FILES: LazyLock<Vec<Asset>> = LazyLock::new(Vec::new);
 
 /// Only from here: no script or style in the page itself, nothing from elsewhere, in nobody's frame.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -26,18 +27,12 @@ macro_rules! file {
     };
 }
 
-/// A file that is part of the program.
+/// A file that is part of the program, with what is worked out of it once.
 #[derive(Debug)]
 pub(super) struct Asset {
     name: &'static str,
-    kind: &'static str,
+    kind: HeaderValue,
     bytes: &'static [u8],
-    made: OnceLock<Made>,
-}
-
-/// What is worked out of a file once.
-#[derive(Debug)]
-struct Made {
     tag: HeaderValue,
     /// `None` where that is not smaller.
     compressed: Option<Bytes>,
@@ -46,21 +41,19 @@ struct Made {
 impl Asset {
     /// A file.
     #[cfg_attr(not(test), expect(dead_code, reason = "the folder has no files yet"))]
-    const fn new(name: &'static str, kind: &'static str, bytes: &'static [u8]) -> Self {
-        Self { name, kind, bytes, made: OnceLock::new() }
-    }
-
-    fn made(&self) -> &Made {
-        self.made.get_or_init(|| {
-            let hash = Sha256::digest(self.bytes);
-            let short: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            let tag = HeaderValue::from_str(&format!("\"{short}\""));
-            let compressed = gzip(self.bytes).ok().filter(|small| small.len() < self.bytes.len());
-            Made {
-                tag: tag.unwrap_or_else(|_| HeaderValue::from_static("\"0\"")),
-                compressed: compressed.map(Bytes::from),
-            }
-        })
+    fn new(name: &'static str, kind: &'static str, bytes: &'static [u8]) -> Self {
+        let hash = Sha256::digest(bytes);
+        let short: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let tag = HeaderValue::from_str(&format!("\"{short}\""));
+        let compressed = gzip(bytes).ok().filter(|small| small.len() < bytes.len());
+        Self {
+            name,
+            kind: HeaderValue::from_static(kind),
+            bytes,
+            // Eight hexadecimal bytes in quotes are a header.
+            tag: tag.unwrap_or_else(|_| HeaderValue::from_static("\"0\"")),
+            compressed: compressed.map(Bytes::from),
+        }
     }
 }
 
@@ -71,9 +64,8 @@ pub(super) fn find<'f>(files: &'f [Asset], name: &str) -> Option<&'f Asset> {
 
 /// A file as an answer. Whoever has it already is told so: a browser asks each time, and an update of the program is seen at once.
 pub(super) fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {
-    let made = asset.made();
     let fixed = [
-        (header::ETAG, made.tag.clone()),
+        (header::ETAG, asset.tag.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
@@ -81,13 +73,13 @@ pub(super) fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
-    let tag = made.tag.to_str().unwrap_or("");
+    let tag = asset.tag.to_str().unwrap_or("");
     let mut tags = known.flat_map(|tags| tags.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
     if tags.any(|known| known == tag || known == "*") {
         return (StatusCode::NOT_MODIFIED, fixed).into_response();
     }
-    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind))];
-    match made.compressed.as_ref().filter(|_| takes_gzip(headers)) {
+    let kind = [(header::CONTENT_TYPE, asset.kind.clone())];
+    match asset.compressed.as_ref().filter(|_| takes_gzip(headers)) {
         Some(small) => {
             let coding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
             (fixed, kind, coding, small.clone()).into_response()
@@ -100,12 +92,13 @@ pub(super) fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {
 mod tests {
     use super::*;
 
-    static TEST: &[Asset] = &[Asset::new("a.js", "text/javascript; charset=utf-8", &[b'a'; 500])];
+    static TEST: LazyLock<Vec<Asset>> =
+        LazyLock::new(|| vec![Asset::new("a.js", "text/javascript; charset=utf-8", &[b'a'; 500])]);
 
     #[test]
     fn a_file_is_compressed_and_sent_once_to_who_has_it() {
-        let asset = find(TEST, "a.js").unwrap();
-        assert!(find(TEST, "b.js").is_none() && find(TEST, "../a.js").is_none());
+        let asset = find(&TEST, "a.js").unwrap();
+        assert!(find(&TEST, "b.js").is_none() && find(&TEST, "../a.js").is_none());
         let mut headers = HeaderMap::new();
         let plain = serve(asset, &headers);
         assert_eq!(plain.headers()["content-type"], "text/javascript; charset=utf-8");

@@ -50,14 +50,14 @@ async fn nothing(request: Request) -> Response {
 
 /// The page for people: that of the browser where there is one, else the plain one.
 async fn root(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    match assets::find(FILES, PAGE) {
+    match assets::find(&FILES, PAGE) {
         Some(page) => assets::serve(page, &headers),
         None => plain_page(State(shared)).await,
     }
 }
 
 async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    match assets::find(FILES, &file) {
+    match assets::find(&FILES, &file) {
         Some(asset) => assets::serve(asset, &headers),
         None => plain(StatusCode::NOT_FOUND, "there is nothing here; see /\n"),
     }

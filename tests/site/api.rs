@@ -112,7 +112,7 @@ async fn miners_are_found_by_state_circuit_and_name_page_by_page() {
     let page = ask("?offset=115&limit=1000").await;
     assert_eq!((page["miners"].as_array().unwrap().len(), &page["offset"]), (5, &json!(115)));
     assert_eq!(page["miners"][4]["name"], "rack-002-39");
-    assert_eq!(ask("?offset=4000000000").await["miners"], json!([]));
+    assert_eq!(ask("?offset=100000").await["miners"], json!([]));
     let asleep = ask("?state=asleep").await;
     assert_eq!((&asleep["total"], &asleep["miners"][0]["name"]), (&json!(1), &json!("rack-000-01")));
     assert_eq!(ask("?circuit=pcc").await["total"], 120, "what lies below belongs to it");

@@ -82,6 +82,7 @@ pub(super) struct LimitOrder {
     #[schema(exclusive_minimum = 0, maximum = 31_622_400)]
     duration_seconds: Option<f64>,
     /// Rises with each version of the order; the next one without it.
+    #[schema(format = "uint64")]
     revision: Option<u64>,
     /// Within its source the lower number wins; without numbers the tightest.
     priority: Option<u32>,

@@ -107,7 +107,7 @@ pub(super) async fn give(
     delete, path = "/api/v1/limits/{id}", tag = "orders", security(("bearer" = [])),
     params(
         ("id" = String, Path, description = "the name of the order"),
-        ("revision" = Option<u64>, Query, description = "up to which version it is taken back")
+        ("revision" = Option<u64>, Query, format = "uint64", description = "up to which version it is taken back")
     ),
     responses((status = 200, description = "it is taken back", body = Given), OrderErrors)
 )]

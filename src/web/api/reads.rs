@@ -35,6 +35,8 @@ use crate::web::status::{Circuit, Meter, Miner, Status, circuit, circuits, meter
 /// Miners in one answer at most, and without a wish.
 const MOST_MINERS: usize = 1_000;
 const SOME_MINERS: usize = 100;
+/// No site has more miners.
+const MOST_OFFSET: usize = 100_000;
 /// The longest text that is looked for.
 const LONGEST_SEARCH: usize = 128;
 /// An answer that is at least so large is compressed for whoever takes that.
@@ -242,7 +244,7 @@ pub(super) struct Miners {
 #[utoipa::path(
     get, path = "/api/v1/miners", tag = "site", security((), ("bearer" = [])),
     params(
-        ("offset" = Option<u32>, Query, description = "so many are left out"),
+        ("offset" = Option<u32>, Query, maximum = 100000, description = "so many are left out"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "so many at the most; 100 without it"),
         ("state" = Option<String>, Query, description = "those in this state, such as asleep"),
         ("circuit" = Option<String>, Query, description = "those on this circuit or below it"),
@@ -252,7 +254,7 @@ pub(super) struct Miners {
 )]
 async fn some_miners(State(reads): State<Reads>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answered {
     let query = Query::read(query.as_deref(), &["offset", "limit", "state", "circuit", "search"])?;
-    let offset = query.whole("offset", 0, u32::MAX)?.map_or(0, |offset| usize::try_from(offset).unwrap_or(0));
+    let offset = query.whole("offset", 0, MOST_OFFSET)?.unwrap_or(0);
     let limit = query.whole("limit", 1, MOST_MINERS)?.unwrap_or(SOME_MINERS);
     let (frame, now) = reads.frame()?;
     let state = query.text("state").map(state_of).transpose()?;
