@@ -109,7 +109,7 @@ function render() {
   renderSources(status.signals, sourceActs);
   chart.draw();
   chips();
-  say(status);
+  say(status, counts);
   text($("version"), `Ballast ${status.version}`);
   document.body.classList.remove("waiting");
   freshness();
@@ -117,9 +117,9 @@ function render() {
 }
 
 /** Says aloud what changes the picture, not what changes with every cycle. */
-function say(status) {
+function say(status, counts) {
   const key = `${status.mode} ${status.cycle?.binding.source ?? ""}`;
-  if (spoken && spoken !== key) announce(why.sentence(status));
+  if (spoken && spoken !== key) announce(why.sentence(status, counts));
   spoken = key;
 }
 
@@ -160,6 +160,10 @@ function freshness() {
   attribute($("fresh"), "data-state", state);
   text($("fresh-words"), state === "live" ? `live, ${span(age)} old` : state === "lost" ? `no data for ${wholeSpan(seconds)}` : "connecting");
   document.body.classList.toggle("stale", state === "lost");
+  if (chart.stale !== (state === "lost")) {
+    chart.stale = state === "lost";
+    chart.values();
+  }
   const words = refusal === 401 || refusal === 403 ? "From here this page needs a token, of any scope."
     : state === "lost" ? `No data for ${wholeSpan(seconds)}${open ? ": connected, but no control cycle completes" : ": the daemon is not reached"}. What is shown is from ${clock(frame.at, true)}; miners stand at what they were last told.`
       : state === "wait" && seconds > LATE ? `No data yet: ${open ? "connected, but no control cycle completes" : "the daemon is not reached"}. Trying again.` : "";
@@ -195,6 +199,7 @@ async function loadHistory() {
   if (!answer.ok || !answer.data) return;
   chart.load(answer.data);
   if (frame) record();
+  chart.draw();
 }
 
 async function ask() {
@@ -263,8 +268,10 @@ function maintenanceActs(kind, target) {
 
 circuits.setActs((place, name) => {
   if (!token()) return buttons(place, []);
-  const kept = maintenanceActs("circuit", name).map(([words, act]) => [words.startsWith("End") ? "End maintenance …" : words, `${words} ${name}`, act]);
-  return buttons(place, [["Limit …", `Set a limit at ${name}`, () => moves.setLimit(name)], ...kept]);
+  const limit = ["Set a limit …", () => moves.setLimit(name)];
+  const kept = maintenanceActs("circuit", name);
+  if (!kept.length) return buttons(place, [["Limit …", `Set a limit at ${name}`, limit[1]]]);
+  return buttons(place, [["…", `Limit or maintenance of ${name}`, () => moves.choose(name, [limit, ...maintenanceActs("circuit", name)])]]);
 });
 
 moves.use({
@@ -283,7 +290,7 @@ function operating() {
   const may = token() !== "";
   for (const id of ["emergency", "pause", "set-limit"]) show($(id), may && fleet !== null);
   show($("sign-in"), true);
-  text($("sign-in"), may ? `Operating${person() ? ` as ${person()}` : ""}` : "Operate");
+  text($("sign-in"), may ? `${person() || "Operating"}` : "Operate");
   attribute($("sign-in"), "title", may ? "Forget the token" : "Enter a token, to set limits and acknowledge alarms");
   document.body.classList.toggle("operating", may);
   if (!may) {

@@ -7,11 +7,12 @@ import { colours } from "./states.js";
 /** How each line looks; forms differ, so that they are told apart without colour. */
 const SERIES = [
   { key: "surplus", words: "Surplus", colour: "--surplus", width: 1.75, dash: [], area: true },
-  { key: "grid", words: "Grid (+ import, − export)", short: "Grid", colour: "--grid", width: 1.5, dash: [2, 3] },
+  { key: "grid", words: "Grid", title: "Grid: import is positive, export negative", colour: "--grid", width: 1.5, dash: [2, 3] },
   { key: "budget", words: "Budget", colour: "--text", width: 1.5, dash: [7, 4], steps: true },
   { key: "cap", words: "Cap", colour: "--red", width: 2, dash: [2, 2, 9, 2], steps: true },
-  { key: "draw", words: "Fleet draw", short: "Draw", colour: "--draw", width: 2.75, dash: [] },
+  { key: "draw", words: "Draw", colour: "--draw", width: 2.75, dash: [] },
 ];
+const LEGEND = ["surplus", "draw", "grid", "budget", "cap"];
 const WIRE = { surplus: "surplus_watts", draw: "power_watts", grid: "import_watts", budget: "budget_watts", cap: "cap_watts" };
 const MOST = 6 * 3600 * 1000;
 const STRIP = 22;
@@ -31,7 +32,7 @@ export class Chart {
     this.hidden = new Set();
     this.cursor = null; // an index counted from the beginning of the data; `null` follows the present
     this.items = new Map();
-    for (const series of SERIES) this.legend.append(this.item(series));
+    for (const key of LEGEND) this.legend.append(this.item(SERIES.find((series) => series.key === key)));
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerdown", (event) => this.point(event));
     this.canvas.addEventListener("pointerleave", (event) => {
@@ -48,7 +49,7 @@ export class Chart {
       series.area ? svg("path", { d: "M0 6h30v6H0z", class: `area ${series.key}` }) : null,
       svg("path", { d: "M0 6h30", class: `line ${series.key}`, "stroke-width": series.width, "stroke-dasharray": series.dash.join(" ") || null }));
     const button = el("button", {
-      type: "button", class: "legend-item", "aria-pressed": "true", title: "Show or hide this line",
+      type: "button", class: "legend-item", "aria-pressed": "true", title: `${series.title ?? series.words}. Press to show or hide`,
       onclick: () => {
         if (!this.hidden.delete(series.key)) this.hidden.add(series.key);
         attribute(button, "aria-pressed", String(!this.hidden.has(series.key)));
@@ -127,7 +128,7 @@ export class Chart {
     const raw = span / Math.max(3, Math.min(7, Math.floor(this.plot.height / 52)));
     const power10 = 10 ** Math.floor(Math.log10(raw));
     const tick = [1, 2, 2.5, 5, 10].map((n) => n * power10).find((n) => n >= raw);
-    return { low: Math.floor(low / tick) * tick, high: Math.ceil((high + span * 0.02) / tick) * tick, tick };
+    return { low: low < 0 ? low - span * 0.03 : 0, high: high + span * 0.04, tick };
   }
 
   draw() {
@@ -145,7 +146,7 @@ export class Chart {
     const context = this.context;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    context.font = `${this.font}px system-ui, sans-serif`;
+    context.font = `${this.font}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
     this.plot = { left: 0, top: this.font + 8, right: width - this.font * 5.4, bottom: height - this.font - 12 - STRIP, height: 0 };
     this.plot.height = this.plot.bottom - this.plot.top;
     const { first, last, count } = this.span();
@@ -153,7 +154,7 @@ export class Chart {
     const unit = powerUnit(Math.max(range.high, -range.low));
     const digits = (range.tick / unit.factor) % 1 ? (range.tick / unit.factor * 10) % 1 ? 2 : 1 : 0;
     const label = (value) => `${value < 0 ? "−" : ""}${Math.abs(value / unit.factor).toFixed(digits)}`;
-    const widest = Math.max(context.measureText(label(range.high)).width, context.measureText(label(range.low)).width, context.measureText(unit.unit).width);
+    const widest = Math.max(context.measureText(label(range.high)).width, context.measureText(range.low < -range.tick ? label(range.low) : "").width, context.measureText(unit.unit).width);
     this.plot.left = Math.ceil(widest) + 10;
     const { left, right, top, bottom } = this.plot;
     const x = (index) => left + ((index - first) / Math.max(1, count - 1)) * (right - left);
@@ -163,7 +164,7 @@ export class Chart {
     context.textBaseline = "middle";
     context.textAlign = "right";
     context.lineWidth = 1;
-    for (let value = range.low; value <= range.high + range.tick / 2; value += range.tick) {
+    for (let value = Math.ceil(range.low / range.tick) * range.tick; value <= range.high; value += range.tick) {
       const zero = Math.abs(value) < range.tick / 2;
       context.strokeStyle = colour(zero ? "--muted" : "--line");
       const at = Math.round(y(value)) + 0.5;
@@ -178,7 +179,7 @@ export class Chart {
     this.times(context, colour, first, last);
     context.save();
     context.beginPath();
-    context.rect(left, top - 2, right - left + 2, bottom - top + 4);
+    context.rect(left, top - 3, right - left + 2, bottom - top + 6);
     context.clip();
     for (const series of SERIES) if (!this.hidden.has(series.key)) this.line(context, colour, series, first, last);
     context.restore();
@@ -317,7 +318,7 @@ export class Chart {
       const value = this.data[series.key][index];
       if (!known(value)) continue;
       const above = value > range.high;
-      labels.push({ words: `${series.short ?? series.words}${above ? " ↑" : ""}`, at: this.y(Math.min(value, range.high)), colour: colour(series.colour) });
+      labels.push({ words: `${series.words}${above ? " ↑" : ""}`, at: this.y(Math.min(value, range.high)), colour: colour(series.colour) });
     }
     labels.sort((a, b) => a.at - b.at);
     const gap = this.font + 3;
@@ -374,7 +375,7 @@ export class Chart {
     }
     const bound = this.sources[this.binding[index]];
     const words = bound === undefined ? "what bound is unknown" : `bound by ${plainSource(bound)}`;
-    const time = this.cursor === null ? "Now" : clock(at, true);
+    const time = this.cursor !== null ? clock(at, true) : this.stale ? `Last known, ${clock(at)}` : "Now";
     text(this.when, this.length ? `${time}: ${words}` : "Nothing has been recorded yet.");
     const { first, last } = this.span();
     attribute(this.canvas, "aria-valuemin", Math.max(0, first));
@@ -425,7 +426,7 @@ export class Chart {
         const at = this.from + index * this.step;
         const value = (key) => (known(this.data[key][index]) ? power(this.data[key][index]) : UNKNOWN);
         text(row.children[0], clock(at, true));
-        ["surplus", "draw", "grid", "budget", "cap"].forEach((key, column) => text(row.children[column + 1], value(key)));
+        LEGEND.forEach((key, column) => text(row.children[column + 1], value(key)));
         text(row.children[6], plainSource(this.sources[this.binding[index]] ?? UNKNOWN));
       });
     text(this.table.querySelector("caption"), this.length ? `Every ${every * this.step / 60_000} min, newest first, ${day(this.from + last * this.step)}, ${zone(this.from)}` : "Nothing recorded yet");

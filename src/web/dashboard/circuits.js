@@ -29,13 +29,13 @@ function make(item) {
     toggle, name,
     draw: el("td", { class: "number" }), may: el("td", { class: "number" }), meter: el("td", { class: "number" }),
     fill: el("span", { class: "fill" }), limit: el("span", { class: "limit" }), held: el("span", { class: "held-back" }),
-    words: el("span", { class: "cap-words" }), until: el("span", { class: "cap-until" }), flags: el("span", { class: "flags" }), acts: el("span", { class: "row-acts" }),
+    words: el("span", { class: "cap-words" }), until: el("span", { class: "cap-until" }), flags: el("span", { class: "flags" }), good: el("span", { class: "flags" }), acts: el("span", { class: "row-acts" }),
   };
   const bar = el("div", { class: "bar", role: "img" }, cells.held, cells.fill, cells.limit);
   cells.bar = bar;
   const row = el("tr", { "data-depth": Math.min(entry.depth, 8) },
     el("th", { scope: "row" }, el("div", { class: "branch" }, toggle, name)), el("td", { class: "bar-cell" }, bar),
-    cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, cells.flags, cells.words, " ", cells.until, cells.acts));
+    cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, cells.words, " ", cells.until, " ", cells.good), cells.acts)));
   row.parts = cells;
   return row;
 }
@@ -72,6 +72,7 @@ export function render(cycle, fleet, now) {
     attribute(cells.toggle, "aria-label", parent ? `${open ? "Fold" : "Unfold"} ${name}` : "No circuits below");
     text(cells.toggle, parent ? (open ? "▾" : "▸") : "");
     text(cells.name, name);
+    attribute(cells.name, "title", name.length > 12 ? name : null);
     const full = Math.max(capacity, circuit.miners_watts, 1);
     const may = Math.min(circuit.budget_watts, full);
     const at = (watts) => `${Math.max(0, Math.min(100, (watts / full) * 100)).toFixed(2)}%`;
@@ -92,7 +93,7 @@ export function render(cycle, fleet, now) {
     const { cap } = circuit;
     const words = cap?.words || circuit.binding;
     const inherited = entry.index !== fleet.order[0]?.index && root?.cap?.words === words;
-    text(cells.words, inherited ? `as ${root.name}` : capital(words ?? ""));
+    text(cells.words, inherited ? `As ${root.name}` : capital(words ?? ""));
     attribute(cells.words, "title", inherited ? words : null);
     cells.words.classList.toggle("inherited", inherited);
     const until = !inherited && known(cap?.until) && !words.includes("until") ? `until ${moment(cap.until, now)}` : "";
@@ -102,7 +103,7 @@ export function render(cycle, fleet, now) {
     if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
     const interlock = interlockOf(circuit);
     if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : "interlock does not hold"]);
-    keyed(cells.flags, flags, ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));
+    for (const [place, level] of [[cells.flags, "critical"], [cells.good, "good"]]) keyed(place, flags.filter((one) => one[0] === level), ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));
     acts(cells.acts, name);
   });
 }

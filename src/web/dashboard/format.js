@@ -42,7 +42,7 @@ export function percent(ratio) {
 export function span(seconds) {
   if (!known(seconds)) return UNKNOWN;
   const all = Math.max(0, seconds);
-  if (all < 9.95) return `${all.toFixed(all < 0.05 ? 0 : 1)}\u00a0s`;
+  if (all < 2.95) return `${all.toFixed(all < 0.05 ? 0 : 1)}\u00a0s`;
   if (all < 90) return `${Math.round(all)}\u00a0s`;
   const minutes = Math.round(all / 60);
   if (minutes < 90) return `${minutes}\u00a0min`;

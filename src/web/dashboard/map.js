@@ -81,7 +81,7 @@ export class MinerMap {
 
   resize() {
     const width = this.holder.clientWidth;
-    const tallest = innerWidth < 700 ? 620 : Math.max(360, Math.min(1000, innerHeight * 0.62));
+    const tallest = innerWidth < 700 ? 620 : innerWidth < 2000 ? Math.max(360, innerHeight * 0.62) : Math.max(360, innerHeight * 0.29);
     if (Math.abs(width - this.width) < 1 && Math.abs(tallest - this.tallest) < 40 && this.fit) return;
     this.width = width;
     this.tallest = tallest;
@@ -177,7 +177,7 @@ export class MinerMap {
     if (!this.fit) return;
     const { context, scale } = this;
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    context.font = `${12 * scale}px system-ui, sans-serif`;
+    context.font = `${12 * scale}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
     context.textBaseline = "alphabetic";
     context.fillStyle = this.colour("--muted");
     const wide = this.fit.columns * this.fit.cell;

@@ -90,7 +90,7 @@ function preview(answer) {
   if (data.short_watts >= 1) put("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`);
   else if (known(data.met_after_seconds)) put("good", data.met_after_seconds < 0.5 ? "It is met already." : `It is met after about ${span(data.met_after_seconds)}.`);
   else put("warning", "When it is met is not known.");
-  put("notice", `${capital(data.circuit)}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`);
+  put("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`);
   const kinds = [["lowered", "lowered"], ["put_to_sleep", "put to sleep"], ["raised", "raised"], ["woken", "woken"]].filter(([key]) => moves[key]).map(([key, words]) => `${moves[key].toLocaleString("en")} ${words}`);
   put(moves.total ? "held" : "good", moves.total ? `${many(moves.total, "miner")} ${moves.total === 1 ? "moves" : "move"}: ${kinds.join(", ")}.` : "No miner moves.");
   for (const skip of data.skipped ?? []) {
@@ -203,6 +203,7 @@ function rootBody(more) {
 
 export function pause() {
   const length = select(DURATIONS, "1800");
+  length.dataset.first = "";
   const body = () => rootBody({ duration_seconds: Number(length.value) });
   const place = el("div");
   const again = () => place.replaceChildren(previewed(body()).node);
@@ -243,6 +244,7 @@ export function clear(order) {
 
 export function lift(source) {
   const length = select(DURATIONS.slice(0, 5), "900");
+  length.dataset.first = "";
   confirm(`Lift the caps of ${source.name}?`, {
     words: [el("p", { class: "strong" }, "The site may draw more than was ordered, and you answer for it."), "Limits of the site and caps of other sources stay."],
     extra: [{ node: field("For", length) }], button: "Lift its caps", danger: true,
@@ -261,7 +263,7 @@ export function endLift(source) {
 
 export function acknowledge(alarm) {
   confirm("Acknowledge this alarm", {
-    words: [el("p", { class: "strong" }, capital(alarm.words)), "It stays in the list until its cause is gone."], button: "Acknowledge", note: true,
+    words: [el("p", { class: "strong" }, alarm.words), "It stays in the list until its cause is gone."], button: "Acknowledge", note: true,
     act: ({ by, note }) => request("POST", `alarms/${alarm.id}/acknowledge`, { by, note }), done: () => page.changed(),
   });
 }
@@ -273,6 +275,13 @@ export function maintain(kind, target) {
     extra: [{ node: field("For", length) }], button: "Begin maintenance", note: true,
     act: ({ by, note }) => request("PUT", `maintenance/${name(target)}`, { kind, by, note, until: length.value === "open" ? null : Math.round(page.now() + Number(length.value) * 1000) }),
     done: () => page.changed(),
+  });
+}
+
+/** What may be done with a circuit, where that is more than one thing. */
+export function choose(title, list) {
+  open(title, (form) => {
+    form.append(el("div", { class: "actions" }, ...list.map(([words, act]) => el("button", { type: "button", onclick: act }, words))));
   });
 }
 

@@ -2,11 +2,12 @@
 
 import { $, attribute, el, icon, keyed, setIcon, show, text } from "./dom.js";
 import { UNKNOWN, capital, clock, known, many, millis, moment, percent, power, span } from "./format.js";
+import { readWords } from "./why.js";
 
 /** A line of a list: an icon, a head with a figure at its end, and words under it. */
 function line() {
   const parts = { icon: el("span", { class: "holder" }), head: el("bdi", { class: "row-head" }), end: el("span", { class: "row-end" }), under: el("span", { class: "row-under" }), acts: el("span", { class: "row-acts" }) };
-  const node = el("li", { class: "row" }, parts.icon, el("div", { class: "row-body" }, el("div", { class: "row-top" }, parts.head, parts.end), parts.under), parts.acts);
+  const node = el("li", { class: "row" }, parts.icon, el("div", { class: "row-body" }, el("div", { class: "row-top" }, parts.head, parts.end), parts.under, parts.acts));
   node.parts = parts;
   return node;
 }
@@ -21,8 +22,6 @@ function fill(node, level, head, end, under) {
   show(parts.under, under !== "");
 }
 
-const READS = { ok: "good value", frozen: "stands still: not believed", turned: "moves the wrong way: not believed", timeout: "does not answer" };
-
 export function renderMeters(meters) {
   show($("meters"), meters.length > 0);
   const lost = meters.filter((meter) => meter.up === false).length;
@@ -32,7 +31,7 @@ export function renderMeters(meters) {
   keyed($("meter-list"), sorted, ({ meter }) => meter.name, line, (node, { meter }) => {
     const level = meter.up === false ? "critical" : meter.up === null ? "wait" : meter.disagreement ? "warning" : "good";
     const words = [];
-    if (meter.up !== true || meter.status !== "ok") words.push(READS[meter.status] ?? meter.status);
+    if (meter.up !== true || meter.status !== "ok") words.push(readWords(meter.status));
     words.push(known(meter.age_seconds) ? `${span(meter.age_seconds)} old` : "no value yet");
     if (meter.in_use) words.push(`from ${meter.in_use}`);
     if (meter.disagreement) words.push("its parts disagree: the worse value counts");
@@ -133,7 +132,7 @@ export function renderAlarms(alarms, now, acts) {
     return under.join(" · ");
   };
   const update = (node, alarm) => {
-    fill(node, alarm.cleared === null ? (["critical", "warning", "notice"].includes(alarm.severity) ? alarm.severity : "notice") : "good", capital(alarm.words), "", words(alarm));
+    fill(node, alarm.cleared === null ? (["critical", "warning", "notice"].includes(alarm.severity) ? alarm.severity : "notice") : "good", alarm.words, "", words(alarm));
     node.classList.toggle("done", Boolean(alarm.acknowledged) || alarm.cleared !== null);
     acts(node.parts.acts, alarm);
   };

@@ -15,15 +15,29 @@ export const modeWords = (mode) => MODES[mode]?.[0] ?? capital(mode ?? UNKNOWN);
 /** Whether it is known what is left over: not without a fresh value at the grid connection. */
 export const surplusOf = (cycle) => (known(cycle.circuits[0]?.power_watts) ? cycle.fleet.surplus_watts : null);
 
-export function sentence(status) {
+/** How a latest read ended, in words. */
+const READS = { ok: "good value", frozen: "stands still and is not believed", turned: "moves the wrong way and is not believed", timeout: "does not answer" };
+export const readWords = (status) => READS[status] ?? status;
+
+export function sentence(status, counts = {}) {
   const { cycle, mode } = status;
   if (!cycle) return "Starting up: no control cycle has completed yet, and nothing is commanded.";
   const { fleet } = cycle;
   const draw = power(fleet.power_watts);
   if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${draw}.`;
   if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
-  if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}.`;
-  return capital(held(cycle, true));
+  if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(fleet, counts)}.`;
+  return capital(held(cycle, true).slice(0, -1) + but(fleet, counts)) + ".";
+}
+
+/** What goes wrong beside what binds: more is drawn than may be, or less than could be. */
+function but(fleet, counts) {
+  if (fleet.shortfall_watts >= 1) {
+    const silent = (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
+    const why = silent ? `: ${many(silent, "miner")} ${silent === 1 ? "does" : "do"} not answer` : counts.straggler ? `: ${many(counts.straggler, "miner")} ${counts.straggler === 1 ? "does" : "do"} not do what was told` : "";
+    return `, ${power(fleet.shortfall_watts)} over budget${why}`;
+  }
+  return fleet.left_why ? `, and ${power(fleet.left_watts)} stay unused` : "";
 }
 
 /** What binds, and what comes of it. */
@@ -57,7 +71,7 @@ export function notes(status, counts) {
       add("critical", `${unseen}${power(fleet.shortfall_watts)} over budget`, "#circuits");
     }
     for (const meter of cycle.meters) {
-      if (meter.up === false) add("critical", `Meter ${meter.name}: ${meter.status}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
+      if (meter.up === false) add("critical", `Meter ${meter.name} ${readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
       else if (meter.disagreement) add("warning", `Parts of meter ${meter.name} disagree`, "#meters");
     }
     for (const circuit of cycle.circuits) {
@@ -131,7 +145,7 @@ export function render(status, counts) {
   text($("site"), status.site);
   const title = `${words} – ${status.site} – Ballast`;
   if (document.title !== title) document.title = title;
-  text($("sentence"), sentence(status));
+  text($("sentence"), sentence(status, counts));
   const list = notes(status, counts);
   if (!list.length && status.cycle) list.push({ level: "good", words: "Nothing else needs attention", to: null });
   // Beyond a dozen the worst are shown and the rest is counted.
