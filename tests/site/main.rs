@@ -10,5 +10,6 @@ mod metrics;
 mod metrics_promtool;
 #[path = "../shared/metrics_sample.rs"]
 mod metrics_sample;
+mod packaged;
 mod systemd;
 mod web;
