@@ -40,3 +40,14 @@ unit:
 # with names after the time, only those.
 fuzz seconds="60" *targets:
     fuzz/run {{ seconds }} {{ targets }}
+
+# The Debian package, in target/debian (cargo install --locked cargo-deb cargo-auditable). The program carries the list of
+# what is linked into it.
+deb:
+    cargo auditable build --release --locked
+    packaging/deb "${CARGO_TARGET_DIR:-target}/release/ballast" "${CARGO_TARGET_DIR:-target}/debian"
+
+# A program that needs no C library of the machine it runs on (rustup target add x86_64-unknown-linux-musl; apt install
+# musl-tools).
+static target="x86_64-unknown-linux-musl":
+    cargo build --release --locked --target {{ target }}

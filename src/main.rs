@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ballast::cli::{self, Failure};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Makes a Bitcoin mining site follow the power that is to spare, second by second
 #[derive(Debug, Parser)]
@@ -43,6 +43,10 @@ enum Command {
     Replay(cli::replay::Args),
     /// Serve only the simulated site of a configuration, for another process to control
     Sim(cli::sim::Args),
+    /// Print what lets a shell complete these commands and their options
+    Completions(cli::docs::CompletionsArgs),
+    /// Write the manual pages
+    Man(cli::docs::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +102,8 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Replay(args) => return cli::replay::run(args),
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Miner(args) => return cli::miner::run(args).await,
+        Command::Completions(args) => cli::docs::completions(args, Arguments::command())?,
+        Command::Man(args) => cli::docs::man(args, Arguments::command())?,
         Command::Check(_) | Command::Discover(_) => {}
     }
     Ok(0)

@@ -10,6 +10,10 @@ pub use super::EX_CONFIG;
 
 /// What `ballast check` takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "It asks no device. Exit code: 0 for a configuration that can be used, 78 for mistakes, and for warnings with \
+                        --strict."
+)]
 pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = super::CONFIG)]

@@ -33,6 +33,10 @@ const SHOWN: usize = 12;
 
 /// What `ballast discover` takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 when the scan is complete, 64 for a command line that cannot be used, 78 for a configuration \
+                        that cannot be merged with, 130 after Ctrl-C, 1 for anything else."
+)]
 pub struct Args {
     /// Networks (10.20.0.0/22), ranges (10.20.0.1-10.20.0.40) and single hosts; at most 65,536 addresses
     #[arg(required = true, value_name = "TARGET")]

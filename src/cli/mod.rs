@@ -5,6 +5,7 @@ pub mod assess;
 pub mod check;
 pub mod demo;
 pub mod discover;
+pub mod docs;
 pub mod limit;
 pub mod meter;
 pub mod miner;

@@ -9,7 +9,8 @@ use crate::daemon::call;
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "The daemon is found by the file that it was started with. A file with a mistake is not used: the \
-                        running configuration stays in force, and the exit status is 78."
+                        running configuration stays in force.\n\nExit code: 0 when the new configuration is in force, 78 when the daemon \
+                        refuses it, 1 when no daemon answers."
 )]
 pub struct Args {
     /// The configuration, as the daemon was started with it

@@ -20,7 +20,7 @@ use crate::units::Watts;
 /// What `ballast replay` takes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Ends with 0 when everything came out as it was recorded, with 1 when something differs or is damaged. \
+    after_help = "Exit code: 0 when everything came out as it was recorded, 1 when something differs or is damaged.\n\n\
                   See docs/guide/record.md."
 )]
 pub struct Args {

@@ -187,6 +187,11 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         if root.has("meters") {
             let message = "the file has no miners: its meters are read, and nothing is commanded";
             report.warn(root.key_span("meters"), message, help);
+        } else if root.has("site") && root.has("circuits") && context.observe {
+            // As it is installed: a daemon that runs and says what is missing is found sooner than one that failed.
+            let message = "the file has no meters and no miners: there is nothing to watch yet";
+            let help = "`ballast meter scan` finds meters, `ballast discover` finds miners; both say what to write here";
+            report.warn(root.key_span("circuits"), message, help);
         } else {
             report.error(root.span(), "the file has no miners", help);
         }

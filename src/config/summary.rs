@@ -25,7 +25,9 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     let site = &config.site;
     let settings = &site.settings;
     let miners = count(site.miners.len(), "miner");
-    if site.miners.is_empty() {
+    if site.miners.is_empty() && site.meters.is_empty() {
+        writeln!(out, "{}: has no meters and no miners; there is nothing to watch yet.", site.name)?;
+    } else if site.miners.is_empty() {
         writeln!(out, "{}: has no miners; its meters are read, and nothing is commanded.", site.name)?;
     } else if settings.observe {
         writeln!(out, "{}: watches {miners} and commands none of them (mode = \"observe\").", site.name)?;

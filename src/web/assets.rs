@@ -9,23 +9,44 @@ use sha2::{Digest as _, Sha256};
 
 use super::render::{gzip, takes_gzip};
 
-/// The file that is served at `/`; without it there is the plain page.
-pub(super) const PAGE: &str = "index.html";
-
-/// All files of the page in `src/web/dashboard/`, served at `/assets/NAME`. With files it is
-/// `LazyLock::new(|| vec![file!("index.html", "text/html"), …])`.
-pub(super) static FILES: LazyLock<Vec<Asset>> = LazyLock::new(Vec::new);
-
-/// Only from here: no script or style in the page itself, nothing from elsewhere, in nobody's frame.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 /// A file of the page, by its name in `src/web/dashboard/`, and its type.
-#[expect(unused_macros, reason = "the folder has no files yet")]
 macro_rules! file {
     ($name:literal, $kind:literal) => {
         Asset::new($name, concat!($kind, "; charset=utf-8"), include_bytes!(concat!("dashboard/", $name)))
     };
 }
+
+/// The file that is served at `/`; without it there is the plain page.
+pub(super) const PAGE: &str = "index.html";
+
+/// All files of the page in `src/web/dashboard/`, served at `/assets/NAME`.
+pub(super) static FILES: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    vec![
+        file!("api.js", "text/javascript"),
+        file!("app.js", "text/javascript"),
+        file!("chart.js", "text/javascript"),
+        file!("circuits.js", "text/javascript"),
+        file!("dialog.js", "text/javascript"),
+        file!("dom.js", "text/javascript"),
+        file!("fleet.js", "text/javascript"),
+        file!("format.js", "text/javascript"),
+        file!("icon.svg", "image/svg+xml"),
+        file!("index.html", "text/html"),
+        file!("list.js", "text/javascript"),
+        file!("map.js", "text/javascript"),
+        file!("miners.js", "text/javascript"),
+        file!("moves.js", "text/javascript"),
+        file!("signals.js", "text/javascript"),
+        file!("states.js", "text/javascript"),
+        file!("stream.js", "text/javascript"),
+        file!("style.css", "text/css"),
+        file!("theme.js", "text/javascript"),
+        file!("why.js", "text/javascript"),
+    ]
+});
+
+/// Only from here: no script or style in the page itself, nothing from elsewhere, in nobody's frame.
+const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A file that is part of the program, with what is worked out of it once.
 #[derive(Debug)]
@@ -40,7 +61,6 @@ pub(super) struct Asset {
 
 impl Asset {
     /// A file.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the folder has no files yet"))]
     fn new(name: &'static str, kind: &'static str, bytes: &'static [u8]) -> Self {
         let hash = Sha256::digest(bytes);
         let short: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -91,6 +111,23 @@ pub(super) fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The whole page, as a browser without compression loads it: small enough for a phone on a bad line.
+    const MOST: usize = 150_000;
+
+    #[test]
+    fn every_file_of_the_folder_is_served_and_all_of_them_are_small() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/dashboard");
+        let mut there: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        there.sort();
+        let served: Vec<&str> = FILES.iter().map(|file| file.name).collect();
+        assert_eq!(there, served);
+        let size: usize = FILES.iter().map(|file| file.bytes.len()).sum();
+        assert!(size <= MOST, "{size} bytes");
+    }
 
     static TEST: LazyLock<Vec<Asset>> =
         LazyLock::new(|| vec![Asset::new("a.js", "text/javascript; charset=utf-8", &[b'a'; 500])]);

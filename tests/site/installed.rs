@@ -7,30 +7,30 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide").join(name)).unwrap()
 }
 
 /// What stands under a heading, up to the next one of its level.
-fn section<'t>(page: &'t str, heading: &str) -> &'t str {
+pub(crate) fn section<'t>(page: &'t str, heading: &str) -> &'t str {
     let from =
         page.split(&format!("\n## {heading}")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
     from.split("\n## ").next().unwrap()
 }
 
 /// The lines that are set in: commands, or what is written into files.
-fn set_in(section: &str) -> Vec<&str> {
+pub(crate) fn set_in(section: &str) -> Vec<&str> {
     section.lines().filter_map(|line| line.strip_prefix("    ")).collect()
 }
 
 /// The commands of a section that a person types in one place after the other. An editor is a person's.
-fn commands(section: &str) -> Vec<String> {
+pub(crate) fn commands(section: &str) -> Vec<String> {
     let typed =
         set_in(section).into_iter().filter(|line| !line.starts_with(['[', ' ']) && !line.contains(" = "));
     typed.map(|line| line.replace("nano miners.password", "echo secret >miners.password")).collect()
 }
 
-fn toml(section: &str) -> String {
+pub(crate) fn toml(section: &str) -> String {
     section.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
@@ -97,10 +97,10 @@ fn script() -> String {
     lines.join("\n") + "\n"
 }
 
-/// Boots a copy of this machine that leaves no trace on it: `work` gets the script's words and its milestones.
-fn boot(work: &Path) -> Option<i32> {
-    fs::write(work.join("guide.sh"), script()).unwrap();
-    let source = env!("CARGO_MANIFEST_DIR");
+/// Boots a copy of this machine that leaves no trace on it, and runs `script` in it: `work` gets the script's words and its
+/// milestones. `before` prepares the copy, `bind` are more options of systemd-nspawn.
+pub(crate) fn boot(work: &Path, script: &str, before: &str, bind: &str) -> Option<i32> {
+    fs::write(work.join("guide.sh"), script).unwrap();
     let outer = format!(
         r#"set -e
 mount -t tmpfs none '{work}/root'
@@ -109,9 +109,7 @@ mkdir upper scratch all
 mount -t overlay none -o lowerdir=/,upperdir=upper,workdir=scratch all || exit 77
 cd all
 rm -rf etc/systemd/system/network-online.target.wants etc/machine-id etc/ballast etc/sysusers.d srv/source
-mkdir -p srv/source/target/release
-cp -r '{source}/systemd' srv/source/
-touch srv/source/target/release/ballast
+{before}
 # There is no network here that could be waited for.
 ln -sf /dev/null etc/systemd/system/systemd-networkd-wait-online.service
 ln -sf /dev/null etc/systemd/system/NetworkManager-wait-online.service
@@ -122,16 +120,25 @@ ExecStart=/bin/bash -c 'bash /out/guide.sh 3>/out/milestones >/out/words 2>&1'
 ExecStopPost=/bin/systemctl --no-block exit
 END
 exec timeout --signal=KILL 420 systemd-nspawn --quiet --directory=. --private-network --register=no --keep-unit \
-    --bind='{work}:/out' --bind-ro='{binary}:/srv/source/target/release/ballast' \
-    --boot systemd.unit=guide.service
+    --bind='{work}:/out' {bind} --boot systemd.unit=guide.service
 "#,
         work = work.display(),
-        binary = env!("CARGO_BIN_EXE_ballast"),
     );
     let output = Command::new("unshare").args(["--mount", "sh", "-c", &outer]).output();
     let output = output.ok()?;
     fs::write(work.join("console"), [output.stdout, output.stderr].concat()).unwrap();
     output.status.code()
+}
+
+/// Why no container can be booted here, as far as that is known before it is tried.
+pub(crate) fn cannot_boot() -> Option<&'static str> {
+    if fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid()) != 0 {
+        return Some("it takes root");
+    }
+    if Command::new("systemd-nspawn").arg("--version").output().is_err() {
+        return Some("there is no systemd-nspawn: apt-get install systemd-container");
+    }
+    None
 }
 
 #[test]
@@ -142,16 +149,18 @@ fn the_guide_to_the_letter_gives_a_running_service_that_reloads_with_its_credent
     };
     // The script is made in any case: a page without its commands is a fault.
     assert!(script().contains("systemctl enable --now ballast"));
-    if fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid()) != 0 {
-        return skip("it takes root");
-    }
-    if Command::new("systemd-nspawn").arg("--version").output().is_err() {
-        return skip("there is no systemd-nspawn: apt-get install systemd-container");
+    if let Some(why) = cannot_boot() {
+        return skip(why);
     }
     let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("installed");
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(work.join("root")).unwrap();
-    let code = boot(&work);
+    let source = env!("CARGO_MANIFEST_DIR");
+    let before = format!(
+        "mkdir -p srv/source/target/release; cp -r '{source}/systemd' srv/source/; touch srv/source/target/release/ballast"
+    );
+    let bind = format!("--bind-ro='{}:/srv/source/target/release/ballast'", env!("CARGO_BIN_EXE_ballast"));
+    let code = boot(&work, &script(), &before, &bind);
     let read = |name: &str| fs::read_to_string(work.join(name)).unwrap_or_default();
     let (reached, words) = (read("milestones"), read("words"));
     if words.is_empty() {
