@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::Alarms;
@@ -22,7 +22,7 @@ use crate::secret::Secret;
 pub(super) const QUEUE: usize = 256;
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// For how long one change is tried.
+/// For how long one change is tried, pauses added up.
 const PATIENCE: Duration = Duration::from_secs(1_800);
 /// The pause after the first failure; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -85,10 +85,9 @@ pub(super) async fn run(alarms: Alarms, site: Arc<str>, mut posts: mpsc::Receive
     let mut client = None;
     while let Some(change) = posts.recv().await {
         let body = body(&site, &change);
-        let (begun, mut pause) = (Instant::now(), PAUSE);
-        loop {
-            // The configuration may be another one by now.
-            let Some(hook) = alarms.webhook() else { break };
+        let (mut waited, mut pause) = (Duration::ZERO, PAUSE);
+        // The configuration may be another one by now.
+        while let Some(hook) = alarms.webhook() {
             let sent = send(&mut client, &hook, &body).await;
             let tally = &alarms.0.told;
             match sent {
@@ -107,11 +106,12 @@ pub(super) async fn run(alarms: Alarms, site: Arc<str>, mut posts: mpsc::Receive
                     if !tally.failing.swap(true, Ordering::Relaxed) {
                         warn!("cannot reach the webhook of the alarms: {why}; trying on");
                     }
-                    if begun.elapsed() >= PATIENCE {
+                    if waited >= PATIENCE {
                         tally.failed();
                         break;
                     }
                     sleep(pause).await;
+                    waited = waited.saturating_add(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -44,6 +44,8 @@ use look::{Quiet, View};
 const EVERY: Duration = Duration::from_secs(1);
 /// Lines in the journal for one look: what is more is counted.
 const MOST_LINES: usize = 20;
+/// Time between two writes of alarms.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Changes that may wait for the database.
 const QUEUE: usize = 1_024;
 
@@ -219,10 +221,9 @@ async fn write(store: Option<Store>, mut rows: mpsc::Receiver<AlarmRow>) {
         }
         let alarms = std::mem::take(&mut batch);
         if let Some(store) = &store {
-            let begun = Instant::now();
             let _ = store.write(Write { alarms, ..Write::default() }).await;
             // Orders go first on a slow disk.
-            tokio::time::sleep(begun.elapsed()).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

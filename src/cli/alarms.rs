@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::orders::{Daemon, Reach, day_time, text};
+use super::orders::{Daemon, Reach, at, day_time, text};
 use super::table::{Align, Table};
 
 /// What `ballast alarms` takes.
@@ -62,15 +62,15 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             let answer = daemon.post(&["alarms", &id, "acknowledge"], None, Some(&body)).await?;
             super::answer(&format!(
                 "alarm {id} is acknowledged by {}: {}\n",
-                text(&answer["acknowledged"]["by"]),
-                text(&answer["words"])
+                text(at(&answer, "/acknowledged/by")),
+                text(at(&answer, "/words"))
             ))
         }
         None => {
             let args = &args.list;
             let mut answer = Daemon::reach_to_read(&args.reach)?.get(&["alarms"]).await?;
             if !args.all
-                && let Some(alarms) = answer["alarms"].as_array_mut()
+                && let Some(alarms) = answer.get_mut("alarms").and_then(Value::as_array_mut)
             {
                 alarms.retain(|alarm| alarm["cleared"].is_null());
             }
@@ -102,7 +102,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         table.row(vec![
             alarm["id"].as_u64().map_or_else(|| "–".into(), |id| id.to_string()),
             text(&alarm["severity"]),
-            alarm["raised"].as_i64().map_or_else(|| "–".into(), |at| day_time(&stamp(at))),
+            alarm["raised"].as_i64().map_or_else(|| "–".into(), |raised| day_time(&stamp(raised))),
             text(&alarm["words"]),
             state,
         ]);

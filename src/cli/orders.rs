@@ -316,6 +316,11 @@ fn innermost(error: &reqwest::Error) -> String {
     crate::tls::innermost(error)
 }
 
+/// What stands at a place of an answer, such as `/moves/total`; null where there is nothing.
+pub(super) fn at<'a>(answer: &'a Value, place: &str) -> &'a Value {
+    answer.pointer(place).unwrap_or(&Value::Null)
+}
+
 /// A text of the answer; a dash for none.
 pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or("–").to_owned()

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::orders::{text, watts};
+use super::orders::{at, text, watts};
 use super::table::{Align, Table};
 
 /// Miners that are named.
@@ -10,7 +10,7 @@ const MOST: usize = 10;
 
 /// The answer of the daemon for people.
 pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
-    let count = |key: &str| answer["moves"][key].as_u64().unwrap_or(0);
+    let count = |key: &str| at(answer, &format!("/moves/{key}")).as_u64().unwrap_or(0);
     let of = if answer["scope"] == "miners" { "the miners of " } else { "" };
     let takes = if of.is_empty() { "takes" } else { "take" };
     let mut out = format!(
@@ -52,10 +52,14 @@ pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
     }
     let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
     for skipped in rows(&answer["skipped"]) {
-        let names: Vec<String> = rows(&skipped["names"]).iter().take(MOST).map(text).collect();
-        let all = skipped["miners"].as_u64().unwrap_or(0);
+        let names: Vec<String> = rows(at(&skipped, "/names")).iter().take(MOST).map(text).collect();
+        let all = at(&skipped, "/miners").as_u64().unwrap_or(0);
         let more = if u64::try_from(names.len()).is_ok_and(|shown| shown < all) { ", …" } else { "" };
-        out.push_str(&format!("{all} would not ({}): {}{more}\n", text(&skipped["why"]), names.join(", ")));
+        out.push_str(&format!(
+            "{all} would not ({}): {}{more}\n",
+            text(at(&skipped, "/why")),
+            names.join(", ")
+        ));
     }
     let mut table = Table::new(&[
         ("MINER", Align::Left),
@@ -63,7 +67,7 @@ pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
         ("THEN", Align::Right),
         ("AFTER", Align::Right),
     ]);
-    for it in rows(&answer["moves"]["miners"]).iter().take(MOST) {
+    for it in rows(at(answer, "/moves/miners")).iter().take(MOST) {
         let then = if it["sleeps"] == true { "asleep".into() } else { watts(&it["to_watts"]) };
         let after = it["after_seconds"].as_f64().map_or_else(|| "–".into(), |after| format!("{after:.0} s"));
         table.row(vec![text(&it["name"]), watts(&it["from_watts"]), then, after]);
