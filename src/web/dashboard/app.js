@@ -24,8 +24,6 @@ let usual = 1; // seconds between frames, as seen
 let open = false;
 let refusal = 0;
 let lostSince = performance.now();
-let changed = new Set();
-let whole = false;
 let planned = false;
 let orders = null;
 let delivered = null;
@@ -40,13 +38,11 @@ const now = () => (frame ? frame.at + (performance.now() - arrived) : Date.now()
 
 const chart = new Chart({ canvas: $("chart-canvas"), holder: $("chart-holder"), legend: $("chart-legend"), when: $("chart-when"), table: $("chart-table") });
 
-// ---- What comes in -------------------------------------------------------------------------------------------------
+// ---- What comes in ----
 
 function take(name, value) {
 	if (name === "roster") {
 		fleet = new Fleet(value);
-		changed = new Set();
-		whole = true;
 		miners.setFleet(fleet);
 		circuits.forget();
 		refreshAll();
@@ -62,9 +58,7 @@ function take(name, value) {
 		if (at - arrived > (LATE + 25) * 1000 && arrived) loadHistory();
 		frame = value;
 		arrived = at;
-		const rows = fleet.take(value.miners);
-		if (rows === null) whole = true;
-		else for (const index of rows) changed.add(index);
+		fleet.take(value.miners.rows);
 		record();
 		plan();
 	}
@@ -79,7 +73,7 @@ function record() {
 	}, cycle.binding.source);
 }
 
-// ---- What is shown -------------------------------------------------------------------------------------------------
+// ---- What is shown ----
 
 // Draws once for all that has come since the last time, and not at all while nobody looks.
 function plan() {
@@ -98,10 +92,7 @@ function render() {
 	const states = fleet.counts();
 	const counts = Object.fromEntries(fleet.states.map((name, index) => [name, states[index]]));
 	why.render(status, counts);
-	const rows = whole ? null : Uint32Array.from(changed);
-	changed = new Set();
-	whole = false;
-	miners.update(rows);
+	miners.update();
 	if (status.cycle) {
 		circuits.render(status.cycle, fleet, now());
 		renderMeters(status.cycle.meters);
@@ -187,7 +178,7 @@ function tick() {
 	if (!document.hidden) ask();
 }
 
-// ---- What is asked for ---------------------------------------------------------------------------------------------
+// ---- What is asked for ----
 
 async function loadHistory() {
 	if (!offers("get", "history")) return;
@@ -240,7 +231,7 @@ async function askMaintenance() {
 	if (answer.ok) maintenance = answer.data?.maintenance ?? [];
 }
 
-// ---- What may be done ----------------------------------------------------------------------------------------------
+// ---- What may be done ----
 
 function orderActs(place, order) {
 	buttons(place, order.source === "operator" && order.phase !== "over" ? [["Clear …", `Clear ${order.id}`, () => moves.clear(order)]] : []);
@@ -293,7 +284,7 @@ function operating() {
 	plan();
 }
 
-// ---- Colours -------------------------------------------------------------------------------------------------------
+// ---- Colours ----
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let { chosen } = document.documentElement.dataset;
@@ -312,7 +303,7 @@ function theme(next) {
 	chart.draw();
 }
 
-// ---- The beginning -------------------------------------------------------------------------------------------------
+// ---- The beginning ----
 
 async function refreshAll() {
 	due.orders = due.alarms = due.maintenance = 0;
@@ -341,7 +332,6 @@ $("pause").addEventListener("click", moves.pause);
 $("emergency").addEventListener("click", moves.emergency);
 document.addEventListener("visibilitychange", () => {
 	if (!document.hidden) {
-		whole = true;
 		plan();
 		tick();
 	}

@@ -146,7 +146,7 @@ export class Chart {
 		const context = this.context;
 		context.setTransform(scale, 0, 0, scale, 0, 0);
 		context.clearRect(0, 0, width, height);
-		context.font = `${this.font}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
+		context.font = `${this.font}px ${getComputedStyle(document.body).fontFamily}`;
 		this.plot = { left: 0, top: this.font + 8, right: width - this.font * 5.4, bottom: height - this.font - 12 - STRIP, height: 0 };
 		this.plot.height = this.plot.bottom - this.plot.top;
 		const { first, last, count } = this.span();

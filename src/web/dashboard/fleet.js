@@ -54,19 +54,15 @@ export class Fleet {
 		return order;
 	}
 
-	// Takes the rows of a frame. Gives the indices that changed, or `null` for all of them.
-	take({ whole, rows }) {
-		const changed = whole ? null : new Uint32Array(rows.length);
-		let count = 0;
+	// Takes the rows of a frame.
+	take(rows) {
 		for (const [index, state, draw, told, flag] of rows) {
 			if (index >= this.count) continue;
 			this.state[index] = state;
 			this.draw[index] = draw ?? NaN;
 			this.told[index] = told ?? NaN;
 			this.flag[index] = flag;
-			if (changed) changed[count++] = index;
 		}
-		return changed && changed.subarray(0, count);
 	}
 
 	stateName(index) {

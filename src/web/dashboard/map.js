@@ -44,6 +44,8 @@ export class MinerMap {
 		this.fleet = null;
 		this.filter = null;
 		this.cursor = -1;
+		this.shown = true;
+		this.late = false;
 		this.tallest = 560;
 		this.width = 0;
 		this.fit = null;
@@ -81,7 +83,7 @@ export class MinerMap {
 
 	resize() {
 		const width = this.holder.clientWidth;
-		const tallest = innerWidth < 700 ? 620 : innerWidth < 2000 ? Math.max(360, innerHeight * 0.62) : Math.max(360, innerHeight * 0.29);
+		const tallest = innerWidth < 700 ? 620 : innerWidth < 2000 ? Math.max(360, innerHeight * 0.62) : Math.max(360, innerHeight * 0.31);
 		if (Math.abs(width - this.width) < 1 && Math.abs(tallest - this.tallest) < 40 && this.fit) return;
 		this.width = width;
 		this.tallest = tallest;
@@ -93,7 +95,7 @@ export class MinerMap {
 		this.fit = arrange(this.groups.map((group) => group.miners.length), this.width, this.tallest);
 		if (!this.fit) return;
 		const { cell, across, columns } = this.fit;
-		const step = columns * cell + GAP;
+		const step = Math.floor((this.width + GAP) / across);
 		this.place = new Int32Array(this.fleet.count * 2);
 		let top = 0;
 		this.groups.forEach((group, number) => {
@@ -126,26 +128,26 @@ export class MinerMap {
 		const colour = colours();
 		const pixels = Math.round(this.fit.cell * this.scale);
 		const gap = Math.max(1, Math.round(Math.min(2, this.fit.cell / 8) * this.scale));
-		const size = pixels - gap;
-		const looks = this.fleet.states.length * LEVELS * 2;
-		const sheet = document.createElement("canvas");
-		sheet.width = pixels * looks;
-		sheet.height = pixels * 2;
-		const context = sheet.getContext("2d");
+		const looks = this.fleet.states.length * LEVELS * 4;
+		const sheet = el("canvas");
+		sheet.width = pixels;
+		sheet.height = pixels * looks;
+		const context = sheet.getContext("2d", { willReadFrequently: true });
 		this.fleet.states.forEach((name, state) => {
-			for (let level = 0; level < LEVELS; level += 1) {
-				for (const flag of [0, 1]) {
-					const look = (state * LEVELS + level) * 2 + flag;
-					drawState(context, look * pixels, 0, size, name, colour, level, flag === 1);
-					context.globalAlpha = 0.16;
-					drawState(context, look * pixels, pixels, size, name, colour, level, flag === 1);
-					context.globalAlpha = 1;
-				}
+			// What needs somebody is a little larger: it is found among ten thousand.
+			const size = stateOf(name).rank < 4 ? pixels : pixels - gap;
+			for (let kind = 0; kind < LEVELS * 4; kind += 1) {
+				drawState(context, 0, (state * LEVELS * 4 + kind) * pixels, size, name, colour, kind >> 2, (kind & 2) !== 0);
 			}
 		});
-		this.sheet = sheet;
+		const { data } = context.getImageData(0, 0, pixels, pixels * looks);
+		// Every second picture is faint, for those that are not searched for.
+		for (let at = 3; at < data.length; at += 4) if (Math.floor(at / (4 * pixels * pixels)) & 1) data[at] *= 0.16;
+		this.sheet = new Uint32Array(data.buffer);
+		this.one = new ImageData(pixels, pixels);
 		this.pixels = pixels;
 		this.colour = colour;
+		this.drawn = new Int16Array(this.fleet.count).fill(-1);
 	}
 
 	recolour() {
@@ -154,51 +156,75 @@ export class MinerMap {
 		this.draw();
 	}
 
+	// The number of the picture of a miner: its state, its share of the nameplate, whether it waits, whether it is searched for.
 	look(index) {
 		const { fleet } = this;
+		const state = fleet.state[index];
 		let level = 0;
-		if (fleet.stateName(index) === "hashing") {
+		if (fleet.states[state] === "hashing") {
 			const share = fleet.draw[index] / fleet.nameplate[index];
 			level = Number.isFinite(share) ? Math.max(0, Math.min(LEVELS - 1, Math.floor((share - 0.3) / 0.14))) : 0;
 		}
-		return (fleet.state[index] * LEVELS + level) * 2 + (fleet.flag[index] ? 1 : 0);
+		return ((state * LEVELS + level) * 2 + (fleet.flag[index] ? 1 : 0)) * 2 + (this.filter && !this.filter[index] ? 1 : 0);
 	}
 
-	cell(index, clear) {
-		const { context, scale, pixels } = this;
-		const x = Math.round(this.place[index * 2] * scale);
-		const y = Math.round(this.place[index * 2 + 1] * scale);
-		if (clear) context.clearRect(x, y, pixels, pixels);
-		const faded = this.filter && !this.filter[index] ? pixels : 0;
-		context.drawImage(this.sheet, this.look(index) * pixels, faded, pixels, pixels, x, y, pixels, pixels);
+	// Copies the picture of a cell into `image`, which is `wide` pixels wide, at `to`.
+	copy(look, image, wide, to) {
+		const { sheet, pixels } = this;
+		let from = look * pixels * pixels;
+		for (let row = 0, start = to; row < pixels; row += 1, start += wide) {
+			for (let at = start; at < start + pixels; at += 1) image[at] = sheet[from++];
+		}
 	}
 
 	draw() {
 		if (!this.fit) return;
-		const { context, scale } = this;
-		context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-		context.font = `${12 * scale}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
-		context.textBaseline = "alphabetic";
+		this.late = !this.shown;
+		if (this.late) return;
+		const { context, scale, place } = this;
+		const { width, height } = this.canvas;
+		const image = context.createImageData(width, height);
+		const all = new Uint32Array(image.data.buffer);
+		for (const index of this.sequence) {
+			const look = this.look(index);
+			this.drawn[index] = look;
+			this.copy(look, all, width, Math.round(place[index * 2 + 1] * scale) * width + Math.round(place[index * 2] * scale));
+		}
+		context.putImageData(image, 0, 0);
+		context.font = `${12 * scale}px ${getComputedStyle(document.body).fontFamily}`;
 		context.fillStyle = this.colour("--muted");
 		const wide = this.fit.columns * this.fit.cell;
 		for (const group of this.groups) {
-			const name = shorten(context, this.fleet.circuits[group.circuit].name, wide * scale);
-			context.fillText(name, group.x * scale, (group.y + 13) * scale);
-			for (const index of group.miners) this.cell(index, false);
+			context.fillText(shorten(context, this.fleet.circuits[group.circuit].name, wide * scale), group.x * scale, (group.y + 13) * scale);
 		}
 	}
 
-	// Draws what has changed.
-	update(changed) {
-		if (!this.fit) return;
-		if (changed === null) this.draw();
-		else for (const index of changed) this.cell(index, true);
+	// Draws what looks different from before.
+	update() {
+		if (!this.fit || this.late) return;
+		if (!this.shown) {
+			this.late = true;
+			return;
+		}
+		const others = this.sequence.filter((index) => this.look(index) !== this.drawn[index]);
+		if (others.length > 2000) this.draw();
+		else for (const index of others) {
+			this.drawn[index] = this.look(index);
+			this.copy(this.drawn[index], new Uint32Array(this.one.data.buffer), this.pixels, 0);
+			this.context.putImageData(this.one, Math.round(this.place[index * 2] * this.scale), Math.round(this.place[index * 2 + 1] * this.scale));
+		}
 		if (!this.tip.hidden && this.tipFor >= 0) this.fillTip(this.tipFor);
+	}
+
+	setShown(shown) {
+		this.shown = shown;
+		this.holder.hidden = !shown;
+		if (shown && this.late) this.draw();
 	}
 
 	setFilter(filter) {
 		this.filter = filter;
-		this.draw();
+		this.update();
 	}
 
 	at(event) {

@@ -13,7 +13,6 @@ let fleet = null;
 let map = null;
 let list = null;
 let chips = [];
-let dirty = false;
 let shown = null; // the name of the miner whose details are open
 let asked = null;
 let back = null;
@@ -43,7 +42,7 @@ export function build(actions) {
 function view(asList) {
 	attribute($("as-map"), "aria-pressed", String(!asList));
 	attribute($("as-list"), "aria-pressed", String(asList));
-	show(map.holder, !asList);
+	map.setShown(!asList);
 	show($("map-help"), !asList);
 	list.setVisible(asList);
 }
@@ -75,7 +74,6 @@ const filtered = () => filter.words.trim() !== "" || filter.states.size > 0 || f
 
 function apply() {
 	if (!fleet) return;
-	dirty = false;
 	const { into, count } = fleet.matches(filter);
 	map.setFilter(filtered() ? into : null);
 	list.setFilter(filtered() ? into : null);
@@ -91,13 +89,12 @@ function counts() {
 }
 
 // Shows what a frame has changed.
-export function update(changed) {
+export function update() {
 	if (!fleet) return;
 	counts();
 	// Who is in a state may have changed; who has a name has not.
-	if (filter.states.size && (changed === null || changed.length)) dirty = true;
-	if (dirty) apply();
-	else map.update(changed);
+	if (filter.states.size) apply();
+	else map.update();
 	list.update();
 }
 
@@ -107,7 +104,7 @@ export function recolour() {
 	for (const canvas of document.querySelectorAll("#state-filter .sign-of, #details .sign-of")) paintSign(canvas);
 }
 
-// ---- Details -------------------------------------------------------------------------------------------------------
+// ---- Details ----
 
 export function open(index) {
 	if (!fleet || !(index >= 0)) return;

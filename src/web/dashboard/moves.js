@@ -49,7 +49,7 @@ export function signOut() {
 	});
 }
 
-// ---- The preview ---------------------------------------------------------------------------------------------------
+// ---- The preview ----
 
 // A place that shows what a limit would do as soon as the daemon has worked it out; `done` is a promise of that.
 function previewOf(body) {
@@ -91,7 +91,7 @@ function preview(answer) {
 			el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Miner"), ...cells("th", "From", "To", "After"))), el("tbody", {}, ...rows))))];
 }
 
-// ---- Limits --------------------------------------------------------------------------------------------------------
+// ---- Limits ----
 
 async function put(body, id) {
 	const answer = await request("PUT", `limits/${path(id)}`, body);
@@ -193,7 +193,7 @@ export function clear(order) {
 	});
 }
 
-// ---- Alarms and maintenance ----------------------------------------------------------------------------------------
+// ---- Alarms and maintenance ----
 
 export function acknowledge(alarm) {
 	ask("Acknowledge this alarm", {

@@ -10,13 +10,19 @@ const MODES = {
 	"fail-safe": ["Fail-safe", "critical"],
 	observe: ["Observing only", "watch"],
 };
+const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
+const silentOf = (counts) => (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
+const totalOf = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 export const modeWords = (mode) => MODES[mode]?.[0] ?? capital(mode ?? UNKNOWN);
 
 // Whether it is known what is left over: not without a fresh value at the grid connection.
 export const surplusOf = (cycle) => (known(cycle.circuits[0]?.power_watts) ? cycle.fleet.surplus_watts : null);
 
 // How a latest read ended, in words.
-const READS = { ok: "good value", frozen: "stands still and is not believed", turned: "moves the wrong way and is not believed", timeout: "does not answer" };
+const READS = {
+	ok: "is good", pending: "has not been read yet", unreachable: "does not answer", malformed: "answers what cannot be read", exception: "refuses to answer", unavailable: "has no value",
+	implausible: "tells what cannot be", frozen: "stands still and is not believed", turned: "moves the wrong way and is not believed",
+};
 export const readWords = (status) => READS[status] ?? status;
 
 export function sentence(status, counts = {}) {
@@ -33,8 +39,8 @@ export function sentence(status, counts = {}) {
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
 function but(fleet, counts) {
 	if (fleet.shortfall_watts >= 1) {
-		const silent = (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
-		const why = silent ? `: ${many(silent, "miner")} ${silent === 1 ? "does" : "do"} not answer` : counts.straggler ? `: ${many(counts.straggler, "miner")} ${counts.straggler === 1 ? "does" : "do"} not do what was told` : "";
+		const silent = silentOf(counts);
+		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : "";
 		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
 	}
 	return fleet.left_why ? `, and ${power(fleet.left_watts)} stay unused` : "";
@@ -78,10 +84,9 @@ export function notes(status, counts) {
 			if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
 			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold`, "#circuits");
 		}
-		const silent = (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
-		const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-		if (silent) add(silent > total / 10 ? "critical" : "warning", `${silent.toLocaleString("en")} of ${many(total, "miner")} ${silent === 1 ? "does" : "do"} not answer; they count at the most they may draw`, "#miners");
-		if (counts.straggler) add("warning", `${many(counts.straggler, "miner")} ${counts.straggler === 1 ? "does" : "do"} not do what was told`, "#miners");
+		const silent = silentOf(counts);
+		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
+		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
 		if (fleet.left_why) add("warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
@@ -177,6 +182,5 @@ export function render(status, counts) {
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, "warning");
 	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
-	const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${total.toLocaleString("en")} hash`);
+	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} hash`);
 }
