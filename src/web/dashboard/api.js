@@ -53,7 +53,7 @@ export async function request(method, path, body, { signal, seconds = 10 } = {})
 		if (!response) {
 			const late = error.name === "TimeoutError";
 			return { ok: false, status: 0, data: null, title: late ? `no answer within ${seconds} s` : "the daemon is not reached",
-				detail: "check whether it runs and whether the network is there; whether the request was carried out is not known" };
+				detail: "whether the request was carried out is not known; look whether the daemon runs" };
 		}
 	}
 	if (response.ok) return { ok: true, status: response.status, data, title: "", detail: "" };

@@ -55,7 +55,7 @@ function take(name, value) {
 		}
 		const at = performance.now();
 		if (arrived) usual = Math.min(30, usual * 0.8 + Math.max(0.2, (at - arrived) / 1000) * 0.2);
-		if (at - arrived > (LATE + 25) * 1000 && arrived) loadHistory();
+		if (at - arrived > 2 * LATE * 1000 && arrived) loadHistory();
 		frame = value;
 		arrived = at;
 		fleet.take(value.miners.rows);
@@ -272,9 +272,8 @@ function operating() {
 	const may = token() !== "";
 	for (const id of ["emergency", "pause", "set-limit"]) show($(id), may && fleet !== null);
 	show($("sign-in"), true);
-	text($("sign-in"), may ? `${person() || "Operating"}` : "Operate");
+	text($("sign-in"), may ? person() || "Operating" : "Operate");
 	attribute($("sign-in"), "title", may ? "Forget the token" : "Enter a token, to set limits and acknowledge alarms");
-	document.body.classList.toggle("operating", may);
 	if (!may) {
 		orders = delivered = null;
 		renderOrders(null, null, now(), orderActs);

@@ -1,17 +1,17 @@
 // The last hours: surplus, draw, grid power, budget and cap, and a strip that says what bound the fleet. Gaps stay gaps.
 
 import { attribute, el, keyed, svg, text } from "./dom.js";
-import { UNKNOWN, clock, day, known, power, powerUnit, zone } from "./format.js";
+import { UNKNOWN, capital, clock, day, known, power, powerUnit, zone } from "./format.js";
 import { colours } from "./states.js";
 
 // How each line looks; forms differ, so that they are told apart without colour.
 const SERIES = [
-	{ key: "surplus", words: "Surplus", colour: "--surplus", width: 1.75, dash: [], area: true },
-	{ key: "grid", words: "Grid", title: "Grid: import is positive, export negative", colour: "--grid", width: 1.5, dash: [2, 3] },
-	{ key: "budget", words: "Budget", colour: "--text", width: 1.5, dash: [7, 4], steps: true },
-	{ key: "cap", words: "Cap", colour: "--red", width: 2, dash: [2, 2, 9, 2], steps: true },
-	{ key: "draw", words: "Draw", colour: "--draw", width: 2.75, dash: [] },
-];
+	{ key: "surplus", width: 1.75, area: true },
+	{ key: "grid", title: "Grid: import is positive, export negative", width: 1.5, dash: [2, 3] },
+	{ key: "budget", colour: "--text", width: 1.5, dash: [7, 4], steps: true },
+	{ key: "cap", colour: "--red", width: 2, dash: [2, 2, 9, 2], steps: true },
+	{ key: "draw", width: 2.75 },
+].map((one) => ({ words: capital(one.key), colour: `--${one.key}`, dash: [], ...one }));
 const LEGEND = ["surplus", "draw", "grid", "budget", "cap"];
 const WIRE = { surplus: "surplus_watts", draw: "power_watts", grid: "import_watts", budget: "budget_watts", cap: "cap_watts" };
 const MOST = 6 * 3600 * 1000;
@@ -45,9 +45,9 @@ export class Chart {
 
 	item(series) {
 		const value = el("b", { class: "value" }, UNKNOWN);
-		const sample = svg("svg", { viewBox: "0 0 30 12", class: "sample", "aria-hidden": "true" },
-			series.area ? svg("path", { d: "M0 6h30v6H0z", class: `area ${series.key}` }) : null,
-			svg("path", { d: "M0 6h30", class: `line ${series.key}`, "stroke-width": series.width, "stroke-dasharray": series.dash.join(" ") || null }));
+		const line = svg("path", { d: "M0 6h30", "stroke-width": series.width, "stroke-dasharray": series.dash.join(" ") || null });
+		line.style.stroke = `var(${series.colour})`;
+		const sample = svg("svg", { viewBox: "0 0 30 12", class: "sample", "aria-hidden": "true" }, series.area ? svg("path", { d: "M0 6h30v6H0z", class: "area" }) : null, line);
 		const button = el("button", {
 			class: "legend-item", "aria-pressed": "true", title: `${series.title ?? series.words}. Press to show or hide`,
 			onclick: () => {
@@ -60,15 +60,27 @@ export class Chart {
 		return button;
 	}
 
-	// Takes what the daemon kept.
+	// Takes what the daemon kept. What was seen before stays where the daemon, started anew, does not know it.
 	load(history) {
+		const old = { ...this };
 		this.step = Math.max(1, history.step_seconds) * 1000;
 		this.from = Math.floor(history.from / this.step) * this.step;
 		this.sources = history.sources.map(String);
 		this.length = history.power_watts.length;
-		for (const { key } of SERIES) this.data[key] = Array.from(history[WIRE[key]] ?? [], (value) => value ?? NaN);
-		this.binding = Array.from(history.binding ?? [], (value) => value ?? -1);
+		const offset = old.step === this.step && old.length ? (this.from - old.from) / this.step : NaN;
+		const before = Math.max(0, offset || 0);
+		const join = (now, then) => Array.from({ length: before + this.length }, (_, at) => now?.[at - before] ?? then(at - before + offset));
+		this.data = Object.fromEntries(SERIES.map(({ key }) => [key, join(history[WIRE[key]], (at) => old.data[key][at] ?? NaN)]));
+		this.binding = join(history.binding, (at) => (old.binding[at] >= 0 ? this.source(old.sources[old.binding[at]]) : -1));
+		this.from -= before * this.step;
+		this.length += before;
 		this.draw();
+	}
+
+	// The number of a source by its name.
+	source(name) {
+		const number = this.sources.indexOf(name);
+		return number < 0 ? this.sources.push(name) - 1 : number;
 	}
 
 	// Adds the values of a frame to the step in which they lie.
@@ -82,11 +94,7 @@ export class Chart {
 			this.length += 1;
 		}
 		for (const { key } of SERIES) this.data[key][index] = values[key] ?? NaN;
-		if (source !== null) {
-			let number = this.sources.indexOf(source);
-			if (number < 0) number = this.sources.push(source) - 1;
-			this.binding[index] = number;
-		}
+		this.binding[index] = this.source(source);
 		const excess = this.length - MOST / this.step;
 		if (excess > 60) {
 			for (const { key } of SERIES) this.data[key].splice(0, excess);

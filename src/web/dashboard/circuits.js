@@ -20,7 +20,7 @@ export function forget() {
 
 function make(item) {
 	const { entry } = item;
-	const toggle = el("button", { class: "twist", "aria-expanded": "true", onclick: () => {
+	const toggle = el("button", { class: "twist", onclick: () => {
 		if (!closed.delete(item.name)) closed.add(item.name);
 		item.again();
 	} }, "▾");
@@ -69,8 +69,8 @@ export function render(cycle, fleet, now) {
 		const open = !closed.has(name);
 		cells.toggle.classList.toggle("leaf", !parent);
 		cells.toggle.disabled = !parent;
-		attribute(cells.toggle, "aria-expanded", parent ? String(open) : null);
-		attribute(cells.toggle, "aria-label", parent ? `${open ? "Fold" : "Unfold"} ${name}` : "No circuits below");
+		attribute(cells.toggle, "aria-expanded", String(open));
+		attribute(cells.toggle, "aria-label", `What hangs on ${name}`);
 		text(cells.toggle, parent ? (open ? "▾" : "▸") : "");
 		text(cells.name, name);
 		attribute(cells.name, "title", name.length > 12 ? name : null);

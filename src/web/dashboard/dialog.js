@@ -54,7 +54,7 @@ export function ask(title, { words = [], button, danger = false, who = true, not
 		if (!answer.goesOn) close();
 		after?.(answer);
 	});
-	dialog.replaceChildren(el("header", {}, el("h2", { id: "dialog-title" }, title), el("button", { type: "button", "aria-label": "Close without doing anything", onclick: close }, "Close")), form);
+	dialog.replaceChildren(el("header", {}, el("h2", { id: "dialog-title" }, title), el("button", { type: "button", onclick: close }, "Close")), form);
 	dialog.showModal();
 	[...form.querySelectorAll("input, select")].find((one) => !one.value || one.dataset.first !== undefined)?.focus();
 	if (!form.contains(document.activeElement)) go.focus();

@@ -26,6 +26,11 @@ export const powerParts = (watts) => (known(watts) ? scaled(watts, WATTS) : [UNK
 export const hashrateParts = (rate) => (known(rate) ? scaled(rate, HASHES) : [UNKNOWN, ""]);
 const joined = ([text, unit]) => (unit ? `${text}\u00a0${unit}` : text);
 export const power = (watts) => joined(powerParts(watts));
+// A power as somebody wrote it, with up to five figures.
+export function exact(watts) {
+	const { factor, unit } = powerUnit(Math.abs(watts));
+	return known(watts) ? `${Number((watts / factor).toPrecision(5))}\u00a0${unit}` : UNKNOWN;
+}
 export const hashrate = (rate) => joined(hashrateParts(rate));
 
 // A number for an axis whose unit stands elsewhere.

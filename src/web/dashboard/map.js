@@ -7,12 +7,11 @@ import { LEVELS, colours, drawState, stateOf } from "./states.js";
 const GAP = 14; // between groups, in CSS pixels
 const LABEL = 18; // the height of a group's name
 const SMALLEST = 5;
-const LARGEST = 26;
 
 // Where groups of `sizes` lie in a width: the largest cells that keep to a height, else the smallest there are.
 function arrange(sizes, width, height) {
 	let best = null;
-	for (let cell = LARGEST; cell >= SMALLEST; cell -= 1) {
+	for (let cell = innerWidth < 2000 ? 26 : 44; cell >= SMALLEST; cell -= 1) {
 		best = null;
 		for (let across = 1; across <= sizes.length; across += 1) {
 			const columns = Math.floor(((width + GAP) / across - GAP) / cell);

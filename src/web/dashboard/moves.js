@@ -4,7 +4,7 @@
 import { get, notOffered, offers, request, setToken, token } from "./api.js";
 import { DURATIONS, ask, field, input, problem, select, strong } from "./dialog.js";
 import { announce, el, icon } from "./dom.js";
-import { known, many, moment, power, span } from "./format.js";
+import { exact, known, many, moment, power, span } from "./format.js";
 
 // What the page knows when something is asked: `{ fleet, status, now(), changed(signed) }`.
 let page = null;
@@ -147,7 +147,7 @@ export function setLimit(circuit) {
 }
 
 function really(body, end, reason, by) {
-	const words = `At most ${power(body.cap_watts)} on ${on(body)}, ${end === null ? "until somebody clears it" : `until ${moment(end, page.now())}, for ${span((end - page.now()) / 1000)}`}.`;
+	const words = `At most ${exact(body.cap_watts)} on ${on(body)}, ${end === null ? "until somebody clears it" : `until ${moment(end, page.now())}, for ${span((end - page.now()) / 1000)}`}.`;
 	const { place, done } = previewOf(body);
 	ask("Set this limit?", {
 		words: [strong(words), `${reason} – ${by}`, place], button: "Set this limit", who: false, wait: done,
@@ -188,7 +188,7 @@ export function emergency() {
 
 export function clear(order) {
 	ask("Clear this limit?", {
-		words: [strong(`${order.id}: ${power(order.cap_watts)} on ${on(order)}`), "Once it is cleared, the next tightest cap counts, and power rises as fast as the site allows."],
+		words: [strong(`${order.id}: ${exact(order.cap_watts)} on ${on(order)}`), "Once it is cleared, the next tightest cap counts, and power rises as fast as the site allows."],
 		button: "Clear it", who: false, act: () => request("DELETE", `limits/${path(order.id)}`), after: tell("Limit cleared."),
 	});
 }
@@ -205,7 +205,7 @@ export function acknowledge(alarm) {
 export function maintain(kind, target) {
 	const length = select([...DURATIONS, ["open", "until it is ended"]], "7200");
 	ask(`Maintenance of ${target}`, {
-		words: [`While it lasts, ${kind === "miner" ? "it is not commanded, counts" : "its miners are not commanded, count"} at the most that can be drawn, and no alarm is raised for it.`, field("For", length)],
+		words: ["Until it ends, Ballast does not command it and raises no alarms for it. It stays as it is now.", field("For", length)],
 		button: "Begin maintenance", note: true, after: changed,
 		act: ({ by, note }) => request("PUT", `maintenance/${path(target)}`, { kind, by, note, until: length.value === "open" ? null : Math.round(page.now() + Number(length.value) * 1000) }),
 	});

@@ -1,7 +1,7 @@
 // Meters, sources of orders, and the orders themselves.
 
 import { $, attribute, el, icon, keyed, setIcon, show, text } from "./dom.js";
-import { UNKNOWN, capital, clock, known, many, millis, moment, percent, power, span } from "./format.js";
+import { capital, clock, exact, known, many, millis, moment, percent, power, span } from "./format.js";
 import { readWords } from "./why.js";
 
 // A line of a list: an icon, a head with a figure at its end, and words under it.
@@ -98,7 +98,7 @@ export function renderOrders(answer, delivered, now, acts) {
 		}
 		if (order.urgency === "emergency") under.push("emergency");
 		if (order.stored === false) under.push("not on disk: a restart forgets it");
-		fill(node, order.urgency === "emergency" && order.phase === "acting" ? "critical" : level, `${order.id}`, power(order.cap_watts), `${order.source}: ${under.join(" · ")}`);
+		fill(node, order.urgency === "emergency" && order.phase === "acting" ? "critical" : level, order.id, exact(order.cap_watts), `${order.source}: ${under.join(" · ")}`);
 		acts(node.parts.acts, order);
 	});
 	const standing = new Set(orders.map((order) => `${order.source}\n${order.id}`));
@@ -114,7 +114,7 @@ export function renderOrders(answer, delivered, now, acts) {
 		if (known(one.delivered_ratio)) under.push(`delivered ${percent(one.delivered_ratio)}`);
 		if (one.note) under.push(one.note);
 		const bad = one.stage === "refused" || one.shortfall_watts > 0;
-		fill(node, bad ? "warning" : "good", one.id, known(one.cap_watts) ? power(one.cap_watts) : UNKNOWN, under.join(" · "));
+		fill(node, bad ? "warning" : "good", one.id, exact(one.cap_watts), under.join(" · "));
 	});
 }
 

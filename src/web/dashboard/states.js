@@ -5,7 +5,7 @@ export const STATES = {
 	starting: { words: "starting", rank: 6, colour: "--grid" },
 	asleep: { words: "asleep", rank: 5, colour: "--muted" },
 	pending: { words: "not asked yet", rank: 4, colour: "--muted" },
-	straggler: { words: "does not follow", rank: 3, colour: "--amber" },
+	straggler: { words: "does not follow", rank: 3, colour: "--surplus" },
 	unanswered: { words: "no answer to a command", rank: 2, colour: "--violet" },
 	unreachable: { words: "does not answer", rank: 1, colour: "--text" },
 	fault: { words: "fault", rank: 0, colour: "--red" },

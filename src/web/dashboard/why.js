@@ -43,7 +43,8 @@ function but(fleet, counts) {
 		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : "";
 		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
 	}
-	return fleet.left_why ? `, and ${power(fleet.left_watts)} stay unused` : "";
+	if (!fleet.left_why) return "";
+	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }
 
 // What binds, and what comes of it.
