@@ -139,6 +139,7 @@ class Browser:
         answer = self.send("Page.navigate", url=address)
         if answer.get("errorText"):
             raise BrowserError(f"{address} does not open: {answer['errorText']}")
+        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def window(self, width, height, scheme="light", mobile=False):
         """The size of the window and the colours that its owner prefers."""

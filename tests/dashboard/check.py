@@ -73,7 +73,6 @@ def open_page(check, token=None):
     browser = check.browser
     browser.open(check.url)
     if token:
-        browser.wait("document.readyState === 'complete'")
         browser.run(f"sessionStorage.setItem('ballast-token', {json.dumps(token)}); sessionStorage.setItem('ballast-name', 'Test')")
         browser.open(check.url)
     browser.wait(LIVE)

@@ -8,105 +8,105 @@ const closed = new Set();
 let first = true;
 let acts = () => {};
 
-/** `make(place, name)` puts what somebody with a token may do with a circuit into a place. */
+// `make(place, name)` puts what somebody with a token may do with a circuit into a place.
 export function setActs(make) {
-  acts = make;
+	acts = make;
 }
 
-/** Another roster: what was folded is for circuits that may be gone. */
+// Another roster: what was folded is for circuits that may be gone.
 export function forget() {
-  first = true;
+	first = true;
 }
 
 function make(item) {
-  const { entry } = item;
-  const toggle = el("button", { type: "button", class: "twist", "aria-expanded": "true", onclick: () => {
-    if (!closed.delete(item.name)) closed.add(item.name);
-    item.again();
-  } }, "▾");
-  const name = el("bdi", { class: "name" });
-  const cells = {
-    toggle, name,
-    draw: el("td", { class: "number" }), may: el("td", { class: "number" }), meter: el("td", { class: "number" }),
-    fill: el("span", { class: "fill" }), limit: el("span", { class: "limit" }), held: el("span", { class: "held-back" }),
-    words: el("span", { class: "cap-words" }), until: el("span", { class: "cap-until" }), flags: el("span", { class: "flags" }), good: el("span", { class: "flags" }), acts: el("span", { class: "row-acts" }),
-  };
-  const bar = el("div", { class: "bar", role: "img" }, cells.held, cells.fill, cells.limit);
-  cells.bar = bar;
-  const row = el("tr", { "data-depth": Math.min(entry.depth, 8) },
-    el("th", { scope: "row" }, el("div", { class: "branch" }, toggle, name)), el("td", { class: "bar-cell" }, bar),
-    cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, cells.words, " ", cells.until, " ", cells.good), cells.acts)));
-  row.parts = cells;
-  return row;
+	const { entry } = item;
+	const toggle = el("button", { class: "twist", onclick: () => {
+		if (!closed.delete(item.name)) closed.add(item.name);
+		item.again();
+	} }, "▾");
+	const name = el("bdi", { class: "name" });
+	const cells = {
+		toggle, name,
+		draw: el("td", { class: "number" }), may: el("td", { class: "number" }), meter: el("td", { class: "number" }),
+		fill: el("span", { class: "fill" }), limit: el("span", { class: "limit" }), held: el("span", { class: "held-back" }),
+		words: el("span", { class: "cap-words" }), until: el("span", { class: "cap-until" }), flags: el("span", { class: "flags" }), good: el("span", { class: "flags" }), acts: el("span", { class: "row-acts" }),
+	};
+	const bar = el("div", { class: "bar", role: "img" }, cells.held, cells.fill, cells.limit);
+	cells.bar = bar;
+	const row = el("tr", {},
+		el("th", { scope: "row" }, el("div", { class: "branch" }, toggle, name)), el("td", { class: "bar-cell" }, bar),
+		cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, cells.words, " ", cells.until, " ", cells.good), cells.acts)));
+	row.style.setProperty("--depth", Math.min(entry.depth, 6));
+	row.parts = cells;
+	return row;
 }
 
 function flag(level, words) {
-  return el("span", { class: `flag ${level}` }, icon(level), words);
+	return el("span", { class: `flag ${level}` }, icon(level), words);
 }
 
 export function render(cycle, fleet, now) {
-  const again = () => render(cycle, fleet, now);
-  const many = fleet.order.length > 40;
-  if (first && many) for (const { index, depth } of fleet.order) if (depth === 1 && hasChildren(fleet, index)) closed.add(fleet.circuits[index].name);
-  first = false;
-  const items = [];
-  let hide = -1;
-  for (const entry of fleet.order) {
-    if (hide >= 0 && entry.depth > hide) continue;
-    hide = -1;
-    const circuit = cycle.circuits[entry.index];
-    if (!circuit) continue;
-    const { name } = circuit;
-    const parent = hasChildren(fleet, entry.index);
-    if (parent && closed.has(name)) hide = entry.depth;
-    items.push({ entry, circuit, name, parent, again });
-  }
-  const root = cycle.circuits[fleet.order[0]?.index];
-  keyed($("circuit-rows"), items, ({ name, entry }) => `${entry.index}:${name}`, make, (row, { circuit, entry, parent, name }) => {
-    const cells = row.parts;
-    const capacity = fleet.capacity[entry.index];
-    const open = !closed.has(name);
-    cells.toggle.classList.toggle("leaf", !parent);
-    cells.toggle.disabled = !parent;
-    attribute(cells.toggle, "aria-expanded", parent ? String(open) : null);
-    attribute(cells.toggle, "aria-label", parent ? `${open ? "Fold" : "Unfold"} ${name}` : "No circuits below");
-    text(cells.toggle, parent ? (open ? "▾" : "▸") : "");
-    text(cells.name, name);
-    attribute(cells.name, "title", name.length > 12 ? name : null);
-    const full = Math.max(capacity, circuit.miners_watts, 1);
-    const may = Math.min(circuit.budget_watts, full);
-    const at = (watts) => `${Math.max(0, Math.min(100, (watts / full) * 100)).toFixed(2)}%`;
-    cells.fill.style.width = at(circuit.miners_watts);
-    cells.limit.style.left = at(may);
-    cells.held.style.left = at(may);
-    show(cells.limit, may < full * 0.999);
-    show(cells.held, may < full * 0.999);
-    const over = circuit.shortfall_watts >= 1;
-    cells.bar.classList.toggle("over", over);
-    attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}`);
-    text(cells.draw, power(circuit.miners_watts));
-    text(cells.may, may >= full * 0.999 ? "all" : power(circuit.budget_watts));
-    attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
-    const metered = known(circuit.power_watts);
-    text(cells.meter, metered ? power(circuit.power_watts) : hasMeter(circuit, cycle) ? UNKNOWN : "–");
-    attribute(cells.meter, "aria-label", metered ? null : hasMeter(circuit, cycle) ? "unknown" : "no value of a meter");
-    const { cap } = circuit;
-    const words = cap?.words || circuit.binding;
-    const inherited = entry.index !== fleet.order[0]?.index && root?.cap?.words === words;
-    text(cells.words, inherited ? `As ${root.name}` : capital(words ?? ""));
-    attribute(cells.words, "title", inherited ? words : null);
-    cells.words.classList.toggle("inherited", inherited);
-    const until = !inherited && known(cap?.until) && !words.includes("until") ? `until ${moment(cap.until, now)}` : "";
-    text(cells.until, until);
-    const flags = [];
-    if (over) flags.push(["critical", `${power(circuit.shortfall_watts)} short`]);
-    if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
-    const interlock = interlockOf(circuit);
-    if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : "interlock does not hold"]);
-    for (const [place, level] of [[cells.flags, "critical"], [cells.good, "good"]]) keyed(place, flags.filter((one) => one[0] === level), ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));
-    acts(cells.acts, name);
-  });
+	const again = () => render(cycle, fleet, now);
+	const many = fleet.order.length > 40;
+	if (first && many) for (const { index, depth } of fleet.order) if (depth === 1 && fleet.parents.has(index)) closed.add(fleet.circuits[index].name);
+	first = false;
+	const items = [];
+	let hide = -1;
+	for (const entry of fleet.order) {
+		if (hide >= 0 && entry.depth > hide) continue;
+		hide = -1;
+		const circuit = cycle.circuits[entry.index];
+		if (!circuit) continue;
+		const { name } = circuit;
+		const parent = fleet.parents.has(entry.index);
+		if (parent && closed.has(name)) hide = entry.depth;
+		items.push({ entry, circuit, name, parent, again });
+	}
+	const root = cycle.circuits[fleet.order[0]?.index];
+	keyed($("circuit-rows"), items, ({ name, entry }) => `${entry.index}:${name}`, make, (row, { circuit, entry, parent, name }) => {
+		const cells = row.parts;
+		const capacity = fleet.capacity[entry.index];
+		const open = !closed.has(name);
+		cells.toggle.classList.toggle("leaf", !parent);
+		cells.toggle.disabled = !parent;
+		attribute(cells.toggle, "aria-expanded", String(open));
+		attribute(cells.toggle, "aria-label", `What hangs on ${name}`);
+		text(cells.toggle, parent ? (open ? "▾" : "▸") : "");
+		text(cells.name, name);
+		attribute(cells.name, "title", name.length > 12 ? name : null);
+		const full = Math.max(capacity, circuit.miners_watts, 1);
+		const may = Math.min(circuit.budget_watts, full);
+		const at = (watts) => `${Math.max(0, Math.min(100, (watts / full) * 100)).toFixed(2)}%`;
+		cells.fill.style.width = at(circuit.miners_watts);
+		cells.limit.style.left = at(may);
+		cells.held.style.left = at(may);
+		show(cells.limit, may < full * 0.999);
+		show(cells.held, may < full * 0.999);
+		const over = circuit.shortfall_watts >= 1;
+		cells.bar.classList.toggle("over", over);
+		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}`);
+		text(cells.draw, power(circuit.miners_watts));
+		text(cells.may, may >= full * 0.999 ? "all" : power(circuit.budget_watts));
+		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
+		const metered = known(circuit.power_watts);
+		text(cells.meter, metered ? power(circuit.power_watts) : hasMeter(circuit, cycle) ? UNKNOWN : "–");
+		attribute(cells.meter, "aria-label", metered ? null : hasMeter(circuit, cycle) ? "unknown" : "no value of a meter");
+		const { cap } = circuit;
+		const words = cap?.words || circuit.binding;
+		const inherited = entry.index !== fleet.order[0]?.index && root?.cap?.words === words;
+		text(cells.words, inherited ? `As ${root.name}` : capital(words ?? ""));
+		attribute(cells.words, "title", inherited ? words : null);
+		cells.words.classList.toggle("inherited", inherited);
+		const until = !inherited && known(cap?.until) && !words.includes("until") ? `until ${moment(cap.until, now)}` : "";
+		text(cells.until, until);
+		const flags = [];
+		if (over) flags.push(["critical", `${power(circuit.shortfall_watts)} short`]);
+		if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
+		const interlock = interlockOf(circuit);
+		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : "interlock does not hold"]);
+		for (const [place, level] of [[cells.flags, "critical"], [cells.good, "good"]]) keyed(place, flags.filter((one) => one[0] === level), ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));
+		acts(cells.acts, name);
+	});
 }
 
-const hasChildren = (fleet, index) => fleet.circuits.some((circuit) => circuit.parent === index);
 const hasMeter = (circuit, cycle) => circuit === cycle.circuits[0];

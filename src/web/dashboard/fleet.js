@@ -2,114 +2,99 @@
 
 const SLEEP = -1;
 
-/** The roster of one generation and the state of each miner. */
+// The roster of one generation and the state of each miner.
 export class Fleet {
-  constructor(roster) {
-    this.generation = roster.generation;
-    this.states = roster.states;
-    this.circuits = roster.circuits.map((circuit) => ({ name: String(circuit.name), parent: circuit.parent ?? null }));
-    const count = roster.miners.length;
-    this.count = count;
-    this.names = new Array(count);
-    this.lower = new Array(count);
-    this.drivers = new Array(count);
-    this.circuit = new Uint16Array(count);
-    this.nameplate = new Float64Array(count);
-    this.state = new Uint8Array(count);
-    this.draw = new Float64Array(count).fill(NaN);
-    this.told = new Float64Array(count).fill(NaN);
-    this.flag = new Uint8Array(count);
-    roster.miners.forEach(([name, circuit, driver, watts], index) => {
-      this.names[index] = String(name);
-      this.lower[index] = this.names[index].toLowerCase();
-      this.drivers[index] = String(driver);
-      this.circuit[index] = circuit;
-      this.nameplate[index] = watts ?? NaN;
-    });
-    this.below = this.circuits.map((_, index) => this.under(index));
-    /** Nameplates of all miners under a circuit. */
-    this.capacity = this.below.map((set) => {
-      let sum = 0;
-      for (let index = 0; index < count; index += 1) if (set.has(this.circuit[index])) sum += this.nameplate[index] || 0;
-      return sum;
-    });
-    this.order = this.circuitOrder();
-  }
+	constructor(roster) {
+		this.generation = roster.generation;
+		this.states = roster.states;
+		this.circuits = roster.circuits.map((circuit) => ({ name: String(circuit.name), parent: circuit.parent ?? null }));
+		this.parents = new Set(this.circuits.map((circuit) => circuit.parent));
+		const count = roster.miners.length;
+		this.count = count;
+		this.names = new Array(count);
+		this.lower = new Array(count);
+		this.drivers = new Array(count);
+		this.circuit = new Uint16Array(count);
+		this.nameplate = new Float64Array(count);
+		this.state = new Uint8Array(count);
+		this.draw = new Float64Array(count).fill(NaN);
+		this.told = new Float64Array(count).fill(NaN);
+		this.flag = new Uint8Array(count);
+		roster.miners.forEach(([name, circuit, driver, watts], index) => {
+			this.names[index] = String(name);
+			this.lower[index] = this.names[index].toLowerCase();
+			this.drivers[index] = String(driver);
+			this.circuit[index] = circuit;
+			this.nameplate[index] = watts ?? NaN;
+		});
+		// What hangs on each circuit, itself included, and the nameplates of all miners there.
+		this.below = this.circuits.map(() => new Set());
+		this.capacity = new Float64Array(this.circuits.length);
+		this.circuits.forEach((_, index) => this.climb(index, (at) => this.below[at].add(index)));
+		for (let index = 0; index < count; index += 1) this.climb(this.circuit[index], (at) => { this.capacity[at] += this.nameplate[index] || 0; });
+		this.order = this.circuitOrder();
+	}
 
-  under(index) {
-    const set = new Set([index]);
-    let grew = true;
-    while (grew) {
-      grew = false;
-      this.circuits.forEach((circuit, at) => {
-        if (circuit.parent !== null && set.has(circuit.parent) && !set.has(at)) {
-          set.add(at);
-          grew = true;
-        }
-      });
-    }
-    return set;
-  }
+	// Goes from a circuit to the root; a tree that is deeper than 64 is none.
+	climb(index, visit) {
+		for (let at = index, steps = 0; at !== null && this.circuits[at] && steps < 64; at = this.circuits[at].parent, steps += 1) visit(at);
+	}
 
-  /** Circuits from the root down, each followed by what hangs on it: pairs of index and depth. */
-  circuitOrder() {
-    const order = [];
-    const visit = (parent, depth) => {
-      this.circuits.forEach((circuit, index) => {
-        if (circuit.parent !== parent || depth > 40) return;
-        order.push({ index, depth });
-        visit(index, depth + 1);
-      });
-    };
-    visit(null, 0);
-    return order;
-  }
+	// Circuits from the root down, each followed by what hangs on it: pairs of index and depth.
+	circuitOrder() {
+		const order = [];
+		const visit = (parent, depth) => {
+			this.circuits.forEach((circuit, index) => {
+				if (circuit.parent !== parent || depth > 40) return;
+				order.push({ index, depth });
+				visit(index, depth + 1);
+			});
+		};
+		visit(null, 0);
+		return order;
+	}
 
-  /** Takes the rows of a frame. Gives the indices that changed, or `null` for all of them. */
-  take({ whole, rows }) {
-    const changed = whole ? null : new Uint32Array(rows.length);
-    let count = 0;
-    for (const [index, state, draw, told, flag] of rows) {
-      if (index >= this.count) continue;
-      this.state[index] = state;
-      this.draw[index] = draw ?? NaN;
-      this.told[index] = told ?? NaN;
-      this.flag[index] = flag;
-      if (changed) changed[count++] = index;
-    }
-    return changed && changed.subarray(0, count);
-  }
+	// Takes the rows of a frame.
+	take(rows) {
+		for (const [index, state, draw, told, flag] of rows) {
+			if (index >= this.count) continue;
+			this.state[index] = state;
+			this.draw[index] = draw ?? NaN;
+			this.told[index] = told ?? NaN;
+			this.flag[index] = flag;
+		}
+	}
 
-  stateName(index) {
-    return this.states[this.state[index]] ?? "unknown";
-  }
+	stateName(index) {
+		return this.states[this.state[index]] ?? "unknown";
+	}
 
-  sleeps(index) {
-    return this.told[index] === SLEEP;
-  }
+	sleeps(index) {
+		return this.told[index] === SLEEP;
+	}
 
-  /** How many miners of a circuit, or of all, are in each state, by its index. */
-  counts(circuit = -1) {
-    const counts = new Uint32Array(this.states.length);
-    const set = circuit < 0 ? null : this.below[circuit];
-    for (let index = 0; index < this.count; index += 1) {
-      if (!set || set.has(this.circuit[index])) counts[this.state[index]] += 1;
-    }
-    return counts;
-  }
+	// How many miners of a circuit, or of all, are in each state, by its index.
+	counts(circuit = -1) {
+		const counts = new Uint32Array(this.states.length);
+		const set = circuit < 0 ? null : this.below[circuit];
+		for (let index = 0; index < this.count; index += 1) {
+			if (!set || set.has(this.circuit[index])) counts[this.state[index]] += 1;
+		}
+		return counts;
+	}
 
-  /** Which miners a filter lets through, as a byte for each. */
-  matches({ words, states, circuit }, into = new Uint8Array(this.count)) {
-    const wanted = words.trim().toLowerCase();
-    const set = circuit < 0 ? null : this.below[circuit];
-    const every = states.size === 0;
-    const passes = this.states.map((name) => every || states.has(name));
-    let count = 0;
-    for (let index = 0; index < this.count; index += 1) {
-      const fits = passes[this.state[index]] && (!set || set.has(this.circuit[index])) && (!wanted || this.lower[index].includes(wanted));
-      into[index] = fits ? 1 : 0;
-      count += fits ? 1 : 0;
-    }
-    return { into, count };
-  }
+	// Which miners a filter lets through, as a byte for each.
+	matches({ words, states, circuit }, into = new Uint8Array(this.count)) {
+		const wanted = words.trim().toLowerCase();
+		const set = circuit < 0 ? null : this.below[circuit];
+		const every = states.size === 0;
+		const passes = this.states.map((name) => every || states.has(name));
+		let count = 0;
+		for (let index = 0; index < this.count; index += 1) {
+			const fits = passes[this.state[index]] && (!set || set.has(this.circuit[index])) && (!wanted || this.lower[index].includes(wanted));
+			into[index] = fits ? 1 : 0;
+			count += fits ? 1 : 0;
+		}
+		return { into, count };
+	}
 }

@@ -1,117 +1,117 @@
 // The states of miners: words, and a sign for each whose form differs, not its colour alone.
 
 export const STATES = {
-  hashing: { words: "hashing", rank: 7, colour: "--draw" },
-  starting: { words: "starting", rank: 6, colour: "--start" },
-  asleep: { words: "asleep", rank: 5, colour: "--muted" },
-  pending: { words: "not asked yet", rank: 4, colour: "--muted" },
-  straggler: { words: "does not follow", rank: 3, colour: "--amber" },
-  unanswered: { words: "no answer to a command", rank: 2, colour: "--violet" },
-  unreachable: { words: "does not answer", rank: 1, colour: "--text" },
-  fault: { words: "fault", rank: 0, colour: "--red" },
+	hashing: { words: "hashing", rank: 7, colour: "--draw" },
+	starting: { words: "starting", rank: 6, colour: "--grid" },
+	asleep: { words: "asleep", rank: 5, colour: "--muted" },
+	pending: { words: "not asked yet", rank: 4, colour: "--muted" },
+	straggler: { words: "does not follow", rank: 3, colour: "--surplus" },
+	unanswered: { words: "no answer to a command", rank: 2, colour: "--violet" },
+	unreachable: { words: "does not answer", rank: 1, colour: "--text" },
+	fault: { words: "fault", rank: 0, colour: "--red" },
 };
 const OTHER = { words: "", rank: 8, colour: "--muted" };
 export const stateOf = (name) => STATES[name] ?? { ...OTHER, words: name ?? "unknown" };
 
-/** How many shades a hashing miner has, from its lowest draw to its nameplate. */
+// How many shades a hashing miner has, from its lowest draw to its nameplate.
 export const LEVELS = 5;
 
-/** The colours of the present theme, read once for each drawing. */
+// The colours of the present theme, read once for each drawing.
 export function colours() {
-  const style = getComputedStyle(document.documentElement);
-  return (name) => style.getPropertyValue(name).trim();
+	const style = getComputedStyle(document.documentElement);
+	return (name) => style.getPropertyValue(name).trim();
 }
 
-/** Draws the sign of a state into the square at `x`, `y`; `level` is 0 to `LEVELS` − 1, `flag` marks one that waits. */
+// Draws the sign of a state into the square at `x`, `y`; `level` is 0 to `LEVELS` − 1, `flag` marks one that waits.
 export function drawState(context, x, y, size, name, colour, level = LEVELS - 1, flag = false) {
-  const main = colour(stateOf(name).colour);
-  const middle = size / 2;
-  const line = Math.max(1, Math.round(size / 8));
-  context.save();
-  context.translate(x, y);
-  context.fillStyle = main;
-  context.strokeStyle = main;
-  context.lineWidth = line;
-  context.lineJoin = "miter";
-  const half = line / 2;
-  if (name === "hashing") {
-    context.fillStyle = colour("--well");
-    context.fillRect(0, 0, size, size);
-    context.globalAlpha = 0.38 + (0.62 * level) / (LEVELS - 1);
-    context.fillStyle = main;
-    context.fillRect(0, 0, size, size);
-  } else if (name === "starting") {
-    context.fillStyle = colour("--well");
-    context.fillRect(0, 0, size, size);
-    context.fillStyle = main;
-    polygon(context, [[middle, 0], [size, size], [0, size]]);
-    context.fill();
-  } else if (name === "asleep") {
-    context.globalAlpha = 0.75;
-    context.strokeRect(half, half, size - line, size - line);
-    context.globalAlpha = 1;
-    if (flag) context.fillRect(size * 0.3, size * 0.3, size * 0.4, size * 0.4);
-  } else if (name === "pending") {
-    context.beginPath();
-    context.arc(middle, middle, Math.max(1, size * 0.18), 0, 7);
-    context.fill();
-  } else if (name === "straggler") {
-    polygon(context, [[middle, 0], [size, middle], [middle, size], [0, middle]]);
-    context.fill();
-  } else if (name === "unanswered") {
-    context.lineWidth = Math.max(1.2, size * 0.2);
-    context.beginPath();
-    context.arc(middle, middle, middle - context.lineWidth / 2, 0, 7);
-    context.stroke();
-  } else if (name === "unreachable") {
-    context.strokeRect(half, half, size - line, size - line);
-    context.lineWidth = Math.max(1, size * 0.14);
-    context.beginPath();
-    context.moveTo(0, size);
-    context.lineTo(size, 0);
-    context.stroke();
-  } else if (name === "fault") {
-    context.lineWidth = Math.max(1.6, size * 0.26);
-    const edge = context.lineWidth * 0.36;
-    context.beginPath();
-    context.moveTo(edge, edge);
-    context.lineTo(size - edge, size - edge);
-    context.moveTo(size - edge, edge);
-    context.lineTo(edge, size - edge);
-    context.stroke();
-  } else {
-    context.strokeRect(half, half, size - line, size - line);
-  }
-  context.restore();
+	const main = colour(stateOf(name).colour);
+	const middle = size / 2;
+	const line = Math.max(1, Math.round(size / 8));
+	context.save();
+	context.translate(x, y);
+	context.fillStyle = main;
+	context.strokeStyle = main;
+	context.lineWidth = line;
+	context.lineJoin = "miter";
+	const half = line / 2;
+	if (name === "hashing") {
+		context.fillStyle = colour("--well");
+		context.fillRect(0, 0, size, size);
+		context.globalAlpha = 0.38 + (0.62 * level) / (LEVELS - 1);
+		context.fillStyle = main;
+		context.fillRect(0, 0, size, size);
+	} else if (name === "starting") {
+		context.fillStyle = colour("--well");
+		context.fillRect(0, 0, size, size);
+		context.fillStyle = main;
+		polygon(context, [[middle, 0], [size, size], [0, size]]);
+		context.fill();
+	} else if (name === "asleep") {
+		context.globalAlpha = 0.75;
+		context.strokeRect(half, half, size - line, size - line);
+		context.globalAlpha = 1;
+		if (flag) context.fillRect(size * 0.3, size * 0.3, size * 0.4, size * 0.4);
+	} else if (name === "pending") {
+		context.beginPath();
+		context.arc(middle, middle, Math.max(1, size * 0.18), 0, 7);
+		context.fill();
+	} else if (name === "straggler") {
+		polygon(context, [[middle, 0], [size, middle], [middle, size], [0, middle]]);
+		context.fill();
+	} else if (name === "unanswered") {
+		context.lineWidth = Math.max(1.2, size * 0.2);
+		context.beginPath();
+		context.arc(middle, middle, middle - context.lineWidth / 2, 0, 7);
+		context.stroke();
+	} else if (name === "unreachable") {
+		context.strokeRect(half, half, size - line, size - line);
+		context.lineWidth = Math.max(1, size * 0.14);
+		context.beginPath();
+		context.moveTo(0, size);
+		context.lineTo(size, 0);
+		context.stroke();
+	} else if (name === "fault") {
+		context.lineWidth = Math.max(1.6, size * 0.26);
+		const edge = context.lineWidth * 0.36;
+		context.beginPath();
+		context.moveTo(edge, edge);
+		context.lineTo(size - edge, size - edge);
+		context.moveTo(size - edge, edge);
+		context.lineTo(edge, size - edge);
+		context.stroke();
+	} else {
+		context.strokeRect(half, half, size - line, size - line);
+	}
+	context.restore();
 }
 
 function polygon(context, points) {
-  context.beginPath();
-  points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
-  context.closePath();
+	context.beginPath();
+	points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
+	context.closePath();
 }
 
-/** A canvas of its own with the sign of a state, for keys and lists. */
+// A canvas of its own with the sign of a state, for keys and lists.
 export function sign(name) {
-  const canvas = document.createElement("canvas");
-  canvas.className = "sign-of";
-  canvas.dataset.state = name;
-  canvas.setAttribute("aria-hidden", "true");
-  paintSign(canvas);
-  return canvas;
+	const canvas = document.createElement("canvas");
+	canvas.className = "sign-of";
+	canvas.dataset.state = name;
+	canvas.setAttribute("aria-hidden", "true");
+	paintSign(canvas);
+	return canvas;
 }
 
 export function paintSign(canvas, colour = colours()) {
-  const scale = Math.max(1, Math.ceil(devicePixelRatio));
-  canvas.width = 14 * scale;
-  canvas.height = 14 * scale;
-  const context = canvas.getContext("2d");
-  drawState(context, scale, scale, 12 * scale, canvas.dataset.state, colour);
+	const scale = Math.max(1, Math.ceil(devicePixelRatio));
+	canvas.width = 14 * scale;
+	canvas.height = 14 * scale;
+	const context = canvas.getContext("2d");
+	drawState(context, scale, scale, 12 * scale, canvas.dataset.state, colour);
 }
 
-/** Gives a sign of a list another state. */
+// Gives a sign of a list another state.
 export function setSign(canvas, name, colour) {
-  if (canvas.dataset.state === name) return;
-  canvas.dataset.state = name;
-  paintSign(canvas, colour);
+	if (canvas.dataset.state === name) return;
+	canvas.dataset.state = name;
+	paintSign(canvas, colour);
 }

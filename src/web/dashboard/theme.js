@@ -1,10 +1,11 @@
-// Runs before the first paint, so that a page that was switched to dark is not white for a moment.
-(() => {
-  let theme = null;
-  try {
-    theme = localStorage.getItem("ballast-theme");
-  } catch {
-    // Storage is forbidden: the setting of the system holds.
-  }
-  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
-})();
+// Runs before the first paint, so that a page that is dark is not white for a moment.
+{
+	let theme = "auto";
+	try {
+		theme = localStorage.getItem("ballast-theme") ?? theme;
+	} catch {
+		// Storage is forbidden: the setting of the system holds.
+	}
+	const dark = theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+	Object.assign(document.documentElement.dataset, { chosen: theme, theme: dark ? "dark" : "light" });
+}

@@ -4,179 +4,184 @@ import { $, attribute, el, icon, keyed, setIcon, show, text } from "./dom.js";
 import { UNKNOWN, capital, hashrateParts, known, many, percent, power, powerParts, span } from "./format.js";
 
 const MODES = {
-  "start-up": ["Starting up", "wait"],
-  following: ["Following the surplus", "good"],
-  limited: ["Limited", "held"],
-  "fail-safe": ["Fail-safe", "critical"],
-  observe: ["Observing only", "watch"],
+	"start-up": ["Starting up", "wait"],
+	following: ["Following the surplus", "good"],
+	limited: ["Limited", "held"],
+	"fail-safe": ["Fail-safe", "critical"],
+	observe: ["Observing only", "watch"],
 };
+const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
+const silentOf = (counts) => (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
+const totalOf = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 export const modeWords = (mode) => MODES[mode]?.[0] ?? capital(mode ?? UNKNOWN);
 
-/** Whether it is known what is left over: not without a fresh value at the grid connection. */
+// Whether it is known what is left over: not without a fresh value at the grid connection.
 export const surplusOf = (cycle) => (known(cycle.circuits[0]?.power_watts) ? cycle.fleet.surplus_watts : null);
 
-/** How a latest read ended, in words. */
-const READS = { ok: "good value", frozen: "stands still and is not believed", turned: "moves the wrong way and is not believed", timeout: "does not answer" };
+// How a latest read ended, in words.
+const READS = {
+	ok: "is good", pending: "has not been read yet", unreachable: "does not answer", malformed: "answers what cannot be read", exception: "refuses to answer", unavailable: "has no value",
+	implausible: "tells what cannot be", frozen: "stands still and is not believed", turned: "moves the wrong way and is not believed",
+};
 export const readWords = (status) => READS[status] ?? status;
 
 export function sentence(status, counts = {}) {
-  const { cycle, mode } = status;
-  if (!cycle) return "Starting up: no control cycle has completed yet, and nothing is commanded.";
-  const { fleet } = cycle;
-  const draw = power(fleet.power_watts);
-  if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${draw}.`;
-  if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
-  if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(fleet, counts)}.`;
-  return capital(held(cycle, true).slice(0, -1) + but(fleet, counts)) + ".";
+	const { cycle, mode } = status;
+	if (!cycle) return "Starting up: no control cycle has completed yet, and nothing is commanded.";
+	const { fleet } = cycle;
+	const draw = power(fleet.power_watts);
+	if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${draw}.`;
+	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
+	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(fleet, counts)}.`;
+	return capital(held(cycle, true).slice(0, -1) + but(fleet, counts)) + ".";
 }
 
-/** What goes wrong beside what binds: more is drawn than may be, or less than could be. */
+// What goes wrong beside what binds: more is drawn than may be, or less than could be.
 function but(fleet, counts) {
-  if (fleet.shortfall_watts >= 1) {
-    const silent = (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
-    const why = silent ? `: ${many(silent, "miner")} ${silent === 1 ? "does" : "do"} not answer` : counts.straggler ? `: ${many(counts.straggler, "miner")} ${counts.straggler === 1 ? "does" : "do"} not do what was told` : "";
-    return `, ${power(fleet.shortfall_watts)} over budget${why}`;
-  }
-  return fleet.left_why ? `, and ${power(fleet.left_watts)} stay unused` : "";
+	if (fleet.shortfall_watts >= 1) {
+		const silent = silentOf(counts);
+		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : "";
+		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
+	}
+	if (!fleet.left_why) return "";
+	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }
 
-/** What binds, and what comes of it. */
+// What binds, and what comes of it.
 function held({ fleet, binding, circuits }, follows) {
-  const draw = power(fleet.power_watts);
-  const surplus = surplusOf({ fleet, circuits });
-  if (binding.source === "fleet-maximum") {
-    const left = known(surplus) && surplus > fleet.power_watts ? `; ${power(surplus - fleet.power_watts)} of the surplus are left for others` : "";
-    return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}.`;
-  }
-  if (binding.class === "surplus") {
-    return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and the miners draw ${draw}.`;
-  }
-  const words = /^(held|meter|signal|the interlock)\b/.test(binding.words) ? binding.words : `held back by ${binding.words}`;
-  const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
-  const figure = words.includes("held at") ? `the miners draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
-  return `${words}; ${figure}${spare}.`;
+	const draw = power(fleet.power_watts);
+	const surplus = surplusOf({ fleet, circuits });
+	if (binding.source === "fleet-maximum") {
+		const left = known(surplus) && surplus > fleet.power_watts ? `; ${power(surplus - fleet.power_watts)} of the surplus are left for others` : "";
+		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}.`;
+	}
+	if (binding.class === "surplus") {
+		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and the miners draw ${draw}.`;
+	}
+	const words = /^(held|meter|signal|the interlock)\b/.test(binding.words) ? binding.words : `held back by ${binding.words}`;
+	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
+	const figure = words.includes("held at") ? `the miners draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
+	return `${words}; ${figure}${spare}.`;
 }
 
 const ORDER = { critical: 0, warning: 1, notice: 2, good: 3 };
 
-/** What somebody should know at once, the worst first: `{ level, words, to }`. */
+// What somebody should know at once, the worst first: `{ level, words, to }`.
 export function notes(status, counts) {
-  const all = [];
-  const add = (level, words, to) => all.push({ level, words, to });
-  const { cycle, signals } = status;
-  if (cycle) {
-    const { fleet } = cycle;
-    if (fleet.shortfall_watts >= 1) {
-      const unseen = fleet.shortfall_watts > fleet.power_watts ? "Up to " : "";
-      add("critical", `${unseen}${power(fleet.shortfall_watts)} over budget`, "#circuits");
-    }
-    for (const meter of cycle.meters) {
-      if (meter.up === false) add("critical", `Meter ${meter.name} ${readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
-      else if (meter.disagreement) add("warning", `Parts of meter ${meter.name} disagree`, "#meters");
-    }
-    for (const circuit of cycle.circuits) {
-      if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
-      if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold`, "#circuits");
-    }
-    const silent = (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
-    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    if (silent) add(silent > total / 10 ? "critical" : "warning", `${silent.toLocaleString("en")} of ${many(total, "miner")} ${silent === 1 ? "does" : "do"} not answer; they count at the most they may draw`, "#miners");
-    if (counts.straggler) add("warning", `${many(counts.straggler, "miner")} ${counts.straggler === 1 ? "does" : "do"} not do what was told`, "#miners");
-    if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
-    if (fleet.left_why) add("warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
-    else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
-  }
-  for (const source of signals?.sources ?? []) {
-    if (source.state === "failsafe" || source.state === "released") add("critical", `Signal ${source.name} is lost: its ${source.state === "released" ? "release value" : "fail-safe value"} holds`, "#sources");
-    else if (source.state === "degraded") add("warning", `Signal ${source.name} is in doubt`, "#sources");
-    if (source.lifted_by) add("warning", `Caps of ${source.name} are lifted by ${source.lifted_by}`, "#sources");
-  }
-  if (signals?.store_errors > 0) add("warning", "The database has failed: some orders may not survive a restart", null);
-  if (signals && !signals.clock_synchronised) add("warning", "The clock is in doubt: orders begin early and end late", null);
-  all.sort((a, b) => ORDER[a.level] - ORDER[b.level]);
-  return all;
+	const all = [];
+	const add = (level, words, to) => all.push({ level, words, to });
+	const { cycle, signals } = status;
+	if (cycle) {
+		const { fleet } = cycle;
+		if (fleet.shortfall_watts >= 1) {
+			const unseen = fleet.shortfall_watts > fleet.power_watts ? "Up to " : "";
+			add("critical", `${unseen}${power(fleet.shortfall_watts)} over budget`, "#circuits");
+		}
+		for (const meter of cycle.meters) {
+			if (meter.up === false) add("critical", `Meter ${meter.name} ${readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
+			else if (meter.disagreement) add("warning", `Parts of meter ${meter.name} disagree`, "#meters");
+		}
+		for (const circuit of cycle.circuits) {
+			if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
+			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold`, "#circuits");
+		}
+		const silent = silentOf(counts);
+		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
+		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
+		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
+		if (fleet.left_why) add("warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
+		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
+	}
+	for (const source of signals?.sources ?? []) {
+		if (source.state === "failsafe" || source.state === "released") add("critical", `Signal ${source.name} is lost: its ${source.state === "released" ? "release value" : "fail-safe value"} holds`, "#sources");
+		else if (source.state === "degraded") add("warning", `Signal ${source.name} is in doubt`, "#sources");
+		if (source.lifted_by) add("warning", `Caps of ${source.name} are lifted by ${source.lifted_by}`, "#sources");
+	}
+	if (signals?.store_errors > 0) add("warning", "The database has failed: some orders may not survive a restart", null);
+	if (signals && !signals.clock_synchronised) add("warning", "The clock is in doubt: orders begin early and end late", null);
+	all.sort((a, b) => ORDER[a.level] - ORDER[b.level]);
+	return all;
 }
 
-/** `true`, `false`, or `null` where a circuit has no interlock. */
+// `true`, `false`, or `null` where a circuit has no interlock.
 export function interlockOf(circuit) {
-  const value = circuit.interlock ?? circuit.interlock_holds;
-  if (value === undefined || value === null) return null;
-  return value === true || value === "holds";
+	const value = circuit.interlock ?? circuit.interlock_holds;
+	if (value === undefined || value === null) return null;
+	return value === true || value === "holds";
 }
 
 const FIGURES = [
-  { key: "surplus", title: "Surplus" },
-  { key: "draw", title: "Fleet draw", bar: true },
-  { key: "grid", title: "Grid" },
-  { key: "budget", title: "Budget" },
-  { key: "left", title: "Left unused" },
-  { key: "hashrate", title: "Hashrate" },
+	{ key: "surplus", title: "Surplus" },
+	{ key: "draw", title: "Fleet draw", bar: true },
+	{ key: "grid", title: "Grid" },
+	{ key: "budget", title: "Budget" },
+	{ key: "left", title: "Left unused" },
+	{ key: "hashrate", title: "Hashrate" },
 ];
 const figures = new Map();
 
 export function build() {
-  for (const { key, title, bar } of FIGURES) {
-    const number = el("span", { class: "number" }, UNKNOWN);
-    const unit = el("span", { class: "unit" });
-    const under = el("span", { class: "under" });
-    const fill = bar ? el("span", { class: "meter-fill" }) : null;
-    const value = el("dd", {}, el("span", { class: "big" }, number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
-    figures.set(key, { number, unit, under, fill, value });
-    $("figures").append(el("div", { class: `figure ${key}` }, el("dt", {}, title), value));
-  }
+	for (const { key, title, bar } of FIGURES) {
+		const number = el("span", { class: "number" }, UNKNOWN);
+		const unit = el("span", { class: "unit" });
+		const under = el("span", { class: "under" });
+		const fill = bar ? el("span", { class: "meter-fill" }) : null;
+		const value = el("dd", {}, el("span", { class: "big" }, number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
+		figures.set(key, { number, unit, under, fill, value });
+		$("figures").append(el("div", { class: `figure ${key}` }, el("dt", {}, title), value));
+	}
 }
 
 function set(key, [number, unit], under, level = null) {
-  const figure = figures.get(key);
-  text(figure.number, number);
-  text(figure.unit, unit);
-  text(figure.under, under);
-  attribute(figure.under, "title", under.length > 60 ? under : null);
-  attribute(figure.value, "data-level", level);
-  attribute(figure.number, "data-unknown", number === UNKNOWN ? "" : null);
+	const figure = figures.get(key);
+	text(figure.number, number);
+	text(figure.unit, unit);
+	text(figure.under, under);
+	attribute(figure.under, "title", under.length > 60 ? under : null);
+	attribute(figure.value, "data-level", level);
+	attribute(figure.number, "data-unknown", number === UNKNOWN ? "" : null);
 }
 
-/** Shows a status; gives what is worth saying aloud. */
+// Shows a status; gives what is worth saying aloud.
 export function render(status, counts) {
-  const [words, sign] = MODES[status.mode] ?? [capital(status.mode), "notice"];
-  attribute($("mode"), "data-mode", status.mode);
-  text($("mode-words"), words);
-  setIcon($("mode-icon"), sign);
-  text($("site"), status.site);
-  const title = `${words} – ${status.site} – Ballast`;
-  if (document.title !== title) document.title = title;
-  text($("sentence"), sentence(status, counts));
-  const list = notes(status, counts);
-  if (!list.length && status.cycle) list.push({ level: "good", words: "Nothing else needs attention", to: null });
-  // Beyond a dozen the worst are shown and the rest is counted.
-  if (list.length > 12) {
-    const rest = list.length - 11;
-    list.length = 11;
-    list.push({ level: "warning", words: `and ${rest} more`, to: "#meters" });
-  }
-  keyed($("notes"), list.map((note, at) => ({ ...note, at })), ({ at, level, to }) => `${at}${level}${to}`,
-    ({ level, to }) => el("li", { class: `note ${level}` }, icon(level), to ? el("a", { href: to }) : el("span")),
-    (node, note) => text(node.lastChild, note.words));
+	const [words, sign] = MODES[status.mode] ?? [capital(status.mode), "notice"];
+	attribute($("mode"), "data-mode", status.mode);
+	text($("mode-words"), words);
+	setIcon($("mode-icon"), sign);
+	text($("site"), status.site);
+	const title = `${words} – ${status.site} – Ballast`;
+	if (document.title !== title) document.title = title;
+	text($("sentence"), sentence(status, counts));
+	const list = notes(status, counts);
+	if (!list.length && status.cycle) list.push({ level: "good", words: "Nothing else needs attention", to: null });
+	// Beyond a dozen the worst are shown and the rest is counted.
+	if (list.length > 12) {
+		const rest = list.length - 11;
+		list.length = 11;
+		list.push({ level: "warning", words: `and ${rest} more`, to: "#meters" });
+	}
+	keyed($("notes"), list.map((note, at) => ({ ...note, at })), ({ at, level, to }) => `${at}${level}${to}`,
+		({ level, to }) => el("li", { class: `note ${level}` }, icon(level), to ? el("a", { href: to }) : el("span")),
+		(node, note) => text(node.lastChild, note.words));
 
-  const { cycle } = status;
-  show($("figures"), Boolean(cycle));
-  if (!cycle) return;
-  const { fleet, binding, energy } = cycle;
-  const surplus = surplusOf(cycle);
-  const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
-  set("surplus", powerParts(surplus), known(surplus) ? used : "without its meter nobody knows");
-  const over = fleet.shortfall_watts >= 1;
-  set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : `target ${power(fleet.target_watts)}`, over ? "critical" : null);
-  const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;
-  figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
-  const root = cycle.circuits[0];
-  const grid = root?.power_watts;
-  if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"} at ${root.name}`, null);
-  else set("grid", [UNKNOWN, ""], `no fresh value at ${root?.name ?? "the root"}`, "unknown");
-  set("budget", powerParts(fleet.budget_watts), binding.words);
-  if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, "warning");
-  else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : "all that may be drawn is drawn");
-  const hashing = counts.hashing ?? 0;
-  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${total.toLocaleString("en")} hash`);
+	const { cycle } = status;
+	show($("figures"), Boolean(cycle));
+	if (!cycle) return;
+	const { fleet, binding, energy } = cycle;
+	const surplus = surplusOf(cycle);
+	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
+	set("surplus", powerParts(surplus), known(surplus) ? used : "without its meter nobody knows");
+	const over = fleet.shortfall_watts >= 1;
+	set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : `target ${power(fleet.target_watts)}`, over ? "critical" : null);
+	const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;
+	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
+	const root = cycle.circuits[0];
+	const grid = root?.power_watts;
+	if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"} at ${root.name}`, null);
+	else set("grid", [UNKNOWN, ""], `no fresh value at ${root?.name ?? "the root"}`, "unknown");
+	set("budget", powerParts(fleet.budget_watts), binding.words);
+	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, "warning");
+	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : "all that may be drawn is drawn");
+	const hashing = counts.hashing ?? 0;
+	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} hash`);
 }
