@@ -119,7 +119,7 @@ Type=oneshot
 ExecStart=/bin/bash -c 'bash /out/guide.sh 3>/out/milestones >/out/words 2>&1'
 ExecStopPost=/bin/systemctl --no-block exit
 END
-exec timeout --signal=KILL 420 systemd-nspawn --quiet --directory=. --private-network --register=no --keep-unit \
+exec timeout --signal=KILL 900 systemd-nspawn --quiet --directory=. --private-network --register=no --keep-unit \
     --bind='{work}:/out' {bind} --boot systemd.unit=guide.service
 "#,
         work = work.display(),
