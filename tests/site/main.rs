@@ -11,5 +11,6 @@ mod metrics;
 mod metrics_promtool;
 #[path = "../shared/metrics_sample.rs"]
 mod metrics_sample;
+mod monitoring;
 mod systemd;
 mod web;
