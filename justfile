@@ -1,7 +1,7 @@
 # What people run. `.ci/run` runs the same on a machine that is thrown away, and installs what it misses.
 
 # Everything that must hold before a change is taken.
-check: lint test docs scrape
+check: lint test docs scrape queries
 
 # Format and lints.
 lint:
@@ -23,6 +23,10 @@ demo *arguments:
 # The demo, scraped and looked at with promtool.
 scrape: test
     .ci/demo "${CARGO_TARGET_DIR:-target}/debug/ballast"
+
+# Every query of the Grafana dashboards, run by a Prometheus that scrapes the demo.
+queries: test
+    .ci/monitoring "${CARGO_TARGET_DIR:-target}/debug/ballast"
 
 # What a scrape, a cycle and an allocation cost.
 bench *arguments:

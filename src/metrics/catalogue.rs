@@ -438,6 +438,42 @@ mod tests {
     }
 
     #[test]
+    fn rules_and_dashboards_speak_of_metrics_and_labels_that_there_are() {
+        let files = [
+            include_str!("../../monitoring/ballast.rules.yml"),
+            include_str!("../../monitoring/ballast.rules.test.yml"),
+            include_str!("../../monitoring/ballast.rules.days.test.yml"),
+            include_str!("../../monitoring/grafana/ballast-site.json"),
+            include_str!("../../monitoring/grafana/ballast-fleet.json"),
+        ];
+        for file in files {
+            let mut found = 0;
+            // What stands after a colon is the name that a rule gives.
+            for (at, _) in file.match_indices("ballast_").filter(|&(at, _)| !file[..at].ends_with(':')) {
+                let rest = &file[at..];
+                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap();
+                let (name, rest) = rest.split_at(end);
+                let of = |name: &str| ALL.iter().find(|definition| definition.name == name);
+                let histogram = ["_bucket", "_count", "_sum"].iter().find_map(|part| {
+                    of(name.strip_suffix(part)?).filter(|definition| definition.kind == MetricType::HISTOGRAM)
+                });
+                let definition = of(name).or(histogram).unwrap_or_else(|| panic!("there is no {name}"));
+                found += 1;
+                let Some(labels) = rest.strip_prefix('{').and_then(|rest| rest.split('}').next()) else {
+                    continue;
+                };
+                for label in labels.split(',') {
+                    let label = label.split(['=', '!']).next().unwrap().trim();
+                    let beside = ["job", "site", "instance"].contains(&label);
+                    let bucket = label == "le" && histogram.is_some();
+                    assert!(beside || bucket || definition.labels.contains(&label), "{name} has no {label}");
+                }
+            }
+            assert!(found > 5, "{found} metrics in a file");
+        }
+    }
+
+    #[test]
     fn every_metric_says_its_unit_in_its_name() {
         for definition in ALL {
             let name = definition.name;

@@ -12,6 +12,7 @@ mod metrics;
 mod metrics_promtool;
 #[path = "../shared/metrics_sample.rs"]
 mod metrics_sample;
+mod monitoring;
 mod packaged;
 mod systemd;
 mod web;

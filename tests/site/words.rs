@@ -63,6 +63,7 @@ fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Opt
             orders: Vec::new(),
         }],
         store_errors: None,
+        store_failing: false,
         clock_synchronised: true,
     };
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
