@@ -329,13 +329,6 @@ $("banner-action").addEventListener("click", moves.signIn);
 $("set-limit").addEventListener("click", () => moves.setLimit());
 $("pause").addEventListener("click", moves.pause);
 $("emergency").addEventListener("click", moves.emergency);
-document.addEventListener("visibilitychange", () => {
-	if (!document.hidden) {
-		plan();
-		tick();
-	}
-});
-
 const stream = follow({
 	event: take,
 	open() {
@@ -349,6 +342,18 @@ const stream = follow({
 		freshness();
 	},
 }, () => fleet?.generation ?? "");
+let away = 0;
+document.addEventListener("visibilitychange", () => {
+	clearTimeout(away);
+	if (document.hidden) away = setTimeout(stream.stop, 30_000);
+	else {
+		stream.resume();
+		plan();
+		tick();
+	}
+});
+addEventListener("pagehide", stream.stop);
+addEventListener("pageshow", stream.resume);
 theme(chosen);
 operating();
 tick();

@@ -16,7 +16,6 @@ const LEGEND = ["surplus", "draw", "grid", "budget", "cap"];
 const WIRE = { surplus: "surplus_watts", draw: "power_watts", grid: "import_watts", budget: "budget_watts", cap: "cap_watts" };
 const MOST = 6 * 3600 * 1000;
 const STRIP = 22;
-const PATTERNS = 6;
 
 export class Chart {
 	constructor(parts) {
@@ -301,7 +300,7 @@ export class Chart {
 				context.clip();
 				context.fillStyle = colour("--well");
 				context.fillRect(begin, top, x1 - begin, deep);
-				hatch(context, colour("--hatch"), number % PATTERNS, begin, top, x1, deep);
+				hatch(context, colour("--hatch"), number % 6, begin, top, x1, deep);
 				const name = plainSource(this.sources[number] ?? "");
 				const wide = context.measureText(name).width;
 				if (wide + 12 < x1 - begin) {

@@ -1,7 +1,7 @@
 // The tree of circuits: what the miners draw against what they may, the cap that counts, and what stands open.
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
-import { UNKNOWN, capital, known, moment, power } from "./format.js";
+import { capital, known, moment, power } from "./format.js";
 import { interlockOf } from "./why.js";
 
 const closed = new Set();
@@ -88,9 +88,8 @@ export function render(cycle, fleet, now) {
 		text(cells.draw, power(circuit.miners_watts));
 		text(cells.may, may >= full * 0.999 ? "all" : power(circuit.budget_watts));
 		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
-		const metered = known(circuit.power_watts);
-		text(cells.meter, metered ? power(circuit.power_watts) : hasMeter(circuit, cycle) ? UNKNOWN : "–");
-		attribute(cells.meter, "aria-label", metered ? null : hasMeter(circuit, cycle) ? "unknown" : "no value of a meter");
+		// Whether another circuit than the root has a meter is not told: without a value it may have none.
+		text(cells.meter, known(circuit.power_watts) || circuit === root ? power(circuit.power_watts) : "–");
 		const { cap } = circuit;
 		const words = cap?.words || circuit.binding;
 		const inherited = entry.index !== fleet.order[0]?.index && root?.cap?.words === words;
@@ -109,4 +108,3 @@ export function render(cycle, fleet, now) {
 	});
 }
 
-const hasMeter = (circuit, cycle) => circuit === cycle.circuits[0];

@@ -83,11 +83,7 @@ export function setIcon(node, name) {
 	node.replaceChildren(icon(name));
 }
 
-const says = { last: "", at: 0 };
-// Says something to those who hear the page: sparingly, and not twice.
+// Says something to those who hear the page: sparingly.
 export function announce(words) {
-	if (words === says.last && performance.now() - says.at < 30_000) return;
-	says.last = words;
-	says.at = performance.now();
 	$("live").textContent = words;
 }

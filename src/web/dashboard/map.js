@@ -267,7 +267,7 @@ export class MinerMap {
 	describe(index) {
 		const { fleet } = this;
 		const told = fleet.sleeps(index) ? ", told to sleep" : Number.isFinite(fleet.told[index]) ? `, told ${power(fleet.told[index])}` : "";
-		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words} · draws ${power(fleet.draw[index])}${told}`;
+		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words} · draws ${fleet.draws(index)}${told}`;
 	}
 
 	move(index, speak) {

@@ -110,22 +110,15 @@ export function interlockOf(circuit) {
 	return value === true || value === "holds";
 }
 
-const FIGURES = [
-	{ key: "surplus", title: "Surplus" },
-	{ key: "draw", title: "Fleet draw", bar: true },
-	{ key: "grid", title: "Grid" },
-	{ key: "budget", title: "Budget" },
-	{ key: "left", title: "Left unused" },
-	{ key: "hashrate", title: "Hashrate" },
-];
+const FIGURES = { surplus: "Surplus", draw: "Fleet draw", grid: "Grid", budget: "Budget", left: "Left unused", hashrate: "Hashrate" };
 const figures = new Map();
 
 export function build() {
-	for (const { key, title, bar } of FIGURES) {
+	for (const [key, title] of Object.entries(FIGURES)) {
 		const number = el("span", { class: "number" }, UNKNOWN);
 		const unit = el("span", { class: "unit" });
 		const under = el("span", { class: "under" });
-		const fill = bar ? el("span", { class: "meter-fill" }) : null;
+		const fill = key === "draw" ? el("span", { class: "meter-fill" }) : null;
 		const value = el("dd", {}, el("span", { class: "big" }, number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
 		figures.set(key, { number, unit, under, fill, value });
 		$("figures").append(el("div", { class: `figure ${key}` }, el("dt", {}, title), value));
