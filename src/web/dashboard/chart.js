@@ -141,7 +141,7 @@ export class Chart {
 	draw() {
 		const width = this.holder.clientWidth;
 		const height = this.holder.clientHeight;
-		if (width < 40 || height < 40) return;
+		if (width < 40 || height < 40 || !this.length) return;
 		const scale = devicePixelRatio || 1;
 		if (this.canvas.width !== Math.round(width * scale) || this.canvas.height !== Math.round(height * scale)) {
 			this.canvas.width = Math.round(width * scale);
@@ -374,6 +374,7 @@ export class Chart {
 
 	// The values at the cursor, or the latest.
 	values() {
+		if (!this.length) return;
 		const index = this.cursor ?? this.length - 1;
 		const at = this.from + index * this.step;
 		const said = [];
@@ -385,9 +386,9 @@ export class Chart {
 		const bound = this.sources[this.binding[index]];
 		const words = bound === undefined ? "what bound is unknown" : `bound by ${plainSource(bound)}`;
 		const time = this.cursor !== null ? clock(at, true) : this.stale ? `Last known, ${clock(at)}` : "Now";
-		text(this.when, this.length ? `${time}: ${words}` : "Nothing has been recorded yet.");
+		text(this.when, `${time}: ${words}`);
 		// While nobody moves the cursor, nothing is read aloud.
-		if (!this.length || (this.cursor === null && document.activeElement === this.canvas)) return;
+		if (this.cursor === null && document.activeElement === this.canvas) return;
 		const { first, last } = this.span();
 		attribute(this.canvas, "aria-valuemin", Math.max(0, first));
 		attribute(this.canvas, "aria-valuemax", last);
@@ -431,16 +432,17 @@ export class Chart {
 		const every = Math.max(1, Math.round(((this.minutes <= 30 ? 1 : this.minutes <= 120 ? 5 : 15) * 60_000) / this.step));
 		const { first, last } = this.span();
 		const rows = [];
-		for (let index = last; index >= Math.max(0, first); index -= every) rows.push(index);
+		// At whole minutes: rows that move with each step could not be read.
+		for (let index = last - ((this.from / this.step + last) % every); index >= Math.max(0, first); index -= every) rows.push(index);
 		keyed(body, rows, (index) => this.from + index * this.step,
 			() => el("tr", {}, el("th", { scope: "row" }), ...Array.from({ length: 6 }, () => el("td"))),
 			(row, index) => {
 				const at = this.from + index * this.step;
-				text(row.children[0], clock(at, true));
+				text(row.children[0], clock(at));
 				LEGEND.forEach((key, column) => text(row.children[column + 1], this.words(key, index)));
 				text(row.children[6], plainSource(this.sources[this.binding[index]] ?? UNKNOWN));
 			});
-		text(this.table.querySelector("caption"), this.length ? `Every ${every * this.step / 60_000} min, newest first, ${day(this.from + last * this.step)}, ${zone(this.from)}` : "Nothing recorded yet");
+		text(this.table.querySelector("caption"), `Every ${every * this.step / 60_000} min, newest first, ${day(this.from + last * this.step)}, ${zone(this.from)}`);
 	}
 }
 

@@ -35,7 +35,7 @@ function make(item) {
 	cells.bar = bar;
 	const row = el("tr", {},
 		el("th", { scope: "row" }, el("div", { class: "branch" }, toggle, name)), el("td", { class: "bar-cell" }, bar),
-		cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, cells.words, " ", cells.until, " ", cells.good), cells.acts)));
+		cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, " ", cells.words, " ", cells.until, " ", cells.good), cells.acts)));
 	row.style.setProperty("--depth", Math.min(entry.depth, 6));
 	row.parts = cells;
 	return row;
