@@ -43,7 +43,7 @@ export class Chart {
 	}
 
 	item(series) {
-		const value = el("b", { class: "value" }, UNKNOWN);
+		const value = el("b", "value", UNKNOWN);
 		const line = svg("path", { d: "M0 6h30", "stroke-width": series.width, "stroke-dasharray": series.dash.join(" ") || null });
 		line.style.stroke = `var(${series.colour})`;
 		const sample = svg("svg", { viewBox: "0 0 30 12", class: "sample", "aria-hidden": "true" }, series.area ? svg("path", { d: "M0 6h30v6H0z", class: "area" }) : null, line);

@@ -24,25 +24,25 @@ function make(item) {
 		if (!closed.delete(item.name)) closed.add(item.name);
 		item.again();
 	} }, "▾");
-	const name = el("bdi", { class: "name" });
+	const name = el("bdi", "name");
 	const cells = {
 		toggle, name,
-		draw: el("td", { class: "number" }), may: el("td", { class: "number" }), meter: el("td", { class: "number" }),
-		fill: el("span", { class: "fill" }), limit: el("span", { class: "limit" }), held: el("span", { class: "held-back" }),
-		words: el("span", { class: "cap-words" }), until: el("span", { class: "cap-until" }), flags: el("span", { class: "flags" }), good: el("span", { class: "flags" }), acts: el("span", { class: "row-acts" }),
+		draw: el("td", "number"), may: el("td", "number"), meter: el("td", "number"),
+		fill: el("span", "fill"), limit: el("span", "limit"), held: el("span", "held-back"),
+		words: el("span", "cap-words"), until: el("span", "cap-until"), flags: el("span", "flags"), good: el("span", "flags"), acts: el("span", "row-acts"),
 	};
 	const bar = el("div", { class: "bar", role: "img" }, cells.held, cells.fill, cells.limit);
 	cells.bar = bar;
 	const row = el("tr", {},
-		el("th", { scope: "row" }, el("div", { class: "branch" }, toggle, name)), el("td", { class: "bar-cell" }, bar),
-		cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, " ", cells.words, " ", cells.until, " ", cells.good), cells.acts)));
+		el("th", { scope: "row" }, el("div", "branch", toggle, name)), el("td", "bar-cell", bar),
+		cells.draw, cells.may, cells.meter, el("td", "words-cell", el("div", {}, el("div", {}, cells.flags, " ", cells.words, " ", cells.until, " ", cells.good), cells.acts)));
 	row.style.setProperty("--depth", Math.min(entry.depth, 6));
 	row.parts = cells;
 	return row;
 }
 
 function flag(level, words) {
-	return el("span", { class: `flag ${level}` }, icon(level), words);
+	return el("span", `flag ${level}`, icon(level), words);
 }
 
 export function render(cycle, fleet, now) {

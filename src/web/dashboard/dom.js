@@ -2,10 +2,10 @@
 
 export const $ = (id) => document.getElementById(id);
 
-// An element: `el("td", { class: "number" }, "12 kW")`. Functions under `on…` become listeners.
+// An element: `el("td", { class: "number", onclick: act }, "12 kW")`; a text in place of the properties is its class.
 export function el(tag, properties = {}, ...children) {
 	const node = document.createElement(tag);
-	fill(node, properties, children);
+	fill(node, typeof properties === "string" ? { class: properties } : properties, children);
 	return node;
 }
 

@@ -38,7 +38,7 @@ export class MinerMap {
 		this.context = this.canvas.getContext("2d", { alpha: true });
 		this.ring = el("div", { class: "ring", hidden: true });
 		this.tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
-		this.holder = el("div", { class: "map-holder" }, this.canvas, this.ring, this.tip);
+		this.holder = el("div", "map-holder", this.canvas, this.ring, this.tip);
 		parent.append(this.holder);
 		this.fleet = null;
 		this.filter = null;

@@ -6,8 +6,8 @@ import { readWords } from "./why.js";
 
 // A line of a list: an icon, a head with a figure at its end, and words under it.
 function line() {
-	const parts = { icon: el("span", { class: "holder" }), head: el("bdi", { class: "row-head" }), end: el("span", { class: "row-end" }), under: el("span", { class: "row-under" }), acts: el("span", { class: "row-acts" }) };
-	const node = el("li", { class: "row" }, parts.icon, el("div", { class: "row-body" }, el("div", { class: "row-top" }, parts.head, parts.end), parts.under, parts.acts));
+	const parts = { icon: el("span", "holder"), head: el("bdi", "row-head"), end: el("span", "row-end"), under: el("span", "row-under"), acts: el("span", "row-acts") };
+	const node = el("li", "row", parts.icon, el("div", "row-body", el("div", "row-top", parts.head, parts.end), parts.under, parts.acts));
 	node.parts = parts;
 	return node;
 }
@@ -137,7 +137,7 @@ export function renderAlarms(alarms, now, acts) {
 		acts(node.parts.acts, alarm);
 	};
 	if (raised.length) keyed($("alarm-list"), raised, (alarm) => alarm.id, line, update);
-	else keyed($("alarm-list"), [0], () => "none", () => el("li", { class: "empty" }, icon("good"), " No alarm is raised."));
+	else keyed($("alarm-list"), [0], () => "none", () => el("li", "empty", icon("good"), " No alarm is raised."));
 	show($("alarms-old"), old.length > 0);
 	text($("alarms-old-title"), `${many(old.length, "alarm")} cleared`);
 	keyed($("alarm-old-list"), old, (alarm) => alarm.id, line, update);

@@ -115,13 +115,13 @@ const figures = new Map();
 
 export function build() {
 	for (const [key, title] of Object.entries(FIGURES)) {
-		const number = el("span", { class: "number" }, UNKNOWN);
-		const unit = el("span", { class: "unit" });
-		const under = el("span", { class: "under" });
-		const fill = key === "draw" ? el("span", { class: "meter-fill" }) : null;
-		const value = el("dd", {}, el("span", { class: "big" }, number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
+		const number = el("span", "number", UNKNOWN);
+		const unit = el("span", "unit");
+		const under = el("span", "under");
+		const fill = key === "draw" ? el("span", "meter-fill") : null;
+		const value = el("dd", {}, el("span", "big", number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
 		figures.set(key, { number, unit, under, fill, value });
-		$("figures").append(el("div", { class: `figure ${key}` }, el("dt", {}, title), value));
+		$("figures").append(el("div", `figure ${key}`, el("dt", {}, title), value));
 	}
 }
 
@@ -154,7 +154,7 @@ export function render(status, counts) {
 		list.push({ level: "warning", words: `and ${rest} more`, to: "#meters" });
 	}
 	keyed($("notes"), list.map((note, at) => ({ ...note, at })), ({ at, level, to }) => `${at}${level}${to}`,
-		({ level, to }) => el("li", { class: `note ${level}` }, icon(level), to ? el("a", { href: to }) : el("span")),
+		({ level, to }) => el("li", `note ${level}`, icon(level), to ? el("a", { href: to }) : el("span")),
 		(node, note) => text(node.lastChild, note.words));
 
 	const { cycle } = status;
