@@ -58,9 +58,9 @@ function held({ fleet, binding, circuits }, follows) {
 	if (binding.class === "surplus") {
 		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and the miners draw ${draw}.`;
 	}
-	const words = /^(held|meter|signal|the interlock)\b/.test(binding.words) ? binding.words : `held back by ${binding.words}`;
+	const words = /\b(held|holds?|is|are|does|lost)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
 	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
-	const figure = words.includes("held at") ? `the miners draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
+	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
 	return `${words}; ${figure}${spare}.`;
 }
 
