@@ -152,7 +152,8 @@ function freshness() {
 		chart.stale = state === "lost";
 		chart.values();
 	}
-	const words = refusal === 401 || refusal === 403 ? "From here this page needs a token, of any scope."
+	const words = refusal === 503 ? "The daemon has no room for one more page that watches it: close another one."
+		: refusal === 401 || refusal === 403 ? "From here this page needs a token, of any scope."
 		: state === "lost" ? `No data for ${wholeSpan(seconds)}${open ? ": connected, but no control cycle completes" : ": the daemon is not reached"}. What is shown is from ${clock(frame.at, true)}; miners stand at what they were last told.`
 			: state === "wait" && seconds > LATE ? `No data yet: ${open ? "connected, but no control cycle completes" : "the daemon is not reached"}. Trying again.` : "";
 	const banner = $("banner");
@@ -329,13 +330,6 @@ $("banner-action").addEventListener("click", moves.signIn);
 $("set-limit").addEventListener("click", () => moves.setLimit());
 $("pause").addEventListener("click", moves.pause);
 $("emergency").addEventListener("click", moves.emergency);
-document.addEventListener("visibilitychange", () => {
-	if (!document.hidden) {
-		plan();
-		tick();
-	}
-});
-
 const stream = follow({
 	event: take,
 	open() {
@@ -349,6 +343,18 @@ const stream = follow({
 		freshness();
 	},
 }, () => fleet?.generation ?? "");
+let away = 0;
+document.addEventListener("visibilitychange", () => {
+	clearTimeout(away);
+	if (document.hidden) away = setTimeout(stream.stop, 30_000);
+	else {
+		stream.resume();
+		plan();
+		tick();
+	}
+});
+addEventListener("pagehide", stream.stop);
+addEventListener("pageshow", stream.resume);
 theme(chosen);
 operating();
 tick();

@@ -16,7 +16,6 @@ const LEGEND = ["surplus", "draw", "grid", "budget", "cap"];
 const WIRE = { surplus: "surplus_watts", draw: "power_watts", grid: "import_watts", budget: "budget_watts", cap: "cap_watts" };
 const MOST = 6 * 3600 * 1000;
 const STRIP = 22;
-const PATTERNS = 6;
 
 export class Chart {
 	constructor(parts) {
@@ -44,7 +43,7 @@ export class Chart {
 	}
 
 	item(series) {
-		const value = el("b", { class: "value" }, UNKNOWN);
+		const value = el("b", "value", UNKNOWN);
 		const line = svg("path", { d: "M0 6h30", "stroke-width": series.width, "stroke-dasharray": series.dash.join(" ") || null });
 		line.style.stroke = `var(${series.colour})`;
 		const sample = svg("svg", { viewBox: "0 0 30 12", class: "sample", "aria-hidden": "true" }, series.area ? svg("path", { d: "M0 6h30v6H0z", class: "area" }) : null, line);
@@ -142,7 +141,7 @@ export class Chart {
 	draw() {
 		const width = this.holder.clientWidth;
 		const height = this.holder.clientHeight;
-		if (width < 40 || height < 40) return;
+		if (width < 40 || height < 40 || !this.length) return;
 		const scale = devicePixelRatio || 1;
 		if (this.canvas.width !== Math.round(width * scale) || this.canvas.height !== Math.round(height * scale)) {
 			this.canvas.width = Math.round(width * scale);
@@ -301,7 +300,7 @@ export class Chart {
 				context.clip();
 				context.fillStyle = colour("--well");
 				context.fillRect(begin, top, x1 - begin, deep);
-				hatch(context, colour("--hatch"), number % PATTERNS, begin, top, x1, deep);
+				hatch(context, colour("--hatch"), number % 6, begin, top, x1, deep);
 				const name = plainSource(this.sources[number] ?? "");
 				const wide = context.measureText(name).width;
 				if (wide + 12 < x1 - begin) {
@@ -375,6 +374,7 @@ export class Chart {
 
 	// The values at the cursor, or the latest.
 	values() {
+		if (!this.length) return;
 		const index = this.cursor ?? this.length - 1;
 		const at = this.from + index * this.step;
 		const said = [];
@@ -386,9 +386,9 @@ export class Chart {
 		const bound = this.sources[this.binding[index]];
 		const words = bound === undefined ? "what bound is unknown" : `bound by ${plainSource(bound)}`;
 		const time = this.cursor !== null ? clock(at, true) : this.stale ? `Last known, ${clock(at)}` : "Now";
-		text(this.when, this.length ? `${time}: ${words}` : "Nothing has been recorded yet.");
+		text(this.when, `${time}: ${words}`);
 		// While nobody moves the cursor, nothing is read aloud.
-		if (!this.length || (this.cursor === null && document.activeElement === this.canvas)) return;
+		if (this.cursor === null && document.activeElement === this.canvas) return;
 		const { first, last } = this.span();
 		attribute(this.canvas, "aria-valuemin", Math.max(0, first));
 		attribute(this.canvas, "aria-valuemax", last);
@@ -432,16 +432,17 @@ export class Chart {
 		const every = Math.max(1, Math.round(((this.minutes <= 30 ? 1 : this.minutes <= 120 ? 5 : 15) * 60_000) / this.step));
 		const { first, last } = this.span();
 		const rows = [];
-		for (let index = last; index >= Math.max(0, first); index -= every) rows.push(index);
+		// At whole minutes: rows that move with each step could not be read.
+		for (let index = last - ((this.from / this.step + last) % every); index >= Math.max(0, first); index -= every) rows.push(index);
 		keyed(body, rows, (index) => this.from + index * this.step,
 			() => el("tr", {}, el("th", { scope: "row" }), ...Array.from({ length: 6 }, () => el("td"))),
 			(row, index) => {
 				const at = this.from + index * this.step;
-				text(row.children[0], clock(at, true));
+				text(row.children[0], clock(at));
 				LEGEND.forEach((key, column) => text(row.children[column + 1], this.words(key, index)));
 				text(row.children[6], plainSource(this.sources[this.binding[index]] ?? UNKNOWN));
 			});
-		text(this.table.querySelector("caption"), this.length ? `Every ${every * this.step / 60_000} min, newest first, ${day(this.from + last * this.step)}, ${zone(this.from)}` : "Nothing recorded yet");
+		text(this.table.querySelector("caption"), `Every ${every * this.step / 60_000} min, newest first, ${day(this.from + last * this.step)}, ${zone(this.from)}`);
 	}
 }
 

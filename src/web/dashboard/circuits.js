@@ -1,7 +1,7 @@
 // The tree of circuits: what the miners draw against what they may, the cap that counts, and what stands open.
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
-import { UNKNOWN, capital, known, moment, power } from "./format.js";
+import { capital, known, moment, power } from "./format.js";
 import { interlockOf } from "./why.js";
 
 const closed = new Set();
@@ -24,25 +24,25 @@ function make(item) {
 		if (!closed.delete(item.name)) closed.add(item.name);
 		item.again();
 	} }, "▾");
-	const name = el("bdi", { class: "name" });
+	const name = el("bdi", "name");
 	const cells = {
 		toggle, name,
-		draw: el("td", { class: "number" }), may: el("td", { class: "number" }), meter: el("td", { class: "number" }),
-		fill: el("span", { class: "fill" }), limit: el("span", { class: "limit" }), held: el("span", { class: "held-back" }),
-		words: el("span", { class: "cap-words" }), until: el("span", { class: "cap-until" }), flags: el("span", { class: "flags" }), good: el("span", { class: "flags" }), acts: el("span", { class: "row-acts" }),
+		draw: el("td", "number"), may: el("td", "number"), meter: el("td", "number"),
+		fill: el("span", "fill"), limit: el("span", "limit"), held: el("span", "held-back"),
+		words: el("span", "cap-words"), until: el("span", "cap-until"), flags: el("span", "flags"), good: el("span", "flags"), acts: el("span", "row-acts"),
 	};
 	const bar = el("div", { class: "bar", role: "img" }, cells.held, cells.fill, cells.limit);
 	cells.bar = bar;
 	const row = el("tr", {},
-		el("th", { scope: "row" }, el("div", { class: "branch" }, toggle, name)), el("td", { class: "bar-cell" }, bar),
-		cells.draw, cells.may, cells.meter, el("td", { class: "words-cell" }, el("div", {}, el("div", {}, cells.flags, cells.words, " ", cells.until, " ", cells.good), cells.acts)));
+		el("th", { scope: "row" }, el("div", "branch", toggle, name)), el("td", "bar-cell", bar),
+		cells.draw, cells.may, cells.meter, el("td", "words-cell", el("div", {}, el("div", {}, cells.flags, " ", cells.words, " ", cells.until, " ", cells.good), cells.acts)));
 	row.style.setProperty("--depth", Math.min(entry.depth, 6));
 	row.parts = cells;
 	return row;
 }
 
 function flag(level, words) {
-	return el("span", { class: `flag ${level}` }, icon(level), words);
+	return el("span", `flag ${level}`, icon(level), words);
 }
 
 export function render(cycle, fleet, now) {
@@ -88,9 +88,8 @@ export function render(cycle, fleet, now) {
 		text(cells.draw, power(circuit.miners_watts));
 		text(cells.may, may >= full * 0.999 ? "all" : power(circuit.budget_watts));
 		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
-		const metered = known(circuit.power_watts);
-		text(cells.meter, metered ? power(circuit.power_watts) : hasMeter(circuit, cycle) ? UNKNOWN : "–");
-		attribute(cells.meter, "aria-label", metered ? null : hasMeter(circuit, cycle) ? "unknown" : "no value of a meter");
+		// Whether another circuit than the root has a meter is not told: without a value it may have none.
+		text(cells.meter, known(circuit.power_watts) || circuit === root ? power(circuit.power_watts) : "–");
 		const { cap } = circuit;
 		const words = cap?.words || circuit.binding;
 		const inherited = entry.index !== fleet.order[0]?.index && root?.cap?.words === words;
@@ -109,4 +108,3 @@ export function render(cycle, fleet, now) {
 	});
 }
 
-const hasMeter = (circuit, cycle) => circuit === cycle.circuits[0];

@@ -11,12 +11,12 @@ export function field(label, control, help, ...more) {
 	control.id = `field-${fields}`;
 	const hint = help ? el("small", { id: `help-${fields}` }, help) : null;
 	attribute(control, "aria-describedby", hint?.id ?? null);
-	return el("div", { class: "field" }, el("label", { for: control.id }, label), control, ...more, hint);
+	return el("div", "field", el("label", { for: control.id }, label), control, ...more, hint);
 }
 
 export const select = (options, chosen) => el("select", {}, ...options.map(([value, words]) => el("option", { value, selected: value === chosen }, words)));
 export const input = (more) => el("input", { type: "text", autocomplete: "off", spellcheck: "false", required: true, pattern: ".*\\S.*", maxlength: "80", ...more });
-export const strong = (words) => el("p", { class: "strong" }, words);
+export const strong = (words) => el("p", "strong", words);
 export const DURATIONS = [["900", "15 minutes"], ["1800", "30 minutes"], ["3600", "1 hour"], ["7200", "2 hours"], ["14400", "4 hours"], ["28800", "8 hours"]];
 
 // Says what went wrong, where it is asked.
@@ -43,7 +43,7 @@ export function ask(title, { words = [], button, danger = false, who = true, not
 	wait?.finally(() => { go.disabled = false; });
 	const form = el("form", { method: "dialog", autocomplete: "off" }, ...words.map((one) => (typeof one === "string" ? el("p", {}, one) : one)),
 		name && field("Your name", name, "It is kept with what you do."), remark && field("Note (may be empty)", remark), trouble,
-		el("div", { class: "actions" }, button ? go : null, el("button", { type: "button", onclick: close }, "Do nothing")));
+		el("div", "actions", button ? go : null, el("button", { type: "button", onclick: close }, "Do nothing")));
 	form.addEventListener("submit", async (event) => {
 		event.preventDefault();
 		if (name) setPerson(name.value.trim());

@@ -2,10 +2,10 @@
 
 export const $ = (id) => document.getElementById(id);
 
-// An element: `el("td", { class: "number" }, "12 kW")`. Functions under `on…` become listeners.
+// An element: `el("td", { class: "number", onclick: act }, "12 kW")`; a text in place of the properties is its class.
 export function el(tag, properties = {}, ...children) {
 	const node = document.createElement(tag);
-	fill(node, properties, children);
+	fill(node, typeof properties === "string" ? { class: properties } : properties, children);
 	return node;
 }
 
@@ -83,11 +83,7 @@ export function setIcon(node, name) {
 	node.replaceChildren(icon(name));
 }
 
-const says = { last: "", at: 0 };
-// Says something to those who hear the page: sparingly, and not twice.
+// Says something to those who hear the page: sparingly.
 export function announce(words) {
-	if (words === says.last && performance.now() - says.at < 30_000) return;
-	says.last = words;
-	says.at = performance.now();
 	$("live").textContent = words;
 }

@@ -1,5 +1,7 @@
 // What is known of the miners: typed arrays, so that ten thousand of them are a few hundred kilobytes.
 
+import { power } from "./format.js";
+
 const SLEEP = -1;
 
 // The roster of one generation and the state of each miner.
@@ -67,6 +69,11 @@ export class Fleet {
 
 	stateName(index) {
 		return this.states[this.state[index]] ?? "unknown";
+	}
+
+	// What a miner draws, in words: of one that does not answer, the most that it may.
+	draws(index) {
+		return `${/^un/.test(this.stateName(index)) ? "≤ " : ""}${power(this.draw[index])}`;
 	}
 
 	sleeps(index) {

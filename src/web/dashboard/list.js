@@ -113,7 +113,7 @@ export class MinerList {
 			text(row.words, stateOf(state).words);
 			text(row.cells[1], fleet.names[index]);
 			text(row.cells[2], fleet.circuits[fleet.circuit[index]]?.name ?? UNKNOWN);
-			text(row.cells[3], power(fleet.draw[index]));
+			text(row.cells[3], fleet.draws(index));
 			text(row.cells[4], fleet.sleeps(index) ? "sleep" : Number.isNaN(fleet.told[index]) ? "nothing yet" : power(fleet.told[index]));
 			text(row.cells[5], power(fleet.nameplate[index]));
 		});

@@ -38,7 +38,7 @@ export class MinerMap {
 		this.context = this.canvas.getContext("2d", { alpha: true });
 		this.ring = el("div", { class: "ring", hidden: true });
 		this.tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
-		this.holder = el("div", { class: "map-holder" }, this.canvas, this.ring, this.tip);
+		this.holder = el("div", "map-holder", this.canvas, this.ring, this.tip);
 		parent.append(this.holder);
 		this.fleet = null;
 		this.filter = null;
@@ -267,7 +267,7 @@ export class MinerMap {
 	describe(index) {
 		const { fleet } = this;
 		const told = fleet.sleeps(index) ? ", told to sleep" : Number.isFinite(fleet.told[index]) ? `, told ${power(fleet.told[index])}` : "";
-		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words} · draws ${power(fleet.draw[index])}${told}`;
+		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words} · draws ${fleet.draws(index)}${told}`;
 	}
 
 	move(index, speak) {

@@ -56,7 +56,7 @@ export function setFleet(next) {
 	filter.states = new Set([...filter.states].filter((name) => fleet.states.includes(name)));
 	const order = fleet.states.map((name, index) => ({ name, index })).sort((a, b) => stateOf(b.name).rank - stateOf(a.name).rank);
 	chips = order.map(({ name, index }) => {
-		const count = el("b", { class: "value" }, "0");
+		const count = el("b", "value", "0");
 		const button = el("button", { class: "state", "aria-pressed": String(filter.states.has(name)), onclick: () => {
 			if (!filter.states.delete(name)) filter.states.add(name);
 			attribute(button, "aria-pressed", String(filter.states.has(name)));
@@ -111,7 +111,7 @@ export function open(index) {
 	if (!shown) back = document.activeElement;
 	shown = fleet.names[index];
 	map.hold(index);
-	$("details-body").replaceChildren(el("p", { class: "empty" }, "Asking why it stands where it stands …"));
+	$("details-body").replaceChildren(el("p", "empty", "Asking why it stands where it stands …"));
 	text($("details-title"), shown);
 	show($("details"), true);
 	$("details").focus({ preventScroll: true });
@@ -146,7 +146,7 @@ function fillDetails(name, answer) {
 		return;
 	}
 	if (!body.querySelector("dl")) {
-		body.replaceChildren(el("p", { class: "strong state-line" }), el("ul", { class: "explanation" }), el("dl", { class: "facts" }), el("div", { class: "actions" }));
+		body.replaceChildren(el("p", "strong state-line"), el("ul", "explanation"), el("dl", "facts"), el("div", "actions"));
 	}
 	const [state, explanation, facts, buttons] = body.children;
 	const words = stateOf(miner.state).words;

@@ -53,11 +53,11 @@ export function signOut() {
 
 // A place that shows what a limit would do as soon as the daemon has worked it out; `done` is a promise of that.
 function previewOf(body) {
-	const place = el("div", { "aria-live": "polite" }, el("p", { class: "empty" }, "Working out who moves …"));
+	const place = el("div", { "aria-live": "polite" }, el("p", "empty", "Working out who moves …"));
 	const fill = async () => {
 		const answer = offers("post", "preview") ? await request("POST", "preview", body, { seconds: 5 }) : { status: 404 };
 		if (answer.status === 404) notOffered("preview");
-		place.replaceChildren(el("div", { class: "preview" }, ...preview(answer)));
+		place.replaceChildren(el("div", "preview", ...preview(answer)));
 	};
 	return { place, done: fill() };
 }
@@ -118,7 +118,7 @@ export function setLimit(circuit) {
 		time.required = !time.hidden;
 	});
 	const reason = input({ placeholder: "like: work on feeder 2" });
-	const now = el("small", { class: "now" });
+	const now = el("small", "now");
 	const say = () => {
 		const stands = page.status?.cycle?.circuits.find((one) => one.name === where.value);
 		now.textContent = stands ? `Its miners draw ${power(stands.miners_watts)} and may draw ${power(stands.budget_watts)} now.` : "";
@@ -220,6 +220,6 @@ export function endMaintenance(entry) {
 
 // What may be done with a circuit, where that is more than one thing.
 export const choose = (title, list) =>
-	ask(title, { words: [el("div", { class: "actions" }, ...list.map(([words, act]) => el("button", { type: "button", onclick: act }, words)))], who: false });
+	ask(title, { words: [el("div", "actions", ...list.map(([words, act]) => el("button", { type: "button", onclick: act }, words)))], who: false });
 
 export const untilOf = (entry, now) => (known(entry.until) ? `until ${moment(entry.until, now)}` : "until it is ended");

@@ -6,8 +6,8 @@ import { readWords } from "./why.js";
 
 // A line of a list: an icon, a head with a figure at its end, and words under it.
 function line() {
-	const parts = { icon: el("span", { class: "holder" }), head: el("bdi", { class: "row-head" }), end: el("span", { class: "row-end" }), under: el("span", { class: "row-under" }), acts: el("span", { class: "row-acts" }) };
-	const node = el("li", { class: "row" }, parts.icon, el("div", { class: "row-body" }, el("div", { class: "row-top" }, parts.head, parts.end), parts.under, parts.acts));
+	const parts = { icon: el("span", "holder"), head: el("bdi", "row-head"), end: el("span", "row-end"), under: el("span", "row-under"), acts: el("span", "row-acts") };
+	const node = el("li", "row", parts.icon, el("div", "row-body", el("div", "row-top", parts.head, parts.end), parts.under, parts.acts));
 	node.parts = parts;
 	return node;
 }
@@ -68,27 +68,28 @@ export function renderSources(signals) {
 }
 
 const PHASES = { ahead: ["wait", "to come"], acting: ["held", "acts"], returning: ["wait", "ends, power returns"], over: ["good", "over"] };
+const keyOf = (order) => `${order.source}\n${order.id}`;
 const scopeWords = (order) => `${order.scope === "miners" ? "miners" : "import"} of ${order.circuit}`;
 
 // The orders that stand, and what became of the earlier ones. `answer` is what the daemon gave, or why it did not.
 export function renderOrders(answer, delivered, now, acts) {
 	const orders = answer?.data?.limits ?? [];
 	const records = delivered?.data?.orders ?? [];
-	const record = new Map(records.map((one) => [`${one.source}\n${one.id}`, one]));
+	const record = new Map(records.map((one) => [keyOf(one), one]));
 	let words = "";
 	if (!answer) words = "Orders are shown with a token.";
 	else if (!answer.ok) words = `${capital(answer.title)}: ${answer.detail}`;
 	else if (!orders.length) words = "No order stands or is to come.";
 	show($("orders-words"), words !== "");
 	text($("orders-words"), words);
-	keyed($("order-list"), orders, (order) => `${order.source}\n${order.id}`, line, (node, order) => {
+	keyed($("order-list"), orders, keyOf, line, (node, order) => {
 		const [level, phase] = PHASES[order.phase] ?? ["notice", order.phase];
 		const [from, until] = [millis(order.valid_from), millis(order.valid_until)];
 		const under = [`${phase} · ${scopeWords(order)}`];
 		if (order.phase === "ahead" && from !== null) under.push(`begins ${moment(from, now)}, in ${span((from - now) / 1000)}`);
 		else if (until !== null) under.push(`until ${moment(until, now)}, ${until > now ? `${span((until - now) / 1000)} to go` : "ending"}`);
 		else under.push("until it is cleared");
-		const proof = record.get(`${order.source}\n${order.id}`);
+		const proof = record.get(keyOf(order));
 		if (proof && order.phase === "acting") {
 			const [applied, met] = [millis(proof.applied_at), millis(proof.met_at)];
 			if (met !== null && applied !== null) under.push(`met after ${span((met - applied) / 1000)}`);
@@ -101,11 +102,11 @@ export function renderOrders(answer, delivered, now, acts) {
 		fill(node, order.urgency === "emergency" && order.phase === "acting" ? "critical" : level, order.id, exact(order.cap_watts), `${order.source}: ${under.join(" · ")}`);
 		acts(node.parts.acts, order);
 	});
-	const standing = new Set(orders.map((order) => `${order.source}\n${order.id}`));
-	const old = records.filter((one) => !standing.has(`${one.source}\n${one.id}`)).slice(-50).reverse();
+	const standing = new Set(orders.map(keyOf));
+	const old = records.filter((one) => !standing.has(keyOf(one))).slice(-50).reverse();
 	show($("orders-old"), old.length > 0);
 	text($("orders-old-title"), `What became of ${many(old.length, "earlier order")}`);
-	keyed($("order-old-list"), old, (one) => `${one.source}\n${one.id}\n${one.revision}`, line, (node, one) => {
+	keyed($("order-old-list"), old, (one) => `${keyOf(one)}\n${one.revision}`, line, (node, one) => {
 		const under = [`${one.source}: ${scopeWords(one)}`, one.stage];
 		const [from, end] = [millis(one.valid_from), millis(one.ended_at)];
 		if (from !== null) under.push(`${moment(from, now)}${end === null ? "" : `–${clock(end)}`}`);
@@ -136,7 +137,7 @@ export function renderAlarms(alarms, now, acts) {
 		acts(node.parts.acts, alarm);
 	};
 	if (raised.length) keyed($("alarm-list"), raised, (alarm) => alarm.id, line, update);
-	else keyed($("alarm-list"), [0], () => "none", () => el("li", { class: "empty" }, icon("good"), " No alarm is raised."));
+	else keyed($("alarm-list"), [0], () => "none", () => el("li", "empty", icon("good"), " No alarm is raised."));
 	show($("alarms-old"), old.length > 0);
 	text($("alarms-old-title"), `${many(old.length, "alarm")} cleared`);
 	keyed($("alarm-old-list"), old, (alarm) => alarm.id, line, update);

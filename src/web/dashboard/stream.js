@@ -33,14 +33,13 @@ class Events {
 	}
 }
 
-/**
- * Follows the stream for ever. `on.event(name, value)`, `on.open()`, `on.lost(status)` with the HTTP status or 0;
- * `generation()` names the roster that is known. `again()` of the answer starts anew at once.
- */
+// Follows the stream until it is stopped: `on.event(name, value)`, `on.open()`, `on.lost(status)` with the HTTP status or 0;
+// `generation()` names the roster that is known.
 export function follow(on, generation) {
 	let abort = null;
 	let wake = null;
 	let failures = 0;
+	let stopped = false;
 
 	async function once() {
 		abort = new AbortController();
@@ -65,8 +64,12 @@ export function follow(on, generation) {
 			on.open();
 			const decoder = new TextDecoder();
 			const events = new Events((name, data) => {
-				on.event(name, JSON.parse(data));
 				heard = true;
+				try {
+					on.event(name, JSON.parse(data));
+				} catch (error) {
+					console.error("an event of the daemon cannot be shown", error);
+				}
 			});
 			const reader = response.body.getReader();
 			for (;;) {
@@ -76,8 +79,7 @@ export function follow(on, generation) {
 				events.push(decoder.decode(value, { stream: true }));
 			}
 			return heard;
-		} catch (error) {
-			if (error instanceof SyntaxError) console.warn("an event of the daemon cannot be read", error);
+		} catch {
 			if (!heard) on.lost(0);
 			return heard;
 		} finally {
@@ -94,16 +96,26 @@ export function follow(on, generation) {
 			const pause = good ? 50 : Math.min(LONGEST_PAUSE, 400 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2);
 			await new Promise((resolve) => {
 				wake = resolve;
-				setTimeout(resolve, pause);
+				if (!stopped) setTimeout(resolve, pause);
 			});
 		}
 	})();
 
+	const again = () => {
+		stopped = false;
+		failures = 0;
+		abort?.abort();
+		wake?.();
+	};
 	return {
-		again() {
-			failures = 0;
+		again,
+		resume() {
+			if (stopped) again();
+		},
+		// A browser has six connections to a place: a page that nobody sees must not hold one.
+		stop() {
+			stopped = true;
 			abort?.abort();
-			wake?.();
 		},
 	};
 }

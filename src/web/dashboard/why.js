@@ -58,9 +58,9 @@ function held({ fleet, binding, circuits }, follows) {
 	if (binding.class === "surplus") {
 		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and the miners draw ${draw}.`;
 	}
-	const words = /^(held|meter|signal|the interlock)\b/.test(binding.words) ? binding.words : `held back by ${binding.words}`;
+	const words = /\b(held|holds?|is|are|does|lost)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
 	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
-	const figure = words.includes("held at") ? `the miners draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
+	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
 	return `${words}; ${figure}${spare}.`;
 }
 
@@ -110,25 +110,18 @@ export function interlockOf(circuit) {
 	return value === true || value === "holds";
 }
 
-const FIGURES = [
-	{ key: "surplus", title: "Surplus" },
-	{ key: "draw", title: "Fleet draw", bar: true },
-	{ key: "grid", title: "Grid" },
-	{ key: "budget", title: "Budget" },
-	{ key: "left", title: "Left unused" },
-	{ key: "hashrate", title: "Hashrate" },
-];
+const FIGURES = { surplus: "Surplus", draw: "Fleet draw", grid: "Grid", budget: "Budget", left: "Left unused", hashrate: "Hashrate" };
 const figures = new Map();
 
 export function build() {
-	for (const { key, title, bar } of FIGURES) {
-		const number = el("span", { class: "number" }, UNKNOWN);
-		const unit = el("span", { class: "unit" });
-		const under = el("span", { class: "under" });
-		const fill = bar ? el("span", { class: "meter-fill" }) : null;
-		const value = el("dd", {}, el("span", { class: "big" }, number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
+	for (const [key, title] of Object.entries(FIGURES)) {
+		const number = el("span", "number", UNKNOWN);
+		const unit = el("span", "unit");
+		const under = el("span", "under");
+		const fill = key === "draw" ? el("span", "meter-fill") : null;
+		const value = el("dd", {}, el("span", "big", number, " ", unit), fill ? el("span", { class: "meter", "aria-hidden": "true" }, fill) : null, under);
 		figures.set(key, { number, unit, under, fill, value });
-		$("figures").append(el("div", { class: `figure ${key}` }, el("dt", {}, title), value));
+		$("figures").append(el("div", `figure ${key}`, el("dt", {}, title), value));
 	}
 }
 
@@ -161,7 +154,7 @@ export function render(status, counts) {
 		list.push({ level: "warning", words: `and ${rest} more`, to: "#meters" });
 	}
 	keyed($("notes"), list.map((note, at) => ({ ...note, at })), ({ at, level, to }) => `${at}${level}${to}`,
-		({ level, to }) => el("li", { class: `note ${level}` }, icon(level), to ? el("a", { href: to }) : el("span")),
+		({ level, to }) => el("li", `note ${level}`, icon(level), to ? el("a", { href: to }) : el("span")),
 		(node, note) => text(node.lastChild, note.words));
 
 	const { cycle } = status;
