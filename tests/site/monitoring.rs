@@ -107,7 +107,8 @@ fn amtool_finds_nothing_wrong_with_the_example_for_alertmanager() {
         [("critical", "night"), ("warning", "day"), ("notice", "day"), ("none", "nobody")]
     {
         let labels = format!("severity={severity}");
-        let route = ["config", "routes", "test", "--config.file=alertmanager.yml", &labels, "site=mill-creek"];
+        let route =
+            ["config", "routes", "test", "--config.file=alertmanager.yml", &labels, "site=mill-creek"];
         if let Some((well, said)) = said("amtool", "prometheus-alertmanager", &route) {
             assert!(well && said.lines().any(|line| line == receiver), "{severity}: {said}");
         }
@@ -202,10 +203,7 @@ fn blocks<'t>(page: &'t str, language: &str) -> Vec<&'t str> {
 
 #[test]
 fn promtool_takes_the_configurations_of_the_guide() {
-    let pages = [
-        include_str!("../../docs/guide/metrics.md"),
-        include_str!("../../docs/guide/many-sites.md"),
-    ];
+    let pages = [include_str!("../../docs/guide/metrics.md"), include_str!("../../docs/guide/many-sites.md")];
     let configurations: Vec<_> = pages
         .iter()
         .flat_map(|page| blocks(page, "yaml"))
