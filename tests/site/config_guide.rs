@@ -32,6 +32,16 @@ fn the_weak_grid_of_the_guide_is_a_configuration_that_checks() {
 }
 
 #[test]
+fn the_sources_of_the_page_on_many_sites_go_into_a_site() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml");
+    let blocks = blocks("docs/guide/many-sites.md");
+    assert_eq!(blocks.len(), 2, "{blocks:?}");
+    let whole = fs::read_to_string(demo).unwrap() + "\n" + &blocks.join("\n");
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    config::parse(&whole, Path::new("many.toml"), &options).unwrap_or_else(|e| panic!("{e}\n{whole}"));
+}
+
+#[test]
 fn the_profiles_of_the_guide_are_profiles() {
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
     let base = blocks("docs/guide/weak-grids.md").pop().unwrap();

@@ -194,3 +194,32 @@ fn promtool_understands_every_query_of_the_dashboards() {
         assert!(well, "promtool says:\n{said}");
     }
 }
+
+/// The blocks of a language in a page of the guide.
+fn blocks<'t>(page: &'t str, language: &str) -> Vec<&'t str> {
+    let start = format!("```{language}\n");
+    page.split(start.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn promtool_takes_the_configurations_of_the_guide() {
+    let pages = [include_str!("../../docs/guide/metrics.md"), include_str!("../../docs/guide/many-sites.md")];
+    let configurations: Vec<_> = pages
+        .iter()
+        .flat_map(|page| blocks(page, "yaml"))
+        .filter(|block| block.contains("scrape_configs:"))
+        .collect();
+    assert_eq!(configurations.len(), 3, "{configurations:?}");
+    for (number, configuration) in configurations.into_iter().enumerate() {
+        let path =
+            std::env::temp_dir().join(format!("ballast-prometheus-{}-{number}.yml", std::process::id()));
+        std::fs::write(&path, configuration).unwrap();
+        // The files that it names are on the machine of the reader.
+        let check = ["check", "config", "--syntax-only", path.to_str().unwrap()];
+        let answer = said("promtool", "prometheus", &check);
+        std::fs::remove_file(&path).unwrap();
+        if let Some((well, said)) = answer {
+            assert!(well, "{configuration}\npromtool says:\n{said}");
+        }
+    }
+}
