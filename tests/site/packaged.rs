@@ -162,7 +162,9 @@ echo INSTALLED >&3"#,
          promtool check config /tmp/prometheus.yml; fi"
     ));
     lines.extend(typed(&step(8)));
-    lines.push(String::from("tar -tzf /var/backups/ballast/etc.tar.gz | grep operator.token; echo BACKUP >&3"));
+    lines.push(String::from(
+        "tar -tzf /var/backups/ballast/etc.tar.gz | grep operator.token; echo BACKUP >&3",
+    ));
 
     // The new version brings another configuration along: what was written stays, and no miner moves.
     lines.push(String::from("sleep 3; from=$(wc -l </out/sim.log)"));
