@@ -162,7 +162,9 @@ echo INSTALLED >&3"#,
          promtool check config /tmp/prometheus.yml; fi"
     ));
     lines.extend(typed(&step(8)));
-    lines.push(String::from("tar -tzf /root/ballast-etc.tar.gz | grep operator.token; echo BACKUP >&3"));
+    lines.push(String::from(
+        "tar -tzf /var/backups/ballast/etc.tar.gz | grep operator.token; echo BACKUP >&3",
+    ));
 
     // The new version brings another configuration along: what was written stays, and no miner moves.
     lines.push(String::from("sleep 3; from=$(wc -l </out/sim.log)"));
@@ -193,7 +195,7 @@ systemctl stop ballast; dpkg -i --force-confold /out/ballast_0.1.0-2_amd64.deb <
     ));
     lines.extend(commands);
     lines.push(String::from(
-        r#"find /etc /run /usr /var -xdev -maxdepth 6 \( -path /var/tmp -o -path /run/systemd \) -prune -o -cnewer /out/begun -iname '*ballast*' -print >/out/leftovers
+        r#"find /etc /run /usr /var -xdev -maxdepth 6 \( -path /var/tmp -o -path /var/backups -o -path /run/systemd \) -prune -o -cnewer /out/begun -iname '*ballast*' -print >/out/leftovers
 getent passwd ballast >>/out/leftovers; echo PURGED >&3; kill $sim"#,
     ));
     lines.join("\n") + "\n"
