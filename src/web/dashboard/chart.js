@@ -432,8 +432,10 @@ export class Chart {
 		const every = Math.max(1, Math.round(((this.minutes <= 30 ? 1 : this.minutes <= 120 ? 5 : 15) * 60_000) / this.step));
 		const { first, last } = this.span();
 		const rows = [];
-		// At whole minutes: rows that move with each step could not be read.
-		for (let index = last - ((this.from / this.step + last) % every); index >= Math.max(0, first); index -= every) rows.push(index);
+		// The latest, then at whole minutes: rows that move with each step could not be read.
+		const even = last - ((this.from / this.step + last) % every);
+		for (let index = even; index >= Math.max(0, first); index -= every) rows.push(index);
+		if (even < last) rows.unshift(last);
 		keyed(body, rows, (index) => this.from + index * this.step,
 			() => el("tr", {}, el("th", { scope: "row" }), ...Array.from({ length: 6 }, () => el("td"))),
 			(row, index) => {
