@@ -43,7 +43,7 @@ export function sentence(status, counts = {}) {
 function but(fleet, counts) {
 	if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
 		const silent = silentOf(counts);
-		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : "";
+		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : counts.asleep === totalOf(counts) ? ": they draw that asleep" : "";
 		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
 	}
 	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
