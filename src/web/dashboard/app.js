@@ -69,7 +69,7 @@ function record() {
 	if (!cycle) return;
 	const root = cycle.circuits[0];
 	chart.add(frame.at, {
-		surplus: why.surplusOf(cycle), draw: cycle.fleet.power_watts, grid: root?.power_watts ?? null, budget: cycle.fleet.budget_watts, cap: root?.cap?.cap_watts ?? null,
+		surplus: why.surplusOf(cycle), draw: cycle.fleet.power_watts, grid: root?.power_watts ?? null, budget: cycle.fleet.budget_watts, cap: cycle.binding.class === "surplus" ? null : root?.cap?.cap_watts ?? null,
 	}, cycle.binding.source);
 }
 
@@ -273,8 +273,7 @@ function operating() {
 	const may = token() !== "";
 	for (const id of ["emergency", "pause", "set-limit"]) show($(id), may && fleet !== null);
 	show($("sign-in"), true);
-	text($("sign-in"), may ? person() || "Operating" : "Operate");
-	attribute($("sign-in"), "title", may ? "Forget the token" : "Enter a token, to set limits and acknowledge alarms");
+	text($("sign-in"), may ? `Sign out ${person()}` : "Sign in");
 	if (!may) {
 		orders = delivered = null;
 		renderOrders(null, null, now(), orderActs);

@@ -48,7 +48,7 @@ export class Chart {
 		line.style.stroke = `var(${series.colour})`;
 		const sample = svg("svg", { viewBox: "0 0 30 12", class: "sample", "aria-hidden": "true" }, series.area ? svg("path", { d: "M0 6h30v6H0z", class: "area" }) : null, line);
 		const button = el("button", {
-			class: "legend-item", "aria-pressed": "true", title: `${series.title ?? series.words}. Press to show or hide`,
+			class: "legend-item", "aria-pressed": "true", title: series.title,
 			onclick: () => {
 				if (!this.hidden.delete(series.key)) this.hidden.add(series.key);
 				attribute(button, "aria-pressed", String(!this.hidden.has(series.key)));
@@ -110,7 +110,8 @@ export class Chart {
 	}
 
 	span() {
-		const count = Math.round((this.minutes * 60_000) / this.step);
+		// What is shorter than the window fills it, from ten minutes on.
+		const count = Math.min(Math.round((this.minutes * 60_000) / this.step), Math.max(600_000 / this.step, this.length));
 		const last = this.length - 1;
 		return { first: last - count + 1, last, count };
 	}
@@ -132,7 +133,7 @@ export class Chart {
 		grow("budget", seen * 1.6);
 		grow("cap", seen * 1.6);
 		const span = Math.max(high - low, 1000);
-		const raw = span / Math.max(3, Math.min(7, Math.floor(this.plot.height / 52)));
+		const raw = span / Math.max(3, Math.min(7, Math.floor(this.plot.height / 40)));
 		const power10 = 10 ** Math.floor(Math.log10(raw));
 		const tick = [1, 2, 2.5, 5, 10].map((n) => n * power10).find((n) => n >= raw);
 		return { low: low < 0 ? low - span * 0.03 : 0, high: high + span * 0.04, tick };
@@ -199,9 +200,9 @@ export class Chart {
 
 	times(context, colour, first, last) {
 		const { left, right, bottom, top } = this.plot;
-		const steps = [5, 10, 15, 30, 60, 120].map((minutes) => minutes * 60_000);
+		const steps = [1, 5, 10, 15, 30, 60, 120].map((minutes) => minutes * 60_000);
 		const most = Math.max(2, Math.floor((right - left) / (this.font * 6)));
-		const step = steps.find((one) => (this.minutes * 60_000) / one <= most) ?? steps.at(-1);
+		const step = steps.find((one) => ((last - first) * this.step) / one <= most) ?? steps.at(-1);
 		const shift = new Date(this.from).getTimezoneOffset() * 60_000;
 		const begin = this.from + first * this.step;
 		const end = this.from + last * this.step;
@@ -397,7 +398,8 @@ export class Chart {
 	}
 
 	words(key, index) {
-		return power(this.data[key][index]);
+		// Without a cap there is none, as long as anything is known.
+		return key === "cap" && !known(this.data.cap[index]) && known(this.data.draw[index]) ? "none" : power(this.data[key][index]);
 	}
 
 	setCursor(index) {
@@ -432,8 +434,10 @@ export class Chart {
 		const every = Math.max(1, Math.round(((this.minutes <= 30 ? 1 : this.minutes <= 120 ? 5 : 15) * 60_000) / this.step));
 		const { first, last } = this.span();
 		const rows = [];
-		// At whole minutes: rows that move with each step could not be read.
-		for (let index = last - ((this.from / this.step + last) % every); index >= Math.max(0, first); index -= every) rows.push(index);
+		// The latest, then at whole minutes: rows that move with each step could not be read.
+		const even = last - ((this.from / this.step + last) % every);
+		for (let index = even; index >= Math.max(0, first); index -= every) rows.push(index);
+		if (even < last) rows.unshift(last);
 		keyed(body, rows, (index) => this.from + index * this.step,
 			() => el("tr", {}, el("th", { scope: "row" }), ...Array.from({ length: 6 }, () => el("td"))),
 			(row, index) => {

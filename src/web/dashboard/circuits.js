@@ -2,7 +2,7 @@
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
-import { interlockOf } from "./why.js";
+import { interlockOf, isOver } from "./why.js";
 
 const closed = new Set();
 let first = true;
@@ -82,7 +82,7 @@ export function render(cycle, fleet, now) {
 		cells.held.style.left = at(may);
 		show(cells.limit, may < full * 0.999);
 		show(cells.held, may < full * 0.999);
-		const over = circuit.shortfall_watts >= 1;
+		const over = isOver(circuit.shortfall_watts, circuit.miners_watts);
 		cells.bar.classList.toggle("over", over);
 		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}`);
 		text(cells.draw, power(circuit.miners_watts));

@@ -15,17 +15,15 @@ export class Fleet {
 		this.count = count;
 		this.names = new Array(count);
 		this.lower = new Array(count);
-		this.drivers = new Array(count);
 		this.circuit = new Uint16Array(count);
 		this.nameplate = new Float64Array(count);
 		this.state = new Uint8Array(count);
 		this.draw = new Float64Array(count).fill(NaN);
 		this.told = new Float64Array(count).fill(NaN);
 		this.flag = new Uint8Array(count);
-		roster.miners.forEach(([name, circuit, driver, watts], index) => {
+		roster.miners.forEach(([name, circuit, , watts], index) => {
 			this.names[index] = String(name);
 			this.lower[index] = this.names[index].toLowerCase();
-			this.drivers[index] = String(driver);
 			this.circuit[index] = circuit;
 			this.nameplate[index] = watts ?? NaN;
 		});

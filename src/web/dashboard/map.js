@@ -32,7 +32,7 @@ export class MinerMap {
 	constructor(parent, onOpen) {
 		this.onOpen = onOpen;
 		this.canvas = el("canvas", {
-			id: "map", tabindex: "0", role: "application", "aria-roledescription": "map of miners", "aria-label": "Miners by circuit",
+			id: "map", tabindex: "0", role: "application", "aria-label": "Miners by circuit",
 			"aria-describedby": "map-help",
 		});
 		this.context = this.canvas.getContext("2d", { alpha: true });

@@ -111,7 +111,7 @@ export function open(index) {
 	if (!shown) back = document.activeElement;
 	shown = fleet.names[index];
 	map.hold(index);
-	$("details-body").replaceChildren(el("p", "empty", "Asking why it stands where it stands …"));
+	$("details-body").replaceChildren(el("p", "empty", "Asking …"));
 	text($("details-title"), shown);
 	show($("details"), true);
 	$("details").focus({ preventScroll: true });

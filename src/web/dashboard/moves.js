@@ -24,7 +24,7 @@ function orderName(reason, by) {
 
 export function signIn() {
 	const secret = input({ type: "password", maxlength: "512", pattern: "[!-~]{20,512}", title: "20 to 512 letters, digits and signs, without blanks" });
-	ask("Operate", {
+	ask("Sign in", {
 		words: ["A token of scope “operator” lets you set limits and acknowledge alarms. It stays in this tab until that is closed, and never stands in an address.", field("Token", secret)],
 		button: "Use this token",
 		async act() {
@@ -39,7 +39,7 @@ export function signIn() {
 }
 
 export function signOut() {
-	ask("Stop operating", {
+	ask("Sign out", {
 		words: ["The token is forgotten. Limits that you have set stay."], button: "Forget the token", who: false,
 		act() {
 			setToken("");

@@ -3,6 +3,9 @@
 import { $, attribute, el, icon, keyed, setIcon, show, text } from "./dom.js";
 import { UNKNOWN, capital, hashrateParts, known, many, percent, power, powerParts, span } from "./format.js";
 
+const LONG = 180; // seconds of surplus left unused before that is more than a ramp on its way
+// Whether a draw is above what it may be by more than meters and miners hum.
+export const isOver = (watts, draw) => watts >= Math.max(1, draw / 200);
 const MODES = {
 	"start-up": ["Starting up", "wait"],
 	following: ["Following the surplus", "good"],
@@ -38,12 +41,12 @@ export function sentence(status, counts = {}) {
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
 function but(fleet, counts) {
-	if (fleet.shortfall_watts >= 1) {
+	if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
 		const silent = silentOf(counts);
-		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : "";
+		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : counts.asleep === totalOf(counts) ? ": they draw that asleep" : "";
 		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
 	}
-	if (!fleet.left_why) return "";
+	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
 	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }
 
@@ -73,7 +76,7 @@ export function notes(status, counts) {
 	const { cycle, signals } = status;
 	if (cycle) {
 		const { fleet } = cycle;
-		if (fleet.shortfall_watts >= 1) {
+		if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
 			const unseen = fleet.shortfall_watts > fleet.power_watts ? "Up to " : "";
 			add("critical", `${unseen}${power(fleet.shortfall_watts)} over budget`, "#circuits");
 		}
@@ -89,7 +92,7 @@ export function notes(status, counts) {
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
-		if (fleet.left_why) add("warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
+		if (fleet.left_why) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
 	for (const source of signals?.sources ?? []) {
@@ -164,7 +167,7 @@ export function render(status, counts) {
 	const surplus = surplusOf(cycle);
 	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
 	set("surplus", powerParts(surplus), known(surplus) ? used : "without its meter nobody knows");
-	const over = fleet.shortfall_watts >= 1;
+	const over = isOver(fleet.shortfall_watts, fleet.power_watts);
 	set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : `target ${power(fleet.target_watts)}`, over ? "critical" : null);
 	const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;
 	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
@@ -173,7 +176,7 @@ export function render(status, counts) {
 	if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"} at ${root.name}`, null);
 	else set("grid", [UNKNOWN, ""], `no fresh value at ${root?.name ?? "the root"}`, "unknown");
 	set("budget", powerParts(fleet.budget_watts), binding.words);
-	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, "warning");
+	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
 	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
 	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} hash`);
