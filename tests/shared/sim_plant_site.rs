@@ -69,6 +69,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         breakers: Vec::new(),
         store: ballast::store::Settings::default(),
         record: ballast::record::Settings::default(),
+        alarms: Default::default(),
         hash: [0; 32],
         clock: None,
         path: "test.toml".into(),

@@ -62,7 +62,7 @@ async fn ask(bench: &Bench, python: &str, what: [&str; 2], token: Option<&str>, 
         // The events have no end, which is not what it waits for.
         .args(what)
         .args(["--exclude-path", "/api/v1/events", "--checks", CHECKS])
-        .args(["--phases", "examples,coverage,fuzzing", "-n", "15", "--seed", "7", "--no-shrink"])
+        .args(["--phases", "examples,coverage,fuzzing", "-n", "10", "--seed", "7", "--no-shrink"])
         .args(["--rate-limit", rate, "--request-timeout", "10", "--no-color", "--warnings", "off"])
         .args(["--generation-database", "none", "--suppress-health-check", "all"])
         .current_dir(&folder)

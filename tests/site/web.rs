@@ -119,7 +119,7 @@ async fn redundant_meters_and_limits_that_rest_are_shown() {
     assert!(meters[0].get("disagreement").is_none());
     assert_eq!(json["cycle"]["circuits"][1]["limits"][0]["acts"], false);
     assert!(json["cycle"]["circuits"][1]["headroom_watts"].is_null(), "nothing of its own acts there");
-    let (_, page) = server.get("/").await;
+    let (_, page) = server.get("/plain").await;
     assert!(page.contains("What binds: follows the surplus: 312.4 kW."), "{page}");
     assert!(page.contains("Does not act at present: container-feeder at container."), "{page}");
     assert!(page.contains("its parts disagree: the worse value counts"), "{page}");
@@ -150,7 +150,7 @@ async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
     assert_eq!(json["cycle"]["miners_by_state"]["unanswered"], 1);
     assert_eq!(json["cycle"]["meters"][0]["status"], "turned");
     assert!(json["summary"].as_str().unwrap().contains("1 unanswered"), "{json}");
-    let (_, page) = server.get("/").await;
+    let (_, page) = server.get("/plain").await;
     let left = "5.70 kW could be taken and are not, for 4 min: 1 asleep, the next waits for 3.31 kW, 2.46 kW are there; \
                 1 straggler; 1 unanswered;";
     assert!(page.contains(left), "{page}");
@@ -229,11 +229,15 @@ async fn the_status_tells_what_binds_and_leaves_unknown_values_null() {
 #[tokio::test]
 async fn the_page_shows_the_state_and_runs_no_script() {
     let server = serve(running(6).0).await;
-    let (head, body) = server.get("/").await;
+    let (head, body) = server.get("/plain").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
     assert!(body.contains("budget 306.1 kW (follow-surplus at pcc)"), "{body}");
     assert!(!body.contains("<script"));
+    // The page for browsers has its scripts in files of their own, from here alone.
+    let (head, body) = server.get("/").await;
+    assert!(head.contains("content-security-policy: default-src 'self'"), "{head}");
+    assert!(!body.contains("<script>") && !body.contains("<style"), "{body}");
     let (head, _) = server.get("/nothing").await;
     assert!(head.starts_with("http/1.1 404"), "{head}");
 }
@@ -241,7 +245,7 @@ async fn the_page_shows_the_state_and_runs_no_script() {
 #[tokio::test]
 async fn nothing_can_be_ordered() {
     let server = serve(running(1).0).await;
-    for path in ["/", "/metrics", "/healthz", "/api/v1/status"] {
+    for path in ["/", "/plain", "/metrics", "/healthz", "/api/v1/status"] {
         for method in ["POST", "PUT", "DELETE", "PATCH"] {
             let (head, _) = server.ask(method, path).await;
             assert!(head.starts_with("http/1.1 405"), "{method} {path}: {head}");
