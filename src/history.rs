@@ -178,12 +178,20 @@ impl Inside {
             return Some(at);
         }
         if self.names.len() >= MOST_NAMES {
-            let used = |at: usize| self.slots.iter().any(|slot| slot.binding == Some(at));
-            let kept: Vec<usize> = (0..self.names.len()).filter(|at| used(*at)).collect();
-            self.names = kept.iter().filter_map(|at| self.names.get(*at).cloned()).collect();
+            let mut places: Vec<Option<usize>> = vec![None; self.names.len()];
+            let mut kept = Vec::new();
+            // In one pass: this runs in a control cycle.
             for slot in &mut self.slots {
-                slot.binding = slot.binding.and_then(|at| kept.iter().position(|old| *old == at));
+                slot.binding = slot.binding.and_then(|at| {
+                    let place = places.get_mut(at)?;
+                    if place.is_none() {
+                        *place = Some(kept.len());
+                        kept.push(self.names.get(at)?.clone());
+                    }
+                    *place
+                });
             }
+            self.names = kept;
             if self.names.len() >= MOST_NAMES {
                 return None;
             }

@@ -253,8 +253,8 @@ fn the_package_is_installed_put_to_work_upgraded_and_purged_by_the_guide() {
     );
     let skip = |why: &str| says(&format!("SKIPPED: the package in a booted container ({why})"));
     // It takes minutes, so that a machine which happens to have what packs does not run it by the way.
-    if std::env::var_os("BALLAST_TEST_PACKAGE").is_none() {
-        return skip("set BALLAST_TEST_PACKAGE=1, or run `.ci/run all`");
+    if std::env::var_os("BALLAST_TEST_ALL").is_none() {
+        return skip("set BALLAST_TEST_ALL=1, or run `.ci/run all`");
     }
     if Command::new("cargo").args(["deb", "--version"]).output().is_ok_and(|output| !output.status.success())
     {

@@ -273,14 +273,20 @@ pub(super) fn router(exporter: Arc<Exporter>, orders: Option<Arc<Api>>) -> Route
 }
 
 fn order_routes(api: Arc<Api>) -> OpenApiRouter {
+    let mut more = OpenApiRouter::new();
+    if api.asker.is_some() {
+        more = more.routes(routes!(preview::preview));
+    }
+    if api.alarms.is_some() {
+        more = more.routes(routes!(alarms::acknowledge));
+    }
     OpenApiRouter::new()
         .routes(routes!(limits::list))
         .routes(routes!(limits::give, limits::take_back, limits::one))
         .routes(routes!(limits::orders))
         .routes(routes!(limits::heartbeat))
-        .routes(routes!(preview::preview))
-        .routes(routes!(alarms::acknowledge))
         .routes(routes!(limits::lift, limits::end_lift))
+        .merge(more)
         .with_state(api)
 }
 

@@ -82,6 +82,10 @@ impl Reads {
 
 /// The routes. All ask for a token from everywhere but this machine.
 pub(super) fn routes(reads: Reads) -> OpenApiRouter {
+    let alarms = match reads.alarms() {
+        Some(_) => OpenApiRouter::new().routes(routes!(super::alarms::list)),
+        None => OpenApiRouter::new(),
+    };
     OpenApiRouter::new()
         .routes(routes!(site_status))
         .routes(routes!(all_circuits))
@@ -90,9 +94,9 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(some_miners))
         .routes(routes!(one_miner))
         .routes(routes!(curves))
-        .routes(routes!(super::alarms::list))
         .routes(routes!(events::events))
         .routes(routes!(document))
+        .merge(alarms)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
         .with_state(reads)
 }
