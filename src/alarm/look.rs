@@ -15,7 +15,7 @@ use crate::control::site::{CircuitId, Combination, LimitClass, MeterId, Scope, S
 use crate::control::snapshot::{MeterStatus, Target};
 use crate::metrics::{left_words, source_label};
 use crate::record;
-use crate::signal::status::{SourceStatus, Status};
+use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
 use crate::units::Watts;
 
 /// A cap is exceeded when the power is above it by more than this share of it: meters and miners have their own errors.
@@ -409,8 +409,13 @@ fn signal(source: &SourceStatus, found: &mut Finds<'_>) {
             found.add(Kind::SignalLost, name, Severity::Critical, None, words);
         }
         Some(SourceState::Degraded) => {
-            let words = format!("{name}: {}", source.trouble.join("; "));
-            found.add(Kind::SignalDegraded, name, Severity::Warning, None, words);
+            // The clock of this machine is one trouble, not one of each source: it has an alarm of its own.
+            let own: Vec<&str> =
+                source.trouble.iter().map(String::as_str).filter(|it| *it != CLOCK_IN_DOUBT).collect();
+            if !own.is_empty() {
+                let words = format!("{name}: {}", own.join("; "));
+                found.add(Kind::SignalDegraded, name, Severity::Warning, None, words);
+            }
         }
         Some(SourceState::Init | SourceState::Controlled | SourceState::Limited) | None => {}
     }

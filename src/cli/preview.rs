@@ -55,11 +55,9 @@ pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
         let names: Vec<String> = rows(at(&skipped, "/names")).iter().take(MOST).map(text).collect();
         let all = at(&skipped, "/miners").as_u64().unwrap_or(0);
         let more = if u64::try_from(names.len()).is_ok_and(|shown| shown < all) { ", …" } else { "" };
-        out.push_str(&format!(
-            "{all} would not ({}): {}{more}\n",
-            text(at(&skipped, "/why")),
-            names.join(", ")
-        ));
+        let drawn = watts(at(&skipped, "/watts"));
+        let why = text(at(&skipped, "/why"));
+        out.push_str(&format!("{all} would not ({why}), {drawn}: {}{more}\n", names.join(", ")));
     }
     let mut table = Table::new(&[
         ("MINER", Align::Left),
@@ -98,7 +96,7 @@ mod tests {
             "moves": { "total": 12, "lowered": 10, "put_to_sleep": 2, "raised": 0, "woken": 0, "miners": [
                 { "name": "a1", "from_watts": 3_400.0, "to_watts": 20.0, "sleeps": true, "after_seconds": 12.0 },
             ] },
-            "skipped": [{ "why": "does not answer", "miners": 3, "names": ["b1", "b2"] }],
+            "skipped": [{ "why": "does not answer", "miners": 3, "watts": 9_600.0, "names": ["b1", "b2"] }],
         });
         let told = words(&answer, None);
         assert!(
@@ -106,7 +104,7 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("12 miners would be moved: 10 lowered, 2 put to sleep.\n"), "{told}");
-        assert!(told.contains("3 would not (does not answer): b1, b2, …\n"), "{told}");
+        assert!(told.contains("3 would not (does not answer), 9.6 kW: b1, b2, …\n"), "{told}");
         assert!(told.contains("asleep") && told.contains("and 2 more"), "{told}");
         answer["met_after_seconds"] = Value::Null;
         answer["short_watts"] = json!(9_400.0);

@@ -13,6 +13,9 @@ use crate::control::site::{CircuitId, Scope, Site};
 use crate::control::snapshot::MinerInput;
 use crate::units::Watts;
 
+/// What is told of each source while the clock of this machine is in doubt.
+pub const CLOCK_IN_DOUBT: &str = "nobody is known to keep the clock right: orders begin early and end late";
+
 /// All sources, the store and the clock, for whoever shows them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -206,9 +209,7 @@ pub fn trouble(trouble: &Trouble) -> String {
         Trouble::Clock(Doubt::Off(by)) => {
             format!("the clocks differ by {} s: orders begin early and end late by as much", by.as_secs())
         }
-        Trouble::Clock(_) => {
-            "nobody is known to keep the clock right: orders begin early and end late".into()
-        }
+        Trouble::Clock(_) => CLOCK_IN_DOUBT.into(),
     }
 }
 

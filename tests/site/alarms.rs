@@ -240,7 +240,12 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
     (
         Kind::Clock,
         "clock",
-        |world| world.status.clock_synchronised = false,
+        |world| {
+            world.status.clock_synchronised = false;
+            // One cause, one alarm: each source says the same.
+            let trouble = vec![ballast::signal::status::CLOCK_IN_DOUBT.into()];
+            world.status.sources = vec![SourceStatus { trouble, ..source(SourceState::Degraded) }];
+        },
         Severity::Warning,
         "not synchronised",
     ),

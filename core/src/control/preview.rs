@@ -61,7 +61,7 @@ pub struct Preview {
     /// Miners of the circuit that would be moved, in the order of the site.
     pub moves: Vec<Move>,
     /// Miners of the circuit that draw power and would not be moved although they stand in the way, or cannot be.
-    pub skipped: Vec<(MinerId, Skip)>,
+    pub skipped: Vec<Skipped>,
 }
 
 /// A miner that would be moved.
@@ -79,6 +79,17 @@ pub struct Move {
     pub wakes: bool,
     /// When it would be there, from now on.
     pub after: Duration,
+}
+
+/// A miner that would not be moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Skipped {
+    /// Which.
+    pub miner: MinerId,
+    /// Why.
+    pub why: Skip,
+    /// What it draws, as far as is known.
+    pub draw: Watts,
 }
 
 /// Why a miner would not be moved.
@@ -368,7 +379,9 @@ impl Ahead {
             };
             let set = self.set.get(index).copied().flatten();
             match (why, self.told.get(index).copied().flatten()) {
-                (Some(why), _) if drawn > track.sleep(miner) => skipped.push((id, why)),
+                (Some(why), _) if drawn > track.sleep(miner) => {
+                    skipped.push(Skipped { miner: id, why, draw: Watts::saturating(drawn) });
+                }
                 (None, Some(told)) if track.setpoint != set => moves.push(Move {
                     miner: id,
                     from: Watts::saturating(drawn),
@@ -544,8 +557,9 @@ mod tests {
             world.second();
         }
         let told = preview(world.state.clone(), &world.snapshot, &Change::Give(order(1_000, Scope::Miners)));
-        let deaf = [0, 1].map(|index| (MinerId(index), Skip::Straggler));
-        assert_eq!(told.skipped, deaf, "{told:#?}");
+        let skipped: Vec<_> = told.skipped.iter().map(|it| (it.miner.0, it.why)).collect();
+        assert_eq!(skipped, [(0, Skip::Straggler), (1, Skip::Straggler)], "{told:#?}");
+        assert!(told.skipped.iter().all(|it| it.draw > Watts::whole(3_000)), "{told:#?}");
         assert!(told.short > Watts::whole(2_000), "{told:#?}");
         assert_eq!(told.met_after, None);
         assert_eq!(told.moves, [], "the others sleep already");

@@ -21,8 +21,9 @@ use super::problem::Problem;
 use super::query::Query;
 use super::{Need, Peer, Shared, body_of};
 use crate::control::preview::{Change, Preview, Skip};
-use crate::control::site::{MinerId, Site};
+use crate::control::site::Site;
 use crate::metrics::{circuit_name, miner_name};
+use crate::units::Watts;
 
 /// Miners that are told one by one.
 const MOST_MOVES: usize = 100;
@@ -124,6 +125,8 @@ struct MinerMove {
 struct Skipped {
     why: &'static str,
     miners: usize,
+    /// What they draw together, as far as is known.
+    watts: f64,
     /// At most 20.
     names: Vec<String>,
 }
@@ -140,12 +143,12 @@ impl PreviewBody {
             |of: &dyn Fn(&crate::control::preview::Move) -> bool| moves.iter().filter(|it| of(it)).count();
         let mut skipped: Vec<Skipped> = Vec::new();
         for why in [Skip::Silent, Skip::Straggler, Skip::Fixed, Skip::Pending] {
-            let those: Vec<MinerId> =
-                preview.skipped.iter().filter(|(_, its)| *its == why).map(|(miner, _)| *miner).collect();
+            let those: Vec<_> = preview.skipped.iter().filter(|it| it.why == why).collect();
             if !those.is_empty() {
                 let names =
-                    those.iter().take(MOST_NAMES).map(|id| miner_name(site, *id).to_owned()).collect();
-                skipped.push(Skipped { why: why.words(), miners: those.len(), names });
+                    those.iter().take(MOST_NAMES).map(|it| miner_name(site, it.miner).to_owned()).collect();
+                let watts = those.iter().map(|it| it.draw).sum::<Watts>().get();
+                skipped.push(Skipped { why: why.words(), miners: those.len(), watts, names });
             }
         }
         Self {

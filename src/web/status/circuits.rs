@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Moment;
-use crate::control::decision::BreakerState;
+use crate::control::decision::{BreakerState, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
 use crate::metrics::{Speaker, Told, circuit_name, source_label};
@@ -32,6 +32,8 @@ pub struct Circuit {
     pub shortfall_watts: f64,
     /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
     pub breaker: Option<&'static str>,
+    /// Whether its interlock permits its miners to run; `null` without one.
+    pub interlock: Option<bool>,
     /// The source of the tightest of its own limits.
     pub binding: String,
     /// What caps it in effect: the cap that leaves its miners the least, over it and all circuits above it.
@@ -108,6 +110,11 @@ pub(in crate::web) fn circuit(
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
         breaker: outcome.breaker.map(BreakerState::name),
+        interlock: outcome
+            .limits
+            .iter()
+            .find(|limit| matches!(limit.source, Source::Interlock(_)))
+            .map(|limit| !limit.acts),
         binding: source_label(site, outcome.binding).into_owned(),
         cap: EffectiveCap::new(site, speaker.cap(id)),
         limits: outcome
