@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::control::decision::{Decision, MinerState};
 use crate::control::response::Track;
 use crate::control::signal::Why;
-use crate::control::site::{Actuator, CircuitId, Combination, MeterId, MinerId, Scope, Site};
+use crate::control::site::{Actuator, CircuitId, Combination, MeterId, Miner, MinerId, Scope, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, Measured, MinerInput, OrderCap, Outcome, Reading, Snapshot, Target,
 };
@@ -154,12 +154,13 @@ struct Ahead {
     begun: Moment,
     /// What each miner drew at the beginning.
     drawn: Vec<f64>,
-    /// What its model said that it drew then.
-    modelled: Vec<f64>,
+    /// What was known of each miner at the beginning. What the law learns on the way it learns from these models: it would
+    /// learn from itself.
+    models: Vec<Track>,
+    /// Of each miner, what it does since it was told something.
+    plans: Vec<Option<Plan>>,
     /// Of each miner, what it was set to at the beginning.
     set: Vec<Option<Target>>,
-    /// Of each miner, when it was told something last.
-    told: Vec<Option<Moment>>,
     /// Of each meter that is a device, its value at the beginning and the circuit whose miners it sees.
     meters: Vec<Option<(Watts, CircuitId)>>,
     /// The circuit, the scope and the cap in question.
@@ -181,9 +182,14 @@ impl Ahead {
         if cap.is_some() {
             snapshot.orders.push(order.clone());
         }
-        let each = || site.miners.iter().zip(&state.tracks);
-        let drawn = each().map(|(_, track)| track.draw).collect();
-        let modelled = each().map(|(miner, track)| track.modelled(miner, latest.now)).collect();
+        // What is on its way to a miner that answers will be answered: nobody has to wait for a second try in a preview.
+        for input in snapshot.miners.iter_mut().filter(|input| input.contact == Contact::Reachable) {
+            if let Some(delivery) = input.delivery.as_mut().filter(|it| it.outcome == Outcome::InFlight) {
+                delivery.outcome = Outcome::Accepted;
+                delivery.at = latest.now;
+            }
+        }
+        let drawn = state.tracks.iter().map(|track| track.draw).collect();
         let mut meters = vec![None; site.meters.len()];
         for (index, circuit) in site.circuits.iter().enumerate() {
             for meter in circuit.meter.into_iter().flat_map(|meter| devices(&site, meter)) {
@@ -196,13 +202,13 @@ impl Ahead {
         let mut ahead = Self {
             tree: Tree::new(&site),
             set: state.tracks.iter().map(|track| track.setpoint).collect(),
-            told: vec![None; site.miners.len()],
+            plans: vec![None; site.miners.len()],
+            models: state.tracks.clone(),
             begun: latest.now,
             circuit: order.active.circuit,
             scope: order.active.scope,
             before: Watts::ZERO,
             drawn,
-            modelled,
             meters,
             cap,
             snapshot,
@@ -242,9 +248,7 @@ impl Ahead {
         self.move_meters(now);
         let decision = step(&mut self.state, &self.snapshot);
         for command in &decision.commands {
-            if let Some(told) = self.told.get_mut(command.miner.0) {
-                *told = Some(now);
-            }
+            self.plan(command.miner, command.target, now);
             if let Some(input) = self.snapshot.miners.get_mut(command.miner.0)
                 && input.contact == Contact::Reachable
             {
@@ -262,51 +266,63 @@ impl Ahead {
     /// What each miner draws: where its model says, off by as much as it was off at the beginning until it is told something.
     fn draws(&self, now: Moment) -> Vec<f64> {
         let site = self.state.site();
-        let each = site.miners.iter().zip(&self.state.tracks).zip(&self.told);
-        let begun = self.drawn.iter().zip(&self.modelled);
-        let draws = each.zip(begun).map(|(((miner, track), told), (drawn, modelled))| {
-            if stays(track) || track.sent.is_none() {
-                *drawn
-            } else if told.is_some() {
-                track.modelled(miner, now)
-            } else {
-                (drawn + track.modelled(miner, now) - modelled).max(0.0)
-            }
+        let each = site.miners.iter().zip(&self.models).zip(&self.plans).zip(&self.drawn);
+        let draws = each.map(|(((miner, track), plan), drawn)| match plan {
+            _ if stays(track) => *drawn,
+            Some(plan) => plan.draw(miner, track, now),
+            None if track.sent.is_none() => *drawn,
+            None => (drawn + track.modelled(miner, now) - track.modelled(miner, self.begun)).max(0.0),
         });
         draws.collect()
+    }
+
+    /// A miner is told something.
+    fn plan(&mut self, id: MinerId, target: Target, now: Moment) {
+        let site = self.state.site().clone();
+        let from = self.draws(now).get(id.0).copied().unwrap_or(0.0);
+        let asleep = match self.plans.get(id.0).copied().flatten() {
+            Some(plan) => plan.target == Target::Sleep,
+            None => self.set.get(id.0).copied().flatten() == Some(Target::Sleep),
+        };
+        let (Some(miner), Some(track)) = (site.miners.get(id.0), self.models.get(id.0)) else { return };
+        let goal = track.settled(miner, Some(target));
+        if let Some(plan) = self.plans.get_mut(id.0) {
+            *plan = Some(Plan { at: now, from, goal, target, wakes: asleep && target != Target::Sleep });
+        }
     }
 
     /// Each miner that answers is where its model says.
     fn move_miners(&mut self, now: Moment) {
         let site = self.state.site().clone();
         let draws = self.draws(now);
-        let each = site.miners.iter().zip(&self.state.tracks).zip(&mut self.snapshot.miners);
-        for (((miner, track), input), draw) in each.zip(draws) {
+        let each = site.miners.iter().zip(&self.models).zip(&self.plans).zip(&mut self.snapshot.miners);
+        for ((((miner, track), plan), input), draw) in each.zip(draws) {
             let MinerInput { contact, status, .. } = input;
             let Some(reading) = status.as_mut().filter(|_| *contact == Contact::Reachable) else { continue };
             if track.state == MinerState::Unanswered {
                 continue;
             }
             reading.at = now;
-            if track.sent.is_none() || stays(track) {
+            let Some(plan) = plan.filter(|_| !stays(track)) else {
+                if !stays(track) && reading.value.power.value().is_some() {
+                    reading.value.power = Measured::Value(Watts::saturating(draw));
+                }
                 continue;
-            }
+            };
+            let there = now >= plan.arrives(miner, track);
             let draw = Watts::saturating(draw);
-            let there = draw.total_cmp(&Watts::saturating(track.settled(miner, track.setpoint))).is_eq();
             let value = &mut reading.value;
             if value.power.value().is_some() {
                 value.power = Measured::Value(draw);
             }
-            if value.target.value().is_some()
-                && let Some(target) = track.setpoint
-            {
-                value.target = Measured::Value(target);
+            if value.target.value().is_some() {
+                value.target = Measured::Value(plan.target);
             }
-            value.activity = match (track.setpoint, &value.activity) {
-                (Some(Target::Sleep), _) if there => Activity::Asleep,
-                (Some(Target::Power(_)), Activity::Asleep) if there => Activity::Hashing,
-                (Some(Target::Power(_)), Activity::Asleep) => Activity::Starting,
-                (Some(Target::Power(_)), Activity::Starting) if there => Activity::Hashing,
+            value.activity = match (plan.target, &value.activity) {
+                (Target::Sleep, _) if there => Activity::Asleep,
+                (Target::Power(_), Activity::Asleep) if there => Activity::Hashing,
+                (Target::Power(_), Activity::Asleep) => Activity::Starting,
+                (Target::Power(_), Activity::Starting) if there => Activity::Hashing,
                 (_, activity) => activity.clone(),
             };
         }
@@ -348,11 +364,9 @@ impl Ahead {
     fn settled(&self) -> bool {
         let site = self.state.site();
         let now = self.snapshot.now;
-        site.miners
-            .iter()
-            .zip(&self.state.tracks)
-            .zip(&self.told)
-            .all(|((miner, track), told)| told.is_none_or(|told| now - told >= track.way(miner)))
+        let each = site.miners.iter().zip(&self.models).zip(&self.plans);
+        each.filter_map(|((miner, track), plan)| Some((miner, track, plan.as_ref()?)))
+            .all(|(miner, track, plan)| now >= plan.arrives(miner, track))
     }
 
     fn result(&self, last: Option<&Decision>, met_after: Option<Duration>, looked: Duration) -> Preview {
@@ -363,7 +377,7 @@ impl Ahead {
         };
         let site = self.state.site();
         let (mut moves, mut skipped) = (Vec::new(), Vec::new());
-        for (index, (miner, track)) in site.miners.iter().zip(&self.state.tracks).enumerate() {
+        for (index, (miner, track)) in site.miners.iter().zip(&self.models).enumerate() {
             if !self.tree.path(miner.circuit.0).contains(&self.circuit.0) {
                 continue;
             }
@@ -378,17 +392,17 @@ impl Ahead {
                 _ => None,
             };
             let set = self.set.get(index).copied().flatten();
-            match (why, self.told.get(index).copied().flatten()) {
+            match (why, self.plans.get(index).copied().flatten()) {
                 (Some(why), _) if drawn > track.sleep(miner) => {
                     skipped.push(Skipped { miner: id, why, draw: Watts::saturating(drawn) });
                 }
-                (None, Some(told)) if track.setpoint != set => moves.push(Move {
+                (None, Some(plan)) if set != Some(plan.target) => moves.push(Move {
                     miner: id,
                     from: Watts::saturating(drawn),
-                    to: Watts::saturating(track.settled(miner, track.setpoint)),
-                    sleeps: track.setpoint == Some(Target::Sleep),
+                    to: Watts::saturating(plan.goal),
+                    sleeps: plan.target == Target::Sleep,
                     wakes: set == Some(Target::Sleep),
-                    after: (told - self.begun) + track.way(miner),
+                    after: plan.arrives(miner, track) - self.begun,
                 }),
                 _ => {}
             }
@@ -396,6 +410,57 @@ impl Ahead {
         Preview { before: self.before, after, short, met_after, looked, moves, skipped }
     }
 }
+
+/// What a miner does after it was told something, by its model.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    at: Moment,
+    /// In watts, here and below.
+    from: f64,
+    goal: f64,
+    target: Target,
+    /// It slept before.
+    wakes: bool,
+}
+
+impl Plan {
+    /// From the command until the draw begins to move, and how fast it then moves, in seconds and watts per second.
+    fn pace(&self, miner: &Miner, track: &Track) -> (f64, f64) {
+        let response = &miner.response;
+        let (dead, ramp) = if self.goal < self.from {
+            (response.dead_time_down, response.ramp_down.get())
+        } else if self.wakes {
+            (response.start_time, response.ramp_up.get())
+        } else {
+            (response.dead_time_up, response.ramp_up.get())
+        };
+        let dead = match track.start.filter(|_| self.wakes) {
+            Some(start) => start,
+            None => dead.as_secs_f64() * track.pace,
+        };
+        (dead, ramp / track.pace)
+    }
+
+    fn draw(&self, miner: &Miner, track: &Track, now: Moment) -> f64 {
+        let (dead, ramp) = self.pace(miner, track);
+        let moved = ((now - self.at).as_secs_f64() - dead).max(0.0) * ramp;
+        if self.goal < self.from {
+            (self.from - moved).max(self.goal)
+        } else {
+            (self.from + moved).min(self.goal)
+        }
+    }
+
+    /// When it is where it was told to be.
+    fn arrives(&self, miner: &Miner, track: &Track) -> Moment {
+        let (dead, ramp) = self.pace(miner, track);
+        let ramping = if ramp > 0.0 { (self.goal - self.from).abs() / ramp } else { 0.0 };
+        self.at + Duration::try_from_secs_f64(dead + ramping).unwrap_or(LONGEST_WAY)
+    }
+}
+
+/// A way that cannot be worked out takes as long.
+const LONGEST_WAY: Duration = Duration::from_secs(3_600);
 
 /// Whether a miner does not do what it is told, or nobody knows.
 fn stays(track: &Track) -> bool {
