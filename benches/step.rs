@@ -15,8 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ballast::control::decision::Cause;
-use ballast::control::snapshot::Target;
+use ballast::control::frame::Frame;
+use ballast::control::preview::{Change, preview};
+use ballast::control::signal::{Active, Basis, Urgency, Why};
+use ballast::control::site::{CircuitId, Scope, SourceId};
+use ballast::control::snapshot::{OrderCap, Target};
 use ballast::control::{Decision, Snapshot, State, step};
+use ballast::units::Watts;
 use rustix::time::{ClockId, clock_gettime};
 use support::plant::{Plant, weather};
 use support::{fleet, table};
@@ -48,6 +53,7 @@ fn main() {
         }
         following(miners, runs);
         worst(miners, runs * 4);
+        foreseen(miners, runs);
     }
 }
 
@@ -124,6 +130,42 @@ fn following(miners: usize, runs: u32) {
         "commands: {} to shed, {} to raise, {} to rebalance; their targets sum up to {asked:.3} W\n",
         sum.0, sum.1, sum.2
     );
+}
+
+/// What an order would do: half of what the fleet draws is taken away, and given back.
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn foreseen(miners: usize, runs: u32) {
+    let (mut state, mut plant, all) = at(miners, 120, |_| 0.7);
+    let snapshot = Arc::new(plant.advance(0.7 * all, NO_ORDER));
+    let decision = Arc::new(step(&mut state, &snapshot));
+    let frame = Frame { site: state.site().clone(), snapshot, decision };
+    let order = OrderCap {
+        source: SourceId(0),
+        active: Active {
+            circuit: CircuitId(0),
+            scope: Scope::Miners,
+            cap: Watts::saturating(0.35 * all),
+            why: Why::Order("cut".into()),
+            basis: Basis::Instant,
+            urgency: Urgency::Normal,
+        },
+    };
+    let (mut copies, mut previews) = (Vec::new(), Vec::new());
+    let mut told = None;
+    for _ in 0..runs {
+        let begun = Instant::now();
+        let copy = state.clone();
+        copies.push(begun.elapsed());
+        let begun = Instant::now();
+        told = Some(preview(copy, &frame, &Change::Give(order.clone())));
+        previews.push(begun.elapsed());
+    }
+    println!("{miners} miners, what half of the power would do, {runs} runs, on the wall");
+    table::head();
+    table::row("copying the state, between two cycles", &copies);
+    table::row("working it out, beside them", &previews);
+    let (moves, looked) = told.map_or((0, Duration::ZERO), |told| (told.moves.len(), told.looked));
+    println!("{moves} miners would be moved; looked {} s ahead\n", looked.as_secs());
 }
 
 /// A state to which the same cycle happens many times.

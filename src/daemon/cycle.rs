@@ -170,7 +170,7 @@ impl Loop {
         };
         let state = self.state.clone();
         tokio::task::spawn_blocking(move || {
-            let preview = preview(state, &frame.snapshot, &ask.change);
+            let preview = preview(state, &frame, &ask.change);
             // Whoever asked may have gone.
             let _ = ask.answer.send(Some(preview));
         });

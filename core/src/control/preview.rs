@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use crate::control::decision::{Decision, MinerState};
+use crate::control::decision::{Command, Decision, MinerState};
+use crate::control::frame::Frame;
 use crate::control::response::Track;
 use crate::control::signal::Why;
-use crate::control::site::{Actuator, CircuitId, Combination, MeterId, Miner, MinerId, Scope, Site};
+use crate::control::site::{Actuator, CircuitId, Combination, MeterId, MinerId, Scope, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, Measured, MinerInput, OrderCap, Outcome, Reading, Snapshot, Target,
 };
 use crate::control::state::State;
 use crate::control::step::step;
-use crate::control::tree::Tree;
 use crate::moment::Moment;
 use crate::units::Watts;
 
@@ -117,8 +117,8 @@ impl Skip {
     }
 }
 
-/// Runs the control law forward from a copy of its state and the snapshot of its latest cycle.
-pub fn preview(state: State, latest: &Snapshot, change: &Change) -> Preview {
+/// Runs the control law forward from a copy of its state and what its latest cycle left behind.
+pub fn preview(state: State, latest: &Frame, change: &Change) -> Preview {
     let mut ahead = Ahead::new(state, latest, change);
     let site = ahead.state.site().clone();
     let miners = site.miners.len().max(1);
@@ -137,8 +137,7 @@ pub fn preview(state: State, latest: &Snapshot, change: &Change) -> Preview {
         }
         quiet = if decision.commands.is_empty() { quiet + 1 } else { 0 };
         last = Some(decision);
-        let arrived = ahead.settled();
-        if quiet >= QUIET && arrived {
+        if quiet >= QUIET && ahead.settled() {
             break;
         }
     }
@@ -148,17 +147,18 @@ pub fn preview(state: State, latest: &Snapshot, change: &Change) -> Preview {
 /// The control law on its way ahead.
 struct Ahead {
     state: State,
-    tree: Tree,
     snapshot: Snapshot,
     /// When it begins.
     begun: Moment,
+    /// The number of the latest command before.
+    first: u64,
+    /// Each miner as it was known at the beginning, told what the law tells it on the way. What the law learns there it learns
+    /// from these models: were they to follow, it would learn from itself.
+    models: Vec<Track>,
     /// What each miner drew at the beginning.
     drawn: Vec<f64>,
-    /// What was known of each miner at the beginning. What the law learns on the way it learns from these models: it would
-    /// learn from itself.
-    models: Vec<Track>,
-    /// Of each miner, what it does since it was told something.
-    plans: Vec<Option<Plan>>,
+    /// What each miner draws now.
+    draws: Vec<f64>,
     /// Of each miner, what it was set to at the beginning.
     set: Vec<Option<Target>>,
     /// Of each meter that is a device, its value at the beginning and the circuit whose miners it sees.
@@ -167,13 +167,14 @@ struct Ahead {
     circuit: CircuitId,
     scope: Scope,
     cap: Option<Watts>,
+    /// The power in question at the beginning.
     before: Watts,
 }
 
 impl Ahead {
-    fn new(state: State, latest: &Snapshot, change: &Change) -> Self {
+    fn new(state: State, latest: &Frame, change: &Change) -> Self {
         let site = state.site().clone();
-        let mut snapshot = latest.clone();
+        let mut snapshot = Snapshot::clone(&latest.snapshot);
         let (order, cap) = match change {
             Change::Give(order) => (order, Some(order.active.cap)),
             Change::TakeBack { order } => (order, None),
@@ -186,139 +187,106 @@ impl Ahead {
         for input in snapshot.miners.iter_mut().filter(|input| input.contact == Contact::Reachable) {
             if let Some(delivery) = input.delivery.as_mut().filter(|it| it.outcome == Outcome::InFlight) {
                 delivery.outcome = Outcome::Accepted;
-                delivery.at = latest.now;
+                delivery.at = snapshot.now;
             }
         }
-        let drawn = state.tracks.iter().map(|track| track.draw).collect();
         let mut meters = vec![None; site.meters.len()];
         for (index, circuit) in site.circuits.iter().enumerate() {
             for meter in circuit.meter.into_iter().flat_map(|meter| devices(&site, meter)) {
-                let value = latest.meters.get(meter.0).and_then(|input| input.power);
+                let value = snapshot.meters.get(meter.0).and_then(|input| input.power);
                 if let (Some(slot), Some(reading)) = (meters.get_mut(meter.0), value) {
                     *slot = Some((reading.value, CircuitId(index)));
                 }
             }
         }
+        let drawn: Vec<f64> = state.tracks.iter().map(|track| track.draw).collect();
         let mut ahead = Self {
-            tree: Tree::new(&site),
-            set: state.tracks.iter().map(|track| track.setpoint).collect(),
-            plans: vec![None; site.miners.len()],
+            begun: snapshot.now,
+            first: state.sequence,
             models: state.tracks.clone(),
-            begun: latest.now,
+            draws: drawn.clone(),
+            drawn,
+            set: state.tracks.iter().map(|track| track.setpoint).collect(),
+            meters,
             circuit: order.active.circuit,
             scope: order.active.scope,
-            before: Watts::ZERO,
-            drawn,
-            meters,
             cap,
+            before: Watts::ZERO,
             snapshot,
             state,
         };
-        ahead.before = ahead.now();
+        ahead.before = ahead.power(&latest.decision);
         ahead
-    }
-
-    /// The power in question by meter and estimate, without a step.
-    fn now(&self) -> Watts {
-        let sums = self.sums(|_, drawn| drawn);
-        let miners = Watts::saturating(sums.get(self.circuit.0).copied().unwrap_or(0.0));
-        let site = self.state.site();
-        let meter = site.circuits.get(self.circuit.0).and_then(|circuit| circuit.meter);
-        let metered = meter.and_then(|meter| self.meters.get(meter.0).copied().flatten());
-        match (self.scope, metered) {
-            (Scope::Import, Some((value, _))) => value,
-            _ => miners,
-        }
-    }
-
-    /// A sum over the miners of each circuit and below it; given the position and what the miner drew at the beginning.
-    fn sums(&self, of: impl Fn(usize, f64) -> f64) -> Vec<f64> {
-        let site = self.state.site();
-        let mut sums = vec![0.0; site.circuits.len()];
-        for ((index, miner), drawn) in site.miners.iter().enumerate().zip(&self.drawn) {
-            self.tree.add(&mut sums, miner.circuit, of(index, *drawn));
-        }
-        sums
     }
 
     fn step(&mut self) -> Decision {
         self.snapshot.now = self.snapshot.now + STEP;
         let now = self.snapshot.now;
+        self.draw(now);
         self.move_miners(now);
         self.move_meters(now);
         let decision = step(&mut self.state, &self.snapshot);
         for command in &decision.commands {
-            self.plan(command.miner, command.target, now);
-            if let Some(input) = self.snapshot.miners.get_mut(command.miner.0)
+            let Command { miner, target, sequence, .. } = *command;
+            if let (Some(model), Some(draw)) = (self.models.get_mut(miner.0), self.draws.get(miner.0)) {
+                model.draw = *draw;
+                model.command(target, sequence, false, now);
+            }
+            if let Some(input) = self.snapshot.miners.get_mut(miner.0)
                 && input.contact == Contact::Reachable
             {
-                input.delivery = Some(Delivery {
-                    sequence: command.sequence,
-                    target: command.target,
-                    at: now,
-                    outcome: Outcome::Accepted,
-                });
+                input.delivery = Some(Delivery { sequence, target, at: now, outcome: Outcome::Accepted });
             }
         }
         decision
     }
 
+    /// When a miner was told something on the way, if it was.
+    fn told(&self, model: &Track) -> Option<Moment> {
+        model.sent.filter(|sent| sent.sequence > self.first).map(|sent| sent.at)
+    }
+
     /// What each miner draws: where its model says, off by as much as it was off at the beginning until it is told something.
-    fn draws(&self, now: Moment) -> Vec<f64> {
+    fn draw(&mut self, now: Moment) {
         let site = self.state.site();
-        let each = site.miners.iter().zip(&self.models).zip(&self.plans).zip(&self.drawn);
-        let draws = each.map(|(((miner, track), plan), drawn)| match plan {
-            _ if stays(track) => *drawn,
-            Some(plan) => plan.draw(miner, track, now),
-            None if track.sent.is_none() => *drawn,
-            None => (drawn + track.modelled(miner, now) - track.modelled(miner, self.begun)).max(0.0),
+        let each = site.miners.iter().zip(&self.models).zip(&self.drawn);
+        let draws = each.map(|((miner, model), drawn)| {
+            if stays(model) || model.sent.is_none() {
+                *drawn
+            } else if self.told(model).is_some() {
+                model.modelled(miner, now)
+            } else {
+                (drawn + model.modelled(miner, now) - model.modelled(miner, self.begun)).max(0.0)
+            }
         });
-        draws.collect()
+        self.draws = draws.collect();
     }
 
-    /// A miner is told something.
-    fn plan(&mut self, id: MinerId, target: Target, now: Moment) {
-        let site = self.state.site().clone();
-        let from = self.draws(now).get(id.0).copied().unwrap_or(0.0);
-        let asleep = match self.plans.get(id.0).copied().flatten() {
-            Some(plan) => plan.target == Target::Sleep,
-            None => self.set.get(id.0).copied().flatten() == Some(Target::Sleep),
-        };
-        let (Some(miner), Some(track)) = (site.miners.get(id.0), self.models.get(id.0)) else { return };
-        let goal = track.settled(miner, Some(target));
-        if let Some(plan) = self.plans.get_mut(id.0) {
-            *plan = Some(Plan { at: now, from, goal, target, wakes: asleep && target != Target::Sleep });
-        }
-    }
-
-    /// Each miner that answers is where its model says.
+    /// Each miner that answers says what it does.
     fn move_miners(&mut self, now: Moment) {
-        let site = self.state.site().clone();
-        let draws = self.draws(now);
-        let each = site.miners.iter().zip(&self.models).zip(&self.plans).zip(&mut self.snapshot.miners);
-        for ((((miner, track), plan), input), draw) in each.zip(draws) {
+        let site = self.state.site();
+        let told: Vec<Option<Moment>> = self.models.iter().map(|model| self.told(model)).collect();
+        let each = site.miners.iter().zip(&self.models).zip(told).zip(&self.draws);
+        for ((((miner, model), told), draw), input) in each.zip(&mut self.snapshot.miners) {
             let MinerInput { contact, status, .. } = input;
             let Some(reading) = status.as_mut().filter(|_| *contact == Contact::Reachable) else { continue };
-            if track.state == MinerState::Unanswered {
+            if model.state == MinerState::Unanswered {
                 continue;
             }
             reading.at = now;
-            let Some(plan) = plan.filter(|_| !stays(track)) else {
-                if !stays(track) && reading.value.power.value().is_some() {
-                    reading.value.power = Measured::Value(Watts::saturating(draw));
-                }
+            if stays(model) {
                 continue;
-            };
-            let there = now >= plan.arrives(miner, track);
-            let draw = Watts::saturating(draw);
+            }
             let value = &mut reading.value;
             if value.power.value().is_some() {
-                value.power = Measured::Value(draw);
+                value.power = Measured::Value(Watts::saturating(*draw));
             }
+            let (Some(told), Some(target)) = (told, model.setpoint) else { continue };
+            let there = now - told >= model.way(miner);
             if value.target.value().is_some() {
-                value.target = Measured::Value(plan.target);
+                value.target = Measured::Value(target);
             }
-            value.activity = match (plan.target, &value.activity) {
+            value.activity = match (target, &value.activity) {
                 (Target::Sleep, _) if there => Activity::Asleep,
                 (Target::Power(_), Activity::Asleep) if there => Activity::Hashing,
                 (Target::Power(_), Activity::Asleep) => Activity::Starting,
@@ -330,8 +298,10 @@ impl Ahead {
 
     /// Each meter shows what the miners below it have moved since the beginning.
     fn move_meters(&mut self, now: Moment) {
-        let draws = self.draws(now);
-        let moved = self.sums(|index, drawn| draws.get(index).copied().unwrap_or(drawn) - drawn);
+        let mut moved = vec![0.0; self.state.site().circuits.len()];
+        for ((miner, draw), drawn) in self.state.site().miners.iter().zip(&self.draws).zip(&self.drawn) {
+            self.state.tree.add(&mut moved, miner.circuit, draw - drawn);
+        }
         for (input, known) in self.snapshot.meters.iter_mut().zip(&self.meters) {
             // A meter that is lost stays lost.
             let Some(reading) = &mut input.power else { continue };
@@ -362,11 +332,9 @@ impl Ahead {
 
     /// Whether every miner that was told something has got where it was told to be.
     fn settled(&self) -> bool {
-        let site = self.state.site();
         let now = self.snapshot.now;
-        let each = site.miners.iter().zip(&self.models).zip(&self.plans);
-        each.filter_map(|((miner, track), plan)| Some((miner, track, plan.as_ref()?)))
-            .all(|(miner, track, plan)| now >= plan.arrives(miner, track))
+        let mut each = self.state.site().miners.iter().zip(&self.models);
+        each.all(|(miner, model)| self.told(model).is_none_or(|told| now - told >= model.way(miner)))
     }
 
     fn result(&self, last: Option<&Decision>, met_after: Option<Duration>, looked: Duration) -> Preview {
@@ -377,12 +345,13 @@ impl Ahead {
         };
         let site = self.state.site();
         let (mut moves, mut skipped) = (Vec::new(), Vec::new());
-        for (index, (miner, track)) in site.miners.iter().zip(&self.models).enumerate() {
-            if !self.tree.path(miner.circuit.0).contains(&self.circuit.0) {
+        for (index, (miner, model)) in site.miners.iter().zip(&self.models).enumerate() {
+            if !self.state.tree.path(miner.circuit.0).contains(&self.circuit.0) {
                 continue;
             }
             let state = last.and_then(|decision| decision.miners.get(index)).map(|miner| miner.state);
             let drawn = self.drawn.get(index).copied().unwrap_or(0.0);
+            let from = Watts::saturating(drawn);
             let id = MinerId(index);
             let why = match state {
                 _ if miner.actuator == Actuator::Fixed => Some(Skip::Fixed),
@@ -392,17 +361,17 @@ impl Ahead {
                 _ => None,
             };
             let set = self.set.get(index).copied().flatten();
-            match (why, self.plans.get(index).copied().flatten()) {
-                (Some(why), _) if drawn > track.sleep(miner) => {
-                    skipped.push(Skipped { miner: id, why, draw: Watts::saturating(drawn) });
+            match (why, self.told(model)) {
+                (Some(why), _) if drawn > model.sleep(miner) => {
+                    skipped.push(Skipped { miner: id, why, draw: from });
                 }
-                (None, Some(plan)) if set != Some(plan.target) => moves.push(Move {
+                (None, Some(told)) if set != model.setpoint => moves.push(Move {
                     miner: id,
-                    from: Watts::saturating(drawn),
-                    to: Watts::saturating(plan.goal),
-                    sleeps: plan.target == Target::Sleep,
+                    from,
+                    to: Watts::saturating(model.settled(miner, model.setpoint)),
+                    sleeps: model.setpoint == Some(Target::Sleep),
                     wakes: set == Some(Target::Sleep),
-                    after: plan.arrives(miner, track) - self.begun,
+                    after: (told - self.begun) + model.way(miner),
                 }),
                 _ => {}
             }
@@ -410,57 +379,6 @@ impl Ahead {
         Preview { before: self.before, after, short, met_after, looked, moves, skipped }
     }
 }
-
-/// What a miner does after it was told something, by its model.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    at: Moment,
-    /// In watts, here and below.
-    from: f64,
-    goal: f64,
-    target: Target,
-    /// It slept before.
-    wakes: bool,
-}
-
-impl Plan {
-    /// From the command until the draw begins to move, and how fast it then moves, in seconds and watts per second.
-    fn pace(&self, miner: &Miner, track: &Track) -> (f64, f64) {
-        let response = &miner.response;
-        let (dead, ramp) = if self.goal < self.from {
-            (response.dead_time_down, response.ramp_down.get())
-        } else if self.wakes {
-            (response.start_time, response.ramp_up.get())
-        } else {
-            (response.dead_time_up, response.ramp_up.get())
-        };
-        let dead = match track.start.filter(|_| self.wakes) {
-            Some(start) => start,
-            None => dead.as_secs_f64() * track.pace,
-        };
-        (dead, ramp / track.pace)
-    }
-
-    fn draw(&self, miner: &Miner, track: &Track, now: Moment) -> f64 {
-        let (dead, ramp) = self.pace(miner, track);
-        let moved = ((now - self.at).as_secs_f64() - dead).max(0.0) * ramp;
-        if self.goal < self.from {
-            (self.from - moved).max(self.goal)
-        } else {
-            (self.from + moved).min(self.goal)
-        }
-    }
-
-    /// When it is where it was told to be.
-    fn arrives(&self, miner: &Miner, track: &Track) -> Moment {
-        let (dead, ramp) = self.pace(miner, track);
-        let ramping = if ramp > 0.0 { (self.goal - self.from).abs() / ramp } else { 0.0 };
-        self.at + Duration::try_from_secs_f64(dead + ramping).unwrap_or(LONGEST_WAY)
-    }
-}
-
-/// A way that cannot be worked out takes as long.
-const LONGEST_WAY: Duration = Duration::from_secs(3_600);
 
 /// Whether a miner does not do what it is told, or nobody knows.
 fn stays(track: &Track) -> bool {
@@ -535,6 +453,7 @@ mod tests {
         state: State,
         snapshot: Snapshot,
         draws: Vec<f64>,
+        decision: Option<Decision>,
         deaf: Vec<usize>,
     }
 
@@ -543,8 +462,13 @@ mod tests {
             let site = home();
             let snapshot =
                 Snapshot::new(Moment::START, vec![MeterInput::PENDING], vec![MinerInput::PENDING; MINERS]);
-            let mut world =
-                Self { state: State::new(Arc::new(site)), snapshot, draws: vec![3_400.0; MINERS], deaf };
+            let mut world = Self {
+                state: State::new(Arc::new(site)),
+                snapshot,
+                draws: vec![3_400.0; MINERS],
+                decision: None,
+                deaf,
+            };
             for _ in 0..120 {
                 world.second();
             }
@@ -582,7 +506,18 @@ mod tests {
                     outcome: Outcome::Accepted,
                 });
             }
+            self.decision = Some(decision.clone());
             decision
+        }
+
+        /// What would become of an order now.
+        fn preview(&self, change: &Change) -> Preview {
+            let frame = Frame {
+                site: self.state.site().clone(),
+                snapshot: Arc::new(self.snapshot.clone()),
+                decision: Arc::new(self.decision.clone().unwrap()),
+            };
+            preview(self.state.clone(), &frame, change)
         }
 
         fn total(&self) -> f64 {
@@ -596,7 +531,7 @@ mod tests {
             let mut world = World::new(vec![]);
             let before = world.total();
             let give = Change::Give(order(watts, Scope::Miners));
-            let told = preview(world.state.clone(), &world.snapshot, &give);
+            let told = world.preview(&give);
             assert!((told.before.get() - before).abs() < 1.0, "{watts}: {told:?}");
             world.snapshot.orders = vec![order(watts, Scope::Miners)];
             for _ in 0..60 {
@@ -621,7 +556,7 @@ mod tests {
         for _ in 0..90 {
             world.second();
         }
-        let told = preview(world.state.clone(), &world.snapshot, &Change::Give(order(1_000, Scope::Miners)));
+        let told = world.preview(&Change::Give(order(1_000, Scope::Miners)));
         let skipped: Vec<_> = told.skipped.iter().map(|it| (it.miner.0, it.why)).collect();
         assert_eq!(skipped, [(0, Skip::Straggler), (1, Skip::Straggler)], "{told:#?}");
         assert!(told.skipped.iter().all(|it| it.draw > Watts::whole(3_000)), "{told:#?}");
@@ -635,7 +570,7 @@ mod tests {
         let mut world = World::new(vec![]);
         let mut other = World::new(vec![]);
         for watts in [0, 5_000] {
-            preview(world.state.clone(), &world.snapshot, &Change::Give(order(watts, Scope::Import)));
+            world.preview(&Change::Give(order(watts, Scope::Import)));
         }
         for _ in 0..30 {
             assert_eq!(world.second(), other.second());
@@ -652,7 +587,7 @@ mod tests {
         let order = order(6_000, Scope::Miners);
         let binding = world.second().binding.source;
         assert_eq!(binding, Source::Order(SourceId(0)));
-        let told = preview(world.state.clone(), &world.snapshot, &Change::TakeBack { order });
+        let told = world.preview(&Change::TakeBack { order });
         assert!(told.after > told.before + Watts::whole(2_000), "{told:#?}");
         assert_eq!((told.met_after, told.short), (None, Watts::ZERO));
     }
