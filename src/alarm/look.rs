@@ -11,10 +11,11 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::signal::SourceState;
-use crate::control::site::{CircuitId, Combination, LimitClass, MeterId, Scope, Site};
-use crate::control::snapshot::{MeterStatus, Target};
-use crate::metrics::{left_words, source_label};
+use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
+use crate::control::snapshot::MeterStatus;
+use crate::metrics::{disobedience, left_words, source_label};
 use crate::record;
+use crate::signal::desk::nameplates;
 use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
 use crate::units::Watts;
 
@@ -173,31 +174,11 @@ fn meters(view: &View<'_>, found: &mut Finds<'_>) {
             };
             found.add(Kind::MeterLost, name, severity, head, format!("{name} {how}; {last}"));
         }
-        if disagree && matches!(meter.combined, Some(Combination::Redundant(_))) {
+        if disagree {
             let words = format!("the parts of {name} disagree; the worse value counts");
             found.add(Kind::MeterImplausible, name, Severity::Warning, head, words);
         }
     }
-}
-
-/// Nameplates of the miners in each circuit and below it.
-fn nameplates(site: &Site) -> Vec<Watts> {
-    let mut sums = vec![Watts::ZERO; site.circuits.len()];
-    for miner in &site.miners {
-        if let Some(sum) = sums.get_mut(miner.circuit.0) {
-            *sum += miner.nameplate;
-        }
-    }
-    // Whoever is above stands before whoever is below, so that from the end each has its own sum when it hands it on.
-    for (index, circuit) in site.circuits.iter().enumerate().rev() {
-        let own = sums.get(index).copied().unwrap_or(Watts::ZERO);
-        if let Some(above) =
-            circuit.parent.filter(|above| above.0 < index).and_then(|above| sums.get_mut(above.0))
-        {
-            *above += own;
-        }
-    }
-    sums
 }
 
 /// Whether a limit is one that must not be exceeded, and how much that matters. Following the surplus is a matter of money, and so
@@ -280,23 +261,22 @@ fn over(
         let (severity, scope) = gravity(site, limit.source)?;
         let cap = limit.cap?;
         let scope = scope_of_order(frame, id, limit).unwrap_or(scope);
-        let (power, who) = match scope {
-            Scope::Import => (into?, name.to_owned()),
-            Scope::Miners => (miners?, format!("the miners of {name}")),
+        let power = match scope {
+            Scope::Import => into?,
+            Scope::Miners => miners?,
         };
         let most = cap + cap.abs().scaled(OVER).max(slack);
-        (power > most).then(|| {
-            let source = source_label(site, limit.source);
-            (severity, power - cap, format!("{who} take {power}, and {source} allows {cap}"))
-        })
+        (power > most).then_some((severity, power, cap, scope, limit.source))
     });
-    let worst = exceeded.max_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)))?;
-    let words = match worst.2.strip_prefix(name) {
-        // One circuit takes, miners take.
-        Some(rest) => format!("{name}{}", rest.replacen(" take ", " takes ", 1)),
-        None => worst.2,
+    let excess = |power: Watts, cap: Watts| power - cap;
+    let (severity, power, cap, scope, source) = exceeded.max_by(|one, other| {
+        one.0.cmp(&other.0).then(excess(one.1, one.2).total_cmp(&excess(other.1, other.2)))
+    })?;
+    let take = match scope {
+        Scope::Import => format!("{name} takes"),
+        Scope::Miners => format!("the miners of {name} take"),
     };
-    Some((worst.0, words))
+    Some((severity, format!("{take} {power}, and {} allows {cap}", source_label(site, source))))
 }
 
 /// The scope of an order that acts on a circuit.
@@ -320,38 +300,36 @@ fn trouble(state: MinerState) -> Option<Kind> {
 fn miners(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
     let decisions = &frame.decision.miners;
-    let mut counts = vec![(0_usize, 0_usize); site.circuits.len()];
+    // Of each circuit, how many miners hang on it itself, and how many of them are in which trouble.
+    let mut crowds: Vec<(usize, BTreeMap<Kind, usize>)> = vec![Default::default(); site.circuits.len()];
     for (miner, now) in site.miners.iter().zip(decisions) {
-        if let Some((all, bad)) = counts.get_mut(miner.circuit.0) {
-            *all = all.saturating_add(1);
-            *bad = bad.saturating_add(usize::from(trouble(now.state).is_some()));
+        let Some((all, bad)) = crowds.get_mut(miner.circuit.0) else { continue };
+        *all = all.saturating_add(1);
+        if let Some(kind) = trouble(now.state) {
+            let count = bad.entry(kind).or_default();
+            *count = count.saturating_add(1);
         }
     }
-    let many: Vec<bool> =
-        counts.iter().map(|(all, bad)| *bad >= MANY && count(*bad) >= count(*all) * MANY_SHARE).collect();
-    for (index, (circuit, (all, bad))) in site.circuits.iter().zip(&counts).enumerate() {
-        if many.get(index) != Some(&true) {
-            continue;
+    let mut many = vec![false; site.circuits.len()];
+    for (((index, circuit), (all, kinds)), many) in
+        site.circuits.iter().enumerate().zip(&crowds).zip(&mut many)
+    {
+        let bad: usize = kinds.values().sum();
+        *many = bad >= MANY && count(bad) >= count(*all) * MANY_SHARE;
+        if *many {
+            let half = count(bad) >= count(*all) * MOST_SHARE;
+            let severity = if half { Severity::Critical } else { Severity::Warning };
+            let words = crowd(&circuit.name, *all, kinds);
+            found.add(Kind::ManyMiners, &circuit.name, severity, Some(CircuitId(index)), words);
         }
-        let severity =
-            if count(*bad) >= count(*all) * MOST_SHARE { Severity::Critical } else { Severity::Warning };
-        let words = crowd(site, frame, CircuitId(index), *bad, *all);
-        found.add(Kind::ManyMiners, &circuit.name, severity, Some(CircuitId(index)), words);
     }
     for (miner, now) in site.miners.iter().zip(decisions) {
-        let Some(kind) = trouble(now.state) else { continue };
-        if many.get(miner.circuit.0) == Some(&true) {
+        let Some(kind) = trouble(now.state).filter(|_| many.get(miner.circuit.0) != Some(&true)) else {
             continue;
-        }
+        };
         let name = miner.name.as_str();
         let words = match kind {
-            Kind::MinerStraggler => {
-                let told = match now.setpoint {
-                    Some(Target::Sleep) => "to sleep".to_owned(),
-                    _ => now.settled.to_string(),
-                };
-                format!("{name} draws {} and was told {told}", now.draw)
-            }
+            Kind::MinerStraggler => format!("{name} {}", disobedience(now)),
             Kind::MinerFault => format!("{name} has stopped by a fault of its own"),
             _ => format!("{name} does not answer; it counts at {}", now.counted),
         };
@@ -360,19 +338,13 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
 }
 
 /// Many miners in one sentence: how many of each trouble.
-fn crowd(site: &Site, frame: &Frame, id: CircuitId, bad: usize, all: usize) -> String {
-    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
-    let own = site.miners.iter().zip(&frame.decision.miners).filter(|(miner, _)| miner.circuit == id);
-    for kind in own.filter_map(|(_, now)| trouble(now.state)) {
-        let count = kinds.entry(kind).or_default();
-        *count = count.saturating_add(1);
-    }
-    let parts = kinds.into_iter().map(|(kind, count)| match kind {
+fn crowd(name: &str, all: usize, kinds: &BTreeMap<Kind, usize>) -> String {
+    let bad: usize = kinds.values().sum();
+    let parts = kinds.iter().map(|(kind, count)| match kind {
         Kind::MinerStraggler => format!("{count} do not follow"),
         Kind::MinerFault => format!("{count} have stopped by a fault of their own"),
         _ => format!("{count} do not answer"),
     });
-    let name = site.circuits.get(id.0).map_or("?", |circuit| circuit.name.as_str());
     format!("{bad} of {all} miners of {name} are in trouble: {}", parts.collect::<Vec<_>>().join(", "))
 }
 
@@ -386,7 +358,7 @@ fn fleet(view: &View<'_>, found: &mut Finds<'_>) {
     if !decision.fleet.left_for.is_zero() && decision.mode == Mode::Following {
         let minutes = decision.fleet.left_for.as_secs() / 60;
         let why = left_words(decision);
-        let words = format!("{} of the surplus is not used, for {minutes} min: {why}", decision.fleet.left);
+        let words = format!("leaves {} of the surplus unused for {minutes} min: {why}", decision.fleet.left);
         let root = view.frame.site.circuits.first().map_or("site", |root| root.name.as_str());
         found.add(Kind::SurplusUnused, root, Severity::Warning, Some(CircuitId(0)), words);
     }

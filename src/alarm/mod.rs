@@ -21,7 +21,6 @@ pub mod kind;
 pub mod look;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +55,8 @@ pub struct Settings {
     pub tuning: Tuning,
     /// Who is told by HTTP.
     pub webhook: Option<Webhook>,
+    /// For whom nobody is called.
+    pub quiet: Quiet,
 }
 
 /// The alarms of a daemon. Copies share them.
@@ -65,15 +66,12 @@ pub struct Alarms(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     book: Mutex<Book>,
-    quiet: Mutex<Quiet>,
-    webhook: Mutex<Option<Webhook>>,
+    settings: Mutex<Settings>,
     rows: mpsc::Sender<AlarmRow>,
     posts: mpsc::Sender<Change>,
     /// Where the tasks take them from, until they run.
     outlets: Mutex<Option<(mpsc::Receiver<AlarmRow>, mpsc::Receiver<Change>)>>,
     told: hook::Tally,
-    /// Changes that are not on disk because too many waited for it.
-    lost: AtomicU64,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -90,25 +88,18 @@ impl Alarms {
         let (posts, post_outlet) = mpsc::channel(hook::QUEUE);
         Self(Arc::new(Inner {
             book: Mutex::new(book),
-            quiet: Mutex::default(),
-            webhook: Mutex::new(settings.webhook.clone()),
+            settings: Mutex::new(settings.clone()),
             rows,
             posts,
             outlets: Mutex::new(Some((row_outlet, post_outlet))),
             told: hook::Tally::default(),
-            lost: AtomicU64::new(0),
         }))
     }
 
     /// Takes a new configuration.
     pub fn configure(&self, settings: &Settings) {
         locked(&self.0.book).tune(settings.tuning.clone());
-        *locked(&self.0.webhook) = settings.webhook.clone();
-    }
-
-    /// For whom nobody is to be called from now on.
-    pub fn set_quiet(&self, quiet: Quiet) {
-        *locked(&self.0.quiet) = quiet;
+        *locked(&self.0.settings) = settings.clone();
     }
 
     /// The alarms that are raised, the most urgent first, and those that are over, the newest first.
@@ -130,7 +121,7 @@ impl Alarms {
 
     /// Takes a look.
     pub fn look(&self, view: &View<'_>) {
-        let found = look::look(view, &locked(&self.0.quiet));
+        let found = look::look(view, &locked(&self.0.settings).quiet);
         let settled = look::settled(view.frame);
         let changes = locked(&self.0.book).look(found, settled, view.now, clock::unix_millis());
         self.tell(&changes);
@@ -144,14 +135,16 @@ impl Alarms {
         if let Some(rest) = changes.len().checked_sub(MOST_LINES).filter(|rest| *rest > 0) {
             warn!("{rest} more alarms were raised or are over; `ballast alarms` lists them");
         }
+        let mut lost = 0_usize;
         for change in changes {
-            if self.0.rows.try_send(to_row(&change.alarm)).is_err() {
-                self.0.lost.fetch_add(1, Ordering::Relaxed);
-            }
-            let wanted = locked(&self.0.webhook).as_ref().is_some_and(|hook| hook.wants(change));
+            lost = lost.saturating_add(usize::from(self.0.rows.try_send(to_row(&change.alarm)).is_err()));
+            let wanted = self.webhook().is_some_and(|hook| hook.wants(change));
             if wanted && self.0.posts.try_send(change.clone()).is_err() {
                 self.0.told.failed();
             }
+        }
+        if lost > 0 {
+            warn!("{lost} changes of alarms are not on disk: too many wait for it");
         }
     }
 
@@ -193,7 +186,7 @@ impl Alarms {
     }
 
     fn webhook(&self) -> Option<Webhook> {
-        locked(&self.0.webhook).clone()
+        locked(&self.0.settings).webhook.clone()
     }
 }
 
@@ -300,7 +293,8 @@ impl AlarmStats for Alarms {
                 .into_iter()
                 .map(|kind| (kind.name(), book.counts().get(&kind).copied().unwrap_or(0)))
                 .collect(),
-            posts_failed: locked(&self.0.webhook).is_some().then(|| self.0.told.failures()),
+            left_out: book.left_out(),
+            posts_failed: self.webhook().is_some().then(|| self.0.told.failures()),
         }
     }
 

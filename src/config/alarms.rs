@@ -1,13 +1,15 @@
 //! The section `[alarms]`: who is told of them, and which severities and times are others than usual.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::names;
-use super::reader::{Table, shorten};
+use super::diagnostic::{Report, Span};
+use super::reader::{Table, shorten, text_of};
 use super::secrets::Store;
+use super::{names, urls};
 use crate::alarm::book::Tuning;
 use crate::alarm::kind::{Kind, Severity};
+use crate::alarm::look::Quiet;
 use crate::alarm::{Settings, Webhook};
 
 const SEVERITIES: [(&str, Severity); 3] =
@@ -20,16 +22,53 @@ const SEVERITIES_OR_OFF: [(&str, Option<Severity>); 4] = [
 ];
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// Alarms that are about no device, circuit or source.
+const OF_THE_MACHINE: [&str; 4] = ["clock", "database", "record", "programs"];
+
+/// Names for which nobody is to be called, each with its place, before it is known whether anything has that name.
+pub(super) type Unchecked = Vec<(Span, String)>;
+
 /// Reads `[alarms]`. Every key has a default.
-pub(super) fn alarms(root: &Table<'_>, store: &Store<'_>) -> Settings {
+pub(super) fn alarms(root: &Table<'_>, store: &Store<'_>) -> (Settings, Unchecked) {
     let mut settings = Settings::default();
+    let mut quiet = Unchecked::new();
     let Some(table) = root.table("alarms") else {
-        return settings;
+        return (settings, quiet);
     };
+    for (span, value) in table.list("quiet").iter().flat_map(|at| &at.value) {
+        match text_of(value) {
+            Ok(name) => quiet.push((*span, name.to_owned())),
+            Err(wrong) => wrong.tell(table.report(), *span, "quiet"),
+        }
+    }
     settings.webhook = table.table("webhook").and_then(|inner| webhook(inner, store));
     settings.tuning = kinds(&table);
     table.finish();
-    settings
+    (settings, quiet)
+}
+
+/// The names for which nobody is to be called, once those are known that there are.
+pub(super) fn quiet<'n>(
+    report: &Report<'_>,
+    unchecked: Unchecked,
+    names: impl Iterator<Item = &'n str>,
+) -> Quiet {
+    let all: BTreeSet<&str> = names.chain(OF_THE_MACHINE).collect();
+    let known = unchecked.into_iter().filter_map(|(span, name)| {
+        if all.contains(name.as_str()) {
+            return Some(name.into());
+        }
+        report.error(
+            span,
+            format!(
+                "`quiet` has \"{}\", and no circuit, meter, miner or source is called so",
+                shorten(&name)
+            ),
+            report.suggest(&name, all.iter().copied()),
+        );
+        None
+    });
+    known.collect()
 }
 
 /// `[alarms.kinds.NAME]`.
@@ -57,7 +96,7 @@ fn kinds(alarms: &Table<'_>) -> Tuning {
 
 fn webhook(table: Table<'_>, store: &Store<'_>) -> Option<Webhook> {
     let report = table.report();
-    let plain = table.text("url");
+    let plain = table.read("url", |value| urls::http(text_of(value)?));
     let secret = table.table("secret_url").map(|inner| {
         let secret = store.text(&inner);
         let span = inner.span();
@@ -78,38 +117,29 @@ fn webhook(table: Table<'_>, store: &Store<'_>) -> Option<Webhook> {
     });
     let severity = table.choice("severity", &SEVERITIES).map_or(Severity::Warning, |at| at.value);
     table.check();
-    // Of a secret nothing is shown, not even what is wrong in it.
     let (url, span) = match (plain, secret) {
-        (Some(text), None) => (text.value.parse::<reqwest::Url>().ok(), text.span),
-        (None, Some((secret, span))) => (secret?.expose().trim().parse::<reqwest::Url>().ok(), span),
+        (Some(url), None) => (url.value, url.span),
+        (None, Some((secret, span))) => match urls::http(secret?.expose().trim()) {
+            Ok(url) => (url, span),
+            // Of a secret nothing is shown, not even what is wrong in it.
+            Err(_) => {
+                report.error(
+                    span,
+                    "what `secret_url` names holds no address",
+                    "it must hold the address in full, like https://chat.example/hooks/…, and nothing else",
+                );
+                return None;
+            }
+        },
         _ => return None,
     };
-    let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some()) else {
+    if url.scheme() == "http" && token.is_some() && !urls::is_here(&url) {
         report.error(
             span,
-            "the address of the webhook is none",
-            "write it in full, like url = \"https://alerts.example/ballast\"",
+            "the token would travel in the clear",
+            "write https://…; if that cannot be, put a proxy on this machine in between",
         );
         return None;
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        report.error(
-            span,
-            "an account does not belong into the address of the webhook",
-            "put a token into a file of its own and write token = { file = \"…\" }",
-        );
-        return None;
-    }
-    let near = url.host_str().is_some_and(|host| {
-        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-    });
-    if url.scheme() == "http" && token.is_some() && !near {
-        report.warn(
-            span,
-            "the token of the webhook goes over the network without encryption",
-            "write https://…, or put a proxy that speaks HTTPS on this machine in between",
-        );
     }
     Some(Webhook { url, token: token.flatten(), severity })
 }

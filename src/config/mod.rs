@@ -52,6 +52,7 @@ mod summary_orders;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tokens;
+mod urls;
 mod web;
 
 use std::io::Read;
@@ -410,7 +411,7 @@ fn build<'t>(
     let mut meters = meters::meters(&root, &mut links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
     let store = secrets::Store { folder: folder.clone(), options };
-    let alarms = alarms::alarms(&root, &store);
+    let (mut alarms, quiet) = alarms::alarms(&root, &store);
     let devices = devices::section(&root, &store);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
@@ -458,6 +459,11 @@ fn build<'t>(
         let lost_caps: Vec<_> = limits.lost_caps().chain(signals.lost_caps).collect();
         sizes::check(&whole, &below, &settings, hanging, &lost_caps);
     }
+    let names = circuits.circuits.iter().map(|circuit| circuit.name.as_str());
+    let names = names.chain(meters.meters.iter().map(|meter| meter.name.as_str()));
+    let names = names.chain(miners.miners.iter().map(|miner| miner.name.as_str()));
+    let names = names.chain(sources.iter().map(|source| source.name.as_str()));
+    alarms.quiet = alarms::quiet(report, quiet, names);
     if report.count() > 0 {
         return None;
     }

@@ -4,7 +4,7 @@ mod answers;
 mod obedience;
 #[cfg(test)]
 mod tests;
-mod unused;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::signal::status::trouble;
 use crate::units::Watts;
 use answers::Answers;
 use obedience::{Episode, Obedience, Said};
-use unused::Unused;
+use waits::Waits;
 
 /// A binding limit that changes back and forth is told at most this often.
 const BINDING_EVERY: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub struct Journal {
     short: Episode,
     obedience: Obedience,
     answers: Answers,
-    unused: Unused,
+    waits: Waits,
     meters: Vec<Told>,
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
@@ -128,7 +128,7 @@ impl Journal {
         self.protection(site, decision);
         self.obedience.write(site, decision);
         self.answers.write(site, decision);
-        self.unused.write(site, decision);
+        self.waits.write(site, decision);
         for command in &decision.commands {
             log_command(site, command);
         }

@@ -15,6 +15,8 @@ pub struct AlarmCounts {
     pub raised: Vec<(&'static str, &'static str, Arc<str>, bool)>,
     /// How many of each kind were raised since the start.
     pub totals: Vec<(&'static str, u64)>,
+    /// How many were not raised because too many were.
+    pub left_out: u64,
     /// How many could not be told to the webhook; `None` without one.
     pub posts_failed: Option<u64>,
 }
@@ -58,6 +60,7 @@ pub(super) fn alarms(counts: &AlarmCounts, families: &mut Vec<MetricFamily>) {
     for family in [raised, known, totals] {
         families.push(family.finish());
     }
+    families.push(Family::single(&names::ALARMS_LEFT_OUT, number(counts.left_out)));
     if let Some(failed) = counts.posts_failed {
         families.push(Family::single(&names::ALARM_POSTS_FAILED, number(failed)));
     }

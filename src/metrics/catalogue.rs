@@ -340,6 +340,11 @@ pub(super) const ALARM_ACKNOWLEDGED: Definition = gauge(
 );
 pub(super) const ALARMS: Definition =
     counter("ballast_alarms_total", &["kind"], "Alarms that were raised since the start.");
+pub(super) const ALARMS_LEFT_OUT: Definition = counter(
+    "ballast_alarms_left_out_total",
+    &[],
+    "Looks at something that would be an alarm, were there not a thousand already.",
+);
 pub(super) const ALARM_POSTS_FAILED: Definition = counter(
     "ballast_alarm_posts_failed_total",
     &[],
@@ -415,6 +420,7 @@ pub(super) const ALL: &[&Definition] = &[
     &ALARM_RAISED,
     &ALARM_ACKNOWLEDGED,
     &ALARMS,
+    &ALARMS_LEFT_OUT,
     &ALARM_POSTS_FAILED,
     &STRANGERS,
 ];

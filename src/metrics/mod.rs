@@ -48,7 +48,7 @@ pub use counters::{
 };
 pub use explain::{Known, explain};
 pub use sentence::describe;
-pub(crate) use sentence::{left_words, waiting_words};
+pub(crate) use sentence::{disobedience, left_words, waiting_words};
 pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
 pub(crate) use sources::{circuit_name, miner_name, part_name};

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::collector::count_by_state;
 use super::sources::binding_words;
-use crate::control::decision::{Decision, MinerState, Mode, Waiting};
+use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Waiting};
 use crate::control::site::{LimitClass, Site};
+use crate::control::snapshot::Target;
 use crate::units::Watts;
 
 /// What is going on, in one line:
@@ -124,4 +125,43 @@ pub(crate) fn left_words(decision: &Decision) -> String {
         reasons.extend(count(state).map(|count| format!("{count} {}", word(state, count))));
     }
     if reasons.is_empty() { "every miner runs, and not at its most".into() } else { reasons.join("; ") }
+}
+
+/// What a miner does instead of what it was told. Two figures stand beside each other only where they differ as printed.
+pub(crate) fn disobedience(now: &MinerDecision) -> String {
+    let told = match now.setpoint {
+        Some(Target::Sleep) => String::from("to sleep"),
+        Some(Target::Power(power)) => format!("{power}"),
+        None => now.settled.to_string(),
+    };
+    let draws = now.draw.to_string();
+    if draws == told {
+        return format!(
+            "does not follow: what it was told, {told}, is not taken or not kept; its power stays counted"
+        );
+    }
+    format!("does not follow: draws {draws} where it was told {told}; its power stays counted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_figures_that_are_alike_are_not_told_as_a_difference() {
+        use crate::units::{Hashrate, Watts};
+        let mut now = MinerDecision {
+            state: MinerState::Straggler,
+            draw: Watts::whole(3_162),
+            counted: Watts::whole(3_162),
+            hashrate: Hashrate::ZERO,
+            setpoint: Some(Target::Power(Watts::whole(3_158))),
+            settled: Watts::whole(3_158),
+        };
+        assert!(!disobedience(&now).contains("draws"), "{}", disobedience(&now));
+        now.setpoint = Some(Target::Sleep);
+        assert!(disobedience(&now).contains("draws 3.16 kW where it was told to sleep"));
+        now.setpoint = Some(Target::Power(Watts::whole(2_000)));
+        assert!(disobedience(&now).contains("draws 3.16 kW where it was told 2.00 kW"));
+    }
 }

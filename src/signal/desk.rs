@@ -759,7 +759,8 @@ pub(super) fn draw(source: &str, id: &str) -> f64 {
     f64::from(part) / f64::from(u32::MAX)
 }
 
-pub(super) fn nameplates(site: &Site) -> Vec<Watts> {
+/// Of each circuit, the sum of the nameplates of the miners at or below it.
+pub(crate) fn nameplates(site: &Site) -> Vec<Watts> {
     let mut sums = vec![Watts::ZERO; site.circuits.len()];
     for miner in &site.miners {
         let mut at = Some(miner.circuit);

@@ -8,11 +8,11 @@ use ballast::alarm::book::{Book, Change, What};
 use ballast::alarm::kind::{Kind, Severity};
 use ballast::alarm::look::{Quiet, View, look, settled};
 use ballast::clock::Moment;
-use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
+use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source, Waiting};
 use ballast::control::frame::Frame;
 use ballast::control::signal::SourceState;
 use ballast::control::site::{
-    Cap, CircuitId, Limit, LimitClass, LimitId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, Limit, LimitClass, LimitId, MinerId, OrderSource, Scope, Site, SourceId,
 };
 use ballast::control::snapshot::{MeterStatus, Snapshot};
 use ballast::record;
@@ -194,7 +194,7 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         "rack-000-00",
         |world| states(world, 1, MinerState::Straggler),
         Severity::Warning,
-        "rack-000-00 draws 3.41 kW and was told 3.40 kW",
+        "rack-000-00 does not follow: draws 3.41 kW where it was told 3.40 kW",
     ),
     (
         Kind::MinerFault,
@@ -235,7 +235,7 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
             states(world, 3, MinerState::Asleep);
         },
         Severity::Warning,
-        "5.70 kW of the surplus is not used, for 5 min: 3 asleep",
+        "leaves 5.70 kW of the surplus unused for 5 min: 3 asleep",
     ),
     (
         Kind::Clock,
@@ -332,6 +332,37 @@ fn an_import_above_the_surplus_is_money_and_no_alarm() {
         world.decision.circuits[0].power = Some(Watts::kilowatts(60.0));
     });
     assert_eq!(changes, []);
+}
+
+#[test]
+fn surplus_that_is_left_is_told_with_the_reason() {
+    let mut world = well(0);
+    world.decision.fleet.left = Watts::whole(12_300);
+    world.decision.fleet.left_for = Duration::from_secs(181);
+    states(&mut world, 7, MinerState::Fault);
+    states(&mut world, 6, MinerState::Straggler);
+    states(&mut world, 4, MinerState::Asleep);
+    let (needs, there) = (Watts::whole(3_310), Watts::whole(2_460));
+    world.decision.waiting = Some(Waiting { miner: MinerId(1), needs, there });
+    let (found, _) = view(world, at(0), &Quiet::new());
+    let left = found.iter().find(|found| found.kind == Kind::SurplusUnused).unwrap();
+    assert_eq!(
+        left.words,
+        "leaves 12.3 kW of the surplus unused for 3 min: 4 asleep, the next waits for 3.31 kW, 2.46 kW are there; 2 stragglers; \
+         1 stopped by a fault"
+    );
+}
+
+#[test]
+fn what_is_left_under_another_limit_or_by_an_observer_is_no_fault() {
+    for mode in [Mode::Limited, Mode::FailSafe, Mode::Observe] {
+        let changes = episode(&Quiet::new(), |world| {
+            (world.decision.mode, world.decision.would_be) = (mode, mode);
+            world.decision.fleet.left = Watts::whole(12_300);
+            world.decision.fleet.left_for = Duration::from_secs(400);
+        });
+        assert_eq!(changes, [], "{mode:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::Context;
 use crate::config::diagnostic::At;
 use crate::config::quantity;
 use crate::config::reader::{MOST_POWER, Table, Wrong, is_a, quantity_of, shorten, text_of};
+use crate::config::urls;
 use crate::control::signal::Basis;
 use crate::control::site::Scope;
 use crate::signal::openadr::settings::{
@@ -82,7 +83,7 @@ fn address(table: &Table<'_>, key: &'static str) -> Option<At<Url>> {
         }
         match url.scheme() {
             "https" => Ok(url),
-            "http" if is_loopback(&url) => Ok(url),
+            "http" if urls::is_here(&url) => Ok(url),
             "http" => wrong(
                 "is not encrypted",
                 "write https://; plain HTTP is for a top node under test on 127.0.0.1 alone",
@@ -90,17 +91,6 @@ fn address(table: &Table<'_>, key: &'static str) -> Option<At<Url>> {
             _ => wrong("is no address of the web", "it begins with https://"),
         }
     })
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback()),
-        None => false,
-    }
 }
 
 fn account(table: &Table<'_>, context: &Context<'_, '_>, url: &Url) -> Option<Account> {
@@ -150,7 +140,7 @@ fn account(table: &Table<'_>, context: &Context<'_, '_>, url: &Url) -> Option<Ac
             })
         }
         (false, true) => token.or_else(|| context.store.skipped()).map(Account::Bearer),
-        (false, false) if is_loopback(url) => Some(Account::Nobody),
+        (false, false) if urls::is_here(url) => Some(Account::Nobody),
         (false, false) => {
             report.error(
                 table.span(),

@@ -7,6 +7,7 @@ use super::{Context, windows};
 use crate::config::diagnostic::{At, Report, Span};
 use crate::config::quantity::{self, Unit};
 use crate::config::reader::{Table, Wrong, shorten, text_of};
+use crate::config::urls;
 use crate::control::signal::SourceSettings;
 use crate::control::site::Scope;
 use crate::signal::price::poll::{LARGEST, Poll};
@@ -161,7 +162,7 @@ fn tariff(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<R
 
 fn polled(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<Read> {
     let report = inner.report();
-    let url = inner.read("url", |value| address(text_of(value)?));
+    let url = inner.read("url", |value| urls::http(text_of(value)?));
     let pointer = inner.read("pointer", |value| pointer(text_of(value)?));
     let pointer = inner.require(
         "pointer",
@@ -193,14 +194,7 @@ fn polled(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<R
         table.finish();
     }
     let (url, unit) = (url?, unit?);
-    let local = url.value.host_str().is_some_and(|host| {
-        host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-    });
-    if url.value.scheme() == "http" && !local {
+    if url.value.scheme() == "http" && !urls::is_here(&url.value) {
         if inner.has("token") {
             report.error(
                 url.span,
@@ -229,25 +223,6 @@ fn polled(inner: &Table<'_>, context: &Context<'_, '_>, good: &Good) -> Option<R
         token,
     };
     Some((Quote::Poll(poll), currencies))
-}
-
-fn address(text: &str) -> Result<reqwest::Url, Wrong> {
-    let url = reqwest::Url::parse(text).map_err(|error| {
-        Wrong::new(format!("is no URL: {error}"), "write it in full, like url = \"https://host/path\"")
-    })?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(Wrong::new(
-            "is not of http or https",
-            "write it in full, like url = \"https://host/path\"",
-        ));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Wrong::new(
-            "has an account in it",
-            "give a bearer token instead: token = { file = \"…\" }",
-        ));
-    }
-    Ok(url)
 }
 
 fn pointer(text: &str) -> Result<String, Wrong> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::clock::Moment;
-use crate::control::decision::{Decision, MinerDecision, MinerState};
+use crate::control::decision::{Decision, MinerState};
 use crate::control::site::Site;
-use crate::control::snapshot::Target;
+use crate::metrics::disobedience;
 
 /// What has been well for as long is over. What comes and goes faster is one episode, and is told once.
 pub(super) const CALM: Duration = Duration::from_secs(60);
@@ -76,22 +76,6 @@ impl Obedience {
     }
 }
 
-/// What a miner does instead of what it was told. Two figures stand beside each other only where they differ as printed.
-fn disobedience(now: &MinerDecision) -> String {
-    let told = match now.setpoint {
-        Some(Target::Sleep) => String::from("to sleep"),
-        Some(Target::Power(power)) => format!("{power}"),
-        None => now.settled.to_string(),
-    };
-    let draws = now.draw.to_string();
-    if draws == told {
-        return format!(
-            "does not follow: what it was told, {told}, is not taken or not kept; its power stays counted"
-        );
-    }
-    format!("does not follow: draws {draws} where it was told {told}; its power stays counted")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,23 +93,5 @@ mod tests {
         assert_eq!(episode.note(false, at(219)), Some(Said::Over));
         assert_eq!(episode.note(false, at(220)), None);
         assert_eq!(episode.note(true, at(221)), Some(Said::Begins));
-    }
-
-    #[test]
-    fn two_figures_that_are_alike_are_not_told_as_a_difference() {
-        use crate::units::{Hashrate, Watts};
-        let mut now = MinerDecision {
-            state: MinerState::Straggler,
-            draw: Watts::whole(3_162),
-            counted: Watts::whole(3_162),
-            hashrate: Hashrate::ZERO,
-            setpoint: Some(Target::Power(Watts::whole(3_158))),
-            settled: Watts::whole(3_158),
-        };
-        assert!(!disobedience(&now).contains("draws"), "{}", disobedience(&now));
-        now.setpoint = Some(Target::Sleep);
-        assert!(disobedience(&now).contains("draws 3.16 kW where it was told to sleep"));
-        now.setpoint = Some(Target::Power(Watts::whole(2_000)));
-        assert!(disobedience(&now).contains("draws 3.16 kW where it was told 2.00 kW"));
     }
 }

@@ -132,53 +132,6 @@ fn ten_of_many_that_do_not_answer_are_named_and_the_rest_counted() {
 }
 
 #[test]
-fn surplus_that_is_left_for_long_is_told_once_with_the_reason() {
-    let mut desk = Desk::new();
-    let left = |decision: &mut Decision, seconds: u64| {
-        decision.fleet.left = Watts::whole(12_300);
-        decision.fleet.left_for = Duration::from_secs(seconds);
-    };
-    desk.after(1, |decision| {
-        set(decision, 0..4, MinerState::Asleep);
-        set(decision, 4..6, MinerState::Straggler);
-        set(decision, 6..7, MinerState::Fault);
-    });
-    assert!(desk.after(180, |decision| left(decision, 180)).is_empty());
-    let told = desk.after(1, |decision| {
-        left(decision, 181);
-        decision.waiting =
-            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::whole(2_460) });
-    });
-    assert_eq!(
-        told,
-        [
-            "WARN leaves 12.3 kW of the surplus unused for 3 min: 4 asleep, the next waits for 3.31 kW, 2.46 kW are there; \
-          2 stragglers; 1 stopped by a fault"
-        ]
-    );
-    assert!(desk.after(1, |decision| left(decision, 182)).is_empty());
-    let told = desk.after(1, |decision| {
-        left(decision, 0);
-        decision.waiting = None;
-    });
-    assert_eq!(told, ["INFO the surplus is used again as far as the limits let it"]);
-    assert!(desk.after(1, |_| {}).is_empty());
-}
-
-#[test]
-fn what_is_left_under_another_limit_or_by_an_observer_is_no_fault() {
-    for mode in [Mode::Limited, Mode::FailSafe, Mode::Observe] {
-        let mut desk = Desk::new();
-        desk.after(1, |decision| (decision.mode, decision.would_be) = (mode, mode));
-        let told = desk.after(400, |decision| {
-            decision.fleet.left = Watts::whole(12_300);
-            decision.fleet.left_for = Duration::from_secs(400);
-        });
-        assert!(told.is_empty(), "{mode:?}: {told:#?}");
-    }
-}
-
-#[test]
 fn a_miner_that_waits_for_longer_than_a_minute_is_told_once() {
     let mut desk = Desk::new();
     let waiting = Waiting { miner: MinerId(7), needs: Watts::whole(3_310), there: Watts::whole(2_460) };
