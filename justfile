@@ -51,7 +51,3 @@ deb:
     cargo auditable build --release --locked
     packaging/deb "${CARGO_TARGET_DIR:-target}/release/ballast" "${CARGO_TARGET_DIR:-target}/debian"
 
-# A program that needs no C library of the machine it runs on (rustup target add x86_64-unknown-linux-musl; apt install
-# musl-tools).
-static target="x86_64-unknown-linux-musl":
-    cargo build --release --locked --target {{ target }}
