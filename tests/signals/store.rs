@@ -133,6 +133,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
         ledger: vec![row(1), row(2)],
         alive: Some(alive.clone()),
         learned: Vec::new(),
+        maintenance: None,
         alarms: Vec::new(),
     };
     open(&folder.database()).store.write(write).await.unwrap();
