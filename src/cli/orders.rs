@@ -137,7 +137,7 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Finds out where it is and with which token it is asked. Nothing is sent yet.
     pub(super) fn reach(reach: &Reach) -> Result<Self, Failure> {
-        let daemon = Self::reach_to_read(reach)?;
+        let daemon = Self::find(reach)?;
         if daemon.token.is_none() {
             return Err(DaemonCallError::NoToken.into());
         }
@@ -146,10 +146,15 @@ impl Daemon {
 
     /// The same for what may be read on its machine without a token.
     pub(super) fn reach_to_read(reach: &Reach) -> Result<Self, Failure> {
-        let named = reach
-            .token_file
-            .clone()
-            .or_else(|| std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
+        // Whoever names the address needs no configuration, which may be on another machine or for other eyes.
+        if let (Some(url), None, false) = (&reach.url, named(reach), reach.config.exists()) {
+            return Self::new(base(url)?, None, None);
+        }
+        Self::find(reach)
+    }
+
+    fn find(reach: &Reach) -> Result<Self, Failure> {
+        let named = named(reach);
         let needs_config = reach.url.is_none() || named.is_none();
         let door = match (needs_config, reach.demo) {
             (false, _) => None,
@@ -171,11 +176,15 @@ impl Daemon {
             Some(file) => Some(token_of(file)?),
             None => first_operator(door.map_or_else(Vec::new, |door| door.tokens)),
         };
+        Self::new(base, socket.as_deref(), token)
+    }
+
+    fn new(base: Url, socket: Option<&Path>, token: Option<Secret>) -> Result<Self, Failure> {
         let mut http = crate::tls::client(base.scheme() == "https").timeout(PATIENCE);
-        if let Some(socket) = &socket {
-            http = http.unix_socket(socket.as_path());
+        if let Some(socket) = socket {
+            http = http.unix_socket(socket);
         }
-        let at = match &socket {
+        let at = match socket {
             Some(socket) => socket.display().to_string(),
             None => base.as_str().trim_end_matches('/').to_owned(),
         };
@@ -204,51 +213,100 @@ impl Daemon {
         self.ask(Method::DELETE, path, None, None).await
     }
 
-    async fn ask(
+    /// Reads with parameters.
+    pub(super) async fn look(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, query.iter().copied(), None).await
+    }
+
+    /// Where it is reached, for messages.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
+    /// Begins to listen to what changes, for `patience` at the most.
+    pub(super) async fn listen(
+        &self,
+        roster: Option<&str>,
+        patience: Duration,
+    ) -> Result<reqwest::Response, Failure> {
+        let query = roster.map(|roster| ("roster", roster));
+        let request = self.request(Method::GET, &["events"], query)?.timeout(patience);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = self.whole(&mut response).await?;
+        Err(refusal(status, serde_json::from_slice(&bytes).ok()).into())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> DaemonCallError {
+        DaemonCallError::Unreachable { at: self.at.clone(), reason: innermost(error) }
+    }
+
+    fn request<'q>(
         &self,
         method: Method,
         path: &[&str],
-        query: Option<(&str, &str)>,
-        body: Option<&Value>,
-    ) -> Result<Value, Failure> {
-        let at = self.at.clone();
+        query: impl IntoIterator<Item = (&'q str, &'q str)>,
+    ) -> Result<reqwest::RequestBuilder, Failure> {
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {
                 segments.pop_if_empty().extend(["api", "v1"]).extend(path);
             }
-            Err(()) => return Err(DaemonCallError::Url(at).into()),
+            Err(()) => return Err(DaemonCallError::Url(self.at.clone()).into()),
         }
-        if let Some((key, value)) = query {
+        for (key, value) in query {
             url.query_pairs_mut().append_pair(key, value);
         }
-        let mut request = self.http.request(method, url);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose());
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let unreachable = |error: reqwest::Error| DaemonCallError::Unreachable {
-            at: at.clone(),
-            reason: innermost(&error),
-        };
-        let mut response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        })
+    }
+
+    /// The whole body of an answer.
+    async fn whole(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, DaemonCallError> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
             if bytes.len() + chunk.len() > LARGEST {
                 let reason = String::from("its answer has no end");
-                return Err(DaemonCallError::Strange { at, reason }.into());
+                return Err(DaemonCallError::Strange { at: self.at.clone(), reason });
             }
             bytes.extend_from_slice(&chunk);
         }
+        Ok(bytes)
+    }
+
+    async fn ask<'q>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: impl IntoIterator<Item = (&'q str, &'q str)>,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.request(method, path, query)?;
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let bytes = self.whole(&mut response).await?;
         let body = serde_json::from_slice::<Value>(&bytes);
         if !status.is_success() {
             return Err(refusal(status, body.ok()).into());
         }
-        body.map_err(|error| DaemonCallError::Strange { at, reason: error.to_string() }.into())
+        let strange = |reason| DaemonCallError::Strange { at: self.at.clone(), reason };
+        body.map_err(|error| strange(error.to_string()).into())
     }
+}
+
+/// The file with the token that somebody names.
+fn named(reach: &Reach) -> Option<PathBuf> {
+    let variable = || std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    reach.token_file.clone().or_else(variable)
 }
 
 fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {

@@ -265,3 +265,100 @@ async fn operator_restart_of_the_daemon_never_leaves_the_site_above_what_its_sou
     assert_eq!(bench.cap(), Some(26.0));
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_made_expire_and_are_revoked_while_the_daemon_runs() {
+    let file = |folder: &std::path::Path| folder.join("tokens.json");
+    let folder = std::env::temp_dir().join(format!("ballast-tokens-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let hashed = format!(
+        "{calm}[web.tokens.hashed]\nhash = \"{}\"\nscopes = [\"read\"]\n",
+        ballast::token::Hash::of(b"a-token-by-its-hash")
+    );
+    let bench = Bench::start_as(39, &hashed, |config| config.web.tokens_file = Some(file(&folder))).await;
+    let shell = Shell::new(&bench, 39);
+    let config = std::fs::read_to_string(shell.folder.join("site.toml")).unwrap();
+    let key = format!("[web]\ntokens_file = {:?}\n", file(&folder).display().to_string());
+    std::fs::write(shell.folder.join("site.toml"), config.replace("[web]\n", &key)).unwrap();
+    let status = async |token: &str| bench.ask("GET", "limits", token, None).await;
+    assert_eq!(status("a-token-by-its-hash").await.0, 200);
+
+    let made = shell.ballast(&["token", "create", "page", "--scope", "read", "--expires", "90d"]).await;
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(made.err.contains("shown this once") && made.err.contains("expires on"), "{}", made.err);
+    let page = made.out.trim().to_owned();
+    assert!(
+        page.starts_with("ballast_") && !made.err.contains(&page),
+        "the token is on standard output alone"
+    );
+    let dispatcher = "token create dispatcher --scope limits --source aggregator";
+    let dispatcher = shell.ballast(&dispatcher.split(' ').collect::<Vec<_>>()).await.out.trim().to_owned();
+    assert!(!std::fs::read_to_string(file(&folder)).unwrap().contains(&page[8..]), "only the hash is kept");
+    for (wrong, words) in [
+        ("token create page --scope read", "`page` already"),
+        ("token create operator --scope read", "stands in"),
+        ("token create x --scope limits", "--source"),
+        ("token create x --scope read --source aggregator", "--scope limits"),
+        ("token create x --scope limits --scope operator --source y", "cannot have both"),
+        ("token create a/b --scope read", "is no name"),
+        ("token revoke pge", "there are page, dispatcher"),
+    ] {
+        let told = shell.ballast(&wrong.split(' ').collect::<Vec<_>>()).await;
+        assert!(told.code != 0 && told.err.contains(words), "{wrong}: {}{}", told.err, told.out);
+    }
+
+    // The daemon takes them up by itself.
+    let known = async |token: &str, wanted: u16| {
+        let begun = bench.clock.now();
+        loop {
+            let (code, body) = status(token).await;
+            if code == wanted {
+                return body;
+            }
+            assert!(
+                bench.clock.now() - begun < Duration::from_secs(15),
+                "{code} instead of {wanted}: {body}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    known(&page, 200).await;
+    let (code, body) = bench.put("limits/x", &page, "{\"cap\": \"20 kW\"}").await;
+    assert_eq!(code, 403, "{body}");
+    let (code, body) = bench.put("limits/x", &dispatcher, "{\"cap\": \"20 kW\"}").await;
+    assert!(code < 300 && body["limit"]["source"] == "aggregator", "{code} {body}");
+
+    let words = shell.good(&["token", "list"]).await;
+    assert!(
+        words.contains("dispatcher  limits    aggregator") && words.contains("in the configuration"),
+        "{words}"
+    );
+    assert!(!words.contains(&page), "{words}");
+    let json: serde_json::Value =
+        serde_json::from_str(&shell.good(&["token", "list", "--json"]).await).unwrap();
+    assert_eq!(json["tokens"][0]["name"], "page");
+    assert_eq!(json["tokens"][0]["expired"], false);
+
+    // Its time is over.
+    let text = std::fs::read_to_string(file(&folder)).unwrap();
+    let expires = json["tokens"][0]["expires"].to_string();
+    std::fs::write(file(&folder), text.replace(&expires, "1790000000000")).unwrap();
+    let told = known(&page, 401).await;
+    assert_eq!(told["title"], "the token has expired");
+    assert!(shell.good(&["token", "list"]).await.contains("expired on 2026"));
+
+    shell.good(&["token", "revoke", "dispatcher"]).await;
+    let told = known(&dispatcher, 401).await;
+    assert_eq!(told["title"], "the token is not known");
+    // A file that nobody can read lets in those of the configuration alone.
+    std::fs::write(file(&folder), "[").unwrap();
+    known(&page, 401).await;
+    assert_eq!(status(OPERATOR).await.0, 200);
+    assert_eq!(status(PUSH).await.0, 200);
+    let told = shell.ballast(&["token", "list"]).await;
+    assert!(told.code == 1 && told.err.contains("no list of tokens"), "{}", told.err);
+    bench.stop().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
