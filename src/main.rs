@@ -25,6 +25,8 @@ enum Command {
     Status(cli::status::Args),
     /// List the miners of a running daemon: what they do, what they were told
     Miners(cli::miners::Args),
+    /// Watch the site on a screen of its own
+    Top(cli::top::Args),
     /// Tell what changes at a running daemon, a line each
     Tail(cli::tail::Args),
     /// Find the miners of a network, and write them into a configuration
@@ -107,6 +109,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Status(args) => return cli::status::run(args).await,
         Command::Miners(args) => cli::miners::run(args).await?,
         Command::Tail(args) => cli::tail::run(args).await?,
+        Command::Top(args) => cli::top::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Token(args) => cli::token::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),

@@ -71,7 +71,7 @@ async fn all(daemon: &Daemon, query: &[(&str, &str)]) -> Result<Vec<Value>, Fail
         let mut query = query.to_vec();
         query.extend([("limit", size.as_str()), ("offset", offset.as_str())]);
         let mut answer = daemon.look(&["miners"], &query).await?;
-        let total = answer["total"].as_u64().and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
+        let total = at(&answer, "/total").as_u64().and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
         let Some(Value::Array(page)) = answer.get_mut("miners").map(Value::take) else { return Ok(miners) };
         let last = page.len() < PAGE;
         miners.extend(page);

@@ -23,6 +23,7 @@ pub mod status;
 mod table;
 pub mod tail;
 pub mod token;
+pub mod top;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;

@@ -420,6 +420,15 @@ fn after(from: &Value, to: &Value) -> String {
     }
 }
 
+/// Who has given an order, and why: `Aisha: the transformer hums`; nothing where nobody has said so.
+pub(super) fn given_by(by: &Value, note: &Value) -> String {
+    match (by.as_str(), note.as_str()) {
+        (Some(by), Some(note)) => format!("{by}: {note}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
 /// The orders as a table.
 fn listing(answer: &Value, width: Option<usize>) -> String {
     let mut table = Table::new(&[
@@ -435,6 +444,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ("SHORTFALL", Align::Right),
         ("DELIVERED", Align::Right),
         ("AVOIDED", Align::Right),
+        ("BY", Align::Left),
     ]);
     let orders = answer["orders"].as_array().map_or(&[][..], Vec::as_slice);
     let mut reasons = String::new();
@@ -460,6 +470,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             watts(&order["shortfall_watts"]),
             number("delivered_ratio", &|ratio| format!("{:.0} %", ratio * 100.0)),
             number("avoided_joules", &|joules| format!("{:.1} kWh", joules / 3.6e6)),
+            given_by(&order["by"], &order["remark"]),
         ]);
     }
     match (table.is_empty(), reasons.is_empty()) {
@@ -492,15 +503,24 @@ mod tests {
             { "source": "utility", "id": "evening", "stage": "acting", "reason": null, "cap_watts": 300_000.0,
               "received_at": "2026-07-01T12:00:00Z", "applied_at": "2026-07-01T12:00:00.2Z",
               "met_at": "2026-07-01T12:03:20Z", "mean_watts": 291_500.0, "deviation_watts": -8_500.0,
-              "shortfall_watts": 0.0, "delivered_ratio": 1.04, "avoided_joules": 360e6 },
+              "shortfall_watts": 0.0, "delivered_ratio": 1.04, "avoided_joules": 360e6, "by": "Aisha",
+              "remark": "the transformer hums" },
             { "source": "utility", "id": "odd", "stage": "refused", "reason": "a cap of -1 W is below zero",
               "cap_watts": null, "received_at": "2026-07-01T12:00:00Z" },
         ] });
         let words = listing(&answer, None);
         let lines: Vec<&str> = words.lines().collect();
-        for cell in
-            ["evening", "300 kW", "+0.2 s", "+3 min 20 s", "292 kW", "-8.5 kW", "0 W", "104 %", "100.0 kWh"]
-        {
+        for cell in [
+            "evening",
+            "300 kW",
+            "+0.2 s",
+            "+3 min 20 s",
+            "292 kW",
+            "-8.5 kW",
+            "0 W",
+            "104 %",
+            "100.0 kWh  Aisha: the transformer hums",
+        ] {
             assert!(lines[1].contains(cell), "{cell} is not in {words}");
         }
         assert!(lines[2].contains("refused") && lines[2].ends_with('–'), "{words}");

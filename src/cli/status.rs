@@ -124,8 +124,8 @@ struct Seen {
 impl Seen {
     /// The state of the controller; in observe mode the one that it would have.
     fn state(&self) -> &str {
-        let key = if self.status["mode"] == "observe" { "would_be" } else { "mode" };
-        self.status[key].as_str().unwrap_or("")
+        let place = if at(&self.status, "/mode") == "observe" { "/would_be" } else { "/mode" };
+        at(&self.status, place).as_str().unwrap_or("")
     }
 
     fn code(&self) -> u8 {

@@ -96,6 +96,10 @@ impl Line {
     }
 }
 
+fn rows(value: &Value) -> std::slice::Iter<'_, Value> {
+    value.as_array().map_or(&[][..], Vec::as_slice).iter()
+}
+
 /// What was told last.
 struct Teller {
     with_miners: bool,
@@ -157,19 +161,18 @@ impl Teller {
         };
         let cycle = at(&frame.status, "/cycle");
         let binding = at(cycle, "/binding");
-        let state = [&frame.status["mode"], &binding["circuit"], &binding["source"]].map(text);
+        let state = [at(&frame.status, "/mode"), &binding["circuit"], &binding["source"]].map(text);
         if self.state.as_ref() != Some(&state) {
             let [mode, ..] = &state;
             tell("state", String::new(), format!("{mode}: {}", text(&binding["words"])));
             self.state = Some(state);
         }
         let sources = at(&frame.status, "/signals/sources");
-        let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
         for source in rows(sources) {
             let name = text(&source["name"]);
             let mut words = text(&source["state"]);
             for trouble in rows(&source["trouble"]) {
-                words.push_str(&format!("; {}", text(&trouble)));
+                words.push_str(&format!("; {}", text(trouble)));
             }
             if let Some(by) = source["lifted_by"].as_str() {
                 words.push_str(&format!("; its caps are lifted by {by}"));

@@ -410,7 +410,7 @@ fn tokens_that_cannot_be_used_are_told_with_their_place() {
         ("token = { file = \"short.token\" }\nscopes = [\"read\"]", "20 to 512 letters"),
         ("token = { file = \"a.token\" }", "has no `scopes`"),
         ("hash = \"sha256:12\"\nscopes = [\"read\"]", "64 hexadecimal digits"),
-        ("hash = 5\nscopes = [\"read\"]", "must be a text"),
+        ("hash = 5\nscopes = [\"read\"]", "is a bare number"),
         ("token = { file = \"a.token\" }\nhash = \"HASH\"\nscopes = [\"read\"]", "is given twice"),
         (
             "token = { file = \"a.token\" }\nscopes = [\"read\"]\n[web.tokens.b]\nhash = \"HASH\"\nscopes = [\"read\"]",

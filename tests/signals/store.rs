@@ -72,6 +72,8 @@ fn row(number: u64) -> LedgerRow {
         worst: Watts::whole(8),
         worst_mean: Some(Watts::whole(9)),
         stored: true,
+        by: Some("Aisha".into()),
+        remark: (number % 2 == 0).then(|| "the transformer hums".into()),
     }
 }
 
