@@ -221,12 +221,11 @@ impl Seen {
             hashes / 1e15,
         )));
         plain(fit(counted(at(cycle, "/miners_by_state"))));
-        for words in [at(fleet, "/left_why"), at(fleet, "/waiting/words")] {
-            if let Some(words) = words.as_str() {
-                let name =
-                    at(fleet, "/waiting/miner").as_str().filter(|_| words == at(fleet, "/waiting/words"));
-                plain(fit(name.map_or_else(|| words.to_owned(), |name| format!("next: {name} {words}"))));
-            }
+        if let Some(why) = fleet["left_why"].as_str() {
+            plain(fit(format!("{} unused: {why}", watts(&fleet["left_watts"]))));
+        }
+        if let Some(words) = at(fleet, "/waiting/words").as_str() {
+            plain(fit(format!("next: {} {words}", text(at(fleet, "/waiting/miner")))));
         }
         plain(String::new());
         plain(circuits(at(cycle, "/circuits"), width));
@@ -475,10 +474,10 @@ mod tests {
             "surplus 286 kW   budget 285 kW   fleet 284 kW   import 1 kW   15.3 PH/s",
             "120 miners: 110 hashing, 10 asleep",
             "next: c3-07 waits for 3.31 kW",
-            "pcc             1 kW  284 kW  285 kW  follows the surplus: 285.1 kW",
-            "  north         1 kW  284 kW  285 kW  as pcc",
-            "    north-1     1 kW  284 kW  285 kW  as pcc",
-            "  south         1 kW  284 kW  285 kW  rating, 140 kW (south-rating)",
+            "pcc           1 kW  284 kW  285 kW  follows the surplus: 285.1 kW",
+            "  north       1 kW  284 kW  285 kW  as pcc",
+            "    north-1   1 kW  284 kW  285 kW  as pcc",
+            "  south       1 kW  284 kW  285 kW  rating, 140 kW (south-rating)",
             "grid    1 kW  0.2 s  ok",
             "utility  2.0 s  limited",
             "order night of utility: 150 kW on the miners of fleet",

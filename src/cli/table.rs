@@ -139,7 +139,7 @@ mod tests {
         let mut table = Table::new(&[("NAME", Align::Left), ("WHY", Align::Left)]);
         table.row(vec!["pcc".into(), "follows the surplus of 285.1 kW and no more".into()]);
         table.row(vec!["fleet".into(), String::new()]);
-        let told = "NAME   WHY\npcc    follows the surplus\n       of 285.1 kW and no\n       more\nfleet\n";
+        let told = "NAME   WHY\npcc    follows the surplus of\n       285.1 kW and no\n       more\nfleet\n";
         assert_eq!(table.wrapped(Some(29)), told);
         assert_eq!(table.wrapped(None), table.within(None));
         assert_eq!(table.wrapped(Some(20)), table.within(Some(20)), "too narrow for that");

@@ -170,6 +170,10 @@ impl Teller {
         let sources = at(&frame.status, "/signals/sources");
         for source in rows(sources) {
             let name = text(&source["name"]);
+            // The operator need not be heard; their orders are told below.
+            if name == crate::signal::OPERATOR && source["lifted_by"].is_null() {
+                continue;
+            }
             let mut words = text(&source["state"]);
             for trouble in rows(&source["trouble"]) {
                 words.push_str(&format!("; {}", text(trouble)));

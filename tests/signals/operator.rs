@@ -362,3 +362,119 @@ async fn tokens_are_made_expire_and_are_revoked_while_the_daemon_runs() {
     bench.stop().await;
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_line_says_how_the_site_stands_and_what_changes() {
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let bench = Bench::start(40, &calm).await;
+    let shell = Shell::new(&bench, 40);
+    let words = shell.good(&["status"]).await;
+    let first = words.lines().next().unwrap();
+    assert!(first == "Orders: following" || first == "Orders: limited", "{words}");
+    for part in ["9 miners: ", "CIRCUIT", "  fleet", "METER", "pcc", "aggregator", "no orders act"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let told = shell.ballast(&["status", "--check"]).await;
+    assert!(told.out.starts_with("BALLAST ") && told.out.contains("| surplus="), "{}", told.out);
+    let json: serde_json::Value = serde_json::from_str(&shell.good(&["status", "--json"]).await).unwrap();
+    assert!(json["status"]["cycle"]["fleet"]["power_watts"].is_number(), "{json}");
+
+    // With an address alone, no configuration is needed to read.
+    let told = shell.run(&["status", "--url", &shell.url, "--config", "nowhere.toml"]).await;
+    assert_eq!(told.code, 0, "{}", told.err);
+    let told =
+        shell.run(&["status", "--check", "--url", "http://127.0.0.1:1", "--config", "nowhere.toml"]).await;
+    assert!(told.code == 3 && told.out.starts_with("BALLAST UNKNOWN - "), "{}{}", told.out, told.err);
+    let told = shell.run(&["status", "--url", "http://127.0.0.1:1", "--config", "nowhere.toml"]).await;
+    assert_eq!(told.code, 1, "{}", told.err);
+
+    let words = shell.good(&["miners"]).await;
+    assert_eq!(words.lines().count(), 10, "{words}");
+    let words = shell.good(&["miners", "--search", "bos", "--circuit", "fleet"]).await;
+    assert_eq!(words.lines().count(), 4, "{words}");
+    let name = words.lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let told = shell.ballast(&["miners", "--state", "sleeping"]).await;
+    assert!(told.code == 1 && told.err.contains("asleep"), "{}", told.err);
+    let json: serde_json::Value = serde_json::from_str(&shell.good(&["miners", "--json"]).await).unwrap();
+    assert_eq!((json["total"].as_u64(), json["miners"].as_array().unwrap().len()), (Some(9), 9));
+    let words = shell.good(&["miner", "explain", &name]).await;
+    assert!(words.starts_with(&format!("{name} on fleet: ")) && words.lines().count() > 1, "{words}");
+    let told = shell.ballast(&["miner", "explain", &name.replace("bos", "boss")]).await;
+    assert!(told.code == 1 && told.err.contains(&format!("did you mean `{name}`")), "{}", told.err);
+
+    // What is ordered while somebody watches is told, and who has ordered it stands in every list.
+    let tail = shell.ballast(&["tail", "--miners", "--json", "--for", "6s"]);
+    let order = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let set = [
+            "limit",
+            "set",
+            "hum",
+            "--cap",
+            "14 kW",
+            "--miners",
+            "--by",
+            "Aisha",
+            "--note",
+            "the transformer hums",
+        ];
+        shell.good(&set).await
+    };
+    let (tail, words) = tokio::join!(tail, order);
+    assert!(words.starts_with("hum is in the books"), "{words}");
+    assert_eq!(tail.code, 0, "{}", tail.err);
+    let lines: Vec<serde_json::Value> = tail
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let has = |kind: &str, words: &str| {
+        lines.iter().any(|line| line["kind"] == kind && line["words"].as_str().unwrap().contains(words))
+    };
+    assert!(
+        has("state", ":") && has("order", "acts: order hum of operator: 14 kW on the miners of pcc"),
+        "{}",
+        tail.out
+    );
+    let given = "Aisha: the transformer hums";
+    assert!(shell.good(&["limit", "list"]).await.contains(given));
+    assert!(shell.good(&["status"]).await.contains("order hum of operator: 14 kW on the miners of pcc"));
+    let (_, limit) = bench.ask("GET", "limits/hum", OPERATOR, None).await;
+    assert_eq!((&limit["by"], &limit["note"]), (&"Aisha".into(), &"the transformer hums".into()));
+    assert!(shell.good(&["orders"]).await.contains(given));
+    // Without a name it is that of the account; a later version is somebody else's.
+    shell.good(&["limit", "set", "hum", "--cap", "15 kW", "--miners"]).await;
+    let (_, limit) = bench.ask("GET", "limits/hum", OPERATOR, None).await;
+    assert!(limit["by"] != "Aisha" && limit["note"].is_null(), "{limit}");
+
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_given_an_order_and_why_outlives_a_restart() {
+    let folder = std::env::temp_dir().join(format!("ballast-giver-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let path = folder.join("ballast.db");
+    let mut bench = Bench::start_as(41, &calm, |config| config.store.path = Some(path.clone())).await;
+    let body = r#"{"cap": "20 kW", "by": "Aisha", "note": "the transformer hums"}"#;
+    let (code, answer) = bench.put("limits/hum", OPERATOR, body).await;
+    assert_eq!((code, &answer["limit"]["by"]), (201, &"Aisha".into()), "{answer}");
+    let (code, told) = bench.put("limits/hum", OPERATOR, r#"{"cap": "20 kW", "by": "a\nb"}"#).await;
+    assert_eq!(code, 400, "{told}");
+    let on_disk = || {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let disk = rusqlite::Connection::open_with_flags(&path, flags).ok()?;
+        disk.query_row("SELECT given_by FROM ledger WHERE name = 'hum'", [], |row| row.get::<_, String>(0))
+            .ok()
+    };
+    bench.eventually("the name is on disk", 15, || on_disk().as_deref() == Some("Aisha")).await;
+    bench.restart().await;
+    let (_, limit) = bench.ask("GET", "limits/hum", OPERATOR, None).await;
+    assert_eq!((&limit["by"], &limit["note"]), (&"Aisha".into(), &"the transformer hums".into()), "{limit}");
+    let (_, orders) = bench.ask("GET", "orders", OPERATOR, None).await;
+    assert_eq!(orders["orders"][0]["remark"], "the transformer hums", "{orders}");
+    bench.stop().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -19,7 +19,7 @@ const HEAD: u16 = 7;
 const OLD: i64 = 10_000;
 /// The heights of a curve.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const KEYS: &str = "q quit  ↑↓ PgUp PgDn move  s sort  r turn  / find  Esc all";
+const KEYS: &str = "q quit  s sort  r turn  / find  Esc all";
 
 /// Colours, or none where somebody wants none.
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
     let tall = |lines: &[Line<'_>], most: u16| u16::try_from(lines.len()).unwrap_or(u16::MAX).min(most);
     let [head, middle, told, miners, foot] = Layout::vertical([
         Constraint::Length(HEAD),
-        Constraint::Length(tall(&circuits, (body / 3).max(3))),
+        Constraint::Length(tall(&circuits, (body / 3 + 1).max(3))),
         Constraint::Length(tall(&notes, (body / 4).max(2))),
         Constraint::Min(1),
         Constraint::Length(1),
@@ -64,13 +64,15 @@ pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(header(model, wide, paint)), head);
     frame.render_widget(Paragraph::new(cut(circuits, middle.height)), middle);
     frame.render_widget(Paragraph::new(cut(notes, told.height)), told);
-    fleet(model, frame, miners, paint);
+    let place = fleet(model, frame, miners, paint);
     let words = match (model.typing, model.filter.is_empty()) {
         (true, _) => format!("find: {}_   (Enter keeps it, Esc shows all)", model.filter),
         (false, true) => String::from(KEYS),
-        (false, false) => format!("only \"{}\"; Esc shows all  {KEYS}", model.filter),
+        (false, false) => format!("{KEYS}  only \"{}\"", model.filter),
     };
-    frame.render_widget(Paragraph::new(Line::styled(whole(&words, wide), paint.bar())), foot);
+    let room = wide.saturating_sub(place.chars().count() + 1);
+    let foots = format!("{} {place}", column(&words, room));
+    frame.render_widget(Paragraph::new(Line::styled(column(&foots, wide), paint.bar())), foot);
 }
 
 /// As many lines as fit; the last one says how many do not.
@@ -94,11 +96,6 @@ fn column(words: &str, width: usize) -> String {
     let mut short: String = words.chars().take(width.saturating_sub(1)).collect();
     short.push('…');
     short
-}
-
-/// The same, filled up to the right border of the screen.
-fn whole(words: &str, width: usize) -> String {
-    column(words, width)
 }
 
 /// Text at the right end of so many columns.
@@ -141,7 +138,7 @@ fn header(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
         counted(at(cycle, "/miners_by_state"))
     );
     let mut lines = vec![
-        Line::styled(whole(&title, wide), paint.of(colour).patch(paint.head())),
+        Line::styled(column(&title, wide), paint.of(colour).patch(paint.head())),
         second,
         Line::raw(column(&figures, wide)),
     ];
@@ -244,9 +241,10 @@ fn notes(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
     lines
 }
 
-fn fleet(model: &mut Model, frame: &mut Frame<'_>, area: Rect, paint: Paint) {
+/// The miners. Gives which of them are shown, and how they are sorted.
+fn fleet(model: &mut Model, frame: &mut Frame<'_>, area: Rect, paint: Paint) -> String {
     if model.frame.is_none() {
-        return;
+        return String::new();
     }
     let wide = usize::from(area.width);
     let rows = model.shown();
@@ -258,20 +256,19 @@ fn fleet(model: &mut Model, frame: &mut Frame<'_>, area: Rect, paint: Paint) {
     let first = (model.above + 1).min(rows.len());
     let last = (model.above + model.page).min(rows.len());
     let head = format!(
-        "{}{}{}{}{}  {first}–{last} of {} by {}{turned}",
+        "{}{}{}{}{}  DRIVER",
         column("MINER", name),
         column("CIRCUIT", circuit),
         column("STATE", 12),
         right("DRAWS", 9),
         right("TOLD", 9),
-        rows.len(),
-        model.sort.name(),
     );
     let mut lines = vec![Line::styled(column(&head, wide), paint.head())];
     for row in rows.iter().skip(model.above).take(model.page) {
         lines.push(miner(model, row, name, circuit, wide, paint));
     }
     frame.render_widget(Paragraph::new(lines), area);
+    format!("{first}–{last} of {} by {}{turned}", rows.len(), model.sort.name())
 }
 
 fn miner(model: &Model, row: &Row, name: usize, circuit: usize, wide: usize, paint: Paint) -> Line<'static> {
@@ -397,7 +394,7 @@ mod tests {
         );
         assert!(lines[7].starts_with("CIRCUIT") && lines[8].starts_with("pcc  "), "{all}");
         assert!(lines[9].starts_with("  container-1") && lines[9].ends_with("as pcc"), "{all}");
-        assert!(all.contains("and 3 more"), "{all}");
+        assert!(all.contains("and 2 more"), "{all}");
         assert!(all.contains("alarm, critical: grid does not answer") && !all.contains("long ago"), "{all}");
         assert!(all.contains("order night of utility: 150 kW on pcc"), "{all}");
         assert!(all.contains("c0-00000") && all.contains("hashing!"), "{all}");
@@ -432,7 +429,7 @@ mod tests {
         assert!(!model.key(KeyEvent::from(KeyCode::Backspace)));
         assert!(!model.key(KeyEvent::from(KeyCode::Enter)));
         let lines = screen(&mut model, 80, 24).join("\n");
-        assert!(lines.contains("of 200 by") && lines.contains("only \"c2-\""), "{lines}");
+        assert!(lines.contains("of 200 by") && lines.contains("only \"c2"), "{lines}");
         let _ = model.key(KeyEvent::from(KeyCode::End));
         assert!(screen(&mut model, 80, 24).join("\n").contains("–200 of 200"));
         let _ = model.key(KeyEvent::from(KeyCode::PageUp));
