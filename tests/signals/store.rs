@@ -73,7 +73,7 @@ fn row(number: u64) -> LedgerRow {
         worst_mean: Some(Watts::whole(9)),
         stored: true,
         by: Some("Aisha".into()),
-        remark: (number % 2 == 0).then(|| "the transformer hums".into()),
+        remark: number.is_multiple_of(2).then(|| "the transformer hums".into()),
     }
 }
 
