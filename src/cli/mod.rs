@@ -7,9 +7,11 @@ pub mod demo;
 pub mod discover;
 pub mod docs;
 pub mod limit;
+mod live;
 pub mod maintenance;
 pub mod meter;
 pub mod miner;
+pub mod miners;
 pub mod orders;
 mod preview;
 pub mod reading;
@@ -18,7 +20,11 @@ pub mod replay;
 pub mod run;
 pub mod sim;
 pub mod simulate;
+pub mod status;
 mod table;
+pub mod tail;
+pub mod token;
+pub mod top;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -56,6 +62,9 @@ pub enum Failure {
     /// The running daemon does not do what it is asked.
     #[error(transparent)]
     Call(#[from] orders::DaemonCallError),
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] crate::token::kept::KeptError),
     /// The running daemon has not read its configuration again.
     #[error(transparent)]
     Reload(#[from] crate::daemon::call::ReloadError),
@@ -122,6 +131,7 @@ impl Failure {
             | Self::Daemon(_)
             | Self::Call(_)
             | Self::Reload(_)
+            | Self::Tokens(_)
             | Self::NotAlone(_)
             | Self::Trace(_)
             | Self::Plant(_)
@@ -222,6 +232,20 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
 /// It cannot be written.
 pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     match print(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::System { what: "cannot write to standard output", source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same for text that is broken into lines already, or has colours.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn answer_as_it_is(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::System { what: "cannot write to standard output", source: error })
         }

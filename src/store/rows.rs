@@ -172,7 +172,7 @@ pub(super) fn put_lift(to: &Transaction<'_>, source: &str, lift: Option<&(Arc<st
 pub(super) fn put_ledger(to: &Transaction<'_>, row: &LedgerRow) -> Result<()> {
     to.prepare_cached(
         "INSERT OR REPLACE INTO ledger VALUES \
-         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         i64::try_from(row.number).unwrap_or(i64::MAX),
@@ -197,6 +197,8 @@ pub(super) fn put_ledger(to: &Transaction<'_>, row: &LedgerRow) -> Result<()> {
         row.worst.get(),
         row.worst_mean.map(Watts::get),
         row.stored,
+        row.by,
+        row.remark,
     ])?;
     Ok(())
 }
@@ -302,6 +304,8 @@ fn ledger_of(row: &Row<'_>) -> Result<LedgerRow> {
         worst: finite(row, "worst_w")?,
         worst_mean: watts(row, "worst_mean_w")?,
         stored: row.get("stored")?,
+        by: row.get::<_, Option<String>>("given_by")?.map(Into::into),
+        remark: row.get::<_, Option<String>>("remark")?.map(Into::into),
     })
 }
 

@@ -32,6 +32,7 @@ mod preview;
 mod problem;
 mod query;
 mod reads;
+mod tokens;
 mod viewer;
 
 use std::net::{IpAddr, SocketAddr};
@@ -57,10 +58,11 @@ use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
-use crate::token::{Caller, Gate, Scopes, Unknown};
+use crate::token::{Caller, Gate, Scopes, Token, Unknown};
 pub use preview::{Ask, Asker};
 pub use problem::Problem;
 use reads::Reads;
+use tokens::KeptTokens;
 pub use viewer::Viewer;
 
 /// The longest time for a body to arrive.
@@ -105,6 +107,7 @@ pub struct Api {
     desk: Desk,
     hosts: Arc<Hosts>,
     state: Mutex<Inside>,
+    kept: Mutex<KeptTokens>,
     alarms: Option<Alarms>,
     maintenance: Option<Maintenance>,
     asker: Option<Asker>,
@@ -113,6 +116,8 @@ pub struct Api {
 #[derive(Debug)]
 struct Inside {
     gate: Gate,
+    /// Those of the configuration; the ones that are kept in a file come beside them.
+    tokens: Vec<Token>,
     /// Where the orders of each source act unless they say otherwise: by names, for positions change.
     places: Vec<(String, (String, Scope))>,
 }
@@ -124,7 +129,7 @@ impl Inside {
         let place = |place: Place| (circuit(place).unwrap_or_default(), place.scope);
         let places =
             config.signals.iter().map(|spec| (spec.settings.name.clone(), place(spec.place))).collect();
-        Self { gate: Gate::new(&config.web.tokens), places }
+        Self { gate: Gate::new(&config.web.tokens), tokens: config.web.tokens.clone(), places }
     }
 }
 
@@ -145,14 +150,17 @@ impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
         let hosts = Arc::new(Hosts::new(&config.web.hosts));
-        Self {
+        let api = Self {
             desk,
             hosts,
             state: Mutex::new(Inside::new(config)),
+            kept: Mutex::new(KeptTokens::new(config)),
             alarms: None,
             maintenance: None,
             asker: None,
-        }
+        };
+        api.look_at_tokens();
+        api
     }
 
     /// Tells of alarms, too.
@@ -178,14 +186,20 @@ impl Api {
     /// Takes the tokens and sources of a new configuration.
     pub fn configure(&self, config: &Config) {
         self.hosts.set(&config.web.hosts);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = KeptTokens::new(config);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
+        self.look_at_tokens();
     }
 
     /// Who asks, if they may.
     fn admit(&self, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
         let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         let now = self.desk.moment();
-        let admitted = self.state.lock().unwrap_or_else(PoisonError::into_inner).gate.admit(given, now);
+        let admitted = self.state.lock().unwrap_or_else(PoisonError::into_inner).gate.admit(
+            given,
+            now,
+            crate::clock::unix_millis(),
+        );
         let caller = admitted.inspect_err(|unknown| {
             // Where too many fail, the log has said so already.
             if matches!(unknown, Unknown::Missing | Unknown::Wrong) {
