@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
 use crate::metrics::{Exporter, MetricsError};
+use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
@@ -124,6 +125,19 @@ fn record(config: &Config) -> Recorder {
     Recorder::start(&config.record, folder, config.hash)
 }
 
+/// What the proof says of a configuration that comes into force: its hash, never its text.
+fn configuration(config: &Config) -> serde_json::Value {
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "site": config.site.name,
+        "observe": config.site.settings.observe,
+        "configuration_sha256": proof::entry::hex(&config.hash),
+        "circuits": config.site.circuits.len(),
+        "meters": config.site.meters.len(),
+        "miners": config.site.miners.len(),
+    })
+}
+
 impl Daemon {
     /// Starts everything that a configuration describes. When this returns, the pages are served and the loop runs.
     ///
@@ -148,6 +162,10 @@ impl Daemon {
         let store = kept.as_ref().map(|kept| kept.store.clone());
         let raised = kept.as_mut().map(|kept| std::mem::take(&mut kept.alarms)).unwrap_or_default();
         let alarms = Alarms::new(&config.alarms, raised);
+        let proof = desk.proof();
+        proof.set_keep(config.proof.keep);
+        proof.append_signed(Kind::Start, configuration(&config));
+        alarms.prove_to(proof.clone());
         let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -195,7 +213,9 @@ impl Daemon {
             alarms: alarms.clone(),
             exporter: exporter.clone(),
             frames: outlet,
-            journal: journal::Journal::new(Arc::new(desk.clone())),
+            journal: journal::Journal::new(Arc::new(desk.clone()))
+                .proving(proof.clone(), config.proof.decisions_every),
+            proof,
             exit: config.exit,
             learned: crate::clock::Moment::START,
         };

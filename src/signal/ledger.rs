@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::desk::START_UP;
 use super::keep;
+use super::prove::{self, Event, Figures};
 use super::record::{News, Record, Stage, What};
 use crate::control::signal::book::Held;
 use crate::control::signal::delivery::Delivery;
 use crate::control::signal::{Ask, Basis, Order, Urgency, Wall};
 use crate::control::site::{CircuitId, Scope, Site, SourceId};
+use crate::proof::{self, Writer};
 use crate::store::LedgerRow;
 use crate::units::Watts;
 
@@ -80,6 +82,16 @@ impl Entry {
             stored: self.stored,
             note: self.note.clone(),
         })
+    }
+
+    fn figures(&self) -> Figures {
+        let delivery = self.delivery.as_ref();
+        Figures {
+            mean: delivery.and_then(Delivery::mean),
+            deviation: delivery.and_then(Delivery::deviation),
+            avoided: delivery.and_then(Delivery::avoided),
+            delivered: delivery.and_then(Delivery::delivered),
+        }
     }
 
     fn row(&self) -> LedgerRow {
@@ -153,12 +165,25 @@ pub(super) struct Ledger {
     entries: VecDeque<Entry>,
     last: u64,
     news: VecDeque<News>,
+    proof: Writer,
 }
 
 impl Ledger {
     /// The entries that were on disk, the newest last.
     pub(super) fn of_rows(rows: &[LedgerRow], last: u64) -> Self {
-        Self { entries: rows.iter().map(Entry::of_row).collect(), last, news: VecDeque::new() }
+        Self { entries: rows.iter().map(Entry::of_row).collect(), last, ..Self::default() }
+    }
+
+    /// Where everything goes that is to be proven later.
+    pub(super) fn prove_to(&mut self, proof: Writer) {
+        self.proof = proof;
+    }
+
+    /// Hands over what has happened to the newest entry.
+    fn prove(&self, event: Event) {
+        if let Some(entry) = self.entries.back() {
+            prove::order(&self.proof, event, &entry.row(), entry.figures());
+        }
     }
 
     /// All records, the newest first. Those of sources that the site does not have any more are on disk alone.
@@ -215,13 +240,14 @@ impl Ledger {
 
     /// An order was accepted; it takes the place of its earlier version.
     pub(super) fn accepted(&mut self, source: &Arc<str>, held: &Held, circuit: &Arc<str>, stored: bool) {
-        self.end(source, &held.order.id, held.received, Some("a later version"));
+        self.end(source, &held.order.id, held.received, Some(proof::LATER_VERSION));
         self.tell(
             source,
             &held.order.id,
             What::Accepted { cap: held.cap, circuit: circuit.clone(), scope: held.order.scope, stored },
         );
         self.resume(source, held, circuit, stored);
+        self.prove(Event::Received);
     }
 
     /// An order is in the book and has no entry.
@@ -278,6 +304,9 @@ impl Ledger {
             start_spread: Duration::ZERO,
         };
         self.tell(source, &by.into(), What::Lifted { until });
+        if until > now {
+            prove::lift(&self.proof, "lifted", source, by, Some(until));
+        }
         let note = Some(format!("its caps are lifted by {by}").into());
         let entry = self.entry(source, &order, circuit, now);
         self.push(Entry { stage: Stage::Ended, note, ..entry });
@@ -289,6 +318,7 @@ impl Ledger {
         // What was told is that it ended, and not that it began.
         self.news.pop_back();
         self.tell(source, &by.into(), What::LiftGone);
+        prove::lift(&self.proof, "lift ended by a restart", source, by, None);
         if let Some(entry) = self.entries.back_mut() {
             entry.note = Some(format!("a restart has ended the lift by {by}").into());
         }
@@ -315,6 +345,7 @@ impl Ledger {
         self.tell(source, &order.id, What::Refused(why.into()));
         let entry = self.entry(source, order, circuit, now);
         self.push(Entry { stage: Stage::Refused(why.into()), ..entry });
+        self.prove(Event::Refused);
     }
 
     fn entry(&mut self, source: &Arc<str>, order: &Order, circuit: &Arc<str>, received: Wall) -> Entry {
@@ -343,7 +374,7 @@ impl Ledger {
         let Some(entry) = self.find(source, id).filter(|entry| entry.open()) else { return };
         let (source, id) = (entry.source.clone(), entry.id.clone());
         let Some(delivery) = entry.delivery.as_mut() else { return };
-        let before = delivery.met;
+        let (before, begins) = (delivery.met, delivery.applied.is_none());
         delivery.observe(wall, power);
         if entry.stage != Stage::Acting {
             entry.stage = Stage::Acting;
@@ -353,7 +384,15 @@ impl Ledger {
             && let (Some(met), Some(applied)) = (delivery.met, delivery.applied)
         {
             entry.dirty = true;
+            let proven = (entry.row(), entry.figures());
+            if begins {
+                prove::order(&self.proof, Event::Acting, &proven.0, proven.1);
+            }
+            prove::order(&self.proof, Event::Met, &proven.0, proven.1);
             self.tell(&source, &id, What::Met(met.since(applied)));
+        } else if begins {
+            let proven = (entry.row(), entry.figures());
+            prove::order(&self.proof, Event::Acting, &proven.0, proven.1);
         }
     }
 
@@ -378,6 +417,8 @@ impl Ledger {
             deviation = delivery.deviation();
         }
         let (source, id, note) = (entry.source.clone(), entry.id.clone(), entry.note.clone());
+        let proven = (entry.row(), entry.figures());
+        prove::order(&self.proof, Event::Ended, &proven.0, proven.1);
         self.tell(&source, &id, What::Ended { mean, deviation, note });
     }
 

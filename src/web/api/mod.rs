@@ -6,6 +6,7 @@
 //! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
 //! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
+//! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
@@ -27,6 +28,7 @@ pub mod fuzzing;
 mod limits;
 mod preview;
 mod problem;
+mod proof;
 mod query;
 mod reads;
 mod viewer;
@@ -196,6 +198,14 @@ impl Api {
             ));
         }
         Ok(caller)
+    }
+
+    /// Hands over to the proof that somebody has used the operator's rights.
+    fn prove(&self, caller: &Caller, event: &str, source: &str, order: Option<&str>) {
+        if caller.scopes.operator {
+            let body = serde_json::json!({ "event": event, "token": &*caller.name, "source": source, "order": order });
+            self.desk.proof().append(crate::proof::Kind::Operator, body);
+        }
     }
 
     /// The source for which somebody orders, and where its orders act.

@@ -73,6 +73,11 @@ impl Reads {
         self.orders.as_ref()?.alarms.as_ref()
     }
 
+    /// Where the proof ends; `None` where there is none.
+    pub(super) fn proof_head(&self) -> Option<(u64, String)> {
+        self.orders.as_ref()?.desk.proof().head()
+    }
+
     /// The last cycle, and the moment.
     fn frame(&self) -> Result<(Frame, Moment), Problem> {
         let frame = self.exporter.frame().ok_or_else(Problem::too_early)?;
@@ -96,6 +101,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(curves))
         .routes(routes!(events::events))
         .routes(routes!(document))
+        .routes(routes!(super::proof::head))
         .merge(alarms)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
         .with_state(reads)
