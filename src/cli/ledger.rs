@@ -166,8 +166,22 @@ fn verify(args: &Verify) -> Result<u8, Failure> {
     }
     let excerpt = matches!(entries, Entries::Export(..));
     let mut verifier = Verifier::new(keys.clone(), args.expect_head.clone(), excerpt);
-    entries.each(0, u64::MAX, |entry| verifier.read(&entry))?;
-    let report = verifier.end();
+    let heading = match &entries {
+        Entries::Export(heading, _) => Some(heading),
+        Entries::Database(..) => None,
+    };
+    let summary = heading.and_then(|heading| heading.entries.last());
+    let mut said = None;
+    entries.each(0, u64::MAX, |entry| {
+        verifier.read(&entry);
+        if summary == Some(&entry.number) {
+            said = Some(entry.value());
+        }
+    })?;
+    let mut report = verifier.end();
+    if heading.is_some_and(|heading| said.as_ref() != Some(&heading.order)) {
+        report.fault("the first line says something else of the order than its last entry".into());
+    }
     if args.json {
         super::answer(&super::json(&report)?)?;
     } else {

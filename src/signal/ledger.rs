@@ -258,6 +258,14 @@ impl Ledger {
         self.push(Entry { stage: Stage::Accepted, delivery: Some(delivery), stored, ..entry });
     }
 
+    /// An order from before a restart is in force again.
+    pub(super) fn resumed(&mut self, source: &str, id: &str) {
+        if let Some(entry) = self.find(source, id) {
+            let proven = (entry.row(), entry.figures());
+            prove::order(&self.proof, Event::Resumed, &proven.0, proven.1);
+        }
+    }
+
     /// The fleet waits after a power outage: an order of the operator's that nobody has given.
     pub(super) fn hold_back(&mut self, source: &Arc<str>, circuit: &Arc<str>, now: Wall, time: Duration) {
         let order = Order {

@@ -12,6 +12,7 @@ use crate::units::{Joules, Watts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Received,
+    Resumed,
     Refused,
     Acting,
     Met,
@@ -22,6 +23,7 @@ impl Event {
     const fn name(self) -> &'static str {
         match self {
             Self::Received => "received",
+            Self::Resumed => "resumed",
             Self::Refused => "refused",
             Self::Acting => "acting",
             Self::Met => "met",

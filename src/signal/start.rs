@@ -292,6 +292,7 @@ fn resume(
     let (book, gone) = keep::to_book(settings, kept, site);
     for order in &kept.orders {
         know(ledger, name, order, now.wall);
+        ledger.resumed(name, &order.held.order.id);
     }
     for order in gone {
         tracing::warn!(
