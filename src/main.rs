@@ -37,6 +37,8 @@ enum Command {
     Ledger(cli::ledger::Args),
     /// Show what somebody should know of, and acknowledge it
     Alarms(cli::alarms::Args),
+    /// Show on what somebody works, begin and end it: such miners are not woken
+    Maintenance(cli::maintenance::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
@@ -99,6 +101,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
+        Command::Maintenance(args) => cli::maintenance::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),

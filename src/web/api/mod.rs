@@ -6,6 +6,8 @@
 //! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
 //! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
+//! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
+//! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
 //! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
@@ -26,6 +28,7 @@ mod document;
 mod events;
 pub mod fuzzing;
 mod limits;
+mod maintenance;
 mod preview;
 mod problem;
 mod proof;
@@ -52,6 +55,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
 use crate::door::Seat;
+use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
@@ -104,6 +108,7 @@ pub struct Api {
     hosts: Arc<Hosts>,
     state: Mutex<Inside>,
     alarms: Option<Alarms>,
+    maintenance: Option<Maintenance>,
     asker: Option<Asker>,
 }
 
@@ -142,12 +147,24 @@ impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
         let hosts = Arc::new(Hosts::new(&config.web.hosts));
-        Self { desk, hosts, state: Mutex::new(Inside::new(config)), alarms: None, asker: None }
+        Self {
+            desk,
+            hosts,
+            state: Mutex::new(Inside::new(config)),
+            alarms: None,
+            maintenance: None,
+            asker: None,
+        }
     }
 
     /// Tells of alarms, too.
     pub fn with_alarms(self, alarms: Alarms) -> Self {
         Self { alarms: Some(alarms), ..self }
+    }
+
+    /// Takes maintenance, too.
+    pub fn with_maintenance(self, maintenance: Maintenance) -> Self {
+        Self { maintenance: Some(maintenance), ..self }
     }
 
     /// Tells what an order would do, too.
@@ -289,6 +306,12 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
     }
     if api.alarms.is_some() {
         more = more.routes(routes!(alarms::acknowledge));
+    }
+    if api.maintenance.is_some() {
+        more = more.routes(routes!(maintenance::begin, maintenance::end));
+        if api.asker.is_some() {
+            more = more.routes(routes!(maintenance::preview));
+        }
     }
     OpenApiRouter::new()
         .routes(routes!(limits::list))
