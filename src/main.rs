@@ -41,6 +41,8 @@ enum Command {
     Limit(cli::limit::Args),
     /// Show what was ordered from a running daemon, and what was delivered
     Orders(cli::orders::Args),
+    /// Verify what can be proven, and hand it to others
+    Ledger(cli::ledger::Args),
     /// Show what somebody should know of, and acknowledge it
     Alarms(cli::alarms::Args),
     /// Show on what somebody works, begin and end it: such miners are not woken
@@ -118,6 +120,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),
+        Command::Ledger(args) => return cli::ledger::run(args),
         Command::Meter(args) => return cli::meter::run(args).await,
         Command::Miner(args) => return cli::miner::run(args).await,
         Command::Completions(args) => cli::docs::completions(args, Arguments::command())?,

@@ -21,9 +21,10 @@ pub mod kind;
 pub mod look;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ use crate::clock::{self, Clock};
 use crate::control::frame::Frame;
 use crate::maintenance::Maintenance;
 use crate::metrics::{AlarmCounts, AlarmStats, AlarmSummary, Exporter};
+use crate::proof::{self, Writer};
 use crate::record::Watch;
 use crate::store::{AlarmRow, Store, Write};
 use book::{Acknowledgement, Alarm, AlarmError, Book, Change, Tuning, What};
@@ -73,6 +75,7 @@ struct Inner {
     /// Where the tasks take them from, until they run.
     outlets: Mutex<Option<(mpsc::Receiver<AlarmRow>, mpsc::Receiver<Change>)>>,
     told: hook::Tally,
+    proof: OnceLock<Writer>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,7 +97,13 @@ impl Alarms {
             posts,
             outlets: Mutex::new(Some((row_outlet, post_outlet))),
             told: hook::Tally::default(),
+            proof: OnceLock::new(),
         }))
+    }
+
+    /// Says where changes go that are to be proven later; once.
+    pub fn prove_to(&self, proof: Writer) {
+        let _ = self.0.proof.set(proof);
     }
 
     /// Takes a new configuration.
@@ -140,6 +149,9 @@ impl Alarms {
         }
         let mut lost = 0_usize;
         for change in changes {
+            if let Some(proof) = self.0.proof.get() {
+                prove(proof, change);
+            }
             lost = lost.saturating_add(usize::from(self.0.rows.try_send(to_row(&change.alarm)).is_err()));
             let wanted = self.webhook().is_some_and(|hook| hook.wants(change));
             if wanted && self.0.posts.try_send(change.clone()).is_err() {
@@ -224,6 +236,29 @@ async fn write(store: Option<Store>, mut rows: mpsc::Receiver<AlarmRow>) {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Hands a change over to the proof.
+fn prove(to: &Writer, change: &Change) {
+    let alarm = &change.alarm;
+    let known = alarm.acknowledged.as_ref().filter(|_| change.what == What::Acknowledged);
+    let event = match change.what {
+        What::Raised => "raised",
+        What::Worse => "worse",
+        What::Cleared => "cleared",
+        What::Acknowledged => "acknowledged",
+    };
+    let body = json!({
+        "event": event,
+        "alarm": alarm.id,
+        "kind": alarm.kind.name(),
+        "severity": alarm.severity.name(),
+        "subject": &*alarm.subject,
+        "words": &*alarm.words,
+        "by": known.map(|it| &*it.by),
+        "note": known.map(|it| &*it.note).filter(|note| !note.is_empty()),
+    });
+    to.append(proof::Kind::Alarm, body);
 }
 
 fn log(change: &Change) {

@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod discover;
 pub mod docs;
+pub mod ledger;
 pub mod limit;
 mod live;
 pub mod maintenance;
@@ -94,6 +95,15 @@ pub enum Failure {
     /// Nothing can be cut out of a record.
     #[error(transparent)]
     Cut(#[from] crate::record::replay::CutError),
+    /// The proof cannot be read.
+    #[error(transparent)]
+    Proof(#[from] crate::proof::read::ReadError),
+    /// A key of the proof cannot be read.
+    #[error(transparent)]
+    Key(#[from] crate::proof::key::KeyError),
+    /// An order cannot be taken out of the proof.
+    #[error(transparent)]
+    Export(#[from] crate::proof::export::ExportError),
     /// A file cannot be written.
     #[error("{file}: {source}")]
     Written {
@@ -138,6 +148,9 @@ impl Failure {
             | Self::Window { .. }
             | Self::Record(_)
             | Self::Cut(_)
+            | Self::Proof(_)
+            | Self::Key(_)
+            | Self::Export(_)
             | Self::Written { .. }
             | Self::System { .. } => 1,
         }

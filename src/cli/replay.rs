@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 /// A time on the command line, in milliseconds since 1970.
-fn instant(text: &str) -> Result<i64, String> {
+pub(super) fn instant(text: &str) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
     }
@@ -60,7 +60,7 @@ fn instant(text: &str) -> Result<i64, String> {
     Ok(zoned.timestamp().as_millisecond())
 }
 
-fn time(wall: i64) -> String {
+pub(super) fn time(wall: i64) -> String {
     let time = Timestamp::from_millisecond(wall).unwrap_or(Timestamp::UNIX_EPOCH);
     time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }

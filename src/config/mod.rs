@@ -11,6 +11,7 @@
 //! | `reader` | one table, key by key |
 //! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
+//! | `proof` | `[proof]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
@@ -37,6 +38,7 @@ mod miners;
 pub mod models;
 mod names;
 mod profiles;
+mod proof;
 mod protection;
 pub mod quantity;
 mod reader;
@@ -148,6 +150,8 @@ pub struct Config {
     pub store: crate::store::Settings,
     /// Whether every cycle is kept on disk, where, and how much.
     pub record: crate::record::Settings,
+    /// How much of the chained record stays.
+    pub proof: crate::proof::Settings,
     /// Who is told of alarms, and what is one.
     pub alarms: crate::alarm::Settings,
     /// The hash (SHA-256) of the text that it was read from.
@@ -407,6 +411,7 @@ fn build<'t>(
     let control = settings::control(&root, site.observe);
     let kept = store::store(&root, &folder);
     let record = record::record(&root, &folder);
+    let proof = proof::proof(&root);
 
     let mut links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
@@ -493,6 +498,7 @@ fn build<'t>(
         signals: signals.specs,
         store: kept,
         record,
+        proof,
         alarms,
         hash: [0; 32],
         clock: site.clock,

@@ -21,6 +21,7 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
+use crate::proof::{Kind, Writer};
 use crate::record::{self, Recorder};
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
@@ -68,6 +69,7 @@ pub struct Loop {
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
+    pub proof: Writer,
     pub memory: Memory,
     pub recorder: Recorder,
     pub exit: ExitPolicy,
@@ -122,6 +124,8 @@ impl Loop {
             last,
             recorded
         );
+        self.proof.append(Kind::Stop, serde_json::json!({}));
+        self.desk.seal().await;
         Ok(())
     }
 
@@ -229,6 +233,9 @@ impl Loop {
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.api.configure(&config);
         self.alarms.configure(&config.alarms);
+        self.proof.set_keep(config.proof.keep);
+        self.proof.append_signed(Kind::Reload, super::configuration(&config));
+        self.journal.configure(&config.proof);
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.memory.configure(&config);

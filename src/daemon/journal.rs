@@ -2,6 +2,7 @@
 
 mod answers;
 mod obedience;
+mod proven;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -18,11 +19,13 @@ use crate::control::signal::{SourceState, View};
 use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
 use crate::metrics::{SignalStats, binding_reason, describe, part_name, source_label};
+use crate::proof::{self, Writer};
 use crate::signal::record::{News, What};
 use crate::signal::status::trouble;
 use crate::units::Watts;
 use answers::Answers;
 use obedience::{Episode, Obedience, Said};
+use proven::Proven;
 use waits::Waits;
 
 /// A binding limit that changes back and forth is told at most this often.
@@ -45,6 +48,7 @@ pub struct Journal {
     obedience: Obedience,
     answers: Answers,
     waits: Waits,
+    proven: Proven,
     meters: Vec<Told>,
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
@@ -109,6 +113,16 @@ impl Journal {
         Self { orders: Some(orders), ..Self::default() }
     }
 
+    /// And that hands changes over to the proof, one in `every` at the most.
+    pub fn proving(self, writer: Writer, every: Duration) -> Self {
+        Self { proven: Proven::new(writer, every), ..self }
+    }
+
+    /// Takes a new configuration.
+    pub fn configure(&mut self, proof: &proof::Settings) {
+        self.proven.configure(proof.decisions_every);
+    }
+
     /// Tells what has changed since the cycle before.
     pub fn write(&mut self, site: &Site, snapshot: &Snapshot, decision: &Decision) {
         let mode = (decision.mode, decision.would_be);
@@ -129,6 +143,7 @@ impl Journal {
         self.obedience.write(site, decision);
         self.answers.write(site, decision);
         self.waits.write(site, decision);
+        self.proven.write(site, decision);
         for command in &decision.commands {
             log_command(site, command);
         }

@@ -50,6 +50,7 @@ use crate::control::State;
 use crate::control::frame::Frame;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
+use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
@@ -125,6 +126,19 @@ fn record(config: &Config) -> Recorder {
     Recorder::start(&config.record, folder, config.hash)
 }
 
+/// What the proof says of a configuration that comes into force: its hash, never its text.
+fn configuration(config: &Config) -> serde_json::Value {
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "site": config.site.name,
+        "observe": config.site.settings.observe,
+        "configuration_sha256": proof::entry::hex(&config.hash),
+        "circuits": config.site.circuits.len(),
+        "meters": config.site.meters.len(),
+        "miners": config.site.miners.len(),
+    })
+}
+
 impl Daemon {
     /// Starts everything that a configuration describes. When this returns, the pages are served and the loop runs.
     ///
@@ -151,6 +165,10 @@ impl Daemon {
         let alarms = Alarms::new(&config.alarms, raised);
         let works = kept.as_mut().map(|kept| std::mem::take(&mut kept.maintenance)).unwrap_or_default();
         let maintenance = Maintenance::new(works, store.clone(), clock);
+        let proof = desk.proof();
+        proof.set_keep(config.proof.keep);
+        proof.append_signed(Kind::Start, configuration(&config));
+        alarms.prove_to(proof.clone());
         let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -202,7 +220,9 @@ impl Daemon {
             maintenance,
             exporter: exporter.clone(),
             frames: outlet,
-            journal: journal::Journal::new(Arc::new(desk.clone())),
+            journal: journal::Journal::new(Arc::new(desk.clone()))
+                .proving(proof.clone(), config.proof.decisions_every),
+            proof,
             exit: config.exit,
             learned: crate::clock::Moment::START,
         };

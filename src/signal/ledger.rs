@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::desk::START_UP;
 use super::glance::Giver;
 use super::keep;
+use super::prove::{self, Event, Figures};
 use super::record::{News, Record, Stage, What};
 use crate::control::signal::book::Held;
 use crate::control::signal::delivery::Delivery;
 use crate::control::signal::{Ask, Basis, Order, Urgency, Wall};
 use crate::control::site::{CircuitId, Scope, Site, SourceId};
+use crate::proof::{self, Writer};
 use crate::store::LedgerRow;
 use crate::units::Watts;
 
@@ -85,6 +87,16 @@ impl Entry {
             by: self.by.clone(),
             remark: self.remark.clone(),
         })
+    }
+
+    fn figures(&self) -> Figures {
+        let delivery = self.delivery.as_ref();
+        Figures {
+            mean: delivery.and_then(Delivery::mean),
+            deviation: delivery.and_then(Delivery::deviation),
+            avoided: delivery.and_then(Delivery::avoided),
+            delivered: delivery.and_then(Delivery::delivered),
+        }
     }
 
     fn row(&self) -> LedgerRow {
@@ -162,12 +174,25 @@ pub(super) struct Ledger {
     entries: VecDeque<Entry>,
     last: u64,
     news: VecDeque<News>,
+    proof: Writer,
 }
 
 impl Ledger {
     /// The entries that were on disk, the newest last.
     pub(super) fn of_rows(rows: &[LedgerRow], last: u64) -> Self {
-        Self { entries: rows.iter().map(Entry::of_row).collect(), last, news: VecDeque::new() }
+        Self { entries: rows.iter().map(Entry::of_row).collect(), last, ..Self::default() }
+    }
+
+    /// Where everything goes that is to be proven later.
+    pub(super) fn prove_to(&mut self, proof: Writer) {
+        self.proof = proof;
+    }
+
+    /// Hands over what has happened to the newest entry.
+    fn prove(&self, event: Event) {
+        if let Some(entry) = self.entries.back() {
+            prove::order(&self.proof, event, &entry.row(), entry.figures());
+        }
     }
 
     /// All records, the newest first. Those of sources that the site does not have any more are on disk alone.
@@ -224,13 +249,14 @@ impl Ledger {
 
     /// An order was accepted; it takes the place of its earlier version.
     pub(super) fn accepted(&mut self, source: &Arc<str>, held: &Held, circuit: &Arc<str>, stored: bool) {
-        self.end(source, &held.order.id, held.received, Some("a later version"));
+        self.end(source, &held.order.id, held.received, Some(proof::LATER_VERSION));
         self.tell(
             source,
             &held.order.id,
             What::Accepted { cap: held.cap, circuit: circuit.clone(), scope: held.order.scope, stored },
         );
         self.resume(source, held, circuit, stored);
+        self.prove(Event::Received);
     }
 
     /// Somebody has put their name to the newest version of an order, and says why.
@@ -257,6 +283,14 @@ impl Ledger {
         let delivery = Delivery::new(held.cap, held.baseline, order.basis, held.received);
         let entry = self.entry(source, order, circuit, held.received);
         self.push(Entry { stage: Stage::Accepted, delivery: Some(delivery), stored, ..entry });
+    }
+
+    /// An order from before a restart is in force again.
+    pub(super) fn resumed(&mut self, source: &str, id: &str) {
+        if let Some(entry) = self.find(source, id) {
+            let proven = (entry.row(), entry.figures());
+            prove::order(&self.proof, Event::Resumed, &proven.0, proven.1);
+        }
     }
 
     /// The fleet waits after a power outage: an order of the operator's that nobody has given.
@@ -305,6 +339,9 @@ impl Ledger {
             start_spread: Duration::ZERO,
         };
         self.tell(source, &by.into(), What::Lifted { until });
+        if until > now {
+            prove::lift(&self.proof, "lifted", source, by, Some(until));
+        }
         let note = Some(format!("its caps are lifted by {by}").into());
         let entry = self.entry(source, &order, circuit, now);
         self.push(Entry { stage: Stage::Ended, note, ..entry });
@@ -316,6 +353,7 @@ impl Ledger {
         // What was told is that it ended, and not that it began.
         self.news.pop_back();
         self.tell(source, &by.into(), What::LiftGone);
+        prove::lift(&self.proof, "lift ended by a restart", source, by, None);
         if let Some(entry) = self.entries.back_mut() {
             entry.note = Some(format!("a restart has ended the lift by {by}").into());
         }
@@ -342,6 +380,7 @@ impl Ledger {
         self.tell(source, &order.id, What::Refused(why.into()));
         let entry = self.entry(source, order, circuit, now);
         self.push(Entry { stage: Stage::Refused(why.into()), ..entry });
+        self.prove(Event::Refused);
     }
 
     fn entry(&mut self, source: &Arc<str>, order: &Order, circuit: &Arc<str>, received: Wall) -> Entry {
@@ -372,7 +411,7 @@ impl Ledger {
         let Some(entry) = self.find(source, id).filter(|entry| entry.open()) else { return };
         let (source, id) = (entry.source.clone(), entry.id.clone());
         let Some(delivery) = entry.delivery.as_mut() else { return };
-        let before = delivery.met;
+        let (before, begins) = (delivery.met, delivery.applied.is_none());
         delivery.observe(wall, power);
         if entry.stage != Stage::Acting {
             entry.stage = Stage::Acting;
@@ -382,7 +421,15 @@ impl Ledger {
             && let (Some(met), Some(applied)) = (delivery.met, delivery.applied)
         {
             entry.dirty = true;
+            let proven = (entry.row(), entry.figures());
+            if begins {
+                prove::order(&self.proof, Event::Acting, &proven.0, proven.1);
+            }
+            prove::order(&self.proof, Event::Met, &proven.0, proven.1);
             self.tell(&source, &id, What::Met(met.since(applied)));
+        } else if begins {
+            let proven = (entry.row(), entry.figures());
+            prove::order(&self.proof, Event::Acting, &proven.0, proven.1);
         }
     }
 
@@ -407,6 +454,8 @@ impl Ledger {
             deviation = delivery.deviation();
         }
         let (source, id, note) = (entry.source.clone(), entry.id.clone(), entry.note.clone());
+        let proven = (entry.row(), entry.figures());
+        prove::order(&self.proof, Event::Ended, &proven.0, proven.1);
         self.tell(&source, &id, What::Ended { mean, deviation, note });
     }
 

@@ -18,6 +18,7 @@
 //! | `key`, `glance` | how a source is named across a wait, and all of it at one moment |
 //! | `steady` | the scale on which the time of orders is counted |
 //! | `record`, `ledger` | what became of each order |
+//! | `prove` | the same, for the proof |
 //! | `foresee` | what an order would come to |
 //! | `baseline` | what would be drawn without an order |
 //! | `status` | what metrics and pages are told of each source |
@@ -46,6 +47,7 @@ mod key;
 mod ledger;
 pub mod openadr;
 pub mod price;
+mod prove;
 pub mod record;
 pub mod server;
 pub mod start;

@@ -50,7 +50,7 @@ impl Desk {
         let boot = Boot::of_this_machine(clock);
         let alive = boot.alive();
         let steady = steady(&loaded, &alive, clock, &wall);
-        let state = begin(&site, sources, &loaded, &alive, settings, clock, &wall, steady);
+        let state = begin(&site, sources, &loaded, &alive, settings, clock, &wall, steady, store.proof());
         Self::of(state, clock, wall, Some(store), Some(boot), steady)
     }
 
@@ -65,14 +65,9 @@ impl Desk {
     ) -> Self {
         let sources = sources.into_iter().map(|settings| Source::new(Book::new(settings))).collect();
         let steady = Steady::new(wall().0);
-        Self::of(
-            State::new(site, sources),
-            clock,
-            wall,
-            Some(store),
-            Some(Boot::of_this_machine(clock)),
-            steady,
-        )
+        let mut state = State::new(site, sources);
+        state.ledger.prove_to(store.proof());
+        Self::of(state, clock, wall, Some(store), Some(Boot::of_this_machine(clock)), steady)
     }
 
     /// Takes a new configuration. Sources of the same name keep their orders, which follow their circuits by name; those
@@ -221,6 +216,7 @@ fn begin(
     clock: Clock,
     wall: &WallClock,
     steady: Steady,
+    proof: crate::proof::Writer,
 ) -> State {
     let (time, doubt) = wall();
     let moment = clock.now();
@@ -229,6 +225,7 @@ fn begin(
         loaded.alive.as_ref().is_some_and(|before| alive.follows_outage(before, settings.outage_after));
     let mut state = State::new(site.clone(), Vec::new());
     state.ledger = Ledger::of_rows(&loaded.ledger, loaded.last_number);
+    state.ledger.prove_to(proof);
     for settings in sources {
         let known = loaded.sources.iter().find(|(name, _)| **name == *settings.name);
         let book = match known {
@@ -295,6 +292,7 @@ fn resume(
     let (book, gone) = keep::to_book(settings, kept, site);
     for order in &kept.orders {
         know(ledger, name, order, now.wall);
+        ledger.resumed(name, &order.held.order.id);
     }
     for order in gone {
         tracing::warn!(

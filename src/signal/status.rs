@@ -11,6 +11,8 @@ use crate::control::signal::book::{Phase, Trouble};
 use crate::control::signal::{Doubt, SourceState, Wall, Why};
 use crate::control::site::{CircuitId, Scope, Site};
 use crate::control::snapshot::MinerInput;
+use crate::proof::Writer;
+use crate::store::Store;
 use crate::units::Watts;
 
 /// What is told of each source while the clock of this machine is in doubt.
@@ -87,6 +89,18 @@ impl Desk {
     /// What has happened to orders since this was last asked, for the log.
     pub fn take_news(&self) -> Vec<News> {
         self.state().ledger.take_news()
+    }
+
+    /// Where entries of the proof are handed over.
+    pub fn proof(&self) -> Writer {
+        self.0.store.as_ref().map(Store::proof).unwrap_or_default()
+    }
+
+    /// Brings what waits for the proof to disk, and signs its head. A disk that fails is told elsewhere.
+    pub async fn seal(&self) {
+        if let Some(store) = &self.0.store {
+            let _ = store.seal().await;
+        }
     }
 
     /// All sources as they stand.

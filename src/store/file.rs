@@ -7,10 +7,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Damaged, StoreError, wal};
-use crate::clock;
+use crate::{clock, proof};
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -72,6 +72,7 @@ CREATE TABLE maintenance (
 ALTER TABLE ledger ADD COLUMN given_by TEXT;
 ALTER TABLE ledger ADD COLUMN remark TEXT;
 ",
+    proof::chain::TABLE,
 ];
 
 /// Why a file is not used as it is.

@@ -19,6 +19,7 @@
 //! | `maintenance` | what somebody works on as rows |
 //! | `learned` | what was learned of the miners as rows |
 //! | `worker` | the thread |
+//! | `proving` | what the thread adds to the proof |
 //! | `boot` | whether this start follows a power outage |
 
 mod alarms;
@@ -26,6 +27,7 @@ pub mod boot;
 mod file;
 mod learned;
 mod maintenance;
+mod proving;
 mod rows;
 mod wal;
 mod worker;
@@ -42,6 +44,7 @@ use crate::control::learned::Learned;
 use crate::control::signal::book::Held;
 use crate::control::signal::{Active, Basis, Wall};
 use crate::control::site::Scope;
+use crate::proof::{Queue, Writer};
 use crate::units::{Joules, Watts};
 use boot::Alive;
 
@@ -306,6 +309,8 @@ pub struct Write {
     pub alarms: Vec<AlarmRow>,
     /// All that somebody works on, in the place of what was there.
     pub maintenance: Option<Vec<MaintenanceRow>>,
+    /// Whether the proof is brought to disk and signed, too, before this is answered.
+    pub seal: bool,
 }
 
 /// What was in a file that could not be opened at the start, and could later.
@@ -338,6 +343,7 @@ pub struct Store {
     jobs: Option<SyncSender<Job>>,
     health: Arc<Health>,
     late: Late,
+    proof: Arc<Queue>,
 }
 
 impl Store {
@@ -350,7 +356,11 @@ impl Store {
         let (connection, damaged) = file::open(path)?;
         let loaded = rows::load(&connection, newest)
             .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
-        let store = Self::start(path, Some((connection, &loaded)))
+        let because = damaged.as_ref().filter(|damaged| damaged.all).map(|damaged| {
+            let aside = damaged.aside.file_name().unwrap_or_default().to_string_lossy();
+            format!("the database was damaged and is set aside as {aside}: {}", damaged.reason)
+        });
+        let store = Self::start(path, Some((connection, &loaded)), because)
             .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
         if damaged.is_some() {
             store.health.errors.fetch_add(1, Ordering::Relaxed);
@@ -360,15 +370,22 @@ impl Store {
 
     /// A store whose file could not be opened. It is tried again with each hand-over, which fails until then.
     pub fn absent(path: &Path) -> Self {
-        let store = Self::start(path, None).unwrap_or_else(|_| Self::broken());
+        let store = Self::start(path, None, None).unwrap_or_else(|_| Self::broken());
         store.health.fail();
         store
     }
 
-    fn start(path: &Path, opened: Option<(rusqlite::Connection, &Loaded)>) -> std::io::Result<Self> {
+    fn start(
+        path: &Path,
+        opened: Option<(rusqlite::Connection, &Loaded)>,
+        because: Option<String>,
+    ) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(QUEUE);
-        let store = Self { jobs: Some(jobs), health: Arc::default(), late: Late::default() };
-        let worker = worker::Worker::new(path.to_owned(), opened, store.late.clone(), store.health.clone());
+        let store =
+            Self { jobs: Some(jobs), health: Arc::default(), late: Late::default(), proof: Arc::default() };
+        let proof = proving::Proving::new(path, store.proof.clone(), because);
+        let worker =
+            worker::Worker::new(path.to_owned(), opened, store.late.clone(), store.health.clone(), proof);
         std::thread::Builder::new().name("store".into()).spawn(move || worker.run(&inbox))?;
         Ok(store)
     }
@@ -382,7 +399,25 @@ impl Store {
     pub fn broken() -> Self {
         let health = Arc::new(Health::default());
         health.fail();
-        Self { jobs: None, health, late: Late::default() }
+        Self { jobs: None, health, late: Late::default(), proof: Arc::default() }
+    }
+
+    /// Where entries of the proof are handed over. They are added by the thread that owns the database; nobody waits.
+    pub fn proof(&self) -> Writer {
+        let Some(jobs) = self.jobs.clone() else { return Writer::nowhere() };
+        let wake = move || {
+            // Where so much waits that there is no room, the thread is awake.
+            let _ = jobs.try_send(Job { write: Write::default(), done: oneshot::channel().0 });
+        };
+        Writer::new(self.proof.clone(), Arc::new(wake))
+    }
+
+    /// Brings to disk what waits for the proof, and signs its head.
+    ///
+    /// # Errors
+    /// It is not on disk, or nobody knows.
+    pub async fn seal(&self) -> Result<(), StoreError> {
+        self.write(Write { seal: true, ..Write::default() }).await
     }
 
     /// Hands over, and waits until it is on disk: a second at the most, and hardly at all while the disk is known to

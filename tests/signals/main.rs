@@ -15,6 +15,7 @@ mod openadr_wire;
 mod operator;
 mod persistence;
 mod price;
+mod proof;
 mod schema;
 mod server;
 mod signals_bench;

@@ -100,6 +100,7 @@ pub(super) async fn give(
     let stored = at.as_ref().is_some_and(|at| at.stored(&id));
     let limit = at.as_ref().and_then(|at| Some(Limit::new(at.find(&id)?, at)));
     if receipt != Receipt::Duplicate {
+        api.prove(&caller, "limit set", &name, Some(&id));
         tracing::info!(
             source = name,
             order = id,
@@ -149,6 +150,7 @@ pub(super) async fn take_back(
     if !known {
         return Err(no_limit(&id));
     }
+    api.prove(&caller, "limit taken back", &name, Some(&id));
     tracing::info!(source = name, order = id, token = &*caller.name, "order taken back");
     let stored = api.desk.glance(source).is_some_and(|at| at.stored(&id));
     Ok(json(StatusCode::OK, &Given { outcome: "withdrawn", stored, limit: None }))
@@ -317,6 +319,7 @@ pub(super) async fn lift(
             "write `duration`, or a `valid_until` that is to come",
         ));
     }
+    api.prove(&caller, "lift", &name, None);
     let until = answer::stamp(until);
     tracing::warn!(
         source = name,
@@ -343,6 +346,7 @@ pub(super) async fn end_lift(
     let caller = api.admit(&headers, peer(from), Need::Operator)?;
     let source = api.source(&name)?;
     api.desk.end_lift(source).await.map_err(|error| refused(&error, &name))?;
+    api.prove(&caller, "lift ended", &name, None);
     tracing::warn!(source = name, token = &*caller.name, "the caps of this source are not lifted any more");
     Ok(json(StatusCode::OK, &Lifted { source: name, lifted_by: None, lifted_until: None }))
 }

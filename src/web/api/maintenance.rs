@@ -222,11 +222,15 @@ pub(super) async fn begin(
     let site = api.desk.site();
     let work = read(&site, &name, &headers, body).await?;
     let Said { work, stored } = maintenance.begin(&site, work).await.map_err(|error| refused(&error))?;
-    note(&caller, &work);
+    note(&api, &caller, "maintenance begun", &work);
     Ok(json(StatusCode::OK, &WorkBody::new(work, stored)))
 }
 
-fn note(caller: &Caller, work: &Work) {
+fn note(api: &Api, caller: &Caller, event: &str, work: &Work) {
+    let body = serde_json::json!({
+        "event": event, "token": &*caller.name, "by": &*work.by, "name": &*work.name, "until_ms": work.until,
+    });
+    api.desk.proof().append(crate::proof::Kind::Operator, body);
     tracing::info!(name = &*work.name, token = &*caller.name, "maintenance was changed over HTTP");
 }
 
@@ -252,7 +256,7 @@ pub(super) async fn end(
     let kind = kind_of(&Query::read(query.as_deref(), &["kind"])?)?;
     let ended = api.maintenance()?.end(&name, kind, &caller.name).await;
     let Said { work, stored } = ended.map_err(|error| refused(&error))?;
-    note(&caller, &work);
+    note(&api, &caller, "maintenance ended", &work);
     Ok(json(StatusCode::OK, &WorkBody::new(work, stored)))
 }
 

@@ -8,6 +8,7 @@
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
 //! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
 //! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
+//! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
@@ -30,6 +31,7 @@ mod limits;
 mod maintenance;
 mod preview;
 mod problem;
+mod proof;
 mod query;
 mod reads;
 mod tokens;
@@ -227,6 +229,14 @@ impl Api {
             ));
         }
         Ok(caller)
+    }
+
+    /// Hands over to the proof that somebody has used the operator's rights.
+    fn prove(&self, caller: &Caller, event: &str, source: &str, order: Option<&str>) {
+        if caller.scopes.operator {
+            let body = serde_json::json!({ "event": event, "token": &*caller.name, "source": source, "order": order });
+            self.desk.proof().append(crate::proof::Kind::Operator, body);
+        }
     }
 
     /// The source for which somebody orders, and where its orders act.

@@ -73,6 +73,11 @@ impl Reads {
         self.orders.as_ref()?.alarms.as_ref()
     }
 
+    /// Where the proof ends; `None` where there is none.
+    pub(super) fn proof_head(&self) -> Option<(u64, String)> {
+        self.orders.as_ref()?.desk.proof().head()
+    }
+
     /// What somebody works on; `None` where nobody keeps it.
     pub(super) fn maintenance(&self) -> Option<&crate::maintenance::Maintenance> {
         self.orders.as_ref()?.maintenance.as_ref()
@@ -105,6 +110,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(curves))
         .routes(routes!(events::events))
         .routes(routes!(document))
+        .routes(routes!(super::proof::head))
         .merge(alarms)
         .merge(works)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
