@@ -13,6 +13,7 @@ use crate::control::frame::Frame;
 use crate::control::preview::preview;
 use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
+use crate::daemon::energy::Energy;
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
 use crate::daemon::memory::Memory;
@@ -67,6 +68,7 @@ pub struct Loop {
     pub frames: watch::Sender<Option<Frame>>,
     pub journal: Journal,
     pub memory: Memory,
+    pub energy: Energy,
     pub recorder: Recorder,
     pub exit: ExitPolicy,
     /// When it was last told what was learned of the miners.
@@ -111,12 +113,14 @@ impl Loop {
         let sequence = self.state.sequence();
         self.signals.end().await;
         let last = self.memory.last(&self.state);
+        let energy = self.energy.last();
         let recorded = self.recorder.end();
         tokio::join!(
             self.fleet.stop(exit, sequence, &room),
             self.meters.stop(),
             self.desk.beat(),
             last,
+            energy,
             recorded
         );
         Ok(())
@@ -202,6 +206,7 @@ impl Loop {
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
         self.recorder.cycle(&frame);
+        self.energy.cycle(&frame);
         self.frames.send_replace(Some(frame));
         self.memory.keep(&self.state, begun);
         if begun - self.learned >= LEARNED_EVERY {
@@ -228,6 +233,7 @@ impl Loop {
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.memory.configure(&config);
+        self.energy.configure(&config);
         self.state = state;
         self.recorder.reload(config.hash);
         self.recorder.checkpoint(&self.state, self.clock.now());

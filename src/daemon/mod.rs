@@ -14,6 +14,7 @@
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
+//! | `energy` | energy by the quarter hour, on its way to the disk |
 //! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `call` | `ballast reload`: how the running daemon is asked, and answers |
@@ -25,6 +26,7 @@
 mod breakers;
 pub mod call;
 mod cycle;
+mod energy;
 pub mod fleet;
 mod journal;
 mod memory;
@@ -56,6 +58,7 @@ use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
 use cycle::{Loop, Request};
+use energy::Energy;
 use fleet::Fleet;
 use memory::Memory;
 use meters::Meters;
@@ -148,6 +151,8 @@ impl Daemon {
         let store = kept.as_ref().map(|kept| kept.store.clone());
         let raised = kept.as_mut().map(|kept| std::mem::take(&mut kept.alarms)).unwrap_or_default();
         let alarms = Alarms::new(&config.alarms, raised);
+        let counters = kept.as_mut().map(|kept| std::mem::take(&mut kept.counters)).unwrap_or_default();
+        let energy = Energy::start(&config, store.clone(), &counters);
         let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -183,6 +188,7 @@ impl Daemon {
         let control = Loop {
             state,
             memory,
+            energy,
             recorder,
             clock,
             guards: Guards::start(&config.signals, &desk, None),

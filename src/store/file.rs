@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Damaged, StoreError, wal};
+use super::{Damaged, StoreError, energy, wal};
 use crate::clock;
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
-const APPLICATION: i64 = 0x626c_7374;
+pub(super) const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
 const BUSY: Duration = Duration::from_millis(500);
 /// How many names are tried for a file that is set aside.
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -62,6 +62,7 @@ CREATE TABLE alarms (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, severity TEXT NOT NULL, subject TEXT NOT NULL, words TEXT NOT NULL,
     raised_ms INTEGER NOT NULL, cleared_ms INTEGER, acknowledged_by TEXT, acknowledged_ms INTEGER, note TEXT);
 ",
+    energy::TABLES,
 ];
 
 /// Why a file is not used as it is.

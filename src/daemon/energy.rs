@@ -1,0 +1,140 @@
+//! Energy by the quarter hour, on its way to the disk: told each cycle, written once a minute.
+//!
+//! Nothing here waits for the disk but the end. What is not on disk is handed over again, up to a bound; control goes on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::clock::{self, Moment};
+use crate::config::Config;
+use crate::control::frame::Frame;
+use crate::control::signal::Wall;
+use crate::energy::account::Account;
+use crate::energy::{CounterRow, Kind, Row};
+use crate::store::{BaselineRow, Store, Write};
+
+/// Time between two writes: a crash costs no more.
+const EVERY: Duration = Duration::from_secs(60);
+/// Rows that wait for the disk at most. The oldest are lost first, and that is told.
+const MOST_WAITING: usize = 50_000;
+
+/// Adds energy up and sees to it that it is kept.
+#[derive(Default)]
+pub struct Energy {
+    /// `None` where nothing is kept; then nothing is added up either.
+    store: Option<Store>,
+    account: Account,
+    baselines: Vec<BaselineRow>,
+    waiting: Arc<Mutex<Waiting>>,
+    at: Moment,
+    writing: Option<JoinHandle<()>>,
+}
+
+/// Which row of which part.
+type Key = (Wall, i64, Kind, Arc<str>);
+
+/// What is not on disk yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    rows: BTreeMap<Key, Row>,
+    baselines: bool,
+    lost: u64,
+}
+
+fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Waiting {
+    /// Takes rows in, the later ones of a part in the place of the earlier ones.
+    fn add(&mut self, rows: Vec<Row>) {
+        self.rows.extend(rows.into_iter().map(|row| ((row.start, row.part, row.kind, row.name.clone()), row)));
+        while self.rows.len() > MOST_WAITING {
+            self.rows.pop_first();
+            if self.lost == 0 {
+                tracing::error!("the database takes no energy for so long that the oldest of it is lost");
+            }
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+}
+
+fn baselines(config: &Config) -> Vec<BaselineRow> {
+    let since = Wall::unix_millis(clock::unix_millis());
+    let each = config.signals.iter();
+    each.map(|spec| BaselineRow { source: spec.settings.name.as_str().into(), since, baseline: spec.baseline })
+        .collect()
+}
+
+impl Energy {
+    /// Begins to add up, from where the counters stood.
+    pub fn start(config: &Config, store: Option<Store>, counters: &[CounterRow]) -> Self {
+        Self {
+            store,
+            account: Account::new(&config.site, &config.tenants, counters),
+            baselines: baselines(config),
+            ..Self::default()
+        }
+    }
+
+    /// Takes a new configuration.
+    pub fn configure(&mut self, config: &Config) {
+        self.account.configure(&config.site, &config.tenants);
+        self.baselines = baselines(config);
+        locked(&self.waiting).baselines = false;
+    }
+
+    /// One cycle.
+    pub fn cycle(&mut self, frame: &Frame) {
+        if self.store.is_none() {
+            return;
+        }
+        let now = frame.snapshot.now;
+        self.account.tell(frame, Wall::unix_millis(clock::unix_millis()));
+        if now - self.at < EVERY {
+            return;
+        }
+        self.at = now;
+        // A disk that takes so long gets no more to do; what is new waits in the account.
+        if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.writing = Some(tokio::spawn(self.write()));
+        }
+    }
+
+    /// Writes what is new a last time, once this is awaited: a second at the most.
+    pub fn last(&mut self) -> impl Future<Output = ()> + use<> {
+        self.write()
+    }
+
+    fn write(&mut self) -> impl Future<Output = ()> + use<> {
+        let waiting = self.waiting.clone();
+        let store = self.store.clone();
+        let counters = self.account.counters();
+        let (rows, baselines) = {
+            let mut kept = locked(&waiting);
+            kept.add(self.account.take_rows());
+            (kept.rows.values().cloned().collect::<Vec<_>>(), if kept.baselines { Vec::new() } else { self.baselines.clone() })
+        };
+        drop(self.account.take_closed());
+        async move {
+            let Some(store) = store else { return };
+            let told = !baselines.is_empty();
+            let write = Write { energy: rows.clone(), counters, baselines, ..Write::default() };
+            // What failed is counted and logged there, and is tried again the next time.
+            if store.write(write).await.is_ok() {
+                let mut kept = locked(&waiting);
+                for row in rows {
+                    let key = (row.start, row.part, row.kind, row.name.clone());
+                    // One that has changed since stays.
+                    if kept.rows.get(&key) == Some(&row) {
+                        kept.rows.remove(&key);
+                    }
+                }
+                kept.baselines |= told;
+            }
+        }
+    }
+}
