@@ -35,6 +35,8 @@ enum Command {
     Orders(cli::orders::Args),
     /// Show what somebody should know of, and acknowledge it
     Alarms(cli::alarms::Args),
+    /// Put energy and orders on paper: by circuit and tenant, with what was delivered
+    Report(cli::report::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
@@ -97,6 +99,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
+        Command::Report(args) => cli::report::run(args)?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),

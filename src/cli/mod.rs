@@ -14,6 +14,7 @@ mod preview;
 pub mod reading;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod sim;
 pub mod simulate;
@@ -67,6 +68,9 @@ pub enum Failure {
     /// A site cannot be simulated on a trace.
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    /// There is no report of the energy.
+    #[error("{0}")]
+    Energy(String),
     /// Fleets of an assessment cannot be simulated.
     #[error(transparent)]
     Plant(#[from] PlantError),
@@ -124,6 +128,7 @@ impl Failure {
             | Self::NotAlone(_)
             | Self::Trace(_)
             | Self::Plant(_)
+            | Self::Energy(_)
             | Self::Window { .. }
             | Self::Record(_)
             | Self::Cut(_)
@@ -221,6 +226,20 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
 /// It cannot be written.
 pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     match print(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::System { what: "cannot write to standard output", source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same for what is a file in itself: nothing is broken into lines.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn answer_raw(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::System { what: "cannot write to standard output", source: error })
         }

@@ -11,13 +11,14 @@
 //! |---|---|
 //! | `account` | the open quarters: what each cycle adds, which clock jumps, what is closed |
 //! | `counter` | the meters' own counters: resets, exchanges, gaps, counters that stand |
-//! | `sums` | what is kept of a quarter |
+//! | `sums`, `figures` | what is kept of a quarter, and how it is told |
 //! | `baseline` | what would have been drawn without an order, by named methods |
 //! | `settle` | what of an order was delivered, quarter by quarter |
 
 pub mod account;
 pub mod baseline;
 mod counter;
+pub mod figures;
 pub mod settle;
 mod sums;
 
