@@ -72,7 +72,9 @@ pub struct Args {
 }
 
 fn civil(text: &str) -> Result<DateTime, String> {
-    text.trim().parse().map_err(|_| String::from("it is a day like 2026-07-01 or a time like 2026-07-01T06:00"))
+    text.trim()
+        .parse()
+        .map_err(|_| String::from("it is a day like 2026-07-01 or a time like 2026-07-01T06:00"))
 }
 
 /// The end of a time: a day counts as a whole.
@@ -90,19 +92,22 @@ fn zone(text: &str) -> Result<TimeZone, String> {
 }
 
 fn baseline(text: &str) -> Result<(String, Baseline), String> {
-    let wrong = || String::from("write SOURCE=meter-before, =10-in-10, =same-day-3+2 or \"SOURCE=firm 400 kW\"");
+    let wrong =
+        || String::from("write SOURCE=meter-before, =10-in-10, =same-day-3+2 or \"SOURCE=firm 400 kW\"");
     let (source, word) = text.split_once('=').ok_or_else(wrong)?;
     let (name, level) = word.trim().split_once(' ').unwrap_or((word.trim(), ""));
     let firm = match level {
         "" => None,
         level => Some(Watts::saturating(super::reading::watts(level)?)),
     };
-    let found = Baseline::from_name(name, firm).filter(|found| firm.is_none() || matches!(found, Baseline::Firm(_)));
+    let found =
+        Baseline::from_name(name, firm).filter(|found| firm.is_none() || matches!(found, Baseline::Firm(_)));
     found.map(|found| (source.trim().to_owned(), found)).ok_or_else(wrong)
 }
 
 fn excuse(text: &str) -> Result<(DateTime, DateTime, String), String> {
-    let wrong = || String::from("write FROM/TO=REASON, like \"2026-07-01T12:00/2026-07-01T14:00=maintenance\"");
+    let wrong =
+        || String::from("write FROM/TO=REASON, like \"2026-07-01T12:00/2026-07-01T14:00=maintenance\"");
     let (times, reason) = text.split_once('=').ok_or_else(wrong)?;
     let (from, to) = times.split_once('/').ok_or_else(wrong)?;
     let reason = reason.trim();
@@ -163,8 +168,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// Writes a file in one go: whoever reads it meanwhile has the old one or the new one.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text)
-        .map_err(|source| Failure::Written { file: file.display().to_string(), source })
+    std::fs::write(file, text).map_err(|source| Failure::Written { file: file.display().to_string(), source })
 }
 
 #[cfg(test)]

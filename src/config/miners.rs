@@ -239,7 +239,9 @@ fn tenant(table: &Table<'_>) -> Option<Arc<str>> {
         table.report().error(
             at.span,
             "`tenant` is no name",
-            format!("write whose the miners are, in 1 to {LONGEST_TENANT} characters, like tenant = \"north\""),
+            format!(
+                "write whose the miners are, in 1 to {LONGEST_TENANT} characters, like tenant = \"north\""
+            ),
         );
         return None;
     }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::control::frame::Frame;
 use crate::control::signal::Wall;
 use crate::energy::account::Account;
+use crate::energy::tally::Tally;
 use crate::energy::{CounterRow, Kind, Row};
 use crate::store::{BaselineRow, Store, Write};
 
@@ -24,9 +25,10 @@ const MOST_WAITING: usize = 50_000;
 /// Adds energy up and sees to it that it is kept.
 #[derive(Default)]
 pub struct Energy {
-    /// `None` where nothing is kept; then nothing is added up either.
+    /// `None` where nothing is kept.
     store: Option<Store>,
     account: Account,
+    tally: Tally,
     baselines: Vec<BaselineRow>,
     waiting: Arc<Mutex<Waiting>>,
     at: Moment,
@@ -51,7 +53,8 @@ fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 impl Waiting {
     /// Takes rows in, the later ones of a part in the place of the earlier ones.
     fn add(&mut self, rows: Vec<Row>) {
-        self.rows.extend(rows.into_iter().map(|row| ((row.start, row.part, row.kind, row.name.clone()), row)));
+        self.rows
+            .extend(rows.into_iter().map(|row| ((row.start, row.part, row.kind, row.name.clone()), row)));
         while self.rows.len() > MOST_WAITING {
             self.rows.pop_first();
             if self.lost == 0 {
@@ -65,8 +68,12 @@ impl Waiting {
 fn baselines(config: &Config) -> Vec<BaselineRow> {
     let since = Wall::unix_millis(clock::unix_millis());
     let each = config.signals.iter();
-    each.map(|spec| BaselineRow { source: spec.settings.name.as_str().into(), since, baseline: spec.baseline })
-        .collect()
+    each.map(|spec| BaselineRow {
+        source: spec.settings.name.as_str().into(),
+        since,
+        baseline: spec.baseline,
+    })
+    .collect()
 }
 
 impl Energy {
@@ -80,6 +87,11 @@ impl Energy {
         }
     }
 
+    /// What the metrics show of it.
+    pub fn tally(&self) -> Tally {
+        self.tally.clone()
+    }
+
     /// Takes a new configuration.
     pub fn configure(&mut self, config: &Config) {
         self.account.configure(&config.site, &config.tenants);
@@ -89,11 +101,13 @@ impl Energy {
 
     /// One cycle.
     pub fn cycle(&mut self, frame: &Frame) {
-        if self.store.is_none() {
-            return;
-        }
         let now = frame.snapshot.now;
         self.account.tell(frame, Wall::unix_millis(clock::unix_millis()));
+        self.tally.set(self.account.totals());
+        if self.store.is_none() {
+            drop((self.account.take_rows(), self.account.take_closed()));
+            return;
+        }
         if now - self.at < EVERY {
             return;
         }
@@ -116,7 +130,10 @@ impl Energy {
         let (rows, baselines) = {
             let mut kept = locked(&waiting);
             kept.add(self.account.take_rows());
-            (kept.rows.values().cloned().collect::<Vec<_>>(), if kept.baselines { Vec::new() } else { self.baselines.clone() })
+            (
+                kept.rows.values().cloned().collect::<Vec<_>>(),
+                if kept.baselines { Vec::new() } else { self.baselines.clone() },
+            )
         };
         drop(self.account.take_closed());
         async move {
@@ -136,5 +153,44 @@ impl Energy {
                 kept.baselines |= told;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::energy::Sums;
+
+    fn row(number: i64, part: i64, seconds: u64) -> Row {
+        Row {
+            start: Wall::unix_millis(number * 900_000),
+            part,
+            kind: Kind::Circuit,
+            name: "pcc".into(),
+            parent: None,
+            sums: Sums { observed: Duration::from_secs(seconds), ..Sums::default() },
+        }
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded_and_told_once_as_it_is_now() {
+        let mut waiting = Waiting::default();
+        waiting.add(vec![row(1, 1, 60), row(1, 2, 10)]);
+        waiting.add(vec![row(1, 1, 120)]);
+        let seconds: Vec<u64> = waiting.rows.values().map(|row| row.sums.observed.as_secs()).collect();
+        assert_eq!(seconds, [120, 10]);
+        let many = i64::try_from(MOST_WAITING).unwrap();
+        waiting.add((2..many + 2).map(|number| row(number, 1, 1)).collect());
+        assert_eq!((waiting.rows.len(), waiting.lost), (MOST_WAITING, 2), "the oldest are lost first");
+    }
+
+    #[tokio::test]
+    async fn a_broken_disk_disturbs_nobody_and_what_is_new_is_kept_for_later() {
+        let config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        let mut energy = Energy::start(&config, Some(Store::broken()), &[]);
+        locked(&energy.waiting).add(vec![row(1, 1, 60)]);
+        energy.last().await;
+        assert_eq!(locked(&energy.waiting).rows.len(), 1);
+        assert!(!locked(&energy.waiting).baselines, "they are not on disk either");
     }
 }

@@ -267,13 +267,21 @@ mod tests {
         let changed = |change: fn(&mut LearnedRow)| {
             let mut rows = rows.clone();
             change(&mut rows[0]);
-            start(&config, Some(Kept { store: store.clone(), rows, alarms: Vec::new(), counters: Vec::new() })).1.learned()
+            start(
+                &config,
+                Some(Kept { store: store.clone(), rows, alarms: Vec::new(), counters: Vec::new() }),
+            )
+            .1
+            .learned()
         };
         assert_eq!(changed(|_| {}).len(), 1);
         assert!(changed(|row| row.learned.scale = 40.0).is_empty());
         let old = LearnedRow { stamp: days(91), ..rows[0].clone() };
         assert!(
-            start(&config, Some(Kept { store, rows: vec![old], alarms: Vec::new(), counters: Vec::new() })).1.learned().is_empty()
+            start(&config, Some(Kept { store, rows: vec![old], alarms: Vec::new(), counters: Vec::new() }))
+                .1
+                .learned()
+                .is_empty()
         );
     }
 
@@ -296,8 +304,10 @@ mod tests {
     #[tokio::test]
     async fn a_broken_disk_disturbs_nobody() {
         let config = config();
-        let (mut memory, mut state) =
-            start(&config, Some(Kept { store: Store::broken(), rows: Vec::new(), alarms: Vec::new(), counters: Vec::new() }));
+        let (mut memory, mut state) = start(
+            &config,
+            Some(Kept { store: Store::broken(), rows: Vec::new(), alarms: Vec::new(), counters: Vec::new() }),
+        );
         assert!(state.teach(MinerId(2), &LEARNED));
         memory.keep(&state, Moment::after_start(EVERY));
         memory.writing.take().unwrap().await.unwrap();

@@ -161,12 +161,17 @@ impl Daemon {
         exporter.watch_commands(fleet.stats());
         exporter.watch_signals(Arc::new(desk.clone()));
         exporter.watch_alarms(Arc::new(alarms.clone()));
+        exporter.watch_tenants(energy.tally());
         let recorder = record(&config);
         if let Some(watch) = recorder.watch() {
             exporter.watch_record(watch);
         }
         let (questions, previews) = mpsc::channel(1);
         let api = Api::new(&config, desk.clone()).with_alarms(alarms.clone());
+        let api = match &config.store.path {
+            Some(path) => api.with_energy(path.clone()),
+            None => api,
+        };
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());

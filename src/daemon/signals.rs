@@ -84,7 +84,8 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
                  is tried again"
             );
             let store = Store::absent(&path);
-            let kept = Kept { store: store.clone(), rows: Vec::new(), alarms: Vec::new(), counters: Vec::new() };
+            let kept =
+                Kept { store: store.clone(), rows: Vec::new(), alarms: Vec::new(), counters: Vec::new() };
             return (Desk::without_disk(site, sources, clock, wall, store), Some(kept));
         }
         Err(error) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counter::{Anchor, Between, Counter, GAP, Meaning};
+use super::tally::Totals;
 use super::{CounterRow, Kind, QUARTER_MS, Row, Sums, quarter, share};
 use crate::clock::Moment;
 use crate::control::decision::{LimitValue, Source};
@@ -147,6 +148,7 @@ pub struct Account {
     last: Option<(Moment, Wall)>,
     epoch: u64,
     last_id: i64,
+    totals: Totals,
 }
 
 impl Account {
@@ -163,6 +165,8 @@ impl Account {
             self.close_first();
         }
         let old = std::mem::replace(&mut self.layout, Layout::new(site, tenants));
+        // A label that nobody has any more would be exported for ever.
+        self.totals.retain(|name, _| self.layout.tenants.contains(name));
         let mut tracks = std::mem::take(&mut self.tracks);
         let mut known = old.circuits.iter().zip(tracks.iter_mut()).collect::<Vec<_>>();
         self.tracks = (self.layout.circuits.iter())
@@ -299,12 +303,18 @@ impl Account {
             sums.observed = sums.observed.saturating_add(time);
             add_miners(sums, *draw, plates, Watts::saturating(draw.known), time);
         }
+        for (name, draw) in self.layout.tenants.iter().zip(&draws.1) {
+            let total = self.totals.entry(name.clone()).or_default();
+            total.energy += Watts::saturating(draw.known).at_least_zero().over(time);
+            total.terahashes += draw.hashrate.max(0.0) / 1e12 * time.as_secs_f64();
+        }
     }
 
     /// What the meters' own counters tell.
     fn read_counters(&mut self, frame: &Frame, now: Moment, wall: Wall) {
         for index in 0..self.layout.circuits.len() {
-            let Some((meter, _)) = self.layout.circuits.get(index).and_then(|place| place.meter.clone()) else {
+            let Some((meter, _)) = self.layout.circuits.get(index).and_then(|place| place.meter.clone())
+            else {
                 continue;
             };
             let others = meter_input(frame, meter).others;
@@ -537,12 +547,18 @@ impl Account {
         std::mem::take(&mut self.closed)
     }
 
+    /// What each tenant's miners did since the start; tenants that are gone are left out.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
     /// Where the counters stand.
     pub fn counters(&self) -> Vec<CounterRow> {
         let each = self.layout.circuits.iter().zip(&self.tracks);
         each.filter_map(|(place, track)| {
             let [import, export] = &track.counters;
-            let latest = [import, export].into_iter().filter_map(|counter| counter.anchor).max_by_key(|it| it.wall)?;
+            let latest =
+                [import, export].into_iter().filter_map(|counter| counter.anchor).max_by_key(|it| it.wall)?;
             Some(CounterRow {
                 circuit: place.name.clone(),
                 meter: place.meter.as_ref()?.1.clone(),

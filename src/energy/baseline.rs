@@ -100,7 +100,10 @@ pub fn curve(
     match how {
         Baseline::MeterBefore => match event.stated {
             Some(watts) => Ok(constant(event, watts)),
-            None => Err("none was known when the order came: less than a minute without an order had been measured".into()),
+            None => Err(
+                "none was known when the order came: less than a minute without an order had been measured"
+                    .into(),
+            ),
         },
         Baseline::Firm(watts) => Ok(constant(event, watts)),
         Baseline::SameDay => same_day(series, event, same),
@@ -138,7 +141,9 @@ fn same_day(series: &Series, event: &Event, same: &[&Event]) -> Result<Curve, St
     let all = || before.clone().chain(after.clone());
     let disturbed = |start: i64| same.iter().any(|other| other.id != event.id && other.touches(start));
     if all().any(disturbed) {
-        return Err("another order of the source acted in the three hours before or the two hours after".into());
+        return Err(
+            "another order of the source acted in the three hours before or the two hours after".into()
+        );
     }
     let watts = mean(series, all())
         .ok_or("of the three hours before and the two hours after, more than a tenth is not known")?;
@@ -161,9 +166,10 @@ fn ten_in_ten(series: &Series, event: &Event, same: &[&Event], zone: &TimeZone) 
             break;
         }
         let Ok(day) = today.checked_sub(Days::new().days(back)) else { break };
-        let whole = quarters.iter().chain(&before).all(|start| {
-            moved(*start, back, zone).is_some_and(|start| series.watts(start).is_some())
-        });
+        let whole = quarters
+            .iter()
+            .chain(&before)
+            .all(|start| moved(*start, back, zone).is_some_and(|start| series.watts(start).is_some()));
         let ordinary = is_weekend(day) == weekend && !same.iter().any(|other| on_day(other, day, zone));
         if whole && ordinary {
             days.push((day, back));
@@ -189,11 +195,17 @@ fn ten_in_ten(series: &Series, event: &Event, same: &[&Event], zone: &TimeZone) 
         .filter(|ratio| ratio.is_finite() && usually > 0.0)
         .map(|ratio| ratio.clamp(ADJUSTMENT.0, ADJUSTMENT.1));
     let factor = adjustment.unwrap_or(1.0);
-    let watts = quarters.iter().filter_map(|start| Some((*start, Watts::saturating(usual(*start)? * factor))));
+    let watts =
+        quarters.iter().filter_map(|start| Some((*start, Watts::saturating(usual(*start)? * factor))));
     let note = adjustment.is_none().then(|| {
         String::from("not adjusted: of the four hours before the order too little is known, or another order acted in them")
     });
-    Ok(Curve { watts: watts.collect(), adjustment, days: days.into_iter().map(|(day, _)| day).collect(), note })
+    Ok(Curve {
+        watts: watts.collect(),
+        adjustment,
+        days: days.into_iter().map(|(day, _)| day).collect(),
+        note,
+    })
 }
 
 fn local(start: i64, zone: &TimeZone) -> Option<jiff::civil::DateTime> {

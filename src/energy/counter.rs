@@ -145,3 +145,95 @@ impl Counter {
         self.dead = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anchor(second: u64, watt_hours: f64) -> Anchor {
+        Anchor {
+            value: Joules::saturating(watt_hours * 3_600.0),
+            at: Some(Moment::after_start(Duration::from_secs(second))),
+            wall: Wall::unix_millis(i64::try_from(second).unwrap() * 1_000),
+            epoch: 0,
+        }
+    }
+
+    /// What the power tells of five seconds at so many watts.
+    fn five(watts: f64) -> Between {
+        let energy = Joules::saturating(watts * 5.0);
+        Between { energy, gross: energy, time: Duration::from_secs(5) }
+    }
+
+    fn wh(meaning: Meaning) -> f64 {
+        match meaning {
+            Meaning::Flowed(energy) | Meaning::Bridges(energy, _) => energy.get() / 3_600.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const LARGEST: Watts = Watts::whole(20_000);
+
+    #[test]
+    fn the_difference_of_two_readings_is_what_flowed() {
+        let mut counter = Counter::default();
+        assert_eq!(counter.read(anchor(0, 500.0), Between::default(), LARGEST), Meaning::Begins);
+        assert!((wh(counter.read(anchor(5, 514.0), five(10_000.0), LARGEST)) - 14.0).abs() < 1e-9);
+        // It counts in steps of a kilowatt-hour: nothing for long, then one at once.
+        assert!(wh(counter.read(anchor(10, 514.0), five(10_000.0), LARGEST)).abs() < 1e-9);
+        assert!((wh(counter.read(anchor(15, 1_514.0), five(10_000.0), LARGEST)) - 1_000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_counter_that_goes_back_or_leaps_is_odd_and_goes_on_from_there() {
+        for other in [0.0, 499_000.0, 9_000_000.0] {
+            let mut counter = Counter::default();
+            counter.read(anchor(0, 500_000.0), Between::default(), LARGEST);
+            assert_eq!(counter.read(anchor(5, other), five(10_000.0), LARGEST), Meaning::Odd, "{other}");
+            assert!(
+                (wh(counter.read(anchor(10, other + 14.0), five(10_000.0), LARGEST)) - 14.0).abs() < 1e-6
+            );
+        }
+        // A float of 32 bits that jitters is not.
+        let mut counter = Counter::default();
+        counter.read(anchor(0, 5_000_000.0), Between::default(), LARGEST);
+        assert!(wh(counter.read(anchor(5, 4_999_999.5), five(0.0), LARGEST)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_gap_is_bridged_less_what_the_power_told_and_a_day_is_the_most() {
+        let mut counter = Counter::default();
+        counter.read(anchor(0, 500.0), Between::default(), LARGEST);
+        counter.given = Joules::saturating(100.0 * 3_600.0);
+        counter.given_for = Duration::from_secs(60);
+        let meaning = counter.read(anchor(600, 1_500.0), Between::default(), LARGEST);
+        assert_eq!(meaning, Meaning::Bridges(Joules::saturating(900.0 * 3_600.0), Duration::from_secs(540)));
+        assert_eq!(counter.read(anchor(1_200, 900_000.0), Between::default(), LARGEST), Meaning::Odd);
+        assert_eq!(counter.read(anchor(90_000, 900_001.0), Between::default(), LARGEST), Meaning::Lost);
+    }
+
+    #[test]
+    fn a_counter_that_stands_while_power_flows_does_not_count_until_it_moves() {
+        let mut counter = Counter::default();
+        counter.read(anchor(0, 0.0), Between::default(), LARGEST);
+        let mut died = 0;
+        for step in 1..=200_u64 {
+            match counter.read(anchor(step * 5, 0.0), five(20_000.0), LARGEST) {
+                Meaning::Dies => died = step * 5,
+                Meaning::Flowed(energy) => assert_eq!(energy, Joules::ZERO),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(counter.dead && died > 600, "{died}");
+        counter.read(anchor(1_005, 30.0), five(20_000.0), LARGEST);
+        assert!(counter.counts());
+        // Where nothing flows in its direction it may stand for ever.
+        let mut counter = Counter::default();
+        counter.read(anchor(0, 0.0), Between::default(), LARGEST);
+        for step in 1..=2_000 {
+            let export = Between { energy: Joules::ZERO, ..five(20_000.0) };
+            counter.read(anchor(step * 5, 0.0), export, LARGEST);
+        }
+        assert!(counter.counts());
+    }
+}

@@ -12,6 +12,7 @@
 //! | `account` | the open quarters: what each cycle adds, which clock jumps, what is closed |
 //! | `counter` | the meters' own counters: resets, exchanges, gaps, counters that stand |
 //! | `sums`, `figures` | what is kept of a quarter, and how it is told |
+//! | `tally` | what each tenant's miners did since the start |
 //! | `baseline` | what would have been drawn without an order, by named methods |
 //! | `settle` | what of an order was delivered, quarter by quarter |
 
@@ -21,6 +22,7 @@ mod counter;
 pub mod figures;
 pub mod settle;
 mod sums;
+pub mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -50,7 +50,9 @@ impl Event {
         let first = quarter(self.from).as_unix_millis();
         let last = self.until.as_unix_millis();
         let most = last.min(first.saturating_add(QUARTER_MS.saturating_mul(MOST_QUARTERS)));
-        (0_i64..).map(move |n| first.saturating_add(n.saturating_mul(QUARTER_MS))).take_while(move |at| *at < most)
+        (0_i64..)
+            .map(move |n| first.saturating_add(n.saturating_mul(QUARTER_MS)))
+            .take_while(move |at| *at < most)
     }
 
     /// Whether it acted in a quarter.

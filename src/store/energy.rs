@@ -38,6 +38,29 @@ CREATE TABLE baselines (
     number INTEGER PRIMARY KEY, source TEXT NOT NULL, since_ms INTEGER NOT NULL, baseline TEXT NOT NULL, firm_w REAL);
 ";
 
+/// The columns that are added up over the parts of a quarter.
+pub(super) const SUMS: [&str; 19] = [
+    "observed_s",
+    "import_j",
+    "export_j",
+    "by_counter_s",
+    "by_power_s",
+    "bridged_s",
+    "miners_j",
+    "miners_known_s",
+    "miners_unknown_j",
+    "other_j",
+    "caused_j",
+    "unused_j",
+    "together_s",
+    "cap_j",
+    "capped_s",
+    "terahashes",
+    "hash_known_s",
+    "resets",
+    "jumps",
+];
+
 /// Which baseline the orders of a source have, from a time on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaselineRow {
@@ -217,7 +240,11 @@ pub(super) fn baseline(line: &Line<'_>) -> rusqlite::Result<BaselineRow> {
     let firm: Option<f64> = line.get("firm_w")?;
     let firm = firm.and_then(|watts| Watts::new(watts).ok());
     let baseline = Baseline::from_name(&name, firm).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("there is no baseline {name}").into())
+        rusqlite::Error::FromSqlConversionFailure(
+            0,
+            Type::Text,
+            format!("there is no baseline {name}").into(),
+        )
     })?;
     Ok(BaselineRow {
         source: rows::text(line, "source")?,

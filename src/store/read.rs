@@ -69,7 +69,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The condition of SQL, with five parameters.
+    /// The condition of SQL, with four parameters.
     const WHERE: &str = "start_ms >= ?1 AND start_ms < ?2 AND (?3 IS NULL OR (kind = 'circuit' AND name = ?3)) \
                          AND (?4 IS NULL OR (kind = 'tenant' AND name = ?4))";
 }
@@ -139,12 +139,30 @@ impl Reader {
         self.all(&sql, params![from_ms, until_ms, circuit, tenant, most, skip], energy::row)
     }
 
-    /// How many rows there are.
+    /// The same with the parts of each quarter added up: one row for each quarter, kind and name.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn count(&self, wanted: &Wanted) -> Result<u64, ReadError> {
-        let sql = format!("SELECT count(*) FROM energy WHERE {}", Wanted::WHERE);
+    pub fn quarters(&self, wanted: &Wanted, skip: u32, most: u32) -> Result<Vec<Row>, ReadError> {
+        let sums = energy::SUMS.map(|column| format!("sum({column}) AS {column}")).join(", ");
+        let sql = format!(
+            "SELECT start_ms, min(part) AS part, kind, name, max(parent) AS parent, {sums} FROM energy WHERE {} \
+             GROUP BY start_ms, kind, name ORDER BY start_ms, kind, name LIMIT ?5 OFFSET ?6",
+            Wanted::WHERE
+        );
+        let Wanted { from_ms, until_ms, circuit, tenant } = wanted;
+        self.all(&sql, params![from_ms, until_ms, circuit, tenant, most, skip], energy::row)
+    }
+
+    /// How many quarters there are so.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn count_quarters(&self, wanted: &Wanted) -> Result<u64, ReadError> {
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM energy WHERE {} GROUP BY start_ms, kind, name)",
+            Wanted::WHERE
+        );
         let Wanted { from_ms, until_ms, circuit, tenant } = wanted;
         let count = |row: &Line<'_>| row.get::<_, i64>(0);
         let found = self.all(&sql, params![from_ms, until_ms, circuit, tenant], count)?;

@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, energy, file, learned,
-    rows,
+    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, energy, file,
+    learned, rows,
 };
 
 /// The ledger is trimmed once in so many writes to it.

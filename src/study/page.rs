@@ -117,4 +117,3 @@ pub fn bars(out: &mut String, rows: &[(String, f64, String)]) -> std::fmt::Resul
     }
     writeln!(out, "</svg></div>")
 }
-

@@ -9,7 +9,8 @@ use std::time::Duration;
 use ballast::clock::Moment;
 use ballast::config::{Config, Options, parse};
 use ballast::control::decision::{
-    Binding, CircuitDecision, Decision, Energy, FleetDecision, MeterDecision, MinerDecision, MinerState, Mode, Source,
+    Binding, CircuitDecision, Decision, Energy, FleetDecision, MeterDecision, MinerDecision, MinerState,
+    Mode, Source,
 };
 use ballast::control::frame::Frame;
 use ballast::control::measure::Measure;
@@ -122,7 +123,8 @@ fn frame(config: &Config, at: Moment, now: Flow, counters: Counters, deaf: [bool
     let powers = [now.main, now.hall, now.barn];
     let mut meters = Vec::new();
     for (index, power) in powers.into_iter().enumerate() {
-        let mut input = MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::saturating(power), at }));
+        let mut input =
+            MeterInput::new(MeterStatus::Ok, Some(Reading { value: Watts::saturating(power), at }));
         let mut count = |measure, value| input.others.set(measure, Reading { value, at });
         match index {
             // It counts in steps of 10 Wh, the other one finely.
@@ -249,7 +251,10 @@ fn database(name: &str) -> PathBuf {
 #[track_caller]
 fn near(what: &str, got: &Value, wanted: f64) {
     let got = got.as_f64().unwrap();
-    eprintln!("{what}: {got:.1} Wh told, {wanted:.1} Wh by the independent integrator ({:+.5} %)", (got / wanted - 1.0) * 100.0);
+    eprintln!(
+        "{what}: {got:.1} Wh told, {wanted:.1} Wh by the independent integrator ({:+.5} %)",
+        (got / wanted - 1.0) * 100.0
+    );
     assert!((got - wanted).abs() <= 0.001 * wanted.abs(), "{what}: {got} is not {wanted} to 0.1 %");
 }
 
@@ -299,7 +304,8 @@ async fn a_week_adds_up_with_the_counters_through_gaps_a_reset_a_restart_and_jum
         }
         if second == down.start {
             // A crash would lose up to a minute more of what only the power tells.
-            let write = Write { energy: account.take_rows(), counters: account.counters(), ..Write::default() };
+            let write =
+                Write { energy: account.take_rows(), counters: account.counters(), ..Write::default() };
             store.write(write).await.unwrap();
             drop(store);
             let opened = Store::open(&path, 10).unwrap();
@@ -310,13 +316,16 @@ async fn a_week_adds_up_with_the_counters_through_gaps_a_reset_a_restart_and_jum
         if second % STEP != 0 || !up {
             continue;
         }
-        let at = Moment::after_start(Duration::from_secs(second) - restarted.since_start().min(Duration::from_secs(second)));
+        let at = Moment::after_start(
+            Duration::from_secs(second) - restarted.since_start().min(Duration::from_secs(second)),
+        );
         let wall = Wall::unix_millis(MONDAY + i64::try_from(second).unwrap() * 1_000 + offset_ms);
         let deaf = [deaf_main, (day(2, 20, 55)..day(2, 21, 25)).contains(&second), false];
         account.tell(&frame(&config, at, now, truth, deaf), wall);
         last = truth;
         if second % 900 == 0 {
-            let write = Write { energy: account.take_rows(), counters: account.counters(), ..Write::default() };
+            let write =
+                Write { energy: account.take_rows(), counters: account.counters(), ..Write::default() };
             store.write(write).await.unwrap();
         }
     }
@@ -335,7 +344,11 @@ async fn a_week_adds_up_with_the_counters_through_gaps_a_reset_a_restart_and_jum
     let barn = &subject(&told, "circuit", "barn")["total"];
     near("import of the barn", &barn["import_watt_hours"], barn_seen);
     assert_eq!(barn["by_counter_seconds"], 0.0, "it has none");
-    near("draw of the tenant south", &subject(&told, "tenant", "south")["total"]["miners_watt_hours"], south_seen);
+    near(
+        "draw of the tenant south",
+        &subject(&told, "tenant", "south")["total"]["miners_watt_hours"],
+        south_seen,
+    );
     near(
         "hashes of the tenant south",
         &subject(&told, "tenant", "south")["total"]["hashes_terahashes"],
@@ -345,17 +358,67 @@ async fn a_week_adds_up_with_the_counters_through_gaps_a_reset_a_restart_and_jum
     let seconds = |value: &Value| value.as_f64().unwrap();
     assert!((seconds(&pcc["bridged_seconds"]) - 840.0).abs() < 60.0, "{}", pcc["bridged_seconds"]);
     assert!((seconds(&hall["bridged_seconds"]) - 2_040.0).abs() < 60.0, "{}", hall["bridged_seconds"]);
-    assert!((seconds(&barn["metered_seconds"]) - (WEEK as f64 - 240.0)).abs() < 30.0, "{}", barn["metered_seconds"]);
+    assert!(
+        (seconds(&barn["metered_seconds"]) - (WEEK as f64 - 240.0)).abs() < 30.0,
+        "{}",
+        barn["metered_seconds"]
+    );
     // A quarter that the daemon was down in has two parts and is one; the hour that the clock had twice has more time than an hour.
     let quarter = |start: &str| {
         let all = subject(&told, "circuit", "barn")["quarters"].as_array().unwrap();
         all.iter().find(|it| it["start_utc"] == start).unwrap().clone()
     };
     assert!((seconds(&quarter("2026-06-05T10:00:00Z")["observed_seconds"]) - 660.0).abs() < 20.0);
-    assert!(seconds(&quarter("2026-06-06T09:15:00Z")["observed_seconds"]) > 1_000.0);
+    assert!(seconds(&quarter("2026-06-06T09:45:00Z")["observed_seconds"]) > 1_400.0);
     let all = subject(&told, "circuit", "barn")["quarters"].as_array().unwrap();
     assert!(all.iter().all(|it| it["start_utc"] != "2026-06-06T06:15:00Z"), "the clock never showed it");
     pages_of(&path);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_are_told_quarters_page_by_page_beside_the_daemon_that_writes() {
+    let path = database("energy-interface");
+    let opened = Store::open(&path, 10).unwrap();
+    let mut rows = quarters(&[]);
+    // A second part of one quarter, as after a restart.
+    let mut part = rows[100].clone();
+    part.part += 1_000_000;
+    rows.push(part);
+    opened.store.write(Write { energy: rows, ..Write::default() }).await.unwrap();
+    drop(opened);
+    let mut config = ballast::config::demo(ballast::config::DEMO_NETWORK).unwrap();
+    config.web.listen = ([127, 0, 0, 1], 0).into();
+    config.store.path = Some(path);
+    let daemon = ballast::daemon::Daemon::start(config, ballast::clock::Clock::start()).await.unwrap();
+    let ask = async |query: &str| {
+        let url = format!("http://{}/api/v1/energy{query}", daemon.address());
+        let answer = reqwest::Client::new().get(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let from = "from=2026-04-03T00:00:00Z&to=2026-04-05T00:00:00Z";
+    let (code, all) = ask(&format!("?{from}&circuit=pcc&limit=10&offset=2")).await;
+    assert_eq!(code, 200, "{all}");
+    assert_eq!(
+        (&all["total"], &all["offset"], &all["interval_seconds"]),
+        (&192.into(), &2.into(), &900.into())
+    );
+    assert_eq!(all["quarters"].as_array().unwrap().len(), 10);
+    let twice = &all["quarters"][2];
+    assert_eq!(
+        (&twice["start"], &twice["observed_seconds"]),
+        (&"2026-04-03T01:00:00Z".into(), &1_800.0.into())
+    );
+    assert!(twice["hashes_terahashes"].is_null(), "not known is not zero");
+    let (code, none) = ask(&format!("?{from}&tenant=north")).await;
+    assert_eq!((code, &none["total"]), (200, &0.into()));
+    assert_eq!(ask("").await.0, 200, "the last day");
+    for wrong in
+        ["?from=yesterday", "?from=2026-01-01T00:00:00Z&to=2026-06-01T00:00:00Z", "?limit=5000", "?miner=x"]
+    {
+        let (code, problem) = ask(wrong).await;
+        assert_eq!((code, problem["detail"].as_str().is_some()), (400, true), "{wrong}: {problem}");
+    }
+    daemon.stop().await;
 }
 
 /// The other forms of the same report.
@@ -364,9 +427,12 @@ fn pages_of(path: &Path) {
     let arguments = ["--from", "2026-06-01", "--to", "2026-06-08", "--out", page.to_str().unwrap()];
     assert!(report(path, &arguments).status.success());
     let html = std::fs::read_to_string(&page).unwrap();
-    assert!(html.starts_with("<!doctype html>") && html.contains("Took only what nobody else would have used"));
+    assert!(
+        html.starts_with("<!doctype html>") && html.contains("Took only what nobody else would have used")
+    );
     assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"));
-    let csv = report(path, &["--from", "2026-06-01", "--to", "2026-06-07", "--format", "csv", "--table", "days"]);
+    let csv =
+        report(path, &["--from", "2026-06-01", "--to", "2026-06-07", "--format", "csv", "--table", "days"]);
     let csv = String::from_utf8(csv.stdout).unwrap();
     let columns = csv.lines().next().unwrap().split(',').count();
     assert!(csv.starts_with("start_utc,end_utc,kind,name,parent,observed_seconds,import_watt_hours,"));
@@ -391,7 +457,11 @@ fn quarters(orders: &[(i64, i64)]) -> Vec<Row> {
             let of_day = f64::from(i32::try_from(number % 96).unwrap()) / 96.0;
             let usual = 2e6 + 4e5 * (of_day * std::f64::consts::TAU).sin() + 1.5e5 * (day * 1.7).sin();
             let weekend = if (number / 96 + 2) % 7 >= 5 { 0.7 } else { 1.0 };
-            let shed = if orders.iter().any(|(from, until)| at < *until && at + 900_000 > *from) { 0.35 } else { 1.0 };
+            let shed = if orders.iter().any(|(from, until)| at < *until && at + 900_000 > *from) {
+                0.35
+            } else {
+                1.0
+            };
             let watts = usual * weekend * shed * (1.0 + 0.02 * dice(u64::try_from(number).unwrap() * 420, 9));
             // One hour of one day is not known, and one quarter of an order hardly.
             let known = match number {
@@ -500,8 +570,12 @@ async fn what_was_delivered_is_what_another_program_works_out_of_the_same_databa
     assert_eq!(ten["baseline"], "10-in-10");
     assert_eq!(ten["baseline_days"].as_array().unwrap().len(), 10);
     assert!(!ten["baseline_days"].to_string().contains("2026-05-27"), "an order acted on that day");
-    let excused: Vec<&str> =
-        ten["quarters"].as_array().unwrap().iter().filter_map(|quarter| quarter["excused"].as_str()).collect();
+    let excused: Vec<&str> = ten["quarters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|quarter| quarter["excused"].as_str())
+        .collect();
     assert!(excused.iter().any(|why| why.contains("7.0 min")), "{excused:?}");
     assert!(excused.iter().any(|why| why.contains("44 % of it is measured")), "{excused:?}");
     assert!(orders[2]["quarters"].to_string().contains("in maintenance"));

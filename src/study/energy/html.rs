@@ -20,6 +20,8 @@ use crate::web::page::escape;
 const MOST_DAYS: usize = 62;
 /// Circuits whose hours are drawn.
 const MOST_MAPS: usize = 12;
+/// Other load below this share of the import is the error of the meters.
+const MINERS_ALONE: f64 = 0.005;
 /// Days in a map of hours.
 const MAP_DAYS: usize = 31;
 /// Orders, and quarters of one order, that are told one by one; the CSV has all.
@@ -118,7 +120,9 @@ fn hashes(sums: &Sums) -> String {
 fn days(out: &mut String, report: &Report) -> Result {
     let Some(top) = report.subjects.first() else { return Ok(()) };
     let by_day = top.by(|start| report.day(start));
-    let name = |day: Date, long: bool| if long { day.strftime("%Y-%m").to_string() } else { day.strftime("%d %b").to_string() };
+    let name = |day: Date, long: bool| {
+        if long { day.strftime("%Y-%m").to_string() } else { day.strftime("%d %b").to_string() }
+    };
     let long = by_day.len() > MOST_DAYS;
     let mut each: Vec<(String, Sums)> = Vec::new();
     for (day, sums) in by_day {
@@ -198,7 +202,12 @@ fn stacked(out: &mut String, bars: &[(String, [f64; 2])]) -> Result {
             (first - second).max(0.0)
         )?;
         if at.is_multiple_of(every) {
-            write!(out, "<text x=\"{:.1}\" y=\"198\" text-anchor=\"middle\">{}</text>", x + wide / 2.0, escape(name))?;
+            write!(
+                out,
+                "<text x=\"{:.1}\" y=\"198\" text-anchor=\"middle\">{}</text>",
+                x + wide / 2.0,
+                escape(name)
+            )?;
         }
     }
     writeln!(out, "</svg></div>")
@@ -231,7 +240,16 @@ fn circuits(out: &mut String, report: &Report) -> Result {
     table(
         out,
         "",
-        &["Circuit", "Import", "Export", "Miners", "Other load", "Caused by miners", "Left unused", "Mean cap"],
+        &[
+            "Circuit",
+            "Import",
+            "Export",
+            "Miners",
+            "Other load",
+            "Caused by miners",
+            "Left unused",
+            "Mean cap",
+        ],
         &rows,
     );
     writeln!(
@@ -264,26 +282,26 @@ fn tenants(out: &mut String, report: &Report) -> Result {
         return Ok(());
     }
     writeln!(out, "<h2>Tenants</h2>")?;
-    table(
-        out,
-        "",
-        &["Tenant", "Energy", "Hashes", "Efficiency", "Known", "Silent miners, at most"],
-        &rows,
-    );
+    table(out, "", &["Tenant", "Energy", "Hashes", "Efficiency", "Known", "Silent miners, at most"], &rows);
     Ok(())
 }
 
 /// Import because of the miners, by hour and circuit.
 fn caused(out: &mut String, report: &Report) -> Result {
-    let metered: Vec<&Subject> = of_kind(report, Kind::Circuit).filter(|it| !it.total.together.is_zero()).collect();
+    // Where nothing but miners hangs, all that flows in is theirs, and nothing is said by it.
+    let shared = |it: &&Subject| {
+        !it.total.together.is_zero() && it.total.other.abs() > it.total.import.scaled(MINERS_ALONE)
+    };
+    let metered: Vec<&Subject> = of_kind(report, Kind::Circuit).filter(shared).collect();
     if metered.is_empty() {
         return Ok(());
     }
     writeln!(
         out,
         "<h2>Took only what nobody else would have used</h2><p>Import that would not have been without the miners, hour by hour: in \
-         each cycle the smaller of what flowed in and what they drew. Where it is zero, they took what was left over and no more. \
-         A limit above 0 W allows more than that, and an hour before sunrise may have it for that reason.</p>"
+         each cycle the smaller of what flowed into the circuit and what they drew. Where it is zero, they took what was left over \
+         there and no more. A surplus limit above 0 W allows more than that. Circuits of miners alone are left out: what flows \
+         into them is their draw.</p>"
     )?;
     for subject in metered.iter().take(MOST_MAPS) {
         map(out, report, subject)?;
@@ -316,7 +334,11 @@ fn map(out: &mut String, report: &Report, subject: &Subject) -> Result {
         told(subject.total.together, subject.total.caused),
         all.len(),
         some,
-        if some > 0 { format!(", the most {} on {date} from {hour:02}:00", energy(most)) } else { String::new() }
+        if some > 0 {
+            format!(", the most {} on {date} from {hour:02}:00", energy(most))
+        } else {
+            String::new()
+        }
     )?;
     let mut dates: Vec<Date> = hourly.keys().map(|(date, _)| *date).collect();
     dates.dedup();
@@ -392,20 +414,20 @@ fn orders(out: &mut String, report: &Report) -> Result {
                 format!("{} {}", order.event.source, order.event.id),
                 format!("{} ({})", order.event.circuit, tables::scope(order)),
                 power(order.event.cap.get()),
-                written(order.event.from, &report.zone),
-                written(order.event.until, &report.zone),
+                span(report, order),
                 order.baseline.name().to_owned(),
                 optional(order.asked),
                 optional(order.delivered),
                 delivered(order.delivered, order.asked),
-                words(order.verdict).to_owned(),
-                format!("{excused} of {}", order.quarters.len()),
+                match excused {
+                    0 => words(order.verdict).to_owned(),
+                    some => format!("{}\n{some} of {} excused", words(order.verdict), order.quarters.len()),
+                },
             ]
         })
         .collect();
-    let head =
-        ["Order", "Where", "Cap", "From", "To", "Baseline", "Asked", "Delivered", "Share", "Verdict", "Excused"];
-    table(out, "", &head, &rows);
+    let head = ["Order", "Where", "Cap", "When", "Baseline", "Asked", "Delivered", "Share", "Verdict"];
+    table(out, "lines", &head, &rows);
     for order in report.orders.iter().take(MOST_ORDERS) {
         one(out, report, order)?;
     }
@@ -415,12 +437,23 @@ fn orders(out: &mut String, report: &Report) -> Result {
     Ok(())
 }
 
+/// From when to when, the day once where it is the same, in two lines.
+fn span(report: &Report, order: &Settlement) -> String {
+    let (from, until) = (written(order.event.from, &report.zone), written(order.event.until, &report.zone));
+    match from.split_once(' ').zip(until.split_once(' ')) {
+        Some(((day, from), (same, until))) if day == same => format!("{day}\n{from} to {until}"),
+        _ => format!("{from}\nto {until}"),
+    }
+}
+
 fn one(out: &mut String, report: &Report, order: &Settlement) -> Result {
     let how = match &order.curve {
         Err(why) => format!("There is no baseline {}: {why}.", order.baseline.name()),
         Ok(curve) => {
             let mut text = match curve.watts.values().next() {
-                Some(watts) if curve.days.is_empty() => format!("Baseline {}: {}.", order.baseline.name(), power(watts.get())),
+                Some(watts) if curve.days.is_empty() => {
+                    format!("Baseline {}: {}.", order.baseline.name(), power(watts.get()))
+                }
                 _ => format!("Baseline {} of {} days", order.baseline.name(), curve.days.len()),
             };
             if let (Some(first), Some(last)) = (curve.days.last(), curve.days.first()) {
@@ -448,7 +481,9 @@ fn one(out: &mut String, report: &Report, order: &Settlement) -> Result {
     let rows: Vec<Vec<String>> = order
         .quarters
         .iter()
-        .filter(|quarter| quarter.start >= Wall::unix_millis(report.from.as_unix_millis().saturating_sub(900_000)))
+        .filter(|quarter| {
+            quarter.start >= Wall::unix_millis(report.from.as_unix_millis().saturating_sub(900_000))
+        })
         .take(MOST_QUARTERS)
         .map(|quarter| {
             vec![

@@ -66,7 +66,9 @@ pub enum EnergyReportError {
     #[error("{0}")]
     Nothing(String),
     /// It is too long.
-    #[error("this comes to more than {MOST_QUARTERS} quarters of circuits and tenants; ask for a shorter time, or for one --circuit")]
+    #[error(
+        "this comes to more than {MOST_QUARTERS} quarters of circuits and tenants; ask for a shorter time, or for one --circuit"
+    )]
     TooLong,
     /// Too many orders.
     #[error("more than {MOST_ORDERS} orders held in this time; ask for a shorter one")]
@@ -206,7 +208,11 @@ pub fn report(reader: &Reader, told: &Told) -> Result<Report, EnergyReportError>
 }
 
 /// Hands each row of energy to `take`, which says whether there may be more.
-fn each(reader: &Reader, wanted: &Wanted, mut take: impl FnMut(Row) -> bool) -> Result<(), EnergyReportError> {
+fn each(
+    reader: &Reader,
+    wanted: &Wanted,
+    mut take: impl FnMut(Row) -> bool,
+) -> Result<(), EnergyReportError> {
     // A page ends with a whole quarter, and the next begins behind it.
     let mut skip = 0_u32;
     loop {
@@ -233,11 +239,9 @@ fn nothing(reader: &Reader, told: &Told) -> Result<String, ReadError> {
     };
     let (from, until) = (written(told.from, &told.zone), written(told.until, &told.zone));
     let known = match reader.span()? {
-        Some((first, last)) => format!(
-            "there is energy from {} to {}",
-            written(first, &told.zone),
-            written(last, &told.zone)
-        ),
+        Some((first, last)) => {
+            format!("there is energy from {} to {}", written(first, &told.zone), written(last, &told.zone))
+        }
         None => String::from("there is none at all yet: the daemon writes it once a minute"),
     };
     Ok(format!("nothing is known{whose} from {from} to {until}; {known}"))
@@ -326,10 +330,8 @@ fn settled(
     if here.len() > MOST_ORDERS {
         return Err(EnergyReportError::TooManyOrders);
     }
-    let parents: BTreeMap<&str, &str> = all
-        .values()
-        .filter_map(|subject| Some((&*subject.name, subject.parent.as_deref()?)))
-        .collect();
+    let parents: BTreeMap<&str, &str> =
+        all.values().filter_map(|subject| Some((&*subject.name, subject.parent.as_deref()?))).collect();
     let above = |upper: &str, lower: &str| {
         // A ring would have no end.
         std::iter::successors(Some(lower), |at| parents.get(at).copied()).take(64).any(|at| at == upper)

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{Report, Subject, stamp};
-use crate::control::site::Scope;
 use crate::control::signal::Wall;
+use crate::control::site::Scope;
 use crate::energy::figures::Figures;
 use crate::energy::settle::{Settled, Settlement};
 use crate::energy::{QUARTER, Sums};
@@ -274,10 +274,8 @@ impl<'r> Order<'r> {
                 _ => None,
             },
             baseline_adjustment_ratio: curve.ok().and_then(|curve| curve.adjustment),
-            baseline_days: curve.map_or_else(
-                |_| Vec::new(),
-                |curve| curve.days.iter().map(ToString::to_string).collect(),
-            ),
+            baseline_days: curve
+                .map_or_else(|_| Vec::new(), |curve| curve.days.iter().map(ToString::to_string).collect()),
             baseline_note: note,
             asked_watt_hours: hours(order.asked),
             delivered_watt_hours: hours(order.delivered),

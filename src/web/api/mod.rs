@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /api/v1/status`, `/circuits`, `/meters`, `/miners`, `/history` | any, none on this machine | what is going on |
 //! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
+//! | `GET /api/v1/energy` | any, none on this machine | energy by the quarter hour |
 //! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
@@ -22,6 +23,7 @@ mod alarms;
 mod answer;
 pub mod body;
 mod document;
+mod energy;
 mod events;
 pub mod fuzzing;
 mod limits;
@@ -54,6 +56,7 @@ use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::token::{Caller, Gate, Scopes, Unknown};
+use energy::Shelf;
 pub use preview::{Ask, Asker};
 pub use problem::Problem;
 use reads::Reads;
@@ -103,6 +106,7 @@ pub struct Api {
     state: Mutex<Inside>,
     alarms: Option<Alarms>,
     asker: Option<Asker>,
+    shelf: Option<Shelf>,
 }
 
 #[derive(Debug)]
@@ -140,7 +144,7 @@ impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
         let hosts = Arc::new(Hosts::new(&config.web.hosts));
-        Self { desk, hosts, state: Mutex::new(Inside::new(config)), alarms: None, asker: None }
+        Self { desk, hosts, state: Mutex::new(Inside::new(config)), alarms: None, asker: None, shelf: None }
     }
 
     /// Tells of alarms, too.
@@ -151,6 +155,11 @@ impl Api {
     /// Tells what an order would do, too.
     pub fn with_previews(self, asker: Asker) -> Self {
         Self { asker: Some(asker), ..self }
+    }
+
+    /// Tells of energy, too, from this database.
+    pub fn with_energy(self, database: std::path::PathBuf) -> Self {
+        Self { shelf: Some(Shelf::new(database)), ..self }
     }
 
     /// The names by which the daemon may be called.

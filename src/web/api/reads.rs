@@ -73,6 +73,11 @@ impl Reads {
         self.orders.as_ref()?.alarms.as_ref()
     }
 
+    /// Where energy is read; `None` where none is kept.
+    pub(super) fn shelf(&self) -> Option<&super::energy::Shelf> {
+        self.orders.as_ref()?.shelf.as_ref()
+    }
+
     /// The last cycle, and the moment.
     fn frame(&self) -> Result<(Frame, Moment), Problem> {
         let frame = self.exporter.frame().ok_or_else(Problem::too_early)?;
@@ -86,6 +91,10 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         Some(_) => OpenApiRouter::new().routes(routes!(super::alarms::list)),
         None => OpenApiRouter::new(),
     };
+    let energy = match reads.shelf() {
+        Some(_) => OpenApiRouter::new().routes(routes!(super::energy::quarters)),
+        None => OpenApiRouter::new(),
+    };
     OpenApiRouter::new()
         .routes(routes!(site_status))
         .routes(routes!(all_circuits))
@@ -97,6 +106,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(events::events))
         .routes(routes!(document))
         .merge(alarms)
+        .merge(energy)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
         .with_state(reads)
 }
@@ -135,7 +145,7 @@ fn ready(body: Bytes) -> Response {
 }
 
 /// The same, compressed where it is large and that is taken.
-async fn large(headers: &HeaderMap, body: &impl Serialize) -> Answered {
+pub(super) async fn large(headers: &HeaderMap, body: &impl Serialize) -> Answered {
     let failed = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "an answer cannot be written");
         Problem::from(NotRendered::Failed)
