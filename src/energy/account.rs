@@ -349,17 +349,15 @@ impl Account {
         match meaning {
             // While it stood still the power counted. What it says of that time was counted.
             _ if was_dead => {}
-            Meaning::Begins | Meaning::Lost => self.flush(index, way),
+            Meaning::Begins | Meaning::Lost => self.flush(index, way, false),
             Meaning::Odd => {
-                self.flush(index, way);
+                self.flush(index, way, false);
                 if let Some(share) = self.parts.back_mut().and_then(|part| part.circuits.get_mut(index)) {
                     share.sums.resets = share.sums.resets.saturating_add(1);
                 }
             }
-            Meaning::Flowed(energy) => {
-                let moved = energy > Joules::ZERO;
-                self.forget(index, way, moved);
-                let time = old.at.zip(new.at).map(|(old, new)| new - old).unwrap_or_default();
+            Meaning::Flowed(energy, time) => {
+                self.forget(index, way, energy > Joules::ZERO);
                 self.spread(index, way, (&old, &new), energy, (time, false));
             }
             Meaning::Bridges(energy, time) => {
@@ -393,8 +391,9 @@ impl Account {
         }
     }
 
-    /// What the power tells since then counts: there is no reading that tells it.
-    fn flush(&mut self, index: usize, way: usize) {
+    /// What the power tells since then counts: there is no reading that tells it. One that comes later and tells the same time
+    /// too (`covered`) counts only for what is more.
+    fn flush(&mut self, index: usize, way: usize, covered: bool) {
         let mut given = Between::default();
         for part in &mut self.parts {
             let Some(share) = part.circuits.get_mut(index) else { continue };
@@ -407,7 +406,7 @@ impl Account {
             part.dirty = true;
         }
         let counter = self.tracks.get_mut(index).and_then(|track| track.counters.get_mut(way));
-        if let Some(counter) = counter.filter(|counter| counter.anchor.is_some()) {
+        if let Some(counter) = counter.filter(|counter| covered && counter.anchor.is_some()) {
             counter.given += given.energy;
             counter.given_for = counter.given_for.saturating_add(given.time);
         }
@@ -431,7 +430,7 @@ impl Account {
     fn overdue(&mut self, index: usize, way: usize, now: Moment) {
         let counter = self.tracks.get(index).and_then(|track| track.counters.get(way));
         if counter.is_some_and(|counter| counter.overdue(now)) {
-            self.flush(index, way);
+            self.flush(index, way, true);
         }
     }
 

@@ -54,8 +54,8 @@ pub(super) struct Counter {
 pub(super) enum Meaning {
     /// The first one: from here it counts.
     Begins,
-    /// So much flowed since the one before.
-    Flowed(Joules),
+    /// So much flowed since the one before, beyond what was taken from the power; how much of the time that was not.
+    Flowed(Joules, Duration),
     /// The same over a gap, beyond what was taken from the power; how much of the gap that was not.
     Bridges(Joules, Duration),
     /// It cannot follow from the one before.
@@ -126,7 +126,7 @@ impl Counter {
         if flowed > Joules::ZERO {
             self.step = self.step.max(flowed);
             self.alive(new.at);
-            return Meaning::Flowed(flowed);
+            return Meaning::Flowed((flowed - given).at_least_zero(), span.saturating_sub(given_for));
         }
         self.still += between.energy;
         let since = *self.still_since.get_or_insert(old.at.unwrap_or(Moment::START));
@@ -135,7 +135,7 @@ impl Counter {
             self.dead = true;
             return Meaning::Dies;
         }
-        Meaning::Flowed(Joules::ZERO)
+        Meaning::Flowed(Joules::ZERO, span.saturating_sub(given_for))
     }
 
     /// It has moved, or is another one.
@@ -167,7 +167,7 @@ mod tests {
 
     fn wh(meaning: Meaning) -> f64 {
         match meaning {
-            Meaning::Flowed(energy) | Meaning::Bridges(energy, _) => energy.get() / 3_600.0,
+            Meaning::Flowed(energy, _) | Meaning::Bridges(energy, _) => energy.get() / 3_600.0,
             other => panic!("{other:?}"),
         }
     }
@@ -220,7 +220,7 @@ mod tests {
         for step in 1..=200_u64 {
             match counter.read(anchor(step * 5, 0.0), five(20_000.0), LARGEST) {
                 Meaning::Dies => died = step * 5,
-                Meaning::Flowed(energy) => assert_eq!(energy, Joules::ZERO),
+                Meaning::Flowed(energy, _) => assert_eq!(energy, Joules::ZERO),
                 other => panic!("{other:?}"),
             }
         }

@@ -48,8 +48,15 @@ fn delivery_is_below_within_or_above_what_was_asked() {
     let event = event("2026-07-01T12:00:00Z", "2026-07-01T13:15:00Z");
     // Of 100 kW that were asked: 90, 95, 150, 160 and, by the wrong way, −10.
     let series = series("2026-07-01T12:00:00Z", [110e3, 105e3, 50e3, 40e3, 210e3]);
-    let settled =
-        settle(&event, Baseline::MeterBefore, &series, &[event.clone()], &[], &TimeZone::UTC, |_, _| true);
+    let settled = settle(
+        &event,
+        Baseline::MeterBefore,
+        &series,
+        std::slice::from_ref(&event),
+        &[],
+        &TimeZone::UTC,
+        |_, _| true,
+    );
     let verdicts: Vec<Verdict> = settled.quarters.iter().map(|quarter| quarter.verdict).collect();
     use Verdict::{Above, Below, Within};
     assert_eq!(verdicts, [Below, Within, Within, Above, Below]);

@@ -62,16 +62,16 @@ pub struct Wanted {
     pub from_ms: i64,
     /// Quarters that begin before this point.
     pub until_ms: i64,
-    /// Of this circuit alone.
+    /// Of this circuit alone, and of the tenant if one is named too.
     pub circuit: Option<String>,
-    /// Of this tenant alone.
+    /// Of this tenant alone, and of the circuit if one is named too.
     pub tenant: Option<String>,
 }
 
 impl Wanted {
     /// The condition of SQL, with four parameters.
-    const WHERE: &str = "start_ms >= ?1 AND start_ms < ?2 AND (?3 IS NULL OR (kind = 'circuit' AND name = ?3)) \
-                         AND (?4 IS NULL OR (kind = 'tenant' AND name = ?4))";
+    const WHERE: &str = "start_ms >= ?1 AND start_ms < ?2 AND ((?3 IS NULL AND ?4 IS NULL) OR (kind = 'circuit' AND name = ?3) \
+                         OR (kind = 'tenant' AND name = ?4))";
 }
 
 impl Reader {

@@ -162,33 +162,25 @@ pub fn report(reader: &Reader, told: &Told) -> Result<Report, EnergyReportError>
     let wanted = Wanted { from_ms, until_ms, circuit: told.circuit.clone(), tenant: told.tenant.clone() };
     let mut all: BTreeMap<(Kind, Arc<str>), Subject> = BTreeMap::new();
     let mut quarters = 0_usize;
-    // Of a tenant alone nobody asks what the circuits did.
-    let both = told.circuit.is_some() && told.tenant.is_some();
-    let asks = match both {
-        true => vec![Wanted { tenant: None, ..wanted.clone() }, Wanted { circuit: None, ..wanted }],
-        false => vec![wanted],
-    };
-    for wanted in &asks {
-        each(reader, wanted, |row| {
-            let key = (row.kind, row.name.clone());
-            let subject = all.entry(key).or_insert_with(|| Subject {
-                kind: row.kind,
-                name: row.name,
-                parent: None,
-                depth: 0,
-                quarters: BTreeMap::new(),
-                total: Sums::default(),
-            });
-            subject.parent = row.parent;
-            subject.total += row.sums;
-            let sums = subject.quarters.entry(row.start.as_unix_millis()).or_insert_with(|| {
-                quarters += 1;
-                Sums::default()
-            });
-            *sums += row.sums;
-            quarters <= MOST_QUARTERS
-        })?;
-    }
+    each(reader, &wanted, |row| {
+        let key = (row.kind, row.name.clone());
+        let subject = all.entry(key).or_insert_with(|| Subject {
+            kind: row.kind,
+            name: row.name,
+            parent: None,
+            depth: 0,
+            quarters: BTreeMap::new(),
+            total: Sums::default(),
+        });
+        subject.parent = row.parent;
+        subject.total += row.sums;
+        let sums = subject.quarters.entry(row.start.as_unix_millis()).or_insert_with(|| {
+            quarters += 1;
+            Sums::default()
+        });
+        *sums += row.sums;
+        quarters <= MOST_QUARTERS
+    })?;
     if all.is_empty() {
         return Err(EnergyReportError::Nothing(nothing(reader, told)?));
     }
@@ -213,7 +205,6 @@ fn each(
     wanted: &Wanted,
     mut take: impl FnMut(Row) -> bool,
 ) -> Result<(), EnergyReportError> {
-    // A page ends with a whole quarter, and the next begins behind it.
     let mut skip = 0_u32;
     loop {
         let rows = reader.energy(wanted, skip, PAGE)?;
