@@ -12,6 +12,7 @@
 //! | `account` | the open quarters: what each cycle adds, which clock jumps, what is closed |
 //! | `counter` | the meters' own counters: resets, exchanges, gaps, counters that stand |
 //! | `sums`, `figures` | what is kept of a quarter, and how it is told |
+//! | `seal` | what the proof says of closed quarters |
 //! | `tally` | what each tenant's miners did since the start |
 //! | `baseline` | what would have been drawn without an order, by named methods |
 //! | `settle` | what of an order was delivered, quarter by quarter |
@@ -20,6 +21,7 @@ pub mod account;
 pub mod baseline;
 mod counter;
 pub mod figures;
+pub mod seal;
 pub mod settle;
 mod sums;
 pub mod tally;

@@ -180,6 +180,19 @@ impl Reader {
         Ok(first.zip(last).map(|(first, last)| (Wall::unix_millis(first), Wall::unix_millis(last))))
     }
 
+    /// Which circuit feeds which, as it was in the last quarter before a time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn parents(&self, until: Wall) -> Result<Vec<(String, String)>, ReadError> {
+        self.all(
+            "SELECT DISTINCT name, parent FROM energy WHERE kind = 'circuit' AND parent IS NOT NULL AND start_ms = \
+             (SELECT max(start_ms) FROM energy WHERE start_ms < ?1)",
+            [until.as_unix_millis()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
     /// Orders that were taken in and may have held in a time, the oldest first.
     ///
     /// # Errors

@@ -184,11 +184,8 @@ pub fn report(reader: &Reader, told: &Told) -> Result<Report, EnergyReportError>
     if all.is_empty() {
         return Err(EnergyReportError::Nothing(nothing(reader, told)?));
     }
-    let orders = if told.tenant.is_some() && told.circuit.is_none() {
-        Vec::new()
-    } else {
-        settled(reader, told, &all)?
-    };
+    let orders =
+        if told.tenant.is_some() && told.circuit.is_none() { Vec::new() } else { settled(reader, told)? };
     Ok(Report {
         from: told.from,
         until: told.until,
@@ -304,11 +301,7 @@ fn in_force(rows: &[BaselineRow], told: &Told, event: &Event) -> Baseline {
     other.map(|(_, baseline)| *baseline).or_else(known).unwrap_or_default()
 }
 
-fn settled(
-    reader: &Reader,
-    told: &Told,
-    all: &BTreeMap<(Kind, Arc<str>), Subject>,
-) -> Result<Vec<Settlement>, EnergyReportError> {
+fn settled(reader: &Reader, told: &Told) -> Result<Vec<Settlement>, EnergyReportError> {
     let back = |at: Wall, by: i64| Wall::unix_millis(at.as_unix_millis().saturating_add(by));
     let rows = reader.orders(back(told.from, -BEFORE), back(told.until, AFTER))?;
     let events: Vec<Event> = rows.iter().filter_map(|row| event(row, told.until)).collect();
@@ -321,8 +314,9 @@ fn settled(
     if here.len() > MOST_ORDERS {
         return Err(EnergyReportError::TooManyOrders);
     }
+    let known = reader.parents(told.until)?;
     let parents: BTreeMap<&str, &str> =
-        all.values().filter_map(|subject| Some((&*subject.name, subject.parent.as_deref()?))).collect();
+        known.iter().map(|(name, parent)| (name.as_str(), parent.as_str())).collect();
     let above = |upper: &str, lower: &str| {
         // A ring would have no end.
         std::iter::successors(Some(lower), |at| parents.get(at).copied()).take(64).any(|at| at == upper)
