@@ -16,6 +16,7 @@ pub mod meter;
 pub mod metrics;
 pub mod miner;
 mod names;
+pub mod proof;
 pub(crate) mod rate;
 pub mod record;
 pub mod secret;

@@ -14,7 +14,8 @@ use crate::control::frame::Frame;
 use crate::control::signal::Wall;
 use crate::energy::account::Account;
 use crate::energy::tally::Tally;
-use crate::energy::{CounterRow, Kind, Row};
+use crate::energy::{CounterRow, Kind, Row, seal};
+use crate::proof::{self, Writer};
 use crate::store::{BaselineRow, Store, Write};
 
 /// Time between two writes: a crash costs no more.
@@ -27,6 +28,8 @@ const MOST_WAITING: usize = 50_000;
 pub struct Energy {
     /// `None` where nothing is kept.
     store: Option<Store>,
+    /// Where closed quarters are put on record.
+    proof: Option<Writer>,
     account: Account,
     tally: Tally,
     baselines: Vec<BaselineRow>,
@@ -80,6 +83,7 @@ impl Energy {
     /// Begins to add up, from where the counters stood.
     pub fn start(config: &Config, store: Option<Store>, counters: &[CounterRow]) -> Self {
         Self {
+            proof: store.as_ref().map(Store::proof),
             store,
             account: Account::new(&config.site, &config.tenants, counters),
             baselines: baselines(config),
@@ -120,6 +124,7 @@ impl Energy {
 
     /// Writes what is new a last time, once this is awaited: a second at the most.
     pub fn last(&mut self) -> impl Future<Output = ()> + use<> {
+        self.account.finish();
         self.write()
     }
 
@@ -135,7 +140,11 @@ impl Energy {
                 if kept.baselines { Vec::new() } else { self.baselines.clone() },
             )
         };
-        drop(self.account.take_closed());
+        for closed in self.account.take_closed() {
+            if let Some((proof, body)) = self.proof.as_ref().zip(seal::body(&closed)) {
+                proof.append(proof::Kind::Energy, body);
+            }
+        }
         async move {
             let Some(store) = store else { return };
             let told = !baselines.is_empty();

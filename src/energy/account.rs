@@ -162,9 +162,7 @@ impl Account {
 
     /// Takes a new configuration. Open quarters are closed, and go on in other parts; counters of the same meters go on.
     pub fn configure(&mut self, site: &Site, tenants: &[Option<Arc<str>>]) {
-        while !self.parts.is_empty() {
-            self.close_first();
-        }
+        self.finish();
         let old = std::mem::replace(&mut self.layout, Layout::new(site, tenants));
         // A label that nobody has any more would be exported for ever.
         self.totals.retain(|name, _| self.layout.tenants.contains(name));
@@ -314,6 +312,13 @@ impl Account {
     /// Closes what has settled.
     fn close(&mut self, now: Moment) {
         while self.parts.front().is_some_and(|part| part.left.is_some_and(|left| now - left >= SETTLES)) {
+            self.close_first();
+        }
+    }
+
+    /// Closes all: nobody goes on with them.
+    pub fn finish(&mut self) {
+        while !self.parts.is_empty() {
             self.close_first();
         }
     }

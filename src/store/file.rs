@@ -7,10 +7,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Damaged, StoreError, energy, wal};
-use crate::clock;
+use crate::{clock, proof};
 
 /// The version of the tables below, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 pub(super) const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -62,6 +62,7 @@ CREATE TABLE alarms (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, severity TEXT NOT NULL, subject TEXT NOT NULL, words TEXT NOT NULL,
     raised_ms INTEGER NOT NULL, cleared_ms INTEGER, acknowledged_by TEXT, acknowledged_ms INTEGER, note TEXT);
 ",
+    proof::chain::TABLE,
     energy::TABLES,
 ];
 

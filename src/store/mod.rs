@@ -20,6 +20,7 @@
 //! | `energy` | energy by the quarter hour as rows |
 //! | `read` | reads the file beside the daemon, for reports |
 //! | `worker` | the thread |
+//! | `proving` | what the thread adds to the proof |
 //! | `boot` | whether this start follows a power outage |
 
 mod alarms;
@@ -27,6 +28,7 @@ pub mod boot;
 mod energy;
 mod file;
 mod learned;
+mod proving;
 pub mod read;
 mod rows;
 mod wal;
@@ -45,6 +47,7 @@ use crate::control::signal::book::Held;
 use crate::control::signal::{Active, Basis, Wall};
 use crate::control::site::Scope;
 use crate::energy::{CounterRow, Row};
+use crate::proof::{Queue, Writer};
 use crate::units::{Joules, Watts};
 use boot::Alive;
 pub use energy::{BaselineRow, MOST_QUARTERS, MOST_ROWS};
@@ -291,6 +294,8 @@ pub struct Write {
     pub counters: Vec<CounterRow>,
     /// Which baselines the sources have; what is no news is not written.
     pub baselines: Vec<BaselineRow>,
+    /// Whether the proof is brought to disk and signed, too, before this is answered.
+    pub seal: bool,
 }
 
 /// What was in a file that could not be opened at the start, and could later.
@@ -323,6 +328,7 @@ pub struct Store {
     jobs: Option<SyncSender<Job>>,
     health: Arc<Health>,
     late: Late,
+    proof: Arc<Queue>,
 }
 
 impl Store {
@@ -335,7 +341,11 @@ impl Store {
         let (connection, damaged) = file::open(path)?;
         let loaded = rows::load(&connection, newest)
             .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
-        let store = Self::start(path, Some((connection, &loaded)))
+        let because = damaged.as_ref().filter(|damaged| damaged.all).map(|damaged| {
+            let aside = damaged.aside.file_name().unwrap_or_default().to_string_lossy();
+            format!("the database was damaged and is set aside as {aside}: {}", damaged.reason)
+        });
+        let store = Self::start(path, Some((connection, &loaded)), because)
             .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() })?;
         if damaged.is_some() {
             store.health.errors.fetch_add(1, Ordering::Relaxed);
@@ -345,15 +355,22 @@ impl Store {
 
     /// A store whose file could not be opened. It is tried again with each hand-over, which fails until then.
     pub fn absent(path: &Path) -> Self {
-        let store = Self::start(path, None).unwrap_or_else(|_| Self::broken());
+        let store = Self::start(path, None, None).unwrap_or_else(|_| Self::broken());
         store.health.fail();
         store
     }
 
-    fn start(path: &Path, opened: Option<(rusqlite::Connection, &Loaded)>) -> std::io::Result<Self> {
+    fn start(
+        path: &Path,
+        opened: Option<(rusqlite::Connection, &Loaded)>,
+        because: Option<String>,
+    ) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(QUEUE);
-        let store = Self { jobs: Some(jobs), health: Arc::default(), late: Late::default() };
-        let worker = worker::Worker::new(path.to_owned(), opened, store.late.clone(), store.health.clone());
+        let store =
+            Self { jobs: Some(jobs), health: Arc::default(), late: Late::default(), proof: Arc::default() };
+        let proof = proving::Proving::new(path, store.proof.clone(), because);
+        let worker =
+            worker::Worker::new(path.to_owned(), opened, store.late.clone(), store.health.clone(), proof);
         std::thread::Builder::new().name("store".into()).spawn(move || worker.run(&inbox))?;
         Ok(store)
     }
@@ -367,7 +384,25 @@ impl Store {
     pub fn broken() -> Self {
         let health = Arc::new(Health::default());
         health.fail();
-        Self { jobs: None, health, late: Late::default() }
+        Self { jobs: None, health, late: Late::default(), proof: Arc::default() }
+    }
+
+    /// Where entries of the proof are handed over. They are added by the thread that owns the database; nobody waits.
+    pub fn proof(&self) -> Writer {
+        let Some(jobs) = self.jobs.clone() else { return Writer::nowhere() };
+        let wake = move || {
+            // Where so much waits that there is no room, the thread is awake.
+            let _ = jobs.try_send(Job { write: Write::default(), done: oneshot::channel().0 });
+        };
+        Writer::new(self.proof.clone(), Arc::new(wake))
+    }
+
+    /// Brings to disk what waits for the proof, and signs its head.
+    ///
+    /// # Errors
+    /// It is not on disk, or nobody knows.
+    pub async fn seal(&self) -> Result<(), StoreError> {
+        self.write(Write { seal: true, ..Write::default() }).await
     }
 
     /// Hands over, and waits until it is on disk: a second at the most, and hardly at all while the disk is known to

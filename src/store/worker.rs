@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::{
     Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, energy, file,
-    learned, rows,
+    learned, proving::Proving, rows,
 };
 
 /// The ledger is trimmed once in so many writes to it.
@@ -36,6 +36,9 @@ pub(super) struct Worker {
     ledger_writes: u64,
     energy_writes: u64,
     health: Arc<Health>,
+    proof: Proving,
+    /// Whether the latest entries could not be added to it.
+    proof_fails: bool,
 }
 
 impl Worker {
@@ -44,6 +47,7 @@ impl Worker {
         opened: Option<(Connection, &Loaded)>,
         late: Late,
         health: Arc<Health>,
+        proof: Proving,
     ) -> Self {
         let loaded = opened.as_ref().map(|(_, loaded)| *loaded);
         Self {
@@ -58,6 +62,8 @@ impl Worker {
             connection: opened.map(|(connection, _)| connection),
             path,
             health,
+            proof,
+            proof_fails: false,
         }
     }
 
@@ -67,12 +73,48 @@ impl Worker {
             let result = self
                 .have_file()
                 .and_then(|()| self.write(&job.write).map_err(|error| StoreError::Write(error.to_string())));
-            if result.is_ok() && self.health.failing.swap(false, Ordering::Relaxed) {
-                tracing::info!("the database is written to again");
+            if result.is_ok() && !self.proof_fails {
+                self.recover();
             }
-            // Whoever asked may have run out of patience.
-            let _ = job.done.send(result);
+            // Whoever gave an order waits for the order, and not for its entry in the proof.
+            let seal = job.write.seal;
+            let waiting = if seal {
+                Some(job.done)
+            } else {
+                // Whoever asked may have run out of patience.
+                let _ = job.done.send(result.clone());
+                None
+            };
+            let written = result.is_ok();
+            let proven = result.and_then(|()| self.prove(seal));
+            if written && proven.is_err() {
+                self.proof_fails = true;
+                if self.health.fail() {
+                    tracing::error!(
+                        "the proof cannot be written: check the disk; orders are obeyed all the same, and what waits is \
+                         added later"
+                    );
+                }
+            } else if proven.is_ok() && std::mem::take(&mut self.proof_fails) {
+                self.recover();
+            }
+            if let Some(done) = waiting {
+                let _ = done.send(proven);
+            }
         }
+        // The last one has let go: what waits would be lost.
+        let _ = self.prove(false);
+    }
+
+    fn recover(&self) {
+        if self.health.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("the database is written to again");
+        }
+    }
+
+    fn prove(&mut self, seal: bool) -> Result<(), StoreError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        self.proof.add(connection, seal).map_err(|error| StoreError::Write(error.to_string()))
     }
 
     /// Sees to it that what is written can be found again: the file is open, and is the one that has the name.
@@ -82,6 +124,7 @@ impl Worker {
                 return Ok(());
             }
             self.connection = None;
+            self.proof.lose_file();
             tracing::error!(
                 "the database {} is not there any more, or is another one: a new one is begun with the orders that are \
                  known; the records from before are gone with it",
@@ -100,10 +143,13 @@ impl Worker {
             this.connection = None;
             Err(error)
         };
-        let (connection, _) = match file::open(&self.path) {
+        let (connection, damaged) = match file::open(&self.path) {
             Ok(opened) => opened,
             Err(error) => return again(self, lost, error),
         };
+        if damaged.is_some_and(|damaged| damaged.all) {
+            self.proof.lose_file();
+        }
         let loaded = match rows::load(&connection, super::LATE_RECORDS) {
             Ok(loaded) => loaded,
             Err(error) => return again(self, lost, StoreError::Write(error.to_string())),

@@ -417,7 +417,8 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     let path = folder.database();
     write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP TABLE alarms; DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
+    earlier.execute_batch("DROP TABLE energy; DROP TABLE energy_counters; DROP TABLE baselines; DROP TABLE IF EXISTS proof; DROP TABLE alarms; \
+             DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
              ALTER TABLE alive DROP COLUMN steady_ms; PRAGMA user_version = 1;").unwrap();
     drop(earlier);
     let opened = open(&path);

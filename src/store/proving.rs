@@ -1,0 +1,48 @@
+//! What the thread of the database adds to the proof: the chain of entries, in the same file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::proof::Queue;
+use crate::proof::chain::Chain;
+
+pub(super) struct Proving {
+    /// Where the key is.
+    folder: PathBuf,
+    queue: Arc<Queue>,
+    /// `None` until the table was read.
+    chain: Option<Chain>,
+    /// Why a table without entries is a new one.
+    because: Option<String>,
+}
+
+impl Proving {
+    pub(super) fn new(database: &Path, queue: Arc<Queue>, because: Option<String>) -> Self {
+        let folder = database.parent().map(Path::to_owned).unwrap_or_default();
+        Self { folder, queue, chain: None, because }
+    }
+
+    /// The file is not there any more, or is another one.
+    pub(super) fn lose_file(&mut self) {
+        let before = self.chain.take().map(|chain| chain.head().clone()).filter(|head| head.number > 0);
+        let ended = before.map(|head| format!("; its chain ended with {}:{}", head.number, head.hash));
+        self.because = Some(format!("the database was gone or damaged{}", ended.unwrap_or_default()));
+    }
+
+    /// Adds what waits. What cannot be added waits on.
+    pub(super) fn add(&mut self, connection: &mut Connection, seal: bool) -> rusqlite::Result<()> {
+        let chain = match &mut self.chain {
+            Some(chain) => chain,
+            none => none.insert(Chain::resume(connection, &self.folder, self.because.clone())?),
+        };
+        let (pending, lost) = self.queue.take();
+        let added = chain.add(connection, &pending, lost, self.queue.keep(), seal);
+        match &added {
+            Ok(()) => self.queue.set_head(chain.head().number, &chain.head().hash),
+            Err(_) => self.queue.give_back(pending, lost),
+        }
+        added
+    }
+}
