@@ -12,6 +12,7 @@ mod door;
 pub mod endpoint;
 pub mod energy;
 pub mod history;
+pub mod maintenance;
 pub mod meter;
 pub mod metrics;
 pub mod miner;

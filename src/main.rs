@@ -37,6 +37,8 @@ enum Command {
     Alarms(cli::alarms::Args),
     /// Put energy and orders on paper: by circuit and tenant, with what was delivered
     Report(cli::report::Args),
+    /// Show on what somebody works, begin and end it: such miners are not woken
+    Maintenance(cli::maintenance::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
@@ -100,6 +102,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Orders(args) => cli::orders::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Report(args) => cli::report::run(args)?,
+        Command::Maintenance(args) => cli::maintenance::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),

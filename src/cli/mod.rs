@@ -7,6 +7,7 @@ pub mod demo;
 pub mod discover;
 pub mod docs;
 pub mod limit;
+pub mod maintenance;
 pub mod meter;
 pub mod miner;
 pub mod orders;

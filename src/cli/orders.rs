@@ -204,11 +204,21 @@ impl Daemon {
         self.ask(Method::DELETE, path, None, None).await
     }
 
-    async fn ask(
+    /// The same with several parameters.
+    pub(super) async fn post_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, query.iter().copied(), None).await
+    }
+
+    /// The same with parameters.
+    pub(super) async fn delete_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, query.iter().copied(), None).await
+    }
+
+    async fn ask<'q>(
         &self,
         method: Method,
         path: &[&str],
-        query: Option<(&str, &str)>,
+        query: impl IntoIterator<Item = (&'q str, &'q str)>,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
         let at = self.at.clone();
@@ -219,7 +229,7 @@ impl Daemon {
             }
             Err(()) => return Err(DaemonCallError::Url(at).into()),
         }
-        if let Some((key, value)) = query {
+        for (key, value) in query {
             url.query_pairs_mut().append_pair(key, value);
         }
         let mut request = self.http.request(method, url);

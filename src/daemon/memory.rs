@@ -17,7 +17,7 @@ use crate::control::site::MinerId;
 use crate::energy::CounterRow;
 use crate::miner::Connection;
 use crate::miner::identity::Identity;
-use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, Store, Write};
+use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, MaintenanceRow, Store, Write};
 
 /// Time between two writes.
 const EVERY: Duration = Duration::from_secs(600);
@@ -36,6 +36,8 @@ pub struct Kept {
     pub alarms: Vec<AlarmRow>,
     /// Where the energy counters stood.
     pub counters: Vec<CounterRow>,
+    /// What somebody works on.
+    pub maintenance: Vec<MaintenanceRow>,
 }
 
 /// By name of the miner.
@@ -208,7 +210,13 @@ mod tests {
 
     fn open(path: &Path) -> Kept {
         let opened = Store::open(path, 1).unwrap();
-        Kept { store: opened.store, rows: opened.loaded.learned, alarms: Vec::new(), counters: Vec::new() }
+        Kept {
+            store: opened.store,
+            rows: opened.loaded.learned,
+            alarms: Vec::new(),
+            maintenance: Vec::new(),
+            counters: Vec::new(),
+        }
     }
 
     /// A start with what is in a file, or with nothing.
@@ -269,7 +277,13 @@ mod tests {
             change(&mut rows[0]);
             start(
                 &config,
-                Some(Kept { store: store.clone(), rows, alarms: Vec::new(), counters: Vec::new() }),
+                Some(Kept {
+                    store: store.clone(),
+                    rows,
+                    alarms: Vec::new(),
+                    maintenance: Vec::new(),
+                    counters: Vec::new(),
+                }),
             )
             .1
             .learned()
@@ -278,10 +292,19 @@ mod tests {
         assert!(changed(|row| row.learned.scale = 40.0).is_empty());
         let old = LearnedRow { stamp: days(91), ..rows[0].clone() };
         assert!(
-            start(&config, Some(Kept { store, rows: vec![old], alarms: Vec::new(), counters: Vec::new() }))
-                .1
-                .learned()
-                .is_empty()
+            start(
+                &config,
+                Some(Kept {
+                    store,
+                    rows: vec![old],
+                    alarms: Vec::new(),
+                    maintenance: Vec::new(),
+                    counters: Vec::new()
+                })
+            )
+            .1
+            .learned()
+            .is_empty()
         );
     }
 
@@ -306,7 +329,13 @@ mod tests {
         let config = config();
         let (mut memory, mut state) = start(
             &config,
-            Some(Kept { store: Store::broken(), rows: Vec::new(), alarms: Vec::new(), counters: Vec::new() }),
+            Some(Kept {
+                store: Store::broken(),
+                rows: Vec::new(),
+                alarms: Vec::new(),
+                maintenance: Vec::new(),
+                counters: Vec::new(),
+            }),
         );
         assert!(state.teach(MinerId(2), &LEARNED));
         memory.keep(&state, Moment::after_start(EVERY));

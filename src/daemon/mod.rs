@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
+use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
 use crate::record::Recorder;
 use crate::signal::Desk;
@@ -153,6 +154,8 @@ impl Daemon {
         let alarms = Alarms::new(&config.alarms, raised);
         let counters = kept.as_mut().map(|kept| std::mem::take(&mut kept.counters)).unwrap_or_default();
         let energy = Energy::start(&config, store.clone(), &counters);
+        let works = kept.as_mut().map(|kept| std::mem::take(&mut kept.maintenance)).unwrap_or_default();
+        let maintenance = Maintenance::new(works, store.clone(), clock);
         let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -172,6 +175,7 @@ impl Daemon {
             Some(path) => api.with_energy(path.clone()),
             None => api,
         };
+        let api = api.with_maintenance(maintenance.clone());
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -186,6 +190,7 @@ impl Daemon {
             exporter: exporter.clone(),
             record: recorder.watch(),
             store,
+            maintenance: maintenance.clone(),
             clock,
             site: config.site.name.as_str().into(),
         };
@@ -204,6 +209,7 @@ impl Daemon {
             api: api.clone(),
             desk: desk.clone(),
             alarms: alarms.clone(),
+            maintenance,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone())),

@@ -16,6 +16,7 @@
 //! | `rows` | orders and ledger entries as rows |
 //! | `wal` | whether the log beside it is whole |
 //! | `alarms` | alarms as rows |
+//! | `maintenance` | what somebody works on as rows |
 //! | `learned` | what was learned of the miners as rows |
 //! | `energy` | energy by the quarter hour as rows |
 //! | `read` | reads the file beside the daemon, for reports |
@@ -28,6 +29,7 @@ pub mod boot;
 mod energy;
 mod file;
 mod learned;
+mod maintenance;
 mod proving;
 pub mod read;
 mod rows;
@@ -232,6 +234,25 @@ pub struct AlarmRow {
     pub note: Option<Arc<str>>,
 }
 
+/// What somebody works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceRow {
+    /// What kind of thing, as a word.
+    pub kind: Arc<str>,
+    /// Its name; there is one row for each kind and name.
+    pub name: Arc<str>,
+    /// How it is kept, as a word.
+    pub hold: Arc<str>,
+    /// Who said so.
+    pub by: Arc<str>,
+    /// What they said.
+    pub note: Arc<str>,
+    /// When it was begun, in Unix milliseconds.
+    pub begun_ms: i64,
+    /// When it ends by itself, in Unix milliseconds.
+    pub until_ms: Option<i64>,
+}
+
 /// What was on disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
@@ -249,6 +270,8 @@ pub struct Loaded {
     pub alarms: Vec<AlarmRow>,
     /// Where the meters' energy counters stood.
     pub counters: Vec<CounterRow>,
+    /// What somebody works on.
+    pub maintenance: Vec<MaintenanceRow>,
     /// Rows that could not be read and were left out.
     pub unreadable: u64,
 }
@@ -296,6 +319,8 @@ pub struct Write {
     pub baselines: Vec<BaselineRow>,
     /// Whether the proof is brought to disk and signed, too, before this is answered.
     pub seal: bool,
+    /// All that somebody works on, in the place of what was there.
+    pub maintenance: Option<Vec<MaintenanceRow>>,
 }
 
 /// What was in a file that could not be opened at the start, and could later.

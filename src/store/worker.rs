@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::{
     Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, energy, file,
-    learned, proving::Proving, rows,
+    learned, maintenance, proving::Proving, rows,
 };
 
 /// The ledger is trimmed once in so many writes to it.
@@ -183,12 +183,15 @@ impl Worker {
             && write.alarms.is_empty()
             && write.energy.is_empty()
             && write.counters.is_empty()
-            && write.baselines.is_empty();
+            && write.baselines.is_empty()
+            && write.maintenance.is_none();
         if changed.is_empty() && nothing_else {
             return Ok(());
         }
-        // A sign of life and a figure in the ledger are worth no wait for the platter; an order is.
-        let synchronous = if changed.is_empty() { "NORMAL" } else { "FULL" };
+        // A sign of life and a figure in the ledger are worth no wait for the platter; an order is, and who
+        // is worked on.
+        let awaited = !changed.is_empty() || write.maintenance.is_some();
+        let synchronous = if awaited { "FULL" } else { "NORMAL" };
         let Some(connection) = &mut self.connection else { return Err(rusqlite::Error::InvalidQuery) };
         connection.pragma_update(None, "synchronous", synchronous)?;
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -218,6 +221,7 @@ impl Worker {
         if thins {
             energy::trim(&transaction)?;
         }
+        maintenance::put(&transaction, write.maintenance.as_deref())?;
         transaction.commit()?;
         for (source, kept) in changed {
             if *kept == Kept::default() {

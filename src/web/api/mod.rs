@@ -7,6 +7,8 @@
 //! | `GET /api/v1/energy` | any, none on this machine | energy by the quarter hour |
 //! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
+//! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
+//! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
@@ -27,6 +29,7 @@ mod energy;
 mod events;
 pub mod fuzzing;
 mod limits;
+mod maintenance;
 mod preview;
 mod problem;
 mod query;
@@ -52,6 +55,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
 use crate::door::Seat;
+use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
@@ -105,6 +109,7 @@ pub struct Api {
     hosts: Arc<Hosts>,
     state: Mutex<Inside>,
     alarms: Option<Alarms>,
+    maintenance: Option<Maintenance>,
     asker: Option<Asker>,
     shelf: Option<Shelf>,
 }
@@ -144,12 +149,25 @@ impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
         let hosts = Arc::new(Hosts::new(&config.web.hosts));
-        Self { desk, hosts, state: Mutex::new(Inside::new(config)), alarms: None, asker: None, shelf: None }
+        Self {
+            desk,
+            hosts,
+            state: Mutex::new(Inside::new(config)),
+            alarms: None,
+            maintenance: None,
+            asker: None,
+            shelf: None,
+        }
     }
 
     /// Tells of alarms, too.
     pub fn with_alarms(self, alarms: Alarms) -> Self {
         Self { alarms: Some(alarms), ..self }
+    }
+
+    /// Takes maintenance, too.
+    pub fn with_maintenance(self, maintenance: Maintenance) -> Self {
+        Self { maintenance: Some(maintenance), ..self }
     }
 
     /// Tells what an order would do, too.
@@ -288,6 +306,12 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
     }
     if api.alarms.is_some() {
         more = more.routes(routes!(alarms::acknowledge));
+    }
+    if api.maintenance.is_some() {
+        more = more.routes(routes!(maintenance::begin, maintenance::end));
+        if api.asker.is_some() {
+            more = more.routes(routes!(maintenance::preview));
+        }
     }
     OpenApiRouter::new()
         .routes(routes!(limits::list))
