@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod discover;
 mod door;
 pub mod endpoint;
+pub mod energy;
 pub mod history;
 pub mod maintenance;
 pub mod meter;

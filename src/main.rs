@@ -45,6 +45,8 @@ enum Command {
     Ledger(cli::ledger::Args),
     /// Show what somebody should know of, and acknowledge it
     Alarms(cli::alarms::Args),
+    /// Put energy and orders on paper: by circuit and tenant, with what was delivered
+    Report(cli::report::Args),
     /// Show on what somebody works, begin and end it: such miners are not woken
     Maintenance(cli::maintenance::Args),
     /// Make, list and revoke the tokens with which programs and people read and order
@@ -115,6 +117,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Tail(args) => cli::tail::run(args).await?,
         Command::Top(args) => cli::top::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
+        Command::Report(args) => cli::report::run(args)?,
         Command::Maintenance(args) => cli::maintenance::run(args).await?,
         Command::Token(args) => cli::token::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),

@@ -18,6 +18,7 @@ mod preview;
 pub mod reading;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod sim;
 pub mod simulate;
@@ -78,6 +79,9 @@ pub enum Failure {
     /// A site cannot be simulated on a trace.
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    /// There is no report of the energy.
+    #[error("{0}")]
+    Energy(String),
     /// Fleets of an assessment cannot be simulated.
     #[error(transparent)]
     Plant(#[from] PlantError),
@@ -145,6 +149,7 @@ impl Failure {
             | Self::NotAlone(_)
             | Self::Trace(_)
             | Self::Plant(_)
+            | Self::Energy(_)
             | Self::Window { .. }
             | Self::Record(_)
             | Self::Cut(_)

@@ -23,6 +23,8 @@ use crate::units::Watts;
 
 /// More miners than one daemon is made for.
 const MOST_MINERS: usize = 100_000;
+/// The longest name of a tenant.
+const LONGEST_TENANT: usize = 64;
 
 /// All miners, in the order of the file: groups first.
 #[derive(Default)]
@@ -33,6 +35,8 @@ pub(super) struct Miners {
     pub(super) identities: Vec<Identity>,
     /// Which of the models that come with the program each is, where it is one.
     pub(super) models: Vec<Option<String>>,
+    /// Whose each miner is, where the file says so.
+    pub(super) tenants: Vec<Option<Arc<str>>>,
     /// For each miner, which of `origins` it came from.
     pub(super) origin: Vec<usize>,
     /// The groups and single miners of the file, for messages.
@@ -54,6 +58,7 @@ pub(super) struct Keys {
     /// Belongs to `driver`.
     device: Option<Arc<Description>>,
     circuit: Option<At<CircuitId>>,
+    tenant: Option<Arc<str>>,
     pub(super) model: Option<Rc<Model>>,
     /// The name of a model that comes with the program: what the device should say that it is.
     known_model: Option<String>,
@@ -83,6 +88,7 @@ impl Keys {
             device: if self.driver.is_some() { self.device } else { group.device },
             driver: self.driver.or(group.driver),
             circuit: self.circuit.or(group.circuit),
+            tenant: self.tenant.or(group.tenant),
             known_model: if self.model.is_some() { self.known_model } else { group.known_model },
             model: self.model.or(group.model),
             port: self.port.or(group.port),
@@ -225,6 +231,23 @@ struct Identified {
     serial: Option<String>,
 }
 
+/// The key `tenant`: whose the miners are.
+fn tenant(table: &Table<'_>) -> Option<Arc<str>> {
+    let at = table.text("tenant")?;
+    let name = at.value.trim();
+    if name.is_empty() || name.chars().count() > LONGEST_TENANT || name.chars().any(char::is_control) {
+        table.report().error(
+            at.span,
+            "`tenant` is no name",
+            format!(
+                "write whose the miners are, in 1 to {LONGEST_TENANT} characters, like tenant = \"north\""
+            ),
+        );
+        return None;
+    }
+    Some(name.into())
+}
+
 fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let report = table.report();
     let mistakes = report.count();
@@ -251,6 +274,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         driver,
         device,
         circuit,
+        tenant: tenant(table),
         model,
         known_model: known_model.map(str::to_owned),
         port,
@@ -306,6 +330,7 @@ struct Template {
     rated: Watts,
     device: Option<Arc<Description>>,
     model: Option<String>,
+    tenant: Option<Arc<str>>,
 }
 
 fn template(
@@ -354,6 +379,7 @@ fn template(
     let curve = curve?;
     Some(Template {
         model: keys.known_model.clone(),
+        tenant: keys.tenant.clone(),
         miner: Miner {
             name: String::new(),
             driver: driver.name(),
@@ -525,6 +551,7 @@ impl Collector {
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());
+        self.result.tenants.push(template.tenant.clone());
         self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);
     }

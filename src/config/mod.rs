@@ -142,6 +142,8 @@ pub struct Config {
     /// [`Site::miners`]; `None` for any other model. What the device says is compared with it
     /// ([`models::agrees`](crate::miner::reply::models::agrees)); a difference is a warning and no more.
     pub models: Vec<Option<String>>,
+    /// Whose each of the site's miners is, in the order of [`Site::miners`], where the file says so.
+    pub tenants: Vec<Option<Arc<str>>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
@@ -494,6 +496,7 @@ fn build<'t>(
         miners: miners.connections,
         identities: miners.identities,
         models: miners.models,
+        tenants: miners.tenants,
         breakers: circuits.breakers,
         signals: signals.specs,
         store: kept,

@@ -13,6 +13,7 @@ use crate::control::frame::Frame;
 use crate::control::preview::preview;
 use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
+use crate::daemon::energy::Energy;
 use crate::daemon::fleet::Fleet;
 use crate::daemon::journal::Journal;
 use crate::daemon::memory::Memory;
@@ -71,6 +72,7 @@ pub struct Loop {
     pub journal: Journal,
     pub proof: Writer,
     pub memory: Memory,
+    pub energy: Energy,
     pub recorder: Recorder,
     pub exit: ExitPolicy,
     /// When it was last told what was learned of the miners.
@@ -116,12 +118,14 @@ impl Loop {
         let alone = self.maintenance.look(self.state.site());
         self.signals.end().await;
         let last = self.memory.last(&self.state);
+        let energy = self.energy.last();
         let recorded = self.recorder.end();
         tokio::join!(
             self.fleet.stop(exit, sequence, &room, &alone),
             self.meters.stop(),
             self.desk.beat(),
             last,
+            energy,
             recorded
         );
         self.proof.append(Kind::Stop, serde_json::json!({}));
@@ -210,6 +214,7 @@ impl Loop {
         self.exporter.publish(frame.snapshot.clone(), frame.decision.clone());
         notify::cycle_done(&frame);
         self.recorder.cycle(&frame);
+        self.energy.cycle(&frame);
         self.frames.send_replace(Some(frame));
         self.memory.keep(&self.state, begun);
         if begun - self.learned >= LEARNED_EVERY {
@@ -239,6 +244,7 @@ impl Loop {
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
         self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
         self.memory.configure(&config);
+        self.energy.configure(&config);
         self.state = state;
         self.recorder.reload(config.hash);
         self.recorder.checkpoint(&self.state, self.clock.now());

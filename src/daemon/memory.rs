@@ -14,6 +14,7 @@ use crate::control::State;
 use crate::control::learned::Learned;
 use crate::control::signal::Wall;
 use crate::control::site::MinerId;
+use crate::energy::CounterRow;
 use crate::miner::Connection;
 use crate::miner::identity::Identity;
 use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, MaintenanceRow, Store, Write};
@@ -33,6 +34,8 @@ pub struct Kept {
     pub rows: Vec<LearnedRow>,
     /// The alarms that were in it.
     pub alarms: Vec<AlarmRow>,
+    /// Where the energy counters stood.
+    pub counters: Vec<CounterRow>,
     /// What somebody works on.
     pub maintenance: Vec<MaintenanceRow>,
 }
@@ -92,7 +95,7 @@ impl Memory {
     pub fn start(config: &Config, kept: Option<Kept>, state: &mut State) -> Self {
         let mut memory = Self::default();
         memory.configure(config);
-        let Some(Kept { store, rows, alarms: _, maintenance: _ }) = kept else { return memory };
+        let Some(Kept { store, rows, .. }) = kept else { return memory };
         memory.store = Some(store);
         let mut known: Rows = rows.into_iter().map(|row| (row.miner.clone(), row)).collect();
         let oldest = i64::try_from(LEARNED_AGE.as_millis()).unwrap_or(i64::MAX);
@@ -207,7 +210,13 @@ mod tests {
 
     fn open(path: &Path) -> Kept {
         let opened = Store::open(path, 1).unwrap();
-        Kept { store: opened.store, rows: opened.loaded.learned, alarms: Vec::new(), maintenance: Vec::new() }
+        Kept {
+            store: opened.store,
+            rows: opened.loaded.learned,
+            alarms: Vec::new(),
+            maintenance: Vec::new(),
+            counters: Vec::new(),
+        }
     }
 
     /// A start with what is in a file, or with nothing.
@@ -268,7 +277,13 @@ mod tests {
             change(&mut rows[0]);
             start(
                 &config,
-                Some(Kept { store: store.clone(), rows, alarms: Vec::new(), maintenance: Vec::new() }),
+                Some(Kept {
+                    store: store.clone(),
+                    rows,
+                    alarms: Vec::new(),
+                    maintenance: Vec::new(),
+                    counters: Vec::new(),
+                }),
             )
             .1
             .learned()
@@ -279,7 +294,13 @@ mod tests {
         assert!(
             start(
                 &config,
-                Some(Kept { store, rows: vec![old], alarms: Vec::new(), maintenance: Vec::new() })
+                Some(Kept {
+                    store,
+                    rows: vec![old],
+                    alarms: Vec::new(),
+                    maintenance: Vec::new(),
+                    counters: Vec::new()
+                })
             )
             .1
             .learned()
@@ -313,6 +334,7 @@ mod tests {
                 rows: Vec::new(),
                 alarms: Vec::new(),
                 maintenance: Vec::new(),
+                counters: Vec::new(),
             }),
         );
         assert!(state.teach(MinerId(2), &LEARNED));

@@ -14,6 +14,7 @@
 //! | `signals` | the tasks of the sources of orders |
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
+//! | `energy` | energy by the quarter hour, on its way to the disk |
 //! | `memory` | what was learned of the miners, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `call` | `ballast reload`: how the running daemon is asked, and answers |
@@ -25,6 +26,7 @@
 mod breakers;
 pub mod call;
 mod cycle;
+mod energy;
 pub mod fleet;
 mod journal;
 mod memory;
@@ -58,6 +60,7 @@ use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
 use cycle::{Loop, Request};
+use energy::Energy;
 use fleet::Fleet;
 use memory::Memory;
 use meters::Meters;
@@ -163,6 +166,8 @@ impl Daemon {
         let store = kept.as_ref().map(|kept| kept.store.clone());
         let raised = kept.as_mut().map(|kept| std::mem::take(&mut kept.alarms)).unwrap_or_default();
         let alarms = Alarms::new(&config.alarms, raised);
+        let counters = kept.as_mut().map(|kept| std::mem::take(&mut kept.counters)).unwrap_or_default();
+        let energy = Energy::start(&config, store.clone(), &counters);
         let works = kept.as_mut().map(|kept| std::mem::take(&mut kept.maintenance)).unwrap_or_default();
         let maintenance = Maintenance::new(works, store.clone(), clock);
         let proof = desk.proof();
@@ -177,12 +182,17 @@ impl Daemon {
         exporter.watch_commands(fleet.stats());
         exporter.watch_signals(Arc::new(desk.clone()));
         exporter.watch_alarms(Arc::new(alarms.clone()));
+        exporter.watch_tenants(energy.tally());
         let recorder = record(&config);
         if let Some(watch) = recorder.watch() {
             exporter.watch_record(watch);
         }
         let (questions, previews) = mpsc::channel(1);
         let api = Api::new(&config, desk.clone()).with_alarms(alarms.clone());
+        let api = match &config.store.path {
+            Some(path) => api.with_energy(path.clone()),
+            None => api,
+        };
         let api = api.with_maintenance(maintenance.clone());
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
@@ -207,6 +217,7 @@ impl Daemon {
         let control = Loop {
             state,
             memory,
+            energy,
             recorder,
             clock,
             guards: Guards::start(&config.signals, &desk, None),

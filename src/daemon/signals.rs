@@ -84,8 +84,13 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
                  is tried again"
             );
             let store = Store::absent(&path);
-            let kept =
-                Kept { store: store.clone(), rows: Vec::new(), alarms: Vec::new(), maintenance: Vec::new() };
+            let kept = Kept {
+                store: store.clone(),
+                rows: Vec::new(),
+                alarms: Vec::new(),
+                maintenance: Vec::new(),
+                counters: Vec::new(),
+            };
             return (Desk::without_disk(site, sources, clock, wall, store), Some(kept));
         }
         Err(error) => {
@@ -121,6 +126,7 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
         store: opened.store.clone(),
         rows: std::mem::take(&mut opened.loaded.learned),
         alarms: std::mem::take(&mut opened.loaded.alarms),
+        counters: std::mem::take(&mut opened.loaded.counters),
         maintenance: std::mem::take(&mut opened.loaded.maintenance),
     };
     let beginning = Beginning { opened: Some(opened), settings: &config.store, clock, wall };

@@ -114,6 +114,17 @@ pub(super) const ENERGY: Definition = counter(
      curtailed although the miners could have taken it.",
 );
 
+pub(super) const TENANT_ENERGY: Definition = counter(
+    "ballast_tenant_energy_joules_total",
+    &["tenant"],
+    "Drawn since the start by the miners of a tenant, while they are known.",
+);
+pub(super) const TENANT_HASHES: Definition = counter(
+    "ballast_tenant_hashes_total",
+    &["tenant"],
+    "Hashes since the start by the miners of a tenant, by their own word.",
+);
+
 pub(super) const CIRCUIT_POWER: Definition = gauge(
     "ballast_circuit_power_watts",
     CIRCUIT,
@@ -381,6 +392,8 @@ pub(super) const ALL: &[&Definition] = &[
     &WAKE_AVAILABLE,
     &MINERS,
     &ENERGY,
+    &TENANT_ENERGY,
+    &TENANT_HASHES,
     &CIRCUIT_POWER,
     &CIRCUIT_LIMIT,
     &LIMIT_ACTIVE,

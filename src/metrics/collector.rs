@@ -17,6 +17,7 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
+use crate::energy::tally::Totals;
 use crate::maintenance::counts;
 use crate::units::Watts;
 
@@ -55,6 +56,9 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     }
     if let Some(record) = &state.record {
         super::record::record(record.health(), &mut families);
+    }
+    if let Some(tally) = &state.tenants {
+        tenants(&tally.get(), &mut families);
     }
     if let Some(alarms) = &state.alarms {
         super::alarms::alarms(&alarms.alarms(), &mut families);
@@ -239,4 +243,17 @@ fn command_stats(stats: &dyn CommandStats) -> [MetricFamily; 2] {
         durations.add_histogram(&[driver], &row);
     }
     [commands.finish(), durations.finish()]
+}
+
+/// What each tenant's miners did.
+fn tenants(totals: &Totals, families: &mut Vec<MetricFamily>) {
+    let mut energy = Family::with_capacity(&names::TENANT_ENERGY, totals.len());
+    let mut hashes = Family::with_capacity(&names::TENANT_HASHES, totals.len());
+    for (name, total) in totals {
+        energy.add(&[name], total.energy.get());
+        hashes.add(&[name], total.terahashes * 1e12);
+    }
+    if !totals.is_empty() {
+        families.extend([energy.finish(), hashes.finish()]);
+    }
 }

@@ -36,6 +36,7 @@ use crate::control::frame::Frame;
 use crate::control::learned::Learned;
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
+use crate::energy::tally::Tally;
 use crate::history::{History, Sample};
 use crate::units::Watts;
 use told::Tellings;
@@ -81,6 +82,7 @@ struct State {
     signals: Option<Arc<dyn SignalStats>>,
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
+    tenants: Option<Tally>,
     strangers: Option<u64>,
     /// Counts the configurations since the start.
     generation: u64,
@@ -150,6 +152,7 @@ impl Exporter {
                 signals: None,
                 record: None,
                 alarms: None,
+                tenants: None,
                 strangers: None,
                 generation: 0,
             }),
@@ -274,6 +277,11 @@ impl Exporter {
     /// Where the alarms are known; none are exported before.
     pub fn watch_alarms(&self, alarms: Arc<dyn AlarmStats>) {
         self.inner.change(|state| state.alarms = Some(alarms));
+    }
+
+    /// Where it is known what each tenant's miners did; nothing is exported of it before.
+    pub fn watch_tenants(&self, tally: Tally) {
+        self.inner.change(|state| state.tenants = Some(tally));
     }
 
     /// How many alarms there are; `None` where nobody looks for any.

@@ -67,6 +67,7 @@ use crate::control::frame::Frame;
 use crate::control::signal::SourceSettings;
 use crate::control::site::{CircuitId, Scope};
 use crate::control::snapshot::MeterInput;
+use crate::energy::baseline::Baseline;
 
 pub use desk::{Answer, Desk, DeskError, List, SourceKey};
 
@@ -82,6 +83,8 @@ pub struct Spec {
     pub place: Place,
     /// How it is heard.
     pub kind: Kind,
+    /// Against what its orders are settled.
+    pub baseline: Baseline,
 }
 
 /// Where orders act that do not say it themselves.

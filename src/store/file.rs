@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Damaged, StoreError, wal};
+use super::{Damaged, StoreError, energy, wal};
 use crate::{clock, proof};
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
-const APPLICATION: i64 = 0x626c_7374;
+pub(super) const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
 const BUSY: Duration = Duration::from_millis(500);
 /// How many names are tried for a file that is set aside.
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -73,6 +73,7 @@ ALTER TABLE ledger ADD COLUMN given_by TEXT;
 ALTER TABLE ledger ADD COLUMN remark TEXT;
 ",
     proof::chain::TABLE,
+    energy::TABLES,
 ];
 
 /// Why a file is not used as it is.

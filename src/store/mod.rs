@@ -18,16 +18,20 @@
 //! | `alarms` | alarms as rows |
 //! | `maintenance` | what somebody works on as rows |
 //! | `learned` | what was learned of the miners as rows |
+//! | `energy` | energy by the quarter hour as rows |
+//! | `read` | reads the file beside the daemon, for reports |
 //! | `worker` | the thread |
 //! | `proving` | what the thread adds to the proof |
 //! | `boot` | whether this start follows a power outage |
 
 mod alarms;
 pub mod boot;
+mod energy;
 mod file;
 mod learned;
 mod maintenance;
 mod proving;
+pub mod read;
 mod rows;
 mod wal;
 mod worker;
@@ -44,9 +48,11 @@ use crate::control::learned::Learned;
 use crate::control::signal::book::Held;
 use crate::control::signal::{Active, Basis, Wall};
 use crate::control::site::Scope;
+use crate::energy::{CounterRow, Row};
 use crate::proof::{Queue, Writer};
 use crate::units::{Joules, Watts};
 use boot::Alive;
+pub use energy::{BaselineRow, MOST_QUARTERS, MOST_ROWS};
 
 /// How long a writer waits for the disk.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -266,6 +272,8 @@ pub struct Loaded {
     pub learned: Vec<LearnedRow>,
     /// The alarms that are not over, and the newest of those that are; at most [`MOST_ALARMS_READ`].
     pub alarms: Vec<AlarmRow>,
+    /// Where the meters' energy counters stood.
+    pub counters: Vec<CounterRow>,
     /// What somebody works on.
     pub maintenance: Vec<MaintenanceRow>,
     /// Rows that could not be read and were left out.
@@ -307,10 +315,16 @@ pub struct Write {
     pub learned: Vec<LearnedRow>,
     /// Alarms, each in the place of what was known of it.
     pub alarms: Vec<AlarmRow>,
-    /// All that somebody works on, in the place of what was there.
-    pub maintenance: Option<Vec<MaintenanceRow>>,
+    /// Energy, each row in the place of what was known of its part.
+    pub energy: Vec<Row>,
+    /// Where the meters' energy counters stand.
+    pub counters: Vec<CounterRow>,
+    /// Which baselines the sources have; what is no news is not written.
+    pub baselines: Vec<BaselineRow>,
     /// Whether the proof is brought to disk and signed, too, before this is answered.
     pub seal: bool,
+    /// All that somebody works on, in the place of what was there.
+    pub maintenance: Option<Vec<MaintenanceRow>>,
 }
 
 /// What was in a file that could not be opened at the start, and could later.

@@ -8,7 +8,9 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::boot::Alive;
-use super::{Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, alarms, learned, maintenance};
+use super::{
+    Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, alarms, energy, learned, maintenance,
+};
 use crate::control::signal::book::{Begun, Held};
 use crate::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use crate::control::site::{CircuitId, Scope};
@@ -47,6 +49,7 @@ pub(super) fn load(connection: &Connection, newest: usize) -> Result<Loaded> {
     loaded.alarms = all(connection, &alarms::newest(), alarms::row, bad)?;
     loaded.maintenance = all(connection, "SELECT * FROM maintenance", maintenance::row, bad)?;
     loaded.learned = all(connection, "SELECT * FROM learned", learned::row, bad)?;
+    loaded.counters = all(connection, "SELECT * FROM energy_counters", energy::counter, bad)?;
     Ok(loaded)
 }
 
@@ -280,7 +283,7 @@ fn cap_of(row: &Row<'_>) -> Result<(Arc<str>, StoredCap)> {
     Ok((text(row, "source")?, StoredCap { circuit: text(row, "circuit")?, active }))
 }
 
-fn ledger_of(row: &Row<'_>) -> Result<LedgerRow> {
+pub(super) fn ledger_of(row: &Row<'_>) -> Result<LedgerRow> {
     Ok(LedgerRow {
         number: u64::try_from(row.get::<_, i64>("number")?).unwrap_or(0),
         source: text(row, "source")?,
@@ -394,7 +397,7 @@ fn urgency_of(row: &Row<'_>) -> Result<Urgency> {
     }
 }
 
-fn strange(column: &str, value: &str) -> rusqlite::Error {
+pub(super) fn strange(column: &str, value: &str) -> rusqlite::Error {
     let words = format!("{column} cannot be {value}");
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, words.into())
 }

@@ -9,12 +9,14 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, file, learned,
-    maintenance, proving::Proving, rows,
+    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, energy, file,
+    learned, maintenance, proving::Proving, rows,
 };
 
 /// The ledger is trimmed once in so many writes to it.
 const TRIM_EVERY: u64 = 64;
+/// Old quarters are dropped once in so many writes of energy: twice a day.
+const THIN_EVERY: u64 = 720;
 
 pub(super) struct Worker {
     path: PathBuf,
@@ -32,6 +34,7 @@ pub(super) struct Worker {
     known: BTreeMap<Arc<str>, Kept>,
     last_number: u64,
     ledger_writes: u64,
+    energy_writes: u64,
     health: Arc<Health>,
     proof: Proving,
     /// Whether the latest entries could not be added to it.
@@ -55,6 +58,7 @@ impl Worker {
             known: loaded.map(|loaded| loaded.sources.iter().cloned().collect()).unwrap_or_default(),
             last_number: loaded.map_or(0, |loaded| loaded.last_number),
             ledger_writes: 0,
+            energy_writes: 0,
             connection: opened.map(|(connection, _)| connection),
             path,
             health,
@@ -177,6 +181,9 @@ impl Worker {
             && write.alive.is_none()
             && write.learned.is_empty()
             && write.alarms.is_empty()
+            && write.energy.is_empty()
+            && write.counters.is_empty()
+            && write.baselines.is_empty()
             && write.maintenance.is_none();
         if changed.is_empty() && nothing_else {
             return Ok(());
@@ -207,6 +214,13 @@ impl Worker {
         }
         learned::put(&transaction, &write.learned)?;
         alarms::put(&transaction, &write.alarms)?;
+        energy::put(&transaction, &write.energy)?;
+        energy::put_counters(&transaction, &write.counters)?;
+        energy::put_baselines(&transaction, &write.baselines)?;
+        let thins = !write.energy.is_empty() && self.energy_writes.is_multiple_of(THIN_EVERY);
+        if thins {
+            energy::trim(&transaction)?;
+        }
         maintenance::put(&transaction, write.maintenance.as_deref())?;
         transaction.commit()?;
         for (source, kept) in changed {
@@ -219,6 +233,9 @@ impl Worker {
         self.last_number = last;
         if !write.ledger.is_empty() {
             self.ledger_writes = self.ledger_writes.wrapping_add(1);
+        }
+        if !write.energy.is_empty() {
+            self.energy_writes = self.energy_writes.wrapping_add(1);
         }
         Ok(())
     }

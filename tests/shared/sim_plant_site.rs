@@ -86,6 +86,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         meters: meters.iter().map(connection).collect(),
         miners: vec![],
         identities: vec![],
+        tenants: Vec::new(),
         models: vec![],
         web: Web {
             listen: "127.0.0.1:0".parse().unwrap(),

@@ -137,6 +137,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
         learned: Vec::new(),
         maintenance: None,
         alarms: Vec::new(),
+        ..Write::default()
     };
     open(&folder.database()).store.write(write).await.unwrap();
     let loaded = loaded(&folder.database());
@@ -420,9 +421,9 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     let path = folder.database();
     write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP TABLE proof; DROP TABLE maintenance; DROP TABLE alarms; DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
-             ALTER TABLE alive DROP COLUMN steady_ms; ALTER TABLE ledger DROP COLUMN given_by; \
-             ALTER TABLE ledger DROP COLUMN remark; PRAGMA user_version = 1;").unwrap();
+    earlier.execute_batch("DROP TABLE energy; DROP TABLE energy_counters; DROP TABLE baselines; DROP TABLE proof; DROP TABLE maintenance; DROP TABLE alarms; \
+             DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
+             ALTER TABLE alive DROP COLUMN steady_ms; ALTER TABLE ledger DROP COLUMN given_by; ALTER TABLE ledger DROP COLUMN remark; PRAGMA user_version = 1;").unwrap();
     drop(earlier);
     let opened = open(&path);
     assert!(opened.damaged.is_none());

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod browser;
+mod energy;
 mod field;
 mod published;
 mod simulate;

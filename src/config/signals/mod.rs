@@ -9,6 +9,7 @@ mod guard;
 mod openadr;
 mod price;
 mod server;
+mod settlement;
 mod windows;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::secrets::Store;
 use super::sizes::LostCap;
 use crate::control::signal::source::{FailSafe, Feed, Release, SourceSettings};
 use crate::control::site::{CircuitId, LimitClass, OrderSource, Scope};
+use crate::energy::baseline::Baseline;
 use crate::meter::Connection;
 use crate::signal::{Kind, OPERATOR, Place, Spec};
 
@@ -121,7 +123,8 @@ fn operator() -> Spec {
         clock_allowance: Duration::from_secs(300),
         clock_tolerance: Duration::from_secs(30),
     };
-    Spec { settings, place: Place { circuit: CircuitId(0), scope: Scope::Import }, kind: Kind::Operator }
+    let place = Place { circuit: CircuitId(0), scope: Scope::Import };
+    Spec { settings, place, kind: Kind::Operator, baseline: Baseline::default() }
 }
 
 fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Option<Spec> {
@@ -203,5 +206,5 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         Kind::Guard(_) => settings.return_spread = Duration::ZERO,
         _ => {}
     }
-    Some(Spec { settings, place, kind })
+    Some(Spec { settings, place, kind, baseline: settlement::baseline(table) })
 }

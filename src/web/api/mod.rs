@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /api/v1/status`, `/circuits`, `/meters`, `/miners`, `/history` | any, none on this machine | what is going on |
 //! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
+//! | `GET /api/v1/energy` | any, none on this machine | energy by the quarter hour |
 //! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
 //! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
@@ -25,6 +26,7 @@ mod alarms;
 mod answer;
 pub mod body;
 mod document;
+mod energy;
 mod events;
 pub mod fuzzing;
 mod limits;
@@ -61,6 +63,7 @@ use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
+use energy::Shelf;
 pub use preview::{Ask, Asker};
 pub use problem::Problem;
 use reads::Reads;
@@ -113,6 +116,7 @@ pub struct Api {
     alarms: Option<Alarms>,
     maintenance: Option<Maintenance>,
     asker: Option<Asker>,
+    shelf: Option<Shelf>,
 }
 
 #[derive(Debug)]
@@ -160,6 +164,7 @@ impl Api {
             alarms: None,
             maintenance: None,
             asker: None,
+            shelf: None,
         };
         api.look_at_tokens();
         api
@@ -178,6 +183,11 @@ impl Api {
     /// Tells what an order would do, too.
     pub fn with_previews(self, asker: Asker) -> Self {
         Self { asker: Some(asker), ..self }
+    }
+
+    /// Tells of energy, too, from this database.
+    pub fn with_energy(self, database: std::path::PathBuf) -> Self {
+        Self { shelf: Some(Shelf::new(database)), ..self }
     }
 
     /// The names by which the daemon may be called.

@@ -78,6 +78,11 @@ impl Reads {
         self.orders.as_ref()?.desk.proof().head()
     }
 
+    /// Where energy is read; `None` where none is kept.
+    pub(super) fn shelf(&self) -> Option<&super::energy::Shelf> {
+        self.orders.as_ref()?.shelf.as_ref()
+    }
+
     /// What somebody works on; `None` where nobody keeps it.
     pub(super) fn maintenance(&self) -> Option<&crate::maintenance::Maintenance> {
         self.orders.as_ref()?.maintenance.as_ref()
@@ -96,6 +101,10 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         Some(_) => OpenApiRouter::new().routes(routes!(super::alarms::list)),
         None => OpenApiRouter::new(),
     };
+    let energy = match reads.shelf() {
+        Some(_) => OpenApiRouter::new().routes(routes!(super::energy::quarters)),
+        None => OpenApiRouter::new(),
+    };
     let works = match reads.maintenance() {
         Some(_) => OpenApiRouter::new().routes(routes!(super::maintenance::list)),
         None => OpenApiRouter::new(),
@@ -112,6 +121,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(document))
         .routes(routes!(super::proof::head))
         .merge(alarms)
+        .merge(energy)
         .merge(works)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
         .with_state(reads)
@@ -151,7 +161,7 @@ fn ready(body: Bytes) -> Response {
 }
 
 /// The same, compressed where it is large and that is taken.
-async fn large(headers: &HeaderMap, body: &impl Serialize) -> Answered {
+pub(super) async fn large(headers: &HeaderMap, body: &impl Serialize) -> Answered {
     let failed = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "an answer cannot be written");
         Problem::from(NotRendered::Failed)

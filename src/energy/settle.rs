@@ -1,0 +1,300 @@
+//! What of an order was delivered: worked out from the stored quarters, so that it can be worked out again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::baseline::{Baseline, Curve, curve};
+use super::{QUARTER, QUARTER_MS, Sums, quarter};
+use crate::control::signal::Wall;
+use crate::control::site::Scope;
+use crate::units::{Joules, Watts};
+
+/// What programmes accept of what was asked: at least this share, and no more than [`MOST`].
+pub const LEAST: f64 = 0.95;
+/// See [`LEAST`].
+pub const MOST: f64 = 1.5;
+/// The share of a quarter that must be known for it to count.
+const KNOWN: f64 = 0.9;
+/// Quarters of one order that are settled at most: half a year.
+const MOST_QUARTERS: i64 = 17_568;
+
+/// An order as it is settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its number in the ledger.
+    pub number: u64,
+    /// Name of the source.
+    pub source: Arc<str>,
+    /// The name that the source gave it.
+    pub id: Arc<str>,
+    /// Name of the circuit.
+    pub circuit: Arc<str>,
+    /// What it capped there.
+    pub scope: Scope,
+    /// The cap that it came to.
+    pub cap: Watts,
+    /// What would have been drawn without it, as stated when it was accepted.
+    pub stated: Option<Watts>,
+    /// From when it held.
+    pub from: Wall,
+    /// Up to when.
+    pub until: Wall,
+}
+
+impl Event {
+    /// The quarters that it touches, by their beginning in Unix milliseconds.
+    pub fn quarters(&self) -> impl Iterator<Item = i64> + Clone + use<> {
+        let first = quarter(self.from).as_unix_millis();
+        let last = self.until.as_unix_millis();
+        let most = last.min(first.saturating_add(QUARTER_MS.saturating_mul(MOST_QUARTERS)));
+        (0_i64..)
+            .map(move |n| first.saturating_add(n.saturating_mul(QUARTER_MS)))
+            .take_while(move |at| *at < most)
+    }
+
+    /// Whether it acted in a quarter.
+    pub fn touches(&self, start: i64) -> bool {
+        self.from.as_unix_millis() < start.saturating_add(QUARTER_MS) && self.until.as_unix_millis() > start
+    }
+
+    /// For how much of a quarter it held.
+    fn within(&self, start: i64) -> Duration {
+        let end = Wall::unix_millis(start.saturating_add(QUARTER_MS));
+        self.until.min(end).since(self.from.max(Wall::unix_millis(start)))
+    }
+}
+
+/// Mean power quarter by quarter, with how much of each is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series(BTreeMap<i64, Known>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Known {
+    energy: Joules,
+    time: Duration,
+    bridged: Duration,
+    jumps: u32,
+}
+
+impl Series {
+    /// Adds a part of a quarter. Of import, what flows out is taken off.
+    pub fn add(&mut self, start: Wall, scope: Scope, sums: &Sums) {
+        let known = self.0.entry(quarter(start).as_unix_millis()).or_default();
+        let (energy, time) = match scope {
+            Scope::Import => (sums.import - sums.export, sums.metered()),
+            Scope::Miners => (sums.miners, sums.miners_known),
+        };
+        known.energy += energy;
+        known.time = known.time.saturating_add(time);
+        if scope == Scope::Import {
+            known.bridged = known.bridged.saturating_add(sums.bridged);
+        }
+        known.jumps = known.jumps.saturating_add(sums.jumps);
+    }
+
+    /// Its mean power, where enough of the quarter is known.
+    pub fn watts(&self, start: i64) -> Option<Watts> {
+        let known = self.0.get(&start).filter(|known| known.fault().is_none())?;
+        Some(Watts::saturating(known.energy.get() / known.time.as_secs_f64()))
+    }
+
+    /// Why a quarter cannot be judged.
+    fn fault(&self, start: i64) -> Option<String> {
+        match self.0.get(&start) {
+            None => Some("nothing is known of it: the daemon did not run".into()),
+            Some(known) => known.fault(),
+        }
+    }
+}
+
+impl Known {
+    fn fault(&self) -> Option<String> {
+        let of = |time: Duration| time.as_secs_f64() / QUARTER.as_secs_f64();
+        let exact = self.time.saturating_sub(self.bridged);
+        if self.jumps > 0 || of(self.time) > 1.02 {
+            return Some("the clock jumped".into());
+        }
+        if of(exact) >= KNOWN {
+            return None;
+        }
+        let of = of(exact) * 100.0;
+        Some(if self.bridged.is_zero() {
+            format!("only {of:.0} % of it is measured")
+        } else {
+            format!("only {of:.0} % of it is measured, the rest a counter tells as a sum")
+        })
+    }
+}
+
+/// How a quarter or an order was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Less than [`LEAST`] of what was asked.
+    Below,
+    /// As asked.
+    Within,
+    /// More than [`MOST`] of what was asked.
+    Above,
+    /// The baseline is not above the cap: nothing was to be reduced.
+    NothingAsked,
+    /// There is no baseline, or nothing that counts.
+    NotKnown,
+}
+
+impl Verdict {
+    /// As written in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Below => "below",
+            Self::Within => "within",
+            Self::Above => "above",
+            Self::NothingAsked => "nothing-asked",
+            Self::NotKnown => "not-known",
+        }
+    }
+
+    fn of(delivered: Option<Joules>, asked: Option<Joules>) -> Self {
+        let Some((delivered, asked)) = delivered.zip(asked) else { return Self::NotKnown };
+        if asked.get() <= 0.0 {
+            return Self::NothingAsked;
+        }
+        match delivered.ratio(asked) {
+            Some(share) if share < LEAST => Self::Below,
+            Some(share) if share > MOST => Self::Above,
+            Some(_) => Self::Within,
+            None => Self::NothingAsked,
+        }
+    }
+}
+
+/// One quarter of an order. Energies are those of the time within it for which the order held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settled {
+    /// When the quarter begins.
+    pub start: Wall,
+    /// For how much of it the order held.
+    pub held: Duration,
+    /// What would have flowed.
+    pub baseline: Option<Joules>,
+    /// What flowed.
+    pub measured: Option<Joules>,
+    /// What was to be reduced: down to the cap.
+    pub asked: Option<Joules>,
+    /// What was reduced: negative where more flowed than would have.
+    pub delivered: Option<Joules>,
+    /// How it went.
+    pub verdict: Verdict,
+    /// Why it is not held against the site, and counts in no total.
+    pub excused: Option<String>,
+}
+
+/// An order, settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The order.
+    pub event: Event,
+    /// By which method.
+    pub baseline: Baseline,
+    /// What came of it, or why there is none.
+    pub curve: Result<Curve, String>,
+    /// Each quarter.
+    pub quarters: Vec<Settled>,
+    /// Over all quarters that are not excused: what was to be reduced.
+    pub asked: Option<Joules>,
+    /// What was reduced.
+    pub delivered: Option<Joules>,
+    /// How it went.
+    pub verdict: Verdict,
+}
+
+/// A time that is not held against the site, by somebody's word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Excuse {
+    /// From when.
+    pub from: Wall,
+    /// Up to when.
+    pub until: Wall,
+    /// Why.
+    pub reason: String,
+}
+
+/// Settles an order. `all` are all orders there are; `related` says whether one circuit feeds the other.
+pub fn settle(
+    event: &Event,
+    how: Baseline,
+    series: &Series,
+    all: &[Event],
+    excuses: &[Excuse],
+    zone: &TimeZone,
+    related: impl Fn(&str, &str) -> bool,
+) -> Settlement {
+    let same: Vec<&Event> = all
+        .iter()
+        .filter(|other| other.source == event.source && related(&other.circuit, &event.circuit))
+        .collect();
+    let curve = curve(how, series, event, &same, zone);
+    let quarters: Vec<Settled> =
+        event.quarters().map(|start| one(event, start, series, curve.as_ref().ok(), all, excuses)).collect();
+    let total = |of: fn(&Settled) -> Option<Joules>| {
+        let counted = quarters.iter().filter(|quarter| quarter.excused.is_none());
+        counted.filter_map(of).reduce(|one, other| one + other)
+    };
+    let (asked, delivered) = (total(|it| it.asked), total(|it| it.delivered));
+    Settlement {
+        event: event.clone(),
+        baseline: how,
+        curve,
+        asked,
+        delivered,
+        verdict: Verdict::of(delivered, asked),
+        quarters,
+    }
+}
+
+fn one(
+    event: &Event,
+    start: i64,
+    series: &Series,
+    curve: Option<&Curve>,
+    all: &[Event],
+    excuses: &[Excuse],
+) -> Settled {
+    let held = event.within(start);
+    let baseline = curve.and_then(|curve| curve.watts.get(&start)).map(|watts| watts.over(held));
+    let measured = series.watts(start).map(|watts| watts.over(held));
+    let asked = baseline.map(|baseline| (baseline - event.cap.over(held)).at_least_zero());
+    let delivered = baseline.zip(measured).map(|(baseline, measured)| baseline - measured);
+    let end = start.saturating_add(QUARTER_MS);
+    let told = excuses
+        .iter()
+        .find(|it| it.from.as_unix_millis() < end && it.until.as_unix_millis() > start)
+        .map(|it| it.reason.clone());
+    let tighter = || {
+        let other = all.iter().find(|other| {
+            other.number != event.number
+                && other.circuit == event.circuit
+                && other.scope == event.scope
+                && other.cap < event.cap
+                && other.touches(start)
+        })?;
+        Some(format!("the order {} of {} asked for more", other.id, other.source))
+    };
+    let part = (held < QUARTER).then(|| {
+        let minutes = held.as_secs_f64() / 60.0;
+        format!("the order held for {minutes:.1} min of it: it began, ended or changed")
+    });
+    let excused = told.or_else(|| series.fault(start)).or(part).or_else(tighter);
+    Settled {
+        start: Wall::unix_millis(start),
+        held,
+        verdict: Verdict::of(delivered, asked),
+        baseline,
+        measured,
+        asked,
+        delivered,
+        excused,
+    }
+}

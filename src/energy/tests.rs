@@ -1,0 +1,127 @@
+//! Baselines and settlements where the calendar is odd; the rest is held against another program in `tests/study/energy.rs`.
+
+use jiff::tz::TimeZone;
+
+use super::baseline::{Baseline, curve};
+use super::settle::{Event, Excuse, Series, Verdict, settle};
+use super::*;
+use crate::control::site::Scope;
+
+fn at(text: &str) -> Wall {
+    Wall::unix_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+}
+
+fn event(from: &str, until: &str) -> Event {
+    Event {
+        number: 1,
+        source: "utility".into(),
+        id: "one".into(),
+        circuit: "pcc".into(),
+        scope: Scope::Import,
+        cap: Watts::kilowatts(100.0),
+        stated: Some(Watts::kilowatts(200.0)),
+        from: at(from),
+        until: at(until),
+    }
+}
+
+/// Quarters from `from` on at these powers.
+fn series(from: &str, watts: impl IntoIterator<Item = f64>) -> Series {
+    let mut series = Series::default();
+    for (number, watts) in (0..).zip(watts) {
+        let start = Wall::unix_millis(at(from).as_unix_millis() + number * QUARTER_MS);
+        let import = Watts::saturating(watts).over(QUARTER);
+        let sums = Sums { import, by_counter: QUARTER, ..Sums::default() };
+        series.add(start, Scope::Import, &sums);
+    }
+    series
+}
+
+#[test]
+fn a_quarter_of_utc_is_one_before_1970_too() {
+    assert_eq!(quarter(at("2026-07-01T12:14:59.999Z")), at("2026-07-01T12:00:00Z"));
+    assert_eq!(quarter(Wall::unix_millis(-1)), Wall::unix_millis(-QUARTER_MS));
+}
+
+#[test]
+fn delivery_is_below_within_or_above_what_was_asked() {
+    let event = event("2026-07-01T12:00:00Z", "2026-07-01T13:15:00Z");
+    // Of 100 kW that were asked: 90, 95, 150, 160 and, by the wrong way, −10.
+    let series = series("2026-07-01T12:00:00Z", [110e3, 105e3, 50e3, 40e3, 210e3]);
+    let settled = settle(
+        &event,
+        Baseline::MeterBefore,
+        &series,
+        std::slice::from_ref(&event),
+        &[],
+        &TimeZone::UTC,
+        |_, _| true,
+    );
+    let verdicts: Vec<Verdict> = settled.quarters.iter().map(|quarter| quarter.verdict).collect();
+    use Verdict::{Above, Below, Within};
+    assert_eq!(verdicts, [Below, Within, Within, Above, Below]);
+    assert_eq!(settled.delivered.unwrap(), Watts::kilowatts(485.0).over(QUARTER));
+    assert_eq!(settled.asked.unwrap(), Watts::kilowatts(500.0).over(QUARTER));
+    assert_eq!(settled.verdict, Within);
+}
+
+#[test]
+fn what_is_excused_says_why_and_counts_in_no_total() {
+    let order = event("2026-07-01T12:00:00Z", "2026-07-01T12:50:00Z");
+    let mut tighter = event("2026-07-01T12:30:00Z", "2026-07-01T12:45:00Z");
+    (tighter.number, tighter.source, tighter.cap) = (2, "market".into(), Watts::ZERO);
+    let excuse = Excuse {
+        from: at("2026-07-01T12:20:00Z"),
+        until: at("2026-07-01T12:25:00Z"),
+        reason: "maintenance".into(),
+    };
+    let series = series("2026-07-01T12:00:00Z", [100e3; 4]);
+    let all = [order.clone(), tighter];
+    let settled =
+        settle(&order, Baseline::MeterBefore, &series, &all, &[excuse], &TimeZone::UTC, |_, _| true);
+    let excused: Vec<Option<&str>> =
+        settled.quarters.iter().map(|quarter| quarter.excused.as_deref()).collect();
+    assert_eq!(excused[0], None);
+    assert_eq!(excused[1], Some("maintenance"));
+    assert_eq!(excused[2], Some("the order one of market asked for more"));
+    assert!(excused[3].unwrap().contains("5.0 min"), "{excused:?}");
+    assert_eq!(settled.asked.unwrap(), Watts::kilowatts(100.0).over(QUARTER));
+    // A daemon that was down is no reason to say anything of that time.
+    let settled =
+        settle(&order, Baseline::MeterBefore, &Series::default(), &all, &[], &TimeZone::UTC, |_, _| true);
+    assert_eq!(settled.verdict, Verdict::NotKnown);
+    assert!(settled.quarters[0].excused.as_ref().unwrap().contains("did not run"));
+}
+
+#[test]
+fn days_are_compared_at_the_same_time_of_day_over_a_change_to_summer_time() {
+    let zone = TimeZone::get("Europe/Vienna").unwrap();
+    // From Monday, 9 March 2026; the clocks change on Sunday, the 29th. At noon by the clock 300 kW flow, else 100.
+    let from = at("2026-03-08T23:00:00Z");
+    let watts = (0..29 * 96).map(|number| {
+        let stamp = jiff::Timestamp::from_millisecond(from.as_unix_millis() + number * QUARTER_MS).unwrap();
+        if stamp.to_zoned(zone.clone()).hour() == 12 { 300e3 } else { 100e3 }
+    });
+    let series = series("2026-03-08T23:00:00Z", watts);
+    let order = event("2026-04-01T10:00:00Z", "2026-04-01T11:00:00Z");
+    let curve = curve(Baseline::TenInTen, &series, &order, &[&order], &zone).unwrap();
+    assert_eq!(curve.days.len(), 10);
+    assert!(curve.watts.values().all(|watts| (watts.get() - 300e3).abs() < 1.0), "{:?}", curve.watts);
+    assert_eq!(curve.adjustment, Some(1.0));
+}
+
+#[test]
+fn a_baseline_that_cannot_be_had_says_why() {
+    let order = event("2026-07-01T12:00:00Z", "2026-07-01T13:00:00Z");
+    let short = series("2026-06-29T00:00:00Z", [100e3; 3 * 96]);
+    let why = |how| curve(how, &short, &order, &[&order], &TimeZone::UTC).unwrap_err();
+    assert!(why(Baseline::TenInTen).contains("only 2 of the last 45 days"), "{}", why(Baseline::TenInTen));
+    let mut none = order.clone();
+    none.stated = None;
+    assert!(curve(Baseline::MeterBefore, &short, &none, &[&none], &TimeZone::UTC).is_err());
+    let mut other = event("2026-07-01T14:30:00Z", "2026-07-01T15:00:00Z");
+    other.id = "two".into();
+    let disturbed = curve(Baseline::SameDay, &short, &order, &[&order, &other], &TimeZone::UTC);
+    assert!(disturbed.unwrap_err().contains("another order"));
+    assert!(curve(Baseline::SameDay, &short, &order, &[&order], &TimeZone::UTC).is_ok());
+}
