@@ -96,6 +96,7 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             settled: sleep.get(),
             drawn: sleep.get(),
             counted: sleep.get(),
+            held: false,
             movable: true,
             steady: true,
             starts_at_full: false,

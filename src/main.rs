@@ -45,6 +45,8 @@ enum Command {
     Alarms(cli::alarms::Args),
     /// Make, list and revoke the tokens with which programs and people read and order
     Token(cli::token::Args),
+    /// Show on what somebody works, begin and end it: such miners are not woken
+    Maintenance(cli::maintenance::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
@@ -112,6 +114,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Top(args) => cli::top::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Token(args) => cli::token::run(args).await?,
+        Command::Maintenance(args) => cli::maintenance::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),

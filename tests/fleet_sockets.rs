@@ -103,7 +103,7 @@ async fn an_address_that_belongs_to_another_miner_is_never_commanded() {
     let report = wait(&fleet, 0, |input| input.status.is_some()).await;
     assert!(matches!(report.contact, Contact::Unreachable { .. }), "{report:?}");
     assert!(matches!(report.status.unwrap().value.activity, Activity::Fault(_)));
-    fleet.stop(ExitPolicy::Sleep, 2, &[]).await;
+    fleet.stop(ExitPolicy::Sleep, 2, &[], &[]).await;
     assert_eq!(theirs.miner.tally().commands, 0, "not even by the exit policy");
     assert_eq!(ours.miner.tally().commands, 1);
 }
@@ -125,7 +125,7 @@ async fn sheds_reach_their_miners_while_every_poll_of_the_subnet_hangs() {
     fleet.send(&[shed(last, 1)]);
     assert_eq!(wait(&fleet, last, ended(1)).await.delivery.unwrap().outcome, Outcome::Accepted);
     assert!(clock.now().since_start() < Duration::from_millis(700), "{:?}", clock.now());
-    fleet.stop(ExitPolicy::Hold, 1, &[]).await;
+    fleet.stop(ExitPolicy::Hold, 1, &[], &[]).await;
 }
 
 #[tokio::test]
@@ -146,5 +146,5 @@ async fn miners_that_hang_do_not_keep_the_others_from_being_read() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(stamps.len() >= 3, "read {} times in two seconds", stamps.len());
-    fleet.stop(ExitPolicy::Hold, 0, &[]).await;
+    fleet.stop(ExitPolicy::Hold, 0, &[], &[]).await;
 }

@@ -36,9 +36,30 @@ const IMPURE: [(&str, &str); 19] = [
 
 /// The floors of the house, the lowest first: a module uses those of its own floor's left and of the floors below, and
 /// none beside it on the right or above. Tests and comments may point anywhere.
-const FLOORS: [&str; 23] = [
-    "clock", "units", "secret", "rate", "token", "tls", "names", "endpoint", "control", "door", "store",
-    "miner", "meter", "signal", "record", "history", "metrics", "alarm", "config", "discover", "web", "sim",
+const FLOORS: [&str; 24] = [
+    "clock",
+    "units",
+    "secret",
+    "rate",
+    "token",
+    "tls",
+    "names",
+    "endpoint",
+    "control",
+    "door",
+    "store",
+    "miner",
+    "meter",
+    "signal",
+    "record",
+    "history",
+    "maintenance",
+    "metrics",
+    "alarm",
+    "config",
+    "discover",
+    "web",
+    "sim",
     "study",
 ];
 

@@ -31,6 +31,7 @@ use tracing::{info, warn};
 
 use crate::clock::{self, Clock};
 use crate::control::frame::Frame;
+use crate::maintenance::Maintenance;
 use crate::metrics::{AlarmCounts, AlarmStats, AlarmSummary, Exporter};
 use crate::record::Watch;
 use crate::store::{AlarmRow, Store, Write};
@@ -119,9 +120,11 @@ impl Alarms {
         Ok(alarm)
     }
 
-    /// Takes a look.
-    pub fn look(&self, view: &View<'_>) {
-        let found = look::look(view, &locked(&self.0.settings).quiet);
+    /// Takes a look. For what is worked on nobody is called.
+    pub fn look(&self, view: &View<'_>, worked_on: Quiet) {
+        let mut quiet = worked_on;
+        quiet.extend(locked(&self.0.settings).quiet.iter().cloned());
+        let found = look::look(view, &quiet);
         let settled = look::settled(view.frame);
         let changes = locked(&self.0.book).look(found, settled, view.now, clock::unix_millis());
         self.tell(&changes);
@@ -181,7 +184,7 @@ impl Alarms {
                 strangers: around.exporter.strangers(),
                 now: around.clock.now(),
             };
-            self.look(&view);
+            self.look(&view, around.maintenance.quiet());
         }
     }
 
@@ -199,6 +202,8 @@ pub struct Around {
     pub record: Option<Watch>,
     /// Where alarms are kept; `None` where nothing is kept.
     pub store: Option<Store>,
+    /// What somebody works on.
+    pub maintenance: Maintenance,
     /// The clock of the frames.
     pub clock: Clock,
     /// The name of the site, for whoever is told.

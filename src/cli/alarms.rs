@@ -111,7 +111,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
 }
 
 /// Unix milliseconds as the other answers write a point in time.
-fn stamp(millis: i64) -> Value {
+pub(super) fn stamp(millis: i64) -> Value {
     jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| Value::String(at.to_string()))
 }
 

@@ -8,6 +8,7 @@ pub mod discover;
 pub mod docs;
 pub mod limit;
 mod live;
+pub mod maintenance;
 pub mod meter;
 pub mod miner;
 pub mod miners;

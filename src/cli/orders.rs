@@ -213,6 +213,16 @@ impl Daemon {
         self.ask(Method::DELETE, path, None, None).await
     }
 
+    /// The same with several parameters.
+    pub(super) async fn post_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, query.iter().copied(), None).await
+    }
+
+    /// The same with parameters.
+    pub(super) async fn delete_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, query.iter().copied(), None).await
+    }
+
     /// Reads with parameters.
     pub(super) async fn look(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
         self.ask(Method::GET, path, query.iter().copied(), None).await

@@ -19,6 +19,7 @@ use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
+use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::record::{self, Recorder};
 use crate::signal::Desk;
@@ -60,6 +61,7 @@ pub struct Loop {
     pub breakers: Breakers,
     pub desk: Desk,
     pub alarms: Alarms,
+    pub maintenance: Maintenance,
     pub signals: Signals,
     pub api: Arc<Api>,
     pub guards: Guards,
@@ -109,11 +111,12 @@ impl Loop {
             room = frame.as_ref().map(|it| farewell::room(&self.state, &it.decision)).unwrap_or_default();
         }
         let sequence = self.state.sequence();
+        let alone = self.maintenance.look(self.state.site());
         self.signals.end().await;
         let last = self.memory.last(&self.state);
         let recorded = self.recorder.end();
         tokio::join!(
-            self.fleet.stop(exit, sequence, &room),
+            self.fleet.stop(exit, sequence, &room, &alone),
             self.meters.stop(),
             self.desk.beat(),
             last,
@@ -187,6 +190,7 @@ impl Loop {
             miners: self.fleet.inputs(),
             orders,
             breakers: self.breakers.inputs(),
+            holds: self.maintenance.look(self.state.site()),
         };
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);

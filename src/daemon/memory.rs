@@ -16,7 +16,7 @@ use crate::control::signal::Wall;
 use crate::control::site::MinerId;
 use crate::miner::Connection;
 use crate::miner::identity::Identity;
-use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, Store, Write};
+use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, MaintenanceRow, Store, Write};
 
 /// Time between two writes.
 const EVERY: Duration = Duration::from_secs(600);
@@ -33,6 +33,8 @@ pub struct Kept {
     pub rows: Vec<LearnedRow>,
     /// The alarms that were in it.
     pub alarms: Vec<AlarmRow>,
+    /// What somebody works on.
+    pub maintenance: Vec<MaintenanceRow>,
 }
 
 /// By name of the miner.
@@ -90,7 +92,7 @@ impl Memory {
     pub fn start(config: &Config, kept: Option<Kept>, state: &mut State) -> Self {
         let mut memory = Self::default();
         memory.configure(config);
-        let Some(Kept { store, rows, alarms: _ }) = kept else { return memory };
+        let Some(Kept { store, rows, alarms: _, maintenance: _ }) = kept else { return memory };
         memory.store = Some(store);
         let mut known: Rows = rows.into_iter().map(|row| (row.miner.clone(), row)).collect();
         let oldest = i64::try_from(LEARNED_AGE.as_millis()).unwrap_or(i64::MAX);
@@ -205,7 +207,7 @@ mod tests {
 
     fn open(path: &Path) -> Kept {
         let opened = Store::open(path, 1).unwrap();
-        Kept { store: opened.store, rows: opened.loaded.learned, alarms: Vec::new() }
+        Kept { store: opened.store, rows: opened.loaded.learned, alarms: Vec::new(), maintenance: Vec::new() }
     }
 
     /// A start with what is in a file, or with nothing.
@@ -264,13 +266,24 @@ mod tests {
         let changed = |change: fn(&mut LearnedRow)| {
             let mut rows = rows.clone();
             change(&mut rows[0]);
-            start(&config, Some(Kept { store: store.clone(), rows, alarms: Vec::new() })).1.learned()
+            start(
+                &config,
+                Some(Kept { store: store.clone(), rows, alarms: Vec::new(), maintenance: Vec::new() }),
+            )
+            .1
+            .learned()
         };
         assert_eq!(changed(|_| {}).len(), 1);
         assert!(changed(|row| row.learned.scale = 40.0).is_empty());
         let old = LearnedRow { stamp: days(91), ..rows[0].clone() };
         assert!(
-            start(&config, Some(Kept { store, rows: vec![old], alarms: Vec::new() })).1.learned().is_empty()
+            start(
+                &config,
+                Some(Kept { store, rows: vec![old], alarms: Vec::new(), maintenance: Vec::new() })
+            )
+            .1
+            .learned()
+            .is_empty()
         );
     }
 
@@ -293,8 +306,15 @@ mod tests {
     #[tokio::test]
     async fn a_broken_disk_disturbs_nobody() {
         let config = config();
-        let (mut memory, mut state) =
-            start(&config, Some(Kept { store: Store::broken(), rows: Vec::new(), alarms: Vec::new() }));
+        let (mut memory, mut state) = start(
+            &config,
+            Some(Kept {
+                store: Store::broken(),
+                rows: Vec::new(),
+                alarms: Vec::new(),
+                maintenance: Vec::new(),
+            }),
+        );
         assert!(state.teach(MinerId(2), &LEARNED));
         memory.keep(&state, Moment::after_start(EVERY));
         memory.writing.take().unwrap().await.unwrap();

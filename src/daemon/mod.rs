@@ -48,6 +48,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
+use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
 use crate::record::Recorder;
 use crate::signal::Desk;
@@ -148,6 +149,8 @@ impl Daemon {
         let store = kept.as_ref().map(|kept| kept.store.clone());
         let raised = kept.as_mut().map(|kept| std::mem::take(&mut kept.alarms)).unwrap_or_default();
         let alarms = Alarms::new(&config.alarms, raised);
+        let works = kept.as_mut().map(|kept| std::mem::take(&mut kept.maintenance)).unwrap_or_default();
+        let maintenance = Maintenance::new(works, store.clone(), clock);
         let memory = Memory::start(&config, kept, &mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -162,6 +165,7 @@ impl Daemon {
         }
         let (questions, previews) = mpsc::channel(1);
         let api = Api::new(&config, desk.clone()).with_alarms(alarms.clone());
+        let api = api.with_maintenance(maintenance.clone());
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -177,6 +181,7 @@ impl Daemon {
             exporter: exporter.clone(),
             record: recorder.watch(),
             store,
+            maintenance: maintenance.clone(),
             clock,
             site: config.site.name.as_str().into(),
         };
@@ -194,6 +199,7 @@ impl Daemon {
             api: api.clone(),
             desk: desk.clone(),
             alarms: alarms.clone(),
+            maintenance,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone())),

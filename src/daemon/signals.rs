@@ -84,7 +84,8 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
                  is tried again"
             );
             let store = Store::absent(&path);
-            let kept = Kept { store: store.clone(), rows: Vec::new(), alarms: Vec::new() };
+            let kept =
+                Kept { store: store.clone(), rows: Vec::new(), alarms: Vec::new(), maintenance: Vec::new() };
             return (Desk::without_disk(site, sources, clock, wall, store), Some(kept));
         }
         Err(error) => {
@@ -120,6 +121,7 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
         store: opened.store.clone(),
         rows: std::mem::take(&mut opened.loaded.learned),
         alarms: std::mem::take(&mut opened.loaded.alarms),
+        maintenance: std::mem::take(&mut opened.loaded.maintenance),
     };
     let beginning = Beginning { opened: Some(opened), settings: &config.store, clock, wall };
     (Desk::start(site, sources, beginning), Some(kept))

@@ -327,6 +327,11 @@ pub(super) const CLOCK_SYNCHRONISED: Definition = gauge(
     &[],
     "1 while the wall clock is trusted, 0 while nobody is known to keep it right or it has jumped.",
 );
+pub(super) const MAINTENANCE_MINERS: Definition = gauge(
+    "ballast_maintenance_miners",
+    &["hold"],
+    "Miners on which somebody works, by how they are kept: asleep, or hands-off.",
+);
 const ALARM: &[&str] = &["kind", "severity", "subject"];
 pub(super) const ALARM_RAISED: Definition = gauge(
     "ballast_alarm_raised",

@@ -17,6 +17,7 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
+use crate::maintenance::counts;
 use crate::units::Watts;
 
 /// Whether every name and label of the catalogue is one that Prometheus takes.
@@ -83,8 +84,13 @@ fn mode(current: Mode) -> MetricFamily {
 }
 
 fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
-    let Frame { site, decision, .. } = frame;
+    let Frame { site, snapshot, decision } = frame;
     let fleet = &decision.fleet;
+    let mut held = Family::with_capacity(&names::MAINTENANCE_MINERS, 2);
+    for (hold, count) in counts(&snapshot.holds) {
+        held.add(&[hold.name()], number(u64::try_from(count).unwrap_or(u64::MAX)));
+    }
+    families.push(held.finish());
     let single = [
         (&names::LAST_CYCLE_AGE, now.since(decision.at).as_secs_f64()),
         (&names::SURPLUS, fleet.surplus.get()),

@@ -10,8 +10,10 @@ use crate::clock::Moment;
 use crate::control::decision::{Cause, MinerDecision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, fresh_status};
 use crate::control::learned::Learned;
+use crate::control::signal::Wall;
 use crate::control::site::{Actuator, Miner, MinerId};
-use crate::control::snapshot::{Activity, Contact, MinerInput, Outcome, Target};
+use crate::control::snapshot::{Activity, Contact, Hold, MinerInput, Outcome, Target};
+use crate::maintenance::{Kind, Work};
 use crate::signal::status::Status;
 use crate::units::Watts;
 
@@ -27,6 +29,8 @@ pub struct Known<'k> {
     pub learned: Option<&'k Learned>,
     /// The sources of orders as they stand.
     pub signals: Option<&'k Status>,
+    /// Who works on it.
+    pub work: Option<&'k Work>,
 }
 
 /// How long ago, or for how long: `12 s`, `4 min`, `2.5 h`.
@@ -51,6 +55,9 @@ pub fn explain(frame: &Frame, id: MinerId, known: Known<'_>, now: Moment, here: 
     let input = snapshot.miners.get(id.0).unwrap_or(&MinerInput::PENDING);
     let teller = Teller { frame, miner, outcome, input, now, here };
     let mut sentences = vec![teller.state()];
+    if let Some(work) = known.work {
+        sentences.insert(0, teller.work(work));
+    }
     sentences.extend(teller.told(known.told));
     sentences.extend(teller.delivery());
     match decision.waiting {
@@ -88,6 +95,23 @@ impl Teller<'_> {
         let ago = self.now.since(at);
         let wall = self.here.now.earlier(ago);
         format!("{} ago, at {}", long(ago), self.here.time(wall))
+    }
+
+    fn work(&self, work: &Work) -> String {
+        let of = match work.kind {
+            Kind::Miner => String::new(),
+            Kind::Circuit => format!(" of {}", work.name),
+        };
+        let kept = match work.hold {
+            Hold::Asleep => "it is kept asleep",
+            Hold::HandsOff => "nothing is told to it",
+        };
+        let until = match work.until {
+            Some(until) => format!("until {}", self.here.time(Wall::unix_millis(until))),
+            None => "until that is ended".into(),
+        };
+        let note = if work.note.is_empty() { String::new() } else { format!(" ({})", work.note) };
+        format!("In maintenance{of} by {}{note}: {kept} {until}.", work.by)
     }
 
     fn state(&self) -> String {
@@ -159,6 +183,7 @@ impl Teller<'_> {
             Cause::Rebalance => "because the same power brings more hashes that way".into(),
             Cause::Reapply => "because it was not where it had been put".into(),
             Cause::Escalate => "because it had not followed the command before".into(),
+            Cause::Maintenance => "because somebody works on it".into(),
         };
         Some(format!("It was told {what} {}, {why}.", self.ago(told.at)))
     }

@@ -14,7 +14,8 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerCommand, Command, FleetDecision, MinerDecision, MinerState, Mode};
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::{
-    Delivery, Measured, MeterInput, MinerInput, MinerStatus, OrderCap, Reading as Read, Snapshot, Target,
+    Delivery, HeldMiner, Measured, MeterInput, MinerInput, MinerStatus, OrderCap, Reading as Read, Snapshot,
+    Target,
 };
 use crate::control::{Decision, measure::Readings};
 use crate::units::{Hashrate, Watts};
@@ -115,10 +116,15 @@ pub(super) struct Before {
     miners: Vec<MinerInput>,
     breakers: Vec<MinerInput>,
     orders: Vec<OrderCap>,
+    holds: Vec<HeldMiner>,
     decided: Vec<(MinerState, Option<Target>)>,
     /// The number of the latest command.
     sequence: u64,
 }
+
+/// What of a snapshot seldom changes, and has.
+const ORDERS: u8 = 1;
+const HOLDS: u8 = 2;
 
 const READ: u8 = 1;
 const POWER: u8 = 2;
@@ -159,6 +165,7 @@ impl Before {
             miners: Vec::new(),
             breakers: Vec::new(),
             orders: Vec::new(),
+            holds: Vec::new(),
             decided: Vec::new(),
             sequence: 0,
         }
@@ -170,12 +177,15 @@ impl Before {
         let went = i64::try_from((snapshot.now - self.now).as_millis()).unwrap_or(0);
         to.signed(Column::Head, wall.saturating_sub(self.wall.saturating_add(went)));
         (self.now, self.wall) = (snapshot.now, wall);
-        if self.orders == snapshot.orders {
-            to.byte(Column::Head, 0);
-        } else {
-            to.byte(Column::Head, 1);
+        let (ordered, held) = (self.orders != snapshot.orders, self.holds != snapshot.holds);
+        to.byte(Column::Head, (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS));
+        if ordered {
             to.any(Column::Seldom, &snapshot.orders);
             self.orders.clone_from(&snapshot.orders);
+        }
+        if held {
+            to.any(Column::Seldom, &snapshot.holds);
+            self.holds.clone_from(&snapshot.holds);
         }
         write_meters(to, &self.meter_periods, &mut self.meters, &snapshot.meters);
         let near = Near { now: self.now, decided: &self.decided };
@@ -215,10 +225,15 @@ impl Before {
         let off = from.signed(Column::Head)?;
         let wall = self.wall.checked_add(went).and_then(|wall| wall.checked_add(off));
         (self.now, self.wall) = (now, wall.ok_or(Damage::Nonsense)?);
-        match from.byte(Column::Head)? {
-            0 => {}
-            1 => self.orders = from.any(Column::Seldom)?,
-            _ => return Err(Damage::Nonsense),
+        let changed = from.byte(Column::Head)?;
+        if changed > ORDERS | HOLDS {
+            return Err(Damage::Nonsense);
+        }
+        if changed & ORDERS != 0 {
+            self.orders = from.any(Column::Seldom)?;
+        }
+        if changed & HOLDS != 0 {
+            self.holds = from.any(Column::Seldom)?;
         }
         read_meters(from, &self.meter_periods, &mut self.meters)?;
         let near = Near { now: self.now, decided: &self.decided };
@@ -232,6 +247,7 @@ impl Before {
             miners: self.miners.clone(),
             orders: self.orders.clone(),
             breakers: self.breakers.clone(),
+            holds: self.holds.clone(),
         };
         Ok(Cycle { wall: self.wall, snapshot, outcome })
     }

@@ -10,7 +10,7 @@ use super::{Damaged, StoreError, wal};
 use crate::clock;
 
 /// The version of the tables below, in `PRAGMA user_version`.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -61,6 +61,11 @@ ALTER TABLE alive ADD COLUMN steady_ms INTEGER;
 CREATE TABLE alarms (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, severity TEXT NOT NULL, subject TEXT NOT NULL, words TEXT NOT NULL,
     raised_ms INTEGER NOT NULL, cleared_ms INTEGER, acknowledged_by TEXT, acknowledged_ms INTEGER, note TEXT);
+",
+    "
+CREATE TABLE maintenance (
+    kind TEXT NOT NULL, name TEXT NOT NULL, hold TEXT NOT NULL, person TEXT NOT NULL, note TEXT NOT NULL,
+    begun_ms INTEGER NOT NULL, until_ms INTEGER, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 ",
     // Who has given an order, and why.
     "

@@ -16,6 +16,7 @@
 //! | `rows` | orders and ledger entries as rows |
 //! | `wal` | whether the log beside it is whole |
 //! | `alarms` | alarms as rows |
+//! | `maintenance` | what somebody works on as rows |
 //! | `learned` | what was learned of the miners as rows |
 //! | `worker` | the thread |
 //! | `boot` | whether this start follows a power outage |
@@ -24,6 +25,7 @@ mod alarms;
 pub mod boot;
 mod file;
 mod learned;
+mod maintenance;
 mod rows;
 mod wal;
 mod worker;
@@ -227,6 +229,25 @@ pub struct AlarmRow {
     pub note: Option<Arc<str>>,
 }
 
+/// What somebody works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceRow {
+    /// What kind of thing, as a word.
+    pub kind: Arc<str>,
+    /// Its name; there is one row for each kind and name.
+    pub name: Arc<str>,
+    /// How it is kept, as a word.
+    pub hold: Arc<str>,
+    /// Who said so.
+    pub by: Arc<str>,
+    /// What they said.
+    pub note: Arc<str>,
+    /// When it was begun, in Unix milliseconds.
+    pub begun_ms: i64,
+    /// When it ends by itself, in Unix milliseconds.
+    pub until_ms: Option<i64>,
+}
+
 /// What was on disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
@@ -242,6 +263,8 @@ pub struct Loaded {
     pub learned: Vec<LearnedRow>,
     /// The alarms that are not over, and the newest of those that are; at most [`MOST_ALARMS_READ`].
     pub alarms: Vec<AlarmRow>,
+    /// What somebody works on.
+    pub maintenance: Vec<MaintenanceRow>,
     /// Rows that could not be read and were left out.
     pub unreadable: u64,
 }
@@ -281,6 +304,8 @@ pub struct Write {
     pub learned: Vec<LearnedRow>,
     /// Alarms, each in the place of what was known of it.
     pub alarms: Vec<AlarmRow>,
+    /// All that somebody works on, in the place of what was there.
+    pub maintenance: Option<Vec<MaintenanceRow>>,
 }
 
 /// What was in a file that could not be opened at the start, and could later.

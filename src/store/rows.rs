@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::boot::Alive;
-use super::{Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, alarms, learned};
+use super::{Kept, LedgerRow, Loaded, MOST_LEDGER, StoredCap, StoredOrder, alarms, learned, maintenance};
 use crate::control::signal::book::{Begun, Held};
 use crate::control::signal::{Active, Ask, Basis, Order, Urgency, Wall, Why};
 use crate::control::site::{CircuitId, Scope};
@@ -45,6 +45,7 @@ pub(super) fn load(connection: &Connection, newest: usize) -> Result<Loaded> {
     loaded.last_number = last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0);
     loaded.alive = all(connection, "SELECT * FROM alive", alive_of, bad)?.pop();
     loaded.alarms = all(connection, &alarms::newest(), alarms::row, bad)?;
+    loaded.maintenance = all(connection, "SELECT * FROM maintenance", maintenance::row, bad)?;
     loaded.learned = all(connection, "SELECT * FROM learned", learned::row, bad)?;
     Ok(loaded)
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, file, learned, rows,
+    Health, Job, Kept, Late, LedgerRow, Loaded, StoreError, StoredOrder, Write, alarms, file, learned,
+    maintenance, rows,
 };
 
 /// The ledger is trimmed once in so many writes to it.
@@ -129,12 +130,15 @@ impl Worker {
         let nothing_else = write.ledger.is_empty()
             && write.alive.is_none()
             && write.learned.is_empty()
-            && write.alarms.is_empty();
+            && write.alarms.is_empty()
+            && write.maintenance.is_none();
         if changed.is_empty() && nothing_else {
             return Ok(());
         }
-        // A sign of life and a figure in the ledger are worth no wait for the platter; an order is.
-        let synchronous = if changed.is_empty() { "NORMAL" } else { "FULL" };
+        // A sign of life and a figure in the ledger are worth no wait for the platter; an order is, and who
+        // is worked on.
+        let awaited = !changed.is_empty() || write.maintenance.is_some();
+        let synchronous = if awaited { "FULL" } else { "NORMAL" };
         let Some(connection) = &mut self.connection else { return Err(rusqlite::Error::InvalidQuery) };
         connection.pragma_update(None, "synchronous", synchronous)?;
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -157,6 +161,7 @@ impl Worker {
         }
         learned::put(&transaction, &write.learned)?;
         alarms::put(&transaction, &write.alarms)?;
+        maintenance::put(&transaction, write.maintenance.as_deref())?;
         transaction.commit()?;
         for (source, kept) in changed {
             if *kept == Kept::default() {

@@ -120,7 +120,7 @@ async fn renamed_readdressed_or_with_another_account_a_miner_has_one_session() {
     one.comes(come.0).await;
     other.comes(come.1).await;
     assert_eq!((one.most_at_once(), other.most_at_once()), (1, 1));
-    fleet.stop(ExitPolicy::Hold, sequence, &[]).await;
+    fleet.stop(ExitPolicy::Hold, sequence, &[], &[]).await;
 }
 
 #[tokio::test]
@@ -141,5 +141,5 @@ async fn a_shed_that_was_not_answered_before_the_reload_is_given_to_the_next_ses
     let delivery = tokio::time::timeout(Duration::from_secs(10), delivery).await.unwrap();
     assert_eq!((delivery.sequence, delivery.target), (7, Target::Sleep));
     assert_eq!(device.most_at_once(), 1);
-    fleet.stop(ExitPolicy::Hold, 7, &[]).await;
+    fleet.stop(ExitPolicy::Hold, 7, &[], &[]).await;
 }

@@ -154,3 +154,52 @@ fn a_preview_foretells_what_the_order_then_does_and_does_nothing_itself() {
     let back: Value = serde_json::from_str(&back).unwrap();
     assert!(back["after_watts"].as_f64().unwrap() > after + 2_000.0, "{back}");
 }
+
+#[test]
+fn whoever_is_worked_on_sleeps_until_that_is_ended_whatever_restarts_meanwhile() {
+    let site = Site::new(72);
+    site.write("operator.token", TOKEN);
+    let more = "\n[web.tokens.operator]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n\n[store]\npath = \"ballast.db\"\n";
+    let settings = Settings { on_exit: "restore", ..Settings::default() };
+    site.write("site.toml", &site.config(&settings, more));
+    let sim = site.simulate("site.toml", &scenario(""));
+    let mut daemon = site.run("site.toml");
+    daemon.reaches("following", 10.0);
+    eventually("the fleet takes the surplus", seconds(20.0), || (sim.truth().fleet > 22_000.0).then_some(()));
+    let miners: Value = serde_json::from_str(&site.get("/api/v1/miners").unwrap()).unwrap();
+    let name = miners["miners"][0]["name"].as_str().unwrap().to_owned();
+    let power = || {
+        let miner = site.get(&format!("/api/v1/miners/{name}")).unwrap();
+        let miner: Value = serde_json::from_str(&miner).unwrap();
+        (
+            miner["power_watts"].as_f64().unwrap_or(f64::NAN),
+            miner["explanation"][0].as_str().unwrap().to_owned(),
+        )
+    };
+    let begin = ["maintenance", "begin", &name, "--by", "Aisha", "--note", "fan 2", "-c", "site.toml"];
+    let told = say(&site, &[&begin[..], &["--preview"]].concat());
+    assert!(told.contains("1 put to sleep") && told.contains("Nothing was ordered"), "{told}");
+    assert!(say(&site, &["maintenance", "-c", "site.toml"]).contains("nothing is in maintenance"));
+    assert!(say(&site, &begin).contains("is in maintenance"));
+    eventually("it sleeps", seconds(15.0), || (power().0 < 200.0).then_some(()));
+    let (_, words) = power();
+    assert!(
+        words.starts_with("In maintenance by Aisha (fan 2): it is kept asleep until that is ended"),
+        "{words}"
+    );
+    assert_eq!(daemon.value("ballast_maintenance_miners{hold=\"asleep\"}"), 1.0);
+
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.code(seconds(6.0)), 0);
+    let daemon = site.run("site.toml");
+    daemon.reaches("following", 15.0);
+    std::thread::sleep(seconds(5.0));
+    assert!(power().0 < 200.0, "neither the end nor the start has woken it");
+    let listed = say(&site, &["maintenance", "-c", "site.toml"]);
+    assert!(listed.contains(&name) && listed.contains("Aisha") && listed.contains("fan 2"), "{listed}");
+    assert!(
+        say(&site, &["maintenance", "end", &name, "-c", "site.toml"]).contains("not in maintenance any more")
+    );
+    // The others have taken what it left: whether it is worth waking is the control law's affair again.
+    eventually("it is one of the fleet", seconds(5.0), || (!power().1.contains("maintenance")).then_some(()));
+}

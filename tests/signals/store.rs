@@ -135,6 +135,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
         ledger: vec![row(1), row(2)],
         alive: Some(alive.clone()),
         learned: Vec::new(),
+        maintenance: None,
         alarms: Vec::new(),
     };
     open(&folder.database()).store.write(write).await.unwrap();
@@ -419,7 +420,7 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     let path = folder.database();
     write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP TABLE alarms; DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
+    earlier.execute_batch("DROP TABLE alarms; DROP TABLE learned; DROP TABLE maintenance; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
              ALTER TABLE alive DROP COLUMN steady_ms; ALTER TABLE ledger DROP COLUMN given_by; \
              ALTER TABLE ledger DROP COLUMN remark; PRAGMA user_version = 1;").unwrap();
     drop(earlier);

@@ -66,6 +66,9 @@ const NARROW: f64 = 0.003;
 const PARTS: usize = 4;
 const EDGES: [f64; PARTS] = [0.0, 0.35, 0.7, 0.92];
 const MIDDLES: [f64; PARTS] = [0.175, 0.525, 0.81, 0.96];
+/// Where the load counts as standing while nobody can tell: the very middle of a part, so that what is learned there is
+/// also what is kept free, and not mixed with a part in which nothing was ever learned.
+const SOMEWHERE: f64 = 0.525;
 /// Over this time, in seconds, what was really imported corrects the share that the reserve is worked out for, and by
 /// which factors at the most.
 const CORRECT_TIME: f64 = 100.0;
@@ -304,7 +307,7 @@ impl Balance {
 
     /// The same, were the load as high as it has been in the last forty seconds.
     pub fn reserve_at_top(&self, share: f64, first: f64, nameplate: f64) -> f64 {
-        let place = if self.period > SELDOM { 0.5 } else { 1.0 };
+        let place = if self.period > SELDOM { SOMEWHERE } else { 1.0 };
         self.reserve_at(place, share, first, nameplate)
     }
 
@@ -343,13 +346,17 @@ impl Balance {
     /// Where in its range of the last forty seconds the load stood, from 0 (low) to 1 (high).
     fn place(&self, at: Moment, nameplate: f64) -> f64 {
         if self.period > SELDOM {
-            return 0.5;
+            return SOMEWHERE;
         }
         let Some(((low, high), level)) = self.levels.range(at.earlier(RANGE), at).zip(self.levels.at(at))
         else {
-            return 0.5;
+            return SOMEWHERE;
         };
-        if high - low > nameplate * NARROW { ((level - low) / (high - low)).clamp(0.0, 1.0) } else { 0.5 }
+        if high - low > nameplate * NARROW {
+            ((level - low) / (high - low)).clamp(0.0, 1.0)
+        } else {
+            SOMEWHERE
+        }
     }
 
     /// The usual size of the noise, in watts; zero where none is seen.

@@ -46,7 +46,7 @@ pub fn is_awake_unasked(
     now: Moment,
     settings: &Settings,
 ) -> bool {
-    if track.setpoint != Some(Target::Sleep) || miner.actuator == Actuator::Fixed || track.is_deaf() {
+    if track.setpoint != Some(Target::Sleep) || track.is_fixed(miner) || track.is_deaf() {
         return false;
     }
     let done = track
@@ -62,7 +62,7 @@ pub fn is_awake_unasked(
 
 /// Whether the latest command got no answer, and readings since show that it was not carried out.
 pub fn is_lost(miner: &Miner, track: &Track, input: &MinerInput, now: Moment, settings: &Settings) -> bool {
-    let Some(sent) = track.sent.filter(|_| miner.actuator != Actuator::Fixed) else { return false };
+    let Some(sent) = track.sent.filter(|_| !track.is_fixed(miner)) else { return false };
     if !track.unheard(now) {
         return false;
     }
@@ -78,7 +78,7 @@ pub fn correction(
     over: bool,
     now: Moment,
 ) -> Option<(Target, Cause)> {
-    let setpoint = track.setpoint.filter(|_| miner.actuator != Actuator::Fixed)?;
+    let setpoint = track.setpoint.filter(|_| !track.is_fixed(miner))?;
     if !matches!(input.contact, Contact::Reachable) || now < track.retry_at {
         return None;
     }

@@ -214,6 +214,8 @@ pub enum Cause {
     Reapply,
     /// The miner did not follow in time.
     Escalate,
+    /// Somebody works on it.
+    Maintenance,
 }
 
 impl Cause {
@@ -225,6 +227,7 @@ impl Cause {
             Self::Rebalance => "rebalance",
             Self::Reapply => "reapply",
             Self::Escalate => "escalate",
+            Self::Maintenance => "maintenance",
         }
     }
 }

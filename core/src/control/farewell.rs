@@ -40,7 +40,8 @@ pub fn room(state: &State, decision: &Decision) -> Vec<bool> {
         let path = tree.path(circuit);
         !path.is_empty() && path.iter().all(|above| fits.get(*above) == Some(&true))
     };
-    site.miners.iter().map(|miner| all_fit(miner.circuit.0)).collect()
+    let each = site.miners.iter().zip(&state.tracks);
+    each.map(|(miner, track)| track.hold.is_none() && all_fit(miner.circuit.0)).collect()
 }
 
 /// Whether a limit outlives the daemon.

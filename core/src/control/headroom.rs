@@ -31,6 +31,9 @@ pub struct Headroom {
     pub outlook: Outlook,
     /// What meters that see miners alone, here or below, show of them beyond what they say.
     pub unsaid: f64,
+    /// What its miners that do not answer may come to draw without having been told to. It counts against every limit but that
+    /// of following the surplus where the circuit's own meter is fresh: there a rise is seen like that of any other load.
+    pub unseen: f64,
     /// What is kept free because the other load moves.
     pub reserve: f64,
     /// The same, were the load as high as it has been in the last forty seconds.
@@ -80,6 +83,8 @@ pub struct Terms<'t> {
     pub asleep: &'t [f64],
     /// Per circuit, what they draw now, as estimated.
     pub drawn: &'t [f64],
+    /// Per circuit, what those of them that do not answer may draw beyond that without anybody having told them to.
+    pub unseen: &'t [f64],
     /// Per limit, whether it acts.
     pub acting: &'t [bool],
     /// What is ordered from outside.
@@ -115,6 +120,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
                 outlook,
                 unsaid,
+                unseen: terms.unseen.get(index).copied().unwrap_or(0.0),
                 reserve,
                 reserve_at_top,
                 headroom: f64::INFINITY,
@@ -247,7 +253,7 @@ fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mu
         let seen = meters.seen.get(interlock.meter.0).filter(|seen| seen.fresh());
         let holds = seen.and_then(|seen| seen.low).is_some_and(|power| power.value >= interlock.at_least);
         let source = Source::Interlock(CircuitId(index));
-        let headroom = Watts::saturating(*asleep);
+        let headroom = Watts::saturating(*asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap: Some(headroom), headroom, acts: !holds });
         if !holds {
             slot.tighten(*asleep, *asleep, *asleep, false, source);
@@ -277,7 +283,7 @@ impl Headroom {
         self.limits.push(LimitValue {
             source: setter.listed,
             cap: Some(Watts::saturating(cap)),
-            headroom: Watts::saturating(headroom),
+            headroom: Watts::saturating(headroom - self.hidden(setter.patient)),
             acts,
         });
         if !acts {
@@ -288,7 +294,14 @@ impl Headroom {
         self.tighten(headroom, raise, firm, setter.patient, setter.binding);
     }
 
+    /// What counts against a limit of what nobody can see.
+    fn hidden(&self, patient: bool) -> f64 {
+        if patient && self.power.is_some() { 0.0 } else { self.unseen }
+    }
+
     fn tighten(&mut self, headroom: f64, raise: f64, firm: f64, patient: bool, binding: Source) {
+        let hidden = self.hidden(patient);
+        let [headroom, raise, firm] = [headroom, raise, firm].map(|room| room - hidden);
         self.firm = self.firm.min(firm);
         if !patient {
             self.urgent = self.urgent.min(firm);
@@ -324,11 +337,15 @@ fn apply_lost_meters(terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headro
         let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
         let fail_safe = circuit.fail_safe.get();
         let known = seen.input.power.is_some();
-        let headroom =
-            if known { decay(slot.headroom.min(nameplate), fail_safe, seen.lost) } else { fail_safe };
+        let headroom = if known {
+            decay((slot.headroom + slot.unseen).min(nameplate), fail_safe, seen.lost)
+        } else {
+            fail_safe
+        };
         let source = Source::LostMeter(id);
-        slot.limits.push(LimitValue { source, cap: None, headroom: Watts::saturating(headroom), acts: true });
-        if headroom <= slot.headroom || !known {
+        let left = Watts::saturating(headroom - slot.unseen);
+        slot.limits.push(LimitValue { source, cap: None, headroom: left, acts: true });
+        if headroom - slot.unseen <= slot.headroom || !known {
             slot.binding = source;
         }
         slot.tighten(headroom, headroom, headroom, false, slot.binding);

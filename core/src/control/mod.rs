@@ -57,6 +57,7 @@ pub mod farewell;
 pub mod frame;
 pub mod headroom;
 pub mod history;
+mod hold;
 pub mod lag;
 pub mod learned;
 pub mod measure;

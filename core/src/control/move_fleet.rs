@@ -10,7 +10,7 @@ use crate::control::decision::{Cause, MinerState, Waiting};
 use crate::control::headroom::Headroom;
 use crate::control::response::Track;
 use crate::control::site::{Actuator, CircuitId, MinerId, OperatingPoint, Site};
-use crate::control::snapshot::{Activity, Target};
+use crate::control::snapshot::{Activity, Contact, Hold, Target};
 use crate::control::state::State;
 use crate::control::step::Inputs;
 use crate::control::tree::Tree;
@@ -104,15 +104,19 @@ pub(super) fn items<'a>(
         .zip(offered)
         .map(|((miner, track), offered)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-            let movable = track.movable() && miner.actuator != Actuator::Fixed;
+            let movable = track.movable() && !track.is_fixed(miner);
+            let kept = track.hold == Some(Hold::Asleep);
             let starting = track.state == MinerState::Starting;
             let steady = !starting && !track.restarted && track.state != MinerState::Fault;
             let quiet = starting && track.quiet_start(miner, now);
             let settled = track.settled(miner, track.setpoint);
             // What starts is counted at what it draws until it is about to draw more, what started by itself at the most
             // that it may, what has a fault at what it draws: others use what it leaves.
-            let held = if track.dead {
+            let counted = track.counted - track.unseen(miner, now);
+            let stays = if track.dead {
                 0.0
+            } else if track.state == MinerState::Unreachable {
+                counted
             } else if quiet || track.state == MinerState::Fault {
                 track.draw
             } else if track.restarted {
@@ -141,17 +145,24 @@ pub(super) fn items<'a>(
                 actuator: track.actuator(miner),
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
-                settled: held * gain,
+                settled: stays * gain,
                 drawn: track.draw * gain,
-                counted: track.counted * gain,
+                counted: counted * gain,
                 movable,
                 steady,
+                held: kept,
                 raisable: movable
+                    && !kept
                     && track.state == MinerState::Hashing
                     && unhurried
                     && calm
                     && !track.restarted,
-                wakeable: movable && track.state == MinerState::Asleep && rested && calm && unhurried,
+                wakeable: movable
+                    && !kept
+                    && track.state == MinerState::Asleep
+                    && rested
+                    && calm
+                    && unhurried,
                 adjust_cost: miner.cost.adjust.as_secs_f64(),
                 sleep_cost: miner.cost.sleep.as_secs_f64(),
                 wary: if track.proven { 1.0 } else { UNPROVEN },
@@ -213,6 +224,7 @@ pub(super) fn run(
     let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
     let terms = terms(site, state, cycle);
     let mut changes: Vec<Change> = Vec::new();
+    hold(site, state, inputs, items, now, &mut orders);
     let mut sums = track::committed(items, &state.tree, count);
     shed(state, items, circuits, cycle, &terms, &mut sums, &mut changes);
     note(items, &changes, Cause::Shed, &mut orders);
@@ -275,6 +287,28 @@ fn terms(site: &Site, state: &State, cycle: Now) -> Terms {
         deadbands: (0..each.len()).map(|circuit| state.tree.least(&each, circuit)).collect(),
         emergency: cycle.emergency,
         lot: cycle.now.since_start().as_secs() / LOT,
+    }
+}
+
+/// Puts to sleep whom somebody works on, where that has not been done yet. Whether it can be told decides the same as for a
+/// correction: it answers, and is not to be left in peace after it said no.
+fn hold(
+    site: &Site,
+    state: &State,
+    inputs: &Inputs<'_>,
+    items: &mut [Item<'_>],
+    now: Moment,
+    orders: &mut Vec<(usize, Target, Cause)>,
+) {
+    let each = site.miners.iter().zip(&state.tracks).zip(items.iter_mut()).enumerate();
+    for (index, ((miner, track), item)) in each {
+        let asleep = matches!(track.setpoint, None | Some(Target::Sleep));
+        let answers = matches!(inputs.miner(index).contact, Contact::Reachable) && now >= track.retry_at;
+        if !item.held || asleep || track.is_fixed(miner) || !answers {
+            continue;
+        }
+        (item.level, item.settled, item.base) = (Level::Sleep, item.sleep, item.sleep);
+        orders.push((index, Target::Sleep, Cause::Maintenance));
     }
 }
 
@@ -503,7 +537,8 @@ fn left(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> f64 {
     let mut most = vec![0.0; circuits.len()];
     for item in items {
         if let Some(sum) = most.get_mut(item.circuit) {
-            *sum += if item.movable { item.power_at(Level::Power(item.maximum())) } else { item.drawn };
+            let free = item.movable && !item.held;
+            *sum += if free { item.power_at(Level::Power(item.maximum())) } else { item.drawn };
         }
     }
     for circuit in tree.deepest_first() {
@@ -608,7 +643,8 @@ fn correct(
         }
         let input = inputs.miner(index);
         let over = state.tree.path(miner.circuit.0).iter().any(|&above| over.get(above) == Some(&true));
-        if commands::is_awake_unasked(miner, track, input, now, &site.settings) {
+        let kept = track.hold == Some(Hold::Asleep);
+        if !kept && commands::is_awake_unasked(miner, track, input, now, &site.settings) {
             let draw =
                 track.draw.max(track.start_draw_of(miner, input)) * item.scale / track.settling.scale();
             let free = state.tree.least(&room, miner.circuit.0);
@@ -625,7 +661,7 @@ fn correct(
             track.adopt(miner, input, now);
             continue;
         }
-        if let Some((target, cause)) = commands::correction(miner, track, input, over, now) {
+        if let Some((target, cause)) = commands::correction(miner, track, input, over || kept, now) {
             orders.push((index, target, cause));
         }
     }

@@ -13,7 +13,8 @@ use crate::control::response::Track;
 use crate::control::signal::Why;
 use crate::control::site::{Actuator, CircuitId, Combination, MeterId, MinerId, Scope, Site};
 use crate::control::snapshot::{
-    Activity, Contact, Delivery, Measured, MinerInput, OrderCap, Outcome, Reading, Snapshot, Target,
+    Activity, Contact, Delivery, HeldMiner, Hold, Measured, MinerInput, OrderCap, Outcome, Reading, Snapshot,
+    Target,
 };
 use crate::control::state::State;
 use crate::control::step::step;
@@ -42,6 +43,13 @@ pub enum Change {
     TakeBack {
         /// Whose, and which; the rest does not count.
         order: OrderCap,
+    },
+    /// Somebody begins or ends work on miners.
+    Hold {
+        /// The circuit that is looked at.
+        circuit: CircuitId,
+        /// Who is held from then on.
+        holds: Vec<HeldMiner>,
     },
 }
 
@@ -103,6 +111,8 @@ pub enum Skip {
     Fixed,
     /// Nothing was heard of it yet.
     Pending,
+    /// Somebody works on it.
+    Held,
 }
 
 impl Skip {
@@ -113,6 +123,7 @@ impl Skip {
             Self::Straggler => "does not do what it is told",
             Self::Fixed => "can be read and not throttled",
             Self::Pending => "has not been heard yet",
+            Self::Held => "is being worked on and left alone",
         }
     }
 }
@@ -175,14 +186,20 @@ impl Ahead {
     fn new(state: State, latest: &Frame, change: &Change) -> Self {
         let site = state.site().clone();
         let mut snapshot = Snapshot::clone(&latest.snapshot);
-        let (order, cap) = match change {
-            Change::Give(order) => (order, Some(order.active.cap)),
-            Change::TakeBack { order } => (order, None),
+        let (circuit, scope, cap) = match change {
+            Change::Give(order) | Change::TakeBack { order } => {
+                snapshot.orders.retain(|held| !same(held, order));
+                let given = matches!(change, Change::Give(_));
+                if given {
+                    snapshot.orders.push(order.clone());
+                }
+                (order.active.circuit, order.active.scope, given.then_some(order.active.cap))
+            }
+            Change::Hold { circuit, holds } => {
+                snapshot.holds.clone_from(holds);
+                (*circuit, Scope::Miners, None)
+            }
         };
-        snapshot.orders.retain(|held| !same(held, order));
-        if cap.is_some() {
-            snapshot.orders.push(order.clone());
-        }
         // What is on its way to a miner that answers will be answered: nobody has to wait for a second try in a preview.
         for input in snapshot.miners.iter_mut().filter(|input| input.contact == Contact::Reachable) {
             if let Some(delivery) = input.delivery.as_mut().filter(|it| it.outcome == Outcome::InFlight) {
@@ -208,8 +225,8 @@ impl Ahead {
             drawn,
             set: state.tracks.iter().map(|track| track.setpoint).collect(),
             meters,
-            circuit: order.active.circuit,
-            scope: order.active.scope,
+            circuit,
+            scope,
             cap,
             before: Watts::ZERO,
             snapshot,
@@ -352,9 +369,11 @@ impl Ahead {
             let state = last.and_then(|decision| decision.miners.get(index)).map(|miner| miner.state);
             let drawn = self.drawn.get(index).copied().unwrap_or(0.0);
             let from = Watts::saturating(drawn);
+            let hold = self.state.tracks.get(index).and_then(|track| track.hold);
             let id = MinerId(index);
             let why = match state {
                 _ if miner.actuator == Actuator::Fixed => Some(Skip::Fixed),
+                _ if hold == Some(Hold::HandsOff) => Some(Skip::Held),
                 Some(MinerState::Unreachable | MinerState::Unanswered) => Some(Skip::Silent),
                 Some(MinerState::Straggler) => Some(Skip::Straggler),
                 Some(MinerState::Pending) => Some(Skip::Pending),

@@ -14,7 +14,7 @@ use crate::control::decision::MinerState;
 use crate::control::settle::Settling;
 use crate::control::site::{Actuator, Miner, OperatingPoint, Settings};
 use crate::control::snapshot::{
-    Activity, Contact, Delivery, Measured, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
+    Activity, Contact, Delivery, Hold, Measured, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
 };
 use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
@@ -56,6 +56,8 @@ const TUNING: Duration = Duration::from_secs(60);
 const POINT_SLACK: f64 = 0.01;
 /// More points than any firmware offers.
 const MOST_POINTS: usize = 128;
+/// One that has never been heard is other load after so long.
+const NEVER_HEARD: Duration = Duration::from_secs(60);
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
@@ -153,6 +155,10 @@ pub struct Track {
     told: Option<Arc<[OperatingPoint]>>,
     /// Its circuit is open: nothing can draw there.
     pub dead: bool,
+    /// How it is kept in this cycle, because somebody works on it.
+    pub hold: Option<Hold>,
+    /// Since when it does not answer.
+    silent_since: Option<Moment>,
     /// Moment of the reading that was last learned from.
     learned_at: Option<Moment>,
     /// Uptime of that reading, to notice restarts.
@@ -196,6 +202,8 @@ impl Default for Track {
             points: None,
             told: None,
             dead: false,
+            hold: None,
+            silent_since: None,
             learned_at: None,
             uptime: None,
             was_starting: false,
@@ -253,6 +261,25 @@ impl Track {
             self.start.map_or(model * QUIET_START.0, |known| known * QUIET_START.1)
         };
         (now - since).as_secs_f64() < quiet && self.draw < miner.minimum().get() * MOVED
+    }
+
+    /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was
+    /// told to draw when it was last heard. In watts as it reports them; zero for one that answers.
+    pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
+        if self.state != MinerState::Unreachable || self.dead {
+            return 0.0;
+        }
+        let settled = |target| self.settled(miner, Some(target));
+        let known = match self.setpoint {
+            Some(target) => {
+                let before = self.sent.filter(|sent| !sent.arrived).and_then(|sent| sent.previous);
+                settled(target).max(before.map_or(0.0, settled))
+            }
+            // What one draws that was never heard is in the meter's value, as other load.
+            None if self.silent_since.is_some_and(|since| now - since >= NEVER_HEARD) => 0.0,
+            None => return 0.0,
+        };
+        (self.counted - self.draw.max(known)).max(0.0)
     }
 
     /// Whether it will have started before one that is woken now begins to draw.
@@ -366,6 +393,10 @@ impl Track {
             self.retry_at = now;
         }
         self.was_silent = matches!(input.contact, Contact::Unreachable { .. });
+        self.silent_since = match input.contact {
+            Contact::Unreachable { since } => Some(since),
+            Contact::Pending | Contact::Reachable => None,
+        };
         let goal = self.settled(miner, self.setpoint);
         if let (Some((at, power)), Some(status)) = (reading.filter(|_| reachable), fresh) {
             self.learn(miner, settings, power, at, &status.value.activity);
@@ -462,9 +493,15 @@ impl Track {
     /// How finely it can be set: by the points that it offers, where it does.
     pub fn actuator(&self, miner: &Miner) -> Actuator {
         match miner.actuator {
+            _ if self.hold == Some(Hold::HandsOff) => Actuator::Fixed,
             Actuator::Continuous { .. } if self.points.is_some() => Actuator::Steps,
             other => other,
         }
+    }
+
+    /// Whether nothing may be told to it: its driver cannot, or somebody works on it.
+    pub fn is_fixed(&self, miner: &Miner) -> bool {
+        self.actuator(miner) == Actuator::Fixed
     }
 
     /// Its circuit is open in this cycle: whatever it was told, it draws nothing, and nobody can move it.

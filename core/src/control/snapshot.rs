@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::measure::Readings;
 use crate::control::signal::Active;
-use crate::control::site::{OperatingPoint, SourceId};
+use crate::control::site::{MinerId, OperatingPoint, SourceId};
 use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
@@ -275,6 +275,45 @@ pub struct OrderCap {
     pub active: Active,
 }
 
+/// How a miner is kept while somebody works on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Hold {
+    /// It is put to sleep, and to sleep again when it begins by itself; nothing else is told to it.
+    Asleep,
+    /// Nothing at all is told to it: whoever works on it moves it. It is read, and counts at what it draws.
+    HandsOff,
+}
+
+impl Hold {
+    /// As written in requests, logs and the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Asleep => "asleep",
+            Self::HandsOff => "hands-off",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Asleep, Self::HandsOff].into_iter().find(|hold| hold.name() == name)
+    }
+}
+
+/// A miner that somebody works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeldMiner {
+    /// Which.
+    pub miner: MinerId,
+    /// How it is kept.
+    pub hold: Hold,
+}
+
+/// How a miner is kept, in a cycle whose holds stand by rising miner.
+pub fn hold_of(holds: &[HeldMiner], miner: MinerId) -> Option<Hold> {
+    let at = holds.binary_search_by_key(&miner, |held| held.miner).ok()?;
+    holds.get(at).map(|held| held.hold)
+}
+
 /// All inputs of one cycle. The order is that of [`super::site::Site`]; a missing entry counts as pending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -289,11 +328,13 @@ pub struct Snapshot {
     /// What the breaker of each of the site's circuits says, as a miner would: *asleep* is open. A circuit without one,
     /// and a missing entry, count as pending.
     pub breakers: Vec<MinerInput>,
+    /// The miners that somebody works on, by rising miner, each once.
+    pub holds: Vec<HeldMiner>,
 }
 
 impl Snapshot {
     /// A snapshot in which nobody has ordered anything.
     pub const fn new(now: Moment, meters: Vec<MeterInput>, miners: Vec<MinerInput>) -> Self {
-        Self { now, meters, miners, orders: Vec::new(), breakers: Vec::new() }
+        Self { now, meters, miners, orders: Vec::new(), breakers: Vec::new(), holds: Vec::new() }
     }
 }

@@ -12,7 +12,7 @@ use crate::control::report::{Decided, Report};
 use crate::control::site::{CircuitId, LimitClass, Miner, OperatingPoint, Site};
 use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
-use crate::control::{breaker, budget, commands, response::Track};
+use crate::control::{breaker, budget, commands, hold, response::Track};
 use crate::moment::Moment;
 use crate::units::Watts;
 
@@ -33,6 +33,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .map(|(index, track)| (index, track.draw))
         .collect();
     let unplaced = site.settings.observe || !strangers.is_empty();
+    hold::note(&mut state.tracks, &snapshot.holds);
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
@@ -56,9 +57,12 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         adopt(&site, state, &inputs, now);
         introduce(&site, state, &strangers);
     }
+    if !starting {
+        hold::follow(&site, &mut state.tracks, &inputs, now);
+    }
 
-    let sums = own_sums(state, |_, track| [track.draw, track.said]);
-    let [estimates, told] = sums.map(|own| over_tree(state, own));
+    let sums = own_sums(state, |miner, track| [track.draw, track.said, track.unseen(miner, now)]);
+    let [estimates, told, unseen] = sums.map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
@@ -94,6 +98,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         largest: &largest,
         asleep: &asleep,
         drawn: &estimates,
+        unseen: &unseen,
         acting: &state.acting,
         orders: &snapshot.orders,
     };

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
-use crate::control::site::{Actuator, Miner};
-use crate::control::snapshot::{MinerInput, Outcome, Target};
+use crate::control::site::{Actuator, Miner, MinerId};
+use crate::control::snapshot::{HeldMiner, Hold, MinerInput, Outcome, Target, hold_of};
 use crate::discover::identified::Identified;
 use crate::discover::neighbours::Neighbours;
 use crate::discover::who::Witness;
@@ -244,11 +244,14 @@ impl Fleet {
 
     /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and closes
     /// all sessions. `sequence` is the number of the latest command; `room` says for each miner whether its limits leave
-    /// it its highest power, and nothing is room for none.
-    pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, room: &[bool]) {
-        let has_room = |index: usize| room.get(index) == Some(&true);
+    /// it its highest power, and nothing is room for none. Who is held is raised by no policy, and whoever is left alone is told
+    /// nothing.
+    pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, room: &[bool], holds: &[HeldMiner]) {
+        let held = |index: usize| hold_of(holds, MinerId(index));
+        let has_room = |index: usize| room.get(index) == Some(&true) && held(index).is_none();
         let target = |(index, member): (usize, &Member)| match exit {
             ExitPolicy::Hold => None,
+            _ if held(index) == Some(Hold::HandsOff) => None,
             ExitPolicy::Sleep => Some((Target::Sleep, Urgency::Shed)),
             ExitPolicy::Restore => {
                 has_room(index).then_some((Target::Power(member.maximum), Urgency::Normal))
@@ -265,11 +268,11 @@ impl Fleet {
             }
         }
         let total = waiting.len();
-        let held = self.members.iter().filter(|member| member.commanded).count() - total;
-        if exit == ExitPolicy::Restore && held > 0 {
+        let left = self.members.iter().filter(|member| member.commanded).count() - total;
+        if exit == ExitPolicy::Restore && left > 0 {
             tracing::warn!(
-                miners = held,
-                "left as they are: a limit in force does not leave them their highest power"
+                miners = left,
+                "left as they are: a limit in force does not leave them their highest power, or somebody works on them"
             );
         }
         let mut refused = 0_usize;
@@ -325,7 +328,7 @@ fn hurries(command: &Command, session: &Session) -> bool {
             // Where it is not known what it draws, it may be too much.
             draw.is_none_or(|draw| draw > power)
         }
-        (Cause::Raise | Cause::Rebalance, Target::Power(_)) => false,
+        (Cause::Raise | Cause::Rebalance | Cause::Maintenance, Target::Power(_)) => false,
     }
 }
 
@@ -335,7 +338,6 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::control::site::MinerId;
     use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
 
     #[tokio::test]

@@ -56,6 +56,7 @@ impl Desk {
             miners: Vec::new(),
             orders: Vec::new(),
             breakers: Vec::new(),
+            holds: Vec::new(),
         };
         let mut decision = step(&mut State::new(site.clone()), &snapshot);
         (decision.mode, decision.would_be) = (Mode::Following, Mode::Following);

@@ -10,7 +10,7 @@ use super::{Difference, Discrepancy, MOST_TOLD, Segments, Window, command, decid
 use crate::control::decision::{Cause, Command};
 use crate::control::site::{CircuitId, MinerId, Site, SourceId};
 use crate::control::snapshot::{
-    Delivery, MeterInput, MinerInput, OrderCap, Outcome as Answer, Snapshot, Target,
+    Delivery, HeldMiner, MeterInput, MinerInput, OrderCap, Outcome as Answer, Snapshot, Target, hold_of,
 };
 use crate::control::{Decision, State};
 use crate::record::segment::{Reason, RecordError, Segment};
@@ -154,6 +154,15 @@ impl Match {
             miners: self.miners.iter().enumerate().map(miner).collect(),
             orders: snapshot.orders.iter().filter_map(order).collect(),
             breakers: self.circuits.iter().map(breaker).collect(),
+            holds: self
+                .miners
+                .iter()
+                .enumerate()
+                .filter_map(|(here, there)| {
+                    let hold = hold_of(&snapshot.holds, MinerId((*there)?))?;
+                    Some(HeldMiner { miner: MinerId(here), hold })
+                })
+                .collect(),
         }
     }
 }

@@ -188,7 +188,7 @@ impl Unit {
         let hurries = match (command.cause, command.target) {
             (Cause::Shed | Cause::Escalate, _) | (_, Target::Sleep) => true,
             (Cause::Reapply, Target::Power(power)) => draw.is_none_or(|draw| draw > power),
-            (Cause::Raise | Cause::Rebalance, Target::Power(_)) => false,
+            (Cause::Raise | Cause::Rebalance | Cause::Maintenance, Target::Power(_)) => false,
         };
         self.order(command.target, command.sequence, hurries, now);
     }

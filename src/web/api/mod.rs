@@ -6,6 +6,8 @@
 //! | `GET /api/v1/events` | any, none on this machine | the same as it changes |
 //! | `GET /api/v1/alarms` | any, none on this machine | what somebody should know of |
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
+//! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
+//! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
@@ -25,6 +27,7 @@ mod document;
 mod events;
 pub mod fuzzing;
 mod limits;
+mod maintenance;
 mod preview;
 mod problem;
 mod query;
@@ -51,6 +54,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::site::Scope;
 use crate::door::Seat;
+use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
@@ -105,6 +109,7 @@ pub struct Api {
     state: Mutex<Inside>,
     kept: Mutex<KeptTokens>,
     alarms: Option<Alarms>,
+    maintenance: Option<Maintenance>,
     asker: Option<Asker>,
 }
 
@@ -151,6 +156,7 @@ impl Api {
             state: Mutex::new(Inside::new(config)),
             kept: Mutex::new(KeptTokens::new(config)),
             alarms: None,
+            maintenance: None,
             asker: None,
         };
         api.look_at_tokens();
@@ -160,6 +166,11 @@ impl Api {
     /// Tells of alarms, too.
     pub fn with_alarms(self, alarms: Alarms) -> Self {
         Self { alarms: Some(alarms), ..self }
+    }
+
+    /// Takes maintenance, too.
+    pub fn with_maintenance(self, maintenance: Maintenance) -> Self {
+        Self { maintenance: Some(maintenance), ..self }
     }
 
     /// Tells what an order would do, too.
@@ -175,9 +186,14 @@ impl Api {
     /// Takes the tokens and sources of a new configuration.
     pub fn configure(&self, config: &Config) {
         self.hosts.set(&config.web.hosts);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = KeptTokens::new(config);
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
-        self.look_at_tokens();
+        // Both are made before they take the place of the ones in force: nobody who is known is shut out meanwhile.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut next, mut inside) = (KeptTokens::new(config), Inside::new(config));
+        if let Some(tokens) = next.news() {
+            inside.know(tokens);
+        }
+        *kept = next;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = inside;
     }
 
     /// Who asks, if they may.
@@ -299,6 +315,12 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
     }
     if api.alarms.is_some() {
         more = more.routes(routes!(alarms::acknowledge));
+    }
+    if api.maintenance.is_some() {
+        more = more.routes(routes!(maintenance::begin, maintenance::end));
+        if api.asker.is_some() {
+            more = more.routes(routes!(maintenance::preview));
+        }
     }
     OpenApiRouter::new()
         .routes(routes!(limits::list))

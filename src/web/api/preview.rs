@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::{Need, Peer, Shared, body_of};
 use crate::control::preview::{Change, Preview, Skip};
-use crate::control::site::Site;
+use crate::control::site::{Scope, Site};
 use crate::metrics::{circuit_name, miner_name};
 use crate::units::Watts;
 
@@ -56,7 +56,7 @@ impl Asker {
         Self { questions, turn: tokio::sync::Mutex::default() }
     }
 
-    async fn ask(&self, site: Arc<Site>, change: Change) -> Result<Preview, Problem> {
+    pub(super) async fn ask(&self, site: Arc<Site>, change: Change) -> Result<Preview, Problem> {
         let busy = |why: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why, "ask again in a second");
         let _turn = self.turn.try_lock().map_err(|_| busy("another preview is being worked out"))?;
         let (answer, answered) = oneshot::channel();
@@ -75,7 +75,7 @@ impl Asker {
 /// What an order would do. The control law itself has worked it out on its own models, with sun and other load as they are.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Preview)]
-struct PreviewBody {
+pub(super) struct PreviewBody {
     /// The circuit.
     circuit: String,
     /// `import` or `miners`.
@@ -132,17 +132,18 @@ struct Skipped {
 }
 
 impl PreviewBody {
-    fn new(site: &Site, change: &Change, preview: &Preview) -> Self {
-        let (order, cap) = match change {
-            Change::Give(order) => (order, Some(order.active.cap.get())),
-            Change::TakeBack { order } => (order, None),
+    pub(super) fn new(site: &Site, change: &Change, preview: &Preview) -> Self {
+        let (circuit, scope, cap) = match change {
+            Change::Give(order) => (order.active.circuit, order.active.scope, Some(order.active.cap.get())),
+            Change::TakeBack { order } => (order.active.circuit, order.active.scope, None),
+            Change::Hold { circuit, .. } => (*circuit, Scope::Miners, None),
         };
         let mut moves: Vec<_> = preview.moves.iter().collect();
         moves.sort_by(|one, other| (other.from - other.to).abs().total_cmp(&(one.from - one.to).abs()));
         let count =
             |of: &dyn Fn(&crate::control::preview::Move) -> bool| moves.iter().filter(|it| of(it)).count();
         let mut skipped: Vec<Skipped> = Vec::new();
-        for why in [Skip::Silent, Skip::Straggler, Skip::Fixed, Skip::Pending] {
+        for why in [Skip::Silent, Skip::Straggler, Skip::Fixed, Skip::Held, Skip::Pending] {
             let those: Vec<_> = preview.skipped.iter().filter(|it| it.why == why).collect();
             if !those.is_empty() {
                 let names =
@@ -152,8 +153,8 @@ impl PreviewBody {
             }
         }
         Self {
-            circuit: circuit_name(site, order.active.circuit).to_owned(),
-            scope: super::answer::scope(order.active.scope),
+            circuit: circuit_name(site, circuit).to_owned(),
+            scope: super::answer::scope(scope),
             cap_watts: cap,
             power_watts: preview.before.get(),
             after_watts: preview.after.get(),

@@ -73,6 +73,11 @@ impl Reads {
         self.orders.as_ref()?.alarms.as_ref()
     }
 
+    /// What somebody works on; `None` where nobody keeps it.
+    pub(super) fn maintenance(&self) -> Option<&crate::maintenance::Maintenance> {
+        self.orders.as_ref()?.maintenance.as_ref()
+    }
+
     /// The last cycle, and the moment.
     fn frame(&self) -> Result<(Frame, Moment), Problem> {
         let frame = self.exporter.frame().ok_or_else(Problem::too_early)?;
@@ -86,6 +91,10 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         Some(_) => OpenApiRouter::new().routes(routes!(super::alarms::list)),
         None => OpenApiRouter::new(),
     };
+    let works = match reads.maintenance() {
+        Some(_) => OpenApiRouter::new().routes(routes!(super::maintenance::list)),
+        None => OpenApiRouter::new(),
+    };
     OpenApiRouter::new()
         .routes(routes!(site_status))
         .routes(routes!(all_circuits))
@@ -97,6 +106,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(events::events))
         .routes(routes!(document))
         .merge(alarms)
+        .merge(works)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
         .with_state(reads)
 }
@@ -332,7 +342,13 @@ async fn one_miner(State(reads): State<Reads>, Name(name): Name, RawQuery(query)
     })?;
     let (told, learned) = reads.exporter.known_of(id);
     let signals = reads.exporter.signals();
-    let known = Known { told: told.as_ref(), learned: learned.as_ref(), signals: signals.as_ref() };
+    let work = reads.maintenance().and_then(|maintenance| maintenance.of(&frame.site, id));
+    let known = Known {
+        told: told.as_ref(),
+        learned: learned.as_ref(),
+        signals: signals.as_ref(),
+        work: work.as_ref(),
+    };
     let explanation = explain(&frame, id, known, now, &Here::now());
     Ok(json(StatusCode::OK, &ExplainedMiner { miner, explanation }))
 }

@@ -51,15 +51,16 @@ export function signOut() {
 
 // ---- The preview ----
 
-// A place that shows what a limit would do as soon as the daemon has worked it out; `done` is a promise of that.
-function previewOf(body) {
+// A place that shows what something would do as soon as the daemon has worked it out; `done` is a promise of that.
+// `again` shows it anew, where `body` is a function whose result has changed.
+function previewOf(body, at = "preview") {
 	const place = el("div", { "aria-live": "polite" }, el("p", "empty", "Working out who moves …"));
 	const fill = async () => {
-		const answer = offers("post", "preview") ? await request("POST", "preview", body, { seconds: 5 }) : { status: 404 };
-		if (answer.status === 404) notOffered("preview");
+		const answer = offers("post", "preview") ? await request("POST", at, typeof body === "function" ? body() : body, { seconds: 5 }) : { status: 404 };
+		if (answer.status === 404 && at === "preview") notOffered(at);
 		place.replaceChildren(el("div", "preview", ...preview(answer)));
 	};
-	return { place, done: fill() };
+	return { place, done: fill(), again: fill };
 }
 
 function preview(answer) {
@@ -76,8 +77,8 @@ function preview(answer) {
 	const met = data.met_after_seconds;
 	const kinds = { lowered: "lowered", put_to_sleep: "put to sleep", raised: "raised", woken: "woken" };
 	const parts = [
-		data.short_watts >= 1 ? line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
-			: known(met) ? line("good", met < 0.5 ? "It is met already." : `It is met after about ${span(met)}.`) : line("warning", "When it is met is not known."),
+		...(data.cap_watts === null ? [] : [data.short_watts >= 1 ? line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
+			: known(met) ? line("good", met < 0.5 ? "It is met already." : `It is met after about ${span(met)}.`) : line("warning", "When it is met is not known.")]),
 		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`),
 		moves.total ? line("held", `${total} to move: ${Object.entries(kinds).filter(([key]) => moves[key]).map(([key, words]) => `${moves[key].toLocaleString("en")} ${words}`).join(", ")}.`) : line("good", "No miner moves."),
 		...(data.skipped ?? []).map((skip) => line("warning", `${many(skip.miners, "miner")} skipped (${skip.why}), ${power(skip.watts)}: ${skip.names.slice(0, 6).join(", ")}${skip.miners > 6 ? " …" : ""}`)),
@@ -187,9 +188,10 @@ export function emergency() {
 }
 
 export function clear(order) {
+	const { place, done } = previewOf(undefined, `preview?withdraw=${path(order.id)}`);
 	ask("Clear this limit?", {
-		words: [strong(`${order.id}: ${exact(order.cap_watts)} on ${on(order)}`), "Once it is cleared, the next tightest cap counts, and power rises as fast as the site allows."],
-		button: "Clear it", who: false, act: () => request("DELETE", `limits/${path(order.id)}`), after: tell("Limit cleared."),
+		words: [strong(`${order.id}: ${exact(order.cap_watts)} on ${on(order)}`), "Once it is cleared, the next tightest cap counts, and power rises as fast as the site allows.", place],
+		button: "Clear it", who: false, wait: done, act: () => request("DELETE", `limits/${path(order.id)}`), after: tell("Limit cleared."),
 	});
 }
 
@@ -202,19 +204,27 @@ export function acknowledge(alarm) {
 	});
 }
 
+const HOLDS = [["asleep", "asleep"], ["hands-off", "as it is: nothing is told to it"]];
+
 export function maintain(kind, target) {
 	const length = select([...DURATIONS, ["open", "until it is ended"]], "7200");
+	const hold = select(HOLDS, "asleep");
+	const at = `maintenance/${path(target)}`;
+	const body = (by, note = "") => ({ kind, hold: hold.value, by, note, until: length.value === "open" ? null : Math.round(page.now() + Number(length.value) * 1000) });
+	const { place, done, again } = previewOf(() => body("preview"), `${at}/preview`);
+	hold.onchange = again;
 	ask(`Maintenance of ${target}`, {
-		words: ["Until it ends, Ballast does not command it and raises no alarms for it. It stays as it is now.", field("For", length)],
-		button: "Begin maintenance", note: true, after: changed,
-		act: ({ by, note }) => request("PUT", `maintenance/${path(target)}`, { kind, by, note, until: length.value === "open" ? null : Math.round(page.now() + Number(length.value) * 1000) }),
+		words: ["Until it ends it is not woken, and nobody is called for it. This is no lock: whoever works on live parts opens the circuit.", field("For", length), field("Kept", hold), place],
+		button: "Begin maintenance", note: true, wait: done, after: changed, act: ({ by, note }) => request("PUT", at, body(by, note)),
 	});
 }
 
 export function endMaintenance(entry) {
+	const at = `maintenance/${path(entry.name)}`;
+	const { place, done } = previewOf(undefined, `${at}/preview?ends=1&kind=${entry.kind}`);
 	ask(`End maintenance of ${entry.name}?`, {
-		words: [`${entry.by ? `Begun by ${entry.by}. ` : ""}It is commanded again from the next cycle on. Make sure that nobody works on it.`], button: "End maintenance", who: false,
-		act: () => request("DELETE", `maintenance/${path(entry.name)}`), after: changed,
+		words: [`Begun by ${entry.by}. It is commanded again from the next cycle on. Make sure that nobody works on it.`, place], button: "End maintenance", who: false, wait: done,
+		act: () => request("DELETE", `${at}?kind=${entry.kind}`), after: changed,
 	});
 }
 

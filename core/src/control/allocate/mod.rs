@@ -55,6 +55,8 @@ pub struct Item<'a> {
     /// Whether it runs at its level, or sleeps. One that starts, or has restarted by itself, draws what it draws until
     /// it is there: `settled` is then what must be counted for it, and sleep is the only way to lower it.
     pub steady: bool,
+    /// Whether it is kept asleep because somebody works on it.
+    pub held: bool,
     /// Whether its power may be raised now.
     pub raisable: bool,
     /// Whether it may be woken now.
@@ -82,7 +84,7 @@ pub struct Item<'a> {
 impl Item<'_> {
     /// Whether the allocation may put it at any level.
     pub const fn free(&self) -> bool {
-        self.movable && self.steady
+        self.movable && self.steady && !self.held
     }
 
     /// The least own watts while hashing: by its points, and by the device where that is more.

@@ -7,6 +7,7 @@ mod evidence;
 mod example;
 mod lagging_meters;
 mod losses;
+mod maintenance;
 mod orders;
 mod plant;
 mod points;

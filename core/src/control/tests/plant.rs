@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::control::decision::Decision;
 use crate::control::site::{OperatingPoint, Site};
 use crate::control::snapshot::{
-    Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, OrderCap,
-    Outcome, Reading, Rejection, Snapshot, Target,
+    Activity, Contact, Delivery, HeldMiner, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus,
+    OrderCap, Outcome, Reading, Rejection, Snapshot, Target,
 };
 use crate::control::{State, step};
 use crate::moment::Moment;
@@ -81,6 +81,8 @@ pub struct Plant {
     pub more: Vec<Device>,
     /// Caps that somebody outside has ordered.
     pub orders: Vec<OrderCap>,
+    /// Miners that somebody works on.
+    pub holds: Vec<HeldMiner>,
     /// Of each circuit with a breaker that obeys, whether it is open; circuits without one are not here.
     pub breakers: BTreeMap<usize, bool>,
     /// The points that every miner says it has.
@@ -140,6 +142,7 @@ impl Plant {
             feeder: None,
             more: Vec::new(),
             orders: Vec::new(),
+            holds: Vec::new(),
             breakers: BTreeMap::new(),
             points: None,
             commands: 0,
@@ -261,7 +264,8 @@ impl Plant {
             }
         };
         let breakers = (0..self.site.circuits.len()).map(breaker).collect();
-        Snapshot { orders: self.orders.clone(), breakers, ..Snapshot::new(self.now, meters, miners) }
+        let (orders, holds) = (self.orders.clone(), self.holds.clone());
+        Snapshot { orders, breakers, holds, ..Snapshot::new(self.now, meters, miners) }
     }
 
     fn deliver(&mut self, decision: &Decision) {

@@ -24,6 +24,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             drawn: miner.sleep.get(),
             counted: miner.sleep.get(),
             movable: true,
+            held: false,
             steady: true,
             raisable: true,
             wakeable: true,

@@ -505,7 +505,7 @@ impl Stand {
     /// Closes every connection. Does nothing to the miners' power.
     pub(super) async fn stop(self) {
         self.cancel.cancel();
-        self.fleet.stop(ExitPolicy::Hold, self.sequence, &[]).await;
+        self.fleet.stop(ExitPolicy::Hold, self.sequence, &[], &[]).await;
         self.tasks.wait().await;
     }
 }

@@ -1,0 +1,47 @@
+//! Miners that somebody works on.
+//!
+//! One that is kept asleep is told to sleep like any other, and is not woken; `move_fleet` does that. One that is left alone
+//! is moved by whoever works on it: where it is counts as where it was put, from cycle to cycle, so that nothing jumps when it is
+//! handed back.
+
+use std::time::Duration;
+
+use crate::control::response::Track;
+use crate::control::site::Site;
+use crate::control::snapshot::{HeldMiner, Hold};
+use crate::control::step::Inputs;
+use crate::moment::Moment;
+
+/// For so long what was told to a miner before may still be carried out.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
+
+/// Notes who is held in this cycle.
+pub(super) fn note(tracks: &mut [Track], holds: &[HeldMiner]) {
+    for track in tracks.iter_mut() {
+        track.hold = None;
+    }
+    for held in holds {
+        if let Some(track) = tracks.get_mut(held.miner.0)
+            && track.hold != Some(Hold::HandsOff)
+        {
+            track.hold = Some(held.hold);
+        }
+    }
+}
+
+/// Takes those that are left alone as they are.
+pub(super) fn follow(site: &Site, tracks: &mut [Track], inputs: &Inputs<'_>, now: Moment) {
+    for (index, (miner, track)) in site.miners.iter().zip(tracks).enumerate() {
+        let in_flight = track.sent.is_some_and(|sent| {
+            !sent.arrived && now - sent.at < IN_FLIGHT.max(track.way(miner).mul_f64(1.5))
+        });
+        if track.hold != Some(Hold::HandsOff) || in_flight {
+            continue;
+        }
+        let asleep_since = track.asleep_since;
+        track.adopt(miner, inputs.miner(index), now);
+        if track.asleep_since.is_some() {
+            track.asleep_since = asleep_since.or(track.asleep_since);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `ballast maintenance`: on what somebody works, and how it is kept meanwhile.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::alarms::stamp;
+use super::orders::{Daemon, Reach, day_time, text};
+use super::table::{Align, Table};
+use crate::clock;
+use crate::config::quantity;
+
+/// What `ballast maintenance` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Say that somebody works on a miner, or on all miners of a circuit
+    Begin(Begin),
+    /// Say that the work is done: it is commanded again
+    End(End),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct List {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Begin {
+    /// Name of the miner or circuit
+    name: String,
+    /// Who works on it
+    #[arg(long, value_name = "NAME")]
+    by: String,
+    /// What they do
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+    /// It ends by itself after this time, such as 2h; without it when somebody ends it
+    #[arg(long = "for", value_name = "TIME", value_parser = quantity::parse_time)]
+    time: Option<Duration>,
+    /// Do not put it to sleep either: tell it nothing at all
+    #[arg(long)]
+    hands_off: bool,
+    /// Which of the two, where a miner and a circuit have this name
+    #[arg(long, value_name = "KIND", value_parser = ["miner", "circuit"])]
+    kind: Option<String>,
+    /// Only show who would be moved
+    #[arg(long)]
+    preview: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct End {
+    /// Name of the miner or circuit
+    name: String,
+    /// Which of the two, where a miner and a circuit have this name
+    #[arg(long, value_name = "KIND", value_parser = ["miner", "circuit"])]
+    kind: Option<String>,
+    /// Only show who would be moved
+    #[arg(long)]
+    preview: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Shows what is worked on, begins or ends it.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        None => {
+            let args = &args.list;
+            let answer = Daemon::reach_to_read(&args.reach)?.get(&["maintenance"]).await?;
+            super::answer(&if args.json { super::json(&answer)? } else { listing(&answer, super::width()) })
+        }
+        Some(Command::Begin(args)) => {
+            let until = args.time.map(|time| {
+                clock::unix_millis().saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+            });
+            let mut body = json!({ "by": args.by, "note": args.note, "until": until });
+            if let Some(body) = body.as_object_mut() {
+                let hold = if args.hands_off { "hands-off" } else { "asleep" };
+                body.insert("hold".into(), hold.into());
+                if let Some(kind) = &args.kind {
+                    body.insert("kind".into(), kind.as_str().into());
+                }
+            }
+            let daemon = Daemon::reach(&args.reach)?;
+            if args.preview {
+                let answer = daemon.post(&["maintenance", &args.name, "preview"], None, Some(&body)).await?;
+                return foresee(&answer, args.json);
+            }
+            let answer = daemon.put(&["maintenance", &args.name], &body).await?;
+            told(&answer, args.json, "in maintenance")
+        }
+        Some(Command::End(args)) => {
+            let daemon = Daemon::reach(&args.reach)?;
+            let mut query: Vec<(&str, &str)> = args.kind.iter().map(|kind| ("kind", kind.as_str())).collect();
+            if args.preview {
+                query.push(("ends", "1"));
+                let answer = daemon.post_with(&["maintenance", &args.name, "preview"], &query).await?;
+                return foresee(&answer, args.json);
+            }
+            let answer = daemon.delete_with(&["maintenance", &args.name], &query).await?;
+            told(&answer, args.json, "not in maintenance any more")
+        }
+    }
+}
+
+fn foresee(answer: &Value, json: bool) -> Result<(), Failure> {
+    super::answer(&if json { super::json(answer)? } else { super::preview::words(answer, super::width()) })
+}
+
+fn told(answer: &Value, json: bool, what: &str) -> Result<(), Failure> {
+    if json {
+        return super::answer(&super::json(answer)?);
+    }
+    let lost = if answer["stored"] == false {
+        "it is not on disk: a restart would forget it (see the log of the daemon)\n"
+    } else {
+        ""
+    };
+    super::answer(&format!("the {} {} is {what}\n{lost}", text(&answer["kind"]), text(&answer["name"])))
+}
+
+fn listing(answer: &Value, width: Option<usize>) -> String {
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("KIND", Align::Left),
+        ("KEPT", Align::Left),
+        ("BY", Align::Left),
+        ("SINCE", Align::Left),
+        ("UNTIL", Align::Left),
+        ("NOTE", Align::Left),
+    ]);
+    let time = |value: &Value| value.as_i64().map(|at| day_time(&stamp(at)));
+    for work in answer["maintenance"].as_array().map_or(&[][..], Vec::as_slice) {
+        table.row(vec![
+            text(&work["name"]),
+            text(&work["kind"]),
+            text(&work["hold"]),
+            text(&work["by"]),
+            time(&work["begun"]).unwrap_or_else(|| "–".into()),
+            time(&work["until"]).unwrap_or_else(|| "it is ended".into()),
+            text(&work["note"]),
+        ]);
+    }
+    if table.is_empty() { "nothing is in maintenance\n".into() } else { table.within(width) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_worked_on_stands_in_a_table() {
+        let answer = json!({ "maintenance": [
+            { "name": "hall-a", "kind": "circuit", "hold": "asleep", "by": "Aisha", "note": "cooling",
+              "begun": 1_790_000_000_000_i64, "until": null },
+        ] });
+        let words = listing(&answer, None);
+        assert!(
+            words.contains("hall-a") && words.contains("it is ended") && words.contains("cooling"),
+            "{words}"
+        );
+        assert_eq!(listing(&json!({ "maintenance": [] }), None), "nothing is in maintenance\n");
+    }
+}
