@@ -79,7 +79,7 @@ pub enum KeptError {
 pub struct Kept {
     /// Its name.
     pub name: String,
-    /// Its hash, as [`Hash`] is written.
+    /// Its hash, as [`struct@Hash`] is written.
     pub hash: String,
     /// What it may do: `limits`, `read`, `operator`.
     pub scopes: Vec<String>,

@@ -198,9 +198,14 @@ impl Api {
     /// Takes the tokens and sources of a new configuration.
     pub fn configure(&self, config: &Config) {
         self.hosts.set(&config.web.hosts);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = KeptTokens::new(config);
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
-        self.look_at_tokens();
+        // Both are made before they take the place of the ones in force: nobody who is known is shut out meanwhile.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut next, mut inside) = (KeptTokens::new(config), Inside::new(config));
+        if let Some(tokens) = next.news() {
+            inside.know(tokens);
+        }
+        *kept = next;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = inside;
     }
 
     /// Who asks, if they may.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::Api;
+use super::{Api, Inside};
 use crate::config::Config;
 use crate::token::{Token, kept};
 
@@ -31,7 +31,7 @@ impl KeptTokens {
 
     /// The tokens, if the file is another one than at the last look. None where it cannot be read: a token that may have been
     /// revoked lets nobody in.
-    fn news(&mut self) -> Option<Vec<Token>> {
+    pub(super) fn news(&mut self) -> Option<Vec<Token>> {
         let path = self.path.as_deref()?;
         let mark = |at: std::fs::Metadata| (at.ino(), at.mtime(), at.mtime_nsec(), at.size());
         let now = std::fs::metadata(path).ok().map(mark);
@@ -45,15 +45,11 @@ impl KeptTokens {
     }
 }
 
-impl Api {
-    /// Takes up what has changed in the file.
-    pub(super) fn look_at_tokens(&self) {
-        // Held while the door is told, so that an older list never comes after a newer one.
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut tokens) = kept.news() else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+impl Inside {
+    /// Knows the tokens of the file beside those of the configuration.
+    pub(super) fn know(&mut self, mut tokens: Vec<Token>) {
         tokens.retain(|token| {
-            let twice = state.tokens.iter().any(|own| own.name == token.name);
+            let twice = self.tokens.iter().any(|own| own.name == token.name);
             if twice {
                 tracing::warn!(
                     "the token `{}` stands in the configuration and in the file of `ballast token`; the configuration's \
@@ -63,8 +59,19 @@ impl Api {
             }
             !twice
         });
-        let super::Inside { gate, tokens: own, .. } = &mut *state;
+        let Self { gate, tokens: own, .. } = self;
         gate.set(own.iter().chain(&tokens));
+    }
+}
+
+impl Api {
+    /// Takes up what has changed in the file.
+    pub(super) fn look_at_tokens(&self) {
+        // Held while the door is told, so that an older list never comes after a newer one.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tokens) = kept.news() {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).know(tokens);
+        }
     }
 
     /// Looks at the file of tokens from time to time, without an end.
