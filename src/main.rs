@@ -21,11 +21,19 @@ enum Command {
     Check(cli::check::Args),
     /// Let the running daemon read its configuration again
     Reload(cli::reload::Args),
+    /// Say how the site stands, and why
+    Status(cli::status::Args),
+    /// List the miners of a running daemon: what they do, what they were told
+    Miners(cli::miners::Args),
+    /// Watch the site on a screen of its own
+    Top(cli::top::Args),
+    /// Tell what changes at a running daemon, a line each
+    Tail(cli::tail::Args),
     /// Find the miners of a network, and write them into a configuration
     Discover(cli::discover::Args),
     /// Put meters into service: list what the program knows, find them, read them, verify them
     Meter(cli::meter::Args),
-    /// Put miners into service: read them and prove their accounts
+    /// Put miners into service: read them, prove their accounts; and say why one stands where it stands
     Miner(cli::miner::Args),
     /// Show the daemon at work on a simulated site
     Demo(cli::demo::Args),
@@ -39,6 +47,8 @@ enum Command {
     Report(cli::report::Args),
     /// Show on what somebody works, begin and end it: such miners are not woken
     Maintenance(cli::maintenance::Args),
+    /// Make, list and revoke the tokens with which programs and people read and order
+    Token(cli::token::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
     Assess(cli::assess::Args),
     /// Run a configuration on a recorded surplus in simulated time, beside what people do today
@@ -100,9 +110,14 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
+        Command::Status(args) => return cli::status::run(args).await,
+        Command::Miners(args) => cli::miners::run(args).await?,
+        Command::Tail(args) => cli::tail::run(args).await?,
+        Command::Top(args) => cli::top::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Report(args) => cli::report::run(args)?,
         Command::Maintenance(args) => cli::maintenance::run(args).await?,
+        Command::Token(args) => cli::token::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),
         Command::Replay(args) => return cli::replay::run(args),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use super::orders::{Daemon, Reach, day_time, text, watts};
+use super::orders::{Daemon, Reach, day_time, given_by, text, watts};
 use super::preview;
 use super::table::{Align, Table};
 use crate::clock;
@@ -65,6 +65,12 @@ struct Set {
     /// Put miners to sleep where a lower power would be slower
     #[arg(long)]
     emergency: bool,
+    /// Who answers for it, for the record; the account that runs this command without it
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// Only say what it would do
     #[arg(long)]
     preview: bool,
@@ -189,7 +195,15 @@ fn order(args: &Set) -> Value {
     insert(&mut body, "valid_from", args.from.clone());
     insert(&mut body, "priority", args.priority);
     insert(&mut body, "urgency", args.emergency.then_some("emergency"));
+    insert(&mut body, "by", args.by.clone().or_else(account));
+    insert(&mut body, "note", args.note.clone());
     Value::Object(body)
+}
+
+/// The account that runs the command: before `sudo`, where that was used.
+fn account() -> Option<String> {
+    let sound = |name: &String| !name.is_empty() && name.len() <= 128 && !name.chars().any(char::is_control);
+    ["SUDO_USER", "USER"].iter().find_map(|variable| std::env::var(variable).ok().filter(sound))
 }
 
 fn insert(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
@@ -273,6 +287,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ("FROM", Align::Left),
         ("UNTIL", Align::Left),
         ("NOW", Align::Left),
+        ("BY", Align::Left),
     ]);
     for limit in rows("limits") {
         limits.row(vec![
@@ -283,6 +298,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             day_time(&limit["valid_from"]),
             if limit["valid_until"].is_null() { "–".into() } else { day_time(&limit["valid_until"]) },
             text(&limit["phase"]),
+            given_by(&limit["by"], &limit["note"]),
         ]);
     }
     let acts = rows("sources").any(|source| source["acting"].as_array().is_some_and(|caps| !caps.is_empty()));

@@ -36,6 +36,8 @@ pub struct Args {
 enum Command {
     /// Read miners of a configuration as the daemon would, and prove their accounts; nothing is changed
     Read(ReadArgs),
+    /// Ask the running daemon why a miner stands where it stands
+    Explain(super::miners::ExplainArgs),
 }
 
 /// What `ballast miner read` takes.
@@ -62,7 +64,13 @@ pub struct ReadArgs {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: &Args) -> Result<u8, Failure> {
-    let Command::Read(args) = &args.command;
+    let args = match &args.command {
+        Command::Read(args) => args,
+        Command::Explain(args) => {
+            super::miners::explain(args).await?;
+            return Ok(0);
+        }
+    };
     let (text, code) = read(args).await?;
     super::answer(&text)?;
     Ok(code)

@@ -7,9 +7,11 @@ pub mod demo;
 pub mod discover;
 pub mod docs;
 pub mod limit;
+mod live;
 pub mod maintenance;
 pub mod meter;
 pub mod miner;
+pub mod miners;
 pub mod orders;
 mod preview;
 pub mod reading;
@@ -19,7 +21,11 @@ pub mod report;
 pub mod run;
 pub mod sim;
 pub mod simulate;
+pub mod status;
 mod table;
+pub mod tail;
+pub mod token;
+pub mod top;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -57,6 +63,9 @@ pub enum Failure {
     /// The running daemon does not do what it is asked.
     #[error(transparent)]
     Call(#[from] orders::DaemonCallError),
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] crate::token::kept::KeptError),
     /// The running daemon has not read its configuration again.
     #[error(transparent)]
     Reload(#[from] crate::daemon::call::ReloadError),
@@ -126,6 +135,7 @@ impl Failure {
             | Self::Daemon(_)
             | Self::Call(_)
             | Self::Reload(_)
+            | Self::Tokens(_)
             | Self::NotAlone(_)
             | Self::Trace(_)
             | Self::Plant(_)
@@ -234,11 +244,11 @@ pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The same for what is a file in itself: nothing is broken into lines.
+/// The same for text that is broken into lines already, or has colours.
 ///
 /// # Errors
-/// It cannot be written.
-pub(crate) fn answer_raw(text: &str) -> Result<(), Failure> {
+/// As [`answer`].
+pub(crate) fn answer_as_it_is(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -137,7 +137,7 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Finds out where it is and with which token it is asked. Nothing is sent yet.
     pub(super) fn reach(reach: &Reach) -> Result<Self, Failure> {
-        let daemon = Self::reach_to_read(reach)?;
+        let daemon = Self::find(reach)?;
         if daemon.token.is_none() {
             return Err(DaemonCallError::NoToken.into());
         }
@@ -146,10 +146,15 @@ impl Daemon {
 
     /// The same for what may be read on its machine without a token.
     pub(super) fn reach_to_read(reach: &Reach) -> Result<Self, Failure> {
-        let named = reach
-            .token_file
-            .clone()
-            .or_else(|| std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
+        // Whoever names the address needs no configuration, which may be on another machine or for other eyes.
+        if let (Some(url), None, false) = (&reach.url, named(reach), reach.config.exists()) {
+            return Self::new(base(url)?, None, None);
+        }
+        Self::find(reach)
+    }
+
+    fn find(reach: &Reach) -> Result<Self, Failure> {
+        let named = named(reach);
         let needs_config = reach.url.is_none() || named.is_none();
         let door = match (needs_config, reach.demo) {
             (false, _) => None,
@@ -171,11 +176,15 @@ impl Daemon {
             Some(file) => Some(token_of(file)?),
             None => first_operator(door.map_or_else(Vec::new, |door| door.tokens)),
         };
+        Self::new(base, socket.as_deref(), token)
+    }
+
+    fn new(base: Url, socket: Option<&Path>, token: Option<Secret>) -> Result<Self, Failure> {
         let mut http = crate::tls::client(base.scheme() == "https").timeout(PATIENCE);
-        if let Some(socket) = &socket {
-            http = http.unix_socket(socket.as_path());
+        if let Some(socket) = socket {
+            http = http.unix_socket(socket);
         }
-        let at = match &socket {
+        let at = match socket {
             Some(socket) => socket.display().to_string(),
             None => base.as_str().trim_end_matches('/').to_owned(),
         };
@@ -214,6 +223,73 @@ impl Daemon {
         self.ask(Method::DELETE, path, query.iter().copied(), None).await
     }
 
+    /// Reads with parameters.
+    pub(super) async fn look(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, query.iter().copied(), None).await
+    }
+
+    /// Where it is reached, for messages.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
+    /// Begins to listen to what changes, for `patience` at the most.
+    pub(super) async fn listen(
+        &self,
+        roster: Option<&str>,
+        patience: Duration,
+    ) -> Result<reqwest::Response, Failure> {
+        let query = roster.map(|roster| ("roster", roster));
+        let request = self.request(Method::GET, &["events"], query)?.timeout(patience);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = self.whole(&mut response).await?;
+        Err(refusal(status, serde_json::from_slice(&bytes).ok()).into())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> DaemonCallError {
+        DaemonCallError::Unreachable { at: self.at.clone(), reason: innermost(error) }
+    }
+
+    fn request<'q>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: impl IntoIterator<Item = (&'q str, &'q str)>,
+    ) -> Result<reqwest::RequestBuilder, Failure> {
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+            }
+            Err(()) => return Err(DaemonCallError::Url(self.at.clone()).into()),
+        }
+        for (key, value) in query {
+            url.query_pairs_mut().append_pair(key, value);
+        }
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        })
+    }
+
+    /// The whole body of an answer.
+    async fn whole(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, DaemonCallError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if bytes.len() + chunk.len() > LARGEST {
+                let reason = String::from("its answer has no end");
+                return Err(DaemonCallError::Strange { at: self.at.clone(), reason });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     async fn ask<'q>(
         &self,
         method: Method,
@@ -221,44 +297,26 @@ impl Daemon {
         query: impl IntoIterator<Item = (&'q str, &'q str)>,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let at = self.at.clone();
-        let mut url = self.base.clone();
-        match url.path_segments_mut() {
-            Ok(mut segments) => {
-                segments.pop_if_empty().extend(["api", "v1"]).extend(path);
-            }
-            Err(()) => return Err(DaemonCallError::Url(at).into()),
-        }
-        for (key, value) in query {
-            url.query_pairs_mut().append_pair(key, value);
-        }
-        let mut request = self.http.request(method, url);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose());
-        }
+        let mut request = self.request(method, path, query)?;
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable = |error: reqwest::Error| DaemonCallError::Unreachable {
-            at: at.clone(),
-            reason: innermost(&error),
-        };
-        let mut response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if bytes.len() + chunk.len() > LARGEST {
-                let reason = String::from("its answer has no end");
-                return Err(DaemonCallError::Strange { at, reason }.into());
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let bytes = self.whole(&mut response).await?;
         let body = serde_json::from_slice::<Value>(&bytes);
         if !status.is_success() {
             return Err(refusal(status, body.ok()).into());
         }
-        body.map_err(|error| DaemonCallError::Strange { at, reason: error.to_string() }.into())
+        let strange = |reason| DaemonCallError::Strange { at: self.at.clone(), reason };
+        body.map_err(|error| strange(error.to_string()).into())
     }
+}
+
+/// The file with the token that somebody names.
+fn named(reach: &Reach) -> Option<PathBuf> {
+    let variable = || std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    reach.token_file.clone().or_else(variable)
 }
 
 fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {
@@ -372,6 +430,15 @@ fn after(from: &Value, to: &Value) -> String {
     }
 }
 
+/// Who has given an order, and why: `Aisha: the transformer hums`; nothing where nobody has said so.
+pub(super) fn given_by(by: &Value, note: &Value) -> String {
+    match (by.as_str(), note.as_str()) {
+        (Some(by), Some(note)) => format!("{by}: {note}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
 /// The orders as a table.
 fn listing(answer: &Value, width: Option<usize>) -> String {
     let mut table = Table::new(&[
@@ -387,6 +454,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ("SHORTFALL", Align::Right),
         ("DELIVERED", Align::Right),
         ("AVOIDED", Align::Right),
+        ("BY", Align::Left),
     ]);
     let orders = answer["orders"].as_array().map_or(&[][..], Vec::as_slice);
     let mut reasons = String::new();
@@ -412,6 +480,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             watts(&order["shortfall_watts"]),
             number("delivered_ratio", &|ratio| format!("{:.0} %", ratio * 100.0)),
             number("avoided_joules", &|joules| format!("{:.1} kWh", joules / 3.6e6)),
+            given_by(&order["by"], &order["remark"]),
         ]);
     }
     match (table.is_empty(), reasons.is_empty()) {
@@ -444,15 +513,24 @@ mod tests {
             { "source": "utility", "id": "evening", "stage": "acting", "reason": null, "cap_watts": 300_000.0,
               "received_at": "2026-07-01T12:00:00Z", "applied_at": "2026-07-01T12:00:00.2Z",
               "met_at": "2026-07-01T12:03:20Z", "mean_watts": 291_500.0, "deviation_watts": -8_500.0,
-              "shortfall_watts": 0.0, "delivered_ratio": 1.04, "avoided_joules": 360e6 },
+              "shortfall_watts": 0.0, "delivered_ratio": 1.04, "avoided_joules": 360e6, "by": "Aisha",
+              "remark": "the transformer hums" },
             { "source": "utility", "id": "odd", "stage": "refused", "reason": "a cap of -1 W is below zero",
               "cap_watts": null, "received_at": "2026-07-01T12:00:00Z" },
         ] });
         let words = listing(&answer, None);
         let lines: Vec<&str> = words.lines().collect();
-        for cell in
-            ["evening", "300 kW", "+0.2 s", "+3 min 20 s", "292 kW", "-8.5 kW", "0 W", "104 %", "100.0 kWh"]
-        {
+        for cell in [
+            "evening",
+            "300 kW",
+            "+0.2 s",
+            "+3 min 20 s",
+            "292 kW",
+            "-8.5 kW",
+            "0 W",
+            "104 %",
+            "100.0 kWh  Aisha: the transformer hums",
+        ] {
             assert!(lines[1].contains(cell), "{cell} is not in {words}");
         }
         assert!(lines[2].contains("refused") && lines[2].ends_with('–'), "{words}");

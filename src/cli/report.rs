@@ -162,7 +162,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     match &args.out {
         Some(file) => write(file, &text),
-        None => super::answer_raw(&text),
+        None => super::answer_as_it_is(&text),
     }
 }
 

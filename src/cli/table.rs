@@ -9,6 +9,9 @@ pub(super) enum Align {
     Right,
 }
 
+/// A last column that is narrower is not broken: nobody reads a word a line.
+const LEAST_ROOM: usize = 20;
+
 /// A table with a head.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -54,6 +57,42 @@ impl Table {
         text
     }
 
+    /// As text in which the last column is broken between words where the terminal is too narrow, and goes on below itself.
+    pub(super) fn wrapped(&self, width: Option<usize>) -> String {
+        let (Some(width), Some(last)) = (width, self.columns.len().checked_sub(1)) else {
+            return self.lines();
+        };
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let before: usize = self
+            .columns
+            .iter()
+            .take(last)
+            .enumerate()
+            .map(|(column, (name, _))| {
+                let widest = cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
+                widest.max(name.chars().count()) + 2
+            })
+            .sum();
+        let Some(room) = width.checked_sub(before).filter(|room| *room >= LEAST_ROOM) else {
+            return self.within(Some(width));
+        };
+        let mut table = Self { columns: self.columns.clone(), rows: Vec::with_capacity(self.rows.len()) };
+        for row in &self.rows {
+            let words = row.get(last).map_or("", String::as_str);
+            let mut first = row.iter().take(last).cloned().collect::<Vec<_>>();
+            for line in super::fit(words, Some(room)).lines() {
+                let mut cells = std::mem::replace(&mut first, vec![String::new(); last]);
+                cells.push(line.trim_start().to_owned());
+                table.rows.push(cells);
+            }
+            if words.is_empty() {
+                first.push(String::new());
+                table.rows.push(first);
+            }
+        }
+        table.lines()
+    }
+
     fn lines(&self) -> String {
         let mut text = String::new();
         let head: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -93,5 +132,16 @@ mod tests {
         assert_eq!(table.within(Some(16)), table.within(None));
         let told = "NAME\n    évening\nW     5\n\nNAME  a\u{fffd}[2J\nW     1250\n\n";
         assert_eq!(table.within(Some(12)), told);
+    }
+
+    #[test]
+    fn a_long_last_column_goes_on_below_itself() {
+        let mut table = Table::new(&[("NAME", Align::Left), ("WHY", Align::Left)]);
+        table.row(vec!["pcc".into(), "follows the surplus of 285.1 kW and no more".into()]);
+        table.row(vec!["fleet".into(), String::new()]);
+        let told = "NAME   WHY\npcc    follows the surplus of\n       285.1 kW and no\n       more\nfleet\n";
+        assert_eq!(table.wrapped(Some(29)), told);
+        assert_eq!(table.wrapped(None), table.within(None));
+        assert_eq!(table.wrapped(Some(20)), table.within(Some(20)), "too narrow for that");
     }
 }

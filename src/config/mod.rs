@@ -275,7 +275,10 @@ pub fn door(text: &str, path: &Path, options: &Options<'_>) -> Result<Web, Confi
     let store = secrets::Store { folder: folder.clone(), options };
     let door = document.as_ref().map(|document| {
         let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
-        web::web(&root, &store, None, &folder)
+        let mut door = web::web(&root, &store, None, &folder);
+        let database = if root.has("store") { store::store(&root, &folder).path } else { None };
+        door.keep_tokens_beside(database.as_deref());
+        door
     });
     report.finish()?;
     door.ok_or_else(|| {
@@ -429,7 +432,8 @@ fn build<'t>(
     };
     let signals = signals::signals(&root, &known, &limits);
     let sources = signals.order_sources();
-    let web = web::web(&root, &store, Some(&signals.specs), &folder);
+    let mut web = web::web(&root, &store, Some(&signals.specs), &folder);
+    web.keep_tokens_beside(kept.path.as_deref());
     let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,

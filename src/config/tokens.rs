@@ -2,10 +2,10 @@
 
 use super::diagnostic::{At, Span};
 use super::names;
-use super::reader::{Table, is_a, shorten, text_of};
+use super::reader::{Table, Wrong, is_a, shorten, text_of};
 use super::secrets::Store;
 use crate::signal::{Kind, Spec};
-use crate::token::{Scopes, Token};
+use crate::token::{Hash, Scopes, Token};
 
 /// The shortest token, in bytes: what nobody can guess by trying.
 const SHORTEST: usize = 20;
@@ -14,15 +14,14 @@ const LONGEST: usize = 512;
 /// More than any site has.
 const MOST_TOKENS: usize = 64;
 
-const SCOPES: [&str; 3] = ["limits", "read", "operator"];
-
 /// Reads `[web.tokens.*]`. `sources` are those of the same file, where they are read.
 pub(super) fn tokens(web: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>) -> Vec<Token> {
     let report = web.report();
     let mut tokens: Vec<Token> = Vec::new();
     for (name, table) in web.named("tokens") {
         if let Some(read) = token(name, &table, store, sources) {
-            let same = tokens.iter().find(|other| other.secret.is_some() && other.secret == read.secret);
+            let hash = read.hash();
+            let same = tokens.iter().find(|other| hash.is_some() && other.hash() == hash);
             if let Some(other) = same {
                 report.error(
                     name.span,
@@ -41,16 +40,21 @@ pub(super) fn tokens(web: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]
             "one for each source and each person is enough",
         );
     }
-    if let Some(sources) = sources {
+    // Whoever names the file of the tokens that `ballast token` makes has them there.
+    if let Some(sources) = sources.filter(|_| !web.has("tokens_file")) {
         for spec in sources.iter().filter(|spec| spec.kind == Kind::Http) {
             let name = &spec.settings.name;
             if !tokens.iter().any(|token| token.source.as_ref() == Some(name)) {
                 report.warn(
                     web.key_span("tokens"),
-                    format!("nobody can give the orders of [signals.{name}]: no token has it as its `source`"),
+                    format!(
+                        "nobody can give the orders of [signals.{name}] with a token of this file: none has it as its \
+                         `source`"
+                    ),
                     format!(
                         "add [web.tokens.{name}] with token = {{ file = \"{name}.token\" }}, scopes = [\"limits\"] \
-                         and source = \"{name}\""
+                         and source = \"{name}\"; or make one with `ballast token create {name} --scope limits \
+                         --source {name}` and write tokens_file in [web]"
                     ),
                 );
             }
@@ -61,12 +65,27 @@ pub(super) fn tokens(web: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]
 
 fn token(name: At<&str>, table: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>) -> Option<Token> {
     let report = table.report();
+    let hash = table.read("hash", |value| {
+        text_of(value)?.parse::<Hash>().map_err(|error| {
+            Wrong::new(
+                format!("cannot be used: {error}"),
+                "`printf %s TOKEN | sha256sum` prints it, or let `ballast token create` keep it elsewhere",
+            )
+        })
+    });
     let inner = table.table("token");
-    let inner = table.require(
-        "token",
-        inner,
-        "name where it is: token = { file = \"NAME.token\" }; `head -c 24 /dev/urandom | base64` makes a good one",
-    );
+    if hash.is_some() && inner.is_some() {
+        report.error(table.key_span("hash"), "the token is given twice", "keep one of `token` and `hash`");
+    }
+    let inner = match table.has("hash") {
+        true => inner,
+        false => table.require(
+            "token",
+            inner,
+            "name where it is: token = { file = \"NAME.token\" }; `head -c 24 /dev/urandom | base64` makes a good one; or \
+             give its hash = \"sha256:…\"",
+        ),
+    };
     let secret = inner.and_then(|inner| {
         let secret = store.text(&inner);
         inner.finish();
@@ -113,7 +132,9 @@ fn token(name: At<&str>, table: &Table<'_>, store: &Store<'_>, sources: Option<&
     Some(Token {
         name: name.value.into(),
         secret,
+        hash: hash.map(|at| at.value),
         scopes,
+        expires: None,
         source: source.map(|source| source.value.to_owned()),
     })
 }
@@ -136,7 +157,7 @@ fn scopes(table: &Table<'_>) -> Option<(Scopes, Span)> {
             Ok(other) => report.error(
                 *span,
                 format!("`scopes` cannot have \"{}\"", shorten(other)),
-                names::suggest(other, SCOPES),
+                names::suggest(other, Scopes::NAMES),
             ),
             Err(_) => report.error(*span, format!("a scope {}", is_a(value)), "write a text in quotes"),
         }

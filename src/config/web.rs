@@ -7,7 +7,7 @@ use super::reader::{Table, Wrong, is_a, shorten, text_of};
 use super::secrets::Store;
 use super::tokens;
 use crate::signal::Spec;
-use crate::token::Token;
+use crate::token::{Token, kept};
 
 /// Where metrics and health are served unless the configuration says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9842);
@@ -30,11 +30,28 @@ pub struct Web {
     pub hosts: Vec<String>,
     /// Who may order over HTTP.
     pub tokens: Vec<Token>,
+    /// The file of the tokens that `ballast token` makes; `None` where the file names none and there is no database beside which
+    /// it could stand.
+    pub tokens_file: Option<PathBuf>,
+}
+
+impl Web {
+    /// Where tokens stand that `ballast token` makes: beside the database unless the file says otherwise.
+    pub fn keep_tokens_beside(&mut self, database: Option<&Path>) {
+        let beside = database.and_then(Path::parent).map(|folder| folder.join(kept::FILE));
+        self.tokens_file = self.tokens_file.take().or(beside);
+    }
 }
 
 /// Reads `[web]`. `sources` are those of the same file, where they are read. Paths are relative to `folder`.
 pub(super) fn web(root: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>, folder: &Path) -> Web {
-    let mut web = Web { listen: DEFAULT_LISTEN, socket: None, hosts: Vec::new(), tokens: Vec::new() };
+    let mut web = Web {
+        listen: DEFAULT_LISTEN,
+        socket: None,
+        hosts: Vec::new(),
+        tokens: Vec::new(),
+        tokens_file: None,
+    };
     let Some(table) = root.table("web") else {
         return web;
     };
@@ -50,6 +67,17 @@ pub(super) fn web(root: &Table<'_>, store: &Store<'_>, sources: Option<&[Spec]>,
     let socket = table.read("socket", |value| usable(text_of(value)?, folder));
     web.socket = socket.map(|at| at.value);
     web.hosts = hosts(&table);
+    let file = table.read("tokens_file", |value| {
+        let text = text_of(value)?.trim();
+        if text.is_empty() || text.ends_with('/') || text.chars().any(char::is_control) {
+            return Err(Wrong::new(
+                "names no file",
+                "name one in a folder of the service, like tokens_file = \"/var/lib/ballast/tokens.json\"",
+            ));
+        }
+        Ok(folder.join(text))
+    });
+    web.tokens_file = file.map(|at| at.value);
     web.tokens = tokens::tokens(&table, store, sources);
     if let Some(at) = &listen
         && !at.value.ip().is_loopback()

@@ -181,6 +181,7 @@ impl Daemon {
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
         let pages = tokio::spawn(serving);
 
+        tokio::spawn(cancel.child_token().run_until_cancelled_owned(api.clone().watch_tokens()));
         let beats = desk.clone();
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(async move { beats.run_beats().await }));
 

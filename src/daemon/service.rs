@@ -167,6 +167,7 @@ fn folder_of(variable: &str) -> Option<PathBuf> {
 fn at_home(mut config: Config) -> Config {
     if let (None, Some(folder)) = (&config.store.path, folder_of("STATE_DIRECTORY")) {
         config.store.path = Some(folder.join("ballast.db"));
+        config.web.keep_tokens_beside(config.store.path.as_deref());
     }
     if let (None, Some(folder)) = (&config.web.socket, folder_of("RUNTIME_DIRECTORY")) {
         config.web.socket = Some(web::socket_in(&folder, config.web.listen));

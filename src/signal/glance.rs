@@ -46,8 +46,21 @@ pub struct Glance {
     pub held: Vec<Held>,
     /// The moment.
     pub now: Now,
+    /// Who has given its orders, as far as somebody has said so.
+    givers: Vec<Giver>,
     /// Its state as it is on disk.
     saved: Option<Kept>,
+}
+
+/// Who has given an order, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Giver {
+    /// The name of the order.
+    pub id: Arc<str>,
+    /// Who answers for it.
+    pub by: Option<Arc<str>>,
+    /// Why, in their words.
+    pub remark: Option<Arc<str>>,
 }
 
 impl Glance {
@@ -64,6 +77,11 @@ impl Glance {
     /// Where an order stands.
     pub fn phase(&self, held: &Held) -> Phase {
         held.phase(&self.now, Duration::ZERO)
+    }
+
+    /// Who has given an order, and why; `None` where nobody has said so.
+    pub fn giver(&self, id: &str) -> Option<&Giver> {
+        self.givers.iter().find(|giver| *giver.id == *id)
     }
 
     /// Whether what is known of an order (that it stands, that it was taken back) is on disk.
@@ -124,7 +142,17 @@ impl Desk {
             view: at.view.clone(),
             held: at.book.orders().cloned().collect(),
             now: self.now(at.doubt),
+            givers: state.ledger.givers(&at.name),
             saved: at.saved.clone(),
         })
+    }
+
+    /// Somebody has put their name to an order that was taken, and says why. Nothing is moved by it.
+    pub fn given_by(&self, source: SourceKey, giver: &Giver) {
+        let mut state = self.state();
+        let Some(name) = state.at(source).map(|at| at.name.clone()) else { return };
+        state.ledger.given_by(&name, &giver.id, giver.by.as_deref(), giver.remark.as_deref());
+        drop(state);
+        self.0.ledger_news.notify_one();
     }
 }

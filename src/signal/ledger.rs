@@ -1,10 +1,11 @@
 //! What became of each order: the entries of the ledger, bounded, and what is news about them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::desk::START_UP;
+use super::glance::Giver;
 use super::keep;
 use super::record::{News, Record, Stage, What};
 use crate::control::signal::book::Held;
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     received: Wall,
     stored: bool,
     note: Option<Arc<str>>,
+    by: Option<Arc<str>>,
+    remark: Option<Arc<str>>,
     /// It has changed since it was last handed to the store.
     dirty: bool,
 }
@@ -79,6 +82,8 @@ impl Entry {
             delivered: delivery.and_then(Delivery::delivered),
             stored: self.stored,
             note: self.note.clone(),
+            by: self.by.clone(),
+            remark: self.remark.clone(),
         })
     }
 
@@ -111,6 +116,8 @@ impl Entry {
             worst: delivery.map(|delivery| delivery.worst).unwrap_or_default(),
             worst_mean: delivery.and_then(|delivery| delivery.worst_mean),
             stored: self.stored,
+            by: self.by.clone(),
+            remark: self.remark.clone(),
         }
     }
 
@@ -142,6 +149,8 @@ impl Entry {
             until: row.until,
             received: row.received,
             stored: row.stored,
+            by: row.by.clone(),
+            remark: row.remark.clone(),
             dirty: false,
         }
     }
@@ -222,6 +231,24 @@ impl Ledger {
             What::Accepted { cap: held.cap, circuit: circuit.clone(), scope: held.order.scope, stored },
         );
         self.resume(source, held, circuit, stored);
+    }
+
+    /// Somebody has put their name to the newest version of an order, and says why.
+    pub(super) fn given_by(&mut self, source: &str, id: &str, by: Option<&str>, remark: Option<&str>) {
+        let Some(entry) = self.find(source, id) else { return };
+        (entry.by, entry.remark) = (by.map(Into::into), remark.map(Into::into));
+        entry.dirty = true;
+    }
+
+    /// Who has given the newest versions of the orders of a source, and why, where somebody has said so.
+    pub(super) fn givers(&self, source: &str) -> Vec<Giver> {
+        let mut seen = BTreeSet::new();
+        let its =
+            self.entries.iter().rev().filter(|entry| *entry.source == *source && entry.delivery.is_some());
+        its.filter(|entry| seen.insert(entry.id.clone()))
+            .filter(|entry| entry.by.is_some() || entry.remark.is_some())
+            .map(|entry| Giver { id: entry.id.clone(), by: entry.by.clone(), remark: entry.remark.clone() })
+            .collect()
     }
 
     /// An order is in the book and has no entry.
@@ -334,6 +361,8 @@ impl Ledger {
             received,
             stored: false,
             note: None,
+            by: None,
+            remark: None,
             dirty: true,
         }
     }

@@ -38,7 +38,7 @@ pub mod calendar;
 pub mod contact;
 pub mod desk;
 mod foresee;
-mod glance;
+pub mod glance;
 pub mod guard;
 mod keep;
 mod keeper;

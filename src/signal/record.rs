@@ -83,6 +83,10 @@ pub struct Record {
     pub stored: bool,
     /// Why it ended otherwise than by its own word; `None` when it did not.
     pub note: Option<Arc<str>>,
+    /// Who has given it, where somebody has put a name to it.
+    pub by: Option<Arc<str>>,
+    /// Why, in their words.
+    pub remark: Option<Arc<str>>,
 }
 
 /// Something about an order that is worth a line in the log.

@@ -10,7 +10,7 @@ use super::{Damaged, StoreError, energy, wal};
 use crate::{clock, proof};
 
 /// The version of the tables below, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 pub(super) const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -66,6 +66,11 @@ CREATE TABLE alarms (
 CREATE TABLE maintenance (
     kind TEXT NOT NULL, name TEXT NOT NULL, hold TEXT NOT NULL, person TEXT NOT NULL, note TEXT NOT NULL,
     begun_ms INTEGER NOT NULL, until_ms INTEGER, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+",
+    // Who has given an order, and why.
+    "
+ALTER TABLE ledger ADD COLUMN given_by TEXT;
+ALTER TABLE ledger ADD COLUMN remark TEXT;
 ",
     proof::chain::TABLE,
     energy::TABLES,

@@ -194,6 +194,10 @@ pub struct LedgerRow {
     pub worst_mean: Option<Watts>,
     /// Whether the order itself was on disk.
     pub stored: bool,
+    /// Who has given it, where somebody has put a name to it.
+    pub by: Option<Arc<str>>,
+    /// Why, in their words.
+    pub remark: Option<Arc<str>>,
 }
 
 /// What was learned of a miner.

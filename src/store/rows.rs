@@ -175,7 +175,7 @@ pub(super) fn put_lift(to: &Transaction<'_>, source: &str, lift: Option<&(Arc<st
 pub(super) fn put_ledger(to: &Transaction<'_>, row: &LedgerRow) -> Result<()> {
     to.prepare_cached(
         "INSERT OR REPLACE INTO ledger VALUES \
-         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         i64::try_from(row.number).unwrap_or(i64::MAX),
@@ -200,6 +200,8 @@ pub(super) fn put_ledger(to: &Transaction<'_>, row: &LedgerRow) -> Result<()> {
         row.worst.get(),
         row.worst_mean.map(Watts::get),
         row.stored,
+        row.by,
+        row.remark,
     ])?;
     Ok(())
 }
@@ -305,6 +307,8 @@ pub(super) fn ledger_of(row: &Row<'_>) -> Result<LedgerRow> {
         worst: finite(row, "worst_w")?,
         worst_mean: watts(row, "worst_mean_w")?,
         stored: row.get("stored")?,
+        by: row.get::<_, Option<String>>("given_by")?.map(Into::into),
+        remark: row.get::<_, Option<String>>("remark")?.map(Into::into),
     })
 }
 

@@ -88,7 +88,13 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         identities: vec![],
         tenants: Vec::new(),
         models: vec![],
-        web: Web { listen: "127.0.0.1:0".parse().unwrap(), socket: None, hosts: vec![], tokens: vec![] },
+        web: Web {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            socket: None,
+            hosts: vec![],
+            tokens: vec![],
+            tokens_file: None,
+        },
         exit: ExitPolicy::Hold,
         warnings: Vec::new(),
     }

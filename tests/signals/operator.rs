@@ -265,3 +265,216 @@ async fn operator_restart_of_the_daemon_never_leaves_the_site_above_what_its_sou
     assert_eq!(bench.cap(), Some(26.0));
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_made_expire_and_are_revoked_while_the_daemon_runs() {
+    let file = |folder: &std::path::Path| folder.join("tokens.json");
+    let folder = std::env::temp_dir().join(format!("ballast-tokens-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let hashed = format!(
+        "{calm}[web.tokens.hashed]\nhash = \"{}\"\nscopes = [\"read\"]\n",
+        ballast::token::Hash::of(b"a-token-by-its-hash")
+    );
+    let bench = Bench::start_as(39, &hashed, |config| config.web.tokens_file = Some(file(&folder))).await;
+    let shell = Shell::new(&bench, 39);
+    let config = std::fs::read_to_string(shell.folder.join("site.toml")).unwrap();
+    let key = format!("[web]\ntokens_file = {:?}\n", file(&folder).display().to_string());
+    std::fs::write(shell.folder.join("site.toml"), config.replace("[web]\n", &key)).unwrap();
+    let status = async |token: &str| bench.ask("GET", "limits", token, None).await;
+    assert_eq!(status("a-token-by-its-hash").await.0, 200);
+
+    let made = shell.ballast(&["token", "create", "page", "--scope", "read", "--expires", "90d"]).await;
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(made.err.contains("shown this once") && made.err.contains("expires on"), "{}", made.err);
+    let page = made.out.trim().to_owned();
+    assert!(
+        page.starts_with("ballast_") && !made.err.contains(&page),
+        "the token is on standard output alone"
+    );
+    let dispatcher = "token create dispatcher --scope limits --source aggregator";
+    let dispatcher = shell.ballast(&dispatcher.split(' ').collect::<Vec<_>>()).await.out.trim().to_owned();
+    assert!(!std::fs::read_to_string(file(&folder)).unwrap().contains(&page[8..]), "only the hash is kept");
+    for (wrong, words) in [
+        ("token create page --scope read", "`page` already"),
+        ("token create operator --scope read", "stands in"),
+        ("token create x --scope limits", "--source"),
+        ("token create x --scope read --source aggregator", "--scope limits"),
+        ("token create x --scope limits --scope operator --source y", "cannot have both"),
+        ("token create a/b --scope read", "is no name"),
+        ("token revoke pge", "there are page, dispatcher"),
+    ] {
+        let told = shell.ballast(&wrong.split(' ').collect::<Vec<_>>()).await;
+        assert!(told.code != 0 && told.err.contains(words), "{wrong}: {}{}", told.err, told.out);
+    }
+
+    // The daemon takes them up by itself.
+    let known = async |token: &str, wanted: u16| {
+        let begun = bench.clock.now();
+        loop {
+            let (code, body) = status(token).await;
+            if code == wanted {
+                return body;
+            }
+            assert!(
+                bench.clock.now() - begun < Duration::from_secs(15),
+                "{code} instead of {wanted}: {body}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    known(&page, 200).await;
+    let (code, body) = bench.put("limits/x", &page, "{\"cap\": \"20 kW\"}").await;
+    assert_eq!(code, 403, "{body}");
+    let (code, body) = bench.put("limits/x", &dispatcher, "{\"cap\": \"20 kW\"}").await;
+    assert!(code < 300 && body["limit"]["source"] == "aggregator", "{code} {body}");
+
+    let words = shell.good(&["token", "list"]).await;
+    assert!(
+        words.contains("dispatcher  limits    aggregator") && words.contains("in the configuration"),
+        "{words}"
+    );
+    assert!(!words.contains(&page), "{words}");
+    let json: serde_json::Value =
+        serde_json::from_str(&shell.good(&["token", "list", "--json"]).await).unwrap();
+    assert_eq!(json["tokens"][0]["name"], "page");
+    assert_eq!(json["tokens"][0]["expired"], false);
+
+    // Its time is over.
+    let text = std::fs::read_to_string(file(&folder)).unwrap();
+    let expires = json["tokens"][0]["expires"].to_string();
+    std::fs::write(file(&folder), text.replace(&expires, "1790000000000")).unwrap();
+    let told = known(&page, 401).await;
+    assert_eq!(told["title"], "the token has expired");
+    assert!(shell.good(&["token", "list"]).await.contains("expired on 2026"));
+
+    shell.good(&["token", "revoke", "dispatcher"]).await;
+    let told = known(&dispatcher, 401).await;
+    assert_eq!(told["title"], "the token is not known");
+    // A file that nobody can read lets in those of the configuration alone.
+    std::fs::write(file(&folder), "[").unwrap();
+    known(&page, 401).await;
+    assert_eq!(status(OPERATOR).await.0, 200);
+    assert_eq!(status(PUSH).await.0, 200);
+    let told = shell.ballast(&["token", "list"]).await;
+    assert!(told.code == 1 && told.err.contains("no list of tokens"), "{}", told.err);
+    bench.stop().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_line_says_how_the_site_stands_and_what_changes() {
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let bench = Bench::start(40, &calm).await;
+    let shell = Shell::new(&bench, 40);
+    let words = shell.good(&["status"]).await;
+    let first = words.lines().next().unwrap();
+    assert!(first == "Orders: following" || first == "Orders: limited", "{words}");
+    for part in ["9 miners: ", "CIRCUIT", "  fleet", "METER", "pcc", "aggregator", "no orders act"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let told = shell.ballast(&["status", "--check"]).await;
+    assert!(told.out.starts_with("BALLAST ") && told.out.contains("| surplus="), "{}", told.out);
+    let json: serde_json::Value = serde_json::from_str(&shell.good(&["status", "--json"]).await).unwrap();
+    assert!(json["status"]["cycle"]["fleet"]["power_watts"].is_number(), "{json}");
+
+    // With an address alone, no configuration is needed to read.
+    let told = shell.run(&["status", "--url", &shell.url, "--config", "nowhere.toml"]).await;
+    assert_eq!(told.code, 0, "{}", told.err);
+    let told =
+        shell.run(&["status", "--check", "--url", "http://127.0.0.1:1", "--config", "nowhere.toml"]).await;
+    assert!(told.code == 3 && told.out.starts_with("BALLAST UNKNOWN - "), "{}{}", told.out, told.err);
+    let told = shell.run(&["status", "--url", "http://127.0.0.1:1", "--config", "nowhere.toml"]).await;
+    assert_eq!(told.code, 1, "{}", told.err);
+
+    let words = shell.good(&["miners"]).await;
+    assert_eq!(words.lines().count(), 10, "{words}");
+    let words = shell.good(&["miners", "--search", "bos", "--circuit", "fleet"]).await;
+    assert_eq!(words.lines().count(), 4, "{words}");
+    let name = words.lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let told = shell.ballast(&["miners", "--state", "sleeping"]).await;
+    assert!(told.code == 1 && told.err.contains("asleep"), "{}", told.err);
+    let json: serde_json::Value = serde_json::from_str(&shell.good(&["miners", "--json"]).await).unwrap();
+    assert_eq!((json["total"].as_u64(), json["miners"].as_array().unwrap().len()), (Some(9), 9));
+    let words = shell.good(&["miner", "explain", &name]).await;
+    assert!(words.starts_with(&format!("{name} on fleet: ")) && words.lines().count() > 1, "{words}");
+    let told = shell.ballast(&["miner", "explain", &name.replace("bos", "boss")]).await;
+    assert!(told.code == 1 && told.err.contains(&format!("did you mean `{name}`")), "{}", told.err);
+
+    // What is ordered while somebody watches is told, and who has ordered it stands in every list.
+    let tail = shell.ballast(&["tail", "--miners", "--json", "--for", "6s"]);
+    let order = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let set = [
+            "limit",
+            "set",
+            "hum",
+            "--cap",
+            "14 kW",
+            "--miners",
+            "--by",
+            "Aisha",
+            "--note",
+            "the transformer hums",
+        ];
+        shell.good(&set).await
+    };
+    let (tail, words) = tokio::join!(tail, order);
+    assert!(words.starts_with("hum is in the books"), "{words}");
+    assert_eq!(tail.code, 0, "{}", tail.err);
+    let lines: Vec<serde_json::Value> = tail
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let has = |kind: &str, words: &str| {
+        lines.iter().any(|line| line["kind"] == kind && line["words"].as_str().unwrap().contains(words))
+    };
+    assert!(
+        has("state", ":") && has("order", "acts: order hum of operator: 14 kW on the miners of pcc"),
+        "{}",
+        tail.out
+    );
+    let given = "Aisha: the transformer hums";
+    assert!(shell.good(&["limit", "list"]).await.contains(given));
+    assert!(shell.good(&["status"]).await.contains("order hum of operator: 14 kW on the miners of pcc"));
+    let (_, limit) = bench.ask("GET", "limits/hum", OPERATOR, None).await;
+    assert_eq!((&limit["by"], &limit["note"]), (&"Aisha".into(), &"the transformer hums".into()));
+    assert!(shell.good(&["orders"]).await.contains(given));
+    // Without a name it is that of the account; a later version is somebody else's.
+    shell.good(&["limit", "set", "hum", "--cap", "15 kW", "--miners"]).await;
+    let (_, limit) = bench.ask("GET", "limits/hum", OPERATOR, None).await;
+    assert!(limit["by"] != "Aisha" && limit["note"].is_null(), "{limit}");
+
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_given_an_order_and_why_outlives_a_restart() {
+    let folder = std::env::temp_dir().join(format!("ballast-giver-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let calm = HTTP.replace("lost_after = \"2s\"\nfail_safe = \"26 kW\"", "");
+    let path = folder.join("ballast.db");
+    let mut bench = Bench::start_as(41, &calm, |config| config.store.path = Some(path.clone())).await;
+    let body = r#"{"cap": "20 kW", "by": "Aisha", "note": "the transformer hums"}"#;
+    let (code, answer) = bench.put("limits/hum", OPERATOR, body).await;
+    assert_eq!((code, &answer["limit"]["by"]), (201, &"Aisha".into()), "{answer}");
+    let (code, told) = bench.put("limits/hum", OPERATOR, r#"{"cap": "20 kW", "by": "a\nb"}"#).await;
+    assert_eq!(code, 400, "{told}");
+    let on_disk = || {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let disk = rusqlite::Connection::open_with_flags(&path, flags).ok()?;
+        disk.query_row("SELECT given_by FROM ledger WHERE name = 'hum'", [], |row| row.get::<_, String>(0))
+            .ok()
+    };
+    bench.eventually("the name is on disk", 15, || on_disk().as_deref() == Some("Aisha")).await;
+    bench.restart().await;
+    let (_, limit) = bench.ask("GET", "limits/hum", OPERATOR, None).await;
+    assert_eq!((&limit["by"], &limit["note"]), (&"Aisha".into(), &"the transformer hums".into()), "{limit}");
+    let (_, orders) = bench.ask("GET", "orders", OPERATOR, None).await;
+    assert_eq!(orders["orders"][0]["remark"], "the transformer hums", "{orders}");
+    bench.stop().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -72,6 +72,8 @@ fn row(number: u64) -> LedgerRow {
         worst: Watts::whole(8),
         worst_mean: Some(Watts::whole(9)),
         stored: true,
+        by: Some("Aisha".into()),
+        remark: number.is_multiple_of(2).then(|| "the transformer hums".into()),
     }
 }
 
@@ -419,9 +421,10 @@ async fn a_database_of_an_earlier_version_keeps_what_is_in_it_and_gains_what_is_
     let path = folder.database();
     write(&open(&path).store, "utility", &kept(&["a"])).await.unwrap();
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP TABLE energy; DROP TABLE energy_counters; DROP TABLE baselines; DROP TABLE proof; DROP TABLE IF EXISTS maintenance; DROP TABLE alarms; \
-             DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
-             ALTER TABLE alive DROP COLUMN steady_ms; PRAGMA user_version = 1;").unwrap();
+    earlier.execute_batch("DROP TABLE energy; DROP TABLE energy_counters; DROP TABLE baselines; DROP TABLE proof; DROP TABLE IF EXISTS maintenance; \
+             DROP TABLE alarms; DROP TABLE learned; ALTER TABLE orders DROP COLUMN begun_ms; ALTER TABLE orders DROP COLUMN begun_steady_ms; \
+             ALTER TABLE alive DROP COLUMN steady_ms; ALTER TABLE ledger DROP COLUMN given_by; \
+             ALTER TABLE ledger DROP COLUMN remark; PRAGMA user_version = 1;").unwrap();
     drop(earlier);
     let opened = open(&path);
     assert!(opened.damaged.is_none());

@@ -265,3 +265,74 @@ fn what_the_simulator_says_is_what_the_guide_prints() {
     }
     assert!(count >= 12, "{count}");
 }
+
+/// Words at the beginning of lines, such as the names of a table.
+fn beginnings_of(lines: &[String]) -> BTreeSet<String> {
+    lines.iter().filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
+}
+
+#[test]
+fn what_the_guide_prints_of_daily_work_is_what_the_commands_print() {
+    let page = "docs/guide/daily-work.md";
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_ballast"))
+        .args(["demo", "--every", "100ms", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(demo.stdout.take().unwrap());
+    let mut said = String::new();
+    // Some lines behind its introduction it has its figures.
+    while said.lines().filter(|line| status(line).is_some()).count() < 3 {
+        assert!(out.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    let url = said.split("Status: ").nth(1).unwrap().lines().next().unwrap().trim_end_matches('/').to_owned();
+    let ask = |arguments: &[&str]| -> Vec<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_ballast"))
+            .args(arguments)
+            .args(["--demo", "--url", &url])
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(!told.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        told.lines().map(String::from).collect()
+    };
+    let shown = |command: &str| {
+        let lines = block(page, &format!("$ ballast {command} --demo"));
+        lines.into_iter().take_while(|line| !line.starts_with("$ ")).collect::<Vec<_>>()
+    };
+    let answered = ask(&["status"]);
+    for begins in beginnings_of(&shown("status")) {
+        // What it is called in the answer depends on what the fleet does just now.
+        let moves = begins.starts_with("follows") || begins == "no";
+        assert!(moves || beginnings_of(&answered).contains(&begins), "{begins}: {answered:#?}");
+    }
+    let heads = |lines: &[String]| -> Vec<String> {
+        let head =
+            |line: &&String| line.split_whitespace().all(|word| word.chars().all(|c| c.is_ascii_uppercase()));
+        let heads = lines.iter().filter(head).filter(|line| !line.is_empty());
+        heads.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(heads(&shown("status")), heads(&answered));
+    let check = ask(&["status", "--check"]).remove(0);
+    let figures = |line: &str| form(line.split('|').nth(1).unwrap()).replace('-', "");
+    assert_eq!(figures(&shown("status --check")[0]), figures(&check));
+    let miners = ask(&["miners", "--search", "m60s-00"]);
+    assert_eq!(heads(&shown("miners --search m60s-00")), heads(&miners[..1]));
+    assert_eq!(miners.len(), 10);
+    let explained = ask(&["miner", "explain", "m60s-001"]);
+    let printed = shown("miner explain m60s-001");
+    for (line, begins) in [(0, "m60s-001 on container-1: "), (printed.len() - 1, "  The fleet as a whole: ")]
+    {
+        assert!(printed[line].starts_with(begins), "{printed:#?}");
+        assert!(explained.iter().any(|line| line.starts_with(begins)), "{explained:#?}");
+    }
+    let tail = ask(&["tail", "--for", "3s"]);
+    let kinds = |lines: &[String]| -> Vec<String> {
+        lines.iter().take(2).map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(&shown("tail")), kinds(&tail), "{tail:#?}");
+    let _ = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    out.read_to_string(&mut said).unwrap();
+    assert!(demo.wait().unwrap().success());
+}

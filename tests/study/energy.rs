@@ -519,6 +519,8 @@ fn order(number: u64, source: &str, (from, until): (i64, i64)) -> LedgerRow {
         energy: Joules::ZERO,
         worst: Watts::ZERO,
         worst_mean: None,
+        by: None,
+        remark: None,
         stored: true,
     }
 }

@@ -46,12 +46,17 @@ pub(super) struct Limit {
     withdrawn_at: Option<String>,
     stored: bool,
     phase: &'static str,
+    /// Who has given it, where somebody has put a name to it.
+    by: Option<String>,
+    /// Why, in their words.
+    note: Option<String>,
 }
 
 impl Limit {
     pub(super) fn new(held: &Held, at: &Glance) -> Self {
         let order = &held.order;
         let site = &at.site;
+        let giver = at.giver(&order.id);
         Self {
             source: at.settings.name.clone(),
             id: order.id.to_string(),
@@ -77,6 +82,8 @@ impl Limit {
                 Phase::Returning => "returning",
                 Phase::Over => "over",
             },
+            by: giver.and_then(|giver| giver.by.as_ref()).map(ToString::to_string),
+            note: giver.and_then(|giver| giver.remark.as_ref()).map(ToString::to_string),
         }
     }
 }
@@ -222,7 +229,12 @@ pub(super) struct Delivered {
     avoided_joules: Option<f64>,
     delivered_ratio: Option<f64>,
     stored: bool,
+    /// Why it ended otherwise than by its own word.
     note: Option<String>,
+    /// Who has given it, where somebody has put a name to it.
+    by: Option<String>,
+    /// The `note` with which they gave it.
+    remark: Option<String>,
 }
 
 impl Delivered {
@@ -256,6 +268,8 @@ impl Delivered {
             delivered_ratio: record.delivered,
             stored: record.stored,
             note: record.note.as_ref().map(ToString::to_string),
+            by: record.by.as_ref().map(ToString::to_string),
+            remark: record.remark.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -319,6 +333,8 @@ mod tests {
             delivered: Some(1.05),
             stored: true,
             note: None,
+            by: Some("Aisha".into()),
+            remark: None,
         };
         let site = testing::site(1);
         let told = serde_json::to_value(Delivered::new(&record, "utility", &site)).unwrap();
@@ -333,6 +349,7 @@ mod tests {
                 "met_at": "2026-07-01T12:00:08Z", "ended_at": "2026-07-01T13:00:00Z", "measured_seconds": 3_599.0,
                 "mean_watts": 290_000.0, "deviation_watts": -10_000.0, "worst_watts": 2_000.0,
                 "shortfall_watts": null, "avoided_joules": 756e6, "delivered_ratio": 1.05, "stored": true, "note": null,
+                "by": "Aisha", "remark": null,
             })
         );
         let refused = Record { stage: Stage::Refused("below zero".into()), cap: None, ..record };

@@ -19,6 +19,8 @@ const MOST_POWER: f64 = 10e9;
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// The longest name of a circuit or a person.
 const LONGEST_NAME: usize = 128;
+/// The longest remark on an order, in bytes.
+const LONGEST_REMARK: usize = 500;
 /// The most names in a heartbeat.
 const MOST_NAMES: usize = 512;
 
@@ -75,6 +77,10 @@ pub struct LimitBody {
     pub start_spread: Duration,
     /// What the client's clock showed.
     pub sent_at: Option<Wall>,
+    /// Who answers for it.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub note: Option<String>,
 }
 
 /// The body of `POST /api/v1/heartbeat`.
@@ -156,6 +162,8 @@ pub fn limit(bytes: &[u8]) -> Result<LimitBody, Wrong> {
             .time("start_spread", "start_spread_seconds", Duration::from_secs(86_400))?
             .unwrap_or_default(),
         sent_at: keys.instant("sent_at")?,
+        by: keys.text("by", LONGEST_NAME)?.filter(|by| !by.trim().is_empty()),
+        note: keys.text("note", LONGEST_REMARK)?.filter(|note| !note.trim().is_empty()),
     };
     keys.finish()?;
     Ok(body)

@@ -104,6 +104,12 @@ pub(super) struct LimitOrder {
     /// What the sender's clock shows (RFC 3339).
     #[schema(format = DateTime)]
     sent_at: Option<String>,
+    /// Who answers for it, for the record.
+    #[schema(max_length = 128, example = "A. Khan")]
+    by: Option<String>,
+    /// Why, for the record.
+    #[schema(max_length = 500)]
+    note: Option<String>,
 }
 
 /// On what an order acts.

@@ -19,6 +19,7 @@ use crate::control::signal::book::{MOST_NAME, Phase};
 use crate::control::signal::{Doubt, Order, Receipt, Refusal, Wall};
 use crate::control::site::{CircuitId, Scope};
 use crate::signal::desk::Made;
+use crate::signal::glance::Giver;
 use crate::signal::record::Record;
 use crate::signal::{DeskError, List, SourceKey};
 use crate::token::Caller;
@@ -86,6 +87,15 @@ pub(super) async fn give(
         ));
     }
     api.compare_clocks(source, limit.sent_at);
+    let taken = matches!(receipt, Receipt::Accepted | Receipt::Replaced);
+    let giver = Giver {
+        id: id.as_str().into(),
+        by: limit.by.as_deref().map(Into::into),
+        remark: limit.note.as_deref().map(Into::into),
+    };
+    if taken && (giver.by.is_some() || giver.remark.is_some()) {
+        api.desk.given_by(source, &giver);
+    }
     let at = api.desk.glance(source);
     let stored = at.as_ref().is_some_and(|at| at.stored(&id));
     let limit = at.as_ref().and_then(|at| Some(Limit::new(at.find(&id)?, at)));
@@ -94,6 +104,8 @@ pub(super) async fn give(
             source = name,
             order = id,
             token = &*caller.name,
+            by = giver.by.as_deref(),
+            note = giver.remark.as_deref(),
             "order {}",
             answer::outcome(receipt)
         );

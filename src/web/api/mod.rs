@@ -34,6 +34,7 @@ mod preview;
 mod problem;
 mod query;
 mod reads;
+mod tokens;
 mod viewer;
 
 use std::net::{IpAddr, SocketAddr};
@@ -59,11 +60,12 @@ use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
-use crate::token::{Caller, Gate, Scopes, Unknown};
+use crate::token::{Caller, Gate, Scopes, Token, Unknown};
 use energy::Shelf;
 pub use preview::{Ask, Asker};
 pub use problem::Problem;
 use reads::Reads;
+use tokens::KeptTokens;
 pub use viewer::Viewer;
 
 /// The longest time for a body to arrive.
@@ -108,6 +110,7 @@ pub struct Api {
     desk: Desk,
     hosts: Arc<Hosts>,
     state: Mutex<Inside>,
+    kept: Mutex<KeptTokens>,
     alarms: Option<Alarms>,
     maintenance: Option<Maintenance>,
     asker: Option<Asker>,
@@ -117,6 +120,8 @@ pub struct Api {
 #[derive(Debug)]
 struct Inside {
     gate: Gate,
+    /// Those of the configuration; the ones that are kept in a file come beside them.
+    tokens: Vec<Token>,
     /// Where the orders of each source act unless they say otherwise: by names, for positions change.
     places: Vec<(String, (String, Scope))>,
 }
@@ -128,7 +133,7 @@ impl Inside {
         let place = |place: Place| (circuit(place).unwrap_or_default(), place.scope);
         let places =
             config.signals.iter().map(|spec| (spec.settings.name.clone(), place(spec.place))).collect();
-        Self { gate: Gate::new(&config.web.tokens), places }
+        Self { gate: Gate::new(&config.web.tokens), tokens: config.web.tokens.clone(), places }
     }
 }
 
@@ -149,15 +154,18 @@ impl Api {
     /// With the tokens of a configuration. The desk must know its sources.
     pub fn new(config: &Config, desk: Desk) -> Self {
         let hosts = Arc::new(Hosts::new(&config.web.hosts));
-        Self {
+        let api = Self {
             desk,
             hosts,
             state: Mutex::new(Inside::new(config)),
+            kept: Mutex::new(KeptTokens::new(config)),
             alarms: None,
             maintenance: None,
             asker: None,
             shelf: None,
-        }
+        };
+        api.look_at_tokens();
+        api
     }
 
     /// Tells of alarms, too.
@@ -188,14 +196,20 @@ impl Api {
     /// Takes the tokens and sources of a new configuration.
     pub fn configure(&self, config: &Config) {
         self.hosts.set(&config.web.hosts);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = KeptTokens::new(config);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Inside::new(config);
+        self.look_at_tokens();
     }
 
     /// Who asks, if they may.
     fn admit(&self, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
         let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         let now = self.desk.moment();
-        let admitted = self.state.lock().unwrap_or_else(PoisonError::into_inner).gate.admit(given, now);
+        let admitted = self.state.lock().unwrap_or_else(PoisonError::into_inner).gate.admit(
+            given,
+            now,
+            crate::clock::unix_millis(),
+        );
         let caller = admitted.inspect_err(|unknown| {
             // Where too many fail, the log has said so already.
             if matches!(unknown, Unknown::Missing | Unknown::Wrong) {

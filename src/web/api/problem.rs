@@ -77,19 +77,24 @@ impl From<Wrong> for Problem {
 
 impl From<Unknown> for Problem {
     fn from(unknown: Unknown) -> Self {
-        let bearer = "send the header `Authorization: Bearer TOKEN` with a token of [web.tokens.*]";
+        let bearer = "send the header `Authorization: Bearer TOKEN` with a token of `ballast token create` or [web.tokens.*]";
         let (code, error, help) = match unknown {
             Unknown::Closed => (
                 StatusCode::FORBIDDEN,
                 "no token is configured, so nobody can order over HTTP, nor read from another machine",
-                "add [web.tokens.NAME] to the configuration and reload the daemon",
+                "make one with `ballast token create`, or add [web.tokens.NAME] to the configuration and reload the daemon",
             ),
             Unknown::Missing => (StatusCode::UNAUTHORIZED, "the request has no token", bearer),
             Unknown::Wrong => (StatusCode::UNAUTHORIZED, "the token is not known", bearer),
+            Unknown::Expired => (
+                StatusCode::UNAUTHORIZED,
+                "the token has expired",
+                "have a new one made: `ballast token revoke NAME`, then `ballast token create NAME`",
+            ),
             Unknown::TooMany => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many requests came with tokens that are not known",
-                "wait a minute, then try with a token of [web.tokens.*]",
+                "wait a minute, then try with a token that is known",
             ),
             Unknown::TooFast => (
                 StatusCode::TOO_MANY_REQUESTS,

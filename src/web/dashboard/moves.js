@@ -16,9 +16,9 @@ const tell = (words) => () => {
 };
 
 const path = encodeURIComponent;
-// The name of an order says why and who: it is what stands in the record and in every list.
-function orderName(reason, by) {
-	const all = `${reason} – ${by}`.replace(/\p{Cc}/gu, " ");
+// A name that is not too long.
+function orderName(words) {
+	const all = words.replace(/\p{Cc}/gu, " ");
 	return new TextDecoder().decode(new TextEncoder().encode(all).slice(0, 240)).replace(/\ufffd+$/, "");
 }
 
@@ -129,7 +129,7 @@ export function setLimit(circuit) {
 	const sized = field("Cap", cap, null, unit);
 	sized.classList.add("with-unit");
 	ask("Set a limit", {
-		words: [field("Circuit", where), now, field("Caps", scope), sized, field("For", until, null, time), field("Why", reason, "It becomes the name of the limit, together with your name.")],
+		words: [field("Circuit", where), now, field("Caps", scope), sized, field("For", until, null, time), field("Why", reason)],
 		button: "Show what it does",
 		act({ by }) {
 			const body = { circuit: where.value, scope: scope.value, cap_watts: Number(cap.value.replace(",", ".")) * Number(unit.value) };
@@ -152,7 +152,7 @@ function really(body, end, reason, by) {
 	const { place, done } = previewOf(body);
 	ask("Set this limit?", {
 		words: [strong(words), `${reason} – ${by}`, place], button: "Set this limit", who: false, wait: done,
-		act: () => put(body, orderName(reason, by)), after: tell(`Limit set. ${words}`),
+		act: () => put({ ...body, by }, orderName(`${reason}: ${on(body)}`)), after: tell(`Limit set. ${words}`),
 	});
 }
 
@@ -174,7 +174,7 @@ export function pause() {
 	const { place, done } = previewOf(body());
 	ask("Pause the fleet", {
 		words: ["All miners are put to sleep. They come back by themselves when the time is over; each takes its time to start.", field("For", length), place],
-		button: "Pause the fleet", wait: done, act: ({ by }) => put(body(), orderName("pause", by)), after: tell("The fleet pauses."),
+		button: "Pause the fleet", wait: done, act: ({ by }) => put({ ...body(), by }, "pause"), after: tell("The fleet pauses."),
 	});
 }
 
@@ -183,7 +183,7 @@ export function emergency() {
 	ask("Emergency stop", {
 		words: [strong("All miners of the site are stopped at once, by the fastest way that each of them has."),
 			"They stay stopped until somebody clears it under “Orders and limits”. It opens no breakers: where lives are at risk, use the switch of the site.", previewOf(body).place],
-		button: "Stop all miners now", danger: true, act: ({ by }) => put(body, orderName("emergency stop", by)), after: tell("Emergency stop: all miners stop."),
+		button: "Stop all miners now", danger: true, act: ({ by }) => put({ ...body, by }, "emergency stop"), after: tell("Emergency stop: all miners stop."),
 	});
 }
 

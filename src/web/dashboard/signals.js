@@ -69,6 +69,7 @@ export function renderSources(signals) {
 
 const PHASES = { ahead: ["wait", "to come"], acting: ["held", "acts"], returning: ["wait", "ends, power returns"], over: ["good", "over"] };
 const keyOf = (order) => `${order.source}\n${order.id}`;
+const given = (by, note) => [by && `by ${by}`, note].filter(Boolean);
 const scopeWords = (order) => `${order.scope === "miners" ? "miners" : "import"} of ${order.circuit}`;
 
 // The orders that stand, and what became of the earlier ones. `answer` is what the daemon gave, or why it did not.
@@ -98,6 +99,7 @@ export function renderOrders(answer, delivered, now, acts) {
 			if (proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
 		}
 		if (order.urgency === "emergency") under.push("emergency");
+		under.push(...given(order.by, order.note));
 		if (order.stored === false) under.push("not on disk: a restart forgets it");
 		fill(node, order.urgency === "emergency" && order.phase === "acting" ? "critical" : level, order.id, exact(order.cap_watts), `${order.source}: ${under.join(" · ")}`);
 		acts(node.parts.acts, order);
@@ -113,6 +115,7 @@ export function renderOrders(answer, delivered, now, acts) {
 		if (one.reason) under.push(one.reason);
 		if (known(one.mean_watts)) under.push(`mean ${power(one.mean_watts)}`);
 		if (known(one.delivered_ratio)) under.push(`delivered ${percent(one.delivered_ratio)}`);
+		under.push(...given(one.by, one.remark));
 		if (one.note) under.push(one.note);
 		const bad = one.stage === "refused" || one.shortfall_watts > 0;
 		fill(node, bad ? "warning" : "good", one.id, exact(one.cap_watts), under.join(" · "));

@@ -1,0 +1,570 @@
+//! `ballast status`: one screen that says how the site stands, and why. And one line for programs that watch it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::orders::{Daemon, DaemonCallError, Reach, at, day_time, text, watts};
+use super::table::{Align, Table};
+
+/// A last cycle that is older than this, in seconds, is no news of how the site stands: the longest cycle is a minute.
+const OLD: f64 = 180.0;
+/// Alarms and meters of which one line each is told.
+const SOME: usize = 8;
+
+/// What `ballast status` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 if the fleet follows the surplus, stands under a limit or is only observed; 2 in fail-safe; 3 at \
+                  the start, before anything is known; 1 if no daemon answers; 78 for a wrong configuration.\n\n\
+                  With --check, as monitoring plugins have it: 0 OK; 1 WARNING, with a warning that nobody has acknowledged, or \
+                  at the start; 2 CRITICAL, in fail-safe, with a critical alarm that nobody has acknowledged, or with a last \
+                  cycle of more than three minutes ago; 3 UNKNOWN, if no daemon answers."
+)]
+pub struct Args {
+    /// One line and an exit code for programs that watch, with figures behind a bar
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Shows how the site stands. Returns the exit code.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<u8, Failure> {
+    let seen = match look(&args.reach).await {
+        Err(failure) if args.check => {
+            super::answer(&format!("BALLAST UNKNOWN - {}\n", failure.to_string().replace(['\n', '|'], " ")))?;
+            return Ok(3);
+        }
+        seen => seen?,
+    };
+    if args.check {
+        let (code, line) = seen.checked();
+        super::answer(&line)?;
+        return Ok(code);
+    }
+    if args.json {
+        super::answer(&super::json(&json!({ "status": seen.status, "alarms": seen.alarms }))?)?;
+    } else {
+        super::answer_as_it_is(&painted(&seen.screen(super::width()), colours()))?;
+    }
+    Ok(seen.code())
+}
+
+async fn look(reach: &Reach) -> Result<Seen, Failure> {
+    let daemon = Daemon::reach_to_read(reach)?;
+    let status = daemon.get(&["status"]).await?;
+    let alarms = match daemon.get(&["alarms"]).await {
+        Ok(mut answer) => {
+            if let Some(all) = answer.get_mut("alarms").and_then(Value::as_array_mut) {
+                all.retain(|alarm| alarm["cleared"].is_null());
+            }
+            at(&answer, "/alarms").clone()
+        }
+        // Nobody looks for any there.
+        Err(Failure::Call(DaemonCallError::Refused { code: 404, .. })) => Value::Null,
+        Err(failure) => return Err(failure),
+    };
+    Ok(Seen { status, alarms })
+}
+
+/// Whether standard output takes colours.
+pub(super) fn colours() -> bool {
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !dumb
+}
+
+/// How a line looks. It says the same without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    Good,
+    Held,
+    Bad,
+}
+
+/// Lines with their colours, which have no width.
+fn painted(lines: &[(Tone, String)], colours: bool) -> String {
+    let mut out = String::new();
+    for (tone, line) in lines {
+        let code = match tone {
+            _ if !colours => "",
+            Tone::Plain => "",
+            Tone::Good => "\u{1b}[1;32m",
+            Tone::Held => "\u{1b}[1;33m",
+            Tone::Bad => "\u{1b}[1;31m",
+        };
+        let end = if code.is_empty() { "" } else { "\u{1b}[0m" };
+        for part in line.lines() {
+            let _ = writeln!(out, "{code}{part}{end}");
+        }
+        if line.is_empty() {
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// What the daemon says.
+struct Seen {
+    status: Value,
+    /// Those that are raised; null where nobody looks for any.
+    alarms: Value,
+}
+
+impl Seen {
+    /// The state of the controller; in observe mode the one that it would have.
+    fn state(&self) -> &str {
+        let place = if at(&self.status, "/mode") == "observe" { "/would_be" } else { "/mode" };
+        at(&self.status, place).as_str().unwrap_or("")
+    }
+
+    fn code(&self) -> u8 {
+        match self.state() {
+            "following" | "limited" => 0,
+            "fail-safe" => 2,
+            _ => 3,
+        }
+    }
+
+    fn alarms(&self) -> &[Value] {
+        self.alarms.as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// Raised alarms of a severity that nobody knows of yet.
+    fn unknown(&self, severity: &str) -> Option<&Value> {
+        let new = |alarm: &&Value| {
+            alarm["severity"] == severity && alarm["acknowledged"].is_null() && alarm["quiet"] != true
+        };
+        self.alarms().iter().find(new)
+    }
+
+    /// One line, and the exit code of a monitoring plugin.
+    fn checked(&self) -> (u8, String) {
+        let cycle = at(&self.status, "/cycle");
+        let binding = text(at(cycle, "/binding/words"));
+        let age = cycle["age_seconds"].as_f64();
+        let (code, what) = if self.state() == "fail-safe" {
+            (2, format!("fail-safe: {binding}"))
+        } else if age.is_some_and(|age| age > OLD) {
+            (2, format!("the last cycle was {:.0} s ago", age.unwrap_or(0.0)))
+        } else if let Some(alarm) = self.unknown("critical") {
+            (2, text(&alarm["words"]))
+        } else if let Some(alarm) = self.unknown("warning") {
+            (1, text(&alarm["words"]))
+        } else if cycle.is_null() || self.state() == "start-up" {
+            (1, String::from("starting up"))
+        } else {
+            (0, format!("{}: {binding}", self.state()))
+        };
+        let word = ["OK", "WARNING", "CRITICAL"].get(usize::from(code)).unwrap_or(&"UNKNOWN");
+        // A bar would be taken for the beginning of the figures.
+        let what = what.replace('|', "/").replace(char::is_control, "\u{fffd}");
+        let mut figures = String::new();
+        for (name, place) in [
+            ("surplus", "/fleet/surplus_watts"),
+            ("budget", "/fleet/budget_watts"),
+            ("fleet", "/fleet/power_watts"),
+            ("import", "/circuits/0/power_watts"),
+        ] {
+            if let Some(watts) = at(cycle, place).as_f64() {
+                let _ = write!(figures, " {name}={watts:.0}W");
+            }
+        }
+        let _ = write!(figures, " alarms={}", self.alarms().len());
+        (code, format!("BALLAST {word} - {what} |{figures}\n"))
+    }
+
+    /// All of it, line by line.
+    fn screen(&self, width: Option<usize>) -> Vec<(Tone, String)> {
+        let (status, cycle) = (&self.status, at(&self.status, "/cycle"));
+        let mode = text(&status["mode"]);
+        let tone = match self.state() {
+            "following" => Tone::Good,
+            "limited" => Tone::Held,
+            _ => Tone::Bad,
+        };
+        let clean = |words: String| words.replace(char::is_control, "\u{fffd}");
+        let fit = |words: String| super::fit(&clean(words), width);
+        let would = match mode == "observe" {
+            true => format!(" (it would be {})", self.state()),
+            false => String::new(),
+        };
+        let mut lines = vec![(tone, fit(format!("{}: {mode}{would}", text(&status["site"]))))];
+        if cycle.is_null() {
+            lines.push((Tone::Plain, fit(text(&status["summary"]))));
+            return lines;
+        }
+        let mut plain = |words: String| lines.push((Tone::Plain, words));
+        plain(fit(text(at(cycle, "/binding/words"))));
+        if let Some(age) = cycle["age_seconds"].as_f64().filter(|age| *age > 10.0) {
+            plain(fit(format!("The last cycle was {age:.0} s ago.")));
+        }
+        plain(String::new());
+        let fleet = at(cycle, "/fleet");
+        let hashes = fleet["hashrate_hashes_per_second"].as_f64().unwrap_or(0.0);
+        plain(fit(format!(
+            "surplus {}   budget {}   fleet {}   import {}   {:.1} PH/s",
+            watts(&fleet["surplus_watts"]),
+            watts(&fleet["budget_watts"]),
+            watts(&fleet["power_watts"]),
+            watts(at(cycle, "/circuits/0/power_watts")),
+            hashes / 1e15,
+        )));
+        plain(fit(counted(at(cycle, "/miners_by_state"))));
+        if let Some(why) = fleet["left_why"].as_str() {
+            plain(fit(format!("{} unused: {why}", watts(&fleet["left_watts"]))));
+        }
+        if let Some(words) = at(fleet, "/waiting/words").as_str() {
+            plain(fit(format!("next: {} {words}", text(at(fleet, "/waiting/miner")))));
+        }
+        plain(String::new());
+        plain(circuits(at(cycle, "/circuits"), width));
+        plain(meters(at(cycle, "/meters"), width));
+        if let Some(sources) = signals(at(status, "/signals/sources"), width) {
+            plain(sources);
+        }
+        let acting = acting(at(status, "/signals/sources"));
+        if acting.is_empty() {
+            plain(String::from("no orders act"));
+        }
+        acting.into_iter().for_each(|order| plain(fit(order)));
+        self.alarm_lines(&fit, &mut lines);
+        lines
+    }
+
+    fn alarm_lines(&self, fit: &impl Fn(String) -> String, lines: &mut Vec<(Tone, String)>) {
+        if self.alarms.is_null() {
+            return;
+        }
+        let alarms = self.alarms();
+        if alarms.is_empty() {
+            lines.push((Tone::Plain, String::from("no alarms")));
+        }
+        for alarm in alarms.iter().take(SOME) {
+            let known = at(alarm, "/acknowledged/by").as_str();
+            let known = known.map_or_else(String::new, |by| format!(" (known to {by})"));
+            let (severity, words) = (text(&alarm["severity"]), text(&alarm["words"]));
+            let tone = if severity == "critical" { Tone::Bad } else { Tone::Plain };
+            lines.push((tone, fit(format!("alarm, {severity}: {words}{known}"))));
+        }
+        if alarms.len() > SOME {
+            let more = alarms.len() - SOME;
+            lines.push((Tone::Plain, format!("and {more} more alarms: ballast alarms")));
+        }
+    }
+}
+
+/// How many miners there are, and in which states.
+pub(super) fn counted(states: &Value) -> String {
+    let empty = serde_json::Map::new();
+    let states = states.as_object().unwrap_or(&empty);
+    let mut counts: Vec<(u64, &str)> =
+        states.iter().filter_map(|(name, count)| Some((count.as_u64()?, name.as_str()))).collect();
+    counts.retain(|(count, _)| *count > 0);
+    counts.sort_by_key(|(count, name)| (std::cmp::Reverse(*count), *name));
+    let all: u64 = counts.iter().map(|(count, _)| *count).sum();
+    let each: Vec<String> = counts.iter().map(|(count, name)| format!("{count} {name}")).collect();
+    match all {
+        0 => String::from("no miners"),
+        1 => format!("1 miner: {}", each.join(", ")),
+        _ => format!("{all} miners: {}", each.join(", ")),
+    }
+}
+
+/// The circuits in the order of their tree, each with how deep it stands.
+pub(super) fn tree(circuits: &Value) -> Vec<(usize, &Value)> {
+    let all = circuits.as_array().map_or(&[][..], Vec::as_slice);
+    let mut below: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for circuit in all.iter().rev() {
+        below.entry(circuit["parent"].as_str().unwrap_or("")).or_default().push(circuit);
+    }
+    let mut waiting: Vec<(usize, &Value)> =
+        below.remove("").unwrap_or_default().into_iter().map(|root| (0, root)).collect();
+    let mut ordered = Vec::with_capacity(all.len());
+    while let Some((depth, circuit)) = waiting.pop() {
+        ordered.push((depth, circuit));
+        let its = below.remove(circuit["name"].as_str().unwrap_or("")).unwrap_or_default();
+        waiting.extend(its.into_iter().map(|circuit| (depth + 1, circuit)));
+    }
+    ordered
+}
+
+/// What holds a circuit: in words where that is its own cap, else by the name of the circuit above it whose cap counts.
+pub(super) fn held(circuit: &Value) -> String {
+    let cap = at(circuit, "/cap");
+    let mut words = match cap["circuit"].as_str().filter(|name| circuit["name"] != *name) {
+        Some(above) if !cap["cap_watts"].is_null() => format!("as {above}"),
+        _ => text(&cap["words"]),
+    };
+    match circuit["breaker"].as_str() {
+        Some("closed") | None => {}
+        Some(breaker) => words.push_str(&format!("; its breaker is {breaker}")),
+    }
+    if circuit["interlock"] == false {
+        words.push_str("; its interlock does not hold");
+    }
+    words
+}
+
+fn circuits(circuits: &Value, width: Option<usize>) -> String {
+    let mut table = Table::new(&[
+        ("CIRCUIT", Align::Left),
+        ("POWER", Align::Right),
+        ("MINERS", Align::Right),
+        ("BUDGET", Align::Right),
+        ("HELD BY", Align::Left),
+    ]);
+    for (depth, circuit) in tree(circuits) {
+        table.row(vec![
+            format!("{}{}", "  ".repeat(depth), text(&circuit["name"])),
+            watts(&circuit["power_watts"]),
+            watts(&circuit["miners_watts"]),
+            watts(&circuit["budget_watts"]),
+            held(circuit),
+        ]);
+    }
+    table.wrapped(width) + "\n"
+}
+
+/// How old something is, in short.
+fn age(value: &Value) -> String {
+    match value.as_f64() {
+        None => String::from("never"),
+        Some(seconds) if seconds < 120.0 => format!("{seconds:.1} s"),
+        Some(seconds) => format!("{:.0} min", seconds / 60.0),
+    }
+}
+
+fn meters(meters: &Value, width: Option<usize>) -> String {
+    let mut table = Table::new(&[
+        ("METER", Align::Left),
+        ("POWER", Align::Right),
+        ("AGE", Align::Right),
+        ("STATE", Align::Left),
+    ]);
+    for meter in meters.as_array().map_or(&[][..], Vec::as_slice) {
+        let mut state = text(&meter["status"]);
+        if meter["up"] == false {
+            state.push_str(", cannot be relied on");
+        }
+        if meter["disagreement"] == true {
+            state.push_str(", its parts disagree");
+        }
+        table.row(vec![
+            text(&meter["name"]),
+            watts(&meter["power_watts"]),
+            age(&meter["age_seconds"]),
+            state,
+        ]);
+    }
+    table.wrapped(width) + "\n"
+}
+
+/// The sources of orders other than the operator; `None` without any.
+fn signals(sources: &Value, width: Option<usize>) -> Option<String> {
+    let mut table = Table::new(&[("SOURCE", Align::Left), ("HEARD", Align::Right), ("STATE", Align::Left)]);
+    let all = sources.as_array().map_or(&[][..], Vec::as_slice);
+    for source in all.iter().filter(|source| source["name"] != crate::signal::OPERATOR) {
+        let mut state = text(&source["state"]);
+        for trouble in source["trouble"].as_array().map_or(&[][..], Vec::as_slice) {
+            state.push_str(&format!("; {}", text(trouble)));
+        }
+        if let Some(by) = source["lifted_by"].as_str() {
+            state.push_str(&format!("; its caps are lifted by {by}"));
+        }
+        let heard = match source["age_seconds"].is_null() {
+            true => String::from("–"),
+            false => age(&source["age_seconds"]),
+        };
+        table.row(vec![text(&source["name"]), heard, state]);
+    }
+    (!table.is_empty()).then(|| table.wrapped(width) + "\n")
+}
+
+/// The caps that sources set now, a line each.
+pub(super) fn acting(sources: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for source in sources.as_array().map_or(&[][..], Vec::as_slice) {
+        for cap in source["caps"].as_array().map_or(&[][..], Vec::as_slice) {
+            let what = match (cap["order"].as_str(), cap["why"].as_str()) {
+                (Some(order), Some("order")) => format!("order {order}"),
+                (Some(order), why) => format!("order {order} ({})", why.unwrap_or("–")),
+                (None, why) => why.unwrap_or("–").to_owned(),
+            };
+            let scope = if cap["caps"] == "miners" { "the miners of " } else { "" };
+            let until = cap["until"].as_i64().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+            let until =
+                until.map_or_else(String::new, |at| format!(" until {}", day_time(&json!(at.to_string()))));
+            lines.push(format!(
+                "{what} of {}: {} on {scope}{}{until}",
+                text(&source["name"]),
+                watts(&cap["cap_watts"]),
+                text(&cap["circuit"]),
+            ));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(change: impl FnOnce(&mut Value, &mut Value)) -> Seen {
+        let circuit = |name: &str, parent: Value, held: &str, words: &str| {
+            json!({
+                "name": name, "parent": parent, "power_watts": 1_000.0, "miners_watts": 284_000.0,
+                "budget_watts": 285_100.0, "breaker": null, "interlock": null,
+                "cap": { "circuit": held, "cap_watts": 0.0, "source": "follow-surplus", "words": words, "until": null },
+            })
+        };
+        let follows = "follows the surplus: 285.1 kW";
+        let mut status = json!({
+            "site": "Mill", "mode": "following", "would_be": "following", "summary": "…",
+            "signals": { "sources": [
+                { "name": "operator", "state": "controlled", "age_seconds": null, "caps": [] },
+                { "name": "utility", "state": "limited", "age_seconds": 2.0, "trouble": [], "caps": [
+                    { "circuit": "fleet", "caps": "miners", "cap_watts": 150_000.0, "why": "order", "order": "night" },
+                ] },
+            ] },
+            "cycle": {
+                "age_seconds": 0.4,
+                "binding": { "words": follows, "circuit": "pcc" },
+                "fleet": {
+                    "surplus_watts": 285_600.0, "budget_watts": 285_100.0, "power_watts": 284_000.0,
+                    "hashrate_hashes_per_second": 1.53e16, "left_why": null,
+                    "waiting": { "miner": "c3-07", "words": "waits for 3.31 kW" },
+                },
+                "miners_by_state": { "hashing": 110, "asleep": 10, "fault": 0 },
+                "circuits": [
+                    circuit("pcc", Value::Null, "pcc", follows),
+                    circuit("north", json!("pcc"), "pcc", follows),
+                    circuit("south", json!("pcc"), "south", "rating, 140 kW (south-rating)"),
+                    circuit("north-1", json!("north"), "pcc", follows),
+                ],
+                "meters": [{ "name": "grid", "status": "ok", "up": true, "power_watts": 1_000.0, "age_seconds": 0.2 }],
+            },
+        });
+        let mut alarms = json!([]);
+        change(&mut status, &mut alarms);
+        Seen { status, alarms }
+    }
+
+    fn words(seen: &Seen, width: Option<usize>) -> String {
+        painted(&seen.screen(width), false)
+    }
+
+    #[test]
+    fn one_screen_says_how_it_stands_and_why() {
+        let seen = seen(|_, _| {});
+        let words = words(&seen, None);
+        let lines: Vec<&str> = words.lines().collect();
+        assert_eq!(lines[..2], ["Mill: following", "follows the surplus: 285.1 kW"], "{words}");
+        for line in [
+            "surplus 286 kW   budget 285 kW   fleet 284 kW   import 1 kW   15.3 PH/s",
+            "120 miners: 110 hashing, 10 asleep",
+            "next: c3-07 waits for 3.31 kW",
+            "pcc           1 kW  284 kW  285 kW  follows the surplus: 285.1 kW",
+            "  north       1 kW  284 kW  285 kW  as pcc",
+            "    north-1   1 kW  284 kW  285 kW  as pcc",
+            "  south       1 kW  284 kW  285 kW  rating, 140 kW (south-rating)",
+            "grid    1 kW  0.2 s  ok",
+            "utility  2.0 s  limited",
+            "order night of utility: 150 kW on the miners of fleet",
+            "no alarms",
+        ] {
+            assert!(lines.contains(&line), "{line:?} is not in\n{words}");
+        }
+        for width in [40, 60, 80] {
+            let narrow = self::words(&seen, Some(width));
+            assert!(narrow.lines().all(|line| line.chars().count() <= width), "{width}\n{narrow}");
+        }
+    }
+
+    #[test]
+    fn colours_change_no_word() {
+        let seen = seen(|status, _| status["mode"] = json!("limited"));
+        let lines = seen.screen(None);
+        let (plain, colour) = (painted(&lines, false), painted(&lines, true));
+        assert!(colour.starts_with("\u{1b}[1;33mMill: limited\u{1b}[0m\n"), "{colour:?}");
+        assert_eq!(colour.replace("\u{1b}[1;33m", "").replace("\u{1b}[0m", ""), plain);
+        assert!(!plain.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        let seen = seen(|status, alarms| {
+            status["site"] = json!("Mill\u{1b}[2J");
+            *alarms = json!([{ "severity": "warning", "words": "odd\r\n\u{1b}", "acknowledged": null }]);
+        });
+        assert!(!painted(&seen.screen(Some(80)), false).contains(['\u{1b}', '\r']));
+        assert!(!seen.checked().1.trim_end().contains(['\u{1b}', '\n']));
+    }
+
+    #[test]
+    fn the_exit_code_says_the_state() {
+        for (mode, would_be, code) in [
+            ("following", "following", 0),
+            ("limited", "limited", 0),
+            ("observe", "limited", 0),
+            ("observe", "fail-safe", 2),
+            ("fail-safe", "fail-safe", 2),
+            ("start-up", "start-up", 3),
+        ] {
+            let seen =
+                seen(|status, _| (status["mode"], status["would_be"]) = (json!(mode), json!(would_be)));
+            assert_eq!(seen.code(), code, "{mode} {would_be}");
+        }
+    }
+
+    #[test]
+    fn a_check_is_one_line_with_the_code_of_a_monitoring_plugin() {
+        let alarm = |severity: &str, known: Value| json!([{ "severity": severity, "words": "grid | does not answer", "acknowledged": known, "quiet": false }]);
+        let figures = "| surplus=285600W budget=285100W fleet=284000W import=1000W alarms=";
+        type Change = Box<dyn Fn(&mut Value, &mut Value)>;
+        let cases: [(u8, &str, Change); 7] = [
+            (0, "OK - following: follows the surplus: 285.1 kW", Box::new(|_, _| {})),
+            (
+                1,
+                "WARNING - grid / does not answer",
+                Box::new(move |_, alarms| *alarms = alarm("warning", Value::Null)),
+            ),
+            (
+                0,
+                "OK - following",
+                Box::new(move |_, alarms| *alarms = alarm("critical", json!({ "by": "Aisha" }))),
+            ),
+            (
+                2,
+                "CRITICAL - grid / does not answer",
+                Box::new(move |_, alarms| *alarms = alarm("critical", Value::Null)),
+            ),
+            (2, "CRITICAL - fail-safe: follows", Box::new(|status, _| status["mode"] = json!("fail-safe"))),
+            (
+                2,
+                "CRITICAL - the last cycle was 200 s ago",
+                Box::new(|status, _| status["cycle"]["age_seconds"] = json!(200.0)),
+            ),
+            (0, "OK - limited", Box::new(|status, _| status["mode"] = json!("limited"))),
+        ];
+        for (code, words, change) in cases {
+            let (told, line) = seen(|status, alarms| change(status, alarms)).checked();
+            assert_eq!(told, code, "{line}");
+            assert!(line.starts_with(&format!("BALLAST {words}")) && line.contains(figures), "{line}");
+            assert_eq!(line.matches(['|', '\n']).count(), 2, "{line:?}");
+        }
+        let early = seen(|status, _| (status["cycle"], status["mode"]) = (Value::Null, json!("start-up")));
+        assert_eq!(early.checked(), (1, "BALLAST WARNING - starting up | alarms=0\n".into()));
+        assert_eq!(words(&early, None), "Mill: start-up\n…\n");
+    }
+}
