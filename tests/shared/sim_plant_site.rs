@@ -70,6 +70,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         store: ballast::store::Settings::default(),
         record: ballast::record::Settings::default(),
         alarms: Default::default(),
+        proof: Default::default(),
         hash: [0; 32],
         clock: None,
         path: "test.toml".into(),

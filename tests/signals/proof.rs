@@ -187,8 +187,8 @@ async fn an_order_is_proven_to_a_stranger() {
         all.join("\n") + "\n"
     };
     let mut forged: Vec<String> = (1..lines.len()).map(|number| with(number, None)).collect();
-    for number in 1..lines.len() {
-        forged.push(with(number, Some(lines[number].replacen("\"at\":1", "\"at\":2", 1))));
+    for (number, line) in lines.iter().enumerate().skip(1) {
+        forged.push(with(number, Some(line.replacen("\"at\":1", "\"at\":2", 1))));
     }
     let changed = folder.0.join("changed.jsonl");
     let refused = |text: &String| {

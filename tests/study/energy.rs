@@ -498,8 +498,6 @@ fn quarters(orders: &[(i64, i64)]) -> Vec<Row> {
 fn order(number: u64, source: &str, (from, until): (i64, i64)) -> LedgerRow {
     let wall = Wall::unix_millis;
     LedgerRow {
-        by: None,
-        remark: None,
         number,
         source: source.into(),
         id: format!("event-{number}").into(),
@@ -521,6 +519,8 @@ fn order(number: u64, source: &str, (from, until): (i64, i64)) -> LedgerRow {
         energy: Joules::ZERO,
         worst: Watts::ZERO,
         worst_mean: None,
+        by: None,
+        remark: None,
         stored: true,
     }
 }

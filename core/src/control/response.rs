@@ -56,8 +56,6 @@ const TUNING: Duration = Duration::from_secs(60);
 const POINT_SLACK: f64 = 0.01;
 /// More points than any firmware offers.
 const MOST_POINTS: usize = 128;
-/// One that has never been heard is other load after so long.
-const NEVER_HEARD: Duration = Duration::from_secs(60);
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
@@ -263,25 +261,6 @@ impl Track {
         (now - since).as_secs_f64() < quiet && self.draw < miner.minimum().get() * MOVED
     }
 
-    /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was
-    /// told to draw when it was last heard. In watts as it reports them; zero for one that answers.
-    pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
-        if self.state != MinerState::Unreachable || self.dead {
-            return 0.0;
-        }
-        let settled = |target| self.settled(miner, Some(target));
-        let known = match self.setpoint {
-            Some(target) => {
-                let before = self.sent.filter(|sent| !sent.arrived).and_then(|sent| sent.previous);
-                settled(target).max(before.map_or(0.0, settled))
-            }
-            // What one draws that was never heard is in the meter's value, as other load.
-            None if self.silent_since.is_some_and(|since| now - since >= NEVER_HEARD) => 0.0,
-            None => return 0.0,
-        };
-        (self.counted - self.draw.max(known)).max(0.0)
-    }
-
     /// Whether it will have started before one that is woken now begins to draw.
     pub fn starts_before(&self, miner: &Miner, now: Moment) -> bool {
         let model = miner.response.start_time.as_secs_f64();
@@ -292,20 +271,6 @@ impl Track {
     /// It did not move when it was told to, and is not counted on for a while.
     pub fn is_deaf(&self) -> bool {
         self.deaf_until.is_some()
-    }
-
-    /// The latest command to lower should have shown by now, and the draw has not moved at all: until it does, or the
-    /// grace is over, it counts where it is.
-    pub fn is_late(&self, miner: &Miner) -> bool {
-        let (Some(sent), Some(read)) = (self.sent, self.learned_at) else { return false };
-        let goal = self.settled(miner, self.setpoint);
-        let way = sent.stuck_at - goal;
-        // Told again, it has no more time than before.
-        sent.accepted
-            && !sent.arrived
-            && way > 0.0
-            && sent.stuck_at - self.draw < way * MOVED
-            && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
     }
 
     /// The latest command was not answered in its time, and nothing shows that it has been carried out.

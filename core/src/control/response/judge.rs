@@ -1,12 +1,50 @@
 //! How a miner is counted: the state that people see, and the most that it may draw.
 
+use std::time::Duration;
+
 use super::{MAY_RETURN, MOVED, TUNING, Track, near};
 use crate::control::decision::MinerState;
 use crate::control::site::{Miner, Settings};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::moment::Moment;
 
+/// One that has never been heard is other load after so long.
+const NEVER_HEARD: Duration = Duration::from_secs(60);
+
 impl Track {
+    /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was
+    /// told to draw when it was last heard. In watts as it reports them; zero for one that answers.
+    pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
+        if self.state != MinerState::Unreachable || self.dead {
+            return 0.0;
+        }
+        let settled = |target| self.settled(miner, Some(target));
+        let known = match self.setpoint {
+            Some(target) => {
+                let before = self.sent.filter(|sent| !sent.arrived).and_then(|sent| sent.previous);
+                settled(target).max(before.map_or(0.0, settled))
+            }
+            // What one draws that was never heard is in the meter's value, as other load.
+            None if self.silent_since.is_some_and(|since| now - since >= NEVER_HEARD) => 0.0,
+            None => return 0.0,
+        };
+        (self.counted - self.draw.max(known)).max(0.0)
+    }
+
+    /// The latest command to lower should have shown by now, and the draw has not moved at all: until it does, or the
+    /// grace is over, it counts where it is.
+    pub fn is_late(&self, miner: &Miner) -> bool {
+        let (Some(sent), Some(read)) = (self.sent, self.learned_at) else { return false };
+        let goal = self.settled(miner, self.setpoint);
+        let way = sent.stuck_at - goal;
+        // Told again, it has no more time than before.
+        sent.accepted
+            && !sent.arrived
+            && way > 0.0
+            && sent.stuck_at - self.draw < way * MOVED
+            && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one judgement over all that is known")]
     pub(super) fn judge(
         &self,
