@@ -435,6 +435,7 @@ pub(super) const ALL: &[&Definition] = &[
     &RECORD_LOST,
     &RECORD_ERRORS,
     &CLOCK_SYNCHRONISED,
+    &MAINTENANCE_MINERS,
     &ALARM_RAISED,
     &ALARM_ACKNOWLEDGED,
     &ALARMS,

@@ -157,7 +157,7 @@ fn a_preview_foretells_what_the_order_then_does_and_does_nothing_itself() {
 
 #[test]
 fn whoever_is_worked_on_sleeps_until_that_is_ended_whatever_restarts_meanwhile() {
-    let site = Site::new(72);
+    let site = Site::new(79);
     site.write("operator.token", TOKEN);
     let more = "\n[web.tokens.operator]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n\n[store]\npath = \"ballast.db\"\n";
     let settings = Settings { on_exit: "restore", ..Settings::default() };
