@@ -149,6 +149,11 @@ impl Writer {
         }
     }
 
+    /// Whether anything is kept at all.
+    pub fn is_kept(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// The number and the hash of the latest entry on disk; `None` before there is one.
     pub fn head(&self) -> Option<(u64, String)> {
         self.queue.as_ref()?.inside().head.clone()

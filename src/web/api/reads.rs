@@ -105,6 +105,10 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         Some(_) => OpenApiRouter::new().routes(routes!(super::energy::quarters)),
         None => OpenApiRouter::new(),
     };
+    let proof = match &reads.orders {
+        Some(api) if api.desk.proof().is_kept() => OpenApiRouter::new().routes(routes!(super::proof::head)),
+        _ => OpenApiRouter::new(),
+    };
     let works = match reads.maintenance() {
         Some(_) => OpenApiRouter::new().routes(routes!(super::maintenance::list)),
         None => OpenApiRouter::new(),
@@ -119,7 +123,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .routes(routes!(curves))
         .routes(routes!(events::events))
         .routes(routes!(document))
-        .routes(routes!(super::proof::head))
+        .merge(proof)
         .merge(alarms)
         .merge(energy)
         .merge(works)
