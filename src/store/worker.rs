@@ -88,8 +88,9 @@ impl Worker {
             let written = result.is_ok();
             let proven = result.and_then(|()| self.prove(seal));
             if written && proven.is_err() {
-                self.proof_fails = true;
-                if self.health.fail() {
+                // Counted once an episode: what could not be added waits, and is no error of its own the next time.
+                let first = !std::mem::replace(&mut self.proof_fails, true);
+                if first && self.health.fail() {
                     tracing::error!(
                         "the proof cannot be written: check the disk; orders are obeyed all the same, and what waits is \
                          added later"
