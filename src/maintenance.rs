@@ -144,8 +144,11 @@ impl Maintenance {
     /// [`MaintenanceError`]; then nothing has changed.
     pub async fn begin(&self, site: &Site, work: Work) -> Result<Said, MaintenanceError> {
         known(site, &work)?;
-        text("by", &work.by, 1)?;
-        text("note", &work.note, 0)?;
+        for (key, text, least) in [("by", &work.by, 1), ("note", &work.note, 0)] {
+            if !is_said(text, least) {
+                return Err(MaintenanceError::Text(key));
+            }
+        }
         let now = clock::unix_millis();
         let longest = i64::try_from(LONGEST.as_millis()).unwrap_or(i64::MAX);
         if work.until.is_some_and(|until| until <= now || until - now > longest) {
@@ -313,11 +316,12 @@ fn stricter(one: Option<Hold>, other: Option<Hold>) -> Option<Hold> {
     }
 }
 
-fn text(key: &'static str, text: &str, least: usize) -> Result<(), MaintenanceError> {
-    let length = text.chars().count();
-    let fits = (least..=LONGEST_TEXT).contains(&length) && !text.chars().any(char::is_control);
-    let blank = least > 0 && text.trim().is_empty();
-    if fits && !blank { Ok(()) } else { Err(MaintenanceError::Text(key)) }
+/// Whether a text can stand as what somebody said: a line of at most [`LONGEST_TEXT`] characters, and at least so many without
+/// what surrounds them.
+pub fn is_said(text: &str, least: usize) -> bool {
+    text.chars().count() <= LONGEST_TEXT
+        && text.trim().chars().count() >= least
+        && !text.chars().any(char::is_control)
 }
 
 fn to_row(work: &Work) -> MaintenanceRow {

@@ -298,12 +298,10 @@ impl Book {
     /// [`AlarmError`].
     pub fn acknowledge(&mut self, id: u64, by: &str, note: &str, wall: i64) -> Result<Change, AlarmError> {
         let (by, note) = (by.trim(), note.trim());
-        let sound = |text: &str| text.chars().count() <= LONGEST_NOTE && !text.chars().any(char::is_control);
-        if by.is_empty() || !sound(by) {
-            return Err(AlarmError::Text("by"));
-        }
-        if !sound(note) {
-            return Err(AlarmError::Text("note"));
+        for (key, text, least) in [("by", by, 1), ("note", note, 0)] {
+            if !is_said(text, least) {
+                return Err(AlarmError::Text(key));
+            }
         }
         let mut open = self.open.values_mut().filter_map(|phase| match phase {
             Phase::Raised { alarm, .. } => Some(alarm),

@@ -32,7 +32,7 @@ pub struct Headroom {
     /// What meters that see miners alone, here or below, show of them beyond what they say.
     pub unsaid: f64,
     /// What its miners that do not answer may come to draw without having been told to. It counts against every limit but that
-    /// of following the surplus where the circuit's own meter is fresh: there a rise is seen like that of any other load.
+    /// of following the surplus by what flows in, where the circuit's own meter is fresh: there a rise is seen like that of any other load.
     pub unseen: f64,
     /// What is kept free because the other load moves.
     pub reserve: f64,
@@ -253,10 +253,10 @@ fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mu
         let seen = meters.seen.get(interlock.meter.0).filter(|seen| seen.fresh());
         let holds = seen.and_then(|seen| seen.low).is_some_and(|power| power.value >= interlock.at_least);
         let source = Source::Interlock(CircuitId(index));
-        let headroom = Watts::saturating(*asleep - slot.unseen);
-        slot.limits.push(LimitValue { source, cap: Some(headroom), headroom, acts: !holds });
+        let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
+        slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts: !holds });
         if !holds {
-            slot.tighten(*asleep, *asleep, *asleep, false, source);
+            slot.tighten(room, room, room, false, source);
         }
     }
 }
@@ -280,10 +280,14 @@ impl Headroom {
                 (room, room, room)
             }
         };
+        // Whatever a silent miner draws is in the value of a meter that is fresh, but not in what miners are counted for.
+        let seen = setter.patient && scope == Scope::Import && self.power.is_some();
+        let unseen = if seen { 0.0 } else { self.unseen };
+        let [headroom, raise, firm] = [headroom, raise, firm].map(|room| room - unseen);
         self.limits.push(LimitValue {
             source: setter.listed,
             cap: Some(Watts::saturating(cap)),
-            headroom: Watts::saturating(headroom - self.hidden(setter.patient)),
+            headroom: Watts::saturating(headroom),
             acts,
         });
         if !acts {
@@ -294,14 +298,7 @@ impl Headroom {
         self.tighten(headroom, raise, firm, setter.patient, setter.binding);
     }
 
-    /// What counts against a limit of what nobody can see.
-    fn hidden(&self, patient: bool) -> f64 {
-        if patient && self.power.is_some() { 0.0 } else { self.unseen }
-    }
-
     fn tighten(&mut self, headroom: f64, raise: f64, firm: f64, patient: bool, binding: Source) {
-        let hidden = self.hidden(patient);
-        let [headroom, raise, firm] = [headroom, raise, firm].map(|room| room - hidden);
         self.firm = self.firm.min(firm);
         if !patient {
             self.urgent = self.urgent.min(firm);
@@ -337,15 +334,16 @@ fn apply_lost_meters(terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headro
         let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
         let fail_safe = circuit.fail_safe.get();
         let known = seen.input.power.is_some();
-        let headroom = if known {
+        let room = if known {
+            // Without a fresh meter every limit has given up what is unseen; the fail-safe value does so once.
             decay((slot.headroom + slot.unseen).min(nameplate), fail_safe, seen.lost)
         } else {
             fail_safe
         };
+        let headroom = room - slot.unseen;
         let source = Source::LostMeter(id);
-        let left = Watts::saturating(headroom - slot.unseen);
-        slot.limits.push(LimitValue { source, cap: None, headroom: left, acts: true });
-        if headroom - slot.unseen <= slot.headroom || !known {
+        slot.limits.push(LimitValue { source, cap: None, headroom: Watts::saturating(headroom), acts: true });
+        if headroom <= slot.headroom || !known {
             slot.binding = source;
         }
         slot.tighten(headroom, headroom, headroom, false, slot.binding);

@@ -126,8 +126,6 @@ pub struct Track {
     reading: Option<(Moment, f64)>,
     /// The first of the readings since which the draw has not left the band of its noise.
     standing: Option<(Moment, f64)>,
-    /// It did not answer in the cycle before.
-    was_silent: bool,
     /// Failed tries to move it, in a row: refused, unanswered, or accepted and not followed.
     pub failures: u32,
     /// The latest command may or may not have arrived.
@@ -155,7 +153,7 @@ pub struct Track {
     pub dead: bool,
     /// How it is kept in this cycle, because somebody works on it.
     pub hold: Option<Hold>,
-    /// Since when it does not answer.
+    /// Since when it has not answered, as of the latest cycle.
     silent_since: Option<Moment>,
     /// Moment of the reading that was last learned from.
     learned_at: Option<Moment>,
@@ -187,7 +185,6 @@ impl Default for Track {
             said: 0.0,
             reading: None,
             standing: None,
-            was_silent: false,
             failures: 0,
             unanswered: false,
             retry_at: Moment::START,
@@ -352,12 +349,11 @@ impl Track {
         self.draw = self.estimate(miner, reading, now);
         self.said = reading.map_or(self.said, |(_, power)| power);
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
-        if reachable && self.was_silent {
+        if reachable && self.silent_since.is_some() {
             // Whatever it did not do while nobody could speak with it is no reason to wait now.
             self.failures = 0;
             self.retry_at = now;
         }
-        self.was_silent = matches!(input.contact, Contact::Unreachable { .. });
         self.silent_since = match input.contact {
             Contact::Unreachable { since } => Some(since),
             Contact::Pending | Contact::Reachable => None,

@@ -61,8 +61,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         hold::follow(&site, &mut state.tracks, &inputs, now);
     }
 
-    let sums = own_sums(state, |miner, track| [track.draw, track.said, track.unseen(miner, now)]);
-    let [estimates, told, unseen] = sums.map(|own| over_tree(state, own));
+    let sums = own_sums(state, |_, track| [track.draw, track.said]);
+    let [estimates, told] = sums.map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
@@ -81,10 +81,10 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let sums = own_sums(state, |miner, track| {
         let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
         let most = track.settled(miner, Some(Target::Power(miner.maximum())));
-        [track.sleep(miner), track.draw * gain, most * gain]
+        [track.sleep(miner), track.draw * gain, most * gain, track.unseen(miner, now) * gain]
     });
-    let [asleep, scaled, most] = sums;
-    let [asleep, scaled] = [asleep, scaled].map(|own| over_tree(state, own));
+    let [asleep, scaled, most, unseen] = sums;
+    let [asleep, scaled, unseen] = [asleep, scaled, unseen].map(|own| over_tree(state, own));
     let scale: Vec<f64> = scaled
         .iter()
         .zip(&estimates)

@@ -107,8 +107,8 @@ fn the_stricter_of_two_holds_counts_whatever_their_order() {
     }
 }
 
-/// Half of the fleet sleeps, confirmed, when its network fails.
-fn half_falls_silent(site: crate::control::site::Site) -> (f64, f64, Decision) {
+/// A quarter of the fleet sleeps, confirmed, when its network fails.
+fn a_quarter_falls_silent(site: crate::control::site::Site) -> (f64, f64, Decision) {
     let mut plant = Plant::new(site, 0.9, |at| {
         let ripple = 300.0 * (at / 11.0).sin();
         ripple - if at < 90.0 { 200e3 } else { 30e3 }
@@ -131,7 +131,7 @@ fn half_falls_silent(site: crate::control::site::Site) -> (f64, f64, Decision) {
 
 #[test]
 fn sleepers_that_fall_silent_cost_no_surplus_where_the_meter_would_show_them() {
-    let (before, lowest, decision) = half_falls_silent(site(MINERS));
+    let (before, lowest, decision) = a_quarter_falls_silent(site(MINERS));
     assert!(decision.miners[0].state == MinerState::Unreachable);
     assert!(before > 28e3 && lowest > before - 1.5e3, "{before} fell to {lowest}");
     // They may still draw anything, and whoever looks is told so.
@@ -140,11 +140,14 @@ fn sleepers_that_fall_silent_cost_no_surplus_where_the_meter_would_show_them() {
 
 #[test]
 fn under_any_other_limit_they_count_at_their_nameplates() {
-    let mut capped = site(MINERS);
-    // Half of them at their nameplates leave nothing of it to the others.
-    capped.limits.push(limit("contract", 0, Scope::Miners, LimitClass::Contract, 36_000));
-    let (before, lowest, _) = half_falls_silent(capped);
-    assert!(before > 28e3 && lowest < 10e3, "{before} fell to {lowest}");
+    // What is granted to the miners alone is one, too: the meter of the connection point does not tell what silent ones take of it.
+    for class in [LimitClass::Contract, LimitClass::Surplus] {
+        let mut capped = site(MINERS);
+        // Ten of them at their nameplates leave nothing of it to the others.
+        capped.limits.push(limit("granted", 0, Scope::Miners, class, 36_000));
+        let (before, lowest, _) = a_quarter_falls_silent(capped);
+        assert!(before > 28e3 && lowest < 10e3, "{class:?}: {before} fell to {lowest}");
+    }
 }
 
 #[test]
