@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use super::kind::{Kind, Severity};
 use crate::clock::Moment;
+use crate::maintenance::{LONGEST_TEXT, is_said};
 
 /// Alarms that can be raised at one time. Many miners of a circuit are one alarm, so that this many are never needed.
 pub const MOST_RAISED: usize = 1_000;
 /// Alarms that are over and still told of.
 pub const MOST_CLEARED: usize = 500;
 /// The longest name and note of whoever acknowledges, in characters.
-pub const LONGEST_NOTE: usize = 200;
+pub const LONGEST_NOTE: usize = LONGEST_TEXT;
 
 /// Something that is wrong at the moment of a look.
 #[derive(Clone, Debug, PartialEq)]
