@@ -24,6 +24,7 @@ mod fleet_witness;
 mod generic;
 mod luxos;
 mod mara;
+mod mixed_fleet;
 mod only_power;
 mod proto;
 mod pyasic;

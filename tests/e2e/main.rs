@@ -8,6 +8,7 @@
 mod alarms;
 mod bench;
 mod command_line;
+mod commissioning;
 mod dashboard;
 mod faults;
 mod following;

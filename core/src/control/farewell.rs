@@ -13,7 +13,8 @@ use crate::control::step::scales;
 /// Below a watt nothing counts.
 const SLACK: f64 = 1.0;
 
-/// For each of the site's miners whether its limits leave it its highest power, as far as is known what it draws there.
+/// For each of the site's miners whether its limits leave it its highest power, as far as is known what it draws there. Nobody
+/// who is worked on is raised.
 ///
 /// `decision` is the latest of this state.
 pub fn room(state: &State, decision: &Decision) -> Vec<bool> {

@@ -244,14 +244,13 @@ impl Fleet {
 
     /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and closes
     /// all sessions. `sequence` is the number of the latest command; `room` says for each miner whether its limits leave
-    /// it its highest power, and nothing is room for none. Who is held is raised by no policy, and whoever is left alone is told
-    /// nothing.
+    /// it its highest power, and nothing is room for none. Whoever is left alone because somebody works on it is told nothing.
     pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, room: &[bool], holds: &[HeldMiner]) {
-        let held = |index: usize| hold_of(holds, MinerId(index));
-        let has_room = |index: usize| room.get(index) == Some(&true) && held(index).is_none();
+        let left_alone = |index: usize| hold_of(holds, MinerId(index)) == Some(Hold::HandsOff);
+        let has_room = |index: usize| room.get(index) == Some(&true);
         let target = |(index, member): (usize, &Member)| match exit {
             ExitPolicy::Hold => None,
-            _ if held(index) == Some(Hold::HandsOff) => None,
+            _ if left_alone(index) => None,
             ExitPolicy::Sleep => Some((Target::Sleep, Urgency::Shed)),
             ExitPolicy::Restore => {
                 has_room(index).then_some((Target::Power(member.maximum), Urgency::Normal))

@@ -1,7 +1,7 @@
 //! Verifying a meter by moving miners.
 
+use super::{meter, says};
 use crate::bench::{Settings, Sim, Site, eventually, scenario, seconds};
-use crate::{meter, says};
 
 /// A quick test of the meter at the connection point.
 const QUICK: [&str; 10] =

@@ -1,16 +1,12 @@
 //! `ballast meter read`, `scan` and `verify` as a person in a switch room runs them: processes of their own against
 //! `ballast sim`, and against pymodbus, which nobody here wrote.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
-#[path = "../e2e/bench.rs"]
-#[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
-mod bench;
 mod read_and_scan;
 mod verify;
 
 use std::process::Output;
 
-use bench::Site;
+use crate::bench::Site;
 
 /// Runs `ballast meter …` to its end: exit code, standard output and standard error.
 fn meter(site: &Site, arguments: &[&str]) -> (i32, String, String) {

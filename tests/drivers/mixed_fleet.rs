@@ -1,5 +1,4 @@
 //! The demo's mixed fleet: at least one miner of every driver behind the real daemon, through a surplus that falls away.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-"""Meters by pymodbus (3.16 or later) for tests/meter_commissioning.
+"""Meters by pymodbus (3.16 or later) for tests/e2e/commissioning.
 
 Usage: pymodbus_meters.py PORT          Modbus TCP on 127.0.0.1:PORT
        pymodbus_meters.py PORT rtu      RTU frames over TCP there
