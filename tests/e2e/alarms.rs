@@ -61,7 +61,7 @@ fn say(site: &Site, arguments: &[&str]) -> String {
 
 #[test]
 fn an_alarm_reaches_whoever_is_called_and_outlives_a_restart() {
-    let site = Site::new(70);
+    let site = Site::new();
     let posts = hook(&format!("{}:8099", site.host(50)));
     let more = r#"
 [store]
@@ -130,7 +130,7 @@ after = "1s"
 
 #[test]
 fn a_preview_foretells_what_the_order_then_does_and_does_nothing_itself() {
-    let site = Site::new(71);
+    let site = Site::new();
     site.write("site.toml", &operator(&site, ""));
     let sim = site.simulate("site.toml", &scenario(""));
     let daemon = site.run("site.toml");
@@ -157,7 +157,7 @@ fn a_preview_foretells_what_the_order_then_does_and_does_nothing_itself() {
 
 #[test]
 fn whoever_is_worked_on_sleeps_until_that_is_ended_whatever_restarts_meanwhile() {
-    let site = Site::new(79);
+    let site = Site::new();
     site.write("operator.token", TOKEN);
     let more = "\n[web.tokens.operator]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n\n[store]\npath = \"ballast.db\"\n";
     let settings = Settings { on_exit: "restore", ..Settings::default() };

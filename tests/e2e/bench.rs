@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
@@ -70,7 +71,7 @@ fn network() -> u8 {
 
 /// Sites that run at the same time. Every one is a simulator and a daemon, and the tests wait for what those do in real
 /// time: with more of them on a small machine they would wait for each other.
-const PLACES: usize = 4;
+const PLACES: usize = 5;
 
 static TAKEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
@@ -104,9 +105,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// `number` is the test's own, 1 to 250. Waits for a place.
-    pub fn new(number: u8) -> Self {
+    /// Waits for a place. Addresses are never given twice in a run: two tests cannot meet at one.
+    pub fn new() -> Self {
+        static GIVEN: AtomicU8 = AtomicU8::new(0);
         let place = Place::wait();
+        let number = GIVEN.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(number < u8::MAX, "more sites than addresses");
         let folder = std::env::temp_dir().join(format!("ballast-e2e-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
@@ -267,7 +271,7 @@ adjust_cost = "1s"
             &mut self.ballast(&["sim", "-c", config, "-s", "scenario.toml", "--every", "100ms"]),
         );
         let sim = Sim { process, site: self };
-        eventually("the simulated site is served", seconds(10.0), || {
+        eventually("the simulated site is served", seconds(60.0), || {
             sim.site.read("sim.out").contains("are served").then_some(())
         });
         sim

@@ -15,7 +15,7 @@ fn output(site: &Site, arguments: &[&str]) -> Output {
 
 #[test]
 fn a_wrong_configuration_ends_with_78_and_says_where() {
-    let site = Site::new(20);
+    let site = Site::new();
     let good = site.config(&Settings::default(), "");
     let line = 1 + good.lines().position(|line| line == "deadband = \"100 W\"").unwrap();
     site.write("wrong.toml", &good.replace("deadband = \"100 W\"", "deadband = \"100\""));
@@ -38,7 +38,7 @@ fn a_wrong_configuration_ends_with_78_and_says_where() {
 
 #[test]
 fn a_good_configuration_is_told_in_words() {
-    let site = Site::new(21);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let output = output(&site, &["check", "site.toml", "--strict"]);
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -49,7 +49,7 @@ fn a_good_configuration_is_told_in_words() {
 
 #[test]
 fn a_missing_file_ends_with_78_and_says_which() {
-    let site = Site::new(22);
+    let site = Site::new();
     for arguments in [
         ["run", "--config", "nowhere.toml"].as_slice(),
         &["check", "nowhere.toml"],
@@ -72,7 +72,7 @@ fn a_missing_file_ends_with_78_and_says_which() {
 
 #[test]
 fn a_wrong_scenario_ends_with_78_and_says_where() {
-    let site = Site::new(23);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let text = scenario("[[event]]\nat = \"1s\"\nminer = { name = \"v4-*\", fault = \"hang\" }\n");
     let line = 1 + text.lines().position(|line| line.contains("v4-*")).unwrap();
@@ -85,7 +85,7 @@ fn a_wrong_scenario_ends_with_78_and_says_where() {
 
 #[test]
 fn a_port_that_is_taken_ends_with_1_and_says_which() {
-    let site = Site::new(24);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let _other = TcpListener::bind(site.listen()).unwrap();
     let mut process = site.spawn("run", &mut site.ballast(&["run", "-c", "site.toml"]));
@@ -102,7 +102,7 @@ fn a_port_that_is_taken_ends_with_1_and_says_which() {
 
 #[test]
 fn without_certificates_of_the_system_everything_that_speaks_plain_http_works() {
-    let site = Site::new(27);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let bare = |arguments: &[&str]| {
         let mut command = site.ballast(arguments);

@@ -10,7 +10,7 @@ const TOKEN: &str = "e2e-operator-token-0123456789";
 
 #[test]
 fn the_page_is_read_in_a_browser_and_goes_on_over_a_restart_of_the_daemon() {
-    let site = Site::new(72);
+    let site = Site::new();
     site.write("operator.token", TOKEN);
     let token = "\n[web.tokens.operator]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n";
     // The browser is kept from every address but this one.

@@ -4,7 +4,7 @@ use crate::bench::{Settings, Site, eventually, scenario, seconds};
 
 #[test]
 fn a_killed_meter_takes_the_fleet_to_its_fail_safe_and_back() {
-    let site = Site::new(10);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings { fail_safe: "16 kW", ..Settings::default() }, ""));
     let silence = r#"
 [[event]]
@@ -38,7 +38,7 @@ meter = { name = "pcc", fault = "silent" }
 
 #[test]
 fn after_a_crash_without_its_meter_the_fail_safe_holds() {
-    let site = Site::new(14);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings { fail_safe: "16 kW", ..Settings::default() }, ""));
     let silence = "[[event]]\nat = \"8s\"\nmeter = { name = \"pcc\", fault = \"silent\" }\n";
     let sim = site.simulate("site.toml", &scenario(silence));
@@ -58,7 +58,7 @@ fn after_a_crash_without_its_meter_the_fail_safe_holds() {
 
 #[test]
 fn a_miner_that_ignores_commands_is_named_and_the_others_make_up() {
-    let site = Site::new(11);
+    let site = Site::new();
     // A Braiins OS miner that is told to go down on its way up needs more than two seconds until its reading shows it.
     let settings = Settings { grace: "5s", feeder: true, ..Settings::default() };
     site.write("site.toml", &site.config(&settings, ""));
@@ -90,7 +90,7 @@ load = { by = "6 kW", over = "500ms" }
 
 #[test]
 fn a_rebooted_whatsminer_gets_its_setpoint_again() {
-    let site = Site::new(12);
+    let site = Site::new();
     // Such a miner takes a setting at the end of its tuning only, up to 20 s after its start.
     let settings = Settings { grace: "20s", ..Settings::default() };
     site.write("site.toml", &site.config(&settings, ""));

@@ -9,7 +9,7 @@ fn while_surplus(truths: &[Truth], low: f64, high: f64) -> Vec<Truth> {
 
 #[test]
 fn run_controls_sim_in_another_process() {
-    let site = Site::new(1);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings { feeder: true, ..Settings::default() }, ""));
     let step = r#"
 [[event]]
@@ -57,7 +57,7 @@ load = { by = "6 kW", over = "500ms" }
 
 #[test]
 fn observe_mode_sends_nothing() {
-    let site = Site::new(2);
+    let site = Site::new();
     let settings = Settings { mode: "observe", on_exit: "sleep", ..Settings::default() };
     site.write("site.toml", &site.config(&settings, ""));
     // The surplus is below what the miners draw from the first moment on.

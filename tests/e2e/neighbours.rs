@@ -38,7 +38,7 @@ impl Register {
 
 #[test]
 fn a_surplus_register_served_by_pymodbus_is_followed() {
-    let site = Site::new(50);
+    let site = Site::new();
     let Some(mut register) = Register::serve(&site, 20_000) else { return };
     // The simulated site does not have the energy manager, and its own meter never binds.
     let settings = Settings { follow: "100 kW", ..Settings::default() };
@@ -110,7 +110,7 @@ class = "surplus"
 
 #[test]
 fn prometheus_scrapes_it() {
-    let site = Site::new(51);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     site.write(
         "prometheus.yml",

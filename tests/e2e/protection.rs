@@ -41,7 +41,7 @@ impl Relay {
 
 #[test]
 fn miners_that_ignore_everything_are_cut_off_by_their_breaker() {
-    let site = Site::new(60);
+    let site = Site::new();
     let relay = Relay::serve(&format!("{}:8099", site.host(50)));
     let breaker = r#"
 [circuits.fleet.breaker]

@@ -14,7 +14,7 @@ fn replay(site: &Site, arguments: &[&str]) -> (String, i32) {
 
 #[test]
 fn what_the_daemon_has_recorded_is_decided_again() {
-    let site = Site::new(73);
+    let site = Site::new();
     let more = "[record]\nfolder = \"record\"\n";
     site.write("site.toml", &site.config(&Settings { feeder: true, ..Settings::default() }, more));
     let step = "[[event]]\nat = \"6s\"\nfor = \"4s\"\nload = { by = \"6 kW\", over = \"500ms\" }\n";

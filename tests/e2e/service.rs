@@ -6,8 +6,8 @@ use crate::bench::{Daemon, PASSWORD, Settings, Site, always, eventually, now, sc
 
 /// Runs the daemon until it follows and ends it. `settled` says of the fleet's last setpoint and its true draw
 /// whether the policy was carried out.
-fn end(number: u8, on_exit: &'static str, more: &str, settled: impl Fn(f64, f64) -> bool) {
-    let site = Site::new(number);
+fn end(on_exit: &'static str, more: &str, settled: impl Fn(f64, f64) -> bool) {
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings { on_exit, ..Settings::default() }, more));
     let sim = site.simulate("site.toml", &scenario(""));
     let mut daemon = site.run("site.toml");
@@ -36,19 +36,19 @@ fn end(number: u8, on_exit: &'static str, more: &str, settled: impl Fn(f64, f64)
 fn sigterm_ends_in_order_within_five_seconds() {
     // Mostly waiting, so all three at once.
     std::thread::scope(|scope| {
-        scope.spawn(|| end(30, "hold", "", |set, fleet| (fleet - set).abs() < 0.05 * set));
-        scope.spawn(|| end(31, "sleep", "", |_, fleet| fleet < 1_500.0));
+        scope.spawn(|| end("hold", "", |set, fleet| (fleet - set).abs() < 0.05 * set));
+        scope.spawn(|| end("sleep", "", |_, fleet| fleet < 1_500.0));
         // More than the surplus: the operator wants it so.
-        scope.spawn(|| end(32, "restore", "", |_, fleet| fleet > 25_500.0));
+        scope.spawn(|| end("restore", "", |_, fleet| fleet > 25_500.0));
         // But not more than a limit that stays when the daemon is gone.
         let cable = "\n[limits.cable]\ncircuit = \"fleet\"\nminers = \"18 kW\"\n";
-        scope.spawn(move || end(41, "restore", cable, |_, fleet| fleet < 18_100.0 && fleet > 13_000.0));
+        scope.spawn(move || end("restore", cable, |_, fleet| fleet < 18_100.0 && fleet > 13_000.0));
     });
 }
 
 #[test]
 fn sighup_takes_a_valid_configuration_and_refuses_a_broken_one() {
-    let site = Site::new(33);
+    let site = Site::new();
     let capped = |cap: &str| {
         let limit = format!("\n[limits.cable]\ncircuit = \"fleet\"\nminers = \"{cap}\"\n");
         site.config(&Settings::default(), &limit)
@@ -117,7 +117,7 @@ fn sighup_takes_a_valid_configuration_and_refuses_a_broken_one() {
 
 #[test]
 fn a_reader_of_the_log_that_goes_away_ends_nothing() {
-    let site = Site::new(39);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let _sim = site.simulate("site.toml", &scenario(""));
     let mut process = site.pipe(&mut site.ballast(&["run", "-c", "site.toml"]));
@@ -141,7 +141,7 @@ fn a_shell_that_ends_takes_its_daemon_along_and_a_reload_in_its_terminal_does_no
     if !has_script() {
         return;
     }
-    let site = Site::new(45);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings { on_exit: "sleep", ..Settings::default() }, ""));
     let _sim = site.simulate("site.toml", &scenario(""));
     // The shell that hangs up and ends is not the one that holds the terminal, so that this stays.
@@ -202,7 +202,7 @@ fn a_terminal_that_closes_ends_the_daemon_in_order_unless_it_was_to_outlive_it()
     if !has_script() {
         return;
     }
-    let site = Site::new(42);
+    let site = Site::new();
     let settings = Settings { on_exit: "sleep", ..Settings::default() };
     site.write("site.toml", &site.config(&settings, ""));
     let sim = site.simulate("site.toml", &scenario(""));
@@ -234,7 +234,7 @@ fn a_terminal_that_closes_ends_the_daemon_in_order_unless_it_was_to_outlive_it()
 
 #[test]
 fn a_copy_of_the_configuration_on_another_port_commands_nobody() {
-    let site = Site::new(43);
+    let site = Site::new();
     let own = site.config(&Settings::default(), "");
     site.write("site.toml", &own);
     let copy = own.replace(".1:9842", ".1:9843");
@@ -261,7 +261,7 @@ fn a_copy_of_the_configuration_on_another_port_commands_nobody() {
 
 #[test]
 fn a_second_daemon_commands_nobody() {
-    let site = Site::new(38);
+    let site = Site::new();
     let own = format!("{}\n[store]\npath = \"orders.db\"\n", site.config(&Settings::default(), ""));
     site.write("site.toml", &own);
     site.write("copy.toml", &own.replace(".1:9842", ".1:9843"));
@@ -282,7 +282,7 @@ fn a_second_daemon_commands_nobody() {
 
 #[test]
 fn no_password_is_in_logs_metrics_or_pages() {
-    let site = Site::new(34);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let drop = "[[event]]\nat = \"4s\"\nload = { by = \"4 kW\" }\n";
     let _sim = site.simulate("site.toml", &scenario(drop));

@@ -31,7 +31,7 @@ impl Manager {
 
 #[test]
 fn systemd_hears_of_readiness_life_reload_and_the_end() {
-    let site = Site::new(40);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings { on_exit: "sleep", ..Settings::default() }, ""));
     let _sim = site.simulate("site.toml", &scenario(""));
     let path = site.path("notify");

@@ -56,7 +56,7 @@ impl Foreign {
 
 #[test]
 fn a_simulated_meter_is_read_with_words_for_its_flow() {
-    let site = Site::new(80);
+    let site = Site::new();
     site.write("site.toml", &site.config(&Settings::default(), ""));
     let _sim = site.simulate("site.toml", &scenario(""));
     let (code, out, err) = meter(&site, &["read", "-c", "site.toml", "pcc"]);
@@ -84,7 +84,7 @@ fn a_simulated_meter_is_read_with_words_for_its_flow() {
 
 #[test]
 fn a_silent_meter_ends_with_1_and_a_list_of_what_to_look_at() {
-    let site = Site::new(81);
+    let site = Site::new();
     let config = site.config(&Settings::default(), "");
     site.write("site.toml", &config);
     let fault = "[[event]]\nat = \"0s\"\nmeter = { name = \"pcc\", fault = \"silent\" }\n";
@@ -104,7 +104,7 @@ fn a_silent_meter_ends_with_1_and_a_list_of_what_to_look_at() {
 
 #[test]
 fn a_scan_finds_the_simulated_unit_and_gives_lines_that_check() {
-    let site = Site::new(82);
+    let site = Site::new();
     let config = site.config(&Settings::default(), "");
     site.write("site.toml", &config);
     let _sim = site.simulate("site.toml", &scenario(""));
@@ -134,7 +134,7 @@ fn a_scan_finds_the_simulated_unit_and_gives_lines_that_check() {
 #[test]
 fn foreign_meters_are_recognised_by_what_they_measure() {
     let Some(foreign) = Foreign::start(false) else { return };
-    let site = Site::new(83);
+    let site = Site::new();
     let place = format!("tcp://127.0.0.1:{}", foreign.port);
     let (code, out, err) = meter(&site, &["scan", &place, "--units", "1-3,9,20"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -200,7 +200,7 @@ fn foreign_meters_are_recognised_by_what_they_measure() {
 #[test]
 fn a_scan_over_rtu_in_tcp_waits_out_silence_and_finds_the_rest() {
     let Some(foreign) = Foreign::start(true) else { return };
-    let site = Site::new(84);
+    let site = Site::new();
     let place = format!("rtu-over-tcp://127.0.0.1:{}?baud=19200", foreign.port);
     let (code, out, err) =
         meter(&site, &["scan", &place, "--units", "1-2", "--timeout", "300ms", "--gap", "5ms"]);
@@ -258,7 +258,7 @@ fn a_device_that_calls_itself_by_another_unit_is_told_as_that_and_found() {
         (function == 4)
             .then(|| (0, floats(4, address, count, &[(0, 230.0), (12, 500.0), (52, 500.0), (70, 50.0)])))
     });
-    let site = Site::new(85);
+    let site = Site::new();
     let place = format!("tcp://127.0.0.1:{port}");
     let (code, out, err) =
         meter(&site, &["scan", &place, "--units", "1-3", "--timeout", "200ms", "--gap", "1ms"]);
@@ -300,7 +300,7 @@ fn a_device_with_one_function_code_that_ignores_the_rest_is_found() {
         let pdu = floats(function, address, count, &known);
         (unit == 2 && function == 3 && pdu.first() == Some(&3)).then_some((unit, pdu))
     });
-    let site = Site::new(86);
+    let site = Site::new();
     let place = format!("tcp://127.0.0.1:{port}");
     let (code, out, err) =
         meter(&site, &["scan", &place, "--units", "1-3", "--timeout", "100ms", "--gap", "1ms"]);

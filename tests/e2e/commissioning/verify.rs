@@ -12,8 +12,8 @@ fn quick(file: &str) -> Vec<&str> {
 }
 
 /// The simulated site, settled.
-fn site(number: u8) -> (Site, String) {
-    let site = Site::new(number);
+fn site() -> (Site, String) {
+    let site = Site::new();
     let config = site.config(&Settings::default(), "");
     site.write("site.toml", &config);
     (site, config)
@@ -39,7 +39,7 @@ fn settled(sim: &Sim<'_>) -> f64 {
 
 #[test]
 fn a_meter_that_sees_its_miners_passes_and_they_are_put_back() {
-    let (site, _) = site(70);
+    let (site, _) = site();
     let sim = site.simulate("site.toml", &scenario(""));
     let before = settled(&sim);
     let arguments: Vec<&str> =
@@ -70,7 +70,7 @@ fn a_meter_that_sees_its_miners_passes_and_they_are_put_back() {
 
 #[test]
 fn a_turned_meter_is_told_and_so_is_a_missing_transformer_ratio() {
-    let (site, config) = site(71);
+    let (site, config) = site();
     // The meter shows the truth; the configuration turns it.
     site.write("turned.toml", &config.replace("unit = 1\n", "unit = 1\ninvert = true\n"));
     // As a meter shows that knows nothing of its transformers of 400/5 A.
@@ -93,7 +93,7 @@ fn a_turned_meter_is_told_and_so_is_a_missing_transformer_ratio() {
 
 #[test]
 fn a_late_meter_and_a_slow_one_are_not_called_noisy_or_wrong() {
-    let (site, config) = site(74);
+    let (site, config) = site();
     site.write("late.toml", &config);
     for (meter_is, title, words) in [
         ("delay = \"14s\"", "\nTOO LATE\n", "write lag = \""),
@@ -110,7 +110,7 @@ fn a_late_meter_and_a_slow_one_are_not_called_noisy_or_wrong() {
 
 #[test]
 fn nothing_is_moved_beside_a_daemon_or_without_a_yes() {
-    let (site, config) = site(72);
+    let (site, config) = site();
     site.write("observe.toml", &config.replace("mode = \"control\"", "mode = \"observe\""));
     let sim = site.simulate("site.toml", &scenario(""));
     let (code, _, err) = meter(&site, &["verify", "-c", "site.toml", "pcc"]);
@@ -130,7 +130,7 @@ fn nothing_is_moved_beside_a_daemon_or_without_a_yes() {
 
 #[test]
 fn an_interrupted_test_puts_the_miners_back() {
-    let (site, _) = site(73);
+    let (site, _) = site();
     let sim = site.simulate("site.toml", &scenario(""));
     let before = settled(&sim);
     let arguments: Vec<&str> = ["meter"].into_iter().chain(quick("site.toml")).collect();
