@@ -65,13 +65,15 @@ pub enum Kind {
     Interlock,
     /// The breaker of a circuit is told to open, is open, or does not answer.
     Breaker,
+    /// A PLC is not given its sign of life.
+    Heartbeat,
     /// Another program holds miners of this daemon.
     Stranger,
 }
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Disk,
         Self::Interlock,
         Self::Breaker,
+        Self::Heartbeat,
         Self::Stranger,
     ];
 
@@ -108,6 +111,7 @@ impl Kind {
             Self::Disk => "disk",
             Self::Interlock => "interlock",
             Self::Breaker => "breaker",
+            Self::Heartbeat => "heartbeat",
             Self::Stranger => "stranger",
         }
     }
@@ -122,6 +126,7 @@ impl Kind {
     pub const fn after(self) -> Duration {
         Duration::from_secs(match self {
             Self::Breaker | Self::Interlock | Self::Stranger => 0,
+            Self::Heartbeat => 5,
             Self::MeterLost | Self::MeterImplausible | Self::OverLimit => 10,
             Self::SignalLost | Self::Disk => 15,
             Self::Shortfall | Self::ManyMiners => 30,
@@ -180,6 +185,9 @@ impl Kind {
             }
             Self::Breaker => {
                 "a breaker that was opened stays open until somebody closes it by hand; find out why first"
+            }
+            Self::Heartbeat => {
+                "check the PLC's power, its cable and its registers; it opens its contactor when it does not hear"
             }
             Self::Stranger => "stop the other program: two masters of one miner move it to and fro",
         }

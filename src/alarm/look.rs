@@ -13,6 +13,7 @@ use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
 use crate::control::snapshot::MeterStatus;
+use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label};
 use crate::record;
 use crate::signal::desk::nameplates;
@@ -39,6 +40,8 @@ pub struct View<'a> {
     pub signals: Option<&'a Status>,
     /// How the record is; `None` where nothing is recorded.
     pub record: Option<record::Health>,
+    /// How the signs of life for PLCs are.
+    pub heartbeats: &'a [(Arc<str>, Health)],
     /// What other programs say that they hold of this daemon's.
     pub strangers: u64,
     /// On the steady clock.
@@ -74,6 +77,9 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
             None,
             "the record of the control cycles cannot be written".into(),
         );
+    }
+    for (name, health) in view.heartbeats {
+        heartbeat(name, health, &mut found);
     }
     if view.strangers > 0 {
         let words = match view.strangers {
@@ -390,6 +396,18 @@ fn signal(source: &SourceStatus, found: &mut Finds<'_>) {
             }
         }
         Some(SourceState::Init | SourceState::Controlled | SourceState::Limited) | None => {}
+    }
+}
+
+/// A sign of life that cannot be given, or is withheld because of the miners. That the site only observes or starts up is no trouble,
+/// and a fail-safe has an alarm of its own.
+fn heartbeat(name: &str, health: &Health, found: &mut Finds<'_>) {
+    if let Some(error) = &health.error {
+        let words = format!("the heartbeat {name} is not written: {error}");
+        found.add(Kind::Heartbeat, name, Severity::Warning, None, words);
+    } else if let Some(why @ Withheld::Lost(_)) = health.withheld {
+        let words = format!("the heartbeat {name} is withheld, so that the PLC acts: {}", why.words());
+        found.add(Kind::Heartbeat, name, Severity::Critical, None, words);
     }
 }
 

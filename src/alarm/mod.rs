@@ -189,7 +189,9 @@ impl Alarms {
             ticks.tick().await;
             let Some(frame) = frames.borrow().clone() else { continue };
             let signals = around.exporter.signals();
+            let heartbeats = around.exporter.heartbeats();
             let view = View {
+                heartbeats: &heartbeats,
                 frame: &frame,
                 signals: signals.as_ref(),
                 record: around.record.as_ref().map(Watch::health),

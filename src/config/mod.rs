@@ -17,6 +17,7 @@
 //! | `combined` | meters in `[meters.*]` that are put together from others |
 //! | `protection` | interlock and breaker of a circuit |
 //! | `devices` | `[drivers.*]` |
+//! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `signals/` | `[signals.*]` |
@@ -33,6 +34,7 @@ mod combined;
 mod curve;
 mod devices;
 pub mod diagnostic;
+mod heartbeat;
 mod meters;
 mod miners;
 pub mod models;
@@ -146,6 +148,8 @@ pub struct Config {
     pub tenants: Vec<Option<Arc<str>>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,
+    /// The signs of life that PLCs are given.
+    pub heartbeats: Vec<crate::heartbeat::Settings>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
     pub signals: Vec<crate::signal::Spec>,
     /// Where orders are kept, and what a power outage is.
@@ -423,6 +427,7 @@ fn build<'t>(
     let store = secrets::Store { folder: folder.clone(), options };
     let (mut alarms, quiet) = alarms::alarms(&root, &store);
     let devices = devices::section(&root, &store);
+    let heartbeats = heartbeat::section(&root);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
@@ -474,6 +479,7 @@ fn build<'t>(
     let names = names.chain(meters.meters.iter().map(|meter| meter.name.as_str()));
     let names = names.chain(miners.miners.iter().map(|miner| miner.name.as_str()));
     let names = names.chain(sources.iter().map(|source| source.name.as_str()));
+    let names = names.chain(heartbeats.iter().map(|heartbeat| &*heartbeat.name));
     alarms.quiet = alarms::quiet(report, quiet, names);
     if report.count() > 0 {
         return None;
@@ -498,6 +504,7 @@ fn build<'t>(
         models: miners.models,
         tenants: miners.tenants,
         breakers: circuits.breakers,
+        heartbeats,
         signals: signals.specs,
         store: kept,
         record,

@@ -13,7 +13,7 @@ pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result 
     let site = &config.site;
     let protected =
         |circuit: &&crate::control::site::Circuit| circuit.interlock.is_some() || circuit.breaker.is_some();
-    if !site.circuits.iter().any(|circuit| protected(&circuit)) {
+    if !site.circuits.iter().any(|circuit| protected(&circuit)) && config.heartbeats.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nProtection")?;
@@ -36,6 +36,20 @@ pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result 
                 write_time(breaker.after)
             )?;
         }
+    }
+    heartbeats(out, config)
+}
+
+/// Signs of life for PLCs.
+fn heartbeats(out: &mut String, config: &Config) -> std::fmt::Result {
+    for heartbeat in &config.heartbeats {
+        writeln!(
+            out,
+            "    {}: {} is given a sign of life every {} while control cycles run",
+            heartbeat.name,
+            heartbeat.endpoint,
+            write_time(heartbeat.period)
+        )?;
     }
     Ok(())
 }

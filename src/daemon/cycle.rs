@@ -20,6 +20,7 @@ use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::proof::{Kind, Writer};
@@ -61,6 +62,7 @@ pub struct Loop {
     pub meters: Meters,
     pub fleet: Fleet,
     pub breakers: Breakers,
+    pub heartbeats: Heartbeats,
     pub desk: Desk,
     pub alarms: Alarms,
     pub maintenance: Maintenance,
@@ -105,6 +107,8 @@ impl Loop {
                 Some(Request::Stop) => break,
             }
         }
+        // From here on nobody follows anything any more, and a PLC is not to be told otherwise.
+        self.heartbeats.end();
         // Observing means never to have touched a miner, to the end.
         let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
         let mut room = Vec::new();
@@ -231,6 +235,7 @@ impl Loop {
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
         self.fleet.configure(&config, self.clock);
         self.breakers.configure(&config, self.clock);
+        self.heartbeats.configure(&config.heartbeats);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         // A task that speaks for a source knows it by its position, which may be another one's from here on.

@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
 use crate::proof::{self, Kind};
@@ -214,8 +215,11 @@ impl Daemon {
             site: config.site.name.as_str().into(),
         };
         let watching = tokio::spawn(alarms.clone().run(around, frames.clone(), cancel.child_token()));
+        let heartbeats = Heartbeats::start(&config.heartbeats, clock, frames.clone());
+        exporter.watch_heartbeats(heartbeats.board());
         let control = Loop {
             state,
+            heartbeats,
             memory,
             energy,
             recorder,

@@ -366,6 +366,20 @@ pub(super) const ALARM_POSTS_FAILED: Definition = counter(
     &[],
     "Alarms that could not be told to the webhook. Absent without one.",
 );
+pub(super) const HEARTBEAT_UP: Definition = gauge(
+    "ballast_heartbeat_up",
+    &["heartbeat"],
+    "Whether the sign of life is given to the PLC: 0 when it is withheld or cannot be written.",
+);
+pub(super) const HEARTBEAT_AGE: Definition =
+    gauge("ballast_heartbeat_age_seconds", &["heartbeat"], "Time since the latest sign of life was written.");
+pub(super) const HEARTBEATS: Definition =
+    counter("ballast_heartbeats_total", &["heartbeat"], "Signs of life that were written since the start.");
+pub(super) const HEARTBEAT_FAILURES: Definition = counter(
+    "ballast_heartbeat_failures_total",
+    &["heartbeat"],
+    "Writes to a PLC that failed since the start, of the sign of life and of what is told beside it.",
+);
 pub(super) const STRANGERS: Definition = gauge(
     "ballast_strangers",
     &[],
@@ -441,6 +455,10 @@ pub(super) const ALL: &[&Definition] = &[
     &ALARMS,
     &ALARMS_LEFT_OUT,
     &ALARM_POSTS_FAILED,
+    &HEARTBEAT_UP,
+    &HEARTBEAT_AGE,
+    &HEARTBEATS,
+    &HEARTBEAT_FAILURES,
     &STRANGERS,
 ];
 

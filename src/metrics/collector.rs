@@ -57,6 +57,7 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(record) = &state.record {
         super::record::record(record.health(), &mut families);
     }
+    super::heartbeat::heartbeats(&state.heartbeats.list(), now, &mut families);
     if let Some(tally) = &state.tenants {
         tenants(&tally.get(), &mut families);
     }

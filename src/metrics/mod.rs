@@ -14,6 +14,7 @@ mod collector;
 mod counters;
 mod explain;
 mod family;
+mod heartbeat;
 mod meters;
 mod miners;
 mod record;
@@ -37,6 +38,7 @@ use crate::control::learned::Learned;
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
+use crate::heartbeat::{Board, Health};
 use crate::history::{History, Sample};
 use crate::units::Watts;
 use told::Tellings;
@@ -83,6 +85,7 @@ struct State {
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
+    heartbeats: Board,
     strangers: Option<u64>,
     /// Counts the configurations since the start.
     generation: u64,
@@ -153,6 +156,7 @@ impl Exporter {
                 record: None,
                 alarms: None,
                 tenants: None,
+                heartbeats: Board::default(),
                 strangers: None,
                 generation: 0,
             }),
@@ -282,6 +286,16 @@ impl Exporter {
     /// Where it is known what each tenant's miners did; nothing is exported of it before.
     pub fn watch_tenants(&self, tally: Tally) {
         self.inner.change(|state| state.tenants = Some(tally));
+    }
+
+    /// Where it is known how the signs of life for PLCs are; nothing is exported of them before.
+    pub fn watch_heartbeats(&self, board: Board) {
+        self.inner.change(|state| state.heartbeats = board);
+    }
+
+    /// How the signs of life for PLCs are.
+    pub fn heartbeats(&self) -> Vec<(Arc<str>, Health)> {
+        self.inner.state().heartbeats.list()
     }
 
     /// How many alarms there are; `None` where nobody looks for any.

@@ -29,6 +29,7 @@ struct World {
     status: Status,
     record: record::Health,
     strangers: u64,
+    heartbeats: Vec<(Arc<str>, ballast::heartbeat::Health)>,
 }
 
 fn at(seconds: u64) -> Moment {
@@ -76,13 +77,15 @@ fn well(second: u64) -> World {
         },
         record: record::Health::default(),
         strangers: 0,
+        heartbeats: Vec::new(),
     }
 }
 
 fn view(world: World, now: Moment, quiet: &Quiet) -> (Vec<ballast::alarm::book::Found>, bool) {
-    let World { site, snapshot, decision, status, record, strangers } = world;
+    let World { site, snapshot, decision, status, record, strangers, heartbeats } = world;
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
-    let view = View { frame: &frame, signals: Some(&status), record: Some(record), strangers, now };
+    let (signals, record) = (Some(&status), Some(record));
+    let view = View { heartbeats: &heartbeats, frame: &frame, signals, record, strangers, now };
     (look(&view, quiet), settled(&frame))
 }
 
@@ -285,6 +288,28 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         Severity::Warning,
         "does not answer",
     ),
+    (
+        Kind::Heartbeat,
+        "plc",
+        |world| {
+            let error = Some("cannot connect to 192.0.2.1:502".into());
+            let health = ballast::heartbeat::Health { error, ..Default::default() };
+            world.heartbeats.push(("plc".into(), health));
+        },
+        Severity::Warning,
+        "is not written: cannot connect",
+    ),
+    (
+        Kind::Heartbeat,
+        "plc",
+        |world| {
+            let withheld = Some(ballast::heartbeat::Withheld::Lost(0.6));
+            let health = ballast::heartbeat::Health { withheld, ..Default::default() };
+            world.heartbeats.push(("plc".into(), health));
+        },
+        Severity::Critical,
+        "60 % of the nameplates",
+    ),
     (Kind::Stranger, "programs", |world| world.strangers = 3, Severity::Critical, "other programs"),
 ];
 
@@ -316,7 +341,7 @@ fn each_kind_is_raised_once_and_over_once() {
 fn what_is_in_a_quiet_circuit_calls_nobody() {
     for (kind, subject, bad, ..) in KINDS {
         // The container hangs below the connection point.
-        let quiet: Quiet = ["pcc", "utility", "pv", "database", "record", "clock", "programs"]
+        let quiet: Quiet = ["pcc", "utility", "pv", "plc", "database", "record", "clock", "programs"]
             .into_iter()
             .map(Arc::from)
             .collect();
