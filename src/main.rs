@@ -49,6 +49,8 @@ enum Command {
     Report(cli::report::Args),
     /// Show on what somebody works, begin and end it: such miners are not woken
     Maintenance(cli::maintenance::Args),
+    /// Show the emergency stops of circuits, and release one
+    Stops(cli::stops::Args),
     /// Make, list and revoke the tokens with which programs and people read and order
     Token(cli::token::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
@@ -119,6 +121,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Report(args) => cli::report::run(args)?,
         Command::Maintenance(args) => cli::maintenance::run(args).await?,
+        Command::Stops(args) => cli::stops::run(args).await?,
         Command::Token(args) => cli::token::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),

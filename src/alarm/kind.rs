@@ -63,6 +63,8 @@ pub enum Kind {
     Disk,
     /// The interlock of a circuit does not permit its miners to run.
     Interlock,
+    /// The emergency stop of a circuit has stopped its miners.
+    EmergencyStop,
     /// The breaker of a circuit is told to open, is open, or does not answer.
     Breaker,
     /// A PLC is not given its sign of life.
@@ -73,7 +75,7 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
@@ -88,6 +90,7 @@ impl Kind {
         Self::Clock,
         Self::Disk,
         Self::Interlock,
+        Self::EmergencyStop,
         Self::Breaker,
         Self::Heartbeat,
         Self::Stranger,
@@ -110,6 +113,7 @@ impl Kind {
             Self::Clock => "clock",
             Self::Disk => "disk",
             Self::Interlock => "interlock",
+            Self::EmergencyStop => "emergency-stop",
             Self::Breaker => "breaker",
             Self::Heartbeat => "heartbeat",
             Self::Stranger => "stranger",
@@ -125,7 +129,7 @@ impl Kind {
     /// stale after its own time, a miner is late after its own grace); this keeps out what comes and goes.
     pub const fn after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::Stranger => 0,
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 0,
             Self::Heartbeat => 5,
             Self::MeterLost | Self::MeterImplausible | Self::OverLimit => 10,
             Self::SignalLost | Self::Disk => 15,
@@ -142,7 +146,7 @@ impl Kind {
     /// For how long it must be well before the alarm is over: what comes back sooner is the same episode.
     pub const fn calm(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::Stranger => 5,
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 5,
             Self::MinerStraggler | Self::MinerFault | Self::MinerSilent | Self::ManyMiners => 120,
             _ => 60,
         })
@@ -182,6 +186,9 @@ impl Kind {
             }
             Self::Interlock => {
                 "its miners sleep until it permits them to run; is what must run beside them running?"
+            }
+            Self::EmergencyStop => {
+                "find out who has pressed it and why; when all is well, turn it back and `ballast stops release CIRCUIT --by NAME`"
             }
             Self::Breaker => {
                 "a breaker that was opened stays open until somebody closes it by hand; find out why first"

@@ -13,6 +13,7 @@ use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
 use crate::control::snapshot::MeterStatus;
+use crate::control::stop::{StopState, stop_state};
 use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label};
 use crate::record;
@@ -200,7 +201,7 @@ fn gravity(site: &Site, source: Source) -> Option<(Severity, Scope)> {
             let source = site.sources.get(id.0)?;
             of_class(source.class).map(|severity| (severity, Scope::Import))
         }
-        Source::Interlock(_) | Source::LostMeter(_) | Source::Fleet => None,
+        Source::Interlock(_) | Source::Stop(_) | Source::LostMeter(_) | Source::Fleet => None,
     }
 }
 
@@ -235,6 +236,9 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
             let words = format!("the interlock of {name} does not permit its miners to run, or nobody knows");
             found.add(Kind::Interlock, name, Severity::Notice, Some(id), words);
         }
+        if let Some(words) = stopped(frame, id, name) {
+            found.add(Kind::EmergencyStop, name, Severity::Critical, Some(id), words);
+        }
         let (severity, words) = match now.breaker {
             None | Some(BreakerState::Closed) => continue,
             Some(BreakerState::Opening) => (
@@ -249,6 +253,21 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
             ),
         };
         found.add(Kind::Breaker, name, severity, Some(id), words);
+    }
+}
+
+/// What an emergency stop has to say, unless it is ready. Before the site has got beyond its start it may just not have been read.
+fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
+    match stop_state(frame, id)? {
+        StopState::Ready => None,
+        StopState::Open => Some(format!("the emergency stop of {name} is open: its miners are stopped")),
+        StopState::Unknown if !settled(frame) => None,
+        StopState::Unknown => Some(format!(
+            "the contact of the emergency stop of {name} cannot be read: its miners are stopped"
+        )),
+        StopState::Latched => Some(format!(
+            "the emergency stop of {name} is closed again and waits to be released: its miners are stopped"
+        )),
     }
 }
 

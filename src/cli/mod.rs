@@ -23,6 +23,7 @@ pub mod run;
 pub mod sim;
 pub mod simulate;
 pub mod status;
+pub mod stops;
 mod table;
 pub mod tail;
 pub mod token;

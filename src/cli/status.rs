@@ -310,6 +310,10 @@ pub(super) fn held(circuit: &Value) -> String {
         Some("closed") | None => {}
         Some(breaker) => words.push_str(&format!("; its breaker is {breaker}")),
     }
+    match circuit["emergency_stop"].as_str() {
+        Some("ready") | None => {}
+        Some(stop) => words.push_str(&format!("; emergency stop {stop}")),
+    }
     if circuit["interlock"] == false {
         words.push_str("; its interlock does not hold");
     }

@@ -11,8 +11,9 @@ use crate::signal::{Kind, Spec};
 /// Interlocks and breakers; nothing where there are none.
 pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result {
     let site = &config.site;
-    let protected =
-        |circuit: &&crate::control::site::Circuit| circuit.interlock.is_some() || circuit.breaker.is_some();
+    let protected = |circuit: &&crate::control::site::Circuit| {
+        circuit.interlock.is_some() || circuit.emergency_stop.is_some() || circuit.breaker.is_some()
+    };
     if !site.circuits.iter().any(|circuit| protected(&circuit)) && config.heartbeats.is_empty() {
         return Ok(());
     }
@@ -24,6 +25,14 @@ pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result 
                 out,
                 "    {}: its miners run only while {meter} shows at least {}",
                 circuit.name, lock.at_least
+            )?;
+        }
+        if let Some(stop) = circuit.emergency_stop {
+            let meter = site.meters.get(stop.meter.0).map_or("?", |meter| meter.name.as_str());
+            writeln!(
+                out,
+                "    {}: stopped while {meter} does not show a closed contact, and until somebody releases it",
+                circuit.name
             )?;
         }
         if let (Some(breaker), Some(output)) = (circuit.breaker, output) {

@@ -27,6 +27,7 @@ use crate::proof::{Kind, Writer};
 use crate::record::{self, Recorder};
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::stops::Stops;
 use crate::web::api::{Api, Ask};
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
@@ -66,6 +67,7 @@ pub struct Loop {
     pub desk: Desk,
     pub alarms: Alarms,
     pub maintenance: Maintenance,
+    pub stops: Stops,
     pub signals: Signals,
     pub api: Arc<Api>,
     pub guards: Guards,
@@ -203,11 +205,13 @@ impl Loop {
             orders,
             breakers: self.breakers.inputs(),
             holds: self.maintenance.look(self.state.site()),
+            released: self.stops.take(self.state.site()),
         };
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
+        self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();

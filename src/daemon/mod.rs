@@ -57,6 +57,7 @@ use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::stops::Stops;
 use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
@@ -176,6 +177,8 @@ impl Daemon {
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
         let memory = Memory::start(&config, kept, &mut state);
+        let stops = Stops::new(config.store.path.as_deref());
+        stops.restore(&mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
@@ -194,7 +197,7 @@ impl Daemon {
             Some(path) => api.with_energy(path.clone()),
             None => api,
         };
-        let api = api.with_maintenance(maintenance.clone());
+        let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -233,6 +236,7 @@ impl Daemon {
             desk: desk.clone(),
             alarms: alarms.clone(),
             maintenance,
+            stops,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone()))

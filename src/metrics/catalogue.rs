@@ -166,6 +166,11 @@ pub(super) const INTERLOCK_HOLDS: Definition = gauge(
     CIRCUIT,
     "1 while what must hold before the miners of the circuit run does hold, 0 when it does not or nobody knows.",
 );
+pub(super) const EMERGENCY_STOP: Definition = gauge(
+    "ballast_circuit_emergency_stop",
+    &["circuit", "state"],
+    "How the emergency stop of the circuit stands: 1 for its state, 0 for the others.",
+);
 pub(super) const BREAKER_STATE: Definition = gauge(
     "ballast_circuit_breaker_state",
     &["circuit", "state"],
@@ -416,6 +421,7 @@ pub(super) const ALL: &[&Definition] = &[
     &CIRCUIT_BINDING,
     &CIRCUIT_SHORTFALL,
     &INTERLOCK_HOLDS,
+    &EMERGENCY_STOP,
     &BREAKER_STATE,
     &METER_UP,
     &METER_POWER,

@@ -125,6 +125,8 @@ pub(super) struct Before {
 /// What of a snapshot seldom changes, and has.
 const ORDERS: u8 = 1;
 const HOLDS: u8 = 2;
+/// What is true of one cycle alone.
+const RELEASED: u8 = 4;
 
 const READ: u8 = 1;
 const POWER: u8 = 2;
@@ -178,7 +180,8 @@ impl Before {
         to.signed(Column::Head, wall.saturating_sub(self.wall.saturating_add(went)));
         (self.now, self.wall) = (snapshot.now, wall);
         let (ordered, held) = (self.orders != snapshot.orders, self.holds != snapshot.holds);
-        to.byte(Column::Head, (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS));
+        let released = u8::from(!snapshot.released.is_empty()) * RELEASED;
+        to.byte(Column::Head, (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS) | released);
         if ordered {
             to.any(Column::Seldom, &snapshot.orders);
             self.orders.clone_from(&snapshot.orders);
@@ -186,6 +189,9 @@ impl Before {
         if held {
             to.any(Column::Seldom, &snapshot.holds);
             self.holds.clone_from(&snapshot.holds);
+        }
+        if released != 0 {
+            to.any(Column::Seldom, &snapshot.released);
         }
         write_meters(to, &self.meter_periods, &mut self.meters, &snapshot.meters);
         let near = Near { now: self.now, decided: &self.decided };
@@ -226,7 +232,7 @@ impl Before {
         let wall = self.wall.checked_add(went).and_then(|wall| wall.checked_add(off));
         (self.now, self.wall) = (now, wall.ok_or(Damage::Nonsense)?);
         let changed = from.byte(Column::Head)?;
-        if changed > ORDERS | HOLDS {
+        if changed > ORDERS | HOLDS | RELEASED {
             return Err(Damage::Nonsense);
         }
         if changed & ORDERS != 0 {
@@ -235,6 +241,7 @@ impl Before {
         if changed & HOLDS != 0 {
             self.holds = from.any(Column::Seldom)?;
         }
+        let released = if changed & RELEASED != 0 { from.any(Column::Seldom)? } else { Vec::new() };
         read_meters(from, &self.meter_periods, &mut self.meters)?;
         let near = Near { now: self.now, decided: &self.decided };
         read_inputs(from, near, &self.specs, &mut self.miners)?;
@@ -248,6 +255,7 @@ impl Before {
             orders: self.orders.clone(),
             breakers: self.breakers.clone(),
             holds: self.holds.clone(),
+            released,
         };
         Ok(Cycle { wall: self.wall, snapshot, outcome })
     }

@@ -133,3 +133,83 @@ period = "300ms"
         |now| *now == last,
     );
 }
+
+/// A circuit whose emergency stop is the first input of the PLC.
+const STOP: &str = r#"
+[circuits.fleet.emergency_stop]
+meter = "stop"
+[links.plc]
+tcp = "NET.60:5502"
+timeout = "500ms"
+[meters.stop]
+link = "plc"
+unit = 1
+power = { table = "discrete", address = 0 }
+period = "200ms"
+stale_after = "1s"
+fail_safe_after = "2s"
+[web.tokens.operator]
+token = { file = "token" }
+scopes = ["operator"]
+[store]
+path = "state/ballast.db"
+"#;
+
+#[test]
+fn an_emergency_stop_holds_over_a_restart_until_somebody_releases_it() {
+    let site = Site::new();
+    let Some(mut plc) = Plc::start(&site.host(60)) else { return };
+    std::fs::create_dir(site.path("state")).unwrap();
+    let token = site.write("token", "emergency-stop-of-a-test-Zq81x\n");
+    std::fs::set_permissions(token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    site.write("site.toml", &site.config(&Settings::default(), STOP));
+    let sim = site.simulate("site.toml", &scenario(""));
+    let mut daemon = site.run("site.toml");
+    let stopped = |daemon: &crate::bench::Daemon<'_>, state: &str| {
+        let series = format!("ballast_circuit_emergency_stop{{circuit=\"fleet\",state=\"{state}\"}}");
+        daemon.metrics().get(&series) == Some(1.0)
+    };
+    let ballast = |arguments: &[&str]| {
+        let output = site.ballast(arguments).args(["-c", "site.toml"]).output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
+    };
+    let release =
+        || ballast(&["stops", "release", "fleet", "--by", "A. Khan", "--note", "the hall is clear"]);
+    daemon.reaches("following", 20.0);
+    assert!(stopped(&daemon, "ready"));
+    plc.tell("open 0");
+    eventually("all miners sleep", seconds(15.0), || (sim.truth().fleet < 1_000.0).then_some(()));
+    assert!(stopped(&daemon, "open"));
+    let (done, said) = release();
+    assert!(!done && said.contains("its contact is open"), "{said}");
+    let raised = "ballast_alarm_raised{kind=\"emergency-stop\",severity=\"critical\",subject=\"fleet\"}";
+    eventually("there is an alarm", seconds(5.0), || {
+        (daemon.metrics().get(raised) == Some(1.0)).then_some(())
+    });
+    plc.tell("close 0");
+    eventually("it waits to be released", seconds(5.0), || stopped(&daemon, "latched").then_some(()));
+
+    // Killed and started anew, it is stopped still.
+    daemon.process.kill();
+    let daemon = site.run("site.toml");
+    eventually("it waits to be released", seconds(10.0), || stopped(&daemon, "latched").then_some(()));
+    always("nobody wakes", seconds(4.0), || sim.truth().fleet, |fleet| *fleet < 1_000.0);
+    let (_, said) = ballast(&["stops"]);
+    assert!(said.contains("waits to be released"), "{said}");
+    let (done, said) = release();
+    assert!(done && said.contains("is released"), "{said}");
+    eventually("miners run", seconds(30.0), || (sim.truth().fleet > 10_000.0).then_some(()));
+    let (done, said) = release();
+    assert!(!done && said.contains("is not latched"), "{said}");
+
+    // A contact that cannot be read any more.
+    plc.tell("deaf");
+    eventually("all miners sleep", seconds(15.0), || (sim.truth().fleet < 1_000.0).then_some(()));
+    assert!(stopped(&daemon, "unknown"));
+    plc.tell("hear");
+    eventually("it waits to be released", seconds(5.0), || stopped(&daemon, "latched").then_some(()));
+    let ledger = site.read("run.err");
+    assert!(ledger.contains("its emergency stop is released"), "{ledger}");
+}

@@ -12,7 +12,8 @@ use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Sou
 use ballast::control::frame::Frame;
 use ballast::control::signal::SourceState;
 use ballast::control::site::{
-    Cap, CircuitId, Limit, LimitClass, LimitId, MinerId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, EmergencyStop, Limit, LimitClass, LimitId, MeterId, MinerId, OpensBreaker, OrderSource,
+    Scope, Site, SourceId,
 };
 use ballast::control::snapshot::{MeterStatus, Snapshot};
 use ballast::record;
@@ -273,6 +274,24 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         },
         Severity::Notice,
         "does not permit",
+    ),
+    (
+        Kind::EmergencyStop,
+        "container",
+        |world| {
+            let stop = EmergencyStop { meter: MeterId(1), opens_breaker: OpensBreaker::Always };
+            world.site.circuits[1].emergency_stop = Some(stop);
+            world.decision.circuits[1].limits.push(LimitValue {
+                source: Source::Stop(CircuitId(1)),
+                cap: Some(Watts::ZERO),
+                headroom: Watts::ZERO,
+                acts: true,
+            });
+            let open = world.snapshot.meters[1].power.as_mut().unwrap();
+            open.value = Watts::ZERO;
+        },
+        Severity::Critical,
+        "is open: its miners are stopped",
     ),
     (
         Kind::Breaker,

@@ -74,6 +74,7 @@ pub mod site;
 pub mod snapshot;
 pub mod state;
 mod step;
+pub mod stop;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -57,6 +57,7 @@ impl Desk {
             orders: Vec::new(),
             breakers: Vec::new(),
             holds: Vec::new(),
+            released: Vec::new(),
         };
         let mut decision = step(&mut State::new(site.clone()), &snapshot);
         (decision.mode, decision.would_be) = (Mode::Following, Mode::Following);

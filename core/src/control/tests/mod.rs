@@ -17,3 +17,4 @@ mod quality;
 mod responses;
 mod slow_meters;
 mod start;
+mod stops;

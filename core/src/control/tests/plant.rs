@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::decision::Decision;
-use crate::control::site::{OperatingPoint, Site};
+use crate::control::site::{CircuitId, OperatingPoint, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, HeldMiner, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus,
     OrderCap, Outcome, Reading, Rejection, Snapshot, Target,
@@ -83,6 +83,8 @@ pub struct Plant {
     pub orders: Vec<OrderCap>,
     /// Miners that somebody works on.
     pub holds: Vec<HeldMiner>,
+    /// Circuits whose emergency stop is released in the next cycle.
+    pub released: Vec<CircuitId>,
     /// Of each circuit with a breaker that obeys, whether it is open; circuits without one are not here.
     pub breakers: BTreeMap<usize, bool>,
     /// The points that every miner says it has.
@@ -143,6 +145,7 @@ impl Plant {
             more: Vec::new(),
             orders: Vec::new(),
             holds: Vec::new(),
+            released: Vec::new(),
             breakers: BTreeMap::new(),
             points: None,
             commands: 0,
@@ -265,7 +268,8 @@ impl Plant {
         };
         let breakers = (0..self.site.circuits.len()).map(breaker).collect();
         let (orders, holds) = (self.orders.clone(), self.holds.clone());
-        Snapshot { orders, breakers, holds, ..Snapshot::new(self.now, meters, miners) }
+        let released = std::mem::take(&mut self.released);
+        Snapshot { orders, breakers, holds, released, ..Snapshot::new(self.now, meters, miners) }
     }
 
     fn deliver(&mut self, decision: &Decision) {
