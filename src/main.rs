@@ -41,6 +41,8 @@ enum Command {
     Limit(cli::limit::Args),
     /// Show what was ordered from a running daemon, and what was delivered
     Orders(cli::orders::Args),
+    /// Show what is kept of surplus, draw, import and cap: as a table, CSV or JSON
+    History(cli::history::Args),
     /// Verify what can be proven, and hand it to others
     Ledger(cli::ledger::Args),
     /// Show what somebody should know of, and acknowledge it
@@ -114,6 +116,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
+        Command::History(args) => cli::history::run(args).await?,
         Command::Status(args) => return cli::status::run(args).await,
         Command::Miners(args) => cli::miners::run(args).await?,
         Command::Tail(args) => cli::tail::run(args).await?,

@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod discover;
 pub mod docs;
+pub mod history;
 pub mod ledger;
 pub mod limit;
 mod live;
