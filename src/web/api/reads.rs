@@ -88,6 +88,11 @@ impl Reads {
         self.orders.as_ref()?.maintenance.as_ref()
     }
 
+    /// The site as it is configured now.
+    pub(super) fn site(&self) -> Arc<Site> {
+        self.exporter.site()
+    }
+
     /// The emergency stops; `None` where nobody keeps them.
     pub(super) fn stops(&self) -> Option<&crate::stops::Stops> {
         self.orders.as_ref()?.stops.as_ref()
