@@ -125,6 +125,20 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Whether it may be about people, plant or the grid, so that a window mutes it only when it is told to by name.
+    pub const fn is_of_safety(self) -> bool {
+        !matches!(
+            self,
+            Self::SignalDegraded
+                | Self::MinerStraggler
+                | Self::MinerFault
+                | Self::MinerSilent
+                | Self::SurplusUnused
+                | Self::Clock
+                | Self::Disk
+        )
+    }
+
     /// For how long it must last before it is an alarm. What reports it has waited already where it had to (a meter is
     /// stale after its own time, a miner is late after its own grace); this keeps out what comes and goes.
     pub const fn after(self) -> Duration {

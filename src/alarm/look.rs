@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::book::Found;
 use super::kind::{Kind, Severity};
+use super::window::Muting;
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
@@ -41,6 +42,8 @@ pub struct View<'a> {
     pub signals: Option<&'a Status>,
     /// How the record is; `None` where nothing is recorded.
     pub record: Option<record::Health>,
+    /// For what nobody is called by the webhook at this time.
+    pub muting: &'a [Muting],
     /// How the signs of life for PLCs are.
     pub heartbeats: &'a [(Arc<str>, Health)],
     /// What other programs say that they hold of this daemon's.
@@ -59,7 +62,7 @@ pub fn settled(frame: &Frame) -> bool {
 
 /// Everything that is wrong.
 pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
-    let mut found = Finds { site: &view.frame.site, quiet, all: Vec::new() };
+    let mut found = Finds { site: &view.frame.site, quiet, muting: view.muting, all: Vec::new() };
     meters(view, &mut found);
     circuits(view, &mut found);
     miners(view, &mut found);
@@ -95,6 +98,7 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
 struct Finds<'a> {
     site: &'a Site,
     quiet: &'a Quiet,
+    muting: &'a [Muting],
     all: Vec<Found>,
 }
 
@@ -107,26 +111,30 @@ impl Finds<'_> {
         circuit: Option<CircuitId>,
         words: String,
     ) {
-        let quiet = self.quiet.contains(subject) || circuit.is_some_and(|id| self.is_quiet(id));
-        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet });
+        let quiet = self.quiet.contains(subject) || circuit.is_some_and(|id| has(self.site, self.quiet, id));
+        let muted = self.muting.iter().any(|muting| {
+            let here = || circuit.is_some_and(|id| has(self.site, &muting.circuits, id));
+            muting.kinds.contains(&kind) && (muting.circuits.is_empty() || here())
+        });
+        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet, muted });
     }
+}
 
-    /// Whether a circuit, or one above it, is quiet.
-    fn is_quiet(&self, id: CircuitId) -> bool {
-        if self.quiet.is_empty() {
-            return false;
-        }
-        let mut next = Some(id);
-        // A tree is no deeper than it has circuits.
-        for _ in 0..=self.site.circuits.len() {
-            let Some(circuit) = next.and_then(|id| self.site.circuits.get(id.0)) else { return false };
-            if self.quiet.contains(circuit.name.as_str()) {
-                return true;
-            }
-            next = circuit.parent;
-        }
-        false
+/// Whether a circuit, or one above it, is among these.
+fn has(site: &Site, names: &Quiet, id: CircuitId) -> bool {
+    if names.is_empty() {
+        return false;
     }
+    let mut next = Some(id);
+    // A tree is no deeper than it has circuits.
+    for _ in 0..=site.circuits.len() {
+        let Some(circuit) = next.and_then(|id| site.circuits.get(id.0)) else { return false };
+        if names.contains(circuit.name.as_str()) {
+            return true;
+        }
+        next = circuit.parent;
+    }
+    false
 }
 
 /// Of each meter, the circuit at whose head it stands: the first one.

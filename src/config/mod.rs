@@ -20,12 +20,14 @@
 //! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
+//! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
 //! | `sizes` | quantities that are out of proportion to the site |
 //! | `checks` | what only the whole shows |
 //! | `summary`, `summary_orders` | the whole in words, for `ballast check` |
 
 mod addresses;
+mod alarm_windows;
 mod alarms;
 pub mod builtin;
 mod checks;
@@ -425,7 +427,7 @@ fn build<'t>(
     let mut meters = meters::meters(&root, &mut links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
     let store = secrets::Store { folder: folder.clone(), options };
-    let (mut alarms, quiet) = alarms::alarms(&root, &store);
+    let (mut alarms, quiet, muted) = alarms::alarms(&root, &store, site.time_zone.as_ref());
     let devices = devices::section(&root, &store);
     let heartbeats = heartbeat::section(&root);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
@@ -476,6 +478,7 @@ fn build<'t>(
         sizes::check(&whole, &below, &settings, hanging, &lost_caps);
     }
     let names = circuits.circuits.iter().map(|circuit| circuit.name.as_str());
+    alarm_windows::check(report, &mut alarms.windows, muted, names.clone());
     let names = names.chain(meters.meters.iter().map(|meter| meter.name.as_str()));
     let names = names.chain(miners.miners.iter().map(|miner| miner.name.as_str()));
     let names = names.chain(sources.iter().map(|source| source.name.as_str()));

@@ -86,7 +86,7 @@ fn view(world: World, now: Moment, quiet: &Quiet) -> (Vec<ballast::alarm::book::
     let World { site, snapshot, decision, status, record, strangers, heartbeats } = world;
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
     let (signals, record) = (Some(&status), Some(record));
-    let view = View { heartbeats: &heartbeats, frame: &frame, signals, record, strangers, now };
+    let view = View { muting: &[], heartbeats: &heartbeats, frame: &frame, signals, record, strangers, now };
     (look(&view, quiet), settled(&frame))
 }
 
@@ -439,4 +439,77 @@ fn before_the_start_is_over_nothing_is_over() {
         assert_eq!(book.look(found, settled, at(second), 0), []);
     }
     assert_eq!(SECOND, Duration::from_secs(1));
+}
+
+#[test]
+fn a_window_mutes_what_it_names_in_its_circuits_and_nothing_else() {
+    use ballast::alarm::window::Muting;
+    let mut world = well(0);
+    states(&mut world, 2, MinerState::Fault);
+    world.snapshot.meters[2].status = MeterStatus::Unreachable;
+    let World { site, snapshot, decision, status, record, strangers, heartbeats } = world;
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    let muted = |kinds: &[Kind], circuits: &[&str]| {
+        let circuits = circuits.iter().map(|name| Arc::from(*name)).collect();
+        let muting = [Muting { kinds: kinds.iter().copied().collect(), circuits }];
+        let (signals, record) = (Some(&status), Some(record));
+        let view = View {
+            muting: &muting,
+            heartbeats: &heartbeats,
+            frame: &frame,
+            signals,
+            record,
+            strangers,
+            now: at(0),
+        };
+        let found = look(&view, &Quiet::new());
+        assert_eq!(found.len(), 3, "{found:?}");
+        found.into_iter().filter(|found| found.muted).map(|found| found.kind).collect::<Vec<_>>()
+    };
+    let fault = Kind::MinerFault;
+    assert_eq!(muted(&[fault], &[]), [fault, fault]);
+    assert_eq!(muted(&[fault], &["pcc"]), [fault, fault], "the container hangs below it");
+    assert_eq!(muted(&[fault], &["elsewhere"]), []);
+    assert_eq!(muted(&[Kind::MeterLost], &[]), [Kind::MeterLost]);
+    assert_eq!(muted(&[Kind::MeterLost], &["container"]), [], "it stands at the head of no circuit");
+}
+
+#[test]
+fn windows_are_read_open_when_they_are_and_never_mute_safety_unasked() {
+    use ballast::config::{Options, Secrets, parse};
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once("[site]\n").unwrap();
+    let read = |windows: &str| {
+        let text = format!("{head}[site]\ntime_zone = \"Europe/Vienna\"\n{rest}\n{windows}");
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        parse(&text, &path, &options).map(|config| config.alarms.windows).map_err(|errors| errors.to_string())
+    };
+    let weekly = "[[alarms.windows]]\nfrom = \"22:00\"\nto = \"06:00\"\ndays = [\"sat\", \"sun\"]\n";
+    let windows = read(weekly).unwrap();
+    let wall = |stamp: &str| stamp.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    // Vienna is one hour ahead in winter. 2026-11-28 is a Saturday.
+    assert!(!windows[0].is_open(wall("2026-11-28T20:59:59Z")));
+    assert!(windows[0].is_open(wall("2026-11-28T21:00:00Z")));
+    assert!(windows[0].is_open(wall("2026-11-30T04:59:59Z")), "the night after Sunday");
+    assert!(!windows[0].is_open(wall("2026-11-30T05:00:00Z")));
+    assert!(!windows[0].is_open(wall("2026-11-30T22:00:00Z")), "Monday");
+    let muted = &windows[0].mutes.kinds;
+    assert!(muted.contains(&Kind::MinerFault) && muted.iter().all(|kind| !kind.is_of_safety()));
+    let once = "[[alarms.windows]]\nbegins = \"2026-12-01T08:00\"\nends = \"2026-12-01T16:00\"\n";
+    let windows = read(&format!("{once}kinds = [\"meter-lost\"]\nalso_safety = true\n")).unwrap();
+    assert!(
+        windows[0].is_open(wall("2026-12-01T07:00:00Z")) && !windows[0].is_open(wall("2026-12-01T15:00:00Z"))
+    );
+    for (windows, says) in [
+        (format!("{once}kinds = [\"breaker\"]\n"), "somebody should be called"),
+        (format!("{once}kinds = [\"braker\"]\n"), "no kind of alarm"),
+        (format!("{once}circuits = [\"nowhere\"]\n"), "no circuit is called so"),
+        (format!("{once}from = \"08:00\"\n"), "keep one of the two"),
+        ("[[alarms.windows]]\nbegins = \"2026-12-01T08:00\"\n".into(), "has no `ends`"),
+        (once.replace("16:00", "07:00"), "ends before it begins"),
+    ] {
+        let errors = read(&windows).unwrap_err();
+        assert!(errors.contains(says), "{windows}: {errors}");
+    }
 }
