@@ -107,17 +107,17 @@ impl Stops {
         Self(Arc::new(Shared { inside: Mutex::new(inside), file: Mutex::new(file) }))
     }
 
-    /// Tells the control law what was latched in a run before.
+    /// Tells the control law what was latched in a run before, or when the configuration had it last.
     pub fn restore(&self, state: &mut State) {
         let inside = locked(&self.0.inside);
         let site = state.site().clone();
-        for (index, circuit) in site.circuits.iter().enumerate() {
+        let latched: Vec<CircuitId> = state.latched().collect();
+        for (index, circuit) in
+            site.circuits.iter().enumerate().filter(|(index, _)| !latched.contains(&CircuitId(*index)))
+        {
             let known = inside.all || inside.latched.contains_key(circuit.name.as_str());
             if circuit.emergency_stop.is_some() && known {
-                warn!(
-                    circuit = circuit.name.as_str(),
-                    "its emergency stop was latched before the start, and stays so"
-                );
+                warn!(circuit = circuit.name.as_str(), "its emergency stop was latched before, and stays so");
                 state.latch(CircuitId(index));
             }
         }
@@ -146,11 +146,18 @@ impl Stops {
         let name = |id: CircuitId| site.circuits.get(id.0).map(|circuit| Arc::from(circuit.name.as_str()));
         let now: Vec<Arc<str>> = state.latched().filter_map(name).collect();
         let mut inside = locked(&self.0.inside);
-        let same =
-            now.len() == inside.latched.len() && now.iter().all(|name| inside.latched.contains_key(name));
+        // One that the configuration does not have now is kept for when it has it again.
+        let gone = |name: &str| {
+            !site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
+        };
+        let here = inside.latched.keys().filter(|name| !gone(name)).count();
+        let same = now.len() == here && now.iter().all(|name| inside.latched.contains_key(name));
+        inside.all = false;
         if !same {
             let before = std::mem::take(&mut inside.latched);
             let wall = clock::unix_millis();
+            let kept = before.iter().filter(|(name, _)| gone(name));
+            inside.latched = kept.map(|(name, since)| (name.clone(), *since)).collect();
             for name in now {
                 let since = before.get(&name).copied().unwrap_or(wall);
                 inside.latched.insert(name, since);
@@ -198,13 +205,23 @@ impl Stops {
         Ok(tokio::task::spawn_blocking(move || shared.keep()).await.unwrap_or(Some(false)))
     }
 
+    /// Brings what is latched to disk at the end of the daemon.
+    pub async fn last(&self) {
+        let shared = self.clone();
+        // What fails has been told.
+        let _ = tokio::task::spawn_blocking(move || shared.keep()).await;
+    }
+
     /// Brings what is latched now to disk; `None` where nothing is kept.
     fn keep(&self) -> Option<bool> {
         // Whoever comes second writes what is newest then.
         let file = locked(&self.0.file);
         let path = file.as_deref()?;
-        let latched =
+        let latched: BTreeMap<String, i64> =
             locked(&self.0.inside).latched.iter().map(|(name, since)| (name.to_string(), *since)).collect();
+        if latched.is_empty() && !path.exists() {
+            return Some(true);
+        }
         let written = write(path, &Kept { version: 1, latched });
         if let Err(reason) = &written {
             error!(

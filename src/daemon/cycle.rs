@@ -130,6 +130,7 @@ impl Loop {
             self.fleet.stop(exit, sequence, &room, &alone),
             self.meters.stop(),
             self.desk.beat(),
+            self.stops.last(),
             last,
             energy,
             recorded
@@ -236,6 +237,7 @@ impl Loop {
     async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
+        self.stops.restore(&mut state);
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
         self.fleet.configure(&config, self.clock);
         self.breakers.configure(&config, self.clock);

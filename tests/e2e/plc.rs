@@ -163,7 +163,9 @@ fn an_emergency_stop_holds_over_a_restart_until_somebody_releases_it() {
     let token = site.write("token", "emergency-stop-of-a-test-Zq81x\n");
     std::fs::set_permissions(token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     site.write("site.toml", &site.config(&Settings::default(), STOP));
-    let sim = site.simulate("site.toml", &scenario(""));
+    // The simulator plays everything but the PLC.
+    site.write("plant.toml", &site.config(&Settings::default(), ""));
+    let sim = site.simulate("plant.toml", &scenario(""));
     let mut daemon = site.run("site.toml");
     let stopped = |daemon: &crate::bench::Daemon<'_>, state: &str| {
         let series = format!("ballast_circuit_emergency_stop{{circuit=\"fleet\",state=\"{state}\"}}");
