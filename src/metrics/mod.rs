@@ -38,6 +38,7 @@ use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
 use crate::history::{History, Sample};
+use crate::standby::Standby;
 use crate::units::Watts;
 use told::Tellings;
 
@@ -84,6 +85,7 @@ struct State {
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
     strangers: Option<u64>,
+    standby: Option<Standby>,
     /// Counts the configurations since the start.
     generation: u64,
 }
@@ -154,6 +156,7 @@ impl Exporter {
                 alarms: None,
                 tenants: None,
                 strangers: None,
+                standby: None,
                 generation: 0,
             }),
             born: clock::unix_millis(),
@@ -298,6 +301,11 @@ impl Exporter {
     /// What was told last by [`Exporter::watch_strangers`]; 0 before.
     pub fn strangers(&self) -> u64 {
         self.inner.state().strangers.unwrap_or(0)
+    }
+
+    /// The other machine of a pair; nothing is exported of it before.
+    pub fn watch_standby(&self, standby: Standby) {
+        self.inner.change(|state| state.standby = Some(standby));
     }
 
     /// The sources of orders as they stand; `None` where nobody keeps them.

@@ -139,8 +139,13 @@ fn two_that_both_lead_without_knowing_it_import_no_more_than_one() {
         plant.cycle();
         plant.second(&mut second, Lead::Leads, &[]);
     }
-    println!("alone {:.0} J, both {:.0} J; captured {:.3} and {:.3}", alone.imported, plant.imported,
-        alone.captured / alone.surplus, plant.captured / plant.surplus);
+    println!(
+        "alone {:.0} J, both {:.0} J; captured {:.3} and {:.3}",
+        alone.imported,
+        plant.imported,
+        alone.captured / alone.surplus,
+        plant.captured / plant.surplus
+    );
     let more = plant.imported - alone.imported;
     assert!(more < 0.001 * plant.surplus, "{more:.0} J more of {:.0} J", plant.surplus);
 }
@@ -154,7 +159,8 @@ fn one_miner_that_somebody_moves_at_its_page_stops_nobody() {
         assert_eq!(plant.cycle().lead, Lead::Leads);
     }
     for miner in 5..8 {
-        plant.miners[miner].target = crate::control::snapshot::Target::Power(plant.site.miners[miner].minimum());
+        plant.miners[miner].target =
+            crate::control::snapshot::Target::Power(plant.site.miners[miner].minimum());
     }
     plant.run(3);
     assert_eq!(plant.cycle().lead, Lead::Lowers);
