@@ -24,6 +24,7 @@ pub mod record;
 pub mod secret;
 pub mod signal;
 pub mod sim;
+pub mod standby;
 pub mod stops;
 pub mod store;
 pub mod study;

@@ -10,7 +10,7 @@
 //! that neither a restart nor a database that was set aside starts what somebody has stopped. A file that cannot be read stands for
 //! everything: nobody knows what was stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ pub const FILE: &str = "emergency-stops.json";
 const LARGEST: u64 = 1 << 20;
 /// Releases that may wait for the next cycle.
 const MOST_WAITING: usize = 64;
+/// More circuits than a site has.
+const MOST_MIRRORED: usize = 100_000;
 
 /// Why an emergency stop is not released.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,8 @@ struct Inside {
     asked: Vec<Waiting>,
     /// The file could not be read at the start.
     all: bool,
+    /// What the machine that leads has latched, where this one stands by and has just heard of it.
+    mirrored: Option<BTreeSet<Arc<str>>>,
 }
 
 /// The emergency stops of a daemon. Copies share them.
@@ -128,12 +132,31 @@ impl Stops {
         locked(&self.0.inside).latched.clone()
     }
 
+    /// What the machine that leads has latched, for the one that stands by: what it has, this one has, and what somebody has released
+    /// there is released here, too, where the contact is seen to be closed.
+    pub fn mirror(&self, latched: Vec<Arc<str>>) {
+        locked(&self.0.inside).mirrored = Some(latched.into_iter().take(MOST_MIRRORED).collect());
+    }
+
     /// What somebody releases in the cycle that begins.
-    pub fn take(&self, site: &Site) -> Vec<CircuitId> {
+    pub fn take(&self, state: &mut State) -> Vec<CircuitId> {
+        let site = state.site().clone();
         let mut inside = locked(&self.0.inside);
+        let mut elsewhere = Vec::new();
+        if let Some(mirrored) = inside.mirrored.take() {
+            for (index, circuit) in site.circuits.iter().enumerate() {
+                let here = inside.latched.contains_key(circuit.name.as_str());
+                match (here, mirrored.contains(circuit.name.as_str())) {
+                    (false, true) if circuit.emergency_stop.is_some() => state.latch(CircuitId(index)),
+                    (true, false) => elsewhere.push(CircuitId(index)),
+                    _ => {}
+                }
+            }
+        }
         let waiting = std::mem::take(&mut inside.waiting);
         let at = |one: &Waiting| site.circuits.iter().position(|circuit| *circuit.name == *one.circuit);
         let mut released: Vec<CircuitId> = waiting.iter().filter_map(at).map(CircuitId).collect();
+        released.extend(elsewhere);
         released.sort_unstable();
         released.dedup();
         inside.asked = waiting;
@@ -323,7 +346,7 @@ mod tests {
             let (after, site, name) = (after.clone(), site.clone(), name.clone());
             async move { after.release(&site, &name).await }
         });
-        while after.take(&site).is_empty() {
+        while after.take(&mut state).is_empty() {
             tokio::task::yield_now().await;
         }
         after.note(&state);
@@ -333,7 +356,7 @@ mod tests {
             let (after, site, name) = (after.clone(), site.clone(), name.clone());
             async move { after.release(&site, &name).await }
         });
-        while after.take(&site).is_empty() {
+        while after.take(&mut state).is_empty() {
             tokio::task::yield_now().await;
         }
         after.note(&State::new(site.clone()));

@@ -71,11 +71,13 @@ pub enum Kind {
     Heartbeat,
     /// Another program holds miners of this daemon.
     Stranger,
+    /// The other machine of a pair is not heard, or it is not clear which of the two leads.
+    StandBy,
 }
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
@@ -94,6 +96,7 @@ impl Kind {
         Self::Breaker,
         Self::Heartbeat,
         Self::Stranger,
+        Self::StandBy,
     ];
 
     /// As written in metrics, configurations and logs.
@@ -117,6 +120,7 @@ impl Kind {
             Self::Breaker => "breaker",
             Self::Heartbeat => "heartbeat",
             Self::Stranger => "stranger",
+            Self::StandBy => "stand-by",
         }
     }
 
@@ -145,7 +149,7 @@ impl Kind {
         Duration::from_secs(match self {
             Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 0,
             Self::Heartbeat => 5,
-            Self::MeterLost | Self::MeterImplausible | Self::OverLimit => 10,
+            Self::MeterLost | Self::MeterImplausible | Self::OverLimit | Self::StandBy => 10,
             Self::SignalLost | Self::Disk => 15,
             Self::Shortfall | Self::ManyMiners => 30,
             Self::MinerFault | Self::MinerSilent | Self::SignalDegraded => 60,
@@ -211,6 +215,9 @@ impl Kind {
                 "check the PLC's power, its cable and its registers; it opens its contactor when it does not hear"
             }
             Self::Stranger => "stop the other program: two masters of one miner move it to and fro",
+            Self::StandBy => {
+                "look at both machines: does exactly one have the address that moves, and do they reach each other?"
+            }
         }
     }
 }

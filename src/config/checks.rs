@@ -559,7 +559,7 @@ fn slow_stops(whole: &Whole<'_, '_>) {
             whole.report.warn(
                 *span,
                 format!("{what} is no coil or discrete input: 1 W and more is taken for closed"),
-                "read the contact with power = { table = \"discrete\", address = 0 }",
+                "read the contact with power = { function = \"discrete\", address = 0 }",
             );
         }
     }

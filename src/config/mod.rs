@@ -12,6 +12,7 @@
 //! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `proof` | `[proof]` |
+//! | `standby` | `[standby]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
@@ -52,6 +53,7 @@ mod secrets;
 mod settings;
 mod signals;
 mod sizes;
+mod standby;
 mod store;
 mod summary;
 mod summary_orders;
@@ -160,6 +162,8 @@ pub struct Config {
     pub record: crate::record::Settings,
     /// How much of the chained record stays.
     pub proof: crate::proof::Settings,
+    /// The other machine of a pair; `None` where there is none.
+    pub standby: Option<crate::standby::Settings>,
     /// Who is told of alarms, and what is one.
     pub alarms: crate::alarm::Settings,
     /// The hash (SHA-256) of the text that it was read from.
@@ -430,6 +434,7 @@ fn build<'t>(
     let (mut alarms, quiet, muted) = alarms::alarms(&root, &store, site.time_zone.as_ref());
     let devices = devices::section(&root, &store);
     let heartbeats = heartbeat::section(&root);
+    let standby = standby::standby(&root, &store, control.exit);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
@@ -512,6 +517,7 @@ fn build<'t>(
         store: kept,
         record,
         proof,
+        standby,
         alarms,
         hash: [0; 32],
         clock: site.clock,

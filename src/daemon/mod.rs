@@ -57,6 +57,7 @@ use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::standby::Standby;
 use crate::stops::Stops;
 use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
@@ -81,9 +82,9 @@ pub enum DaemonError {
     /// The metrics are wrong in themselves.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// No HTTP client for the miners.
+    /// No HTTP client for the miners, or for the other machine of a pair.
     #[error(
-        "cannot prepare the HTTP client for the miners: {}; this is a fault of the system, not of the configuration",
+        "cannot prepare an HTTP client: {}; this is a fault of the system, not of the configuration",
         crate::tls::innermost(.0)
     )]
     Http(#[from] reqwest::Error),
@@ -198,6 +199,15 @@ impl Daemon {
             None => api,
         };
         let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
+        let standby = match config.standby.clone() {
+            Some(settings) => Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), &cancel)?),
+            None => None,
+        };
+        if let Some(standby) = &standby {
+            exporter.watch_standby(standby.clone());
+        }
+        let api = api.with_standby(standby.clone());
+        let hears = standby.as_ref().is_none_or(Standby::takes_orders);
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -214,6 +224,7 @@ impl Daemon {
             record: recorder.watch(),
             store,
             maintenance: maintenance.clone(),
+            standby: standby.clone(),
             clock,
             site: config.site.name.as_str().into(),
         };
@@ -228,7 +239,14 @@ impl Daemon {
             recorder,
             clock,
             guards: Guards::start(&config.signals, &desk, None),
-            signals: Signals::start(&config, &desk, clock, &frames, &meters),
+            signals: if hears {
+                Signals::start(&config.signals, &desk, clock, &frames, &meters)
+            } else {
+                Signals::none()
+            },
+            hears,
+            specs: config.signals.clone(),
+            standby,
             meters,
             fleet,
             breakers,

@@ -3,10 +3,13 @@
 use super::Settings;
 use crate::control::decision::{MinerState, Mode};
 use crate::control::frame::Frame;
+use crate::control::lead::Lead;
 
 /// Why there is no beat though a cycle has run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Withheld {
+    /// Another machine leads, and gives the sign of life: this one writes nothing at all.
+    StandsBy,
     /// The site starts up: nothing is in force yet.
     StartUp,
     /// It only observes: nothing that it decides is in force.
@@ -26,7 +29,7 @@ pub struct Judgement {
     pub state: u16,
 }
 
-/// The number of a state in a register: 1 start-up, 2 following the surplus, 3 limited, 4 fail-safe, 5 observe. Zero is never
+/// The number of a state in a register: 1 start-up, 2 following the surplus, 3 limited, 4 fail-safe, 5 observe, 6 stand-by. Zero is never
 /// written: so a PLC that has restarted knows that nobody has told it anything.
 pub const fn code(mode: Mode) -> u16 {
     match mode {
@@ -35,6 +38,7 @@ pub const fn code(mode: Mode) -> u16 {
         Mode::Limited => 3,
         Mode::FailSafe => 4,
         Mode::Observe => 5,
+        Mode::StandBy => 6,
     }
 }
 
@@ -45,7 +49,9 @@ pub fn judge(settings: &Settings, frame: &Frame) -> Judgement {
     let observe = decision.mode == Mode::Observe && !settings.in_observe;
     let fail_safe = decision.would_be == Mode::FailSafe && settings.stops_in_fail_safe;
     let lost = settings.stops_above_lost.map(|most| (lost(frame), most));
-    let withheld = if start {
+    let withheld = if frame.snapshot.lead == Lead::Follows {
+        Some(Withheld::StandsBy)
+    } else if start {
         Some(Withheld::StartUp)
     } else if observe {
         Some(Withheld::Observe)

@@ -75,7 +75,7 @@ impl Task {
             }
         }
         // Nobody waits twice for a PLC that is gone, and no beat for what stands beside it.
-        if failed.is_none() {
+        if failed.is_none() && judgement.withheld != Some(Withheld::StandsBy) {
             let rest =
                 tokio::time::timeout_at(due, self.tell(frame, judgement.state, judgement.withheld.is_none()));
             failed = match rest.await {
@@ -173,6 +173,7 @@ impl Withheld {
     /// In words that go on after "it does not beat:".
     pub fn words(self) -> String {
         match self {
+            Self::StandsBy => "the other machine leads".into(),
             Self::StartUp => "the site starts up".into(),
             Self::Observe => "it only observes".into(),
             Self::FailSafe => "a fail-safe value holds".into(),

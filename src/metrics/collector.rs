@@ -16,6 +16,7 @@ use super::sources::{circuit_name, source_label};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
+use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, Site};
 use crate::control::stop::{StopState, stop_state};
 use crate::energy::tally::Totals;
@@ -65,6 +66,12 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(alarms) = &state.alarms {
         super::alarms::alarms(&alarms.alarms(), &mut families);
     }
+    if let Some(standby) = &state.standby {
+        let health = standby.health();
+        families.push(lead(state.frame.as_ref().map_or(Lead::Follows, |frame| frame.decision.lead)));
+        families.push(Family::single(&names::STANDBY_PEER_UP, flag(health.peer_up)));
+        families.push(Family::single(&names::STANDBY_ADDRESS, flag(health.holds)));
+    }
     if let Some(strangers) = state.strangers {
         families.push(Family::single(&names::STRANGERS, number(strangers)));
     }
@@ -85,6 +92,14 @@ fn mode(current: Mode) -> MetricFamily {
     let mut family = Family::with_capacity(&names::MODE, Mode::ALL.len());
     for mode in Mode::ALL {
         family.add(&[mode.name()], flag(mode == current));
+    }
+    family.finish()
+}
+
+fn lead(current: Lead) -> MetricFamily {
+    let mut family = Family::with_capacity(&names::LEAD, Lead::ALL.len());
+    for lead in Lead::ALL {
+        family.add(&[lead.name()], flag(lead == current));
     }
     family.finish()
 }

@@ -144,7 +144,7 @@ timeout = "500ms"
 [meters.stop]
 link = "plc"
 unit = 1
-power = { table = "discrete", address = 0 }
+power = { function = "discrete", address = 0 }
 period = "200ms"
 stale_after = "1s"
 fail_safe_after = "2s"

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::lead::Lead;
 use crate::control::measure::Readings;
 use crate::control::signal::Active;
 use crate::control::site::{CircuitId, MinerId, OperatingPoint, SourceId};
@@ -333,6 +334,9 @@ pub struct Snapshot {
     /// The circuits whose emergency stop somebody releases in this cycle; it is released only while its contact is closed.
     #[serde(default)]
     pub released: Vec<CircuitId>,
+    /// What this daemon may do with the miners, where another one stands by.
+    #[serde(default)]
+    pub lead: Lead,
 }
 
 impl Snapshot {
@@ -346,6 +350,7 @@ impl Snapshot {
             breakers: Vec::new(),
             holds: Vec::new(),
             released: Vec::new(),
+            lead: Lead::Alone,
         }
     }
 }

@@ -152,6 +152,7 @@ impl Match {
         Snapshot {
             released: snapshot.released.iter().filter_map(back).collect(),
             now: snapshot.now,
+            lead: snapshot.lead,
             meters: self.meters.iter().map(meter).collect(),
             miners: self.miners.iter().enumerate().map(miner).collect(),
             orders: snapshot.orders.iter().filter_map(order).collect(),

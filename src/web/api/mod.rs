@@ -11,6 +11,7 @@
 //! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
 //! | `GET /api/v1/stops` | any, none on this machine | emergency stops |
 //! | `POST /api/v1/stops/{circuit}/release` | `operator` | somebody releases one |
+//! | `GET /api/v1/standby` | any | all that the other machine of a pair must know |
 //! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
@@ -38,6 +39,7 @@ mod problem;
 mod proof;
 mod query;
 mod reads;
+mod standby;
 mod stops;
 mod tokens;
 mod viewer;
@@ -65,6 +67,7 @@ use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
+use crate::standby::Standby;
 use crate::stops::Stops;
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
 use energy::Shelf;
@@ -122,6 +125,7 @@ pub struct Api {
     stops: Option<Stops>,
     asker: Option<Asker>,
     shelf: Option<Shelf>,
+    standby: Option<Standby>,
 }
 
 #[derive(Debug)]
@@ -171,6 +175,7 @@ impl Api {
             stops: None,
             asker: None,
             shelf: None,
+            standby: None,
         };
         api.look_at_tokens();
         api
@@ -199,6 +204,11 @@ impl Api {
     /// Tells of energy, too, from this database.
     pub fn with_energy(self, database: std::path::PathBuf) -> Self {
         Self { shelf: Some(Shelf::new(database)), ..self }
+    }
+
+    /// Tells the other machine of a pair, and takes no orders while that one leads.
+    pub fn with_standby(self, standby: Option<Standby>) -> Self {
+        Self { standby, ..self }
     }
 
     /// The names by which the daemon may be called.
@@ -247,6 +257,13 @@ impl Api {
             Need::Heartbeat => (limits, "`limits`"),
             Need::Operator => (operator, "`operator`"),
         };
+        if let Some(standby) = self.standby.as_ref().filter(|it| need != Need::Read && !it.takes_orders()) {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this machine stands by, and another one leads",
+                format!("ask {}, the address of whichever leads", standby.address()),
+            ));
+        }
         if !may {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -346,6 +363,9 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
     }
     if api.alarms.is_some() {
         more = more.routes(routes!(alarms::acknowledge));
+    }
+    if api.standby.is_some() {
+        more = more.routes(routes!(standby::standby));
     }
     if api.maintenance.is_some() {
         more = more.routes(routes!(maintenance::begin, maintenance::end));
