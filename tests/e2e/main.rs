@@ -17,4 +17,5 @@ mod plc;
 mod protection;
 mod record;
 mod service;
+mod standby;
 mod systemd;
