@@ -216,3 +216,29 @@ fn its_section_is_read_and_mistakes_in_it_are_told() {
         assert!(errors.contains(says), "{to}: {errors}");
     }
 }
+
+#[test]
+fn the_emergency_stop_of_a_circuit_is_read_and_mistakes_in_it_are_told() {
+    use ballast::control::site::OpensBreaker;
+    let stop = "emergency_stop = { meter = \"stop-1\", opens_breaker = \"when-open\" }";
+    let read = |to: &str| reference(stop, to);
+    let config = read("emergency_stop = { meter = \"stop-1\" }").unwrap();
+    let circuit = config.site.circuits.iter().find(|circuit| circuit.emergency_stop.is_some()).unwrap();
+    let there = circuit.emergency_stop.unwrap();
+    assert_eq!(config.site.meters[there.meter.0].name, "stop-1");
+    assert_eq!((circuit.name.as_str(), there.opens_breaker), ("container-1", OpensBreaker::Always));
+    let warned = |config: &ballast::config::Config, what: &str| {
+        config.warnings.iter().any(|warning| warning.to_string().contains(what))
+    };
+    assert!(!warned(&config, "`stop-1` is read, but nothing uses it") && !warned(&config, "no coil"));
+    let odd = read("emergency_stop = { meter = \"coolant-pump\" }").unwrap();
+    assert!(warned(&odd, "no coil or discrete input"), "{:?}", odd.warnings);
+    for (to, says) in [
+        ("emergency_stop = { meter = \"stop-2\" }", "no meter `stop-2`"),
+        ("emergency_stop = {}", "has no `meter`"),
+        ("emergency_stop = { meter = \"stop-1\", opens_breaker = \"maybe\" }", "opens_breaker"),
+    ] {
+        let errors = read(to).map(drop).unwrap_err();
+        assert!(errors.contains(says), "{to}: {errors}");
+    }
+}
