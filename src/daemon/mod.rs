@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
 use crate::proof::{self, Kind};
@@ -57,6 +58,7 @@ use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
 use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
@@ -176,6 +178,8 @@ impl Daemon {
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
         let memory = Memory::start(&config, kept, &mut state);
+        let stops = Stops::new(config.store.path.as_deref());
+        stops.restore(&mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
@@ -194,9 +198,9 @@ impl Daemon {
             Some(path) => api.with_energy(path.clone()),
             None => api,
         };
-        let api = api.with_maintenance(maintenance.clone());
+        let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
         let standby = match config.standby.clone() {
-            Some(settings) => Some(Standby::start(settings, clock, &desk, &maintenance, &cancel)?),
+            Some(settings) => Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), &cancel)?),
             None => None,
         };
         if let Some(standby) = &standby {
@@ -225,8 +229,11 @@ impl Daemon {
             site: config.site.name.as_str().into(),
         };
         let watching = tokio::spawn(alarms.clone().run(around, frames.clone(), cancel.child_token()));
+        let heartbeats = Heartbeats::start(&config.heartbeats, clock, frames.clone());
+        exporter.watch_heartbeats(heartbeats.board());
         let control = Loop {
             state,
+            heartbeats,
             memory,
             energy,
             recorder,
@@ -247,6 +254,7 @@ impl Daemon {
             desk: desk.clone(),
             alarms: alarms.clone(),
             maintenance,
+            stops,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone()))

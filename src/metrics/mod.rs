@@ -14,6 +14,7 @@ mod collector;
 mod counters;
 mod explain;
 mod family;
+mod heartbeat;
 mod meters;
 mod miners;
 mod record;
@@ -37,6 +38,7 @@ use crate::control::learned::Learned;
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
+use crate::heartbeat::{Board, Health};
 use crate::history::{History, Sample};
 use crate::standby::Standby;
 use crate::units::Watts;
@@ -84,6 +86,7 @@ struct State {
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
+    heartbeats: Board,
     strangers: Option<u64>,
     standby: Option<Standby>,
     /// Counts the configurations since the start.
@@ -155,6 +158,7 @@ impl Exporter {
                 record: None,
                 alarms: None,
                 tenants: None,
+                heartbeats: Board::default(),
                 strangers: None,
                 standby: None,
                 generation: 0,
@@ -285,6 +289,16 @@ impl Exporter {
     /// Where it is known what each tenant's miners did; nothing is exported of it before.
     pub fn watch_tenants(&self, tally: Tally) {
         self.inner.change(|state| state.tenants = Some(tally));
+    }
+
+    /// Where it is known how the signs of life for PLCs are; nothing is exported of them before.
+    pub fn watch_heartbeats(&self, board: Board) {
+        self.inner.change(|state| state.heartbeats = board);
+    }
+
+    /// How the signs of life for PLCs are.
+    pub fn heartbeats(&self) -> Vec<(Arc<str>, Health)> {
+        self.inner.state().heartbeats.list()
     }
 
     /// How many alarms there are; `None` where nobody looks for any.

@@ -13,6 +13,7 @@ mod dashboard;
 mod faults;
 mod following;
 mod neighbours;
+mod plc;
 mod protection;
 mod record;
 mod service;
