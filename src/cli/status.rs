@@ -137,8 +137,11 @@ struct Seen {
 impl Seen {
     /// The state of the controller; in observe mode the one that it would have.
     fn state(&self) -> &str {
-        let place =
-            if matches!(at(&self.status, "/mode"), "observe" | "stand-by") { "/would_be" } else { "/mode" };
+        let place = if matches!(at(&self.status, "/mode").as_str(), Some("observe" | "stand-by")) {
+            "/would_be"
+        } else {
+            "/mode"
+        };
         at(&self.status, place).as_str().unwrap_or("")
     }
 

@@ -72,6 +72,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         record: ballast::record::Settings::default(),
         alarms: Default::default(),
         proof: Default::default(),
+        standby: None,
         heartbeats: Vec::new(),
         hash: [0; 32],
         clock: None,
