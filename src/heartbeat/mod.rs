@@ -68,7 +68,7 @@ pub struct Settings {
 pub struct Health {
     /// Why nothing is to be written; `None` when it is to beat.
     pub withheld: Option<Withheld>,
-    /// Why the latest write failed; `None` when it did not.
+    /// Why the latest beat could not be written; `None` when it could, or was not to be.
     pub error: Option<Arc<str>>,
     /// When the latest beat was written.
     pub beat_at: Option<Moment>,

@@ -21,8 +21,7 @@ pub(super) struct Task {
     clock: Clock,
     /// The value that was written last, or tried.
     beat: u16,
-    /// What was told to the log last: why there is no beat, and whether writes failed.
-    told: (Option<Withheld>, bool),
+    told: Told,
 }
 
 impl Task {
@@ -38,7 +37,7 @@ impl Task {
         };
         let peer = Peer::new(&connection, settings.unit);
         // Where the run before stopped is not known: by chance, so that the first value is most likely a new one.
-        Self { settings, peer, board, clock, beat: rand::random(), told: (None, false) }
+        Self { settings, peer, board, clock, beat: rand::random(), told: Told::default() }
     }
 
     /// Runs until whoever publishes the cycles is gone.
@@ -75,18 +74,15 @@ impl Task {
             }
         }
         // Nobody waits twice for a PLC that is gone, and no beat for what stands beside it.
+        let mut beside = None;
         if failed.is_none() && judgement.withheld != Some(Withheld::StandsBy) {
-            let rest =
-                tokio::time::timeout_at(due, self.tell(frame, judgement.state, judgement.withheld.is_none()));
-            failed = match rest.await {
+            let rest = self.tell(frame, judgement.state, judgement.withheld.is_none());
+            beside = match tokio::time::timeout_at(due, rest).await {
                 Ok(result) => result.err(),
-                Err(_) => Some(
-                    format!("what stands beside the beat is not written within {:?}", self.settings.period)
-                        .into(),
-                ),
+                Err(_) => Some(format!("it takes longer than {:?}", self.settings.period).into()),
             };
         }
-        self.note(judgement.withheld, failed);
+        self.note(judgement.withheld, failed, beside);
     }
 
     async fn write_beat(&mut self) -> Result<(), Arc<str>> {
@@ -126,29 +122,50 @@ impl Task {
         }
     }
 
-    fn note(&mut self, withheld: Option<Withheld>, failed: Option<Arc<str>>) {
+    fn note(&mut self, withheld: Option<Withheld>, failed: Option<Arc<str>>, beside: Option<Arc<str>>) {
         let name = &*self.settings.name;
         let kind = |withheld: Option<Withheld>| withheld.map(|why| std::mem::discriminant(&why));
-        if kind(withheld) != kind(self.told.0) {
+        if kind(withheld) != kind(self.told.withheld) {
             match withheld {
                 None => info!(heartbeat = name, "it beats again"),
                 Some(why) => warn!(heartbeat = name, "it does not beat: {}", why.words()),
             }
         }
-        match (&failed, self.told.1) {
+        match (&failed, self.told.failed) {
             (Some(error), false) => {
                 warn!(heartbeat = name, "{error}; the PLC will take this daemon for dead")
             }
             (None, true) => info!(heartbeat = name, "it can be written again"),
             _ => {}
         }
-        self.told = (withheld, failed.is_some());
+        match (&beside, self.told.beside) {
+            (Some(error), false) => {
+                warn!(heartbeat = name, "what stands beside the beat is not written: {error}")
+            }
+            (None, true) if failed.is_none() => {
+                info!(heartbeat = name, "what stands beside the beat is written again")
+            }
+            _ => {}
+        }
+        self.told = Told { withheld, failed: failed.is_some(), beside: beside.is_some() };
+        let failures = u64::from(failed.is_some() || beside.is_some());
         self.board.note(&self.settings.name, |health| {
             health.withheld = withheld;
-            health.failures = health.failures.saturating_add(u64::from(failed.is_some()));
+            health.failures = health.failures.saturating_add(failures);
             health.error = failed;
         });
     }
+}
+
+/// What was told to the log last.
+#[derive(Debug, Default)]
+struct Told {
+    /// Why there is no beat.
+    withheld: Option<Withheld>,
+    /// The beat could not be written.
+    failed: bool,
+    /// What stands beside it could not.
+    beside: bool,
 }
 
 fn said(error: &DriverError) -> Arc<str> {

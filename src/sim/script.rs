@@ -143,6 +143,9 @@ impl Scheduled {
     }
 }
 
+/// What the contact of an emergency stop shows while it is closed, far from where noise could open it.
+const PRESSED_BY_NOBODY: Watts = Watts::whole(1_000);
+
 /// What every meter of the site sees: what the scenario says, else its circuit, else the surplus for a register
 /// that is followed.
 pub fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError> {
@@ -178,6 +181,12 @@ pub fn sources(site: &Site, scenario: &Scenario) -> Result<Vec<Source>, SimError
                     limit: limit.name.clone(),
                     file: scenario.file.clone(),
                 });
+            }
+            // Nobody has pressed an emergency stop, unless the scenario says so.
+            (None, None, None)
+                if site.circuits.iter().any(|it| it.emergency_stop.is_some_and(|it| it.meter == id)) =>
+            {
+                follows(ReadingSource::Steps { first: PRESSED_BY_NOBODY, then: Vec::new() })
             }
             // A meter that nothing uses.
             (None, None, None) => follows(ReadingSource::Steps { first: Watts::ZERO, then: Vec::new() }),
