@@ -10,7 +10,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::orders::{Daemon, DaemonCallError, Reach, watts};
+use super::orders::{Daemon, DaemonCallError, Reach, at, watts};
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
@@ -114,7 +114,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     }
     let daemon = Daemon::reach_to_read(&args.reach)?;
     let circuits = daemon.get(&["circuits"]).await?;
-    let all = circuits["circuits"].as_array().map_or(&[][..], Vec::as_slice);
+    let all = at(&circuits, "/circuits").as_array().map_or(&[][..], Vec::as_slice);
     let name = |circuit: &Value| circuit["name"].as_str().map(str::to_owned);
     let root = all.iter().find(|circuit| circuit["parent"].is_null()).and_then(name).unwrap_or_default();
     let wanted = args.circuit.clone().unwrap_or_else(|| root.clone());
@@ -185,7 +185,7 @@ async fn quarters(daemon: &Daemon, circuit: &str, from: i64, to: i64) -> Result<
             }
             answer => answer?,
         };
-        let all = answer["quarters"].as_array().map_or(&[][..], Vec::as_slice);
+        let all = at(&answer, "/quarters").as_array().map_or(&[][..], Vec::as_slice);
         rows.extend(all.iter().filter(|quarter| quarter["kind"] == "circuit").filter_map(quarter));
         if all.len() < PAGE {
             break;

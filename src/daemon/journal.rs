@@ -53,12 +53,15 @@ pub struct Journal {
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
     /// Of each circuit, by its position, what was told of its breaker, whether its interlock held, and whether its emergency stop acted.
-    protection: BTreeMap<usize, (Option<BreakerState>, Option<bool>, Option<bool>)>,
+    protection: BTreeMap<usize, Protection>,
     /// Of each source of orders, by its name, the state that was told.
     sources: BTreeMap<String, SourceState>,
     /// Of each source of orders, by its name, how much was told of its orders.
     lines: BTreeMap<String, Lines>,
 }
+
+/// Of a circuit, what was told of its breaker, whether its interlock held, and whether its emergency stop acted.
+type Protection = (Option<BreakerState>, Option<bool>, Option<bool>);
 
 /// How much was told of the orders of a source lately.
 #[derive(Debug, Default)]
