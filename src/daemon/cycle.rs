@@ -22,6 +22,7 @@ use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
 use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
+use crate::mqtt::Mqtt;
 use crate::proof::{Kind, Writer};
 use crate::record::{self, Recorder};
 use crate::signal::Desk;
@@ -66,6 +67,7 @@ pub struct Loop {
     pub maintenance: Maintenance,
     pub signals: Signals,
     pub api: Arc<Api>,
+    pub mqtt: Mqtt,
     pub guards: Guards,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
@@ -237,6 +239,7 @@ impl Loop {
         self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.api.configure(&config);
+        self.mqtt.configure(&config);
         self.alarms.configure(&config.alarms);
         self.proof.set_keep(config.proof.keep);
         self.proof.append_signed(Kind::Reload, super::configuration(&config));

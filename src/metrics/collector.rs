@@ -63,6 +63,9 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(alarms) = &state.alarms {
         super::alarms::alarms(&alarms.alarms(), &mut families);
     }
+    if let Some(counts) = state.mqtt.as_ref().and_then(|mqtt| mqtt.mqtt()) {
+        super::mqtt::mqtt(counts, &mut families);
+    }
     if let Some(strangers) = state.strangers {
         families.push(Family::single(&names::STRANGERS, number(strangers)));
     }

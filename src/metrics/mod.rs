@@ -16,6 +16,7 @@ mod explain;
 mod family;
 mod meters;
 mod miners;
+mod mqtt;
 mod record;
 mod sentence;
 mod signals;
@@ -48,6 +49,7 @@ pub use counters::{
     ReadTally,
 };
 pub use explain::{Known, explain};
+pub use mqtt::{MqttCounts, MqttStats};
 pub use sentence::describe;
 pub(crate) use sentence::{disobedience, left_words, waiting_words};
 pub use signals::SignalStats;
@@ -83,6 +85,7 @@ struct State {
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
+    mqtt: Option<Arc<dyn MqttStats>>,
     strangers: Option<u64>,
     /// Counts the configurations since the start.
     generation: u64,
@@ -153,6 +156,7 @@ impl Exporter {
                 record: None,
                 alarms: None,
                 tenants: None,
+                mqtt: None,
                 strangers: None,
                 generation: 0,
             }),
@@ -282,6 +286,11 @@ impl Exporter {
     /// Where it is known what each tenant's miners did; nothing is exported of it before.
     pub fn watch_tenants(&self, tally: Tally) {
         self.inner.change(|state| state.tenants = Some(tally));
+    }
+
+    /// Where it is known how the broker of MQTT is; nothing is exported of it before.
+    pub fn watch_mqtt(&self, mqtt: Arc<dyn MqttStats>) {
+        self.inner.change(|state| state.mqtt = Some(mqtt));
     }
 
     /// How many alarms there are; `None` where nobody looks for any.
