@@ -351,6 +351,66 @@ mod tests {
         }
     }
 
+    fn errors(more: &str) -> String {
+        let text = format!(
+            "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"9 kW\"\n[limits.rating]\ncircuit = \
+             \"pcc\"\nminers = \"1 MW\"\nclass = \"safety\"\n[groups.a]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \
+             \"pcc\"\naddresses = [\"127.0.0.9\"]\n{more}"
+        );
+        let files = [("broker.password", "hunter2-of-the-broker")];
+        let options =
+            crate::config::Options { secrets: Secrets::Read, files: &files, environment: &|_| None };
+        let told = match crate::config::parse(&text, Path::new("site.toml"), &options) {
+            Ok(config) => config.warnings.iter().map(|warning| format!("{warning:?}")).collect(),
+            Err(errors) => errors.to_string(),
+        };
+        assert!(!told.contains("hunter2"), "{told}");
+        told
+    }
+
+    const ORDERS: &str = "[signals.d]\nkind = \"mqtt\"\nfail_safe = \"1 kW\"\n";
+    const ACCOUNT: &str = "credentials = { username = \"mill\", password_file = \"broker.password\" }\n";
+
+    #[test]
+    fn orders_come_from_a_broker_that_knows_us_over_a_way_that_nobody_reads() {
+        let with =
+            |broker: &str, more: &str| errors(&format!("{ORDERS}[mqtt]\nbroker = \"{broker}\"\n{more}"));
+        assert!(errors(ORDERS).contains("there is no broker"));
+        assert!(with("mqtt://127.0.0.1", "").contains("does not know who we are"));
+        assert!(with("mqtts://b.example", "").contains("does not know who we are"));
+        assert!(with("mqtt://b.example", ACCOUNT).contains("a connection that is not encrypted"));
+        assert_eq!(with("mqtt://127.0.0.1", ACCOUNT), "");
+        assert_eq!(with("mqtts://b.example", ACCOUNT), "");
+        let second =
+            format!("{}{ORDERS}[mqtt]\nbroker = \"mqtt://[::1]\"\n{ACCOUNT}", ORDERS.replace(".d]", ".e]"));
+        assert!(errors(&second).contains("is the second source"));
+        let silent = "[signals.d]\nkind = \"mqtt\"\n";
+        assert!(errors(silent).contains("has no `fail_safe`"));
+    }
+
+    #[test]
+    fn state_alone_may_go_anywhere_and_every_mistake_is_told() {
+        let with = |more: &str| errors(&format!("[mqtt]\n{more}"));
+        assert_eq!(with("broker = \"mqtt://b.example\""), "", "nothing of it is secret by itself");
+        assert!(with("").contains("has no `broker`"));
+        for (more, words) in [
+            ("prefix = \"a/#\"", "cannot begin a topic"),
+            ("prefix = \"/a\"", "cannot begin a topic"),
+            ("client_id = \"a b\"", "cannot be used"),
+            ("period = \"10ms\"", "period"),
+            ("brokers = 1", "brokers"),
+            ("ca_file = \"none.pem\"", "for TLS, and the broker is called in the clear"),
+            ("credentials = { password = \"hunter2\" }", "does not belong into the configuration"),
+        ] {
+            let told = with(&format!("broker = \"mqtt://127.0.0.1\"\n{more}\n"));
+            assert!(told.contains(words), "{more}: {told}");
+        }
+        let clear = format!("broker = \"mqtt://b.example\"\n{ACCOUNT}");
+        assert!(with(&clear).contains("in the clear to another machine"));
+        let half = "broker = \"mqtts://b.example\"\nkey_file = \"none.key\"";
+        assert!(with(half).contains("belong together"));
+    }
+
     #[test]
     fn a_broker_is_an_address_and_nothing_else() {
         let read = |text: &str| broker(text).ok().map(|it| (it.host, it.port, it.secure, it.here));

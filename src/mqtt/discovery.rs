@@ -1,5 +1,7 @@
 //! What Home Assistant is told there is: one retained message for each entity, by its rules for discovery over MQTT.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::outbox::Topic;
@@ -10,6 +12,8 @@ use crate::web::Status;
 
 /// Circuits and meters that have entities at the most: a house's dashboard is no control room.
 const MOST_OF_A_KIND: usize = 32;
+/// Counters that are remembered at the most, over all reloads.
+const MOST_COUNTERS: usize = 1_024;
 /// The longest state that Home Assistant takes, in characters.
 const LONGEST_STATE: usize = 255;
 
@@ -130,8 +134,11 @@ impl Maker<'_> {
     }
 }
 
+/// The counters that meters have told of, by meter and name: one that is not fresh for a while is still there.
+pub type Counters = BTreeSet<(String, &'static str)>;
+
 /// All entities of the site.
-pub fn entities(status: &Status, plan: &Mqtt) -> Vec<Topic> {
+pub fn entities(status: &Status, plan: &Mqtt, counters: &mut Counters) -> Vec<Topic> {
     let node = node(plan);
     let device = json!({
         "identifiers": [&node],
@@ -164,7 +171,11 @@ pub fn entities(status: &Status, plan: &Mqtt) -> Vec<Topic> {
             (&topic, "value_json.power_watts"),
         );
         for (key, words) in [("energy_import", "import"), ("energy_export", "export")] {
-            if meter.readings.contains_key(key) {
+            let counter = (name.clone(), key);
+            if meter.readings.contains_key(key) && counters.len() < MOST_COUNTERS {
+                counters.insert(counter.clone());
+            }
+            if counters.contains(&counter) {
                 let at = format!("value_json.readings.{key}");
                 maker.energy(&format!("meter_{id}_{key}"), &format!("Meter {name} {words}"), (&topic, &at));
             }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::discovery::Counters;
 use super::outbox::Outbox;
 use super::{Around, Tally, discovery, one_more, topics};
 use crate::config::{Mqtt, Tls};
@@ -87,6 +88,7 @@ pub async fn session(
         bucket: Bucket::new(MESSAGES.0, MESSAGES.1),
         dropped: 0,
         looked_for_leftovers: false,
+        counters: Counters::new(),
     };
     let mut ticks = interval(plan.period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -203,6 +205,7 @@ struct Link {
     /// Messages that were not looked at since that was last said.
     dropped: u64,
     looked_for_leftovers: bool,
+    counters: Counters,
 }
 
 impl Link {
@@ -250,8 +253,14 @@ impl Link {
         }
         let (exporter, alarms, plan) =
             (self.around.exporter.clone(), self.around.alarms.clone(), self.plan.clone());
-        let made = tokio::task::spawn_blocking(move || topics::all(&exporter, &alarms, &plan)).await;
-        let Ok(Some(all)) = made else { return };
+        let mut counters = std::mem::take(&mut self.counters);
+        let made = tokio::task::spawn_blocking(move || {
+            let all = topics::all(&exporter, &alarms, &plan, &mut counters);
+            (all, counters)
+        });
+        let Ok((all, counters)) = made.await else { return };
+        self.counters = counters;
+        let Some(all) = all else { return };
         let (client, tally, announced) = (&self.client, &self.tally, self.plan.discovery_prefix.as_str());
         self.outbox.tell(&all, |parcel| {
             // A state is told again and again; what is told once is told for sure.

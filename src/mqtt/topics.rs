@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::discovery;
+use super::discovery::{self, Counters};
 use super::outbox::Topic;
 use crate::alarm::Alarms;
 use crate::config::Mqtt;
@@ -22,13 +22,13 @@ pub fn availability(plan: &Mqtt) -> String {
     format!("{}/availability", plan.prefix)
 }
 
-/// Everything that there is to tell now; `None` before the first cycle.
-pub fn all(exporter: &Exporter, alarms: &Alarms, plan: &Mqtt) -> Option<Vec<Topic>> {
+/// Everything that there is to tell now; `None` before the first cycle. `counters` are the meters' counters that were ever told.
+pub fn all(exporter: &Exporter, alarms: &Alarms, plan: &Mqtt, counters: &mut Counters) -> Option<Vec<Topic>> {
     let status = status(exporter, false);
     status.cycle.as_ref()?;
     let mut topics = Vec::new();
     if plan.discovery {
-        topics.extend(discovery::entities(&status, plan));
+        topics.extend(discovery::entities(&status, plan, counters));
     }
     let Status { cycle, signals, .. } = &status;
     if let Some(cycle) = cycle {

@@ -235,7 +235,7 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     let sim = site.simulate("site.toml", &scenario(""));
     let _sub = broker.listen("sub");
     let mut daemon = site.run("site.toml");
-    daemon.reaches("failsafe", 15.0);
+    daemon.reaches("fail-safe", 15.0);
     eventually("nothing is more than the fail-safe before somebody is heard", seconds(20.0), || {
         (sim.truth().fleet < 15_500.0).then_some(())
     });
@@ -332,7 +332,7 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     // What was kept by the broker does nothing to a daemon that comes back, and what was ordered stands.
     daemon.process.kill();
     let mut daemon = site.run("site.toml");
-    daemon.reaches("failsafe", 15.0);
+    daemon.reaches("fail-safe", 15.0);
     eventually("it is connected", seconds(10.0), || {
         (daemon.value("ballast_mqtt_connected") > 0.5).then_some(())
     });
@@ -377,7 +377,7 @@ fn a_lost_broker_brings_the_fail_safe_of_its_source_and_its_return_gives_control
     );
     let _dispatcher = site.spawn("dispatcher", Command::new("sh").args(["-c", &line]));
     eventually("the fleet takes the surplus", seconds(40.0), || (sim.truth().fleet > 21_000.0).then_some(()));
-    let cycles = || daemon.value("ballast_control_cycle_duration_seconds_count");
+    let cycles = || daemon.value("ballast_cycle_duration_seconds_count");
     broker.down();
     eventually("the fail-safe is obeyed", seconds(25.0), || (sim.truth().fleet < 15_500.0).then_some(()));
     assert!(daemon.value("ballast_mqtt_connected") < 0.5);
