@@ -11,6 +11,8 @@ const AGES: &str = "age_seconds";
 const RUNNING: &str = "for_seconds";
 /// What is told in whole units.
 const WHOLE: [&str; 3] = ["_watts", "_joules", "_per_second"];
+/// What else is told in fractions has no more of them than these parts.
+const FINEST: f64 = 1e3;
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +41,11 @@ fn settle(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, inner) in map.iter_mut() {
-                match inner.as_f64().filter(|_| WHOLE.iter().any(|end| key.ends_with(end))) {
-                    Some(number) => *inner = Value::from(number.round()),
+                match inner.as_f64().filter(|_| inner.is_f64()) {
+                    Some(number) if WHOLE.iter().any(|end| key.ends_with(end)) => {
+                        *inner = Value::from(number.round());
+                    }
+                    Some(number) => *inner = Value::from((number * FINEST).round() / FINEST),
                     None => settle(inner),
                 }
             }
@@ -140,6 +145,8 @@ mod tests {
         assert_eq!(first.len(), 2);
         assert_eq!(first[0].1, r#"{"age_seconds":1.0,"power_watts":100.0}"#, "whole watts");
         assert!(told(&mut outbox, &[("a", at(100.4, 2.0)), ("b", at(5.0, 9.0))], 9).is_empty());
+        let volts = Topic::new("c".into(), json!({ "readings": { "voltage_l1": 230.123_456, "count": 7 } }));
+        assert_eq!(volts.payload, r#"{"readings":{"count":7,"voltage_l1":230.123}}"#);
         let next = told(&mut outbox, &[("a", at(101.0, 2.0)), ("b", at(5.0, 9.0))], 9);
         assert_eq!(next.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a"]);
     }

@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, Publish, RetainForwardRule,
     SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -188,7 +188,9 @@ fn words(error: &ConnectionError) -> String {
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
         ) => String::from("it does not let us in; check `credentials` and the client certificate"),
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection ({code:?})"),
-        ConnectionError::Timeout(_) => String::from("it does not answer"),
+        ConnectionError::Timeout(_) | ConnectionError::MqttState(StateError::AwaitPingResp) => {
+            String::from("it does not answer")
+        }
         other => other.to_string(),
     };
     words.chars().take(LONGEST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()

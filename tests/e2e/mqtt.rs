@@ -102,9 +102,10 @@ fn last(site: &Site, name: &str, topic: &str) -> Option<Value> {
     serde_json::from_str(line.split_once(' ')?.1).ok()
 }
 
+/// So many seconds from now, to the millisecond, as answers have it.
 fn stamp(seconds: i64) -> String {
-    let now = jiff::Timestamp::try_from(ballast::clock::wall()).unwrap();
-    now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap().to_string()
+    let now = jiff::Timestamp::try_from(ballast::clock::wall()).unwrap().as_millisecond();
+    jiff::Timestamp::from_millisecond(now + seconds * 1_000).unwrap().to_string()
 }
 
 /// The answer to the message that was sent at this moment.
@@ -245,7 +246,7 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
         broker.publish("limit/set", &body, &[]);
         (sent, body)
     };
-    let (sent, _) = give("wide", "40 kW", "");
+    let (sent, _) = give("wide", "29 kW", "");
     let told = answer(&site, &sent);
     assert_eq!(
         (&told["status"], &told["outcome"], &told["stored"]),
@@ -271,33 +272,33 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     for (what, body, more, status) in [
         (
             "too old",
-            format!(r#"{{"id": "evening", "cap": "40 kW", "sent_at": "{}"}}"#, stamp(-90)),
+            format!(r#"{{"id": "evening", "cap": "29 kW", "sent_at": "{}"}}"#, stamp(-90)),
             &[][..],
             422,
         ),
         (
             "a clock ahead",
-            format!(r#"{{"id": "evening", "cap": "40 kW", "sent_at": "{}"}}"#, stamp(900)),
+            format!(r#"{{"id": "evening", "cap": "29 kW", "sent_at": "{}"}}"#, stamp(900)),
             &[],
             422,
         ),
         (
             "before the other",
-            format!(r#"{{"id": "evening", "cap": "40 kW", "sent_at": "{}"}}"#, stamp(-30)),
+            format!(r#"{{"id": "evening", "cap": "29 kW", "sent_at": "{}"}}"#, stamp(-30)),
             &[],
             409,
         ),
         (
             "retained",
-            format!(r#"{{"id": "evening", "cap": "40 kW", "sent_at": "{}"}}"#, stamp(0)),
+            format!(r#"{{"id": "evening", "cap": "29 kW", "sent_at": "{}"}}"#, stamp(0)),
             &["-r"],
             422,
         ),
-        ("no time", String::from(r#"{"id": "evening", "cap": "40 kW"}"#), &[], 400),
-        ("no name", format!(r#"{{"cap": "40 kW", "sent_at": "{}"}}"#, stamp(0)), &[], 400),
+        ("no time", String::from(r#"{"id": "evening", "cap": "29 kW"}"#), &[], 400),
+        ("no name", format!(r#"{{"cap": "29 kW", "sent_at": "{}"}}"#, stamp(0)), &[], 400),
         (
             "a key too many",
-            format!(r#"{{"id": "evening", "cap": "40 kW", "x": 1, "sent_at": "{}"}}"#, stamp(0)),
+            format!(r#"{{"id": "evening", "cap": "29 kW", "x": 1, "sent_at": "{}"}}"#, stamp(0)),
             &[],
             400,
         ),
