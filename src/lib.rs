@@ -24,6 +24,7 @@ pub mod record;
 pub mod secret;
 pub mod signal;
 pub mod sim;
+pub mod standby;
 pub mod store;
 pub mod study;
 pub mod tls;

@@ -56,6 +56,7 @@ const FLOORS: [&str; 27] = [
     "record",
     "history",
     "maintenance",
+    "standby",
     "metrics",
     "alarm",
     "config",

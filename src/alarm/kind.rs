@@ -67,11 +67,13 @@ pub enum Kind {
     Breaker,
     /// Another program holds miners of this daemon.
     Stranger,
+    /// The other machine of a pair is not heard, or it is not clear which of the two leads.
+    StandBy,
 }
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
@@ -88,6 +90,7 @@ impl Kind {
         Self::Interlock,
         Self::Breaker,
         Self::Stranger,
+        Self::StandBy,
     ];
 
     /// As written in metrics, configurations and logs.
@@ -109,6 +112,7 @@ impl Kind {
             Self::Interlock => "interlock",
             Self::Breaker => "breaker",
             Self::Stranger => "stranger",
+            Self::StandBy => "stand-by",
         }
     }
 
@@ -122,7 +126,7 @@ impl Kind {
     pub const fn after(self) -> Duration {
         Duration::from_secs(match self {
             Self::Breaker | Self::Interlock | Self::Stranger => 0,
-            Self::MeterLost | Self::MeterImplausible | Self::OverLimit => 10,
+            Self::MeterLost | Self::MeterImplausible | Self::OverLimit | Self::StandBy => 10,
             Self::SignalLost | Self::Disk => 15,
             Self::Shortfall | Self::ManyMiners => 30,
             Self::MinerFault | Self::MinerSilent | Self::SignalDegraded => 60,
@@ -182,6 +186,9 @@ impl Kind {
                 "a breaker that was opened stays open until somebody closes it by hand; find out why first"
             }
             Self::Stranger => "stop the other program: two masters of one miner move it to and fro",
+            Self::StandBy => {
+                "look at both machines: does exactly one have the address that moves, and do they reach each other?"
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::kind::{Kind, Severity};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
+use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
 use crate::control::snapshot::MeterStatus;
@@ -17,6 +18,7 @@ use crate::metrics::{disobedience, left_words, source_label};
 use crate::record;
 use crate::signal::desk::nameplates;
 use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
+use crate::standby;
 use crate::units::Watts;
 
 /// A cap is exceeded when the power is above it by more than this share of it: meters and miners have their own errors.
@@ -41,6 +43,8 @@ pub struct View<'a> {
     pub record: Option<record::Health>,
     /// What other programs say that they hold of this daemon's.
     pub strangers: u64,
+    /// How the pair is; `None` for a machine that stands alone.
+    pub pair: Option<&'a standby::Health>,
     /// On the steady clock.
     pub now: Moment,
 }
@@ -82,7 +86,28 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
         };
         found.add(Kind::Stranger, "programs", Severity::Critical, None, words);
     }
+    if let Some(pair) = view.pair {
+        stand_by(pair, view.frame.decision.lead, &mut found);
+    }
     found.all
+}
+
+/// What is wrong with a pair. While the other machine leads, that one calls for what is wrong at the site.
+fn stand_by(pair: &standby::Health, lead: Lead, found: &mut Finds<'_>) {
+    if pair.peer_leads && !pair.holds {
+        found.all.iter_mut().for_each(|found| found.quiet = true);
+    }
+    if lead == Lead::Lowers {
+        let words = match (pair.holds, pair.peer_leads) {
+            (true, true) => "both machines have the address that moves, and both lead",
+            (true, false) => "somebody else moves the miners: another daemon leads, too",
+            (false, _) => "neither machine has the address that moves",
+        };
+        let words = format!("{words}: miners are lowered, and none is raised");
+        found.add(Kind::StandBy, "pair", Severity::Critical, None, words);
+    } else if let Some(trouble) = &pair.trouble {
+        found.add(Kind::StandBy, "pair", Severity::Warning, None, trouble.clone());
+    }
 }
 
 struct Finds<'a> {

@@ -36,6 +36,7 @@ use crate::maintenance::Maintenance;
 use crate::metrics::{AlarmCounts, AlarmStats, AlarmSummary, Exporter};
 use crate::proof::{self, Writer};
 use crate::record::Watch;
+use crate::standby::Standby;
 use crate::store::{AlarmRow, Store, Write};
 use book::{Acknowledgement, Alarm, AlarmError, Book, Change, Tuning, What};
 pub use hook::Webhook;
@@ -189,7 +190,9 @@ impl Alarms {
             ticks.tick().await;
             let Some(frame) = frames.borrow().clone() else { continue };
             let signals = around.exporter.signals();
+            let pair = around.standby.as_ref().map(Standby::health);
             let view = View {
+                pair: pair.as_ref(),
                 frame: &frame,
                 signals: signals.as_ref(),
                 record: around.record.as_ref().map(Watch::health),
@@ -214,6 +217,8 @@ pub struct Around {
     pub record: Option<Watch>,
     /// Where alarms are kept; `None` where nothing is kept.
     pub store: Option<Store>,
+    /// The other machine of a pair, where there is one.
+    pub standby: Option<Standby>,
     /// What somebody works on.
     pub maintenance: Maintenance,
     /// The clock of the frames.

@@ -124,7 +124,8 @@ struct Seen {
 impl Seen {
     /// The state of the controller; in observe mode the one that it would have.
     fn state(&self) -> &str {
-        let place = if at(&self.status, "/mode") == "observe" { "/would_be" } else { "/mode" };
+        let place =
+            if matches!(at(&self.status, "/mode"), "observe" | "stand-by") { "/would_be" } else { "/mode" };
         at(&self.status, place).as_str().unwrap_or("")
     }
 
@@ -195,7 +196,7 @@ impl Seen {
         };
         let clean = |words: String| words.replace(char::is_control, "\u{fffd}");
         let fit = |words: String| super::fit(&clean(words), width);
-        let would = match mode == "observe" {
+        let would = match matches!(&*mode, "observe" | "stand-by") {
             true => format!(" (it would be {})", self.state()),
             false => String::new(),
         };

@@ -23,7 +23,7 @@ const SEVERITIES_OR_OFF: [(&str, Option<Severity>); 4] = [
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Alarms that are about no device, circuit or source.
-const OF_THE_MACHINE: [&str; 4] = ["clock", "database", "record", "programs"];
+const OF_THE_MACHINE: [&str; 5] = ["clock", "database", "record", "programs", "pair"];
 
 /// Names for which nobody is to be called, each with its place, before it is known whether anything has that name.
 pub(super) type Unchecked = Vec<(Span, String)>;

@@ -13,6 +13,7 @@
 //! | `store` | `[store]` |
 //! | `proof` | `[proof]` |
 //! | `mqtt` | `[mqtt]` |
+//! | `standby` | `[standby]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
@@ -50,6 +51,7 @@ mod secrets;
 mod settings;
 mod signals;
 mod sizes;
+mod standby;
 mod store;
 mod summary;
 mod summary_orders;
@@ -157,6 +159,8 @@ pub struct Config {
     pub record: crate::record::Settings,
     /// How much of the chained record stays.
     pub proof: crate::proof::Settings,
+    /// The other machine of a pair; `None` where there is none.
+    pub standby: Option<crate::standby::Settings>,
     /// Who is told of alarms, and what is one.
     pub alarms: crate::alarm::Settings,
     /// The hash (SHA-256) of the text that it was read from.
@@ -428,6 +432,7 @@ fn build<'t>(
     let store = secrets::Store { folder: folder.clone(), options };
     let (mut alarms, quiet) = alarms::alarms(&root, &store);
     let devices = devices::section(&root, &store);
+    let standby = standby::standby(&root, &store, control.exit);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
@@ -508,6 +513,7 @@ fn build<'t>(
         store: kept,
         record,
         proof,
+        standby,
         alarms,
         hash: [0; 32],
         clock: site.clock,

@@ -10,6 +10,7 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::frame::Frame;
+use crate::control::lead::Lead;
 use crate::control::preview::preview;
 use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
@@ -25,8 +26,9 @@ use crate::metrics::Exporter;
 use crate::mqtt::Mqtt;
 use crate::proof::{Kind, Writer};
 use crate::record::{self, Recorder};
-use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::signal::{Desk, Spec};
+use crate::standby::Standby;
 use crate::web::api::{Api, Ask};
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
@@ -77,6 +79,12 @@ pub struct Loop {
     pub energy: Energy,
     pub recorder: Recorder,
     pub exit: ExitPolicy,
+    /// The other machine of a pair, where there is one.
+    pub standby: Option<Standby>,
+    /// The sources of orders, which are heard by whoever leads.
+    pub specs: Vec<Spec>,
+    /// They are heard here.
+    pub hears: bool,
     /// When it was last told what was learned of the miners.
     pub learned: Moment,
 }
@@ -108,7 +116,9 @@ impl Loop {
             }
         }
         // Observing means never to have touched a miner, to the end.
-        let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
+        let follows = self.standby.as_ref().is_some_and(|standby| !standby.takes_orders());
+        let looks_on = self.state.site().settings.observe || follows;
+        let exit = if looks_on { ExitPolicy::Hold } else { self.exit };
         let mut room = Vec::new();
         if exit == ExitPolicy::Restore {
             // By what is in force now, not a period ago.
@@ -189,8 +199,29 @@ impl Loop {
         });
     }
 
+    /// Hears the sources of orders from the moment on in which this machine has the address, and no longer.
+    fn hear(&mut self) {
+        let hears = self.standby.as_ref().is_none_or(Standby::takes_orders);
+        if hears == self.hears {
+            return;
+        }
+        self.hears = hears;
+        self.mqtt.hear(hears);
+        // What ran before ends at its next wait; nobody waits for that here.
+        self.signals = self.listen(&self.meters);
+    }
+
+    fn listen(&self, meters: &Meters) -> Signals {
+        if self.hears {
+            Signals::start(&self.specs, &self.desk, self.clock, &self.frames.subscribe(), meters)
+        } else {
+            Signals::none()
+        }
+    }
+
     fn cycle(&mut self) {
         let begun = self.clock.now();
+        self.hear();
         let meters = self.meters.inputs();
         let mut orders = self.desk.look();
         orders.extend(self.guards.look(&meters, begun));
@@ -201,6 +232,7 @@ impl Loop {
             orders,
             breakers: self.breakers.inputs(),
             holds: self.maintenance.look(self.state.site()),
+            lead: self.standby.as_ref().map_or(Lead::Alone, Standby::role),
         };
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);
@@ -245,7 +277,8 @@ impl Loop {
         self.proof.append_signed(Kind::Reload, super::configuration(&config));
         self.journal.configure(&config.proof);
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
-        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
+        self.specs.clone_from(&config.signals);
+        self.signals = self.listen(&meters);
         self.memory.configure(&config);
         self.energy.configure(&config);
         self.state = state;

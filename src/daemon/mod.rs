@@ -57,6 +57,7 @@ use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::standby::Standby;
 use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
@@ -80,9 +81,9 @@ pub enum DaemonError {
     /// The metrics are wrong in themselves.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// No HTTP client for the miners.
+    /// No HTTP client for the miners, or for the other machine of a pair.
     #[error(
-        "cannot prepare the HTTP client for the miners: {}; this is a fault of the system, not of the configuration",
+        "cannot prepare an HTTP client: {}; this is a fault of the system, not of the configuration",
         crate::tls::innermost(.0)
     )]
     Http(#[from] reqwest::Error),
@@ -196,6 +197,15 @@ impl Daemon {
             None => api,
         };
         let api = api.with_maintenance(maintenance.clone());
+        let standby = match config.standby.clone() {
+            Some(settings) => Some(Standby::start(settings, clock, &desk, &maintenance, &cancel)?),
+            None => None,
+        };
+        if let Some(standby) = &standby {
+            exporter.watch_standby(standby.clone());
+        }
+        let api = api.with_standby(standby.clone());
+        let hears = standby.as_ref().is_none_or(Standby::takes_orders);
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -212,11 +222,12 @@ impl Daemon {
             record: recorder.watch(),
             store,
             maintenance: maintenance.clone(),
+            standby: standby.clone(),
             clock,
             site: config.site.name.as_str().into(),
         };
         let watching = tokio::spawn(alarms.clone().run(around, frames.clone(), cancel.child_token()));
-        let mqtt = Mqtt::new(&config);
+        let mqtt = Mqtt::new(&config, hears);
         let around =
             mqtt::Around { exporter: exporter.clone(), alarms: alarms.clone(), api: api.clone(), clock };
         let messages = tokio::spawn(mqtt::run(mqtt.plans(), around, cancel.child_token()));
@@ -227,7 +238,14 @@ impl Daemon {
             recorder,
             clock,
             guards: Guards::start(&config.signals, &desk, None),
-            signals: Signals::start(&config, &desk, clock, &frames, &meters),
+            signals: if hears {
+                Signals::start(&config.signals, &desk, clock, &frames, &meters)
+            } else {
+                Signals::none()
+            },
+            hears,
+            specs: config.signals.clone(),
+            standby,
             meters,
             fleet,
             breakers,

@@ -389,6 +389,22 @@ pub(super) const STRANGERS: Definition = gauge(
     "Miners and configuration of this daemon that programs of other accounts said at the latest start or reload to hold, too.",
 );
 
+pub(super) const LEAD: Definition = gauge(
+    "ballast_lead",
+    &["lead"],
+    "1 for what this machine of a pair may do with the miners, 0 for the others. Absent without [standby].",
+);
+pub(super) const STANDBY_PEER_UP: Definition = gauge(
+    "ballast_standby_peer_up",
+    &[],
+    "1 while the other machine of a pair answers. Absent without [standby].",
+);
+pub(super) const STANDBY_ADDRESS: Definition = gauge(
+    "ballast_standby_address_held",
+    &[],
+    "1 while this machine of a pair has the address that moves. Absent without [standby].",
+);
+
 /// All of them.
 pub(super) const ALL: &[&Definition] = &[
     &BUILD_INFO,
@@ -463,6 +479,9 @@ pub(super) const ALL: &[&Definition] = &[
     &MQTT_MESSAGES,
     &MQTT_FAILURES,
     &STRANGERS,
+    &LEAD,
+    &STANDBY_PEER_UP,
+    &STANDBY_ADDRESS,
 ];
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::sources::{circuit_name, source_label};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
+use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, Site};
 use crate::energy::tally::Totals;
 use crate::maintenance::counts;
@@ -66,6 +67,12 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(counts) = state.mqtt.as_ref().and_then(|mqtt| mqtt.mqtt()) {
         super::mqtt::mqtt(counts, &mut families);
     }
+    if let Some(standby) = &state.standby {
+        let health = standby.health();
+        families.push(lead(state.frame.as_ref().map_or(Lead::Follows, |frame| frame.decision.lead)));
+        families.push(Family::single(&names::STANDBY_PEER_UP, flag(health.peer_up)));
+        families.push(Family::single(&names::STANDBY_ADDRESS, flag(health.holds)));
+    }
     if let Some(strangers) = state.strangers {
         families.push(Family::single(&names::STRANGERS, number(strangers)));
     }
@@ -86,6 +93,14 @@ fn mode(current: Mode) -> MetricFamily {
     let mut family = Family::with_capacity(&names::MODE, Mode::ALL.len());
     for mode in Mode::ALL {
         family.add(&[mode.name()], flag(mode == current));
+    }
+    family.finish()
+}
+
+fn lead(current: Lead) -> MetricFamily {
+    let mut family = Family::with_capacity(&names::LEAD, Lead::ALL.len());
+    for lead in Lead::ALL {
+        family.add(&[lead.name()], flag(lead == current));
     }
     family.finish()
 }

@@ -39,6 +39,7 @@ use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
 use crate::history::{History, Sample};
+use crate::standby::Standby;
 use crate::units::Watts;
 use told::Tellings;
 
@@ -87,6 +88,7 @@ struct State {
     tenants: Option<Tally>,
     mqtt: Option<Arc<dyn MqttStats>>,
     strangers: Option<u64>,
+    standby: Option<Standby>,
     /// Counts the configurations since the start.
     generation: u64,
 }
@@ -158,6 +160,7 @@ impl Exporter {
                 tenants: None,
                 mqtt: None,
                 strangers: None,
+                standby: None,
                 generation: 0,
             }),
             born: clock::unix_millis(),
@@ -307,6 +310,11 @@ impl Exporter {
     /// What was told last by [`Exporter::watch_strangers`]; 0 before.
     pub fn strangers(&self) -> u64 {
         self.inner.state().strangers.unwrap_or(0)
+    }
+
+    /// The other machine of a pair; nothing is exported of it before.
+    pub fn watch_standby(&self, standby: Standby) {
+        self.inner.change(|state| state.standby = Some(standby));
     }
 
     /// The sources of orders as they stand; `None` where nobody keeps them.

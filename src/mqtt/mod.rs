@@ -93,28 +93,43 @@ pub struct Around {
 
 /// The way to the broker, as the configuration in force has it.
 #[derive(Debug)]
-pub struct Mqtt(watch::Sender<Option<Arc<config::Mqtt>>>);
+pub struct Mqtt {
+    plan: Option<Arc<config::Mqtt>>,
+    hears: bool,
+    to: watch::Sender<Option<Arc<config::Mqtt>>>,
+}
 
 impl Mqtt {
-    /// Nothing is connected before [`run`] runs.
-    pub fn new(config: &config::Config) -> Self {
-        Self(watch::Sender::new(config.mqtt.clone().map(Arc::new)))
+    /// Nothing is connected before [`run`] runs, nor while another daemon leads: of two with one name the broker lets in the
+    /// latter.
+    pub fn new(config: &config::Config, hears: bool) -> Self {
+        let plan = config.mqtt.clone().map(Arc::new);
+        Self { to: watch::Sender::new(plan.clone().filter(|_| hears)), plan, hears }
     }
 
     /// Takes a new configuration: what has not changed stays connected.
-    pub fn configure(&self, config: &config::Config) {
-        self.0.send_if_modified(|known| {
-            let news = known.as_deref() != config.mqtt.as_ref();
-            if news {
-                *known = config.mqtt.clone().map(Arc::new);
-            }
-            news
-        });
+    pub fn configure(&mut self, config: &config::Config) {
+        if self.plan.as_deref() != config.mqtt.as_ref() {
+            self.plan = config.mqtt.clone().map(Arc::new);
+            self.tell();
+        }
+    }
+
+    /// Whether this daemon takes orders, or another one leads.
+    pub fn hear(&mut self, hears: bool) {
+        if self.hears != hears {
+            self.hears = hears;
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        self.to.send_replace(self.plan.clone().filter(|_| self.hears));
     }
 
     /// What [`run`] follows.
     pub fn plans(&self) -> watch::Receiver<Option<Arc<config::Mqtt>>> {
-        self.0.subscribe()
+        self.to.subscribe()
     }
 }
 

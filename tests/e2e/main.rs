@@ -17,4 +17,5 @@ mod neighbours;
 mod protection;
 mod record;
 mod service;
+mod standby;
 mod systemd;

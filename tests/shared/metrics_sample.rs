@@ -8,6 +8,7 @@ use ballast::control::decision::{
     Binding, CircuitDecision, Decision, Energy, FleetDecision, LimitValue, MinerDecision, MinerState, Mode,
     Source,
 };
+use ballast::control::lead::Lead;
 use ballast::control::site::{
     Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LimitId, Meter, MeterId, Miner,
     OperatingPoint, Response, Scope, Settings, Site,
@@ -194,6 +195,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         }
     });
     Decision {
+        lead: Lead::Alone,
         at,
         mode: Mode::Following,
         would_be: Mode::Following,

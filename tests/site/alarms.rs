@@ -10,6 +10,7 @@ use ballast::alarm::look::{Quiet, View, look, settled};
 use ballast::clock::Moment;
 use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source, Waiting};
 use ballast::control::frame::Frame;
+use ballast::control::lead::Lead;
 use ballast::control::signal::SourceState;
 use ballast::control::site::{
     Cap, CircuitId, Limit, LimitClass, LimitId, MinerId, OrderSource, Scope, Site, SourceId,
@@ -17,6 +18,7 @@ use ballast::control::site::{
 use ballast::control::snapshot::{MeterStatus, Snapshot};
 use ballast::record;
 use ballast::signal::status::{SourceStatus, Status};
+use ballast::standby;
 use ballast::units::Watts;
 
 use crate::metrics_sample::{self, SECOND};
@@ -29,6 +31,7 @@ struct World {
     status: Status,
     record: record::Health,
     strangers: u64,
+    pair: Option<standby::Health>,
 }
 
 fn at(seconds: u64) -> Moment {
@@ -76,13 +79,21 @@ fn well(second: u64) -> World {
         },
         record: record::Health::default(),
         strangers: 0,
+        pair: None,
     }
 }
 
 fn view(world: World, now: Moment, quiet: &Quiet) -> (Vec<ballast::alarm::book::Found>, bool) {
-    let World { site, snapshot, decision, status, record, strangers } = world;
+    let World { site, snapshot, decision, status, record, strangers, pair } = world;
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
-    let view = View { frame: &frame, signals: Some(&status), record: Some(record), strangers, now };
+    let view = View {
+        frame: &frame,
+        signals: Some(&status),
+        record: Some(record),
+        strangers,
+        pair: pair.as_ref(),
+        now,
+    };
     (look(&view, quiet), settled(&frame))
 }
 
@@ -286,7 +297,44 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         "does not answer",
     ),
     (Kind::Stranger, "programs", |world| world.strangers = 3, Severity::Critical, "other programs"),
+    (
+        Kind::StandBy,
+        "pair",
+        |world| world.pair = Some(standby::Health { trouble: Some("it is silent".into()), ..LEADS }),
+        Severity::Warning,
+        "it is silent",
+    ),
 ];
+
+/// One of two machines, which leads.
+const LEADS: standby::Health =
+    standby::Health { holds: true, peer_up: true, peer_leads: false, trouble: None };
+
+#[test]
+fn whoever_stands_by_calls_nobody_for_what_the_other_one_sees_too() {
+    let follows = standby::Health { holds: false, peer_leads: true, ..LEADS };
+    for (health, loud) in [(LEADS, true), (follows, false)] {
+        let mut world = well(0);
+        world.strangers = 3;
+        world.pair = Some(health);
+        let (found, _) = view(world, at(0), &Quiet::new());
+        assert_eq!(found.iter().map(|found| !found.quiet).collect::<Vec<_>>(), [loud]);
+    }
+}
+
+#[test]
+fn it_is_critical_that_nobody_knows_which_of_two_machines_leads() {
+    let both = standby::Health { peer_leads: true, ..LEADS };
+    let neither = standby::Health { holds: false, ..LEADS };
+    for (health, words) in [(both, "both machines"), (LEADS, "somebody else"), (neither, "neither machine")] {
+        let mut world = well(0);
+        world.decision.lead = Lead::Lowers;
+        world.pair = Some(health);
+        let (found, _) = view(world, at(0), &Quiet::new());
+        assert_eq!((found.len(), found[0].severity, found[0].quiet), (1, Severity::Critical, false));
+        assert!(found[0].words.starts_with(words), "{}", found[0].words);
+    }
+}
 
 #[test]
 fn where_all_is_well_there_is_no_alarm() {
@@ -316,7 +364,7 @@ fn each_kind_is_raised_once_and_over_once() {
 fn what_is_in_a_quiet_circuit_calls_nobody() {
     for (kind, subject, bad, ..) in KINDS {
         // The container hangs below the connection point.
-        let quiet: Quiet = ["pcc", "utility", "pv", "database", "record", "clock", "programs"]
+        let quiet: Quiet = ["pcc", "utility", "pv", "database", "record", "clock", "programs", "pair"]
             .into_iter()
             .map(Arc::from)
             .collect();

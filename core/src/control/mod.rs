@@ -59,6 +59,7 @@ pub mod headroom;
 pub mod history;
 mod hold;
 pub mod lag;
+pub mod lead;
 pub mod learned;
 pub mod measure;
 pub mod meters;

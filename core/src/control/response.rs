@@ -153,6 +153,10 @@ pub struct Track {
     pub dead: bool,
     /// How it is kept in this cycle, because somebody works on it.
     pub hold: Option<Hold>,
+    /// It said last that its target is the one that it was put to.
+    pub agreed: bool,
+    /// When it was last seen that somebody else had moved it.
+    pub moved_at: Option<Moment>,
     /// Since when it has not answered, as of the latest cycle.
     silent_since: Option<Moment>,
     /// Moment of the reading that was last learned from.
@@ -198,6 +202,8 @@ impl Default for Track {
             told: None,
             dead: false,
             hold: None,
+            agreed: false,
+            moved_at: None,
             silent_since: None,
             learned_at: None,
             uptime: None,
@@ -517,6 +523,7 @@ impl Track {
         if escalated {
             self.fail(now);
         }
+        self.agreed = false;
         let still_waking = self.sent.is_some_and(|sent| sent.from_sleep && !sent.arrived);
         let from_sleep = self.asleep_since.is_some() || still_waking;
         let raises = match (self.setpoint, target) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::lead::Lead;
 use crate::control::measure::Readings;
 use crate::control::signal::Active;
 use crate::control::site::{MinerId, OperatingPoint, SourceId};
@@ -330,11 +331,22 @@ pub struct Snapshot {
     pub breakers: Vec<MinerInput>,
     /// The miners that somebody works on, by rising miner, each once.
     pub holds: Vec<HeldMiner>,
+    /// What this daemon may do with the miners, where another one stands by.
+    #[serde(default)]
+    pub lead: Lead,
 }
 
 impl Snapshot {
     /// A snapshot in which nobody has ordered anything.
     pub const fn new(now: Moment, meters: Vec<MeterInput>, miners: Vec<MinerInput>) -> Self {
-        Self { now, meters, miners, orders: Vec::new(), breakers: Vec::new(), holds: Vec::new() }
+        Self {
+            now,
+            meters,
+            miners,
+            orders: Vec::new(),
+            breakers: Vec::new(),
+            holds: Vec::new(),
+            lead: Lead::Alone,
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::control::breaker::Trip;
 use crate::control::combine::Combiner;
 use crate::control::decision::{Energy, Mode};
 use crate::control::history::History;
+use crate::control::lead::Contest;
 use crate::control::meters::CircuitMemory;
 use crate::control::ramp::Ramp;
 use crate::control::response::Track;
@@ -63,6 +64,8 @@ pub struct State {
     pub(super) slept_at: Option<Moment>,
     /// Since when the miners leave surplus that they could take.
     pub(super) left_since: Option<Moment>,
+    /// Whether another daemon was seen to lead, too.
+    pub(super) contest: Contest,
 }
 
 /// The place of the site in a state that has not been given one yet.
@@ -122,6 +125,7 @@ impl State {
             wake_debt: 0.0,
             slept_at: None,
             left_since: None,
+            contest: Contest::default(),
             tree,
             site,
         }
@@ -182,6 +186,7 @@ impl State {
         self.wake_debt = earlier.wake_debt;
         self.slept_at = earlier.slept_at;
         self.left_since = earlier.left_since;
+        self.contest = earlier.contest;
         self.balanced_at = earlier.balanced_at;
         self.energy = earlier.energy;
         self.sequence = earlier.sequence;

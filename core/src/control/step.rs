@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::control::combine::{self, Seen};
 use crate::control::decision::{Binding, Command, Decision, Energy, Mode, Source};
 use crate::control::headroom::{self, Headroom};
+use crate::control::lead::{self, Lead};
 use crate::control::meters::{self, Meters};
 use crate::control::move_fleet::{self, Now};
 use crate::control::report::{Decided, Report};
@@ -32,7 +33,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .filter(|(_, track)| track.setpoint.is_none())
         .map(|(index, track)| (index, track.draw))
         .collect();
-    let unplaced = site.settings.observe || !strangers.is_empty();
+    // Whoever commands nothing takes every miner as it is.
+    let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
+    let unplaced = looks_on || !strangers.is_empty();
     hold::note(&mut state.tracks, &snapshot.holds);
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
@@ -53,12 +56,13 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
             memory.miners_metered = miners_metered;
         }
     }
+    let lead = lead::role(snapshot.lead, &mut state.contest, &site, &mut state.tracks, &inputs, now);
     if !starting && unplaced {
-        adopt(&site, state, &inputs, now);
+        adopt(&site, state, &inputs, looks_on, now);
         introduce(&site, state, &strangers);
     }
     if !starting {
-        hold::follow(&site, &mut state.tracks, &inputs, now);
+        hold::follow(&site, &mut state.tracks, &inputs, lead == Lead::Lowers, now);
     }
 
     let sums = own_sums(state, |_, track| [track.draw, track.said]);
@@ -110,7 +114,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     // Shared with the tracks, which change while the items are in use.
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
         state.tracks.iter().map(|track| track.points.clone()).collect();
-    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders) };
+    let raises = lead != Lead::Lowers;
+    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders), raises };
     let mut items = move_fleet::items(&site, state, &offered, &scales, now);
     let moved = if starting {
         move_fleet::Moved::still(&items, &state.tree, &circuits)
@@ -119,7 +124,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     };
 
     let mut sent: Vec<Command> = Vec::new();
-    if !site.settings.observe {
+    if !looks_on {
         for &(miner, target, cause) in &moved.orders {
             sent.extend(commands::send(&mut state.tracks, miner, target, cause, &mut state.sequence, now));
         }
@@ -134,7 +139,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .map(|over| if starting || over <= 1e-6 { 0.0 } else { over })
         .collect();
     let mut breakers = Vec::new();
-    if !starting && !site.settings.observe {
+    if !starting && !looks_on {
         let excess = (circuits.as_slice(), over.as_slice());
         let (trips, tracks) = (&mut state.trips, &state.tracks);
         breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
@@ -144,7 +149,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);
     let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
-    let decided = Decided { binding, circuits, moved, estimates, sent, breakers, over };
+    let decided = Decided { lead, binding, circuits, moved, estimates, sent, breakers, over };
     report.decision(now, decided)
 }
 
@@ -189,13 +194,13 @@ fn ready(site: &Site, snapshot: &Snapshot, seen: &[Seen], begun: Moment) -> bool
     meters && miners
 }
 
-/// Takes miners as they are: all in observe mode, else those that were never put anywhere.
-fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, now: Moment) {
+/// Takes miners as they are: all for whoever looks on, else those that were never put anywhere.
+fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, looks_on: bool, now: Moment) {
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
-        if track.setpoint.is_none() || site.settings.observe {
+        if track.setpoint.is_none() || looks_on {
             let asleep_since = track.asleep_since;
             track.adopt(miner, inputs.miner(index), now);
-            if site.settings.observe {
+            if looks_on {
                 track.asleep_since =
                     asleep_since.or(track.asleep_since).filter(|_| track.asleep_since.is_some());
             } else if track.asleep_since.is_some() {

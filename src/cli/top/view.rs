@@ -114,7 +114,8 @@ fn header(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
     };
     let (status, cycle) = (&frame.status, at(&frame.status, "/cycle"));
     let mode = text(&status["mode"]);
-    let state = if mode == "observe" { text(&status["would_be"]) } else { mode.clone() };
+    let state =
+        if matches!(&*mode, "observe" | "stand-by") { text(&status["would_be"]) } else { mode.clone() };
     let colour = match state.as_str() {
         "following" => Color::Green,
         "limited" => Color::Yellow,

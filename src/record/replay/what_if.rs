@@ -150,6 +150,7 @@ impl Match {
         };
         Snapshot {
             now: snapshot.now,
+            lead: snapshot.lead,
             meters: self.meters.iter().map(meter).collect(),
             miners: self.miners.iter().enumerate().map(miner).collect(),
             orders: snapshot.orders.iter().filter_map(order).collect(),

@@ -128,6 +128,7 @@ impl Api {
             scopes: Scopes { limits: true, ..Scopes::default() },
             source: Some(name.to_owned()),
         };
+        self.takes_orders()?;
         let source = self.source(name)?;
         let arrived = self.desk.wall();
         let command = message.command.name();

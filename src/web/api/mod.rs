@@ -9,6 +9,7 @@
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
 //! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
 //! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
+//! | `GET /api/v1/standby` | any | all that the other machine of a pair must know |
 //! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
@@ -38,6 +39,7 @@ mod problem;
 mod proof;
 mod query;
 mod reads;
+mod standby;
 mod tokens;
 mod viewer;
 
@@ -64,6 +66,7 @@ use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
+use crate::standby::Standby;
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
 pub use alarms::raised;
 use energy::Shelf;
@@ -120,6 +123,7 @@ pub struct Api {
     maintenance: Option<Maintenance>,
     asker: Option<Asker>,
     shelf: Option<Shelf>,
+    standby: Option<Standby>,
 }
 
 #[derive(Debug)]
@@ -168,6 +172,7 @@ impl Api {
             maintenance: None,
             asker: None,
             shelf: None,
+            standby: None,
         };
         api.look_at_tokens();
         api
@@ -191,6 +196,11 @@ impl Api {
     /// Tells of energy, too, from this database.
     pub fn with_energy(self, database: std::path::PathBuf) -> Self {
         Self { shelf: Some(Shelf::new(database)), ..self }
+    }
+
+    /// Tells the other machine of a pair, and takes no orders while that one leads.
+    pub fn with_standby(self, standby: Option<Standby>) -> Self {
+        Self { standby, ..self }
     }
 
     /// The names by which the daemon may be called.
@@ -239,6 +249,9 @@ impl Api {
             Need::Heartbeat => (limits, "`limits`"),
             Need::Operator => (operator, "`operator`"),
         };
+        if need != Need::Read {
+            self.takes_orders()?;
+        }
         if !may {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -247,6 +260,18 @@ impl Api {
             ));
         }
         Ok(caller)
+    }
+
+    /// Refuses what moves something while another machine leads.
+    fn takes_orders(&self) -> Result<(), Problem> {
+        match self.standby.as_ref().filter(|it| !it.takes_orders()) {
+            None => Ok(()),
+            Some(standby) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this machine stands by, and another one leads",
+                format!("ask {}, the address of whichever leads", standby.address()),
+            )),
+        }
     }
 
     /// Hands over to the proof that somebody has used the operator's rights.
@@ -338,6 +363,9 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
     }
     if api.alarms.is_some() {
         more = more.routes(routes!(alarms::acknowledge));
+    }
+    if api.standby.is_some() {
+        more = more.routes(routes!(standby::standby));
     }
     if api.maintenance.is_some() {
         more = more.routes(routes!(maintenance::begin, maintenance::end));

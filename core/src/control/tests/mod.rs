@@ -6,6 +6,7 @@ mod combining;
 mod evidence;
 mod example;
 mod lagging_meters;
+mod lead;
 mod losses;
 mod maintenance;
 mod orders;
