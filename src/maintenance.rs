@@ -366,6 +366,11 @@ fn from_row(row: MaintenanceRow) -> Option<Work> {
     })
 }
 
+/// How many miners of a site a piece of work holds.
+pub fn miners_of(site: &Site, work: &Work) -> usize {
+    held(site, std::iter::once(work)).len()
+}
+
 /// How many are kept in each way.
 pub fn counts(holds: &[HeldMiner]) -> [(Hold, usize); 2] {
     [Hold::Asleep, Hold::HandsOff].map(|hold| (hold, holds.iter().filter(|held| held.hold == hold).count()))

@@ -63,8 +63,12 @@ pub enum Kind {
     Disk,
     /// The interlock of a circuit does not permit its miners to run.
     Interlock,
+    /// The emergency stop of a circuit has stopped its miners.
+    EmergencyStop,
     /// The breaker of a circuit is told to open, is open, or does not answer.
     Breaker,
+    /// A PLC is not given its sign of life.
+    Heartbeat,
     /// Another program holds miners of this daemon.
     Stranger,
     /// The other machine of a pair is not heard, or it is not clear which of the two leads.
@@ -73,7 +77,7 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
@@ -88,7 +92,9 @@ impl Kind {
         Self::Clock,
         Self::Disk,
         Self::Interlock,
+        Self::EmergencyStop,
         Self::Breaker,
+        Self::Heartbeat,
         Self::Stranger,
         Self::StandBy,
     ];
@@ -110,7 +116,9 @@ impl Kind {
             Self::Clock => "clock",
             Self::Disk => "disk",
             Self::Interlock => "interlock",
+            Self::EmergencyStop => "emergency-stop",
             Self::Breaker => "breaker",
+            Self::Heartbeat => "heartbeat",
             Self::Stranger => "stranger",
             Self::StandBy => "stand-by",
         }
@@ -121,11 +129,26 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Whether it may be about people, plant or the grid, so that a window mutes it only when it is told to by name.
+    pub const fn is_of_safety(self) -> bool {
+        !matches!(
+            self,
+            Self::SignalDegraded
+                | Self::MinerStraggler
+                | Self::MinerFault
+                | Self::MinerSilent
+                | Self::SurplusUnused
+                | Self::Clock
+                | Self::Disk
+        )
+    }
+
     /// For how long it must last before it is an alarm. What reports it has waited already where it had to (a meter is
     /// stale after its own time, a miner is late after its own grace); this keeps out what comes and goes.
     pub const fn after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::Stranger => 0,
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 0,
+            Self::Heartbeat => 5,
             Self::MeterLost | Self::MeterImplausible | Self::OverLimit | Self::StandBy => 10,
             Self::SignalLost | Self::Disk => 15,
             Self::Shortfall | Self::ManyMiners => 30,
@@ -141,7 +164,7 @@ impl Kind {
     /// For how long it must be well before the alarm is over: what comes back sooner is the same episode.
     pub const fn calm(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::Stranger => 5,
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 5,
             Self::MinerStraggler | Self::MinerFault | Self::MinerSilent | Self::ManyMiners => 120,
             _ => 60,
         })
@@ -182,8 +205,14 @@ impl Kind {
             Self::Interlock => {
                 "its miners sleep until it permits them to run; is what must run beside them running?"
             }
+            Self::EmergencyStop => {
+                "find out who has pressed it and why; when all is well, turn it back and `ballast stops release CIRCUIT --by NAME`"
+            }
             Self::Breaker => {
                 "a breaker that was opened stays open until somebody closes it by hand; find out why first"
+            }
+            Self::Heartbeat => {
+                "check the PLC's power, its cable and its registers; it opens its contactor when it does not hear"
             }
             Self::Stranger => "stop the other program: two masters of one miner move it to and fro",
             Self::StandBy => {

@@ -19,14 +19,17 @@
 //! | `combined` | meters in `[meters.*]` that are put together from others |
 //! | `protection` | interlock and breaker of a circuit |
 //! | `devices` | `[drivers.*]` |
+//! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
+//! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
 //! | `sizes` | quantities that are out of proportion to the site |
 //! | `checks` | what only the whole shows |
 //! | `summary`, `summary_orders` | the whole in words, for `ballast check` |
 
 mod addresses;
+mod alarm_windows;
 mod alarms;
 pub mod builtin;
 mod checks;
@@ -35,6 +38,7 @@ mod combined;
 mod curve;
 mod devices;
 pub mod diagnostic;
+mod heartbeat;
 mod meters;
 mod miners;
 pub mod models;
@@ -151,6 +155,8 @@ pub struct Config {
     pub tenants: Vec<Option<Arc<str>>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,
+    /// The signs of life that PLCs are given.
+    pub heartbeats: Vec<crate::heartbeat::Settings>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
     pub signals: Vec<crate::signal::Spec>,
     /// Where orders are kept, and what a power outage is.
@@ -430,8 +436,9 @@ fn build<'t>(
     let mut meters = meters::meters(&root, &mut links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
     let store = secrets::Store { folder: folder.clone(), options };
-    let (mut alarms, quiet) = alarms::alarms(&root, &store);
+    let (mut alarms, quiet, muted) = alarms::alarms(&root, &store, site.time_zone.as_ref());
     let devices = devices::section(&root, &store);
+    let heartbeats = heartbeat::section(&root);
     let standby = standby::standby(&root, &store, control.exit);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
@@ -482,9 +489,11 @@ fn build<'t>(
         sizes::check(&whole, &below, &settings, hanging, &lost_caps);
     }
     let names = circuits.circuits.iter().map(|circuit| circuit.name.as_str());
+    alarm_windows::check(report, &mut alarms.windows, muted, names.clone());
     let names = names.chain(meters.meters.iter().map(|meter| meter.name.as_str()));
     let names = names.chain(miners.miners.iter().map(|miner| miner.name.as_str()));
     let names = names.chain(sources.iter().map(|source| source.name.as_str()));
+    let names = names.chain(heartbeats.iter().map(|heartbeat| &*heartbeat.name));
     alarms.quiet = alarms::quiet(report, quiet, names);
     if report.count() > 0 {
         return None;
@@ -509,6 +518,7 @@ fn build<'t>(
         models: miners.models,
         tenants: miners.tenants,
         breakers: circuits.breakers,
+        heartbeats,
         signals: signals.specs,
         store: kept,
         record,

@@ -21,6 +21,7 @@ use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::mqtt::Mqtt;
@@ -29,6 +30,7 @@ use crate::record::{self, Recorder};
 use crate::signal::guard::Guards;
 use crate::signal::{Desk, Spec};
 use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::web::api::{Api, Ask};
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
@@ -64,9 +66,11 @@ pub struct Loop {
     pub meters: Meters,
     pub fleet: Fleet,
     pub breakers: Breakers,
+    pub heartbeats: Heartbeats,
     pub desk: Desk,
     pub alarms: Alarms,
     pub maintenance: Maintenance,
+    pub stops: Stops,
     pub signals: Signals,
     pub api: Arc<Api>,
     pub mqtt: Mqtt,
@@ -115,6 +119,8 @@ impl Loop {
                 Some(Request::Stop) => break,
             }
         }
+        // From here on nobody follows anything any more, and a PLC is not to be told otherwise.
+        self.heartbeats.end();
         // Observing means never to have touched a miner, to the end.
         let follows = self.standby.as_ref().is_some_and(|standby| !standby.takes_orders());
         let looks_on = self.state.site().settings.observe || follows;
@@ -136,6 +142,7 @@ impl Loop {
             self.fleet.stop(exit, sequence, &room, &alone),
             self.meters.stop(),
             self.desk.beat(),
+            self.stops.last(),
             last,
             energy,
             recorded
@@ -232,12 +239,14 @@ impl Loop {
             orders,
             breakers: self.breakers.inputs(),
             holds: self.maintenance.look(self.state.site()),
+            released: self.stops.take(&mut self.state),
             lead: self.standby.as_ref().map_or(Lead::Alone, Standby::role),
         };
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
+        self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();
@@ -262,9 +271,11 @@ impl Loop {
     async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
+        self.stops.restore(&mut state);
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
         self.fleet.configure(&config, self.clock);
         self.breakers.configure(&config, self.clock);
+        self.heartbeats.configure(&config.heartbeats);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         // A task that speaks for a source knows it by its position, which may be another one's from here on.

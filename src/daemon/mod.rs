@@ -50,6 +50,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
 use crate::mqtt::{self, Mqtt};
@@ -58,6 +59,7 @@ use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
 use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
@@ -178,6 +180,8 @@ impl Daemon {
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
         let memory = Memory::start(&config, kept, &mut state);
+        let stops = Stops::new(config.store.path.as_deref());
+        stops.restore(&mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
@@ -196,9 +200,9 @@ impl Daemon {
             Some(path) => api.with_energy(path.clone()),
             None => api,
         };
-        let api = api.with_maintenance(maintenance.clone());
+        let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
         let standby = match config.standby.clone() {
-            Some(settings) => Some(Standby::start(settings, clock, &desk, &maintenance, &cancel)?),
+            Some(settings) => Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), &cancel)?),
             None => None,
         };
         if let Some(standby) = &standby {
@@ -231,8 +235,11 @@ impl Daemon {
         let around =
             mqtt::Around { exporter: exporter.clone(), alarms: alarms.clone(), api: api.clone(), clock };
         let messages = tokio::spawn(mqtt::run(mqtt.plans(), around, cancel.child_token()));
+        let heartbeats = Heartbeats::start(&config.heartbeats, clock, frames.clone());
+        exporter.watch_heartbeats(heartbeats.board());
         let control = Loop {
             state,
+            heartbeats,
             memory,
             energy,
             recorder,
@@ -254,6 +261,7 @@ impl Daemon {
             desk: desk.clone(),
             alarms: alarms.clone(),
             maintenance,
+            stops,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone()))

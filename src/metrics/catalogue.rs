@@ -166,6 +166,11 @@ pub(super) const INTERLOCK_HOLDS: Definition = gauge(
     CIRCUIT,
     "1 while what must hold before the miners of the circuit run does hold, 0 when it does not or nobody knows.",
 );
+pub(super) const EMERGENCY_STOP: Definition = gauge(
+    "ballast_circuit_emergency_stop",
+    &["circuit", "state"],
+    "How the emergency stop of the circuit stands: 1 for its state, 0 for the others.",
+);
 pub(super) const BREAKER_STATE: Definition = gauge(
     "ballast_circuit_breaker_state",
     &["circuit", "state"],
@@ -383,6 +388,20 @@ pub(super) const ALARM_POSTS_FAILED: Definition = counter(
     &[],
     "Alarms that could not be told to the webhook. Absent without one.",
 );
+pub(super) const HEARTBEAT_UP: Definition = gauge(
+    "ballast_heartbeat_up",
+    &["heartbeat"],
+    "Whether the sign of life is given to the PLC: 0 when it is withheld or cannot be written.",
+);
+pub(super) const HEARTBEAT_AGE: Definition =
+    gauge("ballast_heartbeat_age_seconds", &["heartbeat"], "Time since the latest sign of life was written.");
+pub(super) const HEARTBEATS: Definition =
+    counter("ballast_heartbeats_total", &["heartbeat"], "Signs of life that were written since the start.");
+pub(super) const HEARTBEAT_FAILURES: Definition = counter(
+    "ballast_heartbeat_failures_total",
+    &["heartbeat"],
+    "Writes to a PLC that failed since the start, of the sign of life and of what is told beside it.",
+);
 pub(super) const STRANGERS: Definition = gauge(
     "ballast_strangers",
     &[],
@@ -435,6 +454,7 @@ pub(super) const ALL: &[&Definition] = &[
     &CIRCUIT_BINDING,
     &CIRCUIT_SHORTFALL,
     &INTERLOCK_HOLDS,
+    &EMERGENCY_STOP,
     &BREAKER_STATE,
     &METER_UP,
     &METER_POWER,
@@ -478,6 +498,10 @@ pub(super) const ALL: &[&Definition] = &[
     &MQTT_PUBLISHED,
     &MQTT_MESSAGES,
     &MQTT_FAILURES,
+    &HEARTBEAT_UP,
+    &HEARTBEAT_AGE,
+    &HEARTBEATS,
+    &HEARTBEAT_FAILURES,
     &STRANGERS,
     &LEAD,
     &STANDBY_PEER_UP,

@@ -18,6 +18,7 @@ use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source}
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, Site};
+use crate::control::stop::{StopState, stop_state};
 use crate::energy::tally::Totals;
 use crate::maintenance::counts;
 use crate::units::Watts;
@@ -58,6 +59,7 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(record) = &state.record {
         super::record::record(record.health(), &mut families);
     }
+    super::heartbeat::heartbeats(&state.heartbeats.list(), now, &mut families);
     if let Some(tally) = &state.tenants {
         tenants(&tally.get(), &mut families);
     }
@@ -184,6 +186,7 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     let mut shortfall = family(&names::CIRCUIT_SHORTFALL);
     let mut interlock = family(&names::INTERLOCK_HOLDS);
     let mut breaker = family(&names::BREAKER_STATE);
+    let mut stop = family(&names::EMERGENCY_STOP);
     for (index, (circuit, outcome)) in site.circuits.iter().zip(&decision.circuits).enumerate() {
         let name = circuit.name.as_str();
         if let Some(watts) = circuit_power(frame, CircuitId(index), now) {
@@ -217,13 +220,18 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         budget.add(&[name], outcome.budget.get());
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());
+        if let Some(now) = stop_state(frame, CircuitId(index)) {
+            for state in StopState::ALL {
+                stop.add(&[name, state.name()], flag(state == now));
+            }
+        }
         if let Some(now) = outcome.breaker {
             for state in BreakerState::ALL {
                 breaker.add(&[name, state.name()], flag(state == now));
             }
         }
     }
-    for family in [power, limit, active, headroom, budget, binding, shortfall, interlock, breaker] {
+    for family in [power, limit, active, headroom, budget, binding, shortfall, interlock, stop, breaker] {
         families.push(family.finish());
     }
 }

@@ -14,6 +14,7 @@ mod collector;
 mod counters;
 mod explain;
 mod family;
+mod heartbeat;
 mod meters;
 mod miners;
 mod mqtt;
@@ -38,6 +39,7 @@ use crate::control::learned::Learned;
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
+use crate::heartbeat::{Board, Health};
 use crate::history::{History, Sample};
 use crate::standby::Standby;
 use crate::units::Watts;
@@ -87,6 +89,7 @@ struct State {
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
     mqtt: Option<Arc<dyn MqttStats>>,
+    heartbeats: Board,
     strangers: Option<u64>,
     standby: Option<Standby>,
     /// Counts the configurations since the start.
@@ -159,6 +162,7 @@ impl Exporter {
                 alarms: None,
                 tenants: None,
                 mqtt: None,
+                heartbeats: Board::default(),
                 strangers: None,
                 standby: None,
                 generation: 0,
@@ -294,6 +298,14 @@ impl Exporter {
     /// Where it is known how the broker of MQTT is; nothing is exported of it before.
     pub fn watch_mqtt(&self, mqtt: Arc<dyn MqttStats>) {
         self.inner.change(|state| state.mqtt = Some(mqtt));
+    /// Where it is known how the signs of life for PLCs are; nothing is exported of them before.
+    pub fn watch_heartbeats(&self, board: Board) {
+        self.inner.change(|state| state.heartbeats = board);
+    }
+
+    /// How the signs of life for PLCs are.
+    pub fn heartbeats(&self) -> Vec<(Arc<str>, Health)> {
+        self.inner.state().heartbeats.list()
     }
 
     /// How many alarms there are; `None` where nobody looks for any.

@@ -128,6 +128,8 @@ pub(super) struct Before {
 const ORDERS: u8 = 1;
 const HOLDS: u8 = 2;
 const LEAD: u8 = 4;
+/// What is true of one cycle alone.
+const RELEASED: u8 = 8;
 
 const READ: u8 = 1;
 const POWER: u8 = 2;
@@ -184,7 +186,8 @@ impl Before {
         let (ordered, held) = (self.orders != snapshot.orders, self.holds != snapshot.holds);
         let led = self.lead != snapshot.lead;
         let seldom = (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS) | (u8::from(led) * LEAD);
-        to.byte(Column::Head, seldom);
+        let released = u8::from(!snapshot.released.is_empty()) * RELEASED;
+        to.byte(Column::Head, seldom | released);
         if ordered {
             to.any(Column::Seldom, &snapshot.orders);
             self.orders.clone_from(&snapshot.orders);
@@ -196,6 +199,9 @@ impl Before {
         if led {
             to.any(Column::Seldom, &snapshot.lead);
             self.lead = snapshot.lead;
+        }
+        if released != 0 {
+            to.any(Column::Seldom, &snapshot.released);
         }
         write_meters(to, &self.meter_periods, &mut self.meters, &snapshot.meters);
         let near = Near { now: self.now, decided: &self.decided };
@@ -236,7 +242,7 @@ impl Before {
         let wall = self.wall.checked_add(went).and_then(|wall| wall.checked_add(off));
         (self.now, self.wall) = (now, wall.ok_or(Damage::Nonsense)?);
         let changed = from.byte(Column::Head)?;
-        if changed > ORDERS | HOLDS | LEAD {
+        if changed > ORDERS | HOLDS | LEAD | RELEASED {
             return Err(Damage::Nonsense);
         }
         if changed & ORDERS != 0 {
@@ -248,6 +254,7 @@ impl Before {
         if changed & LEAD != 0 {
             self.lead = from.any(Column::Seldom)?;
         }
+        let released = if changed & RELEASED != 0 { from.any(Column::Seldom)? } else { Vec::new() };
         read_meters(from, &self.meter_periods, &mut self.meters)?;
         let near = Near { now: self.now, decided: &self.decided };
         read_inputs(from, near, &self.specs, &mut self.miners)?;
@@ -262,6 +269,7 @@ impl Before {
             breakers: self.breakers.clone(),
             holds: self.holds.clone(),
             lead: self.lead,
+            released,
         };
         Ok(Cycle { wall: self.wall, snapshot, outcome })
     }

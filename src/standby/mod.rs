@@ -33,6 +33,7 @@ use crate::maintenance::Maintenance;
 use crate::secret::Secret;
 use crate::signal::Desk;
 use crate::signal::mirror::DeskCopy;
+use crate::stops::Stops;
 use crate::store::MaintenanceRow;
 
 /// Time between two looks at the address.
@@ -76,6 +77,9 @@ pub struct Word {
     pub desk: DeskCopy,
     /// What somebody works on.
     pub maintenance: Vec<MaintenanceRow>,
+    /// The circuits whose emergency stop is latched.
+    #[serde(default)]
+    pub stops: Vec<Arc<str>>,
 }
 
 /// What is known of the pair, for metrics, pages and alarms.
@@ -125,8 +129,7 @@ impl Standby {
     pub fn start(
         settings: Settings,
         clock: Clock,
-        desk: &Desk,
-        maintenance: &Maintenance,
+        (desk, maintenance, stops): (&Desk, &Maintenance, &Stops),
         cancel: &CancellationToken,
     ) -> Result<Self, reqwest::Error> {
         let client = peer::client(&settings)?;
@@ -140,8 +143,8 @@ impl Standby {
             }
         };
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(looking));
-        let (desk, maintenance) = (desk.clone(), maintenance.clone());
-        let asking = async move { asks.ask(&client, &desk, &maintenance).await };
+        let (desk, maintenance, stops) = (desk.clone(), maintenance.clone(), stops.clone());
+        let asking = async move { asks.ask(&client, &desk, &maintenance, &stops).await };
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));
         Ok(standby)
     }
@@ -181,7 +184,7 @@ impl Standby {
         (state.holds, state.blind) = (holds, blind);
     }
 
-    async fn ask(&self, client: &reqwest::Client, desk: &Desk, maintenance: &Maintenance) {
+    async fn ask(&self, client: &reqwest::Client, desk: &Desk, maintenance: &Maintenance, stops: &Stops) {
         loop {
             match peer::ask(client, &self.0.settings).await {
                 Ok(word) => {
@@ -194,6 +197,7 @@ impl Standby {
                     let mirrors = amiss.is_none() && self.hear(word.leads);
                     let amiss = if mirrors {
                         let taken = desk.mirror(word.desk);
+                        stops.mirror(word.stops);
                         if maintenance.mirror(word.maintenance).await == Some(false) {
                             tracing::warn!("what is worked on could not be brought to disk");
                         }
@@ -256,7 +260,7 @@ impl Standby {
     }
 
     /// What is told to the other machine.
-    pub fn word(&self, desk: &Desk, maintenance: Option<&Maintenance>) -> Word {
+    pub fn word(&self, desk: &Desk, maintenance: Option<&Maintenance>, stops: Option<&Stops>) -> Word {
         let now = self.0.clock.now();
         let leads = {
             let state = self.state();
@@ -268,6 +272,7 @@ impl Standby {
             leads,
             desk: desk.copy(),
             maintenance: maintenance.map(Maintenance::copy).unwrap_or_default(),
+            stops: stops.map(|stops| stops.latched().into_keys().collect()).unwrap_or_default(),
         }
     }
 

@@ -14,6 +14,7 @@ mod faults;
 mod following;
 mod mqtt;
 mod neighbours;
+mod plc;
 mod protection;
 mod record;
 mod service;

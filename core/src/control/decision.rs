@@ -60,6 +60,8 @@ pub enum Source {
     LostMeter(MeterId),
     /// Nothing: every miner may run at its maximum.
     Fleet,
+    /// The emergency stop of this circuit: its contact is not closed, or nobody has released it since.
+    Stop(CircuitId),
 }
 
 /// The tightest bound and where it acts.

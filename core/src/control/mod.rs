@@ -75,6 +75,7 @@ pub mod site;
 pub mod snapshot;
 pub mod state;
 mod step;
+pub mod stop;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

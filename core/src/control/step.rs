@@ -13,7 +13,7 @@ use crate::control::report::{Decided, Report};
 use crate::control::site::{CircuitId, LimitClass, Miner, OperatingPoint, Site};
 use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
-use crate::control::{breaker, budget, commands, hold, response::Track};
+use crate::control::{breaker, budget, commands, hold, response::Track, stop};
 use crate::moment::Moment;
 use crate::units::Watts;
 
@@ -33,10 +33,12 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .filter(|(_, track)| track.setpoint.is_none())
         .map(|(index, track)| (index, track.draw))
         .collect();
+    stop::look(&site, &mut state.stops, &snapshot.released, &seen, now);
     // Whoever commands nothing takes every miner as it is.
     let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
     let unplaced = looks_on || !strangers.is_empty();
     hold::note(&mut state.tracks, &snapshot.holds);
+    stop::take_hold(&site, &mut state.tracks, &stop::stopped(&state.tree, &state.stops));
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
@@ -104,6 +106,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         drawn: &estimates,
         unseen: &unseen,
         acting: &state.acting,
+        stops: &state.stops,
         orders: &snapshot.orders,
     };
     let circuits = headroom::headrooms(&terms, &state.memories, meters);
@@ -139,7 +142,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .map(|over| if starting || over <= 1e-6 { 0.0 } else { over })
         .collect();
     let mut breakers = Vec::new();
-    if !starting && !looks_on {
+    if !looks_on {
+        stop::trip(&site, &state.tree, &state.stops, &mut state.trips);
+        // Nothing is exceeded while the site starts, so that only what was told to open before is told again then.
         let excess = (circuits.as_slice(), over.as_slice());
         let (trips, tracks) = (&mut state.trips, &state.tracks);
         breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
@@ -313,7 +318,7 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
             Some(LimitClass::Surplus) | None => Mode::Following,
             Some(_) => Mode::Limited,
         },
-        Source::Order(_) | Source::Interlock(_) => Mode::Limited,
+        Source::Order(_) | Source::Interlock(_) | Source::Stop(_) => Mode::Limited,
         Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => Mode::Following,
     }
 }

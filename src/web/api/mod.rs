@@ -9,6 +9,8 @@
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
 //! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
 //! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
+//! | `GET /api/v1/stops` | any, none on this machine | emergency stops |
+//! | `POST /api/v1/stops/{circuit}/release` | `operator` | somebody releases one |
 //! | `GET /api/v1/standby` | any | all that the other machine of a pair must know |
 //! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
@@ -40,6 +42,7 @@ mod proof;
 mod query;
 mod reads;
 mod standby;
+mod stops;
 mod tokens;
 mod viewer;
 
@@ -67,6 +70,7 @@ use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
 pub use alarms::raised;
 use energy::Shelf;
@@ -121,6 +125,7 @@ pub struct Api {
     kept: Mutex<KeptTokens>,
     alarms: Option<Alarms>,
     maintenance: Option<Maintenance>,
+    stops: Option<Stops>,
     asker: Option<Asker>,
     shelf: Option<Shelf>,
     standby: Option<Standby>,
@@ -170,6 +175,7 @@ impl Api {
             kept: Mutex::new(KeptTokens::new(config)),
             alarms: None,
             maintenance: None,
+            stops: None,
             asker: None,
             shelf: None,
             standby: None,
@@ -186,6 +192,11 @@ impl Api {
     /// Takes maintenance, too.
     pub fn with_maintenance(self, maintenance: Maintenance) -> Self {
         Self { maintenance: Some(maintenance), ..self }
+    }
+
+    /// Takes releases of emergency stops, too.
+    pub fn with_stops(self, stops: Stops) -> Self {
+        Self { stops: Some(stops), ..self }
     }
 
     /// Tells what an order would do, too.
@@ -372,6 +383,9 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
         if api.asker.is_some() {
             more = more.routes(routes!(maintenance::preview));
         }
+    }
+    if api.stops.is_some() {
+        more = more.routes(routes!(stops::release));
     }
     OpenApiRouter::new()
         .routes(routes!(limits::list))

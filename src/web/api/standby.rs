@@ -27,5 +27,5 @@ pub(super) async fn standby(
 ) -> Result<Response, Problem> {
     api.admit(&headers, from.map(|Extension(peer)| peer), Need::Read)?;
     let standby = api.standby.as_ref().ok_or_else(Problem::nothing_here)?;
-    Ok(json(StatusCode::OK, &standby.word(&api.desk, api.maintenance.as_ref())))
+    Ok(json(StatusCode::OK, &standby.word(&api.desk, api.maintenance.as_ref(), api.stops.as_ref())))
 }

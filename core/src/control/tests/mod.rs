@@ -18,3 +18,4 @@ mod quality;
 mod responses;
 mod slow_meters;
 mod start;
+mod stops;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::control::decision::Decision;
 use crate::control::lead::Lead;
-use crate::control::site::{OperatingPoint, Site};
+use crate::control::site::{CircuitId, OperatingPoint, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, HeldMiner, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus,
     OrderCap, Outcome, Reading, Rejection, Snapshot, Target,
@@ -84,6 +84,8 @@ pub struct Plant {
     pub orders: Vec<OrderCap>,
     /// Miners that somebody works on.
     pub holds: Vec<HeldMiner>,
+    /// Circuits whose emergency stop is released in the next cycle.
+    pub released: Vec<CircuitId>,
     /// What the daemon may do with the miners.
     pub lead: Lead,
     /// The miners say which target they have.
@@ -148,6 +150,7 @@ impl Plant {
             more: Vec::new(),
             orders: Vec::new(),
             holds: Vec::new(),
+            released: Vec::new(),
             lead: Lead::Alone,
             tells: false,
             breakers: BTreeMap::new(),
@@ -272,7 +275,9 @@ impl Plant {
         };
         let breakers = (0..self.site.circuits.len()).map(breaker).collect();
         let (orders, holds) = (self.orders.clone(), self.holds.clone());
-        Snapshot { orders, breakers, holds, lead: self.lead, ..Snapshot::new(self.now, meters, miners) }
+        let released = std::mem::take(&mut self.released);
+        let lead = self.lead;
+        Snapshot { orders, breakers, holds, released, lead, ..Snapshot::new(self.now, meters, miners) }
     }
 
     fn deliver(&mut self, decision: &Decision) {
