@@ -298,6 +298,8 @@ impl Exporter {
     /// Where it is known how the broker of MQTT is; nothing is exported of it before.
     pub fn watch_mqtt(&self, mqtt: Arc<dyn MqttStats>) {
         self.inner.change(|state| state.mqtt = Some(mqtt));
+    }
+
     /// Where it is known how the signs of life for PLCs are; nothing is exported of them before.
     pub fn watch_heartbeats(&self, board: Board) {
         self.inner.change(|state| state.heartbeats = board);
