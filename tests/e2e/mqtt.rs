@@ -337,9 +337,11 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     eventually("it is connected", seconds(10.0), || {
         (daemon.value("ballast_mqtt_connected") > 0.5).then_some(())
     });
-    let limits = || daemon.metrics().text().lines().filter(|line| line.contains("kept")).count();
-    always("the retained order is none", seconds(3.0), limits, |count| *count == 0);
-    assert!(daemon.value("ballast_mqtt_messages_total{result=\"done\"}") < 0.5);
+    let counts = || {
+        ["done", "refused"].map(|it| daemon.value(&format!("ballast_mqtt_messages_total{{result=\"{it}\"}}")))
+    };
+    always("the retained order is not even looked at", seconds(3.0), counts, |counts| *counts == [0.0, 0.0]);
+    assert!(!site.read("sub.out").contains("\"id\":\"kept\""));
     let beat = stamp(0);
     broker.publish(
         "limit/heartbeat",
