@@ -12,6 +12,7 @@
 //! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `proof` | `[proof]` |
+//! | `mqtt` | `[mqtt]` |
 //! | `standby` | `[standby]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
@@ -41,6 +42,7 @@ mod heartbeat;
 mod meters;
 mod miners;
 pub mod models;
+mod mqtt;
 mod names;
 mod profiles;
 mod proof;
@@ -77,6 +79,7 @@ use crate::units::Watts;
 use crate::{meter, miner};
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
+pub use mqtt::{Mqtt, Orders, Tls};
 pub use summary::summary;
 pub use web::Web;
 
@@ -173,6 +176,8 @@ pub struct Config {
     pub clock: Option<crate::signal::wall::Trust>,
     /// How the daemon is reached, and who may order over HTTP.
     pub web: Web,
+    /// The broker to which state goes and from which orders may come, where there is one.
+    pub mqtt: Option<Mqtt>,
     /// What to do at the end.
     pub exit: ExitPolicy,
     /// What deserves a look, by place in the file. Log them once.
@@ -451,6 +456,7 @@ fn build<'t>(
     let sources = signals.order_sources();
     let mut web = web::web(&root, &store, Some(&signals.specs), &folder);
     web.keep_tokens_beside(kept.path.as_deref());
+    let mqtt = mqtt::mqtt(&root, &store, &signals.specs, &site.name);
     let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,
@@ -522,6 +528,7 @@ fn build<'t>(
         hash: [0; 32],
         clock: site.clock,
         web,
+        mqtt,
         exit,
         warnings: Vec::new(),
     })

@@ -12,6 +12,7 @@ mod commissioning;
 mod dashboard;
 mod faults;
 mod following;
+mod mqtt;
 mod neighbours;
 mod plc;
 mod protection;

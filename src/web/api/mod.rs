@@ -32,8 +32,10 @@ mod document;
 mod energy;
 mod events;
 pub mod fuzzing;
+mod giving;
 mod limits;
 mod maintenance;
+pub mod message;
 mod preview;
 mod problem;
 mod proof;
@@ -70,6 +72,7 @@ use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::standby::Standby;
 use crate::stops::Stops;
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
+pub use alarms::raised;
 use energy::Shelf;
 pub use preview::{Ask, Asker};
 pub use problem::Problem;
@@ -257,12 +260,8 @@ impl Api {
             Need::Heartbeat => (limits, "`limits`"),
             Need::Operator => (operator, "`operator`"),
         };
-        if let Some(standby) = self.standby.as_ref().filter(|it| need != Need::Read && !it.takes_orders()) {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "this machine stands by, and another one leads",
-                format!("ask {}, the address of whichever leads", standby.address()),
-            ));
+        if need != Need::Read {
+            self.takes_orders()?;
         }
         if !may {
             return Err(Problem::new(
@@ -272,6 +271,18 @@ impl Api {
             ));
         }
         Ok(caller)
+    }
+
+    /// Refuses what moves something while another machine leads.
+    fn takes_orders(&self) -> Result<(), Problem> {
+        match self.standby.as_ref().filter(|it| !it.takes_orders()) {
+            None => Ok(()),
+            Some(standby) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this machine stands by, and another one leads",
+                format!("ask {}, the address of whichever leads", standby.address()),
+            )),
+        }
     }
 
     /// Hands over to the proof that somebody has used the operator's rights.
