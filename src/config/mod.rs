@@ -33,6 +33,7 @@ mod combined;
 mod curve;
 mod devices;
 pub mod diagnostic;
+mod members;
 mod meters;
 mod miners;
 pub mod models;

@@ -89,7 +89,7 @@ impl Reads {
     }
 
     /// The last cycle, and the moment.
-    fn frame(&self) -> Result<(Frame, Moment), Problem> {
+    pub(super) fn frame(&self) -> Result<(Frame, Moment), Problem> {
         let frame = self.exporter.frame().ok_or_else(Problem::too_early)?;
         Ok((frame, self.exporter.clock().now()))
     }
@@ -324,7 +324,7 @@ fn state_of(word: &str) -> Result<MinerState, Problem> {
 }
 
 /// Of each circuit, whether it is this one or below it. Each stands after its parent.
-fn below(site: &Site, top: CircuitId) -> Vec<bool> {
+pub(super) fn below(site: &Site, top: CircuitId) -> Vec<bool> {
     let mut below: Vec<bool> = Vec::with_capacity(site.circuits.len());
     for (index, circuit) in site.circuits.iter().enumerate() {
         let fed = circuit.parent.and_then(|parent| below.get(parent.0)).copied().unwrap_or(false);
