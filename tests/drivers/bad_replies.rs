@@ -423,7 +423,7 @@ async fn a_wrong_password_is_called_one() {
         }
         // Where a read needs the account, it shows before the first command.
         let provable =
-            ["braiins-os", "vnish", "bitmain-stock", "auradine", "mara", "proto"].contains(&kind.name());
+            ["braiins-os", "vnish", "bitmain-stock", "auradine", "mara", "proto", "ballast"].contains(&kind.name());
         match driver.prove_account().await {
             Err(DriverError::Rejected { reason: Rejection::Credentials, .. }) => {
                 assert!(provable, "{}", kind.name())

@@ -12,6 +12,7 @@ mod commissioning;
 mod dashboard;
 mod faults;
 mod following;
+mod members;
 mod neighbours;
 mod protection;
 mod record;

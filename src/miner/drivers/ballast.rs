@@ -48,6 +48,7 @@ pub(in crate::miner) const ABOUT: About = About {
             start_time: Duration::from_secs(90),
             starts_at_full: false,
             start_overshoot: 0.02,
+            caps: true,
         },
         // It chooses among its own miners what a change is worth.
         cost: ChangeCost {
@@ -174,7 +175,7 @@ pub(crate) struct Member {
     power: Option<f64>,
     power_age: Option<f64>,
     lowest: Option<f64>,
-    soon: f64,
+    highest: f64,
     nameplate: f64,
     held_by: Option<(f64, String)>,
     hashrate: Option<f64>,
@@ -213,7 +214,7 @@ impl Member {
             power: number(power, "watts"),
             power_age: number(power, "age_seconds"),
             lowest: number(range, "lowest_watts"),
-            soon: number(range, "soon_watts").ok_or_else(|| lacks("soon_watts"))?,
+            highest: number(range, "highest_watts").ok_or_else(|| lacks("highest_watts"))?,
             nameplate: number(range, "nameplate_watts").ok_or_else(|| lacks("nameplate_watts"))?,
             held_by: held_by.and_then(|held| Some((number(held, "watts")?, text(held, "source")?))),
             hashrate: fields::number(reply, "hashrate_hashes_per_second")
@@ -262,11 +263,11 @@ impl Member {
         }
     }
 
-    /// The power targets that do something now. Those that it cannot reach for other reasons are not in it.
+    /// The power targets that it can come to: up to all its miners at their highest, as far as nobody else holds it.
     fn range(&self) -> Option<(Watts, Watts)> {
         let lowest = self.lowest?.ceil();
         let held = self.held_by.as_ref().map_or(f64::INFINITY, |(watts, _)| *watts);
-        let highest = self.soon.min(held).floor().max(lowest);
+        let highest = self.highest.min(held).floor().max(lowest);
         Some((Watts::saturating(lowest), Watts::saturating(highest)))
     }
 

@@ -143,7 +143,7 @@ impl Service {
             "power": {"watts": rounded(view.power.get(), 1), "age_seconds": 0.5, "meters": ["feeder"],
                 "miners_read": 0, "miners_counted": 0},
             "setpoint_watts": source.cap,
-            "range": {"asleep_watts": 20.0, "lowest_watts": miner.minimum.get(), "soon_watts": miner.maximum.get(),
+            "range": {"asleep_watts": 20.0, "lowest_watts": miner.minimum.get(),
                 "highest_watts": miner.maximum.get(), "nameplate_watts": miner.nameplate.get()},
             "held_by": null,
             "hashrate_hashes_per_second": rounded(view.hashrate.get(), 0),

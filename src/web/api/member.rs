@@ -30,10 +30,6 @@ use crate::control::snapshot::{Hold, MinerInput, hold_of};
 use crate::metrics::{circuit_name, source_label};
 use crate::signal::glance::Glance;
 
-/// How much of what sleeps may be asked for at once, beyond what runs or starts: what is asked for much later than that is
-/// a draw on which nobody can count yet.
-const NEXT: f64 = 0.25;
-
 /// What the handler shares.
 #[derive(Clone)]
 pub(super) struct Both {
@@ -99,8 +95,6 @@ struct MemberRange {
     asleep_watts: f64,
     /// The same with one running at its lowest; `null` where none can be moved.
     lowest_watts: Option<f64>,
-    /// Up to here a cap changes something soon: all that runs or starts at its highest, and some of those that sleep.
-    soon_watts: f64,
     /// All at their highest.
     highest_watts: f64,
     /// The most that they can ever draw.
@@ -254,9 +248,8 @@ fn power(frame: &Frame, id: CircuitId, inside: &[bool], now: Moment) -> MemberPo
 /// What can be asked for.
 fn range(frame: &Frame, inside: &[bool]) -> MemberRange {
     let site = &frame.site;
-    let (mut asleep, mut running, mut sleeping, mut nameplate) = (0.0, 0.0, 0.0, 0.0);
-    let (mut first, mut next) = (None::<f64>, None::<f64>);
-    let least = |known: Option<f64>, value: f64| Some(known.map_or(value, |known| known.min(value)));
+    let (mut asleep, mut more, mut nameplate) = (0.0, 0.0, 0.0);
+    let mut first: Option<f64> = None;
     for (index, miner) in site.miners.iter().enumerate() {
         let Some(outcome) = frame.decision.miners.get(index) else { continue };
         if inside.get(miner.circuit.0) != Some(&true) {
@@ -280,25 +273,21 @@ fn range(frame: &Frame, inside: &[bool]) -> MemberRange {
                 asleep += outcome.counted.get();
             }
             _ if hold.is_some() => asleep += sleep,
-            MinerState::Asleep => {
+            MinerState::Asleep
+            | MinerState::Hashing
+            | MinerState::Starting
+            | MinerState::Fault
+            | MinerState::Unanswered => {
                 asleep += sleep;
-                sleeping += high - sleep;
-                first = least(first, low - sleep);
-                next = least(next, high - sleep);
-            }
-            MinerState::Hashing | MinerState::Starting | MinerState::Fault | MinerState::Unanswered => {
-                asleep += sleep;
-                running += high - sleep;
-                first = least(first, low - sleep);
+                more += high - sleep;
+                first = Some(first.map_or(low - sleep, |known| known.min(low - sleep)));
             }
         }
     }
-    let more = sleeping.min(((running + sleeping) * NEXT).max(2.0 * next.unwrap_or(0.0)));
     MemberRange {
         asleep_watts: asleep,
         lowest_watts: first.map(|first| asleep + first),
-        soon_watts: asleep + running + more,
-        highest_watts: asleep + running + sleeping,
+        highest_watts: asleep + more,
         nameplate_watts: nameplate,
     }
 }

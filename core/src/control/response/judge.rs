@@ -7,9 +7,18 @@ use crate::control::decision::MinerState;
 use crate::control::site::{Miner, Settings};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::moment::Moment;
+use crate::units::Watts;
 
 /// One that has never been heard is other load after so long.
 const NEVER_HEARD: Duration = Duration::from_secs(60);
+
+/// A draw below this share of a target that is a cap is no sign of where it settles.
+const UNDER_A_CAP: f64 = 0.95;
+
+/// Whether a draw lies so far below a target that is a cap that it says nothing of where that settles.
+pub(super) fn under_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
+    miner.response.caps && power < asked.get() * UNDER_A_CAP
+}
 
 impl Track {
     /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was
