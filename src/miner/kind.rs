@@ -5,8 +5,8 @@
 use reqwest::Client;
 
 use super::drivers::{
-    auradine, avalon, axeos, ballast, bitmain_stock, braiins_os, cgminer_readonly, epic, generic, luxos, mara, proto,
-    sealminer, vnish, whatsminer_v2, whatsminer_v3,
+    auradine, avalon, axeos, ballast, bitmain_stock, braiins_os, cgminer_readonly, epic, generic, luxos,
+    mara, proto, sealminer, vnish, whatsminer_v2, whatsminer_v3,
 };
 use super::{Connection, Driver};
 use crate::control::site::{ChangeCost, Response};

@@ -290,7 +290,8 @@ fn its_seed_goes_by_its_size() {
 #[test]
 fn the_two_configurations_of_the_guide_are_valid_and_lead_to_one_another() {
     let guide = include_str!("../../docs/guide/many-sites.md");
-    let section = guide.split("## Containers of one large site").nth(1).unwrap().split("\n## ").next().unwrap();
+    let section =
+        guide.split("## Containers of one large site").nth(1).unwrap().split("\n## ").next().unwrap();
     let examples: Vec<&str> =
         section.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let [lower, upper] = examples[..] else { panic!("{} examples", examples.len()) };
@@ -298,7 +299,8 @@ fn the_two_configurations_of_the_guide_are_valid_and_lead_to_one_another() {
     let files = [token, ("upper.token", token.1), ("miner.password", "ballast")];
     let options = Options { secrets: Secrets::Read, files: &files, environment: &|_| None };
     let parse = |text: &str| {
-        config::parse(text, std::path::Path::new("site.toml"), &options).unwrap_or_else(|words| panic!("{words}"))
+        config::parse(text, std::path::Path::new("site.toml"), &options)
+            .unwrap_or_else(|words| panic!("{words}"))
     };
     let (lower, upper) = (parse(lower), parse(upper));
     let member = &upper.site.miners[0];

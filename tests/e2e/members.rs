@@ -236,9 +236,7 @@ fn two_daemons_under_one_follow_the_surplus_and_a_lost_upper_one_raises_nothing(
 
     // It is back, and gives the orders anew.
     let _upper = large.start("upper", 4, &large.upper());
-    eventually("the surplus is taken again", seconds(60.0), || {
-        (sim.truth().fleet > 21_000.0).then_some(())
-    });
+    eventually("the surplus is taken again", seconds(60.0), || (sim.truth().fleet > 21_000.0).then_some(()));
 }
 
 #[test]

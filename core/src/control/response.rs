@@ -21,7 +21,7 @@ use crate::units::{Hashrate, Watts};
 
 mod judge;
 
-use judge::under_a_cap;
+use judge::beside_a_cap;
 
 /// How far the learned response times may lie from the model's.
 pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
@@ -501,7 +501,7 @@ impl Track {
             power.filter(|power| power.get() <= miner.nameplate.get() * ABSURD),
             &status.value.activity,
         ) && !self.settling.is_known()
-            && !under_a_cap(miner, asked, power.get())
+            && !beside_a_cap(miner, asked, power.get())
         {
             self.settling.learn(asked.get(), power.get(), miner.nameplate.get());
         }
@@ -722,7 +722,7 @@ impl Track {
         if rising && !self.has_stood(at) {
             return;
         }
-        if under_a_cap(miner, asked, power) {
+        if beside_a_cap(miner, asked, power) {
             return;
         }
         self.settling.learn(asked.get(), power, miner.nameplate.get());

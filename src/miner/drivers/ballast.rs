@@ -205,12 +205,18 @@ impl Member {
         let awake = |(state, count): (&String, &Value)| {
             if state == "asleep" { 0.0 } else { fields::as_number(count).unwrap_or(0.0) }
         };
-        let stale = reply.get("stale_meters").and_then(Value::as_array).ok_or_else(|| lacks("stale_meters"))?;
+        let stale =
+            reply.get("stale_meters").and_then(Value::as_array).ok_or_else(|| lacks("stale_meters"))?;
         Ok(Self {
             site: text(reply, "site").ok_or_else(|| lacks("site"))?,
             mode: text(reply, "mode").ok_or_else(|| lacks("mode"))?,
             cycle_age: number(reply, "cycle_age_seconds").ok_or_else(|| lacks("cycle_age_seconds"))?,
-            stale: stale.iter().take(4).filter_map(Value::as_str).map(|name| fields::words(name, &[])).collect(),
+            stale: stale
+                .iter()
+                .take(4)
+                .filter_map(Value::as_str)
+                .map(|name| fields::words(name, &[]))
+                .collect(),
             power: number(power, "watts"),
             power_age: number(power, "age_seconds"),
             lowest: number(range, "lowest_watts"),
@@ -327,7 +333,8 @@ impl Driver for Ballast {
             Target::Sleep => 0.0,
             Target::Power(power) => power.get().min(most).floor().max(0.0),
         };
-        let answer = self.call(Request::SetLimit, Some(&json!({ "cap_watts": cap, "scope": "miners" }))).await?;
+        let answer =
+            self.call(Request::SetLimit, Some(&json!({ "cap_watts": cap, "scope": "miners" }))).await?;
         let reply = self.web.json(name, &answer)?;
         let taken = fields::confirmed(reply.get("limit").unwrap_or(&Value::Null), "cap_watts");
         match taken.map_err(|reason| self.web.place().malformed(name, reason))? {

@@ -53,7 +53,8 @@ async fn run(door: Door) {
 }
 
 fn problem(status: StatusCode, title: &str) -> Response {
-    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": "see the guide"});
+    let body =
+        json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": "see the guide"});
     let mut response = rest::json(status, body);
     let kind = header::HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -68,7 +69,10 @@ impl rest::Service for Service {
                 .into_response();
         }
         if (method, path) == ("GET", "/api/v1/status") {
-            return rest::json(StatusCode::OK, json!({"site": self.miner.identity.serial, "mode": "limited"}));
+            return rest::json(
+                StatusCode::OK,
+                json!({"site": self.miner.identity.serial, "mode": "limited"}),
+            );
         }
         let token = asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if token.and_then(|token| token.strip_prefix("Bearer ")) != Some(&self.miner.password) {

@@ -196,13 +196,8 @@ fn meter_name(frame: &Frame, id: MeterId) -> String {
 /// the most that it may draw.
 fn power(frame: &Frame, id: CircuitId, inside: &[bool], now: Moment) -> MemberPower {
     let site = &frame.site;
-    let mut told = MemberPower {
-        watts: 0.0,
-        age_seconds: None,
-        meters: Vec::new(),
-        miners_read: 0,
-        miners_counted: 0,
-    };
+    let mut told =
+        MemberPower { watts: 0.0, age_seconds: None, meters: Vec::new(), miners_read: 0, miners_counted: 0 };
     let mut oldest: Option<Duration> = None;
     let mut take = |age: Duration| oldest = Some(oldest.map_or(age, |known| known.max(age)));
     // Of each circuit, whether it is seen by a meter that is fresh. Each stands after the one that feeds it.

@@ -12,12 +12,13 @@ use crate::units::Watts;
 /// One that has never been heard is other load after so long.
 const NEVER_HEARD: Duration = Duration::from_secs(60);
 
-/// A draw below this share of a target that is a cap is no sign of where it settles.
-const UNDER_A_CAP: f64 = 0.95;
+/// A draw that differs from a target that is a cap by more than this share of it is no sign of where it settles.
+const BESIDE_A_CAP: f64 = 0.05;
 
-/// Whether a draw lies so far below a target that is a cap that it says nothing of where that settles.
-pub(super) fn under_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
-    miner.response.caps && power < asked.get() * UNDER_A_CAP
+/// Whether a draw lies so far from a target that is a cap that it says nothing of where that settles: below it something starts,
+/// above it something has not come down yet.
+pub(super) fn beside_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
+    miner.response.caps && (power - asked.get()).abs() > asked.get() * BESIDE_A_CAP
 }
 
 impl Track {
