@@ -41,6 +41,8 @@ enum Command {
     Limit(cli::limit::Args),
     /// Show what was ordered from a running daemon, and what was delivered
     Orders(cli::orders::Args),
+    /// Show what is kept of surplus, draw, import and cap: as a table, CSV or JSON
+    History(cli::history::Args),
     /// Verify what can be proven, and hand it to others
     Ledger(cli::ledger::Args),
     /// Show what somebody should know of, and acknowledge it
@@ -49,6 +51,8 @@ enum Command {
     Report(cli::report::Args),
     /// Show on what somebody works, begin and end it: such miners are not woken
     Maintenance(cli::maintenance::Args),
+    /// Show the emergency stops of circuits, and release one
+    Stops(cli::stops::Args),
     /// Make, list and revoke the tokens with which programs and people read and order
     Token(cli::token::Args),
     /// Say how many megawatts of flexible load a recorded surplus carries, and why
@@ -112,6 +116,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Sim(args) => cli::sim::run(args).await?,
         Command::Limit(args) => cli::limit::run(args).await?,
         Command::Orders(args) => cli::orders::run(args).await?,
+        Command::History(args) => cli::history::run(args).await?,
         Command::Status(args) => return cli::status::run(args).await,
         Command::Miners(args) => cli::miners::run(args).await?,
         Command::Tail(args) => cli::tail::run(args).await?,
@@ -119,6 +124,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Report(args) => cli::report::run(args)?,
         Command::Maintenance(args) => cli::maintenance::run(args).await?,
+        Command::Stops(args) => cli::stops::run(args).await?,
         Command::Token(args) => cli::token::run(args).await?,
         Command::Assess(args) => return cli::assess::run(args),
         Command::Simulate(args) => return cli::simulate::run(args),

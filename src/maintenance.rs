@@ -190,6 +190,23 @@ impl Maintenance {
         Ok(Said { work, stored })
     }
 
+    /// All that is worked on, for the machine that stands by.
+    pub fn copy(&self) -> Vec<MaintenanceRow> {
+        self.entries().values().map(|entry| to_row(&entry.work)).collect()
+    }
+
+    /// Takes what the machine that leads has, in the place of what is known here. Whether that is on disk; `None` where nothing
+    /// has changed, or nothing is kept.
+    pub async fn mirror(&self, rows: Vec<MaintenanceRow>) -> Option<bool> {
+        let works: Vec<Work> = rows.into_iter().take(MOST).filter_map(from_row).collect();
+        if self.list() == works {
+            return None;
+        }
+        let now = (self.0.clock.now(), clock::unix_millis());
+        *self.entries() = works.into_iter().map(|work| (key(&work), Entry::new(work, now))).collect();
+        self.keep().await
+    }
+
     /// All that is worked on, by kind and name.
     pub fn list(&self) -> Vec<Work> {
         self.entries().values().map(|entry| entry.work.clone()).collect()
@@ -347,6 +364,11 @@ fn from_row(row: MaintenanceRow) -> Option<Work> {
         begun: row.begun_ms,
         until: row.until_ms,
     })
+}
+
+/// How many miners of a site a piece of work holds.
+pub fn miners_of(site: &Site, work: &Work) -> usize {
+    held(site, std::iter::once(work)).len()
 }
 
 /// How many are kept in each way.

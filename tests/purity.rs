@@ -36,7 +36,7 @@ const IMPURE: [(&str, &str); 19] = [
 
 /// The floors of the house, the lowest first: a module uses those of its own floor's left and of the floors below, and
 /// none beside it on the right or above. Tests and comments may point anywhere.
-const FLOORS: [&str; 26] = [
+const FLOORS: [&str; 29] = [
     "clock",
     "units",
     "secret",
@@ -56,6 +56,9 @@ const FLOORS: [&str; 26] = [
     "record",
     "history",
     "maintenance",
+    "heartbeat",
+    "stops",
+    "standby",
     "metrics",
     "alarm",
     "config",

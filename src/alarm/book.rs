@@ -30,6 +30,8 @@ pub struct Found {
     pub words: String,
     /// Whether somebody has said that they work on it: it is shown, and nobody is called.
     pub quiet: bool,
+    /// Whether a window is open in which the webhook is not called for it.
+    pub muted: bool,
 }
 
 /// Who has said that they know.
@@ -64,6 +66,10 @@ pub struct Alarm {
     pub acknowledged: Option<Acknowledgement>,
     /// Whether nobody is called for it now.
     pub quiet: bool,
+    /// Whether the webhook is not called for it now, because of the time.
+    pub muted: bool,
+    /// Whether the webhook was called for it as it is.
+    pub told: bool,
 }
 
 /// What has happened to an alarm.
@@ -252,6 +258,8 @@ impl Book {
                     cleared: None,
                     acknowledged: None,
                     quiet: found.quiet,
+                    muted: found.muted,
+                    told: !found.quiet && !found.muted,
                 };
                 let count = self.counts.entry(found.kind).or_default();
                 *count = count.saturating_add(1);
@@ -263,9 +271,15 @@ impl Book {
                 if *alarm.words != *found.words {
                     alarm.words = found.words.into();
                 }
-                let (worse, loud) = (found.severity > alarm.severity, alarm.quiet && !found.quiet);
+                let worse = found.severity > alarm.severity;
+                // What was not told in a window is told when that ends.
+                let free = alarm.muted && !found.muted && !found.quiet && !alarm.told;
+                let loud = (alarm.quiet && !found.quiet) || free;
                 alarm.severity = alarm.severity.max(found.severity);
-                alarm.quiet = found.quiet;
+                (alarm.quiet, alarm.muted) = (found.quiet, found.muted);
+                if worse || loud {
+                    alarm.told = !found.quiet && !found.muted;
+                }
                 if worse || loud {
                     let what = if loud { What::Raised } else { What::Worse };
                     changes.push(Change { what, alarm: alarm.clone() });
@@ -339,7 +353,14 @@ mod tests {
     }
 
     fn found(kind: Kind, subject: &str, severity: Severity) -> Found {
-        Found { kind, subject: subject.into(), severity, words: format!("{subject} is bad"), quiet: false }
+        Found {
+            kind,
+            subject: subject.into(),
+            severity,
+            words: format!("{subject} is bad"),
+            quiet: false,
+            muted: false,
+        }
     }
 
     fn lost() -> Vec<Found> {
@@ -487,5 +508,31 @@ mod tests {
         look(&mut book, all(), 1);
         let order: Vec<_> = book.raised().iter().map(|alarm| alarm.subject.to_string()).collect();
         assert_eq!(order, ["c", "b", "a"]);
+    }
+
+    #[test]
+    fn what_comes_in_a_window_is_told_when_it_ends_and_what_was_told_before_is_not_told_again() {
+        let of = |severity: Severity, muted: bool| {
+            vec![Found { muted, ..found(Kind::MinerFault, "a1", severity) }]
+        };
+        let mut book = Book::default();
+        let mut tell = |severity: Severity, muted: bool, second: u64| {
+            let changes = book.look(of(severity, muted), true, at(second), wall(second));
+            changes.iter().map(|change| (change.what, change.alarm.told)).collect::<Vec<_>>()
+        };
+        let warning = Severity::Warning;
+        assert_eq!(tell(warning, true, 0), []);
+        assert_eq!(tell(warning, true, 100), [(What::Raised, false)], "it is shown, and nobody is called");
+        assert_eq!(tell(warning, true, 200), []);
+        assert_eq!(tell(warning, false, 300), [(What::Raised, true)], "the window ends");
+        assert_eq!(tell(warning, true, 400), [], "the next window");
+        assert_eq!(tell(warning, false, 500), [], "it was told before");
+        assert_eq!(tell(warning, true, 600), []);
+        assert_eq!(tell(Severity::Critical, true, 700), [(What::Worse, false)]);
+        assert_eq!(
+            tell(Severity::Critical, false, 800),
+            [(What::Raised, true)],
+            "that it got worse was not told"
+        );
     }
 }

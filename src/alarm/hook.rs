@@ -49,7 +49,13 @@ impl std::fmt::Debug for Webhook {
 impl Webhook {
     /// Whether a change is to be told.
     pub(super) fn wants(&self, change: &Change) -> bool {
-        change.alarm.severity >= self.severity && !change.alarm.quiet
+        let Alarm { severity, quiet, muted, told, .. } = &change.alarm;
+        let now = match change.what {
+            What::Raised | What::Worse => !muted,
+            // Whoever was called hears that it is over, whatever the time; nobody else does.
+            What::Cleared | What::Acknowledged => *told,
+        };
+        *severity >= self.severity && !quiet && now
     }
 }
 
@@ -153,7 +159,7 @@ async fn send(client: &mut Option<(bool, reqwest::Client)>, hook: &Webhook, body
 
 /// What is sent of a change.
 fn body(site: &str, change: &Change) -> Value {
-    let Alarm { id, kind, subject, severity, words, raised, cleared, acknowledged, quiet: _ } = &change.alarm;
+    let Alarm { id, kind, subject, severity, words, raised, cleared, acknowledged, .. } = &change.alarm;
     let head = match change.what {
         What::Raised | What::Worse => severity.name().to_uppercase(),
         What::Cleared => "OVER".to_owned(),
@@ -199,6 +205,8 @@ mod tests {
                 cleared: None,
                 acknowledged: None,
                 quiet,
+                muted: false,
+                told: !quiet,
             },
         }
     }
@@ -223,6 +231,13 @@ mod tests {
         assert!(
             !hook.wants(&change(Severity::Notice, false)) && !hook.wants(&change(Severity::Critical, true))
         );
+        let with = |what: What, muted: bool, told: bool| {
+            let Change { alarm, .. } = change(Severity::Critical, false);
+            hook.wants(&Change { what, alarm: Alarm { muted, told, ..alarm } })
+        };
+        assert!(!with(What::Raised, true, false) && !with(What::Worse, true, true));
+        assert!(with(What::Cleared, true, true), "who was called hears that it is over");
+        assert!(!with(What::Cleared, false, false), "and who was not does not");
         assert!(!format!("{hook:?}").contains("s3cret"));
     }
 }

@@ -63,15 +63,21 @@ pub enum Kind {
     Disk,
     /// The interlock of a circuit does not permit its miners to run.
     Interlock,
+    /// The emergency stop of a circuit has stopped its miners.
+    EmergencyStop,
     /// The breaker of a circuit is told to open, is open, or does not answer.
     Breaker,
+    /// A PLC is not given its sign of life.
+    Heartbeat,
     /// Another program holds miners of this daemon.
     Stranger,
+    /// The other machine of a pair is not heard, or it is not clear which of the two leads.
+    StandBy,
 }
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
@@ -86,8 +92,11 @@ impl Kind {
         Self::Clock,
         Self::Disk,
         Self::Interlock,
+        Self::EmergencyStop,
         Self::Breaker,
+        Self::Heartbeat,
         Self::Stranger,
+        Self::StandBy,
     ];
 
     /// As written in metrics, configurations and logs.
@@ -107,8 +116,11 @@ impl Kind {
             Self::Clock => "clock",
             Self::Disk => "disk",
             Self::Interlock => "interlock",
+            Self::EmergencyStop => "emergency-stop",
             Self::Breaker => "breaker",
+            Self::Heartbeat => "heartbeat",
             Self::Stranger => "stranger",
+            Self::StandBy => "stand-by",
         }
     }
 
@@ -117,12 +129,27 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Whether it may be about people, plant or the grid, so that a window mutes it only when it is told to by name.
+    pub const fn is_of_safety(self) -> bool {
+        !matches!(
+            self,
+            Self::SignalDegraded
+                | Self::MinerStraggler
+                | Self::MinerFault
+                | Self::MinerSilent
+                | Self::SurplusUnused
+                | Self::Clock
+                | Self::Disk
+        )
+    }
+
     /// For how long it must last before it is an alarm. What reports it has waited already where it had to (a meter is
     /// stale after its own time, a miner is late after its own grace); this keeps out what comes and goes.
     pub const fn after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::Stranger => 0,
-            Self::MeterLost | Self::MeterImplausible | Self::OverLimit => 10,
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 0,
+            Self::Heartbeat => 5,
+            Self::MeterLost | Self::MeterImplausible | Self::OverLimit | Self::StandBy => 10,
             Self::SignalLost | Self::Disk => 15,
             Self::Shortfall | Self::ManyMiners => 30,
             Self::MinerFault | Self::MinerSilent | Self::SignalDegraded => 60,
@@ -137,7 +164,7 @@ impl Kind {
     /// For how long it must be well before the alarm is over: what comes back sooner is the same episode.
     pub const fn calm(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::Stranger => 5,
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 5,
             Self::MinerStraggler | Self::MinerFault | Self::MinerSilent | Self::ManyMiners => 120,
             _ => 60,
         })
@@ -178,10 +205,19 @@ impl Kind {
             Self::Interlock => {
                 "its miners sleep until it permits them to run; is what must run beside them running?"
             }
+            Self::EmergencyStop => {
+                "find out who has pressed it and why; when all is well, turn it back and `ballast stops release CIRCUIT --by NAME`"
+            }
             Self::Breaker => {
                 "a breaker that was opened stays open until somebody closes it by hand; find out why first"
             }
+            Self::Heartbeat => {
+                "check the PLC's power, its cable and its registers; it opens its contactor when it does not hear"
+            }
             Self::Stranger => "stop the other program: two masters of one miner move it to and fro",
+            Self::StandBy => {
+                "look at both machines: does exactly one have the address that moves, and do they reach each other?"
+            }
         }
     }
 }

@@ -7,16 +7,21 @@ use std::sync::Arc;
 
 use super::book::Found;
 use super::kind::{Kind, Severity};
+use super::window::Muting;
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
+use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
 use crate::control::snapshot::MeterStatus;
+use crate::control::stop::{StopState, stop_state};
+use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label};
 use crate::record;
 use crate::signal::desk::nameplates;
 use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
+use crate::standby;
 use crate::units::Watts;
 
 /// A cap is exceeded when the power is above it by more than this share of it: meters and miners have their own errors.
@@ -39,8 +44,14 @@ pub struct View<'a> {
     pub signals: Option<&'a Status>,
     /// How the record is; `None` where nothing is recorded.
     pub record: Option<record::Health>,
+    /// For what nobody is called by the webhook at this time.
+    pub muting: &'a [Muting],
+    /// How the signs of life for PLCs are.
+    pub heartbeats: &'a [(Arc<str>, Health)],
     /// What other programs say that they hold of this daemon's.
     pub strangers: u64,
+    /// How the pair is; `None` for a machine that stands alone.
+    pub pair: Option<&'a standby::Health>,
     /// On the steady clock.
     pub now: Moment,
 }
@@ -55,7 +66,7 @@ pub fn settled(frame: &Frame) -> bool {
 
 /// Everything that is wrong.
 pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
-    let mut found = Finds { site: &view.frame.site, quiet, all: Vec::new() };
+    let mut found = Finds { site: &view.frame.site, quiet, muting: view.muting, all: Vec::new() };
     meters(view, &mut found);
     circuits(view, &mut found);
     miners(view, &mut found);
@@ -75,6 +86,9 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
             "the record of the control cycles cannot be written".into(),
         );
     }
+    for (name, health) in view.heartbeats {
+        heartbeat(name, health, &mut found);
+    }
     if view.strangers > 0 {
         let words = match view.strangers {
             1 => "another program says that it holds a miner or the configuration of this daemon".to_owned(),
@@ -82,12 +96,34 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
         };
         found.add(Kind::Stranger, "programs", Severity::Critical, None, words);
     }
+    if let Some(pair) = view.pair {
+        stand_by(pair, view.frame.decision.lead, &mut found);
+    }
     found.all
+}
+
+/// What is wrong with a pair. While the other machine leads, that one calls for what is wrong at the site.
+fn stand_by(pair: &standby::Health, lead: Lead, found: &mut Finds<'_>) {
+    if pair.peer_leads && !pair.holds {
+        found.all.iter_mut().for_each(|found| found.quiet = true);
+    }
+    if lead == Lead::Lowers {
+        let words = match (pair.holds, pair.peer_leads) {
+            (true, true) => "both machines have the address that moves, and both lead",
+            (true, false) => "somebody else moves the miners: another daemon leads, too",
+            (false, _) => "neither machine has the address that moves",
+        };
+        let words = format!("{words}: miners are lowered, and none is raised");
+        found.add(Kind::StandBy, "pair", Severity::Critical, None, words);
+    } else if let Some(trouble) = &pair.trouble {
+        found.add(Kind::StandBy, "pair", Severity::Warning, None, trouble.clone());
+    }
 }
 
 struct Finds<'a> {
     site: &'a Site,
     quiet: &'a Quiet,
+    muting: &'a [Muting],
     all: Vec<Found>,
 }
 
@@ -100,26 +136,30 @@ impl Finds<'_> {
         circuit: Option<CircuitId>,
         words: String,
     ) {
-        let quiet = self.quiet.contains(subject) || circuit.is_some_and(|id| self.is_quiet(id));
-        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet });
+        let quiet = self.quiet.contains(subject) || circuit.is_some_and(|id| has(self.site, self.quiet, id));
+        let muted = self.muting.iter().any(|muting| {
+            let here = || circuit.is_some_and(|id| has(self.site, &muting.circuits, id));
+            muting.kinds.contains(&kind) && (muting.circuits.is_empty() || here())
+        });
+        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet, muted });
     }
+}
 
-    /// Whether a circuit, or one above it, is quiet.
-    fn is_quiet(&self, id: CircuitId) -> bool {
-        if self.quiet.is_empty() {
-            return false;
-        }
-        let mut next = Some(id);
-        // A tree is no deeper than it has circuits.
-        for _ in 0..=self.site.circuits.len() {
-            let Some(circuit) = next.and_then(|id| self.site.circuits.get(id.0)) else { return false };
-            if self.quiet.contains(circuit.name.as_str()) {
-                return true;
-            }
-            next = circuit.parent;
-        }
-        false
+/// Whether a circuit, or one above it, is among these.
+fn has(site: &Site, names: &Quiet, id: CircuitId) -> bool {
+    if names.is_empty() {
+        return false;
     }
+    let mut next = Some(id);
+    // A tree is no deeper than it has circuits.
+    for _ in 0..=site.circuits.len() {
+        let Some(circuit) = next.and_then(|id| site.circuits.get(id.0)) else { return false };
+        if names.contains(circuit.name.as_str()) {
+            return true;
+        }
+        next = circuit.parent;
+    }
+    false
 }
 
 /// Of each meter, the circuit at whose head it stands: the first one.
@@ -194,7 +234,7 @@ fn gravity(site: &Site, source: Source) -> Option<(Severity, Scope)> {
             let source = site.sources.get(id.0)?;
             of_class(source.class).map(|severity| (severity, Scope::Import))
         }
-        Source::Interlock(_) | Source::LostMeter(_) | Source::Fleet => None,
+        Source::Interlock(_) | Source::Stop(_) | Source::LostMeter(_) | Source::Fleet => None,
     }
 }
 
@@ -229,6 +269,9 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
             let words = format!("the interlock of {name} does not permit its miners to run, or nobody knows");
             found.add(Kind::Interlock, name, Severity::Notice, Some(id), words);
         }
+        if let Some(words) = stopped(frame, id, name) {
+            found.add(Kind::EmergencyStop, name, Severity::Critical, Some(id), words);
+        }
         let (severity, words) = match now.breaker {
             None | Some(BreakerState::Closed) => continue,
             Some(BreakerState::Opening) => (
@@ -243,6 +286,21 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
             ),
         };
         found.add(Kind::Breaker, name, severity, Some(id), words);
+    }
+}
+
+/// What an emergency stop has to say, unless it is ready. Before the site has got beyond its start it may just not have been read.
+fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
+    match stop_state(frame, id)? {
+        StopState::Ready => None,
+        StopState::Open => Some(format!("the emergency stop of {name} is open: its miners are stopped")),
+        StopState::Unknown if !settled(frame) => None,
+        StopState::Unknown => Some(format!(
+            "the contact of the emergency stop of {name} cannot be read: its miners are stopped"
+        )),
+        StopState::Latched => Some(format!(
+            "the emergency stop of {name} is closed again and waits to be released: its miners are stopped"
+        )),
     }
 }
 
@@ -390,6 +448,18 @@ fn signal(source: &SourceStatus, found: &mut Finds<'_>) {
             }
         }
         Some(SourceState::Init | SourceState::Controlled | SourceState::Limited) | None => {}
+    }
+}
+
+/// A sign of life that cannot be given, or is withheld because of the miners. That the site only observes or starts up is no trouble,
+/// and a fail-safe has an alarm of its own.
+fn heartbeat(name: &str, health: &Health, found: &mut Finds<'_>) {
+    if let Some(error) = &health.error {
+        let words = format!("the heartbeat {name} is not written: {error}");
+        found.add(Kind::Heartbeat, name, Severity::Warning, None, words);
+    } else if let Some(why @ Withheld::Lost(_)) = health.withheld {
+        let words = format!("the heartbeat {name} is withheld, so that the PLC acts: {}", why.words());
+        found.add(Kind::Heartbeat, name, Severity::Critical, None, words);
     }
 }
 

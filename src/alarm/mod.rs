@@ -13,12 +13,14 @@
 //! | `kind` | what there can be an alarm of |
 //! | `look` | what is wrong at a moment; pure |
 //! | `book` | which alarms there are: hysteresis, acknowledgement; pure |
+//! | `window` | times in which nobody is called |
 //! | `hook` | tells somebody else by HTTP |
 
 pub mod book;
 mod hook;
 pub mod kind;
 pub mod look;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -36,11 +38,13 @@ use crate::maintenance::Maintenance;
 use crate::metrics::{AlarmCounts, AlarmStats, AlarmSummary, Exporter};
 use crate::proof::{self, Writer};
 use crate::record::Watch;
+use crate::standby::Standby;
 use crate::store::{AlarmRow, Store, Write};
 use book::{Acknowledgement, Alarm, AlarmError, Book, Change, Tuning, What};
 pub use hook::Webhook;
 use kind::{Kind, Severity};
 use look::{Quiet, View};
+use window::{Muting, Window};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +64,8 @@ pub struct Settings {
     pub webhook: Option<Webhook>,
     /// For whom nobody is called.
     pub quiet: Quiet,
+    /// When nobody is called for some alarms.
+    pub windows: Vec<Window>,
 }
 
 /// The alarms of a daemon. Copies share them.
@@ -133,10 +139,26 @@ impl Alarms {
     pub fn look(&self, view: &View<'_>, worked_on: Quiet) {
         let mut quiet = worked_on;
         quiet.extend(locked(&self.0.settings).quiet.iter().cloned());
-        let found = look::look(view, &quiet);
+        let wall = clock::unix_millis();
+        let muting = self.muting(view, wall);
+        let found = look::look(&View { muting: &muting, ..*view }, &quiet);
         let settled = look::settled(view.frame);
-        let changes = locked(&self.0.book).look(found, settled, view.now, clock::unix_millis());
+        let changes = locked(&self.0.book).look(found, settled, view.now, wall);
         self.tell(&changes);
+    }
+
+    /// For what nobody is called now. Where the wall clock is in doubt nobody knows whether a window is open, and people are called.
+    fn muting(&self, view: &View<'_>, wall: i64) -> Vec<Muting> {
+        if view.signals.is_some_and(|status| !status.clock_synchronised) {
+            return Vec::new();
+        }
+        let settings = locked(&self.0.settings);
+        settings
+            .windows
+            .iter()
+            .filter(|window| window.is_open(wall))
+            .map(|window| window.mutes.clone())
+            .collect()
     }
 
     /// Tells the journal, the database and the webhook what has happened.
@@ -189,7 +211,12 @@ impl Alarms {
             ticks.tick().await;
             let Some(frame) = frames.borrow().clone() else { continue };
             let signals = around.exporter.signals();
+            let heartbeats = around.exporter.heartbeats();
+            let pair = around.standby.as_ref().map(Standby::health);
             let view = View {
+                muting: &[],
+                heartbeats: &heartbeats,
+                pair: pair.as_ref(),
                 frame: &frame,
                 signals: signals.as_ref(),
                 record: around.record.as_ref().map(Watch::health),
@@ -214,6 +241,8 @@ pub struct Around {
     pub record: Option<Watch>,
     /// Where alarms are kept; `None` where nothing is kept.
     pub store: Option<Store>,
+    /// The other machine of a pair, where there is one.
+    pub standby: Option<Standby>,
     /// What somebody works on.
     pub maintenance: Maintenance,
     /// The clock of the frames.
@@ -313,6 +342,8 @@ fn from_row(row: AlarmRow) -> Option<Alarm> {
         cleared: row.cleared_ms,
         acknowledged,
         quiet: false,
+        muted: false,
+        told: true,
     })
 }
 
@@ -372,6 +403,8 @@ mod tests {
             cleared: Some(1_790_000_060_000),
             acknowledged: Some(Acknowledgement { by: "Aisha".into(), at: 5, note: "".into() }),
             quiet: false,
+            muted: false,
+            told: true,
         };
         assert_eq!(from_row(to_row(&alarm)), Some(alarm.clone()));
         let open = Alarm { cleared: None, acknowledged: None, ..alarm };

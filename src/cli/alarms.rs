@@ -96,6 +96,8 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             format!("known to {by}{}", note.map(|note| format!(": {note}")).unwrap_or_default())
         } else if alarm["quiet"] == true {
             "quiet".into()
+        } else if alarm["muted"] == true {
+            "nobody is called now".into()
         } else {
             "new".into()
         };

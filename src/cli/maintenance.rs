@@ -71,6 +71,9 @@ struct Begin {
 struct End {
     /// Name of the miner or circuit
     name: String,
+    /// Who ends it; without it the record has the name of the token
+    #[arg(long, value_name = "NAME", conflicts_with = "preview")]
+    by: Option<String>,
     /// Which of the two, where a miner and a circuit have this name
     #[arg(long, value_name = "KIND", value_parser = ["miner", "circuit"])]
     kind: Option<String>,
@@ -123,6 +126,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
                 let answer = daemon.post_with(&["maintenance", &args.name, "preview"], &query).await?;
                 return foresee(&answer, args.json);
             }
+            query.extend(args.by.iter().map(|by| ("by", by.as_str())));
             let answer = daemon.delete_with(&["maintenance", &args.name], &query).await?;
             told(&answer, args.json, "not in maintenance any more")
         }
@@ -145,10 +149,33 @@ fn told(answer: &Value, json: bool, what: &str) -> Result<(), Failure> {
     super::answer(&format!("the {} {} is {what}\n{lost}", text(&answer["kind"]), text(&answer["name"])))
 }
 
+/// What is worked on, a sentence each, for those who look at the whole site.
+pub(super) fn sentences(answer: &Value) -> Vec<String> {
+    let works = answer["maintenance"].as_array().map_or(&[][..], Vec::as_slice);
+    works.iter().map(sentence).collect()
+}
+
+fn sentence(work: &Value) -> String {
+    let time = |value: &Value| value.as_i64().map(|at| day_time(&stamp(at)));
+    let what = match (work["kind"].as_str(), work["miners"].as_u64()) {
+        (Some("circuit"), Some(1)) => format!("circuit {} (1 miner)", text(&work["name"])),
+        (Some("circuit"), Some(many)) => format!("circuit {} ({many} miners)", text(&work["name"])),
+        (Some(kind), _) => format!("{kind} {}", text(&work["name"])),
+        (None, _) => text(&work["name"]),
+    };
+    let since = time(&work["begun"]).map_or_else(String::new, |since| format!(" since {since}"));
+    let until = time(&work["until"]).map_or_else(String::new, |until| format!(", until {until}"));
+    let alone = if work["hold"] == "hands-off" { ", left alone" } else { "" };
+    let note = work["note"].as_str().filter(|note| !note.is_empty());
+    let note = note.map_or_else(String::new, |note| format!(": {note}"));
+    format!("in maintenance: {what}{since} by {}{alone}{until}{note}", text(&work["by"]))
+}
+
 fn listing(answer: &Value, width: Option<usize>) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
         ("KIND", Align::Left),
+        ("MINERS", Align::Right),
         ("KEPT", Align::Left),
         ("BY", Align::Left),
         ("SINCE", Align::Left),
@@ -160,6 +187,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         table.row(vec![
             text(&work["name"]),
             text(&work["kind"]),
+            work["miners"].as_u64().map_or_else(|| "–".into(), |miners| miners.to_string()),
             text(&work["hold"]),
             text(&work["by"]),
             time(&work["begun"]).unwrap_or_else(|| "–".into()),
@@ -177,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_worked_on_stands_in_a_table() {
         let answer = json!({ "maintenance": [
-            { "name": "hall-a", "kind": "circuit", "hold": "asleep", "by": "Aisha", "note": "cooling",
+            { "name": "hall-a", "kind": "circuit", "miners": 12, "hold": "asleep", "by": "Aisha", "note": "cooling",
               "begun": 1_790_000_000_000_i64, "until": null },
         ] });
         let words = listing(&answer, None);
@@ -185,6 +213,11 @@ mod tests {
             words.contains("hall-a") && words.contains("it is ended") && words.contains("cooling"),
             "{words}"
         );
+        assert!(
+            sentences(&answer)[0].starts_with("in maintenance: circuit hall-a (12 miners) since 20"),
+            "{words}"
+        );
+        assert!(sentences(&answer)[0].ends_with(" by Aisha: cooling"), "{words}");
         assert_eq!(listing(&json!({ "maintenance": [] }), None), "nothing is in maintenance\n");
     }
 }

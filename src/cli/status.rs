@@ -53,7 +53,9 @@ pub async fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(code);
     }
     if args.json {
-        super::answer(&super::json(&json!({ "status": seen.status, "alarms": seen.alarms }))?)?;
+        super::answer(&super::json(&json!({
+            "status": seen.status, "alarms": seen.alarms, "maintenance": at(&seen.works, "/maintenance"),
+        }))?)?;
     } else {
         super::answer_as_it_is(&painted(&seen.screen(super::width()), colours()))?;
     }
@@ -74,7 +76,16 @@ async fn look(reach: &Reach) -> Result<Seen, Failure> {
         Err(Failure::Call(DaemonCallError::Refused { code: 404, .. })) => Value::Null,
         Err(failure) => return Err(failure),
     };
-    Ok(Seen { status, alarms })
+    let works = works(&daemon).await?;
+    Ok(Seen { status, alarms, works })
+}
+
+/// What is worked on; null where nobody keeps it.
+pub(super) async fn works(daemon: &Daemon) -> Result<Value, Failure> {
+    match daemon.get(&["maintenance"]).await {
+        Err(Failure::Call(DaemonCallError::Refused { code: 404, .. })) => Ok(Value::Null),
+        answer => answer,
+    }
 }
 
 /// Whether standard output takes colours.
@@ -119,12 +130,18 @@ struct Seen {
     status: Value,
     /// Those that are raised; null where nobody looks for any.
     alarms: Value,
+    /// What is worked on; null where nobody keeps it.
+    works: Value,
 }
 
 impl Seen {
     /// The state of the controller; in observe mode the one that it would have.
     fn state(&self) -> &str {
-        let place = if at(&self.status, "/mode") == "observe" { "/would_be" } else { "/mode" };
+        let place = if matches!(at(&self.status, "/mode").as_str(), Some("observe" | "stand-by")) {
+            "/would_be"
+        } else {
+            "/mode"
+        };
         at(&self.status, place).as_str().unwrap_or("")
     }
 
@@ -195,7 +212,7 @@ impl Seen {
         };
         let clean = |words: String| words.replace(char::is_control, "\u{fffd}");
         let fit = |words: String| super::fit(&clean(words), width);
-        let would = match mode == "observe" {
+        let would = match matches!(&*mode, "observe" | "stand-by") {
             true => format!(" (it would be {})", self.state()),
             false => String::new(),
         };
@@ -221,6 +238,11 @@ impl Seen {
             hashes / 1e15,
         )));
         plain(fit(counted(at(cycle, "/miners_by_state"))));
+        let works = super::maintenance::sentences(&self.works);
+        works.iter().take(SOME).for_each(|work| plain(fit(work.clone())));
+        if works.len() > SOME {
+            plain(format!("and {} more: ballast maintenance", works.len() - SOME));
+        }
         if let Some(why) = fleet["left_why"].as_str() {
             plain(fit(format!("{} unused: {why}", watts(&fleet["left_watts"]))));
         }
@@ -309,6 +331,10 @@ pub(super) fn held(circuit: &Value) -> String {
     match circuit["breaker"].as_str() {
         Some("closed") | None => {}
         Some(breaker) => words.push_str(&format!("; its breaker is {breaker}")),
+    }
+    match circuit["emergency_stop"].as_str() {
+        Some("ready") | None => {}
+        Some(stop) => words.push_str(&format!("; emergency stop {stop}")),
     }
     if circuit["interlock"] == false {
         words.push_str("; its interlock does not hold");
@@ -457,7 +483,7 @@ mod tests {
         });
         let mut alarms = json!([]);
         change(&mut status, &mut alarms);
-        Seen { status, alarms }
+        Seen { status, alarms, works: Value::Null }
     }
 
     fn words(seen: &Seen, width: Option<usize>) -> String {

@@ -111,6 +111,8 @@ struct Teller {
     meters: BTreeMap<String, bool>,
     /// By number: raised, known to somebody.
     alarms: Option<BTreeMap<u64, (bool, bool)>>,
+    /// By kind and name: what was told of the work on it.
+    works: BTreeMap<(String, String), String>,
     /// By position: the position of the state.
     miners: BTreeMap<usize, usize>,
     /// When the latest cycle was.
@@ -127,6 +129,7 @@ impl Teller {
             orders: Vec::new(),
             meters: BTreeMap::new(),
             alarms: None,
+            works: BTreeMap::new(),
             miners: BTreeMap::new(),
             at: clock::unix_millis(),
         }
@@ -149,6 +152,7 @@ impl Teller {
             }
             News::Frame(frame) => self.frame(&frame),
             News::Alarms(all) => self.alarms(&all),
+            News::Works(works) => self.works(&works),
             News::Curves(_) => Vec::new(),
         }
     }
@@ -249,6 +253,18 @@ impl Teller {
         lines
     }
 
+    fn works(&mut self, answer: &Value) -> Vec<Line> {
+        let sentences = super::maintenance::sentences(answer);
+        let keys = rows(&answer["maintenance"]).map(|work| (text(&work["kind"]), text(&work["name"])));
+        let now: BTreeMap<_, _> = keys.zip(sentences).collect();
+        let before = std::mem::replace(&mut self.works, now);
+        let line = |words: String| Line { at: self.at, kind: "work", subject: String::new(), words };
+        let over = before.keys().filter(|key| !self.works.contains_key(key));
+        let over = over.map(|(kind, name)| line(format!("not in maintenance any more: {kind} {name}")));
+        let begun = self.works.iter().filter(|(key, words)| before.get(key) != Some(words));
+        over.chain(begun.map(|(_, words)| line(words.clone()))).collect()
+    }
+
     fn alarms(&mut self, answer: &Value) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut now = BTreeMap::new();
@@ -347,6 +363,18 @@ mod tests {
         assert_eq!(told(lost), ["daemon   not connected: refused"]);
         let again = teller.lines(frame("following", "surplus", json!([]), vec![]));
         assert_eq!(told(again), ["state    following: by surplus", "meter    grid can be relied on again"]);
+    }
+
+    #[test]
+    fn work_is_told_when_it_begins_changes_and_is_over() {
+        let mut teller = Teller::new(false);
+        let mut tell = |works: Value| told(teller.lines(News::Works(json!({ "maintenance": works }))));
+        let work = |by: &str| json!([{ "kind": "circuit", "name": "hall", "miners": 1, "by": by, "hold": "asleep" }]);
+        assert_eq!(tell(work("Aisha")), ["work     in maintenance: circuit hall (1 miner) by Aisha"]);
+        assert_eq!(tell(work("Aisha")), [""; 0]);
+        assert_eq!(tell(work("Bilal")), ["work     in maintenance: circuit hall (1 miner) by Bilal"]);
+        assert_eq!(tell(json!([])), ["work     not in maintenance any more: circuit hall"]);
+        assert!(teller.lines(News::Works(Value::Null)).is_empty());
     }
 
     #[test]

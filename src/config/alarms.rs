@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::diagnostic::{Report, Span};
 use super::reader::{Table, shorten, text_of};
 use super::secrets::Store;
-use super::{names, urls};
+use super::{alarm_windows, names, urls};
 use crate::alarm::book::Tuning;
 use crate::alarm::kind::{Kind, Severity};
 use crate::alarm::look::Quiet;
@@ -23,17 +23,21 @@ const SEVERITIES_OR_OFF: [(&str, Option<Severity>); 4] = [
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Alarms that are about no device, circuit or source.
-const OF_THE_MACHINE: [&str; 4] = ["clock", "database", "record", "programs"];
+const OF_THE_MACHINE: [&str; 5] = ["clock", "database", "record", "programs", "pair"];
 
 /// Names for which nobody is to be called, each with its place, before it is known whether anything has that name.
 pub(super) type Unchecked = Vec<(Span, String)>;
 
 /// Reads `[alarms]`. Every key has a default.
-pub(super) fn alarms(root: &Table<'_>, store: &Store<'_>) -> (Settings, Unchecked) {
+pub(super) fn alarms(
+    root: &Table<'_>,
+    store: &Store<'_>,
+    zone: Option<&jiff::tz::TimeZone>,
+) -> (Settings, Unchecked, alarm_windows::Unchecked) {
     let mut settings = Settings::default();
     let mut quiet = Unchecked::new();
     let Some(table) = root.table("alarms") else {
-        return (settings, quiet);
+        return (settings, quiet, alarm_windows::Unchecked::new());
     };
     for (span, value) in table.list("quiet").iter().flat_map(|at| &at.value) {
         match text_of(value) {
@@ -43,8 +47,10 @@ pub(super) fn alarms(root: &Table<'_>, store: &Store<'_>) -> (Settings, Unchecke
     }
     settings.webhook = table.table("webhook").and_then(|inner| webhook(inner, store));
     settings.tuning = kinds(&table);
+    let (windows, muted) = alarm_windows::windows(&table, zone);
+    settings.windows = windows;
     table.finish();
-    (settings, quiet)
+    (settings, quiet, muted)
 }
 
 /// The names for which nobody is to be called, once those are known that there are.

@@ -13,6 +13,11 @@ use crate::control::site::{
 };
 use crate::units::Watts;
 
+/// An emergency stop is to be read at least this often …
+const MOST_STOP_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
+/// … and to count as lost after no longer than this.
+const MOST_STOP_STALE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The parts of a site with their places. The tree is sound.
 pub(super) struct Whole<'c, 'a> {
     pub(super) circuits: &'c Circuits<'a>,
@@ -40,6 +45,7 @@ pub(super) fn check(whole: &Whole<'_, '_>) -> Below {
     charges(whole);
     unused_meters(whole);
     powerless_meters(whole);
+    slow_stops(whole);
     dedicated_subtrees(whole);
     if !whole.peopled {
         // Whoever has the meters first has nothing yet that a limit could hold.
@@ -227,7 +233,10 @@ fn unused_meters(whole: &Whole<'_, '_>) {
             .iter()
             .filter_map(|meter| meter.combined.as_ref())
             .any(|combined| combined.parts().any(|part| part.meter == id));
-        let interlock = |circuit: &Circuit| circuit.interlock.is_some_and(|lock| lock.meter == id);
+        let interlock = |circuit: &Circuit| {
+            circuit.interlock.is_some_and(|lock| lock.meter == id)
+                || circuit.emergency_stop.is_some_and(|stop| stop.meter == id)
+        };
         let locks = whole.circuits.circuits.iter().any(interlock);
         if !on_circuit && !in_limit && !part && !locks {
             whole.report.warn(
@@ -508,13 +517,16 @@ fn powerless_meters(whole: &Whole<'_, '_>) {
             (Some(circuit), _) => format!("the meter of circuit `{}`", circuit.name),
             (None, Some(limit)) => format!("the cap of limit `{}`", limit.name),
             (None, None) => {
-                let lock = whole
-                    .circuits
-                    .circuits
-                    .iter()
-                    .find(|circuit| circuit.interlock.is_some_and(|lock| Some(lock.meter) == id));
-                let Some(circuit) = lock else { continue };
-                format!("what the interlock of circuit `{}` looks at", circuit.name)
+                let all = &whole.circuits.circuits;
+                let lock = |circuit: &&Circuit| circuit.interlock.is_some_and(|it| Some(it.meter) == id);
+                let stop = |circuit: &&Circuit| circuit.emergency_stop.is_some_and(|it| Some(it.meter) == id);
+                match (all.iter().find(lock), all.iter().find(stop)) {
+                    (Some(circuit), _) => {
+                        format!("what the interlock of circuit `{}` looks at", circuit.name)
+                    }
+                    (_, Some(circuit)) => format!("the emergency stop of circuit `{}`", circuit.name),
+                    (None, None) => continue,
+                }
             }
         };
         whole.report.error(
@@ -522,5 +534,33 @@ fn powerless_meters(whole: &Whole<'_, '_>) {
             format!("meter `{}` is {place}, but does not tell its power", meter.name),
             "describe the register of its power in `power`, or take another profile",
         );
+    }
+}
+
+/// An emergency stop that is heard of late, or whose meter does not read a contact, is worth a look.
+fn slow_stops(whole: &Whole<'_, '_>) {
+    for circuit in &whole.circuits.circuits {
+        let Some(stop) = circuit.emergency_stop else { continue };
+        let (meters, id) = (whole.meters, stop.meter.0);
+        let (Some(meter), Some(span)) = (meters.meters.get(id), meters.spans.get(id)) else { continue };
+        let what = format!("the emergency stop of circuit `{}`", circuit.name);
+        if meter.period > MOST_STOP_PERIOD || meter.stale_after > MOST_STOP_STALE {
+            whole.report.warn(
+                *span,
+                format!("{what} is read late"),
+                "write period = \"250ms\" and stale_after = \"2s\" for the meter that reads its contact",
+            );
+        }
+        let bits = meters.connections.get(id).is_some_and(|connection| {
+            let terms = &connection.profile.power.terms;
+            !terms.is_empty() && terms.iter().all(|term| term.function.is_bits())
+        });
+        if !bits && meter.combined.is_none() {
+            whole.report.warn(
+                *span,
+                format!("{what} is no coil or discrete input: 1 W and more is taken for closed"),
+                "read the contact with power = { function = \"discrete\", address = 0 }",
+            );
+        }
     }
 }

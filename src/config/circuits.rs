@@ -173,6 +173,7 @@ fn circuit<'a>(
         );
     }
     let interlock = protection::interlock(&table, meters);
+    let emergency_stop = protection::emergency_stop(&table, meters);
     let breaker = protection::breaker(name.value, &table, devices);
     table.finish();
     Raw {
@@ -189,6 +190,7 @@ fn circuit<'a>(
             other_load: other_load.map_or(Watts::ZERO, |at| at.value),
             fail_safe: fail_safe.map_or(Watts::ZERO, |at| at.value),
             interlock,
+            emergency_stop,
             breaker: breaker.as_ref().map(|(breaker, _)| *breaker),
         },
         breaker: breaker.map(|(_, connection)| connection),

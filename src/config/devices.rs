@@ -398,7 +398,7 @@ fn modbus_device(table: &Table<'_>) -> (Option<Unit>, Option<modbus::Description
 }
 
 /// One of `coil`, `discrete`, `holding` and `input`.
-fn address(table: &Table<'_>, writable: bool) -> Option<modbus::Address> {
+pub(super) fn address(table: &Table<'_>, writable: bool) -> Option<modbus::Address> {
     use modbus::Address;
     let at = |key| table.integer(key, 0, 65_535).and_then(|at| u16::try_from(at.value).ok());
     let mut found = vec![at("coil").map(Address::Coil), at("holding").map(Address::Holding)];
@@ -422,7 +422,7 @@ fn address(table: &Table<'_>, writable: bool) -> Option<modbus::Address> {
 }
 
 /// What a coil or register holds: 0 to 65535, true or false.
-fn word_of(value: &DeValue<'_>) -> Result<u16, Wrong> {
+pub(super) fn word_of(value: &DeValue<'_>) -> Result<u16, Wrong> {
     match value {
         DeValue::Boolean(flag) => Ok(u16::from(*flag)),
         other => integer_of(other)
@@ -431,7 +431,7 @@ fn word_of(value: &DeValue<'_>) -> Result<u16, Wrong> {
     }
 }
 
-fn number(table: &Table<'_>, writable: bool) -> Option<modbus::Number> {
+pub(super) fn number(table: &Table<'_>, writable: bool) -> Option<modbus::Number> {
     use modbus::{Address, Kind};
     let kinds =
         [("u16", Kind::U16), ("i16", Kind::I16), ("u32", Kind::U32), ("i32", Kind::I32), ("f32", Kind::F32)];

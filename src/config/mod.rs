@@ -12,19 +12,23 @@
 //! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `proof` | `[proof]` |
+//! | `standby` | `[standby]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
 //! | `combined` | meters in `[meters.*]` that are put together from others |
 //! | `protection` | interlock and breaker of a circuit |
 //! | `devices` | `[drivers.*]` |
+//! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
+//! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
 //! | `sizes` | quantities that are out of proportion to the site |
 //! | `checks` | what only the whole shows |
 //! | `summary`, `summary_orders` | the whole in words, for `ballast check` |
 
 mod addresses;
+mod alarm_windows;
 mod alarms;
 pub mod builtin;
 mod checks;
@@ -33,6 +37,7 @@ mod combined;
 mod curve;
 mod devices;
 pub mod diagnostic;
+mod heartbeat;
 mod members;
 mod meters;
 mod miners;
@@ -49,6 +54,7 @@ mod secrets;
 mod settings;
 mod signals;
 mod sizes;
+mod standby;
 mod store;
 mod summary;
 mod summary_orders;
@@ -147,6 +153,8 @@ pub struct Config {
     pub tenants: Vec<Option<Arc<str>>>,
     /// How the breaker of each of the site's circuits is reached, in the order of [`Site::circuits`]; `None` without one.
     pub breakers: Vec<Option<miner::Connection>>,
+    /// The signs of life that PLCs are given.
+    pub heartbeats: Vec<crate::heartbeat::Settings>,
     /// The sources of orders, in the order of [`Site::sources`]; the operator first.
     pub signals: Vec<crate::signal::Spec>,
     /// Where orders are kept, and what a power outage is.
@@ -155,6 +163,8 @@ pub struct Config {
     pub record: crate::record::Settings,
     /// How much of the chained record stays.
     pub proof: crate::proof::Settings,
+    /// The other machine of a pair; `None` where there is none.
+    pub standby: Option<crate::standby::Settings>,
     /// Who is told of alarms, and what is one.
     pub alarms: crate::alarm::Settings,
     /// The hash (SHA-256) of the text that it was read from.
@@ -422,8 +432,10 @@ fn build<'t>(
     let mut meters = meters::meters(&root, &mut links, &profiles);
     combined::combine(&root, &meter_names, &mut meters);
     let store = secrets::Store { folder: folder.clone(), options };
-    let (mut alarms, quiet) = alarms::alarms(&root, &store);
+    let (mut alarms, quiet, muted) = alarms::alarms(&root, &store, site.time_zone.as_ref());
     let devices = devices::section(&root, &store);
+    let heartbeats = heartbeat::section(&root);
+    let standby = standby::standby(&root, &store, control.exit);
     let circuits = circuits::circuits(&root, &meter_names, &devices);
     let limits = circuits::limits(&root, &circuits, &meter_names);
 
@@ -472,9 +484,11 @@ fn build<'t>(
         sizes::check(&whole, &below, &settings, hanging, &lost_caps);
     }
     let names = circuits.circuits.iter().map(|circuit| circuit.name.as_str());
+    alarm_windows::check(report, &mut alarms.windows, muted, names.clone());
     let names = names.chain(meters.meters.iter().map(|meter| meter.name.as_str()));
     let names = names.chain(miners.miners.iter().map(|miner| miner.name.as_str()));
     let names = names.chain(sources.iter().map(|source| source.name.as_str()));
+    let names = names.chain(heartbeats.iter().map(|heartbeat| &*heartbeat.name));
     alarms.quiet = alarms::quiet(report, quiet, names);
     if report.count() > 0 {
         return None;
@@ -499,10 +513,12 @@ fn build<'t>(
         models: miners.models,
         tenants: miners.tenants,
         breakers: circuits.breakers,
+        heartbeats,
         signals: signals.specs,
         store: kept,
         record,
         proof,
+        standby,
         alarms,
         hash: [0; 32],
         clock: site.clock,

@@ -1,4 +1,5 @@
-//! The keys `interlock` and `breaker` of a circuit: what must hold before miners run, and what opens it in the end.
+//! The keys `interlock`, `emergency_stop` and `breaker` of a circuit: what must hold before miners run, what stops them until somebody
+//! releases it, and what opens the circuit in the end.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::circuits::Names;
 use super::devices::Devices;
 use super::diagnostic::At;
 use super::reader::{Table, Wrong, text_of};
-use crate::control::site::{Breaker, Interlock, MeterId};
+use crate::control::site::{Breaker, EmergencyStop, Interlock, MeterId, OpensBreaker};
 use crate::miner::drivers::generic;
 use crate::miner::{Connection, DriverKind};
 use crate::units::Watts;
@@ -28,6 +29,22 @@ pub(super) fn interlock(circuit: &Table<'_>, meters: &Names<'_>) -> Option<Inter
     }
     table.finish();
     Some(Interlock { meter: MeterId(meter?), at_least: at_least?.value })
+}
+
+/// Reads `emergency_stop = { meter = "…", opens_breaker = "…" }`.
+pub(super) fn emergency_stop(circuit: &Table<'_>, meters: &Names<'_>) -> Option<EmergencyStop> {
+    let table = circuit.table("emergency_stop")?;
+    let meter = table.text("meter");
+    let meter = table.require("meter", meter, "name the meter that reads the contact");
+    let meter = meter.and_then(|at| meters.find(table.report(), at));
+    let words = [
+        ("always", OpensBreaker::Always),
+        ("when-open", OpensBreaker::WhenOpen),
+        ("never", OpensBreaker::Never),
+    ];
+    let opens_breaker = table.choice("opens_breaker", &words).map_or(OpensBreaker::Always, |at| at.value);
+    table.finish();
+    Some(EmergencyStop { meter: MeterId(meter?), opens_breaker })
 }
 
 /// Reads `breaker = { device = "…", address = "…", after = "…" }`.

@@ -11,9 +11,10 @@ use crate::signal::{Kind, Spec};
 /// Interlocks and breakers; nothing where there are none.
 pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result {
     let site = &config.site;
-    let protected =
-        |circuit: &&crate::control::site::Circuit| circuit.interlock.is_some() || circuit.breaker.is_some();
-    if !site.circuits.iter().any(|circuit| protected(&circuit)) {
+    let protected = |circuit: &&crate::control::site::Circuit| {
+        circuit.interlock.is_some() || circuit.emergency_stop.is_some() || circuit.breaker.is_some()
+    };
+    if !site.circuits.iter().any(|circuit| protected(&circuit)) && config.heartbeats.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nProtection")?;
@@ -26,6 +27,14 @@ pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result 
                 circuit.name, lock.at_least
             )?;
         }
+        if let Some(stop) = circuit.emergency_stop {
+            let meter = site.meters.get(stop.meter.0).map_or("?", |meter| meter.name.as_str());
+            writeln!(
+                out,
+                "    {}: stopped while {meter} does not show a closed contact, and until somebody releases it",
+                circuit.name
+            )?;
+        }
         if let (Some(breaker), Some(output)) = (circuit.breaker, output) {
             let device = output.device.as_ref().map_or("?", |device| device.name.as_str());
             writeln!(
@@ -36,6 +45,20 @@ pub(super) fn protection(out: &mut String, config: &Config) -> std::fmt::Result 
                 write_time(breaker.after)
             )?;
         }
+    }
+    heartbeats(out, config)
+}
+
+/// Signs of life for PLCs.
+fn heartbeats(out: &mut String, config: &Config) -> std::fmt::Result {
+    for heartbeat in &config.heartbeats {
+        writeln!(
+            out,
+            "    {}: {} is given a sign of life every {} while control cycles run",
+            heartbeat.name,
+            heartbeat.endpoint,
+            write_time(heartbeat.period)
+        )?;
     }
     Ok(())
 }

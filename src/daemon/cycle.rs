@@ -10,6 +10,7 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::frame::Frame;
+use crate::control::lead::Lead;
 use crate::control::preview::preview;
 use crate::control::{Snapshot, State, farewell, step};
 use crate::daemon::breakers::Breakers;
@@ -20,12 +21,15 @@ use crate::daemon::memory::Memory;
 use crate::daemon::meters::Meters;
 use crate::daemon::signals::{self, Signals};
 use crate::daemon::{DaemonError, notify};
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::proof::{Kind, Writer};
 use crate::record::{self, Recorder};
-use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::signal::{Desk, Spec};
+use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::web::api::{Api, Ask};
 
 /// A cycle may come early for a fresh meter value, but not sooner than this part of the period after the one
@@ -61,9 +65,11 @@ pub struct Loop {
     pub meters: Meters,
     pub fleet: Fleet,
     pub breakers: Breakers,
+    pub heartbeats: Heartbeats,
     pub desk: Desk,
     pub alarms: Alarms,
     pub maintenance: Maintenance,
+    pub stops: Stops,
     pub signals: Signals,
     pub api: Arc<Api>,
     pub guards: Guards,
@@ -75,6 +81,12 @@ pub struct Loop {
     pub energy: Energy,
     pub recorder: Recorder,
     pub exit: ExitPolicy,
+    /// The other machine of a pair, where there is one.
+    pub standby: Option<Standby>,
+    /// The sources of orders, which are heard by whoever leads.
+    pub specs: Vec<Spec>,
+    /// They are heard here.
+    pub hears: bool,
     /// When it was last told what was learned of the miners.
     pub learned: Moment,
 }
@@ -105,8 +117,12 @@ impl Loop {
                 Some(Request::Stop) => break,
             }
         }
+        // From here on nobody follows anything any more, and a PLC is not to be told otherwise.
+        self.heartbeats.end();
         // Observing means never to have touched a miner, to the end.
-        let exit = if self.state.site().settings.observe { ExitPolicy::Hold } else { self.exit };
+        let follows = self.standby.as_ref().is_some_and(|standby| !standby.takes_orders());
+        let looks_on = self.state.site().settings.observe || follows;
+        let exit = if looks_on { ExitPolicy::Hold } else { self.exit };
         let mut room = Vec::new();
         if exit == ExitPolicy::Restore {
             // By what is in force now, not a period ago.
@@ -124,6 +140,7 @@ impl Loop {
             self.fleet.stop(exit, sequence, &room, &alone),
             self.meters.stop(),
             self.desk.beat(),
+            self.stops.last(),
             last,
             energy,
             recorded
@@ -187,8 +204,28 @@ impl Loop {
         });
     }
 
+    /// Hears the sources of orders from the moment on in which this machine has the address, and no longer.
+    fn hear(&mut self) {
+        let hears = self.standby.as_ref().is_none_or(Standby::takes_orders);
+        if hears == self.hears {
+            return;
+        }
+        self.hears = hears;
+        // What ran before ends at its next wait; nobody waits for that here.
+        self.signals = self.listen(&self.meters);
+    }
+
+    fn listen(&self, meters: &Meters) -> Signals {
+        if self.hears {
+            Signals::start(&self.specs, &self.desk, self.clock, &self.frames.subscribe(), meters)
+        } else {
+            Signals::none()
+        }
+    }
+
     fn cycle(&mut self) {
         let begun = self.clock.now();
+        self.hear();
         let meters = self.meters.inputs();
         let mut orders = self.desk.look();
         orders.extend(self.guards.look(&meters, begun));
@@ -199,11 +236,14 @@ impl Loop {
             orders,
             breakers: self.breakers.inputs(),
             holds: self.maintenance.look(self.state.site()),
+            released: self.stops.take(&mut self.state),
+            lead: self.standby.as_ref().map_or(Lead::Alone, Standby::role),
         };
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
         self.fleet.send(&decision.commands);
+        self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);
 
         let site = self.state.site().clone();
@@ -228,9 +268,11 @@ impl Loop {
     async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
+        self.stops.restore(&mut state);
         let meters = Meters::start(&config, self.clock, Some(&self.meters));
         self.fleet.configure(&config, self.clock);
         self.breakers.configure(&config, self.clock);
+        self.heartbeats.configure(&config.heartbeats);
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
         // A task that speaks for a source knows it by its position, which may be another one's from here on.
@@ -242,7 +284,8 @@ impl Loop {
         self.proof.append_signed(Kind::Reload, super::configuration(&config));
         self.journal.configure(&config.proof);
         self.guards = Guards::start(&config.signals, &self.desk, Some(std::mem::take(&mut self.guards)));
-        self.signals = Signals::start(&config, &self.desk, self.clock, &self.frames.subscribe(), &meters);
+        self.specs.clone_from(&config.signals);
+        self.signals = self.listen(&meters);
         self.memory.configure(&config);
         self.energy.configure(&config);
         self.state = state;

@@ -52,8 +52,8 @@ pub struct Journal {
     meters: Vec<Told>,
     /// Of each limit with a condition, by its position, whether it acted.
     conditions: BTreeMap<usize, bool>,
-    /// Of each circuit, by its position, what was told of its breaker and whether its interlock held.
-    protection: BTreeMap<usize, (Option<BreakerState>, Option<bool>)>,
+    /// Of each circuit, by its position, what was told of its breaker, whether its interlock held, and whether its emergency stop acted.
+    protection: BTreeMap<usize, (Option<BreakerState>, Option<bool>, Option<bool>)>,
     /// Of each source of orders, by its name, the state that was told.
     sources: BTreeMap<String, SourceState>,
     /// Of each source of orders, by its name, how much was told of its orders.
@@ -241,7 +241,10 @@ impl Journal {
         for ((circuit, now), index) in site.circuits.iter().zip(&decision.circuits).zip(0..) {
             let lock = now.limits.iter().find(|value| matches!(value.source, Source::Interlock(_)));
             let holds = lock.map(|value| !value.acts);
-            let (breaker, held) = self.protection.insert(index, (now.breaker, holds)).unwrap_or_default();
+            let stop = now.limits.iter().find(|value| matches!(value.source, Source::Stop(_)));
+            let stops = stop.map(|value| value.acts);
+            let before = self.protection.insert(index, (now.breaker, holds, stops));
+            let (breaker, held, stopped) = before.unwrap_or_default();
             let name = circuit.name.as_str();
             match holds.filter(|_| held != holds) {
                 Some(true) => info!("the interlock of {name} holds: its miners may run"),
@@ -250,10 +253,17 @@ impl Journal {
                 }
                 None => {}
             }
+            match stops.filter(|_| stopped != stops) {
+                Some(true) => warn!(
+                    "the emergency stop of {name}: its contact is open or cannot be read, or it is not released yet; its miners sleep"
+                ),
+                Some(false) => info!("the emergency stop of {name} is ready: its miners may run"),
+                None => {}
+            }
             match now.breaker.filter(|_| breaker != now.breaker) {
                 Some(BreakerState::Opening) => warn!(
-                    "the breaker of {name} is told to open: miners on it do not do what they are told, and a limit is \
-                     exceeded"
+                    "the breaker of {name} is told to open: its emergency stop is latched, or miners on it do not do what they \
+                     are told and a limit is exceeded"
                 ),
                 Some(BreakerState::Open) => {
                     warn!("the breaker of {name} is open; it stays so until somebody closes it");

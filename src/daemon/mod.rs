@@ -50,12 +50,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::control::frame::Frame;
+use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
 use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
 use crate::signal::guard::Guards;
+use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::web::api::{Api, Asker};
 use crate::web::{self, WebError};
 use breakers::Breakers;
@@ -79,9 +82,9 @@ pub enum DaemonError {
     /// The metrics are wrong in themselves.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// No HTTP client for the miners.
+    /// No HTTP client for the miners, or for the other machine of a pair.
     #[error(
-        "cannot prepare the HTTP client for the miners: {}; this is a fault of the system, not of the configuration",
+        "cannot prepare an HTTP client: {}; this is a fault of the system, not of the configuration",
         crate::tls::innermost(.0)
     )]
     Http(#[from] reqwest::Error),
@@ -175,6 +178,8 @@ impl Daemon {
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
         let memory = Memory::start(&config, kept, &mut state);
+        let stops = Stops::new(config.store.path.as_deref());
+        stops.restore(&mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
@@ -193,7 +198,16 @@ impl Daemon {
             Some(path) => api.with_energy(path.clone()),
             None => api,
         };
-        let api = api.with_maintenance(maintenance.clone());
+        let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
+        let standby = match config.standby.clone() {
+            Some(settings) => Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), &cancel)?),
+            None => None,
+        };
+        if let Some(standby) = &standby {
+            exporter.watch_standby(standby.clone());
+        }
+        let api = api.with_standby(standby.clone());
+        let hears = standby.as_ref().is_none_or(Standby::takes_orders);
         let api = Arc::new(api.with_previews(Asker::new(questions)));
         let local = config.web.socket.as_deref().and_then(local);
         let serving = web::serve_with(pages, local, exporter.clone(), api.clone(), cancel.child_token());
@@ -210,18 +224,29 @@ impl Daemon {
             record: recorder.watch(),
             store,
             maintenance: maintenance.clone(),
+            standby: standby.clone(),
             clock,
             site: config.site.name.as_str().into(),
         };
         let watching = tokio::spawn(alarms.clone().run(around, frames.clone(), cancel.child_token()));
+        let heartbeats = Heartbeats::start(&config.heartbeats, clock, frames.clone());
+        exporter.watch_heartbeats(heartbeats.board());
         let control = Loop {
             state,
+            heartbeats,
             memory,
             energy,
             recorder,
             clock,
             guards: Guards::start(&config.signals, &desk, None),
-            signals: Signals::start(&config, &desk, clock, &frames, &meters),
+            signals: if hears {
+                Signals::start(&config.signals, &desk, clock, &frames, &meters)
+            } else {
+                Signals::none()
+            },
+            hears,
+            specs: config.signals.clone(),
+            standby,
             meters,
             fleet,
             breakers,
@@ -229,6 +254,7 @@ impl Daemon {
             desk: desk.clone(),
             alarms: alarms.clone(),
             maintenance,
+            stops,
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone()))

@@ -16,6 +16,7 @@ use crate::daemon::terminal::{self, HangUp, Terminal};
 use crate::daemon::{Daemon, DaemonError, notify};
 use crate::record;
 use crate::signal::wall::Trust;
+use crate::standby;
 use crate::web::{self, Pages, WebError};
 
 /// Why the service ended badly.
@@ -61,7 +62,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
 
     let (door, kept) = ((config.web.listen, config.web.socket.clone()), config.store.path.clone());
     let orders = config.signals.len() > 1;
-    let recorded = config.record.clone();
+    let (recorded, pair) = (config.record.clone(), config.standby.clone());
     let pages = pages(config.web.listen, path).map_err(DaemonError::Web)?;
     let waits = matches!(pages, Pages::Taken(_));
     let mut daemon = Daemon::start_with(config, Clock::start(), pages).await?;
@@ -82,7 +83,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
             _ = hang_up.recv() => match terminal.hang_up().await {
                 HangUp::Reload => {
                     // What is wrong has been logged.
-                    let _ = reload(&daemon, path, &door, kept.as_deref(), &recorded, &mut alone).await?;
+                    let _ = reload(&daemon, path, &door, kept.as_deref(), &recorded, pair.as_ref(), &mut alone).await?;
                 }
                 HangUp::Outlive => info!("the terminal is gone; going on without it"),
                 HangUp::End => {
@@ -91,7 +92,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
                 }
             },
             Some(call) = calls.recv() => {
-                let outcome = reload(&daemon, path, &door, kept.as_deref(), &recorded, &mut alone).await?;
+                let outcome = reload(&daemon, path, &door, kept.as_deref(), &recorded, pair.as_ref(), &mut alone).await?;
                 call.answer(outcome.as_deref()).await;
             }
             _ = terminate.recv() => break,
@@ -183,6 +184,7 @@ async fn reload(
     door: &(SocketAddr, Option<PathBuf>),
     kept: Option<&Path>,
     recorded: &record::Settings,
+    pair: Option<&standby::Settings>,
     alone: &mut Alone,
 ) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
     notify::reloading();
@@ -205,6 +207,9 @@ async fn reload(
             }
             if config.record != *recorded {
                 warn!("[record] changes with a restart only");
+            }
+            if config.standby.as_ref() != pair {
+                warn!("[standby] changes with a restart only");
             }
             daemon.exporter().watch_strangers(alone.strangers());
             daemon.reload(config).await?;

@@ -14,7 +14,7 @@ use crate::daemon::memory::Kept;
 use crate::daemon::meters::Meters;
 use crate::signal::start::{Beginning, MOST_RECORDS};
 use crate::signal::wall::{self, Trust};
-use crate::signal::{self, Desk};
+use crate::signal::{self, Desk, Spec};
 use crate::store::Store;
 
 /// The running tasks. Dropping it ends them.
@@ -29,9 +29,9 @@ pub struct Signals {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Signals {
-    /// Starts the tasks of a configuration.
+    /// Starts the tasks of the sources of a configuration.
     pub fn start(
-        config: &Config,
+        specs: &[Spec],
         desk: &Desk,
         clock: Clock,
         frames: &watch::Receiver<Option<Frame>>,
@@ -39,9 +39,14 @@ impl Signals {
     ) -> Self {
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let count = signal::start(&config.signals, desk, clock, frames, meters.contacts(), &cancel, &tasks);
+        let count = signal::start(specs, desk, clock, frames, meters.contacts(), &cancel, &tasks);
         tasks.close();
         Self { tasks, count, guard: cancel.drop_guard() }
+    }
+
+    /// None: another daemon leads, and hears them.
+    pub fn none() -> Self {
+        Self { tasks: TaskTracker::new(), count: 0, guard: CancellationToken::new().drop_guard() }
     }
 
     /// Whether one of them has ended by itself.

@@ -153,7 +153,8 @@ async fn look(starts: &BTreeSet<String>, own: &[&Option<Name>], trusted: &Truste
 
 /// The miners that stand for all that a configuration commands: the beginnings of their names, and addresses.
 fn commanded(config: &Config) -> BTreeMap<String, String> {
-    if config.site.settings.observe {
+    // The two of a pair are there for the same miners.
+    if config.site.settings.observe || config.standby.is_some() {
         return BTreeMap::new();
     }
     let miners = config.site.miners.iter().zip(&config.miners);

@@ -166,6 +166,11 @@ pub(super) const INTERLOCK_HOLDS: Definition = gauge(
     CIRCUIT,
     "1 while what must hold before the miners of the circuit run does hold, 0 when it does not or nobody knows.",
 );
+pub(super) const EMERGENCY_STOP: Definition = gauge(
+    "ballast_circuit_emergency_stop",
+    &["circuit", "state"],
+    "How the emergency stop of the circuit stands: 1 for its state, 0 for the others.",
+);
 pub(super) const BREAKER_STATE: Definition = gauge(
     "ballast_circuit_breaker_state",
     &["circuit", "state"],
@@ -366,10 +371,40 @@ pub(super) const ALARM_POSTS_FAILED: Definition = counter(
     &[],
     "Alarms that could not be told to the webhook. Absent without one.",
 );
+pub(super) const HEARTBEAT_UP: Definition = gauge(
+    "ballast_heartbeat_up",
+    &["heartbeat"],
+    "Whether the sign of life is given to the PLC: 0 when it is withheld or cannot be written.",
+);
+pub(super) const HEARTBEAT_AGE: Definition =
+    gauge("ballast_heartbeat_age_seconds", &["heartbeat"], "Time since the latest sign of life was written.");
+pub(super) const HEARTBEATS: Definition =
+    counter("ballast_heartbeats_total", &["heartbeat"], "Signs of life that were written since the start.");
+pub(super) const HEARTBEAT_FAILURES: Definition = counter(
+    "ballast_heartbeat_failures_total",
+    &["heartbeat"],
+    "Writes to a PLC that failed since the start, of the sign of life and of what is told beside it.",
+);
 pub(super) const STRANGERS: Definition = gauge(
     "ballast_strangers",
     &[],
     "Miners and configuration of this daemon that programs of other accounts said at the latest start or reload to hold, too.",
+);
+
+pub(super) const LEAD: Definition = gauge(
+    "ballast_lead",
+    &["lead"],
+    "1 for what this machine of a pair may do with the miners, 0 for the others. Absent without [standby].",
+);
+pub(super) const STANDBY_PEER_UP: Definition = gauge(
+    "ballast_standby_peer_up",
+    &[],
+    "1 while the other machine of a pair answers. Absent without [standby].",
+);
+pub(super) const STANDBY_ADDRESS: Definition = gauge(
+    "ballast_standby_address_held",
+    &[],
+    "1 while this machine of a pair has the address that moves. Absent without [standby].",
 );
 
 /// All of them.
@@ -402,6 +437,7 @@ pub(super) const ALL: &[&Definition] = &[
     &CIRCUIT_BINDING,
     &CIRCUIT_SHORTFALL,
     &INTERLOCK_HOLDS,
+    &EMERGENCY_STOP,
     &BREAKER_STATE,
     &METER_UP,
     &METER_POWER,
@@ -441,7 +477,14 @@ pub(super) const ALL: &[&Definition] = &[
     &ALARMS,
     &ALARMS_LEFT_OUT,
     &ALARM_POSTS_FAILED,
+    &HEARTBEAT_UP,
+    &HEARTBEAT_AGE,
+    &HEARTBEATS,
+    &HEARTBEAT_FAILURES,
     &STRANGERS,
+    &LEAD,
+    &STANDBY_PEER_UP,
+    &STANDBY_ADDRESS,
 ];
 
 #[cfg(test)]

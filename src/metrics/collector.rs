@@ -16,7 +16,9 @@ use super::sources::{circuit_name, source_label};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
+use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, Site};
+use crate::control::stop::{StopState, stop_state};
 use crate::energy::tally::Totals;
 use crate::maintenance::counts;
 use crate::units::Watts;
@@ -57,11 +59,18 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(record) = &state.record {
         super::record::record(record.health(), &mut families);
     }
+    super::heartbeat::heartbeats(&state.heartbeats.list(), now, &mut families);
     if let Some(tally) = &state.tenants {
         tenants(&tally.get(), &mut families);
     }
     if let Some(alarms) = &state.alarms {
         super::alarms::alarms(&alarms.alarms(), &mut families);
+    }
+    if let Some(standby) = &state.standby {
+        let health = standby.health();
+        families.push(lead(state.frame.as_ref().map_or(Lead::Follows, |frame| frame.decision.lead)));
+        families.push(Family::single(&names::STANDBY_PEER_UP, flag(health.peer_up)));
+        families.push(Family::single(&names::STANDBY_ADDRESS, flag(health.holds)));
     }
     if let Some(strangers) = state.strangers {
         families.push(Family::single(&names::STRANGERS, number(strangers)));
@@ -83,6 +92,14 @@ fn mode(current: Mode) -> MetricFamily {
     let mut family = Family::with_capacity(&names::MODE, Mode::ALL.len());
     for mode in Mode::ALL {
         family.add(&[mode.name()], flag(mode == current));
+    }
+    family.finish()
+}
+
+fn lead(current: Lead) -> MetricFamily {
+    let mut family = Family::with_capacity(&names::LEAD, Lead::ALL.len());
+    for lead in Lead::ALL {
+        family.add(&[lead.name()], flag(lead == current));
     }
     family.finish()
 }
@@ -166,6 +183,7 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     let mut shortfall = family(&names::CIRCUIT_SHORTFALL);
     let mut interlock = family(&names::INTERLOCK_HOLDS);
     let mut breaker = family(&names::BREAKER_STATE);
+    let mut stop = family(&names::EMERGENCY_STOP);
     for (index, (circuit, outcome)) in site.circuits.iter().zip(&decision.circuits).enumerate() {
         let name = circuit.name.as_str();
         if let Some(watts) = circuit_power(frame, CircuitId(index), now) {
@@ -199,13 +217,18 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         budget.add(&[name], outcome.budget.get());
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());
+        if let Some(now) = stop_state(frame, CircuitId(index)) {
+            for state in StopState::ALL {
+                stop.add(&[name, state.name()], flag(state == now));
+            }
+        }
         if let Some(now) = outcome.breaker {
             for state in BreakerState::ALL {
                 breaker.add(&[name, state.name()], flag(state == now));
             }
         }
     }
-    for family in [power, limit, active, headroom, budget, binding, shortfall, interlock, breaker] {
+    for family in [power, limit, active, headroom, budget, binding, shortfall, interlock, stop, breaker] {
         families.push(family.finish());
     }
 }

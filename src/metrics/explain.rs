@@ -9,6 +9,7 @@ use super::why::{Here, Speaker, said};
 use crate::clock::Moment;
 use crate::control::decision::{Cause, MinerDecision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, fresh_status};
+use crate::control::lead::Lead;
 use crate::control::learned::Learned;
 use crate::control::signal::Wall;
 use crate::control::site::{Actuator, Miner, MinerId};
@@ -73,6 +74,19 @@ pub fn explain(frame: &Frame, id: MinerId, known: Known<'_>, now: Moment, here: 
     }
     if decision.mode == Mode::Observe {
         sentences.push("The daemon observes: it tells no miner anything.".into());
+    }
+    match decision.lead {
+        Lead::Alone | Lead::Leads => {}
+        Lead::Lowers => {
+            sentences.push(
+                "Nobody knows for certain which daemon leads: miners are lowered, and none is raised.".into(),
+            );
+        }
+        Lead::Follows => {
+            sentences.push(
+                "This machine stands by: it tells no miner anything, and the one that leads does.".into(),
+            );
+        }
     }
     let speaker = Speaker::new(frame, known.signals, here);
     sentences.push(teller.circuit(&speaker));

@@ -14,6 +14,7 @@ mod collector;
 mod counters;
 mod explain;
 mod family;
+mod heartbeat;
 mod meters;
 mod miners;
 mod record;
@@ -37,7 +38,9 @@ use crate::control::learned::Learned;
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
+use crate::heartbeat::{Board, Health};
 use crate::history::{History, Sample};
+use crate::standby::Standby;
 use crate::units::Watts;
 use told::Tellings;
 
@@ -83,7 +86,9 @@ struct State {
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
+    heartbeats: Board,
     strangers: Option<u64>,
+    standby: Option<Standby>,
     /// Counts the configurations since the start.
     generation: u64,
 }
@@ -153,7 +158,9 @@ impl Exporter {
                 record: None,
                 alarms: None,
                 tenants: None,
+                heartbeats: Board::default(),
                 strangers: None,
+                standby: None,
                 generation: 0,
             }),
             born: clock::unix_millis(),
@@ -284,6 +291,16 @@ impl Exporter {
         self.inner.change(|state| state.tenants = Some(tally));
     }
 
+    /// Where it is known how the signs of life for PLCs are; nothing is exported of them before.
+    pub fn watch_heartbeats(&self, board: Board) {
+        self.inner.change(|state| state.heartbeats = board);
+    }
+
+    /// How the signs of life for PLCs are.
+    pub fn heartbeats(&self) -> Vec<(Arc<str>, Health)> {
+        self.inner.state().heartbeats.list()
+    }
+
     /// How many alarms there are; `None` where nobody looks for any.
     pub fn alarms(&self) -> Option<AlarmSummary> {
         let alarms = self.inner.state().alarms?;
@@ -298,6 +315,11 @@ impl Exporter {
     /// What was told last by [`Exporter::watch_strangers`]; 0 before.
     pub fn strangers(&self) -> u64 {
         self.inner.state().strangers.unwrap_or(0)
+    }
+
+    /// The other machine of a pair; nothing is exported of it before.
+    pub fn watch_standby(&self, standby: Standby) {
+        self.inner.change(|state| state.standby = Some(standby));
     }
 
     /// The sources of orders as they stand; `None` where nobody keeps them.

@@ -21,6 +21,7 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
     match decision.mode {
         Mode::Following => {}
         Mode::Observe => parts.push(format!("observe, else {}", decision.would_be.name())),
+        Mode::StandBy => parts.push(format!("stand-by, else {}", decision.would_be.name())),
         mode => parts.push(mode.name().to_owned()),
     }
     let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);

@@ -13,6 +13,7 @@ pub fn source_label(site: &Site, source: Source) -> Cow<'_, str> {
         Source::Order(id) => Cow::Borrowed(source_name(site, id)),
         Source::LostSource(id) => Cow::Owned(format!("lost-signal:{}", source_name(site, id))),
         Source::Interlock(id) => Cow::Owned(format!("interlock:{}", circuit_name(site, id))),
+        Source::Stop(id) => Cow::Owned(format!("emergency-stop:{}", circuit_name(site, id))),
         Source::LostMeter(id) => Cow::Owned(format!("lost-meter:{}", meter_name(site, id))),
         Source::Fleet => Cow::Borrowed("fleet-maximum"),
     }
@@ -24,6 +25,7 @@ pub fn binding_words(site: &Site, binding: &Binding) -> String {
     match binding.source {
         Source::Limit(_) | Source::Order(_) => format!("{} at {circuit}", source_label(site, binding.source)),
         Source::Interlock(_) => format!("the interlock of {circuit}"),
+        Source::Stop(_) => format!("the emergency stop of {circuit}"),
         Source::LostSource(id) => format!("signal {} lost, at {circuit}", source_name(site, id)),
         Source::LostMeter(id) => format!("meter {} lost, at {circuit}", meter_name(site, id)),
         Source::Fleet => "all miners at maximum".into(),

@@ -152,6 +152,15 @@ impl<'f> Speaker<'f> {
                 let name = circuit_name(self.site, at);
                 (format!("the interlock of {name} does not hold, or nobody knows: its miners sleep"), None)
             }
+            Source::Stop(at) => {
+                let name = circuit_name(self.site, at);
+                (
+                    format!(
+                        "the emergency stop of {name} is latched, or its contact is not closed: its miners sleep"
+                    ),
+                    None,
+                )
+            }
             Source::LostMeter(id) => (self.lost_meter(circuit, id, value), None),
             Source::Fleet => ("the miners take all they can: nothing binds".into(), None),
         };

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::columns::{Column, Columns, Damage, Reading, of_steps, short, steps};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerCommand, Command, FleetDecision, MinerDecision, MinerState, Mode};
+use crate::control::lead::Lead;
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::{
     Delivery, HeldMiner, Measured, MeterInput, MinerInput, MinerStatus, OrderCap, Reading as Read, Snapshot,
@@ -117,6 +118,7 @@ pub(super) struct Before {
     breakers: Vec<MinerInput>,
     orders: Vec<OrderCap>,
     holds: Vec<HeldMiner>,
+    lead: Lead,
     decided: Vec<(MinerState, Option<Target>)>,
     /// The number of the latest command.
     sequence: u64,
@@ -125,6 +127,9 @@ pub(super) struct Before {
 /// What of a snapshot seldom changes, and has.
 const ORDERS: u8 = 1;
 const HOLDS: u8 = 2;
+const LEAD: u8 = 4;
+/// What is true of one cycle alone.
+const RELEASED: u8 = 8;
 
 const READ: u8 = 1;
 const POWER: u8 = 2;
@@ -166,6 +171,7 @@ impl Before {
             breakers: Vec::new(),
             orders: Vec::new(),
             holds: Vec::new(),
+            lead: Lead::Alone,
             decided: Vec::new(),
             sequence: 0,
         }
@@ -178,7 +184,10 @@ impl Before {
         to.signed(Column::Head, wall.saturating_sub(self.wall.saturating_add(went)));
         (self.now, self.wall) = (snapshot.now, wall);
         let (ordered, held) = (self.orders != snapshot.orders, self.holds != snapshot.holds);
-        to.byte(Column::Head, (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS));
+        let led = self.lead != snapshot.lead;
+        let seldom = (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS) | (u8::from(led) * LEAD);
+        let released = u8::from(!snapshot.released.is_empty()) * RELEASED;
+        to.byte(Column::Head, seldom | released);
         if ordered {
             to.any(Column::Seldom, &snapshot.orders);
             self.orders.clone_from(&snapshot.orders);
@@ -186,6 +195,13 @@ impl Before {
         if held {
             to.any(Column::Seldom, &snapshot.holds);
             self.holds.clone_from(&snapshot.holds);
+        }
+        if led {
+            to.any(Column::Seldom, &snapshot.lead);
+            self.lead = snapshot.lead;
+        }
+        if released != 0 {
+            to.any(Column::Seldom, &snapshot.released);
         }
         write_meters(to, &self.meter_periods, &mut self.meters, &snapshot.meters);
         let near = Near { now: self.now, decided: &self.decided };
@@ -226,7 +242,7 @@ impl Before {
         let wall = self.wall.checked_add(went).and_then(|wall| wall.checked_add(off));
         (self.now, self.wall) = (now, wall.ok_or(Damage::Nonsense)?);
         let changed = from.byte(Column::Head)?;
-        if changed > ORDERS | HOLDS {
+        if changed > ORDERS | HOLDS | LEAD | RELEASED {
             return Err(Damage::Nonsense);
         }
         if changed & ORDERS != 0 {
@@ -235,6 +251,10 @@ impl Before {
         if changed & HOLDS != 0 {
             self.holds = from.any(Column::Seldom)?;
         }
+        if changed & LEAD != 0 {
+            self.lead = from.any(Column::Seldom)?;
+        }
+        let released = if changed & RELEASED != 0 { from.any(Column::Seldom)? } else { Vec::new() };
         read_meters(from, &self.meter_periods, &mut self.meters)?;
         let near = Near { now: self.now, decided: &self.decided };
         read_inputs(from, near, &self.specs, &mut self.miners)?;
@@ -248,6 +268,8 @@ impl Before {
             orders: self.orders.clone(),
             breakers: self.breakers.clone(),
             holds: self.holds.clone(),
+            lead: self.lead,
+            released,
         };
         Ok(Cycle { wall: self.wall, snapshot, outcome })
     }

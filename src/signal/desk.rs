@@ -347,8 +347,7 @@ impl Desk {
             source.book.fresh(Told::Orders, complaint, &now);
         }
         drop(state);
-        self.0.news.notify_one();
-        self.0.ledger_news.notify_one();
+        self.wake();
         Ok(refused)
     }
 
@@ -595,6 +594,12 @@ impl Desk {
     pub async fn end_lift(&self, source: SourceKey) -> Result<(), DeskError> {
         self.change(source, |draft| (draft.book.end_lift(), Heard::Nothing)).await?;
         Ok(())
+    }
+
+    /// Something has changed that a cycle and the disk should know of.
+    pub(super) fn wake(&self) {
+        self.0.news.notify_one();
+        self.0.ledger_news.notify_one();
     }
 
     /// Resolves when something has come that may change a cap.

@@ -53,7 +53,7 @@ pub struct Glance {
 }
 
 /// Who has given an order, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Giver {
     /// The name of the order.
     pub id: Arc<str>,

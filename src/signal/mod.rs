@@ -23,6 +23,7 @@
 //! | `baseline` | what would be drawn without an order |
 //! | `status` | what metrics and pages are told of each source |
 //! | `keep`, `start` | what the store holds of a source, and what a start and a reload make of it |
+//! | `mirror` | what the desks of two machines know of each other |
 //! | `wall` | the wall clock, and how far it can be trusted |
 //! | `openadr` | a virtual end node of OpenADR 3 that polls its top node |
 //! | `server` | a Modbus TCP server that a utility's terminal writes to |
@@ -45,6 +46,7 @@ mod keep;
 mod keeper;
 mod key;
 mod ledger;
+pub mod mirror;
 pub mod openadr;
 pub mod price;
 mod prove;

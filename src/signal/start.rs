@@ -307,7 +307,7 @@ fn resume(
 }
 
 /// Sees to it that an order from disk has an entry in the ledger.
-fn know(ledger: &mut Ledger, name: &Arc<str>, order: &store::StoredOrder, wall: Wall) {
+pub(super) fn know(ledger: &mut Ledger, name: &Arc<str>, order: &store::StoredOrder, wall: Wall) {
     let revision = order.held.order.revision;
     let known = ledger.find(name, &order.held.order.id).is_some_and(|entry| entry.revision == revision);
     if !known {

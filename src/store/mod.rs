@@ -42,6 +42,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::control::learned::Learned;
@@ -117,7 +118,7 @@ pub enum StoreError {
 }
 
 /// An order and where it acts. The position of the circuit in the order itself means nothing here: names last.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredOrder {
     /// Name of the circuit.
     pub circuit: Arc<str>,
@@ -126,7 +127,7 @@ pub struct StoredOrder {
 }
 
 /// A cap that stands because its source was lost.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredCap {
     /// Name of the circuit.
     pub circuit: Arc<str>,
@@ -135,7 +136,8 @@ pub struct StoredCap {
 }
 
 /// Everything that is kept of a source.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Kept {
     /// Its orders.
     pub orders: Vec<StoredOrder>,
@@ -239,7 +241,7 @@ pub struct AlarmRow {
 }
 
 /// What somebody works on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaintenanceRow {
     /// What kind of thing, as a word.
     pub kind: Arc<str>,

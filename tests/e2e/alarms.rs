@@ -196,9 +196,24 @@ fn whoever_is_worked_on_sleeps_until_that_is_ended_whatever_restarts_meanwhile()
     std::thread::sleep(seconds(5.0));
     assert!(power().0 < 200.0, "neither the end nor the start has woken it");
     let listed = say(&site, &["maintenance", "-c", "site.toml"]);
+    let status = site.ballast(&["status", "-c", "site.toml"]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains(&format!("in maintenance: miner {name} since")), "{status}");
+    assert!(status.contains("by Aisha: fan 2"), "{status}");
+    let history = say(&site, &["history", "-c", "site.toml", "--last", "2min", "--csv"]);
+    assert!(
+        history.starts_with("start,seconds,surplus_watts,draw_watts,import_watts,cap_watts\n"),
+        "{history}"
+    );
+    assert!(history.lines().count() > 1, "{history}");
+    let quarters = say(&site, &["history", "-c", "site.toml", "--circuit", "fleet", "--json"]);
+    assert!(quarters.contains("\"step_seconds\": 900"), "{quarters}");
+    let wrong = site.ballast(&["history", "-c", "site.toml", "--circuit", "flete"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("there are pcc, fleet"), "{wrong:?}");
     assert!(listed.contains(&name) && listed.contains("Aisha") && listed.contains("fan 2"), "{listed}");
     assert!(
-        say(&site, &["maintenance", "end", &name, "-c", "site.toml"]).contains("not in maintenance any more")
+        say(&site, &["maintenance", "end", &name, "--by", "Bilal", "-c", "site.toml"])
+            .contains("not in maintenance any more")
     );
     // The others have taken what it left: whether it is worth waking is the control law's affair again.
     eventually("it is one of the fleet", seconds(5.0), || (!power().1.contains("maintenance")).then_some(()));

@@ -266,10 +266,12 @@ adjust_cost = "1s"
     /// The simulated site, served from `FILE.toml` under the scenario; it says the truth ten times a second.
     pub fn simulate(&self, config: &str, scenario: &str) -> Sim<'_> {
         self.write("scenario.toml", scenario);
-        let process = self.spawn(
-            "sim",
-            &mut self.ballast(&["sim", "-c", config, "-s", "scenario.toml", "--every", "100ms"]),
-        );
+        self.simulated(self.ballast(&["sim", "-c", config, "-s", "scenario.toml", "--every", "100ms"]))
+    }
+
+    /// The simulated site by a command of the test's own.
+    pub fn simulated(&self, mut command: Command) -> Sim<'_> {
+        let process = self.spawn("sim", &mut command);
         let sim = Sim { process, site: self };
         eventually("the simulated site is served", seconds(60.0), || {
             sim.site.read("sim.out").contains("are served").then_some(())

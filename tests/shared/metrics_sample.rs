@@ -8,6 +8,7 @@ use ballast::control::decision::{
     Binding, CircuitDecision, Decision, Energy, FleetDecision, LimitValue, MinerDecision, MinerState, Mode,
     Source,
 };
+use ballast::control::lead::Lead;
 use ballast::control::site::{
     Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LimitId, Meter, MeterId, Miner,
     OperatingPoint, Response, Scope, Settings, Site,
@@ -29,6 +30,7 @@ fn circuit(name: &str, parent: Option<usize>, meter: Option<usize>) -> Circuit {
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
         interlock: None,
+        emergency_stop: None,
         breaker: None,
         fail_safe: Watts::ZERO,
     }
@@ -195,6 +197,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         }
     });
     Decision {
+        lead: Lead::Alone,
         at,
         mode: Mode::Following,
         would_be: Mode::Following,

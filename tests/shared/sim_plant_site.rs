@@ -44,6 +44,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
         interlock: None,
+        emergency_stop: None,
         breaker: None,
         fail_safe: Watts::ZERO,
     };
@@ -71,6 +72,8 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         record: ballast::record::Settings::default(),
         alarms: Default::default(),
         proof: Default::default(),
+        standby: None,
+        heartbeats: Vec::new(),
         hash: [0; 32],
         clock: None,
         path: "test.toml".into(),

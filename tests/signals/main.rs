@@ -13,6 +13,7 @@ mod openadr_config;
 mod openadr_tls;
 mod openadr_wire;
 mod operator;
+mod pair;
 mod persistence;
 mod price;
 mod proof;

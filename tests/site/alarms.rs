@@ -10,13 +10,16 @@ use ballast::alarm::look::{Quiet, View, look, settled};
 use ballast::clock::Moment;
 use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source, Waiting};
 use ballast::control::frame::Frame;
+use ballast::control::lead::Lead;
 use ballast::control::signal::SourceState;
 use ballast::control::site::{
-    Cap, CircuitId, Limit, LimitClass, LimitId, MinerId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, EmergencyStop, Limit, LimitClass, LimitId, MeterId, MinerId, OpensBreaker, OrderSource,
+    Scope, Site, SourceId,
 };
 use ballast::control::snapshot::{MeterStatus, Snapshot};
 use ballast::record;
 use ballast::signal::status::{SourceStatus, Status};
+use ballast::standby;
 use ballast::units::Watts;
 
 use crate::metrics_sample::{self, SECOND};
@@ -29,6 +32,8 @@ struct World {
     status: Status,
     record: record::Health,
     strangers: u64,
+    heartbeats: Vec<(Arc<str>, ballast::heartbeat::Health)>,
+    pair: Option<standby::Health>,
 }
 
 fn at(seconds: u64) -> Moment {
@@ -76,13 +81,24 @@ fn well(second: u64) -> World {
         },
         record: record::Health::default(),
         strangers: 0,
+        heartbeats: Vec::new(),
+        pair: None,
     }
 }
 
 fn view(world: World, now: Moment, quiet: &Quiet) -> (Vec<ballast::alarm::book::Found>, bool) {
-    let World { site, snapshot, decision, status, record, strangers } = world;
+    let World { site, snapshot, decision, status, record, strangers, pair, heartbeats } = world;
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
-    let view = View { frame: &frame, signals: Some(&status), record: Some(record), strangers, now };
+    let view = View {
+        frame: &frame,
+        signals: Some(&status),
+        record: Some(record),
+        muting: &[],
+        heartbeats: &heartbeats,
+        strangers,
+        pair: pair.as_ref(),
+        now,
+    };
     (look(&view, quiet), settled(&frame))
 }
 
@@ -272,6 +288,24 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         "does not permit",
     ),
     (
+        Kind::EmergencyStop,
+        "container",
+        |world| {
+            let stop = EmergencyStop { meter: MeterId(1), opens_breaker: OpensBreaker::Always };
+            world.site.circuits[1].emergency_stop = Some(stop);
+            world.decision.circuits[1].limits.push(LimitValue {
+                source: Source::Stop(CircuitId(1)),
+                cap: Some(Watts::ZERO),
+                headroom: Watts::ZERO,
+                acts: true,
+            });
+            let open = world.snapshot.meters[1].power.as_mut().unwrap();
+            open.value = Watts::ZERO;
+        },
+        Severity::Critical,
+        "is open: its miners are stopped",
+    ),
+    (
         Kind::Breaker,
         "container",
         |world| world.decision.circuits[1].breaker = Some(BreakerState::Open),
@@ -285,8 +319,67 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         Severity::Warning,
         "does not answer",
     ),
+    (
+        Kind::Heartbeat,
+        "plc",
+        |world| {
+            let error = Some("cannot connect to 192.0.2.1:502".into());
+            let health = ballast::heartbeat::Health { error, ..Default::default() };
+            world.heartbeats.push(("plc".into(), health));
+        },
+        Severity::Warning,
+        "is not written: cannot connect",
+    ),
+    (
+        Kind::Heartbeat,
+        "plc",
+        |world| {
+            let withheld = Some(ballast::heartbeat::Withheld::Lost(0.6));
+            let health = ballast::heartbeat::Health { withheld, ..Default::default() };
+            world.heartbeats.push(("plc".into(), health));
+        },
+        Severity::Critical,
+        "60 % of the nameplates",
+    ),
     (Kind::Stranger, "programs", |world| world.strangers = 3, Severity::Critical, "other programs"),
+    (
+        Kind::StandBy,
+        "pair",
+        |world| world.pair = Some(standby::Health { trouble: Some("it is silent".into()), ..LEADS }),
+        Severity::Warning,
+        "it is silent",
+    ),
 ];
+
+/// One of two machines, which leads.
+const LEADS: standby::Health =
+    standby::Health { holds: true, peer_up: true, peer_leads: false, trouble: None };
+
+#[test]
+fn whoever_stands_by_calls_nobody_for_what_the_other_one_sees_too() {
+    let follows = standby::Health { holds: false, peer_leads: true, ..LEADS };
+    for (health, loud) in [(LEADS, true), (follows, false)] {
+        let mut world = well(0);
+        world.strangers = 3;
+        world.pair = Some(health);
+        let (found, _) = view(world, at(0), &Quiet::new());
+        assert_eq!(found.iter().map(|found| !found.quiet).collect::<Vec<_>>(), [loud]);
+    }
+}
+
+#[test]
+fn it_is_critical_that_nobody_knows_which_of_two_machines_leads() {
+    let both = standby::Health { peer_leads: true, ..LEADS };
+    let neither = standby::Health { holds: false, ..LEADS };
+    for (health, words) in [(both, "both machines"), (LEADS, "somebody else"), (neither, "neither machine")] {
+        let mut world = well(0);
+        world.decision.lead = Lead::Lowers;
+        world.pair = Some(health);
+        let (found, _) = view(world, at(0), &Quiet::new());
+        assert_eq!((found.len(), found[0].severity, found[0].quiet), (1, Severity::Critical, false));
+        assert!(found[0].words.starts_with(words), "{}", found[0].words);
+    }
+}
 
 #[test]
 fn where_all_is_well_there_is_no_alarm() {
@@ -316,7 +409,7 @@ fn each_kind_is_raised_once_and_over_once() {
 fn what_is_in_a_quiet_circuit_calls_nobody() {
     for (kind, subject, bad, ..) in KINDS {
         // The container hangs below the connection point.
-        let quiet: Quiet = ["pcc", "utility", "pv", "database", "record", "clock", "programs"]
+        let quiet: Quiet = ["pcc", "utility", "pv", "plc", "database", "record", "clock", "programs", "pair"]
             .into_iter()
             .map(Arc::from)
             .collect();
@@ -395,4 +488,78 @@ fn before_the_start_is_over_nothing_is_over() {
         assert_eq!(book.look(found, settled, at(second), 0), []);
     }
     assert_eq!(SECOND, Duration::from_secs(1));
+}
+
+#[test]
+fn a_window_mutes_what_it_names_in_its_circuits_and_nothing_else() {
+    use ballast::alarm::window::Muting;
+    let mut world = well(0);
+    states(&mut world, 2, MinerState::Fault);
+    world.snapshot.meters[2].status = MeterStatus::Unreachable;
+    let World { site, snapshot, decision, status, record, strangers, heartbeats, pair: _ } = world;
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    let muted = |kinds: &[Kind], circuits: &[&str]| {
+        let circuits = circuits.iter().map(|name| Arc::from(*name)).collect();
+        let muting = [Muting { kinds: kinds.iter().copied().collect(), circuits }];
+        let (signals, record) = (Some(&status), Some(record));
+        let view = View {
+            muting: &muting,
+            heartbeats: &heartbeats,
+            frame: &frame,
+            signals,
+            record,
+            strangers,
+            pair: None,
+            now: at(0),
+        };
+        let found = look(&view, &Quiet::new());
+        assert_eq!(found.len(), 3, "{found:?}");
+        found.into_iter().filter(|found| found.muted).map(|found| found.kind).collect::<Vec<_>>()
+    };
+    let fault = Kind::MinerFault;
+    assert_eq!(muted(&[fault], &[]), [fault, fault]);
+    assert_eq!(muted(&[fault], &["pcc"]), [fault, fault], "the container hangs below it");
+    assert_eq!(muted(&[fault], &["elsewhere"]), []);
+    assert_eq!(muted(&[Kind::MeterLost], &[]), [Kind::MeterLost]);
+    assert_eq!(muted(&[Kind::MeterLost], &["container"]), [], "it stands at the head of no circuit");
+}
+
+#[test]
+fn windows_are_read_open_when_they_are_and_never_mute_safety_unasked() {
+    use ballast::config::{Options, Secrets, parse};
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once("[site]\n").unwrap();
+    let read = |windows: &str| {
+        let text = format!("{head}[site]\ntime_zone = \"Europe/Vienna\"\n{rest}\n{windows}");
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        parse(&text, &path, &options).map(|config| config.alarms.windows).map_err(|errors| errors.to_string())
+    };
+    let weekly = "[[alarms.windows]]\nfrom = \"22:00\"\nto = \"06:00\"\ndays = [\"sat\", \"sun\"]\n";
+    let windows = read(weekly).unwrap();
+    let wall = |stamp: &str| stamp.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    // Vienna is one hour ahead in winter. 2026-11-28 is a Saturday.
+    assert!(!windows[0].is_open(wall("2026-11-28T20:59:59Z")));
+    assert!(windows[0].is_open(wall("2026-11-28T21:00:00Z")));
+    assert!(windows[0].is_open(wall("2026-11-30T04:59:59Z")), "the night after Sunday");
+    assert!(!windows[0].is_open(wall("2026-11-30T05:00:00Z")));
+    assert!(!windows[0].is_open(wall("2026-11-30T22:00:00Z")), "Monday");
+    let muted = &windows[0].mutes.kinds;
+    assert!(muted.contains(&Kind::MinerFault) && muted.iter().all(|kind| !kind.is_of_safety()));
+    let once = "[[alarms.windows]]\nbegins = \"2026-12-01T08:00\"\nends = \"2026-12-01T16:00\"\n";
+    let windows = read(&format!("{once}kinds = [\"meter-lost\"]\nalso_safety = true\n")).unwrap();
+    assert!(
+        windows[0].is_open(wall("2026-12-01T07:00:00Z")) && !windows[0].is_open(wall("2026-12-01T15:00:00Z"))
+    );
+    for (windows, says) in [
+        (format!("{once}kinds = [\"breaker\"]\n"), "somebody should be called"),
+        (format!("{once}kinds = [\"braker\"]\n"), "no kind of alarm"),
+        (format!("{once}circuits = [\"nowhere\"]\n"), "no circuit is called so"),
+        (format!("{once}from = \"08:00\"\n"), "keep one of the two"),
+        ("[[alarms.windows]]\nbegins = \"2026-12-01T08:00\"\n".into(), "has no `ends`"),
+        (once.replace("16:00", "07:00"), "ends before it begins"),
+    ] {
+        let errors = read(&windows).unwrap_err();
+        assert!(errors.contains(says), "{windows}: {errors}");
+    }
 }

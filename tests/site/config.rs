@@ -182,10 +182,19 @@ breaker = { device = "shunt", address = "127.0.0.9" }"#,
     let connection = good.breakers[0].as_ref().unwrap();
     assert_eq!(connection.endpoint.to_string(), "127.0.0.9:1502", "the device's port");
     assert!(!good.warnings.iter().any(|warning| warning.to_string().contains("pump")), "it is used");
+    let stop = parse(r#"emergency_stop = { meter = "pump" }"#).unwrap_or_else(|errors| panic!("{errors}"));
+    let circuit = &stop.site.circuits[0];
+    assert!(circuit.emergency_stop.is_some_and(|stop| stop.meter.0 == 1), "{:?}", circuit.emergency_stop);
+    let warned =
+        stop.warnings.iter().any(|warning| warning.to_string().contains("no coil or discrete input"));
+    assert!(warned, "{:?}", stop.warnings);
     for (wrong, says) in [
         (r#"interlock = { meter = "pmup", at_least = "400 W" }"#, "no meter `pmup`"),
         (r#"interlock = { meter = "pump" }"#, "has no `at_least`"),
         (r#"interlock = { meter = "pump", at_least = "0 W" }"#, "could ever break it"),
+        (r#"emergency_stop = { meter = "pmup" }"#, "no meter `pmup`"),
+        (r#"emergency_stop = {}"#, "has no `meter`"),
+        (r#"emergency_stop = { meter = "pump", opens_breaker = "maybe" }"#, "opens_breaker"),
         (r#"breaker = { device = "vnish", address = "127.0.0.9" }"#, "must be a device of your own"),
         (r#"breaker = { device = "shunt" }"#, "has no `address`"),
         (r#"breaker = { device = "shunt", address = "127.0.0.9", after = "1s" }"#, "is too short"),

@@ -7,6 +7,7 @@ mod config;
 mod config_guide;
 mod config_law;
 mod demo_guide;
+mod heartbeat;
 mod installed;
 mod metrics;
 mod metrics_promtool;

@@ -13,6 +13,7 @@ use ballast::control::decision::{
     Mode, Source,
 };
 use ballast::control::frame::Frame;
+use ballast::control::lead::Lead;
 use ballast::control::measure::Measure;
 use ballast::control::signal::{Basis, Wall};
 use ballast::control::site::{CircuitId, Scope};
@@ -199,6 +200,7 @@ fn frame(config: &Config, at: Moment, now: Flow, counters: Counters, deaf: [bool
     };
     let decision = Decision {
         at,
+        lead: Lead::Alone,
         mode: Mode::Observe,
         would_be: Mode::Following,
         binding: Binding { circuit: CircuitId(0), source: Source::Fleet, budget: Watts::ZERO },

@@ -54,6 +54,11 @@ impl Trip {
         }
     }
 
+    /// It is to be opened, whatever is exceeded. Whoever closes it before the reason is gone sees it opened again.
+    pub(super) fn open(&mut self) {
+        self.tripped |= !self.is_open();
+    }
+
     /// Whether nothing behind it can draw anything.
     pub fn is_open(&self) -> bool {
         self.told == Some(true)

@@ -11,6 +11,7 @@ use crate::control::response::{Track, near};
 use crate::control::site::{Actuator, Miner, MinerId, Settings};
 use crate::control::snapshot::{Activity, Contact, Measured, MinerInput, MinerStatus, Reading, Target};
 use crate::moment::Moment;
+use crate::units::Watts;
 
 /// Least time between a command and a second one that says the same: the miner gets time to follow, and the
 /// reading time to show it.
@@ -58,6 +59,39 @@ pub fn is_awake_unasked(
         Activity::Hashing => !near(miner, track.draw, track.sleep(miner)),
         Activity::Asleep | Activity::Unknown | Activity::Fault(_) => false,
     })
+}
+
+/// Whether it says another target than the one that it had followed, without having restarted: somebody else has told it so.
+pub fn is_moved(miner: &Miner, track: &mut Track, input: &MinerInput, now: Moment) -> bool {
+    let settled = matches!(track.state, MinerState::Hashing | MinerState::Asleep | MinerState::Starting);
+    let Some(setpoint) = track.setpoint.filter(|_| settled && !track.is_fixed(miner) && track.hold.is_none())
+    else {
+        return false;
+    };
+    let asked = track.sent.map_or(Moment::START, |sent| sent.at);
+    let Some(status) = evidence(miner, input, asked, now) else { return false };
+    let says = match (&status.value.activity, status.value.target) {
+        (Activity::Asleep, _) => Target::Sleep,
+        (Activity::Hashing | Activity::Starting, Measured::Value(target)) => target,
+        _ => return false,
+    };
+    let same = match (setpoint, says) {
+        (Target::Sleep, Target::Sleep) => true,
+        (Target::Power(power), Target::Power(says)) => !is_off(miner, power, says),
+        (Target::Sleep, Target::Power(_)) | (Target::Power(_), Target::Sleep) => false,
+    };
+    let moved = !same && track.agreed && !track.restarted;
+    track.agreed = same;
+    moved
+}
+
+/// Whether a target that a miner says is another one than it was put to.
+fn is_off(miner: &Miner, power: Watts, says: Watts) -> bool {
+    let tolerance = match miner.actuator {
+        Actuator::Continuous { quantum } => quantum.get() * 1.5,
+        Actuator::Steps | Actuator::OnOff | Actuator::Fixed => 0.0,
+    };
+    (power.get() - says.get()).abs() > tolerance.max(miner.nameplate.get() * 0.02)
 }
 
 /// Whether the latest command got no answer, and readings since show that it was not carried out.
@@ -119,11 +153,7 @@ fn wanted(
         // Stopped by somebody else.
         (Target::Power(_), Activity::Asleep, _) => true,
         (Target::Power(power), Activity::Hashing, Measured::Value(Target::Power(says))) => {
-            let tolerance = match miner.actuator {
-                Actuator::Continuous { quantum } => quantum.get() * 1.5,
-                Actuator::Steps | Actuator::OnOff | Actuator::Fixed => 0.0,
-            };
-            (power.get() - says.get()).abs() > tolerance.max(miner.nameplate.get() * 0.02)
+            is_off(miner, power, says)
         }
         (Target::Power(_), Activity::Hashing, _) => {
             track.restarted && !near(miner, track.draw, track.settled(miner, Some(setpoint)))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, LimitId, MeterId, MinerId, SourceId};
 use crate::control::snapshot::{MeterInput, Target};
 use crate::moment::Moment;
@@ -22,11 +23,14 @@ pub enum Mode {
     FailSafe,
     /// Everything is decided and exported, nothing is commanded.
     Observe,
+    /// As [`Self::Observe`], because another daemon leads.
+    StandBy,
 }
 
 impl Mode {
     /// All, for metrics.
-    pub const ALL: [Self; 5] = [Self::StartUp, Self::Following, Self::Limited, Self::FailSafe, Self::Observe];
+    pub const ALL: [Self; 6] =
+        [Self::StartUp, Self::Following, Self::Limited, Self::FailSafe, Self::Observe, Self::StandBy];
 
     /// As written in metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -36,6 +40,7 @@ impl Mode {
             Self::Limited => "limited",
             Self::FailSafe => "fail-safe",
             Self::Observe => "observe",
+            Self::StandBy => "stand-by",
         }
     }
 }
@@ -55,6 +60,8 @@ pub enum Source {
     LostMeter(MeterId),
     /// Nothing: every miner may run at its maximum.
     Fleet,
+    /// The emergency stop of this circuit: its contact is not closed, or nobody has released it since.
+    Stop(CircuitId),
 }
 
 /// The tightest bound and where it acts.
@@ -327,8 +334,11 @@ pub struct FleetDecision {
 pub struct Decision {
     /// The moment of the cycle.
     pub at: Moment,
-    /// The state of the controller; [`Mode::Observe`] hides what it would be otherwise.
+    /// The state of the controller; [`Mode::Observe`] and [`Mode::StandBy`] hide what it would be otherwise.
     pub mode: Mode,
+    /// What it could do with the miners: less than the snapshot says, where somebody else was seen to move them.
+    #[serde(default)]
+    pub lead: Lead,
     /// The state that it would have if it commanded.
     pub would_be: Mode,
     /// What binds the fleet as a whole.
@@ -341,9 +351,9 @@ pub struct Decision {
     pub meters: Vec<MeterDecision>,
     /// One for each of the site's miners.
     pub miners: Vec<MinerDecision>,
-    /// What to send. Empty in observe mode.
+    /// What to send. Empty in observe mode and while another daemon leads.
     pub commands: Vec<Command>,
-    /// Circuits that are to be opened, each until it is seen to be open. Empty in observe mode.
+    /// Circuits that are to be opened, each until it is seen to be open. Empty like the commands.
     pub breakers: Vec<BreakerCommand>,
     /// Miners whose draw was first seen at what the latest command asked for, and how long after the command that
     /// reading came. A command that another one overtook, or that asked for the draw there was, is not in it.

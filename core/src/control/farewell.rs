@@ -49,7 +49,11 @@ pub fn room(state: &State, decision: &Decision) -> Vec<bool> {
 fn stays(site: &Site, limit: &LimitValue) -> bool {
     match limit.source {
         Source::Limit(id) => site.limits.get(id.0).is_none_or(|limit| limit.class != LimitClass::Surplus),
-        Source::Order(_) | Source::LostSource(_) | Source::Interlock(_) | Source::LostMeter(_) => true,
+        Source::Order(_)
+        | Source::LostSource(_)
+        | Source::Interlock(_)
+        | Source::Stop(_)
+        | Source::LostMeter(_) => true,
         Source::Fleet => false,
     }
 }

@@ -16,6 +16,7 @@ use crate::control::meters::{CircuitMemory, LEAST_DRAWN, Meters};
 use crate::control::signal::{Active, Urgency, Why};
 use crate::control::site::{Cap, Circuit, CircuitId, Limit, LimitClass, LimitId, Scope, Site};
 use crate::control::snapshot::OrderCap;
+use crate::control::stop::{self, Stop};
 use crate::control::tree::Tree;
 use crate::units::Watts;
 
@@ -87,6 +88,8 @@ pub struct Terms<'t> {
     pub unseen: &'t [f64],
     /// Per limit, whether it acts.
     pub acting: &'t [bool],
+    /// Per circuit, how its emergency stop stands.
+    pub stops: &'t [Stop],
     /// What is ordered from outside.
     pub orders: &'t [OrderCap],
 }
@@ -142,6 +145,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
     apply_limits(site, meters, terms.acting, &mut result);
     apply_orders(site, terms.orders, &mut result);
     apply_interlocks(site, terms.asleep, meters, &mut result);
+    apply_stops(site, terms, meters, &mut result);
     apply_lost_meters(terms, meters, &mut result);
     result
 }
@@ -256,6 +260,21 @@ fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mu
         let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts: !holds });
         if !holds {
+            slot.tighten(room, room, room, false, source);
+        }
+    }
+}
+
+/// Where an emergency stop is latched, or its contact is not seen to be closed, the miners sleep.
+fn apply_stops(site: &Site, terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headroom]) {
+    let each = site.circuits.iter().zip(result.iter_mut()).zip(terms.asleep).zip(terms.stops).zip(0..);
+    for ((((circuit, slot), asleep), state), index) in each {
+        let Some(stop) = &circuit.emergency_stop else { continue };
+        let acts = state.latched() || stop::contact(meters.seen, stop) != Some(true);
+        let source = Source::Stop(CircuitId(index));
+        let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
+        slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts });
+        if acts {
             slot.tighten(room, room, room, false, source);
         }
     }

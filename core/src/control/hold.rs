@@ -29,13 +29,13 @@ pub(super) fn note(tracks: &mut [Track], holds: &[HeldMiner]) {
     }
 }
 
-/// Takes those that are left alone as they are.
-pub(super) fn follow(site: &Site, tracks: &mut [Track], inputs: &Inputs<'_>, now: Moment) {
+/// Takes those that are left alone as they are, or all.
+pub(super) fn follow(site: &Site, tracks: &mut [Track], inputs: &Inputs<'_>, all: bool, now: Moment) {
     for (index, (miner, track)) in site.miners.iter().zip(tracks).enumerate() {
         let in_flight = track.sent.is_some_and(|sent| {
             !sent.arrived && now - sent.at < IN_FLIGHT.max(track.way(miner).mul_f64(1.5))
         });
-        if track.hold != Some(Hold::HandsOff) || in_flight {
+        if !(all || track.hold == Some(Hold::HandsOff)) || in_flight {
             continue;
         }
         let asleep_since = track.asleep_since;

@@ -59,6 +59,7 @@ pub mod headroom;
 pub mod history;
 mod hold;
 pub mod lag;
+pub mod lead;
 pub mod learned;
 pub mod measure;
 pub mod meters;
@@ -74,6 +75,7 @@ pub mod site;
 pub mod snapshot;
 pub mod state;
 mod step;
+pub mod stop;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(super) struct Now {
     pub(super) now: Moment,
     pub(super) since_last: Duration,
     pub(super) emergency: bool,
+    /// Whether anybody may be raised, woken or told again to draw more.
+    pub(super) raises: bool,
 }
 
 /// What became of it.
@@ -238,6 +240,11 @@ pub(super) fn run(
         }
     }
 
+    if !cycle.raises {
+        for item in items.iter_mut() {
+            (item.raisable, item.wakeable) = (false, false);
+        }
+    }
     let mut flying = track::in_flight(items, &state.tree, count);
     let allowed: Vec<f64> = state
         .ramps
@@ -250,7 +257,7 @@ pub(super) fn run(
         })
         .collect();
     let due = state.balanced_at.is_none_or(|balanced| now - balanced >= site.settings.rebalance_period);
-    if due {
+    if due && cycle.raises {
         state.balanced_at = Some(now);
         rebalance_fleet(state, items, circuits, !changes.is_empty(), &terms, &mut orders);
         flying = track::in_flight(items, &state.tree, count);
@@ -267,7 +274,7 @@ pub(super) fn run(
         }
     }
     note(items, &changes, Cause::Raise, &mut orders);
-    correct(site, state, inputs, items, circuits, &flying, &sums, now, &mut orders);
+    correct(site, state, inputs, items, circuits, &flying, &sums, cycle, &mut orders);
     let sums = track::committed(items, &state.tree, count);
     let left = left(items, &state.tree, circuits);
     let nameplate = state.nameplates.first().copied().unwrap_or(0.0);
@@ -623,9 +630,10 @@ fn correct(
     circuits: &[Headroom],
     flying: &[f64],
     sums: &[f64],
-    now: Moment,
+    cycle: Now,
     orders: &mut Vec<(usize, Target, Cause)>,
 ) {
+    let now = cycle.now;
     let mut ordered = vec![false; site.miners.len()];
     for (miner, _, _) in orders.iter() {
         if let Some(ordered) = ordered.get_mut(*miner) {
@@ -661,7 +669,10 @@ fn correct(
             track.adopt(miner, input, now);
             continue;
         }
-        if let Some((target, cause)) = commands::correction(miner, track, input, over || kept, now) {
+        let wanted = commands::correction(miner, track, input, over || kept, now);
+        // Whoever only lowers puts nobody back to where somebody else may have taken them from.
+        let wanted = wanted.filter(|(_, cause)| cycle.raises || *cause != Cause::Reapply);
+        if let Some((target, cause)) = wanted {
             orders.push((index, target, cause));
         }
     }

@@ -9,6 +9,7 @@ use crate::control::decision::{
     MinerDecision, MinerState, Mode,
 };
 use crate::control::headroom::Headroom;
+use crate::control::lead::Lead;
 use crate::control::meters::CircuitMemory;
 use crate::control::move_fleet::{Moved, target};
 use crate::control::response::Track;
@@ -20,6 +21,7 @@ use crate::units::{Hashrate, Watts};
 
 /// What was worked out in a cycle, on its way into the [`Decision`].
 pub(super) struct Decided {
+    pub(super) lead: Lead,
     pub(super) binding: Binding,
     pub(super) circuits: Vec<Headroom>,
     pub(super) moved: Moved,
@@ -83,10 +85,15 @@ impl Report<'_> {
             left: Watts::saturating(decided.moved.left),
             left_for: state.left_since.map_or(std::time::Duration::ZERO, |since| now - since),
         };
-        let mode = if site.settings.observe { Mode::Observe } else { state.mode };
+        let mode = match decided.lead {
+            _ if site.settings.observe => Mode::Observe,
+            Lead::Follows => Mode::StandBy,
+            Lead::Alone | Lead::Leads | Lead::Lowers => state.mode,
+        };
         Decision {
             at: now,
             mode,
+            lead: decided.lead,
             would_be: state.mode,
             binding: decided.binding,
             fleet,

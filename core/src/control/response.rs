@@ -21,7 +21,7 @@ use crate::units::{Hashrate, Watts};
 
 mod judge;
 
-use judge::beside_a_cap;
+use judge::{band, beside_a_cap};
 
 /// How far the learned response times may lie from the model's.
 pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
@@ -155,6 +155,10 @@ pub struct Track {
     pub dead: bool,
     /// How it is kept in this cycle, because somebody works on it.
     pub hold: Option<Hold>,
+    /// It said last that its target is the one that it was put to.
+    pub agreed: bool,
+    /// When it was last seen that somebody else had moved it.
+    pub moved_at: Option<Moment>,
     /// Since when it has not answered, as of the latest cycle.
     silent_since: Option<Moment>,
     /// Moment of the reading that was last learned from.
@@ -200,6 +204,8 @@ impl Default for Track {
             told: None,
             dead: false,
             hold: None,
+            agreed: false,
+            moved_at: None,
             silent_since: None,
             learned_at: None,
             uptime: None,
@@ -520,6 +526,7 @@ impl Track {
         if escalated {
             self.fail(now);
         }
+        self.agreed = false;
         let still_waking = self.sent.is_some_and(|sent| sent.from_sleep && !sent.arrived);
         let from_sleep = self.asleep_since.is_some() || still_waking;
         let raises = match (self.setpoint, target) {
@@ -784,11 +791,6 @@ impl Track {
         }
         self.failures = 0;
     }
-}
-
-/// How far readings of a steady draw may lie apart, in watts.
-fn band(miner: &Miner) -> f64 {
-    miner.nameplate.get() * NEAR.1 / 2.0
 }
 
 /// Whether a draw is at its goal, within what noise and settling explain.

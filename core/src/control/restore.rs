@@ -26,7 +26,9 @@ impl Site {
         });
         of_all(tree && !self.circuits.is_empty(), "its circuits are no tree")?;
         let circuits = self.circuits.iter().all(|it| {
-            it.meter.is_none_or(meter) && it.interlock.is_none_or(|interlock| meter(interlock.meter))
+            it.meter.is_none_or(meter)
+                && it.interlock.is_none_or(|interlock| meter(interlock.meter))
+                && it.emergency_stop.is_none_or(|stop| meter(stop.meter))
         });
         of_all(circuits, "a circuit names a meter that is not there")?;
         let parts = |parts: &Combination| parts.parts().all(|part| meter(part.meter));
@@ -62,6 +64,7 @@ impl State {
         or_fresh(&mut self.memories, fresh.memories);
         or_fresh(&mut self.ramps, fresh.ramps);
         or_fresh(&mut self.trips, fresh.trips);
+        or_fresh(&mut self.stops, fresh.stops);
         or_fresh(&mut self.taken, fresh.taken);
         or_fresh(&mut self.nameplates, fresh.nameplates);
         or_fresh(&mut self.maxima, fresh.maxima);
@@ -70,6 +73,7 @@ impl State {
             self.memories.len(),
             self.ramps.len(),
             self.trips.len(),
+            self.stops.len(),
             self.nameplates.len(),
             self.maxima.len(),
             self.taken.len(),

@@ -80,6 +80,10 @@ pub struct Circuit {
     pub fail_safe: Watts,
     /// What must hold before and while miners run here, their cooling above all; `None` where nothing must.
     pub interlock: Option<Interlock>,
+    /// The contact that must be closed for miners to run here, and whose opening stays in force until somebody releases it;
+    /// `None` without one.
+    #[serde(default)]
+    pub emergency_stop: Option<EmergencyStop>,
     /// What opens this circuit when nothing else brings its draw down; `None` where nothing can.
     pub breaker: Option<Breaker>,
 }
@@ -91,6 +95,26 @@ pub struct Interlock {
     pub meter: MeterId,
     /// Its power is at least this.
     pub at_least: Watts,
+}
+
+/// An emergency stop: see [`super::stop`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmergencyStop {
+    /// The meter that reads the contact: [`super::stop::CLOSED`] or more is closed.
+    pub meter: MeterId,
+    /// Which breakers it opens, of its circuit and those below.
+    pub opens_breaker: OpensBreaker,
+}
+
+/// When an emergency stop opens breakers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpensBreaker {
+    /// Whenever it stops.
+    Always,
+    /// When its contact was seen to be open, and not when it could not be read.
+    WhenOpen,
+    /// Never: its miners are only put to sleep.
+    Never,
 }
 
 /// The last resort against miners that do not do what they are told: an output that opens their circuit. It is never

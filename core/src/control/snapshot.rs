@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::lead::Lead;
 use crate::control::measure::Readings;
 use crate::control::signal::Active;
-use crate::control::site::{MinerId, OperatingPoint, SourceId};
+use crate::control::site::{CircuitId, MinerId, OperatingPoint, SourceId};
 use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
@@ -330,11 +331,26 @@ pub struct Snapshot {
     pub breakers: Vec<MinerInput>,
     /// The miners that somebody works on, by rising miner, each once.
     pub holds: Vec<HeldMiner>,
+    /// The circuits whose emergency stop somebody releases in this cycle; it is released only while its contact is closed.
+    #[serde(default)]
+    pub released: Vec<CircuitId>,
+    /// What this daemon may do with the miners, where another one stands by.
+    #[serde(default)]
+    pub lead: Lead,
 }
 
 impl Snapshot {
     /// A snapshot in which nobody has ordered anything.
     pub const fn new(now: Moment, meters: Vec<MeterInput>, miners: Vec<MinerInput>) -> Self {
-        Self { now, meters, miners, orders: Vec::new(), breakers: Vec::new(), holds: Vec::new() }
+        Self {
+            now,
+            meters,
+            miners,
+            orders: Vec::new(),
+            breakers: Vec::new(),
+            holds: Vec::new(),
+            released: Vec::new(),
+            lead: Lead::Alone,
+        }
     }
 }

@@ -10,10 +10,12 @@ use crate::control::breaker::Trip;
 use crate::control::combine::Combiner;
 use crate::control::decision::{Energy, Mode};
 use crate::control::history::History;
+use crate::control::lead::Contest;
 use crate::control::meters::CircuitMemory;
 use crate::control::ramp::Ramp;
 use crate::control::response::Track;
-use crate::control::site::Site;
+use crate::control::site::{CircuitId, Site};
+use crate::control::stop::Stop;
 use crate::control::tree::Tree;
 use crate::moment::Moment;
 
@@ -33,6 +35,8 @@ pub struct State {
     pub(super) ramps: Vec<Ramp>,
     /// Of each circuit, what is known of its breaker.
     pub(super) trips: Vec<Trip>,
+    /// Of each circuit, how its emergency stop stands.
+    pub(super) stops: Vec<Stop>,
     pub(super) combiner: Combiner,
     /// Of each limit, whether it acts: what has a condition does from the beginning, until the condition says no.
     pub(super) acting: Vec<bool>,
@@ -63,6 +67,8 @@ pub struct State {
     pub(super) slept_at: Option<Moment>,
     /// Since when the miners leave surplus that they could take.
     pub(super) left_since: Option<Moment>,
+    /// Whether another daemon was seen to lead, too.
+    pub(super) contest: Contest,
 }
 
 /// The place of the site in a state that has not been given one yet.
@@ -105,6 +111,7 @@ impl State {
             tracks: vec![Track::default(); site.miners.len()],
             ramps: vec![Ramp::default(); site.circuits.len()],
             trips: vec![Trip::default(); site.circuits.len()],
+            stops: vec![Stop::default(); site.circuits.len()],
             combiner: Combiner::new(&site),
             acting: vec![true; site.limits.len()],
             nameplates,
@@ -122,6 +129,7 @@ impl State {
             wake_debt: 0.0,
             slept_at: None,
             left_since: None,
+            contest: Contest::default(),
             tree,
             site,
         }
@@ -135,6 +143,40 @@ impl State {
     /// The number of the latest command; later ones are above it.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// The circuits whose emergency stop is latched.
+    pub fn latched(&self) -> impl Iterator<Item = CircuitId> {
+        let latched = self.stops.iter().enumerate().filter(|(_, stop)| stop.latched());
+        latched.map(|(index, _)| CircuitId(index))
+    }
+
+    /// Says that the emergency stop of a circuit was latched in a run before.
+    pub fn latch(&mut self, circuit: CircuitId) {
+        if let Some(stop) = self.stops.get_mut(circuit.0) {
+            *stop = Stop::LATCHED;
+        }
+    }
+
+    /// Takes over the emergency stops of circuits of the same name. One that reads another contact from now on has to be read first;
+    /// what is latched stays so.
+    fn inherit_stops(&mut self, earlier: &State) {
+        let meter = |site: &Site, circuit: &crate::control::site::Circuit| {
+            circuit.emergency_stop.and_then(|stop| Some(site.meters.get(stop.meter.0)?.name.clone()))
+        };
+        for (circuit, stop) in self.site.circuits.iter().zip(self.stops.iter_mut()) {
+            let known = earlier.site.circuits.iter().zip(&earlier.stops);
+            let Some((before, known)) = known.into_iter().find(|(known, _)| known.name == circuit.name)
+            else {
+                continue;
+            };
+            let same = meter(&self.site, circuit) == meter(&earlier.site, before);
+            *stop = match (same, known.latched()) {
+                (true, _) => *known,
+                (false, true) => Stop::LATCHED,
+                (false, false) => Stop::default(),
+            };
+        }
     }
 
     /// Takes over from a controller of an earlier configuration: what was learned of a miner or circuit of the
@@ -168,6 +210,7 @@ impl State {
                 *ramp = (*slope).clone();
             }
         }
+        self.inherit_stops(earlier);
         self.combiner.inherit(&self.site, &earlier.combiner, &earlier.site);
         for (limit, acts) in self.site.limits.iter().zip(self.acting.iter_mut()) {
             let before = earlier.site.limits.iter().zip(&earlier.acting);
@@ -182,6 +225,7 @@ impl State {
         self.wake_debt = earlier.wake_debt;
         self.slept_at = earlier.slept_at;
         self.left_since = earlier.left_since;
+        self.contest = earlier.contest;
         self.balanced_at = earlier.balanced_at;
         self.energy = earlier.energy;
         self.sequence = earlier.sequence;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use crate::control::combine::{self, Seen};
 use crate::control::decision::{Binding, Command, Decision, Energy, Mode, Source};
 use crate::control::headroom::{self, Headroom};
+use crate::control::lead::{self, Lead};
 use crate::control::meters::{self, Meters};
 use crate::control::move_fleet::{self, Now};
 use crate::control::report::{Decided, Report};
 use crate::control::site::{CircuitId, LimitClass, Miner, OperatingPoint, Site};
 use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
 use crate::control::state::State;
-use crate::control::{breaker, budget, commands, hold, response::Track};
+use crate::control::{breaker, budget, commands, hold, response::Track, stop};
 use crate::moment::Moment;
 use crate::units::Watts;
 
@@ -32,8 +33,12 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .filter(|(_, track)| track.setpoint.is_none())
         .map(|(index, track)| (index, track.draw))
         .collect();
-    let unplaced = site.settings.observe || !strangers.is_empty();
+    stop::look(&site, &mut state.stops, &snapshot.released, &seen, now);
+    // Whoever commands nothing takes every miner as it is.
+    let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
+    let unplaced = looks_on || !strangers.is_empty();
     hold::note(&mut state.tracks, &snapshot.holds);
+    stop::take_hold(&site, &mut state.tracks, &stop::stopped(&state.tree, &state.stops));
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
     }
@@ -53,12 +58,13 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
             memory.miners_metered = miners_metered;
         }
     }
+    let lead = lead::role(snapshot.lead, &mut state.contest, &site, &mut state.tracks, &inputs, now);
     if !starting && unplaced {
-        adopt(&site, state, &inputs, now);
+        adopt(&site, state, &inputs, looks_on, now);
         introduce(&site, state, &strangers);
     }
     if !starting {
-        hold::follow(&site, &mut state.tracks, &inputs, now);
+        hold::follow(&site, &mut state.tracks, &inputs, lead == Lead::Lowers, now);
     }
 
     let sums = own_sums(state, |_, track| [track.draw, track.said]);
@@ -100,6 +106,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         drawn: &estimates,
         unseen: &unseen,
         acting: &state.acting,
+        stops: &state.stops,
         orders: &snapshot.orders,
     };
     let circuits = headroom::headrooms(&terms, &state.memories, meters);
@@ -110,7 +117,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     // Shared with the tracks, which change while the items are in use.
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
         state.tracks.iter().map(|track| track.points.clone()).collect();
-    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders) };
+    let raises = lead != Lead::Lowers;
+    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders), raises };
     let mut items = move_fleet::items(&site, state, &offered, &scales, now);
     let moved = if starting {
         move_fleet::Moved::still(&items, &state.tree, &circuits)
@@ -119,7 +127,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     };
 
     let mut sent: Vec<Command> = Vec::new();
-    if !site.settings.observe {
+    if !looks_on {
         for &(miner, target, cause) in &moved.orders {
             sent.extend(commands::send(&mut state.tracks, miner, target, cause, &mut state.sequence, now));
         }
@@ -134,7 +142,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .map(|over| if starting || over <= 1e-6 { 0.0 } else { over })
         .collect();
     let mut breakers = Vec::new();
-    if !starting && !site.settings.observe {
+    if !looks_on {
+        stop::trip(&site, &state.tree, &state.stops, &mut state.trips);
+        // Nothing is exceeded while the site starts, so that only what was told to open before is told again then.
         let excess = (circuits.as_slice(), over.as_slice());
         let (trips, tracks) = (&mut state.trips, &state.tracks);
         breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
@@ -144,7 +154,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);
     let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
-    let decided = Decided { binding, circuits, moved, estimates, sent, breakers, over };
+    let decided = Decided { lead, binding, circuits, moved, estimates, sent, breakers, over };
     report.decision(now, decided)
 }
 
@@ -189,13 +199,13 @@ fn ready(site: &Site, snapshot: &Snapshot, seen: &[Seen], begun: Moment) -> bool
     meters && miners
 }
 
-/// Takes miners as they are: all in observe mode, else those that were never put anywhere.
-fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, now: Moment) {
+/// Takes miners as they are: all for whoever looks on, else those that were never put anywhere.
+fn adopt(site: &Site, state: &mut State, inputs: &Inputs<'_>, looks_on: bool, now: Moment) {
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
-        if track.setpoint.is_none() || site.settings.observe {
+        if track.setpoint.is_none() || looks_on {
             let asleep_since = track.asleep_since;
             track.adopt(miner, inputs.miner(index), now);
-            if site.settings.observe {
+            if looks_on {
                 track.asleep_since =
                     asleep_since.or(track.asleep_since).filter(|_| track.asleep_since.is_some());
             } else if track.asleep_since.is_some() {
@@ -308,7 +318,7 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
             Some(LimitClass::Surplus) | None => Mode::Following,
             Some(_) => Mode::Limited,
         },
-        Source::Order(_) | Source::Interlock(_) => Mode::Limited,
+        Source::Order(_) | Source::Interlock(_) | Source::Stop(_) => Mode::Limited,
         Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => Mode::Following,
     }
 }

@@ -76,6 +76,7 @@ pub(crate) fn circuit(name: &str, parent: Option<usize>) -> Circuit {
         other_load: Watts::ZERO,
         fail_safe: Watts::ZERO,
         interlock: None,
+        emergency_stop: None,
         breaker: None,
     }
 }

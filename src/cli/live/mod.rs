@@ -24,6 +24,8 @@ const SILENCE: Duration = Duration::from_secs(40);
 /// Before one comes again: after an end, and after a failure.
 const SOON: Duration = Duration::from_millis(200);
 const LATER: Duration = Duration::from_secs(1);
+/// How often it is asked what is worked on.
+const WORKS: Duration = Duration::from_secs(5);
 /// How often the curves of the last hours are read anew.
 const CURVES: Duration = Duration::from_secs(60);
 
@@ -82,6 +84,8 @@ pub(super) enum News {
     Frame(Box<Frame>),
     /// The alarms, as `GET /api/v1/alarms`: when they have changed.
     Alarms(Value),
+    /// What is worked on, as `GET /api/v1/maintenance`: at first, and when it has changed.
+    Works(Value),
     /// The last hours, as `GET /api/v1/history`.
     Curves(Value),
 }
@@ -95,6 +99,8 @@ pub(super) fn follow(daemon: Daemon, curves: bool) -> mpsc::Receiver<News> {
         sender,
         generation: None,
         alarms: Value::Null,
+        works: None,
+        looked: Clock::start(),
         lost: None,
         curves: curves.then(Clock::start),
     };
@@ -116,6 +122,9 @@ struct Follower {
     generation: Option<String>,
     /// How many alarms there were when they were read last.
     alarms: Value,
+    /// What was worked on when that was read last, and the time since.
+    works: Option<Value>,
+    looked: Clock,
     /// Why it was lost, as it was told last.
     lost: Option<String>,
     /// Since when the curves are as they are; `None` where nobody wants any.
@@ -181,6 +190,7 @@ impl Follower {
             self.tell(News::Connected).await?;
             // A daemon that has started anew may have as many alarms as the one before, and others.
             self.alarms = Value::Null;
+            self.works = None;
             self.curves = self.curves.as_ref().map(|_| Clock::start());
             *read = false;
         }
@@ -190,6 +200,14 @@ impl Follower {
             let all = self.daemon.get(&["alarms"]).await?;
             self.alarms = alarms;
             self.tell(News::Alarms(all)).await?;
+        }
+        if self.works.is_none() || self.looked.now().since_start() >= WORKS {
+            let works = super::status::works(&self.daemon).await?;
+            self.looked = Clock::start();
+            if self.works.as_ref() != Some(&works) {
+                self.works = Some(works.clone());
+                self.tell(News::Works(works)).await?;
+            }
         }
         let old = |clock: &Clock| clock.now().since_start() >= CURVES;
         if self.curves.as_ref().is_some_and(|clock| old(clock) || !*read) {

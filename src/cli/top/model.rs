@@ -70,6 +70,8 @@ pub(super) struct Model {
     pub(super) miners: Vec<Row>,
     /// Those that are raised.
     pub(super) alarms: Vec<Value>,
+    /// What is worked on, a sentence each.
+    pub(super) works: Vec<String>,
     pub(super) curves: Value,
     pub(super) sort: Sort,
     pub(super) turned: bool,
@@ -92,6 +94,7 @@ impl Model {
             frame: None,
             miners: Vec::new(),
             alarms: Vec::new(),
+            works: Vec::new(),
             curves: Value::Null,
             sort: Sort::Order,
             turned: false,
@@ -133,6 +136,7 @@ impl Model {
                 };
                 self.alarms.retain(|alarm| alarm["cleared"].is_null());
             }
+            News::Works(works) => self.works = crate::cli::maintenance::sentences(&works),
             News::Curves(curves) => self.curves = curves,
         }
     }

@@ -114,7 +114,8 @@ fn header(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
     };
     let (status, cycle) = (&frame.status, at(&frame.status, "/cycle"));
     let mode = text(&status["mode"]);
-    let state = if mode == "observe" { text(&status["would_be"]) } else { mode.clone() };
+    let state =
+        if matches!(&*mode, "observe" | "stand-by") { text(&status["would_be"]) } else { mode.clone() };
     let colour = match state.as_str() {
         "following" => Color::Green,
         "limited" => Color::Yellow,
@@ -231,6 +232,9 @@ fn notes(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
         };
         let words = format!("alarm, {severity}: {}{known}", text(&alarm["words"]));
         lines.push(Line::styled(column(&words, wide), style));
+    }
+    for work in &model.works {
+        lines.push(Line::styled(column(work, wide), paint.of(Color::Cyan)));
     }
     for order in acting(at(&frame.status, "/signals/sources")) {
         lines.push(Line::raw(column(&order, wide)));
@@ -400,6 +404,18 @@ mod tests {
         assert!(all.contains("c0-00000") && all.contains("hashing!"), "{all}");
         assert!(lines[23].starts_with("q quit"), "{all}");
         assert_eq!(lines.len(), 24);
+    }
+
+    #[test]
+    fn what_is_worked_on_stands_below_the_alarms() {
+        let mut model = model(12);
+        model.take(News::Works(json!({ "maintenance": [{
+            "name": "c1-00001", "kind": "miner", "miners": 1, "hold": "hands-off", "by": "Aisha", "note": "fan",
+            "begun": 1_790_000_000_000_i64, "until": null,
+        }] })));
+        let lines = screen(&mut model, 120, 40).join("\n");
+        assert!(lines.contains("in maintenance: miner c1-00001 since 20"), "{lines}");
+        assert!(lines.contains("by Aisha, left alone: fan"), "{lines}");
     }
 
     #[test]

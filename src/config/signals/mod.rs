@@ -10,7 +10,7 @@ mod openadr;
 mod price;
 mod server;
 mod settlement;
-mod windows;
+pub(in crate::config) mod windows;
 
 use std::time::Duration;
 

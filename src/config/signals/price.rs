@@ -1,16 +1,15 @@
 //! The keys of a source of kind `price`.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use super::{Context, windows};
-use crate::config::diagnostic::{At, Report, Span};
+use crate::config::diagnostic::{At, Span};
 use crate::config::quantity::{self, Unit};
-use crate::config::reader::{Table, Wrong, shorten, text_of};
+use crate::config::reader::{Table, Wrong, text_of};
 use crate::config::urls;
 use crate::control::signal::SourceSettings;
 use crate::control::site::Scope;
-use crate::signal::price::poll::{LARGEST, Poll};
+use crate::signal::price::poll::Poll;
 use crate::signal::price::{Quote, Settings};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -64,7 +63,7 @@ pub(super) fn read(
             "keep one of the two",
         );
     }
-    let ca = table.text("ca").and_then(|at| authority(context, at, report));
+    let ca = table.text("ca").and_then(|at| urls::authority(&context.store.folder, at, report));
     if settings.lost_after <= every {
         report.error(
             table.key_span("lost_after"),
@@ -230,25 +229,4 @@ fn pointer(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new("is no JSON pointer", "it begins with a slash, like \"/data/0/price\""));
     }
     Ok(text.to_owned())
-}
-
-/// Reads a file with certificates of an authority.
-fn authority(context: &Context<'_, '_>, name: At<&str>, report: &Report<'_>) -> Option<Vec<u8>> {
-    let path = context.store.folder.join(name.value);
-    let mut pem = Vec::new();
-    let most = u64::try_from(LARGEST).unwrap_or(u64::MAX);
-    let read = std::fs::File::open(&path).and_then(|file| file.take(most).read_to_end(&mut pem));
-    let what = match read {
-        Err(error) => error.to_string(),
-        Ok(_) => match reqwest::Certificate::from_pem_bundle(&pem) {
-            Ok(found) if !found.is_empty() => return Some(pem),
-            _ => "it holds no certificate in PEM".into(),
-        },
-    };
-    report.error(
-        name.span,
-        format!("the certificates in {} cannot be used: {what}", shorten(name.value)),
-        "name a file with the authority's certificate in PEM, relative to this file",
-    );
-    None
 }

@@ -7,7 +7,7 @@ use crate::config::reader::{Table, Wrong, text_of};
 use crate::signal::windows::{Days, Holiday, MonthDay, Window, Windows};
 
 /// More windows than any tariff has.
-pub(super) const MOST_WINDOWS: usize = 32;
+pub(in crate::config) const MOST_WINDOWS: usize = 32;
 /// More holidays than two decades have.
 const MOST_HOLIDAYS: usize = 400;
 
@@ -57,7 +57,8 @@ pub(super) fn windows<T>(
     Some((Windows { zone: zone?, windows, holidays }, more))
 }
 
-fn window(table: &Table<'_>, at: usize) -> Option<Window> {
+/// One window that comes back.
+pub(in crate::config) fn window(table: &Table<'_>, at: usize) -> Option<Window> {
     let report = table.report();
     let name = table.text("name").map_or_else(|| format!("window {}", at + 1), |at| at.value.to_owned());
     let from = table.read("from", |value| clock(text_of(value)?));

@@ -50,14 +50,8 @@ impl Desk {
     fn new() -> Self {
         let site = Arc::new(testing::site(32));
         let power = Some(Reading { value: Watts::whole(-40_000), at: Moment::START });
-        let snapshot = Snapshot {
-            now: Moment::START,
-            meters: vec![MeterInput::new(MeterStatus::Ok, power)],
-            miners: Vec::new(),
-            orders: Vec::new(),
-            breakers: Vec::new(),
-            holds: Vec::new(),
-        };
+        let meters = vec![MeterInput::new(MeterStatus::Ok, power)];
+        let snapshot = Snapshot::new(Moment::START, meters, Vec::new());
         let mut decision = step(&mut State::new(site.clone()), &snapshot);
         (decision.mode, decision.would_be) = (Mode::Following, Mode::Following);
         for miner in &mut decision.miners {

@@ -148,7 +148,8 @@ impl Ballast {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Rejection::Busy,
             _ => {
                 let parsed = fields::parse(&answer.body).unwrap_or_default();
-                let title = fields::text(&parsed, "title").unwrap_or("it does not say why");
+                let text = String::from_utf8_lossy(&answer.body);
+                let title = fields::text(&parsed, "title").unwrap_or(&text);
                 let words = format!("HTTP {}: {title}", answer.status.as_u16());
                 return self.web.place().other(name, &words, &[token.expose()]);
             }
@@ -238,6 +239,11 @@ impl Member {
         if self.mode == "observe" {
             return Some(String::from(
                 "it only observes and would obey nothing; write mode = \"control\" in its [site]",
+            ));
+        }
+        if self.mode == "stand-by" {
+            return Some(String::from(
+                "it stands by and commands nothing; write the address that its pair shares",
             ));
         }
         (!self.watched).then(|| {

@@ -148,8 +148,11 @@ impl Match {
             let active = crate::control::signal::Active { circuit, ..order.active.clone() };
             Some(OrderCap { source, active })
         };
+        let back = |circuit: &CircuitId| Some(CircuitId(*self.back.get(&circuit.0)?));
         Snapshot {
+            released: snapshot.released.iter().filter_map(back).collect(),
             now: snapshot.now,
+            lead: snapshot.lead,
             meters: self.meters.iter().map(meter).collect(),
             miners: self.miners.iter().enumerate().map(miner).collect(),
             orders: snapshot.orders.iter().filter_map(order).collect(),

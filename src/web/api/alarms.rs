@@ -49,6 +49,8 @@ struct AlarmBody {
     acknowledged: Option<Acknowledged>,
     /// Whether nobody is called for it now.
     quiet: bool,
+    /// Whether the webhook is not called for it now, because of the time.
+    muted: bool,
 }
 
 /// Who has said that they know of an alarm.
@@ -90,6 +92,7 @@ impl AlarmBody {
                 note: known.note.to_string(),
             }),
             quiet: alarm.quiet,
+            muted: alarm.muted,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::clock;
 use crate::control::preview::Change;
 use crate::control::site::{CircuitId, Site};
 use crate::control::snapshot::Hold;
-use crate::maintenance::{Kind, Maintenance, MaintenanceError, Said, Work};
+use crate::maintenance::{Kind, Maintenance, MaintenanceError, Said, Work, is_said, miners_of};
 use crate::token::Caller;
 
 /// What somebody works on.
@@ -41,6 +41,8 @@ pub(super) struct WorkBody {
     /// `miner` or `circuit`, which stands for all miners that hang on it or below.
     #[schema(example = "miner")]
     kind: &'static str,
+    /// How many miners of the site that are.
+    miners: usize,
     /// `asleep`: kept asleep. `hands-off`: nothing at all is told to it.
     #[schema(example = "asleep")]
     hold: &'static str,
@@ -112,8 +114,9 @@ impl From<KindWord> for Kind {
 }
 
 impl WorkBody {
-    fn new(work: Work, stored: Option<bool>) -> Self {
+    fn new(site: &Site, work: Work, stored: Option<bool>) -> Self {
         Self {
+            miners: miners_of(site, &work),
             name: work.name.to_string(),
             kind: work.kind.name(),
             hold: work.hold.name(),
@@ -174,7 +177,8 @@ impl Api {
 )]
 pub(super) async fn list(State(reads): State<Reads>) -> Result<Response, Problem> {
     let maintenance = reads.maintenance().ok_or_else(Problem::nothing_here)?;
-    let works = maintenance.list().into_iter().map(|work| WorkBody::new(work, None)).collect();
+    let site = reads.site();
+    let works = maintenance.list().into_iter().map(|work| WorkBody::new(&site, work, None)).collect();
     Ok(json(StatusCode::OK, &Works { maintenance: works }))
 }
 
@@ -222,13 +226,13 @@ pub(super) async fn begin(
     let site = api.desk.site();
     let work = read(&site, &name, &headers, body).await?;
     let Said { work, stored } = maintenance.begin(&site, work).await.map_err(|error| refused(&error))?;
-    note(&api, &caller, "maintenance begun", &work);
-    Ok(json(StatusCode::OK, &WorkBody::new(work, stored)))
+    note(&api, &caller, &work.by, "maintenance begun", &work);
+    Ok(json(StatusCode::OK, &WorkBody::new(&site, work, stored)))
 }
 
-fn note(api: &Api, caller: &Caller, event: &str, work: &Work) {
+fn note(api: &Api, caller: &Caller, by: &str, event: &str, work: &Work) {
     let body = serde_json::json!({
-        "event": event, "token": &*caller.name, "by": &*work.by, "name": &*work.name, "until_ms": work.until,
+        "event": event, "token": &*caller.name, "by": by, "name": &*work.name, "until_ms": work.until,
     });
     api.desk.proof().append(crate::proof::Kind::Operator, body);
     tracing::info!(name = &*work.name, token = &*caller.name, "maintenance was changed over HTTP");
@@ -241,7 +245,8 @@ fn note(api: &Api, caller: &Caller, event: &str, work: &Work) {
     delete, path = "/api/v1/maintenance/{name}", tag = "site", security(("bearer" = [])),
     params(
         ("name" = String, Path, description = "the name of the miner or circuit"),
-        ("kind" = Option<String>, Query, description = "`miner` or `circuit`, where both have the name")
+        ("kind" = Option<String>, Query, description = "`miner` or `circuit`, where both have the name"),
+        ("by" = Option<String>, Query, max_length = 200, description = "who ends it; the name of the token without it")
     ),
     responses((status = 200, description = "it has ended", body = WorkBody), OrderErrors)
 )]
@@ -253,11 +258,16 @@ pub(super) async fn end(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let caller = api.admit(&headers, from.map(|Extension(peer)| peer), Need::Operator)?;
-    let kind = kind_of(&Query::read(query.as_deref(), &["kind"])?)?;
-    let ended = api.maintenance()?.end(&name, kind, &caller.name).await;
+    let query = Query::read(query.as_deref(), &["kind", "by"])?;
+    let kind = kind_of(&query)?;
+    let by = query.text("by").unwrap_or(&caller.name).trim();
+    if !is_said(by, 1) {
+        return Err(refused(&MaintenanceError::Text("by")));
+    }
+    let ended = api.maintenance()?.end(&name, kind, by).await;
     let Said { work, stored } = ended.map_err(|error| refused(&error))?;
-    note(&api, &caller, "maintenance ended", &work);
-    Ok(json(StatusCode::OK, &WorkBody::new(work, stored)))
+    note(&api, &caller, by, "maintenance ended", &work);
+    Ok(json(StatusCode::OK, &WorkBody::new(&api.desk.site(), work, stored)))
 }
 
 /// What it would do to begin or to end work

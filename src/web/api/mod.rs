@@ -9,6 +9,9 @@
 //! | `POST /api/v1/alarms/{id}/acknowledge` | `operator` | says that somebody knows |
 //! | `GET /api/v1/maintenance` | any, none on this machine | what somebody works on |
 //! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
+//! | `GET /api/v1/stops` | any, none on this machine | emergency stops |
+//! | `POST /api/v1/stops/{circuit}/release` | `operator` | somebody releases one |
+//! | `GET /api/v1/standby` | any | all that the other machine of a pair must know |
 //! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
@@ -38,6 +41,8 @@ mod problem;
 mod proof;
 mod query;
 mod reads;
+mod standby;
+mod stops;
 mod tokens;
 mod viewer;
 
@@ -64,6 +69,8 @@ use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
 use crate::rate::Bucket;
 use crate::signal::{Desk, OPERATOR, Place, SourceKey};
+use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
 use energy::Shelf;
 pub use preview::{Ask, Asker};
@@ -117,8 +124,10 @@ pub struct Api {
     kept: Mutex<KeptTokens>,
     alarms: Option<Alarms>,
     maintenance: Option<Maintenance>,
+    stops: Option<Stops>,
     asker: Option<Asker>,
     shelf: Option<Shelf>,
+    standby: Option<Standby>,
 }
 
 #[derive(Debug)]
@@ -165,8 +174,10 @@ impl Api {
             kept: Mutex::new(KeptTokens::new(config)),
             alarms: None,
             maintenance: None,
+            stops: None,
             asker: None,
             shelf: None,
+            standby: None,
         };
         api.look_at_tokens();
         api
@@ -182,6 +193,11 @@ impl Api {
         Self { maintenance: Some(maintenance), ..self }
     }
 
+    /// Takes releases of emergency stops, too.
+    pub fn with_stops(self, stops: Stops) -> Self {
+        Self { stops: Some(stops), ..self }
+    }
+
     /// Tells what an order would do, too.
     pub fn with_previews(self, asker: Asker) -> Self {
         Self { asker: Some(asker), ..self }
@@ -190,6 +206,11 @@ impl Api {
     /// Tells of energy, too, from this database.
     pub fn with_energy(self, database: std::path::PathBuf) -> Self {
         Self { shelf: Some(Shelf::new(database)), ..self }
+    }
+
+    /// Tells the other machine of a pair, and takes no orders while that one leads.
+    pub fn with_standby(self, standby: Option<Standby>) -> Self {
+        Self { standby, ..self }
     }
 
     /// The names by which the daemon may be called.
@@ -238,6 +259,13 @@ impl Api {
             Need::Heartbeat => (limits, "`limits`"),
             Need::Operator => (operator, "`operator`"),
         };
+        if let Some(standby) = self.standby.as_ref().filter(|it| need != Need::Read && !it.takes_orders()) {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this machine stands by, and another one leads",
+                format!("ask {}, the address of whichever leads", standby.address()),
+            ));
+        }
         if !may {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -338,11 +366,17 @@ fn order_routes(api: Arc<Api>) -> OpenApiRouter {
     if api.alarms.is_some() {
         more = more.routes(routes!(alarms::acknowledge));
     }
+    if api.standby.is_some() {
+        more = more.routes(routes!(standby::standby));
+    }
     if api.maintenance.is_some() {
         more = more.routes(routes!(maintenance::begin, maintenance::end));
         if api.asker.is_some() {
             more = more.routes(routes!(maintenance::preview));
         }
+    }
+    if api.stops.is_some() {
+        more = more.routes(routes!(stops::release));
     }
     OpenApiRouter::new()
         .routes(routes!(limits::list))

@@ -88,6 +88,16 @@ impl Reads {
         self.orders.as_ref()?.maintenance.as_ref()
     }
 
+    /// The site as it is configured now.
+    pub(super) fn site(&self) -> Arc<Site> {
+        self.exporter.site()
+    }
+
+    /// The emergency stops; `None` where nobody keeps them.
+    pub(super) fn stops(&self) -> Option<&crate::stops::Stops> {
+        self.orders.as_ref()?.stops.as_ref()
+    }
+
     /// The last cycle, and the moment.
     pub(super) fn frame(&self) -> Result<(Frame, Moment), Problem> {
         let frame = self.exporter.frame().ok_or_else(Problem::too_early)?;
@@ -113,6 +123,10 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         Some(_) => OpenApiRouter::new().routes(routes!(super::maintenance::list)),
         None => OpenApiRouter::new(),
     };
+    let stops = match reads.stops() {
+        Some(_) => OpenApiRouter::new().routes(routes!(super::stops::list)),
+        None => OpenApiRouter::new(),
+    };
     OpenApiRouter::new()
         .routes(routes!(site_status))
         .routes(routes!(all_circuits))
@@ -127,6 +141,7 @@ pub(super) fn routes(reads: Reads) -> OpenApiRouter {
         .merge(alarms)
         .merge(energy)
         .merge(works)
+        .merge(stops)
         .route_layer(middleware::from_fn_with_state(reads.clone(), may_read))
         .with_state(reads)
 }

@@ -12,6 +12,7 @@ const MODES = {
 	limited: ["Limited", "held"],
 	"fail-safe": ["Fail-safe", "critical"],
 	observe: ["Observing only", "watch"],
+	"stand-by": ["Standing by", "watch"],
 };
 const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
 const silentOf = (counts) => (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
@@ -35,6 +36,7 @@ export function sentence(status, counts = {}) {
 	const draw = power(fleet.power_watts);
 	if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${draw}.`;
 	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
+	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(held(cycle, false))}`;
 	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(fleet, counts)}.`;
 	return capital(held(cycle, true).slice(0, -1) + but(fleet, counts)) + ".";
 }

@@ -7,6 +7,7 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
+use crate::control::stop::{StopState, stop_state};
 use crate::metrics::{Speaker, Told, circuit_name, source_label};
 
 /// A circuit in that cycle.
@@ -34,6 +35,8 @@ pub struct Circuit {
     pub breaker: Option<&'static str>,
     /// Whether its interlock permits its miners to run; `null` without one.
     pub interlock: Option<bool>,
+    /// Its emergency stop: `ready`, `open`, `unknown` or `latched`; `null` without one.
+    pub emergency_stop: Option<&'static str>,
     /// The source of the tightest of its own limits.
     pub binding: String,
     /// What caps it in effect: the cap that leaves its miners the least, over it and all circuits above it.
@@ -115,6 +118,7 @@ pub(in crate::web) fn circuit(
             .iter()
             .find(|limit| matches!(limit.source, Source::Interlock(_)))
             .map(|limit| !limit.acts),
+        emergency_stop: stop_state(frame, id).map(StopState::name),
         binding: source_label(site, outcome.binding).into_owned(),
         cap: EffectiveCap::new(site, speaker.cap(id)),
         limits: outcome

@@ -307,7 +307,7 @@ fn class(site: &Site, source: Source) -> Option<&'static str> {
         Source::Order(id) | Source::LostSource(id) => {
             site.sources.get(id.0).map(|source| source.class.name())
         }
-        Source::Interlock(_) => Some(crate::control::site::LimitClass::Safety.name()),
+        Source::Interlock(_) | Source::Stop(_) => Some(crate::control::site::LimitClass::Safety.name()),
         Source::LostMeter(_) | Source::Fleet => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MAY_RETURN, MOVED, TUNING, Track, near};
+use super::{MAY_RETURN, MOVED, NEAR, TUNING, Track, near};
 use crate::control::decision::MinerState;
 use crate::control::site::{Miner, Settings};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
@@ -11,6 +11,11 @@ use crate::units::Watts;
 
 /// One that has never been heard is other load after so long.
 const NEVER_HEARD: Duration = Duration::from_secs(60);
+
+/// How far readings of a steady draw may lie apart, in watts.
+pub(super) fn band(miner: &Miner) -> f64 {
+    miner.nameplate.get() * NEAR.1 / 2.0
+}
 
 /// A draw that differs from a target that is a cap by more than this share of it is no sign of where it settles.
 const BESIDE_A_CAP: f64 = 0.05;

@@ -26,7 +26,7 @@ const ON_TIME: Duration = Duration::from_secs(5);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
 /// The moment at which an order began. From here on its time is counted, and not read from the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
     /// What the wall clock showed.
     pub wall: Wall,
@@ -35,7 +35,7 @@ pub struct Begun {
 }
 
 /// An order in the book. All of it is kept on disk, so that a restart in the middle resumes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     /// As it came.
     pub order: Order,
@@ -293,6 +293,32 @@ impl Book {
         let kept: Vec<Active> = kept.into_iter().collect();
         book.keep(&kept);
         book
+    }
+
+    /// When the source was heard last, and whether what it says counts.
+    pub fn heard(&self) -> (Option<Moment>, bool) {
+        (self.fresh_at, self.in_control)
+    }
+
+    /// Takes everything from the book of another daemon that leads: orders, withdrawals, the caps that stand because the source
+    /// was lost, and when it was heard. What acts early here goes on to do so, and nobody's lift is taken along: whoever answers
+    /// for it may not be there any more.
+    pub fn mirror(
+        &mut self,
+        orders: impl IntoIterator<Item = Held>,
+        withdrawn: impl IntoIterator<Item = (Arc<str>, u64)>,
+        kept: impl IntoIterator<Item = Active>,
+        heard: (Option<Moment>, bool),
+    ) {
+        let settings = self.settings.clone();
+        let new = Self::resume(settings, orders, withdrawn, kept);
+        (self.orders, self.withdrawn, self.kept) = (new.orders, new.withdrawn, new.kept);
+        (self.fresh_at, self.in_control) = heard;
+        self.lifted = None;
+        if self.in_control {
+            // What stood here for want of a word was the other one's affair, and that one has heard it.
+            (self.failed_at, self.heard_before_loss) = (None, false);
+        }
     }
 
     /// The order of a name.

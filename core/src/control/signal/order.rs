@@ -10,7 +10,7 @@ use crate::control::site::{CircuitId, Scope};
 use crate::units::Watts;
 
 /// How much an order asks for, in its own words.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Ask {
     /// At most this.
     Cap(Watts),
@@ -41,7 +41,7 @@ pub enum Urgency {
 }
 
 /// What one source demands of one circuit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// The name that the source gives it, unique within the source.
     pub id: Arc<str>,

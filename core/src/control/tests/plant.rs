@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::decision::Decision;
-use crate::control::site::{OperatingPoint, Site};
+use crate::control::lead::Lead;
+use crate::control::site::{CircuitId, OperatingPoint, Site};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, HeldMiner, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus,
     OrderCap, Outcome, Reading, Rejection, Snapshot, Target,
@@ -83,6 +84,12 @@ pub struct Plant {
     pub orders: Vec<OrderCap>,
     /// Miners that somebody works on.
     pub holds: Vec<HeldMiner>,
+    /// Circuits whose emergency stop is released in the next cycle.
+    pub released: Vec<CircuitId>,
+    /// What the daemon may do with the miners.
+    pub lead: Lead,
+    /// The miners say which target they have.
+    pub tells: bool,
     /// Of each circuit with a breaker that obeys, whether it is open; circuits without one are not here.
     pub breakers: BTreeMap<usize, bool>,
     /// The points that every miner says it has.
@@ -143,6 +150,9 @@ impl Plant {
             more: Vec::new(),
             orders: Vec::new(),
             holds: Vec::new(),
+            released: Vec::new(),
+            lead: Lead::Alone,
+            tells: false,
             breakers: BTreeMap::new(),
             points: None,
             commands: 0,
@@ -232,7 +242,7 @@ impl Plant {
                     power: Measured::Value(Watts::new(miner.reading.1).unwrap()),
                     hashrate: Measured::Value(Hashrate::terahashes(miner.reading.1 / 20.0)),
                     activity,
-                    target: Measured::Unsupported,
+                    target: if self.tells { Measured::Value(miner.target) } else { Measured::Unsupported },
                     range: None,
                     points: self.points.clone(),
                     uptime: Some(self.now - miner.uptime_from),
@@ -265,7 +275,9 @@ impl Plant {
         };
         let breakers = (0..self.site.circuits.len()).map(breaker).collect();
         let (orders, holds) = (self.orders.clone(), self.holds.clone());
-        Snapshot { orders, breakers, holds, ..Snapshot::new(self.now, meters, miners) }
+        let released = std::mem::take(&mut self.released);
+        let lead = self.lead;
+        Snapshot { orders, breakers, holds, released, lead, ..Snapshot::new(self.now, meters, miners) }
     }
 
     fn deliver(&mut self, decision: &Decision) {
@@ -328,7 +340,20 @@ impl Plant {
         }
         self.measure();
         let snapshot = self.snapshot();
-        let decision = step(&mut self.state, &snapshot);
+        self.decide(&snapshot)
+    }
+
+    /// A second daemon decides in the same second, by the same readings: its state, and what it may do.
+    pub fn second(&mut self, state: &mut State, lead: Lead, orders: &[OrderCap]) -> Decision {
+        let snapshot = Snapshot { lead, orders: orders.to_vec(), ..self.snapshot() };
+        std::mem::swap(&mut self.state, state);
+        let decision = self.decide(&snapshot);
+        std::mem::swap(&mut self.state, state);
+        decision
+    }
+
+    fn decide(&mut self, snapshot: &Snapshot) -> Decision {
+        let decision = step(&mut self.state, snapshot);
         self.deliver(&decision);
         decision
     }

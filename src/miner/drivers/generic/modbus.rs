@@ -74,20 +74,22 @@ pub struct Description {
     pub target: Option<Number>,
 }
 
-/// Speaks with one device.
-pub(super) struct Modbus {
+/// One unit behind Modbus TCP, spoken to by one exchange after the other.
+#[derive(Debug)]
+pub struct Peer {
     place: Place,
-    description: Description,
+    unit: u8,
 }
 
-impl Modbus {
-    pub(super) fn new(connection: &Connection, description: &Description) -> Self {
-        Self { place: Place::new(connection), description: description.clone() }
+impl Peer {
+    /// The unit at the endpoint of a connection, within its time limit. Nothing is sent yet.
+    pub fn new(connection: &Connection, unit: u8) -> Self {
+        Self { place: Place::new(connection), unit }
     }
 
     /// One request and the data of its answer, without the function.
     async fn exchange(&self, name: &'static str, request: &[u8]) -> Result<Vec<u8>, DriverError> {
-        let unit = self.description.unit;
+        let unit = self.unit;
         let work = async {
             let mut stream = self.place.connect().await?;
             let transaction: u16 = rand::random();
@@ -158,8 +160,12 @@ impl Modbus {
         Ok(pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
     }
 
-    /// Writes one coil (any value but zero is on) or one holding register.
-    async fn write(&self, name: &'static str, address: Address, value: u16) -> Result<(), DriverError> {
+    /// Writes one coil (any value but zero is on) or one holding register, and checks that the device repeats it. `name` is
+    /// what errors call it.
+    ///
+    /// # Errors
+    /// Any [`DriverError`]; after `Timeout` and `Malformed` it may or may not have been written.
+    pub async fn write(&self, name: &'static str, address: Address, value: u16) -> Result<(), DriverError> {
         let (function, at, value) = match address {
             Address::Coil(at) => (5, at, if value == 0 { 0 } else { 0xFF00 }),
             Address::Holding(at) => (6, at, value),
@@ -177,7 +183,10 @@ impl Modbus {
     }
 
     /// Writes holding registers with function 16.
-    async fn write_many(&self, name: &'static str, at: u16, values: &[u16]) -> Result<(), DriverError> {
+    ///
+    /// # Errors
+    /// As [`Peer::write`].
+    pub async fn write_many(&self, name: &'static str, at: u16, values: &[u16]) -> Result<(), DriverError> {
         let count = u8::try_from(values.len()).unwrap_or_default();
         let [a1, a2] = at.to_be_bytes();
         let mut request = vec![16, a1, a2, 0, count, count * 2];
@@ -189,20 +198,32 @@ impl Modbus {
             Err(self.place.malformed(name, "it does not repeat where was written"))
         }
     }
+}
+
+/// Speaks with one device.
+pub(super) struct Modbus {
+    peer: Peer,
+    description: Description,
+}
+
+impl Modbus {
+    pub(super) fn new(connection: &Connection, description: &Description) -> Self {
+        Self { peer: Peer::new(connection, description.unit), description: description.clone() }
+    }
 
     async fn number(&self, name: &'static str, number: &Number) -> Result<Option<f64>, DriverError> {
-        let registers = self.read(name, number.address, number.kind.registers()).await?;
+        let registers = self.peer.read(name, number.address, number.kind.registers()).await?;
         Ok(number.decode(&registers))
     }
 
     pub(super) async fn is_on(&self) -> Result<bool, DriverError> {
         let name = "its state";
         let (address, on, off) = self.description.state;
-        let value = self.read(name, address, 1).await?.first().copied().unwrap_or_default();
+        let value = self.peer.read(name, address, 1).await?.first().copied().unwrap_or_default();
         match value {
             value if value == on => Ok(true),
             value if value == off => Ok(false),
-            _ => Err(self.place.malformed(name, "it is neither on nor off")),
+            _ => Err(self.peer.place.malformed(name, "it is neither on nor off")),
         }
     }
 
@@ -223,18 +244,20 @@ impl Modbus {
     pub(super) async fn switch(&self, on: bool) -> Result<(), DriverError> {
         let (name, (address, value)) =
             if on { ("on", self.description.on) } else { ("off", self.description.off) };
-        self.write(name, address, value).await
+        self.peer.write(name, address, value).await
     }
 
     pub(super) async fn set(&self, value: f64) -> Result<(), DriverError> {
         let name = "setpoint";
         let Some(number) = self.description.setpoint else { return Ok(()) };
-        let out_of_range = || self.place.rejected(name, Rejection::OutOfRange);
+        let out_of_range = || self.peer.place.rejected(name, Rejection::OutOfRange);
         let registers = number.encode(value).ok_or_else(out_of_range)?;
         match (number.address, registers.as_slice()) {
-            (address, [single]) if !self.description.multiple => self.write(name, address, *single).await,
-            (Address::Holding(at), many) => self.write_many(name, at, many).await,
-            _ => Err(self.place.rejected(name, Rejection::Unsupported)),
+            (address, [single]) if !self.description.multiple => {
+                self.peer.write(name, address, *single).await
+            }
+            (Address::Holding(at), many) => self.peer.write_many(name, at, many).await,
+            _ => Err(self.peer.place.rejected(name, Rejection::Unsupported)),
         }
     }
 }
@@ -270,7 +293,7 @@ impl Number {
     }
 
     /// The registers for a value, rounded towards zero; `None` when it does not fit.
-    fn encode(&self, value: f64) -> Option<Vec<u16>> {
+    pub fn encode(&self, value: f64) -> Option<Vec<u16>> {
         // Half a millionth lets a value that is exactly a step survive the rounding of binary fractions.
         let raw = value / self.scale;
         let raw = (raw + 1e-6 * raw.abs().max(1.0)).floor();

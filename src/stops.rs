@@ -1,0 +1,382 @@
+//! Emergency stops on their way over a restart: which are latched, since when, and who releases them.
+//!
+//! ```text
+//!  API, command line ──► release ──► Snapshot.released ──► control law ──► State::latched
+//!                                                                             │
+//!                              a file beside the database  ◄── note ◄─────────┘
+//! ```
+//!
+//! What is latched is decided by the control law alone ([`crate::control::stop`]). Here it is only kept, in a small file of its own, so
+//! that neither a restart nor a database that was set aside starts what somebody has stopped. A file that cannot be read stands for
+//! everything: nobody knows what was stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::control::State;
+use crate::control::site::{CircuitId, Site};
+
+/// Its name beside the database.
+pub const FILE: &str = "emergency-stops.json";
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+/// Releases that may wait for the next cycle.
+const MOST_WAITING: usize = 64;
+/// More circuits than a site has.
+const MOST_MIRRORED: usize = 100_000;
+
+/// Why an emergency stop is not released.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// The circuit has none, or there is no such circuit.
+    #[error("the site has no circuit `{0}` with an emergency stop")]
+    Unknown(String),
+    /// It has stopped nothing.
+    #[error("the emergency stop of `{0}` is not latched")]
+    NotLatched(String),
+    /// Its contact is open or cannot be read.
+    #[error("the emergency stop of `{0}` stays: its contact is open or cannot be read")]
+    NotClosed(String),
+    /// Too many wait, or the daemon ends.
+    #[error("nobody takes it at the moment")]
+    Busy,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    /// The circuits, and since when in Unix milliseconds.
+    latched: BTreeMap<String, i64>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    circuit: Arc<str>,
+    answer: oneshot::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    latched: BTreeMap<Arc<str>, i64>,
+    waiting: Vec<Waiting>,
+    /// Those that the cycle that runs has been told of.
+    asked: Vec<Waiting>,
+    /// The file could not be read at the start.
+    all: bool,
+    /// What the machine that leads has latched, where this one stands by and has just heard of it.
+    mirrored: Option<BTreeSet<Arc<str>>>,
+}
+
+/// The emergency stops of a daemon. Copies share them.
+#[derive(Clone, Debug)]
+pub struct Stops(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    inside: Mutex<Inside>,
+    /// Where they are kept; `None` where nothing is. Held while it is written.
+    file: Mutex<Option<PathBuf>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stops {
+    /// With what a run before has left in the folder of the database; `None` where nothing is kept.
+    pub fn new(database: Option<&Path>) -> Self {
+        let file = database.map(|database| database.with_file_name(FILE));
+        let mut inside = Inside::default();
+        match file.as_deref().map(read) {
+            Some(Ok(latched)) => inside.latched = latched,
+            Some(Err(reason)) => {
+                let path = file.as_deref().unwrap_or(Path::new("")).display();
+                error!(
+                    "{path} cannot be read ({reason}): nobody knows which emergency stops were latched, so all are; release them \
+                     with `ballast stops release`"
+                );
+                inside.all = true;
+            }
+            None => {}
+        }
+        Self(Arc::new(Shared { inside: Mutex::new(inside), file: Mutex::new(file) }))
+    }
+
+    /// Tells the control law what was latched in a run before, or when the configuration had it last.
+    pub fn restore(&self, state: &mut State) {
+        let inside = locked(&self.0.inside);
+        let site = state.site().clone();
+        let latched: Vec<CircuitId> = state.latched().collect();
+        for (index, circuit) in
+            site.circuits.iter().enumerate().filter(|(index, _)| !latched.contains(&CircuitId(*index)))
+        {
+            let known = inside.all || inside.latched.contains_key(circuit.name.as_str());
+            if circuit.emergency_stop.is_some() && known {
+                warn!(circuit = circuit.name.as_str(), "its emergency stop was latched before, and stays so");
+                state.latch(CircuitId(index));
+            }
+        }
+    }
+
+    /// Since when each is latched, by the name of its circuit, in Unix milliseconds.
+    pub fn latched(&self) -> BTreeMap<Arc<str>, i64> {
+        locked(&self.0.inside).latched.clone()
+    }
+
+    /// What the machine that leads has latched, for the one that stands by: what it has, this one has, and what somebody has released
+    /// there is released here, too, where the contact is seen to be closed.
+    pub fn mirror(&self, latched: Vec<Arc<str>>) {
+        locked(&self.0.inside).mirrored = Some(latched.into_iter().take(MOST_MIRRORED).collect());
+    }
+
+    /// What somebody releases in the cycle that begins.
+    pub fn take(&self, state: &mut State) -> Vec<CircuitId> {
+        let site = state.site().clone();
+        let mut inside = locked(&self.0.inside);
+        let mut elsewhere = Vec::new();
+        if let Some(mirrored) = inside.mirrored.take() {
+            for (index, circuit) in site.circuits.iter().enumerate() {
+                let here = inside.latched.contains_key(circuit.name.as_str());
+                match (here, mirrored.contains(circuit.name.as_str())) {
+                    (false, true) if circuit.emergency_stop.is_some() => state.latch(CircuitId(index)),
+                    (true, false) => elsewhere.push(CircuitId(index)),
+                    _ => {}
+                }
+            }
+        }
+        let waiting = std::mem::take(&mut inside.waiting);
+        let at = |one: &Waiting| site.circuits.iter().position(|circuit| *circuit.name == *one.circuit);
+        let mut released: Vec<CircuitId> = waiting.iter().filter_map(at).map(CircuitId).collect();
+        released.extend(elsewhere);
+        released.sort_unstable();
+        released.dedup();
+        inside.asked = waiting;
+        released
+    }
+
+    /// Takes in what is latched after a cycle, answers whoever releases, and brings what has changed to disk. Never waits.
+    pub fn note(&self, state: &State) {
+        let site = state.site();
+        let name = |id: CircuitId| site.circuits.get(id.0).map(|circuit| Arc::from(circuit.name.as_str()));
+        let now: Vec<Arc<str>> = state.latched().filter_map(name).collect();
+        let mut inside = locked(&self.0.inside);
+        // One that the configuration does not have now is kept for when it has it again.
+        let gone = |name: &str| {
+            !site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
+        };
+        let here = inside.latched.keys().filter(|name| !gone(name)).count();
+        let same = now.len() == here && now.iter().all(|name| inside.latched.contains_key(name));
+        inside.all = false;
+        if !same {
+            let before = std::mem::take(&mut inside.latched);
+            let wall = clock::unix_millis();
+            let kept = before.iter().filter(|(name, _)| gone(name));
+            inside.latched = kept.map(|(name, since)| (name.clone(), *since)).collect();
+            for name in now {
+                let since = before.get(&name).copied().unwrap_or(wall);
+                inside.latched.insert(name, since);
+            }
+            if tokio::runtime::Handle::try_current().is_ok() {
+                let shared = self.clone();
+                tokio::task::spawn_blocking(move || shared.keep());
+            }
+        }
+        for one in std::mem::take(&mut inside.asked) {
+            let free = !inside.latched.contains_key(&one.circuit);
+            // Whoever asked may have gone.
+            let _ = one.answer.send(free);
+        }
+    }
+
+    /// Releases the emergency stop of a circuit with the next cycle. Whether that is on disk; `None` where nothing is kept.
+    ///
+    /// # Errors
+    /// [`StopError`]; then it stays as it is.
+    pub async fn release(&self, site: &Site, circuit: &str) -> Result<Option<bool>, StopError> {
+        let short = || circuit.chars().take(200).collect::<String>();
+        let known = site.circuits.iter().find(|known| known.name == circuit);
+        if known.is_none_or(|known| known.emergency_stop.is_none()) {
+            return Err(StopError::Unknown(short()));
+        }
+        let (answer, heard) = oneshot::channel();
+        {
+            let mut inside = locked(&self.0.inside);
+            if !inside.latched.contains_key(circuit) {
+                return Err(StopError::NotLatched(short()));
+            }
+            if inside.waiting.len() >= MOST_WAITING {
+                return Err(StopError::Busy);
+            }
+            inside.waiting.push(Waiting { circuit: circuit.into(), answer });
+        }
+        match heard.await {
+            Ok(true) => {}
+            Ok(false) => return Err(StopError::NotClosed(short())),
+            Err(_) => return Err(StopError::Busy),
+        }
+        info!(circuit, "its emergency stop is released");
+        let shared = self.clone();
+        Ok(tokio::task::spawn_blocking(move || shared.keep()).await.unwrap_or(Some(false)))
+    }
+
+    /// Brings what is latched to disk at the end of the daemon.
+    pub async fn last(&self) {
+        let shared = self.clone();
+        // What fails has been told.
+        let _ = tokio::task::spawn_blocking(move || shared.keep()).await;
+    }
+
+    /// Brings what is latched now to disk; `None` where nothing is kept.
+    fn keep(&self) -> Option<bool> {
+        // Whoever comes second writes what is newest then.
+        let file = locked(&self.0.file);
+        let path = file.as_deref()?;
+        let latched: BTreeMap<String, i64> =
+            locked(&self.0.inside).latched.iter().map(|(name, since)| (name.to_string(), *since)).collect();
+        if latched.is_empty() && !path.exists() {
+            return Some(true);
+        }
+        let written = write(path, &Kept { version: 1, latched });
+        if let Err(reason) = &written {
+            error!(
+                "{} cannot be written: {reason}; a restart would not know which emergency stops are latched",
+                path.display()
+            );
+        }
+        Some(written.is_ok())
+    }
+}
+
+fn read(path: &Path) -> io::Result<BTreeMap<Arc<str>, i64>> {
+    let mut text = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(LARGEST).read_to_end(&mut text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let kept: Kept = serde_json::from_slice(&text)?;
+    if kept.version != 1 {
+        return Err(io::Error::other("it is of a later version of this program"));
+    }
+    Ok(kept.latched.into_iter().map(|(name, since)| (name.into(), since)).collect())
+}
+
+/// Puts a whole file in the place of the one before: after a power cut it is the one or the other.
+fn write(path: &Path, kept: &Kept) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(kept)?;
+    text.push(b'\n');
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::site::{EmergencyStop, MeterId, OpensBreaker};
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ballast-stops-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn database(&self) -> PathBuf {
+            self.0.join("ballast.db")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn site() -> Arc<Site> {
+        let demo = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        let mut site = (*demo.site).clone();
+        for circuit in &mut site.circuits {
+            circuit.emergency_stop =
+                Some(EmergencyStop { meter: MeterId(0), opens_breaker: OpensBreaker::Never });
+        }
+        Arc::new(site)
+    }
+
+    fn latched(state: &State) -> usize {
+        state.latched().count()
+    }
+
+    #[tokio::test]
+    async fn what_is_latched_is_known_after_a_restart_and_what_is_released_is_not() {
+        let folder = Folder::new("restart");
+        let site = site();
+        let stops = Stops::new(Some(&folder.database()));
+        let mut state = State::new(site.clone());
+        stops.restore(&mut state);
+        assert_eq!(latched(&state), 0);
+        state.latch(CircuitId(1));
+        stops.note(&state);
+        assert_eq!(stops.keep(), Some(true));
+        let after = Stops::new(Some(&folder.database()));
+        let mut state = State::new(site.clone());
+        after.restore(&mut state);
+        assert_eq!(state.latched().collect::<Vec<_>>(), [CircuitId(1)]);
+        after.note(&state);
+
+        // The control law says no: the contact is open.
+        let name = site.circuits[1].name.clone();
+        let releasing = tokio::spawn({
+            let (after, site, name) = (after.clone(), site.clone(), name.clone());
+            async move { after.release(&site, &name).await }
+        });
+        while after.take(&mut state).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        after.note(&state);
+        assert_eq!(releasing.await.unwrap(), Err(StopError::NotClosed(name.clone())));
+        // It says yes.
+        let releasing = tokio::spawn({
+            let (after, site, name) = (after.clone(), site.clone(), name.clone());
+            async move { after.release(&site, &name).await }
+        });
+        while after.take(&mut state).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        after.note(&State::new(site.clone()));
+        assert_eq!(releasing.await.unwrap(), Ok(Some(true)));
+        let mut state = State::new(site.clone());
+        Stops::new(Some(&folder.database())).restore(&mut state);
+        assert_eq!(latched(&state), 0);
+        assert_eq!(after.release(&site, &name).await, Err(StopError::NotLatched(name)));
+        assert_eq!(after.release(&site, "nowhere").await, Err(StopError::Unknown("nowhere".into())));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_stands_for_everything() {
+        let folder = Folder::new("damaged");
+        let site = site();
+        for damage in ["", "{", "{\"version\": 2, \"latched\": {}}", "[]"] {
+            std::fs::write(folder.0.join(FILE), damage).unwrap();
+            let mut state = State::new(site.clone());
+            Stops::new(Some(&folder.database())).restore(&mut state);
+            assert_eq!(latched(&state), site.circuits.len(), "{damage:?}");
+        }
+    }
+}
