@@ -39,6 +39,7 @@ mod curve;
 mod devices;
 pub mod diagnostic;
 mod heartbeat;
+mod members;
 mod meters;
 mod miners;
 pub mod models;

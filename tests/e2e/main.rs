@@ -13,6 +13,7 @@ mod dashboard;
 mod faults;
 mod following;
 mod mqtt;
+mod members;
 mod neighbours;
 mod plc;
 mod protection;

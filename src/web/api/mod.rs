@@ -19,6 +19,7 @@
 //! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version |
 //! | `GET /api/v1/limits`, `/{id}` | any | orders that are known, and the state of their sources |
 //! | `GET /api/v1/orders` | any | what became of them |
+//! | `GET /api/v1/member` | `limits` | what another Ballast must know to lead this one |
 //! | `POST /api/v1/heartbeat` | `limits` | says that the source lives, and which orders stand |
 //! | `PUT`, `DELETE /api/v1/lifts/{source}` | `operator` | raises above the caps of a source, for a time and in a name |
 //!
@@ -35,6 +36,7 @@ pub mod fuzzing;
 mod giving;
 mod limits;
 mod maintenance;
+mod member;
 pub mod message;
 mod preview;
 mod problem;
@@ -360,7 +362,7 @@ pub(super) fn router(exporter: Arc<Exporter>, orders: Option<Arc<Api>>) -> Route
     let reads = Reads::new(exporter, orders.clone());
     let mut all = OpenApiRouter::with_openapi(document::blank()).merge(reads::routes(reads.clone()));
     if let Some(api) = orders {
-        all = all.merge(order_routes(api));
+        all = all.merge(member::routes(reads.clone(), api.clone())).merge(order_routes(api));
     }
     let (router, document) = all.split_for_parts();
     reads.documented(&document);
