@@ -429,7 +429,7 @@ fn build<'t>(
     let control = settings::control(&root, site.observe);
     let kept = store::store(&root, &folder);
     let record = record::record(&root, &folder);
-    let proof = proof::proof(&root);
+    let proof = proof::proof(&root, &folder);
 
     let mut links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));

@@ -179,6 +179,10 @@ impl Daemon {
         proof.set_keep(config.proof.keep);
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
+        if let Some(authority) = config.proof.time_stamps.clone() {
+            let asking = authority.clone().run(authority.client()?, proof.clone());
+            tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));
+        }
         let memory = Memory::start(&config, kept, &mut state);
         let stops = Stops::new(config.store.path.as_deref());
         stops.restore(&mut state);
