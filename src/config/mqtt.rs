@@ -59,13 +59,16 @@ pub struct Orders {
     pub oldest: Duration,
 }
 
+/// A certificate and its key, both PEM.
+pub type Identity = (Arc<[u8]>, Secret);
+
 /// How the connection is encrypted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// Certificates (PEM) of those who may vouch for the broker; those that the machine trusts without it.
     pub authority: Option<Arc<[u8]>>,
     /// Our own certificate and its key (PEM).
-    pub identity: Option<(Arc<[u8]>, Secret)>,
+    pub identity: Option<Identity>,
 }
 
 /// The name of a site as a part of a topic: lower case, `-` for whatever has a meaning there.
@@ -264,7 +267,7 @@ fn prefix(text: &str) -> Result<String, Wrong> {
 }
 
 /// Notes certificates and keys that cannot be used, now and not at the first connection.
-fn check_tls(table: &Table<'_>, authority: Option<&At<Vec<u8>>>, identity: Option<&At<(Arc<[u8]>, Secret)>>) {
+fn check_tls(table: &Table<'_>, authority: Option<&At<Vec<u8>>>, identity: Option<&At<Identity>>) {
     let tell = |key: &str, error: tls::Unusable| {
         table.report().error(
             table.key_span(key),
