@@ -315,7 +315,7 @@ fn source(at: &Glance, id: CircuitId) -> MemberSource {
     MemberSource {
         name: settings.name.clone(),
         state: view.map(|view| view.state).map(SourceState::name),
-        lost_after_seconds: (settings.feed == Feed::Stream).then(|| settings.lost_after.as_secs_f64()),
+        lost_after_seconds: (settings.feed == Feed::Stream).then_some(settings.lost_after.as_secs_f64()),
         fail_safe_watts: settings.fail_safe.map(|fail_safe| fail_safe.cap.get()),
         lifted_by: view.and_then(|view| view.lifted.as_ref()).map(|(by, _)| by.to_string()),
         cap_watts: tightest.map(|active| active.cap.get()),
