@@ -17,6 +17,7 @@ pub mod maintenance;
 pub mod meter;
 pub mod metrics;
 pub mod miner;
+pub mod mqtt;
 mod names;
 pub mod proof;
 pub(crate) mod rate;

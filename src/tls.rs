@@ -4,6 +4,10 @@ use std::error::Error;
 
 use reqwest::redirect::Policy;
 use reqwest::retry;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 
 /// What every request says that it comes from.
 pub const AGENT: &str = concat!("ballast/", env!("CARGO_PKG_VERSION"));
@@ -36,6 +40,52 @@ pub fn client(tls: bool) -> reqwest::ClientBuilder {
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true);
     if tls { builder } else { builder.tls_certs_only([]) }
+}
+
+/// Why a certificate or key cannot be used. Says nothing of a key but that.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The file of authorities has no certificate that can be read.
+    #[error("there is no certificate of an authority in it that can be read")]
+    Authority,
+    /// The client's certificate cannot be read.
+    #[error("there is no certificate in it that can be read")]
+    Certificate,
+    /// The client's key cannot be read.
+    #[error("there is no private key in it that can be read")]
+    Key,
+    /// Certificate and key are not of one pair, or the machine has no authorities.
+    #[error("TLS cannot be prepared: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS for connections that are not HTTP. `authority` are certificates (PEM) of those who may vouch for the other end, and nobody
+/// else may; without them those that the machine trusts. `identity` is our own certificate and key (PEM), where the other end
+/// wants one.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn config(authority: Option<&[u8]>, identity: Option<(&[u8], &[u8])>) -> Result<ClientConfig, Unusable> {
+    ready();
+    let builder = ClientConfig::builder();
+    let builder = match authority {
+        None => builder.with_platform_verifier()?,
+        Some(pem) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate.map_err(|_| Unusable::Authority)?).map_err(|_| Unusable::Authority)?;
+            }
+            if roots.is_empty() {
+                return Err(Unusable::Authority);
+            }
+            builder.with_root_certificates(roots)
+        }
+    };
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Unusable::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Unusable::Key)?;
+    Ok(builder.with_client_auth_cert(chain, key)?)
 }
 
 /// The words at the root of an error. Those around it say that a request failed, and repeat its address.

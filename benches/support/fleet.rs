@@ -156,6 +156,7 @@ fn miner(index: usize, circuit: usize) -> Miner {
             start_time: seconds(60),
             starts_at_full: false,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost {
             adjust: seconds(kind.cost.0),

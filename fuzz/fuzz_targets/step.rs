@@ -90,6 +90,7 @@ fn miner(bytes: &mut Bytes<'_>, index: usize, circuits: usize) -> Miner {
             start_time: seconds(20),
             starts_at_full: kind & 16 != 0,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost { adjust: seconds(1), sleep: seconds(120), min_interval: seconds(2) },
         poll_period: seconds(2),

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+
 use super::Failure;
 use super::replay::{instant, time};
 use crate::proof::export;
@@ -31,6 +33,8 @@ enum Command {
     Key(Place),
     /// Write the entries of one order into a file that a stranger can verify
     Export(Export),
+    /// Write the time stamps of somebody else into files that `openssl ts` verifies
+    Stamps(Stamps),
 }
 
 /// Which chain.
@@ -105,6 +109,15 @@ struct Show {
 }
 
 #[derive(Clone, Debug, clap::Args)]
+struct Stamps {
+    /// The folder, which is made where it is not there; files that are there stay as they are
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Debug, clap::Args)]
 struct Export {
     /// The name that its source gives the order
     order: String,
@@ -151,6 +164,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             super::answer(&key.pem()).map(|()| 0)
         }
         Command::Export(args) => export(args).map(|()| 0),
+        Command::Stamps(args) => stamps(args).map(|()| 0),
     }
 }
 
@@ -219,6 +233,13 @@ fn words(report: &Report, keys: &[PublicKey], own: bool, excerpt: bool, expected
     for key in keys {
         say(format_args!("  by the key {}", key.fingerprint()));
     }
+    if let Some((number, time, by)) = &report.stamped {
+        say(format_args!(
+            "{} time stamps, the latest of entry {number} at {time} by the word of {by}: `ballast ledger stamps` writes them for \
+             `openssl ts -verify`",
+            report.stamps
+        ));
+    }
     if own && excerpt {
         say(format_args!("  which stands in the file itself: compare it with the one that you were given"));
     } else if own {
@@ -263,6 +284,43 @@ fn show(args: &Show) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+fn stamps(args: &Stamps) -> Result<(), Failure> {
+    let fail = |file: &Path, source| Failure::Written { file: file.display().to_string(), source };
+    std::fs::create_dir_all(&args.out).map_err(|error| fail(&args.out, error))?;
+    let (mut last, mut count, mut failed) = (None, 0_u64, Ok(()));
+    args.place.open()?.each(0, u64::MAX, |entry| {
+        if entry.kind != Kind::Stamp.name() || failed.is_err() {
+            return;
+        }
+        let body = entry.value();
+        let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or("").to_owned();
+        let token = base64::engine::general_purpose::STANDARD.decode(text("token")).unwrap_or_default();
+        for (end, content) in [("head", text("head").into_bytes()), ("token", token)] {
+            let file = args.out.join(format!("{}.{end}", entry.number));
+            let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&file);
+            match written.and_then(|mut file| file.write_all(&content)) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    failed = Err(fail(&file, error))
+                }
+                _ => {}
+            }
+        }
+        count = count.saturating_add(1);
+        last = Some(entry.number);
+    })?;
+    failed?;
+    let Some(last) = last else {
+        return super::answer("there is no time stamp: [proof.time_stamps] asks for them\n");
+    };
+    let name = args.out.join(last.to_string());
+    super::answer(&format!(
+        "{count} time stamps in {}; with the authority's certificate from elsewhere:\n\
+         openssl ts -verify -data {name}.head -in {name}.token -token_in -CAfile AUTHORITY.pem\n",
+        args.out.display(),
+        name = name.display()
+    ))
 }
 
 fn export(args: &Export) -> Result<(), Failure> {

@@ -11,7 +11,8 @@ use super::circuits::Circuits;
 use super::curve;
 use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
-use super::models::{self, Fineness, MOST_MINER_POWER, Model, ResponseKeys};
+use super::members;
+use super::models::{self, Fineness, Model, ResponseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
 use crate::control::site::{CircuitId, Miner};
@@ -269,7 +270,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let port = table.integer("port", 1, 65_535).and_then(|at| u16::try_from(at.value).ok());
     let credentials = context.store.credentials(table);
     let short = Duration::from_millis(50);
-    let power = |key| table.power(key, 1.0, MOST_MINER_POWER);
+    let power = |key| table.power(key, 1.0, members::MOST_POWER);
     let mut keys = Keys {
         driver,
         device,
@@ -285,7 +286,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         minimum: power("minimum"),
         maximum: power("maximum"),
         nameplate: power("nameplate"),
-        sleep: table.power("sleep", 0.0, MOST_MINER_POWER),
+        sleep: table.power("sleep", 0.0, members::MOST_POWER),
         rated: power("rated"),
         efficiency: table.efficiency("efficiency"),
         actuator: models::fineness(table),
@@ -355,6 +356,7 @@ fn template(
     let traits = keys.device.as_ref().map_or_else(|| driver.traits(), |device| device.traits());
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
+    members::sizes(driver, keys, report);
     let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, report);
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
@@ -377,6 +379,7 @@ fn template(
         return None;
     }
     let curve = curve?;
+    let seed = members::response(driver, &traits, curve.nameplate);
     Some(Template {
         model: keys.known_model.clone(),
         tenant: keys.tenant.clone(),
@@ -388,7 +391,7 @@ fn template(
             sleep: curve.sleep,
             nameplate: curve.nameplate,
             actuator: curve.actuator,
-            response: response.response(traits.response),
+            response: response.response(seed),
             cost: response.cost(traits.cost),
             poll_period,
             silent_after,

@@ -12,6 +12,7 @@
 //! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `proof` | `[proof]` |
+//! | `mqtt` | `[mqtt]` |
 //! | `standby` | `[standby]` |
 //! | `circuits` | `[circuits.*]`, `[limits.*]` |
 //! | `meters`, `profiles` | `[links.*]`, `[meters.*]`, `[profiles.*]` |
@@ -38,9 +39,11 @@ mod curve;
 mod devices;
 pub mod diagnostic;
 mod heartbeat;
+mod members;
 mod meters;
 mod miners;
 pub mod models;
+mod mqtt;
 mod names;
 mod profiles;
 mod proof;
@@ -77,6 +80,7 @@ use crate::units::Watts;
 use crate::{meter, miner};
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
+pub use mqtt::{Mqtt, Orders, Tls};
 pub use summary::summary;
 pub use web::Web;
 
@@ -173,6 +177,8 @@ pub struct Config {
     pub clock: Option<crate::signal::wall::Trust>,
     /// How the daemon is reached, and who may order over HTTP.
     pub web: Web,
+    /// The broker to which state goes and from which orders may come, where there is one.
+    pub mqtt: Option<Mqtt>,
     /// What to do at the end.
     pub exit: ExitPolicy,
     /// What deserves a look, by place in the file. Log them once.
@@ -423,7 +429,7 @@ fn build<'t>(
     let control = settings::control(&root, site.observe);
     let kept = store::store(&root, &folder);
     let record = record::record(&root, &folder);
-    let proof = proof::proof(&root);
+    let proof = proof::proof(&root, &folder);
 
     let mut links = meters::links(&root);
     let meter_names = circuits::Names::new("meter", meters::names(&root).into_iter().map(|name| name.value));
@@ -451,6 +457,7 @@ fn build<'t>(
     let sources = signals.order_sources();
     let mut web = web::web(&root, &store, Some(&signals.specs), &folder);
     web.keep_tokens_beside(kept.path.as_deref());
+    let mqtt = mqtt::mqtt(&root, &store, &signals.specs, &site.name);
     let accounts = store.accounts(&root);
     let context = miners::Context {
         circuits: &circuits,
@@ -522,6 +529,7 @@ fn build<'t>(
         hash: [0; 32],
         clock: site.clock,
         web,
+        mqtt,
         exit,
         warnings: Vec::new(),
     })

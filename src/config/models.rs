@@ -103,6 +103,7 @@ impl ResponseKeys {
             start_time: self.start_time.unwrap_or(driver.start_time),
             starts_at_full: driver.starts_at_full,
             start_overshoot: self.start_overshoot.unwrap_or(driver.start_overshoot),
+            caps: driver.caps,
         }
     }
 

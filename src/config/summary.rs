@@ -50,6 +50,14 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(out, "When it is stopped it {end}.")?;
     }
     writeln!(out, "Metrics and health: http://{}/", config.web.listen)?;
+    if let Some(mqtt) = &config.mqtt {
+        let scheme = if mqtt.tls.is_some() { "mqtts" } else { "mqtt" };
+        write!(out, "MQTT: state to {scheme}://{}:{} at {}", mqtt.host, mqtt.port, mqtt.prefix)?;
+        match &mqtt.orders {
+            Some(orders) => writeln!(out, "; orders of {} come from there.", orders.source)?,
+            None => writeln!(out, "; no orders come from there.")?,
+        }
+    }
 
     writeln!(out, "\nCircuits")?;
     let tree = Tree::new(site);

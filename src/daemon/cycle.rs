@@ -24,6 +24,7 @@ use crate::daemon::{DaemonError, notify};
 use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::Exporter;
+use crate::mqtt::Mqtt;
 use crate::proof::{Kind, Writer};
 use crate::record::{self, Recorder};
 use crate::signal::guard::Guards;
@@ -72,6 +73,7 @@ pub struct Loop {
     pub stops: Stops,
     pub signals: Signals,
     pub api: Arc<Api>,
+    pub mqtt: Mqtt,
     pub guards: Guards,
     pub exporter: Arc<Exporter>,
     pub frames: watch::Sender<Option<Frame>>,
@@ -211,6 +213,7 @@ impl Loop {
             return;
         }
         self.hears = hears;
+        self.mqtt.hear(hears);
         // What ran before ends at its next wait; nobody waits for that here.
         self.signals = self.listen(&self.meters);
     }
@@ -279,6 +282,7 @@ impl Loop {
         self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.api.configure(&config);
+        self.mqtt.configure(&config);
         self.alarms.configure(&config.alarms);
         self.proof.set_keep(config.proof.keep);
         self.proof.append_signed(Kind::Reload, super::configuration(&config));

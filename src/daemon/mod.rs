@@ -53,6 +53,7 @@ use crate::control::frame::Frame;
 use crate::heartbeat::Heartbeats;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Exporter, MetricsError};
+use crate::mqtt::{self, Mqtt};
 use crate::proof::{self, Kind};
 use crate::record::Recorder;
 use crate::signal::Desk;
@@ -105,6 +106,7 @@ pub struct Daemon {
     control: JoinHandle<Result<(), DaemonError>>,
     pages: JoinHandle<()>,
     watching: JoinHandle<()>,
+    messages: JoinHandle<()>,
     cancel: CancellationToken,
     address: std::net::SocketAddr,
     desk: Desk,
@@ -177,6 +179,10 @@ impl Daemon {
         proof.set_keep(config.proof.keep);
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
+        if let Some(authority) = config.proof.time_stamps.clone() {
+            let asking = authority.clone().run(authority.client()?, proof.clone());
+            tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));
+        }
         let memory = Memory::start(&config, kept, &mut state);
         let stops = Stops::new(config.store.path.as_deref());
         stops.restore(&mut state);
@@ -229,6 +235,10 @@ impl Daemon {
             site: config.site.name.as_str().into(),
         };
         let watching = tokio::spawn(alarms.clone().run(around, frames.clone(), cancel.child_token()));
+        let mqtt = Mqtt::new(&config, hears);
+        let around =
+            mqtt::Around { exporter: exporter.clone(), alarms: alarms.clone(), api: api.clone(), clock };
+        let messages = tokio::spawn(mqtt::run(mqtt.plans(), around, cancel.child_token()));
         let heartbeats = Heartbeats::start(&config.heartbeats, clock, frames.clone());
         exporter.watch_heartbeats(heartbeats.board());
         let control = Loop {
@@ -251,6 +261,7 @@ impl Daemon {
             fleet,
             breakers,
             api: api.clone(),
+            mqtt,
             desk: desk.clone(),
             alarms: alarms.clone(),
             maintenance,
@@ -264,7 +275,19 @@ impl Daemon {
             learned: crate::clock::Moment::START,
         };
         let control = tokio::spawn(control.run(inbox, previews));
-        Ok(Self { exporter, frames, requests, control, pages, watching, cancel, address, desk, alarms })
+        Ok(Self {
+            exporter,
+            frames,
+            requests,
+            control,
+            pages,
+            watching,
+            messages,
+            cancel,
+            address,
+            desk,
+            alarms,
+        })
     }
 
     /// Where the pages are served; the port that was given where the configuration asked for any.
@@ -312,6 +335,7 @@ impl Daemon {
                 Ok(Ok(())) | Err(_) => DaemonError::LoopEnded,
             },
             _ = &mut self.pages => DaemonError::PartEnded("what serves the pages".into()),
+            _ = &mut self.messages => DaemonError::PartEnded("what speaks with the broker of MQTT".into()),
             _ = &mut self.watching => DaemonError::PartEnded("what looks for alarms".into()),
         }
     }
@@ -323,12 +347,13 @@ impl Daemon {
                 let _ = (&mut self.control).await;
             }
             self.cancel.cancel();
-            let _ = (&mut self.pages).await;
+            let _ = tokio::join!(&mut self.pages, &mut self.messages);
         };
         if tokio::time::timeout(LONGEST_STOP, orderly).await.is_err() {
             tracing::warn!("not everything has ended within {LONGEST_STOP:?}; leaving it");
             self.control.abort();
             self.pages.abort();
+            self.messages.abort();
         }
     }
 }

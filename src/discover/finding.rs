@@ -42,6 +42,8 @@ pub enum Firmware {
     SealMiner,
     /// Proto OS.
     Proto,
+    /// Ballast itself: another daemon with its own miners.
+    Ballast,
     /// AxeOS and its relatives: Bitaxe, NerdAxe and others.
     AxeOs,
     /// Hiveon.
@@ -56,7 +58,7 @@ pub enum Firmware {
 
 impl Firmware {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WhatsminerV1,
         Self::WhatsminerV2,
         Self::WhatsminerV3,
@@ -71,6 +73,7 @@ impl Firmware {
         Self::Mara,
         Self::SealMiner,
         Self::Proto,
+        Self::Ballast,
         Self::AxeOs,
         Self::Hiveon,
         Self::Msk,
@@ -94,6 +97,7 @@ impl Firmware {
             Self::Mara => "MARA",
             Self::SealMiner => "SealMiner stock",
             Self::Proto => "Proto OS",
+            Self::Ballast => "Ballast",
             Self::AxeOs => "AxeOS",
             Self::Hiveon => "Hiveon",
             Self::Msk => "MSK",
@@ -117,6 +121,7 @@ impl Firmware {
             Self::Mara => Control::Driver(DriverKind::Mara),
             Self::SealMiner => Control::Driver(DriverKind::SealMiner),
             Self::Proto => Control::Driver(DriverKind::Proto),
+            Self::Ballast => Control::Driver(DriverKind::Ballast),
             Self::AxeOs => Control::Driver(DriverKind::AxeOs),
             Self::WhatsminerV1 | Self::BraiinsOsOld | Self::Hiveon | Self::Msk | Self::Cgminer => {
                 Control::ReadOnly

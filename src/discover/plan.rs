@@ -149,6 +149,7 @@ fn by_page(page: &Page) -> Option<Firmware> {
         ("Luxor Firmware", Firmware::LuxOs),
         ("Miner Web Dashboard", Firmware::Epic),
         ("Proto OS", Firmware::Proto),
+        ("<title>Ballast", Firmware::Ballast),
         ("AxeOS", Firmware::AxeOs),
         ("amazeui", Firmware::SealMiner),
         ("Miner UI", Firmware::Auradine),
@@ -243,6 +244,7 @@ fn details(firmware: Firmware) -> Vec<Question> {
         Firmware::SealMiner => ["stats", "summary"].map(Api).to_vec(),
         Firmware::Proto => ["/api/v1/system", "/api/v1/network", "/api/v1/mining"].map(Web).to_vec(),
         Firmware::AxeOs => vec![Web("/api/system/info")],
+        Firmware::Ballast => vec![Web("/api/v1/status")],
         Firmware::Cgminer => vec![Api("summary")],
         Firmware::WhatsminerWeb => Vec::new(),
     }

@@ -147,6 +147,7 @@ impl Prober {
             | Firmware::BitmainStock
             | Firmware::Mara
             | Firmware::Proto
+            | Firmware::Ballast
             | Firmware::AxeOs => self.ports.web,
             Firmware::Auradine => self.ports.auradine,
             _ => self.ports.api,

@@ -55,6 +55,7 @@ fn questions(firmware: Firmware) -> &'static [Question] {
         Firmware::Avalon => &[Api("version")],
         Firmware::Auradine => &[Private("/ipreport")],
         Firmware::Proto => &[Web("/api/v1/network"), Web("/api/v1/system")],
+        Firmware::Ballast => &[Web("/api/v1/status")],
         Firmware::Mara => &[Private("/kaonsu/v1/overview")],
         Firmware::SealMiner => &[Api("stats")],
         _ => &[],

@@ -348,6 +348,23 @@ pub(super) const MAINTENANCE_MINERS: Definition = gauge(
     &["hold"],
     "Miners on which somebody works, by how they are kept: asleep, or hands-off.",
 );
+pub(super) const MQTT_CONNECTED: Definition = gauge(
+    "ballast_mqtt_connected",
+    &[],
+    "1 while the broker of MQTT is connected, else 0. Absent without one.",
+);
+pub(super) const MQTT_PUBLISHED: Definition =
+    counter("ballast_mqtt_published_total", &[], "Messages that were handed to the broker of MQTT.");
+pub(super) const MQTT_MESSAGES: Definition = counter(
+    "ballast_mqtt_messages_total",
+    &["result"],
+    "Orders and heartbeats that came over MQTT, by result: done, refused, or dropped because too many came.",
+);
+pub(super) const MQTT_FAILURES: Definition = counter(
+    "ballast_mqtt_failures_total",
+    &["failure"],
+    "Connections to the broker of MQTT that failed or were lost, and messages that found no room on their way to it.",
+);
 const ALARM: &[&str] = &["kind", "severity", "subject"];
 pub(super) const ALARM_RAISED: Definition = gauge(
     "ballast_alarm_raised",
@@ -477,6 +494,10 @@ pub(super) const ALL: &[&Definition] = &[
     &ALARMS,
     &ALARMS_LEFT_OUT,
     &ALARM_POSTS_FAILED,
+    &MQTT_CONNECTED,
+    &MQTT_PUBLISHED,
+    &MQTT_MESSAGES,
+    &MQTT_FAILURES,
     &HEARTBEAT_UP,
     &HEARTBEAT_AGE,
     &HEARTBEATS,

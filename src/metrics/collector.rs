@@ -66,6 +66,9 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     if let Some(alarms) = &state.alarms {
         super::alarms::alarms(&alarms.alarms(), &mut families);
     }
+    if let Some(counts) = state.mqtt.as_ref().and_then(|mqtt| mqtt.mqtt()) {
+        super::mqtt::mqtt(counts, &mut families);
+    }
     if let Some(standby) = &state.standby {
         let health = standby.health();
         families.push(lead(state.frame.as_ref().map_or(Lead::Follows, |frame| frame.decision.lead)));

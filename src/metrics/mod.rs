@@ -17,6 +17,7 @@ mod family;
 mod heartbeat;
 mod meters;
 mod miners;
+mod mqtt;
 mod record;
 mod sentence;
 mod signals;
@@ -51,6 +52,7 @@ pub use counters::{
     ReadTally,
 };
 pub use explain::{Known, explain};
+pub use mqtt::{MqttCounts, MqttStats};
 pub use sentence::describe;
 pub(crate) use sentence::{disobedience, left_words, waiting_words};
 pub use signals::SignalStats;
@@ -86,6 +88,7 @@ struct State {
     record: Option<crate::record::Watch>,
     alarms: Option<Arc<dyn AlarmStats>>,
     tenants: Option<Tally>,
+    mqtt: Option<Arc<dyn MqttStats>>,
     heartbeats: Board,
     strangers: Option<u64>,
     standby: Option<Standby>,
@@ -158,6 +161,7 @@ impl Exporter {
                 record: None,
                 alarms: None,
                 tenants: None,
+                mqtt: None,
                 heartbeats: Board::default(),
                 strangers: None,
                 standby: None,
@@ -289,6 +293,11 @@ impl Exporter {
     /// Where it is known what each tenant's miners did; nothing is exported of it before.
     pub fn watch_tenants(&self, tally: Tally) {
         self.inner.change(|state| state.tenants = Some(tally));
+    }
+
+    /// Where it is known how the broker of MQTT is; nothing is exported of it before.
+    pub fn watch_mqtt(&self, mqtt: Arc<dyn MqttStats>) {
+        self.inner.change(|state| state.mqtt = Some(mqtt));
     }
 
     /// Where it is known how the signs of life for PLCs are; nothing is exported of them before.

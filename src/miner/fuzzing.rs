@@ -62,6 +62,7 @@ pub fn kinds(wire: Wire) -> &'static [DriverKind] {
             DriverKind::Auradine,
             DriverKind::Proto,
             DriverKind::Mara,
+            DriverKind::Ballast,
         ],
     }
 }

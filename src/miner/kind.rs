@@ -5,8 +5,8 @@
 use reqwest::Client;
 
 use super::drivers::{
-    auradine, avalon, axeos, bitmain_stock, braiins_os, cgminer_readonly, epic, generic, luxos, mara, proto,
-    sealminer, vnish, whatsminer_v2, whatsminer_v3,
+    auradine, avalon, axeos, ballast, bitmain_stock, braiins_os, cgminer_readonly, epic, generic, luxos,
+    mara, proto, sealminer, vnish, whatsminer_v2, whatsminer_v3,
 };
 use super::{Connection, Driver};
 use crate::control::site::{ChangeCost, Response};
@@ -136,6 +136,8 @@ table! {
     Mara => mara,
     /// Bitdeer SealMiner, bdminer API on TCP 4028.
     SealMiner => sealminer,
+    /// Another Ballast, HTTP on port 9842: all its miners as one.
+    Ballast => ballast,
     /// A device of the operator's own, described in the configuration.
     Generic => generic,
 }

@@ -34,6 +34,8 @@ pub enum Kind {
     Energy,
     /// The head is signed.
     Checkpoint,
+    /// Somebody else has stamped a head: that it was there at a time.
+    Stamp,
     /// Entries were lost on the way to the disk.
     Gap,
     /// The oldest entries were removed.
@@ -42,7 +44,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Begin,
         Self::Start,
         Self::Stop,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Alarm,
         Self::Energy,
         Self::Checkpoint,
+        Self::Stamp,
         Self::Gap,
         Self::Trim,
     ];
@@ -70,6 +73,7 @@ impl Kind {
             Self::Alarm => "alarm",
             Self::Energy => "energy",
             Self::Checkpoint => "checkpoint",
+            Self::Stamp => "stamp",
             Self::Gap => "gap",
             Self::Trim => "trim",
         }

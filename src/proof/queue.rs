@@ -12,6 +12,8 @@ use crate::clock;
 pub const MOST_WAITING: usize = 2_048;
 /// Longest body, in bytes: what is longer is told to be.
 pub const LONGEST_BODY: usize = 8_192;
+/// The same for a time stamp, which brings certificates along.
+const LONGEST_STAMP: usize = 32_768;
 
 /// An entry that is not in the chain yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +125,8 @@ impl Writer {
     fn hand_over(&self, kind: Kind, body: &Value, sign: bool) {
         let Some(queue) = &self.queue else { return };
         let mut text = canonical(body);
-        if text.len() > LONGEST_BODY {
+        let longest = if kind == Kind::Stamp { LONGEST_STAMP } else { LONGEST_BODY };
+        if text.len() > longest {
             text = canonical(&json!({ "too_long_bytes": text.len() }));
         }
         let pending = Pending { at: clock::unix_millis(), kind, body: text, sign };

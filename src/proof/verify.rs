@@ -1,15 +1,21 @@
 //! Whether entries are what was written. Pure: entries in, what is wrong out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::entry::{Entry, NO_HASH, hash};
 use super::key::PublicKey;
+use super::stamp;
 
 /// Faults that are told one by one; what is more is counted.
 pub const MOST_FAULTS: usize = 20;
+
+/// Entries back to which time stamps are looked for: one follows what it is for within seconds.
+const RECENT: usize = 20_000;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,6 +36,10 @@ pub struct Report {
     pub unsigned_tail: u64,
     /// Whether it ends as a daemon that was stopped in order leaves it.
     pub ends_with_stop: bool,
+    /// How many time stamps of somebody else are for a head of this chain. Whether they are signed by whom they say is for `openssl`.
+    pub stamps: u64,
+    /// The latest of them: the number of the entry that it is for, its time by its own word, and who is said to have made it.
+    pub stamped: Option<(u64, String, String)>,
     /// Entries by their kind.
     pub kinds: BTreeMap<String, u64>,
     /// What is wrong, the first [`MOST_FAULTS`].
@@ -63,6 +73,8 @@ pub struct Verifier {
     trimmed: Option<u64>,
     whole: bool,
     last_kinds: [String; 2],
+    /// The latest entries, for the stamps of them.
+    recent: VecDeque<(u64, String)>,
     started: bool,
 }
 
@@ -77,6 +89,7 @@ impl Verifier {
             trimmed: None,
             whole: !excerpt,
             last_kinds: [String::new(), String::new()],
+            recent: VecDeque::new(),
             started: false,
         }
     }
@@ -111,11 +124,16 @@ impl Verifier {
         self.report.unsigned_tail = self.report.unsigned_tail.saturating_add(1);
         match entry.kind.as_str() {
             "checkpoint" => self.signature(entry, &previous),
+            "stamp" => self.stamp(entry),
             "trim" => {
                 self.trimmed = entry.value().get("first").and_then(Value::as_u64);
             }
             _ => {}
         }
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((number, entry.hash.clone()));
         if !self.started {
             self.report.first = number;
         }
@@ -178,6 +196,36 @@ impl Verifier {
             self.fault(format!(
                 "entry {number} is signed by another key ({name}…): name it with --public-key, if it is to be believed"
             ));
+        }
+    }
+
+    fn stamp(&mut self, entry: &Entry) {
+        let body = entry.value();
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
+        let (number, head) = (entry.number, text("head"));
+        let (of, hash) = head.split_once(':').unwrap_or_default();
+        let of: u64 = of.parse().unwrap_or(0);
+        let known = self.recent.iter().find(|(number, _)| *number == of);
+        if known.is_some_and(|(_, known)| known != hash) {
+            self.fault(format!(
+                "entry {number} is a time stamp of another entry {of} than the one that is here"
+            ));
+            return;
+        }
+        if known.is_none() {
+            // It lies before what is here, or too far back.
+            return;
+        }
+        let token = STANDARD.decode(text("token")).unwrap_or_default();
+        match stamp::time_of(&token, head) {
+            Ok(time) => {
+                self.report.stamps = self.report.stamps.saturating_add(1);
+                let by = text("by").chars().filter(|c| !c.is_control()).take(100).collect();
+                self.report.stamped = Some((of, time, by));
+            }
+            Err(error) => {
+                self.fault(format!("the time stamp of entry {number} is not what it says: {error}"))
+            }
         }
     }
 

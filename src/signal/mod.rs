@@ -25,6 +25,7 @@
 //! | `keep`, `start` | what the store holds of a source, and what a start and a reload make of it |
 //! | `mirror` | what the desks of two machines know of each other |
 //! | `wall` | the wall clock, and how far it can be trusted |
+//! | `mqtt` | what is particular to orders that come as messages |
 //! | `openadr` | a virtual end node of OpenADR 3 that polls its top node |
 //! | `server` | a Modbus TCP server that a utility's terminal writes to |
 //! | `contact` | contacts, read over Modbus |
@@ -33,7 +34,8 @@
 //! | `windows` | no source: hours of the day that come back, for calendars and tariffs |
 //! | `guard` | frequency and voltage at a meter |
 //!
-//! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk.
+//! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk, and so do those over
+//! MQTT (`src/mqtt/`).
 
 mod baseline;
 pub mod calendar;
@@ -47,6 +49,7 @@ mod keeper;
 mod key;
 mod ledger;
 pub mod mirror;
+pub mod mqtt;
 pub mod openadr;
 pub mod price;
 mod prove;
@@ -105,6 +108,8 @@ pub enum Kind {
     Operator,
     /// Over the pages, with a token of this source's.
     Http,
+    /// Over a broker of MQTT, at the topics of `[mqtt]`.
+    Mqtt(mqtt::Settings),
     /// OpenADR 3.
     OpenAdr(Box<openadr::Settings>),
     /// Our own Modbus TCP server.
@@ -125,6 +130,7 @@ impl Kind {
         match self {
             Self::Operator => "operator",
             Self::Http => "http",
+            Self::Mqtt(_) => "mqtt",
             Self::OpenAdr(_) => "openadr",
             Self::Server(_) => "modbus-server",
             Self::Contact(_) => "contact",
@@ -153,7 +159,7 @@ pub struct Context {
 }
 
 /// Starts the task of each source that has one. They end when `cancel` is cancelled; `tracker` knows when that is done.
-/// Those of kinds that need none (the operator, HTTP, the guard) are served where their inputs are. `contacts` are the
+/// Those of kinds that need none (the operator, HTTP, MQTT, the guard) are served where their inputs are. `contacts` are the
 /// inputs of the sources that are contacts, in their order. Gives how many there are; none ends by itself.
 pub fn start(
     specs: &[Spec],
@@ -181,7 +187,7 @@ pub fn start(
             frames: frames.clone(),
         };
         match spec.kind.clone() {
-            Kind::Operator | Kind::Http | Kind::Guard(_) => {}
+            Kind::Operator | Kind::Http | Kind::Mqtt(_) | Kind::Guard(_) => {}
             Kind::OpenAdr(settings) => {
                 begin(Box::pin(openadr::run(*settings, context)));
             }

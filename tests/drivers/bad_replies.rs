@@ -422,8 +422,8 @@ async fn a_wrong_password_is_called_one() {
             assert!(text.contains("password") && !text.contains(wrong), "{}: {text}", kind.name());
         }
         // Where a read needs the account, it shows before the first command.
-        let provable =
-            ["braiins-os", "vnish", "bitmain-stock", "auradine", "mara", "proto"].contains(&kind.name());
+        let provable = ["braiins-os", "vnish", "bitmain-stock", "auradine", "mara", "proto", "ballast"]
+            .contains(&kind.name());
         match driver.prove_account().await {
             Err(DriverError::Rejected { reason: Rejection::Credentials, .. }) => {
                 assert!(provable, "{}", kind.name())

@@ -6,6 +6,7 @@ mod auradine;
 mod avalon;
 mod axeos;
 mod bad_replies;
+mod ballast;
 mod bitmain_stock;
 mod braiins_os;
 mod cgminer_readonly;

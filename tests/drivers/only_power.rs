@@ -190,6 +190,12 @@ const ALLOWED: [Allowed; 15] = [
             r#"{"command":"restart"}"#,
         ],
     },
+    // One order, by its name alone, and that somebody stands behind it.
+    Allowed {
+        kind: DriverKind::Ballast,
+        asks: &["GET /api/v1/member", "POST /api/v1/heartbeat"],
+        changes: &[r#"PUT /api/v1/limits/ballast {"cap_watts":*,"scope":"miners"}"#],
+    },
     // The outlet of the bench: what its description says, and nothing else.
     Allowed {
         kind: DriverKind::Generic,

@@ -12,6 +12,8 @@ mod commissioning;
 mod dashboard;
 mod faults;
 mod following;
+mod mqtt;
+mod members;
 mod neighbours;
 mod plc;
 mod protection;

@@ -76,6 +76,7 @@ fn miner(index: usize) -> Miner {
             start_time: 60 * SECOND,
             starts_at_full: false,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost { adjust: SECOND, sleep: 300 * SECOND, min_interval: 2 * SECOND },
         poll_period: 5 * SECOND,

@@ -147,6 +147,7 @@ fn miner(name: &str) -> Miner {
             start_time: seconds(1),
             starts_at_full: false,
             start_overshoot: 0.0,
+            caps: false,
         },
         cost: ChangeCost { adjust: seconds(1), sleep: seconds(1), min_interval: seconds(1) },
         poll_period: seconds(1),

@@ -24,4 +24,5 @@ mod signals_level;
 mod signals_openadr_site;
 mod signals_plant;
 mod signals_push;
+mod stamps;
 mod store;

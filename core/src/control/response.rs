@@ -21,6 +21,8 @@ use crate::units::{Hashrate, Watts};
 
 mod judge;
 
+use judge::{band, beside_a_cap};
+
 /// How far the learned response times may lie from the model's.
 pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
 /// Weight of a new observation of the response time.
@@ -505,6 +507,7 @@ impl Track {
             power.filter(|power| power.get() <= miner.nameplate.get() * ABSURD),
             &status.value.activity,
         ) && !self.settling.is_known()
+            && !beside_a_cap(miner, asked, power.get())
         {
             self.settling.learn(asked.get(), power.get(), miner.nameplate.get());
         }
@@ -686,7 +689,9 @@ impl Track {
             return;
         };
         let arrived = near(miner, power, goal);
-        if let Some(sent) = self.sent.filter(|sent| arrived && !sent.arrived && !sent.from_sleep) {
+        // A rise under a cap takes as long as whatever must start there.
+        let told = arrived && (!miner.response.caps || goal < from);
+        if let Some(sent) = self.sent.filter(|sent| told && !sent.arrived && !sent.from_sleep) {
             // Only a way that was long enough tells anything about time.
             if !near(miner, sent.from, goal) && expected > Duration::ZERO {
                 let ratio = taken.as_secs_f64() / expected.as_secs_f64();
@@ -722,6 +727,9 @@ impl Track {
         // Below where it was told to go a slow one may still be on its way up.
         let rising = power > from && power < asked.get() && !near(miner, power, asked.get());
         if rising && !self.has_stood(at) {
+            return;
+        }
+        if beside_a_cap(miner, asked, power) {
             return;
         }
         self.settling.learn(asked.get(), power, miner.nameplate.get());
@@ -783,11 +791,6 @@ impl Track {
         }
         self.failures = 0;
     }
-}
-
-/// How far readings of a steady draw may lie apart, in watts.
-fn band(miner: &Miner) -> f64 {
-    miner.nameplate.get() * NEAR.1 / 2.0
 }
 
 /// Whether a draw is at its goal, within what noise and settling explain.

@@ -332,6 +332,10 @@ pub struct Response {
     pub starts_at_full: bool,
     /// How far above its target a miner may draw while it starts or tunes, as a fraction. 0.05 = 5 %.
     pub start_overshoot: f64,
+    /// Whether a target is a cap, under which it may stay for reasons of its own, for minutes: a whole fleet behind one name.
+    /// Then a draw that is not near it says nothing of where it settles.
+    #[serde(default)]
+    pub caps: bool,
 }
 
 /// What a change costs, in time at full hashrate: the change must bring more than that.

@@ -53,6 +53,7 @@ pub(crate) fn miner(name: &str, circuit: usize) -> Miner {
             start_time: Duration::from_secs(20),
             starts_at_full: false,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost {
             adjust: Duration::from_secs(1),

@@ -26,7 +26,7 @@ use crate::control::signal::source::{FailSafe, Feed, Release, SourceSettings};
 use crate::control::site::{CircuitId, LimitClass, OrderSource, Scope};
 use crate::energy::baseline::Baseline;
 use crate::meter::Connection;
-use crate::signal::{Kind, OPERATOR, Place, Spec};
+use crate::signal::{Kind, OPERATOR, Place, Spec, mqtt};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -62,6 +62,7 @@ impl Signals {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Word {
     Http,
+    Mqtt,
     OpenAdr,
     Server,
     Contact,
@@ -70,8 +71,9 @@ enum Word {
     Guard,
 }
 
-const WORDS: [(&str, Word); 7] = [
+const WORDS: [(&str, Word); 8] = [
     ("http", Word::Http),
+    ("mqtt", Word::Mqtt),
     ("openadr", Word::OpenAdr),
     ("modbus-server", Word::Server),
     ("contact", Word::Contact),
@@ -166,7 +168,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         feed: match kind {
             // Without a time after which it is lost, whoever orders over HTTP need not be heard all the time.
             Word::Http if lost_after.is_none() => Feed::Calendar,
-            Word::Http | Word::Server => Feed::Stream,
+            Word::Http | Word::Mqtt | Word::Server => Feed::Stream,
             Word::OpenAdr | Word::Price => Feed::Polled,
             Word::Contact | Word::Guard => Feed::Level,
             Word::Calendar => Feed::Calendar,
@@ -180,7 +182,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         clock_allowance: time("clock_allowance", Duration::ZERO, DAY, seconds(300)),
         clock_tolerance: time("clock_tolerance", seconds(1), seconds(3_600), seconds(30)),
     };
-    let needs = matches!(kind, Word::OpenAdr | Word::Server | Word::Contact)
+    let needs = matches!(kind, Word::Mqtt | Word::OpenAdr | Word::Server | Word::Contact)
         || (kind == Word::Http && lost_after.is_some());
     if needs && cap.is_none() && !table.has("fail_safe") {
         report.error(
@@ -192,6 +194,9 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
     let mut settings = settings;
     let kind = match kind {
         Word::Http => Kind::Http,
+        Word::Mqtt => Kind::Mqtt(mqtt::Settings {
+            oldest: time("oldest_message", seconds(1), seconds(3_600), mqtt::OLDEST),
+        }),
         Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
         Word::Server => Kind::Server(server::read(table, context)?),
         Word::Contact => Kind::Contact(Box::new(contact::read(table, context, &settings)?)),

@@ -47,6 +47,7 @@ pub fn identify_as(address: IpAddr, firmware: Firmware, evidence: &Evidence) -> 
         Firmware::Auradine => others::fluxos(&mut finding, evidence),
         Firmware::SealMiner => others::bitdeer(&mut finding, evidence),
         Firmware::Proto => others::proto_os(&mut finding, evidence),
+        Firmware::Ballast => others::ballast(&mut finding, evidence),
         Firmware::AxeOs => others::esp_miner(&mut finding, evidence),
         Firmware::Cgminer => others::cgminer(&mut finding, evidence),
     }

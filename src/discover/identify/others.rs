@@ -136,6 +136,14 @@ pub(super) fn proto_os(finding: &mut Finding, evidence: &Evidence) {
     }
 }
 
+/// Another Ballast: `/api/v1/status`, which it tells to its own machine alone without a token.
+pub(super) fn ballast(finding: &mut Finding, evidence: &Evidence) {
+    let status = or_null(evidence.web("/api/v1/status"));
+    finding.identity.vendor = Some("Ballast".into());
+    finding.identity.serial = text(status, "/site");
+    finding.version = text(status, "/version");
+}
+
 /// AxeOS: `/api/system/info` (ESP-Miner's OpenAPI document); NerdAxe and Lucky Miner write the same.
 pub(super) fn esp_miner(finding: &mut Finding, evidence: &Evidence) {
     let info = or_null(evidence.web("/api/system/info"));

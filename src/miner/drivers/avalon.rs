@@ -54,6 +54,7 @@ pub(in crate::miner) const ABOUT: About = About {
             start_time: Duration::from_secs(180),
             starts_at_full: true,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost {
             adjust: Duration::from_secs(600),

@@ -54,6 +54,7 @@ pub(in crate::miner) const ABOUT: About = About {
             start_time: Duration::from_secs(15),
             starts_at_full: false,
             start_overshoot: 0.1,
+            caps: false,
         },
         cost: ChangeCost {
             adjust: Duration::from_secs(30),

@@ -57,6 +57,7 @@ pub(in crate::miner) const ABOUT: About = About {
             start_time: Duration::from_secs(120),
             starts_at_full: false,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost {
             adjust: Duration::from_secs(120),

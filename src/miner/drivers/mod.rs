@@ -3,6 +3,7 @@
 pub mod auradine;
 pub mod avalon;
 pub mod axeos;
+pub mod ballast;
 pub mod bitmain_stock;
 pub mod braiins_os;
 pub mod cgminer_readonly;

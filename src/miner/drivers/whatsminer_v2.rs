@@ -52,6 +52,7 @@ pub(in crate::miner) const ABOUT: About = About {
             // miner may run at its limit.
             starts_at_full: true,
             start_overshoot: 0.05,
+            caps: false,
         },
         cost: ChangeCost {
             adjust: Duration::from_secs(1),

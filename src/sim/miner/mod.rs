@@ -14,6 +14,7 @@ mod antminer_web;
 mod auradine;
 mod avalon;
 mod axeos;
+mod ballast;
 mod bitmain_stock;
 mod braiins_os;
 mod cgminer;
@@ -112,6 +113,7 @@ const fn make(driver: DriverKind) -> &'static Make {
         DriverKind::Proto => &proto::MAKE,
         DriverKind::Mara => &mara::MAKE,
         DriverKind::SealMiner => &sealminer::MAKE,
+        DriverKind::Ballast => &ballast::MAKE,
         DriverKind::Generic => &generic::MAKE,
     }
 }

@@ -26,7 +26,7 @@ struct Alarms {
 /// Something that somebody should know of.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Alarm)]
-struct AlarmBody {
+pub struct AlarmBody {
     /// Rises with every alarm.
     id: u64,
     /// What it is: a word of the list in the guide.
@@ -55,7 +55,7 @@ struct AlarmBody {
 
 /// Who has said that they know of an alarm.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-struct Acknowledged {
+pub struct Acknowledged {
     by: String,
     /// In milliseconds since 1970 (UTC).
     at: i64,
@@ -95,6 +95,11 @@ impl AlarmBody {
             muted: alarm.muted,
         }
     }
+}
+
+/// The alarms that are raised, the most urgent first, as far as `most` of them.
+pub fn raised(alarms: &crate::alarm::Alarms, most: usize) -> Vec<AlarmBody> {
+    alarms.list().0.into_iter().take(most).map(AlarmBody::new).collect()
 }
 
 /// What somebody should know of

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::config::quantity::{self, Kind};
+use crate::control::signal::book::MOST_NAME;
 use crate::control::signal::{Ask, Basis, Urgency, Wall};
 use crate::control::site::Scope;
 use crate::units::Watts;
@@ -92,6 +93,17 @@ pub struct HeartbeatBody {
     pub sent_at: Option<Wall>,
 }
 
+/// What takes an order back, as a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClearBody {
+    /// The name of the order.
+    pub id: String,
+    /// Up to which version.
+    pub revision: Option<u64>,
+    /// What the client's clock showed.
+    pub sent_at: Option<Wall>,
+}
+
 /// The body of `PUT /api/v1/lifts/{source}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiftBody {
@@ -106,7 +118,38 @@ pub struct LiftBody {
 /// # Errors
 /// [`Wrong`].
 pub fn limit(bytes: &[u8]) -> Result<LimitBody, Wrong> {
+    limit_of(Keys::read(bytes)?)
+}
+
+/// Reads an order that came as a message, which has its name beside the keys of [`limit`].
+///
+/// # Errors
+/// [`Wrong`], and the name as far as that could be read.
+pub fn named_limit(bytes: &[u8]) -> Result<(String, LimitBody), (Option<String>, Wrong)> {
+    let mut keys = Keys::read(bytes).map_err(|wrong| (None, wrong))?;
+    let id = keys.id().map_err(|wrong| (None, wrong))?;
+    match limit_of(keys) {
+        Ok(limit) => Ok((id, limit)),
+        Err(wrong) => Err((Some(id), wrong)),
+    }
+}
+
+/// Reads a message that takes an order back.
+///
+/// # Errors
+/// [`Wrong`].
+pub fn clear(bytes: &[u8]) -> Result<ClearBody, Wrong> {
     let mut keys = Keys::read(bytes)?;
+    let body = ClearBody {
+        id: keys.id()?,
+        revision: keys.whole("revision", u64::MAX)?,
+        sent_at: keys.instant("sent_at")?,
+    };
+    keys.finish()?;
+    Ok(body)
+}
+
+fn limit_of(mut keys: Keys) -> Result<LimitBody, Wrong> {
     let cap = keys.power("cap", "cap_watts")?;
     let reduce_by = keys.power("reduce_by", "reduce_by_watts")?;
     let percent = keys.number("percent")?;
@@ -219,6 +262,13 @@ impl Keys {
         let unique: Unique = serde_json::from_slice(bytes)
             .map_err(|error| Wrong::new(format!("the body cannot be read as JSON: {error}"), help))?;
         Ok(Self { left: unique.0, asked: Vec::new() })
+    }
+
+    /// The name of an order.
+    fn id(&mut self) -> Result<String, Wrong> {
+        self.text("id", MOST_NAME)?
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| Wrong::new("the message has no `id`", "name the order, like \"id\": \"evening\""))
     }
 
     /// The value of a key; `null` is none.

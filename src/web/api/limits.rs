@@ -1,6 +1,5 @@
 //! The requests themselves.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,22 +9,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::answer::{self, Alive, Delivered, Given, Lifted, Limit, Limits, Orders, Source, json};
-use super::body::{self, End, LimitBody};
+use super::body::{self, End};
 use super::document::{Heartbeat, LiftOrder, LimitOrder, OrderErrors};
 use super::problem::Problem;
 use super::query::{Name, Query};
 use super::{Api, Need, Peer, Shared, body_of};
 use crate::control::signal::book::{MOST_NAME, Phase};
-use crate::control::signal::{Doubt, Order, Receipt, Refusal, Wall};
-use crate::control::site::{CircuitId, Scope};
-use crate::signal::desk::Made;
-use crate::signal::glance::Giver;
+use crate::control::signal::{Refusal, Wall};
 use crate::signal::record::Record;
-use crate::signal::{DeskError, List, SourceKey};
+use crate::signal::{DeskError, SourceKey};
 use crate::token::Caller;
 
-/// A clock that is further off does not know the day.
-const MOST_APART: Duration = Duration::from_secs(86_400);
 /// The longest time for which an operator may raise above a source's caps at once.
 const LONGEST_LIFT: Duration = Duration::from_secs(86_400);
 
@@ -60,59 +54,10 @@ pub(super) async fn give(
     let read = body_of(&headers, body).await;
     let read = read.and_then(|bytes| {
         usable(&id)?;
-        let limit = body::limit(&bytes)?;
-        api.plausible(limit.sent_at)?;
-        Ok(limit)
+        Ok(body::limit(&bytes)?)
     });
-    let complain = |problem: Problem| api.complain(&caller, source, &id, problem);
-    let limit = read.map_err(complain)?;
-    let (source, order) = api.order(&name, &id, &limit).map_err(complain)?;
-    let (until, now) = (order.until, api.desk.wall());
-    // Given to the desk, it would end the version before it: a wrong date must not take a cap away.
-    if order.from <= now && until.is_some_and(|until| order.from <= until && until <= now) {
-        return Err(complain(over(until)));
-    }
-    let receipt = match api.desk.give_sent(source, order, limit.sent_at).await {
-        Ok(receipt) => receipt,
-        Err(error) => return Err(complain(refused(&error, &name))),
-    };
-    if receipt == Receipt::Over {
-        return Err(over(until));
-    }
-    if receipt == Receipt::Outdated {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "a later version of this order, or its withdrawal, came first",
-            "send a higher `revision`, or leave it away: then it is the next one, unless its `sent_at` is older",
-        ));
-    }
-    api.compare_clocks(source, limit.sent_at);
-    let taken = matches!(receipt, Receipt::Accepted | Receipt::Replaced);
-    let giver = Giver {
-        id: id.as_str().into(),
-        by: limit.by.as_deref().map(Into::into),
-        remark: limit.note.as_deref().map(Into::into),
-    };
-    if taken && (giver.by.is_some() || giver.remark.is_some()) {
-        api.desk.given_by(source, &giver);
-    }
-    let at = api.desk.glance(source);
-    let stored = at.as_ref().is_some_and(|at| at.stored(&id));
-    let limit = at.as_ref().and_then(|at| Some(Limit::new(at.find(&id)?, at)));
-    if receipt != Receipt::Duplicate {
-        api.prove(&caller, "limit set", &name, Some(&id));
-        tracing::info!(
-            source = name,
-            order = id,
-            token = &*caller.name,
-            by = giver.by.as_deref(),
-            note = giver.remark.as_deref(),
-            "order {}",
-            answer::outcome(receipt)
-        );
-    }
-    let code = if receipt == Receipt::Accepted { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json(code, &Given { outcome: answer::outcome(receipt), stored, limit }))
+    let (code, given) = api.set_limit(&caller, (source, &name), &id, read).await?;
+    Ok(json(code, &given))
 }
 
 /// Take an order back
@@ -135,25 +80,8 @@ pub(super) async fn take_back(
     let (source, name) = api.source_of(&caller)?;
     usable(&id)?;
     let revision = Query::read(query.as_deref(), &["revision"])?.whole("revision", 0, u64::MAX)?;
-    let before = api.desk.glance(source);
-    if let (Some(revision), Some(held)) = (revision, before.as_ref().and_then(|at| at.find(&id)))
-        && held.withdrawn.is_none()
-        && revision < held.order.revision
-    {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            format!("version {} of the order is in force", held.order.revision),
-            "take back that version, or leave `revision` away",
-        ));
-    }
-    let known = api.desk.take_back(source, &id, revision).await.map_err(|error| refused(&error, &name))?;
-    if !known {
-        return Err(no_limit(&id));
-    }
-    api.prove(&caller, "limit taken back", &name, Some(&id));
-    tracing::info!(source = name, order = id, token = &*caller.name, "order taken back");
-    let stored = api.desk.glance(source).is_some_and(|at| at.stored(&id));
-    Ok(json(StatusCode::OK, &Given { outcome: "withdrawn", stored, limit: None }))
+    let given = api.clear_limit(&caller, (source, &name), &id, revision).await?;
+    Ok(json(StatusCode::OK, &given))
 }
 
 /// The orders that are known, and the state of their sources
@@ -244,42 +172,9 @@ pub(super) async fn heartbeat(State(api): Shared, from: From, headers: HeaderMap
     let caller = api.admit(&headers, peer(from), Need::Heartbeat)?;
     let (source, name) = api.source_of(&caller)?;
     let arrived = api.desk.wall();
-    let read = body_of(&headers, body).await.and_then(|bytes| {
-        let heartbeat = body::heartbeat(&bytes)?;
-        api.plausible(heartbeat.sent_at)?;
-        Ok(heartbeat)
-    });
-    let heartbeat = read.map_err(|problem| api.complain(&caller, source, "heartbeat", problem))?;
-    api.compare_clocks(source, heartbeat.sent_at);
-    match heartbeat.limits {
-        None => api.desk.heartbeat(source),
-        Some(names) => {
-            let at = api.desk.glance(source);
-            let stands = |name: &String| at.as_ref().is_some_and(|at| at.standing(name).is_some());
-            let missing: Vec<&String> = names.iter().filter(|name| !stands(name)).collect();
-            if let Some(first) = missing.first() {
-                // It lives, but what it orders is not all known: control is not given back on its word.
-                api.desk.heartbeat(source);
-                return Err(Problem::new(
-                    StatusCode::CONFLICT,
-                    format!(
-                        "{} of these orders are not known, such as `{}`",
-                        missing.len(),
-                        body::shorten(first)
-                    ),
-                    "send each with PUT /api/v1/limits/{id}, then say again which stand",
-                ));
-            }
-            // An order that came after it was made stands, too.
-            let made = Some(Made { sent: heartbeat.sent_at, arrived });
-            let list =
-                List { unreadable: names.into_iter().map(Arc::from).collect(), made, ..List::default() };
-            api.desk.list(source, list).await.map_err(|error| refused(&error, &name))?;
-        }
-    }
-    let state = api.desk.view(source);
-    let state_before = state.map(|view| view.state.name());
-    Ok(json(StatusCode::OK, &Alive { source: name, state_before }))
+    let read = body_of(&headers, body).await.and_then(|bytes| Ok(body::heartbeat(&bytes)?));
+    let alive = api.heard(&caller, (source, &name), arrived, read).await?;
+    Ok(json(StatusCode::OK, &alive))
 }
 
 /// Draw more than a source has ordered, for a time and in somebody's name
@@ -352,66 +247,6 @@ pub(super) async fn end_lift(
 }
 
 impl Api {
-    /// An order of a source as the desk takes it. Names are found in one configuration, all of them.
-    pub(super) fn order(
-        &self,
-        source: &str,
-        id: &str,
-        body: &LimitBody,
-    ) -> Result<(SourceKey, Order), Problem> {
-        let (default_circuit, default_scope) = self.place(source).unwrap_or((String::new(), Scope::Import));
-        let (key, site) =
-            self.desk.source_and_site(source).ok_or_else(|| refused(&DeskError::NoSource, source))?;
-        let name = body.circuit.as_ref().unwrap_or(&default_circuit);
-        let circuit = site.circuits.iter().position(|circuit| circuit.name == *name).map(CircuitId);
-        let circuit = circuit.ok_or_else(|| {
-            let names: Vec<&str> = site.circuits.iter().map(|circuit| circuit.name.as_str()).collect();
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                format!("the site has no circuit `{}`", body::shorten(name)),
-                format!("there are {}", names.join(", ")),
-            )
-        })?;
-        let now = self.desk.wall();
-        let build = |from: Wall, revision: u64| Order {
-            id: id.into(),
-            revision,
-            lane: "".into(),
-            priority: body.priority.unwrap_or(u32::MAX),
-            circuit,
-            scope: body.scope.unwrap_or(default_scope),
-            ask: body.ask,
-            basis: body.basis,
-            urgency: body.urgency,
-            from,
-            until: match body.end {
-                End::Open => None,
-                End::At(until) => Some(until),
-                End::After(time) => Some(from.later(time)),
-            },
-            start_spread: body.start_spread,
-        };
-        let at = self.desk.glance(key);
-        let standing = at.as_ref().and_then(|at| at.standing(id));
-        let from = body.from.unwrap_or(now);
-        let next = self.desk.next_revision(key, id);
-        let order = match (body.revision, standing) {
-            // The same version again begins when it began.
-            (Some(revision), Some(held)) if held.order.revision == revision => {
-                build(body.from.unwrap_or(held.order.from), revision)
-            }
-            (Some(revision), _) => build(from, revision),
-            (None, Some(held)) => {
-                let again = build(body.from.unwrap_or(held.order.from), held.order.revision);
-                // "For two hours" without a beginning means from now on, each time that it is said.
-                let moving = body.from.is_none() && matches!(body.end, End::After(_));
-                if again == held.order && !moving { again } else { build(from, next) }
-            }
-            (None, None) => build(from, next),
-        };
-        Ok((key, order))
-    }
-
     /// The sources of which somebody may read.
     fn seen_by(&self, caller: &Caller, wanted: Option<&str>) -> Result<Vec<SourceKey>, Problem> {
         let all = caller.scopes.operator || caller.scopes.read;
@@ -430,34 +265,6 @@ impl Api {
             None => self.source(own.unwrap_or("")).map(|source| vec![source]),
         }
     }
-
-    /// Refuses what was sent on another day, by the clock of its sender: that clock, or ours, was never set.
-    fn plausible(&self, sent_at: Option<Wall>) -> Result<(), Problem> {
-        let (Some(theirs), ours) = (sent_at, self.desk.wall()) else { return Ok(()) };
-        if ours.since(theirs).max(theirs.since(ours)) <= MOST_APART {
-            return Ok(());
-        }
-        Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            format!("`sent_at` is {}, and it is {} here", stamp(Some(theirs)), stamp(Some(ours))),
-            "set the clock that is wrong, or leave `sent_at` away; what was in force stays in force",
-        ))
-    }
-
-    /// Makes the source degraded for something that could not be obeyed, and says so in the log.
-    fn complain(&self, caller: &Caller, source: SourceKey, id: &str, problem: Problem) -> Problem {
-        let id = body::shorten(id);
-        self.desk.complain(source, format!("{id}: {}", problem.error).into());
-        tracing::warn!(token = &*caller.name, order = id, error = problem.error, "an order is refused");
-        problem
-    }
-
-    fn compare_clocks(&self, source: SourceKey, sent_at: Option<Wall>) {
-        if let Some(theirs) = sent_at {
-            let ours = self.desk.wall();
-            self.desk.doubt(source, Doubt::Off(ours.since(theirs).max(theirs.since(ours))));
-        }
-    }
 }
 
 pub(super) fn usable(id: &str) -> Result<(), Problem> {
@@ -469,14 +276,6 @@ pub(super) fn usable(id: &str) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-fn over(until: Option<Wall>) -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        format!("the order is over already: it ends at {}", stamp(until)),
-        "check the dates and the clocks of both machines; DELETE takes an order back",
-    )
 }
 
 pub(super) fn no_limit(id: &str) -> Problem {
@@ -515,6 +314,6 @@ pub(super) fn refused(error: &DeskError, source: &str) -> Problem {
     Problem::new(code, words, help)
 }
 
-fn stamp(wall: Option<Wall>) -> String {
+pub(super) fn stamp(wall: Option<Wall>) -> String {
     wall.and_then(answer::stamp).unwrap_or_else(|| String::from("the end of time"))
 }

@@ -19,6 +19,7 @@
 //! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version |
 //! | `GET /api/v1/limits`, `/{id}` | any | orders that are known, and the state of their sources |
 //! | `GET /api/v1/orders` | any | what became of them |
+//! | `GET /api/v1/member` | `limits` | what another Ballast must know to lead this one |
 //! | `POST /api/v1/heartbeat` | `limits` | says that the source lives, and which orders stand |
 //! | `PUT`, `DELETE /api/v1/lifts/{source}` | `operator` | raises above the caps of a source, for a time and in a name |
 //!
@@ -32,8 +33,11 @@ mod document;
 mod energy;
 mod events;
 pub mod fuzzing;
+mod giving;
 mod limits;
 mod maintenance;
+mod member;
+pub mod message;
 mod preview;
 mod problem;
 mod proof;
@@ -70,6 +74,7 @@ use crate::signal::{Desk, OPERATOR, Place, SourceKey};
 use crate::standby::Standby;
 use crate::stops::Stops;
 use crate::token::{Caller, Gate, Scopes, Token, Unknown};
+pub use alarms::raised;
 use energy::Shelf;
 pub use preview::{Ask, Asker};
 pub use problem::Problem;
@@ -257,12 +262,8 @@ impl Api {
             Need::Heartbeat => (limits, "`limits`"),
             Need::Operator => (operator, "`operator`"),
         };
-        if let Some(standby) = self.standby.as_ref().filter(|it| need != Need::Read && !it.takes_orders()) {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "this machine stands by, and another one leads",
-                format!("ask {}, the address of whichever leads", standby.address()),
-            ));
+        if need != Need::Read {
+            self.takes_orders()?;
         }
         if !may {
             return Err(Problem::new(
@@ -272,6 +273,18 @@ impl Api {
             ));
         }
         Ok(caller)
+    }
+
+    /// Refuses what moves something while another machine leads.
+    fn takes_orders(&self) -> Result<(), Problem> {
+        match self.standby.as_ref().filter(|it| !it.takes_orders()) {
+            None => Ok(()),
+            Some(standby) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this machine stands by, and another one leads",
+                format!("ask {}, the address of whichever leads", standby.address()),
+            )),
+        }
     }
 
     /// Hands over to the proof that somebody has used the operator's rights.
@@ -349,7 +362,7 @@ pub(super) fn router(exporter: Arc<Exporter>, orders: Option<Arc<Api>>) -> Route
     let reads = Reads::new(exporter, orders.clone());
     let mut all = OpenApiRouter::with_openapi(document::blank()).merge(reads::routes(reads.clone()));
     if let Some(api) = orders {
-        all = all.merge(order_routes(api));
+        all = all.merge(member::routes(reads.clone(), api.clone())).merge(order_routes(api));
     }
     let (router, document) = all.split_for_parts();
     reads.documented(&document);

@@ -50,6 +50,15 @@ impl Problem {
         )
     }
 
+    /// What was sent is not the latest of its kind any more.
+    pub(super) fn outdated() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "a later version of this order, or its withdrawal, came first",
+            "send a higher `revision`, or leave it away: then it is the next one, unless its `sent_at` is older",
+        )
+    }
+
     /// There is nothing at this path.
     pub(crate) fn nothing_here() -> Self {
         Self::new(

@@ -339,7 +339,7 @@ fn state_of(word: &str) -> Result<MinerState, Problem> {
 }
 
 /// Of each circuit, whether it is this one or below it. Each stands after its parent.
-fn below(site: &Site, top: CircuitId) -> Vec<bool> {
+pub(super) fn below(site: &Site, top: CircuitId) -> Vec<bool> {
     let mut below: Vec<bool> = Vec::with_capacity(site.circuits.len());
     for (index, circuit) in site.circuits.iter().enumerate() {
         let fed = circuit.parent.and_then(|parent| below.get(parent.0)).copied().unwrap_or(false);

@@ -52,6 +52,7 @@ impl Sim {
                 start_time: Duration::from_millis(200),
                 starts_at_full: false,
                 start_overshoot: 0.02,
+                caps: false,
             },
             cost: kind.traits().cost,
             poll_period: Duration::from_secs(2),

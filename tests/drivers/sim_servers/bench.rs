@@ -73,6 +73,7 @@ impl Bench {
             start_time: Duration::from_millis(700),
             starts_at_full: false,
             start_overshoot: 0.05,
+            caps: false,
         };
         let spec = Miner {
             name: "bench".into(),

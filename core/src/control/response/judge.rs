@@ -2,14 +2,29 @@
 
 use std::time::Duration;
 
-use super::{MAY_RETURN, MOVED, TUNING, Track, near};
+use super::{MAY_RETURN, MOVED, NEAR, TUNING, Track, near};
 use crate::control::decision::MinerState;
 use crate::control::site::{Miner, Settings};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::moment::Moment;
+use crate::units::Watts;
 
 /// One that has never been heard is other load after so long.
 const NEVER_HEARD: Duration = Duration::from_secs(60);
+
+/// How far readings of a steady draw may lie apart, in watts.
+pub(super) fn band(miner: &Miner) -> f64 {
+    miner.nameplate.get() * NEAR.1 / 2.0
+}
+
+/// A draw that differs from a target that is a cap by more than this share of it is no sign of where it settles.
+const BESIDE_A_CAP: f64 = 0.05;
+
+/// Whether a draw lies so far from a target that is a cap that it says nothing of where that settles: below it something starts,
+/// above it something has not come down yet.
+pub(super) fn beside_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
+    miner.response.caps && (power - asked.get()).abs() > asked.get() * BESIDE_A_CAP
+}
 
 impl Track {
     /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was

@@ -128,6 +128,31 @@ fn a_slow_climb_is_nowhere_to_settle_and_whoever_draws_what_they_were_told_is_no
 }
 
 #[test]
+fn what_stands_below_a_cap_for_minutes_is_not_asked_for_more_than_it_may_draw() {
+    // A whole fleet behind a name waits for its own miners to start: a watt a second is standing, for a single miner.
+    let lowest = |caps: bool| {
+        let mut plant = plant(0.6, |at| if at < 200.0 { -110e3 } else { -130e3 });
+        let mut slow = (*plant.site).clone();
+        for miner in &mut slow.miners {
+            miner.response.ramp_up = crate::units::WattsPerSecond::whole(1);
+            miner.response.caps = caps;
+        }
+        plant.site = Arc::new(slow);
+        let mut lowest = f64::INFINITY;
+        for _ in 0..600 {
+            let decision = plant.cycle();
+            for (outcome, track) in decision.miners.iter().zip(&plant.state.tracks) {
+                assert_ne!(outcome.state, MinerState::Straggler);
+                lowest = lowest.min(track.settling.scale());
+            }
+        }
+        lowest
+    };
+    assert!(lowest(false) < 0.9, "a miner's own scale is learned");
+    assert!(lowest(true) > 0.95 - 1e-9, "a cap is none");
+}
+
+#[test]
 fn a_lost_meter_takes_the_fleet_to_its_fail_safe_and_back() {
     let mut plant = plant(0.9, |_| -130e3);
     plant.run(30);

@@ -64,6 +64,7 @@ pub(in crate::miner) const ABOUT: About = About {
             start_time: Duration::from_secs(240),
             starts_at_full: true,
             start_overshoot: 0.05,
+            caps: false,
         },
         // Each change restarts mining from cold and writes flash: rarely.
         cost: ChangeCost {

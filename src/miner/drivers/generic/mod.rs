@@ -44,6 +44,7 @@ pub(in crate::miner) const ABOUT: About = About {
             start_time: Duration::from_secs(5),
             starts_at_full: true,
             start_overshoot: 0.05,
+            caps: false,
         },
         // Contactors wear with every cycle.
         cost: ChangeCost {

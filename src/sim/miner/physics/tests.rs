@@ -265,6 +265,7 @@ fn odd_models_do_not_break_it() {
         start_time: Duration::ZERO,
         starts_at_full: false,
         start_overshoot: 0.0,
+        caps: false,
     };
     odd.cost = ChangeCost { adjust: Duration::ZERO, sleep: Duration::ZERO, min_interval: Duration::ZERO };
     odd.points.truncate(1);
