@@ -177,6 +177,7 @@ fn circuit(name: String, parent: Option<usize>, meter: Option<usize>) -> Circuit
         margin: Watts::ZERO,
         other_load: Watts::ZERO,
         interlock: None,
+        emergency_stop: None,
         breaker: None,
         fail_safe: Watts::ZERO,
     }
