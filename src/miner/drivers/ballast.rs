@@ -169,18 +169,18 @@ impl Ballast {
 /// What `member` says, in our units.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Member {
-    site: String,
+    site: Option<String>,
     mode: String,
-    cycle_age: f64,
-    stale: Vec<String>,
+    cycle_age: Option<f64>,
+    stale: Option<Vec<String>>,
     power: Option<f64>,
     power_age: Option<f64>,
     lowest: Option<f64>,
-    highest: f64,
-    nameplate: f64,
+    highest: Option<f64>,
+    nameplate: Option<f64>,
     held_by: Option<(f64, String)>,
     hashrate: Option<f64>,
-    awake: f64,
+    awake: Option<f64>,
     source: String,
     watched: bool,
     lifted_by: Option<String>,
@@ -188,12 +188,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Reads it.
+    /// Reads it, each field by itself: what is not told is not known, and no number.
     ///
     /// # Errors
-    /// What it lacks.
+    /// When it is no such answer at all.
     pub(crate) fn read(reply: &Value) -> Result<Self, String> {
-        let lacks = |key: &str| format!("`{key}` is missing");
         let (power, range) = (fields::object(reply, "power")?, fields::object(reply, "range")?);
         let source = fields::object(reply, "source")?;
         let number = |object: &Value, key: &str| {
@@ -202,32 +201,29 @@ impl Member {
         let text = |object: &Value, key: &str| fields::text(object, key).map(|text| fields::words(text, &[]));
         let held_by = reply.get("held_by").filter(|held| held.is_object());
         let states = reply.get("miners_by_state").and_then(Value::as_object);
-        let states = states.ok_or_else(|| lacks("miners_by_state"))?;
+        // A count that cannot be read is somebody.
         let awake = |(state, count): (&String, &Value)| {
-            if state == "asleep" { 0.0 } else { fields::as_number(count).unwrap_or(0.0) }
+            if state == "asleep" { 0.0 } else { fields::as_number(count).unwrap_or(1.0) }
         };
-        let stale =
-            reply.get("stale_meters").and_then(Value::as_array).ok_or_else(|| lacks("stale_meters"))?;
+        let stale = reply.get("stale_meters").and_then(Value::as_array);
+        let names = |stale: &Vec<Value>| {
+            stale.iter().take(4).filter_map(Value::as_str).map(|name| fields::words(name, &[])).collect()
+        };
         Ok(Self {
-            site: text(reply, "site").ok_or_else(|| lacks("site"))?,
-            mode: text(reply, "mode").ok_or_else(|| lacks("mode"))?,
-            cycle_age: number(reply, "cycle_age_seconds").ok_or_else(|| lacks("cycle_age_seconds"))?,
-            stale: stale
-                .iter()
-                .take(4)
-                .filter_map(Value::as_str)
-                .map(|name| fields::words(name, &[]))
-                .collect(),
+            site: text(reply, "site").filter(|site| !site.is_empty()),
+            mode: text(reply, "mode").ok_or("`mode` is missing")?,
+            cycle_age: number(reply, "cycle_age_seconds"),
+            stale: stale.map(names),
             power: number(power, "watts"),
             power_age: number(power, "age_seconds"),
             lowest: number(range, "lowest_watts"),
-            highest: number(range, "highest_watts").ok_or_else(|| lacks("highest_watts"))?,
-            nameplate: number(range, "nameplate_watts").ok_or_else(|| lacks("nameplate_watts"))?,
+            highest: number(range, "highest_watts"),
+            nameplate: number(range, "nameplate_watts"),
             held_by: held_by.and_then(|held| Some((number(held, "watts")?, text(held, "source")?))),
             hashrate: fields::number(reply, "hashrate_hashes_per_second")
                 .filter(|rate| (0.0..=MOST_HASHES).contains(rate)),
-            awake: states.iter().map(awake).sum(),
-            source: text(source, "name").ok_or_else(|| lacks("name"))?,
+            awake: states.map(|states| states.iter().map(awake).sum()),
+            source: text(source, "name").unwrap_or_default(),
             watched: number(source, "lost_after_seconds").is_some(),
             lifted_by: text(source, "lifted_by"),
             cap: number(source, "cap_watts"),
@@ -259,8 +255,11 @@ impl Member {
         if let Some(refuses) = self.refuses() {
             return Some(refuses);
         }
-        if self.mode == "fail-safe" && !self.stale.is_empty() {
-            return Some(format!("it is in fail-safe: no fresh value of {}", self.stale.join(", ")));
+        // That no meter is stale must be told: then its own source alone is lost, which an order ends.
+        let stale = self.stale.as_ref().map(|stale| stale.join(", "));
+        if self.mode == "fail-safe" && stale.as_ref().is_none_or(|stale| !stale.is_empty()) {
+            let what = stale.unwrap_or_else(|| String::from("something"));
+            return Some(format!("it is in fail-safe: no fresh value of {what}"));
         }
         if let Some(by) = &self.lifted_by {
             return Some(format!("{by} has lifted the caps of its source `{}`", self.source));
@@ -279,13 +278,13 @@ impl Member {
     fn range(&self) -> Option<(Watts, Watts)> {
         let lowest = self.lowest?.ceil();
         let held = self.held_by.as_ref().map_or(f64::INFINITY, |(watts, _)| *watts);
-        let highest = self.highest.min(held).floor().max(lowest);
+        let highest = self.highest?.min(held).floor().max(lowest);
         Some((Watts::saturating(lowest), Watts::saturating(highest)))
     }
 
     /// What it means.
     fn status(&self) -> MinerStatus {
-        let old = self.power_age.is_some_and(|age| age > OLD);
+        let old = self.cycle_age.is_none() || self.power_age.is_some_and(|age| age > OLD);
         let power = fields::measured(self.power.filter(|_| !old), true, Watts::saturating);
         let lowest = self.lowest.unwrap_or(0.0);
         let target = match self.cap {
@@ -296,7 +295,7 @@ impl Member {
         let activity = match self.fault() {
             _ if self.mode == "start-up" => Activity::Starting,
             Some(fault) => Activity::Fault(Arc::from(fault)),
-            None if self.awake == 0.0 && target == Measured::Value(Target::Sleep) => Activity::Asleep,
+            None if self.awake == Some(0.0) && target == Measured::Value(Target::Sleep) => Activity::Asleep,
             None => Activity::Hashing,
         };
         let power = if activity == Activity::Starting { Measured::Unavailable } else { power };
@@ -318,8 +317,8 @@ impl Driver for Ballast {
             self.call(Request::Heartbeat, None).await?;
         }
         let member = self.ask().await?;
-        if member.cycle_age > STANDS_STILL {
-            let reason = format!("its control cycle has stood still for {:.0} s", member.cycle_age);
+        if let Some(age) = member.cycle_age.filter(|age| *age > STANDS_STILL) {
+            let reason = format!("its control cycle has stood still for {age:.0} s");
             return Err(self.web.place().malformed(Request::Member.path(), reason));
         }
         Ok(member.status())
@@ -334,7 +333,7 @@ impl Driver for Ballast {
         if let Some(refuses) = member.and_then(Member::refuses) {
             return Err(self.web.place().other(name, &refuses, &[]));
         }
-        let most = member.map_or(MOST_WATTS, |member| member.nameplate);
+        let most = member.and_then(|member| member.nameplate).unwrap_or(MOST_WATTS);
         let cap = match target {
             Target::Sleep => 0.0,
             Target::Power(power) => power.get().min(most).floor().max(0.0),
@@ -354,8 +353,8 @@ impl Driver for Ballast {
     }
 
     async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {
-        let site = self.ask().await?.site.clone();
-        Ok(Some(Identity { vendor: Some("Ballast".into()), serial: Some(site), ..Identity::default() }))
+        let serial = self.ask().await?.site.clone();
+        Ok(Some(Identity { vendor: Some("Ballast".into()), serial, ..Identity::default() }))
     }
 
     async fn prove_account(&mut self) -> Result<bool, DriverError> {
