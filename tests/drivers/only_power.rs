@@ -23,7 +23,7 @@ struct Allowed {
     changes: &'static [&'static str],
 }
 
-const ALLOWED: [Allowed; 15] = [
+const ALLOWED: [Allowed; 16] = [
     Allowed {
         kind: DriverKind::WhatsminerV2,
         asks: &[

@@ -123,10 +123,9 @@ fn two_that_both_lead_lower_and_do_not_fight() {
         }
     }
     let mean = over / f64::from(seconds - 60);
-    println!("mean over the cap {mean:.0} W, {commands} commands, {lowers} of {seconds} s lowering only");
-    assert!(mean < 0.02 * cap_at, "{mean:.0} W over a cap that one of them knows");
-    assert!(lowers > 1_500, "{lowers} s");
-    assert!(commands < 40 * MINERS, "{commands} commands in half an hour");
+    // What it comes to: 2 W, 381 commands, 1,747 s.
+    let all = format!("{mean:.0} W over the cap, {commands} commands, {lowers} s of lowering alone");
+    assert!(mean < 0.02 * cap_at && commands < 40 * MINERS && lowers > 1_500, "{all}");
 }
 
 #[test]
@@ -139,15 +138,10 @@ fn two_that_both_lead_without_knowing_it_import_no_more_than_one() {
         plant.cycle();
         plant.second(&mut second, Lead::Leads, &[]);
     }
-    println!(
-        "alone {:.0} J, both {:.0} J; captured {:.3} and {:.3}",
-        alone.imported,
-        plant.imported,
-        alone.captured / alone.surplus,
-        plant.captured / plant.surplus
-    );
     let more = plant.imported - alone.imported;
+    // What it comes to: 370 kJ beside 328 kJ.
     assert!(more < 0.001 * plant.surplus, "{more:.0} J more of {:.0} J", plant.surplus);
+    assert!(plant.captured > 0.9 * plant.surplus, "and it wastes little: {:.0} J", plant.captured);
 }
 
 #[test]
