@@ -30,6 +30,8 @@ pub const FILE: &str = "emergency-stops.json";
 const LARGEST: u64 = 1 << 20;
 /// Releases that may wait for the next cycle.
 const MOST_WAITING: usize = 64;
+/// Cycles after which what could not be written is tried again.
+const AGAIN_AFTER: u32 = 20;
 /// More circuits than a site has.
 const MOST_MIRRORED: usize = 100_000;
 
@@ -72,8 +74,12 @@ struct Inside {
     asked: Vec<Waiting>,
     /// The file could not be read at the start.
     all: bool,
-    /// What the machine that leads has latched, where this one stands by and has just heard of it.
-    mirrored: Option<BTreeSet<Arc<str>>>,
+    /// What the machine that leads has latched and released, where this one stands by and has just heard of it.
+    mirrored: Option<(BTreeSet<Arc<str>>, BTreeMap<Arc<str>, i64>)>,
+    /// When somebody has released each, in Unix milliseconds, since the start.
+    released: BTreeMap<Arc<str>, i64>,
+    /// What is latched is not on disk, and the cycles since that was tried.
+    unsaved: Option<u32>,
 }
 
 /// The emergency stops of a daemon. Copies share them.
@@ -132,10 +138,18 @@ impl Stops {
         locked(&self.0.inside).latched.clone()
     }
 
-    /// What the machine that leads has latched, for the one that stands by: what it has, this one has, and what somebody has released
-    /// there is released here, too, where the contact is seen to be closed.
-    pub fn mirror(&self, latched: Vec<Arc<str>>) {
-        locked(&self.0.inside).mirrored = Some(latched.into_iter().take(MOST_MIRRORED).collect());
+    /// When somebody has released each since the start, for the machine that stands by.
+    pub fn released(&self) -> Vec<(Arc<str>, i64)> {
+        locked(&self.0.inside).released.iter().map(|(name, at)| (name.clone(), *at)).collect()
+    }
+
+    /// What the machine that leads has latched, for the one that stands by: what it has, this one has. What somebody has released
+    /// there after it was latched here is released here, too, where the contact is seen to be closed. That it is not latched there is
+    /// no release: a machine that has forgotten everything has nothing latched.
+    pub fn mirror(&self, latched: Vec<Arc<str>>, released: Vec<(Arc<str>, i64)>) {
+        let latched = latched.into_iter().take(MOST_MIRRORED).collect();
+        let released = released.into_iter().take(MOST_MIRRORED).collect();
+        locked(&self.0.inside).mirrored = Some((latched, released));
     }
 
     /// What somebody releases in the cycle that begins.
@@ -143,12 +157,15 @@ impl Stops {
         let site = state.site().clone();
         let mut inside = locked(&self.0.inside);
         let mut elsewhere = Vec::new();
-        if let Some(mirrored) = inside.mirrored.take() {
+        if let Some((latched, released)) = inside.mirrored.take() {
             for (index, circuit) in site.circuits.iter().enumerate() {
-                let here = inside.latched.contains_key(circuit.name.as_str());
-                match (here, mirrored.contains(circuit.name.as_str())) {
-                    (false, true) if circuit.emergency_stop.is_some() => state.latch(CircuitId(index)),
-                    (true, false) => elsewhere.push(CircuitId(index)),
+                let name = circuit.name.as_str();
+                let since = inside.latched.get(name).copied();
+                match (since, latched.contains(name)) {
+                    (None, true) if circuit.emergency_stop.is_some() => state.latch(CircuitId(index)),
+                    (Some(since), false) if released.get(name).is_some_and(|at| *at > since) => {
+                        elsewhere.push(CircuitId(index));
+                    }
                     _ => {}
                 }
             }
@@ -175,7 +192,10 @@ impl Stops {
         };
         let here = inside.latched.keys().filter(|name| !gone(name)).count();
         let same = now.len() == here && now.iter().all(|name| inside.latched.contains_key(name));
-        inside.all = false;
+        // A damaged file stands for all of them until there is one that it can stand for.
+        if site.circuits.iter().any(|circuit| circuit.emergency_stop.is_some()) {
+            inside.all = false;
+        }
         if !same {
             let before = std::mem::take(&mut inside.latched);
             let wall = clock::unix_millis();
@@ -185,7 +205,12 @@ impl Stops {
                 let since = before.get(&name).copied().unwrap_or(wall);
                 inside.latched.insert(name, since);
             }
-            if tokio::runtime::Handle::try_current().is_ok() {
+            inside.unsaved = Some(AGAIN_AFTER);
+        }
+        if let Some(cycles) = inside.unsaved.as_mut() {
+            *cycles = cycles.saturating_add(1);
+            if *cycles > AGAIN_AFTER && tokio::runtime::Handle::try_current().is_ok() {
+                *cycles = 0;
                 let shared = self.clone();
                 tokio::task::spawn_blocking(move || shared.keep());
             }
@@ -224,6 +249,7 @@ impl Stops {
             Err(_) => return Err(StopError::Busy),
         }
         info!(circuit, "its emergency stop is released");
+        locked(&self.0.inside).released.insert(circuit.into(), clock::unix_millis());
         let shared = self.clone();
         Ok(tokio::task::spawn_blocking(move || shared.keep()).await.unwrap_or(Some(false)))
     }
@@ -243,9 +269,17 @@ impl Stops {
         let latched: BTreeMap<String, i64> =
             locked(&self.0.inside).latched.iter().map(|(name, since)| (name.to_string(), *since)).collect();
         if latched.is_empty() && !path.exists() {
+            locked(&self.0.inside).unsaved = None;
             return Some(true);
         }
-        let written = write(path, &Kept { version: 1, latched });
+        let written = write(path, &Kept { version: 1, latched: latched.clone() });
+        if written.is_ok() {
+            let mut inside = locked(&self.0.inside);
+            // What has changed meanwhile is written by whoever has changed it.
+            if inside.latched.keys().map(|name| &**name).eq(latched.keys().map(String::as_str)) {
+                inside.unsaved = None;
+            }
+        }
         if let Err(reason) = &written {
             error!(
                 "{} cannot be written: {reason}; a restart would not know which emergency stops are latched",

@@ -28,13 +28,16 @@ pub(super) fn windows(alarms: &Table<'_>, zone: Option<&TimeZone>) -> (Vec<Windo
     }
     let (mut all, mut unchecked) = (Vec::new(), Unchecked::new());
     for (at, table) in tables.into_iter().take(MOST_WINDOWS).enumerate() {
-        if let Some(window) = one(&table, at, zone) {
-            for (span, value) in table.list("circuits").iter().flat_map(|at| &at.value) {
-                match text_of(value) {
-                    Ok(name) => unchecked.push((all.len(), *span, name.to_owned())),
-                    Err(wrong) => wrong.tell(table.report(), *span, "circuits"),
-                }
+        // Read first: a key of a window that has a mistake elsewhere is not one more.
+        let mut circuits = Unchecked::new();
+        for (span, value) in table.list("circuits").iter().flat_map(|at| &at.value) {
+            match text_of(value) {
+                Ok(name) => circuits.push((all.len(), *span, name.to_owned())),
+                Err(wrong) => wrong.tell(table.report(), *span, "circuits"),
             }
+        }
+        if let Some(window) = one(&table, at, zone) {
+            unchecked.append(&mut circuits);
             all.push(window);
         }
         table.check();

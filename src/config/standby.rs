@@ -55,7 +55,11 @@ pub(super) fn standby(root: &Table<'_>, store: &Store<'_>, exit: ExitPolicy) -> 
 fn address(text: &str) -> Result<IpAddr, Wrong> {
     let wrong = |what: &str| Wrong::new(what.to_owned(), "write an address like \"10.20.0.9\"");
     let address: IpAddr = text.parse().map_err(|_| wrong("is no IP address"))?;
-    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+    if address.is_loopback()
+        || address.is_unspecified()
+        || address.is_multicast()
+        || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+    {
         return Err(wrong("is an address that every machine has"));
     }
     Ok(address)

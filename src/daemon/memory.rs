@@ -30,6 +30,8 @@ const REFRESH: Duration = Duration::from_secs(86_400);
 pub struct Kept {
     /// The database.
     pub store: Store,
+    /// It knew nothing: it is new, was set aside, or could not be opened.
+    pub empty: bool,
     /// What was in it.
     pub rows: Vec<LearnedRow>,
     /// The alarms that were in it.

@@ -169,6 +169,7 @@ impl Daemon {
         let mut state = State::new(config.site.clone());
         let (desk, mut kept) = signals::desk(&config, clock).await;
         let store = kept.as_ref().map(|kept| kept.store.clone());
+        let empty = kept.as_ref().is_none_or(|kept| kept.empty);
         let raised = kept.as_mut().map(|kept| std::mem::take(&mut kept.alarms)).unwrap_or_default();
         let alarms = Alarms::new(&config.alarms, raised);
         let counters = kept.as_mut().map(|kept| std::mem::take(&mut kept.counters)).unwrap_or_default();
@@ -206,7 +207,9 @@ impl Daemon {
         };
         let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
         let standby = match config.standby.clone() {
-            Some(settings) => Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), &cancel)?),
+            Some(settings) => {
+                Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), empty, &cancel)?)
+            }
             None => None,
         };
         if let Some(standby) = &standby {

@@ -54,6 +54,14 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
              STATE_DIRECTORY"
         );
     }
+    if config.store.path.is_none()
+        && config.site.circuits.iter().any(|circuit| circuit.emergency_stop.is_some())
+    {
+        warn!(
+            "what an emergency stop has stopped is kept in memory alone, and a restart forgets it: write path in [store], or let \
+             systemd set STATE_DIRECTORY"
+        );
+    }
     notify::enable();
     let mut terminal = Terminal::look();
     let mut hang_up = listen(SignalKind::hangup())?;
@@ -62,7 +70,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
 
     let (door, kept) = ((config.web.listen, config.web.socket.clone()), config.store.path.clone());
     let orders = config.signals.len() > 1;
-    let (recorded, pair) = (config.record.clone(), config.standby.clone());
+    let (recorded, pair, clock) = (config.record.clone(), config.standby.clone(), config.clock);
     let pages = pages(config.web.listen, path).map_err(DaemonError::Web)?;
     let waits = matches!(pages, Pages::Taken(_));
     let mut daemon = Daemon::start_with(config, Clock::start(), pages).await?;
@@ -83,7 +91,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
             _ = hang_up.recv() => match terminal.hang_up().await {
                 HangUp::Reload => {
                     // What is wrong has been logged.
-                    let _ = reload(&daemon, path, &door, kept.as_deref(), &recorded, pair.as_ref(), &mut alone).await?;
+                    let _ = reload(&daemon, path, &door, kept.as_deref(), (&recorded, pair.as_ref(), clock), &mut alone).await?;
                 }
                 HangUp::Outlive => info!("the terminal is gone; going on without it"),
                 HangUp::End => {
@@ -92,7 +100,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
                 }
             },
             Some(call) = calls.recv() => {
-                let outcome = reload(&daemon, path, &door, kept.as_deref(), &recorded, pair.as_ref(), &mut alone).await?;
+                let outcome = reload(&daemon, path, &door, kept.as_deref(), (&recorded, pair.as_ref(), clock), &mut alone).await?;
                 call.answer(outcome.as_deref()).await;
             }
             _ = terminate.recv() => break,
@@ -183,8 +191,7 @@ async fn reload(
     path: &Path,
     door: &(SocketAddr, Option<PathBuf>),
     kept: Option<&Path>,
-    recorded: &record::Settings,
-    pair: Option<&standby::Settings>,
+    (recorded, pair, clock): (&record::Settings, Option<&standby::Settings>, Option<Trust>),
     alone: &mut Alone,
 ) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
     notify::reloading();
@@ -207,6 +214,9 @@ async fn reload(
             }
             if config.record != *recorded {
                 warn!("[record] changes with a restart only");
+            }
+            if config.clock != clock {
+                warn!("clock in [site] changes with a restart only");
             }
             if config.standby.as_ref() != pair {
                 warn!("[standby] changes with a restart only");

@@ -91,6 +91,7 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
             let store = Store::absent(&path);
             let kept = Kept {
                 store: store.clone(),
+                empty: true,
                 rows: Vec::new(),
                 alarms: Vec::new(),
                 maintenance: Vec::new(),
@@ -129,6 +130,7 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
     }
     let kept = Kept {
         store: opened.store.clone(),
+        empty: opened.loaded.alive.is_none(),
         rows: std::mem::take(&mut opened.loaded.learned),
         alarms: std::mem::take(&mut opened.loaded.alarms),
         counters: std::mem::take(&mut opened.loaded.counters),

@@ -1,6 +1,7 @@
 //! What the desks of two machines know of each other: the one that leads hands out a copy of its books, and the one that stands by
 //! takes it in, so that it obeys the same from the moment in which it leads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::Desk;
 use super::glance::Giver;
 use super::keep;
-use crate::control::signal::book::Held;
+use crate::control::signal::book::{Held, MOST_NAME, MOST_ORDERS, MOST_WITHDRAWN};
 use crate::control::signal::{Active, Wall};
 use crate::store::Kept;
 
@@ -85,7 +86,18 @@ impl Desk {
                 strange(&mut taken, format!("source {name}"));
                 continue;
             };
-            let heard = heard_ms.map(|ago| now.moment.earlier(Duration::from_millis(ago)));
+            let sound = kept.orders.len() <= MOST_ORDERS
+                && kept.withdrawn.len() <= MOST_WITHDRAWN
+                && kept.orders.iter().all(|stored| is_name(&stored.held.order.id))
+                && kept.withdrawn.iter().all(|(id, _)| is_name(id));
+            if !sound {
+                strange(&mut taken, format!("room for what it says of source {name}"));
+                continue;
+            }
+            // What was heard before this daemon began cannot be told by its clock: then nobody knows how fresh it is.
+            let heard = heard_ms.map(Duration::from_millis).filter(|ago| *ago <= now.moment.since_start());
+            let heard = heard.map(|ago| now.moment.earlier(ago));
+            let in_control = in_control && heard.is_some();
             for stored in &mut kept.orders {
                 // The two machines count on scales of their own.
                 if let Some(begun) = &mut stored.held.begun {
@@ -120,11 +132,11 @@ impl Desk {
                 continue;
             }
             changed = true;
+            let givers: BTreeMap<&str, &Giver> = givers.iter().map(|giver| (&*giver.id, giver)).collect();
             for stored in &kept.orders {
                 let id = &stored.held.order.id;
                 super::start::know(&mut state.ledger, &name, stored, now.wall);
-                let giver = givers.iter().find(|giver| giver.id == *id);
-                if let Some(Giver { by, remark, .. }) = giver {
+                if let Some(Giver { by, remark, .. }) = givers.get(&**id) {
                     state.ledger.given_by(&name, id, by.as_deref(), remark.as_deref());
                 }
             }
@@ -143,8 +155,13 @@ impl Desk {
     }
 }
 
+/// Whether it can be the name of an order.
+fn is_name(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MOST_NAME && !id.chars().any(char::is_control)
+}
+
 fn strange(taken: &mut Taken, what: String) {
     if taken.strange.len() < MOST_STRANGE {
-        taken.strange.push(what);
+        taken.strange.push(what.chars().filter(|c| !c.is_control()).take(200).collect());
     }
 }

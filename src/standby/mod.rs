@@ -67,6 +67,9 @@ pub struct Settings {
 /// What one machine tells the other: the answer of `GET /api/v1/standby`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Word {
+    /// It began without knowing anything, and nobody has told it since: what it does not know says nothing.
+    #[serde(default)]
+    pub empty: bool,
     /// The name of the site: both machines are to have the same one.
     pub site: String,
     /// The version of the program.
@@ -80,6 +83,10 @@ pub struct Word {
     /// The circuits whose emergency stop is latched.
     #[serde(default)]
     pub stops: Vec<Arc<str>>,
+    /// The circuits whose emergency stop somebody has released, and when, in Unix milliseconds: what is not latched there was not
+    /// released for that.
+    #[serde(default)]
+    pub released: Vec<(Arc<str>, i64)>,
 }
 
 /// What is known of the pair, for metrics, pages and alarms.
@@ -108,6 +115,8 @@ struct State {
     led: Option<Moment>,
     /// When the latest cycle of this daemon was.
     cycle: Option<Moment>,
+    /// This daemon began without knowing anything, and has been told nothing since.
+    empty: bool,
 }
 
 /// One of the two. Copies share it.
@@ -130,10 +139,11 @@ impl Standby {
         settings: Settings,
         clock: Clock,
         (desk, maintenance, stops): (&Desk, &Maintenance, &Stops),
+        empty: bool,
         cancel: &CancellationToken,
     ) -> Result<Self, reqwest::Error> {
         let client = peer::client(&settings)?;
-        let standby = Self::new(settings, clock);
+        let standby = Self::new(settings, clock, empty);
         standby.look();
         let (looks, asks) = (standby.clone(), standby.clone());
         let looking = async move {
@@ -149,8 +159,8 @@ impl Standby {
         Ok(standby)
     }
 
-    fn new(settings: Settings, clock: Clock) -> Self {
-        let state = State { led: Some(clock.now()), ..State::default() };
+    fn new(settings: Settings, clock: Clock, empty: bool) -> Self {
+        let state = State { led: Some(clock.now()), empty, ..State::default() };
         Self(Arc::new(Inner { settings, clock, state: Mutex::new(state) }))
     }
 
@@ -186,35 +196,62 @@ impl Standby {
 
     async fn ask(&self, client: &reqwest::Client, desk: &Desk, maintenance: &Maintenance, stops: &Stops) {
         loop {
-            match peer::ask(client, &self.0.settings).await {
-                Ok(word) => {
-                    let amiss = (*word.site != *desk.site().name).then(|| {
-                        format!(
-                            "the other machine has the site {:?}: both need the same configuration",
-                            word.site
-                        )
-                    });
-                    let mirrors = amiss.is_none() && self.hear(word.leads);
-                    let amiss = if mirrors {
-                        let taken = desk.mirror(word.desk);
-                        stops.mirror(word.stops);
-                        if maintenance.mirror(word.maintenance).await == Some(false) {
-                            tracing::warn!("what is worked on could not be brought to disk");
-                        }
-                        amiss_of(&taken)
-                    } else {
-                        amiss
-                    };
-                    self.tell(amiss);
+            let heard = peer::ask(client, &self.0.settings).await;
+            // Whether it leads counts, whatever else is wrong with its word.
+            let follows = heard.leads.is_some_and(|leads| self.hear(leads));
+            let amiss = match heard.word {
+                Err(error) => Some(error.to_string()),
+                Ok(word) if *word.site != *desk.site().name => {
+                    let site: String = word.site.chars().filter(|c| !c.is_control()).take(100).collect();
+                    Some(format!("the other machine has the site {site:?}: both need the same configuration"))
                 }
-                Err(error) => self.tell(Some(error.to_string())),
-            }
+                Ok(word) => self.take_over(follows, word, desk, maintenance, stops).await,
+            };
+            self.tell(amiss);
             tokio::time::sleep(ASK).await;
         }
     }
 
+    /// Takes over what the other one knows, where it leads, or where this one leads and knows nothing. What is wrong with that.
+    async fn take_over(
+        &self,
+        follows: bool,
+        word: Word,
+        desk: &Desk,
+        maintenance: &Maintenance,
+        stops: &Stops,
+    ) -> Option<String> {
+        let empty = self.state().empty;
+        if word.empty && !empty {
+            let blank = "the machine that leads began without its database: its orders are not taken over, and those that this one \
+                         knows stay; it takes them from here";
+            return follows.then(|| blank.to_owned());
+        }
+        // One that leads and knows nothing asks the other one, once.
+        let asks = empty && !word.leads && !word.empty;
+        if !follows && !asks {
+            return None;
+        }
+        let ahead = i128::from(desk.wall().as_unix_millis()) - i128::from(word.desk.wall.as_unix_millis());
+        let taken = desk.mirror(word.desk);
+        stops.mirror(word.stops, word.released);
+        if maintenance.mirror(word.maintenance, ahead).await == Some(false) {
+            tracing::warn!("what is worked on could not be brought to disk");
+        }
+        if !word.empty {
+            self.state().empty = false;
+        }
+        if asks {
+            tracing::warn!(
+                "this machine began without its database: what the other one knows is taken from it"
+            );
+        }
+        amiss_of(&taken)
+    }
+
     /// Takes note of the other one's word; whether what it knows is to be taken over.
     fn hear(&self, leads: bool) -> bool {
+        self.look();
         let now = self.0.clock.now();
         let mut state = self.state();
         state.heard = Some((now, leads));
@@ -234,7 +271,10 @@ impl Standby {
     }
 
     /// What this daemon may do with the miners in the cycle that begins now.
+    ///
+    /// The address is looked at anew: whoever was stopped for a while, as a virtual machine is, must not go on by what it saw before.
     pub fn role(&self) -> Lead {
+        self.look();
         let now = self.0.clock.now();
         let mut state = self.state();
         state.cycle = Some(now);
@@ -249,30 +289,39 @@ impl Standby {
 
     /// Whether orders are taken here: they go to whoever has the address.
     pub fn takes_orders(&self) -> bool {
+        self.look();
         self.state().holds
     }
 
-    /// Whether the one that leads is another one, and is known to.
-    pub fn follows(&self) -> bool {
+    /// Whether an order is to be given elsewhere: another machine leads, or the address is on its way. Where nobody is known to lead,
+    /// a person can still lower what this one moves.
+    pub fn refuses_orders(&self) -> bool {
+        if self.takes_orders() {
+            return false;
+        }
         let now = self.0.clock.now();
         let state = self.state();
-        !state.holds && state.heard.is_some_and(|(at, leads)| leads && now - at <= COUNTS)
+        let other = state.heard.is_some_and(|(at, leads)| leads && now - at <= COUNTS);
+        other || state.led.is_some_and(|at| now - at < UNLED)
     }
 
     /// What is told to the other machine.
     pub fn word(&self, desk: &Desk, maintenance: Option<&Maintenance>, stops: Option<&Stops>) -> Word {
+        self.look();
         let now = self.0.clock.now();
-        let leads = {
+        let (leads, empty) = {
             let state = self.state();
-            state.holds && state.cycle.is_some_and(|at| now - at <= CYCLE)
+            (state.holds && state.cycle.is_some_and(|at| now - at <= CYCLE), state.empty)
         };
         Word {
+            empty,
             site: desk.site().name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             leads,
             desk: desk.copy(),
             maintenance: maintenance.map(Maintenance::copy).unwrap_or_default(),
             stops: stops.map(|stops| stops.latched().into_keys().collect()).unwrap_or_default(),
+            released: stops.map(Stops::released).unwrap_or_default(),
         }
     }
 

@@ -73,6 +73,7 @@ pub fn config(port: u16, meters: &[MeterSpec]) -> Config {
         alarms: Default::default(),
         proof: Default::default(),
         standby: None,
+        mqtt: None,
         heartbeats: Vec::new(),
         hash: [0; 32],
         clock: None,

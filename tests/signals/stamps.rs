@@ -40,12 +40,9 @@ openssl req -x509 -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.pem -days 30 
 ";
 
 fn shell(folder: &Path, script: &str) -> bool {
-    let run = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    run.status().is_ok_and(|status| status.success())
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Answers so many questions; `old` answers with the first answer again and again.

@@ -267,15 +267,21 @@ fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mu
 
 /// Where an emergency stop is latched, or its contact is not seen to be closed, the miners sleep.
 fn apply_stops(site: &Site, terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headroom]) {
-    let each = site.circuits.iter().zip(result.iter_mut()).zip(terms.asleep).zip(terms.stops).zip(0..);
-    for ((((circuit, slot), asleep), state), index) in each {
+    let each =
+        site.circuits.iter().zip(result.iter_mut()).zip(terms.asleep).zip(terms.drawn).zip(terms.stops);
+    for (((((circuit, slot), asleep), drawn), state), index) in each.zip(0..) {
         let Some(stop) = &circuit.emergency_stop else { continue };
-        let acts = state.latched() || stop::contact(meters.seen, stop) != Some(true);
+        let contact = stop::contact(meters.seen, stop);
+        let acts = state.latched() || contact != Some(true);
         let source = Source::Stop(CircuitId(index));
         let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts });
-        if acts {
+        if state.latched() || contact == Some(false) {
             slot.tighten(room, room, room, false, source);
+        } else if contact.is_none() {
+            // A contact that a reload has brought is read a moment later: until then nobody is raised or woken, and nobody who
+            // runs is stopped for it. Lost for its time it is latched.
+            slot.raise = slot.raise.min(*drawn);
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `PUT`, `DELETE /api/v1/maintenance/{name}` | `operator` | somebody begins or ends work on a miner or circuit |
 //! | `GET /api/v1/stops` | any, none on this machine | emergency stops |
 //! | `POST /api/v1/stops/{circuit}/release` | `operator` | somebody releases one |
-//! | `GET /api/v1/standby` | any | all that the other machine of a pair must know |
+//! | `GET /api/v1/standby` | `read`, `operator` | all that the other machine of a pair must know |
 //! | `GET /api/v1/proof/head` | any, none on this machine | where the chained record ends |
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
@@ -277,7 +277,7 @@ impl Api {
 
     /// Refuses what moves something while another machine leads.
     fn takes_orders(&self) -> Result<(), Problem> {
-        match self.standby.as_ref().filter(|it| !it.takes_orders()) {
+        match self.standby.as_ref().filter(|it| it.refuses_orders()) {
             None => Ok(()),
             Some(standby) => Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,

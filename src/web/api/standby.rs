@@ -25,7 +25,15 @@ pub(super) async fn standby(
     from: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    api.admit(&headers, from.map(|Extension(peer)| peer), Need::Read)?;
+    let caller = api.admit(&headers, from.map(|Extension(peer)| peer), Need::Read)?;
+    // Here stand the orders of all sources, which a token for one of them does not see elsewhere either.
+    if !caller.scopes.read && !caller.scopes.operator {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("the token `{}` may not do this", caller.name),
+            "use one with the scope `read` or `operator`",
+        ));
+    }
     let standby = api.standby.as_ref().ok_or_else(Problem::nothing_here)?;
     Ok(json(StatusCode::OK, &standby.word(&api.desk, api.maintenance.as_ref(), api.stops.as_ref())))
 }
