@@ -357,7 +357,7 @@ mod tests {
     fn errors(more: &str) -> String {
         let text = format!(
             "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"9 kW\"\n[limits.rating]\ncircuit = \
-             \"pcc\"\nminers = \"1 MW\"\nclass = \"safety\"\n[groups.a]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \
+             \"pcc\"\nminers = \"2.5 kW\"\nclass = \"safety\"\n[groups.a]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \
              \"pcc\"\naddresses = [\"127.0.0.9\"]\n{more}"
         );
         let files = [("broker.password", "hunter2-of-the-broker")];

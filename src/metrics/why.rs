@@ -9,6 +9,7 @@ use super::sources::{circuit_name, meter_name, source_name};
 use crate::clock;
 use crate::control::decision::{Decision, LimitValue, Source};
 use crate::control::frame::Frame;
+use crate::control::lead::Lead;
 use crate::control::signal::{Active, Wall, Why};
 use crate::control::site::{Cap, CircuitId, LimitClass, LimitId, MeterId, Scope, Site, SourceId};
 use crate::control::snapshot::{OrderCap, Snapshot};
@@ -103,6 +104,16 @@ impl<'f> Speaker<'f> {
 
     /// What binds the fleet: `held at 412 kW by the order 17 of openadr until 18:30`, `follows the surplus: 36 kW`.
     pub fn binding(&self) -> Told {
+        let told = self.bound();
+        if self.decision.lead != Lead::Lowers {
+            return told;
+        }
+        // Whatever binds, this is why nobody is raised.
+        let words = format!("nobody knows which daemon leads, so miners are only lowered; {}", told.words);
+        Told { words, ..told }
+    }
+
+    fn bound(&self) -> Told {
         let binding = &self.decision.binding;
         match binding.source {
             Source::Fleet => Told {

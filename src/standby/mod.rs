@@ -60,7 +60,7 @@ pub struct Settings {
     pub peer: reqwest::Url,
     /// The authority of its certificate, as PEM; `None` for those of this machine.
     pub ca: Option<Vec<u8>>,
-    /// Sent as `Authorization: Bearer …`: a token of any scope of the other machine.
+    /// Sent as `Authorization: Bearer …`: a token of the other machine, of the scope `read` or `operator`.
     pub token: Option<Secret>,
 }
 

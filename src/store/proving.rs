@@ -20,7 +20,9 @@ pub(super) struct Proving {
 
 impl Proving {
     pub(super) fn new(database: &Path, queue: Arc<Queue>, because: Option<String>) -> Self {
-        let folder = database.parent().map(Path::to_owned).unwrap_or_default();
+        // A path without a folder is in the one where the daemon was started.
+        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
         Self { folder, queue, chain: None, because }
     }
 

@@ -82,6 +82,10 @@ source = "upper"
 meter = "{half}"
 dedicated = true
 fail_safe = "{FAIL_SAFE} W"
+[limits.rating]
+circuit = "{half}"
+import = "14 kW"
+class = "safety"
 [signals.upper]
 kind = "http"
 caps = "miners"
@@ -206,7 +210,7 @@ const LOST: Duration = Duration::from_secs(10);
 fn two_daemons_under_one_follow_the_surplus_and_a_lost_upper_one_raises_nothing() {
     let large = Large::new();
     let plant = large.plant();
-    let step = "[[event]]\nat = \"40s\"\nfor = \"20s\"\nload = { by = \"6 kW\", over = \"500ms\" }\n";
+    let step = "[[event]]\nat = \"40s\"\nfor = \"15s\"\nload = { by = \"6 kW\", over = \"500ms\" }\n";
     let sim = large.site.simulate("plant.toml", &scenario(step));
     let _one = large.start("one", 2, &large.lower(&plant, "one", "control"));
     let mut two = large.start("two", 3, &large.lower(&plant, "two", "control"));

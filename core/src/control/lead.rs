@@ -20,6 +20,8 @@ use crate::moment::Moment;
 
 /// Miners that somebody else has moved within this time count together. It is also for how long nothing is raised the first time.
 const TOGETHER: Duration = Duration::from_secs(60);
+/// After the beginning, what the one that led before has told the miners last is still on its way to what they say.
+const SETTLES: Duration = Duration::from_secs(15);
 /// Each time that it is seen anew, nothing is raised for twice as long, up to this.
 const LONGEST: Duration = Duration::from_secs(960);
 /// One miner that is moved is somebody at its page. In a fleet of fewer than [`FEW`] it may be all that another daemon needed.
@@ -64,6 +66,8 @@ pub(super) struct Contest {
     until: Option<Moment>,
     /// For how long, the latest time.
     lasts: Duration,
+    /// Since when this daemon may command the miners.
+    since: Option<Moment>,
 }
 
 impl Contest {
@@ -90,11 +94,13 @@ pub(super) fn role(
     now: Moment,
 ) -> Lead {
     if matches!(told, Lead::Alone | Lead::Follows) {
+        contest.since = None;
         return told;
     }
+    let settled = now - *contest.since.get_or_insert(now) >= SETTLES;
     let (mut moved, mut news) = (0, false);
     for (index, (miner, track)) in site.miners.iter().zip(tracks.iter_mut()).enumerate() {
-        if commands::is_moved(miner, track, inputs.miner(index), now) {
+        if commands::is_moved(miner, track, inputs.miner(index), now) && settled {
             track.moved_at = Some(now);
             news = true;
         }

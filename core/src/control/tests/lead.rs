@@ -51,9 +51,17 @@ fn whoever_stands_by_tells_nobody_anything_and_goes_on_without_a_step() {
         std::mem::swap(&mut plant.state, &mut second);
         plant.run(3);
         plant.lead = Lead::Leads;
+        // What the first one told some of them last is seen only now.
+        for miner in 2..5 {
+            let lower = plant.site.miners[miner].minimum();
+            let miner = &mut plant.miners[miner];
+            (miner.target, miner.goal, miner.from, miner.since) =
+                (crate::control::snapshot::Target::Power(lower), miner.draw, miner.draw, plant.now);
+        }
         for second in 0..120 {
             let decision = plant.cycle();
             assert_ne!(decision.mode, Mode::StartUp);
+            assert_eq!(decision.lead, Lead::Leads, "{second} s");
             let off = (plant.draw() - before).abs();
             assert!(off < 0.03 * before, "{off:.0} W of {before:.0} W, {second} s after it took over");
             assert!(plant.import() < 100.0);
