@@ -236,7 +236,7 @@ fn the_reference_has_every_key() {
                 continue;
             }
             keys += 1;
-            let stands = ["\n", "{ ", ", ", "[", ".", "("].iter().any(|before| {
+            let stands = ["\n", "\n#", "{ ", ", ", "[", ".", "("].iter().any(|before| {
                 [" =", ".", "]", " "].iter().any(|after| reference.contains(&format!("{before}{key}{after}")))
             });
             assert!(stands, "`{key}` is not in config/ballast.toml");
