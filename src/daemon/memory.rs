@@ -213,6 +213,7 @@ mod tests {
     fn open(path: &Path) -> Kept {
         let opened = Store::open(path, 1).unwrap();
         Kept {
+            empty: false,
             store: opened.store,
             rows: opened.loaded.learned,
             alarms: Vec::new(),
@@ -280,6 +281,7 @@ mod tests {
             start(
                 &config,
                 Some(Kept {
+                    empty: false,
                     store: store.clone(),
                     rows,
                     alarms: Vec::new(),
@@ -297,6 +299,7 @@ mod tests {
             start(
                 &config,
                 Some(Kept {
+                    empty: false,
                     store,
                     rows: vec![old],
                     alarms: Vec::new(),
@@ -332,6 +335,7 @@ mod tests {
         let (mut memory, mut state) = start(
             &config,
             Some(Kept {
+                empty: false,
                 store: Store::broken(),
                 rows: Vec::new(),
                 alarms: Vec::new(),
