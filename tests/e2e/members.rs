@@ -230,7 +230,13 @@ fn two_daemons_under_one_follow_the_surplus_and_a_lost_upper_one_raises_nothing(
     eventually("it is led again", seconds(20.0), || (large.state("two") == "hashing").then_some(()));
     eventually("the fleet is whole", seconds(40.0), || (sim.truth().fleet > 21_000.0).then_some(()));
 
-    // The upper daemon is killed: nothing rises, and in the end the fail-safes stand.
+    // The upper daemon is killed: nothing rises, and in the end the fail-safes stand. What it had ordered before has been reached.
+    eventually("the fleet stands", seconds(40.0), || {
+        let last: Vec<f64> = sim.truths().iter().rev().take(40).map(|truth| truth.fleet).collect();
+        let low = last.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = last.iter().copied().fold(0.0, f64::max);
+        (last.len() == 40 && high - low < 200.0).then_some(())
+    });
     upper.kill();
     let most = sim.truth().fleet + 400.0;
     always("nobody's silence raises anything", LOST, || sim.truth().fleet, |fleet| *fleet < most);
