@@ -66,6 +66,14 @@ struct Waiting {
     answer: oneshot::Sender<bool>,
 }
 
+/// The emergency stops of the machine that leads.
+#[derive(Debug)]
+struct Elsewhere {
+    latched: BTreeSet<Arc<str>>,
+    /// When somebody has released each, in Unix milliseconds.
+    released: BTreeMap<Arc<str>, i64>,
+}
+
 #[derive(Debug, Default)]
 struct Inside {
     latched: BTreeMap<Arc<str>, i64>,
@@ -75,7 +83,7 @@ struct Inside {
     /// The file could not be read at the start.
     all: bool,
     /// What the machine that leads has latched and released, where this one stands by and has just heard of it.
-    mirrored: Option<(BTreeSet<Arc<str>>, BTreeMap<Arc<str>, i64>)>,
+    mirrored: Option<Elsewhere>,
     /// When somebody has released each, in Unix milliseconds, since the start.
     released: BTreeMap<Arc<str>, i64>,
     /// What is latched is not on disk, and the cycles since that was tried.
@@ -149,7 +157,7 @@ impl Stops {
     pub fn mirror(&self, latched: Vec<Arc<str>>, released: Vec<(Arc<str>, i64)>) {
         let latched = latched.into_iter().take(MOST_MIRRORED).collect();
         let released = released.into_iter().take(MOST_MIRRORED).collect();
-        locked(&self.0.inside).mirrored = Some((latched, released));
+        locked(&self.0.inside).mirrored = Some(Elsewhere { latched, released });
     }
 
     /// What somebody releases in the cycle that begins.
@@ -157,7 +165,7 @@ impl Stops {
         let site = state.site().clone();
         let mut inside = locked(&self.0.inside);
         let mut elsewhere = Vec::new();
-        if let Some((latched, released)) = inside.mirrored.take() {
+        if let Some(Elsewhere { latched, released }) = inside.mirrored.take() {
             for (index, circuit) in site.circuits.iter().enumerate() {
                 let name = circuit.name.as_str();
                 let since = inside.latched.get(name).copied();

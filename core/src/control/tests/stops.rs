@@ -277,7 +277,9 @@ proptest! {
                     plant.site.miners[command.miner.0].circuit == NORTH && command.target != Target::Sleep
                 });
                 prop_assert!(!woken, "nobody is told to run");
-                prop_assert!(decision.circuits[1].budget.get() < 250.0);
+                let budget = decision.circuits[1].budget;
+            // What they draw asleep is learned from readings, and none could run with it.
+            prop_assert!(budget.get() < plant.site.miners[0].minimum().get() / 2.0, "{budget}");
             }
         }
     }
