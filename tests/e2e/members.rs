@@ -192,7 +192,7 @@ gap = "5ms"
     }
 
     fn state(&self, half: &str) -> String {
-        self.member(half)["state"].as_str().unwrap_or_default().to_owned()
+        self.member(half).get("state").and_then(|state| state.as_str()).unwrap_or_default().to_owned()
     }
 }
 

@@ -113,8 +113,9 @@ fn answer(site: &Site, sent: &str) -> Value {
     let topic = format!("{PREFIX}/limit/result ");
     eventually("the message is answered", seconds(10.0), || {
         let said = site.read("sub.out");
-        let answers = said.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&topic)?).ok());
-        answers.filter(|answer: &Value| answer["sent_at"] == sent).last()
+        let mut answers =
+            said.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&topic)?).ok());
+        answers.rfind(|answer: &Value| answer["sent_at"] == sent)
     })
 }
 

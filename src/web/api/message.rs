@@ -1,4 +1,4 @@
-//! Orders that come as messages (MQTT): the rules of [`super::limits`], and what a way needs on which messages may be kept, come
+//! Orders that come as messages (MQTT): the rules of `limits`, and what a way needs on which messages may be kept, come
 //! late or come twice.
 //!
 //! Every message says when it was sent, and one that is older than its source allows is refused, whoever kept it. Of an order
