@@ -71,6 +71,12 @@ impl Desk {
         DeskCopy { wall: now.wall, steady: now.steady, sources: sources.collect() }
     }
 
+    /// Whether nothing is known: no order, no withdrawal, no cap that stands.
+    pub fn is_blank(&self) -> bool {
+        let state = self.state();
+        state.sources.iter().all(|source| keep::of_book(&source.book, &state.site) == Kept::default())
+    }
+
     /// Takes the copy of another desk into the place of what is known here. It is in force from the next cycle on, and on disk
     /// with the next beat. What this site has no source or circuit for is left out, and told.
     pub fn mirror(&self, copy: DeskCopy) -> Taken {

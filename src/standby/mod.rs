@@ -221,7 +221,12 @@ impl Standby {
         maintenance: &Maintenance,
         stops: &Stops,
     ) -> Option<String> {
-        let empty = self.state().empty;
+        let empty = self.state().empty && desk.is_blank();
+        if empty && word.empty && !word.leads {
+            // The only other one that could know something does not.
+            self.state().empty = false;
+            return None;
+        }
         if word.empty && !empty {
             let blank = "the machine that leads began without its database: its orders are not taken over, and those that this one \
                          knows stay; it takes them from here";
@@ -313,6 +318,7 @@ impl Standby {
             let state = self.state();
             (state.holds && state.cycle.is_some_and(|at| now - at <= CYCLE), state.empty)
         };
+        let empty = empty && desk.is_blank();
         Word {
             empty,
             site: desk.site().name.clone(),

@@ -119,7 +119,7 @@ impl Pair<'_> {
     }
 
     fn becomes(&self, which: char, lead: &str) {
-        eventually(&format!("{which} {lead}"), seconds(30.0), || (self.leads(which) == lead).then_some(()));
+        eventually(&format!("{which} {lead}"), seconds(90.0), || (self.leads(which) == lead).then_some(()));
     }
 }
 

@@ -71,6 +71,13 @@ pub(super) struct Contest {
 }
 
 impl Contest {
+    /// Whether it has only just begun to: what miners say then was told to them by the one before, and is where they are.
+    pub(super) fn settles(&self, now: Moment) -> bool {
+        self.since.is_some_and(|since| now - since < SETTLES)
+    }
+}
+
+impl Contest {
     fn seen(&mut self, now: Moment) {
         // While nothing is raised, it goes on being seen, and that says nothing new.
         let new = self.until.is_none_or(|until| now >= until);
@@ -97,7 +104,8 @@ pub(super) fn role(
         contest.since = None;
         return told;
     }
-    let settled = now - *contest.since.get_or_insert(now) >= SETTLES;
+    contest.since.get_or_insert(now);
+    let settled = !contest.settles(now);
     let (mut moved, mut news) = (0, false);
     for (index, (miner, track)) in site.miners.iter().zip(tracks.iter_mut()).enumerate() {
         if commands::is_moved(miner, track, inputs.miner(index), now) && settled {

@@ -64,7 +64,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         introduce(&site, state, &strangers);
     }
     if !starting {
-        hold::follow(&site, &mut state.tracks, &inputs, lead == Lead::Lowers, now);
+        let all = lead == Lead::Lowers || state.contest.settles(now);
+        hold::follow(&site, &mut state.tracks, &inputs, all, now);
     }
 
     let sums = own_sums(state, |_, track| [track.draw, track.said]);
