@@ -16,6 +16,9 @@ use crate::moment::Moment;
 /// How far a dedicated meter may lie from the miners' own readings before it is no longer believed to be a matter
 /// of calibration.
 const GAIN_RANGE: (f64, f64) = (0.6, 1.6);
+/// A meter that shows less than this share of what the miners say sees a fleet that has stopped, and whose words are means of what it
+/// drew before.
+const NO_CALIBRATION: f64 = GAIN_RANGE.0 / 2.0;
 /// Time over which the calibration is learned, in seconds, and the least that must be seen before it counts.
 const GAIN_TIME: (f64, f64) = (120.0, 3.0);
 /// A calibration that differs by less is the same.
@@ -405,6 +408,12 @@ fn calibrate(memory: &mut CircuitMemory, metered: f64, at: Moment, nameplate: f6
     let then = shifted(at, memory.lag.doubt(Against::Estimate).best);
     let Some(estimate) = memory.estimate.at(then) else { return };
     let newest = memory.estimate.newest().map_or(then, |(at, _)| at);
+    // What the meter shows moving, they say later.
+    let shown =
+        memory.metered.range(at.earlier(CALM_FOR.0), at).map_or(f64::INFINITY, |(low, high)| high - low);
+    if shown >= CALM.0 * metered.max(estimate) || metered < estimate * NO_CALIBRATION {
+        return;
+    }
     let moved = |time: Duration| {
         let range = memory.estimate.range(then.earlier(time), newest);
         range.map_or(f64::INFINITY, |(low, high)| high - low)

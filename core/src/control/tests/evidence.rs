@@ -379,3 +379,26 @@ proptest::proptest! {
         proptest::prop_assert!(plant.draw() > 95e3, "{} W, {:?}, {:?}", plant.draw(), status(&decision), decision.waiting);
     }
 }
+
+#[test]
+fn a_daemon_that_begins_while_the_miners_fall_asleep_learns_nothing_of_a_feeders_calibration() {
+    // The one before has put them to sleep at its end. What they say is a mean, and comes behind; the meter shows them fall.
+    for (averages, gone) in [5.0, 10.0, 20.0, 30.0].into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let mut plant = Plant::new(with_feeder(true), 0.9, |at| -120e3 + (at * 7.0).sin() * 100.0);
+        for miner in &mut plant.miners {
+            miner.averages = averages;
+            (miner.target, miner.goal, miner.from, miner.since) =
+                (Target::Sleep, miner.asleep, miner.draw, plant.now);
+            if gone {
+                (miner.draw, miner.from) = (miner.asleep, miner.asleep);
+            }
+        }
+        for second in 0..400 {
+            plant.cycle();
+            let gain = plant.state.memories[1].gain;
+            // Above 1 it errs to the safe side, as long as they rise and what they say is behind.
+            assert!((0.85..1.3).contains(&gain), "{gain} after {second} s, {averages} s behind, {gone}");
+        }
+        assert!(plant.draw() > 50e3, "{} W, {averages} s behind", plant.draw());
+    }
+}
