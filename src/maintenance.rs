@@ -22,6 +22,8 @@ use crate::store::{MaintenanceRow, Store, Write};
 pub const MOST: usize = 1_000;
 /// The longest name of somebody, and the longest note, in characters.
 pub const LONGEST_TEXT: usize = 200;
+/// Clocks that are no further apart, in milliseconds, count as one: an end comes that much earlier or later.
+const ENDS_APART: u64 = 10_000;
 /// No longer than this: what lasts longer is left open, and ended by somebody.
 pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
@@ -123,6 +125,8 @@ struct Inner {
     entries: Mutex<BTreeMap<Key, Entry>>,
     store: Option<Store>,
     clock: Clock,
+    /// By how many milliseconds this machine's clock is ahead of the one's that leads, where this one stands by.
+    ahead: Mutex<i64>,
 }
 
 impl Maintenance {
@@ -130,7 +134,7 @@ impl Maintenance {
     pub fn new(kept: Vec<MaintenanceRow>, store: Option<Store>, clock: Clock) -> Self {
         let now = (clock.now(), clock::unix_millis());
         let entries = kept.into_iter().filter_map(from_row).map(|work| (key(&work), Entry::new(work, now)));
-        Self(Arc::new(Inner { entries: Mutex::new(entries.collect()), store, clock }))
+        Self(Arc::new(Inner { entries: Mutex::new(entries.collect()), store, clock, ahead: Mutex::new(0) }))
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
@@ -200,20 +204,29 @@ impl Maintenance {
     ///
     /// `ahead` is by how many milliseconds this machine's clock is ahead of the other one's: where that is more than a moment, an end
     /// is moved along, so that it comes when it comes there.
-    pub async fn mirror(&self, rows: Vec<MaintenanceRow>, ahead: i128) -> Option<bool> {
-        // In steps, or each look would bring another end.
-        let ahead = i64::try_from(ahead / 10_000).unwrap_or(0).saturating_mul(10_000);
+    pub async fn mirror(&self, rows: Vec<MaintenanceRow>, ahead: i64) -> Option<bool> {
+        let now = (self.0.clock.now(), clock::unix_millis());
+        // Kept until it is another one for certain, or each look would bring another end.
+        let ahead = {
+            let mut known = self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            if ahead.abs_diff(*known) > ENDS_APART {
+                *known = ahead;
+            }
+            *known
+        };
         let moved = |mut row: MaintenanceRow| {
             row.until_ms = row.until_ms.map(|until| until.saturating_add(ahead));
             row
         };
         let said = |work: &Work| is_said(&work.by, 1) && is_said(&work.note, 0);
+        // What is over by this clock has been ended here.
+        let over = |work: &Work| work.until.is_some_and(|until| until <= now.1);
         let works = rows.into_iter().take(MOST).map(moved).filter_map(from_row).filter(said);
+        let works = works.filter(|work| !over(work));
         let works: BTreeMap<Key, Work> = works.map(|work| (key(&work), work)).collect();
         if self.list().iter().eq(works.values()) {
             return None;
         }
-        let now = (self.0.clock.now(), clock::unix_millis());
         *self.entries() = works.into_iter().map(|(key, work)| (key, Entry::new(work, now))).collect();
         self.keep().await
     }

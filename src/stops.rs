@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  API, command line ──► release ──► Snapshot.released ──► control law ──► State::latched
+//!  the machine that leads ──► mirror ──► Snapshot.latched ──┘
 //!                                                                             │
 //!                              a file beside the database  ◄── note ◄─────────┘
 //! ```
@@ -15,9 +16,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::clock;
@@ -30,6 +33,8 @@ pub const FILE: &str = "emergency-stops.json";
 const LARGEST: u64 = 1 << 20;
 /// Releases that may wait for the next cycle.
 const MOST_WAITING: usize = 64;
+/// Whoever releases waits for no longer than this for the next cycle.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// Cycles after which what could not be written is tried again.
 const AGAIN_AFTER: u32 = 20;
 /// More circuits than a site has.
@@ -88,6 +93,8 @@ struct Inside {
     released: BTreeMap<Arc<str>, i64>,
     /// What is latched is not on disk, and the cycles since that was tried.
     unsaved: Option<u32>,
+    /// What brings it there.
+    writing: Option<JoinHandle<()>>,
 }
 
 /// The emergency stops of a daemon. Copies share them.
@@ -154,38 +161,39 @@ impl Stops {
     /// What the machine that leads has latched, for the one that stands by: what it has, this one has. What somebody has released
     /// there after it was latched here is released here, too, where the contact is seen to be closed. That it is not latched there is
     /// no release: a machine that has forgotten everything has nothing latched.
-    pub fn mirror(&self, latched: Vec<Arc<str>>, released: Vec<(Arc<str>, i64)>) {
+    ///
+    /// `ahead` is by how many milliseconds this machine's clock is ahead of the other one's; `None` where they are too far apart for
+    /// one to say what came first: then nothing is released.
+    pub fn mirror(&self, latched: Vec<Arc<str>>, released: Vec<(Arc<str>, i64)>, ahead: Option<i64>) {
         let latched = latched.into_iter().take(MOST_MIRRORED).collect();
-        let released = released.into_iter().take(MOST_MIRRORED).collect();
+        let here = |(name, at): (Arc<str>, i64)| Some((name, at.saturating_add(ahead?)));
+        let released = released.into_iter().take(MOST_MIRRORED).filter_map(here).collect();
         locked(&self.0.inside).mirrored = Some(Elsewhere { latched, released });
     }
 
-    /// What somebody releases in the cycle that begins.
-    pub fn take(&self, state: &mut State) -> Vec<CircuitId> {
-        let site = state.site().clone();
+    /// What the control law is told in the cycle that begins: whose stop somebody releases, and whose is latched at the machine that
+    /// leads.
+    pub fn take(&self, site: &Site) -> (Vec<CircuitId>, Vec<CircuitId>) {
         let mut inside = locked(&self.0.inside);
-        let mut elsewhere = Vec::new();
-        if let Some(Elsewhere { latched, released }) = inside.mirrored.take() {
+        let (mut released, mut latched) = (Vec::new(), Vec::new());
+        if let Some(Elsewhere { latched: there, released: freed }) = inside.mirrored.take() {
             for (index, circuit) in site.circuits.iter().enumerate() {
                 let name = circuit.name.as_str();
-                let since = inside.latched.get(name).copied();
-                match (since, latched.contains(name)) {
-                    (None, true) if circuit.emergency_stop.is_some() => state.latch(CircuitId(index)),
-                    (Some(since), false) if released.get(name).is_some_and(|at| *at > since) => {
-                        elsewhere.push(CircuitId(index));
-                    }
-                    _ => {}
+                let since = inside.latched.get(name);
+                if there.contains(name) {
+                    latched.push(CircuitId(index));
+                } else if since.zip(freed.get(name)).is_some_and(|(since, at)| at > since) {
+                    released.push(CircuitId(index));
                 }
             }
         }
         let waiting = std::mem::take(&mut inside.waiting);
         let at = |one: &Waiting| site.circuits.iter().position(|circuit| *circuit.name == *one.circuit);
-        let mut released: Vec<CircuitId> = waiting.iter().filter_map(at).map(CircuitId).collect();
-        released.extend(elsewhere);
+        released.extend(waiting.iter().filter_map(at).map(CircuitId));
         released.sort_unstable();
         released.dedup();
         inside.asked = waiting;
-        released
+        (released, latched)
     }
 
     /// Takes in what is latched after a cycle, answers whoever releases, and brings what has changed to disk. Never waits.
@@ -217,14 +225,24 @@ impl Stops {
         }
         if let Some(cycles) = inside.unsaved.as_mut() {
             *cycles = cycles.saturating_add(1);
-            if *cycles > AGAIN_AFTER && tokio::runtime::Handle::try_current().is_ok() {
-                *cycles = 0;
+            let due = *cycles > AGAIN_AFTER;
+            // A disk that hangs holds up one of them, and no more.
+            let idle = inside.writing.as_ref().is_none_or(JoinHandle::is_finished);
+            if due && idle && tokio::runtime::Handle::try_current().is_ok() {
+                inside.unsaved = Some(0);
                 let shared = self.clone();
-                tokio::task::spawn_blocking(move || shared.keep());
+                inside.writing = Some(tokio::task::spawn_blocking(move || {
+                    let _ = shared.keep();
+                }));
             }
         }
         for one in std::mem::take(&mut inside.asked) {
             let free = !inside.latched.contains_key(&one.circuit);
+            if free {
+                // Here and not by whoever asked, who may have gone.
+                info!(circuit = &*one.circuit, "its emergency stop is released");
+                inside.released.insert(one.circuit.clone(), clock::unix_millis());
+            }
             // Whoever asked may have gone.
             let _ = one.answer.send(free);
         }
@@ -251,13 +269,11 @@ impl Stops {
             }
             inside.waiting.push(Waiting { circuit: circuit.into(), answer });
         }
-        match heard.await {
-            Ok(true) => {}
-            Ok(false) => return Err(StopError::NotClosed(short())),
-            Err(_) => return Err(StopError::Busy),
+        match tokio::time::timeout(ANSWERS, heard).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Err(StopError::NotClosed(short())),
+            Ok(Err(_)) | Err(_) => return Err(StopError::Busy),
         }
-        info!(circuit, "its emergency stop is released");
-        locked(&self.0.inside).released.insert(circuit.into(), clock::unix_millis());
         let shared = self.clone();
         Ok(tokio::task::spawn_blocking(move || shared.keep()).await.unwrap_or(Some(false)))
     }
@@ -284,7 +300,8 @@ impl Stops {
         if written.is_ok() {
             let mut inside = locked(&self.0.inside);
             // What has changed meanwhile is written by whoever has changed it.
-            if inside.latched.keys().map(|name| &**name).eq(latched.keys().map(String::as_str)) {
+            let now = inside.latched.iter().map(|(name, since)| (&**name, since));
+            if now.eq(latched.iter().map(|(name, since)| (name.as_str(), since))) {
                 inside.unsaved = None;
             }
         }

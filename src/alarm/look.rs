@@ -15,7 +15,7 @@ use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
 use crate::control::snapshot::MeterStatus;
-use crate::control::stop::{StopState, stop_state};
+use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label};
 use crate::record;
@@ -105,7 +105,9 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
 /// What is wrong with a pair. While the other machine leads, that one calls for what is wrong at the site.
 fn stand_by(pair: &standby::Health, lead: Lead, found: &mut Finds<'_>) {
     if pair.peer_leads && !pair.holds {
-        found.all.iter_mut().for_each(|found| found.quiet = true);
+        // What is wrong with this machine itself the other one does not see.
+        let own = |kind| matches!(kind, Kind::Disk | Kind::Clock | Kind::Stranger);
+        found.all.iter_mut().filter(|found| !own(found.kind)).for_each(|found| found.quiet = true);
     }
     if lead == Lead::Lowers {
         let words = match (pair.holds, pair.peer_leads) {
@@ -289,12 +291,11 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     }
 }
 
-/// What an emergency stop has to say, unless it is ready. Before the site has got beyond its start it may just not have been read.
+/// What an emergency stop has to say, unless it is ready or its contact is still to be read.
 fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
-    match stop_state(frame, id)? {
-        StopState::Ready => None,
+    match frame.decision.circuits.get(id.0)?.emergency_stop? {
+        StopState::Ready | StopState::Unread => None,
         StopState::Open => Some(format!("the emergency stop of {name} is open: its miners are stopped")),
-        StopState::Unknown if !settled(frame) => None,
         StopState::Unknown => Some(format!(
             "the contact of the emergency stop of {name} cannot be read: its miners are stopped"
         )),

@@ -230,6 +230,7 @@ impl Loop {
         let begun = self.clock.now();
         self.hear();
         let meters = self.meters.inputs();
+        let (released, latched) = self.stops.take(self.state.site());
         let mut orders = self.desk.look();
         orders.extend(self.guards.look(&meters, begun));
         let mut snapshot = Snapshot {
@@ -239,7 +240,8 @@ impl Loop {
             orders,
             breakers: self.breakers.inputs(),
             holds: self.maintenance.look(self.state.site()),
-            released: self.stops.take(&mut self.state),
+            released,
+            latched,
             lead: self.standby.as_ref().map_or(Lead::Alone, Standby::role),
         };
         record::settle(&mut snapshot);

@@ -18,6 +18,7 @@ use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, M
 use crate::control::signal::{SourceState, View};
 use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
+use crate::control::stop::StopState;
 use crate::metrics::{SignalStats, binding_reason, describe, part_name, source_label};
 use crate::proof::{self, Writer};
 use crate::signal::record::{News, What};
@@ -244,8 +245,8 @@ impl Journal {
         for ((circuit, now), index) in site.circuits.iter().zip(&decision.circuits).zip(0..) {
             let lock = now.limits.iter().find(|value| matches!(value.source, Source::Interlock(_)));
             let holds = lock.map(|value| !value.acts);
-            let stop = now.limits.iter().find(|value| matches!(value.source, Source::Stop(_)));
-            let stops = stop.map(|value| value.acts);
+            let stop = now.emergency_stop.filter(|stop| *stop != StopState::Unread);
+            let stops = stop.map(|stop| stop != StopState::Ready);
             let before = self.protection.insert(index, (now.breaker, holds, stops));
             let (breaker, held, stopped) = before.unwrap_or_default();
             let name = circuit.name.as_str();

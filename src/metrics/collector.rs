@@ -18,7 +18,7 @@ use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source}
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, Site};
-use crate::control::stop::{StopState, stop_state};
+use crate::control::stop::StopState;
 use crate::energy::tally::Totals;
 use crate::maintenance::counts;
 use crate::units::Watts;
@@ -220,7 +220,7 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         budget.add(&[name], outcome.budget.get());
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());
-        if let Some(now) = stop_state(frame, CircuitId(index)) {
+        if let Some(now) = outcome.emergency_stop {
             for state in StopState::ALL {
                 stop.add(&[name, state.name()], flag(state == now));
             }

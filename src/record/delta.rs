@@ -130,6 +130,7 @@ const HOLDS: u8 = 2;
 const LEAD: u8 = 4;
 /// What is true of one cycle alone.
 const RELEASED: u8 = 8;
+const LATCHED: u8 = 16;
 
 const READ: u8 = 1;
 const POWER: u8 = 2;
@@ -187,7 +188,8 @@ impl Before {
         let led = self.lead != snapshot.lead;
         let seldom = (u8::from(ordered) * ORDERS) | (u8::from(held) * HOLDS) | (u8::from(led) * LEAD);
         let released = u8::from(!snapshot.released.is_empty()) * RELEASED;
-        to.byte(Column::Head, seldom | released);
+        let latched = u8::from(!snapshot.latched.is_empty()) * LATCHED;
+        to.byte(Column::Head, seldom | released | latched);
         if ordered {
             to.any(Column::Seldom, &snapshot.orders);
             self.orders.clone_from(&snapshot.orders);
@@ -202,6 +204,9 @@ impl Before {
         }
         if released != 0 {
             to.any(Column::Seldom, &snapshot.released);
+        }
+        if latched != 0 {
+            to.any(Column::Seldom, &snapshot.latched);
         }
         write_meters(to, &self.meter_periods, &mut self.meters, &snapshot.meters);
         let near = Near { now: self.now, decided: &self.decided };
@@ -242,7 +247,7 @@ impl Before {
         let wall = self.wall.checked_add(went).and_then(|wall| wall.checked_add(off));
         (self.now, self.wall) = (now, wall.ok_or(Damage::Nonsense)?);
         let changed = from.byte(Column::Head)?;
-        if changed > ORDERS | HOLDS | LEAD | RELEASED {
+        if changed > ORDERS | HOLDS | LEAD | RELEASED | LATCHED {
             return Err(Damage::Nonsense);
         }
         if changed & ORDERS != 0 {
@@ -255,6 +260,7 @@ impl Before {
             self.lead = from.any(Column::Seldom)?;
         }
         let released = if changed & RELEASED != 0 { from.any(Column::Seldom)? } else { Vec::new() };
+        let latched = if changed & LATCHED != 0 { from.any(Column::Seldom)? } else { Vec::new() };
         read_meters(from, &self.meter_periods, &mut self.meters)?;
         let near = Near { now: self.now, decided: &self.decided };
         read_inputs(from, near, &self.specs, &mut self.miners)?;
@@ -270,6 +276,7 @@ impl Before {
             holds: self.holds.clone(),
             lead: self.lead,
             released,
+            latched,
         };
         Ok(Cycle { wall: self.wall, snapshot, outcome })
     }

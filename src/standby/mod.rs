@@ -237,9 +237,9 @@ impl Standby {
         if !follows && !asks {
             return None;
         }
-        let ahead = i128::from(desk.wall().as_unix_millis()) - i128::from(word.desk.wall.as_unix_millis());
+        let ahead = desk.wall().as_unix_millis().saturating_sub(word.desk.wall.as_unix_millis());
         let taken = desk.mirror(word.desk);
-        stops.mirror(word.stops, word.released);
+        stops.mirror(word.stops, word.released, (taken.apart <= APART).then_some(ahead));
         if maintenance.mirror(word.maintenance, ahead).await == Some(false) {
             tracing::warn!("what is worked on could not be brought to disk");
         }

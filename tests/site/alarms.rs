@@ -360,10 +360,12 @@ fn whoever_stands_by_calls_nobody_for_what_the_other_one_sees_too() {
     let follows = standby::Health { holds: false, peer_leads: true, ..LEADS };
     for (health, loud) in [(LEADS, true), (follows, false)] {
         let mut world = well(0);
+        // The site's, which both see, and this machine's own.
+        states(&mut world, 1, MinerState::Fault);
         world.strangers = 3;
         world.pair = Some(health);
         let (found, _) = view(world, at(0), &Quiet::new());
-        assert_eq!(found.iter().map(|found| !found.quiet).collect::<Vec<_>>(), [loud]);
+        assert_eq!(found.iter().map(|found| !found.quiet).collect::<Vec<_>>(), [loud, true]);
     }
 }
 

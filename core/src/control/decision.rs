@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::lead::Lead;
 use crate::control::site::{CircuitId, LimitId, MeterId, MinerId, SourceId};
 use crate::control::snapshot::{MeterInput, Target};
+use crate::control::stop::StopState;
 use crate::moment::Moment;
 use crate::units::{Hashrate, Joules, Watts};
 
@@ -129,6 +130,9 @@ pub struct CircuitDecision {
     pub shortfall: Watts,
     /// Its breaker; `None` without one.
     pub breaker: Option<BreakerState>,
+    /// Its emergency stop; `None` without one. Left out then, so that earlier records have the hash that they had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency_stop: Option<StopState>,
 }
 
 /// The states in which people count miners.

@@ -272,11 +272,11 @@ fn apply_stops(site: &Site, terms: &Terms<'_>, meters: Meters<'_>, result: &mut 
     for (((((circuit, slot), asleep), drawn), state), index) in each.zip(0..) {
         let Some(stop) = &circuit.emergency_stop else { continue };
         let contact = stop::contact(meters.seen, stop);
-        let acts = state.latched() || contact != Some(true);
+        let acts = state.latched() || contact == Some(false);
         let source = Source::Stop(CircuitId(index));
         let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts });
-        if state.latched() || contact == Some(false) {
+        if acts {
             slot.tighten(room, room, room, false, source);
         } else if contact.is_none() {
             // A contact that a reload has brought is read a moment later: until then nobody is raised or woken, and nobody who

@@ -32,10 +32,17 @@ pub(super) fn note(tracks: &mut [Track], holds: &[HeldMiner]) {
 /// Takes those that are left alone as they are, or all.
 pub(super) fn follow(site: &Site, tracks: &mut [Track], inputs: &Inputs<'_>, all: bool, now: Moment) {
     for (index, (miner, track)) in site.miners.iter().zip(tracks).enumerate() {
-        let in_flight = track.sent.is_some_and(|sent| {
-            !sent.arrived && now - sent.at < IN_FLIGHT.max(track.way(miner).mul_f64(1.5))
-        });
-        if !(all || track.hold == Some(Hold::HandsOff)) || in_flight {
+        let left_alone = track.hold == Some(Hold::HandsOff);
+        if !all && !left_alone {
+            continue;
+        }
+        let mut patience = IN_FLIGHT.max(track.way(miner).mul_f64(1.5));
+        if !left_alone {
+            // Whoever is still told things has their time to do them: one that does not is found out, and not taken as it is before.
+            patience = patience.max(track.way(miner) + site.settings.straggler_grace + miner.silent_after);
+        }
+        let in_flight = track.sent.is_some_and(|sent| !sent.arrived && now - sent.at < patience);
+        if in_flight {
             continue;
         }
         let asleep_since = track.asleep_since;

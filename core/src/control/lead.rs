@@ -75,9 +75,7 @@ impl Contest {
     pub(super) fn settles(&self, now: Moment) -> bool {
         self.since.is_some_and(|since| now - since < SETTLES)
     }
-}
 
-impl Contest {
     fn seen(&mut self, now: Moment) {
         // While nothing is raised, it goes on being seen, and that says nothing new.
         let new = self.until.is_none_or(|until| now >= until);

@@ -16,6 +16,7 @@ use crate::control::response::Track;
 use crate::control::site::{Miner, MinerId, Site};
 use crate::control::state::State;
 use crate::control::step::Inputs;
+use crate::control::stop::{self, StopState};
 use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
@@ -69,6 +70,7 @@ impl Report<'_> {
                 setpoint: Watts::saturating(value(&decided.moved.sums)),
                 shortfall: Watts::saturating(value(&decided.over)),
                 breaker: self.breaker(index),
+                emergency_stop: self.emergency_stop(index),
             });
         }
         let root = circuits.first();
@@ -109,6 +111,11 @@ impl Report<'_> {
             waiting: decided.moved.waiting,
             energy: state.energy,
         }
+    }
+
+    fn emergency_stop(&self, circuit: usize) -> Option<StopState> {
+        let stop = self.site.circuits.get(circuit)?.emergency_stop.as_ref()?;
+        self.state.stops.get(circuit).map(|state| stop::state_of(*state, stop, self.seen))
     }
 
     fn breaker(&self, circuit: usize) -> Option<BreakerState> {

@@ -334,6 +334,9 @@ pub struct Snapshot {
     /// The circuits whose emergency stop somebody releases in this cycle; it is released only while its contact is closed.
     #[serde(default)]
     pub released: Vec<CircuitId>,
+    /// The circuits whose emergency stop is latched at the machine that leads, where this one stands by and has heard of it.
+    #[serde(default)]
+    pub latched: Vec<CircuitId>,
     /// What this daemon may do with the miners, where another one stands by.
     #[serde(default)]
     pub lead: Lead,
@@ -350,6 +353,7 @@ impl Snapshot {
             breakers: Vec::new(),
             holds: Vec::new(),
             released: Vec::new(),
+            latched: Vec::new(),
             lead: Lead::Alone,
         }
     }

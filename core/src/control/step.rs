@@ -33,7 +33,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         .filter(|(_, track)| track.setpoint.is_none())
         .map(|(index, track)| (index, track.draw))
         .collect();
-    stop::look(&site, &mut state.stops, &snapshot.released, &seen, now);
+    stop::look(&site, &mut state.stops, snapshot, &seen);
     // Whoever commands nothing takes every miner as it is.
     let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
     let unplaced = looks_on || !strangers.is_empty();

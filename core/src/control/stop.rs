@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::breaker::Trip;
 use crate::control::combine::Seen;
-use crate::control::frame::{Frame, meter_input};
 use crate::control::response::Track;
 use crate::control::site::{CircuitId, EmergencyStop, OpensBreaker, Site};
-use crate::control::snapshot::Hold;
+use crate::control::snapshot::{Hold, Snapshot};
 use crate::control::tree::Tree;
-use crate::control::{breaker::Trip, decision::Source};
 use crate::moment::Moment;
 use crate::units::Watts;
 
@@ -44,21 +43,23 @@ impl Stop {
 }
 
 /// How an emergency stop stands, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StopState {
     /// Its contact is closed, and nothing is stopped.
     Ready,
     /// Its contact is open.
     Open,
-    /// Its contact cannot be read.
+    /// Its contact cannot be read, and it has stopped its miners for that.
     Unknown,
     /// Its contact is closed again, and it waits to be released.
     Latched,
+    /// Its contact has not been read yet: nobody is woken, and nobody who runs is stopped for it.
+    Unread,
 }
 
 impl StopState {
     /// All, for metrics.
-    pub const ALL: [Self; 4] = [Self::Ready, Self::Open, Self::Unknown, Self::Latched];
+    pub const ALL: [Self; 5] = [Self::Ready, Self::Open, Self::Unknown, Self::Latched, Self::Unread];
 
     /// As written in metrics and answers.
     pub const fn name(self) -> &'static str {
@@ -67,26 +68,20 @@ impl StopState {
             Self::Open => "open",
             Self::Unknown => "unknown",
             Self::Latched => "latched",
+            Self::Unread => "unread",
         }
     }
 }
 
-/// The emergency stop of a circuit as a cycle has left it; `None` where there is none.
-pub fn stop_state(frame: &Frame, circuit: CircuitId) -> Option<StopState> {
-    let stop = frame.site.circuits.get(circuit.0)?.emergency_stop?;
-    let limits = &frame.decision.circuits.get(circuit.0)?.limits;
-    let acts = limits.iter().any(|limit| limit.source == Source::Stop(circuit) && limit.acts);
-    if !acts {
-        return Some(StopState::Ready);
+/// How it stands by what is latched and by what its contact is seen to say.
+pub(super) fn state_of(state: Stop, stop: &EmergencyStop, seen: &[Seen]) -> StopState {
+    match (contact(seen, stop), state.latched) {
+        (Some(false), _) => StopState::Open,
+        (None, true) => StopState::Unknown,
+        (None, false) => StopState::Unread,
+        (Some(true), true) => StopState::Latched,
+        (Some(true), false) => StopState::Ready,
     }
-    let stale_after = frame.site.meters.get(stop.meter.0)?.stale_after;
-    let told =
-        meter_input(frame, stop.meter).power.filter(|power| frame.decision.at - power.at <= stale_after);
-    Some(match told {
-        Some(power) if power.value >= CLOSED => StopState::Latched,
-        Some(_) => StopState::Open,
-        None => StopState::Unknown,
-    })
 }
 
 fn seen_of<'s>(seen: &'s [Seen], stop: &EmergencyStop) -> Option<&'s Seen> {
@@ -99,8 +94,10 @@ pub(super) fn contact(seen: &[Seen], stop: &EmergencyStop) -> Option<bool> {
     Some(low.value >= CLOSED)
 }
 
-/// Brings up to date what is latched. `released` are the circuits that somebody releases in this cycle.
-pub(super) fn look(site: &Site, stops: &mut [Stop], released: &[CircuitId], seen: &[Seen], now: Moment) {
+/// Brings up to date what is latched: by what the contacts say, by whom somebody releases in this cycle, and by what the machine that
+/// leads has latched.
+pub(super) fn look(site: &Site, stops: &mut [Stop], snapshot: &Snapshot, seen: &[Seen]) {
+    let now = snapshot.now;
     for ((circuit, state), index) in site.circuits.iter().zip(stops.iter_mut()).zip(0..) {
         let Some(stop) = &circuit.emergency_stop else {
             *state = Stop::default();
@@ -113,10 +110,10 @@ pub(super) fn look(site: &Site, stops: &mut [Stop], released: &[CircuitId], seen
             let stale_after = site.meters.get(stop.meter.0).map_or(Duration::ZERO, |meter| meter.stale_after);
             read || now - since >= site.settings.start_timeout.max(stale_after)
         };
-        if told == Some(true) && released.contains(&CircuitId(index)) {
+        if told == Some(true) && snapshot.released.contains(&CircuitId(index)) {
             (state.latched, state.opened) = (false, false);
         }
-        state.latched |= lost || told == Some(false);
+        state.latched |= lost || told == Some(false) || snapshot.latched.contains(&CircuitId(index));
         state.opened |= told == Some(false);
     }
 }

@@ -151,6 +151,7 @@ impl Match {
         let back = |circuit: &CircuitId| Some(CircuitId(*self.back.get(&circuit.0)?));
         Snapshot {
             released: snapshot.released.iter().filter_map(back).collect(),
+            latched: snapshot.latched.iter().filter_map(back).collect(),
             now: snapshot.now,
             lead: snapshot.lead,
             meters: self.meters.iter().map(meter).collect(),

@@ -7,7 +7,7 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, Site};
-use crate::control::stop::{StopState, stop_state};
+use crate::control::stop::StopState;
 use crate::metrics::{Speaker, Told, circuit_name, source_label};
 
 /// A circuit in that cycle.
@@ -118,7 +118,7 @@ pub(in crate::web) fn circuit(
             .iter()
             .find(|limit| matches!(limit.source, Source::Interlock(_)))
             .map(|limit| !limit.acts),
-        emergency_stop: stop_state(frame, id).map(StopState::name),
+        emergency_stop: outcome.emergency_stop.map(StopState::name),
         binding: source_label(site, outcome.binding).into_owned(),
         cap: EffectiveCap::new(site, speaker.cap(id)),
         limits: outcome

@@ -1,8 +1,10 @@
 //! Two daemons at one site: one leads and the other stands by, and what becomes of it when both lead.
 
-use super::plant::Plant;
+use std::collections::BTreeSet;
+
+use super::plant::{Manner, Plant};
 use crate::control::State;
-use crate::control::decision::Mode;
+use crate::control::decision::{MinerState, Mode};
 use crate::control::lead::Lead;
 use crate::control::signal::{Active, Basis, Urgency, Why};
 use crate::control::site::{CircuitId, Scope, SourceId};
@@ -168,4 +170,27 @@ fn one_miner_that_somebody_moves_at_its_page_stops_nobody() {
     assert_eq!(plant.cycle().lead, Lead::Lowers);
     plant.run(90);
     assert_eq!(plant.cycle().lead, Lead::Leads, "it leads again when nobody moves them any more");
+}
+
+#[test]
+fn one_that_ignores_what_it_is_told_is_found_out_also_by_whoever_only_lowers() {
+    let (mut plant, _) = plant(|at| if at < 100.0 { -60e3 } else { -20e3 });
+    plant.run(95);
+    plant.lead = Lead::Lowers;
+    for miner in 0..3 {
+        plant.miners[miner].manner = Manner::Ignores;
+    }
+    let (mut found, mut told) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..300 {
+        let decision = plant.cycle();
+        told.extend(decision.commands.iter().map(|command| command.miner.0).filter(|miner| *miner < 3));
+        let stragglers = decision.miners.iter().take(3).enumerate();
+        found.extend(
+            stragglers.filter(|(_, miner)| miner.state == MinerState::Straggler).map(|(index, _)| index),
+        );
+    }
+    assert!(told.len() >= 2 && found == told, "told {told:?}, found {found:?}");
+    // The others have made up for them, as far as they can.
+    let others: f64 = plant.miners.iter().skip(3).map(|miner| miner.draw).sum();
+    assert!(others < 16e3, "{others} W");
 }
