@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::control::decision::MinerState;
 use crate::control::response::Track;
 use crate::control::site::Site;
 use crate::control::snapshot::{HeldMiner, Hold};
@@ -34,6 +35,10 @@ pub(super) fn follow(site: &Site, tracks: &mut [Track], inputs: &Inputs<'_>, all
     for (index, (miner, track)) in site.miners.iter().zip(tracks).enumerate() {
         let left_alone = track.hold == Some(Hold::HandsOff);
         if !all && !left_alone {
+            continue;
+        }
+        if !left_alone && track.state == MinerState::Straggler {
+            // It is told again what it was told, and counts where it is.
             continue;
         }
         let mut patience = IN_FLIGHT.max(track.way(miner).mul_f64(1.5));

@@ -8,7 +8,7 @@ use crate::control::decision::{MinerState, Mode};
 use crate::control::lead::Lead;
 use crate::control::signal::{Active, Basis, Urgency, Why};
 use crate::control::site::{CircuitId, Scope, SourceId};
-use crate::control::snapshot::OrderCap;
+use crate::control::snapshot::{OrderCap, Target};
 use crate::control::testing::site;
 use crate::units::Watts;
 
@@ -58,7 +58,7 @@ fn whoever_stands_by_tells_nobody_anything_and_goes_on_without_a_step() {
             let lower = plant.site.miners[miner].minimum();
             let miner = &mut plant.miners[miner];
             (miner.target, miner.goal, miner.from, miner.since) =
-                (crate::control::snapshot::Target::Power(lower), miner.draw, miner.draw, plant.now);
+                (Target::Power(lower), miner.draw, miner.draw, plant.now);
         }
         for second in 0..120 {
             let decision = plant.cycle();
@@ -158,13 +158,12 @@ fn two_that_both_lead_without_knowing_it_import_no_more_than_one() {
 fn one_miner_that_somebody_moves_at_its_page_stops_nobody() {
     let (mut plant, _) = plant(|_| -50e3);
     plant.run(200);
-    plant.miners[3].target = crate::control::snapshot::Target::Power(plant.site.miners[3].minimum());
+    plant.miners[3].target = Target::Power(plant.site.miners[3].minimum());
     for _ in 0..30 {
         assert_eq!(plant.cycle().lead, Lead::Leads);
     }
     for miner in 5..8 {
-        plant.miners[miner].target =
-            crate::control::snapshot::Target::Power(plant.site.miners[miner].minimum());
+        plant.miners[miner].target = Target::Power(plant.site.miners[miner].minimum());
     }
     plant.run(3);
     assert_eq!(plant.cycle().lead, Lead::Lowers);
@@ -180,16 +179,25 @@ fn one_that_ignores_what_it_is_told_is_found_out_also_by_whoever_only_lowers() {
     for miner in 0..3 {
         plant.miners[miner].manner = Manner::Ignores;
     }
-    let (mut found, mut told) = (BTreeSet::new(), BTreeSet::new());
+    let (mut found, mut told, mut orders) = (BTreeSet::new(), BTreeSet::new(), 0);
     for _ in 0..300 {
         let decision = plant.cycle();
-        told.extend(decision.commands.iter().map(|command| command.miner.0).filter(|miner| *miner < 3));
+        let first = decision.commands.iter().filter(|command| command.miner.0 < 3);
+        for command in first {
+            // Whoever was told to sleep is told nothing higher again.
+            assert!(!told.contains(&command.miner.0) || command.target == Target::Sleep, "{command:?}");
+            orders += 1;
+            if command.target == Target::Sleep {
+                told.insert(command.miner.0);
+            }
+        }
         let stragglers = decision.miners.iter().take(3).enumerate();
         found.extend(
             stragglers.filter(|(_, miner)| miner.state == MinerState::Straggler).map(|(index, _)| index),
         );
     }
     assert!(told.len() >= 2 && found == told, "told {told:?}, found {found:?}");
+    assert!(orders < 40, "and they are not hammered: {orders} orders in five minutes");
     // The others have made up for them, as far as they can.
     let others: f64 = plant.miners.iter().skip(3).map(|miner| miner.draw).sum();
     assert!(others < 16e3, "{others} W");
