@@ -405,7 +405,7 @@ mod tests {
             let (after, site, name) = (after.clone(), site.clone(), name.clone());
             async move { after.release(&site, &name).await }
         });
-        while after.take(&mut state).is_empty() {
+        while after.take(&site).0.is_empty() {
             tokio::task::yield_now().await;
         }
         after.note(&state);
@@ -415,7 +415,7 @@ mod tests {
             let (after, site, name) = (after.clone(), site.clone(), name.clone());
             async move { after.release(&site, &name).await }
         });
-        while after.take(&mut state).is_empty() {
+        while after.take(&site).0.is_empty() {
             tokio::task::yield_now().await;
         }
         after.note(&State::new(site.clone()));

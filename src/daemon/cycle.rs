@@ -247,6 +247,8 @@ impl Loop {
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
+        let commands = decision.lead != Lead::Follows && !self.state.site().settings.observe;
+        self.fleet.cycle(begun, commands);
         self.fleet.send(&decision.commands);
         self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);

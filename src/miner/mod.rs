@@ -153,6 +153,10 @@ pub trait Driver: Send {
     /// is done; bounded, and its failure shows in the next exchange.
     async fn keep_alive(&mut self) {}
 
+    /// Says before a read whether a control law stands behind what the miner was told last. Only those care that are kept where they
+    /// are by being spoken to.
+    fn vouched(&mut self, _: bool) {}
+
     /// Gives back sessions and connections. Does nothing to the miner's power.
     async fn close(&mut self);
 }

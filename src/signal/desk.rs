@@ -482,6 +482,11 @@ impl Desk {
         }
     }
 
+    /// What the clock of a source showed when it sent the latest version of an order, where it tells.
+    pub fn sent(&self, source: SourceKey, id: &str) -> Option<Wall> {
+        self.state().at(source)?.book.sent(id)
+    }
+
     /// All orders that are known of a source, by name; empty for a source that is not there.
     pub fn held(&self, source: SourceKey) -> Vec<Held> {
         self.state().at(source).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())

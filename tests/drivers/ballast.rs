@@ -41,8 +41,15 @@ fn answer(lower: &Lower, seen: &Seen) -> Reply {
             let asked: Value = serde_json::from_str(&seen.body).unwrap();
             reply(
                 200,
-                json!({"outcome": "replaced", "stored": true, "limit": {"cap_watts": asked["cap_watts"]}})
-                    .to_string(),
+                json!({
+                    "outcome": "replaced",
+                    "stored": true,
+                    "limit": {
+                        "cap_watts": asked["cap_watts"],
+                        "revision": asked["revision"].as_u64().unwrap_or(17),
+                    },
+                })
+                .to_string(),
             )
         }
         "PUT /api/v1/limits/ballast" => reply(lower.limit.0, lower.limit.1.to_string()),
@@ -112,6 +119,9 @@ async fn an_order_has_no_end_and_is_kept_alive_only_by_whoever_gave_it() {
     driver.read().await.unwrap();
     driver.apply(Target::Power(Watts::saturating(80_000.9)), Urgency::Shed).await.unwrap();
     driver.read().await.unwrap();
+    assert_eq!(bed.sent().len(), 1, "no control law stands behind it");
+    driver.vouched(true);
+    driver.read().await.unwrap();
     // More than it can ever draw would be refused.
     driver.apply(power(999_000), Urgency::Normal).await.unwrap();
     driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
@@ -120,13 +130,33 @@ async fn an_order_has_no_end_and_is_kept_alive_only_by_whoever_gave_it() {
         [
             r#"PUT /api/v1/limits/ballast {"cap_watts":80000.0,"scope":"miners"}"#,
             "POST /api/v1/heartbeat",
-            r#"PUT /api/v1/limits/ballast {"cap_watts":144000.0,"scope":"miners"}"#,
-            r#"PUT /api/v1/limits/ballast {"cap_watts":0.0,"scope":"miners"}"#,
+            r#"PUT /api/v1/limits/ballast {"cap_watts":144000.0,"revision":18,"scope":"miners"}"#,
+            r#"PUT /api/v1/limits/ballast {"cap_watts":0.0,"revision":19,"scope":"miners"}"#,
         ]
     );
     driver.close().await;
     driver.read().await.unwrap();
     assert_eq!(bed.sent().len(), 4, "after the end nobody stands behind it");
+}
+
+#[tokio::test]
+async fn an_order_that_did_not_go_through_keeps_no_earlier_one_alive() {
+    let bed = Bed::start().await;
+    let mut driver = bed.driver();
+    driver.vouched(true);
+    driver.apply(power(80_000), Urgency::Normal).await.unwrap();
+    bed.lower.lock().unwrap().limit = (503, json!({"title": "nobody leads"}));
+    assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Busy);
+    driver.read().await.unwrap();
+    assert!(!bed.sent().contains(&"POST /api/v1/heartbeat".to_owned()), "80 kW are not to be kept alive");
+    // Once it goes through, it is alive again, and its version is the next one that the daemon gives.
+    bed.lower.lock().unwrap().limit = (200, Value::Null);
+    driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+    driver.read().await.unwrap();
+    assert_eq!(
+        bed.sent().split_off(2),
+        [r#"PUT /api/v1/limits/ballast {"cap_watts":0.0,"scope":"miners"}"#, "POST /api/v1/heartbeat"]
+    );
 }
 
 #[tokio::test]
@@ -233,6 +263,7 @@ async fn a_refusal_is_told_apart_and_a_higher_cap_than_asked_for_is_no_yes() {
         assert!(matches!(result, Err(DriverError::Malformed { .. })), "{result:?}");
     }
     // None of them was taken, so nobody stands behind one.
+    driver.vouched(true);
     driver.read().await.unwrap();
     assert!(!bed.sent().contains(&"POST /api/v1/heartbeat".to_owned()));
 }
@@ -242,6 +273,7 @@ async fn it_is_who_its_site_is_and_a_heartbeat_that_is_refused_is_a_failure() {
     let bed = Bed::start().await;
     let mut driver = bed.driver();
     assert_eq!(driver.identify().await.unwrap().unwrap().serial.as_deref(), Some("container-1"));
+    driver.vouched(true);
     driver.apply(power(50_000), Urgency::Normal).await.unwrap();
     bed.lower.lock().unwrap().heartbeat = 503;
     assert!(driver.read().await.is_err());

@@ -358,6 +358,18 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     // And does not come back when the broker delivers the order again.
     broker.publish("limit/set", &body, &[]);
     always("what was taken back stays away", seconds(2.0), || sim.truth().fleet, |fleet| *fleet > 19_000.0);
+    // Whoever counts versions goes on counting after taking one back without saying which.
+    let (sent, _) = give("counted", "28 kW", r#", "revision": 1"#);
+    assert_eq!(answer(&site, &sent)["outcome"], "accepted");
+    let sent = stamp(0);
+    broker.publish("limit/clear", &format!(r#"{{"id": "counted", "sent_at": "{sent}"}}"#), &[]);
+    assert_eq!(answer(&site, &sent)["outcome"], "withdrawn");
+    let (sent, _) = give("counted", "27 kW", r#", "revision": 2"#);
+    assert_eq!(answer(&site, &sent)["outcome"], "accepted");
+    // And one that comes late takes nothing back.
+    let late = stamp(-20);
+    broker.publish("limit/clear", &format!(r#"{{"id": "counted", "sent_at": "{late}"}}"#), &[]);
+    assert_eq!(answer(&site, &late)["status"], 409);
     daemon.process.signal("TERM");
     assert_eq!(daemon.process.code(seconds(6.0)), 0);
 }

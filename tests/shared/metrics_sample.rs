@@ -175,6 +175,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         setpoint: Watts::kilowatts(305.0),
         shortfall: Watts::ZERO,
         breaker: None,
+        emergency_stop: None,
     };
     let miners = (0..site.miners.len()).map(|index| {
         let (state, setpoint) = match index {

@@ -187,6 +187,7 @@ fn frame(config: &Config, at: Moment, now: Flow, counters: Counters, deaf: [bool
                 setpoint: Watts::ZERO,
                 shortfall: Watts::ZERO,
                 breaker: None,
+                emergency_stop: None,
             }
         })
         .collect();

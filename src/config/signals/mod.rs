@@ -195,7 +195,19 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
     let kind = match kind {
         Word::Http => Kind::Http,
         Word::Mqtt => Kind::Mqtt(mqtt::Settings {
-            oldest: time("oldest_message", seconds(1), seconds(3_600), mqtt::OLDEST),
+            oldest: {
+                // What hung at the broker for longer says nothing of whether the source still lives.
+                let oldest =
+                    time("oldest_message", seconds(1), seconds(3_600), mqtt::OLDEST.min(settings.lost_after));
+                if oldest > settings.lost_after {
+                    table.report().error(
+                        table.key_span("oldest_message"),
+                        "a message that is older than `lost_after` would be taken for a sign of life",
+                        "make it no longer than `lost_after`",
+                    );
+                }
+                oldest
+            },
         }),
         Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
         Word::Server => Kind::Server(server::read(table, context)?),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
 use crate::control::site::{Actuator, Miner, MinerId};
@@ -237,6 +237,23 @@ impl Fleet {
         }
     }
 
+    /// Says that a cycle has run, and whether it may command. When it may not any more, what was to raise a miner and was not sent yet is
+    /// called off: it would come while another daemon leads.
+    pub fn cycle(&self, now: Moment, commands: bool) {
+        let before = self.shared.vouch.holds(now);
+        self.shared.vouch.cycle(now, commands);
+        if !before || commands {
+            return;
+        }
+        for member in &self.members {
+            member.session.order.send_if_modified(|order| {
+                let waits = order.is_some_and(|order| order.urgency == Urgency::Normal);
+                *order = order.filter(|_| !waits);
+                waits
+            });
+        }
+    }
+
     /// The counts for the metrics.
     pub fn stats(&self) -> Arc<dyn CommandStats> {
         Arc::new(stats::Stats(self.shared.metrics.clone()))
@@ -336,7 +353,6 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::clock::Moment;
     use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! Another Ballast as one large miner: its interface under `/api/v1`, over HTTP on port 9842.
 //!
 //! `GET member` tells draw, range and state of the circuit on which the orders of the token's source act. Power is an order
-//! without an end, `PUT limits/ballast`, on the draw of the miners there; sleep is one of 0 W. `POST heartbeat` after each command
-//! says that the order still has somebody behind it.
+//! without an end, `PUT limits/ballast`, on the draw of the miners there; sleep is one of 0 W. `POST heartbeat` before each reading
+//! says that the order still has somebody behind it: not merely this session, but a control loop that runs and commands.
 //!
 //! **Nobody's silence raises anything.** An order with an end would leave the lower daemon without a cap when that comes, so the
 //! orders have none: what a lost upper daemon has ordered holds on, and beside it the fail-safe of the source, after its
@@ -112,6 +112,10 @@ pub struct Ballast {
     known: Option<Member>,
     /// An order of this session was taken: somebody stands behind it.
     leads: bool,
+    /// A control law stands behind that.
+    vouched: bool,
+    /// The version of the latest order, so that one that comes late is older than the one that overtook it.
+    revision: Option<u64>,
 }
 
 impl Ballast {
@@ -122,6 +126,8 @@ impl Ballast {
             token: connection.credentials.as_ref().map(|account| account.password.clone()),
             known: None,
             leads: false,
+            vouched: false,
+            revision: None,
         }
     }
 
@@ -146,13 +152,7 @@ impl Ballast {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Rejection::Credentials,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Rejection::Unsupported,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Rejection::Busy,
-            _ => {
-                let parsed = fields::parse(&answer.body).unwrap_or_default();
-                let text = String::from_utf8_lossy(&answer.body);
-                let title = fields::text(&parsed, "title").unwrap_or(&text);
-                let words = format!("HTTP {}: {title}", answer.status.as_u16());
-                return self.web.place().other(name, &words, &[token.expose()]);
-            }
+            _ => return self.web.refused(name, answer, &[token.expose()]),
         };
         self.web.place().rejected(name, reason)
     }
@@ -313,7 +313,7 @@ impl Member {
 #[async_trait]
 impl Driver for Ballast {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        if self.leads {
+        if self.leads && self.vouched {
             self.call(Request::Heartbeat, None).await?;
         }
         let member = self.ask().await?;
@@ -322,6 +322,10 @@ impl Driver for Ballast {
             return Err(self.web.place().malformed(Request::Member.path(), reason));
         }
         Ok(member.status())
+    }
+
+    fn vouched(&mut self, vouched: bool) {
+        self.vouched = vouched;
     }
 
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
@@ -338,9 +342,18 @@ impl Driver for Ballast {
             Target::Sleep => 0.0,
             Target::Power(power) => power.get().min(most).floor().max(0.0),
         };
+        // Until this one is taken nothing is kept alive that was ordered before: it may be more.
+        self.leads = false;
+        let mut order = json!({ "cap_watts": cap, "scope": "miners" });
+        // Without one the daemon gives it the next.
+        self.revision = self.revision.map(|known| known.saturating_add(1));
+        if let (Some(revision), Some(order)) = (self.revision, order.as_object_mut()) {
+            order.insert("revision".into(), revision.into());
+        }
         let answer =
-            self.call(Request::SetLimit, Some(&json!({ "cap_watts": cap, "scope": "miners" }))).await?;
+            self.call(Request::SetLimit, Some(&order)).await.inspect_err(|_| self.revision = None)?;
         let reply = self.web.json(name, &answer)?;
+        self.revision = reply.pointer("/limit/revision").and_then(Value::as_u64);
         let taken = fields::confirmed(reply.get("limit").unwrap_or(&Value::Null), "cap_watts");
         match taken.map_err(|reason| self.web.place().malformed(name, reason))? {
             Some(taken) if taken <= cap + 0.5 => {

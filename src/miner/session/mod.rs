@@ -25,6 +25,7 @@
 pub mod gate;
 pub mod tally;
 mod trust;
+mod vouch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::miner::session::gate::Lane;
 pub use crate::miner::session::gate::{Bounds, Gate};
 use crate::miner::session::tally::{DriverTally, Ended, SessionMetrics};
 use crate::miner::session::trust::{Trust, Verdict};
+pub use crate::miner::session::vouch::Vouch;
 use crate::miner::{Driver, DriverError, DriverKind, Endpoint, Urgency};
 
 /// When a miner is read back after a command, counted from the end of the command.
@@ -164,12 +166,19 @@ pub struct Shared {
     pub metrics: Arc<SessionMetrics>,
     /// Which sessions must have ended first.
     pub leaving: Leaving,
+    /// Whether a control law stands behind what they are told.
+    pub vouch: Vouch,
 }
 
 impl Shared {
     /// For sessions before which there were none.
     pub fn new(gate: Gate) -> Self {
-        Self { gate: Arc::new(gate), metrics: Arc::default(), leaving: Leaving::default() }
+        Self {
+            gate: Arc::new(gate),
+            metrics: Arc::default(),
+            leaving: Leaving::default(),
+            vouch: Vouch::default(),
+        }
     }
 }
 
@@ -181,7 +190,7 @@ pub fn spawn(
     shared: Shared,
     cancel: CancellationToken,
 ) -> Session {
-    let Shared { gate, metrics, leaving } = shared;
+    let Shared { gate, metrics, leaving, vouch } = shared;
     let (order, orders) = watch::channel(None);
     let (reports, report) = watch::channel(MinerInput::PENDING);
     let mut hasher = DefaultHasher::new();
@@ -197,6 +206,7 @@ pub fn spawn(
         clock,
         metrics,
         leaving,
+        vouch,
         cancel,
         orders,
         reports,
@@ -234,6 +244,7 @@ struct Worker {
     introductions: u32,
     metrics: Arc<SessionMetrics>,
     leaving: Leaving,
+    vouch: Vouch,
     cancel: CancellationToken,
     orders: watch::Receiver<Option<Order>>,
     reports: watch::Sender<MinerInput>,
@@ -464,6 +475,7 @@ impl Worker {
         let mut trust = std::mem::take(&mut self.trust);
         let mut fell_silent = false;
         let looked = {
+            driver.vouched(self.vouch.holds(self.clock.now()));
             let looking = look(driver, &mut trust, self.clock);
             let mut looking = std::pin::pin!(tokio::time::timeout(patience, looking));
             let mut open = true;

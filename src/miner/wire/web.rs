@@ -56,7 +56,7 @@ impl Web {
     pub fn refused(&self, name: &'static str, answer: &Answer, secrets: &[&str]) -> DriverError {
         let text = String::from_utf8_lossy(&answer.body);
         let parsed = fields::parse(&answer.body).unwrap_or_default();
-        let message = ["message", "msg", "error"]
+        let message = ["message", "msg", "error", "title"]
             .iter()
             .find_map(|key| fields::text(&parsed, key))
             .or_else(|| parsed.pointer("/error/message").and_then(Value::as_str))

@@ -105,7 +105,7 @@ impl Service {
 
     fn limit(&self, body: &[u8], now: Moment) -> Response {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let known = |key: &String| matches!(key.as_str(), "cap_watts" | "scope");
+        let known = |key: &String| matches!(key.as_str(), "cap_watts" | "scope" | "revision");
         let cap = body.get("cap_watts").and_then(Value::as_f64).filter(|cap| *cap >= 0.0);
         let (Some(cap), true) = (cap, body.as_object().is_some_and(|body| body.keys().all(known))) else {
             self.miner.trespass();

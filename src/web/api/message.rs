@@ -170,7 +170,12 @@ impl Api {
                 answer.sent_at = sent_at.and_then(answer::stamp);
                 let sent = self.recent(sent_at, oldest).map_err(|problem| complain(&id, problem))?;
                 // A withdrawal that comes late does not take back what was ordered after it.
-                let revision = Some(revision.unwrap_or_else(|| version(sent)));
+                if self.desk.sent(source, &id).is_some_and(|known| sent < known) {
+                    return Err(Problem::outdated());
+                }
+                // It is of the version that is known, whoever counts them: a moment would outdo every later one of theirs.
+                let known = self.desk.glance(source).and_then(|at| Some(at.find(&id)?.order.revision));
+                let revision = Some(revision.or(known).unwrap_or_else(|| version(sent)));
                 let given = self.clear_limit(&caller, (source, name), &id, revision).await?;
                 (answer.outcome, answer.stored) = (Some(given.outcome), given.stored);
             }
