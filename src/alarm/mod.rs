@@ -322,6 +322,7 @@ fn to_row(alarm: &Alarm) -> AlarmRow {
         acknowledged_by: known.map(|it| it.by.clone()),
         acknowledged_ms: known.map(|it| it.at),
         note: known.map(|it| it.note.clone()),
+        told: alarm.told,
     }
 }
 
@@ -342,8 +343,9 @@ fn from_row(row: AlarmRow) -> Option<Alarm> {
         cleared: row.cleared_ms,
         acknowledged,
         quiet: false,
-        muted: false,
-        told: true,
+        // Of what was not told the first look finds out whether its window still lasts.
+        muted: !row.told,
+        told: row.told,
     })
 }
 
@@ -409,6 +411,8 @@ mod tests {
         assert_eq!(from_row(to_row(&alarm)), Some(alarm.clone()));
         let open = Alarm { cleared: None, acknowledged: None, ..alarm };
         assert_eq!(from_row(to_row(&open)), Some(open.clone()));
+        let untold = Alarm { muted: true, told: false, ..open.clone() };
+        assert_eq!(from_row(to_row(&untold)), Some(untold), "it is told when its window is over");
         assert_eq!(from_row(AlarmRow { kind: "of-the-future".into(), ..to_row(&open) }), None);
     }
 }

@@ -289,7 +289,7 @@ fn show(args: &Show) -> Result<(), Failure> {
 fn stamps(args: &Stamps) -> Result<(), Failure> {
     let fail = |file: &Path, source| Failure::Written { file: file.display().to_string(), source };
     std::fs::create_dir_all(&args.out).map_err(|error| fail(&args.out, error))?;
-    let (mut last, mut count, mut failed) = (None, 0_u64, Ok(()));
+    let (mut last, mut count, mut damaged, mut failed) = (None, 0_u64, 0_u64, Ok(()));
     args.place.open()?.each(0, u64::MAX, |entry| {
         if entry.kind != Kind::Stamp.name() || failed.is_err() {
             return;
@@ -297,6 +297,10 @@ fn stamps(args: &Stamps) -> Result<(), Failure> {
         let body = entry.value();
         let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or("").to_owned();
         let token = base64::engine::general_purpose::STANDARD.decode(text("token")).unwrap_or_default();
+        if token.is_empty() || text("head").is_empty() {
+            damaged = damaged.saturating_add(1);
+            return;
+        }
         for (end, content) in [("head", text("head").into_bytes()), ("token", token)] {
             let file = args.out.join(format!("{}.{end}", entry.number));
             let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&file);
@@ -311,13 +315,23 @@ fn stamps(args: &Stamps) -> Result<(), Failure> {
         last = Some(entry.number);
     })?;
     failed?;
+    let damaged = match damaged {
+        0 => String::new(),
+        some => {
+            format!("{some} time stamps cannot be read: `ballast ledger verify` tells what was changed\n")
+        }
+    };
     let Some(last) = last else {
-        return super::answer("there is no time stamp: [proof.time_stamps] asks for them\n");
+        return super::answer(if damaged.is_empty() {
+            "there is no time stamp: [proof.time_stamps] asks for them\n"
+        } else {
+            &damaged
+        });
     };
     let name = args.out.join(last.to_string());
     super::answer(&format!(
         "{count} time stamps in {}; with the authority's certificate from elsewhere:\n\
-         openssl ts -verify -data {name}.head -in {name}.token -token_in -CAfile AUTHORITY.pem\n",
+         openssl ts -verify -data {name}.head -in {name}.token -token_in -CAfile AUTHORITY.pem\n{damaged}",
         args.out.display(),
         name = name.display()
     ))

@@ -181,7 +181,7 @@ impl Daemon {
         proof.append_signed(Kind::Start, configuration(&config));
         alarms.prove_to(proof.clone());
         if let Some(authority) = config.proof.time_stamps.clone() {
-            let asking = authority.clone().run(authority.client()?, proof.clone());
+            let asking = authority.run(proof.clone());
             tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));
         }
         let memory = Memory::start(&config, kept, &mut state);
@@ -206,12 +206,10 @@ impl Daemon {
             None => api,
         };
         let api = api.with_maintenance(maintenance.clone()).with_stops(stops.clone());
-        let standby = match config.standby.clone() {
-            Some(settings) => {
-                Some(Standby::start(settings, clock, (&desk, &maintenance, &stops), empty, &cancel)?)
-            }
-            None => None,
-        };
+        let standby = config
+            .standby
+            .clone()
+            .map(|settings| Standby::start(settings, clock, (&desk, &maintenance, &stops), empty, &cancel));
         if let Some(standby) = &standby {
             exporter.watch_standby(standby.clone());
         }

@@ -14,6 +14,7 @@ use crate::daemon::name::Trusted;
 use crate::daemon::single::{Alone, NotAlone};
 use crate::daemon::terminal::{self, HangUp, Terminal};
 use crate::daemon::{Daemon, DaemonError, notify};
+use crate::proof::authority::Authority;
 use crate::record;
 use crate::signal::wall::Trust;
 use crate::standby;
@@ -68,9 +69,8 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
 
-    let (door, kept) = ((config.web.listen, config.web.socket.clone()), config.store.path.clone());
+    let fixed = Fixed::of(&config);
     let orders = config.signals.len() > 1;
-    let (recorded, pair, clock) = (config.record.clone(), config.standby.clone(), config.clock);
     let pages = pages(config.web.listen, path).map_err(DaemonError::Web)?;
     let waits = matches!(pages, Pages::Taken(_));
     let mut daemon = Daemon::start_with(config, Clock::start(), pages).await?;
@@ -91,7 +91,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
             _ = hang_up.recv() => match terminal.hang_up().await {
                 HangUp::Reload => {
                     // What is wrong has been logged.
-                    let _ = reload(&daemon, path, &door, kept.as_deref(), (&recorded, pair.as_ref(), clock), &mut alone).await?;
+                    let _ = reload(&daemon, path, &fixed, &mut alone).await?;
                 }
                 HangUp::Outlive => info!("the terminal is gone; going on without it"),
                 HangUp::End => {
@@ -100,7 +100,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
                 }
             },
             Some(call) = calls.recv() => {
-                let outcome = reload(&daemon, path, &door, kept.as_deref(), (&recorded, pair.as_ref(), clock), &mut alone).await?;
+                let outcome = reload(&daemon, path, &fixed, &mut alone).await?;
                 call.answer(outcome.as_deref()).await;
             }
             _ = terminate.recv() => break,
@@ -185,13 +185,56 @@ fn at_home(mut config: Config) -> Config {
     config
 }
 
+/// What a reload does not change.
+#[derive(Debug, PartialEq)]
+struct Fixed {
+    listen: SocketAddr,
+    socket: Option<PathBuf>,
+    store: Option<PathBuf>,
+    record: record::Settings,
+    clock: Option<Trust>,
+    standby: Option<standby::Settings>,
+    time_stamps: Option<Authority>,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            listen: config.web.listen,
+            socket: config.web.socket.clone(),
+            store: config.store.path.clone(),
+            record: config.record.clone(),
+            clock: config.clock,
+            standby: config.standby.clone(),
+            time_stamps: config.proof.time_stamps.clone(),
+        }
+    }
+
+    /// What another configuration would have otherwise, as the beginnings of sentences.
+    fn changes(&self, other: &Self) -> Vec<String> {
+        let Self { listen, socket, store, record, clock, standby, time_stamps } = other;
+        let changed = [
+            (*listen != self.listen, format!("the pages stay on {}: their address changes", self.listen)),
+            // It is named after the address, unless it is written.
+            (
+                *listen == self.listen && *socket != self.socket,
+                "the socket for the command line changes".into(),
+            ),
+            (*store != self.store, "the database changes".into()),
+            (*record != self.record, "[record] changes".into()),
+            (*clock != self.clock, "clock in [site] changes".into()),
+            (*standby != self.standby, "[standby] changes".into()),
+            (*time_stamps != self.time_stamps, "[proof.time_stamps] changes".into()),
+        ];
+        changed.into_iter().filter_map(|(changed, words)| changed.then_some(words)).collect()
+    }
+}
+
 /// Reads the file again. Returns its warnings, or what is wrong with it; the running configuration then stays.
 async fn reload(
     daemon: &Daemon,
     path: &Path,
-    door: &(SocketAddr, Option<PathBuf>),
-    kept: Option<&Path>,
-    (recorded, pair, clock): (&record::Settings, Option<&standby::Settings>, Option<Trust>),
+    fixed: &Fixed,
     alone: &mut Alone,
 ) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
     notify::reloading();
@@ -204,22 +247,8 @@ async fn reload(
         Ok(config) => {
             let warnings = config.warnings.clone();
             announce(&config);
-            if config.web.listen != door.0 {
-                warn!("the address of the pages changes with a restart only; they stay on {}", door.0);
-            } else if config.web.socket != door.1 {
-                warn!("the socket for the command line changes with a restart only");
-            }
-            if config.store.path.as_deref() != kept {
-                warn!("the database changes with a restart only");
-            }
-            if config.record != *recorded {
-                warn!("[record] changes with a restart only");
-            }
-            if config.clock != clock {
-                warn!("clock in [site] changes with a restart only");
-            }
-            if config.standby.as_ref() != pair {
-                warn!("[standby] changes with a restart only");
+            for changed in fixed.changes(&Fixed::of(&config)) {
+                warn!("{changed} with a restart only");
             }
             daemon.exporter().watch_strangers(alone.strangers());
             daemon.reload(config).await?;

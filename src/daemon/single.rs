@@ -153,8 +153,8 @@ async fn look(starts: &BTreeSet<String>, own: &[&Option<Name>], trusted: &Truste
 
 /// The miners that stand for all that a configuration commands: the beginnings of their names, and addresses.
 fn commanded(config: &Config) -> BTreeMap<String, String> {
-    // The two of a pair are there for the same miners.
-    if config.site.settings.observe || config.standby.is_some() {
+    // The two of a pair are there for the same miners, and on two machines: what is held is held on one.
+    if config.site.settings.observe {
         return BTreeMap::new();
     }
     let miners = config.site.miners.iter().zip(&config.miners);

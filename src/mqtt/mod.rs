@@ -24,8 +24,8 @@ mod session;
 mod topics;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::metrics::{Exporter, MqttCounts, MqttStats};
 use crate::web::api::Api;
+use discovery::Counters;
 use session::End;
 
 /// Wait before the first new attempt to connect; it doubles with each that fails …
@@ -57,6 +58,18 @@ struct Tally {
     done: AtomicU64,
     refused: AtomicU64,
     dropped: AtomicU64,
+    /// Outlive a connection: what is kept at the broker is not taken away for a meter that is not fresh just then.
+    counters: Mutex<Counters>,
+}
+
+impl Tally {
+    fn counters(&self) -> Counters {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, counters: Counters) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    }
 }
 
 fn one_more(count: &AtomicU64) {

@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::Counters;
 use super::outbox::Outbox;
 use super::{Around, Tally, discovery, one_more, topics};
 use crate::config::{Mqtt, Tls};
@@ -88,7 +87,6 @@ pub async fn session(
         bucket: Bucket::new(MESSAGES.0, MESSAGES.1),
         dropped: 0,
         looked_for_leftovers: false,
-        counters: Counters::new(),
     };
     let mut ticks = interval(plan.period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -207,7 +205,6 @@ struct Link {
     /// Messages that were not looked at since that was last said.
     dropped: u64,
     looked_for_leftovers: bool,
-    counters: Counters,
 }
 
 impl Link {
@@ -255,13 +252,13 @@ impl Link {
         }
         let (exporter, alarms, plan) =
             (self.around.exporter.clone(), self.around.alarms.clone(), self.plan.clone());
-        let mut counters = std::mem::take(&mut self.counters);
+        let mut counters = self.tally.counters();
         let made = tokio::task::spawn_blocking(move || {
             let all = topics::all(&exporter, &alarms, &plan, &mut counters);
             (all, counters)
         });
         let Ok((all, counters)) = made.await else { return };
-        self.counters = counters;
+        self.tally.keep(counters);
         let Some(all) = all else { return };
         let (client, tally, announced) = (&self.client, &self.tally, self.plan.discovery_prefix.as_str());
         self.outbox.tell(&all, |parcel| {

@@ -118,15 +118,16 @@ impl Authority {
         stamp::read(&body, text, nonce).map_err(wrong)
     }
 
-    /// Has the head of the chain stamped, for ever. A head that was stamped already is not stamped again.
-    pub async fn run(self, client: reqwest::Client, writer: Writer) -> std::convert::Infallible {
-        let mut last: Option<String> = None;
+    /// Has the head of the chain stamped, for ever.
+    pub async fn run(self, writer: Writer) -> std::convert::Infallible {
         let mut failing = false;
         tokio::time::sleep(FIRST.min(self.every)).await;
+        let client = tls::patient("[proof.time_stamps]", || self.client()).await;
         loop {
             let head = writer.head().map(|(number, hash)| format!("{number}:{hash}"));
             let mut pause = self.every;
-            if let Some(text) = head.filter(|head| last.as_ref() != Some(head)) {
+            // A stamp is an entry itself: the head that follows is always another one.
+            if let Some(text) = head {
                 match self.ask(&client, &text).await {
                     Ok(stamped) => {
                         if failing {
@@ -134,7 +135,6 @@ impl Authority {
                         }
                         failing = false;
                         append(&writer, &text, &self.place(), &stamped);
-                        last = Some(text);
                     }
                     Err(error) => {
                         if !failing {

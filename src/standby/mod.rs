@@ -132,17 +132,13 @@ struct Inner {
 
 impl Standby {
     /// Takes the first look, and begins to ask the other machine.
-    ///
-    /// # Errors
-    /// No HTTP client can be made.
     pub fn start(
         settings: Settings,
         clock: Clock,
         (desk, maintenance, stops): (&Desk, &Maintenance, &Stops),
         empty: bool,
         cancel: &CancellationToken,
-    ) -> Result<Self, reqwest::Error> {
-        let client = peer::client(&settings)?;
+    ) -> Self {
         let standby = Self::new(settings, clock, empty);
         standby.look();
         let (looks, asks) = (standby.clone(), standby.clone());
@@ -154,9 +150,12 @@ impl Standby {
         };
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(looking));
         let (desk, maintenance, stops) = (desk.clone(), maintenance.clone(), stops.clone());
-        let asking = async move { asks.ask(&client, &desk, &maintenance, &stops).await };
+        let asking = async move {
+            let client = crate::tls::patient("[standby]", || peer::client(&asks.0.settings)).await;
+            asks.ask(&client, &desk, &maintenance, &stops).await;
+        };
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));
-        Ok(standby)
+        standby
     }
 
     fn new(settings: Settings, clock: Clock, empty: bool) -> Self {

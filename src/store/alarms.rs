@@ -10,7 +10,7 @@ pub(super) fn put(to: &Transaction<'_>, all: &[AlarmRow]) -> rusqlite::Result<()
         return Ok(());
     }
     let mut statement =
-        to.prepare_cached("INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+        to.prepare_cached("INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
     for row in all {
         statement.execute(params![
             row.id.cast_signed(),
@@ -23,6 +23,7 @@ pub(super) fn put(to: &Transaction<'_>, all: &[AlarmRow]) -> rusqlite::Result<()
             row.acknowledged_by,
             row.acknowledged_ms,
             row.note,
+            row.told,
         ])?;
     }
     // By number, and not by age: a clock that is ahead would drop all of them.
@@ -52,5 +53,6 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<AlarmRow> {
         acknowledged_by: optional("acknowledged_by")?,
         acknowledged_ms: row.get("acknowledged_ms")?,
         note: optional("note")?,
+        told: row.get("told")?,
     })
 }

@@ -238,6 +238,8 @@ pub struct AlarmRow {
     pub acknowledged_ms: Option<i64>,
     /// What they said.
     pub note: Option<Arc<str>>,
+    /// Somebody was told: it did not come in a window that still lasts.
+    pub told: bool,
 }
 
 /// What somebody works on.

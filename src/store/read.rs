@@ -100,7 +100,7 @@ impl Reader {
         }
         if version < file::VERSION {
             return version_error(format!(
-                "is of version {version} and holds no energy yet; a daemon of this version brings it to {} when it starts",
+                "is of version {version}; a daemon of this version brings it to {} when it starts",
                 file::VERSION
             ));
         }

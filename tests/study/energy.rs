@@ -566,6 +566,7 @@ async fn what_was_delivered_is_what_another_program_works_out_of_the_same_databa
             acknowledged_by: None,
             acknowledged_ms: None,
             note: None,
+            told: true,
         }],
         ..Write::default()
     };

@@ -74,20 +74,8 @@ pub enum Quote {
 pub async fn run(settings: Settings, context: Context) {
     let quotes = [&settings.power, &settings.hash];
     let tls = quotes.iter().any(|quote| matches!(quote, Quote::Poll(poll) if poll.url.scheme() == "https"));
-    let client = loop {
-        match poll::client(tls, settings.ca.as_deref()) {
-            Ok(client) => break client,
-            Err(error) => {
-                warn!(
-                    source = %context.name,
-                    "cannot prepare TLS: {}; install the certificates of the system (package ca-certificates); tried again in \
-                     a minute",
-                    crate::tls::innermost(&error)
-                );
-                sleep(Duration::from_secs(60)).await;
-            }
-        }
-    };
+    let who = format!("signal `{}`", context.name);
+    let client = crate::tls::patient(&who, || poll::client(tls, settings.ca.as_deref())).await;
     let every = if [&settings.power, &settings.hash].iter().any(|quote| matches!(quote, Quote::Tariff { .. }))
     {
         settings.every.min(TARIFF_LOOK)

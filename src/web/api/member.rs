@@ -25,7 +25,7 @@ use crate::control::decision::{MinerState, Source as Bound};
 use crate::control::frame::{Frame, fresh_power, fresh_status, meter_input, meter_up};
 use crate::control::signal::source::Feed;
 use crate::control::signal::{SourceState, Why};
-use crate::control::site::{Actuator, CircuitId, MeterId, MinerId};
+use crate::control::site::{Actuator, CircuitId, MeterId, MinerId, Site};
 use crate::control::snapshot::{Hold, MinerInput, hold_of};
 use crate::metrics::{circuit_name, source_label};
 use crate::signal::glance::Glance;
@@ -150,7 +150,12 @@ async fn member(
     let circuit = both.api.place(&name).map(|(circuit, _)| circuit).unwrap_or_default();
     let (frame, now) = both.reads.frame()?;
     let id = frame.site.circuits.iter().position(|known| known.name == circuit).map(CircuitId);
-    let (Some(id), Some(at)) = (id, both.api.desk.glance(key)) else {
+    // What the two number by the same circuits is of one configuration.
+    let same = |at: &Glance| {
+        let names = |site: &Site| site.circuits.iter().map(|known| known.name.clone()).collect::<Vec<_>>();
+        names(&at.site) == names(&frame.site)
+    };
+    let (Some(id), Some(at)) = (id, both.api.desk.glance(key).filter(same)) else {
         // Between two configurations.
         return Err(Problem::too_early());
     };
