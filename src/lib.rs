@@ -11,6 +11,7 @@ pub mod discover;
 mod door;
 pub mod endpoint;
 pub mod energy;
+mod files;
 pub mod heartbeat;
 pub mod history;
 pub mod maintenance;
