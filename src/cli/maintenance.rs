@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::alarms::stamp;
-use super::orders::{Daemon, Reach, day_time, text};
+use super::moment::day_time;
+use super::orders::{Daemon, Reach, text};
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
@@ -156,15 +156,16 @@ pub(super) fn sentences(answer: &Value) -> Vec<String> {
 }
 
 fn sentence(work: &Value) -> String {
-    let time = |value: &Value| value.as_i64().map(|at| day_time(&stamp(at)));
     let what = match (work["kind"].as_str(), work["miners"].as_u64()) {
         (Some("circuit"), Some(1)) => format!("circuit {} (1 miner)", text(&work["name"])),
         (Some("circuit"), Some(many)) => format!("circuit {} ({many} miners)", text(&work["name"])),
         (Some(kind), _) => format!("{kind} {}", text(&work["name"])),
         (None, _) => text(&work["name"]),
     };
-    let since = time(&work["begun"]).map_or_else(String::new, |since| format!(" since {since}"));
-    let until = time(&work["until"]).map_or_else(String::new, |until| format!(", until {until}"));
+    let time = |words: &str, at: &Value| {
+        if at.is_null() { String::new() } else { format!("{words} {}", day_time(at)) }
+    };
+    let (since, until) = (time(" since", &work["begun"]), time(", until", &work["until"]));
     let alone = if work["hold"] == "hands-off" { ", left alone" } else { "" };
     let note = work["note"].as_str().filter(|note| !note.is_empty());
     let note = note.map_or_else(String::new, |note| format!(": {note}"));
@@ -182,7 +183,6 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ("UNTIL", Align::Left),
         ("NOTE", Align::Left),
     ]);
-    let time = |value: &Value| value.as_i64().map(|at| day_time(&stamp(at)));
     for work in answer["maintenance"].as_array().map_or(&[][..], Vec::as_slice) {
         table.row(vec![
             text(&work["name"]),
@@ -190,8 +190,8 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             work["miners"].as_u64().map_or_else(|| "–".into(), |miners| miners.to_string()),
             text(&work["hold"]),
             text(&work["by"]),
-            time(&work["begun"]).unwrap_or_else(|| "–".into()),
-            time(&work["until"]).unwrap_or_else(|| "it is ended".into()),
+            day_time(&work["begun"]),
+            if work["until"].is_null() { "it is ended".into() } else { day_time(&work["until"]) },
             text(&work["note"]),
         ]);
     }

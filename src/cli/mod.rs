@@ -14,6 +14,7 @@ pub mod maintenance;
 pub mod meter;
 pub mod miner;
 pub mod miners;
+mod moment;
 pub mod orders;
 mod preview;
 pub mod reading;

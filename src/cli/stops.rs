@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::alarms::stamp;
-use super::orders::{Daemon, Reach, day_time, text};
+use super::moment::day_time;
+use super::orders::{Daemon, Reach, text};
 use super::table::{Align, Table};
 
 /// What `ballast stops` takes.
@@ -89,7 +89,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         table.row(vec![
             text(&stop["circuit"]),
             words(stop["state"].as_str().unwrap_or("")).to_owned(),
-            stop["since"].as_i64().map_or_else(|| "–".into(), |at| day_time(&stamp(at))),
+            day_time(&stop["since"]),
             text(&stop["meter"]),
         ]);
     }
