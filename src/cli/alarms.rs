@@ -75,7 +75,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             {
                 alarms.retain(|alarm| alarm["cleared"].is_null());
             }
-            super::answer(&if args.json { super::json(&answer)? } else { listing(&answer, super::width()) })
+            super::tell(&answer, args.json, listing)
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::moment::{self, day_time};
-use super::orders::{Daemon, Reach, given_by, text, watts};
+use super::orders::{Daemon, List, Reach, given_by, text, watts};
 use super::preview;
 use super::table::{Align, Table};
 use crate::config::quantity;
@@ -91,15 +91,6 @@ struct Clear {
     preview: bool,
     /// With --preview: as JSON
     #[arg(long, requires = "preview")]
-    json: bool,
-    #[command(flatten)]
-    reach: Reach,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-struct List {
-    /// As JSON
-    #[arg(long)]
     json: bool,
     #[command(flatten)]
     reach: Reach,

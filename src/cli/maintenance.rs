@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::moment::day_time;
-use super::orders::{Daemon, Reach, text};
+use super::orders::{Daemon, List, Reach, text};
+use super::preview;
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
@@ -27,15 +28,6 @@ enum Command {
     Begin(Begin),
     /// Say that the work is done: it is commanded again
     End(End),
-}
-
-#[derive(Clone, Debug, clap::Args)]
-struct List {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    reach: Reach,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -96,7 +88,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         None => {
             let args = &args.list;
             let answer = Daemon::reach_to_read(&args.reach)?.get(&["maintenance"]).await?;
-            super::answer(&if args.json { super::json(&answer)? } else { listing(&answer, super::width()) })
+            super::tell(&answer, args.json, listing)
         }
         Some(Command::Begin(args)) => {
             let until = args.time.map(|time| {
@@ -113,10 +105,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             let daemon = Daemon::reach(&args.reach)?;
             if args.preview {
                 let answer = daemon.post(&["maintenance", &args.name, "preview"], None, Some(&body)).await?;
-                return foresee(&answer, args.json);
+                return super::tell(&answer, args.json, preview::words);
             }
             let answer = daemon.put(&["maintenance", &args.name], &body).await?;
-            told(&answer, args.json, "in maintenance")
+            super::tell(&answer, args.json, |answer, _| told(answer, "in maintenance"))
         }
         Some(Command::End(args)) => {
             let daemon = Daemon::reach(&args.reach)?;
@@ -124,29 +116,22 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             if args.preview {
                 query.push(("ends", "1"));
                 let answer = daemon.post_with(&["maintenance", &args.name, "preview"], &query).await?;
-                return foresee(&answer, args.json);
+                return super::tell(&answer, args.json, preview::words);
             }
             query.extend(args.by.iter().map(|by| ("by", by.as_str())));
             let answer = daemon.delete_with(&["maintenance", &args.name], &query).await?;
-            told(&answer, args.json, "not in maintenance any more")
+            super::tell(&answer, args.json, |answer, _| told(answer, "not in maintenance any more"))
         }
     }
 }
 
-fn foresee(answer: &Value, json: bool) -> Result<(), Failure> {
-    super::answer(&if json { super::json(answer)? } else { super::preview::words(answer, super::width()) })
-}
-
-fn told(answer: &Value, json: bool, what: &str) -> Result<(), Failure> {
-    if json {
-        return super::answer(&super::json(answer)?);
-    }
+fn told(answer: &Value, what: &str) -> String {
     let lost = if answer["stored"] == false {
         "it is not on disk: a restart would forget it (see the log of the daemon)\n"
     } else {
         ""
     };
-    super::answer(&format!("the {} {} is {what}\n{lost}", text(&answer["kind"]), text(&answer["name"])))
+    format!("the {} {} is {what}\n{lost}", text(&answer["kind"]), text(&answer["name"]))
 }
 
 /// What is worked on, a sentence each, for those who look at the whole site.

@@ -45,6 +45,16 @@ pub struct Reach {
     pub demo: bool,
 }
 
+/// What a command takes that shows what the daemon knows.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct List {
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
 /// What `ballast orders` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -67,10 +77,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let daemon = Daemon::reach(&args.reach)?;
     let query = args.source.as_ref().map(|source| ("source", source.as_str()));
     let answer = daemon.ask(Method::GET, &["orders"], query, None).await?;
-    if args.json {
-        return super::answer(&super::json(&answer)?);
-    }
-    super::answer(&listing(&answer, super::width()))
+    super::tell(&answer, args.json, listing)
 }
 
 /// Why the daemon did not do what it was asked.
