@@ -11,6 +11,8 @@ pub mod discover;
 mod door;
 pub mod endpoint;
 pub mod energy;
+pub mod fetch;
+mod files;
 pub mod heartbeat;
 pub mod history;
 pub mod maintenance;

@@ -12,8 +12,8 @@
 //! everything: nobody knows what was stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::control::State;
 use crate::control::site::{CircuitId, Site};
+use crate::files::{self, Readers};
 
 /// Its name beside the database.
 pub const FILE: &str = "emergency-stops.json";
@@ -329,17 +330,10 @@ fn read(path: &Path) -> io::Result<BTreeMap<Arc<str>, i64>> {
     Ok(kept.latched.into_iter().map(|(name, since)| (name.into(), since)).collect())
 }
 
-/// Puts a whole file in the place of the one before: after a power cut it is the one or the other.
 fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(kept)?;
     text.push(b'\n');
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    files::replace(path, &text, Readers::Writer)
 }
 
 #[cfg(test)]

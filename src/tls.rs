@@ -1,7 +1,6 @@
 //! What HTTP clients are built from, and what TLS is made with. Every HTTP client of the program comes from here.
 
 use std::error::Error;
-use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::retry;
@@ -41,28 +40,6 @@ pub fn client(tls: bool) -> reqwest::ClientBuilder {
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true);
     if tls { builder } else { builder.tls_certs_only([]) }
-}
-
-/// Time between two attempts to make a client.
-const AGAIN: Duration = Duration::from_secs(60);
-
-/// A client that may need certificates which this machine does not have yet: tried until there is one. What is not needed to lead
-/// miners keeps nobody from leading them. `who` is who needs it, for the log.
-pub async fn patient(
-    who: &str,
-    make: impl Fn() -> Result<reqwest::Client, reqwest::Error>,
-) -> reqwest::Client {
-    loop {
-        match make() {
-            Ok(client) => return client,
-            Err(error) => tracing::warn!(
-                "{who}: cannot prepare TLS: {}; install the certificates of the system (package ca-certificates), or check the \
-                 `ca` in the configuration; tried again in a minute",
-                innermost(&error)
-            ),
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
 }
 
 /// Why a certificate or key cannot be used. Says nothing of a key but that.

@@ -129,7 +129,7 @@ async fn send(client: &mut Option<(bool, reqwest::Client)>, hook: &Webhook, body
     let tls = hook.url.scheme() == "https";
     let ready = match client {
         Some((for_tls, ready)) if *for_tls == tls => ready.clone(),
-        _ => match crate::tls::client(tls).timeout(LIMIT).pool_max_idle_per_host(1).build() {
+        _ => match crate::fetch::client(tls, None, LIMIT) {
             Ok(ready) => {
                 *client = Some((tls, ready.clone()));
                 ready

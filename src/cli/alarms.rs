@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::orders::{Daemon, Reach, at, day_time, text};
+use super::moment::day_time;
+use super::orders::{Daemon, Reach, at, text};
 use super::table::{Align, Table};
 
 /// What `ballast alarms` takes.
@@ -74,7 +75,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             {
                 alarms.retain(|alarm| alarm["cleared"].is_null());
             }
-            super::answer(&if args.json { super::json(&answer)? } else { listing(&answer, super::width()) })
+            super::tell(&answer, args.json, listing)
         }
     }
 }
@@ -89,8 +90,8 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
     ]);
     for alarm in answer["alarms"].as_array().map_or(&[][..], Vec::as_slice) {
         let known = &alarm["acknowledged"];
-        let state = if let Some(over) = alarm["cleared"].as_i64() {
-            format!("over {}", day_time(&stamp(over)))
+        let state = if alarm["cleared"].is_i64() {
+            format!("over {}", day_time(&alarm["cleared"]))
         } else if let Some(by) = known["by"].as_str() {
             let note = known["note"].as_str().filter(|note| !note.is_empty());
             format!("known to {by}{}", note.map(|note| format!(": {note}")).unwrap_or_default())
@@ -104,17 +105,12 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         table.row(vec![
             alarm["id"].as_u64().map_or_else(|| "–".into(), |id| id.to_string()),
             text(&alarm["severity"]),
-            alarm["raised"].as_i64().map_or_else(|| "–".into(), |raised| day_time(&stamp(raised))),
+            day_time(&alarm["raised"]),
             text(&alarm["words"]),
             state,
         ]);
     }
     if table.is_empty() { "no alarms\n".into() } else { table.within(width) }
-}
-
-/// Unix milliseconds as the other answers write a point in time.
-pub(super) fn stamp(millis: i64) -> Value {
-    jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| Value::String(at.to_string()))
 }
 
 #[cfg(test)]

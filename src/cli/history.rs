@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use jiff::civil::DateTime;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::moment::{self, day_time, stamp};
 use super::orders::{Daemon, DaemonCallError, Reach, at, watts};
 use super::table::{Align, Table};
 use crate::clock;
@@ -43,10 +43,10 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = super::time, conflicts_with_all = ["from", "to"])]
     last: Option<Duration>,
     /// From here on: 2026-11-29T06:00 on the clocks of this machine, 06:00 of today, or RFC 3339
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    #[arg(long, value_name = "WHEN", value_parser = moment::past)]
     from: Option<Timestamp>,
     /// Up to here; now without it
-    #[arg(long, value_name = "WHEN", value_parser = moment, requires = "from")]
+    #[arg(long, value_name = "WHEN", value_parser = moment::past, requires = "from")]
     to: Option<Timestamp>,
     /// One row for so much time, such as 5min
     #[arg(long, value_name = "TIME", value_parser = super::time)]
@@ -59,25 +59,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     reach: Reach,
-}
-
-/// A moment as people write it.
-fn moment(text: &str) -> Result<Timestamp, String> {
-    let wrong = || String::from("it is a time like 2026-11-29T06:00, 06:00 or 2026-11-29T06:00:00Z");
-    let text = text.trim();
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    let zone = TimeZone::system();
-    let today =
-        || Timestamp::from_millisecond(clock::unix_millis()).ok().map(|now| zone.to_datetime(now).date());
-    let civil = match text.parse::<DateTime>() {
-        Ok(civil) => Some(civil),
-        Err(_) => {
-            text.parse::<jiff::civil::Time>().ok().zip(today()).map(|(time, day)| day.to_datetime(time))
-        }
-    };
-    civil.and_then(|civil| zone.to_timestamp(civil).ok()).ok_or_else(wrong)
 }
 
 /// One interval.
@@ -165,8 +146,7 @@ fn curves(answer: &Value) -> (u64, Vec<Row>) {
 
 /// Quarter hours of a circuit, from the database of the daemon.
 async fn quarters(daemon: &Daemon, circuit: &str, from: i64, to: i64) -> Result<Vec<Row>, Failure> {
-    let stamp = |at: i64| Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
-    let (from, to) = (stamp(from), stamp(to));
+    let (from, to) = (stamp(from).unwrap_or_default(), stamp(to).unwrap_or_default());
     let mut rows = Vec::new();
     for page in 0..MOST_PAGES {
         let (limit, offset) = (PAGE.to_string(), (page * PAGE).to_string());
@@ -243,10 +223,6 @@ fn fold(told: Told, args: &Args, length: i64) -> Told {
     Told { step, rows: rows.collect(), ..told }
 }
 
-fn stamp(at: i64) -> String {
-    Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default()
-}
-
 fn program(told: &Told) -> Value {
     let row = |row: &Row| {
         let mut all = json!({ "start": stamp(row.start) });
@@ -266,7 +242,8 @@ fn csv(told: &Told) -> String {
     let mut text = format!("start,seconds,{}\n", NAMES.join(","));
     for row in &told.rows {
         let values = row.values.map(|value| value.map_or_else(String::new, |value| format!("{value:.0}")));
-        text.push_str(&format!("{},{},{}\n", stamp(row.start), told.step, values.join(",")));
+        let start = stamp(row.start).unwrap_or_default();
+        text.push_str(&format!("{start},{},{}\n", told.step, values.join(",")));
     }
     text
 }
@@ -283,7 +260,7 @@ fn table(told: &Told, width: Option<usize>) -> String {
         ("CAP", Align::Right),
     ]);
     for row in &told.rows {
-        let mut cells = vec![super::orders::day_time(&json!(stamp(row.start)))];
+        let mut cells = vec![day_time(&json!(row.start))];
         cells.extend(row.values.map(|value| watts(&json!(value))));
         table.row(cells);
     }
@@ -357,12 +334,5 @@ mod tests {
         });
         assert_eq!(quarter(&value).unwrap().values, [Some(600.0), None, Some(-100.0), Some(4_000.0)]);
         assert_eq!(quarter(&json!({ "start": "yesterday" })), None);
-    }
-
-    #[test]
-    fn moments_are_read_as_people_write_them() {
-        assert!(moment("2026-11-29T06:00").is_ok() && moment("06:00").is_ok());
-        assert_eq!(moment("2026-11-29T06:00:00Z").unwrap().as_second(), 1_795_932_000);
-        assert!(moment("noon").is_err());
     }
 }

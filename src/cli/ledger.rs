@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
+use jiff::Timestamp;
 
 use super::Failure;
-use super::replay::{instant, time};
+use super::moment::{self, utc};
 use crate::proof::export;
 use crate::proof::key::{PUBLIC, PublicKey};
 use crate::proof::read::Entries;
@@ -94,12 +95,12 @@ struct Verify {
 struct Show {
     #[command(flatten)]
     place: Place,
-    /// From this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    from: Option<i64>,
+    /// From this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine; 04:43 is of today
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    from: Option<Timestamp>,
     /// Up to this time
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    to: Option<i64>,
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    to: Option<Timestamp>,
     /// Of this kind alone, such as order
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<Kind>,
@@ -268,12 +269,12 @@ fn show(args: &Show) -> Result<(), Failure> {
             return export::line(entry);
         }
         let body = entry.body.replace(char::is_control, "\u{fffd}");
-        format!("{:>7}  {}  {:<10}  {body}\n", entry.number, time(entry.at), entry.kind)
+        format!("{:>7}  {}  {:<10}  {body}\n", entry.number, utc(entry.at), entry.kind)
     };
     args.place.open()?.each(0, u64::MAX, |entry| {
         let wanted = args.kind.is_none_or(|kind| kind.name() == entry.kind)
-            && args.from.is_none_or(|from| entry.at >= from)
-            && args.to.is_none_or(|to| entry.at <= to);
+            && args.from.is_none_or(|from| entry.at >= from.as_millisecond())
+            && args.to.is_none_or(|to| entry.at <= to.as_millisecond());
         if wanted && failed.is_ok() {
             failed = std::io::stdout().lock().write_all(line(&entry).as_bytes());
         }

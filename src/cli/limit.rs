@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use super::orders::{Daemon, Reach, day_time, given_by, text, watts};
+use super::moment::{self, day_time};
+use super::orders::{Daemon, List, Reach, given_by, text, watts};
 use super::preview;
 use super::table::{Align, Table};
-use crate::clock;
 use crate::config::quantity;
 
 /// What `ballast limit` takes.
@@ -54,11 +55,11 @@ struct Set {
     #[arg(long = "for", value_name = "TIME", value_parser = super::time, conflicts_with = "until")]
     duration: Option<Duration>,
     /// Hold until this time: "18:30", "2026-07-01 18:30" or with an offset "2026-07-01T18:30:00+05:00"
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = moment::coming)]
+    until: Option<Timestamp>,
     /// Begin at this time, written like --until; now without it
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    from: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = moment::coming)]
+    from: Option<Timestamp>,
     /// Among the operator's own caps, lower numbers win over higher ones; without numbers the tightest wins
     #[arg(long)]
     priority: Option<u32>,
@@ -96,15 +97,6 @@ struct Clear {
 }
 
 #[derive(Clone, Debug, clap::Args)]
-struct List {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    reach: Reach,
-}
-
-#[derive(Clone, Debug, clap::Args)]
 struct Lift {
     /// The source, as in [signals.SOURCE]
     source: String,
@@ -116,8 +108,8 @@ struct Lift {
           conflicts_with = "until")]
     duration: Option<Duration>,
     /// Until this time, written as for `ballast limit set`
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = moment::coming)]
+    until: Option<Timestamp>,
     /// End a lift before its time
     #[arg(long, conflicts_with_all = ["by", "duration", "until"])]
     end: bool,
@@ -169,7 +161,7 @@ async fn lift(args: &Lift) -> Result<String, Failure> {
     let mut body = Map::new();
     insert(&mut body, "by", args.by.clone());
     insert(&mut body, "duration", args.duration.map(quantity::write_time));
-    insert(&mut body, "valid_until", args.until.clone());
+    insert(&mut body, "valid_until", args.until.map(|at| at.to_string()));
     let answer = daemon.put(&path, &Value::Object(body)).await?;
     Ok(lifted(&args.source, &answer))
 }
@@ -191,8 +183,8 @@ fn order(args: &Set) -> Value {
     insert(&mut body, "circuit", args.circuit.clone());
     insert(&mut body, "scope", args.miners.then_some("miners"));
     insert(&mut body, "duration", args.duration.map(quantity::write_time));
-    insert(&mut body, "valid_until", args.until.clone());
-    insert(&mut body, "valid_from", args.from.clone());
+    insert(&mut body, "valid_until", args.until.map(|at| at.to_string()));
+    insert(&mut body, "valid_from", args.from.map(|at| at.to_string()));
     insert(&mut body, "priority", args.priority);
     insert(&mut body, "urgency", args.emergency.then_some("emergency"));
     insert(&mut body, "by", args.by.clone().or_else(account));
@@ -312,47 +304,9 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
     format!("{}\n{limits}", sources.within(width))
 }
 
-/// A point in time as people write it, in the zone of this machine: with an offset, a date and a time, or a time alone,
-/// which is the next one to come.
-fn instant(words: &str) -> Result<String, String> {
-    let zone = jiff::tz::TimeZone::system();
-    let now = jiff::Timestamp::try_from(clock::wall()).map_err(|error| error.to_string())?;
-    point(words.trim(), now, &zone).map(|at| at.to_string()).ok_or_else(|| {
-        String::from("write it like \"18:30\", \"2026-07-01 18:30\" or \"2026-07-01T18:30:00+05:00\"")
-    })
-}
-
-fn point(words: &str, now: jiff::Timestamp, zone: &jiff::tz::TimeZone) -> Option<jiff::Timestamp> {
-    if let Ok(at) = words.parse::<jiff::Timestamp>() {
-        return Some(at);
-    }
-    let at = |civil: jiff::civil::DateTime| civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp());
-    if let Ok(civil) = words.parse::<jiff::civil::DateTime>() {
-        return at(civil);
-    }
-    let time = words.parse::<jiff::civil::Time>().ok().filter(|_| words.contains(':'))?;
-    let today = now.to_zoned(zone.clone()).date();
-    let next = at(today.to_datetime(time))?;
-    if next > now { Some(next) } else { at(today.tomorrow().ok()?.to_datetime(time)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_alone_is_the_next_one_to_come() {
-        let zone = jiff::tz::TimeZone::get("Asia/Karachi").unwrap();
-        let now: jiff::Timestamp = "2026-07-01T12:00:00Z".parse().unwrap();
-        let read = |words| point(words, now, &zone).map(|at| at.to_string());
-        assert_eq!(read("18:30").unwrap(), "2026-07-01T13:30:00Z");
-        assert_eq!(read("16:30").unwrap(), "2026-07-02T11:30:00Z");
-        assert_eq!(read("2026-07-03 06:00").unwrap(), "2026-07-03T01:00:00Z");
-        assert_eq!(read("2026-07-03T06:00:00+02:00").unwrap(), "2026-07-03T04:00:00Z");
-        for nonsense in ["", "tomorrow", "25:00", "6pm", "2026-13-01 00:00"] {
-            assert_eq!(read(nonsense), None, "{nonsense}");
-        }
-    }
 
     #[test]
     fn an_order_is_told_in_a_line() {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::alarms::stamp;
-use super::orders::{Daemon, Reach, day_time, text};
+use super::moment::day_time;
+use super::orders::{Daemon, List, Reach, text};
+use super::preview;
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
@@ -27,15 +28,6 @@ enum Command {
     Begin(Begin),
     /// Say that the work is done: it is commanded again
     End(End),
-}
-
-#[derive(Clone, Debug, clap::Args)]
-struct List {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    reach: Reach,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -96,7 +88,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         None => {
             let args = &args.list;
             let answer = Daemon::reach_to_read(&args.reach)?.get(&["maintenance"]).await?;
-            super::answer(&if args.json { super::json(&answer)? } else { listing(&answer, super::width()) })
+            super::tell(&answer, args.json, listing)
         }
         Some(Command::Begin(args)) => {
             let until = args.time.map(|time| {
@@ -113,10 +105,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             let daemon = Daemon::reach(&args.reach)?;
             if args.preview {
                 let answer = daemon.post(&["maintenance", &args.name, "preview"], None, Some(&body)).await?;
-                return foresee(&answer, args.json);
+                return super::tell(&answer, args.json, preview::words);
             }
             let answer = daemon.put(&["maintenance", &args.name], &body).await?;
-            told(&answer, args.json, "in maintenance")
+            super::tell(&answer, args.json, |answer, _| told(answer, "in maintenance"))
         }
         Some(Command::End(args)) => {
             let daemon = Daemon::reach(&args.reach)?;
@@ -124,29 +116,22 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             if args.preview {
                 query.push(("ends", "1"));
                 let answer = daemon.post_with(&["maintenance", &args.name, "preview"], &query).await?;
-                return foresee(&answer, args.json);
+                return super::tell(&answer, args.json, preview::words);
             }
             query.extend(args.by.iter().map(|by| ("by", by.as_str())));
             let answer = daemon.delete_with(&["maintenance", &args.name], &query).await?;
-            told(&answer, args.json, "not in maintenance any more")
+            super::tell(&answer, args.json, |answer, _| told(answer, "not in maintenance any more"))
         }
     }
 }
 
-fn foresee(answer: &Value, json: bool) -> Result<(), Failure> {
-    super::answer(&if json { super::json(answer)? } else { super::preview::words(answer, super::width()) })
-}
-
-fn told(answer: &Value, json: bool, what: &str) -> Result<(), Failure> {
-    if json {
-        return super::answer(&super::json(answer)?);
-    }
+fn told(answer: &Value, what: &str) -> String {
     let lost = if answer["stored"] == false {
         "it is not on disk: a restart would forget it (see the log of the daemon)\n"
     } else {
         ""
     };
-    super::answer(&format!("the {} {} is {what}\n{lost}", text(&answer["kind"]), text(&answer["name"])))
+    format!("the {} {} is {what}\n{lost}", text(&answer["kind"]), text(&answer["name"]))
 }
 
 /// What is worked on, a sentence each, for those who look at the whole site.
@@ -156,15 +141,16 @@ pub(super) fn sentences(answer: &Value) -> Vec<String> {
 }
 
 fn sentence(work: &Value) -> String {
-    let time = |value: &Value| value.as_i64().map(|at| day_time(&stamp(at)));
     let what = match (work["kind"].as_str(), work["miners"].as_u64()) {
         (Some("circuit"), Some(1)) => format!("circuit {} (1 miner)", text(&work["name"])),
         (Some("circuit"), Some(many)) => format!("circuit {} ({many} miners)", text(&work["name"])),
         (Some(kind), _) => format!("{kind} {}", text(&work["name"])),
         (None, _) => text(&work["name"]),
     };
-    let since = time(&work["begun"]).map_or_else(String::new, |since| format!(" since {since}"));
-    let until = time(&work["until"]).map_or_else(String::new, |until| format!(", until {until}"));
+    let time = |words: &str, at: &Value| {
+        if at.is_null() { String::new() } else { format!("{words} {}", day_time(at)) }
+    };
+    let (since, until) = (time(" since", &work["begun"]), time(", until", &work["until"]));
     let alone = if work["hold"] == "hands-off" { ", left alone" } else { "" };
     let note = work["note"].as_str().filter(|note| !note.is_empty());
     let note = note.map_or_else(String::new, |note| format!(": {note}"));
@@ -182,7 +168,6 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ("UNTIL", Align::Left),
         ("NOTE", Align::Left),
     ]);
-    let time = |value: &Value| value.as_i64().map(|at| day_time(&stamp(at)));
     for work in answer["maintenance"].as_array().map_or(&[][..], Vec::as_slice) {
         table.row(vec![
             text(&work["name"]),
@@ -190,8 +175,8 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             work["miners"].as_u64().map_or_else(|| "–".into(), |miners| miners.to_string()),
             text(&work["hold"]),
             text(&work["by"]),
-            time(&work["begun"]).unwrap_or_else(|| "–".into()),
-            time(&work["until"]).unwrap_or_else(|| "it is ended".into()),
+            day_time(&work["begun"]),
+            if work["until"].is_null() { "it is ended".into() } else { day_time(&work["until"]) },
             text(&work["note"]),
         ]);
     }

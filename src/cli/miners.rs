@@ -135,10 +135,7 @@ pub async fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         }
         answer => answer?,
     };
-    if args.json {
-        return super::answer(&super::json(&answer)?);
-    }
-    super::answer(&explained(&answer))
+    super::tell(&answer, args.json, |answer, _| explained(answer))
 }
 
 fn explained(answer: &Value) -> String {

@@ -14,6 +14,7 @@ pub mod maintenance;
 pub mod meter;
 pub mod miner;
 pub mod miners;
+mod moment;
 pub mod orders;
 mod preview;
 pub mod reading;
@@ -271,6 +272,18 @@ pub(crate) fn answer_as_it_is(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Shows an answer of the daemon: as it is for programs, else in words for a terminal of so many columns.
+///
+/// # Errors
+/// As [`answer`].
+fn tell(
+    told: &serde_json::Value,
+    as_json: bool,
+    words: impl FnOnce(&serde_json::Value, Option<usize>) -> String,
+) -> Result<(), Failure> {
+    answer(&if as_json { json(told)? } else { words(told, width()) })
 }
 
 /// An answer for programs.

@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use super::Failure;
+use super::moment::day_time;
 use super::table::{Align, Table};
 use crate::config::{self, Options, Secrets, Web};
 use crate::secret::Secret;
@@ -44,6 +45,16 @@ pub struct Reach {
     pub demo: bool,
 }
 
+/// What a command takes that shows what the daemon knows.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct List {
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
 /// What `ballast orders` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -66,10 +77,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let daemon = Daemon::reach(&args.reach)?;
     let query = args.source.as_ref().map(|source| ("source", source.as_str()));
     let answer = daemon.ask(Method::GET, &["orders"], query, None).await?;
-    if args.json {
-        return super::answer(&super::json(&answer)?);
-    }
-    super::answer(&listing(&answer, super::width()))
+    super::tell(&answer, args.json, listing)
 }
 
 /// Why the daemon did not do what it was asked.
@@ -406,15 +414,6 @@ pub(super) fn watts(value: &Value) -> String {
     let number = format!("{scaled:.digits$}");
     let number = number.strip_suffix(".0").unwrap_or(&number);
     format!("{} {unit}", if number == "-0" { "0" } else { number })
-}
-
-/// A point in time of the answer, in the zone of this machine.
-pub(super) fn day_time(value: &Value) -> String {
-    let at = value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    at.map_or_else(
-        || String::from("–"),
-        |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
 }
 
 /// How long after one point another lies: `0.4 s`, `3 min 20 s`.

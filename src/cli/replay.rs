@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 
+use super::moment::{self, utc};
 use super::{Failure, json};
 use crate::config::{self, Options, Secrets};
 use crate::control::decision::MinerState;
@@ -27,12 +26,12 @@ pub struct Args {
     /// A file of the record, or the folder with all of them
     #[arg(value_name = "FILE|FOLDER")]
     pub record: PathBuf,
-    /// Look at cycles from this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    pub from: Option<i64>,
+    /// Look at cycles from this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine; 04:43 is of today
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    pub from: Option<Timestamp>,
     /// Look at cycles up to this time
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    pub to: Option<i64>,
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    pub to: Option<Timestamp>,
     /// Show what this configuration would have done with the same inputs
     #[arg(long, value_name = "FILE", conflicts_with = "export_test")]
     pub config: Option<PathBuf>,
@@ -50,33 +49,17 @@ pub struct Args {
     pub json: bool,
 }
 
-/// A time on the command line, in milliseconds since 1970.
-pub(super) fn instant(text: &str) -> Result<i64, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.as_millisecond());
-    }
-    let local = text.parse::<DateTime>().map_err(|_| String::from("write it like 2026-11-29T04:43:52"))?;
-    let zoned = local.to_zoned(TimeZone::system()).map_err(|error| error.to_string())?;
-    Ok(zoned.timestamp().as_millisecond())
-}
-
-pub(super) fn time(wall: i64) -> String {
-    let time = Timestamp::from_millisecond(wall).unwrap_or(Timestamp::UNIX_EPOCH);
-    time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// The record or the configuration cannot be read, or nothing can be written.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        return Err(Failure::Window { from: time(from), to: time(to) });
+    let [from, to] = [args.from, args.to].map(|at| at.map(Timestamp::as_millisecond));
+    if let Some((from, to)) = from.zip(to).filter(|(from, to)| from > to) {
+        return Err(Failure::Window { from: utc(from), to: utc(to) });
     }
     let files = segment::find(&args.record)?;
-    let window = Window { from: args.from, to: args.to };
+    let window = Window { from, to };
     if let Some(folder) = &args.export_test {
         let how = Cut { window, anonymise: args.anonymise, decide_anew: false };
         let written = replay::cut(&files, how, folder)?;
@@ -129,7 +112,7 @@ fn row(rows: &mut String, again: &Again<'_>) {
     let _ = writeln!(
         rows,
         "{},{},{:.0},{:.0},{},{:.0},{:.0},{:.0},{power},{},{sleeps},{}",
-        time(wall),
+        utc(wall),
         decision.mode.name(),
         fleet.surplus.get(),
         fleet.budget.get(),
@@ -160,7 +143,7 @@ fn difference(text: &mut String, title: &str, difference: &Difference) {
     let _ = writeln!(
         text,
         "{title}: {}, cycle {} of {}",
-        time(difference.wall),
+        utc(difference.wall),
         difference.cycle,
         difference.segment.display()
     );
@@ -178,8 +161,8 @@ fn words(verdict: &Verdict) -> String {
                 "{} cycles in {}, {} to {}",
                 verdict.cycles,
                 if verdict.segments == 1 { "1 file".into() } else { format!("{} files", verdict.segments) },
-                time(first),
-                time(last)
+                utc(first),
+                utc(last)
             );
         }
         _ => text.push_str("no cycle was recorded in this time\n"),
@@ -190,7 +173,7 @@ fn words(verdict: &Verdict) -> String {
         let _ = writeln!(text, "recorded by version {}, replayed by {own}", programs.join(", "));
     }
     for gap in &verdict.gaps {
-        let _ = writeln!(text, "{} cycles are missing before {}: {}", gap.lost, time(gap.wall), gap.reason);
+        let _ = writeln!(text, "{} cycles are missing before {}: {}", gap.lost, utc(gap.wall), gap.reason);
     }
     for damage in &verdict.damaged {
         let _ = writeln!(text, "{damage}");

@@ -7,7 +7,8 @@ use std::io::IsTerminal as _;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::orders::{Daemon, DaemonCallError, Reach, at, day_time, text, watts};
+use super::moment::day_time;
+use super::orders::{Daemon, DaemonCallError, Reach, at, text, watts};
 use super::table::{Align, Table};
 
 /// A last cycle that is older than this, in seconds, is no news of how the site stands: the longest cycle is a minute.
@@ -428,9 +429,8 @@ pub(super) fn acting(sources: &Value) -> Vec<String> {
                 (None, why) => why.unwrap_or("–").to_owned(),
             };
             let scope = if cap["caps"] == "miners" { "the miners of " } else { "" };
-            let until = cap["until"].as_i64().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-            let until =
-                until.map_or_else(String::new, |at| format!(" until {}", day_time(&json!(at.to_string()))));
+            let until = &cap["until"];
+            let until = if until.is_null() { String::new() } else { format!(" until {}", day_time(until)) };
             lines.push(format!(
                 "{what} of {}: {} on {scope}{}{until}",
                 text(&source["name"]),

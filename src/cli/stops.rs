@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::alarms::stamp;
-use super::orders::{Daemon, Reach, day_time, text};
+use super::moment::day_time;
+use super::orders::{Daemon, List, Reach, text};
 use super::table::{Align, Table};
 
 /// What `ballast stops` takes.
@@ -21,15 +21,6 @@ pub struct Args {
 enum Command {
     /// Release the emergency stop of a circuit whose contact is closed again: its miners may run
     Release(Release),
-}
-
-#[derive(Clone, Debug, clap::Args)]
-struct List {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    reach: Reach,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -58,13 +49,13 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         None => {
             let args = &args.list;
             let answer = Daemon::reach_to_read(&args.reach)?.get(&["stops"]).await?;
-            super::answer(&if args.json { super::json(&answer)? } else { listing(&answer, super::width()) })
+            super::tell(&answer, args.json, listing)
         }
         Some(Command::Release(args)) => {
             let body = json!({ "by": args.by, "note": args.note });
             let path = ["stops", &args.circuit, "release"];
             let answer = Daemon::reach(&args.reach)?.post(&path, None, Some(&body)).await?;
-            super::answer(&if args.json { super::json(&answer)? } else { released(&answer) })
+            super::tell(&answer, args.json, |answer, _| released(answer))
         }
     }
 }
@@ -89,7 +80,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         table.row(vec![
             text(&stop["circuit"]),
             words(stop["state"].as_str().unwrap_or("")).to_owned(),
-            stop["since"].as_i64().map_or_else(|| "–".into(), |at| day_time(&stamp(at))),
+            day_time(&stop["since"]),
             text(&stop["meter"]),
         ]);
     }

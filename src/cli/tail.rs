@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::live::{self, Frame, News, Roster};
+use super::moment::stamp;
 use super::orders::{Daemon, Reach, at, text};
 use super::status::acting;
 use crate::clock;
@@ -82,8 +83,7 @@ struct Line {
 
 impl Line {
     fn json(&self) -> Value {
-        let at = jiff::Timestamp::from_millisecond(self.at).map(|at| at.to_string()).ok();
-        json!({ "at": at, "kind": self.kind, "subject": self.subject, "words": self.words })
+        json!({ "at": stamp(self.at), "kind": self.kind, "subject": self.subject, "words": self.words })
     }
 
     fn words(&self) -> String {

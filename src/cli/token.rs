@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Failure;
-use super::orders::day_time;
+use super::moment::day_time;
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::{self, Options, Secrets, Web};
@@ -185,7 +185,8 @@ async fn create(args: &Create) -> Result<(), Failure> {
     };
     let file = file(&web);
     patiently(|| kept::add(&file, kept.clone())).await?;
-    let until = kept.expires.map_or_else(String::new, |at| format!(" It expires on {}.", stamp(at)));
+    let until =
+        kept.expires.map_or_else(String::new, |at| format!(" It expires on {}.", day_time(&at.into())));
     super::complain(format_args!(
         "This is the token {name}, shown this once: only its hash is kept, in {}.{until}",
         file.display()
@@ -245,15 +246,15 @@ fn list(args: &List) -> Result<(), Failure> {
     let dash = || String::from("–");
     for kept in &tokens {
         let expires = match kept.expires {
-            Some(at) if is_over(kept, now) => format!("expired on {}", stamp(at)),
-            Some(at) => stamp(at),
+            Some(at) if is_over(kept, now) => format!("expired on {}", day_time(&at.into())),
+            Some(at) => day_time(&at.into()),
             None => String::from("never"),
         };
         table.row(vec![
             kept.name.clone(),
             kept.scopes.join(", "),
             kept.source.clone().unwrap_or_else(dash),
-            stamp(kept.created),
+            day_time(&kept.created.into()),
             expires,
             fingerprint(kept),
         ]);
@@ -278,9 +279,4 @@ fn is_over(kept: &Kept, now: i64) -> bool {
 
 fn fingerprint(kept: &Kept) -> String {
     kept.hash.parse::<crate::token::Hash>().map_or_else(|_| String::new(), |hash| hash.fingerprint())
-}
-
-fn stamp(millis: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(millis).ok();
-    at.map_or_else(|| String::from("–"), |at| day_time(&serde_json::Value::String(at.to_string())))
 }

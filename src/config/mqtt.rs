@@ -1,14 +1,11 @@
 //! The section `[mqtt]`: the broker to which state goes and from which orders may come.
 
-use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 
 use super::Secrets;
-use super::diagnostic::At;
 use super::reader::{Table, Wrong, text_of};
 use super::secrets::Store;
 use super::urls;
@@ -22,8 +19,6 @@ const PERIOD: Duration = Duration::from_secs(5);
 const LONGEST_PREFIX: usize = 128;
 /// The longest name of a client, in bytes: what every broker must take.
 const LONGEST_CLIENT: usize = 64;
-/// The largest file of certificates, in bytes.
-const LARGEST_FILE: u64 = 256 * 1024;
 
 /// The broker, and what goes there.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,9 +108,11 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
     let broker = table.read("broker", |value| broker(text_of(value)?));
     let broker =
         table.require("broker", broker, "write where it is: broker = \"mqtts://broker.example:8883\"");
-    let authority = file(&table, "ca_file", store);
-    let certificate = file(&table, "certificate_file", store);
-    let key = file(&table, "key_file", store);
+    let authority = table.text("ca").and_then(|at| urls::certificates(&store.folder, at, report));
+    // Of no use without its key, which is a secret.
+    let certificate = table.text("certificate_file").filter(|_| store.options.secrets != Secrets::Skip);
+    let certificate = certificate.and_then(|at| urls::certificates(&store.folder, at, report));
+    let key = table.text("key_file").and_then(|at| store.private_key(at, report));
     let login = store.credentials(&table);
     if table.has("certificate_file") != table.has("key_file") {
         report.error(
@@ -140,7 +137,7 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
     let period = table.time("period", Duration::from_secs(1), Duration::from_secs(3_600));
     let discovery = table.boolean("discovery").unwrap_or(true);
     let secure = broker.as_ref().map(|at| at.value.secure);
-    for key in ["ca_file", "certificate_file", "key_file"] {
+    for key in ["ca", "certificate_file", "key_file"] {
         if secure == Some(false) && table.has(key) {
             report.error(
                 table.key_span(key),
@@ -149,12 +146,8 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
             );
         }
     }
-    let identity = certificate.zip(key).map(|(certificate, key)| {
-        let span = certificate.span;
-        let key = Secret::new(String::from_utf8_lossy(&key.value).into_owned());
-        At::new((Arc::<[u8]>::from(certificate.value), key), span)
-    });
-    check_tls(&table, authority.as_ref(), identity.as_ref());
+    let identity = certificate.zip(key).map(|(certificate, key)| (Arc::<[u8]>::from(certificate), key));
+    check_tls(&table, authority.as_deref(), identity.as_ref());
     let authenticated = table.has("credentials") || table.has("certificate_file");
     let broker = broker?;
     let Broker { host, port, secure, here } = broker.value;
@@ -200,10 +193,7 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
     Some(Mqtt {
         host,
         port,
-        tls: secure.then(|| Tls {
-            authority: authority.map(|at| at.value.into()),
-            identity: identity.map(|at| at.value),
-        }),
+        tls: secure.then(|| Tls { authority: authority.map(Arc::from), identity }),
         login,
         client_id: client_id.map_or_else(|| format!("ballast-{own}"), |at| at.value),
         prefix: own_prefix.map_or_else(|| format!("ballast/{own}"), |at| at.value),
@@ -267,79 +257,30 @@ fn prefix(text: &str) -> Result<String, Wrong> {
 }
 
 /// Notes certificates and keys that cannot be used, now and not at the first connection.
-fn check_tls(table: &Table<'_>, authority: Option<&At<Vec<u8>>>, identity: Option<&At<Identity>>) {
-    let tell = |key: &str, error: tls::Unusable| {
-        table.report().error(
-            table.key_span(key),
-            format!("what `{key}` names cannot be used: {error}"),
-            "name files of PEM text, which begin with -----BEGIN",
-        );
-    };
-    let Some(any) = authority else {
+fn check_tls(table: &Table<'_>, authority: Option<&[u8]>, identity: Option<&Identity>) {
+    if authority.is_none() && identity.is_none() {
+        return;
+    }
+    let own = identity.map(|(certificate, key)| (&certificate[..], key.expose().as_bytes()));
+    let Err(error) = tls::config(authority, own) else { return };
+    let key = match &error {
+        tls::Unusable::Authority => "ca",
+        tls::Unusable::Key => "key_file",
         // The authorities of this machine need not be those of the machine on which the daemon runs.
-        if let Some(own) = identity {
-            let (certificate, key) = &own.value;
-            let own = (&certificate[..], key.expose().as_bytes());
-            if let Err(error @ (tls::Unusable::Certificate | tls::Unusable::Key)) =
-                tls::config(None, Some(own))
-            {
-                tell(
-                    if matches!(error, tls::Unusable::Key) { "key_file" } else { "certificate_file" },
-                    error,
-                );
-            }
-        }
-        return;
+        tls::Unusable::Tls(_) if authority.is_none() => return,
+        tls::Unusable::Tls(_) | tls::Unusable::Certificate => "certificate_file",
     };
-    if let Err(error) = tls::config(Some(&any.value), None) {
-        tell("ca_file", error);
-        return;
-    }
-    if let Some(own) = identity {
-        let (certificate, key) = &own.value;
-        if let Err(error) = tls::config(Some(&any.value), Some((certificate, key.expose().as_bytes()))) {
-            tell(if matches!(error, tls::Unusable::Key) { "key_file" } else { "certificate_file" }, error);
-        }
-    }
-}
-
-/// A file of certificates or of a key; `None` where none is named, it cannot be read, or secrets are not looked at.
-fn file(table: &Table<'_>, key: &'static str, store: &Store<'_>) -> Option<At<Vec<u8>>> {
-    let name = table.text(key)?;
-    if store.options.secrets == Secrets::Skip {
-        return None;
-    }
-    let path = store.folder.join(name.value);
-    match read(&path) {
-        Ok(bytes) => Some(At::new(bytes, name.span)),
-        Err(words) => {
-            table.report().error(
-                name.span,
-                format!("cannot use the file {}: {words}", path.display()),
-                "name a file of PEM text that the service can read; paths are relative to the configuration",
-            );
-            None
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let words = |error: std::io::Error| error.to_string();
-    // Opening a pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(words)?.is_file() {
-        return Err(String::from("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    let open = std::fs::File::open(path).map_err(words)?;
-    open.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(words)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
-        return Err(format!("it is larger than {LARGEST_FILE} bytes"));
-    }
-    Ok(bytes)
+    table.report().error(
+        table.key_span(key),
+        format!("what `{key}` names cannot be used: {error}"),
+        "name files of PEM text, which begin with -----BEGIN",
+    );
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -402,7 +343,7 @@ mod tests {
             ("client_id = \"a b\"", "cannot be used"),
             ("period = \"10ms\"", "period"),
             ("brokers = 1", "brokers"),
-            ("ca_file = \"none.pem\"", "for TLS, and the broker is called in the clear"),
+            ("ca = \"none.pem\"", "for TLS, and the broker is called in the clear"),
             ("credentials = { password = \"hunter2\" }", "does not belong into the configuration"),
         ] {
             let told = with(&format!("broker = \"mqtt://127.0.0.1\"\n{more}\n"));

@@ -35,7 +35,7 @@ fn time_stamps(table: Table<'_>, folder: &Path) -> Option<Authority> {
         "write where an RFC 3161 service answers, like url = \"https://tsa.example/tsr\"",
     );
     let every = table.time("every", Duration::from_secs(60), Duration::from_secs(7 * 86_400));
-    let ca = table.text("ca").and_then(|at| urls::authority(folder, at, table.report()));
+    let ca = table.text("ca").and_then(|at| urls::certificates(folder, at, table.report()));
     table.finish();
     Some(Authority { url: url?.value, ca, every: every.map_or(Duration::from_secs(3_600), |at| at.value) })
 }

@@ -11,8 +11,18 @@ use super::{Options, Secrets, devices};
 use crate::miner::DriverKind;
 use crate::secret::Secret;
 
-/// Longest password that is read, in bytes.
-const LONGEST: u64 = 4_096;
+/// A kind of file that is for the service alone.
+struct Sort {
+    /// What it is called in messages.
+    called: &'static str,
+    /// What it holds.
+    holds: &'static str,
+    /// The largest that is read, in bytes.
+    largest: u64,
+}
+
+const PASSWORD: Sort = Sort { called: "password file", holds: "the password", largest: 4_096 };
+const KEY: Sort = Sort { called: "key file", holds: "the private key in PEM", largest: 64 * 1024 };
 
 /// A `credentials` table.
 #[derive(Clone)]
@@ -147,8 +157,15 @@ impl Store<'_> {
         if let Some((_, text)) = self.options.files.iter().find(|(known, _)| *known == name.value) {
             return checked(text, "the embedded password", name, report);
         }
-        let path = self.folder.join(name.value);
-        read_file(&path, name, report)
+        password(&self.folder.join(name.value), name, report)
+    }
+
+    /// Reads the file of a private key (PEM). `None` when it could not be read or was not to be read.
+    pub(super) fn private_key(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+        if self.options.secrets == Secrets::Skip {
+            return None;
+        }
+        read_file(&self.folder.join(name.value), &KEY, name, report).map(Secret::new)
     }
 
     fn credential(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
@@ -182,7 +199,7 @@ impl Store<'_> {
             );
             return None;
         };
-        read_file(&Path::new(&folder).join(name.value), name, report)
+        password(&Path::new(&folder).join(name.value), name, report)
     }
 
     fn variable(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
@@ -217,8 +234,13 @@ pub(super) fn no_account_name(given: &CredentialKeys, driver: DriverKind, report
     }
 }
 
-fn read_file(path: &Path, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
-    let shown = path.display();
+fn password(path: &Path, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+    let text = read_file(path, &PASSWORD, name, report)?;
+    checked(&text, &format!("the {} {}", PASSWORD.called, path.display()), name, report)
+}
+
+fn read_file(path: &Path, sort: &Sort, name: At<&str>, report: &Report<'_>) -> Option<String> {
+    let (shown, Sort { called, holds, largest }) = (path.display(), sort);
     let fail = |message: String, help: &str| {
         report.error(name.span, message, help);
         None
@@ -227,7 +249,7 @@ fn read_file(path: &Path, name: At<&str>, report: &Report<'_>) -> Option<Secret>
         Ok(metadata) => metadata,
         Err(error) => {
             return fail(
-                format!("cannot find the password file {shown}: {error}"),
+                format!("cannot find the {called} {shown}: {error}"),
                 "create it, readable for the service alone (chmod 600); paths are relative to the configuration",
             );
         }
@@ -236,31 +258,31 @@ fn read_file(path: &Path, name: At<&str>, report: &Report<'_>) -> Option<Secret>
     if !metadata.is_file() {
         return fail(
             format!("{shown} is not a file"),
-            "name a file that holds the password and nothing else",
+            &format!("name a file that holds {holds} and nothing else"),
         );
     }
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+    let read = std::fs::File::open(path).and_then(|file| file.take(largest + 1).read_to_string(&mut text));
     if let Err(error) = read {
         return fail(
-            format!("cannot read the password file {shown}: {error}"),
+            format!("cannot read the {called} {shown}: {error}"),
             "make it readable for the account that the service runs as",
         );
     }
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > LONGEST {
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > *largest {
         return fail(
-            format!("the password file {shown} is larger than {LONGEST} bytes"),
-            "name a file that holds the password and nothing else",
+            format!("the {called} {shown} is larger than {largest} bytes"),
+            &format!("name a file that holds {holds} and nothing else"),
         );
     }
     if readable_for_all(&metadata) {
         report.warn(
             name.span,
-            format!("every account of this machine can read the password file {shown}"),
+            format!("every account of this machine can read the {called} {shown}"),
             format!("chmod 600 {shown}"),
         );
     }
-    checked(&text, &format!("the password file {shown}"), name, report)
+    Some(text)
 }
 
 #[cfg(unix)]

@@ -24,7 +24,7 @@ pub(super) fn standby(root: &Table<'_>, store: &Store<'_>, exit: ExitPolicy) -> 
         peer,
         "write where the other machine serves its pages, like peer = \"http://10.20.0.12:9842\"",
     );
-    let ca = table.text("ca").and_then(|at| urls::authority(&store.folder, at, report));
+    let ca = table.text("ca").and_then(|at| urls::certificates(&store.folder, at, report));
     let token = table.table("token").and_then(|inner| {
         let token = store.text(&inner);
         inner.finish();

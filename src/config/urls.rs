@@ -1,6 +1,6 @@
 //! Addresses of the web, wherever a section has one.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -40,14 +40,11 @@ pub(super) fn is_here(url: &Url) -> bool {
     })
 }
 
-/// Reads a file with certificates of an authority.
-pub(super) fn authority(folder: &Path, name: At<&str>, report: &Report<'_>) -> Option<Vec<u8>> {
-    let path = folder.join(name.value);
-    let mut pem = Vec::new();
-    let read = std::fs::File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut pem));
-    let what = match read {
+/// Reads a file of certificates (PEM), of authorities or our own.
+pub(super) fn certificates(folder: &Path, name: At<&str>, report: &Report<'_>) -> Option<Vec<u8>> {
+    let what = match read(&folder.join(name.value)) {
         Err(error) => error.to_string(),
-        Ok(_) => match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(pem) => match reqwest::Certificate::from_pem_bundle(&pem) {
             Ok(found) if !found.is_empty() => return Some(pem),
             _ => "it holds no certificate in PEM".into(),
         },
@@ -55,7 +52,20 @@ pub(super) fn authority(folder: &Path, name: At<&str>, report: &Report<'_>) -> O
     report.error(
         name.span,
         format!("the certificates in {} cannot be used: {what}", shorten(name.value)),
-        "name a file with the authority's certificate in PEM, relative to this file",
+        "name a file of certificates in PEM that the service can read, relative to this file",
     );
     None
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut pem = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut pem)?;
+    if u64::try_from(pem.len()).unwrap_or(u64::MAX) > LARGEST {
+        return Err(io::Error::other(format!("it is larger than {LARGEST} bytes")));
+    }
+    Ok(pem)
 }

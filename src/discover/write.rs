@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::files;
+
 /// Replaces a file. The new text is written beside it, forced to the disk and then given its name, with the
 /// permissions and, where that is allowed, the owner of the old one. A symbolic link stays one.
 ///
@@ -11,7 +13,7 @@ use std::path::Path;
 /// The operating system's; the old file is untouched then.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(&target);
     let name = target.file_name().ok_or_else(|| io::Error::other("it has no file name"))?;
     let temporary = folder.join(format!(".{}.{:08x}.new", name.to_string_lossy(), rand::random::<u32>()));
     let result = write_new(&temporary, &target, text).and_then(|()| fs::rename(&temporary, &target));

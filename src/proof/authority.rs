@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use super::stamp::{self, StampError, Stamped};
 use super::{Kind, Writer};
-use crate::tls;
+use crate::fetch::{self, Bounds, FetchError};
 
 /// After the start, before the first question: the daemon has more urgent things to do.
 const FIRST: Duration = Duration::from_secs(60);
@@ -19,8 +18,13 @@ const FIRST: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(600);
 /// Longest wait for a whole answer.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Largest answer that is read, in bytes: a token with its certificates.
-const LARGEST: usize = 20 << 10;
+/// What is taken of an answer: a token with its certificates.
+const BOUNDS: Bounds = Bounds {
+    largest: 20 << 10,
+    unreachable: "check the address and the network",
+    status: "check the address: an RFC 3161 service must answer there",
+    too_large: "check the address: that is no RFC 3161 service",
+};
 
 /// `[proof.time_stamps]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,25 +40,9 @@ pub struct Authority {
 /// Why there is no stamp.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// No connection, no answer in time, a broken one.
-    #[error("{place} does not answer: {reason}; check the address and the network")]
-    Unreachable {
-        /// Which host.
-        place: String,
-        /// In which way.
-        reason: String,
-    },
-    /// Another status than 200.
-    #[error("{place} answers HTTP {status}")]
-    Status {
-        /// Which host.
-        place: String,
-        /// The code.
-        status: u16,
-    },
-    /// More than a token has.
-    #[error("{0} answers with more than {LARGEST} bytes")]
-    TooLarge(String),
+    /// There is no whole answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// Nothing that can be used.
     #[error("{place}: {error}")]
     Answer {
@@ -70,7 +58,7 @@ pub enum AskError {
 
 impl Authority {
     fn place(&self) -> String {
-        self.url.host_str().unwrap_or("?").to_owned()
+        fetch::place(&self.url)
     }
 
     /// The client for it.
@@ -78,14 +66,7 @@ impl Authority {
     /// # Errors
     /// It cannot be built: the system gives no certificates, or the authority's is none.
     pub fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
-        let secure = self.url.scheme() == "https";
-        let builder = tls::client(secure).timeout(LIMIT);
-        match &self.ca {
-            Some(pem) if secure => {
-                builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?).build()
-            }
-            _ => builder.build(),
-        }
+        fetch::client(self.url.scheme() == "https", self.ca.as_deref(), LIMIT)
     }
 
     /// Asks once for a stamp of a text.
@@ -97,32 +78,20 @@ impl Authority {
         let mut nonce = [0; 8];
         SystemRandom::new().fill(&mut nonce).map_err(|_| AskError::Random)?;
         let wrong = |error| AskError::Answer { place: place.clone(), error };
-        let broken = |error: reqwest::Error| AskError::Unreachable {
-            place: place.clone(),
-            reason: tls::innermost(&error.without_url()),
-        };
         let request = stamp::request(text, nonce).map_err(wrong)?;
-        let sent =
+        let request =
             client.post(self.url.clone()).header(CONTENT_TYPE, "application/timestamp-query").body(request);
-        let mut response = sent.send().await.map_err(broken)?;
-        if response.status() != StatusCode::OK {
-            return Err(AskError::Status { place, status: response.status().as_u16() });
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            if body.len().saturating_add(chunk.len()) > LARGEST {
-                return Err(AskError::TooLarge(place));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        stamp::read(&body, text, nonce).map_err(wrong)
+        let answer = fetch::ask(request, &place, &BOUNDS).await?;
+        stamp::read(&answer.body, text, nonce).map_err(wrong)
     }
 
     /// Has the head of the chain stamped, for ever.
     pub async fn run(self, writer: Writer) -> std::convert::Infallible {
         let mut failing = false;
         tokio::time::sleep(FIRST.min(self.every)).await;
-        let client = tls::patient("[proof.time_stamps]", || self.client()).await;
+        let client =
+            fetch::patient("[proof.time_stamps]", self.url.scheme() == "https", self.ca.as_deref(), LIMIT)
+                .await;
         loop {
             let head = writer.head().map(|(number, hash)| format!("{number}:{hash}"));
             let mut pause = self.every;

@@ -1,8 +1,6 @@
 //! The key that signs the head of the chain (Ed25519, RFC 8032), and its signatures.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,6 +10,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::hex;
+use crate::files::{self, Readers};
 
 /// The private key, beside the database.
 pub const PRIVATE: &str = "proof.key";
@@ -84,14 +83,15 @@ impl Key {
             Ok(file) => Self::of(&file, &path.display().to_string())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let (key, file) = Self::new()?;
-                put(&path, &file, 0o600).map_err(|error| fail(&path, &error))?;
+                files::replace(&path, &file, Readers::Writer).map_err(|error| fail(&path, &error))?;
                 key
             }
             Err(error) => return Err(fail(&path, &error)),
         };
         let (public, pem) = (folder.join(PUBLIC), key.public().pem());
         if read(&public).ok().as_deref() != Some(pem.as_bytes()) {
-            put(&public, pem.as_bytes(), 0o644).map_err(|error| fail(&public, &error))?;
+            files::replace(&public, pem.as_bytes(), Readers::Everybody)
+                .map_err(|error| fail(&public, &error))?;
         }
         Ok(key)
     }
@@ -120,17 +120,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, LONGEST), &mut content)?;
     Ok(content)
-}
-
-/// Writes a file whole or not at all.
-fn put(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let _ = std::fs::remove_file(&beside);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
 }
 
 /// A key by which signatures are checked.

@@ -151,7 +151,7 @@ impl Standby {
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(looking));
         let (desk, maintenance, stops) = (desk.clone(), maintenance.clone(), stops.clone());
         let asking = async move {
-            let client = crate::tls::patient("[standby]", || peer::client(&asks.0.settings)).await;
+            let client = peer::client(&asks.0.settings).await;
             asks.ask(&client, &desk, &maintenance, &stops).await;
         };
         tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));

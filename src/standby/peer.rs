@@ -2,45 +2,29 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 
 use super::{Settings, Word};
-use crate::tls;
+use crate::fetch::{self, Bounds, FetchError};
 
 /// Longest wait for a whole answer.
 const LIMIT: Duration = Duration::from_millis(1_000);
-/// Largest answer that is read, in bytes: all orders of several sources that have as many as a book takes.
-const LARGEST: usize = 4 << 20;
+/// What is taken of an answer: all orders of several sources that have as many as a book takes.
+const BOUNDS: Bounds = Bounds {
+    largest: 4 << 20,
+    unreachable: "check the machine, its daemon and the network between the two",
+    status: "401 means the token in [standby], 404 that it has no [standby] or is older",
+    too_large: "that is no Ballast",
+};
 /// Where it answers.
 const PATH: &str = "/api/v1/standby";
 
 /// Why it was not heard.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// No connection, no answer in time, a broken one.
-    #[error(
-        "{place} does not answer: {reason}; check the machine, its daemon and the network between the two"
-    )]
-    Unreachable {
-        /// Which host.
-        place: String,
-        /// In which way.
-        reason: String,
-    },
-    /// Another status than 200.
-    #[error(
-        "{place} answers HTTP {status}; 401 means the token in [standby], 404 that it has no [standby] or is older"
-    )]
-    Status {
-        /// Which host.
-        place: String,
-        /// The code.
-        status: u16,
-    },
-    /// More than any desk knows.
-    #[error("{0} answers with more than {LARGEST} bytes: that is no Ballast")]
-    TooLarge(String),
+    /// There is no whole answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// Nothing that is understood.
     #[error(
         "{place} says something that is not understood ({reason}); run the same version on both machines"
@@ -53,17 +37,9 @@ pub enum PeerError {
     },
 }
 
-/// The client for it.
-///
-/// # Errors
-/// It cannot be built: the system gives no certificates, or the authority's is none.
-pub(super) fn client(settings: &Settings) -> Result<reqwest::Client, reqwest::Error> {
-    let secure = settings.peer.scheme() == "https";
-    let builder = tls::client(secure).timeout(LIMIT).pool_max_idle_per_host(1);
-    match &settings.ca {
-        Some(pem) if secure => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?).build(),
-        _ => builder.build(),
-    }
+/// The client for it; waited for where this machine cannot make it yet.
+pub(super) async fn client(settings: &Settings) -> reqwest::Client {
+    fetch::patient("[standby]", settings.peer.scheme() == "https", settings.ca.as_deref(), LIMIT).await
 }
 
 /// What was heard.
@@ -76,10 +52,16 @@ pub(super) struct Heard {
 
 /// Asks once. Whether it leads is read by itself: it counts, whatever is wrong with the rest.
 pub(super) async fn ask(client: &reqwest::Client, settings: &Settings) -> Heard {
-    let place = settings.peer.host_str().unwrap_or("?").to_owned();
-    match fetch(client, settings, &place).await {
-        Err(error) => Heard { leads: None, word: Err(error) },
-        Ok(body) => read(&body, place),
+    let place = fetch::place(&settings.peer);
+    let mut url = settings.peer.clone();
+    url.set_path(PATH);
+    let mut request = client.get(url).header(ACCEPT, "application/json");
+    if let Some(token) = &settings.token {
+        request = request.bearer_auth(token.expose());
+    }
+    match fetch::ask(request, &place, &BOUNDS).await {
+        Err(error) => Heard { leads: None, word: Err(error.into()) },
+        Ok(answer) => read(&answer.body, place),
     }
 }
 
@@ -92,30 +74,6 @@ fn read(body: &[u8], place: String) -> Heard {
             word: serde_json::from_value(value).map_err(nonsense),
         },
     }
-}
-
-async fn fetch(client: &reqwest::Client, settings: &Settings, place: &str) -> Result<Vec<u8>, PeerError> {
-    let mut url = settings.peer.clone();
-    url.set_path(PATH);
-    let place = || place.to_owned();
-    let broken =
-        |error: reqwest::Error| PeerError::Unreachable { place: place(), reason: tls::innermost(&error) };
-    let mut request = client.get(url).header(ACCEPT, "application/json");
-    if let Some(token) = &settings.token {
-        request = request.bearer_auth(token.expose());
-    }
-    let mut response = request.send().await.map_err(broken)?;
-    if response.status() != StatusCode::OK {
-        return Err(PeerError::Status { place: place(), status: response.status().as_u16() });
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len().saturating_add(chunk.len()) > LARGEST {
-            return Err(PeerError::TooLarge(place()));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

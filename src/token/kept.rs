@@ -4,14 +4,15 @@
 //! the new one. Two writers are kept apart by a lock on the folder: a lock file in a folder of the service's account would be
 //! a place where that account could lay a link for root.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Hash, Scopes, Token};
+use crate::files::{self, Readers};
 use crate::secret::Secret;
 
 /// The name of the file in the folder of the service.
@@ -223,7 +224,7 @@ pub fn remove(path: &Path, name: &str) -> Result<(), KeptError> {
 
 /// Reads, changes and writes, with no other writer between.
 fn change(path: &Path, how: impl FnOnce(&mut Vec<Kept>) -> Result<(), KeptError>) -> Result<(), KeptError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(path);
     let failed = |what, help| {
         let path = folder.to_owned();
         move |source| KeptError::Io { path, what, source, help }
@@ -244,7 +245,7 @@ fn change(path: &Path, how: impl FnOnce(&mut Vec<Kept>) -> Result<(), KeptError>
     }
     let mut tokens = read(path)?;
     how(&mut tokens)?;
-    write(path, &locked, tokens).map_err(|source| KeptError::Io {
+    write(path, tokens).map_err(|source| KeptError::Io {
         path: path.to_owned(),
         what: "cannot be written",
         source,
@@ -252,33 +253,10 @@ fn change(path: &Path, how: impl FnOnce(&mut Vec<Kept>) -> Result<(), KeptError>
     })
 }
 
-fn write(path: &Path, folder: &File, tokens: Vec<Kept>) -> io::Result<()> {
+fn write(path: &Path, tokens: Vec<Kept>) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(&Whole { version: VERSION, tokens })?;
     text.push(b'\n');
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    // One that was left behind by a power cut.
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Only a file that was not there before: a link is not followed.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    let written = (|| {
-        let (owner, own) = (folder.metadata()?, file.metadata()?);
-        if owner.uid() != own.uid() {
-            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        folder.sync_all()
-    })();
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
+    files::replace(path, &text, Readers::FolderOwner)
 }
 
 #[cfg(test)]
@@ -351,7 +329,7 @@ mod tests {
     fn no_more_than_64_are_kept() {
         let folder = Folder::new("full");
         let tokens = (0..MOST).map(|number| kept(&format!("t{number}"))).collect();
-        write(&folder.file(), &File::open(&folder.0).unwrap(), tokens).unwrap();
+        write(&folder.file(), tokens).unwrap();
         assert_eq!(tokens_len(&folder), MOST);
         assert!(matches!(add(&folder.file(), kept("one-more")), Err(KeptError::Full)));
     }

@@ -457,7 +457,7 @@ fn a_broker_over_tls_must_show_its_certificate_and_may_ask_for_ours() {
         (log.contains("is not connected") && log.contains("ertificate")).then_some(())
     });
     assert!(!site.read("sub.out").contains("online"));
-    site.write("site.toml", &site.config(&surplus(), &format!("{ours}ca_file = \"ca.pem\"\n")));
+    site.write("site.toml", &site.config(&surplus(), &format!("{ours}ca = \"ca.pem\"\n")));
     daemon.process.signal("HUP");
     eventually("state comes over TLS", seconds(15.0), || last(&site, "sub", &format!("{PREFIX}/site")));
     assert!(daemon.value("ballast_mqtt_connected") > 0.5);

@@ -63,7 +63,7 @@ pub(super) fn read(
             "keep one of the two",
         );
     }
-    let ca = table.text("ca").and_then(|at| urls::authority(&context.store.folder, at, report));
+    let ca = table.text("ca").and_then(|at| urls::certificates(&context.store.folder, at, report));
     if settings.lost_after <= every {
         report.error(
             table.key_span("lost_after"),

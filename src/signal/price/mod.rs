@@ -21,6 +21,7 @@ use crate::clock::Moment;
 use crate::control::signal::economics::{BreakEven, Keeper, Prices, caps};
 use crate::control::signal::{Ask, Basis, Doubt, Order, Urgency, Wall};
 use crate::control::site::Scope;
+use crate::fetch;
 use crate::units::Watts;
 use poll::{Poll, PriceError};
 
@@ -75,7 +76,7 @@ pub async fn run(settings: Settings, context: Context) {
     let quotes = [&settings.power, &settings.hash];
     let tls = quotes.iter().any(|quote| matches!(quote, Quote::Poll(poll) if poll.url.scheme() == "https"));
     let who = format!("signal `{}`", context.name);
-    let client = crate::tls::patient(&who, || poll::client(tls, settings.ca.as_deref())).await;
+    let client = fetch::patient(&who, tls, settings.ca.as_deref(), poll::LIMIT).await;
     let every = if [&settings.power, &settings.hash].iter().any(|quote| matches!(quote, Quote::Tariff { .. }))
     {
         settings.every.min(TARIFF_LOOK)

@@ -1,17 +1,22 @@
-//! A price asked for over HTTP: one bounded exchange, and the number that a JSON pointer (RFC 6901) leads to.
+//! A price asked for over HTTP: the question, and the number that a JSON pointer (RFC 6901) leads to.
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, DATE};
+use reqwest::header::ACCEPT;
 use serde_json::Value;
 
 use crate::control::signal::Wall;
+use crate::fetch::{self, Answer, Bounds, FetchError};
 use crate::secret::Secret;
 
 /// Longest wait for a whole answer.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Largest answer that is read, in bytes.
-pub const LARGEST: usize = 1 << 20;
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+const BOUNDS: Bounds = Bounds {
+    largest: 1 << 20,
+    unreachable: "check the address, the network and the certificate",
+    status: "401 and 403 mean the token, 3xx that the URL has moved",
+    too_large: "ask for less than a whole database",
+};
 /// Numbers above this are seconds since 1970 no more, but milliseconds: it is the year 5138.
 const MOST_SECONDS: f64 = 1e11;
 
@@ -37,28 +42,9 @@ pub struct Poll {
 /// Why there is no price.
 #[derive(Debug, thiserror::Error)]
 pub enum PriceError {
-    /// No connection, no answer in time, a broken answer.
-    #[error("{place} gives no price: {reason}; check the address, the network and the certificate")]
-    Unreachable {
-        /// Which host.
-        place: String,
-        /// In which way; without the URL, which may hold a key.
-        reason: String,
-    },
-    /// Another status than 200.
-    #[error("{place} answers HTTP {status}; 401 and 403 mean the token, 3xx that the URL has moved")]
-    Status {
-        /// Which host.
-        place: String,
-        /// The code.
-        status: u16,
-    },
-    /// More than [`LARGEST`].
-    #[error("{place} answers with more than {LARGEST} bytes; ask for less than a whole database")]
-    TooLarge {
-        /// Which host.
-        place: String,
-    },
+    /// There is no whole answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// No JSON.
     #[error("{place} answers with something that is not JSON (line {line})")]
     Json {
@@ -109,9 +95,7 @@ impl PriceError {
     /// A closed set of words, so that the same trouble is told once.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } => "unreachable",
-            Self::Status { .. } => "status",
-            Self::TooLarge { .. } => "too large",
+            Self::Fetch(error) => error.kind(),
             Self::Json { .. } => "json",
             Self::NoNumber { .. } => "no number",
             Self::OutOfRange { .. } => "out of range",
@@ -121,73 +105,22 @@ impl PriceError {
     }
 }
 
-/// A whole answer.
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// Its body.
-    pub body: Vec<u8>,
-    /// The `Date` that its sender put on it.
-    pub date: Option<String>,
-}
-
-/// The client of a source: no redirects, no proxy of the environment, certificates checked. `tls` says whether one of its
-/// addresses is of `https`.
-///
-/// # Errors
-/// It cannot be built: the system gives no certificates, or the authority's is none.
-pub fn client(tls: bool, ca: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
-    let builder = crate::tls::client(tls).timeout(LIMIT).pool_max_idle_per_host(1);
-    match ca {
-        Some(pem) if tls => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?).build(),
-        _ => builder.build(),
-    }
-}
-
 /// Asks once.
 ///
 /// # Errors
 /// No whole answer with status 200 in time.
 pub async fn ask(client: &reqwest::Client, poll: &Poll) -> Result<Answer, PriceError> {
-    let place = poll.place();
-    let broken =
-        |error: reqwest::Error| PriceError::Unreachable { place: place.clone(), reason: reason(error) };
     let mut request = client.get(poll.url.clone()).header(ACCEPT, "application/json");
     if let Some(token) = &poll.token {
         request = request.bearer_auth(token.expose());
     }
-    let mut response = request.send().await.map_err(broken)?;
-    let status = response.status();
-    if status != reqwest::StatusCode::OK {
-        return Err(PriceError::Status { place, status: status.as_u16() });
-    }
-    let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len().saturating_add(chunk.len()) > LARGEST {
-            return Err(PriceError::TooLarge { place });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Answer { body, date })
-}
-
-/// What went wrong, down to its root, without the URL.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    for _ in 0..4 {
-        let Some(deeper) = source else { break };
-        words = format!("{words}: {deeper}");
-        source = deeper.source();
-    }
-    words.chars().take(300).collect()
+    Ok(fetch::ask(request, &poll.place(), &BOUNDS).await?)
 }
 
 impl Poll {
     /// The host, for messages.
     fn place(&self) -> String {
-        self.url.host_str().unwrap_or("?").to_owned()
+        fetch::place(&self.url)
     }
 
     /// The price (per base) in an answer, and the moment at which its sender says to have sent it.

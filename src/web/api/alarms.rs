@@ -13,7 +13,7 @@ use super::document::{OrderErrors, ReadErrors};
 use super::problem::Problem;
 use super::query::{Name, bad};
 use super::reads::Reads;
-use super::{Need, Peer, Shared, body_of};
+use super::{Need, Peer, Shared, shape_of};
 use crate::alarm::book::{Alarm, AlarmError, LONGEST_NOTE};
 
 /// The alarms of a site.
@@ -133,10 +133,7 @@ pub(super) async fn acknowledge(
     let alarms = api.alarms.as_ref().ok_or_else(Problem::nothing_here)?;
     let id = id.parse::<u64>().ok().filter(|_| id.bytes().all(|byte| byte.is_ascii_digit()));
     let id = id.ok_or_else(|| bad("the number of the alarm is none", "GET /api/v1/alarms lists them"))?;
-    let bytes = body_of(&headers, body).await?;
-    let read: Acknowledge = serde_json::from_slice(&bytes).map_err(|error| {
-        bad(format!("the body cannot be read: {error}"), "send {\"by\": \"NAME\", \"note\": \"…\"}")
-    })?;
+    let read: Acknowledge = shape_of(&headers, body, "send {\"by\": \"NAME\", \"note\": \"…\"}").await?;
     let alarm = alarms.acknowledge(id, &read.by, &read.note).map_err(|error| match &error {
         AlarmError::NoSuch(_) => Problem::new(
             StatusCode::NOT_FOUND,

@@ -17,7 +17,7 @@ use super::preview::PreviewBody;
 use super::problem::Problem;
 use super::query::{Name, Query, bad};
 use super::reads::Reads;
-use super::{Api, Need, Peer, Shared, body_of};
+use super::{Api, Need, Peer, Shared, shape_of};
 use crate::clock;
 use crate::control::preview::Change;
 use crate::control::site::{CircuitId, Site};
@@ -183,13 +183,8 @@ pub(super) async fn list(State(reads): State<Reads>) -> Result<Response, Problem
 }
 
 async fn read(site: &Site, name: &str, headers: &HeaderMap, body: Body) -> Result<Work, Problem> {
-    let bytes = body_of(headers, body).await?;
-    let read: Begin = serde_json::from_slice(&bytes).map_err(|error| {
-        bad(
-            format!("the body cannot be read: {error}"),
-            "send {\"by\": \"NAME\", \"note\": \"…\", \"until\": …}",
-        )
-    })?;
+    let help = "send {\"by\": \"NAME\", \"note\": \"…\", \"until\": …}";
+    let read: Begin = shape_of(headers, body, help).await?;
     Ok(Work {
         kind: find(site, name, read.kind.map(Kind::from)).map_err(|error| refused(&error))?,
         name: name.into(),

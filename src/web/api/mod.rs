@@ -56,6 +56,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -319,6 +320,13 @@ impl Api {
             )
         })
     }
+}
+
+/// The body of a request as its shape has it; `help` says what to send.
+async fn shape_of<T: DeserializeOwned>(headers: &HeaderMap, body: Body, help: &str) -> Result<T, Problem> {
+    let bytes = body_of(headers, body).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| query::bad(format!("the body cannot be read: {error}"), help))
 }
 
 /// The whole body of a request, in good time and of the right type.

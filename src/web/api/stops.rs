@@ -13,7 +13,7 @@ use super::document::{OrderErrors, ReadErrors};
 use super::problem::Problem;
 use super::query::{Name, Query, bad};
 use super::reads::Reads;
-use super::{Need, Peer, Shared, body_of};
+use super::{Need, Peer, Shared, shape_of};
 use crate::maintenance::{LONGEST_TEXT, is_said};
 use crate::stops::{StopError, Stops};
 
@@ -121,10 +121,7 @@ pub(super) async fn release(
     let caller = api.admit(&headers, from.map(|Extension(peer)| peer), Need::Operator)?;
     Query::read(query.as_deref(), &[])?;
     let stops: &Stops = api.stops.as_ref().ok_or_else(Problem::nothing_here)?;
-    let bytes = body_of(&headers, body).await?;
-    let Release { by, note } = serde_json::from_slice(&bytes).map_err(|error| {
-        bad(format!("the body cannot be read: {error}"), "send {\"by\": \"NAME\", \"note\": \"…\"}")
-    })?;
+    let Release { by, note } = shape_of(&headers, body, "send {\"by\": \"NAME\", \"note\": \"…\"}").await?;
     if !is_said(&by, 1) || !is_said(&note, 0) {
         let help = format!("write 1 to {LONGEST_TEXT} characters in one line; a note may be left away");
         return Err(bad("`by` or `note` cannot be used", help));
