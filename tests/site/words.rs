@@ -8,13 +8,13 @@ use std::time::Duration;
 use ballast::clock::Moment;
 use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, Source};
 use ballast::control::frame::Frame;
-use ballast::control::signal::{Active, Basis, Urgency, Wall, Why};
+use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
     Cap, CircuitId, LimitClass, LimitId, MeterId, OrderSource, Scope, Site, SourceId,
 };
 use ballast::control::snapshot::{OrderCap, Snapshot};
 use ballast::metrics::{Here, Speaker};
-use ballast::signal::status::{CapStatus, SourceStatus, Status};
+use ballast::signal::status::{CapStatus, Late, SourceStatus, Status};
 use ballast::units::Watts;
 use metrics_sample::SECOND;
 
@@ -29,6 +29,15 @@ fn wall(text: &str) -> Wall {
 
 /// What is said of the sample, changed as wanted.
 fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Option<Wall>) -> String {
+    said_late(change, until, None)
+}
+
+/// The same while the clock is in doubt.
+fn said_late(
+    change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision),
+    until: Option<Wall>,
+    late: Option<Late>,
+) -> String {
     let mut site = metrics_sample::site(2);
     site.sources = ["openadr", "operator"]
         .map(|name| OrderSource { name: name.into(), class: LimitClass::Grid })
@@ -45,6 +54,7 @@ fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Opt
             why: "order",
             order: Some(id.clone()),
             until,
+            late,
         }),
         _ => None,
     });
@@ -75,31 +85,55 @@ fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Opt
 
 /// The same with a cap of a source that binds.
 fn ordered(source: usize, circuit: usize, scope: Scope, why: Why, until: Option<Wall>) -> String {
-    said(
-        |_, snapshot, decision| {
-            let lost = matches!(why, Why::FailSafe | Why::Released);
-            let by =
-                if lost { Source::LostSource(SourceId(source)) } else { Source::Order(SourceId(source)) };
-            let active = Active {
-                circuit: CircuitId(circuit),
-                scope,
-                cap: Watts::kilowatts(412.0),
-                why,
-                basis: Basis::Instant,
-                urgency: Urgency::Normal,
-            };
-            decision.circuits[circuit].limits.push(LimitValue {
-                source: by,
-                cap: Some(active.cap),
-                headroom: Watts::kilowatts(400.0),
-                acts: true,
-            });
-            snapshot.orders.push(OrderCap { source: SourceId(source), active });
-            decision.binding =
-                Binding { circuit: CircuitId(circuit), source: by, budget: Watts::kilowatts(400.0) };
-        },
-        until,
-    )
+    said(binds(source, circuit, scope, why), until)
+}
+
+/// A cap of a source that binds.
+fn binds(
+    source: usize,
+    circuit: usize,
+    scope: Scope,
+    why: Why,
+) -> impl FnOnce(&mut Site, &mut Snapshot, &mut Decision) {
+    move |_, snapshot, decision| {
+        let lost = matches!(why, Why::FailSafe | Why::Released);
+        let by = if lost { Source::LostSource(SourceId(source)) } else { Source::Order(SourceId(source)) };
+        let active = Active {
+            circuit: CircuitId(circuit),
+            scope,
+            cap: Watts::kilowatts(412.0),
+            why,
+            basis: Basis::Instant,
+            urgency: Urgency::Normal,
+        };
+        decision.circuits[circuit].limits.push(LimitValue {
+            source: by,
+            cap: Some(active.cap),
+            headroom: Watts::kilowatts(400.0),
+            acts: true,
+        });
+        snapshot.orders.push(OrderCap { source: SourceId(source), active });
+        decision.binding =
+            Binding { circuit: CircuitId(circuit), source: by, budget: Watts::kilowatts(400.0) };
+    }
+}
+
+#[test]
+fn a_clock_in_doubt_is_told_with_the_end_of_an_order() {
+    let late = |seconds, doubt| Late::of(Duration::from_secs(seconds), doubt);
+    let order = || binds(0, 0, Scope::Import, Why::Order("17".into()));
+    let until = Some(wall("2026-07-01T13:30:00Z"));
+    assert_eq!(
+        said_late(order(), until, late(300, Doubt::Unknown)),
+        "held at 412 kW by the order 17 of openadr until 18:30, and up to 5 min longer because the clock is not synchronised"
+    );
+    assert_eq!(
+        said_late(order(), until, late(45, Doubt::Off(Duration::from_secs(45)))),
+        "held at 412 kW by the order 17 of openadr until 18:30, and up to 1 min longer because the clocks do not agree"
+    );
+    let words = "held at 412 kW by the order 17 of openadr until it is taken back";
+    assert_eq!(said_late(order(), None, late(300, Doubt::Unknown)), words);
+    assert_eq!(late(0, Doubt::None), None);
 }
 
 fn bound(circuit: usize, source: Source) -> impl FnOnce(&mut Site, &mut Snapshot, &mut Decision) {
