@@ -10,10 +10,12 @@ use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, S
 use ballast::control::frame::Frame;
 use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
-    Cap, CircuitId, LimitClass, LimitId, MeterId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{OrderCap, Snapshot};
-use ballast::metrics::{Here, Speaker};
+use ballast::control::snapshot::{Hold, OrderCap, Snapshot};
+use ballast::control::stop::StopState;
+use ballast::maintenance::{Kind, Work};
+use ballast::metrics::{Here, Known, Speaker, explain};
 use ballast::signal::status::{CapStatus, Late, SourceStatus, Status};
 use ballast::units::Watts;
 use metrics_sample::SECOND;
@@ -290,4 +292,43 @@ fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
     };
     let words = "the meter pv is lost: its fail-safe value of 5 kW at container holds";
     assert_eq!(said(reading, None), words);
+}
+
+#[test]
+fn an_emergency_stop_is_told_beside_the_work_on_a_miner() {
+    let told = |state: StopState, hold: Hold| {
+        let (site, now) = (metrics_sample::site(2), Moment::START);
+        let (snapshot, mut decision) =
+            (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+        decision.circuits[0].emergency_stop = Some(state);
+        let frame =
+            Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+        let work = Work {
+            kind: Kind::Miner,
+            name: "rack-000-00".into(),
+            hold,
+            by: "Aisha".into(),
+            note: "fan 2".into(),
+            begun: 0,
+            until: None,
+        };
+        let known = Known { told: None, learned: None, signals: None, work: Some(&work) };
+        explain(&frame, MinerId(0), known, now, &here())
+    };
+    let latched = told(StopState::Latched, Hold::HandsOff);
+    assert_eq!(
+        latched[0],
+        "The emergency stop of pcc is closed again, and not released: it has to sleep until somebody releases it."
+    );
+    let left_alone = "In maintenance by Aisha (fan 2): nothing but the sleep of the emergency stop is told to it until that \
+                      is ended.";
+    assert_eq!(latched[1], left_alone);
+    let open = told(StopState::Open, Hold::Asleep);
+    assert!(open[0].starts_with("The emergency stop of pcc is open: it has to sleep until"), "{open:?}");
+    assert_eq!(open[1], "In maintenance by Aisha (fan 2): it is kept asleep until that is ended.");
+    let unread = told(StopState::Unread, Hold::HandsOff);
+    assert!(unread[0].ends_with("has not been read yet: nobody is woken before."), "{unread:?}");
+    assert_eq!(unread[1], "In maintenance by Aisha (fan 2): nothing is told to it until that is ended.");
+    let ready = told(StopState::Ready, Hold::HandsOff);
+    assert!(ready[0].starts_with("In maintenance by Aisha"), "{ready:?}");
 }
