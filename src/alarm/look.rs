@@ -14,7 +14,7 @@ use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
-use crate::control::snapshot::MeterStatus;
+use crate::control::snapshot::{MeterStatus, Target};
 use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label};
@@ -250,15 +250,18 @@ const fn of_class(class: LimitClass) -> Option<Severity> {
 
 fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
-    let nameplates = nameplates(site);
+    let (nameplates, asleep) = (nameplates(site), asleep(frame));
     for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
         let (id, name) = (CircuitId(index), circuit.name.as_str());
         let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);
-        if let Some((severity, words)) = over(view, id, name, &now.limits, slack) {
+        let lowest = asleep.get(index).copied().unwrap_or(Watts::ZERO);
+        if let Some((severity, words)) = over(view, id, name, &now.limits, (slack, lowest)) {
             found.add(Kind::OverLimit, name, severity, Some(id), words);
         }
         // The root speaks for all; below, a circuit speaks for itself where the root is well.
-        if now.shortfall > slack.max(Watts::whole(1)) {
+        // What all of them draw asleep is left on purpose: nobody can do anything about that.
+        let left = (lowest - now.budget).at_least_zero();
+        if now.shortfall - left > slack.max(Watts::whole(1)) {
             let source = source_label(site, now.binding);
             let words = format!(
                 "the miners of {name} draw up to {} more than they may under {source}, and cannot be lowered further",
@@ -297,7 +300,8 @@ fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
         StopState::Ready | StopState::Unread => None,
         StopState::Open => Some(format!("the emergency stop of {name} is open: its miners are stopped")),
         StopState::Unknown => Some(format!(
-            "the contact of the emergency stop of {name} cannot be read: its miners are stopped"
+            "the contact of the emergency stop of {name} cannot be read: its miners are stopped. Nobody need have pressed it: \
+             check the device that reads it, its power and its cable first"
         )),
         StopState::Latched => Some(format!(
             "the emergency stop of {name} is closed again and waits to be released: its miners are stopped"
@@ -305,13 +309,33 @@ fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
     }
 }
 
-/// The gravest limit of a circuit that its power exceeds by more than `slack`, in words.
+/// Of each circuit, what the miners at or below it draw together when all of them sleep: no less can be had of them.
+fn asleep(frame: &Frame) -> Vec<Watts> {
+    let site = &frame.site;
+    let mut sums = vec![Watts::ZERO; site.circuits.len()];
+    for (index, miner) in site.miners.iter().enumerate() {
+        let sleeps = frame.decision.miners.get(index).filter(|now| now.setpoint == Some(Target::Sleep));
+        // What was learned of one that sleeps may be more than its model says.
+        let lowest = sleeps.map_or(miner.sleep, |now| now.settled.max(miner.sleep));
+        let mut at = Some(miner.circuit);
+        while let Some(here) = at {
+            if let Some(sum) = sums.get_mut(here.0) {
+                *sum += lowest;
+            }
+            at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
+        }
+    }
+    sums
+}
+
+/// The gravest limit of a circuit that its power exceeds by more than `slack`, in words. No limit on the miners alone is
+/// exceeded by `lowest`, which is what they draw together when all of them sleep.
 fn over(
     view: &View<'_>,
     id: CircuitId,
     name: &str,
     limits: &[LimitValue],
-    slack: Watts,
+    (slack, lowest): (Watts, Watts),
 ) -> Option<(Severity, String)> {
     let (frame, site) = (view.frame, &view.frame.site);
     let into = circuit_power(frame, id, view.now);
@@ -320,11 +344,11 @@ fn over(
         let (severity, scope) = gravity(site, limit.source)?;
         let cap = limit.cap?;
         let scope = scope_of_order(frame, id, limit).unwrap_or(scope);
-        let power = match scope {
-            Scope::Import => into?,
-            Scope::Miners => miners?,
-        };
         let most = cap + cap.abs().scaled(OVER).max(slack);
+        let (power, most) = match scope {
+            Scope::Import => (into?, most),
+            Scope::Miners => (miners?, most.max(lowest)),
+        };
         (power > most).then_some((severity, power, cap, scope, limit.source))
     });
     let excess = |power: Watts, cap: Watts| power - cap;

@@ -212,13 +212,21 @@ fn given(name: &str, answer: &Value) -> String {
         Some("replaced") => "is changed",
         _ => "was in the books already",
     };
+    let because = text(&limit["margin_reason"]);
+    let (earlier, longer) = match margin(limit) {
+        Some(much) => (
+            format!(" or up to {much} earlier, because {because}"),
+            format!(", and up to {much} longer because {because}"),
+        ),
+        None => (String::new(), String::new()),
+    };
     let begins = match limit["phase"].as_str() {
-        Some("ahead") => format!("from {} on, ", day_time(&limit["valid_from"])),
+        Some("ahead") => format!("from {} on{earlier}, ", day_time(&limit["valid_from"])),
         _ => String::new(),
     };
     let ends = match limit["valid_until"] {
         Value::Null => String::from("until it is taken back"),
-        ref until => format!("until {}", day_time(until)),
+        ref until => format!("until {}{longer}", day_time(until)),
     };
     let forgotten = match answer["stored"] {
         Value::Bool(false) => "It holds, and is not on disk: a restart of the daemon forgets it.\n",
@@ -230,6 +238,17 @@ fn given(name: &str, answer: &Value) -> String {
         text(&limit["circuit"]),
         watts(&limit["cap_watts"]),
     )
+}
+
+/// By how much its window is wider than it says, where the clock is in doubt. It is the most that it may be: minutes are
+/// rounded up.
+fn margin(limit: &Value) -> Option<String> {
+    let seconds = limit["margin_seconds"].as_f64().filter(|seconds| *seconds > 0.0)?;
+    Some(if seconds < 60.0 {
+        format!("{:.0} s", seconds.ceil())
+    } else {
+        format!("{:.0} min", (seconds / 60.0).ceil())
+    })
 }
 
 fn what(limit: &Value) -> &'static str {
@@ -281,14 +300,31 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ("NOW", Align::Left),
         ("BY", Align::Left),
     ]);
+    let mut wider: Vec<String> = Vec::new();
     for limit in rows("limits") {
+        let until = match (limit["valid_until"].is_null(), margin(limit)) {
+            (true, _) => String::from("–"),
+            (false, None) => day_time(&limit["valid_until"]),
+            (false, Some(much)) => {
+                let source = text(&limit["source"]);
+                let words = format!(
+                    "Orders of {source} may begin up to {much} earlier and hold up to {much} longer than they say, because \
+                     {}.\n",
+                    text(&limit["margin_reason"])
+                );
+                if !wider.contains(&words) {
+                    wider.push(words);
+                }
+                format!("{} (+ {much})", day_time(&limit["valid_until"]))
+            }
+        };
         limits.row(vec![
             text(&limit["id"]),
             text(&limit["source"]),
             watts(&limit["cap_watts"]),
             format!("{} of {}", what(limit).trim_start_matches("the "), text(&limit["circuit"])),
             day_time(&limit["valid_from"]),
-            if limit["valid_until"].is_null() { "–".into() } else { day_time(&limit["valid_until"]) },
+            until,
             text(&limit["phase"]),
             given_by(&limit["by"], &limit["note"]),
         ]);
@@ -301,7 +337,9 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
         ),
         (true, false) => String::from("no orders\n"),
     };
-    format!("{}\n{limits}", sources.within(width))
+    let wider = wider.concat();
+    let between = if wider.is_empty() { "" } else { "\n" };
+    format!("{}\n{limits}{between}{wider}", sources.within(width))
 }
 
 #[cfg(test)]
@@ -320,6 +358,33 @@ mod tests {
         let mut forgotten = answer;
         forgotten["stored"] = json!(false);
         assert!(given("night", &forgotten).ends_with("a restart of the daemon forgets it.\n"));
+    }
+
+    #[test]
+    fn a_clock_in_doubt_is_told_with_what_it_does_to_the_end() {
+        let mut limit = json!({
+            "id": "night", "source": "operator", "cap_watts": 300_000.0, "circuit": "pcc", "scope": "import",
+            "phase": "acting", "valid_from": "2026-07-01T12:00:00Z", "valid_until": "2026-07-01T12:03:00Z",
+            "margin_seconds": 300.0, "margin_reason": "the clock is not synchronised",
+        });
+        let words = given("night", &json!({ "outcome": "accepted", "limit": limit }));
+        assert!(
+            words.ends_with(", and up to 5 min longer because the clock is not synchronised\n"),
+            "{words}"
+        );
+        let words = listing(&json!({ "sources": [], "limits": [limit] }), None);
+        assert!(words.contains(" (+ 5 min)  acting"), "{words}");
+        let footer = "Orders of operator may begin up to 5 min earlier and hold up to 5 min longer than they say, because the \
+                      clock is not synchronised.\n";
+        assert!(words.ends_with(footer), "{words}");
+        limit["phase"] = json!("ahead");
+        limit["margin_seconds"] = json!(45.0);
+        limit["margin_reason"] = json!("the clocks do not agree");
+        let words = given("night", &json!({ "outcome": "accepted", "limit": limit }));
+        assert!(words.contains(" on or up to 45 s earlier, because the clocks do not agree, "), "{words}");
+        limit["margin_seconds"] = Value::Null;
+        let words = given("night", &json!({ "outcome": "accepted", "limit": limit }));
+        assert!(!words.contains("because") && !words.contains("earlier"), "{words}");
     }
 
     #[test]

@@ -10,6 +10,12 @@ const MOST: usize = 10;
 
 /// The answer of the daemon for people.
 pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
+    if answer["starting"] == true {
+        return String::from(
+            "The daemon is still starting: not all meters and miners have been read, so nobody knows yet who would be moved. \
+             Ask again in a minute.\nNothing was ordered.\n",
+        );
+    }
     let count = |key: &str| at(answer, &format!("/moves/{key}")).as_u64().unwrap_or(0);
     let of = if answer["scope"] == "miners" { "the miners of " } else { "" };
     let takes = if of.is_empty() { "takes" } else { "take" };
@@ -109,5 +115,8 @@ mod tests {
         answer["met_after_seconds"] = Value::Null;
         answer["short_watts"] = json!(9_400.0);
         assert!(words(&answer, None).contains("is not met within 20 s, 9.4 kW are missing"), "{answer}");
+        answer["starting"] = json!(true);
+        let told = words(&answer, None);
+        assert!(told.starts_with("The daemon is still starting") && !told.contains("moved: "), "{told}");
     }
 }

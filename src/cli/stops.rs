@@ -94,6 +94,7 @@ pub(super) fn words(state: &str) -> &'static str {
         "open" => "stopped: its contact is open",
         "unknown" => "stopped: its contact cannot be read",
         "latched" => "stopped: closed again, waits to be released",
+        "unread" => "its contact has not been read yet: nobody is woken",
         _ => "?",
     }
 }
@@ -107,9 +108,11 @@ mod tests {
         let answer = json!({ "stops": [
             { "circuit": "hall-a", "meter": "stop-a", "state": "latched", "since": 1_790_000_000_000_i64 },
             { "circuit": "hall-b", "meter": "stop-b", "state": "ready", "since": null },
+            { "circuit": "hall-c", "meter": "stop-c", "state": "unread", "since": null },
         ] });
         let text = listing(&answer, None);
         assert!(text.contains("waits to be released") && text.contains("stop-b"), "{text}");
+        assert!(text.contains("has not been read yet") && !text.contains('?'), "{text}");
         assert_eq!(listing(&json!({ "stops": [] }), None), "no circuit has an emergency stop\n");
         assert!(released(&json!({ "circuit": "hall-a", "stored": false })).contains("not on disk"));
     }

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Command, Decision, MeterDecision, Mode, Source};
 use crate::control::signal::{SourceState, View};
-use crate::control::site::{CircuitId, Combination, Meter, Scope, Site};
+use crate::control::site::{CircuitId, Combination, Meter, MeterId, Scope, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
 use crate::control::stop::StopState;
 use crate::metrics::{SignalStats, binding_reason, describe, part_name, source_label};
@@ -218,7 +218,7 @@ impl Journal {
         }
         let each = site.meters.iter().zip(&decision.meters).zip(self.meters.iter_mut());
         for (index, ((meter, now), told)) in each.enumerate() {
-            told.write(site, meter, now);
+            told.write(site, MeterId(index), meter, now);
             told.believe(meter, snapshot.meters.get(index), now);
         }
     }
@@ -282,7 +282,7 @@ impl Journal {
 
 impl Told {
     /// Tells what has changed of one meter.
-    fn write(&mut self, site: &Site, meter: &Meter, now: &MeterDecision) {
+    fn write(&mut self, site: &Site, id: MeterId, meter: &Meter, now: &MeterDecision) {
         let name = meter.name.as_str();
         if let (Some(used), Some(Combination::Redundant(redundant))) = (now.in_use, &meter.combined)
             && self.in_use != Some(used)
@@ -313,7 +313,18 @@ impl Told {
         let most = meter.stale_after.mul_f64(if self.slow { 0.8 } else { 1.0 });
         let own = now.input.refresh.filter(|_| meter.combined.is_none());
         let slow = own.filter(|refresh| *refresh * 2 > most);
-        if let Some(refresh) = slow.filter(|_| !self.slow) {
+        let stops =
+            site.circuits.iter().any(|circuit| circuit.emergency_stop.is_some_and(|stop| stop.meter == id));
+        if let Some(refresh) = slow.filter(|_| !self.slow && stops) {
+            // A contact stands still while nobody moves it, and a longer time would make the stop come later.
+            info!(
+                meter = name,
+                "reads the contact of an emergency stop, and its value has changed every {:.1} s only: that is well when \
+                 somebody has switched it so slowly. If a gateway between them gives old values, read the contact without it; \
+                 leave `stale_after` as short as it is, or the stop comes late",
+                refresh.as_secs_f64()
+            );
+        } else if let Some(refresh) = slow.filter(|_| !self.slow) {
             warn!(
                 meter = name,
                 "has a new value every {:.1} s only, and is stale after {:.1} s: two lost values in a row are taken for a \

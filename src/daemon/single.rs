@@ -3,13 +3,13 @@
 //! What is held goes with the process, however it ends; nothing is left behind that a person would have to remove.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::call::{self, Call};
 use super::name::{self, Name, Others, Trusted};
@@ -21,6 +21,8 @@ use crate::control::site::Actuator;
 const STAND_FOR_ALL: usize = 16;
 /// Read and written by one account.
 const OURS: u32 = 0o600;
+/// A folder that only one account may enter.
+const OURS_ALONE: u32 = 0o700;
 
 /// Another daemon is there already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +67,8 @@ pub struct Alone {
 impl Alone {
     /// Takes hold of the configuration, by a name in the kernel that needs no file, and of the database where there is one,
     /// by a lock on `DATABASE.lock` beside it. A disk that does not let itself be written now is told and holds nobody up:
-    /// the miners must be led all the same. Whoever calls about the configuration comes by `calls`.
+    /// the miners must be led all the same. Whoever calls about the configuration comes by `calls`; whoever takes calls is the
+    /// daemon, and makes the folder of the database where there is none yet.
     ///
     /// # Errors
     /// A process of this account, of root or of the service holds one of them.
@@ -76,6 +79,7 @@ impl Alone {
     ) -> Result<Self, NotAlone> {
         let trusted = Trusted::beside(config);
         let start = call::start(config);
+        let runs = calls.is_some();
         let name = held(Name::take(&start, |listener| async move {
             match calls {
                 Some(calls) => call::take(listener, calls).await,
@@ -94,8 +98,8 @@ impl Alone {
             );
         }
         let store = match store {
-            Some(path) => lock(path)?,
-            None => None,
+            Some(path) if !runs || has_folder(path) => lock(path)?,
+            Some(_) | None => None,
         };
         let strangers = BTreeMap::from([("configuration", others.count())]);
         Ok(Self { _store: store, _configuration: name, trusted, miners: BTreeMap::new(), strangers })
@@ -165,6 +169,24 @@ fn commanded(config: &Config) -> BTreeMap<String, String> {
     let all: BTreeMap<String, String> =
         addresses.into_iter().map(|address| (name::start("miner", address.as_bytes()), address)).collect();
     all.into_iter().take(STAND_FOR_ALL).collect()
+}
+
+/// Makes the folder of a database where there is none, and says whether it is there.
+fn has_folder(database: &Path) -> bool {
+    let folder = match database.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => folder,
+        _ => return true,
+    };
+    match DirBuilder::new().recursive(true).mode(OURS_ALONE).create(folder) {
+        Ok(()) => {
+            info!("{} was not there and is made, for the database", folder.display());
+            true
+        }
+        Err(error) => {
+            warn!("cannot make {}, the folder of the database: {error}", folder.display());
+            false
+        }
+    }
 }
 
 /// Locks a database against another daemon; `None` where nothing can be written. Whoever may open the file may lock it
@@ -287,6 +309,25 @@ mod tests {
         let folder = folder("none");
         let alone = hold(&folder.join("c.toml"), Some(&folder.join("missing/ballast.db"))).await.unwrap();
         assert!(alone._store.is_none());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_runs_makes_the_folder_of_its_database_and_whoever_only_looks_does_not() {
+        let folder = folder("first");
+        let database = folder.join("state/deeper/ballast.db");
+        drop(hold(&folder.join("c.toml"), Some(&database)).await.unwrap());
+        assert!(!folder.join("state").exists());
+        tokio::task::yield_now().await;
+        let (calls, _inbox) = mpsc::channel(1);
+        let alone = Alone::hold(&folder.join("c.toml"), Some(&database), Some(calls)).await.unwrap();
+        assert!(alone._store.is_some());
+        let made = std::fs::metadata(folder.join("state/deeper")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, OURS_ALONE);
+        drop(alone);
+        // A file stands where the folder should be.
+        std::fs::write(folder.join("file"), "").unwrap();
+        assert!(!has_folder(&folder.join("file/ballast.db")));
         std::fs::remove_dir_all(folder).unwrap();
     }
 

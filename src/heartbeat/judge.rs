@@ -26,19 +26,20 @@ pub struct Judgement {
     /// Why there is no beat; `None`: it beats.
     pub withheld: Option<Withheld>,
     /// The state, see [`code`].
-    pub state: u16,
+    pub state: Option<u16>,
 }
 
-/// The number of a state in a register: 1 start-up, 2 following the surplus, 3 limited, 4 fail-safe, 5 observe, 6 stand-by. Zero is never
-/// written: so a PLC that has restarted knows that nobody has told it anything.
-pub const fn code(mode: Mode) -> u16 {
+/// The number of a state in a register: 1 start-up, 2 following the surplus, 3 limited, 4 fail-safe, 5 observe. Zero is never
+/// written: so a PLC that has restarted knows that nobody has told it anything. `None` for a machine that stands by: the one that
+/// leads writes its own state there.
+pub const fn code(mode: Mode) -> Option<u16> {
     match mode {
-        Mode::StartUp => 1,
-        Mode::Following => 2,
-        Mode::Limited => 3,
-        Mode::FailSafe => 4,
-        Mode::Observe => 5,
-        Mode::StandBy => 6,
+        Mode::StartUp => Some(1),
+        Mode::Following => Some(2),
+        Mode::Limited => Some(3),
+        Mode::FailSafe => Some(4),
+        Mode::Observe => Some(5),
+        Mode::StandBy => None,
     }
 }
 

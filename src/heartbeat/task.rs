@@ -96,11 +96,11 @@ impl Task {
         result.map_err(|error| said(&error))
     }
 
-    async fn tell(&self, frame: &Frame, state: u16, beats: bool) -> Result<(), Arc<str>> {
+    async fn tell(&self, frame: &Frame, state: Option<u16>, beats: bool) -> Result<(), Arc<str>> {
         if let Some((address, value)) = self.settings.alive.filter(|_| beats) {
             self.peer.write("its fixed value", address, value).await.map_err(|error| said(&error))?;
         }
-        if let Some(address) = self.settings.state {
+        if let (Some(address), Some(state)) = (self.settings.state, state) {
             self.peer.write("its state", address, state).await.map_err(|error| said(&error))?;
         }
         let fleet = &frame.decision.fleet;

@@ -14,6 +14,7 @@ use crate::control::learned::Learned;
 use crate::control::signal::Wall;
 use crate::control::site::{Actuator, Miner, MinerId};
 use crate::control::snapshot::{Activity, Contact, Hold, MinerInput, Outcome, Target};
+use crate::control::stop::StopState;
 use crate::maintenance::{Kind, Work};
 use crate::signal::status::Status;
 use crate::units::Watts;
@@ -55,9 +56,14 @@ pub fn explain(frame: &Frame, id: MinerId, known: Known<'_>, now: Moment, here: 
     };
     let input = snapshot.miners.get(id.0).unwrap_or(&MinerInput::PENDING);
     let teller = Teller { frame, miner, outcome, input, now, here };
-    let mut sentences = vec![teller.state()];
-    if let Some(work) = known.work {
-        sentences.insert(0, teller.work(work));
+    // A stop goes before everything, also before the word of whoever works on it.
+    let (stopped, stop) = teller.stop().unzip();
+    let stopped = stopped == Some(true);
+    let mut sentences: Vec<String> = stop.into_iter().collect();
+    sentences.extend(known.work.map(|work| teller.work(work, stopped)));
+    sentences.push(teller.state());
+    if known.work.is_none() && !stopped {
+        sentences.extend(teller.rest(known.told));
     }
     sentences.extend(teller.told(known.told));
     sentences.extend(teller.delivery());
@@ -111,14 +117,65 @@ impl Teller<'_> {
         format!("{} ago, at {}", long(ago), self.here.time(wall))
     }
 
-    fn work(&self, work: &Work) -> String {
+    /// The emergency stop that it hangs on, and whether that has stopped it; `None` while none has a word in it.
+    fn stop(&self) -> Option<(bool, String)> {
+        let site = &self.frame.site;
+        let mut next = Some(self.miner.circuit);
+        let mut unread = None;
+        // A tree is no deeper than it has circuits.
+        for _ in 0..=site.circuits.len() {
+            let Some(id) = next else { break };
+            let state = self.frame.decision.circuits.get(id.0).and_then(|circuit| circuit.emergency_stop);
+            let name = circuit_name(site, id);
+            let words = match state {
+                None | Some(StopState::Ready) => None,
+                Some(StopState::Open) => Some(format!(
+                    "The emergency stop of {name} is open: it has to sleep until the contact is closed and somebody \
+                     releases the stop."
+                )),
+                Some(StopState::Unknown) => Some(format!(
+                    "The contact of the emergency stop of {name} cannot be read: it has to sleep until the contact is \
+                     seen closed and somebody releases the stop."
+                )),
+                Some(StopState::Latched) => Some(format!(
+                    "The emergency stop of {name} is closed again, and not released: it has to sleep until somebody \
+                     releases it."
+                )),
+                Some(StopState::Unread) => {
+                    unread = Some(format!(
+                        "The contact of the emergency stop of {name} has not been read yet: nobody is woken before."
+                    ));
+                    None
+                }
+            };
+            if let Some(words) = words {
+                return Some((true, words));
+            }
+            next = site.circuits.get(id.0).and_then(|circuit| circuit.parent);
+        }
+        unread.map(|words| (false, words))
+    }
+
+    /// For how long it has to stay asleep, where that alone keeps it from being woken.
+    fn rest(&self, told: Option<&Telling>) -> Option<String> {
+        if self.outcome.state != MinerState::Asleep {
+            return None;
+        }
+        let told = told.filter(|told| told.target == Target::Sleep)?;
+        let slept = self.now.since(told.at);
+        let rest = self.frame.site.settings.min_sleep.checked_sub(slept).filter(|rest| !rest.is_zero())?;
+        Some(format!("It has to stay asleep for another {} (min_sleep).", long(rest)))
+    }
+
+    fn work(&self, work: &Work, stopped: bool) -> String {
         let of = match work.kind {
             Kind::Miner => String::new(),
             Kind::Circuit => format!(" of {}", work.name),
         };
-        let kept = match work.hold {
-            Hold::Asleep => "it is kept asleep",
-            Hold::HandsOff => "nothing is told to it",
+        let kept = match (work.hold, stopped) {
+            (Hold::Asleep, _) => "it is kept asleep",
+            (Hold::HandsOff, false) => "nothing is told to it",
+            (Hold::HandsOff, true) => "nothing but the sleep of the emergency stop is told to it",
         };
         let until = match work.until {
             Some(until) => format!("until {}", self.here.time(Wall::unix_millis(until))),

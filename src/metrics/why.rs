@@ -15,7 +15,7 @@ use crate::control::site::{Cap, CircuitId, LimitClass, LimitId, MeterId, Scope, 
 use crate::control::snapshot::{OrderCap, Snapshot};
 use crate::signal::OPERATOR;
 use crate::signal::desk::START_UP;
-use crate::signal::status::Status;
+use crate::signal::status::{CapStatus, Status};
 use crate::units::Watts;
 
 /// Where and when the reader is: times are told as their clock on the wall shows them.
@@ -269,11 +269,16 @@ impl<'f> Speaker<'f> {
                 ("held back after a power outage, so that not all sites start at once".into(), None)
             }
             Why::Order(order) => {
-                let (until, known) = self.end(name, order);
-                let ends = match (until, known) {
-                    (Some(until), _) => format!(" until {}", self.here.time(until)),
-                    (None, true) => " until it is taken back".into(),
-                    (None, false) => String::new(),
+                let cap = self.end(name, order);
+                let until = cap.and_then(|cap| cap.until);
+                let late = cap.and_then(|cap| cap.late);
+                let ends = match (until, cap) {
+                    (Some(until), _) => {
+                        let longer = late.map_or_else(String::new, |late| format!(", and {}", late.words()));
+                        format!(" until {}{longer}", self.here.time(until))
+                    }
+                    (None, Some(_)) => " until it is taken back".into(),
+                    (None, None) => String::new(),
                 };
                 (format!("{held} by {}{ends}", by(name, order)), until)
             }
@@ -303,12 +308,11 @@ impl<'f> Speaker<'f> {
         }
     }
 
-    /// The end of an order that holds, and whether the order is known at all.
-    fn end(&self, source: &str, order: &str) -> (Option<Wall>, bool) {
+    /// What is known of the end of an order that holds; `None` where the order is not known at all.
+    fn end(&self, source: &str, order: &str) -> Option<&'f CapStatus> {
         let sources = self.signals.map(|status| status.sources.as_slice()).unwrap_or_default();
         let mut caps = sources.iter().filter(|it| *it.name == *source).flat_map(|it| &it.caps);
-        let found = caps.find(|cap| cap.order.as_deref() == Some(order));
-        (found.and_then(|cap| cap.until), found.is_some())
+        caps.find(|cap| cap.order.as_deref() == Some(order))
     }
 
     fn lost_meter(&self, circuit: CircuitId, id: MeterId, value: Option<&LimitValue>) -> String {

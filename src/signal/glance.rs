@@ -79,6 +79,11 @@ impl Glance {
         held.phase(&self.now, Duration::ZERO)
     }
 
+    /// By how much orders begin early and end late now, because the clock is in doubt.
+    pub fn margin(&self) -> Duration {
+        self.settings.clock_margin(self.now.doubt)
+    }
+
     /// Who has given an order, and why; `None` where nobody has said so.
     pub fn giver(&self, id: &str) -> Option<&Giver> {
         self.givers.iter().find(|giver| *giver.id == *id)

@@ -56,6 +56,33 @@ pub struct SourceStatus {
     pub orders: Vec<(&'static str, u64)>,
 }
 
+/// By how much an order ends later than it says, because the clock is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// By this much at the most.
+    pub by: Duration,
+    /// Why, to be said behind "because".
+    pub why: &'static str,
+}
+
+impl Late {
+    /// `None` where it ends when it says.
+    pub fn of(margin: Duration, doubt: Doubt) -> Option<Self> {
+        let why = match doubt {
+            Doubt::Unknown => "the clock is not synchronised",
+            Doubt::None | Doubt::Off(_) => "the clocks do not agree",
+        };
+        (margin > Duration::ZERO).then_some(Self { by: margin, why })
+    }
+
+    /// In words, to stand behind the end: `up to 5 min longer because the clock is not synchronised`. Whole minutes, rounded
+    /// up: a difference of two clocks that trembles by a second must not make new words.
+    pub fn words(&self) -> String {
+        let minutes = self.by.as_secs().div_ceil(60).max(1);
+        format!("up to {minutes} min longer because {}", self.why)
+    }
+}
+
 /// A cap that acts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapStatus {
@@ -71,6 +98,8 @@ pub struct CapStatus {
     pub order: Option<Arc<str>>,
     /// Up to when, where an order holds that has an end.
     pub until: Option<Wall>,
+    /// By how much it may hold longer than that.
+    pub late: Option<Late>,
 }
 
 impl Desk {
@@ -110,7 +139,12 @@ impl Desk {
         let state = self.state();
         let since = state.looked.map_or(Duration::ZERO, |looked| now - looked);
         Status {
-            sources: (0..state.sources.len()).filter_map(|index| state.source_status(index, since)).collect(),
+            sources: (0..state.sources.len())
+                .filter_map(|index| {
+                    let doubt = state.sources.get(index).map_or(Doubt::None, |source| source.doubt);
+                    state.source_status(index, since, self.now(doubt).doubt)
+                })
+                .collect(),
             store_errors: self.0.store.as_ref().map(crate::store::Store::errors),
             store_failing: self.0.store.as_ref().is_some_and(crate::store::Store::failing),
             clock_synchronised: doubt == Doubt::None,
@@ -163,11 +197,12 @@ impl Desk {
 }
 
 impl State {
-    fn source_status(&self, index: usize, since: Duration) -> Option<SourceStatus> {
+    fn source_status(&self, index: usize, since: Duration, doubt: Doubt) -> Option<SourceStatus> {
         let source = self.sources.get(index)?;
         let view = source.view.as_ref();
         let latest = self.ledger.latest_applied(&source.name);
         let caps = view.map(|view| view.caps.as_slice()).unwrap_or_default();
+        let late = Late::of(source.book.settings().clock_margin(doubt), doubt);
         Some(SourceStatus {
             name: source.name.clone(),
             state: view.map(|view| view.state),
@@ -186,6 +221,7 @@ impl State {
                         Why::Order(id) => source.book.held(id).and_then(|held| held.order.until),
                         _ => None,
                     },
+                    late,
                 })
                 .collect(),
             met_after: latest.and_then(|it| Some(it.met?.since(it.applied?))),

@@ -375,7 +375,11 @@ async fn a_clock_in_doubt_begins_orders_early_and_ends_them_late() {
     desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), Some(50.0), "five minutes early");
     assert_eq!(desk.views()[1].as_ref().unwrap().state, SourceState::Degraded);
-    assert!(!desk.status().clock_synchronised);
+    let status = desk.status();
+    assert!(!status.clock_synchronised);
+    let told = status.sources[1].caps[0].late.map(|late| late.words());
+    assert_eq!(told.as_deref(), Some("up to 5 min longer because the clock is not synchronised"));
+    assert_eq!(desk.glance(source(&desk, "utility")).map(|at| at.margin()), Some(minutes(5)));
     pass(minutes(19)).await;
     desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), Some(50.0), "and nearly five minutes late");

@@ -8,7 +8,9 @@ use ballast::alarm::book::{Book, Change, What};
 use ballast::alarm::kind::{Kind, Severity};
 use ballast::alarm::look::{Quiet, View, look, settled};
 use ballast::clock::Moment;
-use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source, Waiting};
+use ballast::control::decision::{
+    BreakerState, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting,
+};
 use ballast::control::frame::Frame;
 use ballast::control::lead::Lead;
 use ballast::control::signal::SourceState;
@@ -16,7 +18,7 @@ use ballast::control::site::{
     Cap, CircuitId, EmergencyStop, Limit, LimitClass, LimitId, MeterId, MinerId, OpensBreaker, OrderSource,
     Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{MeterStatus, Snapshot};
+use ballast::control::snapshot::{MeterInput, MeterStatus, Snapshot, Target};
 use ballast::record;
 use ballast::signal::status::{SourceStatus, Status};
 use ballast::standby;
@@ -419,6 +421,49 @@ fn what_is_in_a_quiet_circuit_calls_nobody() {
         assert!(changes.iter().all(|(_, change)| change.alarm.quiet), "{} of {subject}", kind.name());
         assert_eq!(changes.len(), 2, "it is kept all the same");
     }
+}
+
+#[test]
+fn a_meter_that_is_silent_is_not_said_to_stand_still_as_well() {
+    let changes = episode(&Quiet::new(), |world| {
+        world.snapshot.meters[0].status = MeterStatus::Unreachable;
+        let input = MeterInput { status: MeterStatus::Frozen, ..world.snapshot.meters[0] };
+        world.decision.meters = vec![MeterDecision {
+            input,
+            lost: 1.0,
+            lag: Duration::ZERO,
+            learned_lag: None,
+            in_use: None,
+            disagreement: None,
+        }];
+    });
+    let kinds: Vec<Kind> = changes.iter().map(|(_, change)| change.alarm.kind).collect();
+    assert_eq!(kinds, [Kind::MeterLost; 2], "raised, and over");
+}
+
+#[test]
+fn what_all_miners_draw_asleep_is_no_shortfall() {
+    // A fail-safe value of 0 W, and miners that draw 100 W each asleep.
+    let lowest = |world: &mut World| {
+        for miner in &mut world.site.miners {
+            miner.sleep = Watts::whole(100);
+        }
+        for miner in &mut world.decision.miners {
+            miner.state = MinerState::Asleep;
+            (miner.setpoint, miner.settled) = (Some(Target::Sleep), Watts::whole(100));
+        }
+        for circuit in &mut world.decision.circuits {
+            (circuit.budget, circuit.miners) = (Watts::ZERO, Watts::kilowatts(6.0));
+            circuit.shortfall = Watts::kilowatts(6.0);
+        }
+    };
+    assert_eq!(episode(&Quiet::new(), lowest), []);
+    let changes = episode(&Quiet::new(), |world| {
+        lowest(world);
+        world.decision.circuits[1].shortfall = Watts::kilowatts(9.4);
+    });
+    let kinds: Vec<Kind> = changes.iter().map(|(_, change)| change.alarm.kind).collect();
+    assert_eq!(kinds, [Kind::Shortfall; 2], "one that hashes on is another matter");
 }
 
 #[test]

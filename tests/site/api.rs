@@ -163,13 +163,15 @@ async fn a_miner_says_why_it_stands_where_it_stands() {
     };
     let asleep = explanation("rack-000-01").await;
     assert_eq!(asleep[0], "It sleeps as it was told to, and draws 3.41 kW.");
-    assert!(asleep[1].starts_with("It was told to sleep 0 s ago, at "), "{asleep:?}");
+    assert!(asleep[1].starts_with("It has to stay asleep for another "), "{asleep:?}");
+    assert!(asleep[1].ends_with(" s (min_sleep)."), "{asleep:?}");
+    assert!(asleep[2].starts_with("It was told to sleep 0 s ago, at "), "{asleep:?}");
     assert!(
-        asleep[1].ends_with("because there was less for it: follows the surplus: 312.4 kW."),
+        asleep[2].ends_with("because there was less for it: follows the surplus: 312.4 kW."),
         "{asleep:?}"
     );
-    assert_eq!(asleep[2], "It is the next to be woken, and waits for 3.31 kW, 2.46 kW are there.");
-    assert!(asleep[3].starts_with("Its circuit container"), "{asleep:?}");
+    assert_eq!(asleep[3], "It is the next to be woken, and waits for 3.31 kW, 2.46 kW are there.");
+    assert!(asleep[4].starts_with("Its circuit container"), "{asleep:?}");
     let away = explanation("rack-000-02").await;
     assert!(away[0].starts_with("It has not answered for 0 s: it counts with 3.6 kW"), "{away:?}");
     let straggler = explanation("rack-000-05").await;

@@ -139,16 +139,18 @@ fn it_is_withheld_while_nothing_that_is_decided_is_in_force() {
         let judgement = judge(settings, &frame(change));
         (judgement.withheld, judgement.state)
     };
-    assert_eq!(of(&plain, |_| {}), (None, 2));
+    assert_eq!(of(&plain, |_| {}), (None, Some(2)));
+    // Whoever stands by has no state of its own to tell.
+    assert_eq!(of(&plain, |decision| decision.mode = Mode::StandBy).1, None);
     let observe: fn(&mut ballast::control::decision::Decision) = |decision| decision.mode = Mode::Observe;
-    assert_eq!(of(&plain, observe), (Some(Withheld::Observe), 5));
-    assert_eq!(of(&Settings { in_observe: true, ..plain.clone() }, observe), (None, 5));
+    assert_eq!(of(&plain, observe), (Some(Withheld::Observe), Some(5)));
+    assert_eq!(of(&Settings { in_observe: true, ..plain.clone() }, observe), (None, Some(5)));
     let lost: fn(&mut ballast::control::decision::Decision) =
         |decision| (decision.mode, decision.would_be) = (Mode::FailSafe, Mode::FailSafe);
-    assert_eq!(of(&plain, lost), (None, 4));
+    assert_eq!(of(&plain, lost), (None, Some(4)));
     assert_eq!(
         of(&Settings { stops_in_fail_safe: true, ..plain.clone() }, lost),
-        (Some(Withheld::FailSafe), 4)
+        (Some(Withheld::FailSafe), Some(4))
     );
     // Six of ten alike miners do not answer or do not obey.
     let out: fn(&mut ballast::control::decision::Decision) = |decision| {

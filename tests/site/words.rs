@@ -8,13 +8,15 @@ use std::time::Duration;
 use ballast::clock::Moment;
 use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, Source};
 use ballast::control::frame::Frame;
-use ballast::control::signal::{Active, Basis, Urgency, Wall, Why};
+use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
-    Cap, CircuitId, LimitClass, LimitId, MeterId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{OrderCap, Snapshot};
-use ballast::metrics::{Here, Speaker};
-use ballast::signal::status::{CapStatus, SourceStatus, Status};
+use ballast::control::snapshot::{Hold, OrderCap, Snapshot};
+use ballast::control::stop::StopState;
+use ballast::maintenance::{Kind, Work};
+use ballast::metrics::{Here, Known, Speaker, explain};
+use ballast::signal::status::{CapStatus, Late, SourceStatus, Status};
 use ballast::units::Watts;
 use metrics_sample::SECOND;
 
@@ -29,6 +31,15 @@ fn wall(text: &str) -> Wall {
 
 /// What is said of the sample, changed as wanted.
 fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Option<Wall>) -> String {
+    said_late(change, until, None)
+}
+
+/// The same while the clock is in doubt.
+fn said_late(
+    change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision),
+    until: Option<Wall>,
+    late: Option<Late>,
+) -> String {
     let mut site = metrics_sample::site(2);
     site.sources = ["openadr", "operator"]
         .map(|name| OrderSource { name: name.into(), class: LimitClass::Grid })
@@ -45,6 +56,7 @@ fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Opt
             why: "order",
             order: Some(id.clone()),
             until,
+            late,
         }),
         _ => None,
     });
@@ -75,31 +87,55 @@ fn said(change: impl FnOnce(&mut Site, &mut Snapshot, &mut Decision), until: Opt
 
 /// The same with a cap of a source that binds.
 fn ordered(source: usize, circuit: usize, scope: Scope, why: Why, until: Option<Wall>) -> String {
-    said(
-        |_, snapshot, decision| {
-            let lost = matches!(why, Why::FailSafe | Why::Released);
-            let by =
-                if lost { Source::LostSource(SourceId(source)) } else { Source::Order(SourceId(source)) };
-            let active = Active {
-                circuit: CircuitId(circuit),
-                scope,
-                cap: Watts::kilowatts(412.0),
-                why,
-                basis: Basis::Instant,
-                urgency: Urgency::Normal,
-            };
-            decision.circuits[circuit].limits.push(LimitValue {
-                source: by,
-                cap: Some(active.cap),
-                headroom: Watts::kilowatts(400.0),
-                acts: true,
-            });
-            snapshot.orders.push(OrderCap { source: SourceId(source), active });
-            decision.binding =
-                Binding { circuit: CircuitId(circuit), source: by, budget: Watts::kilowatts(400.0) };
-        },
-        until,
-    )
+    said(binds(source, circuit, scope, why), until)
+}
+
+/// A cap of a source that binds.
+fn binds(
+    source: usize,
+    circuit: usize,
+    scope: Scope,
+    why: Why,
+) -> impl FnOnce(&mut Site, &mut Snapshot, &mut Decision) {
+    move |_, snapshot, decision| {
+        let lost = matches!(why, Why::FailSafe | Why::Released);
+        let by = if lost { Source::LostSource(SourceId(source)) } else { Source::Order(SourceId(source)) };
+        let active = Active {
+            circuit: CircuitId(circuit),
+            scope,
+            cap: Watts::kilowatts(412.0),
+            why,
+            basis: Basis::Instant,
+            urgency: Urgency::Normal,
+        };
+        decision.circuits[circuit].limits.push(LimitValue {
+            source: by,
+            cap: Some(active.cap),
+            headroom: Watts::kilowatts(400.0),
+            acts: true,
+        });
+        snapshot.orders.push(OrderCap { source: SourceId(source), active });
+        decision.binding =
+            Binding { circuit: CircuitId(circuit), source: by, budget: Watts::kilowatts(400.0) };
+    }
+}
+
+#[test]
+fn a_clock_in_doubt_is_told_with_the_end_of_an_order() {
+    let late = |seconds, doubt| Late::of(Duration::from_secs(seconds), doubt);
+    let order = || binds(0, 0, Scope::Import, Why::Order("17".into()));
+    let until = Some(wall("2026-07-01T13:30:00Z"));
+    assert_eq!(
+        said_late(order(), until, late(300, Doubt::Unknown)),
+        "held at 412 kW by the order 17 of openadr until 18:30, and up to 5 min longer because the clock is not synchronised"
+    );
+    assert_eq!(
+        said_late(order(), until, late(45, Doubt::Off(Duration::from_secs(45)))),
+        "held at 412 kW by the order 17 of openadr until 18:30, and up to 1 min longer because the clocks do not agree"
+    );
+    let words = "held at 412 kW by the order 17 of openadr until it is taken back";
+    assert_eq!(said_late(order(), None, late(300, Doubt::Unknown)), words);
+    assert_eq!(late(0, Doubt::None), None);
 }
 
 fn bound(circuit: usize, source: Source) -> impl FnOnce(&mut Site, &mut Snapshot, &mut Decision) {
@@ -256,4 +292,43 @@ fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
     };
     let words = "the meter pv is lost: its fail-safe value of 5 kW at container holds";
     assert_eq!(said(reading, None), words);
+}
+
+#[test]
+fn an_emergency_stop_is_told_beside_the_work_on_a_miner() {
+    let told = |state: StopState, hold: Hold| {
+        let (site, now) = (metrics_sample::site(2), Moment::START);
+        let (snapshot, mut decision) =
+            (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+        decision.circuits[0].emergency_stop = Some(state);
+        let frame =
+            Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+        let work = Work {
+            kind: Kind::Miner,
+            name: "rack-000-00".into(),
+            hold,
+            by: "Aisha".into(),
+            note: "fan 2".into(),
+            begun: 0,
+            until: None,
+        };
+        let known = Known { told: None, learned: None, signals: None, work: Some(&work) };
+        explain(&frame, MinerId(0), known, now, &here())
+    };
+    let latched = told(StopState::Latched, Hold::HandsOff);
+    assert_eq!(
+        latched[0],
+        "The emergency stop of pcc is closed again, and not released: it has to sleep until somebody releases it."
+    );
+    let left_alone = "In maintenance by Aisha (fan 2): nothing but the sleep of the emergency stop is told to it until that \
+                      is ended.";
+    assert_eq!(latched[1], left_alone);
+    let open = told(StopState::Open, Hold::Asleep);
+    assert!(open[0].starts_with("The emergency stop of pcc is open: it has to sleep until"), "{open:?}");
+    assert_eq!(open[1], "In maintenance by Aisha (fan 2): it is kept asleep until that is ended.");
+    let unread = told(StopState::Unread, Hold::HandsOff);
+    assert!(unread[0].ends_with("has not been read yet: nobody is woken before."), "{unread:?}");
+    assert_eq!(unread[1], "In maintenance by Aisha (fan 2): nothing is told to it until that is ended.");
+    let ready = told(StopState::Ready, Hold::HandsOff);
+    assert!(ready[0].starts_with("In maintenance by Aisha"), "{ready:?}");
 }

@@ -399,7 +399,10 @@ pub fn distrust(site: &Site, memories: &[CircuitMemory], seen: &mut [Seen]) {
             (false, false) => continue,
         };
         seen.lost = 1.0;
-        seen.input.status = status;
+        // Of one that is silent it is no news that its latest value stands still.
+        if seen.input.status == MeterStatus::Ok {
+            seen.input.status = status;
+        }
     }
 }
 

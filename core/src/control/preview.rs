@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::control::decision::{Command, Decision, MinerState};
+use crate::control::decision::{Command, Decision, MinerState, Mode};
 use crate::control::frame::Frame;
 use crate::control::response::Track;
 use crate::control::signal::Why;
@@ -68,8 +68,11 @@ pub struct Preview {
     pub looked: Duration,
     /// Miners of the circuit that would be moved, in the order of the site.
     pub moves: Vec<Move>,
-    /// Miners of the circuit that draw power and would not be moved although they stand in the way, or cannot be.
+    /// Miners of the circuit that draw power and would not be moved although they stand in the way, or cannot be; and those of which
+    /// nothing was heard yet, whatever they draw.
     pub skipped: Vec<Skipped>,
+    /// The site is still being read: nothing is commanded yet, and the rest says nothing.
+    pub starting: bool,
 }
 
 /// A miner that would be moved.
@@ -180,6 +183,8 @@ struct Ahead {
     cap: Option<Watts>,
     /// The power in question at the beginning.
     before: Watts,
+    /// Whether the site is still being read.
+    starting: bool,
 }
 
 impl Ahead {
@@ -218,6 +223,7 @@ impl Ahead {
         }
         let drawn: Vec<f64> = state.tracks.iter().map(|track| track.draw).collect();
         let mut ahead = Self {
+            starting: latest.decision.would_be == Mode::StartUp,
             begun: snapshot.now,
             first: state.sequence,
             models: state.tracks.clone(),
@@ -381,7 +387,8 @@ impl Ahead {
             };
             let set = self.set.get(index).copied().flatten();
             match (why, self.told(model)) {
-                (Some(why), _) if drawn > model.sleep(miner) => {
+                // Of whom nothing was heard nobody knows what they draw.
+                (Some(why), _) if why == Skip::Pending || drawn > model.sleep(miner) => {
                     skipped.push(Skipped { miner: id, why, draw: from });
                 }
                 (None, Some(told)) if set != model.setpoint => moves.push(Move {
@@ -395,7 +402,8 @@ impl Ahead {
                 _ => {}
             }
         }
-        Preview { before: self.before, after, short, met_after, looked, moves, skipped }
+        let (before, starting) = (self.before, self.starting);
+        Preview { before, after, short, met_after, looked, moves, skipped, starting }
     }
 }
 
@@ -582,6 +590,24 @@ mod tests {
         assert!(told.short > Watts::whole(2_000), "{told:#?}");
         assert_eq!(told.met_after, None);
         assert_eq!(told.moves, [], "the others sleep already");
+    }
+
+    #[test]
+    fn a_site_that_is_still_being_read_is_no_site_where_nobody_moves() {
+        let mut world = World::new(vec![]);
+        let give = Change::Give(order(1_000, Scope::Miners));
+        assert!(!world.preview(&give).starting);
+        // The first cycle of a daemon that has read nothing yet.
+        let site = Arc::new(home());
+        world.state = State::new(site);
+        world.snapshot =
+            Snapshot::new(Moment::START, vec![MeterInput::PENDING], vec![MinerInput::PENDING; MINERS]);
+        world.decision = Some(step(&mut world.state, &world.snapshot));
+        let told = world.preview(&give);
+        assert!(told.starting, "{told:#?}");
+        assert_eq!(told.moves, []);
+        let unheard = told.skipped.iter().filter(|it| it.why == Skip::Pending).count();
+        assert_eq!(unheard, MINERS, "{told:#?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::Journal;
 use crate::clock::Moment;
 use crate::config::testing;
 use crate::control::decision::{Decision, MinerState, Mode, Waiting};
-use crate::control::site::{MinerId, Site};
+use crate::control::site::{EmergencyStop, MeterId, MinerId, OpensBreaker, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Reading, Snapshot};
 use crate::control::{State, step};
 use crate::units::Watts;
@@ -167,4 +167,21 @@ fn a_meter_that_is_not_believed_says_which_way() {
     // A value that was found frozen where it is read is told there.
     desk.snapshot.meters[0].status = MeterStatus::Frozen;
     assert!(desk.after(1, |decision| decision.meters[0].input.status = MeterStatus::Frozen).is_empty());
+}
+
+#[test]
+fn the_contact_of_a_stop_is_no_meter_that_may_be_stale_for_longer() {
+    let slow = |decision: &mut Decision| decision.meters[0].input.refresh = Some(Duration::from_secs(40));
+    let told = Desk::new().after(1, slow);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("WARN has a new value every 40.0 s only"), "{told:#?}");
+    let mut desk = Desk::new();
+    let mut site = Site::clone(&desk.site);
+    site.circuits[0].emergency_stop =
+        Some(EmergencyStop { meter: MeterId(0), opens_breaker: OpensBreaker::Never });
+    desk.site = Arc::new(site);
+    let told = desk.after(1, slow);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("INFO reads the contact of an emergency stop"), "{told:#?}");
+    assert!(!told[0].contains("raise"), "{told:#?}");
 }

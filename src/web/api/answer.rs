@@ -11,6 +11,7 @@ use crate::control::site::{Scope, Site};
 use crate::metrics::circuit_name;
 use crate::signal::desk::Glance;
 use crate::signal::record::{Record, Stage};
+use crate::signal::status::Late;
 
 /// An answer of this moment.
 pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
@@ -42,6 +43,11 @@ pub(super) struct Limit {
     priority: Option<u32>,
     valid_from: Option<String>,
     valid_until: Option<String>,
+    /// By how much it may begin before `valid_from` and hold on behind `valid_until`, because the clock is in doubt; `null`
+    /// where it is not.
+    margin_seconds: Option<f64>,
+    /// Why.
+    margin_reason: Option<&'static str>,
     received_at: Option<String>,
     withdrawn_at: Option<String>,
     stored: bool,
@@ -57,6 +63,7 @@ impl Limit {
         let order = &held.order;
         let site = &at.site;
         let giver = at.giver(&order.id);
+        let late = Late::of(at.margin(), at.now.doubt);
         Self {
             source: at.settings.name.clone(),
             id: order.id.to_string(),
@@ -73,6 +80,8 @@ impl Limit {
             priority: (order.priority != u32::MAX).then_some(order.priority),
             valid_from: stamp(order.from),
             valid_until: order.until.and_then(stamp),
+            margin_seconds: late.map(|late| late.by.as_secs_f64()),
+            margin_reason: late.map(|late| late.why),
             received_at: stamp(held.received),
             withdrawn_at: held.withdrawn.and_then(stamp),
             stored: at.stored(&order.id),

@@ -96,6 +96,8 @@ pub(super) struct PreviewBody {
     moves: Moves,
     /// Who would not, and why.
     skipped: Vec<Skipped>,
+    /// Meters and miners are still being read after a start: the rest says nothing yet.
+    starting: bool,
 }
 
 /// Who would be moved.
@@ -180,6 +182,7 @@ impl PreviewBody {
                     .collect(),
             },
             skipped,
+            starting: preview.starting,
         }
     }
 }

@@ -32,7 +32,8 @@ struct StopBody {
     circuit: String,
     /// The meter that reads its contact.
     meter: String,
-    /// `ready`; `open`: its contact is open; `unknown`: it cannot be read; `latched`: it is closed again and waits to be released.
+    /// `ready`; `open`: its contact is open; `unknown`: it cannot be read; `latched`: it is closed again and waits to be released;
+    /// `unread`: its contact has not been read yet.
     #[schema(example = "ready")]
     state: &'static str,
     /// Since when it is stopped, in milliseconds since 1970 (UTC); `null` while it is not.

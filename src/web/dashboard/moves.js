@@ -72,6 +72,7 @@ function preview(answer) {
 		return [words];
 	}
 	const { data } = answer;
+	if (data.starting) return [line("wait", "Still starting: not all meters and miners have been read, so nobody knows yet who moves. Look again in a minute.")];
 	const { moves } = data;
 	const total = many(moves.total, "miner");
 	const met = data.met_after_seconds;

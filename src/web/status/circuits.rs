@@ -35,7 +35,7 @@ pub struct Circuit {
     pub breaker: Option<&'static str>,
     /// Whether its interlock permits its miners to run; `null` without one.
     pub interlock: Option<bool>,
-    /// Its emergency stop: `ready`, `open`, `unknown` or `latched`; `null` without one.
+    /// Its emergency stop: `ready`, `open`, `unknown`, `latched` or `unread`; `null` without one.
     pub emergency_stop: Option<&'static str>,
     /// The source of the tightest of its own limits.
     pub binding: String,

@@ -648,12 +648,7 @@ impl Book {
 
     /// By how much windows begin early and end late.
     fn margin(&self, doubt: Doubt) -> Duration {
-        match doubt {
-            Doubt::None => Duration::ZERO,
-            Doubt::Off(by) if by <= self.settings.clock_tolerance => Duration::ZERO,
-            Doubt::Off(by) => by,
-            Doubt::Unknown => self.settings.clock_allowance,
-        }
+        self.settings.clock_margin(doubt)
     }
 
     /// The caps of the orders: in each lane of each circuit and scope the best priority, then the strictest, then the

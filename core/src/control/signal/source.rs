@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::time::Doubt;
 use crate::control::site::{CircuitId, LimitClass, Scope};
 use crate::units::Watts;
 
@@ -69,6 +70,18 @@ pub struct SourceSettings {
     pub clock_allowance: Duration,
     /// Differences from the source's clock up to this are nothing to speak of.
     pub clock_tolerance: Duration,
+}
+
+impl SourceSettings {
+    /// By how much windows begin early and end late while the clock is in doubt.
+    pub fn clock_margin(&self, doubt: Doubt) -> Duration {
+        match doubt {
+            Doubt::None => Duration::ZERO,
+            Doubt::Off(by) if by <= self.clock_tolerance => Duration::ZERO,
+            Doubt::Off(by) => by,
+            Doubt::Unknown => self.clock_allowance,
+        }
+    }
 }
 
 /// The state of a source.

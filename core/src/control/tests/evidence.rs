@@ -71,6 +71,19 @@ fn a_meter_that_stands_still_while_the_fleet_rises_is_not_believed() {
 }
 
 #[test]
+fn a_meter_that_is_silent_while_the_miners_move_is_silent_and_not_frozen() {
+    let mut plant = Plant::new(site(20), 0.0, |_| -40e3);
+    plant.run(120);
+    plant.meter_up = false;
+    for _ in 0..120 {
+        let decision = plant.cycle();
+        assert_ne!(status(&decision), MeterStatus::Frozen, "after {} s", plant.seconds());
+    }
+    assert_eq!(status(&plant.run(1)), MeterStatus::Unreachable);
+    assert!(plant.draw() <= 40.0 * 20.0 + 1.0, "the fail-safe: {}", plant.draw());
+}
+
+#[test]
 fn a_meter_that_is_turned_round_drives_the_fleet_nowhere_near_its_full_draw() {
     // At night 50 kW of other load look like as much surplus, and the more the miners draw the more there is.
     for wobble in [0.0, 300.0] {
