@@ -15,6 +15,7 @@ pub mod fetch;
 mod files;
 pub mod heartbeat;
 pub mod history;
+mod line;
 pub mod maintenance;
 pub mod meter;
 pub mod metrics;

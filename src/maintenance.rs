@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::clock::{self, Clock, Moment};
 use crate::control::site::{MinerId, Site};
 use crate::control::snapshot::{HeldMiner, Hold};
+use crate::line::is_line;
 use crate::store::{MaintenanceRow, Store, Write};
 
 /// More than anybody works on at once.
@@ -360,9 +361,7 @@ fn stricter(one: Option<Hold>, other: Option<Hold>) -> Option<Hold> {
 /// Whether a text can stand as what somebody said: a line of at most [`LONGEST_TEXT`] characters, and at least so many without
 /// what surrounds them.
 pub fn is_said(text: &str, least: usize) -> bool {
-    text.chars().count() <= LONGEST_TEXT
-        && text.trim().chars().count() >= least
-        && !text.chars().any(char::is_control)
+    text.chars().count() <= LONGEST_TEXT && text.trim().chars().count() >= least && is_line(text)
 }
 
 fn to_row(work: &Work) -> MaintenanceRow {

@@ -11,6 +11,7 @@ use super::orders::{Daemon, List, Reach, given_by, text, watts};
 use super::preview;
 use super::table::{Align, Table};
 use crate::config::quantity;
+use crate::line::is_line;
 
 /// What `ballast limit` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -194,7 +195,7 @@ fn order(args: &Set) -> Value {
 
 /// The account that runs the command: before `sudo`, where that was used.
 fn account() -> Option<String> {
-    let sound = |name: &String| !name.is_empty() && name.len() <= 128 && !name.chars().any(char::is_control);
+    let sound = |name: &String| !name.is_empty() && name.len() <= 128 && is_line(name);
     ["SUDO_USER", "USER"].iter().find_map(|variable| std::env::var(variable).ok().filter(sound))
 }
 

@@ -9,6 +9,7 @@ use super::Failure;
 use crate::control::signal::Wall;
 use crate::energy::baseline::Baseline;
 use crate::energy::settle::Excuse;
+use crate::line::is_line;
 use crate::store::read::Reader;
 use crate::study::energy::{self, Table, Told};
 use crate::units::Watts;
@@ -111,7 +112,7 @@ fn excuse(text: &str) -> Result<(DateTime, DateTime, String), String> {
     let (times, reason) = text.split_once('=').ok_or_else(wrong)?;
     let (from, to) = times.split_once('/').ok_or_else(wrong)?;
     let reason = reason.trim();
-    if reason.is_empty() || reason.chars().any(char::is_control) {
+    if reason.is_empty() || !is_line(reason) {
         return Err(wrong());
     }
     Ok((civil(from)?, last(to)?, reason.to_owned()))

@@ -16,6 +16,7 @@ use super::models::{self, Fineness, Model, ResponseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
 use crate::control::site::{CircuitId, Miner};
+use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
@@ -236,7 +237,7 @@ struct Identified {
 fn tenant(table: &Table<'_>) -> Option<Arc<str>> {
     let at = table.text("tenant")?;
     let name = at.value.trim();
-    if name.is_empty() || name.chars().count() > LONGEST_TENANT || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > LONGEST_TENANT || !is_line(name) {
         table.report().error(
             at.span,
             "`tenant` is no name",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::{At, Report};
 use super::reader::{Table, Wrong, shorten, text_of};
 use super::{Options, Secrets, devices};
+use crate::line::is_line;
 use crate::miner::DriverKind;
 use crate::secret::Secret;
 
@@ -81,7 +82,7 @@ impl Store<'_> {
         let report = inner.report();
         let username = inner.read("username", |value| {
             let name = text_of(value)?;
-            if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            if name.is_empty() || name.len() > 64 || !is_line(name) {
                 return Err(Wrong::new("cannot be an account name", "write 1 to 64 characters"));
             }
             Ok(name.to_owned())

@@ -9,6 +9,7 @@ use super::ExitPolicy;
 use super::diagnostic::At;
 use super::reader::{MOST_POWER, Table, Wrong, shorten};
 use crate::control::site::Settings;
+use crate::line::is_line;
 use crate::signal::wall::Trust;
 use crate::units::{Watts, WattsPerSecond};
 
@@ -83,7 +84,7 @@ pub(super) fn site(root: &Table<'_>, folder: &Path) -> SiteKeys {
     };
     let name = table.read("name", |value| {
         let text = super::reader::text_of(value)?;
-        if text.trim().is_empty() || text.chars().count() > 64 || text.chars().any(char::is_control) {
+        if text.trim().is_empty() || text.chars().count() > 64 || !is_line(text) {
             return Err(Wrong::new("cannot be used as a name", "write 1 to 64 printable characters"));
         }
         Ok(text.to_owned())

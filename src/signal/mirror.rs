@@ -12,6 +12,7 @@ use super::glance::Giver;
 use super::keep;
 use crate::control::signal::book::{Held, MOST_NAME, MOST_ORDERS, MOST_WITHDRAWN};
 use crate::control::signal::{Active, Wall};
+use crate::line::is_line;
 use crate::store::Kept;
 
 /// What one desk knows of a source.
@@ -163,7 +164,7 @@ impl Desk {
 
 /// Whether it can be the name of an order.
 fn is_name(id: &str) -> bool {
-    !id.is_empty() && id.len() <= MOST_NAME && !id.chars().any(char::is_control)
+    !id.is_empty() && id.len() <= MOST_NAME && is_line(id)
 }
 
 fn strange(taken: &mut Taken, what: String) {

@@ -9,6 +9,7 @@ use crate::config::quantity::{self, Kind};
 use crate::control::signal::book::MOST_NAME;
 use crate::control::signal::{Ask, Basis, Urgency, Wall};
 use crate::control::site::Scope;
+use crate::line::is_line;
 use crate::units::Watts;
 
 /// The largest body, in bytes.
@@ -303,9 +304,7 @@ impl Keys {
     fn text(&mut self, key: &'static str, longest: usize) -> Result<Option<String>, Wrong> {
         match self.take(key) {
             None => Ok(None),
-            Some(Value::String(text)) if text.len() <= longest && !text.chars().any(char::is_control) => {
-                Ok(Some(text))
-            }
+            Some(Value::String(text)) if text.len() <= longest && is_line(&text) => Ok(Some(text)),
             Some(Value::String(_)) => Err(Wrong::new(
                 format!("`{key}` is too long, or has control characters"),
                 format!("write at most {longest} bytes"),

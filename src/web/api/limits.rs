@@ -16,6 +16,7 @@ use super::query::{Name, Query};
 use super::{Api, Need, Peer, Shared, body_of};
 use crate::control::signal::book::{MOST_NAME, Phase};
 use crate::control::signal::{Refusal, Wall};
+use crate::line::is_line;
 use crate::signal::record::Record;
 use crate::signal::{DeskError, SourceKey};
 use crate::token::Caller;
@@ -268,7 +269,7 @@ impl Api {
 }
 
 pub(super) fn usable(id: &str) -> Result<(), Problem> {
-    if id.is_empty() || id.len() > MOST_NAME || id.chars().any(char::is_control) {
+    if id.is_empty() || id.len() > MOST_NAME || !is_line(id) {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "the name of the order cannot be used",
