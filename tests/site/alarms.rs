@@ -19,6 +19,7 @@ use ballast::control::site::{
     Scope, Site, SourceId,
 };
 use ballast::control::snapshot::{MeterInput, MeterStatus, Snapshot, Target};
+use ballast::control::stop::StopState;
 use ballast::record;
 use ballast::signal::status::{SourceStatus, Status};
 use ballast::standby;
@@ -301,8 +302,7 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
                 headroom: Watts::ZERO,
                 acts: true,
             });
-            let open = world.snapshot.meters[1].power.as_mut().unwrap();
-            open.value = Watts::ZERO;
+            world.decision.circuits[1].emergency_stop = Some(StopState::Open);
         },
         Severity::Critical,
         "is open: its miners are stopped",
