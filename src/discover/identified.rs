@@ -20,6 +20,8 @@ impl Identified {
     }
 }
 
+// Whatever the driver can be told, it must be told through this.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Driver for Identified {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
@@ -44,6 +46,10 @@ impl Driver for Identified {
 
     async fn keep_alive(&mut self) {
         self.driver.keep_alive().await;
+    }
+
+    fn vouched(&mut self, vouched: bool) {
+        self.driver.vouched(vouched);
     }
 
     async fn close(&mut self) {

@@ -249,8 +249,9 @@ function maintenanceActs(kind, target) {
 	return entry ? [[`End maintenance (${entry.by ?? ""}, ${moves.untilOf(entry, now())}) …`, () => moves.endMaintenance(entry)]] : [["Maintenance …", () => moves.maintain(kind, target)]];
 }
 
-circuits.setActs((place, name) => {
+circuits.setActs((place, name, latched) => {
 	if (!token()) return buttons(place, []);
+	if (latched && offers("post", "stops/{}/release")) return buttons(place, [["Release …", `Release the emergency stop of ${name}`, () => moves.release(name)]]);
 	const limit = ["Set a limit …", () => moves.setLimit(name)];
 	const kept = maintenanceActs("circuit", name);
 	if (!kept.length) return buttons(place, [["Limit …", `Set a limit at ${name}`, limit[1]]]);

@@ -4,11 +4,17 @@ import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
 import { interlockOf, isOver } from "./why.js";
 
+// How an emergency stop stands, in words.
+const STOPS = {
+	ready: ["good", "emergency stop ready"], open: ["critical", "emergency stop open"], unknown: ["critical", "emergency stop not readable"],
+	latched: ["critical", "emergency stop to be released"], unread: ["critical", "emergency stop not read yet"],
+};
 const closed = new Set();
 let first = true;
 let acts = () => {};
 
-// `make(place, name)` puts what somebody with a token may do with a circuit into a place.
+// `make(place, name, latched)` puts what somebody with a token may do with a circuit into a place; `latched`: its emergency stop waits
+// to be released.
 export function setActs(make) {
 	acts = make;
 }
@@ -103,8 +109,10 @@ export function render(cycle, fleet, now) {
 		if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
 		const interlock = interlockOf(circuit);
 		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : "interlock does not hold"]);
+		const stop = STOPS[circuit.emergency_stop];
+		if (stop) flags.push(stop);
 		for (const [place, level] of [[cells.flags, "critical"], [cells.good, "good"]]) keyed(place, flags.filter((one) => one[0] === level), ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));
-		acts(cells.acts, name);
+		acts(cells.acts, name, circuit.emergency_stop === "latched");
 	});
 }
 

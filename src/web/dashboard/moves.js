@@ -188,6 +188,13 @@ export function emergency() {
 	});
 }
 
+export function release(circuit) {
+	ask(`Release the emergency stop of ${circuit}?`, {
+		words: [strong("Its miners are commanded again, and start one after the other as power allows."), "Make sure first that whoever pressed it, and everybody near it, is out of danger."],
+		button: "Release it", danger: true, note: true, act: ({ by, note }) => request("POST", `stops/${path(circuit)}/release`, { by, note }), after: tell(`The emergency stop of ${circuit} is released.`),
+	});
+}
+
 export function clear(order) {
 	const { place, done } = previewOf(undefined, `preview?withdraw=${path(order.id)}`);
 	ask("Clear this limit?", {
