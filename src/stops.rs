@@ -133,6 +133,16 @@ impl Stops {
         Self(Arc::new(Shared { inside: Mutex::new(inside), file: Mutex::new(file) }))
     }
 
+    /// The circuits whose latched stop a new configuration would give up: nobody would have released it.
+    pub fn given_up(&self, now: &Site, next: &Site) -> Vec<String> {
+        let has = |site: &Site, name: &str| {
+            site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
+        };
+        let latched = self.latched();
+        let gone = |name: &&Arc<str>| has(now, name) && !has(next, name);
+        latched.keys().filter(gone).map(|name| name.to_string()).collect()
+    }
+
     /// Tells the control law what was latched in a run before, or when the configuration had it last.
     pub fn restore(&self, state: &mut State) {
         let inside = locked(&self.0.inside);
@@ -146,6 +156,16 @@ impl Stops {
                 warn!(circuit = circuit.name.as_str(), "its emergency stop was latched before, and stays so");
                 state.latch(CircuitId(index));
             }
+        }
+        let gone = |name: &str| {
+            !site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
+        };
+        for name in inside.latched.keys().filter(|name| gone(name)) {
+            warn!(
+                circuit = &**name,
+                "an emergency stop of this name was latched when the configuration had it last, and nobody has released it: what hung \
+                 there is stopped by nobody now. Where the circuit was renamed, make sure that nobody is in danger"
+            );
         }
     }
 

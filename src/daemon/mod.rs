@@ -111,6 +111,7 @@ pub struct Daemon {
     address: std::net::SocketAddr,
     desk: Desk,
     alarms: Alarms,
+    stops: Stops,
 }
 
 /// The socket of this machine. Without it the daemon does its work and is called over the network.
@@ -266,7 +267,7 @@ impl Daemon {
             desk: desk.clone(),
             alarms: alarms.clone(),
             maintenance,
-            stops,
+            stops: stops.clone(),
             exporter: exporter.clone(),
             frames: outlet,
             journal: journal::Journal::new(Arc::new(desk.clone()))
@@ -288,7 +289,13 @@ impl Daemon {
             address,
             desk,
             alarms,
+            stops,
         })
+    }
+
+    /// The circuits whose latched emergency stop a new configuration would give up.
+    pub fn given_up(&self, next: &Config) -> Vec<String> {
+        self.stops.given_up(&self.desk.site(), &next.site)
     }
 
     /// Where the pages are served; the port that was given where the configuration asked for any.

@@ -37,6 +37,23 @@ pub enum ServiceError {
     Signals(#[source] std::io::Error),
 }
 
+/// Why a reload was refused. The running configuration stays.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// The new configuration cannot be used.
+    #[error("{0}")]
+    Config(ConfigErrors),
+    /// Another daemon commands its miners.
+    #[error(transparent)]
+    NotAlone(#[from] NotAlone),
+    /// What was stopped in an emergency would start.
+    #[error(
+        "the emergency stop of {} is latched, and this configuration does not have it any more: release it first (`ballast stops \
+         release`), then take it out or rename its circuit", .0.join(", ")
+    )]
+    Latched(Vec<String>),
+}
+
 /// Runs a configuration file until SIGTERM or SIGINT, or until the terminal is gone in which it was started. Any other
 /// SIGHUP and `ballast reload` read the file again: a good one takes over, a bad one is told and changes nothing.
 ///
@@ -236,11 +253,15 @@ async fn reload(
     path: &Path,
     fixed: &Fixed,
     alone: &mut Alone,
-) -> Result<Result<Vec<Diagnostic>, ServiceError>, DaemonError> {
+) -> Result<Result<Vec<Diagnostic>, Refused>, DaemonError> {
     notify::reloading();
-    let loaded = config::load(path).map(at_home).map_err(ServiceError::Config);
+    let loaded = config::load(path).map(at_home).map_err(Refused::Config);
+    let loaded = loaded.and_then(|config| match daemon.given_up(&config) {
+        gone if gone.is_empty() => Ok(config),
+        gone => Err(Refused::Latched(gone)),
+    });
     let allowed = match loaded {
-        Ok(config) => alone.command(&config).await.map(|()| config).map_err(ServiceError::NotAlone),
+        Ok(config) => alone.command(&config).await.map(|()| config).map_err(Refused::NotAlone),
         Err(errors) => Err(errors),
     };
     let outcome = match allowed {

@@ -193,6 +193,15 @@ fn an_emergency_stop_holds_over_a_restart_until_somebody_releases_it() {
     plc.tell("close 0");
     eventually("it waits to be released", seconds(5.0), || stopped(&daemon, "latched").then_some(()));
 
+    // A configuration in which the circuit is another one would start what was stopped.
+    let renamed = site
+        .config(&Settings::default(), STOP)
+        .replace("\n[circuits.fleet.emergency_stop]\n", "\n[circuits.pcc.emergency_stop]\n");
+    site.write("site.toml", &renamed);
+    let (done, said) = ballast(&["reload"]);
+    assert!(!done && said.contains("the emergency stop of fleet is latched"), "{said}");
+    site.write("site.toml", &site.config(&Settings::default(), STOP));
+
     // Killed and started anew, it is stopped still.
     daemon.process.kill();
     let daemon = site.run("site.toml");
