@@ -8,8 +8,9 @@
 //! ```
 //!
 //! What is latched is decided by the control law alone ([`crate::control::stop`]). Here it is only kept, in a small file of its own, so
-//! that neither a restart nor a database that was set aside starts what somebody has stopped. A file that cannot be read stands for
-//! everything: nobody knows what was stopped.
+//! that neither a restart nor a database that was set aside starts what somebody has stopped. A file that cannot be read, or is not there
+//! although the database is, stands for everything: nobody knows what was stopped. So one that cannot be written is taken away, which
+//! needs no room on the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -38,6 +39,8 @@ const MOST_WAITING: usize = 64;
 const ANSWERS: Duration = Duration::from_secs(5);
 /// Cycles after which what could not be written is tried again.
 const AGAIN_AFTER: u32 = 20;
+/// Cycles after which it is looked whether the file is still there.
+const LOOK_AFTER: u32 = 30;
 /// More circuits than a site has.
 const MOST_MIRRORED: usize = 100_000;
 
@@ -88,6 +91,14 @@ struct Inside {
     asked: Vec<Waiting>,
     /// The file could not be read at the start.
     all: bool,
+    /// The file was not there at the start, and the database was: what the configuration had then counts as latched.
+    missing: bool,
+    /// The latest attempt to write it failed.
+    failing: bool,
+    /// The configuration has an emergency stop.
+    used: bool,
+    /// Cycles since it was looked whether the file is there.
+    looked: u32,
     /// What the machine that leads has latched and released, where this one stands by and has just heard of it.
     mirrored: Option<Elsewhere>,
     /// When somebody has released each, in Unix milliseconds, since the start.
@@ -114,12 +125,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stops {
-    /// With what a run before has left in the folder of the database; `None` where nothing is kept.
-    pub fn new(database: Option<&Path>) -> Self {
+    /// With what a run before has left in the folder of the database; `None` where nothing is kept. `first`: there was no database
+    /// before, so that nothing can have been latched.
+    pub fn new(database: Option<&Path>, first: bool) -> Self {
         let file = database.map(|database| database.with_file_name(FILE));
         let mut inside = Inside::default();
         match file.as_deref().map(read) {
-            Some(Ok(latched)) => inside.latched = latched,
+            Some(Ok(Some(latched))) => inside.latched = latched,
+            Some(Ok(None)) => {
+                inside.missing = !first;
+                inside.unsaved = Some(AGAIN_AFTER);
+            }
             Some(Err(reason)) => {
                 let path = file.as_deref().unwrap_or(Path::new("")).display();
                 error!(
@@ -151,8 +167,15 @@ impl Stops {
         for (index, circuit) in
             site.circuits.iter().enumerate().filter(|(index, _)| !latched.contains(&CircuitId(*index)))
         {
-            let known = inside.all || inside.latched.contains_key(circuit.name.as_str());
-            if circuit.emergency_stop.is_some() && known {
+            let known = inside.all || inside.missing || inside.latched.contains_key(circuit.name.as_str());
+            if circuit.emergency_stop.is_some() && inside.missing {
+                error!(
+                    circuit = circuit.name.as_str(),
+                    "there is no {FILE} although there is a database: nobody knows whether its emergency stop was latched, so it is; \
+                     release it with `ballast stops release`"
+                );
+                state.latch(CircuitId(index));
+            } else if circuit.emergency_stop.is_some() && known {
                 warn!(circuit = circuit.name.as_str(), "its emergency stop was latched before, and stays so");
                 state.latch(CircuitId(index));
             }
@@ -229,8 +252,10 @@ impl Stops {
         };
         let here = inside.latched.keys().filter(|name| !gone(name)).count();
         let same = now.len() == here && now.iter().all(|name| inside.latched.contains_key(name));
+        inside.missing = false;
+        inside.used = site.circuits.iter().any(|circuit| circuit.emergency_stop.is_some());
         // A damaged file stands for all of them until there is one that it can stand for.
-        if site.circuits.iter().any(|circuit| circuit.emergency_stop.is_some()) {
+        if inside.used {
             inside.all = false;
         }
         if !same {
@@ -243,6 +268,16 @@ impl Stops {
                 inside.latched.insert(name, since);
             }
             inside.unsaved = Some(AGAIN_AFTER);
+        }
+        inside.looked = inside.looked.saturating_add(1);
+        if inside.unsaved.is_none() && inside.looked >= LOOK_AFTER {
+            inside.looked = 0;
+            if inside.writing.as_ref().is_none_or(JoinHandle::is_finished)
+                && tokio::runtime::Handle::try_current().is_ok()
+            {
+                let shared = self.clone();
+                inside.writing = Some(tokio::task::spawn_blocking(move || shared.look()));
+            }
         }
         if let Some(cycles) = inside.unsaved.as_mut() {
             *cycles = cycles.saturating_add(1);
@@ -313,11 +348,8 @@ impl Stops {
         let path = file.as_deref()?;
         let latched: BTreeMap<String, i64> =
             locked(&self.0.inside).latched.iter().map(|(name, since)| (name.to_string(), *since)).collect();
-        if latched.is_empty() && !path.exists() {
-            locked(&self.0.inside).unsaved = None;
-            return Some(true);
-        }
         let written = write(path, &Kept { version: 1, latched: latched.clone() });
+        locked(&self.0.inside).failing = written.is_err();
         if written.is_ok() {
             let mut inside = locked(&self.0.inside);
             // What has changed meanwhile is written by whoever has changed it.
@@ -326,28 +358,49 @@ impl Stops {
                 inside.unsaved = None;
             }
         }
-        if let Err(reason) = &written {
-            error!(
-                "{} cannot be written: {reason}; a restart would not know which emergency stops are latched",
-                path.display()
-            );
+        let matters = locked(&self.0.inside).used || !latched.is_empty();
+        if let Some(reason) = written.as_ref().err().filter(|_| matters) {
+            // One that says less than is latched is worse than none, and needs no room to go.
+            let gone = latched.is_empty() || std::fs::remove_file(path).is_ok() || !path.exists();
+            let then = if gone {
+                "until it can, a restart takes all emergency stops for latched"
+            } else {
+                "nor can it be taken away: a restart would not know which emergency stops are latched"
+            };
+            error!("{} cannot be written: {reason}; {then}", path.display());
         }
         Some(written.is_ok())
     }
+
+    /// Writes the file again where somebody has taken it away.
+    fn look(&self) {
+        let there = locked(&self.0.file).as_deref().is_none_or(Path::exists);
+        if !there {
+            warn!("{FILE} is gone from beside the database, and is written again");
+            self.keep();
+        }
+    }
+
+    /// What is latched is not on disk, and cannot be brought there.
+    pub fn is_failing(&self) -> bool {
+        let inside = locked(&self.0.inside);
+        inside.used && inside.failing && inside.unsaved.is_some()
+    }
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<Arc<str>, i64>> {
+/// `None` where there is none.
+fn read(path: &Path) -> io::Result<Option<BTreeMap<Arc<str>, i64>>> {
     let mut text = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(LARGEST).read_to_end(&mut text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let kept: Kept = serde_json::from_slice(&text)?;
     if kept.version != 1 {
         return Err(io::Error::other("it is of a later version of this program"));
     }
-    Ok(kept.latched.into_iter().map(|(name, since)| (name.into(), since)).collect())
+    Ok(Some(kept.latched.into_iter().map(|(name, since)| (name.into(), since)).collect()))
 }
 
 fn write(path: &Path, kept: &Kept) -> io::Result<()> {
@@ -400,14 +453,14 @@ mod tests {
     async fn what_is_latched_is_known_after_a_restart_and_what_is_released_is_not() {
         let folder = Folder::new("restart");
         let site = site();
-        let stops = Stops::new(Some(&folder.database()));
+        let stops = Stops::new(Some(&folder.database()), true);
         let mut state = State::new(site.clone());
         stops.restore(&mut state);
         assert_eq!(latched(&state), 0);
         state.latch(CircuitId(1));
         stops.note(&state);
         assert_eq!(stops.keep(), Some(true));
-        let after = Stops::new(Some(&folder.database()));
+        let after = Stops::new(Some(&folder.database()), true);
         let mut state = State::new(site.clone());
         after.restore(&mut state);
         assert_eq!(state.latched().collect::<Vec<_>>(), [CircuitId(1)]);
@@ -435,10 +488,40 @@ mod tests {
         after.note(&State::new(site.clone()));
         assert_eq!(releasing.await.unwrap(), Ok(Some(true)));
         let mut state = State::new(site.clone());
-        Stops::new(Some(&folder.database())).restore(&mut state);
+        Stops::new(Some(&folder.database()), true).restore(&mut state);
         assert_eq!(latched(&state), 0);
         assert_eq!(after.release(&site, &name).await, Err(StopError::NotLatched(name)));
         assert_eq!(after.release(&site, "nowhere").await, Err(StopError::Unknown("nowhere".into())));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_stands_for_everything_and_one_that_cannot_be_written_goes() {
+        let folder = Folder::new("gone");
+        let site = site();
+        let start = |first: bool| {
+            let (stops, mut state) = (Stops::new(Some(&folder.database()), first), State::new(site.clone()));
+            stops.restore(&mut state);
+            (stops, state)
+        };
+        let (stops, mut state) = start(true);
+        assert_eq!(latched(&state), 0, "there was nothing before");
+        assert_eq!(stops.keep(), Some(true));
+        assert_eq!(latched(&start(false).1), 0, "the file says that there was nothing");
+        // Somebody takes it away while the daemon runs: it is written again.
+        std::fs::remove_file(folder.0.join(FILE)).unwrap();
+        stops.look();
+        assert_eq!(latched(&start(false).1), 0);
+        // It is latched, and nothing can be written any more.
+        std::fs::create_dir(folder.0.join(format!("{FILE}.new"))).unwrap();
+        state.latch(CircuitId(1));
+        stops.note(&state);
+        assert_eq!(stops.keep(), Some(false));
+        assert!(stops.is_failing());
+        assert_eq!(latched(&start(false).1), site.circuits.len(), "nobody knows which");
+        std::fs::remove_dir(folder.0.join(format!("{FILE}.new"))).unwrap();
+        assert_eq!(stops.keep(), Some(true));
+        assert!(!stops.is_failing());
+        assert_eq!(start(false).1.latched().collect::<Vec<_>>(), [CircuitId(1)]);
     }
 
     #[tokio::test]
@@ -448,7 +531,7 @@ mod tests {
         for damage in ["", "{", "{\"version\": 2, \"latched\": {}}", "[]"] {
             std::fs::write(folder.0.join(FILE), damage).unwrap();
             let mut state = State::new(site.clone());
-            Stops::new(Some(&folder.database())).restore(&mut state);
+            Stops::new(Some(&folder.database()), true).restore(&mut state);
             assert_eq!(latched(&state), site.circuits.len(), "{damage:?}");
         }
     }

@@ -13,8 +13,8 @@ use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Sourc
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
-use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
-use crate::control::snapshot::{MeterStatus, Target};
+use crate::control::site::{CircuitId, LimitClass, MeterId, MinerId, Scope, Site};
+use crate::control::snapshot::{Hold, MeterStatus, Target, hold_of};
 use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label};
@@ -44,6 +44,8 @@ pub struct View<'a> {
     pub signals: Option<&'a Status>,
     /// How the record is; `None` where nothing is recorded.
     pub record: Option<record::Health>,
+    /// Which emergency stops are latched cannot be written.
+    pub stops_unsaved: bool,
     /// For what nobody is called by the webhook at this time.
     pub muting: &'a [Muting],
     /// How the signs of life for PLCs are.
@@ -84,6 +86,17 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
             Severity::Warning,
             None,
             "the record of the control cycles cannot be written".into(),
+        );
+    }
+    if view.stops_unsaved {
+        found.add(
+            Kind::Disk,
+            "emergency-stops",
+            Severity::Critical,
+            None,
+            "which emergency stops are latched cannot be written: a restart takes all of them for latched, where the file could be taken \
+             away, and else none of what is not in it"
+                .into(),
         );
     }
     for (name, health) in view.heartbeats {
@@ -250,7 +263,7 @@ const fn of_class(class: LimitClass) -> Option<Severity> {
 
 fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
-    let (nameplates, asleep) = (nameplates(site), asleep(frame));
+    let (nameplates, (asleep, alone)) = (nameplates(site), asleep(frame));
     for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
         let (id, name) = (CircuitId(index), circuit.name.as_str());
         let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);
@@ -259,10 +272,12 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
             found.add(Kind::OverLimit, name, severity, Some(id), words);
         }
         // The root speaks for all; below, a circuit speaks for itself where the root is well.
-        // What all of them draw asleep is left on purpose: nobody can do anything about that.
+        // What all of them draw asleep is left on purpose, and so is what those draw that somebody works on: nobody can do anything
+        // about the one, and nobody may about the other.
+        let lowest = lowest + alone.get(index).copied().unwrap_or(Watts::ZERO);
         let left = (lowest - now.budget).at_least_zero();
         if now.shortfall - left > slack.max(Watts::whole(1)) {
-            let source = source_label(site, now.binding);
+            let source = source_label(site, tightest(frame, id));
             let words = format!(
                 "the miners of {name} draw up to {} more than they may under {source}, and cannot be lowered further",
                 now.shortfall
@@ -309,23 +324,37 @@ fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
     }
 }
 
-/// Of each circuit, what the miners at or below it draw together when all of them sleep: no less can be had of them.
-fn asleep(frame: &Frame) -> Vec<Watts> {
+/// What leaves a circuit the least: of its own limits and those of the circuits above it.
+fn tightest(frame: &Frame, id: CircuitId) -> Source {
+    let path = std::iter::successors(Some(id), |at| frame.site.circuits.get(at.0)?.parent);
+    let decided = path.filter_map(|at| frame.decision.circuits.get(at.0));
+    let least = decided.min_by(|one, other| one.headroom.get().total_cmp(&other.headroom.get()));
+    least.map_or(Source::Fleet, |least| least.binding)
+}
+
+/// Of each circuit, what the miners at or below it draw together when all of them sleep: no less can be had of them. And what those
+/// draw beyond that whom somebody works on and wants left alone.
+fn asleep(frame: &Frame) -> (Vec<Watts>, Vec<Watts>) {
     let site = &frame.site;
     let mut sums = vec![Watts::ZERO; site.circuits.len()];
+    let mut alone = sums.clone();
     for (index, miner) in site.miners.iter().enumerate() {
-        let sleeps = frame.decision.miners.get(index).filter(|now| now.setpoint == Some(Target::Sleep));
+        let decided = frame.decision.miners.get(index);
+        let sleeps = decided.filter(|now| now.setpoint == Some(Target::Sleep));
         // What was learned of one that sleeps may be more than its model says.
         let lowest = sleeps.map_or(miner.sleep, |now| now.settled.max(miner.sleep));
+        let left = hold_of(&frame.snapshot.holds, MinerId(index)) == Some(Hold::HandsOff);
+        let more = decided.filter(|_| left).map_or(Watts::ZERO, |now| (now.counted - lowest).at_least_zero());
         let mut at = Some(miner.circuit);
         while let Some(here) = at {
-            if let Some(sum) = sums.get_mut(here.0) {
+            if let (Some(sum), Some(alone)) = (sums.get_mut(here.0), alone.get_mut(here.0)) {
                 *sum += lowest;
+                *alone += more;
             }
             at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
         }
     }
-    sums
+    (sums, alone)
 }
 
 /// The gravest limit of a circuit that its power exceeds by more than `slack`, in words. No limit on the miners alone is

@@ -39,6 +39,7 @@ use crate::metrics::{AlarmCounts, AlarmStats, AlarmSummary, Exporter};
 use crate::proof::{self, Writer};
 use crate::record::Watch;
 use crate::standby::Standby;
+use crate::stops::Stops;
 use crate::store::{AlarmRow, Store, Write};
 use book::{Acknowledgement, Alarm, AlarmError, Book, Change, Tuning, What};
 pub use hook::Webhook;
@@ -220,6 +221,7 @@ impl Alarms {
                 frame: &frame,
                 signals: signals.as_ref(),
                 record: around.record.as_ref().map(Watch::health),
+                stops_unsaved: around.stops.is_failing(),
                 strangers: around.exporter.strangers(),
                 now: around.clock.now(),
             };
@@ -245,6 +247,8 @@ pub struct Around {
     pub standby: Option<Standby>,
     /// What somebody works on.
     pub maintenance: Maintenance,
+    /// The emergency stops.
+    pub stops: Stops,
     /// The clock of the frames.
     pub clock: Clock,
     /// The name of the site, for whoever is told.

@@ -40,8 +40,8 @@ pub struct Reach {
     /// scope `operator`
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The running `ballast demo` of this machine
-    #[arg(long, conflicts_with = "config")]
+    /// The running `ballast demo` of this machine, and no other daemon: it is asked with the token of the demo alone
+    #[arg(long, conflicts_with_all = ["config", "token_file"])]
     pub demo: bool,
 }
 
@@ -123,6 +123,15 @@ pub enum DaemonCallError {
         /// What to do, with its separator.
         help: String,
     },
+    /// A daemon, and not the demo's.
+    #[error(
+        "the daemon at {at} is no demo: it does not take the demo's token. The demo says at its start where it listens: \
+         --demo --url http://127.0.0.1:PORT"
+    )]
+    NoDemo {
+        /// Where.
+        at: String,
+    },
     /// What came is no answer.
     #[error("what answers at {at} is no daemon of this version: {reason}")]
     Strange {
@@ -140,6 +149,8 @@ pub(super) struct Daemon {
     at: String,
     token: Option<Secret>,
     http: reqwest::Client,
+    /// It is to be the demo, and nobody else.
+    demo: bool,
 }
 
 impl Daemon {
@@ -155,7 +166,8 @@ impl Daemon {
     /// The same for what may be read on its machine without a token.
     pub(super) fn reach_to_read(reach: &Reach) -> Result<Self, Failure> {
         // Whoever names the address needs no configuration, which may be on another machine or for other eyes.
-        if let (Some(url), None, false) = (&reach.url, named(reach), reach.config.exists()) {
+        if let (Some(url), None, false, false) = (&reach.url, named(reach), reach.config.exists(), reach.demo)
+        {
             return Self::new(base(url)?, None, None);
         }
         Self::find(reach)
@@ -184,7 +196,7 @@ impl Daemon {
             Some(file) => Some(token_of(file)?),
             None => first_operator(door.map_or_else(Vec::new, |door| door.tokens)),
         };
-        Self::new(base, socket.as_deref(), token)
+        Ok(Self { demo: reach.demo, ..Self::new(base, socket.as_deref(), token)? })
     }
 
     fn new(base: Url, socket: Option<&Path>, token: Option<Secret>) -> Result<Self, Failure> {
@@ -197,7 +209,14 @@ impl Daemon {
             None => base.as_str().trim_end_matches('/').to_owned(),
         };
         let http = http.build().map_err(|error| DaemonCallError::Prepare(crate::tls::innermost(&error)))?;
-        Ok(Self { base, at, token, http })
+        Ok(Self { base, at, token, http, demo: false })
+    }
+
+    fn refusal(&self, status: StatusCode, body: Option<Value>) -> DaemonCallError {
+        if self.demo && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return DaemonCallError::NoDemo { at: self.at.clone() };
+        }
+        refusal(status, body)
     }
 
     pub(super) async fn get(&self, path: &[&str]) -> Result<Value, Failure> {
@@ -255,7 +274,7 @@ impl Daemon {
             return Ok(response);
         }
         let bytes = self.whole(&mut response).await?;
-        Err(refusal(status, serde_json::from_slice(&bytes).ok()).into())
+        Err(self.refusal(status, serde_json::from_slice(&bytes).ok()).into())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> DaemonCallError {
@@ -314,7 +333,7 @@ impl Daemon {
         let bytes = self.whole(&mut response).await?;
         let body = serde_json::from_slice::<Value>(&bytes);
         if !status.is_success() {
-            return Err(refusal(status, body.ok()).into());
+            return Err(self.refusal(status, body.ok()).into());
         }
         let strange = |reason| DaemonCallError::Strange { at: self.at.clone(), reason };
         body.map_err(|error| strange(error.to_string()).into())
@@ -323,6 +342,10 @@ impl Daemon {
 
 /// The file with the token that somebody names.
 fn named(reach: &Reach) -> Option<PathBuf> {
+    // The demo has a token of its own. That of a site is not shown to whatever else answers at its address.
+    if reach.demo {
+        return None;
+    }
     let variable = || std::env::var_os(TOKEN_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     reach.token_file.clone().or_else(variable)
 }

@@ -168,6 +168,7 @@ impl Daemon {
         let cancel = CancellationToken::new();
 
         let mut state = State::new(config.site.clone());
+        let first = config.store.path.as_deref().is_none_or(|path| !path.exists());
         let (desk, mut kept) = signals::desk(&config, clock).await;
         let store = kept.as_ref().map(|kept| kept.store.clone());
         let empty = kept.as_ref().is_none_or(|kept| kept.empty);
@@ -186,7 +187,7 @@ impl Daemon {
             tokio::spawn(cancel.child_token().run_until_cancelled_owned(asking));
         }
         let memory = Memory::start(&config, kept, &mut state);
-        let stops = Stops::new(config.store.path.as_deref());
+        let stops = Stops::new(config.store.path.as_deref(), first);
         stops.restore(&mut state);
         let meters = Meters::start(&config, clock, None);
         let fleet = Fleet::start(&config, clock)?;
@@ -232,6 +233,7 @@ impl Daemon {
             record: recorder.watch(),
             store,
             maintenance: maintenance.clone(),
+            stops: stops.clone(),
             standby: standby.clone(),
             clock,
             site: config.site.name.as_str().into(),

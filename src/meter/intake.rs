@@ -376,7 +376,9 @@ impl Intake {
 
     fn learn(&mut self, refresh: Duration) {
         self.counters.learned_refresh(refresh);
-        if refresh > self.longest_hold && !std::mem::replace(&mut self.slowness_told, true) {
+        // A contact stands still while nobody moves it.
+        let contact = self.seen.is_some_and(|(bits, _)| [0.0, 1.0].contains(&f64::from_bits(bits)));
+        if refresh > self.longest_hold && !contact && !std::mem::replace(&mut self.slowness_told, true) {
             info!(
                 meter = %self.name,
                 "it seems to have a new value every {refresh:.1?} only; set stale_after to at least twice that, or an \

@@ -53,7 +53,7 @@ pub(super) const CYCLE_DURATION: Definition = histogram(
 pub(super) const SURPLUS: Definition = gauge(
     "ballast_surplus_watts",
     &[],
-    "Power left over locally before the miners take any: generation minus other load, never negative.",
+    "Power left over locally before the miners take any: generation minus other load, never negative; absent while the meter of the root is lost.",
 );
 pub(super) const BUDGET: Definition = gauge(
     "ballast_budget_watts",

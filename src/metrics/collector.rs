@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
 
-use super::State;
 use super::catalogue::{self as names, Definition};
 use super::counters::{CommandStats, MeterReads};
 use super::family::{Family, number};
 use super::meters::meters;
 use super::sources::{circuit_name, source_label};
+use super::{State, surplus};
 use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
@@ -117,7 +117,6 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     families.push(held.finish());
     let single = [
         (&names::LAST_CYCLE_AGE, now.since(decision.at).as_secs_f64()),
-        (&names::SURPLUS, fleet.surplus.get()),
         (&names::BUDGET, fleet.budget.get()),
         (&names::SHORTFALL, fleet.shortfall.get()),
         (&names::FLEET_POWER, fleet.draw.get()),
@@ -132,6 +131,7 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     }
 
     for (definition, value) in [
+        (&names::SURPLUS, surplus(site, decision)),
         (&names::WAKE_NEEDED, decision.waiting.map(|waiting| waiting.needs)),
         (&names::WAKE_AVAILABLE, decision.waiting.map(|waiting| waiting.there)),
     ] {

@@ -378,17 +378,21 @@ impl Exporter {
     }
 }
 
+/// What is left over locally; `None` while the meter of the root says nothing: nobody knows then.
+pub fn surplus(site: &Site, decision: &Decision) -> Option<Watts> {
+    let told = decision.circuits.first().is_some_and(|root| root.power.is_some());
+    let metered = site.circuits.first().is_some_and(|root| root.meter.is_some());
+    (!metered || told).then_some(decision.fleet.surplus)
+}
+
 /// What a cycle has to say for the curves of the last hours.
 fn sample(site: &Site, decision: &Decision) -> Sample {
     let fleet = &decision.fleet;
     let import = decision.circuits.first().and_then(|root| root.power);
-    let metered = site.circuits.first().is_some_and(|root| root.meter.is_some());
-    // Without a fresh meter there is no telling what is left over.
-    let surplus = (!metered || import.is_some()).then_some(fleet.surplus);
     // While the daemon starts up, nothing is allowed and nothing is forbidden.
     let budget = (decision.would_be != Mode::StartUp).then_some(fleet.budget);
     Sample {
-        surplus: surplus.map(Watts::get),
+        surplus: surplus(site, decision).map(Watts::get),
         power: Some(fleet.draw.get()),
         import: import.map(Watts::get),
         budget: budget.map(Watts::get),

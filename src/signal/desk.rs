@@ -385,7 +385,7 @@ impl Desk {
     ) -> Result<Receipt, DeskError> {
         let id = order.id.clone();
         let edit = |draft: &mut Draft<'_>| {
-            if draft.book.sent(&order.id).zip(sent).is_some_and(|(known, sent)| sent < known) {
+            if draft.book.sent_or_received(&order.id).zip(sent).is_some_and(|(known, sent)| sent < known) {
                 draft.offered.push((order, Ok(Receipt::Outdated)));
                 return (Ok(Receipt::Outdated), Heard::Nothing);
             }
@@ -482,9 +482,9 @@ impl Desk {
         }
     }
 
-    /// What the clock of a source showed when it sent the latest version of an order, where it tells.
+    /// What the clock of a source showed when it sent the latest version of an order, or else when that came.
     pub fn sent(&self, source: SourceKey, id: &str) -> Option<Wall> {
-        self.state().at(source)?.book.sent(id)
+        self.state().at(source)?.book.sent_or_received(id)
     }
 
     /// All orders that are known of a source, by name; empty for a source that is not there.

@@ -119,6 +119,10 @@ fn without_certificates_of_the_system_everything_that_speaks_plain_http_works() 
     let reach = ["limit", "list", "--token-file", "operator.token", "--url"];
     let output = bare(&[&reach[..], &[&url]].concat()).output().unwrap();
     assert!(said(&output).contains("no token is configured"), "the daemon answers: {}", said(&output));
+    // Whoever means the demo moves nobody's site, whatever token lies at hand.
+    let mut meant = bare(&["limit", "set", "x", "--cap", "1 kW", "--demo", "--url", &url]);
+    let output = meant.env("BALLAST_TOKEN_FILE", site.path("operator.token")).output().unwrap();
+    assert!(said(&output).contains("is no demo"), "{}", said(&output));
     // What speaks HTTPS says what is missing.
     let output = bare(&[&reach[..], &["https://127.0.0.1:1"]].concat()).output().unwrap();
     let words = said(&output);

@@ -255,6 +255,7 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     );
     assert_eq!((&told["id"], &told["limit"]["source"]), (&"wide".into(), &"dispatcher".into()), "{told}");
     eventually("control is given back", seconds(30.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+    let before = stamp(-1);
     let (sent, body) = give("evening", "17 kW", r#", "duration": "1h", "by": "A. Khan""#);
     let first = answer(&site, &sent);
     eventually("it acts", seconds(20.0), || (sim.truth().fleet < 17_200.0).then_some(()));
@@ -351,6 +352,10 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     );
     assert_eq!(answer(&site, &beat)["outcome"], "heard");
     always("the order holds over the restart", seconds(2.0), || sim.truth().fleet, |fleet| *fleet < 17_500.0);
+    // One that was sent before the order takes nothing back, after a restart neither.
+    broker.publish("limit/clear", &format!(r#"{{"id": "evening", "sent_at": "{before}"}}"#), &[]);
+    let told = answer(&site, &before);
+    assert!(told["status"].as_u64() >= Some(409), "{told}");
     let sent = stamp(0);
     broker.publish("limit/clear", &format!(r#"{{"id": "evening", "sent_at": "{sent}"}}"#), &[]);
     assert_eq!(answer(&site, &sent)["outcome"], "withdrawn");
@@ -358,7 +363,10 @@ fn an_order_over_mqtt_acts_and_is_confirmed_and_one_that_is_old_or_retained_or_g
     // And does not come back when the broker delivers the order again.
     broker.publish("limit/set", &body, &[]);
     always("what was taken back stays away", seconds(2.0), || sim.truth().fleet, |fleet| *fleet > 19_000.0);
-    // Whoever counts versions goes on counting after taking one back without saying which.
+    // Whoever counts versions goes on counting after taking one back without saying which, known or not.
+    let sent = stamp(0);
+    broker.publish("limit/clear", &format!(r#"{{"id": "counted", "sent_at": "{sent}"}}"#), &[]);
+    assert_eq!(answer(&site, &sent)["status"], 404);
     let (sent, _) = give("counted", "28 kW", r#", "revision": 1"#);
     assert_eq!(answer(&site, &sent)["outcome"], "accepted");
     let sent = stamp(0);

@@ -34,6 +34,7 @@ struct World {
     decision: ballast::control::decision::Decision,
     status: Status,
     record: record::Health,
+    stops_unsaved: bool,
     strangers: u64,
     heartbeats: Vec<(Arc<str>, ballast::heartbeat::Health)>,
     pair: Option<standby::Health>,
@@ -85,17 +86,20 @@ fn well(second: u64) -> World {
         record: record::Health::default(),
         strangers: 0,
         heartbeats: Vec::new(),
+        stops_unsaved: false,
         pair: None,
     }
 }
 
 fn view(world: World, now: Moment, quiet: &Quiet) -> (Vec<ballast::alarm::book::Found>, bool) {
-    let World { site, snapshot, decision, status, record, strangers, pair, heartbeats } = world;
+    let World { site, snapshot, decision, status, record, stops_unsaved, strangers, pair, heartbeats } =
+        world;
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
     let view = View {
         frame: &frame,
         signals: Some(&status),
         record: Some(record),
+        stops_unsaved,
         muting: &[],
         heartbeats: &heartbeats,
         strangers,
@@ -277,6 +281,13 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
     ),
     (Kind::Disk, "record", |world| world.record.failing = true, Severity::Warning, "cannot be written"),
     (
+        Kind::Disk,
+        "emergency-stops",
+        |world| world.stops_unsaved = true,
+        Severity::Critical,
+        "which emergency stops are latched cannot be written",
+    ),
+    (
         Kind::Interlock,
         "container",
         |world| {
@@ -413,10 +424,21 @@ fn each_kind_is_raised_once_and_over_once() {
 fn what_is_in_a_quiet_circuit_calls_nobody() {
     for (kind, subject, bad, ..) in KINDS {
         // The container hangs below the connection point.
-        let quiet: Quiet = ["pcc", "utility", "pv", "plc", "database", "record", "clock", "programs", "pair"]
-            .into_iter()
-            .map(Arc::from)
-            .collect();
+        let quiet: Quiet = [
+            "pcc",
+            "utility",
+            "pv",
+            "plc",
+            "database",
+            "record",
+            "emergency-stops",
+            "clock",
+            "programs",
+            "pair",
+        ]
+        .into_iter()
+        .map(Arc::from)
+        .collect();
         let changes = episode(&quiet, bad);
         assert!(changes.iter().all(|(_, change)| change.alarm.quiet), "{} of {subject}", kind.name());
         assert_eq!(changes.len(), 2, "it is kept all the same");
@@ -543,7 +565,8 @@ fn a_window_mutes_what_it_names_in_its_circuits_and_nothing_else() {
     let mut world = well(0);
     states(&mut world, 2, MinerState::Fault);
     world.snapshot.meters[2].status = MeterStatus::Unreachable;
-    let World { site, snapshot, decision, status, record, strangers, heartbeats, pair: _ } = world;
+    let World { site, snapshot, decision, status, record, strangers, heartbeats, pair: _, stops_unsaved } =
+        world;
     let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
     let muted = |kinds: &[Kind], circuits: &[&str]| {
         let circuits = circuits.iter().map(|name| Arc::from(*name)).collect();
@@ -555,6 +578,7 @@ fn a_window_mutes_what_it_names_in_its_circuits_and_nothing_else() {
             frame: &frame,
             signals,
             record,
+            stops_unsaved,
             strangers,
             pair: None,
             now: at(0),

@@ -315,7 +315,9 @@ fn hold(
             continue;
         }
         (item.level, item.settled, item.base) = (Level::Sleep, item.sleep, item.sleep);
-        orders.push((index, Target::Sleep, Cause::Maintenance));
+        // Whoever works on it wanted it left alone: then it is an emergency stop that takes it.
+        let cause = if inputs.hold(index) == Some(Hold::HandsOff) { Cause::Shed } else { Cause::Maintenance };
+        orders.push((index, Target::Sleep, cause));
     }
 }
 

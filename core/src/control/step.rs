@@ -10,8 +10,8 @@ use crate::control::lead::{self, Lead};
 use crate::control::meters::{self, Meters};
 use crate::control::move_fleet::{self, Now};
 use crate::control::report::{Decided, Report};
-use crate::control::site::{CircuitId, LimitClass, Miner, OperatingPoint, Site};
-use crate::control::snapshot::{Contact, MeterStatus, MinerInput, Snapshot, Target};
+use crate::control::site::{CircuitId, LimitClass, Miner, MinerId, OperatingPoint, Site};
+use crate::control::snapshot::{Contact, Hold, MeterStatus, MinerInput, Snapshot, Target, hold_of};
 use crate::control::state::State;
 use crate::control::{breaker, budget, commands, hold, response::Track, stop};
 use crate::moment::Moment;
@@ -168,6 +168,11 @@ pub(super) struct Inputs<'a> {
 impl Inputs<'_> {
     pub(super) fn miner(&self, index: usize) -> &MinerInput {
         self.snapshot.miners.get(index).unwrap_or(&self.pending)
+    }
+
+    /// How whoever works on it wants it kept.
+    pub(super) fn hold(&self, index: usize) -> Option<Hold> {
+        hold_of(&self.snapshot.holds, MinerId(index))
     }
 }
 

@@ -173,9 +173,10 @@ impl Api {
                 if self.desk.sent(source, &id).is_some_and(|known| sent < known) {
                     return Err(Problem::outdated());
                 }
-                // It is of the version that is known, whoever counts them: a moment would outdo every later one of theirs.
+                // It is of the version that is known, whoever counts them: a moment would outdo every later one of theirs. Of a name that is
+                // not known nothing is remembered.
                 let known = self.desk.glance(source).and_then(|at| Some(at.find(&id)?.order.revision));
-                let revision = Some(revision.or(known).unwrap_or_else(|| version(sent)));
+                let revision = revision.or(known);
                 let given = self.clear_limit(&caller, (source, name), &id, revision).await?;
                 (answer.outcome, answer.stored) = (Some(given.outcome), given.stored);
             }

@@ -15,9 +15,10 @@ use crate::control::signal::SourceState;
 use crate::control::site::{Scope, Site};
 use crate::metrics::{
     Exporter, Here, Present, Speaker, circuit_name, count_by_state, describe, left_words, miner_name,
-    source_label, waiting_words,
+    source_label, surplus, waiting_words,
 };
 use crate::signal::status::SourceStatus;
+use crate::units::Watts;
 
 pub use circuits::Circuit;
 pub(super) use circuits::{circuit, circuits};
@@ -139,8 +140,8 @@ pub struct Binding {
 /// The fleet in that cycle.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Fleet {
-    /// Left over locally before the miners take any.
-    pub surplus_watts: f64,
+    /// Left over locally before the miners take any; `null` while the meter of the root is lost.
+    pub surplus_watts: Option<f64>,
     /// What fits the whole tree.
     pub budget_watts: f64,
     /// The budget after the ramp.
@@ -270,7 +271,7 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
             budget_watts: decision.binding.budget.get(),
         },
         fleet: Fleet {
-            surplus_watts: fleet.surplus.get(),
+            surplus_watts: surplus(site, decision).map(Watts::get),
             budget_watts: fleet.budget.get(),
             target_watts: fleet.target.get(),
             setpoint_watts: fleet.setpoint.get(),

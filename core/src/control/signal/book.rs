@@ -410,6 +410,11 @@ impl Book {
         self.sent.get(id).copied()
     }
 
+    /// The same, or else when the latest version came: after a restart that is all that is known.
+    pub fn sent_or_received(&self, id: &str) -> Option<Wall> {
+        self.sent(id).or_else(|| self.orders.get(id).map(|held| held.received))
+    }
+
     /// Takes note of what the clock of the source showed when it sent an order.
     pub fn note_sent(&mut self, id: &str, sent: Wall) {
         let known = &self.orders;
