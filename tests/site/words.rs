@@ -10,7 +10,7 @@ use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, S
 use ballast::control::frame::Frame;
 use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
-    Cap, CircuitId, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, Interlock, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
 };
 use ballast::control::snapshot::{Hold, OrderCap, Snapshot};
 use ballast::control::stop::StopState;
@@ -252,6 +252,53 @@ fn limits_of_the_site_are_told_by_what_they_are() {
     assert_eq!(told, "container is held at 350 kW by what pv tells");
     let told = said(bound(1, Source::Interlock(CircuitId(1))), None);
     assert_eq!(told, "the interlock of container does not hold, or nobody knows: its miners sleep");
+}
+
+#[test]
+fn an_interlock_is_told_with_what_its_meter_reads() {
+    let locked = |meter: usize| {
+        said(
+            |site, snapshot, decision| {
+                let at_least = Watts::whole(500);
+                site.circuits[1].interlock = Some(Interlock { meter: MeterId(meter), at_least });
+                bound(1, Source::Interlock(CircuitId(1)))(site, snapshot, decision);
+            },
+            None,
+        )
+    };
+    assert_eq!(
+        locked(2),
+        "the interlock of container does not hold (pv reads -312.4 kW, 500 W are needed): its miners sleep"
+    );
+    assert_eq!(
+        locked(1),
+        "nobody knows whether the interlock of container holds (dead has no fresh value, 500 W are needed): its miners \
+         sleep"
+    );
+}
+
+#[test]
+fn an_emergency_stop_is_told_by_how_it_stands() {
+    for (state, words) in [
+        (StopState::Open, "the emergency stop of container is open: its miners sleep"),
+        (
+            StopState::Unknown,
+            "the contact of the emergency stop of container cannot be read: its miners sleep",
+        ),
+        (
+            StopState::Latched,
+            "the emergency stop of container is closed again, and not released: its miners sleep",
+        ),
+    ] {
+        let told = said(
+            |site, snapshot, decision| {
+                decision.circuits[1].emergency_stop = Some(state);
+                bound(1, Source::Stop(CircuitId(1)))(site, snapshot, decision);
+            },
+            None,
+        );
+        assert_eq!(told, words);
+    }
 }
 
 #[test]
