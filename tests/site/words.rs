@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Moment;
-use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, Source};
+use ballast::control::decision::{Binding, Cause, Decision, LimitValue, MeterDecision, Source};
 use ballast::control::frame::Frame;
 use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
     Cap, CircuitId, Interlock, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{Hold, OrderCap, Snapshot};
+use ballast::control::snapshot::{Hold, OrderCap, Snapshot, Target};
 use ballast::control::stop::StopState;
 use ballast::maintenance::{Kind, Work};
-use ballast::metrics::{Here, Known, Speaker, explain};
+use ballast::metrics::{Here, Known, Speaker, Telling, explain};
 use ballast::signal::status::{CapStatus, Late, SourceStatus, Status};
 use ballast::units::Watts;
 use metrics_sample::SECOND;
@@ -339,6 +339,23 @@ fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
     };
     let words = "the meter pv is lost: its fail-safe value of 5 kW at container holds";
     assert_eq!(said(reading, None), words);
+}
+
+#[test]
+fn what_holds_the_fleet_back_is_not_told_as_the_reason_to_raise_a_miner() {
+    let (site, now) = (metrics_sample::site(2), Moment::START);
+    let (snapshot, decision) = (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    for (binding, words) in [
+        ("follows the surplus: 312.4 kW", "because there was more for it: follows the surplus: 312.4 kW."),
+        ("held at 150 kW", "because there was more for it, up to what bound then: held at 150 kW."),
+    ] {
+        let target = Target::Power(Watts::whole(3_400));
+        let told = Telling { at: now, target, cause: Cause::Raise, binding: binding.into() };
+        let known = Known { told: Some(&told), learned: None, signals: None, work: None };
+        let sentences = explain(&frame, MinerId(0), known, now, &here());
+        assert!(sentences.iter().any(|one| one.ends_with(words)), "{sentences:?}");
+    }
 }
 
 #[test]
