@@ -45,6 +45,11 @@ pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
             ));
         }
     }
+    if let Some(seconds) = answer["margin_seconds"].as_f64().filter(|seconds| *seconds > 0.0) {
+        let minutes = (seconds / 60.0).ceil();
+        let why = text(&answer["margin_reason"]);
+        out.push_str(&format!("It may hold up to {minutes:.0} min longer than it says, because {why}.\n"));
+    }
     let parts: Vec<String> =
         [("lowered", "lowered"), ("put_to_sleep", "put to sleep"), ("raised", "raised"), ("woken", "woken")]
             .iter()
@@ -112,6 +117,11 @@ mod tests {
         assert!(told.contains("12 miners would be moved: 10 lowered, 2 put to sleep.\n"), "{told}");
         assert!(told.contains("3 would not (does not answer), 9.6 kW: b1, b2, …\n"), "{told}");
         assert!(told.contains("asleep") && told.contains("and 2 more"), "{told}");
+        assert!(!told.contains("longer"), "{told}");
+        answer["margin_seconds"] = json!(270.0);
+        answer["margin_reason"] = json!("the clock is not synchronised");
+        let late = "It may hold up to 5 min longer than it says, because the clock is not synchronised.\n";
+        assert!(words(&answer, None).contains(late), "{answer}");
         answer["met_after_seconds"] = Value::Null;
         answer["short_watts"] = json!(9_400.0);
         assert!(words(&answer, None).contains("is not met within 20 s, 9.4 kW are missing"), "{answer}");

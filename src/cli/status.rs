@@ -337,8 +337,16 @@ pub(super) fn held(circuit: &Value) -> String {
         Some("ready") | None => {}
         Some(stop) => words.push_str(&format!("; emergency stop {stop}")),
     }
-    if circuit["interlock"] == false {
+    if circuit["interlock"] == false && !words.contains("the interlock of") {
+        let lock = at(circuit, "/interlock_meter");
+        let reads = match lock["power_watts"].is_null() {
+            true => String::from("has no fresh value"),
+            false => format!("reads {}", watts(&lock["power_watts"])),
+        };
         words.push_str("; its interlock does not hold");
+        if let Some(meter) = lock["meter"].as_str() {
+            words.push_str(&format!(": {meter} {reads}, {} are needed", watts(&lock["at_least_watts"])));
+        }
     }
     words
 }
@@ -389,7 +397,7 @@ fn meters(meters: &Value, width: Option<usize>) -> String {
         }
         table.row(vec![
             text(&meter["name"]),
-            watts(&meter["power_watts"]),
+            meter["contact"].as_str().map_or_else(|| watts(&meter["power_watts"]), str::to_owned),
             age(&meter["age_seconds"]),
             state,
         ]);
@@ -488,6 +496,23 @@ mod tests {
 
     fn words(seen: &Seen, width: Option<usize>) -> String {
         painted(&seen.screen(width), false)
+    }
+
+    #[test]
+    fn an_interlock_that_does_not_hold_is_told_with_its_meter_and_a_contact_by_its_word() {
+        let seen = seen(|status, _| {
+            let south = &mut status["cycle"]["circuits"][2];
+            south["interlock"] = json!(false);
+            south["interlock_meter"] =
+                json!({ "meter": "pump", "power_watts": 31.0, "at_least_watts": 500.0 });
+            status["cycle"]["meters"][0]["contact"] = json!("closed");
+        });
+        let words = words(&seen, None);
+        assert!(words.contains("its interlock does not hold: pump reads 31 W, 500 W are needed"), "{words}");
+        assert!(words.contains("grid   closed  0.2 s  ok"), "{words}");
+        let told = json!({ "name": "south", "interlock": false, "interlock_meter": { "meter": "pump" },
+                           "cap": { "circuit": "south", "words": "the interlock of south does not hold (…)" } });
+        assert_eq!(held(&told), "the interlock of south does not hold (…)", "once is enough");
     }
 
     #[test]

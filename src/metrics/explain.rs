@@ -250,6 +250,10 @@ impl Teller<'_> {
         };
         let why = match told.cause {
             Cause::Shed => format!("because there was less for it: {}", told.binding),
+            // What holds it back is no reason to raise it, but how far it could be raised.
+            Cause::Raise if !told.binding.starts_with("follows the surplus") => {
+                format!("because there was more for it, up to what bound then: {}", told.binding)
+            }
             Cause::Raise => format!("because there was more for it: {}", told.binding),
             Cause::Rebalance => "because the same power brings more hashes that way".into(),
             Cause::Reapply => "because it was not where it had been put".into(),

@@ -59,6 +59,7 @@ pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
 pub(crate) use sources::{circuit_name, miner_name, part_name};
 pub use told::Telling;
+pub(crate) use why::root_cap;
 pub use why::{Here, Speaker, Told, binding_reason};
 
 /// The content type of [`Exporter::render`].
@@ -396,6 +397,6 @@ fn sample(site: &Site, decision: &Decision) -> Sample {
         power: Some(fleet.draw.get()),
         import: import.map(Watts::get),
         budget: budget.map(Watts::get),
-        cap: why::root_cap(site, decision).map(Watts::get),
+        cap: root_cap(site, decision).map(Watts::get),
     }
 }

@@ -13,6 +13,7 @@ use crate::control::lead::Lead;
 use crate::control::signal::{Active, Wall, Why};
 use crate::control::site::{Cap, CircuitId, LimitClass, LimitId, MeterId, Scope, Site, SourceId};
 use crate::control::snapshot::{OrderCap, Snapshot};
+use crate::control::stop::StopState;
 use crate::signal::OPERATOR;
 use crate::signal::desk::START_UP;
 use crate::signal::status::{CapStatus, Status};
@@ -72,6 +73,17 @@ pub struct Told {
     pub words: String,
     /// Up to when, where an order says so.
     pub until: Option<Wall>,
+}
+
+/// What an interlock goes by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Lock<'f> {
+    /// The meter that tells.
+    pub meter: &'f str,
+    /// What it reads, while that counts.
+    pub reads: Option<Watts>,
+    /// What it has to read at least.
+    pub needs: Watts,
 }
 
 /// One cycle, and who gives orders meanwhile.
@@ -159,23 +171,68 @@ impl<'f> Speaker<'f> {
         let (words, until) = match source {
             Source::Limit(id) => (self.limit(circuit, id, cap), None),
             Source::Order(id) | Source::LostSource(id) => self.order(circuit, id, source, cap),
-            Source::Interlock(at) => {
-                let name = circuit_name(self.site, at);
-                (format!("the interlock of {name} does not hold, or nobody knows: its miners sleep"), None)
-            }
-            Source::Stop(at) => {
-                let name = circuit_name(self.site, at);
-                (
-                    format!(
-                        "the emergency stop of {name} is latched, or its contact is not closed: its miners sleep"
-                    ),
-                    None,
-                )
-            }
+            Source::Interlock(at) => (self.locked(at), None),
+            Source::Stop(at) => (self.stopped(at), None),
             Source::LostMeter(id) => (self.lost_meter(circuit, id, value), None),
             Source::Fleet => ("the miners take all they can: nothing binds".into(), None),
         };
         Told { circuit, source, cap, words, until }
+    }
+
+    /// What the interlock of a circuit goes by; `None` without one.
+    pub(crate) fn lock(&self, circuit: CircuitId) -> Option<Lock<'f>> {
+        let (site, decision) = (self.site, self.decision);
+        let lock = site.circuits.get(circuit.0)?.interlock?;
+        let taken = decision.meters.get(lock.meter.0);
+        let input = match taken {
+            Some(taken) => Some(taken.input),
+            None => self.snapshot.meters.get(lock.meter.0).copied(),
+        };
+        let stale_after = site.meters.get(lock.meter.0)?.stale_after;
+        let counts = |at| taken.is_none_or(|taken| taken.lost <= 0.0) && decision.at.since(at) <= stale_after;
+        let reads = input.and_then(|input| input.power).filter(|power| counts(power.at));
+        Some(Lock {
+            meter: meter_name(site, lock.meter),
+            reads: reads.map(|power| power.value),
+            needs: lock.at_least,
+        })
+    }
+
+    /// Why an interlock lets nobody run.
+    fn locked(&self, circuit: CircuitId) -> String {
+        let name = circuit_name(self.site, circuit);
+        match self.lock(circuit) {
+            Some(Lock { meter, reads: Some(reads), needs }) => format!(
+                "the interlock of {name} does not hold ({meter} reads {}, {} are needed): its miners sleep",
+                said(reads),
+                said(needs)
+            ),
+            Some(Lock { meter, needs, .. }) => format!(
+                "nobody knows whether the interlock of {name} holds ({meter} has no fresh value, {} are needed): its miners \
+                 sleep",
+                said(needs)
+            ),
+            None => format!("the interlock of {name} does not hold, or nobody knows: its miners sleep"),
+        }
+    }
+
+    /// Why an emergency stop lets nobody run.
+    fn stopped(&self, circuit: CircuitId) -> String {
+        let name = circuit_name(self.site, circuit);
+        match self.decision.circuits.get(circuit.0).and_then(|circuit| circuit.emergency_stop) {
+            Some(StopState::Open) => format!("the emergency stop of {name} is open: its miners sleep"),
+            Some(StopState::Unknown) => {
+                format!("the contact of the emergency stop of {name} cannot be read: its miners sleep")
+            }
+            Some(StopState::Unread) => {
+                format!(
+                    "the contact of the emergency stop of {name} has not been read yet: none of its miners is woken"
+                )
+            }
+            Some(StopState::Latched | StopState::Ready) | None => {
+                format!("the emergency stop of {name} is closed again, and not released: its miners sleep")
+            }
+        }
     }
 
     /// The tightest of the bounds that a source sets on a circuit.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::desk::{Desk, SourceKey};
 use crate::control::signal::book::{Held, Phase};
-use crate::control::signal::{Doubt, Now, Order, SourceSettings, View, Wall};
+use crate::control::signal::{Doubt, Now, Order, SourceSettings, View, Wall, Why};
 use crate::control::site::Site;
 use crate::store::Kept;
 
@@ -74,9 +74,17 @@ impl Glance {
         self.find(id).filter(|held| held.withdrawn.is_none() && self.phase(held) != Phase::Over)
     }
 
-    /// Where an order stands.
+    /// Where an order stands, as the law has it: while the clock is in doubt it begins early and ends late. Nothing that
+    /// still acts may be missing from a list, for then nobody can take it back.
     pub fn phase(&self, held: &Held) -> Phase {
-        held.phase(&self.now, Duration::ZERO)
+        let acts = |why: &Why| matches!(why, Why::Order(id) if *id == held.order.id);
+        match held.phase(&self.now, self.margin()) {
+            // It acts early until the doubt is over, though the clock has been set meanwhile.
+            Phase::Ahead if self.view.iter().flat_map(|view| &view.caps).any(|active| acts(&active.why)) => {
+                Phase::Acting
+            }
+            phase => phase,
+        }
     }
 
     /// By how much orders begin early and end late now, because the clock is in doubt.

@@ -153,8 +153,7 @@ impl Desk {
 
     /// What a cycle has measured: to be called after each, with what it left behind.
     pub fn note(&self, frame: &Frame) {
-        let now = self.moments();
-        let wall = now.wall;
+        let wall = self.wall();
         let measured = Measured::of(frame);
         let mut guard = self.state();
         let state = &mut *guard;
@@ -177,8 +176,12 @@ impl Desk {
             if held.iter().any(|(its, name)| *its == source && *name == id) {
                 continue;
             }
-            let known = state.named(&source).and_then(|it| it.book.orders().find(|held| held.order.id == id));
-            let phase = known.map(|held| held.phase(&now, Duration::ZERO));
+            let phase = state.named(&source).and_then(|it| {
+                let held = it.book.orders().find(|held| held.order.id == id)?;
+                // By the margin that the law gives it: its record is open for as long as it may act.
+                let now = self.now(it.doubt);
+                Some(held.phase(&now, it.book.settings().clock_margin(now.doubt)))
+            });
             match phase {
                 Some(Phase::Ahead | Phase::Acting) => state.ledger.rest(&source, &id),
                 Some(Phase::Returning | Phase::Over) | None => state.ledger.end(&source, &id, wall, None),

@@ -151,7 +151,7 @@ fn meters(html: &mut String, meters: &[Meter]) {
             html,
             "<tr{bad}><td>{}</td><td>{}</td><td>{age}</td><td>{}</td></tr>",
             escape(&meter.name),
-            watts_or_dash(meter.power_watts),
+            meter.contact.map_or_else(|| watts_or_dash(meter.power_watts), str::to_owned),
             escape(&remarks(meter))
         );
     }

@@ -1,8 +1,9 @@
 """Checks the dashboard of a running daemon in a real browser. Standard library only.
 
-    check.py URL [--token-file FILE] [--files FOLDER] [--pictures FOLDER] [--restart] [--seconds N]
+    check.py URL [--token-file FILE] [--maintenance MINER] [--files FOLDER] [--pictures FOLDER] [--restart] [--seconds N]
 
 --token-file  a token of scope `operator`, in a file: then what a token shows is looked at, too. Nothing is ordered
+--maintenance a miner on which "Aisha" works and that is left alone: the page must say so
 --files       the folder of the page's files: their size is checked
 --pictures    where pictures of the page go: 390, 1280 and 2560 pixels wide, light and dark
 --restart     says `stop`, then `start`, each on a line of its own, waits each time for a line on the standard input by
@@ -148,6 +149,23 @@ def hands(check):
     browser.run("document.querySelector('#chart-table summary').click()")
 
 
+def maintenance(check, name):
+    """What is worked on is named, counted, and marked on the map and in the list."""
+    browser = check.browser
+    browser.wait("document.querySelector('#notes')?.textContent.includes('in maintenance')", within=30)
+    words = browser.run("document.getElementById('notes').textContent")
+    check.holds(f"1 miner is in maintenance ({name}), by Aisha" in words, f"who works on what is said: {words}")
+    chip = "[...document.querySelectorAll('#state-filter button')].find((one) => one.textContent.startsWith('in maintenance'))"
+    check.holds(browser.run(f"{chip}?.textContent") == "in maintenance1", "what is worked on is counted")
+    browser.run(f"{chip}.click()")
+    browser.run("document.getElementById('as-list').click()")
+    browser.wait("document.querySelectorAll('.list-body .list-row:not([hidden])').length === 1")
+    row = browser.run("document.querySelector('.list-body .list-row:not([hidden])').textContent")
+    check.holds(name in row and "in maintenance" in row, f"the list marks it: {row}")
+    check.looks("what is worked on")
+    browser.run(f"{chip}.click(); document.getElementById('as-map').click()")
+
+
 def tokens(check):
     """What a token shows. Nothing is sent that moves anything."""
     browser = check.browser
@@ -157,6 +175,9 @@ def tokens(check):
         browser.rest(1)
         check.holds(browser.run("document.getElementById('dialog').open"), f"{button} asks before it acts")
         check.looks(f"dialog of {button}")
+        if button == "emergency" and check.arguments.maintenance:
+            words = browser.run("document.getElementById('dialog').textContent")
+            check.holds("but for 1 miner in hands-off maintenance" in words, f"an emergency stop says whom it leaves alone: {words}")
         browser.key("Escape")
         browser.wait("!document.getElementById('dialog').open")
     check.holds("token" not in browser.run("location.href").lower(), "the token stands in no address")
@@ -218,7 +239,7 @@ def size(check, folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
-    for name in ("--token-file", "--files", "--pictures"):
+    for name in ("--token-file", "--maintenance", "--files", "--pictures"):
         parser.add_argument(name)
     parser.add_argument("--restart", action="store_true")
     parser.add_argument("--seconds", type=int, default=5)
@@ -252,6 +273,8 @@ def main():
         browser.window(1280, 800)
         browser.rest(0.5)
         hands(check)
+        if arguments.maintenance:
+            maintenance(check, arguments.maintenance)
         check.quiet("without a token")
         if token:
             open_page(check, token)

@@ -107,6 +107,17 @@
     const box = node.getBoundingClientRect();
     if (seen(node) && !node.closest(".scroll, .list-view") && (box.right > innerWidth + 1 || box.left < -1)) found.push(`${says(node)} reaches out of the window`);
   }
+  // No row of the circuits is cut, and nothing in it lies over its neighbour.
+  const rows = document.getElementById("circuits-scroll");
+  if (rows && rows.scrollHeight > rows.clientHeight + 1) found.push(`${says(rows)} is cut: ${rows.scrollHeight} pixels of rows in ${rows.clientHeight}`);
+  if (rows && rows.getBoundingClientRect().bottom > rows.closest("section").getBoundingClientRect().bottom + 1) found.push(`${says(rows)} reaches out of its panel`);
+  for (const node of all(".words-cell .flag, .words-cell .row-acts")) {
+    if (!seen(node)) continue;
+    const [own, cell] = [node.getBoundingClientRect(), node.closest("td").getBoundingClientRect()];
+    if (own.right > cell.right + 1 || own.bottom > cell.bottom + 1) found.push(`${says(node)} reaches out of its cell`);
+    const beside = node.matches(".flag") ? node.closest("td").querySelector(".row-acts").getBoundingClientRect() : null;
+    if (beside?.width && own.right > beside.left + 1 && own.bottom > beside.top + 1 && own.top < beside.bottom - 1) found.push(`${says(node)} lies under what can be pressed`);
+  }
   // What can be pressed is large enough for a finger or a hand that is not steady.
   for (const node of all("button, select, input")) {
     if (!seen(node)) continue;

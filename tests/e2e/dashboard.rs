@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::bench::{Settings, Site, scenario, skip};
+use crate::bench::{Settings, Site, eventually, scenario, seconds, skip};
 
 const TOKEN: &str = "e2e-operator-token-0123456789";
 
@@ -21,12 +21,18 @@ fn the_page_is_read_in_a_browser_and_goes_on_over_a_restart_of_the_daemon() {
     let _sim = site.simulate("site.toml", &scenario(""));
     let start = || site.spawn("run", &mut site.ballast(&["run", "-c", "site.toml"]));
     let mut daemon = start();
+    // Somebody works on a miner, and it is left alone: the page has to say so.
+    let begin = ["maintenance", "begin", "v2-001", "--by", "Aisha", "--hands-off", "-c", "site.toml"];
+    eventually("the daemon is told of the work", seconds(20.0), || {
+        site.ballast(&begin).output().unwrap().status.success().then_some(())
+    });
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let check = std::process::Command::new("python3")
         .arg(here.join("tests/dashboard/check.py"))
         .arg(format!("http://127.0.0.1:{port}/"))
         .arg("--token-file")
         .arg(site.path("operator.token"))
+        .args(["--maintenance", "v2-001"])
         .arg("--files")
         .arg(here.join("src/web/dashboard"))
         .args(["--restart", "--seconds", "3"])

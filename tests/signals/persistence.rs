@@ -10,6 +10,7 @@ use std::time::Duration;
 use ballast::clock::{Clock, Moment};
 use ballast::config::Config;
 use ballast::control::frame::Frame;
+use ballast::control::signal::book::Phase;
 use ballast::control::signal::{Ask, Order, Receipt, Refusal, SourceState};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading, Snapshot};
@@ -371,9 +372,15 @@ async fn a_clock_in_doubt_begins_orders_early_and_ends_them_late() {
     let event = order("a", 50.0, begin, Some(begin.later(minutes(10))));
     desk.give(source(&desk, "utility"), event).await.unwrap();
     assert_eq!(import(&desk), None);
+    let phase = || {
+        let glance = desk.glance(source(&desk, "utility")).unwrap();
+        glance.standing("a").map(|held| glance.phase(held))
+    };
+    assert_eq!(phase(), Some(Phase::Ahead));
     pass(minutes(5)).await;
     desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), Some(50.0), "five minutes early");
+    assert_eq!(phase(), Some(Phase::Acting), "the lists say what the law does");
     assert_eq!(desk.views()[1].as_ref().unwrap().state, SourceState::Degraded);
     let status = desk.status();
     assert!(!status.clock_synchronised);
@@ -383,9 +390,11 @@ async fn a_clock_in_doubt_begins_orders_early_and_ends_them_late() {
     pass(minutes(19)).await;
     desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), Some(50.0), "and nearly five minutes late");
+    assert_eq!(phase(), Some(Phase::Acting), "in its extra minutes it stands in the lists");
     pass(minutes(1)).await;
     desk.heartbeat(source(&desk, "utility"));
     assert_eq!(import(&desk), None);
+    assert_eq!(phase(), None);
 }
 
 /// A site with a meter, and cycles of the control law in which it says what the test wants.

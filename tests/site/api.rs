@@ -5,8 +5,10 @@ use crate::{metrics_sample, web as pages};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Cause, Command, MinerState, Source, Waiting};
-use ballast::control::site::{Circuit, CircuitId, LimitId, MinerId, Site};
+use ballast::control::decision::{Cause, Command, LimitValue, MinerState, Source, Waiting};
+use ballast::control::site::{
+    Circuit, CircuitId, EmergencyStop, Interlock, LimitId, MeterId, MinerId, OpensBreaker, Site,
+};
 use ballast::control::snapshot::Target;
 use ballast::units::Watts;
 use ballast::web::Viewer;
@@ -98,6 +100,39 @@ async fn each_circuit_tells_what_caps_it_and_why() {
     let (_, meters) = server.json("/api/v1/meters").await;
     assert_eq!(meters["meters"][1]["name"], "dead");
     assert!(meters["meters"][1]["power_watts"].is_null());
+}
+
+#[tokio::test]
+async fn an_interlock_and_a_contact_tell_what_they_go_by_and_the_cap_is_that_of_the_root() {
+    let (exporter, _) = silent(2);
+    let mut site = metrics_sample::site(2);
+    site.circuits[1].interlock = Some(Interlock { meter: MeterId(2), at_least: Watts::whole(500) });
+    site.circuits[1].emergency_stop =
+        Some(EmergencyStop { meter: MeterId(0), opens_breaker: OpensBreaker::Never });
+    exporter.reconfigure(Arc::new(site));
+    publish(&exporter, |snapshot, decision| {
+        snapshot.meters[0].power.as_mut().unwrap().value = Watts::whole(1);
+        snapshot.meters[2].power.as_mut().unwrap().value = Watts::whole(31);
+        // What stops one container is no cap of the site.
+        decision.circuits[1].limits.push(LimitValue {
+            source: Source::Interlock(CircuitId(1)),
+            cap: Some(Watts::ZERO),
+            headroom: Watts::ZERO,
+            acts: true,
+        });
+        decision.binding.source = Source::Interlock(CircuitId(1));
+    });
+    let (_, status) = serve(exporter).await.json("/api/v1/status").await;
+    let cycle = &status["cycle"];
+    assert_eq!(
+        cycle["fleet"]["cap_watts"], 400_000.0,
+        "the breaker of the root, neither the surplus nor the interlock"
+    );
+    let told = json!({ "meter": "pv", "power_watts": 31.0, "at_least_watts": 500.0 });
+    assert_eq!(cycle["circuits"][1]["interlock_meter"], told);
+    assert_eq!(cycle["circuits"][0]["interlock_meter"], Value::Null);
+    assert_eq!(cycle["meters"][0]["contact"], "closed");
+    assert_eq!(cycle["meters"][2]["contact"], Value::Null, "a pump is none");
 }
 
 #[tokio::test]

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Moment;
-use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, Source};
+use ballast::control::decision::{Binding, Cause, Decision, LimitValue, MeterDecision, Source};
 use ballast::control::frame::Frame;
 use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
-    Cap, CircuitId, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
+    Cap, CircuitId, Interlock, LimitClass, LimitId, MeterId, MinerId, OrderSource, Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{Hold, OrderCap, Snapshot};
+use ballast::control::snapshot::{Hold, OrderCap, Snapshot, Target};
 use ballast::control::stop::StopState;
 use ballast::maintenance::{Kind, Work};
-use ballast::metrics::{Here, Known, Speaker, explain};
+use ballast::metrics::{Here, Known, Speaker, Telling, explain};
 use ballast::signal::status::{CapStatus, Late, SourceStatus, Status};
 use ballast::units::Watts;
 use metrics_sample::SECOND;
@@ -255,6 +255,53 @@ fn limits_of_the_site_are_told_by_what_they_are() {
 }
 
 #[test]
+fn an_interlock_is_told_with_what_its_meter_reads() {
+    let locked = |meter: usize| {
+        said(
+            |site, snapshot, decision| {
+                let at_least = Watts::whole(500);
+                site.circuits[1].interlock = Some(Interlock { meter: MeterId(meter), at_least });
+                bound(1, Source::Interlock(CircuitId(1)))(site, snapshot, decision);
+            },
+            None,
+        )
+    };
+    assert_eq!(
+        locked(2),
+        "the interlock of container does not hold (pv reads -312.4 kW, 500 W are needed): its miners sleep"
+    );
+    assert_eq!(
+        locked(1),
+        "nobody knows whether the interlock of container holds (dead has no fresh value, 500 W are needed): its miners \
+         sleep"
+    );
+}
+
+#[test]
+fn an_emergency_stop_is_told_by_how_it_stands() {
+    for (state, words) in [
+        (StopState::Open, "the emergency stop of container is open: its miners sleep"),
+        (
+            StopState::Unknown,
+            "the contact of the emergency stop of container cannot be read: its miners sleep",
+        ),
+        (
+            StopState::Latched,
+            "the emergency stop of container is closed again, and not released: its miners sleep",
+        ),
+    ] {
+        let told = said(
+            |site, snapshot, decision| {
+                decision.circuits[1].emergency_stop = Some(state);
+                bound(1, Source::Stop(CircuitId(1)))(site, snapshot, decision);
+            },
+            None,
+        );
+        assert_eq!(told, words);
+    }
+}
+
+#[test]
 fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
     let lost = |part: f64| {
         move |site: &mut Site, snapshot: &mut Snapshot, decision: &mut Decision| {
@@ -292,6 +339,23 @@ fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
     };
     let words = "the meter pv is lost: its fail-safe value of 5 kW at container holds";
     assert_eq!(said(reading, None), words);
+}
+
+#[test]
+fn what_holds_the_fleet_back_is_not_told_as_the_reason_to_raise_a_miner() {
+    let (site, now) = (metrics_sample::site(2), Moment::START);
+    let (snapshot, decision) = (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    for (binding, words) in [
+        ("follows the surplus: 312.4 kW", "because there was more for it: follows the surplus: 312.4 kW."),
+        ("held at 150 kW", "because there was more for it, up to what bound then: held at 150 kW."),
+    ] {
+        let target = Target::Power(Watts::whole(3_400));
+        let told = Telling { at: now, target, cause: Cause::Raise, binding: binding.into() };
+        let known = Known { told: Some(&told), learned: None, signals: None, work: None };
+        let sentences = explain(&frame, MinerId(0), known, now, &here());
+        assert!(sentences.iter().any(|one| one.ends_with(words)), "{sentences:?}");
+    }
 }
 
 #[test]

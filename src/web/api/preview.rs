@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::answer::json;
-use super::body;
+use super::body::{self, End};
 use super::document::{LimitOrder, OrderErrors};
 use super::limits::{no_limit, refused};
 use super::problem::Problem;
@@ -23,6 +23,7 @@ use super::{Need, Peer, Shared, body_of};
 use crate::control::preview::{Change, Preview, Skip};
 use crate::control::site::{Scope, Site};
 use crate::metrics::{circuit_name, miner_name};
+use crate::signal::status::Late;
 use crate::units::Watts;
 
 /// Miners that are told one by one.
@@ -96,6 +97,11 @@ pub(super) struct PreviewBody {
     moves: Moves,
     /// Who would not, and why.
     skipped: Vec<Skipped>,
+    /// By how much the order may hold on behind its end, because the clock is in doubt; `null` where it is not, and for what
+    /// has no end.
+    margin_seconds: Option<f64>,
+    /// Why.
+    margin_reason: Option<&'static str>,
     /// Meters and miners are still being read after a start: the rest says nothing yet.
     starting: bool,
 }
@@ -182,8 +188,16 @@ impl PreviewBody {
                     .collect(),
             },
             skipped,
+            margin_seconds: None,
+            margin_reason: None,
             starting: preview.starting,
         }
+    }
+
+    /// The same, with how much longer than it says the order may hold.
+    fn late(self, late: Option<Late>) -> Self {
+        let seconds = late.map(|late| late.by.as_secs_f64());
+        Self { margin_seconds: seconds, margin_reason: late.map(|late| late.why), ..self }
     }
 }
 
@@ -211,14 +225,14 @@ pub(super) async fn preview(
     let (_, name) = api.source_of(&caller)?;
     let query = Query::read(query.as_deref(), &["id", "withdraw"])?;
     let bytes = body_of(&headers, body).await?;
-    let (site, change) = match query.text("withdraw") {
+    let (site, change, late) = match query.text("withdraw") {
         Some(id) => {
             let (source, site) = api
                 .desk
                 .source_and_site(&name)
                 .ok_or_else(|| refused(&crate::signal::DeskError::NoSource, &name))?;
             let order = api.desk.held_cap(source, id).ok_or_else(|| no_limit(id))?;
-            (site, Change::TakeBack { order })
+            (site, Change::TakeBack { order }, None)
         }
         None => {
             let limit = body::limit(&bytes)?;
@@ -226,9 +240,11 @@ pub(super) async fn preview(
             super::limits::usable(id)?;
             let (source, order) = api.order(&name, id, &limit)?;
             let (site, order) = api.desk.would_cap(source, &order).map_err(|error| refused(&error, &name))?;
-            (site, Change::Give(order))
+            let at = api.desk.glance(source).filter(|_| !matches!(limit.end, End::Open));
+            let late = at.and_then(|at| Late::of(at.margin(), at.now.doubt));
+            (site, Change::Give(order), late)
         }
     };
     let preview = asker.ask(site.clone(), change.clone()).await?;
-    Ok(json(StatusCode::OK, &PreviewBody::new(&site, &change, &preview)))
+    Ok(json(StatusCode::OK, &PreviewBody::new(&site, &change, &preview).late(late)))
 }

@@ -43,6 +43,7 @@ const chart = new Chart({ canvas: $("chart-canvas"), holder: $("chart-holder"), 
 function take(name, value) {
 	if (name === "roster") {
 		fleet = new Fleet(value);
+		fleet.takeWork(maintenance);
 		miners.setFleet(fleet);
 		circuits.forget();
 		refreshAll();
@@ -69,7 +70,7 @@ function record() {
 	if (!cycle) return;
 	const root = cycle.circuits[0];
 	chart.add(frame.at, {
-		surplus: why.surplusOf(cycle), draw: cycle.fleet.power_watts, grid: root?.power_watts ?? null, budget: cycle.fleet.budget_watts, cap: cycle.binding.class === "surplus" ? null : root?.cap?.cap_watts ?? null,
+		surplus: why.surplusOf(cycle), draw: cycle.fleet.power_watts, grid: root?.power_watts ?? null, budget: cycle.fleet.budget_watts, cap: cycle.fleet.cap_watts ?? null,
 	}, cycle.binding.source);
 }
 
@@ -91,7 +92,7 @@ function render() {
 	const { status } = frame;
 	const states = fleet.counts();
 	const counts = Object.fromEntries(fleet.states.map((name, index) => [name, states[index]]));
-	why.render(status, counts);
+	why.render(status, counts, maintenance);
 	miners.update();
 	if (status.cycle) {
 		circuits.render(status.cycle, fleet, now());
@@ -229,7 +230,10 @@ async function askMaintenance() {
 	if (!offers("get", "maintenance", false)) return;
 	const answer = await get("maintenance");
 	if (answer.status === 404) notOffered("maintenance");
-	if (answer.ok) maintenance = answer.data?.maintenance ?? [];
+	if (!answer.ok) return;
+	maintenance = answer.data?.maintenance ?? [];
+	fleet?.takeWork(maintenance);
+	plan();
 }
 
 // ---- What may be done ----

@@ -2,7 +2,7 @@
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
-import { interlockOf, isOver } from "./why.js";
+import { interlockOf, isOver, lockWords } from "./why.js";
 
 // How an emergency stop stands, in words.
 const STOPS = {
@@ -108,7 +108,7 @@ export function render(cycle, fleet, now) {
 		if (over) flags.push(["critical", `${power(circuit.shortfall_watts)} short`]);
 		if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
 		const interlock = interlockOf(circuit);
-		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : "interlock does not hold"]);
+		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : `interlock does not hold${words?.includes("interlock of") ? "" : lockWords(circuit)}`]);
 		const stop = STOPS[circuit.emergency_stop];
 		if (stop) flags.push(stop);
 		for (const [place, level] of [[cells.flags, "critical"], [cells.good, "good"]]) keyed(place, flags.filter((one) => one[0] === level), ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));

@@ -1,6 +1,7 @@
 // What is known of the miners: typed arrays, so that ten thousand of them are a few hundred kilobytes.
 
 import { power } from "./format.js";
+import { WORK } from "./states.js";
 
 const SLEEP = -1;
 
@@ -21,6 +22,7 @@ export class Fleet {
 		this.draw = new Float64Array(count).fill(NaN);
 		this.told = new Float64Array(count).fill(NaN);
 		this.flag = new Uint8Array(count);
+		this.work = new Uint8Array(count);
 		roster.miners.forEach(([name, circuit, , watts], index) => {
 			this.names[index] = String(name);
 			this.lower[index] = this.names[index].toLowerCase();
@@ -65,6 +67,17 @@ export class Fleet {
 		}
 	}
 
+	// Takes what is worked on. A circuit stands for all miners there; 1 is asleep, 2 is left alone.
+	takeWork(list) {
+		this.work.fill(0);
+		for (const { name, kind, hold } of list ?? []) {
+			const set = kind === "miner" ? null : this.below[this.circuits.findIndex((circuit) => circuit.name === name)];
+			for (let index = 0; index < this.count; index += 1) {
+				if (set ? set.has(this.circuit[index]) : kind === "miner" && this.names[index] === name) this.work[index] = hold === "hands-off" ? 2 : 1;
+			}
+		}
+	}
+
 	stateName(index) {
 		return this.states[this.state[index]] ?? "unknown";
 	}
@@ -88,6 +101,11 @@ export class Fleet {
 		return counts;
 	}
 
+	// How many miners of a circuit, or of all, somebody works on.
+	works(circuit = -1) {
+		return this.work.filter((one, index) => one && (circuit < 0 || this.below[circuit].has(this.circuit[index]))).length;
+	}
+
 	// Which miners a filter lets through, as a byte for each.
 	matches({ words, states, circuit }, into = new Uint8Array(this.count)) {
 		const wanted = words.trim().toLowerCase();
@@ -96,7 +114,7 @@ export class Fleet {
 		const passes = this.states.map((name) => every || states.has(name));
 		let count = 0;
 		for (let index = 0; index < this.count; index += 1) {
-			const fits = passes[this.state[index]] && (!set || set.has(this.circuit[index])) && (!wanted || this.lower[index].includes(wanted));
+			const fits = (passes[this.state[index]] || (this.work[index] && states.has(WORK))) && (!set || set.has(this.circuit[index])) && (!wanted || this.lower[index].includes(wanted));
 			into[index] = fits ? 1 : 0;
 			count += fits ? 1 : 0;
 		}

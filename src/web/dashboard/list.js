@@ -2,7 +2,7 @@
 
 import { el, text } from "./dom.js";
 import { UNKNOWN, power } from "./format.js";
-import { colours, setSign, sign, stateOf } from "./states.js";
+import { WORK, colours, setSign, sign, stateOf } from "./states.js";
 
 const ROW = 32;
 const COLUMNS = [["state", "State"], ["name", "Miner"], ["circuit", "Circuit"], ["draw", "Draws"], ["told", "Told"], ["nameplate", "Nameplate"]];
@@ -109,8 +109,8 @@ export class MinerList {
 			row.node.style.transform = `translateY(${at * ROW}px)`;
 			row.node.setAttribute("aria-rowindex", String(at + 2));
 			row.node.tabIndex = at === this.focus ? 0 : -1;
-			setSign(row.picture, state, colour);
-			text(row.words, stateOf(state).words);
+			setSign(row.picture, fleet.work[index] ? `${state} ${WORK}` : state, colour);
+			text(row.words, `${stateOf(state).words}${fleet.work[index] ? ", in maintenance" : ""}`);
 			text(row.cells[1], fleet.names[index]);
 			text(row.cells[2], fleet.circuits[fleet.circuit[index]]?.name ?? UNKNOWN);
 			text(row.cells[3], fleet.draws(index));

@@ -127,7 +127,7 @@ export class MinerMap {
 		const colour = colours();
 		const pixels = Math.round(this.fit.cell * this.scale);
 		const gap = Math.max(1, Math.round(Math.min(2, this.fit.cell / 8) * this.scale));
-		const looks = this.fleet.states.length * LEVELS * 4;
+		const looks = this.fleet.states.length * LEVELS * 6;
 		const sheet = el("canvas");
 		sheet.width = pixels;
 		sheet.height = pixels * looks;
@@ -135,8 +135,8 @@ export class MinerMap {
 		this.fleet.states.forEach((name, state) => {
 			// What needs somebody is a little larger: it is found among ten thousand.
 			const size = stateOf(name).rank < 4 ? pixels : pixels - gap;
-			for (let kind = 0; kind < LEVELS * 4; kind += 1) {
-				drawState(context, 0, (state * LEVELS * 4 + kind) * pixels, size, name, colour, kind >> 2, (kind & 2) !== 0);
+			for (let kind = 0; kind < LEVELS * 6; kind += 1) {
+				drawState(context, 0, (state * LEVELS * 6 + kind) * pixels, size, name, colour, Math.floor(kind / 6), (kind >> 1) % 3);
 			}
 		});
 		const { data } = context.getImageData(0, 0, pixels, pixels * looks);
@@ -155,7 +155,7 @@ export class MinerMap {
 		this.draw();
 	}
 
-	// The number of the picture of a miner: its state, its share of the nameplate, whether it waits, whether it is searched for.
+	// The number of the picture of a miner: its state, its share of the nameplate, whether it waits or is worked on, whether it is searched for.
 	look(index) {
 		const { fleet } = this;
 		const state = fleet.state[index];
@@ -164,7 +164,7 @@ export class MinerMap {
 			const share = fleet.draw[index] / fleet.nameplate[index];
 			level = Number.isFinite(share) ? Math.max(0, Math.min(LEVELS - 1, Math.floor((share - 0.3) / 0.14))) : 0;
 		}
-		return ((state * LEVELS + level) * 2 + (fleet.flag[index] ? 1 : 0)) * 2 + (this.filter && !this.filter[index] ? 1 : 0);
+		return ((state * LEVELS + level) * 3 + (fleet.work[index] ? 2 : fleet.flag[index] ? 1 : 0)) * 2 + (this.filter && !this.filter[index] ? 1 : 0);
 	}
 
 	// Copies the picture of a cell into `image`, which is `wide` pixels wide, at `to`.
@@ -267,7 +267,7 @@ export class MinerMap {
 	describe(index) {
 		const { fleet } = this;
 		const told = fleet.sleeps(index) ? ", told to sleep" : Number.isFinite(fleet.told[index]) ? `, told ${power(fleet.told[index])}` : "";
-		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words} · draws ${fleet.draws(index)}${told}`;
+		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words}${fleet.work[index] ? ", in maintenance" : ""} · draws ${fleet.draws(index)}${told}`;
 	}
 
 	move(index, speak) {

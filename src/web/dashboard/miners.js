@@ -6,7 +6,7 @@ import { UNKNOWN, hashrate, known, power } from "./format.js";
 import { MinerList } from "./list.js";
 import { MinerMap } from "./map.js";
 import { circuitOptions } from "./moves.js";
-import { paintSign, sign, stateOf } from "./states.js";
+import { WORK, paintSign, sign, stateOf } from "./states.js";
 
 const filter = { words: "", states: new Set(), circuit: -1 };
 let fleet = null;
@@ -53,15 +53,16 @@ export function setFleet(next) {
 	filter.circuit = where === null ? -1 : fleet.circuits.findIndex((circuit) => circuit.name === where);
 	$("where").replaceChildren(el("option", { value: "-1" }, "All circuits"),
 		...circuitOptions(fleet, ({ index }) => index).map(([value, words]) => el("option", { value, selected: value === filter.circuit }, words)));
-	filter.states = new Set([...filter.states].filter((name) => fleet.states.includes(name)));
+	filter.states = new Set([...filter.states].filter((name) => name === WORK || fleet.states.includes(name)));
 	const order = fleet.states.map((name, index) => ({ name, index })).sort((a, b) => stateOf(b.name).rank - stateOf(a.name).rank);
+	order.push({ name: WORK, index: -1 });
 	chips = order.map(({ name, index }) => {
 		const count = el("b", "value", "0");
 		const button = el("button", { class: "state", "aria-pressed": String(filter.states.has(name)), onclick: () => {
 			if (!filter.states.delete(name)) filter.states.add(name);
 			attribute(button, "aria-pressed", String(filter.states.has(name)));
 			apply();
-		} }, sign(name), el("span", {}, stateOf(name).words), count);
+		} }, sign(index < 0 ? `asleep ${WORK}` : name), el("span", {}, index < 0 ? `in ${WORK}` : stateOf(name).words), count);
 		return { button, count, index };
 	});
 	$("state-filter").replaceChildren(...chips.map(({ button }) => button));
@@ -83,8 +84,9 @@ function apply() {
 function counts() {
 	const all = fleet.counts(filter.circuit);
 	for (const { button, count, index } of chips) {
-		text(count, all[index].toLocaleString("en"));
-		button.classList.toggle("none", all[index] === 0);
+		const its = index < 0 ? fleet.works(filter.circuit) : all[index];
+		text(count, its.toLocaleString("en"));
+		button.classList.toggle("none", its === 0);
 	}
 }
 
@@ -157,7 +159,7 @@ function fillDetails(name, answer) {
 	const sentences = (miner.explanation ?? []).map((one, at) => ({ one, at }));
 	if (miner.fault) sentences.unshift({ one: `Its own words: ${miner.fault}`, at: "fault" });
 	keyed(explanation, sentences, ({ at }) => at, () => el("li"), (node, { one }) => text(node, one));
-	const told = miner.setpoint === "sleep" ? "sleep" : miner.setpoint ? power(miner.setpoint_watts) : "nothing yet";
+	const told = miner.setpoint === "sleep" ? "sleep" : miner.setpoint ? `settles at ${power(miner.setpoint_watts)}` : "nothing yet";
 	const rows = [
 		["Draws, by its own reading", power(miner.power_watts)], ["Draws, best estimate", power(miner.estimate_watts)], ["Counted, at the most", power(miner.counted_watts)],
 		["Told", told], ["Hashrate", hashrate(miner.hashrate_hashes_per_second)], ["Nameplate", index >= 0 && known(fleet.nameplate[index]) ? power(fleet.nameplate[index]) : UNKNOWN],

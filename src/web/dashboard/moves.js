@@ -80,6 +80,7 @@ function preview(answer) {
 	const parts = [
 		...(data.cap_watts === null ? [] : [data.short_watts >= 1 ? line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
 			: known(met) ? line("good", met < 0.5 ? "It is met already." : `It is met after about ${span(met)}.`) : line("warning", "When it is met is not known.")]),
+		...(data.margin_seconds > 0 ? [line("warning", `It may hold up to ${Math.ceil(data.margin_seconds / 60)} min longer than that, because ${data.margin_reason}.`)] : []),
 		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`),
 		moves.total ? line("held", `${total} to move: ${Object.entries(kinds).filter(([key]) => moves[key]).map(([key, words]) => `${moves[key].toLocaleString("en")} ${words}`).join(", ")}.`) : line("good", "No miner moves."),
 		...(data.skipped ?? []).map((skip) => line("warning", `${many(skip.miners, "miner")} skipped (${skip.why}), ${power(skip.watts)}: ${skip.names.slice(0, 6).join(", ")}${skip.miners > 6 ? " …" : ""}`)),
@@ -181,10 +182,12 @@ export function pause() {
 
 export function emergency() {
 	const body = stop({ urgency: "emergency" });
+	const left = page.fleet.work.filter((one) => one === 2).length;
+	const but = left ? `, but for ${many(left, "miner")} in hands-off maintenance: nothing is told to ${left === 1 ? "it" : "them"}` : "";
 	ask("Emergency stop", {
-		words: [strong("All miners of the site are stopped at once, by the fastest way that each of them has."),
+		words: [strong(`All miners of the site are stopped at once, by the fastest way that each of them has${but}.`),
 			"They stay stopped until somebody clears it under “Orders and limits”. It opens no breakers: where lives are at risk, use the switch of the site.", previewOf(body).place],
-		button: "Stop all miners now", danger: true, act: ({ by }) => put({ ...body, by }, "emergency stop"), after: tell("Emergency stop: all miners stop."),
+		button: "Stop all miners now", danger: true, act: ({ by }) => put({ ...body, by }, "emergency stop"), after: tell(`Emergency stop: all miners stop${but}.`),
 	});
 }
 

@@ -38,7 +38,7 @@ export function renderMeters(meters) {
 		const { readings = {} } = meter;
 		if (known(readings.frequency)) words.push(`${readings.frequency.toFixed(2)} Hz`);
 		if (known(readings.state_of_charge)) words.push(`charged ${Math.round(readings.state_of_charge)} %`);
-		fill(node, level, meter.name, power(meter.power_watts), words.join(" · "));
+		fill(node, level, meter.name, meter.contact ?? power(meter.power_watts), words.join(" · "));
 	});
 }
 
@@ -52,9 +52,10 @@ export function renderSources(signals) {
 	show($("sources"), list.length > 0);
 	keyed($("source-list"), list, (source) => source.name, line, (node, source) => {
 		const [level, state] = SOURCES[source.state] ?? ["wait", source.state ?? "not asked yet"];
-		const words = [state];
-		// The operator's hand is always there: that it was "heard" says nothing.
-		if (source.name !== "operator") words.push(known(source.age_seconds) ? `heard ${span(source.age_seconds)} ago` : "never heard");
+		// The operator's hand is always there: that it was "heard" says nothing, and of one who was never heard it is wrong.
+		const others = source.name !== "operator";
+		const words = [others && known(source.age_seconds) ? state : state.replace("heard, ", "")];
+		if (others) words.push(known(source.age_seconds) ? `heard ${span(source.age_seconds)} ago` : "never heard");
 		for (const cap of source.caps) {
 			words.push(`${cap.caps === "miners" ? "miners" : "import"} of ${cap.circuit}${cap.order ? ` by ${cap.order}` : ""}${cap.why === "order" ? "" : ` (${cap.why})`}`);
 		}

@@ -11,6 +11,8 @@ export const STATES = {
 	fault: { words: "fault", rank: 0, colour: "--red" },
 };
 const OTHER = { words: "", rank: 8, colour: "--muted" };
+// Beside their states: what somebody works on. It is no state, so it is a mark on the sign of one.
+export const WORK = "maintenance";
 export const stateOf = (name) => STATES[name] ?? { ...OTHER, words: name ?? "unknown" };
 
 // How many shades a hashing miner has, from its lowest draw to its nameplate.
@@ -22,8 +24,9 @@ export function colours() {
 	return (name) => style.getPropertyValue(name).trim();
 }
 
-// Draws the sign of a state into the square at `x`, `y`; `level` is 0 to `LEVELS` − 1, `flag` marks one that waits.
-export function drawState(context, x, y, size, name, colour, level = LEVELS - 1, flag = false) {
+// Draws the sign of a state into the square at `x`, `y`; `level` is 0 to `LEVELS` − 1; `mark` is 1 for one that waits, 2 for one
+// that somebody works on.
+export function drawState(context, x, y, size, name, colour, level = LEVELS - 1, mark = 0) {
 	const main = colour(stateOf(name).colour);
 	const middle = size / 2;
 	const line = Math.max(1, Math.round(size / 8));
@@ -50,7 +53,7 @@ export function drawState(context, x, y, size, name, colour, level = LEVELS - 1,
 		context.globalAlpha = 0.75;
 		context.strokeRect(half, half, size - line, size - line);
 		context.globalAlpha = 1;
-		if (flag) context.fillRect(size * 0.3, size * 0.3, size * 0.4, size * 0.4);
+		if (mark === 1) context.fillRect(size * 0.3, size * 0.3, size * 0.4, size * 0.4);
 	} else if (name === "pending") {
 		context.beginPath();
 		context.arc(middle, middle, Math.max(1, size * 0.18), 0, 7);
@@ -82,6 +85,15 @@ export function drawState(context, x, y, size, name, colour, level = LEVELS - 1,
 	} else {
 		context.strokeRect(half, half, size - line, size - line);
 	}
+	if (mark === 2) {
+		// A corner, apart from the sign below it by a line of the ground.
+		context.globalAlpha = 1;
+		for (const [ground, from] of [["--panel", 0.25], ["--violet", 0.42]]) {
+			context.fillStyle = colour(ground);
+			polygon(context, [[size, size * from], [size, size], [size * from, size]]);
+			context.fill();
+		}
+	}
 	context.restore();
 }
 
@@ -91,7 +103,7 @@ function polygon(context, points) {
 	context.closePath();
 }
 
-// A canvas of its own with the sign of a state, for keys and lists.
+// A canvas of its own with the sign of a state, for keys and lists. Behind a blank stands that somebody works on it.
 export function sign(name) {
 	const canvas = document.createElement("canvas");
 	canvas.className = "sign-of";
@@ -106,7 +118,8 @@ export function paintSign(canvas, colour = colours()) {
 	canvas.width = 14 * scale;
 	canvas.height = 14 * scale;
 	const context = canvas.getContext("2d");
-	drawState(context, scale, scale, 12 * scale, canvas.dataset.state, colour);
+	const [name, work] = canvas.dataset.state.split(" ");
+	drawState(context, scale, scale, 12 * scale, name, colour, LEVELS - 1, work ? 2 : 0);
 }
 
 // Gives a sign of a list another state.

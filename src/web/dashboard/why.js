@@ -17,6 +17,9 @@ const MODES = {
 const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
 const silentOf = (counts) => (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
 const totalOf = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
+// Circuits whose emergency stop has stopped their miners.
+const STOPS = { open: "is open", latched: "waits to be released", unknown: "cannot be read" };
+const stopsOf = (cycle) => (cycle?.circuits ?? []).filter((circuit) => circuit.emergency_stop in STOPS);
 export const modeWords = (mode) => MODES[mode]?.[0] ?? capital(mode ?? UNKNOWN);
 
 // Whether it is known what is left over: not without a fresh value at the grid connection.
@@ -63,7 +66,7 @@ function held({ fleet, binding, circuits }, follows) {
 	if (binding.class === "surplus") {
 		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and the miners draw ${draw}.`;
 	}
-	const words = /\b(held|holds?|is|are|does|lost)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
+	const words = /\b(held|holds?|is|are|does|lost|cannot|has)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
 	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
 	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
 	return `${words}; ${figure}${spare}.`;
@@ -72,7 +75,7 @@ function held({ fleet, binding, circuits }, follows) {
 const ORDER = { critical: 0, warning: 1, notice: 2, good: 3 };
 
 // What somebody should know at once, the worst first: `{ level, words, to }`.
-export function notes(status, counts) {
+export function notes(status, counts, works) {
 	const all = [];
 	const add = (level, words, to) => all.push({ level, words, to });
 	const { cycle, signals } = status;
@@ -88,8 +91,9 @@ export function notes(status, counts) {
 		}
 		for (const circuit of cycle.circuits) {
 			if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
-			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold`, "#circuits");
+			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold${lockWords(circuit)}`, "#circuits");
 		}
+		for (const { name, emergency_stop: stop } of stopsOf(cycle)) add("critical", `Emergency stop of ${name} ${STOPS[stop]}`, "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
@@ -97,6 +101,7 @@ export function notes(status, counts) {
 		if (fleet.left_why) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
+	for (const words of worksOf(works)) add("notice", words, "#miners");
 	for (const source of signals?.sources ?? []) {
 		if (source.state === "failsafe" || source.state === "released") add("critical", `Signal ${source.name} is lost: its ${source.state === "released" ? "release value" : "fail-safe value"} holds`, "#sources");
 		else if (source.state === "degraded") add("warning", `Signal ${source.name} is in doubt`, "#sources");
@@ -113,6 +118,22 @@ export function interlockOf(circuit) {
 	const value = circuit.interlock ?? circuit.interlock_holds;
 	if (value === undefined || value === null) return null;
 	return value === true || value === "holds";
+}
+
+// What its meter says of an interlock that does not hold, to stand behind that.
+export function lockWords({ interlock_meter: lock }) {
+	if (!lock) return "";
+	return `: ${lock.meter} ${known(lock.power_watts) ? `reads ${power(lock.power_watts)}` : "has no fresh value"}, ${power(lock.at_least_watts)} are needed`;
+}
+
+// What is worked on, for each who does: `3 miners are in maintenance (m30s-001, …), by A. Khan`.
+function worksOf(works) {
+	const all = new Map();
+	for (const work of works ?? []) all.set(work.by, [...(all.get(work.by) ?? []), work]);
+	return [...all].map(([by, list]) => {
+		const count = list.reduce((sum, { miners }) => sum + miners, 0);
+		return `${many(count, "miner")} ${count === 1 ? "is" : "are"} in maintenance (${list.slice(0, 3).map(({ name }) => name).join(", ")}${list.length > 3 ? ", …" : ""}), by ${by}`;
+	});
 }
 
 const FIGURES = { surplus: "Surplus", draw: "Fleet draw", grid: "Grid", budget: "Budget", left: "Left unused", hashrate: "Hashrate" };
@@ -141,16 +162,19 @@ function set(key, [number, unit], under, level = null) {
 }
 
 // Shows a status; gives what is worth saying aloud.
-export function render(status, counts) {
-	const [words, sign] = MODES[status.mode] ?? [capital(status.mode), "notice"];
-	attribute($("mode"), "data-mode", status.mode);
+export function render(status, counts, works) {
+	const stops = ["observe", "stand-by"].includes(status.mode) ? [] : stopsOf(status.cycle);
+	// A stop of the root is one of the whole site.
+	const stopped = stops.length ? [stops[0] === status.cycle.circuits[0] ? "Stopped in an emergency" : "Partly stopped in an emergency", "critical"] : null;
+	const [words, sign] = stopped ?? MODES[status.mode] ?? [capital(status.mode), "notice"];
+	attribute($("mode"), "data-mode", stopped ? "emergency" : status.mode);
 	text($("mode-words"), words);
 	setIcon($("mode-icon"), sign);
 	text($("site"), status.site);
 	const title = `${words} – ${status.site} – Ballast`;
 	if (document.title !== title) document.title = title;
 	text($("sentence"), sentence(status, counts));
-	const list = notes(status, counts);
+	const list = notes(status, counts, works);
 	if (!list.length && status.cycle) list.push({ level: "good", words: "Nothing else needs attention", to: null });
 	// Beyond a dozen the worst are shown and the rest is counted.
 	if (list.length > 12) {

@@ -35,6 +35,8 @@ pub struct Circuit {
     pub breaker: Option<&'static str>,
     /// Whether its interlock permits its miners to run; `null` without one.
     pub interlock: Option<bool>,
+    /// What its interlock goes by; `null` without one.
+    pub interlock_meter: Option<InterlockMeter>,
     /// Its emergency stop: `ready`, `open`, `unknown`, `latched` or `unread`; `null` without one.
     pub emergency_stop: Option<&'static str>,
     /// The source of the tightest of its own limits.
@@ -43,6 +45,17 @@ pub struct Circuit {
     pub cap: EffectiveCap,
     /// Every limit that acts here.
     pub limits: Vec<CircuitLimit>,
+}
+
+/// What an interlock goes by.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct InterlockMeter {
+    /// The meter.
+    pub meter: String,
+    /// What it reads; `null` without a fresh value, which does not hold.
+    pub power_watts: Option<f64>,
+    /// What it has to read at least.
+    pub at_least_watts: f64,
 }
 
 /// The cap that counts for a circuit.
@@ -118,6 +131,11 @@ pub(in crate::web) fn circuit(
             .iter()
             .find(|limit| matches!(limit.source, Source::Interlock(_)))
             .map(|limit| !limit.acts),
+        interlock_meter: speaker.lock(id).map(|lock| InterlockMeter {
+            meter: lock.meter.to_owned(),
+            power_watts: lock.reads.map(|reads| reads.get()),
+            at_least_watts: lock.needs.get(),
+        }),
         emergency_stop: outcome.emergency_stop.map(StopState::name),
         binding: source_label(site, outcome.binding).into_owned(),
         cap: EffectiveCap::new(site, speaker.cap(id)),

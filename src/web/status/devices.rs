@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 use crate::clock::Moment;
 use crate::control::frame::{Frame, fresh_measure, fresh_power, fresh_status, meter_input, meter_up};
 use crate::control::measure::Measure;
-use crate::control::site::{Combination, MeterId, MinerId};
+use crate::control::site::{Combination, MeterId, MinerId, Site};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
+use crate::control::stop::CLOSED;
 use crate::metrics::{circuit_name, part_name};
 
 /// A meter.
@@ -23,6 +24,9 @@ pub struct Meter {
     pub up: Option<bool>,
     /// Its value while it is fresh.
     pub power_watts: Option<f64>,
+    /// `closed` or `open`, of a contact: one that an emergency stop reads, or an interlock that needs no more than 1 W.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<&'static str>,
     /// Age of the latest good value.
     pub age_seconds: Option<f64>,
     /// How often the device has a new value, as learned.
@@ -71,6 +75,15 @@ pub struct Miner {
     pub fault: Option<String>,
 }
 
+/// Whether a meter is a contact, whose watts say nothing: one that an emergency stop reads, or an interlock for which the
+/// least of a closed contact is enough.
+fn contact(site: &Site, id: MeterId) -> bool {
+    site.circuits.iter().any(|circuit| {
+        circuit.emergency_stop.is_some_and(|stop| stop.meter == id)
+            || circuit.interlock.is_some_and(|lock| lock.meter == id && lock.at_least <= CLOSED)
+    })
+}
+
 /// All meters of a frame.
 pub(in crate::web) fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
     let site = &frame.site;
@@ -86,11 +99,14 @@ pub(in crate::web) fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
             let value = fresh_measure(site, id, &input, *measure, now)?;
             Some((*name, value))
         });
+        let power = fresh_power(frame, id, now);
+        let closed = power.filter(|_| contact(site, id)).map(|power| power >= CLOSED);
         Meter {
             name: meter.name.clone(),
             status: input.status.name(),
             up: meter_up(frame, id, now),
-            power_watts: fresh_power(frame, id, now).map(|power| power.get()),
+            power_watts: power.map(|power| power.get()),
+            contact: closed.map(|closed| if closed { "closed" } else { "open" }),
             age_seconds: input.power.map(|reading| now.since(reading.at).as_secs_f64()),
             refresh_seconds: input.refresh.map(|refresh| refresh.as_secs_f64()),
             lag_seconds: outcome.map_or(meter.lag, |outcome| outcome.lag).as_secs_f64(),

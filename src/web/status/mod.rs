@@ -15,7 +15,7 @@ use crate::control::signal::SourceState;
 use crate::control::site::{Scope, Site};
 use crate::metrics::{
     Exporter, Here, Present, Speaker, circuit_name, count_by_state, describe, left_words, miner_name,
-    source_label, surplus, waiting_words,
+    root_cap, source_label, surplus, waiting_words,
 };
 use crate::signal::status::SourceStatus;
 use crate::units::Watts;
@@ -144,6 +144,8 @@ pub struct Fleet {
     pub surplus_watts: Option<f64>,
     /// What fits the whole tree.
     pub budget_watts: f64,
+    /// The tightest cap on the root circuit, that of the surplus aside; `null` without one.
+    pub cap_watts: Option<f64>,
     /// The budget after the ramp.
     pub target_watts: f64,
     /// What the miners are set to.
@@ -273,6 +275,7 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
         fleet: Fleet {
             surplus_watts: surplus(site, decision).map(Watts::get),
             budget_watts: fleet.budget.get(),
+            cap_watts: root_cap(site, decision).map(|cap| cap.get()),
             target_watts: fleet.target.get(),
             setpoint_watts: fleet.setpoint.get(),
             power_watts: fleet.draw.get(),
