@@ -1,7 +1,7 @@
 //! `ballast ledger`: what can be proven, without the daemon.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use super::Failure;
 use super::moment::{self, utc};
 use crate::proof::export;
 use crate::proof::key::{PUBLIC, PublicKey};
-use crate::proof::read::Entries;
+use crate::proof::read::{Entries, Heading};
 use crate::proof::verify::{Report, Verifier};
 use crate::proof::{Entry, Kind};
 
@@ -122,7 +122,7 @@ struct Stamps {
 struct Export {
     /// The name that its source gives the order
     order: String,
-    /// The file, which must not be there yet
+    /// The file; an earlier export of the same order is replaced, and nothing else
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Of this source
@@ -276,11 +276,11 @@ fn show(args: &Show) -> Result<(), Failure> {
             && args.from.is_none_or(|from| entry.at >= from.as_millisecond())
             && args.to.is_none_or(|to| entry.at <= to.as_millisecond());
         if wanted && failed.is_ok() {
-            failed = std::io::stdout().lock().write_all(line(&entry).as_bytes());
+            failed = io::stdout().lock().write_all(line(&entry).as_bytes());
         }
     })?;
     match failed {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::System { what: "cannot write to standard output", source: error })
         }
         _ => Ok(()),
@@ -306,7 +306,7 @@ fn stamps(args: &Stamps) -> Result<(), Failure> {
             let file = args.out.join(format!("{}.{end}", entry.number));
             let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&file);
             match written.and_then(|mut file| file.write_all(&content)) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     failed = Err(fail(&file, error))
                 }
                 _ => {}
@@ -338,13 +338,38 @@ fn stamps(args: &Stamps) -> Result<(), Failure> {
     ))
 }
 
-fn export(args: &Export) -> Result<(), Failure> {
-    let entries = args.place.open()?;
-    let key = args.place.key(&entries)?;
-    let part = export::find(&entries, &args.order, args.source.as_deref(), key.pem())?;
-    let fail = |source| Failure::Written { file: args.out.display().to_string(), source };
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&args.out).map_err(fail)?;
-    let mut file = std::io::BufWriter::new(file);
+/// Whether an export may be written there: where nothing is, or an earlier export of the same run of the same order.
+fn replaceable(out: &Path, heading: &Heading) -> io::Result<()> {
+    match std::fs::symlink_metadata(out) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        // Nothing is read of what is no file: a terminal would wait.
+        Ok(there) if !there.is_file() => {}
+        Ok(_) => {
+            let whose = |heading: &Heading| {
+                let of = |name: &str| heading.order.get(name).cloned();
+                (of("source"), of("order"), heading.entries.first().copied())
+            };
+            if let Ok(Entries::Export(there, _)) = Entries::open(out)
+                && whose(&there) == whose(heading)
+            {
+                return Ok(());
+            }
+        }
+    }
+    let words = "it is there, and is no earlier export of this order: name another file, or move it away";
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, words))
+}
+
+/// Writes a part of a chain into a new file. Gives how many entries it has.
+fn fill(
+    file: &Path,
+    entries: &Entries,
+    part: &export::Part,
+    fail: impl Fn(io::Error) -> Failure,
+) -> Result<u64, Failure> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(&fail)?;
+    let mut file = io::BufWriter::new(file);
     let heading = serde_json::to_string(&part.heading).map_err(|error| fail(error.into()))?;
     let mut written = writeln!(file, "{heading}");
     let mut count = 0_u64;
@@ -355,6 +380,29 @@ fn export(args: &Export) -> Result<(), Failure> {
         }
     })?;
     written.and_then(|()| file.flush()).map_err(fail)?;
+    Ok(count)
+}
+
+fn export(args: &Export) -> Result<(), Failure> {
+    let entries = args.place.open()?;
+    let key = args.place.key(&entries)?;
+    let part = export::find(&entries, &args.order, args.source.as_deref(), key.pem())?;
+    let fail = |source: io::Error| Failure::Written { file: args.out.display().to_string(), source };
+    replaceable(&args.out, &part.heading).map_err(fail)?;
+    // Written beside it: whoever reads it meanwhile, or exports it from itself, finds a whole one.
+    let mut beside = args.out.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let written = fill(&beside, &entries, &part, fail)
+        .and_then(|count| std::fs::rename(&beside, &args.out).map(|()| count).map_err(fail));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    let count = written?;
     let mut text = format!(
         "{}: {count} entries, {} to {}, of which {} are about the order\n",
         args.out.display(),

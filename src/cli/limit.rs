@@ -1,5 +1,6 @@
 //! `ballast limit`: the operator's hand on a running daemon.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -87,6 +88,12 @@ struct Set {
 struct Clear {
     /// Name of the cap
     name: String,
+    /// Who takes it back, for the record; the account that runs this command without it
+    #[arg(long, value_name = "NAME", conflicts_with = "preview")]
+    by: Option<String>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", conflicts_with = "preview")]
+    note: Option<String>,
     /// Only say what it would do
     #[arg(long)]
     preview: bool,
@@ -101,9 +108,12 @@ struct Clear {
 struct Lift {
     /// The source, as in [signals.SOURCE]
     source: String,
-    /// Who answers for it
+    /// Who answers for it; with --end the account that runs this command without it
     #[arg(long, value_name = "NAME", required_unless_present = "end")]
     by: Option<String>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// For this time, such as 30min; a day at the most
     #[arg(long = "for", value_name = "TIME", value_parser = super::time, required_unless_present_any = ["until", "end"],
           conflicts_with = "until")]
@@ -112,7 +122,7 @@ struct Lift {
     #[arg(long, value_name = "TIME", value_parser = moment::coming)]
     until: Option<Timestamp>,
     /// End a lift before its time
-    #[arg(long, conflicts_with_all = ["by", "duration", "until"])]
+    #[arg(long, conflicts_with_all = ["duration", "until"])]
     end: bool,
     #[command(flatten)]
     reach: Reach,
@@ -140,7 +150,9 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             given(&args.name, &answer)
         }
         Command::Clear(args) => {
-            Daemon::reach(&args.reach)?.delete(&["limits", &args.name]).await?;
+            let (by, note) = (args.by.clone().or_else(account), args.note.as_deref());
+            let query = person(by.as_deref(), note);
+            Daemon::reach(&args.reach)?.delete_with(&["limits", &args.name], &query).await?;
             format!("{} is taken back\n", args.name)
         }
         Command::List(args) => {
@@ -156,11 +168,13 @@ async fn lift(args: &Lift) -> Result<String, Failure> {
     let daemon = Daemon::reach(&args.reach)?;
     let path = ["lifts", args.source.as_str()];
     if args.end {
-        daemon.delete(&path).await?;
+        let by = args.by.clone().or_else(account);
+        daemon.delete_with(&path, &person(by.as_deref(), args.note.as_deref())).await?;
         return Ok(format!("the caps of {} hold again\n", args.source));
     }
     let mut body = Map::new();
     insert(&mut body, "by", args.by.clone());
+    insert(&mut body, "note", args.note.clone());
     insert(&mut body, "duration", args.duration.map(quantity::write_time));
     insert(&mut body, "valid_until", args.until.map(|at| at.to_string()));
     let answer = daemon.put(&path, &Value::Object(body)).await?;
@@ -193,10 +207,30 @@ fn order(args: &Set) -> Value {
     Value::Object(body)
 }
 
-/// The account that runs the command: before `sudo`, where that was used.
+/// Who answers for what has no body, as parameters.
+fn person<'p>(by: Option<&'p str>, note: Option<&'p str>) -> Vec<(&'static str, &'p str)> {
+    by.map(|by| ("by", by)).into_iter().chain(note.map(|note| ("note", note))).collect()
+}
+
+/// The account that runs the command: before `sudo`, where that was used. A service or a container often has no `USER`: then
+/// what the machine calls the account, or its number where it has no name.
 fn account() -> Option<String> {
     let sound = |name: &String| !name.is_empty() && name.len() <= 128 && is_line(name);
-    ["SUDO_USER", "USER"].iter().find_map(|variable| std::env::var(variable).ok().filter(sound))
+    let told = |variable: &&str| std::env::var(variable).ok().filter(sound);
+    ["SUDO_USER", "USER"].iter().find_map(told).or_else(|| {
+        let own = std::fs::metadata("/proc/self").ok()?.uid();
+        let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Some(named(&accounts, own).filter(sound).unwrap_or_else(|| format!("uid {own}")))
+    })
+}
+
+/// The name of an account in the list of the machine.
+fn named(accounts: &str, uid: u32) -> Option<String> {
+    accounts.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let (name, number) = (parts.next()?, parts.nth(1)?);
+        (number.parse::<u32>() == Ok(uid)).then(|| name.to_owned())
+    })
 }
 
 fn insert(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
@@ -346,6 +380,15 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_has_a_name_by_its_number() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\n+nis\naisha:x:1000:1000:Aisha:/home/aisha:/bin/sh\n";
+        assert_eq!(named(accounts, 1000).as_deref(), Some("aisha"));
+        assert_eq!(named(accounts, 0).as_deref(), Some("root"));
+        assert_eq!(named(accounts, 100), None);
+        assert!(account().is_some_and(|name| !name.is_empty()), "whoever runs this has an account");
+    }
 
     #[test]
     fn an_order_is_told_in_a_line() {

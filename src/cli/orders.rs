@@ -236,10 +236,6 @@ impl Daemon {
         self.ask(Method::POST, path, query, body).await
     }
 
-    pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
-        self.ask(Method::DELETE, path, None, None).await
-    }
-
     /// The same with several parameters.
     pub(super) async fn post_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
         self.ask(Method::POST, path, query.iter().copied(), None).await

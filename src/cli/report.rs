@@ -64,6 +64,9 @@ pub struct Args {
     /// Whose days and hours, such as Europe/Vienna; otherwise those of this machine
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub zone: Option<TimeZone>,
+    /// The name of the site on it; otherwise what the record has of it
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
     /// Settle the orders of a source by another baseline than it had, such as utility=10-in-10 or "utility=firm 400 kW"
     #[arg(long, value_name = "SOURCE=BASELINE", value_parser = baseline, help_heading = "Orders")]
     pub baseline: Vec<(String, Baseline)>,
@@ -146,6 +149,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::Energy(error.to_string());
     let reader = Reader::open(&path).map_err(|error| fail(&error))?;
     let told = Told {
+        site: args.site.clone(),
         from,
         until,
         zone,

@@ -27,6 +27,8 @@ use crate::units::Watts;
 const MOST_MINERS: usize = 100_000;
 /// The longest name of a tenant.
 const LONGEST_TENANT: usize = 64;
+/// Miners that one warning names.
+const MOST_NAMED: usize = 3;
 
 /// All miners, in the order of the file: groups first.
 #[derive(Default)]
@@ -205,6 +207,7 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         }
     }
     all.report_duplicates(report);
+    all.report_bare(report);
     all.result
 }
 
@@ -327,6 +330,8 @@ struct Template {
     miner: Miner,
     driver: DriverKind,
     port: u16,
+    /// Where it stands, when it has no account and its driver needs one.
+    bare: Option<Span>,
     credentials: Option<Credentials>,
     timeout: Duration,
     rated: Watts,
@@ -375,7 +380,9 @@ fn template(
             "give `silent_after` room for a few lost answers, or shorten `poll_period`",
         );
     }
-    let credentials = credentials(title, span, keys, driver, traits.class, context, report);
+    let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver));
+    let bare = given.is_none() && driver.needs_password() && traits.class != Class::ReadOnly;
+    let credentials = credentials(keys, driver, context, report);
     if report.count() > mistakes {
         return None;
     }
@@ -399,6 +406,7 @@ fn template(
         },
         driver,
         port: keys.port.unwrap_or(traits.port),
+        bare: bare.then_some(span),
         credentials,
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
         rated: curve.rated,
@@ -407,26 +415,13 @@ fn template(
 }
 
 fn credentials(
-    title: &str,
-    span: Span,
     keys: &Keys,
     driver: DriverKind,
-    class: Class,
     context: &Context<'_, '_>,
     report: &Report<'_>,
 ) -> Option<Credentials> {
     // The most specific wins: the miner's, its group's, its driver's.
-    let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver));
-    let Some(given) = given else {
-        if !context.observe && driver.needs_password() && class != Class::ReadOnly {
-            report.warn(
-                span,
-                format!("{title} has no `credentials`: its miners can be watched, but not throttled"),
-                "write credentials = { password_file = \"…\" }, or once for all of a driver [credentials.DRIVER]",
-            );
-        }
-        return None;
-    };
+    let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver))?;
     let default = driver.traits().username;
     if keys.credentials.is_some() {
         no_account_name(given, driver, report);
@@ -477,6 +472,8 @@ struct Collector {
     macs: BTreeMap<Mac, Span>,
     /// Addresses used twice: (place, earlier place) with the first of them and how many there are.
     duplicates: BTreeMap<(Span, Span), (String, usize)>,
+    /// Miners without an account that their driver needs: where the first stands, some names, and how many there are.
+    bare: Option<(Span, Vec<String>, usize)>,
 }
 
 impl Collector {
@@ -520,6 +517,13 @@ impl Collector {
     ) {
         let endpoint = Endpoint { port: host.port.unwrap_or(template.port), host: host.host };
         let index = self.result.miners.len();
+        if let Some(place) = template.bare {
+            let (_, names, count) = self.bare.get_or_insert_with(|| (place, Vec::new(), 0));
+            *count += 1;
+            if names.len() < MOST_NAMED {
+                names.push(name.clone());
+            }
+        }
         if let Some(first) = self.names.insert(name.clone(), span) {
             let origin = self.result.origins.get(origin).map_or(span, |origin| origin.span);
             report.error(
@@ -578,6 +582,27 @@ impl Collector {
             *identity =
                 Identity { mac: who.mac.map(|at| at.value), serial: who.serial, ..Identity::default() };
         }
+    }
+
+    /// One warning for all of them, also while nothing is commanded: it is to be known before that changes.
+    fn report_bare(&self, report: &Report<'_>) {
+        let Some((span, names, count)) = &self.bare else { return };
+        let message = match (names.as_slice(), count) {
+            ([name], _) => format!("`{name}` has no `credentials`: it can be watched, but not throttled"),
+            (names, count) => {
+                let more = match count - names.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                let names = names.join(", ");
+                format!(
+                    "{count} miners have no `credentials`: they can be watched, but not throttled ({names}{more})"
+                )
+            }
+        };
+        let help =
+            "write credentials = { password_file = \"…\" }, or once for all of a driver [credentials.DRIVER]";
+        report.warn(*span, message, help);
     }
 
     fn report_duplicates(&self, report: &Report<'_>) {

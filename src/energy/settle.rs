@@ -18,6 +18,10 @@ pub const LEAST: f64 = 0.95;
 pub const MOST: f64 = 1.5;
 /// The share of a quarter that must be known for it to count.
 const KNOWN: f64 = 0.9;
+/// Why a quarter cannot be judged that the clock showed twice, or not as a whole.
+const JUMPED: &str = "the clock jumped";
+/// Times that are no further apart count as one.
+const APART: Duration = Duration::from_secs(10);
 /// Quarters of one order that are settled at most: half a year.
 const MOST_QUARTERS: i64 = 17_568;
 
@@ -42,9 +46,32 @@ pub struct Event {
     pub from: Wall,
     /// Up to when.
     pub until: Wall,
+    /// From when on it was to hold by its own words, and up to when. A clock that is in doubt, a random delay or a withdrawal
+    /// makes another time of it.
+    pub ordered: (Wall, Option<Wall>),
+    /// For how long power was measured while it held, and the energy in that time.
+    pub measured: (Duration, Joules),
+    /// What was delivered by the record: against what was stated when it came, as a fraction.
+    pub recorded: Option<f64>,
 }
 
 impl Event {
+    /// Whether it began or ended at another time than it says.
+    pub fn differs(&self) -> bool {
+        let apart = |one: Wall, other: Wall| one.since(other).max(other.since(one)) >= APART;
+        apart(self.from, self.ordered.0) || self.ordered.1.is_some_and(|until| apart(self.until, until))
+    }
+
+    /// Mean power while it held, where enough of that was measured, and no quarter of an hour lies within it: then the mean
+    /// of a quarter is mostly of time in which it did not hold.
+    fn mean(&self) -> Option<Watts> {
+        let (time, energy) = self.measured;
+        let held = self.until.since(self.from);
+        let known = !time.is_zero() && time.as_secs_f64() >= held.as_secs_f64() * KNOWN;
+        let short = self.quarters().all(|start| self.within(start) < QUARTER);
+        (known && short).then(|| Watts::saturating(energy.get() / time.as_secs_f64()))
+    }
+
     /// The quarters that it touches, by their beginning in Unix milliseconds.
     pub fn quarters(&self) -> impl Iterator<Item = i64> + Clone + use<> {
         let first = quarter(self.from).as_unix_millis();
@@ -101,6 +128,11 @@ impl Series {
         Some(Watts::saturating(known.energy.get() / known.time.as_secs_f64()))
     }
 
+    /// Whether the clock jumped in it.
+    fn jumped(&self, start: i64) -> bool {
+        self.0.get(&start).is_some_and(Known::jumped)
+    }
+
     /// Why a quarter cannot be judged.
     fn fault(&self, start: i64) -> Option<String> {
         match self.0.get(&start) {
@@ -111,11 +143,15 @@ impl Series {
 }
 
 impl Known {
+    fn jumped(&self) -> bool {
+        self.jumps > 0 || self.time.as_secs_f64() / QUARTER.as_secs_f64() > 1.02
+    }
+
     fn fault(&self) -> Option<String> {
         let of = |time: Duration| time.as_secs_f64() / QUARTER.as_secs_f64();
         let exact = self.time.saturating_sub(self.bridged);
-        if self.jumps > 0 || of(self.time) > 1.02 {
-            return Some("the clock jumped".into());
+        if self.jumped() {
+            return Some(JUMPED.to_owned());
         }
         if of(exact) >= KNOWN {
             return None;
@@ -200,6 +236,8 @@ pub struct Settlement {
     pub baseline: Baseline,
     /// What came of it, or why there is none.
     pub curve: Result<Curve, String>,
+    /// What flowed is what was measured while it held, and not the mean of quarters: no whole one lies within it.
+    pub by_order: bool,
     /// Each quarter.
     pub quarters: Vec<Settled>,
     /// Over all quarters that are not excused: what was to be reduced.
@@ -236,8 +274,10 @@ pub fn settle(
         .filter(|other| other.source == event.source && related(&other.circuit, &event.circuit))
         .collect();
     let curve = curve(how, series, event, &same, zone);
+    let mean = event.mean();
+    let known = curve.as_ref().ok();
     let quarters: Vec<Settled> =
-        event.quarters().map(|start| one(event, start, series, curve.as_ref().ok(), all, excuses)).collect();
+        event.quarters().map(|start| one(event, start, (series, mean), known, all, excuses)).collect();
     let total = |of: fn(&Settled) -> Option<Joules>| {
         let counted = quarters.iter().filter(|quarter| quarter.excused.is_none());
         counted.filter_map(of).reduce(|one, other| one + other)
@@ -247,6 +287,7 @@ pub fn settle(
         event: event.clone(),
         baseline: how,
         curve,
+        by_order: mean.is_some(),
         asked,
         delivered,
         verdict: Verdict::of(delivered, asked),
@@ -257,14 +298,14 @@ pub fn settle(
 fn one(
     event: &Event,
     start: i64,
-    series: &Series,
+    (series, mean): (&Series, Option<Watts>),
     curve: Option<&Curve>,
     all: &[Event],
     excuses: &[Excuse],
 ) -> Settled {
     let held = event.within(start);
     let baseline = curve.and_then(|curve| curve.watts.get(&start)).map(|watts| watts.over(held));
-    let measured = series.watts(start).map(|watts| watts.over(held));
+    let measured = mean.or_else(|| series.watts(start)).map(|watts| watts.over(held));
     let asked = baseline.map(|baseline| (baseline - event.cap.over(held)).at_least_zero());
     let delivered = baseline.zip(measured).map(|(baseline, measured)| baseline - measured);
     let end = start.saturating_add(QUARTER_MS);
@@ -286,7 +327,11 @@ fn one(
         let minutes = held.as_secs_f64() / 60.0;
         format!("the order held for {minutes:.1} min of it: it began, ended or changed")
     });
-    let excused = told.or_else(|| series.fault(start)).or(part).or_else(tighter);
+    let unknown = || match mean {
+        Some(_) => series.jumped(start).then(|| JUMPED.to_owned()),
+        None => series.fault(start).or(part),
+    };
+    let excused = told.or_else(unknown).or_else(tighter);
     Settled {
         start: Wall::unix_millis(start),
         held,

@@ -22,6 +22,9 @@ fn event(from: &str, until: &str) -> Event {
         stated: Some(Watts::kilowatts(200.0)),
         from: at(from),
         until: at(until),
+        ordered: (at(from), Some(at(until))),
+        measured: (Duration::ZERO, Joules::ZERO),
+        recorded: None,
     }
 }
 
@@ -91,6 +94,37 @@ fn what_is_excused_says_why_and_counts_in_no_total() {
         settle(&order, Baseline::MeterBefore, &Series::default(), &all, &[], &TimeZone::UTC, |_, _| true);
     assert_eq!(settled.verdict, Verdict::NotKnown);
     assert!(settled.quarters[0].excused.as_ref().unwrap().contains("did not run"));
+}
+
+#[test]
+fn an_order_of_minutes_is_settled_by_what_was_measured_while_it_held() {
+    // Asked for 90 s; the clock was in doubt, so that it held from 5 min before them on. 75 kW flowed, and 200 in the rest of the
+    // quarter.
+    let mut order = event("2026-07-01T12:02:00Z", "2026-07-01T12:08:30Z");
+    order.ordered = (at("2026-07-01T12:07:00Z"), Some(at("2026-07-01T12:08:30Z")));
+    let held = Duration::from_secs(390);
+    order.measured = (held, Watts::kilowatts(75.0).over(held));
+    assert!(order.differs());
+    let settle = |order: &Event, series: &Series| {
+        let all = std::slice::from_ref(order);
+        settle(order, Baseline::MeterBefore, series, all, &[], &TimeZone::UTC, |_, _| true)
+    };
+    let quarter = (75.0 * 390.0 + 200.0 * 510.0) / 900.0 * 1e3;
+    let series = series("2026-07-01T12:00:00Z", [quarter]);
+    let settled = settle(&order, &series);
+    let share = settled.delivered.unwrap().ratio(settled.asked.unwrap()).unwrap();
+    assert!((share - 1.25).abs() < 1e-9 && settled.by_order, "{settled:?}");
+    assert_eq!((settled.verdict, settled.quarters[0].held), (Verdict::Within, held));
+    assert_eq!(settled.quarters[0].excused, None);
+    // Of which less than nine tenths were measured: then there is the quarter alone, in which it held for a part.
+    order.measured = (Duration::from_secs(300), Watts::kilowatts(75.0).over(Duration::from_secs(300)));
+    let settled = settle(&order, &series);
+    assert!(settled.quarters[0].excused.as_ref().unwrap().contains("6.5 min"), "{settled:?}");
+    assert_eq!((settled.verdict, settled.by_order), (Verdict::NotKnown, false));
+    // One with a whole quarter in it is settled by quarters, as programmes do.
+    let mut long = event("2026-07-01T12:00:00Z", "2026-07-01T12:20:00Z");
+    long.measured = (Duration::from_secs(1_200), Joules::ZERO);
+    assert!(!settle(&long, &series).by_order && !long.differs());
 }
 
 #[test]

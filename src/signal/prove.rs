@@ -79,6 +79,8 @@ fn body(event: Event, row: &LedgerRow, figures: Figures) -> Value {
         "avoided_j": figures.avoided.map(Joules::get),
         "delivered": figures.delivered,
         "stored": row.stored,
+        "by": row.by.as_deref(),
+        "note": row.remark.as_deref(),
     })
 }
 

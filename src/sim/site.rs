@@ -79,10 +79,7 @@ pub enum SimError {
         endpoint: Endpoint,
     },
     /// An address that cannot be opened.
-    #[error(
-        "cannot listen at {endpoint} for {what}: {source}; stop the program that uses this port, or choose another \
-         one in the configuration (below 1024 takes privileges)"
-    )]
+    #[error("cannot listen at {endpoint} for {what}: {source}; {}", remedy(.source))]
     Bind {
         /// For whom.
         what: String,
@@ -444,6 +441,20 @@ impl Stage for At<'_> {
     }
 }
 
+/// What to do where something cannot be listened at.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // EMFILE, for which there is no stable kind.
+        Some(24) => {
+            "no other port helps: each simulated device takes a file, and each connection one more. Allow more in this shell, \
+             `ulimit -n 65536`, and start it again there"
+        }
+        _ => {
+            "stop the program that uses this port, or choose another one in the configuration (below 1024 takes privileges)"
+        }
+    }
+}
+
 /// The address on this computer that an endpoint names.
 pub(super) fn loopback(endpoint: &Endpoint) -> Option<SocketAddr> {
     let address = match endpoint.host.as_str() {
@@ -478,4 +489,20 @@ fn buses(config: &Config) -> Vec<Arc<Bus>> {
         }
     }
     buses.into_iter().map(Arc::new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_runs_out_of_files_is_told_so_and_not_to_take_another_port() {
+        let told = |number: i32| {
+            let endpoint = Endpoint { host: "127.0.0.1".into(), port: 4028 };
+            let source = std::io::Error::from_raw_os_error(number);
+            SimError::Bind { what: "the miner `a-001`".into(), endpoint, source }.to_string()
+        };
+        assert!(told(24).contains("ulimit -n") && !told(24).contains("choose another"), "{}", told(24));
+        assert!(told(98).contains("choose another") && !told(98).contains("ulimit"), "{}", told(98));
+    }
 }

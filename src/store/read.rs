@@ -206,6 +206,17 @@ impl Reader {
         )
     }
 
+    /// The name of the site, as the record has it of the latest configuration; `None` where the record does not reach back to one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn site(&self) -> Result<Option<String>, ReadError> {
+        let sql = "SELECT body FROM proof WHERE kind IN ('start', 'reload') ORDER BY number DESC LIMIT 1";
+        let found = self.all(sql, [], |row| row.get::<_, String>(0))?;
+        let body = found.first().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        Ok(body.and_then(|body| body.get("site")?.as_str().map(str::to_owned)))
+    }
+
     /// Alarms that were raised in a time or before it and not over then, the oldest first.
     ///
     /// # Errors

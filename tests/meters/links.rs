@@ -37,6 +37,7 @@ driver = "whatsminer-v3"
 circuit = "pcc"
 model = "m60s"
 address = "10.0.0.1"
+credentials = {{ password_file = "not-looked-for" }}
 {links}
 "#
     );

@@ -158,6 +158,52 @@ async fn operator_lifts_a_grid_cap_in_a_name_and_for_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_is_named_in_the_record_with_all_that_he_does() {
+    let folder = std::env::temp_dir().join(format!("ballast-named-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let database = folder.join("ballast.db");
+    let bench = Bench::start_as(29, HTTP, |config| config.store.path = Some(database.clone())).await;
+    let shell = Shell::new(&bench, 29);
+    shell.good(&["limit", "set", "a", "--cap", "30 kW", "--by", "Newcomer", "--note", "a test"]).await;
+    shell.good(&["limit", "clear", "a", "--by", "Aisha", "--note", "done"]).await;
+    let lift = ["limit", "lift", "aggregator", "--by", "A. Khan", "--note", "harvest", "--for", "30min"];
+    shell.good(&lift).await;
+    shell.good(&["limit", "lift", "aggregator", "--end", "--by", "Bilal"]).await;
+    // Who says nothing is the account that runs the command.
+    shell.good(&["limit", "set", "b", "--cap", "30 kW"]).await;
+    let (code, answer) = bench.ask("DELETE", "limits/b?by=a%0Ab", OPERATOR, None).await;
+    assert_eq!(
+        (code, answer["title"].as_str().is_some_and(|it| it.contains("`by`"))),
+        (400, true),
+        "{answer}"
+    );
+    bench.stop().await;
+
+    let place = database.to_str().unwrap();
+    let shown = shell.run(&["ledger", "show", "--kind", "operator", "--json", "--database", place]).await;
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let said: Vec<(String, String, String)> = (shown.out.lines())
+        .map(|line| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            let body: serde_json::Value = serde_json::from_str(entry["body"].as_str().unwrap()).unwrap();
+            let text = |key: &str| body[key].as_str().unwrap_or("").to_owned();
+            (text("event"), text("by"), text("note"))
+        })
+        .collect();
+    for (event, by, note) in [
+        ("limit set", "Newcomer", "a test"),
+        ("limit taken back", "Aisha", "done"),
+        ("lift", "A. Khan", "harvest"),
+        ("lift ended", "Bilal", ""),
+    ] {
+        assert!(said.contains(&(event.into(), by.into(), note.into())), "{event}: {said:?}");
+    }
+    assert!(said.iter().all(|(_, by, _)| !by.is_empty()), "{said:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operator_bad_value_is_told_and_the_cap_before_stays() {
     let bench =
         Bench::start(33, "[web.tokens.o]\ntoken = { file = \"operator.token\" }\nscopes = [\"operator\"]\n")

@@ -172,6 +172,24 @@ async fn an_order_is_proven_to_a_stranger() {
     assert!(exported.status.success() && !words(&exported).contains("not over"), "{}", words(&exported));
     let found = ballast(&["ledger", "verify", "--database", out]);
     assert!(found.status.success(), "{}", words(&found));
+    // Again, as it says where the order was not over: into the same file, and never over another one.
+    let before = fs::read_to_string(&file).unwrap();
+    let again = ballast(&["ledger", "export", "event", "--out", out, "--state", state]);
+    assert!(again.status.success(), "{}", words(&again));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    let (other, link) = (folder.0.join("letter.txt"), folder.0.join("link.jsonl"));
+    fs::write(&other, "dear utility").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for taken in [&other, &link] {
+        let out = taken.to_str().unwrap();
+        let refused = ballast(&["ledger", "export", "event", "--out", out, "--state", state]);
+        assert!(
+            !refused.status.success() && words(&refused).contains("name another file"),
+            "{}",
+            words(&refused)
+        );
+    }
+    assert_eq!(fs::read_to_string(&other).unwrap(), "dear utility");
     let shown = ballast(&["ledger", "show", "--state", state, "--kind", "order"]);
     assert!(words(&shown).contains("\"event\":\"met\""), "{}", words(&shown));
 

@@ -32,6 +32,21 @@ fn the_weak_grid_of_the_guide_is_a_configuration_that_checks() {
 }
 
 #[test]
+fn the_emergency_stop_of_the_guide_is_a_whole_site_that_checks() {
+    let blocks = blocks("docs/guide/fail-safe.md");
+    let whole = blocks.iter().find(|block| block.contains("emergency_stop")).unwrap();
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    let config =
+        config::parse(whole, Path::new("stop.toml"), &options).unwrap_or_else(|e| panic!("{e}\n{whole}"));
+    let site = &config.site;
+    let hall = site.circuits.iter().find(|circuit| circuit.name == "hall").unwrap();
+    assert_eq!(site.meters[hall.emergency_stop.unwrap().meter.0].name, "stop-hall");
+    assert!(site.miners.iter().all(|miner| site.circuits[miner.circuit.0].name == "hall"));
+    let told: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(!told.iter().any(|told| told.contains("stop-hall")), "{told:#?}");
+}
+
+#[test]
 fn the_sources_of_the_page_on_many_sites_go_into_a_site() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml");
     let blocks = blocks("docs/guide/many-sites.md");

@@ -63,6 +63,20 @@ fn a_file_with_the_keys_of_an_earlier_version_loads_and_says_so_of_each() {
 }
 
 #[test]
+fn miners_without_an_account_are_told_of_once_whatever_the_mode() {
+    let text = site("", "")
+        .replace("credentials = { password_file = \"miners.password\" }", "")
+        .replace("10.0.0.1-10.0.0.3", "10.0.0.1-10.0.0.120");
+    for mode in ["control", "observe"] {
+        let mut told = warnings(&text.replace("mode = \"control\"", &format!("mode = \"{mode}\"")));
+        told.retain(|told| told.contains("`credentials`"));
+        let [told] = told.as_slice() else { panic!("{mode}: {told:#?}") };
+        assert!(told.contains("120 miners have no `credentials`"), "{told}");
+        assert!(told.contains("(a-001, a-002, a-003 and 117 more)"), "{told}");
+    }
+}
+
+#[test]
 fn the_share_that_may_be_imported_is_read() {
     let share = |control: &str| good(&site(control, "")).site.settings.import_share;
     assert!((share("import_share = \"0.1 %\"") - 0.001).abs() < 1e-12);

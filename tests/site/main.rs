@@ -14,6 +14,7 @@ mod metrics_promtool;
 #[path = "../shared/metrics_sample.rs"]
 mod metrics_sample;
 mod monitoring;
+mod package_links;
 mod packaged;
 mod systemd;
 mod web;

@@ -571,12 +571,24 @@ async fn what_was_delivered_is_what_another_program_works_out_of_the_same_databa
         ..Write::default()
     };
     opened.store.write(write).await.unwrap();
+    let configured = serde_json::json!({ "site": "Mill, north" });
+    opened.store.proof().append(ballast::proof::Kind::Start, configured);
+    opened.store.seal().await.unwrap();
     let excuse = "2026-05-27T12:00/2026-05-27T12:30=the miners were in maintenance";
     let told = told(&path, &["--excuse", excuse, "--from", "2026-05-15", "--to", "2026-06-02"]);
     let orders = told["orders"].as_array().unwrap();
     assert_eq!(orders.len(), 6);
     assert!(orders.iter().all(|order| !order["delivered_watt_hours"].is_null()), "{orders:#?}");
     assert_eq!(told["alarms"][0]["kind"], "meter-lost");
+    assert_eq!(told["site"], "Mill, north");
+    assert_eq!(told["zone"], "UTC");
+    let days = ["--from", "2026-05-15", "--to", "2026-06-02", "--format", "csv", "--table"];
+    for table in ["orders", "alarms", "totals"] {
+        let csv = String::from_utf8(report(&path, &[&days[..], &[table]].concat()).stdout).unwrap();
+        let mut lines = csv.lines();
+        assert!(lines.next().unwrap().ends_with(",site,zone"), "{csv}");
+        assert!(lines.all(|line| line.ends_with(",\"Mill, north\",UTC")), "{csv}");
+    }
     let ten = &orders[0];
     assert_eq!(ten["baseline"], "10-in-10");
     assert_eq!(ten["baseline_days"].as_array().unwrap().len(), 10);
@@ -593,6 +605,11 @@ async fn what_was_delivered_is_what_another_program_works_out_of_the_same_databa
     let page = folder("energy-settled").join("report.html");
     let out = page.to_str().unwrap();
     assert!(report(&path, &["--from", "2026-05-15", "--to", "2026-06-02", "--out", out]).status.success());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("<title>Energy report of Mill, north</title>") && page.contains("zone UTC"),
+        "{page}"
+    );
     by_python(&path, orders);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
-use super::{Report, Subject, tables, written};
+use super::{Report, Subject, tables, to_the_second, written};
 use crate::control::signal::Wall;
 use crate::energy::settle::{LEAST, MOST, Settlement, Verdict};
 use crate::energy::{Kind, Sums};
@@ -32,7 +32,11 @@ const MOST_ALARMS: usize = 200;
 
 /// The page.
 pub fn page(report: &Report) -> String {
-    document("Energy report", |out| {
+    let title = report
+        .site
+        .as_ref()
+        .map_or_else(|| String::from("Energy report"), |site| format!("Energy report of {site}"));
+    document(&title, |out| {
         head(out, report)?;
         days(out, report)?;
         circuits(out, report)?;
@@ -65,8 +69,9 @@ fn head(out: &mut String, report: &Report) -> Result {
     let (from, until) = (written(report.from, &report.zone), written(report.until, &report.zone));
     writeln!(
         out,
-        "<p class=\"soft\">Energy and orders, from the records of Ballast</p><h1>{from} to {until}</h1>\
-         <p class=\"soft\">Days and hours are those of {}; quarters of an hour are added up in UTC.</p>",
+        "<p class=\"soft\">Energy and orders{}, from the records of Ballast</p><h1>{from} to {until}</h1>\
+         <p class=\"soft\">Times, days and hours are those of the zone {}; quarters of an hour are added up in UTC.</p>",
+        report.site.as_ref().map_or_else(String::new, |site| format!(" of {}", escape(site))),
         escape(&report.zone_name())
     )?;
     let Some(top) = report.subjects.first() else { return Ok(()) };
@@ -396,7 +401,8 @@ fn orders(out: &mut String, report: &Report) -> Result {
     writeln!(
         out,
         "<h2>Orders</h2><p>Delivered is what would have flowed (the baseline) less what did. {:.0} to {:.0} % of what was asked is \
-         <i>within</i>. Quarters that are excused count in no total.</p>",
+         <i>within</i>. Quarters that are excused count in no total. An order in which no whole quarter lies is settled by what was \
+         measured while it held.</p>",
         LEAST * 100.0,
         MOST * 100.0
     )?;
@@ -446,6 +452,33 @@ fn span(report: &Report, order: &Settlement) -> String {
     }
 }
 
+/// For how long an order held, where that is not what it says, and what the record says of it.
+fn really(report: &Report, order: &Settlement) -> String {
+    let event = &order.event;
+    let clock = |at: Wall| to_the_second(at, &report.zone);
+    let mut text = String::new();
+    if event.differs() {
+        let minutes = event.until.since(event.from).as_secs_f64() / 60.0;
+        let own = event
+            .ordered
+            .1
+            .map_or_else(|| String::from("on, without an end"), |own| format!("to {}", clock(own)));
+        let (from, until, first) = (clock(event.from), clock(event.until), clock(event.ordered.0));
+        let _ = write!(
+            text,
+            " It held from {from} to {until}, {minutes:.1} min; it was ordered from {first} {own}."
+        );
+    }
+    if let Some(share) = event.recorded {
+        let _ = write!(
+            text,
+            " By the record, while it held and against what was stated when it came: {}.",
+            percent(share)
+        );
+    }
+    text
+}
+
 fn one(out: &mut String, report: &Report, order: &Settlement) -> Result {
     let how = match &order.curve {
         Err(why) => format!("There is no baseline {}: {why}.", order.baseline.name()),
@@ -472,10 +505,11 @@ fn one(out: &mut String, report: &Report, order: &Settlement) -> Result {
     };
     writeln!(
         out,
-        "<p><b>{} {}</b>. {}</p>",
+        "<p><b>{} {}</b>. {}{}</p>",
         escape(&order.event.source),
         escape(&order.event.id),
-        escape(&how)
+        escape(&how),
+        escape(&really(report, order))
     )?;
     let optional = |value: Option<Joules>| value.map_or_else(|| String::from("–"), |it| energy(hours(it)));
     let rows: Vec<Vec<String>> = order

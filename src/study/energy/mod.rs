@@ -17,10 +17,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::control::signal::Wall;
+use crate::control::signal::delivery::Delivery;
 use crate::control::site::Scope;
 use crate::energy::baseline::Baseline;
 use crate::energy::settle::{Event, Excuse, Series, Settlement, settle};
 use crate::energy::{Kind, Row, Sums};
+use crate::signal::desk::MOST_OFF;
 use crate::store::read::{ReadError, Reader, Wanted};
 use crate::store::{AlarmRow, BaselineRow, LedgerRow};
 
@@ -37,9 +39,14 @@ const MOST_ORDERS: usize = 5_000;
 const BEFORE: i64 = 47 * 86_400_000;
 const AFTER: i64 = 4 * 3_600_000;
 
+/// The least share of the time for which an order is said to have held that must be measured for an end long after its own.
+const KNOWN: f64 = 0.9;
+
 /// What a report is to be about.
 #[derive(Clone, Debug)]
 pub struct Told {
+    /// The name of the site; what the record has without it.
+    pub site: Option<String>,
     /// From here on.
     pub from: Wall,
     /// Up to here.
@@ -108,6 +115,8 @@ impl Subject {
 /// A report.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// The name of the site, where it is known.
+    pub site: Option<String>,
     /// From here on.
     pub from: Wall,
     /// Up to here.
@@ -134,9 +143,18 @@ impl Report {
         Some((at.date(), at.hour()))
     }
 
-    /// The zone by its name.
+    /// The zone by its name; by how far it is from UTC where it has none.
     pub fn zone_name(&self) -> String {
-        self.zone.iana_name().map_or_else(|| String::from("of this machine"), str::to_owned)
+        // A machine that does not say its zone is taken to be at UTC.
+        if let Some(name) = self.zone.iana_name().filter(|name| *name != "Etc/Unknown") {
+            return name.to_owned();
+        }
+        let offset =
+            Timestamp::from_millisecond(self.from.as_unix_millis()).map(|at| self.zone.to_offset(at));
+        match offset {
+            Ok(offset) if offset.seconds() != 0 => format!("UTC{offset}"),
+            _ => String::from("UTC"),
+        }
     }
 }
 
@@ -146,6 +164,12 @@ fn written(at: Wall, zone: &TimeZone) -> String {
         |_| String::from("–"),
         |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string(),
     )
+}
+
+/// The same to the second, without the day.
+fn to_the_second(at: Wall, zone: &TimeZone) -> String {
+    Timestamp::from_millisecond(at.as_unix_millis())
+        .map_or_else(|_| String::from("–"), |at| at.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string())
 }
 
 /// A point in time in UTC, by RFC 3339.
@@ -187,6 +211,7 @@ pub fn report(reader: &Reader, told: &Told) -> Result<Report, EnergyReportError>
     let orders =
         if told.tenant.is_some() && told.circuit.is_none() { Vec::new() } else { settled(reader, told)? };
     Ok(Report {
+        site: told.site.clone().map_or_else(|| reader.site(), |site| Ok(Some(site)))?,
         from: told.from,
         until: told.until,
         zone: told.zone.clone(),
@@ -275,8 +300,19 @@ fn in_order(all: BTreeMap<(Kind, Arc<str>), Subject>) -> Vec<Subject> {
 
 /// An order as it is settled; `None` for one that was never obeyed.
 fn event(row: &LedgerRow, until: Wall) -> Option<Event> {
-    let from = row.applied?.max(row.from);
-    let end = row.ended.into_iter().chain(row.until).min().unwrap_or(until);
+    let applied = row.applied?;
+    // Earlier than its own beginning where a clock was in doubt; much earlier where that clock was never set.
+    let from = if row.from.since(applied) > MOST_OFF { row.from } else { applied };
+    let end = match (row.ended, row.until) {
+        // It may end later than it says, by a clock in doubt or a random delay. Of one that ended while the daemon was down the
+        // record has the next start: then its own end counts.
+        (Some(ended), Some(own)) if ended.since(own) > MOST_OFF => {
+            let held = ended.since(from).as_secs_f64();
+            if row.measured.as_secs_f64() >= held * KNOWN { ended } else { own }
+        }
+        (Some(ended), _) => ended,
+        (None, own) => own.unwrap_or(until),
+    };
     (end > from).then(|| Event {
         number: row.number,
         source: row.source.clone(),
@@ -287,7 +323,17 @@ fn event(row: &LedgerRow, until: Wall) -> Option<Event> {
         stated: row.baseline,
         from,
         until: end,
+        ordered: (row.from, row.until),
+        measured: (row.measured, row.energy),
+        recorded: recorded(row),
     })
+}
+
+/// What was delivered by the record, as `ballast orders` and the proof tell it.
+fn recorded(row: &LedgerRow) -> Option<f64> {
+    let mut delivery = Delivery::new(row.cap?, row.baseline, row.basis, row.received);
+    (delivery.measured, delivery.energy) = (row.measured, row.energy);
+    delivery.delivered()
 }
 
 /// The baseline that was in force for a source when an order came.
@@ -351,4 +397,84 @@ fn settled(reader: &Reader, told: &Told) -> Result<Vec<Settlement>, EnergyReport
             settle(event, how, known, &events, &told.excuses, &told.zone, related)
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::signal::Basis;
+    use crate::units::{Joules, Watts};
+    use std::time::Duration;
+
+    const MINUTE: i64 = 60_000;
+    const NOON: i64 = 1_782_907_200_000;
+
+    /// Ordered from noon for `own` minutes; applied and ended so many minutes after noon.
+    fn row(own: i64, applied: i64, ended: Option<i64>, measured: u64) -> LedgerRow {
+        let at = |minutes: i64| Wall::unix_millis(NOON + minutes * MINUTE);
+        LedgerRow {
+            number: 1,
+            source: "utility".into(),
+            id: "evening".into(),
+            revision: 1,
+            circuit: "pcc".into(),
+            scope: Scope::Import,
+            stage: "ended".into(),
+            reason: None,
+            cap: Some(Watts::kilowatts(100.0)),
+            baseline: Some(Watts::kilowatts(200.0)),
+            basis: Basis::Instant,
+            from: at(0),
+            until: Some(at(own)),
+            received: at(-60),
+            applied: Some(at(applied)),
+            met: None,
+            ended: ended.map(at),
+            measured: Duration::from_secs(measured * 60),
+            energy: Watts::kilowatts(75.0).over(Duration::from_secs(measured * 60)),
+            worst: Watts::ZERO,
+            worst_mean: None,
+            by: None,
+            remark: None,
+            stored: true,
+        }
+    }
+
+    #[test]
+    fn an_order_counts_from_when_it_held_to_when_it_ended() {
+        let end = Wall::unix_millis(NOON + 600 * MINUTE);
+        let held = |row: &LedgerRow| {
+            let event = event(row, end).unwrap();
+            let minutes = |at: Wall| (at.as_unix_millis() - NOON) / MINUTE;
+            (minutes(event.from), minutes(event.until))
+        };
+        // A clock in doubt makes it begin earlier and end later.
+        let wide = row(2, -5, Some(7), 12);
+        assert_eq!(held(&wide), (-5, 7));
+        let event = event(&wide, end).unwrap();
+        assert!(event.differs() && event.recorded == Some(1.25), "{event:?}");
+        assert_eq!(event.measured, (Duration::from_secs(720), Joules::saturating(75e3 * 720.0)));
+        // Taken back; by a clock that was never set; still to end; over while the daemon was down; by a long random delay.
+        assert_eq!(held(&row(60, 0, Some(20), 20)), (0, 20));
+        assert_eq!(held(&row(60, -500_000, Some(60), 60)), (0, 60));
+        assert_eq!(held(&row(60, 0, None, 20)), (0, 60));
+        assert_eq!(held(&row(60, 0, Some(300), 50)), (0, 60));
+        assert_eq!(held(&row(60, 0, Some(300), 290)), (0, 300));
+    }
+
+    #[test]
+    fn a_zone_without_a_name_is_told_by_its_offset() {
+        let report = |zone: TimeZone| Report {
+            site: None,
+            from: Wall::unix_millis(NOON),
+            until: Wall::unix_millis(NOON + MINUTE),
+            zone,
+            subjects: Vec::new(),
+            orders: Vec::new(),
+            alarms: Vec::new(),
+        };
+        assert_eq!(report(TimeZone::get("Asia/Karachi").unwrap()).zone_name(), "Asia/Karachi");
+        assert_eq!(report(TimeZone::fixed(jiff::tz::offset(5))).zone_name(), "UTC+05");
+        assert_eq!(report(TimeZone::unknown()).zone_name(), "UTC");
+    }
 }

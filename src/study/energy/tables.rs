@@ -79,6 +79,13 @@ pub fn csv(report: &Report, table: Table) -> String {
     out
 }
 
+/// The last columns of each table: a file that lies among others says whose it is, and what a day is in it.
+const WHOSE: [&str; 2] = ["site", "zone"];
+
+fn of_site(report: &Report) -> [String; 2] {
+    [cell(report.site.as_deref().unwrap_or("")), cell(&report.zone_name())]
+}
+
 fn times(from: i64, until: i64) -> (String, String) {
     (stamp(Wall::unix_millis(from)), stamp(Wall::unix_millis(until)))
 }
@@ -86,7 +93,7 @@ fn times(from: i64, until: i64) -> (String, String) {
 fn energy(out: &mut String, report: &Report, rows: impl Fn(&Subject) -> Vec<((String, String), Sums)>) {
     let head = ["start_utc", "end_utc", "kind", "name", "parent"].map(str::to_owned);
     let names = Figures::default().columns().map(|(name, _)| name.to_owned());
-    line(out, head.into_iter().chain(names));
+    line(out, head.into_iter().chain(names).chain(WHOSE.map(str::to_owned)));
     for subject in &report.subjects {
         for ((from, until), sums) in rows(subject) {
             let whose = [
@@ -97,7 +104,7 @@ fn energy(out: &mut String, report: &Report, rows: impl Fn(&Subject) -> Vec<((St
                 cell(subject.parent.as_deref().unwrap_or("")),
             ];
             let figures = Figures::from(&sums).columns().map(|(_, value)| number(value));
-            line(out, whose.into_iter().chain(figures));
+            line(out, whose.into_iter().chain(figures).chain(of_site(report)));
         }
     }
 }
@@ -121,7 +128,14 @@ fn orders(out: &mut String, report: &Report) {
             "delivered_ratio",
             "verdict",
             "excused",
+            "held_from_utc",
+            "held_until_utc",
+            "ordered_from_utc",
+            "ordered_until_utc",
+            "recorded_delivered_ratio",
         ]
+        .into_iter()
+        .chain(WHOSE)
         .map(str::to_owned),
     );
     for order in &report.orders {
@@ -145,7 +159,14 @@ fn orders(out: &mut String, report: &Report) {
                     number(told.delivered_ratio),
                     told.verdict.to_owned(),
                     cell(told.excused.as_deref().unwrap_or("")),
-                ],
+                    stamp(order.event.from),
+                    stamp(order.event.until),
+                    stamp(order.event.ordered.0),
+                    order.event.ordered.1.map(stamp).unwrap_or_default(),
+                    number(order.event.recorded.map(rounded)),
+                ]
+                .into_iter()
+                .chain(of_site(report)),
             );
         }
     }
@@ -153,7 +174,7 @@ fn orders(out: &mut String, report: &Report) {
 
 fn alarms(out: &mut String, report: &Report) {
     let head = ["raised_utc", "cleared_utc", "kind", "severity", "subject", "words", "acknowledged_by"];
-    line(out, head.map(str::to_owned));
+    line(out, head.into_iter().chain(WHOSE).map(str::to_owned));
     for alarm in &report.alarms {
         let at = |ms: i64| stamp(Wall::unix_millis(ms));
         line(
@@ -166,7 +187,9 @@ fn alarms(out: &mut String, report: &Report) {
                 cell(&alarm.subject),
                 cell(&alarm.words),
                 cell(alarm.acknowledged_by.as_deref().unwrap_or("")),
-            ],
+            ]
+            .into_iter()
+            .chain(of_site(report)),
         );
     }
 }
@@ -185,7 +208,11 @@ fn hours(energy: Option<Joules>) -> Option<f64> {
 /// What was delivered of what was asked; `None` where nothing was asked.
 pub(super) fn ratio(delivered: Option<Joules>, asked: Option<Joules>) -> Option<f64> {
     let asked = asked.filter(|asked| asked.get() > 0.0)?;
-    delivered?.ratio(asked).map(|ratio| (ratio * 1e4).round() / 1e4)
+    delivered?.ratio(asked).map(rounded)
+}
+
+fn rounded(ratio: f64) -> f64 {
+    (ratio * 1e4).round() / 1e4
 }
 
 #[derive(Serialize)]
@@ -243,6 +270,10 @@ struct Order<'r> {
     cap_watts: f64,
     from_utc: String,
     until_utc: String,
+    ordered_from_utc: String,
+    ordered_until_utc: Option<String>,
+    recorded_delivered_ratio: Option<f64>,
+    settled_by: &'static str,
     baseline: &'static str,
     baseline_firm_watts: Option<f64>,
     baseline_adjustment_ratio: Option<f64>,
@@ -268,6 +299,10 @@ impl<'r> Order<'r> {
             cap_watts: order.event.cap.get(),
             from_utc: stamp(order.event.from),
             until_utc: stamp(order.event.until),
+            ordered_from_utc: stamp(order.event.ordered.0),
+            ordered_until_utc: order.event.ordered.1.map(stamp),
+            recorded_delivered_ratio: order.event.recorded.map(rounded),
+            settled_by: if order.by_order { "order" } else { "quarters" },
             baseline: order.baseline.name(),
             baseline_firm_watts: match order.baseline {
                 crate::energy::baseline::Baseline::Firm(watts) => Some(Watts::get(watts)),
@@ -301,6 +336,7 @@ struct Alarm<'r> {
 struct Whole<'r> {
     /// Changes when a reader has to change.
     schema: u32,
+    site: Option<&'r str>,
     from_utc: String,
     until_utc: String,
     zone: String,
@@ -321,6 +357,7 @@ pub fn json(report: &Report) -> Result<String, serde_json::Error> {
     };
     let whole = Whole {
         schema: 1,
+        site: report.site.as_deref(),
         from_utc: stamp(report.from),
         until_utc: stamp(report.until),
         zone: report.zone_name(),

@@ -20,9 +20,9 @@ const MOST_POWER: f64 = 10e9;
 /// The longest time that an order may hold by a length; a point in time may lie further off.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// The longest name of a circuit or a person.
-const LONGEST_NAME: usize = 128;
+pub(super) const LONGEST_NAME: usize = 128;
 /// The longest remark on an order, in bytes.
-const LONGEST_REMARK: usize = 500;
+pub(super) const LONGEST_REMARK: usize = 500;
 /// The most names in a heartbeat.
 const MOST_NAMES: usize = 512;
 
@@ -110,6 +110,8 @@ pub struct ClearBody {
 pub struct LiftBody {
     /// In whose name.
     pub by: String,
+    /// Why, in their words.
+    pub note: Option<String>,
     /// Up to when; never [`End::Open`].
     pub end: End,
 }
@@ -247,8 +249,9 @@ pub fn lift(bytes: &[u8]) -> Result<LiftBody, Wrong> {
             "write `duration` (\"30min\") or `valid_until`",
         ));
     }
+    let note = keys.text("note", LONGEST_REMARK)?.filter(|note| !note.trim().is_empty());
     keys.finish()?;
-    Ok(LiftBody { by, end })
+    Ok(LiftBody { by, note, end })
 }
 
 /// The keys of an object, taken out one by one.
@@ -583,8 +586,9 @@ mod tests {
 
     #[test]
     fn a_lift_needs_a_name_and_an_end() {
-        let body = lift(br#"{"by": "A. Khan", "duration": "30min"}"#).unwrap();
+        let body = lift(br#"{"by": "A. Khan", "note": "a test", "duration": "30min"}"#).unwrap();
         assert_eq!((body.by.as_str(), body.end), ("A. Khan", End::After(Duration::from_secs(1_800))));
+        assert_eq!(body.note.as_deref(), Some("a test"));
         for text in
             [r#"{"duration": "30min"}"#, r#"{"by": " ", "duration": "30min"}"#, r#"{"by": "A. Khan"}"#]
         {

@@ -155,6 +155,9 @@ pub(super) struct LiftOrder {
     /// Who answers for it.
     #[schema(min_length = 1, max_length = 128)]
     by: String,
+    /// Why; may be left away.
+    #[schema(max_length = 500)]
+    note: Option<String>,
     /// For how long.
     #[schema(example = "30min")]
     duration: Option<String>,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use super::Api;
 use super::answer::{self, Alive, Given, Limit};
 use super::body::{self, End, HeartbeatBody, LimitBody};
 use super::limits::{no_limit, refused, stamp};
 use super::problem::Problem;
+use super::{Api, Person};
 use crate::control::signal::{Doubt, Order, Receipt, Wall};
 use crate::control::site::{CircuitId, Scope};
 use crate::signal::desk::Made;
@@ -67,7 +67,8 @@ impl Api {
         let stored = at.as_ref().is_some_and(|at| at.stored(id));
         let limit = at.as_ref().and_then(|at| Some(Limit::new(at.find(id)?, at)));
         if receipt != Receipt::Duplicate {
-            self.prove(caller, "limit set", name, Some(id));
+            let person = Person { by: giver.by.as_deref(), note: giver.remark.as_deref() };
+            self.prove(caller, "limit set", name, Some(id), person);
             tracing::info!(
                 source = name,
                 order = id,
@@ -89,6 +90,7 @@ impl Api {
         (source, name): Named<'_>,
         id: &str,
         revision: Option<u64>,
+        person: Person<'_>,
     ) -> Result<Given, Problem> {
         let before = self.desk.glance(source);
         if let (Some(revision), Some(held)) = (revision, before.as_ref().and_then(|at| at.find(id)))
@@ -105,8 +107,15 @@ impl Api {
         if !known {
             return Err(no_limit(id));
         }
-        self.prove(caller, "limit taken back", name, Some(id));
-        tracing::info!(source = name, order = id, token = &*caller.name, "order taken back");
+        self.prove(caller, "limit taken back", name, Some(id), person);
+        tracing::info!(
+            source = name,
+            order = id,
+            token = &*caller.name,
+            by = person.by,
+            note = person.note,
+            "order taken back"
+        );
         let stored = self.desk.glance(source).is_some_and(|at| at.stored(id));
         Ok(Given { outcome: "withdrawn", stored, limit: None })
     }

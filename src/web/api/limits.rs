@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::answer::{self, Alive, Delivered, Given, Lifted, Limit, Limits, Orders, Source, json};
-use super::body::{self, End};
+use super::body::{self, End, LONGEST_NAME, LONGEST_REMARK};
 use super::document::{Heartbeat, LiftOrder, LimitOrder, OrderErrors};
 use super::problem::Problem;
-use super::query::{Name, Query};
-use super::{Api, Need, Peer, Shared, body_of};
+use super::query::{Name, Query, bad};
+use super::{Api, Need, Peer, Person, Shared, body_of};
 use crate::control::signal::book::{MOST_NAME, Phase};
 use crate::control::signal::{Refusal, Wall};
 use crate::line::is_line;
@@ -66,7 +66,9 @@ pub(super) async fn give(
     delete, path = "/api/v1/limits/{id}", tag = "orders", security(("bearer" = [])),
     params(
         ("id" = String, Path, description = "the name of the order"),
-        ("revision" = Option<u64>, Query, format = "uint64", description = "up to which version it is taken back")
+        ("revision" = Option<u64>, Query, format = "uint64", description = "up to which version it is taken back"),
+        ("by" = Option<String>, Query, max_length = 128, description = "who takes it back, for the record"),
+        ("note" = Option<String>, Query, max_length = 500, description = "why, for the record")
     ),
     responses((status = 200, description = "it is taken back", body = Given), OrderErrors)
 )]
@@ -80,8 +82,9 @@ pub(super) async fn take_back(
     let caller = api.admit(&headers, peer(from), Need::Order)?;
     let (source, name) = api.source_of(&caller)?;
     usable(&id)?;
-    let revision = Query::read(query.as_deref(), &["revision"])?.whole("revision", 0, u64::MAX)?;
-    let given = api.clear_limit(&caller, (source, &name), &id, revision).await?;
+    let query = Query::read(query.as_deref(), &["revision", "by", "note"])?;
+    let revision = query.whole("revision", 0, u64::MAX)?;
+    let given = api.clear_limit(&caller, (source, &name), &id, revision, person(&query)?).await?;
     Ok(json(StatusCode::OK, &given))
 }
 
@@ -215,11 +218,12 @@ pub(super) async fn lift(
             "write `duration`, or a `valid_until` that is to come",
         ));
     }
-    api.prove(&caller, "lift", &name, None);
+    api.prove(&caller, "lift", &name, None, Person { by: Some(&lift.by), note: lift.note.as_deref() });
     let until = answer::stamp(until);
     tracing::warn!(
         source = name,
         by = lift.by,
+        note = lift.note,
         until,
         token = &*caller.name,
         "the caps of this source are lifted: the site may draw more than was ordered"
@@ -230,20 +234,33 @@ pub(super) async fn lift(
 /// End a lift before its time
 #[utoipa::path(
     delete, path = "/api/v1/lifts/{source}", tag = "orders", security(("bearer" = [])),
-    params(("source" = String, Path, description = "the source, as in [signals.SOURCE]")),
+    params(
+        ("source" = String, Path, description = "the source, as in [signals.SOURCE]"),
+        ("by" = Option<String>, Query, max_length = 128, description = "who ends it, for the record"),
+        ("note" = Option<String>, Query, max_length = 500, description = "why, for the record")
+    ),
     responses((status = 200, description = "its caps hold again", body = Lifted), OrderErrors)
 )]
 pub(super) async fn end_lift(
     State(api): Shared,
     from: From,
     Name(name): Name,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Operator)?;
+    let query = Query::read(query.as_deref(), &["by", "note"])?;
+    let person = person(&query)?;
     let source = api.source(&name)?;
     api.desk.end_lift(source).await.map_err(|error| refused(&error, &name))?;
-    api.prove(&caller, "lift ended", &name, None);
-    tracing::warn!(source = name, token = &*caller.name, "the caps of this source are not lifted any more");
+    api.prove(&caller, "lift ended", &name, None, person);
+    tracing::warn!(
+        source = name,
+        token = &*caller.name,
+        by = person.by,
+        note = person.note,
+        "the caps of this source are not lifted any more"
+    );
     Ok(json(StatusCode::OK, &Lifted { source: name, lifted_by: None, lifted_until: None }))
 }
 
@@ -266,6 +283,21 @@ impl Api {
             None => self.source(own.unwrap_or("")).map(|source| vec![source]),
         }
     }
+}
+
+/// Who answers for a request that has no body, and why, as far as they say so.
+fn person(query: &Query) -> Result<Person<'_>, Problem> {
+    let said = |key: &str, longest: usize| {
+        let text = query.text(key).map(str::trim).filter(|text| !text.is_empty());
+        if text.is_some_and(|text| text.len() > longest || !is_line(text)) {
+            return Err(bad(
+                format!("`{key}` is too long, or has control characters"),
+                format!("write at most {longest} bytes in one line"),
+            ));
+        }
+        Ok(text)
+    };
+    Ok(Person { by: said("by", LONGEST_NAME)?, note: said("note", LONGEST_REMARK)? })
 }
 
 pub(super) fn usable(id: &str) -> Result<(), Problem> {

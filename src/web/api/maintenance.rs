@@ -17,7 +17,7 @@ use super::preview::PreviewBody;
 use super::problem::Problem;
 use super::query::{Name, Query, bad};
 use super::reads::Reads;
-use super::{Api, Need, Peer, Shared, shape_of};
+use super::{Api, Need, Peer, Person, Shared, shape_of};
 use crate::clock;
 use crate::control::preview::Change;
 use crate::control::site::{CircuitId, Site};
@@ -221,13 +221,14 @@ pub(super) async fn begin(
     let site = api.desk.site();
     let work = read(&site, &name, &headers, body).await?;
     let Said { work, stored } = maintenance.begin(&site, work).await.map_err(|error| refused(&error))?;
-    note(&api, &caller, &work.by, "maintenance begun", &work);
+    let person = Person { by: Some(&*work.by), note: Some(&*work.note).filter(|note| !note.is_empty()) };
+    note(&api, &caller, person, "maintenance begun", &work);
     Ok(json(StatusCode::OK, &WorkBody::new(&site, work, stored)))
 }
 
-fn note(api: &Api, caller: &Caller, by: &str, event: &str, work: &Work) {
+fn note(api: &Api, caller: &Caller, Person { by, note }: Person<'_>, event: &str, work: &Work) {
     let body = serde_json::json!({
-        "event": event, "token": &*caller.name, "by": by, "name": &*work.name, "until_ms": work.until,
+        "event": event, "token": &*caller.name, "by": by, "note": note, "name": &*work.name, "until_ms": work.until,
     });
     api.desk.proof().append(crate::proof::Kind::Operator, body);
     tracing::info!(name = &*work.name, token = &*caller.name, "maintenance was changed over HTTP");
@@ -261,7 +262,8 @@ pub(super) async fn end(
     }
     let ended = api.maintenance()?.end(&name, kind, by).await;
     let Said { work, stored } = ended.map_err(|error| refused(&error))?;
-    note(&api, &caller, by, "maintenance ended", &work);
+    // Its note is of whoever began it.
+    note(&api, &caller, Person { by: Some(by), note: None }, "maintenance ended", &work);
     Ok(json(StatusCode::OK, &WorkBody::new(&api.desk.site(), work, stored)))
 }
 

@@ -16,7 +16,7 @@
 //! | `POST /api/v1/preview` | `limits`, `operator` | what an order would do |
 //! | `GET /api/v1/openapi.json` | any, none on this machine | all of this as OpenAPI 3.1 |
 //! | `PUT /api/v1/limits/{id}` | `limits`, `operator` | gives an order, or a later version of it |
-//! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version |
+//! | `DELETE /api/v1/limits/{id}` | `limits`, `operator` | takes it back; `?revision=` up to which version, `?by=` who |
 //! | `GET /api/v1/limits`, `/{id}` | any | orders that are known, and the state of their sources |
 //! | `GET /api/v1/orders` | any | what became of them |
 //! | `GET /api/v1/member` | `limits` | what another Ballast must know to lead this one |
@@ -154,6 +154,13 @@ impl Inside {
     }
 }
 
+/// Who answers for something, and why, as far as they say so: several people may have one token.
+#[derive(Clone, Copy, Debug, Default)]
+struct Person<'p> {
+    by: Option<&'p str>,
+    note: Option<&'p str>,
+}
+
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -289,9 +296,19 @@ impl Api {
     }
 
     /// Hands over to the proof that somebody has used the operator's rights.
-    fn prove(&self, caller: &Caller, event: &str, source: &str, order: Option<&str>) {
+    fn prove(
+        &self,
+        caller: &Caller,
+        event: &str,
+        source: &str,
+        order: Option<&str>,
+        Person { by, note }: Person<'_>,
+    ) {
         if caller.scopes.operator {
-            let body = serde_json::json!({ "event": event, "token": &*caller.name, "source": source, "order": order });
+            let token = &*caller.name;
+            let body = serde_json::json!({
+                "event": event, "token": token, "by": by, "note": note, "source": source, "order": order,
+            });
             self.desk.proof().append(crate::proof::Kind::Operator, body);
         }
     }

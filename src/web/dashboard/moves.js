@@ -202,7 +202,7 @@ export function clear(order) {
 	const { place, done } = previewOf(undefined, `preview?withdraw=${path(order.id)}`);
 	ask("Clear this limit?", {
 		words: [strong(`${order.id}: ${exact(order.cap_watts)} on ${on(order)}`), "Once it is cleared, the next tightest cap counts, and power rises as fast as the site allows.", place],
-		button: "Clear it", who: false, wait: done, act: () => request("DELETE", `limits/${path(order.id)}`), after: tell("Limit cleared."),
+		button: "Clear it", wait: done, act: ({ by }) => request("DELETE", `limits/${path(order.id)}?by=${path(by)}`), after: tell("Limit cleared."),
 	});
 }
 
@@ -234,8 +234,8 @@ export function endMaintenance(entry) {
 	const at = `maintenance/${path(entry.name)}`;
 	const { place, done } = previewOf(undefined, `${at}/preview?ends=1&kind=${entry.kind}`);
 	ask(`End maintenance of ${entry.name}?`, {
-		words: [`Begun by ${entry.by}. It is commanded again from the next cycle on. Make sure that nobody works on it.`, place], button: "End maintenance", who: false, wait: done,
-		act: () => request("DELETE", `${at}?kind=${entry.kind}`), after: changed,
+		words: [`Begun by ${entry.by}. It is commanded again from the next cycle on. Make sure that nobody works on it.`, place], button: "End maintenance", wait: done,
+		act: ({ by }) => request("DELETE", `${at}?kind=${entry.kind}&by=${path(by)}`), after: changed,
 	});
 }
 
