@@ -4,7 +4,26 @@
 /// its letters are shown (Unicode Technical Report 36, 3.3: a name could look like another one). Marks that scripts from right to
 /// left need in their words are allowed.
 pub fn is_line(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    !text.chars().any(moves)
+}
+
+/// Whether a character moves a terminal, breaks a line or turns the order of letters.
+fn moves(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A character as it may stand in a message.
+pub fn shown(c: char) -> char {
+    if moves(c) { '\u{fffd}' } else { c }
+}
+
+/// A text of somebody else as it may stand in a message: its first 48 characters.
+pub fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(48).map(shown).collect();
+    if text.chars().nth(48).is_some() {
+        short.push('…');
+    }
+    short
 }
 
 #[cfg(test)]
@@ -18,6 +37,8 @@ mod tests {
         }
         for other in ["a\nb", "\u{1b}[2J", "nahK\u{202e}", "a\u{2028}b", "\u{2066}b\u{2069}"] {
             assert!(!is_line(other), "{other:?}");
+            assert!(is_line(&shorten(other)), "{other:?}");
         }
+        assert_eq!(shorten(&"ü".repeat(50)), "ü".repeat(48) + "…");
     }
 }

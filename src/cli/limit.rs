@@ -383,7 +383,8 @@ mod tests {
 
     #[test]
     fn an_account_has_a_name_by_its_number() {
-        let accounts = "root:x:0:0:root:/root:/bin/sh\n+nis\naisha:x:1000:1000:Aisha:/home/aisha:/bin/sh\n";
+        let accounts =
+            "root:x:0:0:root:/home/root:/bin/sh\n+nis\naisha:x:1000:1000:Aisha:/home/aisha:/bin/sh\n";
         assert_eq!(named(accounts, 1000).as_deref(), Some("aisha"));
         assert_eq!(named(accounts, 0).as_deref(), Some("root"));
         assert_eq!(named(accounts, 100), None);

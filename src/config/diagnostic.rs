@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names;
+use crate::line;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -395,8 +396,7 @@ impl<'a> Report<'a> {
                 match c {
                     '\t' => c,
                     _ if secret => '*',
-                    _ if c.is_control() => '\u{fffd}',
-                    _ => c,
+                    _ => line::shown(c),
                 }
             })
             .collect()

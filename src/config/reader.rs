@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{At, Report, Span};
 use super::names;
 use super::quantity::{self, Kind};
+pub(super) use crate::line::shorten;
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
 /// The largest power that is believed: ten gigawatts, either way.
@@ -402,14 +403,4 @@ fn split_advice(message: &str) -> Wrong {
         Some((what, help)) => Wrong::new(what, help),
         None => Wrong::new(message, ""),
     }
-}
-
-/// A text of the file as it may stand in a message.
-pub(super) fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(48).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(48).is_some() {
-        short.push('…');
-    }
-    short
 }

@@ -10,6 +10,7 @@ use crate::control::signal::book::MOST_NAME;
 use crate::control::signal::{Ask, Basis, Urgency, Wall};
 use crate::control::site::Scope;
 use crate::line::is_line;
+pub(super) use crate::line::shorten;
 use crate::units::Watts;
 
 /// The largest body, in bytes.
@@ -487,16 +488,6 @@ fn is_a(value: &Value) -> &'static str {
         Value::Array(_) => "is a list",
         Value::Object(_) => "is an object",
     }
-}
-
-/// A text of the client as it may stand in a message.
-pub(super) fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(48).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(48).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 #[cfg(test)]

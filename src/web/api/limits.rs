@@ -47,10 +47,12 @@ pub(super) async fn give(
     State(api): Shared,
     from: From,
     Name(id): Name,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
     let caller = api.admit(&headers, peer(from), Need::Order)?;
+    Query::read(query.as_deref(), &[])?;
     let (source, name) = api.source_of(&caller)?;
     let read = body_of(&headers, body).await;
     let read = read.and_then(|bytes| {
