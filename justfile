@@ -45,6 +45,11 @@ unit:
 fuzz seconds="60" *targets:
     fuzz/run {{ seconds }} {{ targets }}
 
+# The program without any library of the system, for machines of other distributions (rustup target add
+# x86_64-unknown-linux-musl; package musl-tools; cargo install --locked cargo-auditable).
+static:
+    cargo auditable build --release --locked --target x86_64-unknown-linux-musl
+
 # The Debian package, in target/debian (cargo install --locked cargo-deb cargo-auditable). The program carries the list of
 # what is linked into it.
 deb:
