@@ -154,7 +154,8 @@ impl Heartbeats {
 
     fn open(&self, settings: &Settings) -> (Settings, CancellationToken) {
         let cancel = CancellationToken::new();
-        let work = task::Task::new(settings.clone(), self.board.clone(), self.clock).run(self.frames.clone());
+        let task = task::Task::new(settings.clone(), self.board.clone(), self.clock, cancel.clone());
+        let work = task.run(self.frames.clone());
         // One that panics takes the whole program along, as any task does: a PLC is never told of half a daemon.
         tokio::spawn(cancel.clone().run_until_cancelled_owned(work));
         (settings.clone(), cancel)
