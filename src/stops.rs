@@ -445,6 +445,14 @@ mod tests {
         Arc::new(site)
     }
 
+    /// What a cycle has left to be written is written: of two that write the same file at once, one fails.
+    async fn noted(stops: &Stops, state: &State) {
+        stops.note(state);
+        while locked(&stops.0.inside).writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn latched(state: &State) -> usize {
         state.latched().count()
     }
@@ -458,13 +466,13 @@ mod tests {
         stops.restore(&mut state);
         assert_eq!(latched(&state), 0);
         state.latch(CircuitId(1));
-        stops.note(&state);
+        noted(&stops, &state).await;
         assert_eq!(stops.keep(), Some(true));
         let after = Stops::new(Some(&folder.database()), true);
         let mut state = State::new(site.clone());
         after.restore(&mut state);
         assert_eq!(state.latched().collect::<Vec<_>>(), [CircuitId(1)]);
-        after.note(&state);
+        noted(&after, &state).await;
 
         // The control law says no: the contact is open.
         let name = site.circuits[1].name.clone();
@@ -475,7 +483,7 @@ mod tests {
         while after.take(&site).0.is_empty() {
             tokio::task::yield_now().await;
         }
-        after.note(&state);
+        noted(&after, &state).await;
         assert_eq!(releasing.await.unwrap(), Err(StopError::NotClosed(name.clone())));
         // It says yes.
         let releasing = tokio::spawn({
@@ -485,7 +493,7 @@ mod tests {
         while after.take(&site).0.is_empty() {
             tokio::task::yield_now().await;
         }
-        after.note(&State::new(site.clone()));
+        noted(&after, &State::new(site.clone())).await;
         assert_eq!(releasing.await.unwrap(), Ok(Some(true)));
         let mut state = State::new(site.clone());
         Stops::new(Some(&folder.database()), true).restore(&mut state);
@@ -514,7 +522,7 @@ mod tests {
         // It is latched, and nothing can be written any more.
         std::fs::create_dir(folder.0.join(format!("{FILE}.new"))).unwrap();
         state.latch(CircuitId(1));
-        stops.note(&state);
+        noted(&stops, &state).await;
         assert_eq!(stops.keep(), Some(false));
         assert!(stops.is_failing());
         assert_eq!(latched(&start(false).1), site.circuits.len(), "nobody knows which");
