@@ -8,9 +8,7 @@ use ballast::alarm::book::{Book, Change, What};
 use ballast::alarm::kind::{Kind, Severity};
 use ballast::alarm::look::{Quiet, View, look, settled};
 use ballast::clock::Moment;
-use ballast::control::decision::{
-    BreakerState, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting,
-};
+use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source, Waiting};
 use ballast::control::frame::Frame;
 use ballast::control::lead::Lead;
 use ballast::control::signal::SourceState;
@@ -18,7 +16,7 @@ use ballast::control::site::{
     Cap, CircuitId, EmergencyStop, Limit, LimitClass, LimitId, MeterId, MinerId, OpensBreaker, OrderSource,
     Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{MeterInput, MeterStatus, Snapshot, Target};
+use ballast::control::snapshot::{MeterStatus, Snapshot, Target};
 use ballast::control::stop::StopState;
 use ballast::record;
 use ballast::signal::status::{SourceStatus, Status};
@@ -443,24 +441,6 @@ fn what_is_in_a_quiet_circuit_calls_nobody() {
         assert!(changes.iter().all(|(_, change)| change.alarm.quiet), "{} of {subject}", kind.name());
         assert_eq!(changes.len(), 2, "it is kept all the same");
     }
-}
-
-#[test]
-fn a_meter_that_is_silent_is_not_said_to_stand_still_as_well() {
-    let changes = episode(&Quiet::new(), |world| {
-        world.snapshot.meters[0].status = MeterStatus::Unreachable;
-        let input = MeterInput { status: MeterStatus::Frozen, ..world.snapshot.meters[0] };
-        world.decision.meters = vec![MeterDecision {
-            input,
-            lost: 1.0,
-            lag: Duration::ZERO,
-            learned_lag: None,
-            in_use: None,
-            disagreement: None,
-        }];
-    });
-    let kinds: Vec<Kind> = changes.iter().map(|(_, change)| change.alarm.kind).collect();
-    assert_eq!(kinds, [Kind::MeterLost; 2], "raised, and over");
 }
 
 #[test]

@@ -24,8 +24,7 @@ pub struct Frame {
 }
 
 /// What a meter said in a cycle: a device by the snapshot, a combined meter by the decision. A device that the control
-/// law does not believe is not well, however good its answers are; one that does not answer is silent, and that its latest
-/// value stands still says nothing more.
+/// law does not believe is not well, however good its answers are.
 pub fn meter_input(frame: &Frame, id: MeterId) -> MeterInput {
     let combined = frame.site.meters.get(id.0).is_some_and(|meter| meter.combined.is_some());
     let taken = frame.decision.meters.get(id.0).map(|meter| meter.input);
@@ -33,10 +32,7 @@ pub fn meter_input(frame: &Frame, id: MeterId) -> MeterInput {
         return taken.unwrap_or(MeterInput::PENDING);
     }
     let mut input = frame.snapshot.meters.get(id.0).copied().unwrap_or(MeterInput::PENDING);
-    let answers = matches!(input.status, MeterStatus::Ok);
-    if let Some(status @ (MeterStatus::Frozen | MeterStatus::Turned)) =
-        taken.map(|taken| taken.status).filter(|_| answers)
-    {
+    if let Some(status @ (MeterStatus::Frozen | MeterStatus::Turned)) = taken.map(|taken| taken.status) {
         input.status = status;
     }
     input

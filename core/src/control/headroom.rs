@@ -271,14 +271,14 @@ fn apply_stops(site: &Site, terms: &Terms<'_>, meters: Meters<'_>, result: &mut 
         site.circuits.iter().zip(result.iter_mut()).zip(terms.asleep).zip(terms.drawn).zip(terms.stops);
     for (((((circuit, slot), asleep), drawn), state), index) in each.zip(0..) {
         let Some(stop) = &circuit.emergency_stop else { continue };
-        let contact = stop::contact(meters.seen, stop);
-        let acts = state.latched() || contact == Some(false);
+        // One whose contact is open is latched.
+        let acts = state.latched();
         let source = Source::Stop(CircuitId(index));
         let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts });
         if acts {
             slot.tighten(room, room, room, false, source);
-        } else if contact.is_none() {
+        } else if stop::contact(meters.seen, stop).is_none() {
             // A contact that a reload has brought is read a moment later: until then nobody is raised or woken, and nobody who
             // runs is stopped for it. Lost for its time it is latched.
             slot.raise = slot.raise.min(*drawn);
