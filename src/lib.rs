@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod discover;
 mod door;
+mod end;
 pub mod endpoint;
 pub mod energy;
 pub mod fetch;

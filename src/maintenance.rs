@@ -237,23 +237,17 @@ impl Maintenance {
         self.entries().values().map(|entry| entry.work.clone()).collect()
     }
 
-    /// Who works on a miner: on itself before its circuit, on its circuit before those above.
+    /// Who works on a miner, itself or through its circuits: as the law has it, whoever wants it left alone before those who want it
+    /// asleep, and of equals the nearest.
     pub fn of(&self, site: &Site, miner: MinerId) -> Option<Work> {
         let entries = self.entries();
         let miner = site.miners.get(miner.0)?;
-        if let Some(entry) = entries.get(&(Kind::Miner, miner.name.as_str().into())) {
-            return Some(entry.work.clone());
-        }
-        let mut next = Some(miner.circuit);
-        // No path is longer than there are circuits.
-        for _ in 0..site.circuits.len() {
-            let circuit = site.circuits.get(next?.0)?;
-            if let Some(entry) = entries.get(&(Kind::Circuit, circuit.name.as_str().into())) {
-                return Some(entry.work.clone());
-            }
-            next = circuit.parent;
-        }
-        None
+        let above = site.up(miner.circuit).map(|(_, circuit)| (Kind::Circuit, circuit.name.as_str()));
+        let names = std::iter::once((Kind::Miner, miner.name.as_str())).chain(above);
+        let all: Vec<&Work> =
+            names.filter_map(|(kind, name)| Some(&entries.get(&(kind, name.into()))?.work)).collect();
+        let alone = all.iter().find(|work| work.hold == Hold::HandsOff);
+        alone.or_else(|| all.first()).map(|work| (*work).clone())
     }
 
     /// The names of which nobody is to be called meanwhile.

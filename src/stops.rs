@@ -124,6 +124,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn has_stop(site: &Site, name: &str) -> bool {
+    site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
+}
+
 impl Stops {
     /// With what a run before has left in the folder of the database; `None` where nothing is kept. `first`: there was no database
     /// before, so that nothing can have been latched.
@@ -151,11 +155,8 @@ impl Stops {
 
     /// The circuits whose latched stop a new configuration would give up: nobody would have released it.
     pub fn given_up(&self, now: &Site, next: &Site) -> Vec<String> {
-        let has = |site: &Site, name: &str| {
-            site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
-        };
         let latched = self.latched();
-        let gone = |name: &&Arc<str>| has(now, name) && !has(next, name);
+        let gone = |name: &&Arc<str>| has_stop(now, name) && !has_stop(next, name);
         latched.keys().filter(gone).map(|name| name.to_string()).collect()
     }
 
@@ -180,10 +181,7 @@ impl Stops {
                 state.latch(CircuitId(index));
             }
         }
-        let gone = |name: &str| {
-            !site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
-        };
-        for name in inside.latched.keys().filter(|name| gone(name)) {
+        for name in inside.latched.keys().filter(|name| !has_stop(&site, name)) {
             warn!(
                 circuit = &**name,
                 "an emergency stop of this name was latched when the configuration had it last, and nobody has released it: what hung \
@@ -231,7 +229,9 @@ impl Stops {
                 }
             }
         }
-        let waiting = std::mem::take(&mut inside.waiting);
+        let mut waiting = std::mem::take(&mut inside.waiting);
+        // Whoever was told that nobody takes it has gone, and does not expect it any more.
+        waiting.retain(|one| !one.answer.is_closed());
         let at = |one: &Waiting| site.circuits.iter().position(|circuit| *circuit.name == *one.circuit);
         released.extend(waiting.iter().filter_map(at).map(CircuitId));
         released.sort_unstable();
@@ -247,9 +247,7 @@ impl Stops {
         let now: Vec<Arc<str>> = state.latched().filter_map(name).collect();
         let mut inside = locked(&self.0.inside);
         // One that the configuration does not have now is kept for when it has it again.
-        let gone = |name: &str| {
-            !site.circuits.iter().any(|circuit| circuit.name == name && circuit.emergency_stop.is_some())
-        };
+        let gone = |name: &str| !has_stop(site, name);
         let here = inside.latched.keys().filter(|name| !gone(name)).count();
         let same = now.len() == here && now.iter().all(|name| inside.latched.contains_key(name));
         inside.missing = false;
@@ -346,6 +344,10 @@ impl Stops {
         // Whoever comes second writes what is newest then.
         let file = locked(&self.0.file);
         let path = file.as_deref()?;
+        if locked(&self.0.inside).all {
+            // Nobody knows what it says, and it goes on standing for everything.
+            return Some(false);
+        }
         let latched: BTreeMap<String, i64> =
             locked(&self.0.inside).latched.iter().map(|(name, since)| (name.to_string(), *since)).collect();
         let written = write(path, &Kept { version: 1, latched: latched.clone() });
@@ -361,8 +363,9 @@ impl Stops {
         let matters = locked(&self.0.inside).used || !latched.is_empty();
         if let Some(reason) = written.as_ref().err().filter(|_| matters) {
             // One that says less than is latched is worse than none, and needs no room to go.
-            let gone = latched.is_empty() || std::fs::remove_file(path).is_ok() || !path.exists();
-            let then = if gone {
+            let then = if latched.is_empty() {
+                "until it can, a restart takes those for latched that it names"
+            } else if std::fs::remove_file(path).is_ok() || !path.exists() {
                 "until it can, a restart takes all emergency stops for latched"
             } else {
                 "nor can it be taken away: a restart would not know which emergency stops are latched"
@@ -530,6 +533,34 @@ mod tests {
         assert_eq!(stops.keep(), Some(true));
         assert!(!stops.is_failing());
         assert_eq!(start(false).1.latched().collect::<Vec<_>>(), [CircuitId(1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_told_that_nobody_takes_it_has_released_nothing() {
+        let (site, stops) = (site(), Stops::new(None, true));
+        let mut state = State::new(site.clone());
+        state.latch(CircuitId(1));
+        stops.note(&state);
+        // No cycle runs.
+        let name = site.circuits[1].name.clone();
+        assert_eq!(stops.release(&site, &name).await, Err(StopError::Busy));
+        assert_eq!(stops.take(&site).0, [], "they have gone, and somebody may go back in");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_outlives_a_configuration_without_emergency_stops() {
+        let folder = Folder::new("outlives");
+        std::fs::write(folder.0.join(FILE), "{").unwrap();
+        let mut none = (*site()).clone();
+        none.circuits.iter_mut().for_each(|circuit| circuit.emergency_stop = None);
+        let stops = Stops::new(Some(&folder.database()), false);
+        let mut state = State::new(Arc::new(none));
+        stops.restore(&mut state);
+        noted(&stops, &state).await;
+        stops.last().await;
+        let mut state = State::new(site());
+        Stops::new(Some(&folder.database()), false).restore(&mut state);
+        assert_eq!(latched(&state), state.site().circuits.len());
     }
 
     #[tokio::test]

@@ -13,11 +13,11 @@ use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Sourc
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
-use crate::control::site::{CircuitId, LimitClass, MeterId, MinerId, Scope, Site};
+use crate::control::site::{CircuitId, LimitClass, MeterId, Miner, MinerId, Scope, Site};
 use crate::control::snapshot::{Hold, MeterStatus, Target, hold_of};
 use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
-use crate::metrics::{disobedience, left_words, source_label};
+use crate::metrics::{disobedience, left_words, source_label, stop_words, tightest};
 use crate::record;
 use crate::signal::desk::nameplates;
 use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
@@ -162,19 +162,7 @@ impl Finds<'_> {
 
 /// Whether a circuit, or one above it, is among these.
 fn has(site: &Site, names: &Quiet, id: CircuitId) -> bool {
-    if names.is_empty() {
-        return false;
-    }
-    let mut next = Some(id);
-    // A tree is no deeper than it has circuits.
-    for _ in 0..=site.circuits.len() {
-        let Some(circuit) = next.and_then(|id| site.circuits.get(id.0)) else { return false };
-        if names.contains(circuit.name.as_str()) {
-            return true;
-        }
-        next = circuit.parent;
-    }
-    false
+    !names.is_empty() && site.up(id).any(|(_, circuit)| names.contains(circuit.name.as_str()))
 }
 
 /// Of each meter, the circuit at whose head it stands: the first one.
@@ -277,7 +265,8 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
         let lowest = lowest + alone.get(index).copied().unwrap_or(Watts::ZERO);
         let left = (lowest - now.budget).at_least_zero();
         if now.shortfall - left > slack.max(Watts::whole(1)) {
-            let source = source_label(site, tightest(frame, id));
+            let source = tightest(site, &frame.decision, id);
+            let source = source_label(site, source.map_or(Source::Fleet, |(_, source)| source));
             let words = format!(
                 "the miners of {name} draw up to {} more than they may under {source}, and cannot be lowered further",
                 now.shortfall
@@ -313,48 +302,32 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
 fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
     match frame.decision.circuits.get(id.0)?.emergency_stop? {
         StopState::Ready | StopState::Unread => None,
-        StopState::Open => Some(format!("the emergency stop of {name} is open: its miners are stopped")),
+        state @ (StopState::Open | StopState::Latched) => {
+            Some(format!("{}: its miners are stopped", stop_words(state, name)))
+        }
         StopState::Unknown => Some(format!(
-            "the contact of the emergency stop of {name} cannot be read: its miners are stopped. Nobody need have pressed it: \
-             check the device that reads it, its power and its cable first"
-        )),
-        StopState::Latched => Some(format!(
-            "the emergency stop of {name} is closed again and waits to be released: its miners are stopped"
+            "{}: its miners are stopped. Nobody need have pressed it: check the device that reads it, its power and its cable first",
+            stop_words(StopState::Unknown, name)
         )),
     }
-}
-
-/// What leaves a circuit the least: of its own limits and those of the circuits above it.
-fn tightest(frame: &Frame, id: CircuitId) -> Source {
-    let path = std::iter::successors(Some(id), |at| frame.site.circuits.get(at.0)?.parent);
-    let decided = path.filter_map(|at| frame.decision.circuits.get(at.0));
-    let least = decided.min_by(|one, other| one.headroom.get().total_cmp(&other.headroom.get()));
-    least.map_or(Source::Fleet, |least| least.binding)
 }
 
 /// Of each circuit, what the miners at or below it draw together when all of them sleep: no less can be had of them. And what those
 /// draw beyond that whom somebody works on and wants left alone.
 fn asleep(frame: &Frame) -> (Vec<Watts>, Vec<Watts>) {
-    let site = &frame.site;
-    let mut sums = vec![Watts::ZERO; site.circuits.len()];
-    let mut alone = sums.clone();
-    for (index, miner) in site.miners.iter().enumerate() {
-        let decided = frame.decision.miners.get(index);
-        let sleeps = decided.filter(|now| now.setpoint == Some(Target::Sleep));
-        // What was learned of one that sleeps may be more than its model says.
-        let lowest = sleeps.map_or(miner.sleep, |now| now.settled.max(miner.sleep));
-        let left = hold_of(&frame.snapshot.holds, MinerId(index)) == Some(Hold::HandsOff);
-        let more = decided.filter(|_| left).map_or(Watts::ZERO, |now| (now.counted - lowest).at_least_zero());
-        let mut at = Some(miner.circuit);
-        while let Some(here) = at {
-            if let (Some(sum), Some(alone)) = (sums.get_mut(here.0), alone.get_mut(here.0)) {
-                *sum += lowest;
-                *alone += more;
-            }
-            at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
-        }
-    }
-    (sums, alone)
+    let decided = |id: MinerId| frame.decision.miners.get(id.0);
+    // What was learned of one that sleeps may be more than its model says.
+    let lowest = |id: MinerId, miner: &Miner| {
+        let sleeps = decided(id).filter(|now| now.setpoint == Some(Target::Sleep));
+        sleeps.map_or(miner.sleep, |now| now.settled.max(miner.sleep))
+    };
+    let alone = |id: MinerId, miner: &Miner| {
+        let left = hold_of(&frame.snapshot.holds, id) == Some(Hold::HandsOff);
+        decided(id)
+            .filter(|_| left)
+            .map_or(Watts::ZERO, |now| (now.counted - lowest(id, miner)).at_least_zero())
+    };
+    (frame.site.sums(lowest), frame.site.sums(alone))
 }
 
 /// The gravest limit of a circuit that its power exceeds by more than `slack`, in words. No limit on the miners alone is

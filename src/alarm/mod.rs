@@ -193,8 +193,9 @@ impl Alarms {
         frames: watch::Receiver<Option<Frame>>,
         cancel: CancellationToken,
     ) {
-        let Some((rows, posts)) = locked(&self.0.outlets).take() else { return };
-        let writing = write(around.store.clone(), rows);
+        let Some((mut rows, posts)) = locked(&self.0.outlets).take() else { return };
+        let store = around.store.clone();
+        let writing = write(store.clone(), &mut rows);
         let posting = hook::run(self.clone(), around.site.clone(), posts);
         let looking = self.look_on(&around, frames);
         tokio::select! {
@@ -202,6 +203,11 @@ impl Alarms {
             () = writing => {}
             () = posting => {}
             () = looking => {}
+        }
+        // What came last is known after a restart, too.
+        let alarms: Vec<AlarmRow> = std::iter::from_fn(|| rows.try_recv().ok()).take(QUEUE).collect();
+        if let Some(store) = store.filter(|_| !alarms.is_empty()) {
+            let _ = store.write(Write { alarms, ..Write::default() }).await;
         }
     }
 
@@ -256,7 +262,7 @@ pub struct Around {
 }
 
 /// Writes changes to the database, many at once where many wait. What fails is told by the store itself.
-async fn write(store: Option<Store>, mut rows: mpsc::Receiver<AlarmRow>) {
+async fn write(store: Option<Store>, rows: &mut mpsc::Receiver<AlarmRow>) {
     let mut batch = Vec::new();
     loop {
         if rows.recv_many(&mut batch, QUEUE).await == 0 {

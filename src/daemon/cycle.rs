@@ -247,8 +247,10 @@ impl Loop {
         record::settle(&mut snapshot);
         let decision = step(&mut self.state, &snapshot);
         self.breakers.send(&decision.breakers);
-        let commands = decision.lead != Lead::Follows && !self.state.site().settings.observe;
-        self.fleet.cycle(begun, commands);
+        let settings = &self.state.site().settings;
+        // Whoever only looks on leads nobody.
+        let lead = if settings.observe { Lead::Follows } else { decision.lead };
+        self.fleet.cycle(begun, settings.period, lead);
         self.fleet.send(&decision.commands);
         self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);
@@ -273,6 +275,11 @@ impl Loop {
     }
 
     async fn reload(&mut self, config: Config) -> Result<(), DaemonError> {
+        // Here, where no cycle can latch another one before it is done.
+        let gone = self.stops.given_up(self.state.site(), &config.site);
+        if !gone.is_empty() {
+            return Err(DaemonError::Latched(gone));
+        }
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
         self.stops.restore(&mut state);

@@ -313,9 +313,7 @@ impl Told {
         let most = meter.stale_after.mul_f64(if self.slow { 0.8 } else { 1.0 });
         let own = now.input.refresh.filter(|_| meter.combined.is_none());
         let slow = own.filter(|refresh| *refresh * 2 > most);
-        let stops =
-            site.circuits.iter().any(|circuit| circuit.emergency_stop.is_some_and(|stop| stop.meter == id));
-        if let Some(refresh) = slow.filter(|_| !self.slow && stops) {
+        if let Some(refresh) = slow.filter(|_| !self.slow && site.reads_stop(id)) {
             // A contact stands still while nobody moves it, and a longer time would make the stop come later.
             info!(
                 meter = name,

@@ -83,12 +83,18 @@ pub enum DaemonError {
     /// The metrics are wrong in themselves.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// No HTTP client for the miners, or for the other machine of a pair.
+    /// No HTTP client for the miners.
     #[error(
         "cannot prepare an HTTP client: {}; this is a fault of the system, not of the configuration",
         crate::tls::innermost(.0)
     )]
     Http(#[from] reqwest::Error),
+    /// A new configuration would start what was stopped in an emergency: it is not taken, and the running one stays.
+    #[error(
+        "the emergency stop of {} is latched, and this configuration does not have it any more: release it first (`ballast stops \
+         release`), then take it out or rename its circuit", .0.join(", ")
+    )]
+    Latched(Vec<String>),
     /// The control loop ended by itself.
     #[error("the control loop has ended by itself; this is a mistake in the program, please report it")]
     LoopEnded,
@@ -111,7 +117,6 @@ pub struct Daemon {
     address: std::net::SocketAddr,
     desk: Desk,
     alarms: Alarms,
-    stops: Stops,
 }
 
 /// The socket of this machine. Without it the daemon does its work and is called over the network.
@@ -291,13 +296,7 @@ impl Daemon {
             address,
             desk,
             alarms,
-            stops,
         })
-    }
-
-    /// The circuits whose latched emergency stop a new configuration would give up.
-    pub fn given_up(&self, next: &Config) -> Vec<String> {
-        self.stops.given_up(&self.desk.site(), &next.site)
     }
 
     /// Where the pages are served; the port that was given where the configuration asked for any.
@@ -357,13 +356,14 @@ impl Daemon {
                 let _ = (&mut self.control).await;
             }
             self.cancel.cancel();
-            let _ = tokio::join!(&mut self.pages, &mut self.messages);
+            let _ = tokio::join!(&mut self.pages, &mut self.messages, &mut self.watching);
         };
         if tokio::time::timeout(LONGEST_STOP, orderly).await.is_err() {
             tracing::warn!("not everything has ended within {LONGEST_STOP:?}; leaving it");
             self.control.abort();
             self.pages.abort();
             self.messages.abort();
+            self.watching.abort();
         }
     }
 }

@@ -47,11 +47,8 @@ enum Refused {
     #[error(transparent)]
     NotAlone(#[from] NotAlone),
     /// What was stopped in an emergency would start.
-    #[error(
-        "the emergency stop of {} is latched, and this configuration does not have it any more: release it first (`ballast stops \
-         release`), then take it out or rename its circuit", .0.join(", ")
-    )]
-    Latched(Vec<String>),
+    #[error(transparent)]
+    Latched(DaemonError),
 }
 
 /// Runs a configuration file until SIGTERM or SIGINT, or until the terminal is gone in which it was started. Any other
@@ -256,25 +253,27 @@ async fn reload(
 ) -> Result<Result<Vec<Diagnostic>, Refused>, DaemonError> {
     notify::reloading();
     let loaded = config::load(path).map(at_home).map_err(Refused::Config);
-    let loaded = loaded.and_then(|config| match daemon.given_up(&config) {
-        gone if gone.is_empty() => Ok(config),
-        gone => Err(Refused::Latched(gone)),
-    });
     let allowed = match loaded {
         Ok(config) => alone.command(&config).await.map(|()| config).map_err(Refused::NotAlone),
         Err(errors) => Err(errors),
     };
-    let outcome = match allowed {
+    let taken = match allowed {
+        Ok(config) => match daemon.reload(config.clone()).await {
+            Ok(()) => Ok(config),
+            Err(latched @ DaemonError::Latched(_)) => Err(Refused::Latched(latched)),
+            Err(failed) => return Err(failed),
+        },
+        Err(refused) => Err(refused),
+    };
+    let outcome = match taken {
         Ok(config) => {
-            let warnings = config.warnings.clone();
             announce(&config);
             for changed in fixed.changes(&Fixed::of(&config)) {
                 warn!("{changed} with a restart only");
             }
             daemon.exporter().watch_strangers(alone.strangers());
-            daemon.reload(config).await?;
             info!("the new configuration is in force");
-            Ok(warnings)
+            Ok(config.warnings)
         }
         Err(refused) => {
             error!("the new configuration is not used, the running one stays in force:\n{refused}");

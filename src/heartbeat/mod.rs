@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
 use crate::control::frame::Frame;
+use crate::end;
 use crate::endpoint::Endpoint;
 use crate::miner::drivers::generic::modbus::{Address, Number};
 
@@ -154,10 +155,9 @@ impl Heartbeats {
 
     fn open(&self, settings: &Settings) -> (Settings, CancellationToken) {
         let cancel = CancellationToken::new();
-        let task = task::Task::new(settings.clone(), self.board.clone(), self.clock, cancel.clone());
-        let work = task.run(self.frames.clone());
+        let work = task::Task::new(settings.clone(), self.board.clone(), self.clock).run(self.frames.clone());
         // One that panics takes the whole program along, as any task does: a PLC is never told of half a daemon.
-        tokio::spawn(cancel.clone().run_until_cancelled_owned(work));
+        tokio::spawn(end::at(cancel.clone(), work));
         (settings.clone(), cancel)
     }
 

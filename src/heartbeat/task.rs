@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Board, Settings, Withheld, judge};
@@ -23,12 +22,10 @@ pub(super) struct Task {
     /// The value that was written last, or tried.
     beat: u16,
     told: Told,
-    /// It is to end: nothing is written any more.
-    cancel: CancellationToken,
 }
 
 impl Task {
-    pub(super) fn new(settings: Settings, board: Board, clock: Clock, cancel: CancellationToken) -> Self {
+    pub(super) fn new(settings: Settings, board: Board, clock: Clock) -> Self {
         let connection = Connection {
             name: format!("heartbeat {}", settings.name).into(),
             driver: DriverKind::Generic,
@@ -40,7 +37,7 @@ impl Task {
         };
         let peer = Peer::new(&connection, settings.unit);
         // Where the run before stopped is not known: by chance, so that the first value is most likely a new one.
-        Self { settings, peer, board, clock, beat: rand::random(), told: Told::default(), cancel }
+        Self { settings, peer, board, clock, beat: rand::random(), told: Told::default() }
     }
 
     /// Runs until whoever publishes the cycles is gone.
@@ -51,10 +48,6 @@ impl Task {
             // What has run before says nothing of now: the next cycle counts.
             frames.mark_unchanged();
             if frames.changed().await.is_err() {
-                return;
-            }
-            // A cycle that comes with the end is not beaten for: the end is looked at by others only after this has begun to write.
-            if self.cancel.is_cancelled() {
                 return;
             }
             let Some(frame) = frames.borrow_and_update().clone() else { continue };
@@ -82,8 +75,7 @@ impl Task {
         }
         // Nobody waits twice for a PLC that is gone, and no beat for what stands beside it.
         let mut beside = None;
-        let told = judgement.withheld != Some(Withheld::StandsBy) && !self.cancel.is_cancelled();
-        if failed.is_none() && told {
+        if failed.is_none() && judgement.withheld != Some(Withheld::StandsBy) {
             let rest = self.tell(frame, judgement.state, judgement.withheld.is_none());
             beside = match tokio::time::timeout_at(due, rest).await {
                 Ok(result) => result.err(),

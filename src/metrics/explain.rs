@@ -120,11 +120,8 @@ impl Teller<'_> {
     /// The emergency stop that it hangs on, and whether that has stopped it; `None` while none has a word in it.
     fn stop(&self) -> Option<(bool, String)> {
         let site = &self.frame.site;
-        let mut next = Some(self.miner.circuit);
         let mut unread = None;
-        // A tree is no deeper than it has circuits.
-        for _ in 0..=site.circuits.len() {
-            let Some(id) = next else { break };
+        for (id, _) in site.up(self.miner.circuit) {
             let state = self.frame.decision.circuits.get(id.0).and_then(|circuit| circuit.emergency_stop);
             let name = circuit_name(site, id);
             let words = match state {
@@ -151,7 +148,6 @@ impl Teller<'_> {
             if let Some(words) = words {
                 return Some((true, words));
             }
-            next = site.circuits.get(id.0).and_then(|circuit| circuit.parent);
         }
         unread.map(|words| (false, words))
     }

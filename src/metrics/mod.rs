@@ -60,7 +60,7 @@ pub use sources::{binding_words, source_label};
 pub(crate) use sources::{circuit_name, miner_name, part_name};
 pub use told::Telling;
 pub(crate) use why::root_cap;
-pub use why::{Here, Speaker, Told, binding_reason};
+pub use why::{Here, Speaker, Told, binding_reason, stop_words, tightest};
 
 /// The content type of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

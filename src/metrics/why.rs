@@ -86,6 +86,25 @@ pub(crate) struct Lock<'f> {
     pub needs: Watts,
 }
 
+/// What leaves the miners of a circuit the least, over that circuit and all above it, and where; `None` where no limit acts.
+pub fn tightest(site: &Site, decision: &Decision, circuit: CircuitId) -> Option<(CircuitId, Source)> {
+    let decided = site.up(circuit).filter_map(|(id, _)| Some((id, decision.circuits.get(id.0)?)));
+    let acting = decided.filter(|(_, outcome)| outcome.limits.iter().any(|limit| limit.acts));
+    let least = acting.min_by(|(_, one), (_, other)| one.headroom.total_cmp(&other.headroom))?;
+    Some((least.0, least.1.binding))
+}
+
+/// How an emergency stop stands, in words.
+pub fn stop_words(state: StopState, circuit: &str) -> String {
+    match state {
+        StopState::Ready => format!("the emergency stop of {circuit} is ready"),
+        StopState::Open => format!("the emergency stop of {circuit} is open"),
+        StopState::Unknown => format!("the contact of the emergency stop of {circuit} cannot be read"),
+        StopState::Latched => format!("the emergency stop of {circuit} is closed again, and not released"),
+        StopState::Unread => format!("the contact of the emergency stop of {circuit} has not been read yet"),
+    }
+}
+
 /// One cycle, and who gives orders meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Speaker<'f> {
@@ -141,19 +160,8 @@ impl<'f> Speaker<'f> {
 
     /// The cap that leaves the miners of a circuit the least, over that circuit and all above it.
     pub fn cap(&self, circuit: CircuitId) -> Told {
-        let mut tightest: Option<(Watts, CircuitId, Source)> = None;
-        let mut at = Some(circuit);
-        while let Some(here) = at {
-            if let Some(outcome) = self.decision.circuits.get(here.0)
-                && outcome.limits.iter().any(|limit| limit.acts)
-                && tightest.is_none_or(|(headroom, ..)| outcome.headroom < headroom)
-            {
-                tightest = Some((outcome.headroom, here, outcome.binding));
-            }
-            at = self.site.circuits.get(here.0).and_then(|circuit| circuit.parent);
-        }
-        match tightest {
-            Some((_, here, source)) => self.tell(here, source),
+        match tightest(self.site, self.decision, circuit) {
+            Some((here, source)) => self.tell(here, source),
             None => Told {
                 circuit,
                 source: Source::Fleet,
@@ -219,19 +227,10 @@ impl<'f> Speaker<'f> {
     /// Why an emergency stop lets nobody run.
     fn stopped(&self, circuit: CircuitId) -> String {
         let name = circuit_name(self.site, circuit);
-        match self.decision.circuits.get(circuit.0).and_then(|circuit| circuit.emergency_stop) {
-            Some(StopState::Open) => format!("the emergency stop of {name} is open: its miners sleep"),
-            Some(StopState::Unknown) => {
-                format!("the contact of the emergency stop of {name} cannot be read: its miners sleep")
-            }
-            Some(StopState::Unread) => {
-                format!(
-                    "the contact of the emergency stop of {name} has not been read yet: none of its miners is woken"
-                )
-            }
-            Some(StopState::Latched | StopState::Ready) | None => {
-                format!("the emergency stop of {name} is closed again, and not released: its miners sleep")
-            }
+        let state = self.decision.circuits.get(circuit.0).and_then(|circuit| circuit.emergency_stop);
+        match state {
+            Some(state) => format!("{}: its miners sleep", stop_words(state, name)),
+            None => format!("the emergency stop of {name} is latched: its miners sleep"),
         }
     }
 

@@ -385,7 +385,7 @@ impl Desk {
     ) -> Result<Receipt, DeskError> {
         let id = order.id.clone();
         let edit = |draft: &mut Draft<'_>| {
-            if draft.book.sent_or_received(&order.id).zip(sent).is_some_and(|(known, sent)| sent < known) {
+            if draft.book.sent(&order.id).zip(sent).is_some_and(|(known, sent)| sent < known) {
                 draft.offered.push((order, Ok(Receipt::Outdated)));
                 return (Ok(Receipt::Outdated), Heard::Nothing);
             }
@@ -447,8 +447,7 @@ impl Desk {
             }
             let now = draft.now;
             if let Some(made) = list.made {
-                let later =
-                    draft.book.orders().filter(|held| made.before(held, draft.book.sent(&held.order.id)));
+                let later = draft.book.orders().filter(|held| made.before(held));
                 listed.extend(later.map(|held| held.order.id.clone()));
             }
             draft.book.complete(&listed, &now);
@@ -482,9 +481,9 @@ impl Desk {
         }
     }
 
-    /// What the clock of a source showed when it sent the latest version of an order, or else when that came.
+    /// What the clock of a source showed when it sent the latest version of an order, where it tells.
     pub fn sent(&self, source: SourceKey, id: &str) -> Option<Wall> {
-        self.state().at(source)?.book.sent_or_received(id)
+        self.state().at(source)?.book.sent(id)
     }
 
     /// All orders that are known of a source, by name; empty for a source that is not there.
@@ -771,15 +770,5 @@ pub(super) fn draw(source: &str, id: &str) -> f64 {
 
 /// Of each circuit, the sum of the nameplates of the miners at or below it.
 pub(crate) fn nameplates(site: &Site) -> Vec<Watts> {
-    let mut sums = vec![Watts::ZERO; site.circuits.len()];
-    for miner in &site.miners {
-        let mut at = Some(miner.circuit);
-        while let Some(here) = at {
-            if let Some(sum) = sums.get_mut(here.0) {
-                *sum += miner.nameplate;
-            }
-            at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
-        }
-    }
-    sums
+    site.sums(|_, miner| miner.nameplate)
 }

@@ -7,6 +7,7 @@ use super::desk::{Desk, SourceKey};
 use crate::control::signal::book::{Held, Phase};
 use crate::control::signal::{Doubt, Now, Order, SourceSettings, View, Wall, Why};
 use crate::control::site::Site;
+use crate::signal::status::Late;
 use crate::store::Kept;
 
 /// Two clocks that are no further apart show the same time.
@@ -23,8 +24,8 @@ pub struct Made {
 
 impl Made {
     /// Whether an order came after the list was made.
-    pub(super) fn before(&self, held: &Held, sent: Option<Wall>) -> bool {
-        let later = match (self.sent, sent) {
+    pub(super) fn before(&self, held: &Held) -> bool {
+        let later = match (self.sent, held.sent) {
             (Some(list), Some(order)) => order > list,
             (Some(list), None) => held.received > list,
             (None, _) => false,
@@ -90,6 +91,11 @@ impl Glance {
     /// By how much orders begin early and end late now, because the clock is in doubt.
     pub fn margin(&self) -> Duration {
         self.settings.clock_margin(self.now.doubt)
+    }
+
+    /// By how much orders hold longer now than they say, and why.
+    pub fn late(&self) -> Option<Late> {
+        Late::of(self.margin(), self.now.doubt)
     }
 
     /// Who has given an order, and why; `None` where nobody has said so.

@@ -318,6 +318,7 @@ impl Ledger {
             return_delay: Duration::ZERO,
             withdrawn: None,
             begun: None,
+            sent: None,
         };
         self.accepted(source, &held, circuit, false);
     }

@@ -173,7 +173,7 @@ pub fn start(
     let mut contacts = contacts.iter().cloned();
     let mut count = 0;
     let mut begin = |task: Pin<Box<dyn Future<Output = ()> + Send>>| {
-        tracker.spawn(cancel.clone().run_until_cancelled_owned(task));
+        tracker.spawn(crate::end::at(cancel.clone(), task));
         count += 1;
     };
     for spec in specs {

@@ -220,7 +220,7 @@ impl Standby {
         maintenance: &Maintenance,
         stops: &Stops,
     ) -> Option<String> {
-        let empty = self.state().empty && desk.is_blank();
+        let empty = self.is_empty(desk);
         if empty && word.empty && !word.leads {
             // The only other one that could know something does not.
             self.state().empty = false;
@@ -309,17 +309,21 @@ impl Standby {
         other || state.led.is_some_and(|at| now - at < UNLED)
     }
 
+    /// It began without knowing anything, and knows nothing still.
+    fn is_empty(&self, desk: &Desk) -> bool {
+        self.state().empty && desk.is_blank()
+    }
+
     /// What is told to the other machine.
     pub fn word(&self, desk: &Desk, maintenance: Option<&Maintenance>, stops: Option<&Stops>) -> Word {
         self.look();
         let now = self.0.clock.now();
-        let (leads, empty) = {
+        let leads = {
             let state = self.state();
-            (state.holds && state.cycle.is_some_and(|at| now - at <= CYCLE), state.empty)
+            state.holds && state.cycle.is_some_and(|at| now - at <= CYCLE)
         };
-        let empty = empty && desk.is_blank();
         Word {
-            empty,
+            empty: self.is_empty(desk),
             site: desk.site().name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             leads,

@@ -74,9 +74,11 @@ ALTER TABLE ledger ADD COLUMN remark TEXT;
 ",
     proof::chain::TABLE,
     energy::TABLES,
-    // Whether the person on duty was told: what came in a window is told when that ends, after a restart as well.
+    // Whether the person on duty was told: what came in a window is told when that ends, after a restart as well. And what the clock of
+    // the source showed when it sent an order: what it sent before that comes late.
     "
 ALTER TABLE alarms ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE orders ADD COLUMN sent_ms INTEGER;
 ",
 ];
 

@@ -81,7 +81,7 @@ pub(super) fn put_order(to: &Transaction<'_>, source: &str, stored: &StoredOrder
         Ask::ShareOfNameplate(share) => ("share", share),
     };
     to.prepare_cached(
-        "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         source,
@@ -106,6 +106,7 @@ pub(super) fn put_order(to: &Transaction<'_>, source: &str, stored: &StoredOrder
         held.withdrawn.map(Wall::as_unix_millis),
         held.begun.map(|begun| begun.wall.as_unix_millis()),
         held.begun.map(|begun| begun.steady.as_unix_millis()),
+        held.sent.map(Wall::as_unix_millis),
     ])?;
     Ok(())
 }
@@ -258,6 +259,7 @@ fn order_of(row: &Row<'_>) -> Result<(Arc<str>, StoredOrder)> {
         begun: wall(row, "begun_ms")?
             .zip(wall(row, "begun_steady_ms")?)
             .map(|(wall, steady)| Begun { wall, steady }),
+        sent: wall(row, "sent_ms")?,
     };
     Ok((text(row, "source")?, StoredOrder { circuit: text(row, "circuit")?, held }))
 }

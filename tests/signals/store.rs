@@ -31,6 +31,7 @@ fn stored(order: Order) -> StoredOrder {
         return_delay: Duration::ZERO,
         withdrawn: None,
         begun: None,
+        sent: None,
         order,
     };
     StoredOrder { circuit: "pcc".into(), held }
@@ -108,6 +109,7 @@ async fn everything_that_is_kept_comes_back_as_it_was() {
                 return_delay: Duration::from_secs(9),
                 withdrawn: Some(wall(11)),
                 begun: Some(Begun { wall: wall(7), steady: wall(-3) }),
+                sent: Some(wall(6)),
             },
         }],
         withdrawn: vec![("b".into(), 3), ("a".into(), u64::MAX), ("b".into(), 4)],

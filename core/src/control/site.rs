@@ -378,6 +378,32 @@ pub struct Miner {
 }
 
 impl Site {
+    /// A circuit and those above it, up to the root.
+    pub fn up(&self, circuit: CircuitId) -> impl Iterator<Item = (CircuitId, &Circuit)> {
+        let at = move |id: CircuitId| Some((id, self.circuits.get(id.0)?));
+        // A tree is no deeper than it has circuits.
+        std::iter::successors(at(circuit), move |(_, circuit)| at(circuit.parent?)).take(self.circuits.len())
+    }
+
+    /// Of each circuit, the sum of something over the miners at or below it.
+    pub fn sums(&self, of: impl Fn(MinerId, &Miner) -> Watts) -> Vec<Watts> {
+        let mut sums = vec![Watts::ZERO; self.circuits.len()];
+        for (index, miner) in self.miners.iter().enumerate() {
+            let much = of(MinerId(index), miner);
+            for (circuit, _) in self.up(miner.circuit) {
+                if let Some(sum) = sums.get_mut(circuit.0) {
+                    *sum += much;
+                }
+            }
+        }
+        sums
+    }
+
+    /// Whether a meter reads the contact of an emergency stop.
+    pub fn reads_stop(&self, meter: MeterId) -> bool {
+        self.circuits.iter().any(|circuit| circuit.emergency_stop.is_some_and(|stop| stop.meter == meter))
+    }
+
     /// A site without anything, for what has not been given one yet.
     pub(super) fn nowhere() -> Self {
         let none = Duration::ZERO;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
+use crate::control::lead::Lead;
 use crate::control::site::{Actuator, Miner, MinerId};
 use crate::control::snapshot::{HeldMiner, Hold, MinerInput, Outcome, Target, hold_of};
 use crate::discover::identified::Identified;
@@ -237,12 +238,11 @@ impl Fleet {
         }
     }
 
-    /// Says that a cycle has run, and whether it may command. When it may not any more, what was to raise a miner and was not sent yet is
-    /// called off: it would come while another daemon leads.
-    pub fn cycle(&self, now: Moment, commands: bool) {
-        let before = self.shared.vouch.holds(now);
-        self.shared.vouch.cycle(now, commands);
-        if !before || commands {
+    /// Says that a cycle has run, of those that run each `period`, and what it may do. Where that is not to raise anybody, what is not
+    /// sent yet of what would is called off: it would come beside another daemon that leads.
+    pub fn cycle(&self, now: Moment, period: Duration, lead: Lead) {
+        self.shared.vouch.cycle(now, period, lead != Lead::Follows);
+        if matches!(lead, Lead::Alone | Lead::Leads) {
             return;
         }
         for member in &self.members {
@@ -366,6 +366,31 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(fleet.ended(), Some(member.name.as_str()));
+    }
+
+    #[tokio::test]
+    async fn who_may_raise_nobody_calls_off_what_would_whenever_the_last_cycle_was() {
+        let config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        let fleet = Fleet::start(&config, Clock::start()).unwrap();
+        let (second, at) =
+            (Duration::from_secs(1), |seconds| Moment::after_start(Duration::from_secs(seconds)));
+        let command = |miner, cause| Command {
+            miner: MinerId(miner),
+            target: Target::Power(Watts::whole(2_000)),
+            sequence: 1,
+            cause,
+        };
+        let waits = |miner: usize| fleet.members[miner].session.order.borrow().is_some();
+        // A machine that stood still for a minute: another one leads meanwhile.
+        for lead in [Lead::Follows, Lead::Lowers] {
+            fleet.cycle(at(100), second, Lead::Leads);
+            fleet.send(&[command(0, Cause::Raise), command(1, Cause::Shed)]);
+            fleet.cycle(at(102), second, Lead::Leads);
+            assert!(waits(0) && waits(1));
+            fleet.cycle(at(160), second, lead);
+            assert!(!waits(0) && waits(1), "what lowers goes on its way: {lead:?}");
+            assert_eq!(fleet.shared.vouch.holds(at(160)), lead == Lead::Lowers);
+        }
     }
 
     #[tokio::test]

@@ -350,8 +350,12 @@ impl Driver for Ballast {
         if let (Some(revision), Some(order)) = (self.revision, order.as_object_mut()) {
             order.insert("revision".into(), revision.into());
         }
-        let answer =
-            self.call(Request::SetLimit, Some(&order)).await.inspect_err(|_| self.revision = None)?;
+        let answer = self.call(Request::SetLimit, Some(&order)).await.inspect_err(|error| {
+            // One that was not answered may come yet: what follows must be newer than it.
+            if matches!(error, DriverError::Rejected { .. }) {
+                self.revision = None;
+            }
+        })?;
         let reply = self.web.json(name, &answer)?;
         self.revision = reply.pointer("/limit/revision").and_then(Value::as_u64);
         let taken = fields::confirmed(reply.get("limit").unwrap_or(&Value::Null), "cap_watts");

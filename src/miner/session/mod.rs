@@ -351,10 +351,10 @@ impl Worker {
         let cancel = self.cancel.clone();
         let turn = tokio::select! {
             biased;
-            turn = lane.command(order.urgency) => turn,
             () = cancel.cancelled() => return,
-            // A newer order takes the place of this one, which was not sent.
-            _ = self.orders.changed() => return,
+            // A newer order takes the place of this one, which was not sent, or it is called off.
+            Ok(()) = self.orders.changed() => return,
+            turn = lane.command(order.urgency) => turn,
         };
         self.done = Some(order.sequence);
         self.deliver(order, Outcome::InFlight);
@@ -708,11 +708,14 @@ fn check(verdict: Verdict, endpoint: Endpoint) -> Result<(), DriverError> {
 }
 
 /// Resolves when a shed must go before the command that is under way: at once where that has time, else after the grace and
-/// where it asks for less power.
+/// where it asks for less power. And when a command that can wait is called off.
 async fn overtaken(orders: &mut watch::Receiver<Option<Order>>, under_way: Order, grace: Duration) {
     let mut waited = false;
     loop {
         let latest = *orders.borrow_and_update();
+        if latest.is_none() && under_way.urgency == Urgency::Normal {
+            return;
+        }
         let shed = latest.filter(|it| it.sequence != under_way.sequence && it.urgency == Urgency::Shed);
         match (shed, under_way.urgency) {
             (Some(_), Urgency::Normal) => return,

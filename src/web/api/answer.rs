@@ -11,7 +11,6 @@ use crate::control::site::{Scope, Site};
 use crate::metrics::circuit_name;
 use crate::signal::desk::Glance;
 use crate::signal::record::{Record, Stage};
-use crate::signal::status::Late;
 
 /// An answer of this moment.
 pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
@@ -63,7 +62,7 @@ impl Limit {
         let order = &held.order;
         let site = &at.site;
         let giver = at.giver(&order.id);
-        let late = Late::of(at.margin(), at.now.doubt);
+        let late = at.late();
         Self {
             source: at.settings.name.clone(),
             id: order.id.to_string(),

@@ -25,7 +25,7 @@ use crate::control::decision::{MinerState, Source as Bound};
 use crate::control::frame::{Frame, fresh_power, fresh_status, meter_input, meter_up};
 use crate::control::signal::source::Feed;
 use crate::control::signal::{SourceState, Why};
-use crate::control::site::{Actuator, CircuitId, MeterId, MinerId, Site};
+use crate::control::site::{Actuator, CircuitId, MeterId, MinerId};
 use crate::control::snapshot::{Hold, MinerInput, hold_of};
 use crate::metrics::{circuit_name, source_label};
 use crate::signal::glance::Glance;
@@ -150,11 +150,8 @@ async fn member(
     let circuit = both.api.place(&name).map(|(circuit, _)| circuit).unwrap_or_default();
     let (frame, now) = both.reads.frame()?;
     let id = frame.site.circuits.iter().position(|known| known.name == circuit).map(CircuitId);
-    // What the two number by the same circuits is of one configuration.
-    let same = |at: &Glance| {
-        let names = |site: &Site| site.circuits.iter().map(|known| known.name.clone()).collect::<Vec<_>>();
-        names(&at.site) == names(&frame.site)
-    };
+    // What the two number is of one configuration.
+    let same = |at: &Glance| Arc::ptr_eq(&at.site, &frame.site);
     let (Some(id), Some(at)) = (id, both.api.desk.glance(key).filter(same)) else {
         // Between two configurations.
         return Err(Problem::too_early());
@@ -301,8 +298,7 @@ fn held_by(frame: &Frame, id: CircuitId, own: &str) -> Option<HeldBy> {
         }
         _ => false,
     };
-    let chain = std::iter::successors(Some(id), |at| site.circuits.get(at.0)?.parent);
-    let caps = chain.filter_map(|at| Some((at, frame.decision.circuits.get(at.0)?)));
+    let caps = site.up(id).filter_map(|(at, _)| Some((at, frame.decision.circuits.get(at.0)?)));
     let caps = caps.flat_map(|(at, outcome)| outcome.limits.iter().map(move |limit| (at, limit)));
     let caps = caps.filter(|(_, limit)| limit.acts && !own(&limit.source));
     let (at, limit) = caps.min_by(|(_, one), (_, other)| one.headroom.total_cmp(&other.headroom))?;

@@ -169,13 +169,13 @@ impl Api {
                 answer.id = Some(id.clone());
                 answer.sent_at = sent_at.and_then(answer::stamp);
                 let sent = self.recent(sent_at, oldest).map_err(|problem| complain(&id, problem))?;
+                // It is of the version that is known, whoever counts them: a moment would outdo every later one of theirs. Of a name that is
+                // not known nothing is remembered. Looked at first: what comes meanwhile is of a later one.
+                let known = self.desk.glance(source).and_then(|at| Some(at.find(&id)?.order.revision));
                 // A withdrawal that comes late does not take back what was ordered after it.
                 if self.desk.sent(source, &id).is_some_and(|known| sent < known) {
                     return Err(Problem::outdated());
                 }
-                // It is of the version that is known, whoever counts them: a moment would outdo every later one of theirs. Of a name that is
-                // not known nothing is remembered.
-                let known = self.desk.glance(source).and_then(|at| Some(at.find(&id)?.order.revision));
                 let revision = revision.or(known);
                 // Its token is not the operator's: the log and the order's own entries tell of it.
                 let nobody = Person::default();

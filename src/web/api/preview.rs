@@ -241,7 +241,7 @@ pub(super) async fn preview(
             let (source, order) = api.order(&name, id, &limit)?;
             let (site, order) = api.desk.would_cap(source, &order).map_err(|error| refused(&error, &name))?;
             let at = api.desk.glance(source).filter(|_| !matches!(limit.end, End::Open));
-            let late = at.and_then(|at| Late::of(at.margin(), at.now.doubt));
+            let late = at.and_then(|at| at.late());
             (site, Change::Give(order), late)
         }
     };

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::clock::Moment;
 use crate::control::frame::{Frame, fresh_measure, fresh_power, fresh_status, meter_input, meter_up};
 use crate::control::measure::Measure;
-use crate::control::site::{Combination, MeterId, MinerId, Site};
+use crate::control::site::{Combination, Interlock, MeterId, MinerId, Site};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::control::stop::CLOSED;
 use crate::metrics::{circuit_name, part_name};
@@ -78,10 +78,8 @@ pub struct Miner {
 /// Whether a meter is a contact, whose watts say nothing: one that an emergency stop reads, or an interlock for which the
 /// least of a closed contact is enough.
 fn contact(site: &Site, id: MeterId) -> bool {
-    site.circuits.iter().any(|circuit| {
-        circuit.emergency_stop.is_some_and(|stop| stop.meter == id)
-            || circuit.interlock.is_some_and(|lock| lock.meter == id && lock.at_least <= CLOSED)
-    })
+    let locks = |lock: &Interlock| lock.meter == id && lock.at_least <= CLOSED;
+    site.reads_stop(id) || site.circuits.iter().any(|circuit| circuit.interlock.as_ref().is_some_and(locks))
 }
 
 /// All meters of a frame.

@@ -53,6 +53,9 @@ pub struct Held {
     pub withdrawn: Option<Wall>,
     /// When it began. An order that has begun stays so, whatever the wall clock does.
     pub begun: Option<Begun>,
+    /// What the clock of the source showed when it sent the latest version, where it tells.
+    #[serde(default)]
+    pub sent: Option<Wall>,
 }
 
 /// Where an order stands in its time.
@@ -237,8 +240,6 @@ pub struct Book {
     lifted: Option<Lift>,
     /// Orders that act early because nobody keeps the clock, and until when at least: it may be set at any moment.
     early: BTreeMap<Arc<str>, Moment>,
-    /// What the clock of the source showed when it sent its orders.
-    sent: BTreeMap<Arc<str>, Wall>,
 }
 
 /// Somebody answers for drawing more than was ordered.
@@ -268,7 +269,6 @@ impl Book {
             unreadable: None,
             lifted: None,
             early: BTreeMap::new(),
-            sent: BTreeMap::new(),
         }
     }
 
@@ -351,7 +351,6 @@ impl Book {
             }
         }
         self.withdrawn = changed.withdrawn;
-        self.sent = changed.sent;
         self.lifted = changed.lifted;
     }
 
@@ -407,19 +406,14 @@ impl Book {
 
     /// What the clock of the source showed when it sent the latest version of an order, where it tells.
     pub fn sent(&self, id: &str) -> Option<Wall> {
-        self.sent.get(id).copied()
+        self.held(id)?.sent
     }
 
-    /// The same, or else when the latest version came: after a restart that is all that is known.
-    pub fn sent_or_received(&self, id: &str) -> Option<Wall> {
-        self.sent(id).or_else(|| self.orders.get(id).map(|held| held.received))
-    }
-
-    /// Takes note of what the clock of the source showed when it sent an order.
+    /// Takes note of what the clock of the source showed when it sent an order that is known.
     pub fn note_sent(&mut self, id: &str, sent: Wall) {
-        let known = &self.orders;
-        self.sent.retain(|id, _| known.contains_key(id));
-        self.sent.insert(id.into(), sent);
+        if let Some(held) = self.orders.get_mut(id) {
+            held.sent = Some(sent);
+        }
     }
 
     /// What the source is.
@@ -479,6 +473,7 @@ impl Book {
             withdrawn: None,
             // A correction that does not begin later goes on with the count of what it corrects.
             begun: standing.filter(|known| order.from <= known.order.from).and_then(|known| known.begun),
+            sent: known.and_then(|known| known.sent),
             order,
         };
         held.follow(now);
