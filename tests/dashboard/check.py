@@ -164,6 +164,13 @@ def maintenance(check, name):
     check.holds(name in row and "in maintenance" in row, f"the list marks it: {row}")
     check.looks("what is worked on")
     browser.run(f"{chip}.click(); document.getElementById('as-map').click()")
+    # Where a miner and its circuit are both worked on, the law takes the stricter one, in whichever order they stand.
+    works = browser.run("""import('./assets/fleet.js').then(({ Fleet }) => {
+        const fleet = new Fleet({ generation: 1, states: [], circuits: [{ name: 'a' }], miners: [['m', 0, '', 1], ['n', 0, '', 1]] });
+        const list = [{ kind: 'miner', name: 'm', hold: 'hands-off' }, { kind: 'circuit', name: 'a', hold: 'asleep' }];
+        return [list, [...list].reverse()].map((one) => { fleet.takeWork(one); return [...fleet.work].join(); });
+    })""")
+    check.holds(works == ["2,1", "2,1"], f"the stricter of two holds counts: {works}")
 
 
 def tokens(check):

@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(crate) fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide").join(name)).unwrap()
@@ -168,4 +171,53 @@ fn the_guide_to_the_letter_gives_a_running_service_that_reloads_with_its_credent
     }
     let expected = ["BY HAND", "INSTALLED", "CREDENTIAL", "RELOADED", "REFUSED", "STOPPED"];
     assert_eq!(reached.lines().collect::<Vec<_>>(), expected, "{words}");
+}
+
+/// What the section on orders has typed, in its order, to the daemon of the file that the page has written until then.
+#[test]
+fn the_orders_of_the_guide_are_given_and_taken_as_it_says() {
+    let start = page("getting-started.md");
+    let orders = section(&start, "5. ");
+    let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("orders-of-the-guide");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let site = toml(section(&start, "1. ")) + &toml(orders) + &format!("[web]\nlisten = \"{address}\"\n");
+    // Nobody is at the addresses of its meter and its miner.
+    fs::write(work.join("site.toml"), site.replace("192.168.", "127.96.")).unwrap();
+    fs::write(work.join("miners.password"), "secret").unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_ballast")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let shell = |line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(&work).env("PATH", &path).env_remove("BALLAST_TOKEN_FILE");
+        command
+    };
+    let mut daemon = shell("exec ballast run --config site.toml >run.log 2>&1").spawn().unwrap();
+    let (begun, curl) = (Instant::now(), Command::new("curl").arg("--version").output().is_ok());
+    let (mut typed, mut wrong) = (0, Vec::new());
+    for line in set_in(orders).into_iter().filter_map(|line| line.strip_prefix("$ ")) {
+        typed += 1;
+        if line.starts_with("curl ") && !curl {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {line} (curl is not installed)");
+            continue;
+        }
+        let line = line.replace("127.0.0.1:9842", &address).replace("curl ", "curl -sS --fail-with-body ");
+        // The daemon has to be there, and knows a new token within two seconds.
+        let output = loop {
+            let output = shell(&line).output().unwrap();
+            if output.status.success() || begun.elapsed() > Duration::from_secs(20) {
+                break output;
+            }
+            thread::sleep(Duration::from_millis(200));
+        };
+        if !output.status.success() {
+            let said = [output.stdout, output.stderr].concat();
+            wrong.push(format!("{line}: {}", String::from_utf8_lossy(&said)));
+        }
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", fs::read_to_string(work.join("run.log")).unwrap());
+    assert_eq!(typed, 10);
 }

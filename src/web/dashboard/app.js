@@ -70,7 +70,7 @@ function record() {
 	if (!cycle) return;
 	const root = cycle.circuits[0];
 	chart.add(frame.at, {
-		surplus: why.surplusOf(cycle), draw: cycle.fleet.power_watts, grid: root?.power_watts ?? null, budget: cycle.fleet.budget_watts, cap: cycle.fleet.cap_watts ?? null,
+		surplus: cycle.fleet.surplus_watts, draw: cycle.fleet.power_watts, grid: root?.power_watts ?? null, budget: cycle.fleet.budget_watts, cap: cycle.fleet.cap_watts ?? null,
 	}, cycle.binding.source);
 }
 
@@ -264,6 +264,7 @@ circuits.setActs((place, name, latched) => {
 
 moves.use({
 	get fleet() { return fleet; },
+	get maintenance() { return maintenance; },
 	get status() { return frame?.status; },
 	now,
 	changed(signed = false) {

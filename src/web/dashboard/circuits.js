@@ -2,13 +2,8 @@
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
-import { interlockOf, isOver, lockWords } from "./why.js";
+import { STOPS, interlockOf, isOver, lockWords } from "./why.js";
 
-// How an emergency stop stands, in words.
-const STOPS = {
-	ready: ["good", "emergency stop ready"], open: ["critical", "emergency stop open"], unknown: ["critical", "emergency stop not readable"],
-	latched: ["critical", "emergency stop to be released"], unread: ["critical", "emergency stop not read yet"],
-};
 const closed = new Set();
 let first = true;
 let acts = () => {};
@@ -108,9 +103,9 @@ export function render(cycle, fleet, now) {
 		if (over) flags.push(["critical", `${power(circuit.shortfall_watts)} short`]);
 		if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
 		const interlock = interlockOf(circuit);
-		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : `interlock does not hold${words?.includes("interlock of") ? "" : lockWords(circuit)}`]);
+		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : `interlock does not hold${cap?.source === `interlock:${name}` ? "" : lockWords(circuit)}`]);
 		const stop = STOPS[circuit.emergency_stop];
-		if (stop) flags.push(stop);
+		if (stop) flags.push([stop.level, `emergency stop ${stop.words}`]);
 		for (const [place, level] of [[cells.flags, "critical"], [cells.good, "good"]]) keyed(place, flags.filter((one) => one[0] === level), ([level, word]) => `${level}${word.replace(/^[\d.,]+\s*\S+/, "")}`, ([level, word]) => flag(level, word), (node, [, word]) => text(node.lastChild, word));
 		acts(cells.acts, name, circuit.emergency_stop === "latched");
 	});

@@ -67,13 +67,14 @@ export class Fleet {
 		}
 	}
 
-	// Takes what is worked on. A circuit stands for all miners there; 1 is asleep, 2 is left alone.
+	// Takes what is worked on. A circuit stands for all miners there; 1 is asleep, 2 is left alone, and the larger one holds.
 	takeWork(list) {
 		this.work.fill(0);
 		for (const { name, kind, hold } of list ?? []) {
 			const set = kind === "miner" ? null : this.below[this.circuits.findIndex((circuit) => circuit.name === name)];
+			const work = hold === "hands-off" ? 2 : 1;
 			for (let index = 0; index < this.count; index += 1) {
-				if (set ? set.has(this.circuit[index]) : kind === "miner" && this.names[index] === name) this.work[index] = hold === "hands-off" ? 2 : 1;
+				if (set ? set.has(this.circuit[index]) : kind === "miner" && this.names[index] === name) this.work[index] = Math.max(this.work[index], work);
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import { LEVELS, colours, drawState, stateOf } from "./states.js";
 const GAP = 14; // between groups, in CSS pixels
 const LABEL = 18; // the height of a group's name
 const SMALLEST = 5;
+const LOOKS = LEVELS * 6; // of each state: a shade, one of three marks, searched for or not
 
 // Where groups of `sizes` lie in a width: the largest cells that keep to a height, else the smallest there are.
 function arrange(sizes, width, height) {
@@ -127,7 +128,7 @@ export class MinerMap {
 		const colour = colours();
 		const pixels = Math.round(this.fit.cell * this.scale);
 		const gap = Math.max(1, Math.round(Math.min(2, this.fit.cell / 8) * this.scale));
-		const looks = this.fleet.states.length * LEVELS * 6;
+		const looks = this.fleet.states.length * LOOKS;
 		const sheet = el("canvas");
 		sheet.width = pixels;
 		sheet.height = pixels * looks;
@@ -135,8 +136,8 @@ export class MinerMap {
 		this.fleet.states.forEach((name, state) => {
 			// What needs somebody is a little larger: it is found among ten thousand.
 			const size = stateOf(name).rank < 4 ? pixels : pixels - gap;
-			for (let kind = 0; kind < LEVELS * 6; kind += 1) {
-				drawState(context, 0, (state * LEVELS * 6 + kind) * pixels, size, name, colour, Math.floor(kind / 6), (kind >> 1) % 3);
+			for (let kind = 0; kind < LOOKS; kind += 1) {
+				drawState(context, 0, (state * LOOKS + kind) * pixels, size, name, colour, Math.floor(kind / 6), (kind >> 1) % 3);
 			}
 		});
 		const { data } = context.getImageData(0, 0, pixels, pixels * looks);
@@ -164,7 +165,7 @@ export class MinerMap {
 			const share = fleet.draw[index] / fleet.nameplate[index];
 			level = Number.isFinite(share) ? Math.max(0, Math.min(LEVELS - 1, Math.floor((share - 0.3) / 0.14))) : 0;
 		}
-		return ((state * LEVELS + level) * 3 + (fleet.work[index] ? 2 : fleet.flag[index] ? 1 : 0)) * 2 + (this.filter && !this.filter[index] ? 1 : 0);
+		return state * LOOKS + (level * 3 + (fleet.work[index] ? 2 : fleet.flag[index] ? 1 : 0)) * 2 + (this.filter && !this.filter[index] ? 1 : 0);
 	}
 
 	// Copies the picture of a cell into `image`, which is `wide` pixels wide, at `to`.

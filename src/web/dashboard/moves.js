@@ -6,7 +6,8 @@ import { DURATIONS, ask, field, input, problem, select, strong } from "./dialog.
 import { announce, el, icon } from "./dom.js";
 import { exact, known, many, moment, power, span } from "./format.js";
 
-// What the page knows when something is asked: `{ fleet, status, now(), changed(signed) }`.
+// What the page knows when something is asked: `{ fleet, maintenance, status, now(), changed(signed) }`; `maintenance` is `null` while
+// nobody has told it.
 let page = null;
 export const use = (what) => { page = what; };
 const changed = () => page.changed();
@@ -80,7 +81,7 @@ function preview(answer) {
 	const parts = [
 		...(data.cap_watts === null ? [] : [data.short_watts >= 1 ? line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
 			: known(met) ? line("good", met < 0.5 ? "It is met already." : `It is met after about ${span(met)}.`) : line("warning", "When it is met is not known.")]),
-		...(data.margin_seconds > 0 ? [line("warning", `It may hold up to ${Math.ceil(data.margin_seconds / 60)} min longer than that, because ${data.margin_reason}.`)] : []),
+		...(data.margin_seconds > 0 ? [line("warning", `It may hold up to ${Math.ceil(data.margin_seconds / 60)} min longer than it says, because ${data.margin_reason}.`)] : []),
 		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`),
 		moves.total ? line("held", `${total} to move: ${Object.entries(kinds).filter(([key]) => moves[key]).map(([key, words]) => `${moves[key].toLocaleString("en")} ${words}`).join(", ")}.`) : line("good", "No miner moves."),
 		...(data.skipped ?? []).map((skip) => line("warning", `${many(skip.miners, "miner")} skipped (${skip.why}), ${power(skip.watts)}: ${skip.names.slice(0, 6).join(", ")}${skip.miners > 6 ? " …" : ""}`)),
@@ -169,25 +170,32 @@ function nextTime(text, now) {
 
 const stop = (more) => ({ circuit: page.fleet.circuits[page.fleet.order[0].index].name, scope: "miners", cap_watts: 0, ...more });
 
+// Who is stopped, and who is not because somebody works there: `All miners`, but for some.
+function spared() {
+	if (page.maintenance === null) return ["The miners", ", but for those in hands-off maintenance: it is not known which miners are in maintenance"];
+	const left = page.fleet.work.filter((one) => one === 2).length;
+	return ["All miners", left ? `, but for ${many(left, "miner")} in hands-off maintenance: nothing is told to ${left === 1 ? "it" : "them"}` : ""];
+}
+
 export function pause() {
 	const length = select(DURATIONS, "1800");
 	length.dataset.first = "";
 	const body = () => stop({ duration_seconds: Number(length.value) });
 	const { place, done } = previewOf(body());
+	const [whom, but] = spared();
 	ask("Pause the fleet", {
-		words: ["All miners are put to sleep. They come back by themselves when the time is over; each takes its time to start.", field("For", length), place],
+		words: [`${whom} are put to sleep${but}. They come back by themselves when the time is over; each takes its time to start.`, field("For", length), place],
 		button: "Pause the fleet", wait: done, act: ({ by }) => put({ ...body(), by }, "pause"), after: tell("The fleet pauses."),
 	});
 }
 
 export function emergency() {
 	const body = stop({ urgency: "emergency" });
-	const left = page.fleet.work.filter((one) => one === 2).length;
-	const but = left ? `, but for ${many(left, "miner")} in hands-off maintenance: nothing is told to ${left === 1 ? "it" : "them"}` : "";
+	const [whom, but] = spared();
 	ask("Emergency stop", {
-		words: [strong(`All miners of the site are stopped at once, by the fastest way that each of them has${but}.`),
+		words: [strong(`${whom} of the site are stopped at once, by the fastest way that each of them has${but}.`),
 			"They stay stopped until somebody clears it under “Orders and limits”. It opens no breakers: where lives are at risk, use the switch of the site.", previewOf(body).place],
-		button: "Stop all miners now", danger: true, act: ({ by }) => put({ ...body, by }, "emergency stop"), after: tell(`Emergency stop: all miners stop${but}.`),
+		button: "Stop the miners now", danger: true, act: ({ by }) => put({ ...body, by }, "emergency stop"), after: tell(`Emergency stop: ${whom.toLowerCase()} stop${but}.`),
 	});
 }
 

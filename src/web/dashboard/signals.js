@@ -89,7 +89,7 @@ export function renderOrders(answer, delivered, now, acts) {
 		const [from, until] = [millis(order.valid_from), millis(order.valid_until)];
 		const under = [`${phase} · ${scopeWords(order)}`];
 		if (order.phase === "ahead" && from !== null) under.push(`begins ${moment(from, now)}, in ${span((from - now) / 1000)}`);
-		else if (until !== null) under.push(`until ${moment(until, now)}, ${until > now ? `${span((until - now) / 1000)} to go` : "ending"}${order.margin_seconds > 0 ? `, and up to ${Math.ceil(order.margin_seconds / 60)} min longer because ${order.margin_reason}` : ""}`);
+		if (until !== null) under.push(`until ${moment(until, now)}${order.phase === "ahead" ? "" : until > now ? `, ${span((until - now) / 1000)} to go` : ", ending"}${order.margin_seconds > 0 ? `, and up to ${Math.ceil(order.margin_seconds / 60)} min longer because ${order.margin_reason}` : ""}`);
 		else under.push("until it is cleared");
 		const proof = record.get(keyOf(order));
 		if (proof && order.phase === "acting") {

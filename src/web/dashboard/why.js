@@ -17,13 +17,13 @@ const MODES = {
 const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
 const silentOf = (counts) => (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
 const totalOf = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
-// Circuits whose emergency stop has stopped their miners.
-const STOPS = { open: "is open", latched: "waits to be released", unknown: "cannot be read" };
-const stopsOf = (cycle) => (cycle?.circuits ?? []).filter((circuit) => circuit.emergency_stop in STOPS);
+// How an emergency stop stands, and whether its miners are stopped for that.
+export const STOPS = {
+	ready: { level: "good", words: "is ready" }, unread: { level: "critical", words: "has not been read yet" }, open: { level: "critical", words: "is open", stops: true },
+	unknown: { level: "critical", words: "cannot be read", stops: true }, latched: { level: "critical", words: "waits to be released", stops: true },
+};
+const stopsOf = (cycle) => (cycle?.circuits ?? []).filter((circuit) => STOPS[circuit.emergency_stop]?.stops);
 export const modeWords = (mode) => MODES[mode]?.[0] ?? capital(mode ?? UNKNOWN);
-
-// Whether it is known what is left over: not without a fresh value at the grid connection.
-export const surplusOf = (cycle) => (known(cycle.circuits[0]?.power_watts) ? cycle.fleet.surplus_watts : null);
 
 // How a latest read ended, in words.
 const READS = {
@@ -56,9 +56,9 @@ function but(fleet, counts) {
 }
 
 // What binds, and what comes of it.
-function held({ fleet, binding, circuits }, follows) {
+function held({ fleet, binding }, follows) {
 	const draw = power(fleet.power_watts);
-	const surplus = surplusOf({ fleet, circuits });
+	const surplus = fleet.surplus_watts;
 	if (binding.source === "fleet-maximum") {
 		const left = known(surplus) && surplus > fleet.power_watts ? `; ${power(surplus - fleet.power_watts)} of the surplus are left for others` : "";
 		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}.`;
@@ -93,7 +93,7 @@ export function notes(status, counts, works) {
 			if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
 			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold${lockWords(circuit)}`, "#circuits");
 		}
-		for (const { name, emergency_stop: stop } of stopsOf(cycle)) add("critical", `Emergency stop of ${name} ${STOPS[stop]}`, "#circuits");
+		for (const { name, emergency_stop: stop } of stopsOf(cycle)) add("critical", `Emergency stop of ${name} ${STOPS[stop].words}`, "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
@@ -190,7 +190,7 @@ export function render(status, counts, works) {
 	show($("figures"), Boolean(cycle));
 	if (!cycle) return;
 	const { fleet, binding, energy } = cycle;
-	const surplus = surplusOf(cycle);
+	const surplus = fleet.surplus_watts;
 	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
 	set("surplus", powerParts(surplus), known(surplus) ? used : "without its meter nobody knows");
 	const over = isOver(fleet.shortfall_watts, fleet.power_watts);
