@@ -14,6 +14,7 @@ use super::orders::{Daemon, DaemonCallError, Reach, at, watts};
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
+use crate::line::clean;
 
 /// What the daemon keeps in memory of the whole site, in minutes.
 const MEMORY: i64 = 360;
@@ -265,7 +266,7 @@ fn table(told: &Told, width: Option<usize>) -> String {
         table.row(cells);
     }
     let step = quantity::write_time(Duration::from_secs(told.step));
-    let circuit = told.circuit.replace(char::is_control, "\u{fffd}");
+    let circuit = clean(&told.circuit);
     format!("{circuit}, means of {step}\n{}", table.within(width))
 }
 

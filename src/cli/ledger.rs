@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::Failure;
 use super::moment::{self, utc};
 use crate::files::{self, Readers};
+use crate::line::clean;
 use crate::proof::export;
 use crate::proof::key::{PUBLIC, PublicKey};
 use crate::proof::read::{Entries, Heading};
@@ -270,7 +271,7 @@ fn show(args: &Show) -> Result<(), Failure> {
         if args.json {
             return export::line(entry);
         }
-        let body = entry.body.replace(char::is_control, "\u{fffd}");
+        let body = clean(&entry.body);
         format!("{:>7}  {}  {:<10}  {body}\n", entry.number, utc(entry.at), entry.kind)
     };
     args.place.open()?.each(0, u64::MAX, |entry| {

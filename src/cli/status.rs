@@ -10,6 +10,7 @@ use super::Failure;
 use super::moment::day_time;
 use super::orders::{Daemon, DaemonCallError, Reach, at, text, watts};
 use super::table::{Align, Table};
+use crate::line::clean;
 
 /// A last cycle that is older than this, in seconds, is no news of how the site stands: the longest cycle is a minute.
 const OLD: f64 = 180.0;
@@ -186,7 +187,7 @@ impl Seen {
         };
         let word = ["OK", "WARNING", "CRITICAL"].get(usize::from(code)).unwrap_or(&"UNKNOWN");
         // A bar would be taken for the beginning of the figures.
-        let what = what.replace('|', "/").replace(char::is_control, "\u{fffd}");
+        let what = clean(&what).replace('|', "/");
         let mut figures = String::new();
         for (name, place) in [
             ("surplus", "/fleet/surplus_watts"),
@@ -211,8 +212,7 @@ impl Seen {
             "limited" => Tone::Held,
             _ => Tone::Bad,
         };
-        let clean = |words: String| words.replace(char::is_control, "\u{fffd}");
-        let fit = |words: String| super::fit(&clean(words), width);
+        let fit = |words: String| super::fit(&clean(&words), width);
         let would = match matches!(&*mode, "observe" | "stand-by") {
             true => format!(" (it would be {})", self.state()),
             false => String::new(),

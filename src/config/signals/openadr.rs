@@ -14,6 +14,7 @@ use crate::config::reader::{MOST_POWER, Table, Wrong, is_a, quantity_of, shorten
 use crate::config::urls;
 use crate::control::signal::Basis;
 use crate::control::site::Scope;
+use crate::line::is_line;
 use crate::signal::openadr::settings::{
     Account, Level, Meaning, Names, PowerUnit, Programme, Reports, Rule, Settings, Telling,
 };
@@ -166,7 +167,7 @@ fn below(url: &Url, path: &str) -> Url {
 
 fn bounded(value: &DeValue<'_>, longest: usize) -> Result<String, Wrong> {
     let text = text_of(value)?;
-    if text.is_empty() || text.len() > longest || text.chars().any(char::is_control) {
+    if text.is_empty() || text.len() > longest || !is_line(text) {
         return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
     }
     Ok(text.to_owned())

@@ -9,11 +9,11 @@ use reqwest::{Client as Http, Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::fault::shorten;
 use super::settings::{Account, Settings};
 use super::time::http_date;
 use crate::clock::{Clock, Moment};
 use crate::control::signal::Wall;
+use crate::line::shorten;
 use crate::secret::Secret;
 
 /// Largest answer, in bytes: fifty events of a thousand intervals.
