@@ -36,7 +36,7 @@ pub enum VenError {
     /// The HTTP client cannot be made.
     #[error(
         "cannot prepare TLS: {0}; install the certificates of the system (package ca-certificates), or name those of the \
-         top node with `ca_file`"
+         top node with `ca`"
     )]
     Prepare(String),
     /// No connection.
