@@ -46,8 +46,8 @@ pub struct Args {
     /// From here on: 2026-11-29T06:00 on the clocks of this machine, 06:00 of today, or RFC 3339
     #[arg(long, value_name = "WHEN", value_parser = moment::past)]
     from: Option<Timestamp>,
-    /// Up to here; now without it
-    #[arg(long, value_name = "WHEN", value_parser = moment::past, requires = "from")]
+    /// Up to here, a day alone as a whole; now without it
+    #[arg(long, value_name = "WHEN", value_parser = moment::end, requires = "from")]
     to: Option<Timestamp>,
     /// One row for so much time, such as 5min
     #[arg(long, value_name = "TIME", value_parser = super::time)]

@@ -101,8 +101,8 @@ struct Show {
     /// From this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine; 04:43 is of today
     #[arg(long, value_name = "TIME", value_parser = moment::past)]
     from: Option<Timestamp>,
-    /// Up to this time
-    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    /// Up to this time; a day alone is included as a whole
+    #[arg(long, value_name = "TIME", value_parser = moment::end)]
     to: Option<Timestamp>,
     /// Of this kind alone, such as order
     #[arg(long, value_name = "KIND", value_parser = kind)]

@@ -29,8 +29,8 @@ pub struct Args {
     /// Look at cycles from this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine; 04:43 is of today
     #[arg(long, value_name = "TIME", value_parser = moment::past)]
     pub from: Option<Timestamp>,
-    /// Look at cycles up to this time
-    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    /// Look at cycles up to this time; a day alone is included as a whole
+    #[arg(long, value_name = "TIME", value_parser = moment::end)]
     pub to: Option<Timestamp>,
     /// Show what this configuration would have done with the same inputs
     #[arg(long, value_name = "FILE", conflicts_with = "export_test")]
