@@ -35,7 +35,7 @@ pub fn replace(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> 
 /// As [`replace`], with a content that is written piece by piece; a link at that path is not followed.
 ///
 /// It is written under its name with `.new` behind it; what a crash has left there is replaced. Of two that write the same file at
-/// once, one fails: whoever cannot rule that out locks something.
+/// once, one fails: whoever cannot rule that out locks something. [`Readers::AsBefore`] takes a name that nobody has, and the last wins.
 ///
 /// # Errors
 /// The operating system's, and those of `fill`. Then the one before is untouched, unless it was the folder alone that could not be
