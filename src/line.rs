@@ -17,6 +17,11 @@ pub fn shown(c: char) -> char {
     if moves(c) { '\u{fffd}' } else { c }
 }
 
+/// A text of somebody else as it may stand in a line.
+pub fn clean(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
 /// A text of somebody else as it may stand in a message: its first 48 characters.
 pub fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(48).map(shown).collect();
@@ -37,7 +42,7 @@ mod tests {
         }
         for other in ["a\nb", "\u{1b}[2J", "nahK\u{202e}", "a\u{2028}b", "\u{2066}b\u{2069}"] {
             assert!(!is_line(other), "{other:?}");
-            assert!(is_line(&shorten(other)), "{other:?}");
+            assert!(is_line(&shorten(other)) && is_line(&clean(other)), "{other:?}");
         }
         assert_eq!(shorten(&"ü".repeat(50)), "ü".repeat(48) + "…");
     }

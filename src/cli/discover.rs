@@ -18,7 +18,8 @@ use crate::discover::merge::{self, Change, MergeError, Merged};
 use crate::discover::probe::Prober;
 use crate::discover::scan::{self, MOST_RATE, Options, Progress, Scan};
 use crate::discover::targets::{self, Target, TargetError};
-use crate::discover::{diff, report, write};
+use crate::discover::{diff, report};
+use crate::files::{self, Readers};
 use crate::miner::DriverKind;
 use crate::secret::Secret;
 
@@ -238,7 +239,9 @@ fn update(
         note(args, out, &format!("{} would change like this:\n", file.display()))?;
         return note(args, out, diff::lines(&before, &merged.text).trim_end());
     }
-    write::replace(file, &merged.text)
+    // A link stays one.
+    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    files::replace(&target, merged.text.as_bytes(), Readers::AsBefore)
         .map_err(|source| DiscoverError::Write { path: file.to_owned(), source })?;
     for line in told(&merged) {
         note(args, out, &format!("{}: {line}", file.display()))?;

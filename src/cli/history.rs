@@ -14,6 +14,7 @@ use super::orders::{Daemon, DaemonCallError, Reach, at, watts};
 use super::table::{Align, Table};
 use crate::clock;
 use crate::config::quantity;
+use crate::line::clean;
 
 /// What the daemon keeps in memory of the whole site, in minutes.
 const MEMORY: i64 = 360;
@@ -45,8 +46,8 @@ pub struct Args {
     /// From here on: 2026-11-29T06:00 on the clocks of this machine, 06:00 of today, or RFC 3339
     #[arg(long, value_name = "WHEN", value_parser = moment::past)]
     from: Option<Timestamp>,
-    /// Up to here; now without it
-    #[arg(long, value_name = "WHEN", value_parser = moment::past, requires = "from")]
+    /// Up to here, a day alone as a whole; now without it
+    #[arg(long, value_name = "WHEN", value_parser = moment::end, requires = "from")]
     to: Option<Timestamp>,
     /// One row for so much time, such as 5min
     #[arg(long, value_name = "TIME", value_parser = super::time)]
@@ -265,7 +266,7 @@ fn table(told: &Told, width: Option<usize>) -> String {
         table.row(cells);
     }
     let step = quantity::write_time(Duration::from_secs(told.step));
-    let circuit = told.circuit.replace(char::is_control, "\u{fffd}");
+    let circuit = clean(&told.circuit);
     format!("{circuit}, means of {step}\n{}", table.within(width))
 }
 

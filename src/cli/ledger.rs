@@ -1,6 +1,7 @@
 //! `ballast ledger`: what can be proven, without the daemon.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,8 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::moment::{self, utc};
+use crate::files::{self, Readers};
+use crate::line::clean;
 use crate::proof::export;
 use crate::proof::key::{PUBLIC, PublicKey};
 use crate::proof::read::{Entries, Heading};
@@ -98,8 +101,8 @@ struct Show {
     /// From this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine; 04:43 is of today
     #[arg(long, value_name = "TIME", value_parser = moment::past)]
     from: Option<Timestamp>,
-    /// Up to this time
-    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    /// Up to this time; a day alone is included as a whole
+    #[arg(long, value_name = "TIME", value_parser = moment::end)]
     to: Option<Timestamp>,
     /// Of this kind alone, such as order
     #[arg(long, value_name = "KIND", value_parser = kind)]
@@ -268,7 +271,7 @@ fn show(args: &Show) -> Result<(), Failure> {
         if args.json {
             return export::line(entry);
         }
-        let body = entry.body.replace(char::is_control, "\u{fffd}");
+        let body = clean(&entry.body);
         format!("{:>7}  {}  {:<10}  {body}\n", entry.number, utc(entry.at), entry.kind)
     };
     args.place.open()?.each(0, u64::MAX, |entry| {
@@ -361,25 +364,20 @@ fn replaceable(out: &Path, heading: &Heading) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, words))
 }
 
-/// Writes a part of a chain into a new file. Gives how many entries it has.
-fn fill(
-    file: &Path,
-    entries: &Entries,
-    part: &export::Part,
-    fail: impl Fn(io::Error) -> Failure,
-) -> Result<u64, Failure> {
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(&fail)?;
+/// Writes a part of a chain. Gives how many entries it has.
+fn fill(file: &mut File, entries: &Entries, part: &export::Part) -> io::Result<u64> {
     let mut file = io::BufWriter::new(file);
-    let heading = serde_json::to_string(&part.heading).map_err(|error| fail(error.into()))?;
-    let mut written = writeln!(file, "{heading}");
-    let mut count = 0_u64;
-    entries.each(part.from, part.to, |entry| {
+    writeln!(file, "{}", serde_json::to_string(&part.heading)?)?;
+    let (mut written, mut count) = (Ok(()), 0_u64);
+    let read = entries.each(part.from, part.to, |entry| {
         if written.is_ok() {
             written = file.write_all(export::line(&entry).as_bytes());
             count = count.saturating_add(1);
         }
-    })?;
-    written.and_then(|()| file.flush()).map_err(fail)?;
+    });
+    read.map_err(io::Error::other)?;
+    written?;
+    file.flush()?;
     Ok(count)
 }
 
@@ -387,22 +385,10 @@ fn export(args: &Export) -> Result<(), Failure> {
     let entries = args.place.open()?;
     let key = args.place.key(&entries)?;
     let part = export::find(&entries, &args.order, args.source.as_deref(), key.pem())?;
-    let fail = |source: io::Error| Failure::Written { file: args.out.display().to_string(), source };
-    replaceable(&args.out, &part.heading).map_err(fail)?;
-    // Written beside it: whoever reads it meanwhile, or exports it from itself, finds a whole one.
-    let mut beside = args.out.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-        _ => {}
-    }
-    let written = fill(&beside, &entries, &part, fail)
-        .and_then(|count| std::fs::rename(&beside, &args.out).map(|()| count).map_err(fail));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    let count = written?;
+    // Whoever reads it meanwhile, or exports it from itself, finds a whole one.
+    let count = replaceable(&args.out, &part.heading)
+        .and_then(|()| files::write(&args.out, Readers::AsBefore, |file| fill(file, &entries, &part)))
+        .map_err(|source| Failure::Written { file: args.out.display().to_string(), source })?;
     let mut text = format!(
         "{}: {count} entries, {} to {}, of which {} are about the order\n",
         args.out.display(),

@@ -1,6 +1,5 @@
 //! `ballast limit`: the operator's hand on a running daemon.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +11,7 @@ use super::orders::{Daemon, List, Reach, given_by, text, watts};
 use super::preview;
 use super::table::{Align, Table};
 use crate::config::quantity;
+use crate::daemon::own_account;
 use crate::line::is_line;
 
 /// What `ballast limit` takes.
@@ -214,11 +214,11 @@ fn person<'p>(by: Option<&'p str>, note: Option<&'p str>) -> Vec<(&'static str, 
 
 /// The account that runs the command: before `sudo`, where that was used. A service or a container often has no `USER`: then
 /// what the machine calls the account, or its number where it has no name.
-fn account() -> Option<String> {
+pub(super) fn account() -> Option<String> {
     let sound = |name: &String| !name.is_empty() && name.len() <= 128 && is_line(name);
     let told = |variable: &&str| std::env::var(variable).ok().filter(sound);
     ["SUDO_USER", "USER"].iter().find_map(told).or_else(|| {
-        let own = std::fs::metadata("/proc/self").ok()?.uid();
+        let own = own_account().ok()?;
         let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         Some(named(&accounts, own).filter(sound).unwrap_or_else(|| format!("uid {own}")))
     })
@@ -277,7 +277,7 @@ fn given(name: &str, answer: &Value) -> String {
 
 /// By how much its window is wider than it says, where the clock is in doubt. It is the most that it may be: minutes are
 /// rounded up.
-fn margin(limit: &Value) -> Option<String> {
+pub(super) fn margin(limit: &Value) -> Option<String> {
     let seconds = limit["margin_seconds"].as_f64().filter(|seconds| *seconds > 0.0)?;
     Some(if seconds < 60.0 {
         format!("{:.0} s", seconds.ceil())
@@ -381,8 +381,8 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_account_has_a_name_by_its_number() {
+    #[tokio::test]
+    async fn an_account_has_a_name_by_its_number() {
         let accounts =
             "root:x:0:0:root:/home/root:/bin/sh\n+nis\naisha:x:1000:1000:Aisha:/home/aisha:/bin/sh\n";
         assert_eq!(named(accounts, 1000).as_deref(), Some("aisha"));
@@ -467,8 +467,8 @@ mod tests {
         assert!(narrow.contains("300 kW on pcc (night)"), "{narrow}");
     }
 
-    #[test]
-    fn a_cap_below_zero_reaches_the_daemon_which_says_what_is_wrong_with_it() {
+    #[tokio::test]
+    async fn a_cap_below_zero_reaches_the_daemon_which_says_what_is_wrong_with_it() {
         use clap::Parser as _;
         #[derive(clap::Parser)]
         struct Line {

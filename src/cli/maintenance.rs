@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::limit::account;
 use super::moment::day_time;
 use super::orders::{Daemon, List, Reach, text};
 use super::preview;
@@ -63,7 +64,7 @@ struct Begin {
 struct End {
     /// Name of the miner or circuit
     name: String,
-    /// Who ends it; without it the record has the name of the token
+    /// Who ends it, for the record; the account that runs this command without it
     #[arg(long, value_name = "NAME", conflicts_with = "preview")]
     by: Option<String>,
     /// Which of the two, where a miner and a circuit have this name
@@ -118,7 +119,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
                 let answer = daemon.post_with(&["maintenance", &args.name, "preview"], &query).await?;
                 return super::tell(&answer, args.json, preview::words);
             }
-            query.extend(args.by.iter().map(|by| ("by", by.as_str())));
+            let by = args.by.clone().or_else(account);
+            query.extend(by.iter().map(|by| ("by", by.as_str())));
             let answer = daemon.delete_with(&["maintenance", &args.name], &query).await?;
             super::tell(&answer, args.json, |answer, _| told(answer, "not in maintenance any more"))
         }

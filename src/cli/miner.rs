@@ -16,6 +16,7 @@ use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Targe
 use crate::discover::identified::Identified;
 use crate::discover::neighbours::Neighbours;
 use crate::discover::who::Witness;
+use crate::line::clean;
 use crate::miner::identity::{Identity, Sameness, same_miner};
 use crate::miner::reply::models;
 use crate::miner::{self, Connection, Driver, DriverError};
@@ -231,7 +232,7 @@ impl Told {
     fn text(&self) -> String {
         let mut text = format!("{} ({} at {})\n", self.name, self.driver, self.at);
         let mut line = |what: &str, words: &str| {
-            let _ = writeln!(text, "  {what:<9} {}", words.replace(char::is_control, "\u{fffd}"));
+            let _ = writeln!(text, "  {what:<9} {}", clean(words));
         };
         match &self.status {
             Ok(status) => {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::orders::{Daemon, DaemonCallError, Reach, at, text, watts};
 use super::table::{Align, Table};
+use crate::line::clean;
 
 /// Miners of one answer.
 const PAGE: usize = 1_000;
@@ -139,7 +140,6 @@ pub async fn explain(args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 fn explained(answer: &Value) -> String {
-    let clean = |words: String| words.replace(char::is_control, "\u{fffd}");
     let head = format!(
         "{} on {}: {}, {}\n",
         text(&answer["name"]),
@@ -147,9 +147,9 @@ fn explained(answer: &Value) -> String {
         text(&answer["state"]),
         watts(&answer["estimate_watts"])
     );
-    let mut out = clean(head.trim_end().to_owned()) + "\n";
+    let mut out = clean(head.trim_end()) + "\n";
     for sentence in at(answer, "/explanation").as_array().map_or(&[][..], Vec::as_slice) {
-        out.push_str(&format!("  {}\n", clean(text(sentence))));
+        out.push_str(&format!("  {}\n", clean(&text(sentence))));
     }
     out
 }

@@ -1,7 +1,7 @@
 //! Moments, as people write them on the command line and as they read them.
 
 use jiff::Timestamp;
-use jiff::civil::{DateTime, Time};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -21,6 +21,28 @@ enum Day {
 /// It is none. Says how one is written.
 pub(super) fn past(words: &str) -> Result<Timestamp, String> {
     moment(words, Day::Today)
+}
+
+/// The end of a time of the past, for the command line: as [`past`], but a day alone is meant as a whole.
+///
+/// # Errors
+/// As [`past`].
+pub(super) fn end(words: &str) -> Result<Timestamp, String> {
+    end_of(words, &TimeZone::system()).map_or_else(|| past(words), Ok)
+}
+
+/// The last millisecond of a day that stands alone: nothing that is kept is told finer.
+fn end_of(words: &str, zone: &TimeZone) -> Option<Timestamp> {
+    let next = zone.to_timestamp(behind(words)?).ok()?;
+    Timestamp::from_millisecond(next.as_millisecond() - 1).ok()
+}
+
+/// What follows on a day that stands alone.
+pub(super) fn behind(words: &str) -> Option<DateTime> {
+    let words = words.trim();
+    // A day is also read of one with a time.
+    let day = words.parse::<Date>().ok().filter(|_| !words.contains(['T', 't', ':', ' ']))?;
+    day.tomorrow().ok().map(Into::into)
 }
 
 /// A moment to come, for the command line: as [`past`], but a time alone is the next one.
@@ -102,6 +124,14 @@ mod tests {
             assert_eq!(read(words, Day::Today).as_deref(), Some(today), "{words}");
             assert_eq!(read(words, Day::Coming).as_deref(), Some(coming), "{words}");
         }
+        let last = |words| end_of(words, &zone).map(|at| at.to_string());
+        assert_eq!(last(" 2026-07-03").as_deref(), Some("2026-07-03T18:59:59.999Z"));
+        for other in ["2026-07-03 06:00", "2026-07-03T06", "06:00", "2026-07-03T06:00:00Z", "July"] {
+            assert_eq!(last(other), None, "{other}");
+        }
+        assert!(
+            end("2026-07-03") > past("2026-07-03") && end("2026-07-03 06:00") == past("2026-07-03 06:00")
+        );
         for nonsense in ["", "tomorrow", "noon", "25:00", "6pm", "2026", "2026-13-01 00:00"] {
             assert_eq!(read(nonsense, Day::Today), None, "{nonsense}");
         }

@@ -12,6 +12,7 @@ use super::Failure;
 use super::moment::day_time;
 use super::table::{Align, Table};
 use crate::config::{self, Options, Secrets, Web};
+use crate::line::clean;
 use crate::secret::Secret;
 use crate::token::Token;
 use crate::web;
@@ -349,7 +350,7 @@ fn named(reach: &Reach) -> Option<PathBuf> {
 fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {
     let words = |key: &str| {
         let text = body.as_ref().and_then(|body| body.get(key)).and_then(Value::as_str);
-        text.map(|text| text.replace(char::is_control, "\u{fffd}"))
+        text.map(clean)
     };
     let error = words("title").unwrap_or_else(|| match status {
         StatusCode::NOT_FOUND => String::from("there is no such thing here; is it a daemon of this version?"),
@@ -482,7 +483,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
             order[key].as_f64().map_or_else(|| String::from("–"), words)
         };
         if let Some(reason) = order["reason"].as_str() {
-            let reason = reason.replace(char::is_control, "\u{fffd}");
+            let reason = clean(reason);
             reasons.push_str(&format!("  {} {}: {reason}\n", text(&order["source"]), text(&order["id"])));
         }
         table.row(vec![

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::limit::margin;
 use super::orders::{at, text, watts};
 use super::table::{Align, Table};
 
@@ -45,10 +46,9 @@ pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
             ));
         }
     }
-    if let Some(seconds) = answer["margin_seconds"].as_f64().filter(|seconds| *seconds > 0.0) {
-        let minutes = (seconds / 60.0).ceil();
+    if let Some(much) = margin(answer) {
         let why = text(&answer["margin_reason"]);
-        out.push_str(&format!("It may hold up to {minutes:.0} min longer than it says, because {why}.\n"));
+        out.push_str(&format!("It may hold up to {much} longer than it says, because {why}.\n"));
     }
     let parts: Vec<String> =
         [("lowered", "lowered"), ("put_to_sleep", "put to sleep"), ("raised", "raised"), ("woken", "woken")]

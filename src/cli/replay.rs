@@ -11,7 +11,7 @@ use super::{Failure, json};
 use crate::config::{self, Options, Secrets};
 use crate::control::decision::MinerState;
 use crate::control::snapshot::Target;
-use crate::metrics::binding_words;
+use crate::metrics::{binding_words, surplus};
 use crate::record::replay::{self, Again, Cut, Difference, Verdict, WhatIf, Window};
 use crate::record::segment;
 use crate::units::Watts;
@@ -29,8 +29,8 @@ pub struct Args {
     /// Look at cycles from this time on: 2026-11-29T04:43, with Z or an offset behind it, else in the zone of this machine; 04:43 is of today
     #[arg(long, value_name = "TIME", value_parser = moment::past)]
     pub from: Option<Timestamp>,
-    /// Look at cycles up to this time
-    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    /// Look at cycles up to this time; a day alone is included as a whole
+    #[arg(long, value_name = "TIME", value_parser = moment::end)]
     pub to: Option<Timestamp>,
     /// Show what this configuration would have done with the same inputs
     #[arg(long, value_name = "FILE", conflicts_with = "export_test")]
@@ -105,21 +105,22 @@ fn row(rows: &mut String, again: &Again<'_>) {
     let Again { site, wall, decision } = *again;
     let fleet = &decision.fleet;
     let power = decision.circuits.first().and_then(|root| root.power);
-    let power = power.map_or_else(String::new, |power| format!("{:.0}", power.get()));
+    let whole = |power: Option<Watts>| power.map_or_else(String::new, |power| format!("{:.0}", power.get()));
     let sleeps = decision.commands.iter().filter(|command| command.target == Target::Sleep).count();
     let trouble =
         |state: MinerState| !matches!(state, MinerState::Hashing | MinerState::Asleep | MinerState::Starting);
     let _ = writeln!(
         rows,
-        "{},{},{:.0},{:.0},{},{:.0},{:.0},{:.0},{power},{},{sleeps},{}",
+        "{},{},{},{:.0},{},{:.0},{:.0},{:.0},{},{},{sleeps},{}",
         utc(wall),
         decision.mode.name(),
-        fleet.surplus.get(),
+        whole(surplus(site, decision)),
         fleet.budget.get(),
         quoted(&binding_words(site, &decision.binding)),
         fleet.draw.get(),
         fleet.setpoint.get(),
         fleet.shortfall.get(),
+        whole(power),
         decision.commands.len(),
         decision.miners.iter().filter(|miner| trouble(miner.state)).count(),
     );

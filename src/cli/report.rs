@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::Failure;
+use super::{Failure, moment};
 use crate::control::signal::Wall;
 use crate::energy::baseline::Baseline;
 use crate::energy::settle::Excuse;
@@ -83,12 +83,7 @@ fn civil(text: &str) -> Result<DateTime, String> {
 
 /// The end of a time: a day counts as a whole.
 fn last(text: &str) -> Result<DateTime, String> {
-    if let Ok(day) = text.trim().parse::<Date>().map_err(|_| ())
-        && !text.contains(['T', ':', ' '])
-    {
-        return day.tomorrow().map(Into::into).map_err(|error| error.to_string());
-    }
-    civil(text)
+    moment::behind(text).map_or_else(|| civil(text), Ok)
 }
 
 fn zone(text: &str) -> Result<TimeZone, String> {

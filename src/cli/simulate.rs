@@ -31,8 +31,8 @@ pub struct Args {
     /// Begin here, in the zone of the trace: "2025-06-01" or "2025-06-01 06:00"
     #[arg(long, value_name = "TIME", value_parser = civil, allow_hyphen_values = true)]
     pub from: Option<jiff::civil::DateTime>,
-    /// End here
-    #[arg(long, value_name = "TIME", value_parser = civil, allow_hyphen_values = true)]
+    /// End here; a day alone is included as a whole
+    #[arg(long, value_name = "TIME", value_parser = last, allow_hyphen_values = true)]
     pub to: Option<jiff::civil::DateTime>,
     /// How the trace is read
     #[command(flatten)]
@@ -78,6 +78,10 @@ fn seed(text: &str) -> Result<u64, String> {
 
 fn civil(text: &str) -> Result<jiff::civil::DateTime, String> {
     text.trim().parse().map_err(|_| String::from("it is a time like 2025-06-01 or \"2025-06-01 06:00\""))
+}
+
+fn last(text: &str) -> Result<jiff::civil::DateTime, String> {
+    super::moment::behind(text).map_or_else(|| civil(text), Ok)
 }
 
 /// What is printed as JSON.

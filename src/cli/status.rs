@@ -10,6 +10,7 @@ use super::Failure;
 use super::moment::day_time;
 use super::orders::{Daemon, DaemonCallError, Reach, at, text, watts};
 use super::table::{Align, Table};
+use crate::line::clean;
 
 /// A last cycle that is older than this, in seconds, is no news of how the site stands: the longest cycle is a minute.
 const OLD: f64 = 180.0;
@@ -186,7 +187,7 @@ impl Seen {
         };
         let word = ["OK", "WARNING", "CRITICAL"].get(usize::from(code)).unwrap_or(&"UNKNOWN");
         // A bar would be taken for the beginning of the figures.
-        let what = what.replace('|', "/").replace(char::is_control, "\u{fffd}");
+        let what = clean(&what).replace('|', "/");
         let mut figures = String::new();
         for (name, place) in [
             ("surplus", "/fleet/surplus_watts"),
@@ -211,8 +212,7 @@ impl Seen {
             "limited" => Tone::Held,
             _ => Tone::Bad,
         };
-        let clean = |words: String| words.replace(char::is_control, "\u{fffd}");
-        let fit = |words: String| super::fit(&clean(words), width);
+        let fit = |words: String| super::fit(&clean(&words), width);
         let would = match matches!(&*mode, "observe" | "stand-by") {
             true => format!(" (it would be {})", self.state()),
             false => String::new(),
@@ -333,11 +333,14 @@ pub(super) fn held(circuit: &Value) -> String {
         Some("closed") | None => {}
         Some(breaker) => words.push_str(&format!("; its breaker is {breaker}")),
     }
+    // What its cap says already is not told twice; that of another circuit is.
+    let told = |what: &str| cap["source"] == format!("{what}:{}", text(&circuit["name"]));
     match circuit["emergency_stop"].as_str() {
         Some("ready") | None => {}
-        Some(stop) => words.push_str(&format!("; emergency stop {stop}")),
+        Some(_) if told("emergency-stop") => {}
+        Some(stop) => words.push_str(&format!("; emergency stop ({})", super::stops::words(stop))),
     }
-    if circuit["interlock"] == false && !words.contains("the interlock of") {
+    if circuit["interlock"] == false && !told("interlock") {
         let lock = at(circuit, "/interlock_meter");
         let reads = match lock["power_watts"].is_null() {
             true => String::from("has no fresh value"),
@@ -510,9 +513,23 @@ mod tests {
         let words = words(&seen, None);
         assert!(words.contains("its interlock does not hold: pump reads 31 W, 500 W are needed"), "{words}");
         assert!(words.contains("grid   closed  0.2 s  ok"), "{words}");
-        let told = json!({ "name": "south", "interlock": false, "interlock_meter": { "meter": "pump" },
-                           "cap": { "circuit": "south", "words": "the interlock of south does not hold (…)" } });
+        let mut told = json!({ "name": "south", "interlock": false, "interlock_meter": { "meter": "pump" },
+                               "cap": { "circuit": "south", "cap_watts": 0.0, "source": "interlock:south",
+                                        "words": "the interlock of south does not hold (…)" } });
         assert_eq!(held(&told), "the interlock of south does not hold (…)", "once is enough");
+        told["name"] = json!("south-1");
+        assert!(held(&told).starts_with("as south; its interlock does not hold: pump "), "{}", held(&told));
+    }
+
+    #[test]
+    fn an_emergency_stop_is_told_once_and_in_words() {
+        let mut told = json!({ "name": "hall", "emergency_stop": "open",
+                               "cap": { "circuit": "hall", "cap_watts": 0.0, "source": "emergency-stop:hall",
+                                        "words": "the emergency stop of hall is open: its miners sleep" } });
+        assert_eq!(held(&told), "the emergency stop of hall is open: its miners sleep");
+        told["name"] = json!("row");
+        told["emergency_stop"] = json!("unknown");
+        assert_eq!(held(&told), "as hall; emergency stop (stopped: its contact cannot be read)");
     }
 
     #[test]

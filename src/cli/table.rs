@@ -1,5 +1,7 @@
 //! Tables for a terminal: columns as wide as their widest cell, two spaces between them.
 
+use crate::line::clean;
+
 /// To which side of its column a cell stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
@@ -27,8 +29,7 @@ impl Table {
 
     /// Adds a row; control characters in it become visible, so that what others wrote moves no cursor.
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        let clean = |cell: String| cell.replace(char::is_control, "\u{fffd}");
-        self.rows.push(cells.into_iter().map(clean).collect());
+        self.rows.push(cells.iter().map(|cell| clean(cell)).collect());
     }
 
     /// Whether it has only its head.

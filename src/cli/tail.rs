@@ -11,6 +11,7 @@ use super::moment::stamp;
 use super::orders::{Daemon, Reach, at, text};
 use super::status::acting;
 use crate::clock;
+use crate::line::clean;
 
 /// Miners of one cycle that get a line each; the rest are counted.
 const MOST_MINERS: usize = 20;
@@ -92,7 +93,7 @@ impl Line {
         let at = at.map_or_else(String::new, |at| at.to_zoned(zone).strftime("%H:%M:%S").to_string());
         let about = if self.subject.is_empty() { "" } else { " " };
         let line = format!("{at}  {:<7}  {}{about}{}", self.kind, self.subject, self.words);
-        line.replace(char::is_control, "\u{fffd}") + "\n"
+        clean(&line) + "\n"
     }
 }
 

@@ -68,6 +68,7 @@ use energy::Energy;
 use fleet::Fleet;
 use memory::Memory;
 use meters::Meters;
+pub(crate) use name::own_account;
 use signals::Signals;
 
 /// How long the end may take: systemd and operators wait for it, and are promised five seconds from the signal to the end of

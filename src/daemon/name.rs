@@ -45,8 +45,8 @@ pub(super) fn start(purpose: &str, thing: &[u8]) -> String {
     format!("ballast-{purpose}-{digest}")
 }
 
-/// The account that this process runs as.
-pub(super) fn own_account() -> io::Result<u32> {
+/// The account that this process runs as. It is asked for within a runtime.
+pub(crate) fn own_account() -> io::Result<u32> {
     Ok(UnixStream::pair()?.0.peer_cred()?.uid())
 }
 

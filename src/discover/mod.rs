@@ -17,7 +17,7 @@
 //! | `neighbours` | the kernel's table of hardware addresses |
 //! | `scan` | many hosts, politely |
 //! | `report` | tables for people |
-//! | `merge`, `write`, `diff` | into the configuration, without losing what stands there |
+//! | `merge`, `diff` | into the configuration, without losing what stands there |
 
 pub mod diff;
 pub mod evidence;
@@ -35,7 +35,6 @@ pub mod scan;
 pub mod targets;
 pub mod who;
 mod wire;
-pub mod write;
 
 pub use crate::miner::identity::{Identity, Mac, Sameness, same_miner};
 pub use evidence::{Evidence, Ports};

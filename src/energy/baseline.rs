@@ -18,7 +18,7 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 
 use super::settle::{Event, Series};
-use super::{QUARTER_MS, quarter};
+use super::{KNOWN, QUARTER_MS, quarter};
 use crate::control::signal::Wall;
 use crate::units::Watts;
 
@@ -32,8 +32,6 @@ const WEEKEND: (usize, usize) = (4, 4);
 const ADJUSTMENT: (f64, f64) = (0.8, 1.2);
 /// Quarters of an hour.
 const HOUR: i64 = 4;
-/// The share of the quarters before an order that must be known.
-const KNOWN: f64 = 0.9;
 
 /// How it is found out what would have been drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -38,6 +38,8 @@ pub use sums::Sums;
 pub const QUARTER: Duration = Duration::from_secs(900);
 /// The same in milliseconds.
 const QUARTER_MS: i64 = 900_000;
+/// The share that must be known for the rest to count: of a quarter, of the time for which an order held, of the quarters before one.
+pub(crate) const KNOWN: f64 = 0.9;
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

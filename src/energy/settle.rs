@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::baseline::{Baseline, Curve, curve};
-use super::{QUARTER, QUARTER_MS, Sums, quarter};
+use super::{KNOWN, QUARTER, QUARTER_MS, Sums, quarter};
 use crate::control::signal::Wall;
 use crate::control::site::Scope;
 use crate::units::{Joules, Watts};
@@ -16,8 +16,6 @@ use crate::units::{Joules, Watts};
 pub const LEAST: f64 = 0.95;
 /// See [`LEAST`].
 pub const MOST: f64 = 1.5;
-/// The share of a quarter that must be known for it to count.
-const KNOWN: f64 = 0.9;
 /// Why a quarter cannot be judged that the clock showed twice, or not as a whole.
 const JUMPED: &str = "the clock jumped";
 /// Times that are no further apart count as one.

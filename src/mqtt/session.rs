@@ -191,7 +191,7 @@ fn words(error: &ConnectionError) -> String {
         }
         other => other.to_string(),
     };
-    words.chars().take(LONGEST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    words.chars().take(LONGEST_WORDS).map(crate::line::shown).collect()
 }
 
 /// The two ends of what is said on a connection.

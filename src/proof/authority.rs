@@ -61,12 +61,9 @@ impl Authority {
         fetch::place(&self.url)
     }
 
-    /// The client for it.
-    ///
-    /// # Errors
-    /// It cannot be built: the system gives no certificates, or the authority's is none.
-    pub fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
-        fetch::client(self.url.scheme() == "https", self.ca.as_deref(), LIMIT)
+    /// The client for it, as soon as there can be one.
+    pub async fn client(&self) -> reqwest::Client {
+        fetch::patient("[proof.time_stamps]", self.url.scheme() == "https", self.ca.as_deref(), LIMIT).await
     }
 
     /// Asks once for a stamp of a text.
@@ -89,9 +86,7 @@ impl Authority {
     pub async fn run(self, writer: Writer) -> std::convert::Infallible {
         let mut failing = false;
         tokio::time::sleep(FIRST.min(self.every)).await;
-        let client =
-            fetch::patient("[proof.time_stamps]", self.url.scheme() == "https", self.ca.as_deref(), LIMIT)
-                .await;
+        let client = self.client().await;
         loop {
             let head = writer.head().map(|(number, hash)| format!("{number}:{hash}"));
             let mut pause = self.every;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::entry::{Entry, NO_HASH, hash};
 use super::key::PublicKey;
 use super::stamp;
+use crate::line::shown;
 
 /// Faults that are told one by one; what is more is counted.
 pub const MOST_FAULTS: usize = 20;
@@ -220,7 +221,7 @@ impl Verifier {
         match stamp::time_of(&token, head) {
             Ok(time) => {
                 self.report.stamps = self.report.stamps.saturating_add(1);
-                let by = text("by").chars().filter(|c| !c.is_control()).take(100).collect();
+                let by = text("by").chars().take(100).map(shown).collect();
                 self.report.stamped = Some((of, time, by));
             }
             Err(error) => {

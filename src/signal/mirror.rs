@@ -169,6 +169,6 @@ fn is_name(id: &str) -> bool {
 
 fn strange(taken: &mut Taken, what: String) {
     if taken.strange.len() < MOST_STRANGE {
-        taken.strange.push(what.chars().filter(|c| !c.is_control()).take(200).collect());
+        taken.strange.push(what.chars().take(200).map(crate::line::shown).collect());
     }
 }

@@ -201,7 +201,7 @@ impl Standby {
             let amiss = match heard.word {
                 Err(error) => Some(error.to_string()),
                 Ok(word) if *word.site != *desk.site().name => {
-                    let site: String = word.site.chars().filter(|c| !c.is_control()).take(100).collect();
+                    let site: String = word.site.chars().take(100).map(crate::line::shown).collect();
                     Some(format!("the other machine has the site {site:?}: both need the same configuration"))
                 }
                 Ok(word) => self.take_over(follows, word, desk, maintenance, stops).await,

@@ -112,7 +112,7 @@ async fn a_head_that_an_authority_has_stamped_is_verified_by_openssl() {
     let (number, hash) = writer.head().unwrap();
     let text = format!("{number}:{hash}");
     let authority = authority(serve(tsa.clone(), 3, true));
-    let client = authority.client().unwrap();
+    let client = authority.client().await;
     let stamped = authority.ask(&client, &text).await.unwrap();
     assert!(stamped.time.starts_with("20") && stamped.time.ends_with('Z'), "{}", stamped.time);
     append(&writer, &text, "an authority", &stamped);

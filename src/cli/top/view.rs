@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::model::{Model, Row};
 use crate::cli::orders::{at, text, watts};
 use crate::cli::status::{acting, counted, held, tree};
+use crate::line::clean;
 
 /// Smaller than this nothing of use can be shown.
 const LEAST: (u16, u16) = (40, 12);
@@ -88,7 +89,7 @@ fn cut(mut lines: Vec<Line<'static>>, height: u16) -> Vec<Line<'static>> {
 
 /// Text in so many columns: cut, or filled up. Control characters become visible.
 fn column(words: &str, width: usize) -> String {
-    let words = words.replace(char::is_control, "\u{fffd}");
+    let words = clean(words);
     let long = words.chars().count();
     if long <= width {
         return words + &" ".repeat(width - long);

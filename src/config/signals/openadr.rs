@@ -1,6 +1,5 @@
 //! The keys of an OpenADR 3 source.
 
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::config::reader::{MOST_POWER, Table, Wrong, is_a, quantity_of, shorten
 use crate::config::urls;
 use crate::control::signal::Basis;
 use crate::control::site::Scope;
+use crate::line::is_line;
 use crate::signal::openadr::settings::{
     Account, Level, Meaning, Names, PowerUnit, Programme, Reports, Rule, Settings, Telling,
 };
@@ -23,8 +23,6 @@ use crate::units::Watts;
 const LONGEST: usize = 128;
 /// Most names of one kind.
 const MOST_NAMES: usize = 64;
-/// Largest file of certificates, in bytes.
-const LARGEST_AUTHORITIES: u64 = 256 * 1024;
 
 const UNITS: [(&str, PowerUnit); 3] =
     [("W", PowerUnit::Watt), ("kW", PowerUnit::Kilowatt), ("MW", PowerUnit::Megawatt)];
@@ -166,41 +164,20 @@ fn below(url: &Url, path: &str) -> Url {
 
 fn bounded(value: &DeValue<'_>, longest: usize) -> Result<String, Wrong> {
     let text = text_of(value)?;
-    if text.is_empty() || text.len() > longest || text.chars().any(char::is_control) {
+    if text.is_empty() || text.len() > longest || !is_line(text) {
         return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
     }
     Ok(text.to_owned())
 }
 
 fn authorities(table: &Table<'_>, context: &Context<'_, '_>) -> Option<Arc<[u8]>> {
-    let name = table.text("ca_file")?;
-    let path = context.store.folder.join(name.value);
-    let fail = |message: String| {
-        let help =
-            "name a file with one or more certificates as PEM; paths are relative to the configuration";
-        table.report().error(name.span, message, help);
-        None
-    };
-    let shown = path.display();
-    let mut pem = Vec::new();
-    let read =
-        std::fs::metadata(&path)
-            .and_then(|metadata| {
-                if metadata.is_file() { Ok(()) } else { Err(std::io::Error::other("it is not a file")) }
-            })
-            .and_then(|()| std::fs::File::open(&path))
-            .and_then(|file| file.take(LARGEST_AUTHORITIES + 1).read_to_end(&mut pem));
-    if let Err(error) = read {
-        return fail(format!("cannot read the certificates {shown}: {error}"));
+    if table.has("ca_file") {
+        table.read("ca_file", |_| {
+            Err::<(), _>(Wrong::new("is called `ca`, as everywhere else", "write ca = \"…\""))
+        });
     }
-    if u64::try_from(pem.len()).unwrap_or(u64::MAX) > LARGEST_AUTHORITIES {
-        return fail(format!("{shown} is larger than {LARGEST_AUTHORITIES} bytes"));
-    }
-    match reqwest::Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Some(pem.into()),
-        Ok(_) => fail(format!("{shown} has no certificate in it")),
-        Err(_) => fail(format!("{shown} has a certificate in it that cannot be read")),
-    }
+    let ca = table.text("ca")?;
+    urls::certificates(&context.store.folder, ca, table.report()).map(Into::into)
 }
 
 fn programme(table: &Table<'_>) -> Programme {

@@ -179,7 +179,10 @@ pub fn words(text: &str, secrets: &[&str]) -> String {
     }
     let line: String = clean
         .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
+        .map(|character| match crate::line::shown(character) {
+            '\u{fffd}' => ' ',
+            shown => shown,
+        })
         .take(WORDS)
         .collect();
     let line = line.trim();

@@ -9,11 +9,11 @@ use reqwest::{Client as Http, Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::fault::shorten;
 use super::settings::{Account, Settings};
 use super::time::http_date;
 use crate::clock::{Clock, Moment};
 use crate::control::signal::Wall;
+use crate::line::shorten;
 use crate::secret::Secret;
 
 /// Largest answer, in bytes: fifty events of a thousand intervals.
@@ -36,7 +36,7 @@ pub enum VenError {
     /// The HTTP client cannot be made.
     #[error(
         "cannot prepare TLS: {0}; install the certificates of the system (package ca-certificates), or name those of the \
-         top node with `ca_file`"
+         top node with `ca`"
     )]
     Prepare(String),
     /// No connection.

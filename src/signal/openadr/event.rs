@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::fault::{Fault, shorten};
+use super::fault::Fault;
 use super::settings::Names;
 use super::time::{Length, Start, length, moment, start};
 use crate::control::signal::Wall;
+use crate::line::shorten;
 
 /// Most intervals of an event: a week of five minutes each, nearly.
 pub const MOST_INTERVALS: usize = 2_000;

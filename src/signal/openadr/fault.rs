@@ -52,13 +52,3 @@ pub enum Fault {
     #[error("interval {0} has several values and no end, so it cannot be divided between them")]
     Undivided(String),
 }
-
-/// A piece of an answer as it may stand in a message: short, and without control characters.
-pub fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(60).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
-    if text.chars().nth(60).is_some() {
-        short.push('…');
-    }
-    short
-}

@@ -15,11 +15,12 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::event::{Event, Interval, ReportWish, id_of, units};
-use super::fault::{Fault, shorten};
+use super::fault::Fault;
 use super::settings::{Level, Meaning, PowerUnit, Rule, Settings};
 use super::window::{Window, windows};
 use crate::control::signal::{Ask, Order, Urgency, Wall};
 use crate::control::site::Scope;
+use crate::line::shorten;
 use crate::signal::{List, Place};
 use crate::units::Watts;
 

@@ -204,7 +204,7 @@ impl Poller {
             if settings::INFORMATIVE.contains(&payload.as_str()) || self.told.len() >= MOST_TOLD {
                 continue;
             }
-            let shown = fault::shorten(&payload);
+            let shown = crate::line::shorten(&payload);
             if self.told.insert(payload) {
                 warn!(
                     source,

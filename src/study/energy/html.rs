@@ -402,7 +402,7 @@ fn orders(out: &mut String, report: &Report) -> Result {
         out,
         "<h2>Orders</h2><p>Delivered is what would have flowed (the baseline) less what did. {:.0} to {:.0} % of what was asked is \
          <i>within</i>. Quarters that are excused count in no total. An order in which no whole quarter lies is settled by what was \
-         measured while it held.</p>",
+         measured while it held, where nine tenths of it were.</p>",
         LEAST * 100.0,
         MOST * 100.0
     )?;
@@ -455,7 +455,7 @@ fn span(report: &Report, order: &Settlement) -> String {
 /// For how long an order held, where that is not what it says, and what the record says of it.
 fn really(report: &Report, order: &Settlement) -> String {
     let event = &order.event;
-    let clock = |at: Wall| to_the_second(at, &report.zone);
+    let clock = |at: Wall| to_the_second(at, event.ordered.0, &report.zone);
     let mut text = String::new();
     if event.differs() {
         let minutes = event.until.since(event.from).as_secs_f64() / 60.0;

@@ -21,7 +21,7 @@ use crate::control::signal::delivery::Delivery;
 use crate::control::site::Scope;
 use crate::energy::baseline::Baseline;
 use crate::energy::settle::{Event, Excuse, Series, Settlement, settle};
-use crate::energy::{Kind, Row, Sums};
+use crate::energy::{KNOWN, Kind, Row, Sums};
 use crate::signal::desk::MOST_OFF;
 use crate::store::read::{ReadError, Reader, Wanted};
 use crate::store::{AlarmRow, BaselineRow, LedgerRow};
@@ -38,9 +38,6 @@ const MOST_ORDERS: usize = 5_000;
 /// How far back a baseline looks, and how far ahead, in milliseconds.
 const BEFORE: i64 = 47 * 86_400_000;
 const AFTER: i64 = 4 * 3_600_000;
-
-/// The least share of the time for which an order is said to have held that must be measured for an end long after its own.
-const KNOWN: f64 = 0.9;
 
 /// What a report is to be about.
 #[derive(Clone, Debug)]
@@ -166,10 +163,14 @@ fn written(at: Wall, zone: &TimeZone) -> String {
     )
 }
 
-/// The same to the second, without the day.
-fn to_the_second(at: Wall, zone: &TimeZone) -> String {
-    Timestamp::from_millisecond(at.as_unix_millis())
-        .map_or_else(|_| String::from("–"), |at| at.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string())
+/// The same to the second, without the day where it is that of `first`.
+fn to_the_second(at: Wall, first: Wall, zone: &TimeZone) -> String {
+    let zoned = |at: Wall| {
+        Timestamp::from_millisecond(at.as_unix_millis()).ok().map(|at| at.to_zoned(zone.clone()))
+    };
+    let Some(there) = zoned(at) else { return String::from("–") };
+    let same = zoned(first).is_some_and(|first| first.date() == there.date());
+    there.strftime(if same { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
 }
 
 /// A point in time in UTC, by RFC 3339.
@@ -305,7 +306,7 @@ fn event(row: &LedgerRow, until: Wall) -> Option<Event> {
     let from = if row.from.since(applied) > MOST_OFF { row.from } else { applied };
     let end = match (row.ended, row.until) {
         // It may end later than it says, by a clock in doubt or a random delay. Of one that ended while the daemon was down the
-        // record has the next start: then its own end counts.
+        // record has the next start: then its own end counts, for most of that time was not measured.
         (Some(ended), Some(own)) if ended.since(own) > MOST_OFF => {
             let held = ended.since(from).as_secs_f64();
             if row.measured.as_secs_f64() >= held * KNOWN { ended } else { own }
@@ -460,6 +461,14 @@ mod tests {
         assert_eq!(held(&row(60, 0, None, 20)), (0, 60));
         assert_eq!(held(&row(60, 0, Some(300), 50)), (0, 60));
         assert_eq!(held(&row(60, 0, Some(300), 290)), (0, 300));
+    }
+
+    #[test]
+    fn a_time_of_another_day_is_told_with_its_day() {
+        let (noon, zone) = (Wall::unix_millis(NOON), TimeZone::UTC);
+        assert_eq!(to_the_second(noon, noon, &zone), "12:00:00");
+        let later = Wall::unix_millis(NOON + 1_290 * MINUTE);
+        assert_eq!(to_the_second(later, noon, &zone), "2026-07-02 09:30:00");
     }
 
     #[test]

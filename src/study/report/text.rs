@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{OPEN, at_least, dollars, energy, fine_percent, percent, power, verdict};
+use crate::line::clean;
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
 use crate::study::assess::sizing;
@@ -63,7 +64,7 @@ fn bar(share: f64, width: usize) -> String {
 
 fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
     let known = &site.known;
-    writeln!(out, "{}", site.name.replace(char::is_control, "\u{fffd}"))?;
+    writeln!(out, "{}", clean(&site.name))?;
     writeln!(out, "{}", "=".repeat(site.name.chars().count().min(WIDTH)))?;
     for line in &site.warnings {
         wrapped(out, &format!("! {line}"), 0);

@@ -366,7 +366,7 @@ pub(super) fn shape(name: &str, lines: &[&str], told: &Told) -> Result<Shape, Tr
 
 /// The name of a column on one line.
 pub(super) fn plain_name(cell: &str) -> String {
-    cell.replace(char::is_control, " ")
+    cell.replace(|c: char| crate::line::shown(c) != c, " ")
 }
 
 /// What to say of a text that is a spreadsheet's serial number of a day, if it can be one.
