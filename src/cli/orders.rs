@@ -41,7 +41,7 @@ pub struct Reach {
     /// scope `operator`
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The running `ballast demo` of this machine, and no other daemon: it is asked with the token of the demo alone
+    /// The running `ballast demo` of this machine: an order is given with the token of the demo, which no other daemon takes
     #[arg(long, conflicts_with_all = ["config", "token_file"])]
     pub demo: bool,
 }

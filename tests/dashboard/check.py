@@ -154,7 +154,7 @@ def maintenance(check, name):
     browser = check.browser
     browser.wait("document.querySelector('#notes')?.textContent.includes('in maintenance')", within=30)
     words = browser.run("document.getElementById('notes').textContent")
-    check.holds(f"1 miner is in maintenance ({name}), by Aisha" in words, f"who works on what is said: {words}")
+    check.holds(f"In maintenance by Aisha: {name}" in words, f"who works on what is said: {words}")
     chip = "[...document.querySelectorAll('#state-filter button')].find((one) => one.textContent.startsWith('in maintenance'))"
     check.holds(browser.run(f"{chip}?.textContent") == "in maintenance1", "what is worked on is counted")
     browser.run(f"{chip}.click()")

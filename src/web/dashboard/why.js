@@ -126,14 +126,13 @@ export function lockWords({ interlock_meter: lock }) {
 	return `: ${lock.meter} ${known(lock.power_watts) ? `reads ${power(lock.power_watts)}` : "has no fresh value"}, ${power(lock.at_least_watts)} are needed`;
 }
 
-// What is worked on, for each who does: `3 miners are in maintenance (m30s-001, …), by A. Khan`.
+// What is worked on, for each who does: `In maintenance by A. Khan: m30s-001, hall-a (40 miners)`.
 function worksOf(works) {
 	const all = new Map();
 	for (const work of works ?? []) all.set(work.by, [...(all.get(work.by) ?? []), work]);
-	return [...all].map(([by, list]) => {
-		const count = list.reduce((sum, { miners }) => sum + miners, 0);
-		return `${many(count, "miner")} ${count === 1 ? "is" : "are"} in maintenance (${list.slice(0, 3).map(({ name }) => name).join(", ")}${list.length > 3 ? ", …" : ""}), by ${by}`;
-	});
+	// Each with its own count and no sum: a miner may be held by name and with its circuit, too.
+	const named = ({ name, kind, miners }) => kind === "circuit" ? `${name} (${many(miners, "miner")})` : name;
+	return [...all].map(([by, list]) => `In maintenance by ${by}: ${list.slice(0, 3).map(named).join(", ")}${list.length > 3 ? ` and ${list.length - 3} more` : ""}`);
 }
 
 const FIGURES = { surplus: "Surplus", draw: "Fleet draw", grid: "Grid", budget: "Budget", left: "Left unused", hashrate: "Hashrate" };
