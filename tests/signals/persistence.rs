@@ -545,7 +545,7 @@ fn the_service_keeps_its_orders_in_the_state_directory_of_systemd() {
         .spawn()
         .unwrap();
     let said = || std::fs::read_to_string(folder.0.join("log")).unwrap_or_default();
-    for _ in 0..300 {
+    for _ in 0..1_200 {
         if said().contains("metrics and status on") && said().contains("fail-safe value holds") {
             break;
         }
