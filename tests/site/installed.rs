@@ -205,7 +205,10 @@ fn the_orders_of_the_guide_are_given_and_taken_as_it_says() {
         let line = line.replace("127.0.0.1:9842", &address).replace("curl ", "curl -sS --fail-with-body ");
         // The daemon has to be there, and knows a new token within two seconds.
         let mut output = shell(&line).output().unwrap();
-        for _ in (0..300).take_while(|_| !output.status.success()) {
+        for _ in 0..300 {
+            if output.status.success() {
+                break;
+            }
             thread::sleep(Duration::from_millis(200));
             output = shell(&line).output().unwrap();
         }
