@@ -195,7 +195,7 @@ fn the_orders_of_the_guide_are_given_and_taken_as_it_says() {
     };
     let mut daemon = shell("exec ballast run --config site.toml >run.log 2>&1").spawn().unwrap();
     let curl = Command::new("curl").arg("--version").output().is_ok();
-    let (mut typed, mut wrong) = (0, Vec::new());
+    let (mut typed, mut wrong, mut patience) = (0, Vec::new(), 300);
     for line in set_in(orders).into_iter().filter_map(|line| line.strip_prefix("$ ")) {
         typed += 1;
         if line.starts_with("curl ") && !curl {
@@ -205,10 +205,8 @@ fn the_orders_of_the_guide_are_given_and_taken_as_it_says() {
         let line = line.replace("127.0.0.1:9842", &address).replace("curl ", "curl -sS --fail-with-body ");
         // The daemon has to be there, and knows a new token within two seconds.
         let mut output = shell(&line).output().unwrap();
-        for _ in 0..300 {
-            if output.status.success() {
-                break;
-            }
+        while !output.status.success() && patience > 0 {
+            patience -= 1;
             thread::sleep(Duration::from_millis(200));
             output = shell(&line).output().unwrap();
         }
