@@ -30,6 +30,7 @@ mod only_power;
 mod proto;
 mod pyasic;
 mod read_command;
+mod redfish;
 mod sealminer;
 mod session;
 mod sim_servers;
