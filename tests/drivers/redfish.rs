@@ -8,6 +8,7 @@ use crate::sim_servers::bench as sim_bench;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -524,57 +525,89 @@ async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no
     assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
 }
 
-/// DMTF's mock-up server, which is ended with the test.
-struct MockUp(Child);
+/// DMTF's mock-up server on a copy of its mock-up, which ends with the test.
+struct MockUp {
+    server: Child,
+    folder: PathBuf,
+    port: u16,
+}
 
 impl Drop for MockUp {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let place = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &place);
+        } else {
+            std::fs::copy(entry.path(), place).unwrap();
+        }
+    }
+}
+
+impl MockUp {
+    /// Without these keys of these resources, so that another form is left.
+    async fn start(python: &str, source: &Path, without: &[(&str, &str)]) -> Self {
+        let port = nobody().await.port();
+        let folder = std::env::temp_dir().join(format!("ballast-redfish-{}-{port}", std::process::id()));
+        copy(&source.join("public-rackmount1"), &folder);
+        for (resource, key) in without {
+            let file = folder.join(resource).join("index.json");
+            let mut body: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            body.as_object_mut().unwrap().remove(*key).unwrap();
+            std::fs::write(&file, body.to_string()).unwrap();
+        }
+        let server = Command::new(python)
+            .current_dir(source)
+            .args(["redfishMockupServer.py", "-H", "127.0.0.1", "-p", &port.to_string(), "-S", "-D"])
+            .arg(&folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..100 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Self { server, folder, port }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_mock_up_server_of_dmtf_is_read_and_set() {
+async fn the_mock_up_server_of_dmtf_is_read_and_set_in_each_form() {
     let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let Ok(folder) = std::env::var("BALLAST_REDFISH_MOCKUP") else {
+    let Ok(source) = std::env::var("BALLAST_REDFISH_MOCKUP") else {
         eprintln!("SKIPPED: BALLAST_REDFISH_MOCKUP does not name the folder of DMTF's Redfish-Mockup-Server");
         return;
     };
-    let port = nobody().await.port();
-    let server = Command::new(&python)
-        .current_dir(&folder)
-        .args([
-            "redfishMockupServer.py",
-            "-H",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-D",
-            "public-rackmount1",
-        ])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _server = MockUp(server);
-    let endpoint = Endpoint { host: "127.0.0.1".into(), port };
-    let connection = Connection {
-        endpoint,
-        timeout: Duration::from_secs(5),
-        ..connection(DriverKind::Redfish, "127.0.0.1:1".parse().unwrap())
-    };
-    for _ in 0..100 {
-        if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let limit = ("Chassis/1U/EnvironmentMetrics", "PowerLimitWatts");
+    let (environment, controls) = (("Chassis/1U", "EnvironmentMetrics"), ("Chassis/1U", "Controls"));
+    let stated = range(150, 1_000);
+    // In its old form the mock-up draws 344 W, and states no range.
+    for (without, draw, range) in
+        [(&[][..], 374, stated), (&[limit], 374, stated), (&[environment, controls], 344, None)]
+    {
+        let server = MockUp::start(&python, Path::new(&source), without).await;
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: server.port };
+        let timeout = Duration::from_secs(5);
+        let connection = connection(DriverKind::Redfish, "127.0.0.1:1".parse().unwrap());
+        let connection = Connection { endpoint, timeout, ..connection };
+        let mut driver = Redfish::new(&connection, &http_client().unwrap());
+        let status = driver.read().await.unwrap();
+        assert_eq!(status.power, Measured::Value(Watts::whole(draw)), "{without:?}");
+        assert_eq!((status.target, status.range), (Measured::Value(power(500)), range), "{without:?}");
+        driver.apply(power(420), Urgency::Shed).await.unwrap();
+        assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(420)), "{without:?}");
+        assert!(driver.identify().await.unwrap().unwrap().serial.is_some());
+        driver.close().await;
     }
-    let mut driver = Redfish::new(&connection, &http_client().unwrap());
-    let status = driver.read().await.unwrap();
-    assert_eq!(status.power, Measured::Value(Watts::whole(374)));
-    assert_eq!((status.target, status.range), (Measured::Value(power(500)), range(150, 1_000)));
-    driver.apply(power(420), Urgency::Shed).await.unwrap();
-    assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(420)));
-    assert!(driver.identify().await.unwrap().unwrap().serial.is_some());
-    driver.close().await;
 }

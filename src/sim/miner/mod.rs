@@ -55,8 +55,8 @@ use crate::sim::scenario::Deviation;
 use crate::units::{Hashrate, Watts};
 
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
-pub use redfish::{Form as BmcForm, Manner as BmcManner};
 pub use physics::{Habits, MinerState, Pace, Physics, Setting};
+pub use redfish::{Form as BmcForm, Manner as BmcManner};
 
 use door::Door;
 use fault::Faults;
