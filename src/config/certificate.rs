@@ -78,7 +78,7 @@ mod tests {
 
     fn read(address: &str, driver: &str, more: &str) -> Result<Option<Trust>, String> {
         let text = format!(
-            "[site]\nname = \"s\"\n[circuits.pcc]\n[miners.gpu-1]\ndriver = \"{driver}\"\ncircuit = \"pcc\"\naddress = \"{address}\"\n\
+            "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.pcc]\n[limits.cap]\ncircuit = \"pcc\"\nminers = \"2 kW\"\n[miners.gpu-1]\ndriver = \"{driver}\"\ncircuit = \"pcc\"\naddress = \"{address}\"\n\
              minimum = \"1 kW\"\nmaximum = \"2 kW\"\nnameplate = \"2.2 kW\"\n{more}\n"
         );
         let options = Options { secrets: Secrets::Skip, ..Options::default() };

@@ -365,7 +365,7 @@ fn template(
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
     members::sizes(driver, keys, report);
-    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, report);
+    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, members::sleeps(driver), report);
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
     let silent_after = keys

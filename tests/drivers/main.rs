@@ -31,6 +31,8 @@ mod proto;
 mod pyasic;
 mod read_command;
 mod redfish;
+mod redfish_manners;
+mod redfish_peers;
 mod sealminer;
 mod session;
 mod sim_servers;

@@ -196,7 +196,7 @@ const ALLOWED: [Allowed; 17] = [
         asks: &["GET /api/v1/member", "POST /api/v1/heartbeat"],
         changes: &[r#"PUT /api/v1/limits/ballast {"cap_watts":*,"scope":"miners"}"#],
     },
-    // Sessions of its own, and a limit; every form is in `redfish.rs`.
+    // Sessions of its own, and a limit; every form is in `redfish_manners.rs`.
     Allowed {
         kind: DriverKind::Redfish,
         asks: &[
