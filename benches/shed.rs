@@ -195,6 +195,7 @@ async fn script(kind: DriverKind) -> Outcomes<Script> {
         timeout: Duration::from_secs(5),
         rated: Watts::whole(3_400),
         device: None,
+        certificate: None,
     };
     let mut driver = ballast::miner::driver(&connection, &ballast::miner::http_client()?);
     driver.read().await?;

@@ -18,6 +18,9 @@ const UNKNOWN_EFFICIENCY: f64 = 25e-12;
 /// Draw of a sleeping miner of which nothing is known: the largest that is on record for any vendor.
 const UNKNOWN_SLEEP: Watts = Watts::whole(60);
 
+/// How far the draw of a member that is told to sleep and cannot lies below its lowest point: it is counted as awake.
+const NO_SLEEP: Watts = Watts::whole(1);
+
 /// What a miner can draw.
 pub(super) struct Curve {
     pub(super) points: Vec<OperatingPoint>,
@@ -27,13 +30,14 @@ pub(super) struct Curve {
     pub(super) actuator: Actuator,
 }
 
-/// Puts model and keys together; notes what does not fit.
+/// Puts model and keys together; notes what does not fit. `sleeps` says whether its driver can put it to sleep.
 pub(super) fn curve(
     title: &str,
     span: Span,
     keys: &Keys,
     response: Response,
     traits: &Traits,
+    sleeps: bool,
     report: &Report<'_>,
 ) -> Option<Curve> {
     let mistakes = report.count();
@@ -74,8 +78,10 @@ pub(super) fn curve(
     let (first, last) = (points.first()?.power, points.last()?.power);
 
     let sleep = keys.sleep.map(|at| at.value).or(model.and_then(|model| model.sleep));
-    // A guess must not make a small miner impossible.
-    let sleep = sleep.unwrap_or_else(|| UNKNOWN_SLEEP.min(first.scaled(0.5)));
+    let sleep = sleep.filter(|_| sleeps).unwrap_or_else(|| {
+        // A guess must not make a small miner impossible.
+        if sleeps { UNKNOWN_SLEEP.min(first.scaled(0.5)) } else { (first - NO_SLEEP).max(first.scaled(0.5)) }
+    });
     if sleep >= first {
         report.error(
             keys.sleep.or(keys.minimum).map_or(span, |at| at.span),

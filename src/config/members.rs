@@ -30,6 +30,11 @@ pub(super) fn sizes(driver: DriverKind, keys: &Keys, report: &Report<'_>) {
     }
 }
 
+/// Whether a driver can put its device to sleep. A server goes to its lowest power, and is counted at that.
+pub(super) fn sleeps(driver: DriverKind) -> bool {
+    driver != DriverKind::Redfish
+}
+
 /// How a draw follows before anything is learned: a driver's seed, that of a member by its size.
 pub(super) fn response(driver: DriverKind, traits: &Traits, nameplate: Watts) -> Response {
     if driver == DriverKind::Ballast { ballast::response(nameplate) } else { traits.response }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addresses::{self, Addresses, Host};
+use super::certificate;
 use super::circuits::Circuits;
 use super::curve;
 use super::devices::{self, Devices};
@@ -21,6 +22,7 @@ use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
 use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
+use crate::tls::Trust;
 use crate::units::Watts;
 
 /// More miners than one daemon is made for.
@@ -68,6 +70,7 @@ pub(super) struct Keys {
     known_model: Option<String>,
     port: Option<u16>,
     credentials: Option<CredentialKeys>,
+    certificate: Option<At<Trust>>,
     timeout: Option<Duration>,
     poll_period: Option<At<Duration>>,
     silent_after: Option<At<Duration>>,
@@ -97,6 +100,7 @@ impl Keys {
             model: self.model.or(group.model),
             port: self.port.or(group.port),
             credentials: self.credentials.or(group.credentials),
+            certificate: self.certificate.or(group.certificate),
             timeout: self.timeout.or(group.timeout),
             poll_period: self.poll_period.or(group.poll_period),
             silent_after: self.silent_after.or(group.silent_after),
@@ -273,6 +277,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let model = model_name.and_then(|name| model(name, context, report));
     let port = table.integer("port", 1, 65_535).and_then(|at| u16::try_from(at.value).ok());
     let credentials = context.store.credentials(table);
+    let certificate = certificate::trust(table, &context.store.folder);
     let short = Duration::from_millis(50);
     let power = |key| table.power(key, 1.0, members::MOST_POWER);
     let mut keys = Keys {
@@ -284,6 +289,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         known_model: known_model.map(str::to_owned),
         port,
         credentials,
+        certificate,
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
         poll_period: table.time("poll_period", short, seconds(3_600)),
         silent_after: table.time("silent_after", short, seconds(86_400)),
@@ -336,6 +342,7 @@ struct Template {
     timeout: Duration,
     rated: Watts,
     device: Option<Arc<Description>>,
+    certificate: Option<Trust>,
     model: Option<String>,
     tenant: Option<Arc<str>>,
 }
@@ -363,7 +370,7 @@ fn template(
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
     members::sizes(driver, keys, report);
-    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, report);
+    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, members::sleeps(driver), report);
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
     let silent_after = keys
@@ -383,6 +390,7 @@ fn template(
     let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver));
     let bare = given.is_none() && driver.needs_password() && traits.class != Class::ReadOnly;
     let credentials = credentials(keys, driver, context, report);
+    certificate::only_over_https(title, driver, keys.certificate.as_ref(), report);
     if report.count() > mistakes {
         return None;
     }
@@ -411,6 +419,7 @@ fn template(
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
         rated: curve.rated,
         device: keys.device.clone(),
+        certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
     })
 }
 
@@ -535,6 +544,14 @@ impl Collector {
                 "members of a group are named GROUP-001 and so on; rename one of them",
             );
         }
+        certificate::must_be_known(
+            &name,
+            span,
+            template.driver,
+            template.certificate.as_ref(),
+            &endpoint,
+            report,
+        );
         let key = (endpoint.host.to_ascii_lowercase(), endpoint.port);
         match self.endpoints.get(&key) {
             Some((first, first_span)) => {
@@ -556,6 +573,7 @@ impl Collector {
             timeout: template.timeout,
             rated: template.rated,
             device: template.device.clone(),
+            certificate: template.certificate.clone(),
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());

@@ -21,6 +21,7 @@
 //! | `devices` | `[drivers.*]` |
 //! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
+//! | `certificate` | `certificate` and `ca` of a miner over HTTPS |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
@@ -32,6 +33,7 @@ mod addresses;
 mod alarm_windows;
 mod alarms;
 pub mod builtin;
+mod certificate;
 mod checks;
 mod circuits;
 mod combined;

@@ -79,6 +79,7 @@ pub(super) fn breaker(name: &str, circuit: &Table<'_>, devices: &Devices) -> Opt
         timeout,
         rated: Watts::ZERO,
         device: Some(device),
+        certificate: None,
     };
     Some((Breaker { after }, connection))
 }

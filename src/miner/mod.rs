@@ -60,6 +60,8 @@ pub struct Connection {
     pub rated: Watts,
     /// How a device of the operator's own is spoken to; `None` for every other driver.
     pub device: Option<Arc<drivers::generic::Description>>,
+    /// Whose certificate it must have where it is reached over HTTPS; `None` for plain connections.
+    pub certificate: Option<crate::tls::Trust>,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.

@@ -12,6 +12,7 @@ pub mod generic;
 pub mod luxos;
 pub mod mara;
 pub mod proto;
+pub mod redfish;
 pub mod sealminer;
 pub mod vnish;
 pub mod whatsminer_crypto;

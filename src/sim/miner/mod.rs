@@ -32,6 +32,7 @@ mod mara;
 mod noise;
 pub mod physics;
 mod proto;
+mod redfish;
 mod rest;
 mod sealminer;
 mod vnish;
@@ -55,6 +56,7 @@ use crate::units::{Hashrate, Watts};
 
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
 pub use physics::{Habits, MinerState, Pace, Physics, Setting};
+pub use redfish::{Form as BmcForm, Manner as BmcManner};
 
 use door::Door;
 use fault::Faults;
@@ -114,6 +116,7 @@ const fn make(driver: DriverKind) -> &'static Make {
         DriverKind::Mara => &mara::MAKE,
         DriverKind::SealMiner => &sealminer::MAKE,
         DriverKind::Ballast => &ballast::MAKE,
+        DriverKind::Redfish => &redfish::MAKE,
         DriverKind::Generic => &generic::MAKE,
     }
 }
@@ -168,6 +171,8 @@ pub struct SimMiner {
     points: Vec<OperatingPoint>,
     best: Hashrate,
     inner: Mutex<Inner>,
+    /// How its BMC behaves, where it is a server.
+    bmc: Mutex<BmcManner>,
     changes: watch::Sender<()>,
 }
 
@@ -254,6 +259,7 @@ impl SimMiner {
             points: spec.points.clone(),
             best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
             inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
+            bmc: Mutex::default(),
             changes: watch::Sender::new(()),
         }
     }
@@ -443,6 +449,11 @@ impl SimMiner {
         let until = inner.physics.next_boot_change(now);
         let up = !inner.faults.unreachable && inner.physics.state(now) != MinerState::Rebooting;
         Reach { up, until }
+    }
+
+    /// Changes how its BMC behaves, where it is a server.
+    pub fn bmc<T>(&self, change: impl FnOnce(&mut BmcManner) -> T) -> T {
+        change(&mut self.bmc.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether what it says yes to is carried out.

@@ -66,6 +66,7 @@ impl Sim {
             timeout: Duration::from_secs(2),
             rated,
             device: None,
+            certificate: None,
         };
         let (clock, cancel) = (Clock::start(), CancellationToken::new());
         let miner = Arc::new(SimMiner::new(&spec, &connection, seed, Initial::Hashing { fraction: 1.0 }));

@@ -96,6 +96,7 @@ impl Bench {
             timeout: Duration::from_secs(2),
             rated: Watts::whole(3_400),
             device,
+            certificate: None,
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
@@ -115,6 +116,7 @@ impl Bench {
             timeout: Duration::from_millis(600),
             rated: Watts::whole(3_400),
             device: device(self.driver),
+            certificate: None,
         }
     }
 
