@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::allocate::curve;
 use crate::control::decision::MinerState;
 use crate::control::settle::Settling;
-use crate::control::site::{Actuator, Miner, OperatingPoint, Settings};
+use crate::control::site::{Actuator, LoadClass, Miner, OperatingPoint, Settings};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, Hold, Measured, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
 };
@@ -60,6 +60,33 @@ const POINT_SLACK: f64 = 0.01;
 const MOST_POINTS: usize = 128;
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
+
+/// What a server has drawn in so long, or in twice that, it may draw at any moment: training swings several times in a second,
+/// and a job begins when it likes.
+const ENVELOPE: Duration = Duration::from_secs(10);
+
+/// The most that was drawn lately: over the last [`ENVELOPE`], and up to as long before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Peak {
+    since: Option<Moment>,
+    latest: f64,
+    before: Option<f64>,
+}
+
+impl Peak {
+    fn note(&mut self, draw: f64, now: Moment) {
+        match self.since {
+            Some(since) if now - since < ENVELOPE => self.latest = self.latest.max(draw),
+            Some(_) => *self = Self { since: Some(now), latest: draw, before: Some(self.latest) },
+            None => *self = Self { since: Some(now), latest: draw, before: None },
+        }
+    }
+
+    /// Nothing before it has been watched for long enough.
+    fn most(&self) -> Option<f64> {
+        self.before.map(|before| before.max(self.latest))
+    }
+}
 
 /// A command as the control law remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,6 +151,8 @@ pub struct Track {
     fault_since: Option<Moment>,
     /// What it said last that it draws, in watts; nothing until it has said so.
     pub said: f64,
+    /// The most that it drew lately.
+    peak: Peak,
     /// The reading before, to tell what is steady.
     reading: Option<(Moment, f64)>,
     /// The first of the readings since which the draw has not left the band of its noise.
@@ -189,6 +218,7 @@ impl Default for Track {
             deaf_for: DEAF.0,
             fault_since: None,
             said: 0.0,
+            peak: Peak::default(),
             reading: None,
             standing: None,
             failures: 0,
@@ -231,9 +261,24 @@ impl Track {
         self.holds.unwrap_or_else(|| self.settled(miner, self.setpoint))
     }
 
-    /// Its draw asleep.
+    /// The most that it will draw in the next seconds where it was put, by what it drew lately; infinite where that says nothing.
+    ///
+    /// A cap above what a job draws saves nothing and takes nothing: what such a server might draw, and does not, is left to
+    /// others while a meter would show it.
+    pub fn expected_draw(&self, miner: &Miner, now: Moment) -> f64 {
+        let raised = self.sent.is_some_and(|sent| !sent.lowers && now - sent.at < ENVELOPE * 2);
+        if miner.class == LoadClass::Miner || self.state != MinerState::Hashing || raised {
+            return f64::INFINITY;
+        }
+        self.peak.most().map_or(f64::INFINITY, |most| most.max(self.draw))
+    }
+
+    /// Its draw asleep; of one that does not sleep, at its lowest point.
     pub fn sleep(&self, miner: &Miner) -> f64 {
-        self.settling.sleep().unwrap_or(miner.sleep.get())
+        match miner.lowest() {
+            Target::Sleep => self.settling.sleep().unwrap_or(miner.sleep.get()),
+            lowest @ Target::Power(_) => self.settled(miner, Some(lowest)),
+        }
     }
 
     /// The most that it can draw, in watts as it reports them.
@@ -356,6 +401,7 @@ impl Track {
         });
         self.draw = self.estimate(miner, reading, now);
         self.said = reading.map_or(self.said, |(_, power)| power);
+        self.peak.note(self.draw, now);
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
         if reachable && self.silent_since.is_some() {
             // Whatever it did not do while nobody could speak with it is no reason to wait now.

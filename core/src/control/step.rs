@@ -37,7 +37,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     // Whoever commands nothing takes every miner as it is.
     let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
     let unplaced = looks_on || !strangers.is_empty();
-    hold::note(&mut state.tracks, &snapshot.holds);
+    hold::note(&site, &mut state.tracks, &snapshot.holds);
     stop::take_hold(&site, &mut state.tracks, &stop::stopped(&state.tree, &state.stops));
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);

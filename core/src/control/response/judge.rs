@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{MAY_RETURN, MOVED, NEAR, TUNING, Track, near};
 use crate::control::decision::MinerState;
-use crate::control::site::{Miner, Settings};
+use crate::control::site::{LoadClass, Miner, Settings};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::moment::Moment;
 use crate::units::Watts;
@@ -27,9 +27,14 @@ pub(super) fn beside_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
 }
 
 impl Track {
-    /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was
-    /// told to draw when it was last heard. In watts as it reports them; zero for one that answers.
+    /// What is in `counted` though nothing says that it is drawn: how much more one that nobody hears may come to draw, by itself,
+    /// than it drew and was told to draw when it was last heard, and a server under its cap than it drew lately. In watts as it
+    /// reports them.
     pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
+        let expected = self.expected_draw(miner, now);
+        if expected.is_finite() {
+            return (self.counted - expected).max(0.0);
+        }
         if self.state != MinerState::Unreachable || self.dead {
             return 0.0;
         }
@@ -121,7 +126,10 @@ impl Track {
             _ => goal,
         };
         let above = stays && self.draw > most && !near(miner, self.draw, most);
-        let asleep = !matches!(self.setpoint, Some(Target::Sleep)) && self.draw < miner.minimum().get() * 0.5;
+        // A server without work draws little, whatever its cap.
+        let asleep = miner.class == LoadClass::Miner
+            && !matches!(self.setpoint, Some(Target::Sleep))
+            && self.draw < miner.minimum().get() * 0.5;
         if !above && !asleep {
             return false;
         }
