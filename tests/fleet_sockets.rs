@@ -62,9 +62,9 @@ fn address(sim: &Sim) -> SocketAddr {
     format!("{}:{}", sim.connection.endpoint.host, sim.connection.endpoint.port).parse().unwrap()
 }
 
-/// Waits until what is known of a miner is so, at most five seconds.
+/// Waits until what is known of a miner is so; fails after a minute, which is enough for a busy machine.
 async fn wait(fleet: &Fleet, miner: usize, is: impl Fn(&MinerInput) -> bool) -> MinerInput {
-    for _ in 0..250 {
+    for _ in 0..3_000 {
         let input = fleet.inputs()[miner].clone();
         if is(&input) {
             return input;

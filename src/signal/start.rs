@@ -119,11 +119,15 @@ impl Desk {
     }
 
     /// The disk could be had at last: what was there and is not known joins what is. It only ever lowers a cap.
-    fn resume_late(&self, loaded: &Loaded) {
-        let now = self.moments();
-        let mut guard = self.state();
-        let state = &mut *guard;
+    async fn resume_late(&self, loaded: &Loaded) {
         for (name, kept) in &loaded.sources {
+            let turn = self.state().named(name).map(|source| source.turn.clone());
+            let Some(turn) = turn else { continue };
+            // A change that is being brought to disk is a copy of the book, and takes the place of what is joined to it.
+            let _turn = turn.lock().await;
+            let now = self.moments();
+            let mut guard = self.state();
+            let state = &mut *guard;
             let Some(source) = state.sources.iter_mut().find(|source| source.name == *name) else { continue };
             for stored in kept.orders.iter().filter(|stored| stored.held.withdrawn.is_none()) {
                 let Some(circuit) = keep::circuit(&state.site, &stored.circuit) else { continue };
@@ -140,7 +144,8 @@ impl Desk {
     pub async fn beat(&self) {
         let Some(store) = &self.0.store else { return };
         if let Some(loaded) = store.take_late() {
-            self.resume_late(&loaded);
+            self.resume_late(&loaded).await;
+            store.has_joined();
         }
         let sources: Vec<_> =
             self.state().sources.iter().map(|source| (source.name.clone(), source.turn.clone())).collect();

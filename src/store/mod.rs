@@ -339,6 +339,8 @@ const LATE_RECORDS: usize = 0;
 struct Job {
     write: Write,
     done: oneshot::Sender<Result<(), StoreError>>,
+    /// Whoever hands over knew what was in a file that came late.
+    joined: bool,
 }
 
 #[derive(Debug, Default)]
@@ -361,6 +363,8 @@ pub struct Store {
     jobs: Option<SyncSender<Job>>,
     health: Arc<Health>,
     late: Late,
+    /// See [`Self::has_joined`].
+    joined: Arc<AtomicBool>,
     proof: Arc<Queue>,
 }
 
@@ -399,8 +403,13 @@ impl Store {
         because: Option<String>,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(QUEUE);
-        let store =
-            Self { jobs: Some(jobs), health: Arc::default(), late: Late::default(), proof: Arc::default() };
+        let store = Self {
+            jobs: Some(jobs),
+            health: Arc::default(),
+            late: Late::default(),
+            joined: Arc::default(),
+            proof: Arc::default(),
+        };
         let proof = proving::Proving::new(path, store.proof.clone(), because);
         let worker =
             worker::Worker::new(path.to_owned(), opened, store.late.clone(), store.health.clone(), proof);
@@ -408,16 +417,22 @@ impl Store {
         Ok(store)
     }
 
-    /// What was on disk when it could be had at last; once.
+    /// What was on disk when it could be had at last; once. Until [`Self::has_joined`] its orders stay on disk, also where
+    /// a hand-over leaves them out: it does not know of them.
     pub fn take_late(&self) -> Option<Loaded> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What [`Self::take_late`] gave is known to whoever hands over from now on.
+    pub fn has_joined(&self) {
+        self.joined.store(true, Ordering::Release);
     }
 
     /// A store that writes nothing and counts each hand-over as an error: the file could not be opened.
     pub fn broken() -> Self {
         let health = Arc::new(Health::default());
         health.fail();
-        Self { jobs: None, health, late: Late::default(), proof: Arc::default() }
+        Self { jobs: None, health, late: Late::default(), joined: Arc::default(), proof: Arc::default() }
     }
 
     /// Where entries of the proof are handed over. They are added by the thread that owns the database; nobody waits.
@@ -425,7 +440,7 @@ impl Store {
         let Some(jobs) = self.jobs.clone() else { return Writer::nowhere() };
         let wake = move || {
             // Where so much waits that there is no room, the thread is awake.
-            let _ = jobs.try_send(Job { write: Write::default(), done: oneshot::channel().0 });
+            let _ = jobs.try_send(Job { write: Write::default(), done: oneshot::channel().0, joined: false });
         };
         Writer::new(self.proof.clone(), Arc::new(wake))
     }
@@ -459,7 +474,8 @@ impl Store {
         let jobs = self.jobs.as_ref().ok_or(StoreError::Ended)?;
         let patience = if self.failing() { LITTLE_PATIENCE } else { PATIENCE };
         let (done, answer) = oneshot::channel();
-        jobs.try_send(Job { write, done }).map_err(|error| match error {
+        let joined = self.joined.load(Ordering::Acquire);
+        jobs.try_send(Job { write, done, joined }).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Full,
             TrySendError::Disconnected(_) => StoreError::Ended,
         })?;

@@ -28,6 +28,8 @@ pub(super) struct Worker {
     identity: Option<(u64, u64)>,
     /// Where what was found in a file that could be opened at last is left.
     late: Late,
+    /// Of that, what whoever hands over does not know of yet.
+    unjoined: BTreeMap<Arc<str>, Kept>,
     /// What entries of the ledger are numbered from, in a file that could not be had at the start.
     numbered_from: u64,
     /// What is on disk.
@@ -54,6 +56,7 @@ impl Worker {
             identity: file::identity(&path),
             opened: opened.is_some(),
             late,
+            unjoined: BTreeMap::new(),
             numbered_from: 0,
             known: loaded.map(|loaded| loaded.sources.iter().cloned().collect()).unwrap_or_default(),
             last_number: loaded.map_or(0, |loaded| loaded.last_number),
@@ -69,20 +72,24 @@ impl Worker {
 
     /// Writes until the last [`super::Store`] is gone.
     pub(super) fn run(mut self, inbox: &Receiver<Job>) {
-        while let Ok(job) = inbox.recv() {
-            let result = self
-                .have_file()
-                .and_then(|()| self.write(&job.write).map_err(|error| StoreError::Write(error.to_string())));
+        while let Ok(Job { mut write, done, joined }) = inbox.recv() {
+            let result = self.have_file().and_then(|()| {
+                if joined {
+                    self.unjoined.clear();
+                }
+                self.spare(&mut write.sources);
+                self.write(&write).map_err(|error| StoreError::Write(error.to_string()))
+            });
             if result.is_ok() && !self.proof_fails {
                 self.recover();
             }
             // Whoever gave an order waits for the order, and not for its entry in the proof.
-            let seal = job.write.seal;
+            let seal = write.seal;
             let waiting = if seal {
-                Some(job.done)
+                Some(done)
             } else {
                 // Whoever asked may have run out of patience.
-                let _ = job.done.send(result.clone());
+                let _ = done.send(result.clone());
                 None
             };
             let written = result.is_ok();
@@ -165,10 +172,27 @@ impl Worker {
         self.opened = true;
         if late {
             self.numbered_from = loaded.last_number;
+            self.unjoined = loaded.sources.iter().cloned().collect();
             *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
             tracing::info!("the database {} can be used now", self.path.display());
         }
         Ok(())
+    }
+
+    /// Adds to what is handed over the orders that it leaves out because whoever hands over does not know of them yet: an
+    /// end in the meantime would forget them.
+    fn spare(&self, sources: &mut [(Arc<str>, Kept)]) {
+        for (name, kept) in sources {
+            let Some(found) = self.unjoined.get(name) else { continue };
+            for order in &found.orders {
+                let id = &order.held.order.id;
+                let known = kept.orders.iter().any(|known| known.held.order.id == *id)
+                    || kept.withdrawn.iter().any(|(gone, _)| gone == id);
+                if !known {
+                    kept.orders.push(order.clone());
+                }
+            }
+        }
     }
 
     /// One transaction. What is known to be on disk changes with its commit alone.

@@ -152,7 +152,7 @@ def hands(check):
 def maintenance(check, name):
     """What is worked on is named, counted, and marked on the map and in the list."""
     browser = check.browser
-    browser.wait("document.querySelector('#notes')?.textContent.includes('in maintenance')", within=30)
+    browser.wait("document.querySelector('#notes')?.textContent.includes('In maintenance')", within=30)
     words = browser.run("document.getElementById('notes').textContent")
     check.holds(f"In maintenance by Aisha: {name}" in words, f"who works on what is said: {words}")
     chip = "[...document.querySelectorAll('#state-filter button')].find((one) => one.textContent.startsWith('in maintenance'))"

@@ -305,7 +305,7 @@ async fn the_simulated_daemon_obeys_sleeps_and_wakes_and_one_that_ignores_says_y
     driver.apply(power(3_000), Urgency::Normal).await.unwrap();
     bench.until("waking", |bench| bench.power() > 2_800.0).await;
     // What it says of itself is a mean, and comes behind.
-    for _ in 0..200 {
+    for _ in 0..600 {
         if driver.read().await.unwrap().power.value().is_some_and(|power| power.get() > 2_900.0) {
             break;
         }

@@ -43,8 +43,9 @@ impl Device {
         self.seen.lock().unwrap().len()
     }
 
+    /// Waits for so many connections, and not for so long that one comes because an exchange has run into its limit (20 s).
     async fn comes(&self, connections: usize) {
-        for _ in 0..400 {
+        for _ in 0..750 {
             if self.connections() >= connections {
                 return;
             }
@@ -138,7 +139,7 @@ async fn a_shed_that_was_not_answered_before_the_reload_is_given_to_the_next_ses
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let delivery = tokio::time::timeout(Duration::from_secs(10), delivery).await.unwrap();
+    let delivery = tokio::time::timeout(Duration::from_secs(15), delivery).await.unwrap();
     assert_eq!((delivery.sequence, delivery.target), (7, Target::Sleep));
     assert_eq!(device.most_at_once(), 1);
     fleet.stop(ExitPolicy::Hold, 7, &[], &[]).await;

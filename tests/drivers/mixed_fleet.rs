@@ -85,7 +85,7 @@ async fn every_driver_takes_a_command_and_the_fleet_follows() {
     let began = simulation.truth().fleet.get();
     let daemon = Daemon::start(config, clock).await.unwrap();
 
-    until(&simulation, "the fleet takes some of the surplus", 10, |fleet| fleet > began + 5_000.0).await;
+    until(&simulation, "the fleet takes some of the surplus", 60, |fleet| fleet > began + 5_000.0).await;
     // The two that can only be watched go on; the slow firmware takes half a minute.
     until(&simulation, "the surplus is gone, and the miners sleep", 75, |fleet| fleet < 14_000.0).await;
     assert!(simulation.truth().pcc.get() < 0.0, "{} are imported", simulation.truth().pcc);
@@ -106,7 +106,7 @@ async fn every_driver_takes_a_command_and_the_fleet_follows() {
         let label = format!("miner=\"{device}\"");
         let mut power = f64::INFINITY;
         // What is known of it is its last reading, which may be from on the way down.
-        for _ in 0..100 {
+        for _ in 0..600 {
             power = sum(&scrape(&daemon).await, "ballast_miner_power_watts", &[&label]);
             if power < 100.0 {
                 break;

@@ -142,7 +142,7 @@ async fn pyasic_agrees_with_the_drivers() {
     }
     // What a miner says of its power is a mean over some seconds, so it comes down later than the power itself.
     for driver in &mut drivers {
-        for _ in 0..100 {
+        for _ in 0..300 {
             let low = driver.read().await.unwrap().power.value().is_none_or(|power| power.get() < 60.0);
             if low {
                 break;

@@ -83,7 +83,7 @@ after = "1s"
             .find(|(_, body)| body["event"] == event && body["alarm"]["kind"] == "meter-lost")
             .cloned()
     };
-    let (head, body) = eventually("whoever is called is told", seconds(25.0), || posted("raised"));
+    let (head, body) = eventually("whoever is called is told", seconds(60.0), || posted("raised"));
     assert!(head.contains(&format!("Bearer {HOOK_TOKEN}")), "{head}");
     assert_eq!(body["alarm"]["severity"], "critical");
     let text = body["text"].as_str().unwrap();
@@ -101,9 +101,9 @@ after = "1s"
         &["alarms", "acknowledge", &id, "--by", "Aisha", "--note", "on my way", "-c", "site.toml"],
     );
     assert!(said.contains("is acknowledged by Aisha"), "{said}");
-    let (_, body) = eventually("they are told who knows", seconds(5.0), || posted("acknowledged"));
+    let (_, body) = eventually("they are told who knows", seconds(60.0), || posted("acknowledged"));
     assert_eq!(body["alarm"]["acknowledged"]["by"], "Aisha");
-    eventually("it is on disk", seconds(5.0), || {
+    eventually("it is on disk", seconds(60.0), || {
         let database = rusqlite::Connection::open(site.path("ballast.db")).unwrap();
         let count: i64 = database
             .query_row("SELECT count(*) FROM alarms WHERE acknowledged_by = 'Aisha'", [], |row| row.get(0))
@@ -114,7 +114,7 @@ after = "1s"
     daemon.process.kill();
     let before = posts.lock().unwrap().len();
     let daemon = site.run("site.toml");
-    eventually("the alarm stands and is known", seconds(10.0), || {
+    eventually("the alarm stands and is known", seconds(60.0), || {
         let known = "ballast_alarm_acknowledged{kind=\"meter-lost\",severity=\"critical\",subject=\"pcc\"}";
         (daemon.metrics().get(known)? > 0.5).then_some(())
     });
@@ -216,5 +216,7 @@ fn whoever_is_worked_on_sleeps_until_that_is_ended_whatever_restarts_meanwhile()
             .contains("not in maintenance any more")
     );
     // The others have taken what it left: whether it is worth waking is the control law's affair again.
-    eventually("it is one of the fleet", seconds(5.0), || (!power().1.contains("maintenance")).then_some(()));
+    eventually("it is one of the fleet", seconds(60.0), || {
+        (!power().1.contains("maintenance")).then_some(())
+    });
 }

@@ -435,7 +435,7 @@ impl Sim<'_> {
 
     /// The latest.
     pub fn truth(&self) -> Truth {
-        eventually("the simulated site says a line", seconds(5.0), || self.truths().last().copied())
+        eventually("the simulated site says a line", seconds(60.0), || self.truths().last().copied())
     }
 }
 
@@ -465,7 +465,7 @@ pub struct Daemon<'s> {
 
 impl<'s> Daemon<'s> {
     fn serves(&self) {
-        eventually("the daemon serves its pages", seconds(10.0), || self.site.get("/healthz"));
+        eventually("the daemon serves its pages", seconds(60.0), || self.site.get("/healthz"));
     }
 
     /// Another daemon process, for a command that needs more than [`Site::run`] gives.
@@ -476,7 +476,7 @@ impl<'s> Daemon<'s> {
     }
 
     pub fn metrics(&self) -> Metrics {
-        Metrics(eventually("the daemon gives its metrics", seconds(5.0), || self.site.get("/metrics")))
+        Metrics(eventually("the daemon gives its metrics", seconds(60.0), || self.site.get("/metrics")))
     }
 
     pub fn mode(&self) -> String {

@@ -23,7 +23,7 @@ fn the_page_is_read_in_a_browser_and_goes_on_over_a_restart_of_the_daemon() {
     let mut daemon = start();
     // Somebody works on a miner, and it is left alone: the page has to say so.
     let begin = ["maintenance", "begin", "v2-001", "--by", "Aisha", "--hands-off", "-c", "site.toml"];
-    eventually("the daemon is told of the work", seconds(20.0), || {
+    eventually("the daemon is told of the work", seconds(60.0), || {
         site.ballast(&begin).output().unwrap().status.success().then_some(())
     });
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

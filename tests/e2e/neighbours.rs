@@ -142,9 +142,9 @@ fn prometheus_scrapes_it() {
             serde_json::from_str(&get(&address, &format!("/api/v1/query?query={query}"))?).ok()?;
         answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
     };
-    let up = eventually("Prometheus has scraped", seconds(20.0), || ask("up").filter(|up| *up > 0.0));
+    let up = eventually("Prometheus has scraped", seconds(60.0), || ask("up").filter(|up| *up > 0.0));
     assert_eq!(up, 1.0);
-    let stored = eventually("Prometheus has the fleet", seconds(5.0), || ask("ballast_fleet_power_watts"));
+    let stored = eventually("Prometheus has the fleet", seconds(60.0), || ask("ballast_fleet_power_watts"));
     let now = daemon.value("ballast_fleet_power_watts");
     assert!((stored - now).abs() < 0.2 * now, "stored {stored}, now {now}");
     eventually("the meter is read about four times a second", seconds(15.0), || {

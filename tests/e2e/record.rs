@@ -23,7 +23,7 @@ fn what_the_daemon_has_recorded_is_decided_again() {
     eventually("the fleet takes the surplus", seconds(12.0), || (sim.truth().fleet > 22_500.0).then_some(()));
     eventually("the surplus falls", seconds(15.0), || (sim.truth().surplus < 18_100.0).then_some(()));
     daemon.process.signal("HUP");
-    eventually("it has read its configuration again", seconds(5.0), || {
+    eventually("it has read its configuration again", seconds(60.0), || {
         daemon.log().contains("the new configuration is in force").then_some(())
     });
     std::thread::sleep(seconds(2.0));

@@ -177,7 +177,7 @@ fn the_second_machine_goes_on_where_the_first_one_has_died_and_two_that_lead_do_
     assert!(refused.contains("this machine stands by") && refused.contains(SHARED), "{refused}");
     let given = pair.ask('a', &order, "/api/v1/limits/peak");
     assert!(given.contains("\"accepted\""), "{given}");
-    eventually("the second one knows the order", seconds(10.0), || {
+    eventually("the second one knows the order", seconds(60.0), || {
         let known = pair.ask('b', &[], "/api/v1/limits");
         (known.contains("peak") && known.contains("shift")).then_some(())
     });

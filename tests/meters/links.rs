@@ -135,7 +135,7 @@ async fn until(transport: Transport, script: &str, waits: &[(MeterStatus, Option
     let mut meters = spawn(&config.links, &config.meters, &["pcc"], Clock::start(), &cancel, &tracker);
     for (status, value) in waits {
         let reached = meters.inputs[0].wait_for(|input| input.status == *status);
-        let input = tokio::time::timeout(Duration::from_secs(8), reached).await;
+        let input = tokio::time::timeout(Duration::from_secs(60), reached).await;
         let input = *input.unwrap_or_else(|_| panic!("never {status:?}")).unwrap();
         let seen = input.power.map(|reading| reading.value.get());
         if let Some(value) = value {

@@ -11,6 +11,7 @@ mod rtu;
 mod rtu_over_tcp;
 #[path = "../shared/sim_plant_site.rs"]
 mod sim_plant_site;
+mod stalls;
 mod sunspec;
 mod sunspec_peer;
 mod tcp;

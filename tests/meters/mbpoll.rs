@@ -86,7 +86,7 @@ impl Sim {
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let sim = Self { process, lines, folder };
         // The first line says that every port is open.
-        sim.lines.recv_timeout(Duration::from_secs(20)).expect("the simulator starts");
+        sim.lines.recv_timeout(Duration::from_secs(60)).expect("the simulator starts");
         sim
     }
 
@@ -97,7 +97,7 @@ impl Sim {
     /// What the simulator says of the import at its connection point, at present.
     fn import(&self) -> f64 {
         while self.lines.try_recv().is_ok() {}
-        let line = self.lines.recv_timeout(Duration::from_secs(5)).expect("a line in time");
+        let line = self.lines.recv_timeout(Duration::from_secs(60)).expect("a line in time");
         let import = line.split(" · ").find_map(|part| part.strip_prefix("import "));
         watts(import.unwrap_or_else(|| panic!("{line}")))
     }

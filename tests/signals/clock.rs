@@ -13,7 +13,8 @@ use ballast::signal::desk::{MOST_OFF, Made};
 use ballast::signal::record::Stage;
 use ballast::signal::{Desk, List};
 use signals_bench::{
-    Folder, Hands, ROOT, UTILITY, acting, desk, import, open, order, site, source, tightest,
+    Folder, Hands, ROOT, UTILITY, acting, desk, eventually, import, let_go, open, order, site, source,
+    tightest,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,14 +35,9 @@ fn configure(desk: &Desk, circuits: &[&str], signals: &str) {
 }
 
 /// Ends a desk as a crash does. Its thread lets go of the file.
-async fn crash(desk: Desk, path: &Path) {
+fn crash(desk: Desk, path: &Path) {
     drop(desk);
-    for _ in 0..500 {
-        if !path.with_extension("db-wal").exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let_go(path);
 }
 
 #[tokio::test]
@@ -54,7 +50,7 @@ async fn a_restart_with_the_clock_off_by_anything_resumes_what_had_begun() {
         let hour = order("hour", 300.0, hands.wall(), Some(hands.wall().later(minutes(60))));
         one.give(operator, hour).await.unwrap();
         one.beat().await;
-        crash(one, &folder.database()).await;
+        crash(one, &folder.database());
         hands.jump(off);
         let two = desk(&config, &folder.database(), &hands);
         assert!(acting(&two).contains(&"stop".into()), "{off} s off");
@@ -78,7 +74,7 @@ async fn an_order_of_later_has_begun_on_disk_as_soon_as_it_begins() {
     hands.forward(minutes(5));
     assert!(acting(&one).contains(&"tonight".into()));
     one.beat().await;
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     hands.jump(-1_200);
     assert!(acting(&desk(&config, &folder.database(), &hands)).contains(&"tonight".into()));
 }
@@ -96,7 +92,7 @@ async fn a_wrong_clock_trims_no_record() {
     one.beat().await;
     one.give(utility, order("new", 50.0, hands.wall(), None)).await.unwrap();
     one.beat().await;
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     let rows = open(&folder.database()).loaded.ledger;
     assert!(rows.iter().any(|row| &*row.id == "old" && row.ended.is_some()), "{rows:?}");
 }
@@ -285,7 +281,7 @@ async fn the_records_of_a_damaged_or_lost_file_say_what_is_on_disk() {
     std::fs::create_dir_all(&folder.0).unwrap();
     desk.give(utility, order("c", 30.0, hands.wall(), None)).await.unwrap();
     assert!(stored("c"));
-    crash(desk, &folder.database()).await;
+    crash(desk, &folder.database());
     let kept = &open(&folder.database()).loaded.sources[0].1;
     let names: Vec<_> =
         kept.orders.iter().filter(|it| it.held.withdrawn.is_none()).map(|it| &*it.held.order.id).collect();
@@ -295,37 +291,39 @@ async fn the_records_of_a_damaged_or_lost_file_say_what_is_on_disk() {
 #[tokio::test]
 async fn what_was_on_a_disk_that_came_late_joins_what_is_known() {
     let (folder, hands, config) = (Folder::new(), Hands::new(), site(&["hall"], UTILITY));
-    let one = desk(&config, &folder.database(), &hands);
+    let (there, away) = (folder.0.join("there"), folder.0.join("away"));
+    std::fs::create_dir(&away).unwrap();
+    let one = desk(&config, &away.join("ballast.db"), &hands);
     let operator = source(&one, "operator");
     one.give(operator, order("stop", 30.0, hands.wall(), None)).await.unwrap();
     one.give(operator, order("same", 80.0, hands.wall(), None)).await.unwrap();
     one.beat().await;
-    crash(one, &folder.database()).await;
-    let (there, away) = (folder.database(), folder.0.join("away"));
-    std::fs::rename(&there, &away).unwrap();
-    std::fs::create_dir(&there).unwrap();
+    crash(one, &away.join("ballast.db"));
+    let database = there.join("ballast.db");
     let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
-    let store = ballast::store::Store::absent(&there);
+    let store = ballast::store::Store::absent(&database);
     let two = Desk::without_disk(config.site.clone(), sources, Clock::start(), hands.clock(), store);
     let again = Order { revision: 2, ..order("same", 70.0, hands.wall(), None) };
     two.give(operator, again).await.unwrap();
     assert!(!two.glance(operator).unwrap().stored("same"));
     assert_eq!(import(&two), Some(70.0));
-    std::fs::remove_dir(&there).unwrap();
+    // The folder comes with the file in it, at once: its thread may look at any moment, and makes a file where there is a
+    // folder without one.
     std::fs::rename(&away, &there).unwrap();
-    // Its thread finds the file when it next has something to write.
-    for _ in 0..200 {
+    // It finds the file when it next has something to write.
+    eventually("the operator's stop is known again", async || {
         two.beat().await;
-        if import(&two) == Some(30.0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(import(&two), Some(30.0), "the operator's stop is known again");
-    two.beat().await;
-    assert!(two.glance(operator).unwrap().stored("stop") && two.glance(operator).unwrap().stored("same"));
-    crash(two, &there).await;
-    let loaded = open(&there).loaded;
+        import(&two) == Some(30.0)
+    })
+    .await;
+    eventually("both are on disk", async || {
+        two.beat().await;
+        let glance = two.glance(operator).unwrap();
+        glance.stored("stop") && glance.stored("same")
+    })
+    .await;
+    crash(two, &database);
+    let loaded = open(&database).loaded;
     let caps: Vec<_> = loaded.sources[0].1.orders.iter().map(|it| it.held.cap.get() / 1e3).collect();
     assert_eq!(caps, [70.0, 30.0]);
     assert!(loaded.ledger.iter().filter(|row| &*row.id == "same").count() >= 2, "no record was written over");

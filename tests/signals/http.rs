@@ -16,7 +16,7 @@ fn calm() -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_back() {
     let bench = Bench::start(1, &calm()).await;
-    bench.eventually("everything runs", 20, || bench.import() > 34.0).await;
+    bench.eventually("everything runs", 60, || bench.import() > 34.0).await;
 
     let (mut frames, begun) = (bench.daemon.frames(), bench.clock.now());
     let (status, answer) = bench.put("limits/evening", PUSH, r#"{"cap": "28 kW", "revision": 1}"#).await;
@@ -29,7 +29,7 @@ async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_b
     assert_eq!((status, answer["outcome"].as_str()), (201, Some("accepted")), "{answer}");
     assert_eq!(answer["limit"]["cap_watts"], 28_000.0);
     assert_eq!(answer["limit"]["circuit"], "pcc");
-    bench.eventually("the import is below the cap", 15, || bench.import() < 28.0).await;
+    bench.eventually("the import is below the cap", 60, || bench.import() < 28.0).await;
     assert_eq!(bench.binding(), "aggregator");
     let (_, status) = bench.ask("GET", "status", READ, None).await;
     let words = "held at 28 kW by the order evening of aggregator until it is taken back";
@@ -48,12 +48,12 @@ async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_b
     // The other source caps the miners' own draw, and both bind: the tighter one wins.
     let (status, _) = bench.put("limits/a", OTHER, r#"{"cap_watts": 15000, "duration": "1h"}"#).await;
     assert_eq!(status, 201);
-    bench.eventually("the miners are below the other cap", 15, || bench.fleet() < 15.0).await;
+    bench.eventually("the miners are below the other cap", 60, || bench.fleet() < 15.0).await;
     assert_eq!(bench.ask("DELETE", "limits/a", PUSH, None).await.0, 404, "not its own");
     assert_eq!(bench.ask("DELETE", "limits/a", OTHER, None).await.0, 200);
     assert_eq!(bench.ask("DELETE", "limits/evening?revision=0", PUSH, None).await.0, 409);
     assert_eq!(bench.ask("DELETE", "limits/evening?revision=1", PUSH, None).await.0, 200);
-    bench.eventually("power returns", 25, || bench.import() > 34.0).await;
+    bench.eventually("power returns", 60, || bench.import() > 34.0).await;
     assert_eq!(bench.ask("DELETE", "limits/evening", PUSH, None).await.0, 404);
     bench.stop().await;
 }
@@ -61,10 +61,10 @@ async fn http_order_brings_the_measured_power_down_and_its_withdrawal_gives_it_b
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_loss_of_the_heartbeat_brings_the_fail_safe_and_only_an_order_or_a_list_gives_control_back() {
     let bench = Bench::start(2, HTTP).await;
-    bench.until("the fail-safe stands until something is heard", 5, |_| bench.cap() == Some(26.0)).await;
+    bench.until("the fail-safe stands until something is heard", 60, |_| bench.cap() == Some(26.0)).await;
     let (status, _) = bench.put("limits/a", PUSH, r#"{"cap": "36 kW"}"#).await;
     assert_eq!(status, 201);
-    bench.until("the order is in force", 3, |_| bench.cap() == Some(36.0)).await;
+    bench.until("the order is in force", 60, |_| bench.cap() == Some(36.0)).await;
     // Heartbeats keep it.
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -72,8 +72,8 @@ async fn http_loss_of_the_heartbeat_brings_the_fail_safe_and_only_an_order_or_a_
         assert_eq!((status, answer["state_before"].as_str()), (200, Some("limited")));
         assert_eq!(bench.cap(), Some(36.0));
     }
-    bench.until("the silence is noticed", 4, |_| bench.cap() == Some(26.0)).await;
-    bench.eventually("the import is below the fail-safe", 15, || bench.import() < 26.0).await;
+    bench.until("the silence is noticed", 60, |_| bench.cap() == Some(26.0)).await;
+    bench.eventually("the import is below the fail-safe", 60, || bench.import() < 26.0).await;
     // To be alive is not to be in control; nor is a list that names what is not known here.
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, None).await.0, 200);
     let (status, answer) = bench.ask("POST", "heartbeat", PUSH, Some(r#"{"limits": ["a", "b"]}"#)).await;
@@ -82,9 +82,9 @@ async fn http_loss_of_the_heartbeat_brings_the_fail_safe_and_only_an_order_or_a_
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.cap(), Some(26.0));
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(r#"{"limits": ["a"]}"#)).await.0, 200);
-    bench.until("the order rules again", 3, |_| bench.cap() == Some(36.0)).await;
+    bench.until("the order rules again", 60, |_| bench.cap() == Some(36.0)).await;
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(r#"{"limits": []}"#)).await.0, 200);
-    bench.until("no order stands", 3, |_| bench.cap().is_none()).await;
+    bench.until("no order stands", 60, |_| bench.cap().is_none()).await;
     bench.stop().await;
 }
 
@@ -93,10 +93,10 @@ async fn http_outage_of_a_source_that_need_not_be_heard_keeps_its_orders_to_thei
     let bench = Bench::start(3, &calm()).await;
     let (status, _) = bench.put("limits/a", PUSH, r#"{"cap": "28 kW", "duration": "4s"}"#).await;
     assert_eq!(status, 201);
-    bench.until("the order is in force", 3, |_| bench.cap() == Some(28.0)).await;
+    bench.until("the order is in force", 60, |_| bench.cap() == Some(28.0)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(bench.cap(), Some(28.0), "nobody has said a word since");
-    bench.until("it ends by itself", 3, |_| bench.cap().is_none()).await;
+    bench.until("it ends by itself", 60, |_| bench.cap().is_none()).await;
     bench.stop().await;
 }
 
@@ -104,15 +104,15 @@ async fn http_outage_of_a_source_that_need_not_be_heard_keeps_its_orders_to_thei
 async fn http_restart_stands_at_the_fail_safe_until_the_source_speaks() {
     let mut bench = Bench::start(4, HTTP).await;
     assert_eq!(bench.put("limits/a", PUSH, r#"{"cap": "36 kW"}"#).await.0, 201);
-    bench.until("the order is in force", 3, |_| bench.cap() == Some(36.0)).await;
+    bench.until("the order is in force", 60, |_| bench.cap() == Some(36.0)).await;
     bench.restart().await;
-    bench.until("the fail-safe stands", 5, |_| bench.cap() == Some(26.0)).await;
+    bench.until("the fail-safe stands", 60, |_| bench.cap() == Some(26.0)).await;
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, None).await.0, 200);
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(bench.cap(), Some(26.0), "a heartbeat alone gives no control back");
     let (status, _) = bench.put("limits/a", PUSH, r#"{"cap": "36 kW"}"#).await;
     assert!(status < 300, "{status}");
-    bench.until("the order is in force again", 3, |_| bench.cap() == Some(36.0)).await;
+    bench.until("the order is in force again", 60, |_| bench.cap() == Some(36.0)).await;
     bench.stop().await;
 }
 
@@ -155,7 +155,7 @@ async fn http_bad_value_is_refused_and_the_cap_before_stays() {
     );
     // Zero is a value; it makes the source sound again.
     assert_eq!(bench.put("limits/a", PUSH, r#"{"cap_watts": 0, "revision": 2}"#).await.0, 200);
-    bench.until("zero is in force", 3, |_| bench.cap() == Some(0.0)).await;
+    bench.until("zero is in force", 60, |_| bench.cap() == Some(0.0)).await;
     let (_, list) = bench.ask("GET", "limits?source=aggregator", OPERATOR, None).await;
     assert_eq!(list["sources"][0]["state"], "limited", "{list}");
     bench.stop().await;
@@ -206,14 +206,14 @@ async fn http_clock_skew_makes_the_source_degraded_and_windows_wide() {
         after(120)
     );
     assert_eq!(bench.put("limits/a", PUSH, &body).await.0, 201);
-    bench.until("it begins early", 3, |_| bench.cap() == Some(28.0)).await;
+    bench.until("it begins early", 20, |_| bench.cap() == Some(28.0)).await;
     let (_, list) = bench.ask("GET", "limits?source=aggregator", READ, None).await;
     assert_eq!(list["sources"][0]["state"], "degraded", "{list}");
     assert!(list["sources"][0]["trouble"][0].as_str().unwrap().contains("differ by 1"), "{list}");
     // Set right again, it begins as it says.
     let body = format!(r#"{{"sent_at": "{}"}}"#, after(1));
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(&body)).await.0, 200);
-    bench.until("it has not begun", 3, |_| bench.cap().is_none()).await;
+    bench.until("it has not begun", 60, |_| bench.cap().is_none()).await;
     bench.stop().await;
 }
 
@@ -244,7 +244,7 @@ async fn http_list_that_was_made_before_an_order_does_not_take_it_back() {
     let now = jiff::Timestamp::try_from(ballast::clock::wall()).unwrap();
     let at = |millis: i64| now.checked_add(jiff::SignedDuration::from_millis(millis)).unwrap();
     // The fail-safe of 26 kW stands. What never was is not taken back, and says nothing of what stands.
-    bench.until("the fail-safe holds", 3, |_| bench.cap() == Some(26.0)).await;
+    bench.until("the fail-safe holds", 60, |_| bench.cap() == Some(26.0)).await;
     assert_eq!(bench.ask("DELETE", "limits/never", PUSH, None).await.0, 404);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.cap(), Some(26.0));
@@ -253,12 +253,12 @@ async fn http_list_that_was_made_before_an_order_does_not_take_it_back() {
     assert_eq!((status, &answer["stored"]), (201, &false.into()), "nothing is kept here: {answer}");
     let beat = format!(r#"{{"limits": [], "sent_at": "{}"}}"#, at(100));
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(&beat)).await.0, 200);
-    bench.until("the order holds", 3, |_| bench.cap() == Some(20.0)).await;
+    bench.until("the order holds", 60, |_| bench.cap() == Some(20.0)).await;
     let late = format!(r#"{{"cap": "60 kW", "sent_at": "{}"}}"#, at(150));
     assert_eq!(bench.put("limits/a", PUSH, &late).await.0, 409, "an older version, come late");
     let beat = format!(r#"{{"limits": [], "sent_at": "{}"}}"#, at(300));
     assert_eq!(bench.ask("POST", "heartbeat", PUSH, Some(&beat)).await.0, 200);
-    bench.until("it is taken back", 3, |_| bench.cap().is_none()).await;
+    bench.until("it is taken back", 60, |_| bench.cap().is_none()).await;
     bench.stop().await;
 }
 

@@ -9,7 +9,7 @@ use ballast::control::signal::{SourceState, Wall};
 use ballast::signal::glance::Giver;
 use ballast::signal::mirror::DeskCopy;
 use ballast::signal::record::Stage;
-use signals_bench::{Folder, Hands, UTILITY, desk, import, order, site, source};
+use signals_bench::{Folder, Hands, UTILITY, desk, import, let_go, order, site, source};
 
 /// A copy as it comes over the wire.
 fn sent(copy: &DeskCopy) -> DeskCopy {
@@ -46,12 +46,7 @@ async fn the_second_desk_obeys_what_the_first_one_was_told_and_knows_who_told_it
     // And it is on disk there.
     two.beat().await;
     drop(two);
-    for _ in 0..500 {
-        if !other.database().with_extension("db-wal").exists() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let_go(&other.database());
     let three = desk(&config, &other.database(), &hands);
     assert_eq!(three.records().iter().filter(|record| record.stage != Stage::Ended).count(), 1);
 }

@@ -21,7 +21,8 @@ use ballast::store::Write;
 use ballast::store::boot::Alive;
 use ballast::units::Watts;
 use signals_bench::{
-    Folder, Hands, ROOT, UTILITY, acting, desk, import, open, order, site, source, tightest,
+    Folder, Hands, ROOT, UTILITY, acting, desk, eventually, import, let_go, open, order, site, source,
+    tightest,
 };
 
 fn minutes(minutes: u64) -> Duration {
@@ -33,15 +34,9 @@ fn configure(desk: &Desk, config: &Config) {
 }
 
 /// Ends a desk as a crash does: nothing is said to it. Its thread lets go of the file.
-async fn crash(desk: Desk, path: &Path) {
+fn crash(desk: Desk, path: &Path) {
     drop(desk);
-    let beside = path.with_extension("db-wal");
-    for _ in 0..500 {
-        if !beside.exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let_go(path);
 }
 
 #[tokio::test]
@@ -53,7 +48,7 @@ async fn a_restart_resumes_orders_beside_the_fail_safe_until_the_source_is_heard
         one.give(utility, order("a", cap, hands.wall(), None)).await.unwrap();
         assert_eq!(import(&one), Some(cap));
         assert!(one.records()[0].stored);
-        crash(one, &folder.database()).await;
+        crash(one, &folder.database());
 
         let two = desk(&config, &folder.database(), &hands);
         assert_eq!(import(&two), Some(at_boot), "the lower of both");
@@ -77,7 +72,7 @@ async fn what_was_taken_back_stays_so_over_a_restart_and_a_lift_does_not() {
     one.give(utility, order("b", 60.0, hands.wall(), None)).await.unwrap();
     assert!(one.lift(utility, "night shift", hands.wall().later(minutes(30))).await.unwrap());
     assert_eq!(one.records()[0].note.as_deref(), Some("its caps are lifted by night shift"));
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
 
     let two = desk(&config, &folder.database(), &hands);
     let late = Order { revision: 4, ..order("a", 50.0, hands.wall(), None) };
@@ -88,7 +83,7 @@ async fn what_was_taken_back_stays_so_over_a_restart_and_a_lift_does_not() {
     let lift = two.records().into_iter().find(|record| &*record.id == "lift").unwrap();
     assert_eq!(lift.note.as_deref(), Some("a restart has ended the lift by night shift"));
     two.beat().await;
-    crash(two, &folder.database()).await;
+    crash(two, &folder.database());
     let three = desk(&config, &folder.database(), &hands);
     assert!(three.take_news().is_empty(), "it is said once");
 }
@@ -111,7 +106,7 @@ async fn a_cap_that_is_kept_for_a_lost_source_is_kept_over_a_restart() {
     assert_eq!(import(&one), Some(20.0), "and kept beyond its end");
     tokio::time::resume();
     one.beat().await;
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     let two = desk(&config, &folder.database(), &hands);
     assert_eq!(import(&two), Some(20.0));
     two.list(utility, List::default()).await.unwrap();
@@ -128,7 +123,7 @@ async fn after_a_power_outage_orders_are_discarded_and_the_fleet_starts_staggere
     let stay_off = order("maintenance", 480.0, hands.wall(), None);
     one.give(operator, stay_off).await.unwrap();
     one.beat().await;
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     another_boot(&folder, minutes(20)).await;
 
     let two = desk(&config, &folder.database(), &hands);
@@ -152,7 +147,7 @@ async fn a_reboot_after_a_short_gap_resumes() {
     let (folder, hands, config) = (Folder::new(), Hands::new(), site(&["hall"], UTILITY));
     let one = desk(&config, &folder.database(), &hands);
     one.give(source(&one, "utility"), order("a", 20.0, hands.wall(), None)).await.unwrap();
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     another_boot(&folder, minutes(3)).await;
     let two = desk(&config, &folder.database(), &hands);
     assert_eq!(import(&two), Some(20.0));
@@ -222,7 +217,7 @@ async fn a_reload_drops_and_records_orders_whose_circuit_or_source_is_gone() {
         ("ended", Some("its circuit left the configuration"))
     );
     one.beat().await;
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     let loaded = open(&folder.database()).loaded;
     assert_eq!(loaded.sources.len(), 1, "the other source has left the disk too: {:?}", loaded.sources);
     let other = loaded.ledger.iter().find(|row| &*row.id == "o").unwrap();
@@ -264,15 +259,12 @@ async fn when_the_disk_fails_an_order_is_obeyed_and_stored_as_soon_as_it_can_be(
     assert!(desk.status().store_errors.unwrap() > 0);
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
-    for _ in 0..50 {
+    eventually("all of it is on disk", async || {
         desk.beat().await;
-        if desk.records()[0].stored {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(desk.records().iter().all(|record| record.stored), "{:?}", desk.records());
-    crash(desk, &folder.database()).await;
+        desk.records().iter().all(|record| record.stored)
+    })
+    .await;
+    crash(desk, &folder.database());
     let kept = &open(&folder.database()).loaded.sources[0].1;
     assert_eq!(kept.orders.len(), 3);
 }
@@ -288,13 +280,7 @@ async fn a_sender_that_hangs_up_in_the_middle_leaves_an_order_that_is_obeyed() {
         // Once is not enough for the disk.
         let _ = tokio::time::timeout(Duration::ZERO, &mut give).await;
     }
-    for _ in 0..200 {
-        if import(&desk) == Some(50.0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(import(&desk), Some(50.0));
+    eventually("it is obeyed", async || import(&desk) == Some(50.0)).await;
 }
 
 #[tokio::test]
@@ -302,7 +288,7 @@ async fn a_damaged_file_starts_at_the_fail_safe() {
     let (folder, hands, config) = (Folder::new(), Hands::new(), site(&["hall"], UTILITY));
     let one = desk(&config, &folder.database(), &hands);
     one.give(source(&one, "utility"), order("a", 20.0, hands.wall(), None)).await.unwrap();
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     std::fs::write(folder.database(), b"nothing that anybody can read").unwrap();
     let two = desk(&config, &folder.database(), &hands);
     assert_eq!(import(&two), Some(100.0));
@@ -532,7 +518,7 @@ async fn what_was_measured_goes_on_after_a_restart() {
     let short = order("b", 30.0, hands.wall(), Some(hands.wall().later(minutes(1))));
     one.give(utility, short).await.unwrap();
     one.beat().await;
-    crash(one, &folder.database()).await;
+    crash(one, &folder.database());
     hands.forward(minutes(5));
     let two = desk(&config, &folder.database(), &hands);
     let records = two.records();
@@ -559,7 +545,7 @@ fn the_service_keeps_its_orders_in_the_state_directory_of_systemd() {
         .spawn()
         .unwrap();
     let said = || std::fs::read_to_string(folder.0.join("log")).unwrap_or_default();
-    for _ in 0..300 {
+    for _ in 0..1_200 {
         if said().contains("metrics and status on") && said().contains("fail-safe value holds") {
             break;
         }

@@ -80,13 +80,13 @@ impl Running {
     }
 
     async fn eventually(&self, what: &str, good: impl Fn(&Self) -> bool) {
-        for _ in 0..300 {
+        for _ in 0..1_200 {
             if good(self) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("not within 15 s: {what}; {:?}", self.table.view());
+        panic!("not within a minute: {what}; {:?}", self.table.view());
     }
 
     fn state(&self) -> SourceState {

@@ -14,7 +14,7 @@ use ballast::proof::{Entry, Kind};
 use ballast::signal::List;
 use ballast::store::{Store, StoreError};
 use serde_json::{Value, json};
-use signals_bench::{Folder, open, order, source};
+use signals_bench::{Folder, let_go, open, order, source};
 
 fn entries(database: &Path) -> Vec<Entry> {
     let mut all = Vec::new();
@@ -58,16 +58,6 @@ async fn append(store: &Store, count: u64) -> Result<(), StoreError> {
     store.seal().await
 }
 
-/// Waits until the thread of a store that was dropped has let go of the file.
-async fn gone(database: &Path) {
-    for _ in 0..500 {
-        if !database.with_extension("db-wal").exists() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_chain_goes_on_after_a_restart_and_after_a_crash() {
     let (folder, other) = (Folder::new(), Folder::new());
@@ -81,7 +71,7 @@ async fn a_chain_goes_on_after_a_restart_and_after_a_crash() {
         fs::copy(folder.0.join(file), other.0.join(file)).unwrap();
     }
     drop(store);
-    gone(&folder.database()).await;
+    let_go(&folder.database());
     for database in [folder.database(), other.database()] {
         let store = open(&database).store;
         append(&store, 3).await.unwrap();
@@ -104,7 +94,7 @@ async fn the_oldest_are_removed_up_to_a_signature_and_what_is_left_holds() {
     assert!(report.first > 1 && (2_000..=4_000).contains(&report.entries), "{report:?}");
     // Somebody removes more of them.
     drop(store);
-    gone(&folder.database()).await;
+    let_go(&folder.database());
     let connection = rusqlite::Connection::open(folder.database()).unwrap();
     let sql = "DELETE FROM proof WHERE number < (SELECT min(number) FROM proof WHERE kind = 'checkpoint' AND number > ?)";
     connection.execute(sql, [i64::try_from(report.first).unwrap()]).unwrap();

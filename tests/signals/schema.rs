@@ -107,6 +107,6 @@ async fn orders_are_answered_as_the_document_says_however_they_are_written() {
     // Only a source says that it lives.
     ask(&bench, &python, ["--include-path", "/api/v1/heartbeat"], Some(PUSH), "9/s").await;
     // Whatever was ordered, the site is controlled as before.
-    bench.eventually("cycles go on", 5, || bench.frame().decision.circuits[0].power.is_some()).await;
+    bench.eventually("cycles go on", 60, || bench.frame().decision.circuits[0].power.is_some()).await;
     bench.stop().await;
 }

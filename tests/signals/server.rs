@@ -23,7 +23,7 @@ fn utility(number: u8, more: &str) -> (SocketAddr, String) {
 }
 
 async fn connect(address: SocketAddr) -> Context {
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         if let Ok(context) = tcp::connect(address).await {
             return context;
         }
@@ -62,8 +62,8 @@ async fn server_order_brings_the_measured_power_down_and_reads_back() {
     );
     // 40 kW, enabled, first beat, no emergency.
     write(&mut rtu, 0, &[0, 40_000, 1, 1, 0]).await.unwrap();
-    bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
-    bench.eventually("everything runs", 25, || bench.import() > 34.0).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(40.0)).await;
+    bench.eventually("everything runs", 60, || bench.import() > 34.0).await;
     // Heartbeats keep it; a smaller limit brings the site down.
     let mut beat = 2;
     write(&mut rtu, 3, &[beat]).await.unwrap();
@@ -86,9 +86,9 @@ async fn server_order_brings_the_measured_power_down_and_reads_back() {
     assert_eq!(rtu.read_holding_registers(0, 5).await.unwrap().unwrap(), [0, 28_000, 1, beat, 0]);
     // An emergency on top of it, and no limit at all.
     write(&mut rtu, 4, &[1]).await.unwrap();
-    bench.until("the emergency cap holds", 3, |_| bench.cap() == Some(0.0)).await;
+    bench.until("the emergency cap holds", 60, |_| bench.cap() == Some(0.0)).await;
     write(&mut rtu, 2, &[0, beat + 1, 0]).await.unwrap();
-    bench.until("nothing caps", 3, |_| bench.cap().is_none()).await;
+    bench.until("nothing caps", 60, |_| bench.cap().is_none()).await;
     assert_eq!(telemetry(&mut rtu).await[6], 1, "controlled");
     bench.stop().await;
 }
@@ -101,9 +101,9 @@ async fn server_loss_is_a_counter_that_stands_still_and_a_counter_alone_gives_no
     let script =
         Script { period: Duration::from_millis(200), limit: 40_000, stuck_after: 5, ..Script::default() };
     let terminal = Terminal::start(address, script);
-    bench.until("its limit holds", 5, |_| bench.cap() == Some(40.0)).await;
-    bench.until("the counter is seen to stand still", 6, |_| bench.cap() == Some(25.0)).await;
-    bench.eventually("the import is below the fail-safe", 15, || bench.import() < 25.0).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(40.0)).await;
+    bench.until("the counter is seen to stand still", 60, |_| bench.cap() == Some(25.0)).await;
+    bench.eventually("the import is below the fail-safe", 60, || bench.import() < 25.0).await;
     assert!(terminal.written() > 12, "it has written on: {}", terminal.written());
     drop(terminal);
     let mut rtu = connect(address).await;
@@ -114,7 +114,7 @@ async fn server_loss_is_a_counter_that_stands_still_and_a_counter_alone_gives_no
     }
     assert_eq!(bench.cap(), Some(25.0), "alive is not in control");
     write(&mut rtu, 0, &[0, 40_000]).await.unwrap();
-    bench.until("the limit rules again", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.until("the limit rules again", 60, |_| bench.cap() == Some(40.0)).await;
     bench.stop().await;
 }
 
@@ -124,10 +124,10 @@ async fn server_outage_of_the_terminal_brings_the_fail_safe_and_keeps_a_tighter_
     let bench = Bench::start(53, &text).await;
     let script = Script { period: Duration::from_millis(200), limit: 20_000, ..Script::default() };
     let terminal = Terminal::start(address, script);
-    bench.until("its limit holds", 5, |_| bench.cap() == Some(20.0)).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(20.0)).await;
     drop(terminal);
     tokio::time::sleep(Duration::from_millis(2_600)).await;
-    bench.until("it is lost", 3, |frame| frame.snapshot.orders.len() > 1).await;
+    bench.until("it is lost", 60, |frame| frame.snapshot.orders.len() > 1).await;
     assert_eq!(
         bench.cap(),
         Some(20.0),
@@ -135,7 +135,7 @@ async fn server_outage_of_the_terminal_brings_the_fail_safe_and_keeps_a_tighter_
     );
     let script = Script { period: Duration::from_millis(200), limit: 40_000, ..Script::default() };
     let _terminal = Terminal::start(address, script);
-    bench.until("it is back", 5, |_| bench.cap() == Some(40.0)).await;
+    bench.until("it is back", 60, |_| bench.cap() == Some(40.0)).await;
     bench.stop().await;
 }
 
@@ -145,7 +145,7 @@ async fn server_restart_stands_at_the_fail_safe_until_the_terminal_writes_a_limi
     let mut bench = Bench::start(54, &text).await;
     let mut rtu = connect(address).await;
     write(&mut rtu, 0, &[0, 40_000, 1, 1, 0]).await.unwrap();
-    bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(40.0)).await;
     bench.restart().await;
     let mut rtu = connect(address).await;
     write(&mut rtu, 3, &[2]).await.unwrap();
@@ -156,7 +156,7 @@ async fn server_restart_stands_at_the_fail_safe_until_the_terminal_writes_a_limi
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(bench.cap(), Some(25.0));
     write(&mut rtu, 0, &[0, 40_000]).await.unwrap();
-    bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(40.0)).await;
     // A reload is no restart: what was ordered goes on, and the port is open again.
     bench.daemon.reload(bench.config.clone()).await.unwrap();
     let mut rtu = connect(address).await;
@@ -195,7 +195,7 @@ async fn server_bad_value_is_an_exception_and_the_limit_before_stays() {
     rtu.write_single_register(0, 0).await.unwrap().unwrap();
     assert_eq!(telemetry(&mut rtu).await[7], 1);
     rtu.write_single_register(1, 30_000).await.unwrap().unwrap();
-    bench.until("the new limit holds", 3, |_| bench.cap() == Some(30.0)).await;
+    bench.until("the new limit holds", 60, |_| bench.cap() == Some(30.0)).await;
     assert_eq!(telemetry(&mut rtu).await[6], 2, "limited, and sound again");
     bench.stop().await;
 }
@@ -229,7 +229,7 @@ async fn server_clock_skew_cannot_be_for_registers_carry_no_time() {
     let mut rtu = connect(address).await;
     // A limit has neither beginning nor end: it holds from its write on. In kilowatts one register is enough.
     rtu.write_single_register(1, 40).await.unwrap().unwrap();
-    bench.until("it holds", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.until("it holds", 60, |_| bench.cap() == Some(40.0)).await;
     let words = telemetry(&mut rtu).await;
     assert_eq!((number(&words[0..2]), words[6], words[12]), (40, 2, 1_000), "limited, not degraded");
     bench.stop().await;
@@ -249,7 +249,7 @@ async fn server_lets_in_only_whom_it_knows_and_never_too_many() {
     write(&mut known, 0, &[0, 40_000]).await.unwrap();
     let mut stranger = tcp::attach(from(&host(58, 201)).await);
     assert!(stranger.write_multiple_registers(0, &[0, 0]).await.is_err(), "turned away");
-    bench.until("the stranger orders nothing", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.until("the stranger orders nothing", 60, |_| bench.cap() == Some(40.0)).await;
     // Eight that say nothing, and the ninth still gets in. Garbage and silence end a connection.
     let mut silent = Vec::new();
     for _ in 0..8 {
@@ -260,10 +260,10 @@ async fn server_lets_in_only_whom_it_knows_and_never_too_many() {
     let mut garbage = from("127.0.0.1").await;
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(3), garbage.read_to_end(&mut rest)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), garbage.read_to_end(&mut rest)).await;
     assert!(ended.is_ok() && rest.is_empty(), "{rest:?}");
     let mut last: TcpStream = silent.pop().unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(4), last.read_to_end(&mut rest)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), last.read_to_end(&mut rest)).await;
     assert!(ended.is_ok() && rest.is_empty(), "silence ends a connection");
     bench.stop().await;
 }
@@ -273,10 +273,10 @@ async fn server_listens_as_soon_as_its_port_is_free() {
     let (address, text) = utility(59, "");
     let taken = TcpListener::bind(address).await.unwrap();
     let bench = Bench::start(59, &text).await;
-    bench.until("the fail-safe stands", 5, |_| bench.cap() == Some(25.0)).await;
+    bench.until("the fail-safe stands", 60, |_| bench.cap() == Some(25.0)).await;
     drop(taken);
     let mut rtu = None;
-    for _ in 0..140 {
+    for _ in 0..1_200 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if let Ok(context) = tcp::connect(address).await {
             rtu = Some(context);
@@ -284,7 +284,7 @@ async fn server_listens_as_soon_as_its_port_is_free() {
         }
     }
     write(&mut rtu.expect("it listens in the end"), 0, &[0, 40_000]).await.unwrap();
-    bench.until("its limit holds", 3, |_| bench.cap() == Some(40.0)).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(40.0)).await;
     bench.stop().await;
 }
 
@@ -316,6 +316,6 @@ async fn server_takes_orders_from_an_independent_client() {
     assert_eq!(told["above_nameplate"], 3, "{told}");
     assert_eq!(told["read_only"], 2, "{told}");
     assert_eq!(told["function"], 1, "{told}");
-    bench.until("its limit holds", 3, |_| bench.cap() == Some(29.0)).await;
+    bench.until("its limit holds", 60, |_| bench.cap() == Some(29.0)).await;
     bench.stop().await;
 }

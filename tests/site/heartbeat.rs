@@ -64,7 +64,7 @@ fn plc() -> (SocketAddr, Receiver<(u8, u16, u16)>) {
     (address, writes)
 }
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 /// Three periods, in which a beat of its own accord would show.
 const WHILE: Duration = Duration::from_millis(600);
 

@@ -165,9 +165,8 @@ fn written(at: Wall, zone: &TimeZone) -> String {
 
 /// The same to the second, without the day where it is that of `first`.
 fn to_the_second(at: Wall, first: Wall, zone: &TimeZone) -> String {
-    let zoned = |at: Wall| {
-        Timestamp::from_millisecond(at.as_unix_millis()).ok().map(|at| at.to_zoned(zone.clone()))
-    };
+    let zoned =
+        |at: Wall| Timestamp::from_millisecond(at.as_unix_millis()).ok().map(|at| at.to_zoned(zone.clone()));
     let Some(there) = zoned(at) else { return String::from("–") };
     let same = zoned(first).is_some_and(|first| first.date() == there.date());
     there.strftime(if same { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()

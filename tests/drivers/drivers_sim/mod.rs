@@ -83,9 +83,9 @@ impl Sim {
         self.miner.power(self.clock.now()).get()
     }
 
-    /// Waits until the true draw lies between two bounds, at most ten seconds.
+    /// Waits until the true draw lies between two bounds; fails after a minute, which is enough for a busy machine.
     pub async fn settles(&self, low: f64, high: f64) {
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             if (low..=high).contains(&self.power()) {
                 return;
             }

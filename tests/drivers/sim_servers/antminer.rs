@@ -14,7 +14,7 @@ const HASHING: Initial = Initial::Hashing { fraction: 1.0 };
 
 fn client() -> reqwest::Client {
     ballast::tls::ready();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {

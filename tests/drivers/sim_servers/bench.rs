@@ -136,9 +136,9 @@ impl Bench {
         self.miner.clear(kind, self.clock.now());
     }
 
-    /// Waits until something holds, at most ten seconds.
+    /// Waits until something holds; fails after a minute, which is enough for a busy machine.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             if holds(self) {
                 return;
             }

@@ -20,7 +20,7 @@ impl Rest {
     pub(crate) fn new(address: SocketAddr) -> Self {
         ballast::tls::ready();
         Self {
-            client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap(),
+            client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap(),
             base: format!("http://{address}/api/v1/"),
             token: String::new(),
         }

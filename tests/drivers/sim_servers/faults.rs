@@ -15,6 +15,20 @@ use super::braiins_os::Rest;
 use super::whatsminer_v2::{V2Session, v2, v2_raw};
 use super::whatsminer_v3::V3;
 
+/// Before a simulated miner closes a silent connection by itself, after ten seconds.
+const SOON: Duration = Duration::from_secs(8);
+
+/// Waits until an address takes connections, or takes none any more; fails after a minute.
+async fn takes_connections(address: SocketAddr, wanted: bool) {
+    for _ in 0..1_200 {
+        if TcpStream::connect(address).await.is_ok() == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{address} takes connections: still not {wanted}");
+}
+
 #[tokio::test]
 async fn a_slow_miner_answers_late_but_acts_at_once() {
     let bench = Bench::start(DriverKind::BraiinsOs).await;
@@ -35,15 +49,13 @@ async fn an_unreachable_miner_refuses_and_comes_back_on_the_same_port() {
         let mut open = TcpStream::connect(bench.address()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         bench.inject(Fault::Unreachable);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(TcpStream::connect(bench.address()).await.is_err(), "{driver:?}");
+        takes_connections(bench.address(), false).await;
         let mut byte = [0];
-        let ended = timeout(Duration::from_secs(2), open.read(&mut byte)).await.unwrap();
+        let ended = timeout(SOON, open.read(&mut byte)).await.unwrap();
         assert!(ended.map_or(true, |count| count == 0), "{driver:?}");
         assert!(bench.power() > 3_000.0, "it goes on");
         bench.clear(FaultKind::Unreachable);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(TcpStream::connect(bench.address()).await.is_ok(), "{driver:?}");
+        takes_connections(bench.address(), true).await;
     }
 }
 
@@ -52,16 +64,13 @@ async fn a_reboot_answers_first_and_then_takes_the_network_down() {
     let bench = Bench::start(DriverKind::WhatsminerV3).await;
     let mut api = V3::open(bench.address()).await;
     assert_eq!(api.write("set.system.reboot", Value::Null).await["code"], 0);
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    assert!(TcpStream::connect(bench.address()).await.is_err());
-    assert!(bench.power() < 100.0);
+    takes_connections(bench.address(), false).await;
+    bench.until("the reboot", |bench| bench.power() < 100.0).await;
 
     let bench = Bench::start(DriverKind::BraiinsOs).await;
-    bench.inject(Fault::Reboot { off_for: Duration::from_millis(500) });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(TcpStream::connect(bench.address()).await.is_err());
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(TcpStream::connect(bench.address()).await.is_ok());
+    bench.inject(Fault::Reboot { off_for: Duration::from_secs(2) });
+    takes_connections(bench.address(), false).await;
+    takes_connections(bench.address(), true).await;
 }
 
 #[tokio::test]
@@ -92,7 +101,7 @@ async fn a_hung_miner_accepts_and_says_nothing() {
         let silent = timeout(Duration::from_millis(400), stream.read(&mut byte)).await.is_err();
         assert!(silent, "{driver:?}");
         bench.clear(FaultKind::Hang);
-        assert!(timeout(Duration::from_secs(2), stream.read(&mut byte)).await.is_ok(), "{driver:?}");
+        assert!(timeout(SOON, stream.read(&mut byte)).await.is_ok(), "{driver:?}");
     }
 }
 
@@ -112,7 +121,7 @@ async fn garbage_is_never_a_valid_answer() {
         let mut api = V3::open(v3_bench.address()).await;
         api.send_bytes(b"{\"cmd\":\"get.device.info\"}").await;
         let mut answer = Vec::new();
-        timeout(Duration::from_secs(2), api.0.read_to_end(&mut answer)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(60), api.0.read_to_end(&mut answer)).await.unwrap().unwrap();
         assert!(serde_json::from_slice::<Value>(&answer[4..]).is_err());
 
         assert_eq!(rest.get("miner/stats").await, (200, Value::Null));
@@ -168,10 +177,10 @@ async fn a_cancelled_server_ends_and_frees_its_port() {
         let mut open = TcpStream::connect(address).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         bench.cancel.cancel();
-        timeout(Duration::from_secs(2), bench.server.finished()).await.unwrap();
+        timeout(SOON, bench.server.finished()).await.unwrap();
         assert!(TcpStream::connect(address).await.is_err(), "{driver:?}");
         let mut byte = [0];
-        let ended = timeout(Duration::from_secs(2), open.read(&mut byte)).await.unwrap();
+        let ended = timeout(SOON, open.read(&mut byte)).await.unwrap();
         assert!(ended.map_or(true, |count| count == 0), "{driver:?}");
     }
 }
@@ -192,6 +201,5 @@ async fn an_old_reading_port_opens_beside_the_vendors_own() {
         assert_eq!(v2(old, json!({"command": refused})).await["Code"], 45, "{refused}");
     }
     bench.inject(Fault::Unreachable);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(TcpStream::connect(old).await.is_err());
+    takes_connections(old, false).await;
 }

@@ -40,7 +40,7 @@ impl Foreign {
         // It tells every request that it refuses at length.
         command.stderr(Stdio::null());
         let foreign = Self { child: command.spawn().expect("python starts"), port };
-        eventually("pymodbus listens", seconds(20.0), || {
+        eventually("pymodbus listens", seconds(60.0), || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
         });
         Some(foreign)

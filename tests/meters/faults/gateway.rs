@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::bench::{Kind, Reader, Site, Spec, TIMEOUT, all, fault, watts};
+use super::bench::{Kind, PATIENCE, Reader, Site, Spec, TIMEOUT, all, fault, watts};
+use crate::stalls::Stalls;
 
 const FOUR: [Spec; 4] = [
     ("grid", 1, 10, 1_000),
@@ -27,6 +28,10 @@ async fn many_units_share_one_connection() {
             assert_eq!(watts(&good), Some(f64::from(value)), "{kind:?} {name}");
         }
         sleep(Duration::from_millis(500)).await;
+        let end = reader.clock.now() + PATIENCE;
+        while (0..FOUR.len()).any(|meter| reader.reads(meter, "ok") <= 5) && reader.clock.now() < end {
+            sleep(Duration::from_millis(20)).await;
+        }
         assert_eq!(reader.connections(), 1, "{kind:?}");
         for meter in 0..FOUR.len() {
             let counters = &reader.meters.counters[meter];
@@ -58,9 +63,10 @@ async fn a_dead_unit_leaves_its_neighbour_its_period() {
     let site = Site::start(Kind::Tcp, &TWO, &fault("0s", "1h", "dead", "fault = \"silent\"")).await;
     let mut reader =
         site.read(&TWO, |config| config.meters.iter_mut().for_each(|meter| meter.period = period));
+    let stalls = Stalls::watch();
     let (longest, count) = longest_gap(&mut reader, 0, Duration::from_secs(4)).await;
     // A timeout of the dead unit may hold a reading up, and the reconnection after it.
-    assert!(longest < period + TIMEOUT + Duration::from_millis(90), "{longest:?}");
+    assert!(longest < period + TIMEOUT + Duration::from_millis(90) + stalls.most(), "{longest:?}");
     assert!(count >= 36, "{count} of 40 readings: the beat is kept");
     assert_eq!(reader.now(1).status, MeterStatus::Unreachable);
     assert_eq!(reader.now(1).power, None);
@@ -73,9 +79,10 @@ async fn a_dead_unit_on_a_serial_line_costs_its_neighbour_two_timeouts_now_and_t
         let mut reader = site.read(&TWO, |config| {
             config.meters.iter_mut().for_each(|meter| meter.period = Duration::from_millis(100));
         });
+        let stalls = Stalls::watch();
         let (longest, count) = longest_gap(&mut reader, 0, Duration::from_secs(4)).await;
         assert!(
-            longest < Duration::from_millis(100) + TIMEOUT * 3 + Duration::from_millis(150),
+            longest < Duration::from_millis(100) + TIMEOUT * 3 + Duration::from_millis(150) + stalls.most(),
             "{longest:?}"
         );
         assert!(count >= 28, "{kind:?}: {count} of 40 readings");
@@ -126,7 +133,7 @@ impl Laptop {
         let request = [0, 1, 0, 0, 0, 6, 1, 4, 0, 10, 0, 2];
         let mut answer = [0; 13];
         self.0.write_all(&request).await.is_ok()
-            && matches!(timeout(Duration::from_secs(2), self.0.read_exact(&mut answer)).await, Ok(Ok(_)))
+            && matches!(timeout(Duration::from_secs(60), self.0.read_exact(&mut answer)).await, Ok(Ok(_)))
     }
 }
 

@@ -7,24 +7,37 @@ use tokio::time::{sleep, timeout};
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Context, Reader as _, rtu, tcp};
 
-use super::bench::{Kind, Site, Spec, TIMEOUT, all, fault};
+use super::bench::{Kind, PATIENCE, Reader, Site, Spec, TIMEOUT, all, fault};
 
 /// Two registers of one unit, far apart: each is a plausible answer to the request for the other.
 const TWO: [Spec; 2] = [("left", 1, 10, 1_000_000), ("right", 1, 20, -900_000)];
 
-/// Reads both for a time while answers come late, and tells how many rounds there were and how many failed.
+/// The good rounds and those that failed.
+fn count(reader: &Reader) -> (u64, u64) {
+    let count = |result: &str| reader.reads(0, result) + reader.reads(1, result);
+    (count("ok"), count("unreachable") + count("malformed"))
+}
+
+/// Reads both for a time while answers come late, and on until there are as many good rounds and failed ones as are wanted.
+/// Tells how many there were of either.
 async fn never_crossed(
     kind: Kind,
     numbered: bool,
     delay: Duration,
     every: u32,
     time: Duration,
+    wanted: (u64, u64),
 ) -> (u64, u64) {
     let words = format!("fault = \"late\", delay = \"{}ms\", every = {every}", delay.as_millis());
     let site = Site::start(kind, &TWO, &fault("0s", "1h", "*", &words)).await;
     let reader = site.read(&TWO, |config| config.links[0].numbered = numbered);
     sleep(time).await;
-    let count = |result: &str| reader.reads(0, result) + reader.reads(1, result);
+    let end = reader.clock.now() + PATIENCE;
+    let mut rounds = count(&reader);
+    while (rounds.0 < wanted.0 || rounds.1 < wanted.1) && reader.clock.now() < end {
+        sleep(Duration::from_millis(50)).await;
+        rounds = count(&reader);
+    }
     for meter in [0, 1] {
         assert_eq!(
             reader.reads(meter, "implausible"),
@@ -32,15 +45,17 @@ async fn never_crossed(
             "a foreign value, {kind:?}, {delay:?}, every {every}"
         );
     }
-    (count("ok"), count("unreachable") + count("malformed"))
+    rounds
 }
 
 async fn harmless(kind: Kind, numbered: bool, rounds: u64) {
     // From just behind the timeout to far behind it, in and out of step with the recovery.
     let tenths = [11, 13, 16, 19, 22, 27, 33, 45];
+    let wanted = (rounds.div_ceil(8), rounds.div_ceil(5 * 8));
     let benches = tenths.map(|tenths| {
         let every = 3 + tenths % 4;
-        tokio::spawn(never_crossed(kind, numbered, TIMEOUT * tenths / 10, every, Duration::from_secs(5)))
+        let time = Duration::from_secs(5);
+        tokio::spawn(never_crossed(kind, numbered, TIMEOUT * tenths / 10, every, time, wanted))
     });
     let mut sum = (0, 0);
     for bench in benches {
@@ -76,7 +91,7 @@ async fn a_late_answer_on_a_serial_line_is_never_taken_for_that_of_the_next_requ
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meter_that_is_always_late_has_no_value_and_never_a_foreign_one() {
     all(Kind::ALL.map(|kind| async move {
-        let (good, failed) = never_crossed(kind, true, TIMEOUT * 2, 1, Duration::from_secs(3)).await;
+        let (good, failed) = never_crossed(kind, true, TIMEOUT * 2, 1, Duration::from_secs(3), (0, 6)).await;
         assert!(good == 0 && failed > 5, "{kind:?}: {good} good, {failed} failed");
     }))
     .await;

@@ -418,14 +418,14 @@ impl Reader {
     /// The next published state of a meter.
     pub async fn next(&mut self, meter: usize) -> MeterInput {
         let input = &mut self.meters.inputs[meter];
-        tokio::time::timeout(Duration::from_secs(8), input.changed()).await.expect("in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), input.changed()).await.expect("in time").unwrap();
         *input.borrow_and_update()
     }
 
-    /// Waits until a meter has a status; fails after some seconds.
+    /// Waits until a meter has a status; fails after a minute, which is enough for a busy machine.
     pub async fn until(&mut self, meter: usize, status: MeterStatus) -> MeterInput {
         let wait = self.meters.inputs[meter].wait_for(|input| input.status == status);
-        *tokio::time::timeout(Duration::from_secs(8), wait).await.expect("in time").unwrap()
+        *tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time").unwrap()
     }
 }
 

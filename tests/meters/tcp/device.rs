@@ -331,20 +331,29 @@ impl Reader {
         next(&mut self.meters.inputs[meter]).await
     }
 
-    /// Waits until a meter has a status; fails after some seconds.
+    /// Waits until it is so; fails after a minute, too.
+    pub async fn eventually(&self, what: &str, good: impl Fn(&Self) -> bool) {
+        let end = self.clock.now() + Duration::from_secs(60);
+        while !good(self) {
+            assert!(self.clock.now() < end, "not within a minute: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until a meter has a status; fails after a minute, which is enough for a busy machine.
     pub async fn until(&mut self, meter: usize, status: MeterStatus) -> MeterInput {
         self.until_it(meter, |input| input.status == status).await
     }
 
     pub async fn until_it(&mut self, meter: usize, mut is: impl FnMut(&MeterInput) -> bool) -> MeterInput {
         let wait = self.meters.inputs[meter].wait_for(|input| is(input));
-        let found = tokio::time::timeout(Duration::from_secs(5), wait).await;
+        let found = tokio::time::timeout(Duration::from_secs(60), wait).await;
         *found.expect("in time").unwrap()
     }
 }
 
 async fn next(input: &mut watch::Receiver<MeterInput>) -> MeterInput {
-    tokio::time::timeout(Duration::from_secs(5), input.changed()).await.expect("in time").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), input.changed()).await.expect("in time").unwrap();
     *input.borrow_and_update()
 }
 

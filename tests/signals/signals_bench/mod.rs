@@ -18,6 +18,30 @@ use ballast::units::Watts;
 
 pub const ROOT: CircuitId = CircuitId(0);
 
+/// How long is waited for what must come: enough for a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks until it is so; panics with `what` when it never is. Time must be real.
+pub async fn eventually(what: &str, mut good: impl AsyncFnMut() -> bool) {
+    let clock = Clock::start();
+    while !good().await {
+        assert!(clock.now().since_start() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the thread of a store that was dropped has let go of its file, which takes what is beside it away. Blocks,
+/// so that a clock that is paused stays where it is.
+pub fn let_go(database: &Path) {
+    let (beside, look) = (database.with_extension("db-wal"), Duration::from_millis(10));
+    let mut waited = Duration::ZERO;
+    while beside.exists() {
+        assert!(waited < PATIENCE, "{} is still in use", database.display());
+        std::thread::sleep(look);
+        waited += look;
+    }
+}
+
 /// A folder that ends with the test.
 pub struct Folder(pub PathBuf);
 

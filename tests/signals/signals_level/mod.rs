@@ -166,13 +166,13 @@ impl Site {
         })
     }
 
-    /// Waits until something is so; panics with `what` when it is not in half a minute.
+    /// Waits until something is so; panics with `what` when it is not in a minute.
     pub async fn eventually(&self, what: &str, mut good: impl FnMut(&Self) -> bool) -> Duration {
         let begun = self.clock.now();
         while !good(self) {
             assert!(
-                self.clock.now() - begun < Duration::from_secs(30),
-                "not within half a minute: {what}; fleet {:.0} W, caps {:?}",
+                self.clock.now() - begun < Duration::from_secs(60),
+                "not within a minute: {what}; fleet {:.0} W, caps {:?}",
                 self.fleet(),
                 self.caps(1)
             );

@@ -11,7 +11,7 @@ use ballast::sim::{Scenario, Simulation};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for anything that the site should come to.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 10 kW of other load; 40 kW may be imported, so the miners run at their highest.
 fn text(database: &Path, net: &str) -> String {
