@@ -12,6 +12,7 @@ use super::circuits::Circuits;
 use super::curve;
 use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
+use super::gpus::{self, GpuKeys};
 use super::members;
 use super::models::{self, Fineness, Model, ResponseKeys};
 use super::reader::{Table, shorten};
@@ -21,7 +22,7 @@ use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
-use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
+use crate::miner::{Connection, Credentials, DriverKind, Endpoint, Gpus};
 use crate::tls::Trust;
 use crate::units::Watts;
 
@@ -69,6 +70,7 @@ pub(super) struct Keys {
     port: Option<u16>,
     credentials: Option<CredentialKeys>,
     certificate: Option<At<Trust>>,
+    gpus: GpuKeys,
     timeout: Option<Duration>,
     poll_period: Option<At<Duration>>,
     silent_after: Option<At<Duration>>,
@@ -99,6 +101,7 @@ impl Keys {
             port: self.port.or(group.port),
             credentials: self.credentials.or(group.credentials),
             certificate: self.certificate.or(group.certificate),
+            gpus: self.gpus.or(group.gpus),
             timeout: self.timeout.or(group.timeout),
             poll_period: self.poll_period.or(group.poll_period),
             silent_after: self.silent_after.or(group.silent_after),
@@ -287,6 +290,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         port,
         credentials,
         certificate,
+        gpus: GpuKeys::read(table),
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
         poll_period: table.time("poll_period", short, seconds(3_600)),
         silent_after: table.time("silent_after", short, seconds(86_400)),
@@ -338,6 +342,7 @@ struct Template {
     rated: Watts,
     device: Option<Arc<Description>>,
     certificate: Option<Trust>,
+    gpus: Option<Gpus>,
     model: Option<String>,
     tenant: Option<Arc<str>>,
 }
@@ -384,6 +389,7 @@ fn template(
     }
     let credentials = credentials(title, span, keys, driver, traits.class, context, report);
     certificate::only_over_https(title, driver, keys.certificate.as_ref(), report);
+    gpus::fit(title, driver, &keys.gpus, keys.maximum, report);
     if report.count() > mistakes {
         return None;
     }
@@ -412,6 +418,7 @@ fn template(
         rated: curve.rated,
         device: keys.device.clone(),
         certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
+        gpus: keys.gpus.settings(),
     })
 }
 
@@ -570,6 +577,7 @@ impl Collector {
             rated: template.rated,
             device: template.device.clone(),
             certificate: template.certificate.clone(),
+            gpus: template.gpus.clone(),
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());
