@@ -42,3 +42,4 @@ mod whatsminer_v2;
 mod whatsminer_v3;
 mod zeusd;
 mod zeusd_manners;
+mod zeusd_peer;
