@@ -32,7 +32,7 @@ pub(super) fn sizes(driver: DriverKind, keys: &Keys, report: &Report<'_>) {
 
 /// Whether a driver can put its device to sleep. A server goes to its lowest power, and is counted at that.
 pub(super) fn sleeps(driver: DriverKind) -> bool {
-    driver != DriverKind::Redfish
+    !matches!(driver, DriverKind::Redfish | DriverKind::Zeusd)
 }
 
 /// How a draw follows before anything is learned: a driver's seed, that of a member by its size.

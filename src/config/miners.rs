@@ -12,6 +12,7 @@ use super::circuits::Circuits;
 use super::curve;
 use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
+use super::gpus::{self, GpuKeys};
 use super::members;
 use super::models::{self, Fineness, Model, ResponseKeys};
 use super::reader::{Table, shorten};
@@ -21,7 +22,7 @@ use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
-use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
+use crate::miner::{Connection, Credentials, DriverKind, Endpoint, Gpus};
 use crate::tls::Trust;
 use crate::units::Watts;
 
@@ -71,6 +72,7 @@ pub(super) struct Keys {
     port: Option<u16>,
     credentials: Option<CredentialKeys>,
     certificate: Option<At<Trust>>,
+    gpus: GpuKeys,
     timeout: Option<Duration>,
     poll_period: Option<At<Duration>>,
     silent_after: Option<At<Duration>>,
@@ -101,6 +103,7 @@ impl Keys {
             port: self.port.or(group.port),
             credentials: self.credentials.or(group.credentials),
             certificate: self.certificate.or(group.certificate),
+            gpus: self.gpus.or(group.gpus),
             timeout: self.timeout.or(group.timeout),
             poll_period: self.poll_period.or(group.poll_period),
             silent_after: self.silent_after.or(group.silent_after),
@@ -290,6 +293,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         port,
         credentials,
         certificate,
+        gpus: GpuKeys::read(table),
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
         poll_period: table.time("poll_period", short, seconds(3_600)),
         silent_after: table.time("silent_after", short, seconds(86_400)),
@@ -343,6 +347,7 @@ struct Template {
     rated: Watts,
     device: Option<Arc<Description>>,
     certificate: Option<Trust>,
+    gpus: Option<Gpus>,
     model: Option<String>,
     tenant: Option<Arc<str>>,
 }
@@ -391,6 +396,7 @@ fn template(
     let bare = given.is_none() && driver.needs_password() && traits.class != Class::ReadOnly;
     let credentials = credentials(keys, driver, context, report);
     certificate::only_over_https(title, driver, keys.certificate.as_ref(), report);
+    gpus::fit(title, driver, &keys.gpus, keys.maximum, report);
     if report.count() > mistakes {
         return None;
     }
@@ -420,6 +426,7 @@ fn template(
         rated: curve.rated,
         device: keys.device.clone(),
         certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
+        gpus: keys.gpus.settings(),
     })
 }
 
@@ -574,6 +581,7 @@ impl Collector {
             rated: template.rated,
             device: template.device.clone(),
             certificate: template.certificate.clone(),
+            gpus: template.gpus.clone(),
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());

@@ -22,6 +22,7 @@
 //! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `certificate` | `certificate` and `ca` of a miner over HTTPS |
+//! | `gpus` | `gpus` and `base` of a server that is set by its `zeusd` |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
@@ -40,6 +41,7 @@ mod combined;
 mod curve;
 mod devices;
 pub mod diagnostic;
+mod gpus;
 mod heartbeat;
 mod members;
 mod meters;

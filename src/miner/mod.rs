@@ -62,6 +62,17 @@ pub struct Connection {
     pub device: Option<Arc<drivers::generic::Description>>,
     /// Whose certificate it must have where it is reached over HTTPS; `None` for plain connections.
     pub certificate: Option<crate::tls::Trust>,
+    /// Which processors of a server are set from inside of it, and what it draws beside them; `None`: all, and nothing.
+    pub gpus: Option<Gpus>,
+}
+
+/// The graphics processors of a server whose limits are set from inside of its operating system.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gpus {
+    /// Their ids (0 and up), as the daemon on the server counts them; `None`: all that it has.
+    pub only: Option<Arc<[u16]>>,
+    /// What the server draws beside them, in watts, 0 or more: taken for constant.
+    pub base: Watts,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.

@@ -362,7 +362,8 @@ async fn commands(kind: DriverKind, http: reqwest::Client) {
     let patient = Connection { timeout: LIMIT * 10, ..stand.connection() };
     let mut good = driver(&patient, &stand.http);
     // A server does not sleep.
-    let target = if kind == DriverKind::Redfish { Target::Power(Watts::whole(2_000)) } else { Target::Sleep };
+    let server = matches!(kind, DriverKind::Redfish | DriverKind::Zeusd);
+    let target = if server { Target::Power(Watts::whole(2_000)) } else { Target::Sleep };
     if good.apply(target, Urgency::Shed).await.is_err() {
         assert_eq!(kind, DriverKind::CgminerReadOnly);
         return;
@@ -424,9 +425,18 @@ async fn a_wrong_password_is_called_one() {
             assert!(text.contains("password") && !text.contains(wrong), "{}: {text}", kind.name());
         }
         // Where a read needs the account, it shows before the first command.
-        let provable =
-            ["braiins-os", "vnish", "bitmain-stock", "auradine", "mara", "proto", "ballast", "redfish"]
-                .contains(&kind.name());
+        let provable = [
+            "braiins-os",
+            "vnish",
+            "bitmain-stock",
+            "auradine",
+            "mara",
+            "proto",
+            "ballast",
+            "redfish",
+            "zeusd",
+        ]
+        .contains(&kind.name());
         match driver.prove_account().await {
             Err(DriverError::Rejected { reason: Rejection::Credentials, .. }) => {
                 assert!(provable, "{}", kind.name())

@@ -40,3 +40,6 @@ mod states;
 mod vnish;
 mod whatsminer_v2;
 mod whatsminer_v3;
+mod zeusd;
+mod zeusd_manners;
+mod zeusd_peer;

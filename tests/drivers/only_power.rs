@@ -23,7 +23,7 @@ struct Allowed {
     changes: &'static [&'static str],
 }
 
-const ALLOWED: [Allowed; 17] = [
+const ALLOWED: [Allowed; 18] = [
     Allowed {
         kind: DriverKind::WhatsminerV2,
         asks: &[
@@ -209,6 +209,17 @@ const ALLOWED: [Allowed; 17] = [
         ],
         changes: &[r#"PATCH /redfish/v1/Chassis/1/EnvironmentMetrics {"PowerLimitWatts":{"SetPoint":*}}"#],
     },
+    // A limit, of all its processors at once where all get the same.
+    Allowed {
+        kind: DriverKind::Zeusd,
+        asks: &[
+            "GET /discover",
+            "GET /gpu/get_power",
+            "GET /gpu/get_power_limit",
+            "GET /gpu/get_power_limit_constraints",
+        ],
+        changes: &["POST /gpu/set_power_limit?gpu_ids=0,1,2,3&power_limit_mw=*&block=true"],
+    },
     // The outlet of the bench: what its description says, and nothing else.
     Allowed {
         kind: DriverKind::Generic,
@@ -293,7 +304,8 @@ async fn life(kind: DriverKind, seed: u64, lowered: i32) -> Vec<Exchange> {
         let refuses =
             kind == DriverKind::CgminerReadOnly || (kind == DriverKind::Generic && target == power(lowered));
         // It goes as low as it goes, and says that this is no sleep.
-        let refuses = refuses || (kind == DriverKind::Redfish && target == Target::Sleep);
+        let server = matches!(kind, DriverKind::Redfish | DriverKind::Zeusd);
+        let refuses = refuses || (server && target == Target::Sleep);
         assert_eq!(result.is_err(), refuses, "{} {target:?}: {result:?}", kind.name());
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         for _ in 0..2 {

@@ -18,3 +18,4 @@ pub mod vnish;
 pub mod whatsminer_crypto;
 pub mod whatsminer_v2;
 pub mod whatsminer_v3;
+pub mod zeusd;

@@ -39,6 +39,7 @@ mod vnish;
 mod web;
 mod whatsminer_v2;
 mod whatsminer_v3;
+mod zeusd;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +58,7 @@ use crate::units::{Hashrate, Watts};
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
 pub use physics::{Habits, MinerState, Pace, Physics, Setting};
 pub use redfish::{Form as BmcForm, Manner as BmcManner};
+pub use zeusd::Manner as ZeusdManner;
 
 use door::Door;
 use fault::Faults;
@@ -117,6 +119,7 @@ const fn make(driver: DriverKind) -> &'static Make {
         DriverKind::SealMiner => &sealminer::MAKE,
         DriverKind::Ballast => &ballast::MAKE,
         DriverKind::Redfish => &redfish::MAKE,
+        DriverKind::Zeusd => &zeusd::MAKE,
         DriverKind::Generic => &generic::MAKE,
     }
 }
@@ -173,6 +176,8 @@ pub struct SimMiner {
     inner: Mutex<Inner>,
     /// How its BMC behaves, where it is a server.
     bmc: Mutex<BmcManner>,
+    /// How its `zeusd` behaves, where it is a server with one.
+    zeusd: Mutex<ZeusdManner>,
     changes: watch::Sender<()>,
 }
 
@@ -260,6 +265,7 @@ impl SimMiner {
             best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
             inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
             bmc: Mutex::default(),
+            zeusd: Mutex::default(),
             changes: watch::Sender::new(()),
         }
     }
@@ -454,6 +460,11 @@ impl SimMiner {
     /// Changes how its BMC behaves, where it is a server.
     pub fn bmc<T>(&self, change: impl FnOnce(&mut BmcManner) -> T) -> T {
         change(&mut self.bmc.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes how its `zeusd` behaves, where it is a server with one.
+    pub fn zeusd<T>(&self, change: impl FnOnce(&mut ZeusdManner) -> T) -> T {
+        change(&mut self.zeusd.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether what it says yes to is carried out.
