@@ -2,6 +2,7 @@
 
 use super::diagnostic::Report;
 use super::diagnostic::Span;
+use super::members::THROUGHPUT;
 use super::miners::Keys;
 use super::models::Fineness;
 use crate::control::site::{Actuator, OperatingPoint, Response};
@@ -11,6 +12,9 @@ use crate::units::{Hashrate, Watts};
 /// Lowest power of a miner of which only the highest is known, as a share of that.
 const UNKNOWN_MINIMUM: f64 = 0.7;
 
+/// The same of a server: about there the work that a watt does begins to fall off.
+const SERVER_MINIMUM: f64 = 0.5;
+
 /// Efficiency of a miner of which nothing is known, in joules per hash (25 J/TH): worse than that of every current
 /// model, so that a miner nobody described is shed first.
 const UNKNOWN_EFFICIENCY: f64 = 25e-12;
@@ -18,7 +22,7 @@ const UNKNOWN_EFFICIENCY: f64 = 25e-12;
 /// Draw of a sleeping miner of which nothing is known: the largest that is on record for any vendor.
 const UNKNOWN_SLEEP: Watts = Watts::whole(60);
 
-/// How far the draw of a member that is told to sleep and cannot lies below its lowest point: it is counted as awake.
+/// How far the draw asleep of a member that does not sleep lies below its lowest point, for those who add such draws up.
 const NO_SLEEP: Watts = Watts::whole(1);
 
 /// What a miner can draw.
@@ -30,14 +34,15 @@ pub(super) struct Curve {
     pub(super) actuator: Actuator,
 }
 
-/// Puts model and keys together; notes what does not fit. `sleeps` says whether its driver can put it to sleep.
+/// Puts model and keys together; notes what does not fit. A `server` cannot be put to sleep, and its work falls off with its power
+/// otherwise than that of a miner.
 pub(super) fn curve(
     title: &str,
     span: Span,
     keys: &Keys,
     response: Response,
     traits: &Traits,
-    sleeps: bool,
+    server: bool,
     report: &Report<'_>,
 ) -> Option<Curve> {
     let mistakes = report.count();
@@ -65,7 +70,7 @@ pub(super) fn curve(
             (points, model.rated.unwrap_or(highest))
         }
         None => {
-            let points = unknown(title, span, keys, fineness, report)?;
+            let points = unknown(title, span, keys, fineness, server, report)?;
             let highest = points.last().map_or(Watts::ZERO, |point| point.power);
             (points, highest)
         }
@@ -78,9 +83,9 @@ pub(super) fn curve(
     let (first, last) = (points.first()?.power, points.last()?.power);
 
     let sleep = keys.sleep.map(|at| at.value).or(model.and_then(|model| model.sleep));
-    let sleep = sleep.filter(|_| sleeps).unwrap_or_else(|| {
+    let sleep = sleep.filter(|_| !server).unwrap_or_else(|| {
         // A guess must not make a small miner impossible.
-        if sleeps { UNKNOWN_SLEEP.min(first.scaled(0.5)) } else { (first - NO_SLEEP).max(first.scaled(0.5)) }
+        if server { (first - NO_SLEEP).max(first.scaled(0.5)) } else { UNKNOWN_SLEEP.min(first.scaled(0.5)) }
     });
     if sleep >= first {
         report.error(
@@ -165,12 +170,13 @@ fn hashrate_at(points: &[OperatingPoint], power: Watts) -> Hashrate {
     }
 }
 
-/// Points of a miner without a model: a straight line through zero.
+/// Points of a miner without a model: a straight line through zero; of a server, what is usual of servers.
 fn unknown(
     title: &str,
     span: Span,
     keys: &Keys,
     fineness: Fineness,
+    server: bool,
     report: &Report<'_>,
 ) -> Option<Vec<OperatingPoint>> {
     let Some(maximum) = keys.maximum.or(keys.nameplate) else {
@@ -191,7 +197,8 @@ fn unknown(
         return None;
     }
     let maximum = maximum.value;
-    let minimum = keys.minimum.map_or_else(|| maximum.scaled(UNKNOWN_MINIMUM), |at| at.value);
+    let share = if server { SERVER_MINIMUM } else { UNKNOWN_MINIMUM };
+    let minimum = keys.minimum.map_or_else(|| maximum.scaled(share), |at| at.value);
     if minimum > maximum {
         report.error(
             keys.minimum.map_or(span, |at| at.span),
@@ -205,6 +212,19 @@ fn unknown(
         |power: Watts| OperatingPoint { power, hashrate: Hashrate::saturating(power.get() / efficiency) };
     if minimum == maximum {
         return Some(vec![point(maximum)]);
+    }
+    if server {
+        let full = point(maximum).hashrate;
+        let usual: Vec<OperatingPoint> = THROUGHPUT
+            .iter()
+            .map(|(power, work)| OperatingPoint {
+                power: maximum.scaled(*power),
+                hashrate: full.scaled(*work),
+            })
+            .collect();
+        let end = |power| OperatingPoint { power, hashrate: hashrate_at(&usual, power) };
+        let between = usual.iter().copied().filter(|point| point.power > minimum && point.power < maximum);
+        return Some([end(minimum)].into_iter().chain(between).chain([end(maximum)]).collect());
     }
     Some(vec![point(minimum), point(maximum)])
 }

@@ -13,11 +13,11 @@ use super::curve;
 use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
 use super::gpus::{self, GpuKeys};
-use super::members;
+use super::members::{self, ClassKeys};
 use super::models::{self, Fineness, Model, ResponseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
-use crate::control::site::{CircuitId, Miner};
+use crate::control::site::{CircuitId, LoadClass, Miner};
 use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
@@ -73,6 +73,7 @@ pub(super) struct Keys {
     credentials: Option<CredentialKeys>,
     certificate: Option<At<Trust>>,
     gpus: GpuKeys,
+    class: ClassKeys,
     timeout: Option<Duration>,
     poll_period: Option<At<Duration>>,
     silent_after: Option<At<Duration>>,
@@ -104,6 +105,7 @@ impl Keys {
             credentials: self.credentials.or(group.credentials),
             certificate: self.certificate.or(group.certificate),
             gpus: self.gpus.or(group.gpus),
+            class: self.class.or(group.class),
             timeout: self.timeout.or(group.timeout),
             poll_period: self.poll_period.or(group.poll_period),
             silent_after: self.silent_after.or(group.silent_after),
@@ -294,6 +296,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         credentials,
         certificate,
         gpus: GpuKeys::read(table),
+        class: ClassKeys::read(table),
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
         poll_period: table.time("poll_period", short, seconds(3_600)),
         silent_after: table.time("silent_after", short, seconds(86_400)),
@@ -375,7 +378,15 @@ fn template(
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
     members::sizes(driver, keys, report);
-    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, members::sleeps(driver), report);
+    let curve = curve::curve(
+        title,
+        span,
+        keys,
+        response.response(traits.response),
+        &traits,
+        members::is_server(driver),
+        report,
+    );
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
     let silent_after = keys
@@ -397,6 +408,10 @@ fn template(
     let credentials = credentials(keys, driver, context, report);
     certificate::only_over_https(title, driver, keys.certificate.as_ref(), report);
     gpus::fit(title, driver, &keys.gpus, keys.maximum, report);
+    let ends =
+        curve.as_ref().and_then(|curve| Some((curve.points.first()?.power, curve.points.last()?.power)));
+    let (class, contract) =
+        ends.map_or((LoadClass::Miner, None), |ends| keys.class.of(title, span, driver, ends, report));
     if report.count() > mistakes {
         return None;
     }
@@ -410,6 +425,9 @@ fn template(
             driver: driver.name(),
             circuit,
             points: curve.points,
+            class,
+            contract,
+            sleeps: members::sleeps(driver),
             sleep: curve.sleep,
             nameplate: curve.nameplate,
             actuator: curve.actuator,

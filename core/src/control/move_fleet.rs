@@ -406,13 +406,7 @@ fn break_contracts(
 
 /// Members that give power up after the miners and do so at once stand in while the miners are on their way down: an emergency asks
 /// what is drawn now, not what will be. They get it back as the miners give it up.
-fn cover(
-    items: &mut [Item<'_>],
-    tree: &Tree,
-    budgets: &[f64],
-    terms: &Terms,
-    changes: &mut Vec<Change>,
-) {
+fn cover(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], terms: &Terms, changes: &mut Vec<Change>) {
     let quick = |item: &Item<'_>| {
         item.movable
             && item.steady

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner, OperatingPoint,
-    Response, Scope, Settings, Site,
+    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
+    OperatingPoint, Response, Scope, Settings, Site,
 };
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 

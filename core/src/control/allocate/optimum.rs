@@ -466,7 +466,11 @@ fn core(
             let full = |circuit: usize| tight.get(circuit).copied().flatten().is_some();
             let bound_by = tree.path(item.circuit).iter().find(|&&above| full(above));
             // What one class brings is not weighed against another.
-            if Some(item.class) != class || !item.free() || bound_by != Some(&circuit) || chosen.contains(&segment.item) {
+            if Some(item.class) != class
+                || !item.free()
+                || bound_by != Some(&circuit)
+                || chosen.contains(&segment.item)
+            {
                 continue;
             }
             let kind = (item.circuit, segment.watts.to_bits(), segment.hashrate.to_bits());

@@ -190,7 +190,11 @@ fn servers_that_are_idle_give_nothing_and_are_not_taken_for_miners_that_did_not_
     run(&mut plant, 120);
     plant.orders = vec![order(16_000, Urgency::Normal)];
     let decision = run(&mut plant, 300);
-    assert!(decision.miners.iter().all(|server| server.state == MinerState::Hashing), "{:?}", decision.miners);
+    assert!(
+        decision.miners.iter().all(|server| server.state == MinerState::Hashing),
+        "{:?}",
+        decision.miners
+    );
 }
 
 #[test]
