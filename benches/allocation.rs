@@ -86,6 +86,9 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
         Item {
             circuit: miner.circuit.0,
             points: &miner.points,
+            class: miner.class,
+            sleeps: miner.sleeps,
+            contract: 0.0,
             sleep: sleep.get(),
             floor: 0.0,
             base: sleep.get(),
