@@ -196,6 +196,7 @@ async fn script(kind: DriverKind) -> Outcomes<Script> {
         rated: Watts::whole(3_400),
         device: None,
         certificate: None,
+        rated_is_told: true,
     };
     let mut driver = ballast::miner::driver(&connection, &ballast::miner::http_client()?);
     driver.read().await?;

@@ -336,6 +336,7 @@ struct Template {
     credentials: Option<Credentials>,
     timeout: Duration,
     rated: Watts,
+    rated_is_told: bool,
     device: Option<Arc<Description>>,
     certificate: Option<Trust>,
     model: Option<String>,
@@ -410,6 +411,7 @@ fn template(
         credentials,
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
         rated: curve.rated,
+        rated_is_told: curve.rated_is_told,
         device: keys.device.clone(),
         certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
     })
@@ -570,6 +572,7 @@ impl Collector {
             rated: template.rated,
             device: template.device.clone(),
             certificate: template.certificate.clone(),
+            rated_is_told: template.rated_is_told,
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());

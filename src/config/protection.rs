@@ -80,6 +80,7 @@ pub(super) fn breaker(name: &str, circuit: &Table<'_>, devices: &Devices) -> Opt
         rated: Watts::ZERO,
         device: Some(device),
         certificate: None,
+        rated_is_told: true,
     };
     Some((Breaker { after }, connection))
 }

@@ -180,6 +180,7 @@ pub fn life(wire: Wire, kind: DriverKind, bytes: &[u8]) -> Vec<MinerStatus> {
                 rated: Watts::whole(3_300),
                 device: None,
                 certificate: None,
+                rated_is_told: true,
             };
             let Some(http) = client() else { return Vec::new() };
             let mut driver = driver(&connection, http);

@@ -62,6 +62,9 @@ pub struct Connection {
     pub device: Option<Arc<drivers::generic::Description>>,
     /// Whose certificate it must have where it is reached over HTTPS; `None` for plain connections.
     pub certificate: Option<crate::tls::Trust>,
+    /// Whether the configuration or the model says what `rated` is; else it is the highest power, which firmware that is
+    /// set in percent may take for less than its own 100 %.
+    pub rated_is_told: bool,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.

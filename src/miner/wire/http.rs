@@ -303,6 +303,7 @@ mod tests {
                 rated: Watts::whole(15),
                 device: None,
                 certificate: None,
+                rated_is_told: true,
             };
             let place = Place::new(&connection);
             let base = format!("http://127.0.0.1:{port}");

@@ -14,6 +14,7 @@ fn connection(driver: DriverKind, host: &str) -> Connection {
         rated: Watts::whole(3_400),
         device: None,
         certificate: None,
+        rated_is_told: true,
     }
 }
 

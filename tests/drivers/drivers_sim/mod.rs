@@ -67,6 +67,7 @@ impl Sim {
             rated,
             device: None,
             certificate: None,
+            rated_is_told: true,
         };
         let (clock, cancel) = (Clock::start(), CancellationToken::new());
         let miner = Arc::new(SimMiner::new(&spec, &connection, seed, Initial::Hashing { fraction: 1.0 }));

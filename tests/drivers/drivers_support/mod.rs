@@ -26,6 +26,7 @@ pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
         rated: Watts::whole(3_300),
         device: None,
         certificate: None,
+        rated_is_told: true,
     }
 }
 

@@ -97,6 +97,7 @@ impl Bench {
             rated: Watts::whole(3_400),
             device,
             certificate: None,
+            rated_is_told: true,
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
@@ -117,6 +118,7 @@ impl Bench {
             rated: Watts::whole(3_400),
             device: device(self.driver),
             certificate: None,
+            rated_is_told: true,
         }
     }
 
