@@ -170,6 +170,10 @@ impl Redfish {
         let Some(limit) = self.found.limits.get_mut(place) else { return Ok(None) };
         let Some(resource) = self.bmc.get(limit.form.name(), &limit.path).await? else { return Ok(None) };
         limit.take(&resource.body, resource.etag);
+        if !limit.fresh {
+            // It is there, and has no limit any more: that is looked for as soon as there is time.
+            self.searched = None;
+        }
         Ok(Some(resource.body))
     }
 
