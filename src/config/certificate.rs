@@ -58,9 +58,7 @@ pub(super) fn must_be_known(
     endpoint: &Endpoint,
     report: &Report<'_>,
 ) {
-    let here = endpoint.host == "localhost"
-        || endpoint.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    if driver == DriverKind::Redfish && certificate.is_none() && !here {
+    if driver == DriverKind::Redfish && certificate.is_none() && !endpoint.is_here() {
         report.error(
             span,
             format!("`{name}` is reached over HTTPS, and nothing says whose certificate it must have"),

@@ -31,6 +31,7 @@ pub(super) struct Curve {
     pub(super) sleep: Watts,
     pub(super) nameplate: Watts,
     pub(super) rated: Watts,
+    pub(super) rated_is_told: bool,
     pub(super) actuator: Actuator,
 }
 
@@ -106,6 +107,7 @@ pub(super) fn curve(
             "the nameplate is the most that the miner can ever draw; lower `maximum` or raise `nameplate`",
         );
     }
+    let rated_is_told = keys.rated.is_some() || model.is_some_and(|model| model.rated.is_some());
     let rated = keys.rated.map_or(rated, |at| at.value);
     if report.count() > mistakes {
         return None;
@@ -119,7 +121,7 @@ pub(super) fn curve(
             Actuator::Continuous { quantum: rated.scaled(share) }
         }
     };
-    Some(Curve { points, sleep, nameplate, rated, actuator })
+    Some(Curve { points, sleep, nameplate, rated, rated_is_told, actuator })
 }
 
 /// A model's points between `minimum` and `maximum`. A miner with steps keeps the points within; one that is set

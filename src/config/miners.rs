@@ -348,6 +348,7 @@ struct Template {
     credentials: Option<Credentials>,
     timeout: Duration,
     rated: Watts,
+    rated_is_told: bool,
     device: Option<Arc<Description>>,
     certificate: Option<Trust>,
     gpus: Option<Gpus>,
@@ -442,6 +443,7 @@ fn template(
         credentials,
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
         rated: curve.rated,
+        rated_is_told: curve.rated_is_told,
         device: keys.device.clone(),
         certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
         gpus: keys.gpus.settings(),
@@ -600,6 +602,7 @@ impl Collector {
             device: template.device.clone(),
             certificate: template.certificate.clone(),
             gpus: template.gpus.clone(),
+            rated_is_told: template.rated_is_told,
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());

@@ -36,6 +36,7 @@ impl Task {
             device: None,
             certificate: None,
             gpus: None,
+            rated_is_told: true,
         };
         let peer = Peer::new(&connection, settings.unit);
         // Where the run before stopped is not known: by chance, so that the first value is most likely a new one.

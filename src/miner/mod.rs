@@ -64,6 +64,9 @@ pub struct Connection {
     pub certificate: Option<crate::tls::Trust>,
     /// Which processors of a server are set from inside of it, and what it draws beside them; `None`: all, and nothing.
     pub gpus: Option<Gpus>,
+    /// Whether the configuration or the model says what `rated` is; else it is the highest power, which firmware that is
+    /// set in percent may take for less than its own 100 %.
+    pub rated_is_told: bool,
 }
 
 /// The graphics processors of a server whose limits are set from inside of its operating system.

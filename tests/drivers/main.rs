@@ -31,6 +31,7 @@ mod proto;
 mod pyasic;
 mod read_command;
 mod redfish;
+mod redfish_faults;
 mod redfish_manners;
 mod redfish_peers;
 mod sealminer;

@@ -174,6 +174,24 @@ async fn the_old_form_is_read_and_set_and_never_where_it_would_switch_off() {
 }
 
 #[tokio::test]
+async fn a_collection_is_read_to_its_last_page_and_one_without_an_end_is_none() {
+    let tree = tree(&[(ENVIRONMENT, "environment")]);
+    let page = "/redfish/v1/Chassis?$skip=1";
+    let last = json!({ "Members": [{ "@odata.id": "/redfish/v1/Chassis/1U" }] });
+    let first = json!({ "Members": [], "Members@odata.nextLink": page });
+    {
+        let mut resources = tree.lock().unwrap();
+        resources.iter_mut().find(|(path, _)| path == "/redfish/v1/Chassis").unwrap().1 = first;
+        resources.push((page.to_owned(), last));
+    }
+    let (_server, mut driver) = served(&tree).await;
+    assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(500)));
+    tree.lock().unwrap().last_mut().unwrap().1["Members@odata.nextLink"] = json!(page);
+    let (_server, mut driver) = served(&tree).await;
+    assert!(matches!(driver.read().await, Err(DriverError::Malformed { .. })));
+}
+
+#[tokio::test]
 async fn a_bmc_without_a_limit_is_read_and_says_so() {
     let tree = tree(&[
         (ENVIRONMENT, "environment-without-limit"),

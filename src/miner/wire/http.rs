@@ -304,6 +304,7 @@ mod tests {
                 device: None,
                 certificate: None,
                 gpus: None,
+                rated_is_told: true,
             };
             let place = Place::new(&connection);
             let base = format!("http://127.0.0.1:{port}");

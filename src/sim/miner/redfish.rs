@@ -38,6 +38,9 @@ pub enum Form {
     Environment,
     /// `EnvironmentMetrics` of each of four graphics processors.
     Processors,
+    /// `EnvironmentMetrics` of each of four modules, which are chassis within the server's. In each is a graphics processor, a chassis
+    /// as well, that only states a range.
+    Modules,
     /// A control in watts.
     Control,
     /// A control in percent.
@@ -67,6 +70,34 @@ pub struct Manner {
     pub beyond: bool,
     /// All sessions have ended.
     pub forgets: bool,
+    /// Whoever else writes sets this, in watts.
+    pub rival: Option<f64>,
+    /// Its ETags are over the whole resource with its readings: each answer has another one.
+    pub hashes_readings: bool,
+    /// It takes `If-Match: *`; one that does not takes writes without a version.
+    pub takes_any: bool,
+    /// So many further readings of a limit fail (500).
+    pub fails: u32,
+    /// So many readings of a limit after each write are answered with 503.
+    pub busy_after_write: u32,
+    /// So many further logins are answered with 503.
+    pub busy_logins: u32,
+    /// A resource that is for no account (401).
+    pub forbidden: Option<&'static str>,
+    /// Set points are rounded down to multiples of this, in watts.
+    pub rounds: f64,
+    /// It does not say what it allows.
+    pub unstated: bool,
+    /// So many entries `PowerControl` has in the old form.
+    pub entries: usize,
+    /// The capacity that the old form states, as a multiple of the highest power.
+    pub capacity: f64,
+    /// The part, counted from 0, that is in mode `Disabled`.
+    pub disabled: Option<usize>,
+    /// How many sessions are open: counted here, and not obeyed.
+    pub open_sessions: usize,
+    /// How many logins were tried: counted here, and not obeyed.
+    pub logins: u32,
 }
 
 impl Default for Manner {
@@ -81,6 +112,20 @@ impl Default for Manner {
             late: 0,
             beyond: false,
             forgets: false,
+            rival: None,
+            hashes_readings: false,
+            takes_any: true,
+            fails: 0,
+            busy_after_write: 0,
+            busy_logins: 0,
+            forbidden: None,
+            rounds: 0.0,
+            unstated: false,
+            entries: 1,
+            capacity: 1.0,
+            disabled: None,
+            open_sessions: 0,
+            logins: 0,
         }
     }
 }
@@ -104,6 +149,10 @@ struct Kept {
     coming: Option<(Vec<f64>, u32)>,
     /// Counts the changes.
     version: u64,
+    /// Counts the answers, where each has a version of its own.
+    answers: u64,
+    /// So many further readings of a limit are answered with 503.
+    busy: u32,
     sessions: Vec<String>,
     opened: u64,
 }
@@ -119,7 +168,15 @@ async fn run(door: Door) {
     let count = processors();
     let mut all = vec![set];
     all.extend(std::iter::repeat_n((set - rest) / count, PROCESSORS));
-    let kept = Mutex::new(Kept { set: all, coming: None, version: 1, sessions: Vec::new(), opened: 0 });
+    let kept = Mutex::new(Kept {
+        set: all,
+        coming: None,
+        version: 1,
+        answers: 0,
+        busy: 0,
+        sessions: Vec::new(),
+        opened: 0,
+    });
     rest::run(door, Service { miner, clock, kept }).await;
 }
 
@@ -148,13 +205,15 @@ impl rest::Service for Service {
         let (method, path) = (asked.method.as_str(), asked.uri.path().trim_end_matches('/'));
         if self.miner.bmc(|manner| std::mem::take(&mut manner.forgets)) {
             self.kept().sessions.clear();
+            self.count_sessions();
         }
         match (method, path) {
             ("GET", "/redfish/v1") => return rest::json(StatusCode::OK, self.root()),
             ("POST", SESSIONS) => return self.open(asked),
             _ => {}
         }
-        if !self.is_let_in(asked) {
+        let forbidden = self.miner.bmc(|manner| manner.forbidden);
+        if !self.is_let_in(asked) || forbidden == Some(path) {
             return problem(StatusCode::UNAUTHORIZED, "NoValidSession", "there is no valid session");
         }
         let now = self.clock.now();
@@ -163,6 +222,7 @@ impl rest::Service for Service {
             "PATCH" => self.write(path, asked, now),
             "DELETE" if path.starts_with(SESSIONS) => {
                 self.kept().sessions.retain(|token| !path.ends_with(token.as_str()));
+                self.count_sessions();
                 StatusCode::NO_CONTENT.into_response()
             }
             _ => {
@@ -182,8 +242,22 @@ impl Service {
         self.miner.bmc(|manner| manner.form)
     }
 
+    fn count_sessions(&self) {
+        let open = self.kept().sessions.len();
+        self.miner.bmc(|manner| manner.open_sessions = open);
+    }
+
     fn open(&self, asked: &Asked) -> Response {
-        if !self.miner.bmc(|manner| manner.sessions) {
+        let manner = self.miner.bmc(|manner| {
+            let before = manner.clone();
+            manner.logins += 1;
+            manner.busy_logins = manner.busy_logins.saturating_sub(1);
+            before
+        });
+        if manner.busy_logins > 0 {
+            return busy(manner.retry_after);
+        }
+        if !manner.sessions {
             return missing();
         }
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
@@ -195,10 +269,14 @@ impl Service {
                 "the account is not known",
             );
         }
-        let mut kept = self.kept();
-        kept.opened += 1;
-        let token = self.miner.identity.fresh(kept.opened, 16);
-        kept.sessions.push(token.clone());
+        let token = {
+            let mut kept = self.kept();
+            kept.opened += 1;
+            let token = self.miner.identity.fresh(kept.opened, 16);
+            kept.sessions.push(token.clone());
+            token
+        };
+        self.count_sessions();
         let path = format!("{SESSIONS}/{token}");
         let mut answer = rest::json(
             StatusCode::CREATED,
@@ -225,7 +303,11 @@ impl Service {
     fn read(&self, path: &str, now: Moment) -> Response {
         let view = self.miner.view(now);
         let form = self.form();
+        if let Some(refusal) = self.unreadable(path) {
+            return refusal;
+        }
         let Some(body) = self.resource(path, form, &view) else { return missing() };
+        self.kept().answers += 1;
         let mut answer = rest::json(StatusCode::OK, body);
         if let Ok(tag) = HeaderValue::from_str(&self.tag()) {
             answer.headers_mut().insert(header::ETAG, tag);
@@ -233,8 +315,29 @@ impl Service {
         answer
     }
 
+    /// What a reading of a limit is answered with while it cannot be read.
+    fn unreadable(&self, path: &str) -> Option<Response> {
+        if !["EnvironmentMetrics", "Power", "PowerLimit"].iter().any(|end| path.ends_with(end)) {
+            return None;
+        }
+        let (fails, retry_after) = self.miner.bmc(|manner| {
+            let fails = manner.fails > 0;
+            manner.fails = manner.fails.saturating_sub(1);
+            (fails, manner.retry_after)
+        });
+        let mut kept = self.kept();
+        if kept.busy > 0 {
+            kept.busy -= 1;
+            return Some(busy(retry_after));
+        }
+        fails.then(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "it failed"))
+    }
+
     fn tag(&self) -> String {
-        format!("W/\"{}\"", self.kept().version)
+        let hashes = self.miner.bmc(|manner| manner.hashes_readings);
+        let kept = self.kept();
+        let answers = if hashes { kept.answers } else { 0 };
+        format!("W/\"{}-{answers}\"", kept.version)
     }
 
     /// Set point of a place, after what is on its way has come nearer.
@@ -261,11 +364,24 @@ impl Service {
         if manner.busy > 0 {
             return busy(manner.retry_after);
         }
-        if manner.outrun > 0 {
-            self.kept().version += 1;
+        {
+            let mut kept = self.kept();
+            kept.version += u64::from(manner.outrun > 0);
+            // It takes a new reading for each comparison.
+            kept.answers += 1;
+            if let (Some(rival), Some(set)) =
+                (manner.rival.filter(|_| manner.outrun > 0), kept.set.get_mut(place))
+            {
+                *set = rival;
+            }
         }
         let known = asked.headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok());
-        if known != Some(self.tag().as_str()) {
+        let fits = match known {
+            Some("*") => manner.takes_any,
+            None => !manner.takes_any,
+            Some(known) => known == self.tag(),
+        };
+        if !fits {
             return problem(
                 StatusCode::PRECONDITION_FAILED,
                 "PreconditionFailed",
@@ -276,6 +392,7 @@ impl Service {
         if !(low - 1.0..=high + 1.0).contains(&watts) {
             return problem(StatusCode::BAD_REQUEST, "PropertyValueOutOfRange", "the limit is out of range");
         }
+        let watts = if manner.rounds > 0.0 { (watts / manner.rounds).floor() * manner.rounds } else { watts };
         let mut set = self.kept().set.clone();
         if let Some(set) = set.get_mut(place) {
             *set = watts;
@@ -289,6 +406,7 @@ impl Service {
             }
             let mut kept = self.kept();
             kept.version += 1;
+            kept.busy = manner.busy_after_write;
             if manner.late > 0 { kept.coming = Some((set, manner.late)) } else { kept.set = set }
         }
         if manner.late > 0 {
@@ -319,8 +437,8 @@ impl Service {
                 let limit = body.get("PowerLimitWatts").filter(|limit| only(limit))?;
                 (0, limit.get("SetPoint")?)
             }
-            (Form::Processors, path) => {
-                let (place, metrics) = place_of(path)?;
+            (Form::Processors | Form::Modules, path) => {
+                let (place, metrics) = place_of(form, path)?;
                 let limit = body.get("PowerLimitWatts").filter(|limit| metrics && only(limit))?;
                 (place + 1, limit.get("SetPoint")?)
             }
@@ -328,7 +446,11 @@ impl Service {
                 (0, body.get("SetPoint")?)
             }
             (Form::Power, "/redfish/v1/Chassis/1/Power") => {
-                let control = body.pointer("/PowerControl/0").filter(|control| only(control))?;
+                let controls = body.get("PowerControl").and_then(Value::as_array)?;
+                // A shorter array would take the other entries away.
+                let rest = controls.iter().skip(1).all(|control| *control == json!({}));
+                let whole = controls.len() == self.miner.bmc(|manner| manner.entries);
+                let control = controls.first().filter(|control| rest && whole && only(control))?;
                 let limit = control.get("PowerLimit").filter(|limit| only(limit))?;
                 (0, limit.get("LimitInWatts")?)
             }
@@ -339,9 +461,18 @@ impl Service {
     }
 }
 
-/// Which processor a path is about, and whether it is its metrics.
-fn place_of(path: &str) -> Option<(usize, bool)> {
-    let rest = path.strip_prefix("/redfish/v1/Systems/1/Processors/GPU_")?;
+/// Where the parts of a form are, without their numbers.
+fn parts_of(form: Form) -> &'static str {
+    if form == Form::Modules {
+        "/redfish/v1/Chassis/Module_"
+    } else {
+        "/redfish/v1/Systems/1/Processors/GPU_"
+    }
+}
+
+/// Which part a path is about, and whether it is its metrics.
+fn place_of(form: Form, path: &str) -> Option<(usize, bool)> {
+    let rest = path.strip_prefix(parts_of(form))?;
     let (place, metrics) = match rest.strip_suffix("/EnvironmentMetrics") {
         Some(place) => (place, true),
         None => (rest, false),

@@ -71,6 +71,7 @@ impl Sim {
             device: None,
             certificate: None,
             gpus: None,
+            rated_is_told: true,
         };
         let (clock, cancel) = (Clock::start(), CancellationToken::new());
         let miner = Arc::new(SimMiner::new(&spec, &connection, seed, Initial::Hashing { fraction: 1.0 }));

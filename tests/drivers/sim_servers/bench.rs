@@ -101,6 +101,7 @@ impl Bench {
             device,
             certificate: None,
             gpus: None,
+            rated_is_told: true,
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
@@ -122,6 +123,7 @@ impl Bench {
             device: device(self.driver),
             certificate: None,
             gpus: None,
+            rated_is_told: true,
         }
     }
 

@@ -16,10 +16,8 @@ use crate::miner::reply::fields;
 
 /// The largest power that is believed of a server, in watts.
 pub(super) const MOST_WATTS: f64 = fields::MOST_WATTS;
-/// Where a BMC does not say how low it goes: below half, a server is slowed out of proportion, and it pays to pause its work.
-const UNSTATED_FLOOR: f64 = 0.5;
-/// How far a limit that reads back may lie from what was asked for, in its own unit: BMCs count in whole ones.
-const CLOSE: f64 = 0.5;
+/// The most entries of `PowerControl` that are believed; servers have a handful.
+const MOST_ENTRIES: usize = 64;
 
 /// How a limit is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +42,25 @@ impl Form {
 
     /// The whole body of the write: a limit and nothing else. The mode of a control is the operator's, and so is what happens
     /// when an old limit cannot be held (`LimitException`, which may be a power-off).
-    pub(super) fn body(self, set_point: i64) -> Value {
+    ///
+    /// In the old form the limit is an entry of an array. The others are written as `{}`, which leaves them as they are: an array that
+    /// is shorter than the one that stands takes the rest away (DSP0266, "PATCH (update)", array properties).
+    pub(super) fn body(self, set_point: i32, (entry, entries): (usize, usize)) -> Value {
         match self {
             Self::Environment => json!({ "PowerLimitWatts": { "SetPoint": set_point } }),
             Self::Control => json!({ "SetPoint": set_point }),
-            Self::Power => json!({ "PowerControl": [{ "PowerLimit": { "LimitInWatts": set_point } }] }),
+            Self::Power => {
+                let limit = json!({ "PowerLimit": { "LimitInWatts": set_point } });
+                let at = |place: usize| if place == entry { limit.clone() } else { json!({}) };
+                json!({ "PowerControl": (0..entries.max(entry + 1)).map(at).collect::<Vec<_>>() })
+            }
         }
     }
 }
 
 /// What one limit says of itself, in watts. What is not told is not known, and no number.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Limit {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Said {
     /// The limit that stands. None where it is outside of what it says that it allows: then it is not known what holds.
     pub(super) set: Option<f64>,
     /// The lowest that may be set.
@@ -64,30 +69,50 @@ pub(super) struct Limit {
     pub(super) high: Option<f64>,
     /// Whatever is set is ignored.
     pub(super) disabled: bool,
-    /// A limit that is exceeded shuts the server down (`LimitException` of the old form).
+    /// A limit that is exceeded may shut the server down (`LimitException` of the old form).
     pub(super) kills: bool,
     /// What is drawn behind it.
     pub(super) power: Option<f64>,
-    /// Watts of one unit of its set point.
+    /// Watts of one unit of its set point; more than nothing.
     pub(super) unit: f64,
+    /// Which entry of `PowerControl` it is, and of how many; (0, 1) in the other forms.
+    pub(super) entry: (usize, usize),
 }
 
-impl Limit {
-    /// Reads it; `None` where the resource has no power limit of this form. `rated` is the power at 100 %.
-    pub(super) fn read(form: Form, body: &Value, rated: f64) -> Option<Self> {
-        let limit = match form {
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            set: None,
+            low: None,
+            high: None,
+            disabled: false,
+            kills: false,
+            power: None,
+            unit: 1.0,
+            entry: (0, 1),
+        }
+    }
+}
+
+impl Said {
+    /// Reads it; `None` where the resource has no power limit of this form that could be set. `hundred` is the power at 100 % in
+    /// watts; without it a limit in percent is none.
+    pub(super) fn read(form: Form, body: &Value, hundred: Option<f64>) -> Option<Self> {
+        match form {
             Form::Environment => {
-                let limit = body.get("PowerLimitWatts").filter(|limit| limit.is_object())?;
-                Self { power: watts(body.pointer("/PowerWatts/Reading")), ..Self::control(limit, 1.0) }
+                // One that only states a range has no set point to be written.
+                let limit = body.get("PowerLimitWatts").filter(|limit| limit.get("SetPoint").is_some())?;
+                Some(Self { power: watts(body.pointer("/PowerWatts/Reading")), ..Self::control(limit, 1.0) })
             }
             Form::Control => {
                 if fields::text(body, "ControlType") != Some("Power") {
                     return None;
                 }
-                let unit = match fields::text(body, "SetPointUnits") {
-                    Some("%") => rated / 100.0,
+                // A sensor in percent is no draw.
+                let (unit, power) = match fields::text(body, "SetPointUnits") {
+                    Some("%") => (hundred? / 100.0, None),
                     // UCUM, as the schema demands it; the units of a control that says none are not guessed.
-                    Some("W") => 1.0,
+                    Some("W") => (1.0, watts(body.pointer("/Sensor/Reading"))),
                     _ => return None,
                 };
                 let off = matches!(
@@ -95,32 +120,28 @@ impl Limit {
                     Some("Disabled" | "Absent" | "UnavailableOffline")
                 );
                 let limit = Self::control(body, unit);
-                let power = if unit < 1.0 + 1e-9 && unit > 1.0 - 1e-9 {
-                    watts(body.pointer("/Sensor/Reading"))
-                } else {
-                    // A sensor in percent is no draw.
-                    None
-                };
-                Self { disabled: limit.disabled || off, power, ..limit }
+                Some(Self { disabled: limit.disabled || off, power, ..limit })
             }
             Form::Power => {
-                let control = body.pointer("/PowerControl/0")?;
+                let (entry, entries, control) = control_of_whole(body)?;
                 let limit = control.get("PowerLimit").filter(|limit| limit.is_object())?;
-                let exception = fields::text(limit, "LimitException");
-                Self {
+                // `HardPowerOff` shuts it down, and what `Oem` and a vendor's own words do (openUBMC has `Reset`) is not known.
+                let harmless = match limit.get("LimitException") {
+                    None | Some(Value::Null) => true,
+                    Some(exception) => matches!(exception.as_str(), Some("NoAction" | "LogEventOnly")),
+                };
+                Some(Self {
                     // `null`: no limit stands.
                     set: watts(limit.get("LimitInWatts")).filter(|set| *set > 0.0),
                     // It states no range; more than it can take it cannot be allowed.
-                    low: None,
                     high: watts(control.get("PowerCapacityWatts")).filter(|high| *high > 0.0),
-                    disabled: false,
-                    kills: exception == Some("HardPowerOff"),
+                    kills: !harmless,
                     power: watts(control.get("PowerConsumedWatts")),
-                    unit: 1.0,
-                }
+                    entry: (entry, entries),
+                    ..Self::default()
+                })
             }
-        };
-        Some(limit)
+        }
     }
 
     /// `SetPoint`, `AllowableMin`, `AllowableMax` and `ControlMode`, which the excerpt in `EnvironmentMetrics` shares with `Control`.
@@ -142,34 +163,54 @@ impl Limit {
             low: low.filter(|low| *low > 0.0),
             high,
             disabled: fields::text(body, "ControlMode") == Some("Disabled"),
-            kills: false,
-            power: None,
             unit,
+            ..Self::default()
         }
     }
 
-    /// The range within which it is set, stated or assumed. `rated` is what is behind all limits together at the most.
-    pub(super) fn bounds(&self, rated: f64) -> (f64, f64) {
-        let high = self.high.unwrap_or(rated).max(1.0);
-        let low = self.low.unwrap_or(high * UNSTATED_FLOOR).min(high);
-        (low, high)
+    /// Whether a limit may be set here and would hold.
+    pub(super) const fn is_usable(&self) -> bool {
+        !self.disabled && !self.kills
     }
 
-    /// The set point for a power, in its own unit, rounded down but not below the lowest.
-    pub(super) fn set_point(&self, watts: f64, rated: f64) -> Option<i64> {
-        let (low, high) = self.bounds(rated);
-        // Lets what is exactly a unit survive the rounding of binary fractions.
-        let units = |watts: f64| watts / self.unit + 1e-6;
-        let lowest = (low / self.unit - 1e-6).ceil();
-        let wanted = units(watts.clamp(low, high)).floor().max(lowest).max(1.0);
-        format!("{wanted:.0}").parse().ok()
+    /// Why not, in words that say what to do.
+    pub(super) const fn refuses(&self) -> Option<&'static str> {
+        if self.kills {
+            Some(
+                "its LimitException may be HardPowerOff or a restart: a limit that cannot be held would shut it down; set LogEventOnly",
+            )
+        } else if self.disabled {
+            Some("its ControlMode is Disabled: a power limit would be ignored; set Automatic in the BMC")
+        } else {
+            None
+        }
     }
+}
 
-    /// Whether a set point stands.
-    pub(super) fn stands_at(&self, set_point: i64) -> bool {
-        let asked = format!("{set_point}").parse::<f64>().unwrap_or(f64::NAN) * self.unit;
-        self.set.is_some_and(|set| (set - asked).abs() <= CLOSE * self.unit)
+/// Whether a control with this `PhysicalContext` caps a whole chassis, and not a part of it. One that says nothing does.
+pub(super) fn is_of_whole(control: &Value) -> bool {
+    match control.get("PhysicalContext") {
+        None | Some(Value::Null) => true,
+        Some(context) => matches!(context.as_str(), Some("Chassis" | "SystemBoard" | "PowerSubsystem")),
     }
+}
+
+/// The entry of `PowerControl` that is about the whole chassis: its place, how many there are, and what it says. The first that
+/// has a limit; else the first.
+fn control_of_whole(body: &Value) -> Option<(usize, usize, &Value)> {
+    let entries = body.get("PowerControl").and_then(Value::as_array)?;
+    let count = entries.len();
+    let mut whole = entries.iter().enumerate().take(MOST_ENTRIES).filter(|(_, entry)| is_of_whole(entry));
+    let first = whole.next()?;
+    let has_limit = |entry: &Value| entry.get("PowerLimit").is_some_and(Value::is_object);
+    let (place, entry) =
+        if has_limit(first.1) { first } else { whole.find(|(_, entry)| has_limit(entry)).unwrap_or(first) };
+    (count <= MOST_ENTRIES).then_some((place, count, entry))
+}
+
+/// The draw that the old form tells of the whole chassis, in watts.
+pub(super) fn old_draw(body: &Value) -> Option<f64> {
+    watts(control_of_whole(body)?.2.get("PowerConsumedWatts"))
 }
 
 /// A power that can be one.
@@ -178,26 +219,20 @@ pub(super) fn watts(value: Option<&Value>) -> Option<f64> {
     number.filter(|watts| (0.0..=MOST_WATTS).contains(watts))
 }
 
-/// Shares a power among several limits: each goes to the same part of its range.
-pub(super) fn split(limits: &[Limit], watts: f64, rated: f64) -> Vec<f64> {
-    let each = rated / f64::from(u16::try_from(limits.len().max(1)).unwrap_or(u16::MAX));
-    let bounds: Vec<(f64, f64)> = limits.iter().map(|limit| limit.bounds(each)).collect();
-    let low: f64 = bounds.iter().map(|(low, _)| low).sum();
-    let span: f64 = bounds.iter().map(|(low, high)| high - low).sum();
-    let part = if span > 0.0 { ((watts - low) / span).clamp(0.0, 1.0) } else { 0.0 };
-    bounds.iter().map(|(low, high)| low + part * (high - low)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::miner::wire::plain_http::testing::any_json;
     use proptest::prelude::*;
 
-    fn environment(set: f64, mode: &str) -> Limit {
+    fn environment(set: f64, mode: &str) -> Said {
         let body = json!({ "PowerWatts": { "Reading": 374 }, "PowerLimitWatts": {
             "SetPoint": set, "AllowableMin": 150, "AllowableMax": 1000, "ControlMode": mode } });
-        Limit::read(Form::Environment, &body, 1_000.0).unwrap()
+        Said::read(Form::Environment, &body, None).unwrap()
+    }
+
+    fn old(control: &Value) -> Option<Said> {
+        Said::read(Form::Power, &json!({ "PowerControl": control }), None)
     }
 
     #[test]
@@ -210,61 +245,72 @@ mod tests {
     }
 
     #[test]
-    fn percent_are_of_the_rated_power_and_rounded_down() {
+    fn one_without_a_set_point_is_no_limit_and_one_that_is_null_is_one_that_does_not_stand() {
+        let read = |limit: Value| Said::read(Form::Environment, &json!({ "PowerLimitWatts": limit }), None);
+        assert_eq!(read(json!({ "AllowableMax": 1200 })), None);
+        let null = read(json!({ "AllowableMax": 1200, "SetPoint": null })).unwrap();
+        assert_eq!((null.set, null.high, null.is_usable()), (None, Some(1_200.0), true));
+    }
+
+    #[test]
+    fn percent_are_of_a_power_that_was_told() {
         let body = json!({ "ControlType": "Power", "SetPointUnits": "%", "SetPoint": 80, "AllowableMin": 40,
             "AllowableMax": 100, "ControlMode": "Automatic", "Sensor": { "Reading": 63 } });
-        let limit = Limit::read(Form::Control, &body, 3_000.0).unwrap();
-        assert_eq!(
-            (limit.set, limit.bounds(3_000.0), limit.power),
-            (Some(2_400.0), (1_200.0, 3_000.0), None)
-        );
-        assert_eq!(limit.set_point(2_399.0, 3_000.0), Some(79));
-        assert_eq!((limit.set_point(0.0, 3_000.0), limit.set_point(9e9, 3_000.0)), (Some(40), Some(100)));
-        assert!(limit.stands_at(80) && !limit.stands_at(79));
+        let said = Said::read(Form::Control, &body, Some(3_000.0)).unwrap();
+        assert_eq!((said.set, said.low, said.high), (Some(2_400.0), Some(1_200.0), Some(3_000.0)));
+        assert_eq!((said.power, said.unit), (None, 30.0));
+        assert_eq!(Said::read(Form::Control, &body, None), None);
         for other in
             [json!({ "ControlType": "Frequency", "SetPointUnits": "Hz" }), json!({ "ControlType": "Power" })]
         {
-            assert_eq!(Limit::read(Form::Control, &other, 3_000.0), None);
+            assert_eq!(Said::read(Form::Control, &other, Some(3_000.0)), None);
         }
     }
 
     #[test]
-    fn the_old_form_has_no_lowest_and_none_below_half_is_made_up() {
-        let body = json!({ "PowerControl": [{ "PowerConsumedWatts": 344, "PowerCapacityWatts": 800,
-            "PowerLimit": { "LimitInWatts": null, "LimitException": "HardPowerOff" } }] });
-        let limit = Limit::read(Form::Power, &body, 1_000.0).unwrap();
-        assert_eq!((limit.set, limit.power, limit.low, limit.kills), (None, Some(344.0), None, true));
-        assert_eq!(limit.bounds(1_000.0), (400.0, 800.0));
+    fn only_an_exception_that_is_known_to_do_nothing_is_taken() {
+        for (exception, kills) in [
+            (json!(null), false),
+            (json!("NoAction"), false),
+            (json!("LogEventOnly"), false),
+            (json!("HardPowerOff"), true),
+            (json!("Oem"), true),
+            (json!("Reset"), true),
+            (json!(3), true),
+        ] {
+            let said = old(&json!([{ "PowerLimit": { "LimitInWatts": null, "LimitException": exception } }]));
+            assert_eq!(said.unwrap().kills, kills, "{exception}");
+        }
+        assert!(!old(&json!([{ "PowerLimit": { "LimitInWatts": 500 } }])).unwrap().kills);
+    }
+
+    #[test]
+    fn the_entry_of_the_whole_is_written_and_the_others_are_left_as_they_are() {
+        let said = old(&json!([
+            { "PhysicalContext": "CPU", "PowerConsumedWatts": 80, "PowerLimit": { "LimitInWatts": 90 } },
+            { "PhysicalContext": "Chassis", "PowerConsumedWatts": 344, "PowerLimit": { "LimitInWatts": 500 } },
+            { "PhysicalContext": "GPU" },
+        ]))
+        .unwrap();
+        assert_eq!((said.set, said.power, said.entry), (Some(500.0), Some(344.0), (1, 3)));
+        assert_eq!(
+            Form::Power.body(400, said.entry),
+            json!({ "PowerControl": [{}, { "PowerLimit": { "LimitInWatts": 400 } }, {}] })
+        );
+        assert_eq!(old(&json!([])), None);
     }
 
     proptest! {
-        #[test]
-        fn what_is_shared_is_never_more_than_was_asked_for(
-            ranges in prop::collection::vec((50.0..300.0_f64, 0.0..500.0_f64), 1..9), part in 0.0..1.2_f64
-        ) {
-            let limits: Vec<Limit> = ranges
-                .iter()
-                .map(|(low, span)| Limit { low: Some(*low), high: Some(low + span), unit: 1.0, ..Limit::default() })
-                .collect();
-            let low: f64 = ranges.iter().map(|(low, _)| low).sum();
-            let high: f64 = ranges.iter().map(|(low, span)| low + span).sum();
-            let asked = low + part * (high - low);
-            let shares = split(&limits, asked, 8_000.0);
-            let sum: f64 = shares.iter().sum();
-            prop_assert!(sum <= asked + 1e-6 && sum <= high + 1e-6 && sum >= low - 1e-6);
-        }
-
         #[test]
         fn any_resource_is_read_without_a_panic(
             reply in any_json(&["PowerLimitWatts", "SetPoint", "AllowableMin", "AllowableMax", "ControlMode", "ControlType",
                 "Power", "SetPointUnits", "W", "%", "PowerControl", "PowerLimit", "LimitInWatts", "PowerWatts", "Reading"])
         ) {
             for form in [Form::Environment, Form::Control, Form::Power] {
-                if let Some(limit) = Limit::read(form, &reply, 3_000.0) {
-                    let (low, high) = limit.bounds(3_000.0);
-                    prop_assert!(low <= high && high <= MOST_WATTS);
-                    prop_assert!(limit.set.is_none_or(|set| set > 0.0));
-                    prop_assert!(limit.set_point(2_000.0, 3_000.0).is_some_and(|point| point > 0));
+                if let Some(said) = Said::read(form, &reply, Some(3_000.0)) {
+                    prop_assert!(said.set.is_none_or(|set| set > 0.0 && set <= MOST_WATTS));
+                    prop_assert!(said.low.unwrap_or(0.0) <= said.high.unwrap_or(MOST_WATTS));
+                    prop_assert!(said.unit > 0.0 && said.entry.0 < said.entry.1);
                 }
             }
         }

@@ -1,21 +1,24 @@
 //! The power limit of a server, set from outside of its operating system by its BMC: DMTF Redfish over HTTPS.
 //!
-//! A BMC has its limit in one of three forms (`forms`), which is found out on first contact (`find`) and remembered. A limit is a cap:
-//! the server draws what its work needs below it. Where each processor has its own, the caps are summed, together with what
-//! the rest of the server draws, and a target is shared among them.
+//! A BMC has its limit in one of three forms (`forms`), which is found out on first contact (`find`, `tree`) and looked at again now and
+//! then. A limit is a cap: the server draws what its work needs below it. Where each part has its own, the caps are summed,
+//! together with what the rest of the server draws, and a target is shared among them (`plan`).
 //!
 //! - **A server does not sleep.** [`Target::Sleep`] sets the lowest cap that is allowed and counts as refused, so that nobody
 //!   counts on a draw that it does not have.
-//! - **Yes is not done.** After each write the limit is read back. Some BMCs say yes and change nothing; in mode `Disabled` all do.
+//! - **Yes is not done.** After each write the limit is read back (`order`). Some BMCs say yes and change nothing; in mode `Disabled` all do.
 //! - **BMCs are slow and easily overloaded**: one connection, one exchange at a time, one order in five seconds. An order that comes
-//!   sooner waits; a shed does not wait for an order that was none.
+//!   sooner waits; a shed waits for nothing, and never writes above what stands.
 //! - Nothing but power limits is ever written: never a reset, a power-off, a setting of the boot or a firmware action. What may be
 //!   written to is `Path::holds_limit` in `path`, and with what `Form::body` in `forms`.
 
 mod find;
 mod forms;
+mod login;
 mod order;
 mod path;
+mod plan;
+mod tree;
 mod wire;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::Client;
-use reqwest::header::HeaderValue;
+use serde_json::Value;
 
 use crate::clock::{Clock, Moment};
 use crate::control::site::{ChangeCost, Response};
@@ -33,9 +36,9 @@ use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields;
 use crate::miner::{Connection, Driver, DriverError, Urgency};
 use crate::units::{Watts, WattsPerSecond};
-use find::{Found, Search};
-use forms::{Limit, watts};
-use wire::Bmc;
+use find::{Found, Rated, Search};
+use plan::Limit;
+use wire::{Bmc, Haste};
 
 /// Account name where the configuration has none: that of NVIDIA's and most other BMCs.
 const USERNAME: &str = "admin";
@@ -74,33 +77,30 @@ pub(in crate::miner) const ABOUT: About = About {
 
 /// A BMC in which no limit was found is searched again after so long.
 const SEARCH_AGAIN: Duration = Duration::from_secs(60);
+/// One in which some were found is looked around in again after so long: what was off at the first contact may be there by now.
+const LOOK_AROUND: Duration = Duration::from_secs(15 * 60);
+/// So many resources of it with each reading, so that no reading takes much longer.
+const LOOKS: usize = 6;
 /// Readings over which the draw of the rest of a server is the highest one seen.
 const ENVELOPE: usize = 6;
-
-/// The latest of one limit.
-#[derive(Clone, Debug)]
-struct Known {
-    limit: Limit,
-    etag: Option<HeaderValue>,
-}
+/// A meter that reads below this part of what the parts draw together is none of the whole.
+const AGREES: f64 = 0.95;
 
 /// Speaks with one BMC.
 pub struct Redfish {
     bmc: Bmc,
     clock: Clock,
-    rated: f64,
+    rated: Rated,
     search: Search,
-    found: Option<Found>,
-    /// When nothing was found last.
-    missing_since: Option<Moment>,
-    /// What each limit of `found` said last.
-    known: Vec<Known>,
-    /// What the rest of the server drew in the latest readings, where its processors have limits of their own.
+    found: Found,
+    /// When it was searched last.
+    searched: Option<Moment>,
+    /// What the rest of the server drew in the latest readings, where its parts have limits of their own.
     rest: Vec<f64>,
     /// What of it the targets are reckoned with: it moves with an order only, or every target would seem to move with it.
     taken: Option<f64>,
-    /// The latest order that was written.
-    written: Option<(Moment, Urgency)>,
+    /// When something was written last.
+    written: Option<Moment>,
 }
 
 impl Redfish {
@@ -109,139 +109,198 @@ impl Redfish {
         Self {
             bmc: Bmc::new(connection, http, USERNAME),
             clock: Clock::start(),
-            rated: connection.rated.get().max(1.0),
+            rated: Rated { watts: connection.rated.get().max(1.0), is_told: connection.rated_is_told },
             search: Search::default(),
-            found: None,
-            missing_since: None,
-            known: Vec::new(),
+            found: Found::default(),
+            searched: None,
             rest: Vec::new(),
             taken: None,
             written: None,
         }
     }
 
-    /// Where its limits are, as soon as that is known.
-    async fn found(&mut self) -> Result<Found, DriverError> {
-        if let Some(found) = &self.found {
-            let again = self.missing_since.is_some_and(|since| self.clock.now() - since >= SEARCH_AGAIN);
-            if !again {
-                return Ok(found.clone());
-            }
-        }
-        let found = self.search.run(&mut self.bmc, self.rated).await?;
-        self.missing_since = found.limits.is_empty().then(|| self.clock.now());
-        Ok(self.found.insert(found).clone())
+    /// What errors call its limit.
+    fn name(&self) -> &'static str {
+        self.found.limits.first().map_or("its power limit", |limit| limit.form.name())
     }
 
-    /// Reads the limits, and the draw of the whole server where that is told.
-    async fn ask(&mut self) -> Result<(Found, Measured<Watts>), DriverError> {
-        let found = self.found().await?;
-        let mut known = Vec::new();
-        let mut whole: Option<Option<f64>> = None;
-        let mut pointer = found.meter.as_ref();
-        for path in &found.limits {
-            let name = found.form.name();
-            let Some(resource) = self.bmc.get(name, path).await? else {
-                return Err(self.gone(name));
-            };
-            if let Some(meter) = pointer.filter(|meter| meter.path == *path) {
-                whole = Some(watts(resource.body.pointer(meter.pointer)));
-                pointer = None;
-            }
-            // One that cannot be read now has no value, and is still there; one that was never read has no unit to be set in.
-            let before = self.known.get(known.len()).map(|known| known.limit).unwrap_or_default();
-            let limit = Limit::read(found.form, &resource.body, self.rated);
-            let limit = limit.unwrap_or(Limit { set: None, power: None, ..before });
-            known.push(Known { limit, etag: resource.etag });
+    /// Looks for the limits where none is known.
+    async fn find(&mut self) -> Result<(), DriverError> {
+        let fruitless = self.searched.is_some_and(|at| self.clock.now() - at < SEARCH_AGAIN);
+        if self.found.limits.is_empty() && !fruitless { self.renew().await } else { Ok(()) }
+    }
+
+    /// Looks for the limits anew; those that are known stay until others are found.
+    async fn renew(&mut self) -> Result<(), DriverError> {
+        let found = self.search.run(&mut self.bmc, self.rated, usize::MAX).await?;
+        self.adopt(found);
+        Ok(())
+    }
+
+    /// Looks around for what was not there before, a little at a time.
+    async fn look_around(&mut self) {
+        if self.searched.is_some_and(|at| self.clock.now() - at < LOOK_AROUND) {
+            return;
         }
-        if let Some(meter) = pointer {
-            let resource = self.bmc.get("its draw", &meter.path).await?;
-            let body = resource.map(|resource| resource.body).unwrap_or_default();
-            whole = Some(watts(body.pointer(meter.pointer)));
+        match self.search.run(&mut self.bmc, self.rated, LOOKS).await {
+            // What is known is not given up for nothing.
+            Ok(found) if found.limits.is_empty() => self.searched = Some(self.clock.now()),
+            Ok(found) => self.adopt(found),
+            Err(_) if self.search.is_under_way() => {}
+            Err(_) => self.searched = Some(self.clock.now()),
         }
-        self.known = known;
-        let parts: Option<f64> = self.known.iter().map(|known| known.limit.power).sum();
-        let several = found.limits.len() > 1;
-        if several {
-            self.learn_rest(whole.flatten(), parts);
+    }
+
+    fn adopt(&mut self, found: Found) {
+        self.searched = Some(self.clock.now());
+        let place = |limit: &Limit| (limit.path.clone(), limit.form, limit.hundred.is_some());
+        if self.found.limits.iter().map(place).eq(found.limits.iter().map(place)) {
+            // What is known of each is later than what the search saw.
+            let limits = std::mem::take(&mut self.found.limits);
+            self.found = Found { limits, ..found };
+        } else {
+            self.found = found;
+            self.rest.clear();
+            self.taken = None;
         }
-        // The sum of the processors is not the draw of the server.
-        let power = match whole {
-            Some(reading) => fields::watts(reading, true),
-            None => Measured::Unsupported,
-        };
-        Ok((found, power))
+    }
+
+    /// Reads one limit; `None` where it is gone.
+    async fn look(&mut self, place: usize) -> Result<Option<Value>, DriverError> {
+        let Some(limit) = self.found.limits.get_mut(place) else { return Ok(None) };
+        let Some(resource) = self.bmc.get(limit.form.name(), &limit.path).await? else { return Ok(None) };
+        limit.take(&resource.body, resource.etag);
+        if !limit.fresh {
+            // It is there, and has no limit any more: that is looked for as soon as there is time.
+            self.searched = None;
+        }
+        Ok(Some(resource.body))
     }
 
     /// The firmware was changed: what was found is no longer there.
-    fn gone(&mut self, name: &'static str) -> DriverError {
-        self.found = None;
-        self.bmc.place().malformed(name, "what was there before is gone; it is looked for again")
+    fn gone(&self) -> DriverError {
+        self.bmc.place().malformed(self.name(), "what was there before is gone; it is looked for again")
     }
 
-    /// What the server draws beside the processors that have limits.
-    fn learn_rest(&mut self, whole: Option<f64>, parts: Option<f64>) {
-        if let (Some(whole), Some(parts)) = (whole, parts) {
-            if self.rest.len() >= ENVELOPE {
-                self.rest.remove(0);
+    /// Reads the limits, and the draw of the whole server where that is told.
+    async fn ask(&mut self) -> Result<Measured<Watts>, DriverError> {
+        self.bmc.begin("its state", Haste::Poll).await?;
+        self.find().await?;
+        for again in [true, false] {
+            match self.look_over().await? {
+                Some(power) => {
+                    if !self.found.limits.is_empty() {
+                        self.look_around().await;
+                    }
+                    return Ok(power);
+                }
+                None if again => self.renew().await?,
+                None => {}
             }
-            self.rest.push((whole - parts).max(0.0));
         }
-        if self.taken.is_none() {
-            self.taken = self.highest_rest();
+        Err(self.gone())
+    }
+
+    /// Reads them once; `None` where one is gone.
+    async fn look_over(&mut self) -> Result<Option<Measured<Watts>>, DriverError> {
+        let meter = self.found.meter.clone();
+        let mut whole: Option<Option<f64>> = None;
+        for place in 0..self.found.limits.len() {
+            let Some(body) = self.look(place).await? else { return Ok(None) };
+            let own = self.found.limits.get(place).map(|limit| &limit.path);
+            if let Some(meter) = meter.as_ref().filter(|meter| Some(&meter.path) == own) {
+                whole = Some(meter.draw.read(&body));
+            }
         }
+        let whole = match whole {
+            Some(known) => known,
+            None => self.read_meter().await?,
+        };
+        let agrees = self.learn_rest(whole);
+        // The sum of the parts is not the draw of the server, and neither is what one of them draws.
+        let power =
+            if meter.is_some() && agrees { fields::watts(whole, true) } else { Measured::Unsupported };
+        Ok(Some(power))
+    }
+
+    /// The draw of the whole server by a resource of its own, in watts.
+    async fn read_meter(&mut self) -> Result<Option<f64>, DriverError> {
+        let Some(meter) = &self.found.meter else { return Ok(None) };
+        let resource = self.bmc.get("its draw", &meter.path).await?;
+        Ok(resource.and_then(|resource| meter.draw.read(&resource.body)))
+    }
+
+    /// What the server draws beside the parts that have limits; says whether the two go together.
+    fn learn_rest(&mut self, whole: Option<f64>) -> bool {
+        let parts: Option<f64> = self.found.limits.iter().map(|limit| limit.said.power).sum();
+        let (Some(whole), Some(parts), false) = (whole, parts, self.found.whole) else { return true };
+        if whole < parts * AGREES {
+            return false;
+        }
+        if self.rest.len() >= ENVELOPE {
+            self.rest.remove(0);
+        }
+        self.rest.push((whole - parts).max(0.0));
+        self.taken = self.taken.or_else(|| self.highest_rest());
+        true
+    }
+
+    /// What an order is reckoned with; read now where nothing is known of it yet.
+    async fn take_rest(&mut self) {
+        if self.rest.is_empty() && !self.found.whole {
+            // What cannot be read is assumed.
+            let whole = self.read_meter().await.unwrap_or_default();
+            self.learn_rest(whole);
+        }
+        self.taken = self.highest_rest().or(self.taken);
     }
 
     fn highest_rest(&self) -> Option<f64> {
         self.rest.iter().copied().reduce(f64::max)
     }
 
-    /// Draw beside the limits, as the targets are reckoned: nothing where one limit covers all.
+    /// Draw beside the limits in watts, as the targets are reckoned: nothing where one limit covers all.
     fn beside(&self) -> f64 {
-        if self.known.len() < 2 {
+        if self.found.whole {
             return 0.0;
         }
-        let high: f64 = self.known.iter().filter_map(|known| known.limit.high).sum();
-        self.taken.unwrap_or_else(|| (self.rated - high).max(0.0))
-    }
-
-    fn limits(&self) -> Vec<Limit> {
-        self.known.iter().map(|known| known.limit).collect()
+        let high: f64 = self.found.limits.iter().map(|limit| limit.bounds().1).sum();
+        self.taken.unwrap_or_else(|| (self.rated.watts - high).max(0.0))
     }
 
     /// Why no limit is worth setting, in words that say what to do.
-    fn refuses(&self, limits: &[Limit]) -> Option<&'static str> {
+    fn refuses(&self) -> Option<&'static str> {
+        let limits = &self.found.limits;
+        if limits.is_empty() && self.found.needs_rated {
+            return Some("its power control counts in percent; say with `rated` what it draws at its 100 %");
+        }
         if limits.is_empty() {
             return Some("it states no power limit that could be set");
         }
-        if limits.iter().any(|limit| limit.kills) {
-            return Some(
-                "its LimitException is HardPowerOff: a limit that cannot be held would shut it down; set LogEventOnly",
-            );
+        if limits.iter().any(|limit| limit.said.is_usable()) {
+            return None;
         }
-        limits.iter().any(|limit| limit.disabled).then_some(
-            "its power limit is disabled and would be ignored; set ControlMode to Automatic in the BMC",
-        )
+        limits.iter().find_map(|limit| limit.said.refuses())
     }
 
     /// What the limits say together.
     fn status(&self, power: Measured<Watts>) -> MinerStatus {
-        let limits = self.limits();
+        let limits = &self.found.limits;
         let beside = self.beside();
         let sum = |of: fn(&Limit) -> Option<f64>| -> Option<f64> {
-            if limits.is_empty() {
-                None
-            } else {
-                limits.iter().map(of).sum::<Option<f64>>().map(|sum| sum + beside)
-            }
+            let parts: Option<f64> = limits.iter().map(of).sum();
+            parts.filter(|_| !limits.is_empty()).map(|sum| sum + beside)
         };
-        let refuses = self.refuses(&limits);
-        let target = match sum(|limit| limit.set).filter(|_| refuses.is_none()) {
+        let refuses = self.refuses();
+        // One that cannot be set may let everything through.
+        let set = |limit: &Limit| limit.said.set.filter(|_| limit.said.is_usable());
+        let low = |limit: &Limit| if limit.said.is_usable() { limit.said.low } else { limit.said.high };
+        let target = match sum(set) {
             Some(set) => Measured::Value(Target::Power(Watts::saturating(set.round()))),
             None if limits.is_empty() => Measured::Unsupported,
             None => Measured::Unavailable,
         };
-        let range = match (sum(|limit| limit.low), sum(|limit| limit.high)) {
+        let range = match (sum(low), sum(|limit| limit.said.high)) {
             (Some(low), Some(high)) if low <= high => {
                 Some((Watts::saturating(low.ceil()), Watts::saturating(high.floor().max(low.ceil()))))
             }
@@ -263,46 +322,51 @@ impl Redfish {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_all(reply: &serde_json::Value) -> Vec<crate::miner::reply::said::Said> {
     let forms = [forms::Form::Environment, forms::Form::Control, forms::Form::Power];
-    let limits = forms.into_iter().filter_map(|form| Limit::read(form, reply, 3_300.0));
-    limits
-        .map(|limit| crate::miner::reply::said::Said {
-            power: fields::watts(limit.power, true),
-            ..crate::miner::reply::said::Said::default()
-        })
-        .collect()
+    let read = forms.into_iter().filter_map(|form| forms::Said::read(form, reply, Some(3_300.0)));
+    read.map(|limit| crate::miner::reply::said::Said {
+        power: fields::watts(limit.power, true),
+        ..crate::miner::reply::said::Said::default()
+    })
+    .collect()
 }
 
 #[async_trait]
 impl Driver for Redfish {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let (_, power) = self.ask().await?;
+        let power = self.ask().await?;
         Ok(self.status(power))
     }
 
     async fn apply(&mut self, target: Target, urgency: Urgency) -> Result<(), DriverError> {
-        let name = "sleep";
-        if self.known.is_empty() {
-            self.ask().await?;
+        let power = match target {
+            Target::Sleep => 0.0,
+            Target::Power(power) => power.get(),
+        };
+        let plan = self.set(power, urgency).await?;
+        let name = self.name();
+        if target == Target::Sleep {
+            return Err(self.bmc.place().rejected(name, Rejection::Unsupported));
         }
-        let lowest = self.lowest();
-        match target {
-            Target::Sleep => {
-                self.set(lowest, urgency).await?;
-                Err(self.bmc.place().rejected(name, Rejection::Unsupported))
-            }
-            Target::Power(power) => {
-                self.set(power.get(), urgency).await?;
-                // It went as low as it goes, which is more than was asked for.
-                if power.get() < lowest - 1.0 {
-                    return Err(self.bmc.place().rejected("a power limit", Rejection::OutOfRange));
-                }
-                Ok(())
-            }
+        if plan.reached <= power + plan.grain.max(1.0) {
+            return Ok(());
         }
+        // It went as low as it goes, which is more than was asked for.
+        if plan.left > 0 && !plan.writes.is_empty() {
+            let text = format!("{} of {} limits cannot be set", plan.left, self.found.limits.len());
+            return Err(self.bmc.place().malformed(name, text));
+        }
+        if urgency == Urgency::Normal && !plan.writes.is_empty() {
+            // No refusal: that would put back what was written.
+            return Err(self.bmc.place().malformed(name, "it does not go as low as that"));
+        }
+        Err(self.bmc.place().rejected(name, Rejection::OutOfRange))
     }
 
     async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {
-        let Some(chassis) = self.found().await?.chassis else { return Ok(None) };
+        // A shed may wait for the answer.
+        self.bmc.begin("a chassis", Haste::Shed).await?;
+        self.find().await?;
+        let Some(chassis) = self.found.chassis.clone() else { return Ok(None) };
         let Some(resource) = self.bmc.get("a chassis", &chassis).await? else { return Ok(None) };
         // DMTF schema `Chassis`: Manufacturer, Model, SerialNumber.
         let text = |key: &str| {

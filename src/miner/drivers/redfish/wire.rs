@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use serde_json::{Value, json};
+use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
 
 use super::forms::Form;
+use super::login::{self, Login, Outcome};
 use super::path::Path;
 use crate::clock::{Clock, Moment};
 use crate::control::snapshot::Rejection;
@@ -18,16 +19,26 @@ use crate::miner::wire::Place;
 use crate::miner::wire::exchange::{self, Answer};
 use crate::miner::wire::stream::Secure;
 use crate::miner::{Connection, DriverError};
-use crate::secret::Secret;
 
-/// Where sessions are opened (DSP0266, "Session login").
-const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 /// How long a BMC that is busy is left alone when it does not say.
 const QUIET: Duration = Duration::from_secs(5);
 /// The longest that it is left alone, whatever it says.
 const LONGEST_QUIET: Duration = Duration::from_secs(60);
-/// An order waits for a busy BMC as long as this; else it counts as refused, and the control law asks again.
+/// An order that has time waits for a busy BMC as long as this; else it counts as refused, and the control law asks again.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A shed is tried on a busy BMC, too, this often.
+const SHED_AGAIN: Duration = Duration::from_secs(5);
+
+/// How much what is asked next matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// A reading: a busy BMC is left alone.
+    Poll,
+    /// An order that has time waits a little for it.
+    Order,
+    /// A shed, or the question who it is without which no shed goes out: does not heed that it is busy, once in five seconds.
+    Shed,
+}
 
 /// What a resource says, and which version of it.
 #[derive(Debug)]
@@ -47,26 +58,18 @@ pub(super) enum Written {
     Changed,
 }
 
-/// How requests are vouched for.
-enum Login {
-    /// Not at all yet.
-    None,
-    /// By a session (DSP0266, "Session authentication").
-    Session { token: Secret, at: Option<Path> },
-    /// By the account with each request (DSP0266, "HTTP basic authentication"): it has no sessions.
-    Basic,
-}
-
 /// Speaks with one BMC.
 pub(super) struct Bmc {
     place: Place,
     http: Client,
     base: String,
-    account: Option<(String, Secret)>,
     login: Login,
     clock: Clock,
+    haste: Haste,
     /// It asked to be left alone until then.
     quiet_until: Option<Moment>,
+    /// When it was busy for a shed last.
+    shed_refused: Option<Moment>,
     /// Why nothing may be sent at all.
     barred: Option<&'static str>,
 }
@@ -75,33 +78,36 @@ impl Bmc {
     /// For one BMC. Nothing is sent yet.
     pub(super) fn new(connection: &Connection, http: &Client, username: &str) -> Self {
         let place = Place::new(connection);
-        let host = &connection.endpoint.host;
-        let here = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
         let (place, barred) = match &connection.certificate {
-            None if here => (place, None),
+            None if connection.endpoint.is_here() => (place, None),
             None => (
                 place,
                 Some("its certificate is not known; write certificate = \"sha256:…\" or ca = \"FILE\""),
             ),
-            Some(trust) => match trust.config().ok().and_then(|config| Secure::new(host, config)) {
-                Some(secure) => (place.over_tls(secure), None),
-                None => {
-                    (place, Some("TLS cannot be prepared for it; check `certificate`, `ca` and its address"))
+            Some(trust) => {
+                match trust.config().ok().and_then(|config| Secure::new(&connection.endpoint.host, config)) {
+                    Some(secure) => (place.over_tls(secure), None),
+                    None => (
+                        place,
+                        Some("TLS cannot be prepared for it; check `certificate`, `ca` and its address"),
+                    ),
                 }
-            },
+            }
         };
-        let account = connection.credentials.as_ref();
+        let account = connection.credentials.as_ref().map(|account| {
+            let name = account.username.clone().unwrap_or_else(|| username.to_owned());
+            (name, account.password.clone())
+        });
+        let base = format!("{}://{}", place.scheme(), connection.endpoint);
         Self {
-            base: format!("{}://{}", place.scheme(), connection.endpoint),
+            login: Login::new(place.clone(), http.clone(), base.clone(), account),
+            base,
             place,
             http: http.clone(),
-            account: account.map(|account| {
-                let name = account.username.clone().unwrap_or_else(|| username.to_owned());
-                (name, account.password.clone())
-            }),
-            login: Login::None,
             clock: Clock::start(),
+            haste: Haste::Poll,
             quiet_until: None,
+            shed_refused: None,
             barred,
         }
     }
@@ -113,19 +119,42 @@ impl Bmc {
 
     /// Whether there is an account.
     pub(super) const fn has_account(&self) -> bool {
-        self.account.is_some()
+        self.login.has_account()
+    }
+
+    /// Begins something, which may take several exchanges. Whether a BMC that is busy may be asked at all is decided here.
+    ///
+    /// # Errors
+    /// [`Rejection::Busy`] while it is to be left alone.
+    pub(super) async fn begin(&mut self, name: &'static str, haste: Haste) -> Result<(), DriverError> {
+        self.haste = haste;
+        let (now, quiet) = (self.clock.now(), self.quiet());
+        let alone = match haste {
+            _ if quiet.is_zero() => false,
+            Haste::Shed => self.shed_refused.is_some_and(|at| now - at < SHED_AGAIN),
+            Haste::Order => quiet > PATIENCE,
+            Haste::Poll => true,
+        };
+        if alone {
+            return Err(self.place.rejected(name, Rejection::Busy));
+        }
+        match haste {
+            Haste::Order => tokio::time::sleep(quiet).await,
+            Haste::Poll => self.login.tidy().await,
+            Haste::Shed => {}
+        }
+        Ok(())
     }
 
     /// Reads a resource; `None` where the BMC has no such one.
+    ///
+    /// # Errors
+    /// Any [`DriverError`].
     pub(super) async fn get(
         &mut self,
         name: &'static str,
         path: &Path,
     ) -> Result<Option<Resource>, DriverError> {
-        let quiet = self.quiet();
-        if !quiet.is_zero() {
-            return Err(self.place.rejected(name, Rejection::Busy));
-        }
         let answer = self.send(name, Method::GET, path, None, None).await?;
         match answer.status {
             status if status.is_success() => {
@@ -142,44 +171,60 @@ impl Bmc {
         }
     }
 
-    /// Sets a limit where one is, in the version that was read. Waits a little for a BMC that is busy.
+    /// Sets a limit where one is, in the version that is told; `*` means any.
+    ///
+    /// # Errors
+    /// Any [`DriverError`]: [`DriverError::Rejected`] only where the BMC says that it did not do it.
     pub(super) async fn patch(
         &mut self,
-        name: &'static str,
         form: Form,
         path: &Path,
         body: &Value,
-        etag: Option<&HeaderValue>,
+        version: Option<&HeaderValue>,
     ) -> Result<Written, DriverError> {
+        let name = form.name();
         if !path.holds_limit(form) {
             return Err(self.place.rejected(name, Rejection::Unsupported));
         }
-        let quiet = self.quiet();
-        if quiet > PATIENCE {
-            return Err(self.place.rejected(name, Rejection::Busy));
-        }
-        tokio::time::sleep(quiet).await;
-        let answer = self.send(name, Method::PATCH, path, Some(body), etag).await?;
+        let answer = self.send(name, Method::PATCH, path, Some(body), version).await?;
         match answer.status {
             StatusCode::ACCEPTED => Ok(Written::Accepted),
             StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED => Ok(Written::Changed),
             status if status.is_success() => Ok(Written::Done),
+            // It failed on the way, and may have done it.
+            status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
+                Err(self.place.malformed(name, format!("HTTP {}", status.as_u16())))
+            }
             _ => Err(self.refusal(name, &answer)),
         }
     }
 
-    /// Gives the session back.
+    /// Gives the sessions back.
     pub(super) async fn close(&mut self) {
-        if let Login::Session { token, at: Some(at) } = std::mem::replace(&mut self.login, Login::None) {
-            let request = self.http.delete(format!("{}{}", self.base, at.text()));
-            // One that is not taken back ends by itself (SessionService, SessionTimeout).
-            let _ended = self.over_the_wire("the end of the session", with_token(request, &token)).await;
-        }
+        self.login.close().await;
     }
 
     /// How long it still wants to be left alone.
     fn quiet(&self) -> Duration {
         self.quiet_until.map_or(Duration::ZERO, |until| until.since(self.clock.now()))
+    }
+
+    /// It is busy.
+    fn busy(&mut self, name: &'static str, answer: &Answer) -> DriverError {
+        let now = self.clock.now();
+        self.quiet_until = Some(now + retry_after(&answer.headers));
+        if self.haste == Haste::Shed {
+            self.shed_refused = Some(now);
+        }
+        self.place.rejected(name, Rejection::Busy)
+    }
+
+    async fn log_in(&mut self) -> Result<(), DriverError> {
+        match self.login.log_in(self.clock.now(), self.haste == Haste::Shed).await? {
+            Outcome::In => Ok(()),
+            Outcome::Refused => Err(self.place.rejected(login::NAME, Rejection::Credentials)),
+            Outcome::Busy(answer) => Err(self.busy(login::NAME, &answer)),
+        }
     }
 
     /// One request, with a login that is renewed once where it has ended.
@@ -189,28 +234,32 @@ impl Bmc {
         method: Method,
         path: &Path,
         body: Option<&Value>,
-        etag: Option<&HeaderValue>,
+        version: Option<&HeaderValue>,
     ) -> Result<Answer, DriverError> {
+        if let Some(why) = self.barred {
+            return Err(self.place.other(name, why, &[]));
+        }
+        // It has become busy since this was begun.
+        if self.haste != Haste::Shed && !self.quiet().is_zero() {
+            return Err(self.place.rejected(name, Rejection::Busy));
+        }
         // The service root is for everybody (DSP0266, "Resources available without authentication").
         if *path != Path::root() {
             self.log_in().await?;
         }
-        let first = self.once(name, &method, path, body, etag).await?;
-        let ended = first.status == StatusCode::UNAUTHORIZED && matches!(self.login, Login::Session { .. });
-        let answer = if ended {
-            self.login = Login::None;
+        let mut answer = self.once(name, &method, path, body, version).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && self.login.renew(path, self.clock.now()) {
             self.log_in().await?;
-            self.once(name, &method, path, body, etag).await?
-        } else {
-            first
-        };
-        // What was refused with the account alone is tried with a session the next time.
-        if answer.status == StatusCode::UNAUTHORIZED {
-            self.login = Login::None;
+            answer = self.once(name, &method, path, body, version).await?;
+            if answer.status == StatusCode::UNAUTHORIZED {
+                self.login.note_closed(path, self.clock.now());
+            }
         }
         if matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            self.quiet_until = Some(self.clock.now() + retry_after(&answer.headers));
-            return Err(self.place.rejected(name, Rejection::Busy));
+            return Err(self.busy(name, &answer));
+        }
+        if answer.status.is_success() && *path != Path::root() {
+            self.login.taken();
         }
         Ok(answer)
     }
@@ -221,61 +270,17 @@ impl Bmc {
         method: &Method,
         path: &Path,
         body: Option<&Value>,
-        etag: Option<&HeaderValue>,
+        version: Option<&HeaderValue>,
     ) -> Result<Answer, DriverError> {
-        let mut request = self.http.request(method.clone(), format!("{}{}", self.base, path.text()));
-        request = request.header("OData-Version", "4.0");
-        request = match (&self.login, &self.account) {
-            (Login::Session { token, .. }, _) => with_token(request, token),
-            (Login::Basic, Some((name, password))) => request.basic_auth(name, Some(password.expose())),
-            _ => request,
-        };
-        if let Some(etag) = etag {
-            request = request.header(IF_MATCH, etag);
+        let request = self.http.request(method.clone(), format!("{}{}", self.base, path.text()));
+        let mut request = self.login.vouch(request.header("OData-Version", "4.0"));
+        if let Some(version) = version {
+            request = request.header(IF_MATCH, version);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        self.over_the_wire(name, request).await
-    }
-
-    async fn over_the_wire(
-        &self,
-        name: &'static str,
-        request: RequestBuilder,
-    ) -> Result<Answer, DriverError> {
-        if let Some(why) = self.barred {
-            return Err(self.place.other(name, why, &[]));
-        }
         exchange::over_http(&self.place, name, request).await
-    }
-
-    /// Opens a session where there is an account and none is open.
-    async fn log_in(&mut self) -> Result<(), DriverError> {
-        let name = "the login";
-        let (Login::None, Some((username, password))) = (&self.login, &self.account) else { return Ok(()) };
-        let body = json!({ "UserName": username, "Password": password.expose() });
-        let request = self.http.post(format!("{}{SESSIONS}", self.base)).json(&body);
-        let answer = self.over_the_wire(name, request).await?;
-        let token = answer.headers.get("X-Auth-Token").and_then(|token| token.to_str().ok());
-        self.login = match (answer.status, token) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-                return Err(self.place.rejected(name, Rejection::Credentials));
-            }
-            (status, Some(token)) if status.is_success() => {
-                let at = answer.headers.get(LOCATION).and_then(|at| at.to_str().ok());
-                let at = at.and_then(Path::of_text).filter(|at| {
-                    // What is deleted at the end is this session and nothing else.
-                    at.text()
-                        .strip_prefix(SESSIONS)
-                        .is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
-                });
-                Login::Session { token: Secret::new(token.to_owned()), at }
-            }
-            // No sessions, or none free: the account goes with each request.
-            _ => Login::Basic,
-        };
-        Ok(())
     }
 
     /// What a refusal means.
@@ -297,22 +302,11 @@ impl Bmc {
                 let words = fields::text(told, "Message")
                     .or_else(|| body.pointer("/error/message").and_then(Value::as_str))
                     .unwrap_or_default();
-                let password = self.account.as_ref().map_or("", |(_, password)| password.expose());
-                return self.place.other(name, &format!("HTTP {}: {words}", status.as_u16()), &[password]);
+                let told = format!("HTTP {}: {words}", status.as_u16());
+                return self.place.other(name, &told, &[self.login.password()]);
             }
         };
         self.place.rejected(name, reason)
-    }
-}
-
-fn with_token(request: RequestBuilder, token: &Secret) -> RequestBuilder {
-    match HeaderValue::from_str(token.expose()) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            request.header("X-Auth-Token", value)
-        }
-        // It came out of a header.
-        Err(_) => request,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{View, rounded, whole};
-use super::{Form, PROCESSORS, SESSIONS, Service, place_of, processors, rest_of};
+use super::{Form, PROCESSORS, SESSIONS, Service, parts_of, place_of, processors, rest_of};
 
 fn link(path: &str) -> Value {
     json!({ "@odata.id": path })
@@ -19,9 +19,14 @@ impl Service {
     }
 
     fn limit(&self, place: usize, low: f64, high: f64, view: &View) -> Value {
-        let beyond = self.miner.bmc(|manner| manner.beyond);
-        let set = if beyond { high * 1.5 } else { self.set(place) };
-        let mode = if view.write_api_off { "Disabled" } else { "Automatic" };
+        let manner = self.miner.bmc(|manner| manner.clone());
+        let set = if manner.beyond { high * 1.5 } else { self.set(place) };
+        let part = place.checked_sub(1);
+        let off = view.write_api_off || (part.is_some() && part == manner.disabled);
+        let mode = if off { "Disabled" } else { "Automatic" };
+        if manner.unstated {
+            return json!({ "SetPoint": whole(set), "ControlMode": mode });
+        }
         json!({ "SetPoint": whole(set), "AllowableMin": whole(low), "AllowableMax": whole(high), "ControlMode": mode })
     }
 
@@ -31,7 +36,14 @@ impl Service {
         let reading = json!({ "Reading": rounded(power, 1), "DataSourceUri": "/redfish/v1/Chassis/1/Sensors/TotalPower" });
         let mut body = match path {
             "/redfish/v1/Chassis" => {
-                json!({ "Members": [link("/redfish/v1/Chassis/1")], "Members@odata.count": 1 })
+                let mut members = vec![link("/redfish/v1/Chassis/1")];
+                if form == Form::Modules {
+                    for place in 0..PROCESSORS {
+                        members.push(link(&format!("{}{place}", parts_of(form))));
+                        members.push(link(&format!("/redfish/v1/Chassis/GPU_{place}")));
+                    }
+                }
+                json!({ "Members@odata.count": members.len(), "Members": members })
             }
             "/redfish/v1/Chassis/1" => {
                 let mut chassis = json!({ "Id": "1", "ChassisType": "RackMount", "Manufacturer": "Contoso",
@@ -39,7 +51,7 @@ impl Service {
                 let parts: &[&str] = match form {
                     Form::Power => &["Power"],
                     Form::Control | Form::Percent => &["EnvironmentMetrics", "Controls"],
-                    Form::Environment | Form::Processors => &["EnvironmentMetrics"],
+                    Form::Environment | Form::Processors | Form::Modules => &["EnvironmentMetrics"],
                 };
                 for part in parts {
                     if let Some(chassis) = chassis.as_object_mut() {
@@ -60,11 +72,7 @@ impl Service {
             "/redfish/v1/Chassis/1/Controls/PowerLimit" if matches!(form, Form::Control | Form::Percent) => {
                 self.control(form, view, &reading)
             }
-            "/redfish/v1/Chassis/1/Power" if form == Form::Power => json!({ "PowerControl": [{
-                "MemberId": "0", "Name": "System Input Power", "PowerConsumedWatts": whole(power),
-                "PowerCapacityWatts": whole(high),
-                "PowerLimit": { "LimitInWatts": whole(self.set(0)), "LimitException": "LogEventOnly", "CorrectionInMs": 50 },
-            }] }),
+            "/redfish/v1/Chassis/1/Power" if form == Form::Power => self.power_of_old(power, high),
             "/redfish/v1/Systems" => {
                 json!({ "Members": [link("/redfish/v1/Systems/1")], "Members@odata.count": 1 })
             }
@@ -76,7 +84,11 @@ impl Service {
                 let member = |place: usize| link(&format!("/redfish/v1/Systems/1/Processors/GPU_{place}"));
                 json!({ "Members": (0..count).map(member).collect::<Vec<_>>(), "Members@odata.count": count })
             }
-            _ if form == Form::Processors => self.processor(path, view)?,
+            _ if form == Form::Processors => self.part(form, path, view)?,
+            _ if form == Form::Modules => match path.strip_prefix("/redfish/v1/Chassis/GPU_") {
+                Some(place) => self.range_only(place)?,
+                None => self.part(form, path, view)?,
+            },
             _ => return None,
         };
         if let Some(body) = body.as_object_mut() {
@@ -111,12 +123,45 @@ impl Service {
         control
     }
 
-    fn processor(&self, path: &str, view: &View) -> Option<Value> {
-        let (place, metrics) = place_of(path)?;
+    /// The old form, whose first entry is about the whole.
+    fn power_of_old(&self, power: f64, high: f64) -> Value {
+        let manner = self.miner.bmc(|manner| manner.clone());
+        let mut controls = vec![json!({
+            "MemberId": "0", "Name": "System Input Power", "PowerConsumedWatts": whole(power),
+            "PowerCapacityWatts": whole(high * manner.capacity),
+            "PowerLimit": { "LimitInWatts": whole(self.set(0)), "LimitException": "LogEventOnly", "CorrectionInMs": 50 },
+        })];
+        for member in 1..manner.entries {
+            controls.push(json!({ "MemberId": member.to_string(), "PhysicalContext": "CPU",
+                "PowerConsumedWatts": whole(power / 8.0), "PowerLimit": { "LimitInWatts": 200 } }));
+        }
+        json!({ "PowerControl": controls })
+    }
+
+    /// A graphics processor within a module, as a chassis that says what it could be set to and cannot be set.
+    fn range_only(&self, place: &str) -> Option<Value> {
+        let (place, metrics) = match place.strip_suffix("/EnvironmentMetrics") {
+            Some(place) => (place, true),
+            None => (place, false),
+        };
+        let place: usize = place.parse().ok().filter(|place| *place < PROCESSORS)?;
+        Some(if metrics {
+            json!({ "PowerWatts": { "Reading": 50 }, "PowerLimitWatts": { "AllowableMax": 1200 } })
+        } else {
+            let module = format!("{}{place}", parts_of(Form::Modules));
+            json!({ "Id": format!("GPU_{place}"), "ChassisType": "Component",
+                "EnvironmentMetrics": link(&format!("/redfish/v1/Chassis/GPU_{place}/EnvironmentMetrics")),
+                "Links": { "ContainedBy": link(&module) } })
+        })
+    }
+
+    fn part(&self, form: Form, path: &str, view: &View) -> Option<Value> {
+        let (place, metrics) = place_of(form, path)?;
         if !metrics {
-            let own = format!("/redfish/v1/Systems/1/Processors/GPU_{place}");
+            let own = format!("{}{place}", parts_of(form));
             return Some(json!({ "Id": format!("GPU_{place}"), "ProcessorType": "GPU",
-                "EnvironmentMetrics": link(&format!("{own}/EnvironmentMetrics")) }));
+                "EnvironmentMetrics": link(&format!("{own}/EnvironmentMetrics")),
+                "Links": { "ContainedBy": link("/redfish/v1/Chassis/1") } }));
         }
         let (rest, count) = (rest_of(&self.miner), processors());
         let (low, high) =
