@@ -20,8 +20,11 @@ use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
 mod judge;
+mod learn;
+mod peak;
 
-use judge::{band, beside_a_cap};
+use judge::beside_a_cap;
+use peak::{ENVELOPE, Peak};
 
 /// How far the learned response times may lie from the model's.
 pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
@@ -60,33 +63,6 @@ const POINT_SLACK: f64 = 0.01;
 const MOST_POINTS: usize = 128;
 /// Longest pause between two tries to move a miner that does not follow.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
-
-/// What a server has drawn in so long, or in twice that, it may draw at any moment: training swings several times in a second,
-/// and a job begins when it likes.
-const ENVELOPE: Duration = Duration::from_secs(10);
-
-/// The most that was drawn lately: over the last [`ENVELOPE`], and up to as long before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Peak {
-    since: Option<Moment>,
-    latest: f64,
-    before: Option<f64>,
-}
-
-impl Peak {
-    fn note(&mut self, draw: f64, now: Moment) {
-        match self.since {
-            Some(since) if now - since < ENVELOPE => self.latest = self.latest.max(draw),
-            Some(_) => *self = Self { since: Some(now), latest: draw, before: Some(self.latest) },
-            None => *self = Self { since: Some(now), latest: draw, before: None },
-        }
-    }
-
-    /// Nothing before it has been watched for long enough.
-    fn most(&self) -> Option<f64> {
-        self.before.map(|before| before.max(self.latest))
-    }
-}
 
 /// A command as the control law remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -706,136 +682,6 @@ impl Track {
         }
         let drift = self.modelled(miner, now) - self.modelled(miner, at);
         (power + drift).clamp(power.min(goal), power.max(goal))
-    }
-
-    /// Learns from a reading: where the draw settles, and how fast it gets there.
-    fn learn(&mut self, miner: &Miner, settings: &Settings, power: f64, at: Moment, activity: &Activity) {
-        if self.learned_at.is_some_and(|learned| learned >= at) {
-            return;
-        }
-        self.learned_at = Some(at);
-        let steady = self.steady(miner, power, at);
-        if self.standing.is_none_or(|(_, known)| (power - known).abs() > band(miner)) {
-            self.standing = Some((at, power));
-        }
-        let goal = self.settled(miner, self.setpoint);
-        let (sent_at, expected, from) = match self.sent {
-            Some(sent) => (sent.at, self.expected(miner, sent.from, sent.from_sleep, goal), sent.from),
-            None => (Moment::START, Duration::ZERO, goal),
-        };
-        let taken = at - sent_at;
-        let due = taken > expected.mul_f64(1.5) + Duration::from_secs(2);
-        let Some(Target::Power(asked)) = self.setpoint else {
-            if *activity == Activity::Asleep && (due || near(miner, power, goal)) {
-                self.settling.learn_sleep(power, miner.minimum().get());
-            }
-            if near(miner, power, self.settled(miner, self.setpoint)) {
-                self.arrive(miner, at, goal);
-            }
-            return;
-        };
-        let arrived = near(miner, power, goal);
-        // A rise under a cap takes as long as whatever must start there.
-        let told = arrived && (!miner.response.caps || goal < from);
-        if let Some(sent) = self.sent.filter(|sent| told && !sent.arrived && !sent.from_sleep) {
-            // Only a way that was long enough tells anything about time.
-            if !near(miner, sent.from, goal) && expected > Duration::ZERO {
-                let ratio = taken.as_secs_f64() / expected.as_secs_f64();
-                // A first reading that comes late says only "not slower than that".
-                if ratio > 1.0 || taken < expected {
-                    let pace = (self.pace * ratio).clamp(PACE_RANGE.0, PACE_RANGE.1);
-                    self.pace += (pace - self.pace) * PACE_WEIGHT;
-                }
-            }
-        }
-        if arrived {
-            self.arrive(miner, at, goal);
-        }
-        // What starts, stops or has restarted says nothing about where a miner settles. Nor does one that draws next to nothing
-        // and does not sleep: it waits for its pool, say, and may draw all that it was told at any moment.
-        let idle = power < miner.minimum().get() * MOVED;
-        let hashing = matches!(activity, Activity::Hashing | Activity::Unknown) && !self.restarted && !idle;
-        if !hashing || !due || !steady || self.unheard(at) {
-            return;
-        }
-        let way = goal - from;
-        let long_way = way.abs() > miner.nameplate.get() * SHORT_WAY;
-        let stuck = long_way && (power - from).abs() < way.abs() * MOVED;
-        if long_way && !stuck && self.sent.is_some_and(|sent| sent.accepted) {
-            self.proven = true;
-            self.deaf_until = None;
-            self.deaf_for = DEAF.0;
-        }
-        let long = taken > expected.mul_f64(3.0) + settings.straggler_grace;
-        if stuck && (way < 0.0 || !long) {
-            return;
-        }
-        // Below where it was told to go a slow one may still be on its way up.
-        let rising = power > from && power < asked.get() && !near(miner, power, asked.get());
-        if rising && !self.has_stood(at) {
-            return;
-        }
-        if beside_a_cap(miner, asked, power) {
-            return;
-        }
-        self.settling.learn(asked.get(), power, miner.nameplate.get());
-        self.holds = Some(self.holds.map_or(power, |known| known + (power - known) * PACE_WEIGHT));
-        if near(miner, power, self.settled(miner, self.setpoint)) {
-            self.arrive(miner, at, power);
-        }
-    }
-
-    /// Whether the draw has stood since the reading before.
-    fn steady(&mut self, miner: &Miner, power: f64, at: Moment) -> bool {
-        let Some((before, known)) = self.reading else {
-            self.reading = Some((at, power));
-            return false;
-        };
-        let apart = at - before;
-        if apart < STEADY_OVER {
-            return false;
-        }
-        self.reading = Some((at, power));
-        let most = miner.nameplate.get() * STEADY * apart.as_secs_f64().min(10.0);
-        // A reading is steady within its own noise, whatever the time.
-        (power - known).abs() <= most.max(band(miner))
-    }
-
-    /// Whether the draw has stood for longer than a slow climb stays within its noise.
-    fn has_stood(&self, at: Moment) -> bool {
-        self.standing.is_some_and(|(since, _)| at - since >= STOOD)
-    }
-
-    fn note_progress(&mut self, miner: &Miner, power: f64, goal: f64, now: Moment) {
-        if let Some(sent) = self.sent.as_mut() {
-            let way = sent.from - goal;
-            sent.moving |= way.abs() > miner.nameplate.get() * NEAR.1 && (sent.from - power) / way > MOVED;
-            let closer = (sent.stuck_at - goal).abs() - (power - goal).abs();
-            if near(miner, power, goal)
-                || closer > (sent.stuck_at.abs() * NEAR.0).max(miner.nameplate.get() * NEAR.1)
-            {
-                sent.stuck_since = now;
-                sent.stuck_at = power;
-            }
-        }
-    }
-
-    /// A reading of this moment is at the goal.
-    fn arrive(&mut self, miner: &Miner, at: Moment, goal: f64) {
-        if let Some(sent) = self.sent.as_mut() {
-            if at <= sent.at {
-                return;
-            }
-            if !sent.arrived && !near(miner, sent.from, goal) {
-                self.responded = Some(at - sent.at);
-            }
-            sent.arrived = true;
-            // A miner that had to be forced to sleep, or that said no, is not trusted again because it lies still.
-            if !sent.accepted || sent.escalated {
-                return;
-            }
-        }
-        self.failures = 0;
     }
 }
 

@@ -484,6 +484,12 @@ impl Miner {
         if self.sleeps { Target::Sleep } else { Target::Power(self.minimum()) }
     }
 
+    /// What it draws at the least where nothing breaks what was agreed: asleep, or where it does not sleep by its contract or at its
+    /// lowest point.
+    pub fn least(&self) -> Watts {
+        if self.sleeps { self.sleep } else { self.contract.unwrap_or_else(|| self.minimum()) }
+    }
+
     /// The least it can draw while hashing.
     pub fn minimum(&self) -> Watts {
         self.points.first().map_or(self.nameplate, |point| point.power)
