@@ -10,13 +10,17 @@ use crate::control::snapshot::{
 };
 use crate::miner::{Connection, DriverKind};
 use crate::sim::fleet::parsed;
-use crate::sim::miner::{MinerState, Obstacle, Pace, Refusal, Setting, SimMiner};
+use crate::sim::miner::{MinerState, Obstacle, Pace, Refusal, Setting, SimMiner, Work};
 use crate::sim::scenario::MinerFault;
 use crate::sim::script::Turn;
 use crate::units::{Hashrate, Watts};
 
 /// From a command on one side to the other, and back.
 const WIRE: Duration = Duration::from_millis(30);
+/// The same to a BMC: it is asked what stands before it is told, and takes about 0.3 s for each.
+const BMC_WIRE: Duration = Duration::from_millis(600);
+/// The same to a `zeusd`: eight processors, one after the other, 32 ms each.
+const ZEUSD_WIRE: Duration = Duration::from_millis(8 * 32);
 /// How often one is looked at that does not answer.
 const OBSTACLE: Duration = Duration::from_millis(250);
 /// When a miner is read back after a command.
@@ -53,6 +57,8 @@ pub(super) struct Unit {
     sim: SimMiner,
     driver: DriverKind,
     rated: Watts,
+    /// From a command on this side to the other.
+    wire: Duration,
     timeout: Duration,
     poll_period: Duration,
     silent_after: Duration,
@@ -86,6 +92,11 @@ impl Unit {
             sim,
             driver: connection.driver,
             rated: connection.rated,
+            wire: match connection.driver {
+                DriverKind::Redfish => BMC_WIRE,
+                DriverKind::Zeusd => ZEUSD_WIRE,
+                _ => WIRE,
+            },
             timeout: connection.timeout,
             poll_period: spec.poll_period,
             silent_after: spec.silent_after,
@@ -121,6 +132,11 @@ impl Unit {
     /// Draw, hashrate, and up to when the draw stands still by itself.
     pub(super) fn pulse(&self, now: Moment) -> (Watts, Hashrate, Moment) {
         self.sim.pulse(now)
+    }
+
+    /// The work that it was asked for and has done.
+    pub(super) fn work(&self) -> Option<Work> {
+        self.sim.work()
     }
 
     /// How often it was woken, and how often put to sleep.
@@ -210,7 +226,7 @@ impl Unit {
         if let Some((target, sequence)) = self.order.take() {
             self.exchange = Some(Exchange {
                 ask: Ask::Command { target, sequence },
-                arrives: now + WIRE,
+                arrives: now + self.wire,
                 until: now + self.timeout,
             });
             self.input.delivery = Some(Delivery { sequence, target, at: now, outcome: Outcome::InFlight });
