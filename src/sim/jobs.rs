@@ -20,9 +20,7 @@ pub fn of(site: &Site, scenario: &Scenario) -> Result<Vec<Vec<(Duration, Demand)
     let mut all: Vec<Vec<(Duration, Demand)>> = vec![Vec::new(); site.miners.len()];
     for job in &scenario.jobs {
         for position in miners(site, scenario, &job.choice)? {
-            if let Some(miner) =
-                site.miners.get(position).filter(|member| member.class == LoadClass::Miner)
-            {
+            if let Some(miner) = site.miners.get(position).filter(|member| member.class == LoadClass::Miner) {
                 let words = format!("`{}` is a miner; only servers have jobs", miner.name);
                 return Err(scenario.error(job.choice.name.place, words));
             }

@@ -57,6 +57,8 @@ pub(super) struct Unit {
     sim: SimMiner,
     driver: DriverKind,
     rated: Watts,
+    /// The least that it draws while it works.
+    lowest: Watts,
     /// From a command on this side to the other.
     wire: Duration,
     timeout: Duration,
@@ -92,6 +94,7 @@ impl Unit {
             sim,
             driver: connection.driver,
             rated: connection.rated,
+            lowest: spec.minimum(),
             wire: match connection.driver {
                 DriverKind::Redfish => BMC_WIRE,
                 DriverKind::Zeusd => ZEUSD_WIRE,
@@ -366,6 +369,14 @@ impl Unit {
     /// Carries a command out, as its driver would.
     fn obey(&mut self, target: Target, at: Moment) -> Result<(), Refusal> {
         match target {
+            // As their drivers do: the lowest cap, and no yes.
+            Target::Sleep if matches!(self.driver, DriverKind::Redfish | DriverKind::Zeusd) => {
+                self.sim.set_power(self.lowest, at)?;
+                if self.sim.obeys() {
+                    self.target = Target::Power(self.lowest);
+                }
+                return Err(Refusal::Failed);
+            }
             Target::Sleep => {
                 let mines = self.sim.state(at) != MinerState::Asleep;
                 self.sim.sleep(at)?;

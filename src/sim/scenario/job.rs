@@ -133,11 +133,7 @@ struct RawIdle {
 }
 
 /// Reads a job. `begins` is the time of day at which the scenario does.
-pub(super) fn read(
-    source: &Source<'_>,
-    raw: &RawJob,
-    begins: Duration,
-) -> Result<JobEvent, ScenarioError> {
+pub(super) fn read(source: &Source<'_>, raw: &RawJob, begins: Duration) -> Result<JobEvent, ScenarioError> {
     let demand = match (&raw.training, &raw.inference, &raw.idle) {
         (Some(training), None, None) => Demand::Training {
             swing: share(source, training.swing.as_ref(), 0.0, 0.0..=0.9)?,

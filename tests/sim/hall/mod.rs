@@ -96,7 +96,13 @@ fn hall(manner: &str) -> String {
 /// The demo's 120 miners, on one circuit.
 fn yard(manner: &str) -> String {
     let miners = |name: &str, driver: &str, model: &str, net: u8| {
-        group(name, driver, "yard", (net, 40), &format!("model = \"{model}\"\nstart_time = \"30s\"\n{manner}"))
+        group(
+            name,
+            driver,
+            "yard",
+            (net, 40),
+            &format!("model = \"{model}\"\nstart_time = \"30s\"\n{manner}"),
+        )
     };
     YARD.to_owned()
         + &miners("m60s", "whatsminer-v3", "m60s", 1)
