@@ -192,6 +192,19 @@ impl Seen {
         self.flows.iter().filter(above).map(|(at, ..)| *at).fold(from, f64::max)
     }
 
+    /// The mean of what was imported from a time on, exports apart.
+    fn imported(&self, from: f64) -> f64 {
+        let (mut energy, mut time) = (0.0, 0.0);
+        for pair in self.flows.windows(2) {
+            let [(then, _, _), (now, _, import)] = pair else { continue };
+            if *then >= from {
+                energy += import.max(0.0) * (now - then);
+                time += now - then;
+            }
+        }
+        energy / time
+    }
+
     /// The highest import from a time on.
     fn import(&self, from: f64) -> f64 {
         self.flows.iter().filter(|(at, ..)| *at >= from).map(|(_, _, import)| *import).fold(0.0, f64::max)

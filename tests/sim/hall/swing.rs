@@ -7,6 +7,8 @@ use super::{HEAD, Seen, YARD, group, miners, replay, run, scenario, site};
 
 const WARM_UP: f64 = 120.0;
 const COUNTED: f64 = 180.0;
+/// How far the swing rises above its mean, in watts.
+const ENVELOPE: f64 = 200e3;
 
 /// What came of it at a frequency: commands for each miner and minute, and the highest import in watts.
 fn came(frequency: &str) -> (f64, f64) {
@@ -30,9 +32,10 @@ fn came(frequency: &str) -> (f64, f64) {
     let import = seen.import(WARM_UP);
     let mean = seen.mean(WARM_UP, WARM_UP + COUNTED);
     println!(
-        "±20 % at {frequency}: {commands:.2} commands for each miner and minute, import at most {:.1} kW, {:.0} kW drawn of 1800 on \
-         the mean (1600 is all that leaves room for the highest)",
+        "±20 % at {frequency}: {commands:.2} commands for each miner and minute, import at most {:.1} kW and {:.2} kW on the mean, \
+         {:.0} kW drawn of 1800 on the mean (1600 is all that leaves room for the highest)",
         import / 1e3,
+        seen.imported(WARM_UP) / 1e3,
         mean / 1e3
     );
     (commands, import)
@@ -42,8 +45,9 @@ fn came(frequency: &str) -> (f64, f64) {
 fn is_not_chased(frequency: &str) {
     let (commands, import) = came(frequency);
     assert!(commands <= 2.0, "{commands:.2} commands for each miner and minute at {frequency}");
-    // Of a hall of a megawatt: what meters are off by.
-    assert!(import <= 10e3, "{import:.0} W are imported at {frequency}");
+    // Half of the swing is what the hall itself draws above its mean; miners that follow it down and not up again, or up and not down,
+    // would make it more.
+    assert!(import <= ENVELOPE, "{import:.0} W are imported at {frequency}");
 }
 
 #[test]
