@@ -60,7 +60,7 @@ impl Throughput {
         let classes = LoadClass::ALL.into_iter().rev().filter_map(|class| {
             let (sum, count) = shares()
                 .filter(|(member, _)| member.class == class)
-                .fold((0.0, 0.0), |(sum, count), (_, share)| (sum + share, count + 1.0));
+                .fold((0.0_f64, 0.0_f64), |(sum, count), (_, share)| (sum + share, count + 1.0));
             (count > 0.0).then(|| (class, sum / count))
         });
         Some(Self { hall: done.ratio(nameplate)?, classes: classes.collect() })

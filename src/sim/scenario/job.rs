@@ -74,8 +74,8 @@ impl Demand {
     pub fn share(&self, time: Duration, phase: f64) -> f64 {
         match self {
             Self::Training { swing, frequency, in_step } => {
-                let turns = time.as_secs_f64() * frequency + if *in_step { 0.0 } else { phase };
-                (1.0 + swing * (std::f64::consts::TAU * turns.fract()).sin()) / (1.0 + swing)
+                let turns = time.as_secs_f64() * *frequency + if *in_step { 0.0 } else { phase };
+                (1.0 + *swing * (std::f64::consts::TAU * turns.fract()).sin()) / (1.0 + *swing)
             }
             Self::Inference { low, high, peaks, begins } => {
                 let now = (time.as_secs_f64() + begins.as_secs_f64()).rem_euclid(DAY);
@@ -84,7 +84,7 @@ impl Demand {
                     let apart = apart.min(DAY - apart) / WIDTH;
                     (-0.5 * apart * apart).exp()
                 };
-                low + (high - low) * peaks.iter().map(bump).fold(0.0, f64::max)
+                *low + (*high - *low) * peaks.iter().map(bump).fold(0.0, f64::max)
             }
             Self::Idle { draw } => *draw,
         }

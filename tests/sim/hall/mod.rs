@@ -170,7 +170,7 @@ impl Watcher for Seen {
 impl Seen {
     /// The mean draw from a time to another.
     fn mean(&self, from: f64, to: f64) -> f64 {
-        let (mut energy, mut time) = (0.0, 0.0);
+        let (mut energy, mut time) = (0.0_f64, 0.0_f64);
         for pair in self.flows.windows(2) {
             let [(then, before, _), (now, after, _)] = pair else { continue };
             if *then >= from && *now <= to {
@@ -194,7 +194,7 @@ impl Seen {
 
     /// The mean of what was imported from a time on, exports apart.
     fn imported(&self, from: f64) -> f64 {
-        let (mut energy, mut time) = (0.0, 0.0);
+        let (mut energy, mut time) = (0.0_f64, 0.0_f64);
         for pair in self.flows.windows(2) {
             let [(then, _, _), (now, _, import)] = pair else { continue };
             if *then >= from {

@@ -85,7 +85,7 @@ impl Jobs {
 
     /// The part of its work at full power that is done at a draw.
     fn throughput(&self, watts: f64) -> f64 {
-        let mut below = (0.0, 0.0);
+        let mut below = (0.0_f64, 0.0_f64);
         for here in &self.curve {
             if watts <= here.0 {
                 let span = here.0 - below.0;
