@@ -82,7 +82,7 @@ impl Demand {
                 let bump = |peak: &Duration| {
                     let apart = (now - peak.as_secs_f64()).abs();
                     let apart = apart.min(DAY - apart) / WIDTH;
-                    (-0.5 * apart * apart).exp()
+                    (apart * apart / -2.0).exp()
                 };
                 *low + (*high - *low) * peaks.iter().map(bump).fold(0.0, f64::max)
             }
