@@ -97,6 +97,9 @@ pub const DEMO: &str = include_str!("../../config/demo.toml");
 /// The site of `ballast demo --fleet mixed`: at least one miner of every driver.
 pub const DEMO_MIXED: &str = include_str!("../../config/demo-mixed.toml");
 
+/// The site of `ballast demo --fleet ai`: a hall of servers and the standard miners on one feeder.
+pub const DEMO_AI: &str = include_str!("../../config/demo-ai.toml");
+
 /// The fleets that the demo has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum DemoFleet {
@@ -105,6 +108,18 @@ pub enum DemoFleet {
     Standard,
     /// At least one miner of every driver, two devices of the operator's own, and two miners that can only be watched
     Mixed,
+    /// The standard miners, and beside them an AI hall of 12 servers in three classes, when the grid asks for less
+    Ai,
+}
+
+impl DemoFleet {
+    /// The built-in scenario that shows it.
+    pub const fn scenario(self) -> &'static str {
+        match self {
+            Self::Standard | Self::Mixed => "cloudy-hour",
+            Self::Ai => "ai-event",
+        }
+    }
 }
 
 /// The password of the demo's miners and the token of its operator, as its configuration names the files.
@@ -254,6 +269,7 @@ pub fn demo_fleet(fleet: DemoFleet, network: u8) -> Result<Config, ConfigErrors>
     let (file, text) = match fleet {
         DemoFleet::Standard => ("demo.toml", DEMO),
         DemoFleet::Mixed => ("demo-mixed.toml", DEMO_MIXED),
+        DemoFleet::Ai => ("demo-ai.toml", DEMO_AI),
     };
     let text = text.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
     parse(&text, Path::new(file), &Options { files: DEMO_FILES, ..Options::default() })

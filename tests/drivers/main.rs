@@ -2,6 +2,7 @@
 //! against clients that others wrote.
 #![cfg(test)]
 
+mod ai_demo;
 mod auradine;
 mod avalon;
 mod axeos;

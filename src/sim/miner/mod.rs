@@ -52,11 +52,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Moment};
 use crate::control::site::{Miner, OperatingPoint};
 use crate::miner::{Connection, DriverKind};
-use crate::sim::scenario::Deviation;
+use crate::sim::scenario::{Demand, Deviation};
 use crate::units::{Hashrate, Watts};
 
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
-pub use physics::{Habits, MinerState, Pace, Physics, Setting};
+pub use physics::{Habits, MinerState, Pace, Physics, Setting, Work};
 pub use redfish::{Form as BmcForm, Manner as BmcManner};
 pub use zeusd::Manner as ZeusdManner;
 
@@ -268,6 +268,18 @@ impl SimMiner {
             zeusd: Mutex::default(),
             changes: watch::Sender::new(()),
         }
+    }
+
+    /// The same with jobs, each from a time since the start on: it draws no more than they ask for. `spec` is its own.
+    #[must_use]
+    pub fn with_jobs(mut self, spec: &Miner, jobs: Vec<(Duration, Demand)>) -> Self {
+        self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).physics.take_jobs(spec, jobs);
+        self
+    }
+
+    /// The work that it was asked for and has done, up to when its draw was last asked for; `None` without jobs.
+    pub fn work(&self) -> Option<Work> {
+        self.lock().physics.work()
     }
 
     /// Never held across an await; a panic elsewhere leaves a state that is still worth reading.

@@ -36,8 +36,10 @@ pub(super) const MAKE: Make = Make {
     beside: &[],
 };
 
-/// How many processors it has.
-const GPUS: u16 = 4;
+/// How many processors a small server has, and a large one.
+const GPUS: [u16; 2] = [4, 8];
+/// No processor draws more, in watts: a server whose four would is a large one.
+const MOST_OF_ONE: f64 = 1_000.0;
 
 /// How it behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -61,6 +63,8 @@ struct Service {
     clock: Clock,
     /// What the server draws beside its processors, in watts.
     base: f64,
+    /// How many processors it has.
+    gpus: u16,
     /// The limit of each processor, in milliwatts.
     limits: Mutex<Vec<u32>>,
 }
@@ -84,13 +88,20 @@ async fn run(door: Door, base: f64) {
         Some(Setting::Watts(watts)) => watts.get(),
         _ => miner.maximum.get(),
     };
-    let limits = Mutex::new(vec![each(set, base); usize::from(GPUS)]);
-    rest::run(door, Service { miner, clock, base, limits }).await;
+    let gpus = gpus_of(miner.maximum.get() - base);
+    let limits = Mutex::new(vec![each(set, base, gpus); usize::from(gpus)]);
+    rest::run(door, Service { miner, clock, base, gpus, limits }).await;
 }
 
-/// The part of one processor in a power of the server, in milliwatts.
-fn each(watts: f64, base: f64) -> u32 {
-    milliwatts((watts - base) / f64::from(GPUS))
+/// How many processors draw so many watts together at the most.
+fn gpus_of(watts: f64) -> u16 {
+    let [few, many] = GPUS;
+    if watts > f64::from(few) * MOST_OF_ONE { many } else { few }
+}
+
+/// The part of one of these processors in a power of the server, in milliwatts.
+fn each(watts: f64, base: f64, gpus: u16) -> u32 {
+    milliwatts((watts - base) / f64::from(gpus))
 }
 
 fn milliwatts(watts: f64) -> u32 {
@@ -160,7 +171,8 @@ impl Service {
 
     /// The lowest and highest limit of each processor, in milliwatts.
     fn bounds(&self) -> (u32, u32) {
-        (each(self.miner.minimum.get(), self.base), each(self.miner.maximum.get(), self.base))
+        let of = |watts: Watts| each(watts.get(), self.base, self.gpus);
+        (of(self.miner.minimum), of(self.miner.maximum))
     }
 
     /// The groups that are enabled.
@@ -208,7 +220,7 @@ impl Service {
     fn discovery(&self, manner: &Manner, view: &View) -> Value {
         let gpu = |id: u16| json!({ "id": id, "name": self.miner.identity.model });
         json!({
-            "gpus": (0..GPUS).map(gpu).collect::<Vec<_>>(), "cpus": [],
+            "gpus": (0..self.gpus).map(gpu).collect::<Vec<_>>(), "cpus": [],
             "enabled_api_groups": Self::groups(manner, view), "auth_required": !manner.open,
         })
     }
@@ -230,8 +242,8 @@ impl Service {
             Err(refusal) => return refusal,
         };
         let ids = match query.get("gpu_ids") {
-            None => (0..GPUS).collect(),
-            Some(ids) => match ids_of(ids, "not found") {
+            None => (0..self.gpus).collect(),
+            Some(ids) => match ids_of(ids, self.gpus, "not found") {
                 Ok(ids) => ids,
                 Err(refusal) => return refusal,
             },
@@ -278,7 +290,7 @@ impl Service {
             return (StatusCode::BAD_REQUEST, "Query deserialize error: missing or invalid field")
                 .into_response();
         };
-        let ids = match ids_of(ids, "does not exist.") {
+        let ids = match ids_of(ids, self.gpus, "does not exist.") {
             Ok(ids) => ids,
             Err(refusal) => return refusal,
         };
@@ -336,15 +348,15 @@ fn query(asked: &Asked, known: &[&str]) -> Result<BTreeMap<String, String>, Resp
     }
 }
 
-/// A list of ids; one that it does not have is answered in these words.
+/// A list of ids; one that it does not have, of so many, is answered in these words.
 #[expect(clippy::result_large_err, reason = "the error is the answer itself")]
-fn ids_of(text: &str, unknown: &str) -> Result<Vec<u16>, Response> {
+fn ids_of(text: &str, gpus: u16, unknown: &str) -> Result<Vec<u16>, Response> {
     let mut ids = Vec::new();
     for part in text.split(',').map(str::trim) {
         let Ok(id) = part.parse::<u16>() else {
             return Err(error(StatusCode::BAD_REQUEST, format!("Invalid GPU index: {part}")));
         };
-        if id >= GPUS {
+        if id >= gpus {
             return Err(error(StatusCode::BAD_REQUEST, format!("GPU {id} {unknown}")));
         }
         ids.push(id);
