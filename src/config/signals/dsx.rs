@@ -6,7 +6,6 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::{Context, oldest_message};
-use crate::config::diagnostic::At;
 use crate::config::mqtt::{Broker, Way, client_id, way};
 use crate::config::quantity;
 use crate::config::reader::{Table, Wrong, shorten, text_of};
