@@ -72,7 +72,7 @@ impl<'s> Partner<'s> {
     /// Sends a list of targets; gives its correlation id.
     fn set(&self, data: &str, more: &[&str]) -> String {
         let broker = self.broker();
-        let arguments = [&["set", broker.as_str(), ".", data], more].concat();
+        let arguments = [&["set", broker.as_str(), ".", data][..], more].concat();
         let output = self.command(&arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
