@@ -1,11 +1,12 @@
 //! What every connection to a broker of MQTT has in common, whichever version of the protocol is spoken there.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::Transport;
 
-use crate::config::Tls;
+use crate::secret::Secret;
 use crate::tls;
 
 /// Wait before the first new attempt to connect; it doubles with each that fails …
@@ -24,6 +25,18 @@ pub const CONNECT_SECONDS: u64 = 10;
 pub const GOODBYE: Duration = Duration::from_secs(1);
 /// The longest words of an error, in characters.
 const LONGEST_WORDS: usize = 200;
+
+/// A certificate and its key, both PEM.
+pub type Identity = (Arc<[u8]>, Secret);
+
+/// How a connection is encrypted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// Certificates (PEM) of those who may vouch for the broker; those that the machine trusts without it.
+    pub authority: Option<Arc<[u8]>>,
+    /// Our own certificate and its key (PEM).
+    pub identity: Option<Identity>,
+}
 
 /// A connection that is encrypted as the configuration says.
 ///

@@ -3,7 +3,7 @@
 pub use ballast_core::{control, units};
 
 pub mod alarm;
-mod broker;
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;

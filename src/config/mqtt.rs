@@ -10,6 +10,8 @@ use super::diagnostic::At;
 use super::reader::{Table, Wrong, text_of};
 use super::secrets::Store;
 use super::urls;
+use crate::broker::Identity;
+pub use crate::broker::Tls;
 use crate::secret::Secret;
 use crate::signal::{Kind, Spec};
 use crate::tls;
@@ -53,18 +55,6 @@ pub struct Orders {
     pub source: String,
     /// How long ago a message may have been sent.
     pub oldest: Duration,
-}
-
-/// A certificate and its key, both PEM.
-pub type Identity = (Arc<[u8]>, Secret);
-
-/// How the connection is encrypted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// Certificates (PEM) of those who may vouch for the broker; those that the machine trusts without it.
-    pub authority: Option<Arc<[u8]>>,
-    /// Our own certificate and its key (PEM).
-    pub identity: Option<Identity>,
 }
 
 /// The name of a site as a part of a topic: lower case, `-` for whatever has a meaning there.

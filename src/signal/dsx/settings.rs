@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::plan::Feeds;
-use crate::config::Tls;
+use crate::broker::Tls;
 use crate::oauth::Credentials;
 use crate::secret::Secret;
 
