@@ -150,17 +150,27 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
     eventually("the way down is told from its beginning to its end", seconds(30.0), || {
         let names = names();
         let place = |name: &str| names.iter().rposition(|known| known == name);
-        (place("target_set")? < place("start_ramp_down")? && place("start_ramp_down")? < place("end_ramp_down")?)
-            .then_some(())
+        (place("target_set")? < place("start_ramp_down")?
+            && place("start_ramp_down")? < place("end_ramp_down")?)
+        .then_some(())
     });
     let last = states(&site, "heard").pop().unwrap();
     let target = &last["targets"][0];
-    assert_eq!((&target["correlation_id"], &target["active"]), (&correlation.as_str().into(), &true.into()), "{last}");
+    assert_eq!(
+        (&target["correlation_id"], &target["active"]),
+        (&correlation.as_str().into(), &true.into()),
+        "{last}"
+    );
     assert_eq!(target["load_constraint"]["value"], 17_000.0, "{last}");
-    eventually("it is met", seconds(30.0), || (states(&site, "heard").pop()?["compliant"] == true).then_some(()));
+    eventually("it is met", seconds(30.0), || {
+        (states(&site, "heard").pop()?["compliant"] == true).then_some(())
+    });
     let all = told(&site, "heard");
     let answered = all.iter().find(|line| line["event"]["correlationid"] == correlation.as_str());
-    assert!(answered.is_some_and(|line| line["event"]["traceparent"].is_string()), "the list is answered by its name");
+    assert!(
+        answered.is_some_and(|line| line["event"]["traceparent"].is_string()),
+        "the list is answered by its name"
+    );
 
     // None of these moves anything, each makes the source degraded, and the log says why.
     let stranger = "from=kept";
@@ -172,7 +182,11 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
         ("longer than `oldest_message`", NULL, &["age=120"]),
         ("not from the partner", NULL, &["source=somebody"]),
         ("came before", NULL, &[stranger]),
-        ("is not one of ours", r#"{"targets": [{"interval": {}, "feed_tags": ["x"], "load_constraint": null}]}"#, &[]),
+        (
+            "is not one of ours",
+            r#"{"targets": [{"interval": {}, "feed_tags": ["x"], "load_constraint": null}]}"#,
+            &[],
+        ),
         ("no `targets`", "{}", &[]),
     ] {
         partner.set(data, more);
@@ -183,12 +197,25 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
     assert!(log.contains("a message is refused"), "{log}");
     assert!(!log.contains(SECRET) && !log.contains("PRIVATE KEY"));
     partner.set(&hall(16), &[]);
-    eventually("a sound list makes the source sound", seconds(20.0), || (state(&site) == "limited").then_some(()));
+    eventually("a sound list makes the source sound", seconds(20.0), || {
+        (state(&site) == "limited").then_some(())
+    });
     partner.set(NULL, &[]);
     eventually("power returns", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
     eventually("the way up is told to its end", seconds(60.0), || {
         names().iter().any(|name| name == "end_ramp_up").then_some(())
     });
+
+    // Another key, which nobody here was told of: the key set is read anew for it, once a minute at the most.
+    assert!(partner.command(&["rotate", "."]).status().unwrap().success());
+    eventually("the new key counts", seconds(120.0), || {
+        partner.set(&hall(16), &["key=rogue", "kid=acme-2"]);
+        (sim.truth().fleet < 16_300.0).then_some(())
+    });
+    partner.set(NULL, &[]);
+    always("the old one does not", seconds(5.0), || sim.truth().fleet, |fleet| *fleet < 16_500.0);
+    partner.set(NULL, &["key=rogue", "kid=acme-2"]);
+    eventually("power returns once more", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
 
     // A lost broker is a lost source. It comes back with nothing kept, so only the partner gives control back.
     broker.down();
@@ -198,9 +225,16 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
     eventually("the partner is told again", seconds(90.0), || {
         (!states(&site, "again").is_empty()).then_some(())
     });
-    always("to be connected is not to be in control", seconds(5.0), || sim.truth().fleet, |fleet| *fleet < 15_700.0);
-    partner.set(NULL, &[]);
-    eventually("the partner gives control back", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+    always(
+        "to be connected is not to be in control",
+        seconds(5.0),
+        || sim.truth().fleet,
+        |fleet| *fleet < 15_700.0,
+    );
+    partner.set(NULL, &["key=rogue", "kid=acme-2"]);
+    eventually("the partner gives control back", seconds(40.0), || {
+        (sim.truth().fleet > 20_000.0).then_some(())
+    });
 }
 
 #[test]
@@ -210,7 +244,8 @@ fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
     let _broker = Broker::start(&site, "");
     let partner = Partner::new(&site, python);
     site.write("site.toml", &site.config(&feeder(), &source("breach_after = \"3s\"\n")));
-    let deaf = "[[event]]\nat = \"0s\"\nfor = \"60s\"\nminer = { name = \"*\", fault = \"ignore-commands\" }\n";
+    let deaf =
+        "[[event]]\nat = \"0s\"\nfor = \"60s\"\nminer = { name = \"*\", fault = \"ignore-commands\" }\n";
     let sim = site.simulate("site.toml", &scenario(deaf));
     let _listener = partner.listen("heard");
     let _daemon = site.run("site.toml");
@@ -221,7 +256,11 @@ fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
     };
     let first = eventually("the breach is told", seconds(30.0), || alerts().into_iter().next());
     let data = &first["data"];
-    assert_eq!((&data["status"], &data["severity"], &first["qos"]), (&"active".into(), &"critical".into(), &2.into()), "{data}");
+    assert_eq!(
+        (&data["status"], &data["severity"], &first["qos"]),
+        (&"active".into(), &"critical".into(), &2.into()),
+        "{data}"
+    );
     assert_eq!(data["target"]["correlation_id"], correlation.as_str(), "{data}");
     assert!(data["measured_load"]["value"].as_f64().unwrap() > 16_800.0, "{data}");
     let hints = data["shed_hints"].as_array().unwrap();
@@ -231,5 +270,8 @@ fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
         alerts().into_iter().find(|line| line["data"]["status"] == "resolved")
     });
     assert_eq!(last["data"]["breach"]["breach_id"], data["breach"]["breach_id"]);
-    assert!(last["data"]["shed_hints"].is_null() && last["data"]["breach"]["resolved_at"].is_string(), "{last}");
+    assert!(
+        last["data"]["shed_hints"].is_null() && last["data"]["breach"]["resolved_at"].is_string(),
+        "{last}"
+    );
 }

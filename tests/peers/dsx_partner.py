@@ -1,6 +1,7 @@
 """A partner of the grid as DSX Flex 1.7 has it, beside nothing of ours: paho-mqtt for the broker and openssl for what is signed.
 
 dsx_partner.py keys FOLDER           makes partner.pem and rogue.pem (RSA), partner-jwks.json, agent.pem and agent.pub (P-256)
+dsx_partner.py rotate FOLDER         the key set has the public half of rogue.pem from now on, as acme-2, and no other
 dsx_partner.py listen BROKER FOLDER  says every message of an agent as a line of JSON, its data verified
 dsx_partner.py set BROKER FOLDER DATA [key=NAME] [alg=ALG] [kid=NAME] [age=SECONDS] [id=UUID] [source=NAME] [as=FILE] [from=FILE]
                                      sends a list of load targets; `as` keeps the message, `from` sends one that was kept
@@ -34,13 +35,20 @@ def keys(folder):
     at = lambda name: os.path.join(folder, name)
     for name in ["partner.pem", "rogue.pem"]:
         openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", at(name))
-    modulus = openssl("rsa", "-in", at("partner.pem"), "-noout", "-modulus").decode().strip().split("=")[1]
-    key = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "acme-1", "n": coded(bytes.fromhex(modulus)), "e": "AQAB"}
-    with open(at("partner-jwks.json"), "w", encoding="utf-8") as file:
-        json.dump({"keys": [key]}, file)
+    publish(folder, "partner.pem", "acme-1")
     openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", at("agent.pem"))
     os.chmod(at("agent.pem"), 0o600)
     openssl("pkey", "-in", at("agent.pem"), "-pubout", "-out", at("agent.pub"))
+
+
+def publish(folder, name, kid):
+    """Puts a key set with one public key in the place of the one before."""
+    modulus = openssl("rsa", "-in", os.path.join(folder, name), "-noout", "-modulus").decode().strip().split("=")[1]
+    key = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": coded(bytes.fromhex(modulus)), "e": "AQAB"}
+    path = os.path.join(folder, "partner-jwks.json")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump({"keys": [key]}, file)
+    os.replace(path + ".new", path)
 
 
 def signed(folder, data, key, alg, kid):
@@ -148,6 +156,8 @@ def say(broker, folder, data, options):
 def main(what, *arguments):
     if what == "keys":
         keys(*arguments)
+    elif what == "rotate":
+        publish(*arguments, "rogue.pem", "acme-2")
     elif what == "listen":
         listen(*arguments)
     elif what == "set":

@@ -47,8 +47,10 @@ fn pair(name: &str) -> (Secret, Value) {
         "kty": "EC", "crv": "P-256", "kid": name, "use": "sig",
         "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..]),
     });
-    let pem =
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(document.as_ref()));
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(document.as_ref())
+    );
     (Secret::new(pem), jwk)
 }
 
@@ -182,7 +184,8 @@ fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
     assert_eq!(refused(&with("data", data.clone())), Refused::Fault(Fault::Unsigned));
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     for (alg, tail) in [("none", ""), ("none", "AA"), ("HS256", "AAAA"), ("ES384", "AAAA")] {
-        let forged = format!("{}.{}.{tail}", part(json!({ "alg": alg, "kid": "acme-1" })), part(data.clone()));
+        let forged =
+            format!("{}.{}.{tail}", part(json!({ "alg": alg, "kid": "acme-1" })), part(data.clone()));
         let told = refused(&with("data", json!(forged)));
         let expected = matches!(told, Refused::Signature(JwsError::Algorithm(_) | JwsError::NotCompact));
         assert!(expected, "{alg}: {told:?}");
@@ -200,7 +203,8 @@ fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
     assert!(matches!(refused(&with("data", json!(other))), Refused::Signature(JwsError::UnknownKey(_))));
     let nameless = format!("{}.{}.AAAA", part(json!({ "alg": "ES256" })), part(data.clone()));
     assert_eq!(refused(&with("data", json!(nameless))), Refused::Signature(JwsError::NoKey));
-    let critical = format!("{}.{}.AAAA", part(json!({ "alg": "ES256", "kid": "acme-1", "crit": ["b64"] })), part(data));
+    let critical =
+        format!("{}.{}.AAAA", part(json!({ "alg": "ES256", "kid": "acme-1", "crit": ["b64"] })), part(data));
     assert_eq!(refused(&with("data", json!(critical))), Refused::Signature(JwsError::Critical));
     for (field, value) in [
         ("source", json!("//grid/v1/isv/somebody-else")),
@@ -216,7 +220,8 @@ fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
         let told = refused(&with(field, value.clone()));
         assert!(!told.to_string().is_empty(), "{field} = {value}");
     }
-    let bytes = [vec![], b"[]".to_vec(), b"{".to_vec(), vec![0xff, 0xfe], vec![b'['; 5_000], vec![b' '; 70_000]];
+    let bytes =
+        [vec![], b"[]".to_vec(), b"{".to_vec(), vec![0xff, 0xfe], vec![b'['; 5_000], vec![b' '; 70_000]];
     for payload in &bytes {
         let told = gate.look(&Raw { payload, again: false }, &partner.keys, NOW);
         assert!(matches!(told, Err(Refused::Fault(_))), "{told:?}");
@@ -244,7 +249,10 @@ fn a_message_is_obeyed_once_and_in_its_time() {
     // The signature does not hold the id and the time: who takes it over into another message is found out.
     let wrapped = look(&mut gate, &partner.keys, &event(2, at(5), &first)).unwrap_err();
     assert_eq!(wrapped, Refused::Rewrapped);
-    assert!(look(&mut gate, &partner.keys, &event(3, at(4), &second)).is_ok(), "the partner says the same anew");
+    assert!(
+        look(&mut gate, &partner.keys, &event(3, at(4), &second)).is_ok(),
+        "the partner says the same anew"
+    );
     let third = json!(partner.sign(&one(watt(2))));
     assert_eq!(look(&mut gate, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
     // After a restart, too.
@@ -260,8 +268,8 @@ fn a_signature_that_was_turned_into_its_equal_is_the_same_one() {
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
     // s becomes n - s (RFC 6979, A.2.5 has n of the curve P-256).
     let order = [
-        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
-        0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51_u8,
+        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51_u8,
     ];
     let mut borrow = 0_i16;
     for at in (0..32).rev() {
@@ -285,7 +293,10 @@ fn keys_of_both_algorithms_are_taken_and_each_is_for_its_own() {
     let verified = rsa.verify(data).unwrap();
     assert_eq!(targets(&verified.payload).unwrap()[0].feeds, ["main-a", "main-b"]);
     let mut broken = data.to_owned();
-    broken.replace_range(data.len() - 8..data.len() - 7, if &data[data.len() - 8..data.len() - 7] == "A" { "B" } else { "A" });
+    broken.replace_range(
+        data.len() - 8..data.len() - 7,
+        if &data[data.len() - 8..data.len() - 7] == "A" { "B" } else { "A" },
+    );
     assert_eq!(rsa.verify(&broken), Err(JwsError::Forged));
     // A key of one kind under the name of the other.
     let mut posing = vector["keys"]["keys"][0].clone();
@@ -318,7 +329,8 @@ fn desk() -> Desk {
                 partner_keys_url = \"https://acme.example/jwks\"\nsigning_key_file = \"dsx.pem\"\nsigning_key_id = \"mill-1\"\n\
                 fail_safe = \"5 kW\"\nfeeds = { main-a = \"a\", main-b = \"b\" }\n";
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    let config = config::parse(text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
+    let config =
+        config::parse(text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
     let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
     Desk::new(config.site, sources, Clock::start(), Arc::new(|| (NOW, Doubt::None)))
 }
@@ -414,7 +426,11 @@ fn events(views: &[View]) -> Vec<(usize, String)> {
 #[test]
 fn a_feed_tells_each_transition_once() {
     let mut views = vec![view(15_000, 15_000, None); 2];
-    views.extend([view(15_000, 9_800, Some(10_000)), view(12_000, 9_800, Some(10_000)), view(9_800, 9_800, Some(10_000))]);
+    views.extend([
+        view(15_000, 9_800, Some(10_000)),
+        view(12_000, 9_800, Some(10_000)),
+        view(9_800, 9_800, Some(10_000)),
+    ]);
     views.extend([view(9_800, 9_800, Some(10_000)); 3]);
     views.extend([view(9_800, 11_000, None), view(11_000, 15_000, None)]);
     views.extend([view(15_000, 15_000, None); 15]);
@@ -451,7 +467,12 @@ fn what_is_not_measured_is_not_compliant_while_a_target_holds() {
 }
 
 /// What a watch tells of one power a second, under one target: second, status, whether critical.
-fn breaches(watch: &mut Watch, powers: &[Option<i32>], target: Option<&Told>, from: u64) -> Vec<(u64, Status, bool)> {
+fn breaches(
+    watch: &mut Watch,
+    powers: &[Option<i32>],
+    target: Option<&Told>,
+    from: u64,
+) -> Vec<(u64, Status, bool)> {
     let mut told = Vec::new();
     for (power, second) in powers.iter().zip(from..) {
         let at = (Moment::millis(second * 1_000), NOW.later(seconds(second)));
@@ -526,11 +547,7 @@ fn said() -> Vec<(&'static str, Value)> {
         let at = (Moment::millis(second * 1_000), NOW.later(seconds(second)));
         watch.follow(Some(Watts::whole(power)), target, at, || uuid(77))
     };
-    let steps = [
-        follow(11_000, Some(&target), 0),
-        follow(13_000, Some(&target), 1),
-        follow(13_000, None, 2),
-    ];
+    let steps = [follow(11_000, Some(&target), 0), follow(13_000, Some(&target), 1), follow(13_000, None, 2)];
     for breach in steps {
         let breach = breach.unwrap();
         said.push(("PowerBreachAlertData", alert("main-a", &breach, &hints)));
@@ -564,7 +581,9 @@ fn said() -> Vec<(&'static str, Value)> {
 #[test]
 fn what_is_sent_is_as_the_schema_has_it() {
     let Some(schema) = std::env::var_os("BALLAST_TEST_DSX_SCHEMA") else {
-        println!("SKIPPED: what DSX Flex is told against its schema; set BALLAST_TEST_DSX_SCHEMA to the file of it (1.7.0)");
+        println!(
+            "SKIPPED: what DSX Flex is told against its schema; set BALLAST_TEST_DSX_SCHEMA to the file of it (1.7.0)"
+        );
         return;
     };
     let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
@@ -586,6 +605,7 @@ fn what_is_sent_is_as_the_schema_has_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/dsx_schema.py");
     let output = Command::new(&python).arg(script).arg(schema).arg(&path).output().unwrap();
     let _ = std::fs::remove_file(&path);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }

@@ -45,10 +45,13 @@ pub(super) fn read(
     let way = way(table, context.store);
     let (account, session) = (account(table, context), client_id(table));
     let identity = table.read("identity", party);
-    let identity = table.require("identity", identity, "write our own name among the agents: identity = \"…\"");
+    let identity =
+        table.require("identity", identity, "write our own name among the agents: identity = \"…\"");
     let partner = table.read("partner", party);
-    let partner = table.require("partner", partner, "write the name of who sets the targets: partner = \"…\"");
-    let (keys, signing, feeds) = (keys(table, context), signing(table, context), feeds(table, context, place));
+    let partner =
+        table.require("partner", partner, "write the name of who sets the targets: partner = \"…\"");
+    let (keys, signing, feeds) =
+        (keys(table, context), signing(table, context), feeds(table, context, place));
     let oldest = oldest_message(table, OLDEST, settings.lost_after);
     let seconds = Duration::from_secs;
     let status_every = table.time("status_every", seconds(5), seconds(3_600));
@@ -57,7 +60,10 @@ pub(super) fn read(
     if settings.lost_after < SIGN_OF_LIFE * 2 {
         table.report().error(
             table.key_span("lost_after"),
-            format!("`lost_after` is shorter than two signs of life of the broker, {} each", quantity::write_time(SIGN_OF_LIFE)),
+            format!(
+                "`lost_after` is shorter than two signs of life of the broker, {} each",
+                quantity::write_time(SIGN_OF_LIFE)
+            ),
             "one that is late would be a lost signal; wait longer",
         );
     }
@@ -204,7 +210,11 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Option<KeysFrom> {
     let url = table.read("partner_keys_url", address);
     match (file, url) {
         (Some(_), Some(url)) => {
-            report.error(url.span, "the keys of the partner are given twice", "keep partner_keys or partner_keys_url");
+            report.error(
+                url.span,
+                "the keys of the partner are given twice",
+                "keep partner_keys or partner_keys_url",
+            );
             None
         }
         (Some(file), None) => {
@@ -285,13 +295,21 @@ fn feeds(table: &Table<'_>, context: &Context<'_, '_>, place: Place) -> Option<F
             sound = false;
         }
         if tags.values().any(|known| *known == circuit) {
-            report.error(span, format!("the circuit of the feed `{}` has another tag already", shorten(tag)), "keep one of them");
+            report.error(
+                span,
+                format!("the circuit of the feed `{}` has another tag already", shorten(tag)),
+                "keep one of them",
+            );
             sound = false;
         }
         tags.insert(tag.to_owned(), circuit);
     }
     if tags.len() > MOST_FEEDS {
-        report.error(table.key_span("feeds"), "`feeds` is too long", format!("the most is {MOST_FEEDS} feeds"));
+        report.error(
+            table.key_span("feeds"),
+            "`feeds` is too long",
+            format!("the most is {MOST_FEEDS} feeds"),
+        );
         sound = false;
     }
     if !tags.values().any(|known| *known == place.circuit) {
@@ -361,7 +379,10 @@ mod tests {
             (format!("{SOUND}feeds = {{ a = \"hall\", b = \"hall\" }}\n"), "has another tag"),
             (format!("{SOUND}lost_after = \"10s\"\noldest_message = \"5s\"\n"), "two signs of life"),
             (format!("{SOUND}oldest_message = \"10min\"\n"), "taken for a sign of life"),
-            (format!("{SOUND}oauth = {{ client_secret = \"hunter2\" }}\n"), "does not belong into the configuration"),
+            (
+                format!("{SOUND}oauth = {{ client_secret = \"hunter2\" }}\n"),
+                "does not belong into the configuration",
+            ),
             (format!("{SOUND}brokers = 1\n"), "unknown key `brokers`"),
         ] {
             let told = errors(&section);

@@ -197,9 +197,9 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
     let mut settings = settings;
     let kind = match kind {
         Word::Http => Kind::Http,
-        Word::Mqtt => Kind::Mqtt(mqtt::Settings {
-            oldest: oldest_message(table, mqtt::OLDEST, settings.lost_after),
-        }),
+        Word::Mqtt => {
+            Kind::Mqtt(mqtt::Settings { oldest: oldest_message(table, mqtt::OLDEST, settings.lost_after) })
+        }
         Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
         Word::Server => Kind::Server(server::read(table, context)?),
         Word::Contact => Kind::Contact(Box::new(contact::read(table, context, &settings)?)),

@@ -73,8 +73,7 @@ pub async fn run(settings: Settings, context: Context) {
     };
     let (client, events) = AsyncClient::new(options, QUEUE);
     let (to, heard) = mpsc::channel(INBOX);
-    let driver =
-        Driver { events, to, tokens, client_id: settings.client_id.clone(), clock: context.clock };
+    let driver = Driver { events, to, tokens, client_id: settings.client_id.clone(), clock: context.clock };
     let mut agent = Agent::new(settings, context, signer, client, http);
     // Neither ends before the other is dropped.
     tokio::join!(driver.run(), agent.run(heard));
@@ -194,7 +193,10 @@ impl Agent {
                 let first = std::mem::replace(&mut self.first, false);
                 self.whole = kept && (self.whole || first);
                 if !kept {
-                    info!(source = &*name, "the broker has kept nothing for us: the next list of targets counts");
+                    info!(
+                        source = &*name,
+                        "the broker has kept nothing for us: the next list of targets counts"
+                    );
                 }
                 let topic = target_topic(&self.settings.partner);
                 if self.client.try_subscribe(topic, QoS::AtLeastOnce).is_err() {
@@ -322,11 +324,12 @@ impl Agent {
             Ok(orders) => orders,
             Err(error) => return self.refuse(&error.to_string()),
         };
-        let standing = desk.glance(source).map_or(0, |glance| {
-            glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count()
-        });
+        let standing = desk
+            .glance(source)
+            .map_or(0, |glance| glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count());
         if standing.saturating_add(orders.len()) > MOST_ORDERS {
-            return self.refuse("a list of targets is refused: too much of the lists before it has not ended yet");
+            return self
+                .refuse("a list of targets is refused: too much of the lists before it has not ended yet");
         }
         let mut concerned: Vec<CircuitId> = self.targets().iter().map(|told| told.circuit).collect();
         let ahead = list.sent.since(now);
@@ -393,7 +396,9 @@ impl Agent {
 
     /// Sends the alerts that wait, while the broker takes them.
     fn flush(&mut self) {
-        while self.up && let Some(alert) = self.untold.pop_front() {
+        while self.up
+            && let Some(alert) = self.untold.pop_front()
+        {
             let trace = Trace::new(rand::random(), rand::random());
             if !self.send(Sent::Breach, &alert, None, &trace) {
                 self.untold.push_front(alert);

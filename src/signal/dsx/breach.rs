@@ -234,7 +234,8 @@ pub fn alert(feed: &str, breach: &Breach, hints: &[Hint]) -> Value {
         "infrastructure_actions": actions,
     });
     if let (Some(alert), false) = (alert.as_object_mut(), over) {
-        let hints: Vec<Value> = (1_u32..).zip(hints).map(|(priority, hint)| write_hint(hint, priority)).collect();
+        let hints: Vec<Value> =
+            (1_u32..).zip(hints).map(|(priority, hint)| write_hint(hint, priority)).collect();
         alert.insert("shed_hints".into(), json!(hints));
     }
     alert

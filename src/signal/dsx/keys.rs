@@ -52,7 +52,8 @@ pub async fn read(from: KeysFrom, http: Client) -> Result<KeySet, String> {
             let shown = path.display().to_string();
             let bytes = tokio::task::spawn_blocking(move || read_file(&path)).await;
             let bytes = bytes.map_err(|_| String::from("the program ends"))?;
-            let bytes = bytes.map_err(|error| format!("cannot read the keys of the partner in {shown}: {error}"))?;
+            let bytes =
+                bytes.map_err(|error| format!("cannot read the keys of the partner in {shown}: {error}"))?;
             KeySet::read(&bytes).map_err(|error| format!("the key set in {shown} cannot be used: {error}"))
         }
         KeysFrom::Url(url) => {

@@ -322,7 +322,8 @@ fn instant(interval: &Value, field: &'static str) -> Result<Option<Wall>, Fault>
 /// A power with its unit, not negative.
 fn power(value: &Value) -> Result<Watts, Fault> {
     let bad = || wrong("load_constraint", &value.to_string(), "a power of zero or more with its unit");
-    let number = value.get("value").and_then(Value::as_f64).filter(|number| *number >= 0.0).ok_or_else(bad)?;
+    let number =
+        value.get("value").and_then(Value::as_f64).filter(|number| *number >= 0.0).ok_or_else(bad)?;
     let factor = match value.get("unit").and_then(Value::as_str) {
         Some("watt") => 1.0,
         Some("kilowatt") => 1e3,

@@ -119,9 +119,11 @@ impl Metadata {
         let others = match scope {
             Scope::Miners => Watts::ZERO,
             Scope::Import => {
-                let below = site.circuits.iter().zip((0..).map(CircuitId)).filter(|(_, id)| {
-                    site.up(*id).any(|(above, _)| above == circuit)
-                });
+                let below = site
+                    .circuits
+                    .iter()
+                    .zip((0..).map(CircuitId))
+                    .filter(|(_, id)| site.up(*id).any(|(above, _)| above == circuit));
                 below.map(|(circuit, _)| circuit.other_load).sum::<Watts>()
             }
         };
@@ -219,7 +221,8 @@ impl Feed {
         let over = match self.way {
             Way::Still => false,
             Way::Down => {
-                let below = view.cap.zip(view.measured).is_some_and(|(cap, power)| power <= limit(cap, NEAR / 2.0));
+                let below =
+                    view.cap.zip(view.measured).is_some_and(|(cap, power)| power <= limit(cap, NEAR / 2.0));
                 below && view.arrived
             }
             Way::Up => self.rest.is_some_and(|since| now.since(since) >= REST),
@@ -240,9 +243,8 @@ impl Feed {
         // Before the first cycle nothing is known, and what is not known is the worst.
         let calculated = self.before.map_or(self.metadata.maximum, |view| view.calculated);
         let measured = self.before.and_then(|view| view.measured);
-        let compliant = binding(targets, self.circuit, true).is_none_or(|target| {
-            measured.is_some_and(|power| power <= limit(target.cap, allowed))
-        });
+        let compliant = binding(targets, self.circuit, true)
+            .is_none_or(|target| measured.is_some_and(|power| power <= limit(target.cap, allowed)));
         let on_its_way = self.way != Way::Still || self.before.is_none_or(|view| !view.arrived);
         let mut state = json!({
             "metadata": {
