@@ -84,7 +84,12 @@ pub fn look(frame: &Frame, source: SourceId, circuit: CircuitId, scope: Scope, n
     let decided = frame.decision.circuits.get(circuit.0)?;
     let (measured, calculated) = match scope {
         Scope::Import => (circuit_power(frame, circuit, now), decided.other + decided.setpoint),
-        Scope::Miners => (Some(decided.miners), decided.setpoint),
+        Scope::Miners => {
+            // Where nothing but members hangs on it, its meter is their draw.
+            let known = frame.site.circuits.get(circuit.0);
+            let own = known.is_some_and(|known| known.dedicated && known.meter.is_some());
+            (if own { circuit_power(frame, circuit, now) } else { Some(decided.miners) }, decided.setpoint)
+        }
     };
     let near = decided.setpoint.scaled(NEAR).max(NEAR_WATTS);
     let caps = frame.snapshot.orders.iter().filter(|order| {
