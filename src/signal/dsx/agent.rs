@@ -22,7 +22,7 @@ use super::settings::{Account, Settings};
 use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
 use crate::control::frame::Frame;
-use crate::control::signal::book::{MOST_ORDERS, Phase};
+use crate::control::signal::book::{MOST_ORDERS, Phase, Trouble};
 use crate::control::signal::{Doubt, Wall};
 use crate::control::site::CircuitId;
 use crate::rate::Bucket;
@@ -46,6 +46,9 @@ const MOST_UNTOLD: usize = 32;
 const REFUSALS: (u32, f64) = (5, 1.0 / 60.0);
 /// Wait before what cannot be prepared is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a source is degraded whose broker has no session of ours.
+const HOLE: &str = "the broker has kept nothing for us";
 
 /// Keys that are on their way.
 type Fetching = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
@@ -189,14 +192,12 @@ impl Agent {
             Heard::Up(kept) => {
                 (self.up, self.trouble) = (true, false);
                 info!(source = &*name, "the broker at {} is connected", self.settings.host);
-                // What came before the first connection of ours was heard by whoever was here before.
+                // What came before the first connection of ours was heard by whoever was here before, unless they knew of a hole.
                 let first = std::mem::replace(&mut self.first, false);
-                self.whole = kept && (self.whole || first);
+                self.whole = kept && (self.whole || (first && !self.knows_of_hole()));
                 if !kept {
-                    info!(
-                        source = &*name,
-                        "the broker has kept nothing for us: the next list of targets counts"
-                    );
+                    info!(source = &*name, "{HOLE}: the next list of targets counts");
+                    self.context.desk.complain(self.context.source, HOLE.into());
                 }
                 let topic = target_topic(&self.settings.partner);
                 if self.client.try_subscribe(topic, QoS::AtLeastOnce).is_err() {
@@ -230,6 +231,13 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Whether the broker was found to have kept nothing, and the partner has not been heard since.
+    fn knows_of_hole(&self) -> bool {
+        let view = self.context.desk.view(self.context.source);
+        let trouble = view.map(|view| view.trouble).unwrap_or_default();
+        trouble.iter().any(|trouble| matches!(trouble, Trouble::Unreadable(words) if **words == *HOLE))
     }
 
     fn sign_of_life(&self) {
