@@ -419,8 +419,8 @@ fn template(
         curve.as_ref().and_then(|curve| Some((curve.points.first()?.power, curve.points.last()?.power)));
     let (class, contract) =
         ends.map_or((LoadClass::Miner, None), |ends| keys.class.of(title, span, driver, ends, report));
-    let pause = ends
-        .and_then(|(lowest, _)| pause::fit(title, driver, class, lowest, keys.pause.as_ref(), report));
+    let pause =
+        ends.and_then(|(lowest, _)| pause::fit(title, driver, class, lowest, keys.pause.as_ref(), report));
     if report.count() > mistakes {
         return None;
     }

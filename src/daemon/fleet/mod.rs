@@ -38,6 +38,8 @@ struct Member {
     silent_after: Duration,
     minimum: Watts,
     maximum: Watts,
+    /// The lowest that it can be told.
+    lowest: Target,
     /// It can be commanded at all.
     commanded: bool,
     session: Session,
@@ -151,7 +153,14 @@ impl Fleet {
         for (wanted, before) in wanted.iter().zip(before) {
             let member = match before {
                 Before::Same(member) => {
-                    Member { maximum: wanted.spec.maximum(), commanded: commanded(wanted.spec), ..*member }
+                    let spec = wanted.spec;
+                    Member {
+                        minimum: spec.minimum(),
+                        maximum: spec.maximum(),
+                        lowest: spec.lowest(),
+                        commanded: commanded(spec),
+                        ..*member
+                    }
                 }
                 Before::Other(shed) => {
                     let member = self.begin(wanted, clock);
@@ -200,6 +209,7 @@ impl Fleet {
             silent_after: spec.silent_after,
             minimum: spec.minimum(),
             maximum: spec.maximum(),
+            lowest: spec.lowest(),
             commanded: commanded(spec),
             session,
             cancel,
@@ -279,7 +289,7 @@ impl Fleet {
         let target = |(index, member): (usize, &Member)| match exit {
             ExitPolicy::Hold => None,
             _ if left_alone(index) => None,
-            ExitPolicy::Sleep => Some((Target::Sleep, Urgency::Shed)),
+            ExitPolicy::Sleep => Some((member.lowest, Urgency::Shed)),
             ExitPolicy::Restore => match leave.get(index) {
                 Some(Leave::Highest) => Some((Target::Power(member.maximum), Urgency::Normal)),
                 Some(Leave::Lowest) => Some((Target::Power(member.minimum), Urgency::Normal)),

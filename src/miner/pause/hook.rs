@@ -115,6 +115,7 @@ impl Hook {
         };
         let (place, wire) = match &settings.way {
             Way::Http { url, token, trust } => {
+                let url = &addressed(url, &name);
                 let endpoint = endpoint_of(url);
                 let place = at(endpoint.clone());
                 let (place, barred) = secured(place, url, &endpoint, trust.as_ref());
@@ -258,6 +259,13 @@ impl Hook {
     }
 }
 
+/// The address for one server: `{name}` in it stands for its name. A parser writes the braces of a path as `%7B` and `%7D`.
+fn addressed(url: &Url, name: &str) -> Url {
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    let text = url.as_str().replace("%7Bname%7D", &name).replace("{name}", &name);
+    text.parse().unwrap_or_else(|_| url.clone())
+}
+
 /// Where an address leads.
 fn endpoint_of(url: &Url) -> Endpoint {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -293,6 +301,17 @@ mod tests {
         assert_eq!(State::named(" Paused\n"), Some(State::Paused));
         for other in ["", "pause", "resumed", "paused now", "PAUSED!"] {
             assert_eq!(State::named(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn each_server_of_a_group_has_an_address_of_its_own() {
+        for (url, expected) in [
+            ("https://tenant.example/pause/{name}", "https://tenant.example/pause/gpu-001"),
+            ("https://tenant.example/pause?of={name}", "https://tenant.example/pause?of=gpu-001"),
+            ("https://tenant.example/pause", "https://tenant.example/pause"),
+        ] {
+            assert_eq!(addressed(&url.parse().unwrap(), "gpu-001").as_str(), expected);
         }
     }
 

@@ -63,7 +63,7 @@ impl Pause {
 pub enum Way {
     /// A service of the tenant's over HTTP.
     Http {
-        /// The address. Only its host is ever shown.
+        /// The address, in whose path or query `{name}` stands for the name of the server. Only its host is ever shown.
         url: Url,
         /// Sent as a bearer token.
         token: Option<Secret>,

@@ -296,11 +296,15 @@ fn whoever_was_paused_is_resumed_before_any_miner_is_woken() {
     let (mut server, mut miner) = (None, None);
     for second in 0..300 {
         for command in plant.cycle().commands.iter().filter(|it| it.target != Target::Sleep) {
-            let first = if command.miner.0 < 10 { &mut miner } else { &mut server };
-            first.get_or_insert(second);
+            match command.miner.0 {
+                0..10 => miner.get_or_insert(second),
+                10 | 11 => server.get_or_insert(second),
+                _ => continue,
+            };
         }
     }
-    assert!(server.is_some() && server <= miner, "{server:?} and {miner:?}");
+    let (Some(server), Some(miner)) = (server, miner) else { panic!("{server:?} and {miner:?}") };
+    assert!(server <= miner, "after {server} s and {miner} s");
     assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
 }
 
