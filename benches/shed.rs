@@ -197,6 +197,7 @@ async fn script(kind: DriverKind) -> Outcomes<Script> {
         device: None,
         certificate: None,
         gpus: None,
+        pause: None,
         rated_is_told: true,
     };
     let mut driver = ballast::miner::driver(&connection, &ballast::miner::http_client()?);

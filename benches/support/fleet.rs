@@ -148,6 +148,7 @@ fn miner(index: usize, circuit: usize) -> Miner {
         class: LoadClass::Miner,
         contract: None,
         sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(kind.sleep),
         nameplate: Watts::whole(kind.nameplate),
         actuator: kind.actuator,

@@ -15,6 +15,7 @@ use super::diagnostic::{At, Report, Span};
 use super::gpus::{self, GpuKeys};
 use super::members::{self, ClassKeys};
 use super::models::{self, Fineness, Model, ResponseKeys};
+use super::pause::{self, PauseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
 use crate::control::site::{CircuitId, LoadClass, Miner};
@@ -22,6 +23,7 @@ use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
+use crate::miner::pause::Pause;
 use crate::miner::{Connection, Credentials, DriverKind, Endpoint, Gpus};
 use crate::tls::Trust;
 use crate::units::Watts;
@@ -74,6 +76,7 @@ pub(super) struct Keys {
     certificate: Option<At<Trust>>,
     gpus: GpuKeys,
     class: ClassKeys,
+    pause: Option<At<PauseKeys>>,
     timeout: Option<Duration>,
     poll_period: Option<At<Duration>>,
     silent_after: Option<At<Duration>>,
@@ -106,6 +109,7 @@ impl Keys {
             certificate: self.certificate.or(group.certificate),
             gpus: self.gpus.or(group.gpus),
             class: self.class.or(group.class),
+            pause: self.pause.or(group.pause),
             timeout: self.timeout.or(group.timeout),
             poll_period: self.poll_period.or(group.poll_period),
             silent_after: self.silent_after.or(group.silent_after),
@@ -297,6 +301,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         certificate,
         gpus: GpuKeys::read(table),
         class: ClassKeys::read(table),
+        pause: pause::read(table, context.store),
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
         poll_period: table.time("poll_period", short, seconds(3_600)),
         silent_after: table.time("silent_after", short, seconds(86_400)),
@@ -352,6 +357,7 @@ struct Template {
     device: Option<Arc<Description>>,
     certificate: Option<Trust>,
     gpus: Option<Gpus>,
+    pause: Option<Arc<Pause>>,
     model: Option<String>,
     tenant: Option<Arc<str>>,
 }
@@ -413,6 +419,8 @@ fn template(
         curve.as_ref().and_then(|curve| Some((curve.points.first()?.power, curve.points.last()?.power)));
     let (class, contract) =
         ends.map_or((LoadClass::Miner, None), |ends| keys.class.of(title, span, driver, ends, report));
+    let pause =
+        ends.and_then(|(lowest, _)| pause::fit(title, driver, class, lowest, keys.pause.as_ref(), report));
     if report.count() > mistakes {
         return None;
     }
@@ -428,8 +436,9 @@ fn template(
             points: curve.points,
             class,
             contract,
-            sleeps: members::sleeps(driver),
-            sleep: curve.sleep,
+            sleeps: members::sleeps(driver) || pause.is_some(),
+            notice: pause.as_ref().map_or(Duration::ZERO, |pause| pause.notice),
+            sleep: pause.as_ref().map_or(curve.sleep, |pause| pause.draw),
             nameplate: curve.nameplate,
             actuator: curve.actuator,
             response: response.response(seed),
@@ -447,6 +456,7 @@ fn template(
         device: keys.device.clone(),
         certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
         gpus: keys.gpus.settings(),
+        pause,
     })
 }
 
@@ -602,6 +612,7 @@ impl Collector {
             device: template.device.clone(),
             certificate: template.certificate.clone(),
             gpus: template.gpus.clone(),
+            pause: template.pause.clone(),
             rated_is_told: template.rated_is_told,
         });
         self.result.identities.push(Identity::default());

@@ -23,6 +23,7 @@
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
 //! | `certificate` | `certificate` and `ca` of a miner over HTTPS |
 //! | `gpus` | `gpus` and `base` of a server that is set by its `zeusd` |
+//! | `pause` | `pause` of a server whose work can be paused |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
@@ -49,6 +50,7 @@ mod miners;
 pub mod models;
 mod mqtt;
 mod names;
+mod pause;
 mod profiles;
 mod proof;
 mod protection;

@@ -81,6 +81,7 @@ pub(super) fn breaker(name: &str, circuit: &Table<'_>, devices: &Devices) -> Opt
         device: Some(device),
         certificate: None,
         gpus: None,
+        pause: None,
         rated_is_told: true,
     };
     Some((Breaker { after }, connection))

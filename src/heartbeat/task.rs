@@ -36,6 +36,7 @@ impl Task {
             device: None,
             certificate: None,
             gpus: None,
+            pause: None,
             rated_is_told: true,
         };
         let peer = Peer::new(&connection, settings.unit);

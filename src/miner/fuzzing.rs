@@ -183,6 +183,7 @@ pub fn life(wire: Wire, kind: DriverKind, bytes: &[u8]) -> Vec<MinerStatus> {
                 device: None,
                 certificate: None,
                 gpus: None,
+                pause: None,
                 rated_is_told: true,
             };
             let Some(http) = client() else { return Vec::new() };

@@ -28,6 +28,7 @@ mod luxos;
 mod mara;
 mod mixed_fleet;
 mod only_power;
+mod pause;
 mod proto;
 mod pyasic;
 mod read_command;

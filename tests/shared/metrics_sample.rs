@@ -68,6 +68,7 @@ fn miner(index: usize) -> Miner {
         class: LoadClass::Miner,
         contract: None,
         sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::OnOff,

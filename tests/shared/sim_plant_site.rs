@@ -140,6 +140,7 @@ fn miner(name: &str) -> Miner {
         class: LoadClass::Miner,
         contract: None,
         sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(5_000),
         actuator: Actuator::OnOff,

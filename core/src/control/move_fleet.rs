@@ -48,6 +48,8 @@ pub(super) struct Now {
     pub(super) now: Moment,
     pub(super) since_last: Duration,
     pub(super) emergency: bool,
+    /// Whether a server has been told to pause and has not yet: others stand in meanwhile.
+    pub(super) pausing: bool,
     /// Whether anybody may be raised, woken or told again to draw more.
     pub(super) raises: bool,
 }
@@ -376,7 +378,7 @@ fn shed(
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
     break_contracts(items, &state.tree, circuits, terms, sums, changes);
-    if cycle.emergency {
+    if cycle.emergency || cycle.pausing {
         cover(items, &state.tree, &urgent, terms, changes);
     }
     ask_the_unheard(state, items, circuits, terms, sums, changes);
@@ -404,8 +406,8 @@ fn break_contracts(
     track::shed(items, tree, &safety, sums, true, terms, changes);
 }
 
-/// Members that give power up after the miners and do so at once stand in while the miners are on their way down: an emergency asks
-/// what is drawn now, not what will be. They get it back as the miners give it up.
+/// Members that give power up after the miners and do so at once stand in while others are on their way down: an emergency asks
+/// what is drawn now, not what will be, and the notice of a pause is minutes. They get it back as the others give it up.
 fn cover(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], terms: &Terms, changes: &mut Vec<Change>) {
     let quick = |item: &Item<'_>| {
         item.movable

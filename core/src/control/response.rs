@@ -313,15 +313,8 @@ impl Track {
     pub(super) fn modelled(&self, miner: &Miner, moment: Moment) -> f64 {
         let goal = self.settled(miner, self.setpoint);
         let Some(sent) = self.sent else { return goal };
-        let response = &miner.response;
-        let (dead, ramp) = if goal < sent.from {
-            (response.dead_time_down, response.ramp_down.get())
-        } else if sent.from_sleep {
-            (response.start_time, response.ramp_up.get())
-        } else {
-            (response.dead_time_up, response.ramp_up.get())
-        };
-        let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * self.pace;
+        let (dead, ramp, notice) = self.manner(miner, goal < sent.from, sent.from_sleep);
+        let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * self.pace - notice.as_secs_f64();
         if moving <= 0.0 {
             return sent.from;
         }
@@ -331,16 +324,9 @@ impl Track {
 
     /// How long the way of the latest command should take.
     fn expected(&self, miner: &Miner, from: f64, from_sleep: bool, goal: f64) -> Duration {
-        let response = &miner.response;
-        let (dead, ramp) = if goal < from {
-            (response.dead_time_down, response.ramp_down.get())
-        } else if from_sleep {
-            (response.start_time, response.ramp_up.get())
-        } else {
-            (response.dead_time_up, response.ramp_up.get())
-        };
+        let (dead, ramp, notice) = self.manner(miner, goal < from, from_sleep);
         let ramping = if ramp > 0.0 { (goal - from).abs() / ramp } else { 0.0 };
-        let seconds = (dead.as_secs_f64() + ramping) * self.pace;
+        let seconds = (dead.as_secs_f64() + ramping) * self.pace + notice.as_secs_f64();
         Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_RETRY)
     }
 

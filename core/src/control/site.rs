@@ -403,6 +403,10 @@ pub struct Miner {
     /// Whether it can be put to sleep. One that cannot is lowered to its lowest point and stays there, whatever the limit.
     #[serde(default = "sleeps")]
     pub sleeps: bool,
+    /// How long it may go on drawing after it was told to sleep, beside what [`Response`] says: the notice that whoever works on it was
+    /// promised. Nothing for a miner. It is agreed and not learned, and a lowering that is no sleep takes none of it.
+    #[serde(default)]
+    pub notice: Duration,
     /// Draw while asleep. Of one that does not sleep it says nothing.
     pub sleep: Watts,
     /// The most it can ever draw: what it counts for when it does not answer. At least the highest point.

@@ -119,7 +119,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
         state.tracks.iter().map(|track| track.points.clone()).collect();
     let raises = lead != Lead::Lowers;
-    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders), raises };
+    let pausing = site.miners.iter().zip(&state.tracks).any(|(miner, track)| track.is_pausing(miner));
+    let emergency = headroom::emergency(&snapshot.orders);
+    let cycle = Now { now, since_last, emergency, pausing, raises };
     let mut items = move_fleet::items(&site, state, &offered, &scales, now);
     let moved = if starting {
         move_fleet::Moved::still(&items, &state.tree, &circuits)

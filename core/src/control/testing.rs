@@ -45,6 +45,7 @@ pub(crate) fn miner(name: &str, circuit: usize) -> Miner {
         class: LoadClass::Miner,
         contract: None,
         sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::Continuous { quantum: Watts::whole(10) },

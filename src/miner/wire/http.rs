@@ -304,6 +304,7 @@ mod tests {
                 device: None,
                 certificate: None,
                 gpus: None,
+                pause: None,
                 rated_is_told: true,
             };
             let place = Place::new(&connection);

@@ -15,6 +15,7 @@ fn connection(driver: DriverKind, host: &str) -> Connection {
         device: None,
         certificate: None,
         gpus: None,
+        pause: None,
         rated_is_told: true,
     }
 }

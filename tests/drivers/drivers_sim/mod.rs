@@ -43,6 +43,7 @@ impl Sim {
             class: LoadClass::Miner,
             contract: None,
             sleeps: true,
+            notice: Duration::ZERO,
             sleep: rated.scaled(0.01),
             nameplate: rated.scaled(1.1),
             points,
@@ -71,6 +72,7 @@ impl Sim {
             device: None,
             certificate: None,
             gpus: None,
+            pause: None,
             rated_is_told: true,
         };
         let (clock, cancel) = (Clock::start(), CancellationToken::new());

@@ -27,6 +27,7 @@ pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
         device: None,
         certificate: None,
         gpus: None,
+        pause: None,
         rated_is_told: true,
     }
 }

@@ -83,6 +83,7 @@ impl Bench {
             class: LoadClass::Miner,
             contract: None,
             sleeps: true,
+            notice: Duration::ZERO,
             sleep: Watts::whole(20),
             nameplate: Watts::whole(3_700),
             actuator: Actuator::Continuous { quantum: Watts::whole(34) },
@@ -101,6 +102,7 @@ impl Bench {
             device,
             certificate: None,
             gpus: None,
+            pause: None,
             rated_is_told: true,
         };
         let clock = Clock::start();
@@ -123,6 +125,7 @@ impl Bench {
             device: device(self.driver),
             certificate: None,
             gpus: None,
+            pause: None,
             rated_is_told: true,
         }
     }

@@ -51,6 +51,32 @@ impl Track {
         (self.counted - self.draw.max(known)).max(0.0)
     }
 
+    /// It was told to sleep, whoever works on it has a notice, and it has not gone down to what it draws asleep yet. One that refused is
+    /// not waited for.
+    pub fn is_pausing(&self, miner: &Miner) -> bool {
+        !miner.notice.is_zero()
+            && self.movable()
+            && self.setpoint == Some(Target::Sleep)
+            && self.sent.is_some_and(|sent| !sent.arrived)
+            && self.draw > self.sleep(miner)
+            && !near(miner, self.draw, self.sleep(miner))
+    }
+
+    /// How the draw moves on a way by its model: the time until it begins and the watts per second from then on, both before what was
+    /// learned, and the notice that whoever works on it has besides, which nothing shortens.
+    pub(super) fn manner(&self, miner: &Miner, falls: bool, from_sleep: bool) -> (Duration, f64, Duration) {
+        let response = &miner.response;
+        let paused = falls && self.setpoint == Some(Target::Sleep);
+        let notice = if paused { miner.notice } else { Duration::ZERO };
+        if falls {
+            (response.dead_time_down, response.ramp_down.get(), notice)
+        } else if from_sleep {
+            (response.start_time, response.ramp_up.get(), notice)
+        } else {
+            (response.dead_time_up, response.ramp_up.get(), notice)
+        }
+    }
+
     /// The latest command to lower should have shown by now, and the draw has not moved at all: until it does, or the
     /// grace is over, it counts where it is.
     pub fn is_late(&self, miner: &Miner) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plant::Plant;
+use super::plant::{Manner, Plant};
 use super::quality::items;
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::{Hulls, solve};
@@ -248,4 +248,74 @@ fn the_best_allocation_serves_classes_one_after_the_other_and_each_within_its_bo
         let none = (FULL..FULL + 2e3).contains(&budget);
         assert!(none || found.gap() < 0.06, "{budget} W: {:.4} below the bound", found.gap());
     }
+}
+
+/// Two of the servers may be paused, with a notice of half a minute; the other two are only slowed down.
+fn hall_with_hooks(miners: usize) -> Site {
+    let mut site = hall(miners, LoadClass::Throttle);
+    for server in site.miners.iter_mut().skip(miners).take(2) {
+        server.class = LoadClass::Interruptible;
+        server.sleeps = true;
+        server.sleep = Watts::whole(600);
+        server.notice = Duration::from_secs(30);
+    }
+    site
+}
+
+#[test]
+fn a_pause_takes_its_notice_while_others_stand_in_and_is_no_disobedience() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
+    // Less than all of them draw at their lowest: one must be paused.
+    plant.orders = vec![order(17_500, Urgency::Normal)];
+    let mut longest = 0;
+    for second in 0..60 {
+        let decision = plant.cycle();
+        let late = decision.miners.iter().skip(10).filter(|it| it.state == MinerState::Straggler).count();
+        assert_eq!(late, 0, "after {second} s");
+        if plant.draw() > 17_600.0 {
+            longest = second;
+        }
+    }
+    assert!(longest < 15, "servers that are only slowed down stand in: over for {longest} s");
+    run(&mut plant, 60);
+    let paused = plant.miners.iter().skip(10).take(2).filter(|server| server.draw < 700.0).count();
+    assert_eq!(paused, 1, "no more than needed");
+    assert!(plant.draw() <= 17_600.0 && plant.draw() > 14e3, "they have it back: {} W", plant.draw());
+}
+
+#[test]
+fn whoever_was_paused_is_resumed_before_any_miner_is_woken() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(15_500, Urgency::Normal)];
+    run(&mut plant, 180);
+    assert!(miners(&plant) < 1e3);
+    plant.orders.clear();
+    let (mut server, mut miner) = (None, None);
+    for second in 0..300 {
+        for command in plant.cycle().commands.iter().filter(|it| it.target != Target::Sleep) {
+            match command.miner.0 {
+                0..10 => miner.get_or_insert(second),
+                10 | 11 => server.get_or_insert(second),
+                _ => continue,
+            };
+        }
+    }
+    let (Some(server), Some(miner)) = (server, miner) else { panic!("{server:?} and {miner:?}") };
+    assert!(server <= miner, "after {server} s and {miner} s");
+    assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
+}
+
+#[test]
+fn a_server_whose_hook_refuses_counts_at_its_draw_and_the_others_make_up_for_it() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.miners[10].manner = Manner::Refuses;
+    plant.orders = vec![order(17_500, Urgency::Normal)];
+    run(&mut plant, 120);
+    let refusing = plant.miners[10].draw;
+    assert!(refusing > 5_900.0, "it goes on: {refusing} W");
+    assert!(plant.draw() <= 17_600.0, "{} W", plant.draw());
 }

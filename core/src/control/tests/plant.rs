@@ -180,7 +180,8 @@ impl Plant {
     fn physics(&mut self) {
         for (miner, spec) in self.miners.iter_mut().zip(&self.site.miners) {
             let (dead, ramp) = if miner.goal < miner.from {
-                (spec.response.dead_time_down, spec.response.ramp_down.get())
+                let notice = if miner.target == Target::Sleep { spec.notice } else { Duration::ZERO };
+                (spec.response.dead_time_down + notice, spec.response.ramp_down.get())
             } else if miner.waking {
                 (spec.response.start_time, spec.response.ramp_up.get())
             } else {

@@ -230,6 +230,7 @@ mod tests {
             class: LoadClass::Miner,
             contract: None,
             sleeps: true,
+            notice: Duration::ZERO,
             sleep: Watts::whole(40),
             nameplate: Watts::whole(3_600),
             actuator,

@@ -24,6 +24,7 @@ pub(in crate::sim::miner) fn spec(driver: DriverKind) -> Miner {
         class: LoadClass::Miner,
         contract: None,
         sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_700),
         actuator: Actuator::Continuous { quantum: Watts::whole(34) },
