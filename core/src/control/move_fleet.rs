@@ -420,13 +420,14 @@ fn cover(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], terms: &Terms, ch
         return;
     }
     let mut sums = track::in_flight(items, tree, budgets.len());
-    let movable: Vec<bool> = items.iter().map(|item| item.movable).collect();
+    // Nobody is put to sleep for it, and so nobody waits for those who might be.
+    let before: Vec<(bool, bool)> = items.iter().map(|item| (item.movable, item.sleeps)).collect();
     for item in items.iter_mut() {
-        item.movable = quick(item);
+        (item.movable, item.sleeps) = (quick(item), false);
     }
     track::shed(items, tree, budgets, &mut sums, false, terms, changes);
-    for (item, movable) in items.iter_mut().zip(movable) {
-        item.movable = movable;
+    for (item, before) in items.iter_mut().zip(before) {
+        (item.movable, item.sleeps) = before;
     }
 }
 
