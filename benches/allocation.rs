@@ -54,12 +54,12 @@ fn row(miners: usize, share: f64, tight: bool) {
     let found = solve(&items, &hulls, &tree, &budgets);
     check(&items, &tree, &budgets, &found);
     let exact = (miners <= 100 && !tight).then(|| exact(&site.miners, budget));
-    let exact = exact.map_or("-".to_owned(), |exact| format!("{:.4}", percent(found.hashrate, exact)));
+    let exact = exact.map_or("-".to_owned(), |exact| format!("{:.4}", percent(found.worth.sum(), exact)));
     println!(
         "{miners:>7}{:>7.0} %{:>14}{:>12.4}{exact:>12}",
         share * 100.0,
         if tight { "half its part" } else { "free" },
-        percent(found.hashrate, found.bound),
+        percent(found.worth.sum(), found.bound.sum()),
     );
 }
 
@@ -76,7 +76,7 @@ fn check(items: &[Item<'_>], tree: &Tree, budgets: &[f64], found: &Optimum) {
         tree.add(&mut sums, circuit, item.power_at(*level));
     }
     let inside = sums.iter().zip(budgets).all(|(sum, budget)| *sum <= budget + 1e-6);
-    assert!(inside && found.hashrate <= found.bound * (1.0 + 1e-12), "{sums:?} over {budgets:?}");
+    assert!(inside && found.worth.sum() <= found.bound.sum() * (1.0 + 1e-12), "{sums:?} over {budgets:?}");
 }
 
 /// The fleet with every miner asleep and free to move.
@@ -86,6 +86,9 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
         Item {
             circuit: miner.circuit.0,
             points: &miner.points,
+            class: miner.class,
+            sleeps: miner.sleeps,
+            contract: 0.0,
             sleep: sleep.get(),
             floor: 0.0,
             base: sleep.get(),

@@ -195,6 +195,10 @@ async fn script(kind: DriverKind) -> Outcomes<Script> {
         timeout: Duration::from_secs(5),
         rated: Watts::whole(3_400),
         device: None,
+        certificate: None,
+        gpus: None,
+        pause: None,
+        rated_is_told: true,
     };
     let mut driver = ballast::miner::driver(&connection, &ballast::miner::http_client()?);
     driver.read().await?;

@@ -3,6 +3,7 @@
 pub use ballast_core::{control, units};
 
 pub mod alarm;
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod miner;
 pub mod mqtt;
 mod names;
+pub mod oauth;
 pub mod proof;
 pub(crate) mod rate;
 pub mod record;

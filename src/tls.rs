@@ -1,13 +1,19 @@
 //! What HTTP clients are built from, and what TLS is made with. Every HTTP client of the program comes from here.
 
 use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 use reqwest::retry;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use sha2::Digest as _;
 
 /// What every request says that it comes from.
 pub const AGENT: &str = concat!("ballast/", env!("CARGO_PKG_VERSION"));
@@ -88,6 +94,135 @@ pub fn config(authority: Option<&[u8]>, identity: Option<(&[u8], &[u8])>) -> Res
     Ok(builder.with_client_auth_cert(chain, key)?)
 }
 
+/// The SHA-256 of a certificate (DER), as `openssl x509 -fingerprint -sha256` shows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// A text that is no fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no fingerprint; write \"sha256:\" and 64 hexadecimal digits")]
+pub struct NotAFingerprint;
+
+impl Fingerprint {
+    /// That of a certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        Self(sha2::Sha256::digest(certificate.as_ref()).into())
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+
+    /// Reads `sha256:` and the digits, with colons in between or without.
+    fn from_str(text: &str) -> Result<Self, NotAFingerprint> {
+        let text = text.trim();
+        let (kind, digits) = text.split_once(':').filter(|_| text.len() <= 120).ok_or(NotAFingerprint)?;
+        if !matches!(kind.to_ascii_lowercase().as_str(), "sha256" | "sha-256") {
+            return Err(NotAFingerprint);
+        }
+        let digits: Option<Vec<u8>> = digits
+            .chars()
+            .filter(|letter| *letter != ':')
+            .map(|letter| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+            .collect();
+        let digits = digits.filter(|digits| digits.len() == 64).ok_or(NotAFingerprint)?;
+        let mut bytes = [0_u8; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = (high << 4) | low;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whose certificate the other end must have, where that is no matter of the machine's authorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// This one, whoever made it and whatever name is in it: devices make their own.
+    Pinned(Fingerprint),
+    /// One that these authorities (PEM) vouch for, with the name that is asked for.
+    Authority(Arc<[u8]>),
+}
+
+impl Trust {
+    /// TLS that takes nothing else.
+    ///
+    /// # Errors
+    /// [`Unusable`].
+    pub fn config(&self) -> Result<ClientConfig, Unusable> {
+        match self {
+            Self::Authority(pem) => config(Some(pem), None),
+            Self::Pinned(fingerprint) => {
+                ready();
+                let provider = Arc::new(rustls::crypto::ring::default_provider());
+                let verifier = Pinned { fingerprint: *fingerprint, provider };
+                let builder = ClientConfig::builder().dangerous();
+                Ok(builder.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+            }
+        }
+    }
+}
+
+/// Takes one certificate alone. That the other end has its key is proven by its signature, as ever.
+#[derive(Debug)]
+struct Pinned {
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let found = Fingerprint::of(end_entity);
+        if found == self.fingerprint {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::General(format!("its certificate is not the pinned one but {found}")))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// The words at the root of an error. Those around it say that a request failed, and repeat its address.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
@@ -100,6 +235,25 @@ pub fn innermost(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_read_as_tools_write_it_and_nothing_else_is_one() {
+        let bare = format!("sha256:{}", "0a".repeat(32));
+        let read: Fingerprint = bare.parse().unwrap();
+        assert_eq!(read.to_string(), bare);
+        assert_eq!(format!("SHA256:{}", ["0A"; 32].join(":")).parse(), Ok(read));
+        for wrong in [
+            "",
+            "sha256:",
+            "sha1:0a",
+            &"0a".repeat(32),
+            &bare[..70],
+            &format!("{bare}0"),
+            &bare.replace('a', "x"),
+        ] {
+            assert_eq!(wrong.parse::<Fingerprint>(), Err(NotAFingerprint), "{wrong}");
+        }
+    }
 
     #[tokio::test]
     async fn the_root_of_a_failure_is_told() {

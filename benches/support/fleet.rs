@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use ballast::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, Meter, MeterId, Miner, OperatingPoint,
-    Response, Scope, Settings, Site,
+    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
+    OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::units::{Hashrate, Watts, WattsPerSecond};
 
@@ -145,6 +145,10 @@ fn miner(index: usize, circuit: usize) -> Miner {
                 hashrate: Hashrate::terahashes(hashrate),
             })
             .collect(),
+        class: LoadClass::Miner,
+        contract: None,
+        sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(kind.sleep),
         nameplate: Watts::whole(kind.nameplate),
         actuator: kind.actuator,

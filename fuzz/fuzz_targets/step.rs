@@ -10,7 +10,7 @@ use std::time::Duration;
 use ballast::clock::Moment;
 use ballast::control::decision::{Decision, MinerState, Mode};
 use ballast::control::site::{
-    Actuator, Breaker, Cap, ChangeCost, Circuit, CircuitId, Condition, Interlock, Limit, LimitClass, Meter,
+    Actuator, Breaker, Cap, ChangeCost, Circuit, CircuitId, Condition, Interlock, Limit, LimitClass, LoadClass, Meter,
     MeterId, Miner, OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::control::snapshot::{
@@ -74,11 +74,17 @@ fn miner(bytes: &mut Bytes<'_>, index: usize, circuits: usize) -> Miner {
         6 => (Actuator::Continuous { quantum: Watts::whole(1) }, curve(&[(12, 0.5), (20, 0.9)]), 25),
         _ => (Actuator::Fixed, full, 3_600),
     };
+    let class = LoadClass::ALL[usize::from(bytes.byte() >> 4) % LoadClass::ALL.len()];
+    let contract = (class == LoadClass::Guaranteed).then(|| points[points.len() / 2].power);
     Miner {
         name: format!("m{index}"),
         driver: "test",
         circuit: CircuitId(bytes.below(circuits)),
         points,
+        class,
+        contract,
+        sleeps: class <= LoadClass::Interruptible,
+        notice: seconds(if class == LoadClass::Interruptible { 20 } else { 0 }),
         sleep: Watts::whole(if nameplate < 100 { 1 } else { 20 }),
         nameplate: Watts::whole(nameplate),
         actuator,
@@ -251,6 +257,7 @@ fn check(site: &Site, before: &State, snapshot: &Snapshot, decision: &Decision) 
     for command in &decision.commands {
         let spec = &site.miners[command.miner.0];
         assert!(!site.settings.observe && spec.actuator != Actuator::Fixed && told.insert(command.miner));
+        assert!(spec.sleeps || command.target != Target::Sleep, "{spec:?} is told to sleep");
         if let Target::Power(power) = command.target {
             assert!(power >= spec.minimum() && power <= spec.nameplate, "{power} for {spec:?}");
         }
@@ -276,7 +283,7 @@ fn check(site: &Site, before: &State, snapshot: &Snapshot, decision: &Decision) 
             return;
         }
         for (spec, miner) in site.miners.iter().zip(&lower.miners) {
-            if movable(spec, miner.state) && miner.setpoint.is_some() {
+            if spec.sleeps && movable(spec, miner.state) && miner.setpoint.is_some() {
                 assert_eq!(miner.setpoint, Some(Target::Sleep), "{miner:?}");
             }
         }

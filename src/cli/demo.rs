@@ -9,6 +9,7 @@ use super::Failure;
 use super::sim::{Ending, account};
 use crate::clock::Clock;
 use crate::config::{self, Config, DEMO_NETWORK, DemoFleet};
+use crate::control::site::LoadClass;
 use crate::daemon::{Daemon, DaemonError};
 use crate::metrics::describe;
 use crate::sim::{Scenario, SimError, Simulation};
@@ -33,9 +34,10 @@ pub struct Args {
     pub fleet: DemoFleet,
     /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, square-load, surplus-register,
     /// meter-silent, meter-faults, meter-late, meter-noisy, meter-glitch, meter-frozen, miner-unreachable,
-    /// miner-ignores, miner-reboots, miners-differ, miners-hang or outage
-    #[arg(short, long, default_value = "cloudy-hour")]
-    pub scenario: String,
+    /// miner-ignores, miner-reboots, miners-differ, miners-hang, outage or ai-event. Without it cloudy-hour, and ai-event with
+    /// --fleet ai
+    #[arg(short, long)]
+    pub scenario: Option<String>,
     /// Where metrics and status are served; without it 127.0.0.1:9842, or a free port when that is taken
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
@@ -47,13 +49,20 @@ pub struct Args {
     pub observe: bool,
 }
 
+impl Args {
+    /// The scenario that was asked for, or that of the fleet.
+    fn scenario(&self) -> &str {
+        self.scenario.as_deref().unwrap_or_else(|| self.fleet.scenario())
+    }
+}
+
 /// Runs until a signal or the time given ends it.
 ///
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: &Args) -> Result<(), Failure> {
     super::log("warn");
-    let scenario = Scenario::find(&args.scenario)?;
+    let scenario = Scenario::find(args.scenario())?;
     let clock = Clock::start();
     let (mut config, simulation) = simulate(args, &scenario, clock).await?;
     if args.observe {
@@ -90,7 +99,9 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             }
         }
     }
-    let _ = super::print(&format!("\n{}\n{}", account(&simulation.truth()), summary(&daemon)));
+    let truth = simulation.truth();
+    let work = super::sim::work(&config.site, &truth);
+    let _ = super::print(&format!("\n{}{work}\n{}", account(&truth), summary(&daemon)));
     daemon.stop().await;
     simulation.shutdown().await;
     Ok(())
@@ -132,19 +143,23 @@ async fn control(args: &Args, mut config: Config, clock: Clock) -> Result<Daemon
 fn introduction(args: &Args, config: &Config, daemon: &Daemon) -> String {
     let (site, address) = (&config.site, daemon.address());
     let fleet: crate::units::Watts = site.miners.iter().map(|miner| miner.maximum()).sum();
+    let servers = site.miners.iter().filter(|miner| miner.class != LoadClass::Miner).count();
+    let members = match servers {
+        0 => format!("{} simulated miners", site.miners.len()),
+        _ => format!("{} simulated miners and {servers} servers", site.miners.len().saturating_sub(servers)),
+    };
     let ends = match args.duration {
         Some(duration) => format!("Ends by itself after {} s, or with Ctrl-C.", duration.as_secs()),
         None => String::from("Ctrl-C ends it."),
     };
     format!(
-        "{}: {} simulated miners of {fleet} together behind {} Modbus meters, scenario {}{}\n\
+        "{}: {members} of {fleet} together behind {} Modbus meters, scenario {}{}\n\
          The daemon in front of them is the real one. Metrics: http://{address}/metrics  Status: http://{address}/\n\
          By hand: ballast limit set night --cap \"150 kW\" --circuit fleet --miners --demo --url http://{address}\n\
          {ends}\n\n",
         site.name,
-        site.miners.len(),
         site.meters.len(),
-        args.scenario,
+        args.scenario(),
         if args.observe { ", observing only" } else { "" },
     )
 }

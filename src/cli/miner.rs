@@ -45,7 +45,7 @@ enum Command {
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Exit code: 0 if every miner was read and none refused its account, else 1; 78 for a wrong configuration.\n\n\
-                  Where the vendor has a read that needs the account (Braiins OS, VNish, Bitmain stock, Auradine, MARA, Proto, another Ballast), \
+                  Where the vendor has a read that needs the account (Braiins OS, VNish, Bitmain stock, Auradine, MARA, Proto, another Ballast, a BMC, a zeusd with tokens), \
                   the password is proven with it. Elsewhere only a command would prove it, and none is sent."
 )]
 pub struct ReadArgs {

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use crate::clock::Clock;
 use crate::config;
+use crate::control::site::Site;
+use crate::sim::jobs::Throughput;
 use crate::sim::{Scenario, Simulation, Truth};
 use crate::units::Watts;
 
@@ -20,7 +22,7 @@ pub struct Args {
     pub config: PathBuf,
     /// A scenario file or a built-in scenario: cloudy-hour, clear-day, night, step-down, square-load, surplus-register,
     /// meter-silent, meter-faults, meter-late, meter-noisy, meter-glitch, meter-frozen, miner-unreachable,
-    /// miner-ignores, miner-reboots, miners-differ, miners-hang or outage
+    /// miner-ignores, miner-reboots, miners-differ, miners-hang, outage or ai-event
     #[arg(short, long, default_value = "cloudy-hour")]
     pub scenario: String,
     /// How much faster than real time the sun and the other load go
@@ -62,7 +64,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             _ = lines.tick() => if super::print(&format!("{}\n", line(&simulation.truth()))).is_err() { break },
         }
     }
-    let _ = super::print(&format!("{}\n", account(&simulation.truth())));
+    let truth = simulation.truth();
+    let _ = super::print(&format!("{}{}\n", account(&truth), work(&config.site, &truth)));
     simulation.shutdown().await;
     Ok(())
 }
@@ -115,6 +118,13 @@ pub(super) fn account(truth: &Truth) -> String {
         ));
     }
     text
+}
+
+/// What servers have done of their work since the simulation began, in a line; nothing where none has a job.
+pub(super) fn work(site: &Site, truth: &Truth) -> String {
+    Throughput::of(site, &truth.work).map_or_else(String::new, |throughput| {
+        format!("  work of servers     {throughput} (of what they would have done without any cap)\n")
+    })
 }
 
 /// The end of a program that a person watches: its time, Ctrl-C or a signal.

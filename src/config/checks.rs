@@ -429,13 +429,13 @@ fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
     let mut least: Vec<Option<(Watts, Watts)>> = vec![None; count];
     let mut asleep = vec![Watts::ZERO; count];
     for miner in &whole.miners.miners {
-        let commanded = miner.actuator != Actuator::Fixed;
+        let wakes = miner.actuator != Actuator::Fixed && miner.sleeps;
         let needs = start_draw(miner) - miner.sleep;
         for (id, _) in upwards(whole, miner.circuit) {
             if let Some(sum) = asleep.get_mut(id.0) {
-                *sum += miner.sleep;
+                *sum += miner.least();
             }
-            if let Some(least) = least.get_mut(id.0).filter(|_| commanded) {
+            if let Some(least) = least.get_mut(id.0).filter(|_| wakes) {
                 let lowest = miner.minimum();
                 *least =
                     Some(least.map_or((needs, lowest), |(known, low)| (known.min(needs), low.min(lowest))));

@@ -2,6 +2,7 @@
 
 use super::diagnostic::Report;
 use super::diagnostic::Span;
+use super::members::THROUGHPUT;
 use super::miners::Keys;
 use super::models::Fineness;
 use crate::control::site::{Actuator, OperatingPoint, Response};
@@ -11,6 +12,9 @@ use crate::units::{Hashrate, Watts};
 /// Lowest power of a miner of which only the highest is known, as a share of that.
 const UNKNOWN_MINIMUM: f64 = 0.7;
 
+/// The same of a server: about there the work that a watt does begins to fall off.
+const SERVER_MINIMUM: f64 = 0.5;
+
 /// Efficiency of a miner of which nothing is known, in joules per hash (25 J/TH): worse than that of every current
 /// model, so that a miner nobody described is shed first.
 const UNKNOWN_EFFICIENCY: f64 = 25e-12;
@@ -18,22 +22,28 @@ const UNKNOWN_EFFICIENCY: f64 = 25e-12;
 /// Draw of a sleeping miner of which nothing is known: the largest that is on record for any vendor.
 const UNKNOWN_SLEEP: Watts = Watts::whole(60);
 
+/// How far the draw asleep of a member that does not sleep lies below its lowest point, for those who add such draws up.
+const NO_SLEEP: Watts = Watts::whole(1);
+
 /// What a miner can draw.
 pub(super) struct Curve {
     pub(super) points: Vec<OperatingPoint>,
     pub(super) sleep: Watts,
     pub(super) nameplate: Watts,
     pub(super) rated: Watts,
+    pub(super) rated_is_told: bool,
     pub(super) actuator: Actuator,
 }
 
-/// Puts model and keys together; notes what does not fit.
+/// Puts model and keys together; notes what does not fit. A `server` cannot be put to sleep, and its work falls off with its power
+/// otherwise than that of a miner.
 pub(super) fn curve(
     title: &str,
     span: Span,
     keys: &Keys,
     response: Response,
     traits: &Traits,
+    server: bool,
     report: &Report<'_>,
 ) -> Option<Curve> {
     let mistakes = report.count();
@@ -61,7 +71,7 @@ pub(super) fn curve(
             (points, model.rated.unwrap_or(highest))
         }
         None => {
-            let points = unknown(title, span, keys, fineness, report)?;
+            let points = unknown(title, span, keys, fineness, server, report)?;
             let highest = points.last().map_or(Watts::ZERO, |point| point.power);
             (points, highest)
         }
@@ -74,8 +84,10 @@ pub(super) fn curve(
     let (first, last) = (points.first()?.power, points.last()?.power);
 
     let sleep = keys.sleep.map(|at| at.value).or(model.and_then(|model| model.sleep));
-    // A guess must not make a small miner impossible.
-    let sleep = sleep.unwrap_or_else(|| UNKNOWN_SLEEP.min(first.scaled(0.5)));
+    let sleep = sleep.filter(|_| !server).unwrap_or_else(|| {
+        // A guess must not make a small miner impossible.
+        if server { (first - NO_SLEEP).max(first.scaled(0.5)) } else { UNKNOWN_SLEEP.min(first.scaled(0.5)) }
+    });
     if sleep >= first {
         report.error(
             keys.sleep.or(keys.minimum).map_or(span, |at| at.span),
@@ -95,6 +107,7 @@ pub(super) fn curve(
             "the nameplate is the most that the miner can ever draw; lower `maximum` or raise `nameplate`",
         );
     }
+    let rated_is_told = keys.rated.is_some() || model.is_some_and(|model| model.rated.is_some());
     let rated = keys.rated.map_or(rated, |at| at.value);
     if report.count() > mistakes {
         return None;
@@ -108,7 +121,7 @@ pub(super) fn curve(
             Actuator::Continuous { quantum: rated.scaled(share) }
         }
     };
-    Some(Curve { points, sleep, nameplate, rated, actuator })
+    Some(Curve { points, sleep, nameplate, rated, rated_is_told, actuator })
 }
 
 /// A model's points between `minimum` and `maximum`. A miner with steps keeps the points within; one that is set
@@ -159,12 +172,13 @@ fn hashrate_at(points: &[OperatingPoint], power: Watts) -> Hashrate {
     }
 }
 
-/// Points of a miner without a model: a straight line through zero.
+/// Points of a miner without a model: a straight line through zero; of a server, what is usual of servers.
 fn unknown(
     title: &str,
     span: Span,
     keys: &Keys,
     fineness: Fineness,
+    server: bool,
     report: &Report<'_>,
 ) -> Option<Vec<OperatingPoint>> {
     let Some(maximum) = keys.maximum.or(keys.nameplate) else {
@@ -185,7 +199,8 @@ fn unknown(
         return None;
     }
     let maximum = maximum.value;
-    let minimum = keys.minimum.map_or_else(|| maximum.scaled(UNKNOWN_MINIMUM), |at| at.value);
+    let share = if server { SERVER_MINIMUM } else { UNKNOWN_MINIMUM };
+    let minimum = keys.minimum.map_or_else(|| maximum.scaled(share), |at| at.value);
     if minimum > maximum {
         report.error(
             keys.minimum.map_or(span, |at| at.span),
@@ -199,6 +214,19 @@ fn unknown(
         |power: Watts| OperatingPoint { power, hashrate: Hashrate::saturating(power.get() / efficiency) };
     if minimum == maximum {
         return Some(vec![point(maximum)]);
+    }
+    if server {
+        let full = point(maximum).hashrate;
+        let usual: Vec<OperatingPoint> = THROUGHPUT
+            .iter()
+            .map(|(power, work)| OperatingPoint {
+                power: maximum.scaled(*power),
+                hashrate: full.scaled(*work),
+            })
+            .collect();
+        let end = |power| OperatingPoint { power, hashrate: hashrate_at(&usual, power) };
+        let between = usual.iter().copied().filter(|point| point.power > minimum && point.power < maximum);
+        return Some([end(minimum)].into_iter().chain(between).chain([end(maximum)]).collect());
     }
     Some(vec![point(minimum), point(maximum)])
 }

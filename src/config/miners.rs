@@ -7,20 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addresses::{self, Addresses, Host};
+use super::certificate;
 use super::circuits::Circuits;
 use super::curve;
 use super::devices::{self, Devices};
 use super::diagnostic::{At, Report, Span};
-use super::members;
+use super::gpus::{self, GpuKeys};
+use super::members::{self, ClassKeys};
 use super::models::{self, Fineness, Model, ResponseKeys};
+use super::pause::{self, PauseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
-use crate::control::site::{CircuitId, Miner};
+use crate::control::site::{CircuitId, LoadClass, Miner};
 use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
 use crate::miner::kind::Class;
-use crate::miner::{Connection, Credentials, DriverKind, Endpoint};
+use crate::miner::pause::Pause;
+use crate::miner::{Connection, Credentials, DriverKind, Endpoint, Gpus};
+use crate::tls::Trust;
 use crate::units::Watts;
 
 /// More miners than one daemon is made for.
@@ -68,6 +73,10 @@ pub(super) struct Keys {
     known_model: Option<String>,
     port: Option<u16>,
     credentials: Option<CredentialKeys>,
+    certificate: Option<At<Trust>>,
+    gpus: GpuKeys,
+    class: ClassKeys,
+    pause: Option<At<PauseKeys>>,
     timeout: Option<Duration>,
     poll_period: Option<At<Duration>>,
     silent_after: Option<At<Duration>>,
@@ -97,6 +106,10 @@ impl Keys {
             model: self.model.or(group.model),
             port: self.port.or(group.port),
             credentials: self.credentials.or(group.credentials),
+            certificate: self.certificate.or(group.certificate),
+            gpus: self.gpus.or(group.gpus),
+            class: self.class.or(group.class),
+            pause: self.pause.or(group.pause),
             timeout: self.timeout.or(group.timeout),
             poll_period: self.poll_period.or(group.poll_period),
             silent_after: self.silent_after.or(group.silent_after),
@@ -273,6 +286,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
     let model = model_name.and_then(|name| model(name, context, report));
     let port = table.integer("port", 1, 65_535).and_then(|at| u16::try_from(at.value).ok());
     let credentials = context.store.credentials(table);
+    let certificate = certificate::trust(table, &context.store.folder);
     let short = Duration::from_millis(50);
     let power = |key| table.power(key, 1.0, members::MOST_POWER);
     let mut keys = Keys {
@@ -284,6 +298,10 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Keys {
         known_model: known_model.map(str::to_owned),
         port,
         credentials,
+        certificate,
+        gpus: GpuKeys::read(table),
+        class: ClassKeys::read(table),
+        pause: pause::read(table, context.store),
         timeout: table.time("timeout", short, seconds(120)).map(|at| at.value),
         poll_period: table.time("poll_period", short, seconds(3_600)),
         silent_after: table.time("silent_after", short, seconds(86_400)),
@@ -335,7 +353,11 @@ struct Template {
     credentials: Option<Credentials>,
     timeout: Duration,
     rated: Watts,
+    rated_is_told: bool,
     device: Option<Arc<Description>>,
+    certificate: Option<Trust>,
+    gpus: Option<Gpus>,
+    pause: Option<Arc<Pause>>,
     model: Option<String>,
     tenant: Option<Arc<str>>,
 }
@@ -363,7 +385,15 @@ fn template(
     let response =
         keys.response.or(keys.model.as_ref().map_or_else(ResponseKeys::default, |model| model.response));
     members::sizes(driver, keys, report);
-    let curve = curve::curve(title, span, keys, response.response(traits.response), &traits, report);
+    let curve = curve::curve(
+        title,
+        span,
+        keys,
+        response.response(traits.response),
+        &traits,
+        members::is_server(driver),
+        report,
+    );
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
     let silent_after = keys
@@ -383,6 +413,14 @@ fn template(
     let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver));
     let bare = given.is_none() && driver.needs_password() && traits.class != Class::ReadOnly;
     let credentials = credentials(keys, driver, context, report);
+    certificate::only_over_https(title, driver, keys.certificate.as_ref(), report);
+    gpus::fit(title, driver, &keys.gpus, keys.maximum, report);
+    let ends =
+        curve.as_ref().and_then(|curve| Some((curve.points.first()?.power, curve.points.last()?.power)));
+    let (class, contract) =
+        ends.map_or((LoadClass::Miner, None), |ends| keys.class.of(title, span, driver, ends, report));
+    let pause =
+        ends.and_then(|(lowest, _)| pause::fit(title, driver, class, lowest, keys.pause.as_ref(), report));
     if report.count() > mistakes {
         return None;
     }
@@ -396,7 +434,11 @@ fn template(
             driver: driver.name(),
             circuit,
             points: curve.points,
-            sleep: curve.sleep,
+            class,
+            contract,
+            sleeps: members::sleeps(driver) || pause.is_some(),
+            notice: pause.as_ref().map_or(Duration::ZERO, |pause| pause.notice),
+            sleep: pause.as_ref().map_or(curve.sleep, |pause| pause.draw),
             nameplate: curve.nameplate,
             actuator: curve.actuator,
             response: response.response(seed),
@@ -410,7 +452,11 @@ fn template(
         credentials,
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
         rated: curve.rated,
+        rated_is_told: curve.rated_is_told,
         device: keys.device.clone(),
+        certificate: keys.certificate.as_ref().map(|at| at.value.clone()),
+        gpus: keys.gpus.settings(),
+        pause,
     })
 }
 
@@ -535,6 +581,14 @@ impl Collector {
                 "members of a group are named GROUP-001 and so on; rename one of them",
             );
         }
+        certificate::must_be_known(
+            &name,
+            span,
+            template.driver,
+            template.certificate.as_ref(),
+            &endpoint,
+            report,
+        );
         let key = (endpoint.host.to_ascii_lowercase(), endpoint.port);
         match self.endpoints.get(&key) {
             Some((first, first_span)) => {
@@ -556,6 +610,10 @@ impl Collector {
             timeout: template.timeout,
             rated: template.rated,
             device: template.device.clone(),
+            certificate: template.certificate.clone(),
+            gpus: template.gpus.clone(),
+            pause: template.pause.clone(),
+            rated_is_told: template.rated_is_told,
         });
         self.result.identities.push(Identity::default());
         self.result.models.push(template.model.clone());

@@ -21,6 +21,9 @@
 //! | `devices` | `[drivers.*]` |
 //! | `heartbeat` | `[heartbeat.*]` |
 //! | `models`, `miners`, `curve`, `addresses`, `secrets` | `[models.*]`, `[groups.*]`, `[miners.*]`, `[credentials.*]` |
+//! | `certificate` | `certificate` and `ca` of a miner over HTTPS |
+//! | `gpus` | `gpus` and `base` of a server that is set by its `zeusd` |
+//! | `pause` | `pause` of a server whose work can be paused |
 //! | `builtin` | the files in `config/models/` and `config/meters/` |
 //! | `alarms`, `alarm_windows` | `[alarms]` |
 //! | `signals/` | `[signals.*]` |
@@ -32,12 +35,14 @@ mod addresses;
 mod alarm_windows;
 mod alarms;
 pub mod builtin;
+mod certificate;
 mod checks;
 mod circuits;
 mod combined;
 mod curve;
 mod devices;
 pub mod diagnostic;
+mod gpus;
 mod heartbeat;
 mod members;
 mod meters;
@@ -45,6 +50,7 @@ mod miners;
 pub mod models;
 mod mqtt;
 mod names;
+mod pause;
 mod profiles;
 mod proof;
 mod protection;
@@ -93,6 +99,9 @@ pub const DEMO: &str = include_str!("../../config/demo.toml");
 /// The site of `ballast demo --fleet mixed`: at least one miner of every driver.
 pub const DEMO_MIXED: &str = include_str!("../../config/demo-mixed.toml");
 
+/// The site of `ballast demo --fleet ai`: a hall of servers and the standard miners on one feeder.
+pub const DEMO_AI: &str = include_str!("../../config/demo-ai.toml");
+
 /// The fleets that the demo has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum DemoFleet {
@@ -101,6 +110,18 @@ pub enum DemoFleet {
     Standard,
     /// At least one miner of every driver, two devices of the operator's own, and two miners that can only be watched
     Mixed,
+    /// The standard miners, and beside them an AI hall of 12 servers in three classes, when the grid asks for less
+    Ai,
+}
+
+impl DemoFleet {
+    /// The built-in scenario that shows it.
+    pub const fn scenario(self) -> &'static str {
+        match self {
+            Self::Standard | Self::Mixed => "cloudy-hour",
+            Self::Ai => "ai-event",
+        }
+    }
 }
 
 /// The password of the demo's miners and the token of its operator, as its configuration names the files.
@@ -250,6 +271,7 @@ pub fn demo_fleet(fleet: DemoFleet, network: u8) -> Result<Config, ConfigErrors>
     let (file, text) = match fleet {
         DemoFleet::Standard => ("demo.toml", DEMO),
         DemoFleet::Mixed => ("demo-mixed.toml", DEMO_MIXED),
+        DemoFleet::Ai => ("demo-ai.toml", DEMO_AI),
     };
     let text = text.replace(&format!("127.{DEMO_NETWORK}."), &format!("127.{network}."));
     parse(&text, Path::new(file), &Options { files: DEMO_FILES, ..Options::default() })

@@ -6,9 +6,12 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::Secrets;
+use super::diagnostic::At;
 use super::reader::{Table, Wrong, text_of};
 use super::secrets::Store;
 use super::urls;
+use crate::broker::Identity;
+pub use crate::broker::Tls;
 use crate::secret::Secret;
 use crate::signal::{Kind, Spec};
 use crate::tls;
@@ -54,20 +57,8 @@ pub struct Orders {
     pub oldest: Duration,
 }
 
-/// A certificate and its key, both PEM.
-pub type Identity = (Arc<[u8]>, Secret);
-
-/// How the connection is encrypted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// Certificates (PEM) of those who may vouch for the broker; those that the machine trusts without it.
-    pub authority: Option<Arc<[u8]>>,
-    /// Our own certificate and its key (PEM).
-    pub identity: Option<Identity>,
-}
-
 /// The name of a site as a part of a topic: lower case, `-` for whatever has a meaning there.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let mut plain = String::new();
     for c in name.to_lowercase().chars() {
         if c.is_ascii_alphanumeric() {
@@ -105,51 +96,15 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
         }
         return None;
     };
-    let broker = table.read("broker", |value| broker(text_of(value)?));
-    let broker =
-        table.require("broker", broker, "write where it is: broker = \"mqtts://broker.example:8883\"");
-    let authority = table.text("ca").and_then(|at| urls::certificates(&store.folder, at, report));
-    // Of no use without its key, which is a secret.
-    let certificate = table.text("certificate_file").filter(|_| store.options.secrets != Secrets::Skip);
-    let certificate = certificate.and_then(|at| urls::certificates(&store.folder, at, report));
-    let key = table.text("key_file").and_then(|at| store.private_key(at, report));
+    let way = way(&table, store);
     let login = store.credentials(&table);
-    if table.has("certificate_file") != table.has("key_file") {
-        report.error(
-            table.key_span(if table.has("key_file") { "key_file" } else { "certificate_file" }),
-            "a certificate and its key belong together",
-            "write both certificate_file and key_file, or none of them",
-        );
-    }
-    let client_id = table.read("client_id", |value| {
-        let text = text_of(value)?;
-        if text.is_empty() || text.len() > LONGEST_CLIENT || !text.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(Wrong::new(
-                "cannot be used",
-                format!("write 1 to {LONGEST_CLIENT} letters, digits and signs without a space"),
-            ));
-        }
-        Ok(text.to_owned())
-    });
+    let client_id = client_id(&table);
     let own_prefix = table.read("prefix", |value| prefix(text_of(value)?));
     let discovery_prefix = table.read("discovery_prefix", |value| prefix(text_of(value)?));
     let period = table.time("period", Duration::from_secs(1), Duration::from_secs(3_600));
     let discovery = table.boolean("discovery").unwrap_or(true);
-    let secure = broker.as_ref().map(|at| at.value.secure);
-    for key in ["ca", "certificate_file", "key_file"] {
-        if secure == Some(false) && table.has(key) {
-            report.error(
-                table.key_span(key),
-                format!("`{key}` is for TLS, and the broker is called in the clear"),
-                "write broker = \"mqtts://…\"",
-            );
-        }
-    }
-    let identity = certificate.zip(key).map(|(certificate, key)| (Arc::<[u8]>::from(certificate), key));
-    check_tls(&table, authority.as_deref(), identity.as_ref());
     let authenticated = table.has("credentials") || table.has("certificate_file");
-    let broker = broker?;
+    let Way { broker, tls } = way?;
     let Broker { host, port, secure, here } = broker.value;
     if !secure && !here && table.has("credentials") {
         report.warn(
@@ -193,7 +148,7 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
     Some(Mqtt {
         host,
         port,
-        tls: secure.then(|| Tls { authority: authority.map(Arc::from), identity }),
+        tls,
         login,
         client_id: client_id.map_or_else(|| format!("ballast-{own}"), |at| at.value),
         prefix: own_prefix.map_or_else(|| format!("ballast/{own}"), |at| at.value),
@@ -204,12 +159,70 @@ pub(super) fn mqtt(root: &Table<'_>, store: &Store<'_>, sources: &[Spec], site: 
     })
 }
 
-struct Broker {
-    host: String,
-    port: u16,
-    secure: bool,
+/// Where a broker is, and how the connection to it is encrypted.
+pub(super) struct Way {
+    pub(super) broker: At<Broker>,
+    /// `None` in the clear.
+    pub(super) tls: Option<Tls>,
+}
+
+/// Reads `broker`, `ca`, `certificate_file` and `key_file`, wherever a section has them.
+pub(super) fn way(table: &Table<'_>, store: &Store<'_>) -> Option<Way> {
+    let report = table.report();
+    let broker = table.read("broker", |value| broker(text_of(value)?));
+    let broker =
+        table.require("broker", broker, "write where it is: broker = \"mqtts://broker.example:8883\"");
+    let authority = table.text("ca").and_then(|at| urls::certificates(&store.folder, at, report));
+    // Of no use without its key, which is a secret.
+    let certificate = table.text("certificate_file").filter(|_| store.options.secrets != Secrets::Skip);
+    let certificate = certificate.and_then(|at| urls::certificates(&store.folder, at, report));
+    let key = table.text("key_file").and_then(|at| store.private_key(at, report));
+    if table.has("certificate_file") != table.has("key_file") {
+        report.error(
+            table.key_span(if table.has("key_file") { "key_file" } else { "certificate_file" }),
+            "a certificate and its key belong together",
+            "write both certificate_file and key_file, or none of them",
+        );
+    }
+    let secure = broker.as_ref().map(|at| at.value.secure);
+    for key in ["ca", "certificate_file", "key_file"] {
+        if secure == Some(false) && table.has(key) {
+            report.error(
+                table.key_span(key),
+                format!("`{key}` is for TLS, and the broker is called in the clear"),
+                "write broker = \"mqtts://…\"",
+            );
+        }
+    }
+    let identity = certificate.zip(key).map(|(certificate, key)| (Arc::<[u8]>::from(certificate), key));
+    check_tls(table, authority.as_deref(), identity.as_ref());
+    let broker = broker?;
+    let tls = broker.value.secure.then(|| Tls { authority: authority.map(Arc::from), identity });
+    Some(Way { broker, tls })
+}
+
+/// Reads `client_id`: how a broker knows this daemon.
+pub(super) fn client_id(table: &Table<'_>) -> Option<At<String>> {
+    table.read("client_id", |value| {
+        let text = text_of(value)?;
+        if text.is_empty() || text.len() > LONGEST_CLIENT || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(Wrong::new(
+                "cannot be used",
+                format!("write 1 to {LONGEST_CLIENT} letters, digits and signs without a space"),
+            ));
+        }
+        Ok(text.to_owned())
+    })
+}
+
+/// A broker, as its address says.
+pub(super) struct Broker {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) secure: bool,
     /// On this machine, so that what is sent in the clear meets nobody on its way.
-    here: bool,
+    pub(super) here: bool,
 }
 
 fn broker(text: &str) -> Result<Broker, Wrong> {

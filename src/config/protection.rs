@@ -79,6 +79,10 @@ pub(super) fn breaker(name: &str, circuit: &Table<'_>, devices: &Devices) -> Opt
         timeout,
         rated: Watts::ZERO,
         device: Some(device),
+        certificate: None,
+        gpus: None,
+        pause: None,
+        rated_is_told: true,
     };
     Some((Breaker { after }, connection))
 }

@@ -154,6 +154,11 @@ impl Store<'_> {
         (self.options.secrets == Secrets::Skip).then(|| Secret::new(String::new()))
     }
 
+    /// Reads a file that holds one secret text. `None` when it could not be read or was not to be read.
+    pub(super) fn secret_file(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
+        if self.options.secrets == Secrets::Skip { None } else { self.file(name, report) }
+    }
+
     fn file(&self, name: At<&str>, report: &Report<'_>) -> Option<Secret> {
         if let Some((_, text)) = self.options.files.iter().find(|(known, _)| *known == name.value) {
             return checked(text, "the embedded password", name, report);

@@ -112,7 +112,7 @@ impl<'s> Tree<'s> {
                 sum.minimum += miner.minimum();
                 sum.maximum += miner.maximum();
                 sum.nameplate += miner.nameplate;
-                sum.sleep += miner.sleep;
+                sum.sleep += miner.least();
             }
         }
         // Parents come first: from the end, every circuit is complete before it is added to its parent.

@@ -125,12 +125,12 @@ impl Loop {
         let follows = self.standby.as_ref().is_some_and(|standby| !standby.takes_orders());
         let looks_on = self.state.site().settings.observe || follows;
         let exit = if looks_on { ExitPolicy::Hold } else { self.exit };
-        let mut room = Vec::new();
+        let mut leave = Vec::new();
         if exit == ExitPolicy::Restore {
             // By what is in force now, not a period ago.
             self.cycle();
             let frame = self.frames.borrow();
-            room = frame.as_ref().map(|it| farewell::room(&self.state, &it.decision)).unwrap_or_default();
+            leave = frame.as_ref().map(|it| farewell::leave(&self.state, &it.decision)).unwrap_or_default();
         }
         let sequence = self.state.sequence();
         let alone = self.maintenance.look(self.state.site());
@@ -139,7 +139,7 @@ impl Loop {
         let energy = self.energy.last();
         let recorded = self.recorder.end();
         tokio::join!(
-            self.fleet.stop(exit, sequence, &room, &alone),
+            self.fleet.stop(exit, sequence, &leave, &alone),
             self.meters.stop(),
             self.desk.beat(),
             self.stops.last(),

@@ -14,7 +14,7 @@ use crate::control::decision::{LimitValue, Source};
 use crate::control::frame::{Frame, circuit_power, fresh_status};
 use crate::control::signal::Wall;
 use crate::control::signal::time::FOUNDED;
-use crate::control::site::{CircuitId, LimitClass, MeterId, Scope, Site};
+use crate::control::site::{CircuitId, LimitClass, LoadClass, MeterId, Scope, Site};
 use crate::control::snapshot::MinerInput;
 use crate::units::{Joules, Watts};
 
@@ -256,18 +256,20 @@ impl Account {
         for (index, (miner, told)) in frame.site.miners.iter().zip(&frame.decision.miners).enumerate() {
             let input = frame.snapshot.miners.get(index).unwrap_or(&pending);
             let status = fresh_status(input, now, miner.silent_after);
+            // A server has no hashrate to be missed.
+            let plate = if miner.class == LoadClass::Miner { miner.nameplate } else { Watts::ZERO };
             let mut add = |draw: &mut Draw| {
                 if let Some(status) = status {
                     draw.known += told.draw.get();
                     match status.hashrate.value() {
                         Some(rate) => draw.hashrate += rate.get(),
-                        None => draw.mute_plates += miner.nameplate.get(),
+                        None => draw.mute_plates += plate.get(),
                     }
                 } else {
                     draw.unknown += told.draw.get();
                     draw.unknown_most += told.counted.get();
                     draw.unknown_plates += miner.nameplate.get();
-                    draw.mute_plates += miner.nameplate.get();
+                    draw.mute_plates += plate.get();
                 }
             };
             let mut at = Some(miner.circuit.0);

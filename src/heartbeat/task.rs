@@ -34,6 +34,10 @@ impl Task {
             timeout: settings.timeout,
             rated: Watts::ZERO,
             device: None,
+            certificate: None,
+            gpus: None,
+            pause: None,
+            rated_is_told: true,
         };
         let peer = Peer::new(&connection, settings.unit);
         // Where the run before stopped is not known: by chance, so that the first value is most likely a new one.

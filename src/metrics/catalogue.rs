@@ -106,6 +106,16 @@ pub(super) const WAKE_AVAILABLE: Definition = gauge(
     "What has been there for the next miner to be woken for as long as a start takes, with everything that runs at its \
      lowest. Absent while none waits for power.",
 );
+pub(super) const CLASS_POWER: Definition = gauge(
+    "ballast_class_power_watts",
+    &["class"],
+    "Estimated draw of the members of a class, by which they give power up: miner, interruptible, throttle, guaranteed.",
+);
+pub(super) const CLASS_SETPOINT: Definition = gauge(
+    "ballast_class_setpoint_watts",
+    &["class"],
+    "Settled draw at the setpoints of the members of a class.",
+);
 pub(super) const MINERS: Definition = gauge("ballast_miners", &["state"], "Number of miners in each state.");
 pub(super) const ENERGY: Definition = counter(
     "ballast_energy_joules_total",
@@ -442,6 +452,8 @@ pub(super) const ALL: &[&Definition] = &[
     &FLEET_LEFT,
     &WAKE_NEEDED,
     &WAKE_AVAILABLE,
+    &CLASS_POWER,
+    &CLASS_SETPOINT,
     &MINERS,
     &ENERGY,
     &TENANT_ENERGY,

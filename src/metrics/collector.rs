@@ -17,7 +17,7 @@ use crate::clock::Moment;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::lead::Lead;
-use crate::control::site::{CircuitId, Site};
+use crate::control::site::{CircuitId, LoadClass, Site};
 use crate::control::stop::StopState;
 use crate::energy::tally::Totals;
 use crate::maintenance::counts;
@@ -144,6 +144,20 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         1.0,
     );
     families.push(binding.finish());
+
+    let mut classes: BTreeMap<LoadClass, (Watts, Watts)> = BTreeMap::new();
+    for (miner, decided) in site.miners.iter().zip(&decision.miners) {
+        let (draw, setpoint) = classes.entry(miner.class).or_default();
+        *draw += decided.draw;
+        *setpoint += decided.settled;
+    }
+    let mut draws = Family::with_capacity(&names::CLASS_POWER, classes.len());
+    let mut setpoints = Family::with_capacity(&names::CLASS_SETPOINT, classes.len());
+    for (class, (draw, setpoint)) in classes {
+        draws.add(&[class.name()], draw.get());
+        setpoints.add(&[class.name()], setpoint.get());
+    }
+    families.extend([draws.finish(), setpoints.finish()]);
 
     let mut count = Family::with_capacity(&names::MINERS, MinerState::ALL.len());
     for (state, miners) in count_by_state(decision) {

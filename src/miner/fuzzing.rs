@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::control::snapshot::{Activity, MinerStatus, Target};
 use crate::miner::drivers::{
-    auradine, avalon, axeos, bitmain_stock, braiins_os, cgminer_readonly, epic, luxos, mara, proto,
+    auradine, avalon, axeos, bitmain_stock, braiins_os, cgminer_readonly, epic, luxos, mara, proto, redfish,
 };
-use crate::miner::drivers::{sealminer, vnish, whatsminer_v2, whatsminer_v3};
+use crate::miner::drivers::{sealminer, vnish, whatsminer_v2, whatsminer_v3, zeusd};
 use crate::miner::reply::said::Said;
 use crate::miner::reply::{fields, mend, splice};
 use crate::miner::wire::{exchange, frames};
@@ -42,7 +42,8 @@ pub enum Wire {
     Http,
 }
 
-/// The drivers of a wire; the generic ones are what their description makes them and are left out.
+/// The drivers of a wire; the generic ones are what their description makes them and are left out, and a BMC is spared: its driver
+/// waits longer between two orders than a life here takes.
 pub fn kinds(wire: Wire) -> &'static [DriverKind] {
     match wire {
         Wire::Cgminer => &[
@@ -63,6 +64,7 @@ pub fn kinds(wire: Wire) -> &'static [DriverKind] {
             DriverKind::Proto,
             DriverKind::Mara,
             DriverKind::Ballast,
+            DriverKind::Zeusd,
         ],
     }
 }
@@ -108,7 +110,7 @@ pub fn frame_parsers(bytes: &[u8]) {
 /// # Panics
 /// As [`cgminer_parsers`], and when a configuration that is written back would differ in more than it should.
 pub fn http_parsers(bytes: &[u8]) {
-    let readers: [Readers; 8] = [
+    let readers: [Readers; 10] = [
         braiins_os::read_all,
         vnish::read_all,
         bitmain_stock::read_all,
@@ -117,6 +119,8 @@ pub fn http_parsers(bytes: &[u8]) {
         auradine::read_all,
         proto::read_all,
         mara::read_all,
+        redfish::read_all,
+        zeusd::read_all,
     ];
     let Some(value) = read_with(bytes, &readers) else { return };
     if bitmain_stock::Mode::of(&value).is_some() {
@@ -177,6 +181,10 @@ pub fn life(wire: Wire, kind: DriverKind, bytes: &[u8]) -> Vec<MinerStatus> {
                 timeout: Duration::from_millis(100),
                 rated: Watts::whole(3_300),
                 device: None,
+                certificate: None,
+                gpus: None,
+                pause: None,
+                rated_is_told: true,
             };
             let Some(http) = client() else { return Vec::new() };
             let mut driver = driver(&connection, http);

@@ -6,7 +6,7 @@ use reqwest::Client;
 
 use super::drivers::{
     auradine, avalon, axeos, ballast, bitmain_stock, braiins_os, cgminer_readonly, epic, generic, luxos,
-    mara, proto, sealminer, vnish, whatsminer_v2, whatsminer_v3,
+    mara, proto, redfish, sealminer, vnish, whatsminer_v2, whatsminer_v3, zeusd,
 };
 use super::{Connection, Driver};
 use crate::control::site::{ChangeCost, Response};
@@ -138,6 +138,10 @@ table! {
     SealMiner => sealminer,
     /// Another Ballast, HTTP on port 9842: all its miners as one.
     Ballast => ballast,
+    /// The power limit of a server by its BMC, Redfish on port 443.
+    Redfish => redfish,
+    /// The power limits of a server's graphics processors by the daemon `zeusd` on it, HTTP on port 4938.
+    Zeusd => zeusd,
     /// A device of the operator's own, described in the configuration.
     Generic => generic,
 }

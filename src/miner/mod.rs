@@ -6,6 +6,7 @@
 //! | `wire/` | how an exchange goes to and fro, and what bounds it |
 //! | `reply/` | how values are read out of what vendors write, and what several firmwares share |
 //! | `session/` | one task per miner: the latest target, polls, read-back, whether it is still the same miner |
+//! | `pause/` | a server whose work its tenant pauses and resumes, around its driver |
 //! | `identity`, `kind` | who a miner is; which drivers there are |
 //!
 //! A driver changes power and nothing else: never pools, fans, network or passwords, and never an undocumented
@@ -16,6 +17,7 @@ pub mod drivers;
 pub mod fuzzing;
 pub mod identity;
 pub mod kind;
+pub mod pause;
 pub mod reply;
 pub mod session;
 pub(crate) mod wire;
@@ -60,6 +62,24 @@ pub struct Connection {
     pub rated: Watts,
     /// How a device of the operator's own is spoken to; `None` for every other driver.
     pub device: Option<Arc<drivers::generic::Description>>,
+    /// Whose certificate it must have where it is reached over HTTPS; `None` for plain connections.
+    pub certificate: Option<crate::tls::Trust>,
+    /// Which processors of a server are set from inside of it, and what it draws beside them; `None`: all, and nothing.
+    pub gpus: Option<Gpus>,
+    /// How the work of a server is paused and resumed; `None`: there is no way to.
+    pub pause: Option<Arc<pause::Pause>>,
+    /// Whether the configuration or the model says what `rated` is; else it is the highest power, which firmware that is
+    /// set in percent may take for less than its own 100 %.
+    pub rated_is_told: bool,
+}
+
+/// The graphics processors of a server whose limits are set from inside of its operating system.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gpus {
+    /// Their ids (0 and up), as the daemon on the server counts them; `None`: all that it has.
+    pub only: Option<Arc<[u16]>>,
+    /// What the server draws beside them, in watts, 0 or more: taken for constant.
+    pub base: Watts,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.
@@ -161,10 +181,14 @@ pub trait Driver: Send {
     async fn close(&mut self);
 }
 
-/// The driver of a connection. Nothing is sent before its first call. `http` comes from [`http_client`] and is
-/// shared by all.
+/// The driver of a connection, with its pause hook where there is one. Nothing is sent before its first call. `http` comes from
+/// [`http_client`] and is shared by all.
 pub fn driver(connection: &Connection, http: &reqwest::Client) -> Box<dyn Driver> {
-    (connection.driver.about().new)(connection, http)
+    let driver = (connection.driver.about().new)(connection, http);
+    match &connection.pause {
+        Some(settings) => Box::new(pause::Paused::new(driver, connection, settings, http)),
+        None => driver,
+    }
 }
 
 /// The one HTTP client of all: the drivers make their requests with it, and send them over a connection of their own

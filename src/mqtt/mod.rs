@@ -23,29 +23,21 @@ mod outbox;
 mod session;
 mod topics;
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
+use crate::broker::{FIRST_WAIT, GOOD, LONGEST_WAIT, spread};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::{Exporter, MqttCounts, MqttStats};
 use crate::web::api::Api;
 use discovery::Counters;
 use session::End;
-
-/// Wait before the first new attempt to connect; it doubles with each that fails …
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// … up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A connection that has lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(30);
 
 /// What was done since the start.
 #[derive(Debug, Default)]
@@ -211,12 +203,4 @@ async fn follow(
             () = sleep(spread(wait, &plan.client_id)) => wait = (wait * 2).min(LONGEST_WAIT),
         }
     }
-}
-
-/// A little longer for each client in a way of its own: many must not come back in one moment.
-fn spread(wait: Duration, client: &str) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    client.hash(&mut hasher);
-    let part = u32::try_from(hasher.finish() >> 32).unwrap_or(0);
-    wait.mul_f64(1.0 + 0.25 * f64::from(part) / f64::from(u32::MAX))
 }

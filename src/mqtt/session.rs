@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, Publish, RetainForwardRule,
@@ -18,17 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
 use super::{Around, Tally, discovery, one_more, topics};
-use crate::config::{Mqtt, Tls};
+use crate::broker::{self, CONNECT_SECONDS, GOODBYE, KEEP_ALIVE, SILENCE};
+use crate::config::Mqtt;
 use crate::rate::Bucket;
 use crate::tls;
 use crate::web::api::message::{Command, Message};
 
-/// The broker must be heard in this time, else it is asked whether it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Nothing at all happens on a connection for so long: it is dead, whatever the network says.
-const SILENCE: Duration = Duration::from_secs(40);
-/// The longest time to connect, in seconds.
-const CONNECT_SECONDS: u64 = 10;
 /// The largest packet that the broker may send, in bytes; more than an order may have, so that who sends more is told.
 const LARGEST_PACKET: u32 = 64 * 1024;
 /// Messages that may wait to be sent: more than there are topics.
@@ -39,10 +32,6 @@ const INBOX: usize = 32;
 const IN_FLIGHT: u16 = 32;
 /// Orders and heartbeats at once, and for each second on and on: as a token has over HTTP.
 const MESSAGES: (u32, f64) = (40, 10.0);
-/// The longest wait for the last words to go out.
-const GOODBYE: Duration = Duration::from_secs(1);
-/// The longest words of an error.
-const LONGEST_WORDS: usize = 200;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -139,11 +128,8 @@ fn options(plan: &Mqtt) -> Result<MqttOptions, tls::Unusable> {
     if let Some((name, password)) = &plan.login {
         options.set_credentials(&**name, password.expose());
     }
-    if let Some(Tls { authority, identity }) = &plan.tls {
-        let identity =
-            identity.as_ref().map(|(certificate, key)| (&certificate[..], key.expose().as_bytes()));
-        let config = tls::config(authority.as_deref(), identity)?;
-        options.set_transport(Transport::tls_with_config(config.into()));
+    if let Some(tls) = &plan.tls {
+        options.set_transport(broker::transport(tls)?);
     }
     Ok(options)
 }
@@ -191,7 +177,7 @@ fn words(error: &ConnectionError) -> String {
         }
         other => other.to_string(),
     };
-    words.chars().take(LONGEST_WORDS).map(crate::line::shown).collect()
+    broker::shown(&words)
 }
 
 /// The two ends of what is said on a connection.

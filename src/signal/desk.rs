@@ -568,6 +568,12 @@ impl Desk {
         self.state().nameplate(circuit, scope)
     }
 
+    /// The most that a cap on a circuit is believed: above it a power cannot be meant, and is refused.
+    pub fn believed(&self, circuit: CircuitId, scope: Scope) -> Watts {
+        let state = self.state();
+        state.plausible(circuit, scope, state.nameplate(circuit, scope))
+    }
+
     /// Lifts the caps of a source until a moment, in somebody's name, for the record. `false` without a name or for a
     /// time that is over.
     ///

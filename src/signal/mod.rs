@@ -33,6 +33,7 @@
 //! | `price` | what power costs against what it earns |
 //! | `windows` | no source: hours of the day that come back, for calendars and tariffs |
 //! | `guard` | frequency and voltage at a meter |
+//! | `dsx` | load targets of a partner of the grid by DSX Flex, over a broker of its own |
 //!
 //! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk, and so do those over
 //! MQTT (`src/mqtt/`).
@@ -41,6 +42,7 @@ mod baseline;
 pub mod calendar;
 pub mod contact;
 pub mod desk;
+pub mod dsx;
 mod foresee;
 pub mod glance;
 pub mod guard;
@@ -122,6 +124,8 @@ pub enum Kind {
     Price(Box<price::Settings>),
     /// Frequency and voltage.
     Guard(guard::Settings),
+    /// Load targets by DSX Flex.
+    Dsx(Box<dsx::Settings>),
 }
 
 impl Kind {
@@ -137,6 +141,7 @@ impl Kind {
             Self::Calendar(_) => "calendar",
             Self::Price(_) => "price",
             Self::Guard(_) => "guard",
+            Self::Dsx(_) => "dsx-flex",
         }
     }
 }
@@ -204,6 +209,9 @@ pub fn start(
             }
             Kind::Price(settings) => {
                 begin(Box::pin(price::run(*settings, context)));
+            }
+            Kind::Dsx(settings) => {
+                begin(Box::pin(dsx::run(*settings, context)));
             }
         }
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::miner::{FaultKind, FaultParams, Initial, SimMiner, serve as serve_miner};
+use super::jobs;
+use super::miner::{FaultKind, FaultParams, Initial, SimMiner, Work, serve as serve_miner};
 use super::scenario::{InitialMiners, MinerFault, Scenario, ScenarioError};
 use super::script::deviations;
 use super::site::{Load, SimError, loopback};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
+use crate::control::site::Miner;
 use crate::units::{Hashrate, Watts};
 
 /// Which parameters a scenario may give a fault of a miner.
@@ -41,9 +43,11 @@ pub(super) async fn serve(
     Ok(loads)
 }
 
-/// How the miner at a position begins: as it is told, otherwise as the scenario says.
-pub(super) fn begins(scenario: &Scenario, told: &[Initial], position: usize) -> Initial {
+/// How the miner at a position begins: as it is told, otherwise as the scenario says. A server, which does not sleep, is found
+/// without a cap.
+pub(super) fn begins(scenario: &Scenario, told: &[Initial], position: usize, spec: &Miner) -> Initial {
     told.get(position).copied().unwrap_or(match scenario.miners {
+        _ if !spec.sleeps => Initial::Hashing { fraction: 1.0 },
         InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
         InitialMiners::Asleep => Initial::Asleep,
     })
@@ -60,14 +64,17 @@ pub(super) fn build(
     initial: &[Initial],
 ) -> Result<Vec<SimMiner>, ScenarioError> {
     let differing = deviations(&config.site, scenario)?;
+    let jobs = jobs::of(&config.site, scenario)?;
     let miners =
         config.site.miners.iter().zip(&config.miners).zip(&config.models).zip(differing).zip(0_u64..);
     Ok(miners
+        .zip(jobs)
         .enumerate()
-        .map(|(position, ((((spec, connection), model), differs), number))| {
-            let initial = begins(scenario, initial, position);
+        .map(|(position, (((((spec, connection), model), differs), number), jobs))| {
+            let initial = begins(scenario, initial, position, spec);
             SimMiner::differing(spec, connection, scenario.seed.wrapping_add(number), initial, &differs)
                 .of_model(model.as_deref())
+                .with_jobs(spec, jobs)
         })
         .collect())
 }
@@ -94,6 +101,10 @@ impl Load for SimMiner {
 
     fn hashrate(&self, now: Moment) -> Hashrate {
         Self::hashrate(self, now)
+    }
+
+    fn work(&self) -> Option<Work> {
+        Self::work(self)
     }
 
     fn accepts(&self, fault: &MinerFault) -> Result<(), String> {

@@ -11,6 +11,7 @@
 
 pub mod curve;
 pub mod fleet;
+pub mod jobs;
 pub mod meter;
 pub mod miner;
 pub mod plant;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::curve::Curve;
 use super::fleet;
+use super::jobs::Work;
 use super::meter::Dial;
 use super::miner::Initial;
 use super::plant::{Balance, Mains, Plant, Wiring, circuit};
@@ -152,6 +153,10 @@ pub struct Replay {
     accountant: Accountant,
     now: Moment,
     steps: Steps,
+    /// The longest adaptive step outside of a lull.
+    longest: Duration,
+    /// Servers have jobs, which move by themselves.
+    works: bool,
     pilot: Option<Box<dyn Pilot>>,
     earliest: f64,
     calm: Option<Duration>,
@@ -194,7 +199,7 @@ impl Replay {
             .zip(0_usize..)
             .map(|((sim, (spec, connection)), number)| {
                 let phase = f64::from(u8::try_from(number % 20).unwrap_or(0)) / 20.0;
-                let target = match fleet::begins(scenario, &setup.initial, number) {
+                let target = match fleet::begins(scenario, &setup.initial, number, spec) {
                     Initial::Hashing { fraction } => {
                         Target::Power(connection.rated.scaled(fraction).max(spec.minimum()))
                     }
@@ -239,6 +244,8 @@ impl Replay {
             accountant: Accountant::new(maximum, now),
             now,
             steps: setup.steps,
+            longest: if scenario.jobs.iter().any(|job| job.demand.swings()) { TICK } else { LONGEST },
+            works: !scenario.jobs.is_empty(),
             pilot: setup.pilot,
             earliest: setup.earliest,
             calm: setup.calm,
@@ -307,6 +314,11 @@ impl Replay {
     /// The true draw of every miner, in the order of the site.
     pub fn draws(&self) -> Vec<Watts> {
         self.units.iter().map(|unit| unit.power(self.now)).collect()
+    }
+
+    /// The work of every member of the site since the start, in its order; `None` for whom the scenario gives no job.
+    pub fn work(&self) -> Vec<Option<Work>> {
+        self.units.iter().map(Unit::work).collect()
     }
 
     /// Gives a miner an order from outside of the control law, as a shed would go. For sites that only observe.
@@ -381,7 +393,7 @@ impl Replay {
         let script = self.schedule.iter().filter_map(Scheduled::next).map(Moment::after_start);
         let mut next = script.fold(end.min(self.next_cycle), Moment::min);
         if !self.lull.holds(self.now) {
-            next = next.min(self.now + LONGEST);
+            next = next.min(self.now + self.longest);
             for (gauge, _) in &self.gauges {
                 next = next.min(gauge.due());
             }

@@ -310,7 +310,11 @@ fn possible(fault: MeterFault, profile: &Profile, link: Option<&Transport>) -> R
     }
 }
 
-fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<usize>, ScenarioError> {
+/// Which miners of a site are meant, by their positions.
+///
+/// # Errors
+/// Miners or circuits that the site does not have.
+pub fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<Vec<usize>, ScenarioError> {
     let below = match &choice.circuit {
         None => None,
         Some(name) => Some(circuit(scenario, site, name)?),

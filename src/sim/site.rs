@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::fleet;
+use super::jobs::Work;
 use super::meter::bus::{Bus, Door};
 use super::meter::pty::Line;
 use super::meter::server::Framing;
@@ -44,6 +45,11 @@ pub trait Load: Send + Sync {
 
     /// Its hashrate at this moment.
     fn hashrate(&self, now: Moment) -> Hashrate;
+
+    /// The work that it was asked for and has done so far, where it is a server with jobs.
+    fn work(&self) -> Option<Work> {
+        None
+    }
 
     /// Whether it knows a fault; asked once for every scripted fault, before anything runs.
     ///
@@ -243,6 +249,7 @@ impl Simulation {
             loads,
             meters,
             outages: 0,
+            works: !scenario.jobs.is_empty(),
             links: read_over(config).map(|connection| connection.link.0).collect(),
             devices: config.meters.len(),
             buses,
@@ -315,6 +322,8 @@ struct Engine {
     schedule: Vec<Scheduled>,
     /// Outages of the site that last.
     outages: u32,
+    /// The scenario has jobs.
+    works: bool,
     accountant: Arc<Mutex<Accountant>>,
     sender: watch::Sender<Truth>,
 }
@@ -373,6 +382,7 @@ impl Engine {
             fleet: flows.fleet,
             hashrate: flows.hashrate,
             circuits,
+            work: if self.works { self.loads.iter().map(|load| load.work()).collect() } else { Vec::new() },
             totals,
         });
     }

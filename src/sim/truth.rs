@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::jobs::Work;
 use crate::clock::Moment;
 use crate::units::{Hashrate, Joules, Watts};
 
@@ -117,6 +118,8 @@ pub struct Truth {
     pub hashrate: Hashrate,
     /// Power into every circuit, import positive, in the order of the site.
     pub circuits: Vec<Watts>,
+    /// The work of every member of the site since the simulation began, in its order; empty without any jobs.
+    pub work: Vec<Option<Work>>,
     /// Energies since counting began.
     pub totals: Totals,
 }

@@ -2,6 +2,7 @@
 //! against clients that others wrote.
 #![cfg(test)]
 
+mod ai_demo;
 mod auradine;
 mod avalon;
 mod axeos;
@@ -27,9 +28,14 @@ mod luxos;
 mod mara;
 mod mixed_fleet;
 mod only_power;
+mod pause;
 mod proto;
 mod pyasic;
 mod read_command;
+mod redfish;
+mod redfish_faults;
+mod redfish_manners;
+mod redfish_peers;
 mod sealminer;
 mod session;
 mod sim_servers;
@@ -37,3 +43,6 @@ mod states;
 mod vnish;
 mod whatsminer_v2;
 mod whatsminer_v3;
+mod zeusd;
+mod zeusd_manners;
+mod zeusd_peer;

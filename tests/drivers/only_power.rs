@@ -23,7 +23,7 @@ struct Allowed {
     changes: &'static [&'static str],
 }
 
-const ALLOWED: [Allowed; 16] = [
+const ALLOWED: [Allowed; 18] = [
     Allowed {
         kind: DriverKind::WhatsminerV2,
         asks: &[
@@ -196,6 +196,30 @@ const ALLOWED: [Allowed; 16] = [
         asks: &["GET /api/v1/member", "POST /api/v1/heartbeat"],
         changes: &[r#"PUT /api/v1/limits/ballast {"cap_watts":*,"scope":"miners"}"#],
     },
+    // Sessions of its own, and a limit; every form is in `redfish_manners.rs`.
+    Allowed {
+        kind: DriverKind::Redfish,
+        asks: &[
+            "GET /redfish/v1/",
+            r#"POST /redfish/v1/SessionService/Sessions {"Password":"<password>","UserName":"admin"}"#,
+            "DELETE /redfish/v1/SessionService/Sessions/*",
+            "GET /redfish/v1/Chassis",
+            "GET /redfish/v1/Chassis/1",
+            "GET /redfish/v1/Chassis/1/EnvironmentMetrics",
+        ],
+        changes: &[r#"PATCH /redfish/v1/Chassis/1/EnvironmentMetrics {"PowerLimitWatts":{"SetPoint":*}}"#],
+    },
+    // A limit, of all its processors at once where all get the same.
+    Allowed {
+        kind: DriverKind::Zeusd,
+        asks: &[
+            "GET /discover",
+            "GET /gpu/get_power",
+            "GET /gpu/get_power_limit",
+            "GET /gpu/get_power_limit_constraints",
+        ],
+        changes: &["POST /gpu/set_power_limit?gpu_ids=0,1,2,3&power_limit_mw=*&block=true"],
+    },
     // The outlet of the bench: what its description says, and nothing else.
     Allowed {
         kind: DriverKind::Generic,
@@ -279,6 +303,9 @@ async fn life(kind: DriverKind, seed: u64, lowered: i32) -> Vec<Exchange> {
         let result = driver.apply(target, urgency).await;
         let refuses =
             kind == DriverKind::CgminerReadOnly || (kind == DriverKind::Generic && target == power(lowered));
+        // It goes as low as it goes, and says that this is no sleep.
+        let server = matches!(kind, DriverKind::Redfish | DriverKind::Zeusd);
+        let refuses = refuses || (server && target == Target::Sleep);
         assert_eq!(result.is_err(), refuses, "{} {target:?}: {result:?}", kind.name());
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         for _ in 0..2 {

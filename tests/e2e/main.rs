@@ -10,6 +10,7 @@ mod bench;
 mod command_line;
 mod commissioning;
 mod dashboard;
+mod dsx;
 mod faults;
 mod following;
 mod members;

@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::bench::{Process, Settings, Site, always, eventually, scenario, seconds, skip};
 
 /// Looked for in logs.
-const SECRET: &str = "broker-password-of-the-e2e-tests";
-const USER: &str = "site";
+pub const SECRET: &str = "broker-password-of-the-e2e-tests";
+pub const USER: &str = "site";
 /// What topics begin with where the file does not say.
 const PREFIX: &str = "ballast/end-to-end";
 
 /// What of the broker's tools is missing here.
-fn missing() -> Option<&'static str> {
+pub fn missing() -> Option<&'static str> {
     let there = |program: &str, with: &str| Command::new(program).arg(with).output().is_ok();
     let all = [("mosquitto_pub", "--help"), ("mosquitto_sub", "--help"), ("mosquitto_passwd", "-h")];
     let lacking = all.into_iter().find(|(program, with)| !there(program, with)).map(|(program, _)| program);
@@ -33,14 +33,14 @@ fn run(site: &Site, program: &str, arguments: &[&str]) {
 }
 
 /// The broker of a site.
-struct Broker<'s> {
+pub struct Broker<'s> {
     site: &'s Site,
     process: Option<Process>,
 }
 
 impl<'s> Broker<'s> {
     /// With an account for everybody who comes; `more` is added to its configuration.
-    fn start(site: &'s Site, more: &str) -> Self {
+    pub fn start(site: &'s Site, more: &str) -> Self {
         run(site, "mosquitto_passwd", &["-b", "-c", "accounts", USER, SECRET]);
         let host = site.host(60);
         let text = format!(
@@ -53,7 +53,7 @@ impl<'s> Broker<'s> {
         broker
     }
 
-    fn up(&mut self) {
+    pub fn up(&mut self) {
         let mut command = Command::new(server().unwrap());
         command.args(["-c", "mosquitto.conf"]).current_dir(&self.site.folder);
         self.process = Some(self.site.spawn("mosquitto", &mut command));
@@ -61,7 +61,7 @@ impl<'s> Broker<'s> {
         eventually("the broker listens", seconds(60.0), || std::net::TcpStream::connect(&address).ok());
     }
 
-    fn down(&mut self) {
+    pub fn down(&mut self) {
         self.process.take().unwrap().kill();
     }
 

@@ -10,8 +10,8 @@ use ballast::control::decision::{
 };
 use ballast::control::lead::Lead;
 use ballast::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LimitId, Meter, MeterId, Miner,
-    OperatingPoint, Response, Scope, Settings, Site,
+    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LimitId, LoadClass, Meter, MeterId,
+    Miner, OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::control::snapshot::{
     Activity, Contact, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading, Snapshot, Target,
@@ -65,6 +65,10 @@ fn miner(index: usize) -> Miner {
         driver: if index.is_multiple_of(2) { "whatsminer-v3" } else { "braiins-os" },
         circuit: CircuitId(1),
         points: vec![OperatingPoint { power: Watts::whole(3_400), hashrate: Hashrate::terahashes(171.0) }],
+        class: LoadClass::Miner,
+        contract: None,
+        sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::OnOff,

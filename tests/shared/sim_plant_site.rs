@@ -8,8 +8,8 @@ use std::time::Duration;
 use ballast::clock::{Clock, Moment};
 use ballast::config::{Config, ExitPolicy, Web};
 use ballast::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, Meter, MeterId, Miner, OperatingPoint,
-    Response, Scope, Settings, Site,
+    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
+    OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::endpoint::Endpoint;
 use ballast::meter::profile::{Format, Function, Point, Profile, Register, WordOrder};
@@ -137,6 +137,10 @@ fn miner(name: &str) -> Miner {
         driver: "test",
         circuit: CircuitId(1),
         points: vec![OperatingPoint { power: Watts::whole(5_000), hashrate: Hashrate::terahashes(200.0) }],
+        class: LoadClass::Miner,
+        contract: None,
+        sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(5_000),
         actuator: Actuator::OnOff,

@@ -6,6 +6,7 @@ mod clock;
 mod conflict;
 mod contact;
 mod crowd;
+mod dsx;
 mod guard;
 mod http;
 mod openadr;

@@ -1,6 +1,7 @@
 //! The simulator: the plant, its faults, and the control law on it in simulated time.
 #![cfg(test)]
 
+mod hall;
 mod kinds;
 mod miner_lies;
 mod plant;

@@ -1,4 +1,4 @@
-//! Which miners may be given their highest power when the daemon ends: `on_exit = "restore"`.
+//! Which miners may be given their highest power when the daemon ends, and which paused servers go on: `on_exit = "restore"`.
 //!
 //! Following the surplus ends with the daemon, and that is what `restore` is for. Everything else that caps a circuit stays in
 //! force though nobody watches it any more: a rating, an order, a guard that has tripped, an interlock, and the fail-safe of
@@ -6,7 +6,8 @@
 
 use crate::control::State;
 use crate::control::decision::{Decision, LimitValue, Mode, Source};
-use crate::control::site::{LimitClass, Site};
+use crate::control::response::Track;
+use crate::control::site::{LimitClass, LoadClass, Miner, Site};
 use crate::control::snapshot::Target;
 use crate::control::step::scales;
 
@@ -23,12 +24,69 @@ pub fn room(state: &State, decision: &Decision) -> Vec<bool> {
         // What draws how much is not known yet.
         return vec![false; site.miners.len()];
     }
+    let each = site.miners.iter().zip(&state.tracks);
+    let draws = each.clone().map(|(miner, track)| track.settled(miner, Some(Target::Power(miner.maximum()))));
+    let fits = fits(state, decision, draws);
+    each.zip(fits).map(|((_, track), fits)| track.hold.is_none() && fits).collect()
+}
+
+/// What is done with a miner at the end, where the highest power is wanted for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It stays as it is.
+    AsItIs,
+    /// It goes on at its lowest power: a server whose work was paused, so that it does not stay so for ever.
+    Lowest,
+    /// It is given its highest power.
+    Highest,
+}
+
+/// What each of the site's miners is left at: at its highest power where its limits leave room for that ([`room`]); else a server that
+/// was paused goes on at its lowest, where there is room for that beside what the others draw.
+///
+/// `decision` is the latest of this state.
+pub fn leave(state: &State, decision: &Decision) -> Vec<Leave> {
+    let site = state.site();
+    let room = room(state, decision);
+    let each = || site.miners.iter().zip(&state.tracks).zip(&room);
+    if decision.would_be == Mode::StartUp {
+        return vec![Leave::AsItIs; room.len()];
+    }
+    let is_paused = |miner: &Miner, track: &Track| {
+        miner.class != LoadClass::Miner && miner.sleeps && track.setpoint == Some(Target::Sleep)
+    };
+    let draws = each().map(|((miner, track), highest)| {
+        let target = if *highest {
+            Target::Power(miner.maximum())
+        } else if is_paused(miner, track) && track.hold.is_none() {
+            Target::Power(miner.minimum())
+        } else {
+            return track.counted;
+        };
+        track.settled(miner, Some(target)).max(track.draw)
+    });
+    let fits = fits(state, decision, draws);
+    let left = each().zip(fits).map(|(((miner, track), highest), fits)| {
+        if *highest {
+            Leave::Highest
+        } else if fits && is_paused(miner, track) && track.hold.is_none() {
+            Leave::Lowest
+        } else {
+            Leave::AsItIs
+        }
+    });
+    left.collect()
+}
+
+/// For each of the site's miners whether its circuit and all above it stay within what outlives the daemon, if the miners draw so much,
+/// in watts as they report them.
+fn fits(state: &State, decision: &Decision, draws: impl Iterator<Item = f64>) -> Vec<bool> {
+    let site = state.site();
     let (tree, scales) = (&state.tree, scales(site, state));
     let mut most = vec![0.0; site.circuits.len()];
-    for (miner, track) in site.miners.iter().zip(&state.tracks) {
+    for (miner, draw) in site.miners.iter().zip(draws) {
         let scale = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-        let draw = track.settled(miner, Some(Target::Power(miner.maximum()))) * scale;
-        tree.add(&mut most, miner.circuit, draw);
+        tree.add(&mut most, miner.circuit, draw * scale);
     }
     let left = |index: usize| {
         let limits =
@@ -41,8 +99,7 @@ pub fn room(state: &State, decision: &Decision) -> Vec<bool> {
         let path = tree.path(circuit);
         !path.is_empty() && path.iter().all(|above| fits.get(*above) == Some(&true))
     };
-    let each = site.miners.iter().zip(&state.tracks);
-    each.map(|(miner, track)| track.hold.is_none() && all_fit(miner.circuit.0)).collect()
+    site.miners.iter().map(|miner| all_fit(miner.circuit.0)).collect()
 }
 
 /// Whether a limit outlives the daemon.
@@ -65,7 +122,10 @@ mod tests {
     use super::*;
     use crate::control::signal::{Active, Basis, Urgency, Why};
     use crate::control::site::{CircuitId, OrderSource, Scope, SourceId};
-    use crate::control::snapshot::{MeterInput, MeterStatus, MinerInput, OrderCap, Reading, Snapshot};
+    use crate::control::snapshot::{
+        Activity, Contact, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, OrderCap, Reading,
+        Snapshot,
+    };
     use crate::control::step;
     use crate::control::testing::{limit, site};
     use crate::moment::Moment;
@@ -90,6 +150,17 @@ mod tests {
 
     /// Which miners may be raised after a minute of this.
     fn rising(site: Site, orders: &[OrderCap], meter_is_there: bool, seconds: u64) -> Vec<bool> {
+        after(site, orders, meter_is_there, seconds, super::room)
+    }
+
+    /// What is said after a minute of this.
+    fn after<T>(
+        site: Site,
+        orders: &[OrderCap],
+        meter_is_there: bool,
+        seconds: u64,
+        says: fn(&State, &Decision) -> Vec<T>,
+    ) -> Vec<T> {
         let mut state = State::new(std::sync::Arc::new(site.clone()));
         let mut room = Vec::new();
         for second in 0..=seconds {
@@ -101,12 +172,39 @@ mod tests {
             } else {
                 MeterInput::new(MeterStatus::Unreachable, None)
             };
-            let miners = vec![MinerInput::PENDING; site.miners.len()];
+            let miners = site.miners.iter().map(|miner| said(miner, now)).collect();
             let orders = orders.to_vec();
             let decision = step(&mut state, &Snapshot { orders, ..Snapshot::new(now, vec![meter], miners) });
-            room = super::room(&state, &decision);
+            room = says(&state, &decision);
         }
         room
+    }
+
+    /// A miner is not heard; a server sleeps, by its own word.
+    fn said(miner: &Miner, now: Moment) -> MinerInput {
+        if miner.class == LoadClass::Miner {
+            return MinerInput::PENDING;
+        }
+        let (power, activity) = (Measured::Value(miner.sleep), Activity::Asleep);
+        let value = MinerStatus { power, activity, ..MinerStatus::default() };
+        let status = Some(Reading { value, at: now });
+        MinerInput { contact: Contact::Reachable, status, delivery: None }
+    }
+
+    #[test]
+    fn a_paused_server_goes_on_at_its_lowest_where_that_fits_and_else_stays() {
+        let mut site = home();
+        for miner in &mut site.miners {
+            miner.class = LoadClass::Interruptible;
+        }
+        let left = |watts| {
+            let orders = [cap(0, watts, Why::Order("peak".into()))];
+            after(site.clone(), &orders, true, 60, super::leave)
+        };
+        // Each draws 1.4 kW at its lowest, and 3.4 kW at its highest.
+        for (cap, how) in [(50_000, Leave::Highest), (7_000, Leave::Lowest), (5_500, Leave::AsItIs)] {
+            assert_eq!(left(cap), [how; 4], "{cap} W");
+        }
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub struct Headroom {
     pub firm: f64,
     /// The same by the limits alone for which they are put to sleep at once. At least `firm`.
     pub urgent: f64,
+    /// The same by those alone that stand before any contract: limits of class `safety`, interlocks, emergency stops, and a lost
+    /// meter that such a limit needs. At least `urgent`.
+    pub safety: f64,
     /// What set the headroom; [`Source::Fleet`] without any.
     pub binding: Source,
     /// Every limit that acts here.
@@ -130,6 +133,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 raise: f64::INFINITY,
                 firm: f64::INFINITY,
                 urgent: f64::INFINITY,
+                safety: f64::INFINITY,
                 binding: Source::Fleet,
                 limits: Vec::new(),
                 exceeded: false,
@@ -203,6 +207,15 @@ struct Setter {
     listed: Source,
     binding: Source,
     patient: bool,
+    /// Whether it stands before any contract.
+    safety: bool,
+}
+
+impl Setter {
+    /// What is there to protect people and wires.
+    const fn safety(source: Source) -> Self {
+        Self { listed: source, binding: source, patient: false, safety: true }
+    }
 }
 
 fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [Headroom]) {
@@ -227,7 +240,8 @@ fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [
         };
         let acts = acting.get(index).copied().unwrap_or(true);
         let patient = limit.class == LimitClass::Surplus && source == id;
-        slot.cap(circuit, limit.scope, cap, Setter { listed: id, binding: source, patient }, acts);
+        let safety = limit.class == LimitClass::Safety;
+        slot.cap(circuit, limit.scope, cap, Setter { listed: id, binding: source, patient, safety }, acts);
     }
 }
 
@@ -235,12 +249,14 @@ fn apply_limits(site: &Site, meters: Meters<'_>, acting: &[bool], result: &mut [
 fn apply_orders(site: &Site, orders: &[OrderCap], result: &mut [Headroom]) {
     for OrderCap { source, active: Active { circuit: id, scope, cap, why, .. } } in orders {
         let Some((circuit, slot)) = site.circuits.get(id.0).zip(result.get_mut(id.0)) else { continue };
+        let safety = site.sources.get(source.0).is_some_and(|source| source.class == LimitClass::Safety);
         let source = match why {
             Why::Order(_) | Why::Returning(_) | Why::Kept(_) => Source::Order(*source),
             Why::FailSafe | Why::Released => Source::LostSource(*source),
         };
         let cap = (*cap).clamp(-PLAUSIBLE, PLAUSIBLE).get();
-        slot.cap(circuit, *scope, cap, Setter { listed: source, binding: source, patient: false }, true);
+        let setter = Setter { listed: source, binding: source, patient: false, safety };
+        slot.cap(circuit, *scope, cap, setter, true);
     }
 }
 
@@ -260,7 +276,7 @@ fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mu
         let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts: !holds });
         if !holds {
-            slot.tighten(room, room, room, false, source);
+            slot.tighten(room, room, room, Setter::safety(source));
         }
     }
 }
@@ -277,7 +293,7 @@ fn apply_stops(site: &Site, terms: &Terms<'_>, meters: Meters<'_>, result: &mut 
         let (cap, room) = (Some(Watts::saturating(*asleep)), *asleep - slot.unseen);
         slot.limits.push(LimitValue { source, cap, headroom: Watts::saturating(room), acts });
         if acts {
-            slot.tighten(room, room, room, false, source);
+            slot.tighten(room, room, room, Setter::safety(source));
         } else if stop::contact(meters.seen, stop).is_none() {
             // A contact that a reload has brought is read a moment later: until then nobody is raised or woken, and nobody who
             // runs is stopped for it. Lost for its time it is latched.
@@ -320,17 +336,20 @@ impl Headroom {
         }
         let told = self.power.filter(|_| scope == Scope::Import || circuit.dedicated);
         self.exceeded |= told.is_none_or(|power| power.get() > cap);
-        self.tighten(headroom, raise, firm, setter.patient, setter.binding);
+        self.tighten(headroom, raise, firm, setter);
     }
 
-    fn tighten(&mut self, headroom: f64, raise: f64, firm: f64, patient: bool, binding: Source) {
+    fn tighten(&mut self, headroom: f64, raise: f64, firm: f64, setter: Setter) {
         self.firm = self.firm.min(firm);
-        if !patient {
+        if !setter.patient {
             self.urgent = self.urgent.min(firm);
+        }
+        if setter.safety {
+            self.safety = self.safety.min(firm);
         }
         if headroom < self.headroom {
             self.headroom = headroom;
-            self.binding = binding;
+            self.binding = setter.binding;
         }
         self.raise = self.raise.min(raise).min(self.headroom);
     }
@@ -371,6 +390,9 @@ fn apply_lost_meters(terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headro
         if headroom <= slot.headroom || !known {
             slot.binding = source;
         }
-        slot.tighten(headroom, headroom, headroom, false, slot.binding);
+        // Without the meter nobody knows whether a limit that protects something is kept.
+        let safety = slot.safety.is_finite();
+        let setter = Setter { listed: source, binding: slot.binding, patient: false, safety };
+        slot.tighten(headroom, headroom, headroom, setter);
     }
 }

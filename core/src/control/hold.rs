@@ -16,8 +16,8 @@ use crate::moment::Moment;
 /// For so long what was told to a miner before may still be carried out.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
 
-/// Notes who is held in this cycle.
-pub(super) fn note(tracks: &mut [Track], holds: &[HeldMiner]) {
+/// Notes who is held in this cycle. One that does not sleep is left alone instead.
+pub(super) fn note(site: &Site, tracks: &mut [Track], holds: &[HeldMiner]) {
     for track in tracks.iter_mut() {
         track.hold = None;
     }
@@ -25,7 +25,8 @@ pub(super) fn note(tracks: &mut [Track], holds: &[HeldMiner]) {
         if let Some(track) = tracks.get_mut(held.miner.0)
             && track.hold != Some(Hold::HandsOff)
         {
-            track.hold = Some(held.hold);
+            let sleeps = site.miners.get(held.miner.0).is_none_or(|miner| miner.sleeps);
+            track.hold = Some(if sleeps { held.hold } else { Hold::HandsOff });
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::control::commands;
 use crate::control::decision::{Cause, MinerState, Waiting};
 use crate::control::headroom::Headroom;
 use crate::control::response::Track;
-use crate::control::site::{Actuator, CircuitId, MinerId, OperatingPoint, Site};
+use crate::control::site::{Actuator, CircuitId, LoadClass, MinerId, OperatingPoint, Site};
 use crate::control::snapshot::{Activity, Contact, Hold, Target};
 use crate::control::state::State;
 use crate::control::step::Inputs;
@@ -37,6 +37,8 @@ const DIPS: f64 = 0.05;
 const WATCHED: Duration = Duration::from_secs(10);
 /// The longest time over which waking a miner for a better distribution may pay.
 const LONGEST_CALM: Duration = Duration::from_secs(7_200);
+/// Whoever begins to lower its draw within so many seconds can stand in for slower ones.
+const QUICK: f64 = 1.0;
 /// What is left of the surplus is worth telling beyond this share of the nameplates, once it has lasted.
 const LEFT: f64 = 0.05;
 
@@ -46,6 +48,8 @@ pub(super) struct Now {
     pub(super) now: Moment,
     pub(super) since_last: Duration,
     pub(super) emergency: bool,
+    /// Whether a server has been told to pause and has not yet: others stand in meanwhile.
+    pub(super) pausing: bool,
     /// Whether anybody may be raised, woken or told again to draw more.
     pub(super) raises: bool,
 }
@@ -115,6 +119,7 @@ pub(super) fn items<'a>(
             // What starts is counted at what it draws until it is about to draw more, what started by itself at the most
             // that it may, what has a fault at what it draws: others use what it leaves.
             let counted = track.counted - track.unseen(miner, now);
+            let expected = track.expected_draw(miner, now);
             let stays = if track.dead {
                 0.0
             } else if track.state == MinerState::Unreachable {
@@ -128,7 +133,7 @@ pub(super) fn items<'a>(
             } else if track.is_late(miner) {
                 settled.max(track.draw)
             } else {
-                track.held(miner)
+                track.held(miner).min(expected)
             };
             let points = offered.as_deref().unwrap_or(&miner.points);
             // How long one slept that nobody here put to sleep is not known, and no reason to wait.
@@ -140,6 +145,9 @@ pub(super) fn items<'a>(
             let mut item = Item {
                 circuit: miner.circuit.0,
                 points,
+                class: miner.class,
+                sleeps: miner.sleeps,
+                contract: miner.contract.map_or(0.0, |contract| contract.get() * gain),
                 sleep: track.sleep(miner) * gain,
                 scale: track.settling.scale() * gain,
                 floor: track.settling.floor().unwrap_or(0.0) * gain,
@@ -181,7 +189,7 @@ pub(super) fn items<'a>(
             let minimum = item.power_at(Level::Power(item.minimum()));
             item.base = match (movable, item.level) {
                 (false, _) => item.counted,
-                (true, Level::Sleep) => item.sleep.max(item.settled),
+                (true, Level::Sleep) => item.least().max(item.settled),
                 (true, Level::Power(_)) if starting && !track.starts_before(miner, now) => {
                     track.start_draw(miner) * gain
                 }
@@ -309,15 +317,18 @@ fn hold(
 ) {
     let each = site.miners.iter().zip(&state.tracks).zip(items.iter_mut()).enumerate();
     for (index, ((miner, track), item)) in each {
-        let asleep = matches!(track.setpoint, None | Some(Target::Sleep));
+        let done = track.setpoint.is_none_or(|setpoint| setpoint == miner.lowest());
         let answers = matches!(inputs.miner(index).contact, Contact::Reachable) && now >= track.retry_at;
-        if !item.held || asleep || track.is_fixed(miner) || !answers {
+        if !item.held || done || track.is_fixed(miner) || !answers {
             continue;
         }
-        (item.level, item.settled, item.base) = (Level::Sleep, item.sleep, item.sleep);
+        // Nothing that was agreed stands before whoever works on it, or an emergency stop.
+        item.contract = 0.0;
+        let least = item.least();
+        (item.level, item.settled, item.base) = (item.lowest(), least, least);
         // Whoever works on it wanted it left alone: then it is an emergency stop that takes it.
         let cause = if inputs.hold(index) == Some(Hold::HandsOff) { Cause::Shed } else { Cause::Maintenance };
-        orders.push((index, Target::Sleep, cause));
+        orders.push((index, miner.lowest(), cause));
     }
 }
 
@@ -350,7 +361,7 @@ fn shed(
         .collect();
     track::shed(items, &state.tree, &reserved, sums, false, terms, changes);
     let mut largest = vec![0.0_f64; circuits.len()];
-    for item in items.iter().filter(|item| item.movable && item.level != Level::Sleep) {
+    for item in items.iter().filter(|item| item.may_sleep()) {
         for &above in state.tree.path(item.circuit) {
             if let Some(largest) = largest.get_mut(above) {
                 *largest = largest.max(item.settled - item.sleep);
@@ -366,7 +377,58 @@ fn shed(
         })
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
+    break_contracts(items, &state.tree, circuits, terms, sums, changes);
+    if cycle.emergency || cycle.pausing {
+        cover(items, &state.tree, &urgent, terms, changes);
+    }
     ask_the_unheard(state, items, circuits, terms, sums, changes);
+}
+
+/// What protects people and wires stands before what was agreed, where nothing else is left to give.
+fn break_contracts(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    circuits: &[Headroom],
+    terms: &Terms,
+    sums: &mut [f64],
+    changes: &mut Vec<Change>,
+) {
+    if !items.iter().any(|item| item.contract > 0.0 && item.movable) {
+        return;
+    }
+    let safety: Vec<f64> = circuits.iter().map(|circuit| circuit.safety.max(0.0)).collect();
+    let over: Vec<bool> = sums.iter().zip(&safety).map(|(sum, most)| sum - most > 1e-6).collect();
+    for item in items.iter_mut() {
+        if tree.path(item.circuit).iter().any(|&above| over.get(above) == Some(&true)) {
+            item.contract = 0.0;
+        }
+    }
+    track::shed(items, tree, &safety, sums, true, terms, changes);
+}
+
+/// Members that give power up after the miners and do so at once stand in while others are on their way down: an emergency asks
+/// what is drawn now, not what will be, and the notice of a pause is minutes. They get it back as the others give it up.
+fn cover(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], terms: &Terms, changes: &mut Vec<Change>) {
+    let quick = |item: &Item<'_>| {
+        item.movable
+            && item.steady
+            && item.class != LoadClass::Miner
+            && item.dead_time_down <= QUICK
+            && item.level != Level::Sleep
+    };
+    if !items.iter().any(quick) {
+        return;
+    }
+    let mut sums = track::in_flight(items, tree, budgets.len());
+    // Nobody is put to sleep for it, and so nobody waits for those who might be.
+    let before: Vec<(bool, bool)> = items.iter().map(|item| (item.movable, item.sleeps)).collect();
+    for item in items.iter_mut() {
+        (item.movable, item.sleeps) = (quick(item), false);
+    }
+    track::shed(items, tree, budgets, &mut sums, false, terms, changes);
+    for (item, before) in items.iter_mut().zip(before) {
+        (item.movable, item.sleeps) = before;
+    }
 }
 
 /// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may
@@ -592,9 +654,7 @@ fn rebalance_fleet(
     let budgets: Vec<f64> = circuits.iter().map(|circuit| circuit.raise.max(0.0)).collect();
     state.hulls.refresh(items);
     let best = optimum::relax(items, &state.hulls, &state.tree, &budgets);
-    let hashrate: f64 =
-        items.iter().filter(|item| item.free()).map(|item| item.hashrate_at(item.level)).sum();
-    state.gap = if best.bound > 0.0 { ((best.bound - hashrate) / best.bound).max(0.0) } else { 0.0 };
+    state.gap = optimum::Worth::of(items.iter().map(|item| (item, item.level))).below(&best.bound);
     state.favoured.clear();
     if shed || state.gap < GAP_WORTH_MOVING {
         return;

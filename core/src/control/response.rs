@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::allocate::curve;
 use crate::control::decision::MinerState;
 use crate::control::settle::Settling;
-use crate::control::site::{Actuator, Miner, OperatingPoint, Settings};
+use crate::control::site::{Actuator, LoadClass, Miner, OperatingPoint, Settings};
 use crate::control::snapshot::{
     Activity, Contact, Delivery, Hold, Measured, MinerInput, MinerStatus, Outcome, Reading, Rejection, Target,
 };
@@ -20,8 +20,11 @@ use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
 mod judge;
+mod learn;
+mod peak;
 
-use judge::{band, beside_a_cap};
+use judge::beside_a_cap;
+use peak::{ENVELOPE, Peak};
 
 /// How far the learned response times may lie from the model's.
 pub(super) const PACE_RANGE: (f64, f64) = (0.5, 30.0);
@@ -124,6 +127,8 @@ pub struct Track {
     fault_since: Option<Moment>,
     /// What it said last that it draws, in watts; nothing until it has said so.
     pub said: f64,
+    /// The most that it drew lately.
+    peak: Peak,
     /// The reading before, to tell what is steady.
     reading: Option<(Moment, f64)>,
     /// The first of the readings since which the draw has not left the band of its noise.
@@ -189,6 +194,7 @@ impl Default for Track {
             deaf_for: DEAF.0,
             fault_since: None,
             said: 0.0,
+            peak: Peak::default(),
             reading: None,
             standing: None,
             failures: 0,
@@ -231,9 +237,24 @@ impl Track {
         self.holds.unwrap_or_else(|| self.settled(miner, self.setpoint))
     }
 
-    /// Its draw asleep.
+    /// The most that it will draw in the next seconds where it was put, by what it drew lately; infinite where that says nothing.
+    ///
+    /// A cap above what a job draws saves nothing and takes nothing: what such a server might draw, and does not, is left to
+    /// others while a meter would show it.
+    pub fn expected_draw(&self, miner: &Miner, now: Moment) -> f64 {
+        let raised = self.sent.is_some_and(|sent| !sent.lowers && now - sent.at < ENVELOPE * 2);
+        if miner.class == LoadClass::Miner || self.state != MinerState::Hashing || raised {
+            return f64::INFINITY;
+        }
+        self.peak.most().map_or(f64::INFINITY, |most| most.max(self.draw))
+    }
+
+    /// Its draw asleep; of one that does not sleep, at its lowest point.
     pub fn sleep(&self, miner: &Miner) -> f64 {
-        self.settling.sleep().unwrap_or(miner.sleep.get())
+        match miner.lowest() {
+            Target::Sleep => self.settling.sleep().unwrap_or(miner.sleep.get()),
+            lowest @ Target::Power(_) => self.settled(miner, Some(lowest)),
+        }
     }
 
     /// The most that it can draw, in watts as it reports them.
@@ -292,15 +313,8 @@ impl Track {
     pub(super) fn modelled(&self, miner: &Miner, moment: Moment) -> f64 {
         let goal = self.settled(miner, self.setpoint);
         let Some(sent) = self.sent else { return goal };
-        let response = &miner.response;
-        let (dead, ramp) = if goal < sent.from {
-            (response.dead_time_down, response.ramp_down.get())
-        } else if sent.from_sleep {
-            (response.start_time, response.ramp_up.get())
-        } else {
-            (response.dead_time_up, response.ramp_up.get())
-        };
-        let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * self.pace;
+        let (dead, ramp, notice) = self.manner(miner, goal < sent.from, sent.from_sleep);
+        let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * self.pace - notice.as_secs_f64();
         if moving <= 0.0 {
             return sent.from;
         }
@@ -310,16 +324,9 @@ impl Track {
 
     /// How long the way of the latest command should take.
     fn expected(&self, miner: &Miner, from: f64, from_sleep: bool, goal: f64) -> Duration {
-        let response = &miner.response;
-        let (dead, ramp) = if goal < from {
-            (response.dead_time_down, response.ramp_down.get())
-        } else if from_sleep {
-            (response.start_time, response.ramp_up.get())
-        } else {
-            (response.dead_time_up, response.ramp_up.get())
-        };
+        let (dead, ramp, notice) = self.manner(miner, goal < from, from_sleep);
         let ramping = if ramp > 0.0 { (goal - from).abs() / ramp } else { 0.0 };
-        let seconds = (dead.as_secs_f64() + ramping) * self.pace;
+        let seconds = (dead.as_secs_f64() + ramping) * self.pace + notice.as_secs_f64();
         Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_RETRY)
     }
 
@@ -356,6 +363,7 @@ impl Track {
         });
         self.draw = self.estimate(miner, reading, now);
         self.said = reading.map_or(self.said, |(_, power)| power);
+        self.peak.note(self.draw, now);
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
         if reachable && self.silent_since.is_some() {
             // Whatever it did not do while nobody could speak with it is no reason to wait now.
@@ -660,136 +668,6 @@ impl Track {
         }
         let drift = self.modelled(miner, now) - self.modelled(miner, at);
         (power + drift).clamp(power.min(goal), power.max(goal))
-    }
-
-    /// Learns from a reading: where the draw settles, and how fast it gets there.
-    fn learn(&mut self, miner: &Miner, settings: &Settings, power: f64, at: Moment, activity: &Activity) {
-        if self.learned_at.is_some_and(|learned| learned >= at) {
-            return;
-        }
-        self.learned_at = Some(at);
-        let steady = self.steady(miner, power, at);
-        if self.standing.is_none_or(|(_, known)| (power - known).abs() > band(miner)) {
-            self.standing = Some((at, power));
-        }
-        let goal = self.settled(miner, self.setpoint);
-        let (sent_at, expected, from) = match self.sent {
-            Some(sent) => (sent.at, self.expected(miner, sent.from, sent.from_sleep, goal), sent.from),
-            None => (Moment::START, Duration::ZERO, goal),
-        };
-        let taken = at - sent_at;
-        let due = taken > expected.mul_f64(1.5) + Duration::from_secs(2);
-        let Some(Target::Power(asked)) = self.setpoint else {
-            if *activity == Activity::Asleep && (due || near(miner, power, goal)) {
-                self.settling.learn_sleep(power, miner.minimum().get());
-            }
-            if near(miner, power, self.settled(miner, self.setpoint)) {
-                self.arrive(miner, at, goal);
-            }
-            return;
-        };
-        let arrived = near(miner, power, goal);
-        // A rise under a cap takes as long as whatever must start there.
-        let told = arrived && (!miner.response.caps || goal < from);
-        if let Some(sent) = self.sent.filter(|sent| told && !sent.arrived && !sent.from_sleep) {
-            // Only a way that was long enough tells anything about time.
-            if !near(miner, sent.from, goal) && expected > Duration::ZERO {
-                let ratio = taken.as_secs_f64() / expected.as_secs_f64();
-                // A first reading that comes late says only "not slower than that".
-                if ratio > 1.0 || taken < expected {
-                    let pace = (self.pace * ratio).clamp(PACE_RANGE.0, PACE_RANGE.1);
-                    self.pace += (pace - self.pace) * PACE_WEIGHT;
-                }
-            }
-        }
-        if arrived {
-            self.arrive(miner, at, goal);
-        }
-        // What starts, stops or has restarted says nothing about where a miner settles. Nor does one that draws next to nothing
-        // and does not sleep: it waits for its pool, say, and may draw all that it was told at any moment.
-        let idle = power < miner.minimum().get() * MOVED;
-        let hashing = matches!(activity, Activity::Hashing | Activity::Unknown) && !self.restarted && !idle;
-        if !hashing || !due || !steady || self.unheard(at) {
-            return;
-        }
-        let way = goal - from;
-        let long_way = way.abs() > miner.nameplate.get() * SHORT_WAY;
-        let stuck = long_way && (power - from).abs() < way.abs() * MOVED;
-        if long_way && !stuck && self.sent.is_some_and(|sent| sent.accepted) {
-            self.proven = true;
-            self.deaf_until = None;
-            self.deaf_for = DEAF.0;
-        }
-        let long = taken > expected.mul_f64(3.0) + settings.straggler_grace;
-        if stuck && (way < 0.0 || !long) {
-            return;
-        }
-        // Below where it was told to go a slow one may still be on its way up.
-        let rising = power > from && power < asked.get() && !near(miner, power, asked.get());
-        if rising && !self.has_stood(at) {
-            return;
-        }
-        if beside_a_cap(miner, asked, power) {
-            return;
-        }
-        self.settling.learn(asked.get(), power, miner.nameplate.get());
-        self.holds = Some(self.holds.map_or(power, |known| known + (power - known) * PACE_WEIGHT));
-        if near(miner, power, self.settled(miner, self.setpoint)) {
-            self.arrive(miner, at, power);
-        }
-    }
-
-    /// Whether the draw has stood since the reading before.
-    fn steady(&mut self, miner: &Miner, power: f64, at: Moment) -> bool {
-        let Some((before, known)) = self.reading else {
-            self.reading = Some((at, power));
-            return false;
-        };
-        let apart = at - before;
-        if apart < STEADY_OVER {
-            return false;
-        }
-        self.reading = Some((at, power));
-        let most = miner.nameplate.get() * STEADY * apart.as_secs_f64().min(10.0);
-        // A reading is steady within its own noise, whatever the time.
-        (power - known).abs() <= most.max(band(miner))
-    }
-
-    /// Whether the draw has stood for longer than a slow climb stays within its noise.
-    fn has_stood(&self, at: Moment) -> bool {
-        self.standing.is_some_and(|(since, _)| at - since >= STOOD)
-    }
-
-    fn note_progress(&mut self, miner: &Miner, power: f64, goal: f64, now: Moment) {
-        if let Some(sent) = self.sent.as_mut() {
-            let way = sent.from - goal;
-            sent.moving |= way.abs() > miner.nameplate.get() * NEAR.1 && (sent.from - power) / way > MOVED;
-            let closer = (sent.stuck_at - goal).abs() - (power - goal).abs();
-            if near(miner, power, goal)
-                || closer > (sent.stuck_at.abs() * NEAR.0).max(miner.nameplate.get() * NEAR.1)
-            {
-                sent.stuck_since = now;
-                sent.stuck_at = power;
-            }
-        }
-    }
-
-    /// A reading of this moment is at the goal.
-    fn arrive(&mut self, miner: &Miner, at: Moment, goal: f64) {
-        if let Some(sent) = self.sent.as_mut() {
-            if at <= sent.at {
-                return;
-            }
-            if !sent.arrived && !near(miner, sent.from, goal) {
-                self.responded = Some(at - sent.at);
-            }
-            sent.arrived = true;
-            // A miner that had to be forced to sleep, or that said no, is not trusted again because it lies still.
-            if !sent.accepted || sent.escalated {
-                return;
-            }
-        }
-        self.failures = 0;
     }
 }
 

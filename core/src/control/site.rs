@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::control::measure::Measure;
+use crate::control::snapshot::Target;
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
 macro_rules! id {
@@ -349,7 +350,38 @@ pub struct ChangeCost {
     pub min_interval: Duration,
 }
 
-/// A miner, as the control law sees it.
+/// What a member of the fleet is, and so who gives power up before whom: the first of these first, and back in the reverse
+/// order. Within a class it goes by what a watt brings. Below a class nobody is lowered while somebody of a class before it can
+/// still give something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LoadClass {
+    /// A miner: stopping it costs nothing but the time.
+    #[default]
+    Miner,
+    /// A server whose work may be slowed down, and paused where there is a way to.
+    Interruptible,
+    /// A server whose work may be slowed down and is never paused.
+    Throttle,
+    /// A server that has power by contract ([`Miner::contract`]).
+    Guaranteed,
+}
+
+impl LoadClass {
+    /// All, in the order in which they give power up.
+    pub const ALL: [Self; 4] = [Self::Miner, Self::Interruptible, Self::Throttle, Self::Guaranteed];
+
+    /// As written in the configuration, metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Miner => "miner",
+            Self::Interruptible => "interruptible",
+            Self::Throttle => "throttle",
+            Self::Guaranteed => "guaranteed",
+        }
+    }
+}
+
+/// A member of the fleet, as the control law sees it: a miner, a server, or a whole fleet behind one name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miner {
     /// Unique name.
@@ -361,7 +393,21 @@ pub struct Miner {
     pub circuit: CircuitId,
     /// Points at which it can run, by rising power, at least one, each above `sleep`.
     pub points: Vec<OperatingPoint>,
-    /// Draw while asleep.
+    /// Who gives power up before whom.
+    #[serde(default)]
+    pub class: LoadClass,
+    /// Only a limit of class [`LimitClass::Safety`], an interlock or an emergency stop takes it below this draw; `None` where
+    /// nothing was agreed. Between the lowest and the highest point.
+    #[serde(default)]
+    pub contract: Option<Watts>,
+    /// Whether it can be put to sleep. One that cannot is lowered to its lowest point and stays there, whatever the limit.
+    #[serde(default = "sleeps")]
+    pub sleeps: bool,
+    /// How long it may go on drawing after it was told to sleep, beside what [`Response`] says: the notice that whoever works on it was
+    /// promised. Nothing for a miner. It is agreed and not learned, and a lowering that is no sleep takes none of it.
+    #[serde(default)]
+    pub notice: Duration,
+    /// Draw while asleep. Of one that does not sleep it says nothing.
     pub sleep: Watts,
     /// The most it can ever draw: what it counts for when it does not answer. At least the highest point.
     pub nameplate: Watts,
@@ -431,7 +477,23 @@ impl Site {
     }
 }
 
+/// Sites that were recorded before there were others.
+const fn sleeps() -> bool {
+    true
+}
+
 impl Miner {
+    /// The lowest that it can be told: to sleep, or its lowest point.
+    pub fn lowest(&self) -> Target {
+        if self.sleeps { Target::Sleep } else { Target::Power(self.minimum()) }
+    }
+
+    /// What it draws at the least where nothing breaks what was agreed: asleep, or where it does not sleep by its contract or at its
+    /// lowest point.
+    pub fn least(&self) -> Watts {
+        if self.sleeps { self.sleep } else { self.contract.unwrap_or_else(|| self.minimum()) }
+    }
+
     /// The least it can draw while hashing.
     pub fn minimum(&self) -> Watts {
         self.points.first().map_or(self.nameplate, |point| point.power)

@@ -37,7 +37,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     // Whoever commands nothing takes every miner as it is.
     let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
     let unplaced = looks_on || !strangers.is_empty();
-    hold::note(&mut state.tracks, &snapshot.holds);
+    hold::note(&site, &mut state.tracks, &snapshot.holds);
     stop::take_hold(&site, &mut state.tracks, &stop::stopped(&state.tree, &state.stops));
     for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
         track.update(miner, &site.settings, inputs.miner(index), now);
@@ -119,7 +119,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
         state.tracks.iter().map(|track| track.points.clone()).collect();
     let raises = lead != Lead::Lowers;
-    let cycle = Now { now, since_last, emergency: headroom::emergency(&snapshot.orders), raises };
+    let pausing = site.miners.iter().zip(&state.tracks).any(|(miner, track)| track.is_pausing(miner));
+    let emergency = headroom::emergency(&snapshot.orders);
+    let cycle = Now { now, since_last, emergency, pausing, raises };
     let mut items = move_fleet::items(&site, state, &offered, &scales, now);
     let moved = if starting {
         move_fleet::Moved::still(&items, &state.tree, &circuits)

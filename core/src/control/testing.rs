@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, Meter, MeterId, Miner, OperatingPoint,
-    Response, Scope, Settings, Site,
+    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
+    OperatingPoint, Response, Scope, Settings, Site,
 };
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
@@ -42,6 +42,10 @@ pub(crate) fn miner(name: &str, circuit: usize) -> Miner {
         driver: "test",
         circuit: CircuitId(circuit),
         points: curve(&[(1_400, 80.0), (2_200, 122.0), (2_800, 150.0), (3_400, 172.0)]),
+        class: LoadClass::Miner,
+        contract: None,
+        sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::Continuous { quantum: Watts::whole(10) },

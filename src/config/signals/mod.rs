@@ -5,6 +5,7 @@
 mod amount;
 mod calendar;
 mod contact;
+mod dsx;
 mod guard;
 mod openadr;
 mod price;
@@ -69,9 +70,10 @@ enum Word {
     Calendar,
     Price,
     Guard,
+    Dsx,
 }
 
-const WORDS: [(&str, Word); 8] = [
+const WORDS: [(&str, Word); 9] = [
     ("http", Word::Http),
     ("mqtt", Word::Mqtt),
     ("openadr", Word::OpenAdr),
@@ -80,6 +82,7 @@ const WORDS: [(&str, Word); 8] = [
     ("calendar", Word::Calendar),
     ("price", Word::Price),
     ("guard", Word::Guard),
+    ("dsx-flex", Word::Dsx),
 ];
 
 /// Reads `[signals.*]`.
@@ -168,7 +171,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         feed: match kind {
             // Without a time after which it is lost, whoever orders over HTTP need not be heard all the time.
             Word::Http if lost_after.is_none() => Feed::Calendar,
-            Word::Http | Word::Mqtt | Word::Server => Feed::Stream,
+            Word::Http | Word::Mqtt | Word::Server | Word::Dsx => Feed::Stream,
             Word::OpenAdr | Word::Price => Feed::Polled,
             Word::Contact | Word::Guard => Feed::Level,
             Word::Calendar => Feed::Calendar,
@@ -182,7 +185,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         clock_allowance: time("clock_allowance", Duration::ZERO, DAY, seconds(300)),
         clock_tolerance: time("clock_tolerance", seconds(1), seconds(3_600), seconds(30)),
     };
-    let needs = matches!(kind, Word::Mqtt | Word::OpenAdr | Word::Server | Word::Contact)
+    let needs = matches!(kind, Word::Mqtt | Word::OpenAdr | Word::Server | Word::Contact | Word::Dsx)
         || (kind == Word::Http && lost_after.is_some());
     if needs && cap.is_none() && !table.has("fail_safe") {
         report.error(
@@ -194,27 +197,16 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
     let mut settings = settings;
     let kind = match kind {
         Word::Http => Kind::Http,
-        Word::Mqtt => Kind::Mqtt(mqtt::Settings {
-            oldest: {
-                // What hung at the broker for longer says nothing of whether the source still lives.
-                let oldest =
-                    time("oldest_message", seconds(1), seconds(3_600), mqtt::OLDEST.min(settings.lost_after));
-                if oldest > settings.lost_after {
-                    table.report().error(
-                        table.key_span("oldest_message"),
-                        "a message that is older than `lost_after` would be taken for a sign of life",
-                        "make it no longer than `lost_after`",
-                    );
-                }
-                oldest
-            },
-        }),
+        Word::Mqtt => {
+            Kind::Mqtt(mqtt::Settings { oldest: oldest_message(table, mqtt::OLDEST, settings.lost_after) })
+        }
         Word::OpenAdr => Kind::OpenAdr(Box::new(openadr::read(table, context)?)),
         Word::Server => Kind::Server(server::read(table, context)?),
         Word::Contact => Kind::Contact(Box::new(contact::read(table, context, &settings)?)),
         Word::Calendar => Kind::Calendar(calendar::read(table, context)?),
         Word::Price => Kind::Price(Box::new(price::read(table, context, &settings, place.scope)?)),
         Word::Guard => Kind::Guard(guard::read(table, context, &settings)?),
+        Word::Dsx => Kind::Dsx(Box::new(dsx::read(table, context, &settings, place)?)),
     };
     match &kind {
         // Its caps have an end then, and nothing follows.
@@ -224,4 +216,19 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         _ => {}
     }
     Some(Spec { settings, place, kind, baseline: settlement::baseline(table) })
+}
+
+/// How old a message of the broker may be: what hung there for longer than its source may be silent says nothing of whether they still
+/// live.
+fn oldest_message(table: &Table<'_>, usual: Duration, lost_after: Duration) -> Duration {
+    let oldest = table.time("oldest_message", Duration::from_secs(1), Duration::from_secs(3_600));
+    let oldest = oldest.map_or(usual.min(lost_after), |at: At<Duration>| at.value);
+    if oldest > lost_after {
+        table.report().error(
+            table.key_span("oldest_message"),
+            "a message that is older than `lost_after` would be taken for a sign of life",
+            "make it no longer than `lost_after`",
+        );
+    }
+    oldest
 }

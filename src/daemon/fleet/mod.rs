@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
+use crate::control::farewell::Leave;
 use crate::control::lead::Lead;
 use crate::control::site::{Actuator, Miner, MinerId};
-use crate::control::snapshot::{HeldMiner, Hold, MinerInput, Outcome, Target, hold_of};
+use crate::control::snapshot::{Activity, HeldMiner, Hold, MinerInput, Outcome, Target, hold_of};
 use crate::discover::identified::Identified;
 use crate::discover::neighbours::Neighbours;
 use crate::discover::who::Witness;
@@ -35,11 +36,23 @@ struct Member {
     identity: Identity,
     poll_period: Duration,
     silent_after: Duration,
+    minimum: Watts,
     maximum: Watts,
+    /// The lowest that it can be told.
+    lowest: Target,
     /// It can be commanded at all.
     commanded: bool,
     session: Session,
     cancel: CancellationToken,
+}
+
+impl Member {
+    /// Whether it is a server whose work is paused, by its own word.
+    fn is_paused(&self) -> bool {
+        let report = self.session.report.borrow();
+        let asleep = report.status.as_ref().is_some_and(|status| status.value.activity == Activity::Asleep);
+        self.connection.pause.is_some() && asleep
+    }
 }
 
 /// A miner of a configuration.
@@ -140,7 +153,14 @@ impl Fleet {
         for (wanted, before) in wanted.iter().zip(before) {
             let member = match before {
                 Before::Same(member) => {
-                    Member { maximum: wanted.spec.maximum(), commanded: commanded(wanted.spec), ..*member }
+                    let spec = wanted.spec;
+                    Member {
+                        minimum: spec.minimum(),
+                        maximum: spec.maximum(),
+                        lowest: spec.lowest(),
+                        commanded: commanded(spec),
+                        ..*member
+                    }
                 }
                 Before::Other(shed) => {
                     let member = self.begin(wanted, clock);
@@ -187,7 +207,9 @@ impl Fleet {
             identity: identity.clone(),
             poll_period: spec.poll_period,
             silent_after: spec.silent_after,
+            minimum: spec.minimum(),
             maximum: spec.maximum(),
+            lowest: spec.lowest(),
             commanded: commanded(spec),
             session,
             cancel,
@@ -260,18 +282,19 @@ impl Fleet {
     }
 
     /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and closes
-    /// all sessions. `sequence` is the number of the latest command; `room` says for each miner whether its limits leave
-    /// it its highest power, and nothing is room for none. Whoever is left alone because somebody works on it is told nothing.
-    pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, room: &[bool], holds: &[HeldMiner]) {
+    /// all sessions. `sequence` is the number of the latest command; `leave` says for each miner what its limits leave it, and
+    /// nothing is room for none. Whoever is left alone because somebody works on it is told nothing.
+    pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, leave: &[Leave], holds: &[HeldMiner]) {
         let left_alone = |index: usize| hold_of(holds, MinerId(index)) == Some(Hold::HandsOff);
-        let has_room = |index: usize| room.get(index) == Some(&true);
         let target = |(index, member): (usize, &Member)| match exit {
             ExitPolicy::Hold => None,
             _ if left_alone(index) => None,
-            ExitPolicy::Sleep => Some((Target::Sleep, Urgency::Shed)),
-            ExitPolicy::Restore => {
-                has_room(index).then_some((Target::Power(member.maximum), Urgency::Normal))
-            }
+            ExitPolicy::Sleep => Some((member.lowest, Urgency::Shed)),
+            ExitPolicy::Restore => match leave.get(index) {
+                Some(Leave::Highest) => Some((Target::Power(member.maximum), Urgency::Normal)),
+                Some(Leave::Lowest) => Some((Target::Power(member.minimum), Urgency::Normal)),
+                Some(Leave::AsItIs) | None => None,
+            },
         };
         let mut last = sequence;
         let mut waiting: Vec<(usize, u64)> = Vec::new();
@@ -284,6 +307,18 @@ impl Fleet {
             }
         }
         let total = waiting.len();
+        let paused = self.members.iter().enumerate();
+        let paused = paused.filter(|(index, member)| {
+            let told = waiting.iter().any(|(told, _)| told == index);
+            member.is_paused() && (exit == ExitPolicy::Sleep || !told)
+        });
+        let paused = paused.count();
+        if paused > 0 {
+            tracing::warn!(
+                servers = paused,
+                "their work stays paused until the daemon is there again, or somebody resumes it"
+            );
+        }
         let left = self.members.iter().filter(|member| member.commanded).count() - total;
         if exit == ExitPolicy::Restore && left > 0 {
             tracing::warn!(

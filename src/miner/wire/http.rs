@@ -1,4 +1,4 @@
-//! One connection to one miner over plain HTTP/1.1, without the machinery that a client for the whole web needs: no pool
+//! One connection to one miner over HTTP/1.1, without the machinery that a client for the whole web needs: no pool
 //! over all hosts, no proxies, no task for each connection. A request and its connection run in the task of the session that
 //! waits for the answer, so a shed of a whole fleet costs little more than its bytes.
 //!
@@ -20,11 +20,11 @@ use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use reqwest::{Body, RequestBuilder};
-use tokio::net::TcpStream;
 
 use crate::clock::{Clock, Moment};
 use crate::miner::DriverError;
 use crate::miner::wire::exchange::{Answer, MAX_REFUSAL};
+use crate::miner::wire::stream::Stream;
 use crate::miner::wire::{MAX_REPLY, Place};
 
 /// A connection that was idle for longer is not used again: the miner may be about to close it.
@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// An open connection.
 struct Open {
     sender: SendRequest<Body>,
-    connection: Pin<Box<Connection<TokioIo<TcpStream>, Body>>>,
+    connection: Pin<Box<Connection<TokioIo<Stream>, Body>>>,
 }
 
 /// The connection that was kept, and since when.
@@ -107,17 +107,17 @@ pub async fn exchange(
 ) -> Result<Answer, DriverError> {
     let unfit = || place.malformed(name, "the request cannot be built; check the address");
     let again = builder.try_clone();
-    let request = prepared(builder).ok_or_else(unfit)?;
+    let request = prepared(place, builder).ok_or_else(unfit)?;
     let request = match place.kept().take(place.clock()).await {
         None => request,
         Some(open) => match (talk(place, name, open, request).await, again) {
             (Ok(answer), _) => return Ok(answer),
-            (Err(Failure::Stale), Some(again)) => prepared(again).ok_or_else(unfit)?,
+            (Err(Failure::Stale), Some(again)) => prepared(place, again).ok_or_else(unfit)?,
             (Err(Failure::Stale), None) => return Err(broken(place, name)),
             (Err(Failure::Told(error)), _) => return Err(error),
         },
     };
-    let stream = TokioIo::new(place.connect().await?);
+    let stream = TokioIo::new(place.open().await?);
     // As in `tls::client`.
     let handshake = Builder::new()
         .allow_spaces_after_header_name_in_responses(true)
@@ -184,8 +184,8 @@ async fn talk(
 }
 
 /// The request as it goes over the wire; `None` where it cannot be built.
-fn prepared(builder: RequestBuilder) -> Option<Request<Body>> {
-    let request = builder.build().ok().filter(|request| request.url().scheme() == "http")?;
+fn prepared(place: &Place, builder: RequestBuilder) -> Option<Request<Body>> {
+    let request = builder.build().ok().filter(|request| request.url().scheme() == place.scheme())?;
     let url = request.url();
     let host = match url.port() {
         Some(port) => format!("{}:{port}", url.host_str()?),
@@ -302,6 +302,10 @@ mod tests {
                 timeout: Duration::from_secs(5),
                 rated: Watts::whole(15),
                 device: None,
+                certificate: None,
+                gpus: None,
+                pause: None,
+                rated_is_told: true,
             };
             let place = Place::new(&connection);
             let base = format!("http://127.0.0.1:{port}");

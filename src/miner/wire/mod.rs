@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(super) mod http;
 pub(super) mod plain_http;
 pub(super) mod rpc;
+pub(super) mod stream;
 pub(super) mod web;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ use crate::control::snapshot::Rejection;
 use crate::miner::reply::fields::words;
 use crate::miner::reply::mend;
 use crate::miner::wire::http::Kept;
+use crate::miner::wire::stream::{Secure, Stream};
 use crate::miner::{Connection, DriverError, Endpoint};
 
 /// Largest reply that is read. Real ones are a few kilobytes.
@@ -34,6 +36,7 @@ pub struct Place {
     limit: Duration,
     kept: Kept,
     clock: Clock,
+    secure: Option<Secure>,
 }
 
 impl Place {
@@ -44,7 +47,18 @@ impl Place {
             limit: connection.timeout,
             kept: Kept::default(),
             clock: Clock::start(),
+            secure: None,
         }
+    }
+
+    /// The same place over TLS: nothing is ever sent there in the clear.
+    pub fn over_tls(self, secure: Secure) -> Self {
+        Self { secure: Some(secure), ..self }
+    }
+
+    /// How addresses of this place begin.
+    pub const fn scheme(&self) -> &'static str {
+        if self.secure.is_some() { "https" } else { "http" }
     }
 
     /// The same place with a time limit that is so many times longer, for requests that the vendor is known to
@@ -78,6 +92,15 @@ impl Place {
     /// Connects. Commands are small and urgent, so nothing is held back to fill a packet.
     pub async fn connect(&self) -> Result<TcpStream, DriverError> {
         self.endpoint.connect().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// Connects as the place demands, in the clear or over TLS.
+    pub async fn open(&self) -> Result<Stream, DriverError> {
+        let stream = self.connect().await?;
+        match &self.secure {
+            None => Ok(Stream::Plain(stream)),
+            Some(secure) => secure.shake_hands(stream).await.map_err(|error| self.unreachable(&error)),
+        }
     }
 
     /// No connection.

@@ -14,21 +14,16 @@ use super::time::http_date;
 use crate::clock::{Clock, Moment};
 use crate::control::signal::Wall;
 use crate::line::shorten;
+use crate::oauth;
 use crate::secret::Secret;
 
 /// Largest answer, in bytes: fifty events of a thousand intervals.
 const LARGEST: usize = 8 * 1024 * 1024;
 /// Largest answer with a token, and how much of a refusal is read for its words.
-const SMALL: usize = 64 * 1024;
-/// Longest token.
-const LONGEST_TOKEN: usize = 16 * 1024;
-/// For how long a token is taken to be good whose life the server does not tell; a refusal ends it sooner.
-const UNTOLD_LIFE: Duration = Duration::from_secs(3_600);
+const SMALL: usize = oauth::LARGEST;
 /// A token is renewed when it is refused with 403, too, which gateways say of one that has ended: not sooner than this after
 /// it was fetched, for 403 may mean more than that.
 const FORBIDDEN_AFTER: Duration = Duration::from_secs(60);
-/// A token is renewed this long before its end, or after four fifths of a short life.
-const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 /// Why the top node could not be heard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -326,48 +321,14 @@ impl Client {
             return Err(VenError::Prepare("there are no client credentials".into()));
         };
         let place = place(&token_url);
-        let refused = |why: String| VenError::NoToken { place: place.clone(), why };
-        let mut fields = vec![("grant_type", "client_credentials")];
-        if !basic {
-            fields.extend([("client_id", id.as_str()), ("client_secret", secret.expose())]);
-        }
-        if let Some(scope) = &scope {
-            fields.push(("scope", scope));
-        }
-        let mut request = self
-            .http
-            .post(token_url.clone())
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .header("Accept", "application/json")
-            .body(form(&fields));
-        if basic {
-            // RFC 6749, section 2.3.1: both are form-encoded before they are put together.
-            request = request.basic_auth(encoded(&id), Some(encoded(secret.expose())));
-        }
+        let account = oauth::Credentials { token_url, id, secret, scope, basic };
         let asked = self.clock.now();
+        let request = oauth::request(&self.http, &account);
         let (status, _, bytes) = self.send(request, &place, SMALL).await?;
-        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if !status.is_success() {
-            // RFC 6749, section 5.2; some servers send a problem instead.
-            let word = answer
-                .get("error")
-                .and_then(Value::as_str)
-                .map(|word| format!(": {}", self.clean(word, None)));
-            let word = word.unwrap_or_else(|| self.words_of(&bytes, None));
-            return Err(refused(format!("HTTP {}{word}", status.as_u16())));
-        }
-        let token = answer.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| refused("the answer has no `access_token`".into()))?;
-        let kind = answer.get("token_type").and_then(Value::as_str).unwrap_or("Bearer");
-        if !kind.eq_ignore_ascii_case("bearer") {
-            return Err(refused(format!("it is a token of type {}, not Bearer", self.clean(kind, None))));
-        }
-        if token.len() > LONGEST_TOKEN {
-            return Err(refused(format!("it is longer than {LONGEST_TOKEN} bytes")));
-        }
-        let secret = Secret::new(token.to_owned());
-        bearer(&secret)?;
-        Ok(Token { fetched: asked, until: asked + use_for(answer.get("expires_in")), secret })
+        let granted = oauth::granted(status, &bytes, |words| self.clean(words, None));
+        let granted = granted.map_err(|why| VenError::NoToken { place, why })?;
+        bearer(&granted.token)?;
+        Ok(Token { fetched: asked, until: asked + granted.use_for, secret: granted.token })
     }
 
     /// The title of a problem (RFC 9457) in brackets.
@@ -398,15 +359,6 @@ fn difference(date: Wall, sent: Wall, received: Wall) -> Duration {
     date.since(received).max(sent.since(date.later(Duration::from_secs(1))))
 }
 
-/// For how long a token is used that is good for so many seconds. A very short life is good for one request at least.
-fn use_for(expires_in: Option<&Value>) -> Duration {
-    let told = expires_in.and_then(|life| life.as_f64().or_else(|| life.as_str()?.parse().ok()));
-    let life = told.filter(|life| *life >= 0.0).map_or(UNTOLD_LIFE, |life| {
-        Duration::try_from_secs_f64(life.min(86_400.0 * 365.0)).unwrap_or(UNTOLD_LIFE)
-    });
-    life.saturating_sub(RENEW_BEFORE).max(life.mul_f64(0.8).min(RENEW_BEFORE))
-}
-
 fn bearer(secret: &Secret) -> Result<HeaderValue, VenError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
         .map_err(|_| VenError::Prepare("the token cannot be sent in a header".into()))?;
@@ -421,45 +373,7 @@ fn place(url: &Url) -> String {
     shorten(&format!("{host}{port}{}", url.path()))
 }
 
-/// Fields as a form (application/x-www-form-urlencoded).
-fn form(fields: &[(&str, &str)]) -> String {
-    let pairs = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
-    pairs.collect::<Vec<_>>().join("&")
-}
-
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
 /// The words of the system: the outer errors repeat the address.
 fn innermost(error: &reqwest::Error) -> String {
     shorten(&crate::tls::innermost(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_token_is_renewed_before_its_end_and_a_short_one_in_time() {
-        for (life, expected) in
-            [(json!(3600), 3540), (json!("600"), 540), (json!(50), 40), (json!(0), 0), (json!(null), 3540)]
-        {
-            assert_eq!(use_for(Some(&life)).as_secs(), expected, "{life}");
-        }
-        assert_eq!(use_for(Some(&json!(-5))).as_secs(), 3540);
-    }
-
-    #[test]
-    fn a_secret_with_signs_arrives_as_it_is() {
-        assert_eq!(form(&[("client_secret", "a&b=c d+é")]), "client_secret=a%26b%3Dc%20d%2B%C3%A9");
-    }
 }

@@ -79,7 +79,7 @@ pub fn sample(frame: &Frame, source: SourceId, place: Place, now: Moment) -> Sam
                     | MinerState::Pending
             );
         if obeys && !site.settings.observe {
-            sheddable += (outcome.draw - miner.sleep).at_least_zero();
+            sheddable += (outcome.draw - miner.least()).at_least_zero();
         }
     }
     let ordered = snapshot

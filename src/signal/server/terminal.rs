@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::control::frame::Frame;
 use crate::control::signal::book::Held;
 use crate::control::signal::{Ask, Basis, Order, Receipt, SourceState, Urgency};
-use crate::control::site::{CircuitId, Scope, Site};
+use crate::control::site::{CircuitId, Scope};
 use crate::rate::Bucket;
 use crate::signal::{Context, DeskError, List};
 use crate::units::Watts;
@@ -228,23 +228,9 @@ impl Terminal {
     }
 }
 
-/// What the miners at or below a circuit draw while they sleep.
+/// What the members at or below a circuit draw at the least.
 fn asleep(frame: &Frame, circuit: CircuitId) -> Watts {
-    let site: &Arc<Site> = &frame.site;
-    let below = |mut at: CircuitId| {
-        // A tree is not deeper than it has circuits.
-        for _ in 0..=site.circuits.len() {
-            if at == circuit {
-                return true;
-            }
-            match site.circuits.get(at.0).and_then(|circuit| circuit.parent) {
-                Some(parent) => at = parent,
-                None => return false,
-            }
-        }
-        false
-    };
-    site.miners.iter().filter(|miner| below(miner.circuit)).map(|miner| miner.sleep).sum()
+    frame.site.sums(|_, member| member.least()).get(circuit.0).copied().unwrap_or_default()
 }
 
 /// A cap in units, as it stood in the registers.

@@ -32,12 +32,14 @@ mod mara;
 mod noise;
 pub mod physics;
 mod proto;
+mod redfish;
 mod rest;
 mod sealminer;
 mod vnish;
 mod web;
 mod whatsminer_v2;
 mod whatsminer_v3;
+mod zeusd;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,11 +52,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Moment};
 use crate::control::site::{Miner, OperatingPoint};
 use crate::miner::{Connection, DriverKind};
-use crate::sim::scenario::Deviation;
+use crate::sim::scenario::{Demand, Deviation};
 use crate::units::{Hashrate, Watts};
 
 pub use fault::{Fault, FaultError, FaultKind, FaultParams};
-pub use physics::{Habits, MinerState, Pace, Physics, Setting};
+pub use physics::{Habits, MinerState, Pace, Physics, Setting, Work};
+pub use redfish::{Form as BmcForm, Manner as BmcManner};
+pub use zeusd::Manner as ZeusdManner;
 
 use door::Door;
 use fault::Faults;
@@ -114,6 +118,8 @@ const fn make(driver: DriverKind) -> &'static Make {
         DriverKind::Mara => &mara::MAKE,
         DriverKind::SealMiner => &sealminer::MAKE,
         DriverKind::Ballast => &ballast::MAKE,
+        DriverKind::Redfish => &redfish::MAKE,
+        DriverKind::Zeusd => &zeusd::MAKE,
         DriverKind::Generic => &generic::MAKE,
     }
 }
@@ -168,6 +174,10 @@ pub struct SimMiner {
     points: Vec<OperatingPoint>,
     best: Hashrate,
     inner: Mutex<Inner>,
+    /// How its BMC behaves, where it is a server.
+    bmc: Mutex<BmcManner>,
+    /// How its `zeusd` behaves, where it is a server with one.
+    zeusd: Mutex<ZeusdManner>,
     changes: watch::Sender<()>,
 }
 
@@ -254,8 +264,22 @@ impl SimMiner {
             points: spec.points.clone(),
             best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
             inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
+            bmc: Mutex::default(),
+            zeusd: Mutex::default(),
             changes: watch::Sender::new(()),
         }
+    }
+
+    /// The same with jobs, each from a time since the start on: it draws no more than they ask for. `spec` is its own.
+    #[must_use]
+    pub fn with_jobs(mut self, spec: &Miner, jobs: Vec<(Duration, Demand)>) -> Self {
+        self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).physics.take_jobs(spec, jobs);
+        self
+    }
+
+    /// The work that it was asked for and has done, up to when its draw was last asked for; `None` without jobs.
+    pub fn work(&self) -> Option<Work> {
+        self.lock().physics.work()
     }
 
     /// Never held across an await; a panic elsewhere leaves a state that is still worth reading.
@@ -443,6 +467,16 @@ impl SimMiner {
         let until = inner.physics.next_boot_change(now);
         let up = !inner.faults.unreachable && inner.physics.state(now) != MinerState::Rebooting;
         Reach { up, until }
+    }
+
+    /// Changes how its BMC behaves, where it is a server.
+    pub fn bmc<T>(&self, change: impl FnOnce(&mut BmcManner) -> T) -> T {
+        change(&mut self.bmc.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes how its `zeusd` behaves, where it is a server with one.
+    pub fn zeusd<T>(&self, change: impl FnOnce(&mut ZeusdManner) -> T) -> T {
+        change(&mut self.zeusd.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether what it says yes to is carried out.

@@ -19,6 +19,7 @@
 //! the truth. A scenario may bend it further ([`Deviation`]).
 
 mod body;
+mod job;
 mod readings;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::sim::scenario::Deviation;
 use body::{Body, channel};
 
 pub use body::Habits;
+pub use job::Work;
 
 /// Time constant of the hashrate behind the draw, in seconds: shares need a while to show.
 const HASHRATE_LAG: f64 = 3.0;
@@ -158,6 +160,8 @@ pub struct Physics {
     /// Uptime that it had before the simulation began.
     head_start: Duration,
     restarts: u32,
+    /// What it works on, where it is a server with jobs.
+    jobs: Option<job::Jobs>,
 }
 
 /// A first-order filter's output after `time`, when its input starts at `input` and changes by `slope` a second.
@@ -236,6 +240,7 @@ impl Physics {
             up_since: Moment::START,
             head_start: Duration::from_secs_f64(noise.between(channel::UPTIME, 0, 3_600.0, 400_000.0)),
             restarts: 0,
+            jobs: None,
             body,
         }
     }

@@ -13,6 +13,10 @@ fn connection(driver: DriverKind, host: &str) -> Connection {
         timeout: Duration::from_secs(1),
         rated: Watts::whole(3_400),
         device: None,
+        certificate: None,
+        gpus: None,
+        pause: None,
+        rated_is_told: true,
     }
 }
 

@@ -13,7 +13,7 @@
 //!
 //! The last is as long as the replay was told ([`super::Setup::calm`]), and none if it was told nothing.
 //!
-//! Without a recording, while a fault lasts or an order holds, there is none.
+//! Without a recording, while a fault lasts or an order holds, and where servers have jobs, there is none.
 
 use std::time::Duration;
 
@@ -69,6 +69,7 @@ impl Replay {
         let time = self.now.since_start();
         let ahead = self.now + ASLEEP;
         let disturbed = self.outages > 0
+            || self.works
             || self.plant.is_eventful()
             || self.schedule.iter().any(|event| {
                 event.is_on() || event.next().is_some_and(|at| Moment::after_start(at) <= ahead)

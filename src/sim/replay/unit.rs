@@ -10,13 +10,17 @@ use crate::control::snapshot::{
 };
 use crate::miner::{Connection, DriverKind};
 use crate::sim::fleet::parsed;
-use crate::sim::miner::{MinerState, Obstacle, Pace, Refusal, Setting, SimMiner};
+use crate::sim::miner::{MinerState, Obstacle, Pace, Refusal, Setting, SimMiner, Work};
 use crate::sim::scenario::MinerFault;
 use crate::sim::script::Turn;
 use crate::units::{Hashrate, Watts};
 
 /// From a command on one side to the other, and back.
 const WIRE: Duration = Duration::from_millis(30);
+/// The same to a BMC: it is asked what stands before it is told, and takes about 0.3 s for each.
+const BMC_WIRE: Duration = Duration::from_millis(600);
+/// The same to a `zeusd`: eight processors, one after the other, 32 ms each.
+const ZEUSD_WIRE: Duration = Duration::from_millis(8 * 32);
 /// How often one is looked at that does not answer.
 const OBSTACLE: Duration = Duration::from_millis(250);
 /// When a miner is read back after a command.
@@ -53,6 +57,10 @@ pub(super) struct Unit {
     sim: SimMiner,
     driver: DriverKind,
     rated: Watts,
+    /// The least that it draws while it works.
+    lowest: Watts,
+    /// From a command on this side to the other.
+    wire: Duration,
     timeout: Duration,
     poll_period: Duration,
     silent_after: Duration,
@@ -86,6 +94,12 @@ impl Unit {
             sim,
             driver: connection.driver,
             rated: connection.rated,
+            lowest: spec.minimum(),
+            wire: match connection.driver {
+                DriverKind::Redfish => BMC_WIRE,
+                DriverKind::Zeusd => ZEUSD_WIRE,
+                _ => WIRE,
+            },
             timeout: connection.timeout,
             poll_period: spec.poll_period,
             silent_after: spec.silent_after,
@@ -121,6 +135,11 @@ impl Unit {
     /// Draw, hashrate, and up to when the draw stands still by itself.
     pub(super) fn pulse(&self, now: Moment) -> (Watts, Hashrate, Moment) {
         self.sim.pulse(now)
+    }
+
+    /// The work that it was asked for and has done.
+    pub(super) fn work(&self) -> Option<Work> {
+        self.sim.work()
     }
 
     /// How often it was woken, and how often put to sleep.
@@ -210,7 +229,7 @@ impl Unit {
         if let Some((target, sequence)) = self.order.take() {
             self.exchange = Some(Exchange {
                 ask: Ask::Command { target, sequence },
-                arrives: now + WIRE,
+                arrives: now + self.wire,
                 until: now + self.timeout,
             });
             self.input.delivery = Some(Delivery { sequence, target, at: now, outcome: Outcome::InFlight });
@@ -350,6 +369,14 @@ impl Unit {
     /// Carries a command out, as its driver would.
     fn obey(&mut self, target: Target, at: Moment) -> Result<(), Refusal> {
         match target {
+            // As their drivers do: the lowest cap, and no yes.
+            Target::Sleep if matches!(self.driver, DriverKind::Redfish | DriverKind::Zeusd) => {
+                self.sim.set_power(self.lowest, at)?;
+                if self.sim.obeys() {
+                    self.target = Target::Power(self.lowest);
+                }
+                return Err(Refusal::Failed);
+            }
             Target::Sleep => {
                 let mines = self.sim.state(at) != MinerState::Asleep;
                 self.sim.sleep(at)?;

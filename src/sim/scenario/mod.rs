@@ -3,13 +3,15 @@
 //! Every power, duration and share carries its unit; unknown keys are errors; every mistake is told with
 //! file, line and column. `tests/scenarios/cloudy-hour.toml` shows all that a plant can have,
 //! `meter-faults.toml`, `meter-glitch.toml` and `miners-hang.toml` beside it faults, `miners-differ.toml` miners that are
-//! not what their model says, and `outage.toml` a site without power. `docs/guide/demo-and-simulator.md` names every key.
+//! not what their model says, `outage.toml` a site without power, and `ai-event.toml` the jobs of servers.
+//! `docs/guide/demo-and-simulator.md` names every key.
 //!
 //! Two clocks (see [`crate::sim`]): sun, load and readings run on scenario time; faults of meters and miners in
 //! real time. At speed 1 they are the same.
 
 mod differ;
 mod events;
+mod job;
 mod meter_fault;
 pub mod quantity;
 mod raw;
@@ -27,6 +29,7 @@ pub use differ::{Deviation, Differ};
 pub use events::{
     Bend, Change, Fault, FaultEvent, Keeps, MeterFault, MinerChoice, MinerFault, OrderEvent, Part, PlantEvent,
 };
+pub use job::{Demand, JobEvent};
 pub use meter_fault::FAULTS as METER_FAULTS;
 pub use vtn::{VtnAction, VtnEvent};
 
@@ -279,6 +282,8 @@ pub struct Scenario {
     pub miners: InitialMiners,
     /// How miners differ from what the configuration says of them; of two that say the same, the later counts.
     pub differ: Vec<Differ>,
+    /// What servers work on; of two that the same server has from the same time on, the later counts.
+    pub jobs: Vec<JobEvent>,
     /// How meters measure unless told otherwise.
     pub metering: Metering,
     /// Most connections that a meter's address takes at once.
@@ -301,7 +306,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// The scenarios in the binary: name and text.
-    pub const EMBEDDED: [(&'static str, &'static str); 18] = [
+    pub const EMBEDDED: [(&'static str, &'static str); 19] = [
         ("cloudy-hour", include_str!("../../../tests/scenarios/cloudy-hour.toml")),
         ("clear-day", include_str!("../../../tests/scenarios/clear-day.toml")),
         ("night", include_str!("../../../tests/scenarios/night.toml")),
@@ -320,6 +325,7 @@ impl Scenario {
         ("miners-differ", include_str!("../../../tests/scenarios/miners-differ.toml")),
         ("miners-hang", include_str!("../../../tests/scenarios/miners-hang.toml")),
         ("outage", include_str!("../../../tests/scenarios/outage.toml")),
+        ("ai-event", include_str!("../../../tests/scenarios/ai-event.toml")),
     ];
 
     /// Reads a scenario from text; `file` is its name in messages.

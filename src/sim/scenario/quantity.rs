@@ -47,6 +47,11 @@ pub fn frequency(text: &str) -> Option<f64> {
     quantity::parse(text, &quantity::FREQUENCY).ok().filter(|hertz| (1.0..=1e3).contains(hertz))
 }
 
+/// Reads how often something repeats itself, in hertz, 0.01 to 20.
+pub fn rhythm(text: &str) -> Option<f64> {
+    quantity::parse(text, &quantity::FREQUENCY).ok().filter(|hertz| (0.01..=20.0).contains(hertz))
+}
+
 /// Reads a voltage in volts, 0 to a million.
 pub fn voltage(text: &str) -> Option<f64> {
     quantity::parse(text, &quantity::VOLTAGE).ok().filter(|volts| (0.0..=1e6).contains(volts))
@@ -116,6 +121,10 @@ written! {
 written! {
     /// A frequency in TOML.
     Frequency, f64, frequency, "a frequency with its unit in quotes, like \"49.5 Hz\""
+}
+written! {
+    /// How often something repeats itself, in TOML.
+    Rhythm, f64, rhythm, "how often, with its unit in quotes, like \"0.5 Hz\" (0.01 to 20 Hz)"
 }
 written! {
     /// A voltage in TOML.

@@ -31,6 +31,8 @@ pub(super) struct RawScenario {
     #[serde(default)]
     pub(super) differ: Vec<RawDiffer>,
     #[serde(default)]
+    pub(super) job: Vec<super::job::RawJob>,
+    #[serde(default)]
     pub(super) vtn: Vec<super::vtn::RawVtn>,
 }
 

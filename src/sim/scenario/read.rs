@@ -13,6 +13,7 @@ use super::raw::{Common, RawEvent, RawLoad, RawMetering, RawMiners, RawReading, 
 use super::{
     Change, Fault, FaultEvent, InitialMiners, Keeps, Machine, Metering, MinerFault, Named, Noise, OrderEvent,
     OtherLoad, Place, PlantEvent, ReadingScript, ReadingSource, Scenario, ScenarioError, Square, Sun, differ,
+    job,
 };
 use crate::units::Watts;
 
@@ -74,6 +75,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         Some(generation) => positive(&source, &generation.steady)?,
     };
     let (connections, keeps) = clients(&source, raw.metering.as_ref())?;
+    let begins = raw.sun.as_ref().map_or(Duration::ZERO, |sun| sun.start.0);
     let scenario = Scenario {
         file: file.to_owned(),
         description: raw.description.trim().to_owned(),
@@ -84,6 +86,7 @@ pub(super) fn scenario(file: &str, text: &str) -> Result<Scenario, ScenarioError
         auxiliaries: raw.auxiliary.iter().map(|(name, power)| (source.named(name), power.0)).collect(),
         miners: miners(&source, raw.miners.as_ref())?,
         differ: raw.differ.iter().map(|one| differ::read(&source, one)).collect::<Result<_, _>>()?,
+        jobs: raw.job.iter().map(|one| job::read(&source, one, begins)).collect::<Result<_, _>>()?,
         metering: general,
         connections,
         keeps,
@@ -150,7 +153,7 @@ fn positive(source: &Source<'_>, power: &Spanned<Power>) -> Result<Watts, Scenar
     Ok(value)
 }
 
-fn share(
+pub(super) fn share(
     source: &Source<'_>,
     share: Option<&Spanned<Share>>,
     default: f64,

@@ -260,7 +260,7 @@ fn range(frame: &Frame, inside: &[bool]) -> MemberRange {
             let low = low.max(least.get());
             (low, high.min(most.get()).max(low))
         });
-        let sleep = miner.sleep.get();
+        let sleep = miner.least().get();
         let hold = hold_of(&frame.snapshot.holds, MinerId(index));
         match outcome.state {
             _ if miner.actuator == Actuator::Fixed || hold == Some(Hold::HandsOff) => {

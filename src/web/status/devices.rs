@@ -54,6 +54,9 @@ pub struct Miner {
     pub circuit: String,
     /// Which driver speaks with it.
     pub driver: &'static str,
+    /// Who gives power up before whom: `miner`, `interruptible`, `throttle`, `guaranteed`, the first of these first.
+    #[schema(example = "miner")]
+    pub class: &'static str,
     /// How it is counted.
     pub state: &'static str,
     /// Whether it answers; `null` before it was asked.
@@ -131,6 +134,7 @@ pub(in crate::web) fn miner(frame: &Frame, id: MinerId, now: Moment) -> Option<M
         name: miner.name.clone(),
         circuit: circuit_name(site, miner.circuit).to_owned(),
         driver: miner.driver,
+        class: miner.class.name(),
         state: outcome.state.name(),
         up: match input.contact {
             Contact::Pending => None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Clock;
-use ballast::control::site::{Actuator, CircuitId, Miner, OperatingPoint, Response};
+use ballast::control::site::{Actuator, CircuitId, LoadClass, Miner, OperatingPoint, Response};
 use ballast::miner::{Connection, Credentials, Driver, DriverKind, Endpoint, driver, http_client};
 use ballast::secret::Secret;
 use ballast::sim::miner::{Initial, SimMiner, serve};
@@ -40,6 +40,10 @@ impl Sim {
             name: "m1".into(),
             driver: kind.name(),
             circuit: CircuitId(0),
+            class: LoadClass::Miner,
+            contract: None,
+            sleeps: true,
+            notice: Duration::ZERO,
             sleep: rated.scaled(0.01),
             nameplate: rated.scaled(1.1),
             points,
@@ -66,6 +70,10 @@ impl Sim {
             timeout: Duration::from_secs(2),
             rated,
             device: None,
+            certificate: None,
+            gpus: None,
+            pause: None,
+            rated_is_told: true,
         };
         let (clock, cancel) = (Clock::start(), CancellationToken::new());
         let miner = Arc::new(SimMiner::new(&spec, &connection, seed, Initial::Hashing { fraction: 1.0 }));

@@ -25,6 +25,10 @@ pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
         timeout: Duration::from_millis(400),
         rated: Watts::whole(3_300),
         device: None,
+        certificate: None,
+        gpus: None,
+        pause: None,
+        rated_is_told: true,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Clock;
-use ballast::control::site::{Actuator, CircuitId, Miner, OperatingPoint, Response};
+use ballast::control::site::{Actuator, CircuitId, LoadClass, Miner, OperatingPoint, Response};
 use ballast::miner::drivers::generic::{Description, Protocol, http};
 use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
 use ballast::secret::Secret;
@@ -80,6 +80,10 @@ impl Bench {
             driver: driver.name(),
             circuit: CircuitId(0),
             points: vec![point(1_700, 92.0), point(3_400, 170.0)],
+            class: LoadClass::Miner,
+            contract: None,
+            sleeps: true,
+            notice: Duration::ZERO,
             sleep: Watts::whole(20),
             nameplate: Watts::whole(3_700),
             actuator: Actuator::Continuous { quantum: Watts::whole(34) },
@@ -96,6 +100,10 @@ impl Bench {
             timeout: Duration::from_secs(2),
             rated: Watts::whole(3_400),
             device,
+            certificate: None,
+            gpus: None,
+            pause: None,
+            rated_is_told: true,
         };
         let clock = Clock::start();
         let cancel = CancellationToken::new();
@@ -115,6 +123,10 @@ impl Bench {
             timeout: Duration::from_millis(600),
             rated: Watts::whole(3_400),
             device: device(self.driver),
+            certificate: None,
+            gpus: None,
+            pause: None,
+            rated_is_told: true,
         }
     }
 

@@ -93,6 +93,8 @@ async fn a_hung_miner_accepts_and_says_nothing() {
             | DriverKind::Proto
             | DriverKind::Mara
             | DriverKind::Ballast
+            | DriverKind::Redfish
+            | DriverKind::Zeusd
             | DriverKind::Generic => b"GET /api/v1/version HTTP/1.1\r\nHost: miner\r\n\r\n",
         };
         stream.write_all(request).await.unwrap();

@@ -65,7 +65,8 @@ async fn a_late_answer_that_comes_over_the_next_connection_is_refused() {
     });
     let reader = device.read(vec![meter(1, &[10]), meter(1, &[20])]);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let refused = |reader: &super::device::Reader| reader.reads(0, "malformed") + reader.reads(1, "malformed") > 0;
+    let refused =
+        |reader: &super::device::Reader| reader.reads(0, "malformed") + reader.reads(1, "malformed") > 0;
     reader.eventually("a late answer is refused", refused).await;
     assert_eq!(reader.now(0).power, None);
     assert_eq!(reader.now(1).power, None);

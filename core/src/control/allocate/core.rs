@@ -14,7 +14,7 @@ const CELL_SHARE: f64 = 2e-5;
 /// The most cells.
 const MOST_CELLS: f64 = 60_000.0;
 
-/// A level with what it takes beyond sleep and what it brings.
+/// A level with what it takes beyond the lowest and what it brings.
 #[derive(Clone, Copy)]
 struct Choice {
     level: Level,
@@ -40,8 +40,8 @@ pub fn improve(
     if chosen.len() < 2 || free < 0.0 {
         return;
     }
-    let held: f64 = chosen.iter().map(|(_, item, level)| item.power_at(*level) - item.sleep).sum();
-    let most: f64 = chosen.iter().map(|(_, item, _)| item.maximum() * item.scale - item.sleep).sum();
+    let held: f64 = chosen.iter().map(|(_, item, level)| item.power_at(*level) - item.least()).sum();
+    let most: f64 = chosen.iter().map(|(_, item, _)| item.maximum() * item.scale - item.least()).sum();
     let capacity = (held + free).min(most);
     let cell = (*carried * CELL_SHARE).max(FINEST).max(capacity / MOST_CELLS);
     let Some(cells) = whole((capacity / cell).floor()) else {
@@ -81,7 +81,7 @@ pub fn improve(
     }
 }
 
-/// What an item can do: sleep, its points, and where it is.
+/// What an item can do: the lowest, its points, and where it is.
 fn options(item: &Item<'_>, level: Level, cell: f64) -> Vec<Choice> {
     let points = item.points.iter().map(|point| Level::Power(point.power.get()));
     let able = points.filter(|stop| item.fit(item.power_at(*stop)) == *stop);
@@ -89,12 +89,13 @@ fn options(item: &Item<'_>, level: Level, cell: f64) -> Vec<Choice> {
     for stop in able.chain([level]) {
         // Rounded up, so that what fits in cells fits in watts.
         if let (Level::Power(_), Some(cells)) =
-            (stop, whole(((item.power_at(stop) - item.sleep) / cell).ceil()))
+            (stop, whole(((item.power_at(stop) - item.least()) / cell).ceil()))
         {
             choices.push(Choice { level: stop, cells, hashrate: item.hashrate_at(stop) });
         }
     }
-    choices.push(Choice { level: Level::Sleep, cells: 0, hashrate: 0.0 });
+    let lowest = item.lowest();
+    choices.push(Choice { level: lowest, cells: 0, hashrate: item.hashrate_at(lowest) });
     choices
 }
 

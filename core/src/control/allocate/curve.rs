@@ -26,11 +26,16 @@ pub fn hashrate(points: &[OperatingPoint], power: f64) -> f64 {
 /// A corner of a concave hull: draw in watts and hashrate.
 pub type Corner = (f64, f64);
 
-/// The upper concave hull of the points together with sleep, from sleep up. `scale` turns a miner's own watts into
-/// true watts. Only corners that bring hashrate are kept, so slopes are positive and fall.
-pub fn hull(sleep: f64, scale: f64, points: impl Iterator<Item = OperatingPoint>, corners: &mut Vec<Corner>) {
+/// The upper concave hull of the points together with the lowest that there is (sleep, mostly), from there up. `scale` turns a
+/// miner's own watts into true watts. Only corners that bring hashrate are kept, so slopes are positive and fall.
+pub fn hull(
+    lowest: Corner,
+    scale: f64,
+    points: impl Iterator<Item = OperatingPoint>,
+    corners: &mut Vec<Corner>,
+) {
     corners.clear();
-    corners.push((sleep, 0.0));
+    corners.push(lowest);
     for point in points {
         let next = (point.power.get() * scale, point.hashrate.get());
         while let [.., last] = corners.as_slice() {
@@ -76,7 +81,7 @@ mod tests {
     fn the_hull_is_concave_and_lies_on_or_above_every_point() {
         let points = points(&[(800, 30.0), (1_000, 45.0), (1_500, 60.0), (1_600, 58.0), (2_000, 80.0)]);
         let mut corners = Vec::new();
-        hull(20.0, 1.0, points.iter().copied(), &mut corners);
+        hull((20.0, 0.0), 1.0, points.iter().copied(), &mut corners);
         assert_eq!(corners.first(), Some(&(20.0, 0.0)));
         let slopes: Vec<f64> = corners.windows(2).map(|pair| slope(pair[0], pair[1])).collect();
         assert!(slopes.windows(2).all(|pair| pair[0] > pair[1]), "{slopes:?}");

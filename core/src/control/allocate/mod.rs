@@ -12,7 +12,7 @@ pub mod track;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::site::{Actuator, OperatingPoint};
+use crate::control::site::{Actuator, LoadClass, OperatingPoint};
 
 /// Where a miner is or shall be put. The power is in the miner's own watts, as it is commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,13 @@ pub struct Item<'a> {
     pub circuit: usize,
     /// Its operating points, by rising power.
     pub points: &'a [OperatingPoint],
-    /// True watts asleep.
+    /// Who gives power up before whom.
+    pub class: LoadClass,
+    /// Whether it can be put to sleep.
+    pub sleeps: bool,
+    /// True watts below which it is not lowered, because that was agreed; 0 where nothing was, or where that does not count now.
+    pub contract: f64,
+    /// True watts asleep. Of one that does not sleep it says nothing.
     pub sleep: f64,
     /// True watts below which it does not go while it hashes, whatever its target.
     pub floor: f64,
@@ -87,18 +93,38 @@ impl Item<'_> {
         self.movable && self.steady && !self.held
     }
 
-    /// The least own watts while hashing: by its points, and by the device where that is more.
+    /// The least own watts while hashing: by its points, by the device where that is more, and by what was agreed.
     pub fn minimum(&self) -> f64 {
+        let agreed = self.contract / self.scale;
         match self.actuator {
             Actuator::OnOff | Actuator::Fixed => self.maximum(),
             Actuator::Continuous { quantum } => {
                 let lowest = self.points.first().map_or(0.0, |point| point.power.get());
                 // A floor lies where it lies; a target that is the lowest is one that can be set.
                 let floor = (self.floor / self.scale / quantum.get()).floor() * quantum.get();
-                lowest.max(self.range.0).max(floor).min(self.maximum())
+                let agreed = (agreed / quantum.get()).ceil() * quantum.get();
+                lowest.max(self.range.0).max(floor).max(agreed).min(self.maximum())
             }
-            Actuator::Steps => self.points.first().map_or(0.0, |point| point.power.get()),
+            Actuator::Steps => {
+                let enough = self.points.iter().find(|point| point.power.get() >= agreed);
+                enough.or(self.points.last()).map_or(0.0, |point| point.power.get())
+            }
         }
+    }
+
+    /// Whether there is a lowering of it that takes certainty: to sleep.
+    pub fn may_sleep(&self) -> bool {
+        self.sleeps && self.movable && self.level != Level::Sleep && self.settled > self.sleep
+    }
+
+    /// The lowest level that it can be put to.
+    pub fn lowest(&self) -> Level {
+        if self.sleeps { Level::Sleep } else { Level::Power(self.minimum()) }
+    }
+
+    /// True settled watts there.
+    pub fn least(&self) -> f64 {
+        if self.sleeps { self.sleep } else { self.power_at(self.lowest()) }
     }
 
     /// The most own watts: by its points, and by the device where that is less.
@@ -117,7 +143,7 @@ impl Item<'_> {
     /// The level with the most hashrate for what it draws beyond sleep.
     pub fn best(&self) -> Level {
         let worth = |point: &OperatingPoint| {
-            point.hashrate.get() / (point.power.get() - self.sleep / self.scale).max(1.0)
+            point.hashrate.get() / (point.power.get() - self.least() / self.scale).max(1.0)
         };
         let best = match self.actuator {
             Actuator::OnOff | Actuator::Fixed => self.points.last(),
@@ -126,7 +152,7 @@ impl Item<'_> {
             }
         };
         let within = |power: f64| power.clamp(self.minimum(), self.maximum().max(self.minimum()));
-        best.map_or(Level::Sleep, |point| Level::Power(within(point.power.get())))
+        best.map_or(self.lowest(), |point| Level::Power(within(point.power.get())))
     }
 
     /// Hashrate at the maximum.
@@ -150,21 +176,21 @@ impl Item<'_> {
         }
     }
 
-    /// The highest level that settles at or below a true power: rounded down, never up. `Sleep` when not even the
+    /// The highest level that settles at or below a true power: rounded down, never up. The lowest when not even the
     /// minimum fits.
     pub fn fit(&self, power: f64) -> Level {
         // A hair of tolerance, so that a level that was taken for a budget is found again under the same budget.
         let own = power / self.scale * (1.0 + 1e-12) + 1e-9;
         let (low, high) = (self.minimum(), self.maximum());
         if own.is_nan() || own < low {
-            return Level::Sleep;
+            return self.lowest();
         }
         match self.actuator {
             Actuator::OnOff | Actuator::Fixed => Level::Power(high),
             Actuator::Steps => {
                 let above = self.points.partition_point(|point| point.power.get() <= own);
                 let point = above.checked_sub(1).and_then(|index| self.points.get(index));
-                point.map_or(Level::Sleep, |point| Level::Power(point.power.get()))
+                point.map_or(self.lowest(), |point| Level::Power(point.power.get()))
             }
             Actuator::Continuous { .. } if own >= high => Level::Power(high),
             Actuator::Continuous { quantum } => {

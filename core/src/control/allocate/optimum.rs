@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use serde::{Deserialize, Serialize};
 
 use crate::control::allocate::{Item, Level, core, curve};
-use crate::control::site::{Actuator, CircuitId, OperatingPoint};
+use crate::control::site::{Actuator, CircuitId, LoadClass, OperatingPoint};
 use crate::control::tree::Tree;
 use crate::units::{Hashrate, Watts};
 
@@ -28,6 +28,8 @@ const CORE_SIZE: usize = 24;
 /// A piece of a hull.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Segment {
+    #[serde(default)]
+    class: LoadClass,
     item: usize,
     watts: f64,
     hashrate: f64,
@@ -36,9 +38,11 @@ struct Segment {
 }
 
 impl Segment {
-    /// Steep before flat; equals keep the miners' order. The segments of one miner fall strictly.
+    /// Who gives power up last comes first; then steep before flat; equals keep the miners' order. The segments of one miner fall
+    /// strictly.
     fn order(&self, other: &Self) -> Ordering {
-        other.slope.total_cmp(&self.slope).then(self.item.cmp(&other.item))
+        let class = other.class.cmp(&self.class);
+        class.then(other.slope.total_cmp(&self.slope)).then(self.item.cmp(&other.item))
     }
 }
 
@@ -110,38 +114,73 @@ fn pieces(item: &Item<'_>, index: usize, corners: &mut Vec<curve::Corner>, segme
         power > low && power < high && item.actuator != Actuator::OnOff
     });
     let stops = std::iter::once(end(low)).chain(within).chain((high > low).then(|| end(high)));
-    curve::hull(item.sleep, item.scale, stops, corners);
+    let lowest = (item.least(), item.hashrate_at(item.lowest()));
+    curve::hull(lowest, item.scale, stops, corners);
     for pair in corners.windows(2) {
         if let [from, to] = pair {
             let (watts, hashrate) = (to.0 - from.0, to.1 - from.1);
-            segments.push(Segment { item: index, watts, hashrate, slope: hashrate / watts });
+            let slope = hashrate / watts;
+            segments.push(Segment { class: item.class, item: index, watts, hashrate, slope });
         }
     }
 }
 
-/// The best allocation found and the bound that it was measured against.
+/// What the movable items bring, for each class by itself: hashes per second of miners, and of servers what their points say.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Worth([f64; LoadClass::ALL.len()]);
+
+impl Worth {
+    /// What the items bring that are free, each at a level of its own.
+    pub fn of<'i>(items: impl Iterator<Item = (&'i Item<'i>, Level)>) -> Self {
+        let mut worth = Self::default();
+        for (item, level) in items.filter(|(item, _)| item.free()) {
+            worth.add(item.class, item.hashrate_at(level));
+        }
+        worth
+    }
+
+    fn add(&mut self, class: LoadClass, value: f64) {
+        if let Some(sum) = self.0.get_mut(class as usize) {
+            *sum += value;
+        }
+    }
+
+    /// All classes together: of use where there is one.
+    pub fn sum(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
+    /// How far this is below a bound, as a fraction of that, in the class where it is furthest.
+    pub fn below(&self, bound: &Self) -> f64 {
+        let each = self.0.iter().zip(bound.0).filter(|(_, bound)| *bound > 0.0);
+        each.map(|(worth, bound)| (bound - worth) / bound).fold(0.0, f64::max)
+    }
+}
+
+/// The best allocation found and the bound that it was measured against: first for those who give power up last, then with what
+/// those leave for the class before them, and so on.
 #[derive(Clone, Debug, Default)]
 pub struct Optimum {
     /// One for each item; items that cannot be moved keep their level.
     pub levels: Vec<Level>,
-    /// Hashrate of the movable items at these levels, in hashes per second.
-    pub hashrate: f64,
-    /// No allocation under these budgets has more.
-    pub bound: f64,
+    /// What the movable items bring at these levels.
+    pub worth: Worth,
+    /// No allocation under these budgets brings more.
+    pub bound: Worth,
 }
 
 impl Optimum {
     /// How far the allocation may be below the optimum, as a fraction of the bound.
     pub fn gap(&self) -> f64 {
-        if self.bound > 0.0 { ((self.bound - self.hashrate) / self.bound).max(0.0) } else { 0.0 }
+        self.worth.below(&self.bound)
     }
 }
 
-/// What each circuit has left when every movable item sleeps.
-fn room_asleep(items: &[Item<'_>], tree: &Tree, budgets: &[f64]) -> Vec<f64> {
+/// What each circuit has left when every movable item is at its lowest.
+fn room_lowest(items: &[Item<'_>], tree: &Tree, budgets: &[f64]) -> Vec<f64> {
     let mut room = budgets.to_vec();
     for item in items {
-        let held = if item.free() { item.sleep } else { item.counted };
+        let held = if item.free() { item.least() } else { item.counted };
         tree.add(&mut room, CircuitId(item.circuit), -held);
     }
     room
@@ -162,23 +201,23 @@ pub fn solve(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
 /// The optimum of the relaxation: it bounds every allocation, and the best of them lies near it.
 pub struct Relaxed {
     /// See [`Optimum::bound`].
-    pub bound: f64,
+    pub bound: Worth,
     seats: Vec<Seat>,
-    /// What each circuit has left when every movable item sleeps.
-    asleep: Vec<f64>,
+    /// What each circuit has left when every movable item is at its lowest.
+    lowest: Vec<f64>,
     /// Where in the order of the segments each circuit ran full.
     tight: Vec<Option<usize>>,
 }
 
 /// Fills the hulls up to these budgets. Half of the way of [`solve`], and all of it where only the bound is wanted.
 pub fn relax(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) -> Relaxed {
-    let asleep = room_asleep(items, tree, budgets);
-    let mut room = asleep.clone();
+    let lowest = room_lowest(items, tree, budgets);
+    let mut room = lowest.clone();
     let mut seats: Vec<Seat> = items
         .iter()
-        .map(|item| Seat { circuit: item.circuit, power: item.sleep, open: item.free() })
+        .map(|item| Seat { circuit: item.circuit, power: item.least(), open: item.free() })
         .collect();
-    let mut bound = 0.0;
+    let mut bound = Worth::of(items.iter().map(|item| (item, item.lowest())));
     // Where in the order each circuit ran full: the miners around that place are the ones to look at again.
     let mut tight: Vec<Option<usize>> = vec![None; budgets.len()];
     for (position, segment) in hulls.segments.iter().enumerate() {
@@ -189,7 +228,7 @@ pub fn relax(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
         let taken = if free >= segment.watts { segment.watts } else { free.max(0.0) };
         seat.open = taken >= segment.watts;
         if taken > 0.0 {
-            bound += segment.hashrate * (taken / segment.watts);
+            bound.add(segment.class, segment.hashrate * (taken / segment.watts));
             seat.power += taken;
         }
         if !seat.open {
@@ -213,19 +252,19 @@ pub fn relax(items: &[Item<'_>], hulls: &Hulls, tree: &Tree, budgets: &[f64]) ->
             }
         }
     }
-    Relaxed { bound, seats, asleep, tight }
+    Relaxed { bound, seats, lowest, tight }
 }
 
 impl Relaxed {
     /// Rounds down to what the items can really do, and uses up what that leaves. The items and hulls are those that it was
     /// made of.
     pub fn round(self, items: &[Item<'_>], hulls: &Hulls, tree: &Tree) -> Optimum {
-        let Self { bound, seats, asleep: mut room, tight } = self;
+        let Self { bound, seats, lowest: mut room, tight } = self;
         let mut levels: Vec<Level> = Vec::with_capacity(items.len());
         for (item, seat) in items.iter().zip(&seats) {
             let level = if item.free() { item.fit(seat.power) } else { item.level };
             if item.free() {
-                let more = item.power_at(level) - item.sleep;
+                let more = item.power_at(level) - item.least();
                 tree.add(&mut room, CircuitId(item.circuit), -more);
             }
             levels.push(level);
@@ -243,13 +282,8 @@ impl Relaxed {
         }
         filling.resume(items, tree, &room, &levels, &changed);
         filling.run(items, tree, &mut room, &mut levels);
-        let hashrate = items
-            .iter()
-            .zip(&levels)
-            .filter(|(item, _)| item.free())
-            .map(|(item, level)| item.hashrate_at(*level))
-            .sum();
-        Optimum { levels, hashrate, bound }
+        let worth = Worth::of(items.iter().zip(levels.iter().copied()));
+        Optimum { levels, worth, bound }
     }
 }
 
@@ -263,8 +297,9 @@ fn put(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level], 
     *slot = level;
 }
 
-/// What raising an item as far as it goes would bring. The most is first, of equals the first miner.
+/// What raising an item as far as it goes would bring. Who gives power up last is first, then the most, of equals the first miner.
 struct Lift {
+    class: LoadClass,
     gain: f64,
     index: usize,
     /// Where it is raised from and to.
@@ -276,7 +311,8 @@ struct Lift {
 
 impl Ord for Lift {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.gain.total_cmp(&other.gain).then(other.index.cmp(&self.index))
+        let class = self.class.cmp(&other.class);
+        class.then(self.gain.total_cmp(&other.gain)).then(other.index.cmp(&self.index))
     }
 }
 
@@ -300,11 +336,11 @@ fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> 
         return None;
     }
     let higher = item.fit(item.power_at(level) + free);
-    if higher == level {
+    if higher == level || item.power_at(higher) - item.power_at(level) > free * (1.0 + 1e-9) + 1e-6 {
         return None;
     }
     let gain = item.hashrate_at(higher) - item.hashrate_at(level);
-    (gain > 0.0).then_some(Lift { gain, index, from: level, level: higher, free })
+    (gain > 0.0).then_some(Lift { class: item.class, gain, index, from: level, level: higher, free })
 }
 
 /// Uses up what is left over by raising whatever brings most in it.
@@ -413,6 +449,7 @@ fn core(
     let mut chosen: Vec<usize> = Vec::with_capacity(CORE_SIZE);
     let mut kinds: BTreeMap<(usize, u64, u64), usize> = BTreeMap::new();
     let (before, after) = hulls.segments.split_at(position.min(hulls.segments.len()));
+    let class = after.first().map(|segment| segment.class);
     let mut before = before.iter().rev();
     let mut after = after.iter();
     // A bounded look to both sides: in a large fleet thousands of miners are alike.
@@ -428,7 +465,12 @@ fn core(
             // Miners below a circuit that ran full itself are bound by that one.
             let full = |circuit: usize| tight.get(circuit).copied().flatten().is_some();
             let bound_by = tree.path(item.circuit).iter().find(|&&above| full(above));
-            if !item.free() || bound_by != Some(&circuit) || chosen.contains(&segment.item) {
+            // What one class brings is not weighed against another.
+            if Some(item.class) != class
+                || !item.free()
+                || bound_by != Some(&circuit)
+                || chosen.contains(&segment.item)
+            {
                 continue;
             }
             let kind = (item.circuit, segment.watts.to_bits(), segment.hashrate.to_bits());

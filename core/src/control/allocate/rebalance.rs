@@ -8,8 +8,14 @@
 use crate::control::allocate::optimum::Optimum;
 use crate::control::allocate::track::{Change, Terms};
 use crate::control::allocate::{Item, Level};
-use crate::control::site::CircuitId;
+use crate::control::site::{CircuitId, LoadClass};
 use crate::control::tree::Tree;
+
+/// Whoever gives power up later is worth so many times as much, whatever anybody's points say.
+const CLASS_WEIGHT: f64 = 1e4;
+
+/// Hashes for each joule of a good miner (15 J/TH).
+const HASHES: f64 = 1e12 / 15.0;
 
 /// What to lower now, and which items the freed power is meant for.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +24,19 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// One for each item: the level to which the next raises favour it.
     pub favoured: Vec<Option<Level>>,
+}
+
+/// In hashes for each of an item's own, so that classes can be weighed against each other: by the watt, a member of a later class
+/// brings what a good miner does and [`CLASS_WEIGHT`] for each class between them.
+fn weight(item: &Item<'_>) -> f64 {
+    let steps = match item.class {
+        LoadClass::Miner => return 1.0,
+        LoadClass::Interruptible => 1,
+        LoadClass::Throttle => 2,
+        LoadClass::Guaranteed => 3,
+    };
+    let (full, power) = (item.full_hashrate(), item.maximum() * item.scale);
+    if full > 0.0 { power * HASHES / full * CLASS_WEIGHT.powi(steps) } else { 1.0 }
 }
 
 /// Plans the exchanges that pay, freeing `most` watts at the most. `free` is what each circuit has left, in watts: for what fits
@@ -44,8 +63,9 @@ pub fn plan(
         }
         let watts = item.power_at(*level) - item.settled;
         let wakes = item.level == Level::Sleep;
-        let gain = (item.hashrate_at(*level) - item.hashrate_at(item.level)) * terms.horizon;
-        let full = item.full_hashrate();
+        let weight = weight(item);
+        let gain = (item.hashrate_at(*level) - item.hashrate_at(item.level)) * terms.horizon * weight;
+        let full = item.full_hashrate() * weight;
         if watts > terms.deadband(item.circuit) {
             let may = if wakes { item.wakeable } else { item.raisable };
             let worth = gain - start(item) * full;

@@ -5,7 +5,7 @@
 //! the cheapest such miner does.
 
 use crate::control::allocate::{Item, Level};
-use crate::control::site::{Actuator, CircuitId};
+use crate::control::site::{Actuator, CircuitId, LoadClass};
 use crate::control::tree::Tree;
 use crate::mix::{GOLDEN, mix};
 
@@ -172,8 +172,9 @@ fn lowering(item: &Item<'_>, index: usize, level: Level, terms: &Terms) -> Optio
     Some(Lowering { item: index, level, watts, cost, least })
 }
 
-/// Lowers items until no circuit is above its budget, or everything is as low as it goes: asleep where that is allowed,
-/// at its minimum else. `items` and `sums` (see [`committed`]) are brought up to date.
+/// Lowers items until no circuit is above its budget, or everything is as low as it goes: asleep where that is allowed and
+/// they sleep, at its minimum else. Whoever gives power up first has given all of it before anybody of the next class is lowered:
+/// while somebody may still be put to sleep, and is not yet, those wait. `items` and `sums` (see [`committed`]) are brought up to date.
 pub fn shed(
     items: &mut [Item<'_>],
     tree: &Tree,
@@ -203,7 +204,15 @@ pub fn shed(
             }
         }
         below.sort_unstable();
-        shed_circuit(items, tree, circuit, &below, budgets, sums, sleep, terms, changes);
+        for class in LoadClass::ALL {
+            let of = |index: &&usize| items.get(**index).is_some_and(|item| item.class == class);
+            let these: Vec<usize> = below.iter().filter(of).copied().collect();
+            shed_circuit(items, tree, circuit, &these, budgets, sums, sleep, terms, changes);
+            let gives = |index: &usize| items.get(*index).is_some_and(Item::may_sleep);
+            if over(circuit, budgets, sums) <= 0.0 || (!sleep && these.iter().any(gives)) {
+                break;
+            }
+        }
     }
 }
 
@@ -240,7 +249,7 @@ fn shed_circuit(
             let minimum = Level::Power(item.minimum());
             options.extend(lowering(item, index, minimum, terms));
         }
-        if sleep {
+        if sleep && item.sleeps {
             options.extend(lowering(item, index, Level::Sleep, terms));
         }
     }
@@ -354,7 +363,7 @@ fn carry_out(
 }
 
 /// Raises items that run into the room that is free everywhere above them. `sums` is that of [`in_flight`]; `favoured`
-/// items come first, and go no further than the level that they are favoured to.
+/// items come first in their class, and go no further than the level that they are favoured to.
 pub fn raise(
     items: &mut [Item<'_>],
     tree: &Tree,
@@ -365,7 +374,7 @@ pub fn raise(
     changes: &mut Vec<Change>,
 ) {
     let mut room: Vec<f64> = budgets.iter().zip(sums.iter()).map(|(budget, sum)| budget - sum).collect();
-    let mut options: Vec<(bool, f64, usize)> = Vec::new();
+    let mut options: Vec<((LoadClass, bool), f64, usize)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         if !item.movable || !item.raisable || item.level == Level::Sleep {
             continue;
@@ -382,10 +391,10 @@ pub fn raise(
         let lasts = (terms.horizon - item.time_up(watts)).max(0.0);
         let worth = gain * lasts - item.adjust_cost * item.full_hashrate();
         if watts > 0.0 && worth > 0.0 {
-            options.push((favour.is_some(), worth / watts, index));
+            options.push(((item.class, favour.is_some()), worth / watts, index));
         }
     }
-    // Equals keep their order, so that the same few follow the sun.
+    // Who gives power up last gets it first. Equals keep their order, so that the same few follow the sun.
     options.sort_by(|one, other| {
         other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)).then_with(|| one.2.cmp(&other.2))
     });
@@ -438,7 +447,7 @@ pub fn wake(
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
-    let mut options: Vec<(bool, f64, u64, usize)> = Vec::new();
+    let mut options: Vec<((LoadClass, bool), f64, u64, usize)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         if item.level != Level::Sleep || !item.movable || !item.wakeable {
             continue;
@@ -458,7 +467,8 @@ pub fn wake(
         let best = item.best();
         let watts = item.power_at(best) - item.sleep;
         if watts > 0.0 {
-            options.push((favour, item.hashrate_at(best) / watts, draw(terms.lot, index), index));
+            let first = (item.class, favour);
+            options.push((first, item.hashrate_at(best) / watts, draw(terms.lot, index), index));
         }
     }
     // Of equals, by lot.
@@ -470,7 +480,7 @@ pub fn wake(
             .then(one.2.cmp(&other.2))
             .then(one.3.cmp(&other.3))
     });
-    for (favour, _, _, index) in options {
+    for ((_, favour), _, _, index) in options {
         let Some(item) = items.get_mut(index) else { continue };
         // As low as it runs well: the rest can be added within seconds once it is there.
         let level = item.best();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{MAY_RETURN, MOVED, NEAR, TUNING, Track, near};
 use crate::control::decision::MinerState;
-use crate::control::site::{Miner, Settings};
+use crate::control::site::{LoadClass, Miner, Settings};
 use crate::control::snapshot::{Activity, Contact, MinerInput, Target};
 use crate::moment::Moment;
 use crate::units::Watts;
@@ -27,9 +27,14 @@ pub(super) fn beside_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
 }
 
 impl Track {
-    /// What is in `counted` only because nobody hears it: how much more it may come to draw, by itself, than it drew and was
-    /// told to draw when it was last heard. In watts as it reports them; zero for one that answers.
+    /// What is in `counted` though nothing says that it is drawn: how much more one that nobody hears may come to draw, by itself,
+    /// than it drew and was told to draw when it was last heard, and a server under its cap than it drew lately. In watts as it
+    /// reports them.
     pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
+        let expected = self.expected_draw(miner, now);
+        if expected.is_finite() {
+            return (self.counted - expected).max(0.0);
+        }
         if self.state != MinerState::Unreachable || self.dead {
             return 0.0;
         }
@@ -44,6 +49,32 @@ impl Track {
             None => return 0.0,
         };
         (self.counted - self.draw.max(known)).max(0.0)
+    }
+
+    /// It was told to sleep, whoever works on it has a notice, and it has not gone down to what it draws asleep yet. One that refused is
+    /// not waited for.
+    pub fn is_pausing(&self, miner: &Miner) -> bool {
+        !miner.notice.is_zero()
+            && self.movable()
+            && self.setpoint == Some(Target::Sleep)
+            && self.sent.is_some_and(|sent| !sent.arrived)
+            && self.draw > self.sleep(miner)
+            && !near(miner, self.draw, self.sleep(miner))
+    }
+
+    /// How the draw moves on a way by its model: the time until it begins and the watts per second from then on, both before what was
+    /// learned, and the notice that whoever works on it has besides, which nothing shortens.
+    pub(super) fn manner(&self, miner: &Miner, falls: bool, from_sleep: bool) -> (Duration, f64, Duration) {
+        let response = &miner.response;
+        let paused = falls && self.setpoint == Some(Target::Sleep);
+        let notice = if paused { miner.notice } else { Duration::ZERO };
+        if falls {
+            (response.dead_time_down, response.ramp_down.get(), notice)
+        } else if from_sleep {
+            (response.start_time, response.ramp_up.get(), notice)
+        } else {
+            (response.dead_time_up, response.ramp_up.get(), notice)
+        }
     }
 
     /// The latest command to lower should have shown by now, and the draw has not moved at all: until it does, or the
@@ -121,7 +152,10 @@ impl Track {
             _ => goal,
         };
         let above = stays && self.draw > most && !near(miner, self.draw, most);
-        let asleep = !matches!(self.setpoint, Some(Target::Sleep)) && self.draw < miner.minimum().get() * 0.5;
+        // A server without work draws little, whatever its cap.
+        let asleep = miner.class == LoadClass::Miner
+            && !matches!(self.setpoint, Some(Target::Sleep))
+            && self.draw < miner.minimum().get() * 0.5;
         if !above && !asleep {
             return false;
         }

@@ -1,6 +1,7 @@
 //! Tests of the control law as a whole: properties of a single step, and closed loops against a small plant.
 
 mod battery;
+mod classes;
 mod closed_loop;
 mod combining;
 mod evidence;

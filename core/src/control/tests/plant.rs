@@ -47,6 +47,8 @@ pub struct SimMiner {
     /// It cannot go lower than this while it runs, whatever it is told; and draws this asleep.
     pub floor: f64,
     pub asleep: f64,
+    /// It draws no more than this, whatever it is told: what its work needs.
+    pub demand: f64,
     /// What it says of its draw over what it draws.
     pub says: f64,
     /// Over how many seconds what it says of its draw is averaged.
@@ -125,6 +127,7 @@ impl Plant {
                     error: 1.0,
                     floor: 0.0,
                     asleep: miner.sleep.get(),
+                    demand: f64::INFINITY,
                     says: 1.0,
                     averages: 0.0,
                     averaged: draw,
@@ -177,7 +180,8 @@ impl Plant {
     fn physics(&mut self) {
         for (miner, spec) in self.miners.iter_mut().zip(&self.site.miners) {
             let (dead, ramp) = if miner.goal < miner.from {
-                (spec.response.dead_time_down, spec.response.ramp_down.get())
+                let notice = if miner.target == Target::Sleep { spec.notice } else { Duration::ZERO };
+                (spec.response.dead_time_down + notice, spec.response.ramp_down.get())
             } else if miner.waking {
                 (spec.response.start_time, spec.response.ramp_up.get())
             } else {
@@ -189,6 +193,7 @@ impl Plant {
             } else {
                 (miner.from + moved).min(miner.goal)
             };
+            miner.draw = miner.draw.min(miner.demand);
             if miner.waking && miner.draw > spec.minimum().get() * 0.9 {
                 miner.waking = false;
             }

@@ -13,6 +13,9 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
         .map(|miner| Item {
             circuit: miner.circuit.0,
             points: &miner.points,
+            class: miner.class,
+            sleeps: miner.sleeps,
+            contract: 0.0,
             sleep: miner.sleep.get(),
             floor: 0.0,
             base: miner.sleep.get(),
@@ -94,9 +97,9 @@ fn small_fleets_come_close_to_the_exact_optimum_and_never_above_the_bound() {
             let budget = count * 40 * share;
             let found = solve(&items, &hulls, &tree, &[f64::from(budget), f64::INFINITY, f64::INFINITY]);
             let best = exact(&site.miners, budget);
-            assert!(found.bound >= best - 1.0, "the bound must bound");
-            assert!(found.hashrate <= best + 1.0, "better than exact: something is counted wrong");
-            let gap = if best > 0.0 { 1.0 - found.hashrate / best } else { 0.0 };
+            assert!(found.bound.sum() >= best - 1.0, "the bound must bound");
+            assert!(found.worth.sum() <= best + 1.0, "better than exact: something is counted wrong");
+            let gap = if best > 0.0 { 1.0 - found.worth.sum() / best } else { 0.0 };
             assert!(gap < 0.02, "{count} miners, {budget} W: {gap:.4} below the exact optimum");
         }
     }
@@ -111,7 +114,7 @@ fn a_fleet_of_a_hundred_is_within_a_thousandth_of_the_exact_optimum() {
     hulls.refresh(&items);
     for budget in [94_000_u32, 150_000, 236_000] {
         let found = solve(&items, &hulls, &tree, &[f64::from(budget), f64::INFINITY, f64::INFINITY]);
-        let gap = 1.0 - found.hashrate / exact(&site.miners, budget);
+        let gap = 1.0 - found.worth.sum() / exact(&site.miners, budget);
         assert!(gap < 0.001, "{budget} W: {gap:.5} below the exact optimum");
     }
 }

@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::control::site::{CircuitId, OperatingPoint};
+    use crate::control::site::{CircuitId, LoadClass, OperatingPoint};
     use crate::control::snapshot::{Measured, MinerStatus, Reading};
     use crate::miner::DriverKind;
     use crate::units::Hashrate;
@@ -227,6 +227,10 @@ mod tests {
             driver: "whatsminer-v3",
             circuit: CircuitId(0),
             points: vec![point(2_000), point(2_600), point(3_400)],
+            class: LoadClass::Miner,
+            contract: None,
+            sleeps: true,
+            notice: Duration::ZERO,
             sleep: Watts::whole(40),
             nameplate: Watts::whole(3_600),
             actuator,

@@ -67,6 +67,7 @@ pub(super) mod channel {
     pub(in super::super) const READING: u64 = 11;
     pub(in super::super) const APPROXIMATE: u64 = 12;
     pub(in super::super) const UPTIME: u64 = 13;
+    pub(in super::super) const JOB: u64 = 14;
 }
 
 /// The truth about one miner: its model, bent by its seed.

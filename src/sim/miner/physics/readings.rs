@@ -12,6 +12,9 @@ impl Physics {
     /// True draw at the wall.
     pub fn power(&mut self, now: Moment) -> Watts {
         self.advance(now);
+        if let Some(power) = self.at_work() {
+            return power;
+        }
         Watts::saturating(self.with_drift(self.draw).min(self.body.nameplate))
     }
 
@@ -36,11 +39,14 @@ impl Physics {
         {
             until = until.min(end);
         }
+        if let Some(jobs) = &self.jobs {
+            until = until.min(jobs.still(self.at));
+        }
         (power, self.hashrate(now), until)
     }
 
     /// Adds what slow heat and a stopped miner's tail do to a draw.
-    fn with_drift(&self, draw: f64) -> f64 {
+    pub(super) fn with_drift(&self, draw: f64) -> f64 {
         if self.is_powered() {
             let turn = std::f64::consts::TAU * self.at.since_start().as_secs_f64() / self.body.wander_period;
             let wander = 0.002 * (turn + self.body.wander_phase).sin();
@@ -77,7 +83,7 @@ impl Physics {
                 self.advance(moment);
             }
             let noise = 1.0 + READING_NOISE * self.noise.bell(channel::READING, tick);
-            self.reported = self.with_drift(self.filtered) * noise * self.body.says;
+            self.reported = self.says_of(self.with_drift(self.filtered)) * noise * self.body.says;
             self.refresh = Some(tick);
         }
         self.advance(now);
@@ -87,12 +93,15 @@ impl Physics {
     /// The average over some minutes that some firmware reports.
     pub fn average(&mut self, now: Moment) -> Watts {
         self.advance(now);
-        Watts::saturating(self.with_drift(self.average) * self.body.says).at_least_zero()
+        Watts::saturating(self.says_of(self.with_drift(self.average)) * self.body.says).at_least_zero()
     }
 
     /// Hashrate, a few seconds behind the draw.
     pub fn hashrate(&mut self, now: Moment) -> Hashrate {
         self.advance(now);
+        if let Some(drawn) = self.at_work() {
+            return self.jobs.as_ref().map_or(Hashrate::ZERO, |jobs| jobs.rate(drawn.get(), self.at));
+        }
         if self.hashing <= self.body.sleep {
             return Hashrate::ZERO;
         }

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::site::OperatingPoint;
 use crate::control::site::{Actuator, ChangeCost, CircuitId, Response};
+use crate::control::site::{LoadClass, OperatingPoint};
 use crate::miner::DriverKind;
 use crate::units::Hashrate;
 use crate::units::WattsPerSecond;
@@ -21,6 +21,10 @@ pub(in crate::sim::miner) fn spec(driver: DriverKind) -> Miner {
         driver: driver.name(),
         circuit: CircuitId(0),
         points: vec![point(1_700, 92.0), point(2_500, 130.0), point(3_400, 170.0)],
+        class: LoadClass::Miner,
+        contract: None,
+        sleeps: true,
+        notice: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_700),
         actuator: Actuator::Continuous { quantum: Watts::whole(34) },

@@ -1,0 +1,321 @@
+//! Members that give power up one class after the other, and such as do not sleep.
+
+use std::time::Duration;
+
+use super::plant::{Manner, Plant};
+use super::quality::items;
+use crate::control::allocate::Level;
+use crate::control::allocate::optimum::{Hulls, solve};
+use crate::control::decision::{Decision, MinerState};
+use crate::control::signal::{Active, Basis, Urgency, Why};
+use crate::control::site::{
+    CircuitId, LimitClass, LoadClass, Miner, MinerId, OrderSource, Scope, Site, SourceId,
+};
+use crate::control::snapshot::{HeldMiner, Hold, OrderCap, Target};
+use crate::control::testing::{curve, limit, miner, site};
+use crate::control::tree::Tree;
+use crate::units::{Watts, WattsPerSecond};
+
+/// Four servers of 3 to 6 kW stand behind the miners of a site.
+const SERVERS: usize = 4;
+const FULL: f64 = 24e3;
+
+fn server(name: usize, class: LoadClass) -> Miner {
+    let mut server = miner(&format!("s{name}"), 1);
+    server.class = class;
+    server.sleeps = false;
+    server.points = curve(&[(3_000, 80.0), (4_000, 95.0), (6_000, 100.0)]);
+    server.nameplate = Watts::whole(6_500);
+    server.response.caps = true;
+    server.response.dead_time_down = Duration::from_millis(200);
+    server.response.dead_time_up = Duration::from_millis(200);
+    server.response.ramp_down = WattsPerSecond::whole(20_000);
+    server.response.ramp_up = WattsPerSecond::whole(20_000);
+    server
+}
+
+/// Miners in two containers, and the servers in the first of them.
+fn hall(miners: usize, class: LoadClass) -> Site {
+    let mut site = site(miners / 2);
+    site.miners.extend((0..SERVERS).map(|index| server(index, class)));
+    site.sources = vec![OrderSource { name: "utility".into(), class: LimitClass::Grid }];
+    site
+}
+
+fn order(watts: i32, urgency: Urgency) -> OrderCap {
+    let active = Active {
+        circuit: CircuitId(0),
+        scope: Scope::Miners,
+        cap: Watts::whole(watts),
+        basis: Basis::Instant,
+        urgency,
+        why: Why::Order("event".into()),
+    };
+    OrderCap { source: SourceId(0), active }
+}
+
+fn servers(plant: &Plant) -> f64 {
+    let miners = plant.miners.len() - SERVERS;
+    plant.miners.iter().skip(miners).map(|server| server.draw).sum()
+}
+
+fn miners(plant: &Plant) -> f64 {
+    plant.draw() - servers(plant)
+}
+
+/// Runs for so long; nobody who does not sleep is told to.
+fn run(plant: &mut Plant, seconds: u32) -> Decision {
+    let mut last = plant.cycle();
+    for _ in 1..seconds {
+        for command in &last.commands {
+            let member = &plant.site.miners[command.miner.0];
+            assert!(member.sleeps || command.target != Target::Sleep, "{} is told to sleep", member.name);
+        }
+        last = plant.cycle();
+    }
+    last
+}
+
+#[test]
+fn servers_give_power_up_when_every_miner_sleeps_and_have_it_back_before_any_is_woken() {
+    let surplus = |seconds: f64| match seconds {
+        _ if seconds < 300.0 => -52e3,
+        _ if seconds < 600.0 => -34e3,
+        _ if seconds < 900.0 => -18e3,
+        _ => -60e3,
+    };
+    let mut plant = Plant::new(hall(10, LoadClass::Throttle), 0.9, surplus);
+    run(&mut plant, 280);
+    assert!(servers(&plant) > 0.98 * FULL && miners(&plant) > 20e3, "{} W", servers(&plant));
+    run(&mut plant, 300);
+    assert!(servers(&plant) > 0.98 * FULL, "while miners have something to give: {} W", servers(&plant));
+    assert!(miners(&plant) > 4e3, "what is left is theirs: {} W", miners(&plant));
+    run(&mut plant, 300);
+    assert!(miners(&plant) < 1e3, "no miner runs: {} W", miners(&plant));
+    let left = servers(&plant);
+    assert!((14e3..18e3).contains(&left), "the servers follow: {left} W");
+    let mut first = None;
+    for second in 0..300 {
+        let decision = plant.cycle();
+        let wakes = decision.commands.iter().any(|it| it.miner.0 < 10 && it.target != Target::Sleep);
+        if plant.seconds() > 900.0 && wakes && first.is_none() {
+            first = Some((second, servers(&plant)));
+        }
+    }
+    let (_, drawn) = first.expect("somebody is woken in the end");
+    assert!(drawn > 0.9 * FULL, "servers first: {drawn} W when the first miner was woken");
+    assert!(plant.draw() > 52e3, "{} W", plant.draw());
+}
+
+#[test]
+fn a_cap_below_what_servers_cannot_be_kept_from_drawing_is_told_as_a_shortfall_and_none_is_told_to_sleep() {
+    let mut plant = Plant::new(hall(10, LoadClass::Throttle), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(5_000, Urgency::Normal)];
+    let decision = run(&mut plant, 60);
+    assert!(miners(&plant) < 1e3 && (servers(&plant) - 12e3).abs() < 10.0, "{} W", servers(&plant));
+    let missing = decision.fleet.shortfall.get();
+    assert!((6_000.0..9_000.0).contains(&missing), "told as a shortfall: {missing} W");
+    let last = plant.commands;
+    run(&mut plant, 600);
+    assert_eq!(plant.commands, last, "nothing is repeated that cannot be had");
+    assert!(decision.miners.iter().skip(10).all(|server| server.state == MinerState::Hashing));
+    plant.orders.clear();
+    run(&mut plant, 60);
+    assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
+}
+
+#[test]
+fn only_what_protects_something_goes_below_a_contract() {
+    let mut site = hall(4, LoadClass::Guaranteed);
+    for server in site.miners.iter_mut().skip(4) {
+        server.contract = Some(Watts::whole(5_000));
+    }
+    let mut plant = Plant::new(site.clone(), 0.9, |_| -90e3);
+    run(&mut plant, 60);
+    plant.orders = vec![order(8_000, Urgency::Emergency)];
+    run(&mut plant, 60);
+    assert!((servers(&plant) - 20e3).abs() < 10.0, "what was agreed stands: {} W", servers(&plant));
+    site.limits.push(limit("rating", 1, Scope::Miners, LimitClass::Safety, 16_000));
+    let mut plant = Plant::new(site, 0.9, |_| -90e3);
+    run(&mut plant, 60);
+    let left = servers(&plant);
+    assert!((14e3..16e3).contains(&left), "below its contract, and no lower than needed: {left} W");
+}
+
+#[test]
+fn what_was_agreed_comes_back_with_the_room_for_it() {
+    let mut site = hall(0, LoadClass::Guaranteed);
+    for server in site.miners.iter_mut() {
+        server.contract = Some(Watts::whole(5_000));
+    }
+    site.sources[0].class = LimitClass::Safety;
+    let mut plant = Plant::new(site, 0.9, |_| -90e3);
+    run(&mut plant, 60);
+    for (cap, low, high) in [(13_000, 12e3, 13e3), (17_000, 12e3, 17e3), (21_000, 20e3, 21e3)] {
+        plant.orders = vec![order(cap, Urgency::Normal)];
+        run(&mut plant, 60);
+        let left = servers(&plant);
+        assert!((low..=high).contains(&left), "{left} W under {cap} W");
+    }
+}
+
+#[test]
+fn what_a_server_does_not_draw_under_its_cap_is_left_to_miners_and_its_next_job_is_made_room_for() {
+    let mut plant = Plant::new(hall(20, LoadClass::Throttle), 0.9, |_| -60e3);
+    for server in plant.miners.iter_mut().skip(20) {
+        server.demand = 1_500.0;
+    }
+    run(&mut plant, 240);
+    assert!(plant.draw() > 57e3, "idle servers hold nothing back: {} W", plant.draw());
+    let before = plant.imported;
+    for server in plant.miners.iter_mut().skip(20) {
+        server.demand = f64::INFINITY;
+    }
+    run(&mut plant, 5);
+    assert!(servers(&plant) > 0.98 * FULL, "a job that begins is not held back: {} W", servers(&plant));
+    run(&mut plant, 60);
+    assert!(plant.import() <= 0.0, "imports {} W", plant.import());
+    let imported = (plant.imported - before) / 18e3;
+    assert!(imported < 10.0, "miners make room within seconds: {imported:.1} s of the step");
+    assert!(servers(&plant) > 0.98 * FULL && plant.draw() > 57e3, "{} W", plant.draw());
+}
+
+#[test]
+fn servers_that_are_idle_give_nothing_and_are_not_taken_for_miners_that_did_not_wake() {
+    let mut plant = Plant::new(hall(0, LoadClass::Throttle), 0.9, |_| -60e3);
+    for server in &mut plant.miners {
+        server.demand = 300.0;
+    }
+    run(&mut plant, 120);
+    plant.orders = vec![order(16_000, Urgency::Normal)];
+    let decision = run(&mut plant, 300);
+    assert!(
+        decision.miners.iter().all(|server| server.state == MinerState::Hashing),
+        "{:?}",
+        decision.miners
+    );
+}
+
+#[test]
+fn in_an_emergency_quick_servers_stand_in_while_miners_go_down() {
+    let mut site = hall(20, LoadClass::Throttle);
+    for miner in site.miners.iter_mut().take(20) {
+        miner.response.dead_time_down = Duration::from_secs(8);
+    }
+    let mut plant = Plant::new(site, 0.9, |_| -200e3);
+    run(&mut plant, 120);
+    let full = plant.draw();
+    plant.orders = vec![order(82_000, Urgency::Emergency)];
+    assert!(full - 82e3 < 12e3 && full > 90e3, "{full} W");
+    run(&mut plant, 2);
+    let drawn = plant.draw();
+    assert!(drawn <= 82e3 + 100.0, "within two seconds: {drawn} W");
+    run(&mut plant, 120);
+    assert!(servers(&plant) > 0.98 * FULL, "they have it back: {} W", servers(&plant));
+    assert!(plant.draw() > 80e3 && plant.draw() < 82.1e3, "{} W", plant.draw());
+}
+
+#[test]
+fn a_server_that_somebody_works_on_is_left_alone_whatever_was_asked() {
+    let mut plant = Plant::new(hall(0, LoadClass::Interruptible), 0.9, |_| -60e3);
+    plant.holds = vec![HeldMiner { miner: MinerId(0), hold: Hold::Asleep }];
+    run(&mut plant, 60);
+    let before = plant.miners[0].draw;
+    plant.orders = vec![order(14_000, Urgency::Normal)];
+    run(&mut plant, 60);
+    assert!((plant.miners[0].draw - before).abs() < 1.0, "{} W", plant.miners[0].draw);
+}
+
+#[test]
+fn the_best_allocation_serves_classes_one_after_the_other_and_each_within_its_bound() {
+    let site = hall(10, LoadClass::Throttle);
+    let (tree, items) = (Tree::new(&site), items(&site.miners));
+    let mut hulls = Hulls::default();
+    hulls.refresh(&items);
+    for budget in [12_500.0, 16e3, 24.3e3, 30e3, 45e3, 80e3] {
+        let found = solve(&items, &hulls, &tree, &[budget, f64::INFINITY, f64::INFINITY]);
+        let power = |from: usize| -> f64 {
+            items.iter().zip(&found.levels).skip(from).map(|(item, level)| item.power_at(*level)).sum()
+        };
+        let (all, servers) = (power(0), power(10));
+        assert!(all <= budget + 1e-6, "{all} W of {budget} W");
+        let asleep = 10.0 * 20.0;
+        assert!((servers - (budget - asleep).min(FULL)).abs() < 11.0, "{servers} W of {budget} W");
+        let awake = found.levels.iter().take(10).any(|level| *level != Level::Sleep);
+        assert!(!awake || servers >= FULL - 1e-6, "a miner runs while servers are held back");
+        // Less than one of ten miners needs is nothing.
+        let none = (FULL..FULL + 2e3).contains(&budget);
+        assert!(none || found.gap() < 0.06, "{budget} W: {:.4} below the bound", found.gap());
+    }
+}
+
+/// Two of the servers may be paused, with a notice of half a minute; the other two are only slowed down.
+fn hall_with_hooks(miners: usize) -> Site {
+    let mut site = hall(miners, LoadClass::Throttle);
+    for server in site.miners.iter_mut().skip(miners).take(2) {
+        server.class = LoadClass::Interruptible;
+        server.sleeps = true;
+        server.sleep = Watts::whole(600);
+        server.notice = Duration::from_secs(30);
+    }
+    site
+}
+
+#[test]
+fn a_pause_takes_its_notice_while_others_stand_in_and_is_no_disobedience() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
+    // Less than all of them draw at their lowest: one must be paused.
+    plant.orders = vec![order(17_500, Urgency::Normal)];
+    let mut longest = 0;
+    for second in 0..60 {
+        let decision = plant.cycle();
+        let late = decision.miners.iter().skip(10).filter(|it| it.state == MinerState::Straggler).count();
+        assert_eq!(late, 0, "after {second} s");
+        if plant.draw() > 17_600.0 {
+            longest = second;
+        }
+    }
+    assert!(longest < 15, "servers that are only slowed down stand in: over for {longest} s");
+    run(&mut plant, 60);
+    let paused = plant.miners.iter().skip(10).take(2).filter(|server| server.draw < 700.0).count();
+    assert_eq!(paused, 1, "no more than needed");
+    assert!(plant.draw() <= 17_600.0 && plant.draw() > 14e3, "they have it back: {} W", plant.draw());
+}
+
+#[test]
+fn whoever_was_paused_is_resumed_before_any_miner_is_woken() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(15_500, Urgency::Normal)];
+    run(&mut plant, 180);
+    assert!(miners(&plant) < 1e3);
+    plant.orders.clear();
+    let (mut server, mut miner) = (None, None);
+    for second in 0..300 {
+        for command in plant.cycle().commands.iter().filter(|it| it.target != Target::Sleep) {
+            match command.miner.0 {
+                0..10 => miner.get_or_insert(second),
+                10 | 11 => server.get_or_insert(second),
+                _ => continue,
+            };
+        }
+    }
+    let (Some(server), Some(miner)) = (server, miner) else { panic!("{server:?} and {miner:?}") };
+    assert!(server <= miner, "after {server} s and {miner} s");
+    assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
+}
+
+#[test]
+fn a_server_whose_hook_refuses_counts_at_its_draw_and_the_others_make_up_for_it() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.miners[10].manner = Manner::Refuses;
+    plant.orders = vec![order(17_500, Urgency::Normal)];
+    run(&mut plant, 120);
+    let refusing = plant.miners[10].draw;
+    assert!(refusing > 5_900.0, "it goes on: {refusing} W");
+    assert!(plant.draw() <= 17_600.0, "{} W", plant.draw());
+}

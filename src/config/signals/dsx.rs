@@ -1,0 +1,392 @@
+//! `kind = "dsx-flex"`: a partner of the grid sets load targets over a broker.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::{Context, oldest_message};
+use crate::config::mqtt::{Broker, Way, client_id, way};
+use crate::config::quantity;
+use crate::config::reader::{Table, Wrong, shorten, text_of};
+use crate::config::urls;
+use crate::control::signal::SourceSettings;
+use crate::control::site::CircuitId;
+use crate::line::is_line;
+use crate::oauth::Credentials;
+use crate::secret::Secret;
+use crate::signal::Place;
+use crate::signal::dsx::jws::{KeySet, LONGEST_KEY_NAME, Signer};
+use crate::signal::dsx::keys::read_file;
+use crate::signal::dsx::message::LONGEST_NAME;
+use crate::signal::dsx::plan::Feeds;
+use crate::signal::dsx::settings::{
+    Account, BREACH_AFTER, BREACH_OVER, KeysFrom, OLDEST, SIGN_OF_LIFE, STATUS_EVERY, Settings,
+};
+
+/// Longest name of a partner or an agent, in bytes: it is a part of topics and of the name of our session.
+const LONGEST_PARTY: usize = 48;
+/// Longest name and scope of a client of OAuth, in bytes.
+const LONGEST_CLIENT: usize = 4_096;
+/// Most feeds of one source.
+const MOST_FEEDS: usize = 64;
+
+const SECRET_HELP: &str = "put the secret into a file of its own and write client_secret = { file = \"…\" }; credential (systemd) and \
+                           env are the other two ways";
+
+/// Reads the keys of this kind of source.
+pub(super) fn read(
+    table: &Table<'_>,
+    context: &Context<'_, '_>,
+    settings: &SourceSettings,
+    place: Place,
+) -> Option<Settings> {
+    // Each is read, whatever is wrong with the others.
+    let way = way(table, context.store);
+    let (account, session) = (account(table, context), client_id(table));
+    let identity = table.read("identity", party);
+    let identity =
+        table.require("identity", identity, "write our own name among the agents: identity = \"…\"");
+    let partner = table.read("partner", party);
+    let partner =
+        table.require("partner", partner, "write the name of who sets the targets: partner = \"…\"");
+    let (keys, signing, feeds) =
+        (keys(table, context), signing(table, context), feeds(table, context, place));
+    let oldest = oldest_message(table, OLDEST, settings.lost_after);
+    let seconds = Duration::from_secs;
+    let status_every = table.time("status_every", seconds(5), seconds(3_600));
+    let breach_over = table.share("breach_over", 0.2);
+    let breach_after = table.time("breach_after", Duration::ZERO, seconds(600));
+    if settings.lost_after < SIGN_OF_LIFE * 2 {
+        table.report().error(
+            table.key_span("lost_after"),
+            format!(
+                "`lost_after` is shorter than two signs of life of the broker, {} each",
+                quantity::write_time(SIGN_OF_LIFE)
+            ),
+            "one that is late would be a lost signal; wait longer",
+        );
+    }
+    let Way { broker, tls } = way?;
+    let Broker { host, port, secure, here } = broker.value;
+    let authenticated = ["credentials", "certificate_file", "oauth"].iter().any(|key| table.has(key));
+    if !here && !secure {
+        table.report().error(
+            broker.span,
+            format!("{} is told over a connection that is not encrypted", table.title()),
+            "write broker = \"mqtts://…\"; in the clear a broker is called on this machine alone",
+        );
+    }
+    if !here && !authenticated {
+        table.report().error(
+            broker.span,
+            format!("{} calls a broker that does not know who we are", table.title()),
+            "write certificate_file and key_file, or oauth = { … }, or credentials = { … }, as the partner says",
+        );
+    }
+    let identity = identity?.value;
+    let (signing_key, signing_key_id) = signing?;
+    Some(Settings {
+        host,
+        port,
+        authority: tls.as_ref().and_then(|tls| tls.authority.clone()),
+        tls,
+        account: account?,
+        client_id: session.map_or_else(|| format!("dsx-flex-{identity}"), |at| at.value),
+        identity,
+        partner: partner?.value,
+        keys: keys?,
+        signing_key,
+        signing_key_id,
+        feeds: feeds?,
+        oldest,
+        status_every: status_every.map_or(STATUS_EVERY, |at| at.value),
+        breach_over: breach_over.map_or(BREACH_OVER, |at| at.value),
+        breach_after: breach_after.map_or(BREACH_AFTER, |at| at.value),
+    })
+}
+
+/// A name as a part of a topic.
+fn party(value: &toml::de::DeValue<'_>) -> Result<String, Wrong> {
+    let text = text_of(value)?;
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > LONGEST_PARTY || !text.bytes().all(sound) {
+        return Err(Wrong::new(
+            "cannot be a part of a topic",
+            format!("write 1 to {LONGEST_PARTY} letters, digits, `-`, `_` and `.`, as it was registered"),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn line(value: &toml::de::DeValue<'_>, longest: usize) -> Result<String, Wrong> {
+    let text = text_of(value)?;
+    if text.is_empty() || text.len() > longest || !is_line(text) {
+        return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
+    }
+    Ok(text.to_owned())
+}
+
+/// An address at which nobody else can answer or listen: HTTPS, or HTTP on this machine.
+fn address(value: &toml::de::DeValue<'_>) -> Result<Url, Wrong> {
+    let url = urls::http(text_of(value)?)?;
+    if url.scheme() == "http" && !urls::is_here(&url) {
+        return Err(Wrong::new("is not encrypted", "write https://…; plain HTTP is for this machine alone"));
+    }
+    Ok(url)
+}
+
+/// How the broker is told who we are; `None` where something is wrong with it.
+fn account(table: &Table<'_>, context: &Context<'_, '_>) -> Option<Account> {
+    let login = context.store.credentials(table);
+    let oauth = table.table("oauth").map(|inner| {
+        let account = token(&inner, context);
+        inner.finish();
+        account
+    });
+    match (login, oauth) {
+        (Some(_), Some(_)) => {
+            table.report().error(
+                table.key_span("oauth"),
+                "there is a password and a token for one broker",
+                "keep credentials or oauth",
+            );
+            None
+        }
+        (Some(keys), None) => {
+            let Some(name) = keys.username else {
+                table.report().error(
+                    table.key_span("credentials"),
+                    "the account at the broker has no name",
+                    "write credentials = { username = \"…\", password_file = \"…\" }",
+                );
+                return None;
+            };
+            Some(Account::Login(name.value, keys.password.or_else(|| context.store.skipped())?))
+        }
+        (None, Some(token)) => token.map(Account::Token),
+        // What is wrong with either was noted.
+        (None, None) if table.has("credentials") || table.has("oauth") => None,
+        (None, None) => Some(Account::Certificate),
+    }
+}
+
+fn token(inner: &Table<'_>, context: &Context<'_, '_>) -> Option<Credentials> {
+    let url = inner.read("token_url", address);
+    let url = inner.require("token_url", url, "write where tokens are given: token_url = \"https://…\"");
+    let id = inner.read("client_id", |value| line(value, LONGEST_CLIENT));
+    let id = inner.require("client_id", id, "write the name of the client, as it was registered");
+    let scope = inner.read("scope", |value| line(value, LONGEST_CLIENT));
+    let basic = inner.choice("token_auth", &[("body", false), ("basic", true)]);
+    if inner.has("client_secret") && inner.table_named("client_secret").is_none() {
+        // Whatever stands there, it is not shown. Asking for the key keeps it from being called unknown.
+        inner.read_named("client_secret", |_| {
+            Err::<(), _>(Wrong::new("does not belong into the configuration", SECRET_HELP))
+        });
+        inner.read("client_secret", |_| Ok(()));
+        return None;
+    }
+    if !inner.has("client_secret") {
+        inner.report().error(inner.span(), format!("{} has no `client_secret`", inner.title()), SECRET_HELP);
+    }
+    let secret = inner.table("client_secret").and_then(|table| {
+        let secret = context.store.text(&table);
+        table.finish();
+        secret
+    });
+    Some(Credentials {
+        token_url: url?.value,
+        id: id?.value,
+        secret: secret.or_else(|| context.store.skipped())?,
+        scope: scope.map(|at| at.value),
+        basic: basic.is_some_and(|at| at.value),
+    })
+}
+
+/// Where the keys of the partner are.
+fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Option<KeysFrom> {
+    let report = table.report();
+    let file = table.text("partner_keys");
+    let url = table.read("partner_keys_url", address);
+    match (file, url) {
+        (Some(_), Some(url)) => {
+            report.error(
+                url.span,
+                "the keys of the partner are given twice",
+                "keep partner_keys or partner_keys_url",
+            );
+            None
+        }
+        (Some(file), None) => {
+            let path = context.store.folder.join(file.value);
+            let found = read_file(&path).map_err(|error| error.to_string());
+            let found = found.and_then(|bytes| KeySet::read(&bytes).map_err(|error| error.to_string()));
+            if let Err(what) = found {
+                report.error(
+                    file.span,
+                    format!("the keys of the partner in {} cannot be used: {what}", shorten(file.value)),
+                    "name a file with the partner's JWKS, { \"keys\": [ … ] }, relative to this file",
+                );
+                return None;
+            }
+            Some(KeysFrom::File(path))
+        }
+        (None, Some(url)) => Some(KeysFrom::Url(url.value)),
+        (None, None) => {
+            if !table.has("partner_keys") && !table.has("partner_keys_url") {
+                report.error(
+                    table.span(),
+                    format!("{} has no `partner_keys`", table.title()),
+                    "write partner_keys = \"partner-jwks.json\" or partner_keys_url = \"https://…\": only what is signed is obeyed",
+                );
+            }
+            None
+        }
+    }
+}
+
+/// Our own key and its name.
+fn signing(table: &Table<'_>, context: &Context<'_, '_>) -> Option<(Secret, String)> {
+    let id = table.read("signing_key_id", |value| line(value, LONGEST_KEY_NAME));
+    let id = table.require("signing_key_id", id, "write under what `kid` others find our public key");
+    let file = table.text("signing_key_file");
+    let file = table.require(
+        "signing_key_file",
+        file,
+        "write where our private key is: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one",
+    );
+    let key = context.store.private_key(file?, table.report());
+    if let (Some(key), Some(id)) = (&key, &id)
+        && let Err(error) = Signer::new(key, &id.value)
+    {
+        table.report().error(
+            table.key_span("signing_key_file"),
+            format!("what `signing_key_file` names cannot be used: {error}"),
+            "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes a key that can",
+        );
+        return None;
+    }
+    Some((key.or_else(|| context.store.skipped())?, id?.value))
+}
+
+/// `feeds = { TAG = "CIRCUIT", … }`; the whole site is one in any case.
+fn feeds(table: &Table<'_>, context: &Context<'_, '_>, place: Place) -> Option<Feeds> {
+    let report = table.report();
+    let mut tags: BTreeMap<String, CircuitId> = BTreeMap::new();
+    let mut sound = true;
+    let inner = table.table("feeds");
+    for (tag, span) in inner.iter().flat_map(Table::keys) {
+        if tag.is_empty() || tag.len() > LONGEST_NAME || !is_line(tag) {
+            report.error(span, format!("`{}` is no tag of a feed", shorten(tag)), "");
+            sound = false;
+        }
+        let name = inner.as_ref().and_then(|inner| inner.read_named(tag, |value| text_of(value)));
+        let circuit = name.and_then(|at| context.circuits.names.find(report, at)).map(CircuitId);
+        let Some(circuit) = circuit else {
+            sound = false;
+            continue;
+        };
+        if !below(context, circuit, place.circuit) {
+            report.error(
+                span,
+                format!("the feed `{}` is not below the circuit of {}", shorten(tag), table.title()),
+                "a partner may cap what hangs on `circuit` of their section, and nothing else",
+            );
+            sound = false;
+        }
+        if tags.values().any(|known| *known == circuit) {
+            report.error(
+                span,
+                format!("the circuit of the feed `{}` has another tag already", shorten(tag)),
+                "keep one of them",
+            );
+            sound = false;
+        }
+        tags.insert(tag.to_owned(), circuit);
+    }
+    if tags.len() > MOST_FEEDS {
+        report.error(
+            table.key_span("feeds"),
+            "`feeds` is too long",
+            format!("the most is {MOST_FEEDS} feeds"),
+        );
+        sound = false;
+    }
+    if !tags.values().any(|known| *known == place.circuit) {
+        let name = context.circuits.circuits.get(place.circuit.0).map(|circuit| circuit.name.clone())?;
+        if tags.contains_key(&name) {
+            report.error(
+                table.key_span("feeds"),
+                format!("the tag `{name}` is the name of the whole circuit, and stands for a part of it"),
+                "give the whole a tag of its own in `feeds`",
+            );
+            sound = false;
+        }
+        tags.insert(name, place.circuit);
+    }
+    sound.then_some(Feeds { whole: place.circuit, tags })
+}
+
+/// Whether a circuit is at or below another one.
+fn below(context: &Context<'_, '_>, circuit: CircuitId, above: CircuitId) -> bool {
+    let circuits = &context.circuits.circuits;
+    let parent = |id: &CircuitId| circuits.get(id.0).and_then(|circuit| circuit.parent);
+    // A tree is no deeper than it has circuits.
+    std::iter::successors(Some(circuit), parent).take(circuits.len()).any(|id| id == above)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Options, Secrets, parse};
+
+    fn errors(section: &str) -> String {
+        let text = format!(
+            "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"9 kW\"\n[circuits.hall]\nparent = \"pcc\"\n\
+             [limits.rating]\ncircuit = \"pcc\"\nminers = \"2.5 kW\"\nclass = \"safety\"\n[groups.a]\ndriver = \"luxos\"\nmodel = \
+             \"s19k-pro\"\ncircuit = \"hall\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"dsx-flex\"\nfail_safe = \"1 kW\"\n{section}"
+        );
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        match parse(&text, Path::new("site.toml"), &options) {
+            Ok(_) => String::new(),
+            Err(errors) => errors.to_string(),
+        }
+    }
+
+    const SOUND: &str = "broker = \"mqtt://127.0.0.1\"\nidentity = \"mill\"\npartner = \"acme\"\npartner_keys_url = \
+                         \"https://acme.example/jwks\"\nsigning_key_file = \"dsx.pem\"\nsigning_key_id = \"mill-1\"\n";
+
+    #[test]
+    fn every_mistake_is_told_with_what_to_do() {
+        assert_eq!(errors(SOUND), "");
+        assert_eq!(errors(&format!("{SOUND}feeds = {{ main-a = \"hall\", site = \"pcc\" }}\n")), "");
+        let oauth = "oauth = { token_url = \"https://login.example/token\", client_id = \"mill\", client_secret = { file = \"s\" }, \
+                     scope = \"mqtt\" }\n";
+        let remote = SOUND.replace("mqtt://127.0.0.1", "mqtts://broker.example");
+        assert_eq!(errors(&format!("{remote}{oauth}")), "");
+        for (section, words) in [
+            (SOUND.replace("partner = \"acme\"\n", ""), "has no `partner`"),
+            (SOUND.replace("\"acme\"", "\"a/+\""), "cannot be a part of a topic"),
+            (SOUND.replace("identity = \"mill\"\n", ""), "has no `identity`"),
+            (SOUND.replace("https://acme", "http://acme"), "is not encrypted"),
+            (SOUND.replace("partner_keys_url", "partner_key"), "has no `partner_keys`"),
+            (SOUND.replace("signing_key_id = \"mill-1\"\n", ""), "has no `signing_key_id`"),
+            (remote.clone(), "does not know who we are"),
+            (remote.replace("mqtts:", "mqtt:"), "not encrypted"),
+            (format!("{SOUND}feeds = {{ a = \"hal\" }}\n"), "there is no circuit `hal`"),
+            (format!("{SOUND}circuit = \"hall\"\nfeeds = {{ a = \"pcc\" }}\n"), "is not below"),
+            (format!("{SOUND}feeds = {{ a = \"hall\", b = \"hall\" }}\n"), "has another tag"),
+            (format!("{SOUND}lost_after = \"10s\"\noldest_message = \"5s\"\n"), "two signs of life"),
+            (format!("{SOUND}oldest_message = \"10min\"\n"), "taken for a sign of life"),
+            (
+                format!("{SOUND}oauth = {{ client_secret = \"hunter2\" }}\n"),
+                "does not belong into the configuration",
+            ),
+            (format!("{SOUND}brokers = 1\n"), "unknown key `brokers`"),
+        ] {
+            let told = errors(&section);
+            assert!(told.contains(words) && !told.contains("hunter2"), "{section}: {told}");
+        }
+    }
+}

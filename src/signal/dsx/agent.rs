@@ -1,0 +1,466 @@
+//! The agent: hears the partner, hands over what they may order, and tells them what comes of it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use reqwest::Client;
+use rumqttc::{AsyncClient, Publish, QoS};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{debug, info, warn};
+
+use super::admit::{Admitted, Answer, Gate, Raw, Refused};
+use super::breach::{Watch, alert, hints};
+use super::jws::{JwsError, KeySet, Signer};
+use super::keys::{self, Tokens};
+use super::message::{Outgoing, Sent, Trace, target_topic, uuid};
+use super::plan::{Surroundings, Told, binding, orders, told};
+use super::session::{Driver, Heard, options};
+use super::settings::{Account, Settings};
+use super::tell::{Event, Feed, Metadata, limit, look, status};
+use crate::clock::Moment;
+use crate::control::frame::Frame;
+use crate::control::signal::book::{MOST_ORDERS, Phase, Trouble};
+use crate::control::signal::{Doubt, Wall};
+use crate::control::site::CircuitId;
+use crate::rate::Bucket;
+use crate::signal::{Context, List};
+
+/// Messages that may wait to be sent.
+const QUEUE: usize = 256;
+/// Messages that may wait to be looked at.
+const INBOX: usize = 32;
+/// Time between two looks at what is due.
+const LOOK: Duration = Duration::from_secs(1);
+/// Keys are asked for anew no sooner than this after they were asked for …
+const KEYS_AGAIN: Duration = Duration::from_secs(60);
+/// … and as often as this at least: a key that was taken back is not believed for long.
+const KEYS_EVERY: Duration = Duration::from_secs(3_600);
+/// Messages that may wait for keys.
+const MOST_PARKED: usize = 8;
+/// Alerts that may wait for the broker.
+const MOST_UNTOLD: usize = 32;
+/// Refusals that are told at once in the log, and for each second on and on.
+const REFUSALS: (u32, f64) = (5, 1.0 / 60.0);
+/// Wait before what cannot be prepared is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a source is degraded whose broker has no session of ours.
+const HOLE: &str = "the broker has kept nothing for us";
+
+/// Keys that are on their way.
+type Fetching = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
+
+/// Runs until it is dropped.
+pub async fn run(settings: Settings, context: Context) {
+    let signer = loop {
+        match Signer::new(&settings.signing_key, &settings.signing_key_id) {
+            Ok(signer) => break signer,
+            Err(error) => warn!(source = &*context.name, "the signing key cannot be used: {error}"),
+        }
+        sleep(AGAIN).await;
+    };
+    let options = loop {
+        match options(&settings) {
+            Ok(options) => break options,
+            Err(error) => warn!(source = &*context.name, "TLS to the broker cannot be prepared: {error}"),
+        }
+        sleep(AGAIN).await;
+    };
+    let http = keys::client(&context.name, &settings).await;
+    let tokens = match &settings.account {
+        Account::Token(account) => Some(Tokens::new(account.clone(), http.clone(), context.clock)),
+        Account::Certificate | Account::Login(..) => None,
+    };
+    let (client, events) = AsyncClient::new(options, QUEUE);
+    let (to, heard) = mpsc::channel(INBOX);
+    let driver = Driver { events, to, tokens, client_id: settings.client_id.clone(), clock: context.clock };
+    let mut agent = Agent::new(settings, context, signer, client, http);
+    // Neither ends before the other is dropped.
+    tokio::join!(driver.run(), agent.run(heard));
+}
+
+struct Agent {
+    settings: Settings,
+    context: Context,
+    signer: Signer,
+    client: AsyncClient,
+    http: Client,
+    gate: Gate,
+    keys: KeySet,
+    /// When the keys were asked for last, and whether they came.
+    asked: Option<(Moment, bool)>,
+    /// Messages that are signed with a key that is not known yet.
+    parked: VecDeque<Publish>,
+    feeds: Vec<Feed>,
+    watches: Vec<Watch>,
+    /// Alerts that could not be handed to the broker.
+    untold: VecDeque<Value>,
+    up: bool,
+    /// There was no connection yet.
+    first: bool,
+    subscribed: bool,
+    /// The broker has kept everything since the partner was heard.
+    whole: bool,
+    /// It was told that there is no connection.
+    trouble: bool,
+    refusals: Bucket,
+    /// Refusals that were not told in the log.
+    quiet: u64,
+    next_status: Moment,
+}
+
+impl Agent {
+    fn new(settings: Settings, context: Context, signer: Signer, client: AsyncClient, http: Client) -> Self {
+        // What was obeyed before a restart: nothing that was sent before it is obeyed after it.
+        let known = context.desk.held(context.source).into_iter().map(|held| held.order.revision).max();
+        let latest = known.and_then(|sent| i64::try_from(sent).ok()).map(Wall::unix_millis);
+        let gate = Gate::new(&settings.partner, settings.oldest, latest);
+        let site = context.desk.site();
+        let feed = |(tag, circuit): (&String, &CircuitId)| {
+            let maximum = context.desk.nameplate(*circuit, context.place.scope);
+            Feed::new(tag, *circuit, Metadata::of(&site, *circuit, context.place.scope, maximum))
+        };
+        let feeds: Vec<Feed> = settings.feeds.tags.iter().map(feed).collect();
+        let watch = |_: &Feed| Watch::new(settings.breach_over, settings.breach_after);
+        let watches = feeds.iter().map(watch).collect();
+        Self {
+            next_status: context.clock.now(),
+            gate,
+            keys: KeySet::none(),
+            asked: None,
+            parked: VecDeque::new(),
+            feeds,
+            watches,
+            untold: VecDeque::new(),
+            up: false,
+            first: true,
+            subscribed: false,
+            whole: false,
+            trouble: false,
+            refusals: Bucket::new(REFUSALS.0, REFUSALS.1),
+            quiet: 0,
+            settings,
+            context,
+            signer,
+            client,
+            http,
+        }
+    }
+
+    /// Until nobody speaks any more.
+    async fn run(&mut self, mut heard: mpsc::Receiver<Heard>) {
+        let mut frames = self.context.frames.clone();
+        let mut ended = false;
+        let mut fetching: Option<Fetching> = None;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                what = heard.recv() => match what {
+                    Some(what) => self.hear(what).await,
+                    None => return,
+                },
+                changed = frames.changed(), if !ended => {
+                    let frame = frames.borrow_and_update().clone();
+                    ended = changed.is_err();
+                    if let Some(frame) = frame.filter(|_| !ended) {
+                        self.cycle(&frame);
+                    }
+                }
+                came = arrival(&mut fetching), if fetching.is_some() => {
+                    fetching = None;
+                    self.keys_came(came).await;
+                }
+                _ = looks.tick() => {
+                    let targets = self.targets();
+                    self.statuses(&targets, None);
+                }
+            }
+            if fetching.is_none() && self.wants_keys() {
+                self.asked = Some((self.context.clock.now(), false));
+                fetching = Some(Box::pin(keys::read(self.settings.keys.clone(), self.http.clone())));
+            }
+        }
+    }
+
+    async fn hear(&mut self, what: Heard) {
+        let name = self.context.name.clone();
+        match what {
+            Heard::Up(kept) => {
+                (self.up, self.trouble) = (true, false);
+                info!(source = &*name, "the broker at {} is connected", self.settings.host);
+                // What came before the first connection of ours was heard by whoever was here before, unless they knew of a hole.
+                let first = std::mem::replace(&mut self.first, false);
+                self.whole = kept && (self.whole || (first && !self.knows_of_hole()));
+                if !kept {
+                    info!(source = &*name, "{HOLE}: the next list of targets counts");
+                    self.context.desk.complain(self.context.source, HOLE.into());
+                }
+                let topic = target_topic(&self.settings.partner);
+                if self.client.try_subscribe(topic, QoS::AtLeastOnce).is_err() {
+                    warn!(source = &*name, "the broker takes nothing from us");
+                }
+                self.next_status = self.context.clock.now();
+                self.flush();
+                let targets = self.targets();
+                self.statuses(&targets, None);
+            }
+            Heard::Subscribed(allowed) => {
+                self.subscribed = allowed;
+                if allowed {
+                    self.sign_of_life();
+                } else {
+                    warn!(source = &*name, "the broker does not let us read the targets of the partner");
+                }
+            }
+            Heard::Alive => self.sign_of_life(),
+            Heard::Message(message) => self.message(message).await,
+            Heard::Lost(words) => {
+                (self.up, self.subscribed) = (false, false);
+                if std::mem::replace(&mut self.trouble, true) {
+                    debug!(source = &*name, "the broker is not connected: {words}");
+                } else {
+                    warn!(
+                        source = &*name,
+                        "the broker at {} is not connected: {words}; it is tried again, once a minute at last",
+                        self.settings.host
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether the broker was found to have kept nothing, and the partner has not been heard since.
+    fn knows_of_hole(&self) -> bool {
+        let view = self.context.desk.view(self.context.source);
+        let trouble = view.map(|view| view.trouble).unwrap_or_default();
+        trouble.iter().any(|trouble| matches!(trouble, Trouble::Unreadable(words) if **words == *HOLE))
+    }
+
+    fn sign_of_life(&self) {
+        if self.up && self.subscribed && self.whole {
+            self.context.desk.heartbeat(self.context.source);
+        }
+    }
+
+    async fn message(&mut self, message: Publish) {
+        let raw = Raw { payload: &message.payload, again: message.dup || message.retain };
+        match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
+            Ok(Answer::Again) => {}
+            Ok(Answer::Targets(list)) => self.obey(list).await,
+            Err(Refused::Signature(JwsError::UnknownKey(_))) if self.may_park() => {
+                // Confirmed when it was looked at again.
+                self.parked.push_back(message);
+                return;
+            }
+            Err(refused) => self.refuse(&refused.to_string()),
+        }
+        self.confirm(&message);
+    }
+
+    fn confirm(&self, message: &Publish) {
+        if self.client.try_ack(message).is_err() {
+            debug!(source = &*self.context.name, "a message could not be confirmed: it will come again");
+        }
+    }
+
+    /// Whether a key that is not known may be among those that are on their way, or may be asked for.
+    fn may_park(&self) -> bool {
+        let now = self.context.clock.now();
+        let may = match self.asked {
+            None => true,
+            Some((at, came)) => !came || now.since(at) >= KEYS_AGAIN,
+        };
+        may && self.parked.len() < MOST_PARKED
+    }
+
+    fn wants_keys(&self) -> bool {
+        let since = self.asked.map(|(at, came)| (self.context.clock.now().since(at), came));
+        match since {
+            None => true,
+            Some((since, came)) => {
+                since >= KEYS_EVERY || (since >= KEYS_AGAIN && (!came || !self.parked.is_empty()))
+            }
+        }
+    }
+
+    async fn keys_came(&mut self, came: Result<KeySet, String>) {
+        match came {
+            Ok(keys) => {
+                self.keys = keys;
+                self.asked = self.asked.map(|(at, _)| (at, true));
+            }
+            // Those that are known stay; tried again in a minute.
+            Err(words) => warn!(source = &*self.context.name, "{words}; tried again in a minute"),
+        }
+        for message in std::mem::take(&mut self.parked) {
+            let raw = Raw { payload: &message.payload, again: message.dup || message.retain };
+            match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
+                Ok(Answer::Again) => {}
+                Ok(Answer::Targets(list)) => self.obey(list).await,
+                Err(refused) => self.refuse(&refused.to_string()),
+            }
+            self.confirm(&message);
+        }
+    }
+
+    /// A message is not obeyed: the source is degraded until one is, and the log says why, though not of each.
+    fn refuse(&mut self, words: &str) {
+        self.context.desk.complain(self.context.source, words.into());
+        if self.refusals.take(self.context.clock.now()) {
+            let quiet = std::mem::take(&mut self.quiet);
+            warn!(source = &*self.context.name, quiet, "{words}; what was in force stays");
+        } else {
+            self.quiet = self.quiet.saturating_add(1);
+        }
+    }
+
+    /// Hands a list over to the desk, as a whole.
+    async fn obey(&mut self, list: Admitted) {
+        let (desk, source) = (self.context.desk.clone(), self.context.source);
+        let now = desk.wall();
+        let planned = {
+            let scope = self.context.place.scope;
+            let believed = |circuit: CircuitId| desk.believed(circuit, scope);
+            let around = Surroundings { feeds: &self.settings.feeds, scope, believed: &believed, now };
+            orders(&list, &around)
+        };
+        let orders = match planned {
+            Ok(orders) => orders,
+            Err(error) => return self.refuse(&error.to_string()),
+        };
+        let standing = desk
+            .glance(source)
+            .map_or(0, |glance| glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count());
+        if standing.saturating_add(orders.len()) > MOST_ORDERS {
+            return self
+                .refuse("a list of targets is refused: too much of the lists before it has not ended yet");
+        }
+        let mut concerned: Vec<CircuitId> = self.targets().iter().map(|told| told.circuit).collect();
+        let ahead = list.sent.since(now);
+        desk.doubt(source, if ahead.is_zero() { Doubt::None } else { Doubt::Off(ahead) });
+        let caps = orders.len();
+        match desk.list(source, List { orders, ..List::default() }).await {
+            Ok(answers) => {
+                if let Some(refusal) = answers.iter().find_map(|answer| answer.outcome.as_ref().err()) {
+                    warn!(source = &*self.context.name, "a target is not obeyed: {refusal}");
+                }
+            }
+            // The configuration was read anew without this source; the task is about to end.
+            Err(_) => return,
+        }
+        self.whole = self.up;
+        info!(source = &*self.context.name, event = %list.id, caps, "a list of load targets is in force");
+        let targets = self.targets();
+        concerned.extend(targets.iter().map(|told| told.circuit));
+        // A list that lifts what was never set is answered for the whole site.
+        concerned.push(self.settings.feeds.whole);
+        for feed in self.feeds.iter_mut().filter(|feed| concerned.contains(&feed.circuit)) {
+            feed.push(Event::TargetSet);
+        }
+        self.statuses(&targets, Some(&list));
+    }
+
+    /// The targets of the partner that are known, as what is on disk has them.
+    fn targets(&self) -> Vec<Told> {
+        let Some(glance) = self.context.desk.glance(self.context.source) else { return Vec::new() };
+        glance.held.iter().filter_map(|held| told(held, glance.phase(held))).collect()
+    }
+
+    /// A cycle has ended: what is to be told of it?
+    fn cycle(&mut self, frame: &Frame) {
+        let (now, wall) = (self.context.clock.now(), self.context.desk.wall());
+        let scope = self.context.place.scope;
+        let targets = self.targets();
+        let mut alerts = Vec::new();
+        for (feed, watch) in self.feeds.iter_mut().zip(&mut self.watches) {
+            let source = self.context.source.position();
+            let Some(view) = look(frame, source, feed.circuit, scope, now) else { continue };
+            feed.follow(view, now, wall);
+            let target = binding(&targets, feed.circuit, false);
+            let id = || uuid(rand::random());
+            if let Some(breach) = watch.follow(view.measured, target, (now, wall), id) {
+                let excess = breach.measured - limit(breach.cap, 0.0);
+                let hints = hints(frame, feed.circuit, excess);
+                warn!(
+                    source = &*self.context.name, feed = feed.tag, breach = breach.id, measured = %breach.measured,
+                    cap = %breach.cap, "a load target is exceeded, or no more: {:?}", breach.status
+                );
+                alerts.push(alert(&feed.tag, &breach, &hints));
+            }
+        }
+        for alert in alerts {
+            if self.untold.len() >= MOST_UNTOLD {
+                self.untold.pop_front();
+            }
+            self.untold.push_back(alert);
+        }
+        self.flush();
+        self.statuses(&targets, None);
+    }
+
+    /// Sends the alerts that wait, while the broker takes them.
+    fn flush(&mut self) {
+        while self.up
+            && let Some(alert) = self.untold.pop_front()
+        {
+            let trace = Trace::new(rand::random(), rand::random());
+            if !self.send(Sent::Breach, &alert, None, &trace) {
+                self.untold.push_front(alert);
+                return;
+            }
+        }
+    }
+
+    /// Tells how the feeds stand, when one of them has news or it is time. `answered` is the list that is answered by it.
+    fn statuses(&mut self, targets: &[Told], answered: Option<&Admitted>) {
+        let now = self.context.clock.now();
+        let mut due = now >= self.next_status;
+        while self.up && (due || self.feeds.iter().any(Feed::has_news)) {
+            let data = status(&mut self.feeds, targets, self.settings.breach_over, self.context.desk.wall());
+            let span = rand::random();
+            let trace = match answered.and_then(|list| list.trace.as_ref()) {
+                Some(trace) => trace.next(span),
+                None => Trace::new(rand::random(), span),
+            };
+            let correlation = answered.map(|list| list.correlation.clone());
+            if !self.send(Sent::Status, &data, correlation.as_deref(), &trace) {
+                return;
+            }
+            due = false;
+            self.next_status = now + self.settings.status_every;
+        }
+    }
+
+    /// Signs and sends; tells whether there was room.
+    fn send(&self, what: Sent, data: &Value, correlation: Option<&str>, trace: &Trace) -> bool {
+        let Ok(signed) = self.signer.sign(data.to_string().as_bytes()) else { return false };
+        let id = uuid(rand::random());
+        let message = Outgoing {
+            what,
+            identity: &self.settings.identity,
+            id: &id,
+            time: self.context.desk.wall(),
+            correlation,
+            trace,
+            data: &signed,
+        };
+        let quality = match what {
+            Sent::Status => QoS::AtLeastOnce,
+            Sent::Breach => QoS::ExactlyOnce,
+        };
+        let topic = what.topic(&self.settings.identity);
+        self.client.try_publish(topic, quality, false, message.write()).is_ok()
+    }
+}
+
+/// The keys that are on their way; without any it does not end.
+async fn arrival(fetching: &mut Option<Fetching>) -> Result<KeySet, String> {
+    match fetching {
+        Some(keys) => keys.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,280 @@
+//! A partner of the grid that nobody here wrote (paho-mqtt, openssl) sets load targets by DSX Flex over a real broker: mosquitto.
+//!
+//! Needs mosquitto with its tools, openssl, and a Python with paho-mqtt 2: `python3`, or the one named by `BALLAST_TEST_PYTHON`. Without
+//! them the tests say so and pass.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::bench::{Process, Settings, Site, always, eventually, scenario, seconds, skip};
+use crate::mqtt::{Broker, SECRET, USER, missing};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/dsx_partner.py");
+
+/// The Python of the partner, where everything that they need is here.
+fn python() -> Option<String> {
+    let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let runs = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let lacking = if let Some(program) = missing() {
+        Some(program.to_owned())
+    } else if !runs("openssl", &["version"]) {
+        Some("openssl".into())
+    } else if !runs(&python, &["-c", "from paho.mqtt.client import CallbackAPIVersion"]) {
+        Some(format!("paho-mqtt 2 of {python}"))
+    } else {
+        None
+    };
+    if let Some(lacking) = lacking {
+        skip(&format!("load targets by DSX Flex ({lacking} is missing)"));
+        return None;
+    }
+    Some(python)
+}
+
+/// The partner of a site.
+struct Partner<'s> {
+    site: &'s Site,
+    python: String,
+}
+
+impl<'s> Partner<'s> {
+    fn new(site: &'s Site, python: String) -> Self {
+        let partner = Self { site, python };
+        let made = partner.command(&["keys", &site.folder.display().to_string()]).status().unwrap();
+        assert!(made.success());
+        partner
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(SCRIPT).args(arguments).current_dir(&self.site.folder);
+        command
+    }
+
+    fn broker(&self) -> String {
+        format!("{},{USER},{SECRET}", self.site.host(60))
+    }
+
+    /// Listens from now on, in `NAME.out`.
+    fn listen(&self, name: &'static str) -> Process {
+        let process = self.site.spawn(name, &mut self.command(&["listen", &self.broker(), "."]));
+        eventually("the partner listens", seconds(60.0), || {
+            self.site.read(&format!("{name}.out")).contains("listening").then_some(())
+        });
+        process
+    }
+
+    /// Sends a list of targets; gives its correlation id.
+    fn set(&self, data: &str, more: &[&str]) -> String {
+        let broker = self.broker();
+        let arguments = [&["set", broker.as_str(), ".", data][..], more].concat();
+        let output = self.command(&arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        said["correlationid"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Everything that the partner was told, in its order.
+fn told(site: &Site, name: &str) -> Vec<Value> {
+    let said = site.read(&format!("{name}.out"));
+    let whole = said.rfind('\n').and_then(|end| said.get(..end)).unwrap_or_default();
+    let lines = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["topic"].is_string()).collect()
+}
+
+/// The states of the hall that the partner was told.
+fn states(site: &Site, name: &str) -> Vec<Value> {
+    let all = told(site, name).into_iter();
+    all.map(|line| line["data"]["feeds"]["hall"].clone()).filter(Value::is_object).collect()
+}
+
+fn source(more: &str) -> String {
+    format!(
+        "\n[store]\npath = \"ballast.db\"\n[signals.grid]\nkind = \"dsx-flex\"\ncircuit = \"fleet\"\nbroker = \"mqtt://NET.60\"\ncredentials \
+         = {{ username = \"{USER}\", password_file = \"broker.password\" }}\nidentity = \"mill\"\npartner = \"acme-energy\"\npartner_keys = \
+         \"partner-jwks.json\"\nsigning_key_file = \"agent.pem\"\nsigning_key_id = \"mill-1\"\nfeeds = {{ hall = \"fleet\" }}\nfail_safe \
+         = \"15 kW\"\nlost_after = \"30s\"\noldest_message = \"30s\"\nstatus_every = \"5s\"\n{more}"
+    )
+}
+
+fn feeder() -> Settings {
+    Settings { feeder: true, ..Settings::default() }
+}
+
+const NULL: &str = r#"{"targets": [{"interval": {}, "load_constraint": null}]}"#;
+
+fn hall(kilowatts: u32) -> String {
+    format!(
+        r#"{{"targets": [{{"interval": {{}}, "feed_tags": ["hall"], "load_constraint": {{"value": {kilowatts}, "unit": "kilowatt"}}}}]}}"#
+    )
+}
+
+/// The state of the source, as the interface has it.
+/// Why the latest message of the partner is not obeyed; `None` where it is. That the clock is in doubt is another matter.
+fn refused(site: &Site) -> Option<String> {
+    let status: Value = serde_json::from_str(&site.get("/api/v1/status").unwrap()).unwrap();
+    let sources = status["signals"]["sources"].as_array().unwrap();
+    let grid = sources.iter().find(|source| source["name"] == "grid").unwrap();
+    let all = grid["trouble"].as_array().unwrap().iter().map(|why| why.as_str().unwrap().to_owned());
+    all.into_iter().find(|why| why.starts_with("cannot be obeyed"))
+}
+
+#[test]
+fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
+    let Some(python) = python() else { return };
+    let site = Site::new();
+    let mut broker = Broker::start(&site, "");
+    let partner = Partner::new(&site, python);
+    site.write("site.toml", &site.config(&feeder(), &source("")));
+    let sim = site.simulate("site.toml", &scenario(""));
+    let _listener = partner.listen("heard");
+    let daemon = site.run("site.toml");
+    daemon.reaches("fail-safe", 15.0);
+    eventually("nothing is more than the fail-safe before the partner is heard", seconds(20.0), || {
+        (sim.truth().fleet < 15_500.0).then_some(())
+    });
+    eventually("the partner is told before they say a word", seconds(60.0), || {
+        (!states(&site, "heard").is_empty()).then_some(())
+    });
+
+    partner.set(NULL, &[]);
+    eventually("control is given back", seconds(30.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+    let correlation = partner.set(&hall(17), &["as=kept"]);
+    eventually("it acts", seconds(20.0), || (sim.truth().fleet < 17_300.0).then_some(()));
+    let names = || -> Vec<String> {
+        states(&site, "heard").iter().map(|state| state["event"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually("the way down is told from its beginning to its end", seconds(30.0), || {
+        let names = names();
+        let place = |name: &str| names.iter().rposition(|known| known == name);
+        (place("target_set")? < place("start_ramp_down")?
+            && place("start_ramp_down")? < place("end_ramp_down")?)
+        .then_some(())
+    });
+    let last = states(&site, "heard").pop().unwrap();
+    let target = &last["targets"][0];
+    assert_eq!(
+        (&target["correlation_id"], &target["active"]),
+        (&correlation.as_str().into(), &true.into()),
+        "{last}"
+    );
+    assert_eq!(target["load_constraint"]["value"], 17_000.0, "{last}");
+    eventually("it is met", seconds(30.0), || {
+        (states(&site, "heard").pop()?["compliant"] == true).then_some(())
+    });
+    let all = told(&site, "heard");
+    let answered = all.iter().find(|line| line["event"]["correlationid"] == correlation.as_str());
+    assert!(
+        answered.is_some_and(|line| line["event"]["traceparent"].is_string()),
+        "the list is answered by its name"
+    );
+
+    // None of these moves anything, each makes the source degraded, and the log says why.
+    let stranger = "from=kept";
+    for (what, data, more) in [
+        ("signature is wrong", NULL, &["key=rogue"][..]),
+        ("no compact JWS", NULL, &["alg=none"]),
+        ("is not signed", NULL, &["alg=object"]),
+        ("not among those of the partner", NULL, &["kid=acme-2"]),
+        ("longer than `oldest_message`", NULL, &["age=120"]),
+        ("not from the partner", NULL, &["source=somebody"]),
+        ("came before", NULL, &[stranger]),
+        (
+            "is not one of ours",
+            r#"{"targets": [{"interval": {}, "feed_tags": ["x"], "load_constraint": null}]}"#,
+            &[],
+        ),
+        ("no `targets`", "{}", &[]),
+    ] {
+        partner.set(data, more);
+        eventually(what, seconds(30.0), || refused(&site).is_some_and(|why| why.contains(what)).then_some(()));
+    }
+    always("nothing is moved", seconds(5.0), || sim.truth().fleet, |fleet| *fleet < 17_500.0);
+    let log = daemon.log();
+    assert!(log.contains("a message is refused"), "{log}");
+    assert!(!log.contains(SECRET) && !log.contains("PRIVATE KEY"));
+    partner.set(&hall(16), &[]);
+    eventually("a sound list makes the source sound", seconds(20.0), || {
+        refused(&site).is_none().then_some(())
+    });
+    partner.set(NULL, &[]);
+    eventually("power returns", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+    eventually("the way up is told to its end", seconds(60.0), || {
+        names().iter().any(|name| name == "end_ramp_up").then_some(())
+    });
+
+    // Another key, which nobody here was told of: the key set is read anew for it, once a minute at the most.
+    assert!(partner.command(&["rotate", "."]).status().unwrap().success());
+    eventually("the new key counts", seconds(120.0), || {
+        partner.set(&hall(16), &["key=rogue", "kid=acme-2"]);
+        (sim.truth().fleet < 16_300.0).then_some(())
+    });
+    partner.set(NULL, &[]);
+    always("the old one does not", seconds(5.0), || sim.truth().fleet, |fleet| *fleet < 16_500.0);
+    partner.set(NULL, &["key=rogue", "kid=acme-2"]);
+    eventually("power returns once more", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+
+    // A lost broker is a lost source. It comes back with nothing kept, so only the partner gives control back.
+    broker.down();
+    eventually("the fail-safe is obeyed", seconds(70.0), || (sim.truth().fleet < 15_500.0).then_some(()));
+    broker.up();
+    let _again = partner.listen("again");
+    eventually("the partner is told again", seconds(90.0), || {
+        (!states(&site, "again").is_empty()).then_some(())
+    });
+    always(
+        "to be connected is not to be in control",
+        seconds(5.0),
+        || sim.truth().fleet,
+        |fleet| *fleet < 15_700.0,
+    );
+    partner.set(NULL, &["key=rogue", "kid=acme-2"]);
+    eventually("the partner gives control back", seconds(40.0), || {
+        (sim.truth().fleet > 20_000.0).then_some(())
+    });
+}
+
+#[test]
+fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
+    let Some(python) = python() else { return };
+    let site = Site::new();
+    let _broker = Broker::start(&site, "");
+    let partner = Partner::new(&site, python);
+    site.write("site.toml", &site.config(&feeder(), &source("breach_after = \"3s\"\n")));
+    let deaf =
+        "[[event]]\nat = \"0s\"\nfor = \"60s\"\nminer = { name = \"*\", fault = \"ignore-commands\" }\n";
+    let sim = site.simulate("site.toml", &scenario(deaf));
+    let _listener = partner.listen("heard");
+    let _daemon = site.run("site.toml");
+    eventually("the partner is told", seconds(60.0), || (!states(&site, "heard").is_empty()).then_some(()));
+    let correlation = partner.set(&hall(14), &[]);
+    let alerts = || -> Vec<Value> {
+        told(&site, "heard").into_iter().filter(|line| line["data"]["feed_tag"] == "hall").collect()
+    };
+    let first = eventually("the breach is told", seconds(30.0), || alerts().into_iter().next());
+    let data = &first["data"];
+    assert_eq!(
+        (&data["status"], &data["severity"], &first["qos"]),
+        (&"active".into(), &"critical".into(), &2.into()),
+        "{data}"
+    );
+    assert_eq!(data["target"]["correlation_id"], correlation.as_str(), "{data}");
+    assert!(data["measured_load"]["value"].as_f64().unwrap() > 16_800.0, "{data}");
+    let hints = data["shed_hints"].as_array().unwrap();
+    assert!(!hints.is_empty() && hints[0]["priority"] == 1 && hints[0]["action"] == "suspend", "{data}");
+    eventually("they come down at last", seconds(90.0), || (sim.truth().fleet < 14_300.0).then_some(()));
+    let last = eventually("it is over", seconds(60.0), || {
+        alerts().into_iter().find(|line| line["data"]["status"] == "resolved")
+    });
+    assert_eq!(last["data"]["breach"]["breach_id"], data["breach"]["breach_id"]);
+    assert!(
+        last["data"]["shed_hints"].is_null() && last["data"]["breach"]["resolved_at"].is_string(),
+        "{last}"
+    );
+}

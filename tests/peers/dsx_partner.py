@@ -1,0 +1,169 @@
+"""A partner of the grid as DSX Flex 1.7 has it, beside nothing of ours: paho-mqtt for the broker and openssl for what is signed.
+
+dsx_partner.py keys FOLDER           makes partner.pem and rogue.pem (RSA), partner-jwks.json, agent.pem and agent.pub (P-256)
+dsx_partner.py rotate FOLDER         the key set has the public half of rogue.pem from now on, as acme-2, and no other
+dsx_partner.py listen BROKER FOLDER  says every message of an agent as a line of JSON, its data verified
+dsx_partner.py set BROKER FOLDER DATA [key=NAME] [alg=ALG] [kid=NAME] [age=SECONDS] [id=UUID] [source=NAME] [as=FILE] [from=FILE]
+                                     sends a list of load targets; `as` keeps the message, `from` sends one that was kept
+BROKER is HOST,USER,PASSWORD. Needs paho-mqtt 2.
+"""
+
+import base64
+import datetime
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+PARTNER = "acme-energy"
+
+
+def openssl(*arguments):
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
+
+
+def coded(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decoded(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def keys(folder):
+    at = lambda name: os.path.join(folder, name)
+    for name in ["partner.pem", "rogue.pem"]:
+        openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", at(name))
+    publish(folder, "partner.pem", "acme-1")
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", at("agent.pem"))
+    os.chmod(at("agent.pem"), 0o600)
+    openssl("pkey", "-in", at("agent.pem"), "-pubout", "-out", at("agent.pub"))
+
+
+def publish(folder, name, kid):
+    """Puts a key set with one public key in the place of the one before."""
+    modulus = openssl("rsa", "-in", os.path.join(folder, name), "-noout", "-modulus").decode().strip().split("=")[1]
+    key = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": coded(bytes.fromhex(modulus)), "e": "AQAB"}
+    path = os.path.join(folder, "partner-jwks.json")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump({"keys": [key]}, file)
+    os.replace(path + ".new", path)
+
+
+def signed(folder, data, key, alg, kid):
+    # Every message is signed for itself, as ES256 would be: what says the same differs by when it was said.
+    header = {"alg": alg, "kid": kid, "iat": datetime.datetime.now(datetime.timezone.utc).timestamp()}
+    message = coded(json.dumps(header).encode()) + "." + coded(data.encode())
+    if alg == "none":
+        return message + "."
+    path = os.path.join(folder, f"signed-{uuid.uuid4()}")
+    with open(path, "wb") as file:
+        file.write(message.encode())
+    signature = openssl("dgst", "-sha256", "-sign", os.path.join(folder, key + ".pem"), path)
+    os.remove(path)
+    return message + "." + coded(signature)
+
+
+def whole(number):
+    """A number as DER has it."""
+    number = number.lstrip(b"\0") or b"\0"
+    number = b"\0" + number if number[0] & 0x80 else number
+    return b"\x02" + bytes([len(number)]) + number
+
+
+def verified(folder, compact):
+    """The data of an agent, when it is signed with ES256 and their key."""
+    message, _, signature = compact.rpartition(".")
+    header, _, data = message.partition(".")
+    header, signature = json.loads(decoded(header)), decoded(signature)
+    assert header["alg"] == "ES256" and header["kid"] == "mill-1" and len(signature) == 64, header
+    numbers = whole(signature[:32]) + whole(signature[32:])
+    name = os.path.join(folder, f"heard-{uuid.uuid4()}")
+    with open(name, "wb") as file:
+        file.write(message.encode())
+    with open(name + ".sig", "wb") as file:
+        file.write(b"\x30" + bytes([len(numbers)]) + numbers)
+    openssl("dgst", "-sha256", "-verify", os.path.join(folder, "agent.pub"), "-signature", name + ".sig", name)
+    os.remove(name)
+    os.remove(name + ".sig")
+    return json.loads(decoded(data))
+
+
+def client(broker, name):
+    import paho.mqtt.client as mqtt
+
+    host, user, password = broker.split(",")
+    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv311)
+    made.username_pw_set(user, password)
+    return made, host
+
+
+def listen(broker, folder):
+    made, host = client(broker, "listener")
+
+    def connected(who, _data, _flags, reason, _properties):
+        assert not reason.is_failure, reason
+        who.subscribe([("grid/v1/dsx-flex-agent/+/powerstate/status", 1), ("grid/v1/dsx-flex-agent/+/powerbreach", 2)])
+        print(json.dumps({"listening": True}), flush=True)
+
+    def heard(_who, _data, message):
+        event = json.loads(message.payload)
+        said = {"topic": message.topic, "qos": message.qos, "event": event, "data": verified(folder, event["data"])}
+        print(json.dumps(said), flush=True)
+
+    made.on_connect, made.on_message = connected, heard
+    made.suppress_exceptions = False
+    made.connect(host, 1883)
+    made.loop_forever()
+
+
+def say(broker, folder, data, options):
+    options = dict(option.split("=", 1) for option in options)
+    sent = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=float(options.get("age", "0")))
+    event = {
+        "specversion": "1.0.2",
+        "id": options.get("id", str(uuid.uuid4())),
+        "source": "//grid/v1/isv/" + options.get("source", PARTNER),
+        "type": "grid.loadtarget.set.v1",
+        "time": sent.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "subject": "loadtarget",
+        "correlationid": str(uuid.uuid4()),
+        "traceparent": f"00-{uuid.uuid4().hex}-b7ad6b7169203331-01",
+        "data": signed(folder, data, options.get("key", "partner"), options.get("alg", "RS256"), options.get("kid", "acme-1")),
+    }
+    if options.get("alg") == "object":
+        event["data"] = json.loads(data)
+    payload = json.dumps(event)
+    if "from" in options:
+        with open(os.path.join(folder, options["from"]), encoding="utf-8") as file:
+            payload = file.read()
+    if "as" in options:
+        with open(os.path.join(folder, options["as"]), "w", encoding="utf-8") as file:
+            file.write(payload)
+    made, host = client(broker, f"partner-{uuid.uuid4().hex[:12]}")
+    made.connect(host, 1883)
+    made.loop_start()
+    told = made.publish(f"grid/v1/isv/{PARTNER}/loadtarget/set", payload, qos=1)
+    told.wait_for_publish(10)
+    made.disconnect()
+    made.loop_stop()
+    assert told.is_published()
+    print(json.dumps({"id": event["id"], "correlationid": event["correlationid"]}))
+
+
+def main(what, *arguments):
+    if what == "keys":
+        keys(*arguments)
+    elif what == "rotate":
+        publish(*arguments, "rogue.pem", "acme-2")
+    elif what == "listen":
+        listen(*arguments)
+    elif what == "set":
+        broker, folder, data, *options = arguments
+        say(broker, folder, data, options)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,611 @@
+//! DSX Flex: from the bytes of a partner to caps, and from cycles to what the partner is told.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballast::clock::{Clock, Moment};
+use ballast::config::{self, Options, Secrets};
+use ballast::control::signal::book::Phase;
+use ballast::control::signal::{Doubt, Order, Urgency, Wall};
+use ballast::control::site::{CircuitId, Scope};
+use ballast::secret::Secret;
+use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Raw, Refused};
+use ballast::signal::dsx::breach::{Breach, Hint, Status, Watch, alert};
+use ballast::signal::dsx::jws::{JwsError, KeySet, KeySetError, Signer};
+use ballast::signal::dsx::message::{Fault, Outgoing, Sent, Trace, is_uuid, targets, uuid};
+use ballast::signal::dsx::plan::{Feeds, PlanError, Surroundings, Told, binding, orders, told};
+use ballast::signal::dsx::tell::{Event, Feed, Metadata, View, status};
+use ballast::signal::{Desk, List};
+use ballast::units::Watts;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use serde_json::{Value, json};
+
+const SITE: CircuitId = CircuitId(0);
+const A: CircuitId = CircuitId(1);
+const B: CircuitId = CircuitId(2);
+const OLDEST: Duration = Duration::from_secs(60);
+/// 2026-11-30 09:00 UTC.
+const NOW: Wall = Wall::unix_millis(1_796_029_200_000);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A key pair: the private half as PEM, the public one as a JWK.
+fn pair(name: &str) -> (Secret, Value) {
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+    let point = key.public_key().as_ref().to_vec();
+    let jwk = json!({
+        "kty": "EC", "crv": "P-256", "kid": name, "use": "sig",
+        "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..]),
+    });
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(document.as_ref())
+    );
+    (Secret::new(pem), jwk)
+}
+
+fn set(keys: &[&Value]) -> KeySet {
+    KeySet::read(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+}
+
+/// A partner with one key.
+struct Partner {
+    signer: Signer,
+    jwk: Value,
+    keys: KeySet,
+}
+
+impl Partner {
+    fn new(name: &str) -> Self {
+        let (pem, jwk) = pair(name);
+        Self { signer: Signer::new(&pem, name).unwrap(), keys: set(&[&jwk]), jwk }
+    }
+
+    fn sign(&self, data: &Value) -> String {
+        self.signer.sign(data.to_string().as_bytes()).unwrap()
+    }
+}
+
+/// A message of the partner.
+fn event(id: u128, at: Wall, data: &Value) -> Value {
+    json!({
+        "specversion": "1.0.2",
+        "id": uuid(id),
+        "source": "//grid/v1/isv/acme-energy",
+        "type": "grid.loadtarget.set.v1",
+        "time": jiff::Timestamp::from_millisecond(at.as_unix_millis()).unwrap().to_string(),
+        "datacontenttype": "application/json",
+        "subject": "loadtarget",
+        "correlationid": uuid(id + 1_000),
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "data": data,
+    })
+}
+
+fn one(cap: Value) -> Value {
+    json!({ "targets": [{ "interval": {}, "load_constraint": cap }] })
+}
+
+fn watt(value: u32) -> Value {
+    json!({ "value": value, "unit": "watt" })
+}
+
+fn gate() -> Gate {
+    Gate::new("acme-energy", OLDEST, None)
+}
+
+fn look(gate: &mut Gate, keys: &KeySet, event: &Value) -> Result<Answer, Refused> {
+    again(gate, keys, event, false)
+}
+
+fn again(gate: &mut Gate, keys: &KeySet, event: &Value, again: bool) -> Result<Answer, Refused> {
+    let payload = event.to_string().into_bytes();
+    gate.look(&Raw { payload: &payload, again }, keys, NOW)
+}
+
+fn feeds() -> Feeds {
+    let tags = [("site", SITE), ("main-a", A), ("main-b", B)];
+    Feeds { whole: SITE, tags: tags.map(|(tag, circuit)| (tag.to_owned(), circuit)).into() }
+}
+
+fn planned(list: &Admitted) -> Result<Vec<Order>, PlanError> {
+    let (feeds, believed) = (feeds(), |_: CircuitId| Watts::whole(60_000));
+    orders(list, &Surroundings { feeds: &feeds, scope: Scope::Import, believed: &believed, now: NOW })
+}
+
+/// What a partner's data comes to.
+fn list(data: &Value) -> Admitted {
+    let partner = Partner::new("acme-1");
+    let event = event(7, NOW, &json!(partner.sign(data)));
+    match look(&mut gate(), &partner.keys, &event) {
+        Ok(Answer::Targets(list)) => list,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fixture(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dsx").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_list_of_the_schema_is_understood_and_what_is_none_is_refused_as_a_whole() {
+    let cases = fixture("targets.json");
+    for case in cases["understood"].as_array().unwrap() {
+        let orders = planned(&list(&case["data"])).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let caps: Vec<Value> = orders
+            .iter()
+            .map(|order| {
+                let ballast::control::signal::Ask::Cap(cap) = order.ask else { panic!("{order:?}") };
+                json!({
+                    "circuit": (["site", "a", "b"][order.circuit.0]),
+                    "watts": cap.get(),
+                    "best_effort": order.urgency == Urgency::Normal,
+                })
+            })
+            .collect();
+        assert_eq!(json!(caps), case["caps"], "{}", case["what"]);
+    }
+    for case in cases["refused"].as_array().unwrap() {
+        let data = case["data"].to_string();
+        let told = match targets(data.as_bytes()) {
+            Err(fault) => fault.to_string(),
+            Ok(_) => planned(&list(&case["data"])).expect_err("it is taken").to_string(),
+        };
+        assert!(told.contains(case["what"].as_str().unwrap()), "{case}: {told}");
+    }
+    let many = json!({ "targets": vec![one(Value::Null)["targets"][0].clone(); 65] });
+    assert!(matches!(targets(many.to_string().as_bytes()), Err(Fault::TooMany { .. })));
+}
+
+#[test]
+fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
+    let (partner, stranger) = (Partner::new("acme-1"), Partner::new("acme-1"));
+    let data = one(watt(10_000));
+    let signed = json!(partner.sign(&data));
+    let mut gate = gate();
+    let mut refused = |event: &Value| look(&mut gate, &partner.keys, event).unwrap_err();
+    let with = |field: &str, value: Value| {
+        let mut event = event(1, NOW, &signed);
+        event[field] = value;
+        event
+    };
+    // Unsigned, in each of its forms.
+    assert_eq!(refused(&with("data", data.clone())), Refused::Fault(Fault::Unsigned));
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    for (alg, tail) in [("none", ""), ("none", "AA"), ("HS256", "AAAA"), ("ES384", "AAAA")] {
+        let forged =
+            format!("{}.{}.{tail}", part(json!({ "alg": alg, "kid": "acme-1" })), part(data.clone()));
+        let told = refused(&with("data", json!(forged)));
+        let expected = matches!(told, Refused::Signature(JwsError::Algorithm(_) | JwsError::NotCompact));
+        assert!(expected, "{alg}: {told:?}");
+    }
+    // Signed by somebody else under the partner's name of a key, or with what was signed for something else.
+    let wrong = refused(&with("data", json!(stranger.sign(&data))));
+    assert_eq!(wrong, Refused::Signature(JwsError::Forged));
+    let whole = partner.sign(&data);
+    let (header, rest) = whole.split_once('.').unwrap();
+    let (_, signature) = rest.split_once('.').unwrap();
+    let moved = format!("{header}.{}.{signature}", part(one(Value::Null)));
+    assert_eq!(refused(&with("data", json!(moved))), Refused::Signature(JwsError::Forged));
+    // A key that nobody knows, and none at all.
+    let other = Partner::new("acme-2").sign(&data);
+    assert!(matches!(refused(&with("data", json!(other))), Refused::Signature(JwsError::UnknownKey(_))));
+    let nameless = format!("{}.{}.AAAA", part(json!({ "alg": "ES256" })), part(data.clone()));
+    assert_eq!(refused(&with("data", json!(nameless))), Refused::Signature(JwsError::NoKey));
+    let critical =
+        format!("{}.{}.AAAA", part(json!({ "alg": "ES256", "kid": "acme-1", "crit": ["b64"] })), part(data));
+    assert_eq!(refused(&with("data", json!(critical))), Refused::Signature(JwsError::Critical));
+    for (field, value) in [
+        ("source", json!("//grid/v1/isv/somebody-else")),
+        ("source", json!("//grid/v1/infra/acme-energy")),
+        ("type", json!("grid.powerbreach.enforcement.v1")),
+        ("specversion", json!("2.0")),
+        ("id", json!("1")),
+        ("time", json!("2026-11-30T09:00:00")),
+        ("correlationid", json!("x")),
+        ("data", Value::Null),
+        ("data", json!("a.b")),
+    ] {
+        let told = refused(&with(field, value.clone()));
+        assert!(!told.to_string().is_empty(), "{field} = {value}");
+    }
+    let bytes =
+        [vec![], b"[]".to_vec(), b"{".to_vec(), vec![0xff, 0xfe], vec![b'['; 5_000], vec![b' '; 70_000]];
+    for payload in &bytes {
+        let told = gate.look(&Raw { payload, again: false }, &partner.keys, NOW);
+        assert!(matches!(told, Err(Refused::Fault(_))), "{told:?}");
+    }
+    // None of it has left a trace: the partner's own message is taken.
+    assert!(matches!(look(&mut gate, &partner.keys, &event(1, NOW, &signed)), Ok(Answer::Targets(_))));
+}
+
+#[test]
+fn a_message_is_obeyed_once_and_in_its_time() {
+    let partner = Partner::new("acme-1");
+    let mut gate = gate();
+    let (first, second) = (json!(partner.sign(&one(watt(1)))), json!(partner.sign(&one(watt(1)))));
+    let at = |seconds_ago: u64| NOW.earlier(seconds(seconds_ago));
+    assert!(matches!(look(&mut gate, &partner.keys, &event(1, at(61), &first)), Err(Refused::Old(_))));
+    let ahead = event(1, NOW.later(seconds(61)), &first);
+    assert!(matches!(look(&mut gate, &partner.keys, &ahead), Err(Refused::Ahead(_))));
+    assert!(look(&mut gate, &partner.keys, &event(1, at(10), &first)).is_ok());
+    // The broker may say it twice; nobody else may.
+    assert_eq!(again(&mut gate, &partner.keys, &event(1, at(10), &first), true), Ok(Answer::Again));
+    let replayed = look(&mut gate, &partner.keys, &event(1, at(10), &first)).unwrap_err();
+    assert_eq!(replayed, Refused::Replayed(uuid(1)));
+    let other = again(&mut gate, &partner.keys, &event(1, at(9), &second), true).unwrap_err();
+    assert_eq!(other, Refused::Replayed(uuid(1)), "another content under the same id");
+    // The signature does not hold the id and the time: who takes it over into another message is found out.
+    let wrapped = look(&mut gate, &partner.keys, &event(2, at(5), &first)).unwrap_err();
+    assert_eq!(wrapped, Refused::Rewrapped);
+    assert!(
+        look(&mut gate, &partner.keys, &event(3, at(4), &second)).is_ok(),
+        "the partner says the same anew"
+    );
+    let third = json!(partner.sign(&one(watt(2))));
+    assert_eq!(look(&mut gate, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
+    // After a restart, too.
+    let mut restarted = Gate::new("acme-energy", OLDEST, Some(at(4)));
+    assert_eq!(look(&mut restarted, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
+}
+
+#[test]
+fn a_signature_that_was_turned_into_its_equal_is_the_same_one() {
+    let partner = Partner::new("acme-1");
+    let whole = partner.sign(&one(watt(1)));
+    let (message, signature) = whole.rsplit_once('.').unwrap();
+    let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    // s becomes n - s (RFC 6979, A.2.5 has n of the curve P-256).
+    let order = [
+        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51_u8,
+    ];
+    let mut borrow = 0_i16;
+    for at in (0..32).rev() {
+        let difference = i16::from(order[at]) - i16::from(bytes[32 + at]) - borrow;
+        borrow = i16::from(difference < 0);
+        bytes[32 + at] = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    let twin = format!("{message}.{}", URL_SAFE_NO_PAD.encode(&bytes));
+    assert_ne!(twin, whole);
+    let mut gate = gate();
+    assert!(look(&mut gate, &partner.keys, &event(1, NOW, &json!(whole))).is_ok());
+    let told = look(&mut gate, &partner.keys, &event(2, NOW, &json!(twin))).unwrap_err();
+    assert_eq!(told, Refused::Rewrapped);
+}
+
+#[test]
+fn keys_of_both_algorithms_are_taken_and_each_is_for_its_own() {
+    let vector = fixture("rs256.json");
+    let rsa = KeySet::read(vector["keys"].to_string().as_bytes()).unwrap();
+    let data = vector["data"].as_str().unwrap();
+    let verified = rsa.verify(data).unwrap();
+    assert_eq!(targets(&verified.payload).unwrap()[0].feeds, ["main-a", "main-b"]);
+    let mut broken = data.to_owned();
+    broken.replace_range(
+        data.len() - 8..data.len() - 7,
+        if &data[data.len() - 8..data.len() - 7] == "A" { "B" } else { "A" },
+    );
+    assert_eq!(rsa.verify(&broken), Err(JwsError::Forged));
+    // A key of one kind under the name of the other.
+    let mut posing = vector["keys"]["keys"][0].clone();
+    posing["kid"] = json!("acme-1");
+    let partner = Partner::new("acme-1");
+    let signed = partner.sign(&one(Value::Null));
+    assert_eq!(set(&[&posing]).verify(&signed), Err(JwsError::OtherAlgorithm("acme-1".into())));
+    // Rotation: the new key beside the old one, and then alone.
+    let next = Partner::new("acme-2");
+    let both = set(&[&partner.jwk, &next.jwk]);
+    assert!(both.verify(&signed).is_ok() && both.verify(&next.sign(&one(Value::Null))).is_ok());
+    assert!(matches!(next.keys.verify(&signed), Err(JwsError::UnknownKey(_))));
+    let read = |text: &str| KeySet::read(text.as_bytes()).map(|_| ()).unwrap_err();
+    assert_eq!(read("[]"), KeySetError::NotASet);
+    assert_eq!(read(r#"{"keys": [{"kty": "oct", "kid": "a", "k": "AAAA"}]}"#), KeySetError::Empty);
+    assert_eq!(read(&json!({ "keys": [&partner.jwk, &partner.jwk] }).to_string()), KeySetError::Twice);
+    assert_eq!(read(&json!({ "keys": vec![&partner.jwk; 65] }).to_string()), KeySetError::TooMany(64));
+    let mut encrypts = partner.jwk.clone();
+    encrypts["use"] = json!("enc");
+    assert_eq!(read(&json!({ "keys": [encrypts] }).to_string()), KeySetError::Empty);
+    assert!(Signer::new(&Secret::new("no key".into()), "a").is_err());
+}
+
+/// A desk of a small site, and the number of its partner.
+fn desk() -> Desk {
+    let text = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"30 kW\"\n[circuits.a]\nparent = \"pcc\"\n\
+                [circuits.b]\nparent = \"pcc\"\nother_load = \"20 kW\"\n[limits.rating]\ncircuit = \"pcc\"\nminers = \"25 kW\"\nclass = \"safety\"\n\
+                [groups.a]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \"a\"\naddresses = [\"127.0.0.1-127.0.0.5\"]\n\
+                [signals.grid]\nkind = \"dsx-flex\"\nbroker = \"mqtt://127.0.0.1\"\nidentity = \"mill\"\npartner = \"acme-energy\"\n\
+                partner_keys_url = \"https://acme.example/jwks\"\nsigning_key_file = \"dsx.pem\"\nsigning_key_id = \"mill-1\"\n\
+                fail_safe = \"5 kW\"\nfeeds = { main-a = \"a\", main-b = \"b\" }\n";
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    let config =
+        config::parse(text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
+    let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
+    Desk::new(config.site, sources, Clock::start(), Arc::new(|| (NOW, Doubt::None)))
+}
+
+#[tokio::test]
+async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
+    let desk = desk();
+    let source = desk.source("grid").unwrap();
+    let give = async |data: Value| {
+        let orders = planned(&list_of(&data)).unwrap();
+        let answers = desk.list(source, List { orders, ..List::default() }).await.unwrap();
+        assert!(answers.iter().all(|answer| answer.outcome.is_ok()), "{answers:?}");
+        let mut caps: Vec<(usize, f64)> = desk
+            .look()
+            .iter()
+            .filter(|order| order.source == source.position())
+            .map(|order| (order.active.circuit.0, order.active.cap.get()))
+            .collect();
+        caps.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+        caps
+    };
+    let target = |tags: Value, watts: u32| json!({ "interval": {}, "feed_tags": tags, "load_constraint": watt(watts) });
+    // Of several that hold at once on one feed the tightest binds, in whatever order they stand.
+    let data = json!({ "targets": [
+        target(json!(["main-a"]), 9_000), target(json!(["main-a", "main-b"]), 7_000), target(json!([]), 20_000),
+        { "interval": { "start_time": "2026-11-30T12:00:00Z" }, "load_constraint": watt(1_000) },
+        { "interval": { "end_time": "2026-11-30T08:59:59Z", "start_time": "2026-11-30T08:00:00Z" }, "load_constraint": watt(500) },
+    ] });
+    assert_eq!(give(data).await, [(0, 20_000.0), (1, 7_000.0), (2, 7_000.0)]);
+    // What is told of them after a restart stands in the orders themselves.
+    let glance = desk.glance(source).unwrap();
+    let known: Vec<Told> = glance.held.iter().filter_map(|held| told(held, glance.phase(held))).collect();
+    assert_eq!((known.len(), known.iter().filter(|told| told.active).count()), (5, 4));
+    assert!(known.iter().all(|told| is_uuid(&told.correlation) && !told.best_effort));
+    assert_eq!(binding(&known, A, true).unwrap().cap, Watts::whole(7_000));
+    // A list is a whole one.
+    assert_eq!(give(json!({ "targets": [target(json!(["main-b"]), 8_000)] })).await, [(2, 8_000.0)]);
+    assert!(give(one(Value::Null)).await.is_empty());
+    let glance = desk.glance(source).unwrap();
+    assert!(glance.held.iter().all(|held| told(held, glance.phase(held)).is_none()));
+    assert_eq!(glance.held.iter().filter(|held| glance.phase(held) == Phase::Acting).count(), 0);
+}
+
+/// As [`list`], each under an id of its own.
+fn list_of(data: &Value) -> Admitted {
+    let partner = Partner::new("acme-1");
+    let event = event(rand::random::<u64>().into(), NOW, &json!(partner.sign(data)));
+    match look(&mut gate(), &partner.keys, &event) {
+        Ok(Answer::Targets(list)) => list,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_told(cap: i32, best_effort: bool) -> Told {
+    Told {
+        circuit: A,
+        cap: Watts::whole(cap),
+        from: NOW,
+        until: Some(NOW.later(seconds(3_600))),
+        best_effort,
+        correlation: uuid(9),
+        active: true,
+    }
+}
+
+const METADATA: Metadata = Metadata { minimum: Watts::whole(1_000), maximum: Watts::whole(20_000) };
+
+fn view(power: i32, setpoint: i32, cap: Option<i32>) -> View {
+    View {
+        measured: Some(Watts::whole(power)),
+        calculated: Watts::whole(setpoint),
+        arrived: (power - setpoint).abs() < 200,
+        setpoint: Watts::whole(setpoint),
+        cap: cap.map(Watts::whole),
+    }
+}
+
+/// Lets a feed follow one view a second; gives the events that it has to tell, by their second.
+fn events(views: &[View]) -> Vec<(usize, String)> {
+    let mut feed = [Feed::new("main-a", A, METADATA)];
+    let mut told = Vec::new();
+    for (second, view) in views.iter().enumerate() {
+        let at = Duration::from_secs(u64::try_from(second).unwrap());
+        feed[0].follow(*view, Moment::after_start(at), NOW.later(at));
+        while feed[0].has_news() {
+            let said = status(&mut feed, &[], 0.02, NOW);
+            told.push((second, said["feeds"]["main-a"]["event"].as_str().unwrap().to_owned()));
+        }
+    }
+    told
+}
+
+#[test]
+fn a_feed_tells_each_transition_once() {
+    let mut views = vec![view(15_000, 15_000, None); 2];
+    views.extend([
+        view(15_000, 9_800, Some(10_000)),
+        view(12_000, 9_800, Some(10_000)),
+        view(9_800, 9_800, Some(10_000)),
+    ]);
+    views.extend([view(9_800, 9_800, Some(10_000)); 3]);
+    views.extend([view(9_800, 11_000, None), view(11_000, 15_000, None)]);
+    views.extend([view(15_000, 15_000, None); 15]);
+    let told = events(&views);
+    let names: Vec<&str> = told.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["start_ramp_down", "end_ramp_down", "start_ramp_up", "end_ramp_up"]);
+    assert_eq!(told.iter().map(|(second, _)| *second).take(3).collect::<Vec<_>>(), [2, 4, 8]);
+    // Tighter while it is on its way up.
+    let turned = events(&[
+        view(9_000, 9_000, Some(9_000)),
+        view(9_000, 12_000, None),
+        view(10_000, 5_000, Some(5_000)),
+        view(5_000, 5_000, Some(5_000)),
+    ]);
+    let names: Vec<&str> = turned.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["start_ramp_up", "start_ramp_down", "end_ramp_down"]);
+}
+
+#[test]
+fn what_is_not_measured_is_not_compliant_while_a_target_holds() {
+    let state = |view: Option<View>, targets: &[Told]| {
+        let mut feed = [Feed::new("main-a", A, METADATA)];
+        if let Some(view) = view {
+            feed[0].follow(view, Moment::START, NOW);
+        }
+        status(&mut feed, targets, 0.02, NOW)["feeds"]["main-a"]["compliant"].clone()
+    };
+    let unknown = View { measured: None, ..view(0, 5_000, None) };
+    assert_eq!(state(Some(unknown), &[a_told(9_000, false)]), false);
+    assert_eq!(state(None, &[a_told(9_000, false)]), false);
+    assert_eq!(state(Some(unknown), &[]), true);
+    assert_eq!(state(Some(view(9_100, 9_100, None)), &[a_told(9_000, false)]), true);
+    assert_eq!(state(Some(view(9_500, 9_100, None)), &[a_told(9_000, true)]), false, "best effort or not");
+}
+
+/// What a watch tells of one power a second, under one target: second, status, whether critical.
+fn breaches(
+    watch: &mut Watch,
+    powers: &[Option<i32>],
+    target: Option<&Told>,
+    from: u64,
+) -> Vec<(u64, Status, bool)> {
+    let mut told = Vec::new();
+    for (power, second) in powers.iter().zip(from..) {
+        let at = (Moment::millis(second * 1_000), NOW.later(seconds(second)));
+        if let Some(breach) = watch.follow(power.map(Watts::whole), target, at, || uuid(second.into())) {
+            told.push((second, breach.status, breach.critical));
+        }
+    }
+    told
+}
+
+#[test]
+fn a_breach_begins_when_its_target_had_its_time_and_keeps_its_id_to_its_end() {
+    let target = a_told(10_000, false);
+    let mut watch = Watch::new(0.02, seconds(5));
+    // On its way down it is none, and once it was met every excess is.
+    let falling = [15_000, 13_000, 11_000, 9_900, 9_900, 10_150, 10_500].map(Some);
+    assert_eq!(breaches(&mut watch, &falling, Some(&target), 0), [(6, Status::Active, false)]);
+    let id = watch.open().unwrap().id.clone();
+    // A meter that is silent begins none and ends none; worse is told at once.
+    let worse = [None, Some(11_000), Some(12_500), Some(12_500)];
+    assert_eq!(breaches(&mut watch, &worse, Some(&target), 7), [(9, Status::Escalated, true)]);
+    assert_eq!(watch.open().unwrap().id, id);
+    let back = [9_000, 10_900, 9_000, 9_000, 9_000, 9_000].map(Some);
+    assert_eq!(breaches(&mut watch, &back, Some(&target), 11), [(16, Status::Resolved, false)]);
+    assert!(watch.open().is_none());
+    // Never met: after its time.
+    let mut watch = Watch::new(0.02, seconds(5));
+    assert_eq!(breaches(&mut watch, &[Some(15_000); 8], Some(&target), 0), [(5, Status::Active, true)]);
+    // It lasts.
+    let told = breaches(&mut watch, &[Some(15_000); 70], Some(&target), 8);
+    assert_eq!(told, [(65, Status::Escalated, true)]);
+    // The target goes.
+    assert_eq!(breaches(&mut watch, &[Some(15_000)], None, 90), [(90, Status::Resolved, true)]);
+}
+
+#[test]
+fn a_breach_is_told_within_the_cycle_that_shows_it() {
+    let target = a_told(10_000, false);
+    let mut watch = Watch::new(0.02, seconds(30));
+    assert!(breaches(&mut watch, &[Some(9_000); 3], Some(&target), 0).is_empty());
+    assert_eq!(breaches(&mut watch, &[Some(10_400)], Some(&target), 3), [(3, Status::Active, false)]);
+}
+
+/// Everything that an agent can say, with the schema of each.
+fn said() -> Vec<(&'static str, Value)> {
+    let mut said = Vec::new();
+    let target = a_told(10_000, false);
+    for event in [
+        Event::TargetSet,
+        Event::StartRampDown,
+        Event::EndRampDown,
+        Event::StartRampUp,
+        Event::EndRampUp,
+        Event::Periodic,
+    ] {
+        let mut feeds = [Feed::new("main-a", A, METADATA), Feed::new("main-b", B, METADATA)];
+        feeds[0].follow(view(15_000, 15_000, None), Moment::START, NOW);
+        feeds[0].follow(view(15_000, 9_000, Some(10_000)), Moment::millis(1_000), NOW);
+        while feeds[0].has_news() {
+            status(&mut feeds, &[], 0.02, NOW);
+        }
+        feeds[0].push(event);
+        let endless = Told { until: None, active: false, ..a_told(8_000, true) };
+        said.push(("PowerStateStatusData", status(&mut feeds, &[target.clone(), endless], 0.02, NOW)));
+    }
+    let hints = [
+        Hint { member: "miner-7".into(), suspend: true, lowest: Watts::whole(40) },
+        Hint { member: "gpu-1".into(), suspend: false, lowest: Watts::whole(3_500) },
+    ];
+    let mut watch = Watch::new(0.02, Duration::ZERO);
+    let mut follow = |power: i32, target: Option<&Told>, second: u64| -> Option<Breach> {
+        let at = (Moment::millis(second * 1_000), NOW.later(seconds(second)));
+        watch.follow(Some(Watts::whole(power)), target, at, || uuid(77))
+    };
+    let steps = [follow(11_000, Some(&target), 0), follow(13_000, Some(&target), 1), follow(13_000, None, 2)];
+    for breach in steps {
+        let breach = breach.unwrap();
+        said.push(("PowerBreachAlertData", alert("main-a", &breach, &hints)));
+        said.push(("PowerBreachAlertData", alert("main-a", &breach, &[])));
+    }
+    let signer = Partner::new("mill-1").signer;
+    let trace = Trace::new(5, 6);
+    for (what, schema) in [(Sent::Status, "PowerStateStatusEvent"), (Sent::Breach, "PowerBreachAlertEvent")] {
+        for correlation in [None, Some(uuid(3))] {
+            let message = Outgoing {
+                what,
+                identity: "mill",
+                id: &uuid(rand::random()),
+                time: NOW,
+                correlation: correlation.as_deref(),
+                trace: &trace.next(9),
+                data: &signer.sign(b"{}").unwrap(),
+            };
+            said.push((schema, serde_json::from_str(&message.write()).unwrap()));
+        }
+    }
+    // What we take for examples must be some.
+    for case in fixture("targets.json")["understood"].as_array().unwrap() {
+        said.push(("SetLoadTargetData", case["data"].clone()));
+    }
+    let partner = Partner::new("acme-1");
+    said.push(("LoadTargetSetEvent", event(1, NOW, &json!(partner.sign(&one(Value::Null))))));
+    said
+}
+
+#[test]
+fn what_is_sent_is_as_the_schema_has_it() {
+    let Some(schema) = std::env::var_os("BALLAST_TEST_DSX_SCHEMA") else {
+        println!(
+            "SKIPPED: what DSX Flex is told against its schema; set BALLAST_TEST_DSX_SCHEMA to the file of it (1.7.0)"
+        );
+        return;
+    };
+    let python = std::env::var("BALLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut command = Command::new(&python);
+    command.args(["-c", "import jsonschema, yaml"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !command.status().is_ok_and(|status| status.success()) {
+        println!("SKIPPED: {python} has no jsonschema and pyyaml; install them or set BALLAST_TEST_PYTHON");
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("ballast-dsx-{}.json", std::process::id()));
+    let messages: Vec<Value> =
+        said().into_iter().map(|(schema, value)| json!({ "schema": schema, "value": value })).collect();
+    let kinds: BTreeMap<&str, usize> = messages.iter().fold(BTreeMap::new(), |mut kinds, message| {
+        *kinds.entry(message["schema"].as_str().unwrap()).or_default() += 1;
+        kinds
+    });
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    std::fs::write(&path, json!(messages).to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/dsx_schema.py");
+    let output = Command::new(&python).arg(script).arg(schema).arg(&path).output().unwrap();
+    let _ = std::fs::remove_file(&path);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
