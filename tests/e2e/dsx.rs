@@ -76,7 +76,7 @@ impl<'s> Partner<'s> {
         let output = self.command(&arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-        said["correlationid"].as_str().unwrap().to_owned()
+        said.pointer("/correlationid").unwrap().as_str().unwrap().to_owned()
     }
 }
 
@@ -91,7 +91,7 @@ fn told(site: &Site, name: &str) -> Vec<Value> {
 /// The states of the hall that the partner was told.
 fn states(site: &Site, name: &str) -> Vec<Value> {
     let all = told(site, name).into_iter();
-    all.map(|line| line["data"]["feeds"]["hall"].clone()).filter(Value::is_object).collect()
+    all.filter_map(|line| line.pointer("/data/feeds/hall").cloned()).filter(Value::is_object).collect()
 }
 
 fn source(more: &str) -> String {
@@ -119,9 +119,10 @@ fn hall(kilowatts: u32) -> String {
 /// Why the latest message of the partner is not obeyed; `None` where it is. That the clock is in doubt is another matter.
 fn refused(site: &Site) -> Option<String> {
     let status: Value = serde_json::from_str(&site.get("/api/v1/status").unwrap()).unwrap();
-    let sources = status["signals"]["sources"].as_array().unwrap();
-    let grid = sources.iter().find(|source| source["name"] == "grid").unwrap();
-    let all = grid["trouble"].as_array().unwrap().iter().map(|why| why.as_str().unwrap().to_owned());
+    let sources = status.pointer("/signals/sources").unwrap().as_array().unwrap();
+    let grid = sources.iter().find(|source| source.get("name").is_some_and(|name| name == "grid")).unwrap();
+    let all =
+        grid.get("trouble").unwrap().as_array().unwrap().iter().map(|why| why.as_str().unwrap().to_owned());
     all.into_iter().find(|why| why.starts_with("cannot be obeyed"))
 }
 
@@ -193,7 +194,9 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
         ("no `targets`", "{}", &[]),
     ] {
         partner.set(data, more);
-        eventually(what, seconds(30.0), || refused(&site).is_some_and(|why| why.contains(what)).then_some(()));
+        eventually(what, seconds(30.0), || {
+            refused(&site).is_some_and(|why| why.contains(what)).then_some(())
+        });
     }
     always("nothing is moved", seconds(5.0), || sim.truth().fleet, |fleet| *fleet < 17_500.0);
     let log = daemon.log();
