@@ -256,9 +256,18 @@ impl Agent {
                 self.parked.push_back(message);
                 return;
             }
-            Err(refused) => self.refuse(&refused.to_string()),
+            Err(refused) => self.missed(&refused),
         }
         self.confirm(&message);
+    }
+
+    /// A message is refused. One that the partner did sign, and that was never obeyed, may have asked for less: until another list is in
+    /// force nothing says that the source is heard.
+    fn missed(&mut self, refused: &Refused) {
+        if matches!(refused, Refused::Old(_) | Refused::Ahead(_)) {
+            self.whole = false;
+        }
+        self.refuse(&refused.to_string());
     }
 
     fn confirm(&self, message: &Publish) {
@@ -301,7 +310,7 @@ impl Agent {
             match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
                 Ok(Answer::Again) => {}
                 Ok(Answer::Targets(list)) => self.obey(list).await,
-                Err(refused) => self.refuse(&refused.to_string()),
+                Err(refused) => self.missed(&refused),
             }
             self.confirm(&message);
         }
@@ -330,12 +339,16 @@ impl Agent {
         };
         let orders = match planned {
             Ok(orders) => orders,
-            Err(error) => return self.refuse(&error.to_string()),
+            Err(error) => {
+                self.whole = false;
+                return self.refuse(&error.to_string());
+            }
         };
         let standing = desk
             .glance(source)
             .map_or(0, |glance| glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count());
         if standing.saturating_add(orders.len()) > MOST_ORDERS {
+            self.whole = false;
             return self
                 .refuse("a list of targets is refused: too much of the lists before it has not ended yet");
         }
