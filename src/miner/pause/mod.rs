@@ -234,7 +234,8 @@ impl Driver for Paused {
             return self.pause(urgency).await;
         }
         match (self.known, urgency) {
-            (Known::Said(State::Running), _) | (Known::Nothing, Urgency::Shed) => {
+            // A shed waits for no hook that may be hanging: what is paused is told to go on when there is time.
+            (Known::Said(State::Running), _) | (Known::Nothing | Known::Doubt, Urgency::Shed) => {
                 self.driver.apply(target, urgency).await
             }
             (Known::Nothing, Urgency::Normal) => {

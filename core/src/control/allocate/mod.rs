@@ -56,6 +56,8 @@ pub struct Item<'a> {
     pub drawn: f64,
     /// True watts that budgets count for it at least until the next command acts.
     pub counted: f64,
+    /// True watts that it may draw under its cap and has not drawn lately: taken off every limit but that of the surplus.
+    pub slack: f64,
     /// Whether it may be commanded at all; if not, `counted` stands.
     pub movable: bool,
     /// Whether it runs at its level, or sleeps. One that starts, or has restarted by itself, draws what it draws until

@@ -531,7 +531,9 @@ fn lift(
     let more = (after - item.counted.max(item.settled)).max(0.0);
     // The last bit up to its maximum is worth a command, if not a tiny one.
     let least = if level == Level::Power(item.maximum()) { deadband * 0.1 } else { deadband };
-    (after - item.settled >= least.min(after * 0.1) && more <= free).then_some((level, more))
+    // One that draws less than it was told to would be lowered by what fits.
+    let rises = after > item.power_at(item.level);
+    (rises && after - item.settled >= least.min(after * 0.1) && more <= free).then_some((level, more))
 }
 
 /// How far an item that runs may go up in this much room.

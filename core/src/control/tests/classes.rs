@@ -195,6 +195,30 @@ fn servers_that_are_idle_give_nothing_and_are_not_taken_for_miners_that_did_not_
         "{:?}",
         decision.miners
     );
+    // Caps that take nothing from anybody come down first, so that the next jobs stay within the order.
+    assert_eq!(decision.fleet.shortfall, Watts::ZERO);
+    for server in &mut plant.miners {
+        server.demand = f64::INFINITY;
+    }
+    for second in 0..120 {
+        plant.cycle();
+        assert!(plant.draw() < 16_100.0, "{} W after {second} s", plant.draw());
+    }
+    assert!(plant.draw() > 14e3, "{} W", plant.draw());
+}
+
+#[test]
+fn idle_servers_keep_no_miner_asleep_under_an_order_or_none() {
+    let mut plant = Plant::new(hall(20, LoadClass::Throttle), 0.0, |_| -60e3);
+    for server in plant.miners.iter_mut().skip(20) {
+        server.target = Target::Power(Watts::whole(6_000));
+        (server.draw, server.goal, server.demand) = (1_500.0, 6_000.0, 1_500.0);
+    }
+    run(&mut plant, 900);
+    assert!(plant.draw() > 55e3, "{} W", plant.draw());
+    plant.orders = vec![order(50_000, Urgency::Normal)];
+    run(&mut plant, 300);
+    assert!(plant.draw() > 40e3 && plant.draw() <= 50.1e3, "{} W", plant.draw());
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             settled: miner.sleep.get(),
             drawn: miner.sleep.get(),
             counted: miner.sleep.get(),
+            slack: 0.0,
             movable: true,
             held: false,
             steady: true,
