@@ -100,6 +100,7 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             drawn: sleep.get(),
             counted: sleep.get(),
             held: false,
+            slack: 0.0,
             movable: true,
             steady: true,
             starts_at_full: false,
