@@ -17,6 +17,10 @@ use crate::control::tree::Tree;
 use crate::moment::Moment;
 use crate::units::Watts;
 
+mod servers;
+
+use servers::{break_contracts, cover, trim};
+
 /// Share of the fleet's nameplate that one rebalancing may move.
 const REBALANCE_SHARE: f64 = 0.05;
 /// A gain in hashrate below this fraction is not worth looking for.
@@ -37,10 +41,6 @@ const DIPS: f64 = 0.05;
 const WATCHED: Duration = Duration::from_secs(10);
 /// The longest time over which waking a miner for a better distribution may pay.
 const LONGEST_CALM: Duration = Duration::from_secs(7_200);
-/// A cap of a server that is no further above its draw than this share of its highest takes nothing worth telling.
-const LITTLE_SLACK: f64 = 0.03;
-/// Whoever begins to lower its draw within so many seconds can stand in for slower ones.
-const QUICK: f64 = 1.0;
 /// What is left of the surplus is worth telling beyond this share of the nameplates, once it has lasted.
 const LEFT: f64 = 0.05;
 
@@ -383,104 +383,6 @@ fn shed(
         cover(items, &state.tree, &urgent, terms, changes);
     }
     ask_the_unheard(state, items, circuits, terms, sums, changes);
-}
-
-/// Where a limit other than the surplus is used up by what is counted, caps that take nothing from anybody's work go first: those of
-/// servers come down to what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits leave then.
-fn trim(
-    items: &mut [Item<'_>],
-    tree: &Tree,
-    circuits: &[Headroom],
-    sums: &[f64],
-    terms: &Terms,
-    changes: &mut Vec<Change>,
-) -> Vec<f64> {
-    let mut urgent: Vec<f64> = circuits.iter().map(|circuit| circuit.urgent).collect();
-    let full: Vec<bool> = (0..)
-        .zip(sums.iter().zip(&urgent))
-        .map(|(circuit, (sum, most))| *sum > most.max(0.0) - 2.0 * terms.deadband(circuit))
-        .collect();
-    let limited = |path: &[usize]| {
-        path.iter().any(|above| circuits.get(*above).is_some_and(|circuit| circuit.urgent.is_finite()))
-    };
-    let used_up = |path: &[usize]| path.iter().any(|above| full.get(*above) == Some(&true));
-    for (index, item) in items.iter_mut().enumerate() {
-        let idle = item.slack > item.maximum() * item.scale * LITTLE_SLACK;
-        let path = tree.path(item.circuit);
-        if !idle || !item.movable || item.level == Level::Sleep || !limited(path) {
-            continue;
-        }
-        item.raisable = false;
-        if !used_up(path) {
-            continue;
-        }
-        let level = match item.fit(item.settled) {
-            Level::Sleep => Level::Power(item.minimum()),
-            level @ Level::Power(_) => level,
-        };
-        let freed = (item.power_at(item.level) - item.power_at(level)).min(item.slack);
-        if freed > item.maximum() * item.scale * LITTLE_SLACK {
-            tree.add(&mut urgent, CircuitId(item.circuit), freed);
-            item.slack -= freed;
-            item.level = level;
-            changes.push(Change { item: index, level });
-        }
-    }
-    urgent.into_iter().map(|most| most.max(0.0)).collect()
-}
-
-/// What protects people and wires stands before what was agreed, where nothing else is left to give.
-fn break_contracts(
-    items: &mut [Item<'_>],
-    tree: &Tree,
-    circuits: &[Headroom],
-    terms: &Terms,
-    sums: &mut [f64],
-    changes: &mut Vec<Change>,
-) {
-    if !items.iter().any(|item| item.contract > 0.0 && item.movable) {
-        return;
-    }
-    let safety: Vec<f64> = circuits.iter().map(|circuit| circuit.safety.max(0.0)).collect();
-    let over: Vec<bool> = sums.iter().zip(&safety).map(|(sum, most)| sum - most > 1e-6).collect();
-    let contracts: Vec<f64> = items.iter().map(|item| item.contract).collect();
-    for item in items.iter_mut() {
-        if tree.path(item.circuit).iter().any(|&above| over.get(above) == Some(&true)) {
-            item.contract = 0.0;
-        }
-    }
-    track::shed(items, tree, &safety, sums, true, terms, changes);
-    // Nothing else does.
-    for (item, contract) in items.iter_mut().zip(contracts) {
-        item.contract = contract;
-    }
-}
-
-/// Members that give power up after the miners and do so at once stand in while others are on their way down: an emergency asks
-/// what is drawn now, not what will be, and the notice of a pause is minutes. They get it back as the others give it up.
-fn cover(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], terms: &Terms, changes: &mut Vec<Change>) {
-    let quick = |item: &Item<'_>| {
-        item.movable
-            && item.steady
-            && item.class != LoadClass::Miner
-            && item.dead_time_down <= QUICK
-            && item.level != Level::Sleep
-    };
-    if !items.iter().any(quick) {
-        return;
-    }
-    // What they were told in this cycle they have done in the next.
-    let drawn = |item: &Item<'_>| if quick(item) { item.settled } else { item.counted.max(item.settled) };
-    let mut sums = per_circuit(items, tree, budgets.len(), drawn);
-    // Nobody is put to sleep for it, and so nobody waits for those who might be.
-    let before: Vec<(bool, bool)> = items.iter().map(|item| (item.movable, item.sleeps)).collect();
-    for item in items.iter_mut() {
-        (item.movable, item.sleeps) = (quick(item), false);
-    }
-    track::shed(items, tree, budgets, &mut sums, false, terms, changes);
-    for (item, before) in items.iter_mut().zip(before) {
-        (item.movable, item.sleeps) = before;
-    }
 }
 
 /// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may
