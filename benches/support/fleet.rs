@@ -149,6 +149,7 @@ fn miner(index: usize, circuit: usize) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
+        answer_within: Duration::ZERO,
         sleep: Watts::whole(kind.sleep),
         nameplate: Watts::whole(kind.nameplate),
         actuator: kind.actuator,

@@ -85,6 +85,7 @@ fn miner(bytes: &mut Bytes<'_>, index: usize, circuits: usize) -> Miner {
         contract,
         sleeps: class <= LoadClass::Interruptible,
         notice: seconds(if class == LoadClass::Interruptible { 20 } else { 0 }),
+        answer_within: seconds(if class == LoadClass::Interruptible { 5 } else { 0 }),
         sleep: Watts::whole(if nameplate < 100 { 1 } else { 20 }),
         nameplate: Watts::whole(nameplate),
         actuator,

@@ -438,6 +438,7 @@ fn template(
             contract,
             sleeps: members::sleeps(driver) || pause.is_some(),
             notice: pause.as_ref().map_or(Duration::ZERO, |pause| pause.notice),
+            answer_within: pause.as_ref().map_or(Duration::ZERO, |pause| pause.timeout),
             sleep: pause.as_ref().map_or(curve.sleep, |pause| pause.draw),
             nameplate: curve.nameplate,
             actuator: curve.actuator,

@@ -69,6 +69,7 @@ fn miner(index: usize) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
+        answer_within: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::OnOff,

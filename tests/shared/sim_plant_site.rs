@@ -141,6 +141,7 @@ fn miner(name: &str) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
+        answer_within: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(5_000),
         actuator: Actuator::OnOff,

@@ -133,10 +133,10 @@ fn wanted(
     let asked = track.sent.map_or(Moment::START, |sent| sent.at);
     if track.state == MinerState::Straggler {
         // The gentle way again, then the hard way where that is needed.
-        let gentle = track.failures < GENTLE_TRIES && setpoint != miner.lowest();
+        let gentle = track.failures < GENTLE_TRIES && setpoint != track.lowest(miner);
         return match (gentle, over) {
             (true, _) => Some((setpoint, Cause::Escalate)),
-            (false, true) => Some((miner.lowest(), Cause::Escalate)),
+            (false, true) => Some((track.lowest(miner), Cause::Escalate)),
             (false, false) => None,
         };
     }

@@ -50,8 +50,8 @@ pub(super) struct Now {
     pub(super) now: Moment,
     pub(super) since_last: Duration,
     pub(super) emergency: bool,
-    /// Whether a server has been told to pause and has not yet: others stand in meanwhile.
-    pub(super) pausing: bool,
+    /// The longest notice of a server that has been told to pause and has not yet: others stand in meanwhile.
+    pub(super) pausing: Option<Duration>,
     /// Whether anybody may be raised, woken or told again to draw more.
     pub(super) raises: bool,
 }
@@ -321,7 +321,7 @@ fn hold(
 ) {
     let each = site.miners.iter().zip(&state.tracks).zip(items.iter_mut()).enumerate();
     for (index, ((miner, track), item)) in each {
-        let done = track.setpoint.is_none_or(|setpoint| setpoint == miner.lowest());
+        let done = track.setpoint.is_none_or(|setpoint| setpoint == track.lowest(miner));
         let answers = matches!(inputs.miner(index).contact, Contact::Reachable) && now >= track.retry_at;
         if !item.held || done || track.is_fixed(miner) || !answers {
             continue;
@@ -332,7 +332,7 @@ fn hold(
         (item.level, item.settled, item.base) = (item.lowest(), least, least);
         // Whoever works on it wanted it left alone: then it is an emergency stop that takes it.
         let cause = if inputs.hold(index) == Some(Hold::HandsOff) { Cause::Shed } else { Cause::Maintenance };
-        orders.push((index, miner.lowest(), cause));
+        orders.push((index, track.lowest(miner), cause));
     }
 }
 
@@ -379,8 +379,8 @@ fn shed(
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
     break_contracts(items, &state.tree, circuits, terms, sums, changes);
-    if cycle.emergency || cycle.pausing {
-        cover(items, &state.tree, &urgent, terms, changes);
+    if cycle.emergency || cycle.pausing.is_some() {
+        cover(items, &state.tree, &urgent, cycle.pausing, terms, changes);
     }
     ask_the_unheard(state, items, circuits, terms, sums, changes);
 }

@@ -114,6 +114,8 @@ pub struct Track {
     pub start: Option<f64>,
     /// Until it answers a command, learned, in seconds.
     answer: Option<f64>,
+    /// How much longer it may take where it is put to sleep or woken ([`Miner::answer_within`]).
+    answer_within: Duration,
     /// Since when it is starting, by command or by itself.
     start_at: Option<Moment>,
     /// What it draws steadily at its present setpoint.
@@ -187,6 +189,7 @@ impl Default for Track {
             pace: 1.0,
             start: None,
             answer: None,
+            answer_within: Duration::ZERO,
             start_at: None,
             holds: None,
             proven: false,
@@ -249,9 +252,19 @@ impl Track {
         self.peak.most().map_or(f64::INFINITY, |most| most.max(self.draw))
     }
 
+    /// The lowest that it can be told, by the device's own word too.
+    pub fn lowest(&self, miner: &Miner) -> Target {
+        match (miner.lowest(), self.range) {
+            (Target::Power(power), Some((least, _))) => {
+                Target::Power(power.max(Watts::saturating(least)).min(miner.maximum()))
+            }
+            (lowest, _) => lowest,
+        }
+    }
+
     /// Its draw asleep; of one that does not sleep, at its lowest point.
     pub fn sleep(&self, miner: &Miner) -> f64 {
-        match miner.lowest() {
+        match self.lowest(miner) {
             Target::Sleep => self.settling.sleep().unwrap_or(miner.sleep.get()),
             lowest @ Target::Power(_) => self.settled(miner, Some(lowest)),
         }
@@ -304,6 +317,8 @@ impl Track {
         let waited =
             self.answer.map_or(PATIENCE.0, |answer| (3.0 * answer + 0.3).clamp(PATIENCE.1, PATIENCE.2));
         self.sent.is_some_and(|sent| {
+            let slow = self.setpoint == Some(Target::Sleep) || sent.from_sleep;
+            let waited = waited + if slow { self.answer_within.as_secs_f64() } else { 0.0 };
             let late = !sent.answered && (now - sent.at).as_secs_f64() > waited;
             !sent.arrived && !sent.moving && (late || self.unanswered)
         })
@@ -339,6 +354,7 @@ impl Track {
     /// Takes in what the snapshot says of the miner and brings the estimates up to now.
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
         self.dead = false;
+        self.answer_within = miner.answer_within;
         let status = input.status.as_ref();
         let fresh = status.filter(|status| now - status.at <= miner.silent_after);
         self.responded = None;

@@ -407,6 +407,10 @@ pub struct Miner {
     /// promised. Nothing for a miner. It is agreed and not learned, and a lowering that is no sleep takes none of it.
     #[serde(default)]
     pub notice: Duration,
+    /// How long an answer may take, besides, to a command that puts it to sleep or wakes it: the hook of a tenant answers when it
+    /// likes. Nothing for a miner.
+    #[serde(default)]
+    pub answer_within: Duration,
     /// Draw while asleep. Of one that does not sleep it says nothing.
     pub sleep: Watts,
     /// The most it can ever draw: what it counts for when it does not answer. At least the highest point.

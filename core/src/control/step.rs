@@ -119,7 +119,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let offered: Vec<Option<Arc<[OperatingPoint]>>> =
         state.tracks.iter().map(|track| track.points.clone()).collect();
     let raises = lead != Lead::Lowers;
-    let pausing = site.miners.iter().zip(&state.tracks).any(|(miner, track)| track.is_pausing(miner));
+    let each = site.miners.iter().zip(&state.tracks).filter(|(miner, track)| track.is_pausing(miner));
+    let pausing = each.map(|(miner, _)| miner.notice).max();
     let emergency = headroom::emergency(&snapshot.orders);
     let cycle = Now { now, since_last, emergency, pausing, raises };
     let mut items = move_fleet::items(&site, state, &offered, &scales, now);

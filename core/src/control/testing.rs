@@ -46,6 +46,7 @@ pub(crate) fn miner(name: &str, circuit: usize) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
+        answer_within: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::Continuous { quantum: Watts::whole(10) },

@@ -44,6 +44,7 @@ impl Sim {
             contract: None,
             sleeps: true,
             notice: Duration::ZERO,
+            answer_within: Duration::ZERO,
             sleep: rated.scaled(0.01),
             nameplate: rated.scaled(1.1),
             points,

@@ -84,6 +84,7 @@ impl Bench {
             contract: None,
             sleeps: true,
             notice: Duration::ZERO,
+            answer_within: Duration::ZERO,
             sleep: Watts::whole(20),
             nameplate: Watts::whole(3_700),
             actuator: Actuator::Continuous { quantum: Watts::whole(34) },

@@ -105,7 +105,13 @@ pub fn plan(
             taken.push(Change { item, level });
             downs.next();
         }
-        if taken.is_empty() || freed + watts > most || cost >= worth * (watts / wanted).min(1.0) {
+        // Half of the way back to what was agreed cannot be gone.
+        let whole = !item.sleeps && item.settled < item.least();
+        if taken.is_empty()
+            || (whole && watts < wanted)
+            || freed + watts > most
+            || cost >= worth * (watts / wanted).min(1.0)
+        {
             break;
         }
         freed += watts;

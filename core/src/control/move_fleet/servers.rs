@@ -1,5 +1,7 @@
 //! What is asked of servers beside the ordinary shed: caps that nobody uses, contracts, and to stand in for those that are slow.
 
+use std::time::Duration;
+
 use super::per_circuit;
 use crate::control::allocate::track::{self, Change, Terms};
 use crate::control::allocate::{Item, Level};
@@ -11,6 +13,9 @@ use crate::control::tree::Tree;
 const LITTLE_SLACK: f64 = 0.03;
 /// Whoever begins to lower its draw within so many seconds can stand in for slower ones.
 const QUICK: f64 = 1.0;
+
+/// Within this share of a notice it is worth it, too: a BMC takes seconds.
+const SOON: f64 = 0.3;
 
 /// Where a limit other than the surplus is used up by what is counted, caps that take nothing from anybody's work go first: those of
 /// servers come down to what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits leave then.
@@ -32,8 +37,8 @@ pub(super) fn trim(
     };
     let used_up = |path: &[usize]| path.iter().any(|above| full.get(*above) == Some(&true));
     for (index, item) in items.iter_mut().enumerate() {
-        let idle = item.slack > item.maximum() * item.scale * LITTLE_SLACK;
         let path = tree.path(item.circuit);
+        let idle = item.slack > 0.0 && item.slack > item.maximum() * item.scale * LITTLE_SLACK;
         if !idle || !item.movable || item.level == Level::Sleep || !limited(path) {
             continue;
         }
@@ -84,19 +89,22 @@ pub(super) fn break_contracts(
 }
 
 /// Members that give power up after the miners and do so at once stand in while others are on their way down: an emergency asks
-/// what is drawn now, not what will be, and the notice of a pause is minutes. They get it back as the others give it up.
+/// what is drawn now, not what will be, and the notice of a pause, which is given where one is under way, is minutes. They get it back
+/// as the others give it up.
 pub(super) fn cover(
     items: &mut [Item<'_>],
     tree: &Tree,
     budgets: &[f64],
+    pausing: Option<Duration>,
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
+    let soon = pausing.map_or(0.0, |notice| notice.as_secs_f64() * SOON).max(QUICK);
     let quick = |item: &Item<'_>| {
         item.movable
             && item.steady
             && item.class != LoadClass::Miner
-            && item.dead_time_down <= QUICK
+            && item.dead_time_down <= soon
             && item.level != Level::Sleep
     };
     if !items.iter().any(quick) {

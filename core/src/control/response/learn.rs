@@ -82,7 +82,8 @@ impl Track {
         if rising && !self.has_stood(at) {
             return;
         }
-        if beside_a_cap(miner, asked, power) {
+        // Above a cap, one that stands there has no lower place under it.
+        if beside_a_cap(miner, asked, power) && (power < asked.get() || !self.has_stood(at)) {
             return;
         }
         self.settling.learn(asked.get(), power, miner.nameplate.get());

@@ -343,3 +343,54 @@ fn a_server_whose_hook_refuses_counts_at_its_draw_and_the_others_make_up_for_it(
     assert!(refusing > 5_900.0, "it goes on: {refusing} W");
     assert!(plant.draw() <= 17_600.0, "{} W", plant.draw());
 }
+
+#[test]
+fn a_server_that_stands_above_its_cap_is_counted_where_it_stands() {
+    let mut plant = Plant::new(hall(0, LoadClass::Throttle), 0.9, |_| -60e3);
+    for server in &mut plant.miners {
+        server.error = 1.08;
+    }
+    run(&mut plant, 120);
+    plant.orders = vec![order(16_000, Urgency::Normal)];
+    run(&mut plant, 180);
+    assert!(plant.draw() <= 16_050.0 && plant.draw() > 14e3, "{} W", plant.draw());
+}
+
+#[test]
+fn a_hook_that_answers_late_has_nobody_else_paused() {
+    let mut site = hall_with_hooks(10);
+    for server in site.miners.iter_mut().skip(10).take(2) {
+        server.answer_within = Duration::from_secs(20);
+    }
+    let mut plant = Plant::new(site, 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    for server in plant.miners.iter_mut().skip(10).take(2) {
+        server.manner = Manner::Hangs;
+    }
+    plant.orders = vec![order(17_500, Urgency::Normal)];
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..15 {
+        let decision = plant.cycle();
+        told.extend(
+            decision
+                .commands
+                .iter()
+                .filter(|it| it.target == Target::Sleep && it.miner.0 >= 10)
+                .map(|it| it.miner),
+        );
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn servers_by_their_bmcs_stand_in_while_another_is_paused() {
+    let mut site = hall_with_hooks(10);
+    for server in site.miners.iter_mut().skip(10) {
+        server.response.dead_time_down = Duration::from_secs(3);
+    }
+    let mut plant = Plant::new(site, 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(17_500, Urgency::Normal)];
+    run(&mut plant, 12);
+    assert!(plant.draw() <= 17_600.0, "{} W", plant.draw());
+}

@@ -231,6 +231,7 @@ mod tests {
             contract: None,
             sleeps: true,
             notice: Duration::ZERO,
+            answer_within: Duration::ZERO,
             sleep: Watts::whole(40),
             nameplate: Watts::whole(3_600),
             actuator,

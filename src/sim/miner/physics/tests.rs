@@ -25,6 +25,7 @@ pub(in crate::sim::miner) fn spec(driver: DriverKind) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
+        answer_within: Duration::ZERO,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_700),
         actuator: Actuator::Continuous { quantum: Watts::whole(34) },
