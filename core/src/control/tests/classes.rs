@@ -353,7 +353,8 @@ fn a_server_that_stands_above_its_cap_is_counted_where_it_stands() {
     run(&mut plant, 120);
     plant.orders = vec![order(16_000, Urgency::Normal)];
     run(&mut plant, 180);
-    assert!(plant.draw() <= 16_050.0 && plant.draw() > 14e3, "{} W", plant.draw());
+    // With the margin of a kilowatt.
+    assert!(plant.draw() <= 15_050.0 && plant.draw() > 14e3, "{} W", plant.draw());
 }
 
 #[test]
