@@ -14,7 +14,7 @@ use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
 use crate::control::site::{CircuitId, LimitClass, MeterId, Miner, MinerId, Scope, Site};
-use crate::control::snapshot::{Hold, MeterStatus, hold_of};
+use crate::control::snapshot::{Hold, MeterStatus, Target, hold_of};
 use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label, stop_words, tightest};
@@ -318,9 +318,8 @@ fn asleep(frame: &Frame) -> (Vec<Watts>, Vec<Watts>) {
     let decided = |id: MinerId| frame.decision.miners.get(id.0);
     // What was learned of one that sleeps may be more than its model says.
     let lowest = |id: MinerId, miner: &Miner| {
-        let there = decided(id).filter(|now| now.setpoint == Some(miner.lowest()));
-        let least = if miner.sleeps { miner.sleep } else { miner.minimum() };
-        there.map_or(least, |now| now.settled.max(least))
+        let asleep = decided(id).filter(|now| now.setpoint == Some(Target::Sleep));
+        asleep.map_or(miner.least(), |now| now.settled.max(miner.least()))
     };
     let alone = |id: MinerId, miner: &Miner| {
         let left = hold_of(&frame.snapshot.holds, id) == Some(Hold::HandsOff);

@@ -104,19 +104,20 @@ pub fn is_lost(miner: &Miner, track: &Track, input: &MinerInput, now: Moment, se
     now > late && evidence(miner, input, late, now).is_some()
 }
 
-/// What a miner needs beside the allocation, if anything. `over` says whether a budget is exceeded that it counts for.
+/// What a miner needs beside the allocation, if anything: whether a budget is exceeded that it counts for, and the lowest that it may be
+/// put to.
 pub fn correction(
     miner: &Miner,
     track: &Track,
     input: &MinerInput,
-    over: bool,
+    needs: (bool, Target),
     now: Moment,
 ) -> Option<(Target, Cause)> {
     let setpoint = track.setpoint.filter(|_| !track.is_fixed(miner))?;
     if !matches!(input.contact, Contact::Reachable) || now < track.retry_at {
         return None;
     }
-    let wanted = wanted(miner, track, setpoint, input, over, now)?;
+    let wanted = wanted(miner, track, setpoint, input, needs, now)?;
     let early = track.sent.is_some_and(|sent| now - sent.at < patience(miner, track));
     (!early).then_some(wanted)
 }
@@ -127,16 +128,21 @@ fn wanted(
     track: &Track,
     setpoint: Target,
     input: &MinerInput,
-    over: bool,
+    (over, lowest): (bool, Target),
     now: Moment,
 ) -> Option<(Target, Cause)> {
     let asked = track.sent.map_or(Moment::START, |sent| sent.at);
     if track.state == MinerState::Straggler {
         // The gentle way again, then the hard way where that is needed.
-        let gentle = track.failures < GENTLE_TRIES && setpoint != track.lowest(miner);
+        // What was agreed may have been broken before: nobody is told more for that.
+        let lowest = match (lowest, setpoint) {
+            (Target::Power(lowest), Target::Power(now)) => Target::Power(lowest.min(now)),
+            _ => lowest,
+        };
+        let gentle = track.failures < GENTLE_TRIES && setpoint != lowest;
         return match (gentle, over) {
             (true, _) => Some((setpoint, Cause::Escalate)),
-            (false, true) => Some((track.lowest(miner), Cause::Escalate)),
+            (false, true) => Some((lowest, Cause::Escalate)),
             (false, false) => None,
         };
     }

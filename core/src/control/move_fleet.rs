@@ -348,10 +348,14 @@ fn shed(
     sums: &mut [f64],
     changes: &mut Vec<Change>,
 ) {
-    let urgent = trim(items, &state.tree, circuits, sums, terms, changes);
+    let (urgent, eased) = trim(items, &state.tree, circuits, sums, terms, changes);
     track::shed(items, &state.tree, &urgent, sums, true, terms, changes);
     call_off(items, &state.tree, &urgent, changes);
     let slack = |index: usize, circuit: &Headroom| {
+        // What caps have just given up is not taken off here yet.
+        if eased.get(index) == Some(&true) {
+            return true;
+        }
         // A hair over what is kept free is what it is kept free for.
         let over = sums.get(index).copied().unwrap_or(0.0) - circuit.headroom.max(0.0);
         over <= (terms.deadband(index).min(circuit.reserve)) * SLACK
@@ -371,14 +375,15 @@ fn shed(
     }
     let each = state.ramps.iter_mut().zip(circuits).zip(sums.iter().zip(largest)).zip(&state.nameplates);
     let certain: Vec<f64> = each
-        .map(|(((ramp, circuit), (sum, largest)), nameplate)| {
+        .zip(&eased)
+        .map(|((((ramp, circuit), (sum, largest)), nameplate), eased)| {
             let ordinary = nameplate * ORDINARY;
-            let both = (*sum, circuit.firm.max(0.0));
+            let both = (*sum, if *eased { f64::INFINITY } else { circuit.firm.max(0.0) });
             ramp.sleep_down_to(both, largest, ordinary, cycle.now, cycle.since_last)
         })
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
-    break_contracts(items, &state.tree, circuits, terms, sums, changes);
+    break_contracts(items, &state.tree, circuits, &eased, terms, sums, changes);
     if cycle.emergency || cycle.pausing.is_some() {
         cover(items, &state.tree, &urgent, cycle.pausing, terms, changes);
     }
@@ -539,7 +544,7 @@ fn tops(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> Vec<f64> {
             Level::Sleep => item.sleep,
             Level::Power(_) if !item.steady => item.settled.max(item.base),
             // What is idle under its cap takes no more when that is raised.
-            Level::Power(_) if item.slack > 0.0 => item.settled,
+            Level::Power(_) if item.idle() => item.settled,
             Level::Power(_) => item.power_at(Level::Power(item.maximum())).max(item.settled),
         };
         if let Some(top) = tops.get_mut(item.circuit) {
@@ -687,7 +692,8 @@ fn correct(
             track.adopt(miner, input, now);
             continue;
         }
-        let wanted = commands::correction(miner, track, input, over || kept, now);
+        let lowest = target(item.lowest());
+        let wanted = commands::correction(miner, track, input, (over || kept, lowest), now);
         // Whoever only lowers puts nobody back to where somebody else may have taken them from.
         let wanted = wanted.filter(|(_, cause)| cycle.raises || *cause != Cause::Reapply);
         if let Some((target, cause)) = wanted {

@@ -379,7 +379,9 @@ impl Track {
         });
         self.draw = self.estimate(miner, reading, now);
         self.said = reading.map_or(self.said, |(_, power)| power);
-        self.peak.note(self.draw, now);
+        if miner.class != LoadClass::Miner {
+            self.peak.note(self.draw, now);
+        }
         let reachable = matches!(input.contact, Contact::Reachable) && fresh.is_some();
         if reachable && self.silent_since.is_some() {
             // Whatever it did not do while nobody could speak with it is no reason to wait now.

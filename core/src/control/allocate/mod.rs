@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::site::{Actuator, LoadClass, OperatingPoint};
 
+/// A cap of a server that is no further above its draw than this share of its highest takes from its work, or soon may.
+const LITTLE_SLACK: f64 = 0.03;
+
 /// Where a miner is or shall be put. The power is in the miner's own watts, as it is commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Level {
@@ -90,9 +93,14 @@ pub struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// Whether the allocation may put it at any level.
-    pub const fn free(&self) -> bool {
-        self.movable && self.steady && !self.held
+    /// Whether the allocation may put it at any level. One that is idle has a cap that nobody uses: what it draws is another matter.
+    pub fn free(&self) -> bool {
+        self.movable && self.steady && !self.held && !self.idle()
+    }
+
+    /// Whether its cap lies so far above what it draws that it takes nothing from its work.
+    pub fn idle(&self) -> bool {
+        self.slack > 0.0 && self.slack > self.maximum() * self.scale * LITTLE_SLACK
     }
 
     /// The least own watts while hashing: by its points, by the device where that is more, and by what was agreed.

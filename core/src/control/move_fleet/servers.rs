@@ -9,8 +9,6 @@ use crate::control::headroom::Headroom;
 use crate::control::site::{CircuitId, LoadClass};
 use crate::control::tree::Tree;
 
-/// A cap of a server that is no further above its draw than this share of its highest takes nothing worth telling.
-const LITTLE_SLACK: f64 = 0.03;
 /// Whoever begins to lower its draw within so many seconds can stand in for slower ones.
 const QUICK: f64 = 1.0;
 
@@ -18,7 +16,8 @@ const QUICK: f64 = 1.0;
 const SOON: f64 = 0.3;
 
 /// Where a limit other than the surplus is used up by what is counted, caps that take nothing from anybody's work go first: those of
-/// servers come down to what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits leave then.
+/// servers come down to what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits other than the
+/// surplus leave then, and in which circuits that is more than what they were found to leave.
 pub(super) fn trim(
     items: &mut [Item<'_>],
     tree: &Tree,
@@ -26,7 +25,8 @@ pub(super) fn trim(
     sums: &[f64],
     terms: &Terms,
     changes: &mut Vec<Change>,
-) -> Vec<f64> {
+) -> (Vec<f64>, Vec<bool>) {
+    let mut freed = vec![0.0; circuits.len()];
     let mut urgent: Vec<f64> = circuits.iter().map(|circuit| circuit.urgent).collect();
     let full: Vec<bool> = (0..)
         .zip(sums.iter().zip(&urgent))
@@ -38,8 +38,7 @@ pub(super) fn trim(
     let used_up = |path: &[usize]| path.iter().any(|above| full.get(*above) == Some(&true));
     for (index, item) in items.iter_mut().enumerate() {
         let path = tree.path(item.circuit);
-        let idle = item.slack > 0.0 && item.slack > item.maximum() * item.scale * LITTLE_SLACK;
-        if !idle || !item.movable || item.level == Level::Sleep || !limited(path) {
+        if !item.idle() || !item.movable || item.level == Level::Sleep || !limited(path) {
             continue;
         }
         item.raisable = false;
@@ -50,15 +49,18 @@ pub(super) fn trim(
             Level::Sleep => Level::Power(item.minimum()),
             level @ Level::Power(_) => level,
         };
-        let freed = (item.power_at(item.level) - item.power_at(level)).min(item.slack);
-        if freed > item.maximum() * item.scale * LITTLE_SLACK {
-            tree.add(&mut urgent, CircuitId(item.circuit), freed);
-            item.slack -= freed;
+        let less = (item.power_at(item.level) - item.power_at(level)).min(item.slack);
+        if less > 0.0 {
+            tree.add(&mut freed, CircuitId(item.circuit), less);
+            item.slack -= less;
             item.level = level;
             changes.push(Change { item: index, level });
         }
     }
-    urgent.into_iter().map(|most| most.max(0.0)).collect()
+    for (most, freed) in urgent.iter_mut().zip(&freed) {
+        *most = (*most + freed).max(0.0);
+    }
+    (urgent, freed.into_iter().map(|freed| freed > 0.0).collect())
 }
 
 /// What protects people and wires stands before what was agreed, where nothing else is left to give.
@@ -66,6 +68,7 @@ pub(super) fn break_contracts(
     items: &mut [Item<'_>],
     tree: &Tree,
     circuits: &[Headroom],
+    eased: &[bool],
     terms: &Terms,
     sums: &mut [f64],
     changes: &mut Vec<Change>,
@@ -73,7 +76,11 @@ pub(super) fn break_contracts(
     if !items.iter().any(|item| item.contract > 0.0 && item.movable) {
         return;
     }
-    let safety: Vec<f64> = circuits.iter().map(|circuit| circuit.safety.max(0.0)).collect();
+    let safety: Vec<f64> = circuits
+        .iter()
+        .zip(eased)
+        .map(|(circuit, eased)| if *eased { f64::INFINITY } else { circuit.safety.max(0.0) })
+        .collect();
     let over: Vec<bool> = sums.iter().zip(&safety).map(|(sum, most)| sum - most > 1e-6).collect();
     let contracts: Vec<f64> = items.iter().map(|item| item.contract).collect();
     for item in items.iter_mut() {

@@ -117,7 +117,7 @@ fn a_cap_below_what_servers_cannot_be_kept_from_drawing_is_told_as_a_shortfall_a
     let missing = decision.fleet.shortfall.get();
     assert!((6_000.0..9_000.0).contains(&missing), "told as a shortfall: {missing} W");
     let last = plant.commands;
-    run(&mut plant, 600);
+    let decision = run(&mut plant, 600);
     assert_eq!(plant.commands, last, "nothing is repeated that cannot be had");
     assert!(decision.miners.iter().skip(10).all(|server| server.state == MinerState::Hashing));
     plant.orders.clear();
@@ -216,6 +216,12 @@ fn idle_servers_keep_no_miner_asleep_under_an_order_or_none() {
     }
     run(&mut plant, 900);
     assert!(plant.draw() > 55e3, "{} W", plant.draw());
+    // Six above what is drawn, and less than what the caps allow.
+    plant.orders = vec![order(72_000, Urgency::Normal)];
+    let first = plant.cycle();
+    let miners_told = |decision: &Decision| decision.commands.iter().filter(|it| it.miner.0 < 20).count();
+    let trimmed = first.commands.iter().filter(|it| it.miner.0 >= 20).count();
+    assert!(trimmed > 0 && miners_told(&first) == 0, "caps that nobody uses go first: {:?}", first.commands);
     plant.orders = vec![order(50_000, Urgency::Normal)];
     run(&mut plant, 300);
     assert!(plant.draw() > 40e3 && plant.draw() <= 50.1e3, "{} W", plant.draw());
@@ -394,4 +400,26 @@ fn servers_by_their_bmcs_stand_in_while_another_is_paused() {
     plant.orders = vec![order(17_500, Urgency::Normal)];
     run(&mut plant, 12);
     assert!(plant.draw() <= 17_600.0, "{} W", plant.draw());
+}
+
+#[test]
+fn a_server_that_does_not_follow_is_told_no_less_than_it_has_by_contract() {
+    let mut site = hall(4, LoadClass::Guaranteed);
+    for server in site.miners.iter_mut().skip(4) {
+        server.contract = Some(Watts::whole(5_000));
+    }
+    let mut plant = Plant::new(site, 0.9, |_| -90e3);
+    run(&mut plant, 60);
+    for server in plant.miners.iter_mut().skip(4) {
+        server.manner = Manner::Ignores;
+    }
+    plant.orders = vec![order(10_000, Urgency::Normal)];
+    let mut least = f64::INFINITY;
+    for _ in 0..600 {
+        for command in plant.cycle().commands.iter().filter(|it| it.miner.0 >= 4) {
+            let Target::Power(power) = command.target else { panic!("{command:?}") };
+            least = least.min(power.get());
+        }
+    }
+    assert!((least - 5_000.0).abs() < 1.0, "{least} W");
 }
