@@ -37,11 +37,6 @@ pub(super) const fn is_server(driver: DriverKind) -> bool {
     matches!(driver, DriverKind::Redfish | DriverKind::Zeusd)
 }
 
-/// Whether a driver can put its device to sleep. A server goes to its lowest power and stays there.
-pub(super) const fn sleeps(driver: DriverKind) -> bool {
-    !is_server(driver)
-}
-
 /// What is left of the work of a server under a cap, as shares of all of it, by the share of its highest power: about the middle of
 /// what was measured with eight workloads on processors of 400 W, straightened to be concave. Below half it falls off steeply, which
 /// is why a server goes no lower unless it is told to. Any hall differs; the order within a class is all that hangs on it.

@@ -436,7 +436,7 @@ fn template(
             points: curve.points,
             class,
             contract,
-            sleeps: members::sleeps(driver) || pause.is_some(),
+            sleeps: !members::is_server(driver) || pause.is_some(),
             notice: pause.as_ref().map_or(Duration::ZERO, |pause| pause.notice),
             answer_within: pause.as_ref().map_or(Duration::ZERO, |pause| pause.timeout),
             sleep: pause.as_ref().map_or(curve.sleep, |pause| pause.draw),

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::name::{self, Trusted};
 use crate::config::Diagnostic;
+use crate::line;
 
 /// What is asked.
 const RELOAD: &[u8; 7] = b"reload\n";
@@ -140,7 +141,8 @@ pub async fn reload(config: &Path) -> Result<String, ReloadError> {
         Ok(Err(_)) => return Err(ReloadError::NoAnswer("the connection broke")),
         Ok(Ok(_)) => {}
     }
-    answer.retain(|sign| sign == '\n' || !sign.is_control());
+    let answer: String =
+        answer.chars().map(|sign| if sign == '\n' { sign } else { line::shown(sign) }).collect();
     match answer.split_once('\n') {
         Some(("ok", warnings)) => Ok(warnings.trim_end().to_owned()),
         Some(("no", errors)) => Err(ReloadError::Refused(errors.trim_end().to_owned())),

@@ -90,7 +90,7 @@ impl Baselines {
     ) {
         self.tracks.resize(site.circuits.len(), <[Track; 2]>::default());
         for (track, id) in self.tracks.iter_mut().zip((0..).map(CircuitId)) {
-            let disturbed = ordered.iter().any(|order| above(site, *order, id) || above(site, id, *order));
+            let disturbed = ordered.iter().any(|order| site.feeds(*order, id) || site.feeds(id, *order));
             let [import, miners] = track;
             let power = |scope| if disturbed { None } else { measured(id, scope) };
             import.observe(at, power(Scope::Import));
@@ -104,18 +104,6 @@ impl Baselines {
         let known = |id: CircuitId| before(id).and_then(|before| old.get(before.0)).cloned();
         self.tracks = (0..count).map(|index| known(CircuitId(index)).unwrap_or_default()).collect();
     }
-}
-
-/// Whether `upper` is `lower` or feeds it.
-pub(super) fn above(site: &Site, upper: CircuitId, lower: CircuitId) -> bool {
-    let mut at = Some(lower);
-    while let Some(here) = at {
-        if here == upper {
-            return true;
-        }
-        at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
-    }
-    false
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::baseline::{Baselines, above};
+use super::baseline::Baselines;
 pub use super::glance::{Glance, Made};
 use super::keep;
 pub use super::key::SourceKey;
@@ -747,7 +747,7 @@ impl State {
     /// A circuit and all those that it feeds.
     fn below(&self, circuit: CircuitId) -> impl Iterator<Item = &Circuit> {
         let all = self.site.circuits.iter().zip((0..).map(CircuitId));
-        all.filter(move |(_, id)| above(&self.site, circuit, *id)).map(|(circuit, _)| circuit)
+        all.filter(move |(_, id)| self.site.feeds(circuit, *id)).map(|(circuit, _)| circuit)
     }
 
     /// The largest import that the site's own limits ever let into a circuit.

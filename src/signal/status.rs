@@ -285,11 +285,11 @@ impl Measured {
                 fresh_status(input, snapshot.now, miner.silent_after).and_then(|status| status.power.value());
             let counted = decision.miners.get(index).map_or(miner.nameplate, |outcome| outcome.counted);
             let power = reading.unwrap_or(counted);
-            walk_up(site, miner.circuit, |circuit| {
+            for (circuit, _) in site.up(miner.circuit) {
                 if let Some(sum) = sums.get_mut(circuit.0) {
                     *sum = (sum.0 + power, sum.1 || reading.is_some());
                 }
-            });
+            }
         }
         let import: Vec<Option<Watts>> = decision.circuits.iter().map(|circuit| circuit.power).collect();
         let each = site.circuits.iter().enumerate().map(|(index, circuit)| {
@@ -306,13 +306,5 @@ impl Measured {
             Scope::Miners => &self.miners,
         };
         by_circuit.get(circuit.0).copied().flatten()
-    }
-}
-
-fn walk_up(site: &Site, from: CircuitId, mut at_each: impl FnMut(CircuitId)) {
-    let mut at = Some(from);
-    while let Some(here) = at {
-        at_each(here);
-        at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
     }
 }

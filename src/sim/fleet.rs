@@ -11,7 +11,7 @@ use super::script::deviations;
 use super::site::{Load, SimError, loopback};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::control::site::Miner;
+use crate::control::site::{LoadClass, Miner};
 use crate::units::{Hashrate, Watts};
 
 /// Which parameters a scenario may give a fault of a miner.
@@ -43,11 +43,10 @@ pub(super) async fn serve(
     Ok(loads)
 }
 
-/// How the miner at a position begins: as it is told, otherwise as the scenario says. A server, which does not sleep, is found
-/// without a cap.
+/// How the miner at a position begins: as it is told, otherwise as the scenario says. A server is found at work and without a cap.
 pub(super) fn begins(scenario: &Scenario, told: &[Initial], position: usize, spec: &Miner) -> Initial {
     told.get(position).copied().unwrap_or(match scenario.miners {
-        _ if !spec.sleeps => Initial::Hashing { fraction: 1.0 },
+        _ if spec.class != LoadClass::Miner => Initial::Hashing { fraction: 1.0 },
         InitialMiners::Hashing { fraction } => Initial::Hashing { fraction },
         InitialMiners::Asleep => Initial::Asleep,
     })

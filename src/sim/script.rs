@@ -320,7 +320,7 @@ pub fn miners(site: &Site, scenario: &Scenario, choice: &MinerChoice) -> Result<
         Some(name) => Some(circuit(scenario, site, name)?),
     };
     let fits = |miner: &Miner| {
-        choice.name.matches(&miner.name) && below.is_none_or(|top| within(site, miner.circuit, top))
+        choice.name.matches(&miner.name) && below.is_none_or(|top| site.feeds(top, miner.circuit))
     };
     let fitting = site.miners.iter().enumerate().filter(|(_, miner)| fits(miner));
     let fitting: Vec<usize> = fitting.map(|(position, _)| position).collect();
@@ -375,20 +375,6 @@ pub fn deviations(site: &Site, scenario: &Scenario) -> Result<Vec<Deviation>, Sc
         }
     }
     Ok(all)
-}
-
-/// Whether a circuit is another one or lies below it.
-fn within(site: &Site, circuit: CircuitId, top: CircuitId) -> bool {
-    let mut here = Some(circuit);
-    // A tree is not deeper than it has circuits.
-    for _ in 0..=site.circuits.len() {
-        match here {
-            Some(id) if id == top => return true,
-            Some(id) => here = site.circuits.get(id.0).and_then(|circuit| circuit.parent),
-            None => return false,
-        }
-    }
-    false
 }
 
 #[cfg(test)]

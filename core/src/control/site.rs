@@ -435,6 +435,11 @@ impl Site {
         std::iter::successors(at(circuit), move |(_, circuit)| at(circuit.parent?)).take(self.circuits.len())
     }
 
+    /// Whether a circuit is another one, or feeds it.
+    pub fn feeds(&self, upper: CircuitId, lower: CircuitId) -> bool {
+        self.up(lower).any(|(id, _)| id == upper)
+    }
+
     /// Of each circuit, the sum of something over the miners at or below it.
     pub fn sums(&self, of: impl Fn(MinerId, &Miner) -> Watts) -> Vec<Watts> {
         let mut sums = vec![Watts::ZERO; self.circuits.len()];

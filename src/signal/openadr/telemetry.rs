@@ -4,7 +4,7 @@ use crate::clock::Moment;
 use crate::control::decision::{MinerState, Mode};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::signal::Why;
-use crate::control::site::{Actuator, CircuitId, Scope, Site, SourceId};
+use crate::control::site::{Actuator, Scope, SourceId};
 use crate::signal::Place;
 use crate::units::Watts;
 
@@ -66,7 +66,7 @@ pub fn sample(frame: &Frame, source: SourceId, place: Place, now: Moment) -> Sam
     };
     let (mut sheddable, mut nameplate) = (Watts::ZERO, Watts::ZERO);
     for (miner, outcome) in site.miners.iter().zip(&decision.miners) {
-        if !below(site, miner.circuit, place.circuit) {
+        if !site.feeds(place.circuit, miner.circuit) {
             continue;
         }
         nameplate += miner.nameplate;
@@ -97,16 +97,4 @@ pub fn sample(frame: &Frame, source: SourceId, place: Place, now: Moment) -> Sam
         },
     };
     Sample { power, state, sheddable: Some(sheddable) }
-}
-
-/// Whether a circuit is at or below another one.
-fn below(site: &Site, circuit: CircuitId, above: CircuitId) -> bool {
-    let mut at = Some(circuit);
-    while let Some(here) = at {
-        if here == above {
-            return true;
-        }
-        at = site.circuits.get(here.0).and_then(|circuit| circuit.parent);
-    }
-    false
 }
