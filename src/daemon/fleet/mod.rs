@@ -419,7 +419,8 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
+    use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading, Rejection};
+    use crate::miner::pause::{Pause, Way};
 
     #[tokio::test]
     async fn a_session_that_ends_by_itself_is_named() {
@@ -457,6 +458,40 @@ mod tests {
             assert!(!waits(0) && waits(1), "what lowers goes on its way: {lead:?}");
             assert_eq!(fleet.shared.vouch.holds(at(160)), lead == Lead::Lowers);
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_did_not_say_that_it_goes_on_is_left_paused_and_so_is_whoever_may_have_been_paused() {
+        let config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        let mut fleet = Fleet::start(&config, Clock::start()).unwrap();
+        assert_eq!(fleet.hooks(), Duration::ZERO);
+        let (reports, report) = watch::channel(MinerInput::PENDING);
+        let pause = Pause {
+            way: Way::Command(Vec::<String>::new().into()),
+            notice: Duration::ZERO,
+            timeout: Duration::from_secs(20),
+            lowest: Watts::whole(2_000),
+            draw: Watts::whole(500),
+        };
+        let member = fleet.members.first_mut().unwrap();
+        (member.connection.pause, member.commanded) = (Some(Arc::new(pause)), true);
+        member.session.report = report;
+        assert_eq!(fleet.hooks(), Duration::from_secs(20));
+        let stays = |told| fleet.members[0].stays_paused(told);
+        let (on, no) = (Target::Power(Watts::whole(2_000)), || Some(Outcome::Rejected(Rejection::Busy)));
+        // It runs.
+        assert!(!stays(None) && !stays(Some((on, None))) && !stays(Some((Target::Sleep, no()))));
+        for outcome in [None, Some(Outcome::Unknown), Some(Outcome::Accepted)] {
+            assert!(stays(Some((Target::Sleep, outcome))));
+        }
+        let value = MinerStatus { activity: Activity::Asleep, ..MinerStatus::default() };
+        let status = Some(Reading { value, at: Moment::START });
+        reports.send_replace(MinerInput { contact: Contact::Reachable, status, delivery: None });
+        assert!(stays(None) && stays(Some((Target::Sleep, no()))));
+        for outcome in [None, Some(Outcome::Unknown), no()] {
+            assert!(stays(Some((on, outcome))), "it is paused");
+        }
+        assert!(!stays(Some((on, Some(Outcome::Accepted)))));
     }
 
     #[tokio::test]
