@@ -435,8 +435,8 @@ fn hall(address: SocketAddr, mode: &str, cap: &str, pause: &str) -> Config {
          poll_period = \"500ms\"\nclass = \"interruptible\"\npause = {pause}\n"
     );
     let options = Options { files: &[("p", PASSWORD), ("t", "t0ken")], ..Options::default() };
-    let mut config = config::parse(&text, Path::new("site.toml"), &options)
-        .unwrap_or_else(|errors| panic!("{errors}"));
+    let mut config =
+        config::parse(&text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
     config.web.listen = "127.0.0.1:0".parse().unwrap();
     config
 }

@@ -360,8 +360,7 @@ impl Fleet {
                 outcome.is_none()
             });
         }
-        let servers =
-            self.members.iter().enumerate().filter(|(_, member)| member.connection.pause.is_some());
+        let servers = self.members.iter().enumerate().filter(|(_, member)| member.connection.pause.is_some());
         let paused = servers.filter(|(index, member)| {
             let told = told.iter().find(|(other, _, _)| other == index);
             let told = told.map(|(_, target, sequence)| (*target, member.outcome(*sequence)));
