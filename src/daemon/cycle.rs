@@ -55,8 +55,8 @@ pub enum Request {
     },
     /// What would an order do?
     Preview(Ask),
-    /// The end, in order.
-    Stop,
+    /// The end, in order. Told at once: how much longer than without pause hooks that may take.
+    Stop(Option<oneshot::Sender<Duration>>),
 }
 
 /// Everything that the loop owns.
@@ -116,7 +116,12 @@ impl Loop {
                     let _ = done.send(self.reload(*config).await);
                 }
                 Some(Request::Preview(ask)) => self.foresee(ask),
-                Some(Request::Stop) => break,
+                Some(Request::Stop(takes)) => {
+                    if let Some(takes) = takes {
+                        let _ = takes.send(self.fleet.hooks());
+                    }
+                    break;
+                }
             }
         }
         // From here on nobody follows anything any more, and a PLC is not to be told otherwise.
@@ -182,7 +187,7 @@ impl Loop {
         };
         tokio::select! {
             biased;
-            request = inbox.recv() => Some(request.unwrap_or(Request::Stop)),
+            request = inbox.recv() => Some(request.unwrap_or(Request::Stop(None))),
             () = sleep_until(last + period) => None,
             () = fresh => None,
             () = ordered => None,

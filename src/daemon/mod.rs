@@ -41,7 +41,7 @@ mod terminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +72,7 @@ pub(crate) use name::own_account;
 use signals::Signals;
 
 /// How long the end may take: systemd and operators wait for it, and are promised five seconds from the signal to the end of
-/// the process.
+/// the process. Where pause hooks of tenants are asked, those have their time besides, which nobody else's answer takes.
 pub const LONGEST_STOP: Duration = Duration::from_millis(4_500);
 
 /// Why the daemon cannot start.
@@ -331,7 +331,7 @@ impl Daemon {
     /// # Errors
     /// The loop has ended, or the system cannot give what it needs; the old configuration then stays in force.
     pub async fn reload(&self, config: Config) -> Result<(), DaemonError> {
-        let (done, answer) = tokio::sync::oneshot::channel();
+        let (done, answer) = oneshot::channel();
         let request = Request::Reload { config: Box::new(config), done };
         self.requests.send(request).await.map_err(|_| DaemonError::LoopEnded)?;
         answer.await.map_err(|_| DaemonError::LoopEnded)?
@@ -350,17 +350,29 @@ impl Daemon {
         }
     }
 
-    /// Ends in order: the loop, the exit policy, the sessions, the pages. Takes [`LONGEST_STOP`] at the most.
+    /// Ends in order: the loop, the exit policy, the sessions, the pages. Takes [`LONGEST_STOP`] at the most, and the
+    /// longest time that the pause hook of a server may take, where there is one.
     pub async fn stop(mut self) {
+        let (takes, mut hooks) = oneshot::channel();
         let orderly = async {
-            if self.requests.send(Request::Stop).await.is_ok() {
+            if self.requests.send(Request::Stop(Some(takes))).await.is_ok() {
                 let _ = (&mut self.control).await;
             }
             self.cancel.cancel();
             let _ = tokio::join!(&mut self.pages, &mut self.messages, &mut self.watching);
         };
-        if tokio::time::timeout(LONGEST_STOP, orderly).await.is_err() {
-            tracing::warn!("not everything has ended within {LONGEST_STOP:?}; leaving it");
+        let late = async {
+            tokio::time::sleep(LONGEST_STOP).await;
+            let hooks: Duration = hooks.try_recv().unwrap_or_default();
+            tokio::time::sleep(hooks).await;
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = orderly => true,
+            () = late => false,
+        };
+        if !in_time {
+            tracing::warn!("not everything has ended in its time; leaving it");
             self.control.abort();
             self.pages.abort();
             self.messages.abort();

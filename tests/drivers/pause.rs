@@ -2,21 +2,33 @@
 
 use crate::drivers_rest;
 use crate::drivers_support;
+use crate::zeusd;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ballast::config::{self, Options, Secrets};
-use ballast::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
+use ballast::clock::{Clock, Moment};
+use ballast::config::{self, Config, ExitPolicy, Options, Secrets};
+use ballast::control::commands::correction;
+use ballast::control::decision::{Cause, MinerState};
+use ballast::control::farewell::Leave;
+use ballast::control::response::Track;
+use ballast::control::site::MinerId;
+use ballast::control::snapshot::{
+    Activity, Contact, HeldMiner, Hold, Measured, MinerInput, MinerStatus, Reading, Rejection, Target,
+};
+use ballast::daemon::Daemon;
+use ballast::daemon::fleet::Fleet;
 use ballast::miner::pause::{Pause, Paused, State, Way};
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::secret::Secret;
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{Misbehaviour, connection, misbehaving, nobody};
+use drivers_support::{Misbehaviour, PASSWORD, connection, misbehaving, nobody};
 use serde_json::{Value, json};
 
 const LOWEST: i32 = 3_000;
@@ -64,10 +76,14 @@ struct Bench {
 }
 
 fn bench_named(name: &str, way: Way, refuses: bool, log: Log) -> Bench {
+    bench_of(name, way, refuses, log, Duration::from_millis(700))
+}
+
+fn bench_of(name: &str, way: Way, refuses: bool, log: Log, timeout: Duration) -> Bench {
     let settings = Arc::new(Pause {
         way,
         notice: Duration::from_secs(45),
-        timeout: Duration::from_millis(700),
+        timeout,
         lowest: Watts::whole(LOWEST),
         draw: Watts::whole(IDLE),
     });
@@ -136,6 +152,12 @@ impl Tenant {
 
     fn way(&self) -> Way {
         over_http(&format!("http://{}/jobs/pause?rack=7", self.server.address))
+    }
+
+    /// As the configuration has it.
+    fn table(&self) -> String {
+        let address = self.server.address;
+        format!("{{ url = \"http://{address}/jobs/pause?rack=7\", token_file = \"t\", draw = \"300 W\" }}")
     }
 
     fn is(&self, state: State) {
@@ -286,6 +308,217 @@ async fn nobody_comes_back_whose_cap_cannot_be_set() {
     let outcome = bench.driver.apply(power(4_000), Urgency::Normal).await;
     assert!(matches!(outcome, Err(DriverError::Rejected { reason: Rejection::Busy, .. })));
     assert_eq!(bench.take(), ["cap 4000"]);
+}
+
+#[tokio::test]
+async fn a_pause_that_is_called_off_before_it_began_is_resumed_though_its_hook_says_that_it_runs() {
+    let log = Log::default();
+    // It says yes, and has told nobody yet.
+    let tenant = Tenant::start(&log, State::Running).await;
+    let mut bench = bench_named("gpu-1", tenant.way(), false, Arc::clone(&log));
+    bench.driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+    bench.take();
+    for _ in 0..3 {
+        assert_eq!(bench.activity().await, Activity::Hashing);
+    }
+    bench.driver.apply(power(3_500), Urgency::Normal).await.unwrap();
+    assert_eq!(bench.take(), ["cap 3500", "resume"]);
+    assert_eq!(bench.activity().await, Activity::Hashing);
+    bench.driver.apply(power(4_000), Urgency::Normal).await.unwrap();
+    assert_eq!(bench.take(), ["cap 4000"], "it has said since that it goes on");
+    // One that was seen to begin, and goes on: its tenant wanted that.
+    bench.driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+    bench.take();
+    for state in [State::Pausing, State::Running, State::Running] {
+        tenant.is(state);
+        assert_eq!(bench.activity().await, Activity::Hashing);
+    }
+    bench.driver.apply(power(4_000), Urgency::Normal).await.unwrap();
+    assert_eq!(bench.take(), ["cap 4000"]);
+}
+
+#[tokio::test]
+async fn a_hook_that_says_no_the_second_time_is_resumed_from_the_first() {
+    let log = Log::default();
+    let told = Arc::clone(&log);
+    let server = Server::start(move |seen: &Seen| {
+        let mut told = told.lock().unwrap();
+        if seen.line.starts_with("POST") {
+            let asked: Value = serde_json::from_str(&seen.body).unwrap();
+            told.push(asked["action"].as_str().unwrap().to_owned());
+        }
+        let pauses = told.iter().filter(|action| *action == "pause").count();
+        let again = pauses > 1 && told.last().is_some_and(|action| action == "pause");
+        if again && seen.line.starts_with("POST") {
+            reply(409, r#"{"error": "it has been asked already"}"#)
+        } else {
+            reply(200, r#"{"state":"running"}"#)
+        }
+    })
+    .await;
+    let way = over_http(&format!("http://{}/", server.address));
+    let mut bench = bench_named("gpu-1", way, false, Log::default());
+    bench.driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+    words(bench.driver.apply(Target::Sleep, Urgency::Shed).await);
+    assert_eq!(bench.activity().await, Activity::Hashing);
+    bench.driver.apply(power(4_000), Urgency::Normal).await.unwrap();
+    assert_eq!(*log.lock().unwrap(), ["pause", "pause", "resume"]);
+}
+
+#[tokio::test]
+async fn whoever_was_left_in_doubt_by_a_shed_is_told_again_by_the_law_and_resumed() {
+    let log = Log::default();
+    let tenant = Tenant::start(&log, State::Running).await;
+    let mut bench = bench_named("gpu-1", tenant.way(), false, Arc::clone(&log));
+    bench.driver.apply(Target::Sleep, Urgency::Shed).await.unwrap();
+    bench.take();
+    bench.driver.apply(power(3_200), Urgency::Shed).await.unwrap();
+    assert_eq!(bench.take(), ["cap 3200"], "a shed waits for no hook");
+    // The pause comes after all.
+    tenant.is(State::Paused);
+    bench.draws(IDLE);
+    let status = bench.read().await;
+    assert_eq!(status.activity, Activity::Asleep);
+    let config = hall("127.0.0.1:4938".parse().unwrap(), "control", "9 kW", &tenant.table());
+    let mut track = Track::default();
+    track.setpoint = Some(power(3_200));
+    track.state = MinerState::Starting;
+    let now = Moment::after_start(Duration::from_secs(100));
+    let status = Some(Reading { value: status, at: now });
+    let input = MinerInput { contact: Contact::Reachable, status, delivery: None };
+    let told = correction(&config.site.miners[0], &track, &input, false, now);
+    assert_eq!(told, Some((power(3_200), Cause::Reapply)));
+    // It draws less than that, so there is time (`Fleet::send`).
+    bench.driver.apply(power(3_200), Urgency::Normal).await.unwrap();
+    assert_eq!(bench.take(), ["cap 3200", "resume"]);
+}
+
+#[tokio::test]
+async fn a_hook_that_hangs_holds_up_no_reading_but_the_first() {
+    let way = over_http(&format!("http://{}/", misbehaving(Misbehaviour::Silence).await));
+    let mut bench = bench_of("gpu-1", way, false, Log::default(), Duration::from_secs(5));
+    assert_eq!(bench.activity().await, Activity::Unknown);
+    let clock = Clock::start();
+    for _ in 0..4 {
+        assert_eq!(bench.activity().await, Activity::Unknown);
+    }
+    // Each question is waited for for two seconds.
+    let took = clock.now().since_start();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_a_slow_hook_said_in_the_round_before_stands_until_it_has_answered() {
+    let script = Script::new("thinks", "sleep 0.8\ncat state");
+    let says = |state: State| std::fs::write(script.0.join("state"), state.name()).unwrap();
+    says(State::Running);
+    let mut bench = bench_of("gpu-1", script.way(&[]), false, Log::default(), Duration::from_secs(5));
+    assert_eq!(bench.activity().await, Activity::Hashing, "the first answer is waited for");
+    says(State::Paused);
+    bench.draws(IDLE);
+    assert_eq!(bench.activity().await, Activity::Hashing);
+    for _ in 0..100 {
+        if bench.activity().await == Activity::Asleep {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("its answer is never heard");
+}
+
+/// A site with one server, which draws 900 W.
+fn hall(address: SocketAddr, mode: &str, cap: &str, pause: &str) -> Config {
+    let text = format!(
+        "[site]\nname = \"s\"\nmode = \"{mode}\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"{cap}\"\n\
+         [miners.gpu-1]\ndriver = \"zeusd\"\ncircuit = \"hall\"\naddress = \"{address}\"\nbase = \"400 W\"\n\
+         minimum = \"1 kW\"\nmaximum = \"1050 W\"\nnameplate = \"1100 W\"\ncredentials = {{ password_file = \"p\" }}\n\
+         poll_period = \"500ms\"\nclass = \"interruptible\"\npause = {pause}\n"
+    );
+    let options = Options { files: &[("p", PASSWORD), ("t", "t0ken")], ..Options::default() };
+    let mut config =
+        config::parse(&text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
+    config.web.listen = "127.0.0.1:0".parse().unwrap();
+    config
+}
+
+async fn until_it_is(fleet: &Fleet, activity: &Activity) {
+    for _ in 0..1_000 {
+        let inputs = fleet.inputs();
+        let status = inputs.first().and_then(|input| input.status.as_ref());
+        if status.is_some_and(|status| status.value.activity == *activity) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it is never {activity:?}: {:?}", fleet.inputs());
+}
+
+fn posts(server: &Server) -> usize {
+    server.log().iter().filter(|seen| seen.line.starts_with("POST")).count()
+}
+
+#[tokio::test]
+async fn the_end_of_the_daemon_waits_for_a_hook_as_long_as_that_may_take() {
+    let server = zeusd::serve().await;
+    let script = Script::new(
+        "slow",
+        "case $1 in state) if [ -e resumed ]; then echo running; else echo paused; fi;;\n\
+         resume) sleep 5; touch resumed;; esac",
+    );
+    let program = script.0.join("pause-job");
+    let pause = format!("{{ command = [\"{}\"], draw = \"900 W\", timeout = \"20s\" }}", program.display());
+    let fleet = Fleet::start(&hall(server.address, "control", "9 kW", &pause), Clock::start()).unwrap();
+    until_it_is(&fleet, &Activity::Asleep).await;
+    // Three seconds for the answers, and one more for what is on its way, are not enough.
+    let clock = Clock::start();
+    fleet.stop(ExitPolicy::Restore, 0, &[Leave::Highest], &[]).await;
+    assert!(script.0.join("resumed").exists(), "it was resumed to its end");
+    let took = clock.now().since_start();
+    assert!(took < Duration::from_secs(15), "and no longer waited for than that: {took:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_left_alone_is_not_paused_at_the_end_either() {
+    let alone = HeldMiner { miner: MinerId(0), hold: Hold::HandsOff };
+    for (holds, told) in [(vec![alone], vec![]), (Vec::new(), vec!["pause"])] {
+        let (server, log) = (zeusd::serve().await, Log::default());
+        let tenant = Tenant::start(&log, State::Pausing).await;
+        let config = hall(server.address, "control", "9 kW", &tenant.table());
+        let fleet = Fleet::start(&config, Clock::start()).unwrap();
+        until_it_is(&fleet, &Activity::Hashing).await;
+        fleet.stop(ExitPolicy::Sleep, 0, &[], &holds).await;
+        assert_eq!(*log.lock().unwrap(), told);
+        assert_eq!(posts(&tenant.server), told.len());
+        assert!(!told.is_empty() || posts(&server) == 0, "its cap stands");
+        assert!(!tenant.server.log().is_empty(), "its state is asked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_only_looks_on_asks_for_the_state_and_neither_pauses_nor_resumes() {
+    for mode in ["observe", "control"] {
+        let (server, log) = (zeusd::serve().await, Log::default());
+        let tenant = Tenant::start(&log, State::Pausing).await;
+        // Asleep it fits below that, and otherwise not.
+        let config = hall(server.address, mode, "700 W", &tenant.table());
+        let daemon = Daemon::start(config, Clock::start()).await.unwrap();
+        if mode == "control" {
+            for _ in 0..600 {
+                if !log.lock().unwrap().is_empty() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let first = log.lock().unwrap().first().cloned();
+            assert_eq!(first.as_deref(), Some("pause"), "that is what looking on keeps it from");
+            daemon.stop().await;
+            continue;
+        }
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        daemon.stop().await;
+        assert_eq!((posts(&tenant.server), posts(&server)), (0, 0));
+        assert!(tenant.server.log().len() > 5, "its state is asked with each reading");
+    }
 }
 
 /// A folder with a script, which is gone with this.

@@ -25,7 +25,7 @@ use crate::miner::session::{self, Bounds, Gate, Order, Session, SessionSpec, Sha
 use crate::miner::{Connection, Driver, Urgency};
 use crate::units::Watts;
 
-/// How long the exit policy waits for the miners' answers.
+/// How long the exit policy waits for the miners' answers; for those of pause hooks as much longer as they may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -52,6 +52,30 @@ impl Member {
         let report = self.session.report.borrow();
         let asleep = report.status.as_ref().is_some_and(|status| status.value.activity == Activity::Asleep);
         self.connection.pause.is_some() && asleep
+    }
+
+    /// How much longer than others it may take to answer, because a hook is asked.
+    fn hook(&self) -> Duration {
+        self.connection.pause.as_ref().map_or(Duration::ZERO, |pause| pause.timeout)
+    }
+
+    /// What became of a command, once that is known.
+    fn outcome(&self, sequence: u64) -> Option<Outcome> {
+        let report = self.session.report.borrow();
+        let delivery = report.delivery.as_ref().filter(|delivery| delivery.sequence == sequence)?;
+        (delivery.outcome != Outcome::InFlight).then(|| delivery.outcome.clone())
+    }
+
+    /// Whether its work is paused from here on, by all that is known, where it was told this last and that became of it.
+    fn stays_paused(&self, told: Option<(Target, Option<Outcome>)>) -> bool {
+        match told {
+            Some((Target::Power(_), Some(Outcome::Accepted))) => false,
+            // What was not refused may have been done.
+            Some((Target::Sleep, outcome)) => {
+                self.is_paused() || !matches!(outcome, Some(Outcome::Rejected(_)))
+            }
+            Some((Target::Power(_), _)) | None => self.is_paused(),
+        }
     }
 }
 
@@ -281,8 +305,14 @@ impl Fleet {
         Arc::new(stats::Stats(self.shared.metrics.clone()))
     }
 
-    /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and closes
-    /// all sessions. `sequence` is the number of the latest command; `leave` says for each miner what its limits leave it, and
+    /// How much longer than the miners' answers those of pause hooks may take at the end.
+    pub(super) fn hooks(&self) -> Duration {
+        let commanded = self.members.iter().filter(|member| member.commanded);
+        commanded.map(Member::hook).max().unwrap_or_default()
+    }
+
+    /// Does with the miners what the configuration wants at the end, waits a moment for their answers, and for those of pause hooks as
+    /// long as they may take, and closes all sessions. `sequence` is the number of the latest command; `leave` says for each miner what its limits leave it, and
     /// nothing is room for none. Whoever is left alone because somebody works on it is told nothing.
     pub async fn stop(mut self, exit: ExitPolicy, sequence: u64, leave: &[Leave], holds: &[HeldMiner]) {
         let left_alone = |index: usize| hold_of(holds, MinerId(index)) == Some(Hold::HandsOff);
@@ -297,28 +327,16 @@ impl Fleet {
             },
         };
         let mut last = sequence;
-        let mut waiting: Vec<(usize, u64)> = Vec::new();
+        let mut told: Vec<(usize, Target, u64)> = Vec::new();
         for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.commanded) {
             if let Some((target, urgency)) = target((index, member)) {
                 last += 1;
                 let order = Order { target, sequence: last, urgency };
                 member.session.order.send_replace(Some(order));
-                waiting.push((index, last));
+                told.push((index, target, last));
             }
         }
-        let total = waiting.len();
-        let paused = self.members.iter().enumerate();
-        let paused = paused.filter(|(index, member)| {
-            let told = waiting.iter().any(|(told, _)| told == index);
-            member.is_paused() && (exit == ExitPolicy::Sleep || !told)
-        });
-        let paused = paused.count();
-        if paused > 0 {
-            tracing::warn!(
-                servers = paused,
-                "their work stays paused until the daemon is there again, or somebody resumes it"
-            );
-        }
+        let total = told.len();
         let left = self.members.iter().filter(|member| member.commanded).count() - total;
         if exit == ExitPolicy::Restore && left > 0 {
             tracing::warn!(
@@ -327,22 +345,34 @@ impl Fleet {
             );
         }
         let mut refused = 0_usize;
-        let deadline = tokio::time::sleep(FAREWELL);
-        tokio::pin!(deadline);
+        let mut waiting = told.clone();
+        let clock = Clock::start();
         while !waiting.is_empty() {
-            tokio::select! {
-                () = &mut deadline => break,
-                () = tokio::time::sleep(LOOK) => {}
+            let asked = waiting.iter().filter_map(|(index, _, _)| self.members.get(*index));
+            let hooks = asked.map(Member::hook).max().unwrap_or_default();
+            if clock.now().since_start() >= FAREWELL + hooks {
+                break;
             }
-            waiting.retain(|(index, sequence)| {
-                let report =
-                    self.members.get(*index).map(|member| member.session.report.borrow().delivery.clone());
-                let ended = report.flatten().filter(|delivery| {
-                    delivery.sequence == *sequence && delivery.outcome != Outcome::InFlight
-                });
-                refused += usize::from(ended.as_ref().is_some_and(|end| end.outcome != Outcome::Accepted));
-                ended.is_none()
+            tokio::time::sleep(LOOK).await;
+            waiting.retain(|(index, _, sequence)| {
+                let outcome = self.members.get(*index).and_then(|member| member.outcome(*sequence));
+                refused += usize::from(outcome.as_ref().is_some_and(|end| *end != Outcome::Accepted));
+                outcome.is_none()
             });
+        }
+        let servers = self.members.iter().enumerate().filter(|(_, member)| member.connection.pause.is_some());
+        let paused = servers.filter(|(index, member)| {
+            let told = told.iter().find(|(other, _, _)| other == index);
+            let told = told.map(|(_, target, sequence)| (*target, member.outcome(*sequence)));
+            member.stays_paused(told)
+        });
+        let paused = paused.count();
+        if paused > 0 {
+            tracing::warn!(
+                servers = paused,
+                "their work is left paused, for all that is known, until a daemon that commands them is there again, or somebody \
+                 resumes it"
+            );
         }
         if total > 0 {
             let failed = waiting.len() + refused;
@@ -388,7 +418,8 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading};
+    use crate::control::snapshot::{Contact, Measured, MinerStatus, Reading, Rejection};
+    use crate::miner::pause::{Pause, Way};
 
     #[tokio::test]
     async fn a_session_that_ends_by_itself_is_named() {
@@ -426,6 +457,40 @@ mod tests {
             assert!(!waits(0) && waits(1), "what lowers goes on its way: {lead:?}");
             assert_eq!(fleet.shared.vouch.holds(at(160)), lead == Lead::Lowers);
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_did_not_say_that_it_goes_on_is_left_paused_and_so_is_whoever_may_have_been_paused() {
+        let config = crate::config::demo(crate::config::DEMO_NETWORK).unwrap();
+        let mut fleet = Fleet::start(&config, Clock::start()).unwrap();
+        assert_eq!(fleet.hooks(), Duration::ZERO);
+        let (reports, report) = watch::channel(MinerInput::PENDING);
+        let pause = Pause {
+            way: Way::Command(Vec::<String>::new().into()),
+            notice: Duration::ZERO,
+            timeout: Duration::from_secs(20),
+            lowest: Watts::whole(2_000),
+            draw: Watts::whole(500),
+        };
+        let member = fleet.members.first_mut().unwrap();
+        (member.connection.pause, member.commanded) = (Some(Arc::new(pause)), true);
+        member.session.report = report;
+        assert_eq!(fleet.hooks(), Duration::from_secs(20));
+        let stays = |told| fleet.members[0].stays_paused(told);
+        let (on, no) = (Target::Power(Watts::whole(2_000)), || Some(Outcome::Rejected(Rejection::Busy)));
+        // It runs.
+        assert!(!stays(None) && !stays(Some((on, None))) && !stays(Some((Target::Sleep, no()))));
+        for outcome in [None, Some(Outcome::Unknown), Some(Outcome::Accepted)] {
+            assert!(stays(Some((Target::Sleep, outcome))));
+        }
+        let value = MinerStatus { activity: Activity::Asleep, ..MinerStatus::default() };
+        let status = Some(Reading { value, at: Moment::START });
+        reports.send_replace(MinerInput { contact: Contact::Reachable, status, delivery: None });
+        assert!(stays(None) && stays(Some((Target::Sleep, no()))));
+        for outcome in [None, Some(Outcome::Unknown), no()] {
+            assert!(stays(Some((on, outcome))), "it is paused");
+        }
+        assert!(!stays(Some((on, Some(Outcome::Accepted)))));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use crate::miner::{Connection, DriverError, Endpoint};
 use crate::secret::Secret;
 use crate::tls::{self, Trust};
 
-/// The longest that its state is waited for: a reading waits no longer.
+/// The longest that its state is waited for.
 const STATE: Duration = Duration::from_secs(2);
 
 /// What the work does, by the hook's word.
@@ -187,6 +187,11 @@ impl Hook {
                 done.word().and_then(|word| State::named(&word)).ok_or_else(unknown)
             }
         }
+    }
+
+    /// That its state is not known, for it has not said it.
+    pub(super) fn unheard(&self) -> DriverError {
+        self.late(ASK_STATE, self.settings.timeout.min(STATE))
     }
 
     /// One request. What never left is a no, and so is everything but a success.

@@ -7,15 +7,22 @@
 //! | What is told | What is done |
 //! |---|---|
 //! | `Sleep` | the hook is asked to pause; at the same time the cap goes to the lowest, which is certain, whatever the hook says |
-//! | `Power`, paused or in doubt | the cap, then the hook is asked to resume: nobody comes back above what there is for them |
+//! | `Power`, paused | the cap, then the hook is asked to resume: nobody comes back above what there is for them |
+//! | `Power`, in doubt of what the hook was asked last | as paused; a shed is the cap alone |
 //! | `Power`, nothing heard of the hook yet | the hook is asked to resume, then the cap; a shed is the cap alone |
 //! | `Power`, running | the cap |
 //!
 //! - **Yes is not done.** A server is asleep while its hook says `paused` and its draw does not contradict; while it says `pausing`, it runs.
 //! - **Nothing is kept in memory alone.** The hook is asked for its state with each reading, so that whoever was paused before the daemon
 //!   was started is found paused, and is resumed by the control law.
+//! - **A pause that is called off is resumed, though it had not begun.** A hook may say yes and `running` until the work has heard of it:
+//!   for its notice and a minute `running` is no reason not to resume, unless `pausing` or `paused` came before it.
+//! - **In doubt a shed is the cap alone.** Whoever turns out to be paused then is asleep without having been told so: the control law
+//!   tells it its target once more (`Reapply`), and with that it is resumed.
+//! - **A reading does not wait for a hook that hangs.** What the hook said in the round before stands meanwhile (`asking`).
 //! - A hook that does not answer leaves it unknown what the server does: it counts at what it draws. Caps go on as ever.
 
+mod asking;
 mod command;
 mod hook;
 
@@ -26,15 +33,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::{Client, Url};
 
+use crate::clock::{Clock, Moment};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::identity::Identity;
 use crate::miner::{Connection, Driver, DriverError, Urgency};
 use crate::secret::Secret;
 use crate::tls::Trust;
 use crate::units::Watts;
+use asking::Asking;
 use hook::{Action, Hook};
 
 pub use hook::State;
+
+/// So long beyond its notice a hook that was asked to pause may say that the work runs, and pause it all the same.
+const HIDDEN: Duration = Duration::from_secs(60);
 
 /// How the work of a server is paused and resumed.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,12 +96,14 @@ impl fmt::Debug for Way {
 }
 
 /// What is known of what the work does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Known {
     /// The hook has never been heard.
     Nothing,
     /// Something was asked of it, and what came of that it has not said.
     Doubt,
+    /// It was asked at this moment to pause the work, may do so, and has not said yet that it does.
+    Asked(Moment),
     /// It said so last.
     Said(State),
 }
@@ -97,11 +111,13 @@ enum Known {
 /// A driver of a server, and the pause hook of whoever works on it.
 pub struct Paused {
     driver: Box<dyn Driver>,
-    hook: Hook,
+    hook: Arc<Hook>,
+    asking: Asking,
     settings: Arc<Pause>,
     name: Arc<str>,
+    clock: Clock,
     known: Known,
-    /// What was last logged as wrong with the hook, until it is well again.
+    /// What was last logged as wrong with the hook, without its numbers, until it is well again.
     complaint: Option<String>,
 }
 
@@ -113,21 +129,27 @@ impl Paused {
         settings: &Arc<Pause>,
         http: &Client,
     ) -> Self {
+        let clock = Clock::start();
+        let hook = Arc::new(Hook::new(connection, settings, http));
         Self {
             driver,
-            hook: Hook::new(connection, settings, http),
+            asking: Asking::new(&hook, clock),
+            hook,
             settings: Arc::clone(settings),
             name: Arc::clone(&connection.name),
+            clock,
             known: Known::Nothing,
             complaint: None,
         }
     }
 
     /// Logs what is wrong with the hook, once until it is another thing.
-    fn complain(&mut self, what: String) {
-        if self.complaint.as_ref() != Some(&what) {
+    fn complain(&mut self, what: &str) {
+        // What it draws, and what a hook counts, is another number with each reading.
+        let kind: String = what.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+        if self.complaint.as_ref() != Some(&kind) {
             tracing::warn!(miner = &*self.name, "its pause hook: {what}");
-            self.complaint = Some(what);
+            self.complaint = Some(kind);
         }
     }
 
@@ -145,7 +167,7 @@ impl Paused {
             Ok(State::Paused) => {
                 if let Some(power) = power.filter(|power| *power > most) {
                     // The draw is believed, and not the word.
-                    self.complain(format!("it says that the work is paused, and the server draws {power}"));
+                    self.complain(&format!("it says that the work is paused, and the server draws {power}"));
                     return status;
                 }
                 self.well();
@@ -168,30 +190,38 @@ impl Paused {
                     _ if idle => Activity::Fault(format!("its pause hook does not tell: {what}").into()),
                     _ => Activity::Unknown,
                 };
-                self.complain(what);
+                self.complain(&what);
                 MinerStatus { activity, ..status }
             }
         }
     }
 
-    /// Asks the hook to do something. Until it has said so, it is in doubt what came of it.
-    async fn tell(&mut self, action: Action) -> Result<(), DriverError> {
-        self.known = Known::Doubt;
-        let told = self.hook.tell(action).await?;
-        if let Some(state) = told {
-            self.known = Known::Said(state);
+    /// Takes in what the hook says of the state.
+    fn hear(&mut self, state: State) {
+        match (self.known, state) {
+            // It may say so still, and pause all the same.
+            (Known::Asked(at), State::Running)
+                if self.clock.now() - at < self.settings.notice + self.settings.timeout + HIDDEN => {}
+            _ => self.known = Known::Said(state),
         }
-        Ok(())
     }
 
     async fn resume(&mut self) -> Result<(), DriverError> {
-        self.tell(Action::Resume).await?;
+        // Until the hook has said yes, a pause may still come that it was asked for.
+        if !matches!(self.known, Known::Asked(_)) {
+            self.known = Known::Doubt;
+        }
+        self.asking.forget();
+        let told = self.hook.tell(Action::Resume).await?;
+        self.known = told.map_or(Known::Doubt, Known::Said);
         tracing::info!(miner = &*self.name, "asked its pause hook to resume the work");
         Ok(())
     }
 
     async fn pause(&mut self, urgency: Urgency) -> Result<(), DriverError> {
-        self.known = Known::Doubt;
+        let before = self.known;
+        self.known = Known::Asked(self.clock.now());
+        self.asking.forget();
         let lowest = Target::Power(self.settings.lowest);
         // Neither waits for the other: the cap is certain, and the notice runs.
         let (capped, told) = tokio::join!(self.driver.apply(lowest, urgency), self.hook.tell(Action::Pause));
@@ -205,8 +235,16 @@ impl Paused {
                 );
             }
         }
-        if let Some(state) = told? {
-            self.known = Known::Said(state);
+        match told {
+            Ok(Some(state)) => self.hear(state),
+            Ok(None) => {}
+            Err(error) => {
+                if matches!(error, DriverError::Rejected { .. }) {
+                    // Nothing has come of it; of what it was asked before that, all the same.
+                    self.known = if matches!(before, Known::Asked(_)) { before } else { Known::Doubt };
+                }
+                return Err(error);
+            }
         }
         tracing::info!(
             miner = &*self.name,
@@ -222,9 +260,10 @@ impl Paused {
 #[async_trait]
 impl Driver for Paused {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        let (status, said) = tokio::join!(self.driver.read(), self.hook.state());
-        if let Ok(state) = &said {
-            self.known = Known::Said(*state);
+        self.asking.ask().await;
+        let (status, said) = tokio::join!(self.driver.read(), self.asking.answer());
+        if let Ok(state) = said {
+            self.hear(state);
         }
         Ok(self.look(status?, said))
     }
@@ -235,14 +274,15 @@ impl Driver for Paused {
         }
         match (self.known, urgency) {
             // A shed waits for no hook that may be hanging: what is paused is told to go on when there is time.
-            (Known::Said(State::Running), _) | (Known::Nothing | Known::Doubt, Urgency::Shed) => {
+            (Known::Said(State::Running), _)
+            | (Known::Nothing | Known::Doubt | Known::Asked(_), Urgency::Shed) => {
                 self.driver.apply(target, urgency).await
             }
             (Known::Nothing, Urgency::Normal) => {
                 self.resume().await?;
                 self.driver.apply(target, urgency).await
             }
-            (Known::Said(State::Pausing | State::Paused) | Known::Doubt, _) => {
+            (Known::Said(State::Pausing | State::Paused) | Known::Doubt | Known::Asked(_), _) => {
                 self.driver.apply(target, urgency).await?;
                 self.resume().await
             }
@@ -266,6 +306,7 @@ impl Driver for Paused {
     }
 
     async fn close(&mut self) {
+        self.asking.forget();
         self.driver.close().await;
     }
 }
