@@ -386,7 +386,7 @@ async fn whoever_was_left_in_doubt_by_a_shed_is_told_again_by_the_law_and_resume
     let now = Moment::after_start(Duration::from_secs(100));
     let status = Some(Reading { value: status, at: now });
     let input = MinerInput { contact: Contact::Reachable, status, delivery: None };
-    let told = correction(&config.site.miners[0], &track, &input, false, now);
+    let told = correction(&config.site.miners[0], &track, &input, (false, Target::Sleep), now);
     assert_eq!(told, Some((power(3_200), Cause::Reapply)));
     // It draws less than that, so there is time (`Fleet::send`).
     bench.driver.apply(power(3_200), Urgency::Normal).await.unwrap();

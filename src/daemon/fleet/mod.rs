@@ -38,8 +38,8 @@ struct Member {
     silent_after: Duration,
     minimum: Watts,
     maximum: Watts,
-    /// The lowest that it can be told.
-    lowest: Target,
+    /// The lowest that it is told at the end; `None` where something was agreed: it stays as it is.
+    lowest: Option<Target>,
     /// It can be commanded at all.
     commanded: bool,
     session: Session,
@@ -102,6 +102,11 @@ enum Before {
     Same(Box<Member>),
     /// Nobody, or a session that ends; what it was told to shed and nobody knows of yet.
     Other(Option<Order>),
+}
+
+/// The lowest that is told at the end where everything is put to sleep.
+fn lowest(spec: &Miner) -> Option<Target> {
+    spec.contract.is_none().then(|| spec.lowest())
 }
 
 /// Whether a miner can be commanded: what is only read is left alone to the end.
@@ -181,7 +186,7 @@ impl Fleet {
                     Member {
                         minimum: spec.minimum(),
                         maximum: spec.maximum(),
-                        lowest: spec.lowest(),
+                        lowest: lowest(spec),
                         commanded: commanded(spec),
                         ..*member
                     }
@@ -233,7 +238,7 @@ impl Fleet {
             silent_after: spec.silent_after,
             minimum: spec.minimum(),
             maximum: spec.maximum(),
-            lowest: spec.lowest(),
+            lowest: lowest(spec),
             commanded: commanded(spec),
             session,
             cancel,
@@ -319,7 +324,7 @@ impl Fleet {
         let target = |(index, member): (usize, &Member)| match exit {
             ExitPolicy::Hold => None,
             _ if left_alone(index) => None,
-            ExitPolicy::Sleep => Some((member.lowest, Urgency::Shed)),
+            ExitPolicy::Sleep => member.lowest.map(|lowest| (lowest, Urgency::Shed)),
             ExitPolicy::Restore => match leave.get(index) {
                 Some(Leave::Highest) => Some((Target::Power(member.maximum), Urgency::Normal)),
                 Some(Leave::Lowest) => Some((Target::Power(member.minimum), Urgency::Normal)),
