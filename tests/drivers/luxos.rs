@@ -363,6 +363,20 @@ async fn a_command_without_an_answer_is_not_said_again() {
 }
 
 #[tokio::test]
+async fn a_profile_that_was_in_force_before_a_raise_without_an_answer_is_sent() {
+    let miner = Miner::start("2025.4").await;
+    let mut driver = miner.driver();
+    driver.read().await.unwrap();
+    miner.state.lock().unwrap().swallow = Some("profileset");
+    let error = driver.apply(power(2_500), Urgency::Normal).await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout { .. }), "{error}");
+    miner.state.lock().unwrap().swallow = None;
+    driver.apply(power(1_785), Urgency::Shed).await.unwrap();
+    let expected = ["logon", "profileset $,540MHz", "profileset $,415MHz", "logoff $"];
+    assert_eq!(miner.commands(), expected.map(|line| line.replace('$', &format!("{SESSION}1"))));
+}
+
+#[tokio::test]
 async fn every_refusal_has_its_reason() {
     for (code, msg, reason) in [
         (14, "Invalid command", Rejection::Unsupported),

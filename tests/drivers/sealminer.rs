@@ -194,6 +194,22 @@ async fn a_limit_whose_restart_was_lost_is_put_into_force_by_the_next_command() 
 }
 
 #[tokio::test]
+async fn a_limit_whose_answer_was_lost_is_put_into_force_by_the_next_command() {
+    let lost = Miner::start(|request| (request["command"] == "stats").then(|| stats(|_| ()))).await;
+    let mut driver = driver(&lost);
+    let error = driver.apply(power(2_800), Urgency::Shed).await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout { .. }), "{error}");
+    lost.answers(|request| {
+        Some(match request["command"].as_str() {
+            Some("stats") => stats(|row| row["Power Limit"] = json!(2_800)),
+            _ => b"RESTART".to_vec(),
+        })
+    });
+    driver.apply(power(2_800), Urgency::Shed).await.unwrap();
+    assert_eq!(commands(&lost), [limit(2_800), RESTART.to_owned()]);
+}
+
+#[tokio::test]
 async fn refusals_have_their_reason_and_no_restart_follows_a_refused_limit() {
     let body = |code: u32, msg: &str| {
         json!({"STATUS": [{"STATUS": "E", "When": 1, "Code": code, "Msg": msg}], "id": 1})

@@ -176,6 +176,21 @@ async fn a_preset_that_was_changed_by_hand_is_set_again() {
 }
 
 #[tokio::test]
+async fn a_preset_that_was_in_force_before_a_raise_without_an_answer_is_sent() {
+    let server = miner("1.2.6").await;
+    // Firmware that does not tell which one is active.
+    server.answer(&get("perf-summary"), Reply::new(404, ""));
+    let mut driver = driver(&server);
+    driver.apply(power(1_900), Urgency::Shed).await.unwrap();
+    server.state().swallow = Some("POST /api/v1/settings");
+    let error = driver.apply(power(2_450), Urgency::Normal).await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout { .. }), "{error}");
+    server.state().swallow = None;
+    driver.apply(power(1_900), Urgency::Shed).await.unwrap();
+    assert_eq!(posts(&server).len(), 3);
+}
+
+#[tokio::test]
 async fn a_preset_that_was_ignored_with_success_is_a_refusal() {
     let server = miner("1.2.6").await;
     let mut driver = driver(&server);

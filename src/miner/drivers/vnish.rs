@@ -456,12 +456,15 @@ impl Vnish {
                 }
             }
         };
+        if !throttle {
+            // Until it is read back: one whose answer is lost may have been taken or not.
+            self.preset = None;
+        }
         let reply = self.call(&request).await?;
         match &request {
             Request::Throttle(percent) => self.percent.accepted(*percent, power),
             Request::SetPreset(wanted) => {
                 // Success is also the answer to a preset that is ignored (pyasic); the settings tell.
-                self.preset = None;
                 let settings = self.call(&Request::Settings).await?;
                 let taken = match settings.pointer("/miner/overclock/preset") {
                     Some(Value::String(name)) => name.clone(),
