@@ -325,6 +325,20 @@ async fn firmware_that_takes_a_target_only_while_mining_is_woken_first() {
 }
 
 #[tokio::test]
+async fn a_target_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
+    let miner = Miner::start().await;
+    miner.details(|details| details["status"] = json!(3));
+    for status in [409, 204, 412] {
+        miner.command(status, "");
+    }
+    let told = miner.driver().apply(power(2_000), Urgency::Normal).await.unwrap_err();
+    assert!(
+        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn the_state_is_told_from_its_number_or_name() {
     for (state, expected) in [
         (json!(1), Activity::Starting),

@@ -274,6 +274,17 @@ async fn a_miner_that_takes_no_profile_in_its_sleep_is_woken_first() {
     miner.driver().apply(power(2_052), Urgency::Normal).await.unwrap();
     let expected = within(1, &["profileset $,465MHz", "curtail $,wakeup", "profileset $,465MHz"]);
     assert_eq!(miner.commands(), expected);
+    // What it refuses then is no refusal of the whole: it is awake by now.
+    let miner = Miner::start("2025.4").await;
+    miner.config("CurtailMode", "Sleep");
+    for words in ["Miner is curtailed", "Boards are on fire"] {
+        miner.next("profileset", no(400, words));
+    }
+    let told = miner.driver().apply(power(2_052), Urgency::Normal).await.unwrap_err();
+    assert!(
+        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
+        "{told}"
+    );
 }
 
 #[tokio::test]

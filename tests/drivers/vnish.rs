@@ -241,6 +241,19 @@ async fn sleep_is_a_pause_and_waking_sets_the_power_first() {
 }
 
 #[tokio::test]
+async fn a_throttle_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
+    let server = miner("1.3.4").await;
+    state(&server, "1.3.4", "stopped");
+    server.answer(&post("mining/throttle"), Reply::new(500, r#"{"err":"not now"}"#));
+    let told = driver(&server).apply(power(1_750), Urgency::Normal).await.unwrap_err();
+    assert!(
+        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
+        "{told}"
+    );
+    assert_eq!(server.count(&post("mining/resume")), 1);
+}
+
+#[tokio::test]
 async fn a_miner_that_was_stopped_and_not_paused_is_started() {
     // Refused, or accepted without effect.
     for refused in [true, false] {

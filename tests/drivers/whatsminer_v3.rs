@@ -344,6 +344,19 @@ async fn a_driver_that_has_read_nothing_yet_looks_before_it_wakes() {
 }
 
 #[tokio::test]
+async fn a_percent_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
+    let miner = Miner::start().await;
+    miner.answer("get.device.info", "20251209.16/get_device_info_stopped");
+    miner.command("ok");
+    miner.command("no_permission");
+    let told = miner.driver().apply(power(1_800), Urgency::Normal).await.unwrap_err();
+    assert!(
+        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn every_refusal_has_its_reason() {
     for (file, reason) in [
         ("fail", Rejection::WrongState),

@@ -574,7 +574,10 @@ impl Luxos {
         if let Some(config) = &mut self.config {
             config.asleep = false;
         }
-        if early { Ok(()) } else { self.set_power(power, &config).await }
+        if early {
+            return Ok(());
+        }
+        self.set_power(power, &config).await.map_err(|error| self.place.halfway("it was woken", error))
     }
 }
 

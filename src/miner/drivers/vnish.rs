@@ -622,7 +622,11 @@ impl Driver for Vnish {
         if let Some(state) = &mut self.state {
             "starting".clone_into(&mut state.name);
         }
-        if early { Ok(()) } else { self.set_power(power, throttle, true).await }
+        if early {
+            return Ok(());
+        }
+        let set = self.set_power(power, throttle, true).await;
+        set.map_err(|error| self.web.place().halfway("it was woken", error))
     }
 
     async fn prove_account(&mut self) -> Result<bool, DriverError> {

@@ -146,6 +146,12 @@ impl Place {
         DriverError::Rejected { endpoint: self.endpoint.clone(), exchange, reason }
     }
 
+    /// It failed after something was done: a refusal of the rest is none of the whole, and it is not known what stands.
+    pub fn halfway(&self, done: &str, error: DriverError) -> DriverError {
+        let DriverError::Rejected { exchange, .. } = error else { return error };
+        self.malformed(exchange, format!("{done}, and then: {error}"))
+    }
+
     /// The miner said no in words of its own, which are bounded and freed of secrets first.
     pub fn other(&self, exchange: &'static str, text: &str, secrets: &[&str]) -> DriverError {
         self.rejected(exchange, Rejection::Other(Arc::from(words(text, secrets))))

@@ -8,6 +8,8 @@ use crate::miner::DriverError;
 
 /// How far a limit that reads back may lie from what was asked for, in milliwatts: the driver counts in steps of its own.
 const CLOSE: u32 = 500;
+/// What was done where the rest of an order fails.
+const BEGUN: &str = "some limits were set";
 
 impl Zeusd {
     /// Sets the limits for a power of the whole server, in watts.
@@ -77,14 +79,14 @@ impl Zeusd {
                     begun |= ids.iter().any(|id| !more.contains_key(id));
                     failures.extend(more);
                 }
-                Err(error) if begun => return Err(self.half(&error)),
+                Err(error) if begun => return Err(self.daemon.place().halfway(BEGUN, error)),
                 Err(error) => return Err(error),
             }
         }
         let ids: Vec<u16> = self.known.gpus.iter().map(|gpu| gpu.id).collect();
         let (limits, unread) = match self.of_each(Request::Limits, &ids).await {
             Ok(read) => read,
-            Err(error) if begun => return Err(self.half(&error)),
+            Err(error) if begun => return Err(self.daemon.place().halfway(BEGUN, error)),
             Err(error) => return Err(error),
         };
         for gpu in &mut self.known.gpus {
@@ -115,11 +117,5 @@ impl Zeusd {
         }
         let text = format!("{} of {} limits stand; {why}", wishes.len() - failed, self.known.gpus.len());
         Err(self.daemon.place().malformed(name, text))
-    }
-
-    /// Some limits may be set and some not: a refusal of the rest is not one of the whole.
-    fn half(&self, error: &DriverError) -> DriverError {
-        let name = Request::SetLimit.path();
-        self.daemon.place().malformed(name, format!("some limits were set, and then: {error}"))
     }
 }
