@@ -54,6 +54,27 @@ async fn a_life_of_reading_lowering_raising_and_no_sleep() {
 }
 
 #[tokio::test]
+async fn a_shed_raises_no_processor_and_an_order_that_has_time_does() {
+    let bench = bench().await;
+    driver(&bench).apply(power(2_000), Urgency::Shed).await.unwrap();
+    let mut driver = driver(&bench);
+    driver.apply(power(2_400), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 2_000));
+    driver.apply(power(2_400), Urgency::Normal).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 2_400));
+}
+
+#[tokio::test]
+async fn lower_than_its_lowest_is_no_refusal_where_that_moved_it() {
+    let bench = bench().await;
+    let mut driver = driver(&bench);
+    let words = half(driver.apply(power(1_000), Urgency::Normal).await);
+    assert!(words.contains("as low as that"), "{words}");
+    assert!(is_at(&driver.read().await.unwrap(), 1_700));
+    assert_eq!(rejection(driver.apply(power(1_000), Urgency::Normal).await), Rejection::OutOfRange);
+}
+
+#[tokio::test]
 async fn a_processor_that_refuses_is_counted_at_what_it_has() {
     let bench = bench().await;
     let mut driver = driver(&bench);
