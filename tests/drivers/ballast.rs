@@ -14,7 +14,7 @@ use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::sim::miner::{Fault, FaultKind};
 use ballast::units::{Hashrate, Watts};
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{MISBEHAVIOURS, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection};
 use serde_json::{Value, json};
 use sim_bench::Bench;
 
@@ -79,17 +79,6 @@ impl Bed {
         let log = self.server.log();
         let sent = log.iter().filter(|seen| !seen.line.starts_with("GET"));
         sent.map(|seen| format!("{} {}", seen.line, seen.body).trim_end().to_owned()).collect()
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
     }
 }
 

@@ -19,7 +19,7 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Endpoint, Urge
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, misbehaving, nobody};
+use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, misbehaving, nobody, power, rejection};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim_bench::Bench;
@@ -108,17 +108,6 @@ fn reach(device: &str, address: SocketAddr) -> Connection {
 
 fn generic(device: &str, address: SocketAddr) -> Generic {
     Generic::new(&reach(device, address), &http_client().unwrap())
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
 }
 
 #[test]

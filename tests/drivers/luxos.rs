@@ -15,7 +15,9 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency};
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::{Hashrate, Watts};
 use bench::Bench;
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, connection, fixture, malformed, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,17 +166,6 @@ impl State {
     }
 }
 
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
 /// A command in its session: log on, write, log off.
 fn within(session: u32, lines: &[&str]) -> Vec<String> {
     let mut all = vec!["logon".to_owned()];
@@ -280,11 +271,8 @@ async fn a_miner_that_takes_no_profile_in_its_sleep_is_woken_first() {
     for words in ["Miner is curtailed", "Boards are on fire"] {
         miner.next("profileset", no(400, words));
     }
-    let told = miner.driver().apply(power(2_052), Urgency::Normal).await.unwrap_err();
-    assert!(
-        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
-        "{told}"
-    );
+    let words = malformed(miner.driver().apply(power(2_052), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
 }
 
 #[tokio::test]

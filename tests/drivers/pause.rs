@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ballast::config::{self, Options, Secrets};
 use ballast::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use ballast::miner::pause::{Pause, Paused, State, Way};
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::secret::Secret;
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{Misbehaviour, connection, misbehaving, nobody};
+use drivers_support::{Misbehaviour, connection, example, hall, misbehaving, nobody, power};
 use serde_json::{Value, json};
 
 const LOWEST: i32 = 3_000;
@@ -102,10 +101,6 @@ impl Bench {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 fn over_http(url: &str) -> Way {
@@ -403,14 +398,9 @@ async fn a_command_that_leaves_somebody_behind_is_answered_at_once_and_nobody_st
 
 #[test]
 fn the_hook_of_the_guide_is_read() {
-    let guide = include_str!("../../docs/guide/ai-halls.md");
-    let block = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let pinned = format!("certificate = \"sha256:{}\"", "ab".repeat(32));
-    let block = block.replace("ca = \"bmc-ca.pem\"", &pinned);
-    let head = "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"30 kW\"\n";
-    let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    let config = config::parse(&format!("{head}{block}"), Path::new("site.toml"), &options)
-        .unwrap_or_else(|errors| panic!("{errors}"));
+    let servers = example(include_str!("../../docs/guide/ai-halls.md"));
+    let config = hall(&servers.replace("ca = \"bmc-ca.pem\"", &pinned));
     assert_eq!(config.site.miners.len(), 8);
     assert!(
         config.site.miners.iter().all(|server| server.sleeps && server.notice == Duration::from_secs(30))

@@ -12,7 +12,9 @@ use ballast::miner::drivers::sealminer::SealMiner;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::sim::miner::{Fault, FaultKind, MinerState};
 use ballast::units::{Hashrate, Watts};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use drivers_tcp::Miner;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -45,17 +47,6 @@ fn commands(miner: &Miner) -> Vec<String> {
     let log = miner.log();
     let writes = log.iter().filter(|request| request["command"] != "stats");
     writes.map(ToString::to_string).collect()
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 const SUSPEND: &str = r#"{"command":"ascset","parameter":"0,suspend"}"#;

@@ -13,8 +13,11 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_
 use ballast::sim::miner::{Fault, FaultKind, Initial, MinerState};
 use ballast::units::{Hashrate, Watts};
 use bench::Bench;
-use drivers_antminer::{Reply, Seen, Server, power, rejection};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_antminer::{Reply, Seen, Server};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, malformed, misbehaving, nobody, power,
+    rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -245,11 +248,8 @@ async fn a_throttle_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
     let server = miner("1.3.4").await;
     state(&server, "1.3.4", "stopped");
     server.answer(&post("mining/throttle"), Reply::new(500, r#"{"err":"not now"}"#));
-    let told = driver(&server).apply(power(1_750), Urgency::Normal).await.unwrap_err();
-    assert!(
-        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
-        "{told}"
-    );
+    let words = malformed(driver(&server).apply(power(1_750), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
     assert_eq!(server.count(&post("mining/resume")), 1);
 }
 

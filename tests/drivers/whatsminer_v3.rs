@@ -13,7 +13,10 @@ use ballast::miner::drivers::whatsminer_crypto::v3_token;
 use ballast::miner::drivers::whatsminer_v3::WhatsminerV3;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::units::{Hashrate, Watts};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, malformed, misbehaving, nobody, power,
+    rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,17 +176,6 @@ impl State {
         bytes.extend(frame(&answer));
         bytes
     }
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 #[tokio::test]
@@ -349,11 +341,8 @@ async fn a_percent_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
     miner.answer("get.device.info", "20251209.16/get_device_info_stopped");
     miner.command("ok");
     miner.command("no_permission");
-    let told = miner.driver().apply(power(1_800), Urgency::Normal).await.unwrap_err();
-    assert!(
-        matches!(&told, DriverError::Malformed { reason, .. } if reason.starts_with("it was woken")),
-        "{told}"
-    );
+    let words = malformed(miner.driver().apply(power(1_800), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
 }
 
 #[tokio::test]

@@ -2,18 +2,19 @@
 
 use crate::drivers_rest;
 use crate::drivers_support;
-use crate::redfish::{power, range, rejection, said};
+use crate::redfish::{range, said};
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ballast::config::{self, Options, Secrets};
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
 use ballast::miner::drivers::zeusd::Zeusd;
 use ballast::miner::{Connection, Driver, DriverError, DriverKind, Gpus, Urgency, http_client};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, PASSWORD, connection, example, fixture, hall, malformed, misbehaving, nobody, power,
+    rejection,
+};
 use serde_json::{Value, json};
 
 /// A server that says what is in files, and takes over the limits that are set.
@@ -125,13 +126,6 @@ fn writes(server: &Server) -> Vec<String> {
     let log = server.log();
     let written = log.iter().filter_map(|seen| seen.line.strip_prefix("POST /gpu/set_power_limit?"));
     written.map(str::to_owned).collect()
-}
-
-fn malformed(result: Result<(), DriverError>) -> String {
-    match result {
-        Err(DriverError::Malformed { reason, .. }) => reason,
-        other => panic!("expected that nothing is known, got {other:?}"),
-    }
 }
 
 fn fault(activity: &Activity) -> &str {
@@ -333,14 +327,7 @@ async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no
 #[test]
 fn the_server_of_the_guide_goes_into_a_site() {
     let guide = include_str!("../../docs/guide/miners.md");
-    let section = guide.split("## Servers by a daemon on them").nth(1).unwrap();
-    let block = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let text = format!(
-        "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"7 kW\"\n{block}"
-    );
-    let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    let config =
-        config::parse(&text, Path::new("site.toml"), &options).unwrap_or_else(|words| panic!("{words}"));
+    let config = hall(example(guide.split("## Servers by a daemon on them").nth(1).unwrap()));
     let connection = &config.miners[0];
     assert_eq!((connection.driver, connection.endpoint.port), (DriverKind::Zeusd, 4938));
     assert_eq!(connection.gpus.as_ref().unwrap().base, Watts::whole(1_200));

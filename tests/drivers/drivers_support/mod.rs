@@ -1,10 +1,13 @@
 //! What the driver tests share: fixtures, connections to loopback, and ways in which a server misbehaves.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
+use ballast::config::{self, Config, Options, Secrets};
+use ballast::control::snapshot::{Rejection, Target};
+use ballast::miner::{Connection, Credentials, DriverError, DriverKind, Endpoint};
 use ballast::secret::Secret;
 use ballast::units::Watts;
 use tokio::io::AsyncWriteExt;
@@ -30,6 +33,38 @@ pub fn connection(driver: DriverKind, address: SocketAddr) -> Connection {
         pause: None,
         rated_is_told: true,
     }
+}
+
+pub fn power(watts: i32) -> Target {
+    Target::Power(Watts::whole(watts))
+}
+
+pub fn rejection(result: Result<(), DriverError>) -> Rejection {
+    match result {
+        Err(DriverError::Rejected { reason, .. }) => reason,
+        other => panic!("expected a rejection, got {other:?}"),
+    }
+}
+
+/// The words of an order of which nobody knows what came of it.
+pub fn malformed(result: Result<(), DriverError>) -> String {
+    match result {
+        Err(DriverError::Malformed { reason, .. }) => reason,
+        other => panic!("expected that nothing is known, got {other:?}"),
+    }
+}
+
+/// The first configuration in a text of the guide.
+pub fn example(text: &str) -> &str {
+    text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap()
+}
+
+/// A site that only observes, with these servers in its hall.
+pub fn hall(servers: &str) -> Config {
+    let site = "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"30 kW\"\n";
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    config::parse(&format!("{site}{servers}"), Path::new("site.toml"), &options)
+        .unwrap_or_else(|words| panic!("{words}"))
 }
 
 /// What a server sends in place of an answer.
