@@ -9,6 +9,7 @@ use ballast::config::{self, Config, Options, Secrets};
 use ballast::control::snapshot::{Rejection, Target};
 use ballast::miner::{Connection, Credentials, DriverError, DriverKind, Endpoint};
 use ballast::secret::Secret;
+use ballast::sim::{Simulation, Truth};
 use ballast::units::Watts;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +66,17 @@ pub fn hall(servers: &str) -> Config {
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
     config::parse(&format!("{site}{servers}"), Path::new("site.toml"), &options)
         .unwrap_or_else(|words| panic!("{words}"))
+}
+
+/// Waits until something holds of a simulated site; fails after so many seconds.
+pub async fn until(simulation: &Simulation, what: &str, seconds: u32, holds: impl Fn(&Truth) -> bool) {
+    for _ in 0..seconds * 10 {
+        if holds(&simulation.truth()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{what}: not within {seconds} s; the fleet draws {}", simulation.truth().fleet);
 }
 
 /// What a server sends in place of an answer.
