@@ -16,7 +16,6 @@ use crate::clock::{Clock, Moment};
 use crate::control::snapshot::Rejection;
 use crate::miner::reply::fields;
 use crate::miner::wire::Place;
-use crate::miner::wire::stream::Secure;
 use crate::miner::wire::web::{Answer, Web};
 use crate::miner::{Connection, DriverError};
 
@@ -82,15 +81,7 @@ impl Bmc {
                 place,
                 Some("its certificate is not known; write certificate = \"sha256:…\" or ca = \"FILE\""),
             ),
-            Some(trust) => {
-                match trust.config().ok().and_then(|config| Secure::new(&connection.endpoint.host, config)) {
-                    Some(secure) => (place.over_tls(secure), None),
-                    None => (
-                        place,
-                        Some("TLS cannot be prepared for it; check `certificate`, `ca` and its address"),
-                    ),
-                }
-            }
+            Some(trust) => place.over_tls(trust.config()),
         };
         let account = connection.credentials.as_ref().map(|account| {
             let name = account.username.clone().unwrap_or_else(|| username.to_owned());
