@@ -10,9 +10,7 @@ use ballast::miner::drivers::redfish::Redfish;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{
-    MISBEHAVIOURS, PASSWORD, connection, example, fixture, hall, misbehaving, nobody, power, rejection,
-};
+use drivers_support::{connection, example, fails_on_the_wire, fixture, hall, power, rejection};
 use serde_json::{Value, json};
 
 const ENVIRONMENT: &str = "/redfish/v1/Chassis/1U/EnvironmentMetrics";
@@ -206,15 +204,7 @@ async fn without_a_certificate_nothing_leaves_this_machine() {
 
 #[tokio::test]
 async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no_secret() {
-    for how in MISBEHAVIOURS {
-        let address = misbehaving(how).await;
-        let mut driver = Redfish::new(&connection(DriverKind::Redfish, address), &http_client().unwrap());
-        let error = driver.read().await.unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()) && !error.contains(PASSWORD), "{error}");
-        assert!(driver.apply(Target::Sleep, Urgency::Shed).await.is_err());
-    }
-    let mut driver = Redfish::new(&connection(DriverKind::Redfish, nobody().await), &http_client().unwrap());
-    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
+    fails_on_the_wire(DriverKind::Redfish).await;
 }
 
 #[test]

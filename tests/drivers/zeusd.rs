@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
 use ballast::miner::drivers::zeusd::Zeusd;
-use ballast::miner::{Connection, Driver, DriverError, DriverKind, Gpus, Urgency, http_client};
+use ballast::miner::{Connection, Driver, DriverKind, Gpus, Urgency, http_client};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
 use drivers_support::{
-    MISBEHAVIOURS, PASSWORD, connection, example, fixture, hall, malformed, misbehaving, nobody, power,
-    rejection,
+    PASSWORD, connection, example, fails_on_the_wire, fixture, hall, malformed, power, rejection,
 };
 use serde_json::{Value, json};
 
@@ -313,15 +312,7 @@ async fn without_a_token_nothing_is_set() {
 
 #[tokio::test]
 async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no_secret() {
-    for how in MISBEHAVIOURS {
-        let address = misbehaving(how).await;
-        let mut driver = Zeusd::new(&connection(DriverKind::Zeusd, address), &http_client().unwrap());
-        let error = driver.read().await.unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()) && !error.contains(PASSWORD), "{error}");
-        assert!(driver.apply(Target::Sleep, Urgency::Shed).await.is_err());
-    }
-    let mut driver = Zeusd::new(&connection(DriverKind::Zeusd, nobody().await), &http_client().unwrap());
-    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
+    fails_on_the_wire(DriverKind::Zeusd).await;
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ballast::config::{self, Config, Options, Secrets};
 use ballast::control::snapshot::{Rejection, Target};
-use ballast::miner::{Connection, Credentials, DriverError, DriverKind, Endpoint};
+use ballast::miner::{
+    Connection, Credentials, DriverError, DriverKind, Endpoint, Urgency, driver, http_client,
+};
 use ballast::secret::Secret;
 use ballast::sim::{Simulation, Truth};
 use ballast::units::Watts;
@@ -131,6 +133,19 @@ async fn misbehave(mut stream: TcpStream, how: Misbehaviour) {
             while stream.write_all(&block).await.is_ok() {}
         }
     }
+}
+
+/// Whatever goes wrong on the wire is an error that names the place and no secret.
+pub async fn fails_on_the_wire(kind: DriverKind) {
+    let at = |address| driver(&connection(kind, address), &http_client().unwrap());
+    for how in MISBEHAVIOURS {
+        let address = misbehaving(how).await;
+        let mut driver = at(address);
+        let error = driver.read().await.unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()) && !error.contains(PASSWORD), "{error}");
+        assert!(driver.apply(Target::Sleep, Urgency::Shed).await.is_err());
+    }
+    assert!(matches!(at(nobody().await).read().await, Err(DriverError::Unreachable { .. })));
 }
 
 /// An address on which nobody listens.
