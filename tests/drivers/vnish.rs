@@ -203,6 +203,10 @@ async fn a_preset_that_was_ignored_with_success_is_a_refusal() {
     // The same as a number.
     server.answer(&get("settings"), Reply::ok(r#"{"miner":{"overclock":{"preset":2400}}}"#));
     driver.apply(power(2_450), Urgency::Shed).await.unwrap();
+    // What cannot be read back is neither a yes nor a refusal.
+    server.answer(&get("settings"), Reply::new(500, ""));
+    let words = malformed(driver.apply(power(1_900), Urgency::Shed).await);
+    assert!(words.starts_with("it said yes"), "{words}");
     // A miner without any tuned preset is told so.
     server.answer(&get("autotune/presets"), Reply::ok("[]"));
     let reason = rejection(driver.apply(power(2_450), Urgency::Shed).await);

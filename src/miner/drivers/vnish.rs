@@ -465,7 +465,8 @@ impl Vnish {
             Request::Throttle(percent) => self.percent.accepted(*percent, power),
             Request::SetPreset(wanted) => {
                 // Success is also the answer to a preset that is ignored (pyasic); the settings tell.
-                let settings = self.call(&Request::Settings).await?;
+                let settings = self.call(&Request::Settings).await;
+                let settings = settings.map_err(|error| self.web.place().halfway("it said yes", error))?;
                 let taken = match settings.pointer("/miner/overclock/preset") {
                     Some(Value::String(name)) => name.clone(),
                     Some(Value::Number(name)) => name.to_string(),
