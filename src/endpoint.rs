@@ -14,7 +14,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether it is of this machine, so that what is sent in the clear meets nobody on its way.
     pub fn is_here(&self) -> bool {
-        self.host == "localhost" || self.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        is_here(&self.host)
     }
 
     /// Opens a connection, without a time limit of its own. How names are looked up is told in `names`.
@@ -28,6 +28,11 @@ impl Endpoint {
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }
+}
+
+/// Whether a name or an address, without brackets, is of this machine.
+pub fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 impl std::fmt::Display for Endpoint {

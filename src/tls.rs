@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reqwest::redirect::Policy;
 use reqwest::retry;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -166,8 +166,8 @@ impl Trust {
             Self::Authority(pem) => config(Some(pem), None),
             Self::Pinned(fingerprint) => {
                 ready();
-                let provider = Arc::new(rustls::crypto::ring::default_provider());
-                let verifier = Pinned { fingerprint: *fingerprint, provider };
+                let known = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+                let verifier = Pinned { fingerprint: *fingerprint, known };
                 let builder = ClientConfig::builder().dangerous();
                 Ok(builder.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
             }
@@ -179,7 +179,8 @@ impl Trust {
 #[derive(Debug)]
 struct Pinned {
     fingerprint: Fingerprint,
-    provider: Arc<CryptoProvider>,
+    /// How what is signed is verified.
+    known: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Pinned {
@@ -204,8 +205,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
+        verify_tls12_signature(message, certificate, signed, &self.known)
     }
 
     fn verify_tls13_signature(
@@ -214,12 +214,11 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
+        verify_tls13_signature(message, certificate, signed, &self.known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.known.supported_schemes()
     }
 }
 

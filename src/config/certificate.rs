@@ -69,18 +69,11 @@ pub(super) fn must_be_known(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use crate::config::{Options, Secrets, parse};
+    use crate::config::testing::server;
     use crate::tls::Trust;
 
     fn read(address: &str, driver: &str, more: &str) -> Result<Option<Trust>, String> {
-        let text = format!(
-            "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.pcc]\n[limits.cap]\ncircuit = \"pcc\"\nminers = \"2 kW\"\n[miners.gpu-1]\ndriver = \"{driver}\"\ncircuit = \"pcc\"\naddress = \"{address}\"\n\
-             minimum = \"1 kW\"\nmaximum = \"2 kW\"\nnameplate = \"2.2 kW\"\n{more}\n"
-        );
-        let options = Options { secrets: Secrets::Skip, ..Options::default() };
-        let config = parse(&text, Path::new("site.toml"), &options).map_err(|errors| errors.to_string())?;
+        let config = server(driver, address, more)?;
         Ok(config.miners.into_iter().next().and_then(|miner| miner.certificate))
     }
 

@@ -95,18 +95,11 @@ pub(super) fn fit(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use crate::config::{Options, Secrets, parse};
+    use crate::config::testing::server;
     use crate::miner::Gpus;
 
     fn read(driver: &str, more: &str) -> Result<Option<Gpus>, String> {
-        let text = format!(
-            "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.pcc]\n[limits.cap]\ncircuit = \"pcc\"\nminers = \"2 kW\"\n[miners.gpu-1]\ndriver = \"{driver}\"\ncircuit = \"pcc\"\naddress = \"10.0.0.9\"\n\
-             minimum = \"1 kW\"\nmaximum = \"2 kW\"\nnameplate = \"2.2 kW\"\n{more}\n"
-        );
-        let options = Options { secrets: Secrets::Skip, ..Options::default() };
-        let config = parse(&text, Path::new("site.toml"), &options).map_err(|errors| errors.to_string())?;
+        let config = server(driver, "10.0.0.9", more)?;
         Ok(config.miners.into_iter().next().and_then(|miner| miner.gpus))
     }
 

@@ -32,11 +32,6 @@ pub(super) fn sizes(driver: DriverKind, keys: &Keys, report: &Report<'_>) {
     }
 }
 
-/// Whether a driver speaks with a server.
-pub(super) const fn is_server(driver: DriverKind) -> bool {
-    matches!(driver, DriverKind::Redfish | DriverKind::Zeusd)
-}
-
 /// What is left of the work of a server under a cap, as shares of all of it, by the share of its highest power: about the middle of
 /// what was measured with eight workloads on processors of 400 W, straightened to be concave. Below half it falls off steeply, which
 /// is why a server goes no lower unless it is told to. Any hall differs; the order within a class is all that hangs on it.
@@ -74,8 +69,8 @@ impl ClassKeys {
         (lowest, highest): (Watts, Watts),
         report: &Report<'_>,
     ) -> (LoadClass, Option<Watts>) {
-        let usual = if is_server(driver) { LoadClass::Throttle } else { LoadClass::Miner };
-        if !is_server(driver) {
+        let usual = if driver.is_server() { LoadClass::Throttle } else { LoadClass::Miner };
+        if !driver.is_server() {
             for span in [self.class.map(|at| at.span), self.contract.map(|at| at.span)].into_iter().flatten()
             {
                 report.error(

@@ -391,7 +391,7 @@ fn template(
         keys,
         response.response(traits.response),
         &traits,
-        members::is_server(driver),
+        driver.is_server(),
         report,
     );
 
@@ -436,7 +436,7 @@ fn template(
             points: curve.points,
             class,
             contract,
-            sleeps: !members::is_server(driver) || pause.is_some(),
+            sleeps: !driver.is_server() || pause.is_some(),
             notice: pause.as_ref().map_or(Duration::ZERO, |pause| pause.notice),
             answer_within: pause.as_ref().map_or(Duration::ZERO, |pause| pause.timeout),
             sleep: pause.as_ref().map_or(curve.sleep, |pause| pause.draw),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::diagnostic::{At, Report};
-use super::members::is_server;
 use super::models::MOST_MINER_POWER;
 use super::reader::{Table, Wrong, text_of};
 use super::secrets::Store;
@@ -130,7 +129,7 @@ pub(super) fn fit(
     report: &Report<'_>,
 ) -> Option<Arc<Pause>> {
     let At { value: keys, span } = keys?;
-    if !is_server(driver) {
+    if !driver.is_server() {
         report.error(
             *span,
             format!("{title} is no server"),

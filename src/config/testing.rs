@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Options, parse};
+use super::{Config, Options, Secrets, parse};
 use crate::control::site::Site;
 
 /// Miners `m0`, `m1` … below a metered root that may not import.
@@ -42,4 +42,17 @@ addresses = [\"127.0.1.1-127.0.1.200\"]
         miner.name = format!("m{number}");
     }
     site
+}
+
+/// A site with one server, and this more of it.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn server(driver: &str, address: &str, more: &str) -> Result<Config, String> {
+    let text = format!(
+        "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.pcc]\n[limits.cap]\ncircuit = \"pcc\"\nminers = \"2 kW\"\n[miners.gpu-1]\ndriver = \"{driver}\"\ncircuit = \"pcc\"\naddress = \"{address}\"\n\
+         minimum = \"1 kW\"\nmaximum = \"2 kW\"\nnameplate = \"2.2 kW\"\n{more}\n"
+    );
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    parse(&text, Path::new("site.toml"), &options).map_err(|errors| errors.to_string())
 }

@@ -1,13 +1,13 @@
 //! Addresses of the web, wherever a section has one.
 
 use std::io::{self, Read as _};
-use std::net::IpAddr;
 use std::path::Path;
 
 use reqwest::Url;
 
 use super::diagnostic::{At, Report};
 use super::reader::{Wrong, shorten};
+use crate::endpoint;
 
 /// More than any file of certificates has, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -34,10 +34,7 @@ pub(super) fn http(text: &str) -> Result<Url, Wrong> {
 
 /// Whether it leads to this machine, so that what is sent in the clear meets nobody on its way.
 pub(super) fn is_here(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-    })
+    url.host_str().is_some_and(|host| endpoint::is_here(host.trim_matches(['[', ']'])))
 }
 
 /// Reads a file of certificates (PEM), of authorities or our own.

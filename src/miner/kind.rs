@@ -157,6 +157,11 @@ impl DriverKind {
         self.about().needs_password
     }
 
+    /// Whether it speaks with a server, which goes to its lowest power where a miner sleeps.
+    pub const fn is_server(self) -> bool {
+        matches!(self, Self::Redfish | Self::Zeusd)
+    }
+
     /// The driver of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)

@@ -1,14 +1,14 @@
 //! The demo's AI hall and its miners behind the real daemon, when the relay of the utility asks for a lot less: servers take their
 //! limits by both ways, and those that have their power by contract keep it.
 
-use std::time::Duration;
+use crate::drivers_support::until;
 
 use ballast::clock::Clock;
 use ballast::config::{self, DemoFleet};
 use ballast::control::site::LoadClass;
 use ballast::daemon::Daemon;
 use ballast::sim::jobs::Throughput;
-use ballast::sim::{Scenario, Simulation, Truth};
+use ballast::sim::{Scenario, Simulation};
 use tokio_util::sync::CancellationToken;
 
 /// More than all can draw; after ten seconds the relay speaks for as long as anybody looks.
@@ -35,16 +35,6 @@ at = "10s"
 contact = { source = "utility", name = "a-lot-less" }
 "#;
 
-async fn until(simulation: &Simulation, what: &str, holds: impl Fn(&Truth) -> bool) {
-    for _ in 0..1_500 {
-        if holds(&simulation.truth()) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{what}: not within minutes; the fleet draws {}", simulation.truth().fleet);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_relay_asks_for_a_lot_less_and_who_has_a_contract_goes_on() {
     let mut config = config::demo_fleet(DemoFleet::Ai, 93).unwrap();
@@ -58,7 +48,7 @@ async fn the_relay_asks_for_a_lot_less_and_who_has_a_contract_goes_on() {
     assert!(simulation.truth().circuits[hall].get() > 78e3, "all servers work");
     let daemon = Daemon::start(config, clock).await.unwrap();
 
-    until(&simulation, "all draw what the relay allows", |truth| truth.fleet.get() < 74e3).await;
+    until(&simulation, "all draw what the relay allows", 150, |truth| truth.fleet.get() < 74e3).await;
     let drawn = simulation.truth().circuits[hall].get();
     assert!((40e3..74e3).contains(&drawn), "the hall draws {drawn} W");
     let work = Throughput::of(&site, &simulation.truth().work).unwrap();

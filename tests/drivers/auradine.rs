@@ -14,7 +14,9 @@ use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::{Hashrate, Watts};
 use drivers_http::HttpMiner;
 use drivers_sim::Sim;
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,17 +61,6 @@ fn commands(miner: &HttpMiner) -> Vec<String> {
 
 fn logins(miner: &HttpMiner) -> usize {
     miner.commands().len() - commands(miner).len()
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 #[tokio::test]

@@ -14,7 +14,9 @@ use ballast::miner::drivers::avalon::Avalon;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::units::{Hashrate, Watts};
 use drivers_sim::Sim;
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -116,17 +118,6 @@ impl State {
         let unknown = br#"{"STATUS":[{"STATUS":"E","When":1,"Code":14,"Msg":"Invalid command"}],"id":1}"#;
         Some(self.answers.get(&command).cloned().unwrap_or(unknown.to_vec()))
     }
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_
 use ballast::units::{Hashrate, Watts};
 use drivers_http::HttpMiner;
 use drivers_sim::Sim;
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody};
+use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody, rejection};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -40,13 +40,6 @@ fn info(miner: &HttpMiner, change: impl Fn(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fixture("axeos/2.14/info.json")).unwrap();
     change(&mut value);
     miner.answer(INFO, 200, value.to_string());
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
 }
 
 fn power(watts: f64) -> Target {

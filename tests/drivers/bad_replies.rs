@@ -362,8 +362,7 @@ async fn commands(kind: DriverKind, http: reqwest::Client) {
     let patient = Connection { timeout: LIMIT * 10, ..stand.connection() };
     let mut good = driver(&patient, &stand.http);
     // A server does not sleep.
-    let server = matches!(kind, DriverKind::Redfish | DriverKind::Zeusd);
-    let target = if server { Target::Power(Watts::whole(2_000)) } else { Target::Sleep };
+    let target = if kind.is_server() { Target::Power(Watts::whole(2_000)) } else { Target::Sleep };
     if good.apply(target, Urgency::Shed).await.is_err() {
         assert_eq!(kind, DriverKind::CgminerReadOnly);
         return;

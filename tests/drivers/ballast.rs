@@ -14,7 +14,7 @@ use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::sim::miner::{Fault, FaultKind};
 use ballast::units::{Hashrate, Watts};
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{PASSWORD, connection, fails_on_the_wire, fixture, power, rejection};
 use serde_json::{Value, json};
 use sim_bench::Bench;
 
@@ -79,17 +79,6 @@ impl Bed {
         let log = self.server.log();
         let sent = log.iter().filter(|seen| !seen.line.starts_with("GET"));
         sent.map(|seen| format!("{} {}", seen.line, seen.body).trim_end().to_owned()).collect()
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
     }
 }
 
@@ -281,15 +270,7 @@ async fn it_is_who_its_site_is_and_a_heartbeat_that_is_refused_is_a_failure() {
 
 #[tokio::test]
 async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place() {
-    for how in MISBEHAVIOURS {
-        let address = misbehaving(how).await;
-        let mut driver = Ballast::new(&connection(DriverKind::Ballast, address), &http_client().unwrap());
-        let error = driver.read().await.unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()), "{error}");
-        assert!(driver.apply(Target::Sleep, Urgency::Shed).await.is_err());
-    }
-    let mut driver = Ballast::new(&connection(DriverKind::Ballast, nobody().await), &http_client().unwrap());
-    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
+    fails_on_the_wire(DriverKind::Ballast).await;
 }
 
 #[tokio::test]

@@ -13,8 +13,10 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::{Hashrate, Watts};
 use bench::Bench;
-use drivers_antminer::{Reply, Server, power, rejection};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_antminer::{Reply, Server};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use md5::{Digest, Md5};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -12,7 +12,10 @@ use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
 use ballast::miner::drivers::braiins_os::BraiinsOs;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::{Hashrate, Watts};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, malformed, misbehaving, nobody, power,
+    rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -204,17 +207,6 @@ impl State {
     }
 }
 
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
 #[tokio::test]
 async fn a_hashing_miner_reads_as_hashing() {
     let miner = Miner::start().await;
@@ -322,6 +314,17 @@ async fn firmware_that_takes_a_target_only_while_mining_is_woken_first() {
             r#"performance/power-target {"watt":2000}"#
         ]
     );
+}
+
+#[tokio::test]
+async fn a_target_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
+    let miner = Miner::start().await;
+    miner.details(|details| details["status"] = json!(3));
+    for status in [409, 204, 412] {
+        miner.command(status, "");
+    }
+    let words = malformed(miner.driver().apply(power(2_000), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
 }
 
 #[tokio::test]

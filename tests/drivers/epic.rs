@@ -13,7 +13,9 @@ use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::{Hashrate, Watts};
 use drivers_http::HttpMiner;
 use drivers_sim::Sim;
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -36,17 +38,6 @@ fn summary(miner: &HttpMiner, version: &str, change: impl Fn(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fixture(&format!("epic/{version}/summary.json"))).unwrap();
     change(&mut value);
     miner.answer("GET /summary", 200, value.to_string());
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 #[tokio::test]

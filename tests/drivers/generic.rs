@@ -19,7 +19,9 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Endpoint, Urge
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, connection, malformed, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim_bench::Bench;
@@ -108,17 +110,6 @@ fn reach(device: &str, address: SocketAddr) -> Connection {
 
 fn generic(device: &str, address: SocketAddr) -> Generic {
     Generic::new(&reach(device, address), &http_client().unwrap())
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
 }
 
 #[test]
@@ -320,6 +311,20 @@ async fn a_yes_that_does_not_show_is_a_refusal() {
     let set = rejection(bed.driver().apply(power(1_000), Urgency::Shed).await);
     assert_eq!(set, words("it said yes and kept another one"));
     assert_eq!(bed.writes().len(), 2, "nothing is repeated");
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_read_back_is_neither_a_yes_nor_a_refusal() {
+    let server = Server::start(|seen| match seen.line.as_str() {
+        "PUT /power" | "POST /relay" => reply(200, "{}"),
+        _ => reply(500, "not now"),
+    })
+    .await;
+    let mut driver = generic(HEATER, server.address);
+    for target in [power(1_000), Target::Sleep] {
+        let words = malformed(driver.apply(target, Urgency::Shed).await);
+        assert!(words.starts_with("it said yes"), "{words}");
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency};
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::{Hashrate, Watts};
 use bench::Bench;
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, connection, fixture, malformed, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,17 +166,6 @@ impl State {
     }
 }
 
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
 /// A command in its session: log on, write, log off.
 fn within(session: u32, lines: &[&str]) -> Vec<String> {
     let mut all = vec!["logon".to_owned()];
@@ -274,6 +265,14 @@ async fn a_miner_that_takes_no_profile_in_its_sleep_is_woken_first() {
     miner.driver().apply(power(2_052), Urgency::Normal).await.unwrap();
     let expected = within(1, &["profileset $,465MHz", "curtail $,wakeup", "profileset $,465MHz"]);
     assert_eq!(miner.commands(), expected);
+    // What it refuses then is no refusal of the whole: it is awake by now.
+    let miner = Miner::start("2025.4").await;
+    miner.config("CurtailMode", "Sleep");
+    for words in ["Miner is curtailed", "Boards are on fire"] {
+        miner.next("profileset", no(400, words));
+    }
+    let words = malformed(miner.driver().apply(power(2_052), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
 }
 
 #[tokio::test]
@@ -360,6 +359,20 @@ async fn a_command_without_an_answer_is_not_said_again() {
     assert_eq!(miner.commands(), ["logon".to_owned(), format!("curtail {SESSION}1,sleep")]);
     driver.close().await;
     assert_eq!(miner.state.lock().unwrap().session, None);
+}
+
+#[tokio::test]
+async fn a_profile_that_was_in_force_before_a_raise_without_an_answer_is_sent() {
+    let miner = Miner::start("2025.4").await;
+    let mut driver = miner.driver();
+    driver.read().await.unwrap();
+    miner.state.lock().unwrap().swallow = Some("profileset");
+    let error = driver.apply(power(2_500), Urgency::Normal).await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout { .. }), "{error}");
+    miner.state.lock().unwrap().swallow = None;
+    driver.apply(power(1_785), Urgency::Shed).await.unwrap();
+    let expected = ["logon", "profileset $,540MHz", "profileset $,415MHz", "logoff $"];
+    assert_eq!(miner.commands(), expected.map(|line| line.replace('$', &format!("{SESSION}1"))));
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@ use ballast::secret::Secret;
 use ballast::sim::miner::{Fault, FaultKind, Initial};
 use ballast::units::{Hashrate, Watts};
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim_bench::Bench;
@@ -94,17 +96,6 @@ impl Bed {
         let writes = log.iter().filter(|seen| seen.line.starts_with("POST"));
         writes.filter(|seen| seen.header("authorization").is_some()).map(|seen| seen.body.clone()).collect()
     }
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The demo's mixed fleet: at least one miner of every driver behind the real daemon, through a surplus that falls away.
 
+use crate::drivers_support::until;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use ballast::clock::Clock;
 use ballast::config::{self, Config, DemoFleet};
 use ballast::daemon::Daemon;
 use ballast::miner::DriverKind;
-use ballast::sim::{Scenario, Simulation};
+use ballast::sim::{Scenario, Simulation, Truth};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -66,16 +68,6 @@ fn sum(metrics: &str, name: &str, with: &[&str]) -> f64 {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-async fn until(simulation: &Simulation, what: &str, seconds: u32, holds: impl Fn(f64) -> bool) {
-    for _ in 0..seconds * 10 {
-        if holds(simulation.truth().fleet.get()) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{what} not within {seconds} s; the fleet draws {}", simulation.truth().fleet);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_driver_takes_a_command_and_the_fleet_follows() {
     let config = site();
@@ -86,9 +78,10 @@ async fn every_driver_takes_a_command_and_the_fleet_follows() {
     let began = simulation.truth().fleet.get();
     let daemon = Daemon::start(config, clock).await.unwrap();
 
-    until(&simulation, "the fleet takes some of the surplus", 60, |fleet| fleet > began + 5_000.0).await;
+    let fleet = |truth: &Truth| truth.fleet.get();
+    until(&simulation, "the fleet takes some of the surplus", 60, |now| fleet(now) > began + 5_000.0).await;
     // The two that can only be watched go on; the slow firmware takes half a minute.
-    until(&simulation, "the surplus is gone, and the miners sleep", 75, |fleet| fleet < 14_000.0).await;
+    until(&simulation, "the surplus is gone, and the miners sleep", 75, |now| fleet(now) < 14_000.0).await;
     assert!(simulation.truth().pcc.get() < 0.0, "{} are imported", simulation.truth().pcc);
 
     let metrics = scrape(&daemon).await;

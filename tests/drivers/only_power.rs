@@ -304,8 +304,7 @@ async fn life(kind: DriverKind, seed: u64, lowered: i32) -> Vec<Exchange> {
         let refuses =
             kind == DriverKind::CgminerReadOnly || (kind == DriverKind::Generic && target == power(lowered));
         // It goes as low as it goes, and says that this is no sleep.
-        let server = matches!(kind, DriverKind::Redfish | DriverKind::Zeusd);
-        let refuses = refuses || (server && target == Target::Sleep);
+        let refuses = refuses || (kind.is_server() && target == Target::Sleep);
         assert_eq!(result.is_err(), refuses, "{} {target:?}: {result:?}", kind.name());
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         for _ in 0..2 {

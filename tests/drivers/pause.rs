@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ballast::clock::{Clock, Moment};
-use ballast::config::{self, Config, ExitPolicy, Options, Secrets};
+use ballast::config::{self, Config, ExitPolicy, Options};
 use ballast::control::commands::correction;
 use ballast::control::decision::{Cause, MinerState};
 use ballast::control::farewell::Leave;
 use ballast::control::response::Track;
-use ballast::control::site::MinerId;
+use ballast::control::site::{Cap, MinerId};
 use ballast::control::snapshot::{
     Activity, Contact, HeldMiner, Hold, Measured, MinerInput, MinerStatus, Reading, Rejection, Target,
 };
@@ -28,7 +28,7 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_
 use ballast::secret::Secret;
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{Misbehaviour, PASSWORD, connection, misbehaving, nobody};
+use drivers_support::{Misbehaviour, PASSWORD, connection, example, hall, misbehaving, nobody, power};
 use serde_json::{Value, json};
 
 const LOWEST: i32 = 3_000;
@@ -118,10 +118,6 @@ impl Bench {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 fn over_http(url: &str) -> Way {
@@ -379,7 +375,7 @@ async fn whoever_was_left_in_doubt_by_a_shed_is_told_again_by_the_law_and_resume
     bench.draws(IDLE);
     let status = bench.read().await;
     assert_eq!(status.activity, Activity::Asleep);
-    let config = hall("127.0.0.1:4938".parse().unwrap(), "control", "9 kW", &tenant.table());
+    let config = hooked("127.0.0.1:4938".parse().unwrap(), "control", "9 kW", &tenant.table());
     let mut track = Track::default();
     track.setpoint = Some(power(3_200));
     track.state = MinerState::Starting;
@@ -427,7 +423,7 @@ async fn what_a_slow_hook_said_in_the_round_before_stands_until_it_has_answered(
 }
 
 /// A site with one server, which draws 900 W.
-fn hall(address: SocketAddr, mode: &str, cap: &str, pause: &str) -> Config {
+fn hooked(address: SocketAddr, mode: &str, cap: &str, pause: &str) -> Config {
     let text = format!(
         "[site]\nname = \"s\"\nmode = \"{mode}\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"{cap}\"\n\
          [miners.gpu-1]\ndriver = \"zeusd\"\ncircuit = \"hall\"\naddress = \"{address}\"\nbase = \"400 W\"\n\
@@ -467,7 +463,7 @@ async fn the_end_of_the_daemon_waits_for_a_hook_as_long_as_that_may_take() {
     );
     let program = script.0.join("pause-job");
     let pause = format!("{{ command = [\"{}\"], draw = \"900 W\", timeout = \"20s\" }}", program.display());
-    let fleet = Fleet::start(&hall(server.address, "control", "9 kW", &pause), Clock::start()).unwrap();
+    let fleet = Fleet::start(&hooked(server.address, "control", "9 kW", &pause), Clock::start()).unwrap();
     until_it_is(&fleet, &Activity::Asleep).await;
     // Three seconds for the answers, and one more for what is on its way, are not enough.
     let clock = Clock::start();
@@ -483,7 +479,7 @@ async fn whoever_is_left_alone_is_not_paused_at_the_end_either() {
     for (holds, told) in [(vec![alone], vec![]), (Vec::new(), vec!["pause"])] {
         let (server, log) = (zeusd::serve().await, Log::default());
         let tenant = Tenant::start(&log, State::Pausing).await;
-        let config = hall(server.address, "control", "9 kW", &tenant.table());
+        let config = hooked(server.address, "control", "9 kW", &tenant.table());
         let fleet = Fleet::start(&config, Clock::start()).unwrap();
         until_it_is(&fleet, &Activity::Hashing).await;
         fleet.stop(ExitPolicy::Sleep, 0, &[], &holds).await;
@@ -500,7 +496,9 @@ async fn whoever_only_looks_on_asks_for_the_state_and_neither_pauses_nor_resumes
         let (server, log) = (zeusd::serve().await, Log::default());
         let tenant = Tenant::start(&log, State::Pausing).await;
         // Asleep it fits below that, and otherwise not.
-        let config = hall(server.address, mode, "700 W", &tenant.table());
+        let mut config = hooked(server.address, mode, "9 kW", &tenant.table());
+        // In a file a limit under which it can never run is a mistake.
+        Arc::make_mut(&mut config.site).limits[0].cap = Cap::Constant(Watts::whole(700));
         let daemon = Daemon::start(config, Clock::start()).await.unwrap();
         if mode == "control" {
             for _ in 0..600 {
@@ -636,14 +634,9 @@ async fn a_command_that_leaves_somebody_behind_is_answered_at_once_and_nobody_st
 
 #[test]
 fn the_hook_of_the_guide_is_read() {
-    let guide = include_str!("../../docs/guide/ai-halls.md");
-    let block = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let pinned = format!("certificate = \"sha256:{}\"", "ab".repeat(32));
-    let block = block.replace("ca = \"bmc-ca.pem\"", &pinned);
-    let head = "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"30 kW\"\n";
-    let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    let config = config::parse(&format!("{head}{block}"), Path::new("site.toml"), &options)
-        .unwrap_or_else(|errors| panic!("{errors}"));
+    let servers = example(include_str!("../../docs/guide/ai-halls.md"));
+    let config = hall(&servers.replace("ca = \"bmc-ca.pem\"", &pinned));
     assert_eq!(config.site.miners.len(), 8);
     assert!(
         config.site.miners.iter().all(|server| server.sleeps && server.notice == Duration::from_secs(30))

@@ -16,7 +16,9 @@ use ballast::secret::Secret;
 use ballast::sim::miner::{Fault, FaultKind, MinerState};
 use ballast::units::{Hashrate, Watts};
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim_bench::Bench;
@@ -113,17 +115,6 @@ impl Bed {
     fn count(&self, line: &str) -> usize {
         self.server.log().iter().filter(|seen| seen.line == line).count()
     }
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 #[tokio::test]

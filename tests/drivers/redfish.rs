@@ -3,16 +3,14 @@
 use crate::drivers_rest;
 use crate::drivers_support;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ballast::config::{self, Options, Secrets};
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
 use ballast::miner::drivers::redfish::Redfish;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency, http_client};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{connection, example, fails_on_the_wire, fixture, hall, power, rejection};
 use serde_json::{Value, json};
 
 const ENVIRONMENT: &str = "/redfish/v1/Chassis/1U/EnvironmentMetrics";
@@ -68,17 +66,6 @@ async fn served(tree: &Tree) -> (Server, Redfish) {
     let server = Server::start(move |seen| answer(&shared, seen)).await;
     let driver = Redfish::new(&connection(DriverKind::Redfish, server.address), &http_client().unwrap());
     (server, driver)
-}
-
-pub(crate) fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
-pub(crate) fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
 }
 
 pub(crate) fn said(result: Result<(), DriverError>) -> String {
@@ -217,28 +204,13 @@ async fn without_a_certificate_nothing_leaves_this_machine() {
 
 #[tokio::test]
 async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no_secret() {
-    for how in MISBEHAVIOURS {
-        let address = misbehaving(how).await;
-        let mut driver = Redfish::new(&connection(DriverKind::Redfish, address), &http_client().unwrap());
-        let error = driver.read().await.unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()) && !error.contains(PASSWORD), "{error}");
-        assert!(driver.apply(Target::Sleep, Urgency::Shed).await.is_err());
-    }
-    let mut driver = Redfish::new(&connection(DriverKind::Redfish, nobody().await), &http_client().unwrap());
-    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
+    fails_on_the_wire(DriverKind::Redfish).await;
 }
 
 #[test]
 fn the_server_of_the_guide_goes_into_a_site() {
     let guide = include_str!("../../docs/guide/miners.md");
-    let section = guide.split("## Servers by their BMC").nth(1).unwrap();
-    let block = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let text = format!(
-        "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"7 kW\"\n{block}"
-    );
-    let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    let config =
-        config::parse(&text, Path::new("site.toml"), &options).unwrap_or_else(|words| panic!("{words}"));
+    let config = hall(example(guide.split("## Servers by their BMC").nth(1).unwrap()));
     assert!(config.miners[0].certificate.is_some() && config.miners[0].endpoint.port == 443);
     let server = &config.site.miners[0];
     assert!(server.response.caps);

@@ -1,7 +1,8 @@
 //! The driver of BMCs where something goes wrong with an order: what is sent then, and what is told of it.
 
 use crate::drivers_proxy;
-use crate::redfish::{power, range, rejection, said};
+use crate::drivers_support::{power, rejection};
+use crate::redfish::{range, said};
 use crate::redfish_manners::{bench, driver, near};
 use crate::sim_servers::bench as sim_bench;
 

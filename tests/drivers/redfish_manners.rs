@@ -1,7 +1,8 @@
 //! The driver of BMCs against the simulated one, in all its forms and manners.
 
 use crate::drivers_proxy;
-use crate::redfish::{power, range, rejection, said};
+use crate::drivers_support::{power, rejection};
+use crate::redfish::{range, said};
 use crate::sim_servers::bench as sim_bench;
 
 use std::collections::BTreeSet;

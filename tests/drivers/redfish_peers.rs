@@ -1,7 +1,7 @@
 //! The driver of BMCs over TLS, and against DMTF's mock-up server where there is one.
 
 use crate::drivers_support;
-use crate::redfish::{power, range};
+use crate::redfish::range;
 use crate::redfish_manners::bench;
 use crate::sim_servers::bench::Bench;
 
@@ -17,7 +17,7 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Endpoint, Urge
 use ballast::sim::miner::BmcForm;
 use ballast::tls::{Fingerprint, Trust};
 use ballast::units::Watts;
-use drivers_support::{connection, fixture, nobody};
+use drivers_support::{connection, fixture, nobody, power};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;

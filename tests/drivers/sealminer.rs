@@ -12,7 +12,9 @@ use ballast::miner::drivers::sealminer::SealMiner;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::sim::miner::{Fault, FaultKind, MinerState};
 use ballast::units::{Hashrate, Watts};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, connection, fixture, misbehaving, nobody, power, rejection,
+};
 use drivers_tcp::Miner;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -45,17 +47,6 @@ fn commands(miner: &Miner) -> Vec<String> {
     let log = miner.log();
     let writes = log.iter().filter(|request| request["command"] != "stats");
     writes.map(ToString::to_string).collect()
-}
-
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
 }
 
 const SUSPEND: &str = r#"{"command":"ascset","parameter":"0,suspend"}"#;
@@ -191,6 +182,22 @@ async fn a_limit_whose_restart_was_lost_is_put_into_force_by_the_next_command() 
     });
     driver.apply(power(2_800), Urgency::Shed).await.unwrap();
     assert_eq!(commands(&lost), [limit(2_800), RESTART.to_owned(), RESTART.to_owned()]);
+}
+
+#[tokio::test]
+async fn a_limit_whose_answer_was_lost_is_put_into_force_by_the_next_command() {
+    let lost = Miner::start(|request| (request["command"] == "stats").then(|| stats(|_| ()))).await;
+    let mut driver = driver(&lost);
+    let error = driver.apply(power(2_800), Urgency::Shed).await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout { .. }), "{error}");
+    lost.answers(|request| {
+        Some(match request["command"].as_str() {
+            Some("stats") => stats(|row| row["Power Limit"] = json!(2_800)),
+            _ => b"RESTART".to_vec(),
+        })
+    });
+    driver.apply(power(2_800), Urgency::Shed).await.unwrap();
+    assert_eq!(commands(&lost), [limit(2_800), RESTART.to_owned()]);
 }
 
 #[tokio::test]

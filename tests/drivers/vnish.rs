@@ -13,8 +13,11 @@ use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_
 use ballast::sim::miner::{Fault, FaultKind, Initial, MinerState};
 use ballast::units::{Hashrate, Watts};
 use bench::Bench;
-use drivers_antminer::{Reply, Seen, Server, power, rejection};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_antminer::{Reply, Seen, Server};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, malformed, misbehaving, nobody, power,
+    rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -176,6 +179,21 @@ async fn a_preset_that_was_changed_by_hand_is_set_again() {
 }
 
 #[tokio::test]
+async fn a_preset_that_was_in_force_before_a_raise_without_an_answer_is_sent() {
+    let server = miner("1.2.6").await;
+    // Firmware that does not tell which one is active.
+    server.answer(&get("perf-summary"), Reply::new(404, ""));
+    let mut driver = driver(&server);
+    driver.apply(power(1_900), Urgency::Shed).await.unwrap();
+    server.state().swallow = Some("POST /api/v1/settings");
+    let error = driver.apply(power(2_450), Urgency::Normal).await.unwrap_err();
+    assert!(matches!(error, DriverError::Timeout { .. }), "{error}");
+    server.state().swallow = None;
+    driver.apply(power(1_900), Urgency::Shed).await.unwrap();
+    assert_eq!(posts(&server).len(), 3);
+}
+
+#[tokio::test]
 async fn a_preset_that_was_ignored_with_success_is_a_refusal() {
     let server = miner("1.2.6").await;
     let mut driver = driver(&server);
@@ -185,6 +203,10 @@ async fn a_preset_that_was_ignored_with_success_is_a_refusal() {
     // The same as a number.
     server.answer(&get("settings"), Reply::ok(r#"{"miner":{"overclock":{"preset":2400}}}"#));
     driver.apply(power(2_450), Urgency::Shed).await.unwrap();
+    // What cannot be read back is neither a yes nor a refusal.
+    server.answer(&get("settings"), Reply::new(500, ""));
+    let words = malformed(driver.apply(power(1_900), Urgency::Shed).await);
+    assert!(words.starts_with("it said yes"), "{words}");
     // A miner without any tuned preset is told so.
     server.answer(&get("autotune/presets"), Reply::ok("[]"));
     let reason = rejection(driver.apply(power(2_450), Urgency::Shed).await);
@@ -223,6 +245,16 @@ async fn sleep_is_a_pause_and_waking_sets_the_power_first() {
     driver.apply(power(3_495), Urgency::Normal).await.unwrap();
     let throttle = |percent: u8| format!("{} {{\"percent\":{percent}}}", post("mining/throttle"));
     assert_eq!(posts(&server), [post("mining/pause"), throttle(50), post("mining/resume"), throttle(100)]);
+}
+
+#[tokio::test]
+async fn a_throttle_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
+    let server = miner("1.3.4").await;
+    state(&server, "1.3.4", "stopped");
+    server.answer(&post("mining/throttle"), Reply::new(500, r#"{"err":"not now"}"#));
+    let words = malformed(driver(&server).apply(power(1_750), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
+    assert_eq!(server.count(&post("mining/resume")), 1);
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ use ballast::miner::drivers::whatsminer_crypto::v3_token;
 use ballast::miner::drivers::whatsminer_v3::WhatsminerV3;
 use ballast::miner::{Driver, DriverError, DriverKind, Urgency};
 use ballast::units::{Hashrate, Watts};
-use drivers_support::{MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    MISBEHAVIOURS, Misbehaviour, PASSWORD, connection, fixture, malformed, misbehaving, nobody, power,
+    rejection,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -175,17 +178,6 @@ impl State {
     }
 }
 
-fn rejection(result: Result<(), DriverError>) -> Rejection {
-    match result {
-        Err(DriverError::Rejected { reason, .. }) => reason,
-        other => panic!("expected a rejection, got {other:?}"),
-    }
-}
-
-fn power(watts: i32) -> Target {
-    Target::Power(Watts::whole(watts))
-}
-
 #[tokio::test]
 async fn a_hashing_miner_reads_as_hashing() {
     let miner = Miner::start().await;
@@ -341,6 +333,16 @@ async fn a_driver_that_has_read_nothing_yet_looks_before_it_wakes() {
     miner.answer("get.device.info", "20251209.16/get_device_info_stopped");
     miner.driver().apply(power(1_800), Urgency::Normal).await.unwrap();
     assert_eq!(miner.log(), ["get.device.info", "set.miner.service", "set.miner.power_percent"]);
+}
+
+#[tokio::test]
+async fn a_percent_refused_after_waking_is_neither_a_yes_nor_a_refusal() {
+    let miner = Miner::start().await;
+    miner.answer("get.device.info", "20251209.16/get_device_info_stopped");
+    miner.command("ok");
+    miner.command("no_permission");
+    let words = malformed(miner.driver().apply(power(1_800), Urgency::Normal).await);
+    assert!(words.starts_with("it was woken"), "{words}");
 }
 
 #[tokio::test]

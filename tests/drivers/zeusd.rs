@@ -2,18 +2,18 @@
 
 use crate::drivers_rest;
 use crate::drivers_support;
-use crate::redfish::{power, range, rejection, said};
+use crate::redfish::{range, said};
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ballast::config::{self, Options, Secrets};
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
 use ballast::miner::drivers::zeusd::Zeusd;
-use ballast::miner::{Connection, Driver, DriverError, DriverKind, Gpus, Urgency, http_client};
+use ballast::miner::{Connection, Driver, DriverKind, Gpus, Urgency, http_client};
 use ballast::units::Watts;
 use drivers_rest::{Reply, Seen, Server, reply};
-use drivers_support::{MISBEHAVIOURS, PASSWORD, connection, fixture, misbehaving, nobody};
+use drivers_support::{
+    PASSWORD, connection, example, fails_on_the_wire, fixture, hall, malformed, power, rejection,
+};
 use serde_json::{Value, json};
 
 /// A server that says what is in files, and takes over the limits that are set.
@@ -131,13 +131,6 @@ fn writes(server: &Server) -> Vec<String> {
     let log = server.log();
     let written = log.iter().filter_map(|seen| seen.line.strip_prefix("POST /gpu/set_power_limit?"));
     written.map(str::to_owned).collect()
-}
-
-fn malformed(result: Result<(), DriverError>) -> String {
-    match result {
-        Err(DriverError::Malformed { reason, .. }) => reason,
-        other => panic!("expected that nothing is known, got {other:?}"),
-    }
 }
 
 fn fault(activity: &Activity) -> &str {
@@ -325,28 +318,13 @@ async fn without_a_token_nothing_is_set() {
 
 #[tokio::test]
 async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no_secret() {
-    for how in MISBEHAVIOURS {
-        let address = misbehaving(how).await;
-        let mut driver = Zeusd::new(&connection(DriverKind::Zeusd, address), &http_client().unwrap());
-        let error = driver.read().await.unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()) && !error.contains(PASSWORD), "{error}");
-        assert!(driver.apply(Target::Sleep, Urgency::Shed).await.is_err());
-    }
-    let mut driver = Zeusd::new(&connection(DriverKind::Zeusd, nobody().await), &http_client().unwrap());
-    assert!(matches!(driver.read().await, Err(DriverError::Unreachable { .. })));
+    fails_on_the_wire(DriverKind::Zeusd).await;
 }
 
 #[test]
 fn the_server_of_the_guide_goes_into_a_site() {
     let guide = include_str!("../../docs/guide/miners.md");
-    let section = guide.split("## Servers by a daemon on them").nth(1).unwrap();
-    let block = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let text = format!(
-        "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.hall]\n[limits.cap]\ncircuit = \"hall\"\nminers = \"7 kW\"\n{block}"
-    );
-    let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    let config =
-        config::parse(&text, Path::new("site.toml"), &options).unwrap_or_else(|words| panic!("{words}"));
+    let config = hall(example(guide.split("## Servers by a daemon on them").nth(1).unwrap()));
     let connection = &config.miners[0];
     assert_eq!((connection.driver, connection.endpoint.port), (DriverKind::Zeusd, 4938));
     assert_eq!(connection.gpus.as_ref().unwrap().base, Watts::whole(1_200));

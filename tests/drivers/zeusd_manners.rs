@@ -1,13 +1,14 @@
 //! The driver of `zeusd` against the simulated one, in all its manners.
 
-use crate::redfish::{power, range, rejection, said};
+use crate::drivers_support::{malformed, power, rejection};
+use crate::redfish::{range, said};
 use crate::sim_servers::bench::Bench;
 
 use std::time::Duration;
 
 use ballast::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use ballast::miner::drivers::zeusd::Zeusd;
-use ballast::miner::{Connection, Driver, DriverError, DriverKind, Urgency, http_client};
+use ballast::miner::{Connection, Driver, DriverKind, Urgency, http_client};
 use ballast::sim::miner::{Fault, FaultKind};
 
 async fn bench() -> Bench {
@@ -21,13 +22,6 @@ fn driver(bench: &Bench) -> Zeusd {
 
 fn is_at(status: &MinerStatus, watts: i32) -> bool {
     status.target == Measured::Value(power(watts))
-}
-
-fn half(result: Result<(), DriverError>) -> String {
-    match result {
-        Err(DriverError::Malformed { reason, .. }) => reason,
-        other => panic!("expected that nothing is known, got {other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -54,12 +48,33 @@ async fn a_life_of_reading_lowering_raising_and_no_sleep() {
 }
 
 #[tokio::test]
+async fn a_shed_raises_no_processor_and_an_order_that_has_time_does() {
+    let bench = bench().await;
+    driver(&bench).apply(power(2_000), Urgency::Shed).await.unwrap();
+    let mut driver = driver(&bench);
+    driver.apply(power(2_400), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 2_000));
+    driver.apply(power(2_400), Urgency::Normal).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 2_400));
+}
+
+#[tokio::test]
+async fn lower_than_its_lowest_is_no_refusal_where_that_moved_it() {
+    let bench = bench().await;
+    let mut driver = driver(&bench);
+    let words = malformed(driver.apply(power(1_000), Urgency::Normal).await);
+    assert!(words.contains("as low as that"), "{words}");
+    assert!(is_at(&driver.read().await.unwrap(), 1_700));
+    assert_eq!(rejection(driver.apply(power(1_000), Urgency::Normal).await), Rejection::OutOfRange);
+}
+
+#[tokio::test]
 async fn a_processor_that_refuses_is_counted_at_what_it_has() {
     let bench = bench().await;
     let mut driver = driver(&bench);
     driver.read().await.unwrap();
     bench.miner.zeusd(|manner| manner.stuck = vec![2]);
-    let words = half(driver.apply(power(2_000), Urgency::Shed).await);
+    let words = malformed(driver.apply(power(2_000), Urgency::Shed).await);
     assert!(words.contains("3 of 4") && words.contains("GPU 2: NVML error"), "{words}");
     // Three at 500 W, one at its 850 W.
     assert!(is_at(&driver.read().await.unwrap(), 2_350));
@@ -77,7 +92,7 @@ async fn a_processor_that_is_lost_is_told_and_the_others_are_lowered() {
     let status = driver.read().await.unwrap();
     assert!(matches!(&status.activity, Activity::Fault(words) if words.contains("GPU 0")), "{status:?}");
     assert_eq!(status.power, Measured::Unavailable);
-    let words = half(driver.apply(power(2_000), Urgency::Shed).await);
+    let words = malformed(driver.apply(power(2_000), Urgency::Shed).await);
     assert!(words.contains("3 of 4"), "{words}");
     bench.until("the lower power", |bench| bench.power() < 2_500.0).await;
 }

@@ -4,7 +4,7 @@
 //! `tests/peers/nvml/build` has put the library. To set limits it must run as root.
 
 use crate::drivers_support;
-use crate::redfish::{power, range, rejection, said};
+use crate::redfish::{range, said};
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use ballast::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use ballast::miner::drivers::zeusd::Zeusd;
-use ballast::miner::{Connection, Credentials, Driver, DriverError, DriverKind, Gpus, Urgency, http_client};
+use ballast::miner::{Connection, Credentials, Driver, DriverKind, Gpus, Urgency, http_client};
 use ballast::secret::Secret;
 use ballast::units::Watts;
-use drivers_support::{connection, nobody};
+use drivers_support::{connection, malformed, nobody, power, rejection};
 use tokio::net::TcpStream;
 
 /// The program and the folder of the library.
@@ -163,10 +163,7 @@ async fn the_real_one_is_read_and_set_and_loses_its_limits_with_its_process() {
 async fn what_the_real_one_refuses_for_one_processor_is_no_yes() {
     let Some(peer) = Peer::new("gpu-control,gpu-read", Some(1)).await else { return };
     let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
-    let words = match driver.apply(power(700), Urgency::Shed).await {
-        Err(DriverError::Malformed { reason, .. }) => reason,
-        other => panic!("expected that nothing is known, got {other:?}"),
-    };
+    let words = malformed(driver.apply(power(700), Urgency::Shed).await);
     assert!(words.contains("1 of 2 limits stand; GPU 1: NVML error"), "{words}");
     // One at 250 W, one at what its work demands under its 400 W.
     assert!(is_at(&driver.read().await.unwrap(), 800, 850));

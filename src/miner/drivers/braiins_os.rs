@@ -503,7 +503,10 @@ impl Driver for BraiinsOs {
                 };
                 self.call(Request::Resume, None).await?;
                 self.paused = Some(false);
-                if early { Ok(()) } else { self.set_target(power).await }
+                if early {
+                    return Ok(());
+                }
+                self.set_target(power).await.map_err(|error| self.place.halfway("it was woken", error))
             }
         }
     }

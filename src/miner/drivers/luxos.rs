@@ -512,6 +512,10 @@ impl Luxos {
         if config.atm && self.read_config().await?.atm {
             return Err(self.place.rejected(name, atm()));
         }
+        if let Some(config) = &mut self.config {
+            // Until it has said which one it took: what is asked for after an answer that was lost must be sent.
+            config.profile = None;
+        }
         let reply = self.command(&Request::Profile(wanted.clone())).await?;
         let taken = reply.pointer("/PROFILE/0/Profile").and_then(Value::as_str);
         if let Some(taken) = taken.filter(|taken| *taken != wanted) {
@@ -570,7 +574,10 @@ impl Luxos {
         if let Some(config) = &mut self.config {
             config.asleep = false;
         }
-        if early { Ok(()) } else { self.set_power(power, &config).await }
+        if early {
+            return Ok(());
+        }
+        self.set_power(power, &config).await.map_err(|error| self.place.halfway("it was woken", error))
     }
 }
 

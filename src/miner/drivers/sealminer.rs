@@ -289,8 +289,13 @@ impl Driver for SealMiner {
         let stats = self.stats().await?;
         let asleep = stats.is_asleep(self.suspended);
         if stats.limit.is_none_or(|limit| (limit - whole).abs() > 0.5) {
-            self.command(Request::PowerLimit(watts)).await?;
-            self.waiting = true;
+            // From now on: it may have taken what it does not answer.
+            let waited = std::mem::replace(&mut self.waiting, true);
+            self.command(Request::PowerLimit(watts)).await.inspect_err(|error| {
+                if matches!(error, DriverError::Rejected { .. }) {
+                    self.waiting = waited;
+                }
+            })?;
         }
         if asleep || self.waiting { self.restart().await } else { Ok(()) }
     }

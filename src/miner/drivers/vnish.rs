@@ -456,13 +456,17 @@ impl Vnish {
                 }
             }
         };
+        if !throttle {
+            // Until it is read back: one whose answer is lost may have been taken or not.
+            self.preset = None;
+        }
         let reply = self.call(&request).await?;
         match &request {
             Request::Throttle(percent) => self.percent.accepted(*percent, power),
             Request::SetPreset(wanted) => {
                 // Success is also the answer to a preset that is ignored (pyasic); the settings tell.
-                self.preset = None;
-                let settings = self.call(&Request::Settings).await?;
+                let settings = self.call(&Request::Settings).await;
+                let settings = settings.map_err(|error| self.web.place().halfway("it said yes", error))?;
                 let taken = match settings.pointer("/miner/overclock/preset") {
                     Some(Value::String(name)) => name.clone(),
                     Some(Value::Number(name)) => name.to_string(),
@@ -619,7 +623,11 @@ impl Driver for Vnish {
         if let Some(state) = &mut self.state {
             "starting".clone_into(&mut state.name);
         }
-        if early { Ok(()) } else { self.set_power(power, throttle, true).await }
+        if early {
+            return Ok(());
+        }
+        let set = self.set_power(power, throttle, true).await;
+        set.map_err(|error| self.web.place().halfway("it was woken", error))
     }
 
     async fn prove_account(&mut self) -> Result<bool, DriverError> {

@@ -618,8 +618,11 @@ impl WhatsminerV2 {
                     self.command(Request::PowerOn).await?;
                     self.asleep = Some(false);
                     self.percent.restarted();
+                    let set = self.set(percent).await;
+                    set.map_err(|error| self.place.halfway("it was woken", error))?;
+                } else {
+                    self.set(percent).await?;
                 }
-                self.set(percent).await?;
                 self.percent.accepted(percent, power);
                 Ok(())
             }

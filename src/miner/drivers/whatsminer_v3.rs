@@ -631,8 +631,11 @@ impl Driver for WhatsminerV3 {
                     self.command(Request::Start).await?;
                     self.asleep = Some(false);
                     self.percent.restarted();
+                    let set = self.set(percent, power).await;
+                    set.map_err(|error| self.place.halfway("it was woken", error))?;
+                } else {
+                    self.set(percent, power).await?;
                 }
-                self.set(percent, power).await?;
                 self.percent.accepted(percent, power);
                 Ok(())
             }

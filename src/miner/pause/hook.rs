@@ -11,7 +11,6 @@ use super::{Pause, Way};
 use crate::miner::reply::fields;
 use crate::miner::wire::Place;
 use crate::miner::wire::exchange::{self, Answer};
-use crate::miner::wire::stream::Secure;
 use crate::miner::{Connection, DriverError, Endpoint};
 use crate::secret::Secret;
 use crate::tls::{self, Trust};
@@ -116,9 +115,12 @@ impl Hook {
         let (place, wire) = match &settings.way {
             Way::Http { url, token, trust } => {
                 let url = &addressed(url, &name);
-                let endpoint = endpoint_of(url);
-                let place = at(endpoint.clone());
-                let (place, barred) = secured(place, url, &endpoint, trust.as_ref());
+                let place = at(endpoint_of(url));
+                let (place, barred) = if url.scheme() == "https" {
+                    place.over_tls(trust.as_ref().map_or_else(|| tls::config(None, None), Trust::config))
+                } else {
+                    (place, None)
+                };
                 let (client, url, token) = (http.clone(), url.clone(), token.clone());
                 (place, Wire::Http { client, url, token, barred })
             }
@@ -275,23 +277,6 @@ fn addressed(url: &Url, name: &str) -> Url {
 fn endpoint_of(url: &Url) -> Endpoint {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     Endpoint { host, port: url.port_or_known_default().unwrap_or(80) }
-}
-
-/// The place over TLS where the address says so; why nothing may be sent, where that cannot be prepared.
-fn secured(
-    place: Place,
-    url: &Url,
-    endpoint: &Endpoint,
-    trust: Option<&Trust>,
-) -> (Place, Option<&'static str>) {
-    if url.scheme() != "https" {
-        return (place, None);
-    }
-    let config = trust.map_or_else(|| tls::config(None, None), Trust::config);
-    match config.ok().and_then(|config| Secure::new(&endpoint.host, config)) {
-        Some(secure) => (place.over_tls(secure), None),
-        None => (place, Some("TLS cannot be prepared for it; check `certificate`, `ca` and its address")),
-    }
 }
 
 #[cfg(test)]

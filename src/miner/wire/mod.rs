@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -25,6 +26,7 @@ use crate::miner::reply::mend;
 use crate::miner::wire::http::Kept;
 use crate::miner::wire::stream::{Secure, Stream};
 use crate::miner::{Connection, DriverError, Endpoint};
+use crate::tls::Unusable;
 
 /// Largest reply that is read. Real ones are a few kilobytes.
 pub const MAX_REPLY: usize = 1024 * 1024;
@@ -51,9 +53,13 @@ impl Place {
         }
     }
 
-    /// The same place over TLS: nothing is ever sent there in the clear.
-    pub fn over_tls(self, secure: Secure) -> Self {
-        Self { secure: Some(secure), ..self }
+    /// The same place over TLS: nothing is ever sent there in the clear. With it why nothing may be sent at all, where TLS cannot be
+    /// prepared.
+    pub fn over_tls(self, config: Result<ClientConfig, Unusable>) -> (Self, Option<&'static str>) {
+        match config.ok().and_then(|config| Secure::new(&self.endpoint.host, config)) {
+            Some(secure) => (Self { secure: Some(secure), ..self }, None),
+            None => (self, Some("TLS cannot be prepared for it; check `certificate`, `ca` and its address")),
+        }
     }
 
     /// How addresses of this place begin.
@@ -144,6 +150,12 @@ impl Place {
     /// The miner said no.
     pub fn rejected(&self, exchange: &'static str, reason: Rejection) -> DriverError {
         DriverError::Rejected { endpoint: self.endpoint.clone(), exchange, reason }
+    }
+
+    /// It failed after something was done: a refusal of the rest is none of the whole, and it is not known what stands.
+    pub fn halfway(&self, done: &str, error: DriverError) -> DriverError {
+        let DriverError::Rejected { exchange, .. } = error else { return error };
+        self.malformed(exchange, format!("{done}, and then: {error}"))
     }
 
     /// The miner said no in words of its own, which are bounded and freed of secrets first.

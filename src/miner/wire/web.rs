@@ -9,7 +9,9 @@ use crate::miner::wire::exchange;
 pub use crate::miner::wire::exchange::Answer;
 use crate::miner::{Connection, DriverError};
 
-/// Makes requests to one device. The HTTP client that words the requests is shared; the connection is its own.
+/// Makes requests to one device. The HTTP client that words the requests is shared; the connection is its own, and that of all
+/// copies.
+#[derive(Clone)]
 pub struct Web {
     place: Place,
     http: Client,
@@ -19,11 +21,13 @@ pub struct Web {
 impl Web {
     /// For one device; `root` is put before every path and begins with a slash. Nothing is sent yet.
     pub fn new(connection: &Connection, http: &Client, root: &str) -> Self {
-        Self {
-            place: Place::new(connection),
-            http: http.clone(),
-            base: format!("http://{}{root}", connection.endpoint),
-        }
+        Self::at(Place::new(connection), connection, http, root)
+    }
+
+    /// The same for a device at a place that may be reached over TLS.
+    pub fn at(place: Place, connection: &Connection, http: &Client, root: &str) -> Self {
+        let base = format!("{}://{}{root}", place.scheme(), connection.endpoint);
+        Self { place, http: http.clone(), base }
     }
 
     /// Where it is, for errors.

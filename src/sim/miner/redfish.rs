@@ -438,7 +438,7 @@ impl Service {
                 (0, limit.get("SetPoint")?)
             }
             (Form::Processors | Form::Modules, path) => {
-                let (place, metrics) = place_of(form, path)?;
+                let (place, metrics) = place_of(parts_of(form), path)?;
                 let limit = body.get("PowerLimitWatts").filter(|limit| metrics && only(limit))?;
                 (place + 1, limit.get("SetPoint")?)
             }
@@ -470,9 +470,9 @@ fn parts_of(form: Form) -> &'static str {
     }
 }
 
-/// Which part a path is about, and whether it is its metrics.
-fn place_of(form: Form, path: &str) -> Option<(usize, bool)> {
-    let rest = path.strip_prefix(parts_of(form))?;
+/// Which of the parts below a path another one is about, and whether it is its metrics.
+fn place_of(parts: &str, path: &str) -> Option<(usize, bool)> {
+    let rest = path.strip_prefix(parts)?;
     let (place, metrics) = match rest.strip_suffix("/EnvironmentMetrics") {
         Some(place) => (place, true),
         None => (rest, false),

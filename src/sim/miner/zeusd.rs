@@ -1,10 +1,10 @@
 //! A server whose graphics processors are set by a `zeusd` on it: four of them, in front of the same model of power as a miner.
 //!
 //! Routes, bodies and statuses are those of `zeusd` 0.5.0 (github.com/ml-energy/zeus, tag `zeusd-v0.5.0`: `routes/gpu.rs`,
-//! `routes/server.rs`, `auth.rs`, `error.rs`); values come from the simulation. Its streams, its counter of energy and its group
-//! `cpu-read` are left out. How it behaves is [`Manner`], which tests change. Of the faults of scenarios, commands that are rejected are
-//! answered with 500, those that are ignored with 200, a write interface that is off is a group `gpu-control` that is not enabled, and
-//! after a cut of the power all limits are at their highest.
+//! `routes/server.rs`, `auth.rs`, `error.rs`); values come from the simulation. Its streams, its clock, its counter of energy, the
+//! persistence mode and the group `cpu-read` are left out. How it behaves is [`Manner`], which tests change. Of the faults of
+//! scenarios, commands that are rejected are answered with 500, those that are ignored with 200, a write interface that is off is a
+//! group `gpu-control` that is not enabled, and after a cut of the power all limits are at their highest.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,13 +114,8 @@ fn error(status: StatusCode, words: impl Into<String>) -> Response {
 
 /// The group that a path belongs to.
 fn group_of(path: &str) -> Option<&'static str> {
-    let begins = |start: &str| path.starts_with(start);
-    match path {
-        _ if begins("/gpu/set_") || begins("/gpu/reset_") => Some("gpu-control"),
-        _ if begins("/gpu/") => Some("gpu-read"),
-        _ if begins("/cpu/") => Some("cpu-read"),
-        _ => None,
-    }
+    let rest = path.strip_prefix("/gpu/")?;
+    Some(if rest.starts_with("set_") || rest.starts_with("reset_") { "gpu-control" } else { "gpu-read" })
 }
 
 impl rest::Service for Service {
@@ -142,7 +137,6 @@ impl rest::Service for Service {
         }
         match (asked.method.as_str(), path) {
             ("GET", "/discover") => rest::json(StatusCode::OK, self.discovery(&manner, &view)),
-            ("GET", "/time") => rest::json(StatusCode::OK, json!({ "timestamp_ms": stamp(now) })),
             ("GET", "/auth/whoami") => {
                 let scopes: &[&str] =
                     if manner.reads_only { &["gpu-read"] } else { &["gpu-control", "gpu-read"] };
@@ -196,7 +190,7 @@ impl Service {
                 Ok(())
             };
         }
-        if matches!(path, "/discover" | "/time") {
+        if path == "/discover" {
             return Ok(());
         }
         let token = asked.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -255,7 +249,6 @@ impl Service {
             "/gpu/get_power_limit_constraints" => {
                 Some(json!({ "min_power_limit_mw": low, "max_power_limit_mw": high }))
             }
-            "/gpu/get_persistence_mode" => Some(json!({ "enabled": false })),
             _ => None,
         };
         let mut map = Map::new();

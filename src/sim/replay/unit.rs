@@ -370,7 +370,7 @@ impl Unit {
     fn obey(&mut self, target: Target, at: Moment) -> Result<(), Refusal> {
         match target {
             // As their drivers do: the lowest cap, and no yes.
-            Target::Sleep if matches!(self.driver, DriverKind::Redfish | DriverKind::Zeusd) => {
+            Target::Sleep if self.driver.is_server() => {
                 self.sim.set_power(self.lowest, at)?;
                 if self.sim.obeys() {
                     self.target = Target::Power(self.lowest);

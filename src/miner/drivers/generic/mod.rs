@@ -166,17 +166,22 @@ impl Generic {
         }))
     }
 
+    /// What was read after a change: that it cannot be read is no refusal of the change.
+    fn after<T>(&self, read: Result<T, DriverError>) -> Result<T, DriverError> {
+        read.map_err(|error| self.place.halfway("it said yes", error))
+    }
+
     /// Switches it, and sees that it did.
     async fn switch(&self, on: bool) -> Result<(), DriverError> {
         match self.wire()? {
             Wire::Http(http) => http.switch(on).await?,
             Wire::Modbus(modbus) => modbus.switch(on).await?,
         }
-        if self.is_on().await? == on {
+        if self.after(self.is_on().await)? == on {
             return Ok(());
         }
         tokio::time::sleep(SETTLE).await;
-        if self.is_on().await? == on {
+        if self.after(self.is_on().await)? == on {
             return Ok(());
         }
         let words = if on { "it said yes and is still off" } else { "it said yes and is still on" };
@@ -207,11 +212,11 @@ impl Generic {
         };
         let taken =
             |read: Option<f64>| read.is_none_or(|read| (read - watts).abs() <= watts * READ_BACK + 1.0);
-        if taken(self.target().await?) {
+        if taken(self.after(self.target().await)?) {
             return Ok(());
         }
         tokio::time::sleep(SETTLE).await;
-        if taken(self.target().await?) {
+        if taken(self.after(self.target().await)?) {
             return Ok(());
         }
         Err(self.place.other(name, "it said yes and kept another one", &[]))
@@ -251,7 +256,7 @@ impl Driver for Generic {
             (Target::Sleep, _) => self.switch(false).await,
             (Target::Power(power), Some(unit)) => {
                 self.set(unit, power).await?;
-                if self.is_on().await? { Ok(()) } else { self.switch(true).await }
+                if self.after(self.is_on().await)? { Ok(()) } else { self.switch(true).await }
             }
             (Target::Power(power), None) => {
                 // On, it draws what it draws: a smaller target cannot be kept.

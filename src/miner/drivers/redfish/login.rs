@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderValue, LOCATION};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -14,8 +14,7 @@ use super::path::{Path, SESSIONS};
 use crate::clock::Moment;
 use crate::miner::DriverError;
 use crate::miner::reply::fields;
-use crate::miner::wire::Place;
-use crate::miner::wire::exchange::{self, Answer};
+use crate::miner::wire::web::{Answer, Web};
 use crate::secret::Secret;
 
 /// What errors call it.
@@ -58,10 +57,10 @@ impl Session {
     }
 
     /// Gives it back. One that is not taken back ends by itself.
-    async fn end(self, place: &Place, http: &Client, base: &str) {
+    async fn end(self, web: &Web) {
         if let Some(at) = &self.at {
-            let request = self.vouch(http.delete(format!("{base}{}", at.text())));
-            let _ended = exchange::over_http(place, "the end of the session", request).await;
+            let request = self.vouch(web.request(Method::DELETE, at.text()));
+            let _ended = web.send("the end of the session", request).await;
         }
     }
 }
@@ -89,9 +88,7 @@ pub(super) enum Outcome {
 
 /// The account at one BMC.
 pub(super) struct Login {
-    place: Place,
-    http: Client,
-    base: String,
+    web: Web,
     account: Option<(String, Secret)>,
     state: State,
     /// A login that is under way. It goes on when what asked for it is cut off: the next one needs it as well, and a session of
@@ -107,16 +104,9 @@ pub(super) struct Login {
 
 impl Login {
     /// For one BMC. Nothing is sent yet.
-    pub(super) const fn new(
-        place: Place,
-        http: Client,
-        base: String,
-        account: Option<(String, Secret)>,
-    ) -> Self {
+    pub(super) const fn new(web: Web, account: Option<(String, Secret)>) -> Self {
         Self {
-            place,
-            http,
-            base,
+            web,
             account,
             state: State::None,
             opening: None,
@@ -187,9 +177,9 @@ impl Login {
         let (name, password) =
             self.account.as_ref().map_or(("", ""), |(name, password)| (name.as_str(), password.expose()));
         let body = json!({ "UserName": name, "Password": password });
-        let request = self.http.post(format!("{}{SESSIONS}", self.base)).json(&body);
-        let place = self.place.clone();
-        self.opening = Some(tokio::spawn(async move { exchange::over_http(&place, NAME, request).await }));
+        let request = self.web.request(Method::POST, SESSIONS).json(&body);
+        let web = self.web.clone();
+        self.opening = Some(tokio::spawn(async move { web.send(NAME, request).await }));
         self.opened().await
     }
 
@@ -199,7 +189,7 @@ impl Login {
             None => None,
         };
         self.opening = None;
-        ended.unwrap_or_else(|| Err(self.place.malformed(NAME, "it was cut off")))
+        ended.unwrap_or_else(|| Err(self.web.place().malformed(NAME, "it was cut off")))
     }
 
     fn note_refusal(&mut self, now: Moment) {
@@ -252,7 +242,7 @@ impl Login {
     /// Gives one session back that was replaced.
     pub(super) async fn tidy(&mut self) {
         if let Some(session) = self.left.pop() {
-            session.end(&self.place, &self.http, &self.base).await;
+            session.end(&self.web).await;
         }
     }
 
@@ -267,7 +257,7 @@ impl Login {
         if sessions.is_empty() && opening.is_none() {
             return;
         }
-        let (place, http, base) = (self.place.clone(), self.http.clone(), self.base.clone());
+        let web = self.web.clone();
         let closing = tokio::spawn(async move {
             if let Some(opening) = opening
                 && let Ok(Ok(answer)) = opening.await
@@ -276,7 +266,7 @@ impl Login {
             }
             // The latest first: it is the one that lives.
             while let Some(session) = sessions.pop() {
-                session.end(&place, &http, &base).await;
+                session.end(&web).await;
             }
         });
         let _ended = closing.await;

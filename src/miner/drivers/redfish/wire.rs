@@ -16,8 +16,7 @@ use crate::clock::{Clock, Moment};
 use crate::control::snapshot::Rejection;
 use crate::miner::reply::fields;
 use crate::miner::wire::Place;
-use crate::miner::wire::exchange::{self, Answer};
-use crate::miner::wire::stream::Secure;
+use crate::miner::wire::web::{Answer, Web};
 use crate::miner::{Connection, DriverError};
 
 /// How long a BMC that is busy is left alone when it does not say.
@@ -60,9 +59,7 @@ pub(super) enum Written {
 
 /// Speaks with one BMC.
 pub(super) struct Bmc {
-    place: Place,
-    http: Client,
-    base: String,
+    web: Web,
     login: Login,
     clock: Clock,
     haste: Haste,
@@ -84,26 +81,16 @@ impl Bmc {
                 place,
                 Some("its certificate is not known; write certificate = \"sha256:…\" or ca = \"FILE\""),
             ),
-            Some(trust) => {
-                match trust.config().ok().and_then(|config| Secure::new(&connection.endpoint.host, config)) {
-                    Some(secure) => (place.over_tls(secure), None),
-                    None => (
-                        place,
-                        Some("TLS cannot be prepared for it; check `certificate`, `ca` and its address"),
-                    ),
-                }
-            }
+            Some(trust) => place.over_tls(trust.config()),
         };
         let account = connection.credentials.as_ref().map(|account| {
             let name = account.username.clone().unwrap_or_else(|| username.to_owned());
             (name, account.password.clone())
         });
-        let base = format!("{}://{}", place.scheme(), connection.endpoint);
+        let web = Web::at(place, connection, http, "");
         Self {
-            login: Login::new(place.clone(), http.clone(), base.clone(), account),
-            base,
-            place,
-            http: http.clone(),
+            login: Login::new(web.clone(), account),
+            web,
             clock: Clock::start(),
             haste: Haste::Poll,
             quiet_until: None,
@@ -114,7 +101,7 @@ impl Bmc {
 
     /// Where it is, for errors.
     pub(super) const fn place(&self) -> &Place {
-        &self.place
+        self.web.place()
     }
 
     /// Whether there is an account.
@@ -136,7 +123,7 @@ impl Bmc {
             Haste::Poll => true,
         };
         if alone {
-            return Err(self.place.rejected(name, Rejection::Busy));
+            return Err(self.place().rejected(name, Rejection::Busy));
         }
         match haste {
             Haste::Order => tokio::time::sleep(quiet).await,
@@ -158,7 +145,7 @@ impl Bmc {
         let answer = self.send(name, Method::GET, path, None, None).await?;
         match answer.status {
             status if status.is_success() => {
-                let body = self.place.json(name, &answer.body)?;
+                let body = self.web.json(name, &answer)?;
                 let tag = || HeaderValue::from_str(fields::text(&body, "@odata.etag")?).ok();
                 let etag = answer.headers.get(ETAG).cloned().or_else(tag);
                 Ok(Some(Resource { body, etag }))
@@ -184,7 +171,7 @@ impl Bmc {
     ) -> Result<Written, DriverError> {
         let name = form.name();
         if !path.holds_limit(form) {
-            return Err(self.place.rejected(name, Rejection::Unsupported));
+            return Err(self.place().rejected(name, Rejection::Unsupported));
         }
         let answer = self.send(name, Method::PATCH, path, Some(body), version).await?;
         match answer.status {
@@ -193,7 +180,7 @@ impl Bmc {
             status if status.is_success() => Ok(Written::Done),
             // It failed on the way, and may have done it.
             status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
-                Err(self.place.malformed(name, format!("HTTP {}", status.as_u16())))
+                Err(self.place().malformed(name, format!("HTTP {}", status.as_u16())))
             }
             _ => Err(self.refusal(name, &answer)),
         }
@@ -216,13 +203,13 @@ impl Bmc {
         if self.haste == Haste::Shed {
             self.shed_refused = Some(now);
         }
-        self.place.rejected(name, Rejection::Busy)
+        self.place().rejected(name, Rejection::Busy)
     }
 
     async fn log_in(&mut self) -> Result<(), DriverError> {
         match self.login.log_in(self.clock.now(), self.haste == Haste::Shed).await? {
             Outcome::In => Ok(()),
-            Outcome::Refused => Err(self.place.rejected(login::NAME, Rejection::Credentials)),
+            Outcome::Refused => Err(self.place().rejected(login::NAME, Rejection::Credentials)),
             Outcome::Busy(answer) => Err(self.busy(login::NAME, &answer)),
         }
     }
@@ -237,11 +224,11 @@ impl Bmc {
         version: Option<&HeaderValue>,
     ) -> Result<Answer, DriverError> {
         if let Some(why) = self.barred {
-            return Err(self.place.other(name, why, &[]));
+            return Err(self.place().other(name, why, &[]));
         }
         // It has become busy since this was begun.
         if self.haste != Haste::Shed && !self.quiet().is_zero() {
-            return Err(self.place.rejected(name, Rejection::Busy));
+            return Err(self.place().rejected(name, Rejection::Busy));
         }
         // The service root is for everybody (DSP0266, "Resources available without authentication").
         if *path != Path::root() {
@@ -272,7 +259,7 @@ impl Bmc {
         body: Option<&Value>,
         version: Option<&HeaderValue>,
     ) -> Result<Answer, DriverError> {
-        let request = self.http.request(method.clone(), format!("{}{}", self.base, path.text()));
+        let request = self.web.request(method.clone(), path.text());
         let mut request = self.login.vouch(request.header("OData-Version", "4.0"));
         if let Some(version) = version {
             request = request.header(IF_MATCH, version);
@@ -280,7 +267,7 @@ impl Bmc {
         if let Some(body) = body {
             request = request.json(body);
         }
-        exchange::over_http(&self.place, name, request).await
+        self.web.send(name, request).await
     }
 
     /// What a refusal means.
@@ -297,16 +284,16 @@ impl Bmc {
                 // `Base.1.x.PropertyValueOutOfRange` and its like (DMTF DSP2065, base registry).
                 let id = fields::text(told, "MessageId").unwrap_or_default();
                 if ["OutOfRange", "LimitExceeded", "NotInList"].iter().any(|word| id.ends_with(word)) {
-                    return self.place.rejected(name, Rejection::OutOfRange);
+                    return self.place().rejected(name, Rejection::OutOfRange);
                 }
                 let words = fields::text(told, "Message")
                     .or_else(|| body.pointer("/error/message").and_then(Value::as_str))
                     .unwrap_or_default();
                 let told = format!("HTTP {}: {words}", status.as_u16());
-                return self.place.other(name, &told, &[self.login.password()]);
+                return self.place().other(name, &told, &[self.login.password()]);
             }
         };
-        self.place.rejected(name, reason)
+        self.place().rejected(name, reason)
     }
 }
 

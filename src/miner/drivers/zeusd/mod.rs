@@ -9,6 +9,7 @@
 //!   counts on a draw that it does not have.
 //! - **Yes is not done.** After each order the limits are read back. Where some processors took theirs and some did not, it is not known
 //!   what the server draws, and the order counts as neither carried out nor refused.
+//! - **A shed raises no processor** above what was read last: a lower limit of the operator's stays.
 //! - **Limits are lost** when the driver of the processors is loaded anew. What is told as the target is what was read last, so
 //!   that the control law sees it.
 //! - Nothing but power limits is ever written: no clocks, no persistence mode. The whole list of what can be sent is `Request` in `wire`.
@@ -259,21 +260,22 @@ impl Driver for Zeusd {
         Ok(self.status())
     }
 
-    async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
-        match target {
-            Target::Sleep => {
-                self.set(0.0).await?;
-                Err(self.daemon.place().rejected("sleep", Rejection::Unsupported))
-            }
-            Target::Power(power) => {
-                self.set(power.get()).await?;
-                // It went as low as it goes, which is more than was asked for.
-                if power.get() < self.lowest() - 1.0 {
-                    return Err(self.daemon.place().rejected("a power limit", Rejection::OutOfRange));
-                }
-                Ok(())
-            }
+    async fn apply(&mut self, target: Target, urgency: Urgency) -> Result<(), DriverError> {
+        let Target::Power(power) = target else {
+            self.set(0.0, urgency).await?;
+            return Err(self.daemon.place().rejected("sleep", Rejection::Unsupported));
+        };
+        let moved = self.set(power.get(), urgency).await?;
+        if power.get() >= self.lowest() - 1.0 {
+            return Ok(());
         }
+        // It went as low as it goes, which is more than was asked for.
+        let name = "a power limit";
+        if urgency == Urgency::Normal && moved {
+            // No refusal: that would put back what was written.
+            return Err(self.daemon.place().malformed(name, "it does not go as low as that"));
+        }
+        Err(self.daemon.place().rejected(name, Rejection::OutOfRange))
     }
 
     async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {

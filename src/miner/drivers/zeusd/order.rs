@@ -4,17 +4,19 @@ use super::share::{Wish, orders, share};
 use super::wire::{Failures, Request, Told};
 use super::{Gpu, Zeusd, found, words};
 use crate::control::snapshot::Rejection;
-use crate::miner::DriverError;
+use crate::miner::{DriverError, Urgency};
 
 /// How far a limit that reads back may lie from what was asked for, in milliwatts: the driver counts in steps of its own.
 const CLOSE: u32 = 500;
+/// What was done where the rest of an order fails.
+const BEGUN: &str = "some limits were set";
 
 impl Zeusd {
-    /// Sets the limits for a power of the whole server, in watts.
+    /// Sets the limits for a power of the whole server, in watts. Says whether any of them moved.
     ///
     /// # Errors
     /// A refusal where every limit is what it was; anything else leaves it open what the server draws.
-    pub(super) async fn set(&mut self, power: f64) -> Result<(), DriverError> {
+    pub(super) async fn set(&mut self, power: f64, urgency: Urgency) -> Result<bool, DriverError> {
         let name = Request::SetLimit.path();
         // Anybody who reaches a daemon without tokens can set its limits: it is read, and not commanded without one.
         if !self.daemon.has_token() {
@@ -27,7 +29,7 @@ impl Zeusd {
         if let Some(why) = &self.known.refuses {
             return Err(self.daemon.place().rejected(name, Rejection::Other(why.as_str().into())));
         }
-        let wishes = self.wishes(power);
+        let wishes = self.wishes(power, urgency);
         if wishes.is_empty() {
             let why = self
                 .known
@@ -36,11 +38,11 @@ impl Zeusd {
                 .unwrap_or("none of its GPUs says between which limits it can be set");
             return Err(self.daemon.place().rejected(name, Rejection::Other(why.into())));
         }
-        let result = self.carry_out(&wishes).await;
+        let result = self.carry_out(&wishes, urgency).await;
         if result.is_err() {
             self.found = None;
         }
-        result
+        result.map(|()| wishes.iter().any(|wish| wish.stands != Some(wish.wanted)))
     }
 
     /// The lowest power of the whole server that can be asked for, in watts.
@@ -49,8 +51,9 @@ impl Zeusd {
         self.known.gpus.iter().map(low).sum::<f64>() + self.settings.base.get()
     }
 
-    /// What each processor that can be set is to have. The others keep what they have: their limit, as far as it is known.
-    fn wishes(&self, power: f64) -> Vec<Wish> {
+    /// What each processor that can be set is to have. The others keep what they have: their limit, as far as it is known. A shed
+    /// raises none above what was read last, and sends that all the same: it may have changed since.
+    fn wishes(&self, power: f64, urgency: Urgency) -> Vec<Wish> {
         let known = &self.known.gpus;
         let stuck = known.iter().filter(|gpu| gpu.range.is_none()).map(|gpu| gpu.limit.unwrap_or_default());
         let held: f64 = stuck.map(f64::from).sum();
@@ -60,13 +63,15 @@ impl Zeusd {
         let able: Vec<(&Gpu, (u32, u32))> = known.iter().filter_map(|gpu| Some((gpu, gpu.range?))).collect();
         let ranges: Vec<(u32, u32)> = able.iter().map(|(_, range)| *range).collect();
         let shares = share(&ranges, room);
-        let wish =
-            |((gpu, _), wanted): (&(&Gpu, (u32, u32)), u32)| Wish { id: gpu.id, stands: gpu.limit, wanted };
+        let wish = |((gpu, (low, _)), share): (&(&Gpu, (u32, u32)), u32)| {
+            let most = gpu.limit.filter(|_| urgency == Urgency::Shed).map_or(share, |limit| limit.max(*low));
+            Wish { id: gpu.id, stands: gpu.limit, wanted: share.min(most) }
+        };
         able.iter().zip(shares).map(wish).collect()
     }
 
-    /// Writes the limits, and reads them back.
-    async fn carry_out(&mut self, wishes: &[Wish]) -> Result<(), DriverError> {
+    /// Writes the limits, and reads them back. A shed is fulfilled by anything lower, too.
+    async fn carry_out(&mut self, wishes: &[Wish], urgency: Urgency) -> Result<(), DriverError> {
         let name = Request::SetLimit.path();
         let mut failures = Failures::new();
         let mut begun = false;
@@ -77,14 +82,14 @@ impl Zeusd {
                     begun |= ids.iter().any(|id| !more.contains_key(id));
                     failures.extend(more);
                 }
-                Err(error) if begun => return Err(self.half(&error)),
+                Err(error) if begun => return Err(self.daemon.place().halfway(BEGUN, error)),
                 Err(error) => return Err(error),
             }
         }
         let ids: Vec<u16> = self.known.gpus.iter().map(|gpu| gpu.id).collect();
         let (limits, unread) = match self.of_each(Request::Limits, &ids).await {
             Ok(read) => read,
-            Err(error) if begun => return Err(self.half(&error)),
+            Err(error) if begun => return Err(self.daemon.place().halfway(BEGUN, error)),
             Err(error) => return Err(error),
         };
         for gpu in &mut self.known.gpus {
@@ -92,6 +97,7 @@ impl Zeusd {
         }
         for wish in wishes {
             let why = match (found::limit(&limits, wish.id), unread.get(&wish.id)) {
+                (Some(limit), _) if urgency == Urgency::Shed && limit < wish.wanted => continue,
                 (Some(limit), _) if limit.abs_diff(wish.wanted) <= CLOSE => continue,
                 (Some(limit), _) => format!("its limit is still {} W", limit / 1_000),
                 (None, Some(why)) => why.clone(),
@@ -115,11 +121,5 @@ impl Zeusd {
         }
         let text = format!("{} of {} limits stand; {why}", wishes.len() - failed, self.known.gpus.len());
         Err(self.daemon.place().malformed(name, text))
-    }
-
-    /// Some limits may be set and some not: a refusal of the rest is not one of the whole.
-    fn half(&self, error: &DriverError) -> DriverError {
-        let name = Request::SetLimit.path();
-        self.daemon.place().malformed(name, format!("some limits were set, and then: {error}"))
     }
 }

@@ -5,8 +5,24 @@ use serde_json::{Value, json};
 use super::super::{View, rounded, whole};
 use super::{Form, PROCESSORS, SESSIONS, Service, parts_of, place_of, processors, rest_of};
 
+/// Where the graphics processors within modules are, without their numbers.
+const GPUS: &str = "/redfish/v1/Chassis/GPU_";
+
 fn link(path: &str) -> Value {
     json!({ "@odata.id": path })
+}
+
+/// A graphics processor within a module, as a chassis that says what it could be set to and cannot be set.
+fn range_only(path: &str) -> Option<Value> {
+    let (place, metrics) = place_of(GPUS, path)?;
+    Some(if metrics {
+        json!({ "PowerWatts": { "Reading": 50 }, "PowerLimitWatts": { "AllowableMax": 1200 } })
+    } else {
+        let module = format!("{}{place}", parts_of(Form::Modules));
+        json!({ "Id": format!("GPU_{place}"), "ChassisType": "Component",
+            "EnvironmentMetrics": link(&format!("{GPUS}{place}/EnvironmentMetrics")),
+            "Links": { "ContainedBy": link(&module) } })
+    })
 }
 
 impl Service {
@@ -18,7 +34,8 @@ impl Service {
         })
     }
 
-    fn limit(&self, place: usize, low: f64, high: f64, view: &View) -> Value {
+    fn limit(&self, place: usize, view: &View) -> Value {
+        let (low, high) = self.bounds(place);
         let manner = self.miner.bmc(|manner| manner.clone());
         let set = if manner.beyond { high * 1.5 } else { self.set(place) };
         let part = place.checked_sub(1);
@@ -32,7 +49,7 @@ impl Service {
 
     pub(super) fn resource(&self, path: &str, form: Form, view: &View) -> Option<Value> {
         let miner = &self.miner;
-        let (low, high, power) = (miner.minimum.get(), miner.maximum.get(), view.power.get());
+        let power = view.power.get();
         let reading = json!({ "Reading": rounded(power, 1), "DataSourceUri": "/redfish/v1/Chassis/1/Sensors/TotalPower" });
         let mut body = match path {
             "/redfish/v1/Chassis" => {
@@ -40,7 +57,7 @@ impl Service {
                 if form == Form::Modules {
                     for place in 0..PROCESSORS {
                         members.push(link(&format!("{}{place}", parts_of(form))));
-                        members.push(link(&format!("/redfish/v1/Chassis/GPU_{place}")));
+                        members.push(link(&format!("{GPUS}{place}")));
                     }
                 }
                 json!({ "Members@odata.count": members.len(), "Members": members })
@@ -61,7 +78,7 @@ impl Service {
                 chassis
             }
             "/redfish/v1/Chassis/1/EnvironmentMetrics" if form == Form::Environment => {
-                json!({ "PowerWatts": reading, "PowerLimitWatts": self.limit(0, low, high, view) })
+                json!({ "PowerWatts": reading, "PowerLimitWatts": self.limit(0, view) })
             }
             "/redfish/v1/Chassis/1/EnvironmentMetrics" if form != Form::Power => {
                 json!({ "PowerWatts": reading })
@@ -72,7 +89,7 @@ impl Service {
             "/redfish/v1/Chassis/1/Controls/PowerLimit" if matches!(form, Form::Control | Form::Percent) => {
                 self.control(form, view, &reading)
             }
-            "/redfish/v1/Chassis/1/Power" if form == Form::Power => self.power_of_old(power, high),
+            "/redfish/v1/Chassis/1/Power" if form == Form::Power => self.power_of_old(power),
             "/redfish/v1/Systems" => {
                 json!({ "Members": [link("/redfish/v1/Systems/1")], "Members@odata.count": 1 })
             }
@@ -85,10 +102,7 @@ impl Service {
                 json!({ "Members": (0..count).map(member).collect::<Vec<_>>(), "Members@odata.count": count })
             }
             _ if form == Form::Processors => self.part(form, path, view)?,
-            _ if form == Form::Modules => match path.strip_prefix("/redfish/v1/Chassis/GPU_") {
-                Some(place) => self.range_only(place)?,
-                None => self.part(form, path, view)?,
-            },
+            _ if form == Form::Modules => range_only(path).or_else(|| self.part(form, path, view))?,
             _ => return None,
         };
         if let Some(body) = body.as_object_mut() {
@@ -99,7 +113,7 @@ impl Service {
 
     fn control(&self, form: Form, view: &View, reading: &Value) -> Value {
         let (low, high) = (self.miner.minimum.get(), self.miner.maximum.get());
-        let mut control = self.limit(0, low, high, view);
+        let mut control = self.limit(0, view);
         let percent = |watts: f64| whole(watts / self.miner.rated.get() * 100.0);
         if let Some(control) = control.as_object_mut() {
             if form == Form::Percent {
@@ -124,11 +138,11 @@ impl Service {
     }
 
     /// The old form, whose first entry is about the whole.
-    fn power_of_old(&self, power: f64, high: f64) -> Value {
+    fn power_of_old(&self, power: f64) -> Value {
         let manner = self.miner.bmc(|manner| manner.clone());
         let mut controls = vec![json!({
             "MemberId": "0", "Name": "System Input Power", "PowerConsumedWatts": whole(power),
-            "PowerCapacityWatts": whole(high * manner.capacity),
+            "PowerCapacityWatts": whole(self.miner.maximum.get() * manner.capacity),
             "PowerLimit": { "LimitInWatts": whole(self.set(0)), "LimitException": "LogEventOnly", "CorrectionInMs": 50 },
         })];
         for member in 1..manner.entries {
@@ -138,36 +152,16 @@ impl Service {
         json!({ "PowerControl": controls })
     }
 
-    /// A graphics processor within a module, as a chassis that says what it could be set to and cannot be set.
-    fn range_only(&self, place: &str) -> Option<Value> {
-        let (place, metrics) = match place.strip_suffix("/EnvironmentMetrics") {
-            Some(place) => (place, true),
-            None => (place, false),
-        };
-        let place: usize = place.parse().ok().filter(|place| *place < PROCESSORS)?;
-        Some(if metrics {
-            json!({ "PowerWatts": { "Reading": 50 }, "PowerLimitWatts": { "AllowableMax": 1200 } })
-        } else {
-            let module = format!("{}{place}", parts_of(Form::Modules));
-            json!({ "Id": format!("GPU_{place}"), "ChassisType": "Component",
-                "EnvironmentMetrics": link(&format!("/redfish/v1/Chassis/GPU_{place}/EnvironmentMetrics")),
-                "Links": { "ContainedBy": link(&module) } })
-        })
-    }
-
     fn part(&self, form: Form, path: &str, view: &View) -> Option<Value> {
-        let (place, metrics) = place_of(form, path)?;
+        let (place, metrics) = place_of(parts_of(form), path)?;
         if !metrics {
             let own = format!("{}{place}", parts_of(form));
             return Some(json!({ "Id": format!("GPU_{place}"), "ProcessorType": "GPU",
                 "EnvironmentMetrics": link(&format!("{own}/EnvironmentMetrics")),
                 "Links": { "ContainedBy": link("/redfish/v1/Chassis/1") } }));
         }
-        let (rest, count) = (rest_of(&self.miner), processors());
-        let (low, high) =
-            ((self.miner.minimum.get() - rest) / count, (self.miner.maximum.get() - rest) / count);
-        let power = ((view.power.get() - rest) / count).max(0.0);
+        let power = ((view.power.get() - rest_of(&self.miner)) / processors()).max(0.0);
         Some(json!({ "PowerWatts": { "Reading": rounded(power, 1) },
-            "PowerLimitWatts": self.limit(place + 1, low, high, view) }))
+            "PowerLimitWatts": self.limit(place + 1, view) }))
     }
 }
