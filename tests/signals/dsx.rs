@@ -119,8 +119,15 @@ fn feeds() -> Feeds {
 }
 
 fn planned(list: &Admitted) -> Result<Vec<Order>, PlanError> {
+    after(list, &[])
+}
+
+/// What a list comes to after others.
+fn after(list: &Admitted, standing: &[Order]) -> Result<Vec<Order>, PlanError> {
     let (feeds, believed) = (feeds(), |_: CircuitId| Watts::whole(60_000));
-    orders(list, &Surroundings { feeds: &feeds, scope: Scope::Import, believed: &believed, now: NOW })
+    let around =
+        Surroundings { feeds: &feeds, scope: Scope::Import, believed: &believed, now: NOW, standing };
+    orders(list, &around)
 }
 
 /// What a partner's data comes to.
@@ -340,7 +347,10 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     let desk = desk();
     let source = desk.source("grid").unwrap();
     let give = async |data: Value| {
-        let orders = planned(&list_of(&data)).unwrap();
+        let glance = desk.glance(source).unwrap();
+        let stands = glance.held.iter().filter(|held| told(held, glance.phase(held)).is_some());
+        let standing: Vec<Order> = stands.map(|held| held.order.clone()).collect();
+        let orders = after(&list_of(&data), &standing).unwrap();
         let answers = desk.list(source, List { orders, ..List::default() }).await.unwrap();
         assert!(answers.iter().all(|answer| answer.outcome.is_ok()), "{answers:?}");
         let mut caps: Vec<(usize, f64)> = desk
@@ -366,12 +376,55 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     assert_eq!((known.len(), known.iter().filter(|told| told.active).count()), (5, 4));
     assert!(known.iter().all(|told| is_uuid(&told.correlation) && !told.best_effort));
     assert_eq!(binding(&known, A, true).unwrap().cap, Watts::whole(7_000));
-    // A list is a whole one.
-    assert_eq!(give(json!({ "targets": [target(json!(["main-b"]), 8_000)] })).await, [(2, 8_000.0)]);
+    // A list is a whole one of the feeds that it names, and of no other.
+    let other = json!({ "targets": [target(json!(["main-b"]), 8_000)] });
+    assert_eq!(give(other).await, [(0, 20_000.0), (1, 7_000.0), (2, 8_000.0)]);
+    // What lifts later lifts nothing yet.
+    let later = json!({ "targets": [
+        { "interval": { "start_time": "2026-11-30T10:00:00Z" }, "load_constraint": null },
+    ] });
+    assert_eq!(give(later).await, [(0, 20_000.0), (1, 7_000.0), (2, 8_000.0)]);
+    let glance = desk.glance(source).unwrap();
+    let ends: Vec<Option<Wall>> =
+        glance.held.iter().filter_map(|held| told(held, glance.phase(held))).map(|told| told.until).collect();
+    assert!(!ends.is_empty() && ends.iter().all(|end| *end == Some(NOW.later(seconds(3_600)))), "{ends:?}");
     assert!(give(one(Value::Null)).await.is_empty());
     let glance = desk.glance(source).unwrap();
     assert!(glance.held.iter().all(|held| told(held, glance.phase(held)).is_none()));
     assert_eq!(glance.held.iter().filter(|held| glance.phase(held) == Phase::Acting).count(), 0);
+}
+
+#[test]
+fn a_list_counts_on_the_circuits_that_it_names_and_from_its_beginning_on() {
+    let data = json!({ "targets": [
+        { "interval": {}, "feed_tags": ["main-a"], "load_constraint": watt(9_000) },
+        { "interval": { "end_time": "2026-11-30T09:30:00Z" }, "feed_tags": ["main-b"], "load_constraint": watt(8_000) },
+        { "interval": { "start_time": "2026-11-30T12:00:00Z" }, "load_constraint": watt(20_000) },
+    ] });
+    let before = planned(&list_of(&data)).unwrap();
+    let left = |targets: Value| -> Vec<(usize, Option<u64>)> {
+        let all = after(&list_of(&json!({ "targets": targets })), &before).unwrap();
+        let old = all.iter().filter(|order| before.iter().any(|known| known.id == order.id));
+        old.map(|order| (order.circuit.0, order.until.map(|until| until.since(NOW).as_secs()))).collect()
+    };
+    let null = |start: Value, tags: Value| json!([{ "interval": { "start_time": start }, "feed_tags": tags, "load_constraint": null }]);
+    // At once: the named feed alone, or all of them.
+    assert_eq!(left(null(Value::Null, json!(["main-a"]))), [(2, Some(1_800)), (0, None)]);
+    assert!(left(null(Value::Null, json!([]))).is_empty());
+    assert!(left(null(json!("2026-11-30T08:00:00Z"), Value::Null)).is_empty(), "it began before now");
+    // Later: what stands ends when it begins, or before where it said so; what would begin after that does not.
+    let ten = || json!("2026-11-30T10:00:00Z");
+    assert_eq!(left(null(ten(), json!(["main-a"]))), [(1, Some(3_600)), (2, Some(1_800)), (0, None)]);
+    assert_eq!(left(null(ten(), Value::Null)), [(1, Some(3_600)), (2, Some(1_800))]);
+    // A limit that begins later does not lift what stands before it either.
+    let limit = json!([{ "interval": { "start_time": ten() }, "feed_tags": ["main-a"], "load_constraint": watt(9_500) }]);
+    assert_eq!(left(limit), [(1, Some(3_600)), (2, Some(1_800)), (0, None)]);
+    // Of several targets for one feed the first beginning counts.
+    let two = json!([
+        { "interval": { "start_time": ten() }, "feed_tags": ["main-a"], "load_constraint": watt(9_500) },
+        { "interval": { "start_time": "2026-11-30T09:10:00Z" }, "feed_tags": ["main-a"], "load_constraint": null },
+    ]);
+    assert_eq!(left(two), [(1, Some(600)), (2, Some(1_800)), (0, None)]);
 }
 
 /// As [`list`], each under an id of its own.

@@ -22,11 +22,11 @@ use super::settings::{Account, Settings};
 use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
 use crate::control::frame::Frame;
-use crate::control::signal::book::{MOST_ORDERS, Phase, Trouble};
-use crate::control::signal::{Doubt, Wall};
+use crate::control::signal::book::{Held, MOST_ORDERS, Phase, Trouble};
+use crate::control::signal::{Doubt, Order, Wall};
 use crate::control::site::CircuitId;
 use crate::rate::Bucket;
-use crate::signal::{Context, List};
+use crate::signal::{Context, List, keep};
 
 /// Messages that may wait to be sent.
 const QUEUE: usize = 256;
@@ -331,10 +331,21 @@ impl Agent {
     async fn obey(&mut self, list: Admitted) {
         let (desk, source) = (self.context.desk.clone(), self.context.source);
         let now = desk.wall();
+        let Some((glance, site)) = desk.glance(source).zip(desk.site_of(source)) else { return };
+        let stands = |held: &&Held| told(held, glance.phase(held)).is_some();
+        let standing: Vec<Order> = glance
+            .held
+            .iter()
+            .filter(stands)
+            .filter_map(|held| {
+                let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
+                Some(Order { circuit, ..held.order.clone() })
+            })
+            .collect();
         let planned = {
             let scope = self.context.place.scope;
             let believed = |circuit: CircuitId| desk.believed(circuit, scope);
-            let around = Surroundings { feeds: &self.settings.feeds, scope, believed: &believed, now };
+            let around = Surroundings { feeds: &self.settings.feeds, scope, believed: &believed, now, standing: &standing };
             orders(&list, &around)
         };
         let orders = match planned {
@@ -344,10 +355,9 @@ impl Agent {
                 return self.refuse(&error.to_string());
             }
         };
-        let standing = desk
-            .glance(source)
-            .map_or(0, |glance| glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count());
-        if standing.saturating_add(orders.len()) > MOST_ORDERS {
+        let occupied = glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count();
+        let new = orders.iter().filter(|order| glance.find(&order.id).is_none()).count();
+        if occupied.saturating_add(new) > MOST_ORDERS {
             self.whole = false;
             return self
                 .refuse("a list of targets is refused: too much of the lists before it has not ended yet");
