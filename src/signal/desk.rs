@@ -75,6 +75,8 @@ pub struct List {
     pub complaint: Option<Arc<str>>,
     /// When it was made, where that is known: what came later is not taken back by it.
     pub made: Option<Made>,
+    /// What is remembered beside it, as by [`Desk::remember`].
+    pub remember: Vec<(Arc<str>, u64)>,
 }
 
 /// Takes orders in. Copies share one desk.
@@ -451,6 +453,9 @@ impl Desk {
                 listed.extend(later.map(|held| held.order.id.clone()));
             }
             draft.book.complete(&listed, &now);
+            for (name, number) in list.remember {
+                draft.book.withdraw(&name, Some(number), &now);
+            }
             let refused = answers.iter().find_map(|answer| {
                 answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
             });
@@ -463,6 +468,28 @@ impl Desk {
             }
         }
         Ok(answers)
+    }
+
+    /// Remembers names of messages and a number for each, on disk and in its order: as those of orders that must not come back, and
+    /// for as long. For sources that name their orders otherwise.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSource`].
+    pub async fn remember(&self, source: SourceKey, names: Vec<(Arc<str>, u64)>) -> Result<(), DeskError> {
+        let edit = |draft: &mut Draft<'_>| {
+            let now = draft.now;
+            for (name, number) in names {
+                draft.book.withdraw(&name, Some(number), &now);
+            }
+            ((), Heard::Nothing)
+        };
+        self.change(source, edit).await?;
+        Ok(())
+    }
+
+    /// What is remembered of a source, and the names and revisions of orders that must not come back; the latest last.
+    pub fn remembered(&self, source: SourceKey) -> Vec<(Arc<str>, u64)> {
+        self.state().at(source).map_or_else(Vec::new, |at| at.book.withdrawn().cloned().collect())
     }
 
     /// The source lives, and says nothing else.

@@ -12,7 +12,7 @@ use ballast::control::signal::book::Phase;
 use ballast::control::signal::{Doubt, Order, Urgency, Wall};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::secret::Secret;
-use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Raw, Refused};
+use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Refused, Rules};
 use ballast::signal::dsx::breach::{Breach, Hint, Status, Watch, alert};
 use ballast::signal::dsx::jws::{JwsError, KeySet, KeySetError, Signer};
 use ballast::signal::dsx::message::{Fault, Outgoing, Sent, Trace, is_uuid, targets, uuid};
@@ -100,17 +100,19 @@ fn watt(value: u32) -> Value {
     json!({ "value": value, "unit": "watt" })
 }
 
+const RULES: Rules<'static> =
+    Rules { partner: "acme-energy", identity: "mill", oldest: OLDEST, require_iat: false };
+
 fn gate() -> Gate {
-    Gate::new("acme-energy", OLDEST, None)
+    Gate::new(&RULES, Vec::new())
 }
 
 fn look(gate: &mut Gate, keys: &KeySet, event: &Value) -> Result<Answer, Refused> {
-    again(gate, keys, event, false)
+    look_at(gate, keys, event, NOW)
 }
 
-fn again(gate: &mut Gate, keys: &KeySet, event: &Value, again: bool) -> Result<Answer, Refused> {
-    let payload = event.to_string().into_bytes();
-    gate.look(&Raw { payload: &payload, again }, keys, NOW)
+fn look_at(gate: &mut Gate, keys: &KeySet, event: &Value, now: Wall) -> Result<Answer, Refused> {
+    gate.look(event.to_string().as_bytes(), keys, now)
 }
 
 fn feeds() -> Feeds {
@@ -230,7 +232,7 @@ fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
     let bytes =
         [vec![], b"[]".to_vec(), b"{".to_vec(), vec![0xff, 0xfe], vec![b'['; 5_000], vec![b' '; 70_000]];
     for payload in &bytes {
-        let told = gate.look(&Raw { payload, again: false }, &partner.keys, NOW);
+        let told = gate.look(payload, &partner.keys, NOW);
         assert!(matches!(told, Err(Refused::Fault(_))), "{told:?}");
     }
     // None of it has left a trace: the partner's own message is taken.
@@ -241,17 +243,16 @@ fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
 fn a_message_is_obeyed_once_and_in_its_time() {
     let partner = Partner::new("acme-1");
     let mut gate = gate();
-    let (first, second) = (json!(partner.sign(&one(watt(1)))), json!(partner.sign(&one(watt(1)))));
+    let sign = |watts: u32| json!(partner.sign(&one(watt(watts))));
+    let (first, second) = (sign(1), sign(1));
     let at = |seconds_ago: u64| NOW.earlier(seconds(seconds_ago));
-    assert!(matches!(look(&mut gate, &partner.keys, &event(1, at(61), &first)), Err(Refused::Old(_))));
-    let ahead = event(1, NOW.later(seconds(61)), &first);
+    assert!(matches!(look(&mut gate, &partner.keys, &event(11, at(61), &sign(1))), Err(Refused::Old(_))));
+    let ahead = event(12, NOW.later(seconds(61)), &sign(1));
     assert!(matches!(look(&mut gate, &partner.keys, &ahead), Err(Refused::Ahead(_))));
     assert!(look(&mut gate, &partner.keys, &event(1, at(10), &first)).is_ok());
-    // The broker may say it twice; nobody else may.
-    assert_eq!(again(&mut gate, &partner.keys, &event(1, at(10), &first), true), Ok(Answer::Again));
-    let replayed = look(&mut gate, &partner.keys, &event(1, at(10), &first)).unwrap_err();
-    assert_eq!(replayed, Refused::Replayed(uuid(1)));
-    let other = again(&mut gate, &partner.keys, &event(1, at(9), &second), true).unwrap_err();
+    // The broker may say it twice, whatever it says of it.
+    assert_eq!(look(&mut gate, &partner.keys, &event(1, at(10), &first)), Ok(Answer::Again));
+    let other = look(&mut gate, &partner.keys, &event(1, at(9), &sign(1))).unwrap_err();
     assert_eq!(other, Refused::Replayed(uuid(1)), "another content under the same id");
     // The signature does not hold the id and the time: who takes it over into another message is found out.
     let wrapped = look(&mut gate, &partner.keys, &event(2, at(5), &first)).unwrap_err();
@@ -260,11 +261,95 @@ fn a_message_is_obeyed_once_and_in_its_time() {
         look(&mut gate, &partner.keys, &event(3, at(4), &second)).is_ok(),
         "the partner says the same anew"
     );
-    let third = json!(partner.sign(&one(watt(2))));
-    assert_eq!(look(&mut gate, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
+    assert_eq!(look(&mut gate, &partner.keys, &event(4, at(8), &sign(2))), Err(Refused::Outdated));
     // After a restart, too.
-    let mut restarted = Gate::new("acme-energy", OLDEST, Some(at(4)));
-    assert_eq!(look(&mut restarted, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
+    let mut restarted = Gate::new(&RULES, gate.news());
+    assert_eq!(look(&mut restarted, &partner.keys, &event(5, at(8), &sign(2))), Err(Refused::Outdated));
+    assert_eq!(look(&mut restarted, &partner.keys, &event(6, at(1), &first)), Err(Refused::Rewrapped));
+    assert_eq!(look(&mut restarted, &partner.keys, &event(3, at(4), &second)), Ok(Answer::Again));
+}
+
+#[test]
+fn what_was_signed_is_taken_once_however_fresh_it_is_made_to_look() {
+    let partner = Partner::new("acme-1");
+    let (mut gate, mut kept) = (gate(), Vec::new());
+    // It came too late, and comes again days later as if it were new; a list that cannot be used is no better.
+    for (number, data) in [(1, one(Value::Null)), (3, json!({ "targets": [] }))] {
+        let signed = json!(partner.sign(&data));
+        let late = look(&mut gate, &partner.keys, &event(number, NOW.earlier(seconds(90)), &signed)).unwrap_err();
+        assert!(matches!(late, Refused::Old(_)) && late.missed(), "{late:?}");
+        let days = NOW.later(seconds(5 * 86_400));
+        let fresh = event(number + 1, days, &signed);
+        assert_eq!(look_at(&mut gate, &partner.keys, &fresh, days), Err(Refused::Rewrapped));
+        kept.extend(gate.news());
+        let mut restarted = Gate::new(&RULES, kept.clone());
+        let told = look_at(&mut restarted, &partner.keys, &fresh, days).unwrap_err();
+        assert_eq!((told.missed(), told), (false, Refused::Rewrapped), "who cannot sign makes nothing be missed");
+    }
+    // What is dated ahead by whoever may publish does not make the partner's next list late.
+    let ahead = event(5, NOW.later(seconds(59)), &json!(partner.sign(&one(watt(1)))));
+    assert!(look(&mut gate, &partner.keys, &ahead).is_ok());
+    assert!(look(&mut gate, &partner.keys, &event(6, NOW, &json!(partner.sign(&one(watt(2)))))).is_ok());
+    // What cannot be read and was signed may have asked for less.
+    let unreadable = look(&mut gate, &partner.keys, &event(7, NOW, &json!(partner.sign(&json!({}))))).unwrap_err();
+    assert!(matches!(unreadable, Refused::Content(_)) && unreadable.missed(), "{unreadable:?}");
+}
+
+#[test]
+fn what_the_partner_signs_beside_the_targets_counts_more_than_what_anybody_writes() {
+    let partner = Partner::new("acme-1");
+    let with = |field: &str, value: Value| {
+        let mut data = one(watt(1_000));
+        data[field] = value;
+        json!(partner.sign(&data))
+    };
+    let unix = |at: Wall| json!(at.as_unix_millis() / 1_000);
+    let mut gate = gate();
+    let mut told = |id: u128, at: Wall, signed: &Value| look(&mut gate, &partner.keys, &event(id, at, signed));
+    // Old by the signature, new by the rest; and the other way round.
+    assert!(matches!(told(1, NOW, &with("iat", unix(NOW.earlier(seconds(90))))), Err(Refused::Old(_))));
+    let taken = told(2, NOW.earlier(seconds(90)), &with("iat", unix(NOW.earlier(seconds(5)))));
+    let Ok(Answer::Targets(list)) = taken else { panic!("{taken:?}") };
+    assert_eq!(list.sent, NOW.earlier(seconds(5)));
+    let before = told(3, NOW, &with("iat", unix(NOW.earlier(seconds(9)))));
+    assert_eq!(before, Err(Refused::Outdated));
+    // For whom it is.
+    for (id, aud, ours) in [
+        (10, json!("mill"), true),
+        (11, json!(["other", "//grid/v1/dsx-flex-agent/mill"]), true),
+        (12, json!("other"), false),
+        (13, json!([]), false),
+        (14, json!(7), false),
+    ] {
+        let told = told(id, NOW, &with("aud", aud));
+        assert_eq!(told.is_ok(), ours, "{told:?}");
+        assert!(told.err().is_none_or(|error| error == Refused::Audience && !error.missed()));
+    }
+    // A time that is signed can be asked for.
+    let mut strict = Gate::new(&Rules { require_iat: true, ..RULES }, Vec::new());
+    let mut told = |id: u128, signed: &Value| look(&mut strict, &partner.keys, &event(id, NOW, signed));
+    let undated = told(1, &json!(partner.sign(&one(watt(1))))).unwrap_err();
+    assert!(undated == Refused::Undated && undated.missed());
+    assert_eq!(told(2, &with("iat", json!("today"))), Err(Refused::Undated));
+    assert!(told(3, &with("iat", unix(NOW))).is_ok());
+}
+
+#[tokio::test]
+async fn what_was_verified_is_known_as_long_as_the_desk_is() {
+    let desk = desk();
+    let source = desk.source("grid").unwrap();
+    let partner = Partner::new("acme-1");
+    let mut gate = gate();
+    let (null, late) = (json!(partner.sign(&one(Value::Null))), json!(partner.sign(&one(Value::Null))));
+    assert!(look(&mut gate, &partner.keys, &event(1, NOW, &null)).is_ok());
+    desk.list(source, List { remember: gate.news(), ..List::default() }).await.unwrap();
+    assert!(look(&mut gate, &partner.keys, &event(2, NOW.earlier(seconds(90)), &late)).is_err());
+    desk.remember(source, gate.news()).await.unwrap();
+    let mut next = Gate::new(&RULES, desk.remembered(source));
+    for signed in [null, late] {
+        let replayed = look(&mut next, &partner.keys, &event(3, NOW.later(seconds(9)), &signed));
+        assert_eq!(replayed, Err(Refused::Rewrapped));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use super::admit::{Admitted, Answer, Gate, Raw, Refused};
+use super::admit::{Admitted, Answer, Gate, Refused, Rules};
 use super::breach::{Watch, alert, hints};
 use super::jws::{JwsError, KeySet, Signer};
 use super::keys::{self, Tokens};
@@ -23,7 +23,7 @@ use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
 use crate::control::frame::Frame;
 use crate::control::signal::book::{Held, MOST_ORDERS, Phase, Trouble};
-use crate::control::signal::{Doubt, Order, Wall};
+use crate::control::signal::{Doubt, Order};
 use crate::control::site::CircuitId;
 use crate::rate::Bucket;
 use crate::signal::{Context, List, keep};
@@ -114,10 +114,14 @@ struct Agent {
 
 impl Agent {
     fn new(settings: Settings, context: Context, signer: Signer, client: AsyncClient, http: Client) -> Self {
-        // What was obeyed before a restart: nothing that was sent before it is obeyed after it.
-        let known = context.desk.held(context.source).into_iter().map(|held| held.order.revision).max();
-        let latest = known.and_then(|sent| i64::try_from(sent).ok()).map(Wall::unix_millis);
-        let gate = Gate::new(&settings.partner, settings.oldest, latest);
+        let rules = Rules {
+            partner: &settings.partner,
+            identity: &settings.identity,
+            oldest: settings.oldest,
+            require_iat: settings.require_iat,
+        };
+        // What was verified before a restart is not obeyed again after it.
+        let gate = Gate::new(&rules, context.desk.remembered(context.source));
         let site = context.desk.site();
         let feed = |(tag, circuit): (&String, &CircuitId)| {
             let maximum = context.desk.nameplate(*circuit, context.place.scope);
@@ -247,8 +251,7 @@ impl Agent {
     }
 
     async fn message(&mut self, message: Publish) {
-        let raw = Raw { payload: &message.payload, again: message.dup || message.retain };
-        match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
+        match self.gate.look(&message.payload, &self.keys, self.context.desk.wall()) {
             Ok(Answer::Again) => {}
             Ok(Answer::Targets(list)) => self.obey(list).await,
             Err(Refused::Signature(JwsError::UnknownKey(_))) if self.may_park() => {
@@ -256,18 +259,29 @@ impl Agent {
                 self.parked.push_back(message);
                 return;
             }
-            Err(refused) => self.missed(&refused),
+            Err(refused) => self.refused(&refused).await,
         }
         self.confirm(&message);
     }
 
-    /// A message is refused. One that the partner did sign, and that was never obeyed, may have asked for less: until another list is in
-    /// force nothing says that the source is heard.
-    fn missed(&mut self, refused: &Refused) {
-        if matches!(refused, Refused::Old(_) | Refused::Ahead(_)) {
-            self.whole = false;
+    async fn refused(&mut self, refused: &Refused) {
+        if refused.missed() {
+            self.miss(&refused.to_string()).await;
+        } else {
+            self.refuse(&refused.to_string());
         }
-        self.refuse(&refused.to_string());
+    }
+
+    /// What the partner did sign is not obeyed, and may have asked for less: until another list is in force nothing says that the source
+    /// is heard.
+    async fn miss(&mut self, words: &str) {
+        self.whole = false;
+        let news = self.gate.news();
+        if self.context.desk.remember(self.context.source, news).await.is_err() {
+            // The configuration was read anew without this source; the task is about to end.
+            return;
+        }
+        self.refuse(words);
     }
 
     fn confirm(&self, message: &Publish) {
@@ -306,11 +320,10 @@ impl Agent {
             Err(words) => warn!(source = &*self.context.name, "{words}; tried again in a minute"),
         }
         for message in std::mem::take(&mut self.parked) {
-            let raw = Raw { payload: &message.payload, again: message.dup || message.retain };
-            match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
+            match self.gate.look(&message.payload, &self.keys, self.context.desk.wall()) {
                 Ok(Answer::Again) => {}
                 Ok(Answer::Targets(list)) => self.obey(list).await,
-                Err(refused) => self.missed(&refused),
+                Err(refused) => self.refused(&refused).await,
             }
             self.confirm(&message);
         }
@@ -350,23 +363,20 @@ impl Agent {
         };
         let orders = match planned {
             Ok(orders) => orders,
-            Err(error) => {
-                self.whole = false;
-                return self.refuse(&error.to_string());
-            }
+            Err(error) => return self.miss(&error.to_string()).await,
         };
         let occupied = glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count();
         let new = orders.iter().filter(|order| glance.find(&order.id).is_none()).count();
         if occupied.saturating_add(new) > MOST_ORDERS {
-            self.whole = false;
             return self
-                .refuse("a list of targets is refused: too much of the lists before it has not ended yet");
+                .miss("a list of targets is refused: too much of the lists before it has not ended yet")
+                .await;
         }
         let mut concerned: Vec<CircuitId> = self.targets().iter().map(|told| told.circuit).collect();
         let ahead = list.sent.since(now);
         desk.doubt(source, if ahead.is_zero() { Doubt::None } else { Doubt::Off(ahead) });
         let caps = orders.len();
-        match desk.list(source, List { orders, ..List::default() }).await {
+        match desk.list(source, List { orders, remember: self.gate.news(), ..List::default() }).await {
             Ok(answers) => {
                 if let Some(refusal) = answers.iter().find_map(|answer| answer.outcome.as_ref().err()) {
                     warn!(source = &*self.context.name, "a target is not obeyed: {refusal}");

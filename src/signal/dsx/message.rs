@@ -68,6 +68,11 @@ pub fn partner_source(partner: &str) -> String {
     format!("//grid/v1/isv/{partner}")
 }
 
+/// As what an agent stands in `source`.
+pub fn agent_source(identity: &str) -> String {
+    format!("//grid/v1/dsx-flex-agent/{identity}")
+}
+
 /// What an agent sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -368,7 +373,7 @@ impl Outgoing<'_> {
         let mut event = json!({
             "specversion": "1.0.2",
             "id": self.id,
-            "source": format!("//grid/v1/dsx-flex-agent/{}", self.identity),
+            "source": agent_source(self.identity),
             "type": self.what.kind(),
             "time": write_moment(self.time),
             "datacontenttype": "application/json",

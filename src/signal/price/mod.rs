@@ -134,10 +134,9 @@ impl Task {
                     let standing = self.told.as_ref().map(|(_, standing, _)| standing.clone());
                     let complaint = Some(error.to_string().into());
                     let list = List {
-                        orders: Vec::new(),
                         unreadable: standing.unwrap_or_default(),
                         complaint,
-                        made: None,
+                        ..List::default()
                     };
                     self.complained |= self.tell(list).await;
                 }
