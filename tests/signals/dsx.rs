@@ -16,6 +16,7 @@ use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Refused, Rules};
 use ballast::signal::dsx::breach::{Breach, Hint, Status, Watch, alert};
 use ballast::signal::dsx::jws::{JwsError, KeySet, KeySetError, Signer};
 use ballast::signal::dsx::message::{Fault, Outgoing, Sent, Trace, is_uuid, targets, uuid};
+use ballast::signal::dsx::park::{MOST_PARKED, Parked, Parking, due};
 use ballast::signal::dsx::plan::{Feeds, PlanError, Surroundings, Told, binding, orders, told};
 use ballast::signal::dsx::tell::{Event, Feed, Metadata, View, status};
 use ballast::signal::{Desk, List};
@@ -410,6 +411,45 @@ fn keys_of_both_algorithms_are_taken_and_each_is_for_its_own() {
     encrypts["use"] = json!("enc");
     assert_eq!(read(&json!({ "keys": [encrypts] }).to_string()), KeySetError::Empty);
     assert!(Signer::new(&Secret::new("no key".into()), "a").is_err());
+}
+
+#[test]
+fn a_message_waits_for_its_key_until_keys_come_and_the_newest_is_not_the_one_that_goes() {
+    let at = |second: u64| Moment::millis(second * 1_000);
+    let mut parking = Parking::default();
+    let park = |message: u64| Parked { message, at: at(message), wall: NOW.later(seconds(message)) };
+    let most = u64::try_from(MOST_PARKED).unwrap();
+    for message in 0..most {
+        assert!(parking.put(park(message)).is_none());
+    }
+    assert_eq!(parking.put(park(most)).map(|gone| gone.message), Some(0));
+    let left: Vec<u64> = parking.take().into_iter().map(|parked| parked.message).collect();
+    assert_eq!(left, (1..=most).collect::<Vec<_>>());
+    assert!(parking.is_empty());
+    // Waiting makes it old only where it takes too long.
+    assert_eq!(park(0).judged_at(NOW.later(seconds(59))), NOW);
+    assert_eq!(park(0).judged_at(NOW.later(seconds(3_660))), NOW.later(seconds(3_600)));
+    // At once; soon where they did not come; not too often for a key that nobody may ever have had.
+    assert!(due(None, false, at(0)));
+    for (came, waits, second, expected) in [
+        (false, false, 4, false),
+        (false, false, 5, true),
+        (false, true, 5, true),
+        (true, true, 59, false),
+        (true, true, 60, true),
+        (true, false, 60, false),
+        (true, false, 3_600, true),
+    ] {
+        assert_eq!(due(Some((at(0), came)), waits, at(second)), expected, "{came} {waits} {second}");
+    }
+    // What is too old by its own word waits for nothing.
+    let partner = Partner::new("acme-1");
+    let signed = json!(partner.sign(&one(watt(1))));
+    let bytes = |sent: Wall| event(1, sent, &signed).to_string().into_bytes();
+    assert!(gate().may_wait(&bytes(NOW), NOW));
+    assert!(!gate().may_wait(&bytes(NOW.earlier(seconds(61))), NOW));
+    assert!(!gate().may_wait(&bytes(NOW.later(seconds(61))), NOW));
+    assert!(!gate().may_wait(b"{", NOW));
 }
 
 /// A desk of a small site, and the number of its partner.

@@ -159,6 +159,14 @@ impl Gate {
         std::mem::take(&mut self.news)
     }
 
+    /// Whether a message that is signed with a key that is not known may be worth waiting for it: it is no older by its own word than what
+    /// is obeyed.
+    pub fn may_wait(&self, payload: &[u8], now: Wall) -> bool {
+        Envelope::read(payload).is_ok_and(|event| {
+            now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest
+        })
+    }
+
     /// Looks at a message. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be refused.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use super::breach::{Watch, alert, hints};
 use super::jws::{JwsError, KeySet, Signer};
 use super::keys::{self, Tokens};
 use super::message::{Outgoing, Sent, Trace, target_topic, uuid};
+use super::park::{Parked, Parking, due};
 use super::plan::{Surroundings, Told, binding, orders, told};
 use super::session::{Driver, Heard, options};
 use super::settings::{Account, Settings};
@@ -34,12 +35,6 @@ const QUEUE: usize = 256;
 const INBOX: usize = 32;
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// Keys are asked for anew no sooner than this after they were asked for …
-const KEYS_AGAIN: Duration = Duration::from_secs(60);
-/// … and as often as this at least: a key that was taken back is not believed for long.
-const KEYS_EVERY: Duration = Duration::from_secs(3_600);
-/// Messages that may wait for keys.
-const MOST_PARKED: usize = 8;
 /// Alerts that may wait for the broker.
 const MOST_UNTOLD: usize = 32;
 /// Refusals that are told at once in the log, and for each second on and on.
@@ -93,7 +88,9 @@ struct Agent {
     /// When the keys were asked for last, and whether they came.
     asked: Option<(Moment, bool)>,
     /// Messages that are signed with a key that is not known yet.
-    parked: VecDeque<Publish>,
+    parked: Parking<Publish>,
+    /// It was told that the keys do not come.
+    keyless: bool,
     feeds: Vec<Feed>,
     watches: Vec<Watch>,
     /// Alerts that could not be handed to the broker.
@@ -135,7 +132,8 @@ impl Agent {
             gate,
             keys: KeySet::none(),
             asked: None,
-            parked: VecDeque::new(),
+            parked: Parking::default(),
+            keyless: false,
             feeds,
             watches,
             untold: VecDeque::new(),
@@ -159,11 +157,17 @@ impl Agent {
         let mut frames = self.context.frames.clone();
         let mut ended = false;
         let mut fetching: Option<Fetching> = None;
+        // Before the keys there is nothing by which a message could be judged: the broker keeps it.
+        let mut reads = false;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if fetching.is_none() && due(self.asked, !self.parked.is_empty(), self.context.clock.now()) {
+                self.asked = Some((self.context.clock.now(), false));
+                fetching = Some(Box::pin(keys::read(self.settings.keys.clone(), self.http.clone())));
+            }
             tokio::select! {
-                what = heard.recv() => match what {
+                what = heard.recv(), if reads => match what {
                     Some(what) => self.hear(what).await,
                     None => return,
                 },
@@ -175,17 +179,13 @@ impl Agent {
                     }
                 }
                 came = arrival(&mut fetching), if fetching.is_some() => {
-                    fetching = None;
+                    (fetching, reads) = (None, true);
                     self.keys_came(came).await;
                 }
                 _ = looks.tick() => {
                     let targets = self.targets();
                     self.statuses(&targets, None);
                 }
-            }
-            if fetching.is_none() && self.wants_keys() {
-                self.asked = Some((self.context.clock.now(), false));
-                fetching = Some(Box::pin(keys::read(self.settings.keys.clone(), self.http.clone())));
             }
         }
     }
@@ -251,12 +251,17 @@ impl Agent {
     }
 
     async fn message(&mut self, message: Publish) {
-        match self.gate.look(&message.payload, &self.keys, self.context.desk.wall()) {
+        let wall = self.context.desk.wall();
+        match self.gate.look(&message.payload, &self.keys, wall) {
             Ok(Answer::Again) => {}
             Ok(Answer::Targets(list)) => self.obey(list).await,
-            Err(Refused::Signature(JwsError::UnknownKey(_))) if self.may_park() => {
+            Err(Refused::Signature(JwsError::UnknownKey(_))) if self.gate.may_wait(&message.payload, wall) => {
                 // Confirmed when it was looked at again.
-                self.parked.push_back(message);
+                let parked = Parked { message, at: self.context.clock.now(), wall };
+                if let Some(oldest) = self.parked.put(parked) {
+                    self.refuse("a message is refused: too many wait for a key that is not known");
+                    self.confirm(&oldest.message);
+                }
                 return;
             }
             Err(refused) => self.refused(&refused).await,
@@ -290,42 +295,31 @@ impl Agent {
         }
     }
 
-    /// Whether a key that is not known may be among those that are on their way, or may be asked for.
-    fn may_park(&self) -> bool {
-        let now = self.context.clock.now();
-        let may = match self.asked {
-            None => true,
-            Some((at, came)) => !came || now.since(at) >= KEYS_AGAIN,
-        };
-        may && self.parked.len() < MOST_PARKED
-    }
-
-    fn wants_keys(&self) -> bool {
-        let since = self.asked.map(|(at, came)| (self.context.clock.now().since(at), came));
-        match since {
-            None => true,
-            Some((since, came)) => {
-                since >= KEYS_EVERY || (since >= KEYS_AGAIN && (!came || !self.parked.is_empty()))
-            }
-        }
-    }
-
     async fn keys_came(&mut self, came: Result<KeySet, String>) {
+        let name = self.context.name.clone();
         match came {
             Ok(keys) => {
-                self.keys = keys;
+                (self.keys, self.keyless) = (keys, false);
                 self.asked = self.asked.map(|(at, _)| (at, true));
             }
-            // Those that are known stay; tried again in a minute.
-            Err(words) => warn!(source = &*self.context.name, "{words}; tried again in a minute"),
+            // Those that are known stay, and what waits goes on to.
+            Err(words) if std::mem::replace(&mut self.keyless, true) => debug!(source = &*name, "{words}"),
+            Err(words) => warn!(source = &*name, "{words}; tried again every few seconds"),
         }
-        for message in std::mem::take(&mut self.parked) {
-            match self.gate.look(&message.payload, &self.keys, self.context.desk.wall()) {
+        let Some((asked, true)) = self.asked else { return };
+        let wall = self.context.desk.wall();
+        for parked in self.parked.take() {
+            match self.gate.look(&parked.message.payload, &self.keys, parked.judged_at(wall)) {
                 Ok(Answer::Again) => {}
                 Ok(Answer::Targets(list)) => self.obey(list).await,
+                // It came when these keys were on their way already.
+                Err(Refused::Signature(JwsError::UnknownKey(_))) if parked.at > asked => {
+                    self.parked.put(parked);
+                    continue;
+                }
                 Err(refused) => self.refused(&refused).await,
             }
-            self.confirm(&message);
+            self.confirm(&parked.message);
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `message` | CloudEvents, topics and load targets, from JSON and to it; pure |
 //! | `jws` | signatures and key sets; pure |
 //! | `admit` | which messages are obeyed; pure |
+//! | `park` | messages that wait for a key, and when keys are asked for; pure |
 //! | `plan` | from load targets to orders, and back; pure |
 //! | `tell` | the state of the feeds, and its transitions; pure |
 //! | `breach` | breaches, from their beginning to their end, and who could give something up; pure |
@@ -31,6 +32,7 @@ pub mod breach;
 pub mod jws;
 pub mod keys;
 pub mod message;
+pub mod park;
 pub mod plan;
 pub mod session;
 pub mod settings;
