@@ -513,6 +513,12 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     let ends: Vec<Option<Wall>> =
         glance.held.iter().filter_map(|held| told(held, glance.phase(held))).map(|told| told.until).collect();
     assert!(!ends.is_empty() && ends.iter().all(|end| *end == Some(NOW.later(seconds(3_600)))), "{ends:?}");
+    // A soft target that is tighter does not hide a hard one.
+    let mut both = json!({ "targets": [target(json!(["main-b"]), 8_000), target(json!(["main-b"]), 6_000)] });
+    both["targets"][1]["strategy"] = json!({ "best_effort": true });
+    assert_eq!(give(both).await, [(0, 20_000.0), (1, 7_000.0), (2, 6_000.0), (2, 8_000.0)]);
+    let urgent = desk.look().into_iter().find(|order| order.active.cap == Watts::whole(8_000)).unwrap();
+    assert_eq!(urgent.active.urgency, Urgency::Emergency);
     assert!(give(one(Value::Null)).await.is_empty());
     let glance = desk.glance(source).unwrap();
     assert!(glance.held.iter().all(|held| told(held, glance.phase(held)).is_none()));

@@ -2,7 +2,7 @@
 //!
 //! A list takes the place of those before on the circuits that it names (all of them, where a target has no tags), from the first
 //! beginning of a target there on: until then, and elsewhere, what stood goes on. Each target becomes one order for each of its
-//! circuits. They stand in one lane: where several hold at once, the tightest binds. A target without a limit (`null`) makes no order.
+//! circuits. They stand in one lane, or in another with best effort: where several hold at once, the tightest binds. A target without a limit (`null`) makes no order.
 //!
 //! An order is called `EVENT/NUMBER/CORRELATION` (`EVENT/NUMBER` where the two are the same), so that after a restart the partner is told of
 //! its targets by what is on disk.
@@ -20,8 +20,10 @@ use crate::units::Watts;
 
 /// Most orders of one list: a quarter of what the book of a source holds.
 pub const MOST_ORDERS: usize = 128;
-/// The lane of all orders of this kind.
+/// The lane of what is to be met …
 const LANE: &str = "dsx-flex";
+/// … and of what is asked with best effort: neither hides the other, for the tighter one may be the one that does not hurry.
+const GENTLE: &str = "dsx-flex-best-effort";
 
 /// Why a list cannot be carried out. Nothing of it is, and the one before stays.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -99,7 +101,7 @@ pub fn orders(list: &Admitted, around: &Surroundings<'_>) -> Result<Vec<Order>, 
             orders.push(Order {
                 id: name(list, orders.len()).into(),
                 revision: revision(list),
-                lane: LANE.into(),
+                lane: if target.best_effort { GENTLE } else { LANE }.into(),
                 priority: u32::MAX,
                 circuit,
                 scope: around.scope,
