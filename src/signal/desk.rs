@@ -122,6 +122,8 @@ pub(super) struct Source {
     /// How far its clock is from ours, where it tells.
     pub(super) doubt: Doubt,
     pub(super) view: Option<View>,
+    /// Something of what it said is known to be missed, and its orders were not heard since: that it lives says nothing.
+    pub(super) missed: bool,
     /// Its orders are taken in one after the other: what is stored is what is in force.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// What is known to be on disk.
@@ -137,6 +139,7 @@ impl Source {
             book,
             doubt: Doubt::None,
             view: None,
+            missed: false,
             turn: Arc::default(),
             saved: None,
             counts: BTreeMap::new(),
@@ -346,6 +349,7 @@ impl Desk {
             && let Heard::Orders(complaint) = heard
         {
             let now = self.now(source.doubt);
+            source.missed = false;
             source.book.fresh(Told::Orders, complaint, &now);
         }
         drop(state);
@@ -492,10 +496,18 @@ impl Desk {
         self.state().at(source).map_or_else(Vec::new, |at| at.book.withdrawn().cloned().collect())
     }
 
+    /// Something of what the source said is known to be missed: until its orders are heard, that it lives counts for nothing, also after a
+    /// reload.
+    pub fn miss(&self, source: SourceKey) {
+        if let Some(source) = self.state().at_mut(source) {
+            source.missed = true;
+        }
+    }
+
     /// The source lives, and says nothing else.
     pub fn heartbeat(&self, source: SourceKey) {
         let mut state = self.state();
-        if let Some(source) = state.at_mut(source) {
+        if let Some(source) = state.at_mut(source).filter(|source| !source.missed) {
             let now = self.now(source.doubt);
             source.book.fresh(Told::Heartbeat, None, &now);
         }

@@ -326,6 +326,10 @@ fn what_the_partner_signs_beside_the_targets_counts_more_than_what_anybody_write
         assert_eq!(told.is_ok(), ours, "{told:?}");
         assert!(told.err().is_none_or(|error| error == Refused::Audience && !error.missed()));
     }
+    // What says the same anew is another message by what is signed with it, also where signatures are worked out and not drawn.
+    for (id, signed) in [(20, json!("a")), (21, json!("b"))] {
+        assert!(told(id, NOW, &with("jti", signed)).is_ok());
+    }
     // A time that is signed can be asked for.
     let mut strict = Gate::new(&Rules { require_iat: true, ..RULES }, Vec::new());
     let mut told = |id: u128, signed: &Value| look(&mut strict, &partner.keys, &event(id, NOW, signed));
@@ -411,6 +415,30 @@ fn keys_of_both_algorithms_are_taken_and_each_is_for_its_own() {
     encrypts["use"] = json!("enc");
     assert_eq!(read(&json!({ "keys": [encrypts] }).to_string()), KeySetError::Empty);
     assert!(Signer::new(&Secret::new("no key".into()), "a").is_err());
+}
+
+#[tokio::test]
+async fn what_was_missed_is_known_until_the_partner_is_heard_whatever_else_is_said_meanwhile() {
+    let desk = desk();
+    let source = desk.source("grid").unwrap();
+    let age = || {
+        desk.look();
+        desk.view(source).unwrap().age.unwrap()
+    };
+    let later = async || tokio::time::sleep(Duration::from_millis(300)).await;
+    let missed = || desk.copy().sources.iter().any(|copy| &*copy.name == "grid" && !copy.in_control);
+    desk.list(source, List::default()).await.unwrap();
+    later().await;
+    desk.heartbeat(source);
+    assert!(age() < Duration::from_millis(250) && !missed());
+    desk.miss(source);
+    desk.complain(source, "a message is refused".into());
+    later().await;
+    desk.heartbeat(source);
+    assert!(age() >= Duration::from_millis(250), "that the broker lives says nothing");
+    assert!(missed(), "and whoever leads next does not take it for heard");
+    desk.list(source, List::default()).await.unwrap();
+    assert!(age() < Duration::from_millis(250) && !missed());
 }
 
 #[test]

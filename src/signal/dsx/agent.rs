@@ -23,7 +23,7 @@ use super::settings::{Account, Settings};
 use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
 use crate::control::frame::Frame;
-use crate::control::signal::book::{Held, MOST_ORDERS, Phase, Trouble};
+use crate::control::signal::book::{Held, MOST_ORDERS, Phase};
 use crate::control::signal::{Doubt, Order};
 use crate::control::site::CircuitId;
 use crate::rate::Bucket;
@@ -96,11 +96,9 @@ struct Agent {
     /// Alerts that could not be handed to the broker.
     untold: VecDeque<Value>,
     up: bool,
-    /// There was no connection yet.
-    first: bool,
     subscribed: bool,
-    /// The broker has kept everything since the partner was heard.
-    whole: bool,
+    /// What waits for a key came before the broker forgot our session.
+    hole: bool,
     /// It was told that there is no connection.
     trouble: bool,
     refusals: Bucket,
@@ -138,9 +136,8 @@ impl Agent {
             watches,
             untold: VecDeque::new(),
             up: false,
-            first: true,
             subscribed: false,
-            whole: false,
+            hole: false,
             trouble: false,
             refusals: Bucket::new(REFUSALS.0, REFUSALS.1),
             quiet: 0,
@@ -196,10 +193,9 @@ impl Agent {
             Heard::Up(kept) => {
                 (self.up, self.trouble) = (true, false);
                 info!(source = &*name, "the broker at {} is connected", self.settings.host);
-                // What came before the first connection of ours was heard by whoever was here before, unless they knew of a hole.
-                let first = std::mem::replace(&mut self.first, false);
-                self.whole = kept && (self.whole || (first && !self.knows_of_hole()));
                 if !kept {
+                    self.context.desk.miss(self.context.source);
+                    self.hole = !self.parked.is_empty();
                     info!(source = &*name, "{HOLE}: the next list of targets counts");
                     self.context.desk.complain(self.context.source, HOLE.into());
                 }
@@ -237,15 +233,8 @@ impl Agent {
         }
     }
 
-    /// Whether the broker was found to have kept nothing, and the partner has not been heard since.
-    fn knows_of_hole(&self) -> bool {
-        let view = self.context.desk.view(self.context.source);
-        let trouble = view.map(|view| view.trouble).unwrap_or_default();
-        trouble.iter().any(|trouble| matches!(trouble, Trouble::Unreadable(words) if **words == *HOLE))
-    }
-
     fn sign_of_life(&self) {
-        if self.up && self.subscribed && self.whole {
+        if self.up && self.subscribed {
             self.context.desk.heartbeat(self.context.source);
         }
     }
@@ -280,7 +269,7 @@ impl Agent {
     /// What the partner did sign is not obeyed, and may have asked for less: until another list is in force nothing says that the source
     /// is heard.
     async fn miss(&mut self, words: &str) {
-        self.whole = false;
+        self.context.desk.miss(self.context.source);
         let news = self.gate.news();
         if self.context.desk.remember(self.context.source, news).await.is_err() {
             // The configuration was read anew without this source; the task is about to end.
@@ -320,6 +309,9 @@ impl Agent {
                 Err(refused) => self.refused(&refused).await,
             }
             self.confirm(&parked.message);
+        }
+        if std::mem::take(&mut self.hole) {
+            self.context.desk.miss(self.context.source);
         }
     }
 
@@ -373,13 +365,13 @@ impl Agent {
         match desk.list(source, List { orders, remember: self.gate.news(), ..List::default() }).await {
             Ok(answers) => {
                 if let Some(refusal) = answers.iter().find_map(|answer| answer.outcome.as_ref().err()) {
+                    desk.miss(source);
                     warn!(source = &*self.context.name, "a target is not obeyed: {refusal}");
                 }
             }
             // The configuration was read anew without this source; the task is about to end.
             Err(_) => return,
         }
-        self.whole = self.up;
         info!(source = &*self.context.name, event = %list.id, caps, "a list of load targets is in force");
         let targets = self.targets();
         concerned.extend(targets.iter().map(|told| told.circuit));

@@ -2,7 +2,8 @@
 //!
 //! A list takes the place of those before on the circuits that it names (all of them, where a target has no tags), from the first
 //! beginning of a target there on: until then, and elsewhere, what stood goes on. Each target becomes one order for each of its
-//! circuits. They stand in one lane, or in another with best effort: where several hold at once, the tightest binds. A target without a limit (`null`) makes no order.
+//! circuits. They stand in one lane, or in another with best effort: where several hold at once, the tightest binds. A target without
+//! a limit (`null`) makes no order.
 //!
 //! An order is called `EVENT/NUMBER/CORRELATION` (`EVENT/NUMBER` where the two are the same), so that after a restart the partner is told of
 //! its targets by what is on disk.
