@@ -636,6 +636,16 @@ fn events(views: &[View]) -> Vec<(usize, String)> {
 }
 
 #[test]
+fn who_asks_for_the_most_that_they_were_told_is_not_refused() {
+    let metadata = Metadata { maximum: Watts::new(59_999.6).unwrap(), ..METADATA };
+    let mut feed = [Feed::new("main-a", A, metadata)];
+    let told = status(&mut feed, &[], 0.02, NOW)["feeds"]["main-a"]["metadata"].clone();
+    for field in ["power_maximum", "default_constraint"] {
+        assert_eq!(told[field], json!({ "value": 59_999.0, "unit": "watt" }), "{field}");
+    }
+}
+
+#[test]
 fn a_feed_tells_each_transition_once() {
     let mut views = vec![view(15_000, 15_000, None); 2];
     views.extend([

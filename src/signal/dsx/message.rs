@@ -393,6 +393,11 @@ impl Outgoing<'_> {
     }
 }
 
+/// The most that a power comes to: rounded down, for whoever asks for just that must not be refused for a fraction.
+pub fn write_most(power: Watts) -> Value {
+    json!({ "value": power.at_least_zero().get().floor(), "unit": "watt" })
+}
+
 /// A power as the schema has it: in watts, not below zero.
 pub fn write_power(power: Watts) -> Value {
     json!({ "value": power.at_least_zero().get().round(), "unit": "watt" })

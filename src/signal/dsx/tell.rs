@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::message::write_power;
+use super::message::{write_most, write_power};
 use super::plan::{Told, binding};
 use crate::clock::Moment;
 use crate::control::frame::{Frame, circuit_power};
@@ -254,8 +254,8 @@ impl Feed {
         let mut state = json!({
             "metadata": {
                 "power_minimum": write_power(self.metadata.minimum),
-                "power_maximum": write_power(self.metadata.maximum),
-                "default_constraint": write_power(self.metadata.maximum),
+                "power_maximum": write_most(self.metadata.maximum),
+                "default_constraint": write_most(self.metadata.maximum),
             },
             "targets": own,
             "calculated_load": write_power(calculated),
