@@ -628,7 +628,10 @@ fn events(views: &[View]) -> Vec<(usize, String)> {
         let at = Duration::from_secs(u64::try_from(second).unwrap());
         feed[0].follow(*view, Moment::after_start(at), NOW.later(at));
         while feed[0].has_news() {
-            let said = status(&mut feed, &[], 0.02, NOW);
+            let said = status(&feed, &[], 0.02, NOW);
+            // What was not sent is said again.
+            assert_eq!(said, status(&feed, &[], 0.02, NOW));
+            feed[0].was_told();
             told.push((second, said["feeds"]["main-a"]["event"].as_str().unwrap().to_owned()));
         }
     }
@@ -638,8 +641,8 @@ fn events(views: &[View]) -> Vec<(usize, String)> {
 #[test]
 fn who_asks_for_the_most_that_they_were_told_is_not_refused() {
     let metadata = Metadata { maximum: Watts::new(59_999.6).unwrap(), ..METADATA };
-    let mut feed = [Feed::new("main-a", A, metadata)];
-    let told = status(&mut feed, &[], 0.02, NOW)["feeds"]["main-a"]["metadata"].clone();
+    let feed = [Feed::new("main-a", A, metadata)];
+    let told = status(&feed, &[], 0.02, NOW)["feeds"]["main-a"]["metadata"].clone();
     for field in ["power_maximum", "default_constraint"] {
         assert_eq!(told[field], json!({ "value": 59_999.0, "unit": "watt" }), "{field}");
     }
@@ -678,7 +681,7 @@ fn what_is_not_measured_is_not_compliant_while_a_target_holds() {
         if let Some(view) = view {
             feed[0].follow(view, Moment::START, NOW);
         }
-        status(&mut feed, targets, 0.02, NOW)["feeds"]["main-a"]["compliant"].clone()
+        status(&feed, targets, 0.02, NOW)["feeds"]["main-a"]["compliant"].clone()
     };
     let unknown = View { measured: None, ..view(0, 5_000, None) };
     assert_eq!(state(Some(unknown), &[a_told(9_000, false)]), false);
@@ -754,11 +757,11 @@ fn said() -> Vec<(&'static str, Value)> {
         feeds[0].follow(view(15_000, 15_000, None), Moment::START, NOW);
         feeds[0].follow(view(15_000, 9_000, Some(10_000)), Moment::millis(1_000), NOW);
         while feeds[0].has_news() {
-            status(&mut feeds, &[], 0.02, NOW);
+            feeds[0].was_told();
         }
         feeds[0].push(event);
         let endless = Told { until: None, active: false, ..a_told(8_000, true) };
-        said.push(("PowerStateStatusData", status(&mut feeds, &[target.clone(), endless], 0.02, NOW)));
+        said.push(("PowerStateStatusData", status(&feeds, &[target.clone(), endless], 0.02, NOW)));
     }
     let hints = [
         Hint { member: "miner-7".into(), suspend: true, lowest: Watts::whole(40) },

@@ -35,7 +35,7 @@ const QUEUE: usize = 256;
 const INBOX: usize = 32;
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// Alerts that may wait for the broker.
+/// Alerts, and answers, that may wait for the broker.
 const MOST_UNTOLD: usize = 32;
 /// Refusals that are told at once in the log, and for each second on and on.
 const REFUSALS: (u32, f64) = (5, 1.0 / 60.0);
@@ -95,6 +95,8 @@ struct Agent {
     watches: Vec<Watch>,
     /// Alerts that could not be handed to the broker.
     untold: VecDeque<Value>,
+    /// Lists that are in force and were not answered yet: by what the partner knows each, and its trace.
+    unanswered: VecDeque<(String, Option<Trace>)>,
     up: bool,
     subscribed: bool,
     /// What waits for a key came before the broker forgot our session.
@@ -135,6 +137,7 @@ impl Agent {
             feeds,
             watches,
             untold: VecDeque::new(),
+            unanswered: VecDeque::new(),
             up: false,
             subscribed: false,
             hole: false,
@@ -181,7 +184,7 @@ impl Agent {
                 }
                 _ = looks.tick() => {
                     let targets = self.targets();
-                    self.statuses(&targets, None);
+                    self.statuses(&targets);
                 }
             }
         }
@@ -206,7 +209,7 @@ impl Agent {
                 self.next_status = self.context.clock.now();
                 self.flush();
                 let targets = self.targets();
-                self.statuses(&targets, None);
+                self.statuses(&targets);
             }
             Heard::Subscribed(allowed) => {
                 self.subscribed = allowed;
@@ -380,7 +383,11 @@ impl Agent {
         for feed in self.feeds.iter_mut().filter(|feed| concerned.contains(&feed.circuit)) {
             feed.push(Event::TargetSet);
         }
-        self.statuses(&targets, Some(&list));
+        if self.unanswered.len() >= MOST_UNTOLD {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((list.correlation, list.trace));
+        self.statuses(&targets);
     }
 
     /// The targets of the partner that are known, as what is on disk has them.
@@ -418,7 +425,7 @@ impl Agent {
             self.untold.push_back(alert);
         }
         self.flush();
-        self.statuses(&targets, None);
+        self.statuses(&targets);
     }
 
     /// Sends the alerts that wait, while the broker takes them.
@@ -434,21 +441,27 @@ impl Agent {
         }
     }
 
-    /// Tells how the feeds stand, when one of them has news or it is time. `answered` is the list that is answered by it.
-    fn statuses(&mut self, targets: &[Told], answered: Option<&Admitted>) {
+    /// Tells how the feeds stand, when one of them has news, a list waits to be answered, or it is time. What the broker does
+    /// not take waits.
+    fn statuses(&mut self, targets: &[Told]) {
         let now = self.context.clock.now();
         let mut due = now >= self.next_status;
-        while self.up && (due || self.feeds.iter().any(Feed::has_news)) {
-            let data = status(&mut self.feeds, targets, self.settings.breach_over, self.context.desk.wall());
+        while self.up
+            && (due || !self.unanswered.is_empty() || self.feeds.iter().any(Feed::has_news))
+        {
+            let data = status(&self.feeds, targets, self.settings.breach_over, self.context.desk.wall());
             let span = rand::random();
-            let trace = match answered.and_then(|list| list.trace.as_ref()) {
+            let answered = self.unanswered.front();
+            let trace = match answered.and_then(|(_, trace)| trace.as_ref()) {
                 Some(trace) => trace.next(span),
                 None => Trace::new(rand::random(), span),
             };
-            let correlation = answered.map(|list| list.correlation.clone());
-            if !self.send(Sent::Status, &data, correlation.as_deref(), &trace) {
+            let correlation = answered.map(|(correlation, _)| correlation.as_str());
+            if !self.send(Sent::Status, &data, correlation, &trace) {
                 return;
             }
+            self.unanswered.pop_front();
+            self.feeds.iter_mut().for_each(Feed::was_told);
             due = false;
             self.next_status = now + self.settings.status_every;
         }
