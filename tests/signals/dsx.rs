@@ -15,9 +15,10 @@ use ballast::secret::Secret;
 use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Refused, Rules};
 use ballast::signal::dsx::breach::{Breach, Hint, Status, Watch, alert};
 use ballast::signal::dsx::jws::{JwsError, KeySet, KeySetError, Signer};
-use ballast::signal::dsx::message::{Fault, Outgoing, Sent, Trace, is_uuid, targets, uuid};
+use ballast::signal::dsx::message::{Fault, LARGEST, Outgoing, Sent, Trace, is_uuid, targets, uuid};
 use ballast::signal::dsx::park::{MOST_PARKED, Parked, Parking, due};
 use ballast::signal::dsx::plan::{Feeds, PlanError, Surroundings, Told, binding, orders, told};
+use ballast::signal::dsx::session::bounded;
 use ballast::signal::dsx::tell::{Event, Feed, Metadata, View, status};
 use ballast::signal::{Desk, List};
 use ballast::units::Watts;
@@ -636,6 +637,17 @@ fn events(views: &[View]) -> Vec<(usize, String)> {
         }
     }
     told
+}
+
+#[test]
+fn a_message_that_is_too_large_takes_little_room_and_is_refused_all_the_same() {
+    for (size, kept) in [(3, 3), (LARGEST, LARGEST), (LARGEST + 1, LARGEST + 1), (8_000_000, LARGEST + 1)] {
+        let message = rumqttc::Publish::new("a", rumqttc::QoS::AtLeastOnce, vec![b' '; size]);
+        let message = bounded(message);
+        assert_eq!((message.payload.len(), message.topic.as_str()), (kept, "a"));
+        let told = gate().look(&message.payload, &KeySet::none(), NOW).unwrap_err();
+        assert_eq!(told == Refused::Fault(Fault::TooLarge(LARGEST)), size > LARGEST, "{told:?}");
+    }
 }
 
 #[test]
