@@ -735,14 +735,21 @@ fn a_breach_begins_when_its_target_had_its_time_and_keeps_its_id_to_its_end() {
     let back = [9_000, 10_900, 9_000, 9_000, 9_000, 9_000].map(Some);
     assert_eq!(breaches(&mut watch, &back, Some(&target), 11), [(16, Status::Resolved, false)]);
     assert!(watch.open().is_none());
-    // Never met: after its time.
+    // Never met: after its time. Critical from its beginning it is escalated at once.
     let mut watch = Watch::new(0.02, seconds(5));
-    assert_eq!(breaches(&mut watch, &[Some(15_000); 8], Some(&target), 0), [(5, Status::Active, true)]);
-    // It lasts.
-    let told = breaches(&mut watch, &[Some(15_000); 70], Some(&target), 8);
-    assert_eq!(told, [(65, Status::Escalated, true)]);
-    // The target goes.
-    assert_eq!(breaches(&mut watch, &[Some(15_000)], None, 90), [(90, Status::Resolved, true)]);
+    let told = breaches(&mut watch, &[Some(15_000); 8], Some(&target), 0);
+    assert_eq!(told, [(5, Status::Active, true), (6, Status::Escalated, true)]);
+    assert!(breaches(&mut watch, &[Some(15_000); 70], Some(&target), 8).is_empty());
+    // The target goes, and what is told is what is drawn then.
+    let at = (Moment::millis(90_000), NOW.later(seconds(90)));
+    let last = watch.follow(Some(Watts::whole(14_000)), None, at, || uuid(1)).unwrap();
+    assert_eq!((last.status, last.measured), (Status::Resolved, Watts::whole(14_000)));
+    // It lasts, and becomes critical after that: that is told once.
+    let mut watch = Watch::new(0.02, seconds(5));
+    let told = breaches(&mut watch, &[Some(11_000); 70], Some(&target), 0);
+    assert_eq!(told, [(5, Status::Active, false), (65, Status::Escalated, false)]);
+    let worse = [Some(12_500), Some(11_000), Some(12_500)];
+    assert_eq!(breaches(&mut watch, &worse, Some(&target), 70), [(70, Status::Escalated, true)]);
 }
 
 #[test]
