@@ -21,6 +21,7 @@ use ballast::signal::dsx::plan::{Feeds, PlanError, Surroundings, Told, binding, 
 use ballast::signal::dsx::session::bounded;
 use ballast::signal::dsx::tell::{Event, Feed, Metadata, View, status};
 use ballast::signal::{Desk, List};
+use ballast::store::Store;
 use ballast::units::Watts;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -481,8 +482,12 @@ fn a_message_waits_for_its_key_until_keys_come_and_the_newest_is_not_the_one_tha
     assert!(!gate().may_wait(b"{", NOW));
 }
 
-/// A desk of a small site, and the number of its partner.
+/// A desk of a small site that keeps nothing on disk.
 fn desk() -> Desk {
+    desk_on(None)
+}
+
+fn desk_on(store: Option<Store>) -> Desk {
     let text = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"30 kW\"\n[circuits.a]\nparent = \"pcc\"\n\
                 [circuits.b]\nparent = \"pcc\"\nother_load = \"20 kW\"\n[limits.rating]\ncircuit = \"pcc\"\nminers = \"25 kW\"\nclass = \"safety\"\n\
                 [groups.a]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \"a\"\naddresses = [\"127.0.0.1-127.0.0.5\"]\n\
@@ -493,7 +498,23 @@ fn desk() -> Desk {
     let config =
         config::parse(text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
     let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
-    Desk::new(config.site, sources, Clock::start(), Arc::new(|| (NOW, Doubt::None)))
+    let (clock, wall) = (Clock::start(), Arc::new(|| (NOW, Doubt::None)));
+    match store {
+        Some(store) => Desk::without_disk(config.site, sources, clock, wall, store),
+        None => Desk::new(config.site, sources, clock, wall),
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_on_disk_is_obeyed_and_known_not_to_be() {
+    for (desk, saved) in [(desk(), true), (desk_on(Some(Store::broken())), false)] {
+        let source = desk.source("grid").unwrap();
+        let orders = planned(&list(&one(watt(9_000)))).unwrap();
+        let remember = vec![("a/b".into(), 1)];
+        desk.list(source, List { orders, remember, ..List::default() }).await.unwrap();
+        assert_eq!(desk.is_saved(source), saved);
+        assert!(desk.look().iter().any(|order| order.active.cap == Watts::whole(9_000)));
+    }
 }
 
 #[tokio::test]

@@ -376,6 +376,12 @@ impl Agent {
             Err(_) => return,
         }
         info!(source = &*self.context.name, event = %list.id, caps, "a list of load targets is in force");
+        if !desk.is_saved(source) {
+            warn!(
+                source = &*self.context.name, event = %list.id,
+                "the list is obeyed and not on disk yet: a restart before it is forgets it; check the disk"
+            );
+        }
         let targets = self.targets();
         concerned.extend(targets.iter().map(|told| told.circuit));
         // A list that lifts what was never set is answered for the whole site.
