@@ -195,7 +195,8 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
         ("no `targets`", "{}", &[]),
     ] {
         partner.set(data, more);
-        eventually(what, seconds(30.0), || {
+        // For a key that is not known the key set is read anew first, once a minute at the most.
+        eventually(what, seconds(90.0), || {
             refused(&site).is_some_and(|why| why.contains(what)).then_some(())
         });
     }

@@ -15,7 +15,7 @@ use ballast::secret::Secret;
 use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Refused, Rules};
 use ballast::signal::dsx::breach::{Breach, Hint, Status, Watch, alert};
 use ballast::signal::dsx::jws::{JwsError, KeySet, KeySetError, Signer};
-use ballast::signal::dsx::message::{Fault, LARGEST, Outgoing, Sent, Trace, is_uuid, targets, uuid};
+use ballast::signal::dsx::message::{Envelope, Fault, LARGEST, Outgoing, Sent, Trace, is_uuid, targets, uuid};
 use ballast::signal::dsx::park::{MOST_PARKED, Parked, Parking, due};
 use ballast::signal::dsx::plan::{Feeds, PlanError, Surroundings, Told, binding, orders, told};
 use ballast::signal::dsx::session::bounded;
@@ -270,6 +270,23 @@ fn a_message_is_obeyed_once_and_in_its_time() {
     assert_eq!(look(&mut restarted, &partner.keys, &event(5, at(8), &sign(2))), Err(Refused::Outdated));
     assert_eq!(look(&mut restarted, &partner.keys, &event(6, at(1), &first)), Err(Refused::Rewrapped));
     assert_eq!(look(&mut restarted, &partner.keys, &event(3, at(4), &second)), Ok(Answer::Again));
+}
+
+#[test]
+fn a_trace_that_is_none_is_not_passed_on() {
+    let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let none = ("0".repeat(32), "0".repeat(16));
+    for (parent, sound) in [
+        (format!("00-{trace}-{span}-01"), true),
+        (format!("ff-{trace}-{span}-01"), false),
+        (format!("00-{}-{span}-01", none.0), false),
+        (format!("00-{trace}-{}-01", none.1), false),
+    ] {
+        let mut message = event(1, NOW, &json!("a.b.c"));
+        message["traceparent"] = json!(parent);
+        let read = Envelope::read(message.to_string().as_bytes()).unwrap();
+        assert_eq!(read.trace.map(|trace| trace.parent), sound.then_some(parent));
+    }
 }
 
 #[test]

@@ -145,7 +145,12 @@ impl Trace {
         };
         let parts: Vec<&str> = parent.split('-').take(5).collect();
         let [version, trace, span, flags] = parts.as_slice() else { return None };
-        if !(hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
+        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
+        if !(hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+            || *version == "ff"
+            || is_none(trace)
+            || is_none(span)
+        {
             return None;
         }
         let state = value.get("tracestate").and_then(Value::as_str);

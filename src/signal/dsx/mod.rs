@@ -23,8 +23,8 @@
 //! | `session` | the connection to the broker |
 //! | `agent` | all of it together |
 //!
-//! A list of targets is a whole one: it takes the place of the one before. What is heard of the broker alone is a sign of life and no
-//! more, and none at all while the broker has a hole in what it kept for us.
+//! A list of targets is a whole one of the feeds that it names: there it takes the place of those before, from its beginning on. What is
+//! heard of the broker alone is a sign of life and no more, and none at all while something of what the partner said is known to be missed.
 
 pub mod admit;
 pub mod agent;
