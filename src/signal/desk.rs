@@ -21,7 +21,7 @@ pub use super::key::SourceKey;
 use super::ledger::Ledger;
 use super::steady::Steady;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::{Held, Told};
+use crate::control::signal::book::Told;
 use crate::control::signal::order::Bases;
 use crate::control::signal::{
     Active, Ask, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
@@ -491,26 +491,12 @@ impl Desk {
         Ok(())
     }
 
-    /// What is remembered of a source, and the names and revisions of orders that must not come back; the latest last.
-    pub fn remembered(&self, source: SourceKey) -> Vec<(Arc<str>, u64)> {
-        self.state().at(source).map_or_else(Vec::new, |at| at.book.withdrawn().cloned().collect())
-    }
-
     /// Something of what the source said is known to be missed: until its orders are heard, that it lives counts for nothing, also after a
     /// reload.
     pub fn miss(&self, source: SourceKey) {
         if let Some(source) = self.state().at_mut(source) {
             source.missed = true;
         }
-    }
-
-    /// Whether everything that is remembered of a source, and so each list that came with it, is on disk, or there is none to keep it.
-    pub fn is_saved(&self, source: SourceKey) -> bool {
-        let state = self.state();
-        let saved = |at: &Source| {
-            at.saved.as_ref().is_some_and(|kept| kept.withdrawn.iter().eq(at.book.withdrawn()))
-        };
-        self.0.store.is_none() || state.at(source).is_some_and(saved)
     }
 
     /// The source lives, and says nothing else.
@@ -532,16 +518,6 @@ impl Desk {
     /// What the clock of a source showed when it sent the latest version of an order, where it tells.
     pub fn sent(&self, source: SourceKey, id: &str) -> Option<Wall> {
         self.state().at(source)?.book.sent(id)
-    }
-
-    /// All orders that are known of a source, by name; empty for a source that is not there.
-    pub fn held(&self, source: SourceKey) -> Vec<Held> {
-        self.state().at(source).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
-    }
-
-    /// What a source is by the configuration in force.
-    pub fn settings(&self, source: SourceKey) -> Option<SourceSettings> {
-        self.state().at(source).map(|at| at.book.settings().clone())
     }
 
     /// How far the source's clock is from ours, by its latest answer. It moves windows by [`MOST_OFF`] at the most.
@@ -601,14 +577,6 @@ impl Desk {
     /// What a source came to at the latest [`Self::look`].
     pub fn view(&self, source: SourceKey) -> Option<View> {
         self.state().at(source).and_then(|at| at.view.clone())
-    }
-
-    /// The names of the orders of a source that are in its book and were not taken back.
-    pub fn known(&self, source: SourceKey) -> Vec<Arc<str>> {
-        let state = self.state();
-        let orders = state.at(source).map(|source| source.book.orders());
-        let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
-        standing.map(|held| held.order.id.clone()).collect()
     }
 
     /// Everything that hangs on a circuit and could draw: what a higher cap is refused for.
