@@ -169,9 +169,8 @@ impl Desk {
     /// Whether everything that is remembered of a source, and so each list that came with it, is on disk, or there is none to keep it.
     pub fn is_saved(&self, source: SourceKey) -> bool {
         let state = self.state();
-        let saved = |at: &Source| {
-            at.saved.as_ref().is_some_and(|kept| kept.withdrawn.iter().eq(at.book.withdrawn()))
-        };
+        let saved =
+            |at: &Source| at.saved.as_ref().is_some_and(|kept| kept.withdrawn.iter().eq(at.book.withdrawn()));
         self.0.store.is_none() || state.at(source).is_some_and(saved)
     }
 

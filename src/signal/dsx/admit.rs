@@ -38,7 +38,9 @@ pub enum Refused {
     #[error("a message is refused: it is signed for others (`aud`), and not for us")]
     Audience,
     /// It does not say under its signature when it was signed.
-    #[error("a message is refused: its signature holds no time (`iat`) that can be read, as `require_iat` asks for")]
+    #[error(
+        "a message is refused: its signature holds no time (`iat`) that can be read, as `require_iat` asks for"
+    )]
     Undated,
     /// It is of another kind.
     #[error("a message is refused: it is a {0}, where load targets are expected")]
@@ -162,9 +164,8 @@ impl Gate {
     /// Whether a message that is signed with a key that is not known may be worth waiting for it: it is no older by its own word than what
     /// is obeyed.
     pub fn may_wait(&self, payload: &[u8], now: Wall) -> bool {
-        Envelope::read(payload).is_ok_and(|event| {
-            now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest
-        })
+        Envelope::read(payload)
+            .is_ok_and(|event| now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest)
     }
 
     /// Looks at a message. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be refused.

@@ -247,7 +247,9 @@ impl Agent {
         match self.gate.look(&message.payload, &self.keys, wall) {
             Ok(Answer::Again) => {}
             Ok(Answer::Targets(list)) => self.obey(list).await,
-            Err(Refused::Signature(JwsError::UnknownKey(_))) if self.gate.may_wait(&message.payload, wall) => {
+            Err(Refused::Signature(JwsError::UnknownKey(_)))
+                if self.gate.may_wait(&message.payload, wall) =>
+            {
                 // Confirmed when it was looked at again.
                 let parked = Parked { message, at: self.context.clock.now(), wall };
                 if let Some(oldest) = self.parked.put(parked) {
@@ -347,7 +349,13 @@ impl Agent {
         let planned = {
             let scope = self.context.place.scope;
             let believed = |circuit: CircuitId| desk.believed(circuit, scope);
-            let around = Surroundings { feeds: &self.settings.feeds, scope, believed: &believed, now, standing: &standing };
+            let around = Surroundings {
+                feeds: &self.settings.feeds,
+                scope,
+                believed: &believed,
+                now,
+                standing: &standing,
+            };
             orders(&list, &around)
         };
         let orders = match planned {
@@ -452,9 +460,7 @@ impl Agent {
     fn statuses(&mut self, targets: &[Told]) {
         let now = self.context.clock.now();
         let mut due = now >= self.next_status;
-        while self.up
-            && (due || !self.unanswered.is_empty() || self.feeds.iter().any(Feed::has_news))
-        {
+        while self.up && (due || !self.unanswered.is_empty() || self.feeds.iter().any(Feed::has_news)) {
             let data = status(&self.feeds, targets, self.settings.breach_over, self.context.desk.wall());
             let span = rand::random();
             let answered = self.unanswered.front();
