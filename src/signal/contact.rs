@@ -99,8 +99,8 @@ impl Task {
 
     /// The contacts are heard, but what they say cannot be meant.
     async fn object(&self, why: Arc<str>) -> Result<(), DeskError> {
-        let list =
-            List { orders: Vec::new(), unreadable: self.standing.clone(), complaint: Some(why), made: None };
+        let unreadable = self.standing.clone();
+        let list = List { unreadable, complaint: Some(why), ..List::default() };
         self.context.desk.list(self.context.source, list).await.map(|_| ())
     }
 }

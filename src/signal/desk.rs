@@ -21,7 +21,7 @@ pub use super::key::SourceKey;
 use super::ledger::Ledger;
 use super::steady::Steady;
 use crate::clock::{Clock, Moment};
-use crate::control::signal::book::{Held, Told};
+use crate::control::signal::book::Told;
 use crate::control::signal::order::Bases;
 use crate::control::signal::{
     Active, Ask, Basis, Book, Doubt, Now, Order, Receipt, Refusal, SourceSettings, Urgency, View, Wall, Why,
@@ -75,6 +75,8 @@ pub struct List {
     pub complaint: Option<Arc<str>>,
     /// When it was made, where that is known: what came later is not taken back by it.
     pub made: Option<Made>,
+    /// What is remembered beside it, as by [`Desk::remember`].
+    pub remember: Vec<(Arc<str>, u64)>,
 }
 
 /// Takes orders in. Copies share one desk.
@@ -120,6 +122,8 @@ pub(super) struct Source {
     /// How far its clock is from ours, where it tells.
     pub(super) doubt: Doubt,
     pub(super) view: Option<View>,
+    /// Something of what it said is known to be missed, and its orders were not heard since: that it lives says nothing.
+    pub(super) missed: bool,
     /// Its orders are taken in one after the other: what is stored is what is in force.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// What is known to be on disk.
@@ -135,6 +139,7 @@ impl Source {
             book,
             doubt: Doubt::None,
             view: None,
+            missed: false,
             turn: Arc::default(),
             saved: None,
             counts: BTreeMap::new(),
@@ -344,6 +349,7 @@ impl Desk {
             && let Heard::Orders(complaint) = heard
         {
             let now = self.now(source.doubt);
+            source.missed = false;
             source.book.fresh(Told::Orders, complaint, &now);
         }
         drop(state);
@@ -451,6 +457,9 @@ impl Desk {
                 listed.extend(later.map(|held| held.order.id.clone()));
             }
             draft.book.complete(&listed, &now);
+            for (name, number) in list.remember {
+                draft.book.withdraw(&name, Some(number), &now);
+            }
             let refused = answers.iter().find_map(|answer| {
                 answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
             });
@@ -465,10 +474,35 @@ impl Desk {
         Ok(answers)
     }
 
+    /// Remembers names of messages and a number for each, on disk and in its order: as those of orders that must not come back, and
+    /// for as long. For sources that name their orders otherwise.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSource`].
+    pub async fn remember(&self, source: SourceKey, names: Vec<(Arc<str>, u64)>) -> Result<(), DeskError> {
+        let edit = |draft: &mut Draft<'_>| {
+            let now = draft.now;
+            for (name, number) in names {
+                draft.book.withdraw(&name, Some(number), &now);
+            }
+            ((), Heard::Nothing)
+        };
+        self.change(source, edit).await?;
+        Ok(())
+    }
+
+    /// Something of what the source said is known to be missed: until its orders are heard, that it lives counts for nothing, also after a
+    /// reload.
+    pub fn miss(&self, source: SourceKey) {
+        if let Some(source) = self.state().at_mut(source) {
+            source.missed = true;
+        }
+    }
+
     /// The source lives, and says nothing else.
     pub fn heartbeat(&self, source: SourceKey) {
         let mut state = self.state();
-        if let Some(source) = state.at_mut(source) {
+        if let Some(source) = state.at_mut(source).filter(|source| !source.missed) {
             let now = self.now(source.doubt);
             source.book.fresh(Told::Heartbeat, None, &now);
         }
@@ -484,16 +518,6 @@ impl Desk {
     /// What the clock of a source showed when it sent the latest version of an order, where it tells.
     pub fn sent(&self, source: SourceKey, id: &str) -> Option<Wall> {
         self.state().at(source)?.book.sent(id)
-    }
-
-    /// All orders that are known of a source, by name; empty for a source that is not there.
-    pub fn held(&self, source: SourceKey) -> Vec<Held> {
-        self.state().at(source).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
-    }
-
-    /// What a source is by the configuration in force.
-    pub fn settings(&self, source: SourceKey) -> Option<SourceSettings> {
-        self.state().at(source).map(|at| at.book.settings().clone())
     }
 
     /// How far the source's clock is from ours, by its latest answer. It moves windows by [`MOST_OFF`] at the most.
@@ -553,14 +577,6 @@ impl Desk {
     /// What a source came to at the latest [`Self::look`].
     pub fn view(&self, source: SourceKey) -> Option<View> {
         self.state().at(source).and_then(|at| at.view.clone())
-    }
-
-    /// The names of the orders of a source that are in its book and were not taken back.
-    pub fn known(&self, source: SourceKey) -> Vec<Arc<str>> {
-        let state = self.state();
-        let orders = state.at(source).map(|source| source.book.orders());
-        let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
-        standing.map(|held| held.order.id.clone()).collect()
     }
 
     /// Everything that hangs on a circuit and could draw: what a higher cap is refused for.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, SourceKey};
+use super::desk::{Desk, Source, SourceKey};
 use crate::control::signal::book::{Held, Phase};
 use crate::control::signal::{Doubt, Now, Order, SourceSettings, View, Wall, Why};
 use crate::control::site::Site;
@@ -164,6 +164,37 @@ impl Desk {
             givers: state.ledger.givers(&at.name),
             saved: at.saved.clone(),
         })
+    }
+
+    /// Whether everything that is remembered of a source, and so each list that came with it, is on disk, or there is none to keep it.
+    pub fn is_saved(&self, source: SourceKey) -> bool {
+        let state = self.state();
+        let saved =
+            |at: &Source| at.saved.as_ref().is_some_and(|kept| kept.withdrawn.iter().eq(at.book.withdrawn()));
+        self.0.store.is_none() || state.at(source).is_some_and(saved)
+    }
+
+    /// What is remembered of a source, and the names and revisions of orders that must not come back; the latest last.
+    pub fn remembered(&self, source: SourceKey) -> Vec<(Arc<str>, u64)> {
+        self.state().at(source).map_or_else(Vec::new, |at| at.book.withdrawn().cloned().collect())
+    }
+
+    /// All orders that are known of a source, by name; empty for a source that is not there.
+    pub fn held(&self, source: SourceKey) -> Vec<Held> {
+        self.state().at(source).map_or_else(Vec::new, |at| at.book.orders().cloned().collect())
+    }
+
+    /// What a source is by the configuration in force.
+    pub fn settings(&self, source: SourceKey) -> Option<SourceSettings> {
+        self.state().at(source).map(|at| at.book.settings().clone())
+    }
+
+    /// The names of the orders of a source that are in its book and were not taken back.
+    pub fn known(&self, source: SourceKey) -> Vec<Arc<str>> {
+        let state = self.state();
+        let orders = state.at(source).map(|source| source.book.orders());
+        let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
+        standing.map(|held| held.order.id.clone()).collect()
     }
 
     /// Somebody has put their name to an order that was taken, and says why. Nothing is moved by it.

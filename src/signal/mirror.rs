@@ -65,7 +65,8 @@ impl Desk {
                 name: source.name.clone(),
                 kept: keep::of_book(&source.book, &state.site),
                 heard_ms,
-                in_control,
+                // Whoever leads next cannot know what was missed here.
+                in_control: in_control && !source.missed,
                 givers: state.ledger.givers(&source.name),
             }
         });
@@ -135,6 +136,7 @@ impl Desk {
             });
             let before = keep::of_book(&source.book, &site);
             source.book.mirror(orders, kept.withdrawn.iter().cloned(), caps, (heard, in_control));
+            source.missed &= !in_control;
             if keep::of_book(&source.book, &site) == before {
                 continue;
             }

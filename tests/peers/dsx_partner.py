@@ -51,9 +51,9 @@ def publish(folder, name, kid):
     os.replace(path + ".new", path)
 
 
-def signed(folder, data, key, alg, kid):
-    # Every message is signed for itself, as ES256 would be: what says the same differs by when it was said.
-    header = {"alg": alg, "kid": kid, "iat": datetime.datetime.now(datetime.timezone.utc).timestamp()}
+def signed(folder, data, key, alg, kid, sent):
+    # Every message is signed for itself: what says the same differs by when it was said.
+    header = {"alg": alg, "kid": kid, "iat": sent.timestamp()}
     message = coded(json.dumps(header).encode()) + "." + coded(data.encode())
     if alg == "none":
         return message + "."
@@ -131,7 +131,7 @@ def say(broker, folder, data, options):
         "subject": "loadtarget",
         "correlationid": str(uuid.uuid4()),
         "traceparent": f"00-{uuid.uuid4().hex}-b7ad6b7169203331-01",
-        "data": signed(folder, data, options.get("key", "partner"), options.get("alg", "RS256"), options.get("kid", "acme-1")),
+        "data": signed(folder, data, options.get("key", "partner"), options.get("alg", "RS256"), options.get("kid", "acme-1"), sent),
     }
     if options.get("alg") == "object":
         event["data"] = json.loads(data)

@@ -1,4 +1,4 @@
-//! DSX Flex: from the bytes of a partner to caps, and from cycles to what the partner is told.
+//! DSX Flex: from the targets of a partner to caps, and from cycles to what the partner is told. Which messages are obeyed is in `dsx_gate`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,13 +12,15 @@ use ballast::control::signal::book::Phase;
 use ballast::control::signal::{Doubt, Order, Urgency, Wall};
 use ballast::control::site::{CircuitId, Scope};
 use ballast::secret::Secret;
-use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Raw, Refused};
+use ballast::signal::dsx::admit::{Admitted, Answer, Gate, Refused, Rules};
 use ballast::signal::dsx::breach::{Breach, Hint, Status, Watch, alert};
-use ballast::signal::dsx::jws::{JwsError, KeySet, KeySetError, Signer};
-use ballast::signal::dsx::message::{Fault, Outgoing, Sent, Trace, is_uuid, targets, uuid};
+use ballast::signal::dsx::jws::{KeySet, Signer};
+use ballast::signal::dsx::message::{Fault, LARGEST, Outgoing, Sent, Trace, is_uuid, targets, uuid};
 use ballast::signal::dsx::plan::{Feeds, PlanError, Surroundings, Told, binding, orders, told};
+use ballast::signal::dsx::session::bounded;
 use ballast::signal::dsx::tell::{Event, Feed, Metadata, View, status};
 use ballast::signal::{Desk, List};
+use ballast::store::Store;
 use ballast::units::Watts;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -31,9 +33,9 @@ const A: CircuitId = CircuitId(1);
 const B: CircuitId = CircuitId(2);
 const OLDEST: Duration = Duration::from_secs(60);
 /// 2026-11-30 09:00 UTC.
-const NOW: Wall = Wall::unix_millis(1_796_029_200_000);
+pub(crate) const NOW: Wall = Wall::unix_millis(1_796_029_200_000);
 
-fn seconds(seconds: u64) -> Duration {
+pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -54,30 +56,30 @@ fn pair(name: &str) -> (Secret, Value) {
     (Secret::new(pem), jwk)
 }
 
-fn set(keys: &[&Value]) -> KeySet {
+pub(crate) fn set(keys: &[&Value]) -> KeySet {
     KeySet::read(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
 /// A partner with one key.
-struct Partner {
-    signer: Signer,
-    jwk: Value,
-    keys: KeySet,
+pub(crate) struct Partner {
+    pub(crate) signer: Signer,
+    pub(crate) jwk: Value,
+    pub(crate) keys: KeySet,
 }
 
 impl Partner {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let (pem, jwk) = pair(name);
         Self { signer: Signer::new(&pem, name).unwrap(), keys: set(&[&jwk]), jwk }
     }
 
-    fn sign(&self, data: &Value) -> String {
+    pub(crate) fn sign(&self, data: &Value) -> String {
         self.signer.sign(data.to_string().as_bytes()).unwrap()
     }
 }
 
 /// A message of the partner.
-fn event(id: u128, at: Wall, data: &Value) -> Value {
+pub(crate) fn event(id: u128, at: Wall, data: &Value) -> Value {
     json!({
         "specversion": "1.0.2",
         "id": uuid(id),
@@ -92,25 +94,27 @@ fn event(id: u128, at: Wall, data: &Value) -> Value {
     })
 }
 
-fn one(cap: Value) -> Value {
+pub(crate) fn one(cap: Value) -> Value {
     json!({ "targets": [{ "interval": {}, "load_constraint": cap }] })
 }
 
-fn watt(value: u32) -> Value {
+pub(crate) fn watt(value: u32) -> Value {
     json!({ "value": value, "unit": "watt" })
 }
 
-fn gate() -> Gate {
-    Gate::new("acme-energy", OLDEST, None)
+pub(crate) const RULES: Rules<'static> =
+    Rules { partner: "acme-energy", identity: "mill", oldest: OLDEST, require_iat: false };
+
+pub(crate) fn gate() -> Gate {
+    Gate::new(&RULES, Vec::new())
 }
 
-fn look(gate: &mut Gate, keys: &KeySet, event: &Value) -> Result<Answer, Refused> {
-    again(gate, keys, event, false)
+pub(crate) fn look(gate: &mut Gate, keys: &KeySet, event: &Value) -> Result<Answer, Refused> {
+    look_at(gate, keys, event, NOW)
 }
 
-fn again(gate: &mut Gate, keys: &KeySet, event: &Value, again: bool) -> Result<Answer, Refused> {
-    let payload = event.to_string().into_bytes();
-    gate.look(&Raw { payload: &payload, again }, keys, NOW)
+pub(crate) fn look_at(gate: &mut Gate, keys: &KeySet, event: &Value, now: Wall) -> Result<Answer, Refused> {
+    gate.look(event.to_string().as_bytes(), keys, now)
 }
 
 fn feeds() -> Feeds {
@@ -119,8 +123,15 @@ fn feeds() -> Feeds {
 }
 
 fn planned(list: &Admitted) -> Result<Vec<Order>, PlanError> {
+    after(list, &[])
+}
+
+/// What a list comes to after others.
+fn after(list: &Admitted, standing: &[Order]) -> Result<Vec<Order>, PlanError> {
     let (feeds, believed) = (feeds(), |_: CircuitId| Watts::whole(60_000));
-    orders(list, &Surroundings { feeds: &feeds, scope: Scope::Import, believed: &believed, now: NOW })
+    let around =
+        Surroundings { feeds: &feeds, scope: Scope::Import, believed: &believed, now: NOW, standing };
+    orders(list, &around)
 }
 
 /// What a partner's data comes to.
@@ -133,7 +144,7 @@ fn list(data: &Value) -> Admitted {
     }
 }
 
-fn fixture(name: &str) -> Value {
+pub(crate) fn fixture(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dsx").join(name);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
@@ -168,160 +179,12 @@ fn every_list_of_the_schema_is_understood_and_what_is_none_is_refused_as_a_whole
     assert!(matches!(targets(many.to_string().as_bytes()), Err(Fault::TooMany { .. })));
 }
 
-#[test]
-fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
-    let (partner, stranger) = (Partner::new("acme-1"), Partner::new("acme-1"));
-    let data = one(watt(10_000));
-    let signed = json!(partner.sign(&data));
-    let mut gate = gate();
-    let mut refused = |event: &Value| look(&mut gate, &partner.keys, event).unwrap_err();
-    let with = |field: &str, value: Value| {
-        let mut event = event(1, NOW, &signed);
-        event[field] = value;
-        event
-    };
-    // Unsigned, in each of its forms.
-    assert_eq!(refused(&with("data", data.clone())), Refused::Fault(Fault::Unsigned));
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    for (alg, tail) in [("none", ""), ("none", "AA"), ("HS256", "AAAA"), ("ES384", "AAAA")] {
-        let forged =
-            format!("{}.{}.{tail}", part(json!({ "alg": alg, "kid": "acme-1" })), part(data.clone()));
-        let told = refused(&with("data", json!(forged)));
-        let expected = matches!(told, Refused::Signature(JwsError::Algorithm(_) | JwsError::NotCompact));
-        assert!(expected, "{alg}: {told:?}");
-    }
-    // Signed by somebody else under the partner's name of a key, or with what was signed for something else.
-    let wrong = refused(&with("data", json!(stranger.sign(&data))));
-    assert_eq!(wrong, Refused::Signature(JwsError::Forged));
-    let whole = partner.sign(&data);
-    let (header, rest) = whole.split_once('.').unwrap();
-    let (_, signature) = rest.split_once('.').unwrap();
-    let moved = format!("{header}.{}.{signature}", part(one(Value::Null)));
-    assert_eq!(refused(&with("data", json!(moved))), Refused::Signature(JwsError::Forged));
-    // A key that nobody knows, and none at all.
-    let other = Partner::new("acme-2").sign(&data);
-    assert!(matches!(refused(&with("data", json!(other))), Refused::Signature(JwsError::UnknownKey(_))));
-    let nameless = format!("{}.{}.AAAA", part(json!({ "alg": "ES256" })), part(data.clone()));
-    assert_eq!(refused(&with("data", json!(nameless))), Refused::Signature(JwsError::NoKey));
-    let critical =
-        format!("{}.{}.AAAA", part(json!({ "alg": "ES256", "kid": "acme-1", "crit": ["b64"] })), part(data));
-    assert_eq!(refused(&with("data", json!(critical))), Refused::Signature(JwsError::Critical));
-    for (field, value) in [
-        ("source", json!("//grid/v1/isv/somebody-else")),
-        ("source", json!("//grid/v1/infra/acme-energy")),
-        ("type", json!("grid.powerbreach.enforcement.v1")),
-        ("specversion", json!("2.0")),
-        ("id", json!("1")),
-        ("time", json!("2026-11-30T09:00:00")),
-        ("correlationid", json!("x")),
-        ("data", Value::Null),
-        ("data", json!("a.b")),
-    ] {
-        let told = refused(&with(field, value.clone()));
-        assert!(!told.to_string().is_empty(), "{field} = {value}");
-    }
-    let bytes =
-        [vec![], b"[]".to_vec(), b"{".to_vec(), vec![0xff, 0xfe], vec![b'['; 5_000], vec![b' '; 70_000]];
-    for payload in &bytes {
-        let told = gate.look(&Raw { payload, again: false }, &partner.keys, NOW);
-        assert!(matches!(told, Err(Refused::Fault(_))), "{told:?}");
-    }
-    // None of it has left a trace: the partner's own message is taken.
-    assert!(matches!(look(&mut gate, &partner.keys, &event(1, NOW, &signed)), Ok(Answer::Targets(_))));
+/// A desk of a small site that keeps nothing on disk.
+pub(crate) fn desk() -> Desk {
+    desk_on(None)
 }
 
-#[test]
-fn a_message_is_obeyed_once_and_in_its_time() {
-    let partner = Partner::new("acme-1");
-    let mut gate = gate();
-    let (first, second) = (json!(partner.sign(&one(watt(1)))), json!(partner.sign(&one(watt(1)))));
-    let at = |seconds_ago: u64| NOW.earlier(seconds(seconds_ago));
-    assert!(matches!(look(&mut gate, &partner.keys, &event(1, at(61), &first)), Err(Refused::Old(_))));
-    let ahead = event(1, NOW.later(seconds(61)), &first);
-    assert!(matches!(look(&mut gate, &partner.keys, &ahead), Err(Refused::Ahead(_))));
-    assert!(look(&mut gate, &partner.keys, &event(1, at(10), &first)).is_ok());
-    // The broker may say it twice; nobody else may.
-    assert_eq!(again(&mut gate, &partner.keys, &event(1, at(10), &first), true), Ok(Answer::Again));
-    let replayed = look(&mut gate, &partner.keys, &event(1, at(10), &first)).unwrap_err();
-    assert_eq!(replayed, Refused::Replayed(uuid(1)));
-    let other = again(&mut gate, &partner.keys, &event(1, at(9), &second), true).unwrap_err();
-    assert_eq!(other, Refused::Replayed(uuid(1)), "another content under the same id");
-    // The signature does not hold the id and the time: who takes it over into another message is found out.
-    let wrapped = look(&mut gate, &partner.keys, &event(2, at(5), &first)).unwrap_err();
-    assert_eq!(wrapped, Refused::Rewrapped);
-    assert!(
-        look(&mut gate, &partner.keys, &event(3, at(4), &second)).is_ok(),
-        "the partner says the same anew"
-    );
-    let third = json!(partner.sign(&one(watt(2))));
-    assert_eq!(look(&mut gate, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
-    // After a restart, too.
-    let mut restarted = Gate::new("acme-energy", OLDEST, Some(at(4)));
-    assert_eq!(look(&mut restarted, &partner.keys, &event(4, at(8), &third)), Err(Refused::Outdated));
-}
-
-#[test]
-fn a_signature_that_was_turned_into_its_equal_is_the_same_one() {
-    let partner = Partner::new("acme-1");
-    let whole = partner.sign(&one(watt(1)));
-    let (message, signature) = whole.rsplit_once('.').unwrap();
-    let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    // s becomes n - s (RFC 6979, A.2.5 has n of the curve P-256).
-    let order = [
-        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
-        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51_u8,
-    ];
-    let mut borrow = 0_i16;
-    for at in (0..32).rev() {
-        let difference = i16::from(order[at]) - i16::from(bytes[32 + at]) - borrow;
-        borrow = i16::from(difference < 0);
-        bytes[32 + at] = u8::try_from(difference.rem_euclid(256)).unwrap();
-    }
-    let twin = format!("{message}.{}", URL_SAFE_NO_PAD.encode(&bytes));
-    assert_ne!(twin, whole);
-    let mut gate = gate();
-    assert!(look(&mut gate, &partner.keys, &event(1, NOW, &json!(whole))).is_ok());
-    let told = look(&mut gate, &partner.keys, &event(2, NOW, &json!(twin))).unwrap_err();
-    assert_eq!(told, Refused::Rewrapped);
-}
-
-#[test]
-fn keys_of_both_algorithms_are_taken_and_each_is_for_its_own() {
-    let vector = fixture("rs256.json");
-    let rsa = KeySet::read(vector["keys"].to_string().as_bytes()).unwrap();
-    let data = vector["data"].as_str().unwrap();
-    let verified = rsa.verify(data).unwrap();
-    assert_eq!(targets(&verified.payload).unwrap()[0].feeds, ["main-a", "main-b"]);
-    let mut broken = data.to_owned();
-    broken.replace_range(
-        data.len() - 8..data.len() - 7,
-        if &data[data.len() - 8..data.len() - 7] == "A" { "B" } else { "A" },
-    );
-    assert_eq!(rsa.verify(&broken), Err(JwsError::Forged));
-    // A key of one kind under the name of the other.
-    let mut posing = vector["keys"]["keys"][0].clone();
-    posing["kid"] = json!("acme-1");
-    let partner = Partner::new("acme-1");
-    let signed = partner.sign(&one(Value::Null));
-    assert_eq!(set(&[&posing]).verify(&signed), Err(JwsError::OtherAlgorithm("acme-1".into())));
-    // Rotation: the new key beside the old one, and then alone.
-    let next = Partner::new("acme-2");
-    let both = set(&[&partner.jwk, &next.jwk]);
-    assert!(both.verify(&signed).is_ok() && both.verify(&next.sign(&one(Value::Null))).is_ok());
-    assert!(matches!(next.keys.verify(&signed), Err(JwsError::UnknownKey(_))));
-    let read = |text: &str| KeySet::read(text.as_bytes()).map(|_| ()).unwrap_err();
-    assert_eq!(read("[]"), KeySetError::NotASet);
-    assert_eq!(read(r#"{"keys": [{"kty": "oct", "kid": "a", "k": "AAAA"}]}"#), KeySetError::Empty);
-    assert_eq!(read(&json!({ "keys": [&partner.jwk, &partner.jwk] }).to_string()), KeySetError::Twice);
-    assert_eq!(read(&json!({ "keys": vec![&partner.jwk; 65] }).to_string()), KeySetError::TooMany(64));
-    let mut encrypts = partner.jwk.clone();
-    encrypts["use"] = json!("enc");
-    assert_eq!(read(&json!({ "keys": [encrypts] }).to_string()), KeySetError::Empty);
-    assert!(Signer::new(&Secret::new("no key".into()), "a").is_err());
-}
-
-/// A desk of a small site, and the number of its partner.
-fn desk() -> Desk {
+fn desk_on(store: Option<Store>) -> Desk {
     let text = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"30 kW\"\n[circuits.a]\nparent = \"pcc\"\n\
                 [circuits.b]\nparent = \"pcc\"\nother_load = \"20 kW\"\n[limits.rating]\ncircuit = \"pcc\"\nminers = \"25 kW\"\nclass = \"safety\"\n\
                 [groups.a]\ndriver = \"luxos\"\nmodel = \"s19k-pro\"\ncircuit = \"a\"\naddresses = [\"127.0.0.1-127.0.0.5\"]\n\
@@ -332,7 +195,23 @@ fn desk() -> Desk {
     let config =
         config::parse(text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"));
     let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
-    Desk::new(config.site, sources, Clock::start(), Arc::new(|| (NOW, Doubt::None)))
+    let (clock, wall) = (Clock::start(), Arc::new(|| (NOW, Doubt::None)));
+    match store {
+        Some(store) => Desk::without_disk(config.site, sources, clock, wall, store),
+        None => Desk::new(config.site, sources, clock, wall),
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_on_disk_is_obeyed_and_known_not_to_be() {
+    for (desk, saved) in [(desk(), true), (desk_on(Some(Store::broken())), false)] {
+        let source = desk.source("grid").unwrap();
+        let orders = planned(&list(&one(watt(9_000)))).unwrap();
+        let remember = vec![("a/b".into(), 1)];
+        desk.list(source, List { orders, remember, ..List::default() }).await.unwrap();
+        assert_eq!(desk.is_saved(source), saved);
+        assert!(desk.look().iter().any(|order| order.active.cap == Watts::whole(9_000)));
+    }
 }
 
 #[tokio::test]
@@ -340,7 +219,10 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     let desk = desk();
     let source = desk.source("grid").unwrap();
     let give = async |data: Value| {
-        let orders = planned(&list_of(&data)).unwrap();
+        let glance = desk.glance(source).unwrap();
+        let stands = glance.held.iter().filter(|held| told(held, glance.phase(held)).is_some());
+        let standing: Vec<Order> = stands.map(|held| held.order.clone()).collect();
+        let orders = after(&list_of(&data), &standing).unwrap();
         let answers = desk.list(source, List { orders, ..List::default() }).await.unwrap();
         assert!(answers.iter().all(|answer| answer.outcome.is_ok()), "{answers:?}");
         let mut caps: Vec<(usize, f64)> = desk
@@ -366,12 +248,61 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     assert_eq!((known.len(), known.iter().filter(|told| told.active).count()), (5, 4));
     assert!(known.iter().all(|told| is_uuid(&told.correlation) && !told.best_effort));
     assert_eq!(binding(&known, A, true).unwrap().cap, Watts::whole(7_000));
-    // A list is a whole one.
-    assert_eq!(give(json!({ "targets": [target(json!(["main-b"]), 8_000)] })).await, [(2, 8_000.0)]);
+    // A list is a whole one of the feeds that it names, and of no other.
+    let other = json!({ "targets": [target(json!(["main-b"]), 8_000)] });
+    assert_eq!(give(other).await, [(0, 20_000.0), (1, 7_000.0), (2, 8_000.0)]);
+    // What lifts later lifts nothing yet.
+    let later = json!({ "targets": [
+        { "interval": { "start_time": "2026-11-30T10:00:00Z" }, "load_constraint": null },
+    ] });
+    assert_eq!(give(later).await, [(0, 20_000.0), (1, 7_000.0), (2, 8_000.0)]);
+    let glance = desk.glance(source).unwrap();
+    let ends: Vec<Option<Wall>> =
+        glance.held.iter().filter_map(|held| told(held, glance.phase(held))).map(|told| told.until).collect();
+    assert!(!ends.is_empty() && ends.iter().all(|end| *end == Some(NOW.later(seconds(3_600)))), "{ends:?}");
+    // A soft target that is tighter does not hide a hard one.
+    let mut both = json!({ "targets": [target(json!(["main-b"]), 8_000), target(json!(["main-b"]), 6_000)] });
+    both["targets"][1]["strategy"] = json!({ "best_effort": true });
+    assert_eq!(give(both).await, [(0, 20_000.0), (1, 7_000.0), (2, 6_000.0), (2, 8_000.0)]);
+    let urgent = desk.look().into_iter().find(|order| order.active.cap == Watts::whole(8_000)).unwrap();
+    assert_eq!(urgent.active.urgency, Urgency::Emergency);
     assert!(give(one(Value::Null)).await.is_empty());
     let glance = desk.glance(source).unwrap();
     assert!(glance.held.iter().all(|held| told(held, glance.phase(held)).is_none()));
     assert_eq!(glance.held.iter().filter(|held| glance.phase(held) == Phase::Acting).count(), 0);
+}
+
+#[test]
+fn a_list_counts_on_the_circuits_that_it_names_and_from_its_beginning_on() {
+    let data = json!({ "targets": [
+        { "interval": {}, "feed_tags": ["main-a"], "load_constraint": watt(9_000) },
+        { "interval": { "end_time": "2026-11-30T09:30:00Z" }, "feed_tags": ["main-b"], "load_constraint": watt(8_000) },
+        { "interval": { "start_time": "2026-11-30T12:00:00Z" }, "load_constraint": watt(20_000) },
+    ] });
+    let before = planned(&list_of(&data)).unwrap();
+    let left = |targets: Value| -> Vec<(usize, Option<u64>)> {
+        let all = after(&list_of(&json!({ "targets": targets })), &before).unwrap();
+        let old = all.iter().filter(|order| before.iter().any(|known| known.id == order.id));
+        old.map(|order| (order.circuit.0, order.until.map(|until| until.since(NOW).as_secs()))).collect()
+    };
+    let null = |start: Value, tags: Value| json!([{ "interval": { "start_time": start }, "feed_tags": tags, "load_constraint": null }]);
+    // At once: the named feed alone, or all of them.
+    assert_eq!(left(null(Value::Null, json!(["main-a"]))), [(2, Some(1_800)), (0, None)]);
+    assert!(left(null(Value::Null, json!([]))).is_empty());
+    assert!(left(null(json!("2026-11-30T08:00:00Z"), Value::Null)).is_empty(), "it began before now");
+    // Later: what stands ends when it begins, or before where it said so; what would begin after that does not.
+    let ten = || json!("2026-11-30T10:00:00Z");
+    assert_eq!(left(null(ten(), json!(["main-a"]))), [(1, Some(3_600)), (2, Some(1_800)), (0, None)]);
+    assert_eq!(left(null(ten(), Value::Null)), [(1, Some(3_600)), (2, Some(1_800))]);
+    // A limit that begins later does not lift what stands before it either.
+    let limit = json!([{ "interval": { "start_time": ten() }, "feed_tags": ["main-a"], "load_constraint": watt(9_500) }]);
+    assert_eq!(left(limit), [(1, Some(3_600)), (2, Some(1_800)), (0, None)]);
+    // Of several targets for one feed the first beginning counts.
+    let two = json!([
+        { "interval": { "start_time": ten() }, "feed_tags": ["main-a"], "load_constraint": watt(9_500) },
+        { "interval": { "start_time": "2026-11-30T09:10:00Z" }, "feed_tags": ["main-a"], "load_constraint": null },
+    ]);
+    assert_eq!(left(two), [(1, Some(600)), (2, Some(1_800)), (0, None)]);
 }
 
 /// As [`list`], each under an id of its own.
@@ -416,11 +347,35 @@ fn events(views: &[View]) -> Vec<(usize, String)> {
         let at = Duration::from_secs(u64::try_from(second).unwrap());
         feed[0].follow(*view, Moment::after_start(at), NOW.later(at));
         while feed[0].has_news() {
-            let said = status(&mut feed, &[], 0.02, NOW);
+            let said = status(&feed, &[], 0.02, NOW);
+            // What was not sent is said again.
+            assert_eq!(said, status(&feed, &[], 0.02, NOW));
+            feed[0].was_told();
             told.push((second, said["feeds"]["main-a"]["event"].as_str().unwrap().to_owned()));
         }
     }
     told
+}
+
+#[test]
+fn a_message_that_is_too_large_takes_little_room_and_is_refused_all_the_same() {
+    for (size, kept) in [(3, 3), (LARGEST, LARGEST), (LARGEST + 1, LARGEST + 1), (8_000_000, LARGEST + 1)] {
+        let message = rumqttc::Publish::new("a", rumqttc::QoS::AtLeastOnce, vec![b' '; size]);
+        let message = bounded(message);
+        assert_eq!((message.payload.len(), message.topic.as_str()), (kept, "a"));
+        let told = gate().look(&message.payload, &KeySet::none(), NOW).unwrap_err();
+        assert_eq!(told == Refused::Fault(Fault::TooLarge(LARGEST)), size > LARGEST, "{told:?}");
+    }
+}
+
+#[test]
+fn who_asks_for_the_most_that_they_were_told_is_not_refused() {
+    let metadata = Metadata { maximum: Watts::new(59_999.6).unwrap(), ..METADATA };
+    let feed = [Feed::new("main-a", A, metadata)];
+    let told = status(&feed, &[], 0.02, NOW)["feeds"]["main-a"]["metadata"].clone();
+    for field in ["power_maximum", "default_constraint"] {
+        assert_eq!(told[field], json!({ "value": 59_999.0, "unit": "watt" }), "{field}");
+    }
 }
 
 #[test]
@@ -456,7 +411,7 @@ fn what_is_not_measured_is_not_compliant_while_a_target_holds() {
         if let Some(view) = view {
             feed[0].follow(view, Moment::START, NOW);
         }
-        status(&mut feed, targets, 0.02, NOW)["feeds"]["main-a"]["compliant"].clone()
+        status(&feed, targets, 0.02, NOW)["feeds"]["main-a"]["compliant"].clone()
     };
     let unknown = View { measured: None, ..view(0, 5_000, None) };
     assert_eq!(state(Some(unknown), &[a_told(9_000, false)]), false);
@@ -498,14 +453,21 @@ fn a_breach_begins_when_its_target_had_its_time_and_keeps_its_id_to_its_end() {
     let back = [9_000, 10_900, 9_000, 9_000, 9_000, 9_000].map(Some);
     assert_eq!(breaches(&mut watch, &back, Some(&target), 11), [(16, Status::Resolved, false)]);
     assert!(watch.open().is_none());
-    // Never met: after its time.
+    // Never met: after its time. Critical from its beginning it is escalated at once.
     let mut watch = Watch::new(0.02, seconds(5));
-    assert_eq!(breaches(&mut watch, &[Some(15_000); 8], Some(&target), 0), [(5, Status::Active, true)]);
-    // It lasts.
-    let told = breaches(&mut watch, &[Some(15_000); 70], Some(&target), 8);
-    assert_eq!(told, [(65, Status::Escalated, true)]);
-    // The target goes.
-    assert_eq!(breaches(&mut watch, &[Some(15_000)], None, 90), [(90, Status::Resolved, true)]);
+    let told = breaches(&mut watch, &[Some(15_000); 8], Some(&target), 0);
+    assert_eq!(told, [(5, Status::Active, true), (6, Status::Escalated, true)]);
+    assert!(breaches(&mut watch, &[Some(15_000); 70], Some(&target), 8).is_empty());
+    // The target goes, and what is told is what is drawn then.
+    let at = (Moment::millis(90_000), NOW.later(seconds(90)));
+    let last = watch.follow(Some(Watts::whole(14_000)), None, at, || uuid(1)).unwrap();
+    assert_eq!((last.status, last.measured), (Status::Resolved, Watts::whole(14_000)));
+    // It lasts, and becomes critical after that: that is told once.
+    let mut watch = Watch::new(0.02, seconds(5));
+    let told = breaches(&mut watch, &[Some(11_000); 70], Some(&target), 0);
+    assert_eq!(told, [(5, Status::Active, false), (65, Status::Escalated, false)]);
+    let worse = [Some(12_500), Some(11_000), Some(12_500)];
+    assert_eq!(breaches(&mut watch, &worse, Some(&target), 70), [(70, Status::Escalated, true)]);
 }
 
 #[test]
@@ -532,11 +494,11 @@ fn said() -> Vec<(&'static str, Value)> {
         feeds[0].follow(view(15_000, 15_000, None), Moment::START, NOW);
         feeds[0].follow(view(15_000, 9_000, Some(10_000)), Moment::millis(1_000), NOW);
         while feeds[0].has_news() {
-            status(&mut feeds, &[], 0.02, NOW);
+            feeds[0].was_told();
         }
         feeds[0].push(event);
         let endless = Told { until: None, active: false, ..a_told(8_000, true) };
-        said.push(("PowerStateStatusData", status(&mut feeds, &[target.clone(), endless], 0.02, NOW)));
+        said.push(("PowerStateStatusData", status(&feeds, &[target.clone(), endless], 0.02, NOW)));
     }
     let hints = [
         Hint { member: "miner-7".into(), suspend: true, lowest: Watts::whole(40) },

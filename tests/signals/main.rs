@@ -7,6 +7,7 @@ mod conflict;
 mod contact;
 mod crowd;
 mod dsx;
+mod dsx_gate;
 mod guard;
 mod http;
 mod openadr;

@@ -53,6 +53,7 @@ pub(super) fn read(
     let (keys, signing, feeds) =
         (keys(table, context), signing(table, context), feeds(table, context, place));
     let oldest = oldest_message(table, OLDEST, settings.lost_after);
+    let require_iat = table.boolean("require_iat").unwrap_or(false);
     let seconds = Duration::from_secs;
     let status_every = table.time("status_every", seconds(5), seconds(3_600));
     let breach_over = table.share("breach_over", 0.2);
@@ -100,6 +101,7 @@ pub(super) fn read(
         signing_key_id,
         feeds: feeds?,
         oldest,
+        require_iat,
         status_every: status_every.map_or(STATUS_EVERY, |at| at.value),
         breach_over: breach_over.map_or(BREACH_OVER, |at| at.value),
         breach_after: breach_after.map_or(BREACH_AFTER, |at| at.value),
@@ -379,6 +381,7 @@ mod tests {
             (format!("{SOUND}feeds = {{ a = \"hall\", b = \"hall\" }}\n"), "has another tag"),
             (format!("{SOUND}lost_after = \"10s\"\noldest_message = \"5s\"\n"), "two signs of life"),
             (format!("{SOUND}oldest_message = \"10min\"\n"), "taken for a sign of life"),
+            (format!("{SOUND}require_iat = \"yes\"\n"), "`require_iat`"),
             (
                 format!("{SOUND}oauth = {{ client_secret = \"hunter2\" }}\n"),
                 "does not belong into the configuration",

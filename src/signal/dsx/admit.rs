@@ -1,18 +1,26 @@
 //! Which messages of the partner are obeyed: verified, theirs, fresh, and new.
 //!
-//! Only `data` of a message is signed; its id, its time and its source are anybody's word who may publish at the broker. So what was
-//! signed once is taken once: a signature that comes again under another id is a replay, however fresh the rest looks.
+//! Only `data` of a message and the header of its signature are signed; its id, its time and its source are anybody's word who may
+//! publish at the broker. So a time that is signed (`iat`) is the one that counts, and what was signed once is taken once: a signature
+//! that comes again under another id is a replay, however fresh the rest looks. What was verified is remembered whether or not it was
+//! obeyed, and on disk.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::jws::{JwsError, KeySet};
-use super::message::{Envelope, Fault, TARGET_SET, Target, Trace, partner_source, targets};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::jws::{JwsError, KeySet, Verified};
+use super::message::{Envelope, Fault, TARGET_SET, Target, Trace, agent_source, partner_source, targets};
 use crate::control::signal::Wall;
+use crate::control::signal::book::MOST_WITHDRAWN;
 use crate::line::shorten;
 
-/// How many messages are remembered.
-const MOST_SEEN: usize = 1_024;
+/// How many messages are remembered: as many as the book of the source keeps.
+const MOST_SEEN: usize = MOST_WITHDRAWN;
 
 /// Why a message is not obeyed. What was in force stays in force.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -23,6 +31,17 @@ pub enum Refused {
     /// Its signature is not believed.
     #[error("a message is refused: {0}")]
     Signature(#[from] JwsError),
+    /// It is signed, and its content cannot be used.
+    #[error("a message is refused: {0}")]
+    Content(Fault),
+    /// It is signed for somebody else.
+    #[error("a message is refused: it is signed for others (`aud`), and not for us")]
+    Audience,
+    /// It does not say under its signature when it was signed.
+    #[error(
+        "a message is refused: its signature holds no time (`iat`) that can be read, as `require_iat` asks for"
+    )]
+    Undated,
     /// It is of another kind.
     #[error("a message is refused: it is a {0}, where load targets are expected")]
     Kind(String),
@@ -39,20 +58,34 @@ pub enum Refused {
     #[error("a message is refused: its id {0} came before")]
     Replayed(String),
     /// Its content was seen under another id.
-    #[error("a message is refused: what it says was signed for another message that came before")]
+    #[error(
+        "a message is refused: what it says was signed for another message that came before; whoever says the same again signs \
+         another `iat` or `jti` with it"
+    )]
     Rewrapped,
     /// A message that was sent later was obeyed already.
     #[error("a message is refused: one that was sent later came before it")]
     Outdated,
 }
 
-/// A message as the broker gave it.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw<'r> {
-    /// What it says.
-    pub payload: &'r [u8],
-    /// The broker says that it may have given it before, or that it has kept it.
-    pub again: bool,
+impl Refused {
+    /// Whether the partner did sign it, and it was neither obeyed nor refused before: it may have asked for less.
+    pub const fn missed(&self) -> bool {
+        match self {
+            Self::Content(_)
+            | Self::Undated
+            | Self::Old(_)
+            | Self::Ahead(_)
+            | Self::Replayed(_)
+            | Self::Outdated => true,
+            Self::Fault(_)
+            | Self::Signature(_)
+            | Self::Audience
+            | Self::Kind(_)
+            | Self::Source(_)
+            | Self::Rewrapped => false,
+        }
+    }
 }
 
 /// A list of load targets that is to be obeyed.
@@ -62,7 +95,7 @@ pub struct Admitted {
     pub id: String,
     /// By what the partner knows it again: its correlation id, or its id where it has none.
     pub correlation: String,
-    /// When it was sent, by the partner's clock.
+    /// When it was sent, by the partner's clock: signed, where they sign it.
     pub sent: Wall,
     /// Its trace, where it has one.
     pub trace: Option<Trace>,
@@ -75,34 +108,72 @@ pub struct Admitted {
 pub enum Answer {
     /// It is to be obeyed.
     Targets(Admitted),
-    /// The broker gave it twice: nothing is to be done.
+    /// It came before, as it is: nothing is to be done.
     Again,
+}
+
+/// What is asked of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'r> {
+    /// The name of the partner.
+    pub partner: &'r str,
+    /// Our own name.
+    pub identity: &'r str,
+    /// So old it may be, and so far ahead.
+    pub oldest: Duration,
+    /// The time that it was signed must be signed with it.
+    pub require_iat: bool,
 }
 
 /// Looks at every message before anybody else does.
 #[derive(Debug)]
 pub struct Gate {
     source: String,
+    /// As what we stand in an audience: our name, and what stands in `source` of our messages.
+    ours: [String; 2],
     oldest: Duration,
-    /// What was taken, the latest last: ids and marks of signatures.
-    seen: VecDeque<(String, [u8; 32])>,
+    require_iat: bool,
+    /// What was verified, the latest last: `ID/MARK`.
+    seen: VecDeque<Arc<str>>,
+    /// What of that is not on disk, and when it was sent, in Unix milliseconds; zero for what was refused.
+    news: Vec<(Arc<str>, u64)>,
     /// When the latest that was taken was sent.
     latest: Option<Wall>,
 }
 
 impl Gate {
-    /// Takes messages of one partner that are no older than `oldest`. `latest` is when the latest was sent that is known from before
-    /// a restart.
-    pub fn new(partner: &str, oldest: Duration, latest: Option<Wall>) -> Self {
-        Self { source: partner_source(partner), oldest, seen: VecDeque::new(), latest }
+    /// Takes messages by these rules. `known` is what [`Self::news`] gave before a restart, the latest last.
+    pub fn new(rules: &Rules<'_>, known: Vec<(Arc<str>, u64)>) -> Self {
+        let latest = known.iter().map(|(_, sent)| *sent).max().filter(|sent| *sent > 0);
+        Self {
+            source: partner_source(rules.partner),
+            ours: [rules.identity.to_owned(), agent_source(rules.identity)],
+            oldest: rules.oldest,
+            require_iat: rules.require_iat,
+            latest: latest.and_then(|sent| i64::try_from(sent).ok()).map(Wall::unix_millis),
+            seen: known.into_iter().map(|(name, _)| name).collect(),
+            news: Vec::new(),
+        }
     }
 
-    /// Looks at a message. One that is not taken leaves no trace here: who cannot sign cannot make the partner's own be refused.
+    /// What was verified since this was asked last, to be kept.
+    pub fn news(&mut self) -> Vec<(Arc<str>, u64)> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether a message that is signed with a key that is not known may be worth waiting for it: it is no older by its own word than what
+    /// is obeyed.
+    pub fn may_wait(&self, payload: &[u8], now: Wall) -> bool {
+        Envelope::read(payload)
+            .is_ok_and(|event| now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest)
+    }
+
+    /// Looks at a message. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be refused.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn look(&mut self, raw: &Raw<'_>, keys: &KeySet, now: Wall) -> Result<Answer, Refused> {
-        let event = Envelope::read(raw.payload)?;
+    pub fn look(&mut self, payload: &[u8], keys: &KeySet, now: Wall) -> Result<Answer, Refused> {
+        let event = Envelope::read(payload)?;
         if event.kind != TARGET_SET {
             return Err(Refused::Kind(shorten(&event.kind)));
         }
@@ -110,40 +181,103 @@ impl Gate {
             return Err(Refused::Source(shorten(&event.source)));
         }
         let verified = keys.verify(&event.data)?;
-        let same_id = self.seen.iter().any(|(id, _)| *id == event.id);
-        let same_mark = self.seen.iter().any(|(_, mark)| *mark == verified.mark);
-        let both = self.seen.iter().any(|(id, mark)| *id == event.id && *mark == verified.mark);
-        if both && raw.again {
+        let mark = URL_SAFE_NO_PAD.encode(verified.mark);
+        let name: Arc<str> = format!("{}/{mark}", event.id).into();
+        if self.seen.contains(&name) {
             return Ok(Answer::Again);
         }
-        if same_id {
-            return Err(Refused::Replayed(event.id));
-        }
-        if same_mark {
+        let parts = || self.seen.iter().filter_map(|known| known.rsplit_once('/'));
+        if parts().any(|(_, other)| other == mark) {
             return Err(Refused::Rewrapped);
         }
-        let (old, ahead) = (now.since(event.time), event.time.since(now));
+        let same_id = parts().any(|(id, _)| id == event.id);
+        let signed = Signed::of(&verified);
+        if !signed.is_for(&self.ours) {
+            return Err(Refused::Audience);
+        }
+        let judged = if same_id {
+            Err(Refused::Replayed(event.id.clone()))
+        } else {
+            self.judge(event, &signed, &verified.payload, now)
+        };
+        let sent = judged.as_ref().ok().map(|(_, sent)| *sent);
+        self.latest = self.latest.max(sent);
+        if self.seen.len() >= MOST_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(name.clone());
+        let sent = sent.and_then(|sent| u64::try_from(sent.as_unix_millis()).ok());
+        self.news.push((name, sent.unwrap_or(0)));
+        judged.map(|(list, _)| Answer::Targets(list))
+    }
+
+    /// Whether a new message of the partner is to be obeyed, and what is to be remembered as its time.
+    fn judge(
+        &self,
+        event: Envelope,
+        signed: &Signed<'_>,
+        payload: &[u8],
+        now: Wall,
+    ) -> Result<(Admitted, Wall), Refused> {
+        let iat = signed.iat();
+        if iat.is_none() && self.require_iat {
+            return Err(Refused::Undated);
+        }
+        let sent = iat.unwrap_or(event.time);
+        let (old, ahead) = (now.since(sent), sent.since(now));
         if old > self.oldest {
             return Err(Refused::Old(old));
         }
         if ahead > self.oldest {
             return Err(Refused::Ahead(ahead));
         }
-        if self.latest.is_some_and(|latest| event.time < latest) {
+        if self.latest.is_some_and(|latest| sent < latest) {
             return Err(Refused::Outdated);
         }
-        let targets = targets(&verified.payload)?;
-        if self.seen.len() >= MOST_SEEN {
-            self.seen.pop_front();
-        }
-        self.seen.push_back((event.id.clone(), verified.mark));
-        self.latest = Some(event.time);
-        Ok(Answer::Targets(Admitted {
+        let targets = targets(payload).map_err(Refused::Content)?;
+        // A time that is not signed must not make later messages be refused.
+        let noted = if iat.is_some() { sent } else { sent.min(now) };
+        let list = Admitted {
             correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
             id: event.id,
-            sent: event.time,
+            sent,
             trace: event.trace,
             targets,
-        }))
+        };
+        Ok((list, noted))
+    }
+}
+
+/// What is signed beside the targets (RFC 7519): in the header, or else in the data.
+struct Signed<'v> {
+    header: &'v Value,
+    data: Option<Value>,
+}
+
+impl<'v> Signed<'v> {
+    fn of(verified: &'v Verified) -> Self {
+        Self { header: &verified.header, data: serde_json::from_slice(&verified.payload).ok() }
+    }
+
+    fn claim(&self, name: &str) -> Option<&Value> {
+        let claim = self.header.get(name).or_else(|| self.data.as_ref()?.get(name));
+        claim.filter(|value| !value.is_null())
+    }
+
+    /// When it was signed: seconds since 1970, as a number.
+    fn iat(&self) -> Option<Wall> {
+        let seconds = self.claim("iat")?.as_f64()?;
+        let since = Duration::try_from_secs_f64(seconds).ok()?;
+        i64::try_from(since.as_millis()).ok().map(Wall::unix_millis)
+    }
+
+    /// Whether one of these names is among those for whom it is; what names nobody is for everybody.
+    fn is_for(&self, names: &[String]) -> bool {
+        let ours = |word: &Value| word.as_str().is_some_and(|word| names.iter().any(|name| name == word));
+        match self.claim("aud") {
+            None => true,
+            Some(Value::Array(words)) => words.iter().any(ours),
+            Some(word) => ours(word),
+        }
     }
 }

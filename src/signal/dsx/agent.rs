@@ -11,22 +11,23 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use super::admit::{Admitted, Answer, Gate, Raw, Refused};
+use super::admit::{Admitted, Answer, Gate, Refused, Rules};
 use super::breach::{Watch, alert, hints};
 use super::jws::{JwsError, KeySet, Signer};
 use super::keys::{self, Tokens};
 use super::message::{Outgoing, Sent, Trace, target_topic, uuid};
+use super::park::{Parked, Parking, due};
 use super::plan::{Surroundings, Told, binding, orders, told};
 use super::session::{Driver, Heard, options};
 use super::settings::{Account, Settings};
 use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
 use crate::control::frame::Frame;
-use crate::control::signal::book::{MOST_ORDERS, Phase, Trouble};
-use crate::control::signal::{Doubt, Wall};
+use crate::control::signal::book::{Held, MOST_ORDERS, Phase};
+use crate::control::signal::{Doubt, Order};
 use crate::control::site::CircuitId;
 use crate::rate::Bucket;
-use crate::signal::{Context, List};
+use crate::signal::{Context, List, keep};
 
 /// Messages that may wait to be sent.
 const QUEUE: usize = 256;
@@ -34,13 +35,7 @@ const QUEUE: usize = 256;
 const INBOX: usize = 32;
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// Keys are asked for anew no sooner than this after they were asked for …
-const KEYS_AGAIN: Duration = Duration::from_secs(60);
-/// … and as often as this at least: a key that was taken back is not believed for long.
-const KEYS_EVERY: Duration = Duration::from_secs(3_600);
-/// Messages that may wait for keys.
-const MOST_PARKED: usize = 8;
-/// Alerts that may wait for the broker.
+/// Alerts, and answers, that may wait for the broker.
 const MOST_UNTOLD: usize = 32;
 /// Refusals that are told at once in the log, and for each second on and on.
 const REFUSALS: (u32, f64) = (5, 1.0 / 60.0);
@@ -93,17 +88,19 @@ struct Agent {
     /// When the keys were asked for last, and whether they came.
     asked: Option<(Moment, bool)>,
     /// Messages that are signed with a key that is not known yet.
-    parked: VecDeque<Publish>,
+    parked: Parking<Publish>,
+    /// It was told that the keys do not come.
+    keyless: bool,
     feeds: Vec<Feed>,
     watches: Vec<Watch>,
     /// Alerts that could not be handed to the broker.
     untold: VecDeque<Value>,
+    /// Lists that are in force and were not answered yet: by what the partner knows each, and its trace.
+    unanswered: VecDeque<(String, Option<Trace>)>,
     up: bool,
-    /// There was no connection yet.
-    first: bool,
     subscribed: bool,
-    /// The broker has kept everything since the partner was heard.
-    whole: bool,
+    /// What waits for a key came before the broker forgot our session.
+    hole: bool,
     /// It was told that there is no connection.
     trouble: bool,
     refusals: Bucket,
@@ -114,10 +111,14 @@ struct Agent {
 
 impl Agent {
     fn new(settings: Settings, context: Context, signer: Signer, client: AsyncClient, http: Client) -> Self {
-        // What was obeyed before a restart: nothing that was sent before it is obeyed after it.
-        let known = context.desk.held(context.source).into_iter().map(|held| held.order.revision).max();
-        let latest = known.and_then(|sent| i64::try_from(sent).ok()).map(Wall::unix_millis);
-        let gate = Gate::new(&settings.partner, settings.oldest, latest);
+        let rules = Rules {
+            partner: &settings.partner,
+            identity: &settings.identity,
+            oldest: settings.oldest,
+            require_iat: settings.require_iat,
+        };
+        // What was verified before a restart is not obeyed again after it.
+        let gate = Gate::new(&rules, context.desk.remembered(context.source));
         let site = context.desk.site();
         let feed = |(tag, circuit): (&String, &CircuitId)| {
             let maximum = context.desk.nameplate(*circuit, context.place.scope);
@@ -131,14 +132,15 @@ impl Agent {
             gate,
             keys: KeySet::none(),
             asked: None,
-            parked: VecDeque::new(),
+            parked: Parking::default(),
+            keyless: false,
             feeds,
             watches,
             untold: VecDeque::new(),
+            unanswered: VecDeque::new(),
             up: false,
-            first: true,
             subscribed: false,
-            whole: false,
+            hole: false,
             trouble: false,
             refusals: Bucket::new(REFUSALS.0, REFUSALS.1),
             quiet: 0,
@@ -155,11 +157,17 @@ impl Agent {
         let mut frames = self.context.frames.clone();
         let mut ended = false;
         let mut fetching: Option<Fetching> = None;
+        // Before the keys there is nothing by which a message could be judged: the broker keeps it.
+        let mut reads = false;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if fetching.is_none() && due(self.asked, !self.parked.is_empty(), self.context.clock.now()) {
+                self.asked = Some((self.context.clock.now(), false));
+                fetching = Some(Box::pin(keys::read(self.settings.keys.clone(), self.http.clone())));
+            }
             tokio::select! {
-                what = heard.recv() => match what {
+                what = heard.recv(), if reads => match what {
                     Some(what) => self.hear(what).await,
                     None => return,
                 },
@@ -171,17 +179,13 @@ impl Agent {
                     }
                 }
                 came = arrival(&mut fetching), if fetching.is_some() => {
-                    fetching = None;
+                    (fetching, reads) = (None, true);
                     self.keys_came(came).await;
                 }
                 _ = looks.tick() => {
                     let targets = self.targets();
-                    self.statuses(&targets, None);
+                    self.statuses(&targets);
                 }
-            }
-            if fetching.is_none() && self.wants_keys() {
-                self.asked = Some((self.context.clock.now(), false));
-                fetching = Some(Box::pin(keys::read(self.settings.keys.clone(), self.http.clone())));
             }
         }
     }
@@ -192,10 +196,9 @@ impl Agent {
             Heard::Up(kept) => {
                 (self.up, self.trouble) = (true, false);
                 info!(source = &*name, "the broker at {} is connected", self.settings.host);
-                // What came before the first connection of ours was heard by whoever was here before, unless they knew of a hole.
-                let first = std::mem::replace(&mut self.first, false);
-                self.whole = kept && (self.whole || (first && !self.knows_of_hole()));
                 if !kept {
+                    self.context.desk.miss(self.context.source);
+                    self.hole = !self.parked.is_empty();
                     info!(source = &*name, "{HOLE}: the next list of targets counts");
                     self.context.desk.complain(self.context.source, HOLE.into());
                 }
@@ -206,7 +209,7 @@ impl Agent {
                 self.next_status = self.context.clock.now();
                 self.flush();
                 let targets = self.targets();
-                self.statuses(&targets, None);
+                self.statuses(&targets);
             }
             Heard::Subscribed(allowed) => {
                 self.subscribed = allowed;
@@ -233,41 +236,51 @@ impl Agent {
         }
     }
 
-    /// Whether the broker was found to have kept nothing, and the partner has not been heard since.
-    fn knows_of_hole(&self) -> bool {
-        let view = self.context.desk.view(self.context.source);
-        let trouble = view.map(|view| view.trouble).unwrap_or_default();
-        trouble.iter().any(|trouble| matches!(trouble, Trouble::Unreadable(words) if **words == *HOLE))
-    }
-
     fn sign_of_life(&self) {
-        if self.up && self.subscribed && self.whole {
+        if self.up && self.subscribed {
             self.context.desk.heartbeat(self.context.source);
         }
     }
 
     async fn message(&mut self, message: Publish) {
-        let raw = Raw { payload: &message.payload, again: message.dup || message.retain };
-        match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
+        let wall = self.context.desk.wall();
+        match self.gate.look(&message.payload, &self.keys, wall) {
             Ok(Answer::Again) => {}
             Ok(Answer::Targets(list)) => self.obey(list).await,
-            Err(Refused::Signature(JwsError::UnknownKey(_))) if self.may_park() => {
+            Err(Refused::Signature(JwsError::UnknownKey(_)))
+                if self.gate.may_wait(&message.payload, wall) =>
+            {
                 // Confirmed when it was looked at again.
-                self.parked.push_back(message);
+                let parked = Parked { message, at: self.context.clock.now(), wall };
+                if let Some(oldest) = self.parked.put(parked) {
+                    self.refuse("a message is refused: too many wait for a key that is not known");
+                    self.confirm(&oldest.message);
+                }
                 return;
             }
-            Err(refused) => self.missed(&refused),
+            Err(refused) => self.refused(&refused).await,
         }
         self.confirm(&message);
     }
 
-    /// A message is refused. One that the partner did sign, and that was never obeyed, may have asked for less: until another list is in
-    /// force nothing says that the source is heard.
-    fn missed(&mut self, refused: &Refused) {
-        if matches!(refused, Refused::Old(_) | Refused::Ahead(_)) {
-            self.whole = false;
+    async fn refused(&mut self, refused: &Refused) {
+        if refused.missed() {
+            self.miss(&refused.to_string()).await;
+        } else {
+            self.refuse(&refused.to_string());
         }
-        self.refuse(&refused.to_string());
+    }
+
+    /// What the partner did sign is not obeyed, and may have asked for less: until another list is in force nothing says that the source
+    /// is heard.
+    async fn miss(&mut self, words: &str) {
+        self.context.desk.miss(self.context.source);
+        let news = self.gate.news();
+        if self.context.desk.remember(self.context.source, news).await.is_err() {
+            // The configuration was read anew without this source; the task is about to end.
+            return;
+        }
+        self.refuse(words);
     }
 
     fn confirm(&self, message: &Publish) {
@@ -276,43 +289,34 @@ impl Agent {
         }
     }
 
-    /// Whether a key that is not known may be among those that are on their way, or may be asked for.
-    fn may_park(&self) -> bool {
-        let now = self.context.clock.now();
-        let may = match self.asked {
-            None => true,
-            Some((at, came)) => !came || now.since(at) >= KEYS_AGAIN,
-        };
-        may && self.parked.len() < MOST_PARKED
-    }
-
-    fn wants_keys(&self) -> bool {
-        let since = self.asked.map(|(at, came)| (self.context.clock.now().since(at), came));
-        match since {
-            None => true,
-            Some((since, came)) => {
-                since >= KEYS_EVERY || (since >= KEYS_AGAIN && (!came || !self.parked.is_empty()))
-            }
-        }
-    }
-
     async fn keys_came(&mut self, came: Result<KeySet, String>) {
+        let name = self.context.name.clone();
         match came {
             Ok(keys) => {
-                self.keys = keys;
+                (self.keys, self.keyless) = (keys, false);
                 self.asked = self.asked.map(|(at, _)| (at, true));
             }
-            // Those that are known stay; tried again in a minute.
-            Err(words) => warn!(source = &*self.context.name, "{words}; tried again in a minute"),
+            // Those that are known stay, and what waits goes on to.
+            Err(words) if std::mem::replace(&mut self.keyless, true) => debug!(source = &*name, "{words}"),
+            Err(words) => warn!(source = &*name, "{words}; tried again every few seconds"),
         }
-        for message in std::mem::take(&mut self.parked) {
-            let raw = Raw { payload: &message.payload, again: message.dup || message.retain };
-            match self.gate.look(&raw, &self.keys, self.context.desk.wall()) {
+        let Some((asked, true)) = self.asked else { return };
+        let wall = self.context.desk.wall();
+        for parked in self.parked.take() {
+            match self.gate.look(&parked.message.payload, &self.keys, parked.judged_at(wall)) {
                 Ok(Answer::Again) => {}
                 Ok(Answer::Targets(list)) => self.obey(list).await,
-                Err(refused) => self.missed(&refused),
+                // It came when these keys were on their way already.
+                Err(Refused::Signature(JwsError::UnknownKey(_))) if parked.at > asked => {
+                    self.parked.put(parked);
+                    continue;
+                }
+                Err(refused) => self.refused(&refused).await,
             }
-            self.confirm(&message);
+            self.confirm(&parked.message);
+        }
+        if std::mem::take(&mut self.hole) {
+            self.context.desk.miss(self.context.source);
         }
     }
 
@@ -331,42 +335,61 @@ impl Agent {
     async fn obey(&mut self, list: Admitted) {
         let (desk, source) = (self.context.desk.clone(), self.context.source);
         let now = desk.wall();
+        let Some((glance, site)) = desk.glance(source).zip(desk.site_of(source)) else { return };
+        let stands = |held: &&Held| told(held, glance.phase(held)).is_some();
+        let standing: Vec<Order> = glance
+            .held
+            .iter()
+            .filter(stands)
+            .filter_map(|held| {
+                let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
+                Some(Order { circuit, ..held.order.clone() })
+            })
+            .collect();
         let planned = {
             let scope = self.context.place.scope;
             let believed = |circuit: CircuitId| desk.believed(circuit, scope);
-            let around = Surroundings { feeds: &self.settings.feeds, scope, believed: &believed, now };
+            let around = Surroundings {
+                feeds: &self.settings.feeds,
+                scope,
+                believed: &believed,
+                now,
+                standing: &standing,
+            };
             orders(&list, &around)
         };
         let orders = match planned {
             Ok(orders) => orders,
-            Err(error) => {
-                self.whole = false;
-                return self.refuse(&error.to_string());
-            }
+            Err(error) => return self.miss(&error.to_string()).await,
         };
-        let standing = desk
-            .glance(source)
-            .map_or(0, |glance| glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count());
-        if standing.saturating_add(orders.len()) > MOST_ORDERS {
-            self.whole = false;
+        let occupied = glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count();
+        let new = orders.iter().filter(|order| glance.find(&order.id).is_none()).count();
+        if occupied.saturating_add(new) > MOST_ORDERS {
             return self
-                .refuse("a list of targets is refused: too much of the lists before it has not ended yet");
+                .miss("a list of targets is refused: too much of the lists before it has not ended yet")
+                .await;
         }
         let mut concerned: Vec<CircuitId> = self.targets().iter().map(|told| told.circuit).collect();
         let ahead = list.sent.since(now);
         desk.doubt(source, if ahead.is_zero() { Doubt::None } else { Doubt::Off(ahead) });
         let caps = orders.len();
-        match desk.list(source, List { orders, ..List::default() }).await {
+        match desk.list(source, List { orders, remember: self.gate.news(), ..List::default() }).await {
             Ok(answers) => {
                 if let Some(refusal) = answers.iter().find_map(|answer| answer.outcome.as_ref().err()) {
+                    desk.miss(source);
                     warn!(source = &*self.context.name, "a target is not obeyed: {refusal}");
                 }
             }
             // The configuration was read anew without this source; the task is about to end.
             Err(_) => return,
         }
-        self.whole = self.up;
         info!(source = &*self.context.name, event = %list.id, caps, "a list of load targets is in force");
+        if !desk.is_saved(source) {
+            warn!(
+                source = &*self.context.name, event = %list.id,
+                "the list is obeyed and not on disk yet: a restart before it is forgets it; check the disk"
+            );
+        }
         let targets = self.targets();
         concerned.extend(targets.iter().map(|told| told.circuit));
         // A list that lifts what was never set is answered for the whole site.
@@ -374,7 +397,11 @@ impl Agent {
         for feed in self.feeds.iter_mut().filter(|feed| concerned.contains(&feed.circuit)) {
             feed.push(Event::TargetSet);
         }
-        self.statuses(&targets, Some(&list));
+        if self.unanswered.len() >= MOST_UNTOLD {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((list.correlation, list.trace));
+        self.statuses(&targets);
     }
 
     /// The targets of the partner that are known, as what is on disk has them.
@@ -412,7 +439,7 @@ impl Agent {
             self.untold.push_back(alert);
         }
         self.flush();
-        self.statuses(&targets, None);
+        self.statuses(&targets);
     }
 
     /// Sends the alerts that wait, while the broker takes them.
@@ -428,21 +455,25 @@ impl Agent {
         }
     }
 
-    /// Tells how the feeds stand, when one of them has news or it is time. `answered` is the list that is answered by it.
-    fn statuses(&mut self, targets: &[Told], answered: Option<&Admitted>) {
+    /// Tells how the feeds stand, when one of them has news, a list waits to be answered, or it is time. What the broker does
+    /// not take waits.
+    fn statuses(&mut self, targets: &[Told]) {
         let now = self.context.clock.now();
         let mut due = now >= self.next_status;
-        while self.up && (due || self.feeds.iter().any(Feed::has_news)) {
-            let data = status(&mut self.feeds, targets, self.settings.breach_over, self.context.desk.wall());
+        while self.up && (due || !self.unanswered.is_empty() || self.feeds.iter().any(Feed::has_news)) {
+            let data = status(&self.feeds, targets, self.settings.breach_over, self.context.desk.wall());
             let span = rand::random();
-            let trace = match answered.and_then(|list| list.trace.as_ref()) {
+            let answered = self.unanswered.front();
+            let trace = match answered.and_then(|(_, trace)| trace.as_ref()) {
                 Some(trace) => trace.next(span),
                 None => Trace::new(rand::random(), span),
             };
-            let correlation = answered.map(|list| list.correlation.clone());
-            if !self.send(Sent::Status, &data, correlation.as_deref(), &trace) {
+            let correlation = answered.map(|(correlation, _)| correlation.as_str());
+            if !self.send(Sent::Status, &data, correlation, &trace) {
                 return;
             }
+            self.unanswered.pop_front();
+            self.feeds.iter_mut().for_each(Feed::was_told);
             due = false;
             self.next_status = now + self.settings.status_every;
         }

@@ -76,6 +76,8 @@ pub struct Breach {
     /// What was measured last.
     pub measured: Watts,
     begun: Moment,
+    /// It was told that it is critical after it was escalated.
+    told_critical: bool,
     below_since: Option<Moment>,
 }
 
@@ -113,6 +115,9 @@ impl Watch {
     ) -> Option<Breach> {
         let Some(target) = target else {
             self.watched = None;
+            if let (Some(open), Some(measured)) = (&mut self.open, measured) {
+                open.measured = measured;
+            }
             return self.resolve(wall);
         };
         let cap = target.cap;
@@ -141,6 +146,7 @@ impl Watch {
                 cap,
                 measured,
                 begun: now,
+                told_critical: false,
                 below_since: None,
             };
             return Some(self.open.insert(breach).clone());
@@ -152,11 +158,12 @@ impl Watch {
             return if now.since(below) >= RESOLVE_AFTER { self.resolve(wall) } else { None };
         }
         open.below_since = None;
-        let worse = critical && !open.critical;
         open.critical = critical;
         let lasts = now.since(open.begun) >= ESCALATE_AFTER;
-        if open.status == Status::Active && (worse || lasts) {
+        let escalates = open.status == Status::Active && (critical || lasts);
+        if escalates || (critical && !open.told_critical) {
             open.status = Status::Escalated;
+            open.told_critical = critical;
             return Some(open.clone());
         }
         None

@@ -102,6 +102,8 @@ impl fmt::Debug for KeySet {
 /// What was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
+    /// The protected header, which is signed, too.
+    pub header: Value,
     /// The content.
     pub payload: Vec<u8>,
     /// By what the same signature is known again, also where somebody has rewritten it into its equal.
@@ -168,7 +170,7 @@ impl KeySet {
             // content by the partner differ in it.
             hasher.update(signature.get(..R).unwrap_or_default());
         }
-        Ok(Verified { payload, mark: hasher.finalize().into() })
+        Ok(Verified { header, payload, mark: hasher.finalize().into() })
     }
 }
 

@@ -68,6 +68,11 @@ pub fn partner_source(partner: &str) -> String {
     format!("//grid/v1/isv/{partner}")
 }
 
+/// As what an agent stands in `source`.
+pub fn agent_source(identity: &str) -> String {
+    format!("//grid/v1/dsx-flex-agent/{identity}")
+}
+
 /// What an agent sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -140,7 +145,12 @@ impl Trace {
         };
         let parts: Vec<&str> = parent.split('-').take(5).collect();
         let [version, trace, span, flags] = parts.as_slice() else { return None };
-        if !(hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
+        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
+        if !(hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+            || *version == "ff"
+            || is_none(trace)
+            || is_none(span)
+        {
             return None;
         }
         let state = value.get("tracestate").and_then(Value::as_str);
@@ -368,7 +378,7 @@ impl Outgoing<'_> {
         let mut event = json!({
             "specversion": "1.0.2",
             "id": self.id,
-            "source": format!("//grid/v1/dsx-flex-agent/{}", self.identity),
+            "source": agent_source(self.identity),
             "type": self.what.kind(),
             "time": write_moment(self.time),
             "datacontenttype": "application/json",
@@ -386,6 +396,11 @@ impl Outgoing<'_> {
         }
         event.to_string()
     }
+}
+
+/// The most that a power comes to: rounded down, for whoever asks for just that must not be refused for a fraction.
+pub fn write_most(power: Watts) -> Value {
+    json!({ "value": power.at_least_zero().get().floor(), "unit": "watt" })
 }
 
 /// A power as the schema has it: in watts, not below zero.

@@ -15,6 +15,7 @@
 //! | `message` | CloudEvents, topics and load targets, from JSON and to it; pure |
 //! | `jws` | signatures and key sets; pure |
 //! | `admit` | which messages are obeyed; pure |
+//! | `park` | messages that wait for a key, and when keys are asked for; pure |
 //! | `plan` | from load targets to orders, and back; pure |
 //! | `tell` | the state of the feeds, and its transitions; pure |
 //! | `breach` | breaches, from their beginning to their end, and who could give something up; pure |
@@ -22,8 +23,8 @@
 //! | `session` | the connection to the broker |
 //! | `agent` | all of it together |
 //!
-//! A list of targets is a whole one: it takes the place of the one before. What is heard of the broker alone is a sign of life and no
-//! more, and none at all while the broker has a hole in what it kept for us.
+//! A list of targets is a whole one of the feeds that it names: there it takes the place of those before, from its beginning on. What is
+//! heard of the broker alone is a sign of life and no more, and none at all while something of what the partner said is known to be missed.
 
 pub mod admit;
 pub mod agent;
@@ -31,6 +32,7 @@ pub mod breach;
 pub mod jws;
 pub mod keys;
 pub mod message;
+pub mod park;
 pub mod plan;
 pub mod session;
 pub mod settings;

@@ -1,8 +1,9 @@
 //! From a list of load targets to orders, and from orders back to the targets that they are.
 //!
-//! A list takes the place of the one before as a whole. Each target becomes one order for each of its circuits. They stand in one
-//! lane: where several hold at once, the tightest binds. A target without a limit (`null`) makes no order: what was said before is
-//! gone with its list.
+//! A list takes the place of those before on the circuits that it names (all of them, where a target has no tags), from the first
+//! beginning of a target there on: until then, and elsewhere, what stood goes on. Each target becomes one order for each of its
+//! circuits. They stand in one lane, or in another with best effort: where several hold at once, the tightest binds. A target without
+//! a limit (`null`) makes no order.
 //!
 //! An order is called `EVENT/NUMBER/CORRELATION` (`EVENT/NUMBER` where the two are the same), so that after a restart the partner is told of
 //! its targets by what is on disk.
@@ -20,8 +21,10 @@ use crate::units::Watts;
 
 /// Most orders of one list: a quarter of what the book of a source holds.
 pub const MOST_ORDERS: usize = 128;
-/// The lane of all orders of this kind.
+/// The lane of what is to be met …
 const LANE: &str = "dsx-flex";
+/// … and of what is asked with best effort: neither hides the other, for the tighter one may be the one that does not hurry.
+const GENTLE: &str = "dsx-flex-best-effort";
 
 /// Why a list cannot be carried out. Nothing of it is, and the one before stays.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -66,20 +69,24 @@ pub struct Surroundings<'s> {
     pub believed: &'s dyn Fn(CircuitId) -> Watts,
     /// The wall clock.
     pub now: Wall,
+    /// What stands of the lists before: neither taken back nor over.
+    pub standing: &'s [Order],
 }
 
-/// The orders that a list comes to; none where every target is without a limit, or over.
+/// The orders that a list comes to, and those of the lists before that go on beside it or until it begins.
 ///
 /// # Errors
 /// [`PlanError`].
 pub fn orders(list: &Admitted, around: &Surroundings<'_>) -> Result<Vec<Order>, PlanError> {
     let mut orders = Vec::new();
+    let mut begins = Begins::default();
     for target in &list.targets {
         let circuits = circuits(target, around.feeds)?;
         let from = target.from.unwrap_or_else(|| list.sent.min(around.now));
         if target.until.is_some_and(|until| until < from) {
             return Err(PlanError::Backwards);
         }
+        begins.note(target, &circuits, from);
         let Some(cap) = target.cap else { continue };
         for circuit in circuits {
             let most = (around.believed)(circuit);
@@ -94,8 +101,8 @@ pub fn orders(list: &Admitted, around: &Surroundings<'_>) -> Result<Vec<Order>, 
             }
             orders.push(Order {
                 id: name(list, orders.len()).into(),
-                revision: u64::try_from(list.sent.as_unix_millis()).unwrap_or(0),
-                lane: LANE.into(),
+                revision: revision(list),
+                lane: if target.best_effort { GENTLE } else { LANE }.into(),
                 priority: u32::MAX,
                 circuit,
                 scope: around.scope,
@@ -108,7 +115,51 @@ pub fn orders(list: &Admitted, around: &Surroundings<'_>) -> Result<Vec<Order>, 
             });
         }
     }
+    orders.extend(around.standing.iter().filter_map(|order| begins.left(order, list, around.now)));
     Ok(orders)
+}
+
+/// From when on a list counts.
+#[derive(Default)]
+struct Begins {
+    /// By the position of the circuit.
+    named: BTreeMap<usize, Wall>,
+    /// On all of them.
+    all: Option<Wall>,
+}
+
+impl Begins {
+    fn note(&mut self, target: &Target, circuits: &[CircuitId], from: Wall) {
+        if target.feeds.is_empty() {
+            self.all = Some(self.all.map_or(from, |known| known.min(from)));
+            return;
+        }
+        for circuit in circuits {
+            let known = self.named.entry(circuit.0).or_insert(from);
+            *known = from.min(*known);
+        }
+    }
+
+    /// What is left of an order of the lists before.
+    fn left(&self, order: &Order, list: &Admitted, now: Wall) -> Option<Order> {
+        let begins = match (self.all, self.named.get(&order.circuit.0).copied()) {
+            (Some(all), Some(named)) => all.min(named),
+            (None, None) => return Some(order.clone()),
+            (all, named) => all.or(named)?,
+        };
+        if begins <= now || begins <= order.from {
+            return None;
+        }
+        if order.until.is_some_and(|until| until <= begins) {
+            return Some(order.clone());
+        }
+        let revision = revision(list).max(order.revision.saturating_add(1));
+        Some(Order { revision, until: Some(begins), ..order.clone() })
+    }
+}
+
+fn revision(list: &Admitted) -> u64 {
+    u64::try_from(list.sent.as_unix_millis()).unwrap_or(0)
 }
 
 /// The circuits of a target, each once.

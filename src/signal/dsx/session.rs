@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::keys::Tokens;
+use super::message::LARGEST;
 use super::settings::{Account, Settings};
 use crate::broker::{self, CONNECT_SECONDS, FIRST_WAIT, GOOD, KEEP_ALIVE, LONGEST_WAIT, SILENCE};
 use crate::clock::{Clock, Moment};
@@ -65,6 +66,14 @@ pub fn options(settings: &Settings) -> Result<MqttOptions, tls::Unusable> {
     Ok(options)
 }
 
+/// A message with no more in it than is looked at: one that is too large stays so by a byte. It has memory of its own, and does not hold
+/// on to what else came with it.
+pub fn bounded(mut message: Publish) -> Publish {
+    let kept = message.payload.get(..=LARGEST).unwrap_or(&message.payload).to_vec();
+    message.payload = kept.into();
+    message
+}
+
 /// Keeps the connection up.
 pub struct Driver {
     /// What goes on.
@@ -103,7 +112,7 @@ impl Driver {
                         up = Some(self.clock.now());
                         Heard::Up(answer.session_present)
                     }
-                    Packet::Publish(message) => Heard::Message(message),
+                    Packet::Publish(message) => Heard::Message(bounded(message)),
                     Packet::SubAck(answer) => {
                         let allowed =
                             |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));

@@ -51,6 +51,8 @@ pub struct Settings {
     pub feeds: Feeds,
     /// How long ago a message may have been sent, by its own word, and how far ahead.
     pub oldest: Duration,
+    /// A message must say under its signature when it was signed.
+    pub require_iat: bool,
     /// Time between two statuses while nothing changes.
     pub status_every: Duration,
     /// How far above a target still counts as met, as a fraction. 0.02 = 2 %.

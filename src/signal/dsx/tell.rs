@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::message::write_power;
+use super::message::{write_most, write_power};
 use super::plan::{Told, binding};
 use crate::clock::Moment;
 use crate::control::frame::{Frame, circuit_power};
@@ -194,6 +194,11 @@ impl Feed {
         !self.waiting.is_empty()
     }
 
+    /// What has waited longest was told.
+    pub fn was_told(&mut self) {
+        self.waiting.pop_front();
+    }
+
     /// The latest view; `None` before the first.
     pub fn view(&self) -> Option<&View> {
         self.before.as_ref()
@@ -241,8 +246,8 @@ impl Feed {
 
     /// The state of it for a status, with the next transition that waits. `allowed` is how far above a target still counts as met, as a
     /// fraction.
-    fn state(&mut self, targets: &[Told], allowed: f64) -> Value {
-        let event = self.waiting.pop_front().unwrap_or(Event::Periodic);
+    fn state(&self, targets: &[Told], allowed: f64) -> Value {
+        let event = self.waiting.front().copied().unwrap_or(Event::Periodic);
         let own: Vec<Value> =
             targets.iter().filter(|told| told.circuit == self.circuit).map(write_target).collect();
         // Before the first cycle nothing is known, and what is not known is the worst.
@@ -254,8 +259,8 @@ impl Feed {
         let mut state = json!({
             "metadata": {
                 "power_minimum": write_power(self.metadata.minimum),
-                "power_maximum": write_power(self.metadata.maximum),
-                "default_constraint": write_power(self.metadata.maximum),
+                "power_maximum": write_most(self.metadata.maximum),
+                "default_constraint": write_most(self.metadata.maximum),
             },
             "targets": own,
             "calculated_load": write_power(calculated),
@@ -290,9 +295,9 @@ fn write_target(told: &Told) -> Value {
     })
 }
 
-/// The data of a `grid.powerstate.status.v1`: every feed, each with the next transition of it that waits.
-pub fn status(feeds: &mut [Feed], targets: &[Told], allowed: f64, now: Wall) -> Value {
+/// The data of a `grid.powerstate.status.v1`: every feed, each with the next transition of it that waits, and goes on to until [`Feed::was_told`].
+pub fn status(feeds: &[Feed], targets: &[Told], allowed: f64, now: Wall) -> Value {
     let states: Map<String, Value> =
-        feeds.iter_mut().map(|feed| (feed.tag.clone(), feed.state(targets, allowed))).collect();
+        feeds.iter().map(|feed| (feed.tag.clone(), feed.state(targets, allowed))).collect();
     json!({ "snapshot_time": write_moment(now), "feeds": states })
 }

@@ -133,12 +133,8 @@ impl Task {
                 if error.is_bad_value() && recent {
                     let standing = self.told.as_ref().map(|(_, standing, _)| standing.clone());
                     let complaint = Some(error.to_string().into());
-                    let list = List {
-                        orders: Vec::new(),
-                        unreadable: standing.unwrap_or_default(),
-                        complaint,
-                        made: None,
-                    };
+                    let list =
+                        List { unreadable: standing.unwrap_or_default(), complaint, ..List::default() };
                     self.complained |= self.tell(list).await;
                 }
             }
