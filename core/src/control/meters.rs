@@ -112,6 +112,12 @@ impl Direction {
         }
         let (own, seen) = (miners - said, meter - before);
         let moved = own.abs() >= nameplate * STRETCH.1;
+        // What they say comes to little while the meter stands: it was the mean of what they drew before, and nothing begins at it.
+        let stopped = miners < said * NO_CALIBRATION;
+        if !self.proven && moved && stopped && (seen / own).abs() < *WITH.start() {
+            self.from = Some((at, meter, miners));
+            return;
+        }
         let with = moved && at - from >= SHORTEST_PROOF && WITH.contains(&(seen / own));
         self.proven |= with;
         if self.turned && with && own <= -nameplate * TRIAL {
@@ -606,6 +612,20 @@ mod tests {
             let sun = |at: f64| 90e3 + 40e3 * (at / 47.0).sin() + 15e3 * (at / 13.0).sin();
             assert_eq!(turned_after(1.0, |at| sun(at - late), |at| -sun(at)), None, "{late} s");
         }
+    }
+
+    /// A daemon that begins when the miners have just fallen asleep hears means that come down; 20 s later they are woken.
+    #[test]
+    fn words_that_come_down_after_the_beginning_do_not_keep_a_meter_from_being_proven() {
+        let draw = |at: f64| if at < 20.0 { 1e3 } else { (1e3 + (at - 20.0) * 2e3).min(9e3) };
+        let mut direction = Direction::default();
+        for second in 0..36_u32 {
+            let at = f64::from(second);
+            let said = draw(at) + (6e3 - at * 600.0).max(0.0);
+            let moment = Moment::after_start(Duration::from_secs(u64::from(second)));
+            direction.take(moment, draw(at) - 24e3, said, 30e3, 28e3);
+        }
+        assert!(direction.proven, "{direction:?}");
     }
 
     #[test]
