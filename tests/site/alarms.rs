@@ -54,6 +54,7 @@ fn source(state: SourceState) -> SourceStatus {
         shortfall: None,
         deviation: None,
         orders: Vec::new(),
+        link: None,
     }
 }
 
