@@ -164,11 +164,15 @@ mod tests {
     fn a_class_gives_up_what_it_draws_down_to_the_lowest_that_breaks_no_contract() {
         let full = Some(Target::Power(Watts::whole(6_000)));
         let runs = decided(MinerState::Hashing, full, 5_500, 6_000);
-        let of = |class, sleeps, contract| sheds(&server(class, sleeps, contract), &runs).get();
-        assert_eq!(of(LoadClass::Interruptible, true, None), 4_000.0, "it is paused");
-        assert_eq!(of(LoadClass::Throttle, false, None), 2_500.0, "to its knee");
-        assert_eq!(of(LoadClass::Guaranteed, false, Some(5_000)), 500.0, "to its contract");
-        assert_eq!(of(LoadClass::Guaranteed, false, Some(6_000)), 0.0, "it draws less than that already");
+        let of = |class, sleeps, contract| sheds(&server(class, sleeps, contract), &runs);
+        assert_eq!(of(LoadClass::Interruptible, true, None), Watts::whole(4_000), "it is paused");
+        assert_eq!(of(LoadClass::Throttle, false, None), Watts::whole(2_500), "to its knee");
+        assert_eq!(of(LoadClass::Guaranteed, false, Some(5_000)), Watts::whole(500), "to its contract");
+        assert_eq!(
+            of(LoadClass::Guaranteed, false, Some(6_000)),
+            Watts::whole(0),
+            "it draws less than that already"
+        );
     }
 
     #[test]
@@ -176,9 +180,13 @@ mod tests {
         let server = server(LoadClass::Interruptible, true, None);
         let capped = Some(Target::Power(Watts::whole(3_000)));
         let on_its_way = decided(MinerState::Hashing, capped, 5_500, 3_000);
-        assert_eq!(sheds(&server, &on_its_way).get(), 1_500.0, "from its cap, not from what it still draws");
+        assert_eq!(
+            sheds(&server, &on_its_way),
+            Watts::whole(1_500),
+            "from its cap, not from what it still draws"
+        );
         let pausing = decided(MinerState::Hashing, Some(Target::Sleep), 5_500, 1_500);
-        assert_eq!(sheds(&server, &pausing).get(), 0.0);
+        assert_eq!(sheds(&server, &pausing), Watts::ZERO);
         assert_eq!(pause(&server, &pausing), Some(Pause::Pausing), "told is not yet done");
         for state in
             [MinerState::Pending, MinerState::Straggler, MinerState::Unanswered, MinerState::Unreachable]
