@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::drought::longest_below;
 use crate::config::THROUGHPUT;
 use crate::control::site::LoadClass;
-use crate::study::number::count;
 
 /// Below this part of its power a hall is not slowed down: about there the work that a watt does begins to fall off.
 const KNEE: f64 = 0.5;
@@ -129,6 +128,7 @@ pub(super) fn hall(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::number::count;
 
     #[track_caller]
     fn near(one: f64, other: f64) {
