@@ -47,6 +47,10 @@ pub enum Kind {
     OverLimit,
     /// Miners cannot help drawing more than their budget.
     Shortfall,
+    /// Servers have less than what they keep by contract.
+    ContractBroken,
+    /// A source of orders is told that more is drawn than it allows.
+    Breach,
     /// A miner does not do what it was told.
     MinerStraggler,
     /// A miner has stopped by a fault of its own.
@@ -77,13 +81,15 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::MeterLost,
         Self::MeterImplausible,
         Self::SignalLost,
         Self::SignalDegraded,
         Self::OverLimit,
         Self::Shortfall,
+        Self::ContractBroken,
+        Self::Breach,
         Self::MinerStraggler,
         Self::MinerFault,
         Self::MinerSilent,
@@ -108,6 +114,8 @@ impl Kind {
             Self::SignalDegraded => "signal-degraded",
             Self::OverLimit => "over-limit",
             Self::Shortfall => "shortfall",
+            Self::ContractBroken => "contract-broken",
+            Self::Breach => "breach",
             Self::MinerStraggler => "miner-straggler",
             Self::MinerFault => "miner-fault",
             Self::MinerSilent => "miner-silent",
@@ -147,9 +155,14 @@ impl Kind {
     /// stale after its own time, a miner is late after its own grace); this keeps out what comes and goes.
     pub const fn after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger => 0,
+            // A breach has waited for as long as the source allows.
+            Self::Breaker | Self::Interlock | Self::EmergencyStop | Self::Stranger | Self::Breach => 0,
             Self::Heartbeat => 5,
-            Self::MeterLost | Self::MeterImplausible | Self::OverLimit | Self::StandBy => 10,
+            Self::MeterLost
+            | Self::MeterImplausible
+            | Self::OverLimit
+            | Self::ContractBroken
+            | Self::StandBy => 10,
             Self::SignalLost | Self::Disk => 15,
             Self::Shortfall | Self::ManyMiners => 30,
             Self::MinerFault | Self::MinerSilent | Self::SignalDegraded => 60,
@@ -187,6 +200,12 @@ impl Kind {
                 "find the load that draws it; if it is miners, `ballast limit set --emergency` stops all of them"
             }
             Self::Shortfall => "switch off by hand what does not obey, or find out why it does not",
+            Self::ContractBroken => {
+                "tell the tenant, and find what takes the room below the limit that is named: other loads, or what does not obey"
+            }
+            Self::Breach => {
+                "find out who draws it: what is named as not following, and loads that are no miners"
+            }
             Self::MinerStraggler => {
                 "look at the miner's own page: is its power limit set by somebody else, is it tuning?"
             }

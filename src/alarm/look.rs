@@ -35,6 +35,9 @@ const MANY_SHARE: f64 = 0.1;
 /// With half of them in trouble the circuit does not do what it is told any more.
 const MOST_SHARE: f64 = 0.5;
 
+/// So many are told by name in one alarm.
+const NAMED: usize = 3;
+
 /// All that a look is taken at.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -72,10 +75,12 @@ pub fn look(view: &View<'_>, quiet: &Quiet) -> Vec<Found> {
     meters(view, &mut found);
     circuits(view, &mut found);
     miners(view, &mut found);
+    contracts(view, &mut found);
     fleet(view, &mut found);
     if let Some(status) = view.signals {
         for source in &status.sources {
             signal(source, &mut found);
+            breach(source, &mut found);
         }
         machine(status, &mut found);
     }
@@ -422,6 +427,38 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
     }
 }
 
+/// Of each circuit, the servers on it that are held below what they keep by contract. One on which somebody works is so on purpose.
+fn contracts(view: &View<'_>, found: &mut Finds<'_>) {
+    let (frame, site) = (view.frame, &view.frame.site);
+    let mut broken: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (index, (member, now)) in site.miners.iter().zip(&frame.decision.miners).enumerate() {
+        let held = hold_of(&frame.snapshot.holds, MinerId(index)).is_some();
+        let Some((contract, target)) = member.contract.zip(now.setpoint).filter(|_| !held) else { continue };
+        let has = match target {
+            Target::Sleep => member.sleep,
+            Target::Power(power) => power,
+        };
+        if contract - has >= Watts::whole(1) {
+            let words = format!("{} has {has} of {contract}", member.name);
+            broken.entry(member.circuit.0).or_default().push(words);
+        }
+    }
+    for (index, all) in broken {
+        let id = CircuitId(index);
+        let Some(circuit) = site.circuits.get(index) else { continue };
+        let source = tightest(site, &frame.decision, id).map_or(Source::Fleet, |(_, source)| source);
+        let more = all.len().saturating_sub(NAMED);
+        let named = all.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let words = format!(
+            "servers of {} are held below their contract by {}: {named}{more}",
+            circuit.name,
+            source_label(site, source)
+        );
+        found.add(Kind::ContractBroken, &circuit.name, Severity::Critical, Some(id), words);
+    }
+}
+
 /// Many miners in one sentence: how many of each trouble.
 fn crowd(name: &str, all: usize, kinds: &BTreeMap<Kind, usize>) -> String {
     let bad: usize = kinds.values().sum();
@@ -476,6 +513,26 @@ fn signal(source: &SourceStatus, found: &mut Finds<'_>) {
         }
         Some(SourceState::Init | SourceState::Controlled | SourceState::Limited) | None => {}
     }
+}
+
+/// What a source is told of that is drawn beyond what it allows.
+fn breach(source: &SourceStatus, found: &mut Finds<'_>) {
+    let watched = source.link.iter().flat_map(|link| &link.watched);
+    let open = watched.filter_map(|(circuit, exceeded)| Some((circuit, (*exceeded)?)));
+    let (mut severity, mut words) = (Severity::Warning, Vec::new());
+    for (circuit, it) in open {
+        if it.critical {
+            severity = Severity::Critical;
+        }
+        words.push(format!("{circuit} draws {} of {}", it.measured, it.cap));
+    }
+    if words.is_empty() {
+        return;
+    }
+    let name = &*source.name;
+    words.truncate(NAMED);
+    let words = format!("more is drawn than {name} allows, and it is told so: {}", words.join(", "));
+    found.add(Kind::Breach, name, severity, None, words);
 }
 
 /// A sign of life that cannot be given, or is withheld because of the miners. That the site only observes or starts up is no trouble,

@@ -29,6 +29,9 @@ pub struct Args {
     /// A guaranteed load that comes first, such as an AI hall's floor
     #[arg(long, value_name = "POWER", value_parser = watts, default_value = "0 W", allow_hyphen_values = true)]
     pub floor: f64,
+    /// A hall of servers beside miners: what each class of it would have had of the surplus, and left of it
+    #[arg(long, value_name = "POWER", value_parser = watts, default_value = "0 W", allow_hyphen_values = true)]
+    pub hall: f64,
     /// Fleet sizes, such as "1 MW,2 MW"; otherwise a range about the mean
     #[arg(long, value_name = "POWER", value_parser = watts, value_delimiter = ',', help_heading = "Fleets", allow_hyphen_values = true)]
     pub fleets: Vec<f64>,
@@ -201,6 +204,7 @@ fn assessed(args: &Args) -> assess::Told {
     assess::Told {
         capacity: args.reading.capacity(),
         floor: args.floor,
+        hall: args.hall,
         year: YearTold {
             sigma_years: args.sigma_years,
             sigma_model: args.sigma_model,

@@ -20,6 +20,9 @@ pub struct Args {
     /// Only those in this state: pending, hashing, starting, asleep, straggler, fault, unanswered or unreachable
     #[arg(long)]
     state: Option<String>,
+    /// Only those of this class: miner, interruptible, throttle or guaranteed
+    #[arg(long)]
+    class: Option<String>,
     /// Only those on this circuit or below it
     #[arg(long)]
     circuit: Option<String>,
@@ -53,7 +56,13 @@ pub struct ExplainArgs {
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let daemon = Daemon::reach_to_read(&args.reach)?;
     let mut query: Vec<(&str, &str)> = Vec::new();
-    for (key, value) in [("state", &args.state), ("circuit", &args.circuit), ("search", &args.search)] {
+    let keys = [
+        ("state", &args.state),
+        ("class", &args.class),
+        ("circuit", &args.circuit),
+        ("search", &args.search),
+    ];
+    for (key, value) in keys {
         query.extend(value.as_deref().map(|value| (key, value)));
     }
     let miners = all(&daemon, &query).await?;
@@ -99,13 +108,13 @@ fn listing(miners: &[Value], width: Option<usize>) -> String {
             None => String::from("–"),
         };
         let hashes = miner["hashrate_hashes_per_second"].as_f64();
-        let remarks = match (miner["fault"].as_str(), miner["power_watts"].is_null()) {
-            (Some(fault), _) => fault.to_owned(),
-            (None, true) => {
-                format!("its draw is an estimate, by {} at the most", watts(&miner["counted_watts"]))
-            }
-            (None, false) => String::new(),
-        };
+        let mut remarks = server(miner);
+        match (miner["fault"].as_str(), miner["power_watts"].is_null()) {
+            (Some(fault), _) => remarks.push(fault.to_owned()),
+            (None, true) => remarks
+                .push(format!("its draw is an estimate, by {} at the most", watts(&miner["counted_watts"]))),
+            (None, false) => {}
+        }
         let draws =
             if miner["power_watts"].is_null() { &miner["estimate_watts"] } else { &miner["power_watts"] };
         table.row(vec![
@@ -115,10 +124,21 @@ fn listing(miners: &[Value], width: Option<usize>) -> String {
             watts(draws),
             told,
             hashes.map_or_else(|| String::from("–"), |hashes| format!("{:.1} TH/s", hashes / 1e12)),
-            remarks,
+            remarks.join("; "),
         ]);
     }
     if table.is_empty() { String::from("no miners that fit\n") } else { table.wrapped(width) }
+}
+
+/// What there is to say of a server: its class, what it keeps by contract, and whether it is paused.
+fn server(member: &Value) -> Vec<String> {
+    let mut words: Vec<String> =
+        member["class"].as_str().filter(|class| *class != "miner").map(String::from).into_iter().collect();
+    if !at(member, "/contract_watts").is_null() {
+        words.push(format!("keeps {}", watts(&member["contract_watts"])));
+    }
+    words.extend(member["pause"].as_str().filter(|pause| *pause != "running").map(String::from));
+    words
 }
 
 /// Says why a miner stands where it stands.
@@ -201,6 +221,11 @@ mod tests {
         );
         assert!(lines[3].contains("fan\u{fffd}"), "{words}");
         assert_eq!(listing(&[], None), "no miners that fit\n");
+        let kept = json!({ "class": "guaranteed", "contract_watts": 5_000.0 });
+        let paused = json!({ "class": "interruptible", "pause": "paused", "fault": "fan" });
+        let words = listing(&[miner(kept), miner(paused)], None);
+        assert!(words.contains("  guaranteed; keeps 5 kW\n"), "{words}");
+        assert!(words.contains("  interruptible; paused; fan\n"), "{words}");
     }
 
     #[test]

@@ -252,6 +252,9 @@ impl Seen {
         }
         plain(String::new());
         plain(circuits(at(cycle, "/circuits"), width));
+        if let Some(classes) = classes(at(cycle, "/classes"), width) {
+            plain(classes);
+        }
         plain(meters(at(cycle, "/meters"), width));
         if let Some(sources) = signals(at(status, "/signals/sources"), width) {
             plain(sources);
@@ -302,6 +305,50 @@ pub(super) fn counted(states: &Value) -> String {
         1 => format!("1 miner: {}", each.join(", ")),
         _ => format!("{all} miners: {}", each.join(", ")),
     }
+}
+
+/// The classes of the members; none where all of them are miners.
+fn with_servers(classes: &Value) -> &[Value] {
+    let all = classes.as_array().map_or(&[][..], Vec::as_slice);
+    if all.iter().any(|class| class["class"] != "miner") { all } else { &[] }
+}
+
+/// What each class draws and could still give up; `None` where there are miners alone.
+fn classes(classes: &Value, width: Option<usize>) -> Option<String> {
+    let mut table = Table::new(&[
+        ("CLASS", Align::Left),
+        ("MEMBERS", Align::Right),
+        ("DRAWS", Align::Right),
+        ("TOLD", Align::Right),
+        ("CAN GIVE", Align::Right),
+        ("PAUSED", Align::Right),
+    ]);
+    let count = |value: &Value| value.as_u64().map_or_else(|| String::from("–"), |count| count.to_string());
+    for class in with_servers(classes) {
+        table.row(vec![
+            text(&class["class"]),
+            count(&class["members"]),
+            watts(&class["power_watts"]),
+            watts(&class["setpoint_watts"]),
+            watts(&class["sheddable_watts"]),
+            count(&class["paused"]),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.wrapped(width) + "\n")
+}
+
+/// The same in a line: `miner 24 kW (24 kW to give), throttle 18 kW (6 kW to give)`.
+pub(super) fn classes_in_a_line(classes: &Value) -> Option<String> {
+    let one = |class: &Value| {
+        let paused = match class["paused"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(count) => format!(", {count} paused"),
+        };
+        let gives = watts(&class["sheddable_watts"]);
+        format!("{} {} ({gives} to give{paused})", text(&class["class"]), watts(&class["power_watts"]))
+    };
+    let each: Vec<String> = with_servers(classes).iter().map(one).collect();
+    (!each.is_empty()).then(|| each.join(", "))
 }
 
 /// The circuits in the order of their tree, each with how deep it stands.
@@ -557,6 +604,24 @@ mod tests {
             let narrow = self::words(&seen, Some(width));
             assert!(narrow.lines().all(|line| line.chars().count() <= width), "{width}\n{narrow}");
         }
+    }
+
+    #[test]
+    fn where_there_are_servers_each_class_says_what_it_draws_and_could_give() {
+        let class = |name: &str, watts: f64, gives: f64, paused: u64| {
+            json!({ "class": name, "members": 4, "power_watts": watts, "setpoint_watts": watts,
+                    "sheddable_watts": gives, "paused": paused })
+        };
+        let all =
+            json!([class("miner", 13_600.0, 13_520.0, 0), class("interruptible", 15_500.0, 9_500.0, 1)]);
+        let hall = seen(|status, _| status["cycle"]["classes"] = all.clone());
+        let told = words(&hall, None);
+        let line = "interruptible        4  15.5 kW  15.5 kW    9.5 kW       1";
+        assert!(told.lines().any(|it| it == line), "{line:?} is not in\n{told}");
+        let line = "miner 13.6 kW (13.5 kW to give), interruptible 15.5 kW (9.5 kW to give, 1 paused)";
+        assert_eq!(classes_in_a_line(&all).unwrap(), line);
+        let miners = seen(|status, _| status["cycle"]["classes"] = json!([class("miner", 1.0, 1.0, 0)]));
+        assert!(!words(&miners, None).contains("CLASS"), "miners alone are told as they always were");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) fn sizes(driver: DriverKind, keys: &Keys, report: &Report<'_>) {
 /// What is left of the work of a server under a cap, as shares of all of it, by the share of its highest power: about the middle of
 /// what was measured with eight workloads on processors of 400 W, straightened to be concave. Below half it falls off steeply, which
 /// is why a server goes no lower unless it is told to. Any hall differs; the order within a class is all that hangs on it.
-pub(super) const THROUGHPUT: [(f64, f64); 6] =
+pub const THROUGHPUT: [(f64, f64); 6] =
     [(0.25, 0.21), (0.5, 0.72), (0.625, 0.84), (0.75, 0.905), (0.875, 0.955), (1.0, 1.0)];
 
 /// The keys `class` and `contract`.

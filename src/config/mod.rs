@@ -86,6 +86,7 @@ use crate::units::Watts;
 use crate::{meter, miner};
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
+pub use members::THROUGHPUT;
 pub use mqtt::{Mqtt, Orders, Tls};
 pub use summary::summary;
 pub use web::Web;

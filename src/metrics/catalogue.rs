@@ -116,6 +116,16 @@ pub(super) const CLASS_SETPOINT: Definition = gauge(
     &["class"],
     "Settled draw at the setpoints of the members of a class.",
 );
+pub(super) const CLASS_MEMBERS: Definition =
+    gauge("ballast_class_members", &["class"], "Number of members of a class.");
+pub(super) const CLASS_SHEDDABLE: Definition = gauge(
+    "ballast_class_sheddable_watts",
+    &["class"],
+    "What the members of a class would draw less if all were told the lowest that breaks no contract. What they were told already, \
+     and whoever does not answer, does not follow or is worked on, counts with nothing.",
+);
+pub(super) const CLASS_PAUSED: Definition =
+    gauge("ballast_class_paused", &["class"], "Number of servers of a class that are paused.");
 pub(super) const MINERS: Definition = gauge("ballast_miners", &["state"], "Number of miners in each state.");
 pub(super) const ENERGY: Definition = counter(
     "ballast_energy_joules_total",
@@ -331,6 +341,31 @@ pub(super) const ORDERS: Definition = counter(
     &["source", "result"],
     "Orders that the source has given, by what became of them.",
 );
+pub(super) const SIGNAL_CONNECTED: Definition = gauge(
+    "ballast_signal_connected",
+    SOURCE,
+    "1 while the broker of the source is connected, else 0. Absent for a source without a connection of its own.",
+);
+pub(super) const SIGNAL_MESSAGES: Definition = counter(
+    "ballast_signal_messages_total",
+    &["source", "result"],
+    "Messages that came from the broker of the source, by result: taken, again (it came before as it is), or why it was refused.",
+);
+pub(super) const SIGNAL_SENT: Definition = counter(
+    "ballast_signal_sent_total",
+    &["source", "message"],
+    "Messages that were handed to the broker of the source, by what they tell: status, or the breach of a limit.",
+);
+pub(super) const SIGNAL_LIST_AGE: Definition = gauge(
+    "ballast_signal_list_age_seconds",
+    SOURCE,
+    "Time since a list of orders of the source came into force. Absent while none did since the start.",
+);
+pub(super) const SIGNAL_BREACH: Definition = gauge(
+    "ballast_signal_breach",
+    &["source", "circuit"],
+    "1 while the source is told that the circuit draws more than an order allows, else 0.",
+);
 pub(super) const STORE_ERRORS: Definition = counter(
     "ballast_store_errors_total",
     &[],
@@ -454,6 +489,9 @@ pub(super) const ALL: &[&Definition] = &[
     &WAKE_AVAILABLE,
     &CLASS_POWER,
     &CLASS_SETPOINT,
+    &CLASS_MEMBERS,
+    &CLASS_SHEDDABLE,
+    &CLASS_PAUSED,
     &MINERS,
     &ENERGY,
     &TENANT_ENERGY,
@@ -495,6 +533,11 @@ pub(super) const ALL: &[&Definition] = &[
     &ORDER_SHORTFALL,
     &ORDER_DEVIATION,
     &ORDERS,
+    &SIGNAL_CONNECTED,
+    &SIGNAL_MESSAGES,
+    &SIGNAL_SENT,
+    &SIGNAL_LIST_AGE,
+    &SIGNAL_BREACH,
     &STORE_ERRORS,
     &RECORD_BYTES,
     &RECORD_LOST,

@@ -14,10 +14,11 @@ use super::meters::meters;
 use super::sources::{circuit_name, source_label};
 use super::{State, surplus};
 use crate::clock::Moment;
+use crate::control::classes::by_class;
 use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::lead::Lead;
-use crate::control::site::{CircuitId, LoadClass, Site};
+use crate::control::site::{CircuitId, Site};
 use crate::control::stop::StopState;
 use crate::energy::tally::Totals;
 use crate::maintenance::counts;
@@ -54,7 +55,7 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
         families.extend(command_stats(commands.as_ref()));
     }
     if let Some(signals) = &state.signals {
-        super::signals::signals(&signals.status(), &mut families);
+        super::signals::signals(&signals.status(), now, &mut families);
     }
     if let Some(record) = &state.record {
         super::record::record(record.health(), &mut families);
@@ -145,19 +146,7 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
     );
     families.push(binding.finish());
 
-    let mut classes: BTreeMap<LoadClass, (Watts, Watts)> = BTreeMap::new();
-    for (miner, decided) in site.miners.iter().zip(&decision.miners) {
-        let (draw, setpoint) = classes.entry(miner.class).or_default();
-        *draw += decided.draw;
-        *setpoint += decided.settled;
-    }
-    let mut draws = Family::with_capacity(&names::CLASS_POWER, classes.len());
-    let mut setpoints = Family::with_capacity(&names::CLASS_SETPOINT, classes.len());
-    for (class, (draw, setpoint)) in classes {
-        draws.add(&[class.name()], draw.get());
-        setpoints.add(&[class.name()], setpoint.get());
-    }
-    families.extend([draws.finish(), setpoints.finish()]);
+    classes(frame, families);
 
     let mut count = Family::with_capacity(&names::MINERS, MinerState::ALL.len());
     for (state, miners) in count_by_state(decision) {
@@ -175,6 +164,25 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         energy.add(&[kind], joules.get());
     }
     families.push(energy.finish());
+}
+
+fn classes(frame: &Frame, families: &mut Vec<MetricFamily>) {
+    let sums = by_class(frame);
+    let family = |definition: &'static Definition| Family::with_capacity(definition, sums.len());
+    let mut draws = family(&names::CLASS_POWER);
+    let mut setpoints = family(&names::CLASS_SETPOINT);
+    let mut members = family(&names::CLASS_MEMBERS);
+    let mut sheddable = family(&names::CLASS_SHEDDABLE);
+    let mut paused = family(&names::CLASS_PAUSED);
+    for sum in &sums {
+        let class = [sum.class.name()];
+        draws.add(&class, sum.draw.get());
+        setpoints.add(&class, sum.setpoint.get());
+        members.add(&class, number(sum.members));
+        sheddable.add(&class, sum.sheddable.get());
+        paused.add(&class, number(sum.paused));
+    }
+    families.extend([draws, setpoints, members, sheddable, paused].map(Family::finish));
 }
 
 /// How many miners are in each state; every state is there.

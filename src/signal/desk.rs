@@ -130,6 +130,7 @@ pub(super) struct Source {
     pub(super) saved: Option<Kept>,
     /// What became of its orders, by word.
     pub(super) counts: BTreeMap<&'static str, u64>,
+    pub(super) link: Option<super::link::Link>,
 }
 
 impl Source {
@@ -143,6 +144,7 @@ impl Source {
             turn: Arc::default(),
             saved: None,
             counts: BTreeMap::new(),
+            link: None,
         }
     }
 

@@ -50,6 +50,7 @@ mod keep;
 mod keeper;
 mod key;
 mod ledger;
+pub mod link;
 pub mod mirror;
 pub mod mqtt;
 pub mod openadr;

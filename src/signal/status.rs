@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::desk::{Desk, RESULTS, State};
 use super::keep;
+use super::link::Link;
 use super::record::{News, Record};
 use crate::control::frame::{Frame, fresh_status};
 use crate::control::signal::book::{Phase, Trouble};
@@ -54,6 +55,8 @@ pub struct SourceStatus {
     pub deviation: Option<Watts>,
     /// What became of its orders since the start: every word of a closed set, with how often.
     pub orders: Vec<(&'static str, u64)>,
+    /// How its connection is; `None` where it has none of its own.
+    pub link: Option<Link>,
 }
 
 /// By how much an order ends later than it says, because the clock is in doubt.
@@ -234,6 +237,7 @@ impl State {
                 .iter()
                 .map(|result| (*result, source.counts.get(result).copied().unwrap_or(0)))
                 .collect(),
+            link: source.link.clone(),
         })
     }
 }

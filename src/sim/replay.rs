@@ -76,6 +76,9 @@ pub trait Watcher {
     /// What flows at a moment. Moments come in order, at least one every second; in between all runs straight.
     fn flows(&mut self, at: Moment, flows: &Flows);
 
+    /// What each member draws at a moment that was told last, in the order of the site. Of a long step its end alone is told.
+    fn members(&mut self, _: Moment, _: &[Watts]) {}
+
     /// A decision of the control law, and what flows at its moment.
     fn decision(&mut self, _: &Decision, _: &Flows) {}
 }
@@ -436,6 +439,7 @@ impl Replay {
         let flows = Flows { generation: balance.generation(), other: balance.other(), fleet, hashrate };
         self.accountant.sample(now, flows);
         watcher.flows(now, &flows);
+        watcher.members(now, &self.draws);
         self.last = Some((now, flows));
         for (gauge, source) in &mut self.gauges {
             let truth = match source {

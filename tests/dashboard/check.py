@@ -173,6 +173,27 @@ def maintenance(check, name):
     check.holds(works == ["2,1", "2,1"], f"the stricter of two holds counts: {works}")
 
 
+def classes(check):
+    """Servers are found by their class, and the sentence says which class gives; told to the scripts, for the site here has none."""
+    browser = check.browser
+    found = browser.run("""import('./assets/fleet.js').then(({ Fleet }) => {
+        const fleet = new Fleet({ generation: 1, states: ['hashing'], circuits: [{ name: 'a' }], miners: [['m', 0, '', 1], ['g', 0, '', 1]],
+            servers: [[1, 'throttle']] });
+        const find = (words, kind) => [...fleet.matches({ words, kind, states: new Set(), circuit: -1 }).into].join();
+        return [find('', ''), find('thro', ''), find('', 'throttle'), find('', 'miner'), fleet.title(0), fleet.title(1)];
+    })""")
+    check.holds(found == ["1,1", "0,1", "0,1", "1,0", "m", "g (throttle)"], f"a class is found by words and by choice: {found}")
+    said = browser.run("""import('./assets/why.js').then(({ sentence }) => {
+        const one = (name, gives) => ({ class: name, power_watts: 20000, sheddable_watts: gives, paused: 0 });
+        const fleet = { power_watts: 40000, budget_watts: 40000, surplus_watts: null, shortfall_watts: 0 };
+        const binding = { source: 'utility', class: 'grid', words: 'held at 40 kW by the order 17' };
+        const say = (classes) => sentence({ mode: 'limited', cycle: { fleet, binding, classes } });
+        return [say([one('miner', 0), one('throttle', 6000)]), say([one('miner', 6000)])];
+    })""")
+    check.holds("miner can give no more, throttle gives next, up to 6.00" in said[0], f"the sentence says which class gives: {said[0]}")
+    check.holds("gives" not in said[1], f"where there are miners alone, nothing is said of classes: {said[1]}")
+
+
 def tokens(check):
     """What a token shows. Nothing is sent that moves anything."""
     browser = check.browser
@@ -280,6 +301,7 @@ def main():
         browser.window(1280, 800)
         browser.rest(0.5)
         hands(check)
+        classes(check)
         if arguments.maintenance:
             maintenance(check, arguments.maintenance)
         check.quiet("without a token")

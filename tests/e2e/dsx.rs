@@ -201,6 +201,16 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
         });
     }
     always("nothing is moved", seconds(5.0), || sim.truth().fleet, |fleet| *fleet < 17_500.0);
+    let count = |result: &str| {
+        let series = format!("ballast_signal_messages_total{{source=\"grid\",result=\"{result}\"}}");
+        daemon.value(&series)
+    };
+    for result in ["taken", "again", "signature", "old", "sender", "content", "unplanned"] {
+        assert!(count(result) >= 1.0, "{result} is counted");
+    }
+    assert!(daemon.value("ballast_signal_connected{source=\"grid\"}") > 0.5);
+    assert!(daemon.value("ballast_signal_list_age_seconds{source=\"grid\"}") < 900.0);
+    assert!(daemon.value("ballast_signal_sent_total{source=\"grid\",message=\"status\"}") >= 1.0);
     let log = daemon.log();
     assert!(log.contains("a message is refused"), "{log}");
     assert!(!log.contains(SECRET) && !log.contains("PRIVATE KEY"));
@@ -228,6 +238,7 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
     // A lost broker is a lost source. It comes back with nothing kept, so only the partner gives control back.
     broker.down();
     eventually("the fail-safe is obeyed", seconds(70.0), || (sim.truth().fleet < 15_500.0).then_some(()));
+    assert!(daemon.value("ballast_signal_connected{source=\"grid\"}") < 0.5);
     broker.up();
     let _again = partner.listen("again");
     eventually("the partner is told again", seconds(90.0), || {
@@ -256,7 +267,7 @@ fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
         "[[event]]\nat = \"0s\"\nfor = \"60s\"\nminer = { name = \"*\", fault = \"ignore-commands\" }\n";
     let sim = site.simulate("site.toml", &scenario(deaf));
     let _listener = partner.listen("heard");
-    let _daemon = site.run("site.toml");
+    let daemon = site.run("site.toml");
     eventually("the partner is told", seconds(60.0), || (!states(&site, "heard").is_empty()).then_some(()));
     let correlation = partner.set(&hall(14), &[]);
     let alerts = || -> Vec<Value> {
@@ -273,11 +284,14 @@ fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
     assert!(data["measured_load"]["value"].as_f64().unwrap() > 16_800.0, "{data}");
     let hints = data["shed_hints"].as_array().unwrap();
     assert!(!hints.is_empty() && hints[0]["priority"] == 1 && hints[0]["action"] == "suspend", "{data}");
+    let open = || daemon.metrics().sum("ballast_signal_breach{source=\"grid\"");
+    assert!(open() > 0.5, "the metrics tell of it");
     eventually("they come down at last", seconds(90.0), || (sim.truth().fleet < 14_300.0).then_some(()));
     let last = eventually("it is over", seconds(60.0), || {
         alerts().into_iter().find(|line| line["data"]["status"] == "resolved")
     });
     assert_eq!(last["data"]["breach"]["breach_id"], data["breach"]["breach_id"]);
+    eventually("the metrics tell that, too", seconds(10.0), || (open() < 0.5).then_some(()));
     assert!(
         last["data"]["shed_hints"].is_null() && last["data"]["breach"]["resolved_at"].is_string(),
         "{last}"

@@ -16,9 +16,10 @@ use ballast::control::site::{
     Cap, CircuitId, EmergencyStop, Limit, LimitClass, LimitId, MeterId, MinerId, OpensBreaker, OrderSource,
     Scope, Site, SourceId,
 };
-use ballast::control::snapshot::{MeterStatus, Snapshot, Target};
+use ballast::control::snapshot::{HeldMiner, Hold, MeterStatus, Snapshot, Target};
 use ballast::control::stop::StopState;
 use ballast::record;
+use ballast::signal::link::{Exceeded, Link};
 use ballast::signal::status::{SourceStatus, Status};
 use ballast::standby;
 use ballast::units::Watts;
@@ -54,6 +55,7 @@ fn source(state: SourceState) -> SourceStatus {
         shortfall: None,
         deviation: None,
         orders: Vec::new(),
+        link: None,
     }
 }
 
@@ -209,6 +211,37 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         |world| world.decision.circuits[1].shortfall = Watts::kilowatts(12.0),
         Severity::Warning,
         "up to 12.0 kW more than they may",
+    ),
+    (
+        Kind::ContractBroken,
+        "container",
+        |world| {
+            for at in 0..5 {
+                world.site.miners[at].contract = Some(Watts::whole(3_000));
+                let target = if at == 0 { Target::Sleep } else { Target::Power(Watts::whole(2_500)) };
+                world.decision.miners[at].setpoint = Some(target);
+            }
+            // They have what was agreed.
+            world.decision.miners[4].setpoint = Some(Target::Power(Watts::whole(3_000)));
+        },
+        Severity::Critical,
+        "servers of container are held below their contract by container-feeder: rack-000-00 has 20 W of 3.00 kW, \
+         rack-000-01 has 2.50 kW of 3.00 kW, rack-000-02 has 2.50 kW of 3.00 kW and 1 more",
+    ),
+    (
+        Kind::Breach,
+        "utility",
+        |world| {
+            let exceeded =
+                Exceeded { cap: Watts::kilowatts(150.0), measured: Watts::kilowatts(204.0), critical: true };
+            let link = Link {
+                watched: vec![("pcc".into(), None), ("container".into(), Some(exceeded))],
+                ..Link::default()
+            };
+            world.status.sources = vec![SourceStatus { link: Some(link), ..source(SourceState::Limited) }];
+        },
+        Severity::Critical,
+        "more is drawn than utility allows, and it is told so: container draws 204.0 kW of 150.0 kW",
     ),
     (
         Kind::MinerStraggler,
@@ -441,6 +474,18 @@ fn what_is_in_a_quiet_circuit_calls_nobody() {
         assert!(changes.iter().all(|(_, change)| change.alarm.quiet), "{} of {subject}", kind.name());
         assert_eq!(changes.len(), 2, "it is kept all the same");
     }
+}
+
+#[test]
+fn a_contract_is_not_broken_by_whoever_works_on_the_server_nor_before_it_was_told_anything() {
+    let mut world = well(0);
+    world.site.miners[0].contract = Some(Watts::whole(3_000));
+    world.decision.miners[0].setpoint = Some(Target::Sleep);
+    world.snapshot.holds = vec![HeldMiner { miner: MinerId(0), hold: Hold::Asleep }];
+    world.site.miners[1].contract = Some(Watts::whole(3_000));
+    world.decision.miners[1].setpoint = None;
+    let (found, _) = view(world, at(0), &Quiet::new());
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ballast::control::decision::{Cause, Command, LimitValue, MinerState, Source, Waiting};
 use ballast::control::site::{
-    Circuit, CircuitId, EmergencyStop, Interlock, LimitId, MeterId, MinerId, OpensBreaker, Site,
+    Circuit, CircuitId, EmergencyStop, Interlock, LimitId, LoadClass, MeterId, MinerId, OpensBreaker, Site,
 };
-use ballast::control::snapshot::Target;
+use ballast::control::snapshot::{HeldMiner, Hold, Target};
 use ballast::units::Watts;
 use ballast::web::Viewer;
 use metrics_sample::{publish, running, silent};
@@ -170,6 +170,74 @@ async fn miners_are_found_by_state_circuit_and_name_page_by_page() {
     let (head, problem) = server.json("/api/v1/miners?circuit=hall-b").await;
     assert!(head.starts_with("http/1.1 404"), "{head}");
     assert_eq!(problem["detail"], "there are pcc, container, hall a/1");
+}
+
+/// The sample with servers: 0 is kept by contract and runs, 1 is paused, 5 is slowed down at the most.
+fn with_servers(mut site: Site) -> Site {
+    for (at, class) in [(0, LoadClass::Guaranteed), (1, LoadClass::Interruptible), (5, LoadClass::Throttle)] {
+        site.miners[at].class = class;
+        site.miners[at].sleeps = class == LoadClass::Interruptible;
+        site.miners[at].points[0].power = Watts::whole(1_000);
+    }
+    site.miners[0].contract = Some(Watts::whole(3_000));
+    site
+}
+
+#[tokio::test]
+async fn servers_tell_their_class_what_they_keep_and_whether_they_are_paused() {
+    let (exporter, _) = silent(6);
+    exporter.reconfigure(Arc::new(with_servers(metrics_sample::site(6))));
+    publish(&exporter, |_, _| {});
+    let server = serve(exporter).await;
+    let ask = async |query: &str| server.json(&format!("/api/v1/miners{query}")).await.1;
+    let kept = ask("?class=guaranteed").await;
+    assert_eq!(kept["total"], 1);
+    let kept = &kept["miners"][0];
+    assert_eq!((&kept["class"], &kept["contract_watts"]), (&json!("guaranteed"), &json!(3_000.0)));
+    assert_eq!(kept.get("pause"), None, "it is never paused");
+    assert_eq!(ask("?class=interruptible&state=asleep").await["miners"][0]["pause"], "paused");
+    assert_eq!(ask("?class=miner").await["total"], 3);
+    let (_, problem) = server.json("/api/v1/miners?class=gold").await;
+    let words = "there are miner, interruptible, throttle, guaranteed";
+    assert_eq!((&problem["status"], &problem["detail"]), (&json!(400), &json!(words)));
+    let mut events = Events::open(&server, "").await;
+    let servers = json!([[0, "guaranteed"], [1, "interruptible"], [5, "throttle"]]);
+    assert_eq!(events.next("roster").await["servers"], servers);
+}
+
+#[tokio::test]
+async fn each_class_tells_what_it_draws_and_what_it_could_still_give() {
+    let (exporter, _) = silent(6);
+    exporter.reconfigure(Arc::new(deeper(with_servers(metrics_sample::site(6)))));
+    publish(&exporter, |_, decision| decision.circuits.push(decision.circuits[1].clone()));
+    let server = serve(exporter).await;
+    let (_, status) = server.json("/api/v1/status").await;
+    let classes = status["cycle"]["classes"].as_array().unwrap();
+    let told = |at: usize, key: &str| classes[at][key].clone();
+    let names: Vec<_> = (0..4).map(|at| told(at, "class")).collect();
+    assert_eq!(names, ["miner", "interruptible", "throttle", "guaranteed"], "the first gives first");
+    // Of the three miners one is silent, one does not follow and one was never asked: nobody knows whether they would.
+    assert_eq!((told(0, "members"), told(0, "sheddable_watts")), (json!(3), json!(0.0)));
+    assert_eq!((told(1, "paused"), told(1, "sheddable_watts")), (json!(1), json!(0.0)));
+    // From what it was told, for it draws a little more, down to its lowest, or to its contract.
+    assert_eq!((told(2, "power_watts"), told(2, "sheddable_watts")), (json!(3_412.0), json!(2_400.0)));
+    assert_eq!((told(3, "setpoint_watts"), told(3, "sheddable_watts")), (json!(3_400.0), json!(400.0)));
+    // The hall has the paused server alone; what lies below a circuit belongs to it.
+    let circuits = &status["cycle"]["circuits"];
+    assert_eq!(circuits[2]["classes"].as_array().unwrap().len(), 1);
+    assert_eq!(circuits[2]["classes"][0], classes[1]);
+    assert_eq!(circuits[0]["classes"], status["cycle"]["classes"]);
+
+    // Nobody asks a server for power on which somebody works.
+    publish(&server.exporter, |snapshot, decision| {
+        decision.circuits.push(decision.circuits[1].clone());
+        snapshot.holds = vec![HeldMiner { miner: MinerId(5), hold: Hold::HandsOff }];
+    });
+    let (_, status) = server.json("/api/v1/status").await;
+    assert_eq!(status["cycle"]["classes"][2]["sheddable_watts"], 0.0);
+    // Without servers a circuit says nothing of classes: most sites have none.
+    let (_, plain) = serve(running(6).0).await.json("/api/v1/circuits/pcc").await;
+    assert_eq!(plain.get("classes"), None);
 }
 
 #[tokio::test]

@@ -9,10 +9,12 @@ use std::time::Duration;
 use ballast::control::decision::{Binding, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting};
 use ballast::control::measure::Measure;
 use ballast::control::site::{
-    CircuitId, Combination, Condition, Meter, MeterId, MinerId, Part, Redundant, SourceId,
+    CircuitId, Combination, Condition, LoadClass, Meter, MeterId, MinerId, Part, Redundant, SourceId,
 };
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
-use ballast::metrics::{CommandTally, Exporter, ReadTally, describe};
+use ballast::metrics::{CommandTally, Exporter, ReadTally, SignalStats, describe};
+use ballast::signal::link::{Came, Exceeded, Link};
+use ballast::signal::status::{SourceStatus, Status};
 use ballast::units::Watts;
 use metrics_sample::{SECOND, decision, publish, running, silent, site, text};
 
@@ -97,6 +99,96 @@ fn an_unknown_value_has_no_series_and_is_not_zero() {
     let never_asked = labels(4, "whatsminer-v3");
     absent(&format!("ballast_miner_up{never_asked}"));
     absent(&format!("ballast_miner_setpoint_watts{never_asked}"));
+}
+
+#[test]
+fn each_class_tells_how_many_it_has_what_it_draws_and_what_it_could_give() {
+    let (exporter, _) = silent(6);
+    let mut hall = site(6);
+    hall.miners[0].class = LoadClass::Guaranteed;
+    hall.miners[0].sleeps = false;
+    hall.miners[0].contract = Some(Watts::whole(3_000));
+    hall.miners[1].class = LoadClass::Interruptible;
+    exporter.reconfigure(Arc::new(hall));
+    publish(&exporter, |_, _| {});
+    let found = samples(&exporter);
+    for (name, expected) in [
+        ("ballast_class_members{class=\"miner\"}", 4.0),
+        ("ballast_class_members{class=\"guaranteed\"}", 1.0),
+        ("ballast_class_power_watts{class=\"guaranteed\"}", 3_412.0),
+        ("ballast_class_setpoint_watts{class=\"guaranteed\"}", 3_400.0),
+        ("ballast_class_sheddable_watts{class=\"guaranteed\"}", 400.0),
+        // One hashes; of the others nobody knows whether they would.
+        ("ballast_class_sheddable_watts{class=\"miner\"}", 3_380.0),
+        ("ballast_class_paused{class=\"interruptible\"}", 1.0),
+        ("ballast_class_paused{class=\"miner\"}", 0.0),
+    ] {
+        says(&found, name, expected);
+    }
+    assert!(!found.contains_key("ballast_class_members{class=\"throttle\"}"), "there is none");
+}
+
+/// Sources as they are given.
+struct Sources(Status);
+
+impl SignalStats for Sources {
+    fn status(&self) -> Status {
+        self.0.clone()
+    }
+}
+
+fn source(name: &str, link: Option<Link>) -> SourceStatus {
+    SourceStatus {
+        name: name.into(),
+        state: None,
+        age: None,
+        trouble: Vec::new(),
+        lifted: None,
+        caps: Vec::new(),
+        met_after: None,
+        shortfall: None,
+        deviation: None,
+        orders: Vec::new(),
+        link,
+    }
+}
+
+#[test]
+fn a_source_with_a_connection_tells_what_came_what_was_sent_and_where_too_much_is_drawn() {
+    let (exporter, clock) = running(6);
+    let exceeded = Exceeded { cap: Watts::whole(10), measured: Watts::whole(13), critical: true };
+    let mut link = Link {
+        connected: true,
+        states_sent: 7,
+        alerts_sent: 1,
+        listed: Some(clock.now()),
+        // Two feeds of one circuit are one series.
+        watched: vec![("pcc".into(), None), ("container".into(), None), ("container".into(), Some(exceeded))],
+        ..Link::default()
+    };
+    link.count(Came::Taken);
+    link.count(Came::Replayed);
+    link.count(Came::Replayed);
+    let sources = vec![source("price", None), source("dso", Some(link))];
+    exporter.watch_signals(Arc::new(Sources(Status { sources, ..Status::default() })));
+    let found = samples(&exporter);
+    for (name, expected) in [
+        ("ballast_signal_connected{source=\"dso\"}", 1.0),
+        ("ballast_signal_messages_total{source=\"dso\",result=\"taken\"}", 1.0),
+        ("ballast_signal_messages_total{source=\"dso\",result=\"replayed\"}", 2.0),
+        ("ballast_signal_messages_total{source=\"dso\",result=\"signature\"}", 0.0),
+        ("ballast_signal_sent_total{source=\"dso\",message=\"status\"}", 7.0),
+        ("ballast_signal_sent_total{source=\"dso\",message=\"breach\"}", 1.0),
+        ("ballast_signal_breach{source=\"dso\",circuit=\"pcc\"}", 0.0),
+        ("ballast_signal_breach{source=\"dso\",circuit=\"container\"}", 1.0),
+    ] {
+        says(&found, name, expected);
+    }
+    assert!(value(&found, "ballast_signal_list_age_seconds{source=\"dso\"}") < 60.0);
+    assert!(
+        !found.contains_key("ballast_signal_connected{source=\"price\"}"),
+        "it has no connection of its own"
+    );
 }
 
 fn outcome(input: MeterInput, lost: f64) -> MeterDecision {

@@ -73,6 +73,7 @@ fn said_late(
             shortfall: None,
             deviation: None,
             orders: Vec::new(),
+            link: None,
         }],
         store_errors: None,
         store_failing: false,

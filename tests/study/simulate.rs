@@ -124,6 +124,48 @@ fn the_same_seed_gives_the_same_result_with_any_number_of_threads_and_another_se
     assert!((way["known_hours"].as_f64().unwrap() - 6.75).abs() < 1e-3, "{one}");
 }
 
+/// Two servers on the feeder of the twelve miners.
+const SERVERS: &str = r#"
+[groups.servers]
+driver = "zeusd"
+circuit = "fleet"
+addresses = ["127.0.8.1-127.0.8.2"]
+credentials = { password_env = "NOT_SET_FOR_A_SIMULATION" }
+maximum = "7 kW"
+nameplate = "7.4 kW"
+class = "throttle"
+"#;
+
+#[test]
+fn a_fleet_with_servers_is_told_by_class_and_miners_alone_are_not() {
+    let trace = file("hall.csv", &sky(6));
+    let config = file("hall.toml", &(site_text("5s") + SERVERS));
+    let jobs = file("jobs.toml", "description = \"jobs\"\n[[job]]\nname = \"servers-*\"\ntraining = {}\n");
+    let run = |more: &[&str]| {
+        told(&[[&*trace, "--config", &*config, "--alone", "--scenario", &*jobs].as_slice(), more].concat())
+    };
+    let json: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    let classes = json["classes"].as_array().unwrap();
+    let of = |at: usize, key: &str| classes[at][key].as_f64().unwrap();
+    assert_eq!((&classes[0]["class"], &classes[1]["class"]), (&"miner".into(), &"throttle".into()));
+    assert_eq!((&classes[0]["members"], &classes[1]["members"]), (&12.into(), &2.into()));
+    assert!((of(1, "full_power_watts") - 14e3).abs() < 1.0, "{json}");
+    // They are never put to sleep and never below half; what they had less of than all took work from them.
+    assert!(of(1, "at_work_share") > 0.99 && of(1, "of_full_share") > 0.48, "{json}");
+    assert!((0.7..=1.0).contains(&of(1, "work_share")), "{json}");
+    assert!(of(0, "at_work_share") < of(1, "at_work_share") && classes[0]["work_share"].is_null(), "{json}");
+    let drew = of(0, "watt_hours") + of(1, "watt_hours");
+    let fleet = json["ways"][0]["fleet_watt_hours"].as_f64().unwrap();
+    assert!((drew - fleet).abs() < 0.01 * fleet, "{drew} of {fleet}");
+    let text = run(&[]);
+    assert!(text.contains("\nBY CLASS (Ballast)       members") && text.contains("\nthrottle "), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let alone = file("alone.toml", &site_text("5s"));
+    let json: serde_json::Value =
+        serde_json::from_str(&told(&[&trace, "--config", &alone, "--alone", "--json"])).unwrap();
+    assert!(json.get("classes").is_none());
+}
+
 /// What a watcher adds up, and whether the balance held.
 #[derive(Default)]
 struct Sums {

@@ -113,6 +113,31 @@ fn a_guaranteed_load_comes_first() {
 }
 
 #[test]
+fn a_hall_beside_miners_is_told_by_class() {
+    let trace = file("sunny5.csv", &sunny());
+    let all = told(&[&trace, "--hall", "200 kW"]);
+    let classes = all["sites"][0]["hall"]["classes"].as_array().unwrap();
+    let of = |at: usize, key: &str| classes[at][key].as_f64().unwrap();
+    assert_eq!(classes[0]["class"], "interruptible");
+    assert!(of(0, "work_share") < of(1, "work_share") && of(1, "work_share") < of(2, "work_share"));
+    // Who keeps more takes more from the grid: half of the time there is no sun at all.
+    assert!(of(0, "mean_import_watts") < of(1, "mean_import_watts"));
+    assert!(of(2, "mean_import_watts") > 90e3 && of(2, "full_share") < 0.5);
+    assert!(all["sites"][0]["hall"]["longest_too_little_hours"].as_f64().unwrap() > 10.0);
+    assert!(told(&[&trace])["sites"][0].get("hall").is_none());
+    let page = folder("wrong").join("hall.html");
+    let output = assess(&[&trace, "--hall", "200 kW", "--html", page.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("A HALL OF 200.0 kW beside miners") && text.contains("\n  guaranteed     100.0 %"),
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<h2>A hall of 200.0 kW beside miners</h2>") && page.contains("<td>throttle</td>"));
+}
+
+#[test]
 fn a_page_is_never_written_over_anything_but_a_page() {
     let trace = file("sunny3.csv", &sunny());
     let output = assess(&[&trace, "--html", &trace]);

@@ -50,6 +50,7 @@ mod array;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
+pub mod classes;
 pub mod combine;
 pub mod commands;
 pub mod decision;

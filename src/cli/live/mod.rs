@@ -38,6 +38,9 @@ pub(super) struct Roster {
     pub(super) states: Vec<String>,
     /// Name, position of the circuit, driver, nameplate in watts.
     pub(super) miners: Vec<(String, usize, String, f64)>,
+    /// Position and class of those that are no miners.
+    #[serde(default)]
+    pub(super) servers: Vec<(usize, String)>,
     /// In the order of the configuration.
     pub(super) circuits: Vec<RosterCircuit>,
 }

@@ -110,8 +110,15 @@ impl Model {
         match news {
             News::Connected => self.lost = None,
             News::Lost(why) => self.lost = Some(why),
-            News::Roster(roster) => {
+            News::Roster(mut roster) => {
                 self.miners.clear();
+                // The class of a server stands behind its driver, and is found as that is.
+                for (at, class) in std::mem::take(&mut roster.servers) {
+                    if let Some((_, _, driver, _)) = roster.miners.get_mut(at) {
+                        driver.push_str(", ");
+                        driver.push_str(&class);
+                    }
+                }
                 self.roster = roster;
             }
             News::Frame(frame) => {

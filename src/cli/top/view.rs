@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::{Model, Row};
 use crate::cli::orders::{at, text, watts};
-use crate::cli::status::{acting, counted, held, tree};
+use crate::cli::status::{acting, classes_in_a_line, counted, held, tree};
 use crate::line::clean;
 
 /// Smaller than this nothing of use can be shown.
@@ -218,7 +218,7 @@ fn circuits(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
     lines
 }
 
-/// Orders and alarms, the urgent ones first.
+/// Orders and alarms, the urgent ones first, and what each class draws where there are servers.
 fn notes(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
     let Some(frame) = &model.frame else { return Vec::new() };
     let mut lines = Vec::new();
@@ -242,6 +242,9 @@ fn notes(model: &Model, wide: usize, paint: Paint) -> Vec<Line<'static>> {
     }
     if lines.is_empty() {
         lines.push(Line::raw("no alarms, no orders act"));
+    }
+    if let Some(words) = classes_in_a_line(at(&frame.status, "/cycle/classes")) {
+        lines.push(Line::raw(column(&words, wide)));
     }
     lines
 }
@@ -405,6 +408,29 @@ mod tests {
         assert!(all.contains("c0-00000") && all.contains("hashing!"), "{all}");
         assert!(lines[23].starts_with("q quit"), "{all}");
         assert_eq!(lines.len(), 24);
+    }
+
+    #[test]
+    fn servers_have_their_class_behind_the_driver_and_each_class_has_its_draw() {
+        let mut model = model(3);
+        let roster = json!({
+            "generation": "2", "states": ["hashing"], "circuits": [{ "name": "pcc" }],
+            "miners": [["m-1", 0, "braiins-os", 3_500.0], ["gpu-1", 0, "redfish", 7_700.0]], "servers": [[1, "throttle"]],
+        });
+        model.take(News::Roster(serde_json::from_value::<Roster>(roster).unwrap()));
+        let class = |class: &str, watts: f64| json!({ "class": class, "power_watts": watts, "sheddable_watts": watts / 2.0, "paused": 0 });
+        let status = json!({ "mode": "following", "cycle": { "classes": [class("miner", 3_400.0), class("throttle", 6_000.0)] } });
+        let rows = live::Rows {
+            whole: true,
+            rows: vec![(0, 0, 3_400.0, Some(3_400.0), 0), (1, 0, 6_000.0, Some(6_000.0), 0)],
+        };
+        let at = crate::clock::unix_millis();
+        model.take(News::Frame(Box::new(live::Frame { at, status, alarms: Value::Null, miners: rows })));
+        let lines = screen(&mut model, 120, 40).join("\n");
+        assert!(lines.contains("redfish, throttle"), "{lines}");
+        assert!(lines.contains("miner 3.4 kW (1.7 kW to give), throttle 6 kW (3 kW to give)"), "{lines}");
+        press(&mut model, "/throttle");
+        assert_eq!(model.shown().len(), 1, "a class is found");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::message::{Envelope, Fault, TARGET_SET, Target, Trace, agent_source, p
 use crate::control::signal::Wall;
 use crate::control::signal::book::MOST_WITHDRAWN;
 use crate::line::shorten;
+use crate::signal::link::Came;
 
 /// How many messages are remembered: as many as the book of the source keeps.
 const MOST_SEEN: usize = MOST_WITHDRAWN;
@@ -69,6 +70,24 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// As it is counted.
+    pub const fn came(&self) -> Came {
+        match self {
+            Self::Fault(_) => Came::Unreadable,
+            Self::Signature(_) => Came::Signature,
+            Self::Content(_) => Came::Content,
+            Self::Audience => Came::Audience,
+            Self::Undated => Came::Undated,
+            Self::Kind(_) => Came::Kind,
+            Self::Source(_) => Came::Sender,
+            Self::Old(_) => Came::Old,
+            Self::Ahead(_) => Came::Ahead,
+            Self::Replayed(_) => Came::Replayed,
+            Self::Rewrapped => Came::Rewrapped,
+            Self::Outdated => Came::Outdated,
+        }
+    }
+
     /// Whether the partner did sign it, and it was neither obeyed nor refused before: it may have asked for less.
     pub const fn missed(&self) -> bool {
         match self {

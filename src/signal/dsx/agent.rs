@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Client;
@@ -12,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::admit::{Admitted, Answer, Gate, Refused, Rules};
-use super::breach::{Watch, alert, hints};
+use super::breach::{Breach, Watch, alert, hints};
 use super::jws::{JwsError, KeySet, Signer};
 use super::keys::{self, Tokens};
 use super::message::{Outgoing, Sent, Trace, target_topic, uuid};
@@ -27,6 +28,7 @@ use crate::control::signal::book::{Held, MOST_ORDERS, Phase};
 use crate::control::signal::{Doubt, Order};
 use crate::control::site::CircuitId;
 use crate::rate::Bucket;
+use crate::signal::link::{Came, Exceeded, Link};
 use crate::signal::{Context, List, keep};
 
 /// Messages that may wait to be sent.
@@ -154,6 +156,7 @@ impl Agent {
 
     /// Until nobody speaks any more.
     async fn run(&mut self, mut heard: mpsc::Receiver<Heard>) {
+        self.note(|link| (link.connected, link.watched) = (false, Vec::new()));
         let mut frames = self.context.frames.clone();
         let mut ended = false;
         let mut fetching: Option<Fetching> = None;
@@ -195,6 +198,7 @@ impl Agent {
         match what {
             Heard::Up(kept) => {
                 (self.up, self.trouble) = (true, false);
+                self.note(|link| link.connected = true);
                 info!(source = &*name, "the broker at {} is connected", self.settings.host);
                 if !kept {
                     self.context.desk.miss(self.context.source);
@@ -223,6 +227,7 @@ impl Agent {
             Heard::Message(message) => self.message(message).await,
             Heard::Lost(words) => {
                 (self.up, self.subscribed) = (false, false);
+                self.note(|link| link.connected = false);
                 if std::mem::replace(&mut self.trouble, true) {
                     debug!(source = &*name, "the broker is not connected: {words}");
                 } else {
@@ -236,6 +241,15 @@ impl Agent {
         }
     }
 
+    /// For metrics and alarms.
+    fn note(&self, note: impl FnOnce(&mut Link)) {
+        self.context.desk.link(self.context.source, note);
+    }
+
+    fn count(&self, came: Came) {
+        self.note(|link| link.count(came));
+    }
+
     fn sign_of_life(&self) {
         if self.up && self.subscribed {
             self.context.desk.heartbeat(self.context.source);
@@ -245,7 +259,7 @@ impl Agent {
     async fn message(&mut self, message: Publish) {
         let wall = self.context.desk.wall();
         match self.gate.look(&message.payload, &self.keys, wall) {
-            Ok(Answer::Again) => {}
+            Ok(Answer::Again) => self.count(Came::Again),
             Ok(Answer::Targets(list)) => self.obey(list).await,
             Err(Refused::Signature(JwsError::UnknownKey(_)))
                 if self.gate.may_wait(&message.payload, wall) =>
@@ -253,6 +267,7 @@ impl Agent {
                 // Confirmed when it was looked at again.
                 let parked = Parked { message, at: self.context.clock.now(), wall };
                 if let Some(oldest) = self.parked.put(parked) {
+                    self.count(Came::Crowded);
                     self.refuse("a message is refused: too many wait for a key that is not known");
                     self.confirm(&oldest.message);
                 }
@@ -264,6 +279,7 @@ impl Agent {
     }
 
     async fn refused(&mut self, refused: &Refused) {
+        self.count(refused.came());
         if refused.missed() {
             self.miss(&refused.to_string()).await;
         } else {
@@ -304,7 +320,7 @@ impl Agent {
         let wall = self.context.desk.wall();
         for parked in self.parked.take() {
             match self.gate.look(&parked.message.payload, &self.keys, parked.judged_at(wall)) {
-                Ok(Answer::Again) => {}
+                Ok(Answer::Again) => self.count(Came::Again),
                 Ok(Answer::Targets(list)) => self.obey(list).await,
                 // It came when these keys were on their way already.
                 Err(Refused::Signature(JwsError::UnknownKey(_))) if parked.at > asked => {
@@ -360,11 +376,15 @@ impl Agent {
         };
         let orders = match planned {
             Ok(orders) => orders,
-            Err(error) => return self.miss(&error.to_string()).await,
+            Err(error) => {
+                self.count(Came::Unplanned);
+                return self.miss(&error.to_string()).await;
+            }
         };
         let occupied = glance.held.iter().filter(|held| glance.phase(held) != Phase::Over).count();
         let new = orders.iter().filter(|order| glance.find(&order.id).is_none()).count();
         if occupied.saturating_add(new) > MOST_ORDERS {
+            self.count(Came::Unplanned);
             return self
                 .miss("a list of targets is refused: too much of the lists before it has not ended yet")
                 .await;
@@ -383,6 +403,8 @@ impl Agent {
             // The configuration was read anew without this source; the task is about to end.
             Err(_) => return,
         }
+        self.count(Came::Taken);
+        self.note(|link| link.listed = Some(self.context.clock.now()));
         info!(source = &*self.context.name, event = %list.id, caps, "a list of load targets is in force");
         if !desk.is_saved(source) {
             warn!(
@@ -432,6 +454,17 @@ impl Agent {
                 alerts.push(alert(&feed.tag, &breach, &hints));
             }
         }
+        let open = |watch: &Watch| {
+            let exceeded =
+                |it: &Breach| Exceeded { cap: it.cap, measured: it.measured, critical: it.critical };
+            watch.open().map(exceeded)
+        };
+        let circuit = |feed: &Feed| -> Option<Arc<str>> {
+            Some(frame.site.circuits.get(feed.circuit.0)?.name.as_str().into())
+        };
+        let each = self.feeds.iter().zip(&self.watches);
+        let watched: Vec<_> = each.filter_map(|(feed, watch)| Some((circuit(feed)?, open(watch)))).collect();
+        self.note(|link| link.watched = watched);
         for alert in alerts {
             if self.untold.len() >= MOST_UNTOLD {
                 self.untold.pop_front();
@@ -497,7 +530,17 @@ impl Agent {
             Sent::Breach => QoS::ExactlyOnce,
         };
         let topic = what.topic(&self.settings.identity);
-        self.client.try_publish(topic, quality, false, message.write()).is_ok()
+        let sent = self.client.try_publish(topic, quality, false, message.write()).is_ok();
+        if sent {
+            self.note(|link| {
+                let count = match what {
+                    Sent::Status => &mut link.states_sent,
+                    Sent::Breach => &mut link.alerts_sent,
+                };
+                *count = count.saturating_add(1);
+            });
+        }
+        sent
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod coverage;
 mod drought;
+mod hall;
 mod pattern;
 pub mod plant;
 pub mod rank;
@@ -14,6 +15,7 @@ mod year;
 use serde::Serialize;
 
 pub use drought::{Drought, drought, longest_below};
+pub use hall::{Hall, HallClass};
 pub use pattern::{HourOfDay, Month, Ramps, autocorrelation};
 pub use year::{Year, YearTold};
 
@@ -37,6 +39,8 @@ pub struct Told {
     pub capacity: Option<f64>,
     /// A guaranteed load that comes first, in watts; 0 for none.
     pub floor: f64,
+    /// A hall of servers beside miners, in watts; 0 for none.
+    pub hall: f64,
     /// A year's energy.
     pub year: YearTold,
     /// A fleet.
@@ -134,6 +138,9 @@ pub struct Assessment {
     pub floor_watts: f64,
     /// The share of the known time in which the floor is carried by the surplus; 1 without a floor.
     pub floor_carried: f64,
+    /// What a hall of servers would have had, what comes first taken off; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hall: Option<Hall>,
     /// Exceedance of power at an instant.
     pub duration: Vec<Exceeded>,
     /// What a fleet may draw for 50, 90, 95 and 99 % of the hours.
@@ -212,6 +219,7 @@ pub fn assess_with<P: Plant>(trace: &Trace, told: &Told, plant: &P) -> Result<As
         share_without: spread.without,
         floor_watts: told.floor,
         floor_carried: carried(&raw, told.floor, &weights, unseen),
+        hall: hall::hall(told.hall, &surplus, &weights, unseen, |slots| trace.hours(slots)),
         duration: DURATION.into_iter().map(exceeded).collect(),
         carried: CARRIED.into_iter().map(exceeded).collect(),
         autocorrelation: [1, 6, 24]

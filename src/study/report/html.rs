@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{OPEN, at_least, dollars, energy, percent, power, verdict};
+use super::{OPEN, at_least, dollars, energy, hall_words, percent, power, verdict};
 use crate::study::assess::rank::Ranked;
-use crate::study::assess::{Assessment, HourOfDay};
+use crate::study::assess::{Assessment, HallClass, HourOfDay};
 use crate::study::number::count;
 use crate::study::page::{bars, document, short, table, ticks};
 use crate::web::page::escape;
@@ -112,6 +112,7 @@ fn power_charts(out: &mut String, site: &Assessment) -> std::fmt::Result {
             percent(site.floor_carried)
         )?;
     }
+    halls(out, site)?;
     writeln!(out, "<h2>Months</h2><p>Mean power of each month.</p>")?;
     let months: Vec<(String, f64, String)> = site
         .months
@@ -317,6 +318,31 @@ fn year(out: &mut String, site: &Assessment) -> std::fmt::Result {
         percent(year.sigma_years),
         percent(year.sigma_model)
     )
+}
+
+fn halls(out: &mut String, site: &Assessment) -> std::fmt::Result {
+    let Some(hall) = &site.hall else { return Ok(()) };
+    writeln!(
+        out,
+        "<h2>A hall of {} beside miners</h2><p>{}</p>",
+        power(hall.watts),
+        escape(&hall_words(hall))
+    )?;
+    let rows = |class: &HallClass| {
+        vec![
+            class.class.to_owned(),
+            percent(class.work_share),
+            percent(class.full_share),
+            percent(class.slowed_share),
+            percent(class.too_little_share),
+            power(class.mean_import_watts),
+            power(class.mean_left_watts),
+        ]
+    };
+    let rows: Vec<Vec<String>> = hall.classes.iter().map(rows).collect();
+    let head = ["Class", "Work", "Full", "Slowed", "Too little", "From the grid", "Left for miners"];
+    table(out, "", &head, &rows);
+    Ok(())
 }
 
 fn fleets(out: &mut String, site: &Assessment) -> std::fmt::Result {

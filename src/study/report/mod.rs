@@ -118,6 +118,16 @@ fn verdict(site: &super::assess::Assessment) -> Vec<String> {
     all
 }
 
+/// What is to be known of the figures of a hall.
+fn hall_words(hall: &super::assess::Hall) -> String {
+    format!(
+        "If all servers were of one class and always had work, interval by interval. Where less than half of its power is there, \
+         `interruptible` is paused, at a quarter of it, and `throttle` is held up from the grid; `guaranteed` always has all of it. The \
+         longest time with less than half was {:.1} h. Powers are means.",
+        hall.longest_too_little_hours
+    )
+}
+
 /// What stands beside a drought's length that may have been longer.
 const fn at_least(open: bool) -> &'static str {
     if open { "≥ " } else { "" }

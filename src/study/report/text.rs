@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{OPEN, at_least, dollars, energy, fine_percent, percent, power, verdict};
+use super::{OPEN, at_least, dollars, energy, fine_percent, hall_words, percent, power, verdict};
 use crate::line::clean;
 use crate::study::assess::Assessment;
 use crate::study::assess::rank::Ranked;
@@ -127,6 +127,7 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
             percent(site.floor_carried)
         )?;
     }
+    halls(out, site)?;
     writeln!(out, "\nMONTHS: mean power, capacity factor, share known")?;
     let most = site.months.iter().map(|month| month.mean_watts).fold(f64::MIN_POSITIVE, f64::max);
     for month in &site.months {
@@ -217,6 +218,27 @@ fn tell(out: &mut String, site: &Assessment) -> std::fmt::Result {
     )?;
     year(out, site)?;
     sizes(out, site)
+}
+
+fn halls(out: &mut String, site: &Assessment) -> std::fmt::Result {
+    let Some(hall) = &site.hall else { return Ok(()) };
+    writeln!(out, "\nA HALL OF {} beside miners, which comes before them", power(hall.watts))?;
+    writeln!(out, "  CLASS             WORK     FULL   SLOWED  TOO LITTLE   FROM GRID  FOR MINERS")?;
+    for class in &hall.classes {
+        writeln!(
+            out,
+            "  {:<13} {:>8} {:>8} {:>8}  {:>10} {:>11} {:>11}",
+            class.class,
+            percent(class.work_share),
+            percent(class.full_share),
+            percent(class.slowed_share),
+            percent(class.too_little_share),
+            power(class.mean_import_watts),
+            power(class.mean_left_watts)
+        )?;
+    }
+    wrapped(out, &hall_words(hall), 2);
+    Ok(())
 }
 
 fn year(out: &mut String, site: &Assessment) -> std::fmt::Result {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::classes;
 use crate::clock::Moment;
 use crate::control::decision::{Decision, Mode};
 use crate::control::site::MeterId;
@@ -60,6 +61,9 @@ pub struct Account {
     /// Changes of the miners' draw from one minute to the next.
     #[serde(skip)]
     pub ramps: Ramps,
+    /// Of Ballast alone, and where the fleet has servers: by class.
+    #[serde(skip)]
+    pub classes: classes::Accounts,
 }
 
 /// How often the draw changed by how much from one minute to the next, in classes each `FACTOR` times the one below.
@@ -133,6 +137,7 @@ impl Account {
         self.refused_hours += other.refused_hours;
         self.lost_hours += other.lost_hours;
         self.ramps.add(&other.ramps);
+        classes::add(&mut self.classes, &other.classes);
     }
 
     /// Taken, as a share of what could have been; `None` where that is nothing.

@@ -4,6 +4,7 @@
 //! A long recording is cut into parts that are simulated side by side; each begins with a warm-up that is not counted. The
 //! parts follow from the recording alone, so that the result is the same whatever the number of threads.
 
+mod classes;
 mod habits;
 mod known;
 mod ledger;
@@ -21,7 +22,7 @@ use super::trace::{Trace, instant};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::decision::Decision;
-use crate::control::site::{Actuator, Cap, LimitClass, Site};
+use crate::control::site::{Actuator, Cap, LimitClass, LoadClass, Miner, Site};
 use crate::sim::curve::Curve;
 use crate::sim::miner::Initial;
 use crate::sim::replay::{Replay, Setup, Steps, Watcher};
@@ -29,6 +30,8 @@ use crate::sim::scenario::{OtherLoad, Scenario};
 use crate::sim::site::SimError;
 use crate::sim::truth::Flows;
 use crate::units::Watts;
+use classes::Members;
+pub use classes::{Accounts, ClassAccount, ClassResult};
 pub use habits::Habit;
 pub use known::{Place, Played, Uncounted};
 pub use ledger::{Account, BILLING, Ledger, Ramps, share};
@@ -226,6 +229,9 @@ pub struct Simulation {
     pub gap_hours: f64,
     /// Ballast first; then the others.
     pub ways: Vec<Way>,
+    /// Of Ballast, by class, who gives power up first stands first; absent for a fleet of miners alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassResult>,
     /// What the bound is.
     pub bound: &'static str,
     /// The bound, in watt-hours.
@@ -310,6 +316,7 @@ pub fn simulate(
             .zip(accounts)
             .map(|(habit, account)| way(habit, account, site, told))
             .collect(),
+        classes: classes::results(site, &account.classes, account.known_hours),
         bound: BOUND,
         bound_watt_hours: account.usable_watt_hours,
         left_out: left_out(config, trace, told),
@@ -456,6 +463,13 @@ fn left_out(config: &Config, trace: &Trace, told: &Told) -> Vec<String> {
     if config.breakers.iter().any(Option::is_some) {
         left_out.push("breakers are not simulated".into());
     }
+    if config.site.miners.iter().any(|member| member.class != LoadClass::Miner) {
+        left_out.push(
+            "pauses by a hook are not simulated: such a server goes to its lowest and no further. The other ways know no classes \
+             and order servers about like miners"
+                .into(),
+        );
+    }
     left_out.push("meters on one link do not wait for each other, and the network loses nothing".into());
     left_out.push("the mains are stiff: voltage and frequency stay what they are".into());
     left_out
@@ -518,6 +532,9 @@ fn longest(trace: &Trace) -> Duration {
 /// A ledger, and who is told how far the simulation is.
 struct Watched<'a> {
     ledger: Ledger,
+    /// Of Ballast alone, and where there are servers.
+    members: Option<Members>,
+    curve: &'a Curve,
     tell: &'a dyn Fn(usize),
     /// How often it was told, and when it is the next time.
     times: usize,
@@ -531,6 +548,12 @@ impl Watcher for Watched<'_> {
             self.next = self.next + STRIDE;
             self.times += 1;
             (self.tell)(1);
+        }
+    }
+
+    fn members(&mut self, at: Moment, draws: &[Watts]) {
+        if let Some(members) = &mut self.members {
+            members.see(at, draws, self.curve.knows(at.since_start()));
         }
     }
 
@@ -622,9 +645,12 @@ impl Job<'_> {
         let counts = Moment::after_start(part.counts);
         let shift = seconds(self.local.rem_euclid(24 * 3600));
         let ledger = Ledger::new(self.curve.clone(), shift, counts, reach, known::eyes(site));
-        let mut watched = Watched { ledger, tell, times: 0, next: start + STRIDE };
+        let members = Members::of(site, counts).filter(|_| habit.is_none());
+        let mut watched =
+            Watched { ledger, members, curve: self.curve, tell, times: 0, next: start + STRIDE };
         replay.watch(part.counts.saturating_sub(part.begins), &mut watched);
         let before = (replay.commands(), replay.turns());
+        let work = replay.work();
         replay.watch(part.ends.saturating_sub(part.counts), &mut watched);
         tell(strides(&part).saturating_sub(watched.times));
         let (starts, sleeps) = replay.turns();
@@ -632,15 +658,24 @@ impl Job<'_> {
             commands: replay.commands() - before.0,
             starts: starts - before.1.0,
             sleeps: sleeps - before.1.1,
+            classes: watched
+                .members
+                .take()
+                .map(|members| members.close(&work, &replay.work()))
+                .unwrap_or_default(),
             ..watched.ledger.close()
         })
     }
 }
 
-/// How miners would stand in a surplus that has been there for a while: as many awake as it can carry, at equal parts.
+/// How miners would stand in a surplus that has been there for a while: as many awake as it can carry beside the servers, at equal
+/// parts. Servers are at work and without a cap.
 fn initial(site: &Site, surplus: Watts) -> Vec<Initial> {
-    let (mut least, mut most, mut awake) = (Watts::ZERO, Watts::ZERO, 0);
-    for miner in &site.miners {
+    let is_miner = |member: &&Miner| member.class == LoadClass::Miner;
+    let servers: Watts = site.miners.iter().filter(|one| !is_miner(one)).map(Miner::maximum).sum();
+    let surplus = (surplus - servers).at_least_zero();
+    let (mut least, mut most, mut awake) = (Watts::ZERO, Watts::ZERO, 0_usize);
+    for miner in site.miners.iter().filter(is_miner) {
         if least + miner.minimum() > surplus {
             break;
         }
@@ -649,9 +684,15 @@ fn initial(site: &Site, surplus: Watts) -> Vec<Initial> {
         awake += 1;
     }
     let fraction = surplus.ratio(most).unwrap_or(0.0).clamp(0.0, 1.0);
-    (0..site.miners.len())
-        .map(|at| if at < awake { Initial::Hashing { fraction } } else { Initial::Asleep })
-        .collect()
+    let begins = |member: &Miner| {
+        if member.class != LoadClass::Miner {
+            return Initial::Hashing { fraction: 1.0 };
+        }
+        let runs = awake > 0;
+        awake = awake.saturating_sub(1);
+        if runs { Initial::Hashing { fraction } } else { Initial::Asleep }
+    };
+    site.miners.iter().map(begins).collect()
 }
 
 #[cfg(test)]

@@ -58,9 +58,9 @@ pub fn report(simulation: &Simulation) -> String {
     lines.push(String::new());
     lines.push(row("", s, |way| way.name.to_owned()));
     lines.push(row("taken of what can be, %", s, |way| percent(way.captured_share, 1)));
-    let unit = Unit::of(s);
-    let energy = |watt_hours: f64| unit.text(watt_hours);
-    let unit = unit.name();
+    let scale = Unit::of(s);
+    let energy = |watt_hours: f64| scale.text(watt_hours);
+    let unit = scale.name();
     lines.push(row(&format!("taken, {unit}"), s, |way| energy(way.account.captured_watt_hours)));
     lines.push(row("a miner runs, h", s, |way| format!("{:.2}", way.account.running_hours)));
     lines.push(row("import added, % of surplus", s, |way| percent(way.import_share, 2)));
@@ -81,6 +81,7 @@ pub fn report(simulation: &Simulation) -> String {
     if s.ways.iter().any(|way| way.left_after_power.is_some()) {
         lines.push(row("  after power, $", s, |way| dollars(way.left_after_power)));
     }
+    classes(&mut lines, s, scale);
     lines.push(String::new());
     for way in s.ways.iter().skip(1) {
         wrap(&mut lines, &format!("{}: {}", way.name, way.what));
@@ -98,6 +99,28 @@ pub fn report(simulation: &Simulation) -> String {
     let mut text = lines.join("\n");
     text.push('\n');
     text
+}
+
+/// What each class came to, where there are servers.
+fn classes(lines: &mut Vec<String>, simulation: &Simulation, unit: Unit) {
+    if simulation.classes.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    let drew = format!("drew, {}", unit.name());
+    // As wide as the rows below it.
+    lines.push(format!("BY CLASS (Ballast)       members{drew:>12}  of full, %  at work, %     work, %"));
+    for class in &simulation.classes {
+        lines.push(format!(
+            "{:<22}{:>10}{:>12}{:>12}{:>12}{:>12}",
+            class.class,
+            class.members,
+            unit.text(class.watt_hours),
+            percent(class.of_full_share, 1),
+            percent(class.at_work_share, 1),
+            percent(class.work_share, 1)
+        ));
+    }
 }
 
 fn row(name: &str, simulation: &Simulation, value: impl Fn(&Way) -> String) -> String {

@@ -75,8 +75,8 @@ impl HttpBody for Feed {
 /// What is going on, as it changes: server-sent events `roster` and `frame`
 ///
 /// `roster` comes first, unless the parameter `roster` names the present generation, and again when the configuration was read
-/// anew: `generation`, `states`, `miners` as `[name, position of the circuit, driver, nameplate in watts]`, `circuits` with `name`
-/// and `parent` as a position. `frame` comes after each cycle, once a second at the most: `at` in milliseconds since 1970 (UTC),
+/// anew: `generation`, `states`, `miners` as `[name, position of the circuit, driver, nameplate in watts]`, `servers` as `[position,
+/// class]` where there are any, `circuits` with `name` and `parent` as a position. `frame` comes after each cycle, once a second at the most: `at` in milliseconds since 1970 (UTC),
 /// `generation`, `status` as `GET /api/v1/status` gives it, how many `alarms` are raised by severity (`null` where nobody looks), and
 /// `miners` with `whole` and `rows` of `[position, position of the
 /// state, draw in watts, told watts, mark]`. Told is `null` where nothing was told and -1 for sleep; the mark is 1 for a fault and

@@ -24,7 +24,7 @@ use super::{Api, Need, Peer};
 use crate::clock::{self, Moment};
 use crate::control::decision::MinerState;
 use crate::control::frame::Frame;
-use crate::control::site::{CircuitId, MinerId, Site};
+use crate::control::site::{CircuitId, LoadClass, MinerId, Site};
 use crate::history;
 use crate::metrics::{Exporter, Here, Known, Speaker, explain};
 use crate::token::Unknown;
@@ -289,24 +289,26 @@ pub(super) struct Miners {
     miners: Vec<Miner>,
 }
 
-/// Miners, by state, circuit and name, page by page
+/// Miners, by state, class, circuit and name, page by page
 #[utoipa::path(
     get, path = "/api/v1/miners", tag = "site", security((), ("bearer" = [])),
     params(
         ("offset" = Option<u32>, Query, maximum = 100000, description = "so many are left out"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "so many at the most; 100 without it"),
         ("state" = Option<String>, Query, description = "those in this state, such as asleep"),
+        ("class" = Option<String>, Query, description = "those of this class, such as throttle"),
         ("circuit" = Option<String>, Query, description = "those on this circuit or below it"),
         ("search" = Option<String>, Query, max_length = 128, description = "those whose name or driver has this in it")
     ),
     responses((status = 200, description = "the miners, in the order of the configuration", body = Miners), ReadErrors)
 )]
 async fn some_miners(State(reads): State<Reads>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answered {
-    let query = Query::read(query.as_deref(), &["offset", "limit", "state", "circuit", "search"])?;
+    let query = Query::read(query.as_deref(), &["offset", "limit", "state", "class", "circuit", "search"])?;
     let offset = query.whole("offset", 0, MOST_OFFSET)?.unwrap_or(0);
     let limit = query.whole("limit", 1, MOST_MINERS)?.unwrap_or(SOME_MINERS);
     let (frame, now) = reads.frame()?;
     let state = query.text("state").map(state_of).transpose()?;
+    let class = query.text("class").map(class_of).transpose()?;
     let circuit = query.text("circuit").map(|name| circuit_of(&frame.site, name)).transpose()?;
     let search = query.text("search").unwrap_or("");
     if search.len() > LONGEST_SEARCH {
@@ -320,6 +322,7 @@ async fn some_miners(State(reads): State<Reads>, RawQuery(query): RawQuery, head
             return false;
         };
         state.is_none_or(|state| outcome.state == state)
+            && class.is_none_or(|class| its.class == class)
             && below.as_ref().is_none_or(|below| below.get(its.circuit.0) == Some(&true))
             && (search.is_empty()
                 || its.name.to_lowercase().contains(&search)
@@ -335,6 +338,13 @@ fn state_of(word: &str) -> Result<MinerState, Problem> {
     MinerState::ALL.into_iter().find(|state| state.name() == word).ok_or_else(|| {
         let names: Vec<&str> = MinerState::ALL.iter().map(|state| state.name()).collect();
         bad(format!("there is no state `{}`", shorten(word)), format!("there are {}", names.join(", ")))
+    })
+}
+
+fn class_of(word: &str) -> Result<LoadClass, Problem> {
+    LoadClass::ALL.into_iter().find(|class| class.name() == word).ok_or_else(|| {
+        let names = LoadClass::ALL.map(LoadClass::name).join(", ");
+        bad(format!("there is no class `{}`", shorten(word)), format!("there are {names}"))
     })
 }
 

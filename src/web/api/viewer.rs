@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::clock::{self, Moment};
 use crate::control::decision::MinerState;
 use crate::control::frame::Frame;
-use crate::control::site::{CircuitId, MinerId, Site};
+use crate::control::site::{CircuitId, LoadClass, MinerId, Site};
 use crate::control::snapshot::{Activity, MinerInput, Target};
 use crate::metrics::{Exporter, Present};
 use crate::web::status::status_of;
@@ -78,6 +78,9 @@ struct Roster<'r> {
     generation: &'r str,
     states: [&'static str; 8],
     miners: Vec<(&'r str, usize, &'static str, f64)>,
+    /// Of those that are no miners, the position and the class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<(usize, &'static str)>,
     circuits: Vec<RosterCircuit<'r>>,
 }
 
@@ -96,6 +99,13 @@ fn roster(generation: &str, site: &Site) -> Result<String, serde_json::Error> {
             .miners
             .iter()
             .map(|miner| (miner.name.as_str(), miner.circuit.0, miner.driver, miner.nameplate.get().round()))
+            .collect(),
+        servers: site
+            .miners
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.class != LoadClass::Miner)
+            .map(|(at, member)| (at, member.class.name()))
             .collect(),
         circuits: site
             .circuits

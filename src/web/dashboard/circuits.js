@@ -2,7 +2,7 @@
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
-import { STOPS, interlockOf, isOver, lockWords } from "./why.js";
+import { STOPS, drawn, interlockOf, isOver, lockWords } from "./why.js";
 
 const closed = new Set();
 let first = true;
@@ -85,8 +85,9 @@ export function render(cycle, fleet, now) {
 		show(cells.held, may < full * 0.999);
 		const over = isOver(circuit.shortfall_watts, circuit.miners_watts);
 		cells.bar.classList.toggle("over", over);
-		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}`);
+		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}${circuit.classes ? `; ${drawn(circuit.classes)}` : ""}`);
 		text(cells.draw, power(circuit.miners_watts));
+		attribute(cells.draw, "title", drawn(circuit.classes) || null);
 		text(cells.may, may >= full * 0.999 ? "all" : power(circuit.budget_watts));
 		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
 		// Whether another circuit than the root has a meter is not told: without a value it may have none.

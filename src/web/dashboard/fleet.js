@@ -29,6 +29,11 @@ export class Fleet {
 			this.circuit[index] = circuit;
 			this.nameplate[index] = watts ?? NaN;
 		});
+		this.kind = {};
+		for (const [index, kind] of roster.servers ?? []) {
+			this.kind[index] = kind;
+			this.lower[index] += ` ${kind}`;
+		}
 		// What hangs on each circuit, itself included, and the nameplates of all miners there.
 		this.below = this.circuits.map(() => new Set());
 		this.capacity = new Float64Array(this.circuits.length);
@@ -79,6 +84,15 @@ export class Fleet {
 		}
 	}
 
+	kindOf(index) {
+		return this.kind[index] ?? "miner";
+	}
+
+	// The name, and the class of a server.
+	title(index) {
+		return this.names[index] + (index in this.kind ? ` (${this.kind[index]})` : "");
+	}
+
 	stateName(index) {
 		return this.states[this.state[index]] ?? "unknown";
 	}
@@ -108,14 +122,14 @@ export class Fleet {
 	}
 
 	// Which miners a filter lets through, as a byte for each.
-	matches({ words, states, circuit }, into = new Uint8Array(this.count)) {
+	matches({ words, states, circuit, kind }, into = new Uint8Array(this.count)) {
 		const wanted = words.trim().toLowerCase();
 		const set = circuit < 0 ? null : this.below[circuit];
 		const every = states.size === 0;
 		const passes = this.states.map((name) => every || states.has(name));
 		let count = 0;
 		for (let index = 0; index < this.count; index += 1) {
-			const fits = (passes[this.state[index]] || (this.work[index] && states.has(WORK))) && (!set || set.has(this.circuit[index])) && (!wanted || this.lower[index].includes(wanted));
+			const fits = (passes[this.state[index]] || (this.work[index] && states.has(WORK))) && (!set || set.has(this.circuit[index])) && (!kind || kind === this.kindOf(index)) && (!wanted || this.lower[index].includes(wanted));
 			into[index] = fits ? 1 : 0;
 			count += fits ? 1 : 0;
 		}

@@ -111,7 +111,7 @@ export class MinerList {
 			row.node.tabIndex = at === this.focus ? 0 : -1;
 			setSign(row.picture, fleet.work[index] ? `${state} ${WORK}` : state, colour);
 			text(row.words, `${stateOf(state).words}${fleet.work[index] ? ", in maintenance" : ""}`);
-			text(row.cells[1], fleet.names[index]);
+			text(row.cells[1], fleet.title(index));
 			text(row.cells[2], fleet.circuits[fleet.circuit[index]]?.name ?? UNKNOWN);
 			text(row.cells[3], fleet.draws(index));
 			text(row.cells[4], fleet.sleeps(index) ? "sleep" : Number.isNaN(fleet.told[index]) ? "nothing yet" : power(fleet.told[index]));

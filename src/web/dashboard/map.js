@@ -2,7 +2,7 @@
 
 import { announce, el, text } from "./dom.js";
 import { power } from "./format.js";
-import { LEVELS, colours, drawState, stateOf } from "./states.js";
+import { LEVELS, colours, drawState, notch, stateOf } from "./states.js";
 
 const GAP = 14; // between groups, in CSS pixels
 const LABEL = 18; // the height of a group's name
@@ -177,6 +177,11 @@ export class MinerMap {
 		}
 	}
 
+	notch(index) {
+		const [x, y] = [0, 1].map((at) => Math.round(this.place[index * 2 + at] * this.scale));
+		notch(this.context, x, y, this.pixels, this.fleet.kindOf(index), this.colour);
+	}
+
 	draw() {
 		if (!this.fit) return;
 		this.late = !this.shown;
@@ -191,6 +196,7 @@ export class MinerMap {
 			this.copy(look, all, width, Math.round(place[index * 2 + 1] * scale) * width + Math.round(place[index * 2] * scale));
 		}
 		context.putImageData(image, 0, 0);
+		for (const index in this.fleet.kind) this.notch(index);
 		context.font = `${12 * scale}px ${getComputedStyle(document.body).fontFamily}`;
 		context.fillStyle = this.colour("--muted");
 		const wide = this.fit.columns * this.fit.cell;
@@ -212,6 +218,7 @@ export class MinerMap {
 			this.drawn[index] = this.look(index);
 			this.copy(this.drawn[index], new Uint32Array(this.one.data.buffer), this.pixels, 0);
 			this.context.putImageData(this.one, Math.round(this.place[index * 2] * this.scale), Math.round(this.place[index * 2 + 1] * this.scale));
+			this.notch(index);
 		}
 		if (!this.tip.hidden && this.tipFor >= 0) this.fillTip(this.tipFor);
 	}
@@ -268,7 +275,7 @@ export class MinerMap {
 	describe(index) {
 		const { fleet } = this;
 		const told = fleet.sleeps(index) ? ", told to sleep" : Number.isFinite(fleet.told[index]) ? `, told ${power(fleet.told[index])}` : "";
-		return `${fleet.names[index]} · ${stateOf(fleet.stateName(index)).words}${fleet.work[index] ? ", in maintenance" : ""} · draws ${fleet.draws(index)}${told}`;
+		return `${fleet.title(index)} · ${stateOf(fleet.stateName(index)).words}${fleet.work[index] ? ", in maintenance" : ""} · draws ${fleet.draws(index)}${told}`;
 	}
 
 	move(index, speak) {

@@ -6,9 +6,9 @@ import { UNKNOWN, hashrate, known, power } from "./format.js";
 import { MinerList } from "./list.js";
 import { MinerMap } from "./map.js";
 import { circuitOptions } from "./moves.js";
-import { WORK, paintSign, sign, stateOf } from "./states.js";
+import { KINDS, WORK, paintSign, sign, stateOf } from "./states.js";
 
-const filter = { words: "", states: new Set(), circuit: -1 };
+const filter = { words: "", states: new Set(), circuit: -1, kind: "" };
 let fleet = null;
 let map = null;
 let list = null;
@@ -30,6 +30,10 @@ export function build(actions) {
 		filter.circuit = Number(event.target.value);
 		apply();
 		counts();
+	});
+	$("kind").addEventListener("change", (event) => {
+		filter.kind = event.target.value;
+		apply();
 	});
 	$("as-map").addEventListener("click", () => view(false));
 	$("as-list").addEventListener("click", () => view(true));
@@ -53,6 +57,11 @@ export function setFleet(next) {
 	filter.circuit = where === null ? -1 : fleet.circuits.findIndex((circuit) => circuit.name === where);
 	$("where").replaceChildren(el("option", { value: "-1" }, "All circuits"),
 		...circuitOptions(fleet, ({ index }) => index).map(([value, words]) => el("option", { value, selected: value === filter.circuit }, words)));
+	const servers = Object.keys(fleet.kind).length > 0;
+	show($("kind"), servers);
+	show($("notches"), servers);
+	if (!servers) filter.kind = "";
+	$("kind").replaceChildren(...["", ...KINDS].map((kind) => el("option", { value: kind, selected: kind === filter.kind }, kind || "All classes")));
 	filter.states = new Set([...filter.states].filter((name) => name === WORK || fleet.states.includes(name)));
 	const order = fleet.states.map((name, index) => ({ name, index })).sort((a, b) => stateOf(b.name).rank - stateOf(a.name).rank);
 	order.push({ name: WORK, index: -1 });
@@ -71,7 +80,7 @@ export function setFleet(next) {
 	apply();
 }
 
-const filtered = () => filter.words.trim() !== "" || filter.states.size > 0 || filter.circuit >= 0;
+const filtered = () => filter.words.trim() !== "" || filter.states.size > 0 || filter.circuit >= 0 || filter.kind !== "";
 
 function apply() {
 	if (!fleet) return;
@@ -165,6 +174,8 @@ function fillDetails(name, answer) {
 		["Told", told], ["Hashrate", hashrate(miner.hashrate_hashes_per_second)], ["Nameplate", index >= 0 && known(fleet.nameplate[index]) ? power(fleet.nameplate[index]) : UNKNOWN],
 		["Answers", miner.up === null || miner.up === undefined ? UNKNOWN : miner.up ? "yes" : "no"], ["Circuit", miner.circuit], ["Driver", miner.driver],
 	];
+	if (miner.class !== "miner") rows.push(["Class", miner.class + (miner.pause ? `, ${miner.pause}` : "")]);
+	if (known(miner.contract_watts)) rows.push(["Keeps by contract", power(miner.contract_watts)]);
 	keyed(facts, rows, ([key]) => key, ([key]) => el("div", {}, el("dt", {}, key), el("dd")), (node, [, value]) => text(node.lastChild, value));
 	const list_ = acts(name);
 	const made = list_.map(([label]) => label).join("\n");

@@ -97,6 +97,14 @@ export function drawState(context, x, y, size, name, colour, level = LEVELS - 1,
 	context.restore();
 }
 
+export const KINDS = ["miner", "interruptible", "throttle", "guaranteed"];
+
+// Notches in the lower edge of a server's sign: the later its class gives power up, the more.
+export function notch(context, x, y, size, kind, colour) {
+	context.fillStyle = colour("--panel");
+	for (let at = KINDS.indexOf(kind); at > 0; at -= 1) context.fillRect(x + size * (at / 4 - 0.07), y + size * 0.6, size * 0.14, size * 0.4);
+}
+
 function polygon(context, points) {
 	context.beginPath();
 	points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));

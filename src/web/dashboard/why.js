@@ -41,7 +41,19 @@ export function sentence(status, counts = {}) {
 	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
 	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(held(cycle, false))}`;
 	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(fleet, counts)}.`;
-	return capital(held(cycle, true).slice(0, -1) + but(fleet, counts)) + ".";
+	return capital(held(cycle, true).slice(0, -1) + gives(cycle) + but(fleet, counts)) + ".";
+}
+
+// What each class draws; nothing where there are no servers.
+export const drawn = (classes = []) => (classes.some((one) => one.class !== "miner") ? classes.map((one) => `${one.class} ${power(one.power_watts)}${one.paused ? ` (${one.paused} paused)` : ""}`).join(", ") : "");
+
+// Which class gives where something holds the fleet back, and which cannot any more.
+function gives({ classes, binding }) {
+	if (!drawn(classes) || binding.source === "fleet-maximum") return "";
+	const next = classes.findIndex((one) => one.sheddable_watts >= 1);
+	if (next < 0) return "; no class can give more";
+	const spent = classes.slice(0, next).map((one) => one.class).join(" and ");
+	return `; ${spent ? `${spent} can give no more, ` : ""}${classes[next].class} gives ${spent ? "next" : "first"}, up to ${power(classes[next].sheddable_watts)}`;
 }
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
@@ -193,7 +205,7 @@ export function render(status, counts, works) {
 	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
 	set("surplus", powerParts(surplus), known(surplus) ? used : "without its meter nobody knows");
 	const over = isOver(fleet.shortfall_watts, fleet.power_watts);
-	set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : `target ${power(fleet.target_watts)}`, over ? "critical" : null);
+	set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`, over ? "critical" : null);
 	const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;
 	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
 	const root = cycle.circuits[0];

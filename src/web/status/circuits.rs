@@ -4,9 +4,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Moment;
+use crate::control::classes::{ClassSum, by_circuit};
 use crate::control::decision::{BreakerState, Source};
 use crate::control::frame::{Frame, circuit_power};
-use crate::control::site::{CircuitId, Site};
+use crate::control::site::{CircuitId, LoadClass, Site};
 use crate::control::stop::StopState;
 use crate::metrics::{Speaker, Told, circuit_name, source_label};
 
@@ -45,6 +46,40 @@ pub struct Circuit {
     pub cap: EffectiveCap,
     /// Every limit that acts here.
     pub limits: Vec<CircuitLimit>,
+    /// Its members by class, the first to give power up first; absent where all of them are miners.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Class>,
+}
+
+/// The members of a class together.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Class {
+    /// `miner`, `interruptible`, `throttle` or `guaranteed`.
+    #[schema(example = "throttle")]
+    pub class: &'static str,
+    /// How many members.
+    pub members: u64,
+    /// Estimated draw.
+    pub power_watts: f64,
+    /// Settled draw at their setpoints.
+    pub setpoint_watts: f64,
+    /// What they would still give up if all were told the lowest that breaks no contract; nothing of whoever does not answer.
+    pub sheddable_watts: f64,
+    /// How many servers of it are paused.
+    pub paused: u64,
+}
+
+impl From<&ClassSum> for Class {
+    fn from(sum: &ClassSum) -> Self {
+        Self {
+            class: sum.class.name(),
+            members: sum.members,
+            power_watts: sum.draw.get(),
+            setpoint_watts: sum.setpoint.get(),
+            sheddable_watts: sum.sheddable.get(),
+            paused: sum.paused,
+        }
+    }
 }
 
 /// What an interlock goes by.
@@ -101,9 +136,9 @@ pub struct CircuitLimit {
 
 /// All circuits of a frame.
 pub(in crate::web) fn circuits(frame: &Frame, now: Moment, speaker: &Speaker<'_>) -> Vec<Circuit> {
-    (0..frame.site.circuits.len())
-        .filter_map(|index| circuit(frame, CircuitId(index), now, speaker))
-        .collect()
+    let sums = by_circuit(frame);
+    let each = sums.iter().enumerate();
+    each.filter_map(|(index, sums)| one(frame, CircuitId(index), now, speaker, sums)).collect()
 }
 
 /// One of them.
@@ -112,6 +147,16 @@ pub(in crate::web) fn circuit(
     id: CircuitId,
     now: Moment,
     speaker: &Speaker<'_>,
+) -> Option<Circuit> {
+    one(frame, id, now, speaker, by_circuit(frame).get(id.0)?)
+}
+
+fn one(
+    frame: &Frame,
+    id: CircuitId,
+    now: Moment,
+    speaker: &Speaker<'_>,
+    sums: &[ClassSum],
 ) -> Option<Circuit> {
     let site = &frame.site;
     let (circuit, outcome) = (site.circuits.get(id.0)?, frame.decision.circuits.get(id.0)?);
@@ -149,5 +194,10 @@ pub(in crate::web) fn circuit(
                 acts: limit.acts,
             })
             .collect(),
+        classes: match sums {
+            [] => Vec::new(),
+            [only] if only.class == LoadClass::Miner => Vec::new(),
+            sums => sums.iter().map(Class::from).collect(),
+        },
     })
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Moment;
+use crate::control::classes::{Pause, pause};
 use crate::control::frame::{Frame, fresh_measure, fresh_power, fresh_status, meter_input, meter_up};
 use crate::control::measure::Measure;
 use crate::control::site::{Combination, Interlock, MeterId, MinerId, Site};
@@ -57,6 +58,12 @@ pub struct Miner {
     /// Who gives power up before whom: `miner`, `interruptible`, `throttle`, `guaranteed`, the first of these first.
     #[schema(example = "miner")]
     pub class: &'static str,
+    /// What it keeps by contract, except where people or wires are in danger; absent where nothing was agreed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract_watts: Option<f64>,
+    /// `running`, `pausing` or `paused`, of a server that may be paused; absent of all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<&'static str>,
     /// How it is counted.
     pub state: &'static str,
     /// Whether it answers; `null` before it was asked.
@@ -135,6 +142,8 @@ pub(in crate::web) fn miner(frame: &Frame, id: MinerId, now: Moment) -> Option<M
         circuit: circuit_name(site, miner.circuit).to_owned(),
         driver: miner.driver,
         class: miner.class.name(),
+        contract_watts: miner.contract.map(|contract| contract.get()),
+        pause: pause(miner, outcome).map(Pause::name),
         state: outcome.state.name(),
         up: match input.contact {
             Contact::Pending => None,

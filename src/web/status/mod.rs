@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Moment;
+use crate::control::classes::by_class;
 use crate::control::decision::{Mode, Source};
 use crate::control::frame::Frame;
 use crate::control::signal::SourceState;
@@ -20,7 +21,7 @@ use crate::metrics::{
 use crate::signal::status::SourceStatus;
 use crate::units::Watts;
 
-pub use circuits::Circuit;
+pub use circuits::{Circuit, Class};
 pub(super) use circuits::{circuit, circuits};
 pub use devices::{Meter, Miner};
 pub(super) use devices::{meters, miner, miners};
@@ -111,6 +112,8 @@ pub struct Cycle {
     pub fleet: Fleet,
     /// Number of miners by state.
     pub miners_by_state: BTreeMap<&'static str, u64>,
+    /// The members by class, the first to give power up first.
+    pub classes: Vec<Class>,
     /// Energy since the start.
     pub energy: Energy,
     /// All circuits.
@@ -293,6 +296,7 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
             }),
         },
         miners_by_state: by_state.map(|(state, count)| (state.name(), count)).collect(),
+        classes: by_class(frame).iter().map(Class::from).collect(),
         energy: Energy {
             surplus_joules: energy.surplus.get(),
             captured_joules: energy.captured.get(),
