@@ -139,7 +139,7 @@ fn list(data: &Value) -> Admitted {
     let partner = Partner::new("acme-1");
     let event = event(7, NOW, &json!(partner.sign(data)));
     match look(&mut gate(), &partner.keys, &event) {
-        Ok(Answer::Targets(list)) => list,
+        Ok(Answer::New(list)) => list,
         other => panic!("{other:?}"),
     }
 }
@@ -310,7 +310,7 @@ fn list_of(data: &Value) -> Admitted {
     let partner = Partner::new("acme-1");
     let event = event(rand::random::<u64>().into(), NOW, &json!(partner.sign(data)));
     match look(&mut gate(), &partner.keys, &event) {
-        Ok(Answer::Targets(list)) => list,
+        Ok(Answer::New(list)) => list,
         other => panic!("{other:?}"),
     }
 }
