@@ -108,7 +108,7 @@ pub(super) fn read_infra(
     let resources = circuits(table, context, place, &RESOURCES);
     let seconds = Duration::from_secs;
     let applied_within = table.time("applied_within", seconds(5), seconds(600));
-    if !table.has("resources") {
+    if resources.as_ref().is_some_and(BTreeMap::is_empty) {
         table.report().error(
             table.span(),
             format!("{} has no `resources`", table.title()),
@@ -459,10 +459,14 @@ mod tests {
     use crate::config::{Options, Secrets, parse};
 
     fn errors(section: &str) -> String {
+        errors_of("dsx-flex", section)
+    }
+
+    fn errors_of(kind: &str, section: &str) -> String {
         let text = format!(
             "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"9 kW\"\n[circuits.hall]\nparent = \"pcc\"\n\
              [limits.rating]\ncircuit = \"pcc\"\nminers = \"2.5 kW\"\nclass = \"safety\"\n[groups.a]\ndriver = \"luxos\"\nmodel = \
-             \"s19k-pro\"\ncircuit = \"hall\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"dsx-flex\"\nfail_safe = \"1 kW\"\n{section}"
+             \"s19k-pro\"\ncircuit = \"hall\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"{kind}\"\nfail_safe = \"1 kW\"\n{section}"
         );
         let options = Options { secrets: Secrets::Skip, ..Options::default() };
         match parse(&text, Path::new("site.toml"), &options) {
@@ -506,5 +510,30 @@ mod tests {
             let told = errors(&section);
             assert!(told.contains(words) && !told.contains("hunter2"), "{section}: {told}");
         }
+    }
+
+    #[test]
+    fn the_role_of_infra_has_keys_of_its_own_and_every_mistake_is_told() {
+        let sound = SOUND
+            .replace("partner = \"acme\"", "agent = \"maxlps\"\nresources = { node-1 = \"hall\" }")
+            .replace("partner_keys_url", "agent_keys_url");
+        assert_eq!(errors_of("dsx-flex-infra", &sound), "");
+        let resources = |table: &str| sound.replace("{ node-1 = \"hall\" }", table);
+        for (section, words) in [
+            (sound.replace("agent = \"maxlps\"\n", ""), "has no `agent`"),
+            (sound.replace("agent_keys_url", "agent_key"), "has no `agent_keys`"),
+            (sound.replace("resources", "resource"), "has no `resources`"),
+            (resources("{ node-1 = \"hal\" }"), "there is no circuit `hal`"),
+            (resources("{ a = \"hall\", b = \"hall\" }"), "has another name already"),
+            (format!("{}circuit = \"hall\"\n", resources("{ a = \"pcc\" }")), "is not below"),
+            (format!("{sound}feeds = {{ a = \"hall\" }}\n"), "unknown key `feeds`"),
+            (format!("{sound}status_every = \"30s\"\n"), "unknown key `status_every`"),
+            (format!("{sound}applied_within = \"1s\"\n"), "`applied_within`"),
+        ] {
+            let told = errors_of("dsx-flex-infra", &section);
+            assert!(told.contains(words), "{section}: {told}");
+        }
+        let told = errors(&format!("{SOUND}resources = {{ a = \"hall\" }}\n"));
+        assert!(told.contains("unknown key `resources`"), "{told}");
     }
 }

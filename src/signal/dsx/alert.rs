@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::breach::Status;
 use super::message::{Fault, LONGEST_NAME, instant, is_uuid, power, text, wrong};
-use crate::control::signal::Wall;
+use crate::control::signal::{SourceState, Wall};
 use crate::line::is_line;
 use crate::units::Watts;
 
@@ -109,6 +109,28 @@ pub struct State {
     pub at: Wall,
     /// Each of them meets its target, by the agent's word.
     pub compliant: bool,
+}
+
+/// What a status says of whether the agent is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Nothing: something that it said was missed, and more may be drawn than it allows.
+    Nothing,
+    /// It lives.
+    Sign,
+    /// It lives, and what it said before is all that it wants: where it was lost, or is in doubt, that gives control back.
+    Control,
+}
+
+impl State {
+    /// What it means for a source that stands there; `missed` tells that something of what the agent said is known to be missed.
+    pub fn means(self, missed: bool, known: Option<SourceState>) -> Life {
+        match (missed, known) {
+            (true, _) if !self.compliant => Life::Nothing,
+            (false, Some(SourceState::Controlled | SourceState::Limited)) => Life::Sign,
+            _ => Life::Control,
+        }
+    }
 }
 
 /// The data of a `grid.powerbreach.alert.v1`.

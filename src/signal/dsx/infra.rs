@@ -1,21 +1,20 @@
 //! The role of infra: hears a foreign agent, makes limits of its hints, and tells it what became of each.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use rumqttc::{QoS, SubscribeFilter};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use super::admit::{Admitted, Answer, FromAgent, Gate, Refused};
-use super::alert::{Alert, State};
+use super::alert::{Alert, Life, State};
 use super::jws::KeySet;
 use super::message::{Sent, Trace};
 use super::post::{self, Post, Role};
 use super::settings::InfraSettings;
-use super::shed::{Outcome, Report, Shed, Surroundings, judge, order, reverted, split};
+use super::shed::{Outcome, Plan, Report, Surroundings, reverted, split};
 use crate::control::frame::Frame;
-use crate::control::signal::{Order, SourceState, Wall};
+use crate::control::signal::{Order, Wall};
 use crate::control::site::{CircuitId, Scope};
 use crate::signal::{Answer as DeskAnswer, Context, List};
 
@@ -91,22 +90,19 @@ impl Role for Infra {
     }
 }
 
-/// The agent lives. Where it was lost, or not heard yet, that gives control back: all that it said before is known. Where some of it is not, the
-/// status must say besides that nothing is exceeded.
+/// The agent lives, and says how its feeds stand.
 async fn lives(post: &mut Post, state: State) {
     let (desk, source) = (post.context.desk.clone(), post.context.source);
-    let missed = desk.is_missed(source);
-    if missed && !state.compliant {
-        return;
-    }
     let known = desk.view(source).map(|view| view.state);
-    if !missed && matches!(known, Some(SourceState::Controlled | SourceState::Limited)) {
-        desk.heartbeat(source);
-        return;
-    }
-    let Some(standing) = post.standing() else { return };
-    if hand_over(post, standing.orders).await.is_none() {
-        debug!(source = &*post.context.name, "the configuration was read anew without this source");
+    match state.means(desk.is_missed(source), known) {
+        Life::Nothing => {}
+        Life::Sign => desk.heartbeat(source),
+        Life::Control => {
+            let Some(standing) = post.standing() else { return };
+            if hand_over(post, standing.orders).await.is_none() {
+                debug!(source = &*post.context.name, "the configuration was read anew without this source");
+            }
+        }
     }
 }
 
@@ -141,7 +137,7 @@ impl Infra {
     async fn shed(&mut self, post: &mut Post, alert: &Alert, (id, sent): (&str, Wall), trace: Option<Trace>) {
         let desk = post.context.desk.clone();
         let Some(standing) = post.standing() else { return };
-        let mut judged: Vec<Result<Shed, String>> = {
+        let mut plan = {
             let believed = |circuit: CircuitId, scope: Scope| desk.believed(circuit, scope);
             let around = Surroundings {
                 resources: &self.settings.resources,
@@ -149,37 +145,26 @@ impl Infra {
                 scope: post.context.place.scope,
                 believed: &believed,
             };
-            alert.hints.iter().map(|hint| judge(hint, &around)).collect()
+            Plan::of(alert, (id, sent.min(desk.wall())), standing.orders.clone(), &around)
         };
-        let sheds: Vec<Shed> = judged.iter().filter_map(|judged| judged.as_ref().ok().copied()).collect();
-        let begins = sent.min(desk.wall());
-        let mut names: Vec<Option<Arc<str>>> = Vec::with_capacity(judged.len());
-        let mut orders = Vec::new();
-        for (number, (hint, judged)) in alert.hints.iter().zip(&judged).enumerate() {
-            let made = judged.as_ref().ok().map(|shed| order((id, number), alert, hint, shed, begins));
-            names.push(made.as_ref().map(|order| order.id.clone()));
-            orders.extend(made);
-        }
-        let (left, _) = split(standing.orders.clone(), alert, false, &sheds);
-        orders.extend(left);
-        if !standing.has_room_for(&orders) {
+        if !standing.has_room_for(&plan.orders) {
             post.miss("an alert is refused: too much of those before it has not ended yet").await;
             return;
         }
+        let orders = std::mem::take(&mut plan.orders);
+        let caps = orders.len();
         let Some(answers) = hand_over(post, orders).await else { return };
-        // What the desk refuses does not act, whatever was judged before.
-        for (judged, name) in judged.iter_mut().zip(&names) {
-            let own = answers.iter().find(|answer| Some(&answer.id) == name.as_ref());
-            if let Some(refusal) = own.and_then(|answer| answer.outcome.as_ref().err()) {
+        for answer in answers {
+            if let Err(refusal) = answer.outcome {
                 warn!(source = &*post.context.name, "a hint is not carried out: {refusal}");
-                *judged = Err(refusal.to_string());
+                plan.refuse(&answer.id, &refusal.to_string());
             }
         }
         info!(
             source = &*post.context.name,
             breach = alert.breach,
             feed = alert.feed,
-            limits = sheds.len(),
+            caps,
             hints = alert.hints.len(),
             "an alert of the agent is in force: {:?}",
             alert.status
@@ -191,7 +176,7 @@ impl Infra {
         {
             oldest.close();
         }
-        self.reports.push_back(Report::new(alert, trace, judged, times));
+        self.reports.push_back(Report::new(alert, trace, plan.judged(), times));
         self.settle(post);
     }
 

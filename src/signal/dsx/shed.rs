@@ -10,6 +10,7 @@
 //! disk. The hints of a feed add up until its breach is over; a newer one for the same circuit takes the place of the older.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -150,18 +151,12 @@ impl<'n> Named<'n> {
     }
 }
 
-/// The order that a hint comes to: number `number` of the alert `event`, which was sent then.
-pub fn order(
-    (event, number): (&str, usize),
-    alert: &Alert,
-    hint: &ShedHint,
-    shed: &Shed,
-    sent: Wall,
-) -> Order {
+/// The order that a hint comes to: number `number` of the alert `event`.
+fn order((event, number): (&str, usize), alert: &Alert, hint: &ShedHint, shed: &Shed, from: Wall) -> Order {
     let (kind, action) = (hint.kind.name(), hint.action.name());
     Order {
         id: format!("{event}/{number}/{kind}/{action}/{}/{}", alert.breach, alert.feed).into(),
-        revision: u64::try_from(sent.as_unix_millis()).unwrap_or(0),
+        revision: u64::try_from(from.as_unix_millis()).unwrap_or(0),
         lane: LANE.into(),
         priority: u32::MAX,
         circuit: shed.circuit,
@@ -169,7 +164,7 @@ pub fn order(
         ask: Ask::Cap(shed.cap),
         basis: Basis::Instant,
         urgency: shed.urgency,
-        from: sent,
+        from,
         until: None,
         start_spread: Duration::ZERO,
     }
@@ -183,6 +178,54 @@ pub fn split(standing: Vec<Order>, alert: &Alert, late: bool, sheds: &[Shed]) ->
             !replaced && !named.is_ended_by(alert, late)
         })
     })
+}
+
+/// What an alert comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// All that is to stand from now on: its own limits, and what goes on beside them.
+    pub orders: Vec<Order>,
+    /// The limit of each hint and the name of its order, or why it is skipped; in the order of the hints.
+    judged: Vec<Result<(Shed, Arc<str>), String>>,
+}
+
+impl Plan {
+    /// Of an alert that is not over: `event` is its id, its limits begin at `from`, `standing` stood before.
+    pub fn of(
+        alert: &Alert,
+        (event, from): (&str, Wall),
+        standing: Vec<Order>,
+        around: &Surroundings<'_>,
+    ) -> Self {
+        let mut orders = Vec::new();
+        let mut judged = Vec::with_capacity(alert.hints.len());
+        for (number, hint) in alert.hints.iter().enumerate() {
+            judged.push(judge(hint, around).map(|shed| {
+                let order = order((event, number), alert, hint, &shed, from);
+                let id = order.id.clone();
+                orders.push(order);
+                (shed, id)
+            }));
+        }
+        let sheds: Vec<Shed> =
+            judged.iter().filter_map(|one| one.as_ref().ok().map(|(shed, _)| *shed)).collect();
+        orders.extend(split(standing, alert, false, &sheds).0);
+        Self { orders, judged }
+    }
+
+    /// An order was refused, whatever was judged before: its hint is skipped.
+    pub fn refuse(&mut self, id: &str, why: &str) {
+        for judged in &mut self.judged {
+            if judged.as_ref().is_ok_and(|(_, name)| **name == *id) {
+                *judged = Err(why.to_owned());
+            }
+        }
+    }
+
+    /// The limit of each hint, or why it is skipped.
+    pub fn judged(self) -> impl Iterator<Item = Result<Shed, String>> {
+        self.judged.into_iter().map(|one| one.map(|(shed, _)| shed))
+    }
 }
 
 /// Where a hint stands.
