@@ -34,6 +34,7 @@ mode = "control"
 other_load = "5 kW"
 [circuits.rack]
 parent = "pcc"
+margin = "100 W"
 [circuits.gpu-1]
 parent = "rack"
 [circuits.gpu-2]
@@ -435,11 +436,11 @@ async fn a_cap_below_what_may_be_asked_for_is_raised_to_it_and_told() {
     ]);
     let alert = hall.alerts(1, 9, "active", &hints);
     let mut report = hall.hear(&alert).await.unwrap().report();
-    // The one with a contract keeps all that it may draw.
+    // The one with a contract keeps all that it may draw, also with the margin that is kept free there.
     let expected = [
         ("gpu-1".to_owned(), first),
         ("gpu-3".to_owned(), 600.0),
-        ("rack".to_owned(), first + 7_000.0 + third),
+        ("rack".to_owned(), first + 7_000.0 + third + 100.0),
     ];
     assert_eq!(hall.caps(), expected);
     let low = |watts: f64| {

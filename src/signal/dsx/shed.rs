@@ -104,7 +104,7 @@ fn may_sleep(member: &Miner) -> bool {
     member.sleeps && matches!(member.class, LoadClass::Miner | LoadClass::Interruptible)
 }
 
-/// What is drawn at a circuit at the least where everybody gives what they may be asked for.
+/// The lowest limit below which everybody at a circuit gives what they may be asked for, and no more.
 fn floor(site: &Site, circuit: CircuitId, scope: Scope, pauses: bool) -> Watts {
     let least = members(site, circuit).map(|member| match member.class {
         LoadClass::Guaranteed => member.maximum(),
@@ -115,7 +115,9 @@ fn floor(site: &Site, circuit: CircuitId, scope: Scope, pauses: bool) -> Watts {
         Scope::Miners => Watts::ZERO,
         Scope::Import => others(site, circuit),
     };
-    least.sum::<Watts>() + others
+    // So much is kept free below each limit there.
+    let margin = site.circuits.get(circuit.0).map_or(Watts::ZERO, |circuit| circuit.margin);
+    least.sum::<Watts>() + others + margin
 }
 
 /// What the name of an order says of the hint that it is.
