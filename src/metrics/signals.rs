@@ -84,6 +84,7 @@ fn links(status: &Status, now: Moment, families: &mut Vec<MetricFamily>) {
         }
         sent.add(&[name, "status"], number(link.states_sent));
         sent.add(&[name, "breach"], number(link.alerts_sent));
+        sent.add(&[name, "enforcement"], number(link.reports_sent));
         if let Some(at) = link.listed {
             age.add(&[name], now.since(at).as_secs_f64());
         }

@@ -501,6 +501,11 @@ impl Desk {
         }
     }
 
+    /// Whether something of what the source said is known to be missed, and it was not heard since.
+    pub fn is_missed(&self, source: SourceKey) -> bool {
+        self.state().at(source).is_some_and(|source| source.missed)
+    }
+
     /// The source lives, and says nothing else.
     pub fn heartbeat(&self, source: SourceKey) {
         let mut state = self.state();

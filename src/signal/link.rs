@@ -99,6 +99,8 @@ pub struct Link {
     pub states_sent: u64,
     /// How many alerts of breaches were.
     pub alerts_sent: u64,
+    /// How many reports of what became of hints were.
+    pub reports_sent: u64,
     /// When a list of its orders came into force last; `None` while none did since the start.
     pub listed: Option<Moment>,
     /// The circuits whose draw is held against its orders, each with the breach that is open there.

@@ -33,7 +33,7 @@
 //! | `price` | what power costs against what it earns |
 //! | `windows` | no source: hours of the day that come back, for calendars and tariffs |
 //! | `guard` | frequency and voltage at a meter |
-//! | `dsx` | load targets of a partner of the grid by DSX Flex, over a broker of its own |
+//! | `dsx` | load targets of a partner of the grid, or hints of a foreign agent, by DSX Flex over a broker of its own |
 //!
 //! Orders over HTTP and those of the operator come through the pages ([`crate::web`]) straight to the desk, and so do those over
 //! MQTT (`src/mqtt/`).
@@ -127,6 +127,8 @@ pub enum Kind {
     Guard(guard::Settings),
     /// Load targets by DSX Flex.
     Dsx(Box<dsx::Settings>),
+    /// Hints of a foreign agent by DSX Flex.
+    DsxInfra(Box<dsx::InfraSettings>),
 }
 
 impl Kind {
@@ -143,6 +145,7 @@ impl Kind {
             Self::Price(_) => "price",
             Self::Guard(_) => "guard",
             Self::Dsx(_) => "dsx-flex",
+            Self::DsxInfra(_) => "dsx-flex-infra",
         }
     }
 }
@@ -213,6 +216,9 @@ pub fn start(
             }
             Kind::Dsx(settings) => {
                 begin(Box::pin(dsx::run(*settings, context)));
+            }
+            Kind::DsxInfra(settings) => {
+                begin(Box::pin(dsx::infra::run(*settings, context)));
             }
         }
     }

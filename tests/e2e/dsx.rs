@@ -1,4 +1,5 @@
-//! A partner of the grid that nobody here wrote (paho-mqtt, openssl) sets load targets by DSX Flex over a real broker: mosquitto.
+//! A partner of the grid that nobody here wrote (paho-mqtt, openssl) sets load targets by DSX Flex over a real broker: mosquitto. So does a
+//! foreign agent with its hints.
 //!
 //! Needs mosquitto with its tools, openssl, and a Python with paho-mqtt 2: `python3`, or the one named by `BALLAST_TEST_PYTHON`. Without
 //! them the tests say so and pass.
@@ -71,8 +72,13 @@ impl<'s> Partner<'s> {
 
     /// Sends a list of targets; gives its correlation id.
     fn set(&self, data: &str, more: &[&str]) -> String {
+        self.say("set", data, more)
+    }
+
+    /// Sends a list (`set`), or as a foreign agent an `alert` or a `state`; gives its correlation id.
+    fn say(&self, what: &str, data: &str, more: &[&str]) -> String {
         let broker = self.broker();
-        let arguments = [&["set", broker.as_str(), ".", data][..], more].concat();
+        let arguments = [&[what, broker.as_str(), ".", data][..], more].concat();
         let output = self.command(&arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -296,4 +302,72 @@ fn who_does_not_come_down_is_a_breach_with_one_id_to_its_end() {
         last["data"]["shed_hints"].is_null() && last["data"]["breach"]["resolved_at"].is_string(),
         "{last}"
     );
+}
+
+/// The same site in the role of infra, under the same names.
+fn infra() -> String {
+    source("")
+        .replace("kind = \"dsx-flex\"", "kind = \"dsx-flex-infra\"")
+        .replace("partner = \"acme-energy\"", "agent = \"maxlps\"")
+        .replace("partner_keys", "agent_keys")
+        .replace("feeds = { hall = \"fleet\" }", "resources = { rack-1 = \"fleet\" }")
+        .replace("status_every = \"5s\"\n", "")
+        .replace("lost_after = \"30s\"", "lost_after = \"10min\"")
+}
+
+fn alert(status: &str, kilowatts: u32) -> String {
+    let hints = if status == "resolved" {
+        String::new()
+    } else {
+        format!(
+            r#", "shed_hints": [{{"resource_id": "rack-1", "resource_type": "chassis", "action": "power_cap", "priority": 1,
+            "target_power": {{"value": {kilowatts}, "unit": "kilowatt"}}}}, {{"resource_id": "rack-2", "resource_type": "node",
+            "action": "suspend", "priority": 2}}]"#
+        )
+    };
+    format!(
+        r#"{{"feed_tag": "main-a", "status": "{status}", "severity": "critical", "infrastructure_actions": [],
+        "breach": {{"breach_id": "6f1c2a34-0b5d-4e6f-8a7b-9c0d1e2f3a4b", "detected_at": "NOW"}},
+        "target": {{"correlation_id": "7f1c2a34-0b5d-4e6f-8a7b-9c0d1e2f3a4b", "load_constraint": {{"value": 18, "unit": "kilowatt"}}}},
+        "measured_load": {{"value": 22, "unit": "kilowatt"}}{hints}}}"#
+    )
+}
+
+#[test]
+fn a_hint_of_a_foreign_agent_is_a_limit_and_it_is_told_what_was_measured() {
+    let Some(python) = python() else { return };
+    let site = Site::new();
+    let _broker = Broker::start(&site, "");
+    let agent = Partner::new(&site, python);
+    site.write("site.toml", &site.config(&feeder(), &infra()));
+    let sim = site.simulate("site.toml", &scenario(""));
+    let _listener = agent.listen("heard");
+    let daemon = site.run("site.toml");
+    daemon.reaches("fail-safe", 15.0);
+    // Whether we listen already nobody tells.
+    eventually("a status gives control back", seconds(60.0), || {
+        agent.say("state", r#"{"snapshot_time": "NOW", "feeds": {"main-a": {"compliant": true}}}"#, &[]);
+        (sim.truth().fleet > 20_000.0).then_some(())
+    });
+    let enforced = |action: &str| -> Option<Value> {
+        told(&site, "heard").into_iter().rfind(|line| line["data"]["action"] == action)
+    };
+    agent.say("alert", &alert("active", 17), &[]);
+    eventually("the limit acts", seconds(30.0), || (sim.truth().fleet < 17_300.0).then_some(()));
+    let report = eventually("it is told", seconds(70.0), || enforced("applied"));
+    assert_eq!(
+        (&report["qos"], &report["topic"]),
+        (&2.into(), &"grid/v1/infra/mill/powerbreach/enforcement".into())
+    );
+    let results = report["data"]["results"].as_array().unwrap();
+    let codes: Vec<&Value> = results.iter().map(|result| &result["code"]).collect();
+    assert_eq!(codes, ["applied", "skipped"], "{report}");
+    agent.say("alert", &alert("escalated", 12), &["key=rogue"]);
+    eventually("a forged alert is refused", seconds(30.0), || {
+        refused(&site).is_some_and(|why| why.contains("signature is wrong")).then_some(())
+    });
+    always("and moves nothing", seconds(5.0), || sim.truth().fleet, |fleet| *fleet > 16_000.0);
+    agent.say("alert", &alert("resolved", 0), &[]);
+    eventually("power returns", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+    eventually("that is told, too", seconds(20.0), || enforced("reverted"));
 }

@@ -1,10 +1,12 @@
-"""A partner of the grid as DSX Flex 1.7 has it, beside nothing of ours: paho-mqtt for the broker and openssl for what is signed.
+"""A partner of the grid as DSX Flex 1.7 has it, and a foreign agent, beside nothing of ours: paho-mqtt for the broker and openssl for what
+is signed.
 
 dsx_partner.py keys FOLDER           makes partner.pem and rogue.pem (RSA), partner-jwks.json, agent.pem and agent.pub (P-256)
 dsx_partner.py rotate FOLDER         the key set has the public half of rogue.pem from now on, as acme-2, and no other
-dsx_partner.py listen BROKER FOLDER  says every message of an agent as a line of JSON, its data verified
+dsx_partner.py listen BROKER FOLDER  says every message of ours, as agent or infra, as a line of JSON, its data verified
 dsx_partner.py set BROKER FOLDER DATA [key=NAME] [alg=ALG] [kid=NAME] [age=SECONDS] [id=UUID] [source=NAME] [as=FILE] [from=FILE]
                                      sends a list of load targets; `as` keeps the message, `from` sends one that was kept
+dsx_partner.py alert|state BROKER FOLDER DATA …   the same, an alert or a status of the foreign agent; "NOW" in DATA is when it is sent
 BROKER is HOST,USER,PASSWORD. Needs paho-mqtt 2.
 """
 
@@ -17,6 +19,12 @@ import sys
 import uuid
 
 PARTNER = "acme-energy"
+# Who says it, where and with what quality of service.
+SAID = {
+    "set": ("isv", PARTNER, "loadtarget/set", 1, "grid.loadtarget.set.v1", "loadtarget"),
+    "alert": ("dsx-flex-agent", "maxlps", "powerbreach", 2, "grid.powerbreach.alert.v1", "powerbreach"),
+    "state": ("dsx-flex-agent", "maxlps", "powerstate/status", 1, "grid.powerstate.status.v1", "powerstate"),
+}
 
 
 def openssl(*arguments):
@@ -104,7 +112,8 @@ def listen(broker, folder):
 
     def connected(who, _data, _flags, reason, _properties):
         assert not reason.is_failure, reason
-        who.subscribe([("grid/v1/dsx-flex-agent/+/powerstate/status", 1), ("grid/v1/dsx-flex-agent/+/powerbreach", 2)])
+        agent, infra = "grid/v1/dsx-flex-agent/mill/", "grid/v1/infra/mill/"
+        who.subscribe([(agent + "powerstate/status", 1), (agent + "powerbreach", 2), (infra + "powerbreach/enforcement", 2)])
         print(json.dumps({"listening": True}), flush=True)
 
     def heard(_who, _data, message):
@@ -118,17 +127,20 @@ def listen(broker, folder):
     made.loop_forever()
 
 
-def say(broker, folder, data, options):
+def say(what, broker, folder, data, options):
+    role, name, topic, quality, kind, subject = SAID[what]
     options = dict(option.split("=", 1) for option in options)
     sent = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=float(options.get("age", "0")))
+    time = sent.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    data = data.replace('"NOW"', json.dumps(time))
     event = {
         "specversion": "1.0.2",
         "id": options.get("id", str(uuid.uuid4())),
-        "source": "//grid/v1/isv/" + options.get("source", PARTNER),
-        "type": "grid.loadtarget.set.v1",
-        "time": sent.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "source": f"//grid/v1/{role}/" + options.get("source", name),
+        "type": kind,
+        "time": time,
         "datacontenttype": "application/json",
-        "subject": "loadtarget",
+        "subject": subject,
         "correlationid": str(uuid.uuid4()),
         "traceparent": f"00-{uuid.uuid4().hex}-b7ad6b7169203331-01",
         "data": signed(folder, data, options.get("key", "partner"), options.get("alg", "RS256"), options.get("kid", "acme-1"), sent),
@@ -145,7 +157,7 @@ def say(broker, folder, data, options):
     made, host = client(broker, f"partner-{uuid.uuid4().hex[:12]}")
     made.connect(host, 1883)
     made.loop_start()
-    told = made.publish(f"grid/v1/isv/{PARTNER}/loadtarget/set", payload, qos=1)
+    told = made.publish(f"grid/v1/{role}/{name}/{topic}", payload, qos=quality)
     told.wait_for_publish(10)
     made.disconnect()
     made.loop_stop()
@@ -160,9 +172,9 @@ def main(what, *arguments):
         publish(*arguments, "rogue.pem", "acme-2")
     elif what == "listen":
         listen(*arguments)
-    elif what == "set":
+    elif what in SAID:
         broker, folder, data, *options = arguments
-        say(broker, folder, data, options)
+        say(what, broker, folder, data, options)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ fn list(data: &Value) -> Admitted {
     let partner = Partner::new("acme-1");
     let event = event(7, NOW, &json!(partner.sign(data)));
     match look(&mut gate(), &partner.keys, &event) {
-        Ok(Answer::Targets(list)) => list,
+        Ok(Answer::New(list)) => list,
         other => panic!("{other:?}"),
     }
 }
@@ -310,7 +310,7 @@ fn list_of(data: &Value) -> Admitted {
     let partner = Partner::new("acme-1");
     let event = event(rand::random::<u64>().into(), NOW, &json!(partner.sign(data)));
     match look(&mut gate(), &partner.keys, &event) {
-        Ok(Answer::Targets(list)) => list,
+        Ok(Answer::New(list)) => list,
         other => panic!("{other:?}"),
     }
 }
@@ -478,7 +478,7 @@ fn a_breach_is_told_within_the_cycle_that_shows_it() {
     assert_eq!(breaches(&mut watch, &[Some(10_400)], Some(&target), 3), [(3, Status::Active, false)]);
 }
 
-/// Everything that an agent can say, with the schema of each.
+/// Everything that either role can say, with the schema of each.
 fn said() -> Vec<(&'static str, Value)> {
     let mut said = Vec::new();
     let target = a_told(10_000, false);
@@ -537,6 +537,7 @@ fn said() -> Vec<(&'static str, Value)> {
     }
     let partner = Partner::new("acme-1");
     said.push(("LoadTargetSetEvent", event(1, NOW, &json!(partner.sign(&one(Value::Null))))));
+    said.extend(crate::dsx_infra::said());
     said
 }
 
@@ -562,7 +563,7 @@ fn what_is_sent_is_as_the_schema_has_it() {
         *kinds.entry(message["schema"].as_str().unwrap()).or_default() += 1;
         kinds
     });
-    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    assert_eq!(kinds.len(), 8, "{kinds:?}");
     std::fs::write(&path, json!(messages).to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/dsx_schema.py");
     let output = Command::new(&python).arg(script).arg(schema).arg(&path).output().unwrap();

@@ -75,7 +75,7 @@ fn a_message_that_is_not_the_partners_or_not_signed_by_them_is_refused() {
         assert!(matches!(told, Err(Refused::Fault(_))), "{told:?}");
     }
     // None of it has left a trace: the partner's own message is taken.
-    assert!(matches!(look(&mut gate, &partner.keys, &event(1, NOW, &signed)), Ok(Answer::Targets(_))));
+    assert!(matches!(look(&mut gate, &partner.keys, &event(1, NOW, &signed)), Ok(Answer::New(_))));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn what_the_partner_signs_beside_the_targets_counts_more_than_what_anybody_write
     // Old by the signature, new by the rest; and the other way round.
     assert!(matches!(told(1, NOW, &with("iat", unix(NOW.earlier(seconds(90))))), Err(Refused::Old(_))));
     let taken = told(2, NOW.earlier(seconds(90)), &with("iat", unix(NOW.earlier(seconds(5)))));
-    let Ok(Answer::Targets(list)) = taken else { panic!("{taken:?}") };
+    let Ok(Answer::New(list)) = taken else { panic!("{taken:?}") };
     assert_eq!(list.sent, NOW.earlier(seconds(5)));
     let before = told(3, NOW, &with("iat", unix(NOW.earlier(seconds(9)))));
     assert_eq!(before, Err(Refused::Outdated));

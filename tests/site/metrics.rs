@@ -161,6 +161,7 @@ fn a_source_with_a_connection_tells_what_came_what_was_sent_and_where_too_much_i
         connected: true,
         states_sent: 7,
         alerts_sent: 1,
+        reports_sent: 2,
         listed: Some(clock.now()),
         // Two feeds of one circuit are one series.
         watched: vec![("pcc".into(), None), ("container".into(), None), ("container".into(), Some(exceeded))],

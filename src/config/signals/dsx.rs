@@ -1,4 +1,5 @@
-//! `kind = "dsx-flex"`: a partner of the grid sets load targets over a broker.
+//! `kind = "dsx-flex"`: a partner of the grid sets load targets over a broker; `kind = "dsx-flex-infra"`: a foreign agent hints who could
+//! give something up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,20 +22,49 @@ use crate::signal::dsx::keys::read_file;
 use crate::signal::dsx::message::LONGEST_NAME;
 use crate::signal::dsx::plan::Feeds;
 use crate::signal::dsx::settings::{
-    Account, BREACH_AFTER, BREACH_OVER, KeysFrom, OLDEST, SIGN_OF_LIFE, STATUS_EVERY, Settings,
+    APPLIED_WITHIN, Account, BREACH_AFTER, BREACH_OVER, InfraSettings, KeysFrom, Link, OLDEST, SIGN_OF_LIFE,
+    STATUS_EVERY, Settings,
 };
 
 /// Longest name of a partner or an agent, in bytes: it is a part of topics and of the name of our session.
 const LONGEST_PARTY: usize = 48;
 /// Longest name and scope of a client of OAuth, in bytes.
 const LONGEST_CLIENT: usize = 4_096;
-/// Most feeds of one source.
-const MOST_FEEDS: usize = 64;
 
 const SECRET_HELP: &str = "put the secret into a file of its own and write client_secret = { file = \"…\" }; credential (systemd) and \
                            env are the other two ways";
 
-/// Reads the keys of this kind of source.
+/// How the other side is called in the configuration, and what is expected of it.
+struct Words {
+    /// The key with its name.
+    other: &'static str,
+    /// What stands before our identity in the name of our session.
+    session: &'static str,
+    /// What to write where there is no name.
+    name: &'static str,
+    /// The keys with its key set: a file, and an address.
+    keys: (&'static str, &'static str),
+    /// Who must have registered us.
+    among: &'static str,
+}
+
+const AGENT: Words = Words {
+    other: "partner",
+    session: "dsx-flex",
+    name: "write the name of who sets the targets: partner = \"…\"",
+    keys: ("partner_keys", "partner_keys_url"),
+    among: "write our own name among the agents: identity = \"…\"",
+};
+
+const INFRA: Words = Words {
+    other: "agent",
+    session: "dsx-flex-infra",
+    name: "write the name of the agent whose hints are carried out: agent = \"…\"",
+    keys: ("agent_keys", "agent_keys_url"),
+    among: "write our own name among those who carry hints out: identity = \"…\"",
+};
+
+/// Reads the keys of the role of the agent.
 pub(super) fn read(
     table: &Table<'_>,
     context: &Context<'_, '_>,
@@ -42,18 +72,8 @@ pub(super) fn read(
     place: Place,
 ) -> Option<Settings> {
     // Each is read, whatever is wrong with the others.
-    let way = way(table, context.store);
-    let (account, session) = (account(table, context), client_id(table));
-    let identity = table.read("identity", party);
-    let identity =
-        table.require("identity", identity, "write our own name among the agents: identity = \"…\"");
-    let partner = table.read("partner", party);
-    let partner =
-        table.require("partner", partner, "write the name of who sets the targets: partner = \"…\"");
-    let (keys, signing, feeds) =
-        (keys(table, context), signing(table, context), feeds(table, context, place));
-    let oldest = oldest_message(table, OLDEST, settings.lost_after);
-    let require_iat = table.boolean("require_iat").unwrap_or(false);
+    let link = link(table, context, settings, &AGENT);
+    let feeds = feeds(table, context, place);
     let seconds = Duration::from_secs;
     let status_every = table.time("status_every", seconds(5), seconds(3_600));
     let breach_over = table.share("breach_over", 0.2);
@@ -68,6 +88,57 @@ pub(super) fn read(
             "one that is late would be a lost signal; wait longer",
         );
     }
+    Some(Settings {
+        link: link?,
+        feeds: feeds?,
+        status_every: status_every.map_or(STATUS_EVERY, |at| at.value),
+        breach_over: breach_over.map_or(BREACH_OVER, |at| at.value),
+        breach_after: breach_after.map_or(BREACH_AFTER, |at| at.value),
+    })
+}
+
+/// Reads the keys of the role of infra.
+pub(super) fn read_infra(
+    table: &Table<'_>,
+    context: &Context<'_, '_>,
+    settings: &SourceSettings,
+    place: Place,
+) -> Option<InfraSettings> {
+    let link = link(table, context, settings, &INFRA);
+    let resources = circuits(table, context, place, &RESOURCES);
+    let seconds = Duration::from_secs;
+    let applied_within = table.time("applied_within", seconds(5), seconds(600));
+    if resources.as_ref().is_some_and(BTreeMap::is_empty) {
+        table.report().error(
+            table.span(),
+            format!("{} has no `resources`", table.title()),
+            "write which circuit each of the agent's resources is: resources = { node-17 = \"gpu-17\" }",
+        );
+        return None;
+    }
+    Some(InfraSettings {
+        link: link?,
+        resources: resources?,
+        applied_within: applied_within.map_or(APPLIED_WITHIN, |at| at.value),
+    })
+}
+
+/// Reads the way to the other side.
+fn link(
+    table: &Table<'_>,
+    context: &Context<'_, '_>,
+    settings: &SourceSettings,
+    words: &Words,
+) -> Option<Link> {
+    let way = way(table, context.store);
+    let (account, session) = (account(table, context), client_id(table));
+    let identity = table.read("identity", party);
+    let identity = table.require("identity", identity, words.among);
+    let partner = table.read(words.other, party);
+    let partner = table.require(words.other, partner, words.name);
+    let (keys, signing) = (keys(table, context, words), signing(table, context));
+    let oldest = oldest_message(table, OLDEST, settings.lost_after);
+    let require_iat = table.boolean("require_iat").unwrap_or(false);
     let Way { broker, tls } = way?;
     let Broker { host, port, secure, here } = broker.value;
     let authenticated = ["credentials", "certificate_file", "oauth"].iter().any(|key| table.has(key));
@@ -82,29 +153,25 @@ pub(super) fn read(
         table.report().error(
             broker.span,
             format!("{} calls a broker that does not know who we are", table.title()),
-            "write certificate_file and key_file, or oauth = { … }, or credentials = { … }, as the partner says",
+            "write certificate_file and key_file, or oauth = { … }, or credentials = { … }, as was agreed",
         );
     }
     let identity = identity?.value;
     let (signing_key, signing_key_id) = signing?;
-    Some(Settings {
+    Some(Link {
         host,
         port,
         authority: tls.as_ref().and_then(|tls| tls.authority.clone()),
         tls,
         account: account?,
-        client_id: session.map_or_else(|| format!("dsx-flex-{identity}"), |at| at.value),
+        client_id: session.map_or_else(|| format!("{}-{identity}", words.session), |at| at.value),
         identity,
         partner: partner?.value,
         keys: keys?,
         signing_key,
         signing_key_id,
-        feeds: feeds?,
         oldest,
         require_iat,
-        status_every: status_every.map_or(STATUS_EVERY, |at| at.value),
-        breach_over: breach_over.map_or(BREACH_OVER, |at| at.value),
-        breach_after: breach_after.map_or(BREACH_AFTER, |at| at.value),
     })
 }
 
@@ -205,17 +272,18 @@ fn token(inner: &Table<'_>, context: &Context<'_, '_>) -> Option<Credentials> {
     })
 }
 
-/// Where the keys of the partner are.
-fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Option<KeysFrom> {
+/// Where the keys of the other side are.
+fn keys(table: &Table<'_>, context: &Context<'_, '_>, words: &Words) -> Option<KeysFrom> {
+    let (other, (of_file, of_url)) = (words.other, words.keys);
     let report = table.report();
-    let file = table.text("partner_keys");
-    let url = table.read("partner_keys_url", address);
+    let file = table.text(of_file);
+    let url = table.read(of_url, address);
     match (file, url) {
         (Some(_), Some(url)) => {
             report.error(
                 url.span,
-                "the keys of the partner are given twice",
-                "keep partner_keys or partner_keys_url",
+                format!("the keys of the {other} are given twice"),
+                format!("keep {of_file} or {of_url}"),
             );
             None
         }
@@ -226,8 +294,10 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Option<KeysFrom> {
             if let Err(what) = found {
                 report.error(
                     file.span,
-                    format!("the keys of the partner in {} cannot be used: {what}", shorten(file.value)),
-                    "name a file with the partner's JWKS, { \"keys\": [ … ] }, relative to this file",
+                    format!("the keys of the {other} in {} cannot be used: {what}", shorten(file.value)),
+                    format!(
+                        "name a file with the {other}'s JWKS, {{ \"keys\": [ … ] }}, relative to this file"
+                    ),
                 );
                 return None;
             }
@@ -235,11 +305,11 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>) -> Option<KeysFrom> {
         }
         (None, Some(url)) => Some(KeysFrom::Url(url.value)),
         (None, None) => {
-            if !table.has("partner_keys") && !table.has("partner_keys_url") {
+            if !table.has(of_file) && !table.has(of_url) {
                 report.error(
                     table.span(),
-                    format!("{} has no `partner_keys`", table.title()),
-                    "write partner_keys = \"partner-jwks.json\" or partner_keys_url = \"https://…\": only what is signed is obeyed",
+                    format!("{} has no `{of_file}`", table.title()),
+                    format!("write {of_file} = \"jwks.json\" or {of_url} = \"https://…\": only what is signed is obeyed"),
                 );
             }
             None
@@ -271,19 +341,76 @@ fn signing(table: &Table<'_>, context: &Context<'_, '_>) -> Option<(Secret, Stri
     Some((key.or_else(|| context.store.skipped())?, id?.value))
 }
 
+/// A table of somebody else's names and our circuits.
+struct Named {
+    key: &'static str,
+    /// What one of the names stands for.
+    one: &'static str,
+    /// What its name is called.
+    other: &'static str,
+    /// The same, in full.
+    none: &'static str,
+    /// Why a circuit elsewhere is none.
+    below: &'static str,
+    /// The most of them.
+    most: usize,
+}
+
+const FEEDS: Named = Named {
+    key: "feeds",
+    one: "feed",
+    other: "tag",
+    none: "tag of a feed",
+    below: "a partner may cap what hangs on `circuit` of their section, and nothing else",
+    most: 64,
+};
+
+const RESOURCES: Named = Named {
+    key: "resources",
+    one: "resource",
+    other: "name",
+    none: "name of a resource",
+    below: "an agent may cap what hangs on `circuit` of its section, and nothing else",
+    most: 1_024,
+};
+
 /// `feeds = { TAG = "CIRCUIT", … }`; the whole site is one in any case.
 fn feeds(table: &Table<'_>, context: &Context<'_, '_>, place: Place) -> Option<Feeds> {
+    let mut tags = circuits(table, context, place, &FEEDS)?;
+    if !tags.values().any(|known| *known == place.circuit) {
+        let name = context.circuits.circuits.get(place.circuit.0).map(|circuit| circuit.name.clone())?;
+        if tags.contains_key(&name) {
+            table.report().error(
+                table.key_span("feeds"),
+                format!("the tag `{name}` is the name of the whole circuit, and stands for a part of it"),
+                "give the whole a tag of its own in `feeds`",
+            );
+            return None;
+        }
+        tags.insert(name, place.circuit);
+    }
+    Some(Feeds { whole: place.circuit, tags })
+}
+
+/// `KEY = { NAME = "CIRCUIT", … }`: each circuit at or below that of the source, and under one name.
+fn circuits(
+    table: &Table<'_>,
+    context: &Context<'_, '_>,
+    place: Place,
+    named: &Named,
+) -> Option<BTreeMap<String, CircuitId>> {
     let report = table.report();
-    let mut tags: BTreeMap<String, CircuitId> = BTreeMap::new();
+    let Named { key, one, other, none, below: why, most } = *named;
+    let mut known: BTreeMap<String, CircuitId> = BTreeMap::new();
     let mut sound = true;
-    let inner = table.table("feeds");
-    for (tag, span) in inner.iter().flat_map(Table::keys) {
-        if tag.is_empty() || tag.len() > LONGEST_NAME || !is_line(tag) {
-            report.error(span, format!("`{}` is no tag of a feed", shorten(tag)), "");
+    let inner = table.table(key);
+    for (name, span) in inner.iter().flat_map(Table::keys) {
+        if name.is_empty() || name.len() > LONGEST_NAME || !is_line(name) {
+            report.error(span, format!("`{}` is no {none}", shorten(name)), "");
             sound = false;
         }
-        let name = inner.as_ref().and_then(|inner| inner.read_named(tag, |value| text_of(value)));
-        let circuit = name.and_then(|at| context.circuits.names.find(report, at)).map(CircuitId);
+        let circuit = inner.as_ref().and_then(|inner| inner.read_named(name, |value| text_of(value)));
+        let circuit = circuit.and_then(|at| context.circuits.names.find(report, at)).map(CircuitId);
         let Some(circuit) = circuit else {
             sound = false;
             continue;
@@ -291,42 +418,30 @@ fn feeds(table: &Table<'_>, context: &Context<'_, '_>, place: Place) -> Option<F
         if !below(context, circuit, place.circuit) {
             report.error(
                 span,
-                format!("the feed `{}` is not below the circuit of {}", shorten(tag), table.title()),
-                "a partner may cap what hangs on `circuit` of their section, and nothing else",
+                format!("the {one} `{}` is not below the circuit of {}", shorten(name), table.title()),
+                why,
             );
             sound = false;
         }
-        if tags.values().any(|known| *known == circuit) {
+        if known.values().any(|taken| *taken == circuit) {
             report.error(
                 span,
-                format!("the circuit of the feed `{}` has another tag already", shorten(tag)),
+                format!("the circuit of the {one} `{}` has another {other} already", shorten(name)),
                 "keep one of them",
             );
             sound = false;
         }
-        tags.insert(tag.to_owned(), circuit);
+        known.insert(name.to_owned(), circuit);
     }
-    if tags.len() > MOST_FEEDS {
+    if known.len() > most {
         report.error(
-            table.key_span("feeds"),
-            "`feeds` is too long",
-            format!("the most is {MOST_FEEDS} feeds"),
+            table.key_span(key),
+            format!("`{key}` is too long"),
+            format!("the most is {most} {key}"),
         );
         sound = false;
     }
-    if !tags.values().any(|known| *known == place.circuit) {
-        let name = context.circuits.circuits.get(place.circuit.0).map(|circuit| circuit.name.clone())?;
-        if tags.contains_key(&name) {
-            report.error(
-                table.key_span("feeds"),
-                format!("the tag `{name}` is the name of the whole circuit, and stands for a part of it"),
-                "give the whole a tag of its own in `feeds`",
-            );
-            sound = false;
-        }
-        tags.insert(name, place.circuit);
-    }
-    sound.then_some(Feeds { whole: place.circuit, tags })
+    sound.then_some(known)
 }
 
 /// Whether a circuit is at or below another one.
@@ -344,10 +459,14 @@ mod tests {
     use crate::config::{Options, Secrets, parse};
 
     fn errors(section: &str) -> String {
+        errors_of("dsx-flex", section)
+    }
+
+    fn errors_of(kind: &str, section: &str) -> String {
         let text = format!(
             "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"9 kW\"\n[circuits.hall]\nparent = \"pcc\"\n\
              [limits.rating]\ncircuit = \"pcc\"\nminers = \"2.5 kW\"\nclass = \"safety\"\n[groups.a]\ndriver = \"luxos\"\nmodel = \
-             \"s19k-pro\"\ncircuit = \"hall\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"dsx-flex\"\nfail_safe = \"1 kW\"\n{section}"
+             \"s19k-pro\"\ncircuit = \"hall\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"{kind}\"\nfail_safe = \"1 kW\"\n{section}"
         );
         let options = Options { secrets: Secrets::Skip, ..Options::default() };
         match parse(&text, Path::new("site.toml"), &options) {
@@ -391,5 +510,30 @@ mod tests {
             let told = errors(&section);
             assert!(told.contains(words) && !told.contains("hunter2"), "{section}: {told}");
         }
+    }
+
+    #[test]
+    fn the_role_of_infra_has_keys_of_its_own_and_every_mistake_is_told() {
+        let sound = SOUND
+            .replace("partner = \"acme\"", "agent = \"maxlps\"\nresources = { node-1 = \"hall\" }")
+            .replace("partner_keys_url", "agent_keys_url");
+        assert_eq!(errors_of("dsx-flex-infra", &sound), "");
+        let resources = |table: &str| sound.replace("{ node-1 = \"hall\" }", table);
+        for (section, words) in [
+            (sound.replace("agent = \"maxlps\"\n", ""), "has no `agent`"),
+            (sound.replace("agent_keys_url", "agent_key"), "has no `agent_keys`"),
+            (sound.replace("resources", "resource"), "has no `resources`"),
+            (resources("{ node-1 = \"hal\" }"), "there is no circuit `hal`"),
+            (resources("{ a = \"hall\", b = \"hall\" }"), "has another name already"),
+            (format!("{}circuit = \"hall\"\n", resources("{ a = \"pcc\" }")), "is not below"),
+            (format!("{sound}feeds = {{ a = \"hall\" }}\n"), "unknown key `feeds`"),
+            (format!("{sound}status_every = \"30s\"\n"), "unknown key `status_every`"),
+            (format!("{sound}applied_within = \"1s\"\n"), "`applied_within`"),
+        ] {
+            let told = errors_of("dsx-flex-infra", &section);
+            assert!(told.contains(words), "{section}: {told}");
+        }
+        let told = errors(&format!("{SOUND}resources = {{ a = \"hall\" }}\n"));
+        assert!(told.contains("unknown key `resources`"), "{told}");
     }
 }

@@ -71,9 +71,10 @@ enum Word {
     Price,
     Guard,
     Dsx,
+    DsxInfra,
 }
 
-const WORDS: [(&str, Word); 9] = [
+const WORDS: [(&str, Word); 10] = [
     ("http", Word::Http),
     ("mqtt", Word::Mqtt),
     ("openadr", Word::OpenAdr),
@@ -83,6 +84,7 @@ const WORDS: [(&str, Word); 9] = [
     ("price", Word::Price),
     ("guard", Word::Guard),
     ("dsx-flex", Word::Dsx),
+    ("dsx-flex-infra", Word::DsxInfra),
 ];
 
 /// Reads `[signals.*]`.
@@ -171,7 +173,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         feed: match kind {
             // Without a time after which it is lost, whoever orders over HTTP need not be heard all the time.
             Word::Http if lost_after.is_none() => Feed::Calendar,
-            Word::Http | Word::Mqtt | Word::Server | Word::Dsx => Feed::Stream,
+            Word::Http | Word::Mqtt | Word::Server | Word::Dsx | Word::DsxInfra => Feed::Stream,
             Word::OpenAdr | Word::Price => Feed::Polled,
             Word::Contact | Word::Guard => Feed::Level,
             Word::Calendar => Feed::Calendar,
@@ -185,8 +187,10 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         clock_allowance: time("clock_allowance", Duration::ZERO, DAY, seconds(300)),
         clock_tolerance: time("clock_tolerance", seconds(1), seconds(3_600), seconds(30)),
     };
-    let needs = matches!(kind, Word::Mqtt | Word::OpenAdr | Word::Server | Word::Contact | Word::Dsx)
-        || (kind == Word::Http && lost_after.is_some());
+    let needs = matches!(
+        kind,
+        Word::Mqtt | Word::OpenAdr | Word::Server | Word::Contact | Word::Dsx | Word::DsxInfra
+    ) || (kind == Word::Http && lost_after.is_some());
     if needs && cap.is_none() && !table.has("fail_safe") {
         report.error(
             table.span(),
@@ -207,6 +211,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         Word::Price => Kind::Price(Box::new(price::read(table, context, &settings, place.scope)?)),
         Word::Guard => Kind::Guard(guard::read(table, context, &settings)?),
         Word::Dsx => Kind::Dsx(Box::new(dsx::read(table, context, &settings, place)?)),
+        Word::DsxInfra => Kind::DsxInfra(Box::new(dsx::read_infra(table, context, &settings, place)?)),
     };
     match &kind {
         // Its caps have an end then, and nothing follows.

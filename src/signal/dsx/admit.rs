@@ -1,4 +1,4 @@
-//! Which messages of the partner are obeyed: verified, theirs, fresh, and new.
+//! Which messages of the partner are obeyed: verified, theirs, fresh, and new. In the role of infra the partner is the agent.
 //!
 //! Only `data` of a message and the header of its signature are signed; its id, its time and its source are anybody's word who may
 //! publish at the broker. So a time that is signed (`iat`) is the one that counts, and what was signed once is taken once: a signature
@@ -13,8 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use super::alert::{self, Alert, State};
 use super::jws::{JwsError, KeySet, Verified};
-use super::message::{Envelope, Fault, TARGET_SET, Target, Trace, agent_source, partner_source, targets};
+use super::message::{
+    Envelope, Fault, Sent, TARGET_SET, Target, Trace, agent_source, infra_source, partner_source, targets,
+};
 use crate::control::signal::Wall;
 use crate::control::signal::book::MOST_WITHDRAWN;
 use crate::line::shorten;
@@ -44,8 +47,11 @@ pub enum Refused {
     )]
     Undated,
     /// It is of another kind.
-    #[error("a message is refused: it is a {0}, where load targets are expected")]
+    #[error("a message is refused: it is a {0}, which is nothing for us")]
     Kind(String),
+    /// A status, which asks for nothing.
+    #[error("a status is refused: {0}")]
+    Status(String),
     /// It says to come from somebody else.
     #[error("a message is refused: it says to come from {0}, and not from the partner")]
     Source(String),
@@ -75,7 +81,7 @@ impl Refused {
         match self {
             Self::Fault(_) => Came::Unreadable,
             Self::Signature(_) => Came::Signature,
-            Self::Content(_) => Came::Content,
+            Self::Content(_) | Self::Status(_) => Came::Content,
             Self::Audience => Came::Audience,
             Self::Undated => Came::Undated,
             Self::Kind(_) => Came::Kind,
@@ -101,15 +107,16 @@ impl Refused {
             | Self::Signature(_)
             | Self::Audience
             | Self::Kind(_)
+            | Self::Status(_)
             | Self::Source(_)
             | Self::Rewrapped => false,
         }
     }
 }
 
-/// A list of load targets that is to be obeyed.
+/// A message that is to be obeyed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Admitted {
+pub struct Admitted<T = Vec<Target>> {
     /// The id of its event; a UUID.
     pub id: String,
     /// By what the partner knows it again: its correlation id, or its id where it has none.
@@ -118,16 +125,35 @@ pub struct Admitted {
     pub sent: Wall,
     /// Its trace, where it has one.
     pub trace: Option<Trace>,
-    /// The whole list.
-    pub targets: Vec<Target>,
+    /// It came after its time, or after one that was sent later, and its content counts all the same.
+    pub late: bool,
+    /// What it says: of a partner, the whole list of targets.
+    pub said: T,
+}
+
+impl<T> Admitted<T> {
+    /// The same message, its content seen otherwise.
+    fn map<U>(self, to: impl FnOnce(T) -> U) -> Admitted<U> {
+        let Self { id, correlation, sent, trace, late, said } = self;
+        Admitted { id, correlation, sent, trace, late, said: to(said) }
+    }
+}
+
+/// What an agent says to the infra role.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromAgent {
+    /// A breach begins, goes on or ends.
+    Alert(Alert),
+    /// They live, and this is how their feeds stand.
+    State(State),
 }
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum Answer<T = Vec<Target>> {
     /// It is to be obeyed.
-    Targets(Admitted),
-    /// It came before, as it is: nothing is to be done.
+    New(Admitted<T>),
+    /// Nothing is to be done: it came before, as it is, or it is a status that tells of the past.
     Again,
 }
 
@@ -158,18 +184,30 @@ pub struct Gate {
     news: Vec<(Arc<str>, u64)>,
     /// When the latest that was taken was sent.
     latest: Option<Wall>,
+    /// Of when the latest status is.
+    state: Option<Wall>,
 }
 
 impl Gate {
-    /// Takes messages by these rules. `known` is what [`Self::news`] gave before a restart, the latest last.
+    /// Takes the lists of a partner by these rules. `known` is what [`Self::news`] gave before a restart, the latest last.
     pub fn new(rules: &Rules<'_>, known: Vec<(Arc<str>, u64)>) -> Self {
+        Self::between(rules, partner_source(rules.partner), agent_source(rules.identity), known)
+    }
+
+    /// As [`Self::new`], for the role of infra: the partner is an agent, and what they say is looked at by [`Self::look_at_agent`].
+    pub fn of_infra(rules: &Rules<'_>, known: Vec<(Arc<str>, u64)>) -> Self {
+        Self::between(rules, agent_source(rules.partner), infra_source(rules.identity), known)
+    }
+
+    fn between(rules: &Rules<'_>, source: String, ours: String, known: Vec<(Arc<str>, u64)>) -> Self {
         let latest = known.iter().map(|(_, sent)| *sent).max().filter(|sent| *sent > 0);
         Self {
-            source: partner_source(rules.partner),
-            ours: [rules.identity.to_owned(), agent_source(rules.identity)],
+            source,
+            ours: [rules.identity.to_owned(), ours],
             oldest: rules.oldest,
             require_iat: rules.require_iat,
             latest: latest.and_then(|sent| i64::try_from(sent).ok()).map(Wall::unix_millis),
+            state: None,
             seen: known.into_iter().map(|(name, _)| name).collect(),
             news: Vec::new(),
         }
@@ -187,7 +225,8 @@ impl Gate {
             .is_ok_and(|event| now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest)
     }
 
-    /// Looks at a message. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be refused.
+    /// Looks at a message of a partner. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be
+    /// refused.
     ///
     /// # Errors
     /// [`Refused`].
@@ -196,9 +235,73 @@ impl Gate {
         if event.kind != TARGET_SET {
             return Err(Refused::Kind(shorten(&event.kind)));
         }
-        if event.source != self.source {
-            return Err(Refused::Source(shorten(&event.source)));
+        self.take(event, keys, now, targets, |_| false)
+    }
+
+    /// Looks at a message of an agent, as [`Self::look`].
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn look_at_agent(
+        &mut self,
+        payload: &[u8],
+        keys: &KeySet,
+        now: Wall,
+    ) -> Result<Answer<FromAgent>, Refused> {
+        let event = Envelope::read(payload)?;
+        if event.kind == Sent::Status.kind() {
+            return self.state(event, keys, now);
         }
+        if event.kind != Sent::Breach.kind() {
+            return Err(Refused::Kind(shorten(&event.kind)));
+        }
+        // That a breach is over stays true, however late it is heard.
+        Ok(match self.take(event, keys, now, alert::alert, Alert::is_over)? {
+            Answer::New(alert) => Answer::New(alert.map(FromAgent::Alert)),
+            Answer::Again => Answer::Again,
+        })
+    }
+
+    /// A status asks for nothing, so it need not be remembered: one that is not later than the latest is no news. Its time is signed.
+    fn state(&mut self, event: Envelope, keys: &KeySet, now: Wall) -> Result<Answer<FromAgent>, Refused> {
+        self.is_theirs(&event)?;
+        let verified = keys.verify(&event.data)?;
+        let signed = Signed::of(&verified);
+        if !signed.is_for(&self.ours) {
+            return Err(Refused::Audience);
+        }
+        let said = alert::state(&verified.payload).map_err(|fault| Refused::Status(fault.to_string()))?;
+        if said.at.since(now) > self.oldest {
+            return Err(Refused::Status(Refused::Ahead(said.at.since(now)).to_string()));
+        }
+        if now.since(said.at) > self.oldest || self.state.is_some_and(|latest| said.at <= latest) {
+            return Ok(Answer::Again);
+        }
+        self.state = Some(said.at);
+        Ok(Answer::New(Admitted {
+            correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
+            id: event.id,
+            sent: said.at,
+            trace: event.trace,
+            late: false,
+            said: FromAgent::State(said),
+        }))
+    }
+
+    fn is_theirs(&self, event: &Envelope) -> Result<(), Refused> {
+        if event.source == self.source { Ok(()) } else { Err(Refused::Source(shorten(&event.source))) }
+    }
+
+    /// Takes a message once. `read` understands its content, `lasts` says that this counts however late it comes.
+    fn take<T>(
+        &mut self,
+        event: Envelope,
+        keys: &KeySet,
+        now: Wall,
+        read: impl FnOnce(&[u8]) -> Result<T, Fault>,
+        lasts: fn(&T) -> bool,
+    ) -> Result<Answer<T>, Refused> {
+        self.is_theirs(&event)?;
         let verified = keys.verify(&event.data)?;
         let mark = URL_SAFE_NO_PAD.encode(verified.mark);
         let name: Arc<str> = format!("{}/{mark}", event.id).into();
@@ -217,7 +320,7 @@ impl Gate {
         let judged = if same_id {
             Err(Refused::Replayed(event.id.clone()))
         } else {
-            self.judge(event, &signed, &verified.payload, now)
+            self.judge(event, &signed, now, || read(&verified.payload), lasts)
         };
         let sent = judged.as_ref().ok().map(|(_, sent)| *sent);
         self.latest = self.latest.max(sent);
@@ -227,22 +330,44 @@ impl Gate {
         self.seen.push_back(name.clone());
         let sent = sent.and_then(|sent| u64::try_from(sent.as_unix_millis()).ok());
         self.news.push((name, sent.unwrap_or(0)));
-        judged.map(|(list, _)| Answer::Targets(list))
+        judged.map(|(said, _)| Answer::New(said))
     }
 
     /// Whether a new message of the partner is to be obeyed, and what is to be remembered as its time.
-    fn judge(
+    fn judge<T>(
         &self,
         event: Envelope,
         signed: &Signed<'_>,
-        payload: &[u8],
         now: Wall,
-    ) -> Result<(Admitted, Wall), Refused> {
+        read: impl FnOnce() -> Result<T, Fault>,
+        lasts: fn(&T) -> bool,
+    ) -> Result<(Admitted<T>, Wall), Refused> {
         let iat = signed.iat();
         if iat.is_none() && self.require_iat {
             return Err(Refused::Undated);
         }
         let sent = iat.unwrap_or(event.time);
+        let said = read();
+        let late = match self.in_time(sent, now) {
+            Ok(()) => false,
+            Err(Refused::Old(_) | Refused::Outdated) if said.as_ref().is_ok_and(lasts) => true,
+            Err(refused) => return Err(refused),
+        };
+        let said = said.map_err(Refused::Content)?;
+        // A time that is not signed must not make later messages be refused.
+        let noted = if iat.is_some() { sent } else { sent.min(now) };
+        let message = Admitted {
+            correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
+            id: event.id,
+            sent,
+            trace: event.trace,
+            late,
+            said,
+        };
+        Ok((message, noted))
+    }
+
+    fn in_time(&self, sent: Wall, now: Wall) -> Result<(), Refused> {
         let (old, ahead) = (now.since(sent), sent.since(now));
         if old > self.oldest {
             return Err(Refused::Old(old));
@@ -253,17 +378,7 @@ impl Gate {
         if self.latest.is_some_and(|latest| sent < latest) {
             return Err(Refused::Outdated);
         }
-        let targets = targets(payload).map_err(Refused::Content)?;
-        // A time that is not signed must not make later messages be refused.
-        let noted = if iat.is_some() { sent } else { sent.min(now) };
-        let list = Admitted {
-            correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
-            id: event.id,
-            sent,
-            trace: event.trace,
-            targets,
-        };
-        Ok((list, noted))
+        Ok(())
     }
 }
 

@@ -47,7 +47,11 @@ pub enum Status {
 }
 
 impl Status {
-    const fn name(self) -> &'static str {
+    /// All, in their order.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Escalated, Self::Resolved];
+
+    /// As the schema has it.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Escalated => "escalated",

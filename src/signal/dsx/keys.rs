@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 
 use super::jws::{KeySet, LARGEST_KEYS};
-use super::settings::{Account, KeysFrom, Settings};
+use super::settings::{Account, KeysFrom, Link};
 use crate::clock::{Clock, Moment};
 use crate::fetch::{self, Bounds};
 use crate::line::shorten;
@@ -30,16 +30,16 @@ const TOKENS: Bounds = Bounds {
 };
 
 /// The client for both, where one is needed at all; tried until there is one.
-pub async fn client(name: &str, settings: &Settings) -> Client {
-    let keys = match &settings.keys {
+pub async fn client(name: &str, link: &Link) -> Client {
+    let keys = match &link.keys {
         KeysFrom::Url(url) => url.scheme() == "https",
         KeysFrom::File(_) => false,
     };
-    let tokens = match &settings.account {
+    let tokens = match &link.account {
         Account::Token(account) => account.token_url.scheme() == "https",
         Account::Certificate | Account::Login(..) => false,
     };
-    fetch::patient(name, keys || tokens, settings.authority.as_deref(), LIMIT).await
+    fetch::patient(name, keys || tokens, link.authority.as_deref(), LIMIT).await
 }
 
 /// Reads the partner's keys.

@@ -73,35 +73,53 @@ pub fn agent_source(identity: &str) -> String {
     format!("//grid/v1/dsx-flex-agent/{identity}")
 }
 
-/// What an agent sends.
+/// As what the infra role stands in `source`.
+pub fn infra_source(identity: &str) -> String {
+    format!("//grid/v1/infra/{identity}")
+}
+
+/// What is sent: the first two by an agent, the last in the role of infra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// The state of power, feed by feed.
     Status,
     /// More is drawn than a target allows.
     Breach,
+    /// What became of the hints of a breach.
+    Enforcement,
 }
 
 impl Sent {
-    /// Where it goes, of the agent of this name.
+    /// Where it goes, of whoever has this name.
     pub fn topic(self, identity: &str) -> String {
         match self {
             Self::Status => format!("grid/v1/dsx-flex-agent/{identity}/powerstate/status"),
             Self::Breach => format!("grid/v1/dsx-flex-agent/{identity}/powerbreach"),
+            Self::Enforcement => format!("grid/v1/infra/{identity}/powerbreach/enforcement"),
         }
     }
 
-    const fn kind(self) -> &'static str {
+    /// As what whoever sends it stands in `source`.
+    fn source(self, identity: &str) -> String {
+        match self {
+            Self::Status | Self::Breach => agent_source(identity),
+            Self::Enforcement => infra_source(identity),
+        }
+    }
+
+    /// What its events are called.
+    pub const fn kind(self) -> &'static str {
         match self {
             Self::Status => "grid.powerstate.status.v1",
             Self::Breach => "grid.powerbreach.alert.v1",
+            Self::Enforcement => "grid.powerbreach.enforcement.v1",
         }
     }
 
     const fn subject(self) -> &'static str {
         match self {
             Self::Status => "powerstate",
-            Self::Breach => "powerbreach",
+            Self::Breach | Self::Enforcement => "powerbreach",
         }
     }
 }
@@ -285,7 +303,7 @@ fn target(value: &Value) -> Result<Target, Fault> {
         // Left out is not null: only the latter lifts.
         None => return Err(Fault::Missing("load_constraint")),
         Some(Value::Null) => None,
-        Some(given) => Some(power(given)?),
+        Some(given) => Some(power(given, "load_constraint")?),
     };
     let best_effort = match value.get("strategy").filter(|value| !value.is_null()) {
         None => false,
@@ -323,15 +341,15 @@ fn tags(value: &Value) -> Result<Vec<String>, Fault> {
         .collect()
 }
 
-fn instant(interval: &Value, field: &'static str) -> Result<Option<Wall>, Fault> {
+pub(super) fn instant(interval: &Value, field: &'static str) -> Result<Option<Wall>, Fault> {
     let Some(given) = interval.get(field).filter(|value| !value.is_null()) else { return Ok(None) };
     let at = given.as_str().and_then(moment);
     at.map(Some).ok_or_else(|| wrong(field, &given.to_string(), "a time with its offset"))
 }
 
 /// A power with its unit, not negative.
-fn power(value: &Value) -> Result<Watts, Fault> {
-    let bad = || wrong("load_constraint", &value.to_string(), "a power of zero or more with its unit");
+pub(super) fn power(value: &Value, field: &'static str) -> Result<Watts, Fault> {
+    let bad = || wrong(field, &value.to_string(), "a power of zero or more with its unit");
     let number =
         value.get("value").and_then(Value::as_f64).filter(|number| *number >= 0.0).ok_or_else(bad)?;
     let factor = match value.get("unit").and_then(Value::as_str) {
@@ -343,13 +361,17 @@ fn power(value: &Value) -> Result<Watts, Fault> {
     Watts::new(number * factor).map_err(|_| bad())
 }
 
-fn text<'v>(value: &'v Value, field: &'static str, expected: &'static str) -> Result<&'v str, Fault> {
+pub(super) fn text<'v>(
+    value: &'v Value,
+    field: &'static str,
+    expected: &'static str,
+) -> Result<&'v str, Fault> {
     let given = value.get(field).filter(|value| !value.is_null()).ok_or(Fault::Missing(field))?;
     let text = given.as_str().filter(|text| !text.is_empty() && text.len() <= LONGEST_NAME * 2);
     text.ok_or_else(|| wrong(field, &given.to_string(), expected))
 }
 
-fn wrong(field: &'static str, value: &str, expected: &'static str) -> Fault {
+pub(super) fn wrong(field: &'static str, value: &str, expected: &'static str) -> Fault {
     Fault::Value { field, value: shorten(value), expected }
 }
 
@@ -378,7 +400,7 @@ impl Outgoing<'_> {
         let mut event = json!({
             "specversion": "1.0.2",
             "id": self.id,
-            "source": agent_source(self.identity),
+            "source": self.what.source(self.identity),
             "type": self.what.kind(),
             "time": write_moment(self.time),
             "datacontenttype": "application/json",

@@ -80,7 +80,7 @@ pub struct Surroundings<'s> {
 pub fn orders(list: &Admitted, around: &Surroundings<'_>) -> Result<Vec<Order>, PlanError> {
     let mut orders = Vec::new();
     let mut begins = Begins::default();
-    for target in &list.targets {
+    for target in &list.said {
         let circuits = circuits(target, around.feeds)?;
         let from = target.from.unwrap_or_else(|| list.sent.min(around.now));
         if target.until.is_some_and(|until| until < from) {

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::keys::Tokens;
 use super::message::LARGEST;
-use super::settings::{Account, Settings};
+use super::settings::{Account, Link};
 use crate::broker::{self, CONNECT_SECONDS, FIRST_WAIT, GOOD, KEEP_ALIVE, LONGEST_WAIT, SILENCE};
 use crate::clock::{Clock, Moment};
 use crate::tls;
@@ -49,18 +49,18 @@ pub enum Heard {
 ///
 /// # Errors
 /// A certificate or key cannot be used.
-pub fn options(settings: &Settings) -> Result<MqttOptions, tls::Unusable> {
-    let mut options = MqttOptions::new(&*settings.client_id, &*settings.host, settings.port);
+pub fn options(link: &Link) -> Result<MqttOptions, tls::Unusable> {
+    let mut options = MqttOptions::new(&*link.client_id, &*link.host, link.port);
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_session(false);
     options.set_max_packet_size(LARGEST_PACKET, LARGEST_OWN);
     options.set_inflight(IN_FLIGHT);
     // A message is confirmed when what it orders is on disk.
     options.set_manual_acks(true);
-    if let Account::Login(name, password) = &settings.account {
+    if let Account::Login(name, password) = &link.account {
         options.set_credentials(name.as_str(), password.expose());
     }
-    if let Some(tls) = &settings.tls {
+    if let Some(tls) = &link.tls {
         options.set_transport(broker::transport(tls)?);
     }
     Ok(options)

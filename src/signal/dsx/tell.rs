@@ -123,17 +123,16 @@ impl Metadata {
         let members = lowest.get(circuit.0).copied().unwrap_or(Watts::ZERO);
         let others = match scope {
             Scope::Miners => Watts::ZERO,
-            Scope::Import => {
-                let below = site
-                    .circuits
-                    .iter()
-                    .zip((0..).map(CircuitId))
-                    .filter(|(_, id)| site.up(*id).any(|(above, _)| above == circuit));
-                below.map(|(circuit, _)| circuit.other_load).sum::<Watts>()
-            }
+            Scope::Import => others(site, circuit),
         };
         Self { minimum: (members + others).min(maximum), maximum }
     }
+}
+
+/// The most that is drawn beside the members at or below a circuit, as far as it is configured.
+pub fn others(site: &Site, circuit: CircuitId) -> Watts {
+    let below = site.circuits.iter().zip((0..).map(CircuitId)).filter(|(_, id)| site.feeds(circuit, *id));
+    below.map(|(circuit, _)| circuit.other_load).sum()
 }
 
 /// Where a feed is on its way.
