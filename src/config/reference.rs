@@ -76,7 +76,8 @@ impl<'t> Reference<'t> {
         let mut said: Vec<Said<'t>> = Vec::new();
         let (mut header, mut kind) = ("", "");
         // The words above the next line, those that begin a chapter, and whether the line above is a key.
-        let (mut above, mut chapter, mut below_key) = (Vec::new(), None, false);
+        let (mut above, mut chapter, mut below_key): (Vec<&str>, Option<String>, bool) =
+            (Vec::new(), None, false);
         for line in text.lines() {
             match Line::of(line) {
                 Line::Blank => {
