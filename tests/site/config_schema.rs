@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ballast::config::{self, Options, Secrets};
+use ballast::config::{self, Config, Options, Secrets};
 use serde_json::{Value, json};
 
 use crate::config::assert_expected;
@@ -122,6 +122,82 @@ fn an_unknown_key_is_refused_in_every_section_of_the_reference() {
         let said = said(&text, REFERENCE);
         assert!(said.contains("unknown key `no_such_key`"), "{section}: {said}");
     }
+}
+
+/// The section of the schema below a header of the reference.
+fn section<'s>(schema: &'s Value, header: &str) -> Option<&'s Value> {
+    header.split('.').try_fold(schema, |above, name| {
+        let below = above["properties"].get(name).or_else(|| above.get("additionalProperties"))?;
+        let several = ["allOf", "anyOf"].into_iter().filter_map(|key| below[key].as_array()).flatten();
+        let place = std::iter::once(below).chain(several).find_map(|one| one["$ref"].as_str())?;
+        schema["definitions"].get(place.rsplit('/').next()?)
+    })
+}
+
+#[test]
+fn what_the_reference_calls_a_default_is_what_holds_without_the_key() {
+    let (schema, reference) = (config::schema(), text(REFERENCE));
+    let lines: Vec<&str> = reference.lines().collect();
+    let options = Options { secrets: Secrets::Skip, ..Options::default() };
+    let with = |at: usize, line: &str| {
+        let mut changed: Vec<&str> = lines.clone();
+        changed[at] = line;
+        match config::parse(&changed.join("\n"), &root().join(REFERENCE), &options) {
+            // What is told of the text itself is another matter.
+            Ok(config) => format!("{:?}", Config { hash: [0; 32], warnings: Vec::new(), ..config }),
+            // Another key may hang on this one: then both ways are wrong in the same way.
+            Err(errors) => errors.to_string(),
+        }
+    };
+    let mut below = None;
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (at, line) in lines.iter().enumerate() {
+        if line.starts_with('[') {
+            below = section(&schema, line.trim_matches(['[', ']']));
+        }
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        let Some(default) = below.and_then(|section| section["properties"][key].get("default")) else {
+            continue;
+        };
+        count += 1;
+        if with(at, "") != with(at, &format!("{key} = {default}")) {
+            wrong.push(format!("line {}: {key} = {default}", at + 1));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 30, "{count}");
+}
+
+#[test]
+fn the_tables_of_the_guide_name_keys_that_there_are_and_their_defaults() {
+    let schema = config::schema();
+    let page = text("docs/guide/configuration.md");
+    let mut count = 0;
+    for (name, key) in [
+        ("[circuits.NAME]", "circuit"),
+        ("[control]", "control"),
+        ("[store]", "store"),
+        ("[proof]", "proof"),
+        ("[web]", "web"),
+        ("[meters.NAME]", "meter"),
+    ] {
+        let heading = page.lines().find(|line| line.starts_with("## ") && line.contains(name)).unwrap();
+        let chapter = page.split(heading).nth(1).unwrap().split("\n## ").next().unwrap();
+        let known = &schema["definitions"][key]["properties"];
+        for row in chapter.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+            for key in cells[0].split('`').skip(1).step_by(2) {
+                count += 1;
+                assert!(known.get(key).is_some(), "{name} of the guide has `{key}`");
+                // A default that is written as in the file.
+                let told = cells[1].strip_prefix('`').and_then(|told| told.strip_suffix('`'));
+                if let (Some(told), Some(default)) = (told, known[key].get("default")) {
+                    assert_eq!(told, default.to_string().trim_matches('"'), "{name}: {key}");
+                }
+            }
+        }
+    }
+    assert!(count > 30, "{count}");
 }
 
 /// Files as they are given to a judge from elsewhere, and whether the schema must take them.
