@@ -19,6 +19,8 @@ enum Command {
     Run(cli::run::Args),
     /// Check a configuration and say what would be controlled
     Check(cli::check::Args),
+    /// Print the schema of the configuration, for editors that complete and check it
+    Schema(cli::schema::Args),
     /// Let the running daemon read its configuration again
     Reload(cli::reload::Args),
     /// Say how the site stands, and why
@@ -123,6 +125,7 @@ async fn dispatch(command: &Command) -> Result<u8, Failure> {
         Command::Top(args) => cli::top::run(args).await?,
         Command::Alarms(args) => cli::alarms::run(args).await?,
         Command::Report(args) => cli::report::run(args)?,
+        Command::Schema(args) => cli::schema::run(args)?,
         Command::Maintenance(args) => cli::maintenance::run(args).await?,
         Command::Stops(args) => cli::stops::run(args).await?,
         Command::Token(args) => cli::token::run(args).await?,

@@ -22,6 +22,7 @@ pub mod reload;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod schema;
 pub mod sim;
 pub mod simulate;
 pub mod status;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::diagnostic::{ConfigErrors, Diagnostic, Report};
+use super::keys::{self, Section};
 use super::models::{self, Model};
 use super::profiles;
 use super::reader::Table;
@@ -58,7 +59,7 @@ pub fn profile(name: &str) -> Option<Profile> {
 /// # Errors
 /// Every mistake in the text.
 pub fn parse_model(name: &str, text: &str, path: &Path) -> Result<(Model, Vec<Diagnostic>), ConfigErrors> {
-    whole_file(text, path, |table| models::model(name, table))
+    whole_file(text, path, &keys::MODEL, |table| models::model(name, table))
 }
 
 /// Reads a meter profile in the shape of the files in `config/meters/`; its name is not in the file.
@@ -70,19 +71,21 @@ pub fn parse_profile(
     text: &str,
     path: &Path,
 ) -> Result<(Profile, Vec<Diagnostic>), ConfigErrors> {
-    whole_file(text, path, |table| profiles::profile(name, table))
+    whole_file(text, path, &keys::PROFILE, |table| profiles::profile(name, table))
 }
 
 fn whole_file<T>(
     text: &str,
     path: &Path,
+    section: &'static Section,
     read: impl FnOnce(Table<'_>) -> T,
 ) -> Result<(T, Vec<Diagnostic>), ConfigErrors> {
     let report = Report::new(text, path);
     let document = super::syntax(text, &report);
-    let value = document
-        .as_ref()
-        .map(|document| read(Table::new(&report, document.get_ref(), String::new(), document.span().into())));
+    let value = document.as_ref().map(|document| {
+        let span = document.span().into();
+        read(Table::new(&report, document.get_ref(), section, String::new(), span))
+    });
     let warnings = report.finish()?;
     value.map(|value| (value, warnings)).ok_or_else(|| ConfigErrors::of_file(path, "cannot be read", ""))
 }

@@ -9,6 +9,8 @@
 //! | `diagnostic` | mistakes and their place |
 //! | `quantity` | numbers with units |
 //! | `reader` | one table, key by key |
+//! | `keys/` | which keys there are, and what each takes |
+//! | `schema`, `reference` | the schema for editors; its words, from `config/ballast.toml` |
 //! | `settings`, `web`, `tokens` | `[site]`, `[control]`, `[web]`, `[web.tokens.*]` |
 //! | `store` | `[store]` |
 //! | `proof` | `[proof]` |
@@ -44,6 +46,7 @@ mod devices;
 pub mod diagnostic;
 mod gpus;
 mod heartbeat;
+mod keys;
 mod members;
 mod meters;
 mod miners;
@@ -57,7 +60,9 @@ mod protection;
 pub mod quantity;
 mod reader;
 mod record;
+mod reference;
 mod registers;
+mod schema;
 mod secrets;
 mod settings;
 mod signals;
@@ -88,6 +93,7 @@ use crate::{meter, miner};
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use members::THROUGHPUT;
 pub use mqtt::{Mqtt, Orders, Tls};
+pub use schema::schema;
 pub use summary::summary;
 pub use web::Web;
 
@@ -297,7 +303,7 @@ pub fn profiles(path: &Path) -> Result<Vec<meter::profile::Profile>, ConfigError
     let document = syntax(&text, &report);
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let own = document.as_ref().map(|document| {
-        let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
+        let root = root(&report, document);
         let site = if root.has("site") { root.table("site") } else { None };
         let files = site.and_then(|site| settings::profiles(&site, &folder));
         profiles::own(&root, files.as_ref())
@@ -317,7 +323,7 @@ pub fn door(text: &str, path: &Path, options: &Options<'_>) -> Result<Web, Confi
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let store = secrets::Store { folder: folder.clone(), options };
     let door = document.as_ref().map(|document| {
-        let root = reader::Table::new(&report, document.get_ref(), String::new(), document.span().into());
+        let root = root(&report, document);
         let mut door = web::web(&root, &store, None, &folder);
         let database = if root.has("store") { store::store(&root, &folder).path } else { None };
         door.keep_tokens_beside(database.as_deref());
@@ -400,6 +406,11 @@ fn syntax<'t>(text: &'t str, report: &diagnostic::Report<'t>) -> Option<Spanned<
     readable.then_some(document)
 }
 
+/// The whole file as a table.
+fn root<'t>(report: &'t diagnostic::Report<'t>, document: &'t Spanned<DeTable<'t>>) -> reader::Table<'t> {
+    reader::Table::new(report, document.get_ref(), &keys::ROOT, String::new(), document.span().into())
+}
+
 /// Whether a text is TOML at all; its keys and values are not looked at.
 ///
 /// # Errors
@@ -446,7 +457,7 @@ fn build<'t>(
     path: &Path,
     options: &Options<'_>,
 ) -> Option<Config> {
-    let root = reader::Table::new(report, document.get_ref(), String::new(), document.span().into());
+    let root = root(report, document);
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let site = settings::site(&root, &folder);
     let control = settings::control(&root, site.observe);

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{At, Report, Span};
+use super::keys::{Section, Taken};
 use super::names;
 use super::quantity::{self, Kind};
 pub(super) use crate::line::shorten;
@@ -32,10 +33,14 @@ impl Wrong {
     }
 }
 
-/// A table being read. The keys that are asked for are the keys that exist: [`Table::finish`] refuses the rest.
+/// A table being read. The keys that are declared and asked for are the keys that exist: [`Table::finish`] refuses the rest.
 pub(super) struct Table<'a> {
     report: &'a Report<'a>,
     entries: &'a DeTable<'a>,
+    /// Which keys it may have, and what they take.
+    section: &'static Section,
+    /// The word at its key `kind`, where its keys depend on that.
+    kind: Option<&'a str>,
     /// As written in a header, for messages: `limits.feeder`.
     name: String,
     /// Where a missing key is reported.
@@ -45,8 +50,24 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(report: &'a Report<'a>, entries: &'a DeTable<'a>, name: String, span: Span) -> Self {
-        Self { report, entries, name, span, asked: RefCell::default(), mistakes_before: report.count() }
+    pub(super) fn new(
+        report: &'a Report<'a>,
+        entries: &'a DeTable<'a>,
+        section: &'static Section,
+        name: String,
+        span: Span,
+    ) -> Self {
+        let kind = entries.get("kind").filter(|_| !section.kinds.is_empty());
+        Self {
+            report,
+            entries,
+            section,
+            kind: kind.and_then(|kind| kind.get_ref().as_str()),
+            name,
+            span,
+            asked: RefCell::default(),
+            mistakes_before: report.count(),
+        }
     }
 
     pub(super) fn report(&self) -> &'a Report<'a> {
@@ -73,7 +94,12 @@ impl<'a> Table<'a> {
         self.entries.get_key_value(key).map_or(self.span, |(key, _)| key.span().into())
     }
 
-    fn ask(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    /// The value of a key, where it is declared as what it is taken for. What is not would be missing in the schema: it is
+    /// left unread, and so told as an unknown key wherever it is written.
+    fn ask(&self, key: &'static str, taken: Taken<'_>) -> Option<&'a Spanned<DeValue<'a>>> {
+        if !self.section.declares(self.kind, key, taken) {
+            return None;
+        }
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
             asked.push(key);
@@ -87,7 +113,16 @@ impl<'a> Table<'a> {
         key: &'static str,
         read: impl FnOnce(&'a DeValue<'a>) -> Result<T, Wrong>,
     ) -> Option<At<T>> {
-        let value = self.ask(key)?;
+        self.read_as(key, Taken::Anything, read)
+    }
+
+    fn read_as<T>(
+        &self,
+        key: &'static str,
+        taken: Taken<'_>,
+        read: impl FnOnce(&'a DeValue<'a>) -> Result<T, Wrong>,
+    ) -> Option<At<T>> {
+        let value = self.ask(key, taken)?;
         let span = value.span().into();
         match read(value.get_ref()) {
             Ok(value) => Some(At::new(value, span)),
@@ -107,18 +142,18 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn text(&self, key: &'static str) -> Option<At<&'a str>> {
-        self.read(key, |value| text_of(value))
+        self.read_as(key, Taken::Text, |value| text_of(value))
     }
 
     pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
-        self.read(key, |value| {
+        self.read_as(key, Taken::Boolean, |value| {
             value.as_bool().ok_or_else(|| Wrong::new(is_a(value), "write `true` or `false`, without quotes"))
         })
         .map(|at| at.value)
     }
 
     pub(super) fn integer(&self, key: &'static str, low: u32, high: u32) -> Option<At<u32>> {
-        self.read(key, |value| {
+        self.read_as(key, Taken::Whole(low, high), |value| {
             let number = integer_of(value).ok_or_else(|| {
                 Wrong::new(is_a(value), format!("write a whole number from {low} to {high}, without quotes"))
             })?;
@@ -131,7 +166,7 @@ impl<'a> Table<'a> {
 
     /// A key of an earlier version, which sets nothing any more: it is left unread and said so.
     pub(super) fn retired(&self, key: &'static str, why: &str) {
-        if self.ask(key).is_some() {
+        if self.ask(key, Taken::Anything).is_some() {
             self.report.warn(
                 self.key_span(key),
                 format!("`{key}` has no effect any more: {why}"),
@@ -142,19 +177,20 @@ impl<'a> Table<'a> {
 
     /// One of a fixed set of words.
     pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&'static str, T)]) -> Option<At<T>> {
-        self.read(key, |value| {
+        let words: Vec<&'static str> = choices.iter().map(|(name, _)| *name).collect();
+        self.read_as(key, Taken::Words(&words), |value| {
             let word = text_of(value)?;
             choices.iter().find(|(name, _)| *name == word).map(|(_, choice)| *choice).ok_or_else(|| {
                 Wrong::new(
                     format!("cannot be \"{}\"", shorten(word)),
-                    names::suggest(word, choices.iter().map(|(name, _)| *name)),
+                    names::suggest(word, words.iter().copied()),
                 )
             })
         })
     }
 
     fn quantity(&self, key: &'static str, kind: &'static Kind, low: f64, high: f64) -> Option<At<f64>> {
-        self.read(key, |value| quantity_of(value, kind, low, high))
+        self.read_as(key, Taken::Quantity(kind, low < 0.0), |value| quantity_of(value, kind, low, high))
     }
 
     /// A power between two bounds, inclusive.
@@ -191,12 +227,12 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn time(&self, key: &'static str, low: Duration, high: Duration) -> Option<At<Duration>> {
-        self.read(key, |value| time_of(value, low, high))
+        self.read_as(key, Taken::Quantity(&quantity::TIME, false), |value| time_of(value, low, high))
     }
 
     /// A table below this one.
     pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
-        let value = self.ask(key)?;
+        let value = self.ask(key, Taken::Table)?;
         self.table_of(key, key, self.key_span(key), value)
     }
 
@@ -225,7 +261,7 @@ impl<'a> Table<'a> {
 
     /// One table or a list of tables below this one; empty when the key is missing or wrong.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
-        let Some(value) = self.ask(key) else {
+        let Some(value) = self.ask(key, Taken::Tables) else {
             return Vec::new();
         };
         match value.get_ref() {
@@ -246,7 +282,10 @@ impl<'a> Table<'a> {
     ) -> Option<Table<'a>> {
         let path = if self.name.is_empty() { name.to_owned() } else { format!("{}.{name}", self.name) };
         match value.get_ref() {
-            DeValue::Table(entries) => Some(Self::new(self.report, entries, path, span)),
+            DeValue::Table(entries) => {
+                let section = self.section.below(self.kind, name);
+                Some(Self::new(self.report, entries, section, path, span))
+            }
             other => {
                 self.report.error(
                     value.span().into(),
@@ -292,7 +331,7 @@ impl<'a> Table<'a> {
 
     /// A list, each element with its place.
     pub(super) fn list(&self, key: &'static str) -> Option<At<Vec<(Span, &'a DeValue<'a>)>>> {
-        self.read(key, |value| {
+        self.read_as(key, Taken::List, |value| {
             let array = value.as_array().ok_or_else(|| Wrong::new(is_a(value), "write a list: [ … , … ]"))?;
             Ok(array.iter().map(|element| (element.span().into(), element.get_ref())).collect())
         })

@@ -48,6 +48,14 @@ fn a_good_configuration_is_told_in_words() {
 }
 
 #[test]
+fn the_schema_for_editors_is_printed_as_it_is_shipped() {
+    let output = output(&Site::new(), &["schema"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/ballast.schema.json");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), std::fs::read_to_string(shipped).unwrap());
+}
+
+#[test]
 fn a_missing_file_ends_with_78_and_says_which() {
     let site = Site::new();
     for arguments in [

@@ -6,6 +6,7 @@ mod api;
 mod config;
 mod config_guide;
 mod config_law;
+mod config_schema;
 mod demo_guide;
 mod heartbeat;
 mod installed;
