@@ -127,11 +127,14 @@ impl Standing {
     }
 }
 
+/// What was verified before, and until when it counts.
+type Remembered = Vec<(Arc<str>, u64)>;
+
 /// Runs a role until it is dropped. What was verified before a restart is not obeyed again after it: `gate` makes the gate of the role.
 pub(super) async fn run<R: Role>(
     link: Link,
     context: Context,
-    gate: fn(&Rules<'_>, Vec<(Arc<str>, u64)>) -> Gate,
+    gate: fn(&Rules<'_>, Remembered) -> Gate,
     mut role: R,
 ) {
     let signer = loop {
