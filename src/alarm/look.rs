@@ -19,7 +19,6 @@ use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
 use crate::metrics::{disobedience, left_words, source_label, stop_words, tightest};
 use crate::record;
-use crate::signal::desk::nameplates;
 use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
 use crate::standby;
 use crate::units::Watts;
@@ -256,7 +255,7 @@ const fn of_class(class: LimitClass) -> Option<Severity> {
 
 fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
-    let (nameplates, (asleep, alone)) = (nameplates(site), asleep(frame));
+    let (nameplates, (asleep, alone)) = (site.nameplates(), asleep(frame));
     for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
         let (id, name) = (CircuitId(index), circuit.name.as_str());
         let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);

@@ -98,6 +98,14 @@ impl<'a> Table<'a> {
     /// left unread, and so told as an unknown key wherever it is written.
     fn ask(&self, key: &'static str, taken: Taken<'_>) -> Option<&'a Spanned<DeValue<'a>>> {
         if !self.section.declares(self.kind, key, taken) {
+            // Of another kind it is an unknown key. A reader that nobody has declared this for must not go on without it in silence.
+            if !self.section.declares(None, key, taken) {
+                self.report.error(
+                    self.span,
+                    format!("{} is read for a `{key}` that it is not declared to have", self.title()),
+                    "the fault is in ballast and not in this file; please report it",
+                );
+            }
             return None;
         }
         let mut asked = self.asked.borrow_mut();

@@ -667,7 +667,7 @@ struct Change {
 impl State {
     pub(super) fn new(site: Arc<Site>, sources: Vec<Source>) -> Self {
         Self {
-            nameplates: nameplates(&site),
+            nameplates: site.nameplates(),
             generation: 0,
             past: VecDeque::new(),
             site,
@@ -795,9 +795,4 @@ pub(super) fn draw(source: &str, id: &str) -> f64 {
     (source, id).hash(&mut hasher);
     let part = u32::try_from(hasher.finish() >> 32).unwrap_or(0);
     f64::from(part) / f64::from(u32::MAX)
-}
-
-/// Of each circuit, the sum of the nameplates of the miners at or below it.
-pub(crate) fn nameplates(site: &Site) -> Vec<Watts> {
-    site.sums(|_, miner| miner.nameplate)
 }

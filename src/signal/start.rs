@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, START_UP, Source, State, WallClock, draw, nameplates};
+use super::desk::{Desk, START_UP, Source, State, WallClock, draw};
 use super::ledger::Ledger;
 pub use super::ledger::MOST_RECORDS;
 use super::steady::Steady;
@@ -99,7 +99,7 @@ impl Desk {
         }
         state.forget.retain(|name| !site.sources.iter().any(|source| source.name == **name));
         state.baselines.relocate(site.circuits.len(), |id| keep::moved(&site, &before, id));
-        state.nameplates = nameplates(&site);
+        state.nameplates = site.nameplates();
         drop(guard);
         self.0.ledger_news.notify_one();
     }

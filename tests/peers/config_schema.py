@@ -1,7 +1,7 @@
 """Whether configurations are as the schema for editors has them.
 
-config_schema.py SCHEMA FILES: the schema (JSON, draft 7), and a list [{"name": …, "toml": …, "valid": true}, …] (JSON). Says which
-of them the schema takes for what it is not, and ends with 1 then. Needs jsonschema, and a Python of 3.11 or later.
+config_schema.py SCHEMA FILES: the schema (JSON, draft 7), and a list [{"name": …, "toml": …, "valid": true}, …] (JSON). One with
+"as": "profiles" is looked at as such a part of a site. Says which of them the schema takes for what it is not, and ends with 1 then. Needs jsonschema, and a Python of 3.11 or later.
 """
 
 import json
@@ -37,7 +37,11 @@ def main(schema, files):
             wrong += 1
             print(f"the default at {at}: {error.message}")
     for file in files:
-        errors = list(validator.iter_errors(tomllib.loads(file["toml"])))
+        text = tomllib.loads(file["toml"])
+        if "as" in file:
+            site = {"site": {"name": "a", "mode": "observe"}, "circuits": {"pcc": {}}}
+            text = {**site, file["as"]: {"it": text}}
+        errors = list(validator.iter_errors(text))
         if file["valid"] == (not errors):
             continue
         wrong += 1

@@ -454,6 +454,11 @@ impl Site {
         sums
     }
 
+    /// Of each circuit, the sum of the nameplates of the miners at or below it.
+    pub fn nameplates(&self) -> Vec<Watts> {
+        self.sums(|_, miner| miner.nameplate)
+    }
+
     /// Whether a meter reads the contact of an emergency stop.
     pub fn reads_stop(&self, meter: MeterId) -> bool {
         self.circuits.iter().any(|circuit| circuit.emergency_stop.is_some_and(|stop| stop.meter == meter))

@@ -38,6 +38,7 @@ pub(super) static SIGNAL: Section = Section {
                 "price",
                 "guard",
                 "dsx-flex",
+                "dsx-flex-infra",
             ]),
         ),
         key("class", Shape::Words(&["safety", "grid", "contract", "economic"])),
@@ -63,7 +64,8 @@ pub(super) static SIGNAL: Section = Section {
         ("calendar", &[CALENDAR]),
         ("price", &[PRICE]),
         ("guard", &[GUARD]),
-        ("dsx-flex", &[WAY, DSX]),
+        ("dsx-flex", &[WAY, DSX, AGENT]),
+        ("dsx-flex-infra", &[WAY, DSX, INFRA]),
     ],
     ..EMPTY
 };
@@ -258,20 +260,32 @@ static GUARD: &[Key] = &[
 static DROOP: Section =
     Section { name: "droop", keys: &[&[must("at", WATCHED), must("cap", SHARE)]], ..EMPTY };
 
+/// Of both roles.
 static DSX: &[Key] = &[
     key("oauth", Shape::Table(&OAUTH)),
     must("identity", Shape::Text),
+    must("signing_key_file", Shape::Text),
+    must("signing_key_id", Shape::Text),
+    key("oldest_message", TIME),
+    key("require_iat", Shape::Boolean),
+];
+
+static AGENT: &[Key] = &[
     must("partner", Shape::Text),
     key("partner_keys", Shape::Text),
     key("partner_keys_url", Shape::Text),
-    must("signing_key_file", Shape::Text),
-    must("signing_key_id", Shape::Text),
     key("feeds", Shape::Table(&FEEDS)),
-    key("oldest_message", TIME),
-    key("require_iat", Shape::Boolean),
     key("status_every", TIME),
     key("breach_over", SHARE),
     key("breach_after", TIME),
+];
+
+static INFRA: &[Key] = &[
+    must("agent", Shape::Text),
+    key("agent_keys", Shape::Text),
+    key("agent_keys_url", Shape::Text),
+    key("resources", Shape::Table(&RESOURCES)),
+    key("applied_within", TIME),
 ];
 
 static OAUTH: Section = Section {
@@ -285,5 +299,7 @@ static OAUTH: Section = Section {
     ]],
     ..EMPTY
 };
+
+static RESOURCES: Section = Section { name: "resources", named: Some(Shape::Text), ..EMPTY };
 
 static FEEDS: Section = Section { name: "feeds", named: Some(Shape::Text), ..EMPTY };
