@@ -115,6 +115,13 @@ impl History {
         Some(*value)
     }
 
+    /// The mean of the samples since a moment; `None` without any.
+    pub fn mean(&self, since: Moment) -> Option<f64> {
+        let recent = self.samples.iter().rev().take_while(|&&(at, _)| at >= since);
+        let (count, sum) = recent.fold((0.0, 0.0), |(count, sum), &(_, value)| (count + 1.0, sum + value));
+        (count > 0.0).then(|| sum / count)
+    }
+
     /// The value at a moment, linear between samples, constant beyond both ends; `None` when empty.
     pub fn at(&self, moment: Moment) -> Option<f64> {
         let later = self.after(moment);

@@ -476,26 +476,30 @@ fn wake(
         .map(|item| item.dead_time_up.0)
         .fold(0.0, f64::max);
     let window = Duration::try_from_secs_f64(longest / 2.0).unwrap_or(Duration::ZERO).max(WATCHED * 2);
-    let sustained = state
+    let from = now.earlier(window);
+    let (sustained, usual) = state
         .taken
         .iter()
         .zip(circuits)
         .map(|(taken, circuit)| {
             if circuit.raise.is_infinite() {
-                return circuit.raise;
+                return (circuit.raise, circuit.raise);
             }
             let watched = taken.oldest().is_some_and(|(oldest, _)| now - oldest >= WATCHED);
-            let current = circuit.outlook.for_raise();
-            let usual = taken.quantile(now.earlier(window), 1.0 - DIPS).unwrap_or(current);
             if !watched || !circuit.shows {
-                return 0.0;
+                return (0.0, 0.0);
             }
-            // As if the load were as high as it has been, with what is to be kept free then.
-            circuit.raise + circuit.reserve - circuit.reserve_at_top - (usual - current)
+            let current = circuit.outlook.for_raise();
+            let most = taken.quantile(from, 1.0 - DIPS).unwrap_or(current);
+            let mean = taken.mean(from).unwrap_or(current);
+            // As if the load were as high as it has been, with what is to be kept free then; and as it has been on the mean.
+            let at_top = circuit.raise + circuit.reserve - circuit.reserve_at_top;
+            (at_top - (most - current), circuit.raise - (mean - current).max(0.0))
         })
-        .collect();
+        .unzip();
     let mut wakes = Wakes {
         sustained,
+        usual,
         bases: per_circuit(items, &state.tree, count, |item| item.base),
         tops: tops(items, &state.tree, circuits),
         pace: vec![rate - state.wake_debt; count],
@@ -504,11 +508,11 @@ fn wake(
     wakes.left_over = state
         .ramps
         .iter_mut()
-        .zip(wakes.sustained.iter().zip(&wakes.tops))
+        .zip(wakes.usual.iter().zip(&wakes.tops))
         .zip(circuits)
-        .map(|((ramp, (sustained, top)), circuit)| {
+        .map(|((ramp, (usual, top)), circuit)| {
             // Only the surplus comes and goes: where another limit binds, or none, what is there stays.
-            let left = if circuit.firm < circuit.urgent { sustained - top } else { f64::INFINITY };
+            let left = if circuit.firm < circuit.urgent { usual - top } else { f64::INFINITY };
             ramp.leave(left, cycle.since_last)
         })
         .collect();

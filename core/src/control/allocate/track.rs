@@ -426,6 +426,8 @@ pub fn raise(
 pub struct Wakes {
     /// What has been there for miners for as long as a start takes, but for short dips.
     pub sustained: Vec<f64>,
+    /// What has been there in the same time on the mean: what one more is worth goes by that, and short dips cost little of it.
+    pub usual: Vec<f64>,
     /// What those that run or start cannot be kept from drawing ([`Item::base`]).
     pub bases: Vec<f64>,
     /// The most that those that run or start can take, all budgets considered.
@@ -456,9 +458,8 @@ pub fn wake(
         // Where there is no room at all nobody fits, and a start only takes of it.
         let none = tree.path(item.circuit).iter().any(|&circuit| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
-            let sustained = value(&wakes.sustained);
-            value(&wakes.bases) > sustained
-                || (!favour && value(&wakes.tops) > sustained)
+            value(&wakes.bases) > value(&wakes.sustained)
+                || (!favour && value(&wakes.tops) > value(&wakes.usual))
                 || value(&wakes.pace) <= 0.0
         });
         if none {
@@ -490,10 +491,9 @@ pub fn wake(
         let worth = least * item.sleep_cost * START_COST;
         let fits = tree.path(item.circuit).iter().all(|&circuit| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
-            let sustained = value(&wakes.sustained);
-            value(&wakes.bases) + start <= sustained
+            value(&wakes.bases) + start <= value(&wakes.sustained)
                 && (favour
-                    || (value(&wakes.tops) + least * LEFT_OVER <= sustained
+                    || (value(&wakes.tops) + least * LEFT_OVER <= value(&wakes.usual)
                         && value(&wakes.left_over) >= worth))
                 && value(&wakes.pace) > 0.0
         });
