@@ -97,16 +97,42 @@ pub(super) fn target(level: Level) -> Target {
     }
 }
 
-/// The miners as the allocation sees them.
+/// For each circuit, what the miners directly on it come to, in true watts but for what they draw asleep.
+pub(super) struct Sums {
+    /// Asleep, in their own watts.
+    pub(super) asleep: Vec<f64>,
+    /// As they are estimated to draw now.
+    pub(super) drawn: Vec<f64>,
+    /// At their highest.
+    pub(super) most: Vec<f64>,
+    /// What is counted for them though nothing says that it is drawn.
+    pub(super) unseen: Vec<f64>,
+}
+
+impl Sums {
+    fn add(&mut self, circuit: usize, values: [f64; 4]) {
+        let each = [&mut self.asleep, &mut self.drawn, &mut self.most, &mut self.unseen];
+        for (sums, value) in each.into_iter().zip(values) {
+            if let Some(sum) = sums.get_mut(circuit) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+/// The miners as the allocation sees them, and what they come to.
 pub(super) fn items<'a>(
     site: &'a Site,
     state: &State,
     offered: &'a [Option<Arc<[OperatingPoint]>>],
     scales: &[f64],
     now: Moment,
-) -> Vec<Item<'a>> {
+) -> (Vec<Item<'a>>, Sums) {
     let settings = &site.settings;
-    site.miners
+    let none = vec![0.0; site.circuits.len()];
+    let mut sums = Sums { asleep: none.clone(), drawn: none.clone(), most: none.clone(), unseen: none };
+    let items = site
+        .miners
         .iter()
         .zip(&state.tracks)
         .zip(offered)
@@ -120,9 +146,13 @@ pub(super) fn items<'a>(
             let settled = track.settled(miner, track.setpoint);
             // What starts is counted at what it draws until it is about to draw more, what started by itself at the most
             // that it may, what has a fault at what it draws: others use what it leaves.
-            let unseen = track.unseen(miner, now);
-            let counted = track.counted - unseen;
             let expected = track.expected_draw(miner, now);
+            let unseen = track.unseen(miner, expected, now);
+            let counted = track.counted - unseen;
+            let asleep = track.sleep(miner);
+            let drawn = track.draw * gain;
+            let most = track.settled(miner, Some(Target::Power(miner.maximum()))) * gain;
+            sums.add(miner.circuit.0, [asleep, drawn, most, unseen * gain]);
             let stays = if track.dead {
                 0.0
             } else if track.state == MinerState::Unreachable {
@@ -151,7 +181,7 @@ pub(super) fn items<'a>(
                 class: miner.class,
                 sleeps: miner.sleeps,
                 contract: miner.contract.map_or(0.0, |contract| contract.get() * gain),
-                sleep: track.sleep(miner) * gain,
+                sleep: asleep * gain,
                 scale: track.settling.scale() * gain,
                 floor: track.settling.floor().unwrap_or(0.0) * gain,
                 base: 0.0,
@@ -159,7 +189,7 @@ pub(super) fn items<'a>(
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
                 settled: stays * gain,
-                drawn: track.draw * gain,
+                drawn,
                 counted: counted * gain,
                 slack: if miner.class != LoadClass::Miner && steady { unseen * gain } else { 0.0 },
                 movable,
@@ -202,7 +232,8 @@ pub(super) fn items<'a>(
             };
             item
         })
-        .collect()
+        .collect();
+    (items, sums)
 }
 
 fn per_circuit(
@@ -321,9 +352,13 @@ fn hold(
 ) {
     let each = site.miners.iter().zip(&state.tracks).zip(items.iter_mut()).enumerate();
     for (index, ((miner, track), item)) in each {
+        // Looked at first: in nearly every cycle it is all that is.
+        if !item.held {
+            continue;
+        }
         let done = track.setpoint.is_none_or(|setpoint| setpoint == track.lowest(miner));
         let answers = matches!(inputs.miner(index).contact, Contact::Reachable) && now >= track.retry_at;
-        if !item.held || done || track.is_fixed(miner) || !answers {
+        if done || track.is_fixed(miner) || !answers {
             continue;
         }
         // Nothing that was agreed stands before whoever works on it, or an emergency stop.

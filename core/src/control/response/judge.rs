@@ -29,9 +29,8 @@ pub(super) fn beside_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
 impl Track {
     /// What is in `counted` though nothing says that it is drawn: how much more one that nobody hears may come to draw, by itself,
     /// than it drew and was told to draw when it was last heard, and a server under its cap than it drew lately. In watts as it
-    /// reports them.
-    pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
-        let expected = self.expected_draw(miner, now);
+    /// reports them; `expected` is its [`Self::expected_draw`].
+    pub fn unseen(&self, miner: &Miner, expected: f64, now: Moment) -> f64 {
         if expected.is_finite() {
             return (self.counted - expected).max(0.0);
         }
