@@ -702,13 +702,16 @@ fn correct(
         circuits.iter().zip(flying).map(|(circuit, flying)| circuit.raise - flying).collect();
     let over: Vec<bool> =
         circuits.iter().zip(sums).map(|(circuit, sum)| *sum > circuit.headroom.max(0.0) + 1e-6).collect();
+    let over: Vec<bool> = (0..over.len())
+        .map(|circuit| state.tree.path(circuit).iter().any(|&above| over.get(above) == Some(&true)))
+        .collect();
     let each = site.miners.iter().zip(state.tracks.iter_mut()).zip(items.iter_mut()).zip(ordered);
     for ((((miner, track), item), ordered), index) in each.zip(0..) {
         if ordered {
             continue;
         }
         let input = inputs.miner(index);
-        let over = state.tree.path(miner.circuit.0).iter().any(|&above| over.get(above) == Some(&true));
+        let over = over.get(miner.circuit.0) == Some(&true);
         let kept = track.hold == Some(Hold::Asleep);
         if !kept && commands::is_awake_unasked(miner, track, input, now, &site.settings) {
             let draw =

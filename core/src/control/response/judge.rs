@@ -80,12 +80,12 @@ impl Track {
     /// grace is over, it counts where it is.
     pub fn is_late(&self, miner: &Miner) -> bool {
         let (Some(sent), Some(read)) = (self.sent, self.learned_at) else { return false };
-        let goal = self.settled(miner, self.setpoint);
-        let way = sent.stuck_at - goal;
+        if !sent.accepted || sent.arrived {
+            return false;
+        }
+        let way = sent.stuck_at - self.settled(miner, self.setpoint);
         // Told again, it has no more time than before.
-        sent.accepted
-            && !sent.arrived
-            && way > 0.0
+        way > 0.0
             && sent.stuck_at - self.draw < way * MOVED
             && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
     }
