@@ -138,7 +138,8 @@ pub(super) fn items<'a>(
         .zip(offered)
         .map(|((miner, track), offered)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-            let movable = track.movable() && !track.is_fixed(miner);
+            let actuator = track.actuator(miner);
+            let movable = track.movable() && actuator != Actuator::Fixed;
             let kept = track.hold == Some(Hold::Asleep);
             let starting = track.state == MinerState::Starting;
             let steady = !starting && !track.restarted && track.state != MinerState::Fault;
@@ -185,7 +186,7 @@ pub(super) fn items<'a>(
                 scale: track.settling.scale() * gain,
                 floor: track.settling.floor().unwrap_or(0.0) * gain,
                 base: 0.0,
-                actuator: track.actuator(miner),
+                actuator,
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
                 settled: stays * gain,
@@ -402,12 +403,11 @@ fn shed(
     track::shed(items, &state.tree, &reserved, sums, false, terms, changes);
     let mut largest = vec![0.0_f64; circuits.len()];
     for item in items.iter().filter(|item| item.may_sleep()) {
-        for &above in state.tree.path(item.circuit) {
-            if let Some(largest) = largest.get_mut(above) {
-                *largest = largest.max(item.settled - item.sleep);
-            }
+        if let Some(largest) = largest.get_mut(item.circuit) {
+            *largest = largest.max(item.settled - item.sleep);
         }
     }
+    let largest = state.tree.largest(&largest);
     let each = state.ramps.iter_mut().zip(circuits).zip(sums.iter().zip(largest)).zip(&state.nameplates);
     let certain: Vec<f64> = each
         .zip(&eased)
@@ -471,9 +471,13 @@ fn ask_the_unheard(
 
 /// Starts for which there will be no room are called off before they draw anything.
 fn call_off(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], changes: &mut Vec<Change>) {
+    let begins = |item: &Item<'_>| {
+        item.movable && !item.steady && item.level != Level::Sleep && item.settled < item.base
+    };
+    let Some(first) = items.iter().position(begins) else { return };
     let mut bases = per_circuit(items, tree, budgets.len(), |item| item.base);
-    for (index, item) in items.iter_mut().enumerate() {
-        if !item.movable || item.steady || item.level == Level::Sleep || item.settled >= item.base {
+    for (index, item) in items.iter_mut().enumerate().skip(first) {
+        if !begins(item) {
             continue;
         }
         let none = |circuit: &usize| bases.get(*circuit) > budgets.get(*circuit);
@@ -501,15 +505,10 @@ fn wake(
     }
     let rate = site.settings.raise_rate.over(cycle.since_last).get();
     state.wake_debt = (state.wake_debt - rate).max(0.0);
-    if !items.iter().any(|item| item.level == Level::Sleep && item.movable) {
-        return None;
-    }
+    let asleep = items.iter().filter(|item| item.level == Level::Sleep && item.movable);
+    // Of nobody there is none.
+    let longest = asleep.map(|item| item.dead_time_up.0).reduce(f64::max)?.max(0.0);
     let count = circuits.len();
-    let longest = items
-        .iter()
-        .filter(|item| item.level == Level::Sleep && item.movable)
-        .map(|item| item.dead_time_up.0)
-        .fold(0.0, f64::max);
     let window = Duration::try_from_secs_f64(longest / 2.0).unwrap_or(Duration::ZERO).max(WATCHED * 2);
     let sustained = state
         .taken

@@ -282,7 +282,7 @@ impl Survey {
         let mean = if watts > 0.0 { seconds / watts } else { 0.0 };
         let begins = Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO);
         let response = site.settings.period + begins;
-        Self { drawn, said, largest: largest_below(state, &largest), poll, response, pausing, offered }
+        Self { drawn, said, largest: state.tree.largest(&largest), poll, response, pausing, offered }
     }
 }
 
@@ -293,19 +293,6 @@ fn over_tree(state: &State, own: Vec<f64>) -> Vec<f64> {
         state.tree.add(&mut total, CircuitId(circuit), value);
     }
     total
-}
-
-/// For each circuit, the largest of what is at or below it, from what is directly on each.
-fn largest_below(state: &State, own: &[f64]) -> Vec<f64> {
-    let mut largest = own.to_vec();
-    for (circuit, value) in own.iter().enumerate() {
-        for &above in state.tree.path(circuit) {
-            if let Some(largest) = largest.get_mut(above) {
-                *largest = largest.max(*value);
-            }
-        }
-    }
-    largest
 }
 
 /// For each circuit, true watts per own watt of the miners directly on it.

@@ -41,8 +41,12 @@ impl Segment {
     /// Who gives power up last comes first; then steep before flat; equals keep the miners' order. The segments of one miner fall
     /// strictly.
     fn order(&self, other: &Self) -> Ordering {
-        let class = other.class.cmp(&self.class);
-        class.then(other.slope.total_cmp(&self.slope)).then(self.item.cmp(&other.item))
+        self.rank(other).then(self.item.cmp(&other.item))
+    }
+
+    /// The same, where equals stand in the miners' order already.
+    fn rank(&self, other: &Self) -> Ordering {
+        other.class.cmp(&self.class).then(other.slope.total_cmp(&self.slope))
     }
 }
 
@@ -88,7 +92,8 @@ impl Hulls {
             return;
         }
         // Those that are still good are in order: only the new ones have to be put in order and in between.
-        fresh.sort_unstable_by(Segment::order);
+        // They stand by rising item. In a fleet of few models nearly all slopes are equal to others, which a stable sort makes use of.
+        fresh.sort_by(Segment::rank);
         let kept = std::mem::take(&mut self.segments);
         let mut kept = kept.into_iter().filter(|segment| stale.get(segment.item) == Some(&false)).peekable();
         let mut fresh = fresh.into_iter().peekable();
