@@ -7,6 +7,7 @@
 pub mod core;
 pub mod curve;
 pub mod optimum;
+mod ranking;
 pub mod rebalance;
 pub mod track;
 

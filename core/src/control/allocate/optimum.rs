@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::allocate::ranking::Ranking;
 use crate::control::allocate::{Item, Level, core, curve};
 use crate::control::site::{Actuator, CircuitId, LoadClass, OperatingPoint};
 use crate::control::tree::Tree;
@@ -94,15 +95,25 @@ impl Hulls {
         // Those that are still good are in order: only the new ones have to be put in order and in between.
         // They stand by rising item. In a fleet of few models nearly all slopes are equal to others, which a stable sort makes use of.
         fresh.sort_by(Segment::rank);
-        let kept = std::mem::take(&mut self.segments);
-        let mut kept = kept.into_iter().filter(|segment| stale.get(segment.item) == Some(&false)).peekable();
-        let mut fresh = fresh.into_iter().peekable();
-        while let (Some(old), Some(new)) = (kept.peek(), fresh.peek()) {
-            let next = if old.order(new) == Ordering::Greater { fresh.next() } else { kept.next() };
-            self.segments.extend(next);
+        self.segments.retain(|segment| stale.get(segment.item) == Some(&false));
+        let mut kept = self.segments.len();
+        // From the last on, so that each goes where nobody stands any more.
+        self.segments.extend_from_slice(&fresh);
+        let mut end = self.segments.len();
+        while let Some(new) = fresh.last() {
+            let last = kept.checked_sub(1).and_then(|last| self.segments.get(last)).copied();
+            let next = match last.filter(|old| old.order(new) == Ordering::Greater) {
+                Some(old) => {
+                    kept -= 1;
+                    Some(old)
+                }
+                None => fresh.pop(),
+            };
+            end -= 1;
+            if let (Some(slot), Some(next)) = (self.segments.get_mut(end), next) {
+                *slot = next;
+            }
         }
-        self.segments.extend(kept);
-        self.segments.extend(fresh);
     }
 }
 
@@ -303,6 +314,7 @@ fn put(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level], 
 }
 
 /// What raising an item as far as it goes would bring. Who gives power up last is first, then the most, of equals the first miner.
+#[derive(Clone, Copy)]
 struct Lift {
     class: LoadClass,
     gain: f64,
@@ -335,6 +347,11 @@ impl PartialEq for Lift {
 
 impl Eq for Lift {}
 
+/// The best first.
+fn ranking(lifts: Vec<Lift>) -> Ranking<Lift> {
+    Ranking::new(lifts, |one, other| other.cmp(one))
+}
+
 /// How far an item can be raised in this much room; `None` when that brings nothing.
 fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> {
     if !item.free() || free <= 0.0 || level == Level::Power(item.maximum()) {
@@ -353,7 +370,11 @@ fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> 
 /// Room only shrinks meanwhile, and less room never brings more: what was found earlier is an upper bound, and only
 /// the item with the highest one has to be looked at again.
 struct Filling {
-    queue: BinaryHeap<Lift>,
+    /// What was found for the room of the beginning, and how many of them were taken.
+    found: Ranking<Lift>,
+    taken: usize,
+    /// What was found since.
+    again: BinaryHeap<Lift>,
     /// What could not be raised any more, and the room that it was looked at for.
     dropped: Vec<(usize, f64)>,
     /// The room of each circuit at the beginning: more was never looked at.
@@ -369,13 +390,24 @@ impl Filling {
             .enumerate()
             .filter_map(|(index, (item, level))| lift(item, index, *level, *most.get(item.circuit)?))
             .collect();
-        Self { queue: BinaryHeap::from(found), dropped: Vec::new(), most }
+        Self { found: ranking(found), taken: 0, again: BinaryHeap::new(), dropped: Vec::new(), most }
+    }
+
+    /// Takes the best.
+    fn pop(&mut self) -> Option<Lift> {
+        let found = self.found.get(self.taken);
+        if self.again.peek().is_some_and(|again| found.is_none_or(|found| again >= found)) {
+            return self.again.pop();
+        }
+        let found = found.copied();
+        self.taken += usize::from(found.is_some());
+        found
     }
 
     /// Fills up, with a bounded number of raises.
     fn run(&mut self, items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level]) {
         let mut repairs = (REPAIR_EFFORT / items.len().max(1)).clamp(2, MOST_REPAIRS);
-        while let Some(best) = self.queue.pop() {
+        while let Some(best) = self.pop() {
             let Some((item, level)) = items.get(best.index).zip(levels.get(best.index)) else {
                 continue;
             };
@@ -385,7 +417,7 @@ impl Filling {
             let free = tree.least(room, item.circuit);
             if free < best.free {
                 match lift(item, best.index, *level, free) {
-                    Some(lift) => self.queue.push(lift),
+                    Some(lift) => self.again.push(lift),
                     None => self.dropped.push((best.index, free)),
                 }
                 continue;
@@ -393,7 +425,7 @@ impl Filling {
             put(items, tree, room, levels, best.index, best.level);
             let free = tree.least(room, item.circuit);
             match lift(item, best.index, best.level, free) {
-                Some(lift) => self.queue.push(lift),
+                Some(lift) => self.again.push(lift),
                 None => self.dropped.push((best.index, free)),
             }
             repairs -= 1;
@@ -410,16 +442,16 @@ impl Filling {
             *self = Self::new(items, tree, room, levels);
             return;
         }
-        let queue = std::mem::take(&mut self.queue).into_vec();
         let dropped = std::mem::take(&mut self.dropped);
-        let mut kept: Vec<Lift> = Vec::with_capacity(queue.len());
+        let left = self.found.all().iter().skip(self.taken).chain(self.again.iter());
+        let mut kept: Vec<Lift> = Vec::new();
         let mut again: Vec<usize> = changed.to_vec();
         let room_of = |index: usize| items.get(index).and_then(|item| free.get(item.circuit)).copied();
-        for lift in queue {
+        for lift in left {
             if room_of(lift.index).is_some_and(|free| free > lift.free) {
                 again.push(lift.index);
             } else {
-                kept.push(lift);
+                kept.push(*lift);
             }
         }
         for (index, known) in dropped {
@@ -438,7 +470,7 @@ impl Filling {
                 kept.extend(lift(item, index, *level, free));
             }
         }
-        self.queue = BinaryHeap::from(kept);
+        (self.found, self.taken, self.again) = (ranking(kept), 0, BinaryHeap::new());
     }
 }
 
