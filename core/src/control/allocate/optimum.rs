@@ -347,11 +347,6 @@ impl PartialEq for Lift {
 
 impl Eq for Lift {}
 
-/// The best first.
-fn ranking(lifts: Vec<Lift>) -> Ranking<Lift> {
-    Ranking::new(lifts, |one, other| other.cmp(one))
-}
-
 /// How far an item can be raised in this much room; `None` when that brings nothing.
 fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> {
     if !item.free() || free <= 0.0 || level == Level::Power(item.maximum()) {
@@ -390,7 +385,9 @@ impl Filling {
             .enumerate()
             .filter_map(|(index, (item, level))| lift(item, index, *level, *most.get(item.circuit)?))
             .collect();
-        Self { found: ranking(found), taken: 0, again: BinaryHeap::new(), dropped: Vec::new(), most }
+        // The best first.
+        let found = Ranking::new(found, |one, other| other.cmp(one));
+        Self { found, taken: 0, again: BinaryHeap::new(), dropped: Vec::new(), most }
     }
 
     /// Takes the best.
@@ -442,35 +439,29 @@ impl Filling {
             *self = Self::new(items, tree, room, levels);
             return;
         }
-        let dropped = std::mem::take(&mut self.dropped);
-        let left = self.found.all().iter().skip(self.taken).chain(self.again.iter());
-        let mut kept: Vec<Lift> = Vec::new();
+        // What was found at the beginning was found for all the room that there was then, and bounds what fits into less.
         let mut again: Vec<usize> = changed.to_vec();
         let room_of = |index: usize| items.get(index).and_then(|item| free.get(item.circuit)).copied();
-        for lift in left {
-            if room_of(lift.index).is_some_and(|free| free > lift.free) {
-                again.push(lift.index);
-            } else {
-                kept.push(*lift);
-            }
-        }
-        for (index, known) in dropped {
-            if room_of(index).is_some_and(|free| free > known) {
-                again.push(index);
-            } else {
-                self.dropped.push((index, known));
-            }
-        }
+        let more = |index: usize, known: f64| room_of(index).is_some_and(|free| free > known);
+        self.again.retain(|lift| {
+            let more = more(lift.index, lift.free);
+            again.extend(more.then_some(lift.index));
+            !more
+        });
+        self.dropped.retain(|(index, known)| {
+            let more = more(*index, *known);
+            again.extend(more.then_some(*index));
+            !more
+        });
         again.sort_unstable();
         again.dedup();
         for index in again {
             if let (Some(item), Some(level), Some(free)) =
                 (items.get(index), levels.get(index), room_of(index))
             {
-                kept.extend(lift(item, index, *level, free));
+                self.again.extend(lift(item, index, *level, free));
             }
         }
-        (self.found, self.taken, self.again) = (ranking(kept), 0, BinaryHeap::new());
     }
 }
 
