@@ -221,7 +221,6 @@ pub(super) fn items<'a>(
                 overshoot: miner.response.start_overshoot,
                 starts_at_full: miner.response.starts_at_full,
             };
-            let minimum = item.power_at(Level::Power(item.minimum()));
             item.base = match (movable, item.level) {
                 (false, _) => item.counted,
                 (true, Level::Sleep) => item.least().max(item.settled),
@@ -229,7 +228,7 @@ pub(super) fn items<'a>(
                     track.start_draw(miner) * gain
                 }
                 (true, Level::Power(_)) if track.state == MinerState::Fault => item.settled,
-                (true, Level::Power(_)) => minimum,
+                (true, Level::Power(_)) => item.power_at(Level::Power(item.minimum())),
             };
             item
         })
