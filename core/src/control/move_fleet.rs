@@ -97,22 +97,49 @@ pub(super) fn target(level: Level) -> Target {
     }
 }
 
-/// The miners as the allocation sees them.
+/// For each circuit, what the miners directly on it come to, in true watts but for what they draw asleep.
+pub(super) struct Sums {
+    /// Asleep, in their own watts.
+    pub(super) asleep: Vec<f64>,
+    /// As they are estimated to draw now.
+    pub(super) drawn: Vec<f64>,
+    /// At their highest.
+    pub(super) most: Vec<f64>,
+    /// What is counted for them though nothing says that it is drawn.
+    pub(super) unseen: Vec<f64>,
+}
+
+impl Sums {
+    fn add(&mut self, circuit: usize, values: [f64; 4]) {
+        let each = [&mut self.asleep, &mut self.drawn, &mut self.most, &mut self.unseen];
+        for (sums, value) in each.into_iter().zip(values) {
+            if let Some(sum) = sums.get_mut(circuit) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+/// The miners as the allocation sees them, and what they come to.
 pub(super) fn items<'a>(
     site: &'a Site,
     state: &State,
     offered: &'a [Option<Arc<[OperatingPoint]>>],
     scales: &[f64],
     now: Moment,
-) -> Vec<Item<'a>> {
+) -> (Vec<Item<'a>>, Sums) {
     let settings = &site.settings;
-    site.miners
+    let none = vec![0.0; site.circuits.len()];
+    let mut sums = Sums { asleep: none.clone(), drawn: none.clone(), most: none.clone(), unseen: none };
+    let items = site
+        .miners
         .iter()
         .zip(&state.tracks)
         .zip(offered)
         .map(|((miner, track), offered)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-            let movable = track.movable() && !track.is_fixed(miner);
+            let actuator = track.actuator(miner);
+            let movable = track.movable() && actuator != Actuator::Fixed;
             let kept = track.hold == Some(Hold::Asleep);
             let starting = track.state == MinerState::Starting;
             let steady = !starting && !track.restarted && track.state != MinerState::Fault;
@@ -120,9 +147,13 @@ pub(super) fn items<'a>(
             let settled = track.settled(miner, track.setpoint);
             // What starts is counted at what it draws until it is about to draw more, what started by itself at the most
             // that it may, what has a fault at what it draws: others use what it leaves.
-            let unseen = track.unseen(miner, now);
-            let counted = track.counted - unseen;
             let expected = track.expected_draw(miner, now);
+            let unseen = track.unseen(miner, expected, now);
+            let counted = track.counted - unseen;
+            let asleep = track.sleep(miner);
+            let drawn = track.draw * gain;
+            let most = track.settled(miner, Some(Target::Power(miner.maximum()))) * gain;
+            sums.add(miner.circuit.0, [asleep, drawn, most, unseen * gain]);
             let stays = if track.dead {
                 0.0
             } else if track.state == MinerState::Unreachable {
@@ -151,15 +182,15 @@ pub(super) fn items<'a>(
                 class: miner.class,
                 sleeps: miner.sleeps,
                 contract: miner.contract.map_or(0.0, |contract| contract.get() * gain),
-                sleep: track.sleep(miner) * gain,
+                sleep: asleep * gain,
                 scale: track.settling.scale() * gain,
                 floor: track.settling.floor().unwrap_or(0.0) * gain,
                 base: 0.0,
-                actuator: track.actuator(miner),
+                actuator,
                 range: track.range.unwrap_or((0.0, f64::INFINITY)),
                 level: level(track.setpoint),
                 settled: stays * gain,
-                drawn: track.draw * gain,
+                drawn,
                 counted: counted * gain,
                 slack: if miner.class != LoadClass::Miner && steady { unseen * gain } else { 0.0 },
                 movable,
@@ -190,7 +221,6 @@ pub(super) fn items<'a>(
                 overshoot: miner.response.start_overshoot,
                 starts_at_full: miner.response.starts_at_full,
             };
-            let minimum = item.power_at(Level::Power(item.minimum()));
             item.base = match (movable, item.level) {
                 (false, _) => item.counted,
                 (true, Level::Sleep) => item.least().max(item.settled),
@@ -198,11 +228,12 @@ pub(super) fn items<'a>(
                     track.start_draw(miner) * gain
                 }
                 (true, Level::Power(_)) if track.state == MinerState::Fault => item.settled,
-                (true, Level::Power(_)) => minimum,
+                (true, Level::Power(_)) => item.power_at(Level::Power(item.minimum())),
             };
             item
         })
-        .collect()
+        .collect();
+    (items, sums)
 }
 
 fn per_circuit(
@@ -321,9 +352,13 @@ fn hold(
 ) {
     let each = site.miners.iter().zip(&state.tracks).zip(items.iter_mut()).enumerate();
     for (index, ((miner, track), item)) in each {
+        // Looked at first: in nearly every cycle it is all that is.
+        if !item.held {
+            continue;
+        }
         let done = track.setpoint.is_none_or(|setpoint| setpoint == track.lowest(miner));
         let answers = matches!(inputs.miner(index).contact, Contact::Reachable) && now >= track.retry_at;
-        if !item.held || done || track.is_fixed(miner) || !answers {
+        if done || track.is_fixed(miner) || !answers {
             continue;
         }
         // Nothing that was agreed stands before whoever works on it, or an emergency stop.
@@ -367,12 +402,11 @@ fn shed(
     track::shed(items, &state.tree, &reserved, sums, false, terms, changes);
     let mut largest = vec![0.0_f64; circuits.len()];
     for item in items.iter().filter(|item| item.may_sleep()) {
-        for &above in state.tree.path(item.circuit) {
-            if let Some(largest) = largest.get_mut(above) {
-                *largest = largest.max(item.settled - item.sleep);
-            }
+        if let Some(largest) = largest.get_mut(item.circuit) {
+            *largest = largest.max(item.settled - item.sleep);
         }
     }
+    let largest = state.tree.largest(&largest);
     let each = state.ramps.iter_mut().zip(circuits).zip(sums.iter().zip(largest)).zip(&state.nameplates);
     let certain: Vec<f64> = each
         .zip(&eased)
@@ -436,9 +470,13 @@ fn ask_the_unheard(
 
 /// Starts for which there will be no room are called off before they draw anything.
 fn call_off(items: &mut [Item<'_>], tree: &Tree, budgets: &[f64], changes: &mut Vec<Change>) {
+    let begins = |item: &Item<'_>| {
+        item.movable && !item.steady && item.level != Level::Sleep && item.settled < item.base
+    };
+    let Some(first) = items.iter().position(begins) else { return };
     let mut bases = per_circuit(items, tree, budgets.len(), |item| item.base);
-    for (index, item) in items.iter_mut().enumerate() {
-        if !item.movable || item.steady || item.level == Level::Sleep || item.settled >= item.base {
+    for (index, item) in items.iter_mut().enumerate().skip(first) {
+        if !begins(item) {
             continue;
         }
         let none = |circuit: &usize| bases.get(*circuit) > budgets.get(*circuit);
@@ -466,15 +504,10 @@ fn wake(
     }
     let rate = site.settings.raise_rate.over(cycle.since_last).get();
     state.wake_debt = (state.wake_debt - rate).max(0.0);
-    if !items.iter().any(|item| item.level == Level::Sleep && item.movable) {
-        return None;
-    }
+    let asleep = items.iter().filter(|item| item.level == Level::Sleep && item.movable);
+    // Of nobody there is none.
+    let longest = asleep.map(|item| item.dead_time_up.0).reduce(f64::max)?.max(0.0);
     let count = circuits.len();
-    let longest = items
-        .iter()
-        .filter(|item| item.level == Level::Sleep && item.movable)
-        .map(|item| item.dead_time_up.0)
-        .fold(0.0, f64::max);
     let window = Duration::try_from_secs_f64(longest / 2.0).unwrap_or(Duration::ZERO).max(WATCHED * 2);
     let from = now.earlier(window);
     let (sustained, usual) = state
@@ -671,13 +704,16 @@ fn correct(
         circuits.iter().zip(flying).map(|(circuit, flying)| circuit.raise - flying).collect();
     let over: Vec<bool> =
         circuits.iter().zip(sums).map(|(circuit, sum)| *sum > circuit.headroom.max(0.0) + 1e-6).collect();
+    let over: Vec<bool> = (0..over.len())
+        .map(|circuit| state.tree.path(circuit).iter().any(|&above| over.get(above) == Some(&true)))
+        .collect();
     let each = site.miners.iter().zip(state.tracks.iter_mut()).zip(items.iter_mut()).zip(ordered);
     for ((((miner, track), item), ordered), index) in each.zip(0..) {
         if ordered {
             continue;
         }
         let input = inputs.miner(index);
-        let over = state.tree.path(miner.circuit.0).iter().any(|&above| over.get(above) == Some(&true));
+        let over = over.get(miner.circuit.0) == Some(&true);
         let kept = track.hold == Some(Hold::Asleep);
         if !kept && commands::is_awake_unasked(miner, track, input, now, &site.settings) {
             let draw =

@@ -44,13 +44,17 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     pub(super) fn decision(&self, now: Moment, decided: Decided) -> Decision {
         let (site, state) = (self.site, self.state);
+        let mut responses = Vec::new();
         let miners: Vec<MinerDecision> = site
             .miners
             .iter()
             .zip(&state.tracks)
             .zip(self.items)
             .zip(0..)
-            .map(|(((miner, track), item), index)| self.miner(miner, track, item, index))
+            .map(|(((miner, track), item), index)| {
+                responses.extend(track.responded.map(|after| (MinerId(index), after)));
+                self.miner(miner, track, item, index)
+            })
             .collect();
         let headrooms: Vec<f64> = decided.circuits.iter().map(|circuit| circuit.headroom).collect();
         let budgets = budget::budgets(site, &headrooms);
@@ -104,10 +108,7 @@ impl Report<'_> {
             miners,
             commands: decided.sent,
             breakers: decided.breakers,
-            responses: (0..)
-                .zip(&state.tracks)
-                .filter_map(|(index, track)| Some((MinerId(index), track.responded?)))
-                .collect(),
+            responses,
             waiting: decided.moved.waiting,
             energy: state.energy,
         }

@@ -245,8 +245,10 @@ impl Track {
     /// A cap above what a job draws saves nothing and takes nothing: what such a server might draw, and does not, is left to
     /// others while a meter would show it.
     pub fn expected_draw(&self, miner: &Miner, now: Moment) -> f64 {
-        let raised = self.sent.is_some_and(|sent| !sent.lowers && now - sent.at < ENVELOPE * 2);
-        if miner.class == LoadClass::Miner || self.state != MinerState::Hashing || raised {
+        if miner.class == LoadClass::Miner || self.state != MinerState::Hashing {
+            return f64::INFINITY;
+        }
+        if self.sent.is_some_and(|sent| !sent.lowers && now - sent.at < ENVELOPE * 2) {
             return f64::INFINITY;
         }
         self.peak.most().map_or(f64::INFINITY, |most| most.max(self.draw))
@@ -314,19 +316,22 @@ impl Track {
 
     /// The latest command was not answered in its time, and nothing shows that it has been carried out.
     pub fn unheard(&self, now: Moment) -> bool {
+        let Some(sent) = self.sent.filter(|sent| !sent.arrived && !sent.moving) else { return false };
         let waited =
             self.answer.map_or(PATIENCE.0, |answer| (3.0 * answer + 0.3).clamp(PATIENCE.1, PATIENCE.2));
-        self.sent.is_some_and(|sent| {
-            let slow = self.setpoint == Some(Target::Sleep) || sent.from_sleep;
-            let waited = waited + if slow { self.answer_within.as_secs_f64() } else { 0.0 };
-            let late = !sent.answered && (now - sent.at).as_secs_f64() > waited;
-            !sent.arrived && !sent.moving && (late || self.unanswered)
-        })
+        let slow = self.setpoint == Some(Target::Sleep) || sent.from_sleep;
+        let waited = waited + if slow { self.answer_within.as_secs_f64() } else { 0.0 };
+        let late = !sent.answered && (now - sent.at).as_secs_f64() > waited;
+        late || self.unanswered
     }
 
     /// Where the model says that the draw is at a moment, on the way of the latest command.
     pub(super) fn modelled(&self, miner: &Miner, moment: Moment) -> f64 {
-        let goal = self.settled(miner, self.setpoint);
+        self.on_the_way(miner, self.settled(miner, self.setpoint), moment)
+    }
+
+    /// The same, where it is known already where it settles.
+    fn on_the_way(&self, miner: &Miner, goal: f64, moment: Moment) -> f64 {
         let Some(sent) = self.sent else { return goal };
         let (dead, ramp, notice) = self.manner(miner, goal < sent.from, sent.from_sleep);
         let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * self.pace - notice.as_secs_f64();
@@ -377,7 +382,8 @@ impl Track {
                 _ => None,
             })
         });
-        self.draw = self.estimate(miner, reading, now);
+        let goal = self.settled(miner, self.setpoint);
+        self.draw = self.estimate(miner, goal, reading, now);
         self.said = reading.map_or(self.said, |(_, power)| power);
         if miner.class != LoadClass::Miner {
             self.peak.note(self.draw, now);
@@ -392,9 +398,8 @@ impl Track {
             Contact::Unreachable { since } => Some(since),
             Contact::Pending | Contact::Reachable => None,
         };
-        let goal = self.settled(miner, self.setpoint);
         if let (Some((at, power)), Some(status)) = (reading.filter(|_| reachable), fresh) {
-            self.learn(miner, settings, power, at, &status.value.activity);
+            self.learn(miner, settings, goal, power, at, &status.value.activity);
             self.note_progress(miner, power, goal, now);
         }
         let activity = fresh.map(|status| &status.value.activity);
@@ -674,17 +679,17 @@ impl Track {
         self.uptime = status.uptime.or(self.uptime);
     }
 
-    fn estimate(&self, miner: &Miner, reading: Option<(Moment, f64)>, now: Moment) -> f64 {
-        let goal = self.settled(miner, self.setpoint);
+    /// The draw now; `goal` is where it settles.
+    fn estimate(&self, miner: &Miner, goal: f64, reading: Option<(Moment, f64)>, now: Moment) -> f64 {
         let Some((at, power)) = reading else {
-            return if self.setpoint.is_some() { self.modelled(miner, now) } else { self.draw };
+            return if self.setpoint.is_some() { self.on_the_way(miner, goal, now) } else { self.draw };
         };
         // When exactly a miner that was woken begins to draw, no model knows.
         let waking = self.sent.is_some_and(|sent| sent.from_sleep && !sent.begun && !sent.arrived);
         if self.setpoint.is_none() || self.unheard(now) || waking {
             return power;
         }
-        let drift = self.modelled(miner, now) - self.modelled(miner, at);
+        let drift = self.on_the_way(miner, goal, now) - self.on_the_way(miner, goal, at);
         (power + drift).clamp(power.min(goal), power.max(goal))
     }
 }

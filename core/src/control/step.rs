@@ -10,10 +10,10 @@ use crate::control::lead::{self, Lead};
 use crate::control::meters::{self, Meters};
 use crate::control::move_fleet::{self, Now};
 use crate::control::report::{Decided, Report};
-use crate::control::site::{CircuitId, LimitClass, Miner, MinerId, OperatingPoint, Site};
-use crate::control::snapshot::{Contact, Hold, MeterStatus, MinerInput, Snapshot, Target, hold_of};
+use crate::control::site::{CircuitId, LimitClass, MinerId, OperatingPoint, Site};
+use crate::control::snapshot::{Contact, Hold, MeterStatus, MinerInput, Snapshot, hold_of};
 use crate::control::state::State;
-use crate::control::{breaker, budget, commands, hold, response::Track, stop};
+use crate::control::{breaker, budget, commands, hold, stop};
 use crate::moment::Moment;
 use crate::units::Watts;
 
@@ -28,27 +28,25 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     meters::distrust(&site, &state.memories, &mut seen);
     conditions(&site, &mut state.acting, Meters { now, seen: &seen });
 
-    let strangers: Vec<(usize, f64)> = (0..)
-        .zip(&state.tracks)
-        .filter(|(_, track)| track.setpoint.is_none())
-        .map(|(index, track)| (index, track.draw))
-        .collect();
     stop::look(&site, &mut state.stops, snapshot, &seen);
-    // Whoever commands nothing takes every miner as it is.
-    let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
-    let unplaced = looks_on || !strangers.is_empty();
-    hold::note(&site, &mut state.tracks, &snapshot.holds);
-    stop::take_hold(&site, &mut state.tracks, &stop::stopped(&state.tree, &state.stops));
-    for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
-        track.update(miner, &site.settings, inputs.miner(index), now);
-    }
+    let held = hold::held(&site, &snapshot.holds, &stop::stopped(&state.tree, &state.stops));
     breaker::hear(&site, &mut state.trips, snapshot);
     let dead = breaker::dead(&state.tree, &state.trips);
-    for (miner, track) in site.miners.iter().zip(state.tracks.iter_mut()) {
+    // Whoever was never put anywhere, and what was taken for their draw.
+    let mut strangers: Vec<(usize, f64)> = Vec::new();
+    for ((miner, track), index) in site.miners.iter().zip(state.tracks.iter_mut()).zip(0..) {
+        if track.setpoint.is_none() {
+            strangers.push((index, track.draw));
+        }
+        track.hold = held.get(&index).copied();
+        track.update(miner, &site.settings, inputs.miner(index), now);
         if dead.get(miner.circuit.0) == Some(&true) {
             track.without_power();
         }
     }
+    // Whoever commands nothing takes every miner as it is.
+    let looks_on = site.settings.observe || snapshot.lead == Lead::Follows;
+    let unplaced = looks_on || !strangers.is_empty();
     let starting = state.mode == Mode::StartUp && !ready(&site, snapshot, &seen, begun);
     if !starting && state.mode == Mode::StartUp {
         // What the miners drew before they had answered is not known, least of all to have been nothing. Neither is
@@ -65,11 +63,11 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
     if !starting {
         let all = lead == Lead::Lowers || state.contest.settles(now);
-        hold::follow(&site, &mut state.tracks, &inputs, all, now);
+        hold::follow(&site, &mut state.tracks, &inputs, &held, all, now);
     }
 
-    let sums = own_sums(state, |_, track| [track.draw, track.said]);
-    let [estimates, told] = sums.map(|own| over_tree(state, own));
+    let survey = Survey::of(&site, state);
+    let [estimates, told] = [survey.drawn, survey.said].map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
@@ -77,21 +75,16 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         estimates: &estimates,
         nameplates: &state.nameplates,
         maxima: &state.maxima,
-        poll: site.miners.iter().map(|miner| miner.poll_period).max().unwrap_or(Duration::ZERO),
-        response: response(&site, &state.tracks),
+        poll: survey.poll,
+        response: survey.response,
     };
     meters::remember(&terms, &mut state.memories, Meters { now, seen: &seen });
     meters::distrust(&site, &state.memories, &mut seen);
     let meters = Meters { now, seen: &seen };
     let scales = scales(&site, state);
-    let largest = largest_starts(state);
-    let sums = own_sums(state, |miner, track| {
-        let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
-        let most = track.settled(miner, Some(Target::Power(miner.maximum())));
-        [track.sleep(miner), track.draw * gain, most * gain, track.unseen(miner, now) * gain]
-    });
-    let [asleep, scaled, most, unseen] = sums;
-    let [asleep, scaled, unseen] = [asleep, scaled, unseen].map(|own| over_tree(state, own));
+    let (mut items, sums) = move_fleet::items(&site, state, &survey.offered, &scales, now);
+    let most = sums.most;
+    let [asleep, scaled, unseen] = [sums.asleep, sums.drawn, sums.unseen].map(|own| over_tree(state, own));
     let scale: Vec<f64> = scaled
         .iter()
         .zip(&estimates)
@@ -102,7 +95,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         tree: &state.tree,
         nameplates: &state.nameplates,
         scale: &scale,
-        largest: &largest,
+        largest: &survey.largest,
         asleep: &asleep,
         drawn: &estimates,
         unseen: &unseen,
@@ -115,15 +108,9 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     // What binds the fleet: the limits, or nothing but the miners themselves.
     let binding = budget::fit(&state.tree, &circuits, &most, 0);
 
-    // Shared with the tracks, which change while the items are in use.
-    let offered: Vec<Option<Arc<[OperatingPoint]>>> =
-        state.tracks.iter().map(|track| track.points.clone()).collect();
     let raises = lead != Lead::Lowers;
-    let each = site.miners.iter().zip(&state.tracks).filter(|(miner, track)| track.is_pausing(miner));
-    let pausing = each.map(|(miner, _)| miner.notice).max();
     let emergency = headroom::emergency(&snapshot.orders);
-    let cycle = Now { now, since_last, emergency, pausing, raises };
-    let mut items = move_fleet::items(&site, state, &offered, &scales, now);
+    let cycle = Now { now, since_last, emergency, pausing: survey.pausing, raises };
     let moved = if starting {
         move_fleet::Moved::still(&items, &state.tree, &circuits)
     } else {
@@ -245,18 +232,58 @@ fn introduce(site: &Site, state: &mut State, strangers: &[(usize, f64)]) {
     }
 }
 
-/// For each circuit, sums of some values of the miners directly on it. One pass for all of them: in a large fleet the
-/// tracks do not fit into the processor's cache.
-fn own_sums<const N: usize>(state: &State, values: impl Fn(&Miner, &Track) -> [f64; N]) -> [Vec<f64>; N] {
-    let mut sums = [(); N].map(|()| vec![0.0; state.site.circuits.len()]);
-    for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
-        for (sums, value) in sums.iter_mut().zip(values(miner, track)) {
-            if let Some(sum) = sums.get_mut(miner.circuit.0) {
-                *sum += value;
+/// What is asked of every miner before the meters are looked at, in one pass over all of them: in a large fleet the tracks do
+/// not fit into the processor's cache.
+struct Survey {
+    /// For each circuit, the estimated draw of the miners directly on it, in their own watts.
+    drawn: Vec<f64>,
+    /// The same of what they said last that they draw.
+    said: Vec<f64>,
+    /// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
+    largest: Vec<f64>,
+    /// The longest time between two polls of a miner.
+    poll: Duration,
+    /// From a decision until the miners have begun to follow a shed: the dead time and the first fifth of the way of those
+    /// that run, and a cycle.
+    response: Duration,
+    /// The longest notice of those who pause.
+    pausing: Option<Duration>,
+    /// The points that each miner offers. Shared with the tracks, which change while the items are in use.
+    offered: Vec<Option<Arc<[OperatingPoint]>>>,
+}
+
+impl Survey {
+    fn of(site: &Site, state: &State) -> Self {
+        let none = vec![0.0_f64; site.circuits.len()];
+        let (mut drawn, mut said, mut largest) = (none.clone(), none.clone(), none);
+        let mut poll = Duration::ZERO;
+        let mut pausing = None;
+        let mut offered = Vec::with_capacity(site.miners.len());
+        let (mut seconds, mut watts) = (0.0, 0.0);
+        for (miner, track) in site.miners.iter().zip(&state.tracks) {
+            let circuit = miner.circuit.0;
+            if let (Some(drawn), Some(said), Some(largest)) =
+                (drawn.get_mut(circuit), said.get_mut(circuit), largest.get_mut(circuit))
+            {
+                *drawn += track.draw;
+                *said += track.said;
+                *largest = largest.max(track.most(miner) * (1.0 + miner.response.start_overshoot));
             }
+            poll = poll.max(miner.poll_period);
+            if track.is_pausing(miner) {
+                pausing = pausing.max(Some(miner.notice));
+            }
+            offered.push(track.points.clone());
+            let way = miner.maximum().get() * 0.2 / miner.response.ramp_down.get().max(1e-3);
+            let draw = track.draw.max(miner.sleep.get()).max(1e-3);
+            seconds += (miner.response.dead_time_down.as_secs_f64() + way) * track.pace * draw;
+            watts += draw;
         }
+        let mean = if watts > 0.0 { seconds / watts } else { 0.0 };
+        let begins = Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO);
+        let response = site.settings.period + begins;
+        Self { drawn, said, largest: state.tree.largest(&largest), poll, response, pausing, offered }
     }
-    sums
 }
 
 /// For each circuit, what is at or below it, from what is directly on each.
@@ -266,25 +293,6 @@ fn over_tree(state: &State, own: Vec<f64>) -> Vec<f64> {
         state.tree.add(&mut total, CircuitId(circuit), value);
     }
     total
-}
-
-/// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
-fn largest_starts(state: &State) -> Vec<f64> {
-    let mut own = vec![0.0_f64; state.site.circuits.len()];
-    for (miner, track) in state.site.miners.iter().zip(&state.tracks) {
-        if let Some(largest) = own.get_mut(miner.circuit.0) {
-            *largest = largest.max(track.most(miner) * (1.0 + miner.response.start_overshoot));
-        }
-    }
-    let mut largest = own.clone();
-    for (circuit, start) in own.into_iter().enumerate() {
-        for &above in state.tree.path(circuit) {
-            if let Some(largest) = largest.get_mut(above) {
-                *largest = largest.max(start);
-            }
-        }
-    }
-    largest
 }
 
 /// For each circuit, true watts per own watt of the miners directly on it.
@@ -298,20 +306,6 @@ pub(super) fn scales(site: &Site, state: &State) -> Vec<f64> {
                 .map_or(1.0, |memory| memory.gain)
         })
         .collect()
-}
-
-/// From a decision until the miners have begun to follow a shed: the dead time and the first fifth of the way of those
-/// that run, and a cycle.
-fn response(site: &Site, tracks: &[Track]) -> Duration {
-    let (mut seconds, mut watts) = (0.0, 0.0);
-    for (miner, track) in site.miners.iter().zip(tracks) {
-        let way = miner.maximum().get() * 0.2 / miner.response.ramp_down.get().max(1e-3);
-        let draw = track.draw.max(miner.sleep.get()).max(1e-3);
-        seconds += (miner.response.dead_time_down.as_secs_f64() + way) * track.pace * draw;
-        watts += draw;
-    }
-    let mean = if watts > 0.0 { seconds / watts } else { 0.0 };
-    site.settings.period + Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO)
 }
 
 fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -> Mode {

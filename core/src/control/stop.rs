@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::breaker::Trip;
 use crate::control::combine::Seen;
-use crate::control::response::Track;
 use crate::control::site::{CircuitId, EmergencyStop, OpensBreaker, Site};
-use crate::control::snapshot::{Hold, Snapshot};
+use crate::control::snapshot::Snapshot;
 use crate::control::tree::Tree;
 use crate::moment::Moment;
 use crate::units::Watts;
@@ -122,15 +121,6 @@ pub(super) fn look(site: &Site, stops: &mut [Stop], snapshot: &Snapshot, seen: &
 pub(super) fn stopped(tree: &Tree, stops: &[Stop]) -> Vec<bool> {
     let latched = |above: &usize| stops.get(*above).is_some_and(Stop::latched);
     (0..stops.len()).map(|circuit| tree.path(circuit).iter().any(latched)).collect()
-}
-
-/// An emergency goes before everything, also before the word of whoever has asked to be left alone: their miners sleep, too.
-pub(super) fn take_hold(site: &Site, tracks: &mut [Track], stopped: &[bool]) {
-    for (miner, track) in site.miners.iter().zip(tracks) {
-        if track.hold == Some(Hold::HandsOff) && stopped.get(miner.circuit.0) == Some(&true) {
-            track.hold = Some(Hold::Asleep);
-        }
-    }
 }
 
 /// Has the breakers opened at and below circuits that are stopped, where their stops say so.

@@ -68,6 +68,19 @@ impl Tree {
         }
     }
 
+    /// For each circuit, the largest of the values of it and of all below it.
+    pub fn largest(&self, values: &[f64]) -> Vec<f64> {
+        let mut largest = values.to_vec();
+        for (circuit, value) in values.iter().enumerate() {
+            for &above in self.path(circuit) {
+                if let Some(largest) = largest.get_mut(above) {
+                    *largest = largest.max(*value);
+                }
+            }
+        }
+        largest
+    }
+
     /// The least of the values of a circuit and every circuit above.
     pub fn least(&self, values: &[f64], circuit: usize) -> f64 {
         self.path(circuit)

@@ -7,6 +7,7 @@
 pub mod core;
 pub mod curve;
 pub mod optimum;
+mod ranking;
 pub mod rebalance;
 pub mod track;
 
@@ -105,17 +106,22 @@ impl Item<'_> {
 
     /// The least own watts while hashing: by its points, by the device where that is more, and by what was agreed.
     pub fn minimum(&self) -> f64 {
-        let agreed = self.contract / self.scale;
+        // Most have neither a contract nor a floor, and this is asked often.
+        let own = |watts: f64| if watts > 0.0 { watts / self.scale } else { 0.0 };
         match self.actuator {
             Actuator::OnOff | Actuator::Fixed => self.maximum(),
             Actuator::Continuous { quantum } => {
                 let lowest = self.points.first().map_or(0.0, |point| point.power.get());
+                let whole = |watts: f64, to: fn(f64) -> f64| {
+                    if watts > 0.0 { to(watts / quantum.get()) * quantum.get() } else { 0.0 }
+                };
                 // A floor lies where it lies; a target that is the lowest is one that can be set.
-                let floor = (self.floor / self.scale / quantum.get()).floor() * quantum.get();
-                let agreed = (agreed / quantum.get()).ceil() * quantum.get();
+                let floor = whole(own(self.floor), f64::floor);
+                let agreed = whole(own(self.contract), f64::ceil);
                 lowest.max(self.range.0).max(floor).max(agreed).min(self.maximum())
             }
             Actuator::Steps => {
+                let agreed = own(self.contract);
                 let enough = self.points.iter().find(|point| point.power.get() >= agreed);
                 enough.or(self.points.last()).map_or(0.0, |point| point.power.get())
             }
@@ -152,13 +158,13 @@ impl Item<'_> {
 
     /// The level with the most hashrate for what it draws beyond sleep.
     pub fn best(&self) -> Level {
-        let worth = |point: &OperatingPoint| {
-            point.hashrate.get() / (point.power.get() - self.least() / self.scale).max(1.0)
-        };
+        let least = self.least() / self.scale;
+        let worth = |point: &OperatingPoint| point.hashrate.get() / (point.power.get() - least).max(1.0);
         let best = match self.actuator {
             Actuator::OnOff | Actuator::Fixed => self.points.last(),
             Actuator::Continuous { .. } | Actuator::Steps => {
-                self.points.iter().max_by(|one, other| worth(one).total_cmp(&worth(other)))
+                let each = self.points.iter().map(|point| (worth(point), point));
+                each.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, point)| point)
             }
         };
         let within = |power: f64| power.clamp(self.minimum(), self.maximum().max(self.minimum()));

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::allocate::ranking::Ranking;
 use crate::control::allocate::{Item, Level, core, curve};
 use crate::control::site::{Actuator, CircuitId, LoadClass, OperatingPoint};
 use crate::control::tree::Tree;
@@ -41,8 +42,12 @@ impl Segment {
     /// Who gives power up last comes first; then steep before flat; equals keep the miners' order. The segments of one miner fall
     /// strictly.
     fn order(&self, other: &Self) -> Ordering {
-        let class = other.class.cmp(&self.class);
-        class.then(other.slope.total_cmp(&self.slope)).then(self.item.cmp(&other.item))
+        self.rank(other).then(self.item.cmp(&other.item))
+    }
+
+    /// The same, where equals stand in the miners' order already.
+    fn rank(&self, other: &Self) -> Ordering {
+        other.class.cmp(&self.class).then(other.slope.total_cmp(&self.slope))
     }
 }
 
@@ -88,16 +93,27 @@ impl Hulls {
             return;
         }
         // Those that are still good are in order: only the new ones have to be put in order and in between.
-        fresh.sort_unstable_by(Segment::order);
-        let kept = std::mem::take(&mut self.segments);
-        let mut kept = kept.into_iter().filter(|segment| stale.get(segment.item) == Some(&false)).peekable();
-        let mut fresh = fresh.into_iter().peekable();
-        while let (Some(old), Some(new)) = (kept.peek(), fresh.peek()) {
-            let next = if old.order(new) == Ordering::Greater { fresh.next() } else { kept.next() };
-            self.segments.extend(next);
+        // They stand by rising item. In a fleet of few models nearly all slopes are equal to others, which a stable sort makes use of.
+        fresh.sort_by(Segment::rank);
+        self.segments.retain(|segment| stale.get(segment.item) == Some(&false));
+        let mut kept = self.segments.len();
+        // From the last on, so that each goes where nobody stands any more.
+        self.segments.extend_from_slice(&fresh);
+        let mut end = self.segments.len();
+        while let Some(new) = fresh.last() {
+            let last = kept.checked_sub(1).and_then(|last| self.segments.get(last)).copied();
+            let next = match last.filter(|old| old.order(new) == Ordering::Greater) {
+                Some(old) => {
+                    kept -= 1;
+                    Some(old)
+                }
+                None => fresh.pop(),
+            };
+            end -= 1;
+            if let (Some(slot), Some(next)) = (self.segments.get_mut(end), next) {
+                *slot = next;
+            }
         }
-        self.segments.extend(kept);
-        self.segments.extend(fresh);
     }
 }
 
@@ -298,6 +314,7 @@ fn put(items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level], 
 }
 
 /// What raising an item as far as it goes would bring. Who gives power up last is first, then the most, of equals the first miner.
+#[derive(Clone, Copy)]
 struct Lift {
     class: LoadClass,
     gain: f64,
@@ -348,7 +365,11 @@ fn lift(item: &Item<'_>, index: usize, level: Level, free: f64) -> Option<Lift> 
 /// Room only shrinks meanwhile, and less room never brings more: what was found earlier is an upper bound, and only
 /// the item with the highest one has to be looked at again.
 struct Filling {
-    queue: BinaryHeap<Lift>,
+    /// What was found for the room of the beginning, and how many of them were taken.
+    found: Ranking<Lift>,
+    taken: usize,
+    /// What was found since.
+    again: BinaryHeap<Lift>,
     /// What could not be raised any more, and the room that it was looked at for.
     dropped: Vec<(usize, f64)>,
     /// The room of each circuit at the beginning: more was never looked at.
@@ -364,13 +385,26 @@ impl Filling {
             .enumerate()
             .filter_map(|(index, (item, level))| lift(item, index, *level, *most.get(item.circuit)?))
             .collect();
-        Self { queue: BinaryHeap::from(found), dropped: Vec::new(), most }
+        // The best first.
+        let found = Ranking::new(found, |one, other| other.cmp(one));
+        Self { found, taken: 0, again: BinaryHeap::new(), dropped: Vec::new(), most }
+    }
+
+    /// Takes the best.
+    fn pop(&mut self) -> Option<Lift> {
+        let found = self.found.get(self.taken);
+        if self.again.peek().is_some_and(|again| found.is_none_or(|found| again >= found)) {
+            return self.again.pop();
+        }
+        let found = found.copied();
+        self.taken += usize::from(found.is_some());
+        found
     }
 
     /// Fills up, with a bounded number of raises.
     fn run(&mut self, items: &[Item<'_>], tree: &Tree, room: &mut [f64], levels: &mut [Level]) {
         let mut repairs = (REPAIR_EFFORT / items.len().max(1)).clamp(2, MOST_REPAIRS);
-        while let Some(best) = self.queue.pop() {
+        while let Some(best) = self.pop() {
             let Some((item, level)) = items.get(best.index).zip(levels.get(best.index)) else {
                 continue;
             };
@@ -380,7 +414,7 @@ impl Filling {
             let free = tree.least(room, item.circuit);
             if free < best.free {
                 match lift(item, best.index, *level, free) {
-                    Some(lift) => self.queue.push(lift),
+                    Some(lift) => self.again.push(lift),
                     None => self.dropped.push((best.index, free)),
                 }
                 continue;
@@ -388,7 +422,7 @@ impl Filling {
             put(items, tree, room, levels, best.index, best.level);
             let free = tree.least(room, item.circuit);
             match lift(item, best.index, best.level, free) {
-                Some(lift) => self.queue.push(lift),
+                Some(lift) => self.again.push(lift),
                 None => self.dropped.push((best.index, free)),
             }
             repairs -= 1;
@@ -405,35 +439,29 @@ impl Filling {
             *self = Self::new(items, tree, room, levels);
             return;
         }
-        let queue = std::mem::take(&mut self.queue).into_vec();
-        let dropped = std::mem::take(&mut self.dropped);
-        let mut kept: Vec<Lift> = Vec::with_capacity(queue.len());
+        // What was found at the beginning was found for all the room that there was then, and bounds what fits into less.
         let mut again: Vec<usize> = changed.to_vec();
         let room_of = |index: usize| items.get(index).and_then(|item| free.get(item.circuit)).copied();
-        for lift in queue {
-            if room_of(lift.index).is_some_and(|free| free > lift.free) {
-                again.push(lift.index);
-            } else {
-                kept.push(lift);
-            }
-        }
-        for (index, known) in dropped {
-            if room_of(index).is_some_and(|free| free > known) {
-                again.push(index);
-            } else {
-                self.dropped.push((index, known));
-            }
-        }
+        let more = |index: usize, known: f64| room_of(index).is_some_and(|free| free > known);
+        self.again.retain(|lift| {
+            let more = more(lift.index, lift.free);
+            again.extend(more.then_some(lift.index));
+            !more
+        });
+        self.dropped.retain(|(index, known)| {
+            let more = more(*index, *known);
+            again.extend(more.then_some(*index));
+            !more
+        });
         again.sort_unstable();
         again.dedup();
         for index in again {
             if let (Some(item), Some(level), Some(free)) =
                 (items.get(index), levels.get(index), room_of(index))
             {
-                kept.extend(lift(item, index, *level, free));
+                self.again.extend(lift(item, index, *level, free));
             }
         }
-        self.queue = BinaryHeap::from(kept);
     }
 }
 

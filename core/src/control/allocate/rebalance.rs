@@ -63,16 +63,20 @@ pub fn plan(
         }
         let watts = item.power_at(*level) - item.settled;
         let wakes = item.level == Level::Sleep;
+        let rises = watts > terms.deadband(item.circuit);
+        let may = if wakes { item.wakeable } else { item.raisable };
+        if (rises && !may) || (!rises && watts >= 0.0) {
+            continue;
+        }
         let weight = weight(item);
         let gain = (item.hashrate_at(*level) - item.hashrate_at(item.level)) * terms.horizon * weight;
         let full = item.full_hashrate() * weight;
-        if watts > terms.deadband(item.circuit) {
-            let may = if wakes { item.wakeable } else { item.raisable };
+        if rises {
             let worth = gain - start(item) * full;
-            if may && worth > 0.0 {
+            if worth > 0.0 {
                 ups.push((worth / watts, index, watts, worth));
             }
-        } else if watts < 0.0 {
+        } else {
             let seconds = if *level == Level::Sleep { item.sleep_cost } else { item.adjust_cost };
             let cost = seconds * full - gain;
             downs.push((cost / -watts, index, *level, -watts, cost));

@@ -4,6 +4,7 @@
 //! take to go; a raise gives to those that make most of them. Where one miner can settle the rest of a deficit,
 //! the cheapest such miner does.
 
+use crate::control::allocate::ranking::Ranking;
 use crate::control::allocate::{Item, Level};
 use crate::control::site::{Actuator, CircuitId, LoadClass};
 use crate::control::tree::Tree;
@@ -22,8 +23,6 @@ const START_COST: f64 = 0.08;
 const LEFT_OVER: f64 = 0.2;
 /// How often the cheapest single finisher is searched for in one circuit.
 const MOST_FINISHES: usize = 8;
-/// How many ways to lower are put in order at first.
-const FIRST_RANKS: usize = 64;
 
 /// A change of one item.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,39 +77,13 @@ impl Lowering {
     }
 }
 
-/// Ways to lower, put in order only as far as anybody looks: a shed rarely needs more than a few of thousands.
-struct Ranking {
-    /// With its score and its place before sorting, which decides between equals.
-    options: Vec<(f64, usize, Lowering)>,
-    sorted: usize,
-}
+/// A way to lower with its score and its place before sorting, which decides between equals.
+type Ranked = (f64, usize, Lowering);
 
-impl Ranking {
-    fn new(options: Vec<Lowering>) -> Self {
-        let options =
-            options.into_iter().enumerate().map(|(place, option)| (option.score(), place, option)).collect();
-        Self { options, sorted: 0 }
-    }
-
-    /// The option at this rank, the cheapest first.
-    fn get(&mut self, rank: usize) -> Option<Lowering> {
-        if rank >= self.options.len() {
-            return None;
-        }
-        while rank >= self.sorted {
-            let rest = self.options.get_mut(self.sorted..)?;
-            let more = (self.sorted * 3).max(FIRST_RANKS).min(rest.len());
-            let order = |one: &(f64, usize, Lowering), other: &(f64, usize, Lowering)| {
-                one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
-            };
-            if more < rest.len() {
-                rest.select_nth_unstable_by(more, order);
-            }
-            rest.get_mut(..more)?.sort_unstable_by(order);
-            self.sorted += more;
-        }
-        self.options.get(rank).map(|(_, _, option)| *option)
-    }
+/// Ways to lower, the cheapest for each watt first.
+fn ranking(options: Vec<Lowering>) -> Ranking<Ranked> {
+    let ranked = options.into_iter().enumerate().map(|(place, option)| (option.score(), place, option));
+    Ranking::new(ranked.collect(), |one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)))
 }
 
 /// Sums over circuits of what the items are committed to: settled draw, or what must be counted for those that
@@ -255,7 +228,7 @@ fn shed_circuit(
     }
     let largest = options.iter().map(|option| option.watts).fold(0.0, f64::max);
     let mut finishes = 0;
-    let mut options = Ranking::new(options);
+    let mut options = ranking(options);
     let mut next = 0;
     loop {
         let deficit = over(circuit, budgets, sums);
@@ -270,7 +243,7 @@ fn shed_circuit(
                 continue;
             }
         }
-        let Some(option) = options.get(next) else { return };
+        let Some((.., option)) = options.get(next) else { return };
         next += 1;
         let Some(item) = items.get(option.item) else {
             continue;
@@ -286,13 +259,13 @@ fn shed_circuit(
 /// What it costs to end a deficit with the options in order, from this rank on.
 fn cost_in_order(
     items: &[Item<'_>],
-    options: &mut Ranking,
+    options: &mut Ranking<Ranked>,
     mut rank: usize,
     deficit: f64,
     terms: &Terms,
 ) -> f64 {
     let (mut watts, mut cost) = (0.0, 0.0);
-    while let Some(option) = options.get(rank) {
+    while let Some((.., option)) = options.get(rank) {
         rank += 1;
         // What is left to do of it: an earlier option may have lowered the item already.
         let left = items.get(option.item).and_then(|item| lowering(item, option.item, option.level, terms));
@@ -309,9 +282,15 @@ fn cost_in_order(
 
 /// The cheapest single change that ends a deficit, where that costs less than `most`; of equals the one that is
 /// cheapest per watt.
-fn finisher(items: &[Item<'_>], options: &Ranking, deficit: f64, terms: &Terms, most: f64) -> Option<Change> {
+fn finisher(
+    items: &[Item<'_>],
+    options: &Ranking<Ranked>,
+    deficit: f64,
+    terms: &Terms,
+    most: f64,
+) -> Option<Change> {
     let mut best: Option<(f64, f64, usize, Change)> = None;
-    for (score, place, option) in &options.options {
+    for (score, place, option) in options.all() {
         // Not enough even when it was found, or already dearer than what there is.
         let bound = best.map_or(most, |(least, ..)| least);
         if option.watts < deficit || option.least > bound {

@@ -37,8 +37,11 @@ pub(super) fn trim(
     };
     let used_up = |path: &[usize]| path.iter().any(|above| full.get(*above) == Some(&true));
     for (index, item) in items.iter_mut().enumerate() {
+        if !item.idle() || !item.movable || item.level == Level::Sleep {
+            continue;
+        }
         let path = tree.path(item.circuit);
-        if !item.idle() || !item.movable || item.level == Level::Sleep || !limited(path) {
+        if !limited(path) {
             continue;
         }
         item.raisable = false;

@@ -29,9 +29,8 @@ pub(super) fn beside_a_cap(miner: &Miner, asked: Watts, power: f64) -> bool {
 impl Track {
     /// What is in `counted` though nothing says that it is drawn: how much more one that nobody hears may come to draw, by itself,
     /// than it drew and was told to draw when it was last heard, and a server under its cap than it drew lately. In watts as it
-    /// reports them.
-    pub fn unseen(&self, miner: &Miner, now: Moment) -> f64 {
-        let expected = self.expected_draw(miner, now);
+    /// reports them; `expected` is its [`Self::expected_draw`].
+    pub fn unseen(&self, miner: &Miner, expected: f64, now: Moment) -> f64 {
         if expected.is_finite() {
             return (self.counted - expected).max(0.0);
         }
@@ -81,12 +80,12 @@ impl Track {
     /// grace is over, it counts where it is.
     pub fn is_late(&self, miner: &Miner) -> bool {
         let (Some(sent), Some(read)) = (self.sent, self.learned_at) else { return false };
-        let goal = self.settled(miner, self.setpoint);
-        let way = sent.stuck_at - goal;
+        if !sent.accepted || sent.arrived {
+            return false;
+        }
+        let way = sent.stuck_at - self.settled(miner, self.setpoint);
         // Told again, it has no more time than before.
-        sent.accepted
-            && !sent.arrived
-            && way > 0.0
+        way > 0.0
             && sent.stuck_at - self.draw < way * MOVED
             && read > sent.stuck_since + self.way(miner).mul_f64(1.5) + Duration::from_millis(1_500)
     }

@@ -8,11 +8,12 @@ use crate::moment::Moment;
 use std::time::Duration;
 
 impl Track {
-    /// Learns from a reading: where the draw settles, and how fast it gets there.
+    /// Learns from a reading: where the draw settles, and how fast it gets there. `goal` is where it should, by what is known.
     pub(super) fn learn(
         &mut self,
         miner: &Miner,
         settings: &Settings,
+        goal: f64,
         power: f64,
         at: Moment,
         activity: &Activity,
@@ -25,7 +26,6 @@ impl Track {
         if self.standing.is_none_or(|(_, known)| (power - known).abs() > band(miner)) {
             self.standing = Some((at, power));
         }
-        let goal = self.settled(miner, self.setpoint);
         let (sent_at, expected, from) = match self.sent {
             Some(sent) => (sent.at, self.expected(miner, sent.from, sent.from_sleep, goal), sent.from),
             None => (Moment::START, Duration::ZERO, goal),
