@@ -525,9 +525,10 @@ fn wake(
             let current = circuit.outlook.for_raise();
             let most = taken.quantile(from, 1.0 - DIPS).unwrap_or(current);
             let mean = taken.mean(from).unwrap_or(current);
-            // As if the load were as high as it has been, with what is to be kept free then; and as it has been on the mean.
-            let at_top = circuit.raise + circuit.reserve - circuit.reserve_at_top;
-            (at_top - (most - current), circuit.raise - (mean - current).max(0.0))
+            // As if the load were as high as it has been, with what is to be kept free then.
+            let at_top = circuit.raise + circuit.reserve - circuit.reserve_at_top - (most - current);
+            // As it has been on the mean, and is: with what is to be kept free now.
+            (at_top, at_top.max(circuit.raise - (mean - current).max(0.0)))
         })
         .unzip();
     let mut wakes = Wakes {
