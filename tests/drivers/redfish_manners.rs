@@ -16,7 +16,7 @@ use ballast::sim::miner::{BmcForm, Fault, FaultKind};
 use drivers_proxy::{Proxy, Wire};
 use sim_bench::Bench;
 
-const FORMS: [BmcForm; 6] = [
+pub(crate) const FORMS: [BmcForm; 6] = [
     BmcForm::Environment,
     BmcForm::Processors,
     BmcForm::Modules,

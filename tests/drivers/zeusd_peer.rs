@@ -1,7 +1,8 @@
 //! The driver of `zeusd` against the real one, where there is one, on a stand-in for NVIDIA's library (`tests/peers/nvml`).
 //!
 //! `BALLAST_TEST_ZEUSD` is the path of the program (`cargo install zeusd --version 0.5.0`), `BALLAST_TEST_NVML` the folder into which
-//! `tests/peers/nvml/build` has put the library. To set limits it must run as root.
+//! `tests/peers/nvml/build` has put the library. To set limits it must run as root. What the library was told is its own word, and no
+//! answer of the daemon's.
 
 use crate::drivers_support;
 use crate::redfish::{range, said};
@@ -16,7 +17,8 @@ use ballast::miner::{Connection, Credentials, Driver, DriverKind, Gpus, Urgency,
 use ballast::secret::Secret;
 use ballast::units::Watts;
 use drivers_support::{connection, malformed, nobody, power, rejection};
-use tokio::net::TcpStream;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 /// The program and the folder of the library.
 fn peer() -> Option<(String, String)> {
@@ -43,12 +45,15 @@ fn is_root() -> bool {
 struct Peer {
     program: String,
     library: String,
+    /// Where its key and its socket are, and what the processors were told (`tests/peers/nvml/nvml.c`).
     folder: PathBuf,
     port: u16,
     /// Its groups.
     groups: &'static str,
-    /// The processor that refuses every limit.
-    stuck: Option<u16>,
+    /// The lowest and highest limits of its processors, in milliwatts; empty for 100 to 400 W each.
+    ranges: &'static str,
+    /// It listens on a socket of Unix, as it does unless told otherwise.
+    unix: bool,
     running: Option<Child>,
 }
 
@@ -59,8 +64,11 @@ impl Drop for Peer {
     }
 }
 
+const BOTH: &str = "gpu-control,gpu-read";
+
 impl Peer {
-    async fn new(groups: &'static str, stuck: Option<u16>) -> Option<Self> {
+    /// One that is not started yet.
+    async fn found(groups: &'static str) -> Option<Self> {
         let (program, library) = peer()?;
         if groups.contains("gpu-control") && !is_root() {
             eprintln!("SKIPPED: zeusd sets limits as root alone, and this is not root");
@@ -70,7 +78,11 @@ impl Peer {
         let folder = std::env::temp_dir().join(format!("ballast-zeusd-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("key"), "a signing key of a test, long enough").unwrap();
-        let mut peer = Self { program, library, folder, port, groups, stuck, running: None };
+        Some(Self { program, library, folder, port, groups, ranges: "", unix: false, running: None })
+    }
+
+    async fn new(groups: &'static str) -> Option<Self> {
+        let mut peer = Self::found(groups).await?;
         peer.start().await;
         Some(peer)
     }
@@ -78,28 +90,37 @@ impl Peer {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env("LD_LIBRARY_PATH", &self.library).env("BALLAST_NVML_DEMAND_MW", "350000");
-        if let Some(stuck) = self.stuck {
-            command.env("BALLAST_NVML_STUCK", stuck.to_string());
-        }
+        command.env("BALLAST_NVML_FOLDER", &self.folder).env("BALLAST_NVML_RANGES", self.ranges);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
     }
 
+    fn socket(&self) -> PathBuf {
+        self.folder.join("zeusd.sock")
+    }
+
     async fn start(&mut self) {
         let mut command = self.command();
-        command
-            .args(["serve", "--mode", "tcp", "--num-workers", "1", "--enable", self.groups])
-            .args(["--tcp-bind-address", &format!("127.0.0.1:{}", self.port), "--signing-key-path"])
-            .arg(self.folder.join("key"))
-            .stdout(Stdio::null());
+        command.args(["serve", "--num-workers", "1", "--enable", self.groups]).stdout(Stdio::null());
+        command.arg("--signing-key-path").arg(self.folder.join("key"));
+        if self.unix {
+            command.arg("--socket-path").arg(self.socket());
+        } else {
+            command.args(["--mode", "tcp", "--tcp-bind-address", &format!("127.0.0.1:{}", self.port)]);
+        }
         self.running = Some(command.spawn().unwrap());
         for _ in 0..100 {
-            if TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+            let listens = if self.unix {
+                UnixStream::connect(self.socket()).await.is_ok()
+            } else {
+                TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
+            };
+            if listens {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("{} does not listen on port {}", self.program, self.port);
+        panic!("{} does not listen on port {} or its socket", self.program, self.port);
     }
 
     fn end(&mut self) {
@@ -107,6 +128,21 @@ impl Peer {
             let _ = running.kill();
             let _ = running.wait();
         }
+    }
+
+    /// Lets something go wrong: `stuck-0`, `lost-1`, `reload`.
+    fn spoil(&self, what: &str) {
+        std::fs::write(self.folder.join(what), "").unwrap();
+    }
+
+    /// What the library was told since the last time, in an order of its own.
+    fn written(&self) -> Vec<String> {
+        let writes = self.folder.join("writes");
+        let text = std::fs::read_to_string(&writes).unwrap_or_default();
+        let _ = std::fs::remove_file(writes);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 
     /// A token as its own program issues it.
@@ -138,7 +174,7 @@ fn is_at(status: &MinerStatus, drawn: i32, limit: i32) -> bool {
 
 #[tokio::test]
 async fn the_real_one_is_read_and_set_and_loses_its_limits_with_its_process() {
-    let Some(mut peer) = Peer::new("gpu-control,gpu-read", None).await else { return };
+    let Some(mut peer) = Peer::new(BOTH).await else { return };
     let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
     assert!(driver.prove_account().await.unwrap());
     let status = driver.read().await.unwrap();
@@ -146,32 +182,117 @@ async fn the_real_one_is_read_and_set_and_loses_its_limits_with_its_process() {
     assert_eq!(status.activity, Activity::Hashing);
     let who = driver.identify().await.unwrap().unwrap();
     assert_eq!(who.model.as_deref(), Some("2 x Stand-in GPU 400W"));
+    assert!(peer.written().is_empty(), "reading writes nothing");
     driver.apply(power(701), Urgency::Shed).await.unwrap();
+    assert_eq!(peer.written(), ["limit 0 251000", "limit 1 250000"]);
     assert!(is_at(&driver.read().await.unwrap(), 701, 701));
     driver.apply(power(960), Urgency::Normal).await.unwrap();
+    assert_eq!(peer.written(), ["limit 0 380000", "limit 1 380000"]);
     assert!(is_at(&driver.read().await.unwrap(), 900, 960), "a cap above the draw saves nothing");
     assert_eq!(rejection(driver.apply(Target::Sleep, Urgency::Shed).await), Rejection::Unsupported);
+    assert_eq!(peer.written(), ["limit 0 100000", "limit 1 100000"]);
     assert!(is_at(&driver.read().await.unwrap(), 400, 400));
     peer.end();
     assert!(driver.read().await.is_err());
+    assert!(driver.apply(power(700), Urgency::Shed).await.is_err());
     peer.start().await;
     assert!(is_at(&driver.read().await.unwrap(), 900, 1_000), "the limits were lost, and that shows");
+    driver.apply(power(700), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 700, 700));
     driver.close().await;
+    assert_eq!(peer.written(), ["limit 0 250000", "limit 1 250000"], "an end sets nothing");
+}
+
+#[tokio::test]
+async fn limits_that_are_lost_under_the_real_one_show_in_the_next_reading_and_are_set_again() {
+    let Some(peer) = Peer::new(BOTH).await else { return };
+    let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
+    driver.apply(power(700), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 700, 700));
+    peer.spoil("reload");
+    assert!(is_at(&driver.read().await.unwrap(), 900, 1_000), "it does not say so, and the limits do");
+    driver.apply(power(700), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 700, 700));
+    // A shed that does not know it yet is right all the same.
+    peer.spoil("reload");
+    driver.apply(power(600), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 600, 600));
 }
 
 #[tokio::test]
 async fn what_the_real_one_refuses_for_one_processor_is_no_yes() {
-    let Some(peer) = Peer::new("gpu-control,gpu-read", Some(1)).await else { return };
+    let Some(peer) = Peer::new(BOTH).await else { return };
+    peer.spoil("stuck-1");
     let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
     let words = malformed(driver.apply(power(700), Urgency::Shed).await);
     assert!(words.contains("1 of 2 limits stand; GPU 1: NVML error"), "{words}");
+    assert_eq!(peer.written(), ["limit 0 250000"]);
     // One at 250 W, one at what its work demands under its 400 W.
     assert!(is_at(&driver.read().await.unwrap(), 800, 850));
+    peer.spoil("stuck-0");
+    let words = said(driver.apply(power(600), Urgency::Shed).await);
+    assert!(words.contains("GPU 0: NVML error") && words.contains("and 1 more"), "{words}");
+}
+
+#[tokio::test]
+async fn a_processor_that_the_real_one_has_lost_is_told_and_the_other_is_lowered() {
+    let Some(peer) = Peer::new(BOTH).await else { return };
+    let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
+    driver.read().await.unwrap();
+    peer.spoil("lost-1");
+    let status = driver.read().await.unwrap();
+    let told = matches!(&status.activity, Activity::Fault(words) if words.contains("GPU 1: NVML error") && words.contains("bus"));
+    assert!(told, "{status:?}");
+    assert_eq!((status.power, status.target), (Measured::Unavailable, Measured::Unavailable));
+    let words = malformed(driver.apply(power(700), Urgency::Shed).await);
+    assert!(words.contains("1 of 2 limits stand; GPU 1"), "{words}");
+    assert_eq!(peer.written(), ["limit 0 250000"]);
+}
+
+#[tokio::test]
+async fn processors_of_the_real_one_that_allow_different_limits_share_within_them() {
+    let Some(mut peer) = Peer::found(BOTH).await else { return };
+    peer.ranges = "100000-400000,200000-700000";
+    peer.start().await;
+    let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
+    assert_eq!(driver.read().await.unwrap().range, range(500, 1_300));
+    driver.apply(power(1_100), Urgency::Normal).await.unwrap();
+    assert_eq!(peer.written(), ["limit 0 400000", "limit 1 500000"]);
+    driver.apply(power(520), Urgency::Shed).await.unwrap();
+    assert_eq!(peer.written(), ["limit 0 120000", "limit 1 200000"]);
+    assert!(is_at(&driver.read().await.unwrap(), 520, 520));
+    assert_eq!(rejection(driver.apply(power(450), Urgency::Shed).await), Rejection::OutOfRange);
+    assert!(is_at(&driver.read().await.unwrap(), 500, 500));
+}
+
+/// On a machine with a tool for that (the guide names one) a socket of Unix is reached over TCP.
+#[tokio::test]
+async fn the_real_one_on_its_socket_is_spoken_with_through_a_way_to_it() {
+    let Some(mut peer) = Peer::found(BOTH).await else { return };
+    peer.unix = true;
+    peer.start().await;
+    let listener = TcpListener::bind(("127.0.0.1", peer.port)).await.unwrap();
+    let socket = peer.socket();
+    let way = tokio::spawn(async move {
+        while let Ok((mut outer, _)) = listener.accept().await {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                let Ok(mut inner) = UnixStream::connect(socket).await else { return };
+                let _ = copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+    let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
+    assert!(driver.prove_account().await.unwrap());
+    driver.apply(power(700), Urgency::Shed).await.unwrap();
+    assert!(is_at(&driver.read().await.unwrap(), 700, 700));
+    assert_eq!(peer.written(), ["limit 0 250000", "limit 1 250000"]);
+    way.abort();
 }
 
 #[tokio::test]
 async fn tokens_and_groups_of_the_real_one_are_told_apart() {
-    let Some(peer) = Peer::new("gpu-control,gpu-read", None).await else { return };
+    let Some(peer) = Peer::new(BOTH).await else { return };
     let mut reader = peer.driver(peer.token("gpu-read"));
     reader.read().await.unwrap();
     for result in [reader.prove_account().await.map(|_| ()), reader.apply(power(700), Urgency::Shed).await] {
@@ -185,7 +306,7 @@ async fn tokens_and_groups_of_the_real_one_are_told_apart() {
 
 #[tokio::test]
 async fn the_real_one_without_the_group_for_limits_is_read_and_not_set() {
-    let Some(peer) = Peer::new("gpu-read", None).await else { return };
+    let Some(peer) = Peer::new("gpu-read").await else { return };
     let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
     let status = driver.read().await.unwrap();
     assert!(is_at(&status, 900, 1_000), "{status:?}");

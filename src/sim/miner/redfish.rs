@@ -153,7 +153,8 @@ struct Kept {
     answers: u64,
     /// So many further readings of a limit are answered with 503.
     busy: u32,
-    sessions: Vec<String>,
+    /// The number of each that is open, and its token.
+    sessions: Vec<(u64, String)>,
     opened: u64,
 }
 
@@ -221,7 +222,8 @@ impl rest::Service for Service {
             "GET" => self.read(path, now),
             "PATCH" => self.write(path, asked, now),
             "DELETE" if path.starts_with(SESSIONS) => {
-                self.kept().sessions.retain(|token| !path.ends_with(token.as_str()));
+                let id = path.rsplit('/').next().and_then(|id| id.parse::<u64>().ok());
+                self.kept().sessions.retain(|(known, _)| Some(*known) != id);
                 self.count_sessions();
                 StatusCode::NO_CONTENT.into_response()
             }
@@ -269,19 +271,16 @@ impl Service {
                 "the account is not known",
             );
         }
-        let token = {
+        let (id, token) = {
             let mut kept = self.kept();
             kept.opened += 1;
-            let token = self.miner.identity.fresh(kept.opened, 16);
-            kept.sessions.push(token.clone());
-            token
+            let opened = (kept.opened, self.miner.identity.fresh(kept.opened, 16));
+            kept.sessions.push(opened.clone());
+            opened
         };
         self.count_sessions();
-        let path = format!("{SESSIONS}/{token}");
-        let mut answer = rest::json(
-            StatusCode::CREATED,
-            json!({ "@odata.id": path, "Id": token, "UserName": self.miner.username }),
-        );
+        let path = format!("{SESSIONS}/{id}");
+        let mut answer = rest::json(StatusCode::CREATED, resources::session(id, &self.miner.username));
         for (name, value) in [("x-auth-token", token.as_str()), ("location", path.as_str())] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 answer.headers_mut().insert(name, value);
@@ -293,7 +292,7 @@ impl Service {
     fn is_let_in(&self, asked: &Asked) -> bool {
         let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(token) = header("x-auth-token") {
-            return self.kept().sessions.iter().any(|known| known == token);
+            return self.kept().sessions.iter().any(|(_, known)| known == token);
         }
         let account = format!("{}:{}", self.miner.username, self.miner.password);
         let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, account);
@@ -317,7 +316,7 @@ impl Service {
 
     /// What a reading of a limit is answered with while it cannot be read.
     fn unreadable(&self, path: &str) -> Option<Response> {
-        if !["EnvironmentMetrics", "Power", "PowerLimit"].iter().any(|end| path.ends_with(end)) {
+        if !["/EnvironmentMetrics", "/Power", "/PowerLimit"].iter().any(|end| path.ends_with(end)) {
             return None;
         }
         let (fails, retry_after) = self.miner.bmc(|manner| {

@@ -237,7 +237,9 @@ impl Service {
         };
         let ids = match query.get("gpu_ids") {
             None => (0..self.gpus).collect(),
-            Some(ids) => match ids_of(ids, self.gpus, "not found") {
+            Some(ids) => match ids_of(ids, self.gpus, |id| {
+                error(StatusCode::BAD_REQUEST, format!("GPU {id} not found"))
+            }) {
                 Ok(ids) => ids,
                 Err(refusal) => return refusal,
             },
@@ -283,7 +285,9 @@ impl Service {
             return (StatusCode::BAD_REQUEST, "Query deserialize error: missing or invalid field")
                 .into_response();
         };
-        let ids = match ids_of(ids, self.gpus, "does not exist.") {
+        // Here alone it answers in plain words.
+        let words = |id| (StatusCode::BAD_REQUEST, format!("GPU index {id} does not exist.")).into_response();
+        let ids = match ids_of(ids, self.gpus, words) {
             Ok(ids) => ids,
             Err(refusal) => return refusal,
         };
@@ -341,16 +345,19 @@ fn query(asked: &Asked, known: &[&str]) -> Result<BTreeMap<String, String>, Resp
     }
 }
 
-/// A list of ids; one that it does not have, of so many, is answered in these words.
+/// A list of ids; one that it does not have, of so many, is answered with `unknown`.
 #[expect(clippy::result_large_err, reason = "the error is the answer itself")]
-fn ids_of(text: &str, gpus: u16, unknown: &str) -> Result<Vec<u16>, Response> {
+fn ids_of(text: &str, gpus: u16, unknown: impl Fn(u16) -> Response) -> Result<Vec<u16>, Response> {
+    if text.trim().is_empty() {
+        return Err(error(StatusCode::BAD_REQUEST, "gpu_ids must contain at least one GPU index"));
+    }
     let mut ids = Vec::new();
     for part in text.split(',').map(str::trim) {
         let Ok(id) = part.parse::<u16>() else {
             return Err(error(StatusCode::BAD_REQUEST, format!("Invalid GPU index: {part}")));
         };
         if id >= gpus {
-            return Err(error(StatusCode::BAD_REQUEST, format!("GPU {id} {unknown}")));
+            return Err(unknown(id));
         }
         ids.push(id);
     }

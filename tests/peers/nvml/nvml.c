@@ -6,7 +6,12 @@
  *
  *   BALLAST_NVML_GPUS       how many there are, 1 to 16; 2 unless told
  *   BALLAST_NVML_DEMAND_MW  what the work of each demands, in milliwatts; 350000 unless told
- *   BALLAST_NVML_STUCK      the index of one that refuses every new limit; none unless told
+ *   BALLAST_NVML_RANGES     the lowest and highest limit of each, in milliwatts: 100000-400000,200000-700000; 100000-400000 unless told
+ *   BALLAST_NVML_FOLDER     a folder in which it says what was set, and in which files say what goes wrong, while they are there:
+ *     writes                what was set, a line each: "limit INDEX MILLIWATTS" or "persistence INDEX MODE"
+ *     stuck-INDEX           this one refuses every new limit
+ *     lost-INDEX            this one has fallen off the bus
+ *     reload                the driver is loaded again: all limits are at their highest, and the file is gone
  *
  * Limits are kept in memory: they are lost with the process, as real ones are with the driver.
  */
@@ -15,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef int nvmlReturn_t;
 enum {
@@ -23,10 +29,12 @@ enum {
     INVALID_ARGUMENT = 2,
     NOT_SUPPORTED = 3,
     INSUFFICIENT_SIZE = 7,
+    GPU_IS_LOST = 15,
     UNKNOWN = 999,
 };
 
-/* Limits in milliwatts: those of a board of 400 W. */
+/* Limits in milliwatts: those of a board of 400 W; and more than any board has. */
+#define MOST 10000000u
 #define LOWEST 100000u
 #define HIGHEST 400000u
 #define DEMAND 350000u
@@ -38,6 +46,7 @@ enum {
 
 struct gpu {
     unsigned index;
+    unsigned lowest, highest;
     unsigned limit;
     unsigned persistence;
     struct timespec since;
@@ -80,12 +89,42 @@ static unsigned from_environment(const char *name, unsigned otherwise, unsigned 
     return *end == '\0' && number <= most ? (unsigned)number : otherwise;
 }
 
-static int known(nvmlDevice_t gpu) {
-    return gpu >= gpus && gpu < gpus + count;
+/* The path of a file in the folder, about one processor or about all (negative); whether there is a folder. */
+static int file(char *path, size_t size, const char *name, int index) {
+    const char *folder = getenv("BALLAST_NVML_FOLDER");
+    if (folder == NULL || *folder == '\0') return 0;
+    int length = index < 0 ? snprintf(path, size, "%s/%s", folder, name) : snprintf(path, size, "%s/%s-%d", folder, name, index);
+    return length > 0 && (size_t)length < size;
+}
+
+static int goes_wrong(const char *name, nvmlDevice_t gpu) {
+    char path[4096];
+    return file(path, sizeof path, name, (int)gpu->index) && access(path, F_OK) == 0;
+}
+
+static void tell(const char *what, nvmlDevice_t gpu, unsigned value) {
+    char path[4096];
+    if (!file(path, sizeof path, "writes", -1)) return;
+    FILE *writes = fopen(path, "a");
+    if (writes == NULL) return;
+    fprintf(writes, "%s %u %u\n", what, gpu->index, value);
+    fclose(writes);
+}
+
+static void limits_of_old(void) {
+    for (unsigned index = 0; index < count; index++) gpus[index].limit = gpus[index].highest;
+}
+
+/* What is wrong with one, before anything is done with it. */
+static nvmlReturn_t look(nvmlDevice_t gpu) {
+    char path[4096];
+    if (!(gpu >= gpus && gpu < gpus + count)) return INVALID_ARGUMENT;
+    if (file(path, sizeof path, "reload", -1) && unlink(path) == 0) limits_of_old();
+    return goes_wrong("lost", gpu) ? GPU_IS_LOST : SUCCESS;
 }
 
 static unsigned draw(nvmlDevice_t gpu) {
-    unsigned demand = from_environment("BALLAST_NVML_DEMAND_MW", DEMAND, 10000000u);
+    unsigned demand = from_environment("BALLAST_NVML_DEMAND_MW", DEMAND, MOST);
     return demand < gpu->limit ? demand : gpu->limit;
 }
 
@@ -100,12 +139,19 @@ static nvmlReturn_t text(char *to, unsigned size, const char *from) {
 nvmlReturn_t nvmlInit_v2(void) {
     if (count > 0) return SUCCESS;
     unsigned wanted = from_environment("BALLAST_NVML_GPUS", 2, MOST_GPUS);
+    const char *ranges = getenv("BALLAST_NVML_RANGES");
     for (unsigned index = 0; index < wanted; index++) {
+        unsigned low, high;
+        int told = ranges != NULL && sscanf(ranges, "%u-%u", &low, &high) == 2 && low <= high && high <= MOST;
         gpus[index].index = index;
-        gpus[index].limit = HIGHEST;
+        gpus[index].lowest = told ? low : LOWEST;
+        gpus[index].highest = told ? high : HIGHEST;
         clock_gettime(CLOCK_MONOTONIC, &gpus[index].since);
+        ranges = ranges != NULL ? strchr(ranges, ',') : NULL;
+        if (ranges != NULL) ranges++;
     }
     count = wanted;
+    limits_of_old();
     return SUCCESS;
 }
 
@@ -143,24 +189,30 @@ nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, nvmlDevice_t *gpu) {
 }
 
 nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t gpu, unsigned *index) {
-    if (!known(gpu) || index == NULL) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (index == NULL) return INVALID_ARGUMENT;
     *index = gpu->index;
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t gpu, char *name, unsigned length) {
-    return known(gpu) ? text(name, length, "Stand-in GPU 400W") : INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    return wrong == SUCCESS ? text(name, length, "Stand-in GPU 400W") : wrong;
 }
 
 nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t gpu, char *uuid, unsigned length) {
     char made[48];
-    if (!known(gpu)) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
     snprintf(made, sizeof made, "GPU-00000000-0000-0000-0000-%012x", gpu->index);
     return text(uuid, length, made);
 }
 
 nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t gpu, nvmlPciInfo_t *pci) {
-    if (!known(gpu) || pci == NULL) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (pci == NULL) return INVALID_ARGUMENT;
     memset(pci, 0, sizeof *pci);
     pci->bus = gpu->index + 1;
     snprintf(pci->busId, sizeof pci->busId, "00000000:%02X:00.0", pci->bus & 0xffu);
@@ -169,7 +221,9 @@ nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t gpu, nvmlPciInfo_t *pci) {
 }
 
 nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t gpu, unsigned *milliwatts) {
-    if (!known(gpu) || milliwatts == NULL) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (milliwatts == NULL) return INVALID_ARGUMENT;
     *milliwatts = draw(gpu);
     return SUCCESS;
 }
@@ -177,7 +231,9 @@ nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t gpu, unsigned *milliwatts) {
 /* As if it had always drawn what it draws now. */
 nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t gpu, unsigned long long *millijoules) {
     struct timespec now;
-    if (!known(gpu) || millijoules == NULL) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (millijoules == NULL) return INVALID_ARGUMENT;
     clock_gettime(CLOCK_MONOTONIC, &now);
     long long passed = (now.tv_sec - gpu->since.tv_sec) * 1000LL + (now.tv_nsec - gpu->since.tv_nsec) / 1000000;
     *millijoules = passed < 0 ? 0 : (unsigned long long)passed * draw(gpu) / 1000;
@@ -185,7 +241,9 @@ nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t gpu, unsigned long
 }
 
 nvmlReturn_t nvmlDeviceGetPowerManagementLimit(nvmlDevice_t gpu, unsigned *milliwatts) {
-    if (!known(gpu) || milliwatts == NULL) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (milliwatts == NULL) return INVALID_ARGUMENT;
     *milliwatts = gpu->limit;
     return SUCCESS;
 }
@@ -195,27 +253,36 @@ nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t gpu, unsigned *milliwa
 }
 
 nvmlReturn_t nvmlDeviceGetPowerManagementDefaultLimit(nvmlDevice_t gpu, unsigned *milliwatts) {
-    if (!known(gpu) || milliwatts == NULL) return INVALID_ARGUMENT;
-    *milliwatts = HIGHEST;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (milliwatts == NULL) return INVALID_ARGUMENT;
+    *milliwatts = gpu->highest;
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetPowerManagementLimitConstraints(nvmlDevice_t gpu, unsigned *low, unsigned *high) {
-    if (!known(gpu) || low == NULL || high == NULL) return INVALID_ARGUMENT;
-    *low = LOWEST;
-    *high = HIGHEST;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (low == NULL || high == NULL) return INVALID_ARGUMENT;
+    *low = gpu->lowest;
+    *high = gpu->highest;
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceSetPowerManagementLimit(nvmlDevice_t gpu, unsigned milliwatts) {
-    if (!known(gpu) || milliwatts < LOWEST || milliwatts > HIGHEST) return INVALID_ARGUMENT;
-    if (from_environment("BALLAST_NVML_STUCK", MOST_GPUS, MOST_GPUS) == gpu->index) return UNKNOWN;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (milliwatts < gpu->lowest || milliwatts > gpu->highest) return INVALID_ARGUMENT;
+    if (goes_wrong("stuck", gpu)) return UNKNOWN;
     gpu->limit = milliwatts;
+    tell("limit", gpu, milliwatts);
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t gpu, int number, nvmlFieldValue_t *values) {
-    if (!known(gpu) || values == NULL || number < 0) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (values == NULL || number < 0) return INVALID_ARGUMENT;
     for (int place = 0; place < number; place++) {
         nvmlFieldValue_t *value = &values[place];
         value->valueType = TYPE_UNSIGNED_INT;
@@ -229,14 +296,18 @@ nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t gpu, int number, nvmlFieldVal
 }
 
 nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t gpu, unsigned *mode) {
-    if (!known(gpu) || mode == NULL) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
+    if (mode == NULL) return INVALID_ARGUMENT;
     *mode = gpu->persistence;
     return SUCCESS;
 }
 
-/* What must never be called by a test: it shows in what the processor says. */
+/* What must never be called by a test: it shows in what was set. */
 nvmlReturn_t nvmlDeviceSetPersistenceMode(nvmlDevice_t gpu, unsigned mode) {
-    if (!known(gpu)) return INVALID_ARGUMENT;
+    nvmlReturn_t wrong = look(gpu);
+    if (wrong != SUCCESS) return wrong;
     gpu->persistence = mode;
+    tell("persistence", gpu, mode);
     return SUCCESS;
 }

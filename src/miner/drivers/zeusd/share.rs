@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 /// The largest power that is believed of one graphics processor, in milliwatts: 10 kW. The largest on the market in 2026 draw
 /// between 1 and 2 kW; a larger number is nonsense, or in another unit.
 pub(super) const MOST_MILLIWATTS: u32 = 10_000_000;
-/// Limits are set in whole watts where the range allows it: `zeusd` may hand them on to a command that takes no fractions
-/// (`power_limit_w` of its `--gpu-command-overrides`).
+/// Limits are set in whole watts where the range allows it: a `zeusd` later than 0.5.0 may hand them on to a command that takes no
+/// fractions (`power_limit_w` of its `--gpu-command-overrides`).
 const STEP: u32 = 1_000;
 
 /// Shares a power (mW) among processors with these ranges (lowest and highest limit, mW): water filling. The same ranges and the
