@@ -128,7 +128,8 @@ fn scenario(kilowatts: f64, more: &str) -> Scenario {
 
 /// From a time of the scenario on.
 fn replay(config: &Config, scenario: &Scenario, steps: Steps, start: f64) -> Replay {
-    let setup = Setup { steps, start: at(start), ..Setup::default() };
+    // As the daemon does, a cycle comes with each new value of a meter (`daemon::cycle`).
+    let setup = Setup { steps, start: at(start), earliest: 0.25, ..Setup::default() };
     Replay::with(config, scenario, setup).unwrap_or_else(|error| panic!("{error}"))
 }
 
