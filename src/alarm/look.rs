@@ -420,6 +420,9 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
         let words = match kind {
             Kind::MinerStraggler => format!("{name} {}", disobedience(now)),
             Kind::MinerFault => format!("{name} has stopped by a fault of its own"),
+            _ if now.state == MinerState::Unanswered => {
+                format!("{name} has not answered its latest order; it counts at {}", now.counted)
+            }
             _ => format!("{name} does not answer; it counts at {}", now.counted),
         };
         found.add(kind, name, Severity::Warning, Some(miner.circuit), words);

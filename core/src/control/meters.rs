@@ -513,7 +513,7 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
     let doubt = memory.doubt(meter, against, told);
     let doubt = match (by_meters, meter.learn_lag) {
         // A value stands until the next one: what swings meanwhile is in the one meter and not yet in the other.
-        (true, _) if memory.swings => doubt.widened(apart(site, meters, &below, &seen).as_secs_f64() / 2.0),
+        (true, _) if memory.swings => doubt.widened(apart(site, meters, &below, &seen).as_secs_f64()),
         (true, _) | (false, false) => doubt,
         (false, true) => doubt.widened(MODEL_DOUBT),
     };

@@ -65,7 +65,9 @@ impl Track {
     /// learned, and the notice that whoever works on it has besides, which nothing shortens.
     pub(super) fn manner(&self, miner: &Miner, falls: bool, from_sleep: bool) -> (Duration, f64, Duration) {
         let response = &miner.response;
-        let paused = falls && self.setpoint == Some(Target::Sleep);
+        // Whoever is told to sleep before having come up is not starting: the order for that is called off.
+        let asleep = self.setpoint == Some(Target::Sleep);
+        let (paused, falls) = (falls && asleep, falls || asleep);
         let notice = if paused { miner.notice } else { Duration::ZERO };
         if falls {
             (response.dead_time_down, response.ramp_down.get(), notice)

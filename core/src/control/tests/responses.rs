@@ -81,6 +81,51 @@ fn a_limit_holds_when_sleeping_miners_wake_by_themselves_again_and_again() {
     }
 }
 
+/// One that was woken loses the order that calls it off, and goes on by the one before. How long a start takes is no time to leave it so.
+#[test]
+fn a_miner_whose_wake_is_called_off_and_that_does_not_hear_it_is_told_again_soon() {
+    let mut slow = site(20);
+    for miner in &mut slow.miners {
+        miner.response.start_time = std::time::Duration::from_secs(300);
+    }
+    slow.limits.push(limit("order", 0, Scope::Miners, LimitClass::Safety, 200_000));
+    let order = slow.limits.len() - 1;
+    let mut plant = Plant::new(slow, 0.9, |_| -1e3);
+    plant.run(90);
+    assert!(plant.miners.iter().all(|miner| miner.target == Target::Sleep));
+    plant.other = Box::new(|_| -130e3);
+    let woken = (0..300).find_map(|_| {
+        plant
+            .cycle()
+            .commands
+            .iter()
+            .find(|command| command.target != Target::Sleep)
+            .map(|command| command.miner.0)
+    });
+    let woken = woken.expect("somebody is woken");
+    plant.miners[woken].manner = Manner::Hangs;
+    let mut none = (*plant.site).clone();
+    none.limits[order].cap = Cap::Constant(Watts::ZERO);
+    plant.state.site = Arc::new(none);
+    let called_off = (0..20).any(|_| {
+        plant
+            .cycle()
+            .commands
+            .iter()
+            .any(|command| command.miner.0 == woken && command.target == Target::Sleep)
+    });
+    assert!(called_off && plant.miners[woken].target != Target::Sleep, "{:?}", plant.miners[woken].target);
+    plant.miners[woken].manner = Manner::Obeys;
+    let delivery = plant.miners[woken].delivery.as_mut().unwrap();
+    delivery.outcome = Outcome::Unknown;
+    // It is there sooner than its model says.
+    let now = plant.now;
+    let miner = &mut plant.miners[woken];
+    (miner.goal, miner.draw, miner.from, miner.since) = (1_900.0, 1_900.0, 1_900.0, now);
+    plant.run(60);
+    assert_eq!(plant.miners[woken].target, Target::Sleep);
+}
+
 #[test]
 fn a_miner_that_has_not_answered_a_raise_is_told_to_sleep_when_an_order_needs_it_and_counts_until_it_answers()
 {
