@@ -175,8 +175,6 @@ pub struct CircuitMemory {
     pub against: LagEstimator,
     /// Whether meters see all of its miners alone.
     pub miners_metered: bool,
-    /// Whether servers are among them: they move several times in a second without having been told anything.
-    pub swings: bool,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
     pub gain: f64,
     /// What the calibration rests on: metered and estimated watt-seconds, and seconds.
@@ -203,7 +201,6 @@ impl Default for CircuitMemory {
             lag: LagEstimator::default(),
             against: LagEstimator::default(),
             miners_metered: false,
-            swings: false,
             gain: 1.0,
             calibration: (0.0, 0.0, 0.0),
             repeated_at: None,
@@ -511,12 +508,7 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
     });
     let told = told.collect::<Option<Vec<f64>>>().map(|lags| lags.into_iter().fold(0.0, f64::max));
     let doubt = memory.doubt(meter, against, told);
-    let doubt = match (by_meters, meter.learn_lag) {
-        // A value stands until the next one: what swings meanwhile is in the one meter and not yet in the other.
-        (true, _) if memory.swings => doubt.widened(apart(site, meters, &below, &seen).as_secs_f64()),
-        (true, _) | (false, false) => doubt,
-        (false, true) => doubt.widened(MODEL_DOUBT),
-    };
+    let doubt = if by_meters || !meter.learn_lag { doubt } else { doubt.widened(MODEL_DOUBT) };
     // The newest instant at which both sides were measured, unless the one is far behind the other.
     let both = shifted(known, -doubt.best) + seen.period / 4;
     let wait = (seen.period * 2).min(COMMON_WAIT);
@@ -562,12 +554,6 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         let kept = memory.balance.reserve(may, 0.0, sample.nameplate);
         memory.balance.spend((level + now).min(now), may, since, kept, sample.nameplate);
     }
-}
-
-/// The time for which a value of a meter, and one of the slowest of those below it, stand together.
-fn apart(site: &Site, meters: Meters<'_>, below: &[usize], seen: &Seen) -> Duration {
-    let each = below.iter().filter_map(|&child| Some(meters.of(site, site.circuits.get(child)?)?.1.period));
-    seen.period + each.max().unwrap_or(Duration::ZERO)
 }
 
 /// What meters that see miners alone say together of a moment. Beyond the newest sample, what the estimate says has
