@@ -112,13 +112,15 @@ export function notes(status, counts, works) {
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
-		if (fleet.left_why) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
+		// What lasts for a moment would only make the page jump.
+		if (fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
 	for (const words of worksOf(works)) add("notice", words, "#miners");
 	for (const source of signals?.sources ?? []) {
 		if (source.state === "failsafe" || source.state === "released") add("critical", `Signal ${source.name} is lost: its ${source.state === "released" ? "release value" : "fail-safe value"} holds`, "#sources");
-		else if (source.state === "degraded") add("warning", `Signal ${source.name} is in doubt`, "#sources");
+		// What the clock does to every source is said once, below.
+		else if (source.state === "degraded" && (signals.clock_synchronised || source.trouble?.length > 1)) add("warning", `Signal ${source.name} is in doubt`, "#sources");
 		if (source.lifted_by) add("warning", `Caps of ${source.name} are lifted by ${source.lifted_by}`, "#sources");
 	}
 	if (signals?.store_errors > 0) add("warning", "The database has failed: some orders may not survive a restart", null);
