@@ -190,7 +190,7 @@ def classes(check):
         const say = (classes) => sentence({ mode: 'limited', cycle: { fleet, binding, classes } });
         return [say([one('miner', 0), one('throttle', 6000)]), say([one('miner', 6000)])];
     })""")
-    check.holds("miner can give no more, throttle gives next, up to 6.00" in said[0], f"the sentence says which class gives: {said[0]}")
+    check.holds("miners can give no more, throttle gives next, up to 6.00" in said[0], f"the sentence says which class gives: {said[0]}")
     check.holds("gives" not in said[1], f"where there are miners alone, nothing is said of classes: {said[1]}")
 
 

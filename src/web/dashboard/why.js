@@ -52,8 +52,10 @@ function gives({ classes, binding }) {
 	if (!drawn(classes) || binding.source === "fleet-maximum") return "";
 	const next = classes.findIndex((one) => one.sheddable_watts >= 1);
 	if (next < 0) return "; no class can give more";
-	const spent = classes.slice(0, next).map((one) => one.class).join(" and ");
-	return `; ${spent ? `${spent} can give no more, ` : ""}${classes[next].class} gives ${spent ? "next" : "first"}, up to ${power(classes[next].sheddable_watts)}`;
+	const name = (one) => (one.class === "miner" ? "miners" : one.class);
+	const spent = classes.slice(0, next).map(name).join(" and ");
+	const one = classes[next];
+	return `; ${spent ? `${spent} can give no more, ` : ""}${name(one)} ${one.class === "miner" ? "give" : "gives"} ${spent ? "next" : "first"}, up to ${power(one.sheddable_watts)}`;
 }
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
@@ -68,7 +70,7 @@ function but(fleet, counts) {
 }
 
 // What binds, and what comes of it.
-function held({ fleet, binding }, follows) {
+function held({ fleet, binding, classes }, follows) {
 	const draw = power(fleet.power_watts);
 	const surplus = fleet.surplus_watts;
 	if (binding.source === "fleet-maximum") {
@@ -76,7 +78,7 @@ function held({ fleet, binding }, follows) {
 		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}.`;
 	}
 	if (binding.class === "surplus") {
-		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and the miners draw ${draw}.`;
+		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and ${drawn(classes) ? "miners and servers" : "the miners"} draw ${draw}.`;
 	}
 	const words = /\b(held|holds?|is|are|does|lost|cannot|has)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
 	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
@@ -110,13 +112,15 @@ export function notes(status, counts, works) {
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
-		if (fleet.left_why) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
+		// What lasts for a moment would only make the page jump.
+		if (fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
 	for (const words of worksOf(works)) add("notice", words, "#miners");
 	for (const source of signals?.sources ?? []) {
 		if (source.state === "failsafe" || source.state === "released") add("critical", `Signal ${source.name} is lost: its ${source.state === "released" ? "release value" : "fail-safe value"} holds`, "#sources");
-		else if (source.state === "degraded") add("warning", `Signal ${source.name} is in doubt`, "#sources");
+		// What the clock does to every source is said once, below.
+		else if (source.state === "degraded" && (signals.clock_synchronised || source.trouble?.length > 1)) add("warning", `Signal ${source.name} is in doubt`, "#sources");
 		if (source.lifted_by) add("warning", `Caps of ${source.name} are lifted by ${source.lifted_by}`, "#sources");
 	}
 	if (signals?.store_errors > 0) add("warning", "The database has failed: some orders may not survive a restart", null);
