@@ -26,7 +26,7 @@ const STEP: Duration = Duration::from_secs(1);
 /// How far ahead is looked at the most.
 const HORIZON: u32 = 180;
 /// Steps times miners that are worked out at the most: it is asked for by people, who wait.
-const MOST_WORK: usize = 300_000;
+const MOST_WORK: usize = 120_000;
 /// However many miners there are, so many steps are made.
 const LEAST: u32 = 12;
 /// Steps without a new command after which nothing more is expected.
