@@ -30,8 +30,8 @@ meter = { name = "pcc", fault = "silent" }
     let lost = metrics.all("ballast_binding_limit_info{").next().map(|(name, _)| name.to_owned()).unwrap();
     assert!(lost.contains("pcc") && !lost.contains("follow-surplus"), "{lost}");
 
-    daemon.reaches("following", 15.0);
-    eventually("the fleet comes back", seconds(15.0), || (sim.truth().fleet > 20_500.0).then_some(()));
+    daemon.reaches("following", 60.0);
+    eventually("the fleet comes back", seconds(60.0), || (sim.truth().fleet > 20_500.0).then_some(()));
     let log = daemon.log();
     assert!(log.contains("WARN fail-safe"), "the log says it:\n{log}");
 }

@@ -207,6 +207,7 @@ fn a_terminal_that_closes_ends_the_daemon_in_order_unless_it_was_to_outlive_it()
     site.write("site.toml", &site.config(&settings, ""));
     let sim = site.simulate("site.toml", &scenario(""));
     in_a_terminal_that_closes(&site, "nohup");
+    eventually("it is well", seconds(60.0), || site.get("/healthz").filter(|it| it.contains("ok")));
     always(
         "it goes on",
         seconds(2.0),
