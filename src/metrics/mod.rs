@@ -83,6 +83,8 @@ struct State {
     /// Of each miner, as they stand in the text.
     miner_labels: Arc<Vec<String>>,
     frame: Option<Frame>,
+    /// The last one of the configuration before, until there is one of this.
+    before: Option<Frame>,
     reads: Option<Arc<dyn MeterReads>>,
     commands: Option<Arc<dyn CommandStats>>,
     signals: Option<Arc<dyn SignalStats>>,
@@ -156,6 +158,7 @@ impl Exporter {
                 miner_labels: Arc::new(miners::labels(&site)),
                 site,
                 frame: None,
+                before: None,
                 reads: None,
                 commands: None,
                 signals: None,
@@ -201,6 +204,7 @@ impl Exporter {
         );
         self.inner.change(|state| {
             state.frame = Some(Frame { site: Arc::clone(&state.site), snapshot, decision });
+            state.before = None;
         });
         self.inner.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
@@ -260,7 +264,7 @@ impl Exporter {
         self.inner.change(|state| {
             state.site = site;
             state.miner_labels = labels;
-            state.frame = None;
+            state.before = state.frame.take().or(state.before.take());
             state.generation = state.generation.wrapping_add(1);
         });
         self.inner.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
@@ -352,6 +356,12 @@ impl Exporter {
     /// What the last cycle left behind; `None` before the first.
     pub fn frame(&self) -> Option<Frame> {
         self.inner.state().frame
+    }
+
+    /// The last cycle that completed, also one of the configuration before: that cycles go on is no matter of what they were told.
+    pub fn last_cycle(&self) -> Option<Frame> {
+        let state = self.inner.state();
+        state.frame.or(state.before)
     }
 
     /// The clock that the frames' moments are on.

@@ -34,7 +34,7 @@ impl Health {
 
 /// Looks whether cycles complete. A site that runs on fail-safe values is healthy: the daemon does what it should.
 pub fn health(exporter: &Exporter) -> Health {
-    let frame = exporter.frame();
+    let frame = exporter.last_cycle();
     let mode = frame.as_ref().map_or(Mode::StartUp, |frame| frame.decision.mode);
     let age = frame.as_ref().map(|frame| exporter.clock().now().since(frame.decision.at));
     let reason = match &frame {

@@ -199,6 +199,18 @@ async fn the_daemon_is_not_healthy_when_cycles_stop() {
     assert_eq!(reason, "the last control cycle completed 5.1 s ago; one is due every 1.0 s");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reload_is_no_illness_and_cycles_that_do_not_come_after_it_are() {
+    let (exporter, _) = running(2);
+    exporter.reconfigure(Arc::new(metrics_sample::site(3)));
+    assert!(exporter.frame().is_none(), "what was published belongs to the old site");
+    assert_eq!(web::health(&exporter).reason, None);
+    exporter.reconfigure(Arc::new(metrics_sample::site(2)));
+    assert_eq!(web::health(&exporter).reason, None, "nor are two");
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    assert!(web::health(&exporter).reason.is_some());
+}
+
 #[tokio::test]
 async fn the_status_tells_what_binds_and_leaves_unknown_values_null() {
     let server = serve(running(6).0).await;
