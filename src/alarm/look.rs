@@ -432,6 +432,10 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
 /// Of each circuit, the servers on it that are held below what they keep by contract. One on which somebody works is so on purpose.
 fn contracts(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
+    if matches!(frame.decision.mode, Mode::Observe | Mode::StandBy) {
+        // Where they stand was not told by this daemon.
+        return;
+    }
     let mut broken: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (index, (member, now)) in site.miners.iter().zip(&frame.decision.miners).enumerate() {
         let held = hold_of(&frame.snapshot.holds, MinerId(index)).is_some();
@@ -467,7 +471,7 @@ fn crowd(name: &str, all: usize, kinds: &BTreeMap<Kind, usize>) -> String {
     let parts = kinds.iter().map(|(kind, count)| match kind {
         Kind::MinerStraggler => format!("{count} do not follow"),
         Kind::MinerFault => format!("{count} have stopped by a fault of their own"),
-        _ => format!("{count} do not answer"),
+        _ => format!("{count} do not answer, or have not answered their latest order"),
     });
     format!("{bad} of {all} miners of {name} are in trouble: {}", parts.collect::<Vec<_>>().join(", "))
 }

@@ -2,7 +2,7 @@
 
 use crate::control::decision::{MinerDecision, MinerState};
 use crate::control::frame::Frame;
-use crate::control::site::{LoadClass, Miner, MinerId};
+use crate::control::site::{Actuator, LoadClass, Miner, MinerId};
 use crate::control::snapshot::{Target, hold_of};
 use crate::units::Watts;
 
@@ -98,7 +98,9 @@ fn there(row: &Row) -> Vec<ClassSum> {
 fn each(frame: &Frame) -> impl Iterator<Item = (&Miner, ClassSum)> {
     let members = frame.site.miners.iter().zip(&frame.decision.miners).enumerate();
     members.map(move |(index, (miner, decided))| {
-        let held = hold_of(&frame.snapshot.holds, MinerId(index)).is_some();
+        // Nor one that can be told nothing.
+        let held =
+            miner.actuator == Actuator::Fixed || hold_of(&frame.snapshot.holds, MinerId(index)).is_some();
         let one = ClassSum {
             class: miner.class,
             members: 1,

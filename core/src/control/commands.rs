@@ -23,7 +23,9 @@ const GENTLE_TRIES: u32 = 2;
 /// How long the latest command is given before it is repeated.
 fn patience(miner: &Miner, track: &Track) -> Duration {
     let way = track.way(miner).mul_f64(1.5);
-    REPEAT_AFTER.max(way)
+    // One whose start is called off may go on to say that it starts, for as long as that takes it.
+    let called_off = track.setpoint == Some(Target::Sleep) && track.sent.is_some_and(|sent| sent.from_sleep);
+    way.max(if called_off { REPEAT_AFTER * 3 } else { REPEAT_AFTER })
 }
 
 /// The latest reading, where it was taken after the latest command had time to show and is not old.

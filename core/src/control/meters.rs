@@ -115,6 +115,9 @@ impl Direction {
         // What they say comes to little while the meter stands: it was the mean of what they drew before, and nothing begins at it.
         let stopped = miners < said * NO_CALIBRATION;
         if !self.proven && moved && stopped && (seen / own).abs() < *WITH.start() {
+            if at - from >= STRETCH.0 {
+                self.times = 0;
+            }
             self.from = Some((at, meter, miners));
             return;
         }

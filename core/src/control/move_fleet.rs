@@ -383,21 +383,19 @@ fn shed(
     sums: &mut [f64],
     changes: &mut Vec<Change>,
 ) {
-    let (urgent, eased) = trim(items, &state.tree, circuits, sums, terms, changes);
+    let (urgent, freed) = trim(items, &state.tree, circuits, sums, terms, changes);
     track::shed(items, &state.tree, &urgent, sums, true, terms, changes);
     call_off(items, &state.tree, &urgent, changes);
-    let slack = |index: usize, circuit: &Headroom| {
-        // What caps have just given up is not taken off here yet.
-        if eased.get(index) == Some(&true) {
-            return true;
-        }
-        // A hair over what is kept free is what it is kept free for.
-        let over = sums.get(index).copied().unwrap_or(0.0) - circuit.headroom.max(0.0);
-        over <= (terms.deadband(index).min(circuit.reserve)) * SLACK
-    };
     let reserved: Vec<f64> = (0..)
         .zip(circuits)
-        .map(|(index, circuit)| if slack(index, circuit) { f64::INFINITY } else { circuit.headroom.max(0.0) })
+        .zip(sums.iter().zip(&freed))
+        .map(|((index, circuit), (sum, freed))| {
+            // What caps have just given up is not in the headroom yet.
+            let there = (circuit.headroom + freed).max(0.0);
+            // A hair over what is kept free is what it is kept free for.
+            let slack = terms.deadband(index).min(circuit.reserve) * SLACK;
+            if sum - there <= slack { f64::INFINITY } else { there }
+        })
         .collect();
     track::shed(items, &state.tree, &reserved, sums, false, terms, changes);
     let mut largest = vec![0.0_f64; circuits.len()];
@@ -409,19 +407,34 @@ fn shed(
     let largest = state.tree.largest(&largest);
     let each = state.ramps.iter_mut().zip(circuits).zip(sums.iter().zip(largest)).zip(&state.nameplates);
     let certain: Vec<f64> = each
-        .zip(&eased)
-        .map(|((((ramp, circuit), (sum, largest)), nameplate), eased)| {
+        .zip(&freed)
+        .map(|((((ramp, circuit), (sum, largest)), nameplate), freed)| {
             let ordinary = nameplate * ORDINARY;
-            let both = (*sum, if *eased { f64::INFINITY } else { circuit.firm.max(0.0) });
+            let both = (*sum, (circuit.firm + freed).max(0.0));
             ramp.sleep_down_to(both, largest, ordinary, cycle.now, cycle.since_last)
         })
         .collect();
     track::shed(items, &state.tree, &certain, sums, true, terms, changes);
-    break_contracts(items, &state.tree, circuits, &eased, terms, sums, changes);
+    break_contracts(items, &state.tree, circuits, &freed, terms, sums, changes);
     if cycle.emergency || cycle.pausing.is_some() {
         cover(items, &state.tree, &urgent, cycle.pausing, terms, changes);
     }
     ask_the_unheard(state, items, circuits, terms, sums, changes);
+}
+
+/// Of each circuit, whether more is drawn there or above than what protects people and wires allows. Nothing that was agreed stands
+/// before that.
+fn endangered(tree: &Tree, circuits: &[Headroom], sums: &[f64]) -> Vec<bool> {
+    above(tree, circuits, sums, |circuit| circuit.safety)
+}
+
+/// Of each circuit, whether more is drawn there or above than a limit of it allows.
+fn above(tree: &Tree, circuits: &[Headroom], sums: &[f64], most: impl Fn(&Headroom) -> f64) -> Vec<bool> {
+    let over: Vec<bool> =
+        circuits.iter().zip(sums).map(|(circuit, sum)| *sum > most(circuit).max(0.0) + 1e-6).collect();
+    (0..over.len())
+        .map(|circuit| tree.path(circuit).iter().any(|&above| over.get(above) == Some(&true)))
+        .collect()
 }
 
 /// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may
@@ -444,9 +457,13 @@ fn ask_the_unheard(
         return;
     }
     let mut asked: Vec<Item<'_>> = items.to_vec();
+    let danger = endangered(&state.tree, circuits, sums);
     for (item, track) in asked.iter_mut().zip(&state.tracks) {
         item.movable = unheard(track, item);
         item.settled = item.counted;
+        if danger.get(item.circuit) == Some(&true) {
+            item.contract = 0.0;
+        }
     }
     let mut told = Vec::new();
     let mut sums = sums.to_vec();
@@ -703,11 +720,8 @@ fn correct(
     }
     let mut room: Vec<f64> =
         circuits.iter().zip(flying).map(|(circuit, flying)| circuit.raise - flying).collect();
-    let over: Vec<bool> =
-        circuits.iter().zip(sums).map(|(circuit, sum)| *sum > circuit.headroom.max(0.0) + 1e-6).collect();
-    let over: Vec<bool> = (0..over.len())
-        .map(|circuit| state.tree.path(circuit).iter().any(|&above| over.get(above) == Some(&true)))
-        .collect();
+    let over = above(&state.tree, circuits, sums, |circuit| circuit.headroom);
+    let danger = endangered(&state.tree, circuits, sums);
     let each = site.miners.iter().zip(state.tracks.iter_mut()).zip(items.iter_mut()).zip(ordered);
     for ((((miner, track), item), ordered), index) in each.zip(0..) {
         if ordered {
@@ -733,7 +747,9 @@ fn correct(
             track.adopt(miner, input, now);
             continue;
         }
-        let lowest = target(item.lowest());
+        // One that does not follow is told no less than it keeps by contract, but where that hurts somebody.
+        let endangered = danger.get(miner.circuit.0) == Some(&true);
+        let lowest = if endangered { track.lowest(miner) } else { target(item.lowest()) };
         let wanted = commands::correction(miner, track, input, (over || kept, lowest), now);
         // Whoever only lowers puts nobody back to where somebody else may have taken them from.
         let wanted = wanted.filter(|(_, cause)| cycle.raises || *cause != Cause::Reapply);

@@ -17,7 +17,7 @@ const SOON: f64 = 0.3;
 
 /// Where a limit other than the surplus is used up by what is counted, caps that take nothing from anybody's work go first: those of
 /// servers come down to what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits other than the
-/// surplus leave then, and in which circuits that is more than what they were found to leave.
+/// surplus leave then, and how much more than they were found to leave that is.
 pub(super) fn trim(
     items: &mut [Item<'_>],
     tree: &Tree,
@@ -25,7 +25,7 @@ pub(super) fn trim(
     sums: &[f64],
     terms: &Terms,
     changes: &mut Vec<Change>,
-) -> (Vec<f64>, Vec<bool>) {
+) -> (Vec<f64>, Vec<f64>) {
     let mut freed = vec![0.0; circuits.len()];
     let mut urgent: Vec<f64> = circuits.iter().map(|circuit| circuit.urgent).collect();
     let full: Vec<bool> = (0..)
@@ -63,7 +63,7 @@ pub(super) fn trim(
     for (most, freed) in urgent.iter_mut().zip(&freed) {
         *most = (*most + freed).max(0.0);
     }
-    (urgent, freed.into_iter().map(|freed| freed > 0.0).collect())
+    (urgent, freed)
 }
 
 /// What protects people and wires stands before what was agreed, where nothing else is left to give.
@@ -71,7 +71,7 @@ pub(super) fn break_contracts(
     items: &mut [Item<'_>],
     tree: &Tree,
     circuits: &[Headroom],
-    eased: &[bool],
+    freed: &[f64],
     terms: &Terms,
     sums: &mut [f64],
     changes: &mut Vec<Change>,
@@ -79,11 +79,8 @@ pub(super) fn break_contracts(
     if !items.iter().any(|item| item.contract > 0.0 && item.movable) {
         return;
     }
-    let safety: Vec<f64> = circuits
-        .iter()
-        .zip(eased)
-        .map(|(circuit, eased)| if *eased { f64::INFINITY } else { circuit.safety.max(0.0) })
-        .collect();
+    let safety: Vec<f64> =
+        circuits.iter().zip(freed).map(|(circuit, freed)| (circuit.safety + freed).max(0.0)).collect();
     let over: Vec<bool> = sums.iter().zip(&safety).map(|(sum, most)| sum - most > 1e-6).collect();
     let contracts: Vec<f64> = items.iter().map(|item| item.contract).collect();
     for item in items.iter_mut() {

@@ -33,7 +33,8 @@ impl Track {
         let taken = at - sent_at;
         let due = taken > expected.mul_f64(1.5) + Duration::from_secs(2);
         let Some(Target::Power(asked)) = self.setpoint else {
-            if *activity == Activity::Asleep && (due || near(miner, power, goal)) {
+            // A mean that is still coming down is no draw of one that sleeps.
+            if *activity == Activity::Asleep && (due && steady || near(miner, power, goal)) {
                 self.settling.learn_sleep(power, miner.minimum().get());
             }
             if near(miner, power, self.settled(miner, self.setpoint)) {
