@@ -210,7 +210,9 @@ impl Kind {
                 "look at the miner's own page: is its power limit set by somebody else, is it tuning?"
             }
             Self::MinerFault => "look at the miner's own page: fans, hash boards, power supply, pool",
-            Self::MinerSilent => "check its power, its network cable and whether its address has changed",
+            Self::MinerSilent => {
+                "check its power, its network cable and whether its address has changed; of one that answers and has not answered an order, look at its own page"
+            }
             Self::ManyMiners => {
                 "look for what they share: a switch, a breaker, a password, a firmware update"
             }

@@ -180,8 +180,10 @@ impl Seen {
             (2, text(&alarm["words"]))
         } else if let Some(alarm) = self.unknown("warning") {
             (1, text(&alarm["words"]))
-        } else if cycle.is_null() || self.state() == "start-up" {
+        } else if self.state() == "start-up" {
             (1, String::from("starting up"))
+        } else if cycle.is_null() {
+            (0, format!("{}: the configuration was read again", self.state()))
         } else {
             (0, format!("{}: {binding}", self.state()))
         };

@@ -292,10 +292,11 @@ impl Loop {
         self.fleet.configure(&config, self.clock);
         self.breakers.configure(&config, self.clock);
         self.heartbeats.configure(&config.heartbeats);
+        // A task that speaks for a source knows it by its position, which may be another one's from here on. What is published of the
+        // old site stands meanwhile, so that those who look see no gap.
+        self.signals.end().await;
         self.exporter.reconfigure(config.site.clone());
         self.exporter.watch_meters(meters.reads());
-        // A task that speaks for a source knows it by its position, which may be another one's from here on.
-        self.signals.end().await;
         self.desk.configure(config.site.clone(), signals::settings(&config));
         self.api.configure(&config);
         self.mqtt.configure(&config);

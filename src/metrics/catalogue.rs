@@ -122,7 +122,7 @@ pub(super) const CLASS_SHEDDABLE: Definition = gauge(
     "ballast_class_sheddable_watts",
     &["class"],
     "What the members of a class would draw less if all were told the lowest that breaks no contract. What they were told already, \
-     and whoever does not answer, does not follow or is worked on, counts with nothing.",
+     and who does not answer, does not follow, can be told nothing or is worked on, counts with nothing.",
 );
 pub(super) const CLASS_PAUSED: Definition =
     gauge("ballast_class_paused", &["class"], "Number of servers of a class that are paused.");
@@ -354,7 +354,7 @@ pub(super) const SIGNAL_MESSAGES: Definition = counter(
 pub(super) const SIGNAL_SENT: Definition = counter(
     "ballast_signal_sent_total",
     &["source", "message"],
-    "Messages that were handed to the broker of the source, by what they tell: status, or the breach of a limit.",
+    "Messages that were handed to the broker of the source, by what they tell: status, the breach of a limit, or how a hint was carried out.",
 );
 pub(super) const SIGNAL_LIST_AGE: Definition = gauge(
     "ballast_signal_list_age_seconds",

@@ -39,14 +39,13 @@ pub(super) fn check() -> Result<(), prometheus::Error> {
 /// All that is told of one state, but for the miners.
 pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     let mut families = vec![build_info()];
-    match &state.frame {
-        Some(frame) => {
-            families.push(mode(frame.decision.mode));
-            fleet(frame, now, &mut families);
-            circuits(frame, now, &mut families);
-            meters(frame, now, &mut families);
-        }
-        None => families.push(mode(Mode::StartUp)),
+    // That the configuration was read again changes neither.
+    let last = state.frame.as_ref().or(state.before.as_ref()).map(|frame| &frame.decision);
+    families.push(mode(last.map_or(Mode::StartUp, |decision| decision.mode)));
+    if let Some(frame) = &state.frame {
+        fleet(frame, now, &mut families);
+        circuits(frame, now, &mut families);
+        meters(frame, now, &mut families);
     }
     if let Some(reads) = &state.reads {
         families.push(meter_reads(&state.site, reads.as_ref()));
@@ -72,7 +71,7 @@ pub(super) fn families(state: &State, now: Moment) -> Vec<MetricFamily> {
     }
     if let Some(standby) = &state.standby {
         let health = standby.health();
-        families.push(lead(state.frame.as_ref().map_or(Lead::Follows, |frame| frame.decision.lead)));
+        families.push(lead(last.map_or(Lead::Follows, |decision| decision.lead)));
         families.push(Family::single(&names::STANDBY_PEER_UP, flag(health.peer_up)));
         families.push(Family::single(&names::STANDBY_ADDRESS, flag(health.holds)));
     }

@@ -108,6 +108,8 @@ pub struct Skipped {
 pub enum Skip {
     /// It does not answer.
     Silent,
+    /// It answers, and has not answered what it was told last.
+    Unanswered,
     /// It does not do what it is told.
     Straggler,
     /// Its driver cannot command it.
@@ -123,6 +125,7 @@ impl Skip {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Silent => "does not answer",
+            Self::Unanswered => "has not answered its latest order",
             Self::Straggler => "does not do what it is told",
             Self::Fixed => "can be read and not throttled",
             Self::Pending => "has not been heard yet",
@@ -380,7 +383,8 @@ impl Ahead {
             let why = match state {
                 _ if miner.actuator == Actuator::Fixed => Some(Skip::Fixed),
                 _ if hold == Some(Hold::HandsOff) => Some(Skip::Held),
-                Some(MinerState::Unreachable | MinerState::Unanswered) => Some(Skip::Silent),
+                Some(MinerState::Unreachable) => Some(Skip::Silent),
+                Some(MinerState::Unanswered) => Some(Skip::Unanswered),
                 Some(MinerState::Straggler) => Some(Skip::Straggler),
                 Some(MinerState::Pending) => Some(Skip::Pending),
                 _ => None,

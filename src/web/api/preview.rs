@@ -151,7 +151,7 @@ impl PreviewBody {
         let count =
             |of: &dyn Fn(&crate::control::preview::Move) -> bool| moves.iter().filter(|it| of(it)).count();
         let mut skipped: Vec<Skipped> = Vec::new();
-        for why in [Skip::Silent, Skip::Straggler, Skip::Fixed, Skip::Held, Skip::Pending] {
+        for why in [Skip::Silent, Skip::Unanswered, Skip::Straggler, Skip::Fixed, Skip::Held, Skip::Pending] {
             let those: Vec<_> = preview.skipped.iter().filter(|it| it.why == why).collect();
             if !those.is_empty() {
                 let names =

@@ -15,7 +15,7 @@ const MODES = {
 	"stand-by": ["Standing by", "watch"],
 };
 const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
-const silentOf = (counts) => (counts.unanswered ?? 0) + (counts.unreachable ?? 0);
+const silentOf = (counts) => counts.unreachable ?? 0;
 const totalOf = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 // How an emergency stop stands, and whether its miners are stopped for that.
 export const STOPS = {
@@ -62,7 +62,7 @@ function gives({ classes, binding }) {
 function but(fleet, counts) {
 	if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
 		const silent = silentOf(counts);
-		const why = silent ? `: ${does(silent, "not answer")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : counts.asleep === totalOf(counts) ? ": they draw that asleep" : "";
+		const why = silent ? `: ${does(silent, "not answer")}` : counts.unanswered ? `: ${does(counts.unanswered, "not answer an order")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : counts.asleep === totalOf(counts) ? ": they draw that asleep" : "";
 		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
 	}
 	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
@@ -110,6 +110,7 @@ export function notes(status, counts, works) {
 		for (const { name, emergency_stop: stop } of stopsOf(cycle)) add("critical", `Emergency stop of ${name} ${STOPS[stop].words}`, "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
+		if (counts.unanswered) add("warning", `${does(counts.unanswered, "not answer an order")} and count at the worst of before and after`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
 		// What lasts for a moment would only make the page jump.

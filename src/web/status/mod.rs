@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Moment;
 use crate::control::classes::by_class;
-use crate::control::decision::{Mode, Source};
+use crate::control::decision::{Decision, Mode, Source};
 use crate::control::frame::Frame;
 use crate::control::signal::SourceState;
 use crate::control::site::{Scope, Site};
@@ -206,12 +206,19 @@ pub fn status(exporter: &Exporter, with_miners: bool) -> Status {
 pub(super) fn status_of(exporter: &Exporter, present: &Present, with_miners: bool) -> Status {
     let orders = exporter.signals();
     let Some(frame) = &present.frame else {
+        let before = exporter.last_cycle();
+        let mode =
+            |of: fn(&Decision) -> Mode| before.as_ref().map_or(Mode::StartUp, |it| of(&it.decision)).name();
+        let summary = match before {
+            Some(_) => "the configuration was read again: its first control cycle is under way",
+            None => "starting up: no control cycle has completed yet",
+        };
         return Status {
             site: present.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            mode: Mode::StartUp.name(),
-            would_be: Mode::StartUp.name(),
-            summary: "starting up: no control cycle has completed yet".into(),
+            mode: mode(|it| it.mode),
+            would_be: mode(|it| it.would_be),
+            summary: summary.into(),
             cycle: None,
             signals: orders.map(signals),
         };

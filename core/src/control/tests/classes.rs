@@ -423,3 +423,33 @@ fn a_server_that_does_not_follow_is_told_no_less_than_it_has_by_contract() {
     }
     assert!((least - 5_000.0).abs() < 1.0, "{least} W");
 }
+
+/// Servers with a contract that are told less by an order of the grid and treat it so; then people are in danger.
+fn least_told_in_danger(manner: Manner) -> f64 {
+    let mut site = hall(4, LoadClass::Guaranteed);
+    for server in site.miners.iter_mut().skip(4) {
+        server.contract = Some(Watts::whole(5_000));
+    }
+    site.sources.push(OrderSource { name: "protection".into(), class: LimitClass::Safety });
+    let mut plant = Plant::new(site, 0.9, |_| -90e3);
+    run(&mut plant, 60);
+    for server in plant.miners.iter_mut().skip(4) {
+        server.manner = manner;
+    }
+    plant.orders = vec![order(10_000, Urgency::Normal)];
+    run(&mut plant, 60);
+    plant.orders.push(OrderCap { source: SourceId(1), ..order(9_000, Urgency::Emergency) });
+    let told = (0..120).flat_map(|_| plant.cycle().commands).filter(|it| it.miner.0 >= 4);
+    told.fold(f64::INFINITY, |least, command| match command.target {
+        Target::Power(power) => least.min(power.get()),
+        Target::Sleep => panic!("{command:?}"),
+    })
+}
+
+#[test]
+fn who_does_not_follow_or_answer_has_no_contract_against_what_protects_people() {
+    for manner in [Manner::Ignores, Manner::Hangs] {
+        let least = least_told_in_danger(manner);
+        assert!(least < 4_000.0, "{manner:?}: {least} W");
+    }
+}
