@@ -10,6 +10,7 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, ExitPolicy};
 use crate::control::frame::Frame;
+use crate::control::headroom;
 use crate::control::lead::Lead;
 use crate::control::preview::preview;
 use crate::control::{Snapshot, State, farewell, step};
@@ -256,7 +257,7 @@ impl Loop {
         // Whoever only looks on leads nobody.
         let lead = if settings.observe { Lead::Follows } else { decision.lead };
         self.fleet.cycle(begun, settings.period, lead);
-        self.fleet.send(&decision.commands);
+        self.fleet.send(&decision.commands, headroom::emergency(&snapshot.orders));
         self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);
 

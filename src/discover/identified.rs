@@ -52,6 +52,10 @@ impl Driver for Identified {
         self.driver.vouched(vouched);
     }
 
+    fn emergency(&mut self, emergency: bool) {
+        self.driver.emergency(emergency);
+    }
+
     async fn close(&mut self) {
         self.driver.close().await;
     }

@@ -36,7 +36,7 @@ use crate::clock::{self, Clock};
 use crate::control::decision::{Decision, Mode};
 use crate::control::frame::Frame;
 use crate::control::learned::Learned;
-use crate::control::site::{MinerId, Site};
+use crate::control::site::{LimitClass, MinerId, Site};
 use crate::control::snapshot::Snapshot;
 use crate::energy::tally::Tally;
 use crate::heartbeat::{Board, Health};
@@ -389,8 +389,13 @@ impl Exporter {
     }
 }
 
-/// What is left over locally; `None` while the meter of the root says nothing: nobody knows then.
+/// What is left over locally; `None` while the meter of the root says nothing: nobody knows then. And where no limit follows it and
+/// no meter could see any, as in a container whose only meter is that of its miners.
 pub fn surplus(site: &Site, decision: &Decision) -> Option<Watts> {
+    let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);
+    if !follows && !site.circuits.iter().any(|circuit| circuit.meter.is_some() && !circuit.dedicated) {
+        return None;
+    }
     let told = decision.circuits.first().is_some_and(|root| root.power.is_some());
     let metered = site.circuits.first().is_some_and(|root| root.meter.is_some());
     (!metered || told).then_some(decision.fleet.surplus)

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::collector::count_by_state;
 use super::sources::binding_words;
+use super::surplus;
 use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Waiting};
 use crate::control::site::{LimitClass, Site};
 use crate::control::snapshot::Target;
@@ -25,11 +26,8 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
         mode => parts.push(mode.name().to_owned()),
     }
     let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);
-    // Without a fresh meter there is no telling what is left over.
-    let known = site.circuits.first().is_none_or(|root| root.meter.is_none())
-        || decision.circuits.first().is_some_and(|root| root.power.is_some());
-    if known && (follows || fleet.surplus > Watts::ZERO) {
-        parts.push(format!("surplus {}", fleet.surplus));
+    if let Some(surplus) = surplus(site, decision).filter(|surplus| follows || *surplus > Watts::ZERO) {
+        parts.push(format!("surplus {surplus}"));
     }
     let why = binding_words(site, &decision.binding);
     parts.push(format!("budget {} ({why}{})", fleet.budget, bound_cap(decision)));
@@ -125,7 +123,7 @@ pub(crate) fn left_words(decision: &Decision) -> String {
     ] {
         reasons.extend(count(state).map(|count| format!("{count} {}", word(state, count))));
     }
-    if reasons.is_empty() { "every miner runs, and not at its most".into() } else { reasons.join("; ") }
+    if reasons.is_empty() { "all run, and could draw more".into() } else { reasons.join("; ") }
 }
 
 /// What a miner does instead of what it was told. Two figures stand beside each other only where they differ as printed.

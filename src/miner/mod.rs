@@ -177,6 +177,9 @@ pub trait Driver: Send {
     /// are by being spoken to.
     fn vouched(&mut self, _: bool) {}
 
+    /// Says before a command whether it comes from an emergency. Only those care that can pass it on.
+    fn emergency(&mut self, _: bool) {}
+
     /// Gives back sessions and connections. Does nothing to the miner's power.
     async fn close(&mut self);
 }

@@ -141,6 +141,7 @@ impl Recorder {
             wall: clock::unix_millis(),
             reason,
         })));
+        self.shared.full.store(false, Ordering::Relaxed);
         (self.wanted, self.begun) = (None, now);
     }
 
@@ -353,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn the_folder_never_holds_more_than_it_may() {
         let folder = Folder::new("bound");
-        let settings = Settings { max_size: 60_000, ..Settings::default() };
+        let settings = Settings { max_size: 90_000, ..Settings::default() };
         let mut bench = Bench::new();
         let mut recorder = start(&folder.0, &settings);
         let held = || -> u64 {
@@ -365,10 +366,14 @@ mod tests {
             bench.cycles(&mut recorder, 100);
             most = most.max(held());
         }
+        // The end waits a second for what is left: that much is written on any machine.
+        while recorder.queue.as_ref().is_some_and(|queue| queue.capacity() < QUEUE) {
+            std::thread::yield_now();
+        }
         recorder.end().await;
-        assert!(most.max(held()) <= 60_000, "{most} bytes");
-        assert!(held() > 25_000, "and it is made use of");
+        assert!(most.max(held()) <= 90_000, "{most} bytes");
+        assert!(held() > 40_000, "and it is made use of: {} bytes", held());
         let verdict = look(&folder.0);
-        assert!(verdict.segments > 3 && verdict.gaps.is_empty(), "{verdict:?}");
+        assert!(verdict.segments > 2 && verdict.cycles > 150 && verdict.gaps.is_empty(), "{verdict:?}");
     }
 }

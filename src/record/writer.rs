@@ -23,6 +23,8 @@ const BLOCK: Duration = Duration::from_secs(10);
 const LONGEST_BLOCK: usize = 4 << 20;
 /// Another segment begins when one has this part of all.
 const PART: u64 = 8;
+/// A wall clock that was set back by less than this, in milliseconds, changes no order of segments: two hours.
+const SET_BACK: i64 = 7_200_000;
 
 /// What the loop hands over.
 pub(super) enum Job {
@@ -46,6 +48,8 @@ struct Open {
     file: File,
     encoder: Encoder,
     bytes: u64,
+    /// The loop was told that it is full.
+    full: bool,
     /// When the block began that is being filled.
     block: Option<Moment>,
 }
@@ -55,6 +59,8 @@ pub(super) struct Writer {
     settings: Settings,
     shared: Arc<Shared>,
     open: Option<Open>,
+    /// The time in the name of the latest segment.
+    latest: Option<i64>,
     /// Bytes of all other segments.
     others: u64,
     /// How many of the cycles that were lost a segment has told.
@@ -65,7 +71,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(folder: PathBuf, settings: Settings, shared: Arc<Shared>) -> Self {
-        Self { folder, settings, shared, open: None, others: 0, told: 0, complained: false }
+        Self { folder, settings, shared, open: None, latest: None, others: 0, told: 0, complained: false }
     }
 
     /// Writes until nobody hands over any more.
@@ -114,8 +120,7 @@ impl Writer {
             return Err(error);
         }
         self.told = all;
-        self.open = Some(Open { file, encoder, bytes: length, block: None });
-        self.shared.full.store(false, Ordering::Relaxed);
+        self.open = Some(Open { file, encoder, bytes: length, full: false, block: None });
         self.shared.bytes.store(self.others.saturating_add(length), Ordering::Relaxed);
         if std::mem::take(&mut self.complained) {
             info!("the record in {} goes on", self.folder.display());
@@ -123,14 +128,20 @@ impl Writer {
         Ok(())
     }
 
-    /// A file that was not there before.
-    fn create(&self, wall: i64) -> io::Result<(File, PathBuf)> {
+    /// A file that was not there before. Whoever reads goes by the names: one stands behind the latest also where the wall clock was set
+    /// back by a little. One that was years ahead is not followed.
+    fn create(&mut self, wall: i64) -> io::Result<(File, PathBuf)> {
+        let behind = self.latest.map_or(wall, |latest| latest.saturating_add(1));
+        let begun = if behind.saturating_sub(wall) < SET_BACK { wall.max(behind) } else { wall };
         let mut last = None;
-        // Where the wall clock was set back there may be one of the same name.
         for later in 0..100 {
-            let path = self.folder.join(folder::name(wall.saturating_add(later)));
+            let name = begun.saturating_add(later);
+            let path = self.folder.join(folder::name(name));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => return Ok((file, path)),
+                Ok(file) => {
+                    self.latest = Some(name);
+                    return Ok((file, path));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -151,8 +162,9 @@ impl Writer {
             self.flush()?;
         }
         let bytes = self.open.as_ref().map_or(0, |open| open.bytes);
-        // The loop begins another one with the next cycle. Where it does not, there is an end nevertheless.
-        if bytes >= most {
+        // The loop begins another one with the next cycle, and is told once: cycles that it has handed over before come to this one
+        // still. Where it does not, there is an end nevertheless.
+        if bytes >= most && self.open.as_mut().is_some_and(|open| !std::mem::replace(&mut open.full, true)) {
             self.shared.full.store(true, Ordering::Relaxed);
         }
         if bytes >= most.saturating_mul(2) {
@@ -207,4 +219,26 @@ impl Writer {
 
 fn size(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_stands_behind_the_latest_also_where_the_clock_was_set_back_a_little() {
+        let folder = std::env::temp_dir().join(format!("ballast-names-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut writer = Writer::new(folder.clone(), Settings::default(), Arc::default());
+        let mut name = |wall: i64| writer.create(wall).unwrap().1;
+        let first = name(SET_BACK * 10);
+        let second = name(SET_BACK * 10);
+        // The oldest is deleted: its name is free again.
+        fs::remove_file(&first).unwrap();
+        let third = name(SET_BACK * 9 + 1_000);
+        assert!(first < second && second < third, "{second:?} {third:?}");
+        let far_back = name(SET_BACK * 5);
+        assert!(far_back < first, "the clock was hours ahead: {far_back:?}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

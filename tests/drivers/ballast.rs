@@ -129,6 +129,23 @@ async fn an_order_has_no_end_and_is_kept_alive_only_by_whoever_gave_it() {
 }
 
 #[tokio::test]
+async fn an_emergency_is_passed_on_as_one_and_ends_with_the_next_order() {
+    let bed = Bed::start().await;
+    let mut driver = bed.driver();
+    driver.emergency(true);
+    driver.apply(power(50_000), Urgency::Shed).await.unwrap();
+    driver.emergency(false);
+    driver.apply(power(60_000), Urgency::Normal).await.unwrap();
+    assert_eq!(
+        bed.sent(),
+        [
+            r#"PUT /api/v1/limits/ballast {"cap_watts":50000.0,"scope":"miners","urgency":"emergency"}"#,
+            r#"PUT /api/v1/limits/ballast {"cap_watts":60000.0,"revision":18,"scope":"miners"}"#,
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_order_that_did_not_go_through_keeps_no_earlier_one_alive() {
     let bed = Bed::start().await;
     let mut driver = bed.driver();

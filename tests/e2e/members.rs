@@ -193,9 +193,11 @@ gap = "5ms"
 
     /// What a lower daemon is held to, in watts.
     fn cap(&self, daemon: u8) -> f64 {
-        let text = eventually("a lower daemon answers", seconds(60.0), || get(&self.pages(daemon), "/api/v1/status"));
+        let text = eventually("a lower daemon answers", seconds(60.0), || {
+            get(&self.pages(daemon), "/api/v1/status")
+        });
         let status: serde_json::Value = serde_json::from_str(&text).unwrap();
-        status["cycle"]["fleet"]["cap_watts"].as_f64().unwrap()
+        status.pointer("/cycle/fleet/cap_watts").unwrap().as_f64().unwrap()
     }
 
     fn state(&self, half: &str) -> String {

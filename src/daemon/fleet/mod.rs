@@ -270,13 +270,14 @@ impl Fleet {
         }
     }
 
-    /// Hands out the commands of a cycle, sheds first. Never waits.
-    pub fn send(&self, commands: &[Command]) {
+    /// Hands out the commands of a cycle, sheds first; what those hurry for may be an `emergency`. Never waits.
+    pub fn send(&self, commands: &[Command], emergency: bool) {
         let mut later = Vec::new();
         for command in commands {
             let Some(member) = self.members.get(command.miner.0) else { continue };
             let urgency = if hurries(command, &member.session) { Urgency::Shed } else { Urgency::Normal };
-            let order = Order { target: command.target, sequence: command.sequence, urgency };
+            let emergency = emergency && urgency == Urgency::Shed;
+            let order = Order { target: command.target, sequence: command.sequence, urgency, emergency };
             match urgency {
                 Urgency::Shed => {
                     member.session.order.send_replace(Some(order));
@@ -336,7 +337,7 @@ impl Fleet {
         for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.commanded) {
             if let Some((target, urgency)) = target((index, member)) {
                 last += 1;
-                let order = Order { target, sequence: last, urgency };
+                let order = Order { target, sequence: last, urgency, emergency: false };
                 member.session.order.send_replace(Some(order));
                 told.push((index, target, last));
             }
@@ -455,7 +456,7 @@ mod tests {
         // A machine that stood still for a minute: another one leads meanwhile.
         for lead in [Lead::Follows, Lead::Lowers] {
             fleet.cycle(at(100), second, Lead::Leads);
-            fleet.send(&[command(0, Cause::Raise), command(1, Cause::Shed)]);
+            fleet.send(&[command(0, Cause::Raise), command(1, Cause::Shed)], false);
             fleet.cycle(at(102), second, Lead::Leads);
             assert!(waits(0) && waits(1));
             fleet.cycle(at(160), second, lead);

@@ -114,6 +114,8 @@ pub struct Ballast {
     leads: bool,
     /// A control law stands behind that.
     vouched: bool,
+    /// What it is told next belongs to an emergency.
+    emergency: bool,
     /// The version of the latest order, so that one that comes late is older than the one that overtook it.
     revision: Option<u64>,
 }
@@ -127,6 +129,7 @@ impl Ballast {
             known: None,
             leads: false,
             vouched: false,
+            emergency: false,
             revision: None,
         }
     }
@@ -328,6 +331,10 @@ impl Driver for Ballast {
         self.vouched = vouched;
     }
 
+    fn emergency(&mut self, emergency: bool) {
+        self.emergency = emergency;
+    }
+
     async fn apply(&mut self, target: Target, _: Urgency) -> Result<(), DriverError> {
         let name = Request::SetLimit.path();
         if self.known.is_none() {
@@ -349,6 +356,9 @@ impl Driver for Ballast {
         self.revision = self.revision.map(|known| known.saturating_add(1));
         if let (Some(revision), Some(order)) = (self.revision, order.as_object_mut()) {
             order.insert("revision".into(), revision.into());
+        }
+        if let Some(order) = order.as_object_mut().filter(|_| self.emergency) {
+            order.insert("urgency".into(), "emergency".into());
         }
         let answer = self.call(Request::SetLimit, Some(&order)).await.inspect_err(|error| {
             // One that was not answered may come yet: what follows must be newer than it.

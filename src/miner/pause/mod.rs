@@ -305,6 +305,10 @@ impl Driver for Paused {
         self.driver.vouched(vouched);
     }
 
+    fn emergency(&mut self, emergency: bool) {
+        self.driver.emergency(emergency);
+    }
+
     async fn close(&mut self) {
         self.asking.forget();
         self.driver.close().await;

@@ -74,6 +74,8 @@ pub struct Order {
     pub sequence: u64,
     /// Whether power must fall now.
     pub urgency: Urgency,
+    /// Whether it is part of an emergency: who commands miners of their own may put them to sleep where that is quicker.
+    pub emergency: bool,
 }
 
 /// What a session must know of its miner besides the driver.
@@ -375,6 +377,7 @@ impl Worker {
                     || DriverError::Timeout { endpoint: endpoint.clone(), exchange: "identification", limit };
                 check(trust.take(told.unwrap_or_else(|_| Err(late()))), endpoint)?;
             }
+            driver.emergency(order.emergency);
             driver.apply(order.target, order.urgency).await
         };
         let applied = tokio::select! {

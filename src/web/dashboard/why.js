@@ -208,7 +208,7 @@ export function render(status, counts, works) {
 	const { fleet, binding, energy } = cycle;
 	const surplus = fleet.surplus_watts;
 	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
-	set("surplus", powerParts(surplus), known(surplus) ? used : "without its meter nobody knows");
+	set("surplus", powerParts(surplus), known(surplus) ? used : known(cycle.circuits[0]?.power_watts) ? "nothing here follows it" : "without its meter nobody knows");
 	const over = isOver(fleet.shortfall_watts, fleet.power_watts);
 	set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`, over ? "critical" : null);
 	const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;

@@ -373,7 +373,7 @@ impl Stand {
                 cause,
             });
         }
-        self.fleet.send(&commands);
+        self.fleet.send(&commands, false);
     }
 
     fn show(&self, words: &str, begun: Moment, progress: &mut Progress) {
