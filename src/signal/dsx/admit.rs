@@ -218,13 +218,6 @@ impl Gate {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether a message that is signed with a key that is not known may be worth waiting for it: it is no older by its own word than what
-    /// is obeyed.
-    pub fn may_wait(&self, payload: &[u8], now: Wall) -> bool {
-        Envelope::read(payload)
-            .is_ok_and(|event| now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest)
-    }
-
     /// Looks at a message of a partner. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be
     /// refused.
     ///
@@ -271,8 +264,10 @@ impl Gate {
             return Err(Refused::Audience);
         }
         let said = alert::state(&verified.payload).map_err(|fault| Refused::Status(fault.to_string()))?;
-        if said.at.since(now) > self.oldest {
-            return Err(Refused::Status(Refused::Ahead(said.at.since(now)).to_string()));
+        let ahead = said.at.since(now);
+        if ahead > self.oldest {
+            let why = format!("it is of a time in {} s by its own word; compare the clocks", ahead.as_secs());
+            return Err(Refused::Status(why));
         }
         if now.since(said.at) > self.oldest || self.state.is_some_and(|latest| said.at <= latest) {
             return Ok(Answer::Again);

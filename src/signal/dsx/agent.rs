@@ -12,7 +12,7 @@ use super::breach::{Breach, Watch, alert, hints};
 use super::jws::KeySet;
 use super::message::{Sent, Target, Trace, target_topic, uuid};
 use super::plan::{Surroundings, Told, binding, orders, told};
-use super::post::{self, Post, Role};
+use super::post::{self, Post, Role, standing};
 use super::settings::Settings;
 use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
@@ -111,7 +111,7 @@ impl Agent {
     async fn take(&mut self, post: &mut Post, list: Admitted<Vec<Target>>) {
         let (desk, source) = (post.context.desk.clone(), post.context.source);
         let now = desk.wall();
-        let Some(standing) = post.standing() else { return };
+        let Some(standing) = standing(&desk, source) else { return };
         let planned = {
             let scope = post.context.place.scope;
             let believed = |circuit: CircuitId| desk.believed(circuit, scope);

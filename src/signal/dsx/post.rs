@@ -23,10 +23,10 @@ use crate::control::frame::Frame;
 use crate::control::signal::book::{MOST_ORDERS, Phase};
 use crate::control::signal::{Order, Wall};
 use crate::control::site::Site;
-use crate::rate::Bucket;
+use crate::rate::Words;
 use crate::signal::glance::Glance;
 use crate::signal::link::{self, Came};
-use crate::signal::{Context, keep};
+use crate::signal::{Context, Desk, SourceKey, keep};
 
 /// Messages that may wait to be sent.
 const QUEUE: usize = 256;
@@ -102,9 +102,7 @@ pub(super) struct Post {
     hole: bool,
     /// It was told that there is no connection.
     trouble: bool,
-    refusals: Bucket,
-    /// Refusals that were not told in the log.
-    quiet: u64,
+    refusals: Words,
 }
 
 /// What stands of a source.
@@ -125,6 +123,21 @@ impl Standing {
         let new = orders.iter().filter(|order| glance.find(&order.id).is_none()).count();
         occupied.saturating_add(new) <= MOST_ORDERS
     }
+}
+
+/// What stands of a source; `None` when the configuration was read again without it.
+pub(super) fn standing(desk: &Desk, source: SourceKey) -> Option<Standing> {
+    let (glance, site) = desk.glance(source).zip(desk.site_of(source))?;
+    let orders = glance
+        .held
+        .iter()
+        .filter(|held| glance.stands(held))
+        .filter_map(|held| {
+            let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
+            Some(Order { circuit, ..held.order.clone() })
+        })
+        .collect();
+    Some(Standing { glance, site, orders })
 }
 
 /// What was verified before, and until when it counts.
@@ -165,29 +178,40 @@ pub(super) async fn run<R: Role>(
         oldest: link.oldest,
         require_iat: link.require_iat,
     };
-    let mut post = Post {
-        gate: gate(&rules, context.desk.remembered(context.source)),
-        link,
-        context,
-        up: false,
-        signer,
-        client,
-        http,
-        keys: KeySet::none(),
-        asked: None,
-        parked: Parking::default(),
-        keyless: false,
-        subscribed: false,
-        hole: false,
-        trouble: false,
-        refusals: Bucket::new(REFUSALS.0, REFUSALS.1),
-        quiet: 0,
-    };
+    let gate = gate(&rules, context.desk.remembered(context.source));
+    let mut post = Post::new(link, context, gate, signer, (client, http));
     // Neither ends before the other is dropped.
     tokio::join!(driver.run(), post.run(&mut role, heard));
 }
 
 impl Post {
+    /// Nothing was heard yet, and no key is known.
+    fn new(
+        link: Link,
+        context: Context,
+        gate: Gate,
+        signer: Signer,
+        (client, http): (AsyncClient, Client),
+    ) -> Self {
+        Self {
+            gate,
+            link,
+            context,
+            up: false,
+            signer,
+            client,
+            http,
+            keys: KeySet::none(),
+            asked: None,
+            parked: Parking::default(),
+            keyless: false,
+            subscribed: false,
+            hole: false,
+            trouble: false,
+            refusals: Words::new(REFUSALS.0, REFUSALS.1),
+        }
+    }
+
     /// Until nobody speaks any more.
     async fn run<R: Role>(&mut self, role: &mut R, mut heard: mpsc::Receiver<Heard>) {
         self.note(|link| (link.connected, link.watched) = (false, Vec::new()));
@@ -295,14 +319,14 @@ impl Post {
         match role.look(&mut self.gate, &message.payload, &self.keys, wall) {
             Ok(Answer::Again) => self.count(Came::Again),
             Ok(Answer::New(said)) => role.obey(self, said).await,
-            Err(Refused::Signature(JwsError::UnknownKey(_)))
-                if self.gate.may_wait(&message.payload, wall) =>
-            {
+            // However old it is: with its key it may turn out to be missed.
+            Err(Refused::Signature(JwsError::UnknownKey(_))) => {
                 // Confirmed when it was looked at again.
                 let parked = Parked { message, at: self.context.clock.now(), wall };
                 if let Some(oldest) = self.parked.put(parked) {
                     self.count(Came::Crowded);
-                    self.refuse("a message is refused: too many wait for a key that is not known");
+                    // Nobody will know any more whether the other side has signed it.
+                    self.miss("a message is refused: too many wait for a key that is not known").await;
                     self.confirm(&oldest.message);
                 }
                 return;
@@ -372,30 +396,9 @@ impl Post {
     /// A message is not obeyed: the source is degraded until one is, and the log says why, though not of each.
     fn refuse(&mut self, words: &str) {
         self.context.desk.complain(self.context.source, words.into());
-        if self.refusals.take(self.context.clock.now()) {
-            let quiet = std::mem::take(&mut self.quiet);
+        if let Some(quiet) = self.refusals.take(self.context.clock.now()) {
             warn!(source = &*self.context.name, quiet, "{words}; what was in force stays");
-        } else {
-            self.quiet = self.quiet.saturating_add(1);
         }
-    }
-
-    /// What stands of the source; `None` when the configuration was read anew without it.
-    pub(super) fn standing(&self) -> Option<Standing> {
-        let (desk, source) = (&self.context.desk, self.context.source);
-        let (glance, site) = desk.glance(source).zip(desk.site_of(source))?;
-        let orders = glance
-            .held
-            .iter()
-            .filter(|held| {
-                held.withdrawn.is_none() && matches!(glance.phase(held), Phase::Ahead | Phase::Acting)
-            })
-            .filter_map(|held| {
-                let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
-                Some(Order { circuit, ..held.order.clone() })
-            })
-            .collect();
-        Some(Standing { glance, site, orders })
     }
 
     /// Says in the log that what was obeyed is not on disk, where it is not.
@@ -446,5 +449,141 @@ async fn arrival(fetching: &mut Option<Fetching>) -> Result<KeySet, String> {
     match fetching {
         Some(keys) => keys.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use rumqttc::MqttOptions;
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{self, Options, Secrets};
+    use crate::control::signal::Doubt;
+    use crate::secret::Secret;
+    use crate::signal::Kind;
+    use crate::signal::dsx::message::{TARGET_SET, Target};
+    use crate::signal::dsx::park::MOST_PARKED;
+
+    const SITE: &str = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"1 kW\"\n[limits.rating]\ncircuit = \
+                        \"pcc\"\nminers = \"9 kW\"\nclass = \"safety\"\n[groups.hall]\ndriver = \"luxos\"\nmodel = \
+                        \"s19k-pro\"\ncircuit = \"pcc\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"dsx-flex\"\nfail_safe = \
+                        \"1 kW\"\nbroker = \"mqtt://127.0.0.1\"\nidentity = \"mill\"\npartner = \"acme\"\npartner_keys_url = \
+                        \"https://acme.example/jwks\"\nsigning_key_file = \"dsx.pem\"\nsigning_key_id = \"mill-1\"\n";
+    /// 2026-11-30 09:00 UTC.
+    const NOW: Wall = Wall::unix_millis(1_796_029_200_000);
+
+    /// Obeys everything, and does nothing.
+    struct Obeys;
+
+    impl Role for Obeys {
+        type Said = Vec<Target>;
+        const BROKER_SPEAKS: bool = true;
+
+        fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
+            Vec::new()
+        }
+
+        fn look(
+            &self,
+            gate: &mut Gate,
+            payload: &[u8],
+            keys: &KeySet,
+            now: Wall,
+        ) -> Result<Answer<Self::Said>, Refused> {
+            gate.look(payload, keys, now)
+        }
+
+        async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
+            post.taken();
+        }
+
+        fn connected(&mut self, _: &Post) {}
+        fn cycle(&mut self, _: &Post, _: &Frame) {}
+        fn tick(&mut self, _: &Post) {}
+    }
+
+    /// The post of a source, and the partner: who signs, and their key set.
+    fn post() -> (Post, Signer, Result<KeySet, String>) {
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        let config = config::parse(SITE, Path::new("site.toml"), &options);
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let Kind::Dsx(settings) = config.signals[1].kind.clone() else { panic!("another kind") };
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
+        let coded = STANDARD.encode(document.as_ref());
+        let pem = Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{coded}\n-----END PRIVATE KEY-----\n"));
+        let point = pair.public_key().as_ref();
+        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        let key =
+            json!({ "kty": "EC", "crv": "P-256", "kid": "acme-1", "x": part(1..33), "y": part(33..65) });
+        let keys = KeySet::read(json!({ "keys": [key] }).to_string().as_bytes()).unwrap();
+        let clock = Clock::start();
+        let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
+        let desk = Desk::new(config.site, sources, clock, Arc::new(|| (NOW, Doubt::None)));
+        let context = Context {
+            source: desk.source("grid").unwrap(),
+            name: "grid".into(),
+            place: config.signals[1].place,
+            desk,
+            clock,
+            frames: watch::channel(None).1,
+        };
+        let link = settings.link;
+        let rules = Rules { partner: "acme", identity: "mill", oldest: link.oldest, require_iat: false };
+        let gate = Gate::new(&rules, Vec::new());
+        let (client, _) = AsyncClient::new(MqttOptions::new("mill", "127.0.0.1", 1), QUEUE);
+        let own = Signer::new(&pem, "mill-1").unwrap();
+        let post =
+            Post::new(link, context, gate, own, (client, crate::fetch::client(false, None, LOOK).unwrap()));
+        (post, Signer::new(&pem, "acme-1").unwrap(), Ok(keys))
+    }
+
+    /// A list that lifts everything, sent so long ago.
+    fn list(number: u128, signer: &Signer, ago: Duration) -> Publish {
+        let data = json!({ "targets": [{ "interval": {}, "load_constraint": null }] });
+        let at = jiff::Timestamp::from_millisecond(NOW.earlier(ago).as_unix_millis()).unwrap();
+        let event = json!({
+            "specversion": "1.0.2", "id": uuid(number), "source": "//grid/v1/isv/acme", "type": TARGET_SET,
+            "time": at.to_string(), "datacontenttype": "application/json",
+            "data": signer.sign(data.to_string().as_bytes()).unwrap(),
+        });
+        Publish::new("grid/v1/isv/acme/loadtarget/set", QoS::AtLeastOnce, event.to_string())
+    }
+
+    fn missed(post: &Post) -> bool {
+        post.context.desk.is_missed(post.context.source)
+    }
+
+    #[tokio::test]
+    async fn an_old_message_whose_key_comes_later_is_missed() {
+        let (mut post, signer, keys) = post();
+        post.asked = Some((post.context.clock.now(), true));
+        post.message(&mut Obeys, list(1, &signer, Duration::from_secs(90))).await;
+        assert!(!missed(&post), "nobody knows yet who has signed it");
+        post.asked = Some((post.context.clock.now(), false));
+        post.keys_came(&mut Obeys, keys).await;
+        assert!(missed(&post) && post.parked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_pushed_out_before_its_key_came_is_missed() {
+        let (mut post, signer, _) = post();
+        for number in 0..MOST_PARKED {
+            post.message(&mut Obeys, list(number as u128, &signer, Duration::ZERO)).await;
+        }
+        assert!(!missed(&post));
+        post.message(&mut Obeys, list(99, &signer, Duration::ZERO)).await;
+        assert!(missed(&post));
     }
 }
