@@ -10,6 +10,7 @@ use super::diagnostic::{At, Report, Span};
 use super::keys::{Section, Taken};
 use super::names;
 use super::quantity::{self, Kind};
+use crate::line::is_line;
 pub(super) use crate::line::shorten;
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
@@ -385,6 +386,15 @@ pub(super) fn is_a(value: &DeValue<'_>) -> String {
 
 pub(super) fn text_of<'a>(value: &'a DeValue<'a>) -> Result<&'a str, Wrong> {
     value.as_str().ok_or_else(|| Wrong::new(is_a(value), "write a text in quotes"))
+}
+
+/// A text of one line, of 1 byte to so many.
+pub(super) fn bounded(value: &DeValue<'_>, longest: usize) -> Result<String, Wrong> {
+    let text = text_of(value)?;
+    if text.is_empty() || text.len() > longest || !is_line(text) {
+        return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
+    }
+    Ok(text.to_owned())
 }
 
 /// A whole number; hexadecimal, octal and binary count too.

@@ -226,7 +226,7 @@ impl Hall {
             FromAgent::Alert(alert) => {
                 let heard = (message.id.as_str(), message.sent, None);
                 let heeded = ear.shed(&alert, heard, &self.settings, (Scope::Import, now)).await.unwrap();
-                let Heeded::Shed { refused, report, .. } = heeded else { panic!("{heeded:?}") };
+                let Heeded { refused, report, .. } = heeded;
                 Came::Shed(refused, report)
             }
         })

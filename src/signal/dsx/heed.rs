@@ -27,20 +27,26 @@ pub struct Ear<'e> {
     pub gate: &'e mut Gate,
 }
 
-/// What an alert that is not over came to.
+/// What became of the hints of an alert: they are limits.
 #[derive(Debug)]
-pub enum Heeded {
-    /// Nothing: too much of those before it has not ended yet.
+pub struct Heeded {
+    /// How many limits stand now.
+    pub caps: usize,
+    /// What the desk did not take, in words.
+    pub refused: Vec<String>,
+    /// What is to be told of the hints; `None` where there is nothing to tell.
+    pub report: Option<Report>,
+}
+
+/// Why the hints of an alert are no limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unheeded {
+    /// The configuration was read again without the source; the task is about to end.
+    #[error("the site has no such source of orders")]
+    NoSource,
+    /// What stands does not leave room for them.
+    #[error("an alert is refused: too much of those before it has not ended yet")]
     NoRoom,
-    /// Its hints are limits.
-    Shed {
-        /// How many limits stand now.
-        caps: usize,
-        /// What the desk did not take, in words.
-        refused: Vec<String>,
-        /// What is to be told of the hints; `None` where there is nothing to tell.
-        report: Option<Report>,
-    },
 }
 
 impl Ear<'_> {
@@ -67,16 +73,18 @@ impl Ear<'_> {
         Some(over)
     }
 
-    /// A breach begins or goes on: its hints become limits. `id` and `sent` are of its message, `now` is the moment. `None` as in
-    /// [`Self::lives`].
+    /// A breach begins or goes on: its hints become limits. `id` and `sent` are of its message, `now` is the moment.
+    ///
+    /// # Errors
+    /// [`Unheeded`].
     pub async fn shed(
         &mut self,
         alert: &Alert,
         (id, sent, trace): (&str, Wall, Option<Trace>),
         settings: &InfraSettings,
         (scope, now): (Scope, Moment),
-    ) -> Option<Heeded> {
-        let standing = standing(self.desk, self.source)?;
+    ) -> Result<Heeded, Unheeded> {
+        let standing = standing(self.desk, self.source).ok_or(Unheeded::NoSource)?;
         let mut plan = {
             let believed = |circuit: CircuitId, scope: Scope| self.desk.believed(circuit, scope);
             let around = Surroundings {
@@ -88,12 +96,12 @@ impl Ear<'_> {
             Plan::of(alert, (id, sent.min(self.desk.wall())), standing.orders.clone(), &around)
         };
         if !standing.has_room_for(&plan.orders) {
-            return Some(Heeded::NoRoom);
+            return Err(Unheeded::NoRoom);
         }
         let orders = std::mem::take(&mut plan.orders);
         let caps = orders.len();
         let silent = self.desk.is_missed(self.source);
-        let answers = self.hand_over(orders, silent).await?;
+        let answers = self.hand_over(orders, silent).await.ok_or(Unheeded::NoSource)?;
         let mut refused = Vec::new();
         for answer in answers {
             if let Err(refusal) = answer.outcome {
@@ -108,7 +116,7 @@ impl Ear<'_> {
         }
         let within: Duration = settings.applied_within;
         let report = Report::new(alert, trace, plan.judged(), (now, within));
-        Some(Heeded::Shed { caps, refused, report: (!report.is_empty()).then_some(report) })
+        Ok(Heeded { caps, refused, report: (!report.is_empty()).then_some(report) })
     }
 
     /// Hands all that is to stand to the desk.

@@ -3,15 +3,13 @@
 use std::collections::VecDeque;
 
 use rumqttc::{QoS, SubscribeFilter};
-use serde_json::Value;
 use tracing::{debug, info, warn};
 
-use super::admit::{Admitted, Answer, FromAgent, Gate, Refused};
+use super::admit::{Admitted, FromAgent, Gate};
 use super::alert::{Alert, State};
-use super::heed::{Ear, Heeded};
-use super::jws::KeySet;
+use super::heed::{Ear, Heeded, Unheeded};
 use super::message::{Sent, Trace};
-use super::post::{self, Post, Role};
+use super::post::{self, Look, Make, Post, Role};
 use super::settings::InfraSettings;
 use super::shed::{Report, reverted};
 use crate::control::frame::Frame;
@@ -20,8 +18,8 @@ use crate::rate::Words;
 use crate::signal::Context;
 use crate::signal::link::Came;
 
-/// Reports that may be under way, or wait for the broker.
-const MOST_UNTOLD: usize = 32;
+/// Reports that may be under way.
+const MOST_REPORTS: usize = 32;
 
 /// Alerts, and what became of them, that are told at once in the log, and for each second on and on.
 const ALERTS: (u32, f64) = (20, 0.1);
@@ -30,16 +28,14 @@ const ALERTS: (u32, f64) = (20, 0.1);
 pub async fn run(settings: InfraSettings, context: Context) {
     let link = settings.link.clone();
     let alerts = Words::new(ALERTS.0, ALERTS.1);
-    let infra = Infra { settings, reports: VecDeque::new(), untold: VecDeque::new(), alerts };
-    post::run(link, context, Gate::of_infra, infra).await;
+    let infra = Infra { settings, reports: VecDeque::new(), alerts };
+    post::run(link, context, infra).await;
 }
 
 struct Infra {
     settings: InfraSettings,
     /// What becomes of the hints of alerts that were obeyed.
     reports: VecDeque<Report>,
-    /// What could not be handed to the broker, with the trace to which it belongs.
-    untold: VecDeque<(Value, Option<Trace>)>,
     alerts: Words,
 }
 
@@ -48,22 +44,14 @@ impl Role for Infra {
 
     // The agent sends statuses: a broker that lives says nothing of it.
     const BROKER_SPEAKS: bool = false;
+    const GATE: Make = Gate::of_infra;
+    const LOOK: Look<Self::Said> = Gate::look_at_agent;
 
     fn topics(&self, partner: &str) -> Vec<SubscribeFilter> {
         vec![
             SubscribeFilter::new(Sent::Breach.topic(partner), QoS::ExactlyOnce),
             SubscribeFilter::new(Sent::Status.topic(partner), QoS::AtLeastOnce),
         ]
-    }
-
-    fn look(
-        &self,
-        gate: &mut Gate,
-        payload: &[u8],
-        keys: &KeySet,
-        now: Wall,
-    ) -> Result<Answer<Self::Said>, Refused> {
-        gate.look_at_agent(payload, keys, now)
     }
 
     async fn obey(&mut self, post: &mut Post, message: Admitted<Self::Said>) {
@@ -75,11 +63,7 @@ impl Role for Infra {
         }
     }
 
-    fn connected(&mut self, post: &Post) {
-        self.flush(post);
-    }
-
-    fn cycle(&mut self, post: &Post, frame: &Frame) {
+    fn cycle(&mut self, post: &mut Post, frame: &Frame) {
         let (now, source) = (post.context.clock.now(), post.context.source.position());
         for report in &mut self.reports {
             report.follow(frame, source, now);
@@ -87,13 +71,12 @@ impl Role for Infra {
         self.settle(post);
     }
 
-    fn tick(&mut self, post: &Post) {
+    fn tick(&mut self, post: &mut Post) {
         let now = post.context.clock.now();
         for report in &mut self.reports {
             report.expire(now);
         }
         self.settle(post);
-        self.flush(post);
     }
 }
 
@@ -124,21 +107,21 @@ impl Infra {
         let wall = post.context.desk.wall();
         let ids = (alert.breach.as_str(), alert.feed.as_str());
         if let Some(data) = reverted(ids, &over, &self.settings.resources, wall) {
-            self.tell(post, data, trace);
+            post.tell(Sent::Enforcement, data, trace);
         }
     }
 
     /// A breach begins or goes on: its hints become limits.
     async fn shed(&mut self, post: &mut Post, alert: &Alert, message: (&str, Wall, Option<Trace>)) {
         let around = (post.context.place.scope, post.context.clock.now());
-        let Some(heeded) = ear(post).shed(alert, message, &self.settings, around).await else { return };
-        let (caps, refused, report) = match heeded {
-            Heeded::NoRoom => {
+        let heeded = ear(post).shed(alert, message, &self.settings, around).await;
+        let Heeded { caps, refused, report } = match heeded {
+            Ok(heeded) => heeded,
+            Err(Unheeded::NoSource) => return,
+            Err(why @ Unheeded::NoRoom) => {
                 post.count(Came::Unplanned);
-                post.miss("an alert is refused: too much of those before it has not ended yet").await;
-                return;
+                return post.miss(&why.to_string()).await;
             }
-            Heeded::Shed { caps, refused, report } => (caps, refused, report),
         };
         post.taken();
         if let Some(quiet) = self.alerts.take(post.context.clock.now()) {
@@ -158,7 +141,7 @@ impl Infra {
         }
         post.warn_unless_saved(&alert.breach);
         let Some(report) = report else { return };
-        if self.reports.len() >= MOST_UNTOLD
+        if self.reports.len() >= MOST_REPORTS
             && let Some(oldest) = self.reports.front_mut()
         {
             oldest.close();
@@ -168,7 +151,7 @@ impl Infra {
     }
 
     /// Tells what is settled.
-    fn settle(&mut self, post: &Post) {
+    fn settle(&mut self, post: &mut Post) {
         let wall = post.context.desk.wall();
         let (settled, waiting): (VecDeque<Report>, VecDeque<Report>) =
             std::mem::take(&mut self.reports).into_iter().partition(Report::is_settled);
@@ -186,33 +169,7 @@ impl Infra {
                     "hints do not show: {why}"
                 );
             }
-            let data = report.write(wall);
-            self.tell(post, data, report.trace);
-        }
-    }
-
-    fn tell(&mut self, post: &Post, data: Value, trace: Option<Trace>) {
-        if self.untold.len() >= MOST_UNTOLD {
-            self.untold.pop_front();
-        }
-        self.untold.push_back((data, trace));
-        self.flush(post);
-    }
-
-    /// Sends what waits, while the broker takes it.
-    fn flush(&mut self, post: &Post) {
-        while post.up
-            && let Some((data, trace)) = self.untold.pop_front()
-        {
-            let span = rand::random();
-            let own = match &trace {
-                Some(trace) => trace.next(span),
-                None => Trace::new(rand::random(), span),
-            };
-            if !post.send(Sent::Enforcement, &data, None, &own) {
-                self.untold.push_front((data, trace));
-                return;
-            }
+            post.tell(Sent::Enforcement, report.write(wall), report.trace);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What both roles share: the broker, the keys of the other side, what waits for them, and what is sent.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ use crate::signal::{Context, Desk, SourceKey, keep};
 const QUEUE: usize = 256;
 /// Messages that may wait to be looked at.
 const INBOX: usize = 32;
+/// What may wait to be told while the broker takes nothing.
+const MOST_UNTOLD: usize = 32;
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
 /// Refusals that are told at once in the log, and for each second on and on.
@@ -44,6 +47,12 @@ const HOLE: &str = "the broker has kept nothing for us";
 /// Keys that are on their way.
 type Fetching = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
 
+/// How a gate looks at a message.
+pub(super) type Look<T> = fn(&mut Gate, &[u8], &KeySet, Wall) -> Result<Answer<T>, Refused>;
+
+/// How a gate is made: by its rules, and what was verified before a restart, and until when that counts.
+pub(super) type Make = fn(&Rules<'_>, Vec<(Arc<str>, u64)>) -> Gate;
+
 /// What one role does with what it hears.
 pub(super) trait Role: Send {
     /// What a message says that is to be obeyed.
@@ -52,29 +61,26 @@ pub(super) trait Role: Send {
     /// Whether it counts as a sign of life that the broker lives, since the other side sends none of its own.
     const BROKER_SPEAKS: bool;
 
-    /// Where the other side speaks.
-    fn topics(&self, partner: &str) -> Vec<SubscribeFilter>;
+    /// Makes the gate.
+    const GATE: Make;
 
     /// Looks at a message.
-    fn look(
-        &self,
-        gate: &mut Gate,
-        payload: &[u8],
-        keys: &KeySet,
-        now: Wall,
-    ) -> Result<Answer<Self::Said>, Refused>;
+    const LOOK: Look<Self::Said>;
+
+    /// Where the other side speaks.
+    fn topics(&self, partner: &str) -> Vec<SubscribeFilter>;
 
     /// Does what a message asks for.
     fn obey(&mut self, post: &mut Post, said: Admitted<Self::Said>) -> impl Future<Output = ()> + Send;
 
     /// The broker is connected.
-    fn connected(&mut self, post: &Post);
+    fn connected(&mut self, _post: &Post) {}
 
     /// A cycle has ended.
-    fn cycle(&mut self, post: &Post, frame: &Frame);
+    fn cycle(&mut self, post: &mut Post, frame: &Frame);
 
     /// A second has gone by.
-    fn tick(&mut self, post: &Post);
+    fn tick(&mut self, post: &mut Post);
 }
 
 /// The connection of one source to the other side.
@@ -95,6 +101,8 @@ pub(super) struct Post {
     asked: Option<(Moment, bool)>,
     /// Messages that are signed with a key that is not known yet.
     parked: Parking<Publish>,
+    /// What the broker has not taken yet.
+    untold: VecDeque<Untold>,
     /// It was told that the keys do not come.
     keyless: bool,
     subscribed: bool,
@@ -103,6 +111,14 @@ pub(super) struct Post {
     /// It was told that there is no connection.
     trouble: bool,
     refusals: Words,
+}
+
+/// What waits for the broker.
+struct Untold {
+    what: Sent,
+    data: Value,
+    /// The trace of what it answers.
+    after: Option<Trace>,
 }
 
 /// What stands of a source.
@@ -140,16 +156,8 @@ pub(super) fn standing(desk: &Desk, source: SourceKey) -> Option<Standing> {
     Some(Standing { glance, site, orders })
 }
 
-/// What was verified before, and until when it counts.
-type Remembered = Vec<(Arc<str>, u64)>;
-
-/// Runs a role until it is dropped. What was verified before a restart is not obeyed again after it: `gate` makes the gate of the role.
-pub(super) async fn run<R: Role>(
-    link: Link,
-    context: Context,
-    gate: fn(&Rules<'_>, Remembered) -> Gate,
-    mut role: R,
-) {
+/// Runs a role until it is dropped. What was verified before a restart is not obeyed again after it.
+pub(super) async fn run<R: Role>(link: Link, context: Context, mut role: R) {
     let signer = loop {
         match Signer::new(&link.signing_key, &link.signing_key_id) {
             Ok(signer) => break signer,
@@ -178,7 +186,7 @@ pub(super) async fn run<R: Role>(
         oldest: link.oldest,
         require_iat: link.require_iat,
     };
-    let gate = gate(&rules, context.desk.remembered(context.source));
+    let gate = (R::GATE)(&rules, context.desk.remembered(context.source));
     let mut post = Post::new(link, context, gate, signer, (client, http));
     // Neither ends before the other is dropped.
     tokio::join!(driver.run(), post.run(&mut role, heard));
@@ -204,6 +212,7 @@ impl Post {
             keys: KeySet::none(),
             asked: None,
             parked: Parking::default(),
+            untold: VecDeque::new(),
             keyless: false,
             subscribed: false,
             hole: false,
@@ -243,7 +252,10 @@ impl Post {
                     (fetching, reads) = (None, true);
                     self.keys_came(role, came).await;
                 }
-                _ = looks.tick() => role.tick(self),
+                _ = looks.tick() => {
+                    role.tick(self);
+                    self.flush();
+                }
             }
         }
     }
@@ -264,6 +276,7 @@ impl Post {
                 if self.client.try_subscribe_many(role.topics(&self.link.partner)).is_err() {
                     warn!(source = &*name, "the broker takes nothing from us");
                 }
+                self.flush();
                 role.connected(self);
             }
             Heard::Subscribed(allowed) => {
@@ -316,7 +329,7 @@ impl Post {
 
     async fn message<R: Role>(&mut self, role: &mut R, message: Publish) {
         let wall = self.context.desk.wall();
-        match role.look(&mut self.gate, &message.payload, &self.keys, wall) {
+        match (R::LOOK)(&mut self.gate, &message.payload, &self.keys, wall) {
             Ok(Answer::Again) => self.count(Came::Again),
             Ok(Answer::New(said)) => role.obey(self, said).await,
             // However old it is: with its key it may turn out to be missed.
@@ -345,12 +358,12 @@ impl Post {
         }
     }
 
-    /// What the other side did sign is not obeyed, and may have asked for less: until they are heard anew nothing says that the source is.
+    /// What the other side did sign is not obeyed, and may have asked for less: until they are heard again nothing says that the source is.
     pub(super) async fn miss(&mut self, words: &str) {
         self.context.desk.miss(self.context.source);
         let news = self.gate.news();
         if self.context.desk.remember(self.context.source, news).await.is_err() {
-            // The configuration was read anew without this source; the task is about to end.
+            // The configuration was read again without this source; the task is about to end.
             return;
         }
         self.refuse(words);
@@ -376,7 +389,7 @@ impl Post {
         let Some((asked, true)) = self.asked else { return };
         let wall = self.context.desk.wall();
         for parked in self.parked.take() {
-            match role.look(&mut self.gate, &parked.message.payload, &self.keys, parked.judged_at(wall)) {
+            match (R::LOOK)(&mut self.gate, &parked.message.payload, &self.keys, parked.judged_at(wall)) {
                 Ok(Answer::Again) => self.count(Came::Again),
                 Ok(Answer::New(said)) => role.obey(self, said).await,
                 // It came when these keys were on their way already.
@@ -411,8 +424,38 @@ impl Post {
         }
     }
 
-    /// Signs and sends; tells whether there was room.
-    pub(super) fn send(&self, what: Sent, data: &Value, correlation: Option<&str>, trace: &Trace) -> bool {
+    /// Sends a message, in its turn; `after` is the trace of what it answers. What the broker does not take waits, the newest
+    /// [`MOST_UNTOLD`].
+    pub(super) fn tell(&mut self, what: Sent, data: Value, after: Option<Trace>) {
+        if self.untold.len() >= MOST_UNTOLD {
+            self.untold.pop_front();
+        }
+        self.untold.push_back(Untold { what, data, after });
+        self.flush();
+    }
+
+    /// Sends what waits, while the broker takes it.
+    fn flush(&mut self) {
+        while self.up
+            && let Some(next) = self.untold.pop_front()
+        {
+            if !self.send(next.what, &next.data, None, next.after.as_ref()) {
+                self.untold.push_front(next);
+                return;
+            }
+        }
+    }
+
+    /// Signs and sends; tells whether there was room. `after` is the trace of what it answers.
+    pub(super) fn send(
+        &self,
+        what: Sent,
+        data: &Value,
+        correlation: Option<&str>,
+        after: Option<&Trace>,
+    ) -> bool {
+        let span = rand::random();
+        let trace = after.map_or_else(|| Trace::new(rand::random(), span), |after| after.next(span));
         let Ok(signed) = self.signer.sign(data.to_string().as_bytes()) else { return false };
         let id = uuid(rand::random());
         let message = Outgoing {
@@ -421,7 +464,7 @@ impl Post {
             id: &id,
             time: self.context.desk.wall(),
             correlation,
-            trace,
+            trace: &trace,
             data: &signed,
         };
         let quality = match what {
@@ -487,28 +530,19 @@ mod tests {
     impl Role for Obeys {
         type Said = Vec<Target>;
         const BROKER_SPEAKS: bool = true;
+        const GATE: Make = Gate::new;
+        const LOOK: Look<Self::Said> = Gate::look;
 
         fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
             Vec::new()
-        }
-
-        fn look(
-            &self,
-            gate: &mut Gate,
-            payload: &[u8],
-            keys: &KeySet,
-            now: Wall,
-        ) -> Result<Answer<Self::Said>, Refused> {
-            gate.look(payload, keys, now)
         }
 
         async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
             post.taken();
         }
 
-        fn connected(&mut self, _: &Post) {}
-        fn cycle(&mut self, _: &Post, _: &Frame) {}
-        fn tick(&mut self, _: &Post) {}
+        fn cycle(&mut self, _: &mut Post, _: &Frame) {}
+        fn tick(&mut self, _: &mut Post) {}
     }
 
     /// The post of a source, and the partner: who signs, and their key set.
@@ -541,7 +575,7 @@ mod tests {
         };
         let link = settings.link;
         let rules = Rules { partner: "acme", identity: "mill", oldest: link.oldest, require_iat: false };
-        let gate = Gate::new(&rules, Vec::new());
+        let gate = (Obeys::GATE)(&rules, Vec::new());
         let (client, _) = AsyncClient::new(MqttOptions::new("mill", "127.0.0.1", 1), QUEUE);
         let own = Signer::new(&pem, "mill-1").unwrap();
         let post =
@@ -563,6 +597,25 @@ mod tests {
 
     fn missed(post: &Post) -> bool {
         post.context.desk.is_missed(post.context.source)
+    }
+
+    #[tokio::test]
+    async fn what_the_broker_does_not_take_waits_and_the_oldest_makes_room() {
+        let (mut post, ..) = post();
+        let (client, _events) = AsyncClient::new(MqttOptions::new("mill", "127.0.0.1", 1), 2);
+        post.client = client;
+        let waits = |post: &Post| {
+            post.untold.iter().map(|untold| untold.data.as_u64().unwrap()).collect::<Vec<u64>>()
+        };
+        for number in 0..=32 {
+            post.tell(Sent::Breach, json!(number), None);
+        }
+        assert_eq!(waits(&post), Vec::from_iter(1..=32), "nobody is connected");
+        post.up = true;
+        post.flush();
+        assert_eq!(waits(&post), Vec::from_iter(3..=32), "there is room for two");
+        post.tell(Sent::Breach, json!(33), None);
+        assert_eq!(waits(&post), Vec::from_iter(3..=33));
     }
 
     #[tokio::test]

@@ -147,7 +147,7 @@ impl<'n> Named<'n> {
     }
 
     /// Whether an alert ends it: its breach is over. One that is heard late ends its own breach alone, and one that is not ends all of its
-    /// feed: an agent that begins anew may have another name for a breach that goes on.
+    /// feed: an agent that begins again may have another name for a breach that goes on.
     pub fn is_ended_by(&self, alert: &Alert, late: bool) -> bool {
         alert.is_over() && self.feed == alert.feed && (!late || self.breach == alert.breach)
     }
