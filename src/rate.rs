@@ -31,9 +31,40 @@ impl Bucket {
     }
 }
 
+/// Lets words of one kind into the log as a [`Bucket`] does, and counts those that it does not.
+#[derive(Clone, Debug)]
+pub struct Words {
+    bucket: Bucket,
+    quiet: u64,
+}
+
+impl Words {
+    /// None were kept back yet.
+    pub fn new(at_once: u32, per_second: f64) -> Self {
+        Self { bucket: Bucket::new(at_once, per_second), quiet: 0 }
+    }
+
+    /// How many were kept back since the latest that were let through; `None` where these are kept back, too.
+    pub fn take(&mut self, now: Moment) -> Option<u64> {
+        if self.bucket.take(now) {
+            return Some(std::mem::take(&mut self.quiet));
+        }
+        self.quiet = self.quiet.saturating_add(1);
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_are_kept_back_are_counted() {
+        let mut words = Words::new(2, 1.0);
+        let mut at = |millis: u64| words.take(Moment::millis(millis));
+        assert_eq!([at(0), at(0), at(0), at(500)], [Some(0), Some(0), None, None]);
+        assert_eq!([at(1_000), at(2_000)], [Some(2), Some(0)]);
+    }
 
     #[test]
     fn a_bucket_lets_a_handful_through_and_then_its_rate() {

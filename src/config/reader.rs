@@ -10,6 +10,7 @@ use super::diagnostic::{At, Report, Span};
 use super::keys::{Section, Taken};
 use super::names;
 use super::quantity::{self, Kind};
+use crate::line::is_line;
 pub(super) use crate::line::shorten;
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
@@ -99,7 +100,8 @@ impl<'a> Table<'a> {
     fn ask(&self, key: &'static str, taken: Taken<'_>) -> Option<&'a Spanned<DeValue<'a>>> {
         if !self.section.declares(self.kind, key, taken) {
             // Of another kind it is an unknown key. A reader that nobody has declared this for must not go on without it in silence.
-            if !self.section.declares(None, key, taken) {
+            let own = self.section.keys(self.kind).any(|known| known.name == key);
+            if own || !self.section.declares(None, key, taken) {
                 self.report.error(
                     self.span,
                     format!("{} is read for a `{key}` that it is not declared to have", self.title()),
@@ -386,6 +388,15 @@ pub(super) fn text_of<'a>(value: &'a DeValue<'a>) -> Result<&'a str, Wrong> {
     value.as_str().ok_or_else(|| Wrong::new(is_a(value), "write a text in quotes"))
 }
 
+/// A text of one line, of 1 byte to so many.
+pub(super) fn bounded(value: &DeValue<'_>, longest: usize) -> Result<String, Wrong> {
+    let text = text_of(value)?;
+    if text.is_empty() || text.len() > longest || !is_line(text) {
+        return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
+    }
+    Ok(text.to_owned())
+}
+
 /// A whole number; hexadecimal, octal and binary count too.
 pub(super) fn integer_of(value: &DeValue<'_>) -> Option<i128> {
     let integer = value.as_integer()?;
@@ -449,5 +460,43 @@ fn split_advice(message: &str) -> Wrong {
     match message.split_once("; ") {
         Some((what, help)) => Wrong::new(what, help),
         None => Wrong::new(message, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use toml::de::DeTable;
+
+    use super::*;
+    use crate::config::keys::{Key, Shape};
+
+    static PUMP: &[Key] = &[Key { name: "pace", takes: Shape::Boolean, must: false }];
+    static FAN: &[Key] = &[Key { name: "pace", takes: Shape::Text, must: false }];
+    static DEVICE: Section = Section {
+        name: "device",
+        told: &[],
+        keys: &[&[Key { name: "kind", takes: Shape::Text, must: true }]],
+        kinds: &[("pump", &[PUMP]), ("fan", &[FAN]), ("lamp", &[])],
+        named: None,
+        names: None,
+    };
+
+    /// What is wrong with a device of this kind at which a text is read for `pace`.
+    fn mistakes(kind: &str) -> String {
+        let text = format!("kind = \"{kind}\"\n");
+        let document = DeTable::parse(&text).unwrap();
+        let report = Report::new(&text, Path::new("f"));
+        let table = Table::new(&report, document.get_ref(), &DEVICE, "device".into(), document.span().into());
+        assert!(table.text("pace").is_none());
+        report.finish().map_or_else(|errors| errors.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn a_key_that_is_declared_as_something_else_is_told_whatever_another_kind_declares() {
+        assert!(mistakes("pump").contains("is read for a `pace` that it is not declared to have"));
+        assert_eq!(mistakes("fan"), "");
+        assert_eq!(mistakes("lamp"), "", "of another kind it is an unknown key, wherever it stands");
     }
 }

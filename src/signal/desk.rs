@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::baseline::Baselines;
 pub use super::glance::{Glance, Made};
+use super::heard::{Heard, Word};
 use super::keep;
 pub use super::key::SourceKey;
 use super::ledger::Ledger;
@@ -77,6 +78,8 @@ pub struct List {
     pub made: Option<Made>,
     /// What is remembered beside it, as by [`Desk::remember`].
     pub remember: Vec<(Arc<str>, u64)>,
+    /// It says nothing of whether the source is heard: what it is made of is old, or not all that the source says.
+    pub silent: bool,
 }
 
 /// Takes orders in. Copies share one desk.
@@ -122,8 +125,8 @@ pub(super) struct Source {
     /// How far its clock is from ours, where it tells.
     pub(super) doubt: Doubt,
     pub(super) view: Option<View>,
-    /// Something of what it said is known to be missed, and its orders were not heard since: that it lives says nothing.
-    pub(super) missed: bool,
+    /// How much is known of what it says.
+    pub(super) word: Word,
     /// Its orders are taken in one after the other: what is stored is what is in force.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// What is known to be on disk.
@@ -140,7 +143,7 @@ impl Source {
             book,
             doubt: Doubt::None,
             view: None,
-            missed: false,
+            word: Word::default(),
             turn: Arc::default(),
             saved: None,
             counts: BTreeMap::new(),
@@ -199,12 +202,6 @@ impl Draft<'_> {
         self.offered.push((order, outcome));
         outcome
     }
-}
-
-/// What a source was heard to say by a change of its book.
-enum Heard {
-    Nothing,
-    Orders(Option<Arc<str>>),
 }
 
 impl Desk {
@@ -347,12 +344,16 @@ impl Desk {
             gone.into_iter().map(|held| Refused { id: held.order.id, why: Refusal::Circuit }).collect()
         };
         state.take_effect(change, stored, &refused, wall)?;
-        if let Some(source) = state.named_mut(&name)
-            && let Heard::Orders(complaint) = heard
-        {
-            let now = self.now(source.doubt);
-            source.missed = false;
-            source.book.fresh(Told::Orders, complaint, &now);
+        if let Some(source) = state.named_mut(&name) {
+            match heard {
+                Heard::Orders(complaint) => {
+                    let now = self.now(source.doubt);
+                    source.word = Word::Whole;
+                    source.book.fresh(Told::Orders, complaint, &now);
+                }
+                Heard::Part(Some(complaint)) => source.book.complain(complaint),
+                Heard::Part(None) | Heard::Nothing => {}
+            }
         }
         drop(state);
         self.wake();
@@ -465,7 +466,8 @@ impl Desk {
             let refused = answers.iter().find_map(|answer| {
                 answer.outcome.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.id).into())
             });
-            (answers, Heard::Orders(list.complaint.or(refused)))
+            let complaint = list.complaint.or(refused);
+            (answers, if list.silent { Heard::Part(complaint) } else { Heard::Orders(complaint) })
         };
         let (mut answers, refused) = self.change(source, edit).await?;
         for answer in &mut answers {
@@ -491,35 +493,6 @@ impl Desk {
         };
         self.change(source, edit).await?;
         Ok(())
-    }
-
-    /// Something of what the source said is known to be missed: until its orders are heard, that it lives counts for nothing, also after a
-    /// reload.
-    pub fn miss(&self, source: SourceKey) {
-        if let Some(source) = self.state().at_mut(source) {
-            source.missed = true;
-        }
-    }
-
-    /// Whether something of what the source said is known to be missed, and it was not heard since.
-    pub fn is_missed(&self, source: SourceKey) -> bool {
-        self.state().at(source).is_some_and(|source| source.missed)
-    }
-
-    /// The source lives, and says nothing else.
-    pub fn heartbeat(&self, source: SourceKey) {
-        let mut state = self.state();
-        if let Some(source) = state.at_mut(source).filter(|source| !source.missed) {
-            let now = self.now(source.doubt);
-            source.book.fresh(Told::Heartbeat, None, &now);
-        }
-    }
-
-    /// Something authenticated came that could not be obeyed; see [`Book::complain`].
-    pub fn complain(&self, source: SourceKey, complaint: Arc<str>) {
-        if let Some(source) = self.state().at_mut(source) {
-            source.book.complain(complaint);
-        }
     }
 
     /// What the clock of a source showed when it sent the latest version of an order, where it tells.

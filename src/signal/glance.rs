@@ -88,6 +88,11 @@ impl Glance {
         }
     }
 
+    /// Whether an order was neither taken back nor is over, and nothing else stands in its place.
+    pub fn stands(&self, held: &Held) -> bool {
+        held.withdrawn.is_none() && matches!(self.phase(held), Phase::Ahead | Phase::Acting)
+    }
+
     /// By how much orders begin early and end late now, because the clock is in doubt.
     pub fn margin(&self) -> Duration {
         self.settings.clock_margin(self.now.doubt)

@@ -10,7 +10,7 @@ use crate::units::Watts;
 /// What became of a message that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Came {
-    /// Its list is in force.
+    /// It is obeyed, or was a sign of life.
     Taken,
     /// It came before, as it is.
     Again,

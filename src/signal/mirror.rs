@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
 use super::glance::Giver;
+use super::heard::Word;
 use super::keep;
 use crate::control::signal::book::{Held, MOST_NAME, MOST_ORDERS, MOST_WITHDRAWN};
 use crate::control::signal::{Active, Wall};
@@ -66,7 +67,7 @@ impl Desk {
                 kept: keep::of_book(&source.book, &state.site),
                 heard_ms,
                 // Whoever leads next cannot know what was missed here.
-                in_control: in_control && !source.missed,
+                in_control: in_control && source.word != Word::Missed,
                 givers: state.ledger.givers(&source.name),
             }
         });
@@ -136,7 +137,12 @@ impl Desk {
             });
             let before = keep::of_book(&source.book, &site);
             source.book.mirror(orders, kept.withdrawn.iter().cloned(), caps, (heard, in_control));
-            source.missed &= !in_control;
+            // What the other one did not hear is not known to be heard here.
+            source.word = match (in_control, source.word) {
+                (true, _) => Word::Whole,
+                (false, Word::Whole) => Word::Unheard,
+                (false, known) => known,
+            };
             if keep::of_book(&source.book, &site) == before {
                 continue;
             }

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `desk` | no source: takes the orders of all of them in, and says each cycle which caps act |
 //! | `key`, `glance` | how a source is named across a wait, and all of it at one moment |
+//! | `heard` | whether a source is heard, and all that it says |
 //! | `steady` | the scale on which the time of orders is counted |
 //! | `record`, `ledger` | what became of each order |
 //! | `prove` | the same, for the proof |
@@ -46,6 +47,7 @@ pub mod dsx;
 mod foresee;
 pub mod glance;
 pub mod guard;
+mod heard;
 mod keep;
 mod keeper;
 mod key;

@@ -192,7 +192,7 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
         ("is not signed", NULL, &["alg=object"]),
         ("not among those of the partner", NULL, &["kid=acme-2"]),
         ("longer than `oldest_message`", NULL, &["age=120"]),
-        ("not from the partner", NULL, &["source=somebody"]),
+        ("not from the other side", NULL, &["source=somebody"]),
         (
             "is not one of ours",
             r#"{"targets": [{"interval": {}, "feed_tags": ["x"], "load_constraint": null}]}"#,

@@ -220,7 +220,7 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     let source = desk.source("grid").unwrap();
     let give = async |data: Value| {
         let glance = desk.glance(source).unwrap();
-        let stands = glance.held.iter().filter(|held| told(held, glance.phase(held)).is_some());
+        let stands = glance.held.iter().filter(|held| glance.stands(held));
         let standing: Vec<Order> = stands.map(|held| held.order.clone()).collect();
         let orders = after(&list_of(&data), &standing).unwrap();
         let answers = desk.list(source, List { orders, ..List::default() }).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     assert_eq!(give(data).await, [(0, 20_000.0), (1, 7_000.0), (2, 7_000.0)]);
     // What is told of them after a restart stands in the orders themselves.
     let glance = desk.glance(source).unwrap();
-    let known: Vec<Told> = glance.held.iter().filter_map(|held| told(held, glance.phase(held))).collect();
+    let known = told(&glance);
     assert_eq!((known.len(), known.iter().filter(|told| told.active).count()), (5, 4));
     assert!(known.iter().all(|told| is_uuid(&told.correlation) && !told.best_effort));
     assert_eq!(binding(&known, A, true).unwrap().cap, Watts::whole(7_000));
@@ -257,8 +257,7 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     ] });
     assert_eq!(give(later).await, [(0, 20_000.0), (1, 7_000.0), (2, 8_000.0)]);
     let glance = desk.glance(source).unwrap();
-    let ends: Vec<Option<Wall>> =
-        glance.held.iter().filter_map(|held| told(held, glance.phase(held))).map(|told| told.until).collect();
+    let ends: Vec<Option<Wall>> = told(&glance).into_iter().map(|told| told.until).collect();
     assert!(!ends.is_empty() && ends.iter().all(|end| *end == Some(NOW.later(seconds(3_600)))), "{ends:?}");
     // A soft target that is tighter does not hide a hard one.
     let mut both = json!({ "targets": [target(json!(["main-b"]), 8_000), target(json!(["main-b"]), 6_000)] });
@@ -268,7 +267,7 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     assert_eq!(urgent.active.urgency, Urgency::Emergency);
     assert!(give(one(Value::Null)).await.is_empty());
     let glance = desk.glance(source).unwrap();
-    assert!(glance.held.iter().all(|held| told(held, glance.phase(held)).is_none()));
+    assert!(told(&glance).is_empty());
     assert_eq!(glance.held.iter().filter(|held| glance.phase(held) == Phase::Acting).count(), 0);
 }
 

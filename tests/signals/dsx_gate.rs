@@ -332,12 +332,4 @@ fn a_message_waits_for_its_key_until_keys_come_and_the_newest_is_not_the_one_tha
     ] {
         assert_eq!(due(Some((at(0), came)), waits, at(second)), expected, "{came} {waits} {second}");
     }
-    // What is too old by its own word waits for nothing.
-    let partner = Partner::new("acme-1");
-    let signed = json!(partner.sign(&one(watt(1))));
-    let bytes = |sent: Wall| event(1, sent, &signed).to_string().into_bytes();
-    assert!(gate().may_wait(&bytes(NOW), NOW));
-    assert!(!gate().may_wait(&bytes(NOW.earlier(seconds(61))), NOW));
-    assert!(!gate().may_wait(&bytes(NOW.later(seconds(61))), NOW));
-    assert!(!gate().may_wait(b"{", NOW));
 }

@@ -8,25 +8,27 @@ use ballast::clock::{Clock, Moment};
 use ballast::config::{self, Config, Options, Secrets};
 use ballast::control::decision::{MinerState, Mode};
 use ballast::control::frame::Frame;
-use ballast::control::signal::book::Phase;
-use ballast::control::signal::{Order, SourceState, Wall, Why};
+use ballast::control::signal::{SourceState, Wall};
 use ballast::control::site::{CircuitId, Scope};
-use ballast::control::snapshot::{Contact, Measured, MinerInput, MinerStatus, Reading, Snapshot};
+use ballast::control::snapshot::{
+    Contact, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading, Snapshot,
+};
 use ballast::control::{State, step};
 use ballast::signal::dsx::InfraSettings;
 use ballast::signal::dsx::admit::{Answer, FromAgent, Gate, Refused, Rules};
-use ballast::signal::dsx::alert::{Alert, Life, alert};
+use ballast::signal::dsx::alert::{Life, alert};
+use ballast::signal::dsx::heed::{Ear, Heeded};
 use ballast::signal::dsx::jws::JwsError;
 use ballast::signal::dsx::message::{Fault, Outgoing, Sent, Trace, uuid};
-use ballast::signal::dsx::shed::{Outcome, Plan, Report, Shed, Surroundings, judge, reverted, split};
-use ballast::signal::{Desk, Kind, List, SourceKey};
+use ballast::signal::dsx::shed::{Outcome, Plan, Report, Shed, Surroundings, judge, reverted};
+use ballast::signal::{Desk, Kind, SourceKey};
 use ballast::units::Watts;
 use serde_json::{Value, json};
 
 use crate::dsx::{Partner, event, seconds, watt};
 use crate::signals_bench::Hands;
 
-const TEXT: &str = r#"
+pub(super) const TEXT: &str = r#"
 [site]
 name = "Mill"
 mode = "control"
@@ -79,8 +81,12 @@ resources = { node-1 = "gpu-1", node-2 = "gpu-2", node-3 = "gpu-3", rack-b = "ra
 "#;
 
 fn config() -> Config {
+    parsed(TEXT)
+}
+
+pub(super) fn parsed(text: &str) -> Config {
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    config::parse(TEXT, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"))
+    config::parse(text, Path::new("site.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn settings(config: &Config) -> InfraSettings {
@@ -90,7 +96,7 @@ fn settings(config: &Config) -> InfraSettings {
     }
 }
 
-fn hint(resource: &str, action: &str, priority: u32, target: Option<u32>) -> Value {
+pub(super) fn hint(resource: &str, action: &str, priority: u32, target: Option<u32>) -> Value {
     let mut hint =
         json!({ "resource_id": resource, "resource_type": "node", "action": action, "priority": priority });
     if let Some(target) = target {
@@ -100,7 +106,7 @@ fn hint(resource: &str, action: &str, priority: u32, target: Option<u32>) -> Val
 }
 
 /// The data of an alert on the feed `main-a`.
-fn data(breach: u128, status: &str, hints: &Value) -> Value {
+pub(super) fn data(breach: u128, status: &str, hints: &Value) -> Value {
     let mut data = json!({
         "feed_tag": "main-a",
         "status": status,
@@ -118,36 +124,40 @@ fn data(breach: u128, status: &str, hints: &Value) -> Value {
 
 /// What a message comes to, beside what the desk holds.
 #[derive(Debug)]
-enum Came {
+pub(super) enum Came {
     Nothing,
-    Report(Report),
+    Shed(Vec<String>, Option<Report>),
     Reverted(Option<Value>),
     State(Life),
 }
 
 impl Came {
-    fn report(self) -> Report {
+    pub(super) fn report(self) -> Report {
         match self {
-            Self::Report(report) => report,
+            Self::Shed(refused, Some(report)) if refused.is_empty() => report,
             other => panic!("{other:?}"),
         }
     }
 }
 
-/// A hall with a desk, and an agent with a key. What comes is handled as the role does it, without a broker.
-struct Hall {
+/// A hall with a desk, and an agent with a key. What comes is handled by what the role does it with, without a broker.
+pub(super) struct Hall {
     config: Config,
     settings: InfraSettings,
-    desk: Desk,
-    hands: Hands,
+    pub(super) desk: Desk,
+    pub(super) hands: Hands,
     gate: Gate,
     agent: Partner,
+    source: SourceKey,
 }
 
 impl Hall {
-    fn new() -> Self {
-        tokio::time::pause();
-        let config = config();
+    pub(super) fn new() -> Self {
+        Self::of(TEXT)
+    }
+
+    pub(super) fn of(text: &str) -> Self {
+        let config = parsed(text);
         let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
         let hands = Hands::new();
         let desk = Desk::new(config.site.clone(), sources, Clock::start(), hands.clock());
@@ -157,45 +167,40 @@ impl Hall {
             gate: Gate::of_infra(&rules, Vec::new()),
             agent: Partner::new("maxlps-1"),
             config,
+            source: desk.source("agent").unwrap(),
             desk,
             hands,
         }
     }
 
-    fn source(&self) -> SourceKey {
-        self.desk.source("agent").unwrap()
+    pub(super) fn source(&self) -> SourceKey {
+        self.source
     }
 
-    async fn pass(&self, time: Duration) {
+    pub(super) async fn pass(&self, time: Duration) {
         self.hands.forward(time);
         tokio::time::advance(time).await;
     }
 
     /// A message of the agent, signed with its key, as it is sent then.
-    fn says(&self, id: u128, sent: Wall, what: Sent, data: &Value) -> Value {
+    pub(super) fn says(&self, id: u128, sent: Wall, what: Sent, data: &Value) -> Value {
         let mut event = event(id, sent, &json!(self.agent.sign(data)));
         event["source"] = json!("//grid/v1/dsx-flex-agent/maxlps");
         event["type"] = json!(what.kind());
         event
     }
 
-    fn alerts(&self, id: u128, breach: u128, status: &str, hints: &Value) -> Value {
+    pub(super) fn alerts(&self, id: u128, breach: u128, status: &str, hints: &Value) -> Value {
         self.says(id, self.hands.wall(), Sent::Breach, &data(breach, status, hints))
     }
 
-    fn state(&self, id: u128, compliant: bool) -> Value {
+    pub(super) fn state(&self, id: u128, compliant: bool) -> Value {
         let at = jiff::Timestamp::from_millisecond(self.hands.wall().as_unix_millis()).unwrap().to_string();
         let data = json!({ "snapshot_time": at, "feeds": { "main-a": { "compliant": compliant } } });
         self.says(id, self.hands.wall(), Sent::Status, &data)
     }
 
-    async fn give(&mut self, orders: Vec<Order>) {
-        let list = List { orders, remember: self.gate.news(), ..List::default() };
-        let answers = self.desk.list(self.source(), list).await.unwrap();
-        assert!(answers.iter().all(|answer| answer.outcome.is_ok()), "{answers:?}");
-    }
-
-    async fn hear(&mut self, event: &Value) -> Result<Came, Refused> {
+    pub(super) async fn hear(&mut self, event: &Value) -> Result<Came, Refused> {
         let (wall, source) = (self.hands.wall(), self.source());
         let looked = self.gate.look_at_agent(event.to_string().as_bytes(), &self.agent.keys, wall);
         let message = match looked {
@@ -209,54 +214,26 @@ impl Hall {
                 return Err(refused);
             }
         };
-        let glance = self.desk.glance(source).unwrap();
-        let stands = glance.held.iter().filter(|held| {
-            held.withdrawn.is_none() && matches!(glance.phase(held), Phase::Ahead | Phase::Acting)
-        });
-        let standing: Vec<Order> = stands.map(|held| held.order.clone()).collect();
-        match message.said {
-            FromAgent::State(state) => {
-                let known = self.desk.view(source).map(|view| view.state);
-                let life = state.means(self.desk.is_missed(source), known);
-                match life {
-                    Life::Nothing => {}
-                    Life::Sign => self.desk.heartbeat(source),
-                    Life::Control => self.give(standing).await,
-                }
-                Ok(Came::State(life))
-            }
+        let now = self.desk.moment();
+        let mut ear = Ear { desk: &self.desk, source, gate: &mut self.gate };
+        Ok(match message.said {
+            FromAgent::State(state) => Came::State(ear.lives(state).await.unwrap()),
             FromAgent::Alert(alert) if alert.is_over() => {
-                let (left, over) = split(standing, &alert, message.late, &[]);
-                self.give(left).await;
-                let resources = self.settings.resources.clone();
-                let name = |circuit: CircuitId| {
-                    resources.iter().find(|(_, at)| **at == circuit).map(|(name, _)| name.clone())
-                };
-                Ok(Came::Reverted(reverted((alert.breach.as_str(), alert.feed.as_str()), &over, name, wall)))
+                let over = ear.end(&alert, message.late).await.unwrap();
+                let ids = (alert.breach.as_str(), alert.feed.as_str());
+                Came::Reverted(reverted(ids, &over, &self.settings.resources, wall))
             }
             FromAgent::Alert(alert) => {
-                let mut plan = self.plan(&alert, (message.id.as_str(), wall.min(message.sent)), standing);
-                let orders = std::mem::take(&mut plan.orders);
-                self.give(orders).await;
-                let times = (self.desk.moment(), self.settings.applied_within);
-                Ok(Came::Report(Report::new(&alert, None, plan.judged(), times)))
+                let heard = (message.id.as_str(), message.sent, None);
+                let heeded = ear.shed(&alert, heard, &self.settings, (Scope::Import, now)).await.unwrap();
+                let Heeded { refused, report, .. } = heeded;
+                Came::Shed(refused, report)
             }
-        }
-    }
-
-    fn plan(&self, alert: &Alert, (id, from): (&str, Wall), standing: Vec<Order>) -> Plan {
-        let believed = |circuit: CircuitId, scope: Scope| self.desk.believed(circuit, scope);
-        let around = Surroundings {
-            resources: &self.settings.resources,
-            site: &self.config.site,
-            scope: Scope::Import,
-            believed: &believed,
-        };
-        Plan::of(alert, (id, from), standing, &around)
+        })
     }
 
     /// What the hints of the agent and its loss come to: circuits and caps.
-    fn caps(&self) -> Vec<(String, f64)> {
+    pub(super) fn caps(&self) -> Vec<(String, f64)> {
         let name = |id: CircuitId| self.config.site.circuits[id.0].name.clone();
         let mut caps: Vec<(String, f64)> = self
             .desk
@@ -269,7 +246,7 @@ impl Hall {
         caps
     }
 
-    fn view(&self) -> SourceState {
+    pub(super) fn view(&self) -> SourceState {
         self.desk.look();
         self.desk.view(self.source()).unwrap().state
     }
@@ -312,7 +289,7 @@ impl Hall {
         report.is_settled()
     }
 
-    fn told(&self, report: &Report) -> Value {
+    pub(super) fn told(&self, report: &Report) -> Value {
         report.write(self.hands.wall())
     }
 }
@@ -332,13 +309,13 @@ const RUNS: Server = Server {
     age: Duration::ZERO,
 };
 
-fn codes(told: &Value) -> Vec<(String, String)> {
+pub(super) fn codes(told: &Value) -> Vec<(String, String)> {
     let word = |result: &Value, key: &str| result[key].as_str().unwrap().to_owned();
     let results = told["results"].as_array().unwrap().iter();
     results.map(|result| (word(result, "code"), word(result, "message"))).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hint_is_applied_when_the_measured_draw_shows_it_and_not_before() {
     let mut hall = Hall::new();
     hall.pass(seconds(30)).await;
@@ -366,7 +343,7 @@ async fn a_hint_is_applied_when_the_measured_draw_shows_it_and_not_before() {
     assert!(result["applied_power"].is_null(), "it is what was asked for: {told}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hint_that_does_not_show_by_its_time_has_failed_and_says_why() {
     let mut hall = Hall::new();
     let hints =
@@ -395,7 +372,7 @@ async fn a_hint_that_does_not_show_by_its_time_has_failed_and_says_why() {
     assert!(report.is_settled() && report.outcomes().all(|outcome| matches!(outcome, Outcome::Failed(..))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hint_for_the_guaranteed_the_unknown_and_what_ballast_does_not_do_is_skipped_with_its_reason() {
     let mut hall = Hall::new();
     let hints = json!([
@@ -420,7 +397,7 @@ async fn a_hint_for_the_guaranteed_the_unknown_and_what_ballast_does_not_do_is_s
     assert!(hall.caps().is_empty(), "{:?}", hall.caps());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cap_below_what_may_be_asked_for_is_raised_to_it_and_told() {
     let mut hall = Hall::new();
     let lowest = |circuit: &str| {
@@ -454,7 +431,7 @@ async fn a_cap_below_what_may_be_asked_for_is_raised_to_it_and_told() {
     assert_eq!(told["results"][1]["applied_power"]["value"], 600.0, "{told}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_hints_of_a_feed_add_up_until_its_breach_is_over() {
     let mut hall = Hall::new();
     let one = json!([hint("node-1", "power_cap", 1, Some(4_000))]);
@@ -486,66 +463,50 @@ async fn the_hints_of_a_feed_add_up_until_its_breach_is_over() {
     assert!(matches!(hall.hear(&nothing).await, Ok(Came::Reverted(None))));
 }
 
-#[tokio::test]
-async fn that_a_breach_is_over_is_heard_late_and_ends_its_own_hints_alone() {
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_asks_for_nothing_is_not_told_to_be_done() {
     let mut hall = Hall::new();
-    let one = json!([hint("node-1", "power_cap", 1, Some(4_000))]);
-    let alert = hall.alerts(1, 9, "active", &one);
-    hall.hear(&alert).await.unwrap().report();
-    let begun = hall.hands.wall();
-    hall.pass(seconds(600)).await;
-    // The broker was away: hints that are old are refused, and what they asked for is missed.
-    let late = hall.says(2, begun.later(seconds(20)), Sent::Breach, &data(9, "escalated", &one));
-    let refused = hall.hear(&late).await.unwrap_err();
-    assert!(matches!(refused, Refused::Old(_)) && refused.missed(), "{refused:?}");
-    let of_another = hall.says(3, begun.later(seconds(30)), Sent::Breach, &data(8, "resolved", &one));
-    assert!(matches!(hall.hear(&of_another).await, Ok(Came::Reverted(None))));
-    assert!(hall.caps().contains(&("gpu-1".into(), 4_000.0)));
-    let own = hall.says(4, begun.later(seconds(40)), Sent::Breach, &data(9, "resolved", &one));
-    assert!(matches!(hall.hear(&own).await, Ok(Came::Reverted(Some(_)))));
-    assert!(!hall.caps().iter().any(|(circuit, _)| circuit == "gpu-1"), "{:?}", hall.caps());
+    let nothing = hall.alerts(1, 9, "active", &json!([]));
+    let came = hall.hear(&nothing).await.unwrap();
+    assert!(matches!(&came, Came::Shed(refused, None) if refused.is_empty()), "{came:?}");
+    let harder = hall.alerts(2, 9, "escalated", &json!([]));
+    let report = hall.hear(&harder).await.unwrap().report();
+    let told = hall.told(&report);
+    assert!(report.is_settled() && told["diag_msg"].as_str().unwrap().contains("SHUTDOWN_NODES"), "{told}");
+    assert_eq!(told["code"], "error", "{told}");
 }
 
-#[tokio::test]
-async fn an_agent_that_falls_silent_is_a_lost_source_and_its_hints_hold_until_it_ends_them() {
-    let mut hall = Hall::new();
-    assert_eq!(hall.view(), SourceState::Init);
-    let state = hall.state(1, true);
-    assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Control))));
-    assert_eq!(hall.view(), SourceState::Controlled, "a status is enough while there is no breach");
-    let alert = hall.alerts(2, 9, "active", &json!([hint("node-1", "power_cap", 1, Some(4_000))]));
-    hall.hear(&alert).await.unwrap().report();
-    for id in 3..6 {
-        hall.pass(seconds(90)).await;
-        let state = hall.state(id, false);
-        assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Sign))));
-        assert_eq!(hall.view(), SourceState::Limited);
-    }
-    hall.pass(seconds(121)).await;
-    assert_eq!(hall.view(), SourceState::Failsafe);
-    assert_eq!(hall.caps(), [("gpu-1".to_owned(), 4_000.0), ("pcc".to_owned(), 23_000.0)]);
-    hall.pass(seconds(3_600)).await;
-    assert_eq!(hall.caps(), [("gpu-1".to_owned(), 4_000.0), ("pcc".to_owned(), 23_000.0)]);
-    // It speaks again, and the hints hold on.
-    let state = hall.state(7, false);
-    assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Control))));
-    assert_eq!((hall.view(), hall.caps()), (SourceState::Limited, vec![("gpu-1".to_owned(), 4_000.0)]));
-    // Something of what it said was missed: until nothing is exceeded by its word, that it lives says nothing.
-    let broken = hall.says(8, hall.hands.wall(), Sent::Breach, &json!({ "status": "active" }));
-    assert!(matches!(hall.hear(&broken).await, Err(Refused::Content(_))));
-    hall.pass(seconds(1)).await;
-    let state = hall.state(9, false);
-    assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Nothing))));
-    hall.pass(seconds(121)).await;
-    assert_eq!(hall.view(), SourceState::Failsafe);
-    let state = hall.state(10, true);
-    assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Control))));
-    assert_eq!((hall.view(), hall.caps()), (SourceState::Limited, vec![("gpu-1".to_owned(), 4_000.0)]));
-    let held = hall.desk.look().into_iter().find(|order| order.source == hall.source().position()).unwrap();
-    assert!(matches!(held.active.why, Why::Order(_)), "{held:?}");
+#[tokio::test(start_paused = true)]
+async fn other_load_whose_meter_is_silent_is_not_counted_as_none() {
+    let cooled = "[circuits.cooling]\nparent = \"rack\"\nmeter = \"cooling\"\nfail_safe = \"0 W\"\n[links.hall]\ntcp = \
+                  \"127.0.0.9:502\"\n[meters.cooling]\nlink = \"hall\"\nunit = 1\nprofile = \"eastron-sdm630\"\n[circuits.gpu-1]";
+    let mut hall = Hall::of(&TEXT.replacen("[circuits.gpu-1]", cooled, 1));
+    let at = |name: &str| hall.config.site.circuits.iter().position(|known| known.name == name).unwrap();
+    let (rack, cooling) = (at("rack"), at("cooling"));
+    hall.pass(seconds(30)).await;
+    let alert = hall.alerts(1, 9, "active", &json!([hint("rack-b", "power_cap", 1, Some(24_000))]));
+    let mut report = hall.hear(&alert).await.unwrap().report();
+    hall.pass(seconds(2)).await;
+    let mut shows = |metered: Option<i32>, other: i32| {
+        let mut frame = hall.cycle(&[]);
+        let mut decision = (*frame.decision).clone();
+        decision.circuits[cooling].power = metered.map(Watts::whole);
+        decision.circuits[rack].other = Watts::whole(other);
+        let status = if metered.is_some() { MeterStatus::Ok } else { MeterStatus::Unreachable };
+        let power = metered.map(|power| Reading { value: Watts::whole(power), at: hall.desk.moment() });
+        let mut snapshot = (*frame.snapshot).clone();
+        snapshot.meters = vec![MeterInput::new(status, power)];
+        decision.meters.clear();
+        (frame.decision, frame.snapshot) = (Arc::new(decision), Arc::new(snapshot));
+        report.follow(&frame, hall.source().position(), hall.desk.moment());
+        report.is_settled()
+    };
+    assert!(!shows(None, 2_000), "21 kW of servers, and nobody knows what is drawn beside them");
+    assert!(!shows(Some(4_000), 4_000), "with 4 kW beside them it is 25 kW");
+    assert!(shows(Some(2_000), 2_000));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hint_that_is_forged_or_told_again_moves_nothing() {
     let mut hall = Hall::new();
     let state = hall.state(1, true);
@@ -588,6 +549,12 @@ async fn a_hint_that_is_forged_or_told_again_moves_nothing() {
     let rules = Rules { partner: "maxlps", identity: "mill", oldest: seconds(60), require_iat: false };
     hall.gate = Gate::of_infra(&rules, hall.desk.remembered(hall.source()));
     assert_eq!(hall.hear(&wrapped).await.unwrap_err(), Refused::Rewrapped);
+    let ahead =
+        jiff::Timestamp::from_millisecond(hall.hands.wall().later(seconds(90)).as_unix_millis()).unwrap();
+    let ahead = json!({ "snapshot_time": ahead.to_string(), "feeds": {} });
+    let ahead = hall.says(80, hall.hands.wall(), Sent::Status, &ahead);
+    let told = hall.hear(&ahead).await.unwrap_err().to_string();
+    assert!(told.contains("in 90 s") && told.matches("refused").count() == 1, "{told}");
     // An old status keeps nobody alive, and is no reason to complain.
     let old = hall.state(70, true);
     hall.pass(seconds(61)).await;
@@ -656,12 +623,8 @@ pub(crate) fn said() -> Vec<(&'static str, Value)> {
         report.close();
         said.push(("PowerBreachEnforcementData", report.write(now)));
         let plan = Plan::of(&alert, (uuid(1).as_str(), now), Vec::new(), &around);
-        let told = reverted(
-            (alert.breach.as_str(), alert.feed.as_str()),
-            &plan.orders,
-            |_| Some("node-1".into()),
-            now,
-        );
+        let ids = (alert.breach.as_str(), alert.feed.as_str());
+        let told = reverted(ids, &plan.orders, &settings.resources, now);
         said.push(("PowerBreachEnforcementData", told.unwrap()));
     }
     let message = Outgoing {

@@ -8,6 +8,7 @@ mod contact;
 mod crowd;
 mod dsx;
 mod dsx_gate;
+mod dsx_heed;
 mod dsx_infra;
 mod guard;
 mod http;

@@ -9,6 +9,10 @@ fn reports() -> Vec<&'static str> {
     Telling::ALL.map(Telling::name).to_vec()
 }
 
+fn kinds() -> Vec<&'static str> {
+    SIGNAL.kinds.iter().map(|(kind, _)| *kind).collect()
+}
+
 /// A cap: a power, a share of the nameplates of what hangs there, or none.
 const CAP: Shape = Shape::Any(&[LOAD, SHARE, Shape::Words(&["none"])]);
 /// A cap: a power, or a share.
@@ -26,21 +30,7 @@ pub(super) static SIGNAL: Section = Section {
     name: "signal",
     told: &["signals.*"],
     keys: &[&[
-        must(
-            "kind",
-            Shape::Words(&[
-                "http",
-                "mqtt",
-                "openadr",
-                "modbus-server",
-                "contact",
-                "calendar",
-                "price",
-                "guard",
-                "dsx-flex",
-                "dsx-flex-infra",
-            ]),
-        ),
+        must("kind", Shape::OneOf(kinds)),
         key("class", Shape::Words(&["safety", "grid", "contract", "economic"])),
         key("circuit", Shape::Text),
         key("caps", SCOPE),

@@ -9,7 +9,7 @@ use reqwest::Url;
 use super::{Context, oldest_message};
 use crate::config::mqtt::{Broker, Way, client_id, way};
 use crate::config::quantity;
-use crate::config::reader::{Table, Wrong, shorten, text_of};
+use crate::config::reader::{Table, Wrong, bounded, shorten, text_of};
 use crate::config::urls;
 use crate::control::signal::SourceSettings;
 use crate::control::site::CircuitId;
@@ -188,14 +188,6 @@ fn party(value: &toml::de::DeValue<'_>) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn line(value: &toml::de::DeValue<'_>, longest: usize) -> Result<String, Wrong> {
-    let text = text_of(value)?;
-    if text.is_empty() || text.len() > longest || !is_line(text) {
-        return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
-    }
-    Ok(text.to_owned())
-}
-
 /// An address at which nobody else can answer or listen: HTTPS, or HTTP on this machine.
 fn address(value: &toml::de::DeValue<'_>) -> Result<Url, Wrong> {
     let url = urls::http(text_of(value)?)?;
@@ -243,9 +235,9 @@ fn account(table: &Table<'_>, context: &Context<'_, '_>) -> Option<Account> {
 fn token(inner: &Table<'_>, context: &Context<'_, '_>) -> Option<Credentials> {
     let url = inner.read("token_url", address);
     let url = inner.require("token_url", url, "write where tokens are given: token_url = \"https://…\"");
-    let id = inner.read("client_id", |value| line(value, LONGEST_CLIENT));
+    let id = inner.read("client_id", |value| bounded(value, LONGEST_CLIENT));
     let id = inner.require("client_id", id, "write the name of the client, as it was registered");
-    let scope = inner.read("scope", |value| line(value, LONGEST_CLIENT));
+    let scope = inner.read("scope", |value| bounded(value, LONGEST_CLIENT));
     let basic = inner.choice("token_auth", &[("body", false), ("basic", true)]);
     if inner.has("client_secret") && inner.table_named("client_secret").is_none() {
         // Whatever stands there, it is not shown. Asking for the key keeps it from being called unknown.
@@ -319,7 +311,7 @@ fn keys(table: &Table<'_>, context: &Context<'_, '_>, words: &Words) -> Option<K
 
 /// Our own key and its name.
 fn signing(table: &Table<'_>, context: &Context<'_, '_>) -> Option<(Secret, String)> {
-    let id = table.read("signing_key_id", |value| line(value, LONGEST_KEY_NAME));
+    let id = table.read("signing_key_id", |value| bounded(value, LONGEST_KEY_NAME));
     let id = table.require("signing_key_id", id, "write under what `kid` others find our public key");
     let file = table.text("signing_key_file");
     let file = table.require(

@@ -115,7 +115,7 @@ pub(super) fn signals(root: &Table<'_>, context: &Context<'_, '_>, limits: &Limi
     Signals { specs, lost_caps }
 }
 
-/// The operator is heard over the pages, and is never lost: his orders end with their time.
+/// The operator is heard over the pages, and is never lost: their orders end with their time.
 fn operator() -> Spec {
     let settings = SourceSettings {
         name: OPERATOR.into(),
@@ -171,7 +171,7 @@ fn signal(name: At<&str>, table: &Table<'_>, context: &Context<'_, '_>) -> Optio
         name: name.value.to_owned(),
         class: class.map_or(if economic { LimitClass::Economic } else { LimitClass::Grid }, |at| at.value),
         feed: match kind {
-            // Without a time after which it is lost, whoever orders over HTTP need not be heard all the time.
+            // Without a time after which it is lost, who orders over HTTP need not be heard all the time.
             Word::Http if lost_after.is_none() => Feed::Calendar,
             Word::Http | Word::Mqtt | Word::Server | Word::Dsx | Word::DsxInfra => Feed::Stream,
             Word::OpenAdr | Word::Price => Feed::Polled,

@@ -9,11 +9,10 @@ use toml::de::DeValue;
 use super::Context;
 use crate::config::diagnostic::At;
 use crate::config::quantity;
-use crate::config::reader::{MOST_POWER, Table, Wrong, is_a, quantity_of, shorten, text_of};
+use crate::config::reader::{MOST_POWER, Table, Wrong, bounded, is_a, quantity_of, shorten, text_of};
 use crate::config::urls;
 use crate::control::signal::Basis;
 use crate::control::site::Scope;
-use crate::line::is_line;
 use crate::signal::openadr::settings::{
     Account, Level, Meaning, Names, PowerUnit, Programme, Reports, Rule, Settings, Telling,
 };
@@ -160,14 +159,6 @@ fn below(url: &Url, path: &str) -> Url {
         segments.pop_if_empty().extend(path.split('/'));
     }
     url
-}
-
-fn bounded(value: &DeValue<'_>, longest: usize) -> Result<String, Wrong> {
-    let text = text_of(value)?;
-    if text.is_empty() || text.len() > longest || !is_line(text) {
-        return Err(Wrong::new("cannot be used", format!("write 1 to {longest} characters")));
-    }
-    Ok(text.to_owned())
 }
 
 fn authorities(table: &Table<'_>, context: &Context<'_, '_>) -> Option<Arc<[u8]>> {

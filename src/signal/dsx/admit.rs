@@ -53,7 +53,7 @@ pub enum Refused {
     #[error("a status is refused: {0}")]
     Status(String),
     /// It says to come from somebody else.
-    #[error("a message is refused: it says to come from {0}, and not from the partner")]
+    #[error("a message is refused: it says to come from {0}, and not from the other side")]
     Source(String),
     /// Too old.
     #[error("a message is refused: it was sent {} s ago by its own word, longer than `oldest_message`", .0.as_secs())]
@@ -61,13 +61,13 @@ pub enum Refused {
     /// Sent in the future.
     #[error("a message is refused: it will be sent in {} s by its own word; compare the clocks", .0.as_secs())]
     Ahead(Duration),
-    /// Its id was seen with another content, or is told anew.
+    /// Its id was seen with another content, or is told again.
     #[error("a message is refused: its id {0} came before")]
     Replayed(String),
     /// Its content was seen under another id.
     #[error(
-        "a message is refused: what it says was signed for another message that came before; whoever says the same again signs \
-         another `iat` or `jti` with it"
+        "a message is refused: what it says was signed for another message that came before; to say the same again, sign another \
+         `iat` or `jti` with it"
     )]
     Rewrapped,
     /// A message that was sent later was obeyed already.
@@ -132,10 +132,15 @@ pub struct Admitted<T = Vec<Target>> {
 }
 
 impl<T> Admitted<T> {
-    /// The same message, its content seen otherwise.
-    fn map<U>(self, to: impl FnOnce(T) -> U) -> Admitted<U> {
-        let Self { id, correlation, sent, trace, late, said } = self;
-        Admitted { id, correlation, sent, trace, late, said: to(said) }
+    fn of(event: Envelope, sent: Wall, late: bool, said: T) -> Self {
+        Self {
+            correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
+            id: event.id,
+            sent,
+            trace: event.trace,
+            late,
+            said,
+        }
     }
 }
 
@@ -218,13 +223,6 @@ impl Gate {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether a message that is signed with a key that is not known may be worth waiting for it: it is no older by its own word than what
-    /// is obeyed.
-    pub fn may_wait(&self, payload: &[u8], now: Wall) -> bool {
-        Envelope::read(payload)
-            .is_ok_and(|event| now.since(event.time) <= self.oldest && event.time.since(now) <= self.oldest)
-    }
-
     /// Looks at a message of a partner. One that is not verified leaves no trace here: who cannot sign cannot make the partner's own be
     /// refused.
     ///
@@ -256,10 +254,8 @@ impl Gate {
             return Err(Refused::Kind(shorten(&event.kind)));
         }
         // That a breach is over stays true, however late it is heard.
-        Ok(match self.take(event, keys, now, alert::alert, Alert::is_over)? {
-            Answer::New(alert) => Answer::New(alert.map(FromAgent::Alert)),
-            Answer::Again => Answer::Again,
-        })
+        let lasts = |said: &FromAgent| matches!(said, FromAgent::Alert(alert) if alert.is_over());
+        self.take(event, keys, now, |data| alert::alert(data).map(FromAgent::Alert), lasts)
     }
 
     /// A status asks for nothing, so it need not be remembered: one that is not later than the latest is no news. Its time is signed.
@@ -271,21 +267,16 @@ impl Gate {
             return Err(Refused::Audience);
         }
         let said = alert::state(&verified.payload).map_err(|fault| Refused::Status(fault.to_string()))?;
-        if said.at.since(now) > self.oldest {
-            return Err(Refused::Status(Refused::Ahead(said.at.since(now)).to_string()));
+        let ahead = said.at.since(now);
+        if ahead > self.oldest {
+            let why = format!("it is of a time in {} s by its own word; compare the clocks", ahead.as_secs());
+            return Err(Refused::Status(why));
         }
         if now.since(said.at) > self.oldest || self.state.is_some_and(|latest| said.at <= latest) {
             return Ok(Answer::Again);
         }
         self.state = Some(said.at);
-        Ok(Answer::New(Admitted {
-            correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
-            id: event.id,
-            sent: said.at,
-            trace: event.trace,
-            late: false,
-            said: FromAgent::State(said),
-        }))
+        Ok(Answer::New(Admitted::of(event, said.at, false, FromAgent::State(said))))
     }
 
     fn is_theirs(&self, event: &Envelope) -> Result<(), Refused> {
@@ -356,15 +347,7 @@ impl Gate {
         let said = said.map_err(Refused::Content)?;
         // A time that is not signed must not make later messages be refused.
         let noted = if iat.is_some() { sent } else { sent.min(now) };
-        let message = Admitted {
-            correlation: event.correlation.unwrap_or_else(|| event.id.clone()),
-            id: event.id,
-            sent,
-            trace: event.trace,
-            late,
-            said,
-        };
-        Ok((message, noted))
+        Ok((Admitted::of(event, sent, late, said), noted))
     }
 
     fn in_time(&self, sent: Wall, now: Wall) -> Result<(), Refused> {

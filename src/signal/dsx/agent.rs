@@ -4,40 +4,36 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rumqttc::{QoS, SubscribeFilter};
-use serde_json::Value;
 use tracing::{info, warn};
 
-use super::admit::{Admitted, Answer, Gate, Refused};
+use super::admit::{Admitted, Gate};
 use super::breach::{Breach, Watch, alert, hints};
-use super::jws::KeySet;
 use super::message::{Sent, Target, Trace, target_topic, uuid};
 use super::plan::{Surroundings, Told, binding, orders, told};
-use super::post::{self, Post, Role};
+use super::post::{self, Look, Make, Post, Role, standing};
 use super::settings::Settings;
 use super::tell::{Event, Feed, Metadata, limit, look, status};
 use crate::clock::Moment;
 use crate::control::frame::Frame;
-use crate::control::signal::{Doubt, Wall};
+use crate::control::signal::Doubt;
 use crate::control::site::CircuitId;
 use crate::signal::link::{Came, Exceeded};
 use crate::signal::{Context, List};
 
-/// Alerts, and answers, that may wait for the broker.
-const MOST_UNTOLD: usize = 32;
+/// Lists whose answers may wait for the broker.
+const MOST_UNANSWERED: usize = 32;
 
 /// Runs until it is dropped.
 pub async fn run(settings: Settings, context: Context) {
     let link = settings.link.clone();
     let agent = Agent::new(settings, &context);
-    post::run(link, context, Gate::new, agent).await;
+    post::run(link, context, agent).await;
 }
 
 struct Agent {
     settings: Settings,
     feeds: Vec<Feed>,
     watches: Vec<Watch>,
-    /// Alerts that could not be handed to the broker.
-    untold: VecDeque<Value>,
     /// Lists that are in force and were not answered yet: by what the partner knows each, and its trace.
     unanswered: VecDeque<(String, Option<Trace>)>,
     next_status: Moment,
@@ -47,71 +43,17 @@ impl Role for Agent {
     type Said = Vec<Target>;
 
     const BROKER_SPEAKS: bool = true;
+    const GATE: Make = Gate::new;
+    const LOOK: Look<Self::Said> = Gate::look;
 
     fn topics(&self, partner: &str) -> Vec<SubscribeFilter> {
         vec![SubscribeFilter::new(target_topic(partner), QoS::AtLeastOnce)]
     }
 
-    fn look(
-        &self,
-        gate: &mut Gate,
-        payload: &[u8],
-        keys: &KeySet,
-        now: Wall,
-    ) -> Result<Answer<Self::Said>, Refused> {
-        gate.look(payload, keys, now)
-    }
-
     async fn obey(&mut self, post: &mut Post, list: Admitted<Self::Said>) {
-        self.take(post, list).await;
-    }
-
-    fn connected(&mut self, post: &Post) {
-        self.next_status = post.context.clock.now();
-        self.flush(post);
-        self.statuses(post, &targets(post));
-    }
-
-    fn cycle(&mut self, post: &Post, frame: &Frame) {
-        self.follow(post, frame);
-    }
-
-    fn tick(&mut self, post: &Post) {
-        self.statuses(post, &targets(post));
-    }
-}
-
-/// The targets of the partner that are known, as what is on disk has them.
-fn targets(post: &Post) -> Vec<Told> {
-    let Some(glance) = post.context.desk.glance(post.context.source) else { return Vec::new() };
-    glance.held.iter().filter_map(|held| told(held, glance.phase(held))).collect()
-}
-
-impl Agent {
-    fn new(settings: Settings, context: &Context) -> Self {
-        let site = context.desk.site();
-        let feed = |(tag, circuit): (&String, &CircuitId)| {
-            let maximum = context.desk.nameplate(*circuit, context.place.scope);
-            Feed::new(tag, *circuit, Metadata::of(&site, *circuit, context.place.scope, maximum))
-        };
-        let feeds: Vec<Feed> = settings.feeds.tags.iter().map(feed).collect();
-        let watch = |_: &Feed| Watch::new(settings.breach_over, settings.breach_after);
-        let watches = feeds.iter().map(watch).collect();
-        Self {
-            next_status: context.clock.now(),
-            feeds,
-            watches,
-            untold: VecDeque::new(),
-            unanswered: VecDeque::new(),
-            settings,
-        }
-    }
-
-    /// Hands a list over to the desk, as a whole.
-    async fn take(&mut self, post: &mut Post, list: Admitted<Vec<Target>>) {
         let (desk, source) = (post.context.desk.clone(), post.context.source);
         let now = desk.wall();
-        let Some(standing) = post.standing() else { return };
+        let Some(standing) = standing(&desk, source) else { return };
         let planned = {
             let scope = post.context.place.scope;
             let believed = |circuit: CircuitId| desk.believed(circuit, scope);
@@ -148,7 +90,7 @@ impl Agent {
                     warn!(source = &*post.context.name, "a target is not obeyed: {refusal}");
                 }
             }
-            // The configuration was read anew without this source; the task is about to end.
+            // The configuration was read again without this source; the task is about to end.
             Err(_) => return,
         }
         post.taken();
@@ -161,15 +103,19 @@ impl Agent {
         for feed in self.feeds.iter_mut().filter(|feed| concerned.contains(&feed.circuit)) {
             feed.push(Event::TargetSet);
         }
-        if self.unanswered.len() >= MOST_UNTOLD {
+        if self.unanswered.len() >= MOST_UNANSWERED {
             self.unanswered.pop_front();
         }
         self.unanswered.push_back((list.correlation, list.trace));
         self.statuses(post, &targets);
     }
 
-    /// A cycle has ended: what is to be told of it?
-    fn follow(&mut self, post: &Post, frame: &Frame) {
+    fn connected(&mut self, post: &Post) {
+        self.next_status = post.context.clock.now();
+        self.statuses(post, &targets(post));
+    }
+
+    fn cycle(&mut self, post: &mut Post, frame: &Frame) {
         let (now, wall) = (post.context.clock.now(), post.context.desk.wall());
         let scope = post.context.place.scope;
         let targets = targets(post);
@@ -202,26 +148,32 @@ impl Agent {
         let watched: Vec<_> = each.filter_map(|(feed, watch)| Some((circuit(feed)?, open(watch)))).collect();
         post.note(|link| link.watched = watched);
         for alert in alerts {
-            if self.untold.len() >= MOST_UNTOLD {
-                self.untold.pop_front();
-            }
-            self.untold.push_back(alert);
+            post.tell(Sent::Breach, alert, None);
         }
-        self.flush(post);
         self.statuses(post, &targets);
     }
 
-    /// Sends the alerts that wait, while the broker takes them.
-    fn flush(&mut self, post: &Post) {
-        while post.up
-            && let Some(alert) = self.untold.pop_front()
-        {
-            let trace = Trace::new(rand::random(), rand::random());
-            if !post.send(Sent::Breach, &alert, None, &trace) {
-                self.untold.push_front(alert);
-                return;
-            }
-        }
+    fn tick(&mut self, post: &mut Post) {
+        self.statuses(post, &targets(post));
+    }
+}
+
+/// The targets of the partner that are known, as what is on disk has them.
+fn targets(post: &Post) -> Vec<Told> {
+    post.context.desk.glance(post.context.source).map_or_else(Vec::new, |glance| told(&glance))
+}
+
+impl Agent {
+    fn new(settings: Settings, context: &Context) -> Self {
+        let site = context.desk.site();
+        let feed = |(tag, circuit): (&String, &CircuitId)| {
+            let maximum = context.desk.nameplate(*circuit, context.place.scope);
+            Feed::new(tag, *circuit, Metadata::of(&site, *circuit, context.place.scope, maximum))
+        };
+        let feeds: Vec<Feed> = settings.feeds.tags.iter().map(feed).collect();
+        let watch = |_: &Feed| Watch::new(settings.breach_over, settings.breach_after);
+        let watches = feeds.iter().map(watch).collect();
+        Self { next_status: context.clock.now(), feeds, watches, unanswered: VecDeque::new(), settings }
     }
 
     /// Tells how the feeds stand, when one of them has news, a list waits to be answered, or it is time. What the broker does
@@ -231,14 +183,10 @@ impl Agent {
         let mut due = now >= self.next_status;
         while post.up && (due || !self.unanswered.is_empty() || self.feeds.iter().any(Feed::has_news)) {
             let data = status(&self.feeds, targets, self.settings.breach_over, post.context.desk.wall());
-            let span = rand::random();
             let answered = self.unanswered.front();
-            let trace = match answered.and_then(|(_, trace)| trace.as_ref()) {
-                Some(trace) => trace.next(span),
-                None => Trace::new(rand::random(), span),
-            };
+            let trace = answered.and_then(|(_, trace)| trace.as_ref());
             let correlation = answered.map(|(correlation, _)| correlation.as_str());
-            if !post.send(Sent::Status, &data, correlation, &trace) {
+            if !post.send(Sent::Status, &data, correlation, trace) {
                 return;
             }
             self.unanswered.pop_front();

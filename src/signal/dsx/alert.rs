@@ -114,7 +114,7 @@ pub struct State {
 /// What a status says of whether the agent is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// Nothing: something that it said was missed, and more may be drawn than it allows.
+    /// Nothing: something that it said was missed, or may have been before a start, and more may be drawn than it allows.
     Nothing,
     /// It lives.
     Sign,
@@ -123,11 +123,12 @@ pub enum Life {
 }
 
 impl State {
-    /// What it means for a source that stands there; `missed` tells that something of what the agent said is known to be missed.
-    pub fn means(self, missed: bool, known: Option<SourceState>) -> Life {
-        match (missed, known) {
-            (true, _) if !self.compliant => Life::Nothing,
-            (false, Some(SourceState::Controlled | SourceState::Limited)) => Life::Sign,
+    /// What it means for a source that stands there; `whole` tells that the agent was obeyed since the start, and nothing of what it said
+    /// is known to be missed.
+    pub fn means(self, whole: bool, known: Option<SourceState>) -> Life {
+        match (whole, known) {
+            (false, _) if !self.compliant => Life::Nothing,
+            (true, Some(SourceState::Controlled | SourceState::Limited)) => Life::Sign,
             _ => Life::Control,
         }
     }

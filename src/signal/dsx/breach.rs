@@ -191,12 +191,11 @@ pub struct Hint {
 }
 
 /// Who at or below a circuit could give so much up: miners first, then servers that may be interrupted, then those that may be slowed down;
-/// in each class whoever draws most. Nobody who has power by contract.
+/// in each class those who draw most. Nobody who has power by contract.
 pub fn hints(frame: &Frame, circuit: CircuitId, excess: Watts) -> Vec<Hint> {
     let mut members: Vec<(LoadClass, Watts, Hint)> = Vec::new();
     for (member, decided) in frame.site.miners.iter().zip(&frame.decision.miners) {
-        let below = frame.site.up(member.circuit).any(|(above, _)| above == circuit);
-        if !below || member.class == LoadClass::Guaranteed {
+        if !frame.site.feeds(circuit, member.circuit) || member.class == LoadClass::Guaranteed {
             continue;
         }
         let pausable = matches!(member.class, LoadClass::Miner | LoadClass::Interruptible);

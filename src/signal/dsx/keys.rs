@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 const KEYS: Bounds = Bounds {
     largest: LARGEST_KEYS,
     unreachable: "check the address, the network and the certificate",
-    status: "check `partner_keys_url`",
+    status: "check the address of the key set",
     too_large: "that is no key set",
 };
 const TOKENS: Bounds = Bounds {
@@ -42,7 +42,7 @@ pub async fn client(name: &str, link: &Link) -> Client {
     fetch::patient(name, keys || tokens, link.authority.as_deref(), LIMIT).await
 }
 
-/// Reads the partner's keys.
+/// Reads the keys of the other side.
 ///
 /// # Errors
 /// Why there are none, in words.
@@ -52,8 +52,7 @@ pub async fn read(from: KeysFrom, http: Client) -> Result<KeySet, String> {
             let shown = path.display().to_string();
             let bytes = tokio::task::spawn_blocking(move || read_file(&path)).await;
             let bytes = bytes.map_err(|_| String::from("the program ends"))?;
-            let bytes =
-                bytes.map_err(|error| format!("cannot read the keys of the partner in {shown}: {error}"))?;
+            let bytes = bytes.map_err(|error| format!("cannot read the key set in {shown}: {error}"))?;
             KeySet::read(&bytes).map_err(|error| format!("the key set in {shown} cannot be used: {error}"))
         }
         KeysFrom::Url(url) => {

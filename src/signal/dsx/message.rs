@@ -90,7 +90,7 @@ pub enum Sent {
 }
 
 impl Sent {
-    /// Where it goes, of whoever has this name.
+    /// Where it goes, of the one of this name.
     pub fn topic(self, identity: &str) -> String {
         match self {
             Self::Status => format!("grid/v1/dsx-flex-agent/{identity}/powerstate/status"),
@@ -99,7 +99,7 @@ impl Sent {
         }
     }
 
-    /// As what whoever sends it stands in `source`.
+    /// As what its sender stands in `source`.
     fn source(self, identity: &str) -> String {
         match self {
             Self::Status | Self::Breach => agent_source(identity),
@@ -203,7 +203,7 @@ pub struct Envelope {
     pub source: String,
     /// What kind of event it is.
     pub kind: String,
-    /// When it was sent, by the clock of whoever sent it.
+    /// When it was sent, by the clock of its sender.
     pub time: Wall,
     /// By what the partner knows what belongs together; a UUID.
     pub correlation: Option<String>,
@@ -420,7 +420,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// The most that a power comes to: rounded down, for whoever asks for just that must not be refused for a fraction.
+/// The most that a power comes to: rounded down, for who asks for just that must not be refused for a fraction.
 pub fn write_most(power: Watts) -> Value {
     json!({ "value": power.at_least_zero().get().floor(), "unit": "watt" })
 }

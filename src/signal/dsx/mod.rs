@@ -26,6 +26,7 @@
 //! | `agent` | the role of the agent |
 //! | `alert` | what a foreign agent says, from JSON; pure |
 //! | `shed` | from hints to limits, and from cycles to what became of them; pure |
+//! | `heed` | what a foreign agent says, brought to the desk |
 //! | `infra` | the role of infra |
 //!
 //! In the role of infra the foreign agent is the *partner* of `settings`, `admit` and `keys`.
@@ -37,6 +38,7 @@ pub mod admit;
 pub mod agent;
 pub mod alert;
 pub mod breach;
+pub mod heed;
 pub mod infra;
 pub mod jws;
 pub mod keys;

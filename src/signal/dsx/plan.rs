@@ -17,6 +17,7 @@ use crate::control::signal::book::{Held, Phase};
 use crate::control::signal::{Ask, Basis, Order, Urgency, Wall};
 use crate::control::site::{CircuitId, Scope};
 use crate::line::shorten;
+use crate::signal::glance::Glance;
 use crate::units::Watts;
 
 /// Most orders of one list: a quarter of what the book of a source holds.
@@ -204,11 +205,13 @@ pub struct Told {
     pub active: bool,
 }
 
-/// The target that an order is; `None` for one that was taken back or is over.
-pub fn told(held: &Held, phase: Phase) -> Option<Told> {
-    if held.withdrawn.is_some() || !matches!(phase, Phase::Ahead | Phase::Acting) {
-        return None;
-    }
+/// The targets that the orders of a source are: those that stand.
+pub fn told(glance: &Glance) -> Vec<Told> {
+    let stand = glance.held.iter().filter(|held| glance.stands(held));
+    stand.filter_map(|held| target(held, glance.phase(held) == Phase::Acting)).collect()
+}
+
+fn target(held: &Held, active: bool) -> Option<Told> {
     let mut parts = held.order.id.split('/');
     let event = parts.next()?;
     let correlation = parts.nth(1).unwrap_or(event);
@@ -219,7 +222,7 @@ pub fn told(held: &Held, phase: Phase) -> Option<Told> {
         until: held.order.until,
         best_effort: held.order.urgency == Urgency::Normal,
         correlation: correlation.to_owned(),
-        active: phase == Phase::Acting,
+        active,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What both roles share: the broker, the keys of the other side, what waits for them, and what is sent.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +24,17 @@ use crate::control::frame::Frame;
 use crate::control::signal::book::{MOST_ORDERS, Phase};
 use crate::control::signal::{Order, Wall};
 use crate::control::site::Site;
-use crate::rate::Bucket;
+use crate::rate::Words;
 use crate::signal::glance::Glance;
 use crate::signal::link::{self, Came};
-use crate::signal::{Context, keep};
+use crate::signal::{Context, Desk, SourceKey, keep};
 
 /// Messages that may wait to be sent.
 const QUEUE: usize = 256;
 /// Messages that may wait to be looked at.
 const INBOX: usize = 32;
+/// What may wait to be told while the broker takes nothing.
+const MOST_UNTOLD: usize = 32;
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
 /// Refusals that are told at once in the log, and for each second on and on.
@@ -44,6 +47,12 @@ const HOLE: &str = "the broker has kept nothing for us";
 /// Keys that are on their way.
 type Fetching = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
 
+/// How a gate looks at a message.
+pub(super) type Look<T> = fn(&mut Gate, &[u8], &KeySet, Wall) -> Result<Answer<T>, Refused>;
+
+/// How a gate is made: by its rules, and what was verified before a restart, and until when that counts.
+pub(super) type Make = fn(&Rules<'_>, Vec<(Arc<str>, u64)>) -> Gate;
+
 /// What one role does with what it hears.
 pub(super) trait Role: Send {
     /// What a message says that is to be obeyed.
@@ -52,29 +61,26 @@ pub(super) trait Role: Send {
     /// Whether it counts as a sign of life that the broker lives, since the other side sends none of its own.
     const BROKER_SPEAKS: bool;
 
-    /// Where the other side speaks.
-    fn topics(&self, partner: &str) -> Vec<SubscribeFilter>;
+    /// Makes the gate.
+    const GATE: Make;
 
     /// Looks at a message.
-    fn look(
-        &self,
-        gate: &mut Gate,
-        payload: &[u8],
-        keys: &KeySet,
-        now: Wall,
-    ) -> Result<Answer<Self::Said>, Refused>;
+    const LOOK: Look<Self::Said>;
+
+    /// Where the other side speaks.
+    fn topics(&self, partner: &str) -> Vec<SubscribeFilter>;
 
     /// Does what a message asks for.
     fn obey(&mut self, post: &mut Post, said: Admitted<Self::Said>) -> impl Future<Output = ()> + Send;
 
     /// The broker is connected.
-    fn connected(&mut self, post: &Post);
+    fn connected(&mut self, _post: &Post) {}
 
     /// A cycle has ended.
-    fn cycle(&mut self, post: &Post, frame: &Frame);
+    fn cycle(&mut self, post: &mut Post, frame: &Frame);
 
     /// A second has gone by.
-    fn tick(&mut self, post: &Post);
+    fn tick(&mut self, post: &mut Post);
 }
 
 /// The connection of one source to the other side.
@@ -95,6 +101,8 @@ pub(super) struct Post {
     asked: Option<(Moment, bool)>,
     /// Messages that are signed with a key that is not known yet.
     parked: Parking<Publish>,
+    /// What the broker has not taken yet.
+    untold: VecDeque<Untold>,
     /// It was told that the keys do not come.
     keyless: bool,
     subscribed: bool,
@@ -102,9 +110,15 @@ pub(super) struct Post {
     hole: bool,
     /// It was told that there is no connection.
     trouble: bool,
-    refusals: Bucket,
-    /// Refusals that were not told in the log.
-    quiet: u64,
+    refusals: Words,
+}
+
+/// What waits for the broker.
+struct Untold {
+    what: Sent,
+    data: Value,
+    /// The trace of what it answers.
+    after: Option<Trace>,
 }
 
 /// What stands of a source.
@@ -127,16 +141,23 @@ impl Standing {
     }
 }
 
-/// What was verified before, and until when it counts.
-type Remembered = Vec<(Arc<str>, u64)>;
+/// What stands of a source; `None` when the configuration was read again without it.
+pub(super) fn standing(desk: &Desk, source: SourceKey) -> Option<Standing> {
+    let (glance, site) = desk.glance(source).zip(desk.site_of(source))?;
+    let orders = glance
+        .held
+        .iter()
+        .filter(|held| glance.stands(held))
+        .filter_map(|held| {
+            let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
+            Some(Order { circuit, ..held.order.clone() })
+        })
+        .collect();
+    Some(Standing { glance, site, orders })
+}
 
-/// Runs a role until it is dropped. What was verified before a restart is not obeyed again after it: `gate` makes the gate of the role.
-pub(super) async fn run<R: Role>(
-    link: Link,
-    context: Context,
-    gate: fn(&Rules<'_>, Remembered) -> Gate,
-    mut role: R,
-) {
+/// Runs a role until it is dropped. What was verified before a restart is not obeyed again after it.
+pub(super) async fn run<R: Role>(link: Link, context: Context, mut role: R) {
     let signer = loop {
         match Signer::new(&link.signing_key, &link.signing_key_id) {
             Ok(signer) => break signer,
@@ -165,29 +186,41 @@ pub(super) async fn run<R: Role>(
         oldest: link.oldest,
         require_iat: link.require_iat,
     };
-    let mut post = Post {
-        gate: gate(&rules, context.desk.remembered(context.source)),
-        link,
-        context,
-        up: false,
-        signer,
-        client,
-        http,
-        keys: KeySet::none(),
-        asked: None,
-        parked: Parking::default(),
-        keyless: false,
-        subscribed: false,
-        hole: false,
-        trouble: false,
-        refusals: Bucket::new(REFUSALS.0, REFUSALS.1),
-        quiet: 0,
-    };
+    let gate = (R::GATE)(&rules, context.desk.remembered(context.source));
+    let mut post = Post::new(link, context, gate, signer, (client, http));
     // Neither ends before the other is dropped.
     tokio::join!(driver.run(), post.run(&mut role, heard));
 }
 
 impl Post {
+    /// Nothing was heard yet, and no key is known.
+    fn new(
+        link: Link,
+        context: Context,
+        gate: Gate,
+        signer: Signer,
+        (client, http): (AsyncClient, Client),
+    ) -> Self {
+        Self {
+            gate,
+            link,
+            context,
+            up: false,
+            signer,
+            client,
+            http,
+            keys: KeySet::none(),
+            asked: None,
+            parked: Parking::default(),
+            untold: VecDeque::new(),
+            keyless: false,
+            subscribed: false,
+            hole: false,
+            trouble: false,
+            refusals: Words::new(REFUSALS.0, REFUSALS.1),
+        }
+    }
+
     /// Until nobody speaks any more.
     async fn run<R: Role>(&mut self, role: &mut R, mut heard: mpsc::Receiver<Heard>) {
         self.note(|link| (link.connected, link.watched) = (false, Vec::new()));
@@ -219,7 +252,10 @@ impl Post {
                     (fetching, reads) = (None, true);
                     self.keys_came(role, came).await;
                 }
-                _ = looks.tick() => role.tick(self),
+                _ = looks.tick() => {
+                    role.tick(self);
+                    self.flush();
+                }
             }
         }
     }
@@ -240,6 +276,7 @@ impl Post {
                 if self.client.try_subscribe_many(role.topics(&self.link.partner)).is_err() {
                     warn!(source = &*name, "the broker takes nothing from us");
                 }
+                self.flush();
                 role.connected(self);
             }
             Heard::Subscribed(allowed) => {
@@ -292,17 +329,17 @@ impl Post {
 
     async fn message<R: Role>(&mut self, role: &mut R, message: Publish) {
         let wall = self.context.desk.wall();
-        match role.look(&mut self.gate, &message.payload, &self.keys, wall) {
+        match (R::LOOK)(&mut self.gate, &message.payload, &self.keys, wall) {
             Ok(Answer::Again) => self.count(Came::Again),
             Ok(Answer::New(said)) => role.obey(self, said).await,
-            Err(Refused::Signature(JwsError::UnknownKey(_)))
-                if self.gate.may_wait(&message.payload, wall) =>
-            {
+            // However old it is: with its key it may turn out to be missed.
+            Err(Refused::Signature(JwsError::UnknownKey(_))) => {
                 // Confirmed when it was looked at again.
                 let parked = Parked { message, at: self.context.clock.now(), wall };
                 if let Some(oldest) = self.parked.put(parked) {
                     self.count(Came::Crowded);
-                    self.refuse("a message is refused: too many wait for a key that is not known");
+                    // Nobody will know any more whether the other side has signed it.
+                    self.miss("a message is refused: too many wait for a key that is not known").await;
                     self.confirm(&oldest.message);
                 }
                 return;
@@ -321,12 +358,12 @@ impl Post {
         }
     }
 
-    /// What the other side did sign is not obeyed, and may have asked for less: until they are heard anew nothing says that the source is.
+    /// What the other side did sign is not obeyed, and may have asked for less: until they are heard again nothing says that the source is.
     pub(super) async fn miss(&mut self, words: &str) {
         self.context.desk.miss(self.context.source);
         let news = self.gate.news();
         if self.context.desk.remember(self.context.source, news).await.is_err() {
-            // The configuration was read anew without this source; the task is about to end.
+            // The configuration was read again without this source; the task is about to end.
             return;
         }
         self.refuse(words);
@@ -352,7 +389,7 @@ impl Post {
         let Some((asked, true)) = self.asked else { return };
         let wall = self.context.desk.wall();
         for parked in self.parked.take() {
-            match role.look(&mut self.gate, &parked.message.payload, &self.keys, parked.judged_at(wall)) {
+            match (R::LOOK)(&mut self.gate, &parked.message.payload, &self.keys, parked.judged_at(wall)) {
                 Ok(Answer::Again) => self.count(Came::Again),
                 Ok(Answer::New(said)) => role.obey(self, said).await,
                 // It came when these keys were on their way already.
@@ -372,30 +409,9 @@ impl Post {
     /// A message is not obeyed: the source is degraded until one is, and the log says why, though not of each.
     fn refuse(&mut self, words: &str) {
         self.context.desk.complain(self.context.source, words.into());
-        if self.refusals.take(self.context.clock.now()) {
-            let quiet = std::mem::take(&mut self.quiet);
+        if let Some(quiet) = self.refusals.take(self.context.clock.now()) {
             warn!(source = &*self.context.name, quiet, "{words}; what was in force stays");
-        } else {
-            self.quiet = self.quiet.saturating_add(1);
         }
-    }
-
-    /// What stands of the source; `None` when the configuration was read anew without it.
-    pub(super) fn standing(&self) -> Option<Standing> {
-        let (desk, source) = (&self.context.desk, self.context.source);
-        let (glance, site) = desk.glance(source).zip(desk.site_of(source))?;
-        let orders = glance
-            .held
-            .iter()
-            .filter(|held| {
-                held.withdrawn.is_none() && matches!(glance.phase(held), Phase::Ahead | Phase::Acting)
-            })
-            .filter_map(|held| {
-                let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
-                Some(Order { circuit, ..held.order.clone() })
-            })
-            .collect();
-        Some(Standing { glance, site, orders })
     }
 
     /// Says in the log that what was obeyed is not on disk, where it is not.
@@ -408,8 +424,38 @@ impl Post {
         }
     }
 
-    /// Signs and sends; tells whether there was room.
-    pub(super) fn send(&self, what: Sent, data: &Value, correlation: Option<&str>, trace: &Trace) -> bool {
+    /// Sends a message, in its turn; `after` is the trace of what it answers. What the broker does not take waits, the newest
+    /// [`MOST_UNTOLD`].
+    pub(super) fn tell(&mut self, what: Sent, data: Value, after: Option<Trace>) {
+        if self.untold.len() >= MOST_UNTOLD {
+            self.untold.pop_front();
+        }
+        self.untold.push_back(Untold { what, data, after });
+        self.flush();
+    }
+
+    /// Sends what waits, while the broker takes it.
+    fn flush(&mut self) {
+        while self.up
+            && let Some(next) = self.untold.pop_front()
+        {
+            if !self.send(next.what, &next.data, None, next.after.as_ref()) {
+                self.untold.push_front(next);
+                return;
+            }
+        }
+    }
+
+    /// Signs and sends; tells whether there was room. `after` is the trace of what it answers.
+    pub(super) fn send(
+        &self,
+        what: Sent,
+        data: &Value,
+        correlation: Option<&str>,
+        after: Option<&Trace>,
+    ) -> bool {
+        let span = rand::random();
+        let trace = after.map_or_else(|| Trace::new(rand::random(), span), |after| after.next(span));
         let Ok(signed) = self.signer.sign(data.to_string().as_bytes()) else { return false };
         let id = uuid(rand::random());
         let message = Outgoing {
@@ -418,7 +464,7 @@ impl Post {
             id: &id,
             time: self.context.desk.wall(),
             correlation,
-            trace,
+            trace: &trace,
             data: &signed,
         };
         let quality = match what {
@@ -446,5 +492,151 @@ async fn arrival(fetching: &mut Option<Fetching>) -> Result<KeySet, String> {
     match fetching {
         Some(keys) => keys.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use rumqttc::MqttOptions;
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{self, Options, Secrets};
+    use crate::control::signal::Doubt;
+    use crate::secret::Secret;
+    use crate::signal::Kind;
+    use crate::signal::dsx::message::{TARGET_SET, Target};
+    use crate::signal::dsx::park::MOST_PARKED;
+
+    const SITE: &str = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"1 kW\"\n[limits.rating]\ncircuit = \
+                        \"pcc\"\nminers = \"9 kW\"\nclass = \"safety\"\n[groups.hall]\ndriver = \"luxos\"\nmodel = \
+                        \"s19k-pro\"\ncircuit = \"pcc\"\naddresses = [\"127.0.0.9\"]\n[signals.grid]\nkind = \"dsx-flex\"\nfail_safe = \
+                        \"1 kW\"\nbroker = \"mqtt://127.0.0.1\"\nidentity = \"mill\"\npartner = \"acme\"\npartner_keys_url = \
+                        \"https://acme.example/jwks\"\nsigning_key_file = \"dsx.pem\"\nsigning_key_id = \"mill-1\"\n";
+    /// 2026-11-30 09:00 UTC.
+    const NOW: Wall = Wall::unix_millis(1_796_029_200_000);
+
+    /// Obeys everything, and does nothing.
+    struct Obeys;
+
+    impl Role for Obeys {
+        type Said = Vec<Target>;
+        const BROKER_SPEAKS: bool = true;
+        const GATE: Make = Gate::new;
+        const LOOK: Look<Self::Said> = Gate::look;
+
+        fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
+            Vec::new()
+        }
+
+        async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
+            post.taken();
+        }
+
+        fn cycle(&mut self, _: &mut Post, _: &Frame) {}
+        fn tick(&mut self, _: &mut Post) {}
+    }
+
+    /// The post of a source, and the partner: who signs, and their key set.
+    fn post() -> (Post, Signer, Result<KeySet, String>) {
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        let config = config::parse(SITE, Path::new("site.toml"), &options);
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let Kind::Dsx(settings) = config.signals[1].kind.clone() else { panic!("another kind") };
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
+        let coded = STANDARD.encode(document.as_ref());
+        let pem = Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{coded}\n-----END PRIVATE KEY-----\n"));
+        let point = pair.public_key().as_ref();
+        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        let key =
+            json!({ "kty": "EC", "crv": "P-256", "kid": "acme-1", "x": part(1..33), "y": part(33..65) });
+        let keys = KeySet::read(json!({ "keys": [key] }).to_string().as_bytes()).unwrap();
+        let clock = Clock::start();
+        let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
+        let desk = Desk::new(config.site, sources, clock, Arc::new(|| (NOW, Doubt::None)));
+        let context = Context {
+            source: desk.source("grid").unwrap(),
+            name: "grid".into(),
+            place: config.signals[1].place,
+            desk,
+            clock,
+            frames: watch::channel(None).1,
+        };
+        let link = settings.link;
+        let rules = Rules { partner: "acme", identity: "mill", oldest: link.oldest, require_iat: false };
+        let gate = (Obeys::GATE)(&rules, Vec::new());
+        let (client, _) = AsyncClient::new(MqttOptions::new("mill", "127.0.0.1", 1), QUEUE);
+        let own = Signer::new(&pem, "mill-1").unwrap();
+        let post =
+            Post::new(link, context, gate, own, (client, crate::fetch::client(false, None, LOOK).unwrap()));
+        (post, Signer::new(&pem, "acme-1").unwrap(), Ok(keys))
+    }
+
+    /// A list that lifts everything, sent so long ago.
+    fn list(number: u128, signer: &Signer, ago: Duration) -> Publish {
+        let data = json!({ "targets": [{ "interval": {}, "load_constraint": null }] });
+        let at = jiff::Timestamp::from_millisecond(NOW.earlier(ago).as_unix_millis()).unwrap();
+        let event = json!({
+            "specversion": "1.0.2", "id": uuid(number), "source": "//grid/v1/isv/acme", "type": TARGET_SET,
+            "time": at.to_string(), "datacontenttype": "application/json",
+            "data": signer.sign(data.to_string().as_bytes()).unwrap(),
+        });
+        Publish::new("grid/v1/isv/acme/loadtarget/set", QoS::AtLeastOnce, event.to_string())
+    }
+
+    fn missed(post: &Post) -> bool {
+        post.context.desk.is_missed(post.context.source)
+    }
+
+    #[tokio::test]
+    async fn what_the_broker_does_not_take_waits_and_the_oldest_makes_room() {
+        let (mut post, ..) = post();
+        let (client, _events) = AsyncClient::new(MqttOptions::new("mill", "127.0.0.1", 1), 2);
+        post.client = client;
+        let waits = |post: &Post| {
+            post.untold.iter().map(|untold| untold.data.as_u64().unwrap()).collect::<Vec<u64>>()
+        };
+        for number in 0..=32 {
+            post.tell(Sent::Breach, json!(number), None);
+        }
+        assert_eq!(waits(&post), Vec::from_iter(1..=32), "nobody is connected");
+        post.up = true;
+        post.flush();
+        assert_eq!(waits(&post), Vec::from_iter(3..=32), "there is room for two");
+        post.tell(Sent::Breach, json!(33), None);
+        assert_eq!(waits(&post), Vec::from_iter(3..=33));
+    }
+
+    #[tokio::test]
+    async fn an_old_message_whose_key_comes_later_is_missed() {
+        let (mut post, signer, keys) = post();
+        post.asked = Some((post.context.clock.now(), true));
+        post.message(&mut Obeys, list(1, &signer, Duration::from_secs(90))).await;
+        assert!(!missed(&post), "nobody knows yet who has signed it");
+        post.asked = Some((post.context.clock.now(), false));
+        post.keys_came(&mut Obeys, keys).await;
+        assert!(missed(&post) && post.parked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_pushed_out_before_its_key_came_is_missed() {
+        let (mut post, signer, _) = post();
+        for number in 0..MOST_PARKED {
+            post.message(&mut Obeys, list(number as u128, &signer, Duration::ZERO)).await;
+        }
+        assert!(!missed(&post));
+        post.message(&mut Obeys, list(99, &signer, Duration::ZERO)).await;
+        assert!(missed(&post));
     }
 }

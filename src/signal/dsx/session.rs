@@ -20,7 +20,7 @@ use crate::broker::{self, CONNECT_SECONDS, FIRST_WAIT, GOOD, KEEP_ALIVE, LONGEST
 use crate::clock::{Clock, Moment};
 use crate::tls;
 
-/// The largest packet that is read, in bytes: far more than is looked at, for the broker would send it again and again to whoever hangs up
+/// The largest packet that is read, in bytes: far more than is looked at, for the broker would send it again and again to one that hangs up
 /// on it.
 const LARGEST_PACKET: usize = 8 * 1024 * 1024;
 /// The largest packet that is sent, in bytes.
@@ -154,7 +154,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What went wrong, for whoever looks after the broker. No error has a password or token in it.
+    /// What went wrong, for those who look after the broker. No error has a password or token in it.
     fn words(&mut self, error: &ConnectionError) -> String {
         let words = match error {
             ConnectionError::ConnectionRefused(

@@ -147,7 +147,7 @@ impl<'n> Named<'n> {
     }
 
     /// Whether an alert ends it: its breach is over. One that is heard late ends its own breach alone, and one that is not ends all of its
-    /// feed: an agent that begins anew may have another name for a breach that goes on.
+    /// feed: an agent that begins again may have another name for a breach that goes on.
     pub fn is_ended_by(&self, alert: &Alert, late: bool) -> bool {
         alert.is_over() && self.feed == alert.feed && (!late || self.breach == alert.breach)
     }
@@ -283,6 +283,11 @@ impl Report {
         }
     }
 
+    /// Whether there is nothing to tell: the alert asked for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.hints.is_empty() && self.harder.is_empty()
+    }
+
     /// Takes note of a cycle.
     pub fn follow(&mut self, frame: &Frame, source: SourceId, now: Moment) {
         for (_, outcome) in &mut self.hints {
@@ -314,6 +319,14 @@ impl Report {
     /// Whether nothing waits any more, and it can be told.
     pub fn is_settled(&self) -> bool {
         !self.hints.iter().any(|(_, outcome)| matches!(outcome, Outcome::Waits(..)))
+    }
+
+    /// Why hints have failed, in their order.
+    pub fn failed(&self) -> impl Iterator<Item = &'static str> {
+        self.outcomes().filter_map(|outcome| match outcome {
+            Outcome::Failed(_, why) => Some(*why),
+            Outcome::Waits(..) | Outcome::Applied(_) | Outcome::Skipped(_) => None,
+        })
     }
 
     /// Where each hint stands, in their order.
@@ -392,7 +405,7 @@ fn drawn(frame: &Frame, shed: &Shed, since: Moment, now: Moment) -> Option<Watts
     }
     let mut sum = match shed.scope {
         Scope::Miners => Watts::ZERO,
-        Scope::Import => others(&frame.site, shed.circuit),
+        Scope::Import => other_load(frame, shed.circuit, now)?,
     };
     for (member, input) in frame.site.miners.iter().zip(&frame.snapshot.miners) {
         if frame.site.feeds(shed.circuit, member.circuit) {
@@ -403,18 +416,30 @@ fn drawn(frame: &Frame, shed: &Shed, since: Moment, now: Moment) -> Option<Watts
     Some(sum)
 }
 
-/// What is told when the limits of a breach are lifted: `orders` are those that stood, `name` is what the agent calls a circuit. `None` where
-/// none stood.
+/// The most that is drawn beside the members at or below a circuit: as configured, or as metered below it where that is more. `None` where
+/// one of those meters is silent: of what hangs there nobody has written down the most.
+fn other_load(frame: &Frame, circuit: CircuitId, now: Moment) -> Option<Watts> {
+    let all = frame.site.circuits.iter().zip((0..).map(CircuitId));
+    let mut metered =
+        all.filter(|(known, id)| known.meter.is_some() && !known.dedicated && frame.site.feeds(circuit, *id));
+    if metered.any(|(_, id)| circuit_power(frame, id, now).is_none()) {
+        return None;
+    }
+    Some(others(&frame.site, circuit).max(frame.decision.circuits.get(circuit.0)?.other))
+}
+
+/// What is told when the limits of a breach are lifted: `orders` are those that stood, `resources` are the circuits by the agent's names.
+/// `None` where none stood.
 pub fn reverted(
     (breach, feed): (&str, &str),
     orders: &[Order],
-    name: impl Fn(CircuitId) -> Option<String>,
+    resources: &BTreeMap<String, CircuitId>,
     now: Wall,
 ) -> Option<Value> {
     let result = |order: &Order| {
         let named = Named::read(&order.id)?;
-        let resource = name(order.circuit)?;
-        let message = "its limit is lifted; others may hold it";
+        let (resource, _) = resources.iter().find(|(_, circuit)| **circuit == order.circuit)?;
+        let message = "its limit is taken back; other limits may hold it, and `return_spread` for a while";
         Some(result((resource.as_str(), named.kind, named.action), "applied", message))
     };
     let results: Vec<Value> = orders.iter().filter_map(result).collect();
@@ -435,8 +460,8 @@ fn enforcement((breach, feed): (&str, &str), action: &str, results: Vec<Value>, 
     let applied =
         results.iter().filter(|result| result.get("code").is_some_and(|code| code == "applied")).count();
     let code = match (applied, results.len()) {
-        (applied, all) if applied == all => "success",
         (0, _) => "error",
+        (applied, all) if applied == all => "success",
         _ => "partial",
     };
     json!({

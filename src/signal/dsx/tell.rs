@@ -176,11 +176,6 @@ impl Feed {
         }
     }
 
-    /// Takes new metadata: the site may have changed.
-    pub fn describe(&mut self, metadata: Metadata) {
-        self.metadata = metadata;
-    }
-
     /// Something is to be told of it.
     pub fn push(&mut self, event: Event) {
         if self.waiting.len() < MOST_WAITING {
@@ -196,11 +191,6 @@ impl Feed {
     /// What has waited longest was told.
     pub fn was_told(&mut self) {
         self.waiting.pop_front();
-    }
-
-    /// The latest view; `None` before the first.
-    pub fn view(&self) -> Option<&View> {
-        self.before.as_ref()
     }
 
     /// Takes note of a cycle.
