@@ -192,10 +192,10 @@ export function pause() {
 export function emergency() {
 	const body = stop({ urgency: "emergency" });
 	const [whom, but] = spared();
-	ask("Emergency stop", {
+	ask("Stop at once", {
 		words: [strong(`${whom} of the site are stopped at once, by the fastest way that each of them has${but}.`),
 			"They stay stopped until somebody clears it under “Orders and limits”. It opens no breakers: where lives are at risk, use the switch of the site.", previewOf(body).place],
-		button: "Stop the miners now", danger: true, act: ({ by }) => put({ ...body, by }, "emergency stop"), after: tell(`Emergency stop: ${whom.toLowerCase()} stop${but}.`),
+		button: "Stop the miners now", danger: true, act: ({ by }) => put({ ...body, by }, "stop"), after: tell(`${whom} stop${but}.`),
 	});
 }
 

@@ -95,7 +95,8 @@ export function notes(status, counts, works) {
 	const { cycle, signals } = status;
 	if (cycle) {
 		const { fleet } = cycle;
-		if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
+		const over = isOver(fleet.shortfall_watts, fleet.power_watts);
+		if (over) {
 			const unseen = fleet.shortfall_watts > fleet.power_watts ? "Up to " : "";
 			add("critical", `${unseen}${power(fleet.shortfall_watts)} over budget`, "#circuits");
 		}
@@ -114,7 +115,7 @@ export function notes(status, counts, works) {
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
 		// What lasts for a moment would only make the page jump.
-		if (fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
+		if (!over && fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
 	for (const words of worksOf(works)) add("notice", words, "#miners");
