@@ -234,4 +234,17 @@ impl Item<'_> {
     pub fn time_down(&self, watts: f64) -> f64 {
         self.dead_time_down + if self.ramp_down > 0.0 { watts / self.ramp_down } else { 0.0 }
     }
+
+    /// True watts that it can be down to in so many seconds without sleep.
+    pub fn down_in(&self, seconds: f64) -> f64 {
+        let moving = seconds - self.dead_time_down;
+        let down = if moving <= 0.0 {
+            0.0
+        } else if self.ramp_down > 0.0 {
+            moving * self.ramp_down
+        } else {
+            f64::INFINITY
+        };
+        (self.drawn.min(self.settled) - down).max(self.power_at(Level::Power(self.minimum())))
+    }
 }
