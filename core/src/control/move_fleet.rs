@@ -227,6 +227,7 @@ pub(super) fn items<'a>(
                     miner.response.dead_time_up.as_secs_f64() * track.pace,
                 ),
                 ramp_up: miner.response.ramp_up.get() / track.pace,
+                rest: miner.cost.min_interval.as_secs_f64(),
                 overshoot: miner.response.start_overshoot,
                 starts_at_full: miner.response.starts_at_full,
             };

@@ -87,6 +87,8 @@ pub struct Item<'a> {
     pub dead_time_up: (f64, f64),
     /// Watts per second while raising.
     pub ramp_up: f64,
+    /// Seconds from a raise to the next one.
+    pub rest: f64,
     /// Fraction above its target that it may draw while starting.
     pub overshoot: f64,
     /// Whether it starts at its maximum, whatever its target.

@@ -15,7 +15,7 @@ use crate::mix::{GOLDEN, mix};
 const DELAY_WEIGHT: f64 = 20.0;
 /// The same in an emergency.
 const EMERGENCY_WEIGHT: f64 = 1_000.0;
-/// How many seconds of its ramp a raise may reserve, and the least share of its maximum that it always may.
+/// How many seconds of its ramp a raise may reserve at the least, and the share of its maximum that it always may.
 const RISE: (f64, f64) = (15.0, 0.03);
 /// And when what they have left so far is worth this part of what sleeping and coming back costs.
 const START_COST: f64 = 0.08;
@@ -580,8 +580,10 @@ fn goal(item: &Item<'_>, free: f64, favour: Option<Level>, soon: bool) -> Level 
     let held = item.counted.max(item.settled);
     let mut power = held + free;
     if soon {
-        // A slow miner keeps power from the others until it has come up, so it gets no more than it can use soon.
-        power = power.min(held + (item.ramp_up * RISE.0).max(item.maximum() * item.scale * RISE.1));
+        // A slow miner keeps power from the others until it has come up, so it gets no more than it can use soon. That is what it can
+        // use until it may be raised again: a little for each of many would leave nobody for what comes next.
+        let soon = item.ramp_up * RISE.0.max(item.rest);
+        power = power.min(held + soon.max(item.maximum() * item.scale * RISE.1));
     }
     // Where it is favoured to no more than it has, the favour is used up.
     if let Some(most) = favour.map(|level| item.power_at(level)).filter(|most| *most > item.settled) {
