@@ -263,7 +263,7 @@ fn slow_hall() -> Plant {
 fn in_an_emergency_those_that_do_not_sleep_go_down_together() {
     let mut plant = slow_hall();
     plant.orders = vec![order(17_000, Urgency::Emergency)];
-    run(&mut plant, 9);
+    run(&mut plant, 8);
     // 1.75 kW each are 3.5 s; to its lowest one would take 6.
     assert!(plant.draw() <= 17.1e3, "{} W", plant.draw());
 }
