@@ -113,6 +113,7 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             ramp_down: response.ramp_down.get(),
             dead_time_up: (response.start_time.as_secs_f64(), response.dead_time_up.as_secs_f64()),
             ramp_up: response.ramp_up.get(),
+            rest: miner.cost.min_interval.as_secs_f64(),
             overshoot: response.start_overshoot,
         }
     }

@@ -89,6 +89,8 @@ pub struct Terms<'t> {
     pub drawn: &'t [f64],
     /// Per circuit, what those of them that do not answer may draw beyond that without anybody having told them to.
     pub unseen: &'t [f64],
+    /// Per circuit, what is counted for servers beyond what they are estimated to draw now, because they drew it lately.
+    pub swing: &'t [f64],
     /// Per limit, whether it acts.
     pub acting: &'t [bool],
     /// Per circuit, how its emergency stop stands.
@@ -168,7 +170,9 @@ fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -
         let own = circuit.other_load.get();
         let outlook = match known {
             Some(known) if circuit.dedicated => {
-                let excess = memory.unexplained(&known).max(more);
+                // A server that swings says a mean, and late. Up to what is counted for its swing the meter shows nothing new.
+                let counted = terms.swing.get(index).copied().unwrap_or(0.0);
+                let excess = (memory.unexplained(&known) - counted).max(more);
                 (Outlook { level: excess, ..Outlook::default() }, excess)
             }
             Some(known) => {

@@ -121,6 +121,25 @@ fn earlier(at: Moment, candidate: usize) -> Moment {
     }
 }
 
+/// How far a movement of the meter lies outside of all that the miners did at the lags from halfway to the candidate before up to halfway
+/// to the one after.
+fn beyond(meter: f64, moves: &[f64; CANDIDATES], candidate: usize) -> f64 {
+    let Some(own) = moves.get(candidate) else { return meter.abs() };
+    let at = |place: Option<usize>| place.and_then(|place| moves.get(place)).copied();
+    // By the third degree where there are four of them: what swings within a few steps is no straight line between two.
+    let halfway = |inner: Option<f64>, next: Option<f64>, beyond: Option<f64>| match (inner, next, beyond) {
+        (Some(inner), Some(next), Some(beyond)) => (9.0 * (own + next) - inner - beyond) / 16.0,
+        (_, Some(next), _) => f64::midpoint(*own, next),
+        (_, None, _) => *own,
+    };
+    let [one, two] = [1, 2].map(|steps| candidate.checked_sub(steps));
+    let [first, second] = [1, 2].map(|steps| candidate.checked_add(steps));
+    let before = halfway(at(first), at(one), at(two));
+    let after = halfway(at(one), at(first), at(second));
+    let (low, high) = (own.min(before).min(after), own.max(before).max(after));
+    (low - meter).max(meter - high).max(0.0)
+}
+
 /// The moment by a number of seconds earlier, or later where that is negative.
 pub fn shifted(at: Moment, seconds: f64) -> Moment {
     let by = Duration::try_from_secs_f64(seconds.abs()).unwrap_or(Duration::ZERO);
@@ -130,25 +149,47 @@ pub fn shifted(at: Moment, seconds: f64) -> Moment {
 impl LagEstimator {
     /// What is not ruled out.
     pub fn doubt(&self, against: Against) -> Doubt {
+        let (best, _) = self.best(against);
+        let ends = |(least, most): (f64, f64), lag: f64| (least.min(lag), most.max(lag));
+        let (least, most) = self.open(against).fold((best, best), ends);
+        Doubt { best, least, most }
+    }
+
+    /// The same as stretches from a lag to another, in seconds: what lies between two of them is ruled out. Where something swings, one
+    /// more of its periods explains as much.
+    pub fn stretches(&self, against: Against) -> Vec<(f64, f64)> {
+        let mut stretches: Vec<(f64, f64)> = Vec::new();
+        for lag in self.open(against) {
+            match stretches.last_mut() {
+                Some((_, to)) if lag - *to < STEP.as_secs_f64() * 1.5 => *to = lag,
+                _ => stretches.push((lag, lag)),
+            }
+        }
+        stretches
+    }
+
+    /// Each candidate and how likely it is, by what is known before any evidence, too.
+    fn judged(&self, against: Against) -> impl Iterator<Item = (f64, f64)> {
         let (first, prior) = match against {
             Against::Estimate => (AHEAD, PRIOR.0),
             Against::Meters => (0, PRIOR.1),
         };
-        let judged = || {
-            let all = self.score.iter().enumerate().skip(first);
-            all.map(|(candidate, score)| (lag(candidate), score - lag(candidate).abs() / prior))
+        let all = self.score.iter().enumerate().skip(first);
+        all.map(move |(candidate, score)| (lag(candidate), score - lag(candidate).abs() / prior))
+    }
+
+    /// The most likely one, and how likely it is.
+    fn best(&self, against: Against) -> (f64, f64) {
+        let more = |(best, top): (f64, f64), (lag, score): (f64, f64)| {
+            if score > top { (lag, score) } else { (best, top) }
         };
-        let (best, top) =
-            judged().fold(
-                (0.0, f64::NEG_INFINITY),
-                |(best, top), (lag, score)| {
-                    if score > top { (lag, score) } else { (best, top) }
-                },
-            );
-        let open = judged().filter(|(_, score)| *score >= top - RULED_OUT);
-        let (least, most) =
-            open.fold((best, best), |(least, most): (f64, f64), (lag, _)| (least.min(lag), most.max(lag)));
-        Doubt { best, least, most }
+        self.judged(against).fold((0.0, f64::NEG_INFINITY), more)
+    }
+
+    /// Those that are not ruled out, the least first.
+    fn open(&self, against: Against) -> impl Iterator<Item = f64> {
+        let (_, top) = self.best(against);
+        self.judged(against).filter(move |(_, score)| *score >= top - RULED_OUT).map(|(lag, _)| lag)
     }
 
     /// The lag, once it is certain enough to be told.
@@ -177,7 +218,7 @@ impl LagEstimator {
         };
         while let Some(&(at, value)) = self.waiting.front().filter(|(at, _)| *at + ahead <= known) {
             self.waiting.pop_front();
-            self.compare(at, value, &miners, nameplate);
+            self.compare(at, value, &miners, against, nameplate);
             let doubt = self.doubt(against);
             let known = self.size.is_some() && doubt.most - doubt.least <= KNOWN.as_secs_f64();
             if known && self.told.is_none_or(|told| (told - doubt.best).abs() > 1.0) {
@@ -186,7 +227,14 @@ impl LagEstimator {
         }
     }
 
-    fn compare(&mut self, at: Moment, value: f64, miners: impl Fn(Moment) -> Option<f64>, nameplate: f64) {
+    fn compare(
+        &mut self,
+        at: Moment,
+        value: f64,
+        miners: impl Fn(Moment) -> Option<f64>,
+        against: Against,
+        nameplate: f64,
+    ) {
         let [older, newer] = self.before;
         self.before = [newer, Some((at, value))];
         let (Some((first, low)), Some((middle, mid))) = (older, newer) else { return };
@@ -211,20 +259,27 @@ impl LagEstimator {
         let size = size.hypot(largest * MODEL);
         let likely =
             |rest: f64| -OVERLAP * (FREEDOM + 1.0) / 2.0 * (rest * rest / (FREEDOM * size * size)).ln_1p();
+        let mut rests = moves.map(|moved| (meter - moved).abs());
+        if against == Against::Meters {
+            // Two meters have new values at moments of their own: a candidate stands for all lags up to halfway to the next.
+            for (candidate, rest) in rests.iter_mut().enumerate() {
+                *rest = beyond(meter, &moves, candidate);
+            }
+        }
         let mut least = meter.abs();
-        for (moved, score) in moves.iter().zip(self.score.iter_mut()) {
+        for (rest, score) in rests.iter().zip(self.score.iter_mut()) {
             *score *= keep;
             if moving {
-                *score += likely(meter - moved);
+                *score += likely(*rest);
             }
-            least = least.min((meter - moved).abs());
+            least = least.min(*rest);
         }
         let best = self.doubt(Against::Meters).best;
-        let rest = moves
+        let rest = rests
             .iter()
             .enumerate()
             .find(|(candidate, _)| (lag(*candidate) - best).abs() < STEP.as_secs_f64() / 2.0)
-            .map_or(least, |(_, moved)| (meter - moved).abs());
+            .map_or(least, |(_, rest)| *rest);
         let weight = 1.0 - (-late.as_secs_f64().min(SIZE_TIME) / SIZE_TIME).exp();
         self.size = Some(match self.size {
             // One odd sample must not make everything look small.
@@ -285,6 +340,28 @@ mod tests {
                 assert!(doubt.least <= lag + 1e-9 && doubt.most >= lag - 1e-9, "{doubt:?} for {lag}");
                 assert!(doubt.most - doubt.least <= 3.0, "{doubt:?} for {lag}, noise {noise}");
             }
+        }
+    }
+
+    /// 0.37 Hz beside a meter that has its values a part of a second before or after the other: then one period or three are nearer to a
+    /// candidate than what it really is.
+    #[test]
+    fn periods_of_a_swing_are_not_taken_for_a_lag() {
+        for late in [-0.2, -0.1, 0.2] {
+            let swing = |at: f64| 200e3 * (at * std::f64::consts::TAU * 0.37).sin();
+            let (mut estimator, mut draw) = (LagEstimator::default(), History::default());
+            for half in 0..600_u32 {
+                let now = Moment::after_start(Duration::from_millis(20_000 + 500 * u64::from(half)));
+                draw.push(now, swing(now.since_start().as_secs_f64()));
+                let seen = swing(now.since_start().as_secs_f64() - late);
+                estimator.take(now, seen, |at| draw.at(at), now, Against::Meters, 2e6);
+            }
+            let doubt = estimator.doubt(Against::Meters);
+            assert!(doubt.best.abs() <= 0.5, "{doubt:?} for {late}");
+            // Others that explain as much are not joined to it.
+            let longest =
+                estimator.stretches(Against::Meters).iter().map(|(from, to)| to - from).fold(0.0, f64::max);
+            assert!(longest <= 1.0, "{:?} for {late}", estimator.stretches(Against::Meters));
         }
     }
 

@@ -107,11 +107,13 @@ pub(super) struct Sums {
     pub(super) most: Vec<f64>,
     /// What is counted for them though nothing says that it is drawn.
     pub(super) unseen: Vec<f64>,
+    /// What of servers is counted beyond their draw because they drew it lately.
+    pub(super) swing: Vec<f64>,
 }
 
 impl Sums {
-    fn add(&mut self, circuit: usize, values: [f64; 4]) {
-        let each = [&mut self.asleep, &mut self.drawn, &mut self.most, &mut self.unseen];
+    fn add(&mut self, circuit: usize, values: [f64; 5]) {
+        let each = [&mut self.asleep, &mut self.drawn, &mut self.most, &mut self.unseen, &mut self.swing];
         for (sums, value) in each.into_iter().zip(values) {
             if let Some(sum) = sums.get_mut(circuit) {
                 *sum += value;
@@ -130,7 +132,13 @@ pub(super) fn items<'a>(
 ) -> (Vec<Item<'a>>, Sums) {
     let settings = &site.settings;
     let none = vec![0.0; site.circuits.len()];
-    let mut sums = Sums { asleep: none.clone(), drawn: none.clone(), most: none.clone(), unseen: none };
+    let mut sums = Sums {
+        asleep: none.clone(),
+        drawn: none.clone(),
+        most: none.clone(),
+        unseen: none.clone(),
+        swing: none,
+    };
     let items = site
         .miners
         .iter()
@@ -153,7 +161,6 @@ pub(super) fn items<'a>(
             let asleep = track.sleep(miner);
             let drawn = track.draw * gain;
             let most = track.settled(miner, Some(Target::Power(miner.maximum()))) * gain;
-            sums.add(miner.circuit.0, [asleep, drawn, most, unseen * gain]);
             let stays = if track.dead {
                 0.0
             } else if track.state == MinerState::Unreachable {
@@ -169,6 +176,8 @@ pub(super) fn items<'a>(
             } else {
                 track.held(miner).min(expected)
             };
+            let swing = if expected.is_finite() { (stays - track.draw).max(0.0) } else { 0.0 };
+            sums.add(miner.circuit.0, [asleep, drawn, most, unseen * gain, swing * gain]);
             let points = offered.as_deref().unwrap_or(&miner.points);
             // How long one slept that nobody here put to sleep is not known, and no reason to wait.
             let rested = track
@@ -218,6 +227,7 @@ pub(super) fn items<'a>(
                     miner.response.dead_time_up.as_secs_f64() * track.pace,
                 ),
                 ramp_up: miner.response.ramp_up.get() / track.pace,
+                rest: miner.cost.min_interval.as_secs_f64(),
                 overshoot: miner.response.start_overshoot,
                 starts_at_full: miner.response.starts_at_full,
             };

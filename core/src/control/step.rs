@@ -84,7 +84,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let scales = scales(&site, state);
     let (mut items, sums) = move_fleet::items(&site, state, &survey.offered, &scales, now);
     let most = sums.most;
-    let [asleep, scaled, unseen] = [sums.asleep, sums.drawn, sums.unseen].map(|own| over_tree(state, own));
+    let [asleep, scaled, unseen, swing] =
+        [sums.asleep, sums.drawn, sums.unseen, sums.swing].map(|own| over_tree(state, own));
     let scale: Vec<f64> = scaled
         .iter()
         .zip(&estimates)
@@ -99,6 +100,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         asleep: &asleep,
         drawn: &estimates,
         unseen: &unseen,
+        swing: &swing,
         acting: &state.acting,
         stops: &state.stops,
         orders: &snapshot.orders,

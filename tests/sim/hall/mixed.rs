@@ -50,7 +50,7 @@ fn totals(what: &str, config: &Config, scenario: &str) -> Totals {
 }
 
 #[test]
-#[ignore = "an aim that is not reached: 94.1 % of the surplus instead of 96.0 (docs/benchmarks.md)"]
+#[ignore = "an aim that is not reached: 94.8 % of the surplus instead of 95.4 (docs/benchmarks.md)"]
 fn a_site_with_a_hall_captures_and_imports_as_one_with_miners_alone() {
     let alone = came("miners alone", &config::demo(DEMO_NETWORK).unwrap(), "");
     let ai = config::demo_fleet(DemoFleet::Ai, DEMO_NETWORK).unwrap();
@@ -72,6 +72,8 @@ fn miners_beside_a_hall_leave_no_more_than_miners_beside_a_load_of_its_size() {
     let hall = totals("miners beside the hall", &ai, &format!("{SKY}\n{JOBS}"));
     let left = |totals: &Totals| (totals.surplus - totals.captured).get();
     assert!(left(&hall) < left(&load) * 1.02, "{} and {} left over", left(&hall), left(&load));
+    // Without what is left to the slow ones for the next rise it was 94.39 %.
+    assert!(hall.usable_captured_share().unwrap() > 0.946, "{:?} captured", hall.usable_captured_share());
     let imported = |totals: &Totals| totals.attributable_import.get();
     assert!(imported(&hall) < imported(&load) * 1.02 + 1.0, "{} and {}", imported(&hall), imported(&load));
 }

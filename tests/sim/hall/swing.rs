@@ -56,13 +56,11 @@ fn miners_do_not_chase_a_swing_of_one_hertz() {
 }
 
 #[test]
-#[ignore = "an aim that is not reached: miners follow what two meters show of the swing at different moments (docs/benchmarks.md)"]
 fn nor_one_of_a_fifth_of_that() {
     is_not_chased("0.2 Hz");
 }
 
 #[test]
-#[ignore = "an aim that is not reached: miners follow what two meters show of the swing at different moments (docs/benchmarks.md)"]
 fn nor_one_that_no_period_of_the_meters_fits() {
     is_not_chased("0.37 Hz");
 }

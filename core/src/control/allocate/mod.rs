@@ -87,6 +87,8 @@ pub struct Item<'a> {
     pub dead_time_up: (f64, f64),
     /// Watts per second while raising.
     pub ramp_up: f64,
+    /// Seconds from a raise to the next one.
+    pub rest: f64,
     /// Fraction above its target that it may draw while starting.
     pub overshoot: f64,
     /// Whether it starts at its maximum, whatever its target.
@@ -233,5 +235,18 @@ impl Item<'_> {
     /// Seconds until a lowering by this many watts has happened.
     pub fn time_down(&self, watts: f64) -> f64 {
         self.dead_time_down + if self.ramp_down > 0.0 { watts / self.ramp_down } else { 0.0 }
+    }
+
+    /// True watts that it can be down to in so many seconds without sleep.
+    pub fn down_in(&self, seconds: f64) -> f64 {
+        let moving = seconds - self.dead_time_down;
+        let down = if moving <= 0.0 {
+            0.0
+        } else if self.ramp_down > 0.0 {
+            moving * self.ramp_down
+        } else {
+            f64::INFINITY
+        };
+        (self.drawn.min(self.settled) - down).max(self.power_at(Level::Power(self.minimum())))
     }
 }

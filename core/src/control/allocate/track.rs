@@ -15,7 +15,7 @@ use crate::mix::{GOLDEN, mix};
 const DELAY_WEIGHT: f64 = 20.0;
 /// The same in an emergency.
 const EMERGENCY_WEIGHT: f64 = 1_000.0;
-/// How many seconds of its ramp a raise may reserve, and the least share of its maximum that it always may.
+/// How many seconds of its ramp a raise may reserve at the least, and the share of its maximum that it always may.
 const RISE: (f64, f64) = (15.0, 0.03);
 /// And when what they have left so far is worth this part of what sleeping and coming back costs.
 const START_COST: f64 = 0.08;
@@ -23,6 +23,10 @@ const START_COST: f64 = 0.08;
 const LEFT_OVER: f64 = 0.2;
 /// How often the cheapest single finisher is searched for in one circuit.
 const MOST_FINISHES: usize = 8;
+/// By this share of the time that an emergency must take it may take longer, so that a small one does not move everybody.
+const HURRY: f64 = 0.05;
+/// How often the time that an emergency must take is halved until it is known.
+const HALVINGS: u32 = 40;
 
 /// A change of one item.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -213,6 +217,45 @@ fn shed_circuit(
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
+    // In an emergency those that do not sleep all go down together: one that went all of its way alone would be down last.
+    if terms.emergency {
+        let deficit = over(circuit, budgets, sums);
+        let within = soonest(items, below, deficit) * (1.0 + HURRY);
+        if within.is_finite() {
+            let options = lowerings(items, below, within, false, terms);
+            lower(items, tree, circuit, options, budgets, sums, terms, changes);
+        }
+    }
+    let options = lowerings(items, below, f64::INFINITY, sleep, terms);
+    lower(items, tree, circuit, options, budgets, sums, terms, changes);
+}
+
+/// The seconds in which these, all lowered at once, come down by so many watts; infinite where they cannot, and where miners are
+/// among them, of which a few that sleep are as quick.
+fn soonest(items: &[Item<'_>], below: &[usize], deficit: f64) -> f64 {
+    let each = || below.iter().filter_map(|&index| items.get(index)).filter(|item| item.movable);
+    if each().any(|item| item.class == LoadClass::Miner) {
+        return f64::INFINITY;
+    }
+    let runs = || each().filter(|item| item.steady && item.level != Level::Sleep);
+    let gives =
+        |seconds: f64| -> f64 { runs().map(|item| (item.settled - item.down_in(seconds)).max(0.0)).sum() };
+    let least = |item: &Item<'_>| item.power_at(Level::Power(item.minimum()));
+    let mut longest =
+        runs().map(|item| item.time_down((item.drawn - least(item)).max(0.0))).fold(0.0, f64::max);
+    if gives(longest) < deficit {
+        return f64::INFINITY;
+    }
+    let mut shortest = 0.0;
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(shortest, longest);
+        if gives(middle) < deficit { shortest = middle } else { longest = middle }
+    }
+    longest
+}
+
+/// The ways to lower these, none further than it comes in so many seconds.
+fn lowerings(items: &[Item<'_>], below: &[usize], within: f64, sleep: bool, terms: &Terms) -> Vec<Lowering> {
     let mut options: Vec<Lowering> = Vec::with_capacity(2 * below.len());
     for &index in below {
         let Some(item) = items.get(index).filter(|item| item.movable && item.level != Level::Sleep) else {
@@ -220,12 +263,29 @@ fn shed_circuit(
         };
         if item.steady {
             let minimum = Level::Power(item.minimum());
-            options.extend(lowering(item, index, minimum, terms));
+            let level = if within.is_finite() { item.fit(item.down_in(within)) } else { minimum };
+            let level = if level == Level::Sleep { minimum } else { level };
+            options.extend(lowering(item, index, level, terms));
         }
         if sleep && item.sleeps {
             options.extend(lowering(item, index, Level::Sleep, terms));
         }
     }
+    options
+}
+
+/// Lowers items of a circuit by these ways until it is no more above its budget, the cheapest first.
+#[expect(clippy::too_many_arguments, reason = "the books of one pass, kept by the caller")]
+fn lower(
+    items: &mut [Item<'_>],
+    tree: &Tree,
+    circuit: usize,
+    options: Vec<Lowering>,
+    budgets: &[f64],
+    sums: &mut [f64],
+    terms: &Terms,
+    changes: &mut Vec<Change>,
+) {
     let largest = options.iter().map(|option| option.watts).fold(0.0, f64::max);
     let mut finishes = 0;
     let mut options = ranking(options);
@@ -520,8 +580,10 @@ fn goal(item: &Item<'_>, free: f64, favour: Option<Level>, soon: bool) -> Level 
     let held = item.counted.max(item.settled);
     let mut power = held + free;
     if soon {
-        // A slow miner keeps power from the others until it has come up, so it gets no more than it can use soon.
-        power = power.min(held + (item.ramp_up * RISE.0).max(item.maximum() * item.scale * RISE.1));
+        // A slow miner keeps power from the others until it has come up, so it gets no more than it can use soon. That is what it can
+        // use until it may be raised again: a little for each of many would leave nobody for what comes next.
+        let soon = item.ramp_up * RISE.0.max(item.rest);
+        power = power.min(held + soon.max(item.maximum() * item.scale * RISE.1));
     }
     // Where it is favoured to no more than it has, the favour is used up.
     if let Some(most) = favour.map(|level| item.power_at(level)).filter(|most| *most > item.settled) {

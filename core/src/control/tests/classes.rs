@@ -246,6 +246,36 @@ fn in_an_emergency_quick_servers_stand_in_while_miners_go_down() {
     assert!(plant.draw() > 80e3 && plant.draw() < 82.1e3, "{} W", plant.draw());
 }
 
+/// Servers by their BMCs: seconds until they begin, and a slow way down.
+fn slow_hall() -> Plant {
+    let mut site = hall(0, LoadClass::Throttle);
+    for server in &mut site.miners {
+        server.response.dead_time_down = Duration::from_secs(3);
+        server.response.ramp_down = WattsPerSecond::whole(500);
+    }
+    let mut plant = Plant::new(site, 0.9, |_| -60e3);
+    run(&mut plant, 120);
+    assert!(plant.draw() > 0.98 * FULL, "{} W", plant.draw());
+    plant
+}
+
+#[test]
+fn in_an_emergency_those_that_do_not_sleep_go_down_together() {
+    let mut plant = slow_hall();
+    plant.orders = vec![order(17_000, Urgency::Emergency)];
+    run(&mut plant, 8);
+    // 1.75 kW each are 3.5 s; to its lowest one would take 6.
+    assert!(plant.draw() <= 17.1e3, "{} W", plant.draw());
+}
+
+#[test]
+fn a_small_emergency_does_not_move_everybody() {
+    let mut plant = slow_hall();
+    plant.orders = vec![order(23_900, Urgency::Emergency)];
+    let told = plant.cycle().commands.len();
+    assert!((1..=2).contains(&told), "{told} are told");
+}
+
 #[test]
 fn a_server_that_somebody_works_on_is_left_alone_whatever_was_asked() {
     let mut plant = Plant::new(hall(0, LoadClass::Interruptible), 0.9, |_| -60e3);

@@ -1,6 +1,7 @@
 //! How good an allocation is, measured against exact optima and the proven bound.
 
 use crate::control::allocate::optimum::{Hulls, solve};
+use crate::control::allocate::track::{self, Terms};
 use crate::control::allocate::{Item, Level};
 use crate::control::site::{Actuator, Miner, Site};
 use crate::control::testing::{curve, miner, site};
@@ -39,6 +40,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             ramp_down: 1_000.0,
             dead_time_up: (20.0, 1.0),
             ramp_up: 1_000.0,
+            rest: 0.0,
             overshoot: 0.0,
             starts_at_full: false,
         })
@@ -145,4 +147,30 @@ fn fleets_are_close_to_the_bound_and_inside_every_budget() {
             }
         }
     }
+}
+
+/// 20 miners that come up by 20 W/s: in a room of 6 kW.
+#[test]
+fn a_rise_leaves_those_that_may_be_raised_seldom_for_the_next_one() {
+    let site = site(10);
+    let raised = |rest: f64| {
+        let mut items = items(&site.miners);
+        for item in &mut items {
+            (item.level, item.settled, item.drawn, item.counted) =
+                (Level::Power(1_400.0), 1_400.0, 1_400.0, 1_400.0);
+            (item.ramp_up, item.rest) = (20.0, rest);
+        }
+        let terms =
+            Terms { horizon: 600.0, calm: 600.0, deadbands: vec![200.0; 3], emergency: false, lot: 0 };
+        let tree = Tree::new(&site);
+        let mut sums = track::in_flight(&items, &tree, 3);
+        let mut changes = Vec::new();
+        let budgets = [sums[0] + 6e3, f64::INFINITY, f64::INFINITY];
+        track::raise(&mut items, &tree, &budgets, &mut sums, &[], &terms, &mut changes);
+        assert!((budgets[0] - sums[0]).abs() < 100.0, "{} W are left", budgets[0] - sums[0]);
+        changes.len()
+    };
+    assert_eq!(raised(2.0), 20, "300 W each are soon there");
+    // 1,200 W in a minute.
+    assert_eq!(raised(60.0), 5);
 }
