@@ -10,8 +10,8 @@ use std::time::Duration;
 use ballast::clock::Moment;
 use ballast::control::decision::{Decision, MinerState, Mode};
 use ballast::control::site::{
-    Actuator, Breaker, Cap, ChangeCost, Circuit, CircuitId, Condition, Interlock, Limit, LimitClass, LoadClass, Meter,
-    MeterId, Miner, OperatingPoint, Response, Scope, Settings, Site,
+    Actuator, Breaker, Cap, ChangeCost, Circuit, CircuitId, Condition, EmergencyStop, Interlock, Limit, LimitClass,
+    LoadClass, Meter, MeterId, Miner, OpensBreaker, OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::control::snapshot::{
     Activity, Contact, Delivery, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Outcome,
@@ -120,6 +120,9 @@ fn site(bytes: &mut Bytes<'_>) -> Site {
         interlock: (index == 2 && metered & 8 != 0)
             .then_some(Interlock { meter: MeterId(0), at_least: Watts::whole(100) }),
         breaker: (index == 2 && metered & 16 != 0).then_some(Breaker { after: seconds(5) }),
+        // Its contact is whatever the meter says, watts or not: it is open most of the time where it is there.
+        emergency_stop: (index == 3 && metered & 32 != 0)
+            .then_some(EmergencyStop { meter: MeterId(1), opens_breaker: OpensBreaker::WhenOpen }),
     };
     let circuits: Vec<Circuit> = (0..circuits).map(|index| circuit(index, bytes)).collect();
     let limit = |index: usize, bytes: &mut Bytes<'_>| {
