@@ -106,6 +106,12 @@ pub fn is_lost(miner: &Miner, track: &Track, input: &MinerInput, now: Moment, se
     now > late && evidence(miner, input, late, now).is_some()
 }
 
+/// Whether it answers and was told something other than to go to its lowest.
+pub fn is_above(miner: &Miner, track: &Track, input: &MinerInput) -> bool {
+    let told = track.setpoint.filter(|_| !track.is_fixed(miner));
+    matches!(input.contact, Contact::Reachable) && told.is_some_and(|told| told != track.lowest(miner))
+}
+
 /// What a miner needs beside the allocation, if anything: whether a budget is exceeded that it counts for, and the lowest that it may be
 /// put to.
 pub fn correction(
@@ -116,10 +122,14 @@ pub fn correction(
     now: Moment,
 ) -> Option<(Target, Cause)> {
     let setpoint = track.setpoint.filter(|_| !track.is_fixed(miner))?;
-    if !matches!(input.contact, Contact::Reachable) || now < track.retry_at {
+    if !matches!(input.contact, Contact::Reachable) {
         return None;
     }
     let wanted = wanted(miner, track, setpoint, input, needs, now)?;
+    // The pause is for what was tried in vain. The hard way was not, and somebody needs it.
+    if now < track.retry_at && wanted.0 == setpoint {
+        return None;
+    }
     let early = track.sent.is_some_and(|sent| now - sent.at < patience(miner, track));
     (!early).then_some(wanted)
 }

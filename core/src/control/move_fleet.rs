@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::control::allocate::track::{self, Change, Terms, Wakes};
 use crate::control::allocate::{Item, Level, optimum, rebalance};
 use crate::control::commands;
-use crate::control::decision::{Cause, MinerState, Waiting};
+use crate::control::decision::{Cause, MinerState, Source, Waiting};
 use crate::control::headroom::Headroom;
 use crate::control::response::Track;
 use crate::control::site::{Actuator, CircuitId, LoadClass, MinerId, OperatingPoint, Site};
@@ -279,7 +279,7 @@ pub(super) fn run(
     let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
     let terms = terms(site, state, cycle);
     let mut changes: Vec<Change> = Vec::new();
-    hold(site, state, inputs, items, now, &mut orders);
+    hold(site, state, inputs, items, &mut orders);
     let mut sums = track::committed(items, &state.tree, count);
     shed(state, items, circuits, cycle, &terms, &mut sums, &mut changes);
     note(items, &changes, Cause::Shed, &mut orders);
@@ -350,14 +350,12 @@ fn terms(site: &Site, state: &State, cycle: Now) -> Terms {
     }
 }
 
-/// Puts to sleep whom somebody works on, where that has not been done yet. Whether it can be told decides the same as for a
-/// correction: it answers, and is not to be left in peace after it said no.
+/// Puts to sleep whom somebody works on, or whom an emergency stop takes, where that has not been done yet and they answer.
 fn hold(
     site: &Site,
     state: &State,
     inputs: &Inputs<'_>,
     items: &mut [Item<'_>],
-    now: Moment,
     orders: &mut Vec<(usize, Target, Cause)>,
 ) {
     let each = site.miners.iter().zip(&state.tracks).zip(items.iter_mut()).enumerate();
@@ -367,7 +365,8 @@ fn hold(
             continue;
         }
         let done = track.setpoint.is_none_or(|setpoint| setpoint == track.lowest(miner));
-        let answers = matches!(inputs.miner(index).contact, Contact::Reachable) && now >= track.retry_at;
+        // One that did not follow another order before is told this one at once: the pause is for what was tried in vain.
+        let answers = matches!(inputs.miner(index).contact, Contact::Reachable);
         if done || track.is_fixed(miner) || !answers {
             continue;
         }
@@ -438,13 +437,27 @@ fn endangered(tree: &Tree, circuits: &[Headroom], sums: &[f64]) -> Vec<bool> {
     above(tree, circuits, sums, |circuit| circuit.safety)
 }
 
+/// Of each circuit, whether an emergency stop or an interlock there or above lets nobody run.
+fn stopped(tree: &Tree, circuits: &[Headroom]) -> Vec<bool> {
+    let own = |circuit: &Headroom| {
+        let mut acting = circuit.limits.iter().filter(|limit| limit.acts);
+        acting.any(|limit| matches!(limit.source, Source::Stop(_) | Source::Interlock(_)))
+    };
+    let own: Vec<bool> = circuits.iter().map(own).collect();
+    below(tree, &own)
+}
+
+/// Of each circuit, whether it is so there or above.
+fn below(tree: &Tree, own: &[bool]) -> Vec<bool> {
+    let here = |circuit: usize| tree.path(circuit).iter().any(|&above| own.get(above) == Some(&true));
+    (0..own.len()).map(here).collect()
+}
+
 /// Of each circuit, whether more is drawn there or above than a limit of it allows.
 fn above(tree: &Tree, circuits: &[Headroom], sums: &[f64], most: impl Fn(&Headroom) -> f64) -> Vec<bool> {
     let over: Vec<bool> =
         circuits.iter().zip(sums).map(|(circuit, sum)| *sum > most(circuit).max(0.0) + 1e-6).collect();
-    (0..over.len())
-        .map(|circuit| tree.path(circuit).iter().any(|&above| over.get(above) == Some(&true)))
-        .collect()
+    below(tree, &over)
 }
 
 /// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may
@@ -732,6 +745,7 @@ fn correct(
         circuits.iter().zip(flying).map(|(circuit, flying)| circuit.raise - flying).collect();
     let over = above(&state.tree, circuits, sums, |circuit| circuit.headroom);
     let danger = endangered(&state.tree, circuits, sums);
+    let stopped = stopped(&state.tree, circuits);
     let each = site.miners.iter().zip(state.tracks.iter_mut()).zip(items.iter_mut()).zip(ordered);
     for ((((miner, track), item), ordered), index) in each.zip(0..) {
         if ordered {
@@ -740,6 +754,12 @@ fn correct(
         let input = inputs.miner(index);
         let over = over.get(miner.circuit.0) == Some(&true);
         let kept = track.hold == Some(Hold::Asleep);
+        // One that does not follow is told to stop at once as well, and not what it was told before once more.
+        let takes = stopped.get(miner.circuit.0) == Some(&true) && track.hold != Some(Hold::HandsOff);
+        if takes && commands::is_above(miner, track, input) {
+            orders.push((index, track.lowest(miner), Cause::Shed));
+            continue;
+        }
         if !kept && commands::is_awake_unasked(miner, track, input, now, &site.settings) {
             let draw =
                 track.draw.max(track.start_draw_of(miner, input)) * item.scale / track.settling.scale();

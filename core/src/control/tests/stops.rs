@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::plant::Plant;
+use super::plant::{Manner, Plant};
 use crate::control::State;
-use crate::control::decision::{BreakerState, Decision, Mode, Source};
+use crate::control::decision::{BreakerState, Decision, MinerState, Mode, Source};
 use crate::control::site::{Breaker, CircuitId, EmergencyStop, MeterId, OpensBreaker, Site};
 use crate::control::snapshot::{HeldMiner, Hold, MeterInput, MeterStatus, Reading, Target};
 use crate::control::stop::StopState;
@@ -92,6 +92,27 @@ fn an_open_contact_puts_its_circuit_to_sleep_at_once_and_until_somebody_releases
     let released = plant.run(240);
     assert_eq!(state_of(&released), Some(StopState::Ready));
     assert!(north(&plant) > 20e3, "draws {}", north(&plant));
+}
+
+#[test]
+fn an_open_contact_waits_for_no_pause_of_one_that_did_not_follow_before() {
+    let (mut plant, contact) = plant();
+    plant.run(60);
+    let there = plant.site.miners.iter().position(|miner| miner.circuit == NORTH).unwrap();
+    plant.miners[there].manner = Manner::Ignores;
+    // There is less, so that everybody is told something, and what is told to this one is told again with longer pauses.
+    plant.other = Box::new(|_| -60e3);
+    let peace = |plant: &Plant| {
+        let track = &plant.state.tracks[there];
+        track.retry_at > plant.now + Duration::from_secs(2) && track.setpoint != Some(Target::Sleep)
+    };
+    let straggles =
+        (0..600).any(|_| plant.cycle().miners[there].state == MinerState::Straggler && peace(&plant));
+    assert!(straggles, "it is left in peace for a while");
+    contact.set(Some(false));
+    let first = plant.cycle();
+    let told = first.commands.iter().find(|command| command.miner.0 == there);
+    assert_eq!(told.map(|command| command.target), Some(Target::Sleep), "in the cycle that reads it");
 }
 
 #[test]
