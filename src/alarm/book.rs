@@ -10,6 +10,9 @@ use super::kind::{Kind, Severity};
 use crate::clock::Moment;
 use crate::maintenance::{LONGEST_TEXT, is_said};
 
+/// What stands behind the words of an alarm whose cause is gone, until it is over.
+const WELL: &str = "; it is well again, and watched for a while";
+
 /// Alarms that can be raised at one time. Many miners of a circuit are one alarm, so that this many are never needed.
 pub const MOST_RAISED: usize = 1_000;
 /// Alarms that are over and still told of.
@@ -214,7 +217,12 @@ impl Book {
                 let over = match phase {
                     Phase::Rising { .. } => true,
                     Phase::Raised { .. } if !settled => false,
-                    Phase::Raised { well_since, .. } => now - *well_since.get_or_insert(now) >= key.0.calm(),
+                    Phase::Raised { alarm, well_since } => {
+                        if well_since.is_none() {
+                            alarm.words = format!("{}{WELL}", alarm.words).into();
+                        }
+                        now - *well_since.get_or_insert(now) >= key.0.calm()
+                    }
                 };
                 over.then(|| key.clone())
             })
@@ -222,6 +230,9 @@ impl Book {
         for key in gone {
             if let Some(Phase::Raised { mut alarm, .. }) = self.open.remove(&key) {
                 alarm.cleared = Some(wall);
+                if let Some(words) = alarm.words.strip_suffix(WELL) {
+                    alarm.words = words.into();
+                }
                 changes.push(Change { what: What::Cleared, alarm: alarm.clone() });
                 self.close(alarm);
             }
@@ -381,8 +392,11 @@ mod tests {
         assert_eq!(look(&mut book, vec![], 20), []);
         assert_eq!(look(&mut book, vec![], 79), []);
         assert_eq!(book.raised().len(), 1);
+        let said = lost()[0].words.clone();
+        assert_eq!(&*book.raised()[0].words, format!("{said}{WELL}"), "nobody is told that it still is so");
         assert_eq!(look(&mut book, vec![], 80), [What::Cleared]);
         let over: Vec<_> = book.cleared().collect();
+        assert_eq!(&*over[0].words, said);
         assert_eq!((over[0].raised, over[0].cleared), (wall(10), Some(wall(80))));
         assert!(book.raised().is_empty());
     }

@@ -24,7 +24,7 @@ use super::truth::{Accountant, Flows, Truth};
 use super::vtn;
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::control::site::Miner;
+use crate::control::site::{MeterId, Miner};
 use crate::endpoint::Endpoint;
 use crate::meter::{Connection, Transport};
 use crate::units::{Hashrate, Watts};
@@ -222,7 +222,12 @@ impl Simulation {
             .enumerate()
             .filter_map(|(position, (connection, meter))| {
                 let bus = buses.get(connection.link.0)?.clone();
-                let dial = Dial::of(scenario, position, scenario.metering(&meter.name));
+                let mut metering = scenario.metering(&meter.name);
+                if config.site.reads_stop(MeterId(position)) {
+                    // A contact is open or closed: the noise of a meter would open it.
+                    metering.noise = Noise::NONE;
+                }
+                let dial = Dial::of(scenario, position, metering);
                 Some(SimMeter::new(position, connection, dial, bus))
             })
             .zip(sources)

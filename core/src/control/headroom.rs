@@ -269,6 +269,34 @@ pub fn emergency(orders: &[OrderCap]) -> bool {
     orders.iter().any(|order| order.active.urgency == Urgency::Emergency)
 }
 
+/// Of each circuit, whether more is drawn there or above than what protects people and wires allows. Nothing that was agreed stands
+/// before that.
+pub(super) fn endangered(tree: &Tree, circuits: &[Headroom], sums: &[f64]) -> Vec<bool> {
+    above(tree, circuits, sums, |circuit| circuit.safety)
+}
+
+/// Of each circuit, whether an emergency stop or an interlock there or above lets nobody run.
+pub(super) fn stopped(tree: &Tree, circuits: &[Headroom]) -> Vec<bool> {
+    let own = |circuit: &Headroom| {
+        let mut acting = circuit.limits.iter().filter(|limit| limit.acts);
+        acting.any(|limit| matches!(limit.source, Source::Stop(_) | Source::Interlock(_)))
+    };
+    let own: Vec<bool> = circuits.iter().map(own).collect();
+    tree.below(&own)
+}
+
+/// Of each circuit, whether more is drawn there or above than a limit of it allows.
+pub(super) fn above(
+    tree: &Tree,
+    circuits: &[Headroom],
+    sums: &[f64],
+    most: impl Fn(&Headroom) -> f64,
+) -> Vec<bool> {
+    let over: Vec<bool> =
+        circuits.iter().zip(sums).map(|(circuit, sum)| *sum > most(circuit).max(0.0) + 1e-6).collect();
+    tree.below(&over)
+}
+
 /// Where what must hold does not hold, or is not known to, the miners sleep. They may draw what they draw asleep.
 fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mut [Headroom]) {
     for (((circuit, slot), asleep), index) in site.circuits.iter().zip(result.iter_mut()).zip(asleep).zip(0..)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::control::allocate::track::{self, Change, Terms, Wakes};
 use crate::control::allocate::{Item, Level, optimum, rebalance};
 use crate::control::commands;
-use crate::control::decision::{Cause, MinerState, Source, Waiting};
-use crate::control::headroom::Headroom;
+use crate::control::decision::{Cause, MinerState, Waiting};
+use crate::control::headroom::{Headroom, above, endangered, stopped};
 use crate::control::response::Track;
 use crate::control::site::{Actuator, CircuitId, LoadClass, MinerId, OperatingPoint, Site};
 use crate::control::snapshot::{Activity, Contact, Hold, Target};
@@ -429,35 +429,6 @@ fn shed(
         cover(items, &state.tree, &urgent, cycle.pausing, terms, changes);
     }
     ask_the_unheard(state, items, circuits, terms, sums, changes);
-}
-
-/// Of each circuit, whether more is drawn there or above than what protects people and wires allows. Nothing that was agreed stands
-/// before that.
-fn endangered(tree: &Tree, circuits: &[Headroom], sums: &[f64]) -> Vec<bool> {
-    above(tree, circuits, sums, |circuit| circuit.safety)
-}
-
-/// Of each circuit, whether an emergency stop or an interlock there or above lets nobody run.
-fn stopped(tree: &Tree, circuits: &[Headroom]) -> Vec<bool> {
-    let own = |circuit: &Headroom| {
-        let mut acting = circuit.limits.iter().filter(|limit| limit.acts);
-        acting.any(|limit| matches!(limit.source, Source::Stop(_) | Source::Interlock(_)))
-    };
-    let own: Vec<bool> = circuits.iter().map(own).collect();
-    below(tree, &own)
-}
-
-/// Of each circuit, whether it is so there or above.
-fn below(tree: &Tree, own: &[bool]) -> Vec<bool> {
-    let here = |circuit: usize| tree.path(circuit).iter().any(|&above| own.get(above) == Some(&true));
-    (0..own.len()).map(here).collect()
-}
-
-/// Of each circuit, whether more is drawn there or above than a limit of it allows.
-fn above(tree: &Tree, circuits: &[Headroom], sums: &[f64], most: impl Fn(&Headroom) -> f64) -> Vec<bool> {
-    let over: Vec<bool> =
-        circuits.iter().zip(sums).map(|(circuit, sum)| *sum > most(circuit).max(0.0) + 1e-6).collect();
-    below(tree, &over)
 }
 
 /// Where those that answer are not enough, those that have not answered are told to go lower, too: what is told to them may

@@ -119,8 +119,8 @@ pub(super) fn look(site: &Site, stops: &mut [Stop], snapshot: &Snapshot, seen: &
 
 /// Of each circuit, whether it or one above it is latched.
 pub(super) fn stopped(tree: &Tree, stops: &[Stop]) -> Vec<bool> {
-    let latched = |above: &usize| stops.get(*above).is_some_and(Stop::latched);
-    (0..stops.len()).map(|circuit| tree.path(circuit).iter().any(latched)).collect()
+    let own: Vec<bool> = stops.iter().map(Stop::latched).collect();
+    tree.below(&own)
 }
 
 /// Has the breakers opened at and below circuits that are stopped, where their stops say so.

@@ -39,6 +39,12 @@ impl Tree {
         Self { paths, children, dedicated, covered }
     }
 
+    /// Of each circuit, whether it is so there or above.
+    pub fn below(&self, own: &[bool]) -> Vec<bool> {
+        let here = |circuit: usize| self.path(circuit).iter().any(|&above| own.get(above) == Some(&true));
+        (0..own.len()).map(here).collect()
+    }
+
     /// A circuit and all above it, the root last. Empty for an unknown id.
     pub fn path(&self, circuit: usize) -> &[usize] {
         self.paths.get(circuit).map_or(&[], Vec::as_slice)

@@ -40,8 +40,17 @@ export function sentence(status, counts = {}) {
 	if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${draw}.`;
 	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
 	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(held(cycle, false))}`;
-	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(fleet, counts)}.`;
-	return capital(held(cycle, true).slice(0, -1) + gives(cycle) + but(fleet, counts)) + ".";
+	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(cycle, counts)}.`;
+	// One of a part of the site binds nothing at the top.
+	const stops = stopsOf(cycle).filter(({ name }) => name !== cycle.binding.circuit || !/emergency/.test(cycle.binding.words));
+	const stopped = stops.map(({ name, emergency_stop: stop }) => `The emergency stop of ${name} ${STOPS[stop].words}: its miners sleep. `).join("");
+	return stopped + capital(held(cycle, true).slice(0, -1) + gives(cycle) + but(cycle, counts)) + ".";
+}
+
+// By how much more is drawn than may be, and of which part of the site where it is not the whole.
+function overBudget({ fleet, circuits }) {
+	const at = circuits.filter((circuit) => circuit.shortfall_watts > fleet.shortfall_watts * 0.9).pop();
+	return `${power(fleet.shortfall_watts)} over ${at && at.parent ? `the budget of ${at.name}` : "budget"}`;
 }
 
 // What each class draws; nothing where there are no servers.
@@ -59,18 +68,19 @@ function gives({ classes, binding }) {
 }
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
-function but(fleet, counts) {
+function but(cycle, counts) {
+	const { fleet } = cycle;
 	if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
 		const silent = silentOf(counts);
 		const why = silent ? `: ${does(silent, "not answer")}` : counts.unanswered ? `: ${does(counts.unanswered, "not answer an order")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : counts.asleep === totalOf(counts) ? ": they draw that asleep" : "";
-		return `, ${power(fleet.shortfall_watts)} over budget${why}`;
+		return `, ${overBudget(cycle)}${why}`;
 	}
 	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
 	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }
 
 // What binds, and what comes of it.
-function held({ fleet, binding, classes }, follows) {
+function held({ fleet, binding, classes, circuits }, follows) {
 	const draw = power(fleet.power_watts);
 	const surplus = fleet.surplus_watts;
 	if (binding.source === "fleet-maximum") {
@@ -83,7 +93,11 @@ function held({ fleet, binding, classes }, follows) {
 	const words = /\b(held|holds?|is|are|does|lost|cannot|has)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
 	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
 	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
-	return `${words}; ${figure}${spare}.`;
+	// A cap is not what the miners may draw where others draw of it, or something of it is kept free.
+	const at = circuits.find(({ name }) => name === binding.circuit);
+	const limit = at?.limits.find(({ source, acts }) => acts && source === binding.source);
+	const less = limit?.cap_watts > 0 && at.budget_watts < limit.cap_watts * 0.98 ? `; of ${power(limit.cap_watts)} ${power(limit.cap_watts - at.budget_watts)} go to others or are kept free` : "";
+	return `${words}; ${figure}${less}${spare}.`;
 }
 
 const ORDER = { critical: 0, warning: 1, notice: 2, good: 3 };
@@ -98,7 +112,7 @@ export function notes(status, counts, works) {
 		const over = isOver(fleet.shortfall_watts, fleet.power_watts);
 		if (over) {
 			const unseen = fleet.shortfall_watts > fleet.power_watts ? "Up to " : "";
-			add("critical", `${unseen}${power(fleet.shortfall_watts)} over budget`, "#circuits");
+			add("critical", `${unseen}${overBudget(cycle)}`, "#circuits");
 		}
 		for (const meter of cycle.meters) {
 			if (meter.up === false) add("critical", `Meter ${meter.name} ${readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
@@ -211,7 +225,7 @@ export function render(status, counts, works) {
 	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
 	set("surplus", powerParts(surplus), known(surplus) ? used : known(cycle.circuits[0]?.power_watts) ? "nothing here follows it" : "without its meter nobody knows");
 	const over = isOver(fleet.shortfall_watts, fleet.power_watts);
-	set("draw", powerParts(fleet.power_watts), over ? `${power(fleet.shortfall_watts)} over budget` : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`, over ? "critical" : null);
+	set("draw", powerParts(fleet.power_watts), over ? overBudget(cycle) : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`, over ? "critical" : null);
 	const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;
 	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
 	const root = cycle.circuits[0];
@@ -222,5 +236,5 @@ export function render(status, counts, works) {
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
 	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
-	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} hash`);
+	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} ${drawn(cycle.classes) ? "run" : "hash"}`);
 }
