@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::Failure;
 use super::moment::{self, utc};
@@ -188,17 +189,34 @@ fn verify(args: &Verify) -> Result<u8, Failure> {
         Entries::Export(heading, _) => Some(heading),
         Entries::Database(..) => None,
     };
-    let summary = heading.and_then(|heading| heading.entries.last());
-    let mut said = None;
+    let mut run = heading.map(|heading| {
+        let text = |name: &str| heading.order.get(name).and_then(Value::as_str).unwrap_or("");
+        export::Run::new(text("order"), Some(text("source")))
+    });
     entries.each(0, u64::MAX, |entry| {
         verifier.read(&entry);
-        if summary == Some(&entry.number) {
-            said = Some(entry.value());
+        if let Some(run) = &mut run {
+            run.read(&entry);
         }
     })?;
     let mut report = verifier.end();
-    if heading.is_some_and(|heading| said.as_ref() != Some(&heading.order)) {
-        report.fault("the first line says something else of the order than its last entry".into());
+    // The first line is not signed: the entries are.
+    if let (Some(said), Some(run)) = (heading, run) {
+        let is = run.heading(said.public_key.clone());
+        if said.order != is.order {
+            report.fault("the first line says something else of the order than its last entry".into());
+        }
+        if said.entries != is.entries {
+            let there = is.entries.len();
+            report.fault(format!(
+                "the first line names other entries of the order than the {there} that are there"
+            ));
+        }
+        if (said.complete, said.ballast_proof) != (is.complete, is.ballast_proof) {
+            report.fault(
+                "the first line has another form, or says something else of whether the order is over".into(),
+            );
+        }
     }
     if args.json {
         super::answer(&super::json(&report)?)?;

@@ -229,6 +229,27 @@ fn warn_of_haste(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
     }
 }
 
+/// A meter whose value is stale before a lost answer is given up is stale with each one that is lost. Once for each link.
+fn warn_of_patience(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
+    for (index, (link, span)) in links.links.iter().zip(&links.spans).enumerate() {
+        let on_link = meters.connections.iter().zip(&meters.meters).filter(|(to, _)| to.link.0 == index);
+        let shortest = on_link.map(|(_, meter)| meter).min_by_key(|meter| meter.stale_after);
+        let Some(meter) = shortest.filter(|meter| link.timeout > meter.stale_after) else { continue };
+        let write = super::quantity::write_time;
+        report.warn(
+            *span,
+            format!(
+                "link `{}` waits {} for an answer, and meter `{}` on it is stale after {}: one lost answer is enough",
+                link.name,
+                write(link.timeout),
+                meter.name,
+                write(meter.stale_after)
+            ),
+            "shorten `timeout`, or make `stale_after` of the meters there longer than it, with room for a few lost answers",
+        );
+    }
+}
+
 /// The names of all meters, for the circuits and limits that refer to them: the devices first.
 pub(super) fn names<'a>(root: &Table<'a>) -> Vec<At<&'a str>> {
     let (combined, devices): (Vec<_>, Vec<_>) =
@@ -300,6 +321,7 @@ pub(super) fn meters<'a>(root: &Table<'a>, links: &mut Links<'a>, own: &BTreeMap
     keep_pace(&result, links);
     warn_of_twins(&result, report);
     warn_of_haste(&result, links, report);
+    warn_of_patience(&result, links, report);
     result
 }
 

@@ -194,7 +194,9 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
         table.finish();
         let origin = all.origin(format!("miner `{}`", name.value), name.span);
         if let (Some(template), Some(address)) = (template(&title, span, &keys, context, report), address) {
-            all.add(name.value.to_owned(), address.value, address.span, &template, origin, report);
+            let Host { host, port } = address.value;
+            let host = Host { host, port: port.or(template.own_port) };
+            all.add(name.value.to_owned(), host, address.span, &template, origin, report);
             all.identify(name.value, who, report);
         }
     }
@@ -348,6 +350,8 @@ struct Template {
     miner: Miner,
     driver: DriverKind,
     port: u16,
+    /// The port where the file says it; else it is the usual one of the driver.
+    own_port: Option<u16>,
     /// Where it stands, when it has no account and its driver needs one.
     bare: Option<Span>,
     credentials: Option<Credentials>,
@@ -449,6 +453,7 @@ fn template(
         },
         driver,
         port: keys.port.unwrap_or(traits.port),
+        own_port: keys.port,
         bare: bare.then_some(span),
         credentials,
         timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
@@ -516,7 +521,11 @@ struct Collector {
     result: Miners,
     names: BTreeMap<String, Span>,
     endpoints: BTreeMap<(String, u16), (usize, Span)>,
+    /// Hosts of miners: which is the first there, where it stands, and whether somebody has written its port.
+    hosts: BTreeMap<String, (usize, Span, bool)>,
     macs: BTreeMap<Mac, Span>,
+    /// Hosts used twice, at different ports: as of the addresses.
+    neighbours: BTreeMap<(Span, Span), (String, usize)>,
     /// Addresses used twice: (place, earlier place) with the first of them and how many there are.
     duplicates: BTreeMap<(Span, Span), (String, usize)>,
     /// Miners without an account that their driver needs: where the first stands, some names, and how many there are.
@@ -547,7 +556,11 @@ impl Collector {
             return;
         }
         let width = count.to_string().len().max(3);
-        let hosts = list.iter().flat_map(|at| at.value.hosts().map(|host| (host, at.span)));
+        let hosts = list.iter().flat_map(|at| {
+            // One port for a whole range says nothing of any address in it.
+            let own = template.own_port.filter(|_| at.value.count() == 1);
+            at.value.hosts().map(move |host| (Host { port: host.port.or(own), ..host }, at.span))
+        });
         for (index, (host, span)) in hosts.enumerate() {
             self.add(format!("{}-{:0width$}", name.value, index + 1), host, span, template, origin, report);
         }
@@ -562,6 +575,7 @@ impl Collector {
         origin: usize,
         report: &Report<'_>,
     ) {
+        let port_is_told = host.port.is_some();
         let endpoint = Endpoint { port: host.port.unwrap_or(template.port), host: host.host };
         let index = self.result.miners.len();
         if let Some(place) = template.bare {
@@ -600,6 +614,7 @@ impl Collector {
                     .1 += 1;
             }
             None => {
+                self.look_around(&name, &key.0, (index, span, port_is_told), template.driver);
                 self.endpoints.insert(key, (index, span));
             }
         }
@@ -621,6 +636,29 @@ impl Collector {
         self.result.tenants.push(template.tenant.clone());
         self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);
+    }
+
+    /// Notes a host that has another miner at another port. Where both ports are written, somebody knows what they do: behind
+    /// one address that forwards them, or in a simulation, each is a miner of its own.
+    fn look_around(&mut self, name: &str, host: &str, new: (usize, Span, bool), driver: DriverKind) {
+        let (_, span, told) = new;
+        let Some((first, first_span, first_told)) = self.hosts.get(host).copied() else {
+            self.hosts.insert(host.to_owned(), new);
+            return;
+        };
+        if told && first_told {
+            return;
+        }
+        if let Some(other) = self.result.connections.get(first) {
+            let words = || {
+                let (driver, other_driver) = (driver.name(), other.driver.name());
+                (format!("`{name}` ({driver}) and `{}` ({other_driver}) are both at {host}", other.name), 0)
+            };
+            self.neighbours.entry((span, first_span)).or_insert_with(words).1 += 1;
+        }
+        if !told {
+            self.hosts.insert(host.to_owned(), new);
+        }
     }
 
     /// Notes who the miner that was added last is.
@@ -665,13 +703,24 @@ impl Collector {
     }
 
     fn report_duplicates(&self, report: &Report<'_>) {
-        for ((span, first), (message, count)) in &self.duplicates {
+        let words = |first: Span, message: &str, count: usize| {
             let more =
-                if *count > 1 { format!(", and {} more pairs like them", count - 1) } else { String::new() };
+                if count > 1 { format!(", and {} more pairs like them", count - 1) } else { String::new() };
+            format!("{message}{more}; the other address is in line {}", report.line(first))
+        };
+        for ((span, first), (message, count)) in &self.duplicates {
             report.error(
                 *span,
-                format!("{message}{more}; the other address is in line {}", report.line(*first)),
+                words(*first, message, *count),
                 "one miner would be commanded twice; each address belongs to one miner",
+            );
+        }
+        for ((span, first), (message, count)) in &self.neighbours {
+            report.warn(
+                *span,
+                words(*first, message, *count),
+                "check the ends of the ranges: one device would be two miners; where one address forwards its ports to \
+                 several, write the port of each: \"10.0.0.1:4029\"",
             );
         }
     }

@@ -183,7 +183,7 @@ pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
         return Err(QuantityError::NoNumber { what: kind.what, example: example() });
     }
     if unit.starts_with(',') || number.contains(',') {
-        return Err(QuantityError::Comma { example: format!("\"2.5 {}\"", kind.usual) });
+        return Err(QuantityError::Comma { example: with_a_point(number, unit, kind) });
     }
     if unit.is_empty() {
         return Err(QuantityError::NoUnit { example: format!("\"{number} {}\"", kind.usual) });
@@ -223,6 +223,19 @@ fn number_length(text: &str) -> usize {
         }
     }
     end
+}
+
+/// The same quantity with a decimal point, in its own unit. Where the comma may part thousands, another number.
+fn with_a_point(number: &str, unit: &str, kind: &Kind) -> String {
+    let unit = unit.trim_start_matches(',').trim();
+    let unit = kind.units.iter().find(|(name, ..)| *name == unit).map_or(kind.usual, |(name, ..)| *name);
+    let number = match number.split_once(',') {
+        Some((whole, part)) if part.len() != 3 && !whole.contains('.') && !part.contains(['.', ',']) => {
+            format!("{whole}.{part}")
+        }
+        _ => String::from("2.5"),
+    };
+    format!("\"{number} {unit}\"")
 }
 
 fn example_number(kind: &Kind) -> &'static str {
@@ -347,7 +360,12 @@ mod tests {
             assert!(parse(text, &POWER).is_err(), "{text}");
         }
         assert_eq!(parse("1e999 W", &POWER), Err(QuantityError::TooLarge));
-        assert!(matches!(parse("2,5 MW", &POWER), Err(QuantityError::Comma { .. })));
+        for (text, instead) in
+            [("2,5 kW", "2.5 kW"), ("0,75MW", "0.75 MW"), ("1,000 kW", "2.5 kW"), ("7,5", "7.5 W")]
+        {
+            let error = power(text).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("a decimal point, like \"{instead}\"")), "{error}");
+        }
         assert!(parse_time("-5s").is_err());
         assert_eq!(parse_time("1e300 s"), Err(QuantityError::TooLarge));
     }

@@ -174,6 +174,12 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Whether a whole number is written as people count, and not in hexadecimal.
+    pub(super) fn in_decimal(&self, key: &str) -> bool {
+        let integer = self.entries.get(key).and_then(|value| value.get_ref().as_integer());
+        integer.is_some_and(|integer| integer.radix() == 10)
+    }
+
     /// A key of an earlier version, which sets nothing any more: it is left unread and said so.
     pub(super) fn retired(&self, key: &'static str, why: &str) {
         if self.ask(key, Taken::Anything).is_some() {

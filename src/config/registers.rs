@@ -131,6 +131,34 @@ fn factors(table: &Table<'_>) -> Vec<Factor> {
     factors
 }
 
+/// A wire address that is a number of the table in front of it in manuals: read as it stands, it is another value, and often one
+/// that the device has. In hexadecimal nobody writes numbers of manuals.
+pub(super) fn warn_of_manuals(table: &Table<'_>, function: Function, address: At<u32>) {
+    let first = match function {
+        Function::Coil | Function::Discrete => 10_001,
+        Function::Input => 30_001,
+        Function::Holding => 40_001,
+    };
+    let in_manuals = first..first + 9_999;
+    if !in_manuals.contains(&address.value) || !table.in_decimal("address") {
+        return;
+    }
+    table.report().warn(
+        address.span,
+        format!(
+            "address {} looks like a number of a manual that counts from {first}: on the wire that one is {}",
+            address.value,
+            address.value - first
+        ),
+        format!(
+            "write address = {}; if {} is what stands on the wire, write it as {:#06X}",
+            address.value - first,
+            address.value,
+            address.value
+        ),
+    );
+}
+
 fn register(table: Table<'_>) -> Option<Register> {
     let report = table.report();
     let function = table.choice("function", &Function::NAMES);
@@ -146,6 +174,9 @@ fn register(table: Table<'_>) -> Option<Register> {
         "write the wire address, counted from zero; hexadecimal like 0x34 is fine. Manuals that count from 1, or \
          from 30001 or 40001, mean one less, or 30001 or 40001 less",
     );
+    if let (Some(function), Some(address)) = (function, address) {
+        warn_of_manuals(&table, function.value, address);
+    }
     let format = table.choice("format", &Format::NAMES);
     let bits = function.is_some_and(|at| at.value.is_bits());
     let format = match format {

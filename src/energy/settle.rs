@@ -85,10 +85,22 @@ impl Event {
         self.from.as_unix_millis() < start.saturating_add(QUARTER_MS) && self.until.as_unix_millis() > start
     }
 
+    /// From when in a quarter it held, and up to when: not before, where it did not.
+    fn part(&self, start: i64) -> (Wall, Wall) {
+        let end = Wall::unix_millis(start.saturating_add(QUARTER_MS));
+        (self.from.max(Wall::unix_millis(start)), self.until.min(end))
+    }
+
     /// For how much of a quarter it held.
     fn within(&self, start: i64) -> Duration {
-        let end = Wall::unix_millis(start.saturating_add(QUARTER_MS));
-        self.until.min(end).since(self.from.max(Wall::unix_millis(start)))
+        let (from, until) = self.part(start);
+        until.since(from)
+    }
+
+    /// Whether both held at one time of a quarter.
+    fn meets(&self, other: &Self, start: i64) -> bool {
+        let ((from, until), (its_from, its_until)) = (self.part(start), other.part(start));
+        from.max(its_from) < until.min(its_until)
     }
 }
 
@@ -317,7 +329,7 @@ fn one(
                 && other.circuit == event.circuit
                 && other.scope == event.scope
                 && other.cap < event.cap
-                && other.touches(start)
+                && other.meets(event, start)
         })?;
         Some(format!("the order {} of {} asked for more", other.id, other.source))
     };

@@ -96,6 +96,38 @@ fn what_is_excused_says_why_and_counts_in_no_total() {
     assert!(settled.quarters[0].excused.as_ref().unwrap().contains("did not run"));
 }
 
+/// Three orders of one source in one quarter, one after another: the tightest excuses none that came when it was over.
+#[test]
+fn an_order_that_was_over_before_excuses_no_later_one_of_the_same_quarter() {
+    let brief = |number, id: &str, from, until, cap| {
+        let mut order = event(from, until);
+        let held = order.until.since(order.from);
+        (order.number, order.id, order.cap) = (number, id.into(), Watts::kilowatts(cap));
+        order.measured = (held, Watts::kilowatts(100.0).over(held));
+        order
+    };
+    let night = brief(1, "night", "2026-07-01T11:00:10Z", "2026-07-01T11:00:46Z", 0.0);
+    let next = brief(2, "ev17", "2026-07-01T11:00:58Z", "2026-07-01T11:01:28Z", 100.0);
+    let last = brief(3, "ev18", "2026-07-01T11:01:31Z", "2026-07-01T11:01:43Z", 90.0);
+    let series = series("2026-07-01T11:00:00Z", [200e3]);
+    let excused = |all: &[Event], order: &Event| {
+        let settled = settle(order, Baseline::MeterBefore, &series, all, &[], &TimeZone::UTC, |_, _| true);
+        assert_eq!(settled.asked.is_some(), settled.quarters[0].excused.is_none(), "{settled:?}");
+        settled.quarters[0].excused.clone()
+    };
+    let all = [night, next, last];
+    for order in &all {
+        assert_eq!(excused(&all, order), None, "{}", order.id);
+    }
+    // One that ends where the next begins leaves it alone; a second longer, and both held.
+    let [mut night, next, _] = all;
+    night.until = next.from;
+    assert_eq!(excused(&[night.clone(), next.clone()], &next), None);
+    night.until = next.from.later(Duration::from_secs(1));
+    let why = excused(&[night, next.clone()], &next);
+    assert_eq!(why.as_deref(), Some("the order night of utility asked for more"));
+}
+
 #[test]
 fn an_order_of_minutes_is_settled_by_what_was_measured_while_it_held() {
     // Asked for 90 s; the clock was in doubt, so that it held from 5 min before them on. 75 kW flowed, and 200 in the rest of the

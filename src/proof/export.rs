@@ -45,53 +45,79 @@ pub fn find(
     source: Option<&str>,
     public_key: String,
 ) -> Result<Part, ExportError> {
-    let mut sources: Vec<String> = Vec::new();
-    // Of the latest run: its entries, what the last of them says, and the latest signature before it.
-    let (mut run, mut last, mut from) = (Vec::new(), Value::Null, 0_u64);
-    let (mut signed, mut head) = (0_u64, 0_u64);
-    let mut behind: Option<u64> = None;
-    entries.each(0, u64::MAX, |entry| {
-        head = entry.number;
+    let mut run = Run::new(order, source);
+    entries.each(0, u64::MAX, |entry| run.read(&entry))?;
+    if run.sources.len() > 1 {
+        return Err(ExportError::Several { order: order.to_owned(), sources: run.sources.join(", ") });
+    }
+    if run.entries.is_empty() {
+        return Err(ExportError::NoOrder(order.to_owned()));
+    }
+    Ok(Part { from: run.from, to: run.behind.unwrap_or(run.head), heading: run.heading(public_key) })
+}
+
+/// The latest run of an order, as entries are read one by one.
+#[derive(Debug)]
+pub struct Run<'o> {
+    order: &'o str,
+    source: Option<&'o str>,
+    sources: Vec<String>,
+    /// Of the latest run: its entries, what the last of them says, and the latest signature before it.
+    entries: Vec<u64>,
+    last: Value,
+    from: u64,
+    signed: u64,
+    head: u64,
+    behind: Option<u64>,
+}
+
+impl<'o> Run<'o> {
+    /// Of an order, and of one source where it is told.
+    pub fn new(order: &'o str, source: Option<&'o str>) -> Self {
+        let (sources, entries) = (Vec::new(), Vec::new());
+        Self { order, source, sources, entries, last: Value::Null, from: 0, signed: 0, head: 0, behind: None }
+    }
+
+    /// Reads the next entry.
+    pub fn read(&mut self, entry: &Entry) {
+        self.head = entry.number;
         match entry.kind.as_str() {
             "checkpoint" => {
-                signed = entry.number;
-                behind.get_or_insert(entry.number);
+                self.signed = entry.number;
+                self.behind.get_or_insert(entry.number);
             }
-            "begin" => signed = entry.number,
+            "begin" => self.signed = entry.number,
             "order" => {
                 let body = entry.value();
                 let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
-                if text("order") != order || source.is_some_and(|source| source != text("source")) {
+                if text("order") != self.order || self.source.is_some_and(|source| source != text("source")) {
                     return;
                 }
-                if !sources.iter().any(|known| known == text("source")) && sources.len() < 16 {
-                    sources.push(text("source").to_owned());
+                if !self.sources.iter().any(|known| known == text("source")) && self.sources.len() < 16 {
+                    self.sources.push(text("source").to_owned());
                 }
-                if run.is_empty() || over(&last) {
-                    run.clear();
-                    from = signed;
+                if self.entries.is_empty() || over(&self.last) {
+                    self.entries.clear();
+                    self.from = self.signed;
                 }
-                run.push(entry.number);
-                last = body;
-                behind = None;
+                self.entries.push(entry.number);
+                self.last = body;
+                self.behind = None;
             }
             _ => {}
         }
-    })?;
-    if sources.len() > 1 {
-        return Err(ExportError::Several { order: order.to_owned(), sources: sources.join(", ") });
     }
-    if run.is_empty() {
-        return Err(ExportError::NoOrder(order.to_owned()));
+
+    /// The first line of a file with these entries.
+    pub fn heading(self, public_key: String) -> Heading {
+        Heading {
+            ballast_proof: 1,
+            public_key,
+            complete: self.behind.is_some() && over(&self.last),
+            order: self.last,
+            entries: self.entries,
+        }
     }
-    let heading = Heading {
-        ballast_proof: 1,
-        public_key,
-        complete: behind.is_some() && over(&last),
-        order: last,
-        entries: run,
-    };
-    Ok(Part { from, to: behind.unwrap_or(head), heading })
 }
 
 /// Whether nothing more comes of an order that the chain says this of last.

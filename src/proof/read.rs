@@ -49,6 +49,7 @@ pub enum ReadError {
 
 /// The first line of an exported file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Heading {
     /// The version of the form: 1.
     pub ballast_proof: u64,

@@ -194,10 +194,28 @@ async fn an_order_is_proven_to_a_stranger() {
         }
         all.join("\n") + "\n"
     };
+    // The first line, which is not signed: what it says, which entries it names, and whether that is all.
+    let heading: Value = serde_json::from_str(lines[0]).unwrap();
+    let first_line = |change: &dyn Fn(&mut Value)| {
+        let mut heading = heading.clone();
+        change(&mut heading);
+        with(0, Some(heading.to_string()))
+    };
+    assert!(heading["order"]["energy_j"].is_number() && heading["complete"] == true, "{heading:#}");
+    let summaries = [
+        first_line(&|heading| heading["order"]["energy_j"] = json!(1.003)),
+        first_line(&|heading| drop(heading["order"].as_object_mut().unwrap().remove("energy_j"))),
+        first_line(&|heading| drop(heading["entries"].as_array_mut().unwrap().remove(1))),
+        first_line(&|heading| heading["entries"].as_array_mut().unwrap().push(json!(99_999))),
+        first_line(&|heading| heading["complete"] = json!(false)),
+        first_line(&|heading| heading["ballast_proof"] = json!(2)),
+    ];
     let mut forged: Vec<String> = (1..lines.len()).map(|number| with(number, None)).collect();
     for (number, line) in lines.iter().enumerate().skip(1) {
         forged.push(with(number, Some(line.replacen("\"at\":1", "\"at\":2", 1))));
     }
+    // More than an entry or the first line has, which no hash would cover.
+    forged.extend([0, 1].map(|number| with(number, Some(lines[number].replacen('{', "{\"paid\":1,", 1)))));
     let changed = folder.0.join("changed.jsonl");
     let refused = |text: &String| {
         fs::write(&changed, text).unwrap();
@@ -206,6 +224,11 @@ async fn an_order_is_proven_to_a_stranger() {
         !found.status.success() || words(&found).contains("are not signed")
     };
     assert!(forged.iter().all(refused));
+    for text in &summaries {
+        fs::write(&changed, text).unwrap();
+        let found = ballast(&["ledger", "verify", "--database", changed.to_str().unwrap()]);
+        assert!(words(&found).contains("FAULT: the first line"), "{}", words(&found));
+    }
 
     let Some(python) = foreign_tools() else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/verify.py");
@@ -219,6 +242,24 @@ async fn an_order_is_proven_to_a_stranger() {
     for text in &forged {
         fs::write(&changed, text).unwrap();
         assert!(!stranger(&changed).0, "{text}");
+    }
+    for text in &summaries {
+        fs::write(&changed, text).unwrap();
+        let (holds, said) = stranger(&changed);
+        assert!(!holds && said.starts_with("the first line is not what the signed entries say"), "{said}");
+    }
+    // What cannot be read is told in a sentence, and not by what failed within the script.
+    let cut = text.trim_end().strip_suffix('}').unwrap();
+    let twice = lines[0].replacen("\"entries\"", "\"entries\":[],\"entries\"", 1);
+    for text in ["", "\n", "[]", "{}", lines[0], cut, &with(1, Some("\u{1}".into())), &with(0, Some(twice))] {
+        fs::write(&changed, text).unwrap();
+        let (holds, said) = stranger(&changed);
+        assert!(!holds && said.contains("cannot be read") && said.lines().count() == 1, "{said}");
+    }
+    fs::write(&changed, [b'{', 0xFF, b'\n']).unwrap();
+    for missing in [&changed, &folder.0.join("nothing.jsonl")] {
+        let (holds, said) = stranger(missing);
+        assert!(!holds && said.starts_with("it cannot be read") && said.lines().count() == 1, "{said}");
     }
     // Another key than the daemon's.
     let other = Folder::new();

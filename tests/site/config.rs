@@ -35,7 +35,7 @@ fn parse(text: &str) -> Result<Config, ConfigErrors> {
     config::parse(text, Path::new("site.toml"), &options)
 }
 
-fn good(text: &str) -> Config {
+pub(crate) fn good(text: &str) -> Config {
     parse(text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -47,7 +47,7 @@ fn wrong(text: &str) -> String {
 }
 
 /// A small site that is right, with a place to put more.
-fn site(more: &str) -> String {
+pub(crate) fn site(more: &str) -> String {
     format!(
         r#"
 [site]

@@ -7,6 +7,7 @@ mod config;
 mod config_guide;
 mod config_law;
 mod config_schema;
+mod config_warnings;
 mod demo_guide;
 mod heartbeat;
 mod installed;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{Context, amount};
 use crate::config::diagnostic::At;
+use crate::config::quantity::write_time;
 use crate::config::reader::Table;
+use crate::config::registers;
 use crate::control::signal::contacts::{Contact, Group, MOST_CONTACTS, Reading};
 use crate::control::signal::{Ask, SourceSettings};
 use crate::meter::profile::{Function, Profile};
@@ -46,6 +48,15 @@ pub(super) fn read(
             table.key_span("lost_after"),
             "the source would be lost before its contacts can count",
             "make `lost_after` longer than `period` and `debounce` together, with room for a few lost readings",
+        );
+    }
+    if let Some(timeout) = link.and_then(|link| context.links.links.get(link)).map(|link| link.timeout)
+        && timeout > settings.lost_after
+    {
+        report.warn(
+            table.key_span("lost_after"),
+            format!("the link waits {} for an answer: one lost answer loses the source", write_time(timeout)),
+            "shorten the `timeout` of the link, or make `lost_after` longer than it, with room for a few lost answers",
         );
     }
     let word = table.choice("stages", &READINGS).map_or(Word::First, |at| at.value);
@@ -117,6 +128,9 @@ fn contact(inner: &Table<'_>, at: usize, numbers: bool) -> Option<(Contact, (Fun
         "write the wire address of the input, counted from zero; manuals that count from 1 or 10001 mean one less, or \
          10001 less",
     );
+    if let Some(address) = address {
+        registers::warn_of_manuals(inner, function, address);
+    }
     let when_closed =
         inner.choice("speaks_when", &[("closed", true), ("open", false)]).is_none_or(|at| at.value);
     let name = inner.text("name").map_or_else(|| format!("contact {}", at + 1), |at| at.value.to_owned());
