@@ -60,13 +60,13 @@ pub(super) struct Asset {
 }
 
 impl Asset {
-    /// A file. Lines of a script that are nothing but a comment stay at home: they are for whoever changes it.
+    /// A file. Lines of a script that are nothing but a comment, and its indentation, stay at home: they are for whoever changes it.
     fn new(name: &'static str, kind: &'static str, source: &'static [u8]) -> Self {
-        let comment = |line: &&[u8]| line.trim_ascii_start().starts_with(b"//");
         let bytes = if kind.starts_with("text/javascript") {
             source
                 .split_inclusive(|byte| *byte == b'\n')
-                .filter(|line| !comment(line))
+                .map(<[u8]>::trim_ascii_start)
+                .filter(|line| !line.starts_with(b"//"))
                 .flatten()
                 .copied()
                 .collect()
@@ -138,6 +138,11 @@ mod tests {
         assert_eq!(there, served);
         let size: usize = FILES.iter().map(|file| file.bytes.len()).sum();
         assert!(size <= MOST, "{size} bytes");
+        // Indentation is not sent: a text over several lines would lose it.
+        for file in FILES.iter().filter(|file| file.name.ends_with(".js")) {
+            let whole = |line: &[u8]| line.iter().filter(|byte| **byte == b'`').count().is_multiple_of(2);
+            assert!(file.bytes.split(|byte| *byte == b'\n').all(whole), "{}", file.name);
+        }
     }
 
     static TEST: LazyLock<Vec<Asset>> =
@@ -147,7 +152,7 @@ mod tests {
     fn comments_of_a_script_are_not_sent_and_nothing_else_is_lost() {
         let source = b"// What it does.\nconst at = 'http://x'; // why\n\t// Why.\n\tif (at) go();\n";
         let served = Asset::new("a.js", "text/javascript; charset=utf-8", source);
-        assert_eq!(served.bytes, "const at = 'http://x'; // why\n\tif (at) go();\n");
+        assert_eq!(served.bytes, "const at = 'http://x'; // why\nif (at) go();\n");
         assert_eq!(Asset::new("a.css", "text/css; charset=utf-8", b"// x\n").bytes, "// x\n");
     }
 

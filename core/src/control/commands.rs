@@ -106,10 +106,14 @@ pub fn is_lost(miner: &Miner, track: &Track, input: &MinerInput, now: Moment, se
     now > late && evidence(miner, input, late, now).is_some()
 }
 
-/// Whether it answers and was told something other than to go to its lowest.
+/// Whether it can be told to go to its lowest and was told more than that.
 pub fn is_above(miner: &Miner, track: &Track, input: &MinerInput) -> bool {
-    let told = track.setpoint.filter(|_| !track.is_fixed(miner));
-    matches!(input.contact, Contact::Reachable) && told.is_some_and(|told| told != track.lowest(miner))
+    let more = match (track.setpoint, track.lowest(miner)) {
+        (Some(Target::Power(told)), Target::Power(lowest)) => told > lowest,
+        (Some(Target::Power(_)), Target::Sleep) => true,
+        (Some(Target::Sleep) | None, _) => false,
+    };
+    more && !track.is_fixed(miner) && matches!(input.contact, Contact::Reachable)
 }
 
 /// What a miner needs beside the allocation, if anything: whether a budget is exceeded that it counts for, and the lowest that it may be

@@ -32,6 +32,11 @@ pub struct Headroom {
     pub outlook: Outlook,
     /// What meters that see miners alone, here or below, show of them beyond what they say.
     pub unsaid: f64,
+    /// What is left out of that because it is counted for servers that swing. Something else may draw it: no limit but that of following
+    /// the surplus leaves it out.
+    pub masked: f64,
+    /// How much of that the outlook lacks.
+    pub hidden: f64,
     /// What its miners that do not answer may come to draw without having been told to. It counts against every limit but that
     /// of following the surplus by what flows in, where the circuit's own meter is fresh: there a rise is seen like that of any other load.
     pub unseen: f64,
@@ -109,7 +114,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
         .zip(outlooks)
         .zip(memories)
         .enumerate()
-        .map(|(index, ((circuit, (outlook, unsaid)), memory))| {
+        .map(|(index, ((circuit, Seen { outlook, unsaid, masked, hidden }), memory))| {
             let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
             let drawn = terms.drawn.get(index).copied().unwrap_or(0.0).max(nameplate * LEAST_DRAWN);
             let metered = meters.of(site, circuit).filter(|_| !circuit.dedicated);
@@ -128,6 +133,8 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 power: fresh.and_then(|(_, seen)| seen.input.power).map(|reading| reading.value),
                 outlook,
                 unsaid,
+                masked,
+                hidden,
                 unseen: terms.unseen.get(index).copied().unwrap_or(0.0),
                 reserve,
                 reserve_at_top,
@@ -158,45 +165,58 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
 
 /// Load other than miners is known from the leaves up: a circuit without a meter adds up what it feeds, and what a
 /// dedicated meter shows beyond its miners belongs to it and to every circuit above; it stands beside each.
-fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -> Vec<(Outlook, f64)> {
+fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -> Vec<Seen> {
     let site = terms.site;
-    let mut outlooks = vec![(Outlook::default(), 0.0); site.circuits.len()];
+    let mut outlooks = vec![Seen::default(); site.circuits.len()];
     for (index, (circuit, memory)) in site.circuits.iter().zip(memories).enumerate().rev() {
         let children = terms.tree.children(index);
-        let below: Vec<(Outlook, f64)> =
-            children.iter().filter_map(|&child| outlooks.get(child)).copied().collect();
-        let more: f64 = below.iter().map(|(_, unsaid)| unsaid).sum();
+        let below: Vec<Seen> = children.iter().filter_map(|&child| outlooks.get(child)).copied().collect();
+        let more: f64 = below.iter().map(|seen| seen.unsaid).sum();
+        let masked: f64 = below.iter().map(|seen| seen.masked).sum();
         let known = memory.balance.outlook().filter(|_| meters.of(site, circuit).is_some());
         let own = circuit.other_load.get();
-        let outlook = match known {
+        let at = |level: f64| Outlook { level, ..Outlook::default() };
+        let seen = match known {
             Some(known) if circuit.dedicated => {
                 // A server that swings says a mean, and late. Up to what is counted for its swing the meter shows nothing new.
                 let counted = terms.swing.get(index).copied().unwrap_or(0.0);
-                let excess = (memory.unexplained(&known) - counted).max(more);
-                (Outlook { level: excess, ..Outlook::default() }, excess)
+                let unexplained = memory.unexplained(&known);
+                let excess = (unexplained - counted).max(more);
+                let masked = (unexplained.max(more + masked) - excess).max(0.0);
+                Seen { outlook: at(excess), unsaid: excess, masked, hidden: masked }
             }
             Some(known) => {
                 // The children's excess is in their meters, and so was taken for miners here.
-                let covered = if memory.miners_metered { more } else { 0.0 };
-                (Outlook { level: known.level + covered, ..known }, more)
+                let covered = |value: f64| if memory.miners_metered { value } else { 0.0 };
+                let outlook = Outlook { level: known.level + covered(more), ..known };
+                Seen { outlook, unsaid: more, masked, hidden: covered(masked) }
             }
-            None if circuit.dedicated => (Outlook { level: more, ..Outlook::default() }, more),
+            None if circuit.dedicated => Seen { outlook: at(more), unsaid: more, masked, hidden: masked },
             None => {
-                let below = below.into_iter().fold(Outlook::default(), |sum, (child, _)| Outlook {
-                    level: sum.level + child.level,
-                    below: sum.below + child.below,
-                    above: sum.above + child.above,
-                    ahead: sum.ahead + child.ahead,
+                let below = below.into_iter().fold(Outlook::default(), |sum, Seen { outlook, .. }| Outlook {
+                    level: sum.level + outlook.level,
+                    below: sum.below + outlook.below,
+                    above: sum.above + outlook.above,
+                    ahead: sum.ahead + outlook.ahead,
                 });
                 let level = own + if circuit.meter.is_some() { below.level.max(0.0) } else { below.level };
-                (Outlook { level, ..below }, more)
+                Seen { outlook: Outlook { level, ..below }, unsaid: more, masked, hidden: masked }
             }
         };
         if let Some(slot) = outlooks.get_mut(index) {
-            *slot = outlook;
+            *slot = seen;
         }
     }
     outlooks
+}
+
+/// What is drawn beside the miners of a circuit, in watts, as the fields of [`Headroom`] of the same names say it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    outlook: Outlook,
+    unsaid: f64,
+    masked: f64,
+    hidden: f64,
 }
 
 /// A value on its way from what was last known to the fail-safe, never above either while it is lost.
@@ -345,11 +365,13 @@ impl Headroom {
                 // Following the surplus, nothing is shed twice while it is in doubt whether the meter shows the first
                 // shed already. Any other limit is kept by the most likely: too much shed is better than one exceeded.
                 let doubt = if setter.patient { self.outlook.below } else { 0.0 };
-                let firm = room - (self.outlook.level - doubt);
+                let hidden = if setter.patient { 0.0 } else { self.hidden };
+                let (raise, firm) = (raise - hidden, room - (self.outlook.level - doubt) - hidden);
                 (firm - self.outlook.ahead - self.reserve, raise, firm)
             }
             Scope::Miners => {
-                let room = cap - margin - self.unsaid;
+                let masked = if setter.patient { 0.0 } else { self.masked };
+                let room = cap - margin - self.unsaid - masked;
                 (room, room, room)
             }
         };

@@ -10,7 +10,7 @@ use crate::control::decision::{Cause, MinerState, Waiting};
 use crate::control::headroom::{Headroom, above, endangered, stopped};
 use crate::control::response::Track;
 use crate::control::site::{Actuator, CircuitId, LoadClass, MinerId, OperatingPoint, Site};
-use crate::control::snapshot::{Activity, Contact, Hold, Target};
+use crate::control::snapshot::{Activity, Hold, Target};
 use crate::control::state::State;
 use crate::control::step::Inputs;
 use crate::control::tree::Tree;
@@ -279,6 +279,10 @@ pub(super) fn run(
     let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
     let terms = terms(site, state, cycle);
     let mut changes: Vec<Change> = Vec::new();
+    let stopped = stopped(&state.tree, circuits);
+    for item in items.iter_mut().filter(|item| stopped.get(item.circuit) == Some(&true)) {
+        (item.raisable, item.wakeable) = (false, false);
+    }
     hold(site, state, inputs, items, &mut orders);
     let mut sums = track::committed(items, &state.tree, count);
     shed(state, items, circuits, cycle, &terms, &mut sums, &mut changes);
@@ -327,7 +331,7 @@ pub(super) fn run(
         }
     }
     note(items, &changes, Cause::Raise, &mut orders);
-    correct(site, state, inputs, items, circuits, &flying, &sums, cycle, &mut orders);
+    correct(site, state, inputs, items, circuits, &stopped, &flying, &sums, cycle, &mut orders);
     let sums = track::committed(items, &state.tree, count);
     let left = left(items, &state.tree, circuits);
     let nameplate = state.nameplates.first().copied().unwrap_or(0.0);
@@ -364,10 +368,8 @@ fn hold(
         if !item.held {
             continue;
         }
-        let done = track.setpoint.is_none_or(|setpoint| setpoint == track.lowest(miner));
         // One that did not follow another order before is told this one at once: the pause is for what was tried in vain.
-        let answers = matches!(inputs.miner(index).contact, Contact::Reachable);
-        if done || track.is_fixed(miner) || !answers {
+        if !commands::is_above(miner, track, inputs.miner(index)) {
             continue;
         }
         // Nothing that was agreed stands before whoever works on it, or an emergency stop.
@@ -700,6 +702,7 @@ fn correct(
     inputs: &Inputs<'_>,
     items: &mut [Item<'_>],
     circuits: &[Headroom],
+    stopped: &[bool],
     flying: &[f64],
     sums: &[f64],
     cycle: Now,
@@ -716,7 +719,6 @@ fn correct(
         circuits.iter().zip(flying).map(|(circuit, flying)| circuit.raise - flying).collect();
     let over = above(&state.tree, circuits, sums, |circuit| circuit.headroom);
     let danger = endangered(&state.tree, circuits, sums);
-    let stopped = stopped(&state.tree, circuits);
     let each = site.miners.iter().zip(state.tracks.iter_mut()).zip(items.iter_mut()).zip(ordered);
     for ((((miner, track), item), ordered), index) in each.zip(0..) {
         if ordered {

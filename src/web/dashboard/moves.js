@@ -79,8 +79,7 @@ function preview(answer) {
 	const met = data.met_after_seconds;
 	const kinds = { lowered: "lowered", put_to_sleep: "put to sleep", raised: "raised", woken: "woken" };
 	const parts = [
-		...(data.cap_watts === null ? [] : [data.short_watts >= 1 && moves.put_to_sleep === moves.total && moves.total && !data.skipped?.length ? line("notice", `All sleep then; asleep they draw ${power(data.short_watts)} more than the cap.`)
-			: data.short_watts >= 1 ? line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
+		...(data.cap_watts === null ? [] : [data.short_watts >= 1 ? moves.total && moves.put_to_sleep === moves.total && !data.skipped?.length ? line("notice", `Asleep they draw ${power(data.short_watts)}.`) : line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
 			: known(met) ? line("good", met < 0.5 ? "It is met already." : `It is met after about ${span(met)}.`) : line("warning", "When it is met is not known.")]),
 		...(data.margin_seconds > 0 ? [line("warning", `It may hold up to ${Math.ceil(data.margin_seconds / 60)} min longer than it says, because ${data.margin_reason}.`)] : []),
 		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`),

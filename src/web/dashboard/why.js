@@ -22,6 +22,7 @@ export const STOPS = {
 	ready: { level: "good", words: "is ready" }, unread: { level: "critical", words: "has not been read yet" }, open: { level: "critical", words: "is open", stops: true },
 	unknown: { level: "critical", words: "cannot be read", stops: true }, latched: { level: "critical", words: "waits to be released", stops: true },
 };
+const stopWords = ({ name, emergency_stop: stop }) => `Emergency stop of ${name} ${STOPS[stop].words}`;
 const stopsOf = (cycle) => (cycle?.circuits ?? []).filter((circuit) => STOPS[circuit.emergency_stop]?.stops);
 export const modeWords = (mode) => MODES[mode]?.[0] ?? capital(mode ?? UNKNOWN);
 
@@ -42,15 +43,14 @@ export function sentence(status, counts = {}) {
 	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(held(cycle, false))}`;
 	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(cycle, counts)}.`;
 	// One of a part of the site binds nothing at the top.
-	const stops = stopsOf(cycle).filter(({ name }) => name !== cycle.binding.circuit || !/emergency/.test(cycle.binding.words));
-	const stopped = stops.map(({ name, emergency_stop: stop }) => `The emergency stop of ${name} ${STOPS[stop].words}: its miners sleep. `).join("");
-	return stopped + capital(held(cycle, true).slice(0, -1) + gives(cycle) + but(cycle, counts)) + ".";
+	const stops = /emergency/.test(cycle.binding.words) ? [] : stopsOf(cycle).map((circuit) => `${stopWords(circuit)}. `);
+	return stops.join("") + capital(held(cycle, true).slice(0, -1) + gives(cycle) + but(cycle, counts)) + ".";
 }
 
 // By how much more is drawn than may be, and of which part of the site where it is not the whole.
 function overBudget({ fleet, circuits }) {
-	const at = circuits.filter((circuit) => circuit.shortfall_watts > fleet.shortfall_watts * 0.9).pop();
-	return `${power(fleet.shortfall_watts)} over ${at && at.parent ? `the budget of ${at.name}` : "budget"}`;
+	const at = circuits.findLast((one) => one.shortfall_watts > fleet.shortfall_watts * 0.9);
+	return `${power(fleet.shortfall_watts)} over ${at?.parent ? `the budget of ${at.name}` : "budget"}`;
 }
 
 // What each class draws; nothing where there are no servers.
@@ -95,8 +95,8 @@ function held({ fleet, binding, classes, circuits }, follows) {
 	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
 	// A cap is not what the miners may draw where others draw of it, or something of it is kept free.
 	const at = circuits.find(({ name }) => name === binding.circuit);
-	const limit = at?.limits.find(({ source, acts }) => acts && source === binding.source);
-	const less = limit?.cap_watts > 0 && at.budget_watts < limit.cap_watts * 0.98 ? `; of ${power(limit.cap_watts)} ${power(limit.cap_watts - at.budget_watts)} go to others or are kept free` : "";
+	const cap = at?.limits.find(({ source, acts }) => acts && source === binding.source)?.cap_watts;
+	const less = at?.budget_watts < cap * 0.98 ? `; ${power(cap - at.budget_watts)} of that go to others or are kept free` : "";
 	return `${words}; ${figure}${less}${spare}.`;
 }
 
@@ -122,7 +122,7 @@ export function notes(status, counts, works) {
 			if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
 			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold${lockWords(circuit)}`, "#circuits");
 		}
-		for (const { name, emergency_stop: stop } of stopsOf(cycle)) add("critical", `Emergency stop of ${name} ${STOPS[stop].words}`, "#circuits");
+		for (const circuit of stopsOf(cycle)) add("critical", stopWords(circuit), "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.unanswered) add("warning", `${does(counts.unanswered, "not answer an order")} and count at the worst of before and after`, "#miners");
