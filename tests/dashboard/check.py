@@ -252,8 +252,10 @@ def size(check, folder):
         with open(os.path.join(folder, name), "rb") as file:
             data = file.read()
         text = data.decode()
-        # As it is served: without the lines of a script that are nothing but a comment.
-        sent = [line for line in data.splitlines(True) if not (name.endswith(".js") and line.lstrip().startswith(b"//"))]
+        # As it is served: without the lines of a script that are nothing but a comment, and without their indentation.
+        sent = data.splitlines(True)
+        if name.endswith(".js"):
+            sent = [line.lstrip() for line in sent if not line.lstrip().startswith(b"//")]
         total += sum(map(len, sent))
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
             check.holds(word not in text, f"{name} has {word}: names are hostile")

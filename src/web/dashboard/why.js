@@ -48,7 +48,7 @@ export function sentence(status, counts = {}) {
 }
 
 // By how much more is drawn than may be, and of which part of the site where it is not the whole.
-function overBudget({ fleet, circuits }) {
+function overBudget({ fleet, circuits = [] }) {
 	const at = circuits.findLast((one) => one.shortfall_watts > fleet.shortfall_watts * 0.9);
 	return `${power(fleet.shortfall_watts)} over ${at?.parent ? `the budget of ${at.name}` : "budget"}`;
 }
@@ -80,7 +80,7 @@ function but(cycle, counts) {
 }
 
 // What binds, and what comes of it.
-function held({ fleet, binding, classes, circuits }, follows) {
+function held({ fleet, binding, classes, circuits = [] }, follows) {
 	const draw = power(fleet.power_watts);
 	const surplus = fleet.surplus_watts;
 	if (binding.source === "fleet-maximum") {
@@ -95,7 +95,7 @@ function held({ fleet, binding, classes, circuits }, follows) {
 	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
 	// A cap is not what the miners may draw where others draw of it, or something of it is kept free.
 	const at = circuits.find(({ name }) => name === binding.circuit);
-	const cap = at?.limits.find(({ source, acts }) => acts && source === binding.source)?.cap_watts;
+	const cap = at?.limits?.find(({ source, acts }) => acts && source === binding.source)?.cap_watts;
 	const less = at?.budget_watts < cap * 0.98 ? `; ${power(cap - at.budget_watts)} of that go to others or are kept free` : "";
 	return `${words}; ${figure}${less}${spare}.`;
 }
