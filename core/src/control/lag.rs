@@ -155,19 +155,6 @@ impl LagEstimator {
         Doubt { best, least, most }
     }
 
-    /// The same as stretches from a lag to another, in seconds: what lies between two of them is ruled out. Where something swings, one
-    /// more of its periods explains as much.
-    pub fn stretches(&self, against: Against) -> Vec<(f64, f64)> {
-        let mut stretches: Vec<(f64, f64)> = Vec::new();
-        for lag in self.open(against) {
-            match stretches.last_mut() {
-                Some((_, to)) if lag - *to < STEP.as_secs_f64() * 1.5 => *to = lag,
-                _ => stretches.push((lag, lag)),
-            }
-        }
-        stretches
-    }
-
     /// Each candidate and how likely it is, by what is known before any evidence, too.
     fn judged(&self, against: Against) -> impl Iterator<Item = (f64, f64)> {
         let (first, prior) = match against {
@@ -358,10 +345,6 @@ mod tests {
             }
             let doubt = estimator.doubt(Against::Meters);
             assert!(doubt.best.abs() <= 0.5, "{doubt:?} for {late}");
-            // Others that explain as much are not joined to it.
-            let longest =
-                estimator.stretches(Against::Meters).iter().map(|(from, to)| to - from).fold(0.0, f64::max);
-            assert!(longest <= 1.0, "{:?} for {late}", estimator.stretches(Against::Meters));
         }
     }
 

@@ -523,21 +523,12 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         return;
     }
     let Some(power) = memory.metered.at(at) else { return };
-    let between = |least: f64, most: f64| (shifted(at, most), shifted(at, least).min(meters.now));
+    let (from, to) = (shifted(at, doubt.most), shifted(at, doubt.least).min(meters.now));
     let drawn = if by_meters {
-        // Lags that are ruled out have no part in it, though there be some on either side that are not.
-        let learned = told.is_none() || meter.learn_lag;
-        let stretches = if learned { memory.against.stretches(against) } else { Vec::new() };
-        let stretches = if stretches.is_empty() { vec![(doubt.least, doubt.most)] } else { stretches };
-        let each = stretches.into_iter().map(|(least, most)| {
-            let (from, to) = between(least, most);
-            let spread = below.iter().filter_map(|&child| memories.get(child)?.metered.range(from, to));
-            spread.fold((0.0, 0.0), |sum, range| (sum.0 + range.0, sum.1 + range.1))
-        });
-        let all = each.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
-        drawn_by(memories, &below, shifted(at, doubt.best)).zip(all)
+        let spread = below.iter().filter_map(|&child| memories.get(child)?.metered.range(from, to));
+        let spread = spread.fold((0.0, 0.0), |sum, range| (sum.0 + range.0, sum.1 + range.1));
+        drawn_by(memories, &below, shifted(at, doubt.best)).map(|best| (best, spread))
     } else {
-        let (from, to) = between(doubt.least, doubt.most);
         let scaled = |value: f64| value * memory.gain;
         let best = memory.estimate.at(shifted(at, doubt.best).min(meters.now)).map(scaled);
         let spread = memory.estimate.range(from, to).map(|(low, high)| (scaled(low), scaled(high)));
