@@ -258,7 +258,7 @@ async fn fleet(kind: DriverKind, count: usize, rounds: u64) -> Outcomes<Vec<Dura
         }
         let goal = ended(&*stats) + u64::try_from(count)?;
         let begun = clock.now();
-        fleet.send(&commands, false);
+        fleet.send(&commands);
         while ended(&*stats) < goal {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if clock.now() - begun > Duration::from_secs(60) {

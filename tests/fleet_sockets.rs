@@ -92,12 +92,12 @@ async fn an_address_that_belongs_to_another_miner_is_never_commanded() {
 
     let mut fleet = Fleet::start(&right, Clock::start()).unwrap();
     wait(&fleet, 0, |input| input.contact == Contact::Reachable).await;
-    fleet.send(&[shed(0, 1)], false);
+    fleet.send(&[shed(0, 1)]);
     assert_eq!(wait(&fleet, 0, ended(1)).await.delivery.unwrap().outcome, Outcome::Accepted);
 
     // The same miner of the configuration, at an address where another one answers.
     fleet.configure(&swapped, Clock::start());
-    fleet.send(&[shed(0, 2)], false);
+    fleet.send(&[shed(0, 2)]);
     let refused = Outcome::Rejected(Rejection::AnotherMiner);
     assert_eq!(wait(&fleet, 0, ended(2)).await.delivery.unwrap().outcome, refused);
     let report = wait(&fleet, 0, |input| input.status.is_some()).await;
@@ -122,7 +122,7 @@ async fn sheds_reach_their_miners_while_every_poll_of_the_subnet_hangs() {
     // All places are taken by now, and none is given back before two seconds have gone by.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let clock = Clock::start();
-    fleet.send(&[shed(last, 1)], false);
+    fleet.send(&[shed(last, 1)]);
     assert_eq!(wait(&fleet, last, ended(1)).await.delivery.unwrap().outcome, Outcome::Accepted);
     assert!(clock.now().since_start() < Duration::from_millis(700), "{:?}", clock.now());
     fleet.stop(ExitPolicy::Hold, 1, &[], &[]).await;

@@ -104,12 +104,7 @@ impl Breakers {
     /// Opens what is to be opened. Never waits.
     pub fn send(&self, commands: &[BreakerCommand]) {
         for command in commands {
-            let order = Order {
-                target: Target::Sleep,
-                sequence: command.sequence,
-                urgency: Urgency::Shed,
-                emergency: false,
-            };
+            let order = Order { target: Target::Sleep, sequence: command.sequence, urgency: Urgency::Shed };
             if let Some(Some((_, session, _))) = self.members.get(command.circuit.0) {
                 session.order.send_replace(Some(order));
             }

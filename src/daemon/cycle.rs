@@ -257,7 +257,8 @@ impl Loop {
         // Whoever only looks on leads nobody.
         let lead = if settings.observe { Lead::Follows } else { decision.lead };
         self.fleet.cycle(begun, settings.period, lead);
-        self.fleet.send(&decision.commands, headroom::emergency(&snapshot.orders));
+        self.fleet.emergencies(&headroom::emergencies(self.state.site(), &snapshot.orders));
+        self.fleet.send(&decision.commands);
         self.stops.note(&self.state);
         self.exporter.observe_cycle(self.clock.now() - begun);
 

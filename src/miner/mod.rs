@@ -177,7 +177,8 @@ pub trait Driver: Send {
     /// are by being spoken to.
     fn vouched(&mut self, _: bool) {}
 
-    /// Says before a command whether it comes from an emergency. Only those care that can pass it on.
+    /// Says before each read and command whether what the miner was or is told belongs to an emergency. Only those care that can pass
+    /// it on.
     fn emergency(&mut self, _: bool) {}
 
     /// Gives back sessions and connections. Does nothing to the miner's power.

@@ -129,18 +129,31 @@ async fn an_order_has_no_end_and_is_kept_alive_only_by_whoever_gave_it() {
 }
 
 #[tokio::test]
-async fn an_emergency_is_passed_on_as_one_and_ends_with_the_next_order() {
+async fn an_emergency_is_passed_on_as_one_also_where_what_it_may_draw_stays() {
     let bed = Bed::start().await;
     let mut driver = bed.driver();
-    driver.emergency(true);
+    driver.vouched(true);
     driver.apply(power(50_000), Urgency::Shed).await.unwrap();
+    driver.emergency(true);
+    bed.lower.lock().unwrap().limit = (503, json!({}));
+    assert!(driver.read().await.is_err());
+    bed.lower.lock().unwrap().limit = (200, Value::Null);
+    driver.read().await.unwrap();
+    driver.read().await.unwrap();
     driver.emergency(false);
-    driver.apply(power(60_000), Urgency::Normal).await.unwrap();
+    driver.read().await.unwrap();
+    let order =
+        |more: &str| format!(r#"PUT /api/v1/limits/ballast {{"cap_watts":50000.0,{more}"scope":"miners"}}"#);
+    let urgent = |revision: &str| order(revision).replace("}", r#","urgency":"emergency"}"#);
     assert_eq!(
         bed.sent(),
         [
-            r#"PUT /api/v1/limits/ballast {"cap_watts":50000.0,"scope":"miners","urgency":"emergency"}"#,
-            r#"PUT /api/v1/limits/ballast {"cap_watts":60000.0,"revision":18,"scope":"miners"}"#,
+            order(""),
+            urgent(r#""revision":18,"#),
+            // One that was refused is followed by one of the version that the other side gives it.
+            urgent(""),
+            "POST /api/v1/heartbeat".into(),
+            order(r#""revision":18,"#),
         ]
     );
 }

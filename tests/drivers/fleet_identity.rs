@@ -141,7 +141,7 @@ impl Bench {
 
     fn order(&mut self, target: Target) {
         self.sequence += 1;
-        let order = Order { target, sequence: self.sequence, urgency: Urgency::Shed, emergency: false };
+        let order = Order { target, sequence: self.sequence, urgency: Urgency::Shed };
         self.session.order.send_replace(Some(order));
     }
 

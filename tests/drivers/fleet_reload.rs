@@ -108,14 +108,14 @@ async fn renamed_readdressed_or_with_another_account_a_miner_has_one_session() {
         one.comes(come.0).await;
         other.comes(come.1).await;
         sequence += 1;
-        fleet.send(&[command(1, sequence, Target::Sleep, Cause::Shed)], false);
+        fleet.send(&[command(1, sequence, Target::Sleep, Cause::Shed)]);
         let all = come.0 + come.1;
         while one.connections() + other.connections() == all {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         fleet.configure(&after, Clock::start());
         sequence += 1;
-        fleet.send(&[command(0, sequence, Target::Sleep, Cause::Shed)], false);
+        fleet.send(&[command(0, sequence, Target::Sleep, Cause::Shed)]);
         come = (one.connections() + 1, other.connections() + 1);
     }
     one.comes(come.0).await;
@@ -129,7 +129,7 @@ async fn a_shed_that_was_not_answered_before_the_reload_is_given_to_the_next_ses
     let device = Device::start();
     let mut fleet = Fleet::start(&site(&[("m0", device.address, "p")]), Clock::start()).unwrap();
     device.comes(1).await;
-    fleet.send(&[command(0, 7, Target::Sleep, Cause::Shed)], false);
+    fleet.send(&[command(0, 7, Target::Sleep, Cause::Shed)]);
     fleet.configure(&site(&[("m0", device.address, "q")]), Clock::start());
     let delivery = async {
         loop {

@@ -242,7 +242,7 @@ impl Bench {
         self.sequence += 1;
         let target = if watts == 0 { Target::Sleep } else { Target::Power(Watts::whole(watts)) };
         let sequence = self.sequence;
-        self.session.order.send_replace(Some(Order { target, sequence, urgency, emergency: false }));
+        self.session.order.send_replace(Some(Order { target, sequence, urgency }));
         sequence
     }
 

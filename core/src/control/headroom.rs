@@ -317,6 +317,18 @@ pub(super) fn above(
     tree.below(&over)
 }
 
+/// Of each circuit, whether an order there or above says that it is an emergency.
+pub fn emergencies(site: &Site, orders: &[OrderCap]) -> Vec<bool> {
+    let mut own = vec![false; site.circuits.len()];
+    for OrderCap { active, .. } in orders.iter().filter(|order| order.active.urgency == Urgency::Emergency) {
+        if let Some(own) = own.get_mut(active.circuit.0) {
+            *own = true;
+        }
+    }
+    let here = |index| site.up(CircuitId(index)).any(|(above, _)| own.get(above.0) == Some(&true));
+    (0..own.len()).map(here).collect()
+}
+
 /// Where what must hold does not hold, or is not known to, the miners sleep. They may draw what they draw asleep.
 fn apply_interlocks(site: &Site, asleep: &[f64], meters: Meters<'_>, result: &mut [Headroom]) {
     for (((circuit, slot), asleep), index) in site.circuits.iter().zip(result.iter_mut()).zip(asleep).zip(0..)

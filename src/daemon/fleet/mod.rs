@@ -5,6 +5,7 @@ mod stats;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::config::{Config, ExitPolicy};
 use crate::control::decision::{Cause, Command};
 use crate::control::farewell::Leave;
 use crate::control::lead::Lead;
-use crate::control::site::{Actuator, Miner, MinerId};
+use crate::control::site::{Actuator, CircuitId, Miner, MinerId};
 use crate::control::snapshot::{Activity, HeldMiner, Hold, MinerInput, Outcome, Target, hold_of};
 use crate::discover::identified::Identified;
 use crate::discover::neighbours::Neighbours;
@@ -42,6 +43,7 @@ struct Member {
     lowest: Option<Target>,
     /// It can be commanded at all.
     commanded: bool,
+    circuit: CircuitId,
     session: Session,
     cancel: CancellationToken,
 }
@@ -188,6 +190,7 @@ impl Fleet {
                         maximum: spec.maximum(),
                         lowest: lowest(spec),
                         commanded: commanded(spec),
+                        circuit: spec.circuit,
                         ..*member
                     }
                 }
@@ -240,6 +243,7 @@ impl Fleet {
             maximum: spec.maximum(),
             lowest: lowest(spec),
             commanded: commanded(spec),
+            circuit: spec.circuit,
             session,
             cancel,
         }
@@ -270,14 +274,21 @@ impl Fleet {
         }
     }
 
-    /// Hands out the commands of a cycle, sheds first; what those hurry for may be an `emergency`. Never waits.
-    pub fn send(&self, commands: &[Command], emergency: bool) {
+    /// Says of each circuit whether there is an emergency: it goes with what is told there from now on.
+    pub fn emergencies(&self, circuits: &[bool]) {
+        for member in &self.members {
+            let on = circuits.get(member.circuit.0) == Some(&true);
+            member.session.emergency.store(on, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands out the commands of a cycle, sheds first. Never waits.
+    pub fn send(&self, commands: &[Command]) {
         let mut later = Vec::new();
         for command in commands {
             let Some(member) = self.members.get(command.miner.0) else { continue };
             let urgency = if hurries(command, &member.session) { Urgency::Shed } else { Urgency::Normal };
-            let emergency = emergency && urgency == Urgency::Shed;
-            let order = Order { target: command.target, sequence: command.sequence, urgency, emergency };
+            let order = Order { target: command.target, sequence: command.sequence, urgency };
             match urgency {
                 Urgency::Shed => {
                     member.session.order.send_replace(Some(order));
@@ -337,7 +348,7 @@ impl Fleet {
         for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.commanded) {
             if let Some((target, urgency)) = target((index, member)) {
                 last += 1;
-                let order = Order { target, sequence: last, urgency, emergency: false };
+                let order = Order { target, sequence: last, urgency };
                 member.session.order.send_replace(Some(order));
                 told.push((index, target, last));
             }
@@ -456,7 +467,7 @@ mod tests {
         // A machine that stood still for a minute: another one leads meanwhile.
         for lead in [Lead::Follows, Lead::Lowers] {
             fleet.cycle(at(100), second, Lead::Leads);
-            fleet.send(&[command(0, Cause::Raise), command(1, Cause::Shed)], false);
+            fleet.send(&[command(0, Cause::Raise), command(1, Cause::Shed)]);
             fleet.cycle(at(102), second, Lead::Leads);
             assert!(waits(0) && waits(1));
             fleet.cycle(at(160), second, lead);
@@ -502,7 +513,12 @@ mod tests {
     #[tokio::test]
     async fn what_must_fall_hurries_and_what_has_time_does_not() {
         let (reports, report) = watch::channel(MinerInput::PENDING);
-        let session = Session { order: watch::channel(None).0, report, task: tokio::spawn(async {}) };
+        let session = Session {
+            order: watch::channel(None).0,
+            report,
+            emergency: Arc::default(),
+            task: tokio::spawn(async {}),
+        };
         let hurry =
             |cause, target| hurries(&Command { miner: MinerId(0), target, sequence: 1, cause }, &session);
         let power = |watts| Target::Power(Watts::whole(watts));

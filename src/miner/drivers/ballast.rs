@@ -110,11 +110,11 @@ pub struct Ballast {
     token: Option<Secret>,
     /// The latest word of it.
     known: Option<Member>,
-    /// An order of this session was taken: somebody stands behind it.
-    leads: bool,
+    /// The order of this session that was taken last, in watts, and whether as an emergency: somebody stands behind it.
+    told: Option<(f64, bool)>,
     /// A control law stands behind that.
     vouched: bool,
-    /// What it is told next belongs to an emergency.
+    /// What it is told belongs to an emergency.
     emergency: bool,
     /// The version of the latest order, so that one that comes late is older than the one that overtook it.
     revision: Option<u64>,
@@ -127,10 +127,43 @@ impl Ballast {
             web: Web::new(connection, http, "/api/v1/"),
             token: connection.credentials.as_ref().map(|account| account.password.clone()),
             known: None,
-            leads: false,
+            told: None,
             vouched: false,
             emergency: false,
             revision: None,
+        }
+    }
+
+    /// Orders a cap, in watts.
+    async fn order(&mut self, cap: f64) -> Result<(), DriverError> {
+        let name = Request::SetLimit.path();
+        // Until this one is taken nothing is kept alive that was ordered before: it may be more.
+        self.told = None;
+        let mut order = json!({ "cap_watts": cap, "scope": "miners" });
+        // Without one the daemon gives it the next.
+        self.revision = self.revision.map(|known| known.saturating_add(1));
+        if let (Some(revision), Some(order)) = (self.revision, order.as_object_mut()) {
+            order.insert("revision".into(), revision.into());
+        }
+        if let Some(order) = order.as_object_mut().filter(|_| self.emergency) {
+            order.insert("urgency".into(), "emergency".into());
+        }
+        let answer = self.call(Request::SetLimit, Some(&order)).await.inspect_err(|error| {
+            // One that was not answered may come yet: what follows must be newer than it.
+            if matches!(error, DriverError::Rejected { .. }) {
+                self.revision = None;
+            }
+        })?;
+        let reply = self.web.json(name, &answer)?;
+        self.revision = reply.pointer("/limit/revision").and_then(Value::as_u64);
+        let taken = fields::confirmed(reply.get("limit").unwrap_or(&Value::Null), "cap_watts");
+        match taken.map_err(|reason| self.web.place().malformed(name, reason))? {
+            Some(taken) if taken <= cap + 0.5 => {
+                self.told = Some((cap, self.emergency));
+                Ok(())
+            }
+            Some(_) => Err(self.web.place().rejected(name, Rejection::OutOfRange)),
+            None => Err(self.web.place().malformed(name, "it does not say what it has taken")),
         }
     }
 
@@ -316,8 +349,15 @@ impl Member {
 #[async_trait]
 impl Driver for Ballast {
     async fn read(&mut self) -> Result<MinerStatus, DriverError> {
-        if self.leads && self.vouched {
-            self.call(Request::Heartbeat, None).await?;
+        match self.told.filter(|_| self.vouched) {
+            // An emergency has begun or ended, and what it may draw stays: that one, too, is an order.
+            Some(told) if told.1 != self.emergency => {
+                self.order(told.0).await.inspect_err(|_| self.told = Some(told))?;
+            }
+            Some(_) => {
+                self.call(Request::Heartbeat, None).await?;
+            }
+            None => {}
         }
         let member = self.ask().await?;
         if let Some(age) = member.cycle_age.filter(|age| *age > STANDS_STILL) {
@@ -349,34 +389,7 @@ impl Driver for Ballast {
             Target::Sleep => 0.0,
             Target::Power(power) => power.get().min(most).floor().max(0.0),
         };
-        // Until this one is taken nothing is kept alive that was ordered before: it may be more.
-        self.leads = false;
-        let mut order = json!({ "cap_watts": cap, "scope": "miners" });
-        // Without one the daemon gives it the next.
-        self.revision = self.revision.map(|known| known.saturating_add(1));
-        if let (Some(revision), Some(order)) = (self.revision, order.as_object_mut()) {
-            order.insert("revision".into(), revision.into());
-        }
-        if let Some(order) = order.as_object_mut().filter(|_| self.emergency) {
-            order.insert("urgency".into(), "emergency".into());
-        }
-        let answer = self.call(Request::SetLimit, Some(&order)).await.inspect_err(|error| {
-            // One that was not answered may come yet: what follows must be newer than it.
-            if matches!(error, DriverError::Rejected { .. }) {
-                self.revision = None;
-            }
-        })?;
-        let reply = self.web.json(name, &answer)?;
-        self.revision = reply.pointer("/limit/revision").and_then(Value::as_u64);
-        let taken = fields::confirmed(reply.get("limit").unwrap_or(&Value::Null), "cap_watts");
-        match taken.map_err(|reason| self.web.place().malformed(name, reason))? {
-            Some(taken) if taken <= cap + 0.5 => {
-                self.leads = true;
-                Ok(())
-            }
-            Some(_) => Err(self.web.place().rejected(name, Rejection::OutOfRange)),
-            None => Err(self.web.place().malformed(name, "it does not say what it has taken")),
-        }
+        self.order(cap).await
     }
 
     async fn identify(&mut self) -> Result<Option<Identity>, DriverError> {
@@ -394,6 +407,6 @@ impl Driver for Ballast {
 
     async fn close(&mut self) {
         // What was ordered holds, and its fail-safe comes after it.
-        self.leads = false;
+        self.told = None;
     }
 }

@@ -29,6 +29,7 @@ mod vouch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -74,8 +75,6 @@ pub struct Order {
     pub sequence: u64,
     /// Whether power must fall now.
     pub urgency: Urgency,
-    /// Whether it is part of an emergency: who commands miners of their own may put them to sleep where that is quicker.
-    pub emergency: bool,
 }
 
 /// What a session must know of its miner besides the driver.
@@ -143,6 +142,8 @@ pub struct Session {
     pub order: watch::Sender<Option<Order>>,
     /// What is known of the miner.
     pub report: watch::Receiver<MinerInput>,
+    /// Whether what is told to the miner belongs to an emergency.
+    pub emergency: Arc<AtomicBool>,
     /// Ends after the session was cancelled and has closed its driver.
     pub task: JoinHandle<()>,
 }
@@ -195,6 +196,7 @@ pub fn spawn(
     let Shared { gate, metrics, leaving, vouch } = shared;
     let (order, orders) = watch::channel(None);
     let (reports, report) = watch::channel(MinerInput::PENDING);
+    let emergency = Arc::new(AtomicBool::new(false));
     let mut hasher = DefaultHasher::new();
     spec.name.hash(&mut hasher);
     let now = clock.now();
@@ -209,6 +211,7 @@ pub fn spawn(
         metrics,
         leaving,
         vouch,
+        emergency: emergency.clone(),
         cancel,
         orders,
         reports,
@@ -223,7 +226,7 @@ pub fn spawn(
         complaint: None,
         last_error: None,
     };
-    Session { order, report, task: tokio::spawn(worker.run(driver)) }
+    Session { order, report, emergency, task: tokio::spawn(worker.run(driver)) }
 }
 
 /// What the session does next.
@@ -247,6 +250,7 @@ struct Worker {
     metrics: Arc<SessionMetrics>,
     leaving: Leaving,
     vouch: Vouch,
+    emergency: Arc<AtomicBool>,
     cancel: CancellationToken,
     orders: watch::Receiver<Option<Order>>,
     reports: watch::Sender<MinerInput>,
@@ -377,7 +381,7 @@ impl Worker {
                     || DriverError::Timeout { endpoint: endpoint.clone(), exchange: "identification", limit };
                 check(trust.take(told.unwrap_or_else(|_| Err(late()))), endpoint)?;
             }
-            driver.emergency(order.emergency);
+            driver.emergency(self.emergency.load(Ordering::Relaxed));
             driver.apply(order.target, order.urgency).await
         };
         let applied = tokio::select! {
@@ -479,6 +483,7 @@ impl Worker {
         let mut fell_silent = false;
         let looked = {
             driver.vouched(self.vouch.holds(self.clock.now()));
+            driver.emergency(self.emergency.load(Ordering::Relaxed));
             let looking = look(driver, &mut trust, self.clock);
             let mut looking = std::pin::pin!(tokio::time::timeout(patience, looking));
             let mut open = true;

@@ -373,7 +373,7 @@ impl Stand {
                 cause,
             });
         }
-        self.fleet.send(&commands, false);
+        self.fleet.send(&commands);
     }
 
     fn show(&self, words: &str, begun: Moment, progress: &mut Progress) {
