@@ -26,7 +26,7 @@ const MOST_FINISHES: usize = 8;
 /// By this share of the time that an emergency must take it may take longer, so that a small one does not move everybody.
 const HURRY: f64 = 0.05;
 /// How often the time that an emergency must take is halved until it is known.
-const HALVINGS: u32 = 40;
+const HALVINGS: u32 = 10;
 
 /// A change of one item.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,5 +1,7 @@
 //! Members that give power up one class after the other, and such as do not sleep.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::plant::{Manner, Plant};
@@ -7,12 +9,13 @@ use super::quality::items;
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::{Hulls, solve};
 use crate::control::decision::{Decision, MinerState};
+use crate::control::headroom;
 use crate::control::signal::{Active, Basis, Urgency, Why};
 use crate::control::site::{
-    CircuitId, LimitClass, LoadClass, Miner, MinerId, OrderSource, Scope, Site, SourceId,
+    CircuitId, LimitClass, LoadClass, MeterId, Miner, MinerId, OrderSource, Scope, Site, SourceId,
 };
-use crate::control::snapshot::{HeldMiner, Hold, OrderCap, Target};
-use crate::control::testing::{curve, limit, miner, site};
+use crate::control::snapshot::{HeldMiner, Hold, MeterInput, MeterStatus, OrderCap, Reading, Target};
+use crate::control::testing::{curve, limit, meter, miner, site};
 use crate::control::tree::Tree;
 use crate::units::{Watts, WattsPerSecond};
 
@@ -246,6 +249,34 @@ fn in_an_emergency_quick_servers_stand_in_while_miners_go_down() {
     assert!(plant.draw() > 80e3 && plant.draw() < 82.1e3, "{} W", plant.draw());
 }
 
+/// Servers that swing do so up to what is counted for them. What somebody has plugged in beside them is seen only by the meter of
+/// the hall, and stands above its rating whether they swing or not.
+#[test]
+fn a_load_that_nobody_knows_of_does_not_hide_behind_servers_that_swing() {
+    let mut site = hall(0, LoadClass::Throttle);
+    site.circuits[1].meter = Some(MeterId(2));
+    site.circuits[1].dedicated = true;
+    site.meters.extend([meter("spare"), meter("hall")]);
+    site.limits.push(limit("rating", 1, Scope::Import, LimitClass::Safety, 26_000));
+    let beside = Rc::new(Cell::new(0.0));
+    let mut plant = Plant::new(site, 0.9, |_| -60e3);
+    let more = beside.clone();
+    plant.more.push(Box::new(move |plant| {
+        let value = Watts::saturating(plant.draw() + more.get());
+        MeterInput::new(MeterStatus::Ok, Some(Reading { value, at: plant.now }))
+    }));
+    for second in 0..120_u32 {
+        let demand = 4_750.0 + 1_250.0 * (f64::from(second) * 1.6).sin();
+        plant.miners.iter_mut().for_each(|server| server.demand = demand);
+        plant.cycle();
+    }
+    plant.miners.iter_mut().for_each(|server| server.demand = 3_500.0);
+    beside.set(13e3);
+    run(&mut plant, 4);
+    let into = plant.draw() + beside.get();
+    assert!(into <= 26.05e3, "{into} W");
+}
+
 /// Servers by their BMCs: seconds until they begin, and a slow way down.
 fn slow_hall() -> Plant {
     let mut site = hall(0, LoadClass::Throttle);
@@ -266,6 +297,16 @@ fn in_an_emergency_those_that_do_not_sleep_go_down_together() {
     run(&mut plant, 8);
     // 1.75 kW each are 3.5 s; to its lowest one would take 6.
     assert!(plant.draw() <= 17.1e3, "{} W", plant.draw());
+}
+
+#[test]
+fn an_emergency_is_one_of_its_circuit_and_those_below_alone() {
+    let site = hall(4, LoadClass::Throttle);
+    let mut there = order(10_000, Urgency::Emergency);
+    there.active.circuit = CircuitId(1);
+    let normal = order(20_000, Urgency::Normal);
+    assert_eq!(headroom::emergencies(&site, &[there, normal]), [false, true, false]);
+    assert_eq!(headroom::emergencies(&site, &[order(10_000, Urgency::Emergency)]), [true; 3]);
 }
 
 #[test]
