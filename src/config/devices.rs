@@ -9,7 +9,9 @@ use toml::de::DeValue;
 use super::diagnostic::At;
 use super::names;
 use super::reader::{Table, Wrong, integer_of, is_a, number_of, shorten, text_of};
+use super::registers;
 use super::secrets::Store;
+use crate::meter::profile::Function;
 use crate::miner::DriverKind;
 use crate::miner::drivers::generic::{Description, Protocol, Unit, http, modbus};
 use crate::secret::Secret;
@@ -400,10 +402,15 @@ fn modbus_device(table: &Table<'_>) -> (Option<Unit>, Option<modbus::Description
 /// One of `coil`, `discrete`, `holding` and `input`.
 pub(super) fn address(table: &Table<'_>, writable: bool) -> Option<modbus::Address> {
     use modbus::Address;
-    let at = |key| table.integer(key, 0, 65_535).and_then(|at| u16::try_from(at.value).ok());
-    let mut found = vec![at("coil").map(Address::Coil), at("holding").map(Address::Holding)];
+    let at = |key, function| {
+        let address = registers::wire_address(table, key, Some(function))?;
+        u16::try_from(address.value).ok()
+    };
+    let coil = at("coil", Function::Coil).map(Address::Coil);
+    let mut found = vec![coil, at("holding", Function::Holding).map(Address::Holding)];
     if !writable {
-        found.extend([at("discrete").map(Address::Discrete), at("input").map(Address::Input)]);
+        found.push(at("discrete", Function::Discrete).map(Address::Discrete));
+        found.push(at("input", Function::Input).map(Address::Input));
     }
     let mut found = found.into_iter().flatten();
     match (found.next(), found.next()) {

@@ -234,18 +234,39 @@ fn warn_of_patience(meters: &Meters, links: &Links<'_>, report: &Report<'_>) {
     for (index, (link, span)) in links.links.iter().zip(&links.spans).enumerate() {
         let on_link = meters.connections.iter().zip(&meters.meters).filter(|(to, _)| to.link.0 == index);
         let shortest = on_link.map(|(_, meter)| meter).min_by_key(|meter| meter.stale_after);
-        let Some(meter) = shortest.filter(|meter| link.timeout > meter.stale_after) else { continue };
+        let Some(meter) = shortest else { continue };
+        let who = format!("meter `{}` on it is stale", meter.name);
+        warn_of_lost_answers(
+            report,
+            *span,
+            link,
+            (&who, meter.stale_after),
+            "`stale_after` of the meters there",
+        );
+    }
+}
+
+/// Warns where `who` does not outlast one answer that is lost on a link: what is so after a time that `key` sets.
+pub(super) fn warn_of_lost_answers(
+    report: &Report<'_>,
+    span: Span,
+    link: &Link,
+    (who, after): (&str, Duration),
+    key: &str,
+) {
+    if link.timeout > after {
         let write = super::quantity::write_time;
         report.warn(
-            *span,
+            span,
             format!(
-                "link `{}` waits {} for an answer, and meter `{}` on it is stale after {}: one lost answer is enough",
+                "link `{}` waits {} for an answer, and {who} after {}: one lost answer is enough",
                 link.name,
                 write(link.timeout),
-                meter.name,
-                write(meter.stale_after)
+                write(after)
             ),
-            "shorten `timeout`, or make `stale_after` of the meters there longer than it, with room for a few lost answers",
+            format!(
+                "shorten `timeout` of the link, or make {key} longer than it, with room for a few lost answers"
+            ),
         );
     }
 }

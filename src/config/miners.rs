@@ -400,6 +400,7 @@ fn template(
     );
 
     let poll_period = keys.poll_period.map_or(Duration::from_secs(5), |at| at.value);
+    let timeout = keys.timeout.unwrap_or(Duration::from_secs(5));
     let silent_after = keys
         .silent_after
         .map_or_else(|| poll_period.saturating_mul(6).max(Duration::from_secs(30)), |at| at.value);
@@ -412,6 +413,18 @@ fn template(
                 super::quantity::write_time(poll_period)
             ),
             "give `silent_after` room for a few lost answers, or shorten `poll_period`",
+        );
+    } else if poll_period + timeout > silent_after {
+        let write = super::quantity::write_time;
+        report.warn(
+            keys.silent_after.map_or(span, |at| at.span),
+            format!(
+                "a miner is asked every {}, has {} to answer, and counts as silent after {}: one lost answer is enough",
+                write(poll_period),
+                write(timeout),
+                write(silent_after)
+            ),
+            "give `silent_after` room for a few lost answers, or shorten `timeout`",
         );
     }
     let given = keys.credentials.as_ref().or_else(|| context.accounts.get(&driver));
@@ -456,7 +469,7 @@ fn template(
         own_port: keys.port,
         bare: bare.then_some(span),
         credentials,
-        timeout: keys.timeout.unwrap_or(Duration::from_secs(5)),
+        timeout,
         rated: curve.rated,
         rated_is_told: curve.rated_is_told,
         device: keys.device.clone(),

@@ -95,9 +95,9 @@ fn beside(table: Table<'_>) -> Option<Register> {
 }
 
 /// The register with the sign of a value: `sign = { address = 8198, negative = [1] }`.
-fn sign(table: &Table<'_>) -> Option<Sign> {
+fn sign(table: &Table<'_>, function: Option<Function>) -> Option<Sign> {
     let inner = table.table("sign")?;
-    let address = inner.integer("address", 0, 65_535);
+    let address = wire_address(&inner, "address", function);
     let address = inner.require("address", address, "write the wire address of the register with the sign");
     let mask = inner.integer("mask", 1, 0xFFFF).map_or(0xFFFF, |at| u64::from(at.value));
     let read = |key| patterns(&inner, key, Some(Format::U16));
@@ -131,19 +131,33 @@ fn factors(table: &Table<'_>) -> Vec<Factor> {
     factors
 }
 
-/// A wire address that is a number of the table in front of it in manuals: read as it stands, it is another value, and often one
+/// A wire address. One that is a number of the table in front of it in manuals is warned of: as it stands it is another value, and often one
 /// that the device has. In hexadecimal nobody writes numbers of manuals.
-pub(super) fn warn_of_manuals(table: &Table<'_>, function: Function, address: At<u32>) {
+pub(super) fn wire_address(
+    table: &Table<'_>,
+    key: &'static str,
+    function: Option<Function>,
+) -> Option<At<u32>> {
+    let address = table.integer(key, 0, 65_535)?;
+    if let Some(function) = function
+        && table.in_decimal(key)
+    {
+        warn_of_manuals(table.report(), key, function, address);
+    }
+    Some(address)
+}
+
+fn warn_of_manuals(report: &Report<'_>, key: &str, function: Function, address: At<u32>) {
     let first = match function {
         Function::Coil | Function::Discrete => 10_001,
         Function::Input => 30_001,
         Function::Holding => 40_001,
     };
     let in_manuals = first..first + 9_999;
-    if !in_manuals.contains(&address.value) || !table.in_decimal("address") {
+    if !in_manuals.contains(&address.value) {
         return;
     }
-    table.report().warn(
+    report.warn(
         address.span,
         format!(
             "address {} looks like a number of a manual that counts from {first}: on the wire that one is {}",
@@ -151,7 +165,7 @@ pub(super) fn warn_of_manuals(table: &Table<'_>, function: Function, address: At
             address.value - first
         ),
         format!(
-            "write address = {}; if {} is what stands on the wire, write it as {:#06X}",
+            "write {key} = {}; if {} is what stands on the wire, write it as {:#06X}",
             address.value - first,
             address.value,
             address.value
@@ -167,16 +181,13 @@ fn register(table: Table<'_>) -> Option<Register> {
         function,
         "write function = \"holding\" (function code 3), \"input\" (4), \"coil\" (1) or \"discrete\" (2)",
     );
-    let address = table.integer("address", 0, 65_535);
+    let address = wire_address(&table, "address", function.map(|at| at.value));
     let address = table.require(
         "address",
         address,
         "write the wire address, counted from zero; hexadecimal like 0x34 is fine. Manuals that count from 1, or \
          from 30001 or 40001, mean one less, or 30001 or 40001 less",
     );
-    if let (Some(function), Some(address)) = (function, address) {
-        warn_of_manuals(&table, function.value, address);
-    }
     let format = table.choice("format", &Format::NAMES);
     let bits = function.is_some_and(|at| at.value.is_bits());
     let format = match format {
@@ -235,8 +246,8 @@ fn register(table: Table<'_>) -> Option<Register> {
             .filter(|offset| offset.abs() <= 1e12)
             .ok_or_else(|| Wrong::new("is no usable number", "write what is added after the scale"))
     });
-    let scale_register = table.integer("scale_register", 0, 65_535);
-    let (sign, factors) = (sign(&table), factors(&table));
+    let scale_register = wire_address(&table, "scale_register", function.map(|at| at.value));
+    let (sign, factors) = (sign(&table, function.map(|at| at.value)), factors(&table));
     let range = range(&table);
     let zero = patterns(&table, "zero", format.map(|at| at.value));
     let unavailable = patterns(&table, "unavailable", format.map(|at| at.value));

@@ -97,9 +97,9 @@ impl Event {
         until.since(from)
     }
 
-    /// Whether both held at one time of a quarter.
-    fn meets(&self, other: &Self, start: i64) -> bool {
-        let ((from, until), (its_from, its_until)) = (self.part(start), other.part(start));
+    /// Whether it held in a quarter at one moment from `from` to `until`.
+    fn meets(&self, (from, until): (Wall, Wall), start: i64) -> bool {
+        let (its_from, its_until) = self.part(start);
         from.max(its_from) < until.min(its_until)
     }
 }
@@ -318,18 +318,14 @@ fn one(
     let measured = mean.or_else(|| series.watts(start)).map(|watts| watts.over(held));
     let asked = baseline.map(|baseline| (baseline - event.cap.over(held)).at_least_zero());
     let delivered = baseline.zip(measured).map(|(baseline, measured)| baseline - measured);
-    let end = start.saturating_add(QUARTER_MS);
-    let told = excuses
-        .iter()
-        .find(|it| it.from.as_unix_millis() < end && it.until.as_unix_millis() > start)
-        .map(|it| it.reason.clone());
+    let told = excuses.iter().find(|it| event.meets((it.from, it.until), start)).map(|it| it.reason.clone());
     let tighter = || {
         let other = all.iter().find(|other| {
             other.number != event.number
                 && other.circuit == event.circuit
                 && other.scope == event.scope
                 && other.cap < event.cap
-                && other.meets(event, start)
+                && event.meets((other.from, other.until), start)
         })?;
         Some(format!("the order {} of {} asked for more", other.id, other.source))
     };

@@ -129,6 +129,26 @@ fn an_order_that_was_over_before_excuses_no_later_one_of_the_same_quarter() {
 }
 
 #[test]
+fn an_excuse_is_for_an_order_that_held_at_its_time_and_not_for_another_of_the_same_quarter() {
+    let mut order = event("2026-07-01T11:05:00Z", "2026-07-01T11:10:00Z");
+    let held = order.until.since(order.from);
+    order.measured = (held, Watts::kilowatts(100.0).over(held));
+    let series = series("2026-07-01T11:00:00Z", [200e3]);
+    let excused = |from, until| {
+        let excuse = [Excuse { from: at(from), until: at(until), reason: "breaker".into() }];
+        let all = std::slice::from_ref(&order);
+        let settled =
+            settle(&order, Baseline::MeterBefore, &series, all, &excuse, &TimeZone::UTC, |_, _| true);
+        settled.quarters[0].excused.is_some()
+    };
+    assert!(!excused("2026-07-01T11:00:00Z", "2026-07-01T11:00:30Z"));
+    assert!(!excused("2026-07-01T11:00:00Z", "2026-07-01T11:05:00Z"));
+    assert!(!excused("2026-07-01T11:10:00Z", "2026-07-01T11:30:00Z"));
+    assert!(excused("2026-07-01T11:00:00Z", "2026-07-01T11:05:01Z"));
+    assert!(excused("2026-07-01T10:00:00Z", "2026-07-01T12:00:00Z"));
+}
+
+#[test]
 fn an_order_of_minutes_is_settled_by_what_was_measured_while_it_held() {
     // Asked for 90 s; the clock was in doubt, so that it held from 5 min before them on. 75 kW flowed, and 200 in the rest of the
     // quarter.

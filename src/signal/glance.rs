@@ -88,8 +88,9 @@ impl Glance {
         }
     }
 
-    /// Whether an order was neither taken back nor is over, and nothing else stands in its place.
-    pub fn stands(&self, held: &Held) -> bool {
+    /// Whether an order was not taken back, and is to act or acts. One whose power is only just returning does neither, though
+    /// [`Self::standing`] still finds it.
+    pub fn is_ahead_or_acts(&self, held: &Held) -> bool {
         held.withdrawn.is_none() && matches!(self.phase(held), Phase::Ahead | Phase::Acting)
     }
 

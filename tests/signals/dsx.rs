@@ -220,7 +220,7 @@ async fn a_list_lowers_the_caps_the_next_takes_its_place_and_null_lifts() {
     let source = desk.source("grid").unwrap();
     let give = async |data: Value| {
         let glance = desk.glance(source).unwrap();
-        let stands = glance.held.iter().filter(|held| glance.stands(held));
+        let stands = glance.held.iter().filter(|held| glance.is_ahead_or_acts(held));
         let standing: Vec<Order> = stands.map(|held| held.order.clone()).collect();
         let orders = after(&list_of(&data), &standing).unwrap();
         let answers = desk.list(source, List { orders, ..List::default() }).await.unwrap();

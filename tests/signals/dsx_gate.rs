@@ -307,15 +307,26 @@ async fn what_was_missed_is_known_until_the_partner_is_heard_whatever_else_is_sa
 fn a_message_waits_for_its_key_until_keys_come_and_the_newest_is_not_the_one_that_goes() {
     let at = |second: u64| Moment::millis(second * 1_000);
     let mut parking = Parking::default();
-    let park = |message: u64| Parked { message, at: at(message), wall: NOW.later(seconds(message)) };
+    let park =
+        |message: u64| Parked { message, at: at(message), wall: NOW.later(seconds(message)), asks: true };
     let most = u64::try_from(MOST_PARKED).unwrap();
     for message in 0..most {
         assert!(parking.put(park(message)).is_none());
     }
+    assert_eq!(parking.oldest(), Some(at(0)));
     assert_eq!(parking.put(park(most)).map(|gone| gone.message), Some(0));
+    assert_eq!(parking.oldest(), Some(at(1)));
     let left: Vec<u64> = parking.take().into_iter().map(|parked| parked.message).collect();
     assert_eq!(left, (1..=most).collect::<Vec<_>>());
-    assert!(parking.is_empty());
+    assert!(parking.is_empty() && parking.oldest().is_none());
+    // What asks for nothing goes first, also the newest.
+    for message in 0..most {
+        parking.put(Parked { asks: message != 2, ..park(message) });
+    }
+    for (message, asks, gone) in [(20, true, 2), (21, false, 21), (22, true, 0)] {
+        let parked = parking.put(Parked { asks, ..park(message) });
+        assert_eq!(parked.map(|parked| parked.message), Some(gone));
+    }
     // Waiting makes it old only where it takes too long.
     assert_eq!(park(0).judged_at(NOW.later(seconds(59))), NOW);
     assert_eq!(park(0).judged_at(NOW.later(seconds(3_660))), NOW.later(seconds(3_600)));

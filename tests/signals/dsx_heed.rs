@@ -11,7 +11,7 @@ use crate::dsx_infra::{Came, Hall, TEXT, codes, data, hint, parsed};
 
 #[tokio::test(start_paused = true)]
 async fn that_a_breach_is_over_is_heard_late_and_ends_its_own_hints_alone() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::heard().await;
     let one = json!([hint("node-1", "power_cap", 1, Some(4_000))]);
     let alert = hall.alerts(1, 9, "active", &one);
     hall.hear(&alert).await.unwrap().report();
@@ -34,7 +34,7 @@ async fn that_a_breach_is_over_is_heard_late_and_ends_its_own_hints_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn that_a_breach_was_over_long_ago_does_not_make_the_agent_heard() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::heard().await;
     let one = json!([hint("node-1", "power_cap", 1, Some(4_000))]);
     let alert = hall.alerts(1, 9, "active", &one);
     hall.hear(&alert).await.unwrap().report();
@@ -106,7 +106,7 @@ async fn a_hint_that_the_desk_does_not_take_is_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_start_control_comes_back_by_an_alert_or_by_a_status_in_which_no_feed_is_above() {
+async fn after_a_start_control_comes_back_by_a_status_in_which_no_feed_is_above() {
     let mut hall = Hall::new();
     assert_eq!(hall.view(), SourceState::Init);
     // What was missed before the start nobody knows any more.
@@ -136,7 +136,28 @@ async fn after_a_start_control_comes_back_by_an_alert_or_by_a_status_in_which_no
     let mut hall = Hall::new();
     let alert = hall.alerts(1, 9, "active", &json!([hint("node-1", "power_cap", 1, Some(4_000))]));
     hall.hear(&alert).await.unwrap().report();
-    assert_eq!(hall.view(), SourceState::Limited);
+    assert_eq!(hall.view(), SourceState::Init);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_start_an_alert_of_one_feed_is_obeyed_and_gives_no_control() {
+    for (status, obeyed) in [("active", true), ("resolved", false)] {
+        let mut hall = Hall::new();
+        let alert = hall.alerts(1, 9, status, &json!([hint("node-1", "power_cap", 1, Some(4_000))]));
+        hall.hear(&alert).await.unwrap();
+        assert_eq!(hall.view(), SourceState::Init, "{status}");
+        assert_eq!(hall.caps().contains(&("gpu-1".into(), 4_000.0)), obeyed, "{status}");
+        // An alert of another feed may have been lost before the start.
+        hall.pass(seconds(60)).await;
+        let state = hall.state(2, false);
+        assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Nothing))), "{status}");
+        hall.pass(seconds(61)).await;
+        assert_eq!(hall.view(), SourceState::Failsafe, "{status}");
+        let state = hall.state(3, true);
+        assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Control))), "{status}");
+        let known = if obeyed { SourceState::Limited } else { SourceState::Controlled };
+        assert_eq!(hall.view(), known, "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

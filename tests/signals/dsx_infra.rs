@@ -156,6 +156,14 @@ impl Hall {
         Self::of(TEXT)
     }
 
+    /// One whose agent was heard, and says that no feed is above.
+    pub(super) async fn heard() -> Self {
+        let mut hall = Self::new();
+        let state = hall.state(90, true);
+        assert!(matches!(hall.hear(&state).await, Ok(Came::State(Life::Control))));
+        hall
+    }
+
     pub(super) fn of(text: &str) -> Self {
         let config = parsed(text);
         let sources = config.signals.iter().map(|spec| spec.settings.clone()).collect();
@@ -214,7 +222,6 @@ impl Hall {
                 return Err(refused);
             }
         };
-        let now = self.desk.moment();
         let mut ear = Ear { desk: &self.desk, source, gate: &mut self.gate };
         Ok(match message.said {
             FromAgent::State(state) => Came::State(ear.lives(state).await.unwrap()),
@@ -225,7 +232,7 @@ impl Hall {
             }
             FromAgent::Alert(alert) => {
                 let heard = (message.id.as_str(), message.sent, None);
-                let heeded = ear.shed(&alert, heard, &self.settings, (Scope::Import, now)).await.unwrap();
+                let heeded = ear.shed(&alert, heard, &self.settings, Scope::Import).await.unwrap();
                 let Heeded { refused, report, .. } = heeded;
                 Came::Shed(refused, report)
             }
@@ -374,7 +381,7 @@ async fn a_hint_that_does_not_show_by_its_time_has_failed_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_for_the_guaranteed_the_unknown_and_what_ballast_does_not_do_is_skipped_with_its_reason() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::heard().await;
     let hints = json!([
         hint("node-1", "power_cap", 5, Some(100_000)),
         hint("node-1", "power_cap", 4, None),
@@ -399,7 +406,7 @@ async fn a_hint_for_the_guaranteed_the_unknown_and_what_ballast_does_not_do_is_s
 
 #[tokio::test(start_paused = true)]
 async fn a_cap_below_what_may_be_asked_for_is_raised_to_it_and_told() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::heard().await;
     let lowest = |circuit: &str| {
         let site = &hall.config.site;
         let at = site.circuits.iter().position(|known| known.name == circuit).unwrap();
@@ -433,7 +440,7 @@ async fn a_cap_below_what_may_be_asked_for_is_raised_to_it_and_told() {
 
 #[tokio::test(start_paused = true)]
 async fn the_hints_of_a_feed_add_up_until_its_breach_is_over() {
-    let mut hall = Hall::new();
+    let mut hall = Hall::heard().await;
     let one = json!([hint("node-1", "power_cap", 1, Some(4_000))]);
     let alert = hall.alerts(1, 9, "active", &one);
     hall.hear(&alert).await.unwrap().report();

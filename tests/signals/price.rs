@@ -152,6 +152,24 @@ async fn a_price_that_cannot_be_meant_keeps_the_one_before_and_is_said() {
 }
 
 #[tokio::test]
+async fn bad_values_alone_do_not_keep_a_price_alive() {
+    let running = Running::start(document(DEAR), "").await;
+    running.eventually("it caps", |running| running.table.cap().is_some()).await;
+    let cap = running.table.cap();
+    running.server.say(Says::Document("[]".into()));
+    let before = running.server.asked().len();
+    running.eventually("it is lost", |running| running.state() == SourceState::Failsafe).await;
+    let bad = running.server.asked().len() - before;
+    assert!(
+        bad <= 7,
+        "asked every second, it is lost 5 s after the last good answer, and not after {bad} bad ones"
+    );
+    assert_eq!(running.table.cap(), cap);
+    running.server.say(document(DEAR));
+    running.eventually("it is heard again", |running| running.state() == SourceState::Limited).await;
+}
+
+#[tokio::test]
 async fn one_bad_document_is_forgotten_with_the_next_good_one() {
     let running = Running::start(document(DEAR), "").await;
     running.eventually("it caps", |running| running.state() == SourceState::Limited).await;

@@ -71,3 +71,48 @@ fn an_address_out_of_a_manual_is_told_and_one_in_hexadecimal_is_not() {
         assert!(!told.contains("manual"), "{function} {address}: {told}");
     }
 }
+
+#[test]
+fn an_address_out_of_a_manual_is_told_beside_a_value_and_where_something_is_written() {
+    let meter = |more: &str| {
+        let power =
+            format!("power = {{ function = \"holding\", address = 0x9C48, format = \"u16\", {more} }}");
+        site("").replace("profile = \"eastron-sdm630\"", &power)
+    };
+    let sign = |address: &str| meter(&format!("sign = {{ address = {address}, negative = [1] }}"));
+    let scale = |address: &str| meter(&format!("scale_register = {address}"));
+    let beat = |key: &str, address: &str| {
+        let beat = format!("beat = {{ {key} = {address} }}");
+        site(&format!("[heartbeat.plc]\naddress = \"127.0.0.1\"\n{beat}"))
+    };
+    let device = |key: &str, address: &str| {
+        let state = format!("state = {{ {key} = {address} }}");
+        site(&format!("[drivers.pdu]\nkind = \"modbus\"\non = {{ coil = 0 }}\noff = {{ coil = 0 }}\n{state}"))
+    };
+    for (what, decimal, hexadecimal, written) in [
+        ("sign", sign("40011"), sign("0x9C4B"), "write address = 10;"),
+        ("scale", scale("40020"), scale("0x9C54"), "write scale_register = 19;"),
+        ("coil", beat("coil", "10003"), beat("coil", "0x2713"), "write coil = 2;"),
+        ("holding", beat("holding", "40101"), beat("holding", "0x9CA5"), "write holding = 100;"),
+        ("discrete", device("discrete", "10004"), device("discrete", "0x2714"), "write discrete = 3;"),
+        ("input", device("input", "30005"), device("input", "0x7535"), "write input = 4;"),
+    ] {
+        let said = warnings(&decimal);
+        assert!(said.contains(written), "{what}: {said}");
+        let said = warnings(&hexadecimal);
+        assert!(!said.contains("manual"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn a_miner_that_is_silent_by_one_lost_answer_is_told() {
+    let with = |timeout: &str| {
+        warnings(&site(&format!("poll_period = \"5s\"\nsilent_after = \"20s\"\ntimeout = \"{timeout}\"")))
+    };
+    let told = with("16s");
+    assert!(
+        told.contains("asked every 5s, has 16s to answer, and counts as silent after 20s: one lost answer"),
+        "{told}"
+    );
+    assert!(!with("15s").contains("lost answer"), "{}", with("15s"));
+}

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::{Context, amount};
 use crate::config::diagnostic::At;
-use crate::config::quantity::write_time;
 use crate::config::reader::Table;
-use crate::config::registers;
+use crate::config::{meters, registers};
 use crate::control::signal::contacts::{Contact, Group, MOST_CONTACTS, Reading};
 use crate::control::signal::{Ask, SourceSettings};
 use crate::meter::profile::{Function, Profile};
@@ -50,14 +49,9 @@ pub(super) fn read(
             "make `lost_after` longer than `period` and `debounce` together, with room for a few lost readings",
         );
     }
-    if let Some(timeout) = link.and_then(|link| context.links.links.get(link)).map(|link| link.timeout)
-        && timeout > settings.lost_after
-    {
-        report.warn(
-            table.key_span("lost_after"),
-            format!("the link waits {} for an answer: one lost answer loses the source", write_time(timeout)),
-            "shorten the `timeout` of the link, or make `lost_after` longer than it, with room for a few lost answers",
-        );
+    if let Some(link) = link.and_then(|link| context.links.links.get(link)) {
+        let lost = ("the source is lost", settings.lost_after);
+        meters::warn_of_lost_answers(report, table.key_span("lost_after"), link, lost, "`lost_after`");
     }
     let word = table.choice("stages", &READINGS).map_or(Word::First, |at| at.value);
     let tables = table.tables("contacts");
@@ -121,16 +115,13 @@ pub(super) fn read(
 fn contact(inner: &Table<'_>, at: usize, numbers: bool) -> Option<(Contact, (Function, u16))> {
     let report = inner.report();
     let function = inner.choice("table", &FUNCTIONS).map_or(Function::Discrete, |at| at.value);
-    let address = inner.integer("address", 0, 65_535);
+    let address = registers::wire_address(inner, "address", Some(function));
     let address = inner.require(
         "address",
         address,
         "write the wire address of the input, counted from zero; manuals that count from 1 or 10001 mean one less, or \
          10001 less",
     );
-    if let Some(address) = address {
-        registers::warn_of_manuals(inner, function, address);
-    }
     let when_closed =
         inner.choice("speaks_when", &[("closed", true), ("open", false)]).is_none_or(|at| at.value);
     let name = inner.text("name").map_or_else(|| format!("contact {}", at + 1), |at| at.value.to_owned());

@@ -1,7 +1,8 @@
 //! What an agent says, brought to the desk: alerts become limits or end them, and statuses are signs of life.
 //!
-//! An alert is about one feed. So it makes the source heard again only where nothing is known to be missed, and one that is heard late
-//! tells of the past: it lifts what it may, and says nothing of whether the agent is heard now.
+//! An alert is about one feed. So it makes the source heard again only where the agent was heard since the start and nothing is known to be
+//! missed: what it is not about may have been missed, too. One that is heard late tells of the past: it lifts what it may, and says nothing of
+//! whether the agent is heard now.
 
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use super::message::Trace;
 use super::post::standing;
 use super::settings::InfraSettings;
 use super::shed::{Plan, Report, Surroundings, split};
-use crate::clock::Moment;
 use crate::control::signal::{Order, Wall};
 use crate::control::site::{CircuitId, Scope};
 use crate::signal::{Answer, Desk, List, SourceKey};
@@ -68,12 +68,12 @@ impl Ear<'_> {
     /// A breach is over: what it asked for is lifted. Gives the orders that stood for it; `None` as in [`Self::lives`].
     pub async fn end(&mut self, alert: &Alert, late: bool) -> Option<Vec<Order>> {
         let (left, over) = split(standing(self.desk, self.source)?.orders, alert, late, &[]);
-        let silent = late || self.desk.is_missed(self.source);
+        let silent = late || !self.desk.is_whole(self.source);
         self.hand_over(left, silent).await?;
         Some(over)
     }
 
-    /// A breach begins or goes on: its hints become limits. `id` and `sent` are of its message, `now` is the moment.
+    /// A breach begins or goes on: its hints become limits. `id` and `sent` are of its message.
     ///
     /// # Errors
     /// [`Unheeded`].
@@ -82,7 +82,7 @@ impl Ear<'_> {
         alert: &Alert,
         (id, sent, trace): (&str, Wall, Option<Trace>),
         settings: &InfraSettings,
-        (scope, now): (Scope, Moment),
+        scope: Scope,
     ) -> Result<Heeded, Unheeded> {
         let standing = standing(self.desk, self.source).ok_or(Unheeded::NoSource)?;
         let mut plan = {
@@ -100,7 +100,7 @@ impl Ear<'_> {
         }
         let orders = std::mem::take(&mut plan.orders);
         let caps = orders.len();
-        let silent = self.desk.is_missed(self.source);
+        let silent = !self.desk.is_whole(self.source);
         let answers = self.hand_over(orders, silent).await.ok_or(Unheeded::NoSource)?;
         let mut refused = Vec::new();
         for answer in answers {
@@ -115,7 +115,7 @@ impl Ear<'_> {
             self.desk.miss(self.source);
         }
         let within: Duration = settings.applied_within;
-        let report = Report::new(alert, trace, plan.judged(), (now, within));
+        let report = Report::new(alert, trace, plan.judged(), (self.desk.moment(), within));
         Ok(Heeded { caps, refused, report: (!report.is_empty()).then_some(report) })
     }
 

@@ -113,8 +113,8 @@ impl Infra {
 
     /// A breach begins or goes on: its hints become limits.
     async fn shed(&mut self, post: &mut Post, alert: &Alert, message: (&str, Wall, Option<Trace>)) {
-        let around = (post.context.place.scope, post.context.clock.now());
-        let heeded = ear(post).shed(alert, message, &self.settings, around).await;
+        let scope = post.context.place.scope;
+        let heeded = ear(post).shed(alert, message, &self.settings, scope).await;
         let Heeded { caps, refused, report } = match heeded {
             Ok(heeded) => heeded,
             Err(Unheeded::NoSource) => return,

@@ -36,6 +36,8 @@ pub struct Parked<M> {
     pub at: Moment,
     /// The same by the wall clock.
     pub wall: Wall,
+    /// It asks for something, by its own word: all do but statuses.
+    pub asks: bool,
 }
 
 impl<M> Parked<M> {
@@ -61,11 +63,20 @@ impl<M> Parking<M> {
         self.0.is_empty()
     }
 
-    /// Takes one in; gives the oldest where it must make room: the newest list is the one that counts.
+    /// Since when the one waits that came first.
+    pub fn oldest(&self) -> Option<Moment> {
+        self.0.front().map(|parked| parked.at)
+    }
+
+    /// Takes one in; gives the one that must make room where there is none: the oldest that asks for nothing, else the oldest, for
+    /// the newest list is the one that counts.
     pub fn put(&mut self, parked: Parked<M>) -> Option<Parked<M>> {
-        let oldest = if self.0.len() >= MOST_PARKED { self.0.pop_front() } else { None };
         self.0.push_back(parked);
-        oldest
+        if self.0.len() <= MOST_PARKED {
+            return None;
+        }
+        let first = self.0.iter().position(|parked| !parked.asks).unwrap_or(0);
+        self.0.remove(first)
     }
 
     /// Takes all out, the oldest first.

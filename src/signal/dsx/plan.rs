@@ -207,7 +207,7 @@ pub struct Told {
 
 /// The targets that the orders of a source are: those that stand.
 pub fn told(glance: &Glance) -> Vec<Told> {
-    let stand = glance.held.iter().filter(|held| glance.stands(held));
+    let stand = glance.held.iter().filter(|held| glance.is_ahead_or_acts(held));
     stand.filter_map(|held| target(held, glance.phase(held) == Phase::Acting)).collect()
 }
 

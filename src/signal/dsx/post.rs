@@ -15,8 +15,8 @@ use tracing::{debug, info, warn};
 use super::admit::{Admitted, Answer, Gate, Refused, Rules};
 use super::jws::{JwsError, KeySet, Signer};
 use super::keys::{self, Tokens};
-use super::message::{Outgoing, Sent, Trace, uuid};
-use super::park::{Parked, Parking, due};
+use super::message::{Envelope, Outgoing, Sent, Trace, uuid};
+use super::park::{self, Parked, Parking, due};
 use super::session::{Driver, Heard, options};
 use super::settings::{Account, Link};
 use crate::clock::Moment;
@@ -147,7 +147,7 @@ pub(super) fn standing(desk: &Desk, source: SourceKey) -> Option<Standing> {
     let orders = glance
         .held
         .iter()
-        .filter(|held| glance.stands(held))
+        .filter(|held| glance.is_ahead_or_acts(held))
         .filter_map(|held| {
             let circuit = keep::moved(&glance.site, &site, held.order.circuit)?;
             Some(Order { circuit, ..held.order.clone() })
@@ -322,7 +322,10 @@ impl Post {
     }
 
     fn sign_of_life<R: Role>(&self) {
-        if R::BROKER_SPEAKS && self.up && self.subscribed {
+        let now = self.context.clock.now();
+        // What waits for a key that does not come may ask for less.
+        let read = self.parked.oldest().is_none_or(|at| now.since(at) <= park::AGAIN);
+        if R::BROKER_SPEAKS && self.up && self.subscribed && read {
             self.context.desk.heartbeat(self.context.source);
         }
     }
@@ -335,12 +338,16 @@ impl Post {
             // However old it is: with its key it may turn out to be missed.
             Err(Refused::Signature(JwsError::UnknownKey(_))) => {
                 // Confirmed when it was looked at again.
-                let parked = Parked { message, at: self.context.clock.now(), wall };
-                if let Some(oldest) = self.parked.put(parked) {
+                let asks =
+                    !Envelope::read(&message.payload).is_ok_and(|event| event.kind == Sent::Status.kind());
+                let parked = Parked { message, at: self.context.clock.now(), wall, asks };
+                if let Some(gone) = self.parked.put(parked) {
                     self.count(Came::Crowded);
-                    // Nobody will know any more whether the other side has signed it.
-                    self.miss("a message is refused: too many wait for a key that is not known").await;
-                    self.confirm(&oldest.message);
+                    if gone.asks {
+                        // Nobody will know any more whether the other side has signed it.
+                        self.miss("a message is refused: too many wait for a key that is not known").await;
+                    }
+                    self.confirm(&gone.message);
                 }
                 return;
             }
@@ -513,7 +520,8 @@ mod tests {
     use crate::control::signal::Doubt;
     use crate::secret::Secret;
     use crate::signal::Kind;
-    use crate::signal::dsx::message::{TARGET_SET, Target};
+    use crate::signal::dsx::admit::FromAgent;
+    use crate::signal::dsx::message::{TARGET_SET, Target, agent_source, partner_source};
     use crate::signal::dsx::park::MOST_PARKED;
 
     const SITE: &str = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"1 kW\"\n[limits.rating]\ncircuit = \
@@ -532,6 +540,27 @@ mod tests {
         const BROKER_SPEAKS: bool = true;
         const GATE: Make = Gate::new;
         const LOOK: Look<Self::Said> = Gate::look;
+
+        fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
+            Vec::new()
+        }
+
+        async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
+            post.taken();
+        }
+
+        fn cycle(&mut self, _: &mut Post, _: &Frame) {}
+        fn tick(&mut self, _: &mut Post) {}
+    }
+
+    /// Hears an agent, and does nothing.
+    struct Hears;
+
+    impl Role for Hears {
+        type Said = FromAgent;
+        const BROKER_SPEAKS: bool = false;
+        const GATE: Make = Gate::of_infra;
+        const LOOK: Look<Self::Said> = Gate::look_at_agent;
 
         fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
             Vec::new()
@@ -586,13 +615,23 @@ mod tests {
     /// A list that lifts everything, sent so long ago.
     fn list(number: u128, signer: &Signer, ago: Duration) -> Publish {
         let data = json!({ "targets": [{ "interval": {}, "load_constraint": null }] });
+        says((number, ago), signer, (&partner_source("acme"), TARGET_SET), &data)
+    }
+
+    /// A message, its number and sent so long ago, of that source and kind.
+    fn says(
+        (number, ago): (u128, Duration),
+        signer: &Signer,
+        (source, kind): (&str, &str),
+        data: &Value,
+    ) -> Publish {
         let at = jiff::Timestamp::from_millisecond(NOW.earlier(ago).as_unix_millis()).unwrap();
         let event = json!({
-            "specversion": "1.0.2", "id": uuid(number), "source": "//grid/v1/isv/acme", "type": TARGET_SET,
+            "specversion": "1.0.2", "id": uuid(number), "source": source, "type": kind,
             "time": at.to_string(), "datacontenttype": "application/json",
             "data": signer.sign(data.to_string().as_bytes()).unwrap(),
         });
-        Publish::new("grid/v1/isv/acme/loadtarget/set", QoS::AtLeastOnce, event.to_string())
+        Publish::new("grid/v1/any", QoS::AtLeastOnce, event.to_string())
     }
 
     fn missed(post: &Post) -> bool {
@@ -638,5 +677,50 @@ mod tests {
         assert!(!missed(&post));
         post.message(&mut Obeys, list(99, &signer, Duration::ZERO)).await;
         assert!(missed(&post));
+    }
+
+    #[tokio::test]
+    async fn a_status_that_is_pushed_out_is_not_missed_and_pushes_out_no_alert() {
+        let (mut post, signer, _) = post();
+        let rules =
+            Rules { partner: "acme", identity: "mill", oldest: Duration::from_secs(60), require_iat: false };
+        post.gate = (Hears::GATE)(&rules, Vec::new());
+        let source = agent_source("acme");
+        let says = |number: usize, what: Sent| {
+            says((number as u128, Duration::ZERO), &signer, (&source, what.kind()), &json!({}))
+        };
+        let most = MOST_PARKED;
+        post.message(&mut Hears, says(0, Sent::Breach)).await;
+        for number in 1..=2 * most {
+            post.message(&mut Hears, says(number, Sent::Status)).await;
+        }
+        assert!(!missed(&post), "statuses ask for nothing");
+        for number in 3 * most..4 * most - 1 {
+            post.message(&mut Hears, says(number, Sent::Breach)).await;
+        }
+        post.message(&mut Hears, says(5 * most, Sent::Status)).await;
+        assert!(!missed(&post), "an alert pushes out statuses, and a status no alert");
+        post.message(&mut Hears, says(6 * most, Sent::Breach)).await;
+        assert!(missed(&post));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_lives_is_no_sign_of_life_while_a_list_waits_too_long_for_its_key() {
+        let (mut post, signer, _) = post();
+        let age = |post: &Post| {
+            post.context.desk.look();
+            post.context.desk.view(post.context.source).unwrap().age
+        };
+        (post.up, post.subscribed) = (true, true);
+        post.message(&mut Obeys, list(1, &signer, Duration::ZERO)).await;
+        tokio::time::advance(park::AGAIN).await;
+        post.sign_of_life::<Obeys>();
+        assert_eq!(age(&post), Some(Duration::ZERO), "keys are asked for so often");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        post.sign_of_life::<Obeys>();
+        assert_eq!(age(&post), Some(Duration::from_secs(1)));
+        post.parked.take();
+        post.sign_of_life::<Obeys>();
+        assert_eq!(age(&post), Some(Duration::ZERO));
     }
 }

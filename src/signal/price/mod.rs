@@ -4,8 +4,8 @@
 //! [`crate::control::signal::economics`]: one cap for each circuit that feeds miners. They are caps like all others and
 //! can only lower the draw.
 //!
-//! Only whole, timely answers count as heard. An answer that is whole but holds no price that can be meant is told
-//! to the desk as such for as long as the latest good one is not older than the time after which the source is lost.
+//! Only whole, timely answers with a price that can be meant count as heard. One that holds no such price makes the source degraded, and
+//! no fresher.
 
 pub mod poll;
 
@@ -89,7 +89,6 @@ pub async fn run(settings: Settings, context: Context) {
         client,
         keeper: Keeper::default(),
         told: None,
-        good: None,
         trouble: None,
         complained: false,
     };
@@ -104,10 +103,8 @@ struct Task {
     context: Context,
     client: reqwest::Client,
     keeper: Keeper,
-    /// What the desk has been told: the break-even, the names of the orders, and when they were given.
-    told: Option<(BreakEven, Vec<Arc<str>>, Moment)>,
-    /// When the prices were last good.
-    good: Option<Moment>,
+    /// What the desk has been told: the break-even, and when its orders were given.
+    told: Option<(BreakEven, Moment)>,
     /// What went wrong the last time, so that it is logged once.
     trouble: Option<&'static str>,
     /// The desk has been told of it.
@@ -121,21 +118,15 @@ impl Task {
                 if self.trouble.take().is_some() {
                     info!(source = %self.context.name, "prices are there again");
                 }
-                self.good = Some(self.context.clock.now());
                 self.take(prices).await;
             }
             Err(error) => {
                 if self.trouble.replace(error.kind()) != Some(error.kind()) {
                     warn!(source = %self.context.name, "{error}; the latest price stays until it is too old");
                 }
-                let now = self.context.clock.now();
-                let recent = self.good.is_some_and(|at| now - at < self.settings.lost_after);
-                if error.is_bad_value() && recent {
-                    let standing = self.told.as_ref().map(|(_, standing, _)| standing.clone());
-                    let complaint = Some(error.to_string().into());
-                    let list =
-                        List { unreadable: standing.unwrap_or_default(), complaint, ..List::default() };
-                    self.complained |= self.tell(list).await;
+                if error.is_bad_value() {
+                    self.context.desk.complain(self.context.source, error.to_string().into());
+                    self.complained = true;
                 }
             }
         }
@@ -184,13 +175,13 @@ impl Task {
         let latest = BreakEven::of(prices).less(overhead);
         let counts = self.keeper.take(latest, now, hysteresis, minimum_hold);
         let due = |at: Moment| self.settings.expires && now - at >= self.settings.lost_after;
-        let known = self.told.as_ref().is_some_and(|(told, _, at)| *told == counts && !due(*at));
+        let known = self.told.as_ref().is_some_and(|(told, at)| *told == counts && !due(*at));
         // A heartbeat says nothing of what could not be obeyed before; the list does.
         if known && !std::mem::take(&mut self.complained) {
             return self.context.desk.heartbeat(self.context.source);
         }
         let orders = self.orders(counts);
-        let standing: Vec<Arc<str>> = orders.iter().map(|order| order.id.clone()).collect();
+        let standing: Vec<&str> = orders.iter().map(|order| &*order.id).collect();
         let said = if standing.is_empty() { "all of the fleet pays".into() } else { standing.join(", ") };
         info!(
             source = %self.context.name,
@@ -202,7 +193,7 @@ impl Task {
         );
         if self.tell(List { orders, ..List::default() }).await {
             self.complained = false;
-            self.told = Some((counts, standing, now));
+            self.told = Some((counts, now));
         }
     }
 
