@@ -235,6 +235,8 @@ pub struct Sample {
     pub value: f64,
     /// See [`Outlook::below`] and [`Outlook::above`].
     pub doubt: (f64, f64),
+    /// By how much more it may be because servers swing between two samples: nothing is raised on that.
+    pub swing: f64,
     /// From a change of the other load until the miners have answered it.
     pub loop_time: Duration,
     /// Usual time between two samples.
@@ -274,7 +276,7 @@ impl Balance {
         let sure = self.slope * sample.loop_time.as_secs_f64() - (below + above);
         let ahead = sure.max(0.0);
         self.gone_by.push(instant, level + ahead);
-        self.outlook = Some(Outlook { level, below, above, ahead });
+        self.outlook = Some(Outlook { level, below, above: above + sample.swing, ahead });
     }
 
     /// What is known, if anything was ever known.
@@ -445,6 +447,7 @@ mod tests {
                 instant: Moment::after_start(Duration::from_secs(u64::from(second))),
                 value: value(f64::from(second)),
                 doubt: (0.0, 0.0),
+                swing: 0.0,
                 loop_time: Duration::from_secs(2),
                 period: Duration::from_secs(1),
                 nameplate: 100e3,

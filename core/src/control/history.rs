@@ -115,6 +115,16 @@ impl History {
         Some(*value)
     }
 
+    /// By how much it changed at the most from one sample to the next since a moment, for each second; zero without two samples.
+    pub fn steepest(&self, since: Moment) -> f64 {
+        let recent = self.samples.iter().rev().take_while(|&&(at, _)| at >= since);
+        let pairs = recent.clone().skip(1).zip(recent);
+        pairs.fold(0.0, |steepest: f64, (&(from, before), &(to, after))| {
+            let seconds = (to - from).as_secs_f64();
+            if seconds > 0.0 { steepest.max((after - before).abs() / seconds) } else { steepest }
+        })
+    }
+
     /// The mean of the samples since a moment; `None` without any.
     pub fn mean(&self, since: Moment) -> Option<f64> {
         let recent = self.samples.iter().rev().take_while(|&&(at, _)| at >= since);
@@ -141,6 +151,18 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steepest_change_is_that_of_neighbouring_samples_since_a_moment() {
+        let mut history = History::default();
+        assert_eq!(history.steepest(Moment::START), 0.0);
+        for (at, value) in [(1_000, 90.0), (2_000, 10.0), (2_500, 20.0), (3_500, 24.0)] {
+            history.push(Moment::millis(at), value);
+        }
+        assert_eq!(history.steepest(Moment::START), 80.0);
+        assert_eq!(history.steepest(Moment::millis(2_000)), 20.0);
+        assert_eq!(history.steepest(Moment::millis(3_500)), 0.0);
+    }
 
     #[test]
     fn values_between_samples_are_interpolated_and_ends_are_held() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::balance::{Balance, Outlook, Sample};
 use crate::control::combine::Seen;
 use crate::control::history::History;
-use crate::control::lag::{Against, Doubt, LagEstimator, shifted};
+use crate::control::lag::{Against, Doubt, HALFWAY, LagEstimator, shifted};
 use crate::control::site::{Circuit, Meter, Site};
 use crate::control::snapshot::MeterStatus;
 use crate::control::tree::Tree;
@@ -37,6 +37,8 @@ const MOVING_COUNTS: f64 = 0.1;
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
 const MODEL_DOUBT: f64 = 0.5;
+/// How steeply servers may swing from one sample to the next is what they did in so long.
+const SWINGS: Duration = Duration::from_secs(5);
 /// What a dedicated meter shows beyond its miners counts beyond this many times its noise.
 const BEYOND_NOISE: f64 = 3.0;
 /// A meter must have shown a movement of the miners of this share of their nameplates, and of its own value.
@@ -178,6 +180,8 @@ pub struct CircuitMemory {
     pub against: LagEstimator,
     /// Whether meters see all of its miners alone.
     pub miners_metered: bool,
+    /// Whether a server is among its miners.
+    pub feeds_servers: bool,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
     pub gain: f64,
     /// What the calibration rests on: metered and estimated watt-seconds, and seconds.
@@ -204,6 +208,7 @@ impl Default for CircuitMemory {
             lag: LagEstimator::default(),
             against: LagEstimator::default(),
             miners_metered: false,
+            feeds_servers: false,
             gain: 1.0,
             calibration: (0.0, 0.0, 0.0),
             repeated_at: None,
@@ -216,6 +221,12 @@ impl Default for CircuitMemory {
 }
 
 impl CircuitMemory {
+    /// Takes over what is remembered by another. What the site says of the circuit stays.
+    pub fn take_over(&mut self, known: Self) {
+        let (miners_metered, feeds_servers) = (self.miners_metered, self.feeds_servers);
+        *self = Self { miners_metered, feeds_servers, ..known };
+    }
+
     /// What a dedicated meter shows beyond what its miners say that they draw, in watts: other load, or a calibration that is not
     /// learned yet. Less than a calibration is ever wrong by is none.
     pub fn unexplained(&self, known: &Outlook) -> f64 {
@@ -523,7 +534,7 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         return;
     }
     let Some(power) = memory.metered.at(at) else { return };
-    let (from, to) = (shifted(at, doubt.most), shifted(at, doubt.least).min(meters.now));
+    let (from, to) = (shifted(at, doubt.most), shifted(at, doubt.least));
     let drawn = if by_meters {
         let spread = below.iter().filter_map(|&child| memories.get(child)?.metered.range(from, to));
         let spread = spread.fold((0.0, 0.0), |sum, range| (sum.0 + range.0, sum.1 + range.1));
@@ -531,7 +542,8 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
     } else {
         let scaled = |value: f64| value * memory.gain;
         let best = memory.estimate.at(shifted(at, doubt.best).min(meters.now)).map(scaled);
-        let spread = memory.estimate.range(from, to).map(|(low, high)| (scaled(low), scaled(high)));
+        let spread =
+            memory.estimate.range(from, to.min(meters.now)).map(|(low, high)| (scaled(low), scaled(high)));
         best.zip(spread)
     };
     let Some((best, (low, high))) = drawn else { return };
@@ -541,6 +553,7 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         instant: at,
         value: power - best,
         doubt: ((high - best).max(0.0), (best - low).max(0.0)),
+        swing: below.iter().filter_map(|&child| Some(swing(memories.get(child)?, from, to))).sum(),
         loop_time,
         period: seen.period,
         nameplate: terms.nameplates.get(index).copied().unwrap_or(0.0),
@@ -557,6 +570,16 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         let kept = memory.balance.reserve(may, 0.0, sample.nameplate);
         memory.balance.spend((level + now).min(now), may, since, kept, sample.nameplate);
     }
+}
+
+/// By how much less than the least value of a meter from one moment to another its servers may draw: they swing between two samples, and on
+/// after the newest.
+fn swing(memory: &CircuitMemory, from: Moment, to: Moment) -> f64 {
+    let history = &memory.metered;
+    let Some((newest, _)) = history.newest().filter(|_| memory.feeds_servers) else { return 0.0 };
+    let (wide, end) = (from.earlier(HALFWAY), to + HALFWAY);
+    let Some((near, far)) = history.range(from, to).zip(history.range(wide, end)) else { return 0.0 };
+    near.0 - far.0 + history.steepest(newest.earlier(SWINGS)) * end.since(newest).as_secs_f64()
 }
 
 /// What meters that see miners alone say together of a moment. Beyond the newest sample, what the estimate says has

@@ -14,7 +14,7 @@ use crate::control::lead::Contest;
 use crate::control::meters::CircuitMemory;
 use crate::control::ramp::Ramp;
 use crate::control::response::Track;
-use crate::control::site::{CircuitId, Site};
+use crate::control::site::{CircuitId, LoadClass, Site};
 use crate::control::stop::Stop;
 use crate::control::tree::Tree;
 use crate::moment::Moment;
@@ -93,6 +93,10 @@ impl State {
         }
         let mut memories = vec![CircuitMemory::default(); site.circuits.len()];
         for (index, memory) in memories.iter_mut().enumerate() {
+            memory.feeds_servers = site
+                .miners
+                .iter()
+                .any(|miner| miner.class != LoadClass::Miner && tree.path(miner.circuit.0).contains(&index));
             // Every miner at or below the circuit hangs on a dedicated, metered circuit at or below it.
             memory.miners_metered = site.miners.iter().all(|miner| {
                 let path = tree.path(miner.circuit.0);
@@ -203,9 +207,7 @@ impl State {
             if let Some((known, slope, tripped, past)) = circuits.get(circuit.name.as_str()) {
                 *trip = (*tripped).clone();
                 *taken = (*past).clone();
-                let miners_metered = memory.miners_metered;
-                *memory = (*known).clone();
-                memory.miners_metered = miners_metered;
+                memory.take_over((*known).clone());
                 memory.look_again();
                 *ramp = (*slope).clone();
             }

@@ -7,7 +7,7 @@ use crate::control::combine::{self, Seen};
 use crate::control::decision::{Binding, Command, Decision, Energy, Mode, Source};
 use crate::control::headroom::{self, Headroom};
 use crate::control::lead::{self, Lead};
-use crate::control::meters::{self, Meters};
+use crate::control::meters::{self, CircuitMemory, Meters};
 use crate::control::move_fleet::{self, Now};
 use crate::control::report::{Decided, Report};
 use crate::control::site::{CircuitId, LimitClass, MinerId, OperatingPoint, Site};
@@ -52,8 +52,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         // What the miners drew before they had answered is not known, least of all to have been nothing. Neither is
         // other load that was worked out with it: it would put the whole fleet to sleep.
         for memory in &mut state.memories {
-            let miners_metered = std::mem::take(memory).miners_metered;
-            memory.miners_metered = miners_metered;
+            memory.take_over(CircuitMemory::default());
         }
     }
     let lead = lead::role(snapshot.lead, &mut state.contest, &site, &mut state.tracks, &inputs, now);

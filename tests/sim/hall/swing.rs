@@ -69,3 +69,12 @@ fn nor_one_that_no_period_of_the_meters_fits() {
 fn nor_one_of_three_hertz() {
     is_not_chased("3 Hz");
 }
+
+/// Where what servers say always comes at the same moment of their swing, or at one that moves slowly, and where the samples of two meters are
+/// far from each other's.
+#[test]
+fn nor_one_that_beats_with_the_time_between_two_readings() {
+    for frequency in ["0.25 Hz", "0.35 Hz", "0.48 Hz", "0.5 Hz", "0.52 Hz", "0.6 Hz", "0.7 Hz", "1.5 Hz"] {
+        is_not_chased(frequency);
+    }
+}
