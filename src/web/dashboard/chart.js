@@ -9,7 +9,7 @@ const SERIES = [
 	{ key: "surplus", width: 1.75, area: true },
 	{ key: "grid", title: "Grid: import is positive, export negative", width: 1.5, dash: [2, 3] },
 	{ key: "budget", colour: "--text", width: 1.5, dash: [7, 4], steps: true },
-	{ key: "cap", colour: "--red", width: 2, dash: [2, 2, 9, 2], steps: true },
+	{ key: "cap", words: "Site cap", title: "The tightest cap on the whole site. Caps on parts of it stand beside their circuits", colour: "--red", width: 2, dash: [2, 2, 9, 2], steps: true },
 	{ key: "draw", width: 2.75 },
 ].map((one) => ({ words: capital(one.key), colour: `--${one.key}`, dash: [], ...one }));
 const LEGEND = ["surplus", "draw", "grid", "budget", "cap"];
