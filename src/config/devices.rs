@@ -406,7 +406,13 @@ pub(super) fn address(table: &Table<'_>, writable: bool) -> Option<modbus::Addre
         let address = registers::wire_address(table, key, Some(function))?;
         u16::try_from(address.value).ok()
     };
-    let coil = at("coil", Function::Coil).map(Address::Coil);
+    // Manuals number coils from 1. Numbers from 10001 on are inputs there, so of an output they say nothing.
+    let coil = if writable {
+        table.integer("coil", 0, 65_535)
+    } else {
+        registers::wire_address(table, "coil", Some(Function::Coil))
+    };
+    let coil = coil.and_then(|at| u16::try_from(at.value).ok()).map(Address::Coil);
     let mut found = vec![coil, at("holding", Function::Holding).map(Address::Holding)];
     if !writable {
         found.push(at("discrete", Function::Discrete).map(Address::Discrete));

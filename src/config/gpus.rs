@@ -1,42 +1,62 @@
-//! Which graphics processors of a server are set by its `zeusd`, and what it draws beside them.
+//! Which graphics processors of a server are set by its `zeusd`, what it draws beside them, and where that listens.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostic::{At, Report};
 use super::models::MOST_MINER_POWER;
-use super::reader::{Table, integer_of, is_a};
+use super::reader::{Table, Wrong, integer_of, is_a, text_of};
+use crate::line::is_line;
 use crate::miner::{DriverKind, Gpus};
 use crate::units::Watts;
 
 /// The highest id of a processor: no server has more than 64.
 const HIGHEST_ID: u16 = 63;
 
-/// The keys `gpus` and `base`.
+/// The longest path that a socket can have (`sun_path` of Linux, with the zero behind it).
+const LONGEST_SOCKET: usize = 107;
+
+/// The keys `gpus`, `base` and `socket`.
 #[derive(Clone, Default)]
 pub(super) struct GpuKeys {
     only: Option<At<Arc<[u16]>>>,
     base: Option<At<Watts>>,
+    socket: Option<At<Arc<Path>>>,
 }
 
 impl GpuKeys {
     /// Reads them; what is wrong with them is noted.
     pub(super) fn read(table: &Table<'_>) -> Self {
-        Self { only: ids(table), base: table.power("base", 0.0, MOST_MINER_POWER) }
+        let base = table.power("base", 0.0, MOST_MINER_POWER);
+        Self { only: ids(table), base, socket: None }
+    }
+
+    /// Reads where a single server's listens. A group has no such key: one socket is one server.
+    pub(super) fn read_socket(&mut self, table: &Table<'_>) {
+        self.socket = table.read("socket", |value| {
+            let path = text_of(value)?;
+            if path.starts_with('/') && path.len() <= LONGEST_SOCKET && is_line(path) {
+                return Ok(Arc::from(Path::new(path)));
+            }
+            let help = "write its whole path, like socket = \"/run/zeusd/zeusd.sock\"";
+            Err(Wrong::new("is no path of a socket", help))
+        });
     }
 
     /// These where they are given, else those of the group.
     pub(super) fn or(self, group: Self) -> Self {
-        Self { only: self.only.or(group.only), base: self.base.or(group.base) }
+        Self { only: self.only.or(group.only), base: self.base.or(group.base), socket: self.socket }
     }
 
     /// What the driver is told; `None` where nothing is given.
     pub(super) fn settings(&self) -> Option<Gpus> {
-        if self.only.is_none() && self.base.is_none() {
+        if self.only.is_none() && self.base.is_none() && self.socket.is_none() {
             return None;
         }
         let only = self.only.as_ref().map(|at| Arc::clone(&at.value));
-        Some(Gpus { only, base: self.base.map_or(Watts::ZERO, |at| at.value) })
+        let socket = self.socket.as_ref().map(|at| Arc::clone(&at.value));
+        Some(Gpus { only, base: self.base.map_or(Watts::ZERO, |at| at.value), socket })
     }
 }
 
@@ -74,11 +94,12 @@ pub(super) fn fit(
     report: &Report<'_>,
 ) {
     let first = keys.only.as_ref().map(|at| at.span).or(keys.base.map(|at| at.span));
+    let first = first.or(keys.socket.as_ref().map(|at| at.span));
     if let Some(span) = first.filter(|_| driver != DriverKind::Zeusd) {
         report.error(
             span,
             format!("{title} is not set by a zeusd"),
-            "`gpus` and `base` are for driver = \"zeusd\"",
+            "`gpus`, `base` and `socket` are for driver = \"zeusd\"",
         );
         return;
     }
@@ -114,7 +135,9 @@ mod tests {
             ("zeusd", "gpus = [64]", "an element of"),
             ("zeusd", "gpus = [\"0\"]", "an element of"),
             ("zeusd", "base = \"2 kW\"", "leaves nothing"),
+            ("zeusd", "socket = \"zeusd.sock\"", "no path of a socket"),
             ("vnish", "base = \"100 W\"", "not set by a zeusd"),
+            ("vnish", "socket = \"/run/zeusd.sock\"", "not set by a zeusd"),
             ("vnish", "gpus = [0]", "not set by a zeusd"),
         ] {
             let told = read(driver, more).unwrap_err();

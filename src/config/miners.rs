@@ -176,6 +176,7 @@ pub(super) fn miners<'a>(root: &Table<'a>, context: &Context<'_, 'a>) -> Miners 
             table.require("address", address, "write where the miner listens, like address = \"10.0.1.7\"");
         let who = identity(&table);
         let mut keys = keys(&table, context);
+        keys.gpus.read_socket(&table);
         if let Some(group) = group {
             empty.remove(group.value);
             match groups.get(group.value) {

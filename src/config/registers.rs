@@ -147,16 +147,18 @@ pub(super) fn wire_address(
     Some(address)
 }
 
-fn warn_of_manuals(report: &Report<'_>, key: &str, function: Function, address: At<u32>) {
+/// The first number in manuals of a table that `address` would be one of; `None` where it is none.
+fn in_manuals(function: Function, address: u32) -> Option<u32> {
     let first = match function {
         Function::Coil | Function::Discrete => 10_001,
         Function::Input => 30_001,
         Function::Holding => 40_001,
     };
-    let in_manuals = first..first + 9_999;
-    if !in_manuals.contains(&address.value) {
-        return;
-    }
+    (first..first + 9_999).contains(&address).then_some(first)
+}
+
+fn warn_of_manuals(report: &Report<'_>, key: &str, function: Function, address: At<u32>) {
+    let Some(first) = in_manuals(function, address.value) else { return };
     report.warn(
         address.span,
         format!(
@@ -246,8 +248,13 @@ fn register(table: Table<'_>) -> Option<Register> {
             .filter(|offset| offset.abs() <= 1e12)
             .ok_or_else(|| Wrong::new("is no usable number", "write what is added after the scale"))
     });
-    let scale_register = wire_address(&table, "scale_register", function.map(|at| at.value));
-    let (sign, factors) = (sign(&table, function.map(|at| at.value)), factors(&table));
+    // Beside a value that was warned of itself once is enough.
+    let warned = |function: Function| {
+        table.in_decimal("address") && address.is_some_and(|at| in_manuals(function, at.value).is_some())
+    };
+    let near = function.map(|at| at.value).filter(|function| !warned(*function));
+    let scale_register = wire_address(&table, "scale_register", near);
+    let (sign, factors) = (sign(&table, near), factors(&table));
     let range = range(&table);
     let zero = patterns(&table, "zero", format.map(|at| at.value));
     let unavailable = patterns(&table, "unavailable", format.map(|at| at.value));

@@ -123,7 +123,7 @@ pub(crate) fn left_words(decision: &Decision) -> String {
     ] {
         reasons.extend(count(state).map(|count| format!("{count} {}", word(state, count))));
     }
-    if reasons.is_empty() { "all run, and could draw more".into() } else { reasons.join("; ") }
+    if reasons.is_empty() { "those that run could draw more".into() } else { reasons.join("; ") }
 }
 
 /// What a miner does instead of what it was told. Two figures stand beside each other only where they differ as printed.

@@ -22,6 +22,7 @@ pub mod reply;
 pub mod session;
 pub(crate) mod wire;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub struct Gpus {
     pub only: Option<Arc<[u16]>>,
     /// What the server draws beside them, in watts, 0 or more: taken for constant.
     pub base: Watts,
+    /// The Unix socket of a daemon on this machine, an absolute path; `None`: it listens at the address.
+    pub socket: Option<Arc<Path>>,
 }
 
 /// How much a command hurries: a driver may have a faster and a gentler way.

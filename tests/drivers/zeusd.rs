@@ -4,6 +4,7 @@ use crate::drivers_rest;
 use crate::drivers_support;
 use crate::redfish::{range, said};
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ballast::control::snapshot::{Activity, Measured, Rejection, Target};
@@ -15,6 +16,8 @@ use drivers_support::{
     PASSWORD, connection, example, fails_on_the_wire, fixture, hall, malformed, power, rejection,
 };
 use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpStream, UnixListener};
 
 /// A server that says what is in files, and takes over the limits that are set.
 struct Node {
@@ -121,7 +124,7 @@ pub async fn serve() -> Server {
 async fn served(node: &Shared, only: Option<&[u16]>) -> (Server, Zeusd) {
     let shared = Arc::clone(node);
     let server = Server::start(move |seen| answer(&mut shared.lock().unwrap(), seen)).await;
-    let gpus = Gpus { only: only.map(Arc::from), base: Watts::whole(400) };
+    let gpus = Gpus { only: only.map(Arc::from), base: Watts::whole(400), socket: None };
     let connection = Connection { gpus: Some(gpus), ..connection(DriverKind::Zeusd, server.address) };
     let driver = Zeusd::new(&connection, &http_client().unwrap());
     (server, driver)
@@ -319,6 +322,39 @@ async fn without_a_token_nothing_is_set() {
 #[tokio::test]
 async fn whatever_goes_wrong_on_the_wire_is_an_error_that_names_the_place_and_no_secret() {
     fails_on_the_wire(DriverKind::Zeusd).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_listens_on_a_socket_of_this_machine_is_set_there_and_nowhere_else() {
+    let node = node();
+    let (server, _) = served(&node, None).await;
+    let folder = std::env::temp_dir().join(format!("ballast-socket-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let socket: Arc<Path> = folder.join("zeusd.sock").into();
+    let mut driver = {
+        let gpus = Gpus { base: Watts::whole(400), socket: Some(Arc::clone(&socket)), ..Gpus::default() };
+        let connection = connection(DriverKind::Zeusd, server.address);
+        Zeusd::new(&Connection { gpus: Some(gpus), ..connection }, &http_client().unwrap())
+    };
+    let error = driver.read().await.unwrap_err().to_string();
+    assert!(error.contains("zeusd.sock") && server.log().is_empty(), "{error}");
+
+    let listener = UnixListener::bind(&socket).unwrap();
+    let to = server.address;
+    let way = tokio::spawn(async move {
+        while let Ok((mut outer, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut inner = TcpStream::connect(to).await.unwrap();
+                let _ = copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+    let status = driver.read().await.unwrap();
+    assert_eq!(status.power, Measured::Value(Watts::whole(900)), "{status:?}");
+    driver.apply(power(600), Urgency::Shed).await.unwrap();
+    assert!(!writes(&server).is_empty());
+    way.abort();
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

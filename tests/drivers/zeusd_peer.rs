@@ -9,6 +9,7 @@ use crate::redfish::{range, said};
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
@@ -17,8 +18,7 @@ use ballast::miner::{Connection, Credentials, Driver, DriverKind, Gpus, Urgency,
 use ballast::secret::Secret;
 use ballast::units::Watts;
 use drivers_support::{connection, malformed, nobody, power, rejection};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
 /// The program and the folder of the library.
 fn peer() -> Option<(String, String)> {
@@ -158,9 +158,10 @@ impl Peer {
     /// With 200 W beside its processors.
     fn driver(&self, token: String) -> Zeusd {
         let connection = connection(DriverKind::Zeusd, ([127, 0, 0, 1], self.port).into());
+        let socket = self.unix.then(|| Arc::from(self.socket()));
         let connection = Connection {
             credentials: Some(Credentials { username: None, password: Secret::new(token) }),
-            gpus: Some(Gpus { only: None, base: Watts::whole(200) }),
+            gpus: Some(Gpus { only: None, base: Watts::whole(200), socket }),
             timeout: Duration::from_secs(5),
             ..connection
         };
@@ -265,29 +266,16 @@ async fn processors_of_the_real_one_that_allow_different_limits_share_within_the
     assert!(is_at(&driver.read().await.unwrap(), 500, 500));
 }
 
-/// On a machine with a tool for that (the guide names one) a socket of Unix is reached over TCP.
 #[tokio::test]
-async fn the_real_one_on_its_socket_is_spoken_with_through_a_way_to_it() {
+async fn the_real_one_is_spoken_with_over_its_socket() {
     let Some(mut peer) = Peer::found(BOTH).await else { return };
     peer.unix = true;
     peer.start().await;
-    let listener = TcpListener::bind(("127.0.0.1", peer.port)).await.unwrap();
-    let socket = peer.socket();
-    let way = tokio::spawn(async move {
-        while let Ok((mut outer, _)) = listener.accept().await {
-            let socket = socket.clone();
-            tokio::spawn(async move {
-                let Ok(mut inner) = UnixStream::connect(socket).await else { return };
-                let _ = copy_bidirectional(&mut outer, &mut inner).await;
-            });
-        }
-    });
     let mut driver = peer.driver(peer.token("gpu-read,gpu-control"));
     assert!(driver.prove_account().await.unwrap());
     driver.apply(power(700), Urgency::Shed).await.unwrap();
     assert!(is_at(&driver.read().await.unwrap(), 700, 700));
     assert_eq!(peer.written(), ["limit 0 250000", "limit 1 250000"]);
-    way.abort();
 }
 
 #[tokio::test]

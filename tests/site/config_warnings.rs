@@ -92,7 +92,7 @@ fn an_address_out_of_a_manual_is_told_beside_a_value_and_where_something_is_writ
     for (what, decimal, hexadecimal, written) in [
         ("sign", sign("40011"), sign("0x9C4B"), "write address = 10;"),
         ("scale", scale("40020"), scale("0x9C54"), "write scale_register = 19;"),
-        ("coil", beat("coil", "10003"), beat("coil", "0x2713"), "write coil = 2;"),
+        ("coil", device("coil", "10003"), device("coil", "0x2713"), "write coil = 2;"),
         ("holding", beat("holding", "40101"), beat("holding", "0x9CA5"), "write holding = 100;"),
         ("discrete", device("discrete", "10004"), device("discrete", "0x2714"), "write discrete = 3;"),
         ("input", device("input", "30005"), device("input", "0x7535"), "write input = 4;"),
@@ -102,6 +102,11 @@ fn an_address_out_of_a_manual_is_told_beside_a_value_and_where_something_is_writ
         let said = warnings(&hexadecimal);
         assert!(!said.contains("manual"), "{what}: {said}");
     }
+    // In manuals these are inputs: nobody who writes to such an output meant another one.
+    assert!(!warnings(&beat("coil", "12288")).contains("manual"));
+    // Once for a value is enough.
+    let both = meter("scale_register = 40073").replace("0x9C48", "40072");
+    assert_eq!(warnings(&both).matches("manual").count(), 1);
 }
 
 #[test]

@@ -155,13 +155,17 @@ mod tests {
     #[test]
     fn the_steepest_change_is_that_of_neighbouring_samples_since_a_moment() {
         let mut history = History::default();
-        assert_eq!(history.steepest(Moment::START), 0.0);
+        let is = |history: &History, since: u64, watts: f64| {
+            let steepest = history.steepest(Moment::millis(since));
+            assert!((steepest - watts).abs() < 1e-9, "{steepest} since {since}");
+        };
+        is(&history, 0, 0.0);
         for (at, value) in [(1_000, 90.0), (2_000, 10.0), (2_500, 20.0), (3_500, 24.0)] {
             history.push(Moment::millis(at), value);
         }
-        assert_eq!(history.steepest(Moment::START), 80.0);
-        assert_eq!(history.steepest(Moment::millis(2_000)), 20.0);
-        assert_eq!(history.steepest(Moment::millis(3_500)), 0.0);
+        is(&history, 0, 80.0);
+        is(&history, 2_000, 20.0);
+        is(&history, 3_500, 0.0);
     }
 
     #[test]

@@ -180,8 +180,8 @@ pub struct CircuitMemory {
     pub against: LagEstimator,
     /// Whether meters see all of its miners alone.
     pub miners_metered: bool,
-    /// Whether a server is among its miners.
-    pub feeds_servers: bool,
+    /// Whether its miners are servers, all of them: what its meter shows moving beyond commands is their swing.
+    pub only_servers: bool,
     /// Metered draw over the miners' own readings, learned; 1 without a dedicated meter.
     pub gain: f64,
     /// What the calibration rests on: metered and estimated watt-seconds, and seconds.
@@ -208,7 +208,7 @@ impl Default for CircuitMemory {
             lag: LagEstimator::default(),
             against: LagEstimator::default(),
             miners_metered: false,
-            feeds_servers: false,
+            only_servers: false,
             gain: 1.0,
             calibration: (0.0, 0.0, 0.0),
             repeated_at: None,
@@ -223,8 +223,8 @@ impl Default for CircuitMemory {
 impl CircuitMemory {
     /// Takes over what is remembered by another. What the site says of the circuit stays.
     pub fn take_over(&mut self, known: Self) {
-        let (miners_metered, feeds_servers) = (self.miners_metered, self.feeds_servers);
-        *self = Self { miners_metered, feeds_servers, ..known };
+        let (miners_metered, only_servers) = (self.miners_metered, self.only_servers);
+        *self = Self { miners_metered, only_servers, ..known };
     }
 
     /// What a dedicated meter shows beyond what its miners say that they draw, in watts: other load, or a calibration that is not
@@ -547,13 +547,20 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         best.zip(spread)
     };
     let Some((best, (low, high))) = drawn else { return };
+    let swing_of = |child: usize| {
+        let place = memories.get(child).zip(site.circuits.get(child));
+        place.and_then(|(memory, circuit)| {
+            let (_, seen) = meters.of(site, circuit)?;
+            Some(swing(memory, seen.period, from, to))
+        })
+    };
     let lag = memory.doubt(meter, Against::Estimate, None).best.max(0.0);
     let loop_time = terms.response + Duration::try_from_secs_f64(lag).unwrap_or(Duration::ZERO);
     let sample = Sample {
         instant: at,
         value: power - best,
         doubt: ((high - best).max(0.0), (best - low).max(0.0)),
-        swing: below.iter().filter_map(|&child| Some(swing(memories.get(child)?, from, to))).sum(),
+        swing: if by_meters { below.iter().filter_map(|&child| swing_of(child)).sum() } else { 0.0 },
         loop_time,
         period: seen.period,
         nameplate: terms.nameplates.get(index).copied().unwrap_or(0.0),
@@ -573,13 +580,16 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
 }
 
 /// By how much less than the least value of a meter from one moment to another its servers may draw: they swing between two samples, and on
-/// after the newest.
-fn swing(memory: &CircuitMemory, from: Moment, to: Moment) -> f64 {
+/// after the newest. No further than they did lately, and not below nothing.
+fn swing(memory: &CircuitMemory, period: Duration, from: Moment, to: Moment) -> f64 {
     let history = &memory.metered;
-    let Some((newest, _)) = history.newest().filter(|_| memory.feeds_servers) else { return 0.0 };
+    let Some((newest, _)) = history.newest().filter(|_| memory.only_servers) else { return 0.0 };
     let (wide, end) = (from.earlier(HALFWAY), to + HALFWAY);
     let Some((near, far)) = history.range(from, to).zip(history.range(wide, end)) else { return 0.0 };
-    near.0 - far.0 + history.steepest(newest.earlier(SWINGS)) * end.since(newest).as_secs_f64()
+    let lately = newest.earlier(SWINGS.max(period * 2));
+    let most = history.range(lately, newest).map_or(0.0, |(low, high)| high - low);
+    let further = (history.steepest(lately) * end.since(newest).as_secs_f64()).min(most);
+    (near.0 - far.0 + further).min(near.0).max(0.0)
 }
 
 /// What meters that see miners alone say together of a moment. Beyond the newest sample, what the estimate says has

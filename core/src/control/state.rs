@@ -93,10 +93,9 @@ impl State {
         }
         let mut memories = vec![CircuitMemory::default(); site.circuits.len()];
         for (index, memory) in memories.iter_mut().enumerate() {
-            memory.feeds_servers = site
-                .miners
-                .iter()
-                .any(|miner| miner.class != LoadClass::Miner && tree.path(miner.circuit.0).contains(&index));
+            let mut here =
+                site.miners.iter().filter(|miner| tree.path(miner.circuit.0).contains(&index)).peekable();
+            memory.only_servers = here.peek().is_some() && here.all(|miner| miner.class != LoadClass::Miner);
             // Every miner at or below the circuit hangs on a dedicated, metered circuit at or below it.
             memory.miners_metered = site.miners.iter().all(|miner| {
                 let path = tree.path(miner.circuit.0);

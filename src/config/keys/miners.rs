@@ -99,6 +99,7 @@ pub(super) static MINER: Section = Section {
             must("address", Shape::Text),
             key("mac", Shape::Text),
             key("serial", Shape::Text),
+            key("socket", Shape::Text),
         ],
         SHARED,
         RESPONSE,

@@ -12,12 +12,13 @@ pub(super) mod web;
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::clock::Clock;
 use crate::control::snapshot::Rejection;
@@ -39,6 +40,8 @@ pub struct Place {
     kept: Kept,
     clock: Clock,
     secure: Option<Secure>,
+    /// The Unix socket that it listens on instead.
+    socket: Option<Arc<Path>>,
 }
 
 impl Place {
@@ -50,6 +53,7 @@ impl Place {
             kept: Kept::default(),
             clock: Clock::start(),
             secure: None,
+            socket: connection.gpus.as_ref().and_then(|gpus| gpus.socket.clone()),
         }
     }
 
@@ -100,8 +104,14 @@ impl Place {
         self.endpoint.connect().await.map_err(|error| self.unreachable(&error))
     }
 
-    /// Connects as the place demands, in the clear or over TLS.
+    /// Connects as the place demands: in the clear, over TLS or to a socket of this machine.
     pub async fn open(&self) -> Result<Stream, DriverError> {
+        if let Some(socket) = &self.socket {
+            let connected = UnixStream::connect(socket).await;
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", socket.display()));
+            return connected.map(Stream::Local).map_err(|error| self.unreachable(&named(error)));
+        }
         let stream = self.connect().await?;
         match &self.secure {
             None => Ok(Stream::Plain(stream)),

@@ -16,6 +16,10 @@ use crate::control::signal::{Order, Wall};
 use crate::control::site::{CircuitId, Scope};
 use crate::signal::{Answer, Desk, List, SourceKey};
 
+/// Why a status counts for nothing.
+const ABOVE: &str = "a feed of the agent is above its target, and what was said of the others may have been missed: the fail-safe holds \
+                     until none is above";
+
 /// Where what an agent says goes.
 #[derive(Debug)]
 pub struct Ear<'e> {
@@ -55,7 +59,8 @@ impl Ear<'_> {
         let known = self.desk.view(self.source).map(|view| view.state);
         let life = state.means(self.desk.is_whole(self.source), known);
         match life {
-            Life::Nothing => {}
+            // Said, since nothing else tells why an agent that is heard does not end the fail-safe.
+            Life::Nothing => self.desk.complain(self.source, ABOVE.into()),
             Life::Sign => self.desk.heartbeat(self.source),
             Life::Control => {
                 let orders = standing(self.desk, self.source)?.orders;

@@ -211,7 +211,7 @@ async function askOrders() {
 	if (given.status === 0) return;
 	orders = given;
 	delivered = records;
-	renderOrders(orders, delivered, now(), orderActs);
+	renderOrders(orders, delivered, now(), orderActs, fleet);
 }
 
 async function askAlarms() {

@@ -76,7 +76,7 @@ export class Fleet {
 	takeWork(list) {
 		this.work.fill(0);
 		for (const { name, kind, hold } of list ?? []) {
-			const set = kind === "miner" ? null : this.below[this.circuits.findIndex((circuit) => circuit.name === name)];
+			const set = kind === "miner" ? null : this.below[this.at(name)];
 			const work = hold === "hands-off" ? 2 : 1;
 			for (let index = 0; index < this.count; index += 1) {
 				if (set ? set.has(this.circuit[index]) : kind === "miner" && this.names[index] === name) this.work[index] = Math.max(this.work[index], work);
@@ -104,6 +104,17 @@ export class Fleet {
 
 	sleeps(index) {
 		return this.told[index] === SLEEP;
+	}
+
+	// The index of a circuit; -1 where there is none of that name.
+	at(name) {
+		return this.circuits.findIndex((circuit) => circuit.name === name);
+	}
+
+	// Whether nobody of a circuit runs: what is drawn there is drawn asleep.
+	rests(name) {
+		const circuit = this.at(name);
+		return circuit >= 0 && this.counts(circuit).every((count, state) => count === 0 || this.states[state] === "asleep");
 	}
 
 	// How many miners of a circuit, or of all, are in each state, by its index.

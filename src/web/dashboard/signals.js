@@ -74,7 +74,7 @@ const given = (by, note) => [by && `by ${by}`, note].filter(Boolean);
 const scopeWords = (order) => `${order.scope === "miners" ? "miners" : "import"} of ${order.circuit}`;
 
 // The orders that stand, and what became of the earlier ones. `answer` is what the daemon gave, or why it did not.
-export function renderOrders(answer, delivered, now, acts) {
+export function renderOrders(answer, delivered, now, acts, fleet) {
 	const orders = answer?.data?.limits ?? [];
 	const records = delivered?.data?.orders ?? [];
 	const record = new Map(records.map((one) => [keyOf(one), one]));
@@ -94,10 +94,12 @@ export function renderOrders(answer, delivered, now, acts) {
 		const proof = record.get(keyOf(order));
 		if (proof && order.phase === "acting") {
 			const [applied, met] = [millis(proof.applied_at), millis(proof.met_at)];
+			const rests = order.scope === "miners" && proof.shortfall_watts > 0 && fleet?.rests(order.circuit);
 			if (met !== null && applied !== null) under.push(`met after ${span((met - applied) / 1000)}`);
-			else if (applied !== null) under.push("not met yet");
+			else if (applied !== null && !rests) under.push("not met yet");
 			if (known(proof.delivered_ratio)) under.push(`delivered ${percent(proof.delivered_ratio)}`);
-			if (proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
+			if (rests) under.push(`all are asleep, and draw ${power(proof.shortfall_watts + order.cap_watts)} so`);
+			else if (proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
 		}
 		if (order.urgency === "emergency") under.push("emergency");
 		under.push(...given(order.by, order.note));

@@ -607,20 +607,22 @@ impl Book {
                 (false, Some(_)) => SourceState::Released,
                 (false, None) => SourceState::Failsafe,
             };
-            return self.seen(state, age, caps, Vec::new());
+            let trouble = self.complaints();
+            return self.seen(state, age, caps, trouble);
         }
         self.was_lost = false;
         self.kept.clear();
         if let Some(since) = self.failed_at {
             if self.heard_before_loss && now.moment - since < self.settings.fail_safe_hold {
                 self.fail_safe(&mut caps, None);
-                return self.seen(SourceState::Failsafe, age, caps, Vec::new());
+                let trouble = self.complaints();
+                return self.seen(SourceState::Failsafe, age, caps, trouble);
             }
             self.failed_at = None;
             self.heard_before_loss = false;
         }
         self.prune(now, margin);
-        let mut trouble: Vec<Trouble> = self.unreadable.iter().cloned().map(Trouble::Unreadable).collect();
+        let mut trouble = self.complaints();
         if margin > Duration::ZERO {
             trouble.push(Trouble::Clock(now.doubt));
         }
@@ -630,6 +632,11 @@ impl Book {
             (true, true) => SourceState::Controlled,
         };
         self.seen(state, age, caps, trouble)
+    }
+
+    /// What was heard and cannot be obeyed.
+    fn complaints(&self) -> Vec<Trouble> {
+        self.unreadable.iter().cloned().map(Trouble::Unreadable).collect()
     }
 
     fn seen(
