@@ -28,6 +28,7 @@ let planned = false;
 let orders = null;
 let delivered = null;
 let alarms = null;
+let calm = true;
 let maintenance = null;
 let alarmsSeen = "";
 let spoken = "";
@@ -92,7 +93,8 @@ function render() {
 	const { status } = frame;
 	const states = fleet.counts();
 	const counts = Object.fromEntries(fleet.states.map((name, index) => [name, states[index]]));
-	why.render(status, counts, maintenance);
+	why.render(status, counts, maintenance, fleet, frame.alarms);
+	if (alarms && calm === why.critical) showAlarms();
 	miners.update();
 	if (status.cycle) {
 		circuits.render(status.cycle, fleet, now());
@@ -111,7 +113,7 @@ function render() {
 // Says aloud what changes the picture, not what changes with every cycle.
 function say(status, counts) {
 	const key = `${status.mode} ${status.cycle?.binding.source ?? ""}`;
-	if (spoken && spoken !== key) announce(why.sentence(status, counts));
+	if (spoken && spoken !== key) announce(why.sentence(status, counts, fleet));
 	spoken = key;
 }
 
@@ -223,7 +225,12 @@ async function askAlarms() {
 	if (!answer.ok) return;
 	alarms = answer.data.alarms;
 	show($("alarms"), true);
-	renderAlarms(alarms, now(), alarmActs);
+	showAlarms();
+}
+
+function showAlarms() {
+	calm = !why.critical;
+	renderAlarms(alarms, now(), alarmActs, calm);
 }
 
 async function askMaintenance() {
@@ -284,7 +291,7 @@ function operating() {
 		orders = delivered = null;
 		renderOrders(null, null, now(), orderActs);
 	}
-	if (alarms) renderAlarms(alarms, now(), alarmActs);
+	if (alarms) showAlarms();
 	if (refusal) stream.again();
 	plan();
 }
