@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::collector::count_by_state;
-use super::sources::binding_words;
+use super::sources::{binding_words, circuit_name};
 use super::surplus;
-use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Waiting};
+use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Source, Waiting};
 use crate::control::site::{LimitClass, Site};
 use crate::control::snapshot::Target;
 use crate::units::Watts;
@@ -25,24 +25,67 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
         Mode::StandBy => parts.push(format!("stand-by, else {}", decision.would_be.name())),
         mode => parts.push(mode.name().to_owned()),
     }
+    if no_miner_is_reached(decision) {
+        parts.push("no miner can be reached".into());
+    }
     let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);
     if let Some(surplus) = surplus(site, decision).filter(|surplus| follows || *surplus > Watts::ZERO) {
         parts.push(format!("surplus {surplus}"));
     }
-    let why = binding_words(site, &decision.binding);
+    let why = match decision.binding.source {
+        Source::Fleet if !all_run(decision) => "no limit binds".into(),
+        _ => binding_words(site, &decision.binding),
+    };
     parts.push(format!("budget {} ({why}{})", fleet.budget, bound_cap(decision)));
-    parts.push(format!("fleet {}", fleet.draw));
+    // A limit of a part of the site is none of the whole: beside it stands what that part draws.
+    let part = decision.circuits.get(decision.binding.circuit.0).filter(|_| decision.binding.circuit.0 > 0);
+    let part = part.map_or_else(String::new, |part| {
+        format!(", {} of it {}", part.miners, circuit_name(site, decision.binding.circuit))
+    });
+    parts.push(format!("fleet {}{part}", fleet.draw));
     // Below a watt the meters only hum.
-    if fleet.shortfall > fleet.draw && fleet.shortfall >= Watts::whole(1) {
-        // More than it is seen to draw: of some nobody knows, and the worst is counted.
-        parts.push(format!("up to {} over budget", fleet.shortfall));
-    } else if fleet.shortfall >= Watts::whole(1) {
-        parts.push(format!("{} over budget", fleet.shortfall));
+    if fleet.shortfall >= Watts::whole(1) {
+        if asleep(decision) {
+            parts.push("all asleep".into());
+        } else if fleet.shortfall > fleet.draw && unseen(decision) {
+            // More than it is seen to draw: of some nobody knows, and the worst is counted.
+            parts.push(format!("up to {} over budget", fleet.shortfall));
+        } else {
+            // Figures of two moments: nobody is further over a budget than they draw.
+            parts.push(format!("{} over budget", fleet.shortfall.min(fleet.draw)));
+        }
     }
     parts.push(exchange(decision));
     parts.push(fleet.hashrate.to_string());
     parts.push(miners(decision));
     parts.join(" · ")
+}
+
+fn states(decision: &Decision) -> impl Iterator<Item = MinerState> {
+    decision.miners.iter().map(|miner| miner.state)
+}
+
+/// Whether there are miners, and none of them answers.
+fn no_miner_is_reached(decision: &Decision) -> bool {
+    let silent = |state| matches!(state, MinerState::Unreachable | MinerState::Pending);
+    states(decision).any(|state| state == MinerState::Unreachable) && states(decision).all(silent)
+}
+
+/// Whether every miner hashes as asked: then nothing but the miners themselves holds the fleet back.
+pub(super) fn all_run(decision: &Decision) -> bool {
+    states(decision).all(|state| state == MinerState::Hashing)
+}
+
+/// Whether all miners sleep as asked: what they draw so cannot be helped, and is no breach of a budget.
+fn asleep(decision: &Decision) -> bool {
+    states(decision).all(|state| state == MinerState::Asleep)
+}
+
+/// Whether some may draw more than is seen of them.
+fn unseen(decision: &Decision) -> bool {
+    let silent =
+        |state| matches!(state, MinerState::Unreachable | MinerState::Unanswered | MinerState::Pending);
+    states(decision).any(silent)
 }
 
 /// The cap that binds, where it is another figure than the budget beside it: it is that of a part of the site, or other

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Binding, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting};
+use ballast::control::decision::{Binding, Decision, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting};
 use ballast::control::measure::Measure;
 use ballast::control::site::{
     CircuitId, Combination, Condition, LoadClass, Meter, MeterId, MinerId, Part, Redundant, SourceId,
@@ -496,6 +496,37 @@ fn the_cap_that_binds_stands_beside_a_budget_that_is_another_figure() {
     decision.fleet.draw = Watts::whole(46);
     decision.fleet.shortfall = Watts::kilowatts(3.6);
     assert!(describe(&site, &decision).contains("fleet 46 W · up to 3.60 kW over budget"));
+}
+
+#[test]
+fn beside_a_limit_of_a_part_of_the_site_stands_what_that_part_draws() {
+    let site = site(120);
+    let mut decision = decision(&site, ballast::clock::Moment::START);
+    decision.binding.circuit = CircuitId(1);
+    decision.circuits[1].miners = Watts::kilowatts(44.1);
+    let words = describe(&site, &decision);
+    assert!(words.contains("fleet 304.9 kW, 44.1 kW of it container · "), "{words}");
+}
+
+#[test]
+fn what_miners_draw_asleep_is_no_breach_and_nobody_is_further_over_a_budget_than_they_draw() {
+    let site = site(2);
+    let mut decision = decision(&site, ballast::clock::Moment::START);
+    (decision.fleet.draw, decision.fleet.shortfall) = (Watts::whole(2_390), Watts::whole(2_500));
+    let words = describe(&site, &decision);
+    assert!(words.contains("fleet 2.39 kW · 2.39 kW over budget · "), "{words}");
+    let all = |decision: &mut Decision, state: MinerState| {
+        decision.miners.iter_mut().for_each(|miner| miner.state = state);
+    };
+    all(&mut decision, MinerState::Asleep);
+    let words = describe(&site, &decision);
+    assert!(words.contains("fleet 2.39 kW · all asleep · "), "{words}");
+    all(&mut decision, MinerState::Unreachable);
+    let words = describe(&site, &decision);
+    assert!(words.starts_with("no miner can be reached · surplus "), "{words}");
+    assert!(words.contains("up to 2.50 kW over budget"), "{words}");
+    decision.binding.source = Source::Fleet;
+    assert!(describe(&site, &decision).contains("(no limit binds"), "not all are at their most");
 }
 
 #[test]
