@@ -252,7 +252,9 @@ impl Teller<'_> {
         let why = match told.cause {
             Cause::Shed => format!("because there was less for it: {}", told.binding),
             // What holds it back is no reason to raise it, but how far it could be raised.
-            Cause::Raise if !told.binding.starts_with("follows the surplus") => {
+            Cause::Raise
+                if !["follows the surplus", "no limit"].iter().any(|it| told.binding.starts_with(it)) =>
+            {
                 format!("because there was more for it, up to what bound then: {}", told.binding)
             }
             Cause::Raise => format!("because there was more for it: {}", told.binding),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::collector::count_by_state;
-use super::sources::{binding_words, circuit_name};
+use super::sources::binding_words;
 use super::surplus;
 use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Source, Waiting};
 use crate::control::site::{LimitClass, Site};
@@ -37,23 +37,15 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
         _ => binding_words(site, &decision.binding),
     };
     parts.push(format!("budget {} ({why}{})", fleet.budget, bound_cap(decision)));
-    // A limit of a part of the site is none of the whole: beside it stands what that part draws.
-    let part = decision.circuits.get(decision.binding.circuit.0).filter(|_| decision.binding.circuit.0 > 0);
-    let part = part.map_or_else(String::new, |part| {
-        format!(", {} of it {}", part.miners, circuit_name(site, decision.binding.circuit))
-    });
-    parts.push(format!("fleet {}{part}", fleet.draw));
-    // Below a watt the meters only hum.
-    if fleet.shortfall >= Watts::whole(1) {
-        if asleep(decision) {
-            parts.push("all asleep".into());
-        } else if fleet.shortfall > fleet.draw && unseen(decision) {
-            // More than it is seen to draw: of some nobody knows, and the worst is counted.
-            parts.push(format!("up to {} over budget", fleet.shortfall));
-        } else {
-            // Figures of two moments: nobody is further over a budget than they draw.
-            parts.push(format!("{} over budget", fleet.shortfall.min(fleet.draw)));
+    parts.push(format!("fleet {}", fleet.draw));
+    match over_budget(site, decision) {
+        // More than they are seen to draw: of some nobody knows, and the worst is counted.
+        Some((over, draw)) if over > draw && unseen(decision) => {
+            parts.push(format!("up to {over} over budget"));
         }
+        // Nobody is further over a budget than they draw: those are figures of two moments.
+        Some((over, draw)) => parts.push(format!("{} over budget", over.min(draw))),
+        None => {}
     }
     parts.push(exchange(decision));
     parts.push(fleet.hashrate.to_string());
@@ -76,9 +68,28 @@ pub(super) fn all_run(decision: &Decision) -> bool {
     states(decision).all(|state| state == MinerState::Hashing)
 }
 
-/// Whether all miners sleep as asked: what they draw so cannot be helped, and is no breach of a budget.
-fn asleep(decision: &Decision) -> bool {
-    states(decision).all(|state| state == MinerState::Asleep)
+/// How far the miners of the worst circuit are above its budget, and what they draw; `None` below a watt, where meters only hum.
+/// What miners draw asleep cannot be helped: where all of a circuit sleep as asked, it is no breach.
+fn over_budget(site: &Site, decision: &Decision) -> Option<(Watts, Watts)> {
+    if decision.fleet.shortfall < Watts::whole(1) {
+        return None;
+    }
+    let mut awake = vec![false; decision.circuits.len()];
+    let mut states = states(decision);
+    for miner in &site.miners {
+        if states.next() != Some(MinerState::Asleep) {
+            for (id, _) in site.up(miner.circuit) {
+                awake.get_mut(id.0).into_iter().for_each(|awake| *awake = true);
+            }
+        }
+    }
+    let circuits = decision
+        .circuits
+        .iter()
+        .zip(awake)
+        .filter(|(circuit, awake)| *awake && circuit.shortfall >= Watts::whole(1));
+    let each = circuits.map(|(circuit, _)| (circuit.shortfall, circuit.miners));
+    each.max_by(|one, other| one.0.total_cmp(&other.0))
 }
 
 /// Whether some may draw more than is seen of them.
