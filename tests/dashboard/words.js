@@ -43,6 +43,9 @@ async () => {
   });
   check(it.says === "The miners of hall-a are held at 45 kW by the operator's order ut-1; they draw 44.1 kW. The whole fleet draws 107 kW of a surplus of 111 kW.", it);
   check(holder(it.cycle.circuits, 1, it.roster).name === "hall-a", "the order holds hall-a");
+  it.roster.capacity[1] = it.roster.capacity[0];
+  check(it.shown("#sentence").endsWith("they draw 107 kW, of a surplus of 111 kW."), "a circuit with all miners is no part of the site");
+  it.roster.capacity[1] = 67000;
   const tile = it.shown(".figure.budget .under");
   check(tile === "at most 45.0 kW of it at hall-a", `an order on a part is the reason for the budget of the whole: ${tile}`);
   it = site(run, (cycle, status, root, a) => {
@@ -62,12 +65,17 @@ async () => {
   // What miners draw asleep is no breach, and who is put to sleep waits for no power.
   const sleeps = (cycle, status, root) => {
     order("pcc", "the miners are held at 0 W by the operator's order pause")(cycle, status);
-    for (const at of cycle.circuits) Object.assign(at, { budget_watts: 0, miners_watts: at === root ? 1800 : 900, shortfall_watts: at === root ? 1800 : 900 });
+    for (const at of cycle.circuits) Object.assign(at, { budget_watts: 0, setpoint_watts: at === root ? 1800 : 900, miners_watts: at === root ? 1800 : 900, shortfall_watts: at === root ? 1800 : 900 });
     Object.assign(cycle.fleet, { budget_watts: 0, power_watts: 1800, shortfall_watts: 1800, waiting: { miner: "a1", words: "waits for 3.27 kW, 0 W are there" } });
   };
   it = site(all("asleep"), sleeps);
   check(it.says === "The miners are held at 0 W by the operator's order pause; all are asleep and draw 1.80 kW so, of a surplus of 111 kW." && !it.notes.length, it);
-  check(it.shown(".figure.draw .under") === "all are asleep and draw that" && !document.querySelector(".figure.draw [data-level]"), "the draw of those that sleep is red");
+  check(it.shown(".figure.draw .under") === "all are asleep" && !document.querySelector(".figure.draw [data-level]"), "the draw of those that sleep is red");
+  it = site(all("asleep"), (cycle, status, root) => {
+    sleeps(cycle, status, root);
+    cycle.fleet.power_watts = root.miners_watts = 96400;
+  });
+  check(it.says.includes("; they draw 96.4 kW"), `told to sleep is not asleep: ${it.says}`);
   it = site(["asleep", "asleep", "asleep", "hashing"], sleeps);
   check(it.notes[0] === "1.80 kW over budget", it);
 
@@ -98,7 +106,7 @@ async () => {
 
   // Where no miner can be reached that stands first, and nobody is said to follow anything.
   it = site(all("unreachable"));
-  check(it.says === "No miner can be reached, and each counts at the most that it may draw; 111 kW are left over.", it);
+  check(it.says === "No miner can be reached; 111 kW are left over.", it);
 
   // Not all run where some are asleep.
   const free = (cycle) => Object.assign(cycle.binding, { source: "fleet-maximum", class: null });

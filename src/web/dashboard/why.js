@@ -35,8 +35,10 @@ const READS = {
 export const readWords = (status) => READS[status] ?? status;
 
 const unreached = (counts) => counts.unreachable > 0 && counts.unreachable + (counts.pending ?? 0) === totalOf(counts);
-// The part of the site on which what binds acts; nothing for the whole of it.
-const partOf = ({ binding, circuits = [] }) => circuits.find(({ name, parent }) => parent && name === binding.circuit);
+// The part of the site on which what binds acts; nothing where all miners hang on it.
+const partOf = ({ binding, circuits = [] }, roster) => circuits.find(({ name }, at) => name === binding.circuit && roster?.capacity[at] !== roster?.capacity[0]);
+// Whether all of a circuit sleep, and their draw has fallen to what they draw so.
+const sleeps = (at, roster) => at?.shortfall_watts >= 1 && roster?.rests(at.name) && at.miners_watts < at.setpoint_watts * 1.5;
 
 export function sentence(status, counts = {}, roster = null) {
 	const { mode } = status;
@@ -54,7 +56,7 @@ export function sentence(status, counts = {}, roster = null) {
 	// One of a part of the site binds nothing at the top.
 	let first = /emergency/.test(cycle.binding.words) ? "" : stopsOf(cycle).map((circuit) => `${stopWords(circuit)}. `).join("");
 	if (unreached(counts)) {
-		first += "No miner can be reached, and each counts at the most that it may draw";
+		first += "No miner can be reached";
 		if (mode === "following") return `${first}${known(fleet.surplus_watts) ? `; ${power(fleet.surplus_watts)} are left over` : ""}.`;
 		first += ". ";
 	}
@@ -108,7 +110,7 @@ function but(cycle, counts, roster) {
 // What binds, and what comes of it. Beside a limit of a part of the site stand the figures of that part.
 function held(cycle, counts, roster, follows) {
 	const { fleet, binding, classes, circuits = [] } = cycle;
-	const part = partOf(cycle);
+	const part = partOf(cycle, roster);
 	const draw = power(part?.miners_watts ?? fleet.power_watts);
 	const surplus = fleet.surplus_watts;
 	const spared = known(surplus) && surplus > fleet.power_watts;
@@ -124,7 +126,7 @@ function held(cycle, counts, roster, follows) {
 	const at = part ?? circuits.find(({ name }) => name === binding.circuit);
 	const spare = part ? `. The whole fleet draws ${power(fleet.power_watts)}${spared ? ` of a surplus of ${power(surplus)}` : ""}` : known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
 	const whose = part ? "the miners there" : "the miners";
-	const figure = at && overOf(at, roster) < at.shortfall_watts ? `all are asleep and draw ${draw} so`
+	const figure = sleeps(at, roster) ? `all are asleep and draw ${draw} so`
 		: words.includes("held at") ? `${words.startsWith("the miners") ? "they" : whose} draw ${draw}` : `${whose} may draw ${power(part?.budget_watts ?? fleet.budget_watts)} and draw ${draw}`;
 	// A cap is not what the miners may draw where others draw of it, or something of it is kept free.
 	const cap = at?.limits?.find(({ source, acts }) => acts && source === binding.source)?.cap_watts;
@@ -262,16 +264,16 @@ export function render(status, counts, works, roster, alarms) {
 	set("surplus", powerParts(surplus), known(surplus) ? used : known(cycle.circuits[0]?.power_watts) ? "nothing here follows it" : "without its meter nobody knows");
 	const root = cycle.circuits[0];
 	const over = overBudget(cycle, counts, roster);
-	set("draw", powerParts(fleet.power_watts), over || (root && overOf(root, roster) < root.shortfall_watts ? "all are asleep and draw that" : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`), over ? "critical" : null);
+	set("draw", powerParts(fleet.power_watts), over || (sleeps(root, roster) ? "all are asleep" : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`), over ? "critical" : null);
 	const share = Math.min(1, fleet.power_watts / fleet.budget_watts) || 0;
 	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
 	const grid = root?.power_watts;
 	if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"} at ${root.name}`, null);
 	else set("grid", [UNKNOWN, ""], `no fresh value at ${root?.name ?? "the root"}`, "unknown");
-	const part = partOf(cycle);
+	const part = partOf(cycle, roster);
 	set("budget", powerParts(fleet.budget_watts), part ? `at most ${power(part.budget_watts)} of it at ${part.name}` : binding.words);
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
-	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : counts.starting ? "the rest is for those that start" : "all that may be drawn is drawn");
+	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : counts.starting ? "kept for those that start" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
 	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} ${drawn(cycle.classes) ? "run" : "hash"}`);
 }
