@@ -12,15 +12,18 @@ import { buttons, renderAlarms, renderMeters, renderOrders, renderSources } from
 import { follow } from "./stream.js";
 import * as why from "./why.js";
 
-const LATE = 5; // seconds without a frame, beyond what is usual here, until values count as old
+// Seconds without a frame, beyond what is usual here, until values count as old.
+const LATE = 5;
 const ORDERS_EVERY = 5_000;
 const DETAILS_EVERY = 3_000;
 const ALARMS_EVERY = 15_000;
 
 let fleet = null;
 let frame = null;
-let arrived = 0; // performance.now() of the latest frame
-let usual = 1; // seconds between frames, as seen
+// performance.now() of the latest frame.
+let arrived = 0;
+// Seconds between frames, as seen.
+let usual = 1;
 let open = false;
 let refusal = 0;
 let lostSince = performance.now();

@@ -23,7 +23,8 @@ export class Fleet {
 		this.told = new Float64Array(count).fill(NaN);
 		this.flag = new Uint8Array(count);
 		this.work = new Uint8Array(count);
-		this.awake = new Set(); // the circuits of miners that do not sleep
+		// The circuits of miners that do not sleep.
+		this.awake = new Set();
 		roster.miners.forEach(([name, circuit, , watts], index) => {
 			this.names[index] = String(name);
 			this.lower[index] = this.names[index].toLowerCase();

@@ -3,7 +3,8 @@
 import { $, attribute, el, icon, keyed, setIcon, show, text } from "./dom.js";
 import { UNKNOWN, capital, hashrateParts, known, many, percent, power, powerParts, span } from "./format.js";
 
-const LONG = 180; // seconds of surplus left unused before that is more than a ramp on its way
+// Seconds of surplus left unused before that is more than a ramp on its way.
+const LONG = 180;
 // Whether a draw is above what it may be by more than meters and miners hum.
 export const isOver = (watts, draw) => watts >= Math.max(1, draw / 200);
 const MODES = {
