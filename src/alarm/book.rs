@@ -9,9 +9,7 @@ use std::time::Duration;
 use super::kind::{Kind, Severity};
 use crate::clock::Moment;
 use crate::maintenance::{LONGEST_TEXT, is_said};
-
-/// What stands behind the words of an alarm whose cause is gone, until it is over.
-const WELL: &str = "; it is well again, and watched for a while";
+use crate::metrics::long;
 
 /// Alarms that can be raised at one time. Many miners of a circuit are one alarm, so that this many are never needed.
 pub const MOST_RAISED: usize = 1_000;
@@ -59,7 +57,7 @@ pub struct Alarm {
     pub subject: Arc<str>,
     /// The highest severity that it has had.
     pub severity: Severity,
-    /// What is wrong; of one that is over, what was wrong last.
+    /// What is wrong; of one that is over, what was wrong last; of one that is well again and watched, that it is.
     pub words: Arc<str>,
     /// When it was raised, in Unix milliseconds.
     pub raised: i64,
@@ -130,7 +128,13 @@ enum Phase {
     /// Found, and not for long enough.
     Rising { since: Moment },
     /// Raised, and found in the latest look or not long before.
-    Raised { alarm: Alarm, well_since: Option<Moment> },
+    Raised {
+        alarm: Alarm,
+        /// When it was found first; `None` for one of a run before.
+        since: Option<Moment>,
+        /// Since when it is not found any more, and what was wrong last.
+        well: Option<(Moment, Arc<str>)>,
+    },
 }
 
 /// Other times than those of the kinds.
@@ -167,7 +171,7 @@ impl Book {
                 book.close(alarm);
             } else if book.open.len() < MOST_RAISED {
                 let key = (alarm.kind, alarm.subject.clone());
-                book.open.insert(key, Phase::Raised { alarm, well_since: None });
+                book.open.insert(key, Phase::Raised { alarm, since: None, well: None });
             }
         }
         book
@@ -217,21 +221,27 @@ impl Book {
                 let over = match phase {
                     Phase::Rising { .. } => true,
                     Phase::Raised { .. } if !settled => false,
-                    Phase::Raised { alarm, well_since } => {
-                        if well_since.is_none() {
-                            alarm.words = format!("{}{WELL}", alarm.words).into();
-                        }
-                        now - *well_since.get_or_insert(now) >= key.0.calm()
+                    Phase::Raised { alarm, since, well } => {
+                        let (well, _) = well.get_or_insert_with(|| (now, alarm.words.clone()));
+                        let lasted =
+                            since.map_or_else(String::new, |since| format!(" for {}", long(*well - since)));
+                        let was = key.0.was(&key.1);
+                        alarm.words = format!(
+                            "{was}{lasted}; it has been well again for {}, and is watched for a while",
+                            long(now - *well)
+                        )
+                        .into();
+                        now - *well >= key.0.calm()
                     }
                 };
                 over.then(|| key.clone())
             })
             .collect();
         for key in gone {
-            if let Some(Phase::Raised { mut alarm, .. }) = self.open.remove(&key) {
+            if let Some(Phase::Raised { mut alarm, well, .. }) = self.open.remove(&key) {
                 alarm.cleared = Some(wall);
-                if let Some(words) = alarm.words.strip_suffix(WELL) {
-                    alarm.words = words.into();
+                if let Some((_, words)) = well {
+                    alarm.words = words;
                 }
                 changes.push(Change { what: What::Cleared, alarm: alarm.clone() });
                 self.close(alarm);
@@ -257,7 +267,8 @@ impl Book {
         let phase = self.open.entry(key).or_insert(Phase::Rising { since: now });
         match phase {
             Phase::Rising { since } if now - *since < after => {}
-            Phase::Rising { .. } => {
+            Phase::Rising { since } => {
+                let since = Some(*since);
                 self.last = self.last.saturating_add(1);
                 let alarm = Alarm {
                     id: self.last,
@@ -275,10 +286,10 @@ impl Book {
                 let count = self.counts.entry(found.kind).or_default();
                 *count = count.saturating_add(1);
                 changes.push(Change { what: What::Raised, alarm: alarm.clone() });
-                *phase = Phase::Raised { alarm, well_since: None };
+                *phase = Phase::Raised { alarm, since, well: None };
             }
-            Phase::Raised { alarm, well_since } => {
-                *well_since = None;
+            Phase::Raised { alarm, well, .. } => {
+                *well = None;
                 if *alarm.words != *found.words {
                     alarm.words = found.words.into();
                 }
@@ -330,13 +341,18 @@ impl Book {
             }
         }
         let mut open = self.open.values_mut().filter_map(|phase| match phase {
-            Phase::Raised { alarm, .. } => Some(alarm),
+            Phase::Raised { alarm, well, .. } => Some((alarm, well)),
             Phase::Rising { .. } => None,
         });
-        match open.find(|alarm| alarm.id == id) {
-            Some(alarm) => {
+        match open.find(|(alarm, _)| alarm.id == id) {
+            Some((alarm, well)) => {
                 alarm.acknowledged = Some(Acknowledgement { by: by.into(), at: wall, note: note.into() });
-                Ok(Change { what: What::Acknowledged, alarm: alarm.clone() })
+                let mut alarm = alarm.clone();
+                // What is kept is what was wrong: how long ago that was is soon another figure.
+                if let Some((_, words)) = well {
+                    alarm.words = words.clone();
+                }
+                Ok(Change { what: What::Acknowledged, alarm })
             }
             None if self.cleared.iter().any(|alarm| alarm.id == id) => Err(AlarmError::Over(id)),
             None => Err(AlarmError::NoSuch(id)),
@@ -393,7 +409,11 @@ mod tests {
         assert_eq!(look(&mut book, vec![], 79), []);
         assert_eq!(book.raised().len(), 1);
         let said = lost()[0].words.clone();
-        assert_eq!(&*book.raised()[0].words, format!("{said}{WELL}"), "nobody is told that it still is so");
+        let well = "the meter grid gave no fresh value for 20 s; it has been well again for 59 s, and is watched \
+                    for a while";
+        assert_eq!(&*book.raised()[0].words, well, "nobody is told that it still is so");
+        let change = book.acknowledge(1, "Aisha", "", wall(79)).unwrap();
+        assert_eq!(&*change.alarm.words, said, "what is kept is what was wrong");
         assert_eq!(look(&mut book, vec![], 80), [What::Cleared]);
         let over: Vec<_> = book.cleared().collect();
         assert_eq!(&*over[0].words, said);
@@ -435,6 +455,10 @@ mod tests {
         assert_eq!(look(&mut book, lost(), 300), []);
         assert_eq!(book.raised()[0].acknowledged.as_ref().unwrap().by.as_ref(), "Aisha");
         look(&mut book, vec![], 301);
+        assert!(
+            book.raised()[0].words.contains("fresh value; it has been well again for 0 s"),
+            "since when is not known"
+        );
         assert_eq!(look(&mut book, vec![], 361), [What::Cleared]);
         look(&mut book, lost(), 400);
         look(&mut book, lost(), 410);

@@ -183,6 +183,34 @@ impl Kind {
         })
     }
 
+    /// What was wrong with a subject, in the past tense: for one that is well again.
+    pub fn was(self, subject: &str) -> String {
+        let (of, what) = match self {
+            Self::MeterLost => ("the meter", "gave no fresh value"),
+            Self::MeterImplausible => ("the meter", "told what could not be"),
+            Self::SignalLost => ("", "was not heard"),
+            Self::SignalDegraded => ("", "was in doubt"),
+            Self::OverLimit => ("", "took more than a limit allowed"),
+            Self::Shortfall => ("the miners of", "drew more than allowed"),
+            Self::ContractBroken => ("servers of", "were held below their contract"),
+            Self::Breach => ("more was drawn than", "allowed"),
+            Self::MinerStraggler => ("", "did not follow"),
+            Self::MinerFault => ("", "was stopped by a fault of its own"),
+            Self::MinerSilent => ("", "did not answer"),
+            Self::ManyMiners => ("many miners of", "were in trouble"),
+            Self::SurplusUnused => ("the miners of", "left surplus unused"),
+            Self::Clock => ("the", "was not synchronised"),
+            Self::Disk => ("the", "could not be written"),
+            Self::Interlock => ("the interlock of", "did not permit its miners to run"),
+            Self::EmergencyStop => ("the emergency stop of", "kept its miners stopped"),
+            Self::Breaker => ("the breaker of", "was not seen closed"),
+            Self::Heartbeat => ("the heartbeat", "was not given"),
+            Self::Stranger => ("other", "held what this daemon holds"),
+            Self::StandBy => ("the", "was in trouble"),
+        };
+        [of, subject, what].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+
     /// What to do about it, for whoever is called at night.
     pub const fn help(self) -> &'static str {
         match self {
@@ -255,6 +283,7 @@ mod tests {
         assert_eq!(names.len(), Kind::ALL.len());
         assert!(Kind::ALL.iter().all(|kind| Kind::named(kind.name()) == Some(*kind)));
         assert!(Severity::ALL.iter().all(|severity| Severity::named(severity.name()) == Some(*severity)));
+        assert!(Kind::ALL.iter().all(|kind| kind.was("pcc").contains("pcc")));
         assert!(Kind::named("").is_none() && Severity::named("fatal").is_none());
     }
 }

@@ -17,7 +17,7 @@ use crate::control::site::{CircuitId, LimitClass, MeterId, Miner, MinerId, Scope
 use crate::control::snapshot::{Hold, MeterStatus, Target, hold_of};
 use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
-use crate::metrics::{disobedience, left_words, source_label, stop_words, tightest};
+use crate::metrics::{disobedience, left_words, long, source_label, stop_words, tightest};
 use crate::record;
 use crate::signal::status::{CLOCK_IN_DOUBT, SourceStatus, Status};
 use crate::standby;
@@ -484,9 +484,8 @@ fn fleet(view: &View<'_>, found: &mut Finds<'_>) {
     let decision = &view.frame.decision;
     // Under another limit what is left is not the surplus's, and who observes leaves all of it.
     if !decision.fleet.left_for.is_zero() && decision.mode == Mode::Following {
-        let minutes = decision.fleet.left_for.as_secs() / 60;
-        let why = left_words(decision);
-        let words = format!("leaves {} of the surplus unused for {minutes} min: {why}", decision.fleet.left);
+        let (left, lasts) = (decision.fleet.left, long(decision.fleet.left_for));
+        let words = format!("leaves {left} of the surplus unused for {lasts}: {}", left_words(decision));
         let root = view.frame.site.circuits.first().map_or("site", |root| root.name.as_str());
         found.add(Kind::SurplusUnused, root, Severity::Warning, Some(CircuitId(0)), words);
     }

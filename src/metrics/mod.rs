@@ -51,6 +51,7 @@ pub use counters::{
     COMMAND_BOUNDS, CommandCount, CommandDurations, CommandStats, CommandTally, MeterReads, ReadCount,
     ReadTally,
 };
+pub(crate) use explain::long;
 pub use explain::{Known, explain};
 pub use mqtt::{MqttCounts, MqttStats};
 pub use sentence::describe;

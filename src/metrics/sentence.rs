@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::collector::count_by_state;
 use super::sources::binding_words;
 use super::surplus;
-use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Waiting};
+use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Source, Waiting};
 use crate::control::site::{LimitClass, Site};
 use crate::control::snapshot::Target;
 use crate::units::Watts;
@@ -25,24 +25,78 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
         Mode::StandBy => parts.push(format!("stand-by, else {}", decision.would_be.name())),
         mode => parts.push(mode.name().to_owned()),
     }
+    if no_miner_is_reached(decision) {
+        parts.push("no miner can be reached".into());
+    }
     let follows = site.limits.iter().any(|limit| limit.class == LimitClass::Surplus);
     if let Some(surplus) = surplus(site, decision).filter(|surplus| follows || *surplus > Watts::ZERO) {
         parts.push(format!("surplus {surplus}"));
     }
-    let why = binding_words(site, &decision.binding);
+    let why = match decision.binding.source {
+        Source::Fleet if !all_run(decision) => "no limit binds".into(),
+        _ => binding_words(site, &decision.binding),
+    };
     parts.push(format!("budget {} ({why}{})", fleet.budget, bound_cap(decision)));
     parts.push(format!("fleet {}", fleet.draw));
-    // Below a watt the meters only hum.
-    if fleet.shortfall > fleet.draw && fleet.shortfall >= Watts::whole(1) {
-        // More than it is seen to draw: of some nobody knows, and the worst is counted.
-        parts.push(format!("up to {} over budget", fleet.shortfall));
-    } else if fleet.shortfall >= Watts::whole(1) {
-        parts.push(format!("{} over budget", fleet.shortfall));
+    match over_budget(site, decision) {
+        // More than they are seen to draw: of some nobody knows, and the worst is counted.
+        Some((over, draw)) if over > draw && unseen(decision) => {
+            parts.push(format!("up to {over} over budget"));
+        }
+        // Nobody is further over a budget than they draw: those are figures of two moments.
+        Some((over, draw)) => parts.push(format!("{} over budget", over.min(draw))),
+        None => {}
     }
     parts.push(exchange(decision));
     parts.push(fleet.hashrate.to_string());
     parts.push(miners(decision));
     parts.join(" · ")
+}
+
+fn states(decision: &Decision) -> impl Iterator<Item = MinerState> {
+    decision.miners.iter().map(|miner| miner.state)
+}
+
+/// Whether there are miners, and none of them answers.
+fn no_miner_is_reached(decision: &Decision) -> bool {
+    let silent = |state| matches!(state, MinerState::Unreachable | MinerState::Pending);
+    states(decision).any(|state| state == MinerState::Unreachable) && states(decision).all(silent)
+}
+
+/// Whether every miner hashes as asked: then nothing but the miners themselves holds the fleet back.
+pub(super) fn all_run(decision: &Decision) -> bool {
+    states(decision).all(|state| state == MinerState::Hashing)
+}
+
+/// How far the miners of the worst circuit are above its budget, and what they draw; `None` below a watt, where meters only hum.
+/// What miners draw asleep cannot be helped: where all of a circuit sleep as asked, it is no breach.
+fn over_budget(site: &Site, decision: &Decision) -> Option<(Watts, Watts)> {
+    if decision.fleet.shortfall < Watts::whole(1) {
+        return None;
+    }
+    let mut awake = vec![false; decision.circuits.len()];
+    let mut states = states(decision);
+    for miner in &site.miners {
+        if states.next() != Some(MinerState::Asleep) {
+            for (id, _) in site.up(miner.circuit) {
+                awake.get_mut(id.0).into_iter().for_each(|awake| *awake = true);
+            }
+        }
+    }
+    let circuits = decision
+        .circuits
+        .iter()
+        .zip(awake)
+        .filter(|(circuit, awake)| *awake && circuit.shortfall >= Watts::whole(1));
+    let each = circuits.map(|(circuit, _)| (circuit.shortfall, circuit.miners));
+    each.max_by(|one, other| one.0.total_cmp(&other.0))
+}
+
+/// Whether some may draw more than is seen of them.
+fn unseen(decision: &Decision) -> bool {
+    let silent =
+        |state| matches!(state, MinerState::Unreachable | MinerState::Unanswered | MinerState::Pending);
+    states(decision).any(silent)
 }
 
 /// The cap that binds, where it is another figure than the budget beside it: it is that of a part of the site, or other

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::sentence::all_run;
 use super::sources::{circuit_name, meter_name, source_name};
 use crate::clock;
 use crate::control::decision::{Decision, LimitValue, Source};
@@ -151,7 +152,11 @@ impl<'f> Speaker<'f> {
                 circuit: binding.circuit,
                 source: binding.source,
                 cap: None,
-                words: "the fleet takes all it can: nothing binds".into(),
+                words: match all_run(self.decision) {
+                    true => "the fleet takes all it can: nothing binds".into(),
+                    // Some sleep, start or do not answer: it could take more.
+                    false => "no limit holds the fleet back".into(),
+                },
                 until: None,
             },
             source => self.tell(binding.circuit, source),

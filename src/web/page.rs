@@ -1,10 +1,12 @@
 //! The page for people: what is going on and where to read more. No script; it loads itself anew.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::health::Health;
 use super::status::{Circuit, Cycle, Meter, Signals, Status};
 use crate::control::snapshot::MeterStatus;
+use crate::metrics::long;
 use crate::signal::OPERATOR;
 use crate::units::Watts;
 
@@ -75,11 +77,12 @@ pub(super) fn page(status: &Status, health: &Health) -> String {
 /// What is left of the surplus, and what the next miner waits for.
 fn unused(html: &mut String, cycle: &Cycle) {
     if let Some(why) = &cycle.fleet.left_why {
-        let minutes = cycle.fleet.left_for_seconds / 60.0;
+        let lasts = Duration::try_from_secs_f64(cycle.fleet.left_for_seconds).unwrap_or_default();
         let _ = write!(
             html,
-            "<p>{} could be taken and are not, for {minutes:.0} min: {}.</p>",
+            "<p>{} could be taken and are not, for {}: {}.</p>",
             watts(cycle.fleet.left_watts),
+            long(lasts),
             escape(why)
         );
     }

@@ -194,6 +194,13 @@ def classes(check):
     check.holds("gives" not in said[1], f"where there are miners alone, nothing is said of classes: {said[1]}")
 
 
+def words(check):
+    """What is said of situations that the site here is not in; told to the scripts."""
+    with open(os.path.join(HERE, "words.js"), encoding="utf-8") as file:
+        for finding in check.browser.run(f"({file.read()})()"):
+            check.holds(False, f"the page says: {finding}")
+
+
 def tokens(check):
     """What a token shows. Nothing is sent that moves anything."""
     browser = check.browser
@@ -304,6 +311,7 @@ def main():
         browser.rest(0.5)
         hands(check)
         classes(check)
+        words(check)
         if arguments.maintenance:
             maintenance(check, arguments.maintenance)
         check.quiet("without a token")

@@ -538,6 +538,10 @@ fn surplus_that_is_left_is_told_with_the_reason() {
         "leaves 12.3 kW of the surplus unused for 3 min: 4 asleep, the next waits for 3.31 kW, 2.46 kW are there; 2 stragglers; \
          1 stopped by a fault"
     );
+    let mut world = well(0);
+    world.decision.fleet.left_for = Duration::from_secs(40);
+    let (found, _) = view(world, at(0), &Quiet::new());
+    assert!(found[0].words.contains("unused for 40 s: "), "{}", found[0].words);
 }
 
 #[test]

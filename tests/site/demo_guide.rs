@@ -96,7 +96,8 @@ fn beginnings(site: &Site) -> BTreeSet<String> {
                         let mut decision = decision(site, binding, cap, own);
                         (decision.mode, decision.would_be) = (mode, would_be);
                         decision.fleet.shortfall = Watts::kilowatts(shortfall);
-                        decision.fleet.draw = Watts::kilowatts(draw);
+                        decision.circuits[0].shortfall = decision.fleet.shortfall;
+                        decision.circuits[0].miners = Watts::kilowatts(draw);
                         decision.circuits[0].power = power.map(Watts::kilowatts);
                         let said = form(&describe(site, &decision));
                         all.insert(said.rsplit_once(" · ").unwrap().0.to_owned());

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Binding, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting};
+use ballast::control::decision::{
+    Binding, Decision, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting,
+};
 use ballast::control::measure::Measure;
 use ballast::control::site::{
     CircuitId, Combination, Condition, LoadClass, Meter, MeterId, MinerId, Part, Redundant, SourceId,
@@ -460,7 +462,7 @@ fn the_sentence_says_what_binds_and_what_flows() {
     decision.binding =
         Binding { circuit: CircuitId(0), source: Source::LostMeter(MeterId(0)), budget: Watts::ZERO };
     decision.fleet.budget = Watts::ZERO;
-    decision.fleet.shortfall = Watts::kilowatts(3.4);
+    over(&mut decision, Watts::kilowatts(304.9), Watts::kilowatts(3.4));
     decision.circuits[0].power = None;
     decision.miners.clear();
     assert_eq!(
@@ -468,6 +470,12 @@ fn the_sentence_says_what_binds_and_what_flows() {
         "fail-safe · budget 0 W (meter pcc lost, at pcc) · fleet 304.9 kW · \
          3.40 kW over budget · grid unknown · 16.2 PH/s · no miners"
     );
+}
+
+/// The miners draw so much, and are so far over the budget.
+fn over(decision: &mut Decision, draw: Watts, over: Watts) {
+    (decision.fleet.draw, decision.fleet.shortfall) = (draw, over);
+    (decision.circuits[0].miners, decision.circuits[0].shortfall) = (draw, over);
 }
 
 #[test]
@@ -493,9 +501,29 @@ fn the_cap_that_binds_stands_beside_a_budget_that_is_another_figure() {
     assert!(words(140.0, 140.0).ends_with(" at pcc, 140.0 kW)"), "{}", words(140.0, 140.0));
     assert!(words(140.0, 150.0).ends_with(" at pcc, 140.0 kW and 10.0 kW generated there)"));
     // More than it is seen to draw is a worst case, and told as that.
-    decision.fleet.draw = Watts::whole(46);
-    decision.fleet.shortfall = Watts::kilowatts(3.6);
+    over(&mut decision, Watts::whole(46), Watts::kilowatts(3.6));
     assert!(describe(&site, &decision).contains("fleet 46 W · up to 3.60 kW over budget"));
+}
+
+#[test]
+fn what_miners_draw_asleep_is_no_breach_and_nobody_is_further_over_a_budget_than_they_draw() {
+    let site = site(2);
+    let mut decision = decision(&site, ballast::clock::Moment::START);
+    over(&mut decision, Watts::whole(2_390), Watts::whole(2_500));
+    let words = describe(&site, &decision);
+    assert!(words.contains("fleet 2.39 kW · 2.39 kW over budget · "), "{words}");
+    let all = |decision: &mut Decision, state: MinerState| {
+        decision.miners.iter_mut().for_each(|miner| miner.state = state);
+    };
+    all(&mut decision, MinerState::Asleep);
+    let words = describe(&site, &decision);
+    assert!(!words.contains("over budget"), "{words}");
+    all(&mut decision, MinerState::Unreachable);
+    let words = describe(&site, &decision);
+    assert!(words.starts_with("no miner can be reached · surplus "), "{words}");
+    assert!(words.contains("up to 2.50 kW over budget"), "{words}");
+    decision.binding.source = Source::Fleet;
+    assert!(describe(&site, &decision).contains("(no limit binds"), "not all are at their most");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Moment;
-use ballast::control::decision::{Binding, Cause, Decision, LimitValue, MeterDecision, Source};
+use ballast::control::decision::{
+    Binding, Cause, Decision, LimitValue, MeterDecision, MinerState, Source, Waiting,
+};
 use ballast::control::frame::Frame;
 use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
 use ballast::control::site::{
@@ -224,7 +226,15 @@ fn an_order_is_told_with_who_gave_it_and_until_when() {
 #[test]
 fn limits_of_the_site_are_told_by_what_they_are() {
     assert_eq!(said(|_, _, _| {}, None), "follows the surplus: 312.4 kW");
-    let words = said(bound(0, Source::Fleet), None);
+    // One of the two sleeps: it could take more.
+    assert_eq!(said(bound(0, Source::Fleet), None), "no limit holds the fleet back");
+    let words = said(
+        |site, snapshot, decision| {
+            decision.miners[1].state = MinerState::Hashing;
+            bound(0, Source::Fleet)(site, snapshot, decision);
+        },
+        None,
+    );
     assert_eq!(words, "the fleet takes all it can: nothing binds");
     let feeder = Source::Limit(LimitId(2));
     assert_eq!(said(bound(1, feeder), None), "rating of container, 350 kW (container-feeder)");
@@ -357,6 +367,52 @@ fn what_holds_the_fleet_back_is_not_told_as_the_reason_to_raise_a_miner() {
         let sentences = explain(&frame, MinerId(0), known, now, &here());
         assert!(sentences.iter().any(|one| one.ends_with(words)), "{sentences:?}");
     }
+}
+
+/// What is said of a miner of the sample, changed as wanted.
+fn explained(id: usize, change: impl FnOnce(&mut Decision)) -> String {
+    let (site, now) = (metrics_sample::site(2), Moment::START);
+    let (snapshot, mut decision) =
+        (metrics_sample::snapshot(&site, now), metrics_sample::decision(&site, now));
+    change(&mut decision);
+    let frame = Frame { site: Arc::new(site), snapshot: Arc::new(snapshot), decision: Arc::new(decision) };
+    let known = Known { told: None, learned: None, signals: None, work: None };
+    explain(&frame, MinerId(id), known, now, &here()).join("\n")
+}
+
+#[test]
+fn a_rating_is_not_named_where_a_circuit_above_leaves_less_than_it() {
+    // The site leaves 306.1 kW, of which others take 200 kW.
+    let hall = |headroom: f64| {
+        move |decision: &mut Decision| {
+            let hall = &mut decision.circuits[1];
+            (hall.headroom, hall.budget) = (Watts::kilowatts(headroom), Watts::kilowatts(headroom));
+            (hall.setpoint, hall.miners) = (Watts::kilowatts(105.0), Watts::kilowatts(104.0));
+        }
+    };
+    let told = explained(0, hall(250.0));
+    let words = "Its circuit container is fed by pcc: follows the surplus: 312.4 kW. All miners there together may draw 306.1 kW.";
+    assert!(told.contains(words), "{told}");
+    let told = explained(0, hall(105.0));
+    let words = "Its circuit container: rating of container, 350 kW (container-feeder). All miners there together may draw 105 kW.";
+    assert!(told.contains(words), "{told}");
+}
+
+#[test]
+fn who_is_put_to_sleep_is_not_said_to_wait_for_power() {
+    let waits = |budget: f64, binding: Source| {
+        explained(1, |decision| {
+            let (needs, there) = (Watts::whole(3_310), Watts::kilowatts(budget));
+            decision.waiting = Some(Waiting { miner: MinerId(1), needs, there });
+            for circuit in &mut decision.circuits {
+                (circuit.budget, circuit.headroom, circuit.binding) = (there, there, binding);
+            }
+        })
+        .contains("waits for")
+    };
+    assert!(!waits(0.0, Source::Order(SourceId(0))), "a pause");
+    assert!(waits(0.0, Source::Limit(LimitId(0))), "the night");
+    assert!(waits(2.0, Source::Order(SourceId(0))));
 }
 
 #[test]

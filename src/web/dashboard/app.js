@@ -12,15 +12,18 @@ import { buttons, renderAlarms, renderMeters, renderOrders, renderSources } from
 import { follow } from "./stream.js";
 import * as why from "./why.js";
 
-const LATE = 5; // seconds without a frame, beyond what is usual here, until values count as old
+// Seconds without a frame, beyond what is usual here, until values count as old.
+const LATE = 5;
 const ORDERS_EVERY = 5_000;
 const DETAILS_EVERY = 3_000;
 const ALARMS_EVERY = 15_000;
 
 let fleet = null;
 let frame = null;
-let arrived = 0; // performance.now() of the latest frame
-let usual = 1; // seconds between frames, as seen
+// performance.now() of the latest frame.
+let arrived = 0;
+// Seconds between frames, as seen.
+let usual = 1;
 let open = false;
 let refusal = 0;
 let lostSince = performance.now();
@@ -28,6 +31,7 @@ let planned = false;
 let orders = null;
 let delivered = null;
 let alarms = null;
+let calm = true;
 let maintenance = null;
 let alarmsSeen = "";
 let spoken = "";
@@ -92,7 +96,8 @@ function render() {
 	const { status } = frame;
 	const states = fleet.counts();
 	const counts = Object.fromEntries(fleet.states.map((name, index) => [name, states[index]]));
-	why.render(status, counts, maintenance);
+	why.render(status, counts, maintenance, fleet, frame.alarms);
+	if (alarms && calm === why.critical) showAlarms();
 	miners.update();
 	if (status.cycle) {
 		circuits.render(status.cycle, fleet, now());
@@ -111,7 +116,7 @@ function render() {
 // Says aloud what changes the picture, not what changes with every cycle.
 function say(status, counts) {
 	const key = `${status.mode} ${status.cycle?.binding.source ?? ""}`;
-	if (spoken && spoken !== key) announce(why.sentence(status, counts));
+	if (spoken && spoken !== key) announce(why.sentence(status, counts, fleet));
 	spoken = key;
 }
 
@@ -223,7 +228,12 @@ async function askAlarms() {
 	if (!answer.ok) return;
 	alarms = answer.data.alarms;
 	show($("alarms"), true);
-	renderAlarms(alarms, now(), alarmActs);
+	showAlarms();
+}
+
+function showAlarms() {
+	calm = !why.critical;
+	renderAlarms(alarms, now(), alarmActs, calm);
 }
 
 async function askMaintenance() {
@@ -284,7 +294,7 @@ function operating() {
 		orders = delivered = null;
 		renderOrders(null, null, now(), orderActs);
 	}
-	if (alarms) renderAlarms(alarms, now(), alarmActs);
+	if (alarms) showAlarms();
 	if (refusal) stream.again();
 	plan();
 }

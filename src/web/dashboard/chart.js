@@ -19,7 +19,8 @@ const STRIP = 22;
 
 export class Chart {
 	constructor(parts) {
-		Object.assign(this, parts); // canvas, holder, legend, when, table
+		// Canvas, holder, legend, when, table.
+		Object.assign(this, parts);
 		this.context = this.canvas.getContext("2d");
 		this.step = 10_000;
 		this.from = 0;
@@ -29,7 +30,8 @@ export class Chart {
 		this.sources = [];
 		this.minutes = 120;
 		this.hidden = new Set();
-		this.cursor = null; // an index counted from the beginning of the data; `null` follows the present
+		// An index counted from the beginning of the data; `null` follows the present.
+		this.cursor = null;
 		this.items = new Map();
 		for (const key of LEGEND) this.legend.append(this.item(SERIES.find((series) => series.key === key)));
 		this.canvas.addEventListener("pointermove", (event) => this.point(event));

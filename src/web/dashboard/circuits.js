@@ -2,7 +2,7 @@
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
-import { STOPS, drawn, interlockOf, isOver, lockWords } from "./why.js";
+import { STOPS, drawn, interlockOf, isOver, lockWords, overOf } from "./why.js";
 
 const closed = new Set();
 let first = true;
@@ -42,6 +42,19 @@ function make(item) {
 	return row;
 }
 
+// Who holds the miners of a circuit: it itself, or a circuit above whose own limit leaves them clearly less, counting what the others take of it.
+export function holder(circuits, index, fleet) {
+	const own = circuits[index];
+	const set = (one) => Math.max(one.setpoint_watts, one.miners_watts);
+	let found = own;
+	let least = (own.headroom_watts ?? Infinity) * 0.95;
+	fleet.climb(fleet.circuits[index].parent, (at) => {
+		const leaves = Math.max(0, (circuits[at].headroom_watts ?? Infinity) - set(circuits[at]) + set(own));
+		if (leaves < least) [found, least] = [circuits[at], leaves];
+	});
+	return found;
+}
+
 function flag(level, words) {
 	return el("span", `flag ${level}`, icon(level), words);
 }
@@ -77,31 +90,35 @@ export function render(cycle, fleet, now) {
 		attribute(cells.name, "title", name.length > 12 ? name : null);
 		const full = Math.max(capacity, circuit.miners_watts, 1);
 		const may = Math.min(circuit.budget_watts, full);
+		const all = may >= full * 0.999;
 		const at = (watts) => `${Math.max(0, Math.min(100, (watts / full) * 100)).toFixed(2)}%`;
 		cells.fill.style.width = at(circuit.miners_watts);
 		cells.limit.style.left = at(may);
 		cells.held.style.left = at(may);
-		show(cells.limit, may < full * 0.999);
-		show(cells.held, may < full * 0.999);
-		const over = isOver(circuit.shortfall_watts, circuit.miners_watts);
+		show(cells.limit, !all);
+		show(cells.held, !all);
+		const short = overOf(circuit, fleet);
+		const over = isOver(short, circuit.miners_watts);
 		cells.bar.classList.toggle("over", over);
 		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}${circuit.classes ? `; ${drawn(circuit.classes)}` : ""}`);
 		text(cells.draw, power(circuit.miners_watts));
 		attribute(cells.draw, "title", drawn(circuit.classes) || null);
-		text(cells.may, may >= full * 0.999 ? "all" : power(circuit.budget_watts));
+		text(cells.may, all ? "all" : power(circuit.budget_watts));
 		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
 		// Whether another circuit than the root has a meter is not told: without a value it may have none.
 		text(cells.meter, known(circuit.power_watts) || circuit === root ? power(circuit.power_watts) : "–");
-		const { cap } = circuit;
-		const words = cap?.words || circuit.binding;
-		const inherited = entry.index !== fleet.order[0]?.index && root?.cap?.words === words;
-		text(cells.words, inherited ? `As ${root.name}` : capital(words ?? ""));
-		attribute(cells.words, "title", inherited ? words : null);
-		cells.words.classList.toggle("inherited", inherited);
-		const until = !inherited && known(cap?.until) && !words.includes("until") ? `until ${moment(cap.until, now)}` : "";
+		const by = holder(cycle.circuits, entry.index, fleet);
+		const { cap } = by;
+		const words = cap?.words || by.binding;
+		const above = by !== circuit ? by : circuit !== root && root?.cap?.words === words ? root : null;
+		const free = all && by === circuit;
+		text(cells.words, free ? "Nothing" : above ? `As ${above.name}` : capital(words ?? ""));
+		attribute(cells.words, "title", free || above ? words : null);
+		cells.words.classList.toggle("inherited", Boolean(above));
+		const until = !above && !free && known(cap?.until) && !words.includes("until") ? `until ${moment(cap.until, now)}` : "";
 		text(cells.until, until);
 		const flags = [];
-		if (over) flags.push(["critical", `${power(circuit.shortfall_watts)} short`]);
+		if (over) flags.push(["critical", `${power(short)} short`]);
 		if (circuit.breaker) flags.push([circuit.breaker === "closed" ? "good" : "critical", `breaker ${circuit.breaker}`]);
 		const interlock = interlockOf(circuit);
 		if (interlock !== null) flags.push([interlock ? "good" : "critical", interlock ? "interlock holds" : `interlock does not hold${cap?.source === `interlock:${name}` ? "" : lockWords(circuit)}`]);

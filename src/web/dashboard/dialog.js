@@ -27,10 +27,8 @@ export function problem(place, answer) {
 	show(place, true);
 }
 
-/**
- * Asks before something is done: `words` say what will happen, `button` what it does. `act({ by, note })` does it and gives
- * an answer; `after()` follows when it was done. `wait` is a promise before whose end the button cannot be pressed.
- */
+// Asks before something is done: `words` say what will happen, `button` what it does. `act({ by, note })` does it and gives
+// an answer; `after()` follows when it was done. `wait` is a promise before whose end the button cannot be pressed.
 export function ask(title, { words = [], button, danger = false, who = true, note = false, wait = null, act, after }) {
 	const dialog = $("dialog");
 	if (dialog.open) dialog.close();

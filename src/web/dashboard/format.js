@@ -1,8 +1,7 @@
 // Numbers, times and lengths of time in words. What is not known is said so; it is never zero.
 
 export const UNKNOWN = "unknown";
-const known = (value) => typeof value === "number" && Number.isFinite(value);
-export { known };
+export const known = Number.isFinite;
 
 // A number with three figures and its unit: `412 kW`. `steps` are pairs of a factor and a unit, the smallest first.
 function scaled(value, steps) {

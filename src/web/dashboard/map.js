@@ -4,10 +4,13 @@ import { announce, el, text } from "./dom.js";
 import { power } from "./format.js";
 import { LEVELS, colours, drawState, notch, stateOf } from "./states.js";
 
-const GAP = 14; // between groups, in CSS pixels
-const LABEL = 18; // the height of a group's name
+// Between groups, in CSS pixels.
+const GAP = 14;
+// The height of a group's name.
+const LABEL = 18;
 const SMALLEST = 5;
-const LOOKS = LEVELS * 6; // of each state: a shade, one of three marks, searched for or not
+// Of each state: a shade, one of three marks, searched for or not.
+const LOOKS = LEVELS * 6;
 
 // Where groups of `sizes` lie in a width: the largest cells that keep to a height, else the smallest there are.
 function arrange(sizes, width, height) {

@@ -13,7 +13,8 @@ let fleet = null;
 let map = null;
 let list = null;
 let chips = [];
-let shown = null; // the name of the miner whose details are open
+// The name of the miner whose details are open.
+let shown = null;
 let asked = null;
 let back = null;
 let acts = () => [];

@@ -125,7 +125,8 @@ export function renderOrders(answer, delivered, now, acts, fleet) {
 	});
 }
 
-export function renderAlarms(alarms, now, acts) {
+// `calm`: whether nothing that is shown is critical. Before an alarm is raised something must last.
+export function renderAlarms(alarms, now, acts, calm = true) {
 	const raised = alarms.filter((alarm) => alarm.cleared === null);
 	const old = alarms.filter((alarm) => alarm.cleared !== null).slice(0, 50);
 	const open = raised.filter((alarm) => !alarm.acknowledged).length;
@@ -143,7 +144,7 @@ export function renderAlarms(alarms, now, acts) {
 		acts(node.parts.acts, alarm);
 	};
 	if (raised.length) keyed($("alarm-list"), raised, (alarm) => alarm.id, line, update);
-	else keyed($("alarm-list"), [0], () => "none", () => el("li", "empty", icon("good"), " No alarm is raised."));
+	else keyed($("alarm-list"), [calm], (one) => `none${one}`, () => el("li", "empty", icon(calm ? "good" : "wait"), ` No alarm is raised${calm ? "" : " yet"}.`));
 	show($("alarms-old"), old.length > 0);
 	text($("alarms-old-title"), `${many(old.length, "alarm")} cleared`);
 	keyed($("alarm-old-list"), old, (alarm) => alarm.id, line, update);

@@ -2,7 +2,8 @@
 
 import { headers } from "./api.js";
 
-const SILENT = 40_000; // the daemon says something every 15 s
+// The daemon says something every 15 s.
+const SILENT = 40_000;
 const LONGEST_PAUSE = 4_000;
 const LONGEST_LINE = 32 * 1024 * 1024;
 

@@ -3,7 +3,8 @@
 import { $, attribute, el, icon, keyed, setIcon, show, text } from "./dom.js";
 import { UNKNOWN, capital, hashrateParts, known, many, percent, power, powerParts, span } from "./format.js";
 
-const LONG = 180; // seconds of surplus left unused before that is more than a ramp on its way
+// Seconds of surplus left unused before that is more than a ramp on its way.
+const LONG = 180;
 // Whether a draw is above what it may be by more than meters and miners hum.
 export const isOver = (watts, draw) => watts >= Math.max(1, draw / 200);
 const MODES = {
@@ -15,6 +16,7 @@ const MODES = {
 	"stand-by": ["Standing by", "watch"],
 };
 const does = (count, what) => `${many(count, "miner")} ${count === 1 ? "does" : "do"} ${what}`;
+const are = (count, what) => `${many(count, "miner")} ${count === 1 ? "is" : "are"} ${what}`;
 const silentOf = (counts) => counts.unreachable ?? 0;
 const totalOf = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 // How an emergency stop stands, and whether its miners are stopped for that.
@@ -33,24 +35,48 @@ const READS = {
 };
 export const readWords = (status) => READS[status] ?? status;
 
-export function sentence(status, counts = {}) {
-	const { cycle, mode } = status;
+const unreached = (counts) => counts.unreachable > 0 && counts.unreachable + (counts.pending ?? 0) === totalOf(counts);
+// The part of the site on which what binds acts; nothing where all miners hang on it.
+const partOf = ({ binding, circuits = [] }, roster) => circuits.find(({ name }, at) => name === binding.circuit && roster?.capacity[at] !== roster?.capacity[0]);
+// Whether all of a circuit sleep, and their draw has fallen to what they draw so.
+const sleeps = (at, roster) => at?.shortfall_watts >= 1 && roster?.rests(at.name) && at.miners_watts < at.setpoint_watts * 1.5;
+
+export function sentence(status, counts = {}, roster = null) {
+	const { mode } = status;
+	let { cycle } = status;
 	if (!cycle) return "Starting up: no control cycle has completed yet, and nothing is commanded.";
 	const { fleet } = cycle;
-	const draw = power(fleet.power_watts);
-	if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${draw}.`;
-	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${held(cycle, false)}`;
-	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(held(cycle, false))}`;
-	if (mode === "fail-safe") return `Fail-safe: ${cycle.binding.words}. The fleet may draw ${power(fleet.budget_watts)} and draws ${draw}${but(cycle, counts)}.`;
+	if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${power(fleet.power_watts)}.`;
+	// What is lost may hold a part of the site alone, and something else the whole.
+	const lost = ({ source }) => /^lost/.test(source);
+	const cap = mode === "fail-safe" && !lost(cycle.binding) && cycle.circuits.map((one) => one.cap).find(lost);
+	if (cap) cycle = { ...cycle, binding: cap };
+	const say = held(cycle, counts, roster, mode === "following" || mode === "limited");
+	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${say}.`;
+	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(say)}.`;
 	// One of a part of the site binds nothing at the top.
-	const stops = /emergency/.test(cycle.binding.words) ? [] : stopsOf(cycle).map((circuit) => `${stopWords(circuit)}. `);
-	return stops.join("") + capital(held(cycle, true).slice(0, -1) + gives(cycle) + but(cycle, counts)) + ".";
+	let first = /emergency/.test(cycle.binding.words) ? "" : stopsOf(cycle).map((circuit) => `${stopWords(circuit)}. `).join("");
+	if (unreached(counts)) {
+		first += "No miner can be reached";
+		if (mode === "following") return `${first}${known(fleet.surplus_watts) ? `; ${power(fleet.surplus_watts)} are left over` : ""}.`;
+		first += ". ";
+	}
+	return `${first}${mode === "fail-safe" ? `Fail-safe: ${say}` : capital(say)}${gives(cycle)}${but(cycle, counts, roster)}.`;
 }
 
-// By how much more is drawn than may be, and of which part of the site where it is not the whole.
-function overBudget({ fleet, circuits = [] }) {
-	const at = circuits.findLast((one) => one.shortfall_watts > fleet.shortfall_watts * 0.9);
-	return `${power(fleet.shortfall_watts)} over ${at?.parent ? `the budget of ${at.name}` : "budget"}`;
+// By how much more the miners of a circuit draw than they may. What they draw asleep cannot be helped: it is no breach.
+export const overOf = ({ name, shortfall_watts: watts }, roster) => (watts >= 1 && roster?.rests(name) ? 0 : watts);
+
+// The same of the worst part of the site, in words; nothing where it is no more than meters hum. Only of those that do not answer more
+// can be counted than is drawn: else these are figures of two moments.
+function overBudget({ fleet, circuits = [] }, counts, roster) {
+	const all = circuits.map((one) => overOf(one, roster));
+	const most = all.length ? Math.max(...all) : fleet.shortfall_watts;
+	const at = circuits[all.findLastIndex((one) => one > most * 0.9)];
+	const draw = at?.miners_watts ?? fleet.power_watts;
+	if (!isOver(most, draw)) return "";
+	const unseen = most > draw && (counts.unreachable || counts.unanswered || counts.pending);
+	return `${unseen ? "up to " : ""}${power(unseen ? most : Math.min(most, draw))} over ${at?.parent ? `the budget of ${at.name}` : "budget"}`;
 }
 
 // What each class draws; nothing where there are no servers.
@@ -68,52 +94,57 @@ function gives({ classes, binding }) {
 }
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
-function but(cycle, counts) {
+function but(cycle, counts, roster) {
 	const { fleet } = cycle;
-	if (isOver(fleet.shortfall_watts, fleet.power_watts)) {
+	const over = overBudget(cycle, counts, roster);
+	if (over) {
 		const silent = silentOf(counts);
-		const why = silent ? `: ${does(silent, "not answer")}` : counts.unanswered ? `: ${does(counts.unanswered, "not answer an order")}` : counts.straggler ? `: ${does(counts.straggler, "not do what was told")}` : counts.asleep === totalOf(counts) ? ": they draw that asleep" : "";
-		return `, ${overBudget(cycle)}${why}`;
+		const why = silent ? does(silent, "not answer") : counts.unanswered ? does(counts.unanswered, "not answer an order") : counts.straggler ? does(counts.straggler, "not do what was told") : "";
+		return `, ${over}${why && `: ${why}`}`;
 	}
+	const { starting = 0 } = counts;
+	if (starting > totalOf(counts) / 20) return `; ${are(starting, "starting")}${counts.asleep && fleet.left_watts > fleet.budget_watts / 5 ? ", and the others wait for those" : ""}`;
 	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
 	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }
 
-// What binds, and what comes of it.
-function held({ fleet, binding, classes, circuits = [] }, follows) {
-	const draw = power(fleet.power_watts);
+// What binds, and what comes of it. Beside a limit of a part of the site stand the figures of that part.
+function held(cycle, counts, roster, follows) {
+	const { fleet, binding, classes, circuits = [] } = cycle;
+	const part = partOf(cycle, roster);
+	const draw = power(part?.miners_watts ?? fleet.power_watts);
 	const surplus = fleet.surplus_watts;
+	const spared = known(surplus) && surplus > fleet.power_watts;
 	if (binding.source === "fleet-maximum") {
-		const left = known(surplus) && surplus > fleet.power_watts ? `; ${power(surplus - fleet.power_watts)} of the surplus are left for others` : "";
-		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}.`;
+		if (counts.asleep) return `no limit holds the fleet back: ${are(counts.asleep, "asleep")}, and the fleet draws ${draw}`;
+		const left = spared ? `; ${power(surplus - fleet.power_watts)} of the surplus are left for others` : "";
+		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}`;
 	}
-	if (binding.class === "surplus") {
-		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and ${drawn(classes) ? "miners and servers" : "the miners"} draw ${draw}.`;
+	if (binding.class === "surplus" && !part) {
+		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and ${drawn(classes) ? "miners and servers" : "the miners"} draw ${draw}`;
 	}
-	const words = /\b(held|holds?|is|are|does|lost|cannot|has)\b/.test(binding.words) ? binding.words : `held back by the ${binding.words}`;
-	const spare = known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
-	const figure = words.includes("held at") ? `${words.startsWith("the miners") ? "they" : "the miners"} draw ${draw}` : `the miners may draw ${power(fleet.budget_watts)} and draw ${draw}`;
+	const words = /\b(held|holds?|is|are|does|lost|cannot|has)\b/.test(binding.words) ? binding.words : part && binding.class === "surplus" ? `${part.name} ${binding.words}` : `held back by the ${binding.words}`;
+	const at = part ?? circuits.find(({ name }) => name === binding.circuit);
+	const spare = part ? `. The whole fleet draws ${power(fleet.power_watts)}${spared ? ` of a surplus of ${power(surplus)}` : ""}` : known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
+	const whose = part ? "the miners there" : "the miners";
+	const figure = sleeps(at, roster) ? `all are asleep and draw ${draw} so`
+		: words.includes("held at") ? `${words.startsWith("the miners") ? "they" : whose} draw ${draw}` : `${whose} may draw ${power(part?.budget_watts ?? fleet.budget_watts)} and draw ${draw}`;
 	// A cap is not what the miners may draw where others draw of it, or something of it is kept free.
-	const at = circuits.find(({ name }) => name === binding.circuit);
 	const cap = at?.limits?.find(({ source, acts }) => acts && source === binding.source)?.cap_watts;
 	const less = at?.budget_watts < cap * 0.98 ? `; ${power(cap - at.budget_watts)} of that go to others or are kept free` : "";
-	return `${words}; ${figure}${less}${spare}.`;
+	return `${words}; ${figure}${less}${spare}`;
 }
 
 const ORDER = { critical: 0, warning: 1, notice: 2, good: 3 };
 
 // What somebody should know at once, the worst first: `{ level, words, to }`.
-export function notes(status, counts, works) {
+export function notes(status, counts, works, roster = null) {
 	const all = [];
 	const add = (level, words, to) => all.push({ level, words, to });
 	const { cycle, signals } = status;
 	if (cycle) {
 		const { fleet } = cycle;
-		const over = isOver(fleet.shortfall_watts, fleet.power_watts);
-		if (over) {
-			const unseen = fleet.shortfall_watts > fleet.power_watts ? "Up to " : "";
-			add("critical", `${unseen}${overBudget(cycle)}`, "#circuits");
-		}
+		for (const circuit of stopsOf(cycle)) add("critical", stopWords(circuit), "#circuits");
 		for (const meter of cycle.meters) {
 			if (meter.up === false) add("critical", `Meter ${meter.name} ${readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
 			else if (meter.disagreement) add("warning", `Parts of meter ${meter.name} disagree`, "#meters");
@@ -122,7 +153,9 @@ export function notes(status, counts, works) {
 			if (circuit.breaker && circuit.breaker !== "closed") add("critical", `Breaker of ${circuit.name}: ${circuit.breaker}`, "#circuits");
 			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold${lockWords(circuit)}`, "#circuits");
 		}
-		for (const circuit of stopsOf(cycle)) add("critical", stopWords(circuit), "#circuits");
+		// Behind what may be its cause.
+		const over = overBudget(cycle, counts, roster);
+		if (over) add("critical", capital(over), "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
 		if (counts.unanswered) add("warning", `${does(counts.unanswered, "not answer an order")} and count at the worst of before and after`, "#miners");
@@ -130,7 +163,7 @@ export function notes(status, counts, works) {
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
 		// What lasts for a moment would only make the page jump.
 		if (!over && fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
-		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
+		else if (fleet.waiting && !isPut(cycle, roster)) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
 	for (const words of worksOf(works)) add("notice", words, "#miners");
 	for (const source of signals?.sources ?? []) {
@@ -145,12 +178,14 @@ export function notes(status, counts, works) {
 	return all;
 }
 
-// `true`, `false`, or `null` where a circuit has no interlock.
-export function interlockOf(circuit) {
-	const value = circuit.interlock ?? circuit.interlock_holds;
-	if (value === undefined || value === null) return null;
-	return value === true || value === "holds";
+// Whether the next miner is put to sleep by something but the surplus: it does not wait for power.
+function isPut({ fleet, binding, circuits }, roster) {
+	const at = circuits[roster?.circuit[roster.names.indexOf(fleet.waiting.miner)]];
+	return at?.budget_watts < 1 && (binding.class !== "surplus" || at.cap.source !== binding.source);
 }
+
+// `true`, `false`, or `null` where a circuit has no interlock.
+export const interlockOf = (circuit) => circuit.interlock ?? null;
 
 // What its meter says of an interlock that does not hold, to stand behind that.
 export function lockWords({ interlock_meter: lock }) {
@@ -192,21 +227,25 @@ function set(key, [number, unit], under, level = null) {
 	attribute(figure.number, "data-unknown", number === UNKNOWN ? "" : null);
 }
 
-// Shows a status; gives what is worth saying aloud.
-export function render(status, counts, works) {
+// Whether what is shown is critical: an alarm of it may still have to wait.
+export let critical = false;
+
+// Shows a status. `alarms`: how many are raised, by severity.
+export function render(status, counts, works, roster, alarms) {
 	const stops = ["observe", "stand-by"].includes(status.mode) ? [] : stopsOf(status.cycle);
 	// A stop of the root is one of the whole site.
 	const stopped = stops.length ? [stops[0] === status.cycle.circuits[0] ? "Stopped in an emergency" : "Partly stopped in an emergency", "critical"] : null;
-	const [words, sign] = stopped ?? MODES[status.mode] ?? [capital(status.mode), "notice"];
+	const [words, sign] = stopped ?? (/^(fol|lim)/.test(status.mode) && unreached(counts) ? ["No miner reached", "critical"] : MODES[status.mode]) ?? [capital(status.mode), "notice"];
 	attribute($("mode"), "data-mode", stopped ? "emergency" : status.mode);
 	text($("mode-words"), words);
 	setIcon($("mode-icon"), sign);
 	text($("site"), status.site);
 	const title = `${words} – ${status.site} – Ballast`;
 	if (document.title !== title) document.title = title;
-	text($("sentence"), sentence(status, counts));
-	const list = notes(status, counts, works);
-	if (!list.length && status.cycle) list.push({ level: "good", words: "Nothing else needs attention", to: null });
+	text($("sentence"), sentence(status, counts, roster));
+	const list = notes(status, counts, works, roster);
+	critical = sign === "critical" || list[0]?.level === "critical";
+	if (!list.length && status.cycle && !critical && !alarms?.critical) list.push({ level: "good", words: "Nothing else needs attention", to: null });
 	// Beyond a dozen the worst are shown and the rest is counted.
 	if (list.length > 12) {
 		const rest = list.length - 11;
@@ -224,17 +263,18 @@ export function render(status, counts, works) {
 	const surplus = fleet.surplus_watts;
 	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
 	set("surplus", powerParts(surplus), known(surplus) ? used : known(cycle.circuits[0]?.power_watts) ? "nothing here follows it" : "without its meter nobody knows");
-	const over = isOver(fleet.shortfall_watts, fleet.power_watts);
-	set("draw", powerParts(fleet.power_watts), over ? overBudget(cycle) : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`, over ? "critical" : null);
-	const share = fleet.budget_watts > 0 ? Math.min(1, fleet.power_watts / fleet.budget_watts) : fleet.power_watts > 0 ? 1 : 0;
-	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
 	const root = cycle.circuits[0];
+	const over = overBudget(cycle, counts, roster);
+	set("draw", powerParts(fleet.power_watts), over || (sleeps(root, roster) ? "all are asleep" : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`), over ? "critical" : null);
+	const share = Math.min(1, fleet.power_watts / fleet.budget_watts) || 0;
+	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
 	const grid = root?.power_watts;
 	if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"} at ${root.name}`, null);
 	else set("grid", [UNKNOWN, ""], `no fresh value at ${root?.name ?? "the root"}`, "unknown");
-	set("budget", powerParts(fleet.budget_watts), binding.words);
+	const part = partOf(cycle, roster);
+	set("budget", powerParts(fleet.budget_watts), part ? `at most ${power(part.budget_watts)} of it at ${part.name}` : binding.words);
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
-	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : "all that may be drawn is drawn");
+	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : counts.starting ? "kept for those that start" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
 	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} ${drawn(cycle.classes) ? "run" : "hash"}`);
 }

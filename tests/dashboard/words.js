@@ -1,0 +1,118 @@
+// What the page says of situations that a site is seldom in. Gives what it says wrongly, in words.
+async () => {
+  const [{ notes, render, sentence }, { holder }, { Fleet }, { renderAlarms }] = await Promise.all(["why", "circuits", "fleet", "signals"].map((name) => import(`./assets/${name}.js`)));
+  const found = [];
+  const STATES = ["hashing", "asleep", "starting", "unreachable"];
+  // A site of pcc and two halls with two miners each; `states` are those of the miners, `change` makes the situation out of a calm one.
+  const site = (states, change = () => {}) => {
+    const roster = new Fleet({ generation: 1, states: STATES, circuits: [{ name: "pcc" }, { name: "hall-a", parent: 0 }, { name: "hall-b", parent: 0 }],
+      miners: [["a1", 1, "", 33500], ["a2", 1, "", 33500], ["b1", 2, "", 33500], ["b2", 2, "", 33500]] });
+    roster.take(states.map((name, index) => [index, STATES.indexOf(name), 1000, 1000, 0]));
+    const counts = {};
+    for (const name of states) counts[name] = (counts[name] ?? 0) + 1;
+    const circuit = (name, parent, headroom, draw) => ({ name, parent, headroom_watts: headroom, budget_watts: headroom, setpoint_watts: draw, miners_watts: draw, shortfall_watts: 0,
+      binding: `limit-${name}`, cap: { circuit: name, source: `limit-${name}`, words: `rating of ${name}`, until: null }, limits: [] });
+    const cycle = {
+      fleet: { power_watts: 107000, budget_watts: 108000, surplus_watts: 111000, shortfall_watts: 0, left_watts: 0, left_for_seconds: 0, left_why: null, waiting: null },
+      binding: { circuit: "pcc", source: "follow-surplus", class: "surplus", words: "follows the surplus: 111 kW" },
+      circuits: [circuit("pcc", null, 108000, 107000), circuit("hall-a", "pcc", 75000, 44100), circuit("hall-b", "pcc", 75000, 62900)],
+      classes: [], meters: [], energy: { surplus_joules: 0 },
+    };
+    const status = { mode: "following", site: "Mill", cycle, signals: null };
+    change(cycle, status, ...cycle.circuits);
+    // The figure of a tile, and what the page shows, for the moment until the next frame.
+    const shown = (place, alarms) => {
+      render(status, counts, [], roster, alarms);
+      return document.querySelector(place).textContent.replaceAll("\u00a0", " ");
+    };
+    return { cycle, roster, shown, says: sentence(status, counts, roster).replaceAll("\u00a0", " "), notes: notes(status, counts, [], roster).map(({ words }) => words.replaceAll("\u00a0", " ")) };
+  };
+  const check = (truth, about) => truth || found.push(typeof about === "string" ? about : JSON.stringify([about.says, about.notes]));
+  const all = (name) => [name, name, name, name];
+  const run = all("hashing");
+  const order = (name, words) => (cycle, status) => {
+    status.mode = "limited";
+    cycle.binding = { circuit: name, source: "operator", class: "contract", words };
+  };
+  const stop = (at) => Object.assign(at, { emergency_stop: "open", budget_watts: 0, headroom_watts: 0, miners_watts: 1100, shortfall_watts: 1100 });
+
+  // Beside a limit of a part of the site stand the figures of that part.
+  let it = site(run, (cycle, status, root, a) => {
+    order("hall-a", "the miners of hall-a are held at 45 kW by the operator's order ut-1")(cycle, status);
+    a.budget_watts = a.headroom_watts = 45000;
+  });
+  check(it.says === "The miners of hall-a are held at 45 kW by the operator's order ut-1; they draw 44.1 kW. The whole fleet draws 107 kW of a surplus of 111 kW.", it);
+  check(holder(it.cycle.circuits, 1, it.roster).name === "hall-a", "the order holds hall-a");
+  it.roster.capacity[1] = it.roster.capacity[0];
+  check(it.shown("#sentence").endsWith("they draw 107 kW, of a surplus of 111 kW."), "a circuit with all miners is no part of the site");
+  it.roster.capacity[1] = 67000;
+  const tile = it.shown(".figure.budget .under");
+  check(tile === "at most 45.0 kW of it at hall-a", `an order on a part is the reason for the budget of the whole: ${tile}`);
+  it = site(run, (cycle, status, root, a) => {
+    Object.assign(status, { mode: "fail-safe" });
+    a.cap = { circuit: "hall-a", source: "lost-meter:a", words: "the meter a is lost: its fail-safe value of 45 kW at hall-a holds" };
+    a.budget_watts = 45000;
+  });
+  check(it.says.startsWith("Fail-safe: the meter a is lost: its fail-safe value of 45 kW at hall-a holds; the miners there may draw 45.0 kW and draw 44.1 kW."), it);
+
+  // What holds a circuit is what leaves it the least, with what the others take.
+  it = site(run);
+  check(it.says === "The fleet follows the surplus: 111 kW are left over, and the miners draw 107 kW.", it);
+  check(holder(it.cycle.circuits, 1, it.roster).name === "pcc", "a rating of 75 kW does not hold a hall to which the site leaves 45 kW");
+  it.cycle.circuits[0].headroom_watts = 900000;
+  check(holder(it.cycle.circuits, 1, it.roster).name === "hall-a", "a rating holds where the site leaves more");
+
+  // What miners draw asleep is no breach, and who is put to sleep waits for no power.
+  const sleeps = (cycle, status, root) => {
+    order("pcc", "the miners are held at 0 W by the operator's order pause")(cycle, status);
+    for (const at of cycle.circuits) Object.assign(at, { budget_watts: 0, setpoint_watts: at === root ? 1800 : 900, miners_watts: at === root ? 1800 : 900, shortfall_watts: at === root ? 1800 : 900 });
+    Object.assign(cycle.fleet, { budget_watts: 0, power_watts: 1800, shortfall_watts: 1800, waiting: { miner: "a1", words: "waits for 3.27 kW, 0 W are there" } });
+  };
+  it = site(all("asleep"), sleeps);
+  check(it.says === "The miners are held at 0 W by the operator's order pause; all are asleep and draw 1.80 kW so, of a surplus of 111 kW." && !it.notes.length, it);
+  check(it.shown(".figure.draw .under") === "all are asleep" && !document.querySelector(".figure.draw [data-level]"), "the draw of those that sleep is red");
+  it = site(all("asleep"), (cycle, status, root) => {
+    sleeps(cycle, status, root);
+    cycle.fleet.power_watts = root.miners_watts = 96400;
+  });
+  check(it.says.includes("; they draw 96.4 kW"), `told to sleep is not asleep: ${it.says}`);
+  it = site(["asleep", "asleep", "asleep", "hashing"], sleeps);
+  check(it.notes[0] === "1.80 kW over budget", it);
+
+  // The cause comes before what follows from it, and nobody is more over a budget than they draw.
+  it = site(["hashing", "hashing", "asleep", "asleep"], (cycle, status, root, a, b) => {
+    stop(b);
+    cycle.fleet.shortfall_watts = 1100;
+  });
+  check(it.notes.join() === "Emergency stop of hall-b is open", it);
+  it = site(run, (cycle, status, root, a, b) => {
+    stop(b);
+    Object.assign(b, { miners_watts: 2390, shortfall_watts: 2500 });
+  });
+  check(it.notes.join() === "Emergency stop of hall-b is open,2.39 kW over the budget of hall-b", it);
+  it = site(["hashing", "hashing", "hashing", "unreachable"], (cycle, status, root) => Object.assign(root, { miners_watts: 46, shortfall_watts: 3600 }));
+  check(it.notes[0] === "Up to 3.60 kW over budget", it);
+
+  // Nothing is well beside what is critical.
+  it = site(run);
+  check(it.shown("#notes").includes("Nothing else") && !it.shown("#notes", { critical: 1 }).includes("Nothing else"), "nothing needs attention beside a critical alarm");
+  renderAlarms([], 0, () => {}, false);
+  const none = document.getElementById("alarm-list").textContent;
+  check(none.includes("No alarm is raised yet"), `all is well while the fleet falls: ${none}`);
+
+  // Many that start are named, and that others wait for those.
+  it = site(["starting", "starting", "asleep", "asleep"], (cycle) => Object.assign(cycle.fleet, { power_watts: 1660, left_watts: 90000 }));
+  check(it.says.endsWith("draw 1.66 kW; 2 miners are starting, and the others wait for those."), it);
+
+  // Where no miner can be reached that stands first, and nobody is said to follow anything.
+  it = site(all("unreachable"));
+  check(it.says === "No miner can be reached; 111 kW are left over.", it);
+
+  // Not all run where some are asleep.
+  const free = (cycle) => Object.assign(cycle.binding, { source: "fleet-maximum", class: null });
+  it = site(["hashing", "hashing", "hashing", "asleep"], free);
+  check(it.says === "No limit holds the fleet back: 1 miner is asleep, and the fleet draws 107 kW.", it);
+  it = site(run, free);
+  check(it.says.startsWith("Nothing holds the fleet back: all miners that run are at their most"), it);
+  return found;
+}
