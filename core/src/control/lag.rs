@@ -187,12 +187,13 @@ impl LagEstimator {
     }
 
     /// Takes a new sample by its stamp. `miners` tells the draw of the miners in the meter's watts at a moment, as far as
-    /// it is known, and `known` up to when; `nameplate` is the most that they can draw, in watts.
+    /// it is known, and `known` up to when; `starting` what those among them draw whose estimate may be off by all of it; `nameplate` is the
+    /// most that they can draw, in watts.
     pub fn take(
         &mut self,
         at: Moment,
         value: f64,
-        miners: impl Fn(Moment) -> Option<f64>,
+        (miners, starting): (impl Fn(Moment) -> Option<f64>, impl Fn(Moment) -> f64),
         known: Moment,
         against: Against,
         nameplate: f64,
@@ -207,7 +208,7 @@ impl LagEstimator {
         };
         while let Some(&(at, value)) = self.waiting.front().filter(|(at, _)| *at + ahead <= known) {
             self.waiting.pop_front();
-            self.compare(at, value, &miners, against, nameplate);
+            self.compare(at, value, (&miners, &starting), against, nameplate);
             let doubt = self.doubt(against);
             let known = self.size.is_some() && doubt.most - doubt.least <= KNOWN.as_secs_f64();
             if known && self.told.is_none_or(|told| (told - doubt.best).abs() > 1.0) {
@@ -220,7 +221,7 @@ impl LagEstimator {
         &mut self,
         at: Moment,
         value: f64,
-        miners: impl Fn(Moment) -> Option<f64>,
+        (miners, starting): (impl Fn(Moment) -> Option<f64>, impl Fn(Moment) -> f64),
         against: Against,
         nameplate: f64,
     ) {
@@ -235,17 +236,21 @@ impl LagEstimator {
         let bend = |low: f64, mid: f64, high: f64| (high - mid) - (mid - low) * stretch;
         let meter = bend(low, mid, value);
         let mut moves = [0.0; CANDIDATES];
+        // When one that starts begins to draw is a guess until its next reading: by all of that the estimate may be off.
+        let mut guessed = 0.0_f64;
         for (candidate, moved) in moves.iter_mut().enumerate() {
             let then = |moment: Moment| miners(earlier(moment, candidate));
             let (Some(low), Some(mid), Some(high)) = (then(first), then(middle), then(at)) else { return };
             *moved = bend(low, mid, high);
+            let [low, mid, high] = [first, middle, at].map(|moment| starting(earlier(moment, candidate)));
+            guessed = guessed.max(bend(low, mid, high).abs());
         }
         let keep = (-late.as_secs_f64() / FORGET).exp();
         let floor = nameplate * STILL / 4.0;
         let size = self.size.unwrap_or(meter.abs()).max(floor);
         let largest = moves.iter().fold(0.0_f64, |largest, moved| largest.max(moved.abs()));
         let moving = largest > nameplate * STILL;
-        let size = size.hypot(largest * MODEL);
+        let size = size.hypot(largest * MODEL).hypot(guessed);
         let likely =
             |rest: f64| -OVERLAP * (FREEDOM + 1.0) / 2.0 * (rest * rest / (FREEDOM * size * size)).ln_1p();
         let mut rests = moves.map(|moved| (meter - moved).abs());
@@ -308,7 +313,14 @@ mod tests {
                 let seconds = now.since_start().as_secs_f64();
                 let other = -slope * (seconds / 20.0).sin() + noise * random();
                 let known = draw.newest().unwrap().0;
-                estimator.take(now, seen + other, |at| draw.at(at), known, Against::Estimate, 100e3);
+                estimator.take(
+                    now,
+                    seen + other,
+                    (|at| draw.at(at), |_| 0.0),
+                    known,
+                    Against::Estimate,
+                    100e3,
+                );
             }
         }
         estimator
@@ -332,6 +344,34 @@ mod tests {
         }
     }
 
+    /// Miners begin to draw 3 kW each, one every seven seconds. The meter shows it half a second later, and they say it with their next reading,
+    /// which comes up to five seconds later: the estimate moves while the meter stands.
+    #[test]
+    fn miners_that_start_prove_no_lag() {
+        let (mut estimator, mut draw, mut starts) =
+            (LagEstimator::default(), History::default(), History::default());
+        for tick in 0..120_u32 {
+            let seconds = f64::from(tick);
+            let now = Moment::after_start(Duration::from_secs(u64::from(20 + tick)));
+            let begun =
+                |late: f64| (0..15).filter(|miner| seconds >= 10.0 + 7.0 * f64::from(*miner) + late).count();
+            let kilowatts = |miners: usize| 3e3 * f64::from(u32::try_from(miners).unwrap());
+            let late = 2.0 + f64::from(tick / 7 % 4);
+            draw.push(now, kilowatts(begun(late)));
+            starts.push(now, kilowatts(begun(late) - begun(40.0)));
+            let starting = |at: Moment| starts.at(at).unwrap_or(0.0);
+            let noise = 60.0 * (seconds * 1.7).sin();
+            let seen = kilowatts(begun(0.5)) + noise;
+            estimator.take(now, seen, (|at| draw.at(at), starting), now, Against::Estimate, 72e3);
+        }
+        let doubt = estimator.doubt(Against::Estimate);
+        assert!(
+            doubt.least <= 0.5 && doubt.most >= 10.0,
+            "what is true is not ruled out, and not much is: {doubt:?}"
+        );
+        assert_eq!(estimator.learned(), None);
+    }
+
     /// 0.37 Hz beside a meter that has its values a part of a second before or after the other: then one period or three are nearer to a
     /// candidate than what it really is.
     #[test]
@@ -343,7 +383,7 @@ mod tests {
                 let now = Moment::after_start(Duration::from_millis(20_000 + 500 * u64::from(half)));
                 draw.push(now, swing(now.since_start().as_secs_f64()));
                 let seen = swing(now.since_start().as_secs_f64() - late);
-                estimator.take(now, seen, |at| draw.at(at), now, Against::Meters, 2e6);
+                estimator.take(now, seen, (|at| draw.at(at), |_| 0.0), now, Against::Meters, 2e6);
             }
             let doubt = estimator.doubt(Against::Meters);
             assert!(doubt.best.abs() <= 0.5, "{doubt:?} for {late}");

@@ -168,6 +168,8 @@ pub struct CircuitMemory {
     pub estimate: History,
     /// What they say that they draw, likewise: no model has a part in it.
     pub told: History,
+    /// The part of the estimate that is of miners which start.
+    starting: History,
     /// The meter's samples by their stamps.
     pub metered: History,
     /// Receipt of the newest sample of its meter.
@@ -202,6 +204,7 @@ impl Default for CircuitMemory {
         Self {
             estimate: History::default(),
             told: History::default(),
+            starting: History::default(),
             metered: History::default(),
             sample_at: None,
             balance: Balance::default(),
@@ -311,6 +314,8 @@ pub struct Terms<'t> {
     pub estimates: &'t [f64],
     /// Per circuit, what they said last that they draw.
     pub told: &'t [f64],
+    /// Per circuit, the part of the estimates that is of miners which start.
+    pub starting: &'t [f64],
     /// Per circuit, the sum of their nameplates.
     pub nameplates: &'t [f64],
     /// Per circuit, the sum of their highest points.
@@ -323,9 +328,11 @@ pub struct Terms<'t> {
 
 /// Feeds the newest samples and estimates into the memories.
 pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>) {
-    for (memory, (estimate, told)) in memories.iter_mut().zip(terms.estimates.iter().zip(terms.told)) {
+    let each = terms.estimates.iter().zip(terms.told).zip(terms.starting);
+    for (memory, ((estimate, told), starting)) in memories.iter_mut().zip(each) {
         memory.estimate.push(meters.now, *estimate);
         memory.told.push(meters.now, *told);
+        memory.starting.push(meters.now, *starting);
     }
     for (index, circuit) in terms.site.circuits.iter().enumerate() {
         let (Some((_, seen)), Some(memory)) = (meters.of(terms.site, circuit), memories.get_mut(index))
@@ -349,13 +356,14 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             continue;
         }
         let middle = (low.value.get() + high.value.get()) / 2.0;
-        let CircuitMemory { estimate, lag, gain, .. } = memory;
+        let CircuitMemory { estimate, starting, lag, gain, .. } = memory;
         let reach = estimate.oldest().map(|(at, _)| at);
         let miners = |at: Moment| {
             // Before the beginning nothing is known.
             estimate.at(at).filter(|_| reach.is_some_and(|reach| reach <= at)).map(|value| value * *gain)
         };
-        lag.take(high.at, middle, miners, meters.now, Against::Estimate, nameplate);
+        let starts = |at: Moment| starting.at(at).map_or(0.0, |value| value * *gain);
+        lag.take(high.at, middle, (miners, starts), meters.now, Against::Estimate, nameplate);
         let miners = memory.told.at(high.at).unwrap_or(0.0);
         let full = terms.maxima.get(index).copied().unwrap_or(0.0) * FULL;
         memory.direction.take(high.at, middle, miners, nameplate, full);
@@ -510,7 +518,7 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         // Before the beginning nothing is known.
         let drawn =
             |at: Moment| drawn_by(memories, &below, at).filter(|_| reach.is_some_and(|reach| reach <= at));
-        estimator.take(newest.0, newest.1, drawn, known, Against::Meters, nameplate);
+        estimator.take(newest.0, newest.1, (drawn, |_| 0.0), known, Against::Meters, nameplate);
         if let Some(memory) = memories.get_mut(index) {
             memory.against = estimator;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::combine::{self, Seen};
-use crate::control::decision::{Binding, Command, Decision, Energy, Mode, Source};
+use crate::control::decision::{Binding, Command, Decision, Energy, MinerState, Mode, Source};
 use crate::control::headroom::{self, Headroom};
 use crate::control::lead::{self, Lead};
 use crate::control::meters::{self, CircuitMemory, Meters};
@@ -66,10 +66,12 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
 
     let survey = Survey::of(&site, state);
-    let [estimates, told] = [survey.drawn, survey.said].map(|own| over_tree(state, own));
+    let [estimates, told, starts] =
+        [survey.drawn, survey.said, survey.starting].map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
+        starting: &starts,
         tree: &state.tree,
         estimates: &estimates,
         nameplates: &state.nameplates,
@@ -240,6 +242,8 @@ struct Survey {
     drawn: Vec<f64>,
     /// The same of what they said last that they draw.
     said: Vec<f64>,
+    /// The part of the draw that is of miners which start.
+    starting: Vec<f64>,
     /// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
     largest: Vec<f64>,
     /// The longest time between two polls of a miner.
@@ -256,16 +260,23 @@ struct Survey {
 impl Survey {
     fn of(site: &Site, state: &State) -> Self {
         let none = vec![0.0_f64; site.circuits.len()];
-        let (mut drawn, mut said, mut largest) = (none.clone(), none.clone(), none);
+        let (mut drawn, mut said, mut starting, mut largest) =
+            (none.clone(), none.clone(), none.clone(), none);
         let mut poll = Duration::ZERO;
         let mut pausing = None;
         let mut offered = Vec::with_capacity(site.miners.len());
         let (mut seconds, mut watts) = (0.0, 0.0);
         for (miner, track) in site.miners.iter().zip(&state.tracks) {
             let circuit = miner.circuit.0;
-            if let (Some(drawn), Some(said), Some(largest)) =
-                (drawn.get_mut(circuit), said.get_mut(circuit), largest.get_mut(circuit))
-            {
+            if let (Some(drawn), Some(said), Some(starting), Some(largest)) = (
+                drawn.get_mut(circuit),
+                said.get_mut(circuit),
+                starting.get_mut(circuit),
+                largest.get_mut(circuit),
+            ) {
+                if track.state == MinerState::Starting || track.restarted {
+                    *starting += track.draw;
+                }
                 *drawn += track.draw;
                 *said += track.said;
                 *largest = largest.max(track.most(miner) * (1.0 + miner.response.start_overshoot));
@@ -283,7 +294,8 @@ impl Survey {
         let mean = if watts > 0.0 { seconds / watts } else { 0.0 };
         let begins = Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO);
         let response = site.settings.period + begins;
-        Self { drawn, said, largest: state.tree.largest(&largest), poll, response, pausing, offered }
+        let largest = state.tree.largest(&largest);
+        Self { drawn, said, starting, largest, poll, response, pausing, offered }
     }
 }
 
