@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::moment::{self, utc};
+use super::report;
 use crate::files::{self, Readers};
 use crate::line::clean;
 use crate::proof::export;
@@ -46,25 +47,28 @@ enum Command {
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
     /// The folder of the daemon's state
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/ballast")]
+    #[arg(long, value_name = "DIR", default_value = report::STATE)]
     state: PathBuf,
     /// A database, or a file of `ballast ledger export`, instead
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     database: Option<PathBuf>,
+    /// The daemon's configuration instead, which says where its database is
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["state", "database"])]
+    config: Option<PathBuf>,
 }
 
 impl Place {
-    fn file(&self) -> PathBuf {
-        self.database.clone().unwrap_or_else(|| self.state.join("ballast.db"))
+    fn file(&self) -> Result<PathBuf, Failure> {
+        report::database(&self.state, self.database.as_deref(), self.config.as_deref())
     }
 
     fn open(&self) -> Result<Entries, Failure> {
-        Ok(Entries::open(&self.file())?)
+        Ok(Entries::open(&self.file()?)?)
     }
 
     /// The key beside the database, or in the exported file.
     fn key(&self, entries: &Entries) -> Result<PublicKey, Failure> {
-        let file = self.file();
+        let file = self.file()?;
         Ok(match entries {
             Entries::Database(..) => {
                 PublicKey::of_file(&file.parent().unwrap_or(Path::new("")).join(PUBLIC))?

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::moment::{self, day_time};
-use super::orders::{Daemon, List, Reach, given_by, text, watts};
+use super::orders::{Daemon, List, Reach, at, given_by, text, watts};
 use super::preview;
 use super::table::{Align, Table};
 use crate::config::quantity;
@@ -147,7 +147,9 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         Command::Set(args) => {
             let daemon = Daemon::reach(&args.reach)?;
             let answer = daemon.put(&["limits", &args.name], &order(args)).await?;
-            given(&args.name, &answer)
+            // It was given: what else there is to say of it may be missing.
+            let status = daemon.get(&["status"]).await.unwrap_or_default();
+            given(&args.name, &answer) + &by_itself(at(&answer, "/limit"), &status)
         }
         Command::Clear(args) => {
             let (by, note) = (args.by.clone().or_else(account), args.note.as_deref());
@@ -273,6 +275,22 @@ fn given(name: &str, answer: &Value) -> String {
         text(&limit["circuit"]),
         watts(&limit["cap_watts"]),
     )
+}
+
+/// That a cap on the import asks for nothing where power flows out: many a one was meant for the miners.
+fn by_itself(limit: &Value, status: &Value) -> String {
+    let circuits = at(status, "/cycle/circuits").as_array().map_or(&[][..], Vec::as_slice);
+    let on = circuits.iter().find(|circuit| circuit["name"] == limit["circuit"]);
+    let power = on.and_then(|circuit| circuit["power_watts"].as_f64());
+    let import = limit["scope"] == json!("import") && limit["phase"] != json!("ahead");
+    match power.filter(|power| import && *power < 0.0) {
+        Some(power) => format!(
+            "{} exports {} now, so this cap is met by itself, and nothing changes: with --miners it caps the draw of the miners.\n",
+            text(&limit["circuit"]),
+            watts(&json!(-power)),
+        ),
+        None => String::new(),
+    }
 }
 
 /// By how much its window is wider than it says, where the clock is in doubt. It is the most that it may be: minutes are
@@ -403,6 +421,23 @@ mod tests {
         let mut forgotten = answer;
         forgotten["stored"] = json!(false);
         assert!(given("night", &forgotten).ends_with("a restart of the daemon forgets it.\n"));
+    }
+
+    #[test]
+    fn a_cap_on_the_import_of_a_circuit_that_exports_is_told_to_change_nothing() {
+        let limit = |scope: &str, phase: &str| json!({ "circuit": "pcc", "scope": scope, "phase": phase });
+        let status =
+            |watts: f64| json!({ "cycle": { "circuits": [{ "name": "pcc", "power_watts": watts }] } });
+        let said = by_itself(&limit("import", "acting"), &status(-8_800.0));
+        assert!(said.starts_with("pcc exports 8.8") && said.contains("--miners"), "{said}");
+        for (limit, status) in [
+            (limit("miners", "acting"), status(-8_800.0)),
+            (limit("import", "ahead"), status(-8_800.0)),
+            (limit("import", "acting"), status(8_800.0)),
+            (limit("import", "acting"), Value::Null),
+        ] {
+            assert_eq!(by_itself(&limit, &status), "");
+        }
     }
 
     #[test]

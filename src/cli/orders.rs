@@ -356,9 +356,23 @@ fn refusal(status: StatusCode, body: Option<Value>) -> DaemonCallError {
         StatusCode::NOT_FOUND => String::from("there is no such thing here; is it a daemon of this version?"),
         _ => status.canonical_reason().unwrap_or("without a word").to_owned(),
     });
-    let help =
-        words("detail").filter(|help| !help.is_empty()).map_or_else(String::new, |help| format!("; {help}"));
+    let help = words("detail").filter(|help| !help.is_empty());
+    let help = help.map_or_else(String::new, |help| format!("; {}", as_commands(help)));
     DaemonCallError::Refused { code: status.as_u16(), error, help }
+}
+
+/// What a program would ask for is a command here. The longer ones first: a path may begin another one.
+fn as_commands(help: String) -> String {
+    [
+        ("GET /api/v1/miners?search=", "`ballast miners --search`"),
+        ("GET /api/v1/maintenance", "`ballast maintenance`"),
+        ("GET /api/v1/circuits", "`ballast status`"),
+        ("GET /api/v1/alarms", "`ballast alarms`"),
+        ("GET /api/v1/limits", "`ballast limit list`"),
+        ("GET /api/v1/stops", "`ballast stops`"),
+    ]
+    .iter()
+    .fold(help, |help, (path, command)| help.replace(path, command))
 }
 
 fn base(text: &str) -> Result<Url, DaemonCallError> {
@@ -434,6 +448,14 @@ pub(super) fn watts(value: &Value) -> String {
     let number = format!("{scaled:.digits$}");
     let number = number.strip_suffix(".0").unwrap_or(&number);
     format!("{} {unit}", if number == "-0" { "0" } else { number })
+}
+
+/// What flows at a connection point, by its direction: `import 1 kW`, `export 8.8 kW`.
+pub(super) fn flow(value: &Value) -> String {
+    match value.as_f64().filter(|watts| *watts < 0.0) {
+        Some(out) => format!("export {}", watts(&(-out).into())),
+        None => format!("import {}", watts(value)),
+    }
 }
 
 /// How long after one point another lies: `0.4 s`, `3 min 20 s`.

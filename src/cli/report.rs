@@ -6,6 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::{Failure, moment};
+use crate::config::{self, Options, Secrets};
 use crate::control::signal::Wall;
 use crate::energy::baseline::Baseline;
 use crate::energy::settle::Excuse;
@@ -15,7 +16,7 @@ use crate::study::energy::{self, Table, Told};
 use crate::units::Watts;
 
 /// The folder that systemd makes for the service (`StateDirectory=ballast`).
-const STATE: &str = "/var/lib/ballast";
+pub(super) const STATE: &str = "/var/lib/ballast";
 /// The database in it.
 const DATABASE: &str = "ballast.db";
 
@@ -46,6 +47,9 @@ pub struct Args {
     /// The database itself
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     pub database: Option<PathBuf>,
+    /// The daemon's configuration instead, which says where its database is
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["state", "database"])]
+    pub config: Option<PathBuf>,
     /// As what it is written
     #[arg(long, value_enum, default_value = "html")]
     pub format: Format,
@@ -73,6 +77,24 @@ pub struct Args {
     /// A time that is not held against the site, such as "2026-07-01T12:00/2026-07-01T14:00=maintenance"
     #[arg(long, value_name = "FROM/TO=REASON", value_parser = excuse, help_heading = "Orders")]
     pub excuse: Vec<(DateTime, DateTime, String)>,
+}
+
+/// The database that is meant: by its own name, by the configuration of its daemon, or by its folder. A configuration that names
+/// none leaves it to systemd, and is then that of the service.
+///
+/// # Errors
+/// The configuration cannot be used.
+pub(super) fn database(
+    state: &Path,
+    database: Option<&Path>,
+    config: Option<&Path>,
+) -> Result<PathBuf, Failure> {
+    if let Some(config) = config {
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        let config = config::load_with(config, &options).map_err(Failure::Config)?;
+        return Ok(config.store.path.unwrap_or_else(|| state.join(DATABASE)));
+    }
+    Ok(database.map_or_else(|| state.join(DATABASE), Path::to_owned))
 }
 
 fn civil(text: &str) -> Result<DateTime, String> {
@@ -140,7 +162,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let (from, until) = (wall(*from, &zone)?, wall(*until, &zone)?);
         excuses.push(Excuse { from, until, reason: reason.clone() });
     }
-    let path = args.database.clone().unwrap_or_else(|| args.state.join(DATABASE));
+    let path = database(&args.state, args.database.as_deref(), args.config.as_deref())?;
     let fail = |error: &dyn std::fmt::Display| Failure::Energy(error.to_string());
     let reader = Reader::open(&path).map_err(|error| fail(&error))?;
     let told = Told {
@@ -180,6 +202,25 @@ mod tests {
         assert_eq!(last("2026-07-01").unwrap().to_string(), "2026-07-02T00:00:00");
         assert_eq!(last("2026-07-01T06:00").unwrap().to_string(), "2026-07-01T06:00:00");
         assert!(last("July").is_err());
+    }
+
+    #[test]
+    fn the_database_is_that_of_the_configuration_where_one_is_named() {
+        let folder = std::env::temp_dir().join(format!("ballast-report-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("site.toml");
+        let site = include_str!("../../config/demo.toml");
+        let state = Path::new("/state");
+        for (store, wanted) in
+            [("\n[store]\npath = \"own.db\"\n", folder.join("own.db")), ("", state.join(DATABASE))]
+        {
+            std::fs::write(&file, format!("{site}{store}")).unwrap();
+            assert_eq!(database(state, None, Some(&file)).unwrap(), wanted);
+        }
+        std::fs::write(&file, "[site]").unwrap();
+        assert!(matches!(database(state, None, Some(&file)), Err(Failure::Config(_))));
+        assert_eq!(database(state, Some(Path::new("a.db")), None).unwrap(), Path::new("a.db"));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::moment::day_time;
-use super::orders::{Daemon, DaemonCallError, Reach, at, text, watts};
+use super::orders::{Daemon, DaemonCallError, Reach, at, flow, text, watts};
 use super::table::{Align, Table};
 use crate::line::clean;
 
@@ -233,11 +233,11 @@ impl Seen {
         let fleet = at(cycle, "/fleet");
         let hashes = fleet["hashrate_hashes_per_second"].as_f64().unwrap_or(0.0);
         plain(fit(format!(
-            "surplus {}   budget {}   fleet {}   import {}   {:.1} PH/s",
+            "surplus {}   budget {}   fleet {}   {}   {:.1} PH/s",
             watts(&fleet["surplus_watts"]),
             watts(&fleet["budget_watts"]),
             watts(&fleet["power_watts"]),
-            watts(at(cycle, "/circuits/0/power_watts")),
+            flow(at(cycle, "/circuits/0/power_watts")),
             hashes / 1e15,
         )));
         plain(fit(counted(at(cycle, "/miners_by_state"))));
@@ -602,6 +602,9 @@ mod tests {
         ] {
             assert!(lines.contains(&line), "{line:?} is not in\n{words}");
         }
+        let out = self::seen(|status, _| status["cycle"]["circuits"][0]["power_watts"] = json!(-8_800.0));
+        let told = self::words(&out, None);
+        assert!(told.contains("   fleet 284 kW   export 8.8 kW   15.3 PH/s"), "{told}");
         for width in [40, 60, 80] {
             let narrow = self::words(&seen, Some(width));
             assert!(narrow.lines().all(|line| line.chars().count() <= width), "{width}\n{narrow}");

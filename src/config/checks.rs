@@ -9,7 +9,7 @@ use super::meters::Meters;
 use super::miners::Miners;
 use crate::control::measure::Measure;
 use crate::control::site::{
-    Actuator, Cap, Circuit, CircuitId, Combination, Limit, MeterId, Miner, OperatingPoint, Scope,
+    Actuator, Cap, Circuit, CircuitId, Combination, Limit, LimitClass, MeterId, Miner, OperatingPoint, Scope,
 };
 use crate::units::Watts;
 
@@ -290,6 +290,18 @@ fn leaves_nothing(whole: &Whole<'_, '_>, bounds: &[Option<Watts>]) -> Vec<bool> 
                 ),
                 "give the circuit a meter: only a meter shows what is left over",
             ),
+            (Scope::Import, Some(_))
+                if limit.class == LimitClass::Surplus || limit.cap == Cap::Constant(Watts::ZERO) =>
+            {
+                (
+                    format!(
+                        "limit `{}` leaves nothing to the miners of `{}`: the circuit is `dedicated`, so all that flows into it is \
+                     taken for their draw, and never for a surplus",
+                        limit.name, on.name
+                    ),
+                    "take `dedicated` out: a meter at the connection point sees other load and generation too",
+                )
+            }
             _ => (
                 format!(
                     "limit `{}` leaves nothing to the miners of `{}`, less its margin of {}",

@@ -400,10 +400,34 @@ fn syntax<'t>(text: &'t str, report: &diagnostic::Report<'t>) -> Option<Spanned<
             continue;
         }
         last_line = line;
-        let help = if twice { "keep one of them" } else { "" };
+        let quote = text.lines().nth(line.saturating_sub(1)).and_then(typographic);
+        let help = match quote {
+            _ if twice => String::from("keep one of them"),
+            Some(quote) => {
+                format!("`{quote}` is a quotation mark of a word processor: write the plain one, \"")
+            }
+            None => String::new(),
+        };
         report.error(span, error.message(), help);
     }
     readable.then_some(document)
+}
+
+/// The first quotation mark in a line that is none to TOML: one outside of a text and of a comment, or one that was to end a text.
+fn typographic(line: &str) -> Option<char> {
+    let is_one =
+        |sign: &char| matches!(sign, '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\u{2039}' | '\u{203a}');
+    let (mut open, mut within) = (None, None);
+    for sign in line.chars() {
+        match open {
+            Some(mark) if mark == sign => (open, within) = (None, None),
+            Some(_) => within = within.or(Some(sign).filter(is_one)),
+            None if sign == '#' => break,
+            None if is_one(&sign) => return Some(sign),
+            None => open = Some(sign).filter(|sign| matches!(sign, '"' | '\'')),
+        }
+    }
+    within
 }
 
 /// The whole file as a table.

@@ -19,15 +19,15 @@ pub struct Kind {
     pub what: &'static str,
     /// Units by rising size.
     pub units: &'static [Unit],
-    /// The unit to show when one is missing.
-    pub usual: &'static str,
+    /// The units to show when one is missing: those that people mean, the smallest first. At least one.
+    pub usual: &'static [&'static str],
 }
 
 /// Power; base unit watt.
 pub const POWER: Kind = Kind {
     what: "a power",
     units: &[("W", 1.0, 1.0), ("kW", 1e3, 1.0), ("MW", 1e6, 1.0), ("GW", 1e9, 1.0)],
-    usual: "W",
+    usual: &["W", "kW"],
 };
 
 /// Change of power; base unit watt per second.
@@ -41,14 +41,14 @@ pub const POWER_RATE: Kind = Kind {
         ("kW/min", 1e3, 60.0),
         ("MW/min", 1e6, 60.0),
     ],
-    usual: "kW/s",
+    usual: &["W/s", "kW/s"],
 };
 
 /// Time; base unit second.
 pub const TIME: Kind = Kind {
     what: "a time",
     units: &[("ms", 1.0, 1e3), ("s", 1.0, 1.0), ("min", 60.0, 1.0), ("h", 3600.0, 1.0), ("d", 86_400.0, 1.0)],
-    usual: "s",
+    usual: &["s", "min"],
 };
 
 /// Hashrate; base unit hash per second.
@@ -63,20 +63,20 @@ pub const HASHRATE: Kind = Kind {
         ("PH/s", 1e15, 1.0),
         ("EH/s", 1e18, 1.0),
     ],
-    usual: "TH/s",
+    usual: &["TH/s"],
 };
 
 /// Efficiency; base unit joule per hash.
 pub const EFFICIENCY: Kind =
-    Kind { what: "an efficiency", units: &[("J/TH", 1.0, 1e12), ("J/GH", 1.0, 1e9)], usual: "J/TH" };
+    Kind { what: "an efficiency", units: &[("J/TH", 1.0, 1e12), ("J/GH", 1.0, 1e9)], usual: &["J/TH"] };
 
 /// Voltage, in volts.
 pub const VOLTAGE: Kind =
-    Kind { what: "a voltage", units: &[("mV", 1.0, 1e3), ("V", 1.0, 1.0), ("kV", 1e3, 1.0)], usual: "V" };
+    Kind { what: "a voltage", units: &[("mV", 1.0, 1e3), ("V", 1.0, 1.0), ("kV", 1e3, 1.0)], usual: &["V"] };
 
 /// Frequency; base unit hertz.
 pub const FREQUENCY: Kind =
-    Kind { what: "a frequency", units: &[("mHz", 1.0, 1e3), ("Hz", 1.0, 1.0)], usual: "Hz" };
+    Kind { what: "a frequency", units: &[("mHz", 1.0, 1e3), ("Hz", 1.0, 1.0)], usual: &["Hz"] };
 
 /// What a price is for: with the factor to the base, which is one kilowatt-hour.
 pub const PER_ENERGY: &[Unit] = &[("kWh", 1.0, 1.0), ("MWh", 1.0, 1e3)];
@@ -121,7 +121,7 @@ pub fn price<'t>(text: &'t str, per: &[Unit]) -> Option<(f64, &'t str)> {
 }
 
 /// Share; base unit one.
-pub const SHARE: Kind = Kind { what: "a share", units: &[("%", 1.0, 100.0)], usual: "%" };
+pub const SHARE: Kind = Kind { what: "a share", units: &[("%", 1.0, 100.0)], usual: &["%"] };
 
 /// Why a text is not a quantity. Says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,7 +173,7 @@ pub enum QuantityError {
 /// [`QuantityError`], which completes a sentence that begins with the key.
 pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
     let text = text.trim();
-    let example = || format!("\"{} {}\"", example_number(kind), kind.usual);
+    let example = || with_the_usual(example_number(kind), kind);
     if text.len() > LONGEST {
         return Err(QuantityError::NoNumber { what: kind.what, example: example() });
     }
@@ -186,7 +186,7 @@ pub fn parse(text: &str, kind: &Kind) -> Result<f64, QuantityError> {
         return Err(QuantityError::Comma { example: with_a_point(number, unit, kind) });
     }
     if unit.is_empty() {
-        return Err(QuantityError::NoUnit { example: format!("\"{number} {}\"", kind.usual) });
+        return Err(QuantityError::NoUnit { example: with_the_usual(number, kind) });
     }
     let value: f64 = number.parse().map_err(|_| QuantityError::BadNumber { example: example() })?;
     let (_, times, per) =
@@ -228,21 +228,50 @@ fn number_length(text: &str) -> usize {
 /// The same quantity with a decimal point, in its own unit. Where the comma may part thousands, another number.
 fn with_a_point(number: &str, unit: &str, kind: &Kind) -> String {
     let unit = unit.trim_start_matches(',').trim();
-    let unit = kind.units.iter().find(|(name, ..)| *name == unit).map_or(kind.usual, |(name, ..)| *name);
     let number = match number.split_once(',') {
         Some((whole, part)) if part.len() != 3 && !whole.contains('.') && !part.contains(['.', ',']) => {
             format!("{whole}.{part}")
         }
         _ => String::from("2.5"),
     };
-    format!("\"{number} {unit}\"")
+    let Some(meant) = cased(unit, kind) else { return with_the_usual(&number, kind) };
+    match number.parse::<f64>().ok().filter(|_| is_milli(unit, meant)) {
+        // To nine digits: the factor is not exact in binary.
+        Some(value) => {
+            let milli = (value * 1e6).round() / 1e9;
+            format!("\"{number} {meant}\" or \"{milli} {}\"", meant.trim_start_matches('M'))
+        }
+        None => format!("\"{number} {meant}\""),
+    }
+}
+
+/// A number with each of the units that may be meant where none is written. Nobody knows which, and between two of them lies a
+/// factor of a thousand; of zero they are all the same.
+pub fn with_the_usual(number: &str, kind: &Kind) -> String {
+    let zero = number.parse::<f64>().is_ok_and(|number| number == 0.0);
+    let shown = kind.usual.iter().take(if zero { 1 } else { kind.usual.len() });
+    shown.map(|unit| format!("\"{number} {unit}\"")).collect::<Vec<_>>().join(" or ")
+}
+
+/// The unit that is meant by one that may be written in the wrong case; `None` for none, or for two.
+fn cased(unit: &str, kind: &Kind) -> Option<&'static str> {
+    let names = || kind.units.iter().map(|(name, ..)| *name);
+    names().find(|name| *name == unit).or_else(|| {
+        let mut same = names().filter(|name| name.eq_ignore_ascii_case(unit));
+        same.next().filter(|_| same.next().is_none())
+    })
+}
+
+/// Whether a unit means a thousandth as it is written, and a million as it is known here.
+fn is_milli(unit: &str, meant: &str) -> bool {
+    unit.starts_with('m') && meant.starts_with('M')
 }
 
 fn example_number(kind: &Kind) -> &'static str {
-    match kind.usual {
-        "s" | "%" => "5",
-        "J/TH" => "17.5",
-        "TH/s" => "171",
+    match kind.usual.first() {
+        Some(&"s" | &"%") => "5",
+        Some(&"J/TH") => "17.5",
+        Some(&"TH/s") => "171",
         _ => "400",
     }
 }
@@ -252,9 +281,11 @@ fn wrong_unit(unit: &str, kind: &Kind) -> QuantityError {
         let names: Vec<String> = kind.units.iter().map(|(name, ..)| format!("`{name}`")).collect();
         format!("there are {}", names.join(", "))
     };
-    let mut same = kind.units.iter().filter(|(name, ..)| name.eq_ignore_ascii_case(unit));
-    let advice = match (same.next(), same.next()) {
-        (Some((name, ..)), None) => format!("did you mean `{name}`?"),
+    let advice = match cased(unit, kind) {
+        Some(name) if is_milli(unit, name) => {
+            format!("did you mean `{name}`, or a thousandth of `{}`?", name.trim_start_matches('M'))
+        }
+        Some(name) => format!("did you mean `{name}`?"),
         _ => match unit {
             "m" | "minute" | "minutes" if *kind == TIME => String::from("write `min` for minutes"),
             "sec" | "secs" | "second" | "seconds" if *kind == TIME => String::from("write `s` for seconds"),
@@ -342,13 +373,21 @@ mod tests {
     #[test]
     fn a_number_without_unit_is_refused_and_shown_with_one() {
         let error = parse("400", &POWER).unwrap_err();
-        assert_eq!(error.to_string(), "has no unit; write it like \"400 W\"");
+        assert_eq!(error.to_string(), "has no unit; write it like \"400 W\" or \"400 kW\"");
+        // Of zero there is nothing to choose.
+        assert_eq!(parse("0", &POWER).unwrap_err().to_string(), "has no unit; write it like \"0 W\"");
+        assert_eq!(
+            parse("5", &TIME).unwrap_err().to_string(),
+            "has no unit; write it like \"5 s\" or \"5 min\""
+        );
     }
 
     #[test]
     fn a_unit_in_the_wrong_case_is_refused() {
         let error = parse("2.5 mw", &POWER).unwrap_err().to_string();
-        assert!(error.contains("did you mean `MW`"), "{error}");
+        assert!(error.ends_with("did you mean `MW`, or a thousandth of `W`?"), "{error}");
+        let error = parse("2.5 KW", &POWER).unwrap_err().to_string();
+        assert!(error.ends_with("did you mean `kW`?"), "{error}");
         let error = parse("5 m", &TIME).unwrap_err().to_string();
         assert!(error.contains("`min`"), "{error}");
         assert!(parse("5 kWh", &POWER).is_err());
@@ -360,11 +399,20 @@ mod tests {
             assert!(parse(text, &POWER).is_err(), "{text}");
         }
         assert_eq!(parse("1e999 W", &POWER), Err(QuantityError::TooLarge));
-        for (text, instead) in
-            [("2,5 kW", "2.5 kW"), ("0,75MW", "0.75 MW"), ("1,000 kW", "2.5 kW"), ("7,5", "7.5 W")]
-        {
+        for (text, instead) in [
+            ("2,5 kW", "\"2.5 kW\""),
+            ("0,75MW", "\"0.75 MW\""),
+            ("1,000 kW", "\"2.5 kW\""),
+            ("7,5", "\"7.5 W\" or \"7.5 kW\""),
+            // The unit that was written stays, in its right case: beside it everything is wrong by a thousand.
+            ("3,5 KW", "\"3.5 kW\""),
+            ("3,5 kw", "\"3.5 kW\""),
+            ("3,5 Kw", "\"3.5 kW\""),
+            ("3,5 mw", "\"3.5 MW\" or \"0.0035 W\""),
+            ("3,5 horses", "\"3.5 W\" or \"3.5 kW\""),
+        ] {
             let error = power(text).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("a decimal point, like \"{instead}\"")), "{error}");
+            assert!(error.ends_with(&format!("a decimal point, like {instead}")), "{error}");
         }
         assert!(parse_time("-5s").is_err());
         assert_eq!(parse_time("1e300 s"), Err(QuantityError::TooLarge));

@@ -430,11 +430,16 @@ pub(super) fn quantity_of(value: &DeValue<'_>, kind: &Kind, low: f64, high: f64)
             let number = if *kind == quantity::SHARE { number * 100.0 } else { number };
             return Err(Wrong::new(
                 "is a bare number",
-                format!("{} needs its unit: write \"{number} {}\"", kind.what, kind.usual),
+                format!(
+                    "{} needs its unit: write {}",
+                    kind.what,
+                    quantity::with_the_usual(&number.to_string(), kind)
+                ),
             ));
         }
         other => {
-            return Err(Wrong::new(is_a(other), format!("write {} like \"400 {}\"", kind.what, kind.usual)));
+            let example = quantity::with_the_usual("400", kind);
+            return Err(Wrong::new(is_a(other), format!("write {} like {example}", kind.what)));
         }
     };
     if base < low && low >= 0.0 && base < 0.0 {

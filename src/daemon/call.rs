@@ -29,6 +29,18 @@ const LONGEST: Duration = Duration::from_secs(90);
 /// The longest answer that is taken, in bytes.
 const MOST: u64 = 1 << 20;
 
+/// How a line of the answer begins that names what waits for a restart.
+const RESTART: &str = "restart: ";
+
+/// What came of a reload that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken<W> {
+    /// What deserves a look: the warnings of the configuration.
+    pub warnings: W,
+    /// What is otherwise in the file and changes with a restart only, like `clock in [site]`.
+    pub restart: Vec<String>,
+}
+
 /// A call that waits for its answer.
 #[derive(Debug)]
 pub struct Call {
@@ -37,10 +49,13 @@ pub struct Call {
 
 impl Call {
     /// Tells the caller what came of it. Who has gone away is not waited for.
-    pub async fn answer(mut self, outcome: Result<&[Diagnostic], &impl Display>) {
+    pub async fn answer(mut self, outcome: Result<&Taken<Vec<Diagnostic>>, &impl Display>) {
         let mut words = String::from(if outcome.is_ok() { "ok\n" } else { "no\n" });
         match outcome {
-            Ok(warnings) => warnings.iter().for_each(|warning| words.push_str(&format!("{warning}\n\n"))),
+            Ok(taken) => {
+                taken.restart.iter().for_each(|keys| words.push_str(&format!("{RESTART}{keys}\n")));
+                taken.warnings.iter().for_each(|warning| words.push_str(&format!("{warning}\n\n")));
+            }
             Err(errors) => words.push_str(&format!("{errors}\n")),
         }
         let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(words.as_bytes())).await;
@@ -113,11 +128,12 @@ fn is_this_program(peer: &UCred) -> bool {
     name::own_account().ok() == Some(0) && theirs.is_some() && theirs == program("self")
 }
 
-/// Lets the daemon that runs with a file read it again. Returns its warnings, each of several lines; empty without any.
+/// Lets the daemon that runs with a file read it again. Returns its warnings, each of several lines, as one text; empty
+/// without any.
 ///
 /// # Errors
 /// See [`ReloadError`].
-pub async fn reload(config: &Path) -> Result<String, ReloadError> {
+pub async fn reload(config: &Path) -> Result<Taken<String>, ReloadError> {
     let path = absolute(config);
     let not_there = |reason| ReloadError::NotThere { path: path.clone(), reason };
     let (starts, trusted) = (BTreeSet::from([start(&path)]), Trusted::beside(&path));
@@ -144,10 +160,20 @@ pub async fn reload(config: &Path) -> Result<String, ReloadError> {
     let answer: String =
         answer.chars().map(|sign| if sign == '\n' { sign } else { line::shown(sign) }).collect();
     match answer.split_once('\n') {
-        Some(("ok", warnings)) => Ok(warnings.trim_end().to_owned()),
+        Some(("ok", said)) => Ok(taken(said)),
         Some(("no", errors)) => Err(ReloadError::Refused(errors.trim_end().to_owned())),
         _ => Err(ReloadError::NoAnswer("it ended, or does not speak with this account")),
     }
+}
+
+/// Reads what follows on a yes.
+fn taken(said: &str) -> Taken<String> {
+    let (mut restart, mut rest) = (Vec::new(), said);
+    while let Some((keys, behind)) = rest.strip_prefix(RESTART).and_then(|rest| rest.split_once('\n')) {
+        restart.push(keys.to_owned());
+        rest = behind;
+    }
+    Taken { warnings: rest.trim_end().to_owned(), restart }
 }
 
 #[cfg(test)]
@@ -173,10 +199,12 @@ mod tests {
             async move { (reload(&path).await, reload(&path).await) }
         });
         let errors = crate::config::parse("", &path, &crate::config::Options::default()).unwrap_err();
-        calls.recv().await.unwrap().answer(Ok::<_, &&str>(&[])).await;
+        let restart = vec![String::from("clock in [site]"), String::from("[record]")];
+        let done = Taken { warnings: Vec::new(), restart: restart.clone() };
+        calls.recv().await.unwrap().answer(Ok::<_, &&str>(&done)).await;
         calls.recv().await.unwrap().answer(Err(&errors)).await;
         let (first, second) = asked.await.unwrap();
-        assert_eq!(first.unwrap(), "");
+        assert_eq!(first.unwrap(), Taken { warnings: String::new(), restart });
         assert!(
             matches!(&second, Err(ReloadError::Refused(words)) if words.contains("mistake")),
             "{second:?}"
@@ -191,7 +219,7 @@ mod tests {
         let starts = BTreeSet::from([start(&path)]);
         drop(name::others(&starts, &[], |_| true).await.unwrap());
         let asked = tokio::spawn(async move { reload(&path).await });
-        calls.recv().await.unwrap().answer(Ok::<_, &&str>(&[])).await;
+        calls.recv().await.unwrap().answer(Ok::<_, &&str>(&Taken::default())).await;
         assert!(asked.await.unwrap().is_ok());
         drop(calls);
     }

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigErrors, Diagnostic};
+use crate::daemon::call::Taken;
 use crate::daemon::name::Trusted;
 use crate::daemon::single::{Alone, NotAlone};
 use crate::daemon::terminal::{self, HangUp, Terminal};
@@ -115,7 +116,7 @@ pub async fn run(path: &Path) -> Result<(), ServiceError> {
             },
             Some(call) = calls.recv() => {
                 let outcome = reload(&daemon, path, &fixed, &mut alone).await?;
-                call.answer(outcome.as_deref()).await;
+                call.answer(outcome.as_ref()).await;
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -224,33 +225,30 @@ impl Fixed {
         }
     }
 
-    /// What another configuration would have otherwise, as the beginnings of sentences.
+    /// What another configuration would have otherwise, by its keys.
     fn changes(&self, other: &Self) -> Vec<String> {
         let Self { listen, socket, store, record, clock, standby, time_stamps } = other;
         let changed = [
-            (*listen != self.listen, format!("the pages stay on {}: their address changes", self.listen)),
+            (*listen != self.listen, format!("listen in [web] (the pages stay on {})", self.listen)),
             // It is named after the address, unless it is written.
-            (
-                *listen == self.listen && *socket != self.socket,
-                "the socket for the command line changes".into(),
-            ),
-            (*store != self.store, "the database changes".into()),
-            (*record != self.record, "[record] changes".into()),
-            (*clock != self.clock, "clock in [site] changes".into()),
-            (*standby != self.standby, "[standby] changes".into()),
-            (*time_stamps != self.time_stamps, "[proof.time_stamps] changes".into()),
+            (*listen == self.listen && *socket != self.socket, "socket in [web]".into()),
+            (*store != self.store, "path in [store]".into()),
+            (*record != self.record, "[record]".into()),
+            (*clock != self.clock, "clock in [site]".into()),
+            (*standby != self.standby, "[standby]".into()),
+            (*time_stamps != self.time_stamps, "[proof.time_stamps]".into()),
         ];
-        changed.into_iter().filter_map(|(changed, words)| changed.then_some(words)).collect()
+        changed.into_iter().filter_map(|(changed, keys)| changed.then_some(keys)).collect()
     }
 }
 
-/// Reads the file again. Returns its warnings, or what is wrong with it; the running configuration then stays.
+/// Reads the file again. Returns its warnings and what waits for a restart, or what is wrong with it; the running configuration then stays.
 async fn reload(
     daemon: &Daemon,
     path: &Path,
     fixed: &Fixed,
     alone: &mut Alone,
-) -> Result<Result<Vec<Diagnostic>, Refused>, DaemonError> {
+) -> Result<Result<Taken<Vec<Diagnostic>>, Refused>, DaemonError> {
     notify::reloading();
     let loaded = config::load(path).map(at_home).map_err(Refused::Config);
     let allowed = match loaded {
@@ -268,12 +266,13 @@ async fn reload(
     let outcome = match taken {
         Ok(config) => {
             announce(&config);
-            for changed in fixed.changes(&Fixed::of(&config)) {
-                warn!("{changed} with a restart only");
+            let restart = fixed.changes(&Fixed::of(&config));
+            for keys in &restart {
+                warn!("{keys} changes with a restart only");
             }
             daemon.exporter().watch_strangers(alone.strangers());
             info!("the new configuration is in force");
-            Ok(config.warnings)
+            Ok(Taken { warnings: config.warnings, restart })
         }
         Err(refused) => {
             error!("the new configuration is not used, the running one stays in force:\n{refused}");

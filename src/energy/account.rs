@@ -24,6 +24,8 @@ const LONGEST_STEP: Duration = GAP;
 const EVEN: i64 = 2_000;
 /// A quarter is closed so long after its end: counters are read late, and one that stands is found out late.
 const SETTLES: Duration = Duration::from_secs(600);
+/// By so much the times of readings and of cycles differ where nothing is missing.
+const EDGE: Duration = Duration::from_secs(5);
 /// Quarters that are open at most. A clock that jumps to and fro would open more; the oldest are closed then.
 const MOST_OPEN: usize = 8;
 
@@ -113,6 +115,30 @@ struct Share {
     pending: [Between; 2],
     /// By the power, in each direction, since its counter last moved.
     held: [Between; 2],
+    /// Import by the power, while it was known together with the miners.
+    seen: Joules,
+    /// The most that the miners drew while the meter told no power.
+    unseen: Joules,
+}
+
+impl Share {
+    /// What is kept of it, with what is not known to be caused by anybody. Of a counter's energy that is what lies beyond the
+    /// power, where it tells of more time than the power does: its steps and its error alone are nothing that is missing.
+    fn sums(&self) -> Sums {
+        let [pending, _] = self.pending;
+        let metered = self.sums.metered().saturating_add(pending.time);
+        let together = self.sums.together;
+        let mut sums = self.sums;
+        if metered.saturating_sub(together) > EDGE {
+            sums.unattributed = (sums.import + pending.energy - self.seen).at_least_zero();
+        }
+        // What the power alone tells is known to the cycle.
+        let edge = if sums.by_counter.is_zero() { Duration::ZERO } else { EDGE };
+        if sums.observed.saturating_sub(metered.max(together)) > edge {
+            sums.unmetered = self.unseen;
+        }
+        sums
+    }
 }
 
 /// What is known of the meter at the head of a circuit.
@@ -344,7 +370,7 @@ impl Account {
     fn rows(&self, part: &Part) -> Vec<Row> {
         let circuits = self.layout.circuits.iter().zip(&part.circuits).map(|(place, share)| {
             let parent = place.parent.and_then(|parent| self.layout.circuits.get(parent));
-            (Kind::Circuit, &place.name, parent.map(|parent| parent.name.clone()), share.sums)
+            (Kind::Circuit, &place.name, parent.map(|parent| parent.name.clone()), share.sums())
         });
         let tenants = self.layout.tenants.iter().zip(&part.tenants);
         let tenants = tenants.map(|(name, sums)| (Kind::Tenant, name, None, *sums));
@@ -469,7 +495,12 @@ fn add_circuit(
         sums.cap += cap.over(time);
         sums.capped = sums.capped.saturating_add(time);
     }
-    let Some(power) = power else { return };
+    let Some(power) = power else {
+        to.unseen +=
+            (known.at_least_zero() + Watts::saturating(draw.unknown_most).at_least_zero()).over(time);
+        return;
+    };
+    to.seen += power.at_least_zero().over(time);
     track.largest = track.largest.max(power.abs());
     let miners = by_meter.unwrap_or(estimate).at_least_zero();
     sums.together = sums.together.saturating_add(time);

@@ -35,9 +35,11 @@ pub struct Figures {
     pub other_watt_hours: Option<f64>,
     /// Import that would not have been without the miners.
     pub import_caused_by_miners_watt_hours: Option<f64>,
+    /// Import of the time for which it is not known whether the miners caused it; in no part of the one before.
+    pub import_not_known_whether_caused_watt_hours: Option<f64>,
     /// Export that the miners could have taken.
     pub surplus_left_unused_watt_hours: Option<f64>,
-    /// For how much time meter and miners were known together: that of the three before.
+    /// For how much time meter and miners were known together: that of `other`, of what was caused and of what was left unused.
     pub together_seconds: f64,
     /// Mean of the tightest cap on the import while there was one.
     pub mean_cap_watts: Option<f64>,
@@ -82,6 +84,7 @@ impl From<&Sums> for Figures {
             miners_unknown_at_most_watt_hours: hours(sums.miners_unknown),
             other_watt_hours: known(together, sums.other),
             import_caused_by_miners_watt_hours: known(together, sums.caused),
+            import_not_known_whether_caused_watt_hours: known(metered, sums.unattributed),
             surplus_left_unused_watt_hours: known(together, sums.unused),
             together_seconds: seconds(together),
             mean_cap_watts: sums.mean_cap().map(Watts::get).map(rounded),
@@ -96,7 +99,7 @@ impl From<&Sums> for Figures {
 
 impl Figures {
     /// Each with its name, for a table.
-    pub fn columns(&self) -> [(&'static str, Option<f64>); 20] {
+    pub fn columns(&self) -> [(&'static str, Option<f64>); 21] {
         [
             ("observed_seconds", Some(self.observed_seconds)),
             ("import_watt_hours", self.import_watt_hours),
@@ -110,6 +113,7 @@ impl Figures {
             ("miners_unknown_at_most_watt_hours", Some(self.miners_unknown_at_most_watt_hours)),
             ("other_watt_hours", self.other_watt_hours),
             ("import_caused_by_miners_watt_hours", self.import_caused_by_miners_watt_hours),
+            ("import_not_known_whether_caused_watt_hours", self.import_not_known_whether_caused_watt_hours),
             ("surplus_left_unused_watt_hours", self.surplus_left_unused_watt_hours),
             ("together_seconds", Some(self.together_seconds)),
             ("mean_cap_watts", self.mean_cap_watts),

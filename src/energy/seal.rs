@@ -54,6 +54,7 @@ pub fn body(rows: &[Row]) -> Option<Value> {
         "metered_seconds": told.metered_seconds,
         "miners_watt_hours": told.miners_watt_hours,
         "import_caused_by_miners_watt_hours": told.import_caused_by_miners_watt_hours,
+        "import_not_known_whether_caused_watt_hours": told.import_not_known_whether_caused_watt_hours,
     }))
 }
 

@@ -30,6 +30,11 @@ pub struct Sums {
     pub other: Joules,
     /// Import that would not have been without the miners: in each cycle the smaller of import and draw. Not negative.
     pub caused: Joules,
+    /// Import that the meter's counter tells of a time for which nobody knows whether the miners caused it: its meter told no power
+    /// then. Not negative; in no part of `caused`.
+    pub unattributed: Joules,
+    /// The most that the miners drew while not even the import was known. Not negative.
+    pub unmetered: Joules,
     /// Export that the miners could have taken and did not: in each cycle the smaller of export and of what they were below
     /// their highest power. Not negative.
     pub unused: Joules,
@@ -55,6 +60,12 @@ impl Sums {
         self.by_counter.saturating_add(self.by_power).saturating_add(self.bridged)
     }
 
+    /// The most that may have been imported because of the miners beyond `caused`, as far as it is known how much flowed or what
+    /// they drew at the most.
+    pub fn doubtful(&self) -> Joules {
+        self.unattributed + self.unmetered
+    }
+
     /// The mean of the tightest cap while there was one.
     pub fn mean_cap(&self) -> Option<Watts> {
         let seconds = self.capped.as_secs_f64();
@@ -76,6 +87,8 @@ impl AddAssign for Sums {
         self.miners_unknown += other.miners_unknown;
         self.other += other.other;
         self.caused += other.caused;
+        self.unattributed += other.unattributed;
+        self.unmetered += other.unmetered;
         self.unused += other.unused;
         time(&mut self.together, other.together);
         self.cap += other.cap;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::baseline::Baselines;
+use super::glance::Giver;
 pub use super::glance::{Glance, Made};
 use super::heard::{Heard, Word};
 use super::keep;
@@ -187,6 +188,8 @@ struct Draft<'s> {
     state: &'s State,
     /// The orders that were offered, and what became of them.
     offered: Vec<(Order, Result<Receipt, Refusal>)>,
+    /// Who has given the one that was offered.
+    giver: Option<Giver>,
 }
 
 impl Draft<'_> {
@@ -311,12 +314,13 @@ impl Desk {
                 name: name.clone(),
                 state: &state,
                 offered: Vec::new(),
+                giver: None,
             };
             let result = edit(&mut draft);
-            let Draft { book, offered, .. } = draft;
+            let Draft { book, offered, giver, .. } = draft;
             let kept = keep::of_book(&book, &state.site);
             let unsaved = source.saved.as_ref() != Some(&kept);
-            (Change { name, book, kept, unsaved, offered, site: state.site.clone() }, result)
+            (Change { name, book, kept, unsaved, offered, giver, site: state.site.clone() }, result)
         };
         // On a task of its own: a sender that hangs up in the middle must not leave an order on disk that nobody obeys.
         let desk = self.clone();
@@ -378,11 +382,11 @@ impl Desk {
     /// # Errors
     /// It cannot be obeyed; what was in force stays in force.
     pub async fn give(&self, source: SourceKey, order: Order) -> Result<Receipt, DeskError> {
-        self.give_sent(source, order, None).await
+        self.give_sent(source, order, None, None).await
     }
 
     /// As [`Self::give`], with what the clock of the source showed when it sent the order: one that was sent before what
-    /// is known of it, and comes after it, is [`Receipt::Outdated`].
+    /// is known of it, and comes after it, is [`Receipt::Outdated`]. `giver` is who has put a name to it.
     ///
     /// # Errors
     /// As [`Self::give`].
@@ -391,6 +395,7 @@ impl Desk {
         source: SourceKey,
         order: Order,
         sent: Option<Wall>,
+        giver: Option<Giver>,
     ) -> Result<Receipt, DeskError> {
         let id = order.id.clone();
         let edit = |draft: &mut Draft<'_>| {
@@ -399,6 +404,7 @@ impl Desk {
                 return (Ok(Receipt::Outdated), Heard::Nothing);
             }
             let id = order.id.clone();
+            draft.giver = giver;
             let outcome = draft.accept(order);
             // What was not taken says nothing of what the source wants now.
             let taken = matches!(outcome, Ok(Receipt::Accepted | Receipt::Replaced | Receipt::Duplicate));
@@ -633,6 +639,7 @@ struct Change {
     /// It is not on disk already.
     unsaved: bool,
     offered: Vec<(Order, Result<Receipt, Refusal>)>,
+    giver: Option<Giver>,
     /// For which it was worked out.
     site: Arc<Site>,
 }
@@ -674,7 +681,7 @@ impl State {
         refused: &[Refused],
         wall: Wall,
     ) -> Result<(), DeskError> {
-        let Change { name, book, kept, offered, site, .. } = change;
+        let Change { name, book, kept, offered, giver, site, .. } = change;
         let source = self.sources.iter_mut().find(|source| source.name == name).ok_or(DeskError::NoSource)?;
         source.book.adopt(book);
         if stored {
@@ -688,7 +695,7 @@ impl State {
             match outcome {
                 Ok(Receipt::Accepted | Receipt::Replaced) => {
                     if let Some(held) = source.book.orders().find(|held| held.order.id == order.id) {
-                        self.ledger.accepted(&name, held, &circuit, stored);
+                        self.ledger.accepted(&name, held, &circuit, stored, giver.as_ref());
                     }
                 }
                 Ok(_) => {}

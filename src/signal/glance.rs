@@ -202,13 +202,4 @@ impl Desk {
         let standing = orders.into_iter().flatten().filter(|held| held.withdrawn.is_none());
         standing.map(|held| held.order.id.clone()).collect()
     }
-
-    /// Somebody has put their name to an order that was taken, and says why. Nothing is moved by it.
-    pub fn given_by(&self, source: SourceKey, giver: &Giver) {
-        let mut state = self.state();
-        let Some(name) = state.at(source).map(|at| at.name.clone()) else { return };
-        state.ledger.given_by(&name, &giver.id, giver.by.as_deref(), giver.remark.as_deref());
-        drop(state);
-        self.0.ledger_news.notify_one();
-    }
 }

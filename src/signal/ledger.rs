@@ -248,7 +248,14 @@ impl Ledger {
     }
 
     /// An order was accepted; it takes the place of its earlier version.
-    pub(super) fn accepted(&mut self, source: &Arc<str>, held: &Held, circuit: &Arc<str>, stored: bool) {
+    pub(super) fn accepted(
+        &mut self,
+        source: &Arc<str>,
+        held: &Held,
+        circuit: &Arc<str>,
+        stored: bool,
+        giver: Option<&Giver>,
+    ) {
         self.end(source, &held.order.id, held.received, Some(proof::LATER_VERSION));
         self.tell(
             source,
@@ -256,6 +263,9 @@ impl Ledger {
             What::Accepted { cap: held.cap, circuit: circuit.clone(), scope: held.order.scope, stored },
         );
         self.resume(source, held, circuit, stored);
+        if let Some(giver) = giver {
+            self.given_by(source, &held.order.id, giver.by.as_deref(), giver.remark.as_deref());
+        }
         self.prove(Event::Received);
     }
 
@@ -320,7 +330,7 @@ impl Ledger {
             begun: None,
             sent: None,
         };
-        self.accepted(source, &held, circuit, false);
+        self.accepted(source, &held, circuit, false, None);
     }
 
     /// Somebody has lifted the caps of a source.

@@ -38,8 +38,19 @@ CREATE TABLE baselines (
     number INTEGER PRIMARY KEY, source TEXT NOT NULL, since_ms INTEGER NOT NULL, baseline TEXT NOT NULL, firm_w REAL);
 ";
 
+/// Import of which nobody knows whether the miners caused it. Earlier versions did not keep it: of what they wrote it is the most that
+/// it can be.
+pub(super) const DOUBT: &str = "
+ALTER TABLE energy ADD COLUMN unattributed_j REAL NOT NULL DEFAULT 0;
+ALTER TABLE energy ADD COLUMN unmetered_j REAL NOT NULL DEFAULT 0;
+UPDATE energy SET unattributed_j = max(0, import_j - caused_j)
+    WHERE kind = 'circuit' AND by_counter_s + by_power_s + bridged_s > together_s + 5;
+UPDATE energy SET unmetered_j = max(0, miners_j + miners_unknown_j - caused_j)
+    WHERE kind = 'circuit' AND observed_s > max(together_s, by_counter_s + by_power_s + bridged_s) + 5;
+";
+
 /// The columns that are added up over the parts of a quarter.
-pub(super) const SUMS: [&str; 19] = [
+pub(super) const SUMS: [&str; 21] = [
     "observed_s",
     "import_j",
     "export_j",
@@ -59,6 +70,8 @@ pub(super) const SUMS: [&str; 19] = [
     "hash_known_s",
     "resets",
     "jumps",
+    "unattributed_j",
+    "unmetered_j",
 ];
 
 /// Which baseline the orders of a source have, from a time on.
@@ -79,7 +92,7 @@ pub(super) fn put(to: &Transaction<'_>, all: &[Row]) -> rusqlite::Result<()> {
     }
     let mut statement = to.prepare_cached(
         "INSERT OR REPLACE INTO energy VALUES \
-         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for row in all {
         let sums = &row.sums;
@@ -109,6 +122,8 @@ pub(super) fn put(to: &Transaction<'_>, all: &[Row]) -> rusqlite::Result<()> {
             seconds(&sums.hash_known),
             sums.resets,
             sums.jumps,
+            sums.unattributed.get(),
+            sums.unmetered.get(),
         ])?;
     }
     Ok(())
@@ -203,6 +218,8 @@ pub(super) fn row(line: &Line<'_>) -> rusqlite::Result<Row> {
             miners_unknown: joules("miners_unknown_j")?,
             other: joules("other_j")?,
             caused: joules("caused_j")?,
+            unattributed: joules("unattributed_j")?,
+            unmetered: joules("unmetered_j")?,
             unused: joules("unused_j")?,
             together: time("together_s")?,
             cap: joules("cap_j")?,

@@ -10,7 +10,7 @@ use super::{Damaged, StoreError, energy, wal};
 use crate::{clock, proof};
 
 /// The version of the tables below, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 9;
+pub(super) const VERSION: i64 = 10;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 pub(super) const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -80,6 +80,7 @@ ALTER TABLE ledger ADD COLUMN remark TEXT;
 ALTER TABLE alarms ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE orders ADD COLUMN sent_ms INTEGER;
 ",
+    energy::DOUBT,
 ];
 
 /// Why a file is not used as it is.

@@ -338,13 +338,13 @@ fn its_seed_goes_by_its_size() {
 }
 
 #[test]
-fn the_two_configurations_of_the_guide_are_valid_and_lead_to_one_another() {
+fn the_configurations_of_the_guide_are_valid_lead_to_one_another_and_have_one_plant() {
     let guide = include_str!("../../docs/guide/many-sites.md");
     let section =
         guide.split("## Containers of one large site").nth(1).unwrap().split("\n## ").next().unwrap();
     let examples: Vec<&str> =
         section.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let [lower, upper] = examples[..] else { panic!("{} examples", examples.len()) };
+    let [lower, upper, plant] = examples[..] else { panic!("{} examples", examples.len()) };
     let token = ("container-1.token", "a-token-of-the-upper-daemon");
     let files = [token, ("upper.token", token.1), ("miner.password", "ballast")];
     let options = Options { secrets: Secrets::Read, files: &files, environment: &|_| None };
@@ -352,6 +352,26 @@ fn the_two_configurations_of_the_guide_are_valid_and_lead_to_one_another() {
         config::parse(text, std::path::Path::new("site.toml"), &options)
             .unwrap_or_else(|words| panic!("{words}"))
     };
+    assert!(section.contains("s/10\\.0\\./127.0./g; s/:502\"/:5502\"/"), "what is done here");
+    let here = |text: &str| parse(&text.replace("10.0.", "127.0.").replace(":502\"", ":5502\""));
+    let (there, plant) = ([here(lower), here(upper)], parse(plant));
+    let meters = |config: &config::Config| {
+        let place =
+            |meter: &ballast::meter::Connection| format!("{:?}", config.links[meter.link.0].transport);
+        let names = config.site.meters.iter().map(|meter| meter.name.clone());
+        names.zip(config.meters.iter().map(place)).collect::<Vec<_>>()
+    };
+    // All that the two ask is in the one plant, but for the lower daemon itself.
+    for config in &there {
+        assert!(meters(config).iter().all(|meter| meters(&plant).contains(meter)), "{:?}", meters(config));
+    }
+    let addresses = |config: &config::Config| {
+        config.miners.iter().map(|miner| (miner.name.clone(), miner.endpoint.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(&plant), addresses(&there[0]));
+    let [below, above] = &there;
+    assert_ne!(below.store.path, above.store.path, "on one machine they have two databases");
+    assert_ne!(below.web.listen, above.web.listen);
     let (lower, upper) = (parse(lower), parse(upper));
     let member = &upper.site.miners[0];
     let sum = |of: fn(&ballast::control::site::Miner) -> Watts| {

@@ -220,12 +220,12 @@ async fn a_list_takes_nothing_back_that_came_after_it_was_made() {
     let now = hands.wall();
     let theirs = |second: i64| Wall::unix_millis(now.as_unix_millis() - 90_000 + second * 1_000);
     let list = |sent, arrived| List { made: Some(Made { sent, arrived }), ..List::default() };
-    desk.give_sent(utility, order("a", 50.0, now, None), Some(theirs(10))).await.unwrap();
+    desk.give_sent(utility, order("a", 50.0, now, None), Some(theirs(10)), None).await.unwrap();
     desk.list(utility, list(Some(theirs(9)), now)).await.unwrap();
     assert_eq!(import(&desk), Some(50.0), "by the clock of the source it is older than the order");
     // An older version that comes late changes nothing either, with the version left to us.
     let late = Order { revision: 9, ..order("a", 400.0, now, None) };
-    assert_eq!(desk.give_sent(utility, late, Some(theirs(8))).await, Ok(Receipt::Outdated));
+    assert_eq!(desk.give_sent(utility, late, Some(theirs(8)), None).await, Ok(Receipt::Outdated));
     assert_eq!(import(&desk), Some(50.0));
     desk.list(utility, list(Some(theirs(11)), now)).await.unwrap();
     assert_eq!(import(&desk), None);

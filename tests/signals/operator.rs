@@ -191,6 +191,16 @@ async fn operator_is_named_in_the_record_with_all_that_he_does() {
             (text("event"), text("by"), text("note"))
         })
         .collect();
+    // The order's own entries have it from the first on.
+    let shown = shell.run(&["ledger", "show", "--kind", "order", "--json", "--database", place]).await;
+    let first = shown.out.lines().next().unwrap();
+    let entry: serde_json::Value = serde_json::from_str(first).unwrap();
+    let body: serde_json::Value = serde_json::from_str(entry["body"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&body["event"], &body["by"], &body["note"]),
+        (&"received".into(), &"Newcomer".into(), &"a test".into()),
+        "{body}"
+    );
     for (event, by, note) in [
         ("limit set", "Newcomer", "a test"),
         ("limit taken back", "Aisha", "done"),
@@ -211,7 +221,7 @@ async fn operator_bad_value_is_told_and_the_cap_before_stays() {
     let shell = Shell::new(&bench, 33);
     shell.good(&["limit", "set", "a", "--cap", "30 kW"]).await;
     for (arguments, words) in [
-        (&["--cap", "30"][..], "has no unit; write it like \"30 W\""),
+        (&["--cap", "30"][..], "has no unit; write it like \"30 W\" or \"30 kW\""),
         (&["--cap", "30 MW"], "check the unit of the signal"),
         (&["--percent", "140"], "from 0 to 100"),
         (&["--cap", "20 kW", "--circuit", "flet"], "the site has no circuit `flet`; there are pcc, fleet"),
@@ -228,6 +238,7 @@ async fn operator_bad_value_is_told_and_the_cap_before_stays() {
     bench.until("the first cap stands", 60, |_| bench.cap() == Some(30.0)).await;
     let told = shell.ballast(&["limit", "clear", "b"]).await;
     assert!(told.code == 1 && told.err.contains("no order `b`"), "{}", told.err);
+    assert!(told.err.trim_end().ends_with("; `ballast limit list` lists what is there"), "{}", told.err);
     bench.stop().await;
 }
 

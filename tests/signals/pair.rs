@@ -24,8 +24,8 @@ async fn the_second_desk_obeys_what_the_first_one_was_told_and_knows_who_told_it
     let two = desk(&config, &other.database(), &hands);
     let utility = source(&one, "utility");
     one.give(utility, order("a", 80.0, hands.wall(), None)).await.unwrap();
-    one.give(utility, order("b", 60.0, hands.wall(), None)).await.unwrap();
-    one.given_by(utility, &Giver { id: "b".into(), by: Some("shift".into()), remark: None });
+    let giver = Giver { id: "b".into(), by: Some("shift".into()), remark: None };
+    one.give_sent(utility, order("b", 60.0, hands.wall(), None), None, Some(giver)).await.unwrap();
     assert_eq!(import(&one), Some(60.0));
     assert!(two.mirror(sent(&one.copy())).strange.is_empty());
     assert_eq!(import(&two), Some(60.0));

@@ -747,3 +747,42 @@ mod files {
         assert!(wrong(&text).contains("CREDENTIALS_DIRECTORY is not set"));
     }
 }
+
+#[test]
+fn a_hint_keeps_the_unit_that_was_written_and_names_both_where_there_is_none() {
+    let margin = |value: &str| {
+        wrong(&site("").replace("meter = \"pcc\"\n", &format!("meter = \"pcc\"\nmargin = {value}\n")))
+    };
+    for (value, hint) in [
+        ("\"3,5 KW\"", "write a decimal point, like \"3.5 kW\""),
+        ("3", "a power needs its unit: write \"3 W\" or \"3 kW\""),
+        ("\"3\"", "write it like \"3 W\" or \"3 kW\""),
+    ] {
+        let told = margin(value);
+        assert!(told.lines().any(|line| line.ends_with(hint)), "{value}: {hint:?} is not in\n{told}");
+    }
+}
+
+#[test]
+fn a_connection_point_that_is_said_to_be_of_miners_alone_is_told_which_key_says_so() {
+    let told = wrong(&site("").replace("meter = \"pcc\"\n", "meter = \"pcc\"\ndedicated = true\n"));
+    assert!(told.contains("leaves nothing to the miners of `pcc`: the circuit is `dedicated`"), "{told}");
+    assert!(told.contains("take `dedicated` out: a meter at the connection point sees other load"), "{told}");
+}
+
+#[test]
+fn quotation_marks_of_a_word_processor_are_named() {
+    for (line, mark) in [("name = “Test”", '“'), ("name = „Test“", '„'), ("name = \"Test”", '”')]
+    {
+        let told = wrong(&site("").replace("name = \"Test\"", line));
+        assert!(
+            told.contains(&format!(
+                "`{mark}` is a quotation mark of a word processor: write the plain one, \""
+            )),
+            "{told}"
+        );
+    }
+    // In a text and in a comment it is none.
+    let told = wrong(&site("").replace("name = \"Test\"", "name = \"“Test”\" x # “"));
+    assert!(!told.contains("word processor"), "{told}");
+}

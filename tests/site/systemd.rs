@@ -119,12 +119,15 @@ fn a_reload_needs_no_credentials_for_the_daemon_has_them() {
     fs::create_dir_all(folder.join("credentials")).unwrap();
     fs::write(folder.join("credentials/miners"), "secret\n").unwrap();
     let config = folder.join("site.toml");
+    let clock = std::cell::Cell::new("");
     let site = |mode: &str, margin: &str| {
+        let clock = clock.get();
         let text = format!(
             r#"
 [site]
 name = "Barn roof"
 mode = "{mode}"
+{clock}
 [control]
 on_exit = "hold"
 [web]
@@ -173,6 +176,15 @@ credentials = {{ password_credential = "miners" }}
     assert!(reload.status.success(), "{}{}", text(&reload), said());
     assert!(text(&reload).contains("the new configuration is in force"), "{}", text(&reload));
     assert!(said().contains("in control"), "{}", said());
+    assert!(!text(&reload).contains("a restart only"), "{}", text(&reload));
+
+    // What a reload cannot change is not in force, and the one who asked is told so.
+    clock.set("clock = \"trusted\"");
+    site("control", "\"300 W\"");
+    let reload = ballast("reload").output().unwrap();
+    let waits = "in force, but for what changes with a restart only: clock in [site]\n";
+    assert!(reload.status.success() && text(&reload).contains(waits), "{}", text(&reload));
+    assert!(said().contains("clock in [site] changes with a restart only"), "{}", said());
 
     // Another check by hand cannot see the credential, and says so; the daemon's answer is that of the daemon.
     let check = ballast("check").output().unwrap();

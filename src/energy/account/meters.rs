@@ -185,6 +185,7 @@ impl Account {
         let place = self.layout.circuits.get(index)?;
         let mut sums = Sums::default();
         add_told(&mut sums, way, energy, time, true);
+        sums.unattributed = sums.import;
         self.last_id = self.last_id.saturating_add(1).max(start.as_unix_millis());
         let parent = place.parent.and_then(|parent| self.layout.circuits.get(parent));
         Some(Row {

@@ -27,6 +27,8 @@ const MAP_DAYS: usize = 31;
 /// Orders, and quarters of one order, that are told one by one; the CSV has all.
 const MOST_ORDERS: usize = 100;
 const MOST_QUARTERS: usize = 40;
+/// Energy below this, in watt-hours, is told as none.
+const SOME: f64 = 0.5;
 /// Alarms in the table.
 const MOST_ALARMS: usize = 200;
 
@@ -57,6 +59,32 @@ fn told(known: Duration, joules: Joules) -> String {
     if known.is_zero() { String::from("not known") } else { energy(hours(joules)) }
 }
 
+/// What was imported because of the miners: between two bounds where it is not known of all that was imported.
+fn because(sums: &Sums) -> String {
+    let (least, doubt) = (hours(sums.caused), hours(sums.unattributed));
+    if doubt < SOME {
+        return told(sums.together, sums.caused);
+    }
+    format!("{} to {}", energy(least), energy(least + doubt))
+}
+
+/// A length of time, in the largest unit of which it has two.
+fn lasting(time: Duration) -> String {
+    match time.as_secs_f64() {
+        short if short < 120.0 => format!("{short:.0} s"),
+        some if some < 7_200.0 => format!("{:.1} minutes", some / 60.0),
+        long => format!("{:.1} hours", long / 3_600.0),
+    }
+}
+
+/// For how much of the time something was known.
+fn part_of(known: Duration, whole: Duration) -> String {
+    match (lasting(known).split_once(' '), lasting(whole).split_once(' ')) {
+        (Some((known, unit)), Some((whole, same))) if unit == same => format!("{known} of {whole} {unit}"),
+        _ => format!("{} of {}", lasting(known), lasting(whole)),
+    }
+}
+
 fn share(part: Duration, whole: f64) -> String {
     if whole <= 0.0 { String::from("–") } else { percent((part.as_secs_f64() / whole).min(1.0)) }
 }
@@ -81,7 +109,7 @@ fn head(out: &mut String, report: &Report) -> Result {
     let boxes: Vec<(&str, String)> = match top.kind {
         Kind::Circuit => vec![
             ("drawn by the miners", miners),
-            ("imported because of them", told(sums.together, sums.caused)),
+            ("imported because of them", because(sums)),
             ("imported in all", told(sums.metered(), sums.import)),
             ("exported", told(sums.metered(), sums.export)),
             ("of the time known", share(sums.metered(), length(report))),
@@ -97,18 +125,50 @@ fn head(out: &mut String, report: &Report) -> Result {
     }
     writeln!(out, "</div>")?;
     if top.kind == Kind::Circuit && !sums.together.is_zero() && sums.miners.get() > 0.0 {
-        let part = sums.caused.get() / sums.miners.get();
-        writeln!(
-            out,
-            "<p class=\"verdict\">Of what the miners of {} drew, {} came from the grid because of them, and {} was power that nobody else \
-             here would have used. {} more of it was left unused that they could have taken.</p>",
-            escape(&top.name),
-            percent(part.min(1.0)),
-            percent((1.0 - part).max(0.0)),
-            energy(hours(sums.unused))
-        )?;
+        verdict(out, &top.name, sums)?;
     }
     Ok(())
+}
+
+/// What became of the miners' draw, in a sentence: shares where all of it is known, and their bounds where it is not.
+fn verdict(out: &mut String, name: &str, sums: &Sums) -> Result {
+    let of = |energy: Joules| (energy.get() / sums.miners.get()).clamp(0.0, 1.0);
+    let (least, most) = (of(sums.caused), of(sums.caused + sums.doubtful()));
+    let shares = if percent(least) == percent(most) {
+        let (grid, left) = (percent(least), percent(1.0 - least));
+        format!(
+            "{grid} came from the grid because of them, and {left} was power that nobody else here would have used"
+        )
+    } else {
+        let (least, most, left) = (percent(least), percent(most), percent(1.0 - most));
+        format!(
+            "at least {least} and at most {most} came from the grid because of them, and at least {left} was power that nobody \
+             else here would have used"
+        )
+    };
+    write!(
+        out,
+        "<p class=\"verdict\">Of what the miners of {} drew, {shares}. {} more of it was left unused that they could have taken.",
+        escape(name),
+        energy(hours(sums.unused))
+    )?;
+    if hours(sums.unattributed) >= SOME {
+        write!(
+            out,
+            " {} were imported while it was not known whether because of them (known for {}).",
+            energy(hours(sums.unattributed)),
+            part_of(sums.together, sums.observed.max(sums.metered()))
+        )?;
+    }
+    // The moment until the first reading after a start is no matter.
+    if percent(of(sums.unmetered)) != percent(0.0) {
+        write!(
+            out,
+            " They drew up to {} while it was not known what flowed in at all.",
+            energy(hours(sums.unmetered))
+        )?;
+    }
+    writeln!(out, "</p>")
 }
 
 fn hashes(sums: &Sums) -> String {
@@ -140,15 +200,18 @@ fn days(out: &mut String, report: &Report) -> Result {
     writeln!(
         out,
         "<h2>{}</h2><p>What the miners of {} drew: <span style=\"color:#1f6f8b\">■</span> of what was left over, \
-         <span style=\"color:#c8553d\">■</span> from the grid because of them.</p>",
+         <span style=\"color:#c8553d\">■</span> from the grid because of them, <span style=\"color:#9aa5b1\">■</span> not known which.</p>",
         if long { "Months" } else { "Days" },
         escape(&top.name)
     )?;
-    let bars: Vec<(String, [f64; 2])> = each
+    let bars: Vec<(String, [f64; 3])> = each
         .iter()
         .map(|(name, sums)| {
             let caused = hours(sums.caused.min(sums.miners));
-            (name.clone(), [hours(sums.miners) - caused, caused])
+            let rest = (hours(sums.miners) - caused).max(0.0);
+            // Where the import is not known for a part of the time, so is what they took.
+            let doubt = if sums.together.is_zero() { rest } else { hours(sums.doubtful()).min(rest) };
+            (name.clone(), [rest - doubt, doubt, caused])
         })
         .collect();
     stacked(out, &bars)?;
@@ -158,7 +221,7 @@ fn days(out: &mut String, report: &Report) -> Result {
             vec![
                 name.clone(),
                 told(sums.miners_known, sums.miners),
-                told(sums.together, sums.caused),
+                because(sums),
                 told(sums.metered(), sums.import),
                 told(sums.metered(), sums.export),
                 told(sums.together, sums.unused),
@@ -175,9 +238,9 @@ fn days(out: &mut String, report: &Report) -> Result {
     Ok(())
 }
 
-/// Columns side by side, each of two parts.
-fn stacked(out: &mut String, bars: &[(String, [f64; 2])]) -> Result {
-    let most = bars.iter().map(|(_, [low, high])| low.max(0.0) + high.max(0.0)).fold(0.0, f64::max);
+/// Columns side by side, each of three parts.
+fn stacked(out: &mut String, bars: &[(String, [f64; 3])]) -> Result {
+    let most = bars.iter().map(|(_, parts)| parts.iter().sum::<f64>()).fold(0.0, f64::max);
     let ticks = ticks(most);
     let top = ticks.last().copied().unwrap_or(1.0);
     let each = 594.0 / count(bars.len().max(1));
@@ -195,17 +258,19 @@ fn stacked(out: &mut String, bars: &[(String, [f64; 2])]) -> Result {
         )?;
     }
     let every = bars.len().div_ceil(12).max(1);
-    for (at, (name, [low, high])) in bars.iter().enumerate() {
+    for (at, (name, parts)) in bars.iter().enumerate() {
         let x = 96.0 + each * count(at);
         let wide = (each * 0.8).max(1.0);
-        let (first, second) = (y(*low), y(low.max(0.0) + high.max(0.0)));
-        write!(
-            out,
-            "<rect x=\"{x:.1}\" y=\"{first:.1}\" width=\"{wide:.1}\" height=\"{:.1}\" fill=\"#1f6f8b\"/>\
-             <rect x=\"{x:.1}\" y=\"{second:.1}\" width=\"{wide:.1}\" height=\"{:.1}\" fill=\"#c8553d\"/>",
-            180.0 - first,
-            (first - second).max(0.0)
-        )?;
+        let mut below = 0.0;
+        for (part, colour) in parts.iter().zip(["#1f6f8b", "#9aa5b1", "#c8553d"]) {
+            let (foot, top) = (y(below), y(below + part));
+            below += part;
+            write!(
+                out,
+                "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{wide:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>",
+                (foot - top).max(0.0)
+            )?;
+        }
         if at.is_multiple_of(every) {
             write!(
                 out,
@@ -232,7 +297,7 @@ fn circuits(out: &mut String, report: &Report) -> Result {
                 told(sums.metered(), sums.export),
                 told(sums.miners_known, sums.miners),
                 told(sums.together, sums.other),
-                told(sums.together, sums.caused),
+                because(sums),
                 told(sums.together, sums.unused),
                 sums.mean_cap().map_or_else(|| String::from("none"), |cap| power(cap.get())),
             ]
@@ -326,7 +391,7 @@ fn map(out: &mut String, report: &Report, subject: &Subject) -> Result {
     let hourly: BTreeMap<(Date, i8), Sums> = subject.by(|start| report.hour(start));
     let known = hourly.values().filter(|sums| !sums.together.is_zero());
     let all: Vec<f64> = known.map(|sums| hours(sums.caused)).collect();
-    let some = all.iter().filter(|value| **value >= 0.5).count();
+    let some = all.iter().filter(|value| **value >= SOME).count();
     let worst = hourly.iter().max_by(|one, other| one.1.caused.total_cmp(&other.1.caused));
     let (date, hour, most) = worst.map_or_else(
         || (String::new(), 0, 0.0),
@@ -334,11 +399,11 @@ fn map(out: &mut String, report: &Report, subject: &Subject) -> Result {
     );
     writeln!(
         out,
-        "<p><b>{}</b>: {} in {} hours that are known; {} of them had any{}.</p>",
+        "<p><b>{}</b>: {}; it was known for {}. {some} of {} hours of the clock had any{}.</p>",
         escape(&subject.name),
-        told(subject.total.together, subject.total.caused),
+        because(&subject.total),
+        part_of(subject.total.together, subject.total.observed.max(subject.total.metered())),
         all.len(),
-        some,
         if some > 0 {
             format!(", the most {} on {date} from {hour:02}:00", energy(most))
         } else {
@@ -365,10 +430,11 @@ fn map(out: &mut String, report: &Report, subject: &Subject) -> Result {
         for hour in 0..24_i8 {
             let x = 96.0 + 24.0 * f64::from(hour);
             let sums = hourly.get(&(*date, hour)).filter(|sums| !sums.together.is_zero());
-            let fill = match sums.map(|sums| hours(sums.caused)) {
+            let fill = match sums.map(|sums| (hours(sums.caused), hours(sums.doubtful()))) {
                 None => String::from("fill=\"none\" stroke=\"#d5dbe1\""),
-                Some(value) if value < 0.5 => String::from("fill=\"#e4eef1\""),
-                Some(value) => {
+                Some((value, doubt)) if value < SOME && doubt >= SOME => String::from("fill=\"#9aa5b1\""),
+                Some((value, _)) if value < SOME => String::from("fill=\"#e4eef1\""),
+                Some((value, _)) => {
                     format!("fill=\"#c8553d\" fill-opacity=\"{:.2}\"", (0.2 + 0.8 * value / scale).min(1.0))
                 }
             };
@@ -377,7 +443,7 @@ fn map(out: &mut String, report: &Report, subject: &Subject) -> Result {
     }
     writeln!(
         out,
-        "<text x=\"96\" y=\"{}\">hour of the day; pale: none, red: the more the darker, empty: not known{}</text></svg></div>",
+        "<text x=\"96\" y=\"{}\">hour of the day; pale: none, red: the more the darker, grey: none that is known, and not all is known, empty: not known{}</text></svg></div>",
         tall - 4,
         if dates.len() > MAP_DAYS { "; the last 31 days" } else { "" }
     )

@@ -43,7 +43,12 @@ impl Api {
         if order.from <= now && until.is_some_and(|until| order.from <= until && until <= now) {
             return Err(complain(over(until)));
         }
-        let receipt = match self.desk.give_sent(source, order, limit.sent_at).await {
+        let giver = Giver {
+            id: id.into(),
+            by: limit.by.as_deref().map(Into::into),
+            remark: limit.note.as_deref().map(Into::into),
+        };
+        let receipt = match self.desk.give_sent(source, order, limit.sent_at, Some(giver.clone())).await {
             Ok(receipt) => receipt,
             Err(error) => return Err(complain(refused(&error, name))),
         };
@@ -54,15 +59,6 @@ impl Api {
             return Err(Problem::outdated());
         }
         self.compare_clocks(source, limit.sent_at);
-        let taken = matches!(receipt, Receipt::Accepted | Receipt::Replaced);
-        let giver = Giver {
-            id: id.into(),
-            by: limit.by.as_deref().map(Into::into),
-            remark: limit.note.as_deref().map(Into::into),
-        };
-        if taken && (giver.by.is_some() || giver.remark.is_some()) {
-            self.desk.given_by(source, &giver);
-        }
         let at = self.desk.glance(source);
         let stored = at.as_ref().is_some_and(|at| at.stored(id));
         let limit = at.as_ref().and_then(|at| Some(Limit::new(at.find(id)?, at)));
