@@ -316,6 +316,8 @@ pub struct Terms<'t> {
     pub told: &'t [f64],
     /// Per circuit, the part of the estimates that is of miners which start.
     pub starting: &'t [f64],
+    /// Per circuit, by which part of that the estimates may be off, from 0 to 1: as many start as run, or fewer.
+    pub guessed: &'t [f64],
     /// Per circuit, the sum of their nameplates.
     pub nameplates: &'t [f64],
     /// Per circuit, the sum of their highest points.
@@ -362,7 +364,9 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             // Before the beginning nothing is known.
             estimate.at(at).filter(|_| reach.is_some_and(|reach| reach <= at)).map(|value| value * *gain)
         };
-        let starts = |at: Moment| starting.at(at).map_or(0.0, |value| value * *gain);
+        // Among many that run, the few that start are no more than an error of the estimate like others.
+        let guessed = terms.guessed.get(index).copied().unwrap_or(0.0) * *gain;
+        let starts = |at: Moment| starting.at(at).map_or(0.0, |value| value * guessed);
         lag.take(high.at, middle, (miners, starts), meters.now, Against::Estimate, nameplate);
         let miners = memory.told.at(high.at).unwrap_or(0.0);
         let full = terms.maxima.get(index).copied().unwrap_or(0.0) * FULL;

@@ -66,12 +66,15 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
 
     let survey = Survey::of(&site, state);
-    let [estimates, told, starts] =
-        [survey.drawn, survey.said, survey.starting].map(|own| over_tree(state, own));
+    let own = [survey.drawn, survey.said, survey.starting, survey.starters, survey.runners];
+    let [estimates, told, starts, starters, runners] = own.map(|own| over_tree(state, own));
+    let guessed: Vec<f64> =
+        starters.iter().zip(&runners).map(|(start, run)| start / run.max(*start).max(1.0)).collect();
     let terms = meters::Terms {
         site: &site,
         told: &told,
         starting: &starts,
+        guessed: &guessed,
         tree: &state.tree,
         estimates: &estimates,
         nameplates: &state.nameplates,
@@ -244,6 +247,9 @@ struct Survey {
     said: Vec<f64>,
     /// The part of the draw that is of miners which start.
     starting: Vec<f64>,
+    /// The nameplates of those that start, and of those that run.
+    starters: Vec<f64>,
+    runners: Vec<f64>,
     /// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
     largest: Vec<f64>,
     /// The longest time between two polls of a miner.
@@ -261,7 +267,8 @@ impl Survey {
     fn of(site: &Site, state: &State) -> Self {
         let none = vec![0.0_f64; site.circuits.len()];
         let (mut drawn, mut said, mut starting, mut largest) =
-            (none.clone(), none.clone(), none.clone(), none);
+            (none.clone(), none.clone(), none.clone(), none.clone());
+        let (mut starters, mut runners) = (none.clone(), none);
         let mut poll = Duration::ZERO;
         let mut pausing = None;
         let mut offered = Vec::with_capacity(site.miners.len());
@@ -274,8 +281,14 @@ impl Survey {
                 starting.get_mut(circuit),
                 largest.get_mut(circuit),
             ) {
-                if track.state == MinerState::Starting || track.restarted {
+                let starts = track.state == MinerState::Starting || track.restarted;
+                if starts {
                     *starting += track.draw;
+                }
+                let of = if starts { &mut starters } else { &mut runners };
+                if let Some(of) = of.get_mut(circuit).filter(|_| starts || track.state == MinerState::Hashing)
+                {
+                    *of += miner.nameplate.get();
                 }
                 *drawn += track.draw;
                 *said += track.said;
@@ -295,7 +308,7 @@ impl Survey {
         let begins = Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO);
         let response = site.settings.period + begins;
         let largest = state.tree.largest(&largest);
-        Self { drawn, said, starting, largest, poll, response, pausing, offered }
+        Self { drawn, said, starting, starters, runners, largest, poll, response, pausing, offered }
     }
 }
 
