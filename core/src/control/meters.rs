@@ -316,8 +316,8 @@ pub struct Terms<'t> {
     pub told: &'t [f64],
     /// Per circuit, the part of the estimates that is of miners which start.
     pub starting: &'t [f64],
-    /// Per circuit, by which part of that the estimates may be off, from 0 to 1: as many start as run, or fewer.
-    pub guessed: &'t [f64],
+    /// Per circuit, whether the estimates may be off by all of that: more start than run.
+    pub guessed: &'t [bool],
     /// Per circuit, the sum of their nameplates.
     pub nameplates: &'t [f64],
     /// Per circuit, the sum of their highest points.
@@ -365,8 +365,8 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             estimate.at(at).filter(|_| reach.is_some_and(|reach| reach <= at)).map(|value| value * *gain)
         };
         // Among many that run, the few that start are no more than an error of the estimate like others.
-        let guessed = terms.guessed.get(index).copied().unwrap_or(0.0) * *gain;
-        let starts = |at: Moment| starting.at(at).map_or(0.0, |value| value * guessed);
+        let guessed = terms.guessed.get(index) == Some(&true);
+        let starts = |at: Moment| starting.at(at).filter(|_| guessed).map_or(0.0, |value| value * *gain);
         lag.take(high.at, middle, (miners, starts), meters.now, Against::Estimate, nameplate);
         let miners = memory.told.at(high.at).unwrap_or(0.0);
         let full = terms.maxima.get(index).copied().unwrap_or(0.0) * FULL;

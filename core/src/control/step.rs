@@ -68,8 +68,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let survey = Survey::of(&site, state);
     let own = [survey.drawn, survey.said, survey.starting, survey.starters, survey.runners];
     let [estimates, told, starts, starters, runners] = own.map(|own| over_tree(state, own));
-    let guessed: Vec<f64> =
-        starters.iter().zip(&runners).map(|(start, run)| start / run.max(*start).max(1.0)).collect();
+    let guessed: Vec<bool> = starters.iter().zip(&runners).map(|(start, run)| start > run).collect();
     let terms = meters::Terms {
         site: &site,
         told: &told,
