@@ -284,6 +284,11 @@ impl Balance {
         self.outlook
     }
 
+    /// Usual time between two samples; zero before the first.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
     /// The instant of the newest sample.
     pub fn instant(&self) -> Option<Moment> {
         self.raw.map(|(at, _)| at)

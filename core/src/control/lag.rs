@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::moment::Moment;
 
 /// Between two candidates.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = HALFWAY.saturating_mul(2);
 /// What is learned stands for all lags as far as halfway to the next candidate.
 pub const HALFWAY: Duration = Duration::from_millis(250);
 /// Candidates before zero: the meter may be ahead of the one that sees the miners.

@@ -316,8 +316,8 @@ pub struct Terms<'t> {
     pub told: &'t [f64],
     /// Per circuit, the part of the estimates that is of miners which start.
     pub starting: &'t [f64],
-    /// Per circuit, whether the estimates may be off by all of that: more start than run.
-    pub guessed: &'t [bool],
+    /// Per circuit, the nameplates of those, less those of the ones that run. Above zero the estimate may be off by all of what they draw.
+    pub more_start: &'t [f64],
     /// Per circuit, the sum of their nameplates.
     pub nameplates: &'t [f64],
     /// Per circuit, the sum of their highest points.
@@ -365,7 +365,7 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             estimate.at(at).filter(|_| reach.is_some_and(|reach| reach <= at)).map(|value| value * *gain)
         };
         // Among many that run, the few that start are no more than an error of the estimate like others.
-        let guessed = terms.guessed.get(index) == Some(&true);
+        let guessed = terms.more_start.get(index).is_some_and(|more| *more > 0.0);
         let starts = |at: Moment| starting.at(at).filter(|_| guessed).map_or(0.0, |value| value * *gain);
         lag.take(high.at, middle, (miners, starts), meters.now, Against::Estimate, nameplate);
         let miners = memory.told.at(high.at).unwrap_or(0.0);
@@ -559,20 +559,17 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         best.zip(spread)
     };
     let Some((best, (low, high))) = drawn else { return };
-    let swing_of = |child: usize| {
-        let place = memories.get(child).zip(site.circuits.get(child));
-        place.and_then(|(memory, circuit)| {
-            let (_, seen) = meters.of(site, circuit)?;
-            Some(swing(memory, seen.period, from, to))
-        })
-    };
     let lag = memory.doubt(meter, Against::Estimate, None).best.max(0.0);
     let loop_time = terms.response + Duration::try_from_secs_f64(lag).unwrap_or(Duration::ZERO);
     let sample = Sample {
         instant: at,
         value: power - best,
         doubt: ((high - best).max(0.0), (best - low).max(0.0)),
-        swing: if by_meters { below.iter().filter_map(|&child| swing_of(child)).sum() } else { 0.0 },
+        swing: if by_meters {
+            below.iter().filter_map(|&child| swing(memories.get(child)?, from, to)).sum()
+        } else {
+            0.0
+        },
         loop_time,
         period: seen.period,
         nameplate: terms.nameplates.get(index).copied().unwrap_or(0.0),
@@ -593,15 +590,16 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
 
 /// By how much less than the least value of a meter from one moment to another its servers may draw: they swing between two samples, and on
 /// after the newest. No further than they did lately, and not below nothing.
-fn swing(memory: &CircuitMemory, period: Duration, from: Moment, to: Moment) -> f64 {
+fn swing(memory: &CircuitMemory, from: Moment, to: Moment) -> Option<f64> {
     let history = &memory.metered;
-    let Some((newest, _)) = history.newest().filter(|_| memory.only_servers) else { return 0.0 };
-    let (wide, end) = (from.earlier(HALFWAY), to + HALFWAY);
-    let Some((near, far)) = history.range(from, to).zip(history.range(wide, end)) else { return 0.0 };
-    let lately = newest.earlier(SWINGS.max(period * 2));
-    let most = history.range(lately, newest).map_or(0.0, |(low, high)| high - low);
-    let further = (history.steepest(lately) * end.since(newest).as_secs_f64()).min(most);
-    (near.0 - far.0 + further).min(near.0).max(0.0)
+    let (newest, _) = history.newest().filter(|_| memory.only_servers)?;
+    let end = to + HALFWAY;
+    let (near, _) = history.range(from, to)?;
+    let (far, _) = history.range(from.earlier(HALFWAY), end)?;
+    let lately = newest.earlier(SWINGS.max(memory.balance.period() * 2));
+    let (low, high) = history.range(lately, newest)?;
+    let further = (history.steepest(lately) * end.since(newest).as_secs_f64()).min(high - low);
+    Some((near - far + further).clamp(0.0, near.max(0.0)))
 }
 
 /// What meters that see miners alone say together of a moment. Beyond the newest sample, what the estimate says has

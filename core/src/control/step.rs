@@ -66,14 +66,13 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     }
 
     let survey = Survey::of(&site, state);
-    let own = [survey.drawn, survey.said, survey.starting, survey.starters, survey.runners];
-    let [estimates, told, starts, starters, runners] = own.map(|own| over_tree(state, own));
-    let guessed: Vec<bool> = starters.iter().zip(&runners).map(|(start, run)| start > run).collect();
+    let own = [survey.drawn, survey.said, survey.starting, survey.more_start];
+    let [estimates, told, starting_draw, more_start] = own.map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
-        starting: &starts,
-        guessed: &guessed,
+        starting: &starting_draw,
+        more_start: &more_start,
         tree: &state.tree,
         estimates: &estimates,
         nameplates: &state.nameplates,
@@ -246,9 +245,8 @@ struct Survey {
     said: Vec<f64>,
     /// The part of the draw that is of miners which start.
     starting: Vec<f64>,
-    /// The nameplates of those that start, and of those that run.
-    starters: Vec<f64>,
-    runners: Vec<f64>,
+    /// The nameplates of those that start, less those of the ones that run.
+    more_start: Vec<f64>,
     /// For each circuit, the most that one miner at or below it draws while it starts, in the miners' own watts.
     largest: Vec<f64>,
     /// The longest time between two polls of a miner.
@@ -265,29 +263,26 @@ struct Survey {
 impl Survey {
     fn of(site: &Site, state: &State) -> Self {
         let none = vec![0.0_f64; site.circuits.len()];
-        let (mut drawn, mut said, mut starting, mut largest) =
-            (none.clone(), none.clone(), none.clone(), none.clone());
-        let (mut starters, mut runners) = (none.clone(), none);
+        let [mut drawn, mut said, mut starting, mut more_start, mut largest] =
+            [none.clone(), none.clone(), none.clone(), none.clone(), none];
         let mut poll = Duration::ZERO;
         let mut pausing = None;
         let mut offered = Vec::with_capacity(site.miners.len());
         let (mut seconds, mut watts) = (0.0, 0.0);
         for (miner, track) in site.miners.iter().zip(&state.tracks) {
             let circuit = miner.circuit.0;
-            if let (Some(drawn), Some(said), Some(starting), Some(largest)) = (
+            if let (Some(drawn), Some(said), Some(starting), Some(more_start), Some(largest)) = (
                 drawn.get_mut(circuit),
                 said.get_mut(circuit),
                 starting.get_mut(circuit),
+                more_start.get_mut(circuit),
                 largest.get_mut(circuit),
             ) {
-                let starts = track.state == MinerState::Starting || track.restarted;
-                if starts {
+                if track.state == MinerState::Starting || track.restarted {
                     *starting += track.draw;
-                }
-                let of = if starts { &mut starters } else { &mut runners };
-                if let Some(of) = of.get_mut(circuit).filter(|_| starts || track.state == MinerState::Hashing)
-                {
-                    *of += miner.nameplate.get();
+                    *more_start += miner.nameplate.get();
+                } else if track.state == MinerState::Hashing {
+                    *more_start -= miner.nameplate.get();
                 }
                 *drawn += track.draw;
                 *said += track.said;
@@ -307,7 +302,7 @@ impl Survey {
         let begins = Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO);
         let response = site.settings.period + begins;
         let largest = state.tree.largest(&largest);
-        Self { drawn, said, starting, starters, runners, largest, poll, response, pausing, offered }
+        Self { drawn, said, starting, more_start, largest, poll, response, pausing, offered }
     }
 }
 
