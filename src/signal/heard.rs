@@ -7,7 +7,7 @@ use crate::control::signal::book::Told;
 
 /// How much is known of what a source says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// Its orders were not heard since the start: what it said before may have been missed.
     #[default]
     Unheard,
@@ -36,14 +36,9 @@ impl Desk {
         }
     }
 
-    /// Whether something of what the source said is known to be missed, and it was not heard since.
-    pub fn is_missed(&self, source: SourceKey) -> bool {
-        self.state().at(source).is_some_and(|source| source.word == Word::Missed)
-    }
-
-    /// Whether its orders were heard since the start, and nothing of what it said is known to be missed.
-    pub fn is_whole(&self, source: SourceKey) -> bool {
-        self.state().at(source).is_some_and(|source| source.word == Word::Whole)
+    /// What is known of how whole that is which the source has said; `None` where the site has no such source.
+    pub fn word(&self, source: SourceKey) -> Option<Word> {
+        self.state().at(source).map(|source| source.word)
     }
 
     /// The source lives, and says nothing else.

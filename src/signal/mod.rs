@@ -80,6 +80,7 @@ use crate::control::snapshot::MeterInput;
 use crate::energy::baseline::Baseline;
 
 pub use desk::{Answer, Desk, DeskError, List, SourceKey};
+pub use heard::Word;
 
 /// The name of the source that is always there: the operator.
 pub const OPERATOR: &str = "operator";

@@ -14,7 +14,7 @@ use super::settings::InfraSettings;
 use super::shed::{Plan, Report, Surroundings, split};
 use crate::control::signal::{Order, Wall};
 use crate::control::site::{CircuitId, Scope};
-use crate::signal::{Answer, Desk, List, SourceKey};
+use crate::signal::{Answer, Desk, List, SourceKey, Word};
 
 /// Why a status counts for nothing.
 const ABOVE: &str = "a feed of the agent is above its target, and what was said of the others may have been missed: the fail-safe holds \
@@ -54,10 +54,15 @@ pub enum Unheeded {
 }
 
 impl Ear<'_> {
+    /// Whether the agent was heard since the start, and nothing of what it said is known to be missed.
+    fn is_whole(&self) -> bool {
+        self.desk.word(self.source) == Some(Word::Whole)
+    }
+
     /// The agent lives, and says how its feeds stand. `None` once the configuration was read again without the source.
     pub async fn lives(&mut self, state: State) -> Option<Life> {
         let known = self.desk.view(self.source).map(|view| view.state);
-        let life = state.means(self.desk.is_whole(self.source), known);
+        let life = state.means(self.is_whole(), known);
         match life {
             // Said, since nothing else tells why an agent that is heard does not end the fail-safe.
             Life::Nothing => self.desk.complain(self.source, ABOVE.into()),
@@ -73,7 +78,7 @@ impl Ear<'_> {
     /// A breach is over: what it asked for is lifted. Gives the orders that stood for it; `None` as in [`Self::lives`].
     pub async fn end(&mut self, alert: &Alert, late: bool) -> Option<Vec<Order>> {
         let (left, over) = split(standing(self.desk, self.source)?.orders, alert, late, &[]);
-        let silent = late || !self.desk.is_whole(self.source);
+        let silent = late || !self.is_whole();
         self.hand_over(left, silent).await?;
         Some(over)
     }
@@ -105,7 +110,7 @@ impl Ear<'_> {
         }
         let orders = std::mem::take(&mut plan.orders);
         let caps = orders.len();
-        let silent = !self.desk.is_whole(self.source);
+        let silent = !self.is_whole();
         let answers = self.hand_over(orders, silent).await.ok_or(Unheeded::NoSource)?;
         let mut refused = Vec::new();
         for answer in answers {

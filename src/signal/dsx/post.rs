@@ -519,10 +519,10 @@ mod tests {
     use crate::config::{self, Options, Secrets};
     use crate::control::signal::Doubt;
     use crate::secret::Secret;
-    use crate::signal::Kind;
     use crate::signal::dsx::admit::FromAgent;
     use crate::signal::dsx::message::{TARGET_SET, Target, agent_source, partner_source};
     use crate::signal::dsx::park::MOST_PARKED;
+    use crate::signal::{Kind, Word};
 
     const SITE: &str = "[site]\nname = \"Mill\"\nmode = \"control\"\n[circuits.pcc]\nother_load = \"1 kW\"\n[limits.rating]\ncircuit = \
                         \"pcc\"\nminers = \"9 kW\"\nclass = \"safety\"\n[groups.hall]\ndriver = \"luxos\"\nmodel = \
@@ -532,47 +532,33 @@ mod tests {
     /// 2026-11-30 09:00 UTC.
     const NOW: Wall = Wall::unix_millis(1_796_029_200_000);
 
-    /// Obeys everything, and does nothing.
-    struct Obeys;
+    /// A role that takes everything, and does nothing.
+    macro_rules! role {
+        ($name:ident, $said:ty, $broker_speaks:literal, $gate:path, $look:path) => {
+            struct $name;
 
-    impl Role for Obeys {
-        type Said = Vec<Target>;
-        const BROKER_SPEAKS: bool = true;
-        const GATE: Make = Gate::new;
-        const LOOK: Look<Self::Said> = Gate::look;
+            impl Role for $name {
+                type Said = $said;
+                const BROKER_SPEAKS: bool = $broker_speaks;
+                const GATE: Make = $gate;
+                const LOOK: Look<Self::Said> = $look;
 
-        fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
-            Vec::new()
-        }
+                fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
+                    Vec::new()
+                }
 
-        async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
-            post.taken();
-        }
+                async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
+                    post.taken();
+                }
 
-        fn cycle(&mut self, _: &mut Post, _: &Frame) {}
-        fn tick(&mut self, _: &mut Post) {}
+                fn cycle(&mut self, _: &mut Post, _: &Frame) {}
+                fn tick(&mut self, _: &mut Post) {}
+            }
+        };
     }
 
-    /// Hears an agent, and does nothing.
-    struct Hears;
-
-    impl Role for Hears {
-        type Said = FromAgent;
-        const BROKER_SPEAKS: bool = false;
-        const GATE: Make = Gate::of_infra;
-        const LOOK: Look<Self::Said> = Gate::look_at_agent;
-
-        fn topics(&self, _: &str) -> Vec<SubscribeFilter> {
-            Vec::new()
-        }
-
-        async fn obey(&mut self, post: &mut Post, _: Admitted<Self::Said>) {
-            post.taken();
-        }
-
-        fn cycle(&mut self, _: &mut Post, _: &Frame) {}
-        fn tick(&mut self, _: &mut Post) {}
-    }
+    role!(Obeys, Vec<Target>, true, Gate::new, Gate::look);
+    role!(Hears, FromAgent, false, Gate::of_infra, Gate::look_at_agent);
 
     /// The post of a source, and the partner: who signs, and their key set.
     fn post() -> (Post, Signer, Result<KeySet, String>) {
@@ -635,7 +621,7 @@ mod tests {
     }
 
     fn missed(post: &Post) -> bool {
-        post.context.desk.is_missed(post.context.source)
+        post.context.desk.word(post.context.source) == Some(Word::Missed)
     }
 
     #[tokio::test]
