@@ -5,22 +5,20 @@ use std::time::Duration;
 use super::sentence::waiting_words;
 use super::sources::{circuit_name, miner_name};
 use super::told::Telling;
-use super::why::{Here, Speaker, said};
+use super::why::{Here, Speaker, Told, is_put_to_sleep, said};
 use crate::clock::Moment;
-use crate::control::decision::{Cause, CircuitDecision, MinerDecision, MinerState, Mode, Source};
+use crate::control::decision::{Cause, MinerDecision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, fresh_status};
 use crate::control::lead::Lead;
 use crate::control::learned::Learned;
 use crate::control::signal::Wall;
-use crate::control::site::{Actuator, CircuitId, LimitClass, Miner, MinerId};
+use crate::control::site::{Actuator, Miner, MinerId};
 use crate::control::snapshot::{Activity, Contact, Hold, MinerInput, Outcome, Target};
 use crate::control::stop::StopState;
 use crate::maintenance::{Kind, Work};
 use crate::signal::status::Status;
 use crate::units::Watts;
 
-/// What a circuit above leaves is what holds, where it is less than this share of what a circuit's own limits leave.
-const CLEARLY: f64 = 0.95;
 /// What was learned is told where it differs from what was assumed by more than this.
 const WORTH_TELLING: f64 = 0.03;
 
@@ -70,10 +68,9 @@ pub fn explain(frame: &Frame, id: MinerId, known: Known<'_>, now: Moment, here: 
     sentences.extend(teller.told(known.told));
     sentences.extend(teller.delivery());
     let speaker = Speaker::new(frame, known.signals, here);
-    let holder = teller.holder();
-    match decision.waiting {
+    match speaker.waiting() {
         // Who is put to sleep does not wait for power.
-        _ if stopped || teller.is_put_to_sleep(holder) => {}
+        _ if stopped || is_put_to_sleep(site, decision, miner.circuit) => {}
         Some(waiting) if waiting.miner == id => {
             sentences.push(format!("It is the next to be woken, and {}.", waiting_words(&waiting)));
         }
@@ -100,7 +97,7 @@ pub fn explain(frame: &Frame, id: MinerId, known: Known<'_>, now: Moment, here: 
             );
         }
     }
-    sentences.push(teller.circuit(&speaker, holder));
+    sentences.push(teller.circuit(&speaker.cap(miner.circuit)));
     sentences.push(format!("The fleet as a whole: {}.", speaker.binding().words));
     sentences.extend(known.learned.into_iter().flat_map(|learned| teller.learned(learned)));
     sentences
@@ -280,41 +277,8 @@ impl Teller<'_> {
         }
     }
 
-    /// Who holds the miners of its circuit: that circuit itself, or one above whose own limit leaves them clearly less, with what
-    /// the other miners there are set to take of it.
-    fn holder(&self) -> CircuitId {
-        let (site, all) = (&self.frame.site, &self.frame.decision.circuits);
-        let takes = |circuit: &CircuitDecision| circuit.setpoint.max(circuit.miners);
-        let acts = |circuit: &CircuitDecision| circuit.limits.iter().any(|limit| limit.acts);
-        let Some(own) = all.get(self.miner.circuit.0) else { return self.miner.circuit };
-        let room = Some(own.headroom.scaled(CLEARLY)).filter(|_| acts(own));
-        let mut found = (self.miner.circuit, room);
-        for (id, _) in site.up(self.miner.circuit).skip(1) {
-            let Some(above) = all.get(id.0).filter(|above| acts(above)) else { continue };
-            let leaves = (above.headroom - takes(above) + takes(own)).at_least_zero();
-            if found.1.is_none_or(|least| leaves < least) {
-                found = (id, Some(leaves));
-            }
-        }
-        found.0
-    }
-
-    /// Whether its circuit may draw nothing by something else than the surplus.
-    fn is_put_to_sleep(&self, holder: CircuitId) -> bool {
-        let (site, decision) = (&self.frame.site, &self.frame.decision);
-        let Some(circuit) = decision.circuits.get(holder.0) else { return false };
-        let surplus = |source: Source| match source {
-            Source::Limit(id) => {
-                site.limits.get(id.0).is_some_and(|limit| limit.class == LimitClass::Surplus)
-            }
-            _ => false,
-        };
-        circuit.budget < Watts::whole(1) && !surplus(circuit.binding)
-    }
-
-    fn circuit(&self, speaker: &Speaker<'_>, holder: CircuitId) -> String {
+    fn circuit(&self, told: &Told) -> String {
         let site = &self.frame.site;
-        let told = speaker.cap(holder);
         let name = circuit_name(site, self.miner.circuit);
         let budget = self.frame.decision.circuits.get(told.circuit.0).map(|circuit| circuit.budget);
         let budget = budget.filter(|_| told.source != Source::Fleet);

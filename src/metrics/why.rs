@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::sentence::all_run;
 use super::sources::{circuit_name, meter_name, source_name};
 use crate::clock;
-use crate::control::decision::{Decision, LimitValue, Source};
+use crate::control::decision::{CircuitDecision, Decision, LimitValue, Source, Waiting};
 use crate::control::frame::Frame;
 use crate::control::lead::Lead;
 use crate::control::signal::{Active, Wall, Why};
@@ -87,12 +87,35 @@ pub(crate) struct Lock<'f> {
     pub needs: Watts,
 }
 
-/// What leaves the miners of a circuit the least, over that circuit and all above it, and where; `None` where no limit acts.
+/// A circuit above holds the miners of a circuit where it leaves them less than this share of what their own limits leave.
+const CLEARLY: f64 = 0.95;
+
+/// What leaves the miners of a circuit the least, over that circuit and all above it, and where; `None` where no limit acts. Of what a
+/// circuit above leaves, the other miners there take what they draw or are set to.
 pub fn tightest(site: &Site, decision: &Decision, circuit: CircuitId) -> Option<(CircuitId, Source)> {
-    let decided = site.up(circuit).filter_map(|(id, _)| Some((id, decision.circuits.get(id.0)?)));
-    let acting = decided.filter(|(_, outcome)| outcome.limits.iter().any(|limit| limit.acts));
-    let least = acting.min_by(|(_, one), (_, other)| one.headroom.total_cmp(&other.headroom))?;
-    Some((least.0, least.1.binding))
+    let takes = |circuit: &CircuitDecision| circuit.setpoint.max(circuit.miners);
+    let own = takes(decision.circuits.get(circuit.0)?);
+    let acting = site.up(circuit).filter_map(|(id, _)| {
+        let here = decision.circuits.get(id.0).filter(|here| here.limits.iter().any(|limit| limit.acts))?;
+        let leaves = if id == circuit {
+            here.headroom.scaled(CLEARLY)
+        } else {
+            (here.headroom - takes(here) + own).at_least_zero()
+        };
+        Some((id, here.binding, leaves))
+    });
+    let (id, source, _) = acting.min_by(|(.., one), (.., other)| one.total_cmp(other))?;
+    Some((id, source))
+}
+
+/// Whether something else than the surplus lets the miners of a circuit draw nothing: they do not wait for power.
+pub(super) fn is_put_to_sleep(site: &Site, decision: &Decision, circuit: CircuitId) -> bool {
+    let nothing = decision.circuits.get(circuit.0).is_some_and(|here| here.budget < Watts::whole(1));
+    let surplus = |source: Source| match source {
+        Source::Limit(id) => site.limits.get(id.0).is_some_and(|limit| limit.class == LimitClass::Surplus),
+        _ => false,
+    };
+    nothing && tightest(site, decision, circuit).is_some_and(|(_, source)| !surplus(source))
 }
 
 /// How an emergency stop stands, in words.
@@ -161,6 +184,15 @@ impl<'f> Speaker<'f> {
             },
             source => self.tell(binding.circuit, source),
         }
+    }
+
+    /// Who is woken next, and waits for the power to do so.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        let miner = |waiting: &Waiting| self.site.miners.get(waiting.miner.0);
+        let waits = |waiting: &Waiting| {
+            miner(waiting).is_none_or(|miner| !is_put_to_sleep(self.site, self.decision, miner.circuit))
+        };
+        self.decision.waiting.filter(waits)
     }
 
     /// The cap that leaves the miners of a circuit the least, over that circuit and all above it.

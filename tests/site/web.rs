@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{MeterDecision, MinerState, Mode, Waiting};
+use ballast::control::decision::{MeterDecision, MinerState, Mode, Source, Waiting};
 use ballast::control::measure::Measure;
-use ballast::control::site::{Combination, MeterId, MinerId, Part, Redundant};
+use ballast::control::site::{Combination, MeterId, MinerId, Part, Redundant, SourceId};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
 use ballast::metrics::Exporter;
 use ballast::units::Watts;
@@ -156,6 +156,17 @@ async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
     assert!(page.contains(left), "{page}");
     assert!(page.contains("waits for 3.31 kW, 2.46 kW are there.</p>"), "{page}");
     assert!(page.contains("turned: moves the wrong way when the miners move"), "{page}");
+    // Who is put to sleep by an order does not wait for power.
+    publish(&server.exporter, |_, decision| {
+        decision.waiting =
+            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::ZERO });
+        for circuit in &mut decision.circuits {
+            (circuit.budget, circuit.headroom) = (Watts::ZERO, Watts::ZERO);
+            circuit.binding = Source::Order(SourceId(0));
+        }
+    });
+    let (_, json) = server.json("/api/v1/status").await;
+    assert!(json["cycle"]["fleet"]["waiting"].is_null(), "{json}");
 }
 
 #[tokio::test]

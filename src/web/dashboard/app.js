@@ -103,7 +103,7 @@ function render() {
 		circuits.render(status.cycle, fleet, now());
 		renderMeters(status.cycle.meters);
 	}
-	renderSources(status.signals);
+	renderSources(status.signals, fleet);
 	chart.draw();
 	chips();
 	say(status, counts);

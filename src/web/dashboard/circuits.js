@@ -42,19 +42,6 @@ function make(item) {
 	return row;
 }
 
-// Who holds the miners of a circuit: it itself, or a circuit above whose own limit leaves them clearly less, counting what the others take of it.
-export function holder(circuits, index, fleet) {
-	const own = circuits[index];
-	const set = (one) => Math.max(one.setpoint_watts, one.miners_watts);
-	let found = own;
-	let least = (own.headroom_watts ?? Infinity) * 0.95;
-	fleet.climb(fleet.circuits[index].parent, (at) => {
-		const leaves = Math.max(0, (circuits[at].headroom_watts ?? Infinity) - set(circuits[at]) + set(own));
-		if (leaves < least) [found, least] = [circuits[at], leaves];
-	});
-	return found;
-}
-
 function flag(level, words) {
 	return el("span", `flag ${level}`, icon(level), words);
 }
@@ -107,12 +94,12 @@ export function render(cycle, fleet, now) {
 		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
 		// Whether another circuit than the root has a meter is not told: without a value it may have none.
 		text(cells.meter, known(circuit.power_watts) || circuit === root ? power(circuit.power_watts) : "–");
-		const by = holder(cycle.circuits, entry.index, fleet);
-		const { cap } = by;
-		const words = cap?.words || by.binding;
-		const above = by !== circuit ? by : circuit !== root && root?.cap?.words === words ? root : null;
-		const free = all && by === circuit;
-		text(cells.words, free ? "Nothing" : above ? `As ${above.name}` : capital(words ?? ""));
+		const { cap } = circuit;
+		const words = cap?.words || circuit.binding;
+		const own = !cap || cap.circuit === name;
+		const above = !own ? cap.circuit : circuit !== root && root?.cap?.words === words ? root.name : null;
+		const free = all && own;
+		text(cells.words, free ? "Nothing" : above ? `As ${above}` : capital(words ?? ""));
 		attribute(cells.words, "title", free || above ? words : null);
 		cells.words.classList.toggle("inherited", Boolean(above));
 		const until = !above && !free && known(cap?.until) && !words.includes("until") ? `until ${moment(cap.until, now)}` : "";

@@ -47,7 +47,7 @@ const SOURCES = {
 	degraded: ["warning", "heard, in doubt"], failsafe: ["critical", "lost: fail-safe value holds"], released: ["critical", "lost: release value holds"],
 };
 
-export function renderSources(signals) {
+export function renderSources(signals, fleet) {
 	const list = (signals?.sources ?? []).filter((source) => source.name !== "operator" || source.caps.length || signals.sources.length > 1);
 	show($("sources"), list.length > 0);
 	keyed($("source-list"), list, (source) => source.name, line, (node, source) => {
@@ -60,7 +60,7 @@ export function renderSources(signals) {
 			words.push(`${cap.caps === "miners" ? "miners" : "import"} of ${cap.circuit}${cap.order ? ` by ${cap.order}` : ""}${cap.why === "order" ? "" : ` (${cap.why})`}`);
 		}
 		if (known(source.met_after_seconds) && source.caps.length) words.push(`met after ${span(source.met_after_seconds)}`);
-		if (source.shortfall_watts > 0) words.push(`${power(source.shortfall_watts)} above its cap`);
+		if (source.shortfall_watts > 0 && !source.caps.every((cap) => fleet.rests(cap.circuit))) words.push(`${power(source.shortfall_watts)} above its cap`);
 		for (const trouble of source.trouble ?? []) words.push(trouble);
 		if (source.lifted_by) words.push(`lifted by ${source.lifted_by}`);
 		const caps = source.caps.map((cap) => cap.cap_watts).filter(known);

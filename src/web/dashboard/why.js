@@ -103,7 +103,7 @@ function but(cycle, counts, roster) {
 		return `, ${over}${why && `: ${why}`}`;
 	}
 	const { starting = 0 } = counts;
-	if (starting > totalOf(counts) / 20) return `; ${are(starting, "starting")}${counts.asleep && fleet.left_watts > fleet.budget_watts / 5 ? ", and the others wait for those" : ""}`;
+	if (starting > totalOf(counts) / 20) return `; ${are(starting, "starting")}${fleet.waiting && fleet.left_watts > fleet.budget_watts / 5 ? ", and the others wait for those" : ""}`;
 	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
 	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }
@@ -163,7 +163,7 @@ export function notes(status, counts, works, roster = null) {
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
 		// What lasts for a moment would only make the page jump.
 		if (!over && fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
-		else if (fleet.waiting && !isPut(cycle, roster)) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
+		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");
 	}
 	for (const words of worksOf(works)) add("notice", words, "#miners");
 	for (const source of signals?.sources ?? []) {
@@ -176,12 +176,6 @@ export function notes(status, counts, works, roster = null) {
 	if (signals && !signals.clock_synchronised) add("warning", "The clock is in doubt: orders begin early and end late", null);
 	all.sort((a, b) => ORDER[a.level] - ORDER[b.level]);
 	return all;
-}
-
-// Whether the next miner is put to sleep by something but the surplus: it does not wait for power.
-function isPut({ fleet, binding, circuits }, roster) {
-	const at = circuits[roster?.circuit[roster.names.indexOf(fleet.waiting.miner)]];
-	return at?.budget_watts < 1 && (binding.class !== "surplus" || at.cap.source !== binding.source);
 }
 
 // `true`, `false`, or `null` where a circuit has no interlock.
@@ -274,7 +268,7 @@ export function render(status, counts, works, roster, alarms) {
 	const part = partOf(cycle, roster);
 	set("budget", powerParts(fleet.budget_watts), part ? `at most ${power(part.budget_watts)} of it at ${part.name}` : binding.words);
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
-	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : counts.starting ? "kept for those that start" : "all that may be drawn is drawn");
+	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : counts.starting ? "kept for those that start" : fleet.power_watts > fleet.budget_watts * 1.02 ? "more is drawn than may be" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
 	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} ${drawn(cycle.classes) ? "run" : "hash"}`);
 }

@@ -295,7 +295,7 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
             left_watts: fleet.left.get(),
             left_for_seconds: fleet.left_for.as_secs_f64(),
             left_why: (!fleet.left_for.is_zero()).then(|| left_words(decision)),
-            waiting: decision.waiting.map(|waiting| Waiting {
+            waiting: speaker.waiting().map(|waiting| Waiting {
                 miner: miner_name(site, waiting.miner).to_owned(),
                 words: waiting_words(&waiting),
                 needed_watts: waiting.needs.get(),
