@@ -147,9 +147,13 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         Command::Set(args) => {
             let daemon = Daemon::reach(&args.reach)?;
             let answer = daemon.put(&["limits", &args.name], &order(args)).await?;
-            // It was given: what else there is to say of it may be missing.
-            let status = daemon.get(&["status"]).await.unwrap_or_default();
-            given(&args.name, &answer) + &by_itself(at(&answer, "/limit"), &status)
+            let limit = at(&answer, "/limit");
+            // It was given: what else there is to say of it may be missing, and is asked for only where there may be something.
+            let status = match limit["scope"].as_str() {
+                Some("import") => daemon.get(&["status"]).await.unwrap_or_default(),
+                _ => Value::Null,
+            };
+            given(&args.name, &answer) + &by_itself(limit, &status)
         }
         Command::Clear(args) => {
             let (by, note) = (args.by.clone().or_else(account), args.note.as_deref());

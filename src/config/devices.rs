@@ -403,20 +403,18 @@ fn modbus_device(table: &Table<'_>) -> (Option<Unit>, Option<modbus::Description
 pub(super) fn address(table: &Table<'_>, writable: bool) -> Option<modbus::Address> {
     use modbus::Address;
     let at = |key, function| {
-        let address = registers::wire_address(table, key, Some(function))?;
+        let address = registers::wire_address(table, key, function)?;
         u16::try_from(address.value).ok()
     };
     // Manuals number coils from 1. Numbers from 10001 on are inputs there, so of an output they say nothing.
-    let coil = if writable {
-        table.integer("coil", 0, 65_535)
-    } else {
-        registers::wire_address(table, "coil", Some(Function::Coil))
-    };
-    let coil = coil.and_then(|at| u16::try_from(at.value).ok()).map(Address::Coil);
-    let mut found = vec![coil, at("holding", Function::Holding).map(Address::Holding)];
+    let coil = (!writable).then_some(Function::Coil);
+    let mut found = vec![
+        at("coil", coil).map(Address::Coil),
+        at("holding", Some(Function::Holding)).map(Address::Holding),
+    ];
     if !writable {
-        found.push(at("discrete", Function::Discrete).map(Address::Discrete));
-        found.push(at("input", Function::Input).map(Address::Input));
+        found.push(at("discrete", Some(Function::Discrete)).map(Address::Discrete));
+        found.push(at("input", Some(Function::Input)).map(Address::Input));
     }
     let mut found = found.into_iter().flatten();
     match (found.next(), found.next()) {
