@@ -61,6 +61,14 @@ pub(super) fn words(answer: &Value, width: Option<usize>) -> String {
         0 => out.push_str("No miner would be moved.\n"),
         total => out.push_str(&format!("{total} {miners} would be moved: {}.\n", parts.join(", "))),
     }
+    let elsewhere = answer["elsewhere_watts"].as_f64().unwrap_or(0.0);
+    if elsewhere.abs() >= 1.0 {
+        let more = if elsewhere > 0.0 { "more" } else { "less" };
+        out.push_str(&format!(
+            "Miners of other circuits would be set to draw {} {more}.\n",
+            watts(&elsewhere.abs().into())
+        ));
+    }
     let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
     for skipped in rows(&answer["skipped"]) {
         let names: Vec<String> = rows(at(&skipped, "/names")).iter().take(MOST).map(text).collect();
@@ -117,7 +125,10 @@ mod tests {
         assert!(told.contains("12 miners would be moved: 10 lowered, 2 put to sleep.\n"), "{told}");
         assert!(told.contains("3 would not (does not answer), 9.6 kW: b1, b2, …\n"), "{told}");
         assert!(told.contains("asleep") && told.contains("and 2 more"), "{told}");
-        assert!(!told.contains("longer"), "{told}");
+        assert!(!told.contains("longer") && !told.contains("other circuits"), "{told}");
+        answer["elsewhere_watts"] = json!(42_000.0);
+        let taken = "Miners of other circuits would be set to draw 42 kW more.\n";
+        assert!(words(&answer, None).contains(taken), "{answer}");
         answer["margin_seconds"] = json!(270.0);
         answer["margin_reason"] = json!("the clock is not synchronised");
         let late = "It may hold up to 5 min longer than it says, because the clock is not synchronised.\n";

@@ -19,7 +19,9 @@ use crate::control::signal::{SourceState, View};
 use crate::control::site::{CircuitId, Combination, Meter, MeterId, Scope, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Snapshot};
 use crate::control::stop::StopState;
-use crate::metrics::{SignalStats, binding_reason, describe, part_name, source_label};
+use crate::metrics::{
+    Over, SignalStats, binding_reason, circuit_name, describe, over_budget, part_name, source_label,
+};
 use crate::proof::{self, Writer};
 use crate::signal::record::{News, What};
 use crate::signal::status::trouble;
@@ -35,8 +37,6 @@ const BINDING_EVERY: Duration = Duration::from_secs(30);
 const MOST_LINES: u32 = 30;
 /// See [`MOST_LINES`].
 const LINES_EVERY: Duration = Duration::from_secs(60);
-/// A shortfall below this share of the nameplates is rounding and noise.
-const SHORTFALL: f64 = 0.001;
 
 /// What was told last.
 #[derive(Default)]
@@ -193,18 +193,13 @@ impl Journal {
     }
 
     fn shortfall(&mut self, site: &Site, decision: &Decision) {
-        let nameplates: Watts = site.miners.iter().map(|miner| miner.nameplate).sum();
-        let said = self.short.note(decision.fleet.shortfall > nameplates.scaled(SHORTFALL), decision.at);
-        if said == Some(Said::Begins) {
-            let worst = decision
-                .circuits
-                .iter()
-                .zip(&site.circuits)
-                .max_by(|one, other| one.0.shortfall.total_cmp(&other.0.shortfall));
-            let circuit = worst.map_or("?", |(_, circuit)| circuit.name.as_str());
+        let over = over_budget(site, decision);
+        let said = self.short.note(over.is_some(), decision.at);
+        if let (Some(Said::Begins), Some(Over { circuit, by, at_most })) = (said, over) {
+            let most = if at_most { "up to " } else { "" };
             warn!(
-                circuit,
-                "{} more than the budget allows: what could be shed is shed", decision.fleet.shortfall
+                circuit = circuit_name(site, circuit),
+                "{most}{by} more than the budget allows: what could be shed is shed"
             );
         }
         if said == Some(Said::Over) {
@@ -311,18 +306,10 @@ impl Told {
         self.disagreement = disagreement;
         // What is learned wavers a little; that is no new episode.
         let most = meter.stale_after.mul_f64(if self.slow { 0.8 } else { 1.0 });
-        let own = now.input.refresh.filter(|_| meter.combined.is_none());
+        // A contact has a new value when somebody switches it.
+        let own = now.input.refresh.filter(|_| meter.combined.is_none() && !site.reads_stop(id));
         let slow = own.filter(|refresh| *refresh * 2 > most);
-        if let Some(refresh) = slow.filter(|_| !self.slow && site.reads_stop(id)) {
-            // A contact stands still while nobody moves it, and a longer time would make the stop come later.
-            info!(
-                meter = name,
-                "reads the contact of an emergency stop, and its value has changed every {:.1} s only: that is well when \
-                 somebody has switched it so slowly. If a gateway between them gives old values, read the contact without it; \
-                 leave `stale_after` as short as it is, or the stop comes late",
-                refresh.as_secs_f64()
-            );
-        } else if let Some(refresh) = slow.filter(|_| !self.slow) {
+        if let Some(refresh) = slow.filter(|_| !self.slow) {
             warn!(
                 meter = name,
                 "has a new value every {:.1} s only, and is stale after {:.1} s: two lost values in a row are taken for a \
@@ -334,7 +321,9 @@ impl Told {
         self.slow = slow.is_some();
         if let Some(lag) = now.learned_lag.filter(|lag| self.learned_lag != Some(*lag)) {
             let seconds = lag.as_secs_f64();
-            if meter.learn_lag {
+            if meter.learn_lag && seconds < 0.05 {
+                info!(meter = name, "shows at once what the miners do");
+            } else if meter.learn_lag {
                 info!(
                     meter = name,
                     "shows what the miners do {seconds:.1} s late; its values are taken as that old"

@@ -54,11 +54,11 @@ pub use counters::{
 pub(crate) use explain::long;
 pub use explain::{Known, explain};
 pub use mqtt::{MqttCounts, MqttStats};
-pub use sentence::describe;
+pub use sentence::{Over, describe, over_budget};
 pub(crate) use sentence::{disobedience, left_words, waiting_words};
 pub use signals::SignalStats;
 pub use sources::{binding_words, source_label};
-pub(crate) use sources::{circuit_name, miner_name, part_name};
+pub(crate) use sources::{circuit_name, meter_name, miner_name, part_name};
 pub use told::Telling;
 pub(crate) use why::root_cap;
 pub use why::{Here, Speaker, Told, binding_reason, stop_words, tightest};

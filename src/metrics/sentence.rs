@@ -6,7 +6,7 @@ use super::collector::count_by_state;
 use super::sources::binding_words;
 use super::surplus;
 use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Source, Waiting};
-use crate::control::site::{LimitClass, Site};
+use crate::control::site::{CircuitId, LimitClass, Site};
 use crate::control::snapshot::Target;
 use crate::units::Watts;
 
@@ -38,14 +38,8 @@ pub fn describe(site: &Site, decision: &Decision) -> String {
     };
     parts.push(format!("budget {} ({why}{})", fleet.budget, bound_cap(decision)));
     parts.push(format!("fleet {}", fleet.draw));
-    match over_budget(site, decision) {
-        // More than they are seen to draw: of some nobody knows, and the worst is counted.
-        Some((over, draw)) if over > draw && unseen(decision) => {
-            parts.push(format!("up to {over} over budget"));
-        }
-        // Nobody is further over a budget than they draw: those are figures of two moments.
-        Some((over, draw)) => parts.push(format!("{} over budget", over.min(draw))),
-        None => {}
+    if let Some(Over { by, at_most, .. }) = over_budget(site, decision) {
+        parts.push(format!("{}{by} over budget", if at_most { "up to " } else { "" }));
     }
     parts.push(exchange(decision));
     parts.push(fleet.hashrate.to_string());
@@ -68,28 +62,40 @@ pub(super) fn all_run(decision: &Decision) -> bool {
     states(decision).all(|state| state == MinerState::Hashing)
 }
 
-/// How far the miners of the worst circuit are above its budget, and what they draw; `None` below a watt, where meters only hum.
-/// What miners draw asleep cannot be helped: where all of a circuit sleep as asked, it is no breach.
-fn over_budget(site: &Site, decision: &Decision) -> Option<(Watts, Watts)> {
+/// More is drawn in a part of the site than may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Over {
+    /// Where: of several that are nearly as far above, the one farthest from the root.
+    pub circuit: CircuitId,
+    /// By how much.
+    pub by: Watts,
+    /// It is the most that it may be: some that do not answer are counted at their worst.
+    pub at_most: bool,
+}
+
+/// Power up to this share of a draw above what it may be is what meters and miners hum.
+const HUM: f64 = 0.005;
+/// Circuits that are above their budgets by this share of the worst of them are as good as it.
+const NEARLY: f64 = 0.9;
+
+/// How far the miners of the worst circuit are above its budget; `None` where that is no more than they hum, or what miners draw
+/// asleep, which cannot be helped.
+pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     if decision.fleet.shortfall < Watts::whole(1) {
         return None;
     }
-    let mut awake = vec![false; decision.circuits.len()];
-    let mut states = states(decision);
-    for miner in &site.miners {
-        if states.next() != Some(MinerState::Asleep) {
-            for (id, _) in site.up(miner.circuit) {
-                awake.get_mut(id.0).into_iter().for_each(|awake| *awake = true);
-            }
-        }
+    let awake =
+        decision.circuits.iter().zip(decision.at_rest(site)).enumerate().filter(|(_, (_, rests))| !rests);
+    let each: Vec<_> = awake.map(|(id, (it, _))| (CircuitId(id), it.shortfall, it.miners)).collect();
+    let most = each.iter().map(|(_, shortfall, _)| *shortfall).fold(Watts::ZERO, Watts::max);
+    let (circuit, _, draw) =
+        each.into_iter().rev().find(|(_, shortfall, _)| *shortfall > most.scaled(NEARLY))?;
+    if most < Watts::whole(1).max(draw.scaled(HUM)) {
+        return None;
     }
-    let circuits = decision
-        .circuits
-        .iter()
-        .zip(awake)
-        .filter(|(circuit, awake)| *awake && circuit.shortfall >= Watts::whole(1));
-    let each = circuits.map(|(circuit, _)| (circuit.shortfall, circuit.miners));
-    each.max_by(|one, other| one.0.total_cmp(&other.0))
+    // Nobody is further over a budget than they draw, where all of them are seen: those are figures of two moments.
+    let at_most = most > draw && unseen(decision);
+    Some(Over { circuit, by: if at_most { most } else { most.min(draw) }, at_most })
 }
 
 /// Whether some may draw more than is seen of them.
@@ -154,6 +160,9 @@ fn miners(decision: &Decision) -> String {
 
 /// What the next miner to be woken waits for: `waits for 3.31 kW, 2.46 kW are there`.
 pub(crate) fn waiting_words(waiting: &Waiting) -> String {
+    if waiting.proving {
+        return "waits until the meter has shown what the first ones draw".into();
+    }
     format!("waits for {}, {} are there", waiting.needs, waiting.there)
 }
 

@@ -35,17 +35,17 @@ impl Here {
         Self { now: Wall::unix_millis(clock::unix_millis()), zone: TimeZone::system() }
     }
 
-    /// A point in time, with its date where that is not today's: `18:30`, `2026-07-02 06:00`.
+    /// A point in time, with its date where that is not today's, and with seconds where it is no full minute: `18:30`,
+    /// `2026-07-02 06:00`, `18:30:42`.
     pub fn time(&self, at: Wall) -> String {
         let local = |wall: Wall| {
             let at = Timestamp::from_millisecond(wall.as_unix_millis()).ok()?;
             Some(at.to_zoned(self.zone.clone()))
         };
-        match (local(at), local(self.now)) {
-            (Some(at), Some(now)) if at.date() == now.date() => at.strftime("%H:%M").to_string(),
-            (Some(at), _) => at.strftime("%Y-%m-%d %H:%M").to_string(),
-            (None, _) => "the end of time".into(),
-        }
+        let (Some(at), now) = (local(at), local(self.now)) else { return "the end of time".into() };
+        let date = if now.is_some_and(|now| now.date() == at.date()) { "" } else { "%Y-%m-%d " };
+        let seconds = if at.second() == 0 { "" } else { ":%S" };
+        at.strftime(&format!("{date}%H:%M{seconds}")).to_string()
     }
 }
 

@@ -417,13 +417,19 @@ impl Ledger {
         }
     }
 
-    /// An order holds in this cycle, and its scope measures so much.
-    pub(super) fn observe(&mut self, source: &str, id: &str, wall: Wall, power: Option<Watts>) {
+    /// An order holds in this cycle, and its scope measures so much; `rests`: as [`Delivery::observe`] has it.
+    pub(super) fn observe(
+        &mut self,
+        source: &str,
+        id: &str,
+        wall: Wall,
+        (power, rests): (Option<Watts>, bool),
+    ) {
         let Some(entry) = self.find(source, id).filter(|entry| entry.open()) else { return };
         let (source, id) = (entry.source.clone(), entry.id.clone());
         let Some(delivery) = entry.delivery.as_mut() else { return };
         let (before, begins) = (delivery.met, delivery.applied.is_none());
-        delivery.observe(wall, power);
+        delivery.observe(wall, power, rests);
         if entry.stage != Stage::Acting {
             entry.stage = Stage::Acting;
             entry.dirty = true;

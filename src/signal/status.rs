@@ -172,7 +172,10 @@ impl Desk {
                 continue;
             };
             let power = measured.power(cap.active.circuit, cap.active.scope);
-            state.ledger.observe(&source, id, wall, power);
+            // A cap on the import is met by the import alone.
+            let rests = cap.active.scope == Scope::Miners
+                && measured.rests.get(cap.active.circuit.0).copied().unwrap_or(false);
+            state.ledger.observe(&source, id, wall, (power, rests));
             held.push((source, id.clone()));
         }
         for (source, id) in state.ledger.open() {
@@ -274,6 +277,8 @@ pub fn trouble(trouble: &Trouble) -> String {
 struct Measured {
     import: Vec<Option<Watts>>,
     miners: Vec<Option<Watts>>,
+    /// Whether its miners draw no more than they do asleep.
+    rests: Vec<bool>,
 }
 
 impl Measured {
@@ -301,7 +306,7 @@ impl Measured {
             let summed = sums.get(index).filter(|sum| sum.1).map(|sum| sum.0);
             metered.or(summed)
         });
-        Self { miners: each.collect(), import }
+        Self { miners: each.collect(), import, rests: decision.at_rest(site) }
     }
 
     fn power(&self, circuit: CircuitId, scope: Scope) -> Option<Watts> {

@@ -60,7 +60,7 @@ async () => {
   // What miners draw asleep is no breach.
   const sleeps = (cycle, status, root) => {
     order("pcc", "the miners are held at 0 W by the operator's order pause")(cycle, status);
-    for (const at of cycle.circuits) Object.assign(at, { budget_watts: 0, setpoint_watts: at === root ? 1800 : 900, miners_watts: at === root ? 1800 : 900, shortfall_watts: at === root ? 1800 : 900 });
+    for (const at of cycle.circuits) Object.assign(at, { rests: true, budget_watts: 0, miners_watts: at === root ? 1800 : 900, shortfall_watts: at === root ? 1800 : 900 });
     Object.assign(cycle.fleet, { budget_watts: 0, power_watts: 1800, shortfall_watts: 1800 });
   };
   it = site(all("asleep"), sleeps);
@@ -68,32 +68,43 @@ async () => {
   check(it.shown(".figure.draw .under") === "all are asleep" && !document.querySelector(".figure.draw [data-level]"), "the draw of those that sleep is red");
   it = site(all("asleep"), (cycle, status, root) => {
     sleeps(cycle, status, root);
-    cycle.fleet.power_watts = root.miners_watts = 96400;
+    Object.assign(root, { rests: false, miners_watts: 96400 });
+    cycle.fleet.power_watts = 96400;
   });
   check(it.says.includes("; they draw 96.4 kW"), `told to sleep is not asleep: ${it.says}`);
-  it = site(["asleep", "asleep", "asleep", "hashing"], sleeps);
-  check(it.notes[0] === "1.80 kW over budget", it);
 
-  // The cause comes before what follows from it, and nobody is more over a budget than they draw.
-  it = site(["hashing", "hashing", "asleep", "asleep"], (cycle, status, root, a, b) => {
-    stop(b);
-    cycle.fleet.shortfall_watts = 1100;
-  });
-  check(it.notes.join() === "Emergency stop of hall-b is open", it);
+  // The cause comes before what follows from it.
+  const over = (circuit, watts, at_most) => (cycle) => { cycle.fleet.over_budget = { circuit, watts, at_most }; };
+  it = site(run, over("pcc", 1800, false));
+  check(it.notes[0] === "1.80 kW over budget", it);
   it = site(run, (cycle, status, root, a, b) => {
     stop(b);
-    Object.assign(b, { miners_watts: 2390, shortfall_watts: 2500 });
+    over("hall-b", 2390, false)(cycle);
   });
   check(it.notes.join() === "Emergency stop of hall-b is open,2.39 kW over the budget of hall-b", it);
-  it = site(["hashing", "hashing", "hashing", "unreachable"], (cycle, status, root) => Object.assign(root, { miners_watts: 46, shortfall_watts: 3600 }));
+  it = site(["hashing", "hashing", "hashing", "unreachable"], over("pcc", 3600, true));
   check(it.notes[0] === "Up to 3.60 kW over budget", it);
+
+  // An order on a part is told while the surplus binds the whole, too.
+  it = site(run, (cycle, status, root, a) => {
+    status.mode = "limited";
+    Object.assign(a, { budget_watts: 45000, cap: { circuit: "hall-a", source: "operator", words: "the miners of hall-a are held at 45 kW by the operator's order ut-1" } });
+  });
+  check(it.says === "The fleet follows the surplus: 111 kW are left over, and the miners draw 107 kW; the miners of hall-a are held at 45 kW by the operator's order ut-1.", it);
+
+  // The last value of a meter that does not answer is marked as that.
+  it = site(run, (cycle, status, root) => {
+    Object.assign(root, { meter: "main", power_watts: -4000 });
+    cycle.meters.push({ name: "main", status: "unreachable", up: false, age_seconds: 2 });
+  });
+  check(["grid", "surplus"].every((one) => it.shown(`.figure.${one} .under`).includes("last value of main, 2.0 s old")), `an old value is not marked: ${it.shown(".figure.grid .under")}`);
 
   // Nothing is well beside what is critical.
   it = site(run);
   check(it.shown("#notes").includes("Nothing else") && !it.shown("#notes", { critical: 1 }).includes("Nothing else"), "nothing needs attention beside a critical alarm");
   renderAlarms([], 0, () => {}, false);
   const none = document.getElementById("alarm-list").textContent;
-  check(none.includes("No alarm is raised yet"), `all is well while the fleet falls: ${none}`);
+  check(none.includes("No alarm is raised yet: "), `all is well while the fleet falls: ${none}`);
 
   // Many that start are named, and that others wait for those.
   const wakes = (waiting) => (cycle) => Object.assign(cycle.fleet, { power_watts: 1660, left_watts: 90000, waiting });

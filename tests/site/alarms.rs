@@ -530,7 +530,7 @@ fn surplus_that_is_left_is_told_with_the_reason() {
     states(&mut world, 6, MinerState::Straggler);
     states(&mut world, 4, MinerState::Asleep);
     let (needs, there) = (Watts::whole(3_310), Watts::whole(2_460));
-    world.decision.waiting = Some(Waiting { miner: MinerId(1), needs, there });
+    world.decision.waiting = Some(Waiting { miner: MinerId(1), needs, there, proving: false });
     let (found, _) = view(world, at(0), &Quiet::new());
     let left = found.iter().find(|found| found.kind == Kind::SurplusUnused).unwrap();
     assert_eq!(

@@ -253,8 +253,12 @@ async fn a_miner_says_why_it_stands_where_it_stands() {
         decision.commands = vec![command(1, Target::Sleep), command(5, Target::Power(Watts::whole(2_000)))];
     });
     publish(&exporter, |_, decision| {
-        decision.waiting =
-            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::whole(2_460) });
+        decision.waiting = Some(Waiting {
+            miner: MinerId(1),
+            needs: Watts::whole(3_310),
+            there: Watts::whole(2_460),
+            proving: false,
+        });
         decision.miners[5].state = MinerState::Straggler;
     });
     let server = serve(exporter).await;
@@ -347,8 +351,12 @@ async fn events_tell_who_there_is_once_and_then_what_changes() {
         decision.miners[0].draw = Watts::whole(3_412 - 68);
         decision.miners[1].setpoint = Some(Target::Power(Watts::whole(2_500)));
         decision.miners[5].draw = Watts::whole(3_000);
-        decision.waiting =
-            Some(Waiting { miner: MinerId(4), needs: Watts::whole(9), there: Watts::whole(1) });
+        decision.waiting = Some(Waiting {
+            miner: MinerId(4),
+            needs: Watts::whole(9),
+            there: Watts::whole(1),
+            proving: false,
+        });
     });
     let frame = events.next("frame").await;
     assert_eq!(frame["miners"]["whole"], false);

@@ -370,8 +370,12 @@ fn what_the_next_miner_waits_for_is_told_while_one_waits() {
     assert!(names.iter().all(|name| !before.contains_key(*name)), "none waits");
     publish(&exporter, |_, decision| {
         decision.miners[0].state = MinerState::Unanswered;
-        decision.waiting =
-            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::whole(2_460) });
+        decision.waiting = Some(Waiting {
+            miner: MinerId(1),
+            needs: Watts::whole(3_310),
+            there: Watts::whole(2_460),
+            proving: false,
+        });
     });
     let samples = samples(&exporter);
     says(&samples, names[0], 3_310.0);
@@ -518,6 +522,9 @@ fn what_miners_draw_asleep_is_no_breach_and_nobody_is_further_over_a_budget_than
     all(&mut decision, MinerState::Asleep);
     let words = describe(&site, &decision);
     assert!(!words.contains("over budget"), "{words}");
+    decision.circuits[0].setpoint = Watts::whole(20);
+    let words = describe(&site, &decision);
+    assert!(words.contains("2.39 kW over budget"), "told to sleep is not asleep yet: {words}");
     all(&mut decision, MinerState::Unreachable);
     let words = describe(&site, &decision);
     assert!(words.starts_with("no miner can be reached · surplus "), "{words}");

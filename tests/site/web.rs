@@ -140,8 +140,12 @@ async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
         decision.meters[0].input.status = MeterStatus::Turned;
         decision.miners[0].state = MinerState::Unanswered;
         decision.fleet.left_for = Duration::from_secs(240);
-        decision.waiting =
-            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::whole(2_460) });
+        decision.waiting = Some(Waiting {
+            miner: MinerId(1),
+            needs: Watts::whole(3_310),
+            there: Watts::whole(2_460),
+            proving: false,
+        });
     });
     let (_, json) = server.json("/api/v1/status").await;
     let fleet = &json["cycle"]["fleet"];
@@ -158,8 +162,12 @@ async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
     assert!(page.contains("turned: moves the wrong way when the miners move"), "{page}");
     // Who is put to sleep by an order does not wait for power.
     publish(&server.exporter, |_, decision| {
-        decision.waiting =
-            Some(Waiting { miner: MinerId(1), needs: Watts::whole(3_310), there: Watts::ZERO });
+        decision.waiting = Some(Waiting {
+            miner: MinerId(1),
+            needs: Watts::whole(3_310),
+            there: Watts::ZERO,
+            proving: false,
+        });
         for circuit in &mut decision.circuits {
             (circuit.budget, circuit.headroom) = (Watts::ZERO, Watts::ZERO);
             circuit.binding = Source::Order(SourceId(0));

@@ -403,7 +403,7 @@ fn who_is_put_to_sleep_is_not_said_to_wait_for_power() {
     let waits = |budget: f64, binding: Source| {
         explained(1, |decision| {
             let (needs, there) = (Watts::whole(3_310), Watts::kilowatts(budget));
-            decision.waiting = Some(Waiting { miner: MinerId(1), needs, there });
+            decision.waiting = Some(Waiting { miner: MinerId(1), needs, there, proving: false });
             for circuit in &mut decision.circuits {
                 (circuit.budget, circuit.headroom, circuit.binding) = (there, there, binding);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::control::lead::Lead;
-use crate::control::site::{CircuitId, LimitId, MeterId, MinerId, SourceId};
+use crate::control::site::{CircuitId, LimitId, MeterId, MinerId, Site, SourceId};
 use crate::control::snapshot::{MeterInput, Target};
 use crate::control::stop::StopState;
 use crate::moment::Moment;
@@ -135,6 +135,30 @@ pub struct CircuitDecision {
     pub emergency_stop: Option<StopState>,
 }
 
+/// The draw of a circuit whose miners all sleep is what they draw so once it is below this much of what they are set to.
+const FALLEN: f64 = 1.5;
+
+impl Decision {
+    /// Of each circuit, whether it is at rest: all of its miners sleep as asked, and no more is drawn there than they draw so.
+    /// That cannot be helped, so it is no breach of a cap on what they draw. A circuit without miners is not.
+    pub fn at_rest(&self, site: &Site) -> Vec<bool> {
+        let mut slept: Vec<Option<bool>> = vec![None; self.circuits.len()];
+        for (miner, now) in site.miners.iter().zip(&self.miners) {
+            for (id, _) in site.up(miner.circuit) {
+                if let Some(slept) = slept.get_mut(id.0) {
+                    *slept = Some(slept.unwrap_or(true) && now.state == MinerState::Asleep);
+                }
+            }
+        }
+        let fallen = |circuit: &CircuitDecision| circuit.miners <= circuit.setpoint.scaled(FALLEN);
+        self.circuits
+            .iter()
+            .zip(slept)
+            .map(|(circuit, slept)| slept == Some(true) && fallen(circuit))
+            .collect()
+    }
+}
+
 /// The states in which people count miners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MinerState {
@@ -193,6 +217,10 @@ pub struct Waiting {
     pub needs: Watts,
     /// What has been there for as long as a start takes, with everything that runs at its lowest. Less than it needs.
     pub there: Watts,
+    /// There may be more: it is held back until a meter has been seen to show what the miners do. Left out otherwise, so that
+    /// earlier records have the hash that they had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proving: bool,
 }
 
 /// A miner in this cycle.

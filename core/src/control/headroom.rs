@@ -67,6 +67,8 @@ pub struct Headroom {
     pub shows: bool,
     /// What may be drawn at the most on the word of a meter that has not yet been seen to move with the miners.
     pub unproven: f64,
+    /// That is why its miners may be raised no further: there is room for more.
+    pub proving: bool,
 }
 
 impl Headroom {
@@ -152,6 +154,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                     let scale = terms.scale.get(index).copied().unwrap_or(1.0);
                     memory.unproven(nameplate, scale, terms.largest.get(index).copied().unwrap_or(0.0))
                 }),
+                proving: false,
             }
         })
         .collect();
@@ -373,7 +376,9 @@ impl Headroom {
         let (headroom, raise, firm) = match scope {
             Scope::Import => {
                 let room = cap - margin;
-                let raise = (room - self.outlook.for_raise() - self.reserve).min(self.unproven);
+                let free = room - self.outlook.for_raise() - self.reserve;
+                self.proving |= free > self.unproven;
+                let raise = free.min(self.unproven);
                 // Following the surplus, nothing is shed twice while it is in doubt whether the meter shows the first
                 // shed already. Any other limit is kept by the most likely: too much shed is better than one exceeded.
                 let doubt = if setter.patient { self.outlook.below } else { 0.0 };

@@ -576,13 +576,14 @@ fn wake(
     let start = item.start_draw(item.best()) - item.sleep;
     let short = state.tree.path(item.circuit).iter().filter_map(|&circuit| {
         let there = wakes.sustained.get(circuit)? - wakes.bases.get(circuit)?;
-        (there < start).then_some(there)
+        (there < start).then_some((there, circuits.get(circuit)?.proving))
     });
-    let there = short.fold(f64::INFINITY, f64::min);
+    let (there, proving) = short.min_by(|(one, _), (other, _)| one.total_cmp(other))?;
     there.is_finite().then(|| Waiting {
         miner: MinerId(index),
         needs: Watts::saturating(start),
         there: Watts::saturating(there.max(0.0)),
+        proving,
     })
 }
 

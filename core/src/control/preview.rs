@@ -71,6 +71,8 @@ pub struct Preview {
     /// Miners of the circuit that draw power and would not be moved although they stand in the way, or cannot be; and those of which
     /// nothing was heard yet, whatever they draw.
     pub skipped: Vec<Skipped>,
+    /// How much more the miners of other circuits are set to draw, because they take what is freed, or less (negative).
+    pub elsewhere: Watts,
     /// The site is still being read: nothing is commanded yet, and the rest says nothing.
     pub starting: bool,
 }
@@ -370,9 +372,15 @@ impl Ahead {
             _ => Watts::ZERO,
         };
         let site = self.state.site();
-        let (mut moves, mut skipped) = (Vec::new(), Vec::new());
+        let (mut moves, mut skipped, mut elsewhere) = (Vec::new(), Vec::new(), Watts::ZERO);
         for (index, (miner, model)) in site.miners.iter().zip(&self.models).enumerate() {
+            let set = self.set.get(index).copied().flatten();
+            let told = self.told(model).filter(|_| set != model.setpoint);
+            let to = || Watts::saturating(model.settled(miner, model.setpoint));
             if !self.state.tree.path(miner.circuit.0).contains(&self.circuit.0) {
+                if told.is_some() {
+                    elsewhere += to() - Watts::saturating(model.settled(miner, set));
+                }
                 continue;
             }
             let state = last.and_then(|decision| decision.miners.get(index)).map(|miner| miner.state);
@@ -389,16 +397,15 @@ impl Ahead {
                 Some(MinerState::Pending) => Some(Skip::Pending),
                 _ => None,
             };
-            let set = self.set.get(index).copied().flatten();
-            match (why, self.told(model)) {
+            match (why, told) {
                 // Of whom nothing was heard nobody knows what they draw.
                 (Some(why), _) if why == Skip::Pending || drawn > model.sleep(miner) => {
                     skipped.push(Skipped { miner: id, why, draw: from });
                 }
-                (None, Some(told)) if set != model.setpoint => moves.push(Move {
+                (None, Some(told)) => moves.push(Move {
                     miner: id,
                     from,
-                    to: Watts::saturating(model.settled(miner, model.setpoint)),
+                    to: to(),
                     sleeps: model.setpoint == Some(Target::Sleep),
                     wakes: set == Some(Target::Sleep),
                     after: (told - self.begun) + model.way(miner),
@@ -407,7 +414,7 @@ impl Ahead {
             }
         }
         let (before, starting) = (self.before, self.starting);
-        Preview { before, after, short, met_after, looked, moves, skipped, starting }
+        Preview { before, after, short, met_after, looked, moves, skipped, elsewhere, starting }
     }
 }
 
@@ -576,6 +583,23 @@ mod tests {
             assert!(told.met_after.is_some() || watts == 0, "{watts}: {told:#?}");
             assert!(told.met_after.unwrap_or_default() <= Duration::from_secs(10), "{watts}: {told:#?}");
         }
+    }
+
+    #[test]
+    fn what_an_order_frees_is_told_where_others_take_it() {
+        let mut world = World::new(vec![]);
+        world.snapshot.orders = vec![order(9_000, Scope::Miners)];
+        for _ in 0..60 {
+            world.second();
+        }
+        let mut hall = order(3_000, Scope::Miners);
+        (hall.active.circuit, hall.active.why) = (CircuitId(2), Why::Order("hall".into()));
+        let told = world.preview(&Change::Give(hall));
+        let freed = told.before - told.after;
+        assert!(freed > Watts::whole(1_000) && told.elsewhere > freed.scaled(0.5), "{told:#?}");
+        assert!(told.elsewhere < freed.scaled(1.1), "{told:#?}");
+        let told = world.preview(&Change::Give(order(6_000, Scope::Miners)));
+        assert_eq!(told.elsewhere, Watts::ZERO, "nobody is outside of the whole site");
     }
 
     #[test]

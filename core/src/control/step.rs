@@ -17,6 +17,9 @@ use crate::control::{breaker, budget, commands, hold, stop};
 use crate::moment::Moment;
 use crate::units::Watts;
 
+/// An order holds miners that draw this share of what it leaves to them.
+const NEARLY: f64 = 0.9;
+
 /// Decides one cycle. Snapshots must come in the order of their moments; one from the past counts as now.
 pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
     let now = snapshot.now;
@@ -145,7 +148,8 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
     }
 
-    state.mode = mode(&site, starting, &circuits, &binding);
+    let held = circuits.iter().zip(state.nameplates.iter().zip(&estimates)).any(is_held);
+    state.mode = mode(&site, starting, &circuits, &binding, held);
     account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);
     let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
@@ -328,7 +332,14 @@ pub(super) fn scales(site: &Site, state: &State) -> Vec<f64> {
         .collect()
 }
 
-fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -> Mode {
+/// Whether an order, an interlock or a stop holds the miners of a circuit: what they draw is near what it leaves. While all other
+/// miners take what those leave, the surplus and the order bind the fleet by turns, and it is limited all the time.
+fn is_held((circuit, (nameplate, draw)): (&Headroom, (&f64, &f64))) -> bool {
+    let ordered = matches!(circuit.binding, Source::Order(_) | Source::Interlock(_) | Source::Stop(_));
+    ordered && circuit.headroom < *nameplate && *draw >= circuit.headroom * NEARLY
+}
+
+fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding, held: bool) -> Mode {
     if starting {
         return Mode::StartUp;
     }
@@ -336,14 +347,12 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding) -
     if lost(&binding.source) || circuits.iter().any(|circuit| lost(&circuit.binding)) {
         return Mode::FailSafe;
     }
-    match binding.source {
-        Source::Limit(id) => match site.limits.get(id.0).map(|limit| limit.class) {
-            Some(LimitClass::Surplus) | None => Mode::Following,
-            Some(_) => Mode::Limited,
-        },
-        Source::Order(_) | Source::Interlock(_) | Source::Stop(_) => Mode::Limited,
-        Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => Mode::Following,
-    }
+    let limited = match binding.source {
+        Source::Limit(id) => site.limits.get(id.0).is_some_and(|limit| limit.class != LimitClass::Surplus),
+        Source::Order(_) | Source::Interlock(_) | Source::Stop(_) => true,
+        Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => false,
+    };
+    if limited || held { Mode::Limited } else { Mode::Following }
 }
 
 /// Adds this cycle's energy at the root circuit. Without a fresh meter there nothing is known, so nothing is

@@ -129,7 +129,8 @@ fn ten_of_many_that_do_not_answer_are_named_and_the_rest_counted() {
 #[test]
 fn a_miner_that_waits_for_longer_than_a_minute_is_told_once() {
     let mut desk = Desk::new();
-    let waiting = Waiting { miner: MinerId(7), needs: Watts::whole(3_310), there: Watts::whole(2_460) };
+    let waiting =
+        Waiting { miner: MinerId(7), needs: Watts::whole(3_310), there: Watts::whole(2_460), proving: false };
     assert!(desk.after(1, |decision| decision.waiting = Some(waiting)).is_empty());
     assert!(desk.after(59, |_| {}).is_empty());
     let told = desk.after(1, |_| {});
@@ -180,8 +181,5 @@ fn the_contact_of_a_stop_is_no_meter_that_may_be_stale_for_longer() {
     site.circuits[0].emergency_stop =
         Some(EmergencyStop { meter: MeterId(0), opens_breaker: OpensBreaker::Never });
     desk.site = Arc::new(site);
-    let told = desk.after(1, slow);
-    assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(told[0].starts_with("INFO reads the contact of an emergency stop"), "{told:#?}");
-    assert!(!told[0].contains("raise"), "{told:#?}");
+    assert_eq!(desk.after(1, slow), Vec::<String>::new(), "it has a new value when somebody switches it");
 }

@@ -97,6 +97,8 @@ pub(super) struct PreviewBody {
     moves: Moves,
     /// Who would not, and why.
     skipped: Vec<Skipped>,
+    /// How much more the miners of other circuits are set to draw, because they take what is freed; negative for less.
+    elsewhere_watts: f64,
     /// By how much the order may hold on behind its end, because the clock is in doubt; `null` where it is not, and for what
     /// has no end.
     margin_seconds: Option<f64>,
@@ -188,6 +190,7 @@ impl PreviewBody {
                     .collect(),
             },
             skipped,
+            elsewhere_watts: preview.elsewhere.get(),
             margin_seconds: None,
             margin_reason: None,
             starting: preview.starting,

@@ -103,7 +103,7 @@ function render() {
 		circuits.render(status.cycle, fleet, now());
 		renderMeters(status.cycle.meters);
 	}
-	renderSources(status.signals, fleet);
+	renderSources(status.signals);
 	chart.draw();
 	chips();
 	say(status, counts);
@@ -216,7 +216,7 @@ async function askOrders() {
 	if (given.status === 0) return;
 	orders = given;
 	delivered = records;
-	renderOrders(orders, delivered, now(), orderActs, fleet);
+	renderOrders(orders, delivered, now(), orderActs);
 }
 
 async function askAlarms() {

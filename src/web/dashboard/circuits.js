@@ -2,7 +2,7 @@
 
 import { $, attribute, el, icon, keyed, show, text } from "./dom.js";
 import { capital, known, moment, power } from "./format.js";
-import { STOPS, drawn, interlockOf, isOver, lockWords, overOf } from "./why.js";
+import { STOPS, drawn, interlockOf, lockWords } from "./why.js";
 
 const closed = new Set();
 let first = true;
@@ -84,16 +84,16 @@ export function render(cycle, fleet, now) {
 		cells.held.style.left = at(may);
 		show(cells.limit, !all);
 		show(cells.held, !all);
-		const short = overOf(circuit, fleet);
-		const over = isOver(short, circuit.miners_watts);
+		const short = circuit.shortfall_watts;
+		// What is drawn asleep cannot be helped, and what meters hum is no breach.
+		const over = !circuit.rests && short >= Math.max(1, circuit.miners_watts / 200);
 		cells.bar.classList.toggle("over", over);
 		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}${circuit.classes ? `; ${drawn(circuit.classes)}` : ""}`);
 		text(cells.draw, power(circuit.miners_watts));
 		attribute(cells.draw, "title", drawn(circuit.classes) || null);
 		text(cells.may, all ? "all" : power(circuit.budget_watts));
 		attribute(cells.may, "title", `budget ${power(circuit.budget_watts)}`);
-		// Whether another circuit than the root has a meter is not told: without a value it may have none.
-		text(cells.meter, known(circuit.power_watts) || circuit === root ? power(circuit.power_watts) : "–");
+		text(cells.meter, circuit.meter ? power(circuit.power_watts) : "–");
 		const { cap } = circuit;
 		const words = cap?.words || circuit.binding;
 		const own = !cap || cap.circuit === name;

@@ -23,8 +23,6 @@ export class Fleet {
 		this.told = new Float64Array(count).fill(NaN);
 		this.flag = new Uint8Array(count);
 		this.work = new Uint8Array(count);
-		// The circuits of miners that do not sleep.
-		this.awake = new Set();
 		roster.miners.forEach(([name, circuit, , watts], index) => {
 			this.names[index] = String(name);
 			this.lower[index] = this.names[index].toLowerCase();
@@ -72,8 +70,6 @@ export class Fleet {
 			this.told[index] = told ?? NaN;
 			this.flag[index] = flag;
 		}
-		this.awake.clear();
-		for (let index = 0; index < this.count; index += 1) if (this.stateName(index) !== "asleep") this.awake.add(this.circuit[index]);
 	}
 
 	// Takes what is worked on. A circuit stands for all miners there; 1 is asleep, 2 is left alone, and the larger one holds.
@@ -113,12 +109,6 @@ export class Fleet {
 	// The index of a circuit; -1 where there is none of that name.
 	at(name) {
 		return this.circuits.findIndex((circuit) => circuit.name === name);
-	}
-
-	// Whether nobody of a circuit runs: what is drawn there is drawn asleep.
-	rests(name) {
-		const below = this.below[this.at(name)];
-		return below ? ![...below].some((one) => this.awake.has(one)) : false;
 	}
 
 	// How many miners of a circuit, or of all, are in each state, by its index.

@@ -84,6 +84,7 @@ function preview(answer) {
 		...(data.margin_seconds > 0 ? [line("warning", `It may hold up to ${Math.ceil(data.margin_seconds / 60)} min longer than it says, because ${data.margin_reason}.`)] : []),
 		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`),
 		moves.total ? line("held", `${total} to move: ${Object.entries(kinds).filter(([key]) => moves[key]).map(([key, words]) => `${moves[key].toLocaleString("en")} ${words}`).join(", ")}.`) : line("good", "No miner moves."),
+		...(Math.abs(data.elsewhere_watts) >= 1 ? [line("notice", `Miners of other circuits are set to draw ${power(Math.abs(data.elsewhere_watts))} ${data.elsewhere_watts > 0 ? "more" : "less"}.`)] : []),
 		...(data.skipped ?? []).map((skip) => line("warning", `${many(skip.miners, "miner")} skipped (${skip.why}), ${power(skip.watts)}: ${skip.names.slice(0, 6).join(", ")}${skip.miners > 6 ? " …" : ""}`)),
 	];
 	if (!moves.miners.length) return parts;

@@ -47,7 +47,7 @@ const SOURCES = {
 	degraded: ["warning", "heard, in doubt"], failsafe: ["critical", "lost: fail-safe value holds"], released: ["critical", "lost: release value holds"],
 };
 
-export function renderSources(signals, fleet) {
+export function renderSources(signals) {
 	const list = (signals?.sources ?? []).filter((source) => source.name !== "operator" || source.caps.length || signals.sources.length > 1);
 	show($("sources"), list.length > 0);
 	keyed($("source-list"), list, (source) => source.name, line, (node, source) => {
@@ -60,7 +60,7 @@ export function renderSources(signals, fleet) {
 			words.push(`${cap.caps === "miners" ? "miners" : "import"} of ${cap.circuit}${cap.order ? ` by ${cap.order}` : ""}${cap.why === "order" ? "" : ` (${cap.why})`}`);
 		}
 		if (known(source.met_after_seconds) && source.caps.length) words.push(`met after ${span(source.met_after_seconds)}`);
-		if (source.shortfall_watts > 0 && !source.caps.every((cap) => fleet.rests(cap.circuit))) words.push(`${power(source.shortfall_watts)} above its cap`);
+		if (source.shortfall_watts > 0) words.push(`${power(source.shortfall_watts)} above its cap`);
 		for (const trouble of source.trouble ?? []) words.push(trouble);
 		if (source.lifted_by) words.push(`lifted by ${source.lifted_by}`);
 		const caps = source.caps.map((cap) => cap.cap_watts).filter(known);
@@ -74,7 +74,7 @@ const given = (by, note) => [by && `by ${by}`, note].filter(Boolean);
 const scopeWords = (order) => `${order.scope === "miners" ? "miners" : "import"} of ${order.circuit}`;
 
 // The orders that stand, and what became of the earlier ones. `answer` is what the daemon gave, or why it did not.
-export function renderOrders(answer, delivered, now, acts, fleet) {
+export function renderOrders(answer, delivered, now, acts) {
 	const orders = answer?.data?.limits ?? [];
 	const records = delivered?.data?.orders ?? [];
 	const record = new Map(records.map((one) => [keyOf(one), one]));
@@ -94,12 +94,10 @@ export function renderOrders(answer, delivered, now, acts, fleet) {
 		const proof = record.get(keyOf(order));
 		if (proof && order.phase === "acting") {
 			const [applied, met] = [millis(proof.applied_at), millis(proof.met_at)];
-			const rests = order.scope === "miners" && proof.shortfall_watts > 0 && fleet?.rests(order.circuit);
 			if (met !== null && applied !== null) under.push(`met after ${span((met - applied) / 1000)}`);
-			else if (applied !== null && !rests) under.push("not met yet");
+			else if (applied !== null) under.push("not met yet");
 			if (known(proof.delivered_ratio)) under.push(`delivered ${percent(proof.delivered_ratio)}`);
-			if (rests) under.push(`all are asleep, and draw ${power(proof.shortfall_watts + order.cap_watts)} so`);
-			else if (proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
+			if (proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
 		}
 		if (order.urgency === "emergency") under.push("emergency");
 		under.push(...given(order.by, order.note));
@@ -144,7 +142,7 @@ export function renderAlarms(alarms, now, acts, calm = true) {
 		acts(node.parts.acts, alarm);
 	};
 	if (raised.length) keyed($("alarm-list"), raised, (alarm) => alarm.id, line, update);
-	else keyed($("alarm-list"), [calm], (one) => `none${one}`, () => el("li", "empty", icon(calm ? "good" : "wait"), ` No alarm is raised${calm ? "" : " yet"}.`));
+	else keyed($("alarm-list"), [calm], (one) => `none${one}`, () => el("li", "empty", icon(calm ? "good" : "wait"), ` No alarm is raised${calm ? "." : " yet: what goes wrong has to last for a moment."}`));
 	show($("alarms-old"), old.length > 0);
 	text($("alarms-old-title"), `${many(old.length, "alarm")} cleared`);
 	keyed($("alarm-old-list"), old, (alarm) => alarm.id, line, update);

@@ -5,8 +5,6 @@ import { UNKNOWN, capital, hashrateParts, known, many, percent, power, powerPart
 
 // Seconds of surplus left unused before that is more than a ramp on its way.
 const LONG = 180;
-// Whether a draw is above what it may be by more than meters and miners hum.
-export const isOver = (watts, draw) => watts >= Math.max(1, draw / 200);
 const MODES = {
 	"start-up": ["Starting up", "wait"],
 	following: ["Following the surplus", "good"],
@@ -38,9 +36,6 @@ export const readWords = (status) => READS[status] ?? status;
 const unreached = (counts) => counts.unreachable > 0 && counts.unreachable + (counts.pending ?? 0) === totalOf(counts);
 // The part of the site on which what binds acts; nothing where all miners hang on it.
 const partOf = ({ binding, circuits = [] }, roster) => circuits.find(({ name }, at) => name === binding.circuit && roster?.capacity[at] !== roster?.capacity[0]);
-// Whether all of a circuit sleep, and their draw has fallen to what they draw so.
-const sleeps = (at, roster) => at?.shortfall_watts >= 1 && roster?.rests(at.name) && at.miners_watts < at.setpoint_watts * 1.5;
-
 export function sentence(status, counts = {}, roster = null) {
 	const { mode } = status;
 	let { cycle } = status;
@@ -61,22 +56,18 @@ export function sentence(status, counts = {}, roster = null) {
 		if (mode === "following") return `${first}${known(fleet.surplus_watts) ? `; ${power(fleet.surplus_watts)} are left over` : ""}.`;
 		first += ". ";
 	}
-	return `${first}${mode === "fail-safe" ? `Fail-safe: ${say}` : capital(say)}${gives(cycle)}${but(cycle, counts, roster)}.`;
+	return `${first}${mode === "fail-safe" ? `Fail-safe: ${say}` : capital(say)}${gives(cycle)}${but(cycle, counts)}.`;
 }
 
-// By how much more the miners of a circuit draw than they may. What they draw asleep cannot be helped: it is no breach.
-export const overOf = ({ name, shortfall_watts: watts }, roster) => (watts >= 1 && roster?.rests(name) ? 0 : watts);
+// More is drawn in a part of the site than may be, in words.
+function overBudget({ fleet: { over_budget: over }, circuits = [] }) {
+	return over ? `${over.at_most ? "up to " : ""}${power(over.watts)} over ${over.circuit === circuits[0]?.name ? "budget" : `the budget of ${over.circuit}`}` : "";
+}
 
-// The same of the worst part of the site, in words; nothing where it is no more than meters hum. Only of those that do not answer more
-// can be counted than is drawn: else these are figures of two moments.
-function overBudget({ fleet, circuits = [] }, counts, roster) {
-	const all = circuits.map((one) => overOf(one, roster));
-	const most = all.length ? Math.max(...all) : fleet.shortfall_watts;
-	const at = circuits[all.findLastIndex((one) => one > most * 0.9)];
-	const draw = at?.miners_watts ?? fleet.power_watts;
-	if (!isOver(most, draw)) return "";
-	const unseen = most > draw && (counts.unreachable || counts.unanswered || counts.pending);
-	return `${unseen ? "up to " : ""}${power(unseen ? most : Math.min(most, draw))} over ${at?.parent ? `the budget of ${at.name}` : "budget"}`;
+// What orders hold a part of the site, beside what binds the whole.
+function parts({ binding, circuits }) {
+	const held = circuits.filter(({ name, cap, miners_watts: draw, budget_watts: may }) => cap?.circuit === name && name !== binding.circuit && /\bheld at\b/.test(cap.words) && draw >= may * 0.9);
+	return held.length ? `; ${held[0].cap.words}${held.length > 1 ? `, and ${held.length - 1} more` : ""}` : "";
 }
 
 // What each class draws; nothing where there are no servers.
@@ -94,9 +85,9 @@ function gives({ classes, binding }) {
 }
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
-function but(cycle, counts, roster) {
+function but(cycle, counts) {
 	const { fleet } = cycle;
-	const over = overBudget(cycle, counts, roster);
+	const over = overBudget(cycle);
 	if (over) {
 		const silent = silentOf(counts);
 		const why = silent ? does(silent, "not answer") : counts.unanswered ? does(counts.unanswered, "not answer an order") : counts.straggler ? does(counts.straggler, "not do what was told") : "";
@@ -121,13 +112,13 @@ function held(cycle, counts, roster, follows) {
 		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}`;
 	}
 	if (binding.class === "surplus" && !part) {
-		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and ${drawn(classes) ? "miners and servers" : "the miners"} draw ${draw}`;
+		return `${follows ? "the fleet follows the surplus: " : ""}${power(surplus)} are left over, and ${drawn(classes) ? "miners and servers" : "the miners"} draw ${draw}${parts(cycle)}`;
 	}
 	const words = /\b(held|holds?|is|are|does|lost|cannot|has)\b/.test(binding.words) ? binding.words : part && binding.class === "surplus" ? `${part.name} ${binding.words}` : `held back by the ${binding.words}`;
 	const at = part ?? circuits.find(({ name }) => name === binding.circuit);
 	const spare = part ? `. The whole fleet draws ${power(fleet.power_watts)}${spared ? ` of a surplus of ${power(surplus)}` : ""}` : known(surplus) && surplus > fleet.budget_watts * 1.02 ? `, of a surplus of ${power(surplus)}` : "";
 	const whose = part ? "the miners there" : "the miners";
-	const figure = sleeps(at, roster) ? `all are asleep and draw ${draw} so`
+	const figure = at?.rests ? `all are asleep and draw ${draw} so`
 		: words.includes("held at") ? `${words.startsWith("the miners") ? "they" : whose} draw ${draw}` : `${whose} may draw ${power(part?.budget_watts ?? fleet.budget_watts)} and draw ${draw}`;
 	// A cap is not what the miners may draw where others draw of it, or something of it is kept free.
 	const cap = at?.limits?.find(({ source, acts }) => acts && source === binding.source)?.cap_watts;
@@ -138,7 +129,7 @@ function held(cycle, counts, roster, follows) {
 const ORDER = { critical: 0, warning: 1, notice: 2, good: 3 };
 
 // What somebody should know at once, the worst first: `{ level, words, to }`.
-export function notes(status, counts, works, roster = null) {
+export function notes(status, counts, works) {
 	const all = [];
 	const add = (level, words, to) => all.push({ level, words, to });
 	const { cycle, signals } = status;
@@ -154,7 +145,7 @@ export function notes(status, counts, works, roster = null) {
 			if (interlockOf(circuit) === false) add("critical", `Interlock of ${circuit.name} does not hold${lockWords(circuit)}`, "#circuits");
 		}
 		// Behind what may be its cause.
-		const over = overBudget(cycle, counts, roster);
+		const over = overBudget(cycle);
 		if (over) add("critical", capital(over), "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
@@ -237,7 +228,7 @@ export function render(status, counts, works, roster, alarms) {
 	const title = `${words} – ${status.site} – Ballast`;
 	if (document.title !== title) document.title = title;
 	text($("sentence"), sentence(status, counts, roster));
-	const list = notes(status, counts, works, roster);
+	const list = notes(status, counts, works);
 	critical = sign === "critical" || list[0]?.level === "critical";
 	if (!list.length && status.cycle && !critical && !alarms?.critical) list.push({ level: "good", words: "Nothing else needs attention", to: null });
 	// Beyond a dozen the worst are shown and the rest is counted.
@@ -255,15 +246,18 @@ export function render(status, counts, works, roster, alarms) {
 	if (!cycle) return;
 	const { fleet, binding, energy } = cycle;
 	const surplus = fleet.surplus_watts;
-	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
-	set("surplus", powerParts(surplus), known(surplus) ? used : known(cycle.circuits[0]?.power_watts) ? "nothing here follows it" : "without its meter nobody knows");
 	const root = cycle.circuits[0];
-	const over = overBudget(cycle, counts, roster);
-	set("draw", powerParts(fleet.power_watts), over || (sleeps(root, roster) ? "all are asleep" : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`), over ? "critical" : null);
+	// Between the first read that fails and a lost meter its last value counts.
+	const meter = cycle.meters.find(({ name }) => name === root?.meter);
+	const last = meter?.up === false ? `last value of ${meter.name}, ${span(meter.age_seconds)} old` : "";
+	const used = energy.surplus_joules > 0 ? `${percent(Math.min(1, energy.captured_joules / energy.surplus_joules))} of it used since the start` : "before the miners take any";
+	set("surplus", powerParts(surplus), known(surplus) ? last || used : known(root?.power_watts) ? "nothing here follows it" : "without its meter nobody knows");
+	const over = overBudget(cycle);
+	set("draw", powerParts(fleet.power_watts), over || (root?.rests ? "all are asleep" : drawn(cycle.classes) || `target ${power(fleet.target_watts)}`), over ? "critical" : null);
 	const share = Math.min(1, fleet.power_watts / fleet.budget_watts) || 0;
 	figures.get("draw").fill.style.width = `${(share * 100).toFixed(1)}%`;
 	const grid = root?.power_watts;
-	if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"} at ${root.name}`, null);
+	if (known(grid)) set("grid", powerParts(Math.abs(grid)), `${Math.abs(grid) < 0.5 ? "neither way" : grid > 0 ? "import" : "export"}${last ? `, ${last}` : ` at ${root.name}`}`, last ? "unknown" : null);
 	else set("grid", [UNKNOWN, ""], `no fresh value at ${root?.name ?? "the root"}`, "unknown");
 	const part = partOf(cycle, roster);
 	set("budget", powerParts(fleet.budget_watts), part ? `at most ${power(part.budget_watts)} of it at ${part.name}` : binding.words);

@@ -9,7 +9,7 @@ use crate::control::decision::{BreakerState, Source};
 use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, LoadClass, Site};
 use crate::control::stop::StopState;
-use crate::metrics::{Speaker, Told, circuit_name, source_label};
+use crate::metrics::{Speaker, Told, circuit_name, meter_name, source_label};
 
 /// A circuit in that cycle.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -18,6 +18,8 @@ pub struct Circuit {
     pub name: String,
     /// The circuit that feeds it; `null` for the root.
     pub parent: Option<String>,
+    /// The meter that measures it; `null` without one.
+    pub meter: Option<String>,
     /// Power into it by its meter; `null` without a fresh value.
     pub power_watts: Option<f64>,
     /// Estimated draw of its miners.
@@ -32,6 +34,8 @@ pub struct Circuit {
     pub setpoint_watts: f64,
     /// How far its miners cannot help exceeding the budget.
     pub shortfall_watts: f64,
+    /// All of its miners sleep as asked, and draw no more than they do so: a shortfall is no breach then.
+    pub rests: bool,
     /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
     pub breaker: Option<&'static str>,
     /// Whether its interlock permits its miners to run; `null` without one.
@@ -137,8 +141,9 @@ pub struct CircuitLimit {
 /// All circuits of a frame.
 pub(in crate::web) fn circuits(frame: &Frame, now: Moment, speaker: &Speaker<'_>) -> Vec<Circuit> {
     let sums = by_circuit(frame);
-    let each = sums.iter().enumerate();
-    each.filter_map(|(index, sums)| one(frame, CircuitId(index), now, speaker, sums)).collect()
+    let each = sums.iter().zip(frame.decision.at_rest(&frame.site)).enumerate();
+    each.filter_map(|(index, (sums, rests))| one(frame, CircuitId(index), now, speaker, (sums, rests)))
+        .collect()
 }
 
 /// One of them.
@@ -148,7 +153,8 @@ pub(in crate::web) fn circuit(
     now: Moment,
     speaker: &Speaker<'_>,
 ) -> Option<Circuit> {
-    one(frame, id, now, speaker, by_circuit(frame).get(id.0)?)
+    let rests = frame.decision.at_rest(&frame.site).get(id.0).copied()?;
+    one(frame, id, now, speaker, (by_circuit(frame).get(id.0)?, rests))
 }
 
 fn one(
@@ -156,13 +162,14 @@ fn one(
     id: CircuitId,
     now: Moment,
     speaker: &Speaker<'_>,
-    sums: &[ClassSum],
+    (sums, rests): (&[ClassSum], bool),
 ) -> Option<Circuit> {
     let site = &frame.site;
     let (circuit, outcome) = (site.circuits.get(id.0)?, frame.decision.circuits.get(id.0)?);
     Some(Circuit {
         name: circuit.name.clone(),
         parent: circuit.parent.map(|parent| circuit_name(site, parent).to_owned()),
+        meter: circuit.meter.map(|meter| meter_name(site, meter).to_owned()),
         power_watts: circuit_power(frame, id, now).map(|power| power.get()),
         miners_watts: outcome.miners.get(),
         other_watts: outcome.other.get(),
@@ -170,6 +177,7 @@ fn one(
         budget_watts: outcome.budget.get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
+        rests,
         breaker: outcome.breaker.map(BreakerState::name),
         interlock: outcome
             .limits

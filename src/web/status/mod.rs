@@ -16,7 +16,7 @@ use crate::control::signal::SourceState;
 use crate::control::site::{Scope, Site};
 use crate::metrics::{
     Exporter, Here, Present, Speaker, circuit_name, count_by_state, describe, left_words, miner_name,
-    root_cap, source_label, surplus, waiting_words,
+    over_budget, root_cap, source_label, surplus, waiting_words,
 };
 use crate::signal::status::SourceStatus;
 use crate::units::Watts;
@@ -157,6 +157,8 @@ pub struct Fleet {
     pub power_watts: f64,
     /// How far the fleet cannot help exceeding its budgets.
     pub shortfall_watts: f64,
+    /// Where more is drawn than may be, beyond what meters hum and miners draw asleep; `null` where nowhere.
+    pub over_budget: Option<OverBudget>,
     /// Sum of the hashrates that the miners report.
     pub hashrate_hashes_per_second: f64,
     /// How far the allocation is below a proven upper bound; 0.001 is 0.1 %.
@@ -169,6 +171,17 @@ pub struct Fleet {
     pub left_why: Option<String>,
     /// The next miner to be woken, where it waits for power.
     pub waiting: Option<Waiting>,
+}
+
+/// More is drawn in a part of the site than may be.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OverBudget {
+    /// The circuit.
+    pub circuit: String,
+    /// By how much.
+    pub watts: f64,
+    /// It is the most that it may be: some that do not answer are counted at their worst.
+    pub at_most: bool,
 }
 
 /// What the next miner to be woken waits for.
@@ -290,6 +303,11 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
             setpoint_watts: fleet.setpoint.get(),
             power_watts: fleet.draw.get(),
             shortfall_watts: fleet.shortfall.get(),
+            over_budget: over_budget(site, decision).map(|over| OverBudget {
+                circuit: circuit_name(site, over.circuit).to_owned(),
+                watts: over.by.get(),
+                at_most: over.at_most,
+            }),
             hashrate_hashes_per_second: fleet.hashrate.get(),
             optimality_gap_ratio: fleet.optimality_gap,
             left_watts: fleet.left.get(),

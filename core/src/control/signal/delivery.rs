@@ -26,7 +26,7 @@ pub struct Delivery {
     pub received: Wall,
     /// When a decision first obeyed it.
     pub applied: Option<Wall>,
-    /// When the measured power was first at or below it, since it was applied.
+    /// When the measured power was first at or below it, or as low as its miners go, since it was applied.
     pub met: Option<Wall>,
     /// When it ended.
     pub ended: Option<Wall>,
@@ -36,7 +36,8 @@ pub struct Delivery {
     pub energy: Joules,
     /// The farthest above the cap after it was first met; zero when never.
     pub worst: Watts,
-    /// How far the latest measurement is above the cap; zero when it is met, `None` while nothing is measured.
+    /// How far the latest measurement is above the cap; zero when it is met, as when all sleep whom it caps; `None` while nothing is
+    /// measured.
     pub shortfall: Option<Watts>,
     /// The highest mean over a whole window, where the order is judged so.
     pub worst_mean: Option<Watts>,
@@ -66,8 +67,9 @@ impl Delivery {
     }
 
     /// One cycle in which the order held. `power` is what its scope measures; `None` while nothing is measured,
-    /// which is no delivery.
-    pub fn observe(&mut self, wall: Wall, power: Option<Watts>) {
+    /// which is no delivery. `rests`: nothing is measured but what miners draw asleep, so that nobody can go lower. The figures
+    /// are of what was measured all the same.
+    pub fn observe(&mut self, wall: Wall, power: Option<Watts>, rests: bool) {
         self.applied.get_or_insert(wall);
         let step = self.last.map_or(Duration::ZERO, |last| wall.since(last));
         self.last = Some(wall);
@@ -77,8 +79,9 @@ impl Delivery {
         };
         let above = (power - self.cap).at_least_zero();
         let tolerance = self.cap.scaled(TOLERANCE).max(TOLERANCE_LEAST);
-        self.shortfall = Some(if above <= tolerance { Watts::ZERO } else { above });
-        if above <= tolerance {
+        let meets = rests || above <= tolerance;
+        self.shortfall = Some(if meets { Watts::ZERO } else { above });
+        if meets {
             self.met.get_or_insert(wall);
         }
         if self.met.is_some() {

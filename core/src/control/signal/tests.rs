@@ -344,14 +344,26 @@ fn rule_8_a_book_has_an_end() {
 #[test]
 fn rule_9_a_cap_that_is_not_reached_is_a_shortfall() {
     let mut delivery = Delivery::new(Watts::kilowatts(100.0), None, Basis::Instant, DAY);
-    delivery.observe(DAY.later(seconds(1)), Some(Watts::kilowatts(130.0)));
+    delivery.observe(DAY.later(seconds(1)), Some(Watts::kilowatts(130.0)), false);
     assert_eq!(delivery.shortfall, Some(Watts::kilowatts(30.0)));
     assert_eq!(delivery.met, None);
-    delivery.observe(DAY.later(seconds(2)), None);
+    delivery.observe(DAY.later(seconds(2)), None, false);
     assert_eq!(delivery.shortfall, None, "what nobody measures is no success");
-    delivery.observe(DAY.later(seconds(3)), Some(Watts::kilowatts(100.5)));
+    delivery.observe(DAY.later(seconds(3)), Some(Watts::kilowatts(100.5)), false);
     assert_eq!(delivery.shortfall, Some(Watts::ZERO));
     assert_eq!(delivery.met, Some(DAY.later(seconds(3))));
+}
+
+#[test]
+fn what_miners_draw_asleep_meets_a_cap_below_it_and_is_counted() {
+    let mut pause = Delivery::new(Watts::ZERO, None, Basis::Instant, DAY);
+    let asleep = Some(Watts::kilowatts(1.8));
+    pause.observe(DAY.later(seconds(1)), Some(Watts::kilowatts(130.0)), false);
+    pause.observe(DAY.later(seconds(2)), asleep, true);
+    assert_eq!((pause.shortfall, pause.met), (Some(Watts::ZERO), Some(DAY.later(seconds(2)))));
+    assert_eq!((pause.worst, pause.mean()), (Watts::kilowatts(1.8), asleep));
+    pause.observe(DAY.later(seconds(3)), asleep, false);
+    assert_eq!(pause.shortfall, asleep, "somebody runs again");
 }
 
 #[test]
@@ -361,7 +373,7 @@ fn rule_10_the_record_says_when_and_how_much() {
     let mut delivery = Delivery::new(Watts::kilowatts(100.0), baseline, basis, DAY);
     for second in 1..=1801 {
         let power = if second < 11 { 300.0 } else { 80.0 };
-        delivery.observe(DAY.later(seconds(second)), Some(Watts::kilowatts(power)));
+        delivery.observe(DAY.later(seconds(second)), Some(Watts::kilowatts(power)), false);
     }
     delivery.end(DAY.later(seconds(1802)));
     assert_eq!(delivery.applied, Some(DAY.later(seconds(1))));
