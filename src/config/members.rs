@@ -38,11 +38,17 @@ pub(super) fn sizes(driver: DriverKind, keys: &Keys, report: &Report<'_>) {
 pub const THROUGHPUT: [(f64, f64); 6] =
     [(0.25, 0.21), (0.5, 0.72), (0.625, 0.84), (0.75, 0.905), (0.875, 0.955), (1.0, 1.0)];
 
-/// The keys `class` and `contract`.
+/// Nobody's work is worth less, or more than a hundred times that of others.
+const LEAST_WORTH: f64 = 0.01;
+/// See [`LEAST_WORTH`].
+const MOST_WORTH: f64 = 100.0;
+
+/// The keys `class`, `contract` and `worth`.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ClassKeys {
     class: Option<At<LoadClass>>,
     contract: Option<At<Watts>>,
+    worth: Option<At<f64>>,
 }
 
 impl ClassKeys {
@@ -52,12 +58,30 @@ impl ClassKeys {
         Self {
             class: table.choice("class", &classes.map(|class| (class.name(), class))),
             contract: table.power("contract", 1.0, MOST_POWER),
+            worth: table.share("worth", MOST_WORTH),
         }
     }
 
     /// These where they are given, else those of the group.
     pub(super) fn or(self, group: Self) -> Self {
-        Self { class: self.class.or(group.class), contract: self.contract.or(group.contract) }
+        Self {
+            class: self.class.or(group.class),
+            contract: self.contract.or(group.contract),
+            worth: self.worth.or(group.worth),
+        }
+    }
+
+    /// What the work of a server counts by within its class, a watt of whose usual work counts as one; notes what does not fit.
+    pub(super) fn worth(&self, report: &Report<'_>) -> f64 {
+        let Some(At { value, span }) = self.worth else { return 1.0 };
+        if value < LEAST_WORTH {
+            report.error(
+                span,
+                "work that is worth nothing would be the first to go in any case",
+                "write how much a watt brings beside one of the others of the class, from \"1 %\" to \"10000 %\"",
+            );
+        }
+        value
     }
 
     /// The class of a member that runs between these powers, and what it has by contract; notes what does not fit.
@@ -71,12 +95,13 @@ impl ClassKeys {
     ) -> (LoadClass, Option<Watts>) {
         let usual = if driver.is_server() { LoadClass::Throttle } else { LoadClass::Miner };
         if !driver.is_server() {
-            for span in [self.class.map(|at| at.span), self.contract.map(|at| at.span)].into_iter().flatten()
-            {
+            let spans =
+                [self.class.map(|at| at.span), self.contract.map(|at| at.span), self.worth.map(|at| at.span)];
+            for span in spans.into_iter().flatten() {
                 report.error(
                     span,
                     format!("{title} is no server"),
-                    "`class` and `contract` say which servers give power up before which; miners do before all of them",
+                    "`class`, `contract` and `worth` say which servers give power up before which; miners do before all of them",
                 );
             }
             return (usual, None);
@@ -109,4 +134,34 @@ impl ClassKeys {
 /// How a draw follows before anything is learned: a driver's seed, that of a member by its size.
 pub(super) fn response(driver: DriverKind, traits: &Traits, nameplate: Watts) -> Response {
     if driver == DriverKind::Ballast { ballast::response(nameplate) } else { traits.response }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Options, parse};
+    use crate::units::Hashrate;
+
+    fn full(driver: &str, more: &str) -> Result<Hashrate, String> {
+        let text = format!(
+            "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.pcc]\n[limits.cap]\ncircuit = \"pcc\"\nminers = \"9 kW\"\n\
+             [miners.one]\ndriver = \"{driver}\"\ncircuit = \"pcc\"\naddress = \"127.0.0.1\"\nmaximum = \"6 kW\"\n{more}\n"
+        );
+        let config =
+            parse(&text, Path::new("site.toml"), &Options::default()).map_err(|errors| errors.to_string())?;
+        let last = config.site.miners.first().and_then(|miner| miner.points.last().copied());
+        last.map(|point| point.hashrate).ok_or_else(|| "no points".into())
+    }
+
+    #[test]
+    fn what_work_is_worth_counts_in_the_allocation() {
+        let usual = full("zeusd", "").unwrap();
+        assert_eq!(full("zeusd", "worth = \"150 %\""), Ok(usual.scaled(1.5)));
+        assert!(full("zeusd", "worth = \"0 %\"").unwrap_err().contains("work that is worth nothing"));
+        assert!(full("zeusd", "worth = \"20000 %\"").unwrap_err().contains("`worth`"));
+        let told =
+            full("whatsminer-v2", "credentials = { password = \"admin\" }\nworth = \"200 %\"").unwrap_err();
+        assert!(told.contains("is no server"), "{told}");
+    }
 }

@@ -18,7 +18,7 @@ use super::models::{self, Fineness, Model, ResponseKeys};
 use super::pause::{self, PauseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
-use crate::control::site::{CircuitId, LoadClass, Miner};
+use crate::control::site::{CircuitId, LoadClass, Miner, OperatingPoint};
 use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
@@ -439,10 +439,13 @@ fn template(
         ends.map_or((LoadClass::Miner, None), |ends| keys.class.of(title, span, driver, ends, report));
     let pause =
         ends.and_then(|(lowest, _)| pause::fit(title, driver, class, lowest, keys.pause.as_ref(), report));
+    let worth = keys.class.worth(report);
     if report.count() > mistakes {
         return None;
     }
     let curve = curve?;
+    // What counts in the allocation is what the work is worth; of servers the points say nothing else.
+    let valued = |point: OperatingPoint| OperatingPoint { hashrate: point.hashrate.scaled(worth), ..point };
     let seed = members::response(driver, &traits, curve.nameplate);
     Some(Template {
         model: keys.known_model.clone(),
@@ -451,7 +454,7 @@ fn template(
             name: String::new(),
             driver: driver.name(),
             circuit,
-            points: curve.points,
+            points: curve.points.into_iter().map(valued).collect(),
             class,
             contract,
             sleeps: !driver.is_server() || pause.is_some(),

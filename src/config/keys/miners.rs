@@ -70,6 +70,7 @@ static SHARED: &[Key] = &[
     key("base", LOAD),
     key("class", Shape::Words(&["interruptible", "throttle", "guaranteed"])),
     key("contract", LOAD),
+    key("worth", SHARE),
     key("pause", Shape::Table(&PAUSE)),
     key("timeout", TIME),
     key("poll_period", TIME),

@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use crate::control::site::{Actuator, CircuitId, Miner, Site};
+use crate::control::site::{Actuator, CircuitId, LoadClass, Miner, Site};
 use crate::control::tree::Tree;
 use crate::moment::Moment;
 use crate::units::Watts;
@@ -83,9 +83,13 @@ impl BreakEven {
 }
 
 /// What a miner draws at the point that pays best: the highest of `break-even · hashrate − power` over its points and
-/// sleep. A miner that cannot be commanded draws what it draws.
+/// sleep. A miner that cannot be commanded draws what it draws. Of what a server does the price of hashing says nothing: it counts at
+/// its most, and since all miners give power up before it, what is left to them is what pays for them.
 pub fn paying(miner: &Miner, break_even: BreakEven) -> Watts {
     let BreakEven::Below(joules) = break_even else { return miner.maximum() };
+    if miner.class != LoadClass::Miner {
+        return miner.maximum();
+    }
     if miner.actuator == Actuator::Fixed {
         return miner.nameplate;
     }
@@ -244,6 +248,18 @@ mod tests {
         );
         assert_eq!(BreakEven::of(Prices { power: 0.06, hash: 0.0 }), BreakEven::Below(0.0));
         assert_eq!(BreakEven::Below(40.0).less(0.05), BreakEven::Below(38.0));
+    }
+
+    #[test]
+    fn what_hashing_earns_says_nothing_of_servers() {
+        let server = Miner { class: LoadClass::Throttle, ..miner() };
+        assert_eq!(paying(&server, BreakEven::Below(0.0)), Watts::whole(3_900));
+        let mut site = testing::site(1);
+        site.miners =
+            vec![Miner { circuit: CircuitId(1), ..miner() }, Miner { circuit: CircuitId(2), ..server }];
+        let caps = caps(&site, CircuitId(0), BreakEven::Below(0.0));
+        assert!(caps.iter().any(|(circuit, cap)| circuit.0 == 1 && *cap < Watts::whole(1_300)), "{caps:?}");
+        assert!(!caps.iter().any(|(circuit, _)| circuit.0 == 2), "{caps:?}");
     }
 
     #[test]

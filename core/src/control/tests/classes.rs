@@ -111,6 +111,32 @@ fn servers_give_power_up_when_every_miner_sleeps_and_have_it_back_before_any_is_
 }
 
 #[test]
+fn within_a_class_whoevers_work_is_worth_less_gives_power_up_first_and_has_it_back_last() {
+    let mut hall = hall(0, LoadClass::Throttle);
+    // The first two earn twice as much with each watt; each watt of a server brings as much as the one before.
+    for (index, server) in hall.miners.iter_mut().enumerate() {
+        let full = if index < 2 { 200.0 } else { 100.0 };
+        server.points = curve(&[(3_000, full / 2.0), (6_000, full)]);
+    }
+    let mut plant = Plant::new(hall, 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(19_000, Urgency::Normal)];
+    run(&mut plant, 60);
+    let draws = |plant: &Plant| plant.miners.iter().map(|server| server.draw).collect::<Vec<f64>>();
+    let drawn = draws(&plant);
+    assert!(drawn[..2].iter().all(|draw| *draw > 5_900.0), "{drawn:?}");
+    assert!(drawn[2] + drawn[3] < 7_100.0, "{drawn:?}");
+    plant.orders = vec![order(15_000, Urgency::Normal)];
+    run(&mut plant, 60);
+    let drawn = draws(&plant);
+    assert!(drawn[2] + drawn[3] < 6_100.0 && drawn[0] + drawn[1] > 7_900.0, "{drawn:?}");
+    plant.orders = vec![order(18_000, Urgency::Normal)];
+    run(&mut plant, 120);
+    let drawn = draws(&plant);
+    assert!(drawn[0] + drawn[1] > 10_900.0 && drawn[3] < 3_100.0, "they are raised first: {drawn:?}");
+}
+
+#[test]
 fn a_cap_below_what_servers_cannot_be_kept_from_drawing_is_told_as_a_shortfall_and_none_is_told_to_sleep() {
     let mut plant = Plant::new(hall(10, LoadClass::Throttle), 0.9, |_| -90e3);
     run(&mut plant, 120);
