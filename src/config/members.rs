@@ -160,8 +160,7 @@ mod tests {
         assert_eq!(full("zeusd", "worth = \"150 %\""), Ok(usual.scaled(1.5)));
         assert!(full("zeusd", "worth = \"0 %\"").unwrap_err().contains("work that is worth nothing"));
         assert!(full("zeusd", "worth = \"20000 %\"").unwrap_err().contains("`worth`"));
-        let told =
-            full("whatsminer-v2", "credentials = { password = \"admin\" }\nworth = \"200 %\"").unwrap_err();
+        let told = full("vnish", "worth = \"200 %\"").unwrap_err();
         assert!(told.contains("is no server"), "{told}");
     }
 }

@@ -97,7 +97,8 @@ fn circuits(html: &mut String, cycle: &Cycle) {
         "<table><tr><th>Circuit</th><th>Power</th><th>Miners</th><th>Budget</th><th>Short</th>\
          <th>Tightest limit</th></tr>",
     );
-    for Circuit { name, power_watts, miners_watts, budget_watts, shortfall_watts, cap, .. } in &cycle.circuits
+    for Circuit { name, power_watts, miners_watts, budget_watts, shortfall_watts, rests, cap, .. } in
+        &cycle.circuits
     {
         let _ = write!(
             html,
@@ -106,7 +107,8 @@ fn circuits(html: &mut String, cycle: &Cycle) {
             watts_or_dash(*power_watts),
             watts(*miners_watts),
             watts(*budget_watts),
-            watts(*shortfall_watts),
+            // What all of them draw asleep is nothing that is missing.
+            watts(if *rests { 0.0 } else { *shortfall_watts }),
             escape(&cap.words)
         );
     }
