@@ -106,6 +106,7 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             starts_at_full: false,
             raisable: true,
             wakeable: true,
+            resting: false,
             adjust_cost: cost.adjust.as_secs_f64(),
             sleep_cost: cost.sleep.as_secs_f64(),
             wary: 1.0,

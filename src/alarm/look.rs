@@ -345,7 +345,10 @@ fn over(
 ) -> Option<(Severity, String)> {
     let (frame, site) = (view.frame, &view.frame.site);
     let into = circuit_power(frame, id, view.now);
-    let miners = frame.decision.circuits.get(id.0).map(|circuit| circuit.miners);
+    // What a meter says that sees them alone stands beside what they say themselves: the worse counts.
+    let alone = into.filter(|_| site.circuits.get(id.0).is_some_and(|circuit| circuit.dedicated));
+    let said = frame.decision.circuits.get(id.0).map(|circuit| circuit.miners);
+    let miners = said.map(|said| alone.map_or(said, |seen| seen.max(said)));
     let exceeded = limits.iter().filter(|limit| limit.acts).filter_map(|limit| {
         let (severity, scope) = gravity(site, limit.source)?;
         let cap = limit.cap?;
@@ -389,33 +392,42 @@ fn trouble(state: MinerState) -> Option<Kind> {
 fn miners(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
     let decisions = &frame.decision.miners;
-    // Of each circuit, how many miners hang on it itself, and how many of them are in which trouble.
+    // Of each circuit, how many miners hang on it, and how many of them are in which trouble. Those that are too few to have something
+    // in common there may have it with others further up.
     let mut crowds: Vec<(usize, BTreeMap<Kind, usize>)> = vec![Default::default(); site.circuits.len()];
     for (miner, now) in site.miners.iter().zip(decisions) {
-        let Some((all, bad)) = crowds.get_mut(miner.circuit.0) else { continue };
-        *all = all.saturating_add(1);
-        if let Some(kind) = trouble(now.state) {
+        for (id, _) in site.up(miner.circuit) {
+            crowds.get_mut(id.0).into_iter().for_each(|(all, _)| *all = all.saturating_add(1));
+        }
+        if let (Some(kind), Some((_, bad))) = (trouble(now.state), crowds.get_mut(miner.circuit.0)) {
             let count = bad.entry(kind).or_default();
             *count = count.saturating_add(1);
         }
     }
     let mut many = vec![false; site.circuits.len()];
-    for (((index, circuit), (all, kinds)), many) in
-        site.circuits.iter().enumerate().zip(&crowds).zip(&mut many)
-    {
-        let bad: usize = kinds.values().sum();
-        *many = bad >= MANY && count(bad) >= count(*all) * MANY_SHARE;
-        if *many {
-            let half = count(bad) >= count(*all) * MOST_SHARE;
-            let severity = if half { Severity::Critical } else { Severity::Warning };
-            let words = crowd(&circuit.name, *all, kinds);
-            found.add(Kind::ManyMiners, &circuit.name, severity, Some(CircuitId(index)), words);
-        }
-    }
-    for (miner, now) in site.miners.iter().zip(decisions) {
-        let Some(kind) = trouble(now.state).filter(|_| many.get(miner.circuit.0) != Some(&true)) else {
+    // Children stand behind their parents.
+    for (index, circuit) in site.circuits.iter().enumerate().rev() {
+        let Some((all, kinds)) = crowds.get_mut(index).map(|crowd| (crowd.0, std::mem::take(&mut crowd.1)))
+        else {
             continue;
         };
+        let bad: usize = kinds.values().sum();
+        if bad >= MANY && count(bad) >= count(all) * MANY_SHARE {
+            many.get_mut(index).into_iter().for_each(|many| *many = true);
+            let half = count(bad) >= count(all) * MOST_SHARE;
+            let severity = if half { Severity::Critical } else { Severity::Warning };
+            let words = crowd(&circuit.name, all, &kinds);
+            found.add(Kind::ManyMiners, &circuit.name, severity, Some(CircuitId(index)), words);
+        } else if let Some((_, above)) = circuit.parent.and_then(|parent| crowds.get_mut(parent.0)) {
+            for (kind, bad) in kinds {
+                let count = above.entry(kind).or_default();
+                *count = count.saturating_add(bad);
+            }
+        }
+    }
+    let told = |circuit| site.up(circuit).any(|(id, _)| many.get(id.0) == Some(&true));
+    for (miner, now) in site.miners.iter().zip(decisions) {
+        let Some(kind) = trouble(now.state).filter(|_| !told(miner.circuit)) else { continue };
         let name = miner.name.as_str();
         let words = match kind {
             Kind::MinerStraggler => format!("{name} {}", disobedience(now)),

@@ -104,7 +104,7 @@ fn listing(miners: &[Value], width: Option<usize>) -> String {
     for miner in miners {
         let told = match miner["setpoint"].as_str() {
             Some("sleep") => String::from("sleep"),
-            Some(_) => watts(&miner["setpoint_watts"]),
+            Some(_) => watts(&miner["told_watts"]),
             None => String::from("–"),
         };
         let hashes = miner["hashrate_hashes_per_second"].as_f64();
@@ -201,7 +201,7 @@ mod tests {
             let mut miner = json!({
                 "name": "c1-01", "circuit": "container-1", "driver": "braiins-os", "state": "hashing",
                 "power_watts": 3_310.0, "estimate_watts": 3_300.0, "counted_watts": 3_400.0, "setpoint": "power",
-                "setpoint_watts": 3_300.0, "hashrate_hashes_per_second": 1.2e14,
+                "told_watts": 3_300.0, "setpoint_watts": 3_300.0, "hashrate_hashes_per_second": 1.2e14,
             });
             miner.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             miner

@@ -87,6 +87,9 @@ pub enum DaemonCallError {
     /// An address that is none.
     #[error("{0:?} is no address of a daemon; write it like http://127.0.0.1:9842")]
     Url(String),
+    /// A name that stands for something else in an address.
+    #[error("{0:?} cannot be a name here; choose another one")]
+    Name(String),
     /// Nobody has a token.
     #[error(
         "there is no token: the configuration has none with the scope `operator`; add [web.tokens.operator] to it, or \
@@ -284,6 +287,10 @@ impl Daemon {
         path: &[&str],
         query: impl IntoIterator<Item = (&'q str, &'q str)>,
     ) -> Result<reqwest::RequestBuilder, Failure> {
+        // What stands for another place, or for none, is the name of nothing.
+        if let Some(name) = path.iter().find(|name| matches!(**name, "" | "." | "..")) {
+            return Err(DaemonCallError::Name((*name).to_owned()).into());
+        }
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {

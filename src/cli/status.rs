@@ -249,6 +249,14 @@ impl Seen {
         if let Some(why) = fleet["left_why"].as_str() {
             plain(fit(format!("{} unused: {why}", watts(&fleet["left_watts"]))));
         }
+        let over = at(fleet, "/over_budget");
+        if !over.is_null() {
+            let most = if over["at_most"] == true { "up to " } else { "" };
+            let (much, whose) = (watts(&over["watts"]), text(&over["circuit"]));
+            plain(fit(format!(
+                "{most}{much} over what the miners of {whose} may draw, once all have followed"
+            )));
+        }
         if let Some(words) = at(fleet, "/waiting/words").as_str() {
             plain(fit(format!("next: {} {words}", text(at(fleet, "/waiting/miner")))));
         }

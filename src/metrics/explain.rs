@@ -195,7 +195,9 @@ impl Teller<'_> {
             None => "it was told nothing yet".to_owned(),
             Some(Target::Sleep) => "it was told to sleep".into(),
             Some(Target::Power(power)) => {
-                let apart = (outcome.settled - power).abs() > power.scaled(WORTH_TELLING / 2.0);
+                // Of one that starts it is what it starts with.
+                let runs = !matches!(outcome.state, MinerState::Starting | MinerState::Asleep);
+                let apart = runs && (outcome.settled - power).abs() > power.scaled(WORTH_TELLING / 2.0);
                 let settles = match apart {
                     true => format!(", at which it is known to draw {}", said(outcome.settled)),
                     false => String::new(),
@@ -213,6 +215,9 @@ impl Teller<'_> {
             }
             MinerState::Hashing => format!("It hashes and draws {draws}; {wanted}."),
             MinerState::Starting => format!("It is waking up and draws {draws}; {wanted}."),
+            MinerState::Asleep if matches!(outcome.setpoint, Some(Target::Power(_))) => {
+                format!("It sleeps and draws {draws}; {wanted}.")
+            }
             MinerState::Asleep => format!("It sleeps as it was told to, and draws {draws}."),
             MinerState::Straggler => format!(
                 "It does not do what it was told: {wanted}, and it draws {draws}. It counts with {}.",

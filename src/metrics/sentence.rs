@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::collector::count_by_state;
 use super::sources::binding_words;
 use super::surplus;
-use crate::control::decision::{Decision, MinerDecision, MinerState, Mode, Source, Waiting};
+use crate::control::decision::{Decision, Held, MinerDecision, MinerState, Mode, Source, Waiting};
 use crate::control::site::{CircuitId, LimitClass, Site};
 use crate::control::snapshot::Target;
 use crate::units::Watts;
@@ -62,47 +62,50 @@ pub(super) fn all_run(decision: &Decision) -> bool {
     states(decision).all(|state| state == MinerState::Hashing)
 }
 
-/// More is drawn in a part of the site than may be.
+/// More is drawn in a part of the site than may be, even once all have done what they were told in time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Over {
-    /// Where: of several that are nearly as far above, the one farthest from the root.
+    /// Where: the one that is farthest above, and of those below it that are nearly as far the last one.
     pub circuit: CircuitId,
     /// By how much.
     pub by: Watts,
-    /// It is the most that it may be: some that do not answer are counted at their worst.
+    /// It is the most that it may be: some there that do not answer are counted at their worst.
     pub at_most: bool,
 }
 
 /// Power up to this share of a draw above what it may be is what meters and miners hum.
-const HUM: f64 = 0.005;
-/// Circuits that are above their budgets by this share of the worst of them are as good as it.
+const HUM: f64 = 0.002;
+/// A circuit below that is above its budget by this share of the one above it is where it comes from.
 const NEARLY: f64 = 0.9;
 
-/// How far the miners of the worst circuit are above its budget; `None` where that is no more than they hum, or what miners draw
-/// asleep, which cannot be helped.
+/// How far the miners of the worst circuit are above its budget; `None` where that is no more than they hum. What they draw asleep
+/// does not count, see [`CircuitDecision::over`].
 pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     if decision.fleet.shortfall < Watts::whole(1) {
         return None;
     }
-    let awake =
-        decision.circuits.iter().zip(decision.at_rest(site)).enumerate().filter(|(_, (_, rests))| !rests);
-    let each: Vec<_> = awake.map(|(id, (it, _))| (CircuitId(id), it.shortfall, it.miners)).collect();
-    let most = each.iter().map(|(_, shortfall, _)| *shortfall).fold(Watts::ZERO, Watts::max);
-    let (circuit, _, draw) =
-        each.into_iter().rev().find(|(_, shortfall, _)| *shortfall > most.scaled(NEARLY))?;
-    if most < Watts::whole(1).max(draw.scaled(HUM)) {
+    let each = || decision.circuits.iter().enumerate().map(|(id, now)| (CircuitId(id), now));
+    // Of several that are as far above the first: it feeds the others, or has nothing to do with them.
+    let farther =
+        |one: (CircuitId, Watts), other: (CircuitId, Watts)| if other.1 > one.1 { other } else { one };
+    let (worst, most) = each().map(|(id, now)| (id, now.over())).reduce(farther)?;
+    let (circuit, now) =
+        each().rev().find(|(id, now)| site.feeds(worst, *id) && now.over() > most.scaled(NEARLY))?;
+    let (over, draw) = (now.over(), now.miners);
+    if over < Watts::whole(1).max(draw.scaled(HUM)) {
         return None;
     }
     // Nobody is further over a budget than they draw, where all of them are seen: those are figures of two moments.
-    let at_most = most > draw && unseen(decision);
-    Some(Over { circuit, by: if at_most { most } else { most.min(draw) }, at_most })
+    let at_most = over > draw && unseen(site, decision, circuit);
+    Some(Over { circuit, by: if at_most { over } else { over.min(draw) }, at_most })
 }
 
-/// Whether some may draw more than is seen of them.
-fn unseen(decision: &Decision) -> bool {
+/// Whether some of a circuit may draw more than is seen of them.
+fn unseen(site: &Site, decision: &Decision, circuit: CircuitId) -> bool {
     let silent =
         |state| matches!(state, MinerState::Unreachable | MinerState::Unanswered | MinerState::Pending);
-    states(decision).any(silent)
+    let mut each = site.miners.iter().zip(states(decision));
+    each.any(|(miner, state)| silent(state) && site.feeds(circuit, miner.circuit))
 }
 
 /// The cap that binds, where it is another figure than the budget beside it: it is that of a part of the site, or other
@@ -160,10 +163,14 @@ fn miners(decision: &Decision) -> String {
 
 /// What the next miner to be woken waits for: `waits for 3.31 kW, 2.46 kW are there`.
 pub(crate) fn waiting_words(waiting: &Waiting) -> String {
-    if waiting.proving {
-        return "waits until the meter has shown what the first ones draw".into();
+    match waiting.held {
+        Held::Short => format!("waits for {}, {} are there", waiting.needs, waiting.there),
+        Held::Brief => {
+            format!("waits until the {} that it needs have been there for long enough", waiting.needs)
+        }
+        Held::Proving => "waits until the meter has shown what the miners draw".into(),
+        Held::Resting => "waits until it has slept for long enough".into(),
     }
-    format!("waits for {}, {} are there", waiting.needs, waiting.there)
 }
 
 /// Why miners leave surplus that they could take: `4 asleep, the next waits for 3.31 kW, 2.46 kW are there; 2 stragglers`.

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::sentence::all_run;
 use super::sources::{circuit_name, meter_name, source_name};
 use crate::clock;
-use crate::control::decision::{CircuitDecision, Decision, LimitValue, Source, Waiting};
+use crate::control::decision::{CircuitDecision, Decision, LimitValue, Mode, Source, Waiting};
 use crate::control::frame::Frame;
 use crate::control::lead::Lead;
 use crate::control::signal::{Active, Wall, Why};
@@ -170,6 +170,14 @@ impl<'f> Speaker<'f> {
 
     fn bound(&self) -> Told {
         let binding = &self.decision.binding;
+        // What is lost may hold a part of the site alone, or not yet the most, while something else binds the whole.
+        let lost = |source: Source| matches!(source, Source::LostMeter(_) | Source::LostSource(_));
+        if self.decision.would_be == Mode::FailSafe && !lost(binding.source) {
+            let mut each = self.decision.circuits.iter().enumerate();
+            if let Some((id, circuit)) = each.find(|(_, circuit)| lost(circuit.binding)) {
+                return self.tell(CircuitId(id), circuit.binding);
+            }
+        }
         match binding.source {
             Source::Fleet => Told {
                 circuit: binding.circuit,

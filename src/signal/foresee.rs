@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::desk::{Desk, DeskError};
 use super::key::SourceKey;
-use crate::control::signal::{Active, Order, Why};
+use crate::control::signal::{Active, Order, Refusal, Why};
 use crate::control::site::Site;
 use crate::control::snapshot::OrderCap;
 
@@ -20,6 +20,9 @@ impl Desk {
         let site = state.site_of(source.generation).ok_or(DeskError::NoSource)?;
         if !Arc::ptr_eq(&site, &state.site) {
             return Err(DeskError::NoSource);
+        }
+        if order.is_backwards() {
+            return Err(DeskError::Refused(Refusal::Backwards));
         }
         let cap = order.ask.resolve(&state.bases(&name, order)).map_err(DeskError::Refused)?;
         let active = Active {

@@ -306,7 +306,13 @@ impl Measured {
             let summed = sums.get(index).filter(|sum| sum.1).map(|sum| sum.0);
             metered.or(summed)
         });
-        Self { miners: each.collect(), import, rests: decision.at_rest(site) }
+        let miners: Vec<Option<Watts>> = each.collect();
+        // Whoever says that they sleep does so when no more is measured, too.
+        let each = decision.at_rest(site).into_iter().zip(&decision.circuits).zip(&miners);
+        let rests = each.map(|((rests, circuit), power)| {
+            rests && power.is_some_and(|power| power <= circuit.at_most_asleep())
+        });
+        Self { rests: rests.collect(), miners, import }
     }
 
     fn power(&self, circuit: CircuitId, scope: Scope) -> Option<Watts> {

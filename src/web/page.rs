@@ -97,9 +97,7 @@ fn circuits(html: &mut String, cycle: &Cycle) {
         "<table><tr><th>Circuit</th><th>Power</th><th>Miners</th><th>Budget</th><th>Short</th>\
          <th>Tightest limit</th></tr>",
     );
-    for Circuit { name, power_watts, miners_watts, budget_watts, shortfall_watts, rests, cap, .. } in
-        &cycle.circuits
-    {
+    for Circuit { name, power_watts, miners_watts, budget_watts, over_watts, cap, .. } in &cycle.circuits {
         let _ = write!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -107,8 +105,7 @@ fn circuits(html: &mut String, cycle: &Cycle) {
             watts_or_dash(*power_watts),
             watts(*miners_watts),
             watts(*budget_watts),
-            // What all of them draw asleep is nothing that is missing.
-            watts(if *rests { 0.0 } else { *shortfall_watts }),
+            watts(*over_watts),
             escape(&cap.words)
         );
     }

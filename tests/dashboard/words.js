@@ -49,7 +49,7 @@ async () => {
   check(tile === "at most 45.0 kW of it at hall-a", `an order on a part is the reason for the budget of the whole: ${tile}`);
   it = site(run, (cycle, status, root, a) => {
     Object.assign(status, { mode: "fail-safe" });
-    a.cap = { circuit: "hall-a", source: "lost-meter:a", words: "the meter a is lost: its fail-safe value of 45 kW at hall-a holds" };
+    cycle.binding = { circuit: "hall-a", source: "lost-meter:a", class: null, words: "the meter a is lost: its fail-safe value of 45 kW at hall-a holds" };
     a.budget_watts = 45000;
   });
   check(it.says.startsWith("Fail-safe: the meter a is lost: its fail-safe value of 45 kW at hall-a holds; the miners there may draw 45.0 kW and draw 44.1 kW."), it);
@@ -84,6 +84,12 @@ async () => {
   check(it.notes.join() === "Emergency stop of hall-b is open,2.39 kW over the budget of hall-b", it);
   it = site(["hashing", "hashing", "hashing", "unreachable"], over("pcc", 3600, true));
   check(it.notes[0] === "Up to 3.60 kW over budget", it);
+
+  it = site(run, (cycle, status, root) => {
+    over("pcc", 6000, false)(cycle);
+    root.budget_watts = 0;
+  });
+  check(it.says.endsWith(", 6.00 kW over budget once all have followed."), it);
 
   // An order on a part is told while the surplus binds the whole, too.
   it = site(run, (cycle, status, root, a) => {
@@ -121,6 +127,13 @@ async () => {
   const free = (cycle) => Object.assign(cycle.binding, { source: "fleet-maximum", class: null });
   it = site(["hashing", "hashing", "hashing", "asleep"], free);
   check(it.says === "No limit holds the fleet back: 1 miner is asleep, and the fleet draws 107 kW.", it);
+  it = site(["hashing", "hashing", "hashing", "asleep"], (cycle) => {
+    free(cycle);
+    cycle.fleet.waiting = { miner: "b2", words: "waits until it has slept for long enough" };
+  });
+  check(it.says.endsWith("and the fleet draws 107 kW; the next waits until it has slept for long enough."), it);
+  it = site(["starting", "starting", "starting", "starting"], free);
+  check(it.says.startsWith("No limit holds the fleet back: 4 miners are starting, and the fleet draws 107 kW"), it);
   it = site(run, free);
   check(it.says.startsWith("Nothing holds the fleet back: all miners that run are at their most"), it);
   return found;

@@ -179,6 +179,7 @@ pub fn decision(site: &Site, at: Moment) -> Decision {
         binding: Source::Limit(LimitId(binding)),
         setpoint: Watts::kilowatts(305.0),
         shortfall: Watts::ZERO,
+        asleep: Watts::ZERO,
         breaker: None,
         emergency_stop: None,
     };

@@ -8,7 +8,7 @@ use ballast::alarm::book::{Book, Change, What};
 use ballast::alarm::kind::{Kind, Severity};
 use ballast::alarm::look::{Quiet, View, look, settled};
 use ballast::clock::Moment;
-use ballast::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source, Waiting};
+use ballast::control::decision::{BreakerState, Held, LimitValue, MinerState, Mode, Source, Waiting};
 use ballast::control::frame::Frame;
 use ballast::control::lead::Lead;
 use ballast::control::signal::SourceState;
@@ -530,7 +530,7 @@ fn surplus_that_is_left_is_told_with_the_reason() {
     states(&mut world, 6, MinerState::Straggler);
     states(&mut world, 4, MinerState::Asleep);
     let (needs, there) = (Watts::whole(3_310), Watts::whole(2_460));
-    world.decision.waiting = Some(Waiting { miner: MinerId(1), needs, there, proving: false });
+    world.decision.waiting = Some(Waiting { miner: MinerId(1), needs, there, held: Held::Short });
     let (found, _) = view(world, at(0), &Quiet::new());
     let left = found.iter().find(|found| found.kind == Kind::SurplusUnused).unwrap();
     assert_eq!(

@@ -5,7 +5,7 @@ use crate::{metrics_sample, web as pages};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{Cause, Command, LimitValue, MinerState, Source, Waiting};
+use ballast::control::decision::{Cause, Command, Held, LimitValue, MinerState, Source, Waiting};
 use ballast::control::site::{
     Circuit, CircuitId, EmergencyStop, Interlock, LimitId, LoadClass, MeterId, MinerId, OpensBreaker, Site,
 };
@@ -257,7 +257,7 @@ async fn a_miner_says_why_it_stands_where_it_stands() {
             miner: MinerId(1),
             needs: Watts::whole(3_310),
             there: Watts::whole(2_460),
-            proving: false,
+            held: Held::Short,
         });
         decision.miners[5].state = MinerState::Straggler;
     });
@@ -355,7 +355,7 @@ async fn events_tell_who_there_is_once_and_then_what_changes() {
             miner: MinerId(4),
             needs: Watts::whole(9),
             there: Watts::whole(1),
-            proving: false,
+            held: Held::Short,
         });
     });
     let frame = events.next("frame").await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::control::decision::{
-    Binding, Decision, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting,
+    Binding, Decision, Held, LimitValue, MeterDecision, MinerState, Mode, Source, Waiting,
 };
 use ballast::control::measure::Measure;
 use ballast::control::site::{
@@ -374,7 +374,7 @@ fn what_the_next_miner_waits_for_is_told_while_one_waits() {
             miner: MinerId(1),
             needs: Watts::whole(3_310),
             there: Watts::whole(2_460),
-            proving: false,
+            held: Held::Short,
         });
     });
     let samples = samples(&exporter);
@@ -516,15 +516,15 @@ fn what_miners_draw_asleep_is_no_breach_and_nobody_is_further_over_a_budget_than
     over(&mut decision, Watts::whole(2_390), Watts::whole(2_500));
     let words = describe(&site, &decision);
     assert!(words.contains("fleet 2.39 kW · 2.39 kW over budget · "), "{words}");
+    decision.circuits[0].budget = Watts::ZERO;
+    decision.circuits[0].asleep = Watts::whole(2_400);
+    assert!(describe(&site, &decision).contains(" · 100 W over budget"), "{}", describe(&site, &decision));
+    decision.circuits[0].asleep = Watts::whole(2_500);
+    assert!(!describe(&site, &decision).contains("over budget"), "what is left is drawn asleep");
+    decision.circuits[0].asleep = Watts::ZERO;
     let all = |decision: &mut Decision, state: MinerState| {
         decision.miners.iter_mut().for_each(|miner| miner.state = state);
     };
-    all(&mut decision, MinerState::Asleep);
-    let words = describe(&site, &decision);
-    assert!(!words.contains("over budget"), "{words}");
-    decision.circuits[0].setpoint = Watts::whole(20);
-    let words = describe(&site, &decision);
-    assert!(words.contains("2.39 kW over budget"), "told to sleep is not asleep yet: {words}");
     all(&mut decision, MinerState::Unreachable);
     let words = describe(&site, &decision);
     assert!(words.starts_with("no miner can be reached · surplus "), "{words}");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ballast::control::decision::{MeterDecision, MinerState, Mode, Source, Waiting};
+use ballast::control::decision::{Held, MeterDecision, MinerState, Mode, Source, Waiting};
 use ballast::control::measure::Measure;
 use ballast::control::site::{Combination, MeterId, MinerId, Part, Redundant, SourceId};
 use ballast::control::snapshot::{MeterInput, MeterStatus, Reading};
@@ -144,7 +144,7 @@ async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
             miner: MinerId(1),
             needs: Watts::whole(3_310),
             there: Watts::whole(2_460),
-            proving: false,
+            held: Held::Short,
         });
     });
     let (_, json) = server.json("/api/v1/status").await;
@@ -166,7 +166,7 @@ async fn what_is_left_and_what_the_next_miner_waits_for_is_told_in_words() {
             miner: MinerId(1),
             needs: Watts::whole(3_310),
             there: Watts::ZERO,
-            proving: false,
+            held: Held::Short,
         });
         for circuit in &mut decision.circuits {
             (circuit.budget, circuit.headroom) = (Watts::ZERO, Watts::ZERO);

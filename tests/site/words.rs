@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ballast::clock::Moment;
 use ballast::control::decision::{
-    Binding, Cause, Decision, LimitValue, MeterDecision, MinerState, Source, Waiting,
+    Binding, Cause, Decision, Held, LimitValue, MeterDecision, MinerState, Source, Waiting,
 };
 use ballast::control::frame::Frame;
 use ballast::control::signal::{Active, Basis, Doubt, Urgency, Wall, Why};
@@ -403,7 +403,7 @@ fn who_is_put_to_sleep_is_not_said_to_wait_for_power() {
     let waits = |budget: f64, binding: Source| {
         explained(1, |decision| {
             let (needs, there) = (Watts::whole(3_310), Watts::kilowatts(budget));
-            decision.waiting = Some(Waiting { miner: MinerId(1), needs, there, proving: false });
+            decision.waiting = Some(Waiting { miner: MinerId(1), needs, there, held: Held::Short });
             for circuit in &mut decision.circuits {
                 (circuit.budget, circuit.headroom, circuit.binding) = (there, there, binding);
             }

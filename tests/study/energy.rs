@@ -186,6 +186,7 @@ fn frame(config: &Config, at: Moment, now: Flow, counters: Counters, deaf: [bool
                 binding: Source::Fleet,
                 setpoint: Watts::ZERO,
                 shortfall: Watts::ZERO,
+                asleep: Watts::ZERO,
                 breaker: None,
                 emergency_stop: None,
             }

@@ -70,6 +70,9 @@ fn sheds(miner: &Miner, decided: &MinerDecision) -> Watts {
         | MinerState::Unanswered
         | MinerState::Unreachable => return Watts::ZERO,
     }
+    if decided.setpoint == Some(Target::Sleep) {
+        return Watts::ZERO;
+    }
     let stays = decided.setpoint.map_or(decided.draw, |_| decided.draw.min(decided.settled));
     (stays - miner.least()).at_least_zero()
 }

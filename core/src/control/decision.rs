@@ -128,6 +128,9 @@ pub struct CircuitDecision {
     pub setpoint: Watts,
     /// How far its miners cannot help exceeding the budget: they are at their floor, silent, or late.
     pub shortfall: Watts,
+    /// What its miners draw together when all of them sleep, as far as is known. Zero in records of earlier versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asleep: Watts,
     /// Its breaker; `None` without one.
     pub breaker: Option<BreakerState>,
     /// Its emergency stop; `None` without one. Left out then, so that earlier records have the hash that they had.
@@ -135,12 +138,26 @@ pub struct CircuitDecision {
     pub emergency_stop: Option<StopState>,
 }
 
-/// The draw of a circuit whose miners all sleep is what they draw so once it is below this much of what they are set to.
-const FALLEN: f64 = 1.5;
+/// Of what miners draw asleep they may draw this much, in fact: meters hum, and so do power supplies.
+pub(super) const HUM: f64 = 1.5;
+
+impl CircuitDecision {
+    /// The most that its miners draw when all of them sleep.
+    pub fn at_most_asleep(&self) -> Watts {
+        self.asleep.scaled(HUM).max(self.asleep + Watts::whole(1))
+    }
+
+    /// How far its miners are above the budget, beyond what they would draw if all slept, which nobody can help. What they were told
+    /// already and do in time counts as done.
+    pub fn over(&self) -> Watts {
+        (self.shortfall - (self.asleep - self.budget).at_least_zero()).at_least_zero()
+    }
+}
 
 impl Decision {
-    /// Of each circuit, whether it is at rest: all of its miners sleep as asked, and no more is drawn there than they draw so.
-    /// That cannot be helped, so it is no breach of a cap on what they draw. A circuit without miners is not.
+    /// Of each circuit, whether it is at rest: all of its miners sleep as asked, and no more is drawn there than they draw so, by their
+    /// own word and by that of a meter that sees them alone. That cannot be helped, so it is no breach of a cap on what they draw.
+    /// A circuit without miners is not.
     pub fn at_rest(&self, site: &Site) -> Vec<bool> {
         let mut slept: Vec<Option<bool>> = vec![None; self.circuits.len()];
         for (miner, now) in site.miners.iter().zip(&self.miners) {
@@ -150,13 +167,28 @@ impl Decision {
                 }
             }
         }
-        let fallen = |circuit: &CircuitDecision| circuit.miners <= circuit.setpoint.scaled(FALLEN);
-        self.circuits
-            .iter()
-            .zip(slept)
-            .map(|(circuit, slept)| slept == Some(true) && fallen(circuit))
-            .collect()
+        let each = self.circuits.iter().zip(&site.circuits).zip(slept);
+        let mut rests: Vec<Option<bool>> = each
+            .map(|((now, circuit), slept)| {
+                let most = now.at_most_asleep();
+                let seen = !circuit.dedicated || now.power.is_some_and(|power| power <= most);
+                slept.map(|slept| slept && now.miners <= most && seen)
+            })
+            .collect();
+        // Nothing rests as a whole of which a part does not: children stand behind their parents.
+        for (index, circuit) in site.circuits.iter().enumerate().rev() {
+            if let (Some(parent), Some(Some(false))) = (circuit.parent, rests.get(index))
+                && let Some(rests) = rests.get_mut(parent.0)
+            {
+                *rests = Some(false);
+            }
+        }
+        rests.into_iter().map(|rests| rests == Some(true)).collect()
     }
+}
+
+fn is_zero(watts: &Watts) -> bool {
+    *watts == Watts::ZERO
 }
 
 /// The states in which people count miners.
@@ -217,10 +249,29 @@ pub struct Waiting {
     pub needs: Watts,
     /// What has been there for as long as a start takes, with everything that runs at its lowest. Less than it needs.
     pub there: Watts,
-    /// There may be more: it is held back until a meter has been seen to show what the miners do. Left out otherwise, so that
-    /// earlier records have the hash that they had.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub proving: bool,
+    /// What keeps it from starting. Left out where power does, so that earlier records have the hash that they had.
+    #[serde(default, skip_serializing_if = "Held::is_short")]
+    pub held: Held,
+}
+
+/// What keeps the next miner that would be woken from starting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Held {
+    /// There is too little.
+    #[default]
+    Short,
+    /// There is enough, and has not been for as long as a start takes.
+    Brief,
+    /// A meter has to be seen to show what the miners do first: until then only a few run on its word.
+    Proving,
+    /// It has been put to sleep, or was raised, a short time ago.
+    Resting,
+}
+
+impl Held {
+    fn is_short(&self) -> bool {
+        *self == Self::Short
+    }
 }
 
 /// A miner in this cycle.

@@ -67,8 +67,8 @@ pub struct Headroom {
     pub shows: bool,
     /// What may be drawn at the most on the word of a meter that has not yet been seen to move with the miners.
     pub unproven: f64,
-    /// That is why its miners may be raised no further: there is room for more.
-    pub proving: bool,
+    /// What they might be raised to but for that, in watts.
+    pub if_proven: f64,
 }
 
 impl Headroom {
@@ -154,7 +154,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                     let scale = terms.scale.get(index).copied().unwrap_or(1.0);
                     memory.unproven(nameplate, scale, terms.largest.get(index).copied().unwrap_or(0.0))
                 }),
-                proving: false,
+                if_proven: f64::INFINITY,
             }
         })
         .collect();
@@ -373,29 +373,28 @@ impl Headroom {
     /// Takes in a cap on its circuit.
     fn cap(&mut self, circuit: &Circuit, scope: Scope, cap: f64, setter: Setter, acts: bool) {
         let margin = if setter.patient { 0.0 } else { circuit.margin.get() };
-        let (headroom, raise, firm) = match scope {
+        let [headroom, raise, if_proven, firm] = match scope {
             Scope::Import => {
                 let room = cap - margin;
                 let free = room - self.outlook.for_raise() - self.reserve;
-                self.proving |= free > self.unproven;
-                let raise = free.min(self.unproven);
                 // Following the surplus, nothing is shed twice while it is in doubt whether the meter shows the first
                 // shed already. Any other limit is kept by the most likely: too much shed is better than one exceeded.
                 let doubt = if setter.patient { self.outlook.below } else { 0.0 };
                 let hidden = if setter.patient { 0.0 } else { self.hidden };
-                let (raise, firm) = (raise - hidden, room - (self.outlook.level - doubt) - hidden);
-                (firm - self.outlook.ahead - self.reserve, raise, firm)
+                let firm = room - (self.outlook.level - doubt) - hidden;
+                let raise = free.min(self.unproven) - hidden;
+                [firm - self.outlook.ahead - self.reserve, raise, free - hidden, firm]
             }
             Scope::Miners => {
                 let masked = if setter.patient { 0.0 } else { self.masked };
                 let room = cap - margin - self.unsaid - masked;
-                (room, room, room)
+                [room; 4]
             }
         };
         // Whatever a silent miner draws is in the value of a meter that is fresh, but not in what miners are counted for.
         let seen = setter.patient && scope == Scope::Import && self.power.is_some();
         let unseen = if seen { 0.0 } else { self.unseen };
-        let [headroom, raise, firm] = [headroom, raise, firm].map(|room| room - unseen);
+        let [headroom, raise, if_proven, firm] = [headroom, raise, if_proven, firm].map(|room| room - unseen);
         self.limits.push(LimitValue {
             source: setter.listed,
             cap: Some(Watts::saturating(cap)),
@@ -407,6 +406,7 @@ impl Headroom {
         }
         let told = self.power.filter(|_| scope == Scope::Import || circuit.dedicated);
         self.exceeded |= told.is_none_or(|power| power.get() > cap);
+        self.if_proven = self.if_proven.min(if_proven);
         self.tighten(headroom, raise, firm, setter);
     }
 
@@ -423,6 +423,7 @@ impl Headroom {
             self.binding = setter.binding;
         }
         self.raise = self.raise.min(raise).min(self.headroom);
+        self.if_proven = self.if_proven.min(self.headroom);
     }
 }
 

@@ -430,9 +430,10 @@ pub fn distrust(site: &Site, memories: &[CircuitMemory], seen: &mut [Seen]) {
             (false, true) => MeterStatus::Frozen,
             (false, false) => continue,
         };
+        // Of one that is silent it is no news that its latest value stands still, nor of one that answers again with that.
+        let speaks = seen.input.status == MeterStatus::Ok && seen.fresh();
         seen.lost = 1.0;
-        // Of one that is silent it is no news that its latest value stands still.
-        if seen.input.status == MeterStatus::Ok {
+        if speaks {
             seen.input.status = status;
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::control::allocate::track::{self, Change, Terms, Wakes};
 use crate::control::allocate::{Item, Level, optimum, rebalance};
 use crate::control::commands;
-use crate::control::decision::{Cause, MinerState, Waiting};
+use crate::control::decision::{Cause, Held, MinerState, Waiting};
 use crate::control::headroom::{Headroom, above, endangered, stopped};
 use crate::control::response::Track;
 use crate::control::site::{Actuator, CircuitId, LoadClass, MinerId, OperatingPoint, Site};
@@ -185,6 +185,7 @@ pub(super) fn items<'a>(
                 .is_some_and(|since| since == Moment::START || now - since >= settings.min_sleep);
             let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
             let calm = now >= track.retry_at;
+            let could_wake = movable && !kept && track.state == MinerState::Asleep && calm;
             let mut item = Item {
                 circuit: miner.circuit.0,
                 points,
@@ -211,12 +212,8 @@ pub(super) fn items<'a>(
                     && unhurried
                     && calm
                     && !track.restarted,
-                wakeable: movable
-                    && !kept
-                    && track.state == MinerState::Asleep
-                    && rested
-                    && calm
-                    && unhurried,
+                wakeable: could_wake && rested && unhurried,
+                resting: could_wake && !(rested && unhurried),
                 adjust_cost: miner.cost.adjust.as_secs_f64(),
                 sleep_cost: miner.cost.sleep.as_secs_f64(),
                 wary: if track.proven { 1.0 } else { UNPROVEN },
@@ -571,19 +568,46 @@ fn wake(
             ramp.left_over = *left;
         }
     }
-    let next = items.iter().enumerate().find(|(_, item)| item.level == Level::Sleep && item.wakeable)?;
-    let (index, item) = next;
+    waiting(state, items, circuits, terms, &wakes)
+}
+
+/// Who is woken next, and what it waits for; `None` where nobody can be, and where it waits for those that run alone.
+fn waiting(
+    state: &State,
+    items: &[Item<'_>],
+    circuits: &[Headroom],
+    terms: &Terms,
+    wakes: &Wakes,
+) -> Option<Waiting> {
+    let first = |of: fn(&Item<'_>) -> bool| track::first(items, &state.favoured, terms, of);
+    let awake = first(|item| item.wakeable);
+    let index = awake.or_else(|| first(|item| item.resting))?;
+    let item = items.get(index)?;
     let start = item.start_draw(item.best()) - item.sleep;
-    let short = state.tree.path(item.circuit).iter().filter_map(|&circuit| {
-        let there = wakes.sustained.get(circuit)? - wakes.bases.get(circuit)?;
-        (there < start).then_some((there, circuits.get(circuit)?.proving))
+    let each = state.tree.path(item.circuit).iter().filter_map(|&at| {
+        let (circuit, base) = (circuits.get(at)?, wakes.bases.get(at)?);
+        let (sustained, now) = (wakes.sustained.get(at)? - base, circuit.raise - base);
+        let held = if !circuit.shows || sustained + (circuit.if_proven - circuit.raise).max(0.0) >= start {
+            Held::Proving
+        } else if now >= start {
+            Held::Brief
+        } else {
+            Held::Short
+        };
+        (sustained < start).then_some((sustained, held))
     });
-    let (there, proving) = short.min_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    let least = each.min_by(|(one, _), (other, _)| one.total_cmp(other));
+    let (there, held) = match (least, awake) {
+        (Some((there, Held::Short)), _) => (there, Held::Short),
+        (_, None) => (least.map_or(start, |(there, _)| there), Held::Resting),
+        (Some(least), _) => least,
+        (None, _) => return None,
+    };
     there.is_finite().then(|| Waiting {
         miner: MinerId(index),
         needs: Watts::saturating(start),
         there: Watts::saturating(there.max(0.0)),
-        proving,
+        held,
     })
 }
 

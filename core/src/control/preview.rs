@@ -71,7 +71,8 @@ pub struct Preview {
     /// Miners of the circuit that draw power and would not be moved although they stand in the way, or cannot be; and those of which
     /// nothing was heard yet, whatever they draw.
     pub skipped: Vec<Skipped>,
-    /// How much more the miners of other circuits are set to draw, because they take what is freed, or less (negative).
+    /// How much more the miners of other circuits are set to draw by then, or less (negative): they take what is freed, and move for
+    /// other reasons, too.
     pub elsewhere: Watts,
     /// The site is still being read: nothing is commanded yet, and the rest says nothing.
     pub starting: bool,

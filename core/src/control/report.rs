@@ -5,8 +5,8 @@ use crate::control::breaker::Trip;
 use crate::control::budget;
 use crate::control::combine::Seen;
 use crate::control::decision::{
-    Binding, BreakerCommand, BreakerState, CircuitDecision, Command, Decision, FleetDecision, MeterDecision,
-    MinerDecision, MinerState, Mode,
+    Binding, BreakerCommand, BreakerState, CircuitDecision, Command, Decision, FleetDecision, HUM,
+    MeterDecision, MinerDecision, MinerState, Mode,
 };
 use crate::control::headroom::Headroom;
 use crate::control::lead::Lead;
@@ -30,6 +30,7 @@ pub(super) struct Decided {
     pub(super) sent: Vec<Command>,
     pub(super) breakers: Vec<BreakerCommand>,
     pub(super) over: Vec<f64>,
+    pub(super) asleep: Vec<f64>,
 }
 
 pub(super) struct Report<'a> {
@@ -73,6 +74,7 @@ impl Report<'_> {
                 binding: circuit.binding,
                 setpoint: Watts::saturating(value(&decided.moved.sums)),
                 shortfall: Watts::saturating(value(&decided.over)),
+                asleep: Watts::saturating(value(&decided.asleep) * gain),
                 breaker: self.breaker(index),
                 emergency_stop: self.emergency_stop(index),
             });
@@ -148,8 +150,14 @@ impl Report<'_> {
         let status = self.inputs.miner(index).status.as_ref();
         let answers = !matches!(track.state, MinerState::Pending | MinerState::Unreachable);
         let hashrate = status.filter(|_| answers).and_then(|status| status.value.hashrate.value());
+        // One that was told to sleep and draws on is on its way there, and not asleep.
+        let most = (miner.minimum().get() * 0.5).max(track.sleep(miner) * HUM);
+        let state = match track.state {
+            MinerState::Asleep if track.draw > most => MinerState::Hashing,
+            state => state,
+        };
         MinerDecision {
-            state: track.state,
+            state,
             draw: Watts::saturating(track.draw * gain),
             counted: Watts::saturating(track.counted * gain),
             hashrate: hashrate.unwrap_or(Hashrate::ZERO),

@@ -55,6 +55,8 @@ pub struct State {
     pub(super) hulls: Hulls,
     /// When the allocation was last compared with the optimum.
     pub(super) balanced_at: Option<Moment>,
+    /// When an order, an interlock or a stop was last seen to hold the miners of a circuit, while one is there.
+    pub(super) held_at: Option<Moment>,
     /// Levels to which the next raises favour some miners.
     pub(super) favoured: Vec<Option<Level>>,
     /// Gap to the bound at the latest comparison.
@@ -126,6 +128,7 @@ impl State {
             energy: Energy::default(),
             hulls: Hulls::default(),
             balanced_at: None,
+            held_at: None,
             favoured: Vec::new(),
             gap: 0.0,
             taken: vec![History::default(); site.circuits.len()],

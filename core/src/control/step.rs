@@ -19,6 +19,8 @@ use crate::units::Watts;
 
 /// An order holds miners that draw this share of what it leaves to them.
 const NEARLY: f64 = 0.9;
+/// For how long after that it still counts as holding them, while it is there.
+const STILL: Duration = Duration::from_secs(60);
 
 /// Decides one cycle. Snapshots must come in the order of their moments; one from the past counts as now.
 pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
@@ -148,12 +150,12 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         breakers = breaker::decide(&site, &state.tree, trips, excess, tracks, &mut state.sequence, now);
     }
 
-    let held = circuits.iter().zip(state.nameplates.iter().zip(&estimates)).any(is_held);
-    state.mode = mode(&site, starting, &circuits, &binding, held);
+    let ordered = holds_part(state, &circuits, &scaled, now);
+    state.mode = mode(&site, starting, &circuits, &binding, ordered);
     account(&site, state, &seen, &circuits, since_last);
     state.before = Some(now);
     let report = Report { site: &site, state, inputs: &inputs, seen: &seen, scales: &scales, items: &items };
-    let decided = Decided { lead, binding, circuits, moved, estimates, sent, breakers, over };
+    let decided = Decided { lead, binding, circuits, moved, estimates, sent, breakers, over, asleep };
     report.decision(now, decided)
 }
 
@@ -332,14 +334,25 @@ pub(super) fn scales(site: &Site, state: &State) -> Vec<f64> {
         .collect()
 }
 
-/// Whether an order, an interlock or a stop holds the miners of a circuit: what they draw is near what it leaves. While all other
-/// miners take what those leave, the surplus and the order bind the fleet by turns, and it is limited all the time.
-fn is_held((circuit, (nameplate, draw)): (&Headroom, (&f64, &f64))) -> bool {
-    let ordered = matches!(circuit.binding, Source::Order(_) | Source::Interlock(_) | Source::Stop(_));
-    ordered && circuit.headroom < *nameplate && *draw >= circuit.headroom * NEARLY
+/// Whether an order, an interlock or a stop holds the miners of a circuit: what they draw is near what it leaves, or was a short time
+/// ago. While all other miners take what those leave, the surplus and the order bind the fleet by turns, and it is limited all the time.
+fn holds_part(state: &mut State, circuits: &[Headroom], drawn: &[f64], now: Moment) -> bool {
+    let ordered = |circuit: &Headroom, nameplate: f64| {
+        matches!(circuit.binding, Source::Order(_) | Source::Interlock(_) | Source::Stop(_))
+            && circuit.headroom < nameplate
+            && nameplate > 0.0
+    };
+    let each = circuits.iter().zip(state.nameplates.iter().zip(drawn));
+    let mut left = each.filter(|(circuit, (nameplate, _))| ordered(circuit, **nameplate)).peekable();
+    if left.peek().is_none() {
+        state.held_at = None;
+    } else if left.any(|(circuit, (_, draw))| *draw >= circuit.headroom * NEARLY) {
+        state.held_at = Some(now);
+    }
+    state.held_at.is_some_and(|at| now - at < STILL)
 }
 
-fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding, held: bool) -> Mode {
+fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding, ordered: bool) -> Mode {
     if starting {
         return Mode::StartUp;
     }
@@ -352,7 +365,7 @@ fn mode(site: &Site, starting: bool, circuits: &[Headroom], binding: &Binding, h
         Source::Order(_) | Source::Interlock(_) | Source::Stop(_) => true,
         Source::Fleet | Source::LostMeter(_) | Source::LostSource(_) => false,
     };
-    if limited || held { Mode::Limited } else { Mode::Following }
+    if limited || ordered { Mode::Limited } else { Mode::Following }
 }
 
 /// Adds this cycle's energy at the root circuit. Without a fresh meter there nothing is known, so nothing is

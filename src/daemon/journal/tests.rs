@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::Journal;
 use crate::clock::Moment;
 use crate::config::testing;
-use crate::control::decision::{Decision, MinerState, Mode, Waiting};
+use crate::control::decision::{Decision, Held, MinerState, Mode, Waiting};
 use crate::control::site::{EmergencyStop, MeterId, MinerId, OpensBreaker, Site};
 use crate::control::snapshot::{MeterInput, MeterStatus, Reading, Snapshot};
 use crate::control::{State, step};
@@ -129,8 +129,12 @@ fn ten_of_many_that_do_not_answer_are_named_and_the_rest_counted() {
 #[test]
 fn a_miner_that_waits_for_longer_than_a_minute_is_told_once() {
     let mut desk = Desk::new();
-    let waiting =
-        Waiting { miner: MinerId(7), needs: Watts::whole(3_310), there: Watts::whole(2_460), proving: false };
+    let waiting = Waiting {
+        miner: MinerId(7),
+        needs: Watts::whole(3_310),
+        there: Watts::whole(2_460),
+        held: Held::Short,
+    };
     assert!(desk.after(1, |decision| decision.waiting = Some(waiting)).is_empty());
     assert!(desk.after(59, |_| {}).is_empty());
     let told = desk.after(1, |_| {});

@@ -97,7 +97,7 @@ pub(super) struct PreviewBody {
     moves: Moves,
     /// Who would not, and why.
     skipped: Vec<Skipped>,
-    /// How much more the miners of other circuits are set to draw, because they take what is freed; negative for less.
+    /// How much more the miners of other circuits are set to draw by then, whatever the reason; negative for less.
     elsewhere_watts: f64,
     /// By how much the order may hold on behind its end, because the clock is in doubt; `null` where it is not, and for what
     /// has no end.

@@ -454,7 +454,7 @@ export class Chart {
 
 // The label of a source as a person says it.
 export function plainSource(source) {
-	if (source === "fleet-maximum") return "nothing: all at their most";
+	if (source === "fleet-maximum") return "nothing";
 	if (source.startsWith("lost-meter:")) return `lost meter ${source.slice(11)}`;
 	if (source.startsWith("lost-signal:")) return `lost signal ${source.slice(12)}`;
 	if (source.startsWith("interlock:")) return `interlock of ${source.slice(10)}`;

@@ -84,9 +84,9 @@ export function render(cycle, fleet, now) {
 		cells.held.style.left = at(may);
 		show(cells.limit, !all);
 		show(cells.held, !all);
-		const short = circuit.shortfall_watts;
-		// What is drawn asleep cannot be helped, and what meters hum is no breach.
-		const over = !circuit.rests && short >= Math.max(1, circuit.miners_watts / 200);
+		const short = circuit.over_watts;
+		// What meters hum is no breach.
+		const over = short >= Math.max(1, circuit.miners_watts / 500);
 		cells.bar.classList.toggle("over", over);
 		attribute(cells.bar, "aria-label", `draws ${power(circuit.miners_watts)}, may draw ${power(circuit.budget_watts)}, nameplate ${power(capacity)}${circuit.classes ? `; ${drawn(circuit.classes)}` : ""}`);
 		text(cells.draw, power(circuit.miners_watts));

@@ -82,7 +82,7 @@ function preview(answer) {
 		...(data.cap_watts === null ? [] : [data.short_watts >= 1 ? moves.total && moves.put_to_sleep === moves.total && !data.skipped?.length ? line("notice", `Asleep they draw ${power(data.short_watts)}.`) : line("critical", `It cannot be met: ${power(data.short_watts)} stay above the cap.`)
 			: known(met) ? line("good", met < 0.5 ? "It is met already." : `It is met after about ${span(met)}.`) : line("warning", "When it is met is not known.")]),
 		...(data.margin_seconds > 0 ? [line("warning", `It may hold up to ${Math.ceil(data.margin_seconds / 60)} min longer than it says, because ${data.margin_reason}.`)] : []),
-		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after it.`),
+		line("notice", `${data.circuit}: ${power(data.power_watts)} now, ${power(data.after_watts)} after ${span(data.looked_seconds)}.`),
 		moves.total ? line("held", `${total} to move: ${Object.entries(kinds).filter(([key]) => moves[key]).map(([key, words]) => `${moves[key].toLocaleString("en")} ${words}`).join(", ")}.`) : line("good", "No miner moves."),
 		...(Math.abs(data.elsewhere_watts) >= 1 ? [line("notice", `Miners of other circuits are set to draw ${power(Math.abs(data.elsewhere_watts))} ${data.elsewhere_watts > 0 ? "more" : "less"}.`)] : []),
 		...(data.skipped ?? []).map((skip) => line("warning", `${many(skip.miners, "miner")} skipped (${skip.why}), ${power(skip.watts)}: ${skip.names.slice(0, 6).join(", ")}${skip.miners > 6 ? " …" : ""}`)),

@@ -37,15 +37,10 @@ const unreached = (counts) => counts.unreachable > 0 && counts.unreachable + (co
 // The part of the site on which what binds acts; nothing where all miners hang on it.
 const partOf = ({ binding, circuits = [] }, roster) => circuits.find(({ name }, at) => name === binding.circuit && roster?.capacity[at] !== roster?.capacity[0]);
 export function sentence(status, counts = {}, roster = null) {
-	const { mode } = status;
-	let { cycle } = status;
+	const { mode, cycle } = status;
 	if (!cycle) return "Starting up: no control cycle has completed yet, and nothing is commanded.";
 	const { fleet } = cycle;
 	if (mode === "start-up") return `Starting up: meters and miners are being read before any miner is raised. The fleet draws ${power(fleet.power_watts)}.`;
-	// What is lost may hold a part of the site alone, and something else the whole.
-	const lost = ({ source }) => /^lost/.test(source);
-	const cap = mode === "fail-safe" && !lost(cycle.binding) && cycle.circuits.map((one) => one.cap).find(lost);
-	if (cap) cycle = { ...cycle, binding: cap };
 	const say = held(cycle, counts, roster, mode === "following" || mode === "limited");
 	if (mode === "observe") return `Only observing, nothing is commanded. In control it would be ${modeWords(status.would_be).toLowerCase()}: ${say}.`;
 	if (mode === "stand-by") return `Standing by: another machine leads, and this one commands nothing. ${capital(say)}.`;
@@ -66,7 +61,7 @@ function overBudget({ fleet: { over_budget: over }, circuits = [] }) {
 
 // What orders hold a part of the site, beside what binds the whole.
 function parts({ binding, circuits }) {
-	const held = circuits.filter(({ name, cap, miners_watts: draw, budget_watts: may }) => cap?.circuit === name && name !== binding.circuit && /\bheld at\b/.test(cap.words) && draw >= may * 0.9);
+	const held = circuits.filter(({ name, cap, miners_watts: draw, budget_watts: may }) => cap?.circuit === name && name !== binding.circuit && /\bheld at\b/.test(cap.words) && draw >= Math.max(1, may * 0.9));
 	return held.length ? `; ${held[0].cap.words}${held.length > 1 ? `, and ${held.length - 1} more` : ""}` : "";
 }
 
@@ -89,9 +84,12 @@ function but(cycle, counts) {
 	const { fleet } = cycle;
 	const over = overBudget(cycle);
 	if (over) {
+		// What was told to go counts as gone already.
+		const at = cycle.circuits?.find(({ name }) => name === fleet.over_budget.circuit);
+		const falls = at?.miners_watts - at?.budget_watts > fleet.over_budget.watts * 1.2 ? " once all have followed" : "";
 		const silent = silentOf(counts);
 		const why = silent ? does(silent, "not answer") : counts.unanswered ? does(counts.unanswered, "not answer an order") : counts.straggler ? does(counts.straggler, "not do what was told") : "";
-		return `, ${over}${why && `: ${why}`}`;
+		return `, ${over}${falls}${why && `: ${why}`}`;
 	}
 	const { starting = 0 } = counts;
 	if (starting > totalOf(counts) / 20) return `; ${are(starting, "starting")}${fleet.waiting && fleet.left_watts > fleet.budget_watts / 5 ? ", and the others wait for those" : ""}`;
@@ -107,7 +105,8 @@ function held(cycle, counts, roster, follows) {
 	const surplus = fleet.surplus_watts;
 	const spared = known(surplus) && surplus > fleet.power_watts;
 	if (binding.source === "fleet-maximum") {
-		if (counts.asleep) return `no limit holds the fleet back: ${are(counts.asleep, "asleep")}, and the fleet draws ${draw}`;
+		if (counts.starting && !counts.asleep) return `no limit holds the fleet back: ${are(counts.starting, "starting")}, and the fleet draws ${draw}`;
+		if (counts.asleep) return `no limit holds the fleet back: ${are(counts.asleep, "asleep")}, and the fleet draws ${draw}${fleet.waiting ? `; the next ${fleet.waiting.words}` : ""}`;
 		const left = spared ? `; ${power(surplus - fleet.power_watts)} of the surplus are left for others` : "";
 		return `nothing holds the fleet back: all miners that run are at their most and draw ${draw}${left}`;
 	}
@@ -137,7 +136,7 @@ export function notes(status, counts, works) {
 		const { fleet } = cycle;
 		for (const circuit of stopsOf(cycle)) add("critical", stopWords(circuit), "#circuits");
 		for (const meter of cycle.meters) {
-			if (meter.up === false) add("critical", `Meter ${meter.name} ${readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
+			if (meter.up === false) add("critical", `Meter ${meter.name} ${meter.status === "ok" ? "answers, and has no new value" : readWords(meter.status)}${known(meter.age_seconds) ? `, last value ${span(meter.age_seconds)} ago` : ""}`, "#meters");
 			else if (meter.disagreement) add("warning", `Parts of meter ${meter.name} disagree`, "#meters");
 		}
 		for (const circuit of cycle.circuits) {
@@ -148,7 +147,7 @@ export function notes(status, counts, works) {
 		const over = overBudget(cycle);
 		if (over) add("critical", capital(over), "#circuits");
 		const silent = silentOf(counts);
-		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count at the most that they may draw`, "#miners");
+		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count against the limits at the most that they may draw`, "#miners");
 		if (counts.unanswered) add("warning", `${does(counts.unanswered, "not answer an order")} and count at the worst of before and after`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
@@ -262,7 +261,7 @@ export function render(status, counts, works, roster, alarms) {
 	const part = partOf(cycle, roster);
 	set("budget", powerParts(fleet.budget_watts), part ? `at most ${power(part.budget_watts)} of it at ${part.name}` : binding.words);
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
-	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : counts.starting ? "kept for those that start" : fleet.power_watts > fleet.budget_watts * 1.02 ? "more is drawn than may be" : "all that may be drawn is drawn");
+	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : fleet.power_watts > fleet.budget_watts * 1.02 ? "more is drawn than may be" : counts.starting ? "kept for those that start" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
 	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} ${drawn(cycle.classes) ? "run" : "hash"}`);
 }

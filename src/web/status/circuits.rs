@@ -34,7 +34,10 @@ pub struct Circuit {
     pub setpoint_watts: f64,
     /// How far its miners cannot help exceeding the budget.
     pub shortfall_watts: f64,
-    /// All of its miners sleep as asked, and draw no more than they do so: a shortfall is no breach then.
+    /// How far they are above it beyond what they would draw if all slept, which nobody can help; what they were told already and do
+    /// in time counts as done.
+    pub over_watts: f64,
+    /// All of its miners sleep as asked, and draw no more than they do so.
     pub rests: bool,
     /// Its breaker: `closed`, `opening`, `open` or `unknown`; `null` without one.
     pub breaker: Option<&'static str>,
@@ -177,6 +180,7 @@ fn one(
         budget_watts: outcome.budget.get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
+        over_watts: outcome.over().get(),
         rests,
         breaker: outcome.breaker.map(BreakerState::name),
         interlock: outcome

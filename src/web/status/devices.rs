@@ -76,7 +76,9 @@ pub struct Miner {
     pub counted_watts: f64,
     /// `sleep`, `power`, or `null` while nothing was commanded or adopted.
     pub setpoint: Option<&'static str>,
-    /// Settled draw at the setpoint.
+    /// What it was told to draw at most; `null` where it was told to sleep, or nothing.
+    pub told_watts: Option<f64>,
+    /// What is counted for it at the setpoint: its settled draw, and of one that starts what it starts with.
     pub setpoint_watts: Option<f64>,
     /// Its hashrate by its own fresh reading.
     pub hashrate_hashes_per_second: Option<f64>,
@@ -156,6 +158,10 @@ pub(in crate::web) fn miner(frame: &Frame, id: MinerId, now: Moment) -> Option<M
         setpoint: outcome.setpoint.map(|target| match target {
             Target::Sleep => "sleep",
             Target::Power(_) => "power",
+        }),
+        told_watts: outcome.setpoint.and_then(|target| match target {
+            Target::Sleep => None,
+            Target::Power(power) => Some(power.get()),
         }),
         setpoint_watts: outcome.setpoint.map(|_| outcome.settled.get()),
         hashrate_hashes_per_second: status

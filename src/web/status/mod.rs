@@ -136,7 +136,7 @@ pub struct Binding {
     pub source: String,
     /// `surplus`, `safety`, `grid`, `contract` or `economic`; `null` when no limit of the site binds.
     pub class: Option<&'static str>,
-    /// What the miners of the circuit may draw under it.
+    /// What fits the whole tree.
     pub budget_watts: f64,
 }
 
@@ -286,13 +286,14 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
     let Frame { site, decision, .. } = frame;
     let (fleet, energy) = (&decision.fleet, &decision.energy);
     let by_state = count_by_state(decision).into_iter();
+    let bound = speaker.binding();
     Cycle {
         age_seconds: now.since(decision.at).as_secs_f64(),
         binding: Binding {
-            words: speaker.binding().words,
-            circuit: circuit_name(site, decision.binding.circuit).to_owned(),
-            source: source_label(site, decision.binding.source).into_owned(),
-            class: class(site, decision.binding.source),
+            words: bound.words,
+            circuit: circuit_name(site, bound.circuit).to_owned(),
+            source: source_label(site, bound.source).into_owned(),
+            class: class(site, bound.source),
             budget_watts: decision.binding.budget.get(),
         },
         fleet: Fleet {

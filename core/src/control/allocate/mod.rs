@@ -73,6 +73,8 @@ pub struct Item<'a> {
     pub raisable: bool,
     /// Whether it may be woken now.
     pub wakeable: bool,
+    /// Whether it could be woken, had it not been moved a short time ago.
+    pub resting: bool,
     /// Seconds of full hashrate that an adjustment costs.
     pub adjust_cost: f64,
     /// Seconds of full hashrate that sleeping and coming back costs.

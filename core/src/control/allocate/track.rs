@@ -4,6 +4,8 @@
 //! take to go; a raise gives to those that make most of them. Where one miner can settle the rest of a deficit,
 //! the cheapest such miner does.
 
+use std::cmp::Ordering;
+
 use crate::control::allocate::ranking::Ranking;
 use crate::control::allocate::{Item, Level};
 use crate::control::site::{Actuator, CircuitId, LoadClass};
@@ -477,6 +479,34 @@ pub struct Wakes {
     pub left_over: Vec<f64>,
 }
 
+/// Whose turn it is to be woken: by class, whether it is favoured, what it brings for each watt, and by lot.
+type Turn = ((LoadClass, bool), f64, u64, usize);
+
+fn turn(item: &Item<'_>, index: usize, favoured: &[Option<Level>], terms: &Terms) -> Option<Turn> {
+    let favour = favoured.get(index).copied().flatten().is_some();
+    let best = item.best();
+    let watts = item.power_at(best) - item.sleep;
+    (watts > 0.0)
+        .then(|| ((item.class, favour), item.hashrate_at(best) / watts, draw(terms.lot, index), index))
+}
+
+fn in_turn(one: &Turn, other: &Turn) -> Ordering {
+    let first = other.0.cmp(&one.0).then(other.1.total_cmp(&one.1));
+    first.then(one.2.cmp(&other.2)).then(one.3.cmp(&other.3))
+}
+
+/// Who is woken first of those of whom this holds.
+pub fn first(
+    items: &[Item<'_>],
+    favoured: &[Option<Level>],
+    terms: &Terms,
+    of: impl Fn(&Item<'_>) -> bool,
+) -> Option<usize> {
+    let each = items.iter().enumerate().filter(|(_, item)| item.level == Level::Sleep && of(item));
+    let turns = each.filter_map(|(index, item)| turn(item, index, favoured, terms));
+    turns.min_by(in_turn).map(|(.., index)| index)
+}
+
 /// Wakes items where there has been enough for as long as a start takes, and those that run cannot take it.
 ///
 /// What a start needs must not be free already: those that run make room for it when it comes.
@@ -488,7 +518,7 @@ pub fn wake(
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
-    let mut options: Vec<((LoadClass, bool), f64, u64, usize)> = Vec::new();
+    let mut options: Vec<Turn> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         if item.level != Level::Sleep || !item.movable || !item.wakeable {
             continue;
@@ -504,22 +534,9 @@ pub fn wake(
         if none {
             continue;
         }
-        let best = item.best();
-        let watts = item.power_at(best) - item.sleep;
-        if watts > 0.0 {
-            let first = (item.class, favour);
-            options.push((first, item.hashrate_at(best) / watts, draw(terms.lot, index), index));
-        }
+        options.extend(turn(item, index, favoured, terms));
     }
-    // Of equals, by lot.
-    options.sort_by(|one, other| {
-        other
-            .0
-            .cmp(&one.0)
-            .then(other.1.total_cmp(&one.1))
-            .then(one.2.cmp(&other.2))
-            .then(one.3.cmp(&other.3))
-    });
+    options.sort_by(in_turn);
     for ((_, favour), _, _, index) in options {
         let Some(item) = items.get_mut(index) else { continue };
         // As low as it runs well: the rest can be added within seconds once it is there.

@@ -439,7 +439,7 @@ impl Book {
         if order.id.is_empty() || order.id.len() > MOST_NAME {
             return Err(Refusal::Name(MOST_NAME));
         }
-        if order.until.is_some_and(|until| until < order.from) {
+        if order.is_backwards() {
             return Err(Refusal::Backwards);
         }
         let dead = self.withdrawn.iter().any(|(id, revision)| *id == order.id && order.revision <= *revision);

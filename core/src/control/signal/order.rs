@@ -70,6 +70,13 @@ pub struct Order {
     pub start_spread: Duration,
 }
 
+impl Order {
+    /// Whether it ends before it begins.
+    pub fn is_backwards(&self) -> bool {
+        self.until.is_some_and(|until| until < self.from)
+    }
+}
+
 /// What the caps of a source are measured with when an order arrives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bases {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::plant::{Manner, Plant};
 use super::slow_meters::with_feeder;
 use crate::control::State;
-use crate::control::decision::{Decision, MinerState};
-use crate::control::site::{Actuator, LimitClass, Miner, Scope, Site};
-use crate::control::snapshot::{MeterStatus, Target};
+use crate::control::decision::{Decision, Held, MinerState};
+use crate::control::site::{Actuator, LimitClass, Miner, MinerId, Scope, Site};
+use crate::control::snapshot::{HeldMiner, Hold, MeterStatus, Target};
 use crate::control::testing::{curve, limit, miner, site};
 use crate::units::Watts;
 
@@ -300,6 +300,54 @@ fn who_waits_for_power_says_how_much_and_how_much_there_is() {
     assert!((waiting.needs.get() - 3_000.0).abs() < 200.0, "needs {}", waiting.needs);
     assert!((waiting.there.get() - 2_460.0).abs() < 150.0, "{} are there", waiting.there);
     assert_eq!(plant.commands, 0);
+}
+
+#[test]
+fn what_keeps_the_next_from_starting_is_told_as_what_it_is() {
+    let mut plant = Plant::new(site(10), 0.0, |seconds| if seconds < 90.0 { -1_000.0 } else { -60e3 });
+    let held = |decision: &Decision| decision.waiting.map(|waiting| waiting.held);
+    let decision = plant.run(80);
+    assert_eq!(held(&decision), Some(Held::Short), "{:?}", decision.waiting);
+    plant.run(12);
+    let mut seen = Vec::new();
+    for _ in 0..120 {
+        let now = held(&plant.cycle());
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    assert_eq!(seen.first(), Some(&Some(Held::Brief)), "{seen:?}");
+    assert!(seen.contains(&Some(Held::Proving)) && !seen.contains(&Some(Held::Short)), "{seen:?}");
+    assert_eq!(seen.last(), Some(&None), "all of them run: {seen:?}");
+}
+
+#[test]
+fn one_that_was_put_to_sleep_a_short_time_ago_waits_for_that() {
+    let mut plant = Plant::new(heater(3_000), 1.0, |_| -9e3);
+    plant.run(60);
+    plant.holds = vec![HeldMiner { miner: MinerId(0), hold: Hold::Asleep }];
+    plant.run(20);
+    plant.holds.clear();
+    let decision = plant.run(3);
+    let waiting = decision.waiting.expect("it waits");
+    assert_eq!(waiting.held, Held::Resting, "{waiting:?}");
+    assert!(plant.run(60).waiting.is_none() && plant.draw() > 2_900.0, "{} W", plant.draw());
+}
+
+#[test]
+fn a_meter_that_answers_again_with_its_last_value_is_not_said_to_stand_still() {
+    let mut plant = Plant::new(site(10), 0.9, |_| -60e3);
+    plant.refresh = std::time::Duration::from_secs(1);
+    plant.run(120);
+    plant.meter_up = false;
+    plant.run(90);
+    assert!(plant.draw() < 5e3, "{} W", plant.draw());
+    plant.meter_up = true;
+    // Its device has no new value for a moment.
+    plant.refresh = std::time::Duration::from_secs(600);
+    plant.meter.status = MeterStatus::Ok;
+    let decision = plant.cycle();
+    assert_ne!(decision.meters[0].input.status, MeterStatus::Frozen);
 }
 
 #[test]

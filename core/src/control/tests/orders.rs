@@ -1,7 +1,8 @@
 //! Orders from outside are limits like any other.
 
-use super::plant::Plant;
-use crate::control::decision::{Mode, Source};
+use super::plant::{Manner, Plant};
+use super::slow_meters::with_feeder;
+use crate::control::decision::{Held, MinerState, Mode, Source};
 use crate::control::signal::{Active, Basis, Urgency, Why};
 use crate::control::site::{CircuitId, LimitClass, OrderSource, Scope, Site, SourceId};
 use crate::control::snapshot::OrderCap;
@@ -125,4 +126,81 @@ fn an_emergency_sheds_what_is_quick() {
     let (calm, hurried) = (fall(Urgency::Normal), fall(Urgency::Emergency));
     assert!(hurried <= 80e3, "an emergency still draws {hurried}");
     assert!(calm > hurried + 5e3, "without one {calm}, with one {hurried}");
+}
+
+/// What all draw asleep, and half as much again.
+const ASLEEP: f64 = 40.0 * 60.0 * 1.5;
+
+#[test]
+fn nothing_rests_that_draws_on_though_it_was_told_to_sleep() {
+    for deaf in [false, true] {
+        let mut plant = Plant::new(ordered(), 0.9, |_| -200e3);
+        plant.run(60);
+        if deaf {
+            plant.miners.iter_mut().for_each(|miner| miner.manner = Manner::Ignores);
+        }
+        plant.orders = vec![cap(1, 0, Scope::Miners, 0.0)];
+        let mut rested = 0;
+        for second in 0..120 {
+            let decision = plant.cycle();
+            let rests = decision.at_rest(&plant.site);
+            assert!(!rests[0] || plant.draw() <= ASLEEP, "{second} s, deaf {deaf}: {} W", plant.draw());
+            assert!(!rests[0] || (rests[1] && rests[2]), "{rests:?}");
+            let asleep = decision.miners.iter().filter(|miner| miner.state == MinerState::Asleep).count();
+            assert!(
+                asleep < 40 || plant.draw() < 60e3,
+                "{second} s: {asleep} sleep and draw {}",
+                plant.draw()
+            );
+            rested += usize::from(rests[0]);
+        }
+        assert_eq!(rested > 100, !deaf, "deaf {deaf}: {rested} s at rest");
+    }
+}
+
+#[test]
+fn a_fleet_that_an_order_holds_in_part_is_limited_all_the_time() {
+    // The other hall takes what is left, so that the surplus and the order bind by turns.
+    let load = |seconds: f64| if (seconds / 10.0).floor() % 2.0 == 0.0 { -88e3 } else { -80e3 };
+    let mut plant = Plant::new(ordered(), 0.9, load);
+    plant.run(60);
+    plant.orders = vec![cap(1, 1, Scope::Miners, 30.0)];
+    plant.run(30);
+    for second in 0..180 {
+        let decision = plant.cycle();
+        assert_eq!(decision.mode, Mode::Limited, "{second} s: {:?}", decision.binding);
+    }
+    // Where the cap is far above what the sun leaves, it holds nobody.
+    plant.other = Box::new(|_| -20e3);
+    plant.run(120);
+    assert_eq!(plant.cycle().mode, Mode::Following);
+    // Nor does one on a circuit without miners.
+    let mut bare = ordered();
+    bare.miners.retain(|miner| miner.circuit == CircuitId(1));
+    let mut plant = Plant::new(bare, 0.9, |_| -20e3);
+    plant.orders = vec![cap(1, 2, Scope::Import, 0.0)];
+    assert_eq!(plant.run(60).mode, Mode::Following);
+}
+
+#[test]
+fn one_that_an_order_keeps_asleep_does_not_wait_for_a_meter_to_prove_itself() {
+    let mut plant = Plant::new(ordered(), 0.0, |_| -60e3);
+    plant.orders = vec![cap(1, 0, Scope::Miners, 3.5)];
+    let decision = plant.run(60);
+    let waiting = decision.waiting.expect("it waits");
+    assert_eq!(waiting.held, Held::Short, "{waiting:?}");
+}
+
+#[test]
+fn nothing_rests_while_a_meter_that_sees_the_miners_alone_shows_that_they_draw() {
+    let mut plant = Plant::new(Site { sources: ordered().sources, ..with_feeder(true) }, 0.9, |_| -200e3);
+    plant.run(60);
+    for miner in &mut plant.miners {
+        (miner.manner, miner.says) = (Manner::Ignores, 0.0);
+    }
+    plant.orders = vec![cap(1, 1, Scope::Miners, 0.0)];
+    for second in 0..90 {
+        let decision = plant.cycle();
+        assert!(!decision.at_rest(&plant.site)[1], "{second} s: {:?}", decision.circuits[1]);
+    }
 }

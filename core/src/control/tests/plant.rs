@@ -78,7 +78,7 @@ pub struct Plant {
     pub refresh: Duration,
     renewed: Option<Moment>,
     trail: Vec<(Moment, f64)>,
-    meter: MeterInput,
+    pub meter: MeterInput,
     feeder: Option<Reading<Watts>>,
     /// Meters after the first two.
     pub more: Vec<Device>,

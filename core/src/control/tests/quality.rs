@@ -33,6 +33,7 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             steady: true,
             raisable: true,
             wakeable: true,
+            resting: false,
             adjust_cost: 1.0,
             sleep_cost: 100.0,
             wary: 1.0,
