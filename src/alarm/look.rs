@@ -454,7 +454,8 @@ fn contracts(view: &View<'_>, found: &mut Finds<'_>) {
         let Some((contract, target)) = member.contract.zip(now.setpoint).filter(|_| !held) else { continue };
         let has = match target {
             Target::Sleep => member.sleep,
-            Target::Power(power) => power,
+            // One that is known to draw more than it is told has that.
+            Target::Power(power) => power.max(now.settled),
         };
         if contract - has >= Watts::whole(1) {
             let words = format!("{} has {has} of {contract}", member.name);

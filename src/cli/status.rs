@@ -329,7 +329,7 @@ fn classes(classes: &Value, width: Option<usize>) -> Option<String> {
         ("CLASS", Align::Left),
         ("MEMBERS", Align::Right),
         ("DRAWS", Align::Right),
-        ("TOLD", Align::Right),
+        ("EXPECTED", Align::Right),
         ("CAN GIVE", Align::Right),
         ("PAUSED", Align::Right),
     ]);
@@ -379,11 +379,17 @@ pub(super) fn tree(circuits: &Value) -> Vec<(usize, &Value)> {
     ordered
 }
 
-/// What holds a circuit: in words where that is its own cap, else by the name of the circuit above it whose cap counts.
+/// What holds a circuit: nothing where its miners may draw all that they can, in words where that is its own cap, else by the name of
+/// the circuit above it whose cap counts.
 pub(super) fn held(circuit: &Value) -> String {
     let cap = at(circuit, "/cap");
+    let free = match (circuit["budget_watts"].as_f64(), circuit["nameplate_watts"].as_f64()) {
+        (Some(may), Some(full)) => full > 0.0 && may >= full * 0.999,
+        _ => false,
+    };
     let mut words = match cap["circuit"].as_str().filter(|name| circuit["name"] != *name) {
         Some(above) if !cap["cap_watts"].is_null() => format!("as {above}"),
+        None if free => "nothing".into(),
         _ => text(&cap["words"]),
     };
     match circuit["breaker"].as_str() {
@@ -629,7 +635,7 @@ mod tests {
             json!([class("miner", 13_600.0, 13_520.0, 0), class("interruptible", 15_500.0, 9_500.0, 1)]);
         let hall = seen(|status, _| status["cycle"]["classes"] = all.clone());
         let told = words(&hall, None);
-        let line = "interruptible        4  15.5 kW  15.5 kW    9.5 kW       1";
+        let line = "interruptible        4  15.5 kW   15.5 kW    9.5 kW       1";
         assert!(told.lines().any(|it| it == line), "{line:?} is not in\n{told}");
         let line = "miner 13.6 kW (13.5 kW to give), interruptible 15.5 kW (9.5 kW to give, 1 paused)";
         assert_eq!(classes_in_a_line(&all).unwrap(), line);

@@ -7,7 +7,7 @@ use super::quantity::write_time;
 use super::{Config, ExitPolicy};
 use crate::control::measure::Measure;
 use crate::control::site::{
-    Actuator, Cap, CircuitId, Combination, Limit, Meter, MeterId, Miner, Part, Scope, Site,
+    Actuator, Cap, CircuitId, Combination, Limit, LoadClass, Meter, MeterId, Miner, Part, Scope, Site,
 };
 use crate::meter::Transport;
 use crate::units::Watts;
@@ -355,7 +355,13 @@ fn range(miner: &Miner) -> String {
         Actuator::Fixed => format!("read only: it counts as a load of up to {}", miner.nameplate),
         Actuator::OnOff => format!("on ({high}) or asleep"),
     };
-    format!("{fineness}, nameplate {}", miner.nameplate)
+    let contract = miner.contract.map_or_else(String::new, |contract| format!(", keeps {contract}"));
+    let class = match miner.class {
+        LoadClass::Miner => String::new(),
+        class if miner.sleeps => format!("; {}{contract}, paused by its tenant's hook", class.name()),
+        class => format!("; {}{contract}", class.name()),
+    };
+    format!("{fineness}, nameplate {}{class}", miner.nameplate)
 }
 
 /// What happens when a meter is lost whose value is a cap.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::why::binding_reason;
+use super::why::{Here, Speaker};
 use crate::clock::Moment;
 use crate::control::decision::{Cause, Decision};
 use crate::control::learned::Learned;
-use crate::control::site::{MinerId, Site};
+use crate::control::site::{CircuitId, MinerId, Site};
 use crate::control::snapshot::{Snapshot, Target};
 
 /// The latest command to a miner.
@@ -19,7 +19,7 @@ pub struct Telling {
     pub target: Target,
     /// Why.
     pub cause: Cause,
-    /// What bound the fleet then, in words.
+    /// What left it the least then, in words.
     pub binding: Arc<str>,
 }
 
@@ -44,13 +44,22 @@ impl Tellings {
         if decision.commands.is_empty() {
             return;
         }
-        let binding: Arc<str> = binding_reason(site, snapshot, decision, None).into();
+        let here = Here::now();
+        let speaker = Speaker::of(site, snapshot, decision, None, &here);
+        let mut words: HashMap<CircuitId, Arc<str>> = HashMap::new();
         let mut each = self.each();
         each.resize_with(site.miners.len(), Each::default);
         for command in &decision.commands {
+            let Some(circuit) = site.miners.get(command.miner.0).map(|miner| miner.circuit) else { continue };
+            // What binds the fleet may be a limit on another part of the site.
+            let everybody = site.feeds(decision.binding.circuit, circuit);
+            let binding = words.entry(circuit).or_insert_with(|| {
+                let told = if everybody { speaker.binding() } else { speaker.cap(circuit) };
+                told.words.into()
+            });
             if let Some(one) = each.get_mut(command.miner.0) {
                 let Cause::Reapply = command.cause else {
-                    let binding = Arc::clone(&binding);
+                    let binding = Arc::clone(binding);
                     let (at, target, cause) = (decision.at, command.target, command.cause);
                     one.told = Some(Telling { at, target, cause, binding });
                     continue;
@@ -58,7 +67,7 @@ impl Tellings {
                 // What is only said again keeps its reason, where the same was said.
                 let again = one.told.as_ref().is_some_and(|told| told.target == command.target);
                 if !again {
-                    let binding = Arc::clone(&binding);
+                    let binding = Arc::clone(binding);
                     one.told = Some(Telling {
                         at: decision.at,
                         target: command.target,

@@ -52,6 +52,8 @@ pub fn pause(miner: &Miner, decided: &MinerDecision) -> Option<Pause> {
     }
     Some(match (decided.state, decided.setpoint) {
         (MinerState::Asleep, _) => Pause::Paused,
+        // It was told to, and its hook does not.
+        (MinerState::Straggler, _) => Pause::Running,
         (_, Some(Target::Sleep)) => Pause::Pausing,
         _ => Pause::Running,
     })

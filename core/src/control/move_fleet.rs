@@ -276,6 +276,13 @@ pub(super) fn run(
     let mut orders: Vec<(usize, Target, Cause)> = Vec::new();
     let terms = terms(site, state, cycle);
     let mut changes: Vec<Change> = Vec::new();
+    // Before anything else keeps them from it: whether their own pace lets somebody be raised.
+    let mut raisable = vec![false; count];
+    for item in items.iter().filter(|item| item.raisable) {
+        for &above in state.tree.path(item.circuit) {
+            raisable.get_mut(above).into_iter().for_each(|raisable| *raisable = true);
+        }
+    }
     let stopped = stopped(&state.tree, circuits);
     for item in items.iter_mut().filter(|item| stopped.get(item.circuit) == Some(&true)) {
         (item.raisable, item.wakeable) = (false, false);
@@ -310,6 +317,9 @@ pub(super) fn run(
             ramp.allow(site.settings.raise_rate, *flying, room, now, cycle.since_last.max(circuit.apart))
         })
         .collect();
+    for (ramp, raisable) in state.ramps.iter_mut().zip(raisable) {
+        ramp.rests(now, raisable);
+    }
     let due = state.balanced_at.is_none_or(|balanced| now - balanced >= site.settings.rebalance_period);
     if due && cycle.raises {
         state.balanced_at = Some(now);
@@ -317,7 +327,8 @@ pub(super) fn run(
         flying = track::in_flight(items, &state.tree, count);
     }
     changes.clear();
-    track::raise(items, &state.tree, &allowed, &mut flying, &state.favoured, &terms, &mut changes);
+    let goals: Vec<f64> = circuits.iter().map(|circuit| circuit.raise).collect();
+    track::raise(items, &state.tree, (&allowed, &goals), &mut flying, &state.favoured, &terms, &mut changes);
     let waiting = wake(site, state, items, circuits, cycle, &terms, &mut changes);
     for change in &changes {
         let Some(item) = items.get(change.item) else { continue };

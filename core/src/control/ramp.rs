@@ -30,6 +30,8 @@ const OPEN: Duration = Duration::from_secs(15);
 pub struct Ramp {
     /// When it was last raised.
     raised_at: Option<Moment>,
+    /// Since when nobody there may be raised yet.
+    rests_since: Option<Moment>,
     /// Since when more is missing than lowering can give, how much that has come to, in watt-seconds, and what the miners
     /// drew then.
     missing: Option<(Moment, f64, f64)>,
@@ -45,6 +47,8 @@ impl Ramp {
     /// `apart` is the time between two cycles, or between two samples of the meter where that is longer: one that renews
     /// itself slowly may be followed as fast as any.
     pub fn allow(&self, rate: WattsPerSecond, held: f64, room: f64, now: Moment, apart: Duration) -> f64 {
+        // Nor are those slower that may be raised now and then only, all at the same time.
+        let apart = apart.max(self.rests_since.map_or(Duration::ZERO, |since| now - since));
         let since = self.raised_at.map_or(apart, |raised| now - raised).min(apart).min(LONGEST_STEP);
         room.min(held.max(0.0) + rate.over(since).get())
     }
@@ -55,6 +59,11 @@ impl Ramp {
         self.left_over =
             if watts.is_infinite() { f64::INFINITY } else { (self.left_over + watts * seconds).max(0.0) };
         self.left_over
+    }
+
+    /// Takes in, after a raise was worked out, whether somebody may be raised.
+    pub fn rests(&mut self, now: Moment, raisable: bool) {
+        self.rests_since = if raisable { None } else { self.rests_since.or(Some(now)) };
     }
 
     /// They were raised.

@@ -10,6 +10,7 @@ use crate::control::frame::{Frame, circuit_power};
 use crate::control::site::{CircuitId, LoadClass, Site};
 use crate::control::stop::StopState;
 use crate::metrics::{Speaker, Told, circuit_name, meter_name, source_label};
+use crate::units::Watts;
 
 /// A circuit in that cycle.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -22,6 +23,8 @@ pub struct Circuit {
     pub meter: Option<String>,
     /// Power into it by its meter; `null` without a fresh value.
     pub power_watts: Option<f64>,
+    /// The most that its miners can ever draw.
+    pub nameplate_watts: f64,
     /// Estimated draw of its miners.
     pub miners_watts: f64,
     /// Load other than miners, generation negative, as estimated.
@@ -143,10 +146,12 @@ pub struct CircuitLimit {
 
 /// All circuits of a frame.
 pub(in crate::web) fn circuits(frame: &Frame, now: Moment, speaker: &Speaker<'_>) -> Vec<Circuit> {
-    let sums = by_circuit(frame);
-    let each = sums.iter().zip(frame.decision.at_rest(&frame.site)).enumerate();
-    each.filter_map(|(index, (sums, rests))| one(frame, CircuitId(index), now, speaker, (sums, rests)))
-        .collect()
+    let site = &frame.site;
+    let each = by_circuit(frame).into_iter().zip(frame.decision.at_rest(site)).zip(site.nameplates());
+    let each = each.enumerate().filter_map(|(index, ((sums, rests), full))| {
+        one(frame, CircuitId(index), now, speaker, (&sums, rests, full))
+    });
+    each.collect()
 }
 
 /// One of them.
@@ -156,8 +161,10 @@ pub(in crate::web) fn circuit(
     now: Moment,
     speaker: &Speaker<'_>,
 ) -> Option<Circuit> {
-    let rests = frame.decision.at_rest(&frame.site).get(id.0).copied()?;
-    one(frame, id, now, speaker, (by_circuit(frame).get(id.0)?, rests))
+    let site = &frame.site;
+    let rests = frame.decision.at_rest(site).get(id.0).copied()?;
+    let full = site.nameplates().get(id.0).copied()?;
+    one(frame, id, now, speaker, (by_circuit(frame).get(id.0)?, rests, full))
 }
 
 fn one(
@@ -165,7 +172,7 @@ fn one(
     id: CircuitId,
     now: Moment,
     speaker: &Speaker<'_>,
-    (sums, rests): (&[ClassSum], bool),
+    (sums, rests, full): (&[ClassSum], bool, Watts),
 ) -> Option<Circuit> {
     let site = &frame.site;
     let (circuit, outcome) = (site.circuits.get(id.0)?, frame.decision.circuits.get(id.0)?);
@@ -174,6 +181,7 @@ fn one(
         parent: circuit.parent.map(|parent| circuit_name(site, parent).to_owned()),
         meter: circuit.meter.map(|meter| meter_name(site, meter).to_owned()),
         power_watts: circuit_power(frame, id, now).map(|power| power.get()),
+        nameplate_watts: full.get(),
         miners_watts: outcome.miners.get(),
         other_watts: outcome.other.get(),
         headroom_watts: outcome.limits.iter().any(|limit| limit.acts).then(|| outcome.headroom.get()),

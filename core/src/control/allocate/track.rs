@@ -403,18 +403,19 @@ fn carry_out(
     changes.push(change);
 }
 
-/// Raises items that run into the room that is free everywhere above them. `sums` is that of [`in_flight`]; `favoured`
+/// Raises items that run into the room that is free everywhere above them: up to `budgets` now, on the way to `goals`. `sums` is that of [`in_flight`]; `favoured`
 /// items come first in their class, and go no further than the level that they are favoured to.
 pub fn raise(
     items: &mut [Item<'_>],
     tree: &Tree,
-    budgets: &[f64],
+    (budgets, goals): (&[f64], &[f64]),
     sums: &mut [f64],
     favoured: &[Option<Level>],
     terms: &Terms,
     changes: &mut Vec<Change>,
 ) {
-    let mut room: Vec<f64> = budgets.iter().zip(sums.iter()).map(|(budget, sum)| budget - sum).collect();
+    let left = |of: &[f64]| of.iter().zip(sums.iter()).map(|(of, sum)| of - sum).collect::<Vec<f64>>();
+    let (mut room, whole) = (left(budgets), left(goals));
     let mut options: Vec<((LoadClass, bool), f64, usize)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         if !item.movable || !item.raisable || item.level == Level::Sleep {
@@ -430,7 +431,11 @@ pub fn raise(
         let gain = item.hashrate_at(headed) - item.hashrate_at(item.level);
         // Until it has come up, the power that is kept for it brings nothing.
         let lasts = (terms.horizon - item.time_up(watts)).max(0.0);
-        let worth = gain * lasts - item.adjust_cost * item.full_hashrate();
+        // A step of a long way up costs its part of that: else one that may go in small steps only would stay where each of them is too
+        // small to pay.
+        let top = goal(item, tree.least(&whole, item.circuit), favour, false);
+        let part = (watts / (item.power_at(top) - item.settled).max(watts)).clamp(0.0, 1.0);
+        let worth = gain * lasts - item.adjust_cost * item.full_hashrate() * part;
         if watts > 0.0 && worth > 0.0 {
             options.push(((item.class, favour.is_some()), worth / watts, index));
         }

@@ -550,3 +550,49 @@ fn who_does_not_follow_or_answer_has_no_contract_against_what_protects_people() 
         assert!(least < 4_000.0, "{manner:?}: {least} W");
     }
 }
+
+/// One server, on a site without a meter, that goes on after a pause: how many seconds until it has its power back.
+fn back_after_a_pause(min_interval: u64, adjust: u64) -> u32 {
+    let mut hall = hall_with_hooks(0);
+    hall.miners.truncate(1);
+    hall.meters.clear();
+    hall.limits = vec![limit("rating", 0, Scope::Miners, LimitClass::Safety, 20_000)];
+    hall.circuits[0].meter = None;
+    let server = &mut hall.miners[0];
+    server.points = curve(&[(3_500, 72.0), (4_375, 84.0), (5_250, 90.5), (6_125, 95.5), (7_000, 100.0)]);
+    (server.nameplate, server.sleep) = (Watts::whole(7_700), Watts::whole(1_500));
+    server.response.ramp_down = WattsPerSecond::whole(500);
+    server.response.ramp_up = WattsPerSecond::whole(500);
+    server.cost.min_interval = Duration::from_secs(min_interval);
+    server.cost.adjust = Duration::from_secs(adjust);
+    hall.settings.raise_rate = WattsPerSecond::whole(154);
+    let mut plant = Plant::new(hall, 1.0, |_| 0.0);
+    plant.run(60);
+    plant.orders = vec![order(2_000, Urgency::Normal)];
+    plant.run(60);
+    plant.orders.clear();
+    let mut before = plant.draw();
+    for second in 0..300 {
+        // The last of it may not be worth a command.
+        if plant.draw() > 6_700.0 {
+            return second;
+        }
+        plant.cycle();
+        assert!(plant.draw() - before < 1_600.0, "{second} s: {before} to {} W", plant.draw());
+        before = plant.draw();
+    }
+    panic!("it stays at {} W", plant.draw());
+}
+
+#[test]
+fn one_that_may_be_raised_now_and_then_only_is_raised_by_more_then() {
+    let often = back_after_a_pause(0, 0);
+    let seldom = back_after_a_pause(10, 0);
+    assert!(often < 60 && seldom < 100, "{often} s and {seldom} s");
+}
+
+#[test]
+fn one_whose_every_small_step_costs_more_than_it_brings_goes_all_the_way_all_the_same() {
+    assert!(back_after_a_pause(0, 10) < 90);
+    assert!(back_after_a_pause(10, 10) < 120);
+}

@@ -167,7 +167,7 @@ fn a_rise_leaves_those_that_may_be_raised_seldom_for_the_next_one() {
         let mut sums = track::in_flight(&items, &tree, 3);
         let mut changes = Vec::new();
         let budgets = [sums[0] + 6e3, f64::INFINITY, f64::INFINITY];
-        track::raise(&mut items, &tree, &budgets, &mut sums, &[], &terms, &mut changes);
+        track::raise(&mut items, &tree, (&budgets, &budgets), &mut sums, &[], &terms, &mut changes);
         assert!((budgets[0] - sums[0]).abs() < 100.0, "{} W are left", budgets[0] - sums[0]);
         changes.len()
     };

@@ -66,7 +66,8 @@ pub(in crate::miner) const ABOUT: About = About {
             caps: true,
         },
         cost: ChangeCost {
-            adjust: Duration::from_secs(10),
+            // A cap interrupts no work.
+            adjust: Duration::from_secs(1),
             sleep: Duration::from_secs(300),
             min_interval: Duration::from_secs(10),
         },
