@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::control::allocate::track::{self, Change, Terms, Wakes};
 use crate::control::allocate::{Item, Level, optimum, rebalance};
 use crate::control::commands;
-use crate::control::decision::{Cause, Held, MinerState, Waiting};
+use crate::control::decision::{Cause, MinerState, Waiting};
 use crate::control::headroom::{Headroom, above, endangered, stopped};
 use crate::control::response::Track;
-use crate::control::site::{Actuator, CircuitId, LoadClass, MinerId, OperatingPoint, Site};
+use crate::control::site::{Actuator, CircuitId, LoadClass, OperatingPoint, Site};
 use crate::control::snapshot::{Activity, Hold, Target};
 use crate::control::state::State;
 use crate::control::step::Inputs;
@@ -18,8 +18,10 @@ use crate::moment::Moment;
 use crate::units::Watts;
 
 mod servers;
+mod waiting;
 
 use servers::{break_contracts, cover, trim};
+use waiting::waiting;
 
 /// Share of the fleet's nameplate that one rebalancing may move.
 const REBALANCE_SHARE: f64 = 0.05;
@@ -580,46 +582,6 @@ fn wake(
         }
     }
     waiting(state, items, circuits, terms, &wakes)
-}
-
-/// Who is woken next, and what it waits for; `None` where nobody can be, and where it waits for those that run alone.
-fn waiting(
-    state: &State,
-    items: &[Item<'_>],
-    circuits: &[Headroom],
-    terms: &Terms,
-    wakes: &Wakes,
-) -> Option<Waiting> {
-    let first = |of: fn(&Item<'_>) -> bool| track::first(items, &state.favoured, terms, of);
-    let awake = first(|item| item.wakeable);
-    let index = awake.or_else(|| first(|item| item.resting))?;
-    let item = items.get(index)?;
-    let start = item.start_draw(item.best()) - item.sleep;
-    let each = state.tree.path(item.circuit).iter().filter_map(|&at| {
-        let (circuit, base) = (circuits.get(at)?, wakes.bases.get(at)?);
-        let (sustained, now) = (wakes.sustained.get(at)? - base, circuit.raise - base);
-        let held = if !circuit.shows || sustained + (circuit.if_proven - circuit.raise).max(0.0) >= start {
-            Held::Proving
-        } else if now >= start {
-            Held::Brief
-        } else {
-            Held::Short
-        };
-        (sustained < start).then_some((sustained, held))
-    });
-    let least = each.min_by(|(one, _), (other, _)| one.total_cmp(other));
-    let (there, held) = match (least, awake) {
-        (Some((there, Held::Short)), _) => (there, Held::Short),
-        (_, None) => (least.map_or(start, |(there, _)| there), Held::Resting),
-        (Some(least), _) => least,
-        (None, _) => return None,
-    };
-    there.is_finite().then(|| Waiting {
-        miner: MinerId(index),
-        needs: Watts::saturating(start),
-        there: Watts::saturating(there.max(0.0)),
-        held,
-    })
 }
 
 /// Per circuit, the most that the miners that run or start can take, all budgets considered.

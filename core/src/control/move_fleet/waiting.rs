@@ -1,0 +1,49 @@
+//! Who is woken next, and what keeps them from starting.
+
+use crate::control::allocate::Item;
+use crate::control::allocate::track::{self, Terms, Wakes};
+use crate::control::decision::{Held, Waiting};
+use crate::control::headroom::Headroom;
+use crate::control::site::MinerId;
+use crate::control::state::State;
+use crate::units::Watts;
+
+/// Who is woken next, and what it waits for; `None` where nobody can be, and where it waits for those that run alone.
+pub(super) fn waiting(
+    state: &State,
+    items: &[Item<'_>],
+    circuits: &[Headroom],
+    terms: &Terms,
+    wakes: &Wakes,
+) -> Option<Waiting> {
+    let first = |of: fn(&Item<'_>) -> bool| track::first(items, &state.favoured, terms, of);
+    let awake = first(|item| item.wakeable);
+    let index = awake.or_else(|| first(|item| item.resting))?;
+    let item = items.get(index)?;
+    let start = item.start_draw(item.best()) - item.sleep;
+    let each = state.tree.path(item.circuit).iter().filter_map(|&at| {
+        let (circuit, base) = (circuits.get(at)?, wakes.bases.get(at)?);
+        let (sustained, now) = (wakes.sustained.get(at)? - base, circuit.raise - base);
+        let held = if !circuit.shows || sustained + (circuit.if_proven - circuit.raise).max(0.0) >= start {
+            Held::Proving
+        } else if now >= start {
+            Held::Brief
+        } else {
+            Held::Short
+        };
+        (sustained < start).then_some((sustained, held))
+    });
+    let least = each.min_by(|(one, _), (other, _)| one.total_cmp(other));
+    let (there, held) = match (least, awake) {
+        (Some((there, Held::Short)), _) => (there, Held::Short),
+        (_, None) => (least.map_or(start, |(there, _)| there), Held::Resting),
+        (Some(least), _) => least,
+        (None, _) => return None,
+    };
+    there.is_finite().then(|| Waiting {
+        miner: MinerId(index),
+        needs: Watts::saturating(start),
+        there: Watts::saturating(there.max(0.0)),
+        held,
+    })
+}
