@@ -79,7 +79,7 @@ const HUM: f64 = 0.002;
 const NEARLY: f64 = 0.9;
 
 /// How far the miners of the worst circuit are above its budget; `None` where that is no more than they hum. What they draw asleep
-/// does not count, see [`CircuitDecision::over`].
+/// does not count, see [`CircuitDecision::over`](crate::control::decision::CircuitDecision::over).
 pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     if decision.fleet.shortfall < Watts::whole(1) {
         return None;
