@@ -25,6 +25,8 @@ POINTS = 60
 
 METRIC = re.compile(r"(?<![\w:])(?:site:)?ballast_\w+(?::\w+)?|(?<![\w:.])(?:up|scrape_\w+_seconds)(?=[{\[\s)]|$)")
 COMPARISON = re.compile(r"\s*(?:==|!=|>=|<=|>|<)(?: bool)?\s*-?\d+(?:\.\d+)?")
+# What a query leaves out, like `, class!="miner"`.
+LEFT_OUT = re.compile(r',\s*\w+!="[^"]*"')
 LABEL_VALUES = re.compile(r"^label_values\((?:(?P<selector>.*),)?\s*(?P<label>\w+)\)$", re.S)
 
 
@@ -129,6 +131,9 @@ def why_empty(prometheus, expression, site, at):
     without = COMPARISON.sub("", expression)
     if without != expression and prometheus.instant(without, at):
         return "its comparison fits nothing now"
+    without = LEFT_OUT.sub("", expression)
+    if without != expression and prometheus.instant(without, at):
+        return "it leaves out all that there is here"
     return None
 
 
