@@ -13,7 +13,7 @@ use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Sourc
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
-use crate::control::site::{CircuitId, LimitClass, MeterId, Miner, MinerId, Scope, Site};
+use crate::control::site::{CircuitId, LimitClass, MeterId, MinerId, Scope, Site};
 use crate::control::snapshot::{Hold, MeterStatus, Target, hold_of};
 use crate::control::stop::StopState;
 use crate::heartbeat::{Health, Withheld};
@@ -255,18 +255,17 @@ const fn of_class(class: LimitClass) -> Option<Severity> {
 
 fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
-    let (nameplates, (asleep, alone)) = (site.nameplates(), asleep(frame));
+    let (nameplates, alone) = (site.nameplates(), alone(frame));
     for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
         let (id, name) = (CircuitId(index), circuit.name.as_str());
         let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);
-        let lowest = asleep.get(index).copied().unwrap_or(Watts::ZERO);
-        if let Some((severity, words)) = over(view, id, name, &now.limits, (slack, lowest)) {
+        if let Some((severity, words)) = over(view, id, name, &now.limits, (slack, now.asleep)) {
             found.add(Kind::OverLimit, name, severity, Some(id), words);
         }
         // The root speaks for all; below, a circuit speaks for itself where the root is well.
         // What all of them draw asleep is left on purpose, and so is what those draw that somebody works on: nobody can do anything
         // about the one, and nobody may about the other.
-        let lowest = lowest + alone.get(index).copied().unwrap_or(Watts::ZERO);
+        let lowest = now.asleep + alone.get(index).copied().unwrap_or(Watts::ZERO);
         let left = (lowest - now.budget).at_least_zero();
         if now.shortfall - left > slack.max(Watts::whole(1)) {
             let source = tightest(site, &frame.decision, id);
@@ -316,22 +315,13 @@ fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
     }
 }
 
-/// Of each circuit, what the miners at or below it draw together when all of them sleep: no less can be had of them. And what those
-/// draw beyond that whom somebody works on and wants left alone.
-fn asleep(frame: &Frame) -> (Vec<Watts>, Vec<Watts>) {
-    let decided = |id: MinerId| frame.decision.miners.get(id.0);
-    // What was learned of one that sleeps may be more than its model says.
-    let lowest = |id: MinerId, miner: &Miner| {
-        let asleep = decided(id).filter(|now| now.setpoint == Some(Target::Sleep));
-        asleep.map_or(miner.least(), |now| now.settled.max(miner.least()))
-    };
-    let alone = |id: MinerId, miner: &Miner| {
+/// Of each circuit, what those miners at or below it draw beyond their least whom somebody works on and wants left alone.
+fn alone(frame: &Frame) -> Vec<Watts> {
+    frame.site.sums(|id, miner| {
         let left = hold_of(&frame.snapshot.holds, id) == Some(Hold::HandsOff);
-        decided(id)
-            .filter(|_| left)
-            .map_or(Watts::ZERO, |now| (now.counted - lowest(id, miner)).at_least_zero())
-    };
-    (frame.site.sums(lowest), frame.site.sums(alone))
+        let decided = frame.decision.miners.get(id.0).filter(|_| left);
+        decided.map_or(Watts::ZERO, |now| (now.counted - miner.least()).at_least_zero())
+    })
 }
 
 /// The gravest limit of a circuit that its power exceeds by more than `slack`, in words. No limit on the miners alone is

@@ -501,7 +501,7 @@ fn what_all_miners_draw_asleep_is_no_shortfall() {
         }
         for circuit in &mut world.decision.circuits {
             (circuit.budget, circuit.miners) = (Watts::ZERO, Watts::kilowatts(6.0));
-            circuit.shortfall = Watts::kilowatts(6.0);
+            (circuit.shortfall, circuit.asleep) = (Watts::kilowatts(6.0), Watts::kilowatts(6.0));
         }
     };
     assert_eq!(episode(&Quiet::new(), lowest), []);
@@ -511,6 +511,15 @@ fn what_all_miners_draw_asleep_is_no_shortfall() {
     });
     let kinds: Vec<Kind> = changes.iter().map(|(_, change)| change.alarm.kind).collect();
     assert_eq!(kinds, [Kind::Shortfall; 2], "one that hashes on is another matter");
+    // Whoever was told to sleep and draws on is set to what they draw, and that is not what they draw asleep.
+    let changes = episode(&Quiet::new(), |world| {
+        lowest(world);
+        world.decision.miners.iter_mut().for_each(|miner| miner.settled = Watts::kilowatts(3.0));
+        let circuit = &mut world.decision.circuits[1];
+        (circuit.miners, circuit.shortfall) = (Watts::kilowatts(180.0), Watts::kilowatts(180.0));
+    });
+    let kinds: Vec<Kind> = changes.iter().map(|(_, change)| change.alarm.kind).collect();
+    assert_eq!(kinds, [Kind::Shortfall; 2], "told to sleep is not asleep");
 }
 
 #[test]

@@ -403,8 +403,8 @@ fn carry_out(
     changes.push(change);
 }
 
-/// Raises items that run into the room that is free everywhere above them: up to `budgets` now, on the way to `goals`. `sums` is that of [`in_flight`]; `favoured`
-/// items come first in their class, and go no further than the level that they are favoured to.
+/// Raises items that run into the room that is free everywhere above them: up to `budgets` now, on the way to `goals`. `sums` is that
+/// of [`in_flight`]; `favoured` items come first in their class, and go no further than the level that they are favoured to.
 pub fn raise(
     items: &mut [Item<'_>],
     tree: &Tree,
