@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use ballast::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
-    OperatingPoint, Response, Scope, Settings, Site,
+    Actuator, AnswerWithin, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter,
+    MeterId, Miner, OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::units::{Hashrate, Watts, WattsPerSecond};
 
@@ -149,7 +149,8 @@ fn miner(index: usize, circuit: usize) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
-        answer_within: Duration::ZERO,
+        answer_within: AnswerWithin::NONE,
+        restarts: false,
         sleep: Watts::whole(kind.sleep),
         nameplate: Watts::whole(kind.nameplate),
         actuator: kind.actuator,

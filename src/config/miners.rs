@@ -18,7 +18,7 @@ use super::models::{self, Fineness, Model, ResponseKeys};
 use super::pause::{self, PauseKeys};
 use super::reader::{Table, shorten};
 use super::secrets::{Accounts, CredentialKeys, Store, no_account_name};
-use crate::control::site::{CircuitId, LoadClass, Miner, OperatingPoint};
+use crate::control::site::{AnswerWithin, CircuitId, LoadClass, Miner, OperatingPoint};
 use crate::line::is_line;
 use crate::miner::drivers::generic::Description;
 use crate::miner::identity::{Identity, Mac, meaningful_serial};
@@ -459,7 +459,11 @@ fn template(
             contract,
             sleeps: !driver.is_server() || pause.is_some(),
             notice: pause.as_ref().map_or(Duration::ZERO, |pause| pause.notice),
-            answer_within: pause.as_ref().map_or(Duration::ZERO, |pause| pause.timeout),
+            answer_within: AnswerWithin {
+                switch: pause.as_ref().map_or(traits.answers.switch, |pause| pause.timeout),
+                ..traits.answers
+            },
+            restarts: traits.restarts && traits.persists,
             sleep: pause.as_ref().map_or(curve.sleep, |pause| pause.draw),
             nameplate: curve.nameplate,
             actuator: curve.actuator,

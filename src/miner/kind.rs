@@ -9,7 +9,7 @@ use super::drivers::{
     mara, proto, redfish, sealminer, vnish, whatsminer_v2, whatsminer_v3, zeusd,
 };
 use super::{Connection, Driver};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::units::Watts;
 
 /// What is known of a driver, the same for all its miners.
@@ -37,6 +37,8 @@ pub struct Traits {
     pub restarts: bool,
     /// Whether a setting outlives a restart of the miner.
     pub persists: bool,
+    /// How much longer than others it may take to answer.
+    pub answers: AnswerWithin,
     /// How the draw follows.
     pub response: Response,
     /// What a change costs.

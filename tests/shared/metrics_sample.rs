@@ -10,8 +10,8 @@ use ballast::control::decision::{
 };
 use ballast::control::lead::Lead;
 use ballast::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LimitId, LoadClass, Meter, MeterId,
-    Miner, OperatingPoint, Response, Scope, Settings, Site,
+    Actuator, AnswerWithin, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LimitId, LoadClass,
+    Meter, MeterId, Miner, OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::control::snapshot::{
     Activity, Contact, Measured, MeterInput, MeterStatus, MinerInput, MinerStatus, Reading, Snapshot, Target,
@@ -69,7 +69,8 @@ fn miner(index: usize) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
-        answer_within: Duration::ZERO,
+        answer_within: AnswerWithin::NONE,
+        restarts: false,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::OnOff,

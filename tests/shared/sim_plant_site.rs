@@ -8,8 +8,8 @@ use std::time::Duration;
 use ballast::clock::{Clock, Moment};
 use ballast::config::{Config, ExitPolicy, Web};
 use ballast::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
-    OperatingPoint, Response, Scope, Settings, Site,
+    Actuator, AnswerWithin, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter,
+    MeterId, Miner, OperatingPoint, Response, Scope, Settings, Site,
 };
 use ballast::endpoint::Endpoint;
 use ballast::meter::profile::{Format, Function, Point, Profile, Register, WordOrder};
@@ -141,7 +141,8 @@ fn miner(name: &str) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
-        answer_within: Duration::ZERO,
+        answer_within: AnswerWithin::NONE,
+        restarts: false,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(5_000),
         actuator: Actuator::OnOff,

@@ -4,6 +4,7 @@
 mod hall;
 mod kinds;
 mod miner_lies;
+mod orders;
 mod plant;
 mod plant_meters;
 mod plant_run;

@@ -19,10 +19,12 @@ use crate::control::snapshot::{
 use crate::moment::Moment;
 use crate::units::{Hashrate, Watts};
 
+mod answering;
 mod judge;
 mod learn;
 mod peak;
 
+use answering::{Answering, SETTING, SWITCHING};
 use judge::beside_a_cap;
 use peak::{ENVELOPE, Peak};
 
@@ -44,8 +46,6 @@ const MOVED: f64 = 0.2;
 const SHORT_WAY: f64 = 0.15;
 /// A miner that says it draws more than this many times its nameplate says nothing.
 const ABSURD: f64 = 1.5;
-/// How long an answer is waited for before a command counts as unanswered: at first, and the bounds of what is learned.
-const PATIENCE: (f64, f64, f64) = (1.5, 1.0, 4.0);
 /// For so long a miner that reports a fault may return by itself to where it was put.
 const MAY_RETURN: Duration = Duration::from_secs(120);
 /// A miner that did not move when it was told to is not counted on for so long, at first and at the most.
@@ -112,10 +112,9 @@ pub struct Track {
     pub pace: f64,
     /// From waking until the draw rises, learned, in seconds.
     pub start: Option<f64>,
-    /// Until it answers a command, learned, in seconds.
-    answer: Option<f64>,
-    /// How much longer it may take where it is put to sleep or woken ([`Miner::answer_within`]).
-    answer_within: Duration,
+    /// How long it takes to answer a command that sets its power, and one that puts it to sleep or wakes it.
+    sets: Answering,
+    switches: Answering,
     /// Since when it is starting, by command or by itself.
     start_at: Option<Moment>,
     /// What it draws steadily at its present setpoint.
@@ -188,8 +187,8 @@ impl Default for Track {
             settling: Settling::default(),
             pace: 1.0,
             start: None,
-            answer: None,
-            answer_within: Duration::ZERO,
+            sets: Answering::default(),
+            switches: Answering::default(),
             start_at: None,
             holds: None,
             proven: false,
@@ -317,12 +316,18 @@ impl Track {
     /// The latest command was not answered in its time, and nothing shows that it has been carried out.
     pub fn unheard(&self, now: Moment) -> bool {
         let Some(sent) = self.sent.filter(|sent| !sent.arrived && !sent.moving) else { return false };
-        let waited =
-            self.answer.map_or(PATIENCE.0, |answer| (3.0 * answer + 0.3).clamp(PATIENCE.1, PATIENCE.2));
-        let slow = self.setpoint == Some(Target::Sleep) || sent.from_sleep;
-        let waited = waited + if slow { self.answer_within.as_secs_f64() } else { 0.0 };
-        let late = !sent.answered && (now - sent.at).as_secs_f64() > waited;
+        let late = !sent.answered && (now - sent.at).as_secs_f64() > self.patience(&sent);
         late || self.unanswered
+    }
+
+    /// Whether the latest command puts it to sleep or wakes it.
+    fn is_switched(&self, sent: &Sent) -> bool {
+        self.setpoint == Some(Target::Sleep) || sent.from_sleep
+    }
+
+    /// For how long the latest command may go without an answer, in seconds.
+    fn patience(&self, sent: &Sent) -> f64 {
+        if self.is_switched(sent) { self.switches.patience(SWITCHING) } else { self.sets.patience(SETTING) }
     }
 
     /// Where the model says that the draw is at a moment, on the way of the latest command.
@@ -359,13 +364,15 @@ impl Track {
     /// Takes in what the snapshot says of the miner and brings the estimates up to now.
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
         self.dead = false;
-        self.answer_within = miner.answer_within;
+        self.sets.may_take(miner.answer_within.set);
+        self.switches.may_take(miner.answer_within.switch);
         let status = input.status.as_ref();
-        let fresh = status.filter(|status| now - status.at <= miner.silent_after);
         self.responded = None;
         self.note_delivery(input.delivery.as_ref(), now);
+        let busy = self.busy(input.delivery.as_ref(), now);
+        let fresh = status.filter(|status| now - status.at.max(busy) <= miner.silent_after);
         if let Some(status) = fresh {
-            self.note_restart(&status.value, status.at);
+            self.note_restart(miner, &status.value, status.at);
             self.range = status.value.range.map(|(low, high)| (low.get(), high.get())).or(self.range);
             self.note_points(miner, status.value.points.as_ref());
         }
@@ -620,6 +627,7 @@ impl Track {
     }
 
     fn note_delivery(&mut self, delivery: Option<&Delivery>, now: Moment) {
+        let switched = self.sent.is_some_and(|sent| self.is_switched(&sent));
         let (Some(sent), Some(delivery)) = (self.sent.as_mut(), delivery) else {
             return;
         };
@@ -632,7 +640,11 @@ impl Track {
                 sent.answered = true;
                 sent.accepted = true;
                 let took = (delivery.at - sent.at).as_secs_f64();
-                self.answer = Some(self.answer.map_or(took, |known| known + (took - known) * PACE_WEIGHT));
+                if switched {
+                    self.switches.heard(took)
+                } else {
+                    self.sets.heard(took)
+                }
                 // The time on the way there is not the miner's.
                 if sent.stuck_since == sent.at {
                     sent.stuck_since = delivery.at.max(sent.at);
@@ -665,9 +677,28 @@ impl Track {
         self.retry_at = now + pause;
     }
 
-    fn note_restart(&mut self, status: &MinerStatus, at: Moment) {
+    /// When it was last busy with a command, which some do one at a time: then nobody hears what they draw. One whose answer may
+    /// still come keeps it busy now.
+    fn busy(&self, delivery: Option<&Delivery>, now: Moment) -> Moment {
+        let Some(sent) = self.sent else { return Moment::START };
+        if !sent.answered {
+            return if self.unheard(now) { Moment::START } else { now };
+        }
+        let answer = delivery.filter(|delivery| delivery.sequence == sent.sequence && !self.unanswered);
+        answer.map_or(Moment::START, |delivery| delivery.at.min(now))
+    }
+
+    /// Whether it restarted by itself. Its software also ends when it goes to sleep, and some end it to change their power.
+    fn note_restart(&mut self, miner: &Miner, status: &MinerStatus, at: Moment) {
         if self.learned_at.is_some_and(|learned| learned >= at) {
             return;
+        }
+        let told_to = self.setpoint == Some(Target::Sleep) && status.activity == Activity::Asleep
+            || self
+                .sent
+                .is_some_and(|sent| at > sent.at && !sent.arrived && (miner.restarts || sent.from_sleep));
+        if told_to {
+            self.uptime = None;
         }
         if let (Some(before), Some(after)) = (self.uptime, status.uptime)
             && after + Duration::from_secs(2) < before

@@ -339,6 +339,22 @@ pub struct Response {
     pub caps: bool,
 }
 
+/// How much longer than others a device may take to answer a command, as far as that is known before it was asked: some firmware
+/// answers only when it has done what it was told, and the hook of a tenant when it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnswerWithin {
+    /// A command that sets its power.
+    pub set: Duration,
+    /// One that puts it to sleep or wakes it.
+    pub switch: Duration,
+}
+
+impl AnswerWithin {
+    /// No longer, or nothing is known.
+    pub const NONE: Self = Self { set: Duration::ZERO, switch: Duration::ZERO };
+}
+
 /// What a change costs, in time at full hashrate: the change must bring more than that.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChangeCost {
@@ -407,10 +423,12 @@ pub struct Miner {
     /// promised. Nothing for a miner. It is agreed and not learned, and a lowering that is no sleep takes none of it.
     #[serde(default)]
     pub notice: Duration,
-    /// How long an answer may take, besides, to a command that puts it to sleep or wakes it: the hook of a tenant answers when it
-    /// likes. Nothing for a miner.
+    /// How much longer than others it may take to answer a command.
     #[serde(default)]
-    pub answer_within: Duration,
+    pub answer_within: AnswerWithin,
+    /// Whether a change of its power restarts its software and outlives that: a restart on the way there is no loss of what it was told.
+    #[serde(default)]
+    pub restarts: bool,
     /// Draw while asleep. Of one that does not sleep it says nothing.
     pub sleep: Watts,
     /// The most it can ever draw: what it counts for when it does not answer. At least the highest point.

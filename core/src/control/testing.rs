@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::control::site::{
-    Actuator, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter, MeterId, Miner,
-    OperatingPoint, Response, Scope, Settings, Site,
+    Actuator, AnswerWithin, Cap, ChangeCost, Circuit, CircuitId, Limit, LimitClass, LoadClass, Meter,
+    MeterId, Miner, OperatingPoint, Response, Scope, Settings, Site,
 };
 use crate::units::{Hashrate, Watts, WattsPerSecond};
 
@@ -46,7 +46,8 @@ pub(crate) fn miner(name: &str, circuit: usize) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
-        answer_within: Duration::ZERO,
+        answer_within: AnswerWithin::NONE,
+        restarts: false,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_600),
         actuator: Actuator::Continuous { quantum: Watts::whole(10) },

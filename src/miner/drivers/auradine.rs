@@ -17,7 +17,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields;
@@ -40,6 +40,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::Continuous,
         restarts: false,
         persists: true,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(5),
             dead_time_up: Duration::from_secs(10),

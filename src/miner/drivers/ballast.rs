@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::identity::Identity;
 use crate::miner::kind::{About, Class, Quantum, Traits};
@@ -39,6 +39,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::Continuous,
         restarts: false,
         persists: true,
+        answers: AnswerWithin::NONE,
         // Of a megawatt; see `response`.
         response: Response {
             dead_time_down: Duration::from_secs(2),

@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields;
@@ -43,6 +43,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::ReadOnly,
         restarts: false,
         persists: true,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(5),
             dead_time_up: Duration::from_secs(5),

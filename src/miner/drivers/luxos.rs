@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields::{self, words};
@@ -46,6 +46,7 @@ pub(in crate::miner) const ABOUT: About = About {
         restarts: false,
         // While autosave is on, which it is by default; sleep always (vendor's pages "profileset", "curtail").
         persists: true,
+        answers: AnswerWithin::NONE,
         response: Response {
             // Boards are ramped in steps of 5 MHz and 0.05 V by default ("profileset"); how long that takes is
             // a cautious guess. Sleep is under 5 s by the vendor's word.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields;
@@ -42,6 +42,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::Continuous,
         restarts: true,
         persists: true,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(5),
             dead_time_up: Duration::from_secs(10),

@@ -25,7 +25,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields::{self, words};
@@ -51,6 +51,7 @@ pub(in crate::miner) const ABOUT: About = About {
         restarts: false,
         // Not documented for the throttle: taken as lost, so that it is set anew after a restart.
         persists: false,
+        answers: AnswerWithin::NONE,
         response: Response {
             // "Within seconds and proportionally" (a user's report on an S19 Pro Hydro, asic-rs #289); the
             // figures are cautious guesses within that.

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::drivers::whatsminer_crypto::{Cipher, md5_crypt};
 use crate::miner::kind::{About, Class, Quantum, Traits};
@@ -42,6 +42,7 @@ pub(in crate::miner) const ABOUT: About = About {
         restarts: false,
         // The percentage is meant as temporary, and is gone after a reboot.
         persists: false,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(1),
             dead_time_up: Duration::from_secs(1),

@@ -36,7 +36,8 @@ pub(super) const MAKE: Make = Make {
     beside: &[legacy::BESIDE],
 };
 
-/// How long a write takes to be answered. The firmware needs 20 s and more.
+/// How long a write takes to be answered at the least. The firmware needs 20 s and more, which a site that is read from a file
+/// tells its simulated miners ([`SimMiner::answers`]).
 const WRITE_TIME: Duration = Duration::from_millis(800);
 /// A nonce that is older is stale (lighttpd).
 const NONCE_LIFE: Duration = Duration::from_secs(600);
@@ -72,7 +73,9 @@ impl Site for Stock {
         let view = self.miner.view(now);
         let program = asked.path.strip_prefix("/cgi-bin/").unwrap_or_default();
         let response = match (asked.method.as_str(), program) {
-            ("POST", "set_miner_conf.cgi") => return (self.write(&asked.body, &view, now), WRITE_TIME),
+            ("POST", "set_miner_conf.cgi") => {
+                return (self.write(&asked.body, &view, now), WRITE_TIME.max(self.miner.answers().set));
+            }
             ("GET", "get_miner_conf.cgi") => {
                 ([(header::CONTENT_TYPE, "text/html")], self.config(&view)).into_response()
             }

@@ -50,7 +50,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{Miner, OperatingPoint};
+use crate::control::site::{AnswerWithin, Miner, OperatingPoint};
 use crate::miner::{Connection, DriverKind};
 use crate::sim::scenario::{Demand, Deviation};
 use crate::units::{Hashrate, Watts};
@@ -173,6 +173,8 @@ pub struct SimMiner {
     maximum: Watts,
     points: Vec<OperatingPoint>,
     best: Hashrate,
+    /// How long it takes to answer a command.
+    answers: AnswerWithin,
     inner: Mutex<Inner>,
     /// How its BMC behaves, where it is a server.
     bmc: Mutex<BmcManner>,
@@ -187,6 +189,9 @@ struct Inner {
     tally: Tally,
 }
 
+/// Where an answer may take its time ([`AnswerWithin`]), it takes so much of that: of stock Antminers 21 s of 30.
+const ANSWERS_AFTER: f64 = 0.7;
+
 /// What a vendor server can see of its miner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
@@ -198,7 +203,7 @@ pub(super) struct View {
     pub(super) hashrate: Hashrate,
     pub(super) setting: Option<Setting>,
     pub(super) limit: Watts,
-    mining_time: Duration,
+    pub(super) mining_time: Duration,
     pub(super) uptime: Duration,
     warmth: f64,
     write_api_off: bool,
@@ -226,6 +231,11 @@ impl SimMiner {
     /// default account where the connection has none).
     pub fn new(spec: &Miner, connection: &Connection, seed: u64, initial: Initial) -> Self {
         Self::differing(spec, connection, seed, initial, &Deviation::NONE)
+    }
+
+    /// How long it takes to answer a command that sets its power, and one that puts it to sleep or wakes it.
+    pub fn answers(&self) -> AnswerWithin {
+        self.answers
     }
 
     /// The same, as a model that comes with the program; any other word changes nothing.
@@ -263,6 +273,10 @@ impl SimMiner {
             maximum: spec.maximum(),
             points: spec.points.clone(),
             best: spec.points.last().map_or(Hashrate::ZERO, |point| point.hashrate),
+            answers: AnswerWithin {
+                set: spec.answer_within.set.mul_f64(ANSWERS_AFTER),
+                switch: spec.answer_within.switch.mul_f64(ANSWERS_AFTER),
+            },
             inner: Mutex::new(Inner { physics, faults: Faults::default(), tally: Tally::default() }),
             bmc: Mutex::default(),
             zeusd: Mutex::default(),

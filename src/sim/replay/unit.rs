@@ -32,7 +32,15 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ask {
     Poll,
-    Command { target: Target, sequence: u64 },
+    Command {
+        target: Target,
+        sequence: u64,
+    },
+    /// It has done what it was told, and has yet to say so.
+    Answer {
+        target: Target,
+        sequence: u64,
+    },
 }
 
 /// An exchange that has not ended.
@@ -215,7 +223,9 @@ impl Unit {
     /// Gives it an order.
     pub(super) fn order(&mut self, target: Target, sequence: u64, hurries: bool, now: Moment) {
         self.order = Some((target, sequence));
-        if hurries && self.exchange.is_some_and(|exchange| exchange.ask == Ask::Poll) {
+        // What waits only to be read or said is not waited for.
+        let idle = |exchange: Exchange| !matches!(exchange.ask, Ask::Command { .. });
+        if hurries && self.exchange.is_some_and(idle) {
             self.exchange = None;
         }
         self.send(now);
@@ -303,7 +313,16 @@ impl Unit {
                 self.failing_since.get_or_insert(at);
             }
             (Way::Answers, Ask::Command { target, sequence }) => {
+                let answers = self.sim.answers();
+                let switches = target == Target::Sleep || self.target == Target::Sleep;
+                let takes = if switches { answers.switch } else { answers.set };
                 let outcome = match self.obey(target, at) {
+                    Ok(()) if !takes.is_zero() && !self.driver.is_server() => {
+                        let (arrives, until) = (at + takes, at + takes + self.timeout);
+                        self.exchange =
+                            Some(Exchange { ask: Ask::Answer { target, sequence }, arrives, until });
+                        return;
+                    }
                     Ok(()) => {
                         self.answered(at);
                         Outcome::Accepted
@@ -313,7 +332,11 @@ impl Unit {
                 };
                 self.deliver(target, sequence, outcome, at);
             }
-            (Way::Fails, Ask::Command { target, sequence }) => {
+            (Way::Answers, Ask::Answer { target, sequence }) => {
+                self.answered(at);
+                self.deliver(target, sequence, Outcome::Accepted, at);
+            }
+            (Way::Fails, Ask::Command { target, sequence } | Ask::Answer { target, sequence }) => {
                 self.failing_since.get_or_insert(at);
                 self.deliver(target, sequence, Outcome::Unknown, at);
             }
@@ -361,7 +384,7 @@ impl Unit {
             target: Measured::Value(self.target),
             range: None,
             points: None,
-            uptime: Some(view.uptime),
+            uptime: Some(view.mining_time),
         };
         self.input.status = Some(Reading { value: status, at });
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Clock;
-use ballast::control::site::{Actuator, CircuitId, LoadClass, Miner, OperatingPoint, Response};
+use ballast::control::site::{Actuator, AnswerWithin, CircuitId, LoadClass, Miner, OperatingPoint, Response};
 use ballast::miner::{Connection, Credentials, Driver, DriverKind, Endpoint, driver, http_client};
 use ballast::secret::Secret;
 use ballast::sim::miner::{Initial, SimMiner, serve};
@@ -44,7 +44,8 @@ impl Sim {
             contract: None,
             sleeps: true,
             notice: Duration::ZERO,
-            answer_within: Duration::ZERO,
+            answer_within: AnswerWithin::NONE,
+            restarts: false,
             sleep: rated.scaled(0.01),
             nameplate: rated.scaled(1.1),
             points,

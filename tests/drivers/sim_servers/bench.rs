@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballast::clock::Clock;
-use ballast::control::site::{Actuator, CircuitId, LoadClass, Miner, OperatingPoint, Response};
+use ballast::control::site::{Actuator, AnswerWithin, CircuitId, LoadClass, Miner, OperatingPoint, Response};
 use ballast::miner::drivers::generic::{Description, Protocol, http};
 use ballast::miner::{Connection, Credentials, DriverKind, Endpoint};
 use ballast::secret::Secret;
@@ -84,7 +84,8 @@ impl Bench {
             contract: None,
             sleeps: true,
             notice: Duration::ZERO,
-            answer_within: Duration::ZERO,
+            answer_within: AnswerWithin::NONE,
+            restarts: false,
             sleep: Watts::whole(20),
             nameplate: Watts::whole(3_700),
             actuator: Actuator::Continuous { quantum: Watts::whole(34) },

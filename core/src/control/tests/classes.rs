@@ -45,7 +45,7 @@ fn hall(miners: usize, class: LoadClass) -> Site {
     site
 }
 
-fn order(watts: i32, urgency: Urgency) -> OrderCap {
+pub(super) fn order(watts: i32, urgency: Urgency) -> OrderCap {
     let active = Active {
         circuit: CircuitId(0),
         scope: Scope::Miners,
@@ -464,7 +464,7 @@ fn a_server_that_stands_above_its_cap_is_counted_where_it_stands() {
 fn a_hook_that_answers_late_has_nobody_else_paused() {
     let mut site = hall_with_hooks(10);
     for server in site.miners.iter_mut().skip(10).take(2) {
-        server.answer_within = Duration::from_secs(20);
+        server.answer_within.switch = Duration::from_secs(20);
     }
     let mut plant = Plant::new(site, 0.9, |_| -90e3);
     run(&mut plant, 120);

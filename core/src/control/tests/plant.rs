@@ -41,7 +41,14 @@ pub struct SimMiner {
     pub manner: Manner,
     pub target: Target,
     pub delivery: Option<Delivery>,
+    /// How long it takes to answer a command that sets its power, and one that puts it to sleep or wakes it. While it does, it
+    /// tells nothing else.
+    pub answers: [Duration; 2],
+    /// The answer that is on its way.
+    answer: Option<Delivery>,
     pub uptime_from: Moment,
+    /// Its software ends when it goes to sleep.
+    pub ends_software: bool,
     /// True settled draw over target.
     pub error: f64,
     /// It cannot go lower than this while it runs, whatever it is told; and draws this asleep.
@@ -123,7 +130,10 @@ impl Plant {
                     manner: Manner::Obeys,
                     target,
                     delivery: None,
+                    answers: [Duration::ZERO; 2],
+                    answer: None,
                     uptime_from: Moment::START,
+                    ends_software: false,
                     error: 1.0,
                     floor: 0.0,
                     asleep: miner.sleep.get(),
@@ -250,7 +260,11 @@ impl Plant {
                     target: if self.tells { Measured::Value(miner.target) } else { Measured::Unsupported },
                     range: None,
                     points: self.points.clone(),
-                    uptime: Some(self.now - miner.uptime_from),
+                    uptime: Some(if asleep && miner.ends_software {
+                        Duration::ZERO
+                    } else {
+                        self.now - miner.uptime_from
+                    }),
                 };
                 let _ = spec;
                 MinerInput {
@@ -298,8 +312,12 @@ impl Plant {
                 Manner::Silent | Manner::Mute => Outcome::Unknown,
                 Manner::Hangs => Outcome::InFlight,
             };
-            miner.delivery =
-                Some(Delivery { sequence: command.sequence, target: command.target, at: self.now, outcome });
+            let switches = miner.target == Target::Sleep || command.target == Target::Sleep;
+            let takes = miner.answers[usize::from(switches)];
+            let said = Delivery { sequence: command.sequence, target: command.target, at: self.now, outcome };
+            miner.answer = (!takes.is_zero()).then(|| Delivery { at: self.now + takes, ..said.clone() });
+            let outcome = if takes.is_zero() { said.outcome.clone() } else { Outcome::InFlight };
+            miner.delivery = Some(Delivery { outcome, ..said });
             if !matches!(miner.manner, Manner::Obeys | Manner::Mute) {
                 continue;
             }
@@ -337,8 +355,14 @@ impl Plant {
             self.imported += import.max(0.0).min(self.draw()) * 0.1;
             self.surplus += (-other).max(0.0) * 0.1;
             self.captured += (-other).max(0.0).min(self.draw()) * 0.1;
+            for miner in &mut self.miners {
+                if let Some(answer) = miner.answer.take_if(|answer| answer.at <= self.now) {
+                    miner.delivery = Some(answer);
+                }
+            }
             if tenth == 4 {
-                for miner in self.miners.iter_mut().filter(|miner| miner.manner != Manner::Silent) {
+                let told = |miner: &&mut SimMiner| miner.manner != Manner::Silent && miner.answer.is_none();
+                for miner in self.miners.iter_mut().filter(told) {
                     miner.reading = (self.now, miner.averaged * miner.says);
                 }
             }

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::classes::order;
 use super::plant::{Manner, Plant};
 use crate::control::decision::{Cause, Decision, MinerState};
-use crate::control::site::{Cap, LimitClass, MinerId, Scope};
+use crate::control::signal::Urgency;
+use crate::control::site::{Actuator, Cap, LimitClass, Miner, MinerId, Scope};
 use crate::control::snapshot::{Outcome, Target};
 use crate::control::testing::{limit, site};
 use crate::units::Watts;
@@ -170,4 +173,117 @@ fn a_miner_that_has_not_answered_a_raise_is_told_to_sleep_when_an_order_needs_it
     plant.miners[one].delivery.as_mut().unwrap().at = now;
     let decision = plant.cycle();
     assert_ne!(decision.miners[one].state, MinerState::Unanswered);
+}
+
+/// A cap on 24 miners of up to 3.4 kW that asks for 15 of them to sleep.
+fn capped(alter: impl Fn(&mut Miner), answers: [u64; 2]) -> Plant {
+    let mut site = site(12);
+    site.miners.iter_mut().for_each(alter);
+    let mut plant = Plant::new(site, 1.0, |_| -120e3);
+    for miner in &mut plant.miners {
+        miner.answers = answers.map(Duration::from_millis);
+    }
+    plant
+}
+
+fn asleep(plant: &Plant) -> usize {
+    plant.miners.iter().filter(|miner| miner.target == Target::Sleep).count()
+}
+
+/// How many are told to sleep at the most.
+fn most_asleep(plant: &mut Plant, seconds: u32) -> usize {
+    let told = (0..seconds).map(|_| {
+        plant.cycle();
+        asleep(plant)
+    });
+    told.max().unwrap_or_default()
+}
+
+#[test]
+fn who_takes_long_to_answer_that_it_sleeps_has_nobody_else_put_to_sleep() {
+    let slept = |late: u64, orders: u32| {
+        let mut plant = capped(|_| {}, [100, late]);
+        plant.run(120);
+        // What they answer to another target is quick, and is known.
+        for watts in [76_000, 60_000] {
+            plant.orders = vec![order(watts, Urgency::Normal)];
+            plant.run(60);
+        }
+        let mut most = 0;
+        for _ in 0..orders {
+            plant.orders.clear();
+            plant.run(120);
+            plant.orders = vec![order(17_500, Urgency::Normal)];
+            most = most_asleep(&mut plant, 60);
+        }
+        most
+    };
+    for late in [700, 1_400, 2_000, 2_400] {
+        assert_eq!(slept(late, 1), slept(0, 1), "answers after {late} ms");
+    }
+    // Longer than anybody takes of whom nothing is known: for once.
+    for late in [3_500, 6_000] {
+        assert_eq!(slept(late, 2), slept(0, 2), "answers after {late} ms");
+    }
+}
+
+#[test]
+fn a_firmware_that_answers_after_its_restart_has_nobody_else_put_to_sleep() {
+    let slow = |miner: &mut crate::control::site::Miner| {
+        miner.actuator = Actuator::OnOff;
+        miner.response.dead_time_down = Duration::from_secs(25);
+        miner.response.dead_time_up = Duration::from_secs(25);
+        miner.response.start_time = Duration::from_secs(240);
+        miner.cost.min_interval = Duration::from_secs(900);
+        miner.answer_within.switch = Duration::from_secs(30);
+        miner.silent_after = Duration::from_secs(15);
+    };
+    let mut plant = capped(slow, [21_000; 2]);
+    plant.run(60);
+    plant.orders = vec![order(33_000, Urgency::Normal)];
+    assert_eq!(most_asleep(&mut plant, 180), 15);
+    assert!(plant.draw() > 29e3 && plant.draw() <= 33e3, "{} W", plant.draw());
+}
+
+#[test]
+fn who_ends_its_software_to_sleep_is_not_taken_for_one_that_restarts() {
+    let slept = |ends: bool| {
+        let mut plant = capped(|_| {}, [0; 2]);
+        for miner in &mut plant.miners {
+            // It says at once that it sleeps, and later what it draws then.
+            (miner.ends_software, miner.averages) = (ends, 2.0);
+        }
+        plant.run(60);
+        plant.orders = vec![order(17_500, Urgency::Normal)];
+        most_asleep(&mut plant, 60)
+    };
+    assert_eq!(slept(true), slept(false));
+}
+
+#[test]
+fn who_restarts_to_change_its_power_is_not_taken_for_one_that_has_lost_it() {
+    let mut plant = capped(|miner| miner.restarts = true, [0; 2]);
+    plant.run(60);
+    plant.orders = vec![order(60_000, Urgency::Normal)];
+    for _ in 0..60 {
+        for command in plant.cycle().commands {
+            plant.miners[command.miner.0].uptime_from = plant.now;
+        }
+        assert_eq!(asleep(&plant), 0);
+    }
+    assert!(plant.draw() > 57e3, "{} W", plant.draw());
+}
+
+#[test]
+fn a_start_that_was_asked_for_is_not_taken_for_a_restart() {
+    let mut site = site(12);
+    site.limits.push(limit("hall", 0, Scope::Miners, LimitClass::Contract, 50_000));
+    let mut plant = Plant::new(site, 0.0, |_| -120e3);
+    for _ in 0..120 {
+        for command in plant.cycle().commands {
+            // Its software starts now, and has run for longer before.
+            plant.miners[command.miner.0].uptime_from = plant.now;
+        }
+    }
+    assert!(plant.state.tracks.iter().all(|track| !track.restarted));
 }

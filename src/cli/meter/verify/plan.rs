@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::control::site::{CircuitId, LoadClass, OperatingPoint};
+    use crate::control::site::{AnswerWithin, CircuitId, LoadClass, OperatingPoint};
     use crate::control::snapshot::{Measured, MinerStatus, Reading};
     use crate::miner::DriverKind;
     use crate::units::Hashrate;
@@ -231,7 +231,8 @@ mod tests {
             contract: None,
             sleeps: true,
             notice: Duration::ZERO,
-            answer_within: Duration::ZERO,
+            answer_within: AnswerWithin::NONE,
+            restarts: false,
             sleep: Watts::whole(40),
             nameplate: Watts::whole(3_600),
             actuator,

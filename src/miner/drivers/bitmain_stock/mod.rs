@@ -32,7 +32,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields::{self, words};
@@ -54,6 +54,8 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::OnOff,
         restarts: true,
         persists: true,
+        // Measured: 21 s. Others who write to it wait for 30 to 35 s.
+        answers: AnswerWithin { set: Duration::from_secs(30), switch: Duration::from_secs(30) },
         response: Response {
             // The write takes about 21 s to be answered (measured on an S19j Pro, asic-rs #245); the rest
             // are cautious guesses.

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::control::site::{ChangeCost, OperatingPoint, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, OperatingPoint, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, Quantum, Traits};
 use crate::miner::reply::fields;
@@ -46,6 +46,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::Continuous,
         restarts: false,
         persists: true,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(5),
             dead_time_up: Duration::from_secs(10),

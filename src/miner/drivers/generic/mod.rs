@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::Client;
 
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::kind::{About, Class, DriverKind, Quantum, Traits};
 use crate::miner::reply::fields::measured;
@@ -36,6 +36,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::OnOff,
         restarts: false,
         persists: true,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(2),
             dead_time_up: Duration::from_secs(2),

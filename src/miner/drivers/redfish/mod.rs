@@ -29,7 +29,7 @@ use reqwest::Client;
 use serde_json::Value;
 
 use crate::clock::{Clock, Moment};
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::identity::{Identity, meaningful_serial};
 use crate::miner::kind::{About, Class, Quantum, Traits};
@@ -55,6 +55,7 @@ pub(in crate::miner) const ABOUT: About = About {
         restarts: false,
         // Some keep a limit over a restart of the server, some over one of the BMC, some not at all.
         persists: false,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(3),
             dead_time_up: Duration::from_secs(3),

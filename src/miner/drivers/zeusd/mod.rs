@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use reqwest::Client;
 use serde_json::Value;
 
-use crate::control::site::{ChangeCost, Response};
+use crate::control::site::{AnswerWithin, ChangeCost, Response};
 use crate::control::snapshot::{Activity, Measured, MinerStatus, Rejection, Target};
 use crate::miner::identity::Identity;
 use crate::miner::kind::{About, Class, Quantum, Traits};
@@ -48,6 +48,7 @@ pub(in crate::miner) const ABOUT: About = About {
         class: Class::Continuous,
         restarts: false,
         persists: false,
+        answers: AnswerWithin::NONE,
         response: Response {
             dead_time_down: Duration::from_secs(1),
             dead_time_up: Duration::from_secs(1),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::site::{Actuator, ChangeCost, CircuitId, Response};
+use crate::control::site::{Actuator, AnswerWithin, ChangeCost, CircuitId, Response};
 use crate::control::site::{LoadClass, OperatingPoint};
 use crate::miner::DriverKind;
 use crate::units::Hashrate;
@@ -25,7 +25,8 @@ pub(in crate::sim::miner) fn spec(driver: DriverKind) -> Miner {
         contract: None,
         sleeps: true,
         notice: Duration::ZERO,
-        answer_within: Duration::ZERO,
+        answer_within: AnswerWithin::NONE,
+        restarts: false,
         sleep: Watts::whole(20),
         nameplate: Watts::whole(3_700),
         actuator: Actuator::Continuous { quantum: Watts::whole(34) },
