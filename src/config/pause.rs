@@ -1,5 +1,6 @@
 //! How the work of a server is paused and resumed, by a hook of its tenant's: the key `pause` of a group or miner.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::diagnostic::{At, Report};
 use super::models::MOST_MINER_POWER;
 use super::reader::{Table, Wrong, text_of};
 use super::secrets::Store;
-use super::{certificate, urls};
+use super::{Secrets, certificate, urls};
 use crate::control::site::LoadClass;
 use crate::line::is_line;
 use crate::miner::DriverKind;
@@ -44,6 +45,17 @@ pub(super) fn read(table: &Table<'_>, store: &Store<'_>) -> Option<At<PauseKeys>
     let token = inner.text("token_file").map(|at| store.secret_file(at, report));
     let trust = certificate::trust(&inner, &store.folder);
     let command = command(&inner);
+    if let Some(program) = command.as_deref().and_then(<[String]>::first)
+        && store.options.secrets != Secrets::Skip
+        && !std::fs::metadata(program)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    {
+        report.warn(
+            inner.key_span("command"),
+            format!("there is no program {program} on this machine"),
+            "put it there and make it executable: until then a server is lowered and not paused",
+        );
+    }
     let notice = inner.time("notice", Duration::ZERO, LONGEST_NOTICE).map_or(NOTICE, |at| at.value);
     let timeout = inner
         .time("timeout", Duration::from_millis(100), Duration::from_secs(30))
@@ -212,6 +224,18 @@ mod tests {
         );
         let config = parse(&text, Path::new("site.toml"), &Options::default()).unwrap();
         assert!(config.site.miners.iter().all(|server| server.sleeps));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_warned_of() {
+        for (program, there) in
+            [("/bin/true", true), ("/usr/local/bin/no-such-hook", false), ("/etc/passwd", false)]
+        {
+            let more = format!("class = \"interruptible\"\npause = {{ command = [\"{program}\"] }}");
+            let config = read("zeusd", &more).unwrap();
+            let warned = config.warnings.iter().any(|warning| warning.to_string().contains("no program"));
+            assert_eq!(warned, !there, "{program}");
+        }
     }
 
     #[test]

@@ -248,6 +248,11 @@ fn with_a_point(number: &str, unit: &str, kind: &Kind) -> String {
 /// A number with each of the units that may be meant where none is written. Nobody knows which, and between two of them lies a
 /// factor of a thousand; of zero they are all the same.
 pub fn with_the_usual(number: &str, kind: &Kind) -> String {
+    // A share may be written as a part of one.
+    let part = number.parse::<f64>().ok().filter(|part| kind.usual == ["%"] && *part > 0.0 && *part <= 1.0);
+    if let Some(part) = part {
+        return format!("\"{} %\" or \"{number} %\"", (part * 1e8).round() / 1e6);
+    }
     let zero = number.parse::<f64>().is_ok_and(|number| number == 0.0);
     let shown = kind.usual.iter().take(if zero { 1 } else { kind.usual.len() });
     shown.map(|unit| format!("\"{number} {unit}\"")).collect::<Vec<_>>().join(" or ")
@@ -374,6 +379,9 @@ mod tests {
     fn a_number_without_unit_is_refused_and_shown_with_one() {
         let error = parse("400", &POWER).unwrap_err();
         assert_eq!(error.to_string(), "has no unit; write it like \"400 W\" or \"400 kW\"");
+        let share = |text| parse(text, &SHARE).unwrap_err().to_string();
+        assert_eq!(share("0.55"), "has no unit; write it like \"55 %\" or \"0.55 %\"");
+        assert_eq!(share("55"), "has no unit; write it like \"55 %\"");
         // Of zero there is nothing to choose.
         assert_eq!(parse("0", &POWER).unwrap_err().to_string(), "has no unit; write it like \"0 W\"");
         assert_eq!(

@@ -41,7 +41,12 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
         settings.raise_rate,
         number(settings.import_share * 100.0)
     )?;
+    let servers = site.miners.iter().any(|member| member.class != LoadClass::Miner);
     let end = match config.exit {
+        ExitPolicy::Sleep if servers => {
+            "puts every miner to sleep, pauses servers that have a hook, and lowers the others to their lowest cap; with on_exit = \"hold\" \
+             their work goes on as it is"
+        }
         ExitPolicy::Sleep => "puts every miner to sleep",
         ExitPolicy::Hold => "leaves every miner as it is",
         ExitPolicy::Restore => "gives every miner its highest power that its limits leave room for",
