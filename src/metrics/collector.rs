@@ -130,10 +130,11 @@ fn fleet(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         families.push(Family::single(definition, value));
     }
 
+    let waits = decision.waiting.filter(|waiting| !waiting.held.is_turn());
     for (definition, value) in [
         (&names::SURPLUS, surplus(site, decision)),
-        (&names::WAKE_NEEDED, decision.waiting.map(|waiting| waiting.needs)),
-        (&names::WAKE_AVAILABLE, decision.waiting.map(|waiting| waiting.there)),
+        (&names::WAKE_NEEDED, waits.map(|waiting| waiting.needs)),
+        (&names::WAKE_AVAILABLE, waits.map(|waiting| waiting.there)),
     ] {
         families.extend(value.map(|watts| Family::single(definition, watts.get())));
     }

@@ -73,8 +73,9 @@ pub struct Over {
     pub at_most: bool,
 }
 
-/// Power up to this share of a draw above what it may be is what meters and miners hum.
-const HUM: f64 = 0.002;
+/// Power up to this share of a draw above what it may be is what meters and miners hum; of what they draw asleep, where they say it less
+/// finely, the second.
+const HUM: (f64, f64) = (0.002, 0.02);
 /// A circuit below that is above its budget by this share of the one above it is where it comes from.
 const NEARLY: f64 = 0.9;
 
@@ -92,7 +93,7 @@ pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     let (circuit, now) =
         each().rev().find(|(id, now)| site.feeds(worst, *id) && now.over() > most.scaled(NEARLY))?;
     let (over, draw) = (now.over(), now.miners);
-    if over < Watts::whole(1).max(draw.scaled(HUM)) {
+    if over < Watts::whole(1).max(draw.scaled(HUM.0)).max(now.asleep.scaled(HUM.1)) {
         return None;
     }
     // Nobody is further over a budget than they draw, where all of them are seen: those are figures of two moments.
@@ -170,6 +171,8 @@ pub(crate) fn waiting_words(waiting: &Waiting) -> String {
         }
         Held::Proving => "waits until the meter has shown what the miners draw".into(),
         Held::Resting => "waits until it has slept for long enough".into(),
+        Held::Pace => "waits its turn: the fleet rises no faster than raise_rate".into(),
+        Held::Others => "waits, because those that run or start can take what there is".into(),
     }
 }
 

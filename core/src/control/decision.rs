@@ -247,7 +247,8 @@ pub struct Waiting {
     pub miner: MinerId,
     /// What it needs to start.
     pub needs: Watts,
-    /// What has been there for as long as a start takes, with everything that runs at its lowest. Less than it needs.
+    /// What has been there for as long as a start takes, with everything that runs at its lowest. Less than it needs, unless its turn,
+    /// a rest or the others hold it.
     pub there: Watts,
     /// What keeps it from starting. Left out where power does, so that earlier records have the hash that they had.
     #[serde(default, skip_serializing_if = "Held::is_short")]
@@ -266,11 +267,20 @@ pub enum Held {
     Proving,
     /// It has been put to sleep, or was raised, a short time ago.
     Resting,
+    /// Its turn comes: others were woken just now, and the fleet rises no faster than its settings say.
+    Pace,
+    /// Those that run can take what there is, and cost no start.
+    Others,
 }
 
 impl Held {
     fn is_short(&self) -> bool {
         *self == Self::Short
+    }
+
+    /// Whether it waits for nothing but its turn.
+    pub fn is_turn(self) -> bool {
+        matches!(self, Self::Pace | Self::Others)
     }
 }
 

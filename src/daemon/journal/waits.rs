@@ -12,7 +12,7 @@ use crate::metrics::{miner_name, waiting_words};
 /// A miner that waits for longer is worth a line; one that nobody has waited for as long ends the episode.
 const WAITS_FOR: Duration = Duration::from_secs(60);
 
-/// Whether a miner waits for power.
+/// Whether a miner waits for more than its turn.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     /// Since when it has been as it is now.
@@ -23,7 +23,9 @@ pub(super) struct Waits {
 impl Waits {
     /// Tells of a miner that waits for long.
     pub(super) fn write(&mut self, site: &Site, decision: &Decision) {
-        let waits = decision.waiting.is_some();
+        // That those that run go first is no news.
+        let waiting = decision.waiting.filter(|waiting| !waiting.held.is_turn());
+        let waits = waiting.is_some();
         let since = match self.since {
             Some((before, since)) if before == waits => since,
             _ => decision.at,
@@ -32,7 +34,7 @@ impl Waits {
         if decision.at - since < WAITS_FOR {
             return;
         }
-        match &decision.waiting {
+        match &waiting {
             Some(waiting) if !self.told => {
                 self.told = true;
                 info!(miner = miner_name(site, waiting.miner), "{}", waiting_words(waiting));

@@ -261,7 +261,7 @@ export function render(status, counts, works, roster, alarms) {
 	const part = partOf(cycle, roster);
 	set("budget", powerParts(fleet.budget_watts), part ? `at most ${power(part.budget_watts)} of it at ${part.name}` : binding.words);
 	if (fleet.left_why) set("left", powerParts(fleet.left_watts), fleet.left_why, fleet.left_for_seconds < LONG ? null : "warning");
-	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : fleet.power_watts > fleet.budget_watts * 1.02 ? "more is drawn than may be" : counts.starting ? "kept for those that start" : "all that may be drawn is drawn");
+	else set("left", powerParts(fleet.left_watts), fleet.left_watts >= 1 ? "not for long enough to say why" : over ? "more is drawn than may be" : root?.rests ? "all are asleep" : fleet.power_watts > fleet.budget_watts * 1.02 ? "the fleet goes down" : counts.starting ? "kept for those that start" : last ? "by its last value" : "all that may be drawn is drawn");
 	const hashing = counts.hashing ?? 0;
 	set("hashrate", hashrateParts(fleet.hashrate_hashes_per_second), `${hashing.toLocaleString("en")} of ${totalOf(counts).toLocaleString("en")} ${drawn(cycle.classes) ? "run" : "hash"}`);
 }

@@ -8,7 +8,7 @@ use crate::control::site::MinerId;
 use crate::control::state::State;
 use crate::units::Watts;
 
-/// Who is woken next, and what it waits for; `None` where nobody can be, and where it waits for those that run alone.
+/// Who is woken next, and what it waits for; `None` where nobody can be.
 pub(super) fn waiting(
     state: &State,
     items: &[Item<'_>],
@@ -24,22 +24,25 @@ pub(super) fn waiting(
     let each = state.tree.path(item.circuit).iter().filter_map(|&at| {
         let (circuit, base) = (circuits.get(at)?, wakes.bases.get(at)?);
         let (sustained, now) = (wakes.sustained.get(at)? - base, circuit.raise - base);
-        let held = if !circuit.shows || sustained + (circuit.if_proven - circuit.raise).max(0.0) >= start {
-            Held::Proving
-        } else if now >= start {
+        let held = if circuit.shows && now >= start {
             Held::Brief
+        } else if !circuit.shows || sustained + (circuit.if_proven - circuit.raise).max(0.0) >= start {
+            Held::Proving
         } else {
             Held::Short
         };
-        (sustained < start).then_some((sustained, held))
+        Some((sustained, if sustained < start { held } else { Held::Others }))
     });
-    let least = each.min_by(|(one, _), (other, _)| one.total_cmp(other));
+    let least = each.min_by(|(one, _), (other, _)| one.total_cmp(other))?;
     let (there, held) = match (least, awake) {
-        (Some((there, Held::Short)), _) => (there, Held::Short),
-        (_, None) => (least.map_or(start, |(there, _)| there), Held::Resting),
-        (Some(least), _) => least,
-        (None, _) => return None,
+        ((there, Held::Short), _) => (there, Held::Short),
+        ((there, _), None) => (there, Held::Resting),
+        // Others were woken just now, and power rises by so much only.
+        ((there, Held::Others), _) if state.wake_debt > 0.0 => (there, Held::Pace),
+        (least, _) => least,
     };
+    // Without a bound there is what it needs.
+    let there = if held == Held::Pace { there.min(start) } else { there };
     there.is_finite().then(|| Waiting {
         miner: MinerId(index),
         needs: Watts::saturating(start),

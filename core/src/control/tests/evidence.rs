@@ -318,6 +318,7 @@ fn what_keeps_the_next_from_starting_is_told_as_what_it_is() {
     }
     assert_eq!(seen.first(), Some(&Some(Held::Brief)), "{seen:?}");
     assert!(seen.contains(&Some(Held::Proving)) && !seen.contains(&Some(Held::Short)), "{seen:?}");
+    assert!(seen.contains(&Some(Held::Pace)) && seen.contains(&Some(Held::Others)), "{seen:?}");
     assert_eq!(seen.last(), Some(&None), "all of them run: {seen:?}");
 }
 
