@@ -35,7 +35,7 @@ async fn a_sag_of_the_frequency_brings_the_power_down_and_its_end_lets_it_up() {
     site.eventually("it runs free", |site| site.frame().is_some() && site.fleet() > 18_000.0).await;
     let took = site.eventually("the guard acts", |site| site.caps(1).contains(&5_000.0)).await;
     assert!(took < Duration::from_secs(20), "{took:?}");
-    site.eventually("the import is down", |site| site.import() < 5_100.0).await;
+    site.eventually("the miners are down", |site| site.fleet() < 5_100.0).await;
     site.eventually("the guard lets go", |site| site.caps(1).is_empty()).await;
     site.eventually("the fleet is back", |site| site.fleet() > 12_000.0).await;
     site.stop().await;
@@ -58,7 +58,7 @@ async fn a_sag_of_the_voltage_is_seen_likewise() {
         Site::start("127.63.2", &guard, &event(6, 60, "mains = { voltage = \"200 V\", over = \"1s\" }"))
             .await;
     site.eventually("the guard acts", |site| site.caps(1).contains(&5_000.0)).await;
-    site.eventually("the import is down", |site| site.import() < 5_100.0).await;
+    site.eventually("the miners are down", |site| site.fleet() < 5_100.0).await;
     site.stop().await;
 }
 
@@ -79,11 +79,11 @@ async fn a_frequency_that_is_not_known_is_the_worst() {
 async fn a_restart_in_the_middle_of_a_sag_trips_anew() {
     let mut site =
         Site::start("127.63.4", GUARD, &event(4, 120, "mains = { frequency = \"49.5 Hz\" }")).await;
-    site.eventually("the import is down", |site| site.caps(1).contains(&5_000.0) && site.import() < 5_100.0)
+    site.eventually("the miners are down", |site| site.caps(1).contains(&5_000.0) && site.fleet() < 5_100.0)
         .await;
     site.restart().await;
     site.eventually("the guard acts", |site| site.caps(1).contains(&5_000.0)).await;
-    site.eventually("the import is down", |site| site.import() < 5_100.0).await;
+    site.eventually("the miners are down", |site| site.fleet() < 5_100.0).await;
     site.stop().await;
 }
 

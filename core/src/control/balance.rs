@@ -188,6 +188,9 @@ pub struct Outlook {
     pub below: f64,
     /// By how much more it may be.
     pub above: f64,
+    /// By how much more than that, because miners on their way down may be drawing less than they say. It is over within seconds:
+    /// following the surplus it costs less to be wrong than to wait.
+    pub further: f64,
     /// By how much it will have risen until a shed that is decided now shows.
     pub ahead: f64,
 }
@@ -237,6 +240,8 @@ pub struct Sample {
     pub doubt: (f64, f64),
     /// By how much more it may be because servers swing between two samples: nothing is raised on that.
     pub swing: f64,
+    /// See [`Outlook::further`].
+    pub further: f64,
     /// From a change of the other load until the miners have answered it.
     pub loop_time: Duration,
     /// Usual time between two samples.
@@ -276,7 +281,8 @@ impl Balance {
         let sure = self.slope * sample.loop_time.as_secs_f64() - (below + above);
         let ahead = sure.max(0.0);
         self.gone_by.push(instant, level + ahead);
-        self.outlook = Some(Outlook { level, below, above: above + sample.swing, ahead });
+        self.outlook =
+            Some(Outlook { level, below, above: above + sample.swing, further: sample.further, ahead });
     }
 
     /// What is known, if anything was ever known.
@@ -453,6 +459,7 @@ mod tests {
                 value: value(f64::from(second)),
                 doubt: (0.0, 0.0),
                 swing: 0.0,
+                further: 0.0,
                 loop_time: Duration::from_secs(2),
                 period: Duration::from_secs(1),
                 nameplate: 100e3,

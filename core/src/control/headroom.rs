@@ -200,6 +200,7 @@ fn outlooks(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>) -
                     level: sum.level + outlook.level,
                     below: sum.below + outlook.below,
                     above: sum.above + outlook.above,
+                    further: sum.further + outlook.further,
                     ahead: sum.ahead + outlook.ahead,
                 });
                 let level = own + if circuit.meter.is_some() { below.level.max(0.0) } else { below.level };
@@ -382,8 +383,9 @@ impl Headroom {
                 let doubt = if setter.patient { self.outlook.below } else { 0.0 };
                 let hidden = if setter.patient { 0.0 } else { self.hidden };
                 let firm = room - (self.outlook.level - doubt) - hidden;
-                let raise = free.min(self.unproven) - hidden;
-                [firm - self.outlook.ahead - self.reserve, raise, free - hidden, firm]
+                let unsaid = hidden + if setter.patient { 0.0 } else { self.outlook.further };
+                let raise = free.min(self.unproven) - unsaid;
+                [firm - self.outlook.ahead - self.reserve, raise, free - unsaid, firm]
             }
             Scope::Miners => {
                 let masked = if setter.patient { 0.0 } else { self.masked };

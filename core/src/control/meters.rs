@@ -168,6 +168,8 @@ pub struct CircuitMemory {
     pub estimate: History,
     /// What they say that they draw, likewise: no model has a part in it.
     pub told: History,
+    /// By how much less than estimated they may have been drawing.
+    further: History,
     /// The part of the estimate that is of miners which start.
     starting: History,
     /// The meter's samples by their stamps.
@@ -204,6 +206,7 @@ impl Default for CircuitMemory {
         Self {
             estimate: History::default(),
             told: History::default(),
+            further: History::default(),
             starting: History::default(),
             metered: History::default(),
             sample_at: None,
@@ -314,6 +317,8 @@ pub struct Terms<'t> {
     pub estimates: &'t [f64],
     /// Per circuit, what they said last that they draw.
     pub told: &'t [f64],
+    /// Per circuit, by how much less than estimated those on their way down may be drawing.
+    pub further: &'t [f64],
     /// Per circuit, the part of the estimates that is of miners which start.
     pub starting: &'t [f64],
     /// Per circuit, the nameplates of those, less those of the ones that run. Above zero the estimate may be off by all of what they draw.
@@ -330,11 +335,12 @@ pub struct Terms<'t> {
 
 /// Feeds the newest samples and estimates into the memories.
 pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>) {
-    let each = terms.estimates.iter().zip(terms.told).zip(terms.starting);
-    for (memory, ((estimate, told), starting)) in memories.iter_mut().zip(each) {
+    let each = terms.estimates.iter().zip(terms.told).zip(terms.starting.iter().zip(terms.further));
+    for (memory, ((estimate, told), (starting, further))) in memories.iter_mut().zip(each) {
         memory.estimate.push(meters.now, *estimate);
         memory.told.push(meters.now, *told);
         memory.starting.push(meters.now, *starting);
+        memory.further.push(meters.now, *further);
     }
     for (index, circuit) in terms.site.circuits.iter().enumerate() {
         let (Some((_, seen)), Some(memory)) = (meters.of(terms.site, circuit), memories.get_mut(index))
@@ -570,6 +576,12 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
             below.iter().filter_map(|&child| swing(memories.get(child)?, from, to)).sum()
         } else {
             0.0
+        },
+        further: if by_meters {
+            0.0
+        } else {
+            let further = memory.further.range(from, to.min(meters.now));
+            further.map_or(0.0, |(_, most)| most * memory.gain)
         },
         loop_time,
         period: seen.period,

@@ -40,6 +40,8 @@ const STEADY: f64 = 0.002;
 const STEADY_OVER: Duration = Duration::from_secs(2);
 /// A draw that has stood for so long is no stage of a slow climb.
 const STOOD: Duration = Duration::from_secs(10);
+/// So long after its way the draw has been said, too.
+const REPORTED: Duration = Duration::from_secs(2);
 /// A miner that went less than this share of its way has not moved.
 const MOVED: f64 = 0.2;
 /// A way shorter than this share of the nameplate is no proof that a miner does not move: its floor may be in between.
@@ -337,14 +339,35 @@ impl Track {
 
     /// The same, where it is known already where it settles.
     fn on_the_way(&self, miner: &Miner, goal: f64, moment: Moment) -> f64 {
+        self.at_pace(miner, goal, moment, self.pace)
+    }
+
+    /// The same at another pace.
+    fn at_pace(&self, miner: &Miner, goal: f64, moment: Moment, pace: f64) -> f64 {
         let Some(sent) = self.sent else { return goal };
         let (dead, ramp, notice) = self.manner(miner, goal < sent.from, sent.from_sleep);
-        let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * self.pace - notice.as_secs_f64();
+        let moving = (moment - sent.at).as_secs_f64() - dead.as_secs_f64() * pace - notice.as_secs_f64();
         if moving <= 0.0 {
             return sent.from;
         }
-        let moved = moving * ramp / self.pace;
+        let moved = moving * ramp / pace;
         if goal < sent.from { (sent.from - moved).max(goal) } else { (sent.from + moved).min(goal) }
+    }
+
+    /// By how much less than estimated it may be drawing on its way down: what it says is a mean, or old, and its pace was learned from
+    /// that.
+    pub fn further(&self, miner: &Miner, now: Moment) -> f64 {
+        let known = matches!(self.state, MinerState::Hashing | MinerState::Asleep);
+        let Some(sent) = self.sent.filter(|sent| known && sent.lowers && sent.accepted && !sent.arrived)
+        else {
+            return 0.0;
+        };
+        // It is late, or stays where it is.
+        if now > sent.at + self.way(miner).mul_f64(1.5) + REPORTED {
+            return 0.0;
+        }
+        let goal = self.settled(miner, self.setpoint);
+        (self.draw - self.at_pace(miner, goal, now, self.pace.min(1.0))).max(0.0)
     }
 
     /// How long the way of the latest command should take.

@@ -70,12 +70,13 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         hold::follow(&site, &mut state.tracks, &inputs, &held, all, now);
     }
 
-    let survey = Survey::of(&site, state);
-    let own = [survey.drawn, survey.said, survey.starting, survey.more_start];
-    let [estimates, told, starting_draw, more_start] = own.map(|own| over_tree(state, own));
+    let survey = Survey::of(&site, state, now);
+    let own = [survey.drawn, survey.said, survey.further, survey.starting, survey.more_start];
+    let [estimates, told, further, starting_draw, more_start] = own.map(|own| over_tree(state, own));
     let terms = meters::Terms {
         site: &site,
         told: &told,
+        further: &further,
         starting: &starting_draw,
         more_start: &more_start,
         tree: &state.tree,
@@ -249,6 +250,8 @@ struct Survey {
     drawn: Vec<f64>,
     /// The same of what they said last that they draw.
     said: Vec<f64>,
+    /// By how much less they may be drawing ([`Track::further`](crate::control::response::Track::further)).
+    further: Vec<f64>,
     /// The part of the draw that is of miners which start.
     starting: Vec<f64>,
     /// The nameplates of those that start, less those of the ones that run.
@@ -267,19 +270,20 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(site: &Site, state: &State) -> Self {
+    fn of(site: &Site, state: &State, now: Moment) -> Self {
         let none = vec![0.0_f64; site.circuits.len()];
-        let [mut drawn, mut said, mut starting, mut more_start, mut largest] =
-            [none.clone(), none.clone(), none.clone(), none.clone(), none];
+        let [mut drawn, mut said, mut further, mut starting, mut more_start, mut largest] =
+            [none.clone(), none.clone(), none.clone(), none.clone(), none.clone(), none];
         let mut poll = Duration::ZERO;
         let mut pausing = None;
         let mut offered = Vec::with_capacity(site.miners.len());
         let (mut seconds, mut watts) = (0.0, 0.0);
         for (miner, track) in site.miners.iter().zip(&state.tracks) {
             let circuit = miner.circuit.0;
-            if let (Some(drawn), Some(said), Some(starting), Some(more_start), Some(largest)) = (
+            if let (Some(drawn), Some(said), Some(further), Some(starting), Some(more_start), Some(largest)) = (
                 drawn.get_mut(circuit),
                 said.get_mut(circuit),
+                further.get_mut(circuit),
                 starting.get_mut(circuit),
                 more_start.get_mut(circuit),
                 largest.get_mut(circuit),
@@ -292,6 +296,7 @@ impl Survey {
                 }
                 *drawn += track.draw;
                 *said += track.said;
+                *further += track.further(miner, now);
                 *largest = largest.max(track.most(miner) * (1.0 + miner.response.start_overshoot));
             }
             poll = poll.max(miner.poll_period);
@@ -308,7 +313,7 @@ impl Survey {
         let begins = Duration::try_from_secs_f64(mean.min(60.0)).unwrap_or(Duration::ZERO);
         let response = site.settings.period + begins;
         let largest = state.tree.largest(&largest);
-        Self { drawn, said, starting, more_start, largest, poll, response, pausing, offered }
+        Self { drawn, said, further, starting, more_start, largest, poll, response, pausing, offered }
     }
 }
 

@@ -83,7 +83,10 @@ export function setIcon(node, name) {
 	node.replaceChildren(icon(name));
 }
 
-// Says something to those who hear the page: sparingly.
+// Says something to those who hear the page: sparingly, and not to who comes by later.
+let said;
 export function announce(words) {
 	$("live").textContent = words;
+	clearTimeout(said);
+	said = setTimeout(() => ($("live").textContent = ""), 10_000);
 }

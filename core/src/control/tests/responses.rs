@@ -287,3 +287,32 @@ fn a_start_that_was_asked_for_is_not_taken_for_a_restart() {
     }
     assert!(plant.state.tracks.iter().all(|track| !track.restarted));
 }
+
+#[test]
+fn nobody_is_raised_because_others_say_late_how_far_they_have_come_down() {
+    for (averages, watts) in [(0.5, 50_000), (1.5, 30_000), (3.0, 30_000), (3.0, 55_000)] {
+        // 20 kW of other load, and a cap on what comes in.
+        let mut site = site(12);
+        site.limits = vec![limit("rating", 0, Scope::Import, LimitClass::Safety, 150_000)];
+        let mut plant = Plant::new(site, 1.0, |_| 20e3);
+        for miner in &mut plant.miners {
+            miner.averages = averages;
+        }
+        plant.run(60);
+        let mut capped = order(watts, Urgency::Normal);
+        capped.active.scope = Scope::Import;
+        plant.orders = vec![capped];
+        let cap = f64::from(watts);
+        let (mut below, mut most) = (None, 0.0_f64);
+        for _ in 0..60 {
+            plant.cycle();
+            if plant.import() <= cap {
+                below.get_or_insert(plant.seconds());
+            }
+            if below.is_some() {
+                most = most.max(plant.import());
+            }
+        }
+        assert!(below.is_some() && most <= cap, "{averages} s, {cap} W: {most} W");
+    }
+}
