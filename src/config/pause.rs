@@ -47,8 +47,7 @@ pub(super) fn read(table: &Table<'_>, store: &Store<'_>) -> Option<At<PauseKeys>
     let command = command(&inner);
     if let Some(program) = command.as_deref().and_then(<[String]>::first)
         && store.options.secrets != Secrets::Skip
-        && !std::fs::metadata(program)
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        && is_missing(program)
     {
         report.warn(
             inner.key_span("command"),
@@ -97,6 +96,14 @@ pub(super) fn read(table: &Table<'_>, store: &Store<'_>) -> Option<At<PauseKeys>
         _ => return None,
     };
     Some(At::new(PauseKeys { way, notice, timeout, draw }, span))
+}
+
+/// Whether it is certain that a program is not there. Whoever checks a file may not be let in where the service is.
+fn is_missing(program: &str) -> bool {
+    match std::fs::metadata(program) {
+        Ok(found) => !found.is_file() || found.permissions().mode() & 0o111 == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 /// A program and its arguments.

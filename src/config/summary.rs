@@ -44,7 +44,7 @@ fn write_all(out: &mut String, config: &Config) -> std::fmt::Result {
     let servers = site.miners.iter().any(|member| member.class != LoadClass::Miner);
     let end = match config.exit {
         ExitPolicy::Sleep if servers => {
-            "puts every miner to sleep, pauses servers that have a hook, and lowers the others to their lowest cap; with on_exit = \"hold\" \
+            "puts every miner to sleep, pauses servers that have a hook, and lowers the others as far as was agreed; with on_exit = \"hold\" \
              their work goes on as it is"
         }
         ExitPolicy::Sleep => "puts every miner to sleep",

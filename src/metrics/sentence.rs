@@ -93,7 +93,8 @@ pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     let (circuit, now) =
         each().rev().find(|(id, now)| site.feeds(worst, *id) && now.over() > most.scaled(NEARLY))?;
     let (over, draw) = (now.over(), now.miners);
-    if over < Watts::whole(1).max(draw.scaled(HUM.0)).max(now.asleep.scaled(HUM.1)) {
+    let asleep = if draw < now.asleep.scaled(2.0) { now.asleep.scaled(HUM.1) } else { Watts::ZERO };
+    if over < Watts::whole(1).max(draw.scaled(HUM.0)).max(asleep) {
         return None;
     }
     // Nobody is further over a budget than they draw, where all of them are seen: those are figures of two moments.

@@ -37,7 +37,7 @@ pub struct Traits {
     pub restarts: bool,
     /// Whether a setting outlives a restart of the miner.
     pub persists: bool,
-    /// How much longer than others it may take to answer.
+    /// How long it may take to answer, where that is long.
     pub answers: AnswerWithin,
     /// How the draw follows.
     pub response: Response,

@@ -132,9 +132,33 @@ async () => {
     cycle.fleet.waiting = { miner: "b2", words: "waits until it has slept for long enough" };
   });
   check(it.says.endsWith("and the fleet draws 107 kW; the next waits until it has slept for long enough."), it);
+  it = site(["hashing", "hashing", "hashing", "asleep"], (cycle) => {
+    free(cycle);
+    cycle.fleet.waiting = { miner: "b2", words: "waits its turn: the fleet rises no faster than raise_rate" };
+  });
+  check(it.says.endsWith("; the next waits its turn: the fleet rises no faster than raise_rate."), it);
   it = site(["starting", "starting", "starting", "starting"], free);
   check(it.says.startsWith("No limit holds the fleet back: 4 miners are starting, and the fleet draws 107 kW"), it);
   it = site(run, free);
   check(it.says.startsWith("Nothing holds the fleet back: all miners that run are at their most"), it);
+
+  // Who is late is told before they count as silent.
+  it = site(run, (cycle) => { cycle.late_miners = 2; });
+  check(it.notes.some((words) => words.startsWith("2 miners do not answer for now")), it);
+
+  // What is left says nothing that the figures beside it do not.
+  const left = (states, change) => site(states, change).shown("#figures");
+  const down = (cycle, status, root) => {
+    cycle.fleet.power_watts = 60000;
+    Object.assign(cycle.fleet, { budget_watts: 0 });
+    root.rests = false;
+  };
+  let tiles = left(run, down);
+  check(tiles.includes("the fleet goes down") && !tiles.includes("more is drawn than may be"), `on its way down: ${tiles}`);
+  tiles = left(all("asleep"), (cycle, status, root) => {
+    Object.assign(cycle.fleet, { power_watts: 1400, budget_watts: 0 });
+    root.rests = true;
+  });
+  check(tiles.includes("all are asleep") && !tiles.includes("than may be"), `all sleep: ${tiles}`);
   return found;
 }

@@ -72,9 +72,9 @@ pub struct Headroom {
 }
 
 impl Headroom {
-    /// Other load, in watts, generation negative.
+    /// Other load as it most likely is, in watts, generation negative: those on their way down draw less than they say.
     pub fn other(&self) -> f64 {
-        self.outlook.level
+        self.outlook.level + self.outlook.further
     }
 }
 

@@ -168,8 +168,8 @@ pub struct CircuitMemory {
     pub estimate: History,
     /// What they say that they draw, likewise: no model has a part in it.
     pub told: History,
-    /// By how much less than estimated they may have been drawing.
-    further: History,
+    /// The least that they may have been drawing, as the estimate.
+    least: History,
     /// The part of the estimate that is of miners which start.
     starting: History,
     /// The meter's samples by their stamps.
@@ -206,7 +206,7 @@ impl Default for CircuitMemory {
         Self {
             estimate: History::default(),
             told: History::default(),
-            further: History::default(),
+            least: History::default(),
             starting: History::default(),
             metered: History::default(),
             sample_at: None,
@@ -340,7 +340,7 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
         memory.estimate.push(meters.now, *estimate);
         memory.told.push(meters.now, *told);
         memory.starting.push(meters.now, *starting);
-        memory.further.push(meters.now, *further);
+        memory.least.push(meters.now, *estimate - *further);
     }
     for (index, circuit) in terms.site.circuits.iter().enumerate() {
         let (Some((_, seen)), Some(memory)) = (meters.of(terms.site, circuit), memories.get_mut(index))
@@ -580,8 +580,8 @@ fn compare(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meters<'_>
         further: if by_meters {
             0.0
         } else {
-            let further = memory.further.range(from, to.min(meters.now));
-            further.map_or(0.0, |(_, most)| most * memory.gain)
+            let least = memory.least.range(from, to.min(meters.now));
+            least.map_or(0.0, |(least, _)| (low.min(best) - least * memory.gain).max(0.0))
         },
         loop_time,
         period: seen.period,

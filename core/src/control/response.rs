@@ -79,6 +79,9 @@ pub struct Sent {
     pub from: f64,
     /// Whether the miner was asleep then.
     pub from_sleep: bool,
+    /// When it went out to the miner, as far as that was seen: it may have waited behind another one.
+    #[serde(default)]
+    pub out: Option<Moment>,
     /// Whether its outcome was looked at already.
     pub answered: bool,
     /// Whether the miner said yes.
@@ -324,7 +327,7 @@ impl Track {
 
     /// Whether the latest command puts it to sleep or wakes it.
     fn is_switched(&self, sent: &Sent) -> bool {
-        self.setpoint == Some(Target::Sleep) || sent.from_sleep
+        self.setpoint == Some(Target::Sleep) || sent.previous == Some(Target::Sleep)
     }
 
     /// For how long the latest command may go without an answer, in seconds.
@@ -392,8 +395,8 @@ impl Track {
         let status = input.status.as_ref();
         self.responded = None;
         self.note_delivery(input.delivery.as_ref(), now);
-        let busy = self.busy(input.delivery.as_ref(), now);
-        let fresh = status.filter(|status| now - status.at.max(busy) <= miner.silent_after);
+        let silent_after = miner.silent_after + self.busy(input.delivery.as_ref(), now);
+        let fresh = status.filter(|status| now - status.at <= silent_after);
         if let Some(status) = fresh {
             self.note_restart(miner, &status.value, status.at);
             self.range = status.value.range.map(|(low, high)| (low.get(), high.get())).or(self.range);
@@ -628,6 +631,7 @@ impl Track {
             previous,
             from: self.draw,
             from_sleep,
+            out: None,
             answered: false,
             accepted: false,
             escalated,
@@ -658,11 +662,11 @@ impl Track {
             return;
         }
         match delivery.outcome {
-            Outcome::InFlight => {}
+            Outcome::InFlight => sent.out = sent.out.or(Some(delivery.at)),
             Outcome::Accepted => {
                 sent.answered = true;
                 sent.accepted = true;
-                let took = (delivery.at - sent.at).as_secs_f64();
+                let took = (delivery.at - sent.out.unwrap_or(sent.at)).as_secs_f64();
                 if switched {
                     self.switches.heard(took)
                 } else {
@@ -700,15 +704,13 @@ impl Track {
         self.retry_at = now + pause;
     }
 
-    /// When it was last busy with a command, which some do one at a time: then nobody hears what they draw. One whose answer may
-    /// still come keeps it busy now.
-    fn busy(&self, delivery: Option<&Delivery>, now: Moment) -> Moment {
-        let Some(sent) = self.sent else { return Moment::START };
-        if !sent.answered {
-            return if self.unheard(now) { Moment::START } else { now };
-        }
-        let answer = delivery.filter(|delivery| delivery.sequence == sent.sequence && !self.unanswered);
-        answer.map_or(Moment::START, |delivery| delivery.at.min(now))
+    /// For how long the latest command has kept it from being asked anything else: some do one thing at a time. No longer than the
+    /// command may go without an answer.
+    fn busy(&self, delivery: Option<&Delivery>, now: Moment) -> Duration {
+        let Some(sent) = self.sent else { return Duration::ZERO };
+        let answer = delivery.filter(|delivery| sent.answered && delivery.sequence == sent.sequence);
+        let took = answer.map_or(now, |answer| answer.at) - sent.at;
+        took.min(Duration::try_from_secs_f64(self.patience(&sent)).unwrap_or_default())
     }
 
     /// Whether it restarted by itself. Its software also ends when it goes to sleep, and some end it to change their power.

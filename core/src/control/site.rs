@@ -339,8 +339,8 @@ pub struct Response {
     pub caps: bool,
 }
 
-/// How much longer than others a device may take to answer a command, as far as that is known before it was asked: some firmware
-/// answers only when it has done what it was told, and the hook of a tenant when it likes.
+/// How long a device may take to answer a command, where it is known before it was asked that it takes long: some firmware answers only
+/// when it has done what it was told, and the hook of a tenant when it likes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AnswerWithin {
@@ -351,7 +351,7 @@ pub struct AnswerWithin {
 }
 
 impl AnswerWithin {
-    /// No longer, or nothing is known.
+    /// No longer than others, or nothing is known.
     pub const NONE: Self = Self { set: Duration::ZERO, switch: Duration::ZERO };
 }
 
@@ -423,7 +423,7 @@ pub struct Miner {
     /// promised. Nothing for a miner. It is agreed and not learned, and a lowering that is no sleep takes none of it.
     #[serde(default)]
     pub notice: Duration,
-    /// How much longer than others it may take to answer a command.
+    /// How long it may take to answer a command.
     #[serde(default)]
     pub answer_within: AnswerWithin,
     /// Whether a change of its power restarts its software and outlives that: a restart on the way there is no loss of what it was told.

@@ -61,6 +61,15 @@ enum Way {
     Fails,
 }
 
+/// Whether a target asks for less power than another.
+fn is_below(target: Target, other: Target) -> bool {
+    match (target, other) {
+        (Target::Sleep, Target::Power(_)) => true,
+        (Target::Power(one), Target::Power(other)) => one < other,
+        (_, Target::Sleep) => false,
+    }
+}
+
 pub(super) struct Unit {
     sim: SimMiner,
     driver: DriverKind,
@@ -223,10 +232,16 @@ impl Unit {
     /// Gives it an order.
     pub(super) fn order(&mut self, target: Target, sequence: u64, hurries: bool, now: Moment) {
         self.order = Some((target, sequence));
-        // What waits only to be read or said is not waited for.
-        let idle = |exchange: Exchange| !matches!(exchange.ask, Ask::Command { .. });
-        if hurries && self.exchange.is_some_and(idle) {
-            self.exchange = None;
+        match self.exchange.map(|exchange| exchange.ask) {
+            Some(Ask::Poll) if hurries => self.exchange = None,
+            // One that asks for less does not wait until the one before is answered.
+            Some(Ask::Answer { target: before, sequence: earlier })
+                if hurries && is_below(target, before) =>
+            {
+                self.exchange = None;
+                self.deliver(before, earlier, Outcome::Unknown, now);
+            }
+            _ => {}
         }
         self.send(now);
     }

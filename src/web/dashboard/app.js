@@ -31,7 +31,6 @@ let planned = false;
 let orders = null;
 let delivered = null;
 let alarms = null;
-let calm = true;
 let maintenance = null;
 let alarmsSeen = "";
 let spoken = "";
@@ -97,7 +96,7 @@ function render() {
 	const states = fleet.counts();
 	const counts = Object.fromEntries(fleet.states.map((name, index) => [name, states[index]]));
 	why.render(status, counts, maintenance, fleet, frame.alarms);
-	if (alarms && calm === why.critical) showAlarms();
+	if (alarms) showAlarms();
 	miners.update();
 	if (status.cycle) {
 		circuits.render(status.cycle, fleet, now());
@@ -232,8 +231,7 @@ async function askAlarms() {
 }
 
 function showAlarms() {
-	calm = !why.critical;
-	renderAlarms(alarms, now(), alarmActs, calm);
+	renderAlarms(alarms, now(), alarmActs, !why.critical);
 }
 
 async function askMaintenance() {

@@ -89,15 +89,17 @@ export function renderOrders(answer, delivered, now, acts) {
 		const [from, until] = [millis(order.valid_from), millis(order.valid_until)];
 		const under = [`${phase} · ${scopeWords(order)}`];
 		if (order.phase === "ahead" && from !== null) under.push(`begins ${moment(from, now)}, in ${span((from - now) / 1000)}`);
-		if (until !== null) under.push(`until ${moment(until, now)}${order.phase === "ahead" ? "" : until > now ? `, ${span((until - now) / 1000)} to go` : ", ending"}${order.margin_seconds > 0 ? `, and up to ${Math.ceil(order.margin_seconds / 60)} min longer because ${order.margin_reason}` : ""}`);
+		if (until !== null) under.push(`until ${moment(until, now)}${order.phase === "ahead" ? "" : until > now ? `, ${span((until - now) / 1000)} to go` : order.margin_seconds > 0 ? "" : ", ending"}${order.margin_seconds > 0 ? `, and up to ${Math.ceil(order.margin_seconds / 60)} min longer because ${order.margin_reason}` : ""}`);
 		else under.push("until it is cleared");
 		const proof = record.get(keyOf(order));
 		if (proof && order.phase === "acting") {
 			const [applied, met] = [millis(proof.applied_at), millis(proof.met_at)];
 			if (met !== null && applied !== null) under.push(`met after ${span((met - applied) / 1000)}`);
-			else if (applied !== null) under.push("not met yet");
-			if (known(proof.delivered_ratio)) under.push(`delivered ${percent(proof.delivered_ratio)}`);
-			if (proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
+			else if (applied !== null) under.push("not seen to be met yet");
+			// Of the first seconds these are means of what the miners have not said yet.
+			const young = met === null && applied !== null && now - applied < 20_000;
+			if (!young && known(proof.delivered_ratio)) under.push(`delivered ${percent(proof.delivered_ratio)}`);
+			if (!young && proof.shortfall_watts > 0) under.push(`${power(proof.shortfall_watts)} short`);
 		}
 		if (order.urgency === "emergency") under.push("emergency");
 		under.push(...given(order.by, order.note));

@@ -148,6 +148,7 @@ export function notes(status, counts, works) {
 		if (over) add("critical", capital(over), "#circuits");
 		const silent = silentOf(counts);
 		if (silent) add(silent > totalOf(counts) / 10 ? "critical" : "warning", `${does(silent, "not answer")} and count against the limits at the most that they may draw`, "#miners");
+		if (cycle.late_miners) add("warning", `${does(cycle.late_miners, "not answer")} for now, and count as before until they are silent for long enough`, "#miners");
 		if (counts.unanswered) add("warning", `${does(counts.unanswered, "not answer an order")} and count at the worst of before and after`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
 		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");

@@ -4,6 +4,7 @@ mod circuits;
 mod devices;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +14,8 @@ use crate::control::classes::by_class;
 use crate::control::decision::{Decision, Mode, Source};
 use crate::control::frame::Frame;
 use crate::control::signal::SourceState;
-use crate::control::site::{Scope, Site};
+use crate::control::site::{self, Scope, Site};
+use crate::control::snapshot::{Contact, MinerInput, Outcome};
 use crate::metrics::{
     Exporter, Here, Present, Speaker, circuit_name, count_by_state, describe, left_words, miner_name,
     over_budget, root_cap, source_label, surplus, waiting_words,
@@ -112,6 +114,8 @@ pub struct Cycle {
     pub fleet: Fleet,
     /// Number of miners by state.
     pub miners_by_state: BTreeMap<&'static str, u64>,
+    /// Miners that have let more than two polls go by without an answer, are not busy with a command, and are not unreachable yet.
+    pub late_miners: usize,
     /// The members by class, the first to give power up first.
     pub classes: Vec<Class>,
     /// Energy since the start.
@@ -322,6 +326,7 @@ fn cycle(frame: &Frame, now: Moment, speaker: &Speaker<'_>, with_miners: bool) -
             }),
         },
         miners_by_state: by_state.map(|(state, count)| (state.name(), count)).collect(),
+        late_miners: late_miners(frame),
         classes: by_class(frame).iter().map(Class::from).collect(),
         energy: Energy {
             surplus_joules: energy.surplus.get(),
@@ -344,4 +349,19 @@ fn class(site: &Site, source: Source) -> Option<&'static str> {
         Source::Interlock(_) | Source::Stop(_) => Some(crate::control::site::LimitClass::Safety.name()),
         Source::LostMeter(_) | Source::Fleet => None,
     }
+}
+
+/// So long after its poll an answer is late.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many miners should have answered by now and do not count as unreachable for that yet.
+fn late_miners(frame: &Frame) -> usize {
+    let is_late = |miner: &site::Miner, input: &MinerInput| {
+        let busy = input.delivery.as_ref().is_some_and(|delivery| delivery.outcome == Outcome::InFlight);
+        let due = miner.poll_period * 2 + ANSWERS_WITHIN;
+        let old = input.status.as_ref().is_some_and(|status| frame.decision.at - status.at > due);
+        old && !busy && matches!(input.contact, Contact::Reachable)
+    };
+    let each = frame.site.miners.iter().zip(&frame.snapshot.miners);
+    each.filter(|(miner, input)| is_late(miner, input)).count()
 }

@@ -512,6 +512,17 @@ pub fn first(
     turns.min_by(in_turn).map(|(.., index)| index)
 }
 
+/// What an item takes at its lowest beyond what it draws asleep.
+fn least(item: &Item<'_>) -> f64 {
+    item.power_at(Level::Power(item.minimum())) - item.sleep
+}
+
+/// Whether those that run or start can take what has usually been there in a circuit above an item, but for too little to wake it.
+pub fn is_taken(item: &Item<'_>, circuit: usize, wakes: &Wakes) -> bool {
+    let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
+    value(&wakes.tops) + least(item) * LEFT_OVER > value(&wakes.usual)
+}
+
 /// Wakes items where there has been enough for as long as a start takes, and those that run cannot take it.
 ///
 /// What a start needs must not be free already: those that run make room for it when it comes.
@@ -547,15 +558,13 @@ pub fn wake(
         // As low as it runs well: the rest can be added within seconds once it is there.
         let level = item.best();
         let start = item.start_draw(level) - item.sleep;
-        let least = item.power_at(Level::Power(item.minimum())) - item.sleep;
+        let least = least(item);
         let top = item.power_at(Level::Power(item.maximum())) - item.sleep;
         let worth = least * item.sleep_cost * START_COST;
         let fits = tree.path(item.circuit).iter().all(|&circuit| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
             value(&wakes.bases) + start <= value(&wakes.sustained)
-                && (favour
-                    || (value(&wakes.tops) + least * LEFT_OVER <= value(&wakes.usual)
-                        && value(&wakes.left_over) >= worth))
+                && (favour || (!is_taken(item, circuit, wakes) && value(&wakes.left_over) >= worth))
                 && value(&wakes.pace) > 0.0
         });
         if !fits {

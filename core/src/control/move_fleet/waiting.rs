@@ -31,14 +31,17 @@ pub(super) fn waiting(
         } else {
             Held::Short
         };
-        Some((sustained, if sustained < start { held } else { Held::Others }))
+        let enough = if track::is_taken(item, at, wakes) { Held::Others } else { Held::Brief };
+        Some((sustained, if sustained < start { held } else { enough }))
     });
     let least = each.min_by(|(one, _), (other, _)| one.total_cmp(other))?;
     let (there, held) = match (least, awake) {
         ((there, Held::Short), _) => (there, Held::Short),
         ((there, _), None) => (there, Held::Resting),
         // Others were woken just now, and power rises by so much only.
-        ((there, Held::Others), _) if state.wake_debt > 0.0 => (there, Held::Pace),
+        ((there, Held::Others | Held::Brief), _) if there >= start && state.wake_debt > 0.0 => {
+            (there, Held::Pace)
+        }
         (least, _) => least,
     };
     // Without a bound there is what it needs.

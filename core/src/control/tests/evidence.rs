@@ -318,8 +318,19 @@ fn what_keeps_the_next_from_starting_is_told_as_what_it_is() {
     }
     assert_eq!(seen.first(), Some(&Some(Held::Brief)), "{seen:?}");
     assert!(seen.contains(&Some(Held::Proving)) && !seen.contains(&Some(Held::Short)), "{seen:?}");
-    assert!(seen.contains(&Some(Held::Pace)) && seen.contains(&Some(Held::Others)), "{seen:?}");
+    assert!(seen.contains(&Some(Held::Pace)) && !seen.contains(&Some(Held::Others)), "{seen:?}");
     assert_eq!(seen.last(), Some(&None), "all of them run: {seen:?}");
+}
+
+#[test]
+fn who_is_asleep_while_others_can_take_what_there_is_waits_for_those() {
+    // Twenty miners, and the power of ten at their highest.
+    let mut plant = Plant::new(site(10), 0.0, |_| -35e3);
+    let decision = plant.run(300);
+    let asleep = plant.miners.iter().filter(|miner| miner.target == Target::Sleep).count();
+    assert!(asleep > 0, "all of them run");
+    let waiting = decision.waiting.expect("it waits");
+    assert!(matches!(waiting.held, Held::Others | Held::Short), "{waiting:?}");
 }
 
 #[test]
