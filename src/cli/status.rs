@@ -241,6 +241,12 @@ impl Seen {
             hashes / 1e15,
         )));
         plain(fit(counted(at(cycle, "/miners_by_state"))));
+        if let Some(late) = cycle["late_miners"].as_u64().filter(|late| *late > 0) {
+            let answer = if late == 1 { "does" } else { "do" };
+            plain(fit(format!(
+                "{late} of them {answer} not answer for now, and count as before until silent for long enough"
+            )));
+        }
         let works = super::maintenance::sentences(&self.works);
         works.iter().take(SOME).for_each(|work| plain(fit(work.clone())));
         if works.len() > SOME {
@@ -582,6 +588,13 @@ mod tests {
         assert_eq!(held(&told), "the interlock of south does not hold (…)", "once is enough");
         told["name"] = json!("south-1");
         assert!(held(&told).starts_with("as south; its interlock does not hold: pump "), "{}", held(&told));
+    }
+
+    #[test]
+    fn who_is_late_to_answer_is_told() {
+        let late = |count: u64| words(&seen(|status, _| status["cycle"]["late_miners"] = json!(count)), None);
+        assert!(late(7).contains("7 of them do not answer for now"), "{}", late(7));
+        assert!(!late(0).contains("for now"), "{}", late(0));
     }
 
     #[test]
