@@ -73,9 +73,8 @@ pub struct Over {
     pub at_most: bool,
 }
 
-/// Power up to this share of a draw above what it may be is what meters and miners hum; of what they draw asleep, where they say it less
-/// finely, the second.
-const HUM: (f64, f64) = (0.002, 0.02);
+/// Power up to this share of a draw above what it may be is what meters and miners hum.
+const HUM: f64 = 0.002;
 /// A circuit below that is above its budget by this share of the one above it is where it comes from.
 const NEARLY: f64 = 0.9;
 
@@ -93,12 +92,14 @@ pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     let (circuit, now) =
         each().rev().find(|(id, now)| site.feeds(worst, *id) && now.over() > most.scaled(NEARLY))?;
     let (over, draw) = (now.over(), now.miners);
-    let asleep = if draw < now.asleep.scaled(2.0) { now.asleep.scaled(HUM.1) } else { Watts::ZERO };
-    if over < Watts::whole(1).max(draw.scaled(HUM.0)).max(asleep) {
+    let unseen = unseen(site, decision, circuit);
+    // Who sleeps hums more, for what they draw.
+    let sleep = draw <= now.at_most_asleep() && !unseen;
+    if sleep || over < Watts::whole(1).max(draw.scaled(HUM)) {
         return None;
     }
     // Nobody is further over a budget than they draw, where all of them are seen: those are figures of two moments.
-    let at_most = over > draw && unseen(site, decision, circuit);
+    let at_most = over > draw && unseen;
     Some(Over { circuit, by: if at_most { over } else { over.min(draw) }, at_most })
 }
 

@@ -112,12 +112,12 @@ async () => {
   const none = document.getElementById("alarm-list").textContent;
   check(none.includes("No alarm is raised yet: "), `all is well while the fleet falls: ${none}`);
 
-  // Many that start are named, and that others wait for those.
+  // Many that start are named, and what the next one waits for.
   const wakes = (waiting) => (cycle) => Object.assign(cycle.fleet, { power_watts: 1660, left_watts: 90000, waiting });
   it = site(["starting", "starting", "asleep", "asleep"], wakes(null));
   check(it.says.endsWith("draw 1.66 kW; 2 miners are starting."), `who is stopped waits for nobody: ${it.says}`);
   it = site(["starting", "starting", "asleep", "asleep"], wakes({ miner: "b1", words: "waits for 3.27 kW, 0 W are there" }));
-  check(it.says.endsWith("draw 1.66 kW; 2 miners are starting, and the others wait for those."), it);
+  check(it.says.endsWith("draw 1.66 kW; 2 miners are starting, and the next waits for 3.27 kW, 0 W are there."), it);
 
   // Where no miner can be reached that stands first, and nobody is said to follow anything.
   it = site(all("unreachable"));
@@ -137,6 +137,11 @@ async () => {
     cycle.fleet.waiting = { miner: "b2", words: "waits its turn: the fleet rises no faster than raise_rate" };
   });
   check(it.says.endsWith("; the next waits its turn: the fleet rises no faster than raise_rate."), it);
+  it = site(["hashing", "starting", "starting", "asleep"], (cycle) => {
+    free(cycle);
+    wakes({ miner: "b2", words: "waits its turn" })(cycle);
+  });
+  check(it.says.split("waits").length === 2 && it.says.endsWith("2 miners are starting."), `once is enough: ${it.says}`);
   it = site(["starting", "starting", "starting", "starting"], free);
   check(it.says.startsWith("No limit holds the fleet back: 4 miners are starting, and the fleet draws 107 kW"), it);
   it = site(run, free);

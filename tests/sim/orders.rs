@@ -1,16 +1,16 @@
 //! An order on a part of the fleet, in simulated time.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use ballast::clock::Moment;
-use ballast::config::{self, Config, Options, Secrets};
+use ballast::config::Config;
 use ballast::control::decision::Decision;
 use ballast::control::snapshot::Target;
-use ballast::sim::Scenario;
-use ballast::sim::replay::{Replay, Setup, Watcher};
+use ballast::sim::replay::{Replay, Steps, Watcher};
 use ballast::sim::truth::Flows;
+
+use super::hall;
 
 /// A yard with two halls.
 const HEAD: &str = r#"
@@ -45,12 +45,10 @@ credentials = { password_env = "NOT_SET_FOR_A_SIMULATION" }
 const HALL: usize = 12;
 
 fn site(driver: &str, model: &str) -> Config {
-    let text = format!(
+    hall::site(&format!(
         "{HEAD}[groups.b]\ndriver = \"{driver}\"\nmodel = \"{model}\"\ncircuit = \"hall-b\"\n\
          addresses = [\"127.0.2.1-127.0.2.12\"]\ncredentials = {{ password_env = \"NOT_SET_FOR_A_SIMULATION\" }}\n"
-    );
-    let options = Options { secrets: Secrets::Skip, ..Options::default() };
-    config::parse(&text, Path::new("yard.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"))
+    ))
 }
 
 /// What was seen of an order on the hall with the later twelve miners.
@@ -97,11 +95,8 @@ fn an_order_on_one_hall_puts_no_more_to_sleep_than_it_takes() {
         )
     };
     let orders: String = ORDERS.iter().map(order).collect();
-    let text = format!(
-        "description = \"orders\"\nseed = 11\n[generation]\nsteady = \"200 kW\"\n[load]\nbase = \"20 kW\"\nnoise = \"500 W\"\n\
-         [miners]\nstart = \"hashing\"\n{orders}"
-    );
-    let scenario = Scenario::parse("orders.toml", &text).unwrap_or_else(|error| panic!("{error}"));
+    let load = "[load]\nbase = \"20 kW\"\nnoise = \"500 W\"\n[miners]\nstart = \"hashing\"\n";
+    let scenario = hall::scenario(200.0, &format!("{load}{orders}"));
     for (driver, model) in [
         ("whatsminer-v2", "m30s-plus-plus"),
         ("whatsminer-v3", "m60s"),
@@ -113,8 +108,7 @@ fn an_order_on_one_hall_puts_no_more_to_sleep_than_it_takes() {
         ("luxos", "s19-xp"),
     ] {
         let config = site(driver, model);
-        let setup = Setup { earliest: 0.25, ..Setup::default() };
-        let mut replay = Replay::with(&config, &scenario, setup).unwrap_or_else(|error| panic!("{error}"));
+        let mut replay = hall::replay(&config, &scenario, Steps::Fine, 0.0);
         for at in ORDERS {
             let until = |replay: &mut Replay, seconds: u32, seen: &mut Seen| {
                 let now = replay.now().since_start();

@@ -395,8 +395,8 @@ impl Track {
         let status = input.status.as_ref();
         self.responded = None;
         self.note_delivery(input.delivery.as_ref(), now);
-        let silent_after = miner.silent_after + self.busy(input.delivery.as_ref(), now);
-        let fresh = status.filter(|status| now - status.at <= silent_after);
+        let busy = |since| self.busy(input.delivery.as_ref(), since, now);
+        let fresh = status.filter(|status| now - status.at <= miner.silent_after + busy(status.at));
         if let Some(status) = fresh {
             self.note_restart(miner, &status.value, status.at);
             self.range = status.value.range.map(|(low, high)| (low.get(), high.get())).or(self.range);
@@ -704,13 +704,13 @@ impl Track {
         self.retry_at = now + pause;
     }
 
-    /// For how long the latest command has kept it from being asked anything else: some do one thing at a time. No longer than the
-    /// command may go without an answer.
-    fn busy(&self, delivery: Option<&Delivery>, now: Moment) -> Duration {
+    /// For how long since a moment the latest command has kept it from being asked anything else: some do one thing at a time. No longer
+    /// than the command may go without an answer.
+    fn busy(&self, delivery: Option<&Delivery>, since: Moment, now: Moment) -> Duration {
         let Some(sent) = self.sent else { return Duration::ZERO };
         let answer = delivery.filter(|delivery| sent.answered && delivery.sequence == sent.sequence);
-        let took = answer.map_or(now, |answer| answer.at) - sent.at;
-        took.min(Duration::try_from_secs_f64(self.patience(&sent)).unwrap_or_default())
+        let patience = Duration::try_from_secs_f64(self.patience(&sent)).unwrap_or_default();
+        answer.map_or(now, |answer| answer.at).min(sent.at + patience) - sent.at.max(since)
     }
 
     /// Whether it restarted by itself. Its software also ends when it goes to sleep, and some end it to change their power.

@@ -128,7 +128,8 @@ function chips() {
 		attribute($("alarm-count"), "data-level", worst);
 		text($("alarm-count"), `${raised} alarm${raised === 1 ? "" : "s"}${sum.unacknowledged ? `, ${sum.unacknowledged} new` : ""}`);
 	}
-	const key = sum ? JSON.stringify(sum) : "";
+	// What alarms say changes while they stand.
+	const key = sum ? `${JSON.stringify(sum)}${raised ? Math.floor(performance.now() / 5000) : ""}` : "";
 	if (key !== alarmsSeen) {
 		alarmsSeen = key;
 		due.alarms = 0;

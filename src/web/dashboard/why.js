@@ -81,7 +81,7 @@ function gives({ classes, binding }) {
 
 // What goes wrong beside what binds: more is drawn than may be, or less than could be.
 function but(cycle, counts) {
-	const { fleet } = cycle;
+	const { fleet, binding } = cycle;
 	const over = overBudget(cycle);
 	if (over) {
 		// What was told to go counts as gone already.
@@ -92,7 +92,9 @@ function but(cycle, counts) {
 		return `, ${over}${falls}${why && `: ${why}`}`;
 	}
 	const { starting = 0 } = counts;
-	if (starting > totalOf(counts) / 20) return `; ${are(starting, "starting")}${fleet.waiting && fleet.left_watts > fleet.budget_watts / 5 ? ", and the others wait for those" : ""}`;
+	// Where no limit binds it was said what the next one waits for.
+	const waits = fleet.waiting && binding.source !== "fleet-maximum" && fleet.left_watts > fleet.budget_watts / 5;
+	if (starting > totalOf(counts) / 20) return `; ${are(starting, "starting")}${waits ? `, and the next ${fleet.waiting.words}` : ""}`;
 	if (!fleet.left_why || fleet.left_for_seconds < LONG) return "";
 	return `; ${power(fleet.left_watts)} stay unused${fleet.waiting ? `: the next miner ${fleet.waiting.words}` : ""}`;
 }

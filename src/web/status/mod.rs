@@ -357,9 +357,12 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// How many miners should have answered by now and do not count as unreachable for that yet.
 fn late_miners(frame: &Frame) -> usize {
     let is_late = |miner: &site::Miner, input: &MinerInput| {
-        let busy = input.delivery.as_ref().is_some_and(|delivery| delivery.outcome == Outcome::InFlight);
+        let delivery = input.delivery.as_ref();
+        // While one is busy with a command it is asked nothing else.
+        let busy = delivery.is_some_and(|delivery| delivery.outcome == Outcome::InFlight);
+        let told = delivery.map_or(Moment::START, |delivery| delivery.at);
         let due = miner.poll_period * 2 + ANSWERS_WITHIN;
-        let old = input.status.as_ref().is_some_and(|status| frame.decision.at - status.at > due);
+        let old = input.status.as_ref().is_some_and(|status| frame.decision.at - status.at.max(told) > due);
         old && !busy && matches!(input.contact, Contact::Reachable)
     };
     let each = frame.site.miners.iter().zip(&frame.snapshot.miners);

@@ -110,7 +110,7 @@ fn yard(manner: &str) -> String {
         + &miners("s19k", "braiins-os", "s19k-pro", 3)
 }
 
-fn site(text: &str) -> Config {
+pub fn site(text: &str) -> Config {
     let options = Options { secrets: Secrets::Skip, ..Options::default() };
     config::parse(text, Path::new("hall.toml"), &options).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -121,13 +121,13 @@ fn plenty(config: &Config) -> f64 {
 }
 
 /// A steady surplus without other load, and what is added to it.
-fn scenario(kilowatts: f64, more: &str) -> Scenario {
+pub fn scenario(kilowatts: f64, more: &str) -> Scenario {
     let text = format!("description = \"hall\"\n[generation]\nsteady = \"{kilowatts:.0} kW\"\n{more}");
     Scenario::parse("hall.toml", &text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// From a time of the scenario on.
-fn replay(config: &Config, scenario: &Scenario, steps: Steps, start: f64) -> Replay {
+pub fn replay(config: &Config, scenario: &Scenario, steps: Steps, start: f64) -> Replay {
     // As the daemon does, a cycle comes with each new value of a meter (`daemon::cycle`).
     let setup = Setup { steps, start: at(start), earliest: 0.25, ..Setup::default() };
     Replay::with(config, scenario, setup).unwrap_or_else(|error| panic!("{error}"))

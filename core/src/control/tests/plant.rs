@@ -47,6 +47,8 @@ pub struct SimMiner {
     /// The answer that is on its way.
     answer: Option<Delivery>,
     pub uptime_from: Moment,
+    /// It takes commands, and is not heard of otherwise.
+    pub unread: bool,
     /// Its software ends when it goes to sleep.
     pub ends_software: bool,
     /// True settled draw over target.
@@ -133,6 +135,7 @@ impl Plant {
                     answers: [Duration::ZERO; 2],
                     answer: None,
                     uptime_from: Moment::START,
+                    unread: false,
                     ends_software: false,
                     error: 1.0,
                     floor: 0.0,
@@ -361,7 +364,9 @@ impl Plant {
                 }
             }
             if tenth == 4 {
-                let told = |miner: &&mut SimMiner| miner.manner != Manner::Silent && miner.answer.is_none();
+                let told = |miner: &&mut SimMiner| {
+                    miner.manner != Manner::Silent && !miner.unread && miner.answer.is_none()
+                };
                 for miner in self.miners.iter_mut().filter(told) {
                     miner.reading = (self.now, miner.averaged * miner.says);
                 }

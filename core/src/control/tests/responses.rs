@@ -316,3 +316,20 @@ fn nobody_is_raised_because_others_say_late_how_far_they_have_come_down() {
         assert!(below.is_some() && most <= cap, "{averages} s, {cap} W: {most} W");
     }
 }
+
+#[test]
+fn commands_that_are_taken_make_no_old_reading_young() {
+    let mut plant = capped(|_| {}, [0; 2]);
+    plant.run(60);
+    (plant.miners[0].unread, plant.miners[0].manner) = (true, Manner::Ignores);
+    for second in 0_u32..40 {
+        // It is told something else every four seconds.
+        if second % 4 == 0 {
+            plant.orders = vec![order(if second % 8 == 0 { 60_000 } else { 50_000 }, Urgency::Normal)];
+        }
+        let decision = plant.cycle();
+        let state = decision.miners[0].state;
+        let known = matches!(state, MinerState::Hashing | MinerState::Asleep);
+        assert!(second < 18 || !known, "after {second} s: {state:?}");
+    }
+}
