@@ -78,8 +78,8 @@ const HUM: f64 = 0.002;
 /// A circuit below that is above its budget by this share of the one above it is where it comes from.
 const NEARLY: f64 = 0.9;
 
-/// How far the miners of the worst circuit are above its budget; `None` where that is no more than they hum. What they draw asleep
-/// does not count, see [`CircuitDecision::over`](crate::control::decision::CircuitDecision::over).
+/// How far the miners of the worst circuit are above its budget; `None` where that is no more than they hum, or all of them are at rest. What
+/// they draw asleep does not count, see [`CircuitDecision::over`](crate::control::decision::CircuitDecision::over).
 pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     if decision.fleet.shortfall < Watts::whole(1) {
         return None;
@@ -92,14 +92,12 @@ pub fn over_budget(site: &Site, decision: &Decision) -> Option<Over> {
     let (circuit, now) =
         each().rev().find(|(id, now)| site.feeds(worst, *id) && now.over() > most.scaled(NEARLY))?;
     let (over, draw) = (now.over(), now.miners);
-    let unseen = unseen(site, decision, circuit);
-    // Who sleeps hums more, for what they draw.
-    let sleep = draw <= now.at_most_asleep() && !unseen;
-    if sleep || over < Watts::whole(1).max(draw.scaled(HUM)) {
+    let rests = || decision.at_rest(site).get(circuit.0) == Some(&true);
+    if over < Watts::whole(1).max(draw.scaled(HUM)) || rests() {
         return None;
     }
     // Nobody is further over a budget than they draw, where all of them are seen: those are figures of two moments.
-    let at_most = over > draw && unseen;
+    let at_most = over > draw && unseen(site, decision, circuit);
     Some(Over { circuit, by: if at_most { over } else { over.min(draw) }, at_most })
 }
 

@@ -7,6 +7,7 @@ use ballast::clock::Moment;
 use ballast::config::Config;
 use ballast::control::decision::Decision;
 use ballast::control::snapshot::Target;
+use ballast::sim::Scenario;
 use ballast::sim::replay::{Replay, Steps, Watcher};
 use ballast::sim::truth::Flows;
 
@@ -95,8 +96,11 @@ fn an_order_on_one_hall_puts_no_more_to_sleep_than_it_takes() {
         )
     };
     let orders: String = ORDERS.iter().map(order).collect();
-    let load = "[load]\nbase = \"20 kW\"\nnoise = \"500 W\"\n[miners]\nstart = \"hashing\"\n";
-    let scenario = hall::scenario(200.0, &format!("{load}{orders}"));
+    let text = format!(
+        "description = \"orders\"\nseed = 11\n[generation]\nsteady = \"200 kW\"\n[load]\nbase = \"20 kW\"\nnoise = \"500 W\"\n\
+         [miners]\nstart = \"hashing\"\n{orders}"
+    );
+    let scenario = Scenario::parse("orders.toml", &text).unwrap_or_else(|error| panic!("{error}"));
     for (driver, model) in [
         ("whatsminer-v2", "m30s-plus-plus"),
         ("whatsminer-v3", "m60s"),

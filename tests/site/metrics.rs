@@ -521,10 +521,18 @@ fn what_miners_draw_asleep_is_no_breach_and_nobody_is_further_over_a_budget_than
     assert!(describe(&site, &decision).contains(" · 100 W over budget"), "{}", describe(&site, &decision));
     decision.circuits[0].asleep = Watts::whole(2_500);
     assert!(!describe(&site, &decision).contains("over budget"), "what is left is drawn asleep");
-    decision.circuits[0].asleep = Watts::ZERO;
     let all = |decision: &mut Decision, state: MinerState| {
         decision.miners.iter_mut().for_each(|miner| miner.state = state);
     };
+    // While one is late by a few watts, too.
+    let mut resting = decision.clone();
+    all(&mut resting, MinerState::Asleep);
+    for now in &mut resting.circuits {
+        (now.asleep, now.miners) = (Watts::whole(2_400), Watts::whole(2_390));
+        now.power = now.power.map(|_| Watts::whole(2_390));
+    }
+    assert!(!describe(&site, &resting).contains("over budget"), "{}", describe(&site, &resting));
+    decision.circuits[0].asleep = Watts::ZERO;
     all(&mut decision, MinerState::Unreachable);
     let words = describe(&site, &decision);
     assert!(words.starts_with("no miner can be reached · surplus "), "{words}");

@@ -121,7 +121,7 @@ fn plenty(config: &Config) -> f64 {
 }
 
 /// A steady surplus without other load, and what is added to it.
-pub fn scenario(kilowatts: f64, more: &str) -> Scenario {
+fn scenario(kilowatts: f64, more: &str) -> Scenario {
     let text = format!("description = \"hall\"\n[generation]\nsteady = \"{kilowatts:.0} kW\"\n{more}");
     Scenario::parse("hall.toml", &text).unwrap_or_else(|error| panic!("{error}"))
 }
