@@ -5,7 +5,8 @@
 //! "Forecasting, structural time series models and the Kalman filter", 1989). Noise makes neighbouring changes of the
 //! samples cancel, a real movement does not: the covariance of neighbouring changes is minus the variance of the noise,
 //! and from both the gain of the filter follows. Without noise the gain is one and a sample counts at once and in full.
-//! A step, two samples in a row that are far outside of what the noise explains, is taken at once as well.
+//! A step, two samples in a row that are far outside of what the noise explains, is taken at once as well. Of a meter with a new
+//! value every few seconds or more seldom each counts in full: clouds change so much in between that their samples look like noise.
 //!
 //! **Trend.** A step is not a ramp: the load is taken to go on rising only when it has risen over each of the latest
 //! three stretches of time, and as slowly as in the slowest of them.
@@ -51,7 +52,7 @@ const LEAST_KEPT: f64 = 30.0;
 const KNOWN: f64 = 60.0;
 /// And by fewer samples than this.
 const SAMPLES: f64 = 12.0;
-/// Samples further apart than this are too few to tell where in that range they stand.
+/// Samples further apart than this are too few to tell where in that range they stand, or what of them is noise.
 const SELDOM: Duration = Duration::from_secs(3);
 /// Classes of surprises, each this many times the one below, from this share of the nameplates up to all of them.
 const CLASSES: usize = 55;
@@ -261,7 +262,8 @@ impl Balance {
         let level = match (before, self.levels.newest()) {
             (Some((at, raw)), Some((_, level))) => {
                 self.learn(value - raw, (instant - at).as_secs_f64());
-                self.filter(level, value)
+                // A minute apart, clouds look like noise: each stands beside nothing that it could be told from, and is there until the next.
+                if period > SELDOM { value } else { self.filter(level, value) }
             }
             _ => {
                 self.change = None;

@@ -132,3 +132,29 @@ fn clouds_over_a_slow_meter_are_followed_with_bounded_import() {
         assert!(captured > 0.90, "{refresh} s, {feeder}: captured {captured:.3}");
     }
 }
+
+#[test]
+fn what_a_slow_meter_shows_of_a_flickering_sky_is_answered_with_each_of_its_values() {
+    for (refresh, feeder) in EACH.into_iter().filter(|(refresh, _)| *refresh >= 5) {
+        // From just before one value to just before the next the same sky, and then another one: neighbouring changes cancel as those of noise do.
+        let apart = Duration::from_secs(refresh).as_secs_f64();
+        let sky = move |at: f64| {
+            let draw = (((at - 0.9) / apart).floor() * 12.9898).sin() * 43_758.545_3;
+            -(95e3 + 16e3 * (draw.fract().abs() - 0.5))
+        };
+        let mut plant = slow(refresh, feeder, 0.6, sky);
+        plant.run(900);
+        let (mut worst, mut import) = (f64::MIN, 0.0);
+        for _ in 0..60 {
+            // A second before the next value the fleet is where this one lets it be.
+            plant.run(u32::try_from(refresh).unwrap());
+            worst = worst.max(plant.import());
+            import += plant.import().max(0.0) / 60.0;
+        }
+        assert!(
+            worst < 500.0,
+            "{refresh} s, {feeder}: {worst} W are still imported when the next value comes"
+        );
+        assert!(import < 100.0, "{refresh} s, {feeder}: {import} W are imported on the mean");
+    }
+}
