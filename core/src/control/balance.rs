@@ -259,11 +259,11 @@ impl Balance {
         if self.raw.is_some_and(|(at, _)| at >= instant) {
             return;
         }
+        self.period = period;
         let level = match (before, self.levels.newest()) {
             (Some((at, raw)), Some((_, level))) => {
                 self.learn(value - raw, (instant - at).as_secs_f64());
-                // A minute apart, clouds look like noise: each stands beside nothing that it could be told from, and is there until the next.
-                if period > SELDOM { value } else { self.filter(level, value) }
+                self.filter(level, value)
             }
             _ => {
                 self.change = None;
@@ -274,7 +274,6 @@ impl Balance {
         if let Some((at, _)) = before {
             self.surprise(sample, level, instant - at);
         }
-        self.period = period;
         self.raw = Some((instant, value));
         self.levels.push(instant, level);
         self.slope = if before.is_some() { self.trend(instant, period) } else { 0.0 };
@@ -376,7 +375,14 @@ impl Balance {
 
     /// The usual size of the noise, in watts; zero where none is seen.
     pub fn noise(&self) -> f64 {
-        if self.covariance < NOISY * self.variance { (-self.covariance).max(0.0).sqrt() } else { 0.0 }
+        self.noise_variance().sqrt()
+    }
+
+    /// The same, squared. Of a meter with a new value every few seconds or more seldom nobody can tell: what hangs there changes so much in
+    /// between that neighbouring changes cancel as those of noise do.
+    fn noise_variance(&self) -> f64 {
+        let seen = self.period <= SELDOM && self.covariance < NOISY * self.variance;
+        if seen { (-self.covariance).max(0.0) } else { 0.0 }
     }
 
     fn learn(&mut self, change: f64, seconds: f64) {
@@ -392,8 +398,8 @@ impl Balance {
     }
 
     fn filter(&mut self, level: f64, value: f64) -> f64 {
-        let noise = -self.covariance;
-        if noise <= -NOISY * self.variance || self.count < 8.0 || self.variance <= 0.0 {
+        let noise = self.noise_variance();
+        if noise <= 0.0 || self.count < 8.0 {
             self.odd = None;
             return value;
         }
@@ -454,8 +460,13 @@ mod tests {
     use super::*;
 
     fn watch(seconds: u32, value: impl Fn(f64) -> f64) -> Balance {
+        watch_each(1, seconds, value)
+    }
+
+    /// By a meter with a new value each so many seconds.
+    fn watch_each(apart: u32, seconds: u32, value: impl Fn(f64) -> f64) -> Balance {
         let mut balance = Balance::default();
-        for second in 0..seconds {
+        for second in (0..seconds).step_by(usize::try_from(apart).unwrap()) {
             balance.take(&Sample {
                 instant: Moment::after_start(Duration::from_secs(u64::from(second))),
                 value: value(f64::from(second)),
@@ -463,7 +474,7 @@ mod tests {
                 swing: 0.0,
                 further: 0.0,
                 loop_time: Duration::from_secs(2),
-                period: Duration::from_secs(1),
+                period: Duration::from_secs(u64::from(apart)),
                 nameplate: 100e3,
             });
         }
@@ -507,6 +518,18 @@ mod tests {
         assert!(balance.noise() > 1e3, "{}", balance.noise());
         let stepped = watch(302, |at| if at < 300.0 { -80e3 } else { -40e3 } + noise(at));
         assert!(stepped.outlook().unwrap().level > -45e3, "{:?}", stepped.outlook());
+    }
+
+    #[test]
+    fn what_a_slow_meter_shows_is_never_taken_for_noise() {
+        let flicker = |at: f64| 6e3 * (((at * 12.9898).sin() * 43_758.545_3).fract().abs() - 0.5);
+        for (apart, noisy) in [(1, true), (3, true), (4, false), (60, false)] {
+            let balance = watch_each(apart, 60 * apart, |at| -80e3 + flicker(at));
+            assert_eq!(balance.noise() > 1e3, noisy, "{apart} s apart: {}", balance.noise());
+            let (_, newest) = balance.raw.unwrap();
+            let level = balance.outlook().unwrap().level;
+            assert!(noisy || (level - newest).abs() < 1e-9, "{apart} s apart: {level} of {newest}");
+        }
     }
 
     #[test]
