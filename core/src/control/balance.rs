@@ -5,7 +5,8 @@
 //! "Forecasting, structural time series models and the Kalman filter", 1989). Noise makes neighbouring changes of the
 //! samples cancel, a real movement does not: the covariance of neighbouring changes is minus the variance of the noise,
 //! and from both the gain of the filter follows. Without noise the gain is one and a sample counts at once and in full.
-//! A step, two samples in a row that are far outside of what the noise explains, is taken at once as well. Of a meter with a new
+//! A step, two samples in a row that are far outside of what the noise explains, is taken at once as well; one such sample counts
+//! for nothing once it is over. Of a meter with a new
 //! value every few seconds or more seldom each counts in full: clouds change so much in between that their samples look like noise.
 //!
 //! **Trend.** A step is not a ramp: the load is taken to go on rising only when it has risen over each of the latest
@@ -220,6 +221,8 @@ pub struct Balance {
     count: f64,
     /// The sample before was far above or below the level.
     odd: Option<bool>,
+    /// The level before that one, in watts.
+    even: f64,
     slope: f64,
     /// Usual time between two samples, and how many were compared.
     period: Duration,
@@ -308,6 +311,7 @@ impl Balance {
         if let Some((_, raw)) = &mut self.raw {
             *raw += by;
         }
+        self.even += by;
         if let Some(outlook) = &mut self.outlook {
             outlook.level += by;
         }
@@ -405,10 +409,12 @@ impl Balance {
         }
         let walk = (self.variance - 2.0 * noise).max(0.002 * self.variance);
         let gain = ((walk * walk + 4.0 * walk * noise).sqrt() - walk) / (2.0 * noise);
+        // What stood apart counts for nothing once it is over.
+        let level = if self.odd.is_some() { self.even } else { level };
         let off = value - level;
         let odd = off.abs() > STEP * self.variance.sqrt();
         let step = odd && self.odd == Some(off > 0.0);
-        self.odd = odd.then_some(off > 0.0);
+        (self.odd, self.even) = (odd.then_some(off > 0.0), level);
         if step {
             self.odd = None;
             return value;

@@ -374,6 +374,7 @@ fn readings_that_are_averages_are_not_taken_for_a_calibration_that_leaves_more_r
                 site.circuits[0].margin = Watts::ZERO;
                 site.limits = vec![limit("rating", circuit, scope, LimitClass::Safety, cap)];
                 let mut plant = Plant::new(site, if cap == 50_000 { 0.0 } else { 1.0 }, |_| 0.0);
+                plant.flickers = Some(if cap == 50_000 { 15.0 } else { 1.0 });
                 for miner in &mut plant.miners {
                     miner.averages = averages;
                 }

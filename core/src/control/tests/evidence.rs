@@ -155,8 +155,10 @@ fn a_meter_that_a_battery_holds_at_zero_lives() {
 
 #[test]
 fn one_absurd_reading_takes_the_fleet_down_briefly_if_at_all() {
-    for absurd in [2e9, 1e6, 1e5, -1e6, -2e9] {
+    let each = [2e9, 1e6, 1e5, -1e6, -2e9].into_iter().flat_map(|absurd| [(absurd, false), (absurd, true)]);
+    for (absurd, flickers) in each {
         let mut plant = Plant::new(site(20), 0.6, |_| -100e3);
+        plant.flickers = flickers.then_some(1.0);
         plant.shown = Box::new(move |at, truth| if (120.0..121.0).contains(&at) { absurd } else { truth });
         plant.run(119);
         let seen = watch(&mut plant, 4);
@@ -399,6 +401,7 @@ fn a_reload_that_adds_sleeping_miners_moves_nobody() {
     let mut state = State::new(larger.clone());
     state.inherit(&plant.state);
     let mut after = Plant::new((*larger).clone(), 0.0, |_| -100e3);
+    after.flickers = Some(1.0);
     after.now = plant.now;
     after.state = state;
     for (new, old) in after.miners.iter_mut().zip(&plant.miners) {

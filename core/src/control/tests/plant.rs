@@ -78,6 +78,8 @@ pub struct Plant {
     pub other: Box<dyn Fn(f64) -> f64>,
     /// The meter answers.
     pub meter_up: bool,
+    /// After how many seconds the last digit of the meters moves; never without any.
+    pub flickers: Option<f64>,
     /// What the meter at the connection point shows of what is true, by the time.
     pub shown: Box<dyn Fn(f64, f64) -> f64>,
     /// The meter at the connection point cannot show less than this, in watts.
@@ -155,6 +157,7 @@ impl Plant {
             now,
             other: Box::new(other),
             meter_up: true,
+            flickers: None,
             shown: Box::new(|_, truth| truth),
             end: f64::MIN,
             meter_lag: Duration::ZERO,
@@ -218,6 +221,10 @@ impl Plant {
         }
     }
 
+    fn flicker(&self, pace: f64) -> f64 {
+        self.flickers.map_or(0.0, |every| 0.001 * ((self.seconds() / every).floor() * pace).sin())
+    }
+
     /// A reading every second, the miners' half a second old.
     fn measure(&mut self) {
         self.trail.push((self.now, self.import()));
@@ -226,7 +233,9 @@ impl Plant {
         let due = self.renewed.is_none_or(|renewed| self.now - renewed >= self.refresh);
         if self.meter_up && due {
             self.renewed = Some(self.now);
-            let shown = (self.shown)(self.seconds(), past);
+            // The last digit of a meter that lives never stands still.
+            let flicker = self.flicker(1.9);
+            let shown = (self.shown)(self.seconds(), past + flicker);
             let power = Watts::new(shown.max(self.end)).unwrap();
             self.meter = MeterInput {
                 refresh: (!self.refresh.is_zero()).then_some(self.refresh),
@@ -279,7 +288,8 @@ impl Plant {
             .collect();
         // The first meter is the connection point's; a second one sees the miners alone.
         if self.meter_up {
-            self.feeder = Some(Reading { value: Watts::new(self.draw()).unwrap(), at: self.now });
+            let flicker = self.flicker(2.3);
+            self.feeder = Some(Reading { value: Watts::new(self.draw() + flicker).unwrap(), at: self.now });
         }
         let feeder = MeterInput::new(self.meter.status, self.feeder);
         let mut devices = vec![self.meter, feeder];
